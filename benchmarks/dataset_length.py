@@ -31,6 +31,7 @@ from robustness.evaluation.condition import Condition
 from robustness.evaluation.request import Request
 from robustness.evaluation.row_schema import to_stored
 from robustness.evaluation.suites import IMAGENET_C_SUITE, SEVERITIES, suite_conditions
+from robustness.pictures.fitting import Framing
 from robustness.runs import engines
 from robustness.runs.engines import Chunk, Engine, Workload
 from robustness.runs.engines.engine import ImageRecord, chunks
@@ -90,7 +91,8 @@ def measure(part: str, images: int) -> Iterator[dict[str, Any]]:
     """
     name = f"benchmark-{part}"
     engines.REGISTRY.add(Engine(name, name, _ENGINES[part]))
-    spec = Request(((MODEL, "sha256:made-up"),), _CONDITIONS[part], side=SIDE)
+    framings = ((MODEL, Framing(side=SIDE)),)
+    spec = Request(((MODEL, "sha256:made-up"),), _CONDITIONS[part], framings)
     plan = runs.plan(MadeUp(images), spec, labelling=NO_LABELS, batch=1 if part == "rows" else None)
     stops = [10**power for power in range(3, 9) if 10**power < images]
     stops = sorted({*stops, round(_STOPPED_AT * images)})

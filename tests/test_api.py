@@ -79,8 +79,9 @@ def test_arrays_are_pictures_too(spec: Request, photos: Path) -> None:
     path = next(photos.rglob("*.jpg"))
     study = load_study_image(path)
     given = {"file": path, "text": str(path), "study": study, "double": study.astype(float)}
-    digests = api.evaluate_pictures(given, spec)["image_digest"]
-    assert digests.nunique() == 1
+    rows = api.evaluate_pictures(given, spec)
+    assert rows["framed_digest"].nunique() == 1, "all are shown alike"
+    assert rows.groupby("image")["image_digest"].first().nunique() == 2, "a file and its crop"
     cut = study[:200, :180]
     others = {"levels": to_uint8(cut), "shares": cut, "PIL": Image.fromarray(to_uint8(cut))}
     assert api.evaluate_pictures(others, spec)["image_digest"].nunique() == 1
@@ -345,7 +346,7 @@ CALLS: dict[str, Callable[[Any], object]] = {
     "models": lambda wrong: rb.evaluate(PIXELS, models=[wrong], conditions=["fog=0.6"]),
     "conditions": lambda wrong: rb.make_spec(["SqueezeNet"], conditions=[wrong]),
     "spec": lambda wrong: rb.make_spec(wrong, seed=wrong, fit=wrong),
-    "side": lambda wrong: rb.make_spec(["SqueezeNet"], side=wrong, strengths=wrong),
+    "side": lambda wrong: rb.make_spec(["SqueezeNet"], side=wrong, strengths=[2.0]),
     "limit": lambda wrong: rb.evaluate(PIXELS, models=["SqueezeNet"], limit=wrong, sample=-1),
     "labels": lambda wrong: rb.evaluate((PIXELS[:2], wrong), models=["SqueezeNet"]),
     "pictures": lambda wrong: rb.evaluate_pictures({"x": wrong}, rb.make_spec(["SqueezeNet"])),

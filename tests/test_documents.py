@@ -217,7 +217,7 @@ def test_the_request_in_a_file_can_be_read(tmp_path: Path) -> None:
     file.write_text(text, encoding="utf-8")
     spec = read_request(file)
     assert spec.model_names == ("SqueezeNet", "EfficientNetLite0")
-    assert (spec.seed, spec.fit) == (7, "squash")
+    assert (spec.seed, spec.framing_text) == (7, "squash at 224 px")
     assert [condition.id for condition in spec.conditions] == ["fog=0.6+gaussian_blur=0.4"]
 
 

@@ -16,6 +16,7 @@ from robustness import runs
 from robustness.evaluation.condition import Condition, unspecified
 from robustness.evaluation.request import Request
 from robustness.evaluation.row_schema import stored
+from robustness.pictures.fitting import Framing
 from robustness.runs import images
 from robustness.runs.case_queries import CaseRows
 from robustness.runs.manifest import DatasetRecord
@@ -140,7 +141,7 @@ class SyntheticRun(runs.Run):
         )
         models = tuple((str(name), weights) for name in frame["model"].unique())
         dataset = DatasetRecord("nowhere", "squares | <b>", "none", None, None, len(frame), "0")
-        spec = Request(models, asked, seed)
+        spec = Request(models, asked, tuple((name, Framing()) for name, _ in models), seed)
         manifest = runs.Manifest("made-up", "2026-01-01", spec, dataset, 1, "local", {})
         super().__init__(Path("nowhere"), manifest, ())
         self._frame = frame

@@ -20,8 +20,9 @@ from robustness.evaluation.request import Request
 from robustness.evaluation.row_schema import to_stored
 from robustness.evaluation.suites import study_conditions
 from robustness.metrics.features import RESCALED
-from robustness.pictures.fitting import study_image
-from robustness.pictures.picture import image_digest
+from robustness.pictures.decoding import decode
+from robustness.pictures.fitting import Framing
+from robustness.pictures.picture import source_digest
 from robustness.remedies import Chain
 from robustness.runs import images
 from robustness.runs.engines import Chunk
@@ -35,14 +36,13 @@ ESPRESSO, TABBY = 967, 281
 
 
 def pictures(folder: Path, names: Sequence[str]) -> dict[str, str]:
-    """Drawings under ``names`` in ``folder``; the digest of each one's study image."""
+    """Drawings under ``names`` in ``folder``; the digest of each one."""
     folder.mkdir(parents=True)
     digests = {}
     for number, name in enumerate(names):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         drawing(number).save(folder / name)
-        image = study_image((folder / name).read_bytes(), name=name)
-        digests[name] = image_digest(image)
+        digests[name] = source_digest(decode((folder / name).read_bytes(), name=name))
     return digests
 
 
@@ -68,7 +68,8 @@ def saved(
     places; with ``remedies`` it adds a trial of each.
     """
     chosen = tuple(conditions) or study_conditions()
-    spec = Request(tuple((name, f"sha256:{name}") for name in shares), chosen, seed=3)
+    framings = tuple((name, Framing()) for name in shares)
+    spec = Request(tuple((name, f"sha256:{name}") for name in shares), chosen, framings, seed=3)
     spec = replace(spec, remedies=tuple(remedies))
     rng = np.random.default_rng(0)
     size = (len(digests), len(chosen))
@@ -172,6 +173,7 @@ def measurement(
     return Measurement(
         image=name,
         image_digest=digest,
+        framed_digest=digest,
         fit="crop",
         side=224,
         label=top[0] if labelled and number % 5 else top[1] if labelled else None,

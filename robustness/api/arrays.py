@@ -130,6 +130,7 @@ def perturb(
     strength: float | None = None,
     *,
     seed: int = 0,
+    source: Any = None,
 ) -> NDArray[Any]:
     """``images`` under ``perturbation``; a new array of the same shape and type.
 
@@ -137,12 +138,31 @@ def perturb(
     one PIL image or path of a file (as uint8). ``perturbation`` is a name with a ``strength`` from
     0 to 1, or a condition such as ``"fog=0.2+gaussian_blur=0.4"``. Results lie on the 8-bit grid.
     Parameters in pixels scale with the longer side: an image that is not square is perturbed within
-    a square that mirrors its edges. Raises ``ParameterError`` or ``UnknownNameError``.
+    a square that mirrors its edges.
+
+    ``source`` is the image that the one of ``images`` was framed from, or a list of them: random
+    perturbations then draw as an evaluation of it does, whatever a model's preprocessing. Raises
+    ``ParameterError`` or ``UnknownNameError``.
     """
     condition = _condition(perturbation, strength)
     original, batch = _batch(images)
     check_seed(seed)
-    return _like(original, np.stack([_perturbed(image, condition, seed) for image in batch]))
+    sources = [None] * len(batch) if source is None else source
+    sources = [sources] if is_image(sources) else list(sources)
+    if len(sources) != len(batch):
+        raise ParameterError(
+            f"Expected a source for each of {counted(len(batch), 'image')}, got {len(sources)}."
+        )
+    perturbed = [
+        _perturbed(image, condition, seed, None if own is None else _stream_of(own))
+        for image, own in zip(batch, sources, strict=True)
+    ]
+    return _like(original, np.stack(perturbed))
+
+
+def _stream_of(source: Any) -> str:
+    """The digest of the image ``source`` as a study image, which seeds its random streams."""
+    return image_digest(fitting.fit(Image.fromarray(levels(source, "source"))))
 
 
 @checked_call
@@ -184,7 +204,7 @@ def adversarial(
     attacked = []
     aims: Sequence[int | None] = labels or [None] * count
     for image, label in zip(from_uint8(batch), aims, strict=True):
-        picture = Picture("image", image, image_digest(image), label)
+        picture = Picture.of("image", image, label=label)
         attacked.append(to_uint8(condition.against(picture, seed, classifier)))
     return _like(original, np.stack(attacked))
 
@@ -210,14 +230,14 @@ def _like(original: NDArray[Any], image: Levels) -> NDArray[Any]:
     return np.divide(image, original.dtype.type(255), dtype=original.dtype)
 
 
-def _perturbed(image: Levels, condition: Condition, seed: int) -> Levels:
+def _perturbed(image: Levels, condition: Condition, seed: int, stream: str | None) -> Levels:
     height, width = image.shape[:2]
     side = max(height, width)
     top, left = (side - height) // 2, (side - width) // 2
     edges = ((top, side - height - top), (left, side - width - left), (0, 0))
     square = np.pad(image, edges, mode="reflect")
     study = from_uint8(square)
-    perturbed = to_uint8(condition.images(study[None], [image_digest(study)], seed)[0])
+    perturbed = to_uint8(condition.images(study[None], [stream or image_digest(study)], seed)[0])
     return perturbed[top : top + height, left : left + width]
 
 

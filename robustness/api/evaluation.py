@@ -9,13 +9,12 @@ import warnings
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from os import PathLike, fspath
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
 from robustness import models as known_models
@@ -31,7 +30,6 @@ from robustness.evaluation import request as requests
 from robustness.evaluation import sweep as sweeps
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.correctness import labelled, true_class
-from robustness.evaluation.framings import DEFAULT, usual
 from robustness.evaluation.measurement import Measurement
 from robustness.evaluation.remedy_trials import loader_with_remedies
 from robustness.evaluation.request import Request
@@ -44,9 +42,8 @@ from robustness.evaluation.suites import (
     suite_conditions,
 )
 from robustness.evaluation.sweep import Break
-from robustness.pictures import fitting
-from robustness.pictures.eight_bits import round_to_grid
-from robustness.pictures.picture import Picture
+from robustness.pictures.fitting import STUDY_SIDE, Framing
+from robustness.pictures.picture import Overrides, Picture, frame, load_picture
 from robustness.pictures.samples import picture_file
 from robustness.remedies import parse
 from robustness.runs import Progress, image_export, installation
@@ -54,7 +51,7 @@ from robustness.runs import Progress, image_export, installation
 if TYPE_CHECKING:
     import pandas as pd
 
-_DEFAULTS = (0, DEFAULT, DEFAULT)
+_DEFAULTS = (0, None, None)
 
 
 @checked_call
@@ -67,8 +64,8 @@ def make_spec(
     severities: Sequence[int] | None = None,
     conditions: Sequence[Condition | str] | None = None,
     seed: int = 0,
-    fit: str = DEFAULT,
-    side: int | str = DEFAULT,
+    fit: str | None = None,
+    side: int | None = None,
     remedies: Sequence[str] = (),
 ) -> Request:
     """Make a request: models, and perturbations with their strengths.
@@ -78,11 +75,11 @@ def make_spec(
     a .toml file with conditions, such as a profile that ``match`` wrote), or named
     one by one, each at its study setting, at the ``strengths`` (0 to 1) or at ImageNet-C's
     ``severities`` (1 to 5); ``conditions`` replace all of that: ids such as "fog=0.6",
-    "fog=0.2+gaussian_blur=0.4" or "pgd(epsilon=2/255)", or ``Condition`` objects. ``fit`` is crop,
-    squash or letterbox; ``side`` is in pixels, or "model" for the published side of each model; by
-    default both are as each model is described, otherwise crop and 224; ``remedies`` are tried on
-    every image, such as "median" or "median+tta". Raises ``UnknownNameError``, ``WeightsError`` or
-    ``ParameterError`` for what does not exist.
+    "fog=0.2+gaussian_blur=0.4" or "pgd(epsilon=2/255)", or ``Condition`` objects. Each model sees
+    the images as it is described; ``fit`` (crop, squash or letterbox) and ``side`` in pixels
+    override that for all alike. ``remedies`` are tried on every image, such as "median" or
+    "median+tta". Raises ``UnknownNameError``, ``WeightsError`` or ``ParameterError`` for what does
+    not exist.
     """
     if model_names is not None and not model_names:
         raise ParameterError("Expected at least one model, got none.")
@@ -122,8 +119,8 @@ def evaluate(
     models: Any = None,
     conditions: Sequence[Condition | str] | None = None,
     seed: int = 0,
-    fit: str = DEFAULT,
-    side: int | str = DEFAULT,
+    fit: str | None = None,
+    side: int | None = None,
     remedies: Sequence[str] = (),
     out: str | PathLike[str] | None = None,
     labelling: str = FOLDERS,
@@ -143,7 +140,8 @@ def evaluate(
     images or paths, alone or with labels as ``(images, labels)``; any sequence of
     ``(image, label)``; or a frame with the columns ``path`` and ``label``. A published tree
     such as ImageNet-C is "TREE::ORIGINALS"; its images are read as stored. All others are made
-    square by ``fit``, as files are; "squash" leaves images of ``side`` pixels as they are. A label
+    square for each model, as files are; the fit "squash" leaves images of ``side`` pixels as they
+    are. A label
     is the name or synset of a class; integers need ``classes``: names in order, a file with one
     per line, or "imagenet".
 
@@ -219,8 +217,8 @@ def export(
     classes: Any = None,
     models: Any = None,
     seed: int = 0,
-    fit: str = DEFAULT,
-    side: int | str = DEFAULT,
+    fit: str | None = None,
+    side: int | None = None,
     progress: bool | None = None,
 ) -> Path:
     """Write the images of ``source``, original and perturbed, to ``to``; return it.
@@ -232,7 +230,8 @@ def export(
     """
     names = None if models is None else [_name(model) for model in _listed(models)]
     if names is None:  # images of no model in particular
-        fit, side = usual(fit, side)
+        study = Framing()
+        fit, side = fit or study.fit, side or study.side
     spec = make_spec(names, conditions=conditions, seed=seed, fit=fit, side=side)
     check_classes(classes, source)
     dataset = opened(source, classes)
@@ -318,26 +317,32 @@ def evaluate_pictures(
     return frame.assign(remedies=trials)
 
 
-def _picture(name: str, source: Any, spec: Request, label: int | None) -> Picture:
+def _picture(
+    name: str,
+    source: Any,
+    spec: Request,
+    label: int | None,
+    overrides: Overrides = (None, None),
+) -> Picture:
     """The image ``source``, in each framing of ``spec``."""
-    versions = [_version(name, source, part, label) for part in spec.by_side()]
-    return Picture.from_versions(versions, (spec.fit, spec.side))
-
-
-def _version(name: str, source: Any, spec: Request, label: int | None) -> Picture:
+    framings = list(spec.by_framing)
     if isinstance(source, str | PathLike):
-        image = fitting.load_study_image(picture_file(source), spec.framing)
+        picture = load_picture(
+            picture_file(source), framings, name=fspath(source), overrides=overrides
+        )
+        versions = [replace(version, name=name, label=label) for version in picture.versions]
+        return replace(versions[0], others=tuple(versions[1:]))
+    shape, kind = getattr(source, "shape", None), getattr(source, "dtype", None)
+    pixels = levels(source, name)  # refuses values out of range
+    if kind is not None and np.issubdtype(kind, np.floating):
+        alike = {each for each in framings if shape == (each.side, each.side, 3)}
     else:
-        image = _from_array(source, name, spec.framing)
-    return Picture.of(name, image, label=label, fit=spec.fit)
-
-
-def _from_array(array: Any, name: str, framing: fitting.Framing) -> NDArray[np.float32]:
-    shape = (framing.side, framing.side, 3)
-    if getattr(array, "shape", None) == shape and np.issubdtype(array.dtype, np.floating):
-        levels(array, name)  # refuses values out of range
-        return round_to_grid(np.array(array, np.float32, order="C"))
-    return fitting.fit(Image.fromarray(levels(array, name)), framing)
+        alike = set()
+    whole = Image.fromarray(pixels)
+    ways = [Framing("squash", each.side) if each in alike else each for each in framings]
+    study = Framing("squash") if shape == (STUDY_SIDE, STUDY_SIDE, 3) and alike else Framing()
+    result, _ = frame(whole, ways, study=study)
+    return result.picture(name, framings, overrides=overrides, label=label)
 
 
 @dataclass(frozen=True)
@@ -365,8 +370,8 @@ def sweep(
     label: int | str | None = None,
     steps: int = sweeps.DEFAULT_STEPS,
     seed: int = 0,
-    fit: str = DEFAULT,
-    side: int | str = DEFAULT,
+    fit: str | None = None,
+    side: int | None = None,
     remedy: str | None = None,
 ) -> Sweep:
     """Find the strength at which each model's prediction of ``image`` changes.
@@ -381,7 +386,7 @@ def sweep(
     chosen = known_models.resolve(names)
     conditions = [Condition.of({perturbation: 1.0})]
     spec = make_spec(chosen, conditions=conditions, seed=seed, fit=fit, side=side)
-    picture = _picture("image", image, spec, None)
+    picture = _picture("image", image, spec, None, (fit, side))
     truth = None if label is None else true_class("image", str(label), chosen)
     load = loader_with_remedies(parse(remedy), chosen) if remedy else known_models.load
     progress = sweeps.sweep(picture, [perturbation], chosen, load=load, steps=steps, seed=seed)

@@ -13,7 +13,7 @@ from robustness.api.argument_checks import checked_call
 from robustness.api.sources import check_classes, opened
 from robustness.base.errors import ParameterError
 from robustness.base.output_files import expect_writable, write_file
-from robustness.evaluation.framings import DEFAULT, common_framing
+from robustness.evaluation.framings import shared_framing
 from robustness.matching import Match
 
 
@@ -25,8 +25,8 @@ def match(
     classes: Any = None,
     models: Sequence[str] | None = None,
     out: str | PathLike[str] | None = None,
-    fit: str = DEFAULT,
-    side: int | str = DEFAULT,
+    fit: str | None = None,
+    side: int | None = None,
     seed: int = 0,
     note: Callable[[str, int, int], object] | None = None,
 ) -> Match:
@@ -70,8 +70,8 @@ def matched(
     names: Sequence[str] | None,
     *,
     classes: Any = None,
-    fit: str,
-    side: int | str,
+    fit: str | None,
+    side: int | None,
     seed: int,
     note: Callable[[str, int, int], object],
 ) -> Match:
@@ -81,7 +81,7 @@ def matched(
         opened(images, classes),
         opened(reference, classes),
         chosen,
-        framing=common_framing(fit, side, chosen),
+        framing=shared_framing(fit, side, chosen),
         seed=seed,
         note=note,
     )

@@ -91,6 +91,7 @@ class Outcome:
             "success": self.success,
             "by": self.by,
             "epsilon": self.spec.epsilon,
+            "epsilon_at_side": self.spec.at_side(len(self.image)),
             "linf": self.linf,
             "l2": self.l2,
             "ssim": self.ssim,
@@ -104,11 +105,11 @@ class Outcome:
 def adversarial(
     classifier: Classifier, image: Images, label: int, spec: AttackSpec, digest: str
 ) -> Images:
-    """``image`` (S, S, 3) attacked, and rounded to 8 bits within epsilon.
+    """``image`` (S, S, 3) attacked, and rounded to 8 bits within epsilon at its side.
 
     The attack aims at the target of ``spec`` or, without one, away from the class ``label``.
     """
-    return drained(_saved(classifier, image, label, spec, digest)).images[0]
+    return drained(_saved(classifier, image, label, spec.scaled_to(len(image)), digest)).images[0]
 
 
 def _saved(
@@ -153,7 +154,8 @@ def craft(picture: Picture, classifier: Classifier, spec: AttackSpec) -> Iterato
             f"{classifier.record.label} already predicts {classifier.record.class_name(own)!r} "
             "for the original; choose another target."
         )
-    best = yield from _saved(classifier, picture.image, own, spec, picture.digest)
+    scaled = spec.scaled_to(picture.side)
+    best = yield from _saved(classifier, picture.image, own, scaled, picture.stream)
     image = best.images
     after = classifier(image).probabilities
     yield Outcome(
@@ -218,7 +220,7 @@ def _control(
     size = norm.size(image - picture.image)
     sizes = np.repeat(size, DRAWS)
     clean = np.repeat(picture.image[None], DRAWS, axis=0)
-    noise = stream(spec.seed, picture.digest, "attack control")
+    noise = stream(spec.seed, picture.stream, "attack control")
     draws = np.stack([norm.noise(noise, picture.image.shape) for _ in range(DRAWS)])
     noisy = np.clip(clean + draws * column(sizes), 0, 1)
     if size[0] > 0:

@@ -20,7 +20,7 @@ from robustness.base.errors import ParameterError
 from robustness.base.function_results import read_only
 from robustness.base.registry import Registry
 from robustness.models.run.gradients import ALL_OTHERS
-from robustness.perturbations import Images, check_seed
+from robustness.perturbations import REFERENCE_SIDE, Images, check_seed
 from robustness.pictures.eight_bits import LEVELS
 
 if TYPE_CHECKING:
@@ -228,7 +228,8 @@ def check_epsilon(epsilon: float, norm: Norm) -> float:
 class AttackSpec:
     """An attack with its settings, made by ``AttackSpec.of``.
 
-    ``epsilon`` is the largest change allowed, in ``norm``, of study images in [0, 1]. ``target``
+    ``epsilon`` is the largest change allowed, in ``norm``, of images of 224 pixels in [0, 1]: see
+    ``at_side``. ``target``
     is the class to reach; None for any other class.
     """
 
@@ -300,6 +301,17 @@ class AttackSpec:
         if self.norm == "linf":
             return f"{self.epsilon * LEVELS:.4g}/{LEVELS}"
         return f"{self.epsilon:.3g}"
+
+    def at_side(self, side: int) -> float:
+        """Epsilon for images of ``side`` pixels a side.
+
+        The L2 norm of the same change of every pixel grows with the side, that in L-infinity stays.
+        """
+        return self.epsilon * side / REFERENCE_SIDE if self.norm == "l2" else self.epsilon
+
+    def scaled_to(self, side: int) -> AttackSpec:
+        """The same attack with the epsilon ``at_side``."""
+        return replace(self, epsilon=self.at_side(side))
 
     def seeded(self, seed: int) -> AttackSpec:
         """The same attack with another seed."""

@@ -57,8 +57,9 @@ def succeeds(
 ) -> Generator[Step, None, bool]:
     """Attack ``picture`` and yield the steps; return whether it succeeds, before rounding."""
     own = int(classifier(picture.image[None]).probabilities[0].argmax())
+    scaled = spec.scaled_to(picture.side)
     best = yield from attack_steps(
-        classifier, picture.image, own, spec, picture.digest, enough=any_success
+        classifier, picture.image, own, scaled, picture.stream, enough=any_success
     )
     top1 = int(classifier(best.images).probabilities[0].argmax())
     return bool(spec.reached(top1, own))

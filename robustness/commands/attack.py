@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING
 
 from robustness.base.errors import RobustnessError
 from robustness.base.output_files import expect_writable, write_file
+from robustness.base.text import some
 from robustness.commands import console
 from robustness.commands.options import Parsers, add_command, add_shared
+from robustness.commands.predict_perturb import picture
 
 if TYPE_CHECKING:
     from robustness.attacks import AttackSpec, Outcome
@@ -61,9 +63,7 @@ def attack_command(options: argparse.Namespace) -> None:
     from robustness.attacks import REGISTRY, Outcome, craft
     from robustness.evaluation.correctness import labelled, true_class
     from robustness.evaluation.framings import framing
-    from robustness.pictures.fitting import load_study_image, to_png
-    from robustness.pictures.picture import Picture
-    from robustness.pictures.samples import picture_file
+    from robustness.pictures.fitting import to_png
 
     if options.to is not None:
         console.expect_png(options.to, "The adversarial image")
@@ -71,13 +71,10 @@ def attack_command(options: argparse.Namespace) -> None:
     (name,) = models.resolve([options.model])
     spec = _spec(options, name)
     truth = true_class(options.image, options.true_class, [name])
-    own = framing(options.fit, options.side, name)
-    fit, side = own.fit, own.side
-    image = load_study_image(picture_file(options.image), own)
-    picture = Picture.of(options.image, image, fit=fit)
+    original = picture(options, options.image, [framing(options.fit, options.side, name)])
     console.progress(f"loading {name} ...")
     every = max(1, spec.total_steps // REPORTS)
-    for event in craft(picture, models.load(name, side=side), spec):
+    for event in craft(original, models.load(name, side=original.side), spec):
         if isinstance(event, Outcome):
             outcome = event  # the last event
         elif event.done % every == 0:
@@ -85,7 +82,7 @@ def attack_command(options: argparse.Namespace) -> None:
             console.progress(f"{label}: step {event.done} of {event.total}")
     if options.to is not None:
         write_file(options.to, to_png(outcome.image))
-    request, answers = _answers(picture, outcome)
+    request, answers = _answers(original, outcome)
     rows = [labelled(row, truth) for row in answers]
     console.end_progress()
     if options.json:
@@ -94,7 +91,7 @@ def attack_command(options: argparse.Namespace) -> None:
     else:
         from robustness import report
 
-        console.say(report.printed(report.of_attack(request, picture, outcome, rows)))
+        console.say(report.printed(report.of_attack(request, original, outcome, rows)))
 
 
 def _spec(options: argparse.Namespace, name: str) -> AttackSpec:
@@ -115,31 +112,36 @@ def _spec(options: argparse.Namespace, name: str) -> AttackSpec:
     )
 
 
-def _answers(picture: Picture, outcome: Outcome) -> tuple[Request, list[Measurement]]:
-    """The predictions of the attacked model, then of all others with weights.
+def _answers(original: Picture, outcome: Outcome) -> tuple[Request, list[Measurement]]:
+    """The predictions of the attacked model, then of all others with weights that see the image
+    alike.
 
-    A model that fails is skipped by name.
+    Those that do not, and a model that fails, are skipped by name.
     """
     import numpy as np
 
     from robustness import models
     from robustness.evaluation.condition import AttackCondition
+    from robustness.evaluation.framings import framing
     from robustness.evaluation.loop import measured, picture_scores
     from robustness.evaluation.measurement import Batch
     from robustness.evaluation.request import make_spec
 
     ready = [record.name for record in models.REGISTRY if models.state(record).ready]
-    names = [outcome.model, *(name for name in ready if name != outcome.model)]
-    condition = AttackCondition.of_spec(outcome.spec)
-    seed, side = outcome.spec.seed, picture.side
-    request = make_spec(names, [condition], seed=seed, fit=picture.fit, side=side)
-    clean, changed = picture.image[None], outcome.image[None]
-    batch = Batch([picture], np.stack([clean, changed], 1), [picture_scores(clean, changed)])
+    ready.sort(key=lambda name: name != outcome.model)
+    names = [name for name in ready if framing(*original.overrides, name) == original.framing]
+    if others := [name for name in ready if name not in names]:
+        console.remark(f"not compared, as they see the image otherwise: {some(others, 5)}")
+    condition, seed = AttackCondition.of_spec(outcome.spec), outcome.spec.seed
+    fit, side = original.overrides
+    request = make_spec(names, [condition], seed=seed, fit=fit, side=side)
+    clean, changed = original.image[None], outcome.image[None]
+    batch = Batch([original], np.stack([clean, changed], 1), [picture_scores(clean, changed)])
     rows: list[Measurement] = []
     for name in names:
         console.progress(f"predicting with {name} ...")
         try:
-            ((row,),) = measured(request, batch, models.load(name, side=side))
+            ((row,),) = measured(request, batch, models.load(name, side=original.side))
         except RobustnessError as error:
             console.progress(f"left out: {error}")
         else:

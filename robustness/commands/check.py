@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -64,25 +63,21 @@ def check_command(options: argparse.Namespace) -> int:
     expect_writable(options.junit, options.summary)
     folder = _saved(options)
     if folder is None:  # one of the same request is not computed twice
-        evaluated_runs = evaluate.evaluated(options, options.run, resume=True)
+        run = evaluate.evaluated(options, options.run, resume=True)
     elif said := request_options.said(options, "engine", "address"):
         raise ParameterError(
             f"{options.run} is a saved run, which {said} cannot change: expected a source to "
             "evaluate, or none of these options."
         )
     else:
-        evaluated_runs = [runs.load(folder, anywhere=True)]
-    checks = [
-        gate.check(gate.part(budget, run, evaluated_runs), run, baseline) for run in evaluated_runs
-    ]
-    _write_documents(options, checks)
+        run = runs.load(folder, anywhere=True)
+    check = gate.check(budget, run, baseline)
+    _write_documents(options, check)
     if options.json:
-        documents = [gate.as_dict(check) for check in checks]
-        console.print_json(documents[0] if len(documents) == 1 else documents)
+        console.print_json(gate.as_dict(check))
     else:
-        for check in checks:
-            _print_check(check)
-    return 0 if all(check.passed for check in checks) else 1
+        _print_check(check)
+    return 0 if check.passed else 1
 
 
 def baseline_of(budget: Budget, options: argparse.Namespace) -> Run | None:
@@ -111,12 +106,12 @@ def _saved(options: argparse.Namespace) -> Path | None:
     return None
 
 
-def _write_documents(options: argparse.Namespace, checks: Sequence[Check]) -> None:
+def _write_documents(options: argparse.Namespace, check: Check) -> None:
     from robustness import gate
 
     if options.junit:
-        write_file(options.junit, gate.junit(*checks))
-    text = "\n".join(map(gate.markdown, checks))
+        write_file(options.junit, gate.junit(check))
+    text = gate.markdown(check)
     if options.summary:
         write_file(options.summary, text.encode())
     if options.github and not os.environ.get(STEP_SUMMARY):  # outside a workflow

@@ -11,10 +11,10 @@ from robustness.base.errors import ParameterError
 from robustness.base.text import counted
 from robustness.commands import console
 from robustness.commands.options import Parsers, add_command, add_shared
-from robustness.commands.request_options import add_request, plans, requested_run, said
+from robustness.commands.request_options import add_request, plan, requested_run, said
 
 if TYPE_CHECKING:
-    from robustness.runs import Plan, Run, RunWriter
+    from robustness.runs import Run, RunWriter
 
 EXIT_NOTHING = 2
 _MAX_PRINTED = 10
@@ -67,7 +67,7 @@ def add(parsers: Parsers) -> None:
 def evaluate_command(options: argparse.Namespace) -> int:
     """Evaluate a dataset and save the run. Exit status 2 if no image could be read.
 
-    Models of different fit or side get a run for each.
+    Each model sees the images as it is described, unless --fit or --side say otherwise.
     """
     if options.predictions is None and options.classes is not None:
         raise ParameterError("--classes expects --predictions.")
@@ -81,18 +81,23 @@ def evaluate_command(options: argparse.Namespace) -> int:
         _forecast(options)
         return 0
     if options.predictions is not None:
-        evaluations = [_of_predictions(options)]
+        run = _of_predictions(options)
     else:
         resume = (options.resume or saved is not None) and not options.fresh
-        evaluations = evaluated(options, options.source, resume=resume)
-    _print(options, evaluations)
-    if not evaluations[0].images:
+        run = evaluated(options, options.source, resume=resume)
+    if options.json:
+        console.print_json(_document(run))
+    else:
+        _print_run(run)
+        if options.fresh:
+            folders = f"{requested_run(options)} {run.folder}"
+            console.say(f"\nCompare: python -m robustness runs compare {folders}")
+    if not run.images:
         return EXIT_NOTHING
     if options.log_mlflow:
         from robustness.report.external_stores import log_mlflow
 
-        for run in evaluations:
-            console.remark(f"Logged to MLflow: {log_mlflow(run)}")
+        console.remark(f"Logged to MLflow: {log_mlflow(run)}")
     return 0
 
 
@@ -107,32 +112,12 @@ def _check_logging(options: argparse.Namespace) -> None:
     ready_mlflow()
 
 
-def _print(options: argparse.Namespace, runs: Sequence[Run]) -> None:
-    if options.json:
-        documents = [_document(run) for run in runs]
-        console.print_json(documents[0] if len(documents) == 1 else documents)
-        return
-    for run in runs:
-        if len(runs) > 1:
-            console.say(f"Images as {run.manifest.spec.framing.text}:")
-        _print_run(run)
-    folders = [requested_run(options)] if options.fresh else []
-    folders += [run.folder for run in runs]
-    if len(folders) > 1:
-        names = " ".join(map(str, folders))
-        console.say(f"\nCompare: python -m robustness runs compare {names}")
-
-
-def evaluated(options: argparse.Namespace, source: str | None, *, resume: bool) -> list[Run]:
-    """The run of ``source`` in each framing; with ``resume`` it may exist already."""
-    made = plans(options, source)  # all, or none starts
-    return [_evaluated(options, plan, resume=resume) for plan in made]
-
-
-def _evaluated(options: argparse.Namespace, plan: Plan, *, resume: bool) -> Run:
+def evaluated(options: argparse.Namespace, source: str | None, *, resume: bool) -> Run:
+    """The run of ``source``; with ``resume`` it may exist already."""
     from robustness import runs
 
-    with runs.start(plan, options.out, engine=options.engine, resume=resume) as writer:
+    planned = plan(options, source)
+    with runs.start(planned, options.out, engine=options.engine, resume=resume) as writer:
         _perform(writer, options.engine, options.address)
     return runs.load(writer.folder)
 
@@ -145,28 +130,23 @@ def _of_predictions(options: argparse.Namespace) -> Run:
         raise ParameterError(
             f"The table of --predictions already contains the request: omit {options_text}."
         )
-    plan = imported_predictions.read_plan(options.predictions, options.source, options.classes)
-    with runs.start(plan, options.out, engine=imported_predictions.ENGINE) as writer:
+    table = imported_predictions.read_plan(options.predictions, options.source, options.classes)
+    with runs.start(table, options.out, engine=imported_predictions.ENGINE) as writer:
         _perform(writer, imported_predictions.ENGINE, None)
     return runs.load(writer.folder)
 
 
 def _forecast(options: argparse.Namespace) -> None:
-    """Print what the run in each framing would take."""
+    """Print what the run would take."""
     from robustness.runs.forecast import from_earlier
 
-    made = plans(options, options.source)
-    forecasts = [from_earlier(plan, options.out) for plan in made]
+    forecast = from_earlier(plan(options, options.source), options.out)
     if options.json:
-        documents = [forecast.as_dict() for forecast in forecasts]
-        console.print_json(documents[0] if len(documents) == 1 else documents)
+        console.print_json(forecast.as_dict())
         return
-    for plan, forecast in zip(made, forecasts, strict=True):
-        if len(made) > 1:
-            console.say(f"Images as {plan.spec.framing.text}:")
-        console.say(forecast.size)
-        console.say(f"Time: {forecast.time}")
-        console.say(f"Disk: {forecast.disk}, {counted(forecast.rows, 'row')}")
+    console.say(forecast.size)
+    console.say(f"Time: {forecast.time}")
+    console.say(f"Disk: {forecast.disk}, {counted(forecast.rows, 'row')}")
 
 
 def _perform(writer: RunWriter, engine: str, address: str | None) -> None:

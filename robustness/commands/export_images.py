@@ -35,8 +35,8 @@ def add(parsers: Parsers) -> None:
 def export_command(options: argparse.Namespace) -> int:
     """Write every image of a dataset, original and perturbed, with a table of what each is."""
     from robustness.base.progress import Pace, Unit
-    from robustness.evaluation.framings import usual
     from robustness.models.labels import imagenet, read_labels
+    from robustness.pictures.fitting import Framing
     from robustness.runs import image_export
 
     names: Sequence[str]
@@ -44,8 +44,9 @@ def export_command(options: argparse.Namespace) -> int:
     if of_models and options.class_names:
         raise ParameterError("Expected either --class-names or models, got both: leave one out.")
     if not (options.models or options.request):  # images of no model in particular
-        options.fit, options.side = usual(options.fit, options.side)
-    spec = request_options.whole_spec(options)
+        study = Framing()
+        options.fit, options.side = options.fit or study.fit, options.side or study.side
+    spec = request_options.spec(options)
     if of_models:
         plan, names = request_options.planned(options, options.source, spec), ()
     else:

@@ -52,7 +52,7 @@ def match_command(options: argparse.Namespace) -> int:
     """
     from robustness import matching, models, report
     from robustness.api.matching import expect_profile, matched
-    from robustness.evaluation.framings import common_framing
+    from robustness.evaluation.framings import shared_framing
     from robustness.report import match as results
 
     if options.max_loss is not None and (options.since is None or not 0 <= options.max_loss <= 1):
@@ -60,7 +60,7 @@ def match_command(options: argparse.Namespace) -> int:
     expect_profile(options.out)
     before = None
     if options.since is not None:
-        framing = common_framing(options.fit, options.side, models.resolve(options.models))
+        framing = shared_framing(options.fit, options.side, models.resolve(options.models))
         before = matching.read_profile(options.since, framing)
     answer = matched(
         options.production,

@@ -30,6 +30,16 @@ def names(text: str) -> list[str]:
     return parts
 
 
+def side(text: str) -> int:
+    """A number of pixels."""
+    if re.fullmatch("[0-9]{1,4}", text):
+        return int(text)
+    raise argparse.ArgumentTypeError(
+        f"expected a side in pixels, such as 384, got {text!r}; the side of a model is part of its "
+        "description"
+    )
+
+
 SHARED: Mapping[str, Mapping[str, Any]] = {
     "image": {"metavar": "IMAGE", "help": "image file, or a sample such as sample:coffee"},
     "images": {
@@ -46,14 +56,12 @@ SHARED: Mapping[str, Mapping[str, Any]] = {
     "--seed": {"metavar": "N", "type": int, "default": 0, "help": "default: 0"},
     "--fit": {
         "metavar": "crop|squash|letterbox",
-        "default": "default",
-        "help": "how an image becomes square (default: as each model is described, otherwise crop)",
+        "help": "how an image becomes square, for all models (default: as each is described)",
     },
     "--side": {
-        "metavar": "PIXELS|model",
-        "default": "default",
-        "help": "side of the square image; model: each one's published side (default: its own for "
-        "a model described with a fit, otherwise 224)",
+        "metavar": "PIXELS",
+        "type": side,
+        "help": "side of that square, for all models (default: as each is described)",
     },
     "--true-class": {
         "metavar": "CLASS",

@@ -22,7 +22,7 @@ _FIELDS = (
 
 if TYPE_CHECKING:
     from robustness.evaluation.condition import Condition
-    from robustness.evaluation.request import Request
+    from robustness.pictures.fitting import Framing
     from robustness.pictures.picture import Picture
 
 
@@ -42,22 +42,17 @@ def add(parsers: Parsers) -> None:
         help="predict the study image under a condition such as fog=0.6+rotation=0.25; "
         "`clean` is the original",
     )
-    add_shared(predict, "--true-class", "--remedies")
-    add_shared(
-        predict,
-        "--side",
-        default=None,
-        help="default: each model's own; for an image of "
-        "224 x 224 pixels and with --under, that of `study`",
-    )
+    add_shared(predict, "--true-class", "--remedies", "--side")
 
-    perturb = add_command(parsers, "perturb", perturb_command, asks_models=False, asks_plugins=True)
+    perturb = add_command(parsers, "perturb", perturb_command, asks_plugins=True)
     add_shared(perturb, "image")
+    perturb.add_argument(
+        "--model", metavar="NAME", help="write what this model sees (default: the study image)"
+    )
     perturb.add_argument("--perturbation", required=True, metavar="NAME")
     perturb.add_argument("--strength", required=True, type=float, metavar="S", help="0 to 1")
     perturb.add_argument("--to", required=True, type=Path, metavar="OUT.png")
-    add_shared(perturb, "--seed")
-    add_shared(perturb, "--fit", default="crop", help="how the image becomes square")
+    add_shared(perturb, "--seed", "--fit", "--side")
 
 
 def perturbations_command(options: argparse.Namespace) -> None:
@@ -84,9 +79,7 @@ def perturbations_command(options: argparse.Namespace) -> None:
 def predict_command(options: argparse.Namespace) -> None:
     """Top-5 classes of images, and whether the prediction is correct or changed.
 
-    By default each model is asked at its own published input size. An image of 224 x 224 pixels is
-    a study image of the bundled models already and keeps that size for them. With --under the
-    default is that of ``study``.
+    Each model sees the images as it is described, unless --fit or --side say otherwise.
     """
     from robustness import models
     from robustness.charts.tables import Table
@@ -159,53 +152,44 @@ and (remedy, class, probability) of ``remedies``."""
 
 
 def _answers(options: argparse.Namespace, names: Sequence[str]) -> Answers:
-    """Each model's prediction for each image, by default at the model's own input size."""
+    """Each model's prediction for each image."""
     from robustness import models
-    from robustness.evaluation.framings import DEFAULT, OWN_SIDE, framing
+    from robustness.evaluation.framings import by_framing
     from robustness.evaluation.remedy_trials import loader_with_remedies
     from robustness.metrics.predictions import top_k
-    from robustness.pictures.decoding import decode, read_file
-    from robustness.pictures.fitting import STUDY_SIDE, Framing, fit
-    from robustness.pictures.samples import picture_file
     from robustness.remedies import parse_all
 
     chains = parse_all(options.remedies)
-    decoded = [decode(read_file(picture_file(image)), name=image) for image in options.images]
-    fitted: dict[tuple[int, Framing], Any] = {}
-    for name in names:
-        console.progress(f"{name} ...")
-        for place, picture in enumerate(decoded):
-            is_study_image = picture.size == (STUDY_SIDE, STUDY_SIDE)
-            side = options.side or (DEFAULT if is_study_image else OWN_SIDE)
-            framings = {name: framing(options.fit, side, name) for name in names}
-            own = framings[name]
-            if (place, own) not in fitted:
-                fitted[place, own] = fit(picture, own)
-            image = fitted[place, own][None]
-            probabilities = models.load(name, side=own.side)(image).probabilities
-            top = [(int(c), float(probabilities[0, c])) for c in top_k(probabilities)[0]]
-            (top1, probability), *_ = top
-            values = dict.fromkeys(("clean_top1", "top1"), top1)
-            sure = dict.fromkeys(("clean_probability", "probability"), probability)
-            remedied = []
-            alike = [name for name in names if framings[name] == own]
-            for chain in chains:
-                after = loader_with_remedies(chain, alike)(name, side=own.side)(image)
-                best = int(after.probabilities[0].argmax())
-                remedied.append((chain.id, best, float(after.probabilities[0, best])))
-            yield (place, name), {**values, **sure, "top": top, "remedies": remedied}
+    groups = by_framing(options.fit, options.side, names)
+    pictures = [picture(options, image, list(groups)) for image in options.images]
+    for own, alike in groups.items():
+        for name in alike:
+            console.progress(f"{name} ...")
+            for place, shown in enumerate(pictures):
+                image = shown.at(own).image[None]
+                probabilities = models.load(name, side=own.side)(image).probabilities
+                top = [(int(c), float(probabilities[0, c])) for c in top_k(probabilities)[0]]
+                (top1, probability), *_ = top
+                values = dict.fromkeys(("clean_top1", "top1"), top1)
+                sure = dict.fromkeys(("clean_probability", "probability"), probability)
+                remedied = []
+                for chain in chains:
+                    after = loader_with_remedies(chain, alike)(name, side=own.side)(image)
+                    best = int(after.probabilities[0].argmax())
+                    remedied.append((chain.id, best, float(after.probabilities[0, best])))
+                yield (place, name), {**values, **sure, "top": top, "remedies": remedied}
 
 
 def _under(condition: Condition, options: argparse.Namespace, names: Sequence[str]) -> Answers:
     """The prediction of each model for each image under ``condition``."""
-    from robustness.evaluation.framings import DEFAULT
     from robustness.evaluation.loop import evaluate
     from robustness.evaluation.request import make_spec
 
-    how = {"seed": options.seed, "fit": options.fit, "side": options.side or DEFAULT}
+    how = {"seed": options.seed, "fit": options.fit, "side": options.side}
     spec = make_spec(names, [condition], remedies=options.remedies, **how)
     pictures = [
-        replace(fitted(image, spec), name=str(place)) for place, image in enumerate(options.images)
+        replace(picture(options, image, list(spec.by_framing)), name=str(place))
+        for place, image in enumerate(options.images)
     ]
     for row in evaluate(spec, pictures):
         console.progress(f"{row.model} ...")
@@ -214,18 +198,13 @@ def _under(condition: Condition, options: argparse.Namespace, names: Sequence[st
         yield (int(row.image), row.model), {**row.as_row(), "top": top, "remedies": remedied}
 
 
-def fitted(image: str, spec: Request) -> Picture:
-    """The image in each framing of ``spec``."""
-    from robustness.pictures.fitting import load_study_image
-    from robustness.pictures.picture import Picture
+def picture(options: argparse.Namespace, image: str, framings: Sequence[Framing]) -> Picture:
+    """The image in each of ``framings``, which follow from --fit and --side."""
+    from robustness.pictures.picture import load_picture
     from robustness.pictures.samples import picture_file
 
-    file = picture_file(image)
-    versions = [
-        Picture.of(image, load_study_image(file, part.framing), fit=part.fit)
-        for part in spec.by_side()
-    ]
-    return Picture.from_versions(versions, (spec.fit, spec.side))
+    overrides = options.fit, options.side
+    return load_picture(picture_file(image), framings, name=image, overrides=overrides)
 
 
 def _prediction_entry(name: str, index: int, probability: float) -> dict[str, Any]:
@@ -249,15 +228,17 @@ def _condition(text: str | None) -> Condition | None:
 
 
 def perturb_command(options: argparse.Namespace) -> None:
-    """Write a perturbed study image."""
+    """Write a perturbed image, as a model sees it."""
+    from robustness import models
+    from robustness.evaluation.framings import framing
     from robustness.perturbations import REGISTRY, apply, check_seed
-    from robustness.pictures.fitting import Framing, load_study_image, to_png
-    from robustness.pictures.samples import picture_file
+    from robustness.pictures.fitting import to_png
 
     record = REGISTRY[options.perturbation]
     console.expect_png(options.to, "The perturbed image")
-    image = load_study_image(picture_file(options.image), Framing(options.fit))
-    seed = check_seed(options.seed)
-    result = apply(record, image[None], options.strength, seed=seed)[0]
+    name = None if options.model is None else models.REGISTRY[options.model].name
+    shown = picture(options, options.image, [framing(options.fit, options.side, name)])
+    seed, streams = check_seed(options.seed), [shown.stream]
+    result = apply(record, shown.image[None], options.strength, seed=seed, digests=streams)[0]
     write_file(options.to, to_png(result))
     console.remark(f"{options.to}: {record.label}, {record.value_text(options.strength)}")

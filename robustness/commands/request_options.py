@@ -25,10 +25,7 @@ _SAID_BY_A_REQUEST = (
 _SELECTION = ("limit", "sample", "batch", "labels", "own_classes")
 _DEGREES = ("strength", "severities", "epsilon", "attack_steps", "attack_restarts")
 _UNSAID = {
-    **{
-        name: SHARED[f"--{name}"]["default"]
-        for name in ("seed", "fit", "side", "engine", "remedies")
-    },
+    **{name: SHARED[f"--{name}"]["default"] for name in ("seed", "engine", "remedies")},
     "labels": "folders",
     "own_classes": False,
     "resume": False,
@@ -154,8 +151,8 @@ def requested_run(options: argparse.Namespace) -> Path | None:
     return runs.folder_of(str(named), options.out)
 
 
-def plans(options: argparse.Namespace, source: str | None) -> list[Plan]:
-    """What to evaluate on ``source``: a plan for each framing, or that of the run of --request.
+def plan(options: argparse.Namespace, source: str | None) -> Plan:
+    """What to evaluate on ``source``, or what the run of --request did.
 
     Without ``source`` the images are those of that run.
     """
@@ -168,15 +165,15 @@ def plans(options: argparse.Namespace, source: str | None) -> list[Plan]:
             raise ParameterError(
                 "Expected a SOURCE, a run in --request, or a table with --predictions, got none."
             )
-        return [planned(options, source, part) for part in whole_spec(options).by_side()]
+        return planned(options, source, spec(options))
     own = [name for name in _SAID_BY_A_REQUEST if name != "remedies"]
     if twice := _said(options, (*own, *_SELECTION)):
         raise ParameterError(f"Expected either the run {options.request} or {twice}, got both.")
-    return [runs.reevaluation_plan(read(folder), source, options.remedies)]
+    return runs.reevaluation_plan(read(folder), source, options.remedies)
 
 
-def whole_spec(options: argparse.Namespace) -> Request:
-    """The request, from a file or from the options; its ``by_side`` are the runs."""
+def spec(options: argparse.Namespace) -> Request:
+    """The request, from a file or from the options."""
     from robustness.evaluation import suites
     from robustness.evaluation.request import make_spec, read_request
 

@@ -133,7 +133,7 @@ def _listed(entry: Listed) -> dict[str, Any]:
         "models": list(manifest.spec.model_names),
         "conditions": [dict(condition.steps) for condition in manifest.spec.conditions],
         "seed": manifest.spec.seed,
-        "fit": manifest.spec.fit,
+        "preprocessing": manifest.spec.framing_text,
     }
 
 

@@ -11,7 +11,7 @@ from robustness.base.output_files import make_folder, write_file
 from robustness.base.text import counted, csv_cell
 from robustness.commands import console
 from robustness.commands.options import Parsers, add_command, add_shared, names
-from robustness.commands.predict_perturb import fitted
+from robustness.commands.predict_perturb import picture
 
 if TYPE_CHECKING:
     from robustness.evaluation.measurement import Measurement
@@ -57,13 +57,11 @@ def study_command(options: argparse.Namespace) -> None:
     how = {"seed": options.seed, "fit": options.fit, "side": options.side}
     names = resolve(options.models)
     spec = make_spec(names, conditions, remedies=options.remedies, **how)
-    parts = spec.by_side()
-    pictures = [fitted(image, spec) for image in options.images]
+    framings = list(spec.by_framing)
+    pictures = [picture(options, image, framings) for image in options.images]
     if options.out is not None:
         make_folder(options.out)  # now rather than after all the work
-    truths = {
-        picture.name: true_class(picture.name, options.true_class, names) for picture in pictures
-    }
+    truths = {shown.name: true_class(shown.name, options.true_class, names) for shown in pictures}
     rows: list[Measurement] = []
     total = len(pictures) * len(names) * len(conditions)
     console.progress(f"loading {', '.join(names)} ...")
@@ -74,14 +72,8 @@ def study_command(options: argparse.Namespace) -> None:
                 f"{len(rows)} of {counted(total, 'measurement')}, {row.image}, {row.model}"
             )
     console.end_progress()
-    framed = [[picture.at(part.framing) for picture in pictures] for part in parts]
-    manifests = [
-        manifest(part, [(picture.name, picture.digest) for picture in framing])
-        for part, framing in zip(parts, framed, strict=True)
-    ]
     result: dict[str, Any] = {
-        "manifest": manifests[0],
-        **({"manifests": manifests} if len(manifests) > 1 else {}),
+        "manifest": manifest(spec, [(shown.name, shown.source) for shown in pictures]),
         "summary": summarise(rows),
         "measurements": [row.as_row() for row in rows],
     }
@@ -92,12 +84,12 @@ def study_command(options: argparse.Namespace) -> None:
         text = table.map(lambda value: csv_cell(value) if isinstance(value, str) else value)
         write_file(options.out / "study.json", console.as_json(result).encode())
         write_file(options.out / "measurements.csv", text.to_csv(index=False).encode())
-        for place, framing in enumerate(framed):
-            for number, picture in enumerate(framing, start=1):
-                at = f"-{picture.fit}-{picture.side}" if place else ""
+        for number, shown in enumerate(pictures, start=1):
+            for place, version in enumerate(shown.versions):
+                at = f"-{place + 1}-{version.framing.fit}-{version.side}" if place else ""
                 folder = options.out / f"picture-{number}{at}"
-                write_file(folder / "clean.png", to_png(picture.image))
-                images = perturbed(picture, conditions, options.seed)
+                write_file(folder / "clean.png", to_png(version.image))
+                images = perturbed(version, conditions, options.seed)
                 for condition, image in zip(conditions, images, strict=True):
                     write_file(folder / f"{condition.name}.png", to_png(image))
     if options.json:
@@ -128,7 +120,7 @@ def sweep_command(options: argparse.Namespace) -> None:
     conditions = [Condition.of({name: 1.0}) for name in names]
     how = {"seed": options.seed, "fit": options.fit, "side": options.side}
     spec = make_spec(chosen, conditions, **how)
-    picture = fitted(options.image, spec)
+    shown = picture(options, options.image, list(spec.by_framing))
     chains = parse_all(options.remedies)
     loaders = {chain: loader_with_remedies(chain, chosen) for chain in chains}
 
@@ -138,7 +130,7 @@ def sweep_command(options: argparse.Namespace) -> None:
         load = models.load if chain is None else loaders[chain]
         events: list[Measurement | Break] = []
         how = {"steps": options.steps, "seed": options.seed}
-        for event in sweep(picture, names, chosen, load=load, **how):
+        for event in sweep(shown, names, chosen, load=load, **how):
             events.append(labelled(event, truth))
             if isinstance(event, Break):
                 console.progress(f"{event.perturbation}, {event.model}{suffix}: done")
@@ -155,7 +147,7 @@ def sweep_command(options: argparse.Namespace) -> None:
         return
     # The smallest strength first; the sweep gave the breaks by perturbation.
     plain.sort(key=lambda e: -1 if not isinstance(e, Break) else 2 if e.never else e.strength or 0)
-    content = report.of_map(spec, [picture], swept=plain, remedied=remedied)
+    content = report.of_map(spec, [shown], swept=plain, remedied=remedied)
     console.say(report.printed(content))
 
 

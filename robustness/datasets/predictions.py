@@ -223,7 +223,10 @@ SUFFIXES = (".csv", ".parquet", ".jsonl")
 ORIGINAL = "clean"
 """The condition of the original images."""
 
-COLUMNS = ("image", "condition", "model", "label", "path", "image_digest", "fit", "side", "seed")
+COLUMNS = (
+    *("image", "condition", "model", "label", "path", "image_digest", "framed_digest"),
+    *("fit", "side", "seed"),
+)
 _MAX_RATIO = 200
 _CELLS_FREE, _MAX_GAPS = 1_000_000, 20
 """Most places for predictions, and most for each row of the table."""

@@ -201,6 +201,10 @@ class Condition:
         name, strength = self.degree
         return REGISTRY[name].value_at(strength)
 
+    def parameter_at(self, side: int) -> float | None:
+        """``parameter`` in images of ``side`` pixels; only that of an attack depends on it."""
+        return self.parameter
+
     @property
     def idle(self) -> bool:
         """Whether the condition changes nothing, as at strength 0."""
@@ -231,7 +235,7 @@ class Condition:
 
     def against(self, picture: Picture, seed: int, classifier: Classifier) -> Images:
         """The image (S, S, 3) under the condition, as ``classifier`` sees it."""
-        return self.images(picture.image[None], [picture.digest], seed)[0]
+        return self.images(picture.image[None], [picture.stream], seed)[0]
 
 
 def _step(name: str, strength: float) -> str:
@@ -328,6 +332,10 @@ class AttackCondition(_OfOneKind):
     def parameter(self) -> float | None:
         return self.strength
 
+    def parameter_at(self, side: int) -> float | None:
+        """Epsilon in images of ``side`` pixels, as ``AttackSpec.at_side`` has it."""
+        return self.spec.at_side(side)
+
     @property
     def attacks(self) -> tuple[AttackSpec, ...]:
         return (self.spec,)
@@ -346,7 +354,7 @@ class AttackCondition(_OfOneKind):
         if label is None:
             label = int(classifier(picture.image[None]).probabilities[0].argmax())
         spec = self.spec.seeded(seed)
-        return adversarial(classifier, picture.image, label, spec, picture.digest)
+        return adversarial(classifier, picture.image, label, spec, picture.stream)
 
 
 class StoredTable(StrictTable):

@@ -1,90 +1,88 @@
-"""The framing of the study images: one for all models, or each model's own."""
+"""How each model sees an image: as its description says, unless a request overrides that."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from robustness.base.errors import ParameterError
 from robustness.models.model_record import REGISTRY
 from robustness.pictures.fitting import Framing, check_fit, check_side
-from robustness.pictures.picture import Picture
-
-DEFAULT = "default"
-"""As a fit or side: that of each model's own framing."""
-
-OWN_SIDE = "model"
-"""As a side: the published input side of each model."""
+from robustness.pictures.picture import Overrides, Picture
 
 
-def framing(fit: str, side: int | str, name: str | None = None) -> Framing:
-    """How the model ``name`` sees images; without one, a model without a framing of its own.
+def framing(fit: str | None, side: int | None, name: str | None = None) -> Framing:
+    """How the model ``name`` sees images; without one, a model that takes study images.
 
-    ``fit`` is one of ``FITS`` or ``DEFAULT``; ``side`` is a number of pixels, ``OWN_SIDE`` or
-    ``DEFAULT``. Raises ``UnknownNameError`` or ``ParameterError`` for anything else.
+    A ``fit`` or a ``side`` replaces the model's own and its way of resizing: with both, all models
+    see images alike. Raises ``UnknownNameError`` or ``ParameterError`` for values that do not
+    exist.
     """
-    side = side_of(side)
-    record = REGISTRY[name] if name is not None and name in REGISTRY else None
-    default = Framing() if record is None else record.framing
-    if side == OWN_SIDE and record is not None:
-        side = record.input_size
+    own = REGISTRY[name].framing if name is not None and name in REGISTRY else Framing()
+    if fit is None and side is None:
+        return own
     return Framing(
-        default.fit if fit == DEFAULT else check_fit(fit),
-        default.side if isinstance(side, str) else check_side(side),
+        own.fit if fit is None else check_fit(fit), own.side if side is None else check_side(side)
     )
 
 
-def side_of(side: int | str) -> int | str:
-    """``side`` as a number, unless it is ``OWN_SIDE`` or ``DEFAULT``."""
-    if isinstance(side, int) or side in (DEFAULT, OWN_SIDE):
-        return side
-    if not re.fullmatch(r"[0-9]{1,4}", side):
-        raise ParameterError(
-            f"Expected a side in pixels, such as 384, {OWN_SIDE!r} for the published side of each "
-            f"model, or {DEFAULT!r}, got {side!r}."
-        )
-    return int(side)
+def groups(framings: Iterable[tuple[str, Framing]]) -> dict[Framing, tuple[str, ...]]:
+    """The names of ``framings`` by framing, in order of appearance."""
+    result: dict[Framing, tuple[str, ...]] = {}
+    for name, own in framings:
+        result[own] = (*result.get(own, ()), name)
+    return result
 
 
-def usual(fit: str, side: int | str) -> tuple[str, int | str]:
-    """``fit`` and ``side`` with the usual crop in place of ``DEFAULT``."""
-    crop = Framing()
-    return crop.fit if fit == DEFAULT else fit, crop.side if side == DEFAULT else side
-
-
-def by_framing(fit: str, side: int | str, names: Sequence[str]) -> dict[Framing, tuple[str, ...]]:
+def by_framing(
+    fit: str | None, side: int | None, names: Sequence[str]
+) -> dict[Framing, tuple[str, ...]]:
     """The models ``names`` by their framing, in order of appearance; raises as ``framing``."""
-    groups: dict[Framing, tuple[str, ...]] = {}
-    for name in names:
-        own = framing(fit, side, name)
-        groups[own] = (*groups.get(own, ()), name)
-    return groups
+    return groups((name, framing(fit, side, name)) for name in names)
 
 
-def common_framing(fit: str, side: int | str, names: Sequence[str]) -> Framing:
-    """The framing of the models ``names``; raises ``ParameterError`` if they differ."""
-    framings = list(by_framing(fit, side, names)) or [framing(fit, side)]
-    if len(framings) > 1:
+def shared_framing(fit: str | None, side: int | None, names: Sequence[str]) -> Framing:
+    """The framing of all the models ``names``, or that of the study image where they differ.
+
+    Raises as ``framing``.
+    """
+    own, *others = by_framing(fit, side, names) or [framing(fit, side)]
+    return framing(fit, side) if others else own
+
+
+def only_framing(framings: Sequence[Framing], what: str) -> Framing:
+    """The one of ``framings``; raises ``ParameterError`` if there are several.
+
+    ``what`` needs one, as the subject of a sentence.
+    """
+    if len(framings) != 1:
         texts = " and ".join(one.text for one in framings)
         raise ParameterError(
-            f"Expected models that see images alike, got {texts}: choose a fit and a side for all, "
-            "or models of one framing."
+            f"{what} needs models that see images alike, got {texts}: give a fit and a side for "
+            "all, or models of one framing.",
+            hint="Such as --fit crop --side 224.",
         )
     return framings[0]
 
 
 def version_for(picture: Picture, name: str) -> Picture:
     """The version of ``picture`` that the model ``name`` sees."""
-    return picture.at(framing(*picture.framing_request, name))
+    return picture.at(framing(*picture.overrides, name))
 
 
-def options(fit: str, side: int | str, names: Sequence[str]) -> dict[str, str]:
-    """The fewest of ``fit`` and ``side`` that give the models ``names`` these framings."""
-    both = {"fit": fit, "side": str(side)}
-    choices = [{}, {"fit": fit}, {"side": str(side)}, both]
-    framings = by_framing(fit, side, names)
-    return next(
-        choice
-        for choice in choices
-        if by_framing(choice.get("fit", DEFAULT), choice.get("side", DEFAULT), names) == framings
-    )
+def options(framings: Mapping[str, Framing]) -> dict[str, str]:
+    """The fewest of ``fit`` and ``side`` that give each model its one of ``framings``.
+
+    Empty where none do, as for a description that has changed since.
+    """
+    first = next(iter(framings.values()), Framing())
+    choices: list[Overrides] = [
+        (None, None),
+        (first.fit, None),
+        (None, first.side),
+        (first.fit, first.side),
+    ]
+    for fit, side in choices:
+        if all(framing(fit, side, name) == own for name, own in framings.items()):
+            both = {"fit": fit, "side": None if side is None else str(side)}
+            return {name: value for name, value in both.items() if value is not None}
+    return {}

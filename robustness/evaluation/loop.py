@@ -17,16 +17,17 @@ from robustness.evaluation.similarity import at, floors, similarities
 from robustness.metrics.predictions import top_k
 from robustness.models import Classifier, ModelRecord, Outputs
 from robustness.perturbations import Images
+from robustness.pictures.fitting import Framing
 from robustness.pictures.picture import Picture
 
 
 def frames(pictures: Sequence[Picture], conditions: Sequence[Condition], seed: int) -> Images:
     """The original and each condition of every image: float32 (N, 1 + conditions, S, S, 3).
 
-    For an attack, which needs a model, it holds the original.
+    All ``pictures`` have one framing. For an attack, which needs a model, it holds the original.
     """
     clean = np.stack([picture.image for picture in pictures])
-    digests = [picture.digest for picture in pictures]
+    digests = [picture.stream for picture in pictures]
     result = np.empty((len(pictures), 1 + len(conditions), *clean.shape[1:]), np.float32)
     result[:, 0] = clean
     for place, condition in enumerate(conditions, start=1):
@@ -72,21 +73,23 @@ def measurements(
     clean_top5 = top_k(clean.probabilities)[0]
     top5 = top_k(outputs.probabilities)
     before = clean.probabilities[0]
+    fit, side = picture.framing[:2]
     rows = []
     for index, condition in enumerate(spec.conditions):
         after = outputs.probabilities[index]
         rows.append(
             Measurement(
                 image=picture.name,
-                image_digest=picture.digest,
-                fit=spec.fit,
-                side=spec.framing.side,
+                image_digest=picture.source,
+                framed_digest=picture.digest,
+                fit=fit,
+                side=side,
                 label=picture.label,
                 model=classifier.record.name,
                 condition=condition.id,
                 perturbation=condition.name,
                 strength=condition.strength,
-                parameter=condition.parameter,
+                parameter=condition.parameter_at(side),
                 seed=spec.seed,
                 clean_top1=int(clean_top5[0]),
                 clean_probability=float(before[clean_top5[0]]),
@@ -156,28 +159,28 @@ Labelling = Callable[[ModelRecord], Sequence[int | None]]
 
 def answers(
     spec: Request,
-    batch: Batch,
+    batches: Mapping[Framing, Batch],
     *,
     load: Callable[..., Classifier] = models.load,
     labels: Labelling | None = None,
 ) -> Iterator[list[list[Measurement]]]:
     """The result of ``measured`` for each model, with the attacks of ``spec`` on that model.
 
-    ``labels`` replaces the images' own labels. Raises ``GradientError`` for a model that cannot be
-    attacked.
+    ``batches`` hold the same images in each framing of the models. ``labels`` replaces the images'
+    own labels. Raises ``GradientError`` for a model that cannot be attacked.
     """
-    tried = Trials(load)
-    for name in spec.model_names:
-        classifier = load(name, side=spec.framing.side)  # anew if the memory budget had it released
-        pictures = batch.pictures
+    alike = {own: (spec.of_models(names), Trials(load)) for own, names in spec.by_framing.items()}
+    for name, own in spec.framings:
+        classifier = load(name, side=own.side)  # anew if the memory budget had it released
+        batch = batches[own]
         if labels is not None:
-            labelled_pictures = zip(pictures, labels(classifier.record), strict=True)
-            pictures = [replace(picture, label=label) for picture, label in labelled_pictures]
-        known_batch = replace(batch, pictures=pictures)
-        attacked = _with_attacks(spec, known_batch, classifier)
+            pairs = zip(batch.pictures, labels(classifier.record), strict=True)
+            batch = replace(batch, pictures=[replace(each, label=label) for each, label in pairs])
+        attacked = _with_attacks(spec, batch, classifier)
         rows = measured(spec, attacked, classifier)
         if spec.remedies:
-            rows = tried.tried(spec, attacked, classifier, rows)
+            of_framing, trials = alike[own]
+            rows = trials.tried(of_framing, attacked, classifier, rows)
         yield rows
 
 
@@ -214,17 +217,11 @@ def evaluate(
     in one batch. Closing the iterator stops the work. Raises ``WeightsError`` if a model cannot be
     loaded.
     """
-    parts = spec.by_side()
-    for part in parts:
-        for name in part.model_names:  # fail before any other work
-            load(name, side=part.framing.side)
+    for name, own in spec.framings:  # fail before any other work
+        load(name, side=own.side)
     for picture in pictures:
-        for part in parts:
-            batch = prepare([picture.at(part.framing)], part.conditions, part.seed)
-            for (rows,) in answers(part, batch, load=load):
-                yield from with_main_digest(rows, picture)
-
-
-def with_main_digest(rows: Iterable[Measurement], picture: Picture) -> list[Measurement]:
-    """``rows`` of one version of ``picture``, with the digest of the version shown."""
-    return [replace(row, image_digest=picture.digest) for row in rows]
+        batches = {
+            own: prepare([picture.at(own)], spec.conditions, spec.seed) for own in spec.by_framing
+        }
+        for (rows,) in answers(spec, batches, load=load):
+            yield from rows

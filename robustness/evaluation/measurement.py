@@ -31,7 +31,8 @@ class RemediedPrediction(NamedTuple):
 class Measurement:
     """One tidy row: the prediction of one model for one image under one condition.
 
-    ``fit`` and ``side`` define the study image, ``condition`` is a ``Condition.id``. ``clean_top1``
+    ``image_digest`` identifies the image, ``framed_digest`` its pixels as the model sees them, with
+    ``fit`` and ``side``. ``condition`` is a ``Condition.id``. ``clean_top1``
     and ``top1`` are class indices, each with its own probability; ``retained_probability`` is that
     of the original's class under the condition. ``scores`` holds every metric by name, feature
     metrics also by their names in ``features.RESCALED``; ``stages`` holds them for each stage.
@@ -39,6 +40,7 @@ class Measurement:
 
     image: str
     image_digest: str
+    framed_digest: str
     fit: str
     side: int
     label: int | None
@@ -81,7 +83,7 @@ class Measurement:
 
 @dataclass(frozen=True)
 class Batch:
-    """Prepared images: their ``frames`` and ``picture_scores``."""
+    """Prepared images of one framing: their ``frames`` and ``picture_scores``."""
 
     pictures: Sequence[Picture]
     frames: Images

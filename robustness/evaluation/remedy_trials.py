@@ -24,7 +24,7 @@ _AT_ONCE = 16
 
 
 class Trials:
-    """Asks models behind remedies about the batches of one call of ``loop.answers``.
+    """Asks models of one framing behind remedies about a batch.
 
     The predictions of several models together are computed once for all of them.
     """
@@ -76,7 +76,7 @@ class Trials:
     def _others(self, spec: Request, classifier: Classifier, chain: Chain) -> Iterator[Classifier]:
         """The other models of ``spec`` with the same classes, if ``chain`` takes several."""
         for name in partners(chain, classifier.record.name, spec.model_names):
-            yield self._load(name, side=spec.framing.side)
+            yield self._load(name, side=classifier.side)
 
     def _attacked(
         self, spec: Request, batch: Batch, classifier: Classifier, chain: Chain, place: int

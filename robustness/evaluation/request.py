@@ -4,8 +4,8 @@ As a TOML file::
 
     models = ["SqueezeNet", "EfficientNetLite0"]  # default: the default selection
     seed = 7                                      # default: 0
-    fit = "crop"                                  # default: that of each model
-    side = 224                                    # pixels; "model": each one's published side
+    fit = "crop"                                  # of all models; default: each one's own
+    side = 224                                    # pixels, likewise
     remedies = ["median", "autocontrast+tta"]     # default: none
 
     [[condition]]                                 # perturbations with strengths
@@ -27,7 +27,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
@@ -43,16 +43,18 @@ from robustness.base.validation import (
     parsed_by,
 )
 from robustness.evaluation.condition import Condition
-from robustness.evaluation.framings import DEFAULT, OWN_SIDE, by_framing, framing, side_of
+from robustness.evaluation.framings import framing, groups, only_framing, options
 from robustness.perturbations import check_seed
 from robustness.pictures.eight_bits import BITS
-from robustness.pictures.fitting import DEFAULT_FIT, MAX_SIDE, MIN_SIDE, STUDY_SIDE, Framing
+from robustness.pictures.fitting import Framing
 from robustness.pictures.picture import Picture
 from robustness.remedies import Chain, parse, parse_all
 
 _ORIGINAL = "brightness"
 """A perturbation whose strength 0 denotes the original in a TOML file."""
 
+
+OWN_PREPROCESSING = "each model with its own preprocessing"
 
 _ByName = BeforeValidator(
     lambda values: tuple(values.items()) if isinstance(values, dict) else values
@@ -78,7 +80,7 @@ class RequestTable(StrictTable):
     models: Annotated[list[str], expected("a list of names")] = Field(default_factory=list)
     seed: int = 0
     fit: str | None = None
-    side: int | Literal["model", "default"] | None = None
+    side: int | None = None
     remedies: Annotated[list[str], expected("a list of names")] = Field(default_factory=list)
     condition: list[Annotated[Condition, parsed_by(_condition)]] = Field(default_factory=list)
     match: dict[str, Any] | None = None
@@ -96,7 +98,7 @@ class Request:
     """The request to evaluate models, on any images.
 
     ``models`` are (name, hash of its weight file). ``digest`` is the key of cached results.
-    ``fit`` and ``side`` are as ``framing`` takes them. Predictions are among ``classes`` alone,
+    ``framings`` say how each model sees the images. Predictions are among ``classes`` alone,
     indices, if there are any. Each of the ``remedies`` is tried on every image and condition.
     """
 
@@ -107,28 +109,51 @@ class Request:
         tuple[Annotated[Condition, parsed_by(Condition.from_dict)], ...],
         Field(alias="perturbations"),
     ]
+    framings: Annotated[
+        tuple[tuple[str, Annotated[Framing, parsed_by(Framing.of)]], ...],
+        _ByName,
+        expected("a framing for each model"),
+    ]
     seed: Annotated[int, parsed_by(check_seed)] = 0
-    fit: str = DEFAULT_FIT
-    side: Annotated[
-        Annotated[int, Field(ge=MIN_SIDE, le=MAX_SIDE)]
-        | Annotated[str, Field(pattern=f"^({OWN_SIDE}|{DEFAULT})$")],
-        expected(f"a whole number from {MIN_SIDE} to {MAX_SIDE}, {OWN_SIDE!r} or {DEFAULT!r}"),
-    ] = STUDY_SIDE
     classes: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(max_length=100_000)] = ()
     remedies: tuple[Annotated[Chain, parsed_by(parse)], ...] = ()
 
-    @property
-    def framing(self) -> Framing:
-        """How the images become square, those of the first model where they differ."""
-        return framing(self.fit, self.side, next(iter(self.model_names), None))
+    @model_validator(mode="after")
+    def _check_framings(self) -> Self:
+        if [name for name, _ in self.framings] != [name for name, _ in self.models]:
+            raise RefusedError("expected a framing for each model, in their order")
+        return self
 
-    def by_side(self) -> list[Request]:
-        """The same request, split into one for each fit and side."""
-        hashes = dict(self.models)
-        return [
-            replace(self, models=tuple((name, hashes[name]) for name in names), fit=fit, side=side)
-            for (fit, side, *_), names in by_framing(self.fit, self.side, self.model_names).items()
-        ]
+    def framing_of(self, name: str) -> Framing:
+        """How the model ``name`` sees the images."""
+        return dict(self.framings)[name]
+
+    @property
+    def by_framing(self) -> dict[Framing, tuple[str, ...]]:
+        """The names of the models by framing, in order of appearance."""
+        return groups(self.framings)
+
+    @property
+    def framing_text(self) -> str:
+        """How the models see the images, in short: "crop at 224 px"."""
+        first, *others = self.by_framing or [Framing()]
+        return OWN_PREPROCESSING if others else first.text
+
+    def only_framing(self, what: str) -> Framing:
+        """The framing of all models; raises ``ParameterError`` if they differ.
+
+        ``what`` needs one, as the subject of a sentence.
+        """
+        return only_framing(list(self.by_framing), what)
+
+    def of_models(self, names: Sequence[str]) -> Request:
+        """The same request for some of its models, in the order of ``names``."""
+        hashes, framings = dict(self.models), dict(self.framings)
+        return replace(
+            self,
+            models=tuple((name, hashes[name]) for name in names),
+            framings=tuple((name, framings[name]) for name in names),
+        )
 
     @property
     def model_names(self) -> tuple[str, ...]:
@@ -138,9 +163,8 @@ class Request:
         return {
             "models": dict(self.models),
             "perturbations": [condition.as_dict() for condition in self.conditions],
+            "framings": {name: own.as_dict() for name, own in self.framings},
             "seed": self.seed,
-            "fit": self.fit,
-            "side": self.side,
             "bits": BITS,  # of every image
             **({"classes": list(self.classes)} if self.classes else {}),
             **({"remedies": [chain.id for chain in self.remedies]} if self.remedies else {}),
@@ -157,11 +181,12 @@ class Request:
         A condition without perturbations comes back as one of strength 0, which changes nothing.
         """
         remedies = [chain.id for chain in self.remedies]
+        overrides = options(dict(self.framings))
         lines = [
             f"models = {json.dumps(self.model_names)}",
             f"seed = {self.seed}",
-            f"fit = {json.dumps(self.fit)}",
-            *([f"side = {json.dumps(self.side)}"] if self.side != STUDY_SIDE else []),
+            *([f"fit = {json.dumps(overrides['fit'])}"] if "fit" in overrides else []),
+            *([f"side = {overrides['side']}"] if "side" in overrides else []),
             *([f"remedies = {json.dumps(remedies)}"] if remedies else []),
         ]
         for condition in self.conditions:
@@ -176,8 +201,8 @@ def make_spec(
     conditions: Sequence[Condition],
     *,
     seed: int = 0,
-    fit: str = DEFAULT,
-    side: int | str = DEFAULT,
+    fit: str | None = None,
+    side: int | None = None,
     remedies: Sequence[str] = (),
 ) -> Request:
     """A checked request; without ``model_names`` it has the default selection.
@@ -191,18 +216,17 @@ def make_spec(
         raise ParameterError("Expected at least one perturbation, got none.")
     names = models.resolve(list(model_names) if model_names else None)
     hashes = tuple((name, models.digest(models.REGISTRY[name])) for name in names)
-    first, *others = by_framing(fit, side, names)
-    fit, side = (fit, side_of(side)) if others else first[:2]
+    framings = tuple((name, framing(fit, side, name)) for name in names)
     conditions = tuple(dict.fromkeys(conditions))
     chains = parse_all(remedies)
-    return Request(hashes, conditions, check_seed(seed), fit, side, remedies=chains)
+    return Request(hashes, conditions, framings, check_seed(seed), remedies=chains)
 
 
 def spec_of(
     picture: Picture, model_names: Sequence[str] | None, conditions: Sequence[Condition], seed: int
 ) -> Request:
-    """As ``make_spec``, with the framings of ``picture``."""
-    fit, side = picture.framing_request
+    """As ``make_spec``, with the overrides of ``picture``."""
+    fit, side = picture.overrides
     return make_spec(model_names, conditions, seed=seed, fit=fit, side=side)
 
 
@@ -232,12 +256,11 @@ def read_request(path: Path, model_names: Sequence[str] | None = None) -> Reques
     raises.
     """
     table = checked(RequestTable, read_toml(path), str(path))
-    side = DEFAULT if table.fit is None else STUDY_SIDE  # as ``as_toml`` leaves it out
     return make_spec(
         table.models or model_names,
         _to_evaluate(table, str(path)),
         seed=table.seed,
-        fit=DEFAULT if table.fit is None else table.fit,
-        side=side if table.side is None else table.side,
+        fit=table.fit,
+        side=table.side,
         remedies=table.remedies,
     )

@@ -140,7 +140,7 @@ _CONDITION = (
 )
 _PERTURBATION = 'name of the perturbation, or of the attack; several are joined by "+"'
 _SEVERAL = "epsilon of an attack; empty for several at once"
-_SIDE = "width and height of the study image"
+_SIDE = "width and height of that square"
 _STAGES = "name of each stage of the network, with the raw similarity of its features"
 _STAGE = pa.struct([("stage", _TEXT), *((name, _NUMBER) for name in RESCALED)])
 
@@ -148,7 +148,16 @@ COLUMNS = (
     Column("position", "from 0", "place of the image among those that were asked for", _WHOLE),
     _text("image", "text", "name of the image", stored=False),
     _text(
-        "image_digest", "64 hexadecimal digits", "SHA-256 of the study image's pixels", stored=False
+        "image_digest",
+        "64 hexadecimal digits",
+        "SHA-256 of the image's upright 8-bit RGB pixels, before any framing",
+        stored=False,
+    ),
+    _text(
+        "framed_digest",
+        "64 hexadecimal digits",
+        "SHA-256 of the pixels, from 0 to 1 in float32, that the model sees",
+        stored=False,
     ),
     _text("fit", "crop, squash or letterbox", "how the image was made square", stored=False),
     Column("side", "a whole number", _SIDE, _WHOLE, "pixels", stored=False),
@@ -168,7 +177,7 @@ COLUMNS = (
     Column(
         "parameter",
         "a number",
-        f"physical value at that strength, {_SEVERAL}",
+        f"physical value at that strength, at that side the {_SEVERAL}",
         unit="the perturbation's own",
         low=-1e9,
         high=1e9,

@@ -54,9 +54,11 @@ def strangers(side: int) -> tuple[Images, NDArray[np.intp]]:
     They are the samples, unchanged, brighter and in grey: the five are mostly brown and dim, and
     first stages respond mainly to colour and light. All fifteen are predicted in one pass.
     """
-    framing = Framing(side=side)
     plain = np.stack(
-        [study_image(samples.sample_bytes(name), framing) for name in samples.REGISTRY.names]
+        [
+            study_image(samples.sample_bytes(name), Framing(side=side))
+            for name in samples.REGISTRY.names
+        ]
     )
     grey = np.broadcast_to(plain.mean(axis=-1, keepdims=True), plain.shape)
     images_to_compare = np.concatenate([plain, np.minimum(plain + np.float32(_BRIGHTER), 1), grey])

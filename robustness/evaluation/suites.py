@@ -16,7 +16,6 @@ from robustness.base.text import some
 from robustness.base.toml import read_toml
 from robustness.datasets import PublishedTree
 from robustness.evaluation.condition import Condition, StoredCondition, StoredTable
-from robustness.evaluation.framings import framing
 from robustness.evaluation.request import Request, read_conditions
 from robustness.perturbations import REGISTRY, SAVED_AS_JPEG, Perturbation
 from robustness.pictures.fitting import STUDY_SIDE
@@ -99,8 +98,7 @@ def profile_note(name: str, table: Mapping[str, Any], spec: Request) -> str:
     if not isinstance(match, Mapping):
         return ""
     matched = match.get("side", table.get("side", STUDY_SIDE))
-    sides = {model: framing(spec.fit, spec.side, model).side for model in spec.model_names}
-    others = [f"{model} ({side} px)" for model, side in sides.items() if side != matched]
+    others = [f"{model} ({own.side} px)" for model, own in spec.framings if own.side != matched]
     if not others:
         return ""
     return (

@@ -19,7 +19,6 @@ from robustness.evaluation.loop import (
     perturbed,
     picture_scores,
     prepare,
-    with_main_digest,
 )
 from robustness.evaluation.measurement import Measurement
 from robustness.evaluation.request import spec_of
@@ -152,20 +151,19 @@ def sweep(
     first = specs[records[0].name]
     chosen = first.model_names
     clean = {
-        name: load(name, side=part.framing.side)(picture.at(part.framing).image[None])
-        for part in first.by_side()
-        for name in part.model_names
+        name: load(name, side=own.side)(picture.at(own).image[None]) for name, own in first.framings
     }
     for record in records:
         breaks: dict[str, _FirstChange] = {}
-        for part in specs[record.name].by_side():
-            version = picture.at(part.framing)
-            batch = prepare([version], part.conditions, part.seed)
-            for name in part.model_names:
-                classifier = load(name, side=part.framing.side)  # again if memory ran short
-                (rows,) = measured(part, batch, classifier, clean=[clean[name]])
-                yield from with_main_digest(rows, picture)
-                breaks[name] = _search(version, classifier, rows, part.seed, record)
+        spec = specs[record.name]
+        for own, of_framing in spec.by_framing.items():
+            version = picture.at(own)
+            batch = prepare([version], spec.conditions, spec.seed)
+            for name in of_framing:
+                classifier = load(name, side=own.side)  # again if memory ran short
+                (rows,) = measured(spec, batch, classifier, clean=[clean[name]])
+                yield from rows
+                breaks[name] = _search(version, classifier, rows, spec.seed, record)
         for name in chosen:
             yield _break(record, name, breaks[name], clean[name], grid(record, steps)[1])
 

@@ -79,7 +79,7 @@ def check(
     return Check(run, budget, tuple(verdict_by_limit.values()), notes)
 
 
-def part(budget: Budget, run: Run, every: Sequence[Run]) -> Budget:
+def _part(budget: Budget, run: Run, every: Sequence[Run]) -> Budget:
     """``budget`` without the limits on models that only other runs of ``every`` have."""
 
     def fits(rule: Rule, run: Run) -> bool:
@@ -109,7 +109,8 @@ def _named(rules: Sequence[Rule], candidate: RemediedModel) -> bool:
 class Tables:
     """The figures that limits are compared with.
 
-    ``unchanged`` are models with the weights that they had; ``labelled`` counts images.
+    ``unchanged`` are models with the weights and the preprocessing that they had; ``labelled``
+    counts images.
     """
 
     figures: Sequence[Entry]
@@ -120,14 +121,21 @@ class Tables:
 
 def _of_models(run: Run, baseline: Run | None) -> Tables:
     figures = run.figures()
-    before = () if baseline is None else baseline.manifest.spec.models
+    spec, before = run.manifest.spec, None if baseline is None else baseline.manifest.spec
     return Tables(
         figures=[
             *({**entry, **_ALL_CONDITIONS} for entry in figures.summary),
             *figures.by_perturbation,
         ],
         differences=[] if baseline is None else compare(baseline, run).differences,
-        unchanged={name for name, _ in set(run.manifest.spec.models) & set(before)},
+        unchanged={
+            name
+            for name in spec.model_names
+            if before is not None
+            and name in before.model_names
+            and before.of_models([name]).models == spec.of_models([name]).models
+            and before.framing_of(name) == spec.framing_of(name)
+        },
         labelled=figures.labelled,
     )
 
@@ -371,7 +379,7 @@ def rule_out(
     """
 
     def reasons(run: Run) -> dict[str, str]:
-        own = budget if len(several) == 1 else part(budget, run, several)
+        own = budget if len(several) == 1 else _part(budget, run, several)
         return ruled_out(check(own, run, baseline, remedies=remedies))
 
     return reasons

@@ -41,11 +41,10 @@ def headline(check: Check) -> str:
     return f"{text}, and {unsure} more undecided." if unsure else f"{text}."
 
 
-def junit(*checks: Check) -> bytes:
-    """JUnit XML: one suite for each check, one test case for each limit, model and condition."""
+def junit(check: Check) -> bytes:
+    """JUnit XML: one suite, and one test case for each limit, model and condition."""
     root = ElementTree.Element("testsuites")
-    for check in checks:
-        _add_suite(root, check)
+    _add_suite(root, check)
     ElementTree.indent(root)
     written: bytes = ElementTree.tostring(root, encoding="utf-8", xml_declaration=True)
     return written

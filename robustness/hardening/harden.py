@@ -40,7 +40,6 @@ from robustness.models.training import TrainableModel
 from robustness.models.weights.weight_files import digest as weights_digest
 from robustness.pictures.eight_bits import from_uint8
 from robustness.pictures.fitting import STUDY_FRAMING
-from robustness.pictures.picture import image_digest
 
 MOST_TRAINING, MOST_JUDGING = 3000, 1000
 """Images that are used, drawn at random from more."""
@@ -191,16 +190,17 @@ class _Images:
     ) -> None:
         framing, labels = record.framing, record.labels()
         stacks, classes, self.unreadable = [], [], 0
+        self._digests: list[str] = []
         sources = [(images, MOST_TRAINING), *([(judging, MOST_JUDGING)] if judging else [])]
         for dataset, most in sources:
-            pixels, unreadable, rows, _ = study_pixels(dataset, framing, most, seed, note)
+            pixels, unreadable, rows, _, streams = study_pixels(dataset, framing, most, seed, note)
             indices = labelled(dataset, [labels], KNOWN)[labels.key]
             stacks.append(pixels)
+            self._digests += streams
             classes += [-1 if indices[row] is None else indices[row] for row in rows]
             self.unreadable += unreadable
         self.pixels = np.concatenate(stacks)
         self._classes = np.array(classes, np.int64)
-        self._digests = [image_digest(from_uint8(image)) for image in self.pixels]
         divided = parts.split(self.pixels, len(stacks[1]) if judging else 0, seed)
         self.labelled = self._has_labels(divided.judge, parts.FEWEST_JUDGED) and self._has_labels(
             divided.choose, parts.FEWEST_CHOOSING

@@ -9,33 +9,39 @@ from PIL import AvifImagePlugin, Image
 from robustness.base.errors import ImageError
 from robustness.base.limited_worker import serve
 from robustness.pictures.decoding import CostError, as_subject, decode
-from robustness.pictures.fitting import Framing, fitted
+from robustness.pictures.fitting import Framing
+from robustness.pictures.picture import frame
 from robustness.pictures.properties import measured
 
 PIXELS, SENTENCE, NEEDS = b"P", b"S", b"N"
-"""First byte of a reply: 8-bit RGB, a sentence, or the bytes of memory needed follow."""
+"""First byte of a reply: a line of JSON and 8-bit RGB pixels, a sentence, or the bytes of memory
+needed follow."""
 
 
 def answer(head: bytes, data: bytes) -> bytes:
-    """The study image of the image in ``data``, or the reason why there is none.
+    """The image in ``data`` in each framing, or the reason why there is none.
 
-    ``head`` is JSON: ``name``, ``fit``, ``side``, the ``allowed`` bytes, ``pixels``, and whether
-    the ``properties`` of the image follow its pixels, as JSON.
+    ``head`` is JSON: ``name``, the ``framings``, the one whose digest seeds random ``streams``, the
+    ``allowed`` bytes, ``pixels``, and whether the ``properties`` of the image are measured. A reply
+    with pixels has a line of JSON with ``source``, ``stream`` and ``properties``, then the pixels
+    in each framing.
     """
     request = json.loads(head)
-    fit, side, tells = request.pop("fit"), request.pop("side"), request.pop("properties")
+    framings = [Framing.of(each) for each in request.pop("framings")]
+    study, measures = Framing.of(request.pop("study")), request.pop("properties")
     try:
         image = decode(data, **request)
-        size = image.size
         try:
-            image = fitted(image, Framing(fit, side))
+            result, study_pixels = frame(image, framings, study=study)
         except MemoryError:
             raise ImageError(
                 f"{as_subject(request['name'])} takes too much memory to resize: expected a "
                 "smaller image; save a copy of fewer pixels."
             ) from None
-        properties = json.dumps(measured(data, size, image, fit)).encode() if tells else b""
-        return PIXELS + image.tobytes() + properties
+        properties = measured(data, image.size, study_pixels) if measures else {}
+        about = {"source": result.source, "stream": result.stream, "properties": properties}
+        pixels = b"".join(each.tobytes() for each in result.pixels)
+        return PIXELS + json.dumps(about).encode() + b"\n" + pixels
     except CostError as error:
         return NEEDS + str(error.needed).encode()
     except ImageError as error:

@@ -1,7 +1,7 @@
 """Properties of an image that may explain why models fail on it: what its file says, and measured.
 
-Measured properties are those of the study image, which models see. ``original_size`` and
-``cut_off`` refer to the whole image.
+Measured properties are those of the study image, so that images of any size compare;
+``original_size`` and ``aspect`` refer to the whole image.
 """
 
 from __future__ import annotations
@@ -13,9 +13,8 @@ from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
-
-from robustness.pictures.fitting import CROP_SHARE
 
 PropertyValues = dict[str, float | str]
 """Properties of one image by name; those that are unknown are left out."""
@@ -36,7 +35,6 @@ PROPERTIES: Mapping[str, Property] = {
     "noise": Property("Noise (8-bit levels)", ".2f"),
     "jpeg_quality": Property("JPEG quality", ".0f"),
     "aspect": Property("Aspect ratio", ".2f"),
-    "cut_off": Property("Share cut off by the fit", ".1%"),
     "original_size": Property("Megapixels", ".2f"),
     "camera": Property("Camera"),
     "exposure": Property("Exposure time in s", ".3g"),
@@ -53,22 +51,21 @@ _MAKE, _MODEL, _ORIENTATION, _DETAILS, _EXPOSURE, _ISO = 271, 272, 274, 0x8769, 
 _LONGEST = 60  # characters of the name of a camera
 
 
-def measured(data: bytes, size: tuple[int, int], image: Image.Image, fit: str) -> PropertyValues:
+def measured(data: bytes, size: tuple[int, int], pixels: NDArray[np.uint8]) -> PropertyValues:
     """The properties of the image in ``data``, whose upright ``size`` is (width, height).
 
-    ``image`` is its study image in 8 bits, made by ``fit``; ``data`` must have passed ``decode``.
+    ``pixels`` (S, S, 3) are those of its study image; ``data`` must have passed ``decode``.
     """
     width, height = size
     return {
-        **_of_pixels(np.asarray(image)),
+        **_of_pixels(pixels),
         "aspect": width / height,
-        "cut_off": _cut_off(width, height, image.width, fit),
         "original_size": width * height / 1e6,
         **_of_file(data),
     }
 
 
-def _of_pixels(pixels: np.ndarray[Any, Any]) -> PropertyValues:
+def _of_pixels(pixels: NDArray[np.uint8]) -> PropertyValues:
     """Mean and standard deviation of luma in [0, 1]; the others in 8-bit levels.
 
     Sharpness is the variance of the Laplacian (Pech-Pacheco et al. 2000), colourfulness that of
@@ -90,12 +87,6 @@ def _of_pixels(pixels: np.ndarray[Any, Any]) -> PropertyValues:
         mean = np.abs(cv2.filter2D(luma, cv2.CV_32F, _NOISE)[1:-1, 1:-1]).mean()
         properties["noise"] = float(np.sqrt(np.pi / 2) / 6 * mean)
     return properties
-
-
-def _cut_off(width: int, height: int, side: int, fit: str) -> float:
-    if fit != "crop":
-        return 0.0
-    return 1 - CROP_SHARE**2 * min(width, height) / max(width, height)
 
 
 def _of_file(data: bytes) -> PropertyValues:

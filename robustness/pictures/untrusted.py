@@ -13,9 +13,9 @@ import json
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from filelock import BaseFileLock, FileLock, Timeout
@@ -33,7 +33,8 @@ from robustness.base.limited_worker import (
 from robustness.pictures.decoding import MAX_PIXELS, as_subject
 from robustness.pictures.decoding_process import NEEDS, PIXELS
 from robustness.pictures.eight_bits import from_uint8
-from robustness.pictures.fitting import DEFAULT_FIT, STUDY_SIDE, check_fit, check_side
+from robustness.pictures.fitting import STUDY_FRAMING, Framing, check_framing
+from robustness.pictures.picture import FramedPixels
 from robustness.pictures.properties import PropertyValues
 
 DEFAULT_MEMORY = 800 * 10**6
@@ -61,52 +62,88 @@ _LARGE = threading.Lock()
 atexit.register(_WORKERS.end)
 
 
+class MeasuredPixels(NamedTuple):
+    """An image in several framings, and its ``properties``."""
+
+    framed: FramedPixels
+    properties: PropertyValues
+
+
 def study_image(
     data: bytes,
+    framing: Framing = STUDY_FRAMING,
     *,
     name: str = "the image",
-    fit: str = DEFAULT_FIT,
-    side: int = STUDY_SIDE,
     patience: float | None = PATIENCE,
-    pixels: int = MAX_PIXELS,
 ) -> NDArray[np.float32]:
     """The same as ``fitting.study_image``, to the bit, decoded in a limited process.
 
-    Raises as ``measured_image`` does, whose options these are.
+    Raises as ``framed_image`` does, whose options these are.
     """
-    request = {"name": name, "fit": fit, "side": side, "pixels": pixels, "properties": False}
-    return _image(_answer(request, data, patience), side)
+    return from_uint8(framed_image(data, [framing], name=name, patience=patience).pixels[0])
+
+
+def framed_image(
+    data: bytes,
+    framings: Sequence[Framing],
+    *,
+    name: str = "the image",
+    study: Framing = STUDY_FRAMING,
+    patience: float | None = PATIENCE,
+    pixels: int = MAX_PIXELS,
+) -> FramedPixels:
+    """The image in ``data`` in each of ``framings``, decoded once.
+
+    ``study`` is as in ``picture.framed``. ``patience`` is the longest wait in seconds, None for no
+    limit; ``pixels`` is the most that the image may have. Raises ``ImageError`` also for an image
+    that takes too much memory or time or crashes its decoder, and ``BusyError`` if there was no
+    time to find out.
+    """
+    request = {"name": name, "pixels": pixels, "properties": False}
+    return _framed(request, data, framings, study, patience).framed
 
 
 def measured_image(
     data: bytes,
+    framings: Sequence[Framing],
     *,
     name: str = "the image",
-    fit: str = DEFAULT_FIT,
-    side: int = STUDY_SIDE,
+    study: Framing = STUDY_FRAMING,
     patience: float | None = PATIENCE,
-    pixels: int = MAX_PIXELS,
-) -> tuple[NDArray[np.float32], PropertyValues]:
-    """The study image, and the ``properties`` of the image.
+) -> MeasuredPixels:
+    """As ``framed_image``, with the ``properties`` of the image."""
+    request = {"name": name, "pixels": MAX_PIXELS, "properties": True}
+    return _framed(request, data, framings, study, patience)
 
-    ``patience`` is the longest wait in seconds, None for no limit; ``pixels`` is the most that the
-    image may have. Raises ``ImageError`` also for an image that takes too much memory or time or
-    crashes its decoder, and ``BusyError`` if there was no time to find out.
-    """
-    request = {"name": name, "fit": fit, "side": side, "pixels": pixels, "properties": True}
+
+def _framed(
+    request: dict[str, Any],
+    data: bytes,
+    framings: Sequence[Framing],
+    study: Framing,
+    patience: float | None,
+) -> MeasuredPixels:
+    """The reply of the process that decodes; raises as ``framed_image`` does."""
+    request |= {
+        "framings": [check_framing(framing).as_dict() for framing in framings],
+        "study": study.as_dict(),
+    }
     answer = _answer(request, data, patience)
-    return _image(answer, side), json.loads(answer[1 + 3 * side * side :])
-
-
-def _image(answer: bytes, side: int) -> NDArray[np.float32]:
-    pixels = np.frombuffer(answer, np.uint8, 3 * side * side, offset=1)
-    return from_uint8(pixels.reshape(side, side, 3))
+    start = answer.index(b"\n") + 1
+    about = json.loads(answer[len(PIXELS) : start])
+    arrays = []
+    for framing in framings:
+        count, side = 3 * framing.side**2, framing.side
+        levels = np.frombuffer(answer, np.uint8, count, offset=start)
+        arrays.append(levels.reshape(side, side, 3))
+        start += count
+    pixels = FramedPixels(about["source"], about["stream"], tuple(arrays))
+    return MeasuredPixels(pixels, about["properties"])
 
 
 def _answer(request: dict[str, Any], data: bytes, patience: float | None) -> bytes:
-    """The reply with the pixels; raises as ``measured_image`` does."""
+    """The reply with the pixels; raises as ``framed_image`` does."""
     name = request["name"]
-    check_fit(request["fit"]), check_side(request["side"])
     deadline = None if patience is None else time.monotonic() + patience
     try:
         answer = _ask_worker(request, data, SMALL, deadline)

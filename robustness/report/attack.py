@@ -205,7 +205,7 @@ def _replay(spec: Request, outcome: Outcome) -> str:
         f"With the same image, `python -m robustness attack IMAGE --model {outcome.model} "
         f"--attack {attack.name} --norm {attack.norm} --epsilon {_epsilon(attack)} --steps "
         f"{attack.steps} --restarts {attack.restarts} --seed {attack.seed}"
-        f"{framing_options(spec, [outcome.model])}{target} --to OUT.png` "
+        f"{framing_options(spec.of_models([outcome.model]))}{target} --to OUT.png` "
         "reproduces the attacked image."
     )
 
@@ -229,7 +229,10 @@ def answers(outcome: Outcome, rows: Sequence[Measurement]) -> list[tuple[str, st
 def described(outcome: Outcome) -> str:
     """The attack with its norm and size: "PGD (L∞, epsilon 8/255)"."""
     spec, by = outcome.spec, f", by {outcome.by_label}" if outcome.by_label else ""
-    return f"{spec.record.label} ({NORMS[spec.norm].label}, epsilon {spec.size_text}{by})"
+    side = len(outcome.image)
+    here = spec.at_side(side)
+    at = "" if here == spec.epsilon else f", which is {here:.3g} at {side} px"
+    return f"{spec.record.label} ({NORMS[spec.norm].label}, epsilon {spec.size_text}{at}{by})"
 
 
 def title(outcome: Outcome, index: int) -> str:

@@ -79,7 +79,7 @@ def _link(spec: Request, sample: str, truth: str | None) -> str:
         values["models"] = list(spec.model_names)
     if spec.seed != _DEFAULT_SEED:
         values["seed"] = str(spec.seed)
-    values |= options(spec.fit, spec.side, spec.model_names)
+    values |= options(dict(spec.framings))
     for chain in spec.remedies:
         values[REMEDY] = chain.id
     return query(values)
@@ -94,7 +94,7 @@ def _command(spec: Request, picture_name: str, sample: str | None, truth: str | 
         words += ["--true-class", truth]
     if spec.seed != _DEFAULT_SEED:
         words += ["--seed", str(spec.seed)]
-    for option, value in options(spec.fit, spec.side, spec.model_names).items():
+    for option, value in options(dict(spec.framings)).items():
         words += [f"--{option}", value]
     if spec.remedies:
         words += ["--remedies", ",".join(chain.id for chain in spec.remedies)]
@@ -121,6 +121,7 @@ def _python(spec: Request, picture_name: str, sample: str | None, truth: str | N
     columns = ["model", "clean_top1", "top1", "probability", "consistent"]
     columns += ["correct"] * (truth is not None) + ["remedies"] * bool(spec.remedies)
     remedies = [chain.id for chain in spec.remedies]
+    overrides = options(dict(spec.framings))
     lines = [
         "from robustness import api",
         "",
@@ -128,8 +129,8 @@ def _python(spec: Request, picture_name: str, sample: str | None, truth: str | N
         f"    {list(spec.model_names)!r},",
         f"    conditions=[{condition}],",
         f"    seed={spec.seed},",
-        f"    fit={spec.fit!r},",
-        f"    side={spec.side!r},",
+        *([f"    fit={overrides['fit']!r},"] if "fit" in overrides else []),
+        *([f"    side={overrides['side']},"] if "side" in overrides else []),
         *([f"    remedies={remedies!r},"] if remedies else []),
         ")",
         f"rows = api.evaluate_pictures({picture!r}, spec{labels})",

@@ -69,8 +69,7 @@ def _logged(mlflow: Any, run: Run, name: str, entries: Sequence[_Entry]) -> str:
                 "images": run.images,
                 "conditions": len(spec.conditions),
                 "seed": spec.seed,
-                "fit": spec.fit,
-                "side": spec.side,
+                "preprocessing": spec.framing_of(name).text,
                 "robustness": run.manifest.versions.get("robustness", ""),
             }
         )

@@ -12,7 +12,7 @@ from robustness.evaluation.condition import Condition
 from robustness.evaluation.framings import options
 from robustness.evaluation.loop import perturbed
 from robustness.evaluation.measurement import Measurement
-from robustness.evaluation.request import Request
+from robustness.evaluation.request import OWN_PREPROCESSING, Request
 from robustness.evaluation.row_schema import own_scores, to_table
 from robustness.metrics import REGISTRY as METRICS
 from robustness.metrics import TABLES, Metric
@@ -39,17 +39,30 @@ def facts(
         ("Measurements", f"{len(rows):,}"),
         ("Models", ", ".join(model(name) for name in spec.model_names)),
         ("Seed", str(spec.seed)),
-        *([("Fit and side", _framings(spec))] if (spec.fit, spec.side) != Framing() else []),
+        *([("Preprocessing", text)] if (text := preprocessing(spec)) else []),
     ]
 
 
-def _framings(spec: Request) -> str:
-    """Such as "crop at 384 px", or the framing of each model's images."""
-    if len(parts := spec.by_side()) == 1:
-        return spec.framing.text
-    return "; ".join(
-        f"{part.framing.text} for {', '.join(map(model, part.model_names))}" for part in parts
-    )
+def preprocessing(spec: Request) -> str:
+    """How the models see the images, unless all take study images: then "".
+
+    Such as "crop at 384 px", or that of each model, and what an epsilon in L2 is there.
+    """
+    groups = spec.by_framing
+    if list(groups) == [Framing()]:
+        return ""
+    several = len(groups) > 1
+    texts = [
+        f"{own.text} for {', '.join(map(model, names))}" if several else own.text
+        for own, names in groups.items()
+    ]
+    sizes = [
+        f"{attack.size_text} in L2 is {attack.at_side(own.side):.3g} at {own.side} px"
+        for attack in dict.fromkeys(a for condition in spec.conditions for a in condition.attacks)
+        for own in groups
+        if attack.at_side(own.side) != attack.epsilon
+    ]
+    return "; ".join([*([OWN_PREPROCESSING] if several else []), *texts, *sizes])
 
 
 def cautions(rows: Sequence[Measurement]) -> list[str]:
@@ -137,11 +150,11 @@ def data(rows: Sequence[Measurement], tables: Mapping[str, Sequence[Mapping[str,
 
 def command(spec: Request, what: str) -> str:
     """The start of the command line that repeats the request."""
-    names, framing = ",".join(spec.model_names), framing_options(spec, spec.model_names)
-    return f"python -m robustness {what} --models {names} --seed {spec.seed}{framing}"
+    names = ",".join(spec.model_names)
+    return f"python -m robustness {what} --models {names} --seed {spec.seed}{framing_options(spec)}"
 
 
-def framing_options(spec: Request, names: Sequence[str]) -> str:
-    """The options that give the models ``names`` the framings of ``spec``, each after a space."""
-    values = options(spec.fit, spec.side, names)
+def framing_options(spec: Request) -> str:
+    """The options that give the models the framings of ``spec``, each after a space."""
+    values = options(dict(spec.framings))
     return "".join(f" --{option} {value}" for option, value in values.items())

@@ -114,7 +114,7 @@ def calibrate(
             f"got {len(labelled)}. Evaluate more images with a true class."
         )
     chosen = np.sort(np.random.default_rng(0).permutation(labelled)[:MOST])
-    classifier = models.load(record.name, side=run.manifest.spec.framing.side)
+    classifier = models.load(record.name, side=run.manifest.spec.framing_of(record.name).side)
     places: list[int] = []
     parts: list[NDArray[np.float32]] = []
 
@@ -123,7 +123,7 @@ def calibrate(
             batch = []
             for place in chosen[start : start + MAX_BATCH].tolist():
                 try:
-                    batch.append(run.picture(str(axes.images[place])).image)
+                    batch.append(run.picture_for(str(axes.images[place]), record.name).image)
                 except ImageError:
                     continue
                 places.append(place)

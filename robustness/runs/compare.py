@@ -131,20 +131,11 @@ def flips(
         _verdicts(run, model, name, quantity)
         for run, name in ((baseline, same[0]), (other, condition))
     )
-    keys, keys_of_other = (
-        {run.rows.axes.digests[place]: key for key, place in places.items()}
-        for run, places in zip((baseline, other), identified(baseline, other), strict=True)
-    )
-    before = {
-        keys[digest]: (top1, good)
-        for digest, _, top1, good in first
-        if good is not None and digest in keys
-    }
+    before = {digest: (top1, good) for digest, _, top1, good in first if good is not None}
     flips: dict[bool, dict[str, Flip]] = {False: {}, True: {}}
     for digest, image, top1, good in second:
-        key = keys_of_other.get(digest, "")
-        if good is not None and key in before and before[key][1] != good:
-            flips[bool(good)].setdefault(key, Flip(str(image), before[key][0], top1))
+        if good is not None and digest in before and before[digest][1] != good:
+            flips[bool(good)].setdefault(digest, Flip(str(image), before[digest][0], top1))
     return list(flips[False].values()), list(flips[True].values())
 
 
@@ -189,7 +180,7 @@ class Comparison:
 def compare(baseline: Run, other: Run, *, said: Callable[[str], str] = named) -> Comparison:
     """``other`` against ``baseline``; raises ``RunError`` for a run without rows.
 
-    Images are matched by what the models see; at different sides, by their source.
+    Images are matched by their pixels before any framing.
 
     ``said`` gives the words for the ``id`` of a condition: those of a command, unless others.
     """
@@ -204,7 +195,7 @@ def compare(baseline: Run, other: Run, *, said: Callable[[str], str] = named) ->
         differences=differences,
         notes=(
             *([nothing] if first & second and not differences else []),
-            *_images(first, second, baseline.manifest.spec.fit, other.manifest.spec.fit),
+            *_images(first, second),
             *_settings(baseline.manifest, other.manifest, said),
         ),
     )
@@ -213,7 +204,10 @@ def compare(baseline: Run, other: Run, *, said: Callable[[str], str] = named) ->
 def differences_in_setup(before: Manifest, after: Manifest) -> str:
     """How the request of the run ``after`` differs, in a few words; "" if not at all."""
     one, two = before.spec, after.spec
-    pairs = [(name, getattr(one, name), getattr(two, name)) for name in ("fit", "seed", "side")] + [
+    pairs = [
+        ("seed", one.seed, two.seed),
+        ("preprocessing", one.framing_text, two.framing_text),
+    ] + [
         (name, before.versions.get(name, "none"), after.versions.get(name, "none"))
         for name in sorted({*before.versions, *after.versions})
     ]
@@ -230,33 +224,21 @@ def differences_in_setup(before: Manifest, after: Manifest) -> str:
 
 
 def identified(baseline: Run, other: Run) -> tuple[Images, Images]:
-    """The images of both runs by their digests.
-
-    At different sides, images of one name in equal datasets, of one fit, are the same.
-    """
-    axes, axes_of_other = baseline.rows.axes, other.rows.axes
-    first, second = list(axes.digests), list(axes_of_other.digests)
-    one, two = baseline.manifest, other.manifest
-    of_one_source = one.dataset.digest == two.dataset.digest and one.spec.fit == two.spec.fit
-    if one.spec.framing.side != two.spec.framing.side and of_one_source:
-        images = dict(zip(axes.images, first, strict=True))
-        named = zip(axes_of_other.images, second, strict=True)
-        second = [images.get(name, digest) for name, digest in named]
-    places = [{key: at for at, key in reversed(list(enumerate(keys)))} for keys in (first, second)]
-    return places[0], places[1]
+    """The images of both runs by their digests."""
+    axes = (run.rows.axes for run in (baseline, other))
+    first, second = ({key: at for at, key in enumerate(each.digests)} for each in axes)
+    return first, second
 
 
-def _images(first: set[str], second: set[str], fit: str, fit_of_other: str) -> list[str]:
-    fits = f"{fit} in the baseline, {fit_of_other} in the other run" if fit != fit_of_other else ""
+def _images(first: set[str], second: set[str]) -> list[str]:
     if not first & second:
-        return [f"These runs share no images ({fits or 'compared by pixels'})."]
+        return ["These runs share no images (compared by pixels)."]
     counts = (len(first - second), "the baseline"), (len(second - first), "the other run")
-    only = [
+    return [
         f"{counted(count, 'image')} only in {whose}, not counted."
         for count, whose in counts
         if count
     ]
-    return [*only, *([f"The fit differs: {fits}."] if fits else [])]
 
 
 def _settings(first: Manifest, second: Manifest, said: Callable[[str], str]) -> list[str]:
@@ -269,10 +251,15 @@ def _settings(first: Manifest, second: Manifest, said: Callable[[str], str]) -> 
     changed = [name for name, digest in a.models if dict(b.models).get(name, digest) != digest]
     if changed:
         notes.append(f"The weights differ: {some(changed, _MAX_NAMES)}.")
-    for name in ("seed", "side"):
-        one, two = getattr(a, name), getattr(b, name)
-        if one != two:
-            notes.append(f"The {name} differs: {one} and {two}.")
+    if a.seed != b.seed:
+        notes.append(f"The seed differs: {a.seed} and {b.seed}.")
+    before = dict(a.framings)
+    for name, own in b.framings:
+        if before.get(name, own) != own:
+            notes.append(
+                f"{models.label(name)} sees the images otherwise: {before[name].text} in the "
+                f"baseline, {own.text} in the other run."
+            )
     return [*notes, *_version_notes(_versions(first), _versions(second))]
 
 

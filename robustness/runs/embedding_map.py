@@ -87,7 +87,7 @@ def embedding_map(
     places = np.unique(np.linspace(0, max(0, len(rows) - 1), min(images, len(rows))).astype(int))
     chosen_rows = [rows[at] for at in places]
     condition = Condition.parse(chosen.conditions[0])
-    classifier = models.load(chosen.model, side=run.manifest.spec.framing.side)
+    classifier = models.load(chosen.model, side=run.manifest.spec.framing_of(chosen.model).side)
     used: list[Mapping[str, Any]] = []
     parts: list[Features] = []
     for start in range(0, len(chosen_rows), _BATCH):
@@ -117,7 +117,7 @@ def embedding_map(
 def _pair(run: Run, name: str, condition: Condition, classifier: Classifier) -> Images | None:
     """The image called ``name`` and the perturbed one, (2, S, S, 3); None if one is unreadable."""
     try:
-        picture = run.picture(name)
+        picture = run.picture_for(name, classifier.record.name)
         if condition.needs_model:
             changed = condition.against(picture, run.seed, classifier)
         else:

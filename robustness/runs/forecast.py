@@ -119,8 +119,7 @@ def _earlier(runs: Path, spec: Request) -> Iterator[Manifest]:
             and manifest.status == FINISHED
             and manifest.engine == "local"
             and manifest.images >= _ENOUGH
-            and manifest.spec.side == spec.side
-            and sorted(manifest.spec.model_names) == sorted(spec.model_names)
+            and dict(manifest.spec.framings) == dict(spec.framings)
             and not _attacks(manifest.spec)
         ):
             yield manifest

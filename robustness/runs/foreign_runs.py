@@ -25,7 +25,7 @@ from typing import Any
 from robustness import models
 from robustness.base import settings
 from robustness.base.disk import version, write_whole
-from robustness.base.errors import RobustnessError, RunError
+from robustness.base.errors import RunError
 from robustness.base.limited_worker import (
     Worker,
     WorkerDiedError,
@@ -35,7 +35,6 @@ from robustness.base.limited_worker import (
 )
 from robustness.base.validation import StrictRecord, read_json
 from robustness.evaluation.condition import readable
-from robustness.pictures.fitting import check_fit
 from robustness.runs import cache, images, installation
 from robustness.runs.manifest import FILE, FINISHED, MAX_TEXT, Manifest
 from robustness.runs.row_checks import ExpectedRows
@@ -215,11 +214,6 @@ def _check_files(folder: Path, manifest: Manifest) -> int:
 def _check_manifest(folder: Path, manifest: Manifest) -> None:
     """Raise ``RunError`` unless ``manifest`` is that of a finished run that can be evaluated."""
     spec = manifest.spec
-    try:
-        check_fit(spec.fit)
-    except RobustnessError as error:
-        raise _refused(folder, str(error).removesuffix(".")) from error
-    _expect(folder, isinstance(spec.side, int), f"expected a side in pixels, got {spec.side!r}")
     _expect(folder, manifest.status == FINISHED, "it is foreign and not finished")
     several = 1 <= len(spec.models) <= MAX_MODELS and bool(spec.conditions)
     _expect(folder, several, "it requests nothing, or far more than it can have")

@@ -40,10 +40,10 @@ from robustness.runs.progress import Progress
 TABLE = "images.csv"
 COLUMNS = (
     *("path", "label", "image", "condition", "perturbation", "strength", "parameter", "seed"),
-    *("fit", "side", "sha256", "image_digest"),
+    *("fit", "side", "sha256", "image_digest", "framed_digest"),
     *(metric.name for metric in metrics.REGISTRY if metric.subject == metrics.PICTURE),
 )
-_VERSION = 3
+_VERSION = 4
 """Version of the record of an unfinished export."""
 
 _PROGRESS = "export-progress"
@@ -88,8 +88,10 @@ def export(plan: Plan, to: str, names: Sequence[str] = ()) -> Iterator[ExportPro
     Labels are written as indices, or as the ``names`` of these.
     ``to`` is a folder, a ``.zip`` or a URL that fsspec knows. A folder or URL where the same export
     was interrupted is gone on with. Raises ``ParameterError`` for attacks, whose images depend on
-    the model, and for a place that holds something else, ``RunError`` where it cannot be written.
+    the model, for models of several framings, and for a place that holds something else,
+    ``RunError`` where it cannot be written.
     """
+    plan.spec.only_framing("An export")
     attacks = [condition.id for condition in plan.spec.conditions if condition.needs_model]
     if attacks:
         raise ParameterError(
@@ -147,11 +149,11 @@ def _of_chunk(
     spec: Request, labels: Sequence[int | str | None], ready: Prepared, target: _Target
 ) -> dict[str, Any]:
     rows = []
-    if batch := ready.batch:
-        for read, picture, frames, metrics in zip(
+    for batch in ready.batches.values():
+        for read, picture, frames, of_pictures in zip(
             ready.readable, batch.pictures, batch.frames, batch.scores, strict=True
         ):
-            scores: list[Mapping[str, float | None]] = [{}, *_scores(metrics)]
+            scores: list[Mapping[str, float | None]] = [{}, *_scores(of_pictures)]
             for condition, image, own in zip((None, *spec.conditions), frames, scores, strict=True):
                 png = to_png(image)
                 row = _about(spec, picture, condition)
@@ -169,11 +171,12 @@ def _about(spec: Request, picture: Picture, condition: Condition | None) -> dict
         "condition": about,
         "perturbation": condition and condition.name,
         "strength": condition and condition.strength,
-        "parameter": condition and condition.parameter,
+        "parameter": condition and condition.parameter_at(picture.side),
         "seed": spec.seed,
-        "fit": spec.fit,
-        "side": spec.side,
-        "image_digest": picture.digest,
+        "fit": picture.framing.fit,
+        "side": picture.side,
+        "image_digest": picture.source,
+        "framed_digest": picture.digest,
     }
 
 

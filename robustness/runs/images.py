@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -38,6 +38,7 @@ _ABOUT = pa.schema(
         ("position", pa.int32()),
         ("name", pa.string()),
         ("digest", pa.string()),
+        ("framed", pa.list_(pa.string())),
         ("status", pa.string()),
         ("reason", pa.string()),
     ]
@@ -45,7 +46,8 @@ _ABOUT = pa.schema(
 SCHEMA = pa.schema(
     [*_ABOUT, *((name, pa.float64() if p.form else pa.string()) for name, p in PROPERTIES.items())]
 )
-"""``status`` is ``READABLE``, then with a digest, or ``UNREADABLE`` for a ``reason``."""
+"""``status`` is ``READABLE``, then with the digest that identifies the image and those of its
+pixels in each framing of the request, or ``UNREADABLE`` for a ``reason``."""
 
 _TABLE = " (table)"
 """Ends the name of a column of the dataset that is taken."""
@@ -61,6 +63,7 @@ def write(folder: Path, chunks: Sequence[Chunk]) -> Path:
             "position": image.position,
             "name": image.name,
             "digest": image.digest,
+            "framed": image.framed or None,
             "status": UNREADABLE if image.reason else READABLE,
             "reason": image.reason or None,
             **image.properties,
@@ -150,29 +153,53 @@ def properties(images: pa.Table) -> pa.Table | None:
 
 
 def digests(images: pa.Table) -> dict[int, str]:
-    """The digest of the study image of each of ``images`` that has rows, by position."""
+    """The digest that identifies each of ``images`` that has rows, by position."""
     table = readable(images)
     return dict(zip(table["position"].to_pylist(), table["digest"].to_pylist(), strict=True))
 
 
 def content(images: pa.Table) -> str | None:
-    """SHA-256 over the digests of the study images, in the order of the dataset."""
+    """SHA-256 over the digests of the images, in the order of the dataset."""
     texts = readable(images)["digest"].to_pylist()
     return hashlib.sha256("\n".join(texts).encode()).hexdigest() if texts else None
 
 
+OF_FRAMING = ("framed_digest", "fit", "side")
+"""Columns that follow from the image and the model."""
+
+
 def with_columns(rows: pa.Table, names: Iterable[str], images: pa.Table, spec: Request) -> pa.Table:
-    """``rows``, which have positions, with the columns ``names`` of ``NOT_STORED``."""
+    """``rows``, which have positions, with the columns ``names`` of ``NOT_STORED``.
+
+    For columns of ``OF_FRAMING`` they have a model, too.
+    """
     place = pc.index_in(rows["position"], images["position"].combine_chunks())
-    values: Mapping[str, pa.ChunkedArray | pa.Array] = {
-        "image": images["name"].take(place),
-        "image_digest": images["digest"].take(place),
-        "fit": pa.repeat(spec.framing.fit, len(rows)),
-        "side": pa.repeat(pa.scalar(spec.framing.side, pa.int32()), len(rows)),
-        "seed": pa.repeat(pa.scalar(spec.seed, pa.int64()), len(rows)),
+    framings = list(spec.by_framing)
+
+    def of_model(values: Sequence[pa.Array]) -> pa.Array:
+        """For each row the value in the array of its model's framing."""
+        if len(values) == 1:
+            return values[0]
+        names = pa.array(spec.model_names, rows["model"].type)
+        framing_of = pa.array([framings.index(own) for _, own in spec.framings])
+        return pc.choose(framing_of.take(pc.index_in(rows["model"], names)), *values)
+
+    def frame(number: int) -> pa.Array:
+        lists = images["framed"].combine_chunks()
+        return pc.list_element(lists, number).take(place) if len(lists) else pa.nulls(0)
+
+    make: Mapping[str, Callable[[], Any]] = {
+        "image": lambda: images["name"].take(place),
+        "image_digest": lambda: images["digest"].take(place),
+        "framed_digest": lambda: of_model([frame(at) for at in range(len(framings))]),
+        "fit": lambda: of_model([pa.repeat(own.fit, len(rows)) for own in framings]),
+        "side": lambda: of_model(
+            [pa.repeat(pa.scalar(own.side, pa.int32()), len(rows)) for own in framings]
+        ),
+        "seed": lambda: pa.repeat(pa.scalar(spec.seed, pa.int64()), len(rows)),
     }
     for name in names:
-        rows = rows.append_column(name, values[name])
+        rows = rows.append_column(name, make[name]())
     return rows
 
 

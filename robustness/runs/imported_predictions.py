@@ -31,9 +31,8 @@ from robustness.metrics.predictions import top_k
 from robustness.models import imported_labels
 from robustness.models.labels import Labels, imagenet, read_labels
 from robustness.perturbations import check_seed
-from robustness.pictures.fitting import DEFAULT_FIT, STUDY_SIDE, check_fit, check_side
-from robustness.pictures.picture import image_digest
-from robustness.pictures.untrusted import study_image
+from robustness.pictures.fitting import DEFAULT_FIT, STUDY_SIDE, Framing, check_framing
+from robustness.pictures.untrusted import framed_image
 from robustness.runs.engines.engine import REGISTRY, Chunk, Engine, ImageRecord, Workload
 from robustness.runs.manifest import Classes, DatasetRecord
 from robustness.runs.planning import MAX_BATCH, Plan
@@ -53,9 +52,11 @@ def chunks(work: Workload, numbers: Sequence[int], _address: str | None) -> Iter
         images: list[ImageRecord] = []
         for position in work.positions(number):
             name, reason = work.dataset.entries[position].name, rows.missing(position)
-            digest = None if reason else rows.digest(position)
-            images.append(ImageRecord(position, name, digest, reason))
-            if not reason:
+            if reason:
+                images.append(ImageRecord(position, name, reason=reason))
+            else:
+                digest, framed = rows.digests(position)
+                images.append(ImageRecord(position, name, digest, framed=framed))
                 table += rows.of_image(position)
         yield Chunk(number, pa.Table.from_pylist(table, stored(())), tuple(images))
 
@@ -86,6 +87,7 @@ class _PredictedRows:
             for name in predictions.models
         }
         self._digests = predictions.texts("image_digest")
+        self._framed = predictions.texts("framed_digest")
         self._scores = scores(predictions)
         self._has_five = dict(
             zip(predictions.models, map(self._lists_five, predictions.models), strict=True)
@@ -132,19 +134,23 @@ class _PredictedRows:
                     "stages": [],
                 }
 
-    def digest(self, position: int) -> str:
-        """The digest of an image: that of the table, else of the image, else of its name."""
-        if digest := self._digests[self._predictions.at[position][0, 0]]:
-            return digest
+    def digests(self, position: int) -> tuple[str, tuple[str, ...]]:
+        """The digest of an image, and that of its pixels if known.
+
+        They are those of the table, else of the image, else of its name.
+        """
+        row = self._predictions.at[position][0, 0]
+        digest, framed = self._digests[row], self._framed[row]
+        if digest:
+            return digest, (framed,) if framed else ()
         entry = self._predictions.entries[position]
+        framing = Framing("squash", self._work.spec.only_framing("A table").side)
         try:
-            side = self._work.spec.framing.side
-            image = study_image(
-                self._predictions.read(entry), name=entry.name, fit="squash", side=side
-            )
+            pixels = framed_image(self._predictions.read(entry), [framing], name=entry.name)
         except ImageError:
-            return hashlib.sha256(entry.name.encode()).hexdigest()
-        return image_digest(image)
+            return hashlib.sha256(entry.name.encode()).hexdigest(), ()
+        picture = pixels.picture(entry.name, [framing])
+        return picture.source, (picture.digest,)
 
 
 def scores(predictions: Predictions) -> dict[str, list[float | None]]:
@@ -271,12 +277,14 @@ def plan_predictions(
     for labels in sets:
         _check_width(answers, labels, predictions.title)
         meaning(answers, labels, predictions.title)
+    framing = check_framing(
+        Framing(predictions.one("fit", DEFAULT_FIT), _whole(predictions, "side", STUDY_SIDE))
+    )
     spec = Request(
         models=tuple((name, f"predictions:{predictions.content}") for name in predictions.models),
         conditions=conditions,
+        framings=tuple((name, framing) for name in predictions.models),
         seed=check_seed(_whole(predictions, "seed", 0)),
-        fit=check_fit(predictions.one("fit", DEFAULT_FIT)),
-        side=check_side(_whole(predictions, "side", STUDY_SIDE)),
     )
     scores(predictions)  # refuses what are no numbers before a run begins
     labels_of_images = labelled(predictions, sets)

@@ -29,7 +29,7 @@ FILE = installation.MANIFEST
 MAX_FOREIGN_BYTES, MAX_FOREIGN_CONDITIONS = 1024**2, 10_000
 """Of a foreign run, so that listing it takes no time."""
 
-FORMAT, VERSION = "robustness run", 4
+FORMAT, VERSION = "robustness run", 5
 
 UNFINISHED: Literal["unfinished"] = "unfinished"
 FINISHED: Literal["finished"] = "finished"
@@ -84,7 +84,7 @@ class Manifest:
     ``created`` is in UTC, ISO 8601. ``batch`` is the number of images in a chunk. ``seconds`` is
     the time spent on all chunks, ``startup_seconds`` that for loading models before.
     ``parts`` maps the name of each file of rows to its size in bytes; other files do not count.
-    ``content`` is the SHA-256 over the digests of the study images, then known.
+    ``content`` is the SHA-256 over the digests of the images, then known.
     ``creator`` is the name of who began it, "" where that is not known; it is no part of the key.
     ``plugins`` has the digests of the plugins it used, by their names.
     ``costs`` has, by model and as far as they are known, the fields of ``Cost``; latencies are
@@ -142,7 +142,7 @@ class Manifest:
     @property
     def how(self) -> str:
         """The settings in which runs of the same images, models and conditions may differ."""
-        return f"{self.spec.fit}, seed {self.spec.seed}"
+        return f"{self.spec.framing_text}, seed {self.spec.seed}"
 
     def as_dict(self) -> dict[str, Any]:
         """The manifest as it stands in its file."""

@@ -20,7 +20,7 @@ from robustness.base.errors import RunError
 from robustness.base.progress import Note, duration
 from robustness.base.validation import StrictRecord, read_json
 from robustness.datasets import Dataset, open_dataset
-from robustness.evaluation.framings import common_framing
+from robustness.evaluation.framings import shared_framing
 from robustness.matching import Match
 from robustness.runs import installation
 
@@ -48,7 +48,7 @@ class SavedMatch(StrictRecord):
     """The request of a match, as its manifest.
 
     ``production`` and ``reference`` are sources as ``open_dataset`` takes them, ``fit`` and
-    ``side`` as ``framings.framing`` does. ``images`` counts those that are used, of both.
+    ``side`` as ``make_spec`` does. ``images`` counts those that are used, of both.
     ``created`` is in UTC, ISO 8601.
     """
 
@@ -61,13 +61,13 @@ class SavedMatch(StrictRecord):
     images: int
     models: tuple[str, ...]
     seed: int
-    fit: str
-    side: int | str
+    fit: str | None = None
+    side: int | None = None
 
     @property
     def how(self) -> str:
         """The settings in which matches of the same images and models may differ."""
-        return f"{self.fit}, seed {self.seed}"
+        return f"{shared_framing(self.fit, self.side, self.models).text}, seed {self.seed}"
 
 
 def read_match(folder: Path) -> SavedMatch | None:
@@ -91,7 +91,7 @@ def perform(folder: Path, saved: SavedMatch, show: Callable[[str, int], object])
         _opened(saved.production),
         _opened(saved.reference),
         saved.models,
-        framing=common_framing(saved.fit, saved.side, saved.models),
+        framing=shared_framing(saved.fit, saved.side, saved.models),
         seed=saved.seed,
         note=_as_a_whole(show),
     )

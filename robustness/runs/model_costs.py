@@ -37,7 +37,7 @@ def measured(spec: Request, *, here: bool) -> Costs:
         classifiers = {}
         for name in names:
             with contextlib.suppress(RobustnessError):  # such as a service that is gone by now
-                classifiers[name] = models.load(name, side=spec.framing.side)
+                classifiers[name] = models.load(name, side=spec.framing_of(name).side)
         for name, timing in latencies(classifiers).items():
             costs[name] |= {
                 "latency_ms": timing.median,
@@ -64,10 +64,11 @@ def _in_memory(names: Sequence[str]) -> Iterator[list[str]]:
 def remedies_ms(spec: Request) -> dict[str, float]:
     """Milliseconds, by remedy of ``spec``, to make the images that a model is asked about.
 
-    Of a photograph, with every gate open. Further forward passes come on top: ``Chain.passes`` - 1
-    of them.
+    Of a photograph at the largest side, with every gate open. Further forward passes come on top:
+    ``Chain.passes`` - 1 of them.
     """
-    image = study_image(sample_bytes(PHOTOGRAPH), Framing(side=spec.framing.side))[None]
+    side = max(own.side for own in spec.by_framing)
+    image = study_image(sample_bytes(PHOTOGRAPH), Framing(side=side))[None]
     tasks = {chain.id: partial(_gates_open(chain).views, image) for chain in spec.remedies}
     return {name: timing.median for name, timing in in_turns(tasks).items()}
 

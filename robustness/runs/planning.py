@@ -54,12 +54,6 @@ def plan(
             f"Expected 1 to {MAX_BATCH} images per batch, got {batch}.",
             hint="That is --batch.",
         )
-    if len(parts := spec.by_side()) > 1:
-        framings = "; ".join(part.framing.text for part in parts)
-        raise ParameterError(
-            f"Expected models of one fit and side, got {framings}. Give both for all models, or "
-            "use each part of spec.by_side() on its own."
-        )
     dataset = open_dataset(source) if isinstance(source, str) else copy(source)
     _check_stored(dataset, spec)
     dataset.select(limit, sample, spec.seed)

@@ -29,8 +29,9 @@ from robustness.evaluation.row_schema import (
     to_frame,
 )
 from robustness.perturbations import Images
+from robustness.pictures.fitting import Framing
 from robustness.pictures.picture import Picture
-from robustness.pictures.untrusted import study_image
+from robustness.pictures.untrusted import framed_image
 from robustness.runs import cache, failures, images, notes
 from robustness.runs.case_queries import CaseRows
 from robustness.runs.engines import REGISTRY as ENGINES
@@ -179,9 +180,11 @@ class Run:
         self, part: Part, columns: Sequence[str], model: str | None = None, remedied: bool = False
     ) -> pa.Table:
         """The ``columns``, with "position" among them, of the rows of ``part``."""
-        names = [name for name in columns if name not in NOT_STORED]
-        rows = read_rows(part, names, model, remedied=remedied)
         others = [name for name in columns if name in NOT_STORED]
+        names = [name for name in columns if name not in NOT_STORED]
+        if "model" not in names and not set(others).isdisjoint(images.OF_FRAMING):
+            names.append("model")
+        rows = read_rows(part, names, model, remedied=remedied)
         rows = images.with_columns(rows, others, self.image_table, self.manifest.spec)
         return rows.select(columns)
 
@@ -224,41 +227,54 @@ class Run:
     def _entries(self) -> dict[str, Entry]:
         return {entry.name: entry for entry in self.dataset.entries}
 
-    def picture(self, name: str) -> Picture:
-        """The study image called ``name``, read again.
+    def picture(self, name: str, framings: Sequence[Framing] = ()) -> Picture:
+        """The image called ``name``, read again, in ``framings``, by default those of the run.
 
         Raises ``RunError`` or ``ImageError`` where that is not possible any more.
         """
         if name not in self._entries:
             raise ImageError(f"{name} is no longer among the images of {self.dataset.title}.")
-        spec = self.manifest.spec
         data = self.dataset.read(self._entries[name])
-        fit = "squash" if self.dataset.fitted else spec.fit
-        image = study_image(data, name=name, fit=fit, side=spec.framing.side)
-        picture = Picture.of(name, image, fit=spec.fit)
-        if self.digests.get(name, picture.digest) != picture.digest:
+        framings = framings or list(self.manifest.spec.by_framing)
+        fitted = self.dataset.fitted
+        read = [Framing("squash", own.side) for own in framings] if fitted else framings
+        study = Framing("squash") if fitted else Framing()
+        picture = framed_image(data, read, name=name, study=study).picture(name, framings)
+        framed = self._framed_digests.get(name)
+        source = self.digests.get(name, picture.source)
+        if picture.digest not in framed if fitted and framed else picture.source != source:
             raise ImageError(
                 f"{name} is no longer the image that this run evaluated: its pixels have "
                 "changed since."
             )
         return picture
 
+    def picture_for(self, name: str, model: str) -> Picture:
+        """The image called ``name`` as ``model`` saw it; raises as ``picture`` does."""
+        return self.picture(name, [self.manifest.spec.framing_of(model)])
+
     def perturbed(self, picture: Picture, condition: Condition) -> Images:
-        """The image (S, S, 3) of ``picture``, one of this run's, under ``condition``.
+        """The image (S, S, 3) of ``picture``, a version of this run's, under ``condition``.
 
         It is made or, where ``condition`` is a file of the dataset, read. Raises as ``picture``
         does, and ``ParameterError`` for an attack.
         """
         if condition.in_files:
             entry = self._entries[picture.name]
-            return stored_image(self.dataset, entry, condition, self.manifest.spec.framing.side)
-        return condition.images(picture.image[None], [picture.digest], self.seed)[0]
+            return stored_image(self.dataset, entry, condition, picture.side)
+        return condition.images(picture.image[None], [picture.stream], self.seed)[0]
 
     @cached_property
     def digests(self) -> dict[str, str]:
-        """The digest of the study image of every image that was evaluated, by its name."""
+        """The digest that identifies every image that was evaluated, by its name."""
         table = images.readable(self.image_table)
         return dict(zip(table["name"].to_pylist(), table["digest"].to_pylist(), strict=True))
+
+    @cached_property
+    def _framed_digests(self) -> dict[str, list[str] | None]:
+        """The digests of the pixels of every image in each framing, if known, by its name."""
+        table = images.readable(self.image_table)
+        return dict(zip(table["name"].to_pylist(), table["framed"].to_pylist(), strict=True))
 
 
 def open_offered(source: str, runs: Path) -> Dataset:

@@ -90,17 +90,19 @@ def exported(run: Run, chosen: Chosen, suffix: str, kind: str = "") -> bytes:
 def _images(run: Run, row: Mapping[str, Any]) -> Iterator[tuple[str, str, bytes]]:
     """(column, name, PNG) of the original and of the perturbed image, as far as they are there."""
     try:
-        picture = run.picture(row["image"])
+        picture = run.picture_for(row["image"], row["model"])
     except RobustnessError:
         return
-    yield "original", f"original/{png_name(picture.name)}", to_png(picture.image)
+    several = len(run.manifest.spec.by_framing) > 1
+    view = f", {picture.framing.text}" if several else ""
+    yield "original", f"original{view}/{png_name(picture.name)}", to_png(picture.image)
     condition = Condition.parse(row["condition"])
     if not condition.needs_model:
         try:
             image = run.perturbed(picture, condition)
         except RobustnessError:
             return
-        yield "perturbed", f"{condition.id}/{png_name(picture.name)}", to_png(image)
+        yield "perturbed", f"{condition.id}{view}/{png_name(picture.name)}", to_png(image)
 
 
 def _prediction(row: Mapping[str, Any], key: str) -> dict[str, Any]:

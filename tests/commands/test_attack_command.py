@@ -42,7 +42,18 @@ def test_the_document_is_about_the_saved_picture(
     out = tmp_path / "new" / "out.png"
     found = attacked(capsys, *QUICK, "--epsilon", epsilon, "--norm", norm, "--to", out)
     assert list(found) == [
-        *("success", "by", "epsilon", "linf", "l2", "ssim", "clean_top1", "top1", "probability"),
+        *(
+            "success",
+            "by",
+            "epsilon",
+            "epsilon_at_side",
+            "linf",
+            "l2",
+            "ssim",
+            "clean_top1",
+            "top1",
+            "probability",
+        ),
         *("noise_control", "label", "transfer"),
     ]
     with Image.open(out) as written:

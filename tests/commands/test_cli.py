@@ -25,6 +25,7 @@ from robustness import __version__, models, perturbations
 from robustness.commands.main import EXIT_BAD_INPUT, main
 from robustness.models.weights.weight_files import size
 from robustness.pictures.fitting import Framing, load_study_image
+from robustness.pictures.picture import image_digest
 from robustness.pictures.samples import sample_path
 
 COFFEE = str(sample_path("coffee"))
@@ -236,7 +237,9 @@ def test_perturb_writes_the_perturbed_study_image_losslessly(
     out = tmp_path / "new folder" / "out.PNG"
     perturb(run, out, name, "--strength", "0.6", "--seed", "4", "--fit", "squash")
     study = load_study_image(COFFEE, Framing("squash"))[None]
-    expected = perturbations.apply(perturbations.REGISTRY[name], study, 0.6, seed=4)[0]
+    streams = [image_digest(load_study_image(COFFEE))]
+    record = perturbations.REGISTRY[name]
+    expected = perturbations.apply(record, study, 0.6, seed=4, digests=streams)[0]
     with Image.open(out) as written:
         assert (written.format, written.mode, written.size) == ("PNG", "RGB", (224, 224))
         np.testing.assert_array_equal(np.asarray(written), np.rint(expected * 255))

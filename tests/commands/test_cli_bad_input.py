@@ -12,7 +12,6 @@ import pytest
 from benchmarks.support.repository import ROOT
 from robustness.commands.main import EXIT_BAD_INPUT, EXIT_INTERRUPTED, main
 from robustness.perturbations import REGISTRY
-from robustness.pictures import fitting
 from robustness.pictures.samples import sample_path
 from tests.support.bad_images import BAD
 from tests.support.console import check_sentence
@@ -218,7 +217,7 @@ def test_an_interruption_ends_with_a_word_and_its_own_status(
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(fitting, "load_study_image", interrupted)
+    monkeypatch.setattr("robustness.pictures.picture.load_picture", interrupted)
     assert main(perturb_arguments(COFFEE, tmp_path / "out.png")) == EXIT_INTERRUPTED == 130
     assert capsys.readouterr() == ("", "robustness: interrupted.\n")
 

@@ -31,6 +31,7 @@ from robustness.models import REGISTRY as MODELS
 from robustness.models import digest
 from robustness.perturbations import REGISTRY, Images, apply, compose
 from robustness.pictures.eight_bits import round_to_grid
+from robustness.pictures.fitting import Framing
 from robustness.pictures.picture import Picture
 from robustness.remedies import parse_all
 from robustness.statistics.scorecard import summarise
@@ -52,6 +53,15 @@ def pictures(*names: str) -> list[Picture]:
     return [Picture.of(name, photos(name)[0], label=7) for name in names]
 
 
+def request(
+    conditions: Sequence[Condition],
+    seed: int = 0,
+    models: tuple[tuple[str, str], ...] = TWO,
+) -> Request:
+    framings = tuple((name, Framing()) for name, _ in models)
+    return Request(models, tuple(conditions), framings, seed)
+
+
 def run(
     conditions: Sequence[Condition] = CONDITIONS,
     names: Sequence[str] = ("coffee", "chelsea"),
@@ -59,7 +69,7 @@ def run(
     models: tuple[tuple[str, str], ...] = TWO,
     seed: int = 0,
 ) -> list[Measurement]:
-    spec = Request(models, tuple(conditions), seed)
+    spec = request(conditions, seed, models)
     return list(evaluate(spec, pictures(*names), load=Stable().load))
 
 
@@ -88,7 +98,8 @@ def test_make_spec_records_the_weights_and_the_default_selection(
     spec = make_spec(["SqueezeNet"], [FOG, FOG], seed=5, fit="squash", side=96)
     assert spec.conditions == (FOG,), "asked once"
     assert spec.models == (("SqueezeNet", digest(MODELS["SqueezeNet"])),)
-    assert (spec.conditions, spec.seed, spec.fit, spec.side) == ((FOG,), 5, "squash", 96)
+    assert (spec.conditions, spec.seed) == ((FOG,), 5)
+    assert spec.framing_of("SqueezeNet") == Framing("squash", 96)
     offline = ("SqueezeNet", "EfficientNetLite0", "EfficientNetLite1", "EfficientNetLite2")
     assert make_spec(None, [FOG]).model_names == offline
 
@@ -106,17 +117,15 @@ def test_make_spec_refuses_what_cannot_run(tmp_path: Path, monkeypatch: pytest.M
             make_spec(["SqueezeNet"], [FOG], seed=seed)
 
 
-SPEC = Request(TWO, (FOG, BOTH), 3)
+SPEC = request((FOG, BOTH), 3)
 
 
 def test_equal_specs_have_equal_digests() -> None:
-    same = Request(
-        tuple(TWO),
-        (Condition.of({"fog": 0.6}), Condition.of({"rotation": 0.2, "gaussian_noise": 0.3})),
-        seed=3,
+    same = request(
+        (Condition.of({"fog": 0.6}), Condition.of({"rotation": 0.2, "gaussian_noise": 0.3})), 3
     )
     assert same.digest == SPEC.digest
-    ones = [Request(TWO, (Condition.of({"fog": one}),)) for one in (1, 1.0, np.float64(1))]
+    ones = [request((Condition.of({"fog": one}),)) for one in (1, 1.0, np.float64(1))]
     assert len({spec.digest for spec in ones}) == 1
     assert len(SPEC.digest) == 64
 
@@ -125,8 +134,10 @@ CHANGES: dict[str, list[Any]] = {
     "models": [TWO[:1], (TWO[0], ("EfficientNetLite0", "sha256:3")), (TWO[0], ("VGG16", "md5:2"))],
     "conditions": [(FOG,), (BOTH, FOG), (FOG, TURN), (Condition.of({"fog": 0.61}), BOTH)],
     "seed": [4],
-    "fit": ["squash", "default"],
-    "side": [384, "model", "default"],
+    "framings": [
+        tuple((name, own) for name, _ in TWO)
+        for own in (Framing("squash"), Framing(side=384), Framing(interpolation="bilinear"))
+    ],
     "classes": [(0, 1), (1, 2)],
     "remedies": [parse_all("median"), parse_all("median,tta")],
 }
@@ -144,9 +155,8 @@ def test_the_manifest_names_everything_and_no_time() -> None:
     assert found["spec"] == {
         "models": dict(TWO),
         "perturbations": [{"fog": 0.6}, {"rotation": 0.2, "gaussian_noise": 0.3}],
+        "framings": {name: {"fit": "crop", "side": 224} for name, _ in TWO},
         "seed": 3,
-        "fit": "crop",
-        "side": 224,
         "bits": 8,
     }
     assert found["spec_digest"] == SPEC.digest
@@ -179,7 +189,7 @@ def test_each_picture_is_perturbed_once_and_passes_once_through_each_model(
 
     monkeypatch.setattr("robustness.evaluation.condition.compose", counting)
     given = pictures("coffee", "chelsea", "rocket")
-    list(evaluate(Request(TWO, CONDITIONS), given, load=stable.load))
+    list(evaluate(request(CONDITIONS), given, load=stable.load))
     assert len(composed) == len(given) * len(CONDITIONS)
     first, second = stable.loaded.values()
     for model in (first, second):  # and once of the unrelated images
@@ -213,7 +223,7 @@ def test_pictures_are_taken_one_by_one_and_closing_stops(stable: Stable) -> None
             taken.append(1)
             yield pictures("coffee")[0]
 
-    rows = evaluate(Request(TWO, (FOG,)), endless(), load=stable.load)
+    rows = evaluate(request((FOG,)), endless(), load=stable.load)
     next(rows)
     assert len(taken) == 1
     assert not stable.loaded["EfficientNetLite0"].batches
@@ -238,7 +248,8 @@ def test_a_row_says_what_the_model_made_of_the_picture() -> None:
     rows = [row for row in run(names=["chelsea"], seed=2) if row.model == "EfficientNetLite0"]
     for index, row in enumerate(rows):
         was, now = before.probabilities[0], after.probabilities[index]
-        assert (row.image_digest, row.label, row.seed) == (picture.digest, 7, 2)
+        assert (row.image_digest, row.framed_digest) == (picture.source, picture.digest)
+        assert (row.label, row.seed) == (7, 2)
         assert (row.clean_top1, row.top1) == (was.argmax(), now.argmax())
         assert (row.clean_probability, row.probability) == (was.max(), now.max())
         assert row.retained_probability == now[was.argmax()]

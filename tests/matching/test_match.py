@@ -16,7 +16,6 @@ import robustness as rb
 from robustness import matching
 from robustness.base.errors import ModelWarning, ParameterError
 from robustness.commands.main import main
-from robustness.evaluation.framings import common_framing
 from robustness.evaluation.request import read_request
 from robustness.evaluation.suites import suite_conditions
 from robustness.matching import emulator, profile
@@ -179,13 +178,6 @@ def test_a_difference_of_few_images_is_not_explained_because_they_are_few() -> N
 def test_few_images_are_refused(reference: NDArray[np.uint8]) -> None:
     with pytest.raises(ParameterError, match="at least 20 readable production images, got 5"):
         answer(reference[:5], reference)
-
-
-def test_models_of_a_match_share_a_framing() -> None:
-    models = ["SqueezeNet", "EfficientNetLite1"]
-    assert common_framing("default", "model", models[1:]).side == 240
-    with pytest.raises(ParameterError, match="see images alike"):
-        common_framing("default", "model", models)
 
 
 def test_statistics_are_finite_for_flat_images() -> None:

@@ -55,13 +55,13 @@ def test_what_comes_out_is_what_this_process_would_make() -> None:
 @pytest.mark.parametrize("fit", fitting.FITS)
 def test_fit_and_side_are_as_asked(fit: str) -> None:
     data = saved(photo(300, 200), "PNG")
-    made = untrusted.study_image(data, fit=fit, side=50)
+    made = untrusted.study_image(data, fitting.Framing(fit, 50))
     assert made.dtype == np.float32
     np.testing.assert_array_equal(made, fitting.study_image(data, fitting.Framing(fit, 50)))
     with pytest.raises(UnknownNameError):
-        untrusted.study_image(data, fit="stretch")
+        untrusted.study_image(data, fitting.Framing("stretch"))
     with pytest.raises(ParameterError):
-        untrusted.study_image(data, side=0)
+        untrusted.study_image(data, fitting.Framing(side=0))
 
 
 def test_a_killed_decoder_costs_nothing_and_one_that_breaks_costs_one_picture(

@@ -19,7 +19,7 @@ from robustness.commands.attack import _spec
 from robustness.evaluation.condition import AttackCondition, Condition
 from robustness.evaluation.measurement import Measurement
 from robustness.evaluation.request import Request
-from robustness.pictures.fitting import study_image
+from robustness.pictures.fitting import Framing, study_image
 from robustness.pictures.picture import Picture
 from robustness.pictures.samples import sample_bytes
 from robustness.report.attack import answers
@@ -68,7 +68,10 @@ def rows(*stays: bool) -> list[Measurement]:
 
 def built(found: Outcome | None = None) -> report.Report:
     spec = Request(
-        tuple((name, "sha256:0") for name in NAMES), (AttackCondition.of_spec(ATTACK),), seed=3
+        tuple((name, "sha256:0") for name in NAMES),
+        (AttackCondition.of_spec(ATTACK),),
+        tuple((name, Framing()) for name in NAMES),
+        seed=3,
     )
     transfer = [
         Transfer(source, name, source == name, ESPRESSO, 0.8, TABBY, 0.6, 0.2)

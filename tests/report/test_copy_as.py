@@ -20,8 +20,9 @@ from robustness.evaluation.condition import Condition
 from robustness.evaluation.correctness import labelled
 from robustness.evaluation.measurement import Measurement
 from robustness.evaluation.request import Request, make_spec, read_request
-from robustness.pictures.fitting import Framing, load_study_image, study_image
-from robustness.pictures.picture import Picture
+from robustness.pictures.decoding import decode
+from robustness.pictures.fitting import load_study_image, study_image
+from robustness.pictures.picture import Picture, frame
 from robustness.pictures.samples import picture_file, sample_bytes
 from robustness.report.copy_as import COMMAND, LINK, PYTHON, TOML, copies
 from tests.support.pages import changes, run
@@ -64,8 +65,9 @@ def answers(rows: Sequence[Measurement]) -> list[Answer]:
 
 def shown(spec: Request, sample: str) -> list[Answer]:
     """The predictions of the Live page for a sample."""
-    image = study_image(sample_bytes(sample), Framing(spec.fit))
-    return answers(list(loop.evaluate(spec, [Picture.of(sample, image)])))
+    (framing,) = spec.by_framing
+    pixels, _ = frame(decode(sample_bytes(sample)), [framing])
+    return answers(list(loop.evaluate(spec, [pixels.picture(sample, [framing])])))
 
 
 def told_by_the_command(command: str, capsys: pytest.CaptureFixture[str]) -> list[Answer]:
@@ -113,7 +115,12 @@ def test_the_link_opens_the_same_view(
     app = run(LIVE, **{key: v[0] if len(v) == 1 else v for key, v in values.items()})
     assert not app.warning
     digest, condition, seed = seen[-1]
-    assert digest == Picture.of("", study_image(sample_bytes(sample), Framing(spec.fit))).digest
+    assert (
+        digest
+        == Picture.of(
+            "", study_image(sample_bytes(sample), spec.framing_of(spec.model_names[0]))
+        ).digest
+    )
     assert (condition.idle and spec.conditions[0].idle) or condition == spec.conditions[0]
     assert seed == spec.seed
     assert tuple(app.multiselect(key="models").value) == spec.model_names

@@ -103,7 +103,6 @@ def test_the_worse_slice_is_the_same_everywhere(
     ("column", "value", "title"),
     [
         ("brightness", "..0.4259", "Brightness below 42.59%"),
-        ("cut_off", "0.07..0.14", "Share cut off by the fit 7% to 14%"),
         ("contrast", "0.25", "Contrast: 25%"),
         ("contrast", "high", "Contrast: high"),
         ("iso", "200..", "ISO 200 or more"),

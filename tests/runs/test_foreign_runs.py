@@ -471,7 +471,7 @@ def test_uploads_beside_the_runs_may_be_seen_again(
     shutil.copytree(made[1], uploaded)
     there = with_source(run, str(uploaded))
     name = str(run.frame()["image"].iloc[0])
-    assert there.picture(name).digest == run.frame()["image_digest"].iloc[0]
+    assert there.picture(name).source == run.frame()["image_digest"].iloc[0]
 
 
 @pytest.mark.parametrize(
@@ -551,6 +551,21 @@ def spec_of(**changes: Any) -> Change:
         change_manifest(run, spec=values, spec_digest=digest)
 
     return made
+
+
+def framed_as(framing: Any) -> Change:
+    """Another framing, of all models."""
+
+    def made(run: runs.Run) -> None:
+        spec_of(framings=dict.fromkeys(run.manifest.spec.model_names, framing))(run)
+
+    return made
+
+
+def models_of(*names: str, **changes: Any) -> Change:
+    """Other models, which see the images alike."""
+    framings = {name: {"fit": "crop", "side": 224} for name in names}
+    return spec_of(models=dict.fromkeys(names, "digest"), framings=framings, **changes)
 
 
 def write_sizes(run: runs.Run) -> None:
@@ -785,22 +800,16 @@ HOSTILE: dict[str, tuple[Change, str]] = {
         spec_of(perturbations=[{"fog": 0.5}, {}]),
         "one of its conditions",
     ),
-    "a huge image": (
-        spec_of(side=10**6),
-        "expected side to be",
+    "a huge image": (framed_as({"fit": "crop", "side": 10**6}), "xpected a side"),
+    "a side of words": (framed_as({"fit": "crop", "side": "model"}), "xpected a side"),
+    "an unknown fit": (framed_as({"fit": "x", "side": 8}), "no fit called"),
+    "a framing that is a list": (framed_as([8]), "framing"),
+    "an interpolation that is a list": (
+        framed_as({"fit": "crop", "side": 8, "interpolation": ["box"]}),
+        "interpolation",
     ),
-    "a side of each model": (
-        spec_of(side="model"),
-        "expected a side in pixels",
-    ),
-    "an unknown fit": (
-        spec_of(fit="x"),
-        "There is no fit",
-    ),
-    "other models": (
-        spec_of(models={"a": "1", "b": "2"}),
-        "other models",
-    ),
+    "no framings": (spec_of(framings={}), "a framing for each model"),
+    "other models": (models_of("a", "b"), "other models"),
     "other images": (manifest_of(content="0" * 64), "other images"),
     "endless rows": (rows_of(endless), "no measurements do"),
     "a huge manifest": (
@@ -960,12 +969,8 @@ HOSTILE: dict[str, tuple[Change, str]] = {
 
 
 def comparing(models: int, conditions: int) -> Change:
-    def made(run: runs.Run) -> None:
-        named = {f"m{at}": "digest" for at in range(models)}
-        changed = [{"brightness": (1 + at) / 10_000} for at in range(conditions)]
-        spec_of(models=named, perturbations=changed)(run)
-
-    return made
+    changed = [{"brightness": (1 + at) / 10_000} for at in range(conditions)]
+    return models_of(*(f"m{at}" for at in range(models)), perturbations=changed)
 
 
 HOSTILE["cells without end"] = comparing(9, 2400), "got 9 models under 2,400 conditions"

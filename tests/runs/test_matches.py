@@ -47,7 +47,7 @@ def queued(runs_folder: Path, by: str = "me") -> Path:
         images=10,
         models=("SqueezeNet",),
         seed=3,
-        fit="default",
+        fit="crop",
         side=224,
     )
     return jobs.match(saved, runs_folder, by)

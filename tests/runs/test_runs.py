@@ -33,8 +33,8 @@ from robustness.evaluation.loop import evaluate
 from robustness.evaluation.request import Request
 from robustness.evaluation.row_schema import SCHEMA, to_table
 from robustness.evaluation.suites import graded_conditions, suite_conditions, suite_names
-from robustness.pictures.fitting import Framing, load_study_image
-from robustness.pictures.picture import Picture
+from robustness.pictures.fitting import Framing
+from robustness.pictures.picture import load_picture
 from robustness.runs import engines, manifest
 from robustness.runs.engines import Chunk, Engine, Workload
 from robustness.runs.engines.engine import chunks
@@ -42,7 +42,8 @@ from robustness.runs.manifest import Manifest
 from tests.support.saved_runs import SIDE
 
 CONDITIONS = (Condition.of({"gaussian_noise": 0.6}), Condition.of({"rotation": 0.5}))
-SPEC = Request(TWO, CONDITIONS, seed=5, side=SIDE)
+FRAMINGS = tuple((name, Framing(side=SIDE)) for name, _ in TWO)
+SPEC = Request(TWO, CONDITIONS, FRAMINGS, seed=5)
 
 
 def stand_in(job: Workload, numbers: Sequence[int], _address: str | None) -> Iterator[Chunk | None]:
@@ -92,7 +93,7 @@ def whole(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> runs.Run:
 def test_the_rows_are_those_of_the_loop_over_pictures(folder: Path, whole: runs.Run) -> None:
     dataset = open_dataset(str(folder))
     pictures = [
-        Picture.of(entry.name, load_study_image(folder / entry.name, Framing(side=SIDE)))
+        load_picture(folder / entry.name, [Framing(side=SIDE)], name=entry.name)
         for entry in dataset.entries
         if "broken" not in entry.name
     ]
@@ -146,7 +147,7 @@ def test_unreadable_pictures_are_listed_and_do_not_stop_the_run(whole: runs.Run)
 
 def test_a_picture_of_a_run_can_be_read_again(whole: runs.Run) -> None:
     row = whole.frame().iloc[-1]
-    assert whole.picture(str(row["image"])).digest == row["image_digest"]
+    assert whole.picture(str(row["image"])).source == row["image_digest"]
     with pytest.raises(RobustnessError, match="no longer among the images"):
         whole.picture("elsewhere.png")
 
@@ -188,8 +189,8 @@ def test_resume_takes_the_batch_of_the_run_and_only_a_run_of_the_same_request(
         next(work), next(work), next(work)
         work.close()
     others = (
-        runs.plan(str(folder), Request(TWO, CONDITIONS, seed=6)),
-        runs.plan(str(folder), Request(TWO, CONDITIONS[:1], seed=5)),
+        runs.plan(str(folder), Request(TWO, CONDITIONS, FRAMINGS, seed=6)),
+        runs.plan(str(folder), Request(TWO, CONDITIONS[:1], FRAMINGS, seed=5)),
         runs.plan(str(folder), SPEC, limit=3),
         runs.plan(str(folder), SPEC, labelling="none"),
     )
@@ -470,7 +471,9 @@ def test_only_a_run_is_deleted(whole: runs.Run, tmp_path: Path) -> None:
 
 
 def test_a_spec_survives_its_manifest() -> None:
-    spec = Request(TWO, (Condition.of({"fog": 0.5, "rotation": 0.25}), *CONDITIONS), 9, "squash")
+    conditions = Condition.of({"fog": 0.5, "rotation": 0.25}), *CONDITIONS
+    framings = tuple((name, Framing("squash", 96, interpolation="bilinear")) for name, _ in TWO)
+    spec = Request(TWO, conditions, framings, 9)
     assert checked_json(Request, json.dumps(spec.as_dict()).encode()) == spec
     with pytest.raises(ParameterError):
         checked_json(Request, b'{"models": []}')

@@ -13,7 +13,7 @@ from robustness.evaluation.measurement import Measurement
 from robustness.evaluation.request import Request
 from robustness.evaluation.suites import study_conditions
 from robustness.evaluation.sweep import Break
-from robustness.pictures.fitting import study_image
+from robustness.pictures.fitting import Framing, study_image
 from robustness.pictures.picture import Picture
 from robustness.pictures.samples import sample_bytes
 
@@ -73,7 +73,8 @@ class Page(HTMLParser):
 def small(condition: Condition, *, several: bool = False) -> tuple[Request, list[Picture]]:
     """A spec of three models under ``condition``, or the study's, and two images to show."""
     conditions = study_conditions() if several else (condition,)
-    spec = Request(tuple((name, "sha256:0") for name in SHARES), conditions)
+    framings = tuple((name, Framing()) for name in SHARES)
+    spec = Request(tuple((name, "sha256:0") for name in SHARES), conditions, framings)
     image = study_image(sample_bytes("chelsea"))
     return spec, [Picture.of(HOSTILE, image), Picture.of("b.png", image[:, ::-1].copy())]
 

@@ -11,7 +11,7 @@ from benchmarks.support.stand_in_models import Stable
 from robustness import models, runs
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.request import Request
-from robustness.pictures.fitting import DEFAULT_FIT
+from robustness.pictures.fitting import DEFAULT_FIT, Framing
 from robustness.runs import engines, writer
 from robustness.runs.engines import Chunk, Engine, Workload
 from robustness.runs.engines.engine import chunks
@@ -31,7 +31,8 @@ def spec(
 ) -> Request:
     """A spec of ``names`` with the hashes of their real weights."""
     hashes = tuple((name, models.digest(models.REGISTRY[name])) for name in names)
-    return Request(hashes, tuple(conditions), seed, fit=fit, side=SIDE)
+    framings = tuple((name, Framing(fit, SIDE)) for name in names)
+    return Request(hashes, tuple(conditions), framings, seed)
 
 
 def use_stand_ins(patch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
@@ -11,7 +12,7 @@ from benchmarks.support.synthetic_rows import SyntheticRun, rows, severities, wi
 from robustness import models
 from robustness.base.errors import ImageError
 from robustness.evaluation.condition import Condition
-from robustness.pictures.fitting import STUDY_SIDE
+from robustness.pictures.fitting import STUDY_SIDE, Framing
 from robustness.pictures.picture import Picture
 
 ODD_NAME = "a <b>bold</b> *star*.png"
@@ -26,11 +27,11 @@ class SquaresRun(SyntheticRun):
     def unreadable(self) -> list[tuple[str, str]]:
         return [("<i>broken</i>.jpg", "Not an image.")]
 
-    def picture(self, image_id: str) -> Picture:
-        if image_id == MISSING:
+    def picture(self, name: str, framings: Sequence[Framing] = ()) -> Picture:
+        if name == MISSING:
             raise ImageError("The image *is gone*; put it back.")
-        shade = (1 + int(hashlib.sha256(image_id.encode()).hexdigest()[:4], 16)) / 1e5
-        return Picture.of(image_id, np.full((STUDY_SIDE, STUDY_SIDE, 3), shade, np.float32))
+        shade = (1 + int(hashlib.sha256(name.encode()).hexdigest()[:4], 16)) / 1e5
+        return Picture.of(name, np.full((STUDY_SIDE, STUDY_SIDE, 3), shade, np.float32))
 
 
 def squares_run(*, labelled: bool = True, images: int = 60, seed: int = 0) -> SquaresRun:

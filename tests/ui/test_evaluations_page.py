@@ -26,6 +26,7 @@ from robustness import models, runs
 from robustness.base.permissions import Who
 from robustness.charts.bands import BandMap
 from robustness.evaluation.condition import Condition
+from robustness.pictures.fitting import Framing
 from robustness.runs import foreign_runs, notes
 from robustness.runs import manifest as manifests
 from robustness.runs.compare import compare, flips
@@ -34,7 +35,7 @@ from robustness.ui.browser import components
 from robustness.ui.evaluations import comparison, run_table
 from tests.support import pages
 from tests.support.pages import html, run, texts
-from tests.support.saved_runs import performed, spec, use_stand_ins
+from tests.support.saved_runs import SIDE, performed, spec, use_stand_ins
 
 OWNER = Who(local=True)
 PAGE = ROOT / "pages" / "evaluations.py"
@@ -201,7 +202,7 @@ def test_another_baseline_turns_the_comparison_round(folder: Path) -> None:
     assert len(app.warning) == 2, "third has no image of the others"
 
 
-def test_runs_that_differ_in_fit_alone_are_told_apart_and_say_why_they_do_not_compare(
+def test_runs_that_differ_in_fit_alone_are_told_apart_and_say_so(
     runs_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     use_stand_ins(monkeypatch)
@@ -214,9 +215,9 @@ def test_runs_that_differ_in_fit_alone_are_told_apart_and_say_why_they_do_not_co
     assert ["squash" in title for title in titles] == [False, True]
     assert ["crop" in title for title in titles] == [True, False]
     app.button(key="list runs").click().run()
-    assert set(app.dataframe[0].value["Set-up"]) == {"crop, seed 5", "squash, seed 5"}
-    (warning,) = app.warning
-    assert "crop in the baseline" in warning.value
+    seen = {f"{fit} at {SIDE} px, seed 5" for fit in ("crop", "squash")}
+    assert set(app.dataframe[0].value["Set-up"]) == seen
+    assert f"crop at {SIDE} px in the baseline" in texts(app)
 
 
 def test_a_run_is_compared_with_the_pinned_one(folder: Path) -> None:
@@ -319,7 +320,7 @@ def test_flipped_images_are_those_that_the_change_counts(
     made = [
         saved(
             tmp_path / f"{asked}-{place}",
-            {name: f"{name} of {asked}" for name in names},
+            {name: f"digest of {name}" for name in names},
             {"SqueezeNet": 1},
             source=tmp_path,
             conditions=conditions,
@@ -327,7 +328,8 @@ def test_flipped_images_are_those_that_the_change_counts(
         )
         for place, asked in enumerate((224, side))
     ]
-    asked = replace(made[1].manifest.spec, side=side)
+    framings = (("SqueezeNet", Framing(side=side)),)
+    asked = replace(made[1].manifest.spec, framings=framings)
     made[1].manifest.updated(spec=asked).write(made[1].folder)
     adopt(made[1].folder)
     first, second = (runs.load(run.folder) for run in made)

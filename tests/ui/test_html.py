@@ -80,7 +80,7 @@ def test_a_case_escapes_the_picture_the_model_and_its_classes(stays: bool) -> No
     row = measurement(HOSTILE, "digest", "SqueezeNet", FOG, stays, labelled=True)
 
     class Gone(Run):
-        def picture(self, image_id: str) -> Picture:
+        def picture_for(self, name: str, model: str) -> Picture:
             raise ImageError(HOSTILE)
 
     case = cases.case(Gone(Path(), None, ()), row.as_row())  # type: ignore[arg-type]

@@ -95,8 +95,8 @@ def test_the_side_of_the_link_is_that_of_the_image_and_of_what_is_asked(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     asked = changes(monkeypatch)
-    app = run(sample="coffee", side="model", models="EfficientNetLite1", brightness="0.5")
-    assert app.segmented_control(key="side").value == "model", "which is 240 here"
+    app = run(sample="coffee", side="240", models="EfficientNetLite1", brightness="0.5")
+    assert app.segmented_control(key="side").value == "240"
     image = study_image(sample_bytes("coffee"), Framing(side=240))
     assert {digest for digest, *_ in asked} == {image_digest(image)}
     assert "EfficientNet-Lite1" in html(app)

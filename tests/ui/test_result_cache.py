@@ -17,6 +17,7 @@ from robustness.evaluation.measurement import Measurement
 from robustness.evaluation.request import make_spec
 from robustness.models.own import user_models
 from robustness.pictures import untrusted
+from robustness.pictures.fitting import Framing
 from robustness.pictures.samples import sample_bytes
 from robustness.pictures.untrusted import BusyError
 from robustness.ui.computation import bands, cache
@@ -87,7 +88,7 @@ def test_other_weights_under_the_same_name_answer_anew(models_folder: Path) -> N
 def test_a_decoded_upload_goes_by_the_name_of_whoever_uploads_it() -> None:
     data = sample_bytes("coffee")
     names = ["hers.png", "his.png", "hers.png"]
-    pictures = [cache.uploaded_picture(name, data, "crop") for name in names]
+    pictures = [cache.uploaded_picture(name, data, (Framing(),)) for name in names]
     assert [picture.name for picture in pictures] == names
     assert len({id(picture.image) for picture in pictures}) == 1, "decoded once"
 
@@ -95,16 +96,16 @@ def test_a_decoded_upload_goes_by_the_name_of_whoever_uploads_it() -> None:
 def test_a_file_that_is_no_picture_is_looked_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
 
-    def study_image(data: bytes, **options: Any) -> Any:
+    def framed_image(data: bytes, framings: Any) -> Any:
         asked.append(data)
         raise (BusyError if data == b"good" else ImageError)("The image is The image.")
 
-    monkeypatch.setattr(untrusted, "study_image", study_image)
+    monkeypatch.setattr(untrusted, "framed_image", framed_image)
     for name in ("a.png", "b.png"):
         with pytest.raises(ImageError, match=f'^"{name}" is The image.$'):
-            cache.uploaded_picture(name, b"bad", "crop")
+            cache.uploaded_picture(name, b"bad", (Framing(),))
         with pytest.raises(ImageError):
-            cache.uploaded_picture(name, b"good", "crop")
+            cache.uploaded_picture(name, b"good", (Framing(),))
     assert asked == [b"bad", b"good", b"good"], "another time it may be decoded"
 
 

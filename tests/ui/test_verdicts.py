@@ -54,7 +54,12 @@ def row(name: str) -> Measurement:
 
 ROWS = [row(name) for name in CASES]
 FRAME = pd.DataFrame([made.as_row() for made in ROWS])
-SPEC = Request(tuple((name, "sha256:0") for name in CASES), (FLIP,), seed=3)
+SPEC = Request(
+    tuple((name, "sha256:0") for name in CASES),
+    (FLIP,),
+    tuple((name, Framing()) for name in CASES),
+    seed=3,
+)
 
 
 def by_model(texts: Sequence[str]) -> dict[str, str]:

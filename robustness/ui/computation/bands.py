@@ -14,8 +14,8 @@ from robustness.base.errors import RobustnessError
 from robustness.evaluation import band
 from robustness.evaluation.band import Cell
 from robustness.evaluation.condition import Condition
+from robustness.evaluation.framings import by_framing
 from robustness.evaluation.loop import perturbed
-from robustness.evaluation.request import spec_of
 from robustness.perturbations import REGISTRY, Images
 from robustness.pictures.picture import Picture
 from robustness.ui.computation.cache import RESULT_CACHE, work_key
@@ -60,11 +60,11 @@ def cells(
     perturbed only for others. Each ``PART`` takes a turn; what it raises ends the work, and keeps
     the cells so far.
     """
-    for part in spec_of(picture, names, [others], seed).by_side():
-        version = picture.at(part.framing)
+    for framing, alike in by_framing(*picture.overrides, names).items():
+        version = picture.at(framing)
         shelves = {
             name: _Shelf(_key(version, name, others, seed, perturbation, remedy), perturbation)
-            for name in part.model_names
+            for name in alike
         }
         missing = {name: shelf.missing(strengths) for name, shelf in shelves.items()}
         needed = sorted({strength for each in missing.values() for strength in each})
@@ -72,12 +72,12 @@ def cells(
         for name, shelf in shelves.items():
             try:
                 if missing[name]:
-                    classifier = models.load(name, side=part.framing.side)
+                    classifier = models.load(name, side=version.side)
                     if remedy:
                         classifier = classifier.with_remedies(remedy)
                     images = images or _Distinct(version, others, perturbation, needed, seed, turn)
                     for places, few in images.parts(missing[name]):
-                        with turn(), _measured(_PASS, name, part.framing.side, len(few)):
+                        with turn(), _measured(_PASS, name, version.side, len(few)):
                             probabilities = classifier(few).probabilities
                         for place, row in zip(places, probabilities, strict=True):
                             at = images.equal(place, missing[name])
@@ -95,9 +95,9 @@ def read_cells(
     They are sorted by strength.
     """
     by_band = {}
-    for part in spec_of(picture, names, [_NOTHING], seed).by_side():
-        version = picture.at(part.framing)
-        for name in part.model_names:
+    for framing, alike in by_framing(*picture.overrides, names).items():
+        version = picture.at(framing)
+        for name in alike:
             key = _key(version, name, _NOTHING, seed)
             for perturbation in perturbations:
                 by_band[perturbation, name] = _Shelf(key, perturbation).every
@@ -110,11 +110,10 @@ def seconds(
     """The estimate for what ``read_cells`` lacks; None if a model has no measured rate yet."""
     have = read_cells(picture, names, perturbations, seed)
     total = 0.0
-    for part in spec_of(picture, names, [_NOTHING], seed).by_side():
-        side = part.framing.side
+    for (_, side, *_), alike in by_framing(*picture.overrides, names).items():
         for perturbation in perturbations:
             count = len(band.strengths(REGISTRY[perturbation]))
-            missing = {name: count - len(have[perturbation, name]) for name in part.model_names}
+            missing = {name: count - len(have[perturbation, name]) for name in alike}
             for name in filter(missing.get, missing):
                 if (rate := pass_seconds(name, side)) is None:
                     return None

@@ -25,7 +25,7 @@ from robustness.base.errors import ImageError, RobustnessError
 from robustness.base.scheduler import TURNS
 from robustness.base.text import plain
 from robustness.evaluation.condition import Condition
-from robustness.evaluation.framings import version_for
+from robustness.evaluation.framings import by_framing, options, version_for
 from robustness.evaluation.loop import measured, measurements, picture_scores, prepare
 from robustness.evaluation.measurement import Batch, Measurement
 from robustness.evaluation.request import Request, spec_of
@@ -35,9 +35,9 @@ from robustness.models.parallel import run_parallel
 from robustness.models.run.openvino import chosen
 from robustness.perturbations import Images
 from robustness.pictures import untrusted
-from robustness.pictures.decoding import as_subject
-from robustness.pictures.fitting import STUDY_SIDE, Framing, study_image, to_png
-from robustness.pictures.picture import Picture
+from robustness.pictures.decoding import as_subject, decode
+from robustness.pictures.fitting import STUDY_FRAMING, Framing, to_png
+from robustness.pictures.picture import Picture, frame
 from robustness.pictures.samples import REGISTRY as SAMPLES
 from robustness.pictures.samples import sample_bytes
 from robustness.pictures.untrusted import BusyError
@@ -108,7 +108,8 @@ def work_key(
     """
     spec = spec_of(pictures[0], names, conditions, seed)
     digests = (version.digest for picture in pictures for version in picture.versions)
-    return " ".join([what, spec.digest, str(chosen()), *digests])
+    streams = (picture.stream for picture in pictures)
+    return " ".join([what, spec.digest, str(chosen()), *digests, *streams])
 
 
 def nameless(pictures: Sequence[Picture]) -> list[Picture]:
@@ -127,14 +128,14 @@ def named(results: Sequence[Any], pictures: Sequence[Picture]) -> list[Any]:
 
 
 _KEYS: dict[str | type, Callable[[Any], object]] = {
-    Picture: lambda picture: (picture.digest, picture.label),
+    Picture: lambda picture: (picture.digest, picture.stream, picture.framing, picture.label),
     Classifier: lambda classifier: (
         classifier.record.name,
         models.digest(classifier.record),
         classifier.engine,
     ),
     # Everything that one model's row depends on.
-    Request: lambda spec: (spec.conditions, spec.seed, spec.fit),
+    Request: lambda spec: (spec.conditions, spec.seed),
     Run: lambda run: (str(run.folder), repr(run.manifest)),  # which lists the files of its rows
     Budget: repr,
 }
@@ -154,45 +155,50 @@ def cached(
     )
 
 
+Framings = tuple[Framing, ...]
+
+
 @cached(16)
-def sample_picture(name: str, fit: str, side: int = STUDY_SIDE) -> Picture:
-    """A bundled sample as a study image."""
-    return Picture.of(name, study_image(sample_bytes(name), Framing(fit, side), name=name), fit=fit)
+def sample_picture(name: str, framings: Framings = (STUDY_FRAMING,)) -> Picture:
+    """A bundled sample in each of ``framings``."""
+    pixels, _ = frame(decode(sample_bytes(name), name=name), framings)
+    return pixels.picture(name, framings)
 
 
 def is_sample(picture: Picture) -> bool:
     """Whether ``picture`` is a bundled sample, not just an image with its name."""
-    if picture.name not in SAMPLES:
-        return False
-    return sample_picture(picture.name, picture.fit, picture.side).digest == picture.digest
+    return picture.name in SAMPLES and sample_picture(picture.name).source == picture.source
 
 
-def uploaded_picture(name: str, data: bytes, fit: str, side: int = STUDY_SIDE) -> Picture:
-    """An uploaded file as a study image; raises ``ImageError`` for an unusable one."""
-    decoded = _decoded(data, fit, side)
+def uploaded_picture(name: str, data: bytes, framings: Framings) -> Picture:
+    """An uploaded file in each of ``framings``; raises ``ImageError`` for an unusable one."""
+    decoded = _decoded(data, framings)
     if isinstance(decoded, str):
         raise ImageError(decoded.replace(as_subject(""), as_subject(name), 1))
     return replace(decoded, name=name)
 
 
 @cached(32)
-def _decoded(data: bytes, fit: str, side: int) -> Picture | str:
+def _decoded(data: bytes, framings: Framings) -> Picture | str:
     """The image or its error sentence, computed once, both without a file name.
 
     The cache keys ``data`` by a digest.
     """
     try:
-        return Picture.of("", untrusted.study_image(data, fit=fit, side=side), fit=fit)
+        return untrusted.framed_image(data, framings).picture("", framings)
     except BusyError:  # a later attempt may succeed
         raise
     except ImageError as error:
         return str(error)
 
 
-def linked_picture() -> list[Picture]:
-    """The image that the link names, if any; shows a warning if it cannot be read."""
+def linked_picture(names: Sequence[str]) -> list[Picture]:
+    """The image that the link names, if any, as the run shows it to the models ``names``.
+
+    Shows a warning if it cannot be read.
+    """
     try:
-        linked = _linked()
+        linked = _linked(names)
     except RobustnessError as error:
         st.warning(plain(sentence(error)), icon=":material/link_off:")
         return []
@@ -202,24 +208,29 @@ def linked_picture() -> list[Picture]:
 def linked_class(picture: Picture) -> str | None:
     """The true class of ``picture`` in the link's run, if known."""
     with contextlib.suppress(RobustnessError):
-        linked = _linked()
-        return linked[1] if linked and linked[0].digest == picture.digest else None
+        linked = _linked(())
+        return linked[1] if linked and linked[0].source == picture.source else None
     return None
 
 
-def _linked() -> tuple[Picture, str | None] | None:
+def _linked(names: Sequence[str]) -> tuple[Picture, str | None] | None:
     """The image that the link names and its true class; raises if it cannot be read."""
     run_id, name = st.query_params.get(RUN), st.query_params.get(IMAGE)
     if run_id is None or name is None:
         return None
     folder = runs_folder()
-    return _picture(str(folder), run_id, last_written(folder, run_id), name)
+    return _picture(str(folder), run_id, last_written(folder, run_id), name, tuple(names))
 
 
 @cached(32, "Reading the run …")
-def _picture(folder: str, run_id: str, written: int, name: str) -> tuple[Picture, str | None]:
+def _picture(
+    folder: str, run_id: str, written: int, name: str, names: tuple[str, ...]
+) -> tuple[Picture, str | None]:
     run = runs.find(Path(folder), run_id, unfinished=True)
-    return run.picture(name), _class(run, name)
+    values = options(dict(run.manifest.spec.framings))
+    overrides = values.get("fit"), int(values["side"]) if "side" in values else None
+    framings = list(by_framing(*overrides, names))
+    return replace(run.picture(name, framings), overrides=overrides), _class(run, name)
 
 
 def _class(run: Run, name: str) -> str | None:
@@ -324,24 +335,22 @@ def answers(
     wish = TURNS.wish(who)
 
     def answer(name: str) -> Measurement:
-        part, own, batch = model_view(spec, picture, name, altered)
-        classifier = models.load(name, side=part.framing.side)
-        row = _answer(part, own, classifier, batch, lambda: TURNS.turn(who, wish))
-        digest = picture.digest
-        return replace(row, image=picture.name, image_digest=digest, label=picture.label)
+        own, batch = model_view(spec, picture, name, altered)
+        classifier = models.load(name, side=own.side)
+        row = _answer(spec, own, classifier, batch, lambda: TURNS.turn(who, wish))
+        return replace(row, image=picture.name, image_digest=picture.source, label=picture.label)
 
     return run_parallel(names, answer)
 
 
 def model_view(
     spec: Request, picture: Picture, name: str, altered: Altered
-) -> tuple[Request, Picture, Batch]:
-    """``spec``, ``picture`` and ``altered`` as the model ``name`` sees them."""
-    part = next(part for part in spec.by_side() if name in part.model_names)
-    if part.framing == picture.framing:
-        return part, picture, altered.batch
-    own = picture.at(part.framing)
-    return part, own, change(own, part.conditions[0], part.seed).batch
+) -> tuple[Picture, Batch]:
+    """``picture`` and ``altered`` as the model ``name`` sees them."""
+    own = picture.at(spec.framing_of(name))
+    if own.framing == picture.framing:
+        return picture, altered.batch
+    return own, change(own, spec.conditions[0], spec.seed).batch
 
 
 class Remedied(NamedTuple):
@@ -389,10 +398,10 @@ def remedied(
 
     def predicted(name: str) -> Remedied:
         needed = names if chain.several_models else [name]
-        part, own, batch = model_view(spec, picture, name, altered)
-        loaded = tuple(models.load(model, side=part.framing.side) for model in needed)
+        own, batch = model_view(spec, picture, name, altered)
+        loaded = tuple(models.load(model, side=own.side) for model in needed)
         turn = lambda: TURNS.turn(who, wish)  # noqa: E731
-        return _remedied(part, own, loaded, chain.id, Altered(batch).image, turn)
+        return _remedied(spec, own, loaded, chain.id, Altered(batch).image, turn)
 
     predicting = names[:1] if chain.several_models else names
     predictions = dict(run_parallel(predicting, predicted))
@@ -404,7 +413,7 @@ def comparison(spec: Request, picture: Picture, model: str, changed: Picture) ->
 
     It is stored under the only condition of ``spec``.
     """
-    classifier = models.load(model, side=spec.framing.side)
+    classifier = models.load(model, side=picture.side)
     before, after = (_clean(classifier, image) for image in (picture, changed))
     scores = picture_scores(picture.image[None], changed.image[None])
     return measurements(spec, picture, classifier, before, after, scores)[0]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cache, partial
 from typing import Any
 
@@ -15,15 +16,20 @@ from robustness import models
 from robustness.base.errors import ImageError, UnknownNameError
 from robustness.base.permissions import Action
 from robustness.base.text import counted, plain, some
-from robustness.evaluation.framings import DEFAULT, OWN_SIDE, by_framing, framing
+from robustness.evaluation.framings import by_framing, framing
 from robustness.pictures.decoding import ACCEPTED_EXTENSIONS
-from robustness.pictures.fitting import FITS, STUDY_SIDE, Framing
-from robustness.pictures.picture import Picture
+from robustness.pictures.fitting import FITS, STUDY_FRAMING, Framing
+from robustness.pictures.picture import Overrides, Picture
 from robustness.pictures.samples import REGISTRY as SAMPLES
 from robustness.pictures.samples import sample_bytes
 from robustness.ui.browser import components
 from robustness.ui.browser.html import html
-from robustness.ui.computation.cache import linked_picture, sample_picture, uploaded_picture
+from robustness.ui.computation.cache import (
+    Framings,
+    linked_picture,
+    sample_picture,
+    uploaded_picture,
+)
 from robustness.ui.controls import sharing
 from robustness.ui.controls.true_class import USABLE, true_class_input
 from robustness.ui.server.streamlit_internals import UploadedFile, forget_files
@@ -35,8 +41,12 @@ from robustness.ui.session.sentences import sentence
 
 FIRST_SAMPLE = "chelsea"
 
-SIDES = (str(STUDY_SIDE), "240", "260", "384")
-"""Sides of study images offered: the bundled models' own, and a common one of larger models."""
+AS_DESCRIBED = "default"
+"""As a fit or a side: that of each model."""
+
+SIDES = (224, 240, 260, 384)
+"""Sides offered beside those of the models: the bundled models' input sizes, and a common one of
+larger models."""
 
 _CAMERA = "live camera"
 _LOCK = ":material/lock:"
@@ -57,11 +67,8 @@ def picture_input(names: Sequence[str], *, camera: bool) -> tuple[Picture, str |
     state = st.session_state
     if not state.get("uploads"):  # as after a reload
         state["uploads"] = list(reloads.uploads(st.query_params.get(UPLOAD, "")))
-    sample, request = current_sample(), _current_request()
-    framings = list(by_framing(*request, names)) or [framing(*request)]
-
-    def framed(make: Callable[[str, int], Picture]) -> Picture:
-        return Picture.from_versions([make(one.fit, one.side) for one in framings], request)
+    sample, overrides = current_sample(), _current_overrides()
+    framings = tuple(by_framing(*overrides, names)) or (framing(*overrides),)
 
     with st.container(horizontal=True, vertical_alignment="center", gap="small", key="picker"):
         gallery = st.container(horizontal=True, gap="xxsmall", width="content", key="gallery")
@@ -80,9 +87,9 @@ def picture_input(names: Sequence[str], *, camera: bool) -> tuple[Picture, str |
         )
     if refused:
         st.caption(plain(refused))
-    uploaded = _uploaded(framed)
-    of_run = [] if uploaded else linked_picture()
-    own = uploaded or of_run or _shared(framed)
+    uploaded = _uploaded(framings)
+    of_run = [] if uploaded else linked_picture(names)
+    own = uploaded or of_run or _shared(framings)
     with gallery:
         _gallery(None if own else sample)
     if uploaded or of_run:
@@ -92,10 +99,10 @@ def picture_input(names: Sequence[str], *, camera: bool) -> tuple[Picture, str |
             if len(files) > 1:
                 about = f"It is the last of {len(files)} uploads. {about}"
         st.caption(f"Showing {some([plain(picture.name) for picture in own], 3)}. {about}")
-    chosen = own[-1] if own else framed(partial(sample_picture, sample))
-    if of_run:  # in that run's framing
-        request, framings = chosen.framing_request, [chosen.framing]
-    _say_framings(by_framing(*request, names))
+    chosen = own[-1] if own else sample_picture(sample, framings)
+    if not of_run:  # which has those of its run
+        chosen = replace(chosen, overrides=overrides)
+    _say_framings(by_framing(*chosen.overrides, names))
     with true_classes:
         return chosen, true_class_input([chosen], names).get(chosen.digest)
 
@@ -121,14 +128,14 @@ def _upload_input() -> str:
 
 def _say_framings(groups: Mapping[Framing, Sequence[str]]) -> None:
     """Say how the models of ``groups`` see the image, unless all see the usual crop."""
-    first, *others = groups or [Framing()]
+    first, *others = groups or [STUDY_FRAMING]
     if others:
         views = "; ".join(
             f"{view.text} ({some([plain(models.label(name)) for name in names], 3)})"
             for view, names in groups.items()
         )
         st.caption(f"Each model sees its own version of the image: {views}. Shown: {first.text}.")
-    elif first != Framing():
+    elif first != STUDY_FRAMING:
         st.caption(f"The models see the image as shown: {first.text}.")
 
 
@@ -144,26 +151,34 @@ def fit_input(key: str) -> str:
     """Draw the choice of how images become square."""
     return one_of(
         "Fit to the square that models see",
-        (DEFAULT, *FITS),
+        (AS_DESCRIBED, *FITS),
         key,
         goes_along=True,
-        help="crop: centre of the image, as ImageNet models are tested; squash: the whole "
-        "image, distorted; letterbox: the whole image with grey bars; default: as each model is "
-        "described, otherwise crop.",
+        help="default: each model with its own preprocessing. For all models alike: crop, the "
+        "centre of the image, as ImageNet models are tested; squash, the whole image, distorted; "
+        "letterbox, the whole image with grey bars.",
     )
 
 
 def side_input(key: str) -> str:
-    """Draw the choice of the side of that square: pixels, ``OWN_SIDE`` or ``DEFAULT``."""
+    """Draw the choice of the side of that square, in pixels."""
     return one_of(
         "Side of that square (px)",
-        (DEFAULT, *SIDES, OWN_SIDE),
+        (AS_DESCRIBED, *map(str, _sides())),
         key,
         goes_along=True,
-        help="'model' is the published input size of each model, 'default' that of your own models "
-        "with a fit, otherwise 224. Models with a larger input see more detail. A strength looks "
-        "the same at any side.",
+        help="default: each model with its own preprocessing. Models with a larger input see more "
+        "detail. A strength looks the same at any side.",
     )
+
+
+def _sides() -> list[int]:
+    return sorted({*SIDES, *(record.framing.side for record in models.REGISTRY)})
+
+
+def overrides_of(fit: str, side: str) -> Overrides:
+    """What ``fit_input`` and ``side_input`` chose, for all models."""
+    return None if fit == AS_DESCRIBED else fit, None if side == AS_DESCRIBED else int(side)
 
 
 def _begin(key: str) -> None:
@@ -214,17 +229,13 @@ def _link_to_own() -> None:
     st.query_params[UPLOAD] = reloads.keep(st.session_state["uploads"])
 
 
-Framed = Callable[[Callable[[str, int], Picture]], Picture]
-"""Gives the image in every framing, from what makes it in one."""
-
-
-def _uploaded(framed: Framed) -> list[Picture]:
+def _uploaded(framings: Framings) -> list[Picture]:
     """The last usable upload, if any; says which later ones are unusable."""
     pictures: list[Picture] = []
     refused: list[tuple[str, str]] = []
     for name, data in reversed(st.session_state.get("uploads", [])):
         try:
-            pictures.insert(0, framed(partial(uploaded_picture, name, data)))
+            pictures.insert(0, uploaded_picture(name, data, framings))
         except ImageError as error:
             refused.append((name, sentence(error)))
         else:
@@ -243,7 +254,7 @@ def _linked_copy() -> tuple[sharing.Shared, bytes] | None:
     return sharing.shared(st.query_params.get(UPLOAD, ""))
 
 
-def _shared(framed: Framed) -> list[Picture]:
+def _shared(framings: Framings) -> list[Picture]:
     """The link's shared image; says if a sample replaces it."""
     link = st.query_params.get(UPLOAD)
     if link is None or st.session_state.get("uploads"):
@@ -261,7 +272,7 @@ def _shared(framed: Framed) -> list[Picture]:
         return []
     copy, data = copied
     try:
-        picture = framed(partial(uploaded_picture, copy.name, data))
+        picture = uploaded_picture(copy.name, data, framings)
     except ImageError as error:
         st.error(plain(sentence(error)), icon=":material/broken_image:")
         return []
@@ -280,13 +291,14 @@ def current_sample() -> str:
         return FIRST_SAMPLE
 
 
-def _current_request() -> tuple[str, int | str]:
+def _current_overrides() -> Overrides:
     """The fit and the side chosen on the page or in the link."""
     fit, side = (
-        st.session_state.get(key) or st.query_params.get(key, DEFAULT) for key in ("fit", "side")
+        st.session_state.get(key) or st.query_params.get(key, AS_DESCRIBED)
+        for key in ("fit", "side")
     )
-    fit = fit if fit in FITS else DEFAULT
-    return fit, int(side) if side in SIDES else OWN_SIDE if side == OWN_SIDE else DEFAULT
+    known = side in map(str, _sides())
+    return overrides_of(fit if fit in FITS else AS_DESCRIBED, side if known else AS_DESCRIBED)
 
 
 def _gallery(selected: str | None) -> None:

@@ -245,7 +245,7 @@ def thumbnail(
     An attacked image is shown unattacked: an attack takes too long for a glance. Raises
     ``RunError`` or ``ImageError`` if the image cannot be read any more.
     """
-    picture, done = run.picture(image), Condition.parse(condition)
+    picture, done = run.picture_for(image, model), Condition.parse(condition)
     perturbed = picture.image
     if done.in_files:
         perturbed = run.perturbed(picture, done)

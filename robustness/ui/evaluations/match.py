@@ -9,7 +9,6 @@ from robustness.base.errors import ParameterError
 from robustness.base.permissions import Action
 from robustness.base.text import plain, some
 from robustness.datasets.labels import KNOWN
-from robustness.evaluation.framings import DEFAULT, common_framing
 from robustness.matching import Match
 from robustness.matching.match import MOST_PRODUCTION, MOST_REFERENCE
 from robustness.report import match as results
@@ -18,7 +17,7 @@ from robustness.statistics import Figures
 from robustness.ui.computation import jobs
 from robustness.ui.computation.cache import opened_run
 from robustness.ui.controls.model_choice import model_input, seed_input
-from robustness.ui.controls.picture_input import fit_input, side_input
+from robustness.ui.controls.picture_input import fit_input, overrides_of, side_input
 from robustness.ui.display import blocks
 from robustness.ui.display import results as results_on_page
 from robustness.ui.evaluations import preflight, run_actions, run_table
@@ -44,7 +43,7 @@ def form() -> None:
     with st.expander("Settings", icon=":material/tune:"):
         names = model_input()
         seed = seed_input()
-        fit, side = fit_input("dataset_fit"), side_input("dataset_side")
+        fit, side = overrides_of(fit_input("dataset_fit"), side_input("dataset_side"))
     with st.container(horizontal=True, vertical_alignment="center"):
         pressed = st.button(
             "Match",
@@ -62,7 +61,6 @@ def form() -> None:
             )
     if pressed and production and reference:
         with boundary():
-            common_framing(fit, side, names)  # refused here rather than in the job
             sides = [
                 preflight.dataset_of(source, preflight.last_written(source))
                 for source in (production, reference)
@@ -159,12 +157,12 @@ def _evaluate(name: str, saved: SavedMatch) -> None:
     st.session_state[run_table.FORM] = False  # the link opens the form, and Back closes it
     st.session_state["seed"] = saved.seed
     by_default = list(saved.models) == list(models.default_names())
-    changes = {"dataset_fit": saved.fit, "dataset_side": str(saved.side)}
     run_table.change_link(
         {
             **{RUN: [], run_table.COMPARE: [], QUESTION: [], "source": []},
             **{run_table.PROFILE: name, "suite": FROM_FILE, "labelling": KNOWN},
-            **{key: [] if value == DEFAULT else value for key, value in changes.items()},
+            "dataset_fit": saved.fit or [],
+            "dataset_side": str(saved.side) if saved.side else [],
             "models": [] if by_default else list(saved.models),
             "seed": str(saved.seed) if saved.seed else [],
         }

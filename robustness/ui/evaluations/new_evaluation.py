@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import streamlit as st
@@ -11,7 +10,7 @@ from robustness import runs
 from robustness.base.errors import LabelError, ParameterError
 from robustness.base.permissions import Action
 from robustness.base.text import counted, plain
-from robustness.evaluation.request import Request, make_spec
+from robustness.evaluation.request import OWN_PREPROCESSING, Request, make_spec
 from robustness.runs import Plan, forecast
 from robustness.ui.computation import jobs
 from robustness.ui.computation.cache import cached
@@ -91,7 +90,7 @@ def form() -> None:
             )
             if note := side_note(spec):
                 st.info(plain(note), icon=":material/aspect_ratio:")
-            _begin(request, spec.by_side())
+            _begin(request, spec)
 
 
 @cached(8)
@@ -105,7 +104,7 @@ def _planned(
             _spec,
             labelling=request.labelling,
             limit=request.limit,
-            batch=max(1, FRAMES_AT_ONCE // (1 + len(_spec.conditions))),
+            batch=max(1, FRAMES_AT_ONCE // (len(_spec.by_framing) * (1 + len(_spec.conditions)))),
         )
     except LabelError as error:
         raise LabelError(f"{error} {WITHOUT_CLASSES}") from error
@@ -129,8 +128,8 @@ def _size(plan: Plan) -> str:
     return f"{estimate.size}. Time: {estimate.time}. Disk: {estimate.disk}."
 
 
-def _begin(request: RunForm, specs: Sequence[Request]) -> None:
-    """Draw the start button of a run for each of ``specs``, which differ in framing and models."""
+def _begin(request: RunForm, spec: Request) -> None:
+    """Draw the start button of a run of ``spec``."""
     written = preflight.last_written(request.source)
     looked = _looked(request.source, written)
     if looked.nothing:
@@ -140,18 +139,14 @@ def _begin(request: RunForm, specs: Sequence[Request]) -> None:
             f"{counted(looked.tried, 'file')} that cannot be read. {looked.reasons[0]}"
         )
     try:
-        plans, summaries = zip(
-            *(_planned(request, s.digest, written, s, looked) for s in specs), strict=True
-        )
+        plan, summary = _planned(request, spec.digest, written, spec, looked)
     except LabelError:
         preflight.show(looked)  # the images can be read all the same
         raise
-    size = " ".join(
-        (f"{plan.spec.framing.text}: " if len(plans) > 1 else "") + _size(plan) for plan in plans
-    )
-    if len(plans) > 1:
-        size = f"One run for each fit and side; compare them in the table. {size}"
-    st.markdown(f"**{plain(summaries[0])}**")
+    size = _size(plan)
+    if len(spec.by_framing) > 1:
+        size += f" {OWN_PREPROCESSING.capitalize()}."
+    st.markdown(f"**{plain(summary)}**")
     buttons = st.container(horizontal=True, vertical_alignment="center")
     preflight.show(looked)
     with buttons:
@@ -166,7 +161,7 @@ def _begin(request: RunForm, specs: Sequence[Request]) -> None:
         preflight.dataset_of.clear()  # evaluate the current content of the source
         _planned.clear()
         written = preflight.last_written(request.source)
-        new = [_planned(request, spec.digest, written, spec, looked)[0] for spec in specs]
-        first = jobs.submit(new)[:1]
+        plan, _ = _planned(request, spec.digest, written, spec, looked)
+        first = jobs.submit([plan])
         run_table.choose(first, with_limits=st.session_state[QUESTION] == RELEASE)
         st.rerun()

@@ -32,7 +32,7 @@ from robustness.pictures.decoding import ACCEPTED_EXTENSIONS
 from robustness.remedies import REGISTRY as REMEDIES
 from robustness.runs import SavedMatch, find_match, title_of
 from robustness.ui.controls.model_choice import model_input, seed_input
-from robustness.ui.controls.picture_input import fit_input, side_input
+from robustness.ui.controls.picture_input import fit_input, overrides_of, side_input
 from robustness.ui.evaluations import limits
 from robustness.ui.evaluations.run_table import PROFILE, forget_limits
 from robustness.ui.evaluations.upload_store import upload
@@ -90,7 +90,7 @@ _FILE = "file of conditions"
 class RunForm:
     """The values of the page's controls.
 
-    ``source`` is as ``open_dataset`` takes it, ``fit`` and ``side`` as ``framings.framing`` does.
+    ``source`` is as ``open_dataset`` takes it, ``fit`` and ``side`` as ``make_spec`` does.
     ``remedies`` are the names of those that are tried.
     """
 
@@ -100,8 +100,8 @@ class RunForm:
     conditions: tuple[Condition, ...]
     labelling: str
     limit: int | None
-    fit: str
-    side: str
+    fit: str | None
+    side: int | None
     remedies: tuple[str, ...] = ()
 
 
@@ -205,8 +205,7 @@ def _settings_input(matched: tuple[SavedMatch, Match] | None) -> dict[str, Any]:
         with st.container(horizontal=True, vertical_alignment="bottom"):
             limit = _limit_input()
             seed = seed_input()
-        fit = fit_input("dataset_fit")
-        side = side_input("dataset_side")
+        fit, side = overrides_of(fit_input("dataset_fit"), side_input("dataset_side"))
     return {
         **{"conditions": conditions, "labelling": labelling, "limit": limit, "seed": seed},
         **{"fit": fit, "side": side, "remedies": tuple(remedies)},

@@ -9,7 +9,7 @@ import streamlit as st
 
 from robustness import models
 from robustness.attacks import Outcome
-from robustness.base.text import plain
+from robustness.base.text import plain, some
 from robustness.charts.verdict import verdict
 from robustness.evaluation.condition import AttackCondition
 from robustness.evaluation.framings import version_for
@@ -32,18 +32,25 @@ def show(picture: Picture, names: tuple[str, ...], seed: int, truth: str | None)
         st.html(html("target", name="controls"))
         attacked_model, spec = attack_input(names, seed)
         reports = st.container()
-    # An attack has one framing: that of the attacked model.
+    # An attack has one framing, that of the attacked model: others would see another image.
+    alike = tuple(
+        name
+        for name in names
+        if version_for(picture, name).framing == version_for(picture, attacked_model).framing
+    )
     picture = version_for(picture, attacked_model)
     with answer, st.container(key="attack-answer"):
         condition = AttackCondition.of_spec(spec)
         stories.show_story(picture, names, seed, f"{attacked_model} {condition.id}")
         outcome = measure(picture, attacked_model, spec)
-        rows = [row(picture, adversarial(picture, outcome), name, spec, truth) for name in names]
+        rows = [row(picture, adversarial(picture, outcome), name, spec, truth) for name in alike]
         _show_outcome(picture, outcome, rows)
+        if others := [models.label(name) for name in names if name not in alike]:
+            st.caption(plain(f"Without {some(others, 3)}: they see the image otherwise."))
     with reports:
         attack_steps.show_report(picture, outcome, rows, truth)
     with st.container(key="attack-details"):
-        attack_steps.show(picture, outcome, names, truth)
+        attack_steps.show(picture, outcome, alike, truth)
         if opened := explanations.in_detail("top-5 classes, heat maps"):
             with opened:
                 _in_detail(picture, outcome, rows, truth)
@@ -79,7 +86,7 @@ def _in_detail(
     cards = [results.card(entry, "Adversarial") for entry in rows]
     if outcome.l2:
         control = outcome.control
-        noisy = Picture.of(f"{picture.name}, noisy", control.image, fit=picture.fit)
+        noisy = Picture.of(f"{picture.name}, noisy", control.image, framing=picture.framing)
         noise = row(picture, noisy, outcome.model, outcome.spec, truth)
         cards.append(results.card(noise, f"Noise, the closest of {control.draws} draws"))
     for card, slot in zip(cards, results.cells(2), strict=False):

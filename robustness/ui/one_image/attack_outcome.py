@@ -42,7 +42,7 @@ def attack_key(what: str, picture: Picture, names: Sequence[str], spec: AttackSp
 
 def adversarial(picture: Picture, outcome: Outcome) -> Picture:
     """The attacked image as an image with its own name."""
-    return Picture.of(f"{picture.name}, adversarial", outcome.image, fit=picture.fit)
+    return Picture.of(f"{picture.name}, adversarial", outcome.image, framing=picture.framing)
 
 
 def row(
@@ -54,5 +54,5 @@ def row(
     """
     hashed = ((model, models.digest(models.REGISTRY[model])),)
     conditions = (AttackCondition.of_spec(spec),)
-    run = Request(hashed, conditions, spec.seed, picture.fit, side=picture.side)
+    run = Request(hashed, conditions, ((model, picture.framing),), spec.seed)
     return labelled(cache.comparison(run, picture, model, changed), truth)

@@ -186,6 +186,6 @@ def _in_detail(request: LiveRequest, altered: cache.Altered, rows: Sequence[Meas
     blocks.draw([Columns([[chart] for chart in moved(rows)])])
     explanations.section(
         ["Original", "Perturbed"],
-        lambda name: cache.model_view(request.spec, picture, name, altered)[2].frames[0],
+        lambda name: cache.model_view(request.spec, picture, name, altered)[1].frames[0],
         {row.model: tuple(dict.fromkeys((row.clean_top1, row.top1))) for row in rows},
     )

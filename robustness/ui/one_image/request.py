@@ -12,7 +12,7 @@ from robustness.base.text import counted
 from robustness.charts.verdict import Mark, correct_models, tally, verdict
 from robustness.evaluation.condition import NOTHING, Condition
 from robustness.evaluation.correctness import labelled
-from robustness.evaluation.framings import version_for
+from robustness.evaluation.framings import framing
 from robustness.evaluation.measurement import Measurement
 from robustness.evaluation.request import Request, spec_of
 from robustness.perturbations import REGISTRY
@@ -125,9 +125,9 @@ class LiveRequest(NamedTuple):
             if threshold is None:
                 acceptances[name] = Acceptance(mark)
                 continue
-            framing = version_for(self.picture, name).framing
+            own = framing(*self.picture.overrides, name)
             at = f"safe threshold {threshold.text}"
-            if change := threshold.stale(models.digest(models.REGISTRY[name]), framing):
+            if change := threshold.stale(models.digest(models.REGISTRY[name]), own):
                 text = f"Its {at} is out of date: it was made for {change}"
                 acceptances[name] = Acceptance(mark, text)
                 continue

@@ -28,8 +28,7 @@ from robustness.evaluation.framings import version_for
 from robustness.perturbations import REGISTRY
 from robustness.perturbations.search import find
 from robustness.pictures.fitting import to_png
-from robustness.pictures.picture import Picture
-from robustness.pictures.untrusted import study_image
+from robustness.pictures.untrusted import framed_image
 from robustness.remedies import parse
 from robustness.ui.browser import components
 from robustness.ui.computation.bands import cells, pass_seconds
@@ -224,12 +223,9 @@ def _camera(live: LiveRequest, pictures: list[bytes], who: str) -> Message:
     if len(pictures) != 1:
         raise ImageError(f"Expected one frame of the camera, got {len(pictures)}.")
 
-    def version(fit: str, side: int) -> Picture:
-        image = study_image(pictures[0], name="camera", fit=fit, side=side, pixels=MOST_PIXELS)
-        return Picture.of("camera", image, fit=fit)
-
-    versions = [version(original.fit, original.side) for original in live.picture.versions]
-    picture = Picture.from_versions(versions, live.picture.framing_request)
+    framings = [version.framing for version in live.picture.versions]
+    frame = framed_image(pictures[0], framings, name="camera", pixels=MOST_PIXELS)
+    picture = frame.picture("camera", framings, overrides=live.picture.overrides)
     live = live._replace(picture=picture, truth=None)
     header, (_, *changed) = _picture(live, [], who)
     answers, _ = _answers(live, [], who)

@@ -16,7 +16,7 @@ import streamlit as st
 from robustness.base.text import plain
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.loop import perturbed
-from robustness.pictures.fitting import DEFAULT_FIT
+from robustness.pictures.fitting import STUDY_FRAMING
 from robustness.pictures.picture import Picture
 from robustness.report.copy_as import link_values
 from robustness.ui.browser import components
@@ -142,7 +142,7 @@ def _thumbnails() -> str:
 
 def _image_of(story: Story) -> str:
     """The image of ``story``, that of an attack unattacked, as a URI."""
-    picture = sample_picture(str(story.query["sample"]), DEFAULT_FIT)
+    picture = sample_picture(str(story.query["sample"]))
     is_attack = story.query.get("view") == "attack"
     condition = Condition.of({}) if is_attack else Condition.parse(story.subject)
     (image,) = perturbed(picture, [condition], 0)
@@ -189,7 +189,7 @@ def show_story(picture: Picture, names: Sequence[str], seed: int, subject: str) 
     """
     story = next((one for one in STORIES if one.name == st.query_params.get("story")), None)
     if story is None or not (
-        (picture.name, picture.fit) == (story.query["sample"], DEFAULT_FIT)
+        (picture.name, picture.framing) == (story.query["sample"], STUDY_FRAMING)
         and is_sample(picture)
         and {*OFFLINE} <= {*names}
         and (seed, subject) == (0, story.subject)

@@ -145,7 +145,7 @@ def test_a_model_with_its_own_classes_sees_whole_images_at_its_own_size(
         assert main.main(["evaluate", "images", *request, *options]) == 0
         document = json.loads(capsys.readouterr().out)
         spec = runs.load(Path(document["folder"])).manifest.spec
-        return *spec.framing[:2], document["summary"][0]["clean_accuracy"]
+        return *spec.framing_of(name)[:2], document["summary"][0]["clean_accuracy"]
 
     assert measured("colours") == ("squash", 8, 1.0)
     assert measured("colours", "--fit", "crop") == ("crop", 8, 1 / len(COLOURS))
