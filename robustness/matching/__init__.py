@@ -3,13 +3,16 @@
 The result is a profile of compositions, and the accuracy to expect of each model.
 """
 
+from robustness.matching.accuracy import ExpectedAccuracy
+from robustness.matching.confidence import AccuracyEstimate
+from robustness.matching.labelling import SampleImage, forecast, read_sheet, sheet
 from robustness.matching.match import (
     CONDITIONS,
     FEWEST,
-    ExpectedAccuracy,
     Match,
     MatchedPerturbation,
     match,
+    with_labels,
 )
 from robustness.matching.profile import SHARE, MatchChange, Profile, as_toml, changes, read_profile
 
@@ -17,13 +20,19 @@ __all__ = [
     "CONDITIONS",
     "FEWEST",
     "SHARE",
+    "AccuracyEstimate",
     "ExpectedAccuracy",
     "Match",
     "MatchChange",
     "MatchedPerturbation",
     "Profile",
+    "SampleImage",
     "as_toml",
     "changes",
+    "forecast",
     "match",
     "read_profile",
+    "read_sheet",
+    "sheet",
+    "with_labels",
 ]

@@ -1,15 +1,14 @@
 """A match: what makes unlabelled production images unlike labelled reference images.
 
-Both sides become study images of one framing, from the native size. The answer holds "if nothing
-else differs": one composition of perturbations for all images, or for a share of them.
+Both sides become study images of one framing, from the native size. An accuracy from confidence
+needs no cause. The cause holds "if nothing else differs": one composition of perturbations for all
+images, or for a share of them.
 """
 
 from __future__ import annotations
 
-import hashlib
-import zipfile
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -17,9 +16,7 @@ from numpy.typing import NDArray
 from pydantic import ConfigDict
 from threadpoolctl import threadpool_limits
 
-from robustness import __version__, models
-from robustness.base import settings
-from robustness.base.disk import put_whole, read_regular
+from robustness import models
 from robustness.base.errors import ParameterError
 from robustness.base.progress import Note
 from robustness.base.validation import CONFIG
@@ -27,13 +24,27 @@ from robustness.datasets import Dataset
 from robustness.datasets.labels import KNOWN, labelled
 from robustness.datasets.pixels import StudyPixels, study_pixels
 from robustness.evaluation.condition import Condition
+from robustness.matching.accuracy import ExpectedAccuracy, headline, with_simulation
+from robustness.matching.confidence import (
+    predict,
+)
 from robustness.matching.difference import SetDifference, difference
-from robustness.matching.emulator import Emulator, train, version
-from robustness.matching.estimate import Estimate, Values, estimate, no_perturbation
+from robustness.matching.emulator import Emulator
+from robustness.matching.estimate import Estimate, estimate, no_perturbation
 from robustness.matching.image_statistics import NAMES, Floats, batch_statistics
-from robustness.perturbations import REGISTRY, check_seed, compose
+from robustness.matching.labelling import (
+    SAMPLE,
+    Correct,
+    SampleImage,
+    exact_estimate,
+    labelled_estimate,
+    labels_of,
+)
+from robustness.matching.reference_images import ReferenceImages
+from robustness.perturbations import REGISTRY, check_seed
+from robustness.pictures.copies import copies, show_one_scene
 from robustness.pictures.eight_bits import from_uint8
-from robustness.pictures.fitting import Framing, to_png
+from robustness.pictures.fitting import Framing, to_jpeg, to_png
 
 FEWEST = 20
 """Images that each side needs."""
@@ -41,11 +52,8 @@ MOST_PRODUCTION, MOST_REFERENCE = 1000, 300
 """Images that are used, drawn at random from more."""
 CONDITIONS = 20
 """Compositions of a profile."""
-_SHARED_IMAGES = 20
-"""Images on which each composition of the profile is tried."""
-_BATCH = 32
-_COLLECTIONS = 0.05
-"""Standard deviation of accuracy between collections of images of the same kind."""
+_JPEG_QUALITY = 90
+"""Of images to label."""
 _SMALL, _WIDEST = 0.1, 2.5
 """The perturbations explain a difference up to such a share of it, if what is left is within so
 many times the ordinary distance. Measured: the true composition left up to 0.04 in a tenth of
@@ -54,7 +62,6 @@ _LEAST = 0.005
 """Strength of an alternative from which it is named: none is no alternative."""
 _PAIRS = 5
 _FILE_PROPERTIES = ("jpeg_quality", "original_size", "exposure", "iso")
-_LARGEST_CACHE = 2**28
 
 
 @dataclass(frozen=True)
@@ -84,23 +91,12 @@ class MatchedPerturbation:
 
 
 @dataclass(frozen=True)
-class ExpectedAccuracy:
-    """A model's accuracy to expect on the production images, with a 95 % interval."""
-
-    model: str
-    value: float
-    low: float
-    high: float
-    reference: float
-
-
-@dataclass(frozen=True)
 class Match:
     """The answer of a match.
 
     ``different``: production differs from the reference at all. ``matched``: the perturbations
-    explain how; otherwise ``unexplained`` names the statistics that differ most, and no accuracy
-    is expected. ``conditions`` are the profile: compositions that count alike, of which the
+    explain how; otherwise ``unexplained`` names the statistics that differ most, and the cause is
+    unknown. ``conditions`` are the profile: compositions that count alike, of which the
     ``share`` of affected images changes anything; none unless a difference is explained. ``models``
     are those whose accuracy was to be estimated.
     """
@@ -127,6 +123,18 @@ class Match:
     """PNGs of production images, each with its nearest simulated reference image by statistics."""
     files: tuple[dict[str, Any], ...] = ()
     """What files tell: medians on both sides, which the estimate does not use."""
+    searched: bool = True
+    """Whether a cause was searched for: not yet in a first answer, never for one scene."""
+    copies: int = 0
+    """Production images that are copies of others, which count once."""
+    no_accuracy: str = ""
+    """Why no accuracy follows from confidence, as a sentence; "" where it does."""
+    other_content: bool = False
+    """Whether the images show another kind of content, as far as features tell."""
+    sample: tuple[SampleImage, ...] = field(default=(), repr=False)
+    """Production images to label, drawn at random with the seed, in that order."""
+    confidences: dict[str, float] = field(default_factory=dict)
+    """The mean confidence of each model on all production images."""
 
     @property
     def share(self) -> float:
@@ -143,6 +151,9 @@ class Match:
             "images": self.images,
             "reference_images": self.reference_images,
             "skipped": self.skipped,
+            "copies": self.copies,
+            "no_accuracy": self.no_accuracy,
+            "other_content": self.other_content,
             "different": self.different,
             "matched": self.matched,
             "share_decided": self.share_decided,
@@ -150,7 +161,10 @@ class Match:
                 {**asdict(part), "value": part.value, "severity": part.severity}
                 for part in self.perturbations
             ],
-            "expected_accuracy": [asdict(part) for part in self.expected_accuracy],
+            "expected_accuracy": [
+                {**asdict(part), "disagreement": part.disagreement}
+                for part in self.expected_accuracy
+            ],
             "unexplained": list(self.unexplained),
             "conditions": [condition.id for condition in self.conditions],
             "statistics": list(self.statistics),
@@ -167,21 +181,36 @@ def match(
     framing: Framing | None = None,
     seed: int = 0,
     note: Note = lambda _what, _done, _total: None,
+    first: Callable[[Match], object] = lambda _answer: None,
 ) -> Match:
     """Match ``production`` with ``reference``; accuracies where the reference has labels.
 
-    ``note`` receives the progress and may raise to cancel. Raises ``ParameterError`` with fewer
-    than ``FEWEST`` readable images on a side.
+    ``first`` receives the answer without a cause, before the search for one begins. ``note``
+    receives the progress and may raise to cancel. Raises ``ParameterError`` with fewer than
+    ``FEWEST`` different readable images on a side.
     """
     check_seed(seed)
     framing = framing or Framing()
     labels = _labels(reference, model_names)
-    images = study_pixels(production, framing, MOST_PRODUCTION, seed, note)
+    images, copied = _different(production, framing, MOST_PRODUCTION, seed, note, "production")
     pixels, count = images.pixels, len(images.pixels)
-    _require(count, "production")
-    originals = study_pixels(reference, framing, MOST_REFERENCE, seed, note)
-    _require(len(originals.pixels), "reference")
-    side = _Reference(originals.pixels, seed, note)
+    originals, _ = _different(reference, framing, MOST_REFERENCE, seed, note, "reference")
+    labels = {name: indices[originals.rows] for name, indices in labels.items()}
+    labels = {name: indices for name, indices in labels.items() if (indices >= 0).any()}
+    side = ReferenceImages(originals.pixels, seed)
+    names = [production.entries[row].name for row in images.rows]
+    answer = first_answer(side, pixels, names, labels, model_names, note)
+    answer = replace(
+        answer,
+        framing=framing,
+        copies=copied,
+        skipped=images.unreadable + originals.unreadable,
+        files=_file_values(images, originals),
+    )
+    if show_one_scene(pixels):
+        return answer
+    first(answer)
+    side.learn(note)
     statistics = batch_statistics(lambda index: from_uint8(pixels[index]), count)
     scaled = side.emulator.scaled(statistics)
     changed = difference(scaled, side.emulator.originals, seed)
@@ -200,35 +229,117 @@ def match(
     left = difference(scaled, best, seed) if changed.significant else changed
     remainder = remaining_share(changed, left)
     explained = is_explained(changed, left)
-    compositions = drawn_compositions(fitted, seed)
-    labels = {name: indices[originals.rows] for name, indices in labels.items()}
-    labels = {name: indices for name, indices in labels.items() if (indices >= 0).any()}
-    accuracy: tuple[ExpectedAccuracy, ...] = ()
-    if labels and explained:
-        accuracy = side.accuracies(labels, fitted, compositions, count, remainder, note)
-    return Match(
-        count,
-        len(originals.pixels),
-        changed.significant,
-        explained,
-        _perturbations(fitted),
-        accuracy,
-        () if explained else tuple(NAMES[index] for index in left.largest),
-        profile_conditions(compositions, fitted.share, fitted.names)
+    drawn = drawn_compositions(fitted, seed)
+    accuracies = answer.expected_accuracy
+    if labels and explained and (fitted.strengths or not accuracies):
+        simulated = side.accuracies(labels, fitted, drawn, count, remainder, note)
+        accuracies = with_simulation(accuracies, simulated)
+    return replace(
+        answer,
+        searched=True,
+        different=changed.significant,
+        matched=explained,
+        perturbations=_perturbations(fitted),
+        expected_accuracy=accuracies,
+        unexplained=() if explained else tuple(NAMES[index] for index in left.largest),
+        conditions=profile_conditions(drawn, fitted.share, fitted.names)
         if explained and fitted.strengths
         else (),
-        framing,
-        seed,
-        tuple(model_names),
-        images.unreadable + originals.unreadable,
-        fitted.share_decided,
-        _table(side.emulator, scaled, best, left),
-        tuple(
+        share_decided=fitted.share_decided,
+        statistics=_table(side.emulator, scaled, best, left),
+        pairs=tuple(
             (to_png(from_uint8(pixels[row])), to_png(side.images(strengths_of(other), [other])[0]))
             for row, other in nearest_pairs(scaled, best)
         ),
-        _file_values(images, originals),
     )
+
+
+def first_answer(
+    side: ReferenceImages,
+    pixels: NDArray[np.uint8],
+    names: Sequence[str],
+    labels: dict[str, NDArray[np.int64]],
+    model_names: Sequence[str],
+    note: Note,
+) -> Match:
+    """The answer without a cause: accuracies from confidence, and the images to label."""
+    enough = {name: column for name, column in labels.items() if (column >= 0).sum() >= FEWEST}
+    one_scene, why = show_one_scene(pixels), ""
+    if one_scene:
+        why = "Your images show nearly one scene: add others. No cause and no accuracy follow."
+    elif not model_names:
+        why = "No accuracy: no model was named."
+    elif not enough:
+        why = f"No accuracy: fewer than {FEWEST} reference images have a class of the models."
+    order = np.random.default_rng(side.seed).permutation(len(pixels))
+    predictions = {
+        name: predict(name, pixels[order[:SAMPLE] if why else order]) for name in model_names
+    }
+    fitted = side.confidences(enough, note) if not why else {}
+    other = [part.has_other_content(predictions[name]) for name, part in fitted.items()]
+    other_content = bool(other) and all(other)
+    return Match(
+        len(pixels),
+        len(side.pixels),
+        different=one_scene,
+        matched=False,
+        perturbations=(),
+        expected_accuracy=tuple(
+            headline(
+                ExpectedAccuracy(
+                    name,
+                    0,
+                    0,
+                    1,
+                    part.accuracy,
+                    part.estimate(predictions[name], other_content),
+                )
+            )
+            for name, part in fitted.items()
+        ),
+        unexplained=(),
+        conditions=(),
+        framing=Framing(),
+        seed=side.seed,
+        models=tuple(model_names),
+        searched=False,
+        no_accuracy=why,
+        other_content=other_content,
+        sample=tuple(
+            SampleImage(
+                names[row],
+                to_jpeg(from_uint8(pixels[row]), _JPEG_QUALITY),
+                {
+                    name: models.class_name(name, int(part.classes[place]))
+                    for name, part in predictions.items()
+                },
+                {name: float(part.confidences[place]) for name, part in predictions.items()},
+            )
+            for place, row in enumerate(order[:SAMPLE].tolist())
+            if predictions
+        ),
+        confidences={name: float(p.confidences.mean()) for name, p in predictions.items()},
+    )
+
+
+def with_labels(match: Match, correct: Correct) -> Match:
+    """``match`` with accuracies that use labels of its ``sample``, as ``read_sheet`` reads them."""
+    estimates = {part.model: part for part in match.expected_accuracy}
+    accuracies = []
+    for name in match.models:
+        part = estimates.get(name)
+        truths, confidences = labels_of(name, match.sample, correct)
+        if len(truths):
+            if part is None or part.confidence is None:
+                labels = exact_estimate(truths)
+            else:
+                mean = match.confidences[name]
+                labels = labelled_estimate(truths, confidences, mean, match.images)
+            part = part or ExpectedAccuracy(name, 0, 0, 1, None)
+            part = headline(replace(part, labels=labels, labelled=len(truths)))
+        if part is not None:
+            accuracies.append(part)
+    return replace(match, expected_accuracy=tuple(accuracies))
 
 
 def remaining_share(changed: SetDifference, left: SetDifference) -> float:
@@ -253,11 +364,25 @@ def nearest_pairs(production: Floats, simulated: Floats) -> list[tuple[int, int]
     return pairs
 
 
-def _require(count: int, kind: str) -> None:
-    if count < FEWEST:
+def _different(
+    dataset: Dataset, framing: Framing, most: int, seed: int, note: Note, kind: str
+) -> tuple[StudyPixels, int]:
+    """The different images of ``dataset``, and how many of those read are copies of others."""
+    images = study_pixels(dataset, framing, most, seed, note)
+    read = min(len(dataset), most) - images.unreadable
+    numbers = copies(images.pixels) if len(images.pixels) else np.zeros(0, np.int64)
+    rows = np.flatnonzero(numbers == np.arange(len(numbers)))
+    copied = read - len(rows)
+    if len(rows) < FEWEST:
+        which = f"different readable {kind}" if copied else f"readable {kind}"
+        counted = f" ({copied} more are copies)" if copied else ""
         raise ParameterError(
-            f"Expected at least {FEWEST} readable {kind} images, got {count}: add more."
+            f"Expected at least {FEWEST} {which} images, got {len(rows)}{counted}: add more."
         )
+    properties = [images.properties[row] for row in rows]
+    return StudyPixels(
+        images.pixels[rows], images.unreadable, images.rows[rows], properties
+    ), copied
 
 
 def _labels(reference: Dataset, names: Sequence[str]) -> dict[str, NDArray[np.int64]]:
@@ -283,131 +408,6 @@ def _file_values(production: StudyPixels, reference: StudyPixels) -> tuple[dict[
             row[f"{key}_images"] = len(values)
         rows.append(row)
     return tuple(row for row in rows if row["production_images"] or row["reference_images"])
-
-
-class _Reference:
-    """The reference images with their emulator, simulations and accuracies."""
-
-    def __init__(self, pixels: NDArray[np.uint8], seed: int, note: Note) -> None:
-        self.pixels, self.seed = pixels, seed
-        self.digests = [hashlib.sha256(image.tobytes()).hexdigest() for image in pixels]
-        self.emulator = self._emulator(note)
-        self._simulated: dict[bytes, Floats] = {}
-
-    def _emulator(self, note: Note) -> Emulator:
-        """The emulator of these images, from the cache or trained and cached."""
-        parts = [__version__, version(), str(self.seed), *self.digests]
-        key = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:24]
-        path = settings.cache_folder() / "matching" / f"{key}.npz"
-        try:
-            if len(read_regular(path, _LARGEST_CACHE)):
-                return Emulator.load(path)
-        except (OSError, ValueError, KeyError, zipfile.BadZipFile):
-            pass
-        emulator = train(self.pixels, self.seed, note)
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            put_whole(path, emulator.save)
-        except OSError:
-            pass  # a cache that cannot be written costs time alone
-        return emulator
-
-    def images(self, strengths: dict[str, float], rows: Sequence[int]) -> Floats:
-        """The reference's images ``rows`` after a composition."""
-        plain = from_uint8(self.pixels[list(rows)])
-        digests = [self.digests[row] for row in rows]
-        return compose(plain, strengths, seed=self.seed, digests=digests)
-
-    def simulated(self, vector: Values, rows: slice) -> Floats:
-        """Scaled statistics of the images ``rows`` at strengths (K,)."""
-        if not vector.any():
-            return self.emulator.originals[rows]
-        strengths = dict(zip(self.emulator.names, vector.tolist(), strict=True))
-        values = self._simulated.setdefault(
-            vector.tobytes(), np.full((len(self.pixels), len(NAMES)), np.nan, np.float32)
-        )
-        chosen = [row for row in range(len(self.pixels))[rows] if np.isnan(values[row, 0])]
-        values[chosen] = self.emulator.scaled(
-            batch_statistics(lambda index: self.images(strengths, [chosen[index]])[0], len(chosen))
-        )
-        return values[rows]
-
-    def accuracies(
-        self,
-        labels: dict[str, NDArray[np.int64]],
-        fitted: Estimate,
-        conditions: Sequence[Condition],
-        images: int,
-        remainder: float,
-        note: Note,
-    ) -> tuple[ExpectedAccuracy, ...]:
-        """Expected accuracies, from predictions on the reference under the estimate.
-
-        The best composition is tried on all images, those of the profile on some, paired with it.
-        """
-        networks = {name: models.load(name, side=self.pixels.shape[1]) for name in labels}
-        rows = np.flatnonzero(np.any([indices >= 0 for indices in labels.values()], 0))
-
-        def correct(strengths: dict[str, float], some: NDArray[np.int64]) -> Values:
-            """Correct predictions (models, images), NaN without a label."""
-            parts = []
-            for start in range(0, len(some), _BATCH):
-                chosen = some[start : start + _BATCH]
-                batch = self.images(strengths, chosen.tolist())
-                answers = [network(batch).probabilities.argmax(1) for network in networks.values()]
-                expected = np.stack([column[chosen] for column in labels.values()])
-                parts.append(np.where(expected >= 0, answers == expected, np.nan))
-            return np.concatenate(parts, 1)
-
-        total = len(conditions) + 2
-        original = correct({}, rows)
-        note("Predicting", 1, total)
-        best = correct(fitted.strengths, rows) if fitted.strengths else original
-        note("Predicting", 2, total)
-        draws = np.random.default_rng(self.seed)
-        changes = []
-        for done, condition in enumerate(conditions, 3):
-            some = draws.permutation(len(rows))[:_SHARED_IMAGES]
-            changes.append(correct(condition.as_dict(), rows[some]) - best[:, some])
-            note("Predicting", done, total)
-        return tuple(
-            expect_accuracy(name, *answers, fitted.share, images, remainder)
-            for name, answers in zip(
-                labels, zip(original, best, np.stack(changes, 1), strict=True), strict=True
-            )
-        )
-
-
-def expect_accuracy(
-    name: str,
-    original: Values,
-    best: Values,
-    changes: Values,
-    share: float,
-    images: int,
-    remainder: float = 0.0,
-) -> ExpectedAccuracy:
-    """The accuracy where ``share`` of the images are affected, from correct predictions (images,).
-
-    ``changes`` (compositions, images) are those of the profile minus the best composition. A
-    ``remainder`` of the squared difference in statistics may be that share of the squared drop.
-    The bounds are shares that so many images can have.
-    """
-    from scipy import stats  # slow to import
-
-    shifts = np.nanmean(changes, 1)
-    noise = np.nanvar(changes, 1) / changes.shape[1]
-    reference = float(np.nanmean(original))
-    affected = float(np.clip(np.nanmean(best) + shifts.mean(), 0, 1))
-    value = share * affected + (1 - share) * reference
-    between = share**2 * max(float(shifts.var() - noise.mean()), 0.0)
-    between += (reference - affected) ** 2 * (share * (1 - share) / images + share * remainder)
-    binomial = max(value * (1 - value), 0.01)
-    sampling = binomial * (1 / images + 1 / np.isfinite(best).sum())
-    count = max(binomial / (between + sampling + _COLLECTIONS**2), 1.0)
-    bounds = stats.beta.ppf((0.025, 0.975), value * count + 0.5, (1 - value) * count + 0.5)
-    low, high = np.floor(bounds[0] * images) / images, np.ceil(bounds[1] * images) / images
-    return ExpectedAccuracy(name, value, float(min(low, value)), float(max(high, value)), reference)
 
 
 def _perturbations(fitted: Estimate) -> tuple[MatchedPerturbation, ...]:

@@ -214,6 +214,14 @@ def to_png(image: Floats) -> bytes:
     return data.tobytes()
 
 
+def to_jpeg(image: Floats, quality: int) -> bytes:
+    """One study image (S, S, 3) as JPEG of a ``quality`` up to 100, to be looked at."""
+    import cv2
+
+    pixels = cv2.cvtColor(to_uint8(image), cv2.COLOR_RGB2BGR)
+    return cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, quality])[1].tobytes()
+
+
 def _resized_lengths(size: tuple[int, int], framing: Framing) -> tuple[float, float]:
     """Width and height of the whole image before it is cropped or padded.
 

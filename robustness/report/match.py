@@ -10,6 +10,7 @@ from robustness.charts.match import statistics_that_differ
 from robustness.charts.tables import Table
 from robustness.matching import (
     SHARE,
+    AccuracyEstimate,
     ExpectedAccuracy,
     Match,
     MatchChange,
@@ -33,7 +34,9 @@ def sentences(match: Match) -> list[str]:
 
 def _sentences(match: Match) -> Iterator[str]:
     parts = [_described(part) for part in match.perturbations]
-    if not match.different:
+    if not match.searched:
+        pass
+    elif not match.different:
         yield "No difference found between your images and the reference."
     elif not match.matched:
         names = listed(match.unexplained, len(match.unexplained))
@@ -44,7 +47,6 @@ def _sentences(match: Match) -> Iterator[str]:
             )
         else:
             yield f"The cause is unknown: your images differ from the reference in {names}."
-        yield "No accuracy can be expected."
     elif parts:
         who = "Your images" if match.share == 1 else f"{match.share:.0%} of your images"
         if light := _light(match.perturbations):
@@ -61,10 +63,23 @@ def _sentences(match: Match) -> Iterator[str]:
             ]
             label = REGISTRY[part.perturbation].label
             yield f"{label} fits as well as {listed(others, len(others))}."
-    if match.expected_accuracy:
+    if any(answer.confidence or answer.labels for answer in match.expected_accuracy):
+        yield f"{_from_images(match.expected_accuracy)}."
+    elif match.expected_accuracy:
         yield f"{_expected(match.expected_accuracy)}{_condition(match)}."
-    if match.matched and not match.expected_accuracy:
-        yield "No accuracy: the reference has no labels of the models, or no model was named."
+    if match.no_accuracy:
+        yield match.no_accuracy
+    for answer in match.expected_accuracy:
+        if answer.disagreement:
+            yield (
+                f"{model(answer.model)}: {answer.disagreement} disagree by more than their "
+                "intervals. Label some of your images."
+            )
+    if match.other_content:
+        yield "Your images show another kind of content than the reference: label some of them."
+    if match.copies:
+        verb = "is a copy" if match.copies == 1 else "are copies"
+        yield f"{counted(match.copies, 'image')} {verb} of others; copies count once."
     if match.skipped:
         yield f"{counted(match.skipped, 'image')} could not be read."
 
@@ -75,6 +90,19 @@ def _expected(answers: Sequence[ExpectedAccuracy]) -> str:
         verb = "on" if texts else "would be correct on"
         texts.append(f"{model(answer.model)} {verb} {answer.value:.0%}")
     return ", ".join(texts)
+
+
+def _from_images(answers: Sequence[ExpectedAccuracy]) -> str:
+    """The headlines that confidences or labels give."""
+    sources = [
+        name
+        for name in ("confidence", "labels")
+        if any(getattr(answer, name) is not None for answer in answers)
+    ]
+    texts = [
+        f"{model(a.model)} {a.value:.0%} ({100 * a.low:.0f} to {100 * a.high:.0f})" for a in answers
+    ]
+    return f"Accuracy to expect, from {' and '.join(sources)}: {', '.join(texts)}"
 
 
 def _condition(match: Match) -> str:
@@ -154,17 +182,8 @@ def blocks(match: Match, figures: Figures | None = None) -> list[Printed]:
         )
         parts.append(Titled("Perturbations", Table(head, rows)))
     if match.expected_accuracy:
-        accuracies = [
-            (
-                model(answer.model),
-                f"{answer.value:.1%} ({answer.low:.1%} to {answer.high:.1%})",
-                f"{answer.reference:.1%}",
-            )
-            for answer in match.expected_accuracy
-        ]
-        columns = ("Model", "Expected accuracy, 95% interval", "On the reference")
-        parts.append(Titled("Expected accuracy", Table(columns, accuracies)))
-    if match.different:
+        parts.append(_accuracies(match))
+    if match.different and match.statistics:
         parts.append(_statistics(match))
     if match.pairs:
         parts.append(
@@ -184,6 +203,44 @@ def blocks(match: Match, figures: Figures | None = None) -> list[Printed]:
         )
     )
     return parts
+
+
+def _accuracies(match: Match) -> Titled:
+    """The headline of each model, and the estimates behind it."""
+
+    def cell(part: ExpectedAccuracy | AccuracyEstimate | None) -> str:
+        return "" if part is None else f"{part.value:.1%} ({part.low:.1%} to {part.high:.1%})"
+
+    rows = []
+    for answer in match.expected_accuracy:
+        behind = answer.confidence.parts if answer.confidence else {}
+        rows.append(
+            (
+                model(answer.model),
+                cell(answer),
+                cell(answer.confidence),
+                ", ".join(f"{name} {value:.0%}" for name, value in behind.items()),
+                cell(answer.simulation),
+                cell(answer.labels) + (f", {answer.labelled} images" if answer.labelled else ""),
+                "" if answer.reference is None else f"{answer.reference:.1%}",
+            )
+        )
+    head = (
+        "Model",
+        "Expected accuracy, 95% interval",
+        "From confidence",
+        "By method",
+        "By simulation",
+        "From labels",
+        "On the reference",
+    )
+    empty = {column for column in range(3, 6) if not any(row[column] for row in rows)}
+    shown = [column for column in range(len(head)) if column not in empty]
+    table = Table(
+        tuple(head[column] for column in shown),
+        [tuple(row[column] for column in shown) for row in rows],
+    )
+    return Titled("Expected accuracy", table)
 
 
 def _statistics(match: Match) -> Chart:

@@ -17,9 +17,9 @@ from robustness import models
 from robustness.base.errors import ImageError, ParameterError
 from robustness.evaluation.remedy_trials import among
 from robustness.hardening import check_name
-from robustness.hardening.parts import copies
 from robustness.models.classifier import MAX_BATCH
 from robustness.models.own import add, user_models
+from robustness.pictures.copies import copies
 from robustness.pictures.eight_bits import to_uint8
 from robustness.remedies import parse
 from robustness.runs import cache

@@ -20,13 +20,12 @@ from robustness.evaluation.request import read_request
 from robustness.evaluation.suites import suite_conditions
 from robustness.matching import emulator, profile
 from robustness.matching import match as matched
+from robustness.matching.accuracy import ExpectedAccuracy, expect_accuracy
 from robustness.matching.difference import difference
 from robustness.matching.image_statistics import NAMES, image_statistics
 from robustness.matching.match import (
-    ExpectedAccuracy,
     Match,
     MatchedPerturbation,
-    expect_accuracy,
     is_explained,
     profile_conditions,
 )

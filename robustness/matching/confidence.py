@@ -1,0 +1,274 @@
+"""The accuracy of a model on unlabelled images, from its confidences.
+
+A labelled reference says how confidence and accuracy go together, simulated compositions say how
+that changes with what a camera does. No cause is needed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from robustness import models
+from robustness.base.validation import CONFIG
+from robustness.matching.emulator import MOST, matchable
+from robustness.pictures.eight_bits import from_uint8
+
+Values = NDArray[np.float64]
+Places = NDArray[np.int64]
+
+COLLECTIONS = 0.05
+"""Standard deviation of accuracy between collections of images of the same kind."""
+COMPOSITIONS, SIMULATED = 16, 40
+"""Simulated compositions, and reference images of each."""
+_STRENGTHS = (0.1, 0.9)
+_BATCH = 16
+_DIRECTIONS = 32
+"""Principal directions of the features that a regression uses."""
+_WEIGHT = 0.5
+"""Weight of the originals in a regression, as a share of that of the simulations."""
+_PENALTIES = (0.1, 3.0)
+"""Of the squared coefficients of the regressions, without and with features."""
+_STEPS = 15
+_FOLDS = 4
+_CONTENT_DIRECTIONS, _CAMERA = 24, 0.95
+"""Directions in which contents are compared, without those that have so much of the shift by
+simulated compositions."""
+_CONTENT = 2.0
+"""Squared distance of contents, in that of random parts of one collection, from which they are of
+another kind. Measured with EfficientNet-Lite0: 50 images of four practice cameras had 0.7 to 1.2,
+birds and sea 2.2 to 2.7."""
+_OTHER_CONTENT = 0.1
+"""Standard deviation of accuracy between collections of another kind of content."""
+
+
+@dataclass(frozen=True)
+class AccuracyEstimate:
+    """An accuracy with its 95 % interval; ``error`` is the standard error.
+
+    ``parts`` are the accuracies of which it is the mean, or others beside it, by method.
+    """
+
+    __pydantic_config__ = CONFIG
+
+    value: float
+    low: float
+    high: float
+    error: float
+    parts: dict[str, float] = field(default_factory=dict)
+
+
+class TopPredictions(NamedTuple):
+    """A model's top-1 classes (N,) with their probabilities (N,), what tells how sure it is (N, 3),
+    and its last features (N, D)."""
+
+    classes: NDArray[np.int64]
+    confidences: Values
+    cues: Values
+    features: Values
+
+    def rows(self, rows: Places) -> TopPredictions:
+        return TopPredictions(
+            self.classes[rows], self.confidences[rows], self.cues[rows], self.features[rows]
+        )
+
+
+def predict(name: str, pixels: NDArray[np.uint8]) -> TopPredictions:
+    """The predictions of the model ``name`` for study images (N, S, S, 3)."""
+    network = models.load(name, side=pixels.shape[1])
+    starts = range(0, len(pixels), _BATCH)
+    parts = [network(from_uint8(pixels[start : start + _BATCH])) for start in starts]
+    probabilities = np.concatenate([part.probabilities for part in parts]).astype(np.float64)
+    stages = list(parts[0].features)
+    features = (
+        np.concatenate([part.features[stages[-1]] for part in parts])
+        if stages
+        else np.zeros((len(pixels), 0))
+    )
+    ordered = np.sort(probabilities, 1)
+    top, second = ordered[:, -1], ordered[:, -2] if ordered.shape[1] > 1 else 0 * ordered[:, -1]
+    bounded = np.clip(top, 1e-4, 1 - 1e-4)
+    entropy = -np.sum(probabilities * np.log(np.maximum(probabilities, 1e-12)), 1)
+    cues = np.stack([np.log(bounded / (1 - bounded)), entropy, top - second], 1)
+    return TopPredictions(probabilities.argmax(1), top, cues, features.astype(np.float64))
+
+
+def compositions(seed: int) -> list[dict[str, float]]:
+    """Random compositions of perturbations, ``COMPOSITIONS`` of them."""
+    draws, names, result = np.random.default_rng(seed), matchable(), []
+    for _ in range(COMPOSITIONS):
+        chosen = draws.choice(len(names), draws.integers(1, MOST + 1), replace=False)
+        result.append({names[k]: float(draws.uniform(*_STRENGTHS)) for k in chosen})
+    return result
+
+
+class Confidence:
+    """How the confidence of a model tells its accuracy, from labelled images and simulations.
+
+    ``labels`` (N,) are classes of the images that ``originals`` are of, -1 without one.
+    ``simulated`` are predictions for some labelled ones under compositions, with their rows.
+    """
+
+    def __init__(
+        self,
+        originals: TopPredictions,
+        labels: Places,
+        simulated: Sequence[tuple[TopPredictions, Places]],
+    ) -> None:
+        self.simulated = [(part, originals.rows(rows)) for part, rows in simulated if len(rows)]
+        truths = [_correct(part, labels[rows]) for part, rows in simulated if len(rows)]
+        self.original = original = originals.rows(np.flatnonzero(labels >= 0))
+        correct = _correct(original, labels[labels >= 0])
+        self.accuracy, self.count = float(correct.mean()), len(correct)
+        self.threshold = float(np.quantile(original.confidences, 1 - self.accuracy))
+        outputs = [*(part for part, _ in self.simulated), original]
+        self._scale(outputs)
+        groups = [np.full(len(part.classes), k) for k, part in enumerate(outputs)]
+        groups[-1][:] = -1
+        group, targets = np.concatenate(groups), np.concatenate([*truths, correct])
+        inputs = [np.concatenate(sides) for sides in zip(*map(self._inputs, outputs), strict=True)]
+        images = max(int((group >= 0).sum()), 1)
+        weights = np.where(group >= 0, 1.0, _WEIGHT * images / self.count)
+        self._regressions = _fitted(inputs, targets, weights)
+        errors, noise = [], []
+        for fold in range(_FOLDS):
+            others = (group < 0) | (group % _FOLDS != fold)
+            parts = _fitted([side[others] for side in inputs], targets[others], weights[others])
+            for k in range(fold, len(truths), _FOLDS):
+                value = self._mean(self.simulated[k][0], parts)
+                errors.append(value - truths[k].mean())
+                noise.append(max(value * (1 - value), 0.01) / len(truths[k]))
+        own = float(np.mean(np.square(errors)) - np.mean(noise)) if errors else 0.0
+        self.error = max(COLLECTIONS, np.sqrt(max(own, 0.0)))
+        """Standard deviation between collections, or of its own error on the compositions."""
+
+    def _scale(self, outputs: Sequence[TopPredictions]) -> None:
+        cues = np.concatenate([part.cues for part in outputs])
+        features = np.concatenate([part.features for part in outputs])
+        self._cues = cues.mean(0), cues.std(0) + 1e-9
+        self._centre = features.mean(0)
+        _, sizes, directions = np.linalg.svd(features - self._centre, full_matrices=False)
+        kept = sizes[:_DIRECTIONS] > 1e-6 * max(sizes.max(initial=0.0), 1e-9)
+        scale = sizes[:_DIRECTIONS][kept, None] / np.sqrt(len(features))
+        self._directions = directions[:_DIRECTIONS][kept] / scale
+
+    def _inputs(self, output: TopPredictions) -> tuple[Values, Values]:
+        """Inputs of the regressions, without and with features."""
+        cues = (output.cues - self._cues[0]) / self._cues[1]
+        return cues, np.hstack([cues, (output.features - self._centre) @ self._directions.T])
+
+    def _parts(self, output: TopPredictions, regressions: Sequence[Values]) -> dict[str, float]:
+        parts = {"ATC": float((output.confidences > self.threshold).mean())}
+        names = ("regression on confidence", "regression on confidence and features")
+        for name, side, line in zip(names, self._inputs(output), regressions, strict=True):
+            parts[name] = float(_probability(side, line).mean())
+        return parts
+
+    def _mean(self, output: TopPredictions, regressions: Sequence[Values]) -> float:
+        return float(np.mean(list(self._parts(output, regressions).values())))
+
+    def estimate(self, production: TopPredictions, other_content: bool = False) -> AccuracyEstimate:
+        """The accuracy on ``production``: the mean of ATC and the regressions; DoC is beside it."""
+        parts = self._parts(production, self._regressions)
+        value = float(np.mean(list(parts.values())))
+        fall = float(self.original.confidences.mean() - production.confidences.mean())
+        parts["DoC"] = float(np.clip(self.accuracy - fall, 0, 1))
+        images = len(production.classes)
+        error = max(self.error, _OTHER_CONTENT) if other_content else self.error
+        variance = max(value * (1 - value), 0.01) * (1 / images + 1 / self.count) + error**2
+        return bounded(value, variance, images, parts)
+
+    def has_other_content(self, production: TopPredictions) -> bool:
+        """Whether the features differ from the reference's as no composition moves them."""
+        if not self.simulated or not self._directions.size:
+            return False
+        centre = self.original.features.mean(0)
+        _, sizes, directions = np.linalg.svd(self.original.features - centre, full_matrices=False)
+        count = min(_CONTENT_DIRECTIONS, int((sizes > 1e-6 * sizes[0]).sum()))
+        scale = sizes[:count, None] / np.sqrt(self.count)
+        directions = directions[:count] / scale
+        shifts = np.stack(
+            [
+                (part.features - before.features).mean(0) @ directions.T
+                for part, before in self.simulated
+            ]
+        )
+
+        def left(shift: Values, others: Values) -> float:
+            """The squared distance that the shifts ``others`` do not span, by direction."""
+            _, spread, basis = np.linalg.svd(others, full_matrices=False)
+            share = np.cumsum(spread**2) / max(float(np.sum(spread**2)), 1e-12)
+            basis = basis[: int(np.searchsorted(share, _CAMERA)) + 1]
+            rest = shift - basis.T @ (basis @ shift)
+            return float(rest @ rest) / max(count - len(basis), 1)
+
+        rows = range(len(shifts))
+        usual = np.median([left(shifts[row], np.delete(shifts, row, 0)) for row in rows])
+        gap = (production.features.mean(0) - centre) @ directions.T
+        sampling = 1 / len(production.classes) + 1 / self.count
+        return bool(left(gap, shifts) > _CONTENT * sampling + usual)
+
+
+def _correct(output: TopPredictions, labels: Places) -> Values:
+    return (output.classes == labels).astype(np.float64)
+
+
+def _fitted(inputs: Sequence[Values], targets: Values, weights: Values) -> list[Values]:
+    return [
+        _logistic(side, targets, weights, penalty)
+        for side, penalty in zip(inputs, _PENALTIES, strict=True)
+    ]
+
+
+def _logistic(inputs: Values, targets: Values, weights: Values, penalty: float) -> Values:
+    """Coefficients, the constant last, of a logistic regression by Newton's method."""
+    columns = np.hstack([inputs, np.ones((len(inputs), 1))])
+    penalties = np.full(columns.shape[1], penalty)
+    penalties[-1] = 1e-3
+    line = np.zeros(columns.shape[1])
+    for _ in range(_STEPS):
+        share = _sigmoid(columns @ line)
+        slope = columns.T @ (weights * (share - targets)) + penalties * line
+        curve = (columns * (weights * share * (1 - share))[:, None]).T @ columns
+        step = np.linalg.solve(curve + np.diag(penalties), slope)
+        line = line - step
+        if np.abs(step).max() < 1e-6:
+            break
+    return line
+
+
+def _probability(inputs: Values, line: Values) -> Values:
+    return _sigmoid(inputs @ line[:-1] + line[-1])
+
+
+def _sigmoid(values: Values) -> Values:
+    return np.asarray(1 / (1 + np.exp(-np.clip(values, -30, 30))))
+
+
+def bounded(
+    value: float,
+    variance: float,
+    images: int | None = None,
+    parts: Mapping[str, float] | None = None,
+) -> AccuracyEstimate:
+    """``value`` with its 95 % interval, those of a beta distribution of that ``variance``.
+
+    The bounds are shares that so many ``images`` can have, unless there are any number.
+    """
+    from scipy import stats  # slow to import
+
+    count = max(max(value * (1 - value), 0.01) / variance, 1.0)
+    low, high = stats.beta.ppf((0.025, 0.975), value * count + 0.5, (1 - value) * count + 0.5)
+    if images is not None:
+        low, high = np.floor(low * images) / images, np.ceil(high * images) / images
+    return AccuracyEstimate(
+        value,
+        float(min(low, value)),
+        float(max(high, value)),
+        float(np.sqrt(variance)),
+        dict(parts or {}),
+    )

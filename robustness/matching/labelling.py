@@ -1,0 +1,166 @@
+"""An accuracy from some labelled images of the camera, alone or beside one from confidences.
+
+Labels correct the mean confidence of all images (prediction-powered inference with tuning,
+Angelopoulos et al., "PPI++", 2023). Both estimates are combined by their precision.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import ConfigDict
+
+from robustness.base.disk import read_regular
+from robustness.base.errors import ParameterError
+from robustness.base.text import csv_cell, from_csv_cell
+from robustness.base.validation import CONFIG
+from robustness.matching.confidence import AccuracyEstimate, bounded
+from robustness.metrics.intervals import flag_bounds
+
+Values = NDArray[np.float64]
+
+SAMPLE = 100
+"""Images that are drawn to be labelled, at most."""
+STEPS = (20, 50, 100)
+"""Numbers of labels for which the width of the interval is forecast."""
+COLUMNS = ("image", "model", "prediction", "correct")
+_WORDS = {"yes": True, "1": True, "true": True, "no": False, "0": False, "false": False}
+_MOST_BYTES = 2**22
+_PSEUDO = 4.0
+"""Pseudo-images, half of them correct, in the variance of few labels (Agresti & Coull 1998)."""
+_EXPLAINED = 0.15
+"""Share of the variance of correctness that confidence explains, for forecasts."""
+
+Correct = Mapping[tuple[str, str], bool]
+"""Whether the prediction is correct, by image and model."""
+
+
+@dataclass(frozen=True)
+class SampleImage:
+    """An image to label: its name, a JPEG of it, and the class and confidence of each model."""
+
+    __pydantic_config__ = CONFIG | ConfigDict(ser_json_bytes="base64", val_json_bytes="base64")
+
+    name: str
+    image: bytes = field(repr=False)
+    predictions: dict[str, str]
+    confidences: dict[str, float]
+
+
+def labelled_estimate(
+    correct: Values, confidences: Values, mean_confidence: float, images: int
+) -> AccuracyEstimate:
+    """The accuracy from ``correct`` (n,) and ``confidences`` (n,) of a random part of ``images``.
+
+    ``mean_confidence`` is that of all images. ``parts`` has the accuracy by labels alone.
+    """
+    count = len(correct)
+    share = count / (count + _PSEUDO)
+    rate = share * correct.mean() + (1 - share) / 2
+    spread = float(confidences.var())
+    weight = 0.0
+    if count > 2 and spread > 1e-9:
+        covariance = float(np.cov(correct, confidences)[0, 1])
+        weight = float(np.clip(covariance / spread / (1 + count / images), 0, 1.5)) * share
+    value = rate + weight * (mean_confidence - confidences.mean())
+    residual = correct - weight * confidences
+    variance = count * residual.var() + _PSEUDO / 4
+    variance = variance / (count + _PSEUDO) / max(count - 1, 1) + weight**2 * spread / images
+    value = float(np.clip(value, 0, 1))
+    return bounded(value, float(variance), None, {"labels": float(correct.mean())})
+
+
+def exact_estimate(correct: Values) -> AccuracyEstimate:
+    """The accuracy from ``correct`` (n,) with the exact binomial interval."""
+    bounds = flag_bounds(np.array([correct.sum()]), np.array([float(len(correct))]))
+    low, high = (float(bound[0]) for bound in bounds)
+    return AccuracyEstimate(float(correct.mean()), low, high, (high - low) / (2 * 1.96))
+
+
+def combined(first: AccuracyEstimate, second: AccuracyEstimate) -> AccuracyEstimate:
+    """Both estimates, weighted by their precision."""
+    weights = np.array([first.error, second.error]) ** -2.0
+    value = float(weights @ [first.value, second.value] / weights.sum())
+    return bounded(value, float(1 / weights.sum()))
+
+
+def forecast(estimate: AccuracyEstimate | None, images: int) -> dict[int, float]:
+    """Half the width of the interval to expect after labelling some of ``images``."""
+    result = {}
+    for count in sorted({min(step, images) for step in STEPS}):
+        value = estimate.value if estimate else 0.5
+        variance = max(value * (1 - value), 0.01) / count
+        if estimate:
+            variance = 1 / (estimate.error**-2 + 1 / (variance * (1 - _EXPLAINED)))
+        bounds = bounded(value, variance)
+        result[count] = (bounds.high - bounds.low) / 2
+    return result
+
+
+def sheet(sample: Sequence[SampleImage], correct: Correct | None = None) -> str:
+    """A table (CSV) of the sample to fill in: one line an image and model."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for image in sample:
+        for model, prediction in image.predictions.items():
+            known = (correct or {}).get((image.name, model))
+            word = "" if known is None else "yes" if known else "no"
+            writer.writerow([csv_cell(image.name), csv_cell(model), csv_cell(prediction), word])
+    return text.getvalue()
+
+
+def read_sheet(path: Path, sample: Sequence[SampleImage]) -> dict[tuple[str, str], bool]:
+    """The labels in the table at ``path``, of the first images of ``sample``.
+
+    Raises ``ParameterError`` for another table, for images that were not drawn or have changed,
+    and where an image is left out: who chooses what to label would bias the accuracy.
+    """
+    try:
+        text = read_regular(path, _MOST_BYTES).decode("utf-8-sig")
+        rows = list(csv.DictReader(io.StringIO(text), strict=True))
+    except (OSError, ValueError, csv.Error) as error:
+        raise ParameterError(f"{path}: expected a table of labels (CSV), got {error}.") from error
+    drawn = {(i.name, model): text for i in sample for model, text in i.predictions.items()}
+    correct: dict[tuple[str, str], bool] = {}
+    for number, row in enumerate(rows, 2):
+        if not {"image", "model", "correct"} <= {
+            key for key, cell in row.items() if cell is not None
+        }:
+            raise ParameterError(f"{path}: expected the columns {', '.join(COLUMNS)}.")
+        word = row["correct"].strip().lower()
+        if not word:
+            continue
+        key = from_csv_cell(row["image"]), from_csv_cell(row["model"])
+        if key not in drawn or from_csv_cell(row.get("prediction") or "") not in ("", drawn[key]):
+            raise ParameterError(
+                f"{path}, line {number}: expected an image, model and prediction of this match, "
+                f"got {key[0]!r} of {key[1]!r}: use its own table, with the same seed and images."
+            )
+        if word not in _WORDS:
+            raise ParameterError(f"{path}, line {number}: expected yes or no, got {word!r}.")
+        correct[key] = _WORDS[word]
+    for model in {model for _, model in correct}:
+        known = [(image.name, model) in correct for image in sample if model in image.predictions]
+        if False in known[: sum(known)]:
+            gap = known.index(False)
+            raise ParameterError(
+                f"{path}: expected labels from the first image on, got none for "
+                f"{sample[gap].name!r} of {model}: fill it in, because the order is random."
+            )
+    return correct
+
+
+def labels_of(model: str, sample: Sequence[SampleImage], correct: Correct) -> tuple[Values, Values]:
+    """Whether the labelled images of ``sample`` are correct (n,), and their confidences (n,)."""
+    some = [image for image in sample if (image.name, model) in correct]
+    return (
+        np.array([float(correct[image.name, model]) for image in some]),
+        np.array([image.confidences[model] for image in some]),
+    )

@@ -1,0 +1,169 @@
+"""The reference images of a match: their emulator, simulations, predictions and accuracies."""
+
+from __future__ import annotations
+
+import hashlib
+import zipfile
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from robustness import __version__, models
+from robustness.base import settings
+from robustness.base.disk import put_whole, read_regular
+from robustness.base.progress import Note
+from robustness.evaluation.condition import Condition
+from robustness.matching.accuracy import ExpectedAccuracy, expect_accuracy
+from robustness.matching.confidence import (
+    SIMULATED,
+    Confidence,
+    TopPredictions,
+    compositions,
+    predict,
+)
+from robustness.matching.emulator import Emulator, train, version
+from robustness.matching.estimate import Estimate, Values
+from robustness.matching.image_statistics import NAMES, Floats, batch_statistics
+from robustness.perturbations import compose
+from robustness.pictures.eight_bits import from_uint8, to_uint8
+
+_SHARED_IMAGES = 20
+"""Images on which each composition of the profile is tried."""
+_BATCH = 32
+_LARGEST_CACHE = 2**28
+
+
+class ReferenceImages:
+    """The reference images with their emulator, simulations and accuracies."""
+
+    emulator: Emulator
+    """There once it has learnt."""
+
+    def __init__(self, pixels: NDArray[np.uint8], seed: int) -> None:
+        self.pixels, self.seed = pixels, seed
+        self.digests = [hashlib.sha256(image.tobytes()).hexdigest() for image in pixels]
+        self._originals: dict[str, TopPredictions] = {}
+        self._confidences: dict[str, Confidence] = {}
+        self._simulated: dict[bytes, Floats] = {}
+
+    def learn(self, note: Note) -> None:
+        """Get the emulator, before any simulation."""
+        self.emulator = self._emulator(note)
+
+    def originals(self, name: str) -> TopPredictions:
+        """The predictions of the model ``name`` for the reference."""
+        if name not in self._originals:
+            self._originals[name] = predict(name, self.pixels)
+        return self._originals[name]
+
+    def confidences(
+        self, labels: dict[str, NDArray[np.int64]], note: Note
+    ) -> dict[str, Confidence]:
+        """How the confidence of each model in ``labels`` tells its accuracy; made once."""
+        if labels.keys() <= self._confidences.keys():
+            return {name: self._confidences[name] for name in labels}
+        drawn, draws = compositions(self.seed), np.random.default_rng(self.seed)
+        usable = np.flatnonzero(np.any([column >= 0 for column in labels.values()], 0))
+        simulated: dict[str, list[tuple[TopPredictions, NDArray[np.int64]]]] = {}
+        for done, strengths in enumerate(drawn, 1):
+            rows = np.sort(draws.permutation(usable)[:SIMULATED])
+            images = to_uint8(self.images(strengths, rows.tolist()))
+            for name, column in labels.items():
+                known = column[rows] >= 0
+                part = predict(name, images).rows(np.flatnonzero(known))
+                simulated.setdefault(name, []).append((part, rows[known]))
+            note("Estimating", done, len(drawn))
+        self._confidences |= {
+            name: Confidence(self.originals(name), column, simulated[name])
+            for name, column in labels.items()
+        }
+        return {name: self._confidences[name] for name in labels}
+
+    def _emulator(self, note: Note) -> Emulator:
+        """The emulator of these images, from the cache or trained and cached."""
+        parts = [__version__, version(), str(self.seed), *self.digests]
+        key = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:24]
+        path = settings.cache_folder() / "matching" / f"{key}.npz"
+        try:
+            if len(read_regular(path, _LARGEST_CACHE)):
+                return Emulator.load(path)
+        except (OSError, ValueError, KeyError, zipfile.BadZipFile):
+            pass
+        emulator = train(self.pixels, self.seed, note)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            put_whole(path, emulator.save)
+        except OSError:
+            pass  # a cache that cannot be written costs time alone
+        return emulator
+
+    def images(self, strengths: dict[str, float], rows: Sequence[int]) -> Floats:
+        """The reference's images ``rows`` after a composition."""
+        plain = from_uint8(self.pixels[list(rows)])
+        digests = [self.digests[row] for row in rows]
+        return compose(plain, strengths, seed=self.seed, digests=digests)
+
+    def simulated(self, vector: Values, rows: slice) -> Floats:
+        """Scaled statistics of the images ``rows`` at strengths (K,)."""
+        if not vector.any():
+            return self.emulator.originals[rows]
+        strengths = dict(zip(self.emulator.names, vector.tolist(), strict=True))
+        values = self._simulated.setdefault(
+            vector.tobytes(), np.full((len(self.pixels), len(NAMES)), np.nan, np.float32)
+        )
+        chosen = [row for row in range(len(self.pixels))[rows] if np.isnan(values[row, 0])]
+        values[chosen] = self.emulator.scaled(
+            batch_statistics(lambda index: self.images(strengths, [chosen[index]])[0], len(chosen))
+        )
+        return values[rows]
+
+    def accuracies(
+        self,
+        labels: dict[str, NDArray[np.int64]],
+        fitted: Estimate,
+        conditions: Sequence[Condition],
+        images: int,
+        remainder: float,
+        note: Note,
+    ) -> tuple[ExpectedAccuracy, ...]:
+        """Expected accuracies, from predictions on the reference under the estimate.
+
+        The best composition is tried on all images, those of the profile on some, paired with it.
+        """
+        networks = {name: models.load(name, side=self.pixels.shape[1]) for name in labels}
+        rows = np.flatnonzero(np.any([indices >= 0 for indices in labels.values()], 0))
+
+        def correct(strengths: dict[str, float], some: NDArray[np.int64]) -> Values:
+            """Correct predictions (models, images), NaN without a label."""
+            parts = []
+            for start in range(0, len(some), _BATCH):
+                chosen = some[start : start + _BATCH]
+                batch = self.images(strengths, chosen.tolist())
+                answers = [network(batch).probabilities.argmax(1) for network in networks.values()]
+                expected = np.stack([column[chosen] for column in labels.values()])
+                parts.append(np.where(expected >= 0, answers == expected, np.nan))
+            return np.concatenate(parts, 1)
+
+        total = len(conditions) + 2
+        original = np.stack(
+            [
+                np.where(column >= 0, self.originals(name).classes == column, np.nan)[rows]
+                for name, column in labels.items()
+            ]
+        )
+        note("Predicting", 1, total)
+        best = correct(fitted.strengths, rows) if fitted.strengths else original
+        note("Predicting", 2, total)
+        draws = np.random.default_rng(self.seed)
+        changes = []
+        for done, condition in enumerate(conditions, 3):
+            some = draws.permutation(len(rows))[:_SHARED_IMAGES]
+            changes.append(correct(condition.as_dict(), rows[some]) - best[:, some])
+            note("Predicting", done, total)
+        return tuple(
+            expect_accuracy(name, *answers, fitted.share, images, remainder)
+            for name, answers in zip(
+                labels, zip(original, best, np.stack(changes, 1), strict=True), strict=True
+            )
+        )
