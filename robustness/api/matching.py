@@ -25,6 +25,7 @@ def match(
     classes: Any = None,
     models: Sequence[str] | None = None,
     out: str | PathLike[str] | None = None,
+    labels: str | PathLike[str] | None = None,
     fit: str | None = None,
     side: int | None = None,
     seed: int = 0,
@@ -36,11 +37,16 @@ def match(
     scene and may have labels. The answer has ``perturbations`` with strengths and intervals, the
     ``expected_accuracy`` of the ``models`` (by default those of the command line) and
     ``unexplained``. ``out`` is a TOML file for the profile, which ``make_spec`` takes as a suite.
+    ``labels`` is a CSV file: if it does not exist, it is written with up to 100 of the ``images``,
+    drawn by the ``seed``, to fill in whether each model is correct on the first 20 or more; if it
+    exists, its labels narrow the accuracy.
     ``note`` receives what is computed, how much is done and how much there is; an exception from
     it cancels. Raises ``ParameterError`` with fewer than 20 images on a side.
     """
     path = None if out is None else Path(out)
     expect_profile(path)
+    table = None if labels is None else Path(labels)
+    expect_labels(table)
     check_classes(classes, images, reference)
     answer = matched(
         images,
@@ -52,6 +58,8 @@ def match(
         seed=seed,
         note=note or (lambda *_: None),
     )
+    if table is not None:
+        answer = with_label_table(answer, table)
     if path is not None:
         write_file(path, matching.as_toml(answer).encode())
     return answer
@@ -62,6 +70,24 @@ def expect_profile(path: Path | None) -> None:
     if path is not None and path.suffix != ".toml":
         raise ParameterError(f"Expected a file for the profile that ends in .toml, got {path}.")
     expect_writable(path)
+
+
+def expect_labels(path: Path | None) -> None:
+    """Raise ``ParameterError`` where no table of labels can be written, before the work begins."""
+    if path is not None and path.suffix != ".csv":
+        raise ParameterError(f"Expected a file for the labels that ends in .csv, got {path}.")
+    if path is not None and not path.exists():
+        expect_writable(path)
+
+
+def with_label_table(answer: Match, path: Path) -> Match:
+    """``answer`` with the labels in the table ``path``, which is written if it does not exist."""
+    if path.exists():
+        return matching.with_labels(answer, matching.read_sheet(path, answer.sample))
+    if not answer.sample:
+        raise ParameterError("Expected models whose predictions can be labelled, got none.")
+    write_file(path, matching.sheet(answer.sample).encode())
+    return answer
 
 
 def matched(

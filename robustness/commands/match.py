@@ -32,6 +32,13 @@ def add(parsers: Parsers) -> None:
         "--out", type=Path, metavar="FILE.toml", help="write the profile, a suite for `evaluate`"
     )
     command.add_argument(
+        "--labels",
+        type=Path,
+        metavar="FILE.csv",
+        help="labels of some PRODUCTION images, which narrow the accuracy; if there is no such "
+        "file, it is written for you to fill in",
+    )
+    command.add_argument(
         "--since",
         type=Path,
         metavar="FILE.toml",
@@ -51,13 +58,15 @@ def match_command(options: argparse.Namespace) -> int:
     Exit status 1 if --max-loss is broken, or cannot be judged.
     """
     from robustness import matching, models, report
-    from robustness.api.matching import expect_profile, matched
+    from robustness.api.matching import expect_labels, expect_profile, matched, with_label_table
     from robustness.evaluation.framings import shared_framing
     from robustness.report import match as results
 
     if options.max_loss is not None and (options.since is None or not 0 <= options.max_loss <= 1):
         raise ParameterError("--max-loss expects a share from 0 to 1, together with --since.")
     expect_profile(options.out)
+    expect_labels(options.labels)
+    to_fill_in = options.labels is not None and not options.labels.exists()
     before = None
     if options.since is not None:
         framing = shared_framing(options.fit, options.side, models.resolve(options.models))
@@ -72,6 +81,8 @@ def match_command(options: argparse.Namespace) -> int:
         note=console.phase,
     )
     console.end_progress()
+    if options.labels is not None:
+        answer = with_label_table(answer, options.labels)
     if options.out is not None:
         write_file(options.out, matching.as_toml(answer).encode())
     strengths, accuracies = matching.changes(answer, before) if before else ([], [])
@@ -96,4 +107,10 @@ def match_command(options: argparse.Namespace) -> int:
         console.say(report.printed_blocks(tables))
         if options.out is not None:
             console.say(f"Profile: {options.out}")
+        if to_fill_in:
+            console.say(
+                f"To label: {options.labels}. Write yes or no into the column correct, from the "
+                "first image on, and run this command again."
+            )
+            console.say(results.forecasts(answer))
     return EXIT_LOSS if broken else 0

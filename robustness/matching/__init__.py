@@ -5,7 +5,7 @@ The result is a profile of compositions, and the accuracy to expect of each mode
 
 from robustness.matching.accuracy import ExpectedAccuracy
 from robustness.matching.confidence import AccuracyEstimate
-from robustness.matching.labelling import SampleImage, forecast, read_sheet, sheet
+from robustness.matching.labelling import Correct, SampleImage, forecast, read_sheet, sheet
 from robustness.matching.match import (
     CONDITIONS,
     FEWEST,
@@ -21,6 +21,7 @@ __all__ = [
     "FEWEST",
     "SHARE",
     "AccuracyEstimate",
+    "Correct",
     "ExpectedAccuracy",
     "Match",
     "MatchChange",

@@ -15,6 +15,7 @@ from robustness.matching import (
     Match,
     MatchChange,
     MatchedPerturbation,
+    forecast,
 )
 from robustness.perturbations import REGISTRY
 from robustness.pictures.properties import PROPERTIES
@@ -203,6 +204,20 @@ def blocks(match: Match, figures: Figures | None = None) -> list[Printed]:
         )
     )
     return parts
+
+
+def forecasts(match: Match) -> str:
+    """How wide the intervals will be after some labels, as a sentence."""
+    estimates = {part.model: part.confidence for part in match.expected_accuracy}
+    widths: dict[int, float] = {}
+    for name in match.models:
+        for count, width in forecast(estimates.get(name), match.images).items():
+            widths[count] = max(width, widths.get(count, 0.0))
+    texts = [f"{100 * width:.0f} after {count}" for count, width in widths.items()]
+    now = [100 * (part.high - part.low) / 2 for part in estimates.values() if part]
+    if now:
+        texts.insert(0, f"{max(now):.0f} now")
+    return f"Interval, in points to either side: {', '.join(texts)} labelled images."
 
 
 def _accuracies(match: Match) -> Titled:

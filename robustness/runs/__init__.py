@@ -5,7 +5,13 @@ from robustness.runs.bin import BIN, Deleted, binned, deleted, empty_bin, restor
 from robustness.runs.compare import Comparison, compare
 from robustness.runs.manifest import FILE as MANIFEST_FILE
 from robustness.runs.manifest import FINISHED, UNFINISHED, Manifest
-from robustness.runs.matches import SavedMatch, read_answer
+from robustness.runs.matches import (
+    SavedMatch,
+    read_answer,
+    read_first_answer,
+    read_labels,
+    write_labels,
+)
 from robustness.runs.notes import MAX_TITLE
 from robustness.runs.planning import Plan, plan, reevaluation_plan, replan
 from robustness.runs.progress import Progress, read_progress
@@ -60,6 +66,8 @@ __all__ = [
     "place",
     "plan",
     "read_answer",
+    "read_first_answer",
+    "read_labels",
     "read_progress",
     "reevaluation_plan",
     "reopen",
@@ -68,5 +76,6 @@ __all__ = [
     "start",
     "title_of",
     "to_bin",
+    "write_labels",
     "written",
 ]

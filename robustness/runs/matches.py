@@ -7,7 +7,7 @@ are those of runs. A folder from another installation is no match.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
@@ -27,13 +27,20 @@ from robustness.runs import installation
 ANSWER = "match.json"
 """The answer, once there is one."""
 
+FIRST = "accuracy.json"
+"""The answer without a cause, before one is searched for."""
+
+LABELS = "labels.csv"
+"""Labels of images of the match, as ``matching.sheet`` writes them."""
+
 PARTS = 1000
 """Of a match, for its progress."""
 
 _MOST_REQUEST, _MOST_ANSWER = 2**16, 2**27  # bytes
 _PHASES = {
     "Reading": (0, 20),
-    "Simulating": (20, 600),
+    "Estimating": (20, 100),
+    "Simulating": (100, 600),
     "Learning": (600, 660),
     "Fitting": (660, 780),
     "Predicting": (780, PARTS),
@@ -81,12 +88,42 @@ def read_answer(folder: Path) -> Match | None:
     return read_json(Match, folder / ANSWER, _MOST_ANSWER)
 
 
+def read_first_answer(folder: Path) -> Match | None:
+    """The answer of the match in ``folder`` that has no cause yet; None until it is there."""
+    return read_json(Match, folder / FIRST, _MOST_ANSWER)
+
+
+def read_labels(folder: Path, answer: Match) -> dict[tuple[str, str], bool]:
+    """The labels of the match in ``folder``, by image and model; none if there are none."""
+    if not (folder / LABELS).exists():
+        return {}
+    return matching.read_sheet(folder / LABELS, answer.sample)
+
+
+def write_labels(folder: Path, answer: Match, correct: Mapping[tuple[str, str], bool]) -> None:
+    """Keep ``correct`` as the labels of the match in ``folder``; raises ``RunError``."""
+    try:
+        write_whole(folder / LABELS, matching.sheet(answer.sample, correct).encode())
+    except OSError as error:
+        raise RunError(f"The labels cannot be written: {error.strerror}; make room.") from error
+
+
 def perform(folder: Path, saved: SavedMatch, show: Callable[[str, int], object]) -> None:
     """Performs the match in ``folder`` and writes its answer.
 
     ``show`` receives what is computed and how many of ``PARTS`` are done; it may raise to cancel.
     Raises ``RunError`` where the answer cannot be written, and what ``matching.match`` raises.
     """
+
+    def put(name: str, answer: Match) -> None:
+        try:
+            write_whole(folder / name, TypeAdapter(Match).dump_json(answer))
+        except OSError as error:
+            raise RunError(
+                f"The answer cannot be written: {error.strerror}; make room, then continue the "
+                "match."
+            ) from error
+
     answer = matching.match(
         _opened(saved.production),
         _opened(saved.reference),
@@ -94,13 +131,9 @@ def perform(folder: Path, saved: SavedMatch, show: Callable[[str, int], object])
         framing=shared_framing(saved.fit, saved.side, saved.models),
         seed=saved.seed,
         note=_as_a_whole(show),
+        first=lambda answer: put(FIRST, answer),
     )
-    try:
-        write_whole(folder / ANSWER, TypeAdapter(Match).dump_json(answer))
-    except OSError as error:
-        raise RunError(
-            f"The answer cannot be written: {error.strerror}; make room, then continue the match."
-        ) from error
+    put(ANSWER, answer)
 
 
 def _opened(source: str) -> Dataset:

@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from unittest.mock import Mock
 
+import numpy as np
 import pytest
 from streamlit.testing.v1 import AppTest
 
@@ -24,9 +25,15 @@ from robustness import runs
 from robustness.charts.verdict import verdict_of
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.request import make_spec
-from robustness.matching import FEWEST, Match
+from robustness.matching import (
+    FEWEST,
+    AccuracyEstimate,
+    ExpectedAccuracy,
+    Match,
+    SampleImage,
+)
 from robustness.models.labels import imagenet
-from robustness.pictures.fitting import to_png
+from robustness.pictures.fitting import to_jpeg, to_png
 from robustness.pictures.samples import sample_bytes
 from robustness.runs.remedies import remedy_figures
 from robustness.ui.evaluations import preflight, upload_store
@@ -417,6 +424,59 @@ def test_a_match_is_a_job_whose_answer_a_link_opens_and_whose_profile_is_evaluat
         c.id for c in example(0.3, 0.6).conditions
     ]
     assert "profile" not in app.query_params
+
+
+def test_the_accuracy_is_on_the_page_before_the_search_and_labels_by_clicks_narrow_it(
+    uploaded: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    goes_on = threading.Event()
+    jpeg = to_jpeg(np.zeros((32, 32, 3), np.float32), 90)
+    sample = tuple(
+        SampleImage(f"{number}.png", jpeg, {"SqueezeNet": "tabby"}, {"SqueezeNet": 0.6})
+        for number in range(30)
+    )
+    confidence = AccuracyEstimate(0.41, 0.2, 0.62, 0.1)
+    accuracy = ExpectedAccuracy("SqueezeNet", 0.41, 0.2, 0.62, 0.7, confidence)
+    unknown = replace(
+        example(0.3, 0.6),
+        matched=False,
+        perturbations=(),
+        conditions=(),
+        unexplained=("noise",),
+        expected_accuracy=(accuracy,),
+        sample=sample,
+        confidences={"SqueezeNet": 0.6},
+    )
+
+    def match(*_arguments: object, first: Callable[[Match], object], **_: object) -> Match:
+        first(replace(unknown, searched=False, different=False))
+        goes_on.wait(20)
+        return unknown
+
+    monkeypatch.setattr("robustness.matching.match", match)
+    form = match_form()
+    form.button(key="match").click().run()
+    name = form.query_params["run"]
+    folder = uploaded.parent / name
+    while not (folder / "accuracy.json").exists():
+        time.sleep(0.01)
+    app = run(PAGE, run=name)
+    assert "SqueezeNet 1.1 41% (20 to 62)" in html(app)
+    assert "unknown" not in html(app)
+    assert "after 20" in texts(app)
+    app.button(key="Correct SqueezeNet").click().run()
+    goes_on.set()
+    worked_off(uploaded.parent)
+    app = run(PAGE, run=name)
+    assert "The cause is unknown" in html(app)
+    assert "from confidence and labels: SqueezeNet 1.1 42% (24 to 61)" in texts(app)
+    app.button(key="Incorrect SqueezeNet").click().run()
+    assert not app.error
+    answer = runs.read_answer(folder)
+    assert answer is not None
+    assert list(runs.read_labels(folder, answer).values()) == [True, False]
+    app.button(key="unlabel").click().run()
+    assert "SqueezeNet 1.1 41% (20 to 62)" in texts(app)
 
 
 def test_a_profile_without_conditions_is_refused_in_a_sentence(

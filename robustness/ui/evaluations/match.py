@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import streamlit as st
 
 from robustness import matching, models, runs
@@ -9,7 +11,7 @@ from robustness.base.errors import ParameterError
 from robustness.base.permissions import Action
 from robustness.base.text import plain, some
 from robustness.datasets.labels import KNOWN
-from robustness.matching import Match
+from robustness.matching import Correct, Match
 from robustness.matching.match import MOST_PRODUCTION, MOST_REFERENCE
 from robustness.report import match as results
 from robustness.runs import Listed, SavedMatch
@@ -24,9 +26,11 @@ from robustness.ui.evaluations import preflight, run_actions, run_table
 from robustness.ui.evaluations.request import COMPARE, FROM_FILE, QUESTION, source_input
 from robustness.ui.page import boundary
 from robustness.ui.session import access
+from robustness.ui.session.boundary import do, fragment
 from robustness.ui.session.run_link import RUN
 
 _FILE = "match.toml"
+_LABELLED_WIDTH = 224
 
 
 def form() -> None:
@@ -89,15 +93,26 @@ def show(entry: Listed, saved: SavedMatch) -> None:
     folder = entry.folder
     active = jobs.is_active(folder)  # first: the work ends once the answer is there
     answer = runs.read_answer(folder)
+    first = runs.read_first_answer(folder) if answer is None else None
     if active:
         jobs.progress(folder, "it continues")
+        if answer is None and first is None:
+            fragment(_await_first, run_every=jobs.SECONDS_BETWEEN)(folder)
     elif answer is None:
         jobs.stopped(folder, "This match is not finished.")
-    if answer is not None:
-        first, *rest = results.sentences(answer)
-        st.html(results_on_page.headline(first))
-        if rest:
-            st.markdown(plain(" ".join(rest)))
+    if shown := answer or first:
+        with boundary():
+            correct = runs.read_labels(folder, shown)
+            labelled = matching.with_labels(shown, correct)
+            answer = labelled if answer else None
+            headline, *rest = results.sentences(labelled)
+            st.html(results_on_page.headline(headline))
+            if rest:
+                st.markdown(plain(" ".join(rest)))
+            if shown.sample:
+                _labelling(entry, shown, correct)
+            if answer is None:
+                blocks.draw(list(results.blocks(labelled)))
     with st.container(horizontal=True):
         if answer is not None:
             _profile_buttons(folder.name, saved, answer)
@@ -110,6 +125,64 @@ def show(entry: Listed, saved: SavedMatch) -> None:
         f"{plain(entry.title)} · {plain(names)} · seed {saved.seed} · {plain(folder.name)}. "
         "To share it, copy the link: anyone with access to this server can open it."
     )
+
+
+def _await_first(folder: Path) -> None:
+    """Draw the page again as soon as the first part of the answer is there."""
+    if runs.read_first_answer(folder) is not None:
+        st.rerun()
+
+
+def _labelling(entry: Listed, answer: Match, correct: Correct) -> None:
+    """Draw the next image to label, with a pair of buttons for each model."""
+    models_of = {image.name: set(image.predictions) for image in answer.sample}
+    done = [all((name, m) in correct for m in names) for name, names in models_of.items()]
+    count = done.index(False) if False in done else len(done)
+    with st.expander(
+        "Label twenty of your images to narrow this",
+        expanded=len(correct) > 0 and count < len(done),
+        icon=":material/label:",
+    ):
+        st.caption(f"{results.forecasts(answer)} Drawn at random, with seed {answer.seed}.")
+        st.progress(count / len(done), text=f"{count} of {len(done)} images labelled")
+        if count < len(done):
+            image = answer.sample[count]
+            left, right = st.columns([1, 2])
+            left.image(image.image, width=_LABELLED_WIDTH, alt=f"Image {count + 1} to label")
+            with right:
+                for name, prediction in image.predictions.items():
+                    _verdict(entry, answer, correct, image.name, name, prediction)
+        if correct:
+            st.button(
+                "Remove the labels",
+                icon=":material/delete:",
+                on_click=do,
+                args=(_keep, entry, answer, {}),
+                **access.allowed(Action.EVALUATE, key="unlabel", thing=entry.folder.name),
+            )
+
+
+def _verdict(
+    entry: Listed, answer: Match, correct: Correct, image: str, name: str, prediction: str
+) -> None:
+    """Draw what a model predicts for ``image``, and the buttons that say whether it is correct."""
+    chosen = correct.get((image, name))
+    st.markdown(f"{plain(models.label(name))}: **{plain(prediction)}**")
+    with st.container(horizontal=True):
+        for text, value in (("Correct", True), ("Incorrect", False)):
+            st.button(
+                text,
+                icon=":material/check:" if value else ":material/close:",
+                type="primary" if chosen is value else "secondary",
+                on_click=do,
+                args=(_keep, entry, answer, {**correct, (image, name): value}),
+                **access.allowed(Action.EVALUATE, key=f"{text} {name}", thing=entry.folder.name),
+            )
+
+
+def _keep(entry: Listed, answer: Match, correct: Correct) -> None:
+    access.require(Action.EVALUATE, thing=entry.folder.name)
+    runs.write_labels(entry.folder, answer, correct)
 
 
 def _figures(entry: Listed, saved: SavedMatch, answer: Match) -> Figures | None:

@@ -1,0 +1,354 @@
+"""Accuracies without a cause: from confidence, from labels, and from both."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from robustness import matching, models
+from robustness.api.sources import opened
+from robustness.base.errors import ParameterError
+from robustness.commands.main import main
+from robustness.matching import match as matched
+from robustness.matching import reference_images
+from robustness.matching.accuracy import headline
+from robustness.matching.confidence import (
+    AccuracyEstimate,
+    Confidence,
+    TopPredictions,
+    bounded,
+)
+from robustness.matching.labelling import (
+    SampleImage,
+    combined,
+    exact_estimate,
+    forecast,
+    labelled_estimate,
+    read_sheet,
+    sheet,
+)
+from robustness.matching.match import ExpectedAccuracy, Match, first_answer, with_labels
+from robustness.matching.reference_images import ReferenceImages
+from robustness.pictures.eight_bits import from_uint8, to_uint8
+from robustness.pictures.fitting import Framing
+from robustness.report import match as results
+from tests.matching.test_match import FRAMING, example, textures
+
+MODEL = "SqueezeNet"
+
+
+def silent(_what: str, _done: int, _total: int) -> None: ...
+
+
+def predictions(count: int, seed: int, shift: float = 0.0, honest: bool = True) -> TopPredictions:
+    """A model that is right as often as its confidence says; ``shift`` lowers both.
+
+    Class 0 is correct. A model that is not honest keeps its confidence where it is wrong.
+    """
+    draws = np.random.default_rng([seed, int(100 * shift)])
+    true = np.clip(draws.beta(2, 0.8, count) - shift, 0.02, 0.98)
+    shown = true if honest else np.clip(true + shift, 0.02, 0.98)
+    classes = np.where(draws.random(count) < true, 0, 1)
+    cues = np.stack([np.log(shown / (1 - shown)), -shown, shown], 1)
+    features = draws.normal(0, 1, (count, 8))
+    features[:, 0] += 3 * shift if honest else 0
+    return TopPredictions(classes, shown, cues, features)
+
+
+def fitted(honest: bool = True) -> Confidence:
+    """What 300 reference images and 12 compositions tell of such a model."""
+    draws = np.random.default_rng(0)
+    simulated = [
+        (predictions(40, 1 + number, 0.06 * number, honest), draws.permutation(300)[:40])
+        for number in range(12)
+    ]
+    return Confidence(predictions(300, 0), np.zeros(300, np.int64), simulated)
+
+
+@pytest.mark.parametrize("shift", [0.0, 0.2, 0.5])
+def test_a_fall_of_confidence_is_a_fall_of_accuracy(shift: float) -> None:
+    production = predictions(400, 99, shift)
+    estimate = fitted().estimate(production)
+    true = float((production.classes == 0).mean())
+    assert estimate.value == pytest.approx(true, abs=0.1)
+    assert estimate.low < true < estimate.high
+    assert set(estimate.parts) >= {"ATC", "DoC"}
+
+
+def test_a_model_whose_confidence_does_not_follow_has_a_wide_interval() -> None:
+    production = predictions(50, 99, 0.3)
+    honest, other = fitted(), fitted(honest=False)
+    assert other.error > 2 * honest.error
+    assert other.estimate(production).error > honest.estimate(production).error
+
+
+def test_more_images_narrow_the_interval_and_other_content_widens_it() -> None:
+    widths = []
+    for count in (24, 50, 400):
+        estimate = fitted().estimate(predictions(count, 99))
+        widths.append(estimate.high - estimate.low)
+    assert widths == sorted(widths, reverse=True)
+    production = predictions(50, 99)
+    plain, other = (fitted().estimate(production, flag) for flag in (False, True))
+    assert other.high - other.low > plain.high - plain.low
+
+
+def test_other_features_are_another_content_and_those_of_a_composition_are_not() -> None:
+    confidence = fitted()
+    same = predictions(50, 99)
+    camera = predictions(50, 99, 0.4)
+    assert not confidence.has_other_content(same)
+    assert not confidence.has_other_content(camera)
+    features = same.features.copy()
+    features[:, 3:6] += 1.5
+    assert confidence.has_other_content(same._replace(features=features))
+
+
+@pytest.mark.parametrize("rate", [0.3, 0.65, 0.9])
+def test_intervals_from_labels_hold_the_truth(rate: float) -> None:
+    draws, inside, narrower = np.random.default_rng(0), 0, 0
+    for _ in range(300):
+        shares = np.clip(draws.beta(8 * rate, 8 * (1 - rate), 200), 0.01, 0.99)
+        correct = (draws.random(200) < shares).astype(float)
+        confidences = np.clip(shares + 0.2, 0, 1)
+        part = labelled_estimate(correct[:30], confidences[:30], float(confidences.mean()), 200)
+        beside = bounded(float(np.clip(rate + draws.normal(0, 0.07), 0, 1)), 0.08**2)
+        both = combined(beside, part)
+        inside += both.low <= rate <= both.high
+        narrower += both.high - both.low < min(part.high - part.low, beside.high - beside.low)
+    assert inside >= 0.92 * 300
+    assert narrower >= 0.95 * 300
+
+
+def test_labels_alone_have_the_exact_interval() -> None:
+    part = exact_estimate(np.array([1.0] * 15 + [0.0] * 5))
+    assert (part.low, part.high) == (
+        pytest.approx(0.509, abs=0.001),
+        pytest.approx(0.913, abs=1e-3),
+    )
+
+
+def test_more_labels_promise_a_narrower_interval() -> None:
+    widths = forecast(bounded(0.6, 0.09**2), 80)
+    assert list(widths) == [20, 50, 80]
+    assert list(widths.values()) == sorted(widths.values(), reverse=True)
+    assert widths[20] < 1.96 * 0.09
+    assert forecast(None, 30)[20] > widths[20]
+
+
+def sample() -> tuple[SampleImage, ...]:
+    """Thirty drawn images of one model."""
+    return tuple(
+        SampleImage(f"image {number}.png", b"", {MODEL: "=tabby"}, {MODEL: number / 30})
+        for number in range(30)
+    )
+
+
+def drawn(confidence: AccuracyEstimate | None = None) -> Match:
+    match = replace(example(0.3, 0.5), sample=sample(), confidences={MODEL: 0.5})
+    part = ExpectedAccuracy(MODEL, 0, 0, 1, 0.7, confidence)
+    return replace(match, expected_accuracy=(headline(part),) if confidence else ())
+
+
+def fill_in(path: Path, words: list[str]) -> None:
+    with path.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    for row, word in zip(rows, words, strict=False):
+        row["correct"] = word
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0].keys())
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def test_a_table_of_labels_is_read_as_it_was_filled_in(tmp_path: Path) -> None:
+    path = tmp_path / "labels.csv"
+    path.write_text(sheet(sample()))
+    assert read_sheet(path, sample()) == {}
+    fill_in(path, ["yes", "NO", "1", "0"] * 5)
+    correct = read_sheet(path, sample())
+    assert list(correct.values()) == [True, False] * 10
+    path.write_text(sheet(sample(), correct))
+    assert read_sheet(path, sample()) == correct
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [(["yes", "", "no"], "from the first image on"), (["perhaps"], "yes or no, got 'perhaps'")],
+)
+def test_a_table_that_leaves_out_an_image_is_refused(
+    words: list[str], message: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "labels.csv"
+    path.write_text(sheet(sample()))
+    fill_in(path, words)
+    with pytest.raises(ParameterError, match=message):
+        read_sheet(path, sample())
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "image\n1\n",
+        "image,model,correct\nother.png,SqueezeNet,yes\n",
+        "image,model,correct\na\n",
+    ],
+)
+def test_another_table_is_refused(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "labels.csv"
+    path.write_text(text)
+    if text:
+        with pytest.raises(ParameterError, match="expected"):
+            read_sheet(path, sample())
+    else:
+        assert read_sheet(path, sample()) == {}
+
+
+def test_labels_narrow_an_estimate_and_stand_alone_without_one() -> None:
+    correct = {(image.name, MODEL): place % 2 == 0 for place, image in enumerate(sample()[:20])}
+    confidence = bounded(0.6, 0.09**2)
+    (before,) = drawn(confidence).expected_accuracy
+    (after,) = with_labels(drawn(confidence), correct).expected_accuracy
+    assert after.high - after.low < before.high - before.low
+    assert 0.5 < after.value < 0.6
+    assert after.labelled == 20
+    (alone,) = with_labels(drawn(), correct).expected_accuracy
+    exact = exact_estimate(np.array([1.0, 0.0] * 10))
+    assert (alone.value, alone.low, alone.high) == (exact.value, exact.low, exact.high)
+    assert any("from labels" in text for text in results.sentences(with_labels(drawn(), correct)))
+
+
+def test_estimates_that_disagree_are_a_warning() -> None:
+    part = ExpectedAccuracy(MODEL, 0.6, 0.5, 0.7, 0.7, bounded(0.6, 0.05**2))
+    assert not part.disagreement
+    assert not replace(part, simulation=bounded(0.65, 0.05**2)).disagreement
+    apart = replace(part, simulation=bounded(0.3, 0.05**2))
+    assert apart.disagreement == "confidence and simulation"
+    said = results.sentences(replace(example(0.3, 0.5), expected_accuracy=(apart,)))
+    assert any("disagree" in text for text in said)
+
+
+def predict(_name: str, pixels: NDArray[np.uint8]) -> TopPredictions:
+    """A model of the mean colours."""
+    images = from_uint8(pixels)
+    features = images.mean((1, 2)).astype(np.float64)
+    confidences = np.clip(2 * images.std((1, 2, 3)).astype(np.float64), 0.05, 0.95)
+    classes = (features.sum(1) * 1e4).astype(np.int64) % 1000
+    cues = np.stack([confidences, -confidences, confidences**2], 1)
+    return TopPredictions(classes, confidences, cues, features)
+
+
+@pytest.fixture(scope="module")
+def side() -> Iterator[ReferenceImages]:
+    """Reference images of few simulations, and a model without a network."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("robustness.matching.confidence.COMPOSITIONS", 4)
+        patch.setattr(reference_images, "SIMULATED", 10)
+        patch.setattr(reference_images, "predict", predict)
+        patch.setitem(first_answer.__globals__, "predict", predict)
+        yield ReferenceImages(textures(40, 0), 0)
+
+
+def first(side: ReferenceImages, pixels: NDArray[np.uint8], labels: NDArray[np.int64]) -> Match:
+    names = [f"{number}.png" for number in range(len(pixels))]
+    return first_answer(side, pixels, names, {MODEL: labels}, [MODEL], silent)
+
+
+def test_the_first_answer_has_an_accuracy_and_images_to_label(side: ReferenceImages) -> None:
+    labels = predict(MODEL, side.pixels).classes
+    labels[::3] = 0  # a third is incorrect
+    answer = first(side, textures(30, 1), labels)
+    assert not answer.searched
+    (part,) = answer.expected_accuracy
+    assert part.confidence is not None
+    assert part.low <= part.value == part.confidence.value <= part.high
+    assert part.reference == pytest.approx(0.66, abs=0.05)
+    assert len(answer.sample) == 30
+    assert len({image.name for image in answer.sample}) == 30
+    assert [image.name for image in answer.sample] != sorted(image.name for image in answer.sample)
+    for image in answer.sample[:2]:
+        row = int(image.name.partition(".")[0])
+        (name,) = image.predictions.values()
+        only = predict(MODEL, textures(30, 1)[row : row + 1])
+        assert name == models.class_name(MODEL, int(only.classes[0]))
+        assert image.confidences[MODEL] == pytest.approx(only.confidences[0], abs=1e-4)
+    assert any(text.startswith("Accuracy to expect") for text in results.sentences(answer))
+    assert json.dumps(answer.as_dict(), allow_nan=False)
+
+
+def test_without_labels_or_models_it_says_which_are_missing(side: ReferenceImages) -> None:
+    answer = first(side, textures(30, 1), np.full(40, -1))
+    assert "reference images have a class" in answer.no_accuracy
+    assert not answer.expected_accuracy
+    assert answer.sample, "labels alone give an accuracy"
+    answer = first_answer(side, textures(30, 1), [str(n) for n in range(30)], {}, [], silent)
+    assert "no model was named" in answer.no_accuracy
+    assert not answer.sample
+
+
+def moved(image: NDArray[np.uint8], count: int) -> NDArray[np.uint8]:
+    """Frames of one scene: moved, and noisy."""
+    draws, frames = np.random.default_rng(0), []
+    for _ in range(count):
+        shifted = np.roll(image, draws.integers(-12, 13, 2), (0, 1))
+        noise = draws.normal(0, 0.03, image.shape)
+        frames.append(to_uint8(np.clip(from_uint8(shifted) + noise, 0, 1).astype(np.float32)))
+    return np.stack(frames)
+
+
+def test_frames_of_one_scene_are_refused_and_labels_alone_are_not(side: ReferenceImages) -> None:
+    answer = first(side, moved(textures(1, 7)[0], 40), predict(MODEL, side.pixels).classes)
+    assert "one scene" in results.sentences(answer)[0]
+    assert not answer.expected_accuracy
+    assert not answer.perturbations
+    correct = {(image.name, MODEL): True for image in answer.sample[:20]}
+    (part,) = with_labels(answer, correct).expected_accuracy
+    assert part.high == 1
+
+
+def test_copies_saved_again_count_once() -> None:
+    images = textures(15, 3)
+    noisy = to_uint8(np.clip(from_uint8(images) * 0.97 + 0.01, 0, 1))
+    twice = np.concatenate([images, noisy])
+    with pytest.raises(ParameterError, match=r"20 different .* got 15 \(15 more are copies\)"):
+        matched(opened(twice), opened(textures(30, 4)), framing=FRAMING)
+
+
+def test_the_command_writes_a_table_and_reads_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from robustness.api import matching as calls
+
+    monkeypatch.setattr(calls, "matched", lambda *_, **__: drawn(bounded(0.6, 0.09**2)))
+    path = tmp_path / "labels.csv"
+    words = ["match", "a", "--reference", "b", "--labels", str(path)]
+    assert main(words) == 0
+    said = capsys.readouterr().out
+    assert "after 20" in said
+    assert "labels.csv" in said
+    fill_in(path, ["yes"] * 20)
+    assert main([*words, "--json"]) == 0
+    (part,) = json.loads(capsys.readouterr().out)["expected_accuracy"]
+    assert part["labelled"] == 20
+    assert part["value"] > 0.65
+    assert main([*words[:-1], str(tmp_path / "labels.txt")]) == 2
+    assert "ends in .csv" in capsys.readouterr().err
+
+
+def test_a_profile_of_an_unknown_cause_compares_accuracies(tmp_path: Path) -> None:
+    match = replace(drawn(bounded(0.6, 0.03**2)), matched=False, perturbations=(), conditions=())
+    path = tmp_path / "camera.toml"
+    path.write_text(matching.as_toml(match))
+    before = matching.read_profile(path, Framing())
+    lower = replace(match, expected_accuracy=drawn(bounded(0.4, 0.03**2)).expected_accuracy)
+    _, (change,) = matching.changes(lower, before)
+    assert change.significant
+    assert change.loss == pytest.approx(0.2)
