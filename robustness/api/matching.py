@@ -13,7 +13,6 @@ from robustness.api.argument_checks import checked_call
 from robustness.api.sources import check_classes, opened
 from robustness.base.errors import ParameterError
 from robustness.base.output_files import expect_writable, write_file
-from robustness.evaluation.framings import shared_framing
 from robustness.matching import Match
 
 
@@ -107,7 +106,7 @@ def matched(
         opened(images, classes),
         opened(reference, classes),
         chosen,
-        framing=shared_framing(fit, side, chosen),
+        overrides=(fit, side),
         seed=seed,
         note=note,
     )

@@ -193,12 +193,12 @@ class _Images:
         self._digests: list[str] = []
         sources = [(images, MOST_TRAINING), *([(judging, MOST_JUDGING)] if judging else [])]
         for dataset, most in sources:
-            pixels, unreadable, rows, _, streams = study_pixels(dataset, framing, most, seed, note)
+            read = study_pixels(dataset, framing, most, seed, note)
             indices = labelled(dataset, [labels], KNOWN)[labels.key]
-            stacks.append(pixels)
-            self._digests += streams
-            classes += [-1 if indices[row] is None else indices[row] for row in rows]
-            self.unreadable += unreadable
+            stacks.append(read.pixels)
+            self._digests += read.streams
+            classes += [-1 if indices[row] is None else indices[row] for row in read.rows]
+            self.unreadable += read.unreadable
         self.pixels = np.concatenate(stacks)
         self._classes = np.array(classes, np.int64)
         divided = parts.split(self.pixels, len(stacks[1]) if judging else 0, seed)

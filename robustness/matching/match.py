@@ -1,14 +1,15 @@
 """A match: what makes unlabelled production images unlike labelled reference images.
 
-Both sides become study images of one framing, from the native size. An accuracy from confidence
-needs no cause. The cause holds "if nothing else differs": one composition of perturbations for all
-images, or for a share of them.
+Perturbations are fitted in one framing for both sides, from the native size; each model sees the
+images with its own preprocessing. An accuracy from confidence needs no cause. The cause holds "if
+nothing else differs": one composition of perturbations for all images, or for a share of them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,7 @@ from robustness.datasets import Dataset
 from robustness.datasets.labels import KNOWN, labelled
 from robustness.datasets.pixels import StudyPixels, study_pixels
 from robustness.evaluation.condition import Condition
+from robustness.evaluation.framings import by_framing, shared_framing
 from robustness.matching.accuracy import ExpectedAccuracy, headline, with_simulation
 from robustness.matching.confidence import (
     predict,
@@ -45,6 +47,7 @@ from robustness.perturbations import REGISTRY, check_seed
 from robustness.pictures.copies import copies, show_one_scene
 from robustness.pictures.eight_bits import from_uint8
 from robustness.pictures.fitting import Framing, to_jpeg, to_png
+from robustness.pictures.picture import Overrides
 
 FEWEST = 20
 """Images that each side needs."""
@@ -112,8 +115,10 @@ class Match:
     unexplained: tuple[str, ...]
     conditions: tuple[Condition, ...]
     framing: Framing
+    """That of all models, or of the study image where they differ."""
     seed: int
     models: tuple[str, ...] = ()
+    overrides: Overrides = (None, None)
     skipped: int = 0
     share_decided: bool = True
     """Whether the images decide if all of them are affected; otherwise all count as such."""
@@ -178,7 +183,7 @@ def match(
     reference: Dataset,
     model_names: Sequence[str] = (),
     *,
-    framing: Framing | None = None,
+    overrides: Overrides = (None, None),
     seed: int = 0,
     note: Note = lambda _what, _done, _total: None,
     first: Callable[[Match], object] = lambda _answer: None,
@@ -190,19 +195,26 @@ def match(
     ``FEWEST`` different readable images on a side.
     """
     check_seed(seed)
-    framing = framing or Framing()
     labels = _labels(reference, model_names)
-    images, copied = _different(production, framing, MOST_PRODUCTION, seed, note, "production")
+    framings = by_framing(*overrides, model_names)
+    shared = shared_framing(*overrides, model_names)
+    read = partial(_different, framings=[shared, *(own for own in framings if own != shared)])
+    images, copied = read(production, MOST_PRODUCTION, seed, note, "production")
     pixels, count = images.pixels, len(images.pixels)
-    originals, _ = _different(reference, framing, MOST_REFERENCE, seed, note, "reference")
+    originals, _ = read(reference, MOST_REFERENCE, seed, note, "reference")
+
+    def views(of: StudyPixels) -> dict[str, NDArray[np.uint8]]:
+        return {name: p for own, p in of.views.items() for name in framings[own]}
+
     labels = {name: indices[originals.rows] for name, indices in labels.items()}
     labels = {name: indices for name, indices in labels.items() if (indices >= 0).any()}
-    side = ReferenceImages(originals.pixels, seed)
+    side = ReferenceImages(originals.pixels, seed, views(originals))
     names = [production.entries[row].name for row in images.rows]
-    answer = first_answer(side, pixels, names, labels, model_names, note)
+    answer = first_answer(side, pixels, names, labels, model_names, note, views(images))
     answer = replace(
         answer,
-        framing=framing,
+        framing=shared,
+        overrides=overrides,
         copies=copied,
         skipped=images.unreadable + originals.unreadable,
         files=_file_values(images, originals),
@@ -261,8 +273,12 @@ def first_answer(
     labels: dict[str, NDArray[np.int64]],
     model_names: Sequence[str],
     note: Note,
+    views: Mapping[str, NDArray[np.uint8]] | None = None,
 ) -> Match:
-    """The answer without a cause: accuracies from confidence, and the images to label."""
+    """The answer without a cause: accuracies from confidence, and the images to label.
+
+    ``views`` are the images as the models of these names see them, if not as ``pixels``.
+    """
     enough = {name: column for name, column in labels.items() if (column >= 0).sum() >= FEWEST}
     one_scene, why = show_one_scene(pixels), ""
     if one_scene:
@@ -273,7 +289,8 @@ def first_answer(
         why = f"No accuracy: fewer than {FEWEST} reference images have a class of the models."
     order = np.random.default_rng(side.seed).permutation(len(pixels))
     predictions = {
-        name: predict(name, pixels[order[:SAMPLE] if why else order]) for name in model_names
+        name: predict(name, (views or {}).get(name, pixels)[order[:SAMPLE] if why else order])
+        for name in model_names
     }
     fitted = side.confidences(enough, note) if not why else {}
     other = [part.has_other_content(predictions[name]) for name, part in fitted.items()]
@@ -365,10 +382,17 @@ def nearest_pairs(production: Floats, simulated: Floats) -> list[tuple[int, int]
 
 
 def _different(
-    dataset: Dataset, framing: Framing, most: int, seed: int, note: Note, kind: str
+    dataset: Dataset,
+    most: int,
+    seed: int,
+    note: Note,
+    kind: str,
+    *,
+    framings: Sequence[Framing],
 ) -> tuple[StudyPixels, int]:
     """The different images of ``dataset``, and how many of those read are copies of others."""
-    images = study_pixels(dataset, framing, most, seed, note)
+    first, *others = framings
+    images = study_pixels(dataset, first, most, seed, note, others)
     read = min(len(dataset), most) - images.unreadable
     numbers = copies(images.pixels) if len(images.pixels) else np.zeros(0, np.int64)
     rows = np.flatnonzero(numbers == np.arange(len(numbers)))
@@ -379,10 +403,7 @@ def _different(
         raise ParameterError(
             f"Expected at least {FEWEST} {which} images, got {len(rows)}{counted}: add more."
         )
-    properties = [images.properties[row] for row in rows]
-    return StudyPixels(
-        images.pixels[rows], images.unreadable, images.rows[rows], properties
-    ), copied
+    return images.chosen(rows), copied
 
 
 def _labels(reference: Dataset, names: Sequence[str]) -> dict[str, NDArray[np.int64]]:

@@ -72,6 +72,8 @@ class Profile(StrictTable):
     """The table ``match`` of a profile."""
 
     images: Annotated[int, Field(ge=1)]
+    fit: str
+    side: int
     perturbations: list[_Perturbation] = Field(default_factory=list)
     accuracies: list[_Accuracy] = Field(default_factory=list)
 
@@ -86,28 +88,29 @@ def read_profile(path: Path, framing: Framing) -> Profile:
         raise ParameterError(
             f"{path}: expected the profile of an earlier match, got a file without [match]."
         )
-    default = Framing()
-    before = table.fit or default.fit, table.side or default.side
-    if before != framing:
+    profile = checked(Profile, table.match, str(path))
+    if (profile.fit, profile.side) != framing[:2]:
         raise ParameterError(
-            f"{path}: expected a profile of {framing.text}, like this match, got {before[0]} at "
-            f"{before[1]} px: match with the fit and side of the profile.",
-            hint=f"That is --fit {before[0]} --side {before[1]}.",
+            f"{path}: expected a profile of {framing.text}, like this match, got {profile.fit} at "
+            f"{profile.side} px: match with the fit and side of the profile.",
+            hint=f"That is --fit {profile.fit} --side {profile.side}.",
         )
-    return checked(Profile, table.match, str(path))
+    return profile
 
 
 def as_toml(match: Match) -> str:
     """``match`` as a profile for ``read_profile``, and for ``read_request`` with conditions."""
+    fit, side = match.overrides
     lines = [
         f"models = {json.dumps(match.models)}",
         f"seed = {match.seed}",
-        f"fit = {json.dumps(match.framing.fit)}",
-        f"side = {match.framing.side}",
+        *([] if fit is None else [f"fit = {json.dumps(fit)}"]),
+        *([] if side is None else [f"side = {side}"]),
     ]
     for condition in match.conditions:
         lines += ["", "[[condition]]", *_pairs(condition.as_dict())]
     lines += ["", "[match]", f"images = {match.images}"]
+    lines += [f"fit = {json.dumps(match.framing.fit)}", f"side = {match.framing.side}"]
     for part in match.perturbations:
         keys = ("perturbation", "strength", "low", "high", "share")
         lines += ["", "[[match.perturbations]]"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,8 +40,14 @@ class ReferenceImages:
     emulator: Emulator
     """There once it has learnt."""
 
-    def __init__(self, pixels: NDArray[np.uint8], seed: int) -> None:
-        self.pixels, self.seed = pixels, seed
+    def __init__(
+        self,
+        pixels: NDArray[np.uint8],
+        seed: int,
+        views: Mapping[str, NDArray[np.uint8]] | None = None,
+    ) -> None:
+        """``views`` are the images as the models of these names see them, if not as ``pixels``."""
+        self.pixels, self.seed, self.views = pixels, seed, views or {}
         self.digests = [hashlib.sha256(image.tobytes()).hexdigest() for image in pixels]
         self._originals: dict[str, TopPredictions] = {}
         self._confidences: dict[str, Confidence] = {}
@@ -54,7 +60,7 @@ class ReferenceImages:
     def originals(self, name: str) -> TopPredictions:
         """The predictions of the model ``name`` for the reference."""
         if name not in self._originals:
-            self._originals[name] = predict(name, self.pixels)
+            self._originals[name] = predict(name, self.views.get(name, self.pixels))
         return self._originals[name]
 
     def confidences(
@@ -68,10 +74,10 @@ class ReferenceImages:
         simulated: dict[str, list[tuple[TopPredictions, NDArray[np.int64]]]] = {}
         for done, strengths in enumerate(drawn, 1):
             rows = np.sort(draws.permutation(usable)[:SIMULATED])
-            images = to_uint8(self.images(strengths, rows.tolist()))
+            images = self.images_of(labels, strengths, rows.tolist())
             for name, column in labels.items():
                 known = column[rows] >= 0
-                part = predict(name, images).rows(np.flatnonzero(known))
+                part = predict(name, to_uint8(images[name])).rows(np.flatnonzero(known))
                 simulated.setdefault(name, []).append((part, rows[known]))
             note("Estimating", done, len(drawn))
         self._confidences |= {
@@ -98,11 +104,27 @@ class ReferenceImages:
             pass  # a cache that cannot be written costs time alone
         return emulator
 
-    def images(self, strengths: dict[str, float], rows: Sequence[int]) -> Floats:
-        """The reference's images ``rows`` after a composition."""
-        plain = from_uint8(self.pixels[list(rows)])
+    def images(
+        self, strengths: dict[str, float], rows: Sequence[int], name: str | None = None
+    ) -> Floats:
+        """The reference's images ``rows`` after a composition, as the model ``name`` sees them."""
+        pixels = self.pixels if name is None else self.views.get(name, self.pixels)
         digests = [self.digests[row] for row in rows]
+        plain = from_uint8(pixels[list(rows)])
         return compose(plain, strengths, seed=self.seed, digests=digests)
+
+    def images_of(
+        self, names: Iterable[str], strengths: dict[str, float], rows: Sequence[int]
+    ) -> dict[str, Floats]:
+        """``images`` for each of the models ``names``; those that see them alike share them."""
+        alike: dict[int, Floats] = {}
+        images = {}
+        for name in names:
+            key = id(self.views.get(name, self.pixels))
+            if key not in alike:
+                alike[key] = self.images(strengths, rows, name)
+            images[name] = alike[key]
+        return images
 
     def simulated(self, vector: Values, rows: slice) -> Floats:
         """Scaled statistics of the images ``rows`` at strengths (K,)."""
@@ -131,7 +153,10 @@ class ReferenceImages:
 
         The best composition is tried on all images, those of the profile on some, paired with it.
         """
-        networks = {name: models.load(name, side=self.pixels.shape[1]) for name in labels}
+        networks = {
+            name: models.load(name, side=self.views.get(name, self.pixels).shape[1])
+            for name in labels
+        }
         rows = np.flatnonzero(np.any([indices >= 0 for indices in labels.values()], 0))
 
         def correct(strengths: dict[str, float], some: NDArray[np.int64]) -> Values:
@@ -139,8 +164,11 @@ class ReferenceImages:
             parts = []
             for start in range(0, len(some), _BATCH):
                 chosen = some[start : start + _BATCH]
-                batch = self.images(strengths, chosen.tolist())
-                answers = [network(batch).probabilities.argmax(1) for network in networks.values()]
+                batch = self.images_of(networks, strengths, chosen.tolist())
+                answers = [
+                    network(batch[name]).probabilities.argmax(1)
+                    for name, network in networks.items()
+                ]
                 expected = np.stack([column[chosen] for column in labels.values()])
                 parts.append(np.where(expected >= 0, answers == expected, np.nan))
             return np.concatenate(parts, 1)

@@ -128,7 +128,7 @@ def perform(folder: Path, saved: SavedMatch, show: Callable[[str, int], object])
         _opened(saved.production),
         _opened(saved.reference),
         saved.models,
-        framing=shared_framing(saved.fit, saved.side, saved.models),
+        overrides=(saved.fit, saved.side),
         seed=saved.seed,
         note=_as_a_whole(show),
         first=lambda answer: put(FIRST, answer),

@@ -39,7 +39,7 @@ from robustness.matching.reference_images import ReferenceImages
 from robustness.pictures.eight_bits import from_uint8, to_uint8
 from robustness.pictures.fitting import Framing
 from robustness.report import match as results
-from tests.matching.test_match import FRAMING, example, textures
+from tests.matching.test_match import FRAMING, SIDE, example, textures
 
 MODEL = "SqueezeNet"
 
@@ -319,7 +319,7 @@ def test_copies_saved_again_count_once() -> None:
     noisy = to_uint8(np.clip(from_uint8(images) * 0.97 + 0.01, 0, 1))
     twice = np.concatenate([images, noisy])
     with pytest.raises(ParameterError, match=r"20 different .* got 15 \(15 more are copies\)"):
-        matched(opened(twice), opened(textures(30, 4)), framing=FRAMING)
+        matched(opened(twice), opened(textures(30, 4)), overrides=FRAMING)
 
 
 def test_the_command_writes_a_table_and_reads_it(
@@ -352,3 +352,25 @@ def test_a_profile_of_an_unknown_cause_compares_accuracies(tmp_path: Path) -> No
     _, (change,) = matching.changes(lower, before)
     assert change.significant
     assert change.loss == pytest.approx(0.2)
+
+
+def test_a_match_asks_each_model_with_its_own_preprocessing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Perturbations are fitted on study images, which one of the models does not see."""
+    shapes: dict[str, set[int]] = {}
+
+    def noted(name: str, pixels: NDArray[np.uint8]) -> TopPredictions:
+        shapes.setdefault(name, set()).add(pixels.shape[1])
+        return predictions(len(pixels), 5)
+
+    names = ["small", "large"]
+    images, originals = textures(30, 2), textures(40, 3)
+    views = {"small": np.ascontiguousarray(originals[:, ::2, ::2])}
+    side = ReferenceImages(originals, 0, views)
+    for function in (first_answer, ReferenceImages.confidences):
+        monkeypatch.setitem(function.__globals__, "predict", noted)
+    labels = dict.fromkeys(names, np.zeros(40, np.int64))
+    of_camera = {"small": np.ascontiguousarray(images[:, ::2, ::2])}
+    first_answer(side, images, [str(n) for n in range(30)], labels, names, silent, of_camera)
+    assert shapes == {"small": {SIDE // 2}, "large": {SIDE}}

@@ -36,7 +36,7 @@ from robustness.report import match as results
 
 PROFILE_KEYS = ("perturbation", "strength", "low", "high", "share")
 SIDE = 64
-FRAMING = Framing("squash", SIDE)
+FRAMING = ("squash", SIDE)
 
 
 def textures(count: int, seed: int) -> NDArray[np.uint8]:
@@ -70,7 +70,7 @@ def reference(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NDArray[np.u
 def answer(images: NDArray[np.uint8], reference: NDArray[np.uint8]) -> Match:
     from robustness.api.sources import opened
 
-    return matched(opened(images), opened(reference), framing=FRAMING)
+    return matched(opened(images), opened(reference), overrides=FRAMING)
 
 
 def test_an_emulator_is_cached_by_every_number_of_its_training(
