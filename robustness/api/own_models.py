@@ -29,7 +29,15 @@ def add_model(
     labels: str | PathLike[str] | Sequence[str] | None = None,
     input_size: int | Sequence[int] | None = None,
     normalisation: str | Mapping[str, Any] | None = None,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
     fit: str | None = None,
+    crop_pct: float | None = None,
+    interpolation: str | None = None,
+    resize: str | None = None,
+    antialias: bool | None = None,
+    padding: Sequence[int] | None = None,
+    preprocess: Any = None,
     output: str | None = None,
     weights: str | PathLike[str] | None = None,
     features: Sequence[str] | None = None,
@@ -44,11 +52,15 @@ def add_model(
     ``what`` is a model file or SavedModel folder, a Keras model, a ``torch.nn.Module``, a folder in
     Hugging Face's format, ``"timm:NAME"`` with local ``weights``, a maite model, or a function of
     normalised pixels, float32 (N, H, W, 3), that returns (N, classes). The other arguments are the
-    keys of ``models.toml``; ``labels`` may also be a list of names. A model with a ``fit`` is
-    measured at its own input size by default; one with classes of its own has the fit ``squash``
-    unless it is given. ``calls`` limit the calls of a function: ``batch``, ``timeout``,
-    ``version``. Raises ``ParameterError`` for what is missing or wrong, ``WeightsError`` for a
-    model that cannot be used.
+    keys of ``models.toml``; ``labels`` may also be a list of names. With ``fit``, ``crop_pct``,
+    ``interpolation``, ``resize``, ``antialias`` or ``padding`` a model sees images so, at its own
+    input size; timm and Hugging Face say them, and one with classes of its own has the fit
+    ``squash`` unless one is given. ``mean`` and ``std``, of RGB from 0 to 1, stand for a
+    ``normalisation``. ``preprocess`` is the ``transforms()`` of torchvision's weights, which are
+    read, or a function from one perturbed image at the input size, uint8 (H, W, 3), to the array
+    that the model gets a batch of; then Square is the only attack. ``calls`` limit the calls of a
+    function: ``batch``, ``timeout``, ``version``. Raises ``ParameterError`` for what is missing or
+    wrong, ``WeightsError`` for a model that cannot be used.
     """
     from robustness.models.own.add_from_python import add_model as add
 
@@ -56,7 +68,15 @@ def add_model(
         "labels": labels,
         "input_size": input_size,
         "normalisation": normalisation,
+        "mean": mean,
+        "std": std,
         "fit": fit,
+        "crop_pct": crop_pct,
+        "interpolation": interpolation,
+        "resize": resize,
+        "antialias": antialias,
+        "padding": None if padding is None else list(padding),
+        "preprocess": preprocess,
         "output": output,
         "features": None if features is None else list(features),
         "runtime": runtime,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,12 +37,27 @@ def add(actions: Parsers) -> None:
     adding.add_argument(
         "--normalisation", metavar="NAME|TABLE", help="a name such as torch, or a TOML table"
     )
+    adding.add_argument("--mean", metavar="R,G,B", help="of pixels from 0 to 1, with --std")
+    adding.add_argument("--std", metavar="R,G,B", help="instead of --normalisation")
     add_shared(
         adding,
         "--fit",
         default=None,
         help="measure it at its own size, with this fit (default: squash if it has own classes)",
     )
+    adding.add_argument("--crop-pct", metavar="SHARE", help="kept of the resized image")
+    adding.add_argument("--interpolation", metavar="NAME", help="such as bilinear or bicubic")
+    adding.add_argument(
+        "--resize", metavar="LIBRARY", help="that resizes: pil, torch, tensorflow or opencv"
+    )
+    adding.add_argument(
+        "--no-antialias",
+        action="store_false",
+        dest="antialias",
+        default=None,
+        help="of torch or tensorflow",
+    )
+    adding.add_argument("--padding", metavar="R,G,B", help="of letterbox, 0 to 255")
     adding.add_argument("--output", metavar="probabilities|logits", help="default: detected")
     adding.add_argument(
         "--features", metavar="A,B", help="layers or operations whose output to compare"
@@ -131,14 +147,30 @@ def _choices(options: argparse.Namespace) -> dict[str, Any]:
         "labels": _labels,
         "input_size": parsed_size,
         "normalisation": _value,
+        "mean": partial(_numbers, "mean", float),
+        "std": partial(_numbers, "std", float),
         "fit": str,
+        "crop_pct": lambda text: _numbers("crop-pct", float, text)[0],
+        "interpolation": str,
+        "resize": str,
+        "padding": partial(_numbers, "padding", int),
         "output": str,
         "features": lambda text: text.split(","),
         "title": str,
     }
     texts = {key: getattr(options, key) for key in read}
     choices = {key: read[key](text) for key, text in texts.items() if text is not None}
-    return choices if options.default is None else {**choices, "default": options.default}
+    switches = {key: getattr(options, key) for key in ("antialias", "default")}
+    return choices | {key: value for key, value in switches.items() if value is not None}
+
+
+def _numbers(option: str, kind: Callable[[str], Any], text: str) -> list[Any]:
+    try:
+        return [kind(part) for part in text.split(",")]
+    except ValueError as error:
+        raise ParameterError(
+            f"--{option}: expected numbers with commas between them, got {text!r}."
+        ) from error
 
 
 def _labels(text: str) -> str:
@@ -215,6 +247,9 @@ def _say(description: Description) -> None:
         console.say(f"{LabelledAccuracy(**accuracy).text}.")
     if description.warning:
         console.remark(f"robustness: {description.warning}")
+    console.say(f"preprocessing: {description.preprocessing}")
+    if description.resizings:
+        console.remark(f"robustness: {description.resizings}")
     if cost := cropping_cost(description.framings, description.tried_on):
         console.say(cost)
     elif description.entry.get("fit") and not description.framings:

@@ -40,6 +40,9 @@ CROP_SHARE = 0.875
 """Share of the short side that the centre crop keeps: 224 of 256, as in tests of ImageNet
 models."""
 
+MIN_SHARE = 0.5
+"""Least share of the resized image that a model sees."""
+
 _LONGEST = 16
 """Largest aspect ratio of an image that is resized whole."""
 
@@ -152,8 +155,8 @@ def check_framing(framing: Framing) -> Framing:
     fit, side, crop_pct, interpolation, library, antialias, padding = framing
     check_fit(fit)
     check_side(side)
-    if crop_pct is not None and not (_is_number(crop_pct) and 0.5 <= crop_pct <= 1):
-        raise ParameterError(f"Expected crop_pct from 0.5 to 1, got {crop_pct!r}.")
+    if crop_pct is not None and not (_is_number(crop_pct) and MIN_SHARE <= crop_pct <= 1):
+        raise ParameterError(f"Expected crop_pct from {MIN_SHARE} to 1, got {crop_pct!r}.")
     check_resizing(library, interpolation, antialias)
     if not isinstance(padding, tuple) or not all(
         type(value) is int and 0 <= value <= 255 for value in (*padding, -(len(padding) != 3))

@@ -25,7 +25,13 @@ from robustness.models.labels import check_class_names, read_labels
 from robustness.models.loaded_models import LOADED
 from robustness.models.model_record import ADDED, OWN, REGISTRY, ModelRecord, UserFile
 from robustness.models.own import model_file, user_models
-from robustness.models.own.describe import IMAGENET, are_imagenet, stated_normalisation, value_of
+from robustness.models.own.describe import (
+    IMAGENET,
+    are_imagenet,
+    stated_framing,
+    stated_normalisation,
+    value_of,
+)
 from robustness.models.own.propose import WHOLE, described_by_file, propose
 from robustness.models.python_models import torch_modules
 from robustness.models.python_models.call_record import CALL_KEYS, CallOptions, PythonCall
@@ -36,7 +42,13 @@ from robustness.models.python_models.function_pass import (
     problem,
     trial_images,
 )
-from robustness.models.python_models.model_objects import opened
+from robustness.models.python_models.model_objects import opened, preprocessed
+from robustness.models.stated_framing import (
+    FRAMING_KEYS,
+    framing_values,
+    is_torchvision,
+    of_torchvision,
+)
 from robustness.models.weights.sources import user_file
 from robustness.pictures.fitting import STUDY_SIDE, Framing
 
@@ -64,13 +76,20 @@ def add_model(
     Raises ``ParameterError`` for what is missing or wrong, ``WeightsError`` for a model that cannot
     be used.
     """
+    preprocess = arguments.get("preprocess")
+    arguments = {key: value for key, value in arguments.items() if key != "preprocess"}
     if name in REGISTRY and REGISTRY[name].group == OWN and name not in ADDED:
         raise ParameterError(f"{user_models.described_in()} describes a model called {name!r}.")
-    values = dict(arguments)
+    values = user_models.with_normalisation(arguments)
     values["labels"], names = _labels(name, values.get("labels"))
     _check_names(name, calls, arguments)
     LOADED.release(name)  # it may have the same weights and other labels
     text = os.fspath(what) if isinstance(what, str | os.PathLike) else ""
+    if is_torchvision(preprocess):
+        values = framing_values(_without_none(values), of_torchvision(preprocess))
+        preprocess = None
+    elif preprocess is not None:
+        _check_preprocess(name, preprocess, text, values)
     if weights and not text.startswith(torch_modules.TIMM):
         raise ParameterError(f'{name}: expected weights with "timm:NAME" only.')
     if text and not text.startswith(torch_modules.TIMM):
@@ -82,15 +101,42 @@ def add_model(
             LOADED.get(record, record.framing.side)  # refuses what is not as described
             return user_models.add_to_process(record)
         model = torch_modules.opened_hugging_face(path)
-        if stated := stated_normalisation(path / torch_modules.SAFETENSORS):
+        weights_file = path / torch_modules.SAFETENSORS
+        if stated := stated_normalisation(weights_file):
             model = replace(model, normalisation=stated[0])
+        model = replace(model, framing=stated_framing(weights_file)[0] or model.framing)
     elif text:
         count = len(names) if names else None
         model = torch_modules.opened_timm(text.removeprefix(torch_modules.TIMM), weights, count)
+    elif preprocess is not None:
+        model = preprocessed(what, preprocess)
+        values |= {"normalisation": "0..1", "fit": values.get("fit") or "crop"}
     else:
         model = opened(what)
     options = checked(user_models.Calls, calls, name).options
     return user_models.add_to_process(_of_model(name, what, model, values, options))
+
+
+def _without_none(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in values.items() if value is not None}
+
+
+def _check_preprocess(name: str, preprocess: Any, text: str, values: Mapping[str, Any]) -> None:
+    """Raises ``ParameterError`` unless a function can prepare the images of the model."""
+    if not callable(preprocess):
+        raise ParameterError(
+            f"{name}: expected preprocess to be a function of one image, (H, W, 3) of 8 bits, or "
+            f"the transforms() of torchvision's weights, got {type(preprocess).__name__}."
+        )
+    if text:
+        raise ParameterError(
+            f"{name}: expected a function, a torch.nn.Module or a Keras model with preprocess, got "
+            f"{text!r}: describe its preprocessing by keys such as interpolation, mean and std."
+        )
+    if values.get("normalisation") is not None:
+        raise ParameterError(
+            f"{name}: expected no normalisation with preprocess, which returns what the model gets."
+        )
 
 
 def _check_names(name: str, calls: Mapping[str, Any], arguments: Mapping[str, Any]) -> None:
@@ -136,9 +182,11 @@ def _of_file(name: str, path: Path, values: Mapping[str, Any]) -> ModelRecord:
             entry["labels"] = _label_file(name, description.classes)
         if missing := _missing(entry):
             raise _missing_value(name, missing, "the file")
-    elif entry.get("output") == "logits":
-        file = model_file.model_file(path)
-        warning = described_by_file(file, entry["input_size"])["warning"]
+    else:
+        described = described_by_file(model_file.model_file(path), entry["input_size"])
+        warning = described["warning"] if entry.get("output") == "logits" else ""
+        stated = {key: described["entry"].get(key) for key in FRAMING_KEYS}
+        entry = framing_values(entry, _without_none(stated))
     _warn(name, warning)
     return _record(name, entry)
 
@@ -162,7 +210,7 @@ def _record(name: str, values: Mapping[str, Any]) -> ModelRecord:
     (record,) = user_models.records_of(_WHERE, {name: entry})
     if any(other.label == record.label and other.name != name for other in REGISTRY):
         raise ParameterError(f"{name}: expected a title that no other model has.")
-    if "fit" in entry or are_imagenet(record.labels().names):
+    if set(FRAMING_KEYS) & set(entry) or are_imagenet(record.labels().names):
         return record
     return replace(record, framing=Framing(WHOLE, record.input_size))
 
@@ -171,8 +219,8 @@ def _of_model(
     name: str, what: Any, model: LiveModel, arguments: Mapping[str, Any], calls: CallOptions
 ) -> ModelRecord:
     source = new_folder() / f"{name}.txt"
-    values = {**arguments, "path": str(source)}
-    if values["labels"] is None and model.labels:
+    values = {**framing_values(_without_none(arguments), model.framing), "path": str(source)}
+    if values.get("labels") is None and model.labels:
         imagenet = are_imagenet(model.labels)
         values["labels"] = IMAGENET if imagenet else _label_file(name, model.labels)
     if values.get("input_size") is None and model.shape:

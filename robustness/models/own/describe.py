@@ -22,6 +22,7 @@ from robustness.models.graph.output_kind import SIGMOID
 from robustness.models.graph.study_model import FileFacts, Shape
 from robustness.models.labels import Labels, imagenet
 from robustness.models.model_record import Normalisation
+from robustness.models.stated_framing import of_hugging_face, of_timm
 
 NORMALISATIONS: Mapping[str, Normalisation] = {
     "0..1": Normalisation("RGB", 1.0, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
@@ -76,6 +77,10 @@ def describe(path: Path, facts: FileFacts) -> dict[str, Any]:
         entry["normalisation"], sources["normalisation"] = value_of(stated[0]), stated[1]
     elif facts.whole:
         entry["normalisation"], sources["normalisation"] = OF_BYTES, INPUT_TYPE
+    if facts.shape is not None and facts.shape[0] == facts.shape[1]:
+        framing, source = stated_framing(path)
+        entry |= framing
+        sources |= dict.fromkeys(framing, source)
     if facts.logits is not None:
         entry["output"] = "logits" if facts.logits else "probabilities"
         sources["output"] = "its predictions"
@@ -166,6 +171,29 @@ def stated_normalisation(path: Path) -> tuple[Normalisation, str] | None:
     return None
 
 
+def stated_framing(path: Path) -> tuple[dict[str, Any], str]:
+    """How images become the input of the model file ``path``, as an entry, and its source."""
+    with suppress(Exception):  # as above
+        if values := of_hugging_face(_json(path.parent / _PREPROCESSOR)):
+            return values, _PREPROCESSOR
+    with suppress(Exception):
+        config, source = _timm_config(path)
+        return of_timm(config), source
+    return {}, ""
+
+
+def _timm_config(path: Path) -> tuple[Mapping[str, Any], str]:
+    """timm's configuration: in the metadata of the file ``path``, or beside it."""
+    config: dict[str, Any] = {}
+    for key, text in format_of(path).metadata(path):
+        with suppress(ValueError):  # a text that is not JSON
+            config[key] = json.loads(text) if text[:1] in "[{0123456789" else text
+    config = config.get("pretrained_cfg", config)
+    if {"mean", "crop_pct", "interpolation"} & set(config):
+        return config, "the file"
+    return _json(path.parent / _CONFIG)["pretrained_cfg"], _CONFIG
+
+
 def _of_integers(path: Path) -> tuple[Normalisation, str] | None:
     quantised = format_of(path).numbers(path).input
     if quantised is None:
@@ -194,8 +222,8 @@ def _of_hugging_face(path: Path) -> tuple[Normalisation, str]:
 
 
 def _of_timm(path: Path) -> tuple[Normalisation, str]:
-    config = _json(path.parent / _CONFIG)["pretrained_cfg"]
-    return _table(1.0, config["mean"], config["std"]), _CONFIG
+    config, source = _timm_config(path)
+    return _table(1.0, config["mean"], config["std"]), source
 
 
 def _table(scale: float, mean: Any, std: Any) -> Normalisation:
@@ -211,9 +239,9 @@ def value_of(normalisation: Normalisation) -> str | dict[str, Any]:
     for name, usual in NORMALISATIONS.items():
         if usual == normalisation:
             return name
+    plain = (normalisation.order, normalisation.scale) == ("RGB", 1.0)
     return {
-        "order": normalisation.order,
-        "scale": normalisation.scale,
+        **({} if plain else {"order": normalisation.order, "scale": normalisation.scale}),
         "mean": list(normalisation.mean),
         "std": list(normalisation.std),
     }

@@ -35,7 +35,9 @@ from robustness.models.own.describe import (
 )
 from robustness.models.run.native_runtimes import NativePass, as_deployed
 from robustness.models.run.openvino import ForwardPass
+from robustness.models.stated_framing import FRAMING_KEYS, framing_values
 from robustness.pictures.fitting import STUDY_FRAMING, Framing, read_file, study_image
+from robustness.pictures.resizing import OPENCV, PIL
 from robustness.pictures.samples import REGISTRY as SAMPLES
 from robustness.pictures.samples import sample_bytes
 
@@ -131,7 +133,8 @@ class Description:
     ``framings`` its own framing and the usual crop, tried on the same ones if they were given.
     ``samples`` is what the model says of the bundled samples; ``native`` is how far OpenVINO
     differs from that for a quantised file.
-    ``warning`` says why a given value may be wrong.
+    ``warning`` says why a given value may be wrong, ``resizings`` that another interpolation does
+    better on the images than that of its ``framing``.
     """
 
     name: str
@@ -146,6 +149,8 @@ class Description:
     native: Difference | None = None
     warning: str = ""
     framings: tuple[FramingTrial, ...] = ()
+    resizings: str = ""
+    framing: Framing = STUDY_FRAMING
     outputs: int | None = None
 
     @property
@@ -157,10 +162,19 @@ class Description:
         """The description as JSON-ready values."""
         values = asdict(self)
         values["told_by"] = values.pop("sources")
+        values["framing"] = self.framing.as_dict()
         values["framings"] = [
             {**trial.framing.as_dict(), "correct": trial.correct} for trial in self.framings
         ]
         return {**values, "toml": self.toml}
+
+    @property
+    def preprocessing(self) -> str:
+        """How images become the input, and who says so, for people."""
+        source = next((self.sources[key] for key in FRAMING_KEYS if key in self.sources), "")
+        given = set(FRAMING_KEYS) & set(self.entry) - set(self.sources)
+        origin = f"from {source}" if source else "as given" if given else "assumed"
+        return f"{self.framing.text}, {origin}"
 
     def renamed(self, name: str) -> Description:
         """The description under another ``name``, with the file of its classes."""
@@ -196,23 +210,24 @@ def propose(
     path = model_file.model_file(path.resolve())
     name = name or name_of(path)
     choices = {key: value for key, value in choices.items() if value is not None}
+    choices = user_models.with_normalisation(choices)
     if Path(labels := choices.get("labels", "")).is_absolute():
         choices["labels"] = add.relative(Path(labels))
     said("reading the file")
     described = described_by_file(path, choices.get("input_size"))
-    entry, sources = dict(described["entry"]), described["told_by"]
+    stated, sources = described["entry"], described["told_by"]
     if sources.get("normalisation") == INPUT_TYPE:
         _check_whole(name, choices.get("normalisation"))
     classes = () if "labels" in choices else tuple(described["classes"])
     if classes:
-        entry["labels"] = add.label_file(name)
-    entry = _ordered({"path": add.relative(path), **entry, **choices})
+        stated = {**stated, "labels": add.label_file(name)}
+    entry = _ordered({"path": add.relative(path), **framing_values(choices, stated)})
     missing = tuple(key for key in user_models.REQUIRED if key not in entry)
     description = Description(
         name,
         described["format"],
         entry,
-        {key: source for key, source in sources.items() if key not in choices},
+        {key: source for key, source in sources.items() if key in entry and key not in choices},
         missing,
         classes,
         warning=described["warning"] if entry.get("output") == "logits" else "",
@@ -234,7 +249,7 @@ def _tried(
     add.check(description.name, {"normalisation": "0..1", **entry})
     with tempfile.TemporaryDirectory() as folder:
         record = _record(description, Path(folder))
-        if "fit" not in entry and not are_imagenet(record.labels().names):
+        if not set(FRAMING_KEYS) & set(entry) and not are_imagenet(record.labels().names):
             entry["fit"], sources["fit"] = WHOLE, "its own classes"
             record = replace(record, framing=Framing(WHOLE, record.input_size))
         ask = asks(record)
@@ -253,6 +268,7 @@ def _tried(
         predictions: Sequence[Mapping[str, Any]] = ()
         native, warning = None, description.warning
         framings: tuple[FramingTrial, ...] = ()
+        resizings = ""
         if not missing:
             record = _record(replace(description, entry=entry), Path(folder))
             pictures = sample_images(framing)
@@ -262,6 +278,7 @@ def _tried(
             if images:
                 said("trying the usual crop")
                 framings = framing_trials(record, images)
+                resizings = resizing_difference(record, images, said)
             if labelled is not None:
                 accuracy = _accuracy(record, results, len(labelled.classes), framings)
                 warning = " ".join(filter(None, (warning, accuracy.doubt(len(labels)))))
@@ -279,6 +296,8 @@ def _tried(
         samples=predictions,
         native=native,
         framings=framings,
+        resizings=resizings,
+        framing=record.framing,
         warning=warning,
     )
 
@@ -482,6 +501,41 @@ def framing_trials(record: ModelRecord, folder: Path) -> tuple[FramingTrial, ...
         correct = sum(int(i) in classes for i, classes in zip(top1, labelled.classes, strict=True))
         results.append(FramingTrial(framing, correct))
     return tuple(results)
+
+
+RESIZINGS = (("bilinear", PIL), ("bicubic", PIL), ("bilinear", OPENCV), ("area", OPENCV))
+"""Interpolations that are tried: the usual ones, antialiased and not."""
+
+
+def resizing_difference(
+    record: ModelRecord, folder: Path, said: Callable[[str], None] = lambda _: None
+) -> str:
+    """The best of ``RESIZINGS`` if it differs from the record's by more than noise, in a sentence.
+
+    More than noise is a p-value below 0.05 of the exact test of McNemar, by Bonferroni over all
+    that are tried, as ``from_folder`` reads images.
+    """
+    from scipy.stats import binomtest  # slow to import
+
+    own = record.framing
+    trials: dict[Framing, NDArray[np.bool_]] = {}
+    ask = _pass(record, own.side)
+    for name, library in ((own.interpolation, own.resize), *RESIZINGS):
+        framing = own if library == own.resize else own._replace(antialias=True)
+        framing = framing._replace(interpolation=name, resize=library)
+        said(f"trying {name} by {library}")
+        labelled = from_folder(folder, record, framing)
+        top1 = ask(labelled.images)[0].argmax(axis=1)
+        pairs = zip(top1, labelled.classes, strict=True)
+        trials[framing] = np.array([int(i) in classes for i, classes in pairs])
+    best, mine = max(trials, key=lambda framing: int(trials[framing].sum())), trials[own]
+    gained, lost = int((trials[best] & ~mine).sum()), int((mine & ~trials[best]).sum())
+    if gained == lost or binomtest(gained, gained + lost).pvalue >= 0.05 / len(RESIZINGS):
+        return ""
+    return (
+        f"{trials[best].sum()} of {len(mine)} images are correct with {best.text}, against "
+        f"{mine.sum()} with {own.text}: check how the model was trained."
+    )
 
 
 def cropping_cost(framings: Sequence[FramingTrial], images: int) -> str:

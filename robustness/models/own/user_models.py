@@ -5,7 +5,7 @@ path = "digits.onnx"         # or .tflite, OpenVINO's .xml, .keras, a SavedModel
 labels = "digits.txt"        # one class per line, or "imagenet"
 input_size = 32              # pixels; [height, width] if not square
 normalisation = "0..1"       # or "-1..1", "0..255", "torch", "caffe", or a table
-fit = "squash"               # how images become its input; without it crop, at 224 pixels
+fit = "squash"               # how images become its input; also crop_pct, interpolation, resize
 
 [digits-calibrated]          # all of the model "digits", but
 of = "digits"
@@ -18,7 +18,8 @@ import json
 import re
 import threading
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import lru_cache, partial
 from pathlib import Path
@@ -28,7 +29,7 @@ from pydantic import BeforeValidator, Field, InstanceOf, Strict, ValidationInfo,
 
 from robustness.base import settings
 from robustness.base.disk import Version, version
-from robustness.base.errors import ParameterError
+from robustness.base.errors import ParameterError, UnknownNameError
 from robustness.base.toml import read_toml
 from robustness.base.validation import RefusedError, StrictTable, checked, expected
 from robustness.models.labels import imagenet, read_labels
@@ -47,6 +48,7 @@ from robustness.models.model_record import (
 from robustness.models.own.describe import NORMALISATIONS, size_of
 from robustness.models.python_models.call_record import CALL_KEYS, FUNCTION, CallOptions, PythonCall
 from robustness.models.python_models.model_objects import source_of
+from robustness.models.stated_framing import FRAMING_KEYS
 from robustness.models.weights.sources import user_file
 from robustness.pictures.fitting import STUDY_FRAMING, Framing
 
@@ -165,8 +167,8 @@ Finite = Annotated[float, Field(gt=-1e30, lt=1e30)]
 class _Scaling(StrictTable):
     """A normalisation that has no name."""
 
-    order: Literal["RGB", "BGR"]
-    scale: Positive
+    order: Literal["RGB", "BGR"] = "RGB"
+    scale: Positive = 1.0
     mean: Annotated[tuple[Finite, Finite, Finite], Strict(False)]
     std: Annotated[tuple[Positive, Positive, Positive], Strict(False)]
 
@@ -176,9 +178,16 @@ def _normalisation(value: Any) -> Any:
         return NORMALISATIONS.get(value)
     if not isinstance(value, Mapping):
         return None
-    try:
+    with _refused():
         return Normalisation(**checked(_Scaling, value).model_dump())
-    except ParameterError as error:
+
+
+@contextmanager
+def _refused() -> Iterator[None]:
+    """Raise an error about a value as one about the table that holds it."""
+    try:
+        yield
+    except (ParameterError, UnknownNameError) as error:
         text = str(error).rstrip(".")
         raise RefusedError(text[0].lower() + text[1:]) from error
 
@@ -186,8 +195,26 @@ def _normalisation(value: Any) -> Any:
 _SIDE = f"a whole number from {SMALLEST} to {LARGEST}, or two of them: [height, width]"
 _NORMALISATION = (
     f"one of {', '.join(map(json.dumps, NORMALISATIONS))}, or a table "
-    '{order = "RGB", scale = 255, mean = [r, g, b], std = [r, g, b]}'
+    '{order = "RGB", scale = 255, mean = [r, g, b], std = [r, g, b]}; or mean and std'
 )
+
+
+def with_normalisation(values: Mapping[str, Any]) -> dict[str, Any]:
+    """``values`` with the keys mean and std, of pixels from 0 to 1, as one normalisation.
+
+    Raises ``ParameterError`` for one of them alone, or beside a normalisation.
+    """
+    others = {key: value for key, value in values.items() if key not in ("mean", "std")}
+    mean, std = values.get("mean"), values.get("std")
+    if mean is None and std is None:
+        return others
+    if mean is None or std is None or others.get("normalisation") is not None:
+        raise ParameterError("Expected either normalisation, or mean and std.")
+    return {**others, "normalisation": {"mean": _numbers(mean), "std": _numbers(std)}}
+
+
+def _numbers(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
 
 
 Side = Annotated[int, Field(ge=SMALLEST, le=LARGEST)]
@@ -248,6 +275,11 @@ class ModelTable(Calls):
         expected(_NORMALISATION),
     ]
     fit: Literal["crop", "squash", "letterbox", ""] = ""
+    crop_pct: Annotated[float | None, expected("a share of the image from 0.5 to 1")] = None
+    interpolation: str | None = None
+    resize: str | None = None
+    antialias: bool | None = None
+    padding: Annotated[list[int] | None, expected("three whole numbers, [r, g, b]")] = None
     output: Literal["probabilities", "logits"] = "probabilities"
     features: Annotated[
         Literal["auto"] | Annotated[list[str], Field(min_length=1)],
@@ -263,6 +295,27 @@ class ModelTable(Calls):
     check: Annotated[_Check | None, expected('a table {image = "file", class = "name"}')] = None
     origin: Origin | None = None
     accuracy: LabelledAccuracy | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _join_normalisation(cls, values: Any) -> Any:
+        with _refused():
+            return with_normalisation(values) if isinstance(values, Mapping) else values
+
+    @property
+    def framing(self) -> Framing:
+        """That of the keys, at the longer side; of the study image where there are none."""
+        keys = {key: getattr(self, key) for key in FRAMING_KEYS}
+        given = {key: value for key, value in keys.items() if value not in (None, "")}
+        size = self.input_size
+        side = size if isinstance(size, int) else max(size)
+        return Framing.of({**given, "side": side}) if given else STUDY_FRAMING
+
+    @model_validator(mode="after")
+    def _check_framing(self) -> Self:
+        with _refused():
+            _ = self.framing
+        return self
 
     @model_validator(mode="after")
     def _check_source(self) -> Self:
@@ -309,7 +362,7 @@ def _record(file: Path, name: str, values: Any) -> ModelRecord:
         stages=(),
         weights=user_file(model),
         build=_not_built,
-        framing=Framing(table.fit, max(shape)) if table.fit else STUDY_FRAMING,
+        framing=table.framing,
         origin=table.origin,
         accuracy=table.accuracy,
         by_default=table.default,

@@ -12,7 +12,7 @@ import time
 import warnings
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +49,8 @@ graphics card stays below it."""
 class LiveModel:
     """A model in Python. What it does not tell is empty or None.
 
-    ``shape`` is the height and width of its input.
+    ``shape`` is the height and width of its input; ``framing`` is how images become it, by the
+    keys of ``models.toml``.
     ``ask`` maps normalised pixels (N, H, W, 3) to answers (N, classes). ``export`` is None for a
     model whose graph cannot be had; ``limit`` then says why, as a clause. ``content`` is the digest
     of what is exported, for a format whose files hold the time as well. ``output`` is "logits"
@@ -61,6 +62,7 @@ class LiveModel:
     labels: tuple[str, ...] = ()
     shape: tuple[int, int] | None = None
     normalisation: Normalisation | None = None
+    framing: Mapping[str, Any] = field(default_factory=dict)
     output: str | None = None
     export: Export | None = None
     content: Callable[[], str] | None = None

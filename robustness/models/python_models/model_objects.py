@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import importlib
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from importlib.machinery import PathFinder
 from pathlib import Path
@@ -44,6 +45,30 @@ def opened(what: Any) -> LiveModel:
     raise ParameterError(
         "Expected a model file, a Keras model, a torch.nn.Module, a folder in Hugging Face's "
         f'format, "timm:NAME", a maite model or a function, got {type(what).__name__}.{hint}'
+    )
+
+
+def preprocessed(what: Any, preprocess: Callable[[Any], Any]) -> LiveModel:
+    """The model ``what``, whose input ``preprocess`` makes of each image.
+
+    It gets an image (H, W, 3) of 8 bits, and ``what`` a batch of what it returns.
+    """
+    torch = sys.modules.get("torch")
+    is_torch = torch is not None and isinstance(what, torch.nn.Module)
+    model = opened(what)  # refuses what is none
+    network = copy.deepcopy(what).cpu().eval() if is_torch else what
+
+    def ask(pixels: Any) -> Any:
+        levels = np.rint(255 * pixels).astype(np.uint8)
+        batch = [preprocess(image) for image in levels]
+        if torch is not None and (is_torch or isinstance(batch[0], torch.Tensor)):
+            with torch.inference_mode():
+                answer = network(torch.stack([torch.as_tensor(item) for item in batch]))
+                return getattr(answer, "logits", answer)
+        return network(np.stack([np.asarray(item) for item in batch]))
+
+    return LiveModel(
+        f"{model.kind} with preprocess", ask, model.labels, limit="preprocess shows no graph"
     )
 
 

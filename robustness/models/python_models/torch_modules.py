@@ -32,6 +32,7 @@ from robustness.models.file_formats.model_format import MAX_BYTES
 from robustness.models.internals import silent_export
 from robustness.models.model_record import Normalisation
 from robustness.models.python_models.calls import LiveModel
+from robustness.models.stated_framing import of_timm
 
 TORCH_MODULE = "torch module"
 TIMM = "timm:"
@@ -107,8 +108,17 @@ def opened_module(module: Any) -> LiveModel:
         return path
 
     config = getattr(module, "pretrained_cfg", None)
-    shape, normalisation = _timm_facts(config) if isinstance(config, Mapping) else (None, None)
-    return LiveModel(TORCH_MODULE, ask, shape=shape, normalisation=normalisation, export=export)
+    config = config if isinstance(config, Mapping) else {}
+    shape, normalisation = _timm_facts(config)
+    framing = of_timm(config) if shape and shape[0] == shape[1] else {}
+    return LiveModel(
+        TORCH_MODULE,
+        ask,
+        shape=shape,
+        normalisation=normalisation,
+        framing=framing,
+        export=export,
+    )
 
 
 def _check_runs_without_values(torch: Any, network: Any, images: Any) -> None:

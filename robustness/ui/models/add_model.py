@@ -29,7 +29,8 @@ from robustness.models.own.propose import (
     name_of,
     propose,
 )
-from robustness.pictures.fitting import FITS
+from robustness.pictures.fitting import FITS, MIN_SHARE
+from robustness.pictures.resizing import INTERPOLATIONS, STUDY
 from robustness.ui.computation.progress import Work
 from robustness.ui.display import results
 from robustness.ui.server.streamlit_internals import UploadedFile
@@ -365,6 +366,9 @@ def _evidence(description: Description) -> None:
         )
     if description.warning:
         st.warning(plain(description.warning), icon=":material/warning:")
+    st.caption(f"Preprocessing: {description.preprocessing}.")
+    if description.resizings:
+        st.warning(plain(description.resizings), icon=":material/warning:")
     if cost := cropping_cost(description.framings, description.tried_on):
         st.markdown(cost)
     with st.expander("Details"):
@@ -406,8 +410,14 @@ def _fields(file: Description, description: Description, form: _Form) -> None:
             help="On the server, with one subfolder per class. The normalisations are tried on "
             "them. Without it, ImageNet models are tried on the bundled images.",
         ).strip()
-        with st.expander("Fit, output and title"):
+        with st.expander("Preprocessing"):
             _choice(file, form, "fit", dict(zip(FITS, FITS, strict=True)), "Automatic")
+            _crop_pct(file, form)
+            libraries = dict(zip(INTERPOLATIONS, INTERPOLATIONS, strict=True))
+            _choice(file, form, "resize", libraries, STUDY)
+            names = INTERPOLATIONS[form.choices.get("resize", file.entry.get("resize", STUDY))]
+            _choice(file, form, "interpolation", dict(zip(names, names, strict=True)), "bicubic")
+        with st.expander("Output and title"):
             _choice(file, form, "output", _OUTPUTS, "Automatic")
             title = st.text_input("Title", key=_key(file, "title"), placeholder=name).strip()
             if title:
@@ -470,6 +480,22 @@ def _input_size(file: Description, form: _Form) -> None:
             _say_problem(form.problem)
             return
     form.choices["input_size"] = value
+
+
+def _crop_pct(file: Description, form: _Form) -> None:
+    """Draw the field for the share of the resized image that is kept."""
+    stated = file.entry.get("crop_pct")
+    share = st.number_input(
+        "Crop share (crop_pct)",
+        *(MIN_SHARE, 1.0),
+        value=None,
+        step=0.005,
+        format="%.3f",
+        key=_key(file, "crop_pct"),
+        placeholder=f"{stated:g}" if stated else "0.875 of a crop",
+    )
+    if share is not None:
+        form.choices["crop_pct"] = share
 
 
 def _choice(

@@ -240,7 +240,7 @@ DESCRIPTIONS = {
     "an unknown normalisation": ({"normalisation": "zscore"}, "\"-1..1\".*got 'zscore'"),
     "a normalisation without std": (
         {"normalisation": {"mean": [0, 0, 0]}},
-        "normalisation: 'order' is missing",
+        "normalisation: 'std' is missing",
     ),
     "a std of zero": (
         {"normalisation": {"order": "RGB", "scale": 1, "mean": [0, 0, 0], "std": [0, 1, 1]}},

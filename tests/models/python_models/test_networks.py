@@ -276,7 +276,7 @@ def test_a_folder_of_hugging_faces_tells_everything(hugging_face: Path) -> None:
     record = api.add_model("colours", hugging_face)
     assert record.labels().names == ("red", "green", "blue")
     assert record.input_size == 32
-    scaled = {"order": "RGB", "scale": 1.0, "mean": [0.5] * 3, "std": [0.25] * 3}
+    scaled = {"mean": [0.5] * 3, "std": [0.25] * 3}
     assert value_of(record.normalisation) == scaled
     assert api.load_model("colours")(IMAGE).probabilities.shape == (1, 3)
 
