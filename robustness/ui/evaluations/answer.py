@@ -75,9 +75,15 @@ def _answer(run: Run, of: RunFigures, values: dict[str, Any]) -> None:
     st.caption(plain(" ".join(filter(None, [*own, more, about]))))
     marks = _marks(check) if check else None
     block = run_map.keyed(of.statistics, marks)
-    room = f"min-height: {1.43 * len(block.drawing.rows) + 1.5:.1f}rem"  # else all below moves
+    rows, columns = len(block.drawing.rows), len(block.drawing.columns)
+    # Its least height, so that nothing below moves when it comes; on a phone of a band a line.
+    wide, narrow = 1.43 * rows + 1.5, rows * (1.8 * columns + 1.9)
+    css = (
+        f".st-key-run-map {{ min-height: {wide:.1f}rem }}"
+        f" @media (max-width: 640px) {{ .st-key-run-map {{ min-height: {narrow:.1f}rem }} }}"
+    )
     with st.container(key="run-map"):
-        st.html(html("style", css=f"@media (min-width: 641px) {{ .st-key-run-map {{ {room} }} }}"))
+        st.html(html("style", css=css))
         blocks.linked_map(block, run.id, _open_failures)
     others = choice.blocks(run.manifest.costs, chosen)
     if others and isinstance(table := others.pop(0), Titled) and chosen.compared:

@@ -59,8 +59,8 @@ def show(picture: Picture, names: Sequence[str], seed: int, truth: str | None) -
         if not state.ready:
             st.error(plain(state.reason), icon=":material/model_training:")
     names = usable(names)
-    st.html(html("target", name="controls"))
     with st.container(horizontal=True, vertical_alignment="bottom", key="map-controls"):
+        st.html(html("target", name="controls"))  # in the row, which keeps its height meanwhile
         options = {_STUDY: "The study's ten", _ALL: f"All {len(REGISTRY)}"}
         chosen = one_of("Perturbations", options, "rows", shows_label=False)
         reports = st.container(width="content")
@@ -118,7 +118,7 @@ class _Drawing:
         self._picture, self._names, self._rows = picture, names, rows
         self._seed, self._truth = seed, truth
         self._errors: dict[str, RobustnessError] = {}
-        self._sentence, self._map = st.empty(), st.empty()
+        self._sentence, self._progress, self._map = st.empty(), st.empty(), st.empty()
         self._images = stack.thumbnail_uris(picture)
         self._order: Sequence[str] = rows
         self._drawn = self._took = 0.0
@@ -142,29 +142,28 @@ class _Drawing:
         conditions = [Condition.of({name: 1.0}) for name in self._rows]
         key = work_key("map", [self._picture], self._names, conditions, self._seed)
         work = Work("Map", key)
-        place = st.empty()
-        left = self._seconds(place)
+        left = self._seconds()
         waits = work.cancelled or asks or left > AT_ONCE_SECONDS
         if left and waits and not work.requested:
-            with place.container():
+            with self._progress.container():
                 self._offer(work, left)
             left = 0
         if left:
             self._draw(self._rows)
-            self._compute(work, place)
+            self._compute(work)
         self._finish()
         for error in dict.fromkeys(map(str, self._errors.values())):
             st.error(plain(error), icon=":material/model_training:")
         return self._good
 
-    def _seconds(self, place: DeltaGenerator) -> float:
+    def _seconds(self) -> float:
         """The estimate; models without a measured rate first predict a few cells.
 
         Of the first row, which includes their loading, and of the second.
         """
         left = band_cells.seconds(self._picture, self._good, self._rows, self._seed)
         if left is None:
-            with place, st.spinner("Loading the models …"):
+            with self._progress, st.spinner("Loading the models …"):
                 for row in self._rows[:2]:
                     self._cells(row, COARSE, lambda: TURNS.turn(session()))
             left = band_cells.seconds(self._picture, self._good, self._rows, self._seed)
@@ -184,11 +183,11 @@ class _Drawing:
         st.caption(f"{said}{what}: about {duration(seconds)}.")
         st.button("Fill the map", icon=":material/play_arrow:", on_click=work.ask)
 
-    def _compute(self, work: Work, place: DeltaGenerator) -> None:
+    def _compute(self, work: Work) -> None:
         """Compute the first cells of every band, then the rest, and draw meanwhile."""
         steps = [(count, row) for count in (COARSE, STEPS) for row in self._rows]
         pace = Pace(Unit("cells"), sum(count for count, _ in steps), overall=True)
-        with work.bar("Map: loading the models …", [place]) as tick:
+        with work.bar("Map: loading the models …", [self._progress]) as tick:
             done, text = 0, f"{counted(len(self._rows), 'band')} a model"
 
             def turn() -> AbstractContextManager[None]:

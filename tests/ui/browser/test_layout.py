@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from playwright.sync_api import Browser, expect
 
 from benchmarks.support.page_actions import left_behind_closed
 from benchmarks.support.server import AT_REST, PATIENCE
+from benchmarks.support.synthetic_runs import pictures, saved
+from robustness import runs
 
 SHIFTS = """window.shift = 0;
 new PerformanceObserver(list => {
@@ -22,6 +26,27 @@ TITLE = """() => {
     const {top, height} = text.getBoundingClientRect()
     return top + (height - size) / 2 - header.bottom
 }"""
+
+
+def test_nothing_moves_on_a_phone_while_a_map_loads(
+    browser: Browser, address: str, kept_runs: Path, tmp_path: Path
+) -> None:
+    """Of an image, and of a run, whose buttons and text begin below the title."""
+    digests = pictures(tmp_path / "set", [f"{number}.png" for number in range(12)])
+    saved(kept_runs / "still", digests, {"SqueezeNet": 0.9}, source=tmp_path / "set")
+    for path, last in (
+        ("?view=map&sample=chelsea", ".st-key-report-HTML"),
+        ("evaluations?run=still", ".st-key-results h2"),
+    ):
+        with left_behind_closed(browser):
+            page = browser.new_page(viewport={"width": 390, "height": 844})
+            page.set_default_timeout(PATIENCE)
+            page.add_init_script(SHIFTS)
+            page.goto(f"{address}/{path}")
+            expect(page.locator(last).first).to_be_visible()
+            expect(page.locator(AT_REST)).to_be_visible()
+            assert page.evaluate("window.shift") <= 0.1, path
+    runs.delete(kept_runs / "still")
 
 
 @pytest.mark.parametrize("path", LAST)
