@@ -21,11 +21,12 @@ from streamlit.testing.v1 import AppTest
 from benchmarks.support.image_folders import labelled_folder
 from benchmarks.support.own_runs import adopt, adopt_all
 from benchmarks.support.repository import ROOT
-from benchmarks.support.synthetic_runs import ESPRESSO, TABBY, saved
+from benchmarks.support.synthetic_runs import ESPRESSO, TABBY, pictures, saved
 from robustness import models, runs
 from robustness.base.permissions import Who
 from robustness.charts.bands import BandMap
 from robustness.evaluation.condition import Condition
+from robustness.evaluation.suites import study_conditions
 from robustness.pictures.fitting import Framing
 from robustness.runs import foreign_runs, notes
 from robustness.runs import manifest as manifests
@@ -193,6 +194,26 @@ def test_the_comparison_is_that_of_the_statistics_in_words_and_numbers(folder: P
     assert "12 shared images" in texts(app)
     accuracy = visit("first", "second", change_of="perturbed_accuracy")
     assert "perturbed accuracy" in html(accuracy)
+
+
+def test_a_loss_under_one_condition_is_not_hidden_by_the_whole(folder: Path) -> None:
+    """Every image loses the first condition; half of them lose all others, half gain them."""
+    digests = pictures(folder.parent / "halves", [f"{number}.png" for number in range(40)])
+    before = np.tile(np.arange(40)[:, None] < 20, len(study_conditions()))
+    after = ~before
+    before[:, 0], after[:, 0] = True, False
+    for name, kept in (("whole", before), ("less", after)):
+        saved(
+            folder / name,
+            digests,
+            {"SqueezeNet": 0.5},
+            source=folder.parent / "halves",
+            kept={"SqueezeNet": kept},
+            labelled=False,
+        )
+    adopt_all(folder)
+    text = html(visit("whole", "less"))
+    assert "No significant change overall; 1 of 10 cells got significantly worse." in text
 
 
 def test_another_baseline_turns_the_comparison_round(folder: Path) -> None:

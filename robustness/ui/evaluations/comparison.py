@@ -64,20 +64,32 @@ def show(names: Sequence[str], listed: Mapping[str, Listed]) -> None:
 
 
 def _headline(compared: Sequence[Comparison | str], quantity: str) -> str:
-    """How many models got worse or better; "" if no model is in two runs."""
-    overall = [
-        entry[f"{quantity}_verdict"]
+    """How many models, or else cells, got worse or better; "" if no model is in two runs."""
+    entries = [
+        entry
         for one in compared
         if not isinstance(one, str)
         for entry in one.differences
-        if entry["perturbation"] is None and entry[f"{quantity}_difference"] is not None
+        if entry[f"{quantity}_difference"] is not None
     ]
+    overall = [entry for entry in entries if entry["perturbation"] is None]
     if not overall:
         return ""
-    of, what = counted(len(overall), "model"), QUANTITIES[quantity].lower()
-    moved = {word: overall.count(word) for word in (WORSE, BETTER)}
-    parts = [f"{n} of {of} got {said(word)}" for word, n in moved.items() if n]
-    return f"{' and '.join(parts)}: {what}." if parts else f"No significant change in {what}."
+    what = QUANTITIES[quantity].lower()
+    if moved := _moved(overall, quantity, "model"):
+        return f"{moved}: {what}."
+    by_condition = [entry for entry in entries if entry["perturbation"] is not None]
+    if moved := _moved(by_condition, quantity, "cell"):
+        return f"No significant change overall; {moved}."
+    return f"No significant change in {what}."
+
+
+def _moved(entries: Sequence[Entry], quantity: str, noun: str) -> str:
+    """How many of ``entries`` got significantly worse or better; "" if none did."""
+    verdicts = [entry[f"{quantity}_verdict"] for entry in entries]
+    counts = {word: verdicts.count(word) for word in (WORSE, BETTER)}
+    of = counted(len(entries), noun)
+    return " and ".join(f"{n} of {of} got {said(word)}" for word, n in counts.items() if n)
 
 
 def _choice(entries: Sequence[Listed]) -> ModelChoice | None:
