@@ -394,7 +394,7 @@ def _different(
     first, *others = framings
     images = study_pixels(dataset, first, most, seed, note, others)
     read = min(len(dataset), most) - images.unreadable
-    numbers = copies(images.pixels) if len(images.pixels) else np.zeros(0, np.int64)
+    numbers = copies(images.pixels)
     rows = np.flatnonzero(numbers == np.arange(len(numbers)))
     copied = read - len(rows)
     if len(rows) < FEWEST:

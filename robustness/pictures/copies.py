@@ -27,6 +27,8 @@ _MOST_COMPARED = 100
 def copies(pixels: Iterable[Bytes]) -> Places:
     """A number for each image; copies, also small, compressed or mirrored ones, share it."""
     pairs = [(_outline(image), _outline(image[:, ::-1])) for image in pixels]
+    if not pairs:
+        return np.zeros(0, np.int64)
     outlines, mirrored = (np.stack(side) for side in zip(*pairs, strict=True))
     alike = np.maximum(outlines @ outlines.T, outlines @ mirrored.T) >= _ALIKE
     np.fill_diagonal(alike, True)

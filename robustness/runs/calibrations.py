@@ -135,7 +135,7 @@ def calibrate(
             note(min(start + MAX_BATCH, len(chosen)), len(chosen))
 
     groups = copies(originals())
-    fits = np.array([fits_temperature(axes.digests[place]) for place in places])
+    fits = np.array([fits_temperature(axes.digests[place]) for place in places], bool)
     apart = ~np.isin(groups, groups[~fits])  # has no copy in the other half
     fitting, rest = np.flatnonzero(fits & apart), np.flatnonzero(~fits)
     if min(len(fitting), len(rest)) < _FEWEST_IN_A_HALF:
