@@ -90,9 +90,7 @@ def read_calibrations(run: Run) -> dict[str, Calibration]:
 
 
 def calibrate(
-    run: Run,
-    model: str,
-    note: Callable[[int, int], object] = lambda _done, _total: None,
+    run: Run, model: str, note: Callable[[int, int], object] = lambda _done, _total: None
 ) -> Calibration:
     """Fit the temperature of ``model`` on half of the labelled originals of ``run``; keep it.
 

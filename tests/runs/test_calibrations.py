@@ -71,9 +71,7 @@ def evaluated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Evaluated:
     return run
 
 
-def test_a_temperature_is_fitted_on_one_half_and_judged_on_the_other(
-    evaluated: Evaluated,
-) -> None:
+def test_a_temperature_is_fitted_on_one_half_and_judged_on_the_other(evaluated: Evaluated) -> None:
     run = evaluated(120)
     found = rb.calibrate(run, "SqueezeNet")
     digests = run.digests

@@ -52,9 +52,10 @@ _NAMED = 3
 class Fix:
     """One thing that may help a model; JSON-ready.
 
-    ``gain`` is None until it is ``measured``; it is a difference of ``quantity`` in [0, 1] with its
-    interval, under ``condition`` if that is not "". ``significant`` is None where there is no test.
-    ``command`` measures it, "" where nothing more is to be measured.
+    ``gain`` is None until it is ``measured``; it is a difference of ``quantity`` with its interval,
+    of shares in [-1, 1] or of the log-likelihood in nats, under ``condition`` if that is not "".
+    ``significant`` is None where there is no test. ``command`` measures it, "" where nothing more
+    is to be measured.
     """
 
     model: str
@@ -325,27 +326,18 @@ def _other_models(of: RunFigures, name: str) -> Iterator[Fix]:
     if not of.run.images:
         return
     hardened = {record.name for record in models.REGISTRY if _is_child(record, name)}
-    better = [
-        other
-        for other in of.answer(CHOICE).chosen.best
-        if other != name and other not in hardened and _pair(of, other, name)
-    ]
+    better = False
     costs = of.run.manifest.costs
-    for other in better:
+    for other in of.answer(CHOICE).chosen.best:
         now, then = (costs.get(each, {}).get("latency_ms") for each in (name, other))
         cost = "" if now is None or then is None else f"{then:.3g} ms an image, now {now:.3g}"
-        yield _difference(of, other, name, OTHER_MODEL, cost)
+        fix = _difference(of, other, name, OTHER_MODEL, cost)
+        if other not in hardened and fix.significant and (fix.gain or 0) > 0:
+            better = True
+            yield fix
     if not better:
         result = "none of this run is significantly better"
         yield Fix(name, OTHER_MODEL, "Another model", "", significant=False, result=result)
-
-
-def _pair(of: RunFigures, better: str, worse: str) -> Entry | None:
-    """The pair in which ``better`` is significantly above ``worse``."""
-    for pair in of.statistics.pairs():
-        if (pair["better"], pair["worse"], pair["established"]) == (better, worse, True):
-            return pair
-    return None
 
 
 def _difference(of: RunFigures, other: str, name: str, kind: str, cost: str) -> Fix:

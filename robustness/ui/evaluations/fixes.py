@@ -17,12 +17,7 @@ from robustness.report.questions.fixes import (
     calibration_sentence,
 )
 from robustness.runs import Run
-from robustness.runs.calibrations import (
-    add_calibrated,
-    calibrate,
-    free_name,
-    read_calibrations,
-)
+from robustness.runs.calibrations import add_calibrated, calibrate, free_name, read_calibrations
 from robustness.ui.computation import jobs
 from robustness.ui.computation.progress import Work
 from robustness.ui.evaluations import run_table
