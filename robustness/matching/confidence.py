@@ -71,6 +71,11 @@ class TopPredictions(NamedTuple):
     cues: Values
     features: Values
 
+    @staticmethod
+    def join(parts: Sequence[TopPredictions]) -> TopPredictions:
+        """The predictions of consecutive parts as one."""
+        return TopPredictions(*(np.concatenate(sides) for sides in zip(*parts, strict=True)))
+
     def rows(self, rows: Places) -> TopPredictions:
         return TopPredictions(
             self.classes[rows], self.confidences[rows], self.cues[rows], self.features[rows]
@@ -95,6 +100,11 @@ def predict(name: str, pixels: NDArray[np.uint8]) -> TopPredictions:
     entropy = -np.sum(probabilities * np.log(np.maximum(probabilities, 1e-12)), 1)
     cues = np.stack([np.log(bounded / (1 - bounded)), entropy, top - second], 1)
     return TopPredictions(probabilities.argmax(1), top, cues, features.astype(np.float64))
+
+
+def identify(name: str, side: int) -> str:
+    """A text that changes with what the model ``name`` predicts; "" if nobody can tell."""
+    return models.load(name, side=side).key
 
 
 def compositions(seed: int) -> list[dict[str, float]]:
@@ -151,10 +161,7 @@ class Confidence:
         features = np.concatenate([part.features for part in outputs])
         self._cues = cues.mean(0), cues.std(0) + 1e-9
         self._centre = features.mean(0)
-        _, sizes, directions = np.linalg.svd(features - self._centre, full_matrices=False)
-        kept = sizes[:_DIRECTIONS] > 1e-6 * max(sizes.max(initial=0.0), 1e-9)
-        scale = sizes[:_DIRECTIONS][kept, None] / np.sqrt(len(features))
-        self._directions = directions[:_DIRECTIONS][kept] / scale
+        self._directions = _whitened_directions(features - self._centre, _DIRECTIONS)
 
     def _inputs(self, output: TopPredictions) -> tuple[Values, Values]:
         """Inputs of the regressions, without and with features."""
@@ -184,13 +191,10 @@ class Confidence:
 
     def has_other_content(self, production: TopPredictions) -> bool:
         """Whether the features differ from the reference's as no composition moves them."""
-        if not self.simulated or not self._directions.size:
-            return False
         centre = self.original.features.mean(0)
-        _, sizes, directions = np.linalg.svd(self.original.features - centre, full_matrices=False)
-        count = min(_CONTENT_DIRECTIONS, int((sizes > 1e-6 * sizes[0]).sum()))
-        scale = sizes[:count, None] / np.sqrt(self.count)
-        directions = directions[:count] / scale
+        directions = _whitened_directions(self.original.features - centre, _CONTENT_DIRECTIONS)
+        if len(self.simulated) < 2 or not directions.size:
+            return False
         shifts = np.stack(
             [
                 (part.features - before.features).mean(0) @ directions.T
@@ -204,13 +208,25 @@ class Confidence:
             share = np.cumsum(spread**2) / max(float(np.sum(spread**2)), 1e-12)
             basis = basis[: int(np.searchsorted(share, _CAMERA)) + 1]
             rest = shift - basis.T @ (basis @ shift)
-            return float(rest @ rest) / max(count - len(basis), 1)
+            return float(rest @ rest) / max(len(directions) - len(basis), 1)
 
         rows = range(len(shifts))
         usual = np.median([left(shifts[row], np.delete(shifts, row, 0)) for row in rows])
         gap = (production.features.mean(0) - centre) @ directions.T
         sampling = 1 / len(production.classes) + 1 / self.count
         return bool(left(gap, shifts) > _CONTENT * sampling + usual)
+
+
+def _whitened_directions(rows: Values, most: int) -> Values:
+    """The principal directions (k, D) of centred ``rows`` (N, D), over their deviations."""
+    from scipy import linalg  # slow to import
+
+    if not rows.size:
+        return np.zeros((0, rows.shape[1]))
+    first = max(len(rows) - most, 0)
+    squares, sides = linalg.eigh(rows @ rows.T, subset_by_index=(first, len(rows) - 1))
+    kept = squares > max(1e-10 * squares[-1], 1e-18)
+    return np.asarray((sides[:, kept] / squares[kept]).T @ rows * np.sqrt(len(rows)))[::-1]
 
 
 def _correct(output: TopPredictions, labels: Places) -> Values:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import zipfile
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,7 @@ from robustness.matching.confidence import (
     Confidence,
     TopPredictions,
     compositions,
+    identify,
     predict,
 )
 from robustness.matching.emulator import Emulator, train, version
@@ -32,6 +34,31 @@ _SHARED_IMAGES = 20
 """Images on which each composition of the profile is tried."""
 _BATCH = 32
 _LARGEST_CACHE = 2**28
+
+
+def _read_predictions(path: Path) -> TopPredictions | None:
+    try:
+        if len(read_regular(path, _LARGEST_CACHE)):
+            with np.load(path, allow_pickle=False) as file:
+                return TopPredictions(*(file[name] for name in TopPredictions._fields))
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile):
+        pass
+    return None
+
+
+def _put_predictions(path: Path | None, output: TopPredictions) -> None:
+    if path is None:
+        return
+
+    def save(place: Path) -> None:
+        with place.open("wb") as file:
+            np.savez(file, **output._asdict())
+
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        put_whole(path, save)
+    except OSError:
+        pass  # a cache that cannot be written costs time alone
 
 
 class ReferenceImages:
@@ -50,7 +77,6 @@ class ReferenceImages:
         self.pixels, self.seed, self.views = pixels, seed, views or {}
         self.digests = [hashlib.sha256(image.tobytes()).hexdigest() for image in pixels]
         self._originals: dict[str, TopPredictions] = {}
-        self._confidences: dict[str, Confidence] = {}
         self._simulated: dict[bytes, Floats] = {}
 
     def learn(self, note: Note) -> None:
@@ -66,25 +92,46 @@ class ReferenceImages:
     def confidences(
         self, labels: dict[str, NDArray[np.int64]], note: Note
     ) -> dict[str, Confidence]:
-        """How the confidence of each model in ``labels`` tells its accuracy; made once."""
-        if labels.keys() <= self._confidences.keys():
-            return {name: self._confidences[name] for name in labels}
+        """How the confidence of each model in ``labels`` tells its accuracy."""
         drawn, draws = compositions(self.seed), np.random.default_rng(self.seed)
         usable = np.flatnonzero(np.any([column >= 0 for column in labels.values()], 0))
-        simulated: dict[str, list[tuple[TopPredictions, NDArray[np.int64]]]] = {}
-        for done, strengths in enumerate(drawn, 1):
-            rows = np.sort(draws.permutation(usable)[:SIMULATED])
-            images = self.images_of(labels, strengths, rows.tolist())
-            for name, column in labels.items():
-                known = column[rows] >= 0
-                part = predict(name, to_uint8(images[name])).rows(np.flatnonzero(known))
-                simulated.setdefault(name, []).append((part, rows[known]))
+        chosen = [np.sort(draws.permutation(usable)[:SIMULATED]) for _ in drawn]
+        paths = {name: self._predictions_path(name, drawn, chosen) for name in labels}
+        outputs = {name: _read_predictions(path) for name, path in paths.items() if path}
+        missing = [name for name in labels if not outputs.get(name)]
+        parts: dict[str, list[TopPredictions]] = {name: [] for name in missing}
+        for done, (strengths, rows) in enumerate(zip(drawn, chosen, strict=True), 1):
+            images = self.images_of(missing, strengths, rows.tolist())
+            for name in missing:
+                parts[name].append(predict(name, to_uint8(images[name])))
             note("Estimating", done, len(drawn))
-        self._confidences |= {
-            name: Confidence(self.originals(name), column, simulated[name])
-            for name, column in labels.items()
-        }
-        return {name: self._confidences[name] for name in labels}
+        fitted = {}
+        for name, column in labels.items():
+            output = outputs.get(name)
+            if output is None:
+                output = TopPredictions.join([self.originals(name), *parts[name]])
+                _put_predictions(paths[name], output)
+            ends = np.cumsum([len(self.pixels), *map(len, chosen)])
+            self._originals[name] = output.rows(np.arange(ends[0]))
+            simulated = []
+            for rows, start in zip(chosen, ends[:-1], strict=True):
+                known = np.flatnonzero(column[rows] >= 0)
+                simulated.append((output.rows(start + known), rows[known]))
+            fitted[name] = Confidence(self._originals[name], column, simulated)
+        return fitted
+
+    def _predictions_path(
+        self, name: str, drawn: list[dict[str, float]], chosen: list[NDArray[np.int64]]
+    ) -> Path | None:
+        """Where the cache has a model's predictions; None for a model that cannot be identified."""
+        pixels = self.views.get(name, self.pixels)
+        model = identify(name, pixels.shape[1])
+        rows = [row.tolist() for row in chosen]
+        parts = [__version__, model, str(self.seed), repr(drawn), repr(rows), *self.digests]
+        if name in self.views:
+            parts.append(hashlib.sha256(pixels.tobytes()).hexdigest())
+        key = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:24]
+        return settings.cache_folder() / "matching" / f"{key}.npz" if model else None
 
     def _emulator(self, note: Note) -> Emulator:
         """The emulator of these images, from the cache or trained and cached."""

@@ -247,12 +247,14 @@ def predict(_name: str, pixels: NDArray[np.uint8]) -> TopPredictions:
 
 
 @pytest.fixture(scope="module")
-def side() -> Iterator[ReferenceImages]:
+def side(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ReferenceImages]:
     """Reference images of few simulations, and a model without a network."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("robustness.matching.confidence.COMPOSITIONS", 4)
         patch.setattr(reference_images, "SIMULATED", 10)
         patch.setattr(reference_images, "predict", predict)
+        patch.setattr(reference_images, "identify", lambda name, side: f"{name} {side}")
+        patch.setenv("ROBUSTNESS_CACHE", str(tmp_path_factory.mktemp("cache")))
         patch.setitem(first_answer.__globals__, "predict", predict)
         yield ReferenceImages(textures(40, 0), 0)
 
@@ -282,6 +284,16 @@ def test_the_first_answer_has_an_accuracy_and_images_to_label(side: ReferenceIma
         assert image.confidences[MODEL] == pytest.approx(only.confidences[0], abs=1e-4)
     assert any(text.startswith("Accuracy to expect") for text in results.sentences(answer))
     assert json.dumps(answer.as_dict(), allow_nan=False)
+
+
+def test_the_next_match_with_a_reference_predicts_it_from_the_cache(
+    side: ReferenceImages, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    labels = side.originals(MODEL).classes
+    before = first(side, textures(30, 1), labels)
+    monkeypatch.setattr(reference_images, "predict", lambda *_: pytest.fail("predicted again"))
+    again = first(ReferenceImages(side.pixels, side.seed), textures(30, 1), labels)
+    assert again.expected_accuracy == before.expected_accuracy
 
 
 def test_without_labels_or_models_it_says_which_are_missing(side: ReferenceImages) -> None:
