@@ -78,7 +78,7 @@ def resize(
     along: Along | None = None
     if library != OPENCV and interpolation == "nearest":
         along = partial(_nearest, library)
-    elif smooth and (antialias or (library == TENSORFLOW and interpolation != "bilinear")):
+    elif smooth and (antialias or library == TENSORFLOW or interpolation == "bilinear"):
         along = partial(_sampled, *_KERNELS[interpolation], antialias)
     elif library == TENSORFLOW and interpolation == "area" and np.less(image.size, size).any():
         along = _cover
