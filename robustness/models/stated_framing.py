@@ -10,7 +10,7 @@ from typing import Any
 
 from robustness.base.errors import RobustnessError
 from robustness.pictures.fitting import Framing
-from robustness.pictures.resizing import PIL, TORCH
+from robustness.pictures.resizing import INTERPOLATIONS, PIL, TORCH
 
 FRAMING_KEYS = tuple(key for key in Framing._fields if key != "side")
 """The keys of ``models.toml`` that say how images become the input."""
@@ -41,7 +41,10 @@ def of_timm(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def of_hugging_face(config: Mapping[str, Any]) -> dict[str, Any]:
-    """By a ``preprocessor_config.json``."""
+    """By a ``preprocessor_config.json``, as transformers 5 reads it: on tensors of torch.
+
+    Its crop may begin a pixel before that of torchvision, where the rest is odd.
+    """
     try:
         if not config.get("do_resize", True):
             return {}
@@ -58,9 +61,8 @@ def of_hugging_face(config: Mapping[str, Any]) -> dict[str, Any]:
             fit, resized = "squash", _side(size)
         if cropped:
             share = share_of(cropped, resized)
-        is_fast = str(config.get("image_processor_type", "")).endswith("Fast")
         interpolation = _PILLOW_NUMBERS[int(config.get("resample", 2))]
-        library = TORCH if is_fast else PIL
+        library = TORCH if interpolation in INTERPOLATIONS[TORCH] else PIL
         return _values(Framing(fit, cropped or resized, share, interpolation, library))
     except (RobustnessError, KeyError, TypeError, ValueError, IndexError, AttributeError):
         return {}

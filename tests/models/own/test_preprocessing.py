@@ -98,29 +98,32 @@ def test_timms_configuration_is_read(config: dict[str, Any], expected: Framing |
 @pytest.mark.parametrize(
     ("config", "expected"),
     [
-        ({"size": {"height": 224, "width": 224}}, Framing("squash", 224, None, "bilinear", "pil")),
-        ({"size": 224, "resample": 3}, Framing("squash", 224, None, "bicubic", "pil")),
+        (
+            {"size": {"height": 224, "width": 224}},
+            Framing("squash", 224, None, "bilinear", "torch"),
+        ),
+        ({"size": 224, "resample": 3}, Framing("squash", 224, None, "bicubic", "torch")),
         (
             {
                 "size": {"shortest_edge": 256},
                 "do_center_crop": True,
                 "crop_size": {"height": 224, "width": 224},
-                "image_processor_type": "CLIPImageProcessorFast",
             },
             Framing("crop", 224, None, "bilinear", "torch"),
         ),
         (
             {"size": {"height": 256, "width": 256}, "do_center_crop": True, "crop_size": 224},
-            Framing("squash", 224, 0.875, "bilinear", "pil"),
+            Framing("squash", 224, 0.875, "bilinear", "torch"),
         ),
         (
             {"size": {"shortest_edge": 224}, "crop_pct": 0.9},
-            Framing("crop", 224, 0.9, "bilinear", "pil"),
+            Framing("crop", 224, 0.9, "bilinear", "torch"),
         ),
         (
             {"size": {"shortest_edge": 384}, "crop_pct": 0.9},
-            Framing("squash", 384, None, "bilinear", "pil"),
+            Framing("squash", 384, None, "bilinear", "torch"),
         ),
+        ({"size": 224, "resample": 1}, Framing("squash", 224, None, "lanczos", "pil")),
         ({"size": {"longest_edge": 512}}, None),
         ({"size": "large"}, None),
         ({"do_resize": False, "size": 224}, None),

@@ -19,7 +19,9 @@ from robustness.models.model_record import UserFile
 from robustness.models.own.describe import value_of
 from robustness.models.python_models import torch_modules
 from robustness.models.tensorflow_runtime import keras
-from robustness.pictures.fitting import study_image
+from robustness.pictures.decoding import decode
+from robustness.pictures.eight_bits import to_uint8
+from robustness.pictures.fitting import fit, study_image
 from robustness.pictures.samples import sample_bytes
 from tests.support.large_files import terabyte, within
 from tests.support.onnx_files import small_model
@@ -362,3 +364,47 @@ def test_a_folder_of_timms_names_no_host_and_no_code(
     with pytest.raises(WeightsError, match=said):
         api.add_model("mine", tmp_path, **given)
     assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("mode", ["center", "squash", "border"])
+def test_a_network_of_timm_sees_images_as_its_own_transform_shows_them(
+    torch: Any, mode: str
+) -> None:
+    timm = pytest.importorskip("timm", reason="timm is not installed")
+    torch.manual_seed(0)
+    network = timm.create_model("resnet18", pretrained=False, num_classes=3).eval()
+    network.pretrained_cfg |= {"crop_mode": mode, "crop_pct": 0.9, "input_size": (3, 64, 64)}
+    data = timm.data.resolve_model_data_config(network)
+    transform = timm.data.create_transform(**data, is_training=False)
+    record = api.add_model("own", network, labels=["a", "b", "c"], output="logits")
+    classifier = models.load("own", side=64)
+    for name in ("chelsea", "rocket"):
+        photo = decode(sample_bytes(name))
+        with torch.inference_mode():
+            expected = network(transform(photo)[None]).softmax(1).numpy()
+        image = fit(photo, record.framing)
+        np.testing.assert_allclose(classifier(image[None]).probabilities, expected, atol=1e-5)
+
+
+def test_a_network_of_torch_gets_what_a_function_or_torchvisions_transforms_prepare(
+    torch: Any,
+) -> None:
+    transforms = pytest.importorskip("torchvision.transforms._presets", reason="no torchvision")
+    network = torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten())
+    described: dict[str, Any] = {"labels": ["a", "b", "c"], "output": "logits"}
+    preset = transforms.ImageClassification(crop_size=64, resize_size=70)
+    record = api.add_model("read", network, preprocess=preset, **described)
+    photo = decode(sample_bytes("rocket"))
+    expected = network(preset(photo)[None]).softmax(1).numpy()
+    image = fit(photo, record.framing)[None]
+    answers = models.load("read", side=64)(image).probabilities
+    np.testing.assert_allclose(answers, expected, atol=1e-5)
+
+    def preprocess(pixels: Any) -> Any:
+        return torch.from_numpy(pixels).permute(2, 0, 1).float() / 255
+
+    api.add_model("called", network, preprocess=preprocess, input_size=64, **described)
+    expected = network(preprocess(to_uint8(image[0]))[None]).softmax(1).numpy()
+    np.testing.assert_allclose(
+        models.load("called", side=64)(image).probabilities, expected, atol=1e-5
+    )
