@@ -386,8 +386,12 @@ def rule_out(
 
 
 def ruled_out(check: Check) -> dict[str, str]:
-    """Why ``check`` rules out candidates, by their ids."""
-    broken: dict[str, list[str]] = {}
-    for verdict in check.broken:
-        broken.setdefault(verdict.model, []).append(f"{verdict.limit}, {verdict.where}")
-    return {name: f"it breaks {some(limits, _NAMED)}" for name, limits in broken.items()}
+    """Why ``check`` rules out candidates, by their ids: what they break, else what is open."""
+    reasons: dict[str, str] = {}
+    for outcome, what in ((BROKEN, "it breaks"), (NOT_SHOWN, "too few images to show")):
+        limits: dict[str, list[str]] = {}
+        for verdict in check.broken:
+            if verdict.outcome == outcome and verdict.model not in reasons:
+                limits.setdefault(verdict.model, []).append(f"{verdict.limit}, {verdict.where}")
+        reasons |= {name: f"{what} {some(mine, _NAMED)}" for name, mine in limits.items()}
+    return reasons

@@ -125,6 +125,18 @@ def test_a_remedy_that_the_run_lacks_is_named(
     assert main(["check", str(run.folder), "--budget", str(path)]) == 2
 
 
+def test_a_choice_does_not_call_broken_what_too_few_images_show(made: Made, tmp_path: Path) -> None:
+    limit = 'model = "SqueezeNet"\nmin_accuracy = {}'
+    measured = api.check(made.run, budget(tmp_path, limit.format(0.99))).verdicts[0].value
+    assert measured is not None
+    path = budget(tmp_path, limit.format(measured - 0.001))
+    assert api.check(made.run, path).verdicts[0].outcome == "not shown"
+    found = api.choose(made.run, budget=path)
+    (reason,) = [each["reason"] for each in found.models if each["model"] == "SqueezeNet"]
+    assert "breaks" not in reason
+    assert "too few images" in reason
+
+
 def test_a_baseline_without_the_remedy_cannot_be_compared(made: Made, tmp_path: Path) -> None:
     path = budget(tmp_path, 'model = "SqueezeNet+median"\nmax_accuracy_regression = 0.5')
     before = Made(tmp_path / "before", asked="flip").run

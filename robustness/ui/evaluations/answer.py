@@ -11,6 +11,7 @@ import streamlit as st
 from robustness import gate, models, report
 from robustness.base.errors import RobustnessError
 from robustness.base.text import plain
+from robustness.evaluation.condition import short
 from robustness.report import run as run_report
 from robustness.report.blocks import Titled
 from robustness.report.questions import RunFigures, choice, run_map
@@ -124,12 +125,12 @@ def _marks(check: gate.Check) -> dict[tuple[str, str], tuple[str, str]]:
 
 def _verdicts(check: gate.Check) -> None:
     st.html(results.headline(gate.headline(check)))
-    order = [*check.broken, *(v for v in check.verdicts if v not in check.broken)]
+    order = sorted(check.verdicts, key=lambda verdict: list(_SIGNS).index(verdict.outcome))
     rows = [
         (
             verdict.outcome,
             models.label(verdict.model),
-            verdict.where,
+            short(verdict.condition) if verdict.condition else verdict.where,
             gate.LIMITS[verdict.limit],
             verdict.limit_text,
             verdict.figure_text,
