@@ -120,7 +120,7 @@ def _shares(values: Sequence[float]) -> dict[str, Any]:
     """An axis of shares around ``values`` that stays between 0% and 100%, were they all equal."""
     low, high = min(values), max(values)
     room = max(0.02, 0.1 * (high - low))
-    return {"tickformat": ".0%", "range": [max(-0.02, low - room), min(1.02, high + room)]}
+    return {"tickformat": "~%", "range": [max(-0.02, low - room), min(1.02, high + room)]}
 
 
 def _line(line: Expected, accuracies: Sequence[float]) -> dict[str, Any]:
