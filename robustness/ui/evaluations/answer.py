@@ -30,6 +30,7 @@ from robustness.ui.session.sentences import sentence
 
 _STYLE = Path(__file__).with_name("present.css")
 _VERDICTS, _VERDICT_PIXELS = 8, 360  # rows in sight
+_MOST_IN_LINE = 4  # models: the map of more scrolls in place on a phone
 _VERDICT_HEAD = ("Outcome", "Model", "Condition", "Limit", "Required", "Measured")
 
 
@@ -72,16 +73,21 @@ def _answer(run: Run, of: RunFigures, values: dict[str, Any]) -> None:
     weighed = [f"{word}: {', '.join(names)}." for word, names in chosen.weighted.items()]
     own = ["By your criteria.", *weighed] if by_own else []
     more = text.removeprefix(head).strip()
-    about = f"{run_map.about(of.statistics)} Click a cell for its failures."
-    st.caption(plain(" ".join(filter(None, [*own, more, about]))))
     marks = _marks(check) if check else None
+    signs = ", ".join(f"{sign} {outcome}" for outcome, sign in _SIGNS.items()) if marks else ""
+    about = f"{run_map.about(of.statistics)} Click a cell for its failures."
+    limits_of = signs and f"Limits: {signs}."
+    st.caption(plain(" ".join(filter(None, [*own, more, about, limits_of]))))
     block = run_map.keyed(of.statistics, marks)
     rows, columns = len(block.drawing.rows), len(block.drawing.columns)
     # Its least height, so that nothing below moves when it comes; on a phone of a band a line.
-    wide, narrow = 1.43 * rows + 1.5, rows * (1.8 * columns + 1.9)
+    wide, narrow = f"{1.43 * rows + 1.5:.1f}rem", f"{rows * (1.8 * columns + 1.9):.1f}rem"
+    inside = ""
+    if columns > _MOST_IN_LINE:
+        narrow, inside = "80vh", ".st-key-run-map .rb-map { max-height: 80vh }"
     css = (
-        f".st-key-run-map {{ min-height: {wide:.1f}rem }}"
-        f" @media (max-width: 640px) {{ .st-key-run-map {{ min-height: {narrow:.1f}rem }} }}"
+        f".st-key-run-map {{ min-height: {wide} }} @media (max-width: 640px) "
+        f"{{ .st-key-run-map {{ min-height: {narrow} }} {inside} }}"
     )
     with st.container(key="run-map"):
         st.html(html("style", css=css))
