@@ -108,7 +108,7 @@ def choose_command(options: argparse.Namespace) -> int:
     """Say which model to ship; those that cannot be told apart are tied."""
     from robustness import api, gate, runs
     from robustness.report.questions import choice, threshold
-    from robustness.report.shared_parts import trained_on
+    from robustness.report.shared_parts import own_preprocessing, trained_on
 
     if options.baseline and not options.budget:
         options.refuse("--baseline is for the limits of --budget: give both")
@@ -138,6 +138,7 @@ def choose_command(options: argparse.Namespace) -> int:
         *choice.busy(entries),
         *map(report.Text, weighted),
         *(report.Text(trained_on(*entry)) for entry in hardened.items()),
+        *map(report.Text, own_preprocessing(run.manifest.spec for run in opened)),
         *(note for run in opened for note in threshold.notes(run, model_choice.best)),
     ]
     console.say(report.printed_blocks([choice.table(entries, model_choice.quantity), *notes]))

@@ -21,7 +21,7 @@ from robustness.gate.budget import ACCEPTING, ATTACK, BREAKING, FIGURES, REGRESS
 from robustness.gate.verdict import BROKEN, KEPT, NOT_SHOWN, Check, Verdict
 from robustness.report.questions import RunFigures
 from robustness.report.questions.threshold import THRESHOLD
-from robustness.report.shared_parts import trained_on
+from robustness.report.shared_parts import own_preprocessing, trained_on
 from robustness.runs import Run, compare
 from robustness.runs.compare import identified, shared_grids
 from robustness.runs.remedies import RemediedModel, remedied_models, remedied_names
@@ -62,7 +62,10 @@ def check(
         )
     if not run.images:
         raise ParameterError(f"The run {run.id} has no image that could be read.")
-    notes = tuple(trained_on(*entry) for entry in run.manifest.trained_on.items())
+    notes = (
+        *(trained_on(*entry) for entry in run.manifest.trained_on.items()),
+        *own_preprocessing([run.manifest.spec]),
+    )
     rules = [*_extended(budget.rules, remedied)] if remedies else budget.rules
     own = _of_models(run, baseline)
     further = _of_remedies(run, baseline, [e for e in remedied if _named(rules, e)], own)

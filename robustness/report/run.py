@@ -11,12 +11,17 @@ from robustness import models, statistics
 from robustness.base.errors import RunError
 from robustness.base.text import are, counted
 from robustness.charts.tables import Entry
-from robustness.evaluation.request import OWN_PREPROCESSING, Request
+from robustness.evaluation.request import Request
 from robustness.report import methods, questions
 from robustness.report.blocks import BRACKETS, Data, Report
 from robustness.report.questions import RunFigures
 from robustness.report.questions.choice import CHOICE
-from robustness.report.shared_parts import preprocessing, several_label_sets, trained_on
+from robustness.report.shared_parts import (
+    own_preprocessing,
+    preprocessing,
+    several_label_sets,
+    trained_on,
+)
 from robustness.report.wording import model, sentence, share
 from robustness.runs import Run
 from robustness.statistics import Figures
@@ -105,13 +110,6 @@ def _classes(spec: Request) -> str:
     return f"{len(spec.classes):,}{whole}: predictions are among the classes of the dataset alone"
 
 
-MIXED = (
-    f"{OWN_PREPROCESSING.capitalize()}: differences are those of model and preprocessing together. "
-    "For the weights alone, evaluate with one for all, such as `--fit crop --side 224`."
-)
-"""The caution of a run of several framings."""
-
-
 def cautions(of: RunFigures) -> list[str]:
     """What to know before reading the figures."""
     run, figures = of.run, of.statistics
@@ -123,7 +121,7 @@ def cautions(of: RunFigures) -> list[str]:
         figures.copies_note,
         statistics.TOO_FEW if figures.images < statistics.FEWEST else "",
         *several_label_sets(entry["model"] for entry in figures.summary),
-        MIXED if len(run.manifest.spec.by_framing) > 1 else "",
+        *own_preprocessing([run.manifest.spec]),
         f"Left out: {counted(count, 'image')}, listed with the reasons." if count else "",
         *(trained_on(*entry) for entry in run.manifest.trained_on.items()),
     ]

@@ -65,6 +65,17 @@ def preprocessing(spec: Request) -> str:
     return "; ".join([*([OWN_PREPROCESSING] if several else []), *texts, *sizes])
 
 
+def own_preprocessing(specs: Iterable[Request]) -> list[str]:
+    """A caution if the models of ``specs`` see images otherwise; [] if they do not."""
+    if len({own for spec in specs for own in spec.by_framing}) < 2:
+        return []
+    return [
+        f"{OWN_PREPROCESSING.capitalize()}: differences are those of model and preprocessing "
+        "together. For the weights alone, evaluate with one for all, such as "
+        "`--fit crop --side 224`."
+    ]
+
+
 def cautions(rows: Sequence[Measurement]) -> list[str]:
     """What to know before reading the numbers: low confidence on an original, other classes."""
     several = len({row.image for row in rows}) > 1

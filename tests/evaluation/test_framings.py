@@ -169,6 +169,7 @@ def test_commands_measure_each_model_in_its_own_framing(
         *("--remedies", "flip", "--out", str(tmp_path), "--budget", str(budget)),
     )
     assert checked["run"] == evaluated["run"], "the run that there was"
+    assert any("own preprocessing" in note for note in checked["notes"])
     assert [v["model"] for v in checked["verdicts"]] == ["SqueezeNet", whole, f"{whole}+flip"]
     swept = printed("sweep", images[0], "--perturbation", "brightness", "--steps", "3")
     assert {row["model"]: row["side"] for row in swept["points"]} == sides
