@@ -10,7 +10,7 @@ from typing import Any
 
 from robustness.base.errors import RobustnessError
 from robustness.pictures.fitting import Framing
-from robustness.pictures.resizing import INTERPOLATIONS, PIL, TORCH
+from robustness.pictures.resizing import PIL
 
 FRAMING_KEYS = tuple(key for key in Framing._fields if key != "side")
 """The keys of ``models.toml`` that say how images become the input."""
@@ -41,9 +41,9 @@ def of_timm(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def of_hugging_face(config: Mapping[str, Any]) -> dict[str, Any]:
-    """By a ``preprocessor_config.json``, as transformers 5 reads it: on tensors of torch.
+    """By a ``preprocessor_config.json``; transformers resize bytes as Pillow does.
 
-    Its crop may begin a pixel before that of torchvision, where the rest is odd.
+    Their crop may begin a pixel before that of torchvision, where the rest is odd.
     """
     try:
         if not config.get("do_resize", True):
@@ -62,8 +62,7 @@ def of_hugging_face(config: Mapping[str, Any]) -> dict[str, Any]:
         if cropped:
             share = share_of(cropped, resized)
         interpolation = _PILLOW_NUMBERS[int(config.get("resample", 2))]
-        library = TORCH if interpolation in INTERPOLATIONS[TORCH] else PIL
-        return _values(Framing(fit, cropped or resized, share, interpolation, library))
+        return _values(Framing(fit, cropped or resized, share, interpolation, PIL))
     except (RobustnessError, KeyError, TypeError, ValueError, IndexError, AttributeError):
         return {}
 

@@ -100,28 +100,28 @@ def test_timms_configuration_is_read(config: dict[str, Any], expected: Framing |
     [
         (
             {"size": {"height": 224, "width": 224}},
-            Framing("squash", 224, None, "bilinear", "torch"),
+            Framing("squash", 224, None, "bilinear", "pil"),
         ),
-        ({"size": 224, "resample": 3}, Framing("squash", 224, None, "bicubic", "torch")),
+        ({"size": 224, "resample": 3}, Framing("squash", 224, None, "bicubic", "pil")),
         (
             {
                 "size": {"shortest_edge": 256},
                 "do_center_crop": True,
                 "crop_size": {"height": 224, "width": 224},
             },
-            Framing("crop", 224, None, "bilinear", "torch"),
+            Framing("crop", 224, None, "bilinear", "pil"),
         ),
         (
             {"size": {"height": 256, "width": 256}, "do_center_crop": True, "crop_size": 224},
-            Framing("squash", 224, 0.875, "bilinear", "torch"),
+            Framing("squash", 224, 0.875, "bilinear", "pil"),
         ),
         (
             {"size": {"shortest_edge": 224}, "crop_pct": 0.9},
-            Framing("crop", 224, 0.9, "bilinear", "torch"),
+            Framing("crop", 224, 0.9, "bilinear", "pil"),
         ),
         (
             {"size": {"shortest_edge": 384}, "crop_pct": 0.9},
-            Framing("squash", 384, None, "bilinear", "torch"),
+            Framing("squash", 384, None, "bilinear", "pil"),
         ),
         ({"size": 224, "resample": 1}, Framing("squash", 224, None, "lanczos", "pil")),
         ({"size": {"longest_edge": 512}}, None),
