@@ -195,3 +195,20 @@ def test_the_inspection_tells_its_steps_and_can_be_cancelled(folder: Path) -> No
 
     with pytest.raises(KeyboardInterrupt):
         propose(file, given, name="c", images=images, said=cancel)
+
+
+def test_preprocessing_is_chosen_by_its_names(folder: Path) -> None:
+    app = opened(folder / "colours.onnx")
+    app.text_area(key="add lines colours").set_value("\n".join(COLOURS)).run()
+    app.selectbox(key="add resize colours").set_value("opencv").run()
+    assert "area" in app.selectbox(key="add interpolation colours").options
+    assert "hamming" not in app.selectbox(key="add interpolation colours").options
+    app.selectbox(key="add interpolation colours").set_value("area").run()
+    app.selectbox(key="add normalisation colours").set_value("-1..1").run()
+    app.number_input(key="add crop_pct colours").set_value(0.9).run()
+    assert "crop at 8 px (0.9 kept, area, resized as opencv), as given" in " ".join(
+        caption.value for caption in app.caption
+    )
+    app.button(key="add_model").click().run()
+    table = tomllib.loads((folder / "models.toml").read_text())["colours"]
+    assert (table["resize"], table["interpolation"], table["crop_pct"]) == ("opencv", "area", 0.9)
