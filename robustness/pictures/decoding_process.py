@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import cv2
 from PIL import AvifImagePlugin, Image
 
 from robustness.base.errors import ImageError
@@ -51,4 +52,5 @@ def answer(head: bytes, data: bytes) -> bytes:
 if __name__ == "__main__":
     Image.init()  # load all formats outside the memory limit
     AvifImagePlugin.DEFAULT_MAX_THREADS = 1  # each thread takes memory
+    cv2.setNumThreads(1)
     serve(answer)

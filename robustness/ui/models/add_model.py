@@ -366,7 +366,8 @@ def _evidence(description: Description) -> None:
         )
     if description.warning:
         st.warning(plain(description.warning), icon=":material/warning:")
-    st.caption(f"Preprocessing: {description.preprocessing}.")
+    if not description.missing:
+        st.caption(f"Preprocessing: {description.preprocessing}.")
     if description.resizings:
         st.warning(plain(description.resizings), icon=":material/warning:")
     if cost := cropping_cost(description.framings, description.tried_on):
