@@ -191,6 +191,7 @@ def test_the_comparison_is_that_of_the_statistics_in_words_and_numbers(folder: P
                 assert f">{entry[f'consistency_{side}']:.1%}</td>" in text
             assert f">{said(entry['consistency_verdict'])}</td>" in text
     assert "5 and 6" in texts(app)
+    assert any(caption.value.endswith("UTC, second") for caption in app.caption), "by its id, too"
     assert "12 shared images" in texts(app)
     accuracy = visit("first", "second", change_of="perturbed_accuracy")
     assert "perturbed accuracy" in html(accuracy)

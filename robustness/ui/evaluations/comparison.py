@@ -164,7 +164,7 @@ def _compared(baseline: runs.Run, other: runs.Run) -> Comparison:
 def _one(other: Listed, compared_runs: Comparison | str, quantity: str, *, is_only: bool) -> None:
     title = plain(_title(other))
     if is_only:
-        st.caption(f"Compared with it: {title}")
+        st.caption(f"Compared with it: {title}, {plain(other.folder.name)}")
     else:
         st.header(title, anchor=False)
     if isinstance(compared_runs, str):
