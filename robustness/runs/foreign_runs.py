@@ -182,7 +182,7 @@ def _expected(folder: Path, manifest: Manifest) -> ExpectedRows:
     return ExpectedRows(
         models=list(spec.model_names),
         classes=[_MOST_CLASSES if names is None else len(names) for names in labels],
-        label_sets=[keys.index(key) for key in keys],
+        label_sets=[list(dict.fromkeys(keys)).index(key) for key in keys],
         conditions=[condition.id for condition in spec.conditions],
         perturbations=[condition.name for condition in spec.conditions],
         remedies=[chain.id for chain in spec.remedies],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -138,6 +139,17 @@ def test_models_of_several_framings_are_one_run(whole: str, tmp_path: Path) -> N
     for model in names:
         picture = mixed.picture_for("coffee", model)
         assert picture.framing == mixed.manifest.spec.framing_of(model)
+
+
+def test_a_copied_run_of_several_classes_and_framings_opens(whole: str, tmp_path: Path) -> None:
+    names = ["SqueezeNet", "EfficientNetLite0", whole]
+    run = api.evaluate("samples", models=names, conditions=["brightness=0.5"], out=tmp_path)
+    copied = shutil.copytree(run.folder, tmp_path / "elsewhere" / "copied")
+    foreign = runs.load(copied)
+    assert foreign.foreign
+    assert foreign.table().equals(run.table())
+    image = foreign.image_table.column("framed").combine_chunks().flatten()
+    assert len(image) == 5 * 2, "a digest for each framing"
 
 
 def test_commands_measure_each_model_in_its_own_framing(
