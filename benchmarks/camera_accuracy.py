@@ -14,18 +14,34 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from benchmarks.support.cameras import CAMERAS, photographs, take
 from robustness import models
+from robustness.base.progress import Note
 from robustness.datasets import open_dataset
 from robustness.datasets.labels import KNOWN, labelled
 from robustness.datasets.pixels import study_pixels
+from robustness.matching.confidence import Confidence
 from robustness.matching.match import MOST_REFERENCE, first_answer
 from robustness.matching.reference_images import ReferenceImages
 from robustness.pictures.fitting import Framing
 
 MODELS = ("SqueezeNet", "EfficientNetLite0")
 FOLDERS = 4
+
+
+class _Reference(ReferenceImages):
+    """The reference of all folders: what confidence tells is fitted once."""
+
+    fitted: dict[str, Confidence] | None = None
+
+    def confidences(
+        self, labels: dict[str, NDArray[np.int64]], note: Note
+    ) -> dict[str, Confidence]:
+        if self.fitted is None:
+            self.fitted = super().confidences(labels, note)
+        return self.fitted
 
 
 @dataclass(frozen=True)
@@ -61,7 +77,7 @@ def rows(photos: Path, reference: Path, images: int, seed: int = 0) -> list[Row]
     originals = study_pixels(source, Framing(), MOST_REFERENCE, seed, _silent)
     known = labelled(source, [labels], KNOWN)[labels.key]
     indices = np.array([-1 if index is None else index for index in known])[originals.rows]
-    side = ReferenceImages(originals.pixels, seed)
+    side = _Reference(originals.pixels, seed)
     result = []
     for number, camera in enumerate(CAMERAS):
         order = np.random.default_rng([seed, number]).permutation(len(paths))
@@ -72,7 +88,7 @@ def rows(photos: Path, reference: Path, images: int, seed: int = 0) -> list[Row]
 
 
 def _folder(
-    camera: str, paths: list[Path], side: ReferenceImages, indices: np.ndarray, seed: int
+    camera: str, paths: list[Path], side: _Reference, indices: NDArray[np.int64], seed: int
 ) -> list[Row]:
     labels = models.REGISTRY[MODELS[0]].labels()
     with tempfile.TemporaryDirectory() as name:

@@ -33,13 +33,13 @@ class ExpectedAccuracy:
 
     @property
     def disagreement(self) -> str:
-        """The two estimates of which one lies outside the interval of the other; "" without."""
+        """Two estimates that lie outside the interval of each other; "" without any."""
         sources = ("confidence", "simulation", "labels")
         parts = [(name, part) for name in sources if (part := getattr(self, name))]
         for index, (name, part) in enumerate(parts):
             for other_name, other in parts[index + 1 :]:
                 if not (
-                    part.low <= other.value <= part.high and other.low <= part.value <= other.high
+                    part.low <= other.value <= part.high or other.low <= part.value <= other.high
                 ):
                     return f"{name} and {other_name}"
         return ""

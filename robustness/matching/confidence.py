@@ -170,7 +170,7 @@ class Confidence:
 
     def _parts(self, output: TopPredictions, regressions: Sequence[Values]) -> dict[str, float]:
         parts = {"ATC": float((output.confidences > self.threshold).mean())}
-        names = ("regression on confidence", "regression on confidence and features")
+        names = ("regression", "regression with features")
         for name, side, line in zip(names, self._inputs(output), regressions, strict=True):
             parts[name] = float(_probability(side, line).mean())
         return parts

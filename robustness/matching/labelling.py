@@ -21,7 +21,6 @@ from robustness.base.errors import ParameterError
 from robustness.base.text import csv_cell, from_csv_cell
 from robustness.base.validation import CONFIG
 from robustness.matching.confidence import AccuracyEstimate, bounded
-from robustness.metrics.intervals import flag_bounds
 
 Values = NDArray[np.float64]
 
@@ -77,9 +76,12 @@ def labelled_estimate(
 
 
 def exact_estimate(correct: Values) -> AccuracyEstimate:
-    """The accuracy from ``correct`` (n,) with the exact binomial interval."""
-    bounds = flag_bounds(np.array([correct.sum()]), np.array([float(len(correct))]))
-    low, high = (float(bound[0]) for bound in bounds)
+    """The accuracy from ``correct`` (n,) with the exact interval of Clopper and Pearson (1934)."""
+    from scipy import stats  # slow to import
+
+    total, count = int(correct.sum()), len(correct)
+    low = float(stats.beta.ppf(0.025, total, count - total + 1)) if total else 0.0
+    high = float(stats.beta.ppf(0.975, total + 1, count - total)) if total < count else 1.0
     return AccuracyEstimate(float(correct.mean()), low, high, (high - low) / (2 * 1.96))
 
 

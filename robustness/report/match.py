@@ -74,7 +74,7 @@ def _sentences(match: Match) -> Iterator[str]:
         if answer.disagreement:
             yield (
                 f"{model(answer.model)}: {answer.disagreement} disagree by more than their "
-                "intervals. Label some of your images."
+                "intervals. Label more of your images."
             )
     if match.other_content:
         yield "Your images show another kind of content than the reference: label some of them."
@@ -236,7 +236,8 @@ def _accuracies(match: Match) -> Titled:
                 cell(answer.confidence),
                 ", ".join(f"{name} {value:.0%}" for name, value in behind.items()),
                 cell(answer.simulation),
-                cell(answer.labels) + (f", {answer.labelled} images" if answer.labelled else ""),
+                cell(answer.labels)
+                + (f", {counted(answer.labelled, 'image')}" if answer.labelled else ""),
                 "" if answer.reference is None else f"{answer.reference:.1%}",
             )
         )

@@ -133,6 +133,10 @@ def test_labels_alone_have_the_exact_interval() -> None:
         pytest.approx(0.509, abs=0.001),
         pytest.approx(0.913, abs=1e-3),
     )
+    one = exact_estimate(np.ones(1))
+    assert one.low == pytest.approx(0.025)
+    assert one.high == 1
+    assert exact_estimate(np.zeros(3)).low == 0
 
 
 def test_more_labels_promise_a_narrower_interval() -> None:
@@ -230,6 +234,7 @@ def test_estimates_that_disagree_are_a_warning() -> None:
     part = ExpectedAccuracy(MODEL, 0.6, 0.5, 0.7, 0.7, bounded(0.6, 0.05**2))
     assert not part.disagreement
     assert not replace(part, simulation=bounded(0.65, 0.05**2)).disagreement
+    assert not replace(part, labels=exact_estimate(np.ones(1))).disagreement
     apart = replace(part, simulation=bounded(0.3, 0.05**2))
     assert apart.disagreement == "confidence and simulation"
     said = results.sentences(replace(example(0.3, 0.5), expected_accuracy=(apart,)))
