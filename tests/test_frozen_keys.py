@@ -144,7 +144,7 @@ def tables() -> Iterator[tuple[str, Iterable[str]]]:
         "gate": (budget._File, budget.Rule),
         "models": (
             user_models.ModelTable,
-            user_models.CalibratedTable,
+            user_models.VariantTable,
             user_models._Scaling,
             user_models._Check,
         ),

@@ -9,7 +9,7 @@ fit = "squash"               # how images become its input; also crop_pct, inter
 
 [digits-calibrated]          # all of the model "digits", but
 of = "digits"
-temperature = 1.7            # its logits are divided by this
+temperature = 1.7            # its logits are divided by this; or side = 260, interpolation = ...
 """
 
 from __future__ import annotations
@@ -142,8 +142,8 @@ def _records(file: Path, _version: Version) -> tuple[ModelRecord, ...]:
 
 def records_of(file: Path, tables: Mapping[str, Any]) -> tuple[ModelRecord, ...]:
     """The models described by ``tables`` of ``file``; raises ``ParameterError`` as ``refresh``."""
-    own = {name: _record(file, name, t) for name, t in tables.items() if not _is_calibrated(t)}
-    records = tuple(own.get(name) or _calibrated(file, name, tables, own) for name in tables)
+    own = {name: _record(file, name, t) for name, t in tables.items() if not _is_variant(t)}
+    records = tuple(own.get(name) or _variant(file, name, tables, own) for name in tables)
     for title, times in Counter(record.label for record in records).items():
         if times > 1:
             raise ParameterError(f"{file}: {times} models have the title {title!r}.")
@@ -373,36 +373,61 @@ def _record(file: Path, name: str, values: Any) -> ModelRecord:
     )
 
 
-class CalibratedTable(StrictTable):
-    """The table of a model whose logits a temperature divides; all else is that of the model."""
+class VariantTable(StrictTable):
+    """The table of a model that is another one but for a temperature or its preprocessing."""
 
     of: str
-    temperature: Annotated[float, Field(ge=0.05, le=20)]  # as of the remedy
+    temperature: Annotated[float, Field(ge=0.05, le=20)] = 1.0  # as of the remedy
+    fit: str | None = None
+    side: int | None = None
+    crop_pct: float | None = None
+    interpolation: str | None = None
+    resize: str | None = None
+    antialias: bool | None = None
+    padding: list[int] | None = None
     title: str | None = None
     default: bool = False
 
+    @model_validator(mode="after")
+    def _check_difference(self) -> Self:
+        if not {"temperature", "side", *FRAMING_KEYS} & self.model_fields_set:
+            raise RefusedError("expected a temperature, a side or another key of preprocessing")
+        return self
 
-def _is_calibrated(table: Any) -> bool:
+    def framing(self, base: Framing) -> Framing:
+        """``base`` with what the table says; raises as ``Framing.of``."""
+        values = {key: getattr(self, key) for key in ("side", *FRAMING_KEYS)}
+        given = {key: value for key, value in values.items() if value is not None}
+        return Framing.of({**base.as_dict(), **given})
+
+
+def _is_variant(table: Any) -> bool:
     return isinstance(table, Mapping) and "of" in table
 
 
-def _calibrated(
+def _variant(
     file: Path, name: str, tables: Mapping[str, Any], own: Mapping[str, ModelRecord]
 ) -> ModelRecord:
     where = f"{file}, model {name!r}"
     if problem := name_problem(name):
         raise ParameterError(f"{where}: {problem}.")
-    table = checked(CalibratedTable, tables[name], where)
+    table = checked(VariantTable, tables[name], where)
     base = own.get(table.of)
     if table.of in REGISTRY and REGISTRY[table.of].group != OWN:
         base = REGISTRY[table.of]
     if base is None:
-        got = "a calibrated model" if table.of in tables else "no such model"
+        got = "which is one" if table.of in tables else "which does not exist"
         raise ParameterError(
-            f"{where}: expected of to name a model that is not calibrated, got {table.of!r}, {got}."
+            f"{where}: expected of to name a model that is no variant itself, got {table.of!r}, "
+            f"{got}."
         )
+    try:
+        framing = table.framing(base.framing)
+    except (ParameterError, UnknownNameError) as error:
+        raise ParameterError(f"{where}: {error}") from error
     title = _title(where, name, table.title)
-    return calibrated(name, base, table.temperature, title, by_default=table.default)
+    record = calibrated(name, base, table.temperature, title, by_default=table.default)
+    return replace(record, framing=framing)
 
 
 def _title(where: str, name: str, title: str | None) -> str:

@@ -180,7 +180,8 @@ def digest(record: ModelRecord) -> str:
     """
     weights = record.weights
     if record.base:
-        return f"{digest(record.base)}+temperature={record.temperature}"
+        heat = "" if record.temperature == 1 else f"+temperature={record.temperature}"
+        return f"{digest(record.base)}{heat}"
     if weights.own:
         return _own_digest(record, weights.own)
     if weights.files:

@@ -19,9 +19,10 @@ from robustness.commands.main import main
 from robustness.models import Classifier
 from robustness.models.model_check import check_model
 from robustness.models.own import add, user_models
-from robustness.models.own.user_models import CalibratedTable
+from robustness.models.own.user_models import VariantTable
 from robustness.models.run.heat_map import heat_maps
 from robustness.models.training import TrainableModel
+from robustness.pictures.fitting import Framing, study_image
 from robustness.pictures.samples import sample_bytes
 from robustness.remedies import REGISTRY as REMEDIES
 
@@ -138,7 +139,7 @@ def test_the_faces_take_it_like_any_other_model(
     ("text", "problem"),
     [
         ('of = "calm"\ntemperature = 2', "calibrated"),
-        ('of = "nothing"\ntemperature = 2', "no such model"),
+        ('of = "nothing"\ntemperature = 2', "which does not exist"),
         ('of = "SqueezeNet"\ntemperature = 0', "temperature"),
         ('of = "SqueezeNet"\ntemperature = 2\npath = "a.onnx"', "path"),
         ('of = "SqueezeNet"', "temperature"),
@@ -181,4 +182,29 @@ def test_a_base_of_this_process_in_use_is_not_removed(models_folder: Path) -> No
 
 def test_temperatures_of_tables_and_of_the_remedy_have_one_range() -> None:
     for value in REMEDIES["temperature"].range or ():
-        CalibratedTable.model_validate({"of": "SqueezeNet", "temperature": value})
+        VariantTable.model_validate({"of": "SqueezeNet", "temperature": value})
+
+
+def test_a_variant_has_a_preprocessing_of_its_own(models_folder: Path) -> None:
+    (models_folder / "models.toml").write_text('[large]\nof = "EfficientNetLite1"\nside = 240\n')
+    user_models.refresh()
+    large, base = models.REGISTRY["large"], models.REGISTRY["EfficientNetLite1"]
+    assert (large.framing, base.framing) == (Framing(side=240), Framing())
+    image = study_image(sample_bytes("coffee"), large.framing)[None]
+    expected = models.load(base.name, side=240)(image).probabilities
+    np.testing.assert_allclose(models.load("large", side=240)(image).probabilities, expected, 1e-5)
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ("", "expected a temperature, a side"),
+        ("side = 5000", "xpected a side"),
+        ('interpolation = "best"', "no interpolation called"),
+        ('resize = ["pil"]', "resize"),
+    ],
+)
+def test_a_variant_that_cannot_be_is_refused(models_folder: Path, keys: str, message: str) -> None:
+    (models_folder / "models.toml").write_text(f'[other]\nof = "SqueezeNet"\n{keys}\n')
+    with pytest.raises(ParameterError, match=message):
+        user_models.refresh()
