@@ -131,10 +131,13 @@ def _say_framings(groups: Mapping[Framing, Sequence[str]]) -> None:
     first, *others = groups or [STUDY_FRAMING]
     if others:
         views = "; ".join(
-            f"{view.text} ({some([plain(models.label(name)) for name in names], 3)})"
+            f"{some([plain(models.label(name)) for name in names], 3)}: {view.text}"
             for view, names in groups.items()
         )
-        st.caption(f"Each model sees its own version of the image: {views}. Shown: {first.text}.")
+        st.caption(
+            f"Each model sees its own version of the image. Shown: {first.fit} at {first.side} px.",
+            help=views,
+        )
     elif first != STUDY_FRAMING:
         st.caption(f"The models see the image as shown: {first.text}.")
 

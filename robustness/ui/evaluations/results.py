@@ -189,6 +189,6 @@ def about(run: Run) -> None:
     took = f" · evaluated in {duration(run.seconds)}" if run.seconds >= 0.5 else ""
     place = st.container(key="run-about")
     place.caption(
-        f"{plain(run.id)} · seed {manifest.spec.seed}{took}. "
+        f"{plain(run.id)} · {manifest.how}{took}. "
         "To share it, copy the link: anyone with access to this server can open it."
     )
