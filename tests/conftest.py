@@ -208,5 +208,6 @@ def models_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[P
     """
     monkeypatch.setenv("ROBUSTNESS_MODELS", str(tmp_path / "models.toml"))
     yield tmp_path
+    (tmp_path / "models.toml").unlink(missing_ok=True)  # it may be one that is refused
     monkeypatch.delenv("ROBUSTNESS_MODELS")
     user_models.refresh()

@@ -238,7 +238,8 @@ def test_a_profile_without_conditions_is_for_comparison_alone(
     written = tomllib.loads(file.read_text())
     assert "condition" not in written
     assert written["models"] == ["SqueezeNet"]
-    assert (written["fit"], written["side"]) == ("crop", 224)
+    assert (written["match"]["fit"], written["match"]["side"]) == ("crop", 224)
+    assert not {"fit", "side"} & written.keys(), "each model keeps its own preprocessing"
     before = matching.read_profile(file, Framing())
     assert len(before.perturbations) == len(match.perturbations)
     strengths, _ = matching.changes(example(0.6, 0.3), before)
@@ -272,7 +273,8 @@ def test_a_moved_share_is_a_change() -> None:
     match = example(0.3, 0.5)
     parts = tuple(replace(part, share=0.4) for part in match.perturbations)
     values = {key: getattr(parts[0], key) for key in PROFILE_KEYS}
-    before = matching.Profile.model_validate({"images": 50, "perturbations": [values]})
+    about = {"images": 50, "fit": "crop", "side": 224}
+    before = matching.Profile.model_validate({**about, "perturbations": [values]})
     _, share = matching.changes(match, before)[0]
     assert (share.name, share.before, share.after) == (matching.SHARE, 0.4, 1.0)
     assert share.significant

@@ -118,11 +118,11 @@ def test_too_few_labels_are_one_sentence(evaluated: Evaluated) -> None:
 def test_images_that_are_gone_are_one_sentence(
     evaluated: Evaluated, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def gone(_run: runs.Run, name: str) -> None:
+    def gone(_run: runs.Run, name: str, _model: str) -> None:
         raise ImageError(f"{name} is gone.")
 
     run = evaluated(100)
-    monkeypatch.setattr(runs.Run, "picture", gone)
+    monkeypatch.setattr(runs.Run, "picture_for", gone)
     with pytest.raises(ParameterError, match="got 0 and 0"):
         calibrations.calibrate(run, "SqueezeNet")
 
