@@ -148,10 +148,11 @@ def perturb(
     original, batch = _batch(images)
     check_seed(seed)
     sources = [None] * len(batch) if source is None else source
-    sources = [sources] if is_image(sources) else list(sources)
-    if len(sources) != len(batch):
+    sources = [sources] if is_image(sources) else sources
+    if not hasattr(sources, "__len__") or len(sources) != len(batch):
+        got = len(sources) if hasattr(sources, "__len__") else type(sources).__name__
         raise ParameterError(
-            f"Expected a source for each of {counted(len(batch), 'image')}, got {len(sources)}."
+            f"Expected a source for each of {counted(len(batch), 'image')}, got {got}."
         )
     perturbed = [
         _perturbed(image, condition, seed, None if own is None else _stream_of(own))

@@ -125,8 +125,14 @@ def labels_note(entries: Sequence[Entry], quantity: str) -> str:
     partly = [entry for entry in entries if entry["n_labelled"] < entry["n_images"]]
     if "accuracy" not in quantity or not partly:
         return ""
-    counts = ", ".join(dict.fromkeys(map(labelled_images, partly)))
-    return f"Accuracy counts only images with a label: {counts}."
+    names: dict[str, list[str]] = {}
+    for entry in entries:
+        names.setdefault(labelled_images(entry), []).append(models.label(entry["model"]))
+    counts = [
+        count if len(names) == 1 else f"{count} for {', '.join(dict.fromkeys(of_count))}"
+        for count, of_count in names.items()
+    ]
+    return f"Accuracy counts only images with a label: {'; '.join(counts)}."
 
 
 def broken_by_attacks(entry: Entry, name: str = "attack_success") -> str:

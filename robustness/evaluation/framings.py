@@ -6,23 +6,25 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from robustness.base.errors import ParameterError
 from robustness.models.model_record import REGISTRY
-from robustness.pictures.fitting import Framing, check_fit, check_side
+from robustness.pictures.fitting import Framing, check_framing
 from robustness.pictures.picture import Overrides, Picture
 
 
 def framing(fit: str | None, side: int | None, name: str | None = None) -> Framing:
     """How the model ``name`` sees images; without one, a model that takes study images.
 
-    A ``fit`` or a ``side`` replaces the model's own and its way of resizing: with both, all models
-    see images alike. Raises ``UnknownNameError`` or ``ParameterError`` for values that do not
-    exist.
+    A ``fit`` replaces the model's own with the share it keeps, a ``side`` the model's own; with
+    both, all models see images alike, as study images are resized. Raises ``UnknownNameError`` or
+    ``ParameterError`` for values that do not exist.
     """
     own = REGISTRY[name].framing if name is not None and name in REGISTRY else Framing()
-    if fit is None and side is None:
-        return own
-    return Framing(
-        own.fit if fit is None else check_fit(fit), own.side if side is None else check_side(side)
-    )
+    if fit is not None and side is not None:
+        return check_framing(Framing(fit, side))
+    if fit is not None:
+        own = own._replace(fit=fit, crop_pct=None, padding=Framing().padding)
+    elif side is not None:
+        own = own._replace(side=side)
+    return check_framing(own)
 
 
 def groups(framings: Iterable[tuple[str, Framing]]) -> dict[Framing, tuple[str, ...]]:

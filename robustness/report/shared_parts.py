@@ -71,8 +71,7 @@ def own_preprocessing(specs: Iterable[Request]) -> list[str]:
         return []
     return [
         f"{OWN_PREPROCESSING.capitalize()}: differences are those of model and preprocessing "
-        "together. For the weights alone, evaluate with one for all, such as "
-        "`--fit crop --side 224`."
+        "together. For the weights alone, evaluate with one fit and side for all models."
     ]
 
 

@@ -49,6 +49,7 @@ def test_models_are_grouped_by_their_own_framing(whole: str) -> None:
     assert by_framing("squash", 384, names) == {Framing("squash", 384): names}
     assert framing("crop", None, whole) == Framing("crop", 8)
     assert framing(None, 96, whole) == Framing("squash", 96)
+    assert framing("crop", 96, whole) == Framing("crop", 96) == framing("crop", 96, BUNDLED[0])
 
 
 @pytest.mark.parametrize("side", [0, 1025, -1, 99999999999])
@@ -202,6 +203,8 @@ def test_what_a_model_sees_can_be_written_and_asked_again(whole: str, tmp_path: 
     drawn = api.perturb(framed, "gaussian_noise", 0.5, source=image)
     np.testing.assert_array_equal(written, drawn)
     assert not np.array_equal(drawn, api.perturb(framed, "gaussian_noise", 0.5))
+    with pytest.raises(ParameterError, match="a source for each of 1 image, got int"):
+        api.perturb(framed, "gaussian_noise", 0.5, source=5)
     row = api.evaluate_pictures(
         {"coffee": "sample:coffee"}, api.make_spec([whole], conditions=["gaussian_noise=0.5"])
     ).iloc[0]

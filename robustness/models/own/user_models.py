@@ -210,6 +210,13 @@ def with_normalisation(values: Mapping[str, Any]) -> dict[str, Any]:
         return others
     if mean is None or std is None or others.get("normalisation") is not None:
         raise ParameterError("Expected either normalisation, or mean and std.")
+    for each in (mean, std):
+        for number in each if isinstance(each, list | tuple) else ():
+            if isinstance(number, int | float) and number > 1:
+                raise ParameterError(
+                    f"Expected mean and std of pixels from 0 to 1, got {number:g}: for another "
+                    "scale write normalisation = {scale = 255, mean = ..., std = ...}."
+                )
     return {**others, "normalisation": {"mean": _numbers(mean), "std": _numbers(std)}}
 
 

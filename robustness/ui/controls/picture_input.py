@@ -134,10 +134,7 @@ def _say_framings(groups: Mapping[Framing, Sequence[str]]) -> None:
             f"{some([plain(models.label(name)) for name in names], 3)}: {view.text}"
             for view, names in groups.items()
         )
-        st.caption(
-            f"Each model sees its own version of the image. Shown: {first.fit} at {first.side} px.",
-            help=views,
-        )
+        st.caption("Each model sees its own version of the image.", help=views)
     elif first != STUDY_FRAMING:
         st.caption(f"The models see the image as shown: {first.text}.")
 

@@ -46,11 +46,12 @@ def show(picture: Picture, names: tuple[str, ...], seed: int, truth: str | None)
         rows = [row(picture, adversarial(picture, outcome), name, spec, truth) for name in alike]
         _show_outcome(picture, outcome, rows)
         if others := [models.label(name) for name in names if name not in alike]:
-            st.caption(plain(f"Without {some(others, 3)}: they see the image otherwise."))
+            names_of_others = some(others, len(others))
+            st.caption(plain(f"Without {names_of_others}: they see the image otherwise."))
     with reports:
         attack_steps.show_report(picture, outcome, rows, truth)
     with st.container(key="attack-details"):
-        attack_steps.show(picture, outcome, alike, truth)
+        attack_steps.show(picture, outcome, alike, truth, len(names))
         if opened := explanations.in_detail("top-5 classes, heat maps"):
             with opened:
                 _in_detail(picture, outcome, rows, truth)

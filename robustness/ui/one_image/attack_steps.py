@@ -59,9 +59,15 @@ def show_report(
     )
 
 
-def show(picture: Picture, outcome: Outcome, names: Sequence[str], truth: str | None) -> None:
-    """Draw the sections."""
-    _transfer(picture, outcome, names, truth)
+def show(
+    picture: Picture, outcome: Outcome, names: Sequence[str], truth: str | None, chosen: int
+) -> None:
+    """Draw the sections; ``names`` are those of the ``chosen`` models that see the image alike."""
+    if chosen > len(names) == 1:
+        st.header("Does it fool other models?", anchor=False)
+        st.caption("No other chosen model sees the image alike.")
+    else:
+        _transfer(picture, outcome, names, truth)
     _epsilon(picture, outcome, names)
 
 

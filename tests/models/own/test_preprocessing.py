@@ -248,3 +248,8 @@ def test_a_model_without_any_of_it_sees_the_study_image(models_folder: Path) -> 
     describe(models_folder)
     user_models.refresh()
     assert models.REGISTRY["digits"].framing == STUDY_FRAMING
+
+
+def test_mean_and_std_of_bytes_are_refused() -> None:
+    with pytest.raises(ParameterError, match="from 0 to 1, got 127"):
+        user_models.with_normalisation({"mean": [127, 127, 127], "std": [128, 128, 128]})
