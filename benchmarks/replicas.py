@@ -81,8 +81,8 @@ def replicated(
     if (folder / runs.MANIFEST_FILE).exists():
         return runs.load(folder)
     spec = run.manifest.spec
-    kept = tuple(pair for pair in spec.models if models is None or pair[0] in models)
-    spec = replace(spec, models=kept)
+    kept = [name for name in spec.model_names if models is None or name in models]
+    spec = spec.of_models(kept)
     table = run.table().filter(pc.is_in(run.table()["model"], pa.array(spec.model_names)))
     table = table.append_column(REMEDY, pa.nulls(len(table), REMEDY.type))
     original = _Original(table.combine_chunks(), len(kept) * len(spec.conditions))
