@@ -72,12 +72,15 @@ def _sentences(match: Match) -> Iterator[str]:
         yield match.no_accuracy
     for answer in match.expected_accuracy:
         if answer.disagreement:
+            advice = "" if answer.labelled else " Label some of your images."
             yield (
                 f"{model(answer.model)}: {answer.disagreement} disagree by more than their "
-                "intervals. Label more of your images."
+                f"intervals.{advice}"
             )
     if match.other_content:
-        yield "Your images show another kind of content than the reference: label some of them."
+        labelled = any(answer.labelled for answer in match.expected_accuracy)
+        advice = "" if labelled else ": label some of them"
+        yield f"Your images show another kind of content than the reference{advice}."
     if match.copies:
         verb = "is a copy" if match.copies == 1 else "are copies"
         yield f"{counted(match.copies, 'image')} {verb} of others; copies count once."

@@ -238,7 +238,15 @@ def test_estimates_that_disagree_are_a_warning() -> None:
     apart = replace(part, simulation=bounded(0.3, 0.05**2))
     assert apart.disagreement == "confidence and simulation"
     said = results.sentences(replace(example(0.3, 0.5), expected_accuracy=(apart,)))
+    assert any("disagree" in text and "Label some" in text for text in said)
+    labels = replace(apart, labels=exact_estimate(np.ones(20)), labelled=20)
+    match = replace(example(0.3, 0.5), expected_accuracy=(labels,), other_content=True)
+    said = results.sentences(match)
     assert any("disagree" in text for text in said)
+    assert not any("label some" in text.lower() for text in said)
+    few = AccuracyEstimate(0.291, 0.033, 0.717, 0.2)
+    none = AccuracyEstimate(0.083, 0.023, 0.209, 0.05)
+    assert not replace(part, confidence=few, labels=none).disagreement
 
 
 def predict(_name: str, pixels: NDArray[np.uint8]) -> TopPredictions:
