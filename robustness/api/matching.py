@@ -72,10 +72,15 @@ def expect_profile(path: Path | None) -> None:
 
 
 def expect_labels(path: Path | None) -> None:
-    """Raise ``ParameterError`` where no table of labels can be written, before the work begins."""
+    """Raise ``ParameterError`` unless a table of labels is there, or can be written.
+
+    This is before the work begins.
+    """
     if path is not None and path.suffix != ".csv":
         raise ParameterError(f"Expected a file for the labels that ends in .csv, got {path}.")
-    if path is not None and not path.exists():
+    if path is not None and path.exists():
+        matching.sheet_rows(path)
+    else:
         expect_writable(path)
 
 

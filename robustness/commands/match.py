@@ -83,6 +83,12 @@ def match_command(options: argparse.Namespace) -> int:
     console.end_progress()
     if options.labels is not None:
         answer = with_label_table(answer, options.labels)
+        labelled = {row.model for row in matching.sheet_rows(options.labels)}
+        if others := sorted(labelled - set(answer.models)):
+            console.remark(
+                f"{options.labels}: the labels of {', '.join(others)} do not count, because the "
+                "match is of other models."
+            )
     if options.out is not None:
         write_file(options.out, matching.as_toml(answer).encode())
     strengths, accuracies = matching.changes(answer, before) if before else ([], [])

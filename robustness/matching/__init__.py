@@ -5,7 +5,14 @@ The result is a profile of compositions, and the accuracy to expect of each mode
 
 from robustness.matching.accuracy import ExpectedAccuracy
 from robustness.matching.confidence import AccuracyEstimate
-from robustness.matching.labelling import Correct, SampleImage, forecast, read_sheet, sheet
+from robustness.matching.labelling import (
+    Correct,
+    SampleImage,
+    forecast,
+    read_sheet,
+    sheet,
+    sheet_rows,
+)
 from robustness.matching.match import (
     CONDITIONS,
     FEWEST,
@@ -35,5 +42,6 @@ __all__ = [
     "read_profile",
     "read_sheet",
     "sheet",
+    "sheet_rows",
     "with_labels",
 ]

@@ -11,6 +11,7 @@ import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -118,36 +119,62 @@ def sheet(sample: Sequence[SampleImage], correct: Correct | None = None) -> str:
     return text.getvalue()
 
 
-def read_sheet(path: Path, sample: Sequence[SampleImage]) -> dict[tuple[str, str], bool]:
-    """The labels in the table at ``path``, of the first images of ``sample``.
+class SheetRow(NamedTuple):
+    """A line of a table of labels that is filled in, with its number."""
 
-    Raises ``ParameterError`` for another table, for images that were not drawn or have changed,
-    and where an image is left out: who chooses what to label would bias the accuracy.
+    number: int
+    image: str
+    model: str
+    prediction: str
+    correct: bool
+
+
+def sheet_rows(path: Path) -> list[SheetRow]:
+    """The labels in the table at ``path``, of whatever match.
+
+    Raises ``ParameterError`` for another table, and for other words than yes and no.
     """
     try:
         text = read_regular(path, _MOST_BYTES).decode("utf-8-sig")
-        rows = list(csv.DictReader(io.StringIO(text), strict=True))
+        reader = csv.DictReader(io.StringIO(text), strict=True)
+        rows = list(reader)
     except (OSError, ValueError, csv.Error) as error:
         raise ParameterError(f"{path}: expected a table of labels (CSV), got {error}.") from error
-    drawn = {(i.name, model): text for i in sample for model, text in i.predictions.items()}
-    correct: dict[tuple[str, str], bool] = {}
-    for number, row in enumerate(rows, 2):
-        if not {"image", "model", "correct"} <= {
-            key for key, cell in row.items() if cell is not None
-        }:
+    needed = {"image", "model", "correct"}
+    result = []
+    for number, row in enumerate([dict.fromkeys(reader.fieldnames or needed, ""), *rows], 1):
+        if not needed <= {key for key, cell in row.items() if cell is not None}:
             raise ParameterError(f"{path}: expected the columns {', '.join(COLUMNS)}.")
         word = row["correct"].strip().lower()
-        if not word:
+        if word and word not in _WORDS:
+            raise ParameterError(f"{path}, line {number}: expected yes or no, got {word!r}.")
+        if word:
+            image, model = from_csv_cell(row["image"]), from_csv_cell(row["model"])
+            prediction = from_csv_cell(row.get("prediction") or "")
+            result.append(SheetRow(number, image, model, prediction, _WORDS[word]))
+    return result
+
+
+def read_sheet(path: Path, sample: Sequence[SampleImage]) -> dict[tuple[str, str], bool]:
+    """The labels in the table at ``path``, of the first images of ``sample``.
+
+    Models that ``sample`` lacks do not count. Raises ``ParameterError`` for another table, for
+    images that were not drawn or have changed, and where an image is left out: who chooses what to
+    label would bias the accuracy.
+    """
+    drawn = {(i.name, model): text for i in sample for model, text in i.predictions.items()}
+    models = {model for _, model in drawn}
+    correct: dict[tuple[str, str], bool] = {}
+    for row in sheet_rows(path):
+        if row.model not in models:
             continue
-        key = from_csv_cell(row["image"]), from_csv_cell(row["model"])
-        if key not in drawn or from_csv_cell(row.get("prediction") or "") not in ("", drawn[key]):
+        key = row.image, row.model
+        if key not in drawn or row.prediction not in ("", drawn[key]):
             raise ParameterError(
-                f"{path}, line {number}: expected an image, model and prediction of this match, "
+                f"{path}, line {row.number}: expected an image and prediction of this match, "
                 f"got {key[0]!r} of {key[1]!r}: use its own table, with the same seed and images."
             )
-        if word not in _WORDS:
-            raise ParameterError(f"{path}, line {number}: expected yes or no, got {word!r}.")
-        correct[key] = _WORDS[word]
+        correct[key] = row.correct
     for model in {model for _, model in correct}:
         known = [(image.name, model) in correct for image in sample if model in image.predictions]
         if False in known[: sum(known)]:

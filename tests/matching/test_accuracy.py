@@ -364,6 +364,17 @@ def test_the_command_writes_a_table_and_reads_it(
     (part,) = json.loads(capsys.readouterr().out)["expected_accuracy"]
     assert part["labelled"] == 20
     assert part["value"] > 0.65
+    with path.open("a") as file:
+        file.write("image 0.png,Other,,no\n")
+    assert main([*words, "--json"]) == 0
+    out, err = capsys.readouterr()
+    assert json.loads(out)["expected_accuracy"] == [part]
+    assert "labels of Other do not count" in err
+    monkeypatch.setattr(calls, "matched", lambda *_, **__: pytest.fail("matched"))
+    for text in ("image,model\n", "image,model,correct\na,b,maybe\n"):
+        path.write_text(text)
+        assert main(words) == 2
+        assert "labels.csv" in capsys.readouterr().err
     assert main([*words[:-1], str(tmp_path / "labels.txt")]) == 2
     assert "ends in .csv" in capsys.readouterr().err
 
