@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -58,7 +58,8 @@ def labelled_estimate(
 ) -> AccuracyEstimate:
     """The accuracy from ``correct`` (n,) and ``confidences`` (n,) of a random part of ``images``.
 
-    ``mean_confidence`` is that of all images. ``parts`` has the accuracy by labels alone.
+    ``mean_confidence`` is that of all images. ``parts`` has the accuracy by labels alone. Where all
+    or none are correct, the interval holds the exact one.
     """
     count = len(correct)
     share = count / (count + _PSEUDO)
@@ -73,7 +74,11 @@ def labelled_estimate(
     variance = count * residual.var() + _PSEUDO / 4
     variance = variance / (count + _PSEUDO) / max(count - 1, 1) + weight**2 * spread / images
     value = float(np.clip(value, 0, 1))
-    return bounded(value, float(variance), None, {"labels": float(correct.mean())})
+    part = bounded(value, float(variance), None, {"labels": float(correct.mean())})
+    if correct.min() < correct.max():
+        return part
+    exact = exact_estimate(correct)
+    return replace(part, low=min(part.low, exact.low), high=max(part.high, exact.high))
 
 
 def exact_estimate(correct: Values) -> AccuracyEstimate:
@@ -86,11 +91,13 @@ def exact_estimate(correct: Values) -> AccuracyEstimate:
     return AccuracyEstimate(float(correct.mean()), low, high, (high - low) / (2 * 1.96))
 
 
-def combined(first: AccuracyEstimate, second: AccuracyEstimate) -> AccuracyEstimate:
-    """Both estimates, weighted by their precision."""
-    weights = np.array([first.error, second.error]) ** -2.0
-    value = float(weights @ [first.value, second.value] / weights.sum())
-    return bounded(value, float(1 / weights.sum()))
+def combined(confidence: AccuracyEstimate, labels: AccuracyEstimate) -> AccuracyEstimate:
+    """Both estimates, weighted by their precision; 0 and 1 stay possible as they are by labels."""
+    weights = np.array([confidence.error, labels.error]) ** -2.0
+    value = float(weights @ [confidence.value, labels.value] / weights.sum())
+    both = bounded(value, float(1 / weights.sum()))
+    low, high = 0.0 if labels.low == 0 else both.low, 1.0 if labels.high == 1 else both.high
+    return replace(both, low=low, high=high)
 
 
 def forecast(estimate: AccuracyEstimate | None, images: int) -> dict[int, float]:

@@ -239,8 +239,7 @@ def _accuracies(match: Match) -> Titled:
                 cell(answer.confidence),
                 ", ".join(f"{name} {value:.0%}" for name, value in behind.items()),
                 cell(answer.simulation),
-                cell(answer.labels)
-                + (f", {counted(answer.labelled, 'image')}" if answer.labelled else ""),
+                cell(answer.labels) + _count(answer),
                 "" if answer.reference is None else f"{answer.reference:.1%}",
             )
         )
@@ -260,6 +259,14 @@ def _accuracies(match: Match) -> Titled:
         [tuple(row[column] for column in shown) for row in rows],
     )
     return Titled("Expected accuracy", table)
+
+
+def _count(answer: ExpectedAccuracy) -> str:
+    """How many of the labelled images are correct, after a comma; "" without any."""
+    if answer.labels is None or not answer.labelled:
+        return ""
+    share = answer.labels.parts.get("labels", answer.labels.value)
+    return f", {share * answer.labelled:.0f} of {answer.labelled} correct"
 
 
 def _statistics(match: Match) -> Chart:

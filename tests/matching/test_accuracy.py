@@ -139,6 +139,18 @@ def test_labels_alone_have_the_exact_interval() -> None:
     assert exact_estimate(np.zeros(3)).low == 0
 
 
+@pytest.mark.parametrize("value", [False, True])
+def test_labels_all_alike_leave_none_and_all_possible(value: bool) -> None:
+    correct = {(image.name, MODEL): value for image in sample()[:20]}
+    match = with_labels(drawn(bounded(0.3, 0.09**2)), correct)
+    (part,) = match.expected_accuracy
+    exact = exact_estimate(np.full(20, float(value)))
+    assert part.labels is not None
+    assert part.labels.low <= exact.low < exact.high <= part.labels.high
+    assert (part.high == 1) if value else (part.low == 0)
+    assert any(f"{20 * value} of 20 correct" in str(block) for block in results.blocks(match))
+
+
 def test_more_labels_promise_a_narrower_interval() -> None:
     widths = forecast(bounded(0.6, 0.09**2), 80)
     assert list(widths) == [20, 50, 80]
