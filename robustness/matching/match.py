@@ -134,6 +134,8 @@ class Match:
     """Production images that are copies of others, which count once."""
     no_accuracy: str = ""
     """Why no accuracy follows from confidence, as a sentence; "" where it does."""
+    reference_labels: dict[str, int] = field(default_factory=dict)
+    """Reference images with a class that the model knows, by model."""
     other_content: bool = False
     """Whether the images show another kind of content, as far as features tell."""
     sample: tuple[SampleImage, ...] = field(default=(), repr=False)
@@ -157,6 +159,7 @@ class Match:
             "reference_images": self.reference_images,
             "skipped": self.skipped,
             "copies": self.copies,
+            "reference_labels": self.reference_labels,
             "no_accuracy": self.no_accuracy,
             "other_content": self.other_content,
             "different": self.different,
@@ -320,6 +323,9 @@ def first_answer(
         seed=side.seed,
         models=tuple(model_names),
         searched=False,
+        reference_labels={
+            name: int((labels[name] >= 0).sum()) if name in labels else 0 for name in model_names
+        },
         no_accuracy=why,
         other_content=other_content,
         sample=tuple(

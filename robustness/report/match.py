@@ -70,6 +70,7 @@ def _sentences(match: Match) -> Iterator[str]:
         yield f"{_expected(match.expected_accuracy)}{_condition(match)}."
     if match.no_accuracy:
         yield match.no_accuracy
+    yield from _reference_labels(match)
     for answer in match.expected_accuracy:
         if answer.disagreement:
             advice = "" if answer.labelled else " Label some of your images."
@@ -86,6 +87,20 @@ def _sentences(match: Match) -> Iterator[str]:
         yield f"{counted(match.copies, 'image')} {verb} of others; copies count once."
     if match.skipped:
         yield f"{counted(match.skipped, 'image')} could not be read."
+
+
+def _reference_labels(match: Match) -> Iterator[str]:
+    """How many reference images have a class of each model, where it is some of them."""
+    for count in dict.fromkeys(match.reference_labels.values()):
+        if count < match.reference_images and any(match.reference_labels.values()):
+            names = [
+                model(name) for name, number in match.reference_labels.items() if number == count
+            ]
+            verb = "has" if count == 1 else "have"
+            yield (
+                f"{count} of {counted(match.reference_images, 'reference image')} {verb} a class "
+                f"of {listed(names, len(names))}."
+            )
 
 
 def _expected(answers: Sequence[ExpectedAccuracy]) -> str:

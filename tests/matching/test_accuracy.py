@@ -321,6 +321,18 @@ def test_the_next_match_with_a_reference_predicts_it_from_the_cache(
     assert again.expected_accuracy == before.expected_accuracy
 
 
+def test_it_says_how_many_reference_images_have_a_class_of_the_model(
+    side: ReferenceImages,
+) -> None:
+    labels = side.originals(MODEL).classes.copy()
+    text = "of 40 reference images have a class of SqueezeNet"
+    answer = first(side, textures(30, 1), labels)
+    assert not any(text in said for said in results.sentences(answer))
+    labels[25:] = -1
+    answer = first(side, textures(30, 1), labels)
+    assert any(f"25 {text}" in said for said in results.sentences(answer))
+
+
 def test_without_labels_or_models_it_says_which_are_missing(side: ReferenceImages) -> None:
     answer = first(side, textures(30, 1), np.full(40, -1))
     assert "reference images have a class" in answer.no_accuracy
