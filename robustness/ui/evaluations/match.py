@@ -213,7 +213,11 @@ def _profile_buttons(name: str, saved: SavedMatch, answer: Match) -> None:
         disabled=not answer.conditions,
     )
     if not answer.conditions:
-        st.caption("No profile: there is no difference to evaluate.", width="content")
+        unknown = answer.different and not answer.matched
+        why = "The difference is not explained" if unknown else "There is no difference"
+        st.caption(
+            f"{why}: nothing to evaluate. The profile is for comparison alone.", width="content"
+        )
     st.download_button(
         "Download the profile",
         matching.as_toml(answer),
