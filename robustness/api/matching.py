@@ -47,6 +47,11 @@ def match(
     table = None if labels is None else Path(labels)
     expect_labels(table)
     check_classes(classes, images, reference)
+
+    def first(answer: Match) -> None:
+        if table is not None and table.exists():
+            with_label_table(answer, table)  # raises what is wrong with it before the search
+
     answer = matched(
         images,
         reference,
@@ -56,6 +61,7 @@ def match(
         side=side,
         seed=seed,
         note=note or (lambda *_: None),
+        first=first,
     )
     if table is not None:
         answer = with_label_table(answer, table)
@@ -104,8 +110,12 @@ def matched(
     side: int | None,
     seed: int,
     note: Callable[[str, int, int], object],
+    first: Callable[[Match], object] = lambda _answer: None,
 ) -> Match:
-    """The match of two sources with models by name, the default selection without any."""
+    """The match of two sources with models by name, the default selection without any.
+
+    ``first`` receives the answer without a cause, before the search for one.
+    """
     chosen = models_.resolve(list(names) if names else None)
     return matching.match(
         opened(images, classes),
@@ -114,4 +124,5 @@ def matched(
         overrides=(fit, side),
         seed=seed,
         note=note,
+        first=first,
     )

@@ -71,6 +71,12 @@ def match_command(options: argparse.Namespace) -> int:
     if options.since is not None:
         framing = shared_framing(options.fit, options.side, models.resolve(options.models))
         before = matching.read_profile(options.since, framing)
+
+    def first(answer: matching.Match) -> None:
+        if options.labels is not None and not to_fill_in:
+            answer = with_label_table(answer, options.labels)
+        console.remark("\n".join(results.sentences(answer)[:1]))
+
     answer = matched(
         options.production,
         options.reference,
@@ -79,6 +85,7 @@ def match_command(options: argparse.Namespace) -> int:
         side=options.side,
         seed=options.seed,
         note=console.phase,
+        first=first,
     )
     console.end_progress()
     if options.labels is not None:

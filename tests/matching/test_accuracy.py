@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -376,7 +376,17 @@ def test_the_command_writes_a_table_and_reads_it(
 ) -> None:
     from robustness.api import matching as calls
 
-    monkeypatch.setattr(calls, "matched", lambda *_, **__: drawn(bounded(0.6, 0.09**2)))
+    answer = drawn(bounded(0.6, 0.09**2))
+
+    def found(*_: object, first: Callable[[Match], object], **__: object) -> Match:
+        first(replace(answer, searched=False))
+        early = capsys.readouterr()
+        assert "SqueezeNet 1.1" in early.err
+        assert "%" in early.err
+        assert not early.out
+        return answer
+
+    monkeypatch.setattr(calls, "matched", found)
     path = tmp_path / "labels.csv"
     words = ["match", "a", "--reference", "b", "--labels", str(path)]
     assert main(words) == 0
