@@ -225,17 +225,30 @@ def blocks(match: Match, figures: Figures | None = None) -> list[Printed]:
 
 
 def forecasts(match: Match) -> str:
-    """How wide the intervals will be after some labels, as a sentence."""
-    estimates = {part.model: part.confidence for part in match.expected_accuracy}
-    widths: dict[int, float] = {}
+    """How wide the widest interval is, and will be after more labels, as a sentence."""
+    answers = {answer.model: answer for answer in match.expected_accuracy}
+    spans: dict[str, dict[int, float]] = {}
     for name in match.models:
-        for count, width in forecast(estimates.get(name), match.images).items():
-            widths[count] = max(width, widths.get(count, 0.0))
-    texts = [f"{100 * width:.0f} after {count}" for count, width in widths.items()]
-    now = [100 * (part.high - part.low) / 2 for part in estimates.values() if part]
-    if now:
-        texts.insert(0, f"{max(now):.0f} now")
-    return f"Interval, in points to either side: {', '.join(texts)} labelled images."
+        answer = answers.get(name)
+        widths = forecast(answer.confidence if answer else None, match.images)
+        if answer:
+            now = (answer.high - answer.low) / 2
+            more = {n: min(now, width) for n, width in widths.items() if n > answer.labelled}
+            widths = {answer.labelled: now, **more}
+        spans[name] = widths
+    if not spans:
+        return ""
+    widest = max(spans, key=lambda name: next(iter(spans[name].values())))
+    texts = [f"{100 * width:.0f} after {count}" for count, width in spans[widest].items()]
+    if widest in answers:
+        labelled = answers[widest].labelled
+        width = next(iter(spans[widest].values()))
+        texts[0] = f"{100 * width:.0f} now{f', with {labelled}' if labelled else ''}"
+    which = "Interval" if len(spans) == 1 else "Widest interval"
+    return (
+        f"{which}, that of {model(widest)}, in points to either side: {', '.join(texts)} labelled "
+        "images."
+    )
 
 
 def _accuracies(match: Match) -> Titled:

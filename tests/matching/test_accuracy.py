@@ -159,6 +159,27 @@ def test_more_labels_promise_a_narrower_interval() -> None:
     assert forecast(None, 30)[20] > widths[20]
 
 
+def test_the_forecast_begins_at_the_labels_so_far_and_names_the_widest() -> None:
+    match = drawn(bounded(0.6, 0.09**2))
+    other = headline(ExpectedAccuracy("EfficientNetLite0", 0, 0, 1, 0.7, bounded(0.6, 0.01**2)))
+    match = replace(
+        match,
+        images=80,
+        models=("EfficientNetLite0", MODEL),
+        expected_accuracy=(other, *match.expected_accuracy),
+    )
+    said = results.forecasts(match)
+    assert "SqueezeNet" in said
+    assert "after 20" in said
+    correct = {(image.name, MODEL): place % 2 == 0 for place, image in enumerate(sample()[:20])}
+    labelled = with_labels(match, correct)
+    said = results.forecasts(labelled)
+    (part,) = (part for part in labelled.expected_accuracy if part.model == MODEL)
+    assert f"{50 * (part.high - part.low):.0f} now, with 20" in said
+    assert "after 20" not in said
+    assert "after 50" in said
+
+
 def sample() -> tuple[SampleImage, ...]:
     """Thirty drawn images of one model."""
     return tuple(

@@ -110,7 +110,7 @@ def show(entry: Listed, saved: SavedMatch) -> None:
             if rest:
                 st.markdown(plain(" ".join(rest)))
             if shown.sample:
-                _labelling(entry, shown, correct)
+                _labelling(entry, labelled, correct)
             if answer is None:
                 blocks.draw(list(results.blocks(labelled)))
     with st.container(horizontal=True):
