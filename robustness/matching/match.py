@@ -62,7 +62,7 @@ _SMALL, _WIDEST = 0.1, 2.5
 many times the ordinary distance. Measured: the true composition left up to 0.04 in a tenth of
 folders."""
 _LEAST = 0.005
-"""Strength of an alternative from which it is named: none is no alternative."""
+"""Strength from which a perturbation or an alternative is named: 0.00 is none."""
 _PAIRS = 5
 _FILE_PROPERTIES = ("jpeg_quality", "original_size", "exposure", "iso")
 
@@ -243,7 +243,8 @@ def match(
 
     left = difference(scaled, best, seed) if changed.significant else changed
     remainder = remaining_share(changed, left)
-    explained = is_explained(changed, left)
+    parts = perturbations_of(fitted)
+    explained = is_explained(changed, left) and bool(parts or not changed.significant)
     drawn = drawn_compositions(fitted, seed)
     accuracies = answer.expected_accuracy
     if labels and explained and (fitted.strengths or not accuracies):
@@ -254,7 +255,7 @@ def match(
         searched=True,
         different=changed.significant,
         matched=explained,
-        perturbations=_perturbations(fitted),
+        perturbations=parts,
         expected_accuracy=accuracies,
         unexplained=() if explained else tuple(NAMES[index] for index in left.largest),
         conditions=profile_conditions(drawn, fitted.share, fitted.names)
@@ -437,9 +438,12 @@ def _file_values(production: StudyPixels, reference: StudyPixels) -> tuple[dict[
     return tuple(row for row in rows if row["production_images"] or row["reference_images"])
 
 
-def _perturbations(fitted: Estimate) -> tuple[MatchedPerturbation, ...]:
+def perturbations_of(fitted: Estimate) -> tuple[MatchedPerturbation, ...]:
+    """The perturbations of the estimate, strongest first, without those of strength 0.00."""
     parts = []
     for name, strength in fitted.strengths.items():
+        if strength < _LEAST:
+            continue
         draws = fitted.draws[:, fitted.names.index(name)]
         low, high = np.quantile(draws[draws > 0] if (draws > 0).any() else draws, (0.025, 0.975))
         alike = fitted.group(name).items()

@@ -22,11 +22,13 @@ from robustness.matching import emulator, profile
 from robustness.matching import match as matched
 from robustness.matching.accuracy import ExpectedAccuracy, expect_accuracy
 from robustness.matching.difference import difference
+from robustness.matching.estimate import Estimate, Fit
 from robustness.matching.image_statistics import NAMES, image_statistics
 from robustness.matching.match import (
     Match,
     MatchedPerturbation,
     is_explained,
+    perturbations_of,
     profile_conditions,
 )
 from robustness.perturbations import compose
@@ -279,6 +281,13 @@ def test_a_moved_share_is_a_change() -> None:
     assert (share.name, share.before, share.after) == (matching.SHARE, 0.4, 1.0)
     assert share.significant
     assert "share of affected images moved" in results.changed([share], [])[0]
+
+
+def test_a_perturbation_of_no_strength_is_not_named() -> None:
+    names, strengths = ("fog", "jpeg_compression"), np.array([0.3, 0.004])
+    fitted = Estimate(names, (Fit((0, 1), strengths, 0.0),), np.tile(strengths, (5, 1)))
+    (part,) = perturbations_of(fitted)
+    assert part.perturbation == "fog"
 
 
 def test_unaffected_images_count_with_the_accuracy_of_originals() -> None:
