@@ -243,7 +243,7 @@ def forecasts(match: Match) -> str:
     if widest in answers:
         labelled = answers[widest].labelled
         width = next(iter(spans[widest].values()))
-        texts[0] = f"{100 * width:.0f} now{f', with {labelled}' if labelled else ''}"
+        texts[0] = f"{100 * width:.0f} now{f' ({labelled} labelled)' if labelled else ''}"
     which = "Interval" if len(spans) == 1 else "Widest interval"
     return (
         f"{which}, that of {model(widest)}, in points to either side: {', '.join(texts)} labelled "

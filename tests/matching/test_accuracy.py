@@ -175,7 +175,7 @@ def test_the_forecast_begins_at_the_labels_so_far_and_names_the_widest() -> None
     labelled = with_labels(match, correct)
     said = results.forecasts(labelled)
     (part,) = (part for part in labelled.expected_accuracy if part.model == MODEL)
-    assert f"{50 * (part.high - part.low):.0f} now, with 20" in said
+    assert f"{50 * (part.high - part.low):.0f} now (20 labelled)" in said
     assert "after 20" not in said
     assert "after 50" in said
 
