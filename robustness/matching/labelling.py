@@ -92,10 +92,15 @@ def exact_estimate(correct: Values) -> AccuracyEstimate:
 
 
 def combined(confidence: AccuracyEstimate, labels: AccuracyEstimate) -> AccuracyEstimate:
-    """Both estimates, weighted by their precision; 0 and 1 stay possible as they are by labels."""
+    """Both estimates, weighted by their precision.
+
+    Where labels are the more precise, 0 and 1 stay possible as they are by labels.
+    """
     weights = np.array([confidence.error, labels.error]) ** -2.0
     value = float(weights @ [confidence.value, labels.value] / weights.sum())
     both = bounded(value, float(1 / weights.sum()))
+    if labels.error > confidence.error:
+        return both
     low, high = 0.0 if labels.low == 0 else both.low, 1.0 if labels.high == 1 else both.high
     return replace(both, low=low, high=high)
 
