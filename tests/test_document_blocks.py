@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -47,6 +48,7 @@ NOT_RUN = {
     "--engine ray": "needs a cluster",
     "--log-mlflow": "needs MLflow",
     "import fiftyone": "needs FiftyOne",
+    "robustness calibrate": "needs a hundred labelled images",
 }
 """What is not run: by a part of a line, or of a block of Python, with the reason."""
 
@@ -122,6 +124,21 @@ def write_hugging_face_model() -> None:
     Path("my-vit-folder/preprocessor_config.json").write_text(json.dumps(told))
 
 
+def torch_network() -> Any:
+    """A network of three classes for images of any size."""
+    torch = pytest.importorskip("torch", reason="torch is not installed")
+    torch.manual_seed(0)
+    layers = torch.nn.AdaptiveAvgPool2d(2), torch.nn.Flatten(), torch.nn.Linear(12, 3)
+    return torch.nn.Sequential(*layers, torch.nn.Softmax(1))
+
+
+def write_validation() -> None:
+    """The labelled images of the reader, and the classes of the network that was exported."""
+    pytest.importorskip("torch", reason="torch is not installed")
+    Path("classes.txt").write_text("\n".join(CLASSES), encoding="utf-8")
+    shutil.copytree("labelled", "validation", dirs_exist_ok=True)
+
+
 def write_digits() -> None:
     Path("digits.txt").write_text("\n".join(DIGITS), encoding="utf-8")
     Path("digits.onnx").write_bytes(small_model())
@@ -142,6 +159,7 @@ BEFORE: dict[str, Callable[[], object]] = {
     "timm:": write_torch_models,
     "my-vit-folder": write_hugging_face_model,
     "perturbed/predicted.parquet": write_predictions,
+    "models add ournet.onnx": write_validation,
     "import my_client": lambda: Path("my_client.py").touch(),
 }
 """What a reader brings along, by a part of the block that needs it."""
@@ -171,8 +189,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         patch.setattr(perturbations.REGISTRY, "_records", dict(perturbations.REGISTRY._records))
         patch.setattr("builtins.input", lambda prompt: REPLIES[prompt.split()[0]])
         patch.setattr("sys.stdin.isatty", lambda: True, raising=False)
-        patch.setattr(emulator, "SIMULATIONS", 400)
-        patch.setattr(emulator, "_EPOCHS", 5)
+        patch.setattr(emulator, "SIMULATIONS", 1500)
+        patch.setattr(emulator, "_EPOCHS", 20)
         for constant in ("_ROUNDS", "_REPEATS"):
             patch.setattr(estimate, constant, 1)
         write_networks(base, patch)
@@ -214,7 +232,8 @@ def test_a_block_runs_as_printed(folder: Path, name: str, language: str, code: s
         if part in code:
             bring()
     if language == "python":
-        exec(compile(code, name, "exec"), {"maite_model": Maite()})
+        of_reader = {"network": torch_network()} if re.search(r"\bnetwork\b", code) else {}
+        exec(compile(code, name, "exec"), {"maite_model": Maite(), **of_reader})
         return
     ids: dict[str, str] = {}
     for line in code.splitlines():
