@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any
 
 import numpy as np
@@ -88,7 +89,7 @@ def source_text(what: Any, answers: Any) -> str:
     function = getattr(what, "__wrapped__", what)
     try:
         text = inspect.getsource(function if inspect.isroutine(function) else type(function))
-    except (OSError, TypeError):
+    except (OSError, TypeError, SyntaxError, TokenError):  # the file may have changed since
         text = f"{type(what).__module__}.{type(what).__qualname__}"
     rounded = np.round(np.asarray(answers, np.float64), 4) + 0.0
     return f"{text}\nanswers: {hashlib.sha256(rounded.tobytes()).hexdigest()}\n"
