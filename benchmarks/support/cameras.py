@@ -247,17 +247,17 @@ def _print(photo: Bytes, draws: Draws, *, device: Device) -> bytes:
     return _jpeg(_eight_bits(ink + image * (paper - ink)), 80)
 
 
-def _made(take: Callable[..., bytes], device: Device, **options: Any) -> Camera:
+def _camera(take: Callable[..., bytes], device: Device, **options: Any) -> Camera:
     return partial(take, device=device, **options)
 
 
 CAMERAS: dict[str, Camera] = {
-    "daylight phone": _made(
+    "daylight phone": _camera(
         _photograph,
         Device(side=720, denoise=0.6, sharpen=0.6, contrast=0.25, saturation=1.15),
         quality=88,
     ),
-    "night phone": _made(
+    "night phone": _camera(
         _photograph,
         Device(
             side=480,
@@ -273,12 +273,12 @@ CAMERAS: dict[str, Camera] = {
         ),
         quality=80,
     ),
-    "action camera": _made(
+    "action camera": _camera(
         _photograph,
         Device(side=540, contrast=0.9, saturation=1.4, sharpen=1.8, exposure=1.35, falloff=0.7),
         quality=70,
     ),
-    "security video": _made(
+    "security video": _camera(
         _video,
         Device(
             side=288,
@@ -295,7 +295,7 @@ CAMERAS: dict[str, Camera] = {
         small=240,
         pan=0.6,
     ),
-    "dashboard video": _made(
+    "dashboard video": _camera(
         _video,
         Device(side=400, shake=4, contrast=0.5, saturation=0.8, veil=0.12, electrons=3000),
         codec="VP80",
@@ -303,7 +303,7 @@ CAMERAS: dict[str, Camera] = {
         small=320,
         pan=2.5,
     ),
-    "old webcam": _made(
+    "old webcam": _camera(
         _photograph,
         Device(
             side=240,
@@ -319,9 +319,9 @@ CAMERAS: dict[str, Camera] = {
         ),
         quality=35,
     ),
-    "messenger": _made(_messenger, Device(side=600, denoise=1.0, sharpen=0.5)),
-    "screenshot": _made(_screenshot, Device(side=500)),
-    "factory": _made(
+    "messenger": _camera(_messenger, Device(side=600, denoise=1.0, sharpen=0.5)),
+    "screenshot": _camera(_screenshot, Device(side=500)),
+    "factory": _camera(
         _photograph,
         Device(
             side=320,
@@ -335,7 +335,7 @@ CAMERAS: dict[str, Camera] = {
         ),
         quality=92,
     ),
-    "tungsten compact": _made(
+    "tungsten compact": _camera(
         _photograph,
         Device(
             side=600,
@@ -347,22 +347,22 @@ CAMERAS: dict[str, Camera] = {
         ),
         quality=85,
     ),
-    "local tone mapping": _made(
+    "local tone mapping": _camera(
         _photograph,
         Device(side=600, exposure=0.5, local=1.0, saturation=1.5, sharpen=1.0, gamma=0.8),
         quality=85,
     ),
-    "hazy drone": _made(
+    "hazy drone": _camera(
         _photograph,
         Device(side=400, veil=0.45, exposure=0.9, blur=0.7, sharpen=0.8, denoise=1.0),
         quality=75,
     ),
-    "door camera out of focus": _made(
+    "door camera out of focus": _camera(
         _photograph,
         Device(side=360, blur=2.6, falloff=1.0, electrons=2000, denoise=1.5, contrast=0.3),
         quality=50,
     ),
-    "scanned print": _made(_print, Device(side=640, contrast=0.4)),
+    "scanned print": _camera(_print, Device(side=640, contrast=0.4)),
 }
 """Fourteen cameras, two of which compress video."""
 

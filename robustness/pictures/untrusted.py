@@ -78,7 +78,7 @@ def study_image(
 ) -> NDArray[np.float32]:
     """The same as ``fitting.study_image``, to the bit, decoded in a limited process.
 
-    Raises as ``framed_image`` does, whose options these are.
+    The options are those of ``framed_image``, and so are the errors.
     """
     return from_uint8(framed_image(data, [framing], name=name, patience=patience).pixels[0])
 

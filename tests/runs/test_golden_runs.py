@@ -100,8 +100,8 @@ def test_a_fresh_evaluation_has_the_rows_of_the_saved_run(tmp_path: Path) -> Non
 def add_columns(run: str, fresh: Path) -> None:
     """Gives the files of ``run`` the columns that they lack, and today's version of runs.
 
-    ``evaluated`` takes their values from the run ``fresh``. The others, whose images are not here,
-    have none, or the lowest where a row may not lack it.
+    ``evaluated`` takes their values from the run ``fresh``. The images of the other runs are not
+    here, so these have no values, or the lowest where a row needs one.
     """
     columns = {column.name: column for column in COLUMNS}
     manifest = json.loads((GOLDEN / run / "manifest.json").read_text())
