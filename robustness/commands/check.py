@@ -51,11 +51,7 @@ def add_baseline(parser: argparse.ArgumentParser) -> None:
 
 
 def check_command(options: argparse.Namespace) -> int:
-    """Check a run against a budget. Exit status 1 if a limit is broken, 2 if it cannot run.
-
-    Models of different fit or side get a run for each; a limit applies to the runs that have its
-    model.
-    """
+    """Check a run against a budget. Exit status 1 if a limit is broken, 2 if it cannot run."""
     from robustness import gate, runs
 
     budget = gate.read_budget(options.budget)
