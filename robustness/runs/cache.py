@@ -13,14 +13,17 @@ import hashlib
 import io
 import json
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from dataclasses import asdict, is_dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import robustness
 from robustness import models
 from robustness.base.disk import read_regular, version, write_whole
+from robustness.base.errors import ParameterError
+from robustness.base.validation import checked_json
 from robustness.runs import installation
 from robustness.runs.manifest import FINISHED, Manifest
 
@@ -30,11 +33,12 @@ MAPS, CALIBRATIONS = "maps", "calibrations"
 
 _MOST = 64 * 2**20  # bytes of a file
 _MOST_TEXT = 512 * 2**20
+_KEY_BYTES = 65  # a digest, and the end of its line
 _ROOMS = ("evaluation", "metrics", "report/questions", "runs", "statistics")
 """The rooms whose code works out results, and changes more often than the version."""
 
-Document = Mapping[str, Any]
-"""A result, JSON-ready."""
+Kind = TypeVar("Kind")
+"""What a result is: a dataclass, or a list of them, that JSON holds whole."""
 
 
 @cache
@@ -54,48 +58,52 @@ def file(folder: Path, name: str) -> Path:
 
 
 def stored(
-    folder: Path, manifest: Manifest, name: str, compute: Callable[[], Document]
-) -> Document:
+    folder: Path, manifest: Manifest, name: str, kind: type[Kind], compute: Callable[[], Kind]
+) -> Kind:
     """The result ``name`` of the run in ``folder``; what ``compute`` returns is stored.
 
     Nothing is stored of an unfinished run, nor where the disk does not take it.
     """
-    document: Document | None = read(folder, manifest, name)
-    if document is None:
-        document = compute()
-        write(folder, manifest, name, document)
-    return document
+    result = read(folder, manifest, name, kind)
+    if result is None:
+        result = compute()
+        write(folder, manifest, name, result)
+    return result
 
 
 def write(
-    folder: Path, manifest: Manifest, name: str, document: Document, own_version: str = ""
+    folder: Path, manifest: Manifest, name: str, result: object, own_version: str = ""
 ) -> None:
-    """Store ``document`` as the result ``name``, if that is possible.
+    """Store ``result`` as the result ``name``, if that is possible.
 
     With a version of its own it does not depend on the code in general.
     """
     if manifest.status != FINISHED:
         return
     with contextlib.suppress(OSError, ValueError):  # a number that is none, as of odd rows
-        values = {"key": _key(folder, manifest, own_version), "result": document}
-        text = json.dumps(values, allow_nan=False).encode()
-        write_whole(file(folder, name), gzip.compress(text, compresslevel=5, mtime=0))
+        text = json.dumps(result, allow_nan=False, default=_fields)
+        lines = f"{_key(folder, manifest, own_version)}\n{text}".encode()
+        write_whole(file(folder, name), gzip.compress(lines, compresslevel=5, mtime=0))
+
+
+def _fields(value: object) -> dict[str, Any]:
+    if is_dataclass(value) and not isinstance(value, type):
+        return asdict(value)
+    raise TypeError(f"A result cannot hold a {type(value).__name__}.")
 
 
 def read(
-    folder: Path, manifest: Manifest, name: str, own_version: str = ""
-) -> dict[str, Any] | None:
-    """What ``write`` stored for this very run; None where that is nothing, or damaged."""
+    folder: Path, manifest: Manifest, name: str, kind: type[Kind], own_version: str = ""
+) -> Kind | None:
+    """What ``write`` stored for this very run; None for nothing, a damaged file or another kind."""
     try:
         data = read_regular(file(folder, name), _MOST)
         with gzip.GzipFile(fileobj=io.BytesIO(data)) as unpacked:
+            if unpacked.readline(_KEY_BYTES) != f"{_key(folder, manifest, own_version)}\n".encode():
+                return None
             text = unpacked.read(_MOST_TEXT + 1)
-        if len(text) > _MOST_TEXT:
-            return None
-        values: dict[str, Any] = json.loads(text)
-        result: dict[str, Any] = values["result"]
-        return result if values["key"] == _key(folder, manifest, own_version) else None
-    except (OSError, EOFError, zlib.error, ValueError, TypeError, KeyError, AttributeError):
+        return checked_json(kind, text) if len(text) <= _MOST_TEXT else None
+    except (OSError, EOFError, zlib.error, ParameterError):  # a file that is missing or damaged
         return None
 
 

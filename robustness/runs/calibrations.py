@@ -33,7 +33,7 @@ from robustness.statistics.calibration import (
 from robustness.statistics.estimates import Estimates, means, number
 from robustness.statistics.measurement_grid import UNKNOWN
 
-VERSION = "calibrations 1"
+VERSION = "calibrations 2"
 """Goes up when calibrations change."""
 
 FEWEST = 100
@@ -82,11 +82,9 @@ class Calibration:
 
 def read_calibrations(run: Run) -> dict[str, Calibration]:
     """The saved calibrations of ``run`` by model."""
-    document = cache.read(run.folder, run.manifest, cache.CALIBRATIONS, VERSION) or {}
-    try:
-        return {values["model"]: Calibration(**values) for values in document.get("models", [])}
-    except (KeyError, TypeError):  # of another version
-        return {}
+    kind = list[Calibration]
+    saved = cache.read(run.folder, run.manifest, cache.CALIBRATIONS, kind, VERSION) or []
+    return {calibration.model: calibration for calibration in saved}
 
 
 def calibrate(
@@ -152,8 +150,7 @@ def calibrate(
         len(chosen) - len(fitting) - len(rest),
     )
     saved = {**read_calibrations(run), record.name: calibration}
-    document = {"models": [asdict(one) for one in saved.values()]}
-    cache.write(run.folder, run.manifest, cache.CALIBRATIONS, document, VERSION)
+    cache.write(run.folder, run.manifest, cache.CALIBRATIONS, [*saved.values()], VERSION)
     return calibration
 
 

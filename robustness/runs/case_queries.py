@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
 from heapq import merge
 from typing import Any
@@ -14,7 +14,6 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from robustness.base.errors import ParameterError
-from robustness.runs.cache import Document
 from robustness.runs.row_selection import CASE_COLUMNS, SURVIVORS, WORST, Chosen
 from robustness.runs.rows import ROW, Rows
 from robustness.statistics.counted_attacks import counted_in_sql
@@ -124,7 +123,7 @@ class CaseRows:
         self,
         rows: Rows,
         conditions: Sequence[str],
-        store: Callable[[Callable[[], Document]], Document] | None = None,
+        store: Callable[[Callable[[], FirstCases]], FirstCases] | None = None,
         properties: Callable[[], pa.Table | None] = lambda: None,
     ) -> None:
         self._rows = rows
@@ -138,11 +137,7 @@ class CaseRows:
     def _first_cases(self) -> FirstCases | None:
         if self._store is None:
             return None
-
-        def read() -> Document:
-            return asdict(_first(self._rows, self._counts, self._values))
-
-        return FirstCases(**self._store(read))
+        return self._store(lambda: _first(self._rows, self._counts, self._values))
 
     def prepare(self) -> FirstCases | None:
         """The cached cases of the most used filters, read from the rows the first time."""

@@ -7,7 +7,7 @@ finished run, where pages and reports find it.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -22,7 +22,7 @@ from robustness.runs.row_selection import Chosen
 from robustness.runs.run import Run
 from robustness.statistics.projection import principal
 
-_VERSION = "maps 1"
+_VERSION = "maps 2"
 """Goes up when maps change. A model made them, so other statistics do not put them out of date."""
 
 IMAGES, MOST_IMAGES = 100, 500
@@ -55,11 +55,7 @@ class EmbeddingMap:
 
 def read_maps(run: Run) -> list[EmbeddingMap]:
     """The saved maps of ``run``, newest first."""
-    document = cache.read(run.folder, run.manifest, cache.MAPS, _VERSION)
-    try:
-        return [EmbeddingMap(**values) for values in (document or {}).get("maps", [])]
-    except TypeError:  # of another version
-        return []
+    return cache.read(run.folder, run.manifest, cache.MAPS, list[EmbeddingMap], _VERSION) or []
 
 
 def embedding_map(
@@ -109,8 +105,8 @@ def embedding_map(
         chosen.model, chosen.conditions[0], points, explained, len(chosen_rows) - len(used)
     )
     others = [other for other in read_maps(run) if other.name != embedding.name]
-    maps = [asdict(one_map) for one_map in [embedding, *others][:_MAX_MAPS]]
-    cache.write(run.folder, run.manifest, cache.MAPS, {"maps": maps}, _VERSION)
+    maps = [embedding, *others][:_MAX_MAPS]
+    cache.write(run.folder, run.manifest, cache.MAPS, maps, _VERSION)
     return embedding
 
 

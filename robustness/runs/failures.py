@@ -71,13 +71,12 @@ def of(folder: Path, manifest: Manifest, rows: Rows, properties: pa.Table | None
         return Failures("consistency", (), (), (), (), (), (), (ONCE_FINISHED,))
     if not manifest.images:
         return fresh(rows, properties)
-    return Failures(
-        **cache.stored(
-            folder,
-            manifest,
-            cache.FAILURES,
-            lambda: fresh(rows, properties, calibrated(manifest.spec)).as_dict(),
-        )
+    return cache.stored(
+        folder,
+        manifest,
+        cache.FAILURES,
+        Failures,
+        lambda: fresh(rows, properties, calibrated(manifest.spec)),
     )
 
 

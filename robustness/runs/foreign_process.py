@@ -6,6 +6,8 @@ import json
 import os
 from pathlib import Path
 
+import pyarrow as pa
+
 from robustness import plugins
 from robustness.base.errors import RobustnessError
 from robustness.base.parquet_process import serve_arrow
@@ -38,7 +40,7 @@ def answer(head: bytes, _data: bytes) -> bytes:
         problem = "its files need more memory than those of any run"
     except RobustnessError as error:
         problem = str(error).removesuffix(".")
-    except headline_figures.DAMAGE:
+    except (pa.ArrowException, ValueError, TypeError, KeyError):  # what odd rows raise
         problem = "its figures cannot be worked out from its files"
     except OSError as error:
         problem = f"its files cannot be read: {error.strerror or error}"

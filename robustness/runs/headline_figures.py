@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,35 +25,39 @@ _ROWS_SOON_READ = 1_000_000
 
 _PAIR = ("quantity", "label_set", "better", "worse", "established")
 
-DAMAGE = (pa.ArrowException, ValueError, TypeError, KeyError)
-"""What damaged files raise beside the errors of the product and the system."""
 
-Headline = Mapping[str, Sequence[Any]]
-"""``models`` has entries of the summary, ``pairs`` those of its models, and ``choice`` the
-sentences on which to choose; [] where unknown."""
+@dataclass(frozen=True)
+class Headline:
+    """``models`` has entries of the summary, ``pairs`` those of its models, shortened, and
+    ``choice`` the sentences on which to choose; () where unknown. ``problem`` says why that is,
+    if it is no damage of the run."""
+
+    models: Sequence[dict[str, Any]] = ()
+    pairs: Sequence[dict[str, Any]] = ()
+    choice: Sequence[str] = ()
+    problem: str = ""
 
 
 def stored(folder: Path, manifest: Manifest) -> Headline | None:
     """The figures that ``compute`` stored for this run; None before that."""
-    return cache.read(folder, manifest, cache.HEADLINE)
+    return cache.read(folder, manifest, cache.HEADLINE, Headline)
 
 
 def compute(folder: Path, manifest: Manifest) -> Headline:
     """Works it out and stores it, with all else that a visitor would wait for.
 
-    The entries are those of ``summary`` and ``compare``, shortened. Both are empty for a run that
-    is not finished or cannot be read; opening it says why.
+    All is empty for a run that is not finished or cannot be read; opening it says why.
     """
     try:
         return compute_of(folder, manifest, load)
-    except (*DAMAGE, RobustnessError, OSError):
-        return _short([], [], [])
+    except (RobustnessError, pa.ArrowException, OSError):
+        return Headline()
 
 
 def compute_of(folder: Path, manifest: Manifest, opened: Callable[[Path], Run]) -> Headline:
     """As ``compute``, of the run as it is ``opened``; raises what its files or figures raise."""
     if manifest.status != FINISHED or not manifest.images:
-        return _short([], [], [])
+        return Headline()
     run = opened(folder)
     figures = run.figures()
     run.cases.prepare()
@@ -60,16 +65,10 @@ def compute_of(folder: Path, manifest: Manifest, opened: Callable[[Path], Run]) 
         _ = run.failures
     pairs = [*figures.pairs(), *figures.pairs_under_attack]
     choice = figures.choice.sentences if figures.choice.compared else ()
-    headline = _short(figures.summary, pairs, choice)
+    headline = Headline(
+        [{name: entry[name] for name in _NAMES} for entry in figures.summary],
+        [{name: pair[name] for name in _PAIR} for pair in pairs],
+        choice,
+    )
     cache.write(folder, manifest, cache.HEADLINE, headline)
     return headline
-
-
-def _short(
-    models: Sequence[Mapping[str, Any]], pairs: Sequence[Mapping[str, Any]], choice: Sequence[str]
-) -> dict[str, list[Any]]:
-    return {
-        "choice": list(choice),
-        "models": [{name: entry[name] for name in _NAMES} for entry in models],
-        "pairs": [{name: pair[name] for name in _PAIR} for pair in pairs],
-    }

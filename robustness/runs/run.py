@@ -33,14 +33,14 @@ from robustness.pictures.fitting import Framing
 from robustness.pictures.picture import Picture
 from robustness.pictures.untrusted import framed_image
 from robustness.runs import cache, failures, images, notes
-from robustness.runs.case_queries import CaseRows
+from robustness.runs.case_queries import CaseRows, FirstCases
 from robustness.runs.engines import REGISTRY as ENGINES
 from robustness.runs.engines.engine import stored_image
 from robustness.runs.failures import Failures
 from robustness.runs.manifest import FINISHED, Manifest
 from robustness.runs.row_files import Part, read_rows
 from robustness.runs.rows import Rows
-from robustness.statistics import Figures
+from robustness.statistics.figures import Figures, FigureTables
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -125,7 +125,9 @@ class Run:
         return CaseRows(
             self.rows,
             ids,
-            partial(cache.stored, self.folder, self.manifest, cache.CASES) if settled else None,
+            partial(cache.stored, self.folder, self.manifest, cache.CASES, FirstCases)
+            if settled
+            else None,
             lru_cache(None)(partial(images.properties, self.image_table)),  # no cycle keeps the run
         )
 
@@ -153,10 +155,14 @@ class Run:
         """Its figures, computed once and cached with a finished run."""
         if not (self.finished and self.manifest.images):
             return self.rows.figures()
-        document = cache.stored(
-            self.folder, self.manifest, cache.FIGURES, lambda: self.rows.figures().as_dict()
+        tables = cache.stored(
+            self.folder,
+            self.manifest,
+            cache.FIGURES,
+            FigureTables,
+            lambda: self.rows.figures().tables(),
         )
-        return Figures.from_dict(document, self.rows.grids)  # which holds no rows in memory
+        return Figures.of_tables(tables, self.rows.grids)  # which holds no rows in memory
 
     def table(
         self,

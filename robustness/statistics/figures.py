@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any
 
@@ -27,18 +28,31 @@ from robustness.statistics.summaries import (
 Entries = list[dict[str, Any]]
 
 
-_CACHED = (
-    *(
-        "images",
-        "labelled",
-        "copies",
-        "contradictions",
-        "summary",
-        "by_perturbation",
-        "by_severity",
-    ),
-    *("over_models", "by_class", "corruption_errors", "robust_accuracy"),
-    "reliability",
+@dataclass(frozen=True)
+class FigureTables:
+    """What ``Figures`` works out, to be stored; JSON-ready. ``pairs`` and ``tests`` by quantity."""
+
+    images: int
+    labelled: int
+    copies: int
+    contradictions: int
+    summary: Entries
+    by_perturbation: Entries
+    by_severity: Entries
+    over_models: Entries
+    by_class: Entries
+    corruption_errors: Entries
+    robust_accuracy: Entries
+    reliability: Entries
+    choice: ModelChoice
+    hardest: Hardest
+    classes: Sequence[tuple[str, int]]
+    pairs: Mapping[str, Entries]
+    tests: Mapping[str, Entries]
+
+
+_WORKED_OUT = tuple(
+    field.name for field in fields(FigureTables) if field.name not in ("pairs", "tests")
 )
 
 
@@ -70,32 +84,20 @@ class Figures:
         self._tests: dict[str, Entries] = {}
 
     @classmethod
-    def from_dict(cls, data: Mapping[str, Any], read: Callable[[], Sequence[Grid]]) -> Figures:
-        """The inverse of ``as_dict``; ``read`` returns the grids if they are needed.
-
-        Raises ``KeyError`` or ``TypeError`` where something is missing or of another kind.
-        """
+    def of_tables(cls, tables: FigureTables, read: Callable[[], Sequence[Grid]]) -> Figures:
+        """The inverse of ``tables``; ``read`` returns the grids if they are needed."""
         figures = cls(read)
-        figures.classes = [(str(model), int(index)) for model, index in data["classes"]]
-        for name in _CACHED:
-            setattr(figures, name, data[name])
-        figures.choice = ModelChoice.from_dict(data["choice"])
-        figures.hardest = Hardest.from_dict(data["hardest"])
-        figures._pairs, figures._tests = dict(data["pairs"]), dict(data["tests"])
-        if not isinstance(figures.images, int) or not all(q in figures._tests for q in QUANTITIES):
-            raise TypeError("These are no figures.")
+        vars(figures).update({name: getattr(tables, name) for name in _WORKED_OUT})
+        figures._pairs, figures._tests = dict(tables.pairs), dict(tables.tests)
         return figures
 
-    def as_dict(self) -> dict[str, Any]:
-        """All tables, JSON-ready."""
-        return {
-            **{name: getattr(self, name) for name in _CACHED},
-            "pairs": {quantity: self.pairs(quantity) for quantity in QUANTITIES},
-            "tests": {quantity: self.tests(quantity) for quantity in QUANTITIES},
-            "choice": self.choice.as_dict(),
-            "hardest": self.hardest.as_dict(),
-            "classes": self.classes,
-        }
+    def tables(self) -> FigureTables:
+        """All tables, worked out."""
+        return FigureTables(
+            **{name: getattr(self, name) for name in _WORKED_OUT},
+            pairs={quantity: self.pairs(quantity) for quantity in QUANTITIES},
+            tests={quantity: self.tests(quantity) for quantity in QUANTITIES},
+        )
 
     @cached_property
     def grids(self) -> Sequence[Grid]:

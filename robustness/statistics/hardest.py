@@ -13,7 +13,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,16 +53,6 @@ class Hardest:
     def text(self) -> str:
         """The leaders in words, of more than two the first two and a count; "" without any."""
         return joined(self.leaders)
-
-    def as_dict(self) -> dict[str, Any]:
-        """JSON-ready."""
-        return dict(vars(self))
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> Hardest:
-        """The inverse of ``as_dict``, also after a round trip through JSON."""
-        names = ("leaders", "compared", "too_few")
-        return cls(**{**data, **{name: tuple(data[name]) for name in names}})
 
 
 def joined(leaders: Sequence[str]) -> str:

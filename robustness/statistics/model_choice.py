@@ -131,12 +131,6 @@ class ModelChoice:
         """JSON-ready."""
         return {**vars(self), "models": [dict(entry) for entry in self.models]}
 
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> ModelChoice:
-        """The inverse of ``as_dict``, also after a round trip through JSON."""
-        names = ("best", "worse", "models", "sentences")
-        return cls(**{**data, **{name: tuple(data[name]) for name in names}})
-
 
 def choose(
     figures: ChoiceTables,

@@ -89,8 +89,7 @@ def test_a_saved_calibration_is_read(plain: Run) -> None:
     bounds = {"value": 0.2, "low": 0.1, "high": 0.3}
     none = {"value": 0.01, "low": None, "high": None}
     found = Calibration("SqueezeNet", 1.7, 55, 65, 0, bounds, none, bounds)
-    document = {"models": [vars(found)]}
-    cache.write(plain.folder, plain.manifest, cache.CALIBRATIONS, document, VERSION)
+    cache.write(plain.folder, plain.manifest, cache.CALIBRATIONS, [found], VERSION)
     (after,) = of_kind(plain, fixes.CALIBRATION)
     assert after.measured
     assert after.significant

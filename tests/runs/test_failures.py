@@ -287,7 +287,7 @@ def test_whatever_lies_in_place_of_a_file_a_run_opens_or_says_why(
     run: runs.Run, instead: str, tmp_path: Path
 ) -> None:
     assert run.failures.slices
-    assert headline_figures.compute(run.folder, run.manifest)["models"]
+    assert headline_figures.compute(run.folder, run.manifest).models
     api.embedding_map(run, f"model=SqueezeNet&condition={FOG.id}", images=IMAGES)
     notes.update(run.folder, title="A title", note="A note")
     names = sorted(path.name for path in run.folder.iterdir() if path.is_file())

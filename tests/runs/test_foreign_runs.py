@@ -45,6 +45,7 @@ from robustness.runs import (
 )
 from robustness.runs.rows import Rows
 from robustness.statistics import Figures
+from robustness.statistics.figures import FigureTables
 from tests.support.saved_runs import performed, spec, use_stand_ins
 
 
@@ -297,7 +298,7 @@ def test_figures_are_worked_out_once_within_limits_and_never_in_the_server(
     there = runs.load(run.folder)
     figures = headline_figures.stored(there.folder, there.manifest)
     assert figures is not None
-    assert len(figures["models"]) == len(run.manifest.spec.models)
+    assert len(figures.models) == len(run.manifest.spec.models)
     assert there.figures().summary
 
 
@@ -308,10 +309,10 @@ def test_figures_that_came_along_are_ignored(run: runs.Run, tmp_path: Path) -> N
     for name in results:
         file = installation.stored(run.folder) / f"{name}.json.gz"
         (run.folder / file.name).write_bytes(file.read_bytes() if file.exists() else b"x")
-    document = cache.read(run.folder, run.manifest, cache.FIGURES)
+    tables = cache.read(run.folder, run.manifest, cache.FIGURES, FigureTables)
     shutil.rmtree(installation.stored(run.folder))
-    assert document is not None
-    assert cache.read(run.folder, run.manifest, cache.FIGURES) is None
+    assert tables is not None
+    assert cache.read(run.folder, run.manifest, cache.FIGURES, FigureTables) is None
     assert runs.load(run.folder).figures().summary == own.summary
 
 

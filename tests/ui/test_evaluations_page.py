@@ -28,7 +28,7 @@ from robustness.charts.bands import BandMap
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.suites import study_conditions
 from robustness.pictures.fitting import Framing
-from robustness.runs import foreign_runs, notes
+from robustness.runs import foreign_runs, headline_figures, notes
 from robustness.runs import manifest as manifests
 from robustness.runs.compare import compare, flips
 from robustness.statistics.differences import said
@@ -103,18 +103,27 @@ def test_every_run_is_in_the_table_and_a_foreign_folder_has_its_reason(folder: P
 def test_figures_come_while_the_page_is_open_and_are_tried_once(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("first", "second"):
+    for name in NAMES:
         (folder / name / "headline.json.gz").unlink()
+    compute = headline_figures.compute_of
+
+    def compute_but_one(run: Path, *others: Any) -> headline_figures.Headline:
+        if run.name == "third":
+            raise ZeroDivisionError
+        return compute(run, *others)
+
+    monkeypatch.setattr(headline_figures, "compute_of", compute_but_one)
     for path in (folder / "second").glob("*.parquet"):
         path.write_bytes(b"no rows")
     works: list[Callable[[], object]] = []
     monkeypatch.setattr(run_table, "begin", lambda _, work: works.append(work))
     table = visit().dataframe[0].value.set_index("Id")
-    assert [*table.loc[["first", "second"], "First model"]] == 2 * ["Computing …"]
+    assert {*table["First model"]} == {"Computing …"}
     works.pop(0)()
     table = visit().dataframe[0].value.set_index("Id")
     assert table.loc["first", "First model"] == models.label("SqueezeNet")
     assert not table.loc["second", "First model"], "it cannot be read"
+    assert "ZeroDivisionError" in str(table.loc["third", "First model"]), "it is not hidden"
     assert not works
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -16,6 +17,7 @@ from robustness.base.text import counted, plain
 from robustness.evaluation.condition import perturbation_label
 from robustness.runs import Listed, headline_figures
 from robustness.runs.compare import differences_in_setup
+from robustness.runs.headline_figures import Headline
 from robustness.runs.jobs import Job, is_queued, outside_job, read_queue
 from robustness.statistics.model_choice import NAMES
 from robustness.ui.computation import jobs
@@ -23,6 +25,7 @@ from robustness.ui.computation.background import begin
 from robustness.ui.computation.cache import RESULT_CACHE
 from robustness.ui.display.blocks import deselect
 from robustness.ui.page import fragment
+from robustness.ui.server.counters import note_error
 from robustness.ui.session import access
 from robustness.ui.session.inputs import set_number
 from robustness.ui.session.run_link import RUN, baseline_id
@@ -290,7 +293,8 @@ def _act(entries: Sequence[Listed]) -> None:
 def _row(entry: Listed, other: Listed | None, job: Job | None, pinned: str) -> dict[str, Any]:
     manifest, finished = entry.manifest, entry.finished
     headline = _headline(entry)
-    first = next(iter(headline["models"]), None) if headline else None
+    first = next(iter(headline.models), None) if headline else None
+    unknown = headline.problem if headline else _WAITING
     before = other.manifest if other else None
     done, whole = _images(entry)
     return {
@@ -299,7 +303,7 @@ def _row(entry: Listed, other: Listed | None, job: Job | None, pinned: str) -> d
         "Progress": None if finished else job.share if job else done / max(1, whole),
         "State": _state(entry, job, pinned),
         "Action": None if finished or entry.foreign else _action(job),
-        "First model": models.label(first["model"]) if first else "" if headline else _WAITING,
+        "First model": models.label(first["model"]) if first else unknown,
         **{
             name.capitalize(): first and first[key] and 100 * first[key]
             for key, name in NAMES.items()
@@ -353,7 +357,7 @@ def _models(entry: Listed) -> tuple[str, ...]:
     return entry.match.models if entry.match else ()
 
 
-def _headline(entry: Listed, *, compute: bool = False) -> Mapping[str, Any] | None:
+def _headline(entry: Listed, *, compute: bool = False) -> Headline | None:
     """The scores of the run's models, the best first; None until somebody had them computed.
 
     There are none in an unfinished run, one that cannot be read, a match, and a foreign run before
@@ -361,10 +365,16 @@ def _headline(entry: Listed, *, compute: bool = False) -> Mapping[str, Any] | No
     """
     manifest = entry.manifest
     if manifest is None or manifest.status != runs.FINISHED:
-        return {"models": []}
+        return Headline()
     key = f"headline {entry.folder} {manifest!r}"
     if compute:
-        RESULT_CACHE.put(key, [headline_figures.compute(entry.folder, manifest)])
+        try:
+            headline = headline_figures.compute(entry.folder, manifest)
+        except Exception as error:  # a defect of ours, or of a plugin: the other runs have figures
+            note_error(error)
+            logging.getLogger(__name__).exception("The figures of %s", entry.folder)
+            headline = Headline(problem=f"Failed: {type(error).__name__}, see the log")
+        RESULT_CACHE.put(key, [headline])
     if stored := headline_figures.stored(entry.folder, manifest):
         return stored
-    return {"models": []} if entry.foreign else next(iter(RESULT_CACHE.get(key) or ()), None)
+    return Headline() if entry.foreign else next(iter(RESULT_CACHE.get(key) or ()), None)
