@@ -16,7 +16,7 @@ from robustness import report
 from robustness.commands.main import _parsed, main
 from robustness.evaluation.condition import Condition
 from robustness.hardening import Hardening, Settings
-from robustness.hardening.judgement import judged
+from robustness.hardening.judgement import judge_training
 from robustness.report.questions import RunFigures, fixes
 from robustness.report.questions.fixes import FIXES, Fix
 from robustness.runs import Run, cache, jobs
@@ -121,7 +121,7 @@ def test_a_training_of_the_run_has_the_gain_that_judged_it(plain: Run) -> None:
     rng = np.random.default_rng(0)
     before, after = rng.random((80, 3)) < 0.5, rng.random((80, 3)) < [0.5, 0.9, 0.95]
     kinds = [Condition.of({"fog": 0.6})], [Condition.of({"rotation": 0.4})]
-    judgement = judged(before, after, *kinds, labelled=True)
+    judgement = judge_training(before, after, *kinds, labelled=True)
     counts: dict[str, Any] = {
         "share": 0.5,
         "train": 90,
