@@ -36,12 +36,12 @@ def harden(
     """Train ``model`` on unlabelled ``images``, judge the result, and add it as ``name``.
 
     It is trained on ``perturbations``, on the five under which it is weakest in a ``run``, or on
-    the conditions of a ``suite``, such as the profile of a match. ``judge`` are labelled images
-    that choose the interpolation and judge; without them a part of ``images`` does. Both are
-    sources as for ``evaluate``, with its ``classes``. The answer has
-    the ``judgement``: paired differences, and whether the model is ``recommended``. ``epochs``,
-    ``rate`` and ``seed`` are those of the training. ``note`` receives what is computed, how much is
-    done and how much there is; an exception from it cancels, and the same call then continues.
+    the conditions of a ``suite``. ``judge`` are labelled images that choose the interpolation and
+    judge; without them a part of ``images`` does. Both are sources as for ``evaluate``, with its
+    ``classes``. The answer has the ``judgement``: paired differences, and whether the model is
+    ``recommended``. ``epochs``, ``rate`` and ``seed`` are those of the training. ``note`` receives
+    what is computed, how much is done and how much there is; an exception from it cancels, and the
+    same call then continues.
     Raises ``ParameterError`` for a model that cannot be trained, or with too few images.
     """
     check_classes(classes, images, images if judge is None else judge)

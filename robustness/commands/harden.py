@@ -32,7 +32,7 @@ def add(parsers: Parsers) -> None:
     )
     trained.add_argument("--run", metavar="RUN", help=f"train on the model's weakest five; {RUN}")
     trained.add_argument(
-        "--suite", metavar="FILE.toml", help="train on the profile of `match`, or on a request"
+        "--suite", metavar="FILE.toml", help="train on the conditions of a suite or request"
     )
     command.add_argument(
         "--judge",

@@ -72,7 +72,7 @@ def _form(of: RunFigures) -> None:
         return
     with left:
         source = source_input("Images to train on", "harden_", samples=False)
-        st.caption("At least 20, better 300 or more, from your camera. Labels are not used.")
+        st.caption("At least 20, better 300 or more. Labels are not used.")
     with right:
         labels = {name: models.label(name) for name in names}
         model = listed("Model", labels, "harden_model")
