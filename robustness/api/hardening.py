@@ -12,7 +12,6 @@ from robustness.api.argument_checks import checked_call
 from robustness.api.saved_runs import open_run
 from robustness.api.sources import check_classes, opened
 from robustness.base.errors import ParameterError
-from robustness.base.progress import Note
 from robustness.evaluation.suites import suite_conditions
 from robustness.hardening import Hardening, Settings, Subjects
 from robustness.runs import Run
@@ -37,50 +36,27 @@ def harden(
     """Train ``model`` on unlabelled ``images``, judge the result, and add it as ``name``.
 
     It is trained on ``perturbations``, on the five under which it is weakest in a ``run``, or on
-    the conditions of a ``suite``, such as the profile of a match. ``judge`` are labelled images
-    that choose the interpolation and judge; without them a part of ``images`` does. Both are
-    sources as for ``evaluate``, with its ``classes``. The answer has
-    the ``judgement``: paired differences, and whether the model is ``recommended``. ``epochs``,
-    ``rate`` and ``seed`` are those of the training. ``note`` receives what is computed, how much is
-    done and how much there is; an exception from it cancels, and the same call then continues.
+    the conditions of a ``suite``. ``judge`` are labelled images that choose the interpolation and
+    judge; without them a part of ``images`` does. Both are sources as for ``evaluate``, with its
+    ``classes``. The answer has the ``judgement``: paired differences, and whether the model is
+    ``recommended``. ``epochs``, ``rate`` and ``seed`` are those of the training. ``note`` receives
+    what is computed, how much is done and how much there is; an exception from it cancels, and the
+    same call then continues.
     Raises ``ParameterError`` for a model that cannot be trained, or with too few images.
     """
     check_classes(classes, images, images if judge is None else judge)
-    return hardened(
-        model,
-        name,
-        images,
-        subjects(model, perturbations, run, None if suite is None else fspath(suite)),
-        judge,
-        Settings(epochs, rate, seed),
-        note or (lambda *_: None),
-        classes,
-    )
-
-
-def hardened(
-    model: str,
-    name: str,
-    images: Any,
-    chosen: Subjects,
-    judge: Any,
-    settings: Settings,
-    note: Note,
-    classes: Any = None,
-) -> Hardening:
-    """The hardened model of two sources."""
     return hardening.harden(
         model,
         name,
         opened(images, classes),
-        chosen,
+        _subjects(model, perturbations, run, None if suite is None else fspath(suite)),
         judging=None if judge is None else opened(judge, classes),
-        settings=settings,
-        note=note,
+        settings=Settings(epochs, rate, seed),
+        note=note or (lambda *_: None),
     )
 
 
-def subjects(
+def _subjects(
     model: str, perturbations: Sequence[str] | None, run: Any, suite: str | None
 ) -> Subjects:
     """The subjects of training; raises ``ParameterError`` unless exactly one source is given."""
@@ -95,13 +71,13 @@ def subjects(
             )
         return Subjects(conditions, vary=False)
     if perturbations is None:
-        perturbations = weakest(model, run if isinstance(run, Run) else open_run(run))
+        perturbations = weakest_perturbations(model, run if isinstance(run, Run) else open_run(run))
     if not perturbations:
         raise ParameterError("Expected at least one perturbation to train on, got none.")
     return Subjects.named(perturbations)
 
 
-def weakest(model: str, run: Run) -> tuple[str, ...]:
+def weakest_perturbations(model: str, run: Run) -> tuple[str, ...]:
     """The up to five perturbations of ``run`` under which ``model`` is weakest."""
     model = known_models.REGISTRY[model].name
     figures = run.figures()
@@ -118,4 +94,4 @@ def weakest(model: str, run: Run) -> tuple[str, ...]:
             "run, or name the perturbations."
         )
     means = {name: sum(values) / len(values) for name, values in totals.items()}
-    return hardening.weakest(sorted(means, key=lambda name: means[name]))
+    return hardening.names_to_train(sorted(means, key=lambda name: means[name]))

@@ -32,7 +32,7 @@ def add(parsers: Parsers) -> None:
     )
     trained.add_argument("--run", metavar="RUN", help=f"train on the model's weakest five; {RUN}")
     trained.add_argument(
-        "--suite", metavar="FILE.toml", help="train on the profile of `match`, or on a request"
+        "--suite", metavar="FILE.toml", help="train on the conditions of a suite or request"
     )
     command.add_argument(
         "--judge",
@@ -65,18 +65,12 @@ def harden_command(options: argparse.Namespace) -> None:
     continues.
     """
     from robustness import report, runs
-    from robustness.api.hardening import hardened, subjects
+    from robustness.api.hardening import harden
     from robustness.base import processes
     from robustness.hardening import Settings
     from robustness.report import hardening as results
     from robustness.runs import jobs
 
-    defaults = Settings()
-    settings = Settings(
-        defaults.epochs if options.epochs is None else options.epochs,
-        options.rate,
-        options.seed,
-    )
     if options.out is not None and options.out.suffix != ".xml":
         raise ParameterError(f"--out expects a file that ends in .xml, got {str(options.out)!r}.")
     expect_writable(options.out)
@@ -85,14 +79,18 @@ def harden_command(options: argparse.Namespace) -> None:
         processes.step_back()
     run = None if options.run is None else runs.folder_of(options.run, Path("runs"))
     with _background(options.background) if options.background else nullcontext(phases) as note:
-        answer = hardened(
+        answer = harden(
             options.model,
-            options.name,
-            options.images,
-            subjects(options.model, options.perturbations, run, options.suite),
-            options.judge,
-            settings,
-            note,
+            images=options.images,
+            name=options.name,
+            perturbations=options.perturbations,
+            run=run,
+            suite=options.suite,
+            judge=options.judge,
+            epochs=Settings.epochs if options.epochs is None else options.epochs,
+            rate=options.rate,
+            seed=options.seed,
+            note=note,
         )
     if options.background:
         jobs.end_hardening(options.background, answer.as_dict())

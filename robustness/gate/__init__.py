@@ -1,7 +1,7 @@
 """A gate for pipelines: checks a run against the limits of a budget."""
 
 from robustness.gate.budget import BREAKING, LIMITS, Budget, budget_of, read_budget
-from robustness.gate.budget_verdicts import check, rule_out, ruled_out
+from robustness.gate.budget_verdicts import check, exclusions, rule_out
 from robustness.gate.output_formats import as_dict, headline, junit, markdown
 from robustness.gate.verdict import BROKEN, KEPT, NOT_SHOWN, Check
 
@@ -16,10 +16,10 @@ __all__ = [
     "as_dict",
     "budget_of",
     "check",
+    "exclusions",
     "headline",
     "junit",
     "markdown",
     "read_budget",
     "rule_out",
-    "ruled_out",
 ]

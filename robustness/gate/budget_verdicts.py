@@ -68,7 +68,9 @@ def check(
     )
     rules = [*_extended(budget.rules, remedied)] if remedies else budget.rules
     own = _of_models(run, baseline)
-    further = _of_remedies(run, baseline, [e for e in remedied if _named(rules, e)], own)
+    patterns = [rule.model for rule in rules if rule.on_remedies]
+    limited = [e for e in remedied if any(fnmatchcase(e.id, pattern) for pattern in patterns)]
+    further = _of_remedies(run, baseline, limited, own)
     verdict_by_limit: dict[tuple[Any, ...], Verdict] = {}
     for rule in rules:
         verdicts = [*_verdicts(budget, rule, own), *_accepting(rule, run)]
@@ -82,19 +84,6 @@ def check(
     return Check(run, budget, tuple(verdict_by_limit.values()), notes)
 
 
-def _part(budget: Budget, run: Run, every: Sequence[Run]) -> Budget:
-    """``budget`` without the limits on models that only other runs of ``every`` have."""
-
-    def fits(rule: Rule, run: Run) -> bool:
-        names = [*run.manifest.spec.model_names, *remedied_names(run)]
-        return any(fnmatchcase(name, rule.model) for name in names)
-
-    def concerns(rule: Rule) -> bool:
-        return fits(rule, run) or not any(fits(rule, other) for other in every)
-
-    return replace(budget, rules=tuple(rule for rule in budget.rules if concerns(rule)))
-
-
 def _extended(rules: Sequence[Rule], remedied: Sequence[RemediedModel]) -> Iterator[Rule]:
     """``rules``, each on a model followed by one for every remedy before it."""
     for rule in rules:
@@ -102,10 +91,6 @@ def _extended(rules: Sequence[Rule], remedied: Sequence[RemediedModel]) -> Itera
         for model in [] if rule.on_remedies else remedied:
             if all(fnmatchcase(name, rule.model) for name in model.names):
                 yield rule.model_copy(update={"model": escape(model.id)})
-
-
-def _named(rules: Sequence[Rule], candidate: RemediedModel) -> bool:
-    return any(rule.on_remedies and fnmatchcase(candidate.id, rule.model) for rule in rules)
 
 
 @dataclass(frozen=True)
@@ -378,17 +363,23 @@ def rule_out(
 ) -> Callable[[Run], dict[str, str]]:
     """Why ``budget`` rules out candidates, by their ids: a function of each of ``several`` runs.
 
-    ``baseline`` and ``remedies`` are as for ``check``, which says what that raises.
+    Of several, a limit on models that only other runs have does not count. ``baseline`` and
+    ``remedies`` are as for ``check``, which says what that raises.
     """
 
+    def fits(rule: Rule, run: Run) -> bool:
+        names = [*run.manifest.spec.model_names, *remedied_names(run)]
+        return any(fnmatchcase(name, rule.model) for name in names)
+
     def reasons(run: Run) -> dict[str, str]:
-        own = budget if len(several) == 1 else _part(budget, run, several)
-        return ruled_out(check(own, run, baseline, remedies=remedies))
+        rules = [r for r in budget.rules if fits(r, run) or not any(fits(r, o) for o in several)]
+        part = replace(budget, rules=tuple(rules))
+        return exclusions(check(part, run, baseline, remedies=remedies))
 
     return reasons
 
 
-def ruled_out(check: Check) -> dict[str, str]:
+def exclusions(check: Check) -> dict[str, str]:
     """Why ``check`` rules out candidates, by their ids: what they break, else what is open."""
     reasons: dict[str, str] = {}
     for outcome, what in ((BROKEN, "it breaks"), (NOT_SHOWN, "too few images to show")):

@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 
 from robustness.base.text import counted, visible
 from robustness.gate.budget import LIMITS
-from robustness.gate.verdict import BROKEN, KEPT, NOT_SHOWN, Check, Verdict
+from robustness.gate.verdict import BROKEN, KEPT, NOT_SHOWN, Check
 
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]()<>#!|~:$&@])")
 _NOT_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -43,15 +43,7 @@ def headline(check: Check) -> str:
 
 def junit(check: Check) -> bytes:
     """JUnit XML: one suite, and one test case for each limit, model and condition."""
-    root = ElementTree.Element("testsuites")
-    _add_suite(root, check)
-    ElementTree.indent(root)
-    written: bytes = ElementTree.tostring(root, encoding="utf-8", xml_declaration=True)
-    return written
-
-
-def _add_suite(root: ElementTree.Element, check: Check) -> None:
-    broken = check.broken
+    root, broken = ElementTree.Element("testsuites"), check.broken
     suite = ElementTree.SubElement(
         root,
         "testsuite",
@@ -77,6 +69,9 @@ def _add_suite(root: ElementTree.Element, check: Check) -> None:
             ElementTree.SubElement(case, "system-out").text = _xml(verdict.sentence)
     if check.notes:
         ElementTree.SubElement(suite, "system-out").text = _xml("\n".join(check.notes))
+    ElementTree.indent(root)
+    written: bytes = ElementTree.tostring(root, encoding="utf-8", xml_declaration=True)
+    return written
 
 
 def _xml(text: str) -> str:
@@ -90,6 +85,17 @@ _SIGNS = {BROKEN: "❌", NOT_SHOWN: "⚠️", KEPT: "✅"}
 def markdown(check: Check) -> str:
     """A heading, a sentence and a table, failures first."""
     rows = sorted(check.verdicts, key=lambda verdict: list(_SIGNS).index(verdict.outcome))
+    cells = [
+        (
+            f"{_SIGNS[verdict.outcome]} {verdict.outcome}",
+            _plain(verdict.model),
+            _plain(verdict.where),
+            f"`{verdict.limit}`",
+            verdict.limit_text,
+            verdict.figure_text,
+        )
+        for verdict in rows
+    ]
     lines = [
         f"## Robustness: {headline(check)}",
         "",
@@ -99,21 +105,9 @@ def markdown(check: Check) -> str:
         *(line for note in check.notes for line in (_plain(note), "")),
         "| outcome | model | condition | limit | expected | measured |",
         "|---|---|---|---|---|---|",
-        *map(_row, rows),
+        *(f"| {' | '.join(row)} |" for row in cells),
     ]
     return "\n".join(lines) + "\n"
-
-
-def _row(verdict: Verdict) -> str:
-    cells = (
-        f"{_SIGNS[verdict.outcome]} {verdict.outcome}",
-        _plain(verdict.model),
-        _plain(verdict.where),
-        f"`{verdict.limit}`",
-        verdict.limit_text,
-        verdict.figure_text,
-    )
-    return "| " + " | ".join(cells) + " |"
 
 
 def _plain(text: str) -> str:

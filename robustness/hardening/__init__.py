@@ -6,7 +6,7 @@ learns to give under perturbations, too.
 
 from robustness.hardening.harden import Hardening, Settings, Subjects, check_name, harden
 from robustness.hardening.judgement import GroupDifference, Judgement
-from robustness.hardening.perturbation_kinds import unseen, weakest
+from robustness.hardening.perturbation_kinds import names_to_train, unseen_conditions
 
 __all__ = [
     "GroupDifference",
@@ -16,6 +16,6 @@ __all__ = [
     "Subjects",
     "check_name",
     "harden",
-    "unseen",
-    "weakest",
+    "names_to_train",
+    "unseen_conditions",
 ]

@@ -23,9 +23,22 @@ from robustness.datasets import Dataset
 from robustness.datasets.labels import KNOWN, labelled
 from robustness.datasets.pixels import study_pixels
 from robustness.evaluation.condition import Condition
-from robustness.hardening import judgement, parts
-from robustness.hardening.judgement import BATCH, Judgement, Predict, Views
-from robustness.hardening.perturbation_kinds import STRENGTH, unseen
+from robustness.hardening.image_split import (
+    FEWEST_CHOOSING,
+    FEWEST_JUDGED,
+    Places,
+    split_images,
+)
+from robustness.hardening.judgement import (
+    BATCH,
+    Judgement,
+    Logs,
+    Predict,
+    Views,
+    judge_training,
+    measure_predictions,
+)
+from robustness.hardening.perturbation_kinds import STRENGTH, unseen_conditions
 from robustness.hardening.training import (
     Checkpoint,
     Settings,
@@ -117,7 +130,7 @@ def harden(
     parent = record.name  # also of a label
     check_name(name)
     trained_on = tuple(dict.fromkeys((*record.trained_on, *subjects.names)))
-    others = unseen(trained_on)
+    others = unseen_conditions(trained_on)
     note("Preparing the training", 0, 1)
     model = TrainableModel(models.load(parent, side=record.input_size))
     settings = replace(settings, rate=settings.rate or model.rate)
@@ -134,18 +147,30 @@ def harden(
         asdict(settings),
     )
     train(model, material, subjects.conditions, settings, checkpoint, note, vary=subjects.vary)
-    views = every.views(every.parts.choose, before, note)
-    share = _chosen_share(model, views, subjects, settings, note)
+    views = every.views(every.split.choose, before, note)
+    share = _choose_share(model, views, subjects.conditions, settings.seed, note)
     weights = model.interpolated(share)
     with _result_folder() as folder:
         model.save(weights, Path(folder) / FILE)
         values = {**_entry(record, model, name), "path": str(Path(folder) / FILE)}
-        child = _record(name, values, record)
+        (child,) = user_models.records_of(
+            user_models.described_in(), {name: {**values, "labels": "imagenet"}}
+        )
+        child = replace(child, labels=record.labels, group=OWN)
         try:
             after = LOADED.get(child, record.framing.side)
-            verdict = _judged(before, after, every, subjects, others, settings, note)
+            (flags_before, flags_after), _ = measure_predictions(
+                every.views(every.split.judge, before, note),
+                (*subjects.conditions, *others),
+                [lambda x: before(x).probabilities, lambda x: after(x).probabilities],
+                settings.seed,
+                note,
+            )
         finally:
             LOADED.release(name)
+        verdict = judge_training(
+            flags_before, flags_after, subjects.conditions, others, labelled=every.labelled
+        )
         origin = {
             "parent": parent,
             "digest": weights_digest(record),
@@ -169,8 +194,8 @@ def harden(
         settings,
         share,
         len(material.pixels),
-        len(every.parts.choose),
-        every.parts.left_out,
+        len(every.split.choose),
+        every.split.left_out,
         every.unreadable,
         verdict,
         str(models.REGISTRY[name].weights.paths()[0]),
@@ -178,7 +203,7 @@ def harden(
 
 
 class _Images:
-    """All images with their digests, classes and parts."""
+    """All images with their digests, classes and split."""
 
     def __init__(
         self,
@@ -201,26 +226,20 @@ class _Images:
             self.unreadable += read.unreadable
         self.pixels = np.concatenate(stacks)
         self._classes = np.array(classes, np.int64)
-        divided = parts.split(self.pixels, len(stacks[1]) if judging else 0, seed)
-        self.labelled = self._has_labels(divided.judge, parts.FEWEST_JUDGED) and self._has_labels(
-            divided.choose, parts.FEWEST_CHOOSING
+        self.split = split_images(self.pixels, len(stacks[1]) if judging else 0, seed)
+        choose, judge = (
+            rows[self._classes[rows] >= 0] for rows in (self.split.choose, self.split.judge)
         )
+        self.labelled = len(choose) >= FEWEST_CHOOSING and len(judge) >= FEWEST_JUDGED
         if self.labelled:
-            choose, judge = (
-                rows[self._classes[rows] >= 0] for rows in (divided.choose, divided.judge)
-            )
-            divided = replace(divided, choose=choose, judge=judge)
-        self.parts = divided
-
-    def _has_labels(self, rows: parts.Places, fewest: int) -> bool:
-        return int((self._classes[rows] >= 0).sum()) >= fewest
+            self.split = replace(self.split, choose=choose, judge=judge)
 
     def training(self, parent: models.Classifier, note: Note) -> TrainingImages:
-        rows = self.parts.train
+        rows = self.split.train
         pixels, digests = self.pixels[rows], [self._digests[row] for row in rows]
         return TrainingImages(pixels, digests, _probabilities(parent, pixels, note))
 
-    def views(self, rows: parts.Places, parent: models.Classifier, note: Note) -> Views:
+    def views(self, rows: Places, parent: models.Classifier, note: Note) -> Views:
         pixels, targets = self.pixels[rows], self._classes[rows]
         if not self.labelled:
             targets = _probabilities(parent, pixels, note).argmax(1)
@@ -250,7 +269,8 @@ def _check_room(model: TrainableModel) -> None:
         (user_models.described_in().parent, model.model_bytes),
     ):
         place = next(path for path in (folder, *folder.absolute().parents) if path.exists())
-        disk = next((other for other in needs if _device(other) == _device(place)), place)
+        device = place.stat().st_dev
+        disk = next((other for other in needs if other.stat().st_dev == device), place)
         needs[disk] += needed
     for folder, needed in needs.items():
         if (free := shutil.disk_usage(folder).free) < needed:
@@ -259,10 +279,6 @@ def _check_room(model: TrainableModel) -> None:
                 "make room, then train again.",
                 hint=f"They are needed on the disk of {folder}.",
             )
-
-
-def _device(folder: Path) -> int:
-    return folder.stat().st_dev
 
 
 def check_name(name: str) -> None:
@@ -283,8 +299,8 @@ def _probabilities(
     return np.concatenate(answers)
 
 
-def _chosen_share(
-    model: TrainableModel, views: Views, subjects: Subjects, settings: Settings, note: Note
+def _choose_share(
+    model: TrainableModel, views: Views, conditions: Sequence[Condition], seed: int, note: Note
 ) -> float:
     """The interpolation to take, by the predictions on the choosing images."""
 
@@ -296,40 +312,17 @@ def _chosen_share(
         note("Choosing the interpolation", done, total)
 
     candidates = [predict(share) for share in SHARES]
-    _, logs = judgement.measured(views, subjects.conditions, candidates, settings.seed, choosing)
+    _, logs = measure_predictions(views, conditions, candidates, seed, choosing)
     return SHARES[most_likely(logs)]
 
 
-def most_likely(logs: judgement.Logs) -> int:
+def most_likely(logs: Logs) -> int:
     """The candidate of (candidates, images, 1 + conditions) with the largest log-likelihood.
 
     Originals weigh twice as much as all conditions together.
     With few images it is far less noisy than accuracy.
     """
     return int((2 * logs[:, :, 0] + logs[:, :, 1:].mean(2)).mean(1).argmax())
-
-
-def _judged(
-    before: models.Classifier,
-    after: models.Classifier,
-    every: _Images,
-    subjects: Subjects,
-    others: Sequence[Condition],
-    settings: Settings,
-    note: Note,
-) -> Judgement:
-    views = every.views(every.parts.judge, before, note)
-    conditions = (*subjects.conditions, *others)
-    (flags_before, flags_after), _ = judgement.measured(
-        views,
-        conditions,
-        [lambda images: before(images).probabilities, lambda images: after(images).probabilities],
-        settings.seed,
-        note,
-    )
-    return judgement.judged(
-        flags_before, flags_after, subjects.conditions, others, labelled=every.labelled
-    )
 
 
 def _entry(record: ModelRecord, model: TrainableModel, name: str) -> dict[str, Any]:
@@ -345,11 +338,3 @@ def _entry(record: ModelRecord, model: TrainableModel, name: str) -> dict[str, A
         "family": "Hardened",
         "default": False,  # nobody asked that every visitor's choice has it
     }
-
-
-def _record(name: str, values: dict[str, Any], parent: ModelRecord) -> ModelRecord:
-    """The record of the model before it is added; its classes are its parent's."""
-    (record,) = user_models.records_of(
-        user_models.described_in(), {name: {**values, "labels": "imagenet"}}
-    )
-    return replace(record, labels=parent.labels, group=OWN)

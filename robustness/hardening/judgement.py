@@ -133,7 +133,7 @@ class Views:
     targets: NDArray[np.int64]
 
 
-def measured(
+def measure_predictions(
     views: Views,
     conditions: Sequence[Condition],
     models: Sequence[Predict],
@@ -161,7 +161,7 @@ def measured(
     return flags, logs
 
 
-def judged(
+def judge_training(
     before: Flags,
     after: Flags,
     trained: Sequence[Condition],
@@ -169,12 +169,13 @@ def judged(
     *,
     labelled: bool,
 ) -> Judgement:
-    """The judgement of flags (images, 1 + trained + unseen), as ``measured`` has them."""
+    """The judgement of flags (images, 1 + trained + unseen) of ``measure_predictions``."""
     gaps = after.astype(np.int64) - before
+    every = np.ones(gaps.shape, bool)
     edges = np.cumsum([0, 1, len(trained), len(unseen)])
     places = [np.arange(*pair) for pair in pairwise(edges)]
-    groups = [_over(gaps[:, columns]) for columns in places]
-    single = by_condition(gaps, np.ones(gaps.shape, bool))
+    groups = [overall(gaps[:, columns], every[:, columns], every[:, columns]) for columns in places]
+    single = by_condition(gaps, every)
     names = [ORIGINALS, *(condition.id for condition in (*trained, *unseen))]
     return Judgement(
         len(gaps),
@@ -182,10 +183,6 @@ def judged(
         _differences(GROUPS, groups, before, after, places),
         _differences(names, single, before, after, [[column] for column in range(edges[-1])]),
     )
-
-
-def _over(gaps: NDArray[np.int64]) -> PairedDifference:
-    return overall(gaps, np.ones(gaps.shape, bool), np.ones(gaps.shape, bool))
 
 
 def _differences(

@@ -34,7 +34,7 @@ def kind(name: str) -> str:
     return _OF_STUDY.get(name, _OF_STUDY.get(family, family))
 
 
-def unseen(trained: Iterable[str]) -> tuple[Condition, ...]:
+def unseen_conditions(trained: Iterable[str]) -> tuple[Condition, ...]:
     """Up to ``MOST_UNSEEN`` perturbations of kinds that no perturbation in ``trained`` has.
 
     Those of ImageNet-C come first, the kinds in turns. Raises ``ParameterError`` if no kind is
@@ -54,7 +54,7 @@ def unseen(trained: Iterable[str]) -> tuple[Condition, ...]:
     return tuple(Condition.of({name: STRENGTH}) for name in names[:MOST_UNSEEN])
 
 
-def weakest(names: Iterable[str]) -> tuple[str, ...]:
+def names_to_train(names: Iterable[str]) -> tuple[str, ...]:
     """The first ``MOST_TRAINED`` of ``names``, weakest first, that leave ``_LEFT_OUT`` kinds."""
     every = {kind(record.name) for record in REGISTRY if record.family in FAMILIES}
     chosen: list[str] = []

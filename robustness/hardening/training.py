@@ -187,11 +187,15 @@ def train(
             rows = order[place * BATCH : (place + 1) * BATCH]
             draws = np.random.default_rng([chosen.seed, step, 1])
             plain = from_uint8(images.pixels[rows])
-            perturbed = [
-                _perturbed(image, images.digests[row], conditions, draws, vary)
-                for image, row in zip(plain, rows, strict=True)
-            ]
-            both = model.resized(np.concatenate([plain, np.stack(perturbed)]))
+            perturbed = []
+            for image, row in zip(plain, rows, strict=True):
+                steps = conditions[int(draws.integers(len(conditions)))].as_dict()
+                if vary:
+                    steps = {name: float(draws.uniform(WEAKEST, STRONGEST)) for name in steps}
+                seed = int(draws.integers(2**32))
+                digests = [images.digests[row]]
+                perturbed.append(compose(image[None], steps, seed=seed, digests=digests))
+            both = model.resized(np.concatenate([plain, *perturbed]))
             targets = np.concatenate([images.targets[rows]] * 2)
             rate = (chosen.rate or model.rate) * (1 + math.cos(math.pi * step / total)) / 2
             model.step(both, targets, rate, step + 1)
@@ -206,17 +210,3 @@ def train(
         raise
     checkpoint.write(model, total)
     note("Training", count * chosen.epochs, count * chosen.epochs)
-
-
-def _perturbed(
-    image: Floats,
-    digest: str,
-    conditions: Sequence[Condition],
-    draws: np.random.Generator,
-    vary: bool,
-) -> Floats:
-    steps = conditions[int(draws.integers(len(conditions)))].as_dict()
-    if vary:
-        steps = {name: float(draws.uniform(WEAKEST, STRONGEST)) for name in steps}
-    seed = int(draws.integers(2**32))
-    return compose(image[None], steps, seed=seed, digests=[digest])[0]

@@ -18,7 +18,7 @@ from robustness.charts import run_map
 from robustness.charts.bands import Tile, place
 from robustness.evaluation.condition import Condition
 from robustness.hardening import Hardening
-from robustness.hardening.judgement import judged
+from robustness.hardening.judgement import judge_training
 from robustness.report import comparison
 from robustness.report import hardening as results
 from robustness.report.questions import REGISTRY, RunFigures
@@ -186,7 +186,7 @@ def test_a_hardened_model_has_its_shares_before_and_after() -> None:
     fog = Condition.of({"fog": 0.6}), Condition.of({"rotation": 0.4})
     values: dict[str, Any] = dict.fromkeys(field.name for field in fields(Hardening))
     values |= {"parent": "SqueezeNet", "name": "hard"}
-    values["judgement"] = judged(before, after, fog[:1], fog[1:], labelled=True)
+    values["judgement"] = judge_training(before, after, fog[:1], fog[1:], labelled=True)
     answer = Hardening(**values)
     drawn = results.before_and_after(answer).drawing
     assert list(drawn.columns)[:2] == ["SqueezeNet 1.1", "hard"]

@@ -20,13 +20,14 @@ from PIL import Image
 import robustness as rb
 from benchmarks.support.own_runs import adopt
 from robustness import gate, models
-from robustness.api.hardening import subjects
+from robustness.api.hardening import weakest_perturbations
 from robustness.base.errors import ParameterError
 from robustness.base.validation import read_json
 from robustness.commands.main import main
 from robustness.evaluation.condition import Condition
-from robustness.hardening import judgement, parts, perturbation_kinds
+from robustness.hardening import judgement, perturbation_kinds
 from robustness.hardening.harden import Hardening, most_likely
+from robustness.hardening.image_split import split_images
 from robustness.models.graph.keras_networks import keras_graph
 from robustness.models.own import user_models
 from robustness.models.tensorflow_runtime import keras
@@ -123,7 +124,7 @@ def test_hardening_gains_and_says_so_ever_after(folder: Path) -> None:
     assert any("hard was trained on" in text for text in of_run(run).cautions)
     limits = gate.budget_of(b"[[limit]]\nmin_accuracy = 0.01\n", "budget.toml")
     assert "hard was trained on" in gate.check(limits, run).notes[0]
-    assert subjects("hard", None, run, None).names == ("fog",)
+    assert weakest_perturbations("hard", run) == ("fog",)
     assert main(["models", "remove", "hard"]) == 0
     assert not (folder / "added-models" / "hard").exists()
 
@@ -298,7 +299,7 @@ def test_copies_of_an_image_are_in_one_part() -> None:
     darker, mirrored = (scenes * 0.8).astype(np.uint8), scenes[:, :, ::-1]
     pixels = np.concatenate([scenes, darker, mirrored])
     for judging in (0, 60):
-        found = parts.split(pixels, judging, seed=1)
+        found = split_images(pixels, judging, seed=1)
         sides = [{int(row) % 120 for row in rows} for rows in (found.train, found.choose)]
         sides.append({int(row) % 120 for row in found.judge})
         assert not sides[0] & sides[1] | sides[0] & sides[2] | sides[1] & sides[2]
@@ -309,13 +310,13 @@ def test_copies_of_an_image_are_in_one_part() -> None:
 
 def test_unseen_perturbations_are_of_other_kinds() -> None:
     def kinds(trained: Sequence[str]) -> set[str]:
-        conditions = perturbation_kinds.unseen(trained)
+        conditions = perturbation_kinds.unseen_conditions(trained)
         return {perturbation_kinds.kind(name) for c in conditions for name in c.perturbations}
 
     for record in REGISTRY:
         assert perturbation_kinds.kind(record.name) not in kinds([record.name])
-    assert "motion_blur" not in str(perturbation_kinds.unseen(["gaussian_blur"]))
-    weakest = perturbation_kinds.weakest(REGISTRY.names)
+    assert "motion_blur" not in str(perturbation_kinds.unseen_conditions(["gaussian_blur"]))
+    weakest = perturbation_kinds.names_to_train(REGISTRY.names)
     assert len(weakest) == perturbation_kinds.MOST_TRAINED
     assert len(kinds(weakest)) >= 2
 
@@ -327,7 +328,7 @@ def judged(lost: int, gained: int, *, labelled: bool = True) -> judgement.Judgem
     before[:, 0] = after[:, 0] = True
     after[:lost, 0] = False
     after[:gained, 2] = True
-    return judgement.judged(before, after, fog, fog, labelled=labelled)
+    return judgement.judge_training(before, after, fog, fog, labelled=labelled)
 
 
 def test_a_gain_without_a_loss_is_recommended() -> None:

@@ -16,7 +16,7 @@ from robustness import report
 from robustness.commands.main import _parsed, main
 from robustness.evaluation.condition import Condition
 from robustness.hardening import Hardening, Settings
-from robustness.hardening.judgement import judged
+from robustness.hardening.judgement import judge_training
 from robustness.report.questions import RunFigures, fixes
 from robustness.report.questions.fixes import FIXES, Fix
 from robustness.runs import Run, cache, jobs
@@ -116,11 +116,22 @@ def test_the_terminal_has_the_same_list(made: Run, capsys: pytest.CaptureFixture
     assert "To measure or add" in capsys.readouterr().out
 
 
+def test_a_run_of_a_profile_offers_no_training(tmp_path: Path) -> None:
+    run = saved(
+        tmp_path / "profile",
+        pictures(tmp_path / "set", [f"{number}.png" for number in range(30)]),
+        {"SqueezeNet": 0.2},
+        source=tmp_path / "set",
+        conditions=[Condition.of({"fog": 0.2, "darkness": 0.3})],
+    )
+    assert not of_kind(run, fixes.TRAINING)
+
+
 def test_a_training_of_the_run_has_the_gain_that_judged_it(plain: Run) -> None:
     rng = np.random.default_rng(0)
     before, after = rng.random((80, 3)) < 0.5, rng.random((80, 3)) < [0.5, 0.9, 0.95]
     kinds = [Condition.of({"fog": 0.6})], [Condition.of({"rotation": 0.4})]
-    judgement = judged(before, after, *kinds, labelled=True)
+    judgement = judge_training(before, after, *kinds, labelled=True)
     counts: dict[str, Any] = {
         "share": 0.5,
         "train": 90,

@@ -14,9 +14,9 @@ import robustness as rb
 from robustness import models, runs
 from robustness.base.errors import ImageError, ParameterError
 from robustness.evaluation.condition import Condition
-from robustness.hardening.parts import copies
 from robustness.models import Outputs
 from robustness.models.own import user_models
+from robustness.pictures.copies import copies
 from robustness.pictures.eight_bits import to_uint8
 from robustness.runs import calibrations
 from robustness.runs.calibrations import read_calibrations

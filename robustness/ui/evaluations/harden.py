@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from robustness import hardening, models
-from robustness.api.hardening import weakest
+from robustness.api.hardening import weakest_perturbations
 from robustness.base.errors import ParameterError
 from robustness.base.permissions import Action
 from robustness.base.text import plain, some
@@ -72,7 +72,7 @@ def _form(of: RunFigures) -> None:
         return
     with left:
         source = source_input("Images to train on", "harden_", samples=False)
-        st.caption("At least 20, better 300 or more, from your camera. Labels are not used.")
+        st.caption("At least 20, better 300 or more. Labels are not used.")
     with right:
         labels = {name: models.label(name) for name in names}
         model = listed("Model", labels, "harden_model")
@@ -112,7 +112,7 @@ def _form(of: RunFigures) -> None:
     if pressed:
         with boundary():
             hardening.check_name(name)  # refused here rather than in the job
-            hardening.unseen(chosen)
+            hardening.unseen_conditions(chosen)
             judging = ["--judge", judge] if judge else []
             arguments = [model, "--images", str(source), "--name", name, *judging]
             under_way.harden(run.folder, [*arguments, "--perturbations", ",".join(chosen)])
@@ -129,6 +129,6 @@ def _judge(of: RunFigures) -> str:
 
 def _weakest(model: str, run: Run) -> list[str]:
     try:
-        return list(weakest(model, run))
+        return list(weakest_perturbations(model, run))
     except ParameterError:
         return []

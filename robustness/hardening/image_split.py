@@ -21,7 +21,7 @@ _TRAINED = 0.6
 
 
 @dataclass(frozen=True)
-class Parts:
+class ImageSplit:
     """Positions of the images of each part, and how many are in none, as copies of others."""
 
     train: Places
@@ -30,7 +30,7 @@ class Parts:
     left_out: int
 
 
-def split(pixels: Bytes, judging: int, seed: int) -> Parts:
+def split_images(pixels: Bytes, judging: int, seed: int) -> ImageSplit:
     """The parts of images (N, S, S, 3), of which the last ``judging`` may not be trained on.
 
     Without any, the images themselves are split. Copies of an image are in one part, and one alone
@@ -42,8 +42,13 @@ def split(pixels: Bytes, judging: int, seed: int) -> Parts:
         reserved = np.arange(count) >= count - judging
         train = np.flatnonzero(~np.isin(groups, groups[reserved]))
         pool = order[reserved[order]]
-    else:
-        train, pool = _first(order, groups, round(_TRAINED * count))
+    else:  # whole groups, until the share is full
+        numbers, first, sizes = np.unique(groups[order], return_index=True, return_counts=True)
+        turns = np.argsort(first)
+        fits = np.cumsum(sizes[turns]) <= round(_TRAINED * count)
+        trained = np.isin(groups[order], numbers[turns[fits]])
+        train, pool = order[trained], order[~trained]
+
     pool = pool[np.sort(np.unique(groups[pool], return_index=True)[1])]
     choose, judge = np.split(pool, [round(_CHOOSING * len(pool))])
     for places, fewest, purpose in (
@@ -57,13 +62,4 @@ def split(pixels: Bytes, judging: int, seed: int) -> Parts:
                 "add more images; copies count once, and no image both trains and judges."
             )
     left_out = count - len(train) - len(choose) - len(judge)
-    return Parts(np.sort(train), np.sort(choose), np.sort(judge), left_out)
-
-
-def _first(order: Places, groups: Places, count: int) -> tuple[Places, Places]:
-    """At most the first ``count`` of ``order``, and the rest; no group is in both."""
-    numbers, first, sizes = np.unique(groups[order], return_index=True, return_counts=True)
-    turns = np.argsort(first)
-    chosen = numbers[turns[np.cumsum(sizes[turns]) <= count]]
-    inside = np.isin(groups[order], chosen)
-    return order[inside], order[~inside]
+    return ImageSplit(np.sort(train), np.sort(choose), np.sort(judge), left_out)
