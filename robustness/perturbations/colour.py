@@ -1,4 +1,4 @@
-"""Colour and contrast: saturation, hue, white balance, reduced contrast."""
+"""Light and colour: brightness, contrast, exposure, gamma, saturation, hue, white balance."""
 
 from __future__ import annotations
 
@@ -10,13 +10,21 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from robustness.perturbations.arrays import DISPLAY_GAMMA, Plane, blank, clipped
-from robustness.perturbations.lighting import scale_about_mean
+from robustness.perturbations.arrays import (
+    DISPLAY_GAMMA,
+    Plane,
+    blank,
+    clipped,
+    light_gain,
+)
 from robustness.perturbations.perturbation import (
     ARTIFICIAL_LIGHT,
     BAD_WEATHER,
     COLOUR,
     COLOUR_PROCESSING,
+    HARSH_LIGHT,
+    LIGHTING,
+    LOW_LIGHT,
     Images,
     Stage,
     Streams,
@@ -25,6 +33,78 @@ from robustness.perturbations.perturbation import (
     severity_curve,
     words,
 )
+
+brightness_amount = severity_curve(0.0, (0.1, 0.2, 0.3, 0.4, 0.5))
+
+
+@perturbation(
+    label="Increased brightness",
+    family=LIGHTING,
+    stage=Stage.EXPOSURE,
+    parameter="added HSV value",
+    unit="of full scale",
+    parameter_at=brightness_amount,
+    study_strength=0.6,
+    imagenet_c="brightness",
+    source="Hendrycks & Dietterich, ICLR 2019, corruption 'brightness'",
+    risk=HARSH_LIGHT,
+    search=words("sun glare flash washed out headlights backlit white"),
+    wording="brightness +{percent}",
+    matchable=True,
+)
+def brightness(images: Images, strength: float, rng: Streams = ()) -> Images:
+    """Add ``brightness_amount(strength)`` to the value channel of HSV and clip it at 1.
+
+    This scales R, G and B by new value / old value; black becomes grey.
+    """
+    amount = brightness_amount(strength)
+    result = blank(images)
+    for image, out in zip(images, result, strict=True):
+        # The floor avoids division by 0 and leaves visible colours unchanged.
+        channels = cv2.split(np.maximum(image, np.float32(1e-20), out=out))
+        value = cv2.max(cv2.max(channels[0], channels[1]), channels[2])
+        scale = np.minimum(value + amount, 1.0)
+        scale /= value
+        cv2.merge([cv2.multiply(channel, scale, dst=channel) for channel in channels], dst=out)
+    return clipped(result)
+
+
+def contrast_factor(strength: float) -> float:
+    """1 at strength 0, 2 at 0.5, 4 at 1: equal steps of strength are equal ratios of contrast."""
+    return float(4.0**strength)
+
+
+@perturbation(
+    label="Increased contrast",
+    family=LIGHTING,
+    stage=Stage.EXPOSURE,
+    parameter="factor about the channel mean",
+    unit="times",
+    parameter_at=contrast_factor,
+    study_strength=0.5,
+    source="the formula of ImageNet-C's 'contrast', which only reduces contrast, with factors "
+    "above 1. The study published no factor: 2 is this project's choice",
+    risk=HARSH_LIGHT,
+    search=words("sun shadow punchy hdr"),
+    wording="contrast {value} x",
+)
+def increased_contrast(images: Images, strength: float, rng: Streams = ()) -> Images:
+    """Multiply the distance from each channel's mean by ``contrast_factor(strength)``."""
+    return scale_about_mean(images, contrast_factor(strength))
+
+
+def scale_about_mean(images: Images, factor: float) -> Images:
+    """Multiply the distance from each channel's mean by ``factor``; clipped."""
+    side = images.shape[1]
+    result = blank(images)
+    for image, out in zip(images, result, strict=True):
+        means = np.array(cv2.mean(image)[:3], dtype=np.float32)
+        # Rows of 3 S numbers: NumPy is slow where the innermost axis is as short as a pixel.
+        row = out.reshape(side, 3 * side)
+        np.multiply(image.reshape(row.shape), factor, out=row)
+        row += np.tile(means * (1.0 - factor), side)
+    return clipped(result)
+
 
 reduced_contrast_factor = severity_curve(1.0, (0.4, 0.3, 0.2, 0.1, 0.05))
 
@@ -229,3 +309,75 @@ def _lit(images: Images, light: Illuminant, strength: float) -> Images:
     """Multiply the channels by ``light``'s gains to the power ``strength``."""
     gains = (white(light) / white(DAYLIGHT)) ** (strength / DISPLAY_GAMMA)
     return _mixed(images, np.diag(gains))
+
+
+overexposure_stops = linear(0.0, 3.0)
+
+
+underexposure_stops = linear(0.0, -4.0)
+
+
+_metering = partial(
+    perturbation,
+    family=COLOUR,
+    stage=Stage.EXPOSURE,
+    unit="stops",
+    source="a stop doubles or halves the light (ISO 2720); the range is that of a camera "
+    "metering badly against the light or at night, this project's choice",
+)
+
+
+@_metering(
+    label="Overexposure",
+    parameter="exposure above normal",
+    parameter_at=overexposure_stops,
+    risk=HARSH_LIGHT,
+    search=words("bright sun glare backlight backlit flash headlights blown washed out"),
+    wording="+{value} stops",
+)
+def exposure(images: Images, strength: float, rng: Streams = ()) -> Images:
+    """Add ``overexposure_stops(strength)`` stops of light, clipped at white."""
+    return _exposed(images, overexposure_stops(strength))
+
+
+@_metering(
+    label="Underexposure",
+    parameter="exposure below normal",
+    parameter_at=underexposure_stops,
+    risk=LOW_LIGHT,
+    search=words("night dusk evening twilight dim shadow gloomy tunnel sunglasses driving"),
+    matchable=True,
+)
+def darkness(images: Images, strength: float, rng: Streams = ()) -> Images:
+    """Remove light: ``underexposure_stops(strength)`` is negative."""
+    return _exposed(images, underexposure_stops(strength))
+
+
+def _exposed(images: Images, stops: float) -> Images:
+    result = blank(images)
+    np.multiply(images, light_gain(2.0**stops), out=result)
+    return clipped(result)
+
+
+gamma_exponent = linear(1.0, 2.2)
+
+
+@perturbation(
+    label="Wrong gamma",
+    family=COLOUR,
+    stage=Stage.EXPOSURE,
+    parameter="exponent",
+    unit="power",
+    parameter_at=gamma_exponent,
+    source="the power law of display encoding (ITU-R BT.709 and BT.1886); at 2.2 it is "
+    "decoded once too often, the common mistake",
+    risk=COLOUR_PROCESSING,
+    search=words("display monitor projector srgb midtones"),
+    wording="gamma {value}",
+)
+def gamma(images: Images, strength: float, rng: Streams = ()) -> Images:
+    """Raise every value to the power ``gamma_exponent(strength)``, which darkens middle tones."""
+    result = blank(images)
+    for image, out in zip(images, result, strict=True):
+        cv2.pow(image, gamma_exponent(strength), dst=out)
+    return clipped(result)

@@ -14,13 +14,13 @@ from benchmarks.support.original_corruptions import frost_photograph, levels_abo
 from robustness.perturbations import REGISTRY, apply
 from robustness.perturbations.colour import saturation_added, saturation_factor
 from robustness.perturbations.frost import OCTAVES, SHEETS, sheet
-from robustness.perturbations.overlays import snow_cover
-from robustness.perturbations.warping import (
+from robustness.perturbations.geometry import (
     CORNERS,
     elastic_shear,
     elastic_shift,
     elastic_waves,
 )
+from robustness.perturbations.weather import snow_cover
 from tests.support.oracles import (
     PHOTOS,
     SEVERITIES,

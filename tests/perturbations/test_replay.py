@@ -15,8 +15,8 @@ from benchmarks.support.lazy_modules import Later
 from benchmarks.support.original_corruptions import levels_above, original
 from robustness.perturbations import REGISTRY, apply
 from robustness.perturbations.arrays import random_words, standard_normals
+from robustness.perturbations.blur import GLASS_SWEEPS
 from robustness.perturbations.compose import stream
-from robustness.perturbations.motion import GLASS_SWEEPS
 from robustness.pictures.picture import image_digest
 from tests.support.oracles import at_every_severity, photo_bytes, photos
 
