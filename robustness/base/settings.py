@@ -18,8 +18,8 @@ from typing import Annotated, Any, Generic, Literal, TypeVar
 import platformdirs
 from pydantic import BeforeValidator, Field, ValidationInfo
 
-from robustness.base.disk import Version, version
 from robustness.base.errors import ParameterError
+from robustness.base.files import Version, version
 from robustness.base.registry import Registry
 from robustness.base.text import did_you_mean
 from robustness.base.toml import read_toml

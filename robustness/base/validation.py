@@ -24,8 +24,8 @@ from pydantic import (
 )
 
 from robustness.base import removed_names
-from robustness.base.disk import read_regular
 from robustness.base.errors import ParameterError, RobustnessError
+from robustness.base.files import read_regular
 from robustness.base.text import did_you_mean
 
 Kind = TypeVar("Kind")

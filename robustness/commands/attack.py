@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from robustness.base.errors import RobustnessError
-from robustness.base.output_files import expect_writable, write_file
+from robustness.base.files import expect_writable, write_file
 from robustness.base.text import some
 from robustness.commands import console
 from robustness.commands.options import Parsers, add_command, add_shared

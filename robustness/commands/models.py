@@ -95,8 +95,8 @@ def models_command(options: argparse.Namespace) -> None:
 
 def download_command(options: argparse.Namespace) -> int:
     """Fetch the published weights of models."""
-    from robustness.base.disk import occupied
     from robustness.base.errors import RobustnessError
+    from robustness.base.files import occupied
     from robustness.models.weights.fetch import download
 
     rows: list[dict[str, Any]] = []

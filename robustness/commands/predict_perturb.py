@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from robustness.base.errors import ParameterError
-from robustness.base.output_files import write_file
+from robustness.base.files import write_file
 from robustness.commands import console
 from robustness.commands.options import Parsers, add_command, add_shared
 

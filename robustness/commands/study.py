@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from robustness.base.output_files import make_folder, write_file
+from robustness.base.files import make_folder, write_file
 from robustness.base.text import counted, csv_cell
 from robustness.commands import console
 from robustness.commands.options import Parsers, add_command, add_shared, names

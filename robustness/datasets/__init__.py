@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from robustness.base.disk import require_regular
 from robustness.base.errors import ParameterError
+from robustness.base.files import require_regular
 from robustness.datasets import predictions
 from robustness.datasets.archive import Archive
 from robustness.datasets.dataset import Dataset, Entry, distinct

@@ -28,8 +28,8 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from robustness.base import parquet
-from robustness.base.disk import require_regular
 from robustness.base.errors import ImageError, ParameterError, RobustnessError
+from robustness.base.files import require_regular
 from robustness.base.text import counted, from_csv_cell
 from robustness.datasets.dataset import Dataset, Entry
 from robustness.models.labels import Labels

@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robustness import __version__, models
-from robustness.base.disk import occupied
 from robustness.base.errors import ParameterError
+from robustness.base.files import occupied
 from robustness.base.progress import Note
 from robustness.base.text import in_bytes
 from robustness.datasets import Dataset

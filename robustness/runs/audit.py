@@ -12,7 +12,7 @@ import os
 from datetime import UTC, datetime
 from pathlib import Path
 
-from robustness.base.disk import alone
+from robustness.base.files import alone
 
 FILE = ".audit.jsonl"
 MOST_BYTES = 1024 * 1024

@@ -20,7 +20,7 @@ from typing import Any
 
 import robustness
 from robustness import models
-from robustness.base.disk import read_regular, version, write_whole
+from robustness.base.files import read_regular, version, write_whole
 from robustness.runs import installation
 from robustness.runs.manifest import FINISHED, Manifest
 

@@ -24,8 +24,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robustness import metrics
-from robustness.base.disk import put_whole
 from robustness.base.errors import LabelError, ParameterError, RunError
+from robustness.base.files import put_whole
 from robustness.base.text import csv_cell
 from robustness.datasets import Dataset, classes_of, open_dataset
 from robustness.evaluation.condition import CLEAN, Condition

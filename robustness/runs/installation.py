@@ -18,8 +18,8 @@ from functools import lru_cache
 from pathlib import Path
 
 from robustness.base import settings
-from robustness.base.disk import Version, alone, read_regular, version, write_whole
 from robustness.base.errors import ParameterError, RunError
+from robustness.base.files import Version, alone, read_regular, version, write_whole
 from robustness.base.validation import StrictRecord, checked_json
 
 FILE = "installation.json"

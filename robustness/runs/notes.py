@@ -13,8 +13,8 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, FiniteFloat
 
-from robustness.base.disk import alone, write_whole
 from robustness.base.errors import ParameterError, RunError
+from robustness.base.files import alone, write_whole
 from robustness.base.text import visible
 from robustness.base.validation import StrictRecord, read_json
 

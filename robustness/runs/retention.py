@@ -10,8 +10,8 @@ from operator import itemgetter
 from pathlib import Path
 
 from robustness.base import settings
-from robustness.base.disk import occupied
 from robustness.base.errors import AccessError, RunError
+from robustness.base.files import occupied
 from robustness.base.permissions import policy
 from robustness.base.text import counted
 from robustness.runs import notes

@@ -18,8 +18,8 @@ import pyarrow.compute as pc
 from filelock import FileLock
 
 from robustness import models
-from robustness.base.disk import TEMPORARY, alone
 from robustness.base.errors import RunError
+from robustness.base.files import TEMPORARY, alone
 from robustness.base.text import counted
 from robustness.evaluation.provenance import plugin_digests, versions
 from robustness.runs import headline_figures, images, installation, notes

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from robustness.base import settings
-from robustness.base.disk import TEMPORARY, alone, put_whole, write_whole
+from robustness.base.files import TEMPORARY, alone, put_whole, write_whole
 from robustness.base.validation import read_json
 from robustness.models.model_record import ModelRecord
 from robustness.models.run.openvino import F32, Precision, core

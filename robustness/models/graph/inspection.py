@@ -10,8 +10,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from robustness.base.disk import files_below, occupied, require_regular, version
 from robustness.base.errors import NotInspectedError, WeightsError
+from robustness.base.files import files_below, occupied, require_regular, version
 from robustness.base.limited_worker import (
     Worker,
     WorkerDiedError,

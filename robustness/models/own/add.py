@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from robustness.base.disk import alone, occupied, read_regular, write_whole
 from robustness.base.errors import ParameterError, UnknownNameError
+from robustness.base.files import alone, occupied, read_regular, write_whole
 from robustness.base.text import did_you_mean
 from robustness.base.toml import MAX_BYTES, toml_of
 from robustness.models.own import user_models

@@ -11,7 +11,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from robustness.base.disk import (
+from robustness.base.errors import RobustnessError, WeightsError
+from robustness.base.files import (
     Version,
     files_below,
     occupied,
@@ -20,7 +21,6 @@ from robustness.base.disk import (
     require_size,
     version,
 )
-from robustness.base.errors import RobustnessError, WeightsError
 from robustness.base.text import in_bytes
 from robustness.models.file_formats.formats import all_files, is_quantised, native_runtime
 from robustness.models.file_formats.model_format import MAX_BYTES

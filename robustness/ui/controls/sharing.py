@@ -19,8 +19,8 @@ from pathlib import Path
 import streamlit as st
 
 from robustness.base import settings
-from robustness.base.disk import occupied, read_regular, write_whole
 from robustness.base.errors import AccessError, ParameterError, RobustnessError
+from robustness.base.files import occupied, read_regular, write_whole
 from robustness.base.permissions import Action, policy
 from robustness.base.text import counted, plain
 from robustness.ui.session import access, reloads

@@ -20,8 +20,8 @@ from pathlib import Path
 
 import streamlit as st
 
-from robustness.base.disk import occupied, read_regular, write_whole
 from robustness.base.errors import ParameterError, RobustnessError
+from robustness.base.files import occupied, read_regular, write_whole
 from robustness.datasets import distinct
 from robustness.runs import BIN, MANIFEST_FILE, UPLOADS, jobs
 from robustness.runs.installation import MAX_MANIFEST

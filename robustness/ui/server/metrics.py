@@ -25,8 +25,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from robustness.base import settings
-from robustness.base.disk import occupied
 from robustness.base.errors import RobustnessError
+from robustness.base.files import occupied
 from robustness.base.permissions import policy
 from robustness.evaluation.provenance import versions
 from robustness.models.loaded_models import LOADED

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from robustness.base.disk import occupied
+from robustness.base.files import occupied
 
 
 @pytest.fixture
