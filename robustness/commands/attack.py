@@ -63,7 +63,7 @@ def attack_command(options: argparse.Namespace) -> None:
     from robustness.attacks import REGISTRY, Outcome, craft
     from robustness.evaluation.correctness import labelled, true_class
     from robustness.evaluation.framings import framing
-    from robustness.pictures.fitting import to_png
+    from robustness.pictures.eight_bits import to_png
 
     if options.to is not None:
         console.expect_png(options.to, "The adversarial image")

@@ -50,7 +50,7 @@ def study_command(options: argparse.Namespace) -> None:
     from robustness.evaluation.request import make_spec
     from robustness.evaluation.suites import study_conditions
     from robustness.models import resolve
-    from robustness.pictures.fitting import to_png
+    from robustness.pictures.eight_bits import to_png
     from robustness.statistics.scorecard import summarise
 
     conditions = study_conditions(options.perturbations, options.strength)

@@ -19,7 +19,7 @@ from PIL import Image
 
 from robustness.base.errors import ParameterError, UnknownNameError
 from robustness.pictures.decoding import decode, read_file
-from robustness.pictures.eight_bits import Floats, from_uint8, to_uint8
+from robustness.pictures.eight_bits import Floats, from_uint8
 from robustness.pictures.resizing import (
     PIL,
     PILLOW,
@@ -202,27 +202,6 @@ def load_study_image(
 ) -> NDArray[np.float32]:
     """The study image of an image file; raises what ``read_file`` and ``study_image`` raise."""
     return study_image(read_file(path), framing, name=os.fspath(path))
-
-
-def to_png(image: Floats) -> bytes:
-    """One study image (S, S, 3) as a lossless 8-bit PNG: the same bytes every time.
-
-    Uses OpenCV, which releases the GIL and is faster than Pillow: 3.5 against 5.5 ms.
-    """
-    import cv2
-
-    pixels = cv2.cvtColor(to_uint8(image), cv2.COLOR_RGB2BGR)
-    by_runs = [cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE]
-    _, data = cv2.imencode(".png", pixels, [cv2.IMWRITE_PNG_COMPRESSION, 1, *by_runs])
-    return data.tobytes()
-
-
-def to_jpeg(image: Floats, quality: int) -> bytes:
-    """One study image (S, S, 3) as JPEG of a ``quality`` up to 100, to be looked at."""
-    import cv2
-
-    pixels = cv2.cvtColor(to_uint8(image), cv2.COLOR_RGB2BGR)
-    return cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, quality])[1].tobytes()
 
 
 def _resized_lengths(size: tuple[int, int], framing: Framing) -> tuple[float, float]:

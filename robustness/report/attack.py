@@ -19,8 +19,7 @@ from robustness.evaluation.measurement import Measurement
 from robustness.evaluation.provenance import manifest
 from robustness.evaluation.request import Request
 from robustness.metrics.intervals import wilson
-from robustness.pictures.eight_bits import LEVELS
-from robustness.pictures.fitting import to_png
+from robustness.pictures.eight_bits import LEVELS, to_png
 from robustness.pictures.picture import Picture
 from robustness.report import methods
 from robustness.report.blocks import Block, Case, Cases, Report, Section, Shot, Text, Titled

@@ -31,7 +31,7 @@ from robustness.datasets import Dataset, classes_of, open_dataset
 from robustness.evaluation.condition import CLEAN, Condition
 from robustness.evaluation.request import Request
 from robustness.models.labels import Labels
-from robustness.pictures.fitting import to_png
+from robustness.pictures.eight_bits import to_png
 from robustness.pictures.picture import Picture
 from robustness.runs.engines.engine import Prepared, prepared
 from robustness.runs.planning import Plan, plan

@@ -17,6 +17,7 @@ from benchmarks.support.image_files import photo, saved
 from benchmarks.support.repository import ROOT
 from robustness.base.errors import ParameterError, UnknownNameError
 from robustness.pictures import fitting
+from robustness.pictures.eight_bits import to_png, to_uint8
 from robustness.pictures.fitting import Framing
 from robustness.pictures.samples import REGISTRY as SAMPLES
 from robustness.pictures.samples import sample_bytes, sample_path
@@ -86,7 +87,7 @@ def test_letterbox_keeps_the_whole_picture_on_grey() -> None:
 
 def test_squash_keeps_the_corners() -> None:
     study = fitting.fit(quarters(), Framing("squash"))
-    np.testing.assert_array_equal(fitting.to_uint8(study)[[0, 0, -1], [0, -1, 0]], np.eye(3) * 255)
+    np.testing.assert_array_equal(to_uint8(study)[[0, 0, -1], [0, -1, 0]], np.eye(3) * 255)
 
 
 def test_a_wrong_fit_side_or_mode_is_refused() -> None:
@@ -101,15 +102,15 @@ def test_a_wrong_fit_side_or_mode_is_refused() -> None:
 
 def test_to_png_is_lossless_and_the_same_every_time() -> None:
     study = fitting.study_image(sample_bytes("coffee"))
-    data = fitting.to_png(study)
-    assert data == fitting.to_png(study.copy())
-    np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(data))), fitting.to_uint8(study))
-    np.testing.assert_array_equal(fitting.to_uint8(study), np.rint(study * 255))
+    data = to_png(study)
+    assert data == to_png(study.copy())
+    np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(data))), to_uint8(study))
+    np.testing.assert_array_equal(to_uint8(study), np.rint(study * 255))
 
 
 def test_to_uint8_rounds_and_takes_batches() -> None:
     batch = np.array([[0.0, 0.4 / 255, 0.6 / 255, 1.0]], dtype=np.float32)
-    np.testing.assert_array_equal(fitting.to_uint8(batch), [[0, 0, 1, 255]])
+    np.testing.assert_array_equal(to_uint8(batch), [[0, 0, 1, 255]])
 
 
 def test_the_module_is_quick_to_import() -> None:

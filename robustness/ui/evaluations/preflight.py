@@ -16,7 +16,7 @@ from robustness import models
 from robustness.base.errors import ImageError
 from robustness.base.text import counted, plain, some
 from robustness.datasets import SAMPLES, Dataset, open_dataset
-from robustness.pictures.fitting import to_png
+from robustness.pictures.eight_bits import to_png
 from robustness.pictures.untrusted import BusyError, study_image
 from robustness.runs import Plan
 from robustness.ui.computation.background import begin
