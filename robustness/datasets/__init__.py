@@ -10,7 +10,7 @@ from robustness.base.files import require_regular
 from robustness.datasets import predictions
 from robustness.datasets.archive import Archive
 from robustness.datasets.dataset import Dataset, Entry, distinct
-from robustness.datasets.folder import Folder
+from robustness.datasets.folder import Folder, Remote
 from robustness.datasets.labels import (
     FOLDERS,
     KNOWN,
@@ -21,7 +21,6 @@ from robustness.datasets.labels import (
     labelled,
 )
 from robustness.datasets.published import PAIRED, PublishedTree, refuse_published
-from robustness.datasets.remote import Remote
 from robustness.datasets.table import SUFFIXES, TableDataset
 from robustness.pictures.samples import REGISTRY, sample_bytes
 
