@@ -5,8 +5,7 @@ Importing this package registers them all.
 
 from importlib import import_module
 
-from robustness.remedies.chain import Chain, parse, parse_all
-from robustness.remedies.python_code import python
+from robustness.remedies.chain import Chain, parse, parse_all, python
 from robustness.remedies.remedy import (
     GATED,
     ON_IMAGE,

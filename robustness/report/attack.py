@@ -8,8 +8,7 @@ from typing import Any
 
 from robustness.attacks import NORMS, AttackSpec, Outcome, parse_epsilon
 from robustness.attacks import REGISTRY as ATTACKS
-from robustness.attacks.gradient_masking import Masking
-from robustness.attacks.smallest_epsilon import Smallest
+from robustness.attacks.epsilon_search import Masking, Smallest
 from robustness.attacks.transfer import Transfer
 from robustness.base.text import counted
 from robustness.charts.tables import Column, Table

@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 
 from robustness import models
 from robustness.attacks import AttackSpec, Outcome, Step
-from robustness.attacks.gradient_masking import Masking, gradient_masking
-from robustness.attacks.smallest_epsilon import (
+from robustness.attacks.epsilon_search import (
     FIRST_GUESS,
     TOLERANCE,
+    Masking,
     Smallest,
+    gradient_masking,
     smallest_epsilon,
     succeeds,
 )
