@@ -77,7 +77,7 @@ def test_quarter_turns_and_flips_only_move_pixels() -> None:
         np.testing.assert_array_equal(apply(up_down, images, strength), images[:, ::-1])
 
 
-@pytest.mark.parametrize("angle", [5, 30, 45, 89, 120, 179])
+@pytest.mark.parametrize("angle", [5, 45, 120])
 def test_other_turns_agree_with_scikit_image(angle: int) -> None:
     turned = apply(REGISTRY["rotation"], photos(), angle / 180)
     for image, result in zip(photos(), turned, strict=True):
@@ -118,7 +118,7 @@ def test_gaussian_noise_on_mid_grey_has_the_stated_deviation(severity: int) -> N
     assert np.abs(np.corrcoef(channels) - np.eye(3)).max() < 5 / 224
 
 
-@pytest.mark.parametrize("strength", [0.1, 0.2, 0.6, 1.0])
+@pytest.mark.parametrize("strength", [0.1, 0.6])
 def test_salt_and_pepper_replaces_the_stated_share_of_whole_pixels(strength: float) -> None:
     record, image = REGISTRY["salt_and_pepper"], grey(0.25)
     amount = record.parameter_at(strength)

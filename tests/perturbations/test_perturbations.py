@@ -82,16 +82,12 @@ def test_record_is_complete(record: Perturbation) -> None:
     assert len(record.source) > 20
     assert (record.function.__doc__ or "").strip()
     assert record.family in FAMILIES
+    assert record.risk in RISKS
     values = [record.parameter_at(strength) for strength in (0.0, *STRENGTHS)]
     assert all(math.isfinite(value) for value in values)
     assert len(set(values)) > 1
     if record.study_strength is not None:
         assert 0 < record.study_strength <= 1
-
-
-@everyone
-def test_a_record_says_what_it_stands_for(record: Perturbation) -> None:
-    assert record.risk in RISKS
 
 
 def test_every_risk_is_stood_for() -> None:
@@ -162,32 +158,20 @@ def test_reads_any_memory_layout(record: Perturbation) -> None:
 
 
 @everyone
-def test_flat_images_stay_images(record: Perturbation) -> None:
-    for level in (0.0, 0.5, 1.0):
-        flat = np.full((1, 64, 64, 3), level, dtype=np.float32)
-        result = apply(record, flat, 1.0)
-        assert np.isfinite(result).all(), level
-        assert 0.0 <= result.min() <= result.max() <= 1.0, level
+def test_flat_smallest_and_no_images_stay_images(record: Perturbation) -> None:
+    flat = [np.full((1, 64, 64, 3), level, dtype=np.float32) for level in (0.0, 0.5, 1.0)]
+    smallest = np.random.default_rng(0).random((1, MIN_SIDE, MIN_SIDE, 3), dtype=np.float32)
+    for images in (*flat, smallest, flat[0][:0]):
+        with np.errstate(all="raise"):
+            result = apply(record, images, 1.0)
+        assert (result.shape, result.dtype) == (images.shape, np.float32)
+        assert np.isfinite(result).all()
+        assert 0.0 <= result.min(initial=0) <= result.max(initial=1) <= 1.0
 
 
-@everyone
-def test_works_at_other_sides(record: Perturbation) -> None:
-    for side in (96, 224, 384):
-        images = photos("astronaut", side=side)
-        result = apply(record, images, 0.7)
-        assert result.shape == images.shape
-        assert distance(result, images) > 0.005, side
-
-
-@everyone
-def test_the_smallest_images_stay_images_and_one_pixel_is_refused(record: Perturbation) -> None:
-    noise = np.random.default_rng(0).random((1, MIN_SIDE, MIN_SIDE, 3), dtype=np.float32)
-    with np.errstate(all="raise"):
-        result = apply(record, noise, 1.0)
-    assert result.shape == noise.shape
-    assert 0.0 <= result.min() <= result.max() <= 1.0
+def test_one_pixel_is_refused() -> None:
     with pytest.raises(ParameterError, match="got one pixel"):
-        apply(record, noise[:, :1, :1], 1.0)
+        apply(REGISTRY["fog"], np.zeros((1, 1, 1, 3), np.float32), 1.0)
 
 
 OF_THE_GRID = {
@@ -217,24 +201,16 @@ def test_a_random_change_is_as_strong_at_another_side_of_equal_display_size(
 ) -> None:
     """Both are compared at 112 pixels: resizing to 224 blurs a grain of one pixel itself."""
     for strength in (0.3, 0.8):
-        small, *large = (
+        small, large = (
             _strength_at_112(apply(record, images, strength, digests=["one", "two"]) - images)
-            for images in (photos("astronaut", "coffee", side=side) for side in (224, 384, 512))
+            for images in (photos("astronaut", "coffee", side=side) for side in (224, 384))
         )
-        for each in large:
-            assert 0.85 < each / small < 1.18, strength
+        assert 0.85 < large / small < 1.18, strength
 
 
 def _strength_at_112(change: Images) -> float:
     shrunk = [cv2.resize(each, (112, 112), interpolation=cv2.INTER_AREA) for each in change]
     return float(np.sqrt(np.square(shrunk).mean()))
-
-
-@everyone
-def test_an_empty_batch_stays_empty(record: Perturbation) -> None:
-    nothing = np.empty((0, 224, 224, 3), dtype=np.float32)
-    result = apply(record, nothing, 0.5)
-    assert (result.shape, result.dtype) == (nothing.shape, np.float32)
 
 
 @everyone
@@ -246,14 +222,6 @@ def test_same_seed_gives_the_same_bytes_alone_or_in_any_place(record: Perturbati
     for place in (0, 3):
         alone = apply(record, images[place : place + 1], 0.5, seed=7)
         np.testing.assert_array_equal(batch[place : place + 1], alone)
-
-
-@everyone
-def test_strength_zero_is_the_identity(record: Perturbation) -> None:
-    images = photos("rocket")
-    result = apply(record, images, 0.0)
-    np.testing.assert_array_equal(result, images)
-    assert not np.shares_memory(result, images)
 
 
 @graded
@@ -269,7 +237,7 @@ def test_the_picture_follows_the_slider_without_a_jump(record: Perturbation) -> 
     images = photos("coffee", side=112)
     results = (
         apply(record, images, strength, digests=["coffee"])
-        for strength in np.linspace(0.008, 1.0, 125)
+        for strength in np.linspace(0.016, 1.0, 62)
     )
     steps = [
         float(np.abs(after - before).mean(dtype=np.float64)) for before, after in pairwise(results)
@@ -277,7 +245,7 @@ def test_the_picture_follows_the_slider_without_a_jump(record: Perturbation) -> 
     for place in range(1, len(steps) - 1):
         # A steep slope has steep neighbours; a jump stands alone.
         around = max(steps[place - 1], steps[place + 1])
-        strength = 0.008 * (place + 1)
+        strength = 0.016 * (place + 1)
         assert steps[place] < 2 * around + 3e-4, f"jumps by {steps[place]:.4f} after {strength}"
 
 
@@ -304,11 +272,8 @@ def test_difference_from_the_clean_image_never_shrinks(record: Perturbation) -> 
 
 @everyone
 def test_does_something_at_every_setting_that_people_meet(record: Perturbation) -> None:
-    images = photos()
-    strengths = [*record.severity_strengths, 1.0]
-    if record.study_strength is not None:
-        strengths.append(record.study_strength)
-    for strength in strengths:
+    images = photos("coffee", "rocket")
+    for strength in {*record.severity_strengths, record.study_strength or 1.0}:
         for image, result in zip(images, apply(record, images, strength), strict=True):
             far_off = np.mean(np.abs(result - image) > 0.1)  # as a few drops on the lens are
             assert distance(result, image) > 0.005 or far_off > 0.002
@@ -329,18 +294,10 @@ def test_seeds_and_images_have_their_own_noise(record: Perturbation) -> None:
     assert distance(*apply(record, images[1:], 0.6)) > 0.01  # the default digests tell them apart
 
 
-@pytest.mark.parametrize("record", [r for r in REGISTRY if not r.random], ids=lambda r: r.name)
-def test_others_ignore_the_seed(record: Perturbation) -> None:
-    images = photos("coffee")
-    np.testing.assert_array_equal(
-        apply(record, images, 0.5, seed=1), apply(record, images, 0.5, seed=2)
-    )
-
-
 NOISES = [record for record in REGISTRY if record.family == NOISE]
 
 
-@pytest.mark.parametrize("side", [96, 128, 260])
+@pytest.mark.parametrize("side", [96, 260])
 @pytest.mark.parametrize("record", NOISES, ids=lambda record: record.name)
 def test_every_side_sees_the_same_grain(record: Perturbation, side: int) -> None:
     """That of side 224, at the nearest pixel."""
