@@ -32,11 +32,8 @@ TABLE = pa.table(
     "options",
     [
         {},
-        {"compression": "zstd", "data_page_version": "2.0"},
-        {"use_dictionary": False, "write_statistics": False},
+        {"compression": "zstd", "data_page_version": "2.0", "row_group_size": 77},
         {"use_dictionary": False, "column_encoding": {"name": "DELTA_BYTE_ARRAY"}},
-        {"row_group_size": 77, "data_page_size": 64},
-        {"compression": "none", "write_page_index": True},
     ],
     ids=str,
 )
@@ -88,7 +85,7 @@ def test_a_file_that_is_changed_anywhere_is_refused_or_harmless(tmp_path: Path) 
     length = int.from_bytes(data[-8:-4], "little")
     chance = random.Random(0)
     refused = 0
-    for _ in range(100):
+    for _ in range(60):
         place = chance.randrange(len(data) - 8 - length, len(data))
         path.write_bytes(data[:place] + bytes([chance.randrange(256)]) + data[place + 1 :])
         try:
@@ -98,7 +95,7 @@ def test_a_file_that_is_changed_anywhere_is_refused_or_harmless(tmp_path: Path) 
         else:
             assert found.num_rows < 10**6
             assert found.nbytes < 10**6
-    assert refused > 20
+    assert refused > 12
 
 
 def test_pages_with_more_values_than_their_column_are_refused(tmp_path: Path) -> None:
