@@ -131,13 +131,11 @@ ERROR = 0.005
 """Two standard errors of a share of 2.5 % of so many repeats."""
 
 
-@pytest.mark.parametrize("pictures", [10, 30, 100, 300])
+@pytest.mark.parametrize("pictures", [10, 100])
 @pytest.mark.parametrize(
     ("kind", "conditions", "rate"),
     [
-        ("answers correlated by 0.2", 1, 0.9),
         ("answers correlated by 0.2", 10, 0.98),
-        ("answers correlated by 0.2", 75, 0.9),
         ("answers correlated by 0.5", 75, 0.02),
         ("a few images fail everywhere", 75, 0.9),
     ],
@@ -152,7 +150,7 @@ def test_a_rate_is_held_as_often_as_it_says(
     assert max(too_high, too_low) <= FALSE_PASSES + ERROR
 
 
-@pytest.mark.parametrize("pictures", [5, 10, 30, 200])
+@pytest.mark.parametrize("pictures", [5, 30])
 @pytest.mark.parametrize(
     ("kind", "conditions"),
     [("2 % lost", 1), ("2 % lost, 1 % won", 75), ("two models, not alike", 10)],

@@ -43,7 +43,7 @@ def test_noise_is_measured_in_levels_and_grey_has_no_colour() -> None:
     assert told["colourfulness"] == 0
 
 
-@pytest.mark.parametrize("quality", [25, 50, 75, 95])
+@pytest.mark.parametrize("quality", [25, 75])
 def test_the_quality_of_a_jpeg_is_found(quality: int) -> None:
     _, told = untrusted.measured_image(jpeg(quality), [Framing(side=32)])
     assert told["jpeg_quality"] == pytest.approx(quality, abs=1)

