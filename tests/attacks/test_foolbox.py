@@ -141,10 +141,8 @@ FGSM = {"linf": "FGSM", "l2": "FGM"}
     ("norm", "epsilon", "target"),
     [
         ("linf", 0.5 / 255, None),
-        ("linf", 8 / 255, None),
         ("linf", 1 / 255, 0),
         ("l2", 0.3, None),
-        ("l2", 1, None),
         ("l2", 0.3, 0),
     ],
 )
@@ -163,7 +161,6 @@ def test_pgd_on_a_real_network(squeezenet: Peer) -> None:
     ("network", "norm", "epsilon"),
     [
         ("bent", "linf", 0.5 / 255),
-        ("bent", "linf", 8 / 255),
         ("bent", "l2", 0.3),
         pytest.param("squeezenet", "linf", 0.25 / 255, marks=pytest.mark.slow),
     ],
@@ -181,7 +178,7 @@ def test_fgsm_takes_the_same_step(
     assert np.mean(np.abs(ours - other) > 1e-5) < 1e-3  # signs of gradients that are all but zero
 
 
-@pytest.mark.parametrize(("norm", "epsilon"), [("linf", 0.5 / 255), ("linf", 2 / 255), ("l2", 0.1)])
+@pytest.mark.parametrize(("norm", "epsilon"), [("linf", 0.5 / 255), ("l2", 0.1)])
 def test_momentum(bent: Peer, norm: str, epsilon: float) -> None:
     """foolbox gathers signs or unit vectors, the paper gradients over their mean size."""
     spec = AttackSpec.of("mifgsm", norm=norm, epsilon=epsilon, steps=10)

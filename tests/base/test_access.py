@@ -129,8 +129,9 @@ def test_a_name_is_on_a_list_only_by_a_login() -> None:
 def test_an_address_is_that_address_and_a_domain_that_domain_alone(
     address: str, role: Role
 ) -> None:
-    lists = {"owners": ("Weiss@lab.example",), "viewers": ("*@lab.example", "*@@lab.example", "*@")}
-    assert Policy(login=True, **lists).role(Who(address, logged_in=True)) is role
+    owners, viewers = ("Weiss@lab.example",), ("*@lab.example", "*@@lab.example", "*@")
+    policy = Policy(login=True, owners=owners, viewers=viewers)
+    assert policy.role(Who(address, logged_in=True)) is role
 
 
 def test_the_highest_of_several_roles_counts() -> None:
