@@ -61,8 +61,7 @@ def load() -> None:
 
 
 def _named() -> tuple[str, ...]:
-    folder = settings.folder(settings.PLUGINS)
-    files = [str(settings.located(text, folder)) for text in settings.value(settings.PLUGINS) or ()]
+    files = [str(file) for file in settings.value(settings.PLUGINS) or ()]
     for file in files:
         if not file.endswith(".py"):
             raise PluginError(

@@ -34,16 +34,16 @@ def secrets(folder: Path, text: str) -> None:
 def test_a_variable_goes_before_the_file_and_the_file_before_the_secrets(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert settings.text(settings.WEIGHTS_MIRROR) is None
+    assert settings.value(settings.WEIGHTS_MIRROR) is None
     secrets(folder, 'other = 1\n[robustness]\nweights_mirror = "https://third.example"\n')
-    assert settings.text(settings.WEIGHTS_MIRROR) == "https://third.example"
+    assert settings.value(settings.WEIGHTS_MIRROR) == "https://third.example"
     mark = b"\xef\xbb\xbf"  # which an editor put in front
     (folder / "robustness.toml").write_bytes(mark + b'weights_mirror = "https://second.example"\n')
-    assert settings.text(settings.WEIGHTS_MIRROR) == "https://second.example"
+    assert settings.value(settings.WEIGHTS_MIRROR) == "https://second.example"
     monkeypatch.setenv("ROBUSTNESS_WEIGHTS_MIRROR", "https://first.example")
-    assert settings.text(settings.WEIGHTS_MIRROR) == "https://first.example"
+    assert settings.value(settings.WEIGHTS_MIRROR) == "https://first.example"
     monkeypatch.setenv("ROBUSTNESS_WEIGHTS_MIRROR", "")
-    assert settings.text(settings.WEIGHTS_MIRROR) == "https://second.example", "empty is not set"
+    assert settings.value(settings.WEIGHTS_MIRROR) == "https://second.example", "empty is not set"
 
 
 def test_a_relative_path_is_relative_to_its_file(

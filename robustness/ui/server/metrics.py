@@ -132,7 +132,7 @@ PATHS = ("/metrics", "/_stcore/metrics")
 def refusal(address: str, headers: Headers) -> str:
     """Why a client at ``address`` may not read the figures; "" if it may."""
     try:
-        token, contact = settings.text(settings.METRICS_TOKEN), policy().contact
+        token, contact = settings.value(settings.METRICS_TOKEN), policy().contact
     except RobustnessError as error:
         return str(error)
     said = headers.get("authorization", "")
