@@ -78,9 +78,14 @@ def predicted(table: pa.Table, title: str) -> TableAnswers:
     if "classes" in names and "probabilities" in names:
         return _top(table, title)
     if "probabilities" in names:
-        return TableAnswers(
-            _probabilities(_matrix(_lists(table, "probabilities", title), title), title)
-        )
+        lists = _lists(table, "probabilities", title)
+        lengths = {len(entries) for entries in lists}
+        if len(lengths) > 1:
+            raise ParameterError(
+                f"{title}: expected the same number of probabilities in every row, got "
+                f"{min(lengths)} to {max(lengths)}; give the top classes in a column classes."
+            )
+        return TableAnswers(_probabilities(_float(lists, title, dimensions=2), title))
     if "prediction" in names:
         return _first(table, title)
     raise ParameterError(
@@ -111,16 +116,6 @@ def _lists(table: pa.Table, name: str, title: str) -> list[Any]:
     if not all(isinstance(entries, list) and entries for entries in lists):
         raise ParameterError(f"{title}: expected a list in every row of {name}.")
     return lists
-
-
-def _matrix(lists: Sequence[Sequence[Any]], title: str) -> Floats:
-    lengths = {len(entries) for entries in lists}
-    if len(lengths) > 1:
-        raise ParameterError(
-            f"{title}: expected the same number of probabilities in every row, got {min(lengths)} "
-            f"to {max(lengths)}; give the top classes in a column classes."
-        )
-    return _float(lists, title, dimensions=2)
 
 
 def _float(values: Any, title: str, *, dimensions: int) -> Floats:
