@@ -50,7 +50,12 @@ def smallest_epsilon(
             broken = guess
         else:
             failing_epsilon = guess
-        guess = _next_guess(failing_epsilon, broken, NORMS[spec.norm].most)
+        if broken is None:
+            most = NORMS[spec.norm].most
+            guess = min(most, 2 * failing_epsilon) if failing_epsilon < most else None
+        else:
+            narrow = broken <= failing_epsilon * (1 + TOLERANCE) or broken < FIRST_GUESS / 16
+            guess = None if narrow else (failing_epsilon + broken) / 2
     yield Smallest(classifier.record.name, spec.name, spec.norm, broken, failing_epsilon)
 
 
@@ -65,14 +70,6 @@ def succeeds(
     )
     top1 = int(classifier(best.images).probabilities[0].argmax())
     return bool(spec.reached(top1, own))
-
-
-def _next_guess(failing: float, broken: float | None, most: float) -> float | None:
-    """The next epsilon after ``failing`` failed and ``broken`` succeeded; None at the end."""
-    if broken is None:
-        return min(most, 2 * failing) if failing < most else None
-    narrow = broken <= failing * (1 + TOLERANCE) or broken < FIRST_GUESS / 16
-    return None if narrow else (failing + broken) / 2
 
 
 @dataclass(frozen=True)

@@ -178,25 +178,17 @@ def to_eight_bits(clean: Images, images: Images, norm: Norm, sizes: Sizes) -> Im
     ``sizes``. ``clean`` need not be 8-bit itself. Shapes (N, S, S, 3), sizes (N,).
     """
     if norm.name == "linf":
-        return _within_box(clean, images, sizes)
+        reach = column(sizes).astype(np.float64)
+        low = np.ceil((clean - reach) * LEVELS - _SLACK)
+        high = np.floor((clean + reach) * LEVELS + _SLACK)
+        nearest = np.clip(np.rint(images * np.float64(LEVELS)), low, high)
+        return _as_images(np.where(low <= high, nearest, np.rint(clean * np.float64(LEVELS))))
     return np.stack(
         [
             _within_length(one, image, norm, size)
             for one, image, size in zip(clean, images, sizes, strict=True)
         ]
     )
-
-
-def _within_box(clean: Images, images: Images, sizes: Sizes) -> Images:
-    reach = column(sizes).astype(np.float64)
-    low = np.ceil((clean - reach) * LEVELS - _SLACK)
-    high = np.floor((clean + reach) * LEVELS + _SLACK)
-    levels = np.where(
-        low <= high,
-        np.clip(np.rint(images * np.float64(LEVELS)), low, high),
-        np.rint(clean * np.float64(LEVELS)),
-    )
-    return _as_images(levels)
 
 
 def _within_length(clean: Images, image: Images, norm: Norm, size: np.float32) -> Images:
