@@ -238,9 +238,14 @@ def zoom_blur(images: Images, strength: float, rng: Streams = ()) -> Images:
         np.multiply(image, weights[1.0], out=out)
         for factor, weight in weights.items():
             if factor > 1.0:
+                # As in ImageNet-C: a centred square of whole pixels is enlarged corner to corner,
+                # and its first pixels are kept.
+                cut = math.ceil(side / factor)
+                start = (side - cut) // 2
+                scale = (cut - 1) / (round(cut * factor) - 1)
                 cv2.warpAffine(
                     image,
-                    _zoom_matrix(factor, side),
+                    np.array([[scale, 0.0, start], [0.0, scale, start]], dtype=np.float32),
                     (side, side),
                     dst=larger,
                     flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
@@ -267,18 +272,6 @@ def zoom_weights(strength: float) -> dict[float, float]:
     shares[1.0] *= 2.0
     total = sum(shares.values())
     return {factor: share / total for factor, share in shares.items() if share > 1e-6}
-
-
-def _zoom_matrix(factor: float, side: int) -> Plane:
-    """The map from pixels of the enlarged image to the original, cropped as in ImageNet-C.
-
-    That enlarges a centred square of whole pixels corner to corner and keeps the first ``side``
-    pixels.
-    """
-    cut = math.ceil(side / factor)
-    start = (side - cut) // 2
-    scale = (cut - 1) / (round(cut * factor) - 1)
-    return np.array([[scale, 0.0, start], [0.0, scale, start]], dtype=np.float32)
 
 
 glass_sigma = severity_curve(0.0, (0.7, 0.9, 1.0, 1.1, 1.5))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable
 from functools import partial
 
 import cv2
@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from robustness.perturbations.arrays import (
     DISPLAY_GAMMA,
-    Plane,
     blank,
     clipped,
     light_gain,
@@ -157,22 +156,19 @@ def saturate(images: Images, strength: float, rng: Streams = ()) -> Images:
     factor, added = saturation_factor(strength), saturation_added(strength)
     result = blank(images)
     for image, out in zip(images, result, strict=True):
-        cv2.merge(_saturated(cv2.split(image), factor, added), dst=out)
+        # One ratio scales every channel's distance from HSV's value; hue and value stay.
+        channels = cv2.split(image)
+        value = cv2.max(cv2.max(channels[0], channels[1]), channels[2])
+        range_ = value - cv2.min(cv2.min(channels[0], channels[1]), channels[2])
+        most = value / np.maximum(range_, np.float32(1e-20))
+        ratio = np.minimum(most * np.float32(added) + np.float32(factor), most)
+        new = [value - cv2.multiply(value - channel, ratio) for channel in channels]
+        if added > 0.0:
+            reddened = value * (range_ == 0.0) * np.float32(min(added, 1.0))
+            for channel in new[1:]:
+                channel -= reddened
+        cv2.merge(new, dst=out)
     return clipped(result)
-
-
-def _saturated(channels: Sequence[Plane], factor: float, added: float) -> list[Plane]:
-    """Scale every channel's distance from HSV's value by one ratio; hue and value stay."""
-    value = cv2.max(cv2.max(channels[0], channels[1]), channels[2])
-    range_ = value - cv2.min(cv2.min(channels[0], channels[1]), channels[2])
-    most = value / np.maximum(range_, np.float32(1e-20))
-    ratio = np.minimum(most * np.float32(added) + np.float32(factor), most)
-    new = [value - cv2.multiply(value - channel, ratio) for channel in channels]
-    if added > 0.0:
-        reddened = value * (range_ == 0.0) * np.float32(min(added, 1.0))
-        for channel in new[1:]:
-            channel -= reddened
-    return new
 
 
 LUMINANCE = np.array([0.2126, 0.7152, 0.0722])
@@ -255,19 +251,9 @@ def white(light: Illuminant) -> NDArray[np.float64]:
     return XYZ_TO_RGB @ np.array([x / y, 1.0, (1.0 - x - y) / y])
 
 
-def temperature(light: Illuminant, strength: float) -> float:
-    """Kelvin on the way from daylight to ``light``, in equal steps of the reciprocal."""
-    return 1.0 / ((1.0 - strength) / DAYLIGHT[2] + strength / light[2])
-
-
-def warm_temperature(strength: float) -> float:
-    """Kelvin, falling from daylight's to a bulb's."""
-    return temperature(TUNGSTEN, strength)
-
-
-def cool_temperature(strength: float) -> float:
-    """Kelvin, rising from daylight's to the blue sky's."""
-    return temperature(SKY, strength)
+def temperature(light: Illuminant) -> Callable[[float], float]:
+    """Kelvin at a strength, from daylight to ``light`` in equal steps of the reciprocal."""
+    return lambda strength: 1.0 / ((1.0 - strength) / DAYLIGHT[2] + strength / light[2])
 
 
 _cast = partial(
@@ -283,7 +269,7 @@ _cast = partial(
 
 @_cast(
     label="White balance too warm",
-    parameter_at=warm_temperature,
+    parameter_at=temperature(TUNGSTEN),
     risk=ARTIFICIAL_LIGHT,
     search=words("orange tungsten bulb candle indoor sunset yellow red golden sepia sunglasses"),
     matchable=True,
@@ -295,7 +281,7 @@ def warm_cast(images: Images, strength: float, rng: Streams = ()) -> Images:
 
 @_cast(
     label="White balance too cool",
-    parameter_at=cool_temperature,
+    parameter_at=temperature(SKY),
     risk=ARTIFICIAL_LIGHT,
     search=words("blue shade led cold underwater moonlight"),
     matchable=True,

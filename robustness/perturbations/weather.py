@@ -67,16 +67,12 @@ def fog(images: Images, strength: float, rng: Streams) -> Images:
     result = blank(images)
     for image, stream, out in zip(images, rng, result, strict=True):
         displacements = random_words(stream, (map_side**2 - 1,), np.int16)
-        add_fog(image, plasma(displacements, decay)[:side, :side], amount, out)
+        cloud = plasma(displacements, decay)[:side, :side]
+        brightest = float(image.max())
+        shrink = brightest / (brightest + amount)
+        layer = cv2.cvtColor(cloud, cv2.COLOR_GRAY2RGB)
+        cv2.addWeighted(image, shrink, layer, amount * shrink, 0.0, dst=out)
     return clipped(result)
-
-
-def add_fog(image: Images, cloud: Plane, amount: float, out: Images) -> None:
-    """Write (image + amount cloud) max / (max + amount) to ``out``; max is the image's maximum."""
-    brightest = float(image.max())
-    shrink = brightest / (brightest + amount)
-    layer = cv2.cvtColor(cloud, cv2.COLOR_GRAY2RGB)
-    cv2.addWeighted(image, shrink, layer, amount * shrink, 0.0, dst=out)
 
 
 def plasma(displacements: NDArray[np.int16], decay: float) -> Plane:
