@@ -15,7 +15,6 @@ import pytest
 from benchmarks.support.process_memory import growing_at_most
 from robustness.base import parquet
 from robustness.base.errors import ParameterError
-from robustness.base.limited_worker import Workers
 from robustness.base.parquet_process import MAX_FOOTER
 from tests.support.large_files import terabyte
 
@@ -60,22 +59,6 @@ def test_a_file_of_a_terabyte_is_refused_whatever_its_footer_says(tmp_path: Path
     for ask in (parquet.columns, parquet.read):
         with pytest.raises(OSError, match=r"1,099,.* bytes are more than the 4,294"):
             ask(path)
-
-
-def test_a_file_that_ended_its_reader_is_not_tried_until_it_changes(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    mark, path = tmp_path / "times", tmp_path / "t.parquet"
-    workers = Workers("tests.support.odd_worker", 1)
-    monkeypatch.setattr(parquet, "_WORKERS", workers)
-    monkeypatch.setattr(parquet.json, "dumps", lambda _: f"note and die {mark}")
-    for content in (b"bad", b"bad again"):
-        path.write_bytes(content)
-        for _ in range(2):
-            with pytest.raises(ValueError, match="it is damaged, or takes too much memory or time"):
-                parquet.columns(path)
-    assert mark.read_text() == 2 * "died "
-    workers.end()
 
 
 def test_a_file_that_is_changed_anywhere_is_refused_or_harmless(tmp_path: Path) -> None:

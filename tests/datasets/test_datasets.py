@@ -551,12 +551,6 @@ def test_a_url_that_cannot_be_listed_gets_a_sentence(url: str) -> None:
         open_dataset(url)
 
 
-def test_a_url_of_a_file_asks_for_that_of_a_folder(tmp_path: Path) -> None:
-    (tmp_path / "photos.zip").write_bytes(b"")
-    with pytest.raises(ParameterError, match="expected the URL of a folder"):
-        open_dataset(f"file://{tmp_path}/photos.zip")
-
-
 @pytest.mark.parametrize(("text", "near"), [("dogs", "dog"), ("wild cats", "cat")])
 def test_a_folder_without_a_class_is_told_the_nearest(text: str, near: str, tmp_path: Path) -> None:
     (tmp_path / "set" / text).mkdir(parents=True)

@@ -66,14 +66,6 @@ def test_the_interval_of_a_difference_joins_those_of_what_was_won_and_lost() -> 
     assert found[1] == pytest.approx(won - lost + joined(high[0] - won, lost - low[1]))
 
 
-def test_what_is_only_lost_is_a_rate() -> None:
-    values = -(np.arange(200) < 7).astype(float)
-    low, high = difference_bounds(values)
-    rate = proportion_confint(7, 200, method="beta")
-    assert low == pytest.approx(-rate[1])
-    assert high < 0
-
-
 def test_a_mean_has_students_interval_with_the_farthest_picture_twice() -> None:
     values = random().beta(6, 2, 40)
     away = np.append(values - values.mean(), np.abs(values - values.mean()).max())

@@ -22,7 +22,7 @@ from robustness.perturbations import (
     Perturbation,
     apply,
 )
-from robustness.perturbations.perturbation import SEVERITY_STRENGTHS, severity_curve
+from robustness.perturbations.perturbation import SEVERITY_STRENGTHS
 from robustness.pictures.fitting import MIN_SIDE
 from tests.support.oracles import photos
 
@@ -118,13 +118,6 @@ def test_severities_lie_on_the_strength_axis(record: Perturbation) -> None:
     assert [record.severity_at(s) for s in (0.0, *SEVERITY_STRENGTHS)] == [0, 1, 2, 3, 4, 5]
     assert record.severity_at(0.29) == 1
     assert record.severity_at(0.31) == 2
-
-
-def test_severity_curve_passes_through_its_levels_and_is_linear_between() -> None:
-    curve = severity_curve(0.0, (1.0, 2.0, 4.0, 8.0, 6.0))
-    assert [curve(s) for s in (0.0, *SEVERITY_STRENGTHS)] == [0.0, 1.0, 2.0, 4.0, 8.0, 6.0]
-    assert curve(0.1) == pytest.approx(0.5)
-    assert curve(0.9) == pytest.approx(7.0)
 
 
 # --- one perturbation ---------------------------------------------------------------------------

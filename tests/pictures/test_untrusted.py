@@ -119,14 +119,6 @@ def test_who_waited_in_vain_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
     assert untrusted.study_image(data).shape == (224, 224, 3)
 
 
-def test_nor_is_a_picture_blamed_whose_turn_came_late(
-    odd_workers: Workers, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(untrusted.json, "dumps", lambda _: "sleep")
-    with pytest.raises(untrusted.BusyError, match=r'^"good.png" was not decoded within'):
-        untrusted.study_image(b"any", name="good.png", patience=0.3)
-
-
 def test_what_is_small_does_not_wait_for_what_is_large() -> None:
     with held_by_another_process():
         untrusted.study_image(saved(photo(1280, 720), "JPEG"), patience=30)
