@@ -9,24 +9,7 @@ import cv2
 
 from robustness.base import allocator
 from robustness.perturbations.compose import apply, compose, ordered
-from robustness.perturbations.perturbation import (
-    BLUR,
-    COLOUR,
-    DIGITAL,
-    FAMILIES,
-    GEOMETRIC,
-    LIGHTING,
-    MAX_SEED,
-    NOISE,
-    REFERENCE_SIDE,
-    REGISTRY,
-    RISKS,
-    WEATHER,
-    Images,
-    Perturbation,
-    Stage,
-    check_seed,
-)
+from robustness.perturbations.perturbation import REGISTRY, Images, Perturbation, Stage, check_seed
 
 # Two threads, not one per core: study images are small, and TensorFlow needs the other cores.
 cv2.setNumThreads(2)
@@ -53,19 +36,8 @@ that is not named here comes last."""
 REGISTRY.arrange(_ORDER)
 
 __all__ = [
-    "BLUR",
-    "COLOUR",
-    "DIGITAL",
-    "FAMILIES",
-    "GEOMETRIC",
-    "LIGHTING",
-    "MAX_SEED",
-    "NOISE",
-    "REFERENCE_SIDE",
     "REGISTRY",
-    "RISKS",
     "SAVED_AS_JPEG",
-    "WEATHER",
     "Images",
     "Perturbation",
     "Stage",

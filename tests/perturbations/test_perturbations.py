@@ -11,18 +11,15 @@ import numpy as np
 import pytest
 
 from robustness.base.errors import ParameterError
-from robustness.perturbations import (
+from robustness.perturbations import REGISTRY, Images, Perturbation, apply
+from robustness.perturbations.perturbation import (
     FAMILIES,
     GEOMETRIC,
     LIGHTING,
     NOISE,
-    REGISTRY,
     RISKS,
-    Images,
-    Perturbation,
-    apply,
+    SEVERITY_STRENGTHS,
 )
-from robustness.perturbations.perturbation import SEVERITY_STRENGTHS
 from robustness.pictures.fitting import MIN_SIDE
 from tests.support.oracles import photos
 

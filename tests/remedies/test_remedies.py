@@ -17,16 +17,8 @@ from robustness.models.run.remedied_pass import RemediedGradients, ensemble, rem
 from robustness.perturbations import REGISTRY as PERTURBATIONS
 from robustness.perturbations import Images, apply
 from robustness.pictures.eight_bits import to_uint8
-from robustness.remedies import (
-    GATED,
-    ON_IMAGE,
-    ON_PREDICTION,
-    REGISTRY,
-    Remedy,
-    parse,
-    parse_all,
-    python,
-)
+from robustness.remedies import ON_IMAGE, REGISTRY, Remedy, parse, parse_all, python
+from robustness.remedies.remedy import GATED, ON_PREDICTION
 from tests.support.oracles import photos
 
 PHOTOS = photos("coffee", "astronaut")[:, ::2, ::2].copy()
