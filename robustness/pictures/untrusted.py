@@ -69,7 +69,7 @@ class MeasuredPixels(NamedTuple):
     properties: PropertyValues
 
 
-def study_image(
+def untrusted_image(
     data: bytes,
     framing: Framing = STUDY_FRAMING,
     *,

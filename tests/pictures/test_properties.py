@@ -55,7 +55,7 @@ def test_what_the_camera_wrote_is_read_and_the_pixels_stay_the_same() -> None:
     exif.get_ifd(0x8769).update({33434: 0.01, 34855: 400})
     data = jpeg(exif=exif)
     image, told = untrusted.measured_image(data, [Framing(side=32)])
-    expected = untrusted.study_image(data, Framing(side=32))
+    expected = untrusted.untrusted_image(data, Framing(side=32))
     np.testing.assert_array_equal(from_uint8(image.pixels[0]), expected)
     assert (told["camera"], told["orientation"]) == ("Canon EOS 80D", "6")
     assert (told["exposure"], told["iso"]) == (pytest.approx(0.01), 400)
