@@ -237,10 +237,9 @@ def remedy_plugin(
 
     def added(function: Function) -> Function:
         own = _name(REMEDIES, function, name)
-        what = f"{REMEDIES.kind} {own!r}"
         record = Remedy(
             name=own,
-            function=_guard(what, function),
+            function=_guard(f"{REMEDIES.kind} {own!r}", function),
             label=label or _label(own),
             kind=ON_IMAGE,
             against=against,
