@@ -10,12 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from robustness.perturbations.arrays import (
-    DISPLAY_GAMMA,
-    blank,
-    clipped,
-    light_gain,
-)
+from robustness.perturbations.arrays import DISPLAY_GAMMA, blank, clipped, light_gain
 from robustness.perturbations.perturbation import (
     ARTIFICIAL_LIGHT,
     BAD_WEATHER,

@@ -18,15 +18,7 @@ from types import ModuleType
 
 from robustness.base import settings
 from robustness.base.errors import PluginError, RobustnessError
-from robustness.plugins.origins import (
-    INTERFACE,
-    VARIABLE,
-    Plugin,
-    digest,
-    forget,
-    loading,
-    note,
-)
+from robustness.plugins.origins import INTERFACE, VARIABLE, Plugin, digest, forget, loading, note
 
 GROUP = "robustness.plugins"
 """The group of entry points."""

@@ -14,14 +14,7 @@ from benchmarks.support.original_corruptions import frost_photograph, levels_abo
 from robustness.perturbations import REGISTRY, apply
 from robustness.perturbations.frost import OCTAVES, SHEETS, sheet
 from robustness.perturbations.weather import snow_cover
-from tests.support.oracles import (
-    PHOTOS,
-    at_every_severity,
-    grey,
-    photo_bytes,
-    photos,
-    psnr,
-)
+from tests.support.oracles import PHOTOS, at_every_severity, grey, photo_bytes, photos, psnr
 
 # --- noise --------------------------------------------------------------------------------------
 

@@ -8,13 +8,7 @@ from numpy.typing import NDArray
 
 from benchmarks.support.original_corruptions import Pixels, levels_above, original
 from robustness.perturbations import REGISTRY, Images, Perturbation, apply
-from tests.support.oracles import (
-    SEVERITIES,
-    at_every_severity,
-    photo_bytes,
-    photos,
-    radial_power,
-)
+from tests.support.oracles import SEVERITIES, at_every_severity, photo_bytes, photos, radial_power
 
 COUNTERPARTS = [record for record in REGISTRY if record.imagenet_c is not None]
 
