@@ -84,7 +84,16 @@ def load_one(text: str) -> str:
     try:
         with loading(name):
             loaded = _imported(text, path)
-            _check_interface(name, getattr(loaded, VARIABLE, None))
+            version = getattr(loaded, VARIABLE, None)
+            if version is None:
+                raise PluginError(
+                    f"it names no version of the interface. Add the line {VARIABLE} = {INTERFACE}."
+                )
+            if version != INTERFACE:
+                raise PluginError(
+                    f"expected the interface {INTERFACE}, got {version!r}. Use a version of {name} "
+                    "for this interface."
+                )
         file = Path(loaded.__file__ or "")
         files = file.parent.rglob("*.py") if loaded.__package__ else [file]
         note(Plugin(name, digest(files), shared=True), loaded.__name__)
@@ -125,15 +134,3 @@ def _imported(text: str, path: Path) -> ModuleType:
     module = sys.modules[name] = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
-
-
-def _check_interface(name: str, version: object) -> None:
-    if version is None:
-        raise PluginError(
-            f"it names no version of the interface. Add the line {VARIABLE} = {INTERFACE}."
-        )
-    if version != INTERFACE:
-        raise PluginError(
-            f"expected the interface {INTERFACE}, got {version!r}. Use a version of {name} for "
-            "this interface."
-        )
