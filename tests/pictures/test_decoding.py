@@ -198,7 +198,7 @@ def mutated_files(st: Any) -> list[Any]:
     return [st.sampled_from(SEEDS), st.lists(mutation, min_size=1, max_size=8)]
 
 
-@property_test(mutated_files, examples=300)
+@property_test(mutated_files, examples=150)
 def test_mutated_files_raise_image_error_or_nothing(
     seed: bytes, mutations: list[tuple[str, int, bytes]]
 ) -> None:

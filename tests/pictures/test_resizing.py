@@ -17,7 +17,6 @@ from robustness.pictures.resizing import INTERPOLATIONS
 from robustness.pictures.samples import sample_bytes
 
 PHOTOGRAPHS = {
-    "coffee": decode(sample_bytes("coffee")),  # 600 x 400
     "odd": decode(sample_bytes("chelsea")).crop((3, 5, 398, 300)),  # 395 x 295
     "small": decode(sample_bytes("rocket")).resize((111, 77)),  # enlarged, for most sides
 }

@@ -46,7 +46,8 @@ def outcome(decoder: object, data: bytes, **options: object) -> bytes | str:
 
 
 def test_what_comes_out_is_what_this_process_would_make() -> None:
-    files = [builder() for builder, _ in GOOD_ODD.values()] + [build() for build in BAD.values()]
+    builders = [*(builder for builder, _ in GOOD_ODD.values()), *list(BAD.values())[::4]]
+    files = [builder() for builder in builders]
     with ThreadPoolExecutor(2) as pool:
         apart = list(pool.map(lambda data: outcome(untrusted.untrusted_image, data), files))
     assert apart == [outcome(fitting.study_image, data) for data in files]
