@@ -293,10 +293,7 @@ def _lit(images: Images, light: Illuminant, strength: float) -> Images:
 
 
 overexposure_stops = linear(0.0, 3.0)
-
-
 underexposure_stops = linear(0.0, -4.0)
-
 
 _metering = partial(
     perturbation,

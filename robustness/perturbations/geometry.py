@@ -122,7 +122,6 @@ zoom_in_factor = linear(1.0, 2.5)
 zoom_out_factor = linear(1.0, 0.4)
 view_angle = linear(0.0, 60.0)
 
-
 _view = partial(
     perturbation,
     family=GEOMETRIC,

@@ -290,8 +290,6 @@ def _coloured(plane: Plane, colour: tuple[float, float, float]) -> Images:
 
 
 occluder_side = linear(0.0, 0.6)
-
-
 OCCLUDER_GREY = np.float32(0.5)
 
 
