@@ -59,7 +59,7 @@ def read_regular(path: Path, most: int, *, follow: bool = True) -> bytes:
 
 def require_size(path: Path, most: int) -> None:
     """Raise ``OSError`` if the file ``path``, or the whole folder, has more than ``most`` bytes."""
-    if (size := occupied(path)) > most:
+    if (size := stored_bytes(path)) > most:
         raise _too_large(path, f"its {size:,} bytes", most)
 
 
@@ -72,7 +72,7 @@ def files_below(path: Path) -> list[Path]:
     return sorted(p for p in path.rglob("*") if p.is_file()) if os.path.isdir(path) else [path]
 
 
-def occupied(path: Path) -> int:
+def stored_bytes(path: Path) -> int:
     """Bytes of the file ``path`` or of everything below the folder; 0 if it does not exist.
 
     Files that others move or delete meanwhile are skipped.
@@ -125,7 +125,7 @@ def overwrite(path: Path, write: Callable[[BinaryIO], object]) -> None:
 
 
 @contextlib.contextmanager
-def alone(target: Path) -> Iterator[None]:
+def file_lock(target: Path) -> Iterator[None]:
     """Hold the lock on ``target`` against all other threads and processes.
 
     The lock is a file beside ``target``, removed afterwards; a killed process releases it. Raises

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from robustness.base.errors import ImageError, ParameterError
-from robustness.datasets.dataset import Dataset, Entry, as_text, folders_of, is_picture
+from robustness.datasets.dataset import Dataset, Entry, folders_of, is_picture, path_text
 from robustness.pictures.decoding import MAX_FILE_BYTES, read_file
 
 _LEADS_OUT = "Links that lead out of the folder are not followed."
@@ -38,7 +38,7 @@ class Folder(Dataset):
                 relative = (here / name).relative_to(self._root).as_posix()
                 if not is_picture(relative):
                     continue
-                path, saved_name = self._root / relative, as_text(relative)
+                path, saved_name = self._root / relative, path_text(relative)
                 try:
                     size = path.stat().st_size
                 except OSError:
@@ -50,7 +50,7 @@ class Folder(Dataset):
                 if path.is_symlink() and not name.startswith("."):
                     relative = path.relative_to(self._root).as_posix()
                     reason = "Links to folders are not followed."
-                    yield Entry(as_text(relative), relative, refused=reason)
+                    yield Entry(path_text(relative), relative, refused=reason)
 
     def _is_inside(self, path: Path) -> bool:
         # ``Path.resolve`` would raise for a link to itself.
@@ -89,7 +89,7 @@ class Remote(Dataset):
             )
         entries = []
         for path in sorted(listing):
-            relative = as_text(path[len(self._root) :].lstrip("/"))
+            relative = path_text(path[len(self._root) :].lstrip("/"))
             if is_picture(relative):
                 size = listing[path].get("size")
                 entries.append(Entry(relative, path, size, folders_of(relative)))

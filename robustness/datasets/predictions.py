@@ -169,7 +169,7 @@ def _top(table: pa.Table, title: str) -> TableAnswers:
     _check_range(flat, title)
     values = iter(flat.tolist())
     ordered = [
-        sorted(((next(values), as_text(name)) for name in row), key=lambda pair: -pair[0])
+        sorted(((next(values), cell_text(name)) for name in row), key=lambda pair: -pair[0])
         for row in classes
     ]
     return TableAnswers(
@@ -179,7 +179,7 @@ def _top(table: pa.Table, title: str) -> TableAnswers:
 
 
 def _first(table: pa.Table, title: str) -> TableAnswers:
-    texts = [as_text(value) for value in table["prediction"].to_pylist()]
+    texts = [cell_text(value) for value in table["prediction"].to_pylist()]
     if gaps := texts.count(""):
         raise ParameterError(
             f"{title}: expected a class in every row of prediction, got {gaps:,} without one."
@@ -192,7 +192,7 @@ def _first(table: pa.Table, title: str) -> TableAnswers:
     return TableAnswers(classes=[[text] for text in texts], shares=shares)
 
 
-def as_text(value: object) -> str:
+def cell_text(value: object) -> str:
     """``value`` as text; a float, as an index is in a column with gaps, as a whole number."""
     if isinstance(value, float) and value.is_integer():
         value = int(value)
@@ -311,7 +311,7 @@ class Predictions(Dataset):
         """The texts of ``column``, as they were before an export; "" where there is none."""
         if column not in self.table.column_names:
             return [""] * len(self.table)
-        return [from_csv_cell(as_text(value)) for value in self.table[column].to_pylist()]
+        return [from_csv_cell(cell_text(value)) for value in self.table[column].to_pylist()]
 
     def numbers(self, column: str) -> list[float | None]:
         """The numbers of ``column``; None where there is none.

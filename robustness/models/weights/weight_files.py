@@ -15,10 +15,10 @@ from robustness.base.errors import RobustnessError, WeightsError
 from robustness.base.files import (
     Version,
     files_below,
-    occupied,
     read_regular,
     require_regular,
     require_size,
+    stored_bytes,
     version,
 )
 from robustness.base.text import in_bytes
@@ -59,7 +59,7 @@ def size(record: ModelRecord) -> int | None:
     """
     weights = record.weights
     if own := weights.own:
-        return None if own.call else sum(map(occupied, all_files(own.path))) or None
+        return None if own.call else sum(map(stored_bytes, all_files(own.path))) or None
     return weights.size or 4 * (record.parameters or 0) or None  # float32
 
 

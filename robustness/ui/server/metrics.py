@@ -26,7 +26,7 @@ from starlette.routing import Route
 
 from robustness.base import settings
 from robustness.base.errors import RobustnessError
-from robustness.base.files import occupied
+from robustness.base.files import stored_bytes
 from robustness.base.permissions import policy
 from robustness.evaluation.provenance import versions
 from robustness.models.loaded_models import LOADED
@@ -120,7 +120,7 @@ def resident() -> int:
 def _folder_figures(folder: Path) -> tuple[int, int, int]:
     """Number of runs in ``folder``, number in its bin, and total bytes."""
     runs = sum(entry.manifest is not None for entry in listing(folder))
-    return runs, len(deleted(folder)), occupied(folder)
+    return runs, len(deleted(folder)), stored_bytes(folder)
 
 
 MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"
