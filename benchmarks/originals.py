@@ -20,7 +20,8 @@ from robustness import models
 from robustness.datasets import open_dataset
 from robustness.evaluation.suites import IMAGENET_C_SUITE, SEVERITIES, suite_names
 from robustness.perturbations import REGISTRY, SAVED_AS_JPEG, Images, compose
-from robustness.pictures.fitting import study_image, to_uint8
+from robustness.pictures.eight_bits import to_uint8
+from robustness.pictures.fitting import study_image
 
 NAMES = ("SqueezeNet", "EfficientNetLite0")
 BATCH = 16

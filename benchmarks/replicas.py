@@ -35,7 +35,7 @@ from benchmarks.offline_models import NAMES
 from benchmarks.support.image_folders import labelled_folder
 from benchmarks.support.own_runs import adopt
 from robustness import runs
-from robustness.base.disk import put_whole
+from robustness.base.files import put_whole
 from robustness.evaluation.request import make_spec
 from robustness.evaluation.row_schema import REMEDY, stored
 from robustness.evaluation.suites import IMAGENET_C_SUITE, SEVERITIES, suite_conditions

@@ -23,7 +23,7 @@ from robustness.models.model_record import ModelRecord
 from robustness.perturbations import check_seed
 from robustness.pictures import fitting
 from robustness.pictures.decoding import decode, read_file
-from robustness.pictures.eight_bits import from_uint8, to_uint8
+from robustness.pictures.eight_bits import from_uint8, to_png, to_uint8
 from robustness.pictures.picture import Picture, image_digest
 from robustness.pictures.samples import picture_file
 from robustness.remedies import parse
@@ -63,7 +63,7 @@ def png(image: Any, name: str) -> bytes:
         return read_file(picture_file(image))
     if isinstance(image, Image.Image):
         return _encoded(image)
-    return fitting.to_png(from_uint8(levels(image, name)))
+    return to_png(from_uint8(levels(image, name)))
 
 
 def _encoded(image: Image.Image) -> bytes:
@@ -270,7 +270,7 @@ class Pair:
     def _repr_png_(self) -> bytes:
         gap = np.full((len(self.original), 8, 3), 255, np.uint8)
         both: Sequence[Levels] = (self.original, gap, self.perturbed)
-        return fitting.to_png(from_uint8(np.hstack(both)))
+        return to_png(from_uint8(np.hstack(both)))
 
 
 @checked_call

@@ -12,7 +12,7 @@ from robustness import models as models_
 from robustness.api.argument_checks import checked_call
 from robustness.api.sources import check_classes, opened
 from robustness.base.errors import ParameterError
-from robustness.base.output_files import expect_writable, write_file
+from robustness.base.files import expect_writable, write_file
 from robustness.matching import Match
 
 

@@ -11,7 +11,7 @@ from robustness import runs, statistics
 from robustness.api.argument_checks import checked_call
 from robustness.api.result import EvaluatedRun
 from robustness.base.errors import ParameterError
-from robustness.base.output_files import write_file
+from robustness.base.files import write_file
 from robustness.hardening import check_name
 from robustness.runs import Run, calibrations, row_selection, selected_cases
 from robustness.runs import embedding_map as maps

@@ -119,10 +119,26 @@ def _saved(
 
     An eager attack continues until a success holds in 8 bits.
     """
-    clean = image[None]
+    clean, norm = image[None], norms.REGISTRY[spec.norm]
 
-    def rounded(record: Attack, images: Images) -> Images:
-        return _rounded(classifier, clean, images, spec, label, record.minimal)
+    def rounded(record: Attack, attacked: Images) -> Images:
+        """``attacked`` (1, S, S, 3) in 8 bits, within epsilon.
+
+        The change of a minimal attack may be too small for 8 bits. It is then enlarged, up to
+        epsilon, until it succeeds.
+        """
+        size = float(norm.size(attacked - clean)[0])
+        if size == 0:
+            return attacked
+        if not record.minimal:
+            return to_eight_bits(clean, attacked, norm, np.array([spec.epsilon], np.float32))
+        sizes = np.geomspace(size, spec.epsilon, DRAWS).astype(np.float32)
+        repeated = np.repeat(clean, DRAWS, axis=0)
+        enlarged = np.clip(repeated + column(sizes / np.float32(size)) * (attacked - clean), 0, 1)
+        candidates = to_eight_bits(repeated, enlarged, norm, sizes)
+        success = spec.reached(classifier(candidates).probabilities.argmax(1), label)
+        first = int(success.argmax()) if success.any() else DRAWS - 1
+        return candidates[first : first + 1]
 
     def enough(record: Attack, task: Task, images: Images) -> NDArray[np.bool_]:
         eight_bit = np.concatenate([rounded(record, image[None]) for image in images])
@@ -171,35 +187,6 @@ def craft(picture: Picture, classifier: Classifier, spec: AttackSpec) -> Iterato
         control=_control(picture, classifier, spec, image, own),
         **distances(picture.image, image[0]),
     )
-
-
-def _rounded(
-    classifier: Classifier,
-    clean: Images,
-    image: Images,
-    spec: AttackSpec,
-    own: int,
-    minimal: bool,
-) -> Images:
-    """``image`` (1, S, S, 3) in 8 bits, within epsilon.
-
-    The change of a ``minimal`` attack may be too small for 8 bits. It is then enlarged, up to
-    epsilon, until it succeeds.
-    """
-    norm = norms.REGISTRY[spec.norm]
-    size = float(norm.size(image - clean)[0])
-    if size == 0:
-        return image
-    if not minimal:
-        return to_eight_bits(clean, image, norm, np.array([spec.epsilon], np.float32))
-    sizes = np.geomspace(size, spec.epsilon, DRAWS).astype(np.float32)
-    repeated = np.repeat(clean, DRAWS, axis=0)
-    enlarged = np.clip(repeated + column(sizes / np.float32(size)) * (image - clean), 0, 1)
-    candidates = to_eight_bits(repeated, enlarged, norm, sizes)
-    answers = classifier(candidates).probabilities.argmax(1)
-    success = spec.reached(answers, own)
-    first = int(success.argmax()) if success.any() else DRAWS - 1
-    return candidates[first : first + 1]
 
 
 def distances(clean: Images, image: Images) -> dict[str, float]:

@@ -17,10 +17,11 @@ from numpy.typing import NDArray
 from robustness.attacks import norms
 from robustness.attacks.norms import Norm, Sizes
 from robustness.base.errors import ParameterError
-from robustness.base.function_results import read_only
+from robustness.base.function_checks import read_only
 from robustness.base.registry import Registry
 from robustness.models.run.gradients import ALL_OTHERS
-from robustness.perturbations import REFERENCE_SIDE, Images, check_seed
+from robustness.perturbations import Images, check_seed
+from robustness.perturbations.perturbation import REFERENCE_SIDE
 from robustness.pictures.eight_bits import LEVELS
 
 if TYPE_CHECKING:

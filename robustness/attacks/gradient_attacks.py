@@ -115,23 +115,20 @@ def deepfool(task: Task, state: State) -> Images | None:
         state.memory["rivals"] = np.array(others, np.int32)[:, :DEEPFOOL_RIVALS]
         state.memory["way"] = np.zeros_like(task.clean)
     for row in unbroken.tolist():
-        state.memory["way"][row] += _deepfool_step(task, state, row)
+        rivals = state.memory["rivals"][row]
+        slope = task.classifier.gradients(
+            np.repeat(state.images[row : row + 1], len(rivals), axis=0),
+            np.full(len(rivals), task.classes[row], np.int32),
+            rivals,
+        )
+        gains = task.norm.dual(slope.gradient) + np.float32(1e-8)
+        distances = np.abs(slope.lead) / gains
+        nearest = slice(int(distances.argmin()), int(distances.argmin()) + 1)
+        distance = distances[nearest] + np.float32(_BEYOND)
+        state.memory["way"][row] += (
+            column(distance) * task.norm.steepest(slope.gradient[nearest])
+        )[0]
     return np.clip(task.clean + np.float32(1 + DEEPFOOL_OVERSHOOT) * state.memory["way"], 0, 1)
-
-
-def _deepfool_step(task: Task, state: State, row: int) -> Images:
-    rivals = state.memory["rivals"][row]
-    slope = task.classifier.gradients(
-        np.repeat(state.images[row : row + 1], len(rivals), axis=0),
-        np.full(len(rivals), task.classes[row], np.int32),
-        rivals,
-    )
-    gains = task.norm.dual(slope.gradient) + np.float32(1e-8)
-    distances = np.abs(slope.lead) / gains
-    nearest = int(distances.argmin())
-    gradient = slope.gradient[nearest : nearest + 1]
-    distance = distances[nearest : nearest + 1] + np.float32(_BEYOND)
-    return (column(distance) * task.norm.steepest(gradient))[0]
 
 
 # APGD: PGD with an adaptive step size, on the cross-entropy or the ratio of logits.

@@ -81,10 +81,6 @@ def column(sizes: Sizes) -> Images:
     return np.asarray(sizes, np.float32)[:, None, None, None]
 
 
-def _largest(changes: Floats) -> Sizes:
-    return np.abs(changes).max((1, 2, 3))
-
-
 def _length(changes: Floats) -> Sizes:
     # Pairwise sums of doubles: the length is reported and compared with epsilon.
     rows = changes.reshape(len(changes), -1)
@@ -101,18 +97,6 @@ def _shrunk(changes: Images, sizes: Sizes) -> Images:
     length = _length(changes)
     scale = np.divide(sizes, length, out=np.ones_like(length), where=length > sizes)
     return changes * column(scale)
-
-
-def _box(changes: Images, sizes: Sizes) -> Images:
-    return np.clip(changes, -column(sizes), column(sizes))
-
-
-def _total(changes: Images) -> Sizes:
-    return np.array([np.abs(change).sum() for change in changes], np.float32)
-
-
-def _uniform(stream: np.random.Generator, shape: tuple[int, ...]) -> Images:
-    return 2 * stream.random(shape, np.float32) - 1
 
 
 def _signs(stream: np.random.Generator, shape: tuple[int, ...]) -> Images:
@@ -135,11 +119,11 @@ REGISTRY.add(
         meaning="the largest change of any value",
         epsilon=8 / 255,
         most=1.0,  # the full range of a pixel
-        size=_largest,
-        project=_box,
+        size=lambda changes: np.abs(changes).max((1, 2, 3)),
+        project=lambda changes, sizes: np.clip(changes, -column(sizes), column(sizes)),
         steepest=np.sign,
-        dual=_total,
-        inside=_uniform,
+        dual=lambda changes: np.array([np.abs(one).sum() for one in changes], np.float32),
+        inside=lambda stream, shape: 2 * stream.random(shape, np.float32) - 1,
         noise=_signs,
     )
 )
@@ -178,25 +162,17 @@ def to_eight_bits(clean: Images, images: Images, norm: Norm, sizes: Sizes) -> Im
     ``sizes``. ``clean`` need not be 8-bit itself. Shapes (N, S, S, 3), sizes (N,).
     """
     if norm.name == "linf":
-        return _within_box(clean, images, sizes)
+        reach = column(sizes).astype(np.float64)
+        low = np.ceil((clean - reach) * LEVELS - _SLACK)
+        high = np.floor((clean + reach) * LEVELS + _SLACK)
+        nearest = np.clip(np.rint(images * np.float64(LEVELS)), low, high)
+        return _as_images(np.where(low <= high, nearest, np.rint(clean * np.float64(LEVELS))))
     return np.stack(
         [
             _within_length(one, image, norm, size)
             for one, image, size in zip(clean, images, sizes, strict=True)
         ]
     )
-
-
-def _within_box(clean: Images, images: Images, sizes: Sizes) -> Images:
-    reach = column(sizes).astype(np.float64)
-    low = np.ceil((clean - reach) * LEVELS - _SLACK)
-    high = np.floor((clean + reach) * LEVELS + _SLACK)
-    levels = np.where(
-        low <= high,
-        np.clip(np.rint(images * np.float64(LEVELS)), low, high),
-        np.rint(clean * np.float64(LEVELS)),
-    )
-    return _as_images(levels)
 
 
 def _within_length(clean: Images, image: Images, norm: Norm, size: np.float32) -> Images:

@@ -27,20 +27,19 @@ _TILES = 5
 def _start(task: Task) -> Images:
     """In L-infinity vertical stripes one pixel wide, each of one random colour at the largest
     change; in L2 a grid of bumps of random signs."""
-    return task.around(_stripes if task.norm.name == "linf" else _bumps)
 
+    def stripes(stream: np.random.Generator, shape: tuple[int, ...]) -> Images:
+        return np.broadcast_to(_signs(stream, shape[1:]), shape)
 
-def _stripes(stream: np.random.Generator, shape: tuple[int, ...]) -> Images:
-    return np.broadcast_to(_signs(stream, shape[1:]), shape)
+    def bumps(stream: np.random.Generator, shape: tuple[int, ...]) -> Images:
+        side = max(1, shape[0] // _TILES)
+        change = np.zeros(shape, np.float32)
+        for top in range(0, shape[0] - side + 1, side):
+            for left in range(0, shape[1] - side + 1, side):
+                change[top : top + side, left : left + side] = _bump(stream, side)
+        return change / np.linalg.norm(change)
 
-
-def _bumps(stream: np.random.Generator, shape: tuple[int, ...]) -> Images:
-    side = max(1, shape[0] // _TILES)
-    change = np.zeros(shape, np.float32)
-    for top in range(0, shape[0] - side + 1, side):
-        for left in range(0, shape[1] - side + 1, side):
-            change[top : top + side, left : left + side] = _bump(stream, side)
-    return change / np.linalg.norm(change)
+    return task.around(stripes if task.norm.name == "linf" else bumps)
 
 
 def _signs(stream: np.random.Generator, shape: tuple[int, ...]) -> Images:
@@ -70,19 +69,14 @@ def square(task: Task, state: State) -> Images:
     state.memory["gain"] = np.where(better, state.gain, state.memory["gain"])
     state.memory["best"] = np.where(better[:, None, None, None], state.images, state.memory["best"])
     images = state.memory["best"].copy()
-    side = _side(task, state.step)
+    halvings = sum(state.step / task.steps > share for share in _HALVINGS)
+    side = max(1, round(task.clean.shape[1] * (FIRST_SHARE / 2**halvings) ** 0.5))
     change = _square if task.norm.name == "linf" else _moved_length
     for image, clean, size, stream in zip(
         images, task.clean, task.sizes, task.streams, strict=True
     ):
         change(image, clean, size, stream, side)
     return np.clip(images, 0, 1, out=images)
-
-
-def _side(task: Task, step: int) -> int:
-    halvings = sum(step / task.steps > share for share in _HALVINGS)
-    share = FIRST_SHARE / 2**halvings
-    return max(1, round(task.clean.shape[1] * share**0.5))
 
 
 def _window(stream: np.random.Generator, whole: int, side: int) -> tuple[slice, slice]:

@@ -187,17 +187,14 @@ class Workers:
             except WorkerKilledError:  # all that idle may have been killed
                 return self._ask_next(head, data, fresh=True, **limits)
         except (WorkerDiedError, WorkerTimeError) as error:
-            self._note_fatal(file, type(error))
+            with self._lock:
+                if file is not None and not self._stopped:
+                    self._fatal[file] = type(error)
+                if len(self._fatal) > _MOST_FATAL:
+                    del self._fatal[next(iter(self._fatal))]
             raise
         finally:
             self._free.release()
-
-    def _note_fatal(self, file: Hashable, ending: type[Exception]) -> None:
-        with self._lock:
-            if file is not None and not self._stopped:
-                self._fatal[file] = ending
-            if len(self._fatal) > _MOST_FATAL:
-                del self._fatal[next(iter(self._fatal))]
 
     def _ask_next(self, *question: bytes, fresh: bool = False, **limits: Any) -> bytes:
         with self._lock:

@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from robustness.base.disk import require_regular, version
 from robustness.base.errors import ParameterError
+from robustness.base.files import require_regular, version
 from robustness.base.limited_worker import (
     WorkerDiedError,
     WorkerLateError,

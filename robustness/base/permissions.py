@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum, IntEnum
-from typing import NoReturn
 
 from robustness.base import settings
 from robustness.base.errors import AccessError
@@ -108,14 +107,23 @@ class Policy:
     contact: str = "the operator of this dashboard"
 
     def role(self, who: Who) -> Role:
-        """The role of ``who``; the lists apply only to users who are logged in."""
+        """The role of ``who``; the lists apply only to users who are logged in.
+
+        They have addresses, or a domain as ``*@example.org``.
+        """
         if self.login and who.logged_in:
             lists = {
                 Role.OWNER: self.owners,
                 Role.EVALUATOR: self.evaluators,
                 Role.VIEWER: self.viewers,
             }
-            roles = [role for role, entries in lists.items() if _is_among(who.name, entries)]
+            address = address_of(who.name)
+            domain = f"*@{address.partition('@')[2]}"
+            roles = [
+                role
+                for role, entries in lists.items()
+                if address and any(address_of(entry) in (address, domain) for entry in entries)
+            ]
             return max(roles, default=self.user_role)
         if who.local and (self.local_owner or not self.login):
             return self.local_role
@@ -157,22 +165,17 @@ def check(action: Action, who: Who, owner_of_thing: str | None, settled: Policy)
     rule, role = RULES[action], settled.role(who)
     own = bool(who.name) and who.name == owner_of_thing
     if role < rule.role:
-        needed = rule.role.name.lower()
-        _refuse(action, f"that needs the role {needed}, and {_yours(who, role, settled)}", settled)
-    if rule.own and not own and role < Role.OWNER:
-        _refuse(action, "it is not yours, and others' things need the role owner", settled)
-    if rule.writes and settled.read_only:
-        _refuse(action, "this dashboard is read-only", settled)
-
-
-def _refuse(action: Action, reason: str, settled: Policy) -> NoReturn:
+        yours = f"yours is {role.name.lower()}" if role else "you have none here"
+        if settled.login and not who.logged_in:
+            yours = "you are not logged in"
+        reason = f"that needs the role {rule.role.name.lower()}, and {yours}"
+    elif rule.own and not own and role < Role.OWNER:
+        reason = "it is not yours, and others' things need the role owner"
+    elif rule.writes and settled.read_only:
+        reason = "this dashboard is read-only"
+    else:
+        return
     raise AccessError(f"You may not {action.value}: {reason}; ask {settled.contact}.")
-
-
-def _yours(who: Who, role: Role, settled: Policy) -> str:
-    if settled.login and not who.logged_in:
-        return "you are not logged in"
-    return f"yours is {role.name.lower()}" if role else "you have none here"
 
 
 def _role(setting: settings.Setting[str], default: Role) -> Role:
@@ -189,10 +192,3 @@ def address_of(text: str) -> str:
     if not user or not domain or "@" in domain:
         return ""
     return text.encode(errors="replace").lower().decode()
-
-
-def _is_among(name: str, entries: tuple[str, ...]) -> bool:
-    """Whether ``entries`` contain the address ``name``, or its domain as ``*@example.org``."""
-    address = address_of(name)
-    domain = f"*@{address.partition('@')[2]}"
-    return bool(address) and any(address_of(entry) in (address, domain) for entry in entries)

@@ -34,7 +34,7 @@ class Unit:
     def rate(self, amount: float) -> str:
         """``amount`` per second in this unit: whole from 100 on, else one decimal."""
         value = amount / self.size
-        return f"{value:.0f} {self.name}/s" if value >= 99.95 else f"{value:.1f} {self.name}/s"
+        return f"{value:.{0 if value >= 99.95 else 1}f} {self.name}/s"
 
 
 MEGABYTES = Unit("MB", 1e6)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Concatenate, Generic, ParamSpec, Protocol, TypeVar
 
 from robustness.base.errors import UnknownNameError
@@ -62,6 +62,11 @@ class Registry(Generic[Record]):
         gone = set(old)
         rest = {name: record for name, record in self._records.items() if name not in gone}
         self._records = rest | {record.name: record for record in new}
+
+    def arrange(self, names: Sequence[str]) -> None:
+        """Put the records in the order of ``names``, others behind them."""
+        named = {name: self._records[name] for name in names}
+        self._records = named | self._records
 
     def find(self, text: str) -> Record | None:
         """The record called ``text``, or the only one with that ``label``, up to case; or None."""

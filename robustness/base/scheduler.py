@@ -247,17 +247,14 @@ class Pauses:
             resumed = time.monotonic()
             for pid in jobs:
                 self._resume(pid)
-            if self._closed:
-                self._pay(owed)
-                owed, resumed = 0.0, time.monotonic()
-
-    def _pay(self, owed: float) -> None:
-        """Let jobs run alone for ``owed`` seconds, once the answers under way have ended."""
-        with self._changed:
-            self._changed.wait_for(lambda: not self._answering, MOST_SECONDS_CLOSED)
-            self._changed.wait_for(lambda: not self._pids, owed)
-            self._closed = False
-            self._changed.notify_all()
+            if not self._closed:
+                continue
+            with self._changed:  # jobs run alone, once the answers under way have ended
+                self._changed.wait_for(lambda: not self._answering, MOST_SECONDS_CLOSED)
+                self._changed.wait_for(lambda: not self._pids, owed)
+                self._closed = False
+                self._changed.notify_all()
+            owed, resumed = 0.0, time.monotonic()
 
 
 def _send(pid: int, number: signal.Signals) -> None:

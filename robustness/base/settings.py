@@ -18,8 +18,8 @@ from typing import Annotated, Any, Generic, Literal, TypeVar
 import platformdirs
 from pydantic import BeforeValidator, Field, ValidationInfo
 
-from robustness.base.disk import Version, version
 from robustness.base.errors import ParameterError
+from robustness.base.files import Version, version
 from robustness.base.registry import Registry
 from robustness.base.text import did_you_mean
 from robustness.base.toml import read_toml
@@ -41,10 +41,6 @@ def _bytes(text: str) -> int:
     return int(float(match[1]) * _UNITS[(match[2] or "").upper()])
 
 
-def _folded(text: str) -> str:
-    return text.strip().lower()
-
-
 def _split(text: str) -> tuple[str, ...]:
     return tuple(filter(None, (part.strip() for part in text.split(","))))
 
@@ -54,7 +50,11 @@ def _from(text: str, info: ValidationInfo) -> Path:
     return located(text, folder)
 
 
-Word = BeforeValidator(_folded)
+def _all_from(text: str, info: ValidationInfo) -> tuple[Path, ...]:
+    return tuple(_from(part, info) for part in _split(text))
+
+
+Word = BeforeValidator(lambda text: text.strip().lower())
 Switch = Annotated[bool, Word, expected("on or off")]
 Names = Annotated[tuple[str, ...], BeforeValidator(_split)]
 Whole = Annotated[int, Field(ge=1, lt=10**12), expected("a whole number of at least 1")]
@@ -67,6 +67,7 @@ Priority = Annotated[Literal["idle", "normal"], Word]
 Engine = Annotated[Literal["openvino", "tensorflow"], Word]
 Precision = Annotated[Literal["f32", "bf16"], Word]
 Location = Annotated[Path, BeforeValidator(_from)]
+Locations = Annotated[tuple[Path, ...], BeforeValidator(_all_from)]
 
 Kind = TypeVar("Kind", covariant=True)
 
@@ -76,7 +77,7 @@ class Setting(Generic[Kind]):
     """A value that the operator may set.
 
     ``meaning`` is one line for the documentation, ``kind`` the type of its value. In a file, a
-    ``Switch`` may be true or false, and ``Names`` a TOML array.
+    ``Switch`` may be true or false, and ``Names`` or ``Locations`` a TOML array.
     """
 
     name: str
@@ -102,6 +103,7 @@ def _of(kind: Any) -> Callable[[str, str], Setting[Any]]:
 
 _text: Callable[[str, str], Setting[str]] = _of(str)
 _path: Callable[[str, str], Setting[Path]] = _of(Location)
+_paths: Callable[[str, str], Setting[tuple[Path, ...]]] = _of(Locations)
 _names: Callable[[str, str], Setting[tuple[str, ...]]] = _of(Names)
 _switch: Callable[[str, str], Setting[bool]] = _of(Switch)
 _whole: Callable[[str, str], Setting[int]] = _of(Whole)
@@ -119,7 +121,7 @@ DOWNLOAD_TIMEOUT = _seconds(
 )
 CACHE = _path("cache", "folder for files that the product creates or fetches, or must remember")
 MODELS = _path("models", "file that describes your own models (default: models.toml)")
-PLUGINS = _names("plugins", "Python files that add perturbations, metrics, attacks and remedies")
+PLUGINS = _paths("plugins", "Python files that add perturbations, metrics, attacks and remedies")
 RUNS = _path("runs", "folder in which the dashboard keeps runs (default: runs)")
 DATASETS = _path("datasets", "folder whose subfolders and archives the dashboard may evaluate")
 MEMORY = _size("memory", "memory for loaded models, such as 4GB (default: half of it)")
@@ -173,7 +175,8 @@ UPLOADS = _size("uploads", "memory for all uploads together (default: 2GB)")
 def value(setting: Setting[Kind]) -> Kind | None:
     """The value of ``setting``; None if unset or empty. A relative path becomes absolute.
 
-    Raises ``ParameterError`` for an invalid value, and as ``text`` does.
+    Raises ``ParameterError`` for an invalid value, and for a file that is not TOML or holds an
+    unknown setting.
     """
     for values, folder in _places(setting):
         if text := values.get(setting.name):
@@ -181,23 +184,6 @@ def value(setting: Setting[Kind]) -> Kind | None:
             value: Kind = checked(setting.kind, text, where, context=folder)
             return value
     return None
-
-
-def text(setting: Setting[Any]) -> str | None:
-    """The value of ``setting`` as given; None if unset or empty.
-
-    Raises ``ParameterError`` for a file that is not TOML or holds an unknown setting.
-    """
-    for values, _ in _places(setting):
-        if values.get(setting.name):
-            return values[setting.name]
-    return None
-
-
-def folder(setting: Setting[Any]) -> Path:
-    """The folder to which relative paths in the value of ``setting`` refer."""
-    places = _places(setting)
-    return next((place for values, place in places if values.get(setting.name)), places[0][1])
 
 
 def cache_folder() -> Path:
@@ -277,14 +263,20 @@ def _checked(values: Any, file: Path) -> Mapping[str, str]:
         if name not in REGISTRY:
             hint = did_you_mean(name, REGISTRY.names)
             raise ParameterError(f"{file}: there is no setting {name!r}. {hint}.")
-    return {name: _as_text(REGISTRY[name], value, file) for name, value in values.items()}
-
-
-def _as_text(setting: Setting[Any], value: Any, file: Path) -> str:
-    if setting.kind is Switch and isinstance(value, bool):
-        return "on" if value else "off"
-    if setting.kind is Names and isinstance(value, list) and all(isinstance(v, str) for v in value):
-        return ", ".join(value)
-    if isinstance(value, bool) or not isinstance(value, str | int | float):
-        raise ParameterError(f"{file}: expected {setting.name} to be a text, got {value!r}.")
-    return str(value)
+    texts = {}
+    for name, value in values.items():
+        kind = REGISTRY[name].kind
+        is_list = isinstance(value, list) and all(isinstance(entry, str) for entry in value)
+        if kind is Switch and isinstance(value, bool):
+            texts[name] = "on" if value else "off"
+        elif (
+            kind in (Names, Locations)
+            and is_list
+            and all(isinstance(entry, str) for entry in value)
+        ):
+            texts[name] = ", ".join(value)
+        elif isinstance(value, str | int | float) and not isinstance(value, bool):
+            texts[name] = str(value)
+        else:
+            raise ParameterError(f"{file}: expected {name} to be a text, got {value!r}.")
+    return texts

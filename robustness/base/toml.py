@@ -9,8 +9,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from robustness.base.disk import Version, read_regular, version
 from robustness.base.errors import ParameterError
+from robustness.base.files import Version, read_regular, version
 
 MAX_BYTES = 64 * 1024
 _MAX_DEPTH = 16

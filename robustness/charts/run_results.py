@@ -24,7 +24,7 @@ from robustness.charts.style import (
 )
 from robustness.charts.tables import Entry, in_brackets, metric_titles
 from robustness.metrics import REGISTRY as METRICS
-from robustness.metrics import RUN
+from robustness.metrics.metric import RUN
 
 QUANTITIES = {
     "consistency": "Prediction consistency",

@@ -7,8 +7,8 @@ import pandas as pd
 from robustness.charts.style import dodged, drawn, go, model_trace
 from robustness.charts.tables import metric_titles
 from robustness.evaluation.correctness import good_rows
-from robustness.metrics import STRENGTHS
 from robustness.metrics.features import RESCALED
+from robustness.metrics.metric import STRENGTHS
 from robustness.perturbations import REGISTRY, Perturbation
 
 CONFIDENCE = "retained_probability"

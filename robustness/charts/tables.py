@@ -17,9 +17,10 @@ from robustness.base.text import counted
 from robustness.charts.verdict import judged
 from robustness.evaluation.condition import perturbation_label, setting
 from robustness.evaluation.sweep import Break
-from robustness.metrics import FEATURES, PICTURE, PREDICTION, TABLES, Metric
+from robustness.metrics import FEATURES, PICTURE, PREDICTION, Metric
 from robustness.metrics import REGISTRY as METRICS
 from robustness.metrics.features import RESCALED
+from robustness.metrics.metric import TABLES
 from robustness.perturbations import REGISTRY
 from robustness.statistics import scorecard
 

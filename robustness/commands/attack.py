@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from robustness.base.errors import RobustnessError
-from robustness.base.output_files import expect_writable, write_file
+from robustness.base.files import expect_writable, write_file
 from robustness.base.text import some
 from robustness.commands import console
 from robustness.commands.options import Parsers, add_command, add_shared
@@ -63,7 +63,7 @@ def attack_command(options: argparse.Namespace) -> None:
     from robustness.attacks import REGISTRY, Outcome, craft
     from robustness.evaluation.correctness import labelled, true_class
     from robustness.evaluation.framings import framing
-    from robustness.pictures.fitting import to_png
+    from robustness.pictures.eight_bits import to_png
 
     if options.to is not None:
         console.expect_png(options.to, "The adversarial image")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from robustness.base.errors import ParameterError
-from robustness.base.output_files import expect_writable, write_file
+from robustness.base.files import expect_writable, write_file
 from robustness.base.text import counted
 from robustness.commands import console, evaluate, request_options
 from robustness.commands.options import RUN, Parsers, add_command, add_shared

@@ -9,7 +9,7 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 from robustness.base.errors import ParameterError, RobustnessError
-from robustness.base.output_files import expect_writable, write_file
+from robustness.base.files import expect_writable, write_file
 from robustness.base.progress import Note, Pace, Unit
 from robustness.commands import console
 from robustness.commands.options import RUN, Parsers, add_command, add_shared, names

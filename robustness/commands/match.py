@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from robustness.base.errors import ParameterError
-from robustness.base.output_files import write_file
+from robustness.base.files import write_file
 from robustness.commands import console
 from robustness.commands.options import Parsers, add_command, add_shared
 

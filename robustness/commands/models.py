@@ -95,8 +95,8 @@ def models_command(options: argparse.Namespace) -> None:
 
 def download_command(options: argparse.Namespace) -> int:
     """Fetch the published weights of models."""
-    from robustness.base.disk import occupied
     from robustness.base.errors import RobustnessError
+    from robustness.base.files import stored_bytes
     from robustness.models.weights.fetch import download
 
     rows: list[dict[str, Any]] = []
@@ -115,7 +115,7 @@ def download_command(options: argparse.Namespace) -> int:
             {
                 "name": name,
                 "path": str(path) if path else None,
-                "bytes": occupied(path) if path else None,
+                "bytes": stored_bytes(path) if path else None,
                 "ok": path is not None,
                 "reason": reason,
             }

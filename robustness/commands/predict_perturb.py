@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from robustness.base.errors import ParameterError
-from robustness.base.output_files import write_file
+from robustness.base.files import write_file
 from robustness.commands import console
 from robustness.commands.options import Parsers, add_command, add_shared
 
@@ -232,7 +232,7 @@ def perturb_command(options: argparse.Namespace) -> None:
     from robustness import models
     from robustness.evaluation.framings import framing
     from robustness.perturbations import REGISTRY, apply, check_seed
-    from robustness.pictures.fitting import to_png
+    from robustness.pictures.eight_bits import to_png
 
     record = REGISTRY[options.perturbation]
     console.expect_png(options.to, "The perturbed image")

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from robustness.base.output_files import make_folder, write_file
+from robustness.base.files import make_folder, write_file
 from robustness.base.text import counted, csv_cell
 from robustness.commands import console
 from robustness.commands.options import Parsers, add_command, add_shared, names
@@ -50,7 +50,7 @@ def study_command(options: argparse.Namespace) -> None:
     from robustness.evaluation.request import make_spec
     from robustness.evaluation.suites import study_conditions
     from robustness.models import resolve
-    from robustness.pictures.fitting import to_png
+    from robustness.pictures.eight_bits import to_png
     from robustness.statistics.scorecard import summarise
 
     conditions = study_conditions(options.perturbations, options.strength)

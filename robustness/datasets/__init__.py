@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from robustness.base.disk import require_regular
 from robustness.base.errors import ParameterError
+from robustness.base.files import require_regular
 from robustness.datasets import predictions
 from robustness.datasets.archive import Archive
 from robustness.datasets.dataset import Dataset, Entry, distinct
-from robustness.datasets.folder import Folder
+from robustness.datasets.folder import Folder, Remote
 from robustness.datasets.labels import (
     FOLDERS,
     KNOWN,
@@ -21,7 +21,6 @@ from robustness.datasets.labels import (
     labelled,
 )
 from robustness.datasets.published import PAIRED, PublishedTree, refuse_published
-from robustness.datasets.remote import Remote
 from robustness.datasets.table import SUFFIXES, TableDataset
 from robustness.pictures.samples import REGISTRY, sample_bytes
 
@@ -66,7 +65,37 @@ def open_dataset(source: str) -> Dataset:
     that fsspec knows, ``samples``, or TREE::ORIGINALS for a ``PublishedTree``. Raises
     ``ParameterError`` if it does not exist, cannot be used, or holds no image.
     """
-    return _with_images(_opened(source), source)
+    if not source:  # an empty path would mean the working folder
+        raise ParameterError(
+            "SOURCE is empty: expected a folder of images, a zip archive, a CSV or Parquet table "
+            f"of paths, or '{SAMPLES}'."
+        )
+    if "://" in source:
+        return _with_images(Remote(source), source)
+    path = Path(source)
+    tree, pair, originals = source.partition(PAIRED)
+    if pair and not path.exists() and Path(tree).is_dir() and Path(originals).is_dir():
+        return PublishedTree(Path(tree), Path(originals))
+    if source == SAMPLES and not path.exists():
+        return Samples()
+    suffix = path.suffix.lower()
+    if path.is_dir() or (suffix == ".zip" and path.is_file()):
+        return open_folder_or_archive(path)
+    if not path.exists():
+        raise ParameterError(
+            f"There is no folder or file {source}: expected a folder of images, a zip archive, a "
+            f"CSV or Parquet table of paths, or '{SAMPLES}'."
+        )
+    if not os.path.isfile(path):
+        raise ParameterError(f"{source} is a pipe or device: expected a folder, zip or table.")
+    if suffix in predictions.SUFFIXES and predictions.holds_predictions(path):
+        return predictions.read_predictions(path)
+    if suffix in SUFFIXES:
+        return _with_images(TableDataset(path), source)
+    raise ParameterError(
+        f"{source} is not a dataset: expected a folder of images, a .zip archive or a "
+        f"{' or '.join(SUFFIXES)} table; for single images use 'study'."
+    )
 
 
 def open_folder_or_archive(path: Path) -> Dataset:
@@ -88,39 +117,3 @@ def _with_images(dataset: Dataset, source: str) -> Dataset:
             "subfolders."
         )
     return dataset
-
-
-def _opened(source: str) -> Dataset:
-    if not source:  # an empty path would mean the working folder
-        raise ParameterError(
-            "SOURCE is empty: expected a folder of images, a zip archive, a CSV or Parquet table "
-            f"of paths, or '{SAMPLES}'."
-        )
-    if "://" in source:
-        return Remote(source)
-    path = Path(source)
-    tree, pair, originals = source.partition(PAIRED)
-    if pair and not path.exists() and Path(tree).is_dir() and Path(originals).is_dir():
-        return PublishedTree(Path(tree), Path(originals))
-    if source == SAMPLES and not path.exists():
-        return Samples()
-    if path.is_dir():
-        return open_folder_or_archive(path)
-    if not path.exists():
-        raise ParameterError(
-            f"There is no folder or file {source}: expected a folder of images, a zip archive, a "
-            f"CSV or Parquet table of paths, or '{SAMPLES}'."
-        )
-    if not os.path.isfile(path):
-        raise ParameterError(f"{source} is a pipe or device: expected a folder, zip or table.")
-    suffix = path.suffix.lower()
-    if suffix in predictions.SUFFIXES and predictions.holds_predictions(path):
-        return predictions.read_predictions(path)
-    if suffix == ".zip":
-        return open_folder_or_archive(path)
-    if suffix in SUFFIXES:
-        return TableDataset(path)
-    raise ParameterError(
-        f"{source} is not a dataset: expected a folder of images, a .zip archive or a "
-        f"{' or '.join(SUFFIXES)} table; for single images use 'study'."
-    )

@@ -90,20 +90,6 @@ def _entries(path: Path) -> list[Entry]:
             f"{path.name} cannot be opened as a zip archive: it is damaged or another kind of "
             "file; create the archive again."
         ) from error
-    _check(path, infos)
-    images = [
-        (place, info)
-        for place, info in enumerate(infos)
-        if not info.is_dir() and is_picture(info.filename)
-    ]
-    names = distinct([info.filename for _, info in images])
-    return [
-        Entry(name, str(place), info.file_size, folders_of(info.filename))
-        for name, (place, info) in zip(names, images, strict=True)
-    ]
-
-
-def _check(path: Path, infos: list[zipfile.ZipInfo]) -> None:
     for info in infos:
         # The original name, which Python cleans: no drive, root or parent folder is allowed.
         name = info.orig_filename.replace("\\", "/")
@@ -118,3 +104,13 @@ def _check(path: Path, infos: list[zipfile.ZipInfo]) -> None:
             f"{path.name} is refused: its {packed:,} bytes would unpack to {unpacked:,}, expected "
             f"at most {MAX_RATIO} times as much; use a folder instead."
         )
+    images = [
+        (place, info)
+        for place, info in enumerate(infos)
+        if not info.is_dir() and is_picture(info.filename)
+    ]
+    names = distinct([info.filename for _, info in images])
+    return [
+        Entry(name, str(place), info.file_size, folders_of(info.filename))
+        for name, (place, info) in zip(names, images, strict=True)
+    ]

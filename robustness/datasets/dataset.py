@@ -134,6 +134,6 @@ def _parts(path: str) -> list[str]:
     return [part for part in path.split("/") if part not in ("", ".")]
 
 
-def as_text(path: str) -> str:
+def path_text(path: str) -> str:
     """``path`` as text that can be saved: bytes that are not UTF-8 become ``\\xff``."""
     return os.fsencode(path).decode("utf-8", "backslashreplace")

@@ -1,4 +1,4 @@
-"""A folder of images: flat, or with one subfolder per class."""
+"""A folder of images, flat or with a subfolder per class: here, or in shared storage."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from robustness.base.errors import ImageError, ParameterError
-from robustness.datasets.dataset import Dataset, Entry, as_text, folders_of, is_picture
-from robustness.pictures.decoding import read_file
+from robustness.datasets.dataset import Dataset, Entry, folders_of, is_picture, path_text
+from robustness.pictures.decoding import MAX_FILE_BYTES, read_file
 
 _LEADS_OUT = "Links that lead out of the folder are not followed."
 
@@ -36,24 +36,21 @@ class Folder(Dataset):
             here = Path(folder)
             for name in sorted(files):
                 relative = (here / name).relative_to(self._root).as_posix()
-                if is_picture(relative):
-                    yield self._entry(relative)
+                if not is_picture(relative):
+                    continue
+                path, saved_name = self._root / relative, path_text(relative)
+                try:
+                    size = path.stat().st_size
+                except OSError:
+                    size = None  # reading it gives the reason
+                refused = "" if self._is_inside(path) else _LEADS_OUT
+                yield Entry(saved_name, relative, size, folders_of(saved_name), refused=refused)
             for name in subfolders:
                 path = here / name
                 if path.is_symlink() and not name.startswith("."):
                     relative = path.relative_to(self._root).as_posix()
                     reason = "Links to folders are not followed."
-                    yield Entry(as_text(relative), relative, refused=reason)
-
-    def _entry(self, relative: str) -> Entry:
-        path = self._root / relative
-        try:
-            size = path.stat().st_size
-        except OSError:
-            size = None  # reading it gives the reason
-        refused = "" if self._is_inside(path) else _LEADS_OUT
-        name = as_text(relative)
-        return Entry(name, relative, size, folders_of(name), refused=refused)
+                    yield Entry(path_text(relative), relative, refused=reason)
 
     def _is_inside(self, path: Path) -> bool:
         # ``Path.resolve`` would raise for a link to itself.
@@ -65,3 +62,50 @@ class Folder(Dataset):
         if not self._is_inside(path):  # it may have changed since
             raise ImageError(f"{entry.name}: {_LEADS_OUT}")
         return read_file(path, name=entry.name)
+
+
+class Remote(Dataset):
+    """The images below a URL for fsspec, such as ``s3://bucket/photos``, by their path below it."""
+
+    def __init__(self, url: str) -> None:
+        """List the folder; raises ``ParameterError`` if it cannot be listed."""
+        import fsspec
+
+        try:
+            files, root = fsspec.core.url_to_fs(url)
+            listing = files.find(root, detail=True)
+        except ImportError as error:
+            raise ParameterError(f"{url} cannot be opened: {error}.") from error
+        except Exception as error:  # each storage raises its own
+            raise ParameterError(
+                f"{url} cannot be listed ({type(error).__name__}: {error}); check the address and "
+                "the credentials."
+            ) from error
+        self._root = root.rstrip("/")
+        if [*listing] == [self._root]:
+            raise ParameterError(
+                f"{url} is a file: expected the URL of a folder of images; download archives and "
+                "tables first."
+            )
+        entries = []
+        for path in sorted(listing):
+            relative = path_text(path[len(self._root) :].lstrip("/"))
+            if is_picture(relative):
+                size = listing[path].get("size")
+                entries.append(Entry(relative, path, size, folders_of(relative)))
+        super().__init__(url, self._root.rsplit("/", 1)[-1] or url, entries)
+
+    def read(self, entry: Entry) -> bytes:
+        """The bytes of the file; raises ``ImageError`` if it cannot be fetched."""
+        import fsspec
+
+        try:
+            files, _ = fsspec.core.url_to_fs(self.source)  # cached by fsspec, per process
+            with files.open(entry.place, "rb") as file:
+                data: bytes = file.read(MAX_FILE_BYTES + 1)
+        except Exception as error:  # each storage raises its own
+            raise ImageError(
+                f"{entry.name} cannot be fetched ({type(error).__name__}): check that it still "
+                "exists and that you may read it."
+            ) from error
+        return data

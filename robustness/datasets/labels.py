@@ -51,28 +51,20 @@ def classes_of(dataset: Dataset) -> Labels:
 
 
 def _texts(dataset: Dataset, label_sets: Sequence[Labels]) -> list[str | None]:
-    entries = [entry for entry in dataset.entries if not entry.refused]
-
-    def is_class(text: str) -> bool:
-        return any(labels.meant(text) for labels in label_sets)
+    def folder(entry: Entry, depth: int) -> str | None:
+        return entry.folders[depth] if len(entry.folders) > depth else None
 
     depth = 0
-    while dataset.wrapped and _wrapper(entries, depth) and not is_class(entries[0].folders[depth]):
+    while dataset.wrapped:
+        outer = {folder(entry, depth) for entry in dataset.entries if not entry.refused}
+        wrapper = outer.pop() if len(outer) == 1 else None
+        if wrapper is None or any(labels.meant(wrapper) for labels in label_sets):
+            break
         depth += 1
-    return [None if entry.refused else _text(entry, depth) for entry in dataset.entries]
-
-
-def _wrapper(entries: Sequence[Entry], depth: int) -> bool:
-    """Whether all entries share one folder at ``depth``."""
-    if not entries or any(len(entry.folders) <= depth for entry in entries):
-        return False
-    return len({entry.folders[depth] for entry in entries}) == 1
-
-
-def _text(entry: Entry, depth: int) -> str | None:
-    if entry.label is not None:
-        return entry.label
-    return entry.folders[depth] if len(entry.folders) > depth else None
+    return [
+        None if entry.refused else folder(entry, depth) if entry.label is None else entry.label
+        for entry in dataset.entries
+    ]
 
 
 def _no_class(strangers: Sequence[str], label_sets: Sequence[Labels]) -> LabelError:

@@ -28,8 +28,8 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from robustness.base import parquet
-from robustness.base.disk import require_regular
 from robustness.base.errors import ImageError, ParameterError, RobustnessError
+from robustness.base.files import require_regular
 from robustness.base.text import counted, from_csv_cell
 from robustness.datasets.dataset import Dataset, Entry
 from robustness.models.labels import Labels
@@ -78,9 +78,14 @@ def predicted(table: pa.Table, title: str) -> TableAnswers:
     if "classes" in names and "probabilities" in names:
         return _top(table, title)
     if "probabilities" in names:
-        return TableAnswers(
-            _probabilities(_matrix(_lists(table, "probabilities", title), title), title)
-        )
+        lists = _lists(table, "probabilities", title)
+        lengths = {len(entries) for entries in lists}
+        if len(lengths) > 1:
+            raise ParameterError(
+                f"{title}: expected the same number of probabilities in every row, got "
+                f"{min(lengths)} to {max(lengths)}; give the top classes in a column classes."
+            )
+        return TableAnswers(_probabilities(_float(lists, title, dimensions=2), title))
     if "prediction" in names:
         return _first(table, title)
     raise ParameterError(
@@ -111,16 +116,6 @@ def _lists(table: pa.Table, name: str, title: str) -> list[Any]:
     if not all(isinstance(entries, list) and entries for entries in lists):
         raise ParameterError(f"{title}: expected a list in every row of {name}.")
     return lists
-
-
-def _matrix(lists: Sequence[Sequence[Any]], title: str) -> Floats:
-    lengths = {len(entries) for entries in lists}
-    if len(lengths) > 1:
-        raise ParameterError(
-            f"{title}: expected the same number of probabilities in every row, got {min(lengths)} "
-            f"to {max(lengths)}; give the top classes in a column classes."
-        )
-    return _float(lists, title, dimensions=2)
 
 
 def _float(values: Any, title: str, *, dimensions: int) -> Floats:
@@ -174,7 +169,7 @@ def _top(table: pa.Table, title: str) -> TableAnswers:
     _check_range(flat, title)
     values = iter(flat.tolist())
     ordered = [
-        sorted(((next(values), as_text(name)) for name in row), key=lambda pair: -pair[0])
+        sorted(((next(values), cell_text(name)) for name in row), key=lambda pair: -pair[0])
         for row in classes
     ]
     return TableAnswers(
@@ -184,7 +179,7 @@ def _top(table: pa.Table, title: str) -> TableAnswers:
 
 
 def _first(table: pa.Table, title: str) -> TableAnswers:
-    texts = [as_text(value) for value in table["prediction"].to_pylist()]
+    texts = [cell_text(value) for value in table["prediction"].to_pylist()]
     if gaps := texts.count(""):
         raise ParameterError(
             f"{title}: expected a class in every row of prediction, got {gaps:,} without one."
@@ -197,7 +192,7 @@ def _first(table: pa.Table, title: str) -> TableAnswers:
     return TableAnswers(classes=[[text] for text in texts], shares=shares)
 
 
-def as_text(value: object) -> str:
+def cell_text(value: object) -> str:
     """``value`` as text; a float, as an index is in a column with gaps, as a whole number."""
     if isinstance(value, float) and value.is_integer():
         value = int(value)
@@ -316,7 +311,7 @@ class Predictions(Dataset):
         """The texts of ``column``, as they were before an export; "" where there is none."""
         if column not in self.table.column_names:
             return [""] * len(self.table)
-        return [from_csv_cell(as_text(value)) for value in self.table[column].to_pylist()]
+        return [from_csv_cell(cell_text(value)) for value in self.table[column].to_pylist()]
 
     def numbers(self, column: str) -> list[float | None]:
         """The numbers of ``column``; None where there is none.

@@ -74,15 +74,12 @@ class PublishedTree(Folder):
         name = PurePosixPath(entry.place)
         return any(name.stem in names(folder / name.parent) for folder in self.stored.values())
 
-    def _place(self, entry: Entry, corruption: str, severity: int) -> Path | None:
-        folder, name = self.stored[corruption, severity], PurePosixPath(entry.place)
-        places = (folder / name, *(folder / name.with_suffix(suffix) for suffix in _SUFFIXES))
-        return next((place for place in places if place.is_file()), None)
-
     def read_stored(self, entry: Entry, corruption: str, severity: int) -> bytes:
         """The bytes of the perturbed image; raises ``ImageError`` if there is none."""
-        listed = (corruption, severity) in self.stored
-        place = self._place(entry, corruption, severity) if listed else None
+        name, folder = PurePosixPath(entry.place), self.stored.get((corruption, severity))
+        names = (name, *(name.with_suffix(suffix) for suffix in _SUFFIXES))
+        places = (folder / each for each in names if folder is not None)
+        place = next((place for place in places if place.is_file()), None)
         if place is None:
             raise ImageError(f"{entry.name} is missing under {corruption}/{severity}.")
         return read_file(place, name=f"{corruption}/{severity}/{entry.name}")

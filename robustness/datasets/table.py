@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from robustness.base import parquet
-from robustness.base.disk import require_regular
 from robustness.base.errors import ParameterError
+from robustness.base.files import require_regular
 from robustness.base.text import from_csv_cell
 from robustness.datasets.dataset import Columns, Dataset, Entry
 from robustness.pictures.decoding import read_file

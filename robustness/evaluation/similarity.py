@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from robustness import metrics
 from robustness.base import settings
-from robustness.base.disk import read_regular, write_whole
+from robustness.base.files import read_regular, write_whole
 from robustness.metrics import features as feature_metrics
 from robustness.metrics.features import RESCALED, rescaled
 from robustness.models import Classifier

@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robustness import __version__, models
-from robustness.base.disk import occupied
 from robustness.base.errors import ParameterError
+from robustness.base.files import stored_bytes
 from robustness.base.progress import Note
 from robustness.base.text import in_bytes
 from robustness.datasets import Dataset
@@ -264,7 +264,7 @@ def _check_room(model: TrainableModel) -> None:
     """Raise ``ParameterError`` unless the disks have room to save the training and its result."""
     needs = Counter[Path]()
     for folder, needed in (
-        (checkpoints(), max(0, 2 * model.state_bytes - occupied(checkpoints()))),
+        (checkpoints(), max(0, 2 * model.state_bytes - stored_bytes(checkpoints()))),
         (Path(tempfile.gettempdir()), model.model_bytes),
         (user_models.described_in().parent, model.model_bytes),
     ):

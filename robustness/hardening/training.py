@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 
 from robustness import __version__
 from robustness.base import settings
-from robustness.base.disk import overwrite
 from robustness.base.errors import ParameterError
+from robustness.base.files import overwrite
 from robustness.base.progress import Note
 from robustness.evaluation.condition import Condition
 from robustness.models.training import TrainableModel

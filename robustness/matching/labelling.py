@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import ConfigDict
 
-from robustness.base.disk import read_regular
 from robustness.base.errors import ParameterError
+from robustness.base.files import read_regular
 from robustness.base.text import csv_cell, from_csv_cell
 from robustness.base.validation import CONFIG
 from robustness.matching.confidence import AccuracyEstimate, bounded

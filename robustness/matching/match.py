@@ -45,8 +45,8 @@ from robustness.matching.labelling import (
 from robustness.matching.reference_images import ReferenceImages
 from robustness.perturbations import REGISTRY, check_seed
 from robustness.pictures.copies import copies, show_one_scene
-from robustness.pictures.eight_bits import from_uint8
-from robustness.pictures.fitting import Framing, to_jpeg, to_png
+from robustness.pictures.eight_bits import from_uint8, to_jpeg, to_png
+from robustness.pictures.fitting import Framing
 from robustness.pictures.picture import Overrides
 
 FEWEST = 20

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from robustness import __version__, models
 from robustness.base import settings
-from robustness.base.disk import put_whole, read_regular
+from robustness.base.files import put_whole, read_regular
 from robustness.base.progress import Note
 from robustness.evaluation.condition import Condition
 from robustness.matching.accuracy import ExpectedAccuracy, expect_accuracy

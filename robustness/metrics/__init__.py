@@ -2,25 +2,13 @@
 
 from robustness.metrics import features, pictures, predictions
 from robustness.metrics.intervals import Interval, wilson
-from robustness.metrics.metric import (
-    FEATURES,
-    PICTURE,
-    PREDICTION,
-    REGISTRY,
-    RUN,
-    STRENGTHS,
-    TABLES,
-    Metric,
-)
+from robustness.metrics.metric import FEATURES, PICTURE, PREDICTION, REGISTRY, Metric
 
 __all__ = [
     "FEATURES",
     "PICTURE",
     "PREDICTION",
     "REGISTRY",
-    "RUN",
-    "STRENGTHS",
-    "TABLES",
     "Interval",
     "Metric",
     "features",

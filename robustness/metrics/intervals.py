@@ -69,7 +69,7 @@ def share_bounds(values: Floats) -> Bounds:
     Pagano, Journal of Survey Statistics and Methodology 3, 2015). It is at least n, since shares
     vary no more than single predictions. One prediction per image gives the exact interval.
     """
-    present, n = counted(values)
+    present, n = present_values(values)
     _, low, high, _ = _shares(present, n, _SHARE_PSEUDO, _TAIL)
     return low, high
 
@@ -95,7 +95,7 @@ def difference_bounds(values: Floats, *, tests: int = 1) -> Bounds:
         blocks = [values[:, at : at + step] for at in range(0, values.shape[1], step)]
         parts = [difference_bounds(block, tests=tests) for block in blocks]
         return np.hstack([low for low, _ in parts]), np.hstack([high for _, high in parts])
-    present, n = counted(values)
+    present, n = present_values(values)
     (won, won_low, won_high, won_spread), (lost, lost_low, lost_high, lost_spread) = (
         _shares(np.maximum(side, 0), n, _DIFFERENCE_PSEUDO, _TAIL / tests)
         for side in (present, -present)
@@ -116,7 +116,7 @@ def mean_bounds(values: Floats) -> Bounds:
     from the long tail of a skewed distribution. NaN if all are equal, since a width of 0 would
     claim certainty.
     """
-    present, n = counted(values)
+    present, n = present_values(values)
     with np.errstate(invalid="ignore", divide="ignore"):
         mean = present.sum(axis=0) / n
         away = values - mean
@@ -129,7 +129,7 @@ def mean_bounds(values: Floats) -> Bounds:
     return mean - reach, mean + reach
 
 
-def counted(values: Floats) -> tuple[Floats, Floats]:
+def present_values(values: Floats) -> tuple[Floats, Floats]:
     """(``values`` (n, ...) with 0 in place of NaN, how many are not NaN (...))."""
     gone = np.isnan(values)
     if not gone.any():

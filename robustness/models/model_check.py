@@ -15,8 +15,8 @@ from typing import Any, Literal
 import numpy as np
 
 from robustness.base import settings
-from robustness.base.disk import write_whole
 from robustness.base.errors import ParameterError, RobustnessError
+from robustness.base.files import write_whole
 from robustness.base.timing import Timing, in_turns
 from robustness.base.validation import read_json
 from robustness.models.classifier import Classifier

@@ -9,24 +9,7 @@ import cv2
 
 from robustness.base import allocator
 from robustness.perturbations.compose import apply, compose, ordered
-from robustness.perturbations.perturbation import (
-    BLUR,
-    COLOUR,
-    DIGITAL,
-    FAMILIES,
-    GEOMETRIC,
-    LIGHTING,
-    MAX_SEED,
-    NOISE,
-    REFERENCE_SIDE,
-    REGISTRY,
-    RISKS,
-    WEATHER,
-    Images,
-    Perturbation,
-    Stage,
-    check_seed,
-)
+from robustness.perturbations.perturbation import REGISTRY, Images, Perturbation, Stage, check_seed
 
 # Two threads, not one per core: study images are small, and TensorFlow needs the other cores.
 cv2.setNumThreads(2)
@@ -35,39 +18,26 @@ allocator.keep_arrays()
 SAVED_AS_JPEG = "saved_as_jpeg"
 """The switch that saves an image as JPEG, as in the published ImageNet-C."""
 
-# The registry keeps the order of registration: the study's perturbations first, in its order. An
-# import statement would be sorted by name.
-for _module in (
-    "lighting",
-    "blur",
-    "weather",
-    "geometric",
-    "noise",
-    "motion",
-    "overlays",
-    "frost",
-    "warping",
-    "digital",
-    "colour",
-    "camera",
-    "viewpoint",
-):
+for _module in ("blur", "camera", "colour", "digital", "frost", "geometry", "noise", "weather"):
     import_module(f"{__name__}.{_module}")
 
+_ORDER = (
+    *("brightness", "increased_contrast", "gaussian_blur", "defocus_blur", "fog"),
+    *("rotation", "horizontal_flip", "vertical_flip", "gaussian_noise", "salt_and_pepper"),
+    *("impulse_noise", "shot_noise", "speckle_noise", "motion_blur", "zoom_blur", "glass_blur"),
+    *("snow", "spatter", "frost", "elastic_transform", "pixelate", "low_resolution"),
+    *("jpeg_compression", "webp_compression", "saved_as_jpeg", "contrast", "saturate", "greyscale"),
+    *("hue_shift", "warm_cast", "cool_cast", "exposure", "darkness", "gamma", "vignetting"),
+    *("chromatic_aberration", "rolling_bands", "translation", "zoom_in", "zoom_out"),
+    *("perspective", "occlusion"),
+)
+"""The order of display and, within a stage, of composition: the study's first, in its order. One
+that is not named here comes last."""
+REGISTRY.arrange(_ORDER)
+
 __all__ = [
-    "BLUR",
-    "COLOUR",
-    "DIGITAL",
-    "FAMILIES",
-    "GEOMETRIC",
-    "LIGHTING",
-    "MAX_SEED",
-    "NOISE",
-    "REFERENCE_SIDE",
     "REGISTRY",
-    "RISKS",
     "SAVED_AS_JPEG",
-    "WEATHER",
     "Images",
     "Perturbation",
     "Stage",

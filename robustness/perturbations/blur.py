@@ -1,4 +1,4 @@
-"""Blurs of the optics: Gaussian and out of focus."""
+"""Blurs: Gaussian, out of focus, by motion, by zoom, and through frosted glass."""
 
 from __future__ import annotations
 
@@ -7,14 +7,20 @@ from functools import lru_cache
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
-from robustness.perturbations.arrays import Plane, blank, clipped, in_pixels
+from robustness.perturbations.arrays import Plane, blank, clipped, grain_words, in_pixels
 from robustness.perturbations.perturbation import (
+    BLUR,
     LIGHTING,
+    OBSTRUCTED_VIEW,
     POOR_FOCUS,
+    REFERENCE_SIDE,
+    VIBRATION,
     Images,
     Stage,
     Streams,
+    between_severities,
     perturbation,
     severity_curve,
     words,
@@ -125,3 +131,241 @@ def disk(radius: float, alias_blur: float) -> Plane:
     kernel = kernel / kernel.sum()
     kernel.flags.writeable = False
     return kernel
+
+
+motion_radius = severity_curve(0.0, (10.0, 15.0, 15.0, 15.0, 20.0))
+motion_sigma = severity_curve(0.0, (3.0, 5.0, 8.0, 12.0, 15.0))
+MOTION_ANGLES = (-45.0, 45.0)
+
+Tap = tuple[int, int, float]
+"""One shifted copy of the image: rows down, columns right, weight."""
+
+
+@perturbation(
+    label="Motion blur",
+    family=BLUR,
+    stage=Stage.OPTICS,
+    parameter="standard deviation of the trail",
+    unit="px",
+    parameter_at=motion_sigma,
+    random=True,
+    # A trail as long as the period of stripes partly restores them.
+    monotone=False,
+    imagenet_c="motion_blur",
+    source="Hendrycks & Dietterich, ICLR 2019, corruption 'motion_blur'; kernel as in the "
+    "package imagecorruptions (Michaelis et al., 2019), which does without ImageMagick",
+    risk=VIBRATION,
+    search=words(
+        "shake handheld speed moving camera unsharp sharpness fuzzy smeared panning jitter trail"
+    ),
+    wording="trail {value} px",
+    matchable=True,
+)
+def motion_blur(images: Images, strength: float, rng: Streams) -> Images:
+    """Smear every point along a straight trail that fades as half a Gaussian.
+
+    Its standard deviation is ``motion_sigma(strength)`` pixels (at side 224), its length twice
+    ``motion_radius``. The direction is random, within 45 degrees of the horizontal.
+    """
+    radius = in_pixels(motion_radius(strength), images)
+    sigma = in_pixels(motion_sigma(strength), images)
+    result = blank(images)
+    for image, stream, out in zip(images, rng, result, strict=True):
+        trail(image, taps(radius, sigma, stream.uniform(*MOTION_ANGLES)), out)
+    return clipped(result)
+
+
+def taps(radius: float, sigma: float, angle: float) -> list[Tap]:
+    """The copies that form a trail at ``angle`` degrees; their weights sum to 1.
+
+    One copy per pixel of length, at whole pixels as in the original; a fractional ``radius`` fades
+    the last one in.
+    """
+    reach = 2.0 * radius
+    along = np.arange(math.floor(reach) + 2)
+    weights = np.exp(-0.5 * (along / max(sigma, NO_BLUR)) ** 2)
+    weights *= np.minimum(reach + 1.0 - along, 1.0)
+    weights /= weights.sum()
+    down, right = (
+        -np.ceil(along * part - 0.5).astype(int)
+        for part in (math.sin(math.radians(angle)), math.cos(math.radians(angle)))
+    )
+    merged: dict[tuple[int, int], float] = {}
+    for row, column, weight in zip(down.tolist(), right.tolist(), weights.tolist(), strict=True):
+        merged[row, column] = merged.get((row, column), 0.0) + weight
+    return [(*place, weight) for place, weight in merged.items() if weight > 1e-7]
+
+
+def trail(image: Plane, copies: list[Tap], out: Plane) -> None:
+    """Write the sum of the shifted ``copies`` of ``image`` to ``out``; borders repeat."""
+    rows, columns = image.shape[:2]
+    margin = max(max(abs(down), abs(right)) for down, right, _ in copies)
+    padded = cv2.copyMakeBorder(image, margin, margin, margin, margin, cv2.BORDER_REPLICATE)
+    out[:] = 0.0
+    for down, right, weight in copies:
+        top, left = margin - down, margin - right
+        cv2.scaleAdd(padded[top : top + rows, left : left + columns], weight, out, dst=out)
+
+
+ZOOM_STEPS = (0.01, 0.01, 0.01, 0.02, 0.02, 0.03)
+"""Step between the averaged zoom factors, at severities 0 to 5."""
+last_zoom = severity_curve(1.0, (1.11, 1.15, 1.20, 1.24, 1.30))
+"""The last factor; the original's arange(1, 1.16, 0.01) ends one before."""
+
+
+@perturbation(
+    label="Zoom blur",
+    family=BLUR,
+    stage=Stage.OPTICS,
+    parameter="largest zoom",
+    unit="times",
+    parameter_at=last_zoom,
+    # Stripes enlarged by their own period coincide with themselves.
+    monotone=False,
+    imagenet_c="zoom_blur",
+    source="Hendrycks & Dietterich, ICLR 2019, corruption 'zoom_blur'",
+    risk=VIBRATION,
+    search=words("speed forward driving approach radial"),
+    wording="zoom {value} x",
+)
+def zoom_blur(images: Images, strength: float, rng: Streams = ()) -> Images:
+    """Average the image and its enlargements about the centre by ``zoom_weights(strength)``."""
+    side = images.shape[1]
+    weights = zoom_weights(strength)
+    result = blank(images)
+    larger = np.empty(images.shape[1:], dtype=np.float32)
+    for image, out in zip(images, result, strict=True):
+        np.multiply(image, weights[1.0], out=out)
+        for factor, weight in weights.items():
+            if factor > 1.0:
+                # As in ImageNet-C: a centred square of whole pixels is enlarged corner to corner,
+                # and its first pixels are kept.
+                cut = math.ceil(side / factor)
+                start = (side - cut) // 2
+                scale = (cut - 1) / (round(cut * factor) - 1)
+                cv2.warpAffine(
+                    image,
+                    np.array([[scale, 0.0, start], [0.0, scale, start]], dtype=np.float32),
+                    (side, side),
+                    dst=larger,
+                    flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+                    borderMode=cv2.BORDER_REPLICATE,
+                )
+                cv2.scaleAdd(larger, weight, out, dst=out)
+    return clipped(result)
+
+
+def zoom_weights(strength: float) -> dict[float, float]:
+    """The share of each zoom factor in the average; the image itself counts twice.
+
+    At a severity they equal the original's. Between two, the weight moves linearly from the factors
+    of one to those of the next, which fade in up to ``last_zoom(strength)``.
+    """
+    last = last_zoom(strength)
+    level, past = between_severities(strength)
+    shares: dict[float, float] = {}
+    for step, share in ((ZOOM_STEPS[level], 1.0 - past), (ZOOM_STEPS[level + 1], past)):
+        for factor in np.arange(0.0, last - 1.0 + 0.01, step) + 1.0:
+            place = round(float(factor), 6)
+            faded_in = min(1.0 + (last - place) / 0.01, 1.0)
+            shares[place] = shares.get(place, 0.0) + share * max(faded_in, 0.0)
+    shares[1.0] *= 2.0
+    total = sum(shares.values())
+    return {factor: share / total for factor, share in shares.items() if share > 1e-6}
+
+
+glass_sigma = severity_curve(0.0, (0.7, 0.9, 1.0, 1.1, 1.5))
+GLASS_REACH = (0, 1, 2, 2, 3, 4)
+"""Largest distance of the copied pixel, in pixels at side 224, at severities 0 to 5."""
+GLASS_SWEEPS = (0, 2, 1, 3, 2, 2)
+"""Number of sweeps, at severities 0 to 5."""
+glass_reach = severity_curve(GLASS_REACH[0], GLASS_REACH[1:])
+
+Places = NDArray[np.int32]
+"""For each pixel of a flattened image, the place of another: shape (S * S,)."""
+
+
+@perturbation(
+    label="Frosted glass blur",
+    family=BLUR,
+    stage=Stage.OPTICS,
+    parameter="reach of a pixel",
+    unit="px",
+    parameter_at=glass_reach,
+    random=True,
+    # The sweeps go 2, 1, 3, 2, 2, so a fine texture can be mixed less at a larger distance.
+    monotone=False,
+    imagenet_c="glass_blur",
+    source="Hendrycks & Dietterich, ICLR 2019, corruption 'glass_blur', which copies pixels "
+    "where it means to swap them",
+    risk=OBSTRUCTED_VIEW,
+    search=words(
+        "window shower privacy pane bathroom scratched greasy smudge fingerprint milky lens"
+    ),
+    wording="reach {value} px",
+)
+def glass_blur(images: Images, strength: float, rng: Streams) -> Images:
+    """Blur by ``glass_sigma(strength)``, let every pixel copy one nearby, and blur again.
+
+    Between two severities a growing share of the pixels uses the distance of the upper one. The
+    order of the pixels and their directions are the same at every strength. Unlike the original,
+    this does not round to 8 bits before copying.
+    """
+    sigma = in_pixels(glass_sigma(strength), images)
+    side = images.shape[1]
+    result = blank(images)
+    for image, stream, out in zip(images, rng, result, strict=True):
+        looks = grain_words(stream, (max(GLASS_SWEEPS), 2, side, side), np.int16, rows=2)
+        lots = grain_words(stream, (side, side), np.uint16).ravel()
+        sources = glass_sources(looks, lots, strength)
+        pixels = smoothed(image, sigma, out).reshape(-1, 3)
+        smoothed(pixels.take(sources, axis=0).reshape(image.shape), sigma, out)
+    return clipped(result)
+
+
+def glass_sources(looks: NDArray[np.int16], lots: NDArray[np.uint16], strength: float) -> Places:
+    """Where each pixel is copied from in the end.
+
+    ``looks`` (sweeps, 2, S, S) are uniform numbers for the offset of the copied pixel, right and
+    down; ``lots`` (S * S,) order the pixels between one severity and the next.
+    """
+    level, past = between_severities(strength)
+    upper = lots < round(past * 65536)
+    sources = np.arange(lots.size, dtype=np.int32)
+    for sweep, look in enumerate(looks):
+        targets = _targets(look, level if sweep < GLASS_SWEEPS[level] else 0)
+        if past > 0.0:
+            higher = _targets(look, level + 1 if sweep < GLASS_SWEEPS[level + 1] else 0)
+            targets = np.where(upper, higher, targets)
+        sources = sources.take(swept(targets))
+    return sources
+
+
+def _targets(look: NDArray[np.int16], severity: int) -> Places:
+    """The copied pixel of each pixel at ``severity``: up to its reach before, one less after.
+
+    Pixels that would copy from beyond the border keep their place.
+    """
+    side = look.shape[1]
+    reach = GLASS_REACH[severity] * side / REFERENCE_SIDE
+    shift = np.floor(look * np.float32(reach / 32768)).astype(np.int32)
+    margin = math.ceil(reach)
+    inside = slice(margin + 1, side - margin + 1)
+    targets = np.arange(side * side, dtype=np.int32).reshape(side, side)
+    targets[inside, inside] += (shift[1] * side + shift[0])[inside, inside]
+    return targets.ravel()
+
+
+def swept(targets: Places) -> Places:
+    """The source of each pixel after one sweep from the last pixel to the first.
+
+    A pixel that copies a later one gets what that one has just copied, so the chain is followed to
+    a pixel that the sweep has not reached.
+    """
+    sources = targets.copy()
+    chained = np.flatnonzero(targets > np.arange(targets.size, dtype=np.int32))
+    while chained.size:
+        chain = sources[chained]
+        sources[chained] = targets[chain]
+        chained = chained[sources[chained] > chain]
+    return sources

@@ -1,21 +1,17 @@
-"""Effects of a camera: exposure, gamma, vignetting, chromatic aberration, flicker bands."""
+"""Effects of a camera: vignetting, chromatic aberration, flicker bands."""
 
 from __future__ import annotations
 
 import math
-from functools import partial
 
 import cv2
 import numpy as np
 
-from robustness.perturbations.arrays import DISPLAY_GAMMA, blank, clipped, in_pixels, light_gain
+from robustness.perturbations.arrays import DISPLAY_GAMMA, blank, clipped, in_pixels
 from robustness.perturbations.perturbation import (
     ARTIFICIAL_LIGHT,
     CHEAP_CAMERA,
     COLOUR,
-    COLOUR_PROCESSING,
-    HARSH_LIGHT,
-    LOW_LIGHT,
     Images,
     Stage,
     Streams,
@@ -23,76 +19,6 @@ from robustness.perturbations.perturbation import (
     perturbation,
     words,
 )
-
-overexposure_stops = linear(0.0, 3.0)
-underexposure_stops = linear(0.0, -4.0)
-
-
-_metering = partial(
-    perturbation,
-    family=COLOUR,
-    stage=Stage.EXPOSURE,
-    unit="stops",
-    source="a stop doubles or halves the light (ISO 2720); the range is that of a camera "
-    "metering badly against the light or at night, this project's choice",
-)
-
-
-@_metering(
-    label="Overexposure",
-    parameter="exposure above normal",
-    parameter_at=overexposure_stops,
-    risk=HARSH_LIGHT,
-    search=words("bright sun glare backlight backlit flash headlights blown washed out"),
-    wording="+{value} stops",
-)
-def exposure(images: Images, strength: float, rng: Streams = ()) -> Images:
-    """Add ``overexposure_stops(strength)`` stops of light, clipped at white."""
-    return _exposed(images, overexposure_stops(strength))
-
-
-@_metering(
-    label="Underexposure",
-    parameter="exposure below normal",
-    parameter_at=underexposure_stops,
-    risk=LOW_LIGHT,
-    search=words("night dusk evening twilight dim shadow gloomy tunnel sunglasses driving"),
-    matchable=True,
-)
-def darkness(images: Images, strength: float, rng: Streams = ()) -> Images:
-    """Remove light: ``underexposure_stops(strength)`` is negative."""
-    return _exposed(images, underexposure_stops(strength))
-
-
-def _exposed(images: Images, stops: float) -> Images:
-    result = blank(images)
-    np.multiply(images, light_gain(2.0**stops), out=result)
-    return clipped(result)
-
-
-gamma_exponent = linear(1.0, 2.2)
-
-
-@perturbation(
-    label="Wrong gamma",
-    family=COLOUR,
-    stage=Stage.EXPOSURE,
-    parameter="exponent",
-    unit="power",
-    parameter_at=gamma_exponent,
-    source="the power law of display encoding (ITU-R BT.709 and BT.1886); at 2.2 it is "
-    "decoded once too often, the common mistake",
-    risk=COLOUR_PROCESSING,
-    search=words("display monitor projector srgb midtones"),
-    wording="gamma {value}",
-)
-def gamma(images: Images, strength: float, rng: Streams = ()) -> Images:
-    """Raise every value to the power ``gamma_exponent(strength)``, which darkens middle tones."""
-    result = blank(images)
-    for image, out in zip(images, result, strict=True):
-        cv2.pow(image, gamma_exponent(strength), dst=out)
-    return clipped(result)
-
 
 vignette_stops = linear(0.0, 4.0)
 

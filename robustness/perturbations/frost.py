@@ -125,14 +125,11 @@ def frost(images: Images, strength: float, rng: Streams) -> Images:
     ours, ice = image_weight(strength), frost_weight(strength)
     result = blank(images)
     for image, stream, out in zip(images, rng, result, strict=True):
-        crop = at_side(_crop(stream), side)
+        which, top, left = stream.integers((len(SHEETS), *[SHEET_SIDE - REFERENCE_SIDE + 1] * 2))
+        crop = sheet(int(which))[top : top + REFERENCE_SIDE, left : left + REFERENCE_SIDE]
+        crop = at_side(crop, side)
         cv2.addWeighted(image, ours, crop, ice, 0.0, dst=out)
     return clipped(result)
-
-
-def _crop(stream: np.random.Generator) -> Plane:
-    which, top, left = stream.integers((len(SHEETS), *[SHEET_SIDE - REFERENCE_SIDE + 1] * 2))
-    return sheet(int(which))[top : top + REFERENCE_SIDE, left : left + REFERENCE_SIDE]
 
 
 @lru_cache(maxsize=len(SHEETS))

@@ -9,12 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from robustness.perturbations.arrays import (
-    blank,
-    clipped,
-    grain_words,
-    normal_quantiles,
-)
+from robustness.perturbations.arrays import blank, clipped, grain_words, normal_quantiles
 from robustness.perturbations.perturbation import (
     CHEAP_CAMERA,
     LOW_LIGHT,
@@ -81,24 +76,16 @@ def salt_and_pepper(images: Images, strength: float, rng: Streams) -> Images:
     All three channels of a pixel are replaced, as by a dead sensor site. In ImageNet-C's
     'impulse_noise' each channel is drawn on its own, which gives coloured specks.
     """
-    amount = salt_and_pepper_amount(strength)
+    low = round(salt_and_pepper_amount(strength) / 2 * 2**32)
     result = blank(images)
     for image, stream, out in zip(images, rng, result, strict=True):
-        replace_extremes(image, grain_words(stream, image.shape[:2], np.uint32), amount, out)
+        # The lowest lots turn black and the highest white: a larger amount replaces more.
+        lots = grain_words(stream, image.shape[:2], np.uint32)
+        black_or_white = (lots >= 2**31).astype(np.float32)
+        unchanged = (lots >= low) & (lots < 2**32 - low)
+        cv2.cvtColor(black_or_white, cv2.COLOR_GRAY2RGB, dst=out)
+        cv2.copyTo(image, unchanged.view(np.uint8), out)
     return clipped(result)
-
-
-def replace_extremes(image: Images, lots: NDArray[np.uint32], amount: float, out: Images) -> None:
-    """Write ``image`` to ``out``, black where ``lots`` are low and white where they are high.
-
-    ``lots`` (S, S) are uniform; a share ``amount`` / 2 at either end is replaced. A pixel that one
-    amount replaces, every larger one does, too.
-    """
-    low = round(amount / 2 * 2**32)
-    black_or_white = (lots >= 2**31).astype(np.float32)
-    unchanged = (lots >= low) & (lots < 2**32 - low)
-    cv2.cvtColor(black_or_white, cv2.COLOR_GRAY2RGB, dst=out)
-    cv2.copyTo(image, unchanged.view(np.uint8), out)
 
 
 impulse_amount = severity_curve(0.0, (0.03, 0.06, 0.09, 0.17, 0.27))

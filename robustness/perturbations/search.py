@@ -6,7 +6,7 @@ It covers label, name, family, risk and ``search`` of the records.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -58,25 +58,24 @@ def find(query: str) -> SearchResult:
 @lru_cache(maxsize=256)
 def _find(query: str, records: tuple[Perturbation, ...]) -> SearchResult:
     vocabulary = dict.fromkeys(word for record in records for word in _said(record)[-1])
-    terms, instead = [], []
-    for word in _query_words(query):
+    terms: list[str] = []
+    instead: list[str] = []
+    asked = words(query)
+    for word in [word for word in asked if word not in _FILLERS] or asked:
         near = [word] if _match([word], vocabulary) else nearest(word, vocabulary, cutoff=_RELATED)
         instead += near
         misspelt = nearest(word, near, cutoff=_MISSPELT) if len(word) >= _LETTERS else []
         terms += misspelt or [word]
     matches = [record for record in records if _match(terms, _said(record)[-1])]
+
+    def place(record: Perturbation) -> int:
+        """Smaller is better: words of the label, their forms, other words, family."""
+        said = _said(record)
+        return sum([not {*asked} <= {*said[0]}, *(not _match(terms, each) for each in said)])
+
     if matches:
-        exactly = {*words(query)}
-        return SearchResult(
-            tuple(sorted(matches, key=lambda record: _place(record, terms, exactly)))
-        )
+        return SearchResult(tuple(sorted(matches, key=place)))
     return SearchResult((), tuple(instead[:3]) or _USUAL)
-
-
-def _place(record: Perturbation, query_words: Sequence[str], exactly: set[str]) -> int:
-    """The sort key, smaller is better: words of the label, their forms, other words, family."""
-    label, *_ = said = _said(record)
-    return sum([not exactly <= {*label}, *(not _match(query_words, words) for words in said)])
 
 
 @lru_cache(maxsize=256)
@@ -85,12 +84,6 @@ def _said(record: Perturbation) -> tuple[tuple[str, ...], ...]:
     label = words(record.label)
     own = (*label, *words(record.name), *record.search)
     return label, own, (*own, *words(f"{record.family} {record.risk}"))
-
-
-def _query_words(query: str) -> list[str]:
-    """The words of ``query``, without fillers unless it has no others."""
-    said = words(query)
-    return [word for word in said if word not in _FILLERS] or list(said)
 
 
 def _match(query_words: Iterable[str], words: Iterable[str]) -> bool:

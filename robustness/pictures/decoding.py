@@ -67,17 +67,12 @@ class CostError(Exception):
         self.needed = needed
 
 
-def memory_needed(pixels: int, kind: str | None, size: int) -> int:
-    """Bytes that decoding ``pixels`` of a file of ``size`` bytes may take.
-
-    ``kind`` is a format name of Pillow.
-    """
-    return _ANY + _COPIES * size + pixels * _BYTES_PER_PIXEL.get(kind or "", _MOST_PER_PIXEL)
-
-
 def check_cost(pixels: int, kind: str | None, size: int, allowed: int | None) -> None:
-    """Raise ``CostError`` if ``memory_needed`` exceeds ``allowed``; None is no limit."""
-    needed = memory_needed(pixels, kind, size)
+    """Raise ``CostError`` if decoding may take more than ``allowed`` bytes; None is no limit.
+
+    The file has ``size`` bytes and ``pixels``; ``kind`` is a format name of Pillow.
+    """
+    needed = _ANY + _COPIES * size + pixels * _BYTES_PER_PIXEL.get(kind or "", _MOST_PER_PIXEL)
     if allowed is not None and needed > allowed:
         raise CostError(needed)
 
@@ -165,12 +160,20 @@ def decode(
         if canvas := webp_canvas(data):  # opening it would already take memory
             _check_size(canvas, subject, pixels)
             check_cost(canvas[0] * canvas[1], "WEBP", len(data), allowed)
-        file = io.BytesIO(_without_metadata(data))
+        if data[4:8] == b"ftyp":
+            # A broken EXIF or XMP block would make an AVIF or HEIC unreadable; their orientation
+            # is stored elsewhere.
+            file = io.BytesIO(_METADATA.sub(rb"\1free", data))
+        else:
+            file = io.BytesIO(data)
         with Image.open(file, formats=_FORMATS) as image:
             _check_size(image.size, subject, pixels)
             _check_pixels(image, scans, pixels)
             check_cost(_largest_block(image), image.format, len(data), allowed)
-            _tell_transparency_in_eight_bits(image)
+            colour = image.info.get("transparency")
+            if colour and any(tile[3] == "RGB;16B" for tile in image.tile):
+                # of a 16-bit PNG, whose pixels have only the upper 8 bits
+                image.info["transparency"] = tuple(value >> 8 for value in colour)
             image.load()
             with contextlib.suppress(Exception):  # broken metadata must not cost the image
                 ImageOps.exif_transpose(image, in_place=True)
@@ -234,13 +237,6 @@ def _flatten(image: Image.Image, subject: str) -> Image.Image:
         rgb = image._new(image.im) if image.mode == "RGB" else image.convert("RGB")
     rgb.info.clear()  # a profile left here would be embedded again on saving
     return rgb
-
-
-def _tell_transparency_in_eight_bits(image: ImageFile.ImageFile) -> None:
-    """The transparent colour of a 16-bit PNG, reduced to its upper 8 bits as Pillow's pixels
-    are."""
-    if image.info.get("transparency") and any(tile[3] == "RGB;16B" for tile in image.tile):
-        image.info["transparency"] = tuple(value >> 8 for value in image.info["transparency"])
 
 
 def _eight_bit_grey(image: Image.Image, subject: str) -> Image.Image:
@@ -330,14 +326,6 @@ def _check_tiff_lists(data: bytes) -> None:
             raise ValueError(f"{length} values in a TIFF's list")
     if entries > _MAX_TIFF_LIST:
         raise ValueError(f"{entries} entries in a TIFF")
-
-
-def _without_metadata(data: bytes) -> bytes:
-    """An AVIF or HEIC with its EXIF and XMP blocks hidden; other files unchanged.
-
-    A broken block would make the image unreadable; their orientation is stored elsewhere.
-    """
-    return _METADATA.sub(rb"\1free", data) if data[4:8] == b"ftyp" else data
 
 
 def as_subject(name: str) -> str:

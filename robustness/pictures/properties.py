@@ -97,7 +97,9 @@ def _of_file(data: bytes) -> PropertyValues:
     with contextlib.suppress(Exception):  # broken metadata must not cost the image
         with Image.open(io.BytesIO(data), formats=("JPEG", "TIFF")) as image:
             if tables := getattr(image, "quantization", None):
-                properties["jpeg_quality"] = _quality(sum(tables[min(tables)]))
+                scale = 100 * sum(tables[min(tables)]) / _STANDARD_SUM  # as libjpeg reckons it
+                quality = 5000 / scale if scale > 100 else (200 - scale) / 2
+                properties["jpeg_quality"] = float(np.clip(round(quality), 1, 100))
             exif = image.getexif()
         properties["orientation"] = str(int(exif.get(_ORIENTATION, 1)))
         if camera := _camera(exif.get(_MAKE, ""), exif.get(_MODEL, "")):
@@ -109,13 +111,6 @@ def _of_file(data: bytes) -> PropertyValues:
             if value is not None and 0 < float(value) < float("inf"):
                 properties[name] = float(value)
     return properties
-
-
-def _quality(total: int) -> float:
-    """The quality setting of libjpeg that makes a luminance table of this sum, about."""
-    scale = 100 * total / _STANDARD_SUM
-    quality = 5000 / scale if scale > 100 else (200 - scale) / 2
-    return float(np.clip(round(quality), 1, 100))
 
 
 def _camera(make: object, model: object) -> str:

@@ -131,10 +131,6 @@ def _sampled(
     return result
 
 
-def _triangle(x: Floats) -> Floats:
-    return 1 - x
-
-
 def _keys(x: Floats) -> Floats:
     """The cubic kernel of Keys 1981, with a = -0.5."""
     return np.where(x < 1, (1.5 * x - 2.5) * x * x + 1, ((2.5 - 0.5 * x) * x - 4) * x + 2)
@@ -145,7 +141,7 @@ def _lanczos(x: Floats) -> Floats:
     return np.sinc(x) * np.sinc(x / 3)
 
 
-_KERNELS = {"bilinear": (_triangle, 1), "bicubic": (_keys, 2), "lanczos": (_lanczos, 3)}
+_KERNELS = {"bilinear": (lambda x: 1 - x, 1), "bicubic": (_keys, 2), "lanczos": (_lanczos, 3)}
 
 
 def _cover(values: Values, new: int) -> Values:

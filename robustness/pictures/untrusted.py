@@ -69,7 +69,7 @@ class MeasuredPixels(NamedTuple):
     properties: PropertyValues
 
 
-def study_image(
+def untrusted_image(
     data: bytes,
     framing: Framing = STUDY_FRAMING,
     *,
@@ -94,13 +94,15 @@ def framed_image(
 ) -> FramedPixels:
     """The image in ``data`` in each of ``framings``, decoded once.
 
-    ``study`` is as in ``picture.framed``. ``patience`` is the longest wait in seconds, None for no
+    ``study`` is as in ``picture.frame``. ``patience`` is the longest wait in seconds, None for no
     limit; ``pixels`` is the most that the image may have. Raises ``ImageError`` also for an image
     that takes too much memory or time or crashes its decoder, and ``BusyError`` if there was no
     time to find out.
     """
-    request = {"name": name, "pixels": pixels, "properties": False}
-    return _framed(request, data, framings, study, patience).framed
+    measured = measured_image(
+        data, framings, name=name, study=study, patience=patience, pixels=pixels, properties=False
+    )
+    return measured.framed
 
 
 def measured_image(
@@ -110,23 +112,13 @@ def measured_image(
     name: str = "the image",
     study: Framing = STUDY_FRAMING,
     patience: float | None = PATIENCE,
+    pixels: int = MAX_PIXELS,
+    properties: bool = True,
 ) -> MeasuredPixels:
     """As ``framed_image``, with the ``properties`` of the image."""
-    request = {"name": name, "pixels": MAX_PIXELS, "properties": True}
-    return _framed(request, data, framings, study, patience)
-
-
-def _framed(
-    request: dict[str, Any],
-    data: bytes,
-    framings: Sequence[Framing],
-    study: Framing,
-    patience: float | None,
-) -> MeasuredPixels:
-    """The reply of the process that decodes; raises as ``framed_image`` does."""
-    request |= {
+    request = {
+        **{"name": name, "pixels": pixels, "properties": properties, "study": study.as_dict()},
         "framings": [check_framing(framing).as_dict() for framing in framings],
-        "study": study.as_dict(),
     }
     answer = _answer(request, data, patience)
     start = answer.index(b"\n") + 1
@@ -137,8 +129,8 @@ def _framed(
         levels = np.frombuffer(answer, np.uint8, count, offset=start)
         arrays.append(levels.reshape(side, side, 3))
         start += count
-    pixels = FramedPixels(about["source"], about["stream"], tuple(arrays))
-    return MeasuredPixels(pixels, about["properties"])
+    framed = FramedPixels(about["source"], about["stream"], tuple(arrays))
+    return MeasuredPixels(framed, about["properties"])
 
 
 def _answer(request: dict[str, Any], data: bytes, patience: float | None) -> bytes:

@@ -5,11 +5,9 @@ not, as every command asks it which plugins are named.
 """
 
 from robustness.plugins.loading import load
-from robustness.plugins.origins import INTERFACE, VARIABLE, Plugin, plugin_of, plugins
+from robustness.plugins.origins import Plugin, plugin_of, plugins
 
 __all__ = [
-    "INTERFACE",
-    "VARIABLE",
     "Plugin",
     "load",
     "plugin_of",

@@ -17,8 +17,8 @@ from pydantic import Field
 from robustness.attacks import NORMS
 from robustness.attacks import REGISTRY as ATTACKS
 from robustness.attacks.attack_method import Attack, Task, at_clean
-from robustness.base.argument_checks import checked_arguments
 from robustness.base.errors import PluginError, RobustnessError
+from robustness.base.function_checks import checked_arguments
 from robustness.base.registry import Registry
 from robustness.base.scheduler import SupersededError
 from robustness.base.validation import expected
@@ -237,10 +237,9 @@ def remedy_plugin(
 
     def added(function: Function) -> Function:
         own = _name(REMEDIES, function, name)
-        what = f"{REMEDIES.kind} {own!r}"
         record = Remedy(
             name=own,
-            function=_guard(what, function),
+            function=_guard(f"{REMEDIES.kind} {own!r}", function),
             label=label or _label(own),
             kind=ON_IMAGE,
             against=against,

@@ -105,7 +105,10 @@ def _of_perturbation(record: Perturbation) -> list[Law]:
         return ""
 
     def repeats() -> str:
-        return _at_first(lambda s: not np.array_equal(changed(s), changed(s)))
+        for strength in STRENGTHS:
+            if not np.array_equal(changed(strength), changed(strength)):
+                return f"they differ at strength {strength}"
+        return ""
 
     def alone() -> str:
         for place in range(3):
@@ -144,10 +147,6 @@ def _of_perturbation(record: Perturbation) -> list[Law]:
         *([("changes more at a higher strength", grows)] if record.monotone else []),
         *([("depends on the seed", seeded)] if record.random else []),
     ]
-
-
-def _at_first(broken: Callable[[float], bool]) -> str:
-    return next((f"they differ at strength {s}" for s in STRENGTHS if broken(s)), "")
 
 
 def _of_metric(record: Metric) -> list[Law]:

@@ -10,7 +10,7 @@ import importlib
 import importlib.util
 import sys
 import threading
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from functools import cache
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -18,15 +18,7 @@ from types import ModuleType
 
 from robustness.base import settings
 from robustness.base.errors import PluginError, RobustnessError
-from robustness.plugins.origins import (
-    INTERFACE,
-    VARIABLE,
-    Plugin,
-    digest,
-    forget,
-    loading,
-    note,
-)
+from robustness.plugins.origins import INTERFACE, VARIABLE, Plugin, digest, forget, loading, note
 
 GROUP = "robustness.plugins"
 """The group of entry points."""
@@ -61,8 +53,7 @@ def load() -> None:
 
 
 def _named() -> tuple[str, ...]:
-    folder = settings.folder(settings.PLUGINS)
-    files = [str(settings.located(text, folder)) for text in settings.value(settings.PLUGINS) or ()]
+    files = [str(file) for file in settings.value(settings.PLUGINS) or ()]
     for file in files:
         if not file.endswith(".py"):
             raise PluginError(
@@ -84,13 +75,28 @@ def load_one(text: str) -> str:
     """
     path = Path(text)
     name = path.name if path.suffix == ".py" else text
-    _check_alone(name, path)
+    for other in (Path(text) for text, loaded_name in _LOADED.items() if loaded_name == name):
+        if other.resolve() != path.resolve():
+            raise PluginError(
+                f"The plugin {path} needs another file name: {other} has the same. Rename one."
+            )
     before = set(sys.modules)
     try:
         with loading(name):
             loaded = _imported(text, path)
-            _check_interface(name, getattr(loaded, VARIABLE, None))
-        note(Plugin(name, digest(_files(loaded)), shared=True), loaded.__name__)
+            version = getattr(loaded, VARIABLE, None)
+            if version is None:
+                raise PluginError(
+                    f"it names no version of the interface. Add the line {VARIABLE} = {INTERFACE}."
+                )
+            if version != INTERFACE:
+                raise PluginError(
+                    f"expected the interface {INTERFACE}, got {version!r}. Use a version of {name} "
+                    "for this interface."
+                )
+        file = Path(loaded.__file__ or "")
+        files = file.parent.rglob("*.py") if loaded.__package__ else [file]
+        note(Plugin(name, digest(files), shared=True), loaded.__name__)
     except BaseException as error:
         forget(name)
         _drop(_module(text), retained=before)
@@ -104,15 +110,6 @@ def load_one(text: str) -> str:
             ) from error
         raise
     return name
-
-
-def _check_alone(name: str, path: Path) -> None:
-    """Raise ``PluginError`` if another file is loaded as the plugin ``name``."""
-    for other in (Path(text) for text, loaded_name in _LOADED.items() if loaded_name == name):
-        if other.resolve() != path.resolve():
-            raise PluginError(
-                f"The plugin {path} needs another file name: {other} has the same. Rename one."
-            )
 
 
 def _module(text: str) -> str:
@@ -137,21 +134,3 @@ def _imported(text: str, path: Path) -> ModuleType:
     module = sys.modules[name] = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
-
-
-def _check_interface(name: str, version: object) -> None:
-    if version is None:
-        raise PluginError(
-            f"it names no version of the interface. Add the line {VARIABLE} = {INTERFACE}."
-        )
-    if version != INTERFACE:
-        raise PluginError(
-            f"expected the interface {INTERFACE}, got {version!r}. Use a version of {name} for "
-            "this interface."
-        )
-
-
-def _files(module: ModuleType) -> Iterable[Path]:
-    """The code of ``module``: its file, or all Python files of its package."""
-    file = Path(module.__file__ or "")
-    return file.parent.rglob("*.py") if module.__package__ else [file]

@@ -1,14 +1,17 @@
-"""Remedies in a row, applied to batches: ``median``, or ``median+temperature=1.7``.
+"""Remedies in a row, ``median`` or ``median+tta``: applied to batches, or as Python code.
 
 Study images are float32 RGB in [0, 1], shape (N, S, S, 3), on the 8-bit grid.
 """
 
 from __future__ import annotations
 
+import inspect
 import math
-from collections.abc import Iterable, Sequence
+import re
+import textwrap
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -201,3 +204,37 @@ def parse_all(texts: str | Iterable[str]) -> tuple[Chain, ...]:
     parts = texts.split(",") if isinstance(texts, str) else texts
     names = (part.strip() for part in parts)
     return tuple(dict.fromkeys(parse(name) for name in names if name))
+
+
+_HEAD = '''def remedied(image: np.ndarray) -> np.ndarray:
+    """Apply the remedy to an RGB image, uint8 (H, W, 3); OpenCV reads images as BGR."""
+'''
+
+
+def python(chain: Chain) -> str:
+    """The source of functions of one RGB image, uint8 (H, W, 3), that do what ``chain`` does.
+
+    The last, ``remedied``, calls the others. Raises ``ParameterError`` for a chain that acts on
+    the prediction.
+    """
+    if not chain.on_image:
+        raise ParameterError(
+            f"Expected a remedy on the image to copy as code, got {chain.id}. Use "
+            "load_model(name).with_remedies([...])."
+        )
+    functions: dict[str, Callable[..., Any]] = {}
+    steps, parts = [], ["import cv2\nimport numpy as np"]
+    for remedy in chain.remedies:
+        step = f"image = {remedy.function.__name__}(image)"
+        functions[remedy.function.__name__] = remedy.function
+        if remedy.gate is not None:
+            detector = remedy.gate.detector
+            functions[detector.__name__] = detector
+            step = f"if {detector.__name__}(image) > {remedy.gate.threshold}:\n    {step}"
+        steps.append(step)
+    for function in functions.values():
+        source = inspect.getsource(function)
+        without_decorator = source[source.index("def ") :].strip()
+        parts.append(re.sub(r"\bLevels\b", "np.ndarray", without_decorator))
+    body = textwrap.indent("\n".join([*steps, "return image"]), "    ")
+    return "\n\n\n".join([*parts, f"{_HEAD}{body}\n"])

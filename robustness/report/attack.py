@@ -8,8 +8,7 @@ from typing import Any
 
 from robustness.attacks import NORMS, AttackSpec, Outcome, parse_epsilon
 from robustness.attacks import REGISTRY as ATTACKS
-from robustness.attacks.gradient_masking import Masking
-from robustness.attacks.smallest_epsilon import Smallest
+from robustness.attacks.epsilon_search import Masking, Smallest
 from robustness.attacks.transfer import Transfer
 from robustness.base.text import counted
 from robustness.charts.tables import Column, Table
@@ -19,8 +18,7 @@ from robustness.evaluation.measurement import Measurement
 from robustness.evaluation.provenance import manifest
 from robustness.evaluation.request import Request
 from robustness.metrics.intervals import wilson
-from robustness.pictures.eight_bits import LEVELS
-from robustness.pictures.fitting import to_png
+from robustness.pictures.eight_bits import LEVELS, to_png
 from robustness.pictures.picture import Picture
 from robustness.report import methods
 from robustness.report.blocks import Block, Case, Cases, Report, Section, Shot, Text, Titled

@@ -21,7 +21,7 @@ from robustness.metrics import Metric
 from robustness.metrics.features import RESCALED
 from robustness.metrics.pictures import amplified_difference
 from robustness.models import REGISTRY as MODELS
-from robustness.pictures.fitting import to_png
+from robustness.pictures.eight_bits import to_png
 from robustness.pictures.picture import Picture
 from robustness.report import methods, shared_parts
 from robustness.report.blocks import Case, Cases, Chart, Columns, Report, Section, Shot, Titled

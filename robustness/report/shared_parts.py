@@ -15,9 +15,11 @@ from robustness.evaluation.measurement import Measurement
 from robustness.evaluation.request import OWN_PREPROCESSING, Request
 from robustness.evaluation.row_schema import own_scores, to_table
 from robustness.metrics import REGISTRY as METRICS
-from robustness.metrics import TABLES, Metric
+from robustness.metrics import Metric
+from robustness.metrics.metric import TABLES
 from robustness.perturbations import REGISTRY as PERTURBATIONS
-from robustness.pictures.fitting import Framing, to_png
+from robustness.pictures.eight_bits import to_png
+from robustness.pictures.fitting import Framing
 from robustness.pictures.picture import Picture
 from robustness.report.blocks import Data, Shot
 from robustness.report.wording import class_title, listed, model, share

@@ -12,7 +12,7 @@ import os
 from datetime import UTC, datetime
 from pathlib import Path
 
-from robustness.base.disk import alone
+from robustness.base.files import file_lock
 
 FILE = ".audit.jsonl"
 MOST_BYTES = 1024 * 1024
@@ -38,7 +38,7 @@ def note(runs: Path, *, who: str, role: str, action: str, thing: str, allowed: b
     path = runs / FILE
     try:
         runs.mkdir(parents=True, exist_ok=True)
-        with alone(path):
+        with file_lock(path):
             _rotate(path)
             with path.open("ab") as file:
                 file.write(data)

@@ -21,8 +21,8 @@ from typing import Any, TypeVar
 
 import robustness
 from robustness import models
-from robustness.base.disk import read_regular, version, write_whole
 from robustness.base.errors import ParameterError
+from robustness.base.files import read_regular, version, write_whole
 from robustness.base.validation import checked_json
 from robustness.runs import installation
 from robustness.runs.manifest import FINISHED, Manifest

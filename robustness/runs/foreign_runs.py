@@ -24,8 +24,8 @@ from typing import Any
 
 from robustness import models
 from robustness.base import settings
-from robustness.base.disk import version, write_whole
 from robustness.base.errors import RunError
+from robustness.base.files import version, write_whole
 from robustness.base.limited_worker import (
     Worker,
     WorkerDiedError,

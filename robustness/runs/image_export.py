@@ -24,14 +24,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robustness import metrics
-from robustness.base.disk import put_whole
 from robustness.base.errors import LabelError, ParameterError, RunError
+from robustness.base.files import put_whole
 from robustness.base.text import csv_cell
 from robustness.datasets import Dataset, classes_of, open_dataset
 from robustness.evaluation.condition import CLEAN, Condition
 from robustness.evaluation.request import Request
 from robustness.models.labels import Labels
-from robustness.pictures.fitting import to_png
+from robustness.pictures.eight_bits import to_png
 from robustness.pictures.picture import Picture
 from robustness.runs.engines.engine import Prepared, prepared
 from robustness.runs.planning import Plan, plan

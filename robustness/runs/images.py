@@ -17,8 +17,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from robustness.base.disk import require_regular
 from robustness.base.errors import ParameterError, RunError
+from robustness.base.files import require_regular
 from robustness.datasets import Dataset
 from robustness.datasets.table import LONGEST_VALUE, MAX_COLUMNS
 from robustness.evaluation.request import Request

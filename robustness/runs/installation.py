@@ -18,8 +18,8 @@ from functools import lru_cache
 from pathlib import Path
 
 from robustness.base import settings
-from robustness.base.disk import Version, alone, read_regular, version, write_whole
 from robustness.base.errors import ParameterError, RunError
+from robustness.base.files import Version, file_lock, read_regular, version, write_whole
 from robustness.base.validation import StrictRecord, checked_json
 
 FILE = "installation.json"
@@ -180,7 +180,7 @@ def _changed() -> Iterator[dict[str, OwnRun]]:
     path = _file()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with alone(path):
+        with file_lock(path):
             runs = dict(_read(path, version(path))) if path.exists() else {}
             before = dict(runs)
             yield runs

@@ -15,8 +15,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from robustness.attacks import REGISTRY as ATTACKS
-from robustness.base.disk import read_regular, write_whole
 from robustness.base.errors import ParameterError, RunError
+from robustness.base.files import read_regular, write_whole
 from robustness.base.validation import CONFIG, checked_json
 from robustness.datasets import LABELLINGS
 from robustness.evaluation.request import Request

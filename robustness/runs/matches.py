@@ -15,8 +15,8 @@ from typing import Literal
 from pydantic import Field, TypeAdapter
 
 from robustness import matching
-from robustness.base.disk import write_whole
 from robustness.base.errors import RunError
+from robustness.base.files import write_whole
 from robustness.base.progress import Note, duration
 from robustness.base.validation import StrictRecord, read_json
 from robustness.datasets import Dataset, open_dataset

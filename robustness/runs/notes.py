@@ -13,8 +13,8 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, FiniteFloat
 
-from robustness.base.disk import alone, write_whole
 from robustness.base.errors import ParameterError, RunError
+from robustness.base.files import file_lock, write_whole
 from robustness.base.text import visible
 from robustness.base.validation import StrictRecord, read_json
 
@@ -88,7 +88,7 @@ def set_baseline(runs: Path, run_id: str) -> None:
 def _update(folder: Path, lock: Path, changes: dict[str, Any]) -> None:
     """``lock`` is held meanwhile; not in the folder of a run, which a lock would bring back."""
     try:
-        with alone(lock):
+        with file_lock(lock):
             now = Notes(**{**vars(read(folder)), **changes})
             write_whole(folder / FILE, _written(vars(now)))
     except OSError as error:

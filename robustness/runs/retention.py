@@ -10,8 +10,8 @@ from operator import itemgetter
 from pathlib import Path
 
 from robustness.base import settings
-from robustness.base.disk import occupied
 from robustness.base.errors import AccessError, RunError
+from robustness.base.files import stored_bytes
 from robustness.base.permissions import policy
 from robustness.base.text import counted
 from robustness.runs import notes
@@ -36,7 +36,7 @@ def check_begin(runs: Path, pictures: int = 0) -> None:
             f"Expected a run of at most {counted(most, 'image')}, got {pictures:,}: use fewer "
             f"images, or ask {contact}."
         )
-    if disk is not None and (taken := occupied(runs)) >= disk:
+    if disk is not None and (taken := stored_bytes(runs)) >= disk:
         raise AccessError(
             f"The folder of runs takes {taken / 1e6:,.0f} MB of {disk / 1e6:,.0f} allowed: delete "
             f"runs, which frees space once they leave the bin, or ask {contact}."

@@ -20,8 +20,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pydantic import Field
 
-from robustness.base.disk import put_whole, require_regular
 from robustness.base.errors import ParameterError, RunError
+from robustness.base.files import put_whole, require_regular
 from robustness.base.validation import StrictRecord, checked_json
 from robustness.evaluation.row_schema import REMEDY, own_columns, stored
 

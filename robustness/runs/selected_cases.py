@@ -18,7 +18,7 @@ from robustness.base.errors import ParameterError, RobustnessError
 from robustness.base.text import csv_cell
 from robustness.evaluation.condition import CLEAN, Condition
 from robustness.evaluation.correctness import is_correct
-from robustness.pictures.fitting import to_png
+from robustness.pictures.eight_bits import to_png
 from robustness.runs.image_export import png_name
 from robustness.runs.row_selection import CASE_COLUMNS, Chosen
 from robustness.runs.run import Run

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from robustness.base.disk import version
 from robustness.base.errors import ParameterError, RunError, RunLockedError
+from robustness.base.files import version
 from robustness.base.text import counted, visible
 from robustness.matching import Match
 from robustness.models import imported_labels

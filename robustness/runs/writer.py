@@ -18,8 +18,8 @@ import pyarrow.compute as pc
 from filelock import FileLock
 
 from robustness import models
-from robustness.base.disk import TEMPORARY, alone
 from robustness.base.errors import RunError
+from robustness.base.files import TEMPORARY, file_lock
 from robustness.base.text import counted
 from robustness.evaluation.provenance import plugin_digests, versions
 from robustness.runs import headline_figures, images, installation, notes
@@ -76,7 +76,7 @@ class RunWriter:
         self.manifest = manifest
         self._lock = lock
         self._plan = replace(plan, spec=manifest.spec, batch=manifest.batch)
-        with alone(folder):  # nobody writes its notes just now
+        with file_lock(folder):  # nobody writes its notes just now
             for leftover in folder.glob(TEMPORARY):
                 leftover.unlink(missing_ok=True)
         remove_unlisted(folder, manifest.parts)

@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from robustness.metrics.intervals import (
     FEWEST,
     FEWEST_OF_A_MEAN,
-    counted,
     difference_bounds,
     flag_bounds,
     mean_bounds,
+    present_values,
     share_bounds,
 )
 
@@ -124,7 +124,7 @@ def over_conditions(
     kinds = _kinds(present, there)
     parts = []
     for kind in kinds or [np.empty(0, np.intp)]:
-        some, _ = counted(values[:, kind])
+        some, _ = present_values(values[:, kind])
         counts = present[:, kind] @ weights[kind, None]
         parts.append(estimate(picture_values(some @ weights[kind, None], counts)))
     if len(parts) == 1:
@@ -192,7 +192,7 @@ def drops(clean: Floats, perturbed: Floats) -> tuple[Estimates, Estimates]:
 
 
 def _mean(values: Floats) -> Floats:
-    present, counts = counted(values)
+    present, counts = present_values(values)
     totals = present.sum(axis=0)
     return np.divide(totals, counts, out=np.full(totals.shape, np.nan), where=counts > 0)
 

@@ -15,7 +15,8 @@ from robustness.charts.tables import Table
 from robustness.evaluation.condition import Condition
 from robustness.perturbations import REGISTRY, Perturbation, apply
 from robustness.perturbations.search import find
-from robustness.pictures.fitting import Framing, study_image, to_png
+from robustness.pictures.eight_bits import to_png
+from robustness.pictures.fitting import Framing, study_image
 from robustness.pictures.samples import REGISTRY as SAMPLES
 from robustness.pictures.samples import sample_bytes
 from robustness.report import method_tables, methods

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +14,6 @@ from benchmarks.support.lazy_modules import Later
 from robustness.attacks import AttackSpec, attack
 from robustness.attacks.attack_loop import make_task
 from robustness.models import Classifier
-from robustness.models.graph.keras_networks import load_network
 from robustness.models.tensorflow_runtime import keras, tensorflow
 from robustness.pictures.picture import image_digest
 from tests.attacks.conftest import SIDE
@@ -67,17 +65,8 @@ def peer(classifier: Classifier, keras_network: Any, images: Images) -> Peer:
 
 
 @pytest.fixture(scope="module")
-def squeezenet(classifiers: Mapping[str, Classifier], photographs: Images) -> Peer:
-    classifier = classifiers["SqueezeNet"]
-    return peer(classifier, load_network(classifier.record)[0], photographs[:2])
-
-
-@pytest.fixture(scope="module")
 def bent(thumbnails: Images) -> Peer:
-    """A network whose weights are so large that a wrong or too short step falls behind.
-
-    It ends in a dense softmax; that of SqueezeNet is a layer of its own.
-    """
+    """A network whose weights are so large that a wrong or too short step falls behind."""
     keras().utils.set_random_seed(3)
     layers = keras().layers
     maps = pixels = layers.Input((SIDE, SIDE, 3))
@@ -141,10 +130,8 @@ FGSM = {"linf": "FGSM", "l2": "FGM"}
     ("norm", "epsilon", "target"),
     [
         ("linf", 0.5 / 255, None),
-        ("linf", 8 / 255, None),
         ("linf", 1 / 255, 0),
         ("l2", 0.3, None),
-        ("l2", 1, None),
         ("l2", 0.3, 0),
     ],
 )
@@ -153,35 +140,18 @@ def test_pgd(bent: Peer, norm: str, epsilon: float, target: int | None) -> None:
     assert at_least_as_high(*compare(bent, spec, pgd(bent, spec)))
 
 
-@pytest.mark.slow
-def test_pgd_on_a_real_network(squeezenet: Peer) -> None:
-    spec = AttackSpec.of("pgd", epsilon=0.5 / 255, steps=5)
-    assert at_least_as_high(*compare(squeezenet, spec, pgd(squeezenet, spec)))
-
-
-@pytest.mark.parametrize(
-    ("network", "norm", "epsilon"),
-    [
-        ("bent", "linf", 0.5 / 255),
-        ("bent", "linf", 8 / 255),
-        ("bent", "l2", 0.3),
-        pytest.param("squeezenet", "linf", 0.25 / 255, marks=pytest.mark.slow),
-    ],
-)
-def test_fgsm_takes_the_same_step(
-    request: pytest.FixtureRequest, network: str, norm: str, epsilon: float
-) -> None:
+@pytest.mark.parametrize(("norm", "epsilon"), [("linf", 0.5 / 255), ("l2", 0.3)])
+def test_fgsm_takes_the_same_step(bent: Peer, norm: str, epsilon: float) -> None:
     """Without a random start or a choice among steps, the images themselves agree."""
-    peer: Peer = request.getfixturevalue(network)
     spec = AttackSpec.of("fgsm", norm=norm, epsilon=epsilon)
     reference = getattr(foolbox.attacks, FGSM[norm])()
-    assert at_least_as_high(*compare(peer, spec, reference))
-    ours = attack(peer.classifier, peer.images, None, spec)
-    other, _ = theirs(peer, reference, epsilon)
+    assert at_least_as_high(*compare(bent, spec, reference))
+    ours = attack(bent.classifier, bent.images, None, spec)
+    other, _ = theirs(bent, reference, epsilon)
     assert np.mean(np.abs(ours - other) > 1e-5) < 1e-3  # signs of gradients that are all but zero
 
 
-@pytest.mark.parametrize(("norm", "epsilon"), [("linf", 0.5 / 255), ("linf", 2 / 255), ("l2", 0.1)])
+@pytest.mark.parametrize(("norm", "epsilon"), [("linf", 0.5 / 255), ("l2", 0.1)])
 def test_momentum(bent: Peer, norm: str, epsilon: float) -> None:
     """foolbox gathers signs or unit vectors, the paper gradients over their mean size."""
     spec = AttackSpec.of("mifgsm", norm=norm, epsilon=epsilon, steps=10)

@@ -31,7 +31,7 @@ from tests.support.twelve_classes import of_twelve_classes
 
 CLASSES, SIDE = 12, 8
 DUAL = {"linf": 1, "l2": 2}
-AUTO = ("apgd_ce", "apgd_dlr", "apgd_t", "fab_t", "apgd", "autoattack", "autoattack_rand")
+AUTO = ("apgd_ce", "apgd_dlr", "apgd_t", "fab_t", "autoattack")
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,6 @@ import pytest
 from benchmarks.support.process_memory import growing_at_most
 from robustness.base import parquet
 from robustness.base.errors import ParameterError
-from robustness.base.limited_worker import Workers
 from robustness.base.parquet_process import MAX_FOOTER
 from tests.support.large_files import terabyte
 
@@ -32,11 +31,8 @@ TABLE = pa.table(
     "options",
     [
         {},
-        {"compression": "zstd", "data_page_version": "2.0"},
-        {"use_dictionary": False, "write_statistics": False},
+        {"compression": "zstd", "data_page_version": "2.0", "row_group_size": 77},
         {"use_dictionary": False, "column_encoding": {"name": "DELTA_BYTE_ARRAY"}},
-        {"row_group_size": 77, "data_page_size": 64},
-        {"compression": "none", "write_page_index": True},
     ],
     ids=str,
 )
@@ -65,22 +61,6 @@ def test_a_file_of_a_terabyte_is_refused_whatever_its_footer_says(tmp_path: Path
             ask(path)
 
 
-def test_a_file_that_ended_its_reader_is_not_tried_until_it_changes(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    mark, path = tmp_path / "times", tmp_path / "t.parquet"
-    workers = Workers("tests.support.odd_worker", 1)
-    monkeypatch.setattr(parquet, "_WORKERS", workers)
-    monkeypatch.setattr(parquet.json, "dumps", lambda _: f"note and die {mark}")
-    for content in (b"bad", b"bad again"):
-        path.write_bytes(content)
-        for _ in range(2):
-            with pytest.raises(ValueError, match="it is damaged, or takes too much memory or time"):
-                parquet.columns(path)
-    assert mark.read_text() == 2 * "died "
-    workers.end()
-
-
 def test_a_file_that_is_changed_anywhere_is_refused_or_harmless(tmp_path: Path) -> None:
     path = tmp_path / "t.parquet"
     pq.write_table(TABLE.slice(0, 50), path, compression="none")
@@ -88,7 +68,7 @@ def test_a_file_that_is_changed_anywhere_is_refused_or_harmless(tmp_path: Path) 
     length = int.from_bytes(data[-8:-4], "little")
     chance = random.Random(0)
     refused = 0
-    for _ in range(100):
+    for _ in range(60):
         place = chance.randrange(len(data) - 8 - length, len(data))
         path.write_bytes(data[:place] + bytes([chance.randrange(256)]) + data[place + 1 :])
         try:
@@ -98,7 +78,7 @@ def test_a_file_that_is_changed_anywhere_is_refused_or_harmless(tmp_path: Path) 
         else:
             assert found.num_rows < 10**6
             assert found.nbytes < 10**6
-    assert refused > 20
+    assert refused > 12
 
 
 def test_pages_with_more_values_than_their_column_are_refused(tmp_path: Path) -> None:

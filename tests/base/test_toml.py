@@ -30,16 +30,14 @@ def test_a_file_is_read_once_until_it_changes(tmp_path: Path) -> None:
         (None, "cannot be read: No such file"),
         (b"a = " + b"[" * 5000, "is not valid TOML: it is nested more than 16 deep"),
         (b"a" + b".a" * 32000 + b" = 1", "is not valid TOML: it is nested more than 16 deep"),
-        (b"[" + b"'.' . " * 10000 + b"a]", "is not valid TOML: it is nested more than 16 deep"),
         (b"[a" + b".a" * 15 + b"]\nb = {c = 1}", "is not valid TOML: it is nested more than 16"),
         (b'"\\' * 30000, "is not valid TOML: "),
         (b"a = " + b"9" * 5000, "is not valid TOML: it has an integer of more than 64 bits"),
-        (b"a = [0x" + b"f" * 5000 + b"]", "is not valid TOML: it has an integer of more than 64"),
         (b"#" * (MAX_BYTES + 1), "cannot be read: its 65,537 bytes are more than"),
     ],
     ids=[
-        *("cut short", "no UTF-8", "missing", "brackets", "dots", "strings", "dots and braces"),
-        *("open strings", "digits", "hexadecimal digits", "large"),
+        *("cut short", "no UTF-8", "missing", "brackets", "dots", "dots and braces"),
+        *("open strings", "digits", "large"),
     ],
 )
 def test_what_cannot_be_read_is_refused_in_one_sentence(

@@ -12,8 +12,7 @@ from skimage.color import rgb2lab
 
 from robustness.base.errors import ParameterError
 from robustness.models.run.heat_map import colour_bar, colours, overlay
-from robustness.pictures.eight_bits import to_uint8
-from robustness.pictures.fitting import to_png
+from robustness.pictures.eight_bits import to_png, to_uint8
 
 Floats = NDArray[np.float32]
 

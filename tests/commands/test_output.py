@@ -14,7 +14,7 @@ import pytest
 from benchmarks.support.repository import ROOT
 from robustness import models
 from robustness.base.errors import ParameterError
-from robustness.base.output_files import write_file
+from robustness.base.files import write_file
 from robustness.commands.main import EXIT_BAD_INPUT, main
 from robustness.pictures.samples import sample_path
 from tests.support.console import check_sentence

@@ -32,8 +32,8 @@ from robustness.matching.match import (
     profile_conditions,
 )
 from robustness.perturbations import compose
-from robustness.pictures.eight_bits import from_uint8, to_uint8
-from robustness.pictures.fitting import Framing, to_png
+from robustness.pictures.eight_bits import from_uint8, to_png, to_uint8
+from robustness.pictures.fitting import Framing
 from robustness.report import match as results
 
 PROFILE_KEYS = ("perturbation", "strength", "low", "high", "share")

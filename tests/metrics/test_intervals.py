@@ -66,14 +66,6 @@ def test_the_interval_of_a_difference_joins_those_of_what_was_won_and_lost() -> 
     assert found[1] == pytest.approx(won - lost + joined(high[0] - won, lost - low[1]))
 
 
-def test_what_is_only_lost_is_a_rate() -> None:
-    values = -(np.arange(200) < 7).astype(float)
-    low, high = difference_bounds(values)
-    rate = proportion_confint(7, 200, method="beta")
-    assert low == pytest.approx(-rate[1])
-    assert high < 0
-
-
 def test_a_mean_has_students_interval_with_the_farthest_picture_twice() -> None:
     values = random().beta(6, 2, 40)
     away = np.append(values - values.mean(), np.abs(values - values.mean()).max())
@@ -131,13 +123,11 @@ ERROR = 0.005
 """Two standard errors of a share of 2.5 % of so many repeats."""
 
 
-@pytest.mark.parametrize("pictures", [10, 30, 100, 300])
+@pytest.mark.parametrize("pictures", [10, 100])
 @pytest.mark.parametrize(
     ("kind", "conditions", "rate"),
     [
-        ("answers correlated by 0.2", 1, 0.9),
         ("answers correlated by 0.2", 10, 0.98),
-        ("answers correlated by 0.2", 75, 0.9),
         ("answers correlated by 0.5", 75, 0.02),
         ("a few images fail everywhere", 75, 0.9),
     ],
@@ -152,7 +142,7 @@ def test_a_rate_is_held_as_often_as_it_says(
     assert max(too_high, too_low) <= FALSE_PASSES + ERROR
 
 
-@pytest.mark.parametrize("pictures", [5, 10, 30, 200])
+@pytest.mark.parametrize("pictures", [5, 30])
 @pytest.mark.parametrize(
     ("kind", "conditions"),
     [("2 % lost", 1), ("2 % lost, 1 % won", 75), ("two models, not alike", 10)],

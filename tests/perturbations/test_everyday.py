@@ -32,7 +32,7 @@ def test_a_stop_doubles_or_halves_the_light() -> None:
     assert apply(REGISTRY["exposure"], grey(0.6), 1.0).min() == 1.0
 
 
-@pytest.mark.parametrize("strength", [0.1, 0.5, 1.0])
+@pytest.mark.parametrize("strength", [0.5, 1.0])
 def test_gamma_is_that_of_scikit_image(strength: float) -> None:
     images = photos()
     expected = exposure.adjust_gamma(images.astype(np.float64), 1 + 1.2 * strength)
@@ -88,7 +88,7 @@ def test_a_cast_is_what_a_white_sheet_looks_like_in_that_light(
 # --- camera -------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("strength", [0.25, 0.5, 1.0])
+@pytest.mark.parametrize("strength", [0.5, 1.0])
 def test_vignetting_takes_its_stops_from_the_corners(strength: float) -> None:
     result = apply(REGISTRY["vignetting"], grey(), strength)[0, :, :, 0]
     fall = np.log2(light(grey()[0, 0, 0, 0]) / light(result))
@@ -131,7 +131,7 @@ def test_rolling_bands_are_three_squared_sines_down_the_rows() -> None:
 # --- obstruction --------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("strength", [0.1, 0.5, 1.0])
+@pytest.mark.parametrize("strength", [0.1, 1.0])
 def test_occlusion_covers_its_share_and_grows_about_its_place(strength: float) -> None:
     record, images = REGISTRY["occlusion"], np.concatenate([grey(0.0)] * 8)
     digests = [str(number) for number in range(8)]
@@ -172,7 +172,7 @@ def test_zooms_agree_with_scikit_image(name: str, factor: float) -> None:
             np.testing.assert_allclose(result[0, 0], image.mean((0, 1)), atol=0.002)
 
 
-@pytest.mark.parametrize("strength", [0.2, 0.6, 1.0])
+@pytest.mark.parametrize("strength", [0.2, 1.0])
 def test_the_slanted_view_is_that_of_a_pinhole_camera(strength: float) -> None:
     angle = np.deg2rad(60 * strength)
     image = photos("chelsea")
@@ -213,7 +213,7 @@ def test_low_resolution_keeps_the_mean_and_loses_what_is_finer(strength: float) 
 
 
 @pytest.mark.parametrize("name", ["jpeg_compression", "webp_compression"])
-@pytest.mark.parametrize("strength", [0.1, 0.6, 1.0])
+@pytest.mark.parametrize("strength", [0.1, 1.0])
 def test_codecs_do_as_pillows(name: str, strength: float) -> None:
     record = REGISTRY[name]
     kind = name.partition("_")[0].upper()

@@ -11,18 +11,15 @@ import numpy as np
 import pytest
 
 from robustness.base.errors import ParameterError
-from robustness.perturbations import (
+from robustness.perturbations import REGISTRY, Images, Perturbation, apply
+from robustness.perturbations.perturbation import (
     FAMILIES,
     GEOMETRIC,
     LIGHTING,
     NOISE,
-    REGISTRY,
     RISKS,
-    Images,
-    Perturbation,
-    apply,
+    SEVERITY_STRENGTHS,
 )
-from robustness.perturbations.perturbation import SEVERITY_STRENGTHS, severity_curve
 from robustness.pictures.fitting import MIN_SIDE
 from tests.support.oracles import photos
 
@@ -82,16 +79,12 @@ def test_record_is_complete(record: Perturbation) -> None:
     assert len(record.source) > 20
     assert (record.function.__doc__ or "").strip()
     assert record.family in FAMILIES
+    assert record.risk in RISKS
     values = [record.parameter_at(strength) for strength in (0.0, *STRENGTHS)]
     assert all(math.isfinite(value) for value in values)
     assert len(set(values)) > 1
     if record.study_strength is not None:
         assert 0 < record.study_strength <= 1
-
-
-@everyone
-def test_a_record_says_what_it_stands_for(record: Perturbation) -> None:
-    assert record.risk in RISKS
 
 
 def test_every_risk_is_stood_for() -> None:
@@ -124,19 +117,12 @@ def test_severities_lie_on_the_strength_axis(record: Perturbation) -> None:
     assert record.severity_at(0.31) == 2
 
 
-def test_severity_curve_passes_through_its_levels_and_is_linear_between() -> None:
-    curve = severity_curve(0.0, (1.0, 2.0, 4.0, 8.0, 6.0))
-    assert [curve(s) for s in (0.0, *SEVERITY_STRENGTHS)] == [0.0, 1.0, 2.0, 4.0, 8.0, 6.0]
-    assert curve(0.1) == pytest.approx(0.5)
-    assert curve(0.9) == pytest.approx(7.0)
-
-
 # --- one perturbation ---------------------------------------------------------------------------
 
 
 @everyone
 def test_returns_a_new_study_image_and_leaves_the_old_one(record: Perturbation) -> None:
-    images = photos("coffee", "chelsea")
+    images = photos("coffee", "chelsea", side=112)
     before = images.tobytes()
     for strength in STRENGTHS:
         result = apply(record, images, strength)
@@ -150,7 +136,7 @@ def test_returns_a_new_study_image_and_leaves_the_old_one(record: Perturbation) 
 
 @everyone
 def test_reads_any_memory_layout(record: Perturbation) -> None:
-    images = photos("coffee", "chelsea")
+    images = photos("coffee", side=112)
     plain = apply(record, images, 0.6)
     frozen = np.asfortranarray(images)
     frozen.flags.writeable = False
@@ -162,32 +148,20 @@ def test_reads_any_memory_layout(record: Perturbation) -> None:
 
 
 @everyone
-def test_flat_images_stay_images(record: Perturbation) -> None:
-    for level in (0.0, 0.5, 1.0):
-        flat = np.full((1, 64, 64, 3), level, dtype=np.float32)
-        result = apply(record, flat, 1.0)
-        assert np.isfinite(result).all(), level
-        assert 0.0 <= result.min() <= result.max() <= 1.0, level
+def test_flat_smallest_and_no_images_stay_images(record: Perturbation) -> None:
+    flat = [np.full((1, 64, 64, 3), level, dtype=np.float32) for level in (0.0, 0.5, 1.0)]
+    smallest = np.random.default_rng(0).random((1, MIN_SIDE, MIN_SIDE, 3), dtype=np.float32)
+    for images in (*flat, smallest, flat[0][:0]):
+        with np.errstate(all="raise"):
+            result = apply(record, images, 1.0)
+        assert (result.shape, result.dtype) == (images.shape, np.float32)
+        assert np.isfinite(result).all()
+        assert 0.0 <= result.min(initial=0) <= result.max(initial=1) <= 1.0
 
 
-@everyone
-def test_works_at_other_sides(record: Perturbation) -> None:
-    for side in (96, 224, 384):
-        images = photos("astronaut", side=side)
-        result = apply(record, images, 0.7)
-        assert result.shape == images.shape
-        assert distance(result, images) > 0.005, side
-
-
-@everyone
-def test_the_smallest_images_stay_images_and_one_pixel_is_refused(record: Perturbation) -> None:
-    noise = np.random.default_rng(0).random((1, MIN_SIDE, MIN_SIDE, 3), dtype=np.float32)
-    with np.errstate(all="raise"):
-        result = apply(record, noise, 1.0)
-    assert result.shape == noise.shape
-    assert 0.0 <= result.min() <= result.max() <= 1.0
+def test_one_pixel_is_refused() -> None:
     with pytest.raises(ParameterError, match="got one pixel"):
-        apply(record, noise[:, :1, :1], 1.0)
+        apply(REGISTRY["fog"], np.zeros((1, 1, 1, 3), np.float32), 1.0)
 
 
 OF_THE_GRID = {
@@ -202,13 +176,13 @@ OF_THE_GRID = {
 
 @everyone
 def test_a_severity_looks_the_same_at_another_side(record: Perturbation) -> None:
-    for strength in (0.3, 0.8) if record.graded else (1.0,):
-        small, large = (
-            distance(apply(record, images, strength, digests=["one", "two"]), images)
-            for images in (photos("astronaut", "coffee", side=side) for side in (224, 384))
-        )
-        least = 0.6 if record.name in OF_THE_GRID else 0.8
-        assert least < large / small < 1.25, strength
+    strength = 0.6 if record.graded else 1.0
+    small, large = (
+        distance(apply(record, images, strength, digests=["one", "two"]), images)
+        for images in (photos("astronaut", "coffee", side=side) for side in (224, 384))
+    )
+    least = 0.6 if record.name in OF_THE_GRID else 0.8
+    assert least < large / small < 1.25
 
 
 @random
@@ -216,25 +190,16 @@ def test_a_random_change_is_as_strong_at_another_side_of_equal_display_size(
     record: Perturbation,
 ) -> None:
     """Both are compared at 112 pixels: resizing to 224 blurs a grain of one pixel itself."""
-    for strength in (0.3, 0.8):
-        small, *large = (
-            _strength_at_112(apply(record, images, strength, digests=["one", "two"]) - images)
-            for images in (photos("astronaut", "coffee", side=side) for side in (224, 384, 512))
-        )
-        for each in large:
-            assert 0.85 < each / small < 1.18, strength
 
+    def strength_at_112(images: Images) -> float:
+        change = apply(record, images, 0.6, digests=["one", "two"]) - images
+        shrunk = [cv2.resize(each, (112, 112), interpolation=cv2.INTER_AREA) for each in change]
+        return float(np.sqrt(np.square(shrunk).mean()))
 
-def _strength_at_112(change: Images) -> float:
-    shrunk = [cv2.resize(each, (112, 112), interpolation=cv2.INTER_AREA) for each in change]
-    return float(np.sqrt(np.square(shrunk).mean()))
-
-
-@everyone
-def test_an_empty_batch_stays_empty(record: Perturbation) -> None:
-    nothing = np.empty((0, 224, 224, 3), dtype=np.float32)
-    result = apply(record, nothing, 0.5)
-    assert (result.shape, result.dtype) == (nothing.shape, np.float32)
+    small, large = (
+        strength_at_112(photos("astronaut", "coffee", side=side)) for side in (224, 384)
+    )
+    assert 0.85 < large / small < 1.18
 
 
 @everyone
@@ -246,14 +211,6 @@ def test_same_seed_gives_the_same_bytes_alone_or_in_any_place(record: Perturbati
     for place in (0, 3):
         alone = apply(record, images[place : place + 1], 0.5, seed=7)
         np.testing.assert_array_equal(batch[place : place + 1], alone)
-
-
-@everyone
-def test_strength_zero_is_the_identity(record: Perturbation) -> None:
-    images = photos("rocket")
-    result = apply(record, images, 0.0)
-    np.testing.assert_array_equal(result, images)
-    assert not np.shares_memory(result, images)
 
 
 @graded
@@ -269,7 +226,7 @@ def test_the_picture_follows_the_slider_without_a_jump(record: Perturbation) -> 
     images = photos("coffee", side=112)
     results = (
         apply(record, images, strength, digests=["coffee"])
-        for strength in np.linspace(0.008, 1.0, 125)
+        for strength in np.linspace(0.016, 1.0, 62)
     )
     steps = [
         float(np.abs(after - before).mean(dtype=np.float64)) for before, after in pairwise(results)
@@ -277,7 +234,7 @@ def test_the_picture_follows_the_slider_without_a_jump(record: Perturbation) -> 
     for place in range(1, len(steps) - 1):
         # A steep slope has steep neighbours; a jump stands alone.
         around = max(steps[place - 1], steps[place + 1])
-        strength = 0.008 * (place + 1)
+        strength = 0.016 * (place + 1)
         assert steps[place] < 2 * around + 3e-4, f"jumps by {steps[place]:.4f} after {strength}"
 
 
@@ -304,11 +261,8 @@ def test_difference_from_the_clean_image_never_shrinks(record: Perturbation) -> 
 
 @everyone
 def test_does_something_at_every_setting_that_people_meet(record: Perturbation) -> None:
-    images = photos()
-    strengths = [*record.severity_strengths, 1.0]
-    if record.study_strength is not None:
-        strengths.append(record.study_strength)
-    for strength in strengths:
+    images = photos("coffee", "rocket")
+    for strength in {*record.severity_strengths, record.study_strength or 1.0}:
         for image, result in zip(images, apply(record, images, strength), strict=True):
             far_off = np.mean(np.abs(result - image) > 0.1)  # as a few drops on the lens are
             assert distance(result, image) > 0.005 or far_off > 0.002
@@ -329,18 +283,10 @@ def test_seeds_and_images_have_their_own_noise(record: Perturbation) -> None:
     assert distance(*apply(record, images[1:], 0.6)) > 0.01  # the default digests tell them apart
 
 
-@pytest.mark.parametrize("record", [r for r in REGISTRY if not r.random], ids=lambda r: r.name)
-def test_others_ignore_the_seed(record: Perturbation) -> None:
-    images = photos("coffee")
-    np.testing.assert_array_equal(
-        apply(record, images, 0.5, seed=1), apply(record, images, 0.5, seed=2)
-    )
-
-
 NOISES = [record for record in REGISTRY if record.family == NOISE]
 
 
-@pytest.mark.parametrize("side", [96, 128, 260])
+@pytest.mark.parametrize("side", [96, 260])
 @pytest.mark.parametrize("record", NOISES, ids=lambda record: record.name)
 def test_every_side_sees_the_same_grain(record: Perturbation, side: int) -> None:
     """That of side 224, at the nearest pixel."""

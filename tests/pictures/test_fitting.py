@@ -6,33 +6,23 @@ import io
 import json
 import subprocess
 import sys
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks.support.image_files import photo, saved
+from benchmarks.support.image_files import photo
 from benchmarks.support.repository import ROOT
 from robustness.base.errors import ParameterError, UnknownNameError
 from robustness.pictures import fitting
+from robustness.pictures.eight_bits import to_png, to_uint8
 from robustness.pictures.fitting import Framing
-from robustness.pictures.samples import REGISTRY as SAMPLES
 from robustness.pictures.samples import sample_bytes, sample_path
-from tests.support.bad_images import RED, quarters
+from tests.support.bad_images import RED
 
 
-def test_a_file_becomes_what_its_bytes_become(tmp_path: Path) -> None:
-    path = tmp_path / "a.png"
-    path.write_bytes(saved(photo(), "PNG"))
-    np.testing.assert_array_equal(
-        fitting.load_study_image(path, Framing("squash", 64)),
-        fitting.study_image(path.read_bytes(), Framing("squash", 64)),
-    )
-
-
-@pytest.mark.parametrize("name", SAMPLES.names)
+@pytest.mark.parametrize("name", ["coffee", "rocket"])
 def test_the_samples_match_the_reference_recipe_bit_for_bit(name: str) -> None:
     plain_image = Image.open(sample_path(name)).convert("RGB")
     decoded = fitting.decode(sample_bytes(name))
@@ -46,9 +36,7 @@ def test_the_samples_match_the_reference_recipe_bit_for_bit(name: str) -> None:
 
 
 @pytest.mark.parametrize("fit", fitting.FITS)
-@pytest.mark.parametrize(
-    "size", [(1, 1), (1, 2), (3, 1000), (20_000, 1), (1, 20_000), (224, 224), (500, 333)]
-)
+@pytest.mark.parametrize("size", [(1, 1), (3, 1000), (20_000, 1), (1, 20_000)])
 def test_every_shape_fits_without_a_giant_in_between(
     fit: str, size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -67,7 +55,7 @@ def test_every_shape_fits_without_a_giant_in_between(
             np.testing.assert_array_equal(study.reshape(-1, 3), np.array([[1, 0, 0]] * side**2))
 
 
-@pytest.mark.parametrize("size", [(5000, 300), (300, 5000), (8000, 40), (40, 8000)])
+@pytest.mark.parametrize("size", [(5000, 300), (40, 8000)])
 def test_a_long_picture_is_cropped_as_if_it_were_resized_whole(size: tuple[int, int]) -> None:
     image = fitting.decode(sample_bytes("astronaut")).resize(size, Image.Resampling.BICUBIC)
     width, height = (round(length * 256 / min(size)) for length in size)
@@ -84,11 +72,6 @@ def test_letterbox_keeps_the_whole_picture_on_grey() -> None:
     assert np.all(study[168:] == np.float32(128 / 255))
 
 
-def test_squash_keeps_the_corners() -> None:
-    study = fitting.fit(quarters(), Framing("squash"))
-    np.testing.assert_array_equal(fitting.to_uint8(study)[[0, 0, -1], [0, -1, 0]], np.eye(3) * 255)
-
-
 def test_a_wrong_fit_side_or_mode_is_refused() -> None:
     with pytest.raises(UnknownNameError, match="crop, squash, letterbox"):
         fitting.fit(photo(), Framing("stretch"))
@@ -101,15 +84,10 @@ def test_a_wrong_fit_side_or_mode_is_refused() -> None:
 
 def test_to_png_is_lossless_and_the_same_every_time() -> None:
     study = fitting.study_image(sample_bytes("coffee"))
-    data = fitting.to_png(study)
-    assert data == fitting.to_png(study.copy())
-    np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(data))), fitting.to_uint8(study))
-    np.testing.assert_array_equal(fitting.to_uint8(study), np.rint(study * 255))
-
-
-def test_to_uint8_rounds_and_takes_batches() -> None:
-    batch = np.array([[0.0, 0.4 / 255, 0.6 / 255, 1.0]], dtype=np.float32)
-    np.testing.assert_array_equal(fitting.to_uint8(batch), [[0, 0, 1, 255]])
+    data = to_png(study)
+    assert data == to_png(study.copy())
+    np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(data))), to_uint8(study))
+    np.testing.assert_array_equal(to_uint8(study), np.rint(study * 255))
 
 
 def test_the_module_is_quick_to_import() -> None:
@@ -148,19 +126,13 @@ def test_a_framing_reads_back_from_its_mapping_and_has_one_form() -> None:
     "values",
     [
         {"fit": "crop", "other": 1},
-        {"crop_pct": 0},
         {"crop_pct": float("nan")},
-        {"crop_pct": "0.9"},
         {"crop_pct": True},
         {"side": "224"},
         {"interpolation": "area"},
-        {"interpolation": ["bicubic"]},
         {"antialias": False},
-        {"antialias": 1},
         {"resize": "imagemagick"},
-        {"padding": [0, 0]},
         {"padding": [0, 0, 256]},
-        {"padding": [0, 0, True]},
         {"padding": "black"},
     ],
 )

@@ -17,7 +17,6 @@ from robustness.pictures.resizing import INTERPOLATIONS
 from robustness.pictures.samples import sample_bytes
 
 PHOTOGRAPHS = {
-    "coffee": decode(sample_bytes("coffee")),  # 600 x 400
     "odd": decode(sample_bytes("chelsea")).crop((3, 5, 398, 300)),  # 395 x 295
     "small": decode(sample_bytes("rocket")).resize((111, 77)),  # enlarged, for most sides
 }
@@ -137,7 +136,7 @@ def test_pillow_as_torchvision_and_timm_use_it(case: tuple[Any, ...]) -> None:
     check(image, framing, transform(image).permute(1, 2, 0), levels=0)
 
 
-@pytest.mark.parametrize("size", [(20_000, 1), (1, 20_000), (1, 1), (3, 1000)])
+@pytest.mark.parametrize("size", [(20_000, 1), (1, 20_000)])
 @pytest.mark.parametrize("fit", FITS)
 def test_no_shape_takes_a_giant_image(fit: str, size: tuple[int, int]) -> None:
     image = Image.new("RGB", size, WHITE)

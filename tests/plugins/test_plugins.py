@@ -100,12 +100,8 @@ def test_without_the_plugin_its_metrics_can_be_read_and_a_new_evaluation_names_i
         runs.load(with_remedy)
 
 
-@pytest.mark.parametrize("action", [[], ["delete", "{run}", "--yes"]])
 def test_commands_on_runs_load_the_plugins_first(
-    folder: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    action: list[str],
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     use_stand_ins(monkeypatch)
     asked = spec([Condition.of({"hot_pixels": 0.5})])
@@ -114,10 +110,11 @@ def test_commands_on_runs_load_the_plugins_first(
     plugins.load()
     assert "hot_pixels" not in PERTURBATIONS
     named.rename(folder / "robustness.toml")
-    assert main(["runs", *(part.format(run=run.id) for part in action)]) == 0
-    told = capsys.readouterr().out
-    assert run.id in told
-    assert "needs the plugin" not in told
+    for action in ([], ["delete", run.id, "--yes"]):
+        assert main(["runs", *action]) == 0
+        told = capsys.readouterr().out
+        assert run.id in told
+        assert "needs the plugin" not in told
 
 
 def test_a_job_loads_the_plugins(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -191,21 +188,9 @@ def too_large(original, perturbed):
         ("import robustness as rb\n@rb.perturbation()\ndef fog(a, b, c): ...", "built-in"),
         ("import robustness as rb\n@rb.metric()\ndef flip_rate(a, b): ...", "flip_rate"),
         ("import robustness as rb\n@rb.metric(of='sound')\ndef loud(a, b): ...", "'images'"),
-        ("import robustness as rb\n@rb.metric(of=['x'])\ndef loud(a, b): ...", "of: expected"),
-        (
-            "import robustness as rb\n@rb.metric(name=5)\ndef loud(a, b): ...",
-            "name: expected a text, got 5",
-        ),
         ("import robustness as rb\n@rb.attack(norms='linf')\ndef go(a, b): ...", "names of norms"),
         ("import robustness as rb\n@rb.attack(steps=0)\ndef go(a, b): ...", "at least 1"),
-        ("import robustness as rb\n@rb.perturbation(search=['a'])\ndef p(a, b, c): ...", "search"),
-        (
-            "import robustness as rb\n@rb.perturbation\ndef p(a, b, c): ...",
-            "label: expected a text, as in",
-        ),
         ("import robustness as rb\n@rb.metric\ndef m(a, b): ...", "as in @rb.metric()"),
-        ("import robustness as rb\n@rb.attack\ndef go(a, b): ...", "label: expected a text"),
-        ("import robustness as rb\n@rb.remedy_plugin\ndef r(a): ...", "label: expected a text"),
         (
             "import robustness as rb\n@rb.metric()\ndef m(a, b): ...\n"
             "@rb.metric()\ndef m(a, b): ...",
@@ -268,10 +253,6 @@ def test_the_setting_takes_python_files_alone(folder: Path, text: str) -> None:
         plugins.load()
 
 
-def test_the_folder_of_the_settings_does_not_join_the_path_of_python(folder: Path) -> None:
-    assert str(folder) not in sys.path
-
-
 def test_a_file_that_cannot_be_loaded_leaves_no_module(folder: Path) -> None:
     (folder / "bad.py").write_text("1 / 0")
     for name in (str(folder / "bad.py"), "quopri"):  # which names no interface
@@ -315,20 +296,16 @@ def test_a_parameter_that_cannot_be_told_is_one_sentence_and_breaks_a_law(
     origins.forget(__name__)
 
 
-RAGGED = "[[1], [1, 2]]"
-
-
 def attacked(name: str) -> np.ndarray:
     """An image after the attack ``name`` on SqueezeNet."""
     model = models.load("SqueezeNet", side=224)
     return attack(model, images(224)[:1], np.array([3]), AttackSpec.of(name, steps=2))
 
 
-@pytest.mark.parametrize("result", [RAGGED, "None", "'text'"])
 @pytest.mark.parametrize(
     "kind", [PERTURBATIONS, metrics.REGISTRY, ATTACKS, REMEDIES], ids=lambda registry: registry.kind
 )
-def test_a_result_that_is_no_array_is_one_sentence(kind: Registry[Any], result: str) -> None:
+def test_a_result_that_is_no_array_is_one_sentence(kind: Registry[Any]) -> None:
     add: Callable[[], Any] = {
         PERTURBATIONS: rb.perturbation,
         metrics.REGISTRY: rb.metric,
@@ -338,7 +315,7 @@ def test_a_result_that_is_no_array_is_one_sentence(kind: Registry[Any], result: 
 
     @add()
     def odd(*_: object) -> Any:
-        return eval(result)
+        return [[1], [1, 2]]
 
     shown = images(8)
     call: Callable[[], object] = {
@@ -348,16 +325,12 @@ def test_a_result_that_is_no_array_is_one_sentence(kind: Registry[Any], result: 
         REMEDIES: lambda: parse("odd").images(shown),
     }[kind]
     try:
-        if kind is ATTACKS and result == "None":
-            call()  # it ends
-            return
         with pytest.raises(PluginError, match="'odd'"):
             call()
     finally:
         origins.forget(__name__)
 
 
-@pytest.mark.parametrize("batched", [True, False])
 @pytest.mark.parametrize(
     ("result", "said"),
     [
@@ -373,15 +346,13 @@ def test_a_result_that_is_no_array_is_one_sentence(kind: Registry[Any], result: 
         ("np.multiply(images, 0, out=images)", "failed: ValueError: .*read-only"),
     ],
 )
-def test_what_a_plugin_returns_is_checked(
-    folder: Path, result: str, said: str, batched: bool
-) -> None:
+def test_what_a_plugin_returns_is_checked(folder: Path, result: str, said: str) -> None:
     code = f"""
 import numpy as np
 import robustness as rb
 ROBUSTNESS_INTERFACE = 1
 
-@rb.perturbation(batched={batched})
+@rb.perturbation()
 def bad(images, strength, rng):
     return {result}
 """

@@ -35,8 +35,7 @@ from robustness.commands import main
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.loop import perturbed
 from robustness.evaluation.row_schema import COLUMNS, SCHEMA, dictionary
-from robustness.pictures.eight_bits import to_uint8
-from robustness.pictures.fitting import to_png
+from robustness.pictures.eight_bits import to_png, to_uint8
 from robustness.pictures.samples import sample_bytes
 from tests.support.reports import (
     HOSTILE,

@@ -16,7 +16,7 @@ import pytest
 
 from benchmarks.support.image_folders import flat_folder
 from robustness import runs
-from robustness.base import disk
+from robustness.base.files import TEMPORARY, put_whole
 from robustness.evaluation.row_schema import SCHEMA
 from robustness.pictures.properties import PROPERTIES
 from robustness.runs import engines, row_files, writer
@@ -192,7 +192,7 @@ def test_a_run_that_is_killed_at_any_step_of_writing_has_all_rows_that_it_wrote(
         assert run.manifest.content == whole.manifest.content
         assert files(run.folder) == sorted(run.manifest.parts)
         assert len(run.parts) <= FEW + 1
-        assert not list(run.folder.glob(disk.TEMPORARY))
+        assert not list(run.folder.glob(TEMPORARY))
     assert PICTURES < finished < len(folders) - 3 * PICTURES
 
 
@@ -229,7 +229,7 @@ def test_a_disk_without_room_for_a_second_copy_keeps_the_files_there_are(
         compacted += joins and path.suffix == ".parquet"
         if joins and compacted > 1:
             raise OSError(28, "No space left on device")
-        disk.put_whole(path, *given)  # type: ignore[arg-type]
+        put_whole(path, *given)  # type: ignore[arg-type]
 
     monkeypatch.setattr(row_files, "ROWS_A_FILE", 2 * whole.parts[0].rows)
     monkeypatch.setattr(row_files, "put_whole", full)

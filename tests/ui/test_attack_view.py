@@ -11,7 +11,7 @@ from streamlit.testing.v1 import AppTest
 
 from robustness import models
 from robustness.attacks import REGISTRY, Attack, AttackSpec, Outcome, craft
-from robustness.attacks.smallest_epsilon import Smallest, smallest_epsilon
+from robustness.attacks.epsilon_search import Smallest, smallest_epsilon
 from robustness.models import Classifier
 from robustness.report.attack import attacked
 from robustness.ui.computation import cache

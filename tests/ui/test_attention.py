@@ -10,7 +10,7 @@ from robustness import models
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.loop import perturbed
 from robustness.models.run import heat_map as explain
-from robustness.pictures.fitting import to_png
+from robustness.pictures.eight_bits import to_png
 from robustness.ui.display import explanations
 from tests.support.pages import components, html, maps, run, sample
 

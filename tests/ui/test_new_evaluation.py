@@ -33,7 +33,7 @@ from robustness.matching import (
     SampleImage,
 )
 from robustness.models.labels import imagenet
-from robustness.pictures.fitting import to_jpeg, to_png
+from robustness.pictures.eight_bits import to_jpeg, to_png
 from robustness.pictures.samples import sample_bytes
 from robustness.runs.remedies import remedy_figures
 from robustness.ui.evaluations import preflight, upload_store

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from robustness.base.disk import read_regular
 from robustness.base.errors import WeightsError
+from robustness.base.files import read_regular
 from robustness.models.internals import all_layers
 from robustness.models.model_record import Normalisation, Weights
 from robustness.models.tensorflow_runtime import keras

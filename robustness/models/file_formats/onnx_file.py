@@ -13,7 +13,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import BinaryIO
 
-from robustness.base.disk import Version, require_regular, version
+from robustness.base.files import Version, require_regular, version
 from robustness.models.file_formats.model_format import (
     GraphSize,
     ModelFormat,

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from robustness.base import settings
-from robustness.base.disk import TEMPORARY, alone, put_whole, write_whole
+from robustness.base.files import TEMPORARY, file_lock, put_whole, write_whole
 from robustness.base.validation import read_json
 from robustness.models.model_record import ModelRecord
 from robustness.models.run.openvino import F32, Precision, core
@@ -80,7 +80,7 @@ def graph_pass(
         with contextlib.ExitStack() as turn:
             with contextlib.suppress(OSError):  # not writable: then nobody waits
                 file.parent.mkdir(parents=True, exist_ok=True)
-                turn.enter_context(alone(file))
+                turn.enter_context(file_lock(file))
             compiled = read()  # another process may have written it meanwhile
             if compiled is None:
                 with contextlib.suppress(OSError):

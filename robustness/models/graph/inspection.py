@@ -10,8 +10,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from robustness.base.disk import files_below, occupied, require_regular, version
 from robustness.base.errors import NotInspectedError, WeightsError
+from robustness.base.files import files_below, require_regular, stored_bytes, version
 from robustness.base.limited_worker import (
     Worker,
     WorkerDiedError,
@@ -77,7 +77,7 @@ def inspection(
     question = repr((versions, {key: value for key, value in request.items() if key != "to"}))
     if problem := _FATAL.get(question):
         return {"problem": problem}
-    size = sum(map(occupied, all_files(path)))
+    size = sum(map(stored_bytes, all_files(path)))
     if size > MAX_BYTES:
         return {"problem": f"expected at most {MAX_BYTES:,} bytes with its weights, got {size:,}"}
     seconds = SECONDS + round(size * _SECONDS_A_BYTE)

@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from robustness.base.disk import require_regular
 from robustness.base.errors import WeightsError
+from robustness.base.files import require_regular
 from robustness.base.zips import BoundedZip
 from robustness.models.file_formats.model_format import MAX_BYTES
 from robustness.models.internals import frozen, layer_output, translated

@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from robustness.base.disk import alone, occupied, read_regular, write_whole
 from robustness.base.errors import ParameterError, UnknownNameError
+from robustness.base.files import file_lock, read_regular, stored_bytes, write_whole
 from robustness.base.text import did_you_mean
 from robustness.base.toml import MAX_BYTES, toml_of
 from robustness.models.own import user_models
@@ -95,7 +95,7 @@ def _write_files(
     """Write the file ``labels`` and copy ``folder``; return the path of the copied model."""
     content = lines(classes)
     if (classes and labels.exists()) and (
-        occupied(labels) != len(content) or labels.read_bytes() != content
+        stored_bytes(labels) != len(content) or labels.read_bytes() != content
     ):
         raise ParameterError(
             f"Expected no file {labels}, got one with other classes: remove it, or choose another "
@@ -187,7 +187,7 @@ def _locked(file: Path) -> Iterator[str]:
     """The text of ``file``, locked against changes by other processes."""
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        with alone(file):
+        with file_lock(file):
             yield _text(file)
     except OSError as error:
         raise ParameterError(f"{file} cannot be written: {error.strerror}.") from error

@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from robustness.base.disk import read_regular
+from robustness.base.files import read_regular
 from robustness.base.text import folded
 from robustness.models.catalogue.records import CAFFE, INSIDE_MODEL, MINUS_ONE_TO_ONE, TORCH
 from robustness.models.file_formats.formats import format_of

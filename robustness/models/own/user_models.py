@@ -28,8 +28,8 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BeforeValidator, Field, InstanceOf, Strict, ValidationInfo, model_validator
 
 from robustness.base import settings
-from robustness.base.disk import Version, version
 from robustness.base.errors import ParameterError, UnknownNameError
+from robustness.base.files import Version, version
 from robustness.base.toml import read_toml
 from robustness.base.validation import RefusedError, StrictTable, checked, expected
 from robustness.models.labels import imagenet, read_labels

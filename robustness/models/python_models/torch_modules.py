@@ -24,8 +24,8 @@ from typing import Any
 
 import numpy as np
 
-from robustness.base.disk import read_regular, require_regular
 from robustness.base.errors import ParameterError, WeightsError
+from robustness.base.files import read_regular, require_regular
 from robustness.base.text import nearest
 from robustness.base.zips import BoundedZip
 from robustness.models.file_formats.model_format import MAX_BYTES

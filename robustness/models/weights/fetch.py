@@ -203,7 +203,7 @@ class _WrongFileError(ValueError):
 
 def _fetch(record: ModelRecord, part: Path, progress: Progress) -> None:
     """Fetch the file ``part``, or the files of the folder ``part`` and a list of their hashes."""
-    weights, mirror = record.weights, (settings.text(settings.WEIGHTS_MIRROR) or "").rstrip("/")
+    weights, mirror = record.weights, (settings.value(settings.WEIGHTS_MIRROR) or "").rstrip("/")
     expected, finished = size(record) or 0, 0
     most = weights.size or math.ceil(1.5 * (expected or 1 << 30))
     listed: Mapping[str, str] = {}

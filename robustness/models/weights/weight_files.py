@@ -11,16 +11,16 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from robustness.base.disk import (
+from robustness.base.errors import RobustnessError, WeightsError
+from robustness.base.files import (
     Version,
     files_below,
-    occupied,
     read_regular,
     require_regular,
     require_size,
+    stored_bytes,
     version,
 )
-from robustness.base.errors import RobustnessError, WeightsError
 from robustness.base.text import in_bytes
 from robustness.models.file_formats.formats import all_files, is_quantised, native_runtime
 from robustness.models.file_formats.model_format import MAX_BYTES
@@ -59,7 +59,7 @@ def size(record: ModelRecord) -> int | None:
     """
     weights = record.weights
     if own := weights.own:
-        return None if own.call else sum(map(occupied, all_files(own.path))) or None
+        return None if own.call else sum(map(stored_bytes, all_files(own.path))) or None
     return weights.size or 4 * (record.parameters or 0) or None  # float32
 
 

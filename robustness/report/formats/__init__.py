@@ -9,9 +9,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO
 
-from robustness.base.disk import put_whole
 from robustness.base.errors import ParameterError
-from robustness.base.output_files import writing
+from robustness.base.files import put_whole, writing
 from robustness.report.blocks import Report
 from robustness.report.formats import data_files, html, markdown, pdf
 

@@ -14,7 +14,7 @@ from robustness.charts.tables import Column, Entry, Table, figure
 from robustness.charts.verdict import verdict_of
 from robustness.evaluation.condition import Condition, perturbation_label, short
 from robustness.perturbations import Images
-from robustness.pictures.fitting import to_png
+from robustness.pictures.eight_bits import to_png
 from robustness.pictures.picture import Picture
 from robustness.report.blocks import Block, Case, Cases, Shot, Titled
 from robustness.report.questions.question import IMAGES, Question

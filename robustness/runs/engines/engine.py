@@ -29,7 +29,7 @@ from robustness.perturbations import Images
 from robustness.pictures.fitting import Framing
 from robustness.pictures.picture import Picture
 from robustness.pictures.properties import PropertyValues
-from robustness.pictures.untrusted import measured_image, study_image
+from robustness.pictures.untrusted import measured_image, untrusted_image
 
 FRAMES_AT_ONCE = 176
 """Images and their perturbed versions in one chunk: 11 full passes of 16, and about 100 MB."""
@@ -207,7 +207,7 @@ def stored_image(dataset: Dataset, entry: Entry, condition: Condition, side: int
             f"stored(corruption=fog,severity=3), got {condition.id}."
         )
     data = dataset.read_stored(entry, condition.corruption, condition.severity)
-    return study_image(data, Framing("squash", side), name=entry.name, patience=None)
+    return untrusted_image(data, Framing("squash", side), name=entry.name, patience=None)
 
 
 def answered(

@@ -15,8 +15,8 @@ from typing import Any
 
 from pydantic import Field, FiniteFloat
 
-from robustness.base.disk import overwrite, write_whole
 from robustness.base.errors import RobustnessError, RunError, RunLockedError
+from robustness.base.files import overwrite, write_whole
 from robustness.base.scheduler import in_turn
 from robustness.base.text import counted
 from robustness.base.validation import StrictRecord, read_json

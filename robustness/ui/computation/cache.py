@@ -36,7 +36,8 @@ from robustness.models.run.openvino import chosen
 from robustness.perturbations import Images
 from robustness.pictures import untrusted
 from robustness.pictures.decoding import as_subject, decode
-from robustness.pictures.fitting import STUDY_FRAMING, Framing, to_png
+from robustness.pictures.eight_bits import to_png
+from robustness.pictures.fitting import STUDY_FRAMING, Framing
 from robustness.pictures.picture import Picture, frame
 from robustness.pictures.samples import REGISTRY as SAMPLES
 from robustness.pictures.samples import sample_bytes

@@ -11,7 +11,7 @@ from robustness import models
 from robustness.base.errors import RobustnessError
 from robustness.base.permissions import Action
 from robustness.base.text import counted, plain
-from robustness.perturbations import MAX_SEED
+from robustness.perturbations.perturbation import MAX_SEED
 from robustness.ui.session import access
 from robustness.ui.session.inputs import keep_in_link, warn_of_link
 from robustness.ui.session.run_link import page_link

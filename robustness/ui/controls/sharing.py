@@ -19,8 +19,8 @@ from pathlib import Path
 import streamlit as st
 
 from robustness.base import settings
-from robustness.base.disk import occupied, read_regular, write_whole
 from robustness.base.errors import AccessError, ParameterError, RobustnessError
+from robustness.base.files import read_regular, stored_bytes, write_whole
 from robustness.base.permissions import Action, policy
 from robustness.base.text import counted, plain
 from robustness.ui.session import access, reloads
@@ -73,7 +73,7 @@ def share(name: str, data: bytes) -> str:
     days = _days()
     if days is None:
         raise AccessError(f"Sharing is off: ask {policy().contact} to set 'shared_days'.")
-    taken = occupied(_place())
+    taken = stored_bytes(_place())
     if len(data) > MOST_BYTES or taken + len(data) > room():
         raise ParameterError(
             f"Expected an image of at most {min(MOST_BYTES, room() - taken) / 1e6:,.1f} MB to "

@@ -15,7 +15,7 @@ from robustness import models
 from robustness.base.errors import RobustnessError
 from robustness.base.text import plain
 from robustness.perturbations import Images
-from robustness.pictures.fitting import to_png
+from robustness.pictures.eight_bits import to_png
 from robustness.pictures.picture import image_digest
 from robustness.ui.browser.html import Html, html
 from robustness.ui.computation.progress import Measuring

@@ -22,8 +22,7 @@ from robustness.charts.verdict import verdict
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.measurement import Measurement
 from robustness.perturbations import Images
-from robustness.pictures.eight_bits import to_uint8
-from robustness.pictures.fitting import to_png
+from robustness.pictures.eight_bits import to_png, to_uint8
 from robustness.pictures.picture import Picture
 from robustness.report.shared_parts import listed_metrics
 from robustness.report.wording import class_title

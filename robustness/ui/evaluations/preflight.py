@@ -16,8 +16,8 @@ from robustness import models
 from robustness.base.errors import ImageError
 from robustness.base.text import counted, plain, some
 from robustness.datasets import SAMPLES, Dataset, open_dataset
-from robustness.pictures.fitting import to_png
-from robustness.pictures.untrusted import BusyError, study_image
+from robustness.pictures.eight_bits import to_png
+from robustness.pictures.untrusted import BusyError, untrusted_image
 from robustness.runs import Plan
 from robustness.ui.computation.background import begin
 from robustness.ui.computation.cache import cached
@@ -82,7 +82,7 @@ def _read(entries: Dataset, look: Look) -> None:
         try:
             if entry.refused:
                 raise ImageError(entry.refused)
-            image = study_image(entries.read(entry), name=entry.name)
+            image = untrusted_image(entries.read(entry), name=entry.name)
         except BusyError:
             return
         except ImageError as error:

@@ -20,8 +20,8 @@ from pathlib import Path
 
 import streamlit as st
 
-from robustness.base.disk import occupied, read_regular, write_whole
 from robustness.base.errors import ParameterError, RobustnessError
+from robustness.base.files import read_regular, stored_bytes, write_whole
 from robustness.datasets import distinct
 from robustness.runs import BIN, MANIFEST_FILE, UPLOADS, jobs
 from robustness.runs.installation import MAX_MANIFEST
@@ -148,7 +148,7 @@ def _remove_unneeded(folders: Sequence[Path]) -> None:
 
 def _check_room(more: int) -> None:
     """Raises ``ParameterError`` where ``more`` bytes exceed the setting ``uploads``."""
-    most, taken = room(), occupied(runs_folder() / UPLOADS)
+    most, taken = room(), stored_bytes(runs_folder() / UPLOADS)
     if taken + more > most:
         raise ParameterError(
             f"No room for this upload of {more / 1e6:,.0f} MB: expected uploads to take "

@@ -10,8 +10,7 @@ import streamlit as st
 
 from robustness import models, report
 from robustness.attacks import AttackSpec, Outcome
-from robustness.attacks.gradient_masking import Masking, gradient_masking
-from robustness.attacks.smallest_epsilon import Smallest, smallest_epsilon
+from robustness.attacks.epsilon_search import Masking, Smallest, gradient_masking, smallest_epsilon
 from robustness.attacks.transfer import Transfer, attackable, transfers
 from robustness.base.errors import GradientError
 from robustness.base.text import counted, plain

@@ -27,7 +27,7 @@ from robustness.evaluation.condition import Condition
 from robustness.evaluation.framings import version_for
 from robustness.perturbations import REGISTRY
 from robustness.perturbations.search import find
-from robustness.pictures.fitting import to_png
+from robustness.pictures.eight_bits import to_png
 from robustness.pictures.untrusted import framed_image
 from robustness.remedies import parse
 from robustness.ui.browser import components

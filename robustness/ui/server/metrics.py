@@ -25,8 +25,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from robustness.base import settings
-from robustness.base.disk import occupied
 from robustness.base.errors import RobustnessError
+from robustness.base.files import stored_bytes
 from robustness.base.permissions import policy
 from robustness.evaluation.provenance import versions
 from robustness.models.loaded_models import LOADED
@@ -120,7 +120,7 @@ def resident() -> int:
 def _folder_figures(folder: Path) -> tuple[int, int, int]:
     """Number of runs in ``folder``, number in its bin, and total bytes."""
     runs = sum(entry.manifest is not None for entry in listing(folder))
-    return runs, len(deleted(folder)), occupied(folder)
+    return runs, len(deleted(folder)), stored_bytes(folder)
 
 
 MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -132,7 +132,7 @@ PATHS = ("/metrics", "/_stcore/metrics")
 def refusal(address: str, headers: Headers) -> str:
     """Why a client at ``address`` may not read the figures; "" if it may."""
     try:
-        token, contact = settings.text(settings.METRICS_TOKEN), policy().contact
+        token, contact = settings.value(settings.METRICS_TOKEN), policy().contact
     except RobustnessError as error:
         return str(error)
     said = headers.get("authorization", "")

@@ -18,7 +18,7 @@ import openvino
 import pytest
 from numpy.typing import NDArray
 
-from robustness.base.disk import files_below
+from robustness.base.files import files_below
 from robustness.models.graph import cache
 from robustness.models.graph.cache import Written
 from robustness.models.graph.study_model import StudyModel

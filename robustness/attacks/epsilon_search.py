@@ -1,9 +1,11 @@
-"""The smallest epsilon at which an attack succeeds, by bisection."""
+"""An attack at several epsilons: the smallest that succeeds, and signs of gradient masking."""
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass, replace
+
+import numpy as np
 
 from robustness.attacks.attack_loop import Step, any_success, attack_steps
 from robustness.attacks.attack_method import AttackSpec
@@ -48,7 +50,12 @@ def smallest_epsilon(
             broken = guess
         else:
             failing_epsilon = guess
-        guess = _next_guess(failing_epsilon, broken, NORMS[spec.norm].most)
+        if broken is None:
+            most = NORMS[spec.norm].most
+            guess = min(most, 2 * failing_epsilon) if failing_epsilon < most else None
+        else:
+            narrow = broken <= failing_epsilon * (1 + TOLERANCE) or broken < FIRST_GUESS / 16
+            guess = None if narrow else (failing_epsilon + broken) / 2
     yield Smallest(classifier.record.name, spec.name, spec.norm, broken, failing_epsilon)
 
 
@@ -65,9 +72,52 @@ def succeeds(
     return bool(spec.reached(top1, own))
 
 
-def _next_guess(failing: float, broken: float | None, most: float) -> float | None:
-    """The next epsilon after ``failing`` failed and ``broken`` succeeded; None at the end."""
-    if broken is None:
-        return min(most, 2 * failing) if failing < most else None
-    narrow = broken <= failing * (1 + TOLERANCE) or broken < FIRST_GUESS / 16
-    return None if narrow else (failing + broken) / 2
+@dataclass(frozen=True)
+class Masking:
+    """Two signs that the gradients of ``model`` mislead: Athalye, Carlini & Wagner, ICML 2018.
+
+    ``flat``: the gradient at the original is zero. ``epsilon`` is the smallest tried at which
+    ``black_box``, an attack without gradients, succeeds and ``gradient``, one with them, fails;
+    None if there is none.
+    """
+
+    model: str
+    gradient: str
+    black_box: str
+    norm: str
+    flat: bool
+    epsilon: float | None
+
+
+def gradient_masking(
+    picture: Picture,
+    classifier: Classifier,
+    gradient: AttackSpec,
+    black_box: AttackSpec,
+    epsilons: Iterable[float],
+) -> Iterator[Step | Masking]:
+    """Try both attacks on ``picture`` at ``epsilons``; yield the steps, then the signs.
+
+    The epsilons of the attacks are not used. Closing the iterator stops within one step. Raises
+    ``GradientError`` for a model without gradients.
+    """
+    label = gradient.target
+    if label is None:
+        label = int(classifier(picture.image[None]).probabilities[0].argmax())
+    slope = classifier.gradients(picture.image[None], np.array([label], np.int32))
+    masked: float | None = None
+    for epsilon in sorted({*epsilons}):
+        fooled = yield from succeeds(picture, classifier, replace(black_box, epsilon=epsilon))
+        if fooled and not (
+            yield from succeeds(picture, classifier, replace(gradient, epsilon=epsilon))
+        ):
+            masked = epsilon
+            break
+    yield Masking(
+        model=classifier.record.name,
+        gradient=gradient.name,
+        black_box=black_box.name,
+        norm=gradient.norm,
+        flat=not slope.gradient.any(),
+        epsilon=masked,
+    )

@@ -1,4 +1,4 @@
-"""Files: atomic writes, locks, change detection and sizes."""
+"""Files: atomic writes, locks, changes, sizes; and written where the user asks, or a sentence."""
 
 from __future__ import annotations
 
@@ -6,12 +6,15 @@ import contextlib
 import errno
 import os
 import stat
+import tempfile
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
 from filelock import FileLock
+
+from robustness.base.errors import ParameterError
 
 TEMPORARY = ".*.tmp"
 """Pattern of the temporary files that an interruption may leave behind."""
@@ -56,7 +59,7 @@ def read_regular(path: Path, most: int, *, follow: bool = True) -> bytes:
 
 def require_size(path: Path, most: int) -> None:
     """Raise ``OSError`` if the file ``path``, or the whole folder, has more than ``most`` bytes."""
-    if (size := occupied(path)) > most:
+    if (size := stored_bytes(path)) > most:
         raise _too_large(path, f"its {size:,} bytes", most)
 
 
@@ -69,7 +72,7 @@ def files_below(path: Path) -> list[Path]:
     return sorted(p for p in path.rglob("*") if p.is_file()) if os.path.isdir(path) else [path]
 
 
-def occupied(path: Path) -> int:
+def stored_bytes(path: Path) -> int:
     """Bytes of the file ``path`` or of everything below the folder; 0 if it does not exist.
 
     Files that others move or delete meanwhile are skipped.
@@ -122,7 +125,7 @@ def overwrite(path: Path, write: Callable[[BinaryIO], object]) -> None:
 
 
 @contextlib.contextmanager
-def alone(target: Path) -> Iterator[None]:
+def file_lock(target: Path) -> Iterator[None]:
     """Hold the lock on ``target`` against all other threads and processes.
 
     The lock is a file beside ``target``, removed afterwards; a killed process releases it. Raises
@@ -139,3 +142,44 @@ def alone(target: Path) -> Iterator[None]:
         with contextlib.suppress(OSError):
             path.unlink()
         lock.release()
+
+
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Create the folder of ``path``; raises ``ParameterError`` where it cannot be written."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise ParameterError(
+            f"{path} cannot be written: {reason}; choose another place."
+        ) from error
+
+
+def make_folder(path: Path) -> None:
+    """Create the folder ``path``; raises ``ParameterError`` if that fails."""
+    with writing(path):
+        path.mkdir(exist_ok=True)
+
+
+def write_file(path: Path, data: bytes) -> None:
+    """Write ``data`` whole or not at all, folders included; over a pipe or device as it comes.
+
+    Raises ``ParameterError`` with the reason where it cannot.
+    """
+    with writing(path):
+        if path.exists() and not path.is_file():  # such as /dev/stdout, which nothing can replace
+            path.write_bytes(data)
+        else:
+            write_whole(path.resolve(), data)  # through a link: the file that it names
+
+
+def expect_writable(*paths: Path | None) -> None:
+    """Raise ``ParameterError`` before long work where ``write_file`` could not write after it."""
+    for path in filter(None, paths):
+        with writing(path):
+            if path.is_dir():
+                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+            if not path.exists() or path.is_file():
+                tempfile.TemporaryFile(dir=path.resolve().parent).close()

@@ -1,6 +1,6 @@
-"""Arguments of public functions, checked by their annotations.
+"""Arguments of public functions, checked by their annotations; results of functions of registries.
 
-Import this module late, as ``validation``.
+Such a function may be a plugin's: its result may have any shape or type, and hold no numbers.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from types import SimpleNamespace
 from typing import Annotated, Any, TypeVar, get_type_hints
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import BeforeValidator, ConfigDict, ValidationError, validate_call
 
-from robustness.base import removed_names
-from robustness.base.errors import ParameterError
+from robustness.base.errors import ParameterError, PluginError
 from robustness.base.text import counted, did_you_mean
 from robustness.base.validation import expectation
 
@@ -85,9 +85,7 @@ def _problem(function: Callable[..., Any], positional: int, errors: Sequence[Any
     names = list(inspect.signature(function).parameters)
     name = names[argument] if isinstance(argument, int) else argument
     if kind == "unexpected_keyword_argument":
-        removed = removed_names.removal(removed_names.ARGUMENTS, name)
-        hint = f"there is no {name!r}. {did_you_mean(name, names)}"
-        return f"{function.__name__}: {removed or hint}"
+        return f"{function.__name__}: there is no {name!r}. {did_you_mean(name, names)}"
     if kind == "multiple_argument_values":
         return f"{function.__name__}: expected one value of {name}, got two"
     if kind.startswith("missing"):
@@ -105,3 +103,38 @@ def _problem(function: Callable[..., Any], positional: int, errors: Sequence[Any
     for place, expected in list(items.items())[:1]:
         whole[f"item {place + 1} to be {' or '.join(expected)}"] = None
     return f"{name}: expected {' or '.join(whole)}, got {reprlib.repr(value)}"
+
+
+def read_only(array: NDArray[Any]) -> NDArray[Any]:
+    """A view of ``array`` that refuses to be written to."""
+    view = array.view()
+    view.flags.writeable = False
+    return view
+
+
+def checked_array(
+    what: str, result: Any, shape: tuple[int, ...], expected: str, *kinds: str
+) -> NDArray[Any]:
+    """``result`` of ``what`` as an array of ``shape`` and one of the ``kinds`` of numbers.
+
+    A kind is as NumPy writes it, such as "f" or "u1"; ``expected`` are the kinds in words. Raises
+    ``PluginError`` for anything else.
+    """
+    try:
+        array = np.asarray(result)
+    except Exception:  # of a ragged list, or of an object of another library
+        array = np.asarray(None)
+    if array.shape != shape or not array.dtype.str[1:].startswith(kinds):
+        returned = (
+            f"{array.dtype} of shape {array.shape}" if array.dtype != object else repr(result)
+        )
+        raise PluginError(
+            f"The {what} returned {returned[:100]}: expected {expected} of shape {shape}."
+        )
+    return array
+
+
+def check_finite(what: str, array: NDArray[Any]) -> None:
+    """Raise ``PluginError`` unless all values that ``what`` returned are finite numbers."""
+    if not np.isfinite(array).all():
+        raise PluginError(f"The {what} returned values that are not finite numbers.")

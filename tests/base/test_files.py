@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from robustness.base.disk import occupied
+from robustness.base.files import stored_bytes
 
 
 @pytest.fixture
@@ -24,6 +24,6 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_what_a_folder_takes_is_that_of_all_files_in_it(folder: Path) -> None:
-    assert occupied(folder) == 2010
-    assert occupied(folder / "note") == 10
-    assert occupied(folder / "gone") == occupied(folder / "pipe") == 0
+    assert stored_bytes(folder) == 2010
+    assert stored_bytes(folder / "note") == 10
+    assert stored_bytes(folder / "gone") == stored_bytes(folder / "pipe") == 0
