@@ -18,6 +18,7 @@ import pytest
 
 from benchmarks.support.repository import PAGES, ROOT
 from robustness import attacks, metrics, models, perturbations, remedies
+from robustness.base import removed_names
 from robustness.base.registry import Registry
 from robustness.pictures import samples
 from tests.support import shards
@@ -496,6 +497,9 @@ REMOVED = {
         *("statistics.confidence_sequences", "statistics.racing", "ui.one_image.attack_undo"),
         *("ui.operations", "ui.server.redirects"),
     ),
+    "commands": tuple(removed_names.COMMANDS),
+    "options": tuple(removed_names.OPTIONS.keys() - {"--margin"}),  # choose keeps its own
+    "TOML keys": tuple(removed_names.KEYS),
     "JSON paths": (
         *("agreement[].kappa", "changed_classes[].same_group", "changes[].same_group"),
         *("changes[].shared", "class_groups", "groups[].group_consistency", "manifest.decided"),
@@ -519,7 +523,8 @@ REMOVED = {
     "remedies": ("abstain", "batch_norm"),
     "packages": ("albucore", "albumentations", "simsimd", "stringzilla"),
 }
-"""What is gone for good, each in its form: its word may live on elsewhere."""
+"""What is gone for good, each in its form: its word may live on elsewhere. ``removed_names`` has
+the sentences that refuse commands, options and keys."""
 
 
 def spelling(kind: str, name: str) -> str:
@@ -527,6 +532,9 @@ def spelling(kind: str, name: str) -> str:
     word = re.escape(name)
     return {
         "modules": rf"robustness[./]{word.replace(re.escape('.'), '[./]')}\b",
+        "commands": rf"robustness +{word}\b|(?<!`)`{word}\b|'{word}'",
+        "options": rf"(?<![\w-]){word}(?![\w-])",
+        "TOML keys": rf"(?m)^{word} *=(?!=)",
         "addresses": rf"[\"'`(]/{word}[\"'`)?]|\bpages/{word}\.py",
         "parameters of links": rf"[?&]{word}=|bind=\"{word}\"",
         "remedies": rf"[\"'`+]{word}[\"'`+]",
@@ -536,11 +544,13 @@ def spelling(kind: str, name: str) -> str:
 
 @pytest.mark.parametrize("kind", [kind for kind in REMOVED if kind != "JSON paths"])
 def test_what_is_gone_is_spelt_nowhere(kind: str) -> None:
+    refusing = ROOT / "robustness" / "base" / "removed_names.py"
     texts = {
         path: path.read_text(encoding="utf-8")
         for path in tracked()
         if path.suffix in {".css", ".ipynb", ".j2", ".js", ".md", ".py", ".toml", ".in", ".txt"}
         and path.relative_to(ROOT).parts[0] not in {"tests", "CHANGELOG.md"}
+        and path != refusing
     }
     assert len(texts) > 100
     patterns = [re.compile(spelling(kind, name)) for name in REMOVED[kind]]
@@ -562,6 +572,7 @@ def test_json_and_links_have_no_key_that_is_gone() -> None:
     assert len(paths) > 100
     assert not [path for path in paths if re.match(rf"(?:{gone})(?![\w ])", path)]
     assert not {*REMOVED["parameters of links"]} & {*frozen["pages"]["link"]}
+    assert not {*REMOVED["TOML keys"]} & {*frozen["toml"]["models"]}
 
 
 # --- files ----------------------------------------------------------------------------------------

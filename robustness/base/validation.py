@@ -23,6 +23,7 @@ from pydantic import (
     model_validator,
 )
 
+from robustness.base import removed_names
 from robustness.base.errors import ParameterError, RobustnessError
 from robustness.base.files import read_regular
 from robustness.base.text import did_you_mean
@@ -83,7 +84,9 @@ class StrictTable(StrictRecord):
         key_names = cls.key_names()
         for key in values if isinstance(values, Mapping) else ():
             if key not in key_names:
-                raise RefusedError(f"there is no {key!r}. {did_you_mean(str(key), key_names)}")
+                removed = removed_names.removal(removed_names.KEYS, str(key))
+                hint = did_you_mean(str(key), key_names)
+                raise RefusedError(removed or f"there is no {key!r}. {hint}")
         return values
 
 

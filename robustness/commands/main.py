@@ -11,6 +11,7 @@ import argparse
 import contextlib
 import io
 import os
+import re
 import sys
 import warnings
 from collections.abc import Callable, Sequence
@@ -19,7 +20,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from robustness import __version__
-from robustness.base import allocator
+from robustness.base import allocator, removed_names
 from robustness.base.errors import ModelWarning, RobustnessError
 from robustness.base.text import visible
 from robustness.commands import (
@@ -84,6 +85,8 @@ def _parsed(words: list[str]) -> argparse.Namespace:
     parser = _parser(words)
     options, unknown = parser.parse_known_args(words)
     if unknown:
+        if removed := removed_names.removal(removed_names.COMMANDS, " ".join(words[:2])):
+            parser.error(removed)
         before = [word.partition("=")[0] for word in words[: words.index(unknown[0])]]
         lists = [] if unknown[0].startswith("-") else [word for word in before if word in LISTS]
         hint = f"; separate the values of {lists[-1]} with commas, as in A,B" if lists else ""
@@ -161,7 +164,18 @@ class _Parser(argparse.ArgumentParser):
     """Answers a command that it does not understand with one sentence, without the usage."""
 
     def error(self, message: str) -> NoReturn:
-        self.exit(EXIT_BAD_INPUT, f"{self.prog}: {message}; see {self.prog} --help\n")
+        said = _removal(self.prog, message) or message
+        self.exit(EXIT_BAD_INPUT, f"{self.prog}: {said}; see {self.prog} --help\n")
+
+
+def _removal(program: str, message: str) -> str:
+    """What to use instead, if argparse's ``message`` is about a command or option that is gone."""
+    if choice := re.search(r"invalid choice: '([^']+)'", message):
+        command = f"{program} {choice[1]}".rpartition("robustness ")[2]
+        return removed_names.removal(removed_names.COMMANDS, command)
+    words = message.removeprefix("unrecognized arguments: ").split()
+    options = (removed_names.removal(removed_names.OPTIONS, w.partition("=")[0]) for w in words)
+    return next(filter(None, options), "")
 
 
 def _parser(words: Sequence[str] = questions.COMMANDS) -> argparse.ArgumentParser:

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from robustness.base import removed_names
 from robustness.base.errors import ModelWarning, ParameterError, WeightsError
 from robustness.base.text import did_you_mean
 from robustness.base.validation import checked
@@ -143,7 +144,9 @@ def _check_names(name: str, calls: Mapping[str, Any], arguments: Mapping[str, An
     names = (*arguments, "weights", *CALL_KEYS)
     for key in calls:
         if key not in names:
-            raise ParameterError(f"{name}: there is no {key!r}. {did_you_mean(key, names)}.")
+            removed = removed_names.removal(removed_names.ARGUMENTS, key)
+            hint = removed or f"there is no {key!r}. {did_you_mean(key, names)}"
+            raise ParameterError(f"{name}: {hint}.")
 
 
 def _labels(name: str, labels: Any) -> tuple[str | None, tuple[str, ...]]:

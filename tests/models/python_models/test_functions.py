@@ -327,6 +327,18 @@ def test_a_wrong_description_gets_a_sentence(models_folder: Path, changes: Any) 
         user_models.refresh()
 
 
+@pytest.mark.parametrize("key", ["retries", "per_second", "cache", "concurrency"])
+def test_a_limit_that_is_gone_says_what_to_do(models_folder: Path, key: str) -> None:
+    changes: dict[str, Any] = {"path": None, "function": "a:b", key: 1}
+    describe(models_folder, **changes)
+    with pytest.raises(ParameterError, match=f"{key} is gone: .* in the function"):
+        user_models.refresh()
+    (models_folder / "models.toml").write_text("")
+    arguments: dict[str, Any] = {**DESCRIBED, key: 1}
+    with pytest.raises(ParameterError, match=f"colours: {key} is gone: .* in the function"):
+        api.add_model("colours", logits, **arguments)
+
+
 def test_functions_are_described_by_hand_alone(models_folder: Path) -> None:
     with pytest.raises(ParameterError, match="by hand"):
         add.add("x", {"function": "os:system", "labels": "imagenet"})
