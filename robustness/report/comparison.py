@@ -10,10 +10,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from robustness import statistics
-from robustness.base.text import counted, points
+from robustness.base.text import counted, points, share
 from robustness.charts import run_map
 from robustness.charts.run_results import QUANTITIES
-from robustness.charts.tables import Column, Table
+from robustness.charts.tables import Column, Table, figure
 from robustness.evaluation.condition import perturbation_label, setting
 from robustness.report.blocks import Text, Titled
 from robustness.report.wording import model
@@ -36,8 +36,8 @@ def figures(quantity: str) -> Sequence[Column]:
     """The columns with both rates, their difference and its verdict."""
     return (
         ("Images", lambda entry: f"{entry[f'{quantity}_images']:,}"),
-        ("Baseline", lambda entry: f"{entry[f'{quantity}_a']:.1%}"),
-        ("This run", lambda entry: f"{entry[f'{quantity}_b']:.1%}"),
+        ("Baseline", figure(f"{quantity}_a", ".1%")),
+        ("This run", figure(f"{quantity}_b", ".1%")),
         ("Change, points", lambda entry: points(entry[f"{quantity}_difference"])),
         ("95% interval", lambda entry: _interval(entry, quantity) or "none"),
         ("Verdict", lambda entry: said(entry[f"{quantity}_verdict"])),
@@ -47,7 +47,7 @@ def figures(quantity: str) -> Sequence[Column]:
 def sentence(entry: Entry, quantity: str) -> str:
     """The change of one model over all conditions."""
     what = f"{model(entry['model'])}: {QUANTITIES[quantity].lower()}"
-    before, after = (f"{entry[f'{quantity}_{side}']:.1%}" for side in "ab")
+    before, after = (share(entry[f"{quantity}_{side}"]) for side in "ab")
     if not entry[f"{quantity}_moved"]:
         return f"{what} unchanged, {after}."
     by = f"{points(entry[f'{quantity}_difference'])} points"

@@ -10,7 +10,7 @@ import streamlit as st
 from robustness import models, runs
 from robustness import statistics as figures
 from robustness.base.errors import RobustnessError
-from robustness.base.text import counted, plain, points
+from robustness.base.text import all_of, counted, plain, points
 from robustness.charts import run_map
 from robustness.charts.run_results import QUANTITIES
 from robustness.charts.tables import Table
@@ -82,7 +82,7 @@ def _headline(compared: Sequence[Comparison | str], quantity: str) -> str:
         verdict = said(moving[0][f"{quantity}_verdict"])
         return f"{models.label(moving[0]['model'])} got {verdict}: {by}."
     if moved := _moved(overall, quantity, "model"):
-        return f"{moved}: {what}."
+        return f"{moved} in {what}."
     by_condition = [entry for entry in entries if entry["perturbation"] is not None]
     if moved := _moved(by_condition, quantity, "cell"):
         return f"No significant change overall; {moved}."
@@ -94,7 +94,9 @@ def _moved(entries: Sequence[Entry], quantity: str, noun: str) -> str:
     verdicts = [entry[f"{quantity}_verdict"] for entry in entries]
     counts = {word: verdicts.count(word) for word in (WORSE, BETTER)}
     of = counted(len(entries), noun)
-    return " and ".join(f"{n} of {of} got {said(word)}" for word, n in counts.items() if n)
+    who = {n: f"{n} of {of}" for n in counts.values()}
+    who |= {len(entries): all_of(len(entries), noun).capitalize()}
+    return " and ".join(f"{who[n]} got {said(word)}" for word, n in counts.items() if n)
 
 
 def _choice(entries: Sequence[Listed]) -> ModelChoice | None:
