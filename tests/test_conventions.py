@@ -231,6 +231,23 @@ def test_only_the_limited_reader_parses_toml() -> None:
     assert parsing == [ROOT / "robustness" / "base" / "toml.py"]
 
 
+def test_percentages_are_written_by_the_function_that_rounds_them() -> None:
+    """Of the rooms that show figures; what a browser writes in a chart rounds alike."""
+
+    def formatted(path: Path) -> list[str]:
+        return [
+            ast.unparse(node)
+            for node in ast.walk(tree(path))
+            if isinstance(node, ast.FormattedValue)
+            and node.format_spec is not None
+            and ast.unparse(node.format_spec).rstrip("'").endswith("%")
+        ]
+
+    rooms = ("charts", "commands", "gate", "statistics", "ui")
+    files = [path for path in PRODUCT if room(path).partition("/")[0] in rooms]
+    assert not faults(files, formatted)
+
+
 def test_only_the_console_prints() -> None:
     """Else a failure of stdout would be taken for one of a file."""
     quiet = [path for path in PRODUCT if named(path) != "robustness/commands/console.py"]

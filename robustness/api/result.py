@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-@dataclass(eq=False)
 class EvaluatedRun(Run):
     """A run with its tables; ``frame()`` has one row per measurement. Notebooks display it."""
 

@@ -7,6 +7,7 @@ import re
 import unicodedata
 from ast import literal_eval
 from collections.abc import Callable, Iterable, Sequence
+from decimal import ROUND_HALF_UP, Decimal, localcontext
 
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]()<>#+\-.!|~:$^=&])")
 _AUTOLINK = re.compile(
@@ -138,6 +139,28 @@ def are(count: int, total: int, thing: str) -> str:
     if count == total:
         return f"{all_of(total, thing)} are"
     return f"{count:,} of {counted(total, thing)} {'is' if count == 1 else 'are'}"
+
+
+def format_figure(value: float, form: str) -> str:
+    """``format(value, form)``, but halves are rounded away from zero: 0.525 in ".0%" is "53%".
+
+    Percentages and differences in points are written by this; charts in a browser round so, too.
+    """
+    with localcontext() as context:
+        context.rounding = ROUND_HALF_UP  # of Decimal: away from zero
+        # Twelve digits: a mean of shares may miss its half by the rounding of floats.
+        return format(Decimal(f"{value:.12g}"), form)
+
+
+def share(value: float, digits: int = 1) -> str:
+    """A share in [0, 1] as a percentage, "52.5%"."""
+    return format_figure(value, f".{digits}%")
+
+
+def points(difference: float, form: str = "+.1f") -> str:
+    """A difference of shares in percentage points, "+3.1"; one that rounds to 0 has no sign."""
+    text = format_figure(100 * difference, form)
+    return text if float(text) else text.lstrip("+-")
 
 
 def in_bytes(size: float) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from robustness import models
 from robustness import statistics as figures
 from robustness.attacks import NORMS
+from robustness.base.text import points
 from robustness.charts.tables import (
     LABELLED,
     Column,
@@ -97,8 +98,8 @@ CALIBRATION_NOTE = (
 def _too_sure(name: str) -> Callable[[Entry], str]:
     def cell(entry: Entry) -> str:
         low, high = entry[f"{name}_low"], entry[f"{name}_high"]
-        between = "" if low is None else f" ({100 * low:+.1f} to {100 * high:+.1f})"
-        return "" if entry[name] is None else f"{100 * entry[name]:+.1f}{between}"
+        between = "" if low is None else f" ({points(low)} to {points(high)})"
+        return "" if entry[name] is None else f"{points(entry[name])}{between}"
 
     return cell
 

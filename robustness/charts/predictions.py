@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from robustness import metrics, models
+from robustness.base.text import share
 from robustness.charts.style import COLOURS, dodged, drawn, go, model_trace
 from robustness.evaluation.measurement import Measurement
 from robustness.metrics.features import RESCALED
@@ -53,7 +54,7 @@ def clean_class_bars(frame: pd.DataFrame) -> go.Figure:
         "clean_probability": ("Original", "#8796a5"),
         "retained_probability": ("Perturbed", COLOURS[4]),
     }
-    words = {name: [f"{value:.1%}" for value in frame[name]] for name in series}
+    words = {name: [share(value) for value in frame[name]] for name in series}
     return _bars(frame, series, words, {"range": [0, 1.15], "tickformat": ".0%"})
 
 

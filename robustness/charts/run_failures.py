@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from robustness.base.text import share
 from robustness.charts.style import COLOURS, drawn, go, model_trace, whiskers
 from robustness.charts.tables import Entry, in_brackets
 
@@ -172,7 +173,7 @@ def embedding_map(points: Sequence[Entry], explained: Sequence[float]) -> go.Fig
             chosen = [p for p, well in zip(points, rows, strict=True) if well is good]
             if chosen:
                 traces.append(_marks(f"{side}, {word}", key, filled, good, chosen))
-    across, up = (f"Component {at} ({share:.0%})" for at, share in enumerate(explained, 1))
+    across, up = (f"Component {at} ({share(part, 0)})" for at, part in enumerate(explained, 1))
     return drawn(
         traces,
         height=520,

@@ -15,6 +15,7 @@ import numpy as np
 from robustness import models
 from robustness.attacks import NORMS
 from robustness.attacks import REGISTRY as ATTACKS
+from robustness.base.text import format_figure, points, share
 from robustness.charts.bands import BandMap, MapRow, Strip, Tick, Tile, place, ticks
 from robustness.charts.run_results import forms, goodness, grouped, quantities
 from robustness.charts.tables import Entry
@@ -32,7 +33,7 @@ _MOST = 100
 
 _FULL = 0.3
 """The difference of shares from which a colour is as strong as can be."""
-_PALE, _LEAST = 0.07, 0.35
+_PALE, _LEAST = 0.14, 0.4
 """Strengths of colour: of a difference that is not significant, and of the smallest that is."""
 
 
@@ -225,7 +226,7 @@ def _strip(
 
 def _text(cell: MapCell, quantity: str) -> str:
     """The figure as short as it is exact enough for a tile: a percentage without its sign."""
-    return format(cell.value, forms(quantity)[0]).removesuffix("%")
+    return _written(cell, forms(quantity)[0]).removesuffix("%")
 
 
 _OUTCOMES = {"perturbed_accuracy": " correct", "consistency": " unchanged"}
@@ -239,12 +240,18 @@ def _hover(cell: MapCell, quantity: str) -> str:
 
 
 def _exact(cell: MapCell, quantity: str) -> str:
-    return format(cell.value, forms(quantity)[1])
+    return _written(cell, forms(quantity)[1])
+
+
+def _written(cell: MapCell, form: str) -> str:
+    return "" if cell.value is None else format_figure(cell.value, form)
 
 
 def _interval(cell: MapCell, quantity: str) -> str:
-    exact = forms(quantity)[1]
-    return "" if cell.low is None else f" ({cell.low:{exact}} to {cell.high:{exact}})"
+    if cell.low is None or cell.high is None:
+        return ""
+    low, high = (format_figure(bound, forms(quantity)[1]) for bound in (cell.low, cell.high))
+    return f" ({low} to {high})"
 
 
 def _words(cells: Sequence[MapCell], quantity: str) -> str:
@@ -252,8 +259,8 @@ def _words(cells: Sequence[MapCell], quantity: str) -> str:
     there = [cell for cell in cells if cell.value is not None]
     if len(cells) == 1:
         return "".join(f"{_exact(cell, quantity)}{_interval(cell, quantity)}" for cell in there)
-    short_form = forms(quantity)[0]
-    return ", ".join(f"{cell.at}: {cell.value:{short_form}}" for cell in there)
+    form = forms(quantity)[0]
+    return ", ".join(f"{cell.at}: {_written(cell, form)}" for cell in there)
 
 
 class Span(NamedTuple):
@@ -369,7 +376,7 @@ def _changes(ordered: Sequence[ShareChange]) -> Strip | None:
     """The differences of one model in a row; None without any."""
     if not ordered:
         return None
-    texts = [f"{points:+d}" if points else "0" for points in (_points(each) for each in ordered)]
+    texts = [points(change.difference, "+.0f") for change in ordered]
     tiles = [
         Tile(_tone(change), _described(change), 1.0, text, change.key)
         for change, text in zip(ordered, texts, strict=True)
@@ -381,10 +388,6 @@ def _changes(ordered: Sequence[ShareChange]) -> Strip | None:
         for change, text in zip(ordered, texts, strict=True)
     ]
     return Strip(tiles, ", ".join(words))
-
-
-def _points(change: ShareChange) -> int:
-    return round(100 * change.difference)
 
 
 def _strength(condition: str) -> float:
@@ -400,13 +403,12 @@ def _tone(change: ShareChange) -> float:
 def _in_points(change: ShareChange) -> str:
     interval = ""
     if change.low is not None and change.high is not None:
-        interval = f" ({100 * change.low:+.1f} to {100 * change.high:+.1f})"
+        interval = f" ({points(change.low)} to {points(change.high)})"
     verdict = "" if change.significant else ", not significant"
-    return f"{100 * change.difference:+.1f}{interval}{verdict}"
+    return f"{points(change.difference)}{interval}{verdict}"
 
 
 def _described(change: ShareChange) -> str:
     what = short(change.condition) if change.condition else "originals"
-    return (
-        f"{what}: {change.before:.1%} to {change.after:.1%}, {_in_points(change)}, n = {change.n:,}"
-    )
+    shares = f"{share(change.before)} to {share(change.after)}"
+    return f"{what}: {shares}, {_in_points(change)}, n = {change.n:,}"

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple, Self
@@ -13,7 +14,7 @@ import pandas as pd
 
 from robustness import models
 from robustness import statistics as figures
-from robustness.base.text import counted
+from robustness.base.text import counted, format_figure, points, share
 from robustness.charts.verdict import judged
 from robustness.evaluation.condition import perturbation_label, setting
 from robustness.evaluation.sweep import Break
@@ -23,6 +24,7 @@ from robustness.metrics.features import RESCALED
 from robustness.metrics.metric import TABLES
 from robustness.perturbations import REGISTRY
 from robustness.statistics import scorecard
+from robustness.statistics.model_choice import NOT_COMPARED
 
 Entry = Mapping[str, Any]
 Column = tuple[str, Callable[[Any], str]]
@@ -49,30 +51,34 @@ def interval(entry: Entry, name: str, digits: int = 0) -> str:
     low, high = entry[f"{name}_low"], entry[f"{name}_high"]
     if low is None:
         return "no interval"
-    return f"{low:.{digits}%} to {high:.{digits}%}"
+    return f"{share(low, digits)} to {share(high, digits)}"
 
 
 def in_brackets(entry: Entry, name: str, form: str = ".1%") -> str:
     """The interval of the figure ``name`` in parentheses after a space; "" if there is none."""
     low, high = entry[f"{name}_low"], entry[f"{name}_high"]
-    return "" if low is None else f" ({low:{form}} to {high:{form}})"
+    if low is None:
+        return ""
+    return f" ({format_figure(low, form)} to {format_figure(high, form)})"
 
 
 def with_interval(entry: Entry, name: str, form: str = ".1%") -> str:
     """The figure ``name`` and its interval, "83.1% (82.0% to 84.2%)"; "" if there is none."""
-    return "" if entry[name] is None else f"{entry[name]:{form}}{in_brackets(entry, name, form)}"
+    if entry[name] is None:
+        return ""
+    return f"{format_figure(entry[name], form)}{in_brackets(entry, name, form)}"
 
 
 def in_points(entry: Entry, name: str) -> str:
     """The difference ``name`` and its interval in points, "+3.1 (+1.0 to +5.2)"."""
     low, high = entry[f"{name}_low"], entry[f"{name}_high"]
-    interval = "" if low is None else f" ({100 * low:+.1f} to {100 * high:+.1f})"
-    return f"{100 * entry[name]:+.1f}{interval}"
+    interval = "" if low is None else f" ({points(low)} to {points(high)})"
+    return f"{points(entry[name])}{interval}"
 
 
 def figure(name: str, form: str) -> Callable[[Entry], str]:
     """A function from an entry to its figure ``name`` as text; "" if there is none."""
-    return lambda entry: "" if entry[name] is None else f"{entry[name]:{form}}"
+    return lambda entry: "" if entry[name] is None else format_figure(entry[name], form)
 
 
 def label(name: str = "model") -> Callable[[Entry], str]:
@@ -97,7 +103,7 @@ def ranking(entries: Sequence[Entry], by: str) -> Table:
         labelled = any(entry["clean_accuracy"] is not None for entry in entries)
         first, order = "consistency", [*consistent, *(accurate if labelled else [])]
     columns: list[Column] = [
-        ("Rank", _place),
+        ("Rank", partial(_place, rivals=Counter(entry["label_set"] for entry in entries))),
         ("Model", label()),
         order[0],
         ("95% interval", lambda entry: interval(entry, first, 1)),
@@ -194,7 +200,10 @@ def _similarity(entries: Sequence[Entry], form: str, name: str, from_floor: str)
     return f"{title}, rescaled", figure(from_floor, form)
 
 
-def _place(entry: Entry) -> str:
+def _place(entry: Entry, rivals: Counter[str]) -> str:
+    """The ranks of ``entry``; one that is alone in its classes, among others, has none."""
+    if rivals[entry["label_set"]] == 1 < rivals.total():
+        return NOT_COMPARED
     low, high = entry["place_low"], entry["place_high"]
     return str(low) if low == high else f"{low} to {high}"
 
@@ -216,11 +225,6 @@ def pairs(entries: Sequence[Entry]) -> Table:
 def _difference(entry: Entry) -> str:
     low, high = entry["difference_low"], entry["difference_high"]
     return "none" if low is None else f"{points(low)} to {points(high)}"
-
-
-def points(value: float) -> str:
-    """A difference of shares in percentage points, with its sign."""
-    return f"{100 * value:+.1f}"
 
 
 def p_text(p: float) -> str:
@@ -298,7 +302,7 @@ def verdicts(summary: Sequence[Entry]) -> Table:
     """
     columns: list[Column] = [
         ("Model", label()),
-        ("Consistency", lambda entry: f"{entry['consistency']:.0%} of {entry['n']}"),
+        ("Consistency", lambda entry: f"{share(entry['consistency'], 0)} of {entry['n']}"),
         *similarities(summary, ".3f"),
     ]
     if scorecard.has_intervals(summary):
@@ -321,8 +325,8 @@ def published(summary: Sequence[Entry]) -> Table:
     for model, study in scorecard.PUBLISHED.items():
         row = [models.label(model)]
         for name, form in forms.items():
-            ours = f"{measured[model][name]:{form}}" if model in measured else "not run"
-            row += [f"{getattr(study, name):{form}}", ours]
+            ours = format_figure(measured[model][name], form) if model in measured else "not run"
+            row += [format_figure(getattr(study, name), form), ours]
         rows.append([*row, study.verdict])
     return Table([*head, "Published verdict"], rows)
 

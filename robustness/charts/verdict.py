@@ -14,6 +14,7 @@ from typing import Any, Literal, NamedTuple
 import pandas as pd
 
 from robustness import models
+from robustness.base.text import share
 from robustness.evaluation.correctness import good_rows, is_correct
 from robustness.evaluation.measurement import Measurement
 from robustness.statistics.scorecard import UNSURE
@@ -174,4 +175,4 @@ def percent(probability: float) -> str:
         return "<1%"
     if probability < UNSURE <= round(probability, 2):
         return f"{math.floor(1000 * probability) / 10:.1f}%"
-    return f"{probability:.0%}"
+    return share(probability, 0)

@@ -9,6 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from robustness.base.text import share
 from robustness.commands import console, own_models
 from robustness.commands.options import Parsers, add_command, add_shared
 
@@ -152,8 +153,8 @@ def _progress_of(name: str) -> Callable[[int, int], None]:
         tenth = done * 10 // total if total else 0
         if sys.stderr.isatty() or tenth > last:
             last = tenth
-            share = f" ({done / total:.0%})" if total else ""
-            console.progress(f"{name}: {pace.text}{share}")
+            part = f" ({share(done / total, 0)})" if total else ""
+            console.progress(f"{name}: {pace.text}{part}")
 
     return show
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from robustness.base.errors import ParameterError
-from robustness.base.text import counted
+from robustness.base.text import counted, share
 from robustness.base.toml import toml_of
 from robustness.commands import console
 from robustness.commands.options import Parsers, add_command, add_shared
@@ -237,10 +237,10 @@ def _say(description: Description) -> None:
         for line in _trial_lines(description):
             console.say(line)
     for answer in description.samples:
-        console.say(f"  {answer['image']:28}{answer['class']} {answer['confidence']:.1%}")
+        console.say(f"  {answer['image']:28}{answer['class']} {share(answer['confidence'])}")
     if native := description.native:
         console.say(
-            f"predictions by {native.runtime}; OpenVINO agrees on {native.agreement:.1%} of the "
+            f"predictions by {native.runtime}; OpenVINO agrees on {share(native.agreement)} of the "
             f"images, and its probabilities differ by up to {native.largest:.2f}"
         )
     if accuracy := description.entry.get("accuracy"):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from robustness.base.errors import ParameterError
 from robustness.base.files import write_file
+from robustness.base.text import share
 from robustness.commands import console
 from robustness.commands.options import Parsers, add_command, add_shared
 
@@ -115,7 +116,7 @@ def predict_command(options: argparse.Namespace) -> None:
             ]
         judged = condition is not None or label is not None
         mark = f": {verdict_of({**answer, 'label': label}).said}" if judged else ""
-        top = [(row["name"], f"{row['probability']:.1%}") for row in entry["top"]]
+        top = [(row["name"], share(row["probability"])) for row in entry["top"]]
         predictions.append(entry)
         documents.append(
             Titled(f"{entry['image']}, {name}{mark}", Table(("Class", "Confidence"), top))
@@ -125,7 +126,7 @@ def predict_command(options: argparse.Namespace) -> None:
                 (
                     parse(row["remedy"]).label,
                     row["name"],
-                    f"{row['probability']:.1%}",
+                    share(row["probability"]),
                     verdict_of(
                         {
                             **answer,

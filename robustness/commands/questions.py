@@ -10,6 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from robustness.base.text import share
 from robustness.commands import console
 from robustness.commands.check import add_baseline, baseline_of
 from robustness.commands.options import RUN, Parsers, add_command, add_shared
@@ -156,7 +157,7 @@ def failures_command(options: argparse.Namespace) -> None:
         if options.json:
             console.print_json(asdict(embedding))
         else:
-            shares = " and ".join(f"{share:.0%}" for share in embedding.explained)
+            shares = " and ".join(share(part, 0) for part in embedding.explained)
             console.say(
                 f"The map of {len(embedding.points)} images is saved with the run, for its page "
                 f"and report. Its axes explain {shares} of the variance."

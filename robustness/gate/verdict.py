@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from robustness import statistics
-from robustness.base.text import counted
+from robustness.base.text import counted, share
 from robustness.gate.budget import ATTACK, BREAKING, Budget
 from robustness.runs.run import Run
 
@@ -60,12 +60,12 @@ class Verdict:
         if self.limit == BREAKING:
             low, high = ("none" if x is None else f"{x:g}" for x in (self.low, self.high))
             return f"breaks at {low}" if low == high else f"breaks at {low} to {high}"
-        if self.value is None and self.low is None:
+        if self.value is None:
             return "no threshold"
         of = " of robust accuracy" if self.of == "robust_accuracy" else ""
         if self.low is None or self.high is None:
-            return f"{self.value:.1%}{of} (fewer than {statistics.FEWEST} images: no interval)"
-        return f"{self.value:.1%}{of} ({self.low:.1%} to {self.high:.1%})"
+            return f"{share(self.value)}{of} (fewer than {statistics.FEWEST} images: no interval)"
+        return f"{share(self.value)}{of} ({share(self.low)} to {share(self.high)})"
 
 
 @dataclass(frozen=True)

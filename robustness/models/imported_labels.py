@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from robustness.models.labels import Labels, imagenet
+from robustness.models.labels import Labels, imagenet, named_classes
 
 _LABELS: dict[str, Labels | None] = {}
 """By model; None where two runs disagree: then predictions keep their index instead of a name."""
@@ -21,7 +21,7 @@ def note(classes: Mapping[str, str | Sequence[str]]) -> None:
 
 def from_names(names: str | Sequence[str]) -> Labels:
     """The classes named in a manifest."""
-    return imagenet() if isinstance(names, str) else Labels("classes of a table", tuple(names))
+    return imagenet() if isinstance(names, str) else named_classes("classes of a table", names)
 
 
 def labels_of(name: str) -> Labels | None:

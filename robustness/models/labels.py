@@ -24,7 +24,7 @@ class Labels:
     """The classes of a model by index.
 
     ``title`` is what the set is called. ``names`` are distinct; ``synsets`` are WordNet ids such
-    as ``n01440764``, or None where the classes are not ImageNet's. Equal names mean that answers
+    as ``n01440764``, or None where nothing tells them. Equal names mean that answers
     can be compared class by class.
     """
 
@@ -102,6 +102,15 @@ def imagenet() -> Labels:
     )
 
 
+def named_classes(title: str, names: Sequence[str]) -> Labels:
+    """The classes ``names``; ids of ImageNet synsets become names, and stay ``synsets``."""
+    known = imagenet()
+    by_synset = dict(zip(known.synsets or (), known.names, strict=True))
+    if not all(name in by_synset for name in names):
+        return Labels(title, tuple(names))
+    return Labels(title, tuple(by_synset[name] for name in names), tuple(names))
+
+
 def read_labels(file: Path) -> Labels:
     """The classes in ``file``, one per line; raises ``ParameterError`` if it is unusable."""
     try:
@@ -122,7 +131,7 @@ def _read(file: Path, _version: Version) -> Labels:
     while names and not names[-1]:
         names.pop()
     check_class_names(names, f"the lines of the label file {file}", "line")
-    return Labels(title=file.stem, names=tuple(names))
+    return named_classes(file.stem, names)
 
 
 def check_class_names(names: Sequence[str], what: str, unit: str) -> None:

@@ -10,7 +10,7 @@ from robustness.attacks import NORMS, AttackSpec, Outcome, parse_epsilon
 from robustness.attacks import REGISTRY as ATTACKS
 from robustness.attacks.epsilon_search import Masking, Smallest
 from robustness.attacks.transfer import Transfer
-from robustness.base.text import counted
+from robustness.base.text import counted, share
 from robustness.charts.tables import Column, Table
 from robustness.charts.verdict import tally, verdict_of
 from robustness.evaluation.correctness import is_correct
@@ -24,7 +24,7 @@ from robustness.report import methods
 from robustness.report.blocks import Block, Case, Cases, Report, Section, Shot, Text, Titled
 from robustness.report.live_view import features, image_case, top5, verdicts
 from robustness.report.shared_parts import cautions, data, facts, framing_options
-from robustness.report.wording import class_title, model, sentence, share
+from robustness.report.wording import class_title, model, sentence
 
 INVISIBLE = 0.01
 """Largest change of a pixel, a share of its range, that is called invisible: contrasts below about
@@ -107,7 +107,9 @@ def _noisy(picture: Picture, outcome: Outcome) -> Iterator[Case]:
         title=f"{picture.name}, with noise",
         shots=[Shot(to_png(control.image), "noise", f"{picture.name} with noise")],
         verdict=None,
-        lines=[f"{model(outcome.model)}: {title(outcome, control.top1)} {control.probability:.1%}"],
+        lines=[
+            f"{model(outcome.model)}: {title(outcome, control.top1)} {share(control.probability)}"
+        ],
     )
 
 
@@ -115,7 +117,9 @@ def sizes(outcome: Outcome) -> Titled:
     """The attack and noise of the same size, with how far each moves the image."""
     control = outcome.control
     rate = wilson(control.successes, control.draws)
-    noise = f"{control.successes} of {control.draws} ({rate.low:.0%} to {rate.high:.0%})"
+    noise = (
+        f"{control.successes} of {control.draws} ({share(rate.low, 0)} to {share(rate.high, 0)})"
+    )
     changes: list[tuple[str, str, Any]] = [
         (described(outcome), "yes" if outcome.success else "no", outcome)
     ]

@@ -9,14 +9,16 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from robustness.base.text import counted
+from robustness import statistics
+from robustness.base.text import counted, points, share
 from robustness.charts import run_map
 from robustness.charts.run_results import QUANTITIES
-from robustness.charts.tables import Column, Table, points
+from robustness.charts.tables import Column, Table, figure
 from robustness.evaluation.condition import perturbation_label, setting
 from robustness.report.blocks import Text, Titled
 from robustness.report.wording import model
 from robustness.statistics.differences import OPEN, said
+from robustness.statistics.summaries import MOST_UNLABELLED
 
 if TYPE_CHECKING:
     from robustness.runs import Comparison
@@ -34,8 +36,8 @@ def figures(quantity: str) -> Sequence[Column]:
     """The columns with both rates, their difference and its verdict."""
     return (
         ("Images", lambda entry: f"{entry[f'{quantity}_images']:,}"),
-        ("Baseline", lambda entry: f"{entry[f'{quantity}_a']:.1%}"),
-        ("This run", lambda entry: f"{entry[f'{quantity}_b']:.1%}"),
+        ("Baseline", figure(f"{quantity}_a", ".1%")),
+        ("This run", figure(f"{quantity}_b", ".1%")),
         ("Change, points", lambda entry: points(entry[f"{quantity}_difference"])),
         ("95% interval", lambda entry: _interval(entry, quantity) or "none"),
         ("Verdict", lambda entry: said(entry[f"{quantity}_verdict"])),
@@ -45,7 +47,7 @@ def figures(quantity: str) -> Sequence[Column]:
 def sentence(entry: Entry, quantity: str) -> str:
     """The change of one model over all conditions."""
     what = f"{model(entry['model'])}: {QUANTITIES[quantity].lower()}"
-    before, after = (f"{entry[f'{quantity}_{side}']:.1%}" for side in "ab")
+    before, after = (share(entry[f"{quantity}_{side}"]) for side in "ab")
     if not entry[f"{quantity}_moved"]:
         return f"{what} unchanged, {after}."
     by = f"{points(entry[f'{quantity}_difference'])} points"
@@ -73,6 +75,18 @@ def changes(entries: Sequence[Entry], quantity: str) -> list[run_map.ShareChange
     ]
 
 
+def quantity_of(entry: Entry) -> str:
+    """What page and command line show of ``entry``: what the answer of a run shows.
+
+    It is robust accuracy for attacks on labelled images, else accuracy where enough images have a
+    label, else consistency.
+    """
+    labelled = entry["perturbed_accuracy_images"] >= (1 - MOST_UNLABELLED) * entry["n_images"]
+    if entry["judged_by"] != "consistency" or not labelled:
+        return str(entry["judged_by"])
+    return "perturbed_accuracy"
+
+
 def key(entry: Entry) -> str:
     """What identifies the cell of ``entry`` in a map."""
     return json.dumps([entry["model"], entry["condition"]])
@@ -86,12 +100,16 @@ def blocks(comparison: Comparison) -> Iterator[Text | Titled]:
         yield Text(comparison.rows.sentence)
     for text in comparison.notes:
         yield Text(text)
-    judged = [entry for entry in comparison.differences if _judged(entry) is not None]
-    for entry in judged:
+    judged = [
+        (quantity, entry)
+        for entry in comparison.differences
+        if entry[f"{(quantity := quantity_of(entry))}_difference"] is not None
+    ]
+    for quantity, entry in judged:
         if entry["condition"] is None:
-            yield Text(sentence(entry, entry["judged_by"]))
-    for quantity in dict.fromkeys(entry["judged_by"] for entry in judged):
-        mine = [entry for entry in judged if entry["judged_by"] == quantity]
+            yield Text(sentence(entry, quantity))
+    for quantity in dict.fromkeys(quantity for quantity, _ in judged):
+        mine = [entry for name, entry in judged if name == quantity]
         overall = [entry for entry in mine if entry["condition"] is None]
         by_condition = [entry for entry in mine if entry["condition"] is not None]
         label, columns = QUANTITIES[quantity], figures(quantity)
@@ -100,11 +118,8 @@ def blocks(comparison: Comparison) -> Iterator[Text | Titled]:
         if by_condition:
             table = Table.of(by_condition, [*MODEL, *CONDITION, *columns])
             yield Titled(f"{label} by condition", table)
-
-
-def _judged(entry: Entry) -> float | None:
-    difference: float | None = entry[f"{entry['judged_by']}_difference"]
-    return difference
+    if judged:
+        yield Text(statistics.TEST_SUMMARY)
 
 
 def _interval(entry: Entry, quantity: str) -> str:

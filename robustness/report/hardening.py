@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from robustness.base.text import counted
+from robustness.base.text import counted, points, share
 from robustness.charts import run_map
 from robustness.charts.tables import Table
 from robustness.evaluation.condition import Condition
@@ -12,7 +12,7 @@ from robustness.hardening import GroupDifference, Hardening
 from robustness.hardening.judgement import MOST_LOSS, ORIGINALS, TRAINED, UNSEEN
 from robustness.report.blocks import Map, Text, Titled
 from robustness.report.shared_parts import trained_on
-from robustness.report.wording import model, share
+from robustness.report.wording import model
 from robustness.statistics.ranking import rounded
 
 _TITLES = {
@@ -31,7 +31,7 @@ def _sentences(hardening: Hardening) -> Iterator[str]:
     judgement = hardening.judgement
     unseen, originals = judgement.group(UNSEEN), judgement.group(ORIGINALS)
     gain = f"{_points(unseen)} on perturbations of other families"
-    most = f"a loss above {100 * MOST_LOSS:.0f} points on originals"
+    most = f"a loss above {points(MOST_LOSS, '.0f')} points on originals"
     if not judgement.labelled:
         yield (
             "No recommendation: without labels only consistency is measured, and training "
@@ -47,7 +47,9 @@ def _sentences(hardening: Hardening) -> Iterator[str]:
     elif not judgement.gain_established:
         yield f"Not recommended: {gain}, which is no significant gain."
     elif originals.low is not None and originals.difference > -MOST_LOSS:
-        loss = f"a loss of up to {-100 * originals.low:.1f} points on originals is not excluded"
+        loss = (
+            f"a loss of up to {points(-originals.low, '.1f')} points on originals is not excluded"
+        )
         yield f"Not recommended: {gain}, but {loss}."
     else:
         yield f"Not recommended: {gain}, but {_points(originals)} on originals."
@@ -71,10 +73,10 @@ def _sentences(hardening: Hardening) -> Iterator[str]:
 
 def _points(group: GroupDifference) -> str:
     """The difference in points with its interval."""
-    points = f"{100 * group.difference:+.1f} points"
+    text = f"{points(group.difference)} points"
     if group.low is None or group.high is None:
-        return points
-    return f"{points} ({100 * group.low:+.1f} to {100 * group.high:+.1f})"
+        return text
+    return f"{text} ({points(group.low)} to {points(group.high)})"
 
 
 def before_and_after(hardening: Hardening) -> Map:

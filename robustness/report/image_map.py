@@ -14,7 +14,7 @@ from typing import Any
 import pandas as pd
 
 from robustness import metrics, models
-from robustness.base.text import counted, visible
+from robustness.base.text import counted, share, visible
 from robustness.charts import predictions, sweep, tables
 from robustness.charts import scorecard as charts_scorecard
 from robustness.charts.bands import BandMap, MapRow, Strip, Tile, strip
@@ -57,7 +57,7 @@ from robustness.report.shared_parts import (
     low_confidence,
     perturbed_shot,
 )
-from robustness.report.wording import listed, model, models_of, order, overlap, sentence, share
+from robustness.report.wording import listed, model, models_of, order, overlap, sentence
 from robustness.statistics import TOO_FEW, scorecard
 
 NEVER = 1 + 1 / (STEPS - 1)
@@ -327,7 +327,7 @@ def _predictions(rows: Sequence[Measurement]) -> Table:
         ("Perturbation", lambda row: perturbation_label(row.perturbation)),
         ("Model", lambda row: model(row.model)),
         ("Prediction", lambda row: verdict(row).said),
-        ("Confidence in the original class", lambda row: f"{row.retained_probability:.1%}"),
+        ("Confidence in the original class", lambda row: share(row.retained_probability)),
         ("SSIM", lambda row: f"{row.scores['ssim']:.2f}"),
     ]
     return Table.of(rows, columns)

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from robustness.base.text import share
 from robustness.charts import predictions, style
 from robustness.charts.tables import Column, Table
 from robustness.charts.verdict import tally, verdict
@@ -33,7 +34,7 @@ from robustness.report.shared_parts import (
     facts,
     low_confidence,
 )
-from robustness.report.wording import class_title, model, sentence, share
+from robustness.report.wording import class_title, model, sentence
 
 GAIN = 3
 """By which the difference between the two images is amplified."""
@@ -121,9 +122,12 @@ def verdicts(rows: Sequence[Measurement]) -> Table:
     columns: list[Column] = [
         ("Model", lambda row: model(row.model)),
         ("Prediction", lambda row: verdict(row).said),
-        ("Original", lambda r: f"{class_title(r.model, r.clean_top1)} {r.clean_probability:.1%}"),
-        ("Perturbed", lambda row: f"{class_title(row.model, row.top1)} {row.probability:.1%}"),
-        ("Confidence in the original class", lambda row: f"{row.retained_probability:.1%}"),
+        (
+            "Original",
+            lambda r: f"{class_title(r.model, r.clean_top1)} {share(r.clean_probability)}",
+        ),
+        ("Perturbed", lambda row: f"{class_title(row.model, row.top1)} {share(row.probability)}"),
+        ("Confidence in the original class", lambda row: share(row.retained_probability)),
         ("Cosine", lambda row: f"{row.scores['cosine']:.3f}"),
         ("Cosine, rescaled", lambda row: f"{row.scores['cosine_rescaled']:.3f}"),
         *((m.column_title, partial(_score, metric=m)) for m in shared_parts.listed_metrics(rows)),
@@ -140,7 +144,7 @@ def top5(row: Measurement) -> Titled:
     clean = zip(row.clean_top5, row.clean_top5_probabilities, strict=True)
     after = zip(row.top5, row.top5_probabilities, strict=True)
     cells = [
-        (class_title(row.model, a), f"{p:.1%}", class_title(row.model, b), f"{q:.1%}")
+        (class_title(row.model, a), share(p), class_title(row.model, b), share(q))
         for (a, p), (b, q) in zip(clean, after, strict=True)
     ]
     head = ("Original", "Confidence", "Perturbed", "Confidence")

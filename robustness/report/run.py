@@ -9,7 +9,7 @@ from typing import Any
 
 from robustness import models, statistics
 from robustness.base.errors import RunError
-from robustness.base.text import are, counted
+from robustness.base.text import are, counted, share
 from robustness.charts.tables import Entry
 from robustness.evaluation.request import Request
 from robustness.report import methods, questions
@@ -22,7 +22,7 @@ from robustness.report.shared_parts import (
     several_label_sets,
     trained_on,
 )
-from robustness.report.wording import model, sentence, share
+from robustness.report.wording import model, sentence
 from robustness.runs import Run
 from robustness.statistics import Figures
 

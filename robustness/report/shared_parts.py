@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from robustness import models
-from robustness.base.text import counted, visible
+from robustness.base.text import counted, share, visible
 from robustness.charts.verdict import percent, verdict
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.framings import options
@@ -22,7 +22,7 @@ from robustness.pictures.eight_bits import to_png
 from robustness.pictures.fitting import Framing
 from robustness.pictures.picture import Picture
 from robustness.report.blocks import Data, Shot
-from robustness.report.wording import class_title, listed, model, share
+from robustness.report.wording import class_title, listed, model
 from robustness.statistics import scorecard
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import Any
 
 from robustness import models
-from robustness.base.text import all_of, visible
+from robustness.base.text import all_of, share, visible
 from robustness.charts.tables import Entry, with_interval
 from robustness.statistics import scorecard
 from robustness.statistics.model_choice import NAMES
@@ -48,11 +48,6 @@ def common_rate(
     """The rate of all ``entries``, with its interval if they share that, too."""
     rates = {rate(entry, name, digits) for entry in entries}
     return rates.pop() if len(rates) == 1 else share(entries[0][name], digits)
-
-
-def share(value: float, digits: int = 1) -> str:
-    """A share in [0, 1] as a percentage."""
-    return f"{value:.{digits}%}"
 
 
 def overlap(a: Mapping[str, Any], b: Mapping[str, Any], name: str = "consistency") -> bool:

@@ -253,13 +253,15 @@ def _settings(first: Manifest, second: Manifest, said: Callable[[str], str]) -> 
         notes.append(f"The weights differ: {some(changed, _MAX_NAMES)}.")
     if a.seed != b.seed:
         notes.append(f"The seed differs: {a.seed} and {b.seed}.")
-    before = dict(a.framings)
+    before, framed = dict(a.framings), dict[tuple[str, str], list[str]]()
     for name, own in b.framings:
         if before.get(name, own) != own:
-            notes.append(
-                f"{models.label(name)} sees the images otherwise: {before[name].text} in the "
-                f"baseline, {own.text} in the other run."
-            )
+            framed.setdefault((before[name].text, own.text), []).append(models.label(name))
+    notes += [
+        f"The preprocessing differs: {one} in the baseline, {two} in the other run "
+        f"({some(names, _MAX_NAMES)})."
+        for (one, two), names in framed.items()
+    ]
     return [*notes, *_version_notes(_versions(first), _versions(second))]
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robustness.base.errors import ParameterError
+from robustness.base.text import share
 from robustness.perturbations import REGISTRY
 from robustness.perturbations.search import find
 from robustness.statistics.measurement_grid import ConditionKey
@@ -92,8 +93,8 @@ def reasons_against(
     for name, accuracy in accuracies.items():
         cost = costs.get(name, Cost())
         if floor is not None and (accuracy is None or accuracy < floor):
-            measured = "unknown" if accuracy is None else f"{accuracy:.1%}"
-            reasons[name] = f"accuracy {measured}, wanted at least {floor:.1%}"
+            measured = "unknown" if accuracy is None else share(accuracy)
+            reasons[name] = f"accuracy {measured}, wanted at least {share(floor)}"
         for most, value, least, what, unit in (
             (criteria.max_latency_ms, cost.latency_ms, cost.least_ms, "latency", "ms"),
             (criteria.max_megabytes, cost.megabytes, cost.megabytes, "size", "MB"),

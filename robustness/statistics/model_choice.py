@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robustness import models
-from robustness.base.text import counted
+from robustness.base.text import counted, points, share
 from robustness.metrics.intervals import FEWEST
 from robustness.statistics.criteria import Cost, Criteria, reasons_against, weights_of
 from robustness.statistics.estimates import condition_shares, over_conditions, shares
@@ -349,13 +349,13 @@ def _sentences(
     elif WORSE not in others:
         only = others == {RULED_OUT}
         meets = " meets the criteria" if only else ""
-        score = f"{NAMES[quantity]} {best[0]['robust']:.1%}"
+        score = f"{NAMES[quantity]} {share(best[0]['robust'])}"
         yield f"{'Only ' * only}{best[0]['label']}{meets}: {score}."
     elif gaps[worse[0]["model"]][0] == best[0]["model"]:
         lead = _points(gaps[worse[0]["model"]][1])
         yield f"Ship {best[0]['label']}: {lead} ahead of {worse.pop(0)['label']}."
     else:
-        yield f"Ship {best[0]['label']}: {NAMES[quantity]} {best[0]['robust']:.1%}."
+        yield f"Ship {best[0]['label']}: {NAMES[quantity]} {share(best[0]['robust'])}."
     yield from _worse_sentences(worse, entries, best, gaps)
     out = [entry for entry in entries if entry["status"] in (RULED_OUT, NOT_COMPARED)]
     named = out if len(out) <= _NAMED else out[: _NAMED - 1]
@@ -368,7 +368,7 @@ def _sentences(
 
 def _points(gap: float) -> str:
     """The difference ``gap`` of shares; one below a point has a digit more."""
-    return counted(f"{100 * gap:.{0 if gap >= SMALLEST else 1}f}", "point")
+    return counted(points(gap, ".0f" if gap >= SMALLEST else ".1f"), "point")
 
 
 def _tie(
@@ -405,9 +405,9 @@ def _worse_sentences(
     best: Sequence[Mapping[str, Any]],
     gaps: Mapping[str, tuple[str, float]],
 ) -> Iterator[str]:
-    points = [f"{100 * gaps[entry['model']][1]:.0f}" for entry in worse]
+    behind = [points(gaps[entry["model"]][1], ".0f") for entry in worse]
     if len(worse) > _NAMED:
-        least, most = min(points, key=int), max(points, key=int)
+        least, most = min(behind, key=int), max(behind, key=int)
         span = f"{least} to " if least != most else ""
         yield f"{len(worse)} others are worse by {span}{counted(most, 'point')}."
     elif worse:
@@ -416,7 +416,7 @@ def _worse_sentences(
             than[best[0]["model"]] = ""
         said = [
             f"{entry['label']} is worse{than[gaps[entry['model']][0]]} by {counted(by, 'point')}"
-            for entry, by in zip(worse, points, strict=True)
+            for entry, by in zip(worse, behind, strict=True)
         ]
         yield f"{_listed(said)}."
 

@@ -69,9 +69,9 @@ def overall(
     weigh alike without ``weights``. The test gives each image the weights that the mean has.
     """
     alike = weights is None or np.ptp(weights) == 0
-    if alike and present.all():
+    if alike and present.size and present.all():
         net = gaps.sum(axis=1, dtype=np.int64)
-        bounds = differences(net[:, None] / max(1, gaps.shape[1]))
+        bounds = differences(net[:, None] / gaps.shape[1])
     else:
         bounds = over_conditions(np.where(present, gaps, np.nan), there, differences, weights)
         share = condition_shares(present, there, weights)

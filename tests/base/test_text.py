@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import re
+from fractions import Fraction
 
 import pytest
 
@@ -11,6 +13,7 @@ from robustness.base.text import (
     counted,
     csv_cell,
     did_you_mean,
+    format_figure,
     from_csv_cell,
     nearest,
     plain,
@@ -71,6 +74,15 @@ def test_a_cell_is_harmless_and_reads_back(text: str) -> None:
 @pytest.mark.parametrize("cell", ["'tis.png", "it's", "-0.5", "fog=0.6", "a b", "'", r"C:\a.png"])
 def test_cells_of_other_tables_stay(cell: str) -> None:
     assert from_csv_cell(cell) == csv_cell(cell) == cell
+
+
+@property_test(lambda st: [st.integers(0, 800), st.integers(1, 800), st.sampled_from([0, 1])])
+def test_halves_are_rounded_away_from_zero(good: int, images: int, digits: int) -> None:
+    exact = Fraction(100 * good * 10**digits, images)
+    expected = math.floor(exact + Fraction(1, 2)) / 10**digits
+    for sign in (1, -1):
+        text = format_figure(sign * (good / images), f".{digits}%")
+        assert abs(float(text.removesuffix("%"))) == expected
 
 
 def test_as_many_as_asked_for_are_near_the_nearest_first() -> None:

@@ -85,7 +85,7 @@ def test_runs_are_compared_by_id_or_folder(here: Path, capsys: pytest.CaptureFix
     assert "6 shared images" in printed
     for entry in found["differences"]:
         if entry["condition"] is None:
-            assert comparison.sentence(entry, entry["judged_by"]) in printed, "as on the page"
+            assert comparison.sentence(entry, "perturbed_accuracy") in printed, "as on the page"
     with pytest.raises(SystemExit):
         main.main(["runs", "compare", "seed-5"])
     assert "at least two runs" in capsys.readouterr().err

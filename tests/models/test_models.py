@@ -18,6 +18,7 @@ from PIL import Image
 from robustness import models
 from robustness.base.errors import ParameterError, UnknownNameError
 from robustness.models.classifier import MAX_BATCH
+from robustness.models.labels import read_labels
 from robustness.pictures import samples
 from robustness.pictures.fitting import Framing, study_image
 from tests.conftest import OFFLINE_NAMES
@@ -169,6 +170,17 @@ def test_published_figures_are_percentages_with_a_source() -> None:
 )
 def test_a_class_is_found_by_its_name_index_or_synset(text: str, index: int) -> None:
     assert models.imagenet().index(text) == index
+
+
+def test_classes_listed_by_synset_have_their_names_and_are_found_by_either(tmp_path: Path) -> None:
+    file = tmp_path / "cats.txt"
+    file.write_text("n02124075\nn07920052\n")
+    labels = read_labels(file)
+    assert labels.names == ("Egyptian cat", "espresso")
+    assert labels.synsets == ("n02124075", "n07920052")
+    assert labels.index("n07920052") == labels.index("espresso") == 1
+    file.write_text("n02124075\nmy cat\n")
+    assert read_labels(file).names == ("n02124075", "my cat")
 
 
 def test_a_name_that_may_be_either_of_two_is_refused_with_both() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import csv
+import gzip
 import hashlib
 import io
 import itertools
@@ -100,23 +101,25 @@ def page(made: dict[str, bytes]) -> Page:
 
 
 def test_the_page_asks_for_nothing(page: Page) -> None:
-    assert [script.get("type") for script in page.all("script")] == ["application/json", None, None]
+    kinds = [script.get("type") for script in page.all("script")]
+    assert kinds == ["application/json", "text/plain", None]
     assert not page.all("link")
     assert not page.all("iframe")
     sources = [str(image["src"]) for image in page.all("img")]
     assert sources
-    assert all(source.startswith("data:image/png;base64,") for source in sources)
+    assert all(source.startswith("data:image/webp;base64,") for source in sources)
 
 
 def test_the_policy_of_a_page_allows_its_own_scripts_alone(made: dict[str, bytes]) -> None:
     text = made[".html"].decode()
     page = Page(text)
     (policy,) = [meta["content"] or "" for meta in page.all("meta") if "http-equiv" in meta]
+    (own,) = re.findall(r"<script>(.*?)</script>", text, re.DOTALL)
+    packed = gzip.decompress(base64.b64decode(page.scripts[1])).decode()
     digests = [
         base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-        for script in re.findall(r"<script>(.*?)</script>", text, re.DOTALL)
+        for script in (packed, own)
     ]
-    assert len(digests) == 2
     rules = {name: values for name, *values in map(str.split, policy.split(";"))}
     assert rules == {
         "default-src": ["'none'"],
@@ -241,6 +244,10 @@ def test_pictures_are_inlined_losslessly(run: runs.Run) -> None:
         cases[0].shots, (clean.image, perturbed(clean, [condition], run.seed)[0]), strict=True
     ):
         np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(shot.png))), to_uint8(image))
+    text = report.rendered(content, report.FORMATS[".html"].write, WHEN).decode()
+    first = next(shown for shown in Page(text).all("img") if shown["alt"] == cases[0].shots[0].alt)
+    webp = base64.b64decode(str(first["src"]).partition(",")[2])
+    np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(webp))), to_uint8(clean.image))
 
 
 def test_a_picture_that_is_gone_or_changed_is_said_to_be(run: runs.Run, tmp_path: Path) -> None:

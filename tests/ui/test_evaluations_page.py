@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from html import unescape
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from unittest.mock import Mock
 
 import numpy as np
@@ -24,6 +24,7 @@ from benchmarks.support.repository import ROOT
 from benchmarks.support.synthetic_runs import ESPRESSO, TABBY, pictures, saved
 from robustness import models, runs
 from robustness.base.permissions import Who
+from robustness.base.text import share
 from robustness.charts.bands import BandMap
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.suites import study_conditions
@@ -197,13 +198,17 @@ def test_the_comparison_is_that_of_the_statistics_in_words_and_numbers(folder: P
     for entry in found.differences:
         if entry["perturbation"] is None:
             for side in "ab":
-                assert f">{entry[f'consistency_{side}']:.1%}</td>" in text
-            assert f">{said(entry['consistency_verdict'])}</td>" in text
+                assert f">{share(entry[f'perturbed_accuracy_{side}'])}</td>" in text
+            assert f">{said(entry['perturbed_accuracy_verdict'])}</td>" in text
     assert "5 and 6" in texts(app)
     assert any(caption.value.endswith("UTC, second") for caption in app.caption), "by its id, too"
     assert "12 shared images" in texts(app)
-    accuracy = visit("first", "second", change_of="perturbed_accuracy")
-    assert "perturbed accuracy" in html(accuracy)
+    consistency = visit("first", "second", change_of="consistency")
+    assert "prediction consistency" in html(consistency)
+    quantities = cast(Any, consistency.get("button_group")[0])
+    assert quantities.options == ["Prediction consistency", "Perturbed accuracy"], (
+        "there is no attack"
+    )
 
 
 def test_a_loss_under_one_condition_is_not_hidden_by_the_whole(folder: Path) -> None:

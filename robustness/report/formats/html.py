@@ -1,19 +1,24 @@
 """The report as one HTML file that opens offline: charts, images and Plotly itself are in it.
 
-A content security policy names the scripts by their hashes and forbids all requests: nothing that
-came from outside can run, or call home, even if it were not escaped.
+Plotly is packed, which saves a third of a usual report, and images are lossless WebP. A content
+security policy names the scripts by their hashes and forbids all requests: nothing that came from
+outside can run, or call home, even if it were not escaped.
 """
 
 from __future__ import annotations
 
 import base64
+import gzip
 import hashlib
+import io
 import json
 from collections.abc import Callable
 from datetime import datetime
 from functools import cache
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, get_args
+
+from PIL import Image
 
 from robustness import __version__
 from robustness.charts import bands
@@ -26,9 +31,17 @@ if TYPE_CHECKING:
 _TEMPLATES = Path(__file__).parent / "templates"
 
 
-def html_file(report: Report, file: IO[bytes], when: datetime) -> None:
-    """The whole report; the images are read and written one at a time."""
+def html_file(
+    report: Report, file: IO[bytes], when: datetime, *, packs_plotly: bool = True
+) -> None:
+    """The whole report; the images are read and written one at a time.
+
+    Packed, Plotly begins after the page is loaded, and so too late for a browser that only prints.
+    """
     scripts = {"plotly": _plotly(), "script": _own_file("report.js")}
+    hashes = [_hash(script) for script in scripts.values()]
+    if packs_plotly:
+        scripts["plotly"] = _packed_plotly()
     pieces = (
         _environment()
         .get_template("report.html.j2")
@@ -39,7 +52,8 @@ def html_file(report: Report, file: IO[bytes], when: datetime) -> None:
             figures=_Figures(),
             version=__version__,
             style=_own_file("report.css") + bands.style(),
-            hashes=[_hash(script) for script in scripts.values()],
+            hashes=hashes,
+            packed=packs_plotly,
             **scripts,
         )
     )
@@ -92,7 +106,10 @@ class _Figures(dict[str, Any]):
 
 
 def _data_uri(png: bytes) -> str:
-    return f"data:image/png;base64,{base64.b64encode(png).decode()}"
+    """The same pixels as lossless WebP, a sixth smaller; all browsers since 2020 read it."""
+    webp = io.BytesIO()
+    Image.open(io.BytesIO(png)).save(webp, "WEBP", lossless=True, quality=0, method=2)
+    return f"data:image/webp;base64,{base64.b64encode(webp.getvalue()).decode()}"
 
 
 def _sides(png: bytes) -> tuple[int, int]:
@@ -111,6 +128,11 @@ def _plotly() -> str:
     from plotly.offline import get_plotlyjs
 
     return str(get_plotlyjs())
+
+
+@cache
+def _packed_plotly() -> str:
+    return base64.b64encode(gzip.compress(_plotly().encode(), mtime=0)).decode()
 
 
 def _hash(script: str) -> str:

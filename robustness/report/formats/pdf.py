@@ -57,7 +57,7 @@ def pdf_file(report: Report, file: IO[bytes], when: datetime) -> None:
         folder = Path(name)
         page, printed = folder / "report.html", folder / "report.pdf"
         with page.open("wb") as source:
-            html_file(report, source, when)
+            html_file(report, source, when, packs_plotly=False)
         command = [
             browser,
             "--headless",

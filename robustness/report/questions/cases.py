@@ -9,7 +9,7 @@ import pandas as pd
 
 from robustness import models
 from robustness.base.errors import RobustnessError
-from robustness.base.text import counted, visible
+from robustness.base.text import counted, share, visible
 from robustness.charts.tables import Column, Entry, Table, figure
 from robustness.charts.verdict import verdict_of
 from robustness.evaluation.condition import Condition, perturbation_label, short
@@ -20,7 +20,7 @@ from robustness.report.blocks import Block, Case, Cases, Shot, Titled
 from robustness.report.questions.question import IMAGES, Question
 from robustness.report.questions.slices import property_title
 from robustness.report.shared_parts import clean_shot
-from robustness.report.wording import class_title, model, share
+from robustness.report.wording import class_title, model
 from robustness.runs import Run
 from robustness.runs.case_queries import Chosen, Tally
 from robustness.runs.row_selection import SURVIVORS, WORST

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from robustness.base.text import visible
+from robustness.base.text import points, share, visible
 from robustness.charts import run_results, trade_off
-from robustness.charts.tables import Column, Entry, Table, with_interval
+from robustness.charts.tables import Column, Entry, Table, figure, with_interval
 from robustness.perturbations import REGISTRY
 from robustness.report.blocks import Block, Chart, Chooser, Text, Titled
 from robustness.report.questions.model_candidates import choose_of_run, costs
@@ -27,7 +28,7 @@ from robustness.statistics import Criteria, Figures, ModelChoice, scorecard
 from robustness.statistics.criteria import MARGIN
 from robustness.statistics.effective_robustness import above_expected, expected
 from robustness.statistics.hardest import joined
-from robustness.statistics.model_choice import RULED_OUT
+from robustness.statistics.model_choice import NOT_COMPARED, RULED_OUT
 
 Costs = Mapping[str, Mapping[Any, float]]
 
@@ -107,8 +108,8 @@ def busy(entries: Sequence[Entry]) -> list[Text]:
         return []
     return [
         Text(
-            f"The machine was busy when latencies were measured: passes waited {waiting:.0%} of "
-            "the time for a core. Expect lower latencies on a free machine."
+            "The machine was busy when latencies were measured: passes waited "
+            f"{share(waiting, 0)} of the time for a core. Expect lower latencies on a free machine."
         )
     ]
 
@@ -124,10 +125,10 @@ def priced(costs: Costs, chosen: ModelChoice) -> list[Entry]:
 
 def difference(pair: Entry) -> str:
     """How the two models of a ``pair`` of ``compare`` differ."""
-    by = f"{100 * pair['difference']:.1f} points"
+    by = f"{points(pair['difference'], '.1f')} points"
     low, high = pair["difference_low"], pair["difference_high"]
     if low is not None:
-        by += f" ({100 * low:.1f} to {100 * high:.1f})"
+        by += f" ({points(low, '.1f')} to {points(high, '.1f')})"
     suffix = "" if pair["established"] else ", not significant"
     what = run_results.QUANTITIES[pair["quantity"]].lower()
     return f"{model(pair['better'])} is above {model(pair['worse'])} in {what} by {by}{suffix}."
@@ -165,13 +166,13 @@ def _chart(scored: Sequence[Entry], name: str, title: str) -> Chart:
 
 def _columns(entries: Sequence[Entry]) -> list[Column]:
     columns: list[Column] = [
-        ("Rank", _rank),
+        ("Rank", partial(_rank, alone=_is_alone(entries))),
         ("Model", lambda entry: visible(entry["label"])),
         ("Robustness", _score),
-        ("Accuracy", lambda entry: _of("{:.1%}", entry["accuracy"])),
+        ("Accuracy", figure("accuracy", ".1%")),
         ("Latency", _latency),
         ("Above expected", lambda entry: _of("{:+.1f} points", _times_100(entry.get("above")))),
-        ("First", lambda entry: _of("{:.0%}", entry["certainty"])),
+        ("First", figure("certainty", ".0%")),
         ("Memory", lambda entry: _of("{:.0f} MB", entry.get("memory_megabytes"))),
         ("Size", lambda entry: _of("{:.1f} MB", entry["megabytes"])),
         ("Hardest", lambda entry: joined(entry["hardest"])),
@@ -189,8 +190,16 @@ def _latency(entry: Entry) -> str:
     return latency if low is None or high is None else f"{latency} ({low:.3g} to {high:.3g})"
 
 
-def _rank(entry: Entry) -> str:
+def _is_alone(entries: Sequence[Entry]) -> bool:
+    """Whether one model has a rank and others are not compared: no two have the same classes."""
+    statuses = [entry["status"] for entry in entries if entry["place_low"] is None]
+    return len(entries) - len(statuses) == 1 and NOT_COMPARED in statuses
+
+
+def _rank(entry: Entry, *, alone: bool) -> str:
     low, high = entry["place_low"], entry["place_high"]
+    if alone and low is not None:
+        return NOT_COMPARED
     if low is None:
         return str(entry["status"])
     return str(low) if low == high else f"{low} to {high}"

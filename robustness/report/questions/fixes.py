@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import NamedTuple
 
 from robustness import models
-from robustness.base.text import counted
+from robustness.base.text import counted, points, share
 from robustness.base.validation import read_json
 from robustness.charts.tables import Column, Entry, Table, in_points, with_interval
 from robustness.evaluation.condition import short
@@ -19,7 +19,7 @@ from robustness.report.blocks import Block, Text, Titled
 from robustness.report.questions import threshold
 from robustness.report.questions.choice import CHOICE
 from robustness.report.questions.question import TRUST, Question, RunFigures
-from robustness.report.wording import listed, model, share
+from robustness.report.wording import listed, model
 from robustness.runs import Run, jobs
 from robustness.runs.calibrations import FEWEST, Calibration, read_calibrations
 from robustness.runs.remedies import RemedyFigures, remedy_figures
@@ -376,9 +376,9 @@ def gain_text(fix: Fix) -> str:
     if fix.gain is None or fix.kind == CALIBRATION:
         suffix = "" if fix.significant in (True, None) or fix.gain is None else ", not significant"
         return fix.result + suffix
-    text = f"{100 * fix.gain:+.1f} points of {fix.quantity}"
+    text = f"{points(fix.gain)} points of {fix.quantity}"
     if fix.gain_low is not None and fix.gain_high is not None:
-        text += f" ({100 * fix.gain_low:.1f} to {100 * fix.gain_high:.1f})"
+        text += f" ({points(fix.gain_low, '.1f')} to {points(fix.gain_high, '.1f')})"
     text += f" under {short(fix.condition)}" if fix.condition else ""
     return text if fix.significant else f"{text}, not significant"
 
@@ -437,7 +437,7 @@ def _columns(figures: RemedyFigures) -> list[Column]:
 
 
 def _on_originals(entry: Entry) -> str:
-    return f"{-100 * entry['cost_on_originals']:+z.1f}"
+    return points(-entry["cost_on_originals"], "+z.1f")
 
 
 def _time(entry: Entry) -> str:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from robustness.base.text import share
 from robustness.charts import accuracy_tables, run_map, run_results, tables
 from robustness.charts.tables import Column, Entry, Table, figure, similarities
 from robustness.evaluation.condition import perturbation_label, setting
 from robustness.report.blocks import Block, Chart, Chooser, Map, Sortable, Text, Titled
 from robustness.report.questions.question import ATTACKS, Question, Tables
-from robustness.report.wording import listed, model, rate, sentence, share
+from robustness.report.wording import listed, model, rate, sentence
 from robustness.statistics import FEWEST, Figures
 
 _CURVES = 6

@@ -70,6 +70,7 @@ def _brief(figures: Figures) -> list[Titled | Text]:
     if pairs:
         what = run_results.QUANTITIES[pairs[0]["quantity"]].lower()
         brief.append(Titled(f"Differences in {what}, in points", tables.pairs(pairs)))
+        brief.append(Text(statistics.TEST_SUMMARY))
     if figures.robust_accuracy:
         robust = accuracy_tables.robust_accuracy(figures.robust_accuracy)
         brief.append(Titled("Robust accuracy", robust))

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from robustness.base.text import counted, visible
+from robustness.base.text import counted, points, visible
 from robustness.charts import run_results
 from robustness.charts.run_failures import slice_rates
 from robustness.charts.tables import Column, Entry, Table, figure, with_interval
@@ -92,7 +92,7 @@ _SLICE: Sequence[Column] = (
     ("Images", figure("n_images", ",")),
     ("Rate", lambda entry: with_interval(entry, "rate")),
     ("Other images", figure("rest", ".1%")),
-    ("Difference in points", lambda entry: f"{100 * entry['difference']:+.1f}"),
+    ("Difference in points", lambda entry: points(entry["difference"])),
     ("Corrected p", figure("p", ".3f")),
 )
 

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 from robustness.base.errors import ParameterError
-from robustness.base.text import counted
+from robustness.base.text import counted, share
 from robustness.charts.run_failures import risk_coverage
 from robustness.charts.tables import Column, Entry, Table
 from robustness.evaluation.condition import Condition, readable, short
 from robustness.pictures.fitting import Framing
 from robustness.report.blocks import Block, Chart, Text, Titled
 from robustness.report.questions.question import TRUST, Option, Question, RunFigures
-from robustness.report.wording import listed, model, share
+from robustness.report.wording import listed, model
 from robustness.runs import Run, failures
 from robustness.statistics.thresholds import (
     FEWEST,
@@ -29,8 +29,8 @@ from robustness.statistics.thresholds import (
 
 _RULE = (
     "A random 30% of the images chooses which thresholds to test, the others test them in that "
-    f"order until one fails; the promise fails with a chance of {LEVEL:.0%} at most (Learn then "
-    "Test, Angelopoulos et al. 2021). It holds for images like these, under these conditions. "
+    f"order until one fails; the promise fails with a chance of {share(LEVEL, 0)} at most (Learn "
+    "then Test, Angelopoulos et al. 2021). It holds for images like these, under these conditions. "
     "A calibrated model is certified on the images that fit no temperature. "
     "Attacks are left out. Intervals are 95%, by image."
 )
@@ -219,13 +219,15 @@ def sentence(entry: Entry, figures: ThresholdFigures) -> str:
         where = f"under {short(next(iter(entry['status'])))}"
     at = score_text(entry)
     start = "if the top class has" if entry["score"] == "margin" else "from a confidence of"
-    return f"Accept {start} {at}: at most {most} {figures.wrong} {where} ({1 - LEVEL:.0%} certain)."
+    certain = share(1 - LEVEL, 0)
+    return f"Accept {start} {at}: at most {most} {figures.wrong} {where} ({certain} certain)."
 
 
 def _advice(entry: Entry, figures: ThresholdFigures) -> str:
     """Why no threshold passes, and how many images may show one."""
     if entry["images_needed"] is not None:
-        return f"About {rounded(entry['images_needed']):,} such images in total may show one."
+        such = "such labelled images" if figures.wrong == "wrong" else "such images"
+        return f"About {rounded(entry['images_needed']):,} {such} in total may show one."
     over, failing = entry["error"][SUITE]["value"], _not_met(entry)
     if figures.promise == "condition" and not failing:
         return f"From {score_text(entry)}, too few predictions are accepted in each condition."
@@ -306,8 +308,8 @@ def _error(entry: Entry, name: str) -> str:
     error = entry["error"].get(name, {"value": None})
     if error["value"] is None:
         return ""
-    bounds = "" if error["low"] is None else f" ({error['low']:.1%} to {error['high']:.1%})"
-    return f"{error['value']:.1%}{bounds}"
+    bounds = "" if error["low"] is None else f" ({share(error['low'])} to {share(error['high'])})"
+    return f"{share(error['value'])}{bounds}"
 
 
 def _columns(wrong: str) -> Sequence[Column]:

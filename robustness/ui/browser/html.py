@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NewType
 
-from robustness.base.text import unhidden
+from robustness.base.text import share, unhidden
 from robustness.charts.bands import BandMap
 from robustness.charts.verdict import percent
 
@@ -40,7 +40,7 @@ def _parts() -> Any:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["percent"] = percent
+    environment.filters |= {"percent": percent, "share": share}
     return environment.get_template("parts.html.j2").module
 
 

@@ -13,7 +13,7 @@ from streamlit.delta_generator import DeltaGenerator
 
 from robustness import models
 from robustness.base.errors import RobustnessError
-from robustness.base.text import plain
+from robustness.base.text import plain, share
 from robustness.perturbations import Images
 from robustness.pictures.eight_bits import to_png
 from robustness.pictures.picture import image_digest
@@ -117,7 +117,7 @@ def _draw(
 
 
 def _peak(view: View) -> str:
-    return f"peak\u00a0{view.peak:.0%}" if view.peak > 0 else "none"
+    return f"peak\u00a0{share(view.peak, 0)}" if view.peak > 0 else "none"
 
 
 @cache

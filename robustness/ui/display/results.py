@@ -17,7 +17,7 @@ from PIL import Image
 from streamlit.delta_generator import DeltaGenerator
 
 from robustness import models
-from robustness.base.text import plain, visible
+from robustness.base.text import plain, points, share, visible
 from robustness.charts.verdict import verdict
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.measurement import Measurement
@@ -125,9 +125,9 @@ def card(
         return [(name(index), share, index == row.clean_top1) for index, share in pairs]
 
     before = name(row.clean_top1)
-    detail = f"Confidence change: {100 * row.scores['confidence_change']:+.1f} points"
+    detail = f"Confidence change: {points(row.scores['confidence_change'])} points"
     if not row.consistent:
-        detail = f"{before}: {row.clean_probability:.1%} → {row.retained_probability:.1%}"
+        detail = f"{before}: {share(row.clean_probability)} → {share(row.retained_probability)}"
     for metric in listed_metrics([row]):
         detail += f". {metric.label}: {row.scores[metric.name]:{metric.form}}"
     if row.clean_probability < UNSURE:

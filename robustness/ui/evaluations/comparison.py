@@ -10,7 +10,7 @@ import streamlit as st
 from robustness import models, runs
 from robustness import statistics as figures
 from robustness.base.errors import RobustnessError
-from robustness.base.text import counted, plain
+from robustness.base.text import all_of, counted, plain, points
 from robustness.charts import run_map
 from robustness.charts.run_results import QUANTITIES
 from robustness.charts.tables import Table
@@ -76,8 +76,13 @@ def _headline(compared: Sequence[Comparison | str], quantity: str) -> str:
     if not overall:
         return ""
     what = QUANTITIES[quantity].lower()
+    moving = [entry for entry in overall if entry[f"{quantity}_verdict"] in (WORSE, BETTER)]
+    if len(moving) == 1 and len(compared) == 1:
+        by = f"{points(moving[0][f'{quantity}_difference'])} points of {what}"
+        verdict = said(moving[0][f"{quantity}_verdict"])
+        return f"{models.label(moving[0]['model'])} got {verdict}: {by}."
     if moved := _moved(overall, quantity, "model"):
-        return f"{moved}: {what}."
+        return f"{moved} in {what}."
     by_condition = [entry for entry in entries if entry["perturbation"] is not None]
     if moved := _moved(by_condition, quantity, "cell"):
         return f"No significant change overall; {moved}."
@@ -89,7 +94,9 @@ def _moved(entries: Sequence[Entry], quantity: str, noun: str) -> str:
     verdicts = [entry[f"{quantity}_verdict"] for entry in entries]
     counts = {word: verdicts.count(word) for word in (WORSE, BETTER)}
     of = counted(len(entries), noun)
-    return " and ".join(f"{n} of {of} got {said(word)}" for word, n in counts.items() if n)
+    who = {n: f"{n} of {of}" for n in counts.values()}
+    who |= {len(entries): all_of(len(entries), noun).capitalize()}
+    return " and ".join(f"{who[n]} got {said(word)}" for word, n in counts.items() if n)
 
 
 def _choice(entries: Sequence[Listed]) -> ModelChoice | None:
@@ -122,7 +129,8 @@ def _quantity(compared: Sequence[Comparison | str]) -> str:
     }
     if not titles:
         return "consistency"
-    return one_of("Quantity", titles, "change_of", first=overall[0]["judged_by"], shows_label=False)
+    first = comparison.quantity_of(overall[0])
+    return one_of("Quantity", titles, "change_of", first=first, shows_label=False)
 
 
 def _baseline_input(there: Sequence[str], listed: Mapping[str, Listed]) -> None:
@@ -164,7 +172,7 @@ def _compared(baseline: runs.Run, other: runs.Run) -> Comparison:
 def _one(other: Listed, compared_runs: Comparison | str, quantity: str, *, is_only: bool) -> None:
     title = plain(_title(other))
     if is_only:
-        st.caption(f"Compared with it: {title}, {plain(other.folder.name)}")
+        st.caption(f"This run: {title}, {plain(other.folder.name)}")
     else:
         st.header(title, anchor=False)
     if isinstance(compared_runs, str):
@@ -190,9 +198,10 @@ def _changes(compared_runs: Comparison, entries: Sequence[Entry], quantity: str,
         _map(by_condition, quantity, name)
     st.html(results.html_table(*Table.of(overall, [*comparison.MODEL, *columns])))
     st.caption(
-        f"{counted(compared_runs.images, 'shared image')}, all shared conditions. Intervals are "
-        "95%, paired by image.",
-        help="Exact sign-flip test over images with Holm's correction.",
+        f"{counted(compared_runs.images, 'shared image')}, all shared conditions. "
+        f"{figures.TEST_SUMMARY}",
+        help="Intervals are 95%, paired by image. Exact sign-flip test over images with Holm's "
+        "correction.",
     )
     details = st.expander(
         _summary(by_condition, quantity), key=f"conditions of {name}", on_change="rerun"

@@ -15,7 +15,7 @@ import streamlit as st
 
 from robustness.base.errors import ParameterError, RobustnessError
 from robustness.base.permissions import Action
-from robustness.base.text import counted, plain, some
+from robustness.base.text import counted, plain, share, some
 from robustness.models.file_formats.formats import ENDINGS, FORMATS, is_saved_model
 from robustness.models.labels import check_class_names, imagenet
 from robustness.models.own import add, model_file, user_models
@@ -350,8 +350,8 @@ def _evidence(description: Description) -> None:
             (
                 trial.name,
                 f"{trial.correct} of {description.tried_on}",
-                f"{trial.confidence:.1%}",
-                f"{trial.true_class_probability:.1%}",
+                share(trial.confidence),
+                share(trial.true_class_probability),
             )
             for trial in description.trials[:_MAX_TRIALS]
         ]
@@ -376,15 +376,15 @@ def _evidence(description: Description) -> None:
         if description.samples:
             st.markdown("Predictions for the bundled images:")
             samples = [
-                (answer["image"], answer["class"], f"{answer['confidence']:.1%}")
+                (answer["image"], answer["class"], share(answer["confidence"]))
                 for answer in description.samples
             ]
             st.html(results.html_table(("Image", "Prediction", "Confidence"), samples))
         if description.native:
             st.caption(
                 f"Predictions come from {description.native.runtime}. OpenVINO agrees on "
-                f"{description.native.agreement:.1%} of the images; probabilities differ by up to "
-                f"{description.native.largest:.2f}."
+                f"{share(description.native.agreement)} of the images; probabilities differ by up "
+                f"to {description.native.largest:.2f}."
             )
         st.code(description.toml, language="toml")
 

@@ -13,7 +13,7 @@ from robustness.attacks import AttackSpec, Outcome
 from robustness.attacks.epsilon_search import Masking, Smallest, gradient_masking, smallest_epsilon
 from robustness.attacks.transfer import Transfer, attackable, transfers
 from robustness.base.errors import GradientError
-from robustness.base.text import counted, plain
+from robustness.base.text import counted, plain, share
 from robustness.evaluation.condition import AttackCondition
 from robustness.evaluation.correctness import labelled
 from robustness.evaluation.measurement import Measurement
@@ -123,7 +123,7 @@ def _finding(picture: Picture, outcome: Outcome, names: Sequence[str]) -> Measur
         lambda nameless: _smallest(nameless[0], names, chosen, gradient, black_box),
         len(names) * (passes + gradient.total_steps + 2 * black_box.total_steps),
         (Smallest, Masking, str),
-        said=lambda _, share: f"Finding the smallest epsilon: {share:.0%}",
+        said=lambda _, done: f"Finding the smallest epsilon: {share(done, 0)}",
     )
 
 

@@ -9,7 +9,7 @@ import streamlit as st
 
 from robustness import models
 from robustness.base.errors import PluginError, RobustnessError
-from robustness.base.text import plain
+from robustness.base.text import plain, share
 from robustness.charts.tables import Table
 from robustness.charts.verdict import Mark, judged, verdict
 from robustness.evaluation.correctness import is_correct, label_index
@@ -107,7 +107,7 @@ def table(effect: RemedyEffect) -> Titled | None:
     if not effect.label:
         return None
     lines = [
-        (line.label, line.text, f"{line.row.probability:.1%}", line.mark.said)
+        (line.label, line.text, share(line.row.probability), line.mark.said)
         for line in effect.lines
         if line.row is not None and line.mark is not None
     ]
@@ -183,7 +183,7 @@ def _card(
     lines = [
         {
             "tone": line.mark.tone,
-            "text": f"{line.mark.sign} {line.text} {line.row.probability:.0%}",
+            "text": f"{line.mark.sign} {line.text} {share(line.row.probability, 0)}",
             "model": line.label,
         }
         for line in effect.lines
