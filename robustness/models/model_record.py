@@ -15,8 +15,7 @@ from robustness.base.errors import ParameterError
 from robustness.base.registry import Registry
 from robustness.base.text import counted, visible
 from robustness.base.validation import RefusedError, StrictTable
-from robustness.models import imported_labels
-from robustness.models.labels import Labels, imagenet
+from robustness.models.labels import Labels, imagenet, noted_labels
 from robustness.models.python_models.call_record import PythonCall
 from robustness.pictures.fitting import DEFAULT_FIT, STUDY_FRAMING, Framing
 
@@ -364,7 +363,7 @@ def class_name(model: str, index: int) -> str:
 
 def classes(model: str) -> Labels | None:
     """The classes of the model called ``model``, also of one that only saved runs name."""
-    return REGISTRY[model].labels() if model in REGISTRY else imported_labels.labels_of(model)
+    return REGISTRY[model].labels() if model in REGISTRY else noted_labels(model)
 
 
 def by_labels(names: Iterable[str]) -> list[tuple[Labels, tuple[str, ...]]]:

@@ -49,8 +49,6 @@ def test_in_turn_where_memory_does_not_hold_them_all(monkeypatch: pytest.MonkeyP
 
     names = [name for name, _ in loaded_models.run_parallel(OFFLINE_NAMES, ask)]
     assert names == list(OFFLINE_NAMES)
-        OFFLINE_NAMES
-    )
 
 
 @pytest.mark.parametrize(("asked", "beside"), [(1, False), (2, True)])
