@@ -21,10 +21,9 @@ from robustness.models import memory
 from robustness.models.classifier import Classifier
 from robustness.models.graph.cache import graph_pass, place
 from robustness.models.graph.inspection import examine, use_of
-from robustness.models.model_record import REGISTRY, ModelRecord, UserFile
-from robustness.models.python_models.call_record import PythonCall
-from robustness.models.python_models.export_graph import as_graph
+from robustness.models.model_record import REGISTRY, ModelRecord, PythonCall, UserFile
 from robustness.models.python_models.function_pass import FunctionPass
+from robustness.models.python_models.live_model import as_graph
 from robustness.models.python_models.model_objects import opened_reference
 from robustness.models.run.gradients import Network
 from robustness.models.run.native_runtimes import as_deployed

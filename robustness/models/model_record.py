@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Self
 
@@ -16,7 +16,6 @@ from robustness.base.registry import Registry
 from robustness.base.text import counted, visible
 from robustness.base.validation import RefusedError, StrictTable
 from robustness.models.labels import Labels, imagenet, noted_labels
-from robustness.models.python_models.call_record import PythonCall
 from robustness.pictures.fitting import DEFAULT_FIT, STUDY_FRAMING, Framing
 
 if TYPE_CHECKING:
@@ -39,6 +38,41 @@ class Normalisation:
     scale: float
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
+
+
+FUNCTION = "function"
+
+
+@dataclass(frozen=True)
+class CallOptions:
+    """How a function may be called.
+
+    ``batch`` is the largest number of images in one call, ``timeout`` the seconds for one call. A
+    new ``version`` marks a changed model behind the same code.
+    """
+
+    batch: int = 16
+    timeout: float = 60.0
+    version: str = ""
+
+
+CALL_KEYS = tuple(option.name for option in fields(CallOptions))
+
+
+@dataclass(frozen=True)
+class PythonCall:
+    """How a model is called through Python.
+
+    ``reference`` is ``module:name``, which is imported, from ``folder`` if need be, when the model
+    is loaded; it is empty for an object of this process, which ``ask`` calls. ``limit`` says why
+    its graph cannot be had, as a clause.
+    """
+
+    reference: str = ""
+    folder: Path = Path()
+    ask: Any = field(default=None, compare=False)
+    limit: str = "a function shows no graph"
+    options: CallOptions = CallOptions()
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,16 @@ from robustness.models.graph.output_kind import SIGMOID, are_logits, is_distribu
 from robustness.models.graph.study_model import Use
 from robustness.models.labels import check_class_names, read_labels
 from robustness.models.loaded_models import LOADED
-from robustness.models.model_record import ADDED, OWN, REGISTRY, ModelRecord, UserFile
+from robustness.models.model_record import (
+    ADDED,
+    CALL_KEYS,
+    OWN,
+    REGISTRY,
+    CallOptions,
+    ModelRecord,
+    PythonCall,
+    UserFile,
+)
 from robustness.models.own import model_file, user_models
 from robustness.models.own.describe import (
     IMAGENET,
@@ -34,15 +43,16 @@ from robustness.models.own.describe import (
 )
 from robustness.models.own.propose import WHOLE, described_by_file, propose
 from robustness.models.python_models import torch_modules
-from robustness.models.python_models.call_record import CALL_KEYS, CallOptions, PythonCall
-from robustness.models.python_models.calls import Caller, Floats, LiveModel, warn_if_unsteady
-from robustness.models.python_models.export_graph import as_graph, new_folder, source_text
 from robustness.models.python_models.function_pass import (
+    Caller,
     model_pixels,
     problem,
     trial_images,
+    warn_if_unsteady,
 )
+from robustness.models.python_models.live_model import LiveModel, as_graph, new_folder, source_text
 from robustness.models.python_models.model_objects import opened, preprocessed
+from robustness.models.run.openvino import Floats
 from robustness.models.stated_framing import (
     FRAMING_KEYS,
     framing_values,

@@ -36,17 +36,20 @@ from robustness.models.labels import imagenet, read_labels
 from robustness.models.loaded_models import LOADED
 from robustness.models.model_record import (
     ADDED,
+    CALL_KEYS,
+    FUNCTION,
     OWN,
     REGISTRY,
+    CallOptions,
     CheckPicture,
     LabelledAccuracy,
     ModelRecord,
     Normalisation,
     Origin,
+    PythonCall,
     UserFile,
 )
 from robustness.models.own.describe import NORMALISATIONS, size_of
-from robustness.models.python_models.call_record import CALL_KEYS, FUNCTION, CallOptions, PythonCall
 from robustness.models.python_models.model_objects import source_of
 from robustness.models.stated_framing import FRAMING_KEYS
 from robustness.models.weights.sources import user_file

@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 
 from robustness.base.errors import ParameterError, RobustnessError, WeightsError
-from robustness.models.model_record import ModelRecord
-from robustness.models.python_models.call_record import FUNCTION, PythonCall
-from robustness.models.python_models.calls import LiveModel, as_array
+from robustness.models.model_record import FUNCTION, ModelRecord, PythonCall
+from robustness.models.python_models.function_pass import as_array
+from robustness.models.python_models.live_model import LiveModel
 from robustness.models.weights.weight_files import file_digest
 
 KERAS_MODEL, MAITE_MODEL = "Keras model", "maite model"

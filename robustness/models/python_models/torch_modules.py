@@ -31,7 +31,7 @@ from robustness.base.zips import BoundedZip
 from robustness.models.file_formats.model_format import MAX_BYTES
 from robustness.models.internals import silent_export
 from robustness.models.model_record import Normalisation
-from robustness.models.python_models.calls import LiveModel
+from robustness.models.python_models.live_model import LiveModel
 from robustness.models.stated_framing import of_timm
 
 TORCH_MODULE = "torch module"

@@ -30,9 +30,9 @@ from robustness.base.errors import (
 from robustness.commands import main
 from robustness.models.loaded_models import LOADED
 from robustness.models.model_check import latencies
+from robustness.models.model_record import CallOptions
 from robustness.models.own import add, user_models
-from robustness.models.python_models.call_record import CallOptions
-from robustness.models.python_models.calls import Caller
+from robustness.models.python_models.function_pass import Caller
 from robustness.runs import jobs, writer
 from tests.support.onnx_files import small_model
 from tests.support.user_models import DIGITS, describe

@@ -1,12 +1,12 @@
-"""Export a network in Python to a model file, which has features and gradients."""
+"""A model in Python, and its export to a model file, which has features and gradients."""
 
 from __future__ import annotations
 
 import hashlib
 import inspect
 import tempfile
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from tokenize import TokenError
@@ -17,15 +17,42 @@ import numpy as np
 from robustness.base.errors import RobustnessError
 from robustness.models.classifier import Classifier
 from robustness.models.graph.inspection import use_of
-from robustness.models.model_record import ModelRecord, UserFile
-from robustness.models.python_models.calls import Floats, LiveModel, as_array
-from robustness.models.python_models.function_pass import model_pixels
+from robustness.models.model_record import ModelRecord, Normalisation, UserFile
+from robustness.models.python_models.function_pass import Ask, as_array, model_pixels
 from robustness.models.run.native_runtimes import native_probabilities
-from robustness.models.run.openvino import first_line
+from robustness.models.run.openvino import Floats, first_line
 from robustness.models.weights.sources import user_file
 from robustness.pictures.fitting import Framing, study_image
 from robustness.pictures.samples import REGISTRY as SAMPLES
 from robustness.pictures.samples import sample_bytes
+
+Export = Callable[[Path, tuple[int, int]], Path]
+"""Writes the model to a folder, for images of a height and width, and returns its file."""
+
+
+@dataclass(frozen=True)
+class LiveModel:
+    """A model in Python. What it does not tell is empty or None.
+
+    ``shape`` is the height and width of its input; ``framing`` is how images become it, by the
+    keys of ``models.toml``.
+    ``ask`` maps normalised pixels (N, H, W, 3) to answers (N, classes). ``export`` is None for a
+    model whose graph cannot be had; ``limit`` then says why, as a clause. ``content`` is the digest
+    of what is exported, for a format whose files hold the time as well. ``output`` is "logits"
+    where the format says so.
+    """
+
+    kind: str
+    ask: Ask
+    labels: tuple[str, ...] = ()
+    shape: tuple[int, int] | None = None
+    normalisation: Normalisation | None = None
+    framing: Mapping[str, Any] = field(default_factory=dict)
+    output: str | None = None
+    export: Export | None = None
+    content: Callable[[], str] | None = None
+    limit: str = "a function shows no graph"
+
 
 _TOLERANCE = 1e-3
 """Accepted difference of a probability between a network and its exported file."""
