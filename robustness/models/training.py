@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from robustness.base.errors import GradientError, ParameterError
 from robustness.models.classifier import Classifier
-from robustness.models.graph.study_model import resizing
+from robustness.models.graph.use import resizing
 from robustness.models.run.openvino import Floats
 from robustness.models.run.openvino_pass import OpenVinoPass
 from robustness.models.run.replay.graph import NORMALISATION, Graph, Output

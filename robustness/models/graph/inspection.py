@@ -36,7 +36,7 @@ from robustness.models.file_formats.model_format import (
     UnusableError,
 )
 from robustness.models.graph.cache import Written
-from robustness.models.graph.study_model import Shape, Use
+from robustness.models.graph.use import Shape, Use
 from robustness.models.labels import imagenet
 from robustness.models.model_record import ModelRecord
 from robustness.models.weights.weight_files import mark_unusable, require

@@ -27,26 +27,28 @@ from robustness.models.graph.keras_networks import (
     named_stages,
     open_keras,
 )
-from robustness.models.graph.output_kind import (
-    NOT_FINITE,
-    OTHER_OUTPUTS,
-    are_logits,
-    is_distribution,
-)
 from robustness.models.graph.study_model import (
     ANY_BATCH,
     ONE_IMAGE,
     FileFacts,
     Make,
     OpenVinoError,
-    Shape,
     StudyModel,
-    Use,
     check_count,
     check_loops,
     facts,
     only_count,
     study_models,
+)
+from robustness.models.graph.use import (
+    NOT_FINITE,
+    OTHER_OUTPUTS,
+    Shape,
+    Use,
+    are_logits,
+    is_distribution,
+    probabilities_of,
+    trial_images,
 )
 from robustness.models.model_record import REGISTRY, Normalisation
 from robustness.models.own.describe import describe, stated_shape
@@ -55,7 +57,6 @@ from robustness.models.run.native_runtimes import (
     keras_session,
     native_answers,
     native_facts,
-    native_probabilities,
     session_maker,
 )
 from robustness.models.run.openvino import F32, MOST, SOONEST, core, first_line
@@ -214,7 +215,7 @@ def examined(
 
     make = study_models(graph(), use, tapped=expected is not None)
     model = make(ONE_IMAGE)
-    images = _images(use.side)
+    images = trial_images(use.side)
     answers = _outputs(model, images, 1)
     if expected is not None:
         _check_equal(answers[0], expected, use)
@@ -232,7 +233,7 @@ def examined(
 
 
 def _check_equal(answers: Floats, expected: Floats, use: Use) -> None:
-    ours, theirs = (native_probabilities(rows, use) for rows in (answers, expected))
+    ours, theirs = (probabilities_of(rows, use) for rows in (answers, expected))
     difference = np.abs(ours - theirs).max()
     if not difference <= TOLERANCE:
         raise OpenVinoError(
@@ -243,7 +244,7 @@ def _check_equal(answers: Floats, expected: Floats, use: Use) -> None:
 def _ask_natively(source: _ModelSource, use: Use, refusal: str) -> Floats:
     """The model's answers in its own runtime; ``refusal`` is what OpenVINO lacks."""
     with _native(source.package, refusal):
-        session, images = source.session(), _images(use.side)
+        session, images = source.session(), trial_images(use.side)
         answers, repeated = (native_answers(session, images, use) for _ in range(2))
     _check_answers(answers, use)
     if not _agree([answers], [repeated]):
@@ -265,13 +266,6 @@ def _native(runtime: str, refusal: str) -> Iterator[None]:
         raise UnusableError(", and ".join(filter(None, (refusal, problem)))) from error
 
 
-def _images(side: int) -> Floats:
-    """Noise, and an image of one colour."""
-    images = np.random.default_rng(0).random((2, side, side, 3), np.float32)
-    images[1] = images[1, :1, :1]
-    return images
-
-
 def _facts(path: Path, shape: Shape | None, request: Mapping[str, Any]) -> FileFacts:
     """The input's shape and the classes of the model, and whether its answers are ``logits``."""
     if path.is_dir() and not shape:
@@ -283,7 +277,7 @@ def _facts(path: Path, shape: Shape | None, request: Mapping[str, Any]) -> FileF
 
     def ask(use: Use) -> Floats:
         make = study_models(source.graph(), use, tapped=source.is_keras)
-        return _outputs(make(ONE_IMAGE), _images(use.side), 1)[0]
+        return _outputs(make(ONE_IMAGE), trial_images(use.side), 1)[0]
 
     try:
         return _with_logits(source, facts(source.graph(), shape, loops=source.is_keras), ask)
@@ -294,7 +288,7 @@ def _facts(path: Path, shape: Shape | None, request: Mapping[str, Any]) -> FileF
             return _with_logits(
                 source,
                 native_facts(session, shape),
-                lambda use: native_answers(session, _images(use.side), use),
+                lambda use: native_answers(session, trial_images(use.side), use),
             )
 
 

@@ -7,59 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from robustness.models.file_formats.model_format import Quantisation, UnusableError
+from robustness.models.file_formats.model_format import UnusableError
 from robustness.models.graph.layout import FeatureStage, StageError, find_stages, make_names_unique
-from robustness.models.graph.output_kind import other_classes
-from robustness.models.model_record import Normalisation
+from robustness.models.graph.use import TINY, Shape, Use, factors, other_classes, resizing
 from robustness.models.run.openvino import first_line
 from robustness.pictures.fitting import MAX_SIDE
-
-_KEYS = -0.5
-"""Parameter of the cubic kernel: Keys, IEEE Trans. ASSP 1981."""
-
-_TABLE = np.float32(1024)
-"""For enlarging, TensorFlow reads the kernel from a table with this many entries a pixel."""
-
-
-def bicubic(side: int, size: int) -> NDArray[np.float32]:
-    """The matrix (``size``, ``side``) that resizes a column of ``side`` pixels as TensorFlow does.
-
-    Bicubic; antialiased when shrinking.
-    """
-    ratio, half = np.float32(side / size), np.float32(0.5)
-    centres = (np.arange(size, dtype=np.float32) + half) * ratio - half
-    if side <= size:
-        below = np.floor(centres)
-        centres = below + np.rint((centres - below) * _TABLE) / _TABLE
-    weights = _cubic((centres[:, None] - np.arange(side)) / max(1.0, side / size))
-    return np.asarray(weights / weights.sum(axis=1, keepdims=True), np.float32)
-
-
-def resizing(
-    side: int, shape: tuple[int, int]
-) -> tuple[NDArray[np.float32], NDArray[np.float32]] | None:
-    """Matrices that resize rows and columns of square images to ``shape`` (height, width).
-
-    None if the images have that shape already.
-    """
-    height, width = shape
-    return None if height == width == side else (bicubic(side, height), bicubic(side, width))
-
-
-def _cubic(distance: NDArray[Any]) -> NDArray[Any]:
-    d, a = np.abs(distance), _KEYS
-    near = ((a + 2) * d - (a + 3)) * d * d + 1
-    far = ((a * d - 5 * a) * d + 8 * a) * d - 4 * a
-    return np.where(d <= 1, near, np.where(d < 2, far, 0.0))
-
-
-def factors(normalisation: Normalisation) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Factor and offset of each channel, in the model's order, for pixels in [0, 1]."""
-    mean, std = np.array(normalisation.mean), np.array(normalisation.std)
-    return (normalisation.scale / std).astype(np.float32), (-mean / std).astype(np.float32)
-
 
 MOST_NODES = 20_000
 """Operations of a graph; the largest published classifiers have a few thousand."""
@@ -69,33 +22,9 @@ LOOPS = ("Loop", "If", "TensorIterator")
 
 ANY_BATCH, ONE_IMAGE = -1, 1
 
-_TINY = 1e-12
-
 
 class OpenVinoError(UnusableError):
     """OpenVINO cannot read or compute the file; another runtime may."""
-
-
-@dataclass(frozen=True)
-class Use:
-    """How to use a file, by its description and its own bytes.
-
-    ``side`` is that of the study images, ``shape`` the height and width of the file's input. With
-    ``background`` the file may have one class more than ``classes``, ahead of all: it is left out.
-    The probabilities of a ``quantised`` file are rounded, even where they are floating point: they
-    need not sum to 1.
-    """
-
-    side: int
-    shape: tuple[int, int]
-    normalisation: Normalisation
-    logits: bool
-    classes: int
-    background: bool
-    features: tuple[str, ...] = ()
-    input: Quantisation | None = None
-    output: Quantisation | None = None
-    quantised: bool = False
 
 
 @dataclass(frozen=True)
@@ -109,9 +38,6 @@ class StudyModel:
     raw: Any
     stages: tuple[str, ...]
 
-
-Shape = tuple[int, int]
-"""Height and width of a network's input."""
 
 Make = Callable[[int], StudyModel]
 """Makes the study model for ``ANY_BATCH`` or ``ONE_IMAGE``."""
@@ -335,9 +261,8 @@ class _Answer:
 
 
 def _answer(outputs: Sequence[Any], use: Use) -> _Answer:
-    sizes = {use.classes, use.classes + 1} if use.background else {use.classes}
     counts = [_classes(output) for output in outputs]
-    fitting = [place for place, count in enumerate(counts) if count in sizes]
+    fitting = [place for place, count in enumerate(counts) if count in use.widths]
     if len(fitting) == 1:
         return _Answer(fitting[0], counts[fitting[0]])
     if len(counts) == 1 and counts[0]:
@@ -456,7 +381,7 @@ def _probabilities(raw: Any, use: Use, classes: int) -> Any:
     if use.quantised or not background:  # rounded probabilities are the file's own
         return probabilities
     # What is left of a distribution without the background is one again.
-    probabilities = operations.add(probabilities, operations.constant(np.float32(_TINY)))
+    probabilities = operations.add(probabilities, operations.constant(np.float32(TINY)))
     return operations.divide(
         probabilities, operations.reduce_sum(probabilities, np.array([1]), True)
     )

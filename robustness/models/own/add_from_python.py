@@ -19,8 +19,7 @@ from robustness.base.text import did_you_mean
 from robustness.base.validation import checked
 from robustness.models.classifier import Classifier
 from robustness.models.graph.inspection import use_of
-from robustness.models.graph.output_kind import SIGMOID, are_logits, is_distribution
-from robustness.models.graph.study_model import Use
+from robustness.models.graph.use import SIGMOID, Use, are_logits, is_distribution, trial_images
 from robustness.models.labels import check_class_names, read_labels
 from robustness.models.loaded_models import LOADED
 from robustness.models.model_record import (
@@ -47,7 +46,6 @@ from robustness.models.python_models.function_pass import (
     Caller,
     model_pixels,
     problem,
-    trial_images,
     warn_if_unsteady,
 )
 from robustness.models.python_models.live_model import LiveModel, as_graph, new_folder, source_text

@@ -18,8 +18,8 @@ from robustness.base.text import folded
 from robustness.models.catalogue.records import CAFFE, INSIDE_MODEL, MINUS_ONE_TO_ONE, TORCH
 from robustness.models.file_formats.formats import format_of
 from robustness.models.file_formats.model_format import Quantisation, UnusableError
-from robustness.models.graph.output_kind import SIGMOID
-from robustness.models.graph.study_model import FileFacts, Shape
+from robustness.models.graph.study_model import FileFacts
+from robustness.models.graph.use import SIGMOID, Shape
 from robustness.models.labels import Labels, imagenet
 from robustness.models.model_record import Normalisation
 from robustness.models.stated_framing import of_hugging_face, of_timm

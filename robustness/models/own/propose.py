@@ -17,7 +17,7 @@ from robustness.base.errors import ParameterError
 from robustness.models.file_formats.formats import native_runtime
 from robustness.models.graph.cache import written_pass
 from robustness.models.graph.inspection import describe_file, examine, use_of
-from robustness.models.graph.study_model import factors
+from robustness.models.graph.use import factors
 from robustness.models.labels import Labels, imagenet
 from robustness.models.model_record import (
     IMAGENET_PICTURES,

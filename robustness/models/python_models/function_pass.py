@@ -21,11 +21,16 @@ import numpy as np
 from robustness.base.errors import AnswerError, GradientError, ModelWarning, WeightsError
 from robustness.base.text import some
 from robustness.models.graph.inspection import use_of
-from robustness.models.graph.output_kind import is_distribution
-from robustness.models.graph.study_model import Use
+from robustness.models.graph.use import (
+    Use,
+    is_distribution,
+    prepared,
+    probabilities_of,
+    trial_images,
+)
 from robustness.models.model_record import CallOptions, ModelRecord, PythonCall
 from robustness.models.run.gradients import Network
-from robustness.models.run.native_runtimes import STAGE, native_probabilities, prepared
+from robustness.models.run.native_runtimes import STAGE
 from robustness.models.run.openvino import Floats
 
 Ask = Callable[[Floats], Any]
@@ -75,7 +80,7 @@ class FunctionPass:
 
     def __call__(self, images: Floats) -> tuple[Floats, Mapping[str, Floats]]:
         """Raise ``AnswerError`` if an image has no answer."""
-        probabilities = native_probabilities(self._answers(images), self._use)
+        probabilities = probabilities_of(self._answers(images), self._use)
         return probabilities, {STAGE: probabilities}
 
     def _answers(self, images: Floats) -> Floats:
@@ -105,17 +110,9 @@ def model_pixels(images: Floats, use: Use) -> Floats:
     return np.asarray(prepared(images, use, False, np.dtype(np.float32)), np.float32)
 
 
-def trial_images(side: int) -> Floats:
-    """Noise, and an image of one colour: two study images, (2, ``side``, ``side``, 3)."""
-    images = np.random.default_rng(0).integers(0, 256, (2, side, side, 3)) / np.float32(255)
-    images[1] = images[1, :1, :1]
-    return images.astype(np.float32)
-
-
 def problem(use: Use, answers: Floats, count: int) -> str:
     """What is wrong with ``answers`` to ``count`` images; empty if nothing is."""
-    classes = {use.classes, use.classes + 1} if use.background else {use.classes}
-    if answers.ndim != 2 or len(answers) != count or answers.shape[1] not in classes:
+    if answers.ndim != 2 or len(answers) != count or answers.shape[1] not in use.widths:
         return (
             f"expected answers of shape ({count}, {use.classes}), one row for each image and one "
             f"column for each class, got {answers.shape}"

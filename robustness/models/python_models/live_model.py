@@ -17,9 +17,9 @@ import numpy as np
 from robustness.base.errors import RobustnessError
 from robustness.models.classifier import Classifier
 from robustness.models.graph.inspection import use_of
+from robustness.models.graph.use import probabilities_of
 from robustness.models.model_record import ModelRecord, Normalisation, UserFile
 from robustness.models.python_models.function_pass import Ask, as_array, model_pixels
-from robustness.models.run.native_runtimes import native_probabilities
 from robustness.models.run.openvino import Floats, first_line
 from robustness.models.weights.sources import user_file
 from robustness.pictures.fitting import Framing, study_image
@@ -91,7 +91,7 @@ def as_graph(
     images = _varied_images(classifier.side)
     use = use_of(record, classifier.side)
     rows = np.concatenate([as_array(model.ask(image[None])) for image in model_pixels(images, use)])
-    difference = np.abs(native_probabilities(rows, use) - classifier(images).probabilities).max()
+    difference = np.abs(probabilities_of(rows, use) - classifier(images).probabilities).max()
     if difference > _TOLERANCE:
         return f"the exported graph predicts differently (probabilities differ by {difference:.2g})"
     return classifier

@@ -23,7 +23,8 @@ from robustness.base.errors import GradientError, WeightsError
 from robustness.commands import main
 from robustness.models import Classifier
 from robustness.models.graph.layout import find_stages
-from robustness.models.graph.study_model import Use, study_models
+from robustness.models.graph.study_model import study_models
+from robustness.models.graph.use import Use
 from robustness.models.model_record import Normalisation
 from robustness.models.own import user_models
 from robustness.models.run.openvino import core

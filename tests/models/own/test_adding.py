@@ -21,7 +21,7 @@ from robustness import api, models, runs
 from robustness.base.errors import ModelWarning, ParameterError
 from robustness.commands import main
 from robustness.models.file_formats.model_format import Quantisation
-from robustness.models.graph.study_model import factors
+from robustness.models.graph.use import factors
 from robustness.models.labels import Labels
 from robustness.models.model_record import LabelledAccuracy, Normalisation
 from robustness.models.own import add, describe
