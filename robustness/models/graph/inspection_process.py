@@ -20,7 +20,7 @@ from robustness.base.errors import WeightsError
 from robustness.base.limited_worker import serve
 from robustness.models.file_formats.formats import KERAS, format_of
 from robustness.models.file_formats.model_format import Quantisation, UnusableError
-from robustness.models.graph.cache import Written
+from robustness.models.graph.cache import Conversion
 from robustness.models.graph.keras_networks import (
     image_shape,
     keras_graph,
@@ -78,7 +78,7 @@ Floats = NDArray[np.float32]
 
 
 def answer(head: bytes, _data: bytes) -> bytes:
-    """Write the study model; return JSON as ``Written`` has it, or the ``problem``.
+    """Write the study model; return JSON as ``Conversion`` has it, or the ``problem``.
 
     ``head`` is JSON with the ``path`` of the model, the name of its ``record`` if it is one of the
     catalogue, its ``use``, whether its ``native`` runtime runs it, or may run what OpenVINO cannot
@@ -176,7 +176,7 @@ class _ModelSource:
         check_loops(size.loops)
 
 
-def _written(path: Path, use: Use, request: Mapping[str, Any]) -> Written:
+def _written(path: Path, use: Use, request: Mapping[str, Any]) -> Conversion:
     """The study model of ``path``, saved, or what OpenVINO lacks for it, once it has been run."""
     source = _ModelSource(path, use.shape, request)
     expected = _ask_natively(source, use, "") if source.is_keras else None
@@ -189,8 +189,8 @@ def _written(path: Path, use: Use, request: Mapping[str, Any]) -> Written:
     if not source.is_keras and (source.native or refusal):
         _ask_natively(source, use, refusal)
     if refusal:
-        return Written((), refusal=refusal)
-    return Written(model.stages, Operations(simplified(model.model)).missing)
+        return Conversion((), refusal=refusal)
+    return Conversion(model.stages, Operations(simplified(model.model)).missing)
 
 
 def _use(values: dict[str, Any]) -> Use:

@@ -40,7 +40,7 @@ def save(target):
         openvino.save_model(openvino.Model(results, [images]), target, compress_to_fp16=False)
     except RuntimeError as error:
         raise OSError(str(error)) from error
-    return cache.Written(("answer",))
+    return cache.Conversion(("answer",))
 
 
 limit = int(sys.argv[2]) if len(sys.argv) > 2 else None
