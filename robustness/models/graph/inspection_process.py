@@ -119,7 +119,6 @@ class _ModelSource:
         self.format = KERAS if self._of_catalogue else format_of(path)
         self.is_keras = not self.format.is_graph
         self._fallback = request["fallback"]
-        self.format.check(path)
         if self._of_catalogue:
             record = REGISTRY[request["record"]]
             self._network, self._stages = record.weights.load(record, path)
