@@ -34,10 +34,10 @@ LayerWeights = Mapping[str, list[NDArray[Any]]]
 class Normalisation:
     """``(pixels - mean) / std`` on pixels in [0, ``scale``], channels in ``order``."""
 
-    order: str
-    scale: float
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
+    order: str = "RGB"
+    scale: float = 1.0
+    mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    std: tuple[float, float, float] = (1.0, 1.0, 1.0)
 
 
 FUNCTION = "function"

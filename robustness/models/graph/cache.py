@@ -137,8 +137,10 @@ def _read_record(file: Path) -> Conversion | None:
 def _read(file: Path, precision: Precision) -> OpenVinoPass | str | None:
     """The cached pass, or why OpenVINO refused the model; None if nothing usable is cached."""
     conversion = _read_record(file)
-    if conversion is None or conversion.refusal:
-        return conversion and conversion.refusal
+    if conversion is None:
+        return None
+    if conversion.refusal:
+        return conversion.refusal
     network, weights = _parts(file)
     try:
         if file_digest(network, "sha256:") != conversion.network:

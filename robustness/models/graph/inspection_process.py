@@ -51,7 +51,8 @@ from robustness.models.graph.use import (
     trial_images,
 )
 from robustness.models.model_record import REGISTRY, Normalisation
-from robustness.models.own.describe import describe, stated_shape
+from robustness.models.own.describe import describe
+from robustness.models.own.stated_preprocessing import stated_shape
 from robustness.models.run.native_runtimes import (
     RuntimeSession,
     keras_session,
@@ -295,11 +296,10 @@ def _with_logits(source: _ModelSource, graph: FileFacts, ask: Callable[[Use], Fl
     if graph.shape is None or graph.classes is None:
         return graph
     numbers = source.format.numbers(source.path)
-    plain = Normalisation("RGB", 1.0, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
     use = Use(
         max(graph.shape),
         graph.shape,
-        plain,
+        Normalisation(),
         True,
         graph.classes,
         False,

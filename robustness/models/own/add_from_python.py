@@ -33,14 +33,17 @@ from robustness.models.model_record import (
     UserFile,
 )
 from robustness.models.own import model_file, user_models
-from robustness.models.own.describe import (
-    IMAGENET,
-    are_imagenet,
+from robustness.models.own.describe import IMAGENET, are_imagenet
+from robustness.models.own.propose import WHOLE, described_by_file, propose
+from robustness.models.own.stated_preprocessing import (
+    FRAMING_KEYS,
+    framing_values,
+    is_torchvision,
+    of_torchvision,
     stated_framing,
     stated_normalisation,
     value_of,
 )
-from robustness.models.own.propose import WHOLE, described_by_file, propose
 from robustness.models.python_models import torch_modules
 from robustness.models.python_models.function_pass import (
     Caller,
@@ -51,12 +54,6 @@ from robustness.models.python_models.function_pass import (
 from robustness.models.python_models.live_model import LiveModel, as_graph, new_folder, source_text
 from robustness.models.python_models.model_objects import opened, preprocessed
 from robustness.models.run.openvino import Floats
-from robustness.models.stated_framing import (
-    FRAMING_KEYS,
-    framing_values,
-    is_torchvision,
-    of_torchvision,
-)
 from robustness.models.weights.sources import user_file
 from robustness.pictures.fitting import STUDY_SIDE, Framing
 

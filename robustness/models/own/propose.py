@@ -26,16 +26,16 @@ from robustness.models.model_record import (
     Normalisation,
 )
 from robustness.models.own import add, model_file, user_models
-from robustness.models.own.describe import (
-    INPUT_TYPE,
+from robustness.models.own.describe import INPUT_TYPE, are_imagenet
+from robustness.models.own.stated_preprocessing import (
+    FRAMING_KEYS,
     NORMALISATIONS,
     OF_BYTES,
-    are_imagenet,
+    framing_values,
     value_of,
 )
 from robustness.models.run.native_runtimes import NativePass, as_deployed
 from robustness.models.run.openvino import ForwardPass
-from robustness.models.stated_framing import FRAMING_KEYS, framing_values
 from robustness.pictures.fitting import STUDY_FRAMING, Framing, read_file, study_image
 from robustness.pictures.resizing import OPENCV, PIL
 from robustness.pictures.samples import REGISTRY as SAMPLES
@@ -46,8 +46,6 @@ WHOLE = "squash"
 
 MOST_IMAGES, _MOST_BYTES = 200, 2**28
 """Images of a folder that are tried, and bytes that they may take."""
-
-AS_IT_IS = Normalisation("RGB", 1.0, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
 
 _ENDINGS = {".jpg", ".jpeg", ".png", ".webp", ".bmp"}
 _CLEARLY = 0.02
@@ -417,7 +415,7 @@ def asks(record: ModelRecord) -> Callable[[Floats, Normalisation], Floats]:
     if record.input_shape:  # resizing comes before the normalisation, and both are in the graph
         passes = cache(lambda by: _pass(replace(record, normalisation=by)))
         return lambda images, by: passes(by)(images)[0]
-    forward = _pass(replace(record, normalisation=AS_IT_IS))
+    forward = _pass(replace(record, normalisation=Normalisation()))
 
     def ask(images: Floats, by: Normalisation) -> Floats:
         scale, offset = factors(by)

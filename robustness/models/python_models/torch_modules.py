@@ -31,8 +31,8 @@ from robustness.base.zips import BoundedZip
 from robustness.models.file_formats.model_format import MAX_BYTES
 from robustness.models.internals import silent_export
 from robustness.models.model_record import Normalisation
+from robustness.models.own.stated_preprocessing import of_timm
 from robustness.models.python_models.live_model import LiveModel
-from robustness.models.stated_framing import of_timm
 
 TORCH_MODULE = "torch module"
 TIMM = "timm:"

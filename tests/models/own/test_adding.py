@@ -24,7 +24,7 @@ from robustness.models.file_formats.model_format import Quantisation
 from robustness.models.graph.use import factors
 from robustness.models.labels import Labels
 from robustness.models.model_record import LabelledAccuracy, Normalisation
-from robustness.models.own import add, describe
+from robustness.models.own import add, describe, stated_preprocessing
 from robustness.models.own.propose import Labelled, from_folder, is_clear, propose, trials
 from robustness.models.tensorflow_runtime import keras
 from robustness.pictures.fitting import Framing
@@ -561,7 +561,7 @@ def test_normalisations_are_read_from_configurations(folder: Path) -> None:
     "quantised", [Quantisation(1 / 128, 127, 0, 255), Quantisation(1 / 128, -1, -128, 127)]
 )
 def test_a_quantised_input_takes_the_values_of_pixels(quantised: Quantisation) -> None:
-    found = describe.of_integers(quantised)
+    found = stated_preprocessing.of_integers(quantised)
     values = np.arange(256)
     real = (values - found.mean[0]) / found.std[0]
     integers = real / quantised.scale + quantised.zero_point

@@ -16,8 +16,12 @@ from robustness import api, models
 from robustness.base.errors import ParameterError
 from robustness.base.toml import read_toml
 from robustness.models.own import user_models
-from robustness.models.own.describe import stated_framing
-from robustness.models.stated_framing import of_hugging_face, of_timm, of_torchvision
+from robustness.models.own.stated_preprocessing import (
+    of_hugging_face,
+    of_timm,
+    of_torchvision,
+    stated_framing,
+)
 from robustness.pictures.eight_bits import from_uint8
 from robustness.pictures.fitting import STUDY_FRAMING, Framing
 from tests.models.own.test_adding import COLOURS, added, folder
