@@ -18,7 +18,7 @@ from robustness.base.errors import ModelWarning, ParameterError, WeightsError
 from robustness.base.text import did_you_mean
 from robustness.base.validation import checked
 from robustness.models.classifier import Classifier
-from robustness.models.graph.inspection import use_of
+from robustness.models.graph.inspection import describe_file, use_of
 from robustness.models.graph.use import SIGMOID, Use, are_logits, is_distribution, trial_images
 from robustness.models.labels import check_class_names, read_labels
 from robustness.models.loaded_models import LOADED
@@ -34,15 +34,13 @@ from robustness.models.model_record import (
 )
 from robustness.models.own import model_file, user_models
 from robustness.models.own.describe import IMAGENET, are_imagenet
-from robustness.models.own.propose import WHOLE, described_by_file, propose
+from robustness.models.own.propose import WHOLE, propose
 from robustness.models.own.stated_preprocessing import (
     FRAMING_KEYS,
     framing_values,
     is_torchvision,
     of_torchvision,
-    stated_framing,
-    stated_normalisation,
-    value_of,
+    shape_of,
 )
 from robustness.models.python_models import torch_modules
 from robustness.models.python_models.function_pass import (
@@ -106,16 +104,11 @@ def add_model(
             LOADED.get(record, record.framing.side)  # refuses what is not as described
             return user_models.add_to_process(record)
         model = torch_modules.opened_hugging_face(path)
-        weights_file = path / torch_modules.SAFETENSORS
-        if stated := stated_normalisation(weights_file):
-            model = replace(model, normalisation=stated[0])
-        model = replace(model, framing=stated_framing(weights_file)[0] or model.framing)
     elif text:
         count = len(names) if names else None
         model = torch_modules.opened_timm(text.removeprefix(torch_modules.TIMM), weights, count)
     elif preprocess is not None:
         model = preprocessed(what, preprocess)
-        values |= {"normalisation": "0..1", "fit": values.get("fit") or "crop"}
     else:
         model = opened(what)
     options = checked(user_models.Calls, calls, name).options
@@ -188,7 +181,7 @@ def _of_file(name: str, path: Path, values: Mapping[str, Any]) -> ModelRecord:
         if missing := _missing(entry):
             raise _missing_value(name, missing, "the file")
     else:
-        described = described_by_file(model_file.model_file(path), entry["input_size"])
+        described = describe_file(model_file.model_file(path), shape_of(entry["input_size"]))
         warning = described["warning"] if entry.get("output") == "logits" else ""
         stated = {key: described["entry"].get(key) for key in FRAMING_KEYS}
         entry = framing_values(entry, _without_none(stated))
@@ -224,17 +217,13 @@ def _of_model(
     name: str, what: Any, model: LiveModel, arguments: Mapping[str, Any], calls: CallOptions
 ) -> ModelRecord:
     source = new_folder() / f"{name}.txt"
-    values = {**framing_values(_without_none(arguments), model.framing), "path": str(source)}
+    values = {**framing_values(_without_none(arguments), model.entry), "path": str(source)}
     if values.get("labels") is None and model.labels:
         imagenet = are_imagenet(model.labels)
         values["labels"] = IMAGENET if imagenet else _label_file(name, model.labels)
-    if values.get("input_size") is None and model.shape:
-        values["input_size"] = user_models.size_of(*model.shape)
-    if values.get("normalisation") is None and model.normalisation:
-        values["normalisation"] = value_of(model.normalisation)
     if missing := _missing(values):
         raise _missing_value(name, missing, f"a {model.kind}")
-    output = values.get("output") or model.output
+    output = values.get("output")
     record = _record(name, {**values, "output": output or "logits"})
     answers = _answers(record, model, calls)
     if output is None:

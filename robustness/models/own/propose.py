@@ -32,6 +32,7 @@ from robustness.models.own.stated_preprocessing import (
     NORMALISATIONS,
     OF_BYTES,
     framing_values,
+    shape_of,
     value_of,
 )
 from robustness.models.run.native_runtimes import NativePass, as_deployed
@@ -212,7 +213,7 @@ def propose(
     if Path(labels := choices.get("labels", "")).is_absolute():
         choices["labels"] = add.relative(Path(labels))
     said("reading the file")
-    described = described_by_file(path, choices.get("input_size"))
+    described = describe_file(path, shape_of(choices.get("input_size")))
     stated, sources = described["entry"], described["told_by"]
     if sources.get("normalisation") == INPUT_TYPE:
         _check_whole(name, choices.get("normalisation"))
@@ -232,11 +233,6 @@ def propose(
         outputs=described["outputs"],
     )
     return description if set(missing) - {"normalisation"} else _tried(description, images, said)
-
-
-def described_by_file(path: Path, size: Any) -> Mapping[str, Any]:
-    """The description in the file ``path``; ``size`` is the ``input_size`` of a free input."""
-    return describe_file(path, _shape(size))
 
 
 def _tried(
@@ -322,14 +318,6 @@ def _check_whole(name: str, choice: Any) -> None:
             f"{name}: expected normalisation {OF_BYTES}, as its input holds whole numbers, got "
             f"{choice}."
         )
-
-
-def _shape(size: Any) -> tuple[int, int] | None:
-    """Height and width of ``input_size``; None if it is invalid, which is refused later."""
-    sides = size if isinstance(size, list | tuple) else [size, size]
-    if len(sides) != 2 or not all(isinstance(side, int) and side > 0 for side in sides):
-        return None
-    return sides[0], sides[1]
 
 
 def _ordered(values: Mapping[str, Any]) -> dict[str, Any]:

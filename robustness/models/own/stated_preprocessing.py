@@ -186,6 +186,17 @@ def stated_shape(path: Path) -> Shape | None:
 # --- by library ----------------------------------------------------------------------------------
 
 
+def timm_entry(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The input size, normalisation and framing by timm's ``pretrained_cfg``."""
+    try:
+        height, width = map(int, config["input_size"][-2:])
+        normalisation = _table(1.0, config["mean"], config["std"])
+    except (KeyError, TypeError, ValueError, IndexError):
+        return {}
+    entry = {"input_size": size_of(height, width), "normalisation": value_of(normalisation)}
+    return {**entry, **(of_timm(config) if height == width else {})}
+
+
 def of_timm(config: Mapping[str, Any]) -> dict[str, Any]:
     """By timm's ``pretrained_cfg``, as its evaluation transform reads it."""
     try:
@@ -226,6 +237,28 @@ def of_hugging_face(config: Mapping[str, Any]) -> dict[str, Any]:
         return _values(Framing(fit, cropped or resized, share, interpolation, PIL))
     except (RobustnessError, KeyError, TypeError, ValueError, IndexError, AttributeError):
         return {}
+
+
+def hugging_face_shape(folder: Path) -> Shape | None:
+    """The size in ``preprocessor_config.json``: of the crop, or else of the resized image."""
+    try:
+        config = read_object(folder / PREPROCESSOR)
+    except (OSError, ValueError):
+        return None
+    for value in (config.get("crop_size"), config.get("size")):
+        if isinstance(value, dict):
+            height = value.get("height", value.get("shortest_edge"))
+            value = [height, value.get("width", height)]
+        if shape := shape_of(value):
+            return shape
+    return None
+
+
+def shape_of(value: Any) -> Shape | None:
+    """Height and width of a side, or of two, greater than 0; None if it is neither."""
+    sides = value if isinstance(value, list | tuple) else [value, value]
+    fixed = len(sides) == 2 and all(isinstance(side, int) and side > 0 for side in sides)
+    return (sides[0], sides[1]) if fixed else None
 
 
 def of_torchvision(transforms: Any) -> dict[str, Any]:

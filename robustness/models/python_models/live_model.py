@@ -18,7 +18,7 @@ from robustness.base.errors import RobustnessError
 from robustness.models.classifier import Classifier
 from robustness.models.graph.inspection import use_of
 from robustness.models.graph.use import probabilities_of
-from robustness.models.model_record import ModelRecord, Normalisation, UserFile
+from robustness.models.model_record import ModelRecord, UserFile
 from robustness.models.python_models.function_pass import Ask, as_array, model_pixels
 from robustness.models.run.openvino import Floats, first_line
 from robustness.models.weights.sources import user_file
@@ -34,21 +34,16 @@ Export = Callable[[Path, tuple[int, int]], Path]
 class LiveModel:
     """A model in Python. What it does not tell is empty or None.
 
-    ``shape`` is the height and width of its input; ``framing`` is how images become it, by the
-    keys of ``models.toml``.
-    ``ask`` maps normalised pixels (N, H, W, 3) to answers (N, classes). ``export`` is None for a
-    model whose graph cannot be had; ``limit`` then says why, as a clause. ``content`` is the digest
-    of what is exported, for a format whose files hold the time as well. ``output`` is "logits"
-    where the format says so.
+    ``ask`` maps normalised pixels (N, H, W, 3) to answers (N, classes). ``entry`` is what it says
+    of itself by the keys of ``models.toml``, beside its ``labels``. ``export`` is None for a model
+    whose graph cannot be had; ``limit`` then says why, as a clause. ``content`` is the digest of
+    what is exported, for a format whose files hold the time as well.
     """
 
     kind: str
     ask: Ask
     labels: tuple[str, ...] = ()
-    shape: tuple[int, int] | None = None
-    normalisation: Normalisation | None = None
-    framing: Mapping[str, Any] = field(default_factory=dict)
-    output: str | None = None
+    entry: Mapping[str, Any] = field(default_factory=dict)
     export: Export | None = None
     content: Callable[[], str] | None = None
     limit: str = "a function shows no graph"

@@ -17,6 +17,7 @@ import numpy as np
 
 from robustness.base.errors import ParameterError, RobustnessError, WeightsError
 from robustness.models.model_record import FUNCTION, ModelRecord, PythonCall
+from robustness.models.own.stated_preprocessing import size_of
 from robustness.models.python_models.function_pass import as_array
 from robustness.models.python_models.live_model import LiveModel
 from robustness.models.weights.weight_files import file_digest
@@ -68,7 +69,11 @@ def preprocessed(what: Any, preprocess: Callable[[Any], Any]) -> LiveModel:
         return network(np.stack([np.asarray(item) for item in batch]))
 
     return LiveModel(
-        f"{model.kind} with preprocess", ask, model.labels, limit="preprocess shows no graph"
+        f"{model.kind} with preprocess",
+        ask,
+        model.labels,
+        {"normalisation": "0..1", "fit": "crop"},
+        limit="preprocess shows no graph",
     )
 
 
@@ -118,8 +123,9 @@ def _keras(model: Any) -> LiveModel:
         return f"sha256:{digest.hexdigest()}"
 
     shape = tuple(getattr(model, "input_shape", None) or ())
-    sides = shape[1:3] if len(shape) == 4 and None not in shape[1:3] else None
-    return LiveModel(KERAS_MODEL, ask, shape=sides, export=export, content=content)
+    fixed = len(shape) == 4 and None not in shape[1:3]
+    entry = {"input_size": size_of(*shape[1:3])} if fixed else {}
+    return LiveModel(KERAS_MODEL, ask, entry=entry, export=export, content=content)
 
 
 def source_of(reference: str, folder: Path) -> Path:
