@@ -30,8 +30,8 @@ from robustness.models.model_record import (
     ModelRecord,
     Normalisation,
 )
-from robustness.models.own.propose import clearly_better, renormalise, samples, trials
 from robustness.models.own.stated_preprocessing import value_of
+from robustness.models.own.trials import clearly_better, renormalise, samples, trials
 from robustness.models.run.openvino import F32, Floats, chosen
 from robustness.models.weights.weight_files import digest, state
 from robustness.pictures.fitting import Framing, read_file, study_image

@@ -25,7 +25,8 @@ from robustness.models.graph.use import factors
 from robustness.models.labels import Labels
 from robustness.models.model_record import LabelledAccuracy, Normalisation
 from robustness.models.own import add, describe, stated_preprocessing
-from robustness.models.own.propose import Labelled, from_folder, is_clear, propose, trials
+from robustness.models.own.propose import propose
+from robustness.models.own.trials import Labelled, from_folder, is_clear, trials
 from robustness.models.tensorflow_runtime import keras
 from robustness.pictures.fitting import Framing
 from tests.support import onnx_files as onnx
