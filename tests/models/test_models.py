@@ -109,9 +109,7 @@ def test_threads_get_bitwise_the_results_of_one_caller(
                     np.testing.assert_array_equal(outputs.features[stage], values)
 
 
-@pytest.mark.parametrize(
-    "shape", [(0, 224, 224, 3), (224, 224, 3), (1, 224, 224, 1), (1, 240, 224, 3), (1, 3, 224, 224)]
-)
+@pytest.mark.parametrize("shape", [(0, 224, 224, 3), (1, 224, 224, 1), (1, 3, 224, 224)])
 def test_another_shape_is_refused(
     shape: tuple[int, ...], classifiers: Mapping[str, models.Classifier]
 ) -> None:

@@ -69,14 +69,6 @@ def test_an_error_of_one_leaves_the_others() -> None:
     assert found == {name: name for name in (OFFLINE_NAMES[0], OFFLINE_NAMES[2])}
 
 
-def test_another_error_is_raised() -> None:
-    def ask(name: str) -> str:
-        raise ZeroDivisionError
-
-    with pytest.raises(ZeroDivisionError):
-        list(loaded_models.run_parallel(OFFLINE_NAMES, ask))
-
-
 def test_who_stops_listening_asks_no_more() -> None:
     asked = []
     go_on, places = threading.Event(), count()
@@ -92,7 +84,3 @@ def test_who_stops_listening_asks_no_more() -> None:
     listening.close()
     go_on.set()
     assert len(asked) < len(OFFLINE_NAMES)
-
-
-def test_nobody_is_asked_for_nothing() -> None:
-    assert list(loaded_models.run_parallel((), lambda name: name)) == []
