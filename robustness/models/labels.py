@@ -40,6 +40,10 @@ class Labels:
         """A short digest of the names, equal for equal classes."""
         return hashlib.sha256("\n".join(self.names).encode()).hexdigest()[:16]
 
+    def name(self, index: int) -> str:
+        """The name of the class ``index``; the index itself if there is no such class."""
+        return self.names[index] if 0 <= index < len(self) else str(index)
+
     def meant(self, text: str) -> tuple[int, ...]:
         """The class that ``text`` means; none if there is no such one, several if it may be each.
 

@@ -349,8 +349,7 @@ class ModelRecord:
 
     def class_name(self, index: int) -> str:
         """The name of the class ``index``; the index itself if it has no such class."""
-        names = self.labels().names
-        return names[index] if 0 <= index < len(names) else str(index)
+        return self.labels().name(index)
 
 
 REGISTRY: Registry[ModelRecord] = Registry("model")
@@ -392,7 +391,7 @@ def class_name(model: str, index: int) -> str:
     The index itself if that is not known, as in a run from another machine.
     """
     labels = classes(model)
-    return labels.names[index] if labels is not None and 0 <= index < len(labels) else str(index)
+    return labels.name(index) if labels else str(index)
 
 
 def classes(model: str) -> Labels | None:

@@ -15,11 +15,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import TypeAdapter
 
 from robustness.base.errors import WeightsError
 from robustness.base.limited_worker import serve
 from robustness.models.file_formats.formats import KERAS, format_of
-from robustness.models.file_formats.model_format import Quantisation, UnusableError
+from robustness.models.file_formats.model_format import UnusableError
 from robustness.models.graph.cache import Conversion
 from robustness.models.graph.keras_networks import (
     image_shape,
@@ -77,6 +78,8 @@ _RANDOM = "its predictions for the same image differ, as if it used random numbe
 
 Floats = NDArray[np.float32]
 
+_USE = TypeAdapter(Use)
+
 
 def answer(head: bytes, _data: bytes) -> bytes:
     """Write the study model; return JSON as ``Conversion`` has it, or the ``problem``.
@@ -93,7 +96,7 @@ def answer(head: bytes, _data: bytes) -> bytes:
             shape = tuple(request["shape"]) if request["shape"] else stated_shape(path)
             reply = describe(path, _facts(path, shape, request))
         else:
-            reply = asdict(_written(path, _use(request["use"]), request))
+            reply = asdict(_written(path, _USE.validate_python(request["use"]), request))
     except UnusableError as error:
         reply = {"problem": str(error)}
     except WeightsError as error:
@@ -193,16 +196,6 @@ def _written(path: Path, use: Use, request: Mapping[str, Any]) -> Conversion:
     return Conversion(model.stages, Operations(simplified(model.model)).missing)
 
 
-def _use(values: dict[str, Any]) -> Use:
-    """A ``Use`` that has been through JSON."""
-    ends = {
-        end: Quantisation(**values[end]) if values[end] else None for end in ("input", "output")
-    }
-    normalisation = Normalisation(**values["normalisation"])
-    shape = tuple(values["shape"])
-    return Use(**{**values, **ends, "normalisation": normalisation, "shape": shape})
-
-
 def examined(
     graph: Callable[[], Any], use: Use, target: Path, expected: Floats | None = None
 ) -> StudyModel:
@@ -218,7 +211,12 @@ def examined(
     images = trial_images(use.side)
     answers = _outputs(model, images, 1)
     if expected is not None:
-        _check_equal(answers[0], expected, use)
+        ours, theirs = (probabilities_of(rows, use) for rows in (answers[0], expected))
+        difference = np.abs(ours - theirs).max()
+        if not difference <= TOLERANCE:
+            raise OpenVinoError(
+                f"OpenVINO's probabilities differ from TensorFlow's by {difference:.1g}"
+            )
     _check_answers(answers[0], use)
     for values in answers[1:]:
         _check_finite(values)
@@ -230,15 +228,6 @@ def examined(
     except RuntimeError as error:  # what it raises on a full disk
         raise OSError(str(error)) from error
     return chosen
-
-
-def _check_equal(answers: Floats, expected: Floats, use: Use) -> None:
-    ours, theirs = (probabilities_of(rows, use) for rows in (answers, expected))
-    difference = np.abs(ours - theirs).max()
-    if not difference <= TOLERANCE:
-        raise OpenVinoError(
-            f"OpenVINO's probabilities differ from TensorFlow's by {difference:.1g}"
-        )
 
 
 def _ask_natively(source: _ModelSource, use: Use, refusal: str) -> Floats:

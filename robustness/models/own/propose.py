@@ -20,6 +20,7 @@ from robustness.models.own import add, model_file, user_models
 from robustness.models.own.describe import INPUT_TYPE, are_imagenet
 from robustness.models.own.stated_preprocessing import (
     FRAMING_KEYS,
+    NORMALISATIONS,
     OF_BYTES,
     framing_values,
     shape_of,
@@ -145,8 +146,13 @@ def propose(
     said("reading the file")
     described = describe_file(path, shape_of(choices.get("input_size")))
     stated, sources = described["entry"], described["told_by"]
-    if sources.get("normalisation") == INPUT_TYPE:
-        _check_whole(name, choices.get("normalisation"))
+    by_name = choices.get("normalisation")
+    rounded = by_name in NORMALISATIONS if isinstance(by_name, str) else False
+    if sources.get("normalisation") == INPUT_TYPE and rounded and by_name != OF_BYTES:
+        raise ParameterError(
+            f"{name}: expected normalisation {OF_BYTES}, as its input holds whole numbers, got "
+            f"{by_name}."
+        )
     classes = () if "labels" in choices else tuple(described["classes"])
     if classes:
         stated = {**stated, "labels": add.label_file(name)}
@@ -239,15 +245,6 @@ def _accuracy(
         true_class_probability=round(trial.true_class_probability, 4),
         crop_correct=framings[1].correct if framings else None,
     )
-
-
-def _check_whole(name: str, choice: Any) -> None:
-    """Refuse a usual normalisation whose pixels an integer input would round."""
-    if isinstance(choice, str) and choice in user_models.NORMALISATIONS and choice != OF_BYTES:
-        raise ParameterError(
-            f"{name}: expected normalisation {OF_BYTES}, as its input holds whole numbers, got "
-            f"{choice}."
-        )
 
 
 def _ordered(values: Mapping[str, Any]) -> dict[str, Any]:

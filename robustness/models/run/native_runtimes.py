@@ -24,7 +24,7 @@ from robustness.models.file_formats.formats import (
     format_of,
     native_runtime,
 )
-from robustness.models.file_formats.model_format import Quantisation, Runtime, UnusableError
+from robustness.models.file_formats.model_format import Runtime, UnusableError
 from robustness.models.graph.keras_networks import keras_function, load_network
 from robustness.models.graph.study_model import FileFacts, input_shape, only_count
 from robustness.models.graph.use import Shape, Use, other_classes, prepared, probabilities_of
@@ -223,8 +223,6 @@ def native_answers(session: RuntimeSession, images: Floats, use: Use) -> Array:
     """The file's own answers to ``images``, one at a time, as numbers (N, classes)."""
     pixels = prepared(images, use, session.channels_second, session.kind)
     rows = np.array([_of_classes(session.run(image[None]), use) for image in pixels], np.float32)
-    return rows if use.output is None else _real(rows, use.output)
-
-
-def _real(integers: Array, by: Quantisation) -> Array:
-    return np.asarray((integers - by.zero_point) * np.float32(by.scale))
+    if use.output is None:
+        return rows
+    return np.asarray((rows - use.output.zero_point) * np.float32(use.output.scale))
