@@ -61,8 +61,9 @@ class Loaded:
             key = record.name, side, digest(record), choice or chosen()
         except OSError as error:
             raise WeightsError(state(record).reason) from error
-        if loaded := self._find(key):
-            return loaded
+        with self._changing:
+            if loaded := self._touch(key):
+                return loaded
         require(record)  # what is converted already does not read the weights again
         with self._room(key, record) as loaded:
             if loaded:
@@ -127,10 +128,6 @@ class Loaded:
                 if counted and self._classifiers.get(key) is counted:
                     self._bytes[key] -= more
             raise
-
-    def _find(self, key: Key) -> Classifier | None:
-        with self._changing:
-            return self._touch(key)
 
     def _touch(self, key: Key) -> Classifier | None:
         if key in self._classifiers:

@@ -56,30 +56,25 @@ def study_models(read: Any, use: Use, *, tapped: bool = False) -> Make:
     channels_second, single = _for_one_image(read, use.shape, loops=tapped)
     taps = len(use.features) if tapped else 0
     outputs = single.outputs[: len(single.outputs) - taps]
-    answer = _answer(outputs, use)
-    try:
-        stages = (
-            _tapped(single.outputs[len(outputs) :], use.features)
-            if taps
-            else find_stages(_only(single, answer.place), use.features)
+    place, classes = _answer(outputs, use)
+    if taps:
+        nodes = (output.get_node().input_value(0).get_node() for output in single.outputs[-taps:])
+        stages = tuple(
+            FeatureStage(name, node.get_friendly_name(), channels_second=False)
+            for name, node in zip(use.features, nodes, strict=True)
         )
-    except StageError as error:
-        raise UnusableError(str(error).removesuffix(".")) from error
+    else:
+        try:
+            stages = find_stages(_only(single, place), use.features)
+        except StageError as error:
+            raise UnusableError(str(error).removesuffix(".")) from error
 
     def make(batch: int) -> StudyModel:
         one = batch == ONE_IMAGE
         model = single if one else _reshaped(read, use.shape, channels_second, batch, tapped)
-        return _built(model, answer, stages, use, batch)
+        return _built(model, place, classes, stages, use, batch)
 
     return make
-
-
-def _tapped(outputs: Sequence[Any], names: Sequence[str]) -> tuple[FeatureStage, ...]:
-    operations = (output.get_node().input_value(0).get_node() for output in outputs)
-    return tuple(
-        FeatureStage(name, operation.get_friendly_name(), channels_second=False)
-        for name, operation in zip(names, operations, strict=True)
-    )
 
 
 @dataclass(frozen=True)
@@ -252,19 +247,12 @@ def _unpack_weights(model: Any) -> None:
                 reader.replace_source_output(weights.output(0))
 
 
-@dataclass(frozen=True)
-class _Answer:
-    """Which output holds the classes, and how many there are, background included."""
-
-    place: int
-    classes: int
-
-
-def _answer(outputs: Sequence[Any], use: Use) -> _Answer:
+def _answer(outputs: Sequence[Any], use: Use) -> tuple[int, int]:
+    """The place of the output with the classes, and how many there are, background included."""
     counts = [_classes(output) for output in outputs]
     fitting = [place for place, count in enumerate(counts) if count in use.widths]
     if len(fitting) == 1:
-        return _Answer(fitting[0], counts[fitting[0]])
+        return fitting[0], counts[fitting[0]]
     if len(counts) == 1 and counts[0]:
         raise UnusableError(other_classes(counts[0], use.classes))
     raise UnusableError(
@@ -291,23 +279,33 @@ def _only(model: Any, place: int) -> Any:
 
 
 def _built(
-    model: Any, answer: _Answer, stages: Sequence[FeatureStage], use: Use, batch: int
+    model: Any,
+    place: int,
+    classes: int,
+    stages: Sequence[FeatureStage],
+    use: Use,
+    batch: int,
 ) -> StudyModel:
     """The study model around ``model``, which becomes a part of it."""
     import openvino
     from openvino import opset15 as operations
 
     by_name = {operation.get_friendly_name(): operation for operation in model.get_ops()}
-    source = model.outputs[answer.place].get_node().input_value(0)
-    features = [_channels_last(by_name[stage.operation], stage) for stage in stages]
+    source = model.outputs[place].get_node().input_value(0)
+    features = []
+    for stage in stages:  # (N, ..., channels)
+        values = operations.convert(by_name[stage.operation].output(0), np.float32)
+        if stage.channels_second:
+            values = operations.transpose(values, np.array([0, 2, 3, 1]))
+        features.append(values)
     (replaced,) = model.get_parameters()
     readers = replaced.output(0).get_target_inputs()
     images = operations.parameter([batch, use.side, use.side, 3], np.float32, "images")
     prepared = _prepared(images, use, replaced)
     for reader in readers:
         reader.replace_source_output(prepared.output(0))
-    raw = _raw(source, use, answer.classes)
-    probabilities = _probabilities(raw, use, answer.classes)
+    raw = _raw(source, use, classes)
+    probabilities = _probabilities(raw, use, classes)
     names = tuple(stage.name for stage in stages)
     if not names:
         names, features = ("answer",), [probabilities]
@@ -385,11 +383,3 @@ def _probabilities(raw: Any, use: Use, classes: int) -> Any:
     return operations.divide(
         probabilities, operations.reduce_sum(probabilities, np.array([1]), True)
     )
-
-
-def _channels_last(operation: Any, stage: FeatureStage) -> Any:
-    """In the graph: the activations of ``stage`` in float32, (N, ..., channels)."""
-    from openvino import opset15 as operations
-
-    output = operations.convert(operation.output(0), np.float32)
-    return operations.transpose(output, np.array([0, 2, 3, 1])) if stage.channels_second else output

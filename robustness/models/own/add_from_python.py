@@ -19,7 +19,7 @@ from robustness.base.text import did_you_mean
 from robustness.base.validation import checked
 from robustness.models.classifier import Classifier
 from robustness.models.graph.inspection import describe_file, use_of
-from robustness.models.graph.use import SIGMOID, Use, are_logits, is_distribution, trial_images
+from robustness.models.graph.use import SIGMOID, are_logits, is_distribution, trial_images
 from robustness.models.labels import check_class_names, read_labels
 from robustness.models.loaded_models import LOADED
 from robustness.models.model_record import (
@@ -85,7 +85,11 @@ def add_model(
         raise ParameterError(f"{user_models.described_in()} describes a model called {name!r}.")
     values = user_models.with_normalisation(arguments)
     values["labels"], names = _labels(name, values.get("labels"))
-    _check_names(name, calls, arguments)
+    known = (*arguments, "weights", *CALL_KEYS)
+    if unknown := next((key for key in calls if key not in known), ""):
+        removed = removed_names.removal(removed_names.ARGUMENTS, unknown)
+        hint = removed or f"there is no {unknown!r}. {did_you_mean(unknown, known)}"
+        raise ParameterError(f"{name}: {hint}.")
     LOADED.release(name)  # it may have the same weights and other labels
     text = os.fspath(what) if isinstance(what, str | os.PathLike) else ""
     if is_torchvision(preprocess):
@@ -135,16 +139,6 @@ def _check_preprocess(name: str, preprocess: Any, text: str, values: Mapping[str
         raise ParameterError(
             f"{name}: expected no normalisation with preprocess, which returns what the model gets."
         )
-
-
-def _check_names(name: str, calls: Mapping[str, Any], arguments: Mapping[str, Any]) -> None:
-    """Raises ``ParameterError`` for an argument that does not exist."""
-    names = (*arguments, "weights", *CALL_KEYS)
-    for key in calls:
-        if key not in names:
-            removed = removed_names.removal(removed_names.ARGUMENTS, key)
-            hint = removed or f"there is no {key!r}. {did_you_mean(key, names)}"
-            raise ParameterError(f"{name}: {hint}.")
 
 
 def _labels(name: str, labels: Any) -> tuple[str | None, tuple[str, ...]]:
@@ -226,9 +220,22 @@ def _of_model(
     output = values.get("output")
     record = _record(name, {**values, "output": output or "logits"})
     answers = _answers(record, model, calls)
+    distribution = is_distribution(answers)
     if output is None:
-        record = _record(name, {**values, "output": _output(name, answers)})
-    _check_output(name, use_of(record, STUDY_SIDE), answers)
+        if answers.min() >= 0 and not distribution:
+            raise ParameterError(
+                f"{name}: expected output={_EXPECTED['output']}, since its answers do not tell: "
+                f"they are not negative and the values of an image sum to {answers[0].sum():.3g}; "
+                "if they come from a sigmoid, leave it out."
+            )
+        record = _record(name, {**values, "output": "probabilities" if distribution else "logits"})
+    use = use_of(record, STUDY_SIDE)
+    if use.logits and distribution:
+        raise ParameterError(f'{name}: expected logits, got probabilities: say "probabilities".')
+    if wrong := problem(use, answers, len(answers)):
+        raise ParameterError(f"{name}: {wrong}.")
+    if use.logits and are_logits(answers, False) is None:
+        _warn(name, SIGMOID)
     side = record.framing.side
     graph = as_graph(record, model, lambda exported: LOADED.get(exported, side))
     if isinstance(graph, Classifier):
@@ -244,12 +251,9 @@ def _of_model(
         )
     source.write_text(f"{model.kind}\n{source_text(what, answers)}", encoding="utf-8")
     call = PythonCall(ask=model.ask, limit=graph, options=calls)
-    file = UserFile(source, _output_of(record), (), kind=model.kind, call=call)
+    own = record.weights.own
+    file = UserFile(source, own.output if own else "", (), kind=model.kind, call=call)
     return replace(record, weights=user_file(file))
-
-
-def _output_of(record: ModelRecord) -> str:
-    return "logits" if use_of(record, STUDY_SIDE).logits else "probabilities"
 
 
 def _answers(record: ModelRecord, model: LiveModel, calls: CallOptions) -> Floats:
@@ -269,24 +273,3 @@ def _answers(record: ModelRecord, model: LiveModel, calls: CallOptions) -> Float
     answers = np.stack([np.asarray(answer) for answer in replies])
     warn_if_unsteady(record.name, model.ask, calls, check, pixels, answers)
     return answers
-
-
-def _output(name: str, answers: Floats) -> str:
-    if is_distribution(answers):
-        return "probabilities"
-    if answers.min() < 0:
-        return "logits"
-    raise ParameterError(
-        f"{name}: expected output={_EXPECTED['output']}, since its answers do not tell: they are "
-        f"not negative and the values of an image sum to {answers[0].sum():.3g}; if they come from "
-        "a sigmoid, leave it out."
-    )
-
-
-def _check_output(name: str, use: Use, answers: Floats) -> None:
-    if use.logits and is_distribution(answers):
-        raise ParameterError(f'{name}: expected logits, got probabilities: say "probabilities".')
-    if wrong := problem(use, answers, len(answers)):
-        raise ParameterError(f"{name}: {wrong}.")
-    if use.logits and are_logits(answers, False) is None:
-        _warn(name, SIGMOID)

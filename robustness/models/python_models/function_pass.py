@@ -180,7 +180,12 @@ class Caller:
             finally:
                 self._free.release()
 
-        self._await_place()
+        while not self._free.acquire(timeout=self._options.timeout):
+            if self._late is not None and self._late.is_alive():
+                raise TimeoutError(
+                    f"no answer within {self._options.timeout:g} s, as a call that timed out still "
+                    "runs"
+                )
         thread = threading.Thread(target=run, name="call", daemon=True)
         started = time.monotonic()
         try:
@@ -201,15 +206,6 @@ class Caller:
             raise BadAnswerError(_not_an_array(value) if several else problem)
         self._times.append(seconds / len(pixels))
         return answers
-
-    def _await_place(self) -> None:
-        """Wait until no call runs; raises ``TimeoutError`` where the one that runs is late."""
-        seconds = self._options.timeout
-        while not self._free.acquire(timeout=seconds):
-            if self._late is not None and self._late.is_alive():
-                raise TimeoutError(
-                    f"no answer within {seconds:g} s, as a call that timed out still runs"
-                )
 
 
 def as_array(values: Any) -> Floats:
@@ -263,20 +259,17 @@ def warn_if_unsteady(
     """
     caller = Caller(ask, replace(calls, batch=1), check)
 
-    def alone() -> list[Floats | str]:
-        return caller.answers(pixels)
-
     def difference(some: list[Floats | str], others: list[Floats | str]) -> float:
         pairs = [pair for pair in zip(some, others, strict=True) if str not in map(type, pair)]
         most = max((np.abs(np.subtract(*pair)).max() for pair in pairs), default=0.0)
         return float(most / max(np.abs(answers).max(), 1e-12))
 
-    first = alone()
+    first = caller.answers(pixels)
     if failed := next((answer for answer in first if isinstance(answer, str)), ""):
         said = f"fails on a single image ({failed}), but calls may have one image"
     elif (change := difference(first, [*answers])) <= _STEADY:
         return
-    elif (repeated := difference(first, alone())) > _STEADY:
+    elif (repeated := difference(first, caller.answers(pixels))) > _STEADY:
         said = (
             f"is random: its prediction for the same image changes by up to {repeated:.0%} of the "
             "largest value from call to call. Turn off dropout and random augmentation"
