@@ -21,12 +21,8 @@ import pytest
 from benchmarks.support.repository import ROOT
 from robustness import models
 from robustness.base.errors import ParameterError, WeightsError
-from robustness.evaluation.loop import evaluate
-from robustness.evaluation.request import make_spec
-from robustness.evaluation.suites import study_conditions
 from robustness.models import loaded_models, memory
 from robustness.models.loaded_models import Loaded, load
-from robustness.pictures.picture import Picture
 from tests.conftest import OFFLINE_NAMES, register
 
 SIDE = 64
@@ -175,23 +171,6 @@ def test_a_network_for_gradients_is_counted_with_its_model(kept: Loaded) -> None
     assert kept.bytes() == 2 * alone
     kept.release()
     assert kept.bytes() == 0
-
-
-def test_a_run_over_more_models_than_fit_gives_the_same_rows(
-    monkeypatch: pytest.MonkeyPatch, kept: Loaded, twin: str
-) -> None:
-    spec = make_spec([OFFLINE_NAMES[0], twin], study_conditions(["fog"]), side=SIDE)
-    rng = np.random.default_rng(0)
-    pictures = [
-        Picture.of(name, rng.random((SIDE, SIDE, 3), np.float32)) for name in ("one", "two")
-    ]
-    expected = [row.as_row() for row in evaluate(spec, pictures)]
-    kept.release()
-    budget = allow(monkeypatch, *[twin] * memory.WHILE_LOADING)
-    for row, wanted in zip(evaluate(spec, pictures), expected, strict=True):
-        assert row.as_row() == wanted
-        assert kept.names() == (row.model,)
-        assert kept.bytes() <= budget
 
 
 # In a process of its own: what this one has loaded before must not count.

@@ -177,25 +177,6 @@ def test_a_graph_that_is_not_kept_is_a_note(monkeypatch: pytest.MonkeyPatch) -> 
     assert "every start converts it" in found.notes[0]
 
 
-def test_the_graph_is_converted_for_the_side_that_is_named(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    classifier, sides = models.load("SqueezeNet"), []
-
-    def loaded(name: str, *, side: int) -> models.Classifier:
-        sides.append(side)
-        return classifier
-
-    monkeypatch.setattr(model_check, "load", loaded)
-    black = np.zeros((224, 224, 3), np.float32)
-    monkeypatch.setattr(model_check, "study_image", lambda *_, **__: black)
-    own = models.REGISTRY["SqueezeNet"].input_size
-    check_model("SqueezeNet", timing=False)
-    check_model("SqueezeNet", side=96, timing=False)
-    assert sides == [224, own, 96, own]
-    assert main.main(["models", "check", "--side", "1"]) == 2
-
-
 def test_the_command_prints_a_row_a_model_and_says_by_its_status(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -28,7 +28,6 @@ from robustness.models.graph.use import Use
 from robustness.models.model_record import Normalisation
 from robustness.models.own import user_models
 from robustness.models.run.openvino import core
-from robustness.models.run.openvino_pass import OpenVinoPass
 from robustness.models.tensorflow_runtime import keras, tensorflow
 from robustness.pictures.picture import Picture
 from tests.support import onnx_files as onnx
@@ -128,28 +127,7 @@ def test_channels_last_and_other_numbers_are_found(models_folder: Path) -> None:
     np.testing.assert_allclose(whole(IMAGES).probabilities, expected, atol=1e-4)
 
 
-def test_preparation_is_part_of_the_model(models_folder: Path) -> None:
-    content = onnx.small_model(onnx.weights_of(network()))
-    caffe = loaded(models_folder, "model.onnx", content, normalisation="caffe")
-    pixels = IMAGES[..., ::-1] * 255 - np.array([103.939, 116.779, 123.68], np.float32)
-    np.testing.assert_allclose(
-        caffe(IMAGES).probabilities, softmax(logits(pixels.astype(np.float32))), atol=1e-4
-    )
-    larger = np.random.default_rng(1).random((3, 20, 20, 3), np.float32)
-    resized = tensorflow().image.resize(larger, (8, 8), "bicubic", antialias=True)
-    shrunk = loaded(models_folder, "model.onnx", side=20)
-    pixels = np.clip(np.asarray(resized), 0, 1)
-    expected = softmax(logits(pixels))
-    np.testing.assert_allclose(shrunk(larger).probabilities, expected, atol=1e-5)
-    both = loaded(models_folder, "model.onnx", side=20, normalisation="torch")
-    pixels = (pixels - np.array([0.485, 0.456, 0.406])) / np.array([0.229, 0.224, 0.225])
-    expected = softmax(logits(pixels.astype(np.float32)))
-    np.testing.assert_allclose(both(larger).probabilities, expected, atol=1e-5)
-    assert isinstance(both.forward, OpenVinoPass)
-    assert both.forward.model.inputs[0].partial_shape[0].is_dynamic, "several images at once"
-
-
-@pytest.mark.parametrize("name", ["wide.onnx", "wide.keras"])
+@pytest.mark.parametrize("name", ["wide.keras"])
 def test_an_image_is_stretched_to_an_input_that_is_not_square(
     models_folder: Path, name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

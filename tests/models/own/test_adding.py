@@ -324,17 +324,6 @@ def test_an_input_of_whole_numbers_takes_the_values_of_pixels(
     assert "whole numbers, got torch" in capsys.readouterr().err
 
 
-def test_classes_in_the_file_become_its_labels(
-    folder: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    names = dict(enumerate(COLOURS))
-    (folder / "named.onnx").write_bytes(colour_model(("names", str(names))))
-    found = added(capsys, "named.onnx", "--images", "images")
-    assert found["entry"]["labels"] == "named.labels.txt"
-    assert (folder / "named.labels.txt").read_text().split() == list(COLOURS)
-    assert models.REGISTRY["named"].labels().names == tuple(COLOURS)
-
-
 def test_a_refused_addition_writes_nothing_and_a_removed_model_takes_its_classes_along(
     folder: Path,
 ) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -11,9 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from robustness import models
-from robustness.attacks import AttackSpec, attack
 from robustness.base.errors import ParameterError
-from robustness.commands.main import main
 from robustness.models import Classifier
 from robustness.models.model_check import check_model
 from robustness.models.own import add, user_models
@@ -90,45 +87,10 @@ def test_its_gradient_is_that_of_the_softened_log_odds(
     np.testing.assert_allclose(twice.scores, base.scores / 3.4, rtol=1e-4)
 
 
-def test_an_attack_climbs_through_the_temperature(models_folder: Path, photographs: Images) -> None:
-    described(models_folder)
-    spec, classifier = AttackSpec.of("pgd", epsilon=4 / 255, steps=3), models.load("calm")
-    assert classifier.exact
-    found = attack(classifier, photographs[:1], None, spec)
-    tops = (classifier(images).probabilities.argmax() for images in (photographs[:1], found))
-    assert len({*tops}) == 2
-
-
 def test_its_base_is_trained_in_its_place(models_folder: Path) -> None:
     described(models_folder)
     with pytest.raises(ParameterError, match=r"train SqueezeNet 1\.1"):
         TrainableModel(models.load("calm"))
-
-
-def test_the_faces_take_it_like_any_other_model(
-    models_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    described(models_folder)
-    photo = tmp_path / "chelsea.png"
-    photo.write_bytes(sample_bytes("chelsea"))
-    names = "SqueezeNet,calm"
-    assert main(["predict", str(photo), "--models", names, "--json"]) == 0
-    tops = [entry["top"][0] for entry in json.loads(capsys.readouterr().out)["predictions"]]
-    assert tops[0]["name"] == tops[1]["name"]
-    assert tops[0]["probability"] > tops[1]["probability"]
-    out = ["--out", str(tmp_path / "runs")]
-    suite = ["--perturbations", "fog", "--strength", "0.4"]
-    assert main(["evaluate", "samples", "--models", names, *suite, *out]) == 0
-    capsys.readouterr()
-    (run,) = (path.parent for path in (tmp_path / "runs").glob("*/manifest.json"))
-    assert main(["choose", str(run), "--json", *out]) == 0
-    assert {entry["model"] for entry in json.loads(capsys.readouterr().out)["models"]} == {
-        "SqueezeNet",
-        "calm",
-    }
-    budget = tmp_path / "budget.toml"
-    budget.write_text('[[limit]]\nmodel = "calm"\nmin_consistency = 0.0\n')
-    assert main(["check", str(run), "--budget", str(budget), *out]) == 0
 
 
 @pytest.mark.parametrize(

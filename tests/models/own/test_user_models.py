@@ -110,43 +110,6 @@ def test_a_model_of_digits_is_studied_from_the_command_line(
     assert checked.milliseconds is not None
 
 
-def test_the_pass_is_kerass_own_on_the_resized_picture(models_folder: Path, trained: Path) -> None:
-    describe(models_folder, path=str(trained))
-    user_models.refresh()
-    picture = study_image(sample_bytes("coffee"), Framing(side=8))[None]
-    outputs = models.load("digits", side=8)(picture)
-    network = keras().saving.load_model(trained)
-    np.testing.assert_allclose(outputs.probabilities, answers(network, picture), atol=1e-5)
-    assert list(outputs.features) == ["8 x 8", "4 x 4", "embedding"]
-    layer = keras().Model(network.inputs, network.get_layer("conv2").output)
-    expected = answers(layer, picture).mean((1, 2))
-    np.testing.assert_allclose(outputs.features["4 x 4"], expected, atol=1e-5)
-
-
-@pytest.mark.parametrize(
-    ("value", "prepare"),
-    [
-        ("0..255", lambda pixels: pixels * 255),
-        ("caffe", lambda pixels: keras().applications.vgg16.preprocess_input(pixels * 255)),
-        (
-            {"order": "BGR", "scale": 2, "mean": [0.5, 1, 1.5], "std": [1, 2, 4]},
-            lambda pixels: (pixels[..., ::-1] * 2 - [0.5, 1, 1.5]) / [1, 2, 4],
-        ),
-    ],
-    ids=["0..255", "caffe", "a table"],
-)
-def test_every_normalisation_is_what_it_says(models_folder: Path, value: Any, prepare: Any) -> None:
-    network = small_network(side=16)
-    network.save(models_folder / "digits.keras")
-    describe(models_folder, normalisation=value, input_size=16)
-    user_models.refresh()
-    picture = study_image(sample_bytes("chelsea"), Framing(side=16))[None]
-    expected = answers(network, np.asarray(prepare(picture.astype(np.float64)), np.float32))
-    found = models.load("digits", side=16)(picture).probabilities
-    np.testing.assert_allclose(found, expected, atol=1e-5)
-    assert np.abs(found - answers(network, picture)).max() > 1e-3
-
-
 def test_a_saved_model_answers_the_same(models_folder: Path) -> None:
     network = small_network()
     tensorflow().saved_model.save(network, str(models_folder / "saved"))

@@ -7,7 +7,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -80,14 +79,6 @@ def test_a_function_is_attacked_by_square_alone_and_the_error_says_why() -> None
         attack(classifier, image, spec=AttackSpec.of("pgd"))
     found = attack(classifier, image, spec=AttackSpec.of("square"))
     assert classifier(found).probabilities.argmax() != classifier(image).probabilities.argmax()
-
-
-@pytest.mark.parametrize("missing", ["labels", "input_size", "normalisation"])
-def test_what_a_function_does_not_tell_is_asked_for(missing: str) -> None:
-    given = {key: value for key, value in DESCRIBED.items() if key != missing}
-    with pytest.raises(ParameterError, match=f"expected {missing}="):
-        api.add_model("colours", logits, **given)
-    assert "colours" not in models.REGISTRY
 
 
 def test_probabilities_and_logits_are_told_apart_or_asked_for() -> None:
@@ -194,23 +185,6 @@ def test_calls_hold_no_more_images_than_they_may() -> None:
     answers: list[Any] = Caller(function, CallOptions(batch=4)).answers(IMAGES)
     assert np.array_equal(answers, logits(IMAGES))
     assert sizes == [4, 4, 2]
-
-
-def test_one_call_runs_at_a_time() -> None:
-    running, most = [0], [0]
-
-    def function(pixels: Floats) -> Floats:
-        running[0] += 1
-        most[0] = max(most[0], running[0])
-        time.sleep(0.02)
-        running[0] -= 1
-        return logits(pixels)
-
-    caller = Caller(function, CallOptions(batch=1))
-    with ThreadPoolExecutor(3) as pool:
-        several: list[Any] = [*pool.map(caller.answers, [IMAGES[:3]] * 3)]
-    assert all(np.array_equal(answers, logits(IMAGES[:3])) for answers in several)
-    assert most == [1]
 
 
 def test_a_call_that_is_late_counts_until_it_ends() -> None:

@@ -8,7 +8,6 @@ from concurrent.futures import CancelledError
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from robustness import models
@@ -200,30 +199,3 @@ def test_a_folder_is_filled_from_the_host_or_from_what_is_here(
     )
     download(FIRST, to=tmp_path / "usb")
     assert len(server.paths) == 2
-
-
-def test_a_network_runs_from_the_file_that_was_fetched(
-    server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    from tests.conftest import save_official
-    from tests.support.official_weights import small_network
-    from tests.support.small_graph import LABELS
-
-    network = small_network()
-    save_official(network, tmp_path / "official.h5")
-    record = serve_published(monkeypatch, server, FIRST, (tmp_path / "official.h5").read_bytes())
-    register(
-        monkeypatch,
-        replace(
-            record,
-            name="SmallFetched",
-            input_size=16,
-            stages=(("conv", "active"), ("head", "pool")),
-            build=small_network,
-            labels=lambda: LABELS,
-        ),
-    )
-    server.faults = [sends_up_to(0.6)]
-    download("SmallFetched")
-    images = np.random.default_rng(4).random((2, 16, 16, 3), np.float32)
-    assert models.load("SmallFetched", side=16)(images).probabilities.shape == (2, 10)

@@ -99,28 +99,6 @@ def test_one_that_fails_does_not_stop_the_others(server: Server, capsys: Capture
 # --- models check ---------------------------------------------------------------------------------
 
 
-def checked(capsys: Capture, *names: str) -> tuple[int, list[tuple[str, str]]]:
-    """The exit status, and each model's state and problem."""
-    exit_status = main.main(["models", "check", "--json", "--no-timing", *names])
-    rows = json.loads(capsys.readouterr().out)
-    assert [row["model"] for row in rows] == list(names)
-    return exit_status, [(row["state"], row["problem"]) for row in rows]
-
-
-def test_damaged_weights_are_found(server: Server, capsys: Capture) -> None:
-    main.main(["models", "download", FIRST])
-    before = final_path().stat()
-    capsys.readouterr()
-    final_path().write_bytes(b"?" + CONTENT[1:])
-    exit_status, (damaged, missing) = checked(capsys, FIRST, SECOND)
-    assert before.st_size == final_path().stat().st_size
-    assert exit_status == 1
-    assert damaged[0] == "damaged"
-    assert f"{final_path()} is not the published one (its MD5 differs)" in damaged[1]
-    assert missing[0] == "missing"
-    assert f"models download {SECOND}" in missing[1]
-
-
 # --- on a page ------------------------------------------------------------------------------------
 
 
