@@ -123,7 +123,7 @@ def fault(weights: Weights, path: Path) -> str:
         for name in weights.file_names:
             file = path / name if weights.files else path
             digest = weights.digest
-            if digests:  # no more than the algorithm for a file that the list does not have
+            if digests is not None:  # no more than the algorithm for a file that it does not list
                 digest = digests.get(name, "sha256:")
             if not os.path.isfile(file):
                 return f"The weight file {file} is missing: download all of it again."
