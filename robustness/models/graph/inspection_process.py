@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,6 @@ from robustness.models.graph.study_model import (
     ANY_BATCH,
     ONE_IMAGE,
     FileFacts,
-    Make,
     OpenVinoError,
     StudyModel,
     check_count,
@@ -125,18 +124,18 @@ class _ModelSource:
         self._fallback = request["fallback"]
         if self._of_catalogue:
             record = REGISTRY[request["record"]]
-            self._network, self._stages = record.weights.load(record, path)
+            self.network, self._stages = record.weights.load(record, path)
         elif self.is_keras:
-            self._network = open_keras(path, self.shape)
-            self.shape = image_shape(self._network, shape) or self.shape
-            self._stages = named_stages(self._network, request.get("use", {}).get("features", ()))
+            self.network = open_keras(path, self.shape)
+            self.shape = image_shape(self.network, shape) or self.shape
+            self._stages = named_stages(self.network, request.get("use", {}).get("features", ()))
 
     def graph(self) -> Any:
         """Its OpenVINO model; raises ``OpenVinoError`` where there is none."""
         try:
             if self.is_keras:
                 functions = not self._of_catalogue
-                return keras_graph(self._network, self._stages, self.shape, has_functions=functions)
+                return keras_graph(self.network, self._stages, self.shape, has_functions=functions)
             return core().read_model(self.path)
         except Exception as error:  # a front end raises whatever reading an operation does
             reason = first_line(error)
@@ -146,20 +145,10 @@ class _ModelSource:
                 ) from error
             raise OpenVinoError(f"OpenVINO cannot read it ({reason})") from error
 
-    @property
-    def classes(self) -> int | None:
-        """The width of a Keras network's answer, None where it is free."""
-        return only_count(output.shape[-1] or 0 for output in self._network.outputs)
-
-    @property
-    def package(self) -> str:
-        """The package of its own runtime, if any."""
-        return self.format.runtime.package if self.format.runtime else ""
-
     def session(self) -> RuntimeSession:
         """The model in its own runtime."""
         if self.is_keras:
-            return keras_session(self._network, self.shape)()
+            return keras_session(self.network, self.shape)()
         assert self.format.runtime
         return session_maker(self.path, self.format.runtime)()
 
@@ -218,11 +207,15 @@ def examined(
                 f"OpenVINO's probabilities differ from TensorFlow's by {difference:.1g}"
             )
     _check_answers(answers[0], use)
-    for values in answers[1:]:
-        _check_finite(values)
+    if not all(np.isfinite(values).all() for values in answers[1:]):
+        raise UnusableError(NOT_FINITE)
     if expected is None and not _agree(answers, _outputs(model, images, 1, MOST)):
         raise UnusableError(_RANDOM)
-    chosen = _for_any_batch(make, images, answers) or model
+    chosen = model
+    with suppress(UnusableError):  # a graph for one image alone
+        whole = make(ANY_BATCH)
+        if _agree(_outputs(whole, images, len(images)), answers):
+            chosen = whole
     try:
         openvino.save_model(chosen.model, target, compress_to_fp16=False)
     except RuntimeError as error:  # what it raises on a full disk
@@ -232,7 +225,7 @@ def examined(
 
 def _ask_natively(source: _ModelSource, use: Use, refusal: str) -> Floats:
     """The model's answers in its own runtime; ``refusal`` is what OpenVINO lacks."""
-    with _native(source.package, refusal):
+    with _native(source, refusal):
         session, images = source.session(), trial_images(use.side)
         answers, repeated = (native_answers(session, images, use) for _ in range(2))
     _check_answers(answers, use)
@@ -242,7 +235,7 @@ def _ask_natively(source: _ModelSource, use: Use, refusal: str) -> Floats:
 
 
 @contextmanager
-def _native(runtime: str, refusal: str) -> Iterator[None]:
+def _native(source: _ModelSource, refusal: str) -> Iterator[None]:
     try:
         yield
     except UnusableError:
@@ -251,7 +244,8 @@ def _native(runtime: str, refusal: str) -> Iterator[None]:
         reason = first_line(error)
         if reason.startswith("Graph execution error"):
             reason = type(error).__name__
-        problem = f"{runtime} cannot compute it ({reason})"
+        runtime = source.format.runtime
+        problem = f"{runtime.package if runtime else ''} cannot compute it ({reason})"
         raise UnusableError(", and ".join(filter(None, (refusal, problem)))) from error
 
 
@@ -261,7 +255,8 @@ def _facts(path: Path, shape: Shape | None, request: Mapping[str, Any]) -> FileF
         return FileFacts()
     source = _ModelSource(path, shape, request)
     if source.is_keras and not any(source.shape):
-        return FileFacts(classes=source.classes)
+        widths = (output.shape[-1] or 0 for output in source.network.outputs)
+        return FileFacts(classes=only_count(widths))
     shape = source.shape if any(source.shape) else None
 
     def ask(use: Use) -> Floats:
@@ -272,7 +267,7 @@ def _facts(path: Path, shape: Shape | None, request: Mapping[str, Any]) -> FileF
         return _with_logits(source, facts(source.graph(), shape, loops=source.is_keras), ask)
     except OpenVinoError as error:
         source.check_fallback(error)
-        with _native(source.package, str(error)):
+        with _native(source, str(error)):
             session = source.session()
             return _with_logits(
                 source,
@@ -297,15 +292,6 @@ def _with_logits(source: _ModelSource, graph: FileFacts, ask: Callable[[Use], Fl
     )
     answers = ask(use)
     return replace(graph, logits=are_logits(answers, is_distribution(answers, _slack(use))))
-
-
-def _for_any_batch(make: Make, images: Floats, answers: list[Floats]) -> StudyModel | None:
-    """The study model for several images at once; None where their answers are not those alone."""
-    try:
-        whole = make(ANY_BATCH)
-        return whole if _agree(_outputs(whole, images, len(images)), answers) else None
-    except UnusableError:
-        return None
 
 
 def _outputs(
@@ -338,7 +324,8 @@ def _agree(some: list[Floats], others: list[Floats]) -> bool:
 
 def _check_answers(answers: Floats, use: Use) -> None:
     """Raises ``UnusableError`` where the rows are not what the description says they are."""
-    _check_finite(answers)
+    if not np.isfinite(answers).all():
+        raise UnusableError(NOT_FINITE)
     distribution = is_distribution(answers, _slack(use))
     if use.logits and distribution and not use.quantised:
         raise UnusableError(
@@ -350,11 +337,6 @@ def _check_answers(answers: Floats, use: Use) -> None:
             f"its output is not a distribution over the classes (the values of an image sum to "
             f"{answers[0].sum():.3g}, the least is {answers[0].min():.3g}); {OTHER_OUTPUTS}"
         )
-
-
-def _check_finite(values: Floats) -> None:
-    if not np.isfinite(values).all():
-        raise UnusableError(NOT_FINITE)
 
 
 def _slack(use: Use) -> float:

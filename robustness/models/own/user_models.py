@@ -259,7 +259,23 @@ class Calls(StrictTable):
         return CallOptions(**{key: getattr(self, key) for key in CALL_KEYS})
 
 
-class ModelTable(Calls):
+class PreprocessingKeys(StrictTable):
+    """How images become an input, as far as a table says so."""
+
+    fit: Literal["crop", "squash", "letterbox", ""] = ""
+    crop_pct: Annotated[float | None, expected("a share of the image from 0.5 to 1")] = None
+    interpolation: str | None = None
+    resize: str | None = None
+    antialias: bool | None = None
+    padding: Annotated[list[int] | None, expected("three whole numbers, [r, g, b]")] = None
+
+    def stated(self) -> dict[str, Any]:
+        """The keys that are there, with their values."""
+        keys = {key: getattr(self, key) for key in FRAMING_KEYS}
+        return {key: value for key, value in keys.items() if value not in (None, "")}
+
+
+class ModelTable(PreprocessingKeys, Calls):
     """A model's table in the file; the keys are in the order in which they are documented."""
 
     path: Place | None = None
@@ -283,12 +299,6 @@ class ModelTable(Calls):
         BeforeValidator(_normalisation),
         expected(_NORMALISATION),
     ]
-    fit: Literal["crop", "squash", "letterbox", ""] = ""
-    crop_pct: Annotated[float | None, expected("a share of the image from 0.5 to 1")] = None
-    interpolation: str | None = None
-    resize: str | None = None
-    antialias: bool | None = None
-    padding: Annotated[list[int] | None, expected("three whole numbers, [r, g, b]")] = None
     output: Literal["probabilities", "logits"] = "probabilities"
     features: Annotated[
         Literal["auto"] | Annotated[list[str], Field(min_length=1)],
@@ -314,9 +324,7 @@ class ModelTable(Calls):
     @property
     def framing(self) -> Framing:
         """That of the keys, at the longer side; of the study image where there are none."""
-        keys = {key: getattr(self, key) for key in FRAMING_KEYS}
-        given = {key: value for key, value in keys.items() if value not in (None, "")}
-        size = self.input_size
+        given, size = self.stated(), self.input_size
         side = size if isinstance(size, int) else max(size)
         return Framing.of({**given, "side": side}) if given else STUDY_FRAMING
 
@@ -382,18 +390,12 @@ def _record(file: Path, name: str, values: Any) -> ModelRecord:
     )
 
 
-class VariantTable(StrictTable):
+class VariantTable(PreprocessingKeys):
     """The table of a model that is another one but for a temperature or its preprocessing."""
 
     of: str
     temperature: Annotated[float, Field(ge=0.05, le=20)] = 1.0  # as of the remedy
-    fit: str | None = None
     side: int | None = None
-    crop_pct: float | None = None
-    interpolation: str | None = None
-    resize: str | None = None
-    antialias: bool | None = None
-    padding: list[int] | None = None
     title: str | None = None
     default: bool = False
 
@@ -405,9 +407,8 @@ class VariantTable(StrictTable):
 
     def framing(self, base: Framing) -> Framing:
         """``base`` with what the table says; raises as ``Framing.of``."""
-        values = {key: getattr(self, key) for key in ("side", *FRAMING_KEYS)}
-        given = {key: value for key, value in values.items() if value is not None}
-        return Framing.of({**base.as_dict(), **given})
+        side = {} if self.side is None else {"side": self.side}
+        return Framing.of({**base.as_dict(), **side, **self.stated()})
 
 
 def _is_variant(table: Any) -> bool:

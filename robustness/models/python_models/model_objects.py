@@ -7,8 +7,7 @@ import hashlib
 import importlib
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping
 from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import Any
@@ -147,28 +146,16 @@ def source_of(reference: str, folder: Path) -> Path:
     return Path(origin)
 
 
-@contextmanager
-def _last_searched(folder: Path) -> Iterator[None]:
-    """Make Python also look for modules in ``folder``, last."""
-    place = str(folder)
-    if place in sys.path:
-        yield
-        return
-    sys.path.append(place)
-    try:
-        yield
-    finally:
-        with suppress(ValueError):  # the module removed it itself
-            sys.path.remove(place)
-
-
 def imported(reference: str, source: Path, folder: Path) -> Any:
     """The object ``module:name``; the module is reloaded once its ``source`` has changed.
 
     Raises ``WeightsError`` where that fails.
     """
     module, _, name = reference.partition(":")
-    with _importing, _last_searched(folder):
+    with _importing:
+        place = "" if str(folder) in sys.path else str(folder)
+        if place:  # searched last
+            sys.path.append(place)
         try:
             now = file_digest(source, "sha256:")
             value: Any = importlib.import_module(module)
@@ -180,6 +167,9 @@ def imported(reference: str, source: Path, folder: Path) -> Any:
             raise WeightsError(
                 f"The module {module!r} cannot be imported ({type(error).__name__}: {text})."
             ) from error
+        finally:
+            if place and place in sys.path:  # the module may have removed it itself
+                sys.path.remove(place)
     for part in name.split("."):
         try:
             value = getattr(value, part)

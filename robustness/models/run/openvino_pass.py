@@ -67,24 +67,18 @@ class OpenVinoPass:
         if compiled is not None:
             return compiled
         with self._compiling:
-            return self._for_soonest() if alone else self._for_most()
-
-    def _for_soonest(self) -> Compiled:
-        if self._soonest is None:
-            pooled = _pooled(self.model)
-            self._soonest = (
-                Compiled(pooled, self.precision, SOONEST, self._rows)
-                if self._large
-                else Compiled(_alone(pooled), self.precision, SOONEST, 1)
-            )
-        return self._soonest
-
-    def _for_most(self) -> Compiled:
-        if self._most is None:
-            self._most = Compiled(_alone(_pooled(self.model)), self.precision, MOST, 1)
-            if self._most.streams == 1:  # a single stream: both are the same
-                self._soonest = self._soonest or self._most
-        return self._most
+            if alone and self._soonest is None:
+                model, rows = _pooled(self.model), self._rows
+                if not self._large:
+                    model, rows = _alone(model), 1
+                self._soonest = Compiled(model, self.precision, SOONEST, rows)
+            elif not alone and self._most is None:
+                self._most = Compiled(_alone(_pooled(self.model)), self.precision, MOST, 1)
+                if self._most.streams == 1:  # a single stream: both are the same
+                    self._soonest = self._soonest or self._most
+            compiled = self._soonest if alone else self._most
+        assert compiled
+        return compiled
 
 
 def _weights_bytes(model: Any) -> int:
