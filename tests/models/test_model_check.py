@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from robustness import models
 from robustness.commands import main
 from robustness.models import model_check
-from robustness.models.graph.keras_networks import load_network
 from robustness.models.model_check import Answer, ModelCheck, check_model, last_check
 from robustness.models.model_record import Normalisation
 from robustness.models.run.openvino import chosen
@@ -120,19 +119,6 @@ def test_a_clearly_better_normalisation_of_one_s_own_model_is_named(
     assert found.better in found.notes
 
 
-def test_wrong_weights_cannot_hide(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("ROBUSTNESS_ENGINE", "tensorflow")  # it need not be converted for this
-    record = models.REGISTRY["SqueezeNet"]
-    network, stages = load_network(record)
-    rng = np.random.default_rng(0)
-    layer = network.get_layer("fire9_expand3x3")
-    kernel, bias = layer.get_weights()
-    layer.set_weights([rng.permutation(kernel, axis=-1), bias])
-    wrong = models.Classifier.of(record, network, stages)
-    monkeypatch.setattr(model_check, "load", lambda *_, **__: wrong)
-    assert checked("SqueezeNet").state == "wrong"
-
-
 def test_without_a_reference_any_expected_class_is_right() -> None:
     answer = Answer("chelsea", ("tabby", "Egyptian cat"), None, "Egyptian cat", 0.3)
     assert answer.right
@@ -189,13 +175,13 @@ def test_the_command_prints_a_row_a_model_and_says_by_its_status(
     record = models.REGISTRY["SqueezeNet"]
     wrong = "Swapped"
     register(monkeypatch, replace(record, name=wrong, normalisation=swapped(record.normalisation)))
-    assert main.main(["models", "check", "SqueezeNet", wrong, "--json"]) == 1
+    assert main.main(["models", "check", "SqueezeNet", wrong, "--json", "--no-timing"]) == 1
     rows = json.loads(capsys.readouterr().out)
     states = {row["model"]: row["state"] for row in rows}
     assert states == {"SqueezeNet": "ok", wrong: "wrong"}
-    assert rows[0]["milliseconds"] > 0
+    assert rows[0]["milliseconds"] is None
     assert not all(answer["right"] for answer in rows[1]["answers"])
-    assert main.main(["models", "check", wrong]) == 1
+    assert main.main(["models", "check", wrong, "--no-timing"]) == 1
     first, *notes = capsys.readouterr().out.splitlines()
     assert first.startswith(f"{wrong:18}wrong")
     assert any("expected" in note and "got" in note for note in notes)

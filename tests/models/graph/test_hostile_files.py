@@ -363,7 +363,8 @@ def test_a_file_that_ended_its_process_is_not_tried_until_it_changes(
     odd = SimpleNamespace(dumps=lambda _: f"note and die {mark}")
     monkeypatch.setattr(inspection, "json", odd)
     monkeypatch.setattr(inspection, "_EXAMINER", "tests.support.odd_worker")
-    for content in (SOUND, onnx.small_model(onnx.small_weights(11))):
+    for classes in (12, 13):
+        content = onnx.small_model(onnx.small_weights(classes))
         (models_folder / "model.onnx").write_bytes(content)
         for _ in range(2):
             assert "the process that read it died" in refusal(models_folder)

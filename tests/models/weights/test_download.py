@@ -82,7 +82,10 @@ def test_a_damaged_file_is_replaced(server: Server) -> None:
     assert files_left() == [final_path().name]
 
 
-def test_a_cancelled_download_leaves_nothing_and_starts_over(server: Server) -> None:
+def test_a_cancelled_download_leaves_nothing_and_starts_over(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ROBUSTNESS_DOWNLOAD_TIMEOUT", "1")
     cancelled = CancelledError()
     server.faults = [sends_up_to(0.6, waits)]
 
