@@ -150,7 +150,7 @@ def check_model(name: str, *, side: int | None = None, timing: bool = True) -> M
         check = _of_ready(record, side or record.framing.side, timing)
     except RobustnessError as error:
         check = ModelCheck(name, FAILED, problem=str(error))
-    _keep(record, check)
+    keep_check(record, check)
     return check
 
 
@@ -211,8 +211,9 @@ def last_check(record: ModelRecord) -> ModelCheck | None:
     return entry.check if entry and entry.key == _key(record) else None
 
 
-def _keep(record: ModelRecord, check: ModelCheck) -> None:
-    with suppress(OSError, RobustnessError):  # its weights are gone, or the cache is not writable
+def keep_check(record: ModelRecord, check: ModelCheck) -> None:
+    """Keep ``check`` as the last one of ``record``, where the cache can be written."""
+    with suppress(OSError, RobustnessError):  # its weights may be gone meanwhile
         entry = _Entry(_key(record), check)
         _file(record).parent.mkdir(parents=True, exist_ok=True)
         write_whole(_file(record), json.dumps(asdict(entry)).encode())

@@ -64,8 +64,12 @@ def study_models(read: Any, use: Use, *, tapped: bool = False) -> Make:
             for name, node in zip(use.features, nodes, strict=True)
         )
     else:
+        import openvino
+        from openvino import opset15 as operations
+
+        result = operations.result(single.outputs[place].get_node().input_value(0))
         try:
-            stages = find_stages(_only(single, place), use.features)
+            stages = find_stages(openvino.Model([result], single.get_parameters()), use.features)
         except StageError as error:
             raise UnusableError(str(error).removesuffix(".")) from error
 
@@ -270,14 +274,6 @@ def _classes(output: Any) -> int:
     return max(sizes[1:]) if sizes[0] == 1 and np.prod(sizes) == max(sizes[1:]) else 0
 
 
-def _only(model: Any, place: int) -> Any:
-    import openvino
-    from openvino import opset15 as operations
-
-    answer = model.outputs[place].get_node().input_value(0)
-    return openvino.Model([operations.result(answer)], model.get_parameters())
-
-
 def _built(
     model: Any,
     place: int,
@@ -304,7 +300,11 @@ def _built(
     prepared = _prepared(images, use, replaced)
     for reader in readers:
         reader.replace_source_output(prepared.output(0))
-    raw = _raw(source, use, classes)
+    raw = operations.convert(source, np.float32)
+    if use.output is not None:
+        raw = operations.subtract(raw, operations.constant(np.float32(use.output.zero_point)))
+        raw = operations.multiply(raw, operations.constant(np.float32(use.output.scale)))
+    raw = operations.reshape(raw, np.array([-1, classes]), False)
     probabilities = _probabilities(raw, use, classes)
     names = tuple(stage.name for stage in stages)
     if not names:
@@ -352,17 +352,6 @@ def _prepared(images: Any, use: Use, parameter: Any) -> Any:
     pixels = operations.round(pixels, "half_to_even")
     pixels = operations.clamp(pixels, float(limits.min), float(limits.max))
     return operations.convert(pixels, kind)
-
-
-def _raw(answer: Any, use: Use, classes: int) -> Any:
-    """In the graph: the file's own answer as numbers (N, classes), background included."""
-    from openvino import opset15 as operations
-
-    raw = operations.convert(answer, np.float32)
-    if use.output is not None:
-        raw = operations.subtract(raw, operations.constant(np.float32(use.output.zero_point)))
-        raw = operations.multiply(raw, operations.constant(np.float32(use.output.scale)))
-    return operations.reshape(raw, np.array([-1, classes]), False)
 
 
 def _probabilities(raw: Any, use: Use, classes: int) -> Any:

@@ -67,7 +67,10 @@ def bicubic(side: int, size: int) -> NDArray[np.float32]:
     if side <= size:
         below = np.floor(centres)
         centres = below + np.rint((centres - below) * _TABLE) / _TABLE
-    weights = _cubic((centres[:, None] - np.arange(side)) / max(1.0, side / size))
+    d, a = np.abs(centres[:, None] - np.arange(side)) / max(1.0, side / size), _KEYS
+    near = ((a + 2) * d - (a + 3)) * d * d + 1
+    far = ((a * d - 5 * a) * d + 8 * a) * d - 4 * a
+    weights = np.where(d <= 1, near, np.where(d < 2, far, 0.0))
     return np.asarray(weights / weights.sum(axis=1, keepdims=True), np.float32)
 
 
@@ -80,13 +83,6 @@ def resizing(
     """
     height, width = shape
     return None if height == width == side else (bicubic(side, height), bicubic(side, width))
-
-
-def _cubic(distance: NDArray[Any]) -> NDArray[Any]:
-    d, a = np.abs(distance), _KEYS
-    near = ((a + 2) * d - (a + 3)) * d * d + 1
-    far = ((a * d - 5 * a) * d + 8 * a) * d - 4 * a
-    return np.where(d <= 1, near, np.where(d < 2, far, 0.0))
 
 
 def factors(normalisation: Normalisation) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

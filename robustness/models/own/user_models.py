@@ -144,7 +144,8 @@ def _records(file: Path, _version: Version) -> tuple[ModelRecord, ...]:
 
 def records_of(file: Path, tables: Mapping[str, Any]) -> tuple[ModelRecord, ...]:
     """The models described by ``tables`` of ``file``; raises ``ParameterError`` as ``refresh``."""
-    own = {name: _record(file, name, t) for name, t in tables.items() if not _is_variant(t)}
+    variants = {n for n, table in tables.items() if isinstance(table, Mapping) and "of" in table}
+    own = {name: _record(file, name, t) for name, t in tables.items() if name not in variants}
     records = tuple(own.get(name) or _variant(file, name, tables, own) for name in tables)
     for title, times in Counter(record.label for record in records).items():
         if times > 1:
@@ -409,10 +410,6 @@ class VariantTable(PreprocessingKeys):
         """``base`` with what the table says; raises as ``Framing.of``."""
         side = {} if self.side is None else {"side": self.side}
         return Framing.of({**base.as_dict(), **side, **self.stated()})
-
-
-def _is_variant(table: Any) -> bool:
-    return isinstance(table, Mapping) and "of" in table
 
 
 def _variant(

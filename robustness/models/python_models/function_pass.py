@@ -164,7 +164,9 @@ class Caller:
         try:
             return list(self._call(pixels))
         except Exception as error:  # a function of the user's raises anything
-            reason = _reason(error)
+            text = next(filter(None, map(str.strip, str(error).splitlines())), "")[:_REASON]
+            explained = isinstance(error, TimeoutError | BadAnswerError) and text
+            reason = text if explained else f"{type(error).__name__}: {text}".rstrip(": ")
             if len(pixels) == 1 or isinstance(error, TimeoutError):
                 return [reason] * len(pixels)
         return [self._rows(image[None])[0] for image in pixels]
@@ -237,12 +239,6 @@ def _not_an_array(values: Any) -> str:
         f"expected one array with a row for each image, got a {type(values).__name__}{content}; "
         "return the array of answers alone"
     )
-
-
-def _reason(error: BaseException) -> str:
-    text = next(filter(None, map(str.strip, str(error).splitlines())), "")[:_REASON]
-    explained = isinstance(error, TimeoutError | BadAnswerError) and text
-    return text if explained else f"{type(error).__name__}: {text}".rstrip(": ")
 
 
 def warn_if_unsteady(

@@ -92,20 +92,17 @@ class NativePass:
         return None if isinstance(self._features, str) else self._features
 
     def __call__(self, images: Floats) -> tuple[Floats, Mapping[str, Floats]]:
-        probabilities = probabilities_of(self._answers(images), self._use)
-        if isinstance(self._features, str):
-            return probabilities, {STAGE: probabilities}
-        return probabilities, self._features(images)[1]
-
-    def _answers(self, images: Floats) -> Array:
         try:
             session = self._idle.pop()
         except IndexError:
             session = self._make()
         try:
-            return native_answers(session, images, self._use)
+            probabilities = probabilities_of(native_answers(session, images, self._use), self._use)
         finally:
             self._idle.append(session)
+        if isinstance(self._features, str):
+            return probabilities, {STAGE: probabilities}
+        return probabilities, self._features(images)[1]
 
     def network(self, label: str) -> Network:
         if isinstance(self._features, str):

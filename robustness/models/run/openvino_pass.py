@@ -49,7 +49,8 @@ class OpenVinoPass:
         free = model.inputs[0].partial_shape[0].is_dynamic
         self._rows = ROWS_AT_ONCE if free else 1
         self._compiling = threading.Lock()
-        self._large = _weights_bytes(model) >= _LARGE
+        constants = (node for node in model.get_ops() if node.get_type_name() == "Constant")
+        self._large = sum(node.get_byte_size() for node in constants) >= _LARGE
         self._soonest: Compiled | None = None
         self._most: Compiled | None = None
 
@@ -79,11 +80,6 @@ class OpenVinoPass:
             compiled = self._soonest if alone else self._most
         assert compiled
         return compiled
-
-
-def _weights_bytes(model: Any) -> int:
-    constants = (node for node in model.get_ops() if node.get_type_name() == "Constant")
-    return sum(node.get_byte_size() for node in constants)
 
 
 def _alone(model: Any) -> Any:

@@ -27,7 +27,7 @@ from robustness import __version__
 from robustness.base import settings
 from robustness.base.errors import DownloadError, UnknownNameError
 from robustness.base.text import counted, in_bytes
-from robustness.models.model_record import REGISTRY, ModelRecord, Weights
+from robustness.models.model_record import REGISTRY, ModelRecord
 from robustness.models.weights.weight_files import (
     SUMS,
     fault,
@@ -117,7 +117,13 @@ def download(name: str, progress: Progress | None = None, to: Path | None = None
                 (part / SUMS).write_text(sums_text(hashes), encoding="utf-8")
             if present is not None and fault(weights, part):
                 raise DownloadError(f"The copy of {present} is incomplete: try again.")
-            _put(weights, part, target)
+            try:
+                if os.path.lexists(target) and fault(weights, target):
+                    os.replace(target, part.with_name("damaged"))
+                os.replace(part, target)
+            except OSError:
+                if fault(weights, target):  # otherwise another process was first
+                    raise
     except _SourceError as error:
         raise DownloadError(
             f"The weights of {name}, {size_text(record)}, could not be fetched from {error}. Try "
@@ -144,17 +150,6 @@ def downloadable(name: str) -> ModelRecord:
         f"The weights of {name} come {brought} and are not downloaded. If they are missing, "
         f"{weights.remedy}."
     )
-
-
-def _put(weights: Weights, part: Path, target: Path) -> None:
-    """Give ``part`` its final name, in place of a damaged file or folder."""
-    try:
-        if os.path.lexists(target) and fault(weights, target):
-            os.replace(target, part.with_name("damaged"))
-        os.replace(part, target)
-    except OSError:
-        if fault(weights, target):  # otherwise another process was first
-            raise
 
 
 def _refused(record: ModelRecord, target: Path, to: Path | None, error: OSError) -> DownloadError:

@@ -102,7 +102,16 @@ def state(record: ModelRecord) -> WeightsState:
     result = WeightsState(False, None, _missing(record))
     for path in weights.paths():
         if os.path.exists(path):  # False where a folder may not be entered
-            reason = _unusable_reason(record, path) if weights.own else fault(weights, path)
+            if not weights.own:
+                reason = fault(weights, path)
+            else:  # as far as known
+                try:
+                    reason = _unusable.get(_as_described(record), "")
+                except OSError as error:
+                    at = error.filename or path
+                    reason = f"{record.name}: {at} cannot be read: {error.strerror}."
+                except RobustnessError as error:  # of its labels
+                    reason = f"{record.name}: {error}"
             if not reason:
                 return WeightsState(True, path, "")
             if result.path is None:
@@ -137,16 +146,6 @@ def fault(weights: Weights, path: Path) -> str:
 def find_whole(weights: Weights) -> Path | None:
     """The first path with complete, correct weights; None if there is none."""
     return next((path for path in weights.paths() if not fault(weights, path)), None)
-
-
-def _unusable_reason(record: ModelRecord, path: Path) -> str:
-    """Why the user's model at ``path`` cannot be used, as far as known; empty if it can."""
-    try:
-        return _unusable.get(_as_described(record), "")
-    except OSError as error:
-        return f"{record.name}: {error.filename or path} cannot be read: {error.strerror}."
-    except RobustnessError as error:  # of its labels
-        return f"{record.name}: {error}"
 
 
 _unusable: dict[str, str] = {}

@@ -127,7 +127,7 @@ def test_channels_last_and_other_numbers_are_found(models_folder: Path) -> None:
     np.testing.assert_allclose(whole(IMAGES).probabilities, expected, atol=1e-4)
 
 
-@pytest.mark.parametrize("name", ["wide.keras"])
+@pytest.mark.parametrize("name", ["wide.onnx"])
 def test_an_image_is_stretched_to_an_input_that_is_not_square(
     models_folder: Path, name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
