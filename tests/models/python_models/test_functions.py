@@ -279,8 +279,8 @@ def test_a_random_function_of_models_toml_gets_a_sentence_when_it_is_loaded(
     assert told[0].startswith("robustness: digits ")
 
 
-@pytest.mark.parametrize("key", ["retries"])
-def test_a_limit_that_is_gone_says_what_to_do(models_folder: Path, key: str) -> None:
+def test_a_limit_that_is_gone_says_what_to_do(models_folder: Path) -> None:
+    key = "retries"
     changes: dict[str, Any] = {"path": None, "function": "a:b", key: 1}
     describe(models_folder, **changes)
     with pytest.raises(ParameterError, match=f"{key} is gone: .* in the function"):

@@ -93,8 +93,11 @@ def aligned(*values: Value) -> tuple[list[Any], tuple[int, ...]]:
     It is that of the largest, which then is not moved.
     """
     rank = max(value.rank for value in values)
-    sizes = {id(value): int(np.prod([size or 1 for size in value.stored])) for value in values}
-    leader = max(values, key=lambda v: (not v.is_constant, v.rank, sizes[id(v)]))
+
+    def size(value: Value) -> tuple[bool, int, int]:
+        return not value.is_constant, value.rank, int(np.prod([n or 1 for n in value.stored]))
+
+    leader = max(values, key=size)
     order = leader.expanded(rank).order
     return [value.expanded(rank).at(order) if value.rank else value.plain for value in values], (
         order
