@@ -15,7 +15,7 @@ from robustness.models import load as published_load
 from robustness.models import state as published_state
 from robustness.models.catalogue.transformers import rewire
 from robustness.models.graph.keras_networks import load_network
-from robustness.models.graph.study_model import factors, resizing
+from robustness.models.graph.use import factors, resizing
 from robustness.models.internals import layer_output
 from robustness.models.model_record import Stages
 from robustness.models.tensorflow_runtime import keras, tensorflow

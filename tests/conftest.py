@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from robustness import models
 from robustness.base import settings
-from robustness.models import imported_labels, memory
+from robustness.models import labels, memory
 from robustness.models.model_record import ADDED
 from robustness.models.own import user_models
 from robustness.models.weights.sources import published_file
@@ -114,7 +114,7 @@ def models_of_the_house() -> Iterator[None]:
     the process has one registry."""
     yield
     ADDED.clear()
-    imported_labels._LABELS.clear()
+    labels._IMPORTED.clear()
     user_models.refresh()
 
 

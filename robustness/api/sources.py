@@ -16,7 +16,7 @@ from robustness.base.text import counted
 from robustness.datasets import Dataset, Entry, distinct, open_dataset
 from robustness.datasets.dataset import Columns
 from robustness.datasets.table import LABEL_COLUMNS, PATH_COLUMNS, other_columns
-from robustness.models.imported_labels import from_names
+from robustness.models.labels import labels_of_names
 from robustness.pictures.samples import picture_file
 from robustness.runs.imported_predictions import class_names
 
@@ -94,7 +94,7 @@ def opened(source: Any, classes: Any = None) -> Dataset:
     if isinstance(source, str | os.PathLike):
         return open_dataset(os.fspath(source))
     chosen = class_names(classes)
-    dataset = _of_session(source, () if chosen is None else from_names(chosen).names)
+    dataset = _of_session(source, () if chosen is None else labels_of_names(chosen).names)
     if not dataset.entries:
         raise ParameterError(f"Expected at least one image, got none: give {EXPECTED}.")
     return dataset

@@ -230,7 +230,7 @@ def _trial_lines(description: Description) -> list[str]:
 
 def _say(description: Description) -> None:
     from robustness.models.model_record import LabelledAccuracy
-    from robustness.models.own.propose import cropping_cost
+    from robustness.models.own.trials import cropping_cost
 
     if description.trials:
         console.say(f"normalisations tried on {counted(description.tried_on, 'image')}:")

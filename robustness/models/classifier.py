@@ -182,17 +182,9 @@ class Classifier:
 
         Raises ``WeightsError`` for an answer that is not finite.
         """
-        outputs = Outputs(*self.forward(images))
-        self._check(outputs, len(images))
-        return outputs
-
-    def _check(self, outputs: Outputs, count: int) -> None:
-        """Raises ``WeightsError`` for outputs that are not ``count`` rows of finite numbers.
-
-        A network may overflow on some image, and an engine that ran out of memory has answered
-        with an empty array.
-        """
+        outputs, count = Outputs(*self.forward(images)), len(images)
         for name, values in [("probabilities", outputs.probabilities), *outputs.features.items()]:
+            # A network may overflow, and an engine without memory answers with an empty array.
             got = "NaN or infinity" if not np.isfinite(values).all() else ""
             if values.ndim != 2 or len(values) != count or not values.size:
                 got = f"an array of shape {values.shape}"
@@ -201,6 +193,7 @@ class Classifier:
                     f"{self.record.name}: expected finite numbers as the {name} of {count} images, "
                     f"got {got}. Leave the model out, or give the machine more memory."
                 )
+        return outputs
 
     @property
     def engine(self) -> str:

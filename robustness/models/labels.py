@@ -1,10 +1,10 @@
-"""The classes of models: their names, and which models share them."""
+"""The classes of models: their names, by index."""
 
 from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property, lru_cache
 from pathlib import Path
@@ -39,6 +39,10 @@ class Labels:
     def key(self) -> str:
         """A short digest of the names, equal for equal classes."""
         return hashlib.sha256("\n".join(self.names).encode()).hexdigest()[:16]
+
+    def name(self, index: int) -> str:
+        """The name of the class ``index``; the index itself if there is no such class."""
+        return self.names[index] if 0 <= index < len(self) else str(index)
 
     def meant(self, text: str) -> tuple[int, ...]:
         """The class that ``text`` means; none if there is no such one, several if it may be each.
@@ -148,3 +152,28 @@ def check_class_names(names: Sequence[str], what: str, unit: str) -> None:
         problem = f"{Counter(names).most_common(1)[0][0]!r} is listed twice"
     if problem:
         raise ParameterError(f"Expected {what} to be two or more different classes; {problem}.")
+
+
+# --- models that are not on this machine ----------------------------------------------------------
+
+_IMPORTED: dict[str, Labels | None] = {}
+"""By model, as saved runs tell; None where two disagree: then predictions keep their index."""
+
+
+def note_classes(classes: Mapping[str, str | Sequence[str]]) -> None:
+    """Remember the classes of each model of a saved run: their names in order, or "imagenet"."""
+    for name, names in classes.items():
+        labels = labels_of_names(names)
+        before = _IMPORTED.setdefault(name, labels)
+        if before is not None and before.key != labels.key:
+            _IMPORTED[name] = None
+
+
+def labels_of_names(names: str | Sequence[str]) -> Labels:
+    """The classes named in a manifest."""
+    return imagenet() if isinstance(names, str) else named_classes("classes of a table", names)
+
+
+def noted_labels(name: str) -> Labels | None:
+    """The classes of the model ``name``; None if no open run tells them."""
+    return _IMPORTED.get(name)

@@ -1,35 +1,40 @@
-"""The loaded classifiers: each built once, shared by all, the least recently used released."""
+"""The loaded classifiers: each built once, shared by all, the least recently used released.
+
+Several can be asked at once: small passes leave cores idle that others can use.
+"""
 
 from __future__ import annotations
 
+import os
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
+from typing import TypeVar
 
-from robustness.base.errors import GradientError, WeightsError
+from robustness.base.errors import GradientError, RobustnessError, WeightsError
 from robustness.base.text import in_bytes
 from robustness.models import memory
 from robustness.models.classifier import Classifier
-from robustness.models.file_formats.formats import KERAS, format_of, native_runtime
-from robustness.models.graph.cache import conversion, graph_pass, place
+from robustness.models.graph.cache import graph_pass, place
 from robustness.models.graph.inspection import examine, use_of
-from robustness.models.model_record import REGISTRY, ModelRecord, UserFile
-from robustness.models.python_models.call_record import PythonCall
-from robustness.models.python_models.export_graph import as_graph
+from robustness.models.model_record import REGISTRY, ModelRecord, PythonCall, UserFile
 from robustness.models.python_models.function_pass import FunctionPass
+from robustness.models.python_models.live_model import as_graph
 from robustness.models.python_models.model_objects import opened_reference
 from robustness.models.run.gradients import Network
 from robustness.models.run.native_runtimes import as_deployed
-from robustness.models.run.openvino import F32, TENSORFLOW, Choice, ForwardPass, chosen
+from robustness.models.run.openvino import PARALLEL_MODELS, TENSORFLOW, Choice, ForwardPass, chosen
 from robustness.models.run.openvino_pass import OpenVinoPass
 from robustness.models.run.replay.network import ReplayedPass
 from robustness.models.weights.weight_files import digest, require, state
 from robustness.pictures.fitting import STUDY_SIDE
 
 Key = tuple[str, int, str, Choice]
+Answer = TypeVar("Answer")
 
 
 class Loaded:
@@ -56,8 +61,9 @@ class Loaded:
             key = record.name, side, digest(record), choice or chosen()
         except OSError as error:
             raise WeightsError(state(record).reason) from error
-        if loaded := self._find(key):
-            return loaded
+        with self._changing:
+            if loaded := self._touch(key):
+                return loaded
         require(record)  # what is converted already does not read the weights again
         with self._room(key, record) as loaded:
             if loaded:
@@ -122,10 +128,6 @@ class Loaded:
                 if counted and self._classifiers.get(key) is counted:
                     self._bytes[key] -= more
             raise
-
-    def _find(self, key: Key) -> Classifier | None:
-        with self._changing:
-            return self._touch(key)
 
     def _touch(self, key: Key) -> Classifier | None:
         if key in self._classifiers:
@@ -214,21 +216,36 @@ def load(name: str, *, side: int = STUDY_SIDE) -> Classifier:
     return LOADED.get(REGISTRY[name], side)
 
 
-def engine_text(record: ModelRecord) -> str:
-    """The engine of ``record`` in words, and why it is not OpenVINO."""
-    record = record.base or record
-    choice, file = chosen(), record.weights.own
-    if file and file.call:
-        return f"Python, {file.kind}"
-    sides = STUDY_SIDE, record.input_size
-    converted = conversion(record, digest(record), *sides) if state(record).ready else None
-    refusal = converted.refusal if converted else ""
-    kind = format_of(file.path) if file else KERAS
-    runtime = native_runtime(file.path, file.runtime) if file else None
-    if refusal:
-        runtime = kind.runtime
-    if runtime:
-        return runtime.label if kind.is_graph or not refusal else f"{runtime.label}: {refusal}"
-    if choice.engine == TENSORFLOW and not (converted and converted.missing):
-        return "TensorFlow"
-    return "OpenVINO" if choice.precision == F32 else f"OpenVINO, {choice.precision}"
+def run_parallel(
+    names: Sequence[str], ask: Callable[[str], Answer]
+) -> Generator[tuple[str, Answer | RobustnessError]]:
+    """Yields each of the models ``names`` with ``ask(name)``, or its error, as they finish.
+
+    They start at once, whether or not the caller iterates: as many as there are cores, on one core
+    each; or one after another on all cores, if the memory budget does not hold them all. Measured
+    on two cores, one image by the four bundled models: 34 ms; each on all cores at the same time
+    40 ms; one after another 42 ms. Once all are loaded, the largest start first, so that no core
+    is idle at the end. Closing the iterator drops those that have not started.
+    """
+    needed = {name: memory.needed(REGISTRY[name]) for name in names}
+    cores = os.cpu_count() or 1
+    workers = min(len(names), cores) if sum(needed.values()) <= memory.budget() else 1
+    crowded = workers == cores > 1
+    if set(names) <= set(LOADED.names()):
+        names = sorted(names, key=lambda name: -needed[name])
+    pool = ThreadPoolExecutor(
+        max(1, workers), "ask", initializer=PARALLEL_MODELS.set, initargs=(crowded,)
+    )
+    futures = {pool.submit(ask, name): name for name in names}
+
+    def answers() -> Generator[tuple[str, Answer | RobustnessError]]:
+        try:
+            for future in as_completed(futures):
+                error = future.exception()
+                if error is not None and not isinstance(error, RobustnessError):
+                    raise error
+                yield futures[future], error or future.result()
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+    return answers()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from robustness.base import allocator, settings
@@ -23,23 +24,19 @@ _CGROUP_LIMITS = (
 
 
 def budget() -> int:
-    """Bytes that loaded models may take: the setting ``memory``, else half of the machine's.
+    """Bytes that loaded models may take: the setting ``memory``, else half of the machine's, or of
+    the container around this process.
 
     Raises ``ParameterError`` for a setting that is no size.
     """
     chosen = settings.value(settings.MEMORY)
-    return machine_memory() // 2 if chosen is None else chosen
-
-
-def machine_memory() -> int:
-    """Bytes of memory of this machine, or of the container around this process."""
+    if chosen is not None:
+        return chosen
     sizes = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
     for limit in _CGROUP_LIMITS:
-        try:
+        with suppress(OSError, ValueError):  # no such limit, or "max"
             sizes.append(int(limit.read_text()))
-        except (OSError, ValueError):  # no such limit, or "max"
-            continue
-    return min(sizes)
+    return min(sizes) // 2
 
 
 def needed(record: ModelRecord) -> int:

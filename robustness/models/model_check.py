@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,12 +26,11 @@ from robustness.models.loaded_models import LOADED, load
 from robustness.models.model_record import (
     OWN,
     REGISTRY,
-    CheckPicture,
     ModelRecord,
     Normalisation,
 )
-from robustness.models.own.describe import value_of
-from robustness.models.own.propose import clearly_better, renormalise, samples, trials
+from robustness.models.own.stated_preprocessing import value_of
+from robustness.models.own.trials import clearly_better, renormalise, samples, trials
 from robustness.models.run.openvino import F32, Floats, chosen
 from robustness.models.weights.weight_files import digest, state
 from robustness.pictures.fitting import Framing, read_file, study_image
@@ -151,7 +150,7 @@ def check_model(name: str, *, side: int | None = None, timing: bool = True) -> M
         check = _of_ready(record, side or record.framing.side, timing)
     except RobustnessError as error:
         check = ModelCheck(name, FAILED, problem=str(error))
-    _keep(record, check)
+    keep_check(record, check)
     return check
 
 
@@ -164,17 +163,33 @@ def _of_ready(record: ModelRecord, side: int, timing: bool) -> ModelCheck:
     engine = load(name, side=side).engine
     file, made = record.weights.own, record.base or record
     classifier = load(name, side=record.input_size)
-    pictures = [_image(record, picture) for picture in record.check_pictures]
-    answers = tuple(map(partial(_answer, classifier), record.check_pictures, pictures))
+    images, answers = [], []
+    for picture in record.check_pictures:
+        source = picture.source
+        data = read_file(source) if isinstance(source, Path) else sample_bytes(source)
+        image = study_image(data, record.own_framing, name=str(source))
+        probabilities = classifier(image[None]).probabilities[0]
+        top1 = int(probabilities.argmax())
+        shown = source.name if isinstance(source, Path) else source
+        answers.append(
+            Answer(
+                shown,
+                picture.classes,
+                picture.probability,
+                record.class_name(top1),
+                float(probabilities[top1]),
+            )
+        )
+        images.append(image)
     latency = latencies({name: classifier}).get(name) if timing else None
     return ModelCheck(
         name,
         OK if all(answer.right for answer in answers) else WRONG,
         engine,
         None if file and file.call else conversion(made, digest(made), side) is not None,
-        answers,
+        tuple(answers),
         latency.median if latency else None,
-        _rounding(classifier, pictures),
+        _rounding(classifier, images),
         better=_better(classifier) if record.group == OWN and not record.base else "",
     )
 
@@ -190,27 +205,18 @@ class _Entry:
     check: ModelCheck
 
 
-_unsaved: dict[str, _Entry] = {}
-"""Checks by the model's name that could not be written to the cache."""
-
-
 def last_check(record: ModelRecord) -> ModelCheck | None:
     """The last check of ``record``, a ready model; None if weights or engine are others now."""
-    entry = _unsaved.get(record.name) or read_json(_Entry, _file(record))
+    entry = read_json(_Entry, _file(record))
     return entry.check if entry and entry.key == _key(record) else None
 
 
-def _keep(record: ModelRecord, check: ModelCheck) -> None:
-    try:
+def keep_check(record: ModelRecord, check: ModelCheck) -> None:
+    """Keep ``check`` as the last one of ``record``, where the cache can be written."""
+    with suppress(OSError, RobustnessError):  # its weights may be gone meanwhile
         entry = _Entry(_key(record), check)
-    except (OSError, RobustnessError):  # its weights are gone meanwhile
-        return
-    _unsaved.pop(record.name, None)
-    try:
         _file(record).parent.mkdir(parents=True, exist_ok=True)
         write_whole(_file(record), json.dumps(asdict(entry)).encode())
-    except OSError:
-        _unsaved[record.name] = entry
 
 
 def _file(record: ModelRecord) -> Path:
@@ -221,26 +227,7 @@ def _key(record: ModelRecord) -> str:
     return f"{digest(record)} {chosen()}"
 
 
-# --- predictions and latency ----------------------------------------------------------------------
-
-
-def _image(record: ModelRecord, check_picture: CheckPicture) -> Floats:
-    source = check_picture.source
-    data = read_file(source) if isinstance(source, Path) else sample_bytes(source)
-    return study_image(data, record.own_framing, name=str(source))
-
-
-def _answer(classifier: Classifier, check_picture: CheckPicture, image: Floats) -> Answer:
-    source = check_picture.source
-    probabilities = classifier(image[None]).probabilities[0]
-    top1 = int(probabilities.argmax())
-    return Answer(
-        picture=source.name if isinstance(source, Path) else source,
-        expected=check_picture.classes,
-        expected_probability=check_picture.probability,
-        top1=classifier.record.class_name(top1),
-        probability=float(probabilities[top1]),
-    )
+# --- normalisation, rounding and latency ----------------------------------------------------------
 
 
 def _better(classifier: Classifier) -> str:

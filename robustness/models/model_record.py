@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Self
 
@@ -15,9 +15,7 @@ from robustness.base.errors import ParameterError
 from robustness.base.registry import Registry
 from robustness.base.text import counted, visible
 from robustness.base.validation import RefusedError, StrictTable
-from robustness.models import imported_labels
-from robustness.models.labels import Labels, imagenet
-from robustness.models.python_models.call_record import PythonCall
+from robustness.models.labels import Labels, imagenet, noted_labels
 from robustness.pictures.fitting import DEFAULT_FIT, STUDY_FRAMING, Framing
 
 if TYPE_CHECKING:
@@ -36,10 +34,45 @@ LayerWeights = Mapping[str, list[NDArray[Any]]]
 class Normalisation:
     """``(pixels - mean) / std`` on pixels in [0, ``scale``], channels in ``order``."""
 
-    order: str
-    scale: float
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
+    order: str = "RGB"
+    scale: float = 1.0
+    mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    std: tuple[float, float, float] = (1.0, 1.0, 1.0)
+
+
+FUNCTION = "function"
+
+
+@dataclass(frozen=True)
+class CallOptions:
+    """How a function may be called.
+
+    ``batch`` is the largest number of images in one call, ``timeout`` the seconds for one call. A
+    new ``version`` marks a changed model behind the same code.
+    """
+
+    batch: int = 16
+    timeout: float = 60.0
+    version: str = ""
+
+
+CALL_KEYS = tuple(option.name for option in fields(CallOptions))
+
+
+@dataclass(frozen=True)
+class PythonCall:
+    """How a model is called through Python.
+
+    ``reference`` is ``module:name``, which is imported, from ``folder`` if need be, when the model
+    is loaded; it is empty for an object of this process, which ``ask`` calls. ``limit`` says why
+    its graph cannot be had, as a clause.
+    """
+
+    reference: str = ""
+    folder: Path = Path()
+    ask: Any = field(default=None, compare=False)
+    limit: str = "a function shows no graph"
+    options: CallOptions = CallOptions()
 
 
 @dataclass(frozen=True)
@@ -316,8 +349,7 @@ class ModelRecord:
 
     def class_name(self, index: int) -> str:
         """The name of the class ``index``; the index itself if it has no such class."""
-        names = self.labels().names
-        return names[index] if 0 <= index < len(names) else str(index)
+        return self.labels().name(index)
 
 
 REGISTRY: Registry[ModelRecord] = Registry("model")
@@ -359,12 +391,12 @@ def class_name(model: str, index: int) -> str:
     The index itself if that is not known, as in a run from another machine.
     """
     labels = classes(model)
-    return labels.names[index] if labels is not None and 0 <= index < len(labels) else str(index)
+    return labels.name(index) if labels else str(index)
 
 
 def classes(model: str) -> Labels | None:
     """The classes of the model called ``model``, also of one that only saved runs name."""
-    return REGISTRY[model].labels() if model in REGISTRY else imported_labels.labels_of(model)
+    return REGISTRY[model].labels() if model in REGISTRY else noted_labels(model)
 
 
 def by_labels(names: Iterable[str]) -> list[tuple[Labels, tuple[str, ...]]]:

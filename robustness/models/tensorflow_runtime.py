@@ -38,7 +38,7 @@ def tensorflow() -> Any:
         if "tensorflow" in sys.modules:
             return sys.modules["tensorflow"]
         use_returnable_memory()
-        with _without_start_up_noise(), _garbage_left_alone(), _without_extras():
+        with _without_start_up_noise(), _fast_import():
             import tensorflow as tf
 
             tf.config.list_logical_devices()  # looks for accelerators and logs about them
@@ -69,23 +69,11 @@ def tflite_interpreter(path: Path) -> Any:
         return tensorflow().lite.Interpreter(str(path), num_threads=os.cpu_count() or 1)
 
 
-@contextlib.contextmanager
-def _garbage_left_alone() -> Iterator[None]:
-    """Pauses garbage collection, which takes an eighth of TensorFlow's import and finds nothing."""
-    looked_for = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if looked_for:
-            gc.enable()
-
-
 class _Refused:
-    """An importer that hides ``packages`` from the thread that creates it."""
+    """An importer that hides ``_DONE_WITHOUT``, unless imported already, from this thread."""
 
-    def __init__(self, packages: frozenset[str]) -> None:
-        self._packages = packages
+    def __init__(self) -> None:
+        self._packages = _DONE_WITHOUT.difference(sys.modules)
         self._thread = threading.get_ident()
 
     def find_spec(self, name: str, path: Sequence[str] | None, target: object = None) -> None:
@@ -95,14 +83,18 @@ class _Refused:
 
 
 @contextlib.contextmanager
-def _without_extras() -> Iterator[None]:
-    """Hides ``_DONE_WITHOUT``, up to half of TensorFlow's import time, unless imported already."""
-    refused = _Refused(_DONE_WITHOUT.difference(sys.modules))
+def _fast_import() -> Iterator[None]:
+    """Hides optional packages, up to half of TensorFlow's import time, and pauses garbage
+    collection, an eighth, which finds nothing."""
+    refused, collects = _Refused(), gc.isenabled()
     sys.meta_path.insert(0, refused)
+    gc.disable()
     try:
         yield
     finally:
         sys.meta_path.remove(refused)
+        if collects:
+            gc.enable()
 
 
 @contextlib.contextmanager

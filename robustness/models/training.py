@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from robustness.base.errors import GradientError, ParameterError
 from robustness.models.classifier import Classifier
-from robustness.models.graph.study_model import resizing
+from robustness.models.graph.use import resizing
 from robustness.models.run.openvino import Floats
 from robustness.models.run.openvino_pass import OpenVinoPass
 from robustness.models.run.replay.graph import NORMALISATION, Graph, Output
@@ -224,12 +224,18 @@ def _weights(graph: Graph, last: Output) -> tuple[list[Output], float]:
         if (node.name, 0) in graph.constants:
             continue
         reads = graph.reads(node)
-        kernels = _kernels(graph, node.type, reads)
+        constants = [read for read in reads if _is_trainable(graph, read)]
+        if node.type in _CONVOLUTIONS:
+            kernels = constants
+        elif node.type == "MatMul":
+            kernels = [read for read in constants if graph.constants[read].rank == 2]
+        else:
+            kernels = []
         if kernels or any(read[0] in after for read in reads):
             after.add(node.name)
         chosen = kernels
         if node.name in after and node.type in _SCALING:
-            chosen = tuple(read for read in reads if _is_trainable(graph, read))
+            chosen = constants
         elif node.name in after and node.type == NORMALISATION:
             normalisations.update({reads[_SCALE]: None, reads[_OFFSET]: None})
             statistics.update((reads[_MEAN], reads[_VARIANCE]))
@@ -237,14 +243,6 @@ def _weights(graph: Graph, last: Output) -> tuple[list[Output], float]:
     if outputs := [output for output in normalisations if output not in statistics]:
         return outputs, _RATE_OF_NORMALISATIONS
     return [output for output in weights if output not in statistics], _RATE
-
-
-def _kernels(graph: Graph, kind: str, reads: Sequence[Output]) -> tuple[Output, ...]:
-    constant = tuple(read for read in reads if _is_trainable(graph, read))
-    if kind in _CONVOLUTIONS:
-        return constant
-    matrices = kind == "MatMul"
-    return tuple(read for read in constant if matrices and graph.constants[read].rank == 2)
 
 
 def _is_trainable(graph: Graph, output: Output) -> bool:

@@ -28,8 +28,13 @@ from robustness.evaluation.correctness import CORRECTNESS, right
 from robustness.evaluation.request import Request
 from robustness.evaluation.row_schema import stored
 from robustness.metrics.predictions import top_k
-from robustness.models import imported_labels
-from robustness.models.labels import Labels, imagenet, read_labels
+from robustness.models.labels import (
+    Labels,
+    imagenet,
+    labels_of_names,
+    note_classes,
+    read_labels,
+)
 from robustness.perturbations import check_seed
 from robustness.pictures.fitting import DEFAULT_FIT, STUDY_SIDE, Framing, check_framing
 from robustness.pictures.untrusted import framed_image
@@ -272,7 +277,7 @@ def plan_predictions(
     labels_by_model = {
         name: models.REGISTRY[name].labels() for name in predictions.models if name not in named
     }
-    labels_by_model |= {name: imported_labels.from_names(names) for name, names in named.items()}
+    labels_by_model |= {name: labels_of_names(names) for name, names in named.items()}
     sets = list({labels.key: labels for labels in labels_by_model.values()}.values())
     for labels in sets:
         _check_width(answers, labels, predictions.title)
@@ -288,7 +293,7 @@ def plan_predictions(
     )
     scores(predictions)  # refuses what are no numbers before a run begins
     labels_of_images = labelled(predictions, sets)
-    imported_labels.note(named)  # now that the table is known to fit them
+    note_classes(named)  # now that the table is known to fit them
     dataset = copy(predictions)
     dataset.classes = labels_by_model
     if source is not None:

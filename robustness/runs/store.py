@@ -16,7 +16,7 @@ from robustness.base.errors import ParameterError, RunError, RunLockedError
 from robustness.base.files import version
 from robustness.base.text import counted, visible
 from robustness.matching import Match
-from robustness.models import imported_labels
+from robustness.models.labels import note_classes
 from robustness.runs import foreign_runs, installation, notes
 from robustness.runs import manifest as manifests
 from robustness.runs.manifest import FINISHED, Manifest
@@ -49,14 +49,14 @@ def load(folder: Path, *, unfinished: bool = False, anywhere: bool = False) -> R
 def unchecked(folder: Path) -> Run:
     """The foreign run in ``folder``, for the process that checks it."""
     manifest = manifests.read(folder)
-    imported_labels.note(manifest.classes)
+    note_classes(manifest.classes)
     return Run(folder, manifest, all_parts(folder, manifest.parts), foreign=True)
 
 
 def _opened(
     folder: Path, manifest: Manifest, foreign: bool, unfinished: bool, anywhere: bool
 ) -> Run:
-    imported_labels.note(manifest.classes)
+    note_classes(manifest.classes)
     if foreign:
         foreign_runs.check(folder, manifest)
     elif manifest.status == FINISHED and not _is_whole(folder, manifest):

@@ -6,14 +6,11 @@ import json
 import threading
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from PIL import Image
 
 from robustness import models
 from robustness.base.errors import ParameterError, UnknownNameError
@@ -47,22 +44,7 @@ def test_an_offline_model_gives_the_reference_answers(
     np.testing.assert_allclose(probabilities[list(classes)], expected, rtol=0, atol=1e-4)
 
 
-@dataclass
-class Built:
-    """The network of an offline model, without its weights."""
-
-    record: models.ModelRecord
-    network: Any
-
-
-@pytest.fixture(scope="module", params=OFFLINE_NAMES[:2])  # the others are larger Lite0s
-def built(request: pytest.FixtureRequest) -> Built:
-    record = models.REGISTRY[request.param]
-    return Built(record, record.build())
-
-
-def test_an_offline_network_has_the_parameters_of_its_record(built: Built) -> None:
-    assert built.network.count_params() == built.record.parameters
+def test_an_offline_record_has_the_parameters_of_the_reference() -> None:
     for name in OFFLINE_NAMES:
         assert models.REGISTRY[name].parameters == REFERENCE["models"][name]["parameters"]
 
@@ -110,45 +92,12 @@ def test_threads_get_bitwise_the_results_of_one_caller(
                     np.testing.assert_array_equal(outputs.features[stage], values)
 
 
-@pytest.mark.parametrize(
-    "shape", [(0, 224, 224, 3), (224, 224, 3), (1, 224, 224, 1), (1, 240, 224, 3), (1, 3, 224, 224)]
-)
+@pytest.mark.parametrize("shape", [(0, 224, 224, 3), (1, 224, 224, 1), (1, 3, 224, 224)])
 def test_another_shape_is_refused(
     shape: tuple[int, ...], classifiers: Mapping[str, models.Classifier]
 ) -> None:
     with pytest.raises(ParameterError, match=r"SqueezeNet expects .*\(N, 224, 224, 3\), got \("):
         classifiers["SqueezeNet"](np.zeros(shape, np.float32))
-
-
-def test_images_are_resized_to_the_models_size(
-    classifiers: Mapping[str, models.Classifier],
-) -> None:
-    side = 300
-    at_size = classifiers["SqueezeNet"]
-    image = study_image(samples.sample_bytes("coffee"), Framing(side=side))
-    channels = [Image.fromarray(channel) for channel in np.moveaxis(image, -1, 0)]
-    size = (at_size.side, at_size.side)
-    resized = [np.asarray(c.resize(size, Image.Resampling.BICUBIC)) for c in channels]
-    expected = at_size(np.stack(resized, axis=-1).clip(0, 1)[None])
-    outputs = models.load("SqueezeNet", side=side)(image[None])
-    assert outputs.probabilities.argmax() == 967
-    assert np.abs(outputs.probabilities - expected.probabilities).max() <= 1e-3
-    for stage, values in expected.features.items():
-        assert np.abs(outputs.features[stage] - values).max() <= 1e-3 * np.abs(values).max()
-
-
-def test_threads_that_load_at_once_get_one_classifier() -> None:
-    barrier = threading.Barrier(4)
-
-    def load(_: int) -> models.Classifier:
-        barrier.wait()
-        return models.load("SqueezeNet", side=64)
-
-    with ThreadPoolExecutor(4) as pool:
-        loaded = list(pool.map(load, range(4)))
-    assert len({id(classifier) for classifier in loaded}) == 1
-    assert loaded[0] is models.load("SqueezeNet", side=64)
-    assert np.isfinite(loaded[0](np.ones((2, 64, 64, 3), np.float32)).probabilities).all()
 
 
 def test_published_figures_are_percentages_with_a_source() -> None:
@@ -193,10 +142,3 @@ def test_an_unknown_class_is_refused(text: str) -> None:
     with pytest.raises(UnknownNameError) as caught:
         models.imagenet().index(text)
     assert ("Did you mean 'espresso'" in str(caught.value)) is (text == "expresso")
-
-
-def test_a_class_that_is_not_known_is_called_by_its_index() -> None:
-    assert models.class_name("SqueezeNet", 0) == "tench"
-    assert models.class_name("SqueezeNet", 1000) == "1000"
-    assert models.class_name("SqueezeNet", -1) == "-1"
-    assert models.class_name("a model of another machine", 7) == "7"

@@ -13,6 +13,7 @@ from scipy.special import erf, softmax
 
 from robustness import models
 from robustness.models.catalogue.transformers import Transformer
+from robustness.models.model_record import Normalisation
 from robustness.models.tensorflow_runtime import keras
 
 Floats = NDArray[Any]
@@ -48,9 +49,9 @@ def randomise(task: Any, images: Floats) -> None:
     task.output_dense.set_weights([kernel, -tokens.mean(0) @ kernel])
 
 
-def with_epsilon(transformer: Transformer) -> Any:
+def with_epsilon(transformer: Transformer, norm: Normalisation) -> Any:
     """KerasHub's task, whose layer normalisations have ``EPSILON`` and who prepares images."""
-    h, kind, norm = hub(), transformer.family, transformer.normalisation
+    h, kind = hub(), transformer.family
     converter = getattr(h.layers, f"{kind}ImageConverter")(
         image_size=(224, 224),
         scale=[1 / 255 / s for s in norm.std],

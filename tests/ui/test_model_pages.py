@@ -83,7 +83,7 @@ def test_the_last_check_of_each_model_is_in_its_row(
     found = check_model(ready[0])
     answers = (replace(found.answers[0], top1="tench"), *found.answers[1:])
     record = models.REGISTRY[ready[0]]
-    model_check._keep(record, replace(found, state="wrong", answers=answers))
+    model_check.keep_check(record, replace(found, state="wrong", answers=answers))
     app = run(MODELS)
     row = table(app).loc[record.label]
     assert (row["Check"], row["Known images"]) == ("✗ wrong", "2 of 3")

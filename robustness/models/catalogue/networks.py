@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import io
 import math
+import pickle
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from robustness.models.file_formats.legacy_torch import read_legacy_torch
+from robustness.base.errors import WeightsError
 from robustness.models.model_record import LayerWeights
 from robustness.models.tensorflow_runtime import keras, tensorflow
 
@@ -142,9 +144,9 @@ def efficientnet_lite(name: str, size: int, width: float, depth: float) -> Any:
 
 
 def read_efficientnet_lite(data: bytes) -> LayerWeights:
-    """Weights by layer of ``efficientnet_lite()`` from a legacy torch state dict."""
+    """Weights by layer of ``efficientnet_lite()`` from a torch state dict."""
     grouped: dict[str, dict[str, NDArray[Any]]] = {}
-    for key, array in read_legacy_torch(data).items():
+    for key, array in _read_state_dict(data).items():
         layer, _, kind = key.rpartition(".")
         grouped.setdefault(layer, {})[kind] = array
     result: dict[str, list[NDArray[Any]]] = {}
@@ -160,6 +162,52 @@ def read_efficientnet_lite(data: bytes) -> LayerWeights:
         else:  # OIHW to HWIO
             result[name] = [arrays["weight"].transpose(2, 3, 1, 0)]
     return result
+
+
+_PICKLED: dict[tuple[str, str], Any] = {
+    ("collections", "OrderedDict"): OrderedDict,
+    ("torch._utils", "_rebuild_tensor_v2"): lambda *view: view[:4],
+    ("torch", "FloatStorage"): np.dtype("<f4"),
+    ("torch", "LongStorage"): np.dtype("<i8"),
+}
+"""All that a state dict names. A tensor is a view of a storage: offset, shape, strides."""
+
+
+class _StateDictUnpickler(pickle.Unpickler):
+    """Refuses every other name before anything is called."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) not in _PICKLED:
+            raise WeightsError(
+                f"The weight file names {module}.{name}, which a plain set of arrays does not "
+                "need; it was not loaded. Install what carries it again."
+            )
+        return _PICKLED[module, name]
+
+    def persistent_load(self, pid: Any) -> tuple[str, np.dtype[Any]]:
+        _, kind, key, *_ = pid
+        return key, kind
+
+
+def _read_state_dict(data: bytes) -> dict[str, NDArray[Any]]:
+    """{name: array} from the bytes of ``torch.save`` before its zip format.
+
+    Five pickles (a number, a version, sizes of types, the tensors, the keys of their storages),
+    then each storage with its length before it. The bytes are checked by their hash before.
+    """
+    stream = io.BytesIO(data)
+    *_, tensors, keys = (_StateDictUnpickler(stream).load() for _ in range(5))
+    kinds = dict(storage for storage, *_ in tensors.values())
+    storages = {}
+    for key in keys:
+        length = int.from_bytes(stream.read(8), "little")
+        storages[key] = np.frombuffer(stream.read(length * kinds[key].itemsize), kinds[key])
+    return {
+        name: np.lib.stride_tricks.as_strided(
+            storages[key][offset:], shape, [step * kind.itemsize for step in strides]
+        )
+        for name, ((key, kind), offset, shape, strides) in tensors.items()
+    }
 
 
 def keras_application(name: str, **options: Any) -> Any:

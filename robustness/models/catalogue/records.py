@@ -370,7 +370,6 @@ def _add_transformer(name: str, transformer: Transformer, handle: str, **others:
             family="Vision transformer",
             year=2020,
             input_size=224,
-            normalisation=transformer.normalisation,
             stages=STAGES,
             weights=transformer.preset(handle),
             build=transformer.build,
@@ -386,24 +385,27 @@ _DEIT_TABLE = (
 
 _add_transformer(
     "ViTB16",
-    Transformer("ViT", heads=12, width=768, normalisation=MINUS_ONE_TO_ONE),
+    Transformer("ViT", heads=12, width=768),
     "keras/vit/keras/vit_base_patch16_224_imagenet/4",
+    normalisation=MINUS_ONE_TO_ONE,
     label="ViT-B/16",
     parameters=86_567_656,
     published=PublishedScores(81.2, source="google-research/vision_transformer, README.md"),
 )
 _add_transformer(
     "DeiTTiny",
-    Transformer("DeiT", heads=3, width=192, normalisation=TORCH),
+    Transformer("DeiT", heads=3, width=192),
     "keras/deit/keras/deit_tiny_distilled_patch16_224_imagenet/1",
+    normalisation=TORCH,
     label="DeiT-Tiny",
     parameters=5_717_800,
     published=PublishedScores(74.5, 91.9, _DEIT_TABLE),
 )
 _add_transformer(
     "DeiTSmall",
-    Transformer("DeiT", heads=6, width=384, normalisation=TORCH),
+    Transformer("DeiT", heads=6, width=384),
     "keras/deit/keras/deit_small_distilled_patch16_224_imagenet/1",
+    normalisation=TORCH,
     label="DeiT-Small",
     parameters=22_051_432,
     published=PublishedScores(81.2, 95.4, _DEIT_TABLE),

@@ -1,23 +1,22 @@
 """Vision Transformers from KerasHub presets: architecture, weights and stages.
 
 KerasHub is optional and imported only to load one of these models. A preset's weights are read as
-plain HDF5 and its configurations as data; no class that they name is built.
+plain HDF5 and its configuration as data; no class that it names is built.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from robustness.base.errors import WeightsError
 from robustness.base.files import read_regular
 from robustness.models.internals import all_layers
-from robustness.models.model_record import Normalisation, Weights
+from robustness.models.model_record import Weights
 from robustness.models.tensorflow_runtime import keras
 from robustness.models.weights import sources
 
@@ -40,12 +39,8 @@ the patches, row by row, is the last ``(SIDE // PATCH) ** 2`` of them."""
 
 _TAPPED = {int(stage.removeprefix("block")) for stage, _ in STAGES[:-1]}
 
-CONFIG, TASK = "config.json", "task.json"
-_MOST_BYTES = 4 * 2**20  # of either
-BACKBONE_WEIGHTS, HEAD_WEIGHTS = "model.weights.h5", "task.weights.h5"
-
-_EPSILONS = (1e-6, 1e-12)
-"""Epsilons of layer normalisation: KerasHub's, and that of the checkpoints it converted."""
+CONFIG, BACKBONE_WEIGHTS, HEAD_WEIGHTS = "config.json", "model.weights.h5", "task.weights.h5"
+_MOST_BYTES = 4 * 2**20  # of the configuration
 
 
 @dataclass(frozen=True)
@@ -53,13 +48,11 @@ class Transformer:
     """An architecture: ``family`` begins KerasHub's class names, ``width`` is a token's.
 
     ``blocks`` is the number of encoder blocks, more than nine for all of ``STAGES``.
-    ``normalisation`` is what the preset's own preprocessing must equal.
     """
 
     family: str
     heads: int
     width: int
-    normalisation: Normalisation
     blocks: int = 12
 
     @property
@@ -87,22 +80,18 @@ class Transformer:
 
     def preset(self, handle: str) -> Weights:
         """The preset at ``handle`` that holds weights of this architecture."""
-        files = (CONFIG, TASK, BACKBONE_WEIGHTS, HEAD_WEIGHTS)
+        files = (CONFIG, BACKBONE_WEIGHTS, HEAD_WEIGHTS)
         return sources.preset(handle, files, self.load, ("keras_hub", "requirements-hub.txt"))
 
     def load(self, network: Any, folder: Path) -> Any:
         """Sets the weights of ``network``, as built, from the preset in ``folder``; rewires it.
 
-        Raises ``WeightsError`` if the preset's configurations differ from this architecture, and
-        ``ValueError``, ``OSError`` or ``KeyError`` when its weights do not fit.
+        Raises ``ValueError``, ``OSError`` or ``KeyError`` when the files are not its own. A preset
+        of a version never changes; weights of another architecture lack some, or have other shapes.
         """
-        backbone, task = _read(folder / CONFIG), _read(folder / TASK)
-        fault = _fault(self, backbone, task)
-        if fault:
-            raise WeightsError(
-                f"The preset in {folder} is not the published one ({fault}), so it is not used: "
-                "delete it and download it again."
-            )
+        config = json.loads(read_regular(folder / CONFIG, _MOST_BYTES))
+        if not isinstance(config, Mapping):
+            raise ValueError(f"{CONFIG} holds no JSON object")
         for weight in network.weights:  # Keras only warns of some layers that a file lacks
             weight.assign(np.full(weight.shape, np.nan, np.float32))
         network.backbone.load_weights(str(folder / BACKBONE_WEIGHTS))
@@ -111,7 +100,7 @@ class Transformer:
             raise ValueError("the files lack weights")
         for layer in all_layers(network.backbone):
             if isinstance(layer, keras().layers.LayerNormalization):
-                layer.epsilon = backbone["config"].get("layer_norm_epsilon", layer.epsilon)
+                layer.epsilon = config["config"].get("layer_norm_epsilon", layer.epsilon)
         return rewire(network)
 
 
@@ -163,109 +152,3 @@ def rewire(network: Any) -> Any:
     tokens = RestOf(last)(tokens, read)
     token = k.layers.Identity(name=STAGES[-1][1])(encoder.layer_norm(tokens)[:, 0])
     return k.Model(inputs, k.layers.Softmax()(network.output_dense(token)))
-
-
-# --- a preset's configurations, as data -----------------------------------------------------------
-
-
-def _read(path: Path) -> dict[str, Any]:
-    config = json.loads(read_regular(path, _MOST_BYTES))
-    if not isinstance(config, dict):
-        raise ValueError(f"{path} holds no JSON object")
-    return config
-
-
-def _fault(transformer: Transformer, backbone: dict[str, Any], task: dict[str, Any]) -> str:
-    """How the configurations differ from ``transformer``; "" if they do not."""
-    family, head = transformer.family, _config(task)
-    nested = head.get("backbone")
-    preprocessor = _config(head.get("preprocessor"))
-    converter = preprocessor.get("image_converter")
-    classes = [
-        (backbone, f"{family}Backbone"),
-        (nested, f"{family}Backbone"),
-        (task, f"{family}ImageClassifier"),
-        *([(converter, f"{family}ImageConverter")] if converter is not None else []),
-    ]
-    for section, expected in classes:
-        class_name = section.get("class_name") if isinstance(section, dict) else None
-        if class_name != expected:
-            return f"expected the class {expected}, got {_short(class_name)}"
-    for config in (_config(backbone), _config(nested)):
-        switches = {name: True for name in config if name.startswith("use_")}
-        fault = _difference(config, transformer.backbone | switches)
-        if fault:
-            return fault
-        epsilon = config.get("layer_norm_epsilon", _EPSILONS[0])
-        if epsilon not in _EPSILONS:
-            return f"expected layer_norm_epsilon 1e-06 or 1e-12, got {_short(epsilon)}"
-    activation = head.get("activation")
-    if activation not in (None, "linear", "softmax"):  # the output is the softmax in any case
-        return f"expected the activation softmax or none, got {_short(activation)}"
-    expected_head = {"num_classes": CLASSES, "pooling": "token"}
-    if head.get("intermediate_dim") is not None:
-        expected_head["intermediate_dim"] = "none"
-    return _difference(head, expected_head) or (
-        _preprocessing_fault(_config(converter), transformer.normalisation) if converter else ""
-    )
-
-
-def _config(section: Any) -> dict[str, Any]:
-    config = section.get("config") if isinstance(section, dict) else None
-    return config if isinstance(config, dict) else {}
-
-
-def _difference(config: dict[str, Any], expected: dict[str, Any]) -> str:
-    for name, value in expected.items():
-        actual = config.get(name)
-        required = list(value) if isinstance(value, tuple) else value
-        if name == "patch_size" and isinstance(actual, int):  # of a square patch
-            actual = [actual, actual]
-        if actual != required:
-            return f"expected {name} {_short(required)}, got {_short(actual)}"
-    return ""
-
-
-def _preprocessing_fault(config: dict[str, Any], required: Normalisation) -> str:
-    """How an image converter differs from ``required``, which is for pixels in [0, 1]."""
-    size = config.get("crop_size") or config.get("image_size")
-    if size is None and "height" in config:
-        size = [config["height"], config.get("width")]
-    if size not in (None, [SIDE, SIDE]):
-        return f"expected images of {SIDE} pixels, got {_short(size)}"
-    try:
-        normalisation = _normalisation(config)
-    except (TypeError, ValueError, ArithmeticError):
-        return "its preprocessing is not one of numbers"
-    mean, std = np.array(required.mean), np.array(required.std)
-    expected = np.stack([1 / (255 * std), -mean / std], axis=1)
-    for ours, theirs in zip(expected, normalisation, strict=True):
-        if not np.isclose(theirs, ours, rtol=1e-4, atol=0).all():
-            return (
-                f"expected preprocessing by the factor {ours[0]:.6f} and the offset {ours[1]:.4f}, "
-                f"got {theirs[0]:.6f} and {theirs[1]:.4f}"
-            )
-    return ""
-
-
-def _normalisation(config: dict[str, Any]) -> NDArray[np.float64]:
-    """Factor and offset of each channel, (3, 2), for pixels in [0, 255].
-
-    KerasHub has written them as ``scale`` and ``offset``, and earlier as ``scale`` and then
-    ``mean`` with ``variance`` or ``norm_mean`` with ``norm_std``.
-    """
-
-    def values(name: str, default: float) -> NDArray[np.float64]:
-        triple = config.get(name)
-        return np.broadcast_to(np.array(default if triple is None else triple, np.float64), 3)
-
-    with np.errstate(all="raise"):
-        mean = values("mean", 0.0) + values("norm_mean", 0.0)
-        std = np.sqrt(values("variance", 1.0)) * values("norm_std", 1.0)
-        return np.stack([values("scale", 1.0) / std, (values("offset", 0.0) - mean) / std], axis=1)
-
-
-def _short(value: Any) -> str:
-    """``value`` from an untrusted file, shortened for a sentence."""
-    text = "nothing" if value is None else " ".join(str(value).split())
-    return text if len(text) <= 60 else f"{text[:57]}..."

@@ -65,8 +65,8 @@ class ModelFormat:
 
     ``ending`` is that of its files, and ``weights_ending`` of the files of weights that people
     upload beside them. ``is_graph`` is whether OpenVINO reads it; Keras reads the others.
-    ``weights`` gives the names of a file's files of weights, relative to it. ``check`` reads the
-    whole file, in a process with limits, and ``damage`` says what is wrong with its bytes.
+    ``weights`` gives the names of a file's files of weights, relative to it.
+    ``damage`` says what is wrong with the bytes of a file.
     ``metadata`` gives (key, text) of what its maker wrote into it. ``runtime`` runs it as deployed.
     """
 
@@ -76,7 +76,6 @@ class ModelFormat:
     weights_ending: str = ""
     weights: Callable[[Path], Iterable[str]] = lambda _: ()
     numbers: Callable[[Path], Numbers] = lambda _: Numbers()
-    check: Callable[[Path], None] = lambda _: None
     damage: Callable[[Path], str] = lambda _: ""
     metadata: Callable[[Path], Iterable[tuple[str, str]]] = lambda _: ()
     runtime: Runtime | None = None

@@ -1,14 +1,8 @@
-"""ONNX: where a file's weights lie, its metadata and its operations, read without its package.
-
-Searching the bytes and the metadata take time in proportion to the file, whatever is in it.
-Walking the whole graph may take longer: only a process with limits does.
-"""
+"""ONNX: where a file's weights lie, its metadata and its operations, read without its package."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import BinaryIO
@@ -44,77 +38,37 @@ _MOST_TOP_FIELDS = 10_000
 _MOST_FILES = 1000
 """Files of weights; exporters write one, or one for each tensor."""
 
-
-_LENGTH = rb"(?:[\x00-\x7f]|[\x80-\xff][\x00-\x7f])"
-_LOCATION = re.compile(rb"\x6a" + _LENGTH + rb"\x0a\x08location\x12(" + _LENGTH + rb")")
-"""The beginning of an entry ``external_data`` of a tensor, as every writer serialises it."""
-
-_QUANTISED = re.compile(
-    rb"\x22(?:\x0eQuantizeLinear|\x15DynamicQuantizeLinear|\x0bQLinearConv|\x0dQLinearMatMul"
-    rb"|\x0bConvInteger|\x0dMatMulInteger)"
-)
-"""The kind of a node that computes in integers."""
+_QUANTISED = {
+    "ConvInteger",
+    "DynamicQuantizeLinear",
+    "MatMulInteger",
+    "QLinearConv",
+    "QLinearMatMul",
+    "QuantizeLinear",
+}
+"""Operators that compute in integers."""
 
 _MAX_BYTES = 2**31
 """Bytes of the largest message of protocol buffers; larger models have weights in other files."""
 
-_CHUNK, _OVERLAP = 2**20, 2**13
-
-_MOST_FIELDS = 2_000_000
-"""Fields that are read of one file: an ONNX file of 20,000 nodes has a tenth of that."""
+_MOST_FIELDS = 300_000
+"""Fields that are read of one file, within a second: 20,000 nodes of a chain have 100,000."""
 
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _MOST_VARINT_BYTES = 10
 
 
-@dataclass(frozen=True)
-class _Scan:
-    """``weights`` are the files of weights as the file names them, relative to itself.
-
-    ``quantised`` is whether any node computes in integers.
-    """
-
-    weights: tuple[str, ...]
-    quantised: bool
-
-
-@lru_cache(maxsize=32)
-def _scan(path: Path, _version: Version) -> _Scan:
-    """Search the bytes of the file ``path``, whatever they are.
-
-    Raises ``UnusableError`` for too many files of weights.
-    """
-    require_regular(path, _MAX_BYTES)
-    names: dict[str, None] = {}
-    quantised, data = False, b""
-    with path.open("rb") as file:
-        while part := file.read(_CHUNK):
-            data = data[-_OVERLAP:] + part
-            quantised = quantised or _QUANTISED.search(data) is not None
-            names |= dict.fromkeys(_locations(data))
-            if len(names) > _MOST_FILES:
-                raise UnusableError(
-                    f"it names more than {_MOST_FILES:,} files of weights; save it again with one"
-                )
-    return _Scan(tuple(names), quantised)
-
-
-def _locations(data: bytes) -> Iterator[str]:
-    """The locations of tensors outside of the file that lie whole in ``data``."""
-    for match in _LOCATION.finditer(data):
-        low, high = match[1][0], match[1][-1]
-        length = low if low < 0x80 else low & 0x7F | high << 7
-        name = data[match.end() : match.end() + length]
-        if len(name) == length:
-            yield name.decode("utf-8", "replace")
-
-
-def _weights(path: Path) -> Iterator[str]:
-    return (name for name in _scan(path, version(path)).weights if "\0" not in name)
+def _weights(path: Path) -> list[str]:
+    return [name for name in _walk(path).weights if "\0" not in name]
 
 
 def _numbers(path: Path) -> Numbers:
-    return Numbers(quantised=_scan(path, version(path)).quantised)
+    return Numbers(quantised=bool(_walk(path).kinds & _QUANTISED))
+
+
+def _graph_size(path: Path) -> GraphSize:
+    walk = _walk(path)
+    return GraphSize(walk.nodes, tuple(sorted(walk.kinds & _LOOPS)))
 
 
 def _metadata(path: Path) -> list[tuple[str, str]]:
@@ -124,31 +78,27 @@ def _metadata(path: Path) -> list[tuple[str, str]]:
         return list(map(_entry, model.messages(_MODEL_METADATA)))
 
 
-def _check(path: Path) -> None:
-    """Raise ``UnusableError`` where the search of the bytes misses a file of weights."""
-    try:
-        weights = set(_walk(path).weights)
-    except UnusableError:  # OpenVINO says what is wrong with it
-        return
-    if weights - set(_scan(path, version(path)).weights):
-        raise UnusableError("the names of its files of weights cannot be found in its bytes")
-
-
-def _graph_size(path: Path) -> GraphSize:
-    walk = _walk(path)
-    return GraphSize(walk.nodes, tuple(sorted(walk.kinds & _LOOPS)))
-
-
 def _walk(path: Path) -> _Walk:
     """The whole graph of the file ``path``; raises ``UnusableError`` where it is no ONNX file."""
-    require_regular(path)
+    walk = _cached_walk(path, version(path))
+    if walk.problem:
+        raise UnusableError(f"it is not a model in the ONNX format, or damaged ({walk.problem})")
+    return walk
+
+
+@lru_cache(maxsize=32)
+def _cached_walk(path: Path, _version: Version) -> _Walk:
+    require_regular(path, _MAX_BYTES)
     walk = _Walk()
     with path.open("rb") as file:
-        for number, value in _Message(file, 0, path.stat().st_size).fields():
-            if number == _MODEL_GRAPH and isinstance(value, _Message):
-                walk.graph(value, 0)
-            elif number == _MODEL_FUNCTIONS and isinstance(value, _Message):
-                walk.nodes_of(value, _FUNCTION_NODE, 0)
+        try:
+            for number, value in _Message(file, 0, path.stat().st_size).fields():
+                if number == _MODEL_GRAPH and isinstance(value, _Message):
+                    walk.graph(value, 0)
+                elif number == _MODEL_FUNCTIONS and isinstance(value, _Message):
+                    walk.nodes_of(value, _FUNCTION_NODE, 0)
+        except UnusableError as error:
+            walk.problem = str(error)
     return walk
 
 
@@ -156,9 +106,10 @@ class _Walk:
     """Counts nodes of graphs and of the graphs within them; notes kinds and files of weights."""
 
     def __init__(self) -> None:
-        self.weights: list[str] = []
+        self.weights: dict[str, None] = {}
         self.nodes = 0
         self.kinds: set[str] = set()
+        self.problem = ""
 
     def graph(self, graph: _Message, depth: int) -> None:
         if depth > _DEEPEST:
@@ -190,20 +141,17 @@ class _Walk:
                 self.graph(value, depth + 1)
 
     def _tensor(self, tensor: _Message) -> None:
-        entries = map(_entry, tensor.messages(_TENSOR_EXTERNAL))
-        self.weights += [value for key, value in entries if key == "location"]
+        for key, value in map(_entry, tensor.messages(_TENSOR_EXTERNAL)):
+            if key == "location":
+                self.weights[value] = None
+                if len(self.weights) > _MOST_FILES:
+                    raise UnusableError(f"more than {_MOST_FILES:,} files of weights")
 
 
 def _entry(message: _Message) -> tuple[str, str]:
     """The key and value of a ``StringStringEntryProto``."""
-    texts = dict(_texts(message))
+    texts = {n: value.text() for n, value in message.fields() if isinstance(value, _Message)}
     return texts.get(_ENTRY_KEY, ""), texts.get(_ENTRY_VALUE, "")
-
-
-def _texts(message: _Message) -> Iterator[tuple[int, str]]:
-    for number, value in message.fields():
-        if isinstance(value, _Message):
-            yield number, value.text()
 
 
 class _Message:
@@ -277,7 +225,6 @@ ONNX = ModelFormat(
     weights_ending=".data",
     weights=_weights,
     numbers=_numbers,
-    check=_check,
     metadata=_metadata,
     runtime=Runtime("onnxruntime", "onnxruntime", graph_size=_graph_size),
 )

@@ -14,11 +14,10 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cache, partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
 
 from robustness.base import settings
 from robustness.base.files import TEMPORARY, file_lock, put_whole, write_whole
@@ -36,33 +35,22 @@ _CONVERSIONS_A_MODEL = 4
 
 
 @dataclass(frozen=True)
-class Written:
-    """What was written: the feature stages, and the operations without gradients here.
+class Conversion:
+    """A model that was written: its feature stages, and the operations without gradients here.
 
-    With a ``refusal``, which says what OpenVINO lacks, nothing was.
+    With a ``refusal``, which says what OpenVINO lacks, nothing was. ``network`` and ``weights`` are
+    the SHA-256 of the files, once they are in the cache.
     """
 
     stages: tuple[str, ...]
     missing: tuple[str, ...] = ()
     refusal: str = ""
-
-
-Save = Callable[[Path], Written]
-"""Writes a study model in OpenVINO's format to a path."""
-
-
-@dataclass(frozen=True)
-class Conversion:
-    """The record of a conversion: feature stages and digests, or why OpenVINO refused the model.
-
-    ``missing`` are the operations of a file's graph without gradients here.
-    """
-
-    stages: tuple[str, ...]
-    refusal: str
     network: str = ""
     weights: str = ""
-    missing: tuple[str, ...] = ()
+
+
+Save = Callable[[Path], Conversion]
+"""Writes a study model in OpenVINO's format to a path."""
 
 
 def graph_pass(
@@ -74,7 +62,7 @@ def graph_pass(
     processes that need it. Raises what ``save`` does.
     """
     file = place(record, weights, side)
-    read = partial(_read, file, side, len(record.labels()), precision)
+    read = partial(_read, file, precision)
     compiled = read()
     if compiled is None:
         with contextlib.ExitStack() as turn:
@@ -125,8 +113,8 @@ def network_of(file: Path) -> Path:
     return file.parent.parent / "openvino" / f"{file.stem}.xml"
 
 
-def _weights_of(file: Path) -> Path:
-    return network_of(file).with_suffix(".bin")
+def _parts(file: Path) -> tuple[Path, Path]:
+    return network_of(file), network_of(file).with_suffix(".bin")
 
 
 @cache
@@ -142,69 +130,42 @@ def _maker() -> str:
     return digest.hexdigest()
 
 
-def _read(file: Path, side: int, classes: int, precision: Precision) -> OpenVinoPass | str | None:
+def _read_record(file: Path) -> Conversion | None:
+    return read_json(Conversion, file, _LARGEST_RECORD)
+
+
+def _read(file: Path, precision: Precision) -> OpenVinoPass | str | None:
     """The cached pass, or why OpenVINO refused the model; None if nothing usable is cached."""
     conversion = _read_record(file)
     if conversion is None:
         return None
     if conversion.refusal:
         return conversion.refusal
+    network, weights = _parts(file)
     try:
-        for part, digest in (
-            (network_of(file), conversion.network),
-            (_weights_of(file), conversion.weights),
-        ):
-            if file_digest(part, "sha256:") != digest:
-                return None
-        model = core().read_model(network_of(file))
-        if not _fits(model, side, classes, len(conversion.stages)):
+        if file_digest(network, "sha256:") != conversion.network:
             return None
+        if file_digest(weights, "sha256:") != conversion.weights:
+            return None
+        model = core().read_model(network)
         return OpenVinoPass(model, conversion.stages, precision=precision)
     except Exception:  # OpenVINO raises many types of exceptions
         return None
 
 
-def _fits(model: Any, side: int, classes: int, stages: int) -> bool:
-    """Whether ``model`` maps study images to probabilities and the activations of the stages."""
-    import openvino
-
-    one = model.clone()
-    one.reshape([1, side, side, 3])
-    probabilities, *activations = (output.partial_shape for output in one.outputs)
-    return (
-        len(one.inputs) == 1
-        and len(activations) == stages
-        and probabilities.compatible(openvino.PartialShape([1, classes]))
-        and all(shape.rank.is_static and len(shape) > 1 for shape in activations)
-    )
-
-
-def _read_record(file: Path) -> Conversion | None:
-    return read_json(Conversion, file, _LARGEST_RECORD)
-
-
-def _write_record(file: Path, conversion: Conversion) -> None:
+def _write(file: Path, save: Save) -> None:
+    targets = _parts(file)
+    targets[0].parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(".tmp", ".", targets[0].parent) as folder:
+        parts = [Path(folder) / target.name for target in targets]
+        conversion = save(parts[0])
+        if not conversion.refusal:
+            network, weights = (fresh_digest(part, "sha256:") for part in parts)
+            conversion = replace(conversion, network=network, weights=weights)
+            for part, target in zip(parts, targets, strict=True):
+                put_whole(target, partial(os.replace, part))
     file.parent.mkdir(parents=True, exist_ok=True)
     write_whole(file, json.dumps(asdict(conversion)).encode())
-
-
-def _write(file: Path, save: Save) -> None:
-    network, weights = network_of(file), _weights_of(file)
-    network.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(".tmp", ".", network.parent) as folder:
-        network_file = Path(folder) / network.name
-        written = save(network_file)
-        if written.refusal:
-            _write_record(file, Conversion((), written.refusal))
-            return
-        parts = network_file, network_file.with_suffix(".bin")
-        network_digest, weights_digest = (fresh_digest(part, "sha256:") for part in parts)
-        conversion = Conversion(
-            written.stages, "", network_digest, weights_digest, missing=written.missing
-        )
-        for part, target in zip(parts, (network, weights), strict=True):
-            put_whole(target, partial(os.replace, part))
-    _write_record(file, conversion)
 
 
 def _forget_older(file: Path) -> None:
@@ -214,7 +175,7 @@ def _forget_older(file: Path) -> None:
     others = [path for path in file.parent.glob(f"{same}-{key}.json") if path != file]
     others.sort(key=lambda path: path.stat().st_mtime, reverse=True)
     for path in others[_CONVERSIONS_A_MODEL - 1 :]:
-        for part in (path, network_of(path), _weights_of(path)):
+        for part in (path, *_parts(path)):
             part.unlink(missing_ok=True)
     folder = network_of(file).parent
     ours = folder.glob(f"{same}-{key}.*")

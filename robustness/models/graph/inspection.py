@@ -35,8 +35,8 @@ from robustness.models.file_formats.model_format import (
     Numbers,
     UnusableError,
 )
-from robustness.models.graph.cache import Written
-from robustness.models.graph.study_model import Shape, Use
+from robustness.models.graph.cache import Conversion
+from robustness.models.graph.use import Shape, Use
 from robustness.models.labels import imagenet
 from robustness.models.model_record import ModelRecord
 from robustness.models.weights.weight_files import mark_unusable, require
@@ -115,7 +115,7 @@ def inspection(
     return {"problem": problem}
 
 
-def examine(record: ModelRecord, side: int, target: Path) -> Written:
+def examine(record: ModelRecord, side: int, target: Path) -> Conversion:
     """Have the study model of ``record`` for images of ``side`` written to ``target``.
 
     Raises ``WeightsError`` for a model that is not the image classifier of its description, that
@@ -145,7 +145,7 @@ def examine(record: ModelRecord, side: int, target: Path) -> Written:
         raise WeightsError(reason)
     if "unwritten" in answer:
         raise OSError(answer["unwritten"])
-    return Written(tuple(answer["stages"]), tuple(answer["missing"]), answer["refusal"])
+    return Conversion(tuple(answer["stages"]), tuple(answer["missing"]), answer["refusal"])
 
 
 def describe_file(path: Path, shape: Shape | None) -> Mapping[str, Any]:

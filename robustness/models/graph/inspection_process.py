@@ -8,54 +8,56 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import TypeAdapter
 
 from robustness.base.errors import WeightsError
 from robustness.base.limited_worker import serve
 from robustness.models.file_formats.formats import KERAS, format_of
-from robustness.models.file_formats.model_format import Quantisation, UnusableError
-from robustness.models.graph.cache import Written
+from robustness.models.file_formats.model_format import UnusableError
+from robustness.models.graph.cache import Conversion
 from robustness.models.graph.keras_networks import (
     image_shape,
     keras_graph,
     named_stages,
     open_keras,
 )
-from robustness.models.graph.output_kind import (
-    NOT_FINITE,
-    OTHER_OUTPUTS,
-    are_logits,
-    is_distribution,
-)
 from robustness.models.graph.study_model import (
     ANY_BATCH,
     ONE_IMAGE,
     FileFacts,
-    Make,
     OpenVinoError,
-    Shape,
     StudyModel,
-    Use,
     check_count,
     check_loops,
     facts,
     only_count,
     study_models,
 )
+from robustness.models.graph.use import (
+    NOT_FINITE,
+    OTHER_OUTPUTS,
+    Shape,
+    Use,
+    are_logits,
+    is_distribution,
+    probabilities_of,
+    trial_images,
+)
 from robustness.models.model_record import REGISTRY, Normalisation
-from robustness.models.own.describe import describe, stated_shape
+from robustness.models.own.describe import describe
+from robustness.models.own.stated_preprocessing import stated_shape
 from robustness.models.run.native_runtimes import (
     RuntimeSession,
     keras_session,
     native_answers,
     native_facts,
-    native_probabilities,
     session_maker,
 )
 from robustness.models.run.openvino import F32, MOST, SOONEST, core, first_line
@@ -75,9 +77,11 @@ _RANDOM = "its predictions for the same image differ, as if it used random numbe
 
 Floats = NDArray[np.float32]
 
+_USE = TypeAdapter(Use)
+
 
 def answer(head: bytes, _data: bytes) -> bytes:
-    """Write the study model; return JSON as ``Written`` has it, or the ``problem``.
+    """Write the study model; return JSON as ``Conversion`` has it, or the ``problem``.
 
     ``head`` is JSON with the ``path`` of the model, the name of its ``record`` if it is one of the
     catalogue, its ``use``, whether its ``native`` runtime runs it, or may run what OpenVINO cannot
@@ -91,7 +95,7 @@ def answer(head: bytes, _data: bytes) -> bytes:
             shape = tuple(request["shape"]) if request["shape"] else stated_shape(path)
             reply = describe(path, _facts(path, shape, request))
         else:
-            reply = asdict(_written(path, _use(request["use"]), request))
+            reply = asdict(_written(path, _USE.validate_python(request["use"]), request))
     except UnusableError as error:
         reply = {"problem": str(error)}
     except WeightsError as error:
@@ -118,21 +122,20 @@ class _ModelSource:
         self.format = KERAS if self._of_catalogue else format_of(path)
         self.is_keras = not self.format.is_graph
         self._fallback = request["fallback"]
-        self.format.check(path)
         if self._of_catalogue:
             record = REGISTRY[request["record"]]
-            self._network, self._stages = record.weights.load(record, path)
+            self.network, self._stages = record.weights.load(record, path)
         elif self.is_keras:
-            self._network = open_keras(path, self.shape)
-            self.shape = image_shape(self._network, shape) or self.shape
-            self._stages = named_stages(self._network, request.get("use", {}).get("features", ()))
+            self.network = open_keras(path, self.shape)
+            self.shape = image_shape(self.network, shape) or self.shape
+            self._stages = named_stages(self.network, request.get("use", {}).get("features", ()))
 
     def graph(self) -> Any:
         """Its OpenVINO model; raises ``OpenVinoError`` where there is none."""
         try:
             if self.is_keras:
                 functions = not self._of_catalogue
-                return keras_graph(self._network, self._stages, self.shape, has_functions=functions)
+                return keras_graph(self.network, self._stages, self.shape, has_functions=functions)
             return core().read_model(self.path)
         except Exception as error:  # a front end raises whatever reading an operation does
             reason = first_line(error)
@@ -142,20 +145,10 @@ class _ModelSource:
                 ) from error
             raise OpenVinoError(f"OpenVINO cannot read it ({reason})") from error
 
-    @property
-    def classes(self) -> int | None:
-        """The width of a Keras network's answer, None where it is free."""
-        return only_count(output.shape[-1] or 0 for output in self._network.outputs)
-
-    @property
-    def package(self) -> str:
-        """The package of its own runtime, if any."""
-        return self.format.runtime.package if self.format.runtime else ""
-
     def session(self) -> RuntimeSession:
         """The model in its own runtime."""
         if self.is_keras:
-            return keras_session(self._network, self.shape)()
+            return keras_session(self.network, self.shape)()
         assert self.format.runtime
         return session_maker(self.path, self.format.runtime)()
 
@@ -175,7 +168,7 @@ class _ModelSource:
         check_loops(size.loops)
 
 
-def _written(path: Path, use: Use, request: Mapping[str, Any]) -> Written:
+def _written(path: Path, use: Use, request: Mapping[str, Any]) -> Conversion:
     """The study model of ``path``, saved, or what OpenVINO lacks for it, once it has been run."""
     source = _ModelSource(path, use.shape, request)
     expected = _ask_natively(source, use, "") if source.is_keras else None
@@ -188,18 +181,8 @@ def _written(path: Path, use: Use, request: Mapping[str, Any]) -> Written:
     if not source.is_keras and (source.native or refusal):
         _ask_natively(source, use, refusal)
     if refusal:
-        return Written((), refusal=refusal)
-    return Written(model.stages, Operations(simplified(model.model)).missing)
-
-
-def _use(values: dict[str, Any]) -> Use:
-    """A ``Use`` that has been through JSON."""
-    ends = {
-        end: Quantisation(**values[end]) if values[end] else None for end in ("input", "output")
-    }
-    normalisation = Normalisation(**values["normalisation"])
-    shape = tuple(values["shape"])
-    return Use(**{**values, **ends, "normalisation": normalisation, "shape": shape})
+        return Conversion((), refusal=refusal)
+    return Conversion(model.stages, Operations(simplified(model.model)).missing)
 
 
 def examined(
@@ -214,16 +197,25 @@ def examined(
 
     make = study_models(graph(), use, tapped=expected is not None)
     model = make(ONE_IMAGE)
-    images = _images(use.side)
+    images = trial_images(use.side)
     answers = _outputs(model, images, 1)
     if expected is not None:
-        _check_equal(answers[0], expected, use)
+        ours, theirs = (probabilities_of(rows, use) for rows in (answers[0], expected))
+        difference = np.abs(ours - theirs).max()
+        if not difference <= TOLERANCE:
+            raise OpenVinoError(
+                f"OpenVINO's probabilities differ from TensorFlow's by {difference:.1g}"
+            )
     _check_answers(answers[0], use)
-    for values in answers[1:]:
-        _check_finite(values)
+    if not all(np.isfinite(values).all() for values in answers[1:]):
+        raise UnusableError(NOT_FINITE)
     if expected is None and not _agree(answers, _outputs(model, images, 1, MOST)):
         raise UnusableError(_RANDOM)
-    chosen = _for_any_batch(make, images, answers) or model
+    chosen = model
+    with suppress(UnusableError):  # a graph for one image alone
+        whole = make(ANY_BATCH)
+        if _agree(_outputs(whole, images, len(images)), answers):
+            chosen = whole
     try:
         openvino.save_model(chosen.model, target, compress_to_fp16=False)
     except RuntimeError as error:  # what it raises on a full disk
@@ -231,19 +223,10 @@ def examined(
     return chosen
 
 
-def _check_equal(answers: Floats, expected: Floats, use: Use) -> None:
-    ours, theirs = (native_probabilities(rows, use) for rows in (answers, expected))
-    difference = np.abs(ours - theirs).max()
-    if not difference <= TOLERANCE:
-        raise OpenVinoError(
-            f"OpenVINO's probabilities differ from TensorFlow's by {difference:.1g}"
-        )
-
-
 def _ask_natively(source: _ModelSource, use: Use, refusal: str) -> Floats:
     """The model's answers in its own runtime; ``refusal`` is what OpenVINO lacks."""
-    with _native(source.package, refusal):
-        session, images = source.session(), _images(use.side)
+    with _native(source, refusal):
+        session, images = source.session(), trial_images(use.side)
         answers, repeated = (native_answers(session, images, use) for _ in range(2))
     _check_answers(answers, use)
     if not _agree([answers], [repeated]):
@@ -252,7 +235,7 @@ def _ask_natively(source: _ModelSource, use: Use, refusal: str) -> Floats:
 
 
 @contextmanager
-def _native(runtime: str, refusal: str) -> Iterator[None]:
+def _native(source: _ModelSource, refusal: str) -> Iterator[None]:
     try:
         yield
     except UnusableError:
@@ -261,15 +244,9 @@ def _native(runtime: str, refusal: str) -> Iterator[None]:
         reason = first_line(error)
         if reason.startswith("Graph execution error"):
             reason = type(error).__name__
-        problem = f"{runtime} cannot compute it ({reason})"
+        runtime = source.format.runtime
+        problem = f"{runtime.package if runtime else ''} cannot compute it ({reason})"
         raise UnusableError(", and ".join(filter(None, (refusal, problem)))) from error
-
-
-def _images(side: int) -> Floats:
-    """Noise, and an image of one colour."""
-    images = np.random.default_rng(0).random((2, side, side, 3), np.float32)
-    images[1] = images[1, :1, :1]
-    return images
 
 
 def _facts(path: Path, shape: Shape | None, request: Mapping[str, Any]) -> FileFacts:
@@ -278,23 +255,24 @@ def _facts(path: Path, shape: Shape | None, request: Mapping[str, Any]) -> FileF
         return FileFacts()
     source = _ModelSource(path, shape, request)
     if source.is_keras and not any(source.shape):
-        return FileFacts(classes=source.classes)
+        widths = (output.shape[-1] or 0 for output in source.network.outputs)
+        return FileFacts(classes=only_count(widths))
     shape = source.shape if any(source.shape) else None
 
     def ask(use: Use) -> Floats:
         make = study_models(source.graph(), use, tapped=source.is_keras)
-        return _outputs(make(ONE_IMAGE), _images(use.side), 1)[0]
+        return _outputs(make(ONE_IMAGE), trial_images(use.side), 1)[0]
 
     try:
         return _with_logits(source, facts(source.graph(), shape, loops=source.is_keras), ask)
     except OpenVinoError as error:
         source.check_fallback(error)
-        with _native(source.package, str(error)):
+        with _native(source, str(error)):
             session = source.session()
             return _with_logits(
                 source,
                 native_facts(session, shape),
-                lambda use: native_answers(session, _images(use.side), use),
+                lambda use: native_answers(session, trial_images(use.side), use),
             )
 
 
@@ -302,11 +280,10 @@ def _with_logits(source: _ModelSource, graph: FileFacts, ask: Callable[[Use], Fl
     if graph.shape is None or graph.classes is None:
         return graph
     numbers = source.format.numbers(source.path)
-    plain = Normalisation("RGB", 1.0, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
     use = Use(
         max(graph.shape),
         graph.shape,
-        plain,
+        Normalisation(),
         True,
         graph.classes,
         False,
@@ -315,15 +292,6 @@ def _with_logits(source: _ModelSource, graph: FileFacts, ask: Callable[[Use], Fl
     )
     answers = ask(use)
     return replace(graph, logits=are_logits(answers, is_distribution(answers, _slack(use))))
-
-
-def _for_any_batch(make: Make, images: Floats, answers: list[Floats]) -> StudyModel | None:
-    """The study model for several images at once; None where their answers are not those alone."""
-    try:
-        whole = make(ANY_BATCH)
-        return whole if _agree(_outputs(whole, images, len(images)), answers) else None
-    except UnusableError:
-        return None
 
 
 def _outputs(
@@ -356,7 +324,8 @@ def _agree(some: list[Floats], others: list[Floats]) -> bool:
 
 def _check_answers(answers: Floats, use: Use) -> None:
     """Raises ``UnusableError`` where the rows are not what the description says they are."""
-    _check_finite(answers)
+    if not np.isfinite(answers).all():
+        raise UnusableError(NOT_FINITE)
     distribution = is_distribution(answers, _slack(use))
     if use.logits and distribution and not use.quantised:
         raise UnusableError(
@@ -368,11 +337,6 @@ def _check_answers(answers: Floats, use: Use) -> None:
             f"its output is not a distribution over the classes (the values of an image sum to "
             f"{answers[0].sum():.3g}, the least is {answers[0].min():.3g}); {OTHER_OUTPUTS}"
         )
-
-
-def _check_finite(values: Floats) -> None:
-    if not np.isfinite(values).all():
-        raise UnusableError(NOT_FINITE)
 
 
 def _slack(use: Use) -> float:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import io
 import json
 import math
-import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -40,7 +38,15 @@ def open_keras(path: Path, shape: tuple[int, int]) -> Any:
     if path.is_dir():
         return _saved_model(path, shape)
     _check_declared(path)
-    return _keras_file(path)
+    k = keras()
+    try:
+        model = k.saving.load_model(str(path), compile=False, safe_mode=True)
+        return k.Model(model.inputs, model.outputs)
+    except Exception as error:  # Keras raises many types for a damaged file
+        raise WeightsError(
+            f"{path} cannot be loaded as a functional or sequential Keras model "
+            f"({type(error).__name__}); save it again with this version of Keras, {k.__version__}."
+        ) from error
 
 
 def image_shape(network: Any, shape: tuple[int, int] | None) -> tuple[int, int] | None:
@@ -82,16 +88,21 @@ def named_stages(network: Any, names: Sequence[str]) -> Stages:
 
 
 def _screen(path: Path) -> tuple[dict[str, Any], int]:
-    """The configuration of a ``.keras`` file, and the bytes of the weights in it.
+    """The configuration of a ``.keras`` file, and the bytes of what it holds.
 
-    Raises ``WeightsError`` unless it is an archive of Keras' own layers alone. Nothing of it is
-    run. A ``Lambda`` layer holds code, and a class of another package would have that package
-    imported.
+    Raises ``WeightsError`` unless it is an archive of Keras' own layers alone, and for one that
+    would take far more memory than its size explains. Nothing of it is run. A ``Lambda`` layer
+    holds code, and a class of another package would have that package imported.
     """
     try:
         require_regular(path, MAX_BYTES)  # a pipe may never end
         with BoundedZip(path, _MOST_FILES) as archive:
-            weights = _weights_bytes(path, archive)
+            packed, unpacked = path.stat().st_size, sum(e.file_size for e in archive.infolist())
+            if unpacked > max(_FREE_BYTES, _MAX_RATIO * packed):
+                raise WeightsError(
+                    f"{path} is not loaded: its {packed:,} bytes would unpack to {unpacked:,}, as "
+                    "no weights do; save the model again with model.save('x.keras')."
+                )
             if archive.getinfo(_CONFIG).file_size > _LARGEST_CONFIG:
                 raise WeightsError(f"the configuration in {path} is too large to be one.")
             config = json.loads(archive.read(_CONFIG))
@@ -117,7 +128,7 @@ def _screen(path: Path) -> tuple[dict[str, Any], int]:
                 f"{path.name} uses {name}, which is not part of Keras, and is not loaded; export "
                 "the model as a SavedModel with model.export(folder)."
             )
-    return config, weights
+    return config, unpacked
 
 
 def _check_declared(path: Path) -> None:
@@ -125,7 +136,7 @@ def _check_declared(path: Path) -> None:
 
     Nothing is allocated: the variables of the network are declared alone.
     """
-    config, arrays = _screen(path)
+    config, stored = _screen(path)
     k = keras()
     with k.StatelessScope(initialize_variables=False):
         try:
@@ -133,50 +144,11 @@ def _check_declared(path: Path) -> None:
             declared = sum(math.prod(variable.shape) for variable in network.variables)
         except Exception:  # a layer that cannot be declared alone; loading the file decides
             return
-    if declared > max(arrays, _FREE_BYTES):
+    if declared > max(stored, _FREE_BYTES):
         raise WeightsError(
             f"{path.name} is not loaded: its layers declare {declared:,} weights, and the file "
-            f"holds {arrays:,} bytes of them."
+            f"holds {stored:,} bytes of them."
         )
-
-
-def _weights_bytes(path: Path, archive: zipfile.ZipFile) -> int:
-    """Bytes of the weights in the file.
-
-    Raises ``WeightsError`` for a file that would take far more memory than its size explains. The
-    weights are HDF5 inside the archive, which can declare arrays that it does not contain.
-    """
-    packed = path.stat().st_size
-    most = max(_FREE_BYTES, _MAX_RATIO * packed)
-    size = 0
-    promised = sum(info.file_size for info in archive.infolist())
-    if promised <= most:
-        if any(name.endswith(".npz") for name in archive.namelist()):
-            raise ValueError("an archive in the archive, which Keras does not write")
-        weights = [name for name in archive.namelist() if name.endswith(".h5")]
-        size = sum(_array_bytes(archive.read(name)) for name in weights)
-        promised = max(promised, size)
-    if promised > most:
-        raise WeightsError(
-            f"{path} is not loaded: its {packed:,} bytes would unpack to {promised:,}, as no "
-            "weights do; save the model again with model.save('x.keras')."
-        )
-    return size
-
-
-def _array_bytes(content: bytes) -> int:
-    """Bytes of all arrays that the HDF5 file ``content`` declares."""
-    import h5py
-
-    sizes: list[int] = []
-
-    def add(_name: str, item: Any) -> None:
-        if isinstance(item, h5py.Dataset) and item.shape is not None:
-            sizes.append(math.prod(item.shape) * item.dtype.itemsize)
-
-    with h5py.File(io.BytesIO(content), "r") as file:
-        file.visititems(add)
-    return sum(sizes)
 
 
 def _objects(value: Any) -> Iterator[dict[str, Any]]:
@@ -190,18 +162,6 @@ def _objects(value: Any) -> Iterator[dict[str, Any]]:
             pending += current.values()
         elif isinstance(current, list):
             pending += current
-
-
-def _keras_file(path: Path) -> Any:
-    k = keras()
-    try:
-        model = k.saving.load_model(str(path), compile=False, safe_mode=True)
-        return k.Model(model.inputs, model.outputs)
-    except Exception as error:  # Keras raises many types for a damaged file
-        raise WeightsError(
-            f"{path} cannot be loaded as a functional or sequential Keras model "
-            f"({type(error).__name__}); save it again with this version of Keras, {k.__version__}."
-        ) from error
 
 
 def _saved_model(path: Path, shape: tuple[int, int]) -> Any:

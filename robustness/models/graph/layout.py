@@ -190,10 +190,11 @@ class _Stages:
     def __init__(self, model: Any) -> None:
         self._walk = FeatureWalk(Operations(model))
         self._operations = {o.get_name(): o for o in model.get_ordered_ops()}
-        self._usable = [name for name in self._operations if self._is_usable(name)]
-
-    def _is_usable(self, name: str) -> bool:
-        return self._walk.depends((name, 0)) and 2 <= len(self._shape(name)) <= 4
+        self._usable = [
+            name
+            for name in self._operations
+            if self._walk.depends((name, 0)) and 2 <= len(self._shape(name)) <= 4
+        ]
 
     def _shape(self, name: str) -> tuple[int, ...]:
         """The shape of its first output; empty where a part of it is not known."""
@@ -312,8 +313,9 @@ class _GridWalk(FeatureWalk):
         for reader, read in self.back(self.graph.results[0], self._ends):
             if not self._ends(read):
                 continue
-            if self._picks_none(reader, read):
-                return self._read_by_attention()
+            tokens = len(self.shape(read)) == 3 and self.layouts[read].before > 0
+            if tokens and reader.type in _PICKING and (reader.name, 0) not in self.layouts:
+                return self._read_by_attention()  # only tokens of no place are taken
             last.add(self._before_pooling(read))
         if not last:
             return self._read_by_attention()
@@ -321,11 +323,6 @@ class _GridWalk(FeatureWalk):
 
     def _ends(self, output: Output) -> bool:
         return output in self.layouts and self.layouts[output].has_places
-
-    def _picks_none(self, reader: Node, read: Output) -> bool:
-        """Whether ``reader`` takes tokens of no place alone of what it has ``read``."""
-        tokens = len(self.shape(read)) == 3 and self.layouts[read].before > 0
-        return tokens and reader.type in _PICKING and (reader.name, 0) not in self.layouts
 
     def _before_pooling(self, output: Output) -> Output:
         while self.nodes[output[0]].type in _POOLING | _PASSING:

@@ -7,59 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from robustness.models.file_formats.model_format import Quantisation, UnusableError
+from robustness.models.file_formats.model_format import UnusableError
 from robustness.models.graph.layout import FeatureStage, StageError, find_stages, make_names_unique
-from robustness.models.graph.output_kind import other_classes
-from robustness.models.model_record import Normalisation
+from robustness.models.graph.use import TINY, Shape, Use, factors, other_classes, resizing
 from robustness.models.run.openvino import first_line
 from robustness.pictures.fitting import MAX_SIDE
-
-_KEYS = -0.5
-"""Parameter of the cubic kernel: Keys, IEEE Trans. ASSP 1981."""
-
-_TABLE = np.float32(1024)
-"""For enlarging, TensorFlow reads the kernel from a table with this many entries a pixel."""
-
-
-def bicubic(side: int, size: int) -> NDArray[np.float32]:
-    """The matrix (``size``, ``side``) that resizes a column of ``side`` pixels as TensorFlow does.
-
-    Bicubic; antialiased when shrinking.
-    """
-    ratio, half = np.float32(side / size), np.float32(0.5)
-    centres = (np.arange(size, dtype=np.float32) + half) * ratio - half
-    if side <= size:
-        below = np.floor(centres)
-        centres = below + np.rint((centres - below) * _TABLE) / _TABLE
-    weights = _cubic((centres[:, None] - np.arange(side)) / max(1.0, side / size))
-    return np.asarray(weights / weights.sum(axis=1, keepdims=True), np.float32)
-
-
-def resizing(
-    side: int, shape: tuple[int, int]
-) -> tuple[NDArray[np.float32], NDArray[np.float32]] | None:
-    """Matrices that resize rows and columns of square images to ``shape`` (height, width).
-
-    None if the images have that shape already.
-    """
-    height, width = shape
-    return None if height == width == side else (bicubic(side, height), bicubic(side, width))
-
-
-def _cubic(distance: NDArray[Any]) -> NDArray[Any]:
-    d, a = np.abs(distance), _KEYS
-    near = ((a + 2) * d - (a + 3)) * d * d + 1
-    far = ((a * d - 5 * a) * d + 8 * a) * d - 4 * a
-    return np.where(d <= 1, near, np.where(d < 2, far, 0.0))
-
-
-def factors(normalisation: Normalisation) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Factor and offset of each channel, in the model's order, for pixels in [0, 1]."""
-    mean, std = np.array(normalisation.mean), np.array(normalisation.std)
-    return (normalisation.scale / std).astype(np.float32), (-mean / std).astype(np.float32)
-
 
 MOST_NODES = 20_000
 """Operations of a graph; the largest published classifiers have a few thousand."""
@@ -69,33 +22,9 @@ LOOPS = ("Loop", "If", "TensorIterator")
 
 ANY_BATCH, ONE_IMAGE = -1, 1
 
-_TINY = 1e-12
-
 
 class OpenVinoError(UnusableError):
     """OpenVINO cannot read or compute the file; another runtime may."""
-
-
-@dataclass(frozen=True)
-class Use:
-    """How to use a file, by its description and its own bytes.
-
-    ``side`` is that of the study images, ``shape`` the height and width of the file's input. With
-    ``background`` the file may have one class more than ``classes``, ahead of all: it is left out.
-    The probabilities of a ``quantised`` file are rounded, even where they are floating point: they
-    need not sum to 1.
-    """
-
-    side: int
-    shape: tuple[int, int]
-    normalisation: Normalisation
-    logits: bool
-    classes: int
-    background: bool
-    features: tuple[str, ...] = ()
-    input: Quantisation | None = None
-    output: Quantisation | None = None
-    quantised: bool = False
 
 
 @dataclass(frozen=True)
@@ -109,9 +38,6 @@ class StudyModel:
     raw: Any
     stages: tuple[str, ...]
 
-
-Shape = tuple[int, int]
-"""Height and width of a network's input."""
 
 Make = Callable[[int], StudyModel]
 """Makes the study model for ``ANY_BATCH`` or ``ONE_IMAGE``."""
@@ -130,30 +56,29 @@ def study_models(read: Any, use: Use, *, tapped: bool = False) -> Make:
     channels_second, single = _for_one_image(read, use.shape, loops=tapped)
     taps = len(use.features) if tapped else 0
     outputs = single.outputs[: len(single.outputs) - taps]
-    answer = _answer(outputs, use)
-    try:
-        stages = (
-            _tapped(single.outputs[len(outputs) :], use.features)
-            if taps
-            else find_stages(_only(single, answer.place), use.features)
+    place, classes = _answer(outputs, use)
+    if taps:
+        nodes = (output.get_node().input_value(0).get_node() for output in single.outputs[-taps:])
+        stages = tuple(
+            FeatureStage(name, node.get_friendly_name(), channels_second=False)
+            for name, node in zip(use.features, nodes, strict=True)
         )
-    except StageError as error:
-        raise UnusableError(str(error).removesuffix(".")) from error
+    else:
+        import openvino
+        from openvino import opset15 as operations
+
+        result = operations.result(single.outputs[place].get_node().input_value(0))
+        try:
+            stages = find_stages(openvino.Model([result], single.get_parameters()), use.features)
+        except StageError as error:
+            raise UnusableError(str(error).removesuffix(".")) from error
 
     def make(batch: int) -> StudyModel:
         one = batch == ONE_IMAGE
         model = single if one else _reshaped(read, use.shape, channels_second, batch, tapped)
-        return _built(model, answer, stages, use, batch)
+        return _built(model, place, classes, stages, use, batch)
 
     return make
-
-
-def _tapped(outputs: Sequence[Any], names: Sequence[str]) -> tuple[FeatureStage, ...]:
-    operations = (output.get_node().input_value(0).get_node() for output in outputs)
-    return tuple(
-        FeatureStage(name, operation.get_friendly_name(), channels_second=False)
-        for name, operation in zip(names, operations, strict=True)
-    )
 
 
 @dataclass(frozen=True)
@@ -326,20 +251,12 @@ def _unpack_weights(model: Any) -> None:
                 reader.replace_source_output(weights.output(0))
 
 
-@dataclass(frozen=True)
-class _Answer:
-    """Which output holds the classes, and how many there are, background included."""
-
-    place: int
-    classes: int
-
-
-def _answer(outputs: Sequence[Any], use: Use) -> _Answer:
-    sizes = {use.classes, use.classes + 1} if use.background else {use.classes}
+def _answer(outputs: Sequence[Any], use: Use) -> tuple[int, int]:
+    """The place of the output with the classes, and how many there are, background included."""
     counts = [_classes(output) for output in outputs]
-    fitting = [place for place, count in enumerate(counts) if count in sizes]
+    fitting = [place for place, count in enumerate(counts) if count in use.widths]
     if len(fitting) == 1:
-        return _Answer(fitting[0], counts[fitting[0]])
+        return fitting[0], counts[fitting[0]]
     if len(counts) == 1 and counts[0]:
         raise UnusableError(other_classes(counts[0], use.classes))
     raise UnusableError(
@@ -357,32 +274,38 @@ def _classes(output: Any) -> int:
     return max(sizes[1:]) if sizes[0] == 1 and np.prod(sizes) == max(sizes[1:]) else 0
 
 
-def _only(model: Any, place: int) -> Any:
-    import openvino
-    from openvino import opset15 as operations
-
-    answer = model.outputs[place].get_node().input_value(0)
-    return openvino.Model([operations.result(answer)], model.get_parameters())
-
-
 def _built(
-    model: Any, answer: _Answer, stages: Sequence[FeatureStage], use: Use, batch: int
+    model: Any,
+    place: int,
+    classes: int,
+    stages: Sequence[FeatureStage],
+    use: Use,
+    batch: int,
 ) -> StudyModel:
     """The study model around ``model``, which becomes a part of it."""
     import openvino
     from openvino import opset15 as operations
 
     by_name = {operation.get_friendly_name(): operation for operation in model.get_ops()}
-    source = model.outputs[answer.place].get_node().input_value(0)
-    features = [_channels_last(by_name[stage.operation], stage) for stage in stages]
+    source = model.outputs[place].get_node().input_value(0)
+    features = []
+    for stage in stages:  # (N, ..., channels)
+        values = operations.convert(by_name[stage.operation].output(0), np.float32)
+        if stage.channels_second:
+            values = operations.transpose(values, np.array([0, 2, 3, 1]))
+        features.append(values)
     (replaced,) = model.get_parameters()
     readers = replaced.output(0).get_target_inputs()
     images = operations.parameter([batch, use.side, use.side, 3], np.float32, "images")
     prepared = _prepared(images, use, replaced)
     for reader in readers:
         reader.replace_source_output(prepared.output(0))
-    raw = _raw(source, use, answer.classes)
-    probabilities = _probabilities(raw, use, answer.classes)
+    raw = operations.convert(source, np.float32)
+    if use.output is not None:
+        raw = operations.subtract(raw, operations.constant(np.float32(use.output.zero_point)))
+        raw = operations.multiply(raw, operations.constant(np.float32(use.output.scale)))
+    raw = operations.reshape(raw, np.array([-1, classes]), False)
+    probabilities = _probabilities(raw, use, classes)
     names = tuple(stage.name for stage in stages)
     if not names:
         names, features = ("answer",), [probabilities]
@@ -431,17 +354,6 @@ def _prepared(images: Any, use: Use, parameter: Any) -> Any:
     return operations.convert(pixels, kind)
 
 
-def _raw(answer: Any, use: Use, classes: int) -> Any:
-    """In the graph: the file's own answer as numbers (N, classes), background included."""
-    from openvino import opset15 as operations
-
-    raw = operations.convert(answer, np.float32)
-    if use.output is not None:
-        raw = operations.subtract(raw, operations.constant(np.float32(use.output.zero_point)))
-        raw = operations.multiply(raw, operations.constant(np.float32(use.output.scale)))
-    return operations.reshape(raw, np.array([-1, classes]), False)
-
-
 def _probabilities(raw: Any, use: Use, classes: int) -> Any:
     from openvino import opset15 as operations
 
@@ -456,15 +368,7 @@ def _probabilities(raw: Any, use: Use, classes: int) -> Any:
     if use.quantised or not background:  # rounded probabilities are the file's own
         return probabilities
     # What is left of a distribution without the background is one again.
-    probabilities = operations.add(probabilities, operations.constant(np.float32(_TINY)))
+    probabilities = operations.add(probabilities, operations.constant(np.float32(TINY)))
     return operations.divide(
         probabilities, operations.reduce_sum(probabilities, np.array([1]), True)
     )
-
-
-def _channels_last(operation: Any, stage: FeatureStage) -> Any:
-    """In the graph: the activations of ``stage`` in float32, (N, ..., channels)."""
-    from openvino import opset15 as operations
-
-    output = operations.convert(operation.output(0), np.float32)
-    return operations.transpose(output, np.array([0, 2, 3, 1])) if stage.channels_second else output

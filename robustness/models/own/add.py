@@ -84,7 +84,7 @@ def add(
         text += "" if not text else "\n" if text.endswith("\n") else "\n\n"
         _tables(file, text + entry_text(name, values))  # it can be read again
         path = _write_files(name, file.parent / values.get("labels", ""), classes, folder)
-        _write(file, text + entry_text(name, {**values, **path}))
+        write_whole(file.resolve(), (text + entry_text(name, {**values, **path})).encode())
     user_models.refresh()
     return file
 
@@ -148,8 +148,14 @@ def remove(name: str) -> Path:
                 f"The lines of {name!r} in {file} cannot be separated from the others: remove them "
                 "by hand."
             )
-        _write(file, rest)
-        _remove_files(file, name, tables)
+        write_whole(file.resolve(), rest.encode())
+        if user_models.NAME.fullmatch(name):  # another may lead out of the folder
+            shutil.rmtree(_store(name), ignore_errors=True)
+            labels = file.parent / label_file(name)
+            named = {k: t.get("labels") for k, t in tables.items() if isinstance(t, dict)}
+            users = [key for key, path in named.items() if path and file.parent / path == labels]
+            if users == [name] and named[name] == labels.name:
+                labels.unlink(missing_ok=True)
     user_models.refresh()
     return file
 
@@ -159,27 +165,11 @@ def _without(name: str, text: str) -> str:
     rest, mine = [], False
     for line in text.splitlines(keepends=True):
         if header := _HEADER.match(line):
-            mine = _key(header) == name
+            quoted, literal, bare = header.groups()
+            mine = name == (json.loads(f'"{quoted}"') if quoted is not None else literal or bare)
         if not mine:
             rest.append(line)
     return "".join(rest)
-
-
-def _remove_files(file: Path, name: str, tables: Mapping[str, Any]) -> None:
-    """Remove the files that adding the model ``name`` wrote, unless another model uses them."""
-    if not user_models.NAME.fullmatch(name):  # it may lead out of the folder
-        return
-    shutil.rmtree(_store(name), ignore_errors=True)
-    named = {key: table.get("labels") for key, table in tables.items() if isinstance(table, dict)}
-    labels = file.parent / label_file(name)
-    users = [key for key, path in named.items() if path and file.parent / path == labels]
-    if users == [name] and named[name] == labels.name:
-        labels.unlink(missing_ok=True)
-
-
-def _key(header: re.Match[str]) -> str:
-    quoted, literal, bare = header.groups()
-    return str(json.loads(f'"{quoted}"')) if quoted is not None else literal or bare or ""
 
 
 @contextmanager
@@ -191,10 +181,6 @@ def _locked(file: Path) -> Iterator[str]:
             yield _text(file)
     except OSError as error:
         raise ParameterError(f"{file} cannot be written: {error.strerror}.") from error
-
-
-def _write(file: Path, text: str) -> None:
-    write_whole(file.resolve(), text.encode())
 
 
 def _text(file: Path) -> str:

@@ -18,37 +18,40 @@ from robustness.base.errors import ModelWarning, ParameterError, WeightsError
 from robustness.base.text import did_you_mean
 from robustness.base.validation import checked
 from robustness.models.classifier import Classifier
-from robustness.models.graph.inspection import use_of
-from robustness.models.graph.output_kind import SIGMOID, are_logits, is_distribution
-from robustness.models.graph.study_model import Use
+from robustness.models.graph.inspection import describe_file, use_of
+from robustness.models.graph.use import SIGMOID, are_logits, is_distribution, trial_images
 from robustness.models.labels import check_class_names, read_labels
 from robustness.models.loaded_models import LOADED
-from robustness.models.model_record import ADDED, OWN, REGISTRY, ModelRecord, UserFile
+from robustness.models.model_record import (
+    ADDED,
+    CALL_KEYS,
+    OWN,
+    REGISTRY,
+    CallOptions,
+    ModelRecord,
+    PythonCall,
+    UserFile,
+)
 from robustness.models.own import model_file, user_models
-from robustness.models.own.describe import (
-    IMAGENET,
-    are_imagenet,
-    stated_framing,
-    stated_normalisation,
-    value_of,
-)
-from robustness.models.own.propose import WHOLE, described_by_file, propose
-from robustness.models.python_models import torch_modules
-from robustness.models.python_models.call_record import CALL_KEYS, CallOptions, PythonCall
-from robustness.models.python_models.calls import Caller, Floats, LiveModel, warn_if_unsteady
-from robustness.models.python_models.export_graph import as_graph, new_folder, source_text
-from robustness.models.python_models.function_pass import (
-    model_pixels,
-    problem,
-    trial_images,
-)
-from robustness.models.python_models.model_objects import opened, preprocessed
-from robustness.models.stated_framing import (
+from robustness.models.own.describe import IMAGENET, are_imagenet
+from robustness.models.own.propose import WHOLE, propose
+from robustness.models.own.stated_preprocessing import (
     FRAMING_KEYS,
     framing_values,
     is_torchvision,
     of_torchvision,
+    shape_of,
 )
+from robustness.models.python_models import torch_modules
+from robustness.models.python_models.function_pass import (
+    Caller,
+    model_pixels,
+    problem,
+    warn_if_unsteady,
+)
+from robustness.models.python_models.live_model import LiveModel, as_graph, new_folder, source_text
+from robustness.models.python_models.model_objects import opened, preprocessed
+from robustness.models.run.openvino import Floats
 from robustness.models.weights.sources import user_file
 from robustness.pictures.fitting import STUDY_SIDE, Framing
 
@@ -82,7 +85,11 @@ def add_model(
         raise ParameterError(f"{user_models.described_in()} describes a model called {name!r}.")
     values = user_models.with_normalisation(arguments)
     values["labels"], names = _labels(name, values.get("labels"))
-    _check_names(name, calls, arguments)
+    known = (*arguments, "weights", *CALL_KEYS)
+    if unknown := next((key for key in calls if key not in known), ""):
+        removed = removed_names.removal(removed_names.ARGUMENTS, unknown)
+        hint = removed or f"there is no {unknown!r}. {did_you_mean(unknown, known)}"
+        raise ParameterError(f"{name}: {hint}.")
     LOADED.release(name)  # it may have the same weights and other labels
     text = os.fspath(what) if isinstance(what, str | os.PathLike) else ""
     if is_torchvision(preprocess):
@@ -101,16 +108,11 @@ def add_model(
             LOADED.get(record, record.framing.side)  # refuses what is not as described
             return user_models.add_to_process(record)
         model = torch_modules.opened_hugging_face(path)
-        weights_file = path / torch_modules.SAFETENSORS
-        if stated := stated_normalisation(weights_file):
-            model = replace(model, normalisation=stated[0])
-        model = replace(model, framing=stated_framing(weights_file)[0] or model.framing)
     elif text:
         count = len(names) if names else None
         model = torch_modules.opened_timm(text.removeprefix(torch_modules.TIMM), weights, count)
     elif preprocess is not None:
         model = preprocessed(what, preprocess)
-        values |= {"normalisation": "0..1", "fit": values.get("fit") or "crop"}
     else:
         model = opened(what)
     options = checked(user_models.Calls, calls, name).options
@@ -137,16 +139,6 @@ def _check_preprocess(name: str, preprocess: Any, text: str, values: Mapping[str
         raise ParameterError(
             f"{name}: expected no normalisation with preprocess, which returns what the model gets."
         )
-
-
-def _check_names(name: str, calls: Mapping[str, Any], arguments: Mapping[str, Any]) -> None:
-    """Raises ``ParameterError`` for an argument that does not exist."""
-    names = (*arguments, "weights", *CALL_KEYS)
-    for key in calls:
-        if key not in names:
-            removed = removed_names.removal(removed_names.ARGUMENTS, key)
-            hint = removed or f"there is no {key!r}. {did_you_mean(key, names)}"
-            raise ParameterError(f"{name}: {hint}.")
 
 
 def _labels(name: str, labels: Any) -> tuple[str | None, tuple[str, ...]]:
@@ -183,7 +175,7 @@ def _of_file(name: str, path: Path, values: Mapping[str, Any]) -> ModelRecord:
         if missing := _missing(entry):
             raise _missing_value(name, missing, "the file")
     else:
-        described = described_by_file(model_file.model_file(path), entry["input_size"])
+        described = describe_file(model_file.model_file(path), shape_of(entry["input_size"]))
         warning = described["warning"] if entry.get("output") == "logits" else ""
         stated = {key: described["entry"].get(key) for key in FRAMING_KEYS}
         entry = framing_values(entry, _without_none(stated))
@@ -219,22 +211,31 @@ def _of_model(
     name: str, what: Any, model: LiveModel, arguments: Mapping[str, Any], calls: CallOptions
 ) -> ModelRecord:
     source = new_folder() / f"{name}.txt"
-    values = {**framing_values(_without_none(arguments), model.framing), "path": str(source)}
+    values = {**framing_values(_without_none(arguments), model.entry), "path": str(source)}
     if values.get("labels") is None and model.labels:
         imagenet = are_imagenet(model.labels)
         values["labels"] = IMAGENET if imagenet else _label_file(name, model.labels)
-    if values.get("input_size") is None and model.shape:
-        values["input_size"] = user_models.size_of(*model.shape)
-    if values.get("normalisation") is None and model.normalisation:
-        values["normalisation"] = value_of(model.normalisation)
     if missing := _missing(values):
         raise _missing_value(name, missing, f"a {model.kind}")
-    output = values.get("output") or model.output
+    output = values.get("output")
     record = _record(name, {**values, "output": output or "logits"})
     answers = _answers(record, model, calls)
+    distribution = is_distribution(answers)
     if output is None:
-        record = _record(name, {**values, "output": _output(name, answers)})
-    _check_output(name, use_of(record, STUDY_SIDE), answers)
+        if answers.min() >= 0 and not distribution:
+            raise ParameterError(
+                f"{name}: expected output={_EXPECTED['output']}, since its answers do not tell: "
+                f"they are not negative and the values of an image sum to {answers[0].sum():.3g}; "
+                "if they come from a sigmoid, leave it out."
+            )
+        record = _record(name, {**values, "output": "probabilities" if distribution else "logits"})
+    use = use_of(record, STUDY_SIDE)
+    if use.logits and distribution:
+        raise ParameterError(f'{name}: expected logits, got probabilities: say "probabilities".')
+    if wrong := problem(use, answers, len(answers)):
+        raise ParameterError(f"{name}: {wrong}.")
+    if use.logits and are_logits(answers, False) is None:
+        _warn(name, SIGMOID)
     side = record.framing.side
     graph = as_graph(record, model, lambda exported: LOADED.get(exported, side))
     if isinstance(graph, Classifier):
@@ -250,12 +251,9 @@ def _of_model(
         )
     source.write_text(f"{model.kind}\n{source_text(what, answers)}", encoding="utf-8")
     call = PythonCall(ask=model.ask, limit=graph, options=calls)
-    file = UserFile(source, _output_of(record), (), kind=model.kind, call=call)
+    own = record.weights.own
+    file = UserFile(source, own.output if own else "", (), kind=model.kind, call=call)
     return replace(record, weights=user_file(file))
-
-
-def _output_of(record: ModelRecord) -> str:
-    return "logits" if use_of(record, STUDY_SIDE).logits else "probabilities"
 
 
 def _answers(record: ModelRecord, model: LiveModel, calls: CallOptions) -> Floats:
@@ -275,24 +273,3 @@ def _answers(record: ModelRecord, model: LiveModel, calls: CallOptions) -> Float
     answers = np.stack([np.asarray(answer) for answer in replies])
     warn_if_unsteady(record.name, model.ask, calls, check, pixels, answers)
     return answers
-
-
-def _output(name: str, answers: Floats) -> str:
-    if is_distribution(answers):
-        return "probabilities"
-    if answers.min() < 0:
-        return "logits"
-    raise ParameterError(
-        f"{name}: expected output={_EXPECTED['output']}, since its answers do not tell: they are "
-        f"not negative and the values of an image sum to {answers[0].sum():.3g}; if they come from "
-        "a sigmoid, leave it out."
-    )
-
-
-def _check_output(name: str, use: Use, answers: Floats) -> None:
-    if use.logits and is_distribution(answers):
-        raise ParameterError(f'{name}: expected logits, got probabilities: say "probabilities".')
-    if wrong := problem(use, answers, len(answers)):
-        raise ParameterError(f"{name}: {wrong}.")
-    if use.logits and are_logits(answers, False) is None:
-        _warn(name, SIGMOID)

@@ -15,44 +15,34 @@ from typing import Any
 
 from robustness.base.files import read_regular
 from robustness.base.text import folded
-from robustness.models.catalogue.records import CAFFE, INSIDE_MODEL, MINUS_ONE_TO_ONE, TORCH
 from robustness.models.file_formats.formats import format_of
-from robustness.models.file_formats.model_format import Quantisation, UnusableError
-from robustness.models.graph.output_kind import SIGMOID
-from robustness.models.graph.study_model import FileFacts, Shape
+from robustness.models.graph.study_model import FileFacts
+from robustness.models.graph.use import SIGMOID
 from robustness.models.labels import Labels, imagenet
-from robustness.models.model_record import Normalisation
-from robustness.models.stated_framing import of_hugging_face, of_timm
-
-NORMALISATIONS: Mapping[str, Normalisation] = {
-    "0..1": Normalisation("RGB", 1.0, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
-    "-1..1": MINUS_ONE_TO_ONE,
-    "0..255": INSIDE_MODEL,
-    "torch": TORCH,
-    "caffe": CAFFE,
-}
-"""Keyed by the range of pixels the model was trained on, or by Keras' preprocessing mode."""
+from robustness.models.own.stated_preprocessing import (
+    CONFIG,
+    JATIC,
+    OF_BYTES,
+    jatic_metadata,
+    read_object,
+    size_of,
+    stated_framing,
+    stated_normalisation,
+    stated_shape,
+    value_of,
+)
 
 IMAGENET = "imagenet"
-OF_BYTES = "0..255"
 INPUT_TYPE = "the type of its input"
 """Marks an input that takes integers."""
-
-JATIC = "JATIC_ONNX"
-"""The interface of the JATIC Interoperability Requirements, version 1: pixels from 0 to 1 in, class
-probabilities out, and a JSON file beside the model that says so."""
 
 _ALIKE = 0.5
 """Share of matching names from which 1,000 classes count as ImageNet's."""
 
 _MOST_BYTES = 4 * 2**20
-_MOST_FILES = 100
 _LONGEST_LICENCE = 80
 _KEYS = ("names", "labels", "classes", "id2label", "index2label", "label_names")
 """Keys of class names in the metadata of Ultralytics, Hugging Face, JATIC and timm."""
-
-_PREPROCESSOR = "preprocessor_config.json"
-_CONFIG = "config.json"
 
 
 def describe(path: Path, facts: FileFacts) -> dict[str, Any]:
@@ -95,11 +85,6 @@ def describe(path: Path, facts: FileFacts) -> dict[str, Any]:
     }
 
 
-def size_of(height: int, width: int) -> int | list[int]:
-    """The ``input_size`` of a network's input, as an entry has it."""
-    return height if height == width else [height, width]
-
-
 def class_names(path: Path, count: int) -> tuple[str, ...]:
     """The names of the ``count`` classes of the model file ``path``; empty if unknown.
 
@@ -133,11 +118,11 @@ def _in_metadata(path: Path) -> Iterator[list[str]]:
 
 
 def _in_json(path: Path) -> Iterator[list[str]]:
-    if (metadata := _jatic(path)).get("index2label"):
+    if (metadata := jatic_metadata(path)).get("index2label"):
         yield _names(metadata["index2label"])
-    for file in (path.with_suffix(".json"), path.parent / _CONFIG):
+    for file in (path.with_suffix(".json"), path.parent / CONFIG):
         with suppress(OSError, ValueError):
-            metadata = _json(file)
+            metadata = read_object(file)
             yield from (_names(metadata[key]) for key in _KEYS if key in metadata)
 
 
@@ -155,98 +140,6 @@ def _names(value: Any) -> list[str]:
     return [str(name).strip() for name in value]
 
 
-def _json(file: Path) -> dict[str, Any]:
-    table = json.loads(read_regular(file, _MOST_BYTES))
-    if not isinstance(table, dict):
-        raise ValueError("not an object")
-    return table
-
-
-def stated_normalisation(path: Path) -> tuple[Normalisation, str] | None:
-    """The normalisation of the model file ``path`` and its source; None if unknown."""
-    for read in (_of_integers, _of_jatic, _of_hugging_face, _of_timm):
-        with suppress(Exception):  # as above
-            if stated := read(path):
-                return stated
-    return None
-
-
-def stated_framing(path: Path) -> tuple[dict[str, Any], str]:
-    """How images become the input of the model file ``path``, as an entry, and its source."""
-    with suppress(Exception):  # as above
-        if values := of_hugging_face(_json(path.parent / _PREPROCESSOR)):
-            return values, _PREPROCESSOR
-    with suppress(Exception):
-        config, source = _timm_config(path)
-        return of_timm(config), source
-    return {}, ""
-
-
-def _timm_config(path: Path) -> tuple[Mapping[str, Any], str]:
-    """timm's configuration: in the metadata of the file ``path``, or beside it."""
-    config: dict[str, Any] = {}
-    for key, text in format_of(path).metadata(path):
-        with suppress(ValueError):  # a text that is not JSON
-            config[key] = json.loads(text) if text[:1] in "[{0123456789" else text
-    config = config.get("pretrained_cfg", config)
-    if {"mean", "crop_pct", "interpolation"} & set(config):
-        return config, "the file"
-    return _json(path.parent / _CONFIG)["pretrained_cfg"], _CONFIG
-
-
-def _of_integers(path: Path) -> tuple[Normalisation, str] | None:
-    quantised = format_of(path).numbers(path).input
-    if quantised is None:
-        return None
-    return of_integers(quantised), "the quantisation of its input"
-
-
-def of_integers(quantised: Quantisation) -> Normalisation:
-    """The normalisation that maps pixels 0 to 255 to the integers of a quantised input."""
-    zero = float(quantised.zero_point - quantised.lowest)
-    return Normalisation("RGB", 255.0, (zero,) * 3, (1 / quantised.scale,) * 3)
-
-
-def _of_jatic(path: Path) -> tuple[Normalisation, str] | None:
-    plain = Normalisation("RGB", 1.0, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
-    return (plain, JATIC) if _jatic(path) else None
-
-
-def _of_hugging_face(path: Path) -> tuple[Normalisation, str]:
-    config = _json(path.parent / _PREPROCESSOR)
-    scale = 255 * float(config.get("rescale_factor", 1 / 255))
-    scale = scale if config.get("do_rescale", True) else 255.0
-    if not config.get("do_normalize", True):
-        return Normalisation("RGB", scale, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)), _PREPROCESSOR
-    return _table(scale, config["image_mean"], config["image_std"]), _PREPROCESSOR
-
-
-def _of_timm(path: Path) -> tuple[Normalisation, str]:
-    config, source = _timm_config(path)
-    return _table(1.0, config["mean"], config["std"]), source
-
-
-def _table(scale: float, mean: Any, std: Any) -> Normalisation:
-    red, green, blue = map(float, mean)
-    first, second, third = map(float, std)
-    if min(first, second, third, scale) <= 0:
-        raise ValueError("a spread or a scale of 0")
-    return Normalisation("RGB", round(scale, 9), (red, green, blue), (first, second, third))
-
-
-def value_of(normalisation: Normalisation) -> str | dict[str, Any]:
-    """``normalisation`` for ``models.toml``: its name if it has one, else a table."""
-    for name, usual in NORMALISATIONS.items():
-        if usual == normalisation:
-            return name
-    plain = (normalisation.order, normalisation.scale) == ("RGB", 1.0)
-    return {
-        **({} if plain else {"order": normalisation.order, "scale": normalisation.scale}),
-        "mean": list(normalisation.mean),
-        "std": list(normalisation.std),
-    }
-
-
 def are_imagenet(names: Sequence[str]) -> bool:
     """Whether ``names`` are ImageNet's classes, with or without a background class first."""
     ours: Labels = imagenet()
@@ -256,35 +149,3 @@ def are_imagenet(names: Sequence[str]) -> bool:
         for mine, theirs in zip(ours.names, names, strict=False)
     )
     return len(names) == len(ours) and alike >= _ALIKE * len(ours)
-
-
-def _jatic(path: Path) -> dict[str, Any]:
-    """The JATIC_ONNX metadata beside the model file ``path``; empty if there is none.
-
-    Raises ``UnusableError`` for a model that is no image classifier by its metadata.
-    """
-    for file in sorted(path.parent.glob("*.json"))[:_MOST_FILES]:
-        try:
-            metadata = _json(file)
-            name, use = metadata["interface"]["name"], metadata["io"]["interface"]
-            channels = metadata["io"]["input"].get("channels", "RGB")
-        except (OSError, ValueError, TypeError, KeyError, AttributeError):
-            continue
-        if name == JATIC:
-            if use == "IMAGE_CLASSIFICATION" and channels == "RGB":
-                return metadata
-            raise UnusableError(
-                f"expected IMAGE_CLASSIFICATION of RGB images, got {use} of {channels} in "
-                f"{file.name}"
-            )
-    return {}
-
-
-def stated_shape(path: Path) -> Shape | None:
-    """Height and width of the input by JATIC_ONNX metadata; None if free, not square or not there.
-
-    Raises ``UnusableError`` for a model that is no image classifier by its metadata.
-    """
-    size = _jatic(path).get("io", {}).get("input", {})
-    height, width = size.get("height"), size.get("width")
-    return (height, height) if isinstance(height, int) and height == width and height > 0 else None

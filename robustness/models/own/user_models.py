@@ -36,19 +36,21 @@ from robustness.models.labels import imagenet, read_labels
 from robustness.models.loaded_models import LOADED
 from robustness.models.model_record import (
     ADDED,
+    CALL_KEYS,
+    FUNCTION,
     OWN,
     REGISTRY,
+    CallOptions,
     CheckPicture,
     LabelledAccuracy,
     ModelRecord,
     Normalisation,
     Origin,
+    PythonCall,
     UserFile,
 )
-from robustness.models.own.describe import NORMALISATIONS, size_of
-from robustness.models.python_models.call_record import CALL_KEYS, FUNCTION, CallOptions, PythonCall
+from robustness.models.own.stated_preprocessing import FRAMING_KEYS, NORMALISATIONS, size_of
 from robustness.models.python_models.model_objects import source_of
-from robustness.models.stated_framing import FRAMING_KEYS
 from robustness.models.weights.sources import user_file
 from robustness.pictures.fitting import STUDY_FRAMING, Framing
 
@@ -142,7 +144,8 @@ def _records(file: Path, _version: Version) -> tuple[ModelRecord, ...]:
 
 def records_of(file: Path, tables: Mapping[str, Any]) -> tuple[ModelRecord, ...]:
     """The models described by ``tables`` of ``file``; raises ``ParameterError`` as ``refresh``."""
-    own = {name: _record(file, name, t) for name, t in tables.items() if not _is_variant(t)}
+    variants = {n for n, table in tables.items() if isinstance(table, Mapping) and "of" in table}
+    own = {name: _record(file, name, t) for name, t in tables.items() if name not in variants}
     records = tuple(own.get(name) or _variant(file, name, tables, own) for name in tables)
     for title, times in Counter(record.label for record in records).items():
         if times > 1:
@@ -257,7 +260,23 @@ class Calls(StrictTable):
         return CallOptions(**{key: getattr(self, key) for key in CALL_KEYS})
 
 
-class ModelTable(Calls):
+class PreprocessingKeys(StrictTable):
+    """How images become an input, as far as a table says so."""
+
+    fit: Literal["crop", "squash", "letterbox", ""] = ""
+    crop_pct: Annotated[float | None, expected("a share of the image from 0.5 to 1")] = None
+    interpolation: str | None = None
+    resize: str | None = None
+    antialias: bool | None = None
+    padding: Annotated[list[int] | None, expected("three whole numbers, [r, g, b]")] = None
+
+    def stated(self) -> dict[str, Any]:
+        """The keys that are there, with their values."""
+        keys = {key: getattr(self, key) for key in FRAMING_KEYS}
+        return {key: value for key, value in keys.items() if value not in (None, "")}
+
+
+class ModelTable(PreprocessingKeys, Calls):
     """A model's table in the file; the keys are in the order in which they are documented."""
 
     path: Place | None = None
@@ -281,12 +300,6 @@ class ModelTable(Calls):
         BeforeValidator(_normalisation),
         expected(_NORMALISATION),
     ]
-    fit: Literal["crop", "squash", "letterbox", ""] = ""
-    crop_pct: Annotated[float | None, expected("a share of the image from 0.5 to 1")] = None
-    interpolation: str | None = None
-    resize: str | None = None
-    antialias: bool | None = None
-    padding: Annotated[list[int] | None, expected("three whole numbers, [r, g, b]")] = None
     output: Literal["probabilities", "logits"] = "probabilities"
     features: Annotated[
         Literal["auto"] | Annotated[list[str], Field(min_length=1)],
@@ -312,9 +325,7 @@ class ModelTable(Calls):
     @property
     def framing(self) -> Framing:
         """That of the keys, at the longer side; of the study image where there are none."""
-        keys = {key: getattr(self, key) for key in FRAMING_KEYS}
-        given = {key: value for key, value in keys.items() if value not in (None, "")}
-        size = self.input_size
+        given, size = self.stated(), self.input_size
         side = size if isinstance(size, int) else max(size)
         return Framing.of({**given, "side": side}) if given else STUDY_FRAMING
 
@@ -380,18 +391,12 @@ def _record(file: Path, name: str, values: Any) -> ModelRecord:
     )
 
 
-class VariantTable(StrictTable):
+class VariantTable(PreprocessingKeys):
     """The table of a model that is another one but for a temperature or its preprocessing."""
 
     of: str
     temperature: Annotated[float, Field(ge=0.05, le=20)] = 1.0  # as of the remedy
-    fit: str | None = None
     side: int | None = None
-    crop_pct: float | None = None
-    interpolation: str | None = None
-    resize: str | None = None
-    antialias: bool | None = None
-    padding: list[int] | None = None
     title: str | None = None
     default: bool = False
 
@@ -403,13 +408,8 @@ class VariantTable(StrictTable):
 
     def framing(self, base: Framing) -> Framing:
         """``base`` with what the table says; raises as ``Framing.of``."""
-        values = {key: getattr(self, key) for key in ("side", *FRAMING_KEYS)}
-        given = {key: value for key, value in values.items() if value is not None}
-        return Framing.of({**base.as_dict(), **given})
-
-
-def _is_variant(table: Any) -> bool:
-    return isinstance(table, Mapping) and "of" in table
+        side = {} if self.side is None else {"side": self.side}
+        return Framing.of({**base.as_dict(), **side, **self.stated()})
 
 
 def _variant(

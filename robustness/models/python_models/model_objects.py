@@ -7,8 +7,7 @@ import hashlib
 import importlib
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping
 from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import Any
@@ -16,9 +15,10 @@ from typing import Any
 import numpy as np
 
 from robustness.base.errors import ParameterError, RobustnessError, WeightsError
-from robustness.models.model_record import ModelRecord
-from robustness.models.python_models.call_record import FUNCTION, PythonCall
-from robustness.models.python_models.calls import LiveModel, as_array
+from robustness.models.model_record import FUNCTION, ModelRecord, PythonCall
+from robustness.models.own.stated_preprocessing import size_of
+from robustness.models.python_models.function_pass import as_array
+from robustness.models.python_models.live_model import LiveModel
 from robustness.models.weights.weight_files import file_digest
 
 KERAS_MODEL, MAITE_MODEL = "Keras model", "maite model"
@@ -68,7 +68,11 @@ def preprocessed(what: Any, preprocess: Callable[[Any], Any]) -> LiveModel:
         return network(np.stack([np.asarray(item) for item in batch]))
 
     return LiveModel(
-        f"{model.kind} with preprocess", ask, model.labels, limit="preprocess shows no graph"
+        f"{model.kind} with preprocess",
+        ask,
+        model.labels,
+        {"normalisation": "0..1", "fit": "crop"},
+        limit="preprocess shows no graph",
     )
 
 
@@ -118,8 +122,9 @@ def _keras(model: Any) -> LiveModel:
         return f"sha256:{digest.hexdigest()}"
 
     shape = tuple(getattr(model, "input_shape", None) or ())
-    sides = shape[1:3] if len(shape) == 4 and None not in shape[1:3] else None
-    return LiveModel(KERAS_MODEL, ask, shape=sides, export=export, content=content)
+    fixed = len(shape) == 4 and None not in shape[1:3]
+    entry = {"input_size": size_of(*shape[1:3])} if fixed else {}
+    return LiveModel(KERAS_MODEL, ask, entry=entry, export=export, content=content)
 
 
 def source_of(reference: str, folder: Path) -> Path:
@@ -141,28 +146,16 @@ def source_of(reference: str, folder: Path) -> Path:
     return Path(origin)
 
 
-@contextmanager
-def _last_searched(folder: Path) -> Iterator[None]:
-    """Make Python also look for modules in ``folder``, last."""
-    place = str(folder)
-    if place in sys.path:
-        yield
-        return
-    sys.path.append(place)
-    try:
-        yield
-    finally:
-        with suppress(ValueError):  # the module removed it itself
-            sys.path.remove(place)
-
-
 def imported(reference: str, source: Path, folder: Path) -> Any:
     """The object ``module:name``; the module is reloaded once its ``source`` has changed.
 
     Raises ``WeightsError`` where that fails.
     """
     module, _, name = reference.partition(":")
-    with _importing, _last_searched(folder):
+    with _importing:
+        place = "" if str(folder) in sys.path else str(folder)
+        if place:  # searched last
+            sys.path.append(place)
         try:
             now = file_digest(source, "sha256:")
             value: Any = importlib.import_module(module)
@@ -174,6 +167,9 @@ def imported(reference: str, source: Path, folder: Path) -> Any:
             raise WeightsError(
                 f"The module {module!r} cannot be imported ({type(error).__name__}: {text})."
             ) from error
+        finally:
+            if place and place in sys.path:  # the module may have removed it itself
+                sys.path.remove(place)
     for part in name.split("."):
         try:
             value = getattr(value, part)

@@ -30,13 +30,21 @@ from robustness.base.text import nearest
 from robustness.base.zips import BoundedZip
 from robustness.models.file_formats.model_format import MAX_BYTES
 from robustness.models.internals import silent_export
-from robustness.models.model_record import Normalisation
-from robustness.models.python_models.calls import LiveModel
-from robustness.models.stated_framing import of_timm
+from robustness.models.own.stated_preprocessing import (
+    CONFIG,
+    hugging_face_shape,
+    shape_of,
+    size_of,
+    stated_framing,
+    stated_normalisation,
+    timm_entry,
+    value_of,
+)
+from robustness.models.python_models.live_model import LiveModel
 
 TORCH_MODULE = "torch module"
 TIMM = "timm:"
-CONFIG, PREPROCESSOR, SAFETENSORS = "config.json", "preprocessor_config.json", "model.safetensors"
+SAFETENSORS = "model.safetensors"
 
 LEAST_TIMM = (1, 0, 26)
 """From here on timm reads checkpoints without running code in them."""
@@ -108,17 +116,8 @@ def opened_module(module: Any) -> LiveModel:
         return path
 
     config = getattr(module, "pretrained_cfg", None)
-    config = config if isinstance(config, Mapping) else {}
-    shape, normalisation = _timm_facts(config)
-    framing = of_timm(config) if shape and shape[0] == shape[1] else {}
-    return LiveModel(
-        TORCH_MODULE,
-        ask,
-        shape=shape,
-        normalisation=normalisation,
-        framing=framing,
-        export=export,
-    )
+    entry = timm_entry(config) if isinstance(config, Mapping) else {}
+    return LiveModel(TORCH_MODULE, ask, entry=entry, export=export)
 
 
 def _check_runs_without_values(torch: Any, network: Any, images: Any) -> None:
@@ -136,17 +135,6 @@ def _check_runs_without_values(torch: Any, network: Any, images: Any) -> None:
             "torch traces its operations for one image, but they depend on the image's values, as "
             "after a branch"
         ) from error
-
-
-def _timm_facts(config: Mapping[str, Any]) -> tuple[tuple[int, int] | None, Normalisation | None]:
-    try:
-        mean, std = (tuple(map(float, config[key])) for key in ("mean", "std"))
-        if len(mean) != 3 or len(std) != 3 or min(std) <= 0:
-            return None, None
-        height, width = map(int, config["input_size"][-2:])
-        return (height, width), Normalisation("RGB", 1.0, mean, std)
-    except (KeyError, TypeError, ValueError, IndexError):
-        return None, None
 
 
 # --- timm -----------------------------------------------------------------------------------------
@@ -172,7 +160,8 @@ def opened_timm(name: str, weights: Path | None, classes: int | None) -> LiveMod
     arguments = {} if classes is None else {"num_classes": classes}
     network = timm.create_model(name, pretrained=False, **arguments)
     _fill(network, state, weights)
-    return replace(opened_module(network), kind=f"timm {name}", output="logits")
+    model = opened_module(network)
+    return replace(model, kind=f"timm {name}", entry={**model.entry, "output": "logits"})
 
 
 def _timm() -> Any:
@@ -341,12 +330,17 @@ def opened_hugging_face(folder: Path) -> LiveModel:
     if missing := sorted(report["missing_keys"]):
         raise WeightsError(f"{weights} lacks {missing[0]} and {len(missing) - 1} more tensors.")
     names = getattr(config, "id2label", None) or {}
+    model = opened_module(network)
+    entry = {**model.entry, **stated_framing(weights)[0], "output": "logits"}
+    if stated := stated_normalisation(weights):
+        entry["normalisation"] = value_of(stated[0])
+    if shape := hugging_face_shape(folder) or shape_of(getattr(config, "image_size", None)):
+        entry["input_size"] = size_of(*shape)
     return replace(
-        opened_module(network),
+        model,
         kind=f"Hugging Face {config.model_type}",
         labels=tuple(" ".join(str(names[index]).split()) for index in sorted(names)),
-        output="logits",
-        shape=_preprocessor_shape(folder) or _shape(getattr(config, "image_size", None)),
+        entry=entry,
     )
 
 
@@ -395,25 +389,3 @@ def _at_most_parts(torch: Any) -> Iterator[None]:
     finally:
         for handle in handles:
             handle.remove()
-
-
-def _preprocessor_shape(folder: Path) -> tuple[int, int] | None:
-    """The size in ``preprocessor_config.json``: of the crop, or else of the resized image."""
-    try:
-        config = dict(json.loads(read_regular(folder / PREPROCESSOR, _MOST_BYTES)))
-    except (OSError, ValueError, TypeError):
-        return None
-    for value in (config.get("crop_size"), config.get("size")):
-        if isinstance(value, dict):
-            height = value.get("height", value.get("shortest_edge"))
-            value = [height, value.get("width", height)]
-        if shape := _shape(value):
-            return shape
-    return None
-
-
-def _shape(value: Any) -> tuple[int, int] | None:
-    """Height and width of a side, or of two; None if it is neither."""
-    sides = value if isinstance(value, list | tuple) else [value, value]
-    fixed = len(sides) == 2 and all(isinstance(side, int) for side in sides)
-    return (sides[0], sides[1]) if fixed else None

@@ -85,21 +85,6 @@ def heat_maps(classifier: Classifier, images: Floats, classes: ArrayLike) -> Hea
     return HeatMaps(np.concatenate([values for values, _ in parts]), parts[0][1])
 
 
-def _replay(classifier: Classifier) -> ReplayedNetwork:
-    label = classifier.record.label
-    try:
-        network = classifier.graph
-    except GradientError as error:
-        raise ExplanationError(
-            f"Where {label} looks cannot be shown, as it gives no gradients."
-        ) from error
-    if isinstance(network, ReplayedNetwork):
-        return network
-    raise ExplanationError(
-        f"Where {label} looks cannot be shown, as OpenVINO cannot take its network."
-    )
-
-
 _explainers: WeakKeyDictionary[Classifier, Explainer] = WeakKeyDictionary()
 _building = threading.Lock()
 
@@ -107,9 +92,16 @@ _building = threading.Lock()
 def _explainer(classifier: Classifier) -> Explainer:
     """The explainer of ``classifier``, built once and dropped with it."""
     with _building:
-        explainer = _explainers.get(classifier)
-        if explainer is None:
-            explainer = _explainers[classifier] = Explainer(_replay(classifier), MAX_BATCH)
+        if explainer := _explainers.get(classifier):
+            return explainer
+        cannot = f"Where {classifier.record.label} looks cannot be shown, as"
+        try:
+            network = classifier.graph
+        except GradientError as error:
+            raise ExplanationError(f"{cannot} it gives no gradients.") from error
+        if not isinstance(network, ReplayedNetwork):
+            raise ExplanationError(f"{cannot} OpenVINO cannot take its network.")
+        explainer = _explainers[classifier] = Explainer(network, MAX_BATCH)
         return explainer
 
 

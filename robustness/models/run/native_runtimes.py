@@ -24,18 +24,10 @@ from robustness.models.file_formats.formats import (
     format_of,
     native_runtime,
 )
-from robustness.models.file_formats.model_format import Quantisation, Runtime, UnusableError
+from robustness.models.file_formats.model_format import Runtime, UnusableError
 from robustness.models.graph.keras_networks import keras_function, load_network
-from robustness.models.graph.output_kind import other_classes
-from robustness.models.graph.study_model import (
-    FileFacts,
-    Shape,
-    Use,
-    factors,
-    input_shape,
-    only_count,
-    resizing,
-)
+from robustness.models.graph.study_model import FileFacts, input_shape, only_count
+from robustness.models.graph.use import Shape, Use, other_classes, prepared, probabilities_of
 from robustness.models.model_record import ModelRecord
 from robustness.models.run.gradients import Network
 from robustness.models.run.openvino import Floats, ForwardPass, thread_share
@@ -43,8 +35,6 @@ from robustness.models.tensorflow_runtime import tflite_interpreter
 
 STAGE = "answer"
 """The only features of a model without a graph are its probabilities."""
-
-_TINY = 1e-12
 
 Array = NDArray[Any]
 
@@ -102,20 +92,17 @@ class NativePass:
         return None if isinstance(self._features, str) else self._features
 
     def __call__(self, images: Floats) -> tuple[Floats, Mapping[str, Floats]]:
-        probabilities = native_probabilities(self._answers(images), self._use)
-        if isinstance(self._features, str):
-            return probabilities, {STAGE: probabilities}
-        return probabilities, self._features(images)[1]
-
-    def _answers(self, images: Floats) -> Array:
         try:
             session = self._idle.pop()
         except IndexError:
             session = self._make()
         try:
-            return native_answers(session, images, self._use)
+            probabilities = probabilities_of(native_answers(session, images, self._use), self._use)
         finally:
             self._idle.append(session)
+        if isinstance(self._features, str):
+            return probabilities, {STAGE: probabilities}
+        return probabilities, self._features(images)[1]
 
     def network(self, label: str) -> Network:
         if isinstance(self._features, str):
@@ -217,9 +204,8 @@ def native_facts(session: RuntimeSession, default: Shape | None) -> FileFacts:
 def _of_classes(outputs: Sequence[Array], use: Use) -> Array:
     """The output with the classes, of the ``outputs`` for one image."""
     counts = [max(shape[1:], default=0) for shape in map(np.shape, outputs)]
-    usable = {use.classes, use.classes + 1} if use.background else {use.classes}
     for output, count in zip(outputs, counts, strict=True):
-        if count in usable and np.size(output) == count:
+        if count in use.widths and np.size(output) == count:
             return output.ravel()
     if len(outputs) == 1 and np.size(outputs[0]) == counts[0]:
         raise UnusableError(other_classes(counts[0], use.classes))
@@ -234,40 +220,6 @@ def native_answers(session: RuntimeSession, images: Floats, use: Use) -> Array:
     """The file's own answers to ``images``, one at a time, as numbers (N, classes)."""
     pixels = prepared(images, use, session.channels_second, session.kind)
     rows = np.array([_of_classes(session.run(image[None]), use) for image in pixels], np.float32)
-    return rows if use.output is None else _real(rows, use.output)
-
-
-def _real(integers: Array, by: Quantisation) -> Array:
-    return np.asarray((integers - by.zero_point) * np.float32(by.scale))
-
-
-def prepared(images: Floats, use: Use, second: bool, kind: np.dtype[Any]) -> Array:
-    """Study images (N, S, S, 3) as the file takes them, as ``study_model`` prepares them."""
-    pixels = images.transpose(0, 3, 1, 2)
-    if (resize := resizing(use.side, use.shape)) is not None:
-        pixels = (resize[0] @ pixels @ resize[1].T).clip(0, 1)
-    if use.normalisation.order == "BGR":
-        pixels = pixels[:, ::-1]
-    scale, offset = (factor.reshape(3, 1, 1) for factor in factors(use.normalisation))
-    pixels = pixels * scale + offset
-    if kind.kind in "iu":
-        if use.input is not None:
-            pixels = pixels * np.float32(1 / use.input.scale) + np.float32(use.input.zero_point)
-        limits = np.iinfo(kind)
-        pixels = np.rint(pixels).clip(limits.min, limits.max)
-    if not second:
-        pixels = pixels.transpose(0, 2, 3, 1)
-    return np.ascontiguousarray(pixels, kind)
-
-
-def native_probabilities(answers: Array, use: Use) -> Floats:
-    """Answers (N, classes) of the file as probabilities of the classes, without the background."""
-    probabilities = np.asarray(answers, np.float32)
-    background = use.background and probabilities.shape[1] == use.classes + 1
-    probabilities = probabilities[:, 1:] if background else probabilities
-    if use.logits:
-        probabilities = np.exp(probabilities - probabilities.max(axis=1, keepdims=True))
-    elif use.quantised or not background:  # rounded probabilities are the file's own
-        return probabilities
-    probabilities = probabilities + np.float32(_TINY)
-    return np.asarray(probabilities / probabilities.sum(axis=1, keepdims=True), np.float32)
+    if use.output is None:
+        return rows
+    return np.asarray((rows - use.output.zero_point) * np.float32(use.output.scale))

@@ -49,7 +49,8 @@ class OpenVinoPass:
         free = model.inputs[0].partial_shape[0].is_dynamic
         self._rows = ROWS_AT_ONCE if free else 1
         self._compiling = threading.Lock()
-        self._large = _weights_bytes(model) >= _LARGE
+        constants = (node for node in model.get_ops() if node.get_type_name() == "Constant")
+        self._large = sum(node.get_byte_size() for node in constants) >= _LARGE
         self._soonest: Compiled | None = None
         self._most: Compiled | None = None
 
@@ -67,29 +68,18 @@ class OpenVinoPass:
         if compiled is not None:
             return compiled
         with self._compiling:
-            return self._for_soonest() if alone else self._for_most()
-
-    def _for_soonest(self) -> Compiled:
-        if self._soonest is None:
-            pooled = _pooled(self.model)
-            self._soonest = (
-                Compiled(pooled, self.precision, SOONEST, self._rows)
-                if self._large
-                else Compiled(_alone(pooled), self.precision, SOONEST, 1)
-            )
-        return self._soonest
-
-    def _for_most(self) -> Compiled:
-        if self._most is None:
-            self._most = Compiled(_alone(_pooled(self.model)), self.precision, MOST, 1)
-            if self._most.streams == 1:  # a single stream: both are the same
-                self._soonest = self._soonest or self._most
-        return self._most
-
-
-def _weights_bytes(model: Any) -> int:
-    constants = (node for node in model.get_ops() if node.get_type_name() == "Constant")
-    return sum(node.get_byte_size() for node in constants)
+            if alone and self._soonest is None:
+                model, rows = _pooled(self.model), self._rows
+                if not self._large:
+                    model, rows = _alone(model), 1
+                self._soonest = Compiled(model, self.precision, SOONEST, rows)
+            elif not alone and self._most is None:
+                self._most = Compiled(_alone(_pooled(self.model)), self.precision, MOST, 1)
+                if self._most.streams == 1:  # a single stream: both are the same
+                    self._soonest = self._soonest or self._most
+            compiled = self._soonest if alone else self._most
+        assert compiled
+        return compiled
 
 
 def _alone(model: Any) -> Any:

@@ -27,7 +27,7 @@ from robustness import __version__
 from robustness.base import settings
 from robustness.base.errors import DownloadError, UnknownNameError
 from robustness.base.text import counted, in_bytes
-from robustness.models.model_record import REGISTRY, ModelRecord, Weights
+from robustness.models.model_record import REGISTRY, ModelRecord
 from robustness.models.weights.weight_files import (
     SUMS,
     fault,
@@ -91,15 +91,39 @@ def download(name: str, progress: Progress | None = None, to: Path | None = None
         return present
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        _remove_leftovers(target)
-        _check_room(record, target)
+        for left in target.parent.glob(f".{glob.escape(target.name)}.*{_PART}"):
+            if time.time() - left.stat().st_mtime > _DAY_SECONDS:  # of a process that was killed
+                shutil.rmtree(left, ignore_errors=True)
+        free, needed = shutil.disk_usage(target.parent).free, size(record) or 0
+        if free < needed:
+            raise DownloadError(
+                f"{name} needs {in_bytes(needed)} in {target.parent}, where {in_bytes(free)} are "
+                "free: make room there, or choose another folder."
+            )
         with tempfile.TemporaryDirectory(_PART, f".{target.name}.", target.parent) as folder:
             part = Path(folder) / target.name
-            if present is not None:
-                _copy(weights, present, part)
-            else:
+            if weights.files:
+                part.mkdir()
+            if present is None:
                 _fetch(record, part, progress or (lambda *_: None))
-            _put(weights, part, target)
+            elif weights.files:
+                for file in weights.files:
+                    shutil.copyfile(present / file, part / file)
+            else:
+                shutil.copyfile(present, part)
+            if weights.files:
+                source = present or part
+                hashes = {file: fresh_digest(source / file, _SHA256) for file in weights.files}
+                (part / SUMS).write_text(sums_text(hashes), encoding="utf-8")
+            if present is not None and fault(weights, part):
+                raise DownloadError(f"The copy of {present} is incomplete: try again.")
+            try:
+                if os.path.lexists(target) and fault(weights, target):
+                    os.replace(target, part.with_name("damaged"))
+                os.replace(part, target)
+            except OSError:
+                if fault(weights, target):  # otherwise another process was first
+                    raise
     except _SourceError as error:
         raise DownloadError(
             f"The weights of {name}, {size_text(record)}, could not be fetched from {error}. Try "
@@ -126,52 +150,6 @@ def downloadable(name: str) -> ModelRecord:
         f"The weights of {name} come {brought} and are not downloaded. If they are missing, "
         f"{weights.remedy}."
     )
-
-
-def _remove_leftovers(target: Path) -> None:
-    """Remove what a download that was killed left beside ``target``, a day later."""
-    for left in target.parent.glob(f".{glob.escape(target.name)}.*{_PART}"):
-        if time.time() - left.stat().st_mtime > _DAY_SECONDS:
-            shutil.rmtree(left, ignore_errors=True)
-
-
-def _check_room(record: ModelRecord, target: Path) -> None:
-    free, needed = shutil.disk_usage(target.parent).free, size(record) or 0
-    if free < needed:
-        raise DownloadError(
-            f"{record.name} needs {in_bytes(needed)} in {target.parent}, where {in_bytes(free)} "
-            "are free: make room there, or choose another folder."
-        )
-
-
-def _copy(weights: Weights, present: Path, part: Path) -> None:
-    """Copy the whole file or folder ``present``."""
-    if weights.files:
-        part.mkdir()
-        for file in weights.files:
-            shutil.copyfile(present / file, part / file)
-        _write_sums(weights, present, part)
-    else:
-        shutil.copyfile(present, part)
-    if fault(weights, part):
-        raise DownloadError(f"The copy of {present} is incomplete: try again.")
-
-
-def _write_sums(weights: Weights, source: Path, folder: Path) -> None:
-    """List the hashes of the files of ``source`` in ``folder``."""
-    digests = {file: fresh_digest(source / file, _SHA256) for file in weights.files}
-    (folder / SUMS).write_text(sums_text(digests), encoding="utf-8")
-
-
-def _put(weights: Weights, part: Path, target: Path) -> None:
-    """Give ``part`` its final name, in place of a damaged file or folder."""
-    try:
-        if os.path.lexists(target) and fault(weights, target):
-            os.replace(target, part.with_name("damaged"))
-        os.replace(part, target)
-    except OSError:
-        if fault(weights, target):  # otherwise another process was first
-            raise
 
 
 def _refused(record: ModelRecord, target: Path, to: Path | None, error: OSError) -> DownloadError:
@@ -217,9 +195,8 @@ def _fetch(record: ModelRecord, part: Path, progress: Progress) -> None:
         progress(finished + done, max(expected, finished + done) if expected else 0)
 
     try:
-        if weights.files:
-            part.mkdir()
-            listed = _listed_sums(address(SUMS), part) if mirror else {}
+        if weights.files and mirror:
+            listed = _listed_sums(address(SUMS), part)
         for file in weights.file_names:
             target = part / file if weights.files else part
             digests = weights.digest, listed.get(file, "")
@@ -229,8 +206,6 @@ def _fetch(record: ModelRecord, part: Path, progress: Progress) -> None:
         # The label names no user and no password.
         label = re.sub(r"^(\w+://)?[^/]*@", r"\1", mirror) or urlsplit(weights.url).hostname
         raise _SourceError(f"{label} ({error})") from error
-    if weights.files:
-        _write_sums(weights, part, part)
     progress(finished, finished)
 
 

@@ -19,11 +19,16 @@ _FETCH_ANEW = "delete it and download it again"
 def published_file(url: str, size: int | None, digest: str) -> Weights:
     """One file on a public host, in Keras' HDF5 layout; ``digest`` is its published hash."""
     name = url.rsplit("/", 1)[1]
+
+    def load(network: Any, path: Path) -> Any:
+        network.load_weights(str(path))
+        return network
+
     return Weights(
         source=url,
         name=name,
         paths=lambda: (*_configured(name), _cached(name), keras_cache() / name),
-        load=partial(keras_networks.load_built, _load_hdf5),
+        load=partial(keras_networks.load_built, load),
         digest=digest,
         size=size,
         url=url,
@@ -79,10 +84,16 @@ def preset(
     """
     name = handle.split("/")[-2]
     source = f"https://www.kaggle.com/api/v1/models/{handle}"
+
+    def paths() -> tuple[Path, ...]:
+        chosen = os.environ.get("KAGGLEHUB_CACHE")
+        hub = Path(chosen) if chosen else Path.home() / ".cache" / "kagglehub"
+        return (*_configured(name), hub / "models" / handle, _cached(name))
+
     return Weights(
         source=source,
         name=name,
-        paths=lambda: (*_configured(name), _kagglehub_cache() / "models" / handle, _cached(name)),
+        paths=paths,
         load=partial(keras_networks.load_built, load),
         files=files,
         url=f"{source}/download/",
@@ -103,20 +114,10 @@ def user_file(file: UserFile) -> Weights:
     )
 
 
-def _load_hdf5(network: Any, path: Path) -> Any:
-    network.load_weights(str(path))
-    return network
-
-
 def keras_cache() -> Path:
     """Keras's folder of downloaded weights (``$KERAS_HOME/models``)."""
     home = os.environ.get("KERAS_HOME")
     return (Path(home) if home else Path.home() / ".keras") / "models"
-
-
-def _kagglehub_cache() -> Path:
-    chosen = os.environ.get("KAGGLEHUB_CACHE")
-    return Path(chosen) if chosen else Path.home() / ".cache" / "kagglehub"
 
 
 def _cached(name: str) -> Path:

@@ -102,7 +102,16 @@ def state(record: ModelRecord) -> WeightsState:
     result = WeightsState(False, None, _missing(record))
     for path in weights.paths():
         if os.path.exists(path):  # False where a folder may not be entered
-            reason = _unusable_reason(record, path) if weights.own else fault(weights, path)
+            if not weights.own:
+                reason = fault(weights, path)
+            else:  # as far as known
+                try:
+                    reason = _unusable.get(_as_described(record), "")
+                except OSError as error:
+                    at = error.filename or path
+                    reason = f"{record.name}: {at} cannot be read: {error.strerror}."
+                except RobustnessError as error:  # of its labels
+                    reason = f"{record.name}: {error}"
             if not reason:
                 return WeightsState(True, path, "")
             if result.path is None:
@@ -116,28 +125,18 @@ def lacks_package(record: ModelRecord) -> bool:
     return requires is not None and importlib.util.find_spec(requires[0]) is None
 
 
-def expected_digests(weights: Weights, path: Path) -> dict[Path, str | None]:
-    """The files of ``weights`` at ``path``, each with the hash it should have.
-
-    That is None where nobody knows it, and no more than the algorithm for a file that is missing
-    in a folder's list of sums.
-    """
-    if not weights.files:
-        return {path: weights.digest}
-    digests = sums(path)
-    return {
-        path / name: None if digests is None else digests.get(name, "sha256:")
-        for name in weights.files
-    }
-
-
 def fault(weights: Weights, path: Path) -> str:
     """What is wrong with the weights at ``path`` in one sentence; empty if nothing is."""
     try:
-        for file, digest in expected_digests(weights, path).items():
+        digests = sums(path) if weights.files else None
+        for name in weights.file_names:
+            file = path / name if weights.files else path
+            digest = weights.digest
+            if digests is not None:  # no more than the algorithm for a file that it does not list
+                digest = digests.get(name, "sha256:")
             if not os.path.isfile(file):
                 return f"The weight file {file} is missing: download all of it again."
-            if digest is not None and file_digest(file, digest) != digest:
+            if digest and file_digest(file, digest) != digest:
                 return _damaged(weights, file, digest)
     except OSError as error:
         return f"The weight file {error.filename or path} cannot be read: {error.strerror}."
@@ -147,16 +146,6 @@ def fault(weights: Weights, path: Path) -> str:
 def find_whole(weights: Weights) -> Path | None:
     """The first path with complete, correct weights; None if there is none."""
     return next((path for path in weights.paths() if not fault(weights, path)), None)
-
-
-def _unusable_reason(record: ModelRecord, path: Path) -> str:
-    """Why the user's model at ``path`` cannot be used, as far as known; empty if it can."""
-    try:
-        return _unusable.get(_as_described(record), "")
-    except OSError as error:
-        return f"{record.name}: {error.filename or path} cannot be read: {error.strerror}."
-    except RobustnessError as error:  # of its labels
-        return f"{record.name}: {error}"
 
 
 _unusable: dict[str, str] = {}
@@ -206,16 +195,13 @@ def _own_digest(record: ModelRecord, file: UserFile) -> str:
     runtime, reading = native_runtime(file.path, file.runtime), "" if rescaled else "not rescaled"
     use += tuple(filter(None, (runtime and runtime.package, reading, file.variant)))
     use_digest = hashlib.sha256(repr(use).encode()).hexdigest()[:8]
-    content = file.content or _user_files_digest(file.path)
+    content = file.content
+    if not content:
+        content, *others = (content_digest(part, None) for part in all_files(file.path))
+        if others:
+            together = " ".join([content, *others])
+            content = f"sha256:{hashlib.sha256(together.encode()).hexdigest()}"
     return f"{file.kind} {content}+{use_digest}".lstrip()
-
-
-def _user_files_digest(path: Path) -> str:
-    """Digest of the model at ``path`` and its files of weights."""
-    first, *others = (content_digest(file, None) for file in all_files(path))
-    if not others:
-        return first
-    return f"sha256:{hashlib.sha256(' '.join([first, *others]).encode()).hexdigest()}"
 
 
 def verified_bytes(weights: Weights, path: Path) -> bytes:
@@ -335,13 +321,9 @@ def sums(folder: Path) -> dict[str, str] | None:
     Skips invalid lines, so that their files have no hash.
     """
     try:
-        return parsed_sums(read_regular(folder / SUMS, _MOST_SUMS).decode("utf-8", "replace"))
+        text = read_regular(folder / SUMS, _MOST_SUMS).decode("utf-8", "replace")
     except (FileNotFoundError, NotADirectoryError):
         return None
-
-
-def parsed_sums(text: str) -> dict[str, str]:
-    """{file name: digest} from the text of a list."""
     pairs = [line.split(maxsplit=1) for line in text.splitlines()]
     return {
         pair[1].strip().lstrip("*"): f"sha256:{pair[0].lower()}"

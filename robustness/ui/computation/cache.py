@@ -31,7 +31,7 @@ from robustness.evaluation.measurement import Batch, Measurement
 from robustness.evaluation.request import Request, spec_of
 from robustness.gate import Budget
 from robustness.models import Classifier, Outputs
-from robustness.models.parallel import run_parallel
+from robustness.models.loaded_models import run_parallel
 from robustness.models.run.openvino import chosen
 from robustness.perturbations import Images
 from robustness.pictures import untrusted

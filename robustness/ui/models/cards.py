@@ -11,12 +11,12 @@ from robustness.base.permissions import Action
 from robustness.base.progress import MEGABYTES, Pace
 from robustness.base.text import counted, plain
 from robustness.evaluation.condition import perturbation_label
-from robustness.models.loaded_models import engine_text
+from robustness.models.engine_and_limits import engine_text, limits
 from robustness.models.own import add
 from robustness.models.own.add import as_toml
-from robustness.models.own.describe import stated_licence, value_of
-from robustness.models.own.limits import limits
-from robustness.models.own.propose import FramingTrial
+from robustness.models.own.describe import stated_licence
+from robustness.models.own.stated_preprocessing import value_of
+from robustness.models.own.trials import FramingTrial
 from robustness.models.weights.fetch import download
 from robustness.models.weights.weight_files import (
     NOT_DOWNLOADED,

@@ -17,7 +17,7 @@ from robustness.base.errors import RobustnessError
 from robustness.base.permissions import Who, policy
 from robustness.evaluation import similarity
 from robustness.models.graph.inspection import KERAS_WORKERS
-from robustness.models.parallel import run_parallel
+from robustness.models.loaded_models import run_parallel
 from robustness.runs import jobs
 from robustness.ui.computation.background import begin
 from robustness.ui.evaluations.upload_store import tend

@@ -41,9 +41,7 @@ def assert_features(outputs: models.Outputs, expected: list[Floats]) -> None:
         assert values.std(axis=0).max() > 0, f"{stage} does not depend on the image"
 
 
-SHORT = Transformer(
-    "DeiT", heads=3, width=192, normalisation=models.REGISTRY["DeiTTiny"].normalisation, blocks=4
-)
+SHORT = Transformer("DeiT", heads=3, width=192, blocks=4)
 SHORT_STAGES = tuple(stage for stage in STAGES if stage[0] not in ("block6", "block9"))
 """Stages of a transformer of four blocks."""
 
@@ -62,7 +60,7 @@ class Saved:
 @pytest.fixture(scope="module")
 def saved(photographs: Floats, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Saved]:
     known = models.REGISTRY["DeiTTiny"]
-    task = with_epsilon(SHORT)
+    task = with_epsilon(SHORT, known.normalisation)
     randomise(task, normalised(known, photographs[:2]))
     record = replace(
         known,
@@ -163,7 +161,7 @@ def test_vit_answers_as_kerashub_and_as_numpy(photographs: Floats) -> None:
     record, images = models.REGISTRY["ViTB16"], photographs[:2]
     assert record.normalisation.mean == record.normalisation.std == (0.5, 0.5, 0.5)
     assert record.parameters == 86_567_656
-    narrow = Transformer("ViT", heads=3, width=192, normalisation=record.normalisation, blocks=4)
+    narrow = Transformer("ViT", heads=3, width=192, blocks=4)
     record = replace(record, stages=SHORT_STAGES, weights=narrow.preset("keras/vit/keras/narrow/1"))
     task = narrow.build()
     prepared = normalised(record, images)

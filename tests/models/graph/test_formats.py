@@ -23,11 +23,11 @@ from robustness.base.errors import GradientError, WeightsError
 from robustness.commands import main
 from robustness.models import Classifier
 from robustness.models.graph.layout import find_stages
-from robustness.models.graph.study_model import Use, study_models
+from robustness.models.graph.study_model import study_models
+from robustness.models.graph.use import Use
 from robustness.models.model_record import Normalisation
 from robustness.models.own import user_models
 from robustness.models.run.openvino import core
-from robustness.models.run.openvino_pass import OpenVinoPass
 from robustness.models.tensorflow_runtime import keras, tensorflow
 from robustness.pictures.picture import Picture
 from tests.support import onnx_files as onnx
@@ -97,20 +97,8 @@ def of_shape(*shape: int | str) -> bytes:
     return onnx.small_model(onnx.weights_of(network()), image=onnx.value("image", shape))
 
 
-def stuck_to_one() -> bytes:
-    """A graph that flattens all that it is given into one row, as exporters write for one image."""
-    shape = onnx.tensor("one", np.array([1, 32], np.int64))
-    nodes = onnx.small_nodes()
-    nodes[-2] = onnx.node("Reshape", ["p2", "one"], ["flat"])
-    tensors = [onnx.tensor(name, each) for name, each in onnx.weights_of(network()).items()]
-    image = onnx.value("image", [1, 3, 8, 8])
-    return onnx.model(nodes, [image], [onnx.value("answer", [1, 10])], [*tensors, shape])
-
-
 FILES = {
     "a free batch": onnx.IMAGE,
-    "a batch of one": onnx.value("image", [1, 3, 8, 8]),
-    "everything free": onnx.value("image", ["n", "c", "h", "w"]),
     "a free side": onnx.value("image", ["n", 3, "h", "w"]),
     "a batch of four": onnx.value("image", [4, 3, 8, 8]),
 }
@@ -126,11 +114,6 @@ def test_an_onnx_file_answers_as_its_network(models_folder: Path, kind: str) -> 
     np.testing.assert_allclose(outputs.probabilities, alone, atol=1e-6)
 
 
-def test_a_graph_for_one_image_is_asked_about_one_at_a_time(models_folder: Path) -> None:
-    classifier = loaded(models_folder, "model.onnx", stuck_to_one())
-    np.testing.assert_allclose(classifier(IMAGES).probabilities, softmax(logits(IMAGES)), atol=1e-6)
-
-
 def test_channels_last_and_other_numbers_are_found(models_folder: Path) -> None:
     expected = softmax(logits(IMAGES))
     last = loaded(models_folder, "nhwc.onnx", nhwc())
@@ -144,42 +127,16 @@ def test_channels_last_and_other_numbers_are_found(models_folder: Path) -> None:
     np.testing.assert_allclose(whole(IMAGES).probabilities, expected, atol=1e-4)
 
 
-def test_preparation_is_part_of_the_model(models_folder: Path) -> None:
-    content = onnx.small_model(onnx.weights_of(network()))
-    caffe = loaded(models_folder, "model.onnx", content, normalisation="caffe")
-    pixels = IMAGES[..., ::-1] * 255 - np.array([103.939, 116.779, 123.68], np.float32)
-    np.testing.assert_allclose(
-        caffe(IMAGES).probabilities, softmax(logits(pixels.astype(np.float32))), atol=1e-4
-    )
-    larger = np.random.default_rng(1).random((3, 20, 20, 3), np.float32)
-    resized = tensorflow().image.resize(larger, (8, 8), "bicubic", antialias=True)
-    shrunk = loaded(models_folder, "model.onnx", side=20)
-    pixels = np.clip(np.asarray(resized), 0, 1)
-    expected = softmax(logits(pixels))
-    np.testing.assert_allclose(shrunk(larger).probabilities, expected, atol=1e-5)
-    both = loaded(models_folder, "model.onnx", side=20, normalisation="torch")
-    pixels = (pixels - np.array([0.485, 0.456, 0.406])) / np.array([0.229, 0.224, 0.225])
-    expected = softmax(logits(pixels.astype(np.float32)))
-    np.testing.assert_allclose(both(larger).probabilities, expected, atol=1e-5)
-    assert isinstance(both.forward, OpenVinoPass)
-    assert both.forward.model.inputs[0].partial_shape[0].is_dynamic, "several images at once"
-
-
-@pytest.mark.parametrize("name", ["wide.onnx", "wide.keras"])
 def test_an_image_is_stretched_to_an_input_that_is_not_square(
-    models_folder: Path, name: str, capsys: pytest.CaptureFixture[str]
+    models_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    wide = small_network(shape=(8, 24), activation=None)
-    if name.endswith("keras"):
-        wide.save(models_folder / name)
-    else:
-        wide_image = onnx.value("image", ["n", 3, 8, 24])
-        content = onnx.small_model(onnx.weights_of(wide), image=wide_image)
-        (models_folder / name).write_bytes(content)
+    wide, file = small_network(shape=(8, 24), activation=None), models_folder / "wide.onnx"
+    wide_image = onnx.value("image", ["n", 3, 8, 24])
+    file.write_bytes(onnx.small_model(onnx.weights_of(wide), image=wide_image))
     (models_folder / "ten.txt").write_text("\n".join(DIGITS))
     labels = str(models_folder / "ten.txt")
     told = ["--labels", labels, "--normalisation", "caffe", "--name", "wide"]
-    assert main.main(["models", "add", str(models_folder / name), *told]) == 0
+    assert main.main(["models", "add", str(file), *told]) == 0
     record = models.REGISTRY["wide"]
     assert record.shape == (8, 24)
     assert record.input_size == 24
@@ -369,10 +326,7 @@ def interpreted(content: bytes, images: Floats) -> Floats:
     ("kind", "runtime", "tolerance"),
     [
         ("float", None, 1e-5),
-        ("float", "native", 1e-6),
-        ("half", None, 1e-3),
         ("uint8", None, 1e-6),
-        ("uint8 within", None, 1e-6),
         ("uint8", "openvino", 0.02),
     ],
 )
@@ -389,20 +343,6 @@ def test_a_tensorflow_lite_file_answers_as_its_interpreter(
     expected = interpreted(content, IMAGES)
     np.testing.assert_allclose(outputs.probabilities, expected, atol=tolerance)
     assert outputs.features["embedding"].shape == (5, 32)
-
-
-def test_a_dilated_convolution_of_tensorflow_lite_has_features(models_folder: Path) -> None:
-    layers = keras().layers
-    inputs = layers.Input((8, 8, 3))
-    found = layers.Conv2D(4, 3, dilation_rate=2, padding="same", activation="relu")(inputs)
-    found = layers.Dense(10)(layers.GlobalAveragePooling2D()(found))
-    converter = tensorflow().lite.TFLiteConverter.from_keras_model(keras().Model(inputs, found))
-    content = bytes(converter.convert())
-    outputs = loaded(models_folder, "model.tflite", content)(IMAGES)
-    answers = np.exp(interpreted(content, IMAGES))
-    expected = answers / answers.sum(axis=1, keepdims=True)
-    np.testing.assert_allclose(outputs.probabilities, expected, atol=1e-5)
-    assert outputs.features["embedding"].shape == (5, 4)
 
 
 def test_adding_a_quantised_file_compares_the_runtimes(
@@ -422,14 +362,12 @@ def test_adding_a_quantised_file_compares_the_runtimes(
     assert 0 <= found["native"]["largest"] < 0.05
 
 
-@pytest.mark.parametrize("seed", range(2))
-def test_a_damaged_tensorflow_lite_file_is_used_or_refused(models_folder: Path, seed: int) -> None:
-    rng = np.random.default_rng(seed)
+def test_a_damaged_tensorflow_lite_file_is_used_or_refused(models_folder: Path) -> None:
+    rng = np.random.default_rng(1)
     content = bytearray(tflite("uint8"))
-    for place in rng.integers(0, len(content), 2 + 4 * seed):
+    for place in rng.integers(0, len(content), 6):
         content[place] = rng.integers(256)
-    if seed % 2:
-        del content[rng.integers(100, len(content)) :]
+    del content[rng.integers(100, len(content)) :]
     with contextlib.suppress(WeightsError):
         loaded(models_folder, "model.tflite", bytes(content), output="probabilities")
 
@@ -460,11 +398,10 @@ def test_a_quantised_onnx_file_answers_as_deployed(models_folder: Path) -> None:
     assert (metrics.REGISTRY["divergence"].function(expected[:1], expected[:1]) == 0).all()
 
 
-@pytest.mark.parametrize("batch", ["n", 4])
 def test_an_operator_that_openvino_lacks_runs_in_onnxruntime(
-    models_folder: Path, batch: int | str, capsys: pytest.CaptureFixture[str]
+    models_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    content = onnx.quantised_model(onnx.ONLY_ONNXRUNTIME, batch=batch)
+    content = onnx.quantised_model(onnx.ONLY_ONNXRUNTIME, batch=4)
     (models_folder / "model.onnx").write_bytes(content)
     (models_folder / "ten.txt").write_text("\n".join(DIGITS))
     told = ["--labels", str(models_folder / "ten.txt"), "--normalisation", "0..1"]

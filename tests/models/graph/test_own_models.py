@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from robustness import models
 from robustness.base.errors import GradientError
 from robustness.models import Classifier, loaded_models
+from robustness.models.engine_and_limits import limits
 from robustness.models.graph import cache
 from robustness.models.own import user_models
-from robustness.models.own.limits import limits
 from robustness.models.tensorflow_runtime import keras, tensorflow
 from tests.support.user_models import describe, small_network
 

@@ -2,29 +2,22 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-import robustness as rb
 from robustness import models
-from robustness.attacks import AttackSpec, attack
 from robustness.base.errors import ParameterError
-from robustness.commands.main import main
 from robustness.models import Classifier
 from robustness.models.model_check import check_model
 from robustness.models.own import add, user_models
-from robustness.models.own.user_models import VariantTable
 from robustness.models.run.heat_map import heat_maps
 from robustness.models.training import TrainableModel
 from robustness.pictures.fitting import Framing, study_image
 from robustness.pictures.samples import sample_bytes
-from robustness.remedies import REGISTRY as REMEDIES
 
 Images = NDArray[np.float32]
 
@@ -94,45 +87,10 @@ def test_its_gradient_is_that_of_the_softened_log_odds(
     np.testing.assert_allclose(twice.scores, base.scores / 3.4, rtol=1e-4)
 
 
-def test_an_attack_climbs_through_the_temperature(models_folder: Path, photographs: Images) -> None:
-    described(models_folder)
-    spec, classifier = AttackSpec.of("pgd", epsilon=4 / 255, steps=3), models.load("calm")
-    assert classifier.exact
-    found = attack(classifier, photographs[:1], None, spec)
-    tops = (classifier(images).probabilities.argmax() for images in (photographs[:1], found))
-    assert len({*tops}) == 2
-
-
 def test_its_base_is_trained_in_its_place(models_folder: Path) -> None:
     described(models_folder)
     with pytest.raises(ParameterError, match=r"train SqueezeNet 1\.1"):
         TrainableModel(models.load("calm"))
-
-
-def test_the_faces_take_it_like_any_other_model(
-    models_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    described(models_folder)
-    photo = tmp_path / "chelsea.png"
-    photo.write_bytes(sample_bytes("chelsea"))
-    names = "SqueezeNet,calm"
-    assert main(["predict", str(photo), "--models", names, "--json"]) == 0
-    tops = [entry["top"][0] for entry in json.loads(capsys.readouterr().out)["predictions"]]
-    assert tops[0]["name"] == tops[1]["name"]
-    assert tops[0]["probability"] > tops[1]["probability"]
-    out = ["--out", str(tmp_path / "runs")]
-    suite = ["--perturbations", "fog", "--strength", "0.4"]
-    assert main(["evaluate", "samples", "--models", names, *suite, *out]) == 0
-    capsys.readouterr()
-    (run,) = (path.parent for path in (tmp_path / "runs").glob("*/manifest.json"))
-    assert main(["choose", str(run), "--json", *out]) == 0
-    assert {entry["model"] for entry in json.loads(capsys.readouterr().out)["models"]} == {
-        "SqueezeNet",
-        "calm",
-    }
-    budget = tmp_path / "budget.toml"
-    budget.write_text('[[limit]]\nmodel = "calm"\nmin_consistency = 0.0\n')
-    assert main(["check", str(run), "--budget", str(budget), *out]) == 0
 
 
 @pytest.mark.parametrize(
@@ -142,7 +100,6 @@ def test_the_faces_take_it_like_any_other_model(
         ('of = "nothing"\ntemperature = 2', "which does not exist"),
         ('of = "SqueezeNet"\ntemperature = 0', "temperature"),
         ('of = "SqueezeNet"\ntemperature = 2\npath = "a.onnx"', "path"),
-        ('of = "SqueezeNet"', "temperature"),
     ],
 )
 def test_what_cannot_be_calibrated_is_one_sentence(
@@ -167,24 +124,6 @@ def test_a_base_in_use_is_not_removed(models_folder: Path) -> None:
     assert not {"own", "calm"} & set(models.REGISTRY.names)
 
 
-def test_a_base_of_this_process_in_use_is_not_removed(models_folder: Path) -> None:
-    (models_folder / "models.toml").write_text("")
-    how: dict[str, Any] = {"labels": list("abc"), "input_size": 8, "output": "logits"}
-    base = rb.model(
-        lambda images: 9 * images[:, 0, 0] - 5, name="asked", normalisation="0..1", **how
-    )
-    user_models.add_to_process(user_models.calibrated("calm", base, 2.0))
-    with pytest.raises(ParameterError, match="Remove 'calm' first"):
-        rb.remove_model("asked")
-    rb.remove_model("calm")
-    rb.remove_model("asked")
-
-
-def test_temperatures_of_tables_and_of_the_remedy_have_one_range() -> None:
-    for value in REMEDIES["temperature"].range or ():
-        VariantTable.model_validate({"of": "SqueezeNet", "temperature": value})
-
-
 def test_a_variant_has_a_preprocessing_of_its_own(models_folder: Path) -> None:
     (models_folder / "models.toml").write_text('[large]\nof = "EfficientNetLite1"\nside = 240\n')
     user_models.refresh()
@@ -199,7 +138,6 @@ def test_a_variant_has_a_preprocessing_of_its_own(models_folder: Path) -> None:
     ("keys", "message"),
     [
         ("", "expected a temperature, a side"),
-        ("side = 5000", "xpected a side"),
         ('interpolation = "best"', "no interpolation called"),
         ('resize = ["pil"]', "resize"),
     ],

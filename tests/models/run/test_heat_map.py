@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
@@ -118,28 +117,6 @@ def test_a_map_does_not_depend_on_its_batch(
     for n in (0, 7, 19):
         alone = heat_maps(offline, images[n : n + 1], int(classes[n])).values[0]
         np.testing.assert_allclose(alone, whole[n], atol=1e-5 * whole.max())
-
-
-def squeezenet() -> models.Classifier:
-    """One that nobody has asked before."""
-    record = models.REGISTRY["SqueezeNet"]
-    return models.Classifier.of(record, *load_network(record))
-
-
-def test_threads_get_the_same_from_a_classifier_that_none_has_asked_before(
-    photographs: Floats,
-) -> None:
-    classifier = squeezenet()
-    tasks = [(n % 3, index) for n in range(6) for index in (967, 285)]
-
-    def ask(task: tuple[int, int]) -> Floats:
-        n, index = task
-        return heat_maps(classifier, photographs[n : n + 1], index).values
-
-    with ThreadPoolExecutor(4) as pool:
-        together = list(pool.map(ask, tasks))
-    for task, values in zip(tasks, together, strict=True):
-        np.testing.assert_allclose(values, ask(task), atol=1e-5 * max(values.max(), 1))
 
 
 @pytest.mark.parametrize("classes", [-1, 1000, [0, 1], 0.5, [[0]]])

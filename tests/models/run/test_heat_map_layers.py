@@ -129,7 +129,7 @@ def test_a_transformers_map_is_of_the_patches_that_its_last_attention_reads(
     images, classes = photographs[:2], [3, 700]
     record = models.REGISTRY["DeiTTiny"]
     keras().utils.set_random_seed(1)
-    small = Transformer("DeiT", heads=3, width=48, normalisation=record.normalisation, blocks=2)
+    small = Transformer("DeiT", heads=3, width=48, blocks=2)
     stages = tuple(stage for stage in record.stages if stage[0] in ("block1", "head"))
     record = replace(record, weights=small.preset("keras/deit/keras/small/1"), stages=stages)
     task = small.build()

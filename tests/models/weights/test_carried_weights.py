@@ -1,9 +1,10 @@
-"""The weights of SqueezeNet in the tree: the published arrays, read without unpickling."""
+"""Weights that come with packages or in the tree: the published arrays, without code in them."""
 
 from __future__ import annotations
 
 import hashlib
 import io
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 
 from benchmarks.support.repository import ROOT
 from robustness import models
+from robustness.base.errors import WeightsError
 from robustness.models.catalogue import networks
 from robustness.models.weights import weight_files as weights
 
@@ -49,6 +51,25 @@ def test_an_object_in_the_file_is_not_unpickled(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="allow_pickle=False"):
         networks.read_squeezenet(stream.getvalue())
     assert not sentinel.exists()
+
+
+def test_a_pickle_that_calls_something_is_refused_before_the_call(tmp_path: Path) -> None:
+    sentinel = tmp_path / "sentinel"
+
+    class Call:
+        def __reduce__(self) -> Any:
+            return Path.touch, (sentinel,)
+
+    with pytest.raises(WeightsError, match="The weight file names"):
+        networks.read_efficientnet_lite(pickle.dumps({"layer": Call()}))
+    assert not sentinel.exists()
+
+
+def test_a_changed_file_is_refused_by_its_hash(tmp_path: Path) -> None:
+    changed = tmp_path / "changed.pth"
+    changed.write_bytes(models.require(models.REGISTRY["EfficientNetLite0"]).read_bytes() + b"\0")
+    with pytest.raises(WeightsError, match="its SHA256 differs"):
+        weights.verified_bytes(models.REGISTRY["EfficientNetLite0"].weights, changed)
 
 
 def test_no_pickle_lies_in_the_tree() -> None:

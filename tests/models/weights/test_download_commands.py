@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import zipfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,10 +10,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from robustness import models
-from robustness.base import settings
 from robustness.commands import main
-from robustness.models.weights.sources import preset, user_file
-from tests.conftest import register
 from tests.support.download_server import (
     CONTENT,
     FIRST,
@@ -101,63 +97,6 @@ def test_one_that_fails_does_not_stop_the_others(server: Server, capsys: Capture
 
 
 # --- models check ---------------------------------------------------------------------------------
-
-
-def checked(capsys: Capture, *names: str) -> tuple[int, list[tuple[str, str]]]:
-    """The exit status, and each model's state and problem."""
-    exit_status = main.main(["models", "check", "--json", "--no-timing", *names])
-    rows = json.loads(capsys.readouterr().out)
-    assert [row["model"] for row in rows] == list(names)
-    return exit_status, [(row["state"], row["problem"]) for row in rows]
-
-
-def test_damaged_weights_are_found(server: Server, capsys: Capture) -> None:
-    main.main(["models", "download", FIRST])
-    before = final_path().stat()
-    capsys.readouterr()
-    final_path().write_bytes(b"?" + CONTENT[1:])
-    exit_status, (damaged, missing) = checked(capsys, FIRST, SECOND)
-    assert before.st_size == final_path().stat().st_size
-    assert exit_status == 1
-    assert damaged[0] == "damaged"
-    assert f"{final_path()} is not the published one (its MD5 differs)" in damaged[1]
-    assert missing[0] == "missing"
-    assert f"models download {SECOND}" in missing[1]
-
-
-def test_all_kinds_of_models_are_checked(
-    server: Server, capsys: Capture, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    small = preset(
-        handle="keras/small/keras/small_preset/1",
-        files=("config.json", "model.weights.h5"),
-        load=lambda network, folder: network,
-        requires=("numpy", "requirements.txt"),
-    )
-    own = models.UserFile(tmp_path / "own.keras", "logits", ())
-    record = models.REGISTRY[FIRST]
-    needing = replace(small, requires=("not_installed_anywhere", "requirements-hub.txt"))
-    register(monkeypatch, replace(record, name="Small", weights=small))
-    register(monkeypatch, replace(record, name="Needing", weights=needing))
-    register(monkeypatch, replace(record, name="Own", weights=user_file(own)))
-    _, (absent, needs) = checked(capsys, "Own", "Needing")
-    assert (absent[0], needs[0]) == ("missing", "missing")
-    assert "needs the package not_installed_anywhere" in needs[1]
-    with zipfile.ZipFile(own.path, "w") as archive:
-        archive.writestr("config.json", "{}")
-    folder = settings.cache_folder() / "weights" / "small_preset"
-    folder.mkdir(parents=True)
-    (folder / "config.json").write_bytes(b"{}")
-    exit_status, (unusable, incomplete) = checked(capsys, "Own", "Small")
-    assert exit_status == 1
-    assert (unusable[0], incomplete[0]) == ("failed", "damaged")
-    assert "own.keras cannot be loaded" in unusable[1]
-    assert f"{folder / 'model.weights.h5'} is missing" in incomplete[1]
-    (folder / "model.weights.h5").write_bytes(b"weights")
-    (folder / "SHA256SUMS").write_text("0" * 64 + "  config.json\n")
-    _, ((state, problem),) = checked(capsys, "Small")
-    assert state == "damaged"
-    assert "is not the one that was fetched (its SHA256 differs)" in problem
 
 
 # --- on a page ------------------------------------------------------------------------------------

@@ -23,7 +23,6 @@ from tests.support.download_server import (
     Answer,
     Handler,
     Server,
-    assert_sentence,
     google,
     other_machine,
     right,
@@ -116,16 +115,6 @@ def test_a_preset_of_which_a_file_changed_is_replaced(
         download(NAME)
         assert_whole(folder())
         assert sorted(folder().parent.iterdir()) == [folder()]
-
-
-def test_an_interrupted_preset_keeps_nothing(server: Server, weights: models.Weights) -> None:
-    server.faults = [*skip(3), *[status(404)] * 3]
-    with pytest.raises(DownloadError) as caught:
-        download(NAME)
-    assert_sentence(caught.value)
-    assert not [*folder().parent.iterdir()]
-    assert download(NAME) == folder()
-    assert_whole(folder())
 
 
 # --- the host's own hash --------------------------------------------------------------------------

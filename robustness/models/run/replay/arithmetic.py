@@ -93,15 +93,15 @@ def aligned(*values: Value) -> tuple[list[Any], tuple[int, ...]]:
     It is that of the largest, which then is not moved.
     """
     rank = max(value.rank for value in values)
-    leader = max(values, key=lambda value: (not value.is_constant, value.rank, _elements(value)))
+
+    def size(value: Value) -> tuple[bool, int, int]:
+        return not value.is_constant, value.rank, int(np.prod([n or 1 for n in value.stored]))
+
+    leader = max(values, key=size)
     order = leader.expanded(rank).order
     return [value.expanded(rank).at(order) if value.rank else value.plain for value in values], (
         order
     )
-
-
-def _elements(value: Value) -> int:
-    return int(np.prod([size or 1 for size in value.stored]))
 
 
 @operation("Convert", "ConvertLike")
@@ -112,17 +112,13 @@ def _convert(node: Node, x: Value, *_like: Value) -> Value:
     if kind in FLOATS or (kind in SMALL_INTEGERS and source not in FLOATS):
         return Value(tf.cast(tensor, tf.float32), x.order)
     if kind in SMALL_INTEGERS:  # cut off, and yet with the slope of what was cut
-        return Value(tensor + tf.stop_gradient(_cut(tensor) - tensor), x.order)
+        cut = tf.sign(tensor) * tf.floor(tf.abs(tensor))
+        return Value(tensor + tf.stop_gradient(cut - tensor), x.order)
     if kind == "boolean":
         return Value(tf.not_equal(tensor, tf.cast(0, tensor.dtype)), x.order)
     if kind not in ("i32", "i64") or source not in floats | {"i32", "i64", "boolean"}:
         raise NotImplementedError(f"from {source} to {kind}")
     return Value(tf.cast(tensor, getattr(tf, kind.replace("i", "int"))), x.order)
-
-
-def _cut(tensor: Any) -> Any:
-    tf = tensorflow()
-    return tf.sign(tensor) * tf.floor(tf.abs(tensor))
 
 
 @operation("Round")
@@ -291,11 +287,6 @@ def _attention(node: Node, query: Value, key: Value, value: Value, *more: Value)
 # --- normalisations -------------------------------------------------------------------------------
 
 
-def _per_channel(array: Any, rank: int) -> Value:
-    """One number a channel (C,), as a value (1, C, 1, ...) of ``rank`` axes."""
-    return Value(np.asarray(array).reshape(1, -1, *(1,) * (rank - 2)))
-
-
 @operation("BatchNormInference")
 def _batch_normalisation(node: Node, x: Value, *channels: Value) -> Value:
     """``channels`` are scale, offset, mean and variance, (C,) each."""
@@ -328,7 +319,8 @@ def _group_normalisation(node: Node, x: Value, scale: Value, bias: Value) -> Val
     centred = rows - tf.reduce_mean(rows, 2, True)
     variance = tf.reduce_mean(tf.square(centred), 2, True)
     normal = centred * tf.math.rsqrt(variance + node.attributes["epsilon"])
-    factor, shift = (_per_channel(value.array, x.rank).plain for value in (scale, bias))
+    shape = (1, -1, *(1,) * (x.rank - 2))  # one number a channel
+    factor, shift = (Value(value.array.reshape(shape)).plain for value in (scale, bias))
     return Value(tf.reshape(normal, tf.shape(plain)) * factor + shift)
 
 

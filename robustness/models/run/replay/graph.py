@@ -137,12 +137,19 @@ class Graph(Operations):
         if self.missing:
             raise UnknownOperationError(", ".join(self.missing))
         (self.input,) = (node.name for node in self.nodes.values() if node.type == "Parameter")
-        self.constants = {
-            (node.get_name(), 0): Value(_array(node))
-            for node in model.get_ordered_ops()
-            if node.get_type_name() == "Constant"
-        }
-        self._compute_constants()
+        self.constants: dict[Output, Value] = {}
+        for constant in model.get_ordered_ops():
+            if constant.get_type_name() == "Constant":
+                data, kind = constant.get_data(), constant.get_element_type().get_type_name()
+                if kind in arithmetic.FLOATS | arithmetic.SMALL_INTEGERS:
+                    data = data.astype(np.float32, copy=False)
+                self.constants[constant.get_name(), 0] = Value(data)
+        for node in self.in_order(self._needed):
+            sources = self.reads(node)
+            if sources and all(source in self.constants for source in sources):
+                with tensorflow().init_scope():
+                    for place, value in enumerate(replayed(node, sources, self.constants)):
+                        self.constants[node.name, place] = Value(np.asarray(value.plain))
 
     @property
     def rounds(self) -> bool:
@@ -152,15 +159,6 @@ class Graph(Operations):
     def _is_rounding(self, node: Node) -> bool:
         small = node.type == "Convert" and node.kinds[0] in arithmetic.SMALL_INTEGERS
         return (node.type in _ROUNDING or small) and (node.name, 0) not in self.constants
-
-    def _compute_constants(self) -> None:
-        tf = tensorflow()
-        for node in self.in_order(self._needed):
-            sources = self.reads(node)
-            if sources and all(source in self.constants for source in sources):
-                with tf.init_scope():
-                    for place, value in enumerate(replayed(node, sources, self.constants)):
-                        self.constants[node.name, place] = Value(np.asarray(value.plain))
 
     def in_order(self, names: set[str]) -> list[Node]:
         """The operations among ``names``, each after those that it reads."""
@@ -181,7 +179,10 @@ class Graph(Operations):
                     continue
                 node = replace(node, attributes={**node.attributes, "levels": _SMOOTH})
             for place, value in enumerate(replayed(node, self.reads(node), values)):
-                values[node.name, place] = _shaped(node, place, value)
+                shape = node.shapes[place]
+                if shape is not None and not value.is_constant and None in value.stored:
+                    value.tensor.set_shape([shape[axis] for axis in value.order])
+                values[node.name, place] = value
         return [values[output] for output in outputs]
 
     def operation(self, output: Output) -> Any:
@@ -211,18 +212,3 @@ def replayed(node: Node, sources: Iterable[Output], values: Mapping[Output, Valu
     except NotImplementedError as error:
         raise UnknownOperationError(f"{node.type} ({error})") from error
     return outputs if isinstance(outputs, list) else [outputs]
-
-
-def _shaped(node: Node, place: int, value: Value) -> Value:
-    """``value`` with the sizes that OpenVINO knows."""
-    shape = node.shapes[place]
-    if shape is not None and not value.is_constant and None in value.stored:
-        value.tensor.set_shape([shape[axis] for axis in value.order])
-    return value
-
-
-def _array(constant: Any) -> Any:
-    data = constant.get_data()
-    kind = constant.get_element_type().get_type_name()
-    wide = kind in arithmetic.FLOATS | arithmetic.SMALL_INTEGERS
-    return data.astype(np.float32, copy=False) if wide else data

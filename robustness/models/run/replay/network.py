@@ -31,73 +31,6 @@ _MOVING = {"Reshape", "Squeeze", "Unsqueeze", "Transpose", "Slice", "StridedSlic
 _SCALING = {"Multiply", "Divide", "Add", "Subtract"}
 
 
-class Ending:
-    """The path from scores to a graph's first result, probabilities (N, classes)."""
-
-    def __init__(self, graph: Graph) -> None:
-        self._graph = graph
-        self._moves: list[Node] = []
-        self._scores = self._under(graph.results[0])
-        if self._scores is None:
-            self._moves = []
-
-    @property
-    def scores(self) -> Output:
-        """The value that the scores are read from."""
-        return self._scores or self._graph.results[0]
-
-    def of(self, images: Any, intermediates: Sequence[Output] = ()) -> tuple[Any, list[Value]]:
-        """TensorFlow scores (N, classes) that differ as the log probabilities of the classes do.
-
-        Confident probabilities round to 0 and 1, which no gradient passes through. Also returns the
-        values of the outputs ``intermediates``, which lead to the scores.
-        """
-        tf = tensorflow()
-        scores, *others = self._graph.run(images, [self.scores, *intermediates])
-        if self._scores is None:
-            return tf.math.log(tf.maximum(scores.plain, np.finfo(np.float32).tiny)), others
-        for node in reversed(self._moves):
-            reads = self._graph.reads(node)
-            (scores,) = replayed(node, reads, {**self._graph.constants, reads[0]: scores})
-        return scores.plain, others
-
-    def _under(self, output: Output) -> Output | None:
-        """The input of the last softmax before ``output``; None if there is none."""
-        while True:
-            node = self._graph.nodes[output[0]]
-            if node.type in ("Softmax", "Exp"):
-                return node.reads[0]
-            if node.type in _MOVING:
-                self._moves.append(node)
-            elif node.type in _SCALING:
-                (way,) = self._way_through(node) or (None,)
-                if way is None:
-                    return None
-                output = way
-                continue
-            elif node.type not in _LEAVING:
-                return None
-            output = node.reads[0]
-
-    def _way_through(self, node: Node) -> list[Output]:
-        """Values that ``node`` scales by one number for all classes of an image; maybe none.
-
-        What is greater before it is greater after it: 1 - p is on no such way.
-        """
-        first, second = node.reads
-        sizes: dict[Output, Value | None] = {
-            way: self._graph.constants.get(way) for way in node.reads
-        }
-        for way, other in ((first, second), (second, first)):
-            size = sizes[other]
-            if sizes[way] is None and size is not None and size.array.size == 1:
-                shifts, swaps = {"Add", "Subtract"}, {"Add", "Multiply"}
-                rises = node.type in shifts or size.array.item() > 0
-                return [way] if rises and (way == first or node.type in swaps) else []
-        source = self._graph.nodes[second[0]].shapes[second[1]]
-        return [first] if node.type == "Divide" and source and source[-1] == 1 else []
-
-
 TOLERANCE, COARSE_TOLERANCE = 1e-4, 1e-3
 """Accepted difference from OpenVINO, as a share of the largest probability; the second one for
 graphs in float16 or integers. Measured: 1e-6 of 70 networks of three libraries, and 1e-4 of
@@ -131,7 +64,8 @@ class ReplayedNetwork:
                 f"{label} gives no gradients, as its graph has an operation that cannot be "
                 f"differentiated here: {error}. Use the black-box attack 'square'."
             ) from error
-        self._ending = Ending(self.graph)
+        self._moves: list[Node] = []
+        self._softmax = self._under(self.graph.results[0])
 
     @property
     def exact(self) -> bool:
@@ -145,13 +79,60 @@ class ReplayedNetwork:
     def with_scores(
         self, images: Any, intermediates: Sequence[Output] = ()
     ) -> tuple[Any, list[Value]]:
-        """In TensorFlow's graph: the scores, and the values ``intermediates`` that lead to them."""
-        return self._ending.of(images, intermediates)
+        """In TensorFlow's graph: the scores, and the values ``intermediates`` that lead to them.
+
+        Scores (N, classes) differ as the log probabilities of the classes do. Confident
+        probabilities round to 0 and 1, which no gradient passes through.
+        """
+        tf = tensorflow()
+        scores, *others = self.graph.run(images, [self.score_output, *intermediates])
+        if self._softmax is None:
+            return tf.math.log(tf.maximum(scores.plain, np.finfo(np.float32).tiny)), others
+        for node in reversed(self._moves):
+            reads = self.graph.reads(node)
+            (scores,) = replayed(node, reads, {**self.graph.constants, reads[0]: scores})
+        return scores.plain, others
 
     @property
     def score_output(self) -> Output:
         """The value in the graph that the scores are read from."""
-        return self._ending.scores
+        return self._softmax or self.graph.results[0]
+
+    def _under(self, output: Output) -> Output | None:
+        """The input of the last softmax before ``output``; None if there is none."""
+        while True:
+            node = self.graph.nodes[output[0]]
+            if node.type in ("Softmax", "Exp"):
+                return node.reads[0]
+            if node.type in _MOVING:
+                self._moves.append(node)
+            elif node.type in _SCALING:
+                (way,) = self._way_through(node) or (None,)
+                if way is None:
+                    return None
+                output = way
+                continue
+            elif node.type not in _LEAVING:
+                return None
+            output = node.reads[0]
+
+    def _way_through(self, node: Node) -> list[Output]:
+        """Values that ``node`` scales by one number for all classes of an image; maybe none.
+
+        What is greater before it is greater after it: 1 - p is on no such way.
+        """
+        first, second = node.reads
+        sizes: dict[Output, Value | None] = {
+            way: self.graph.constants.get(way) for way in node.reads
+        }
+        for way, other in ((first, second), (second, first)):
+            size = sizes[other]
+            if sizes[way] is None and size is not None and size.array.size == 1:
+                shifts, swaps = {"Add", "Subtract"}, {"Add", "Multiply"}
+                rises = node.type in shifts or size.array.item() > 0
+                return [way] if rises and (way == first or node.type in swaps) else []
+        source = self.graph.nodes[second[0]].shapes[second[1]]
+        return [first] if node.type == "Divide" and source and source[-1] == 1 else []
 
     @property
     def gradients(self) -> Gradients:

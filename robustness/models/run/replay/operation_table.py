@@ -65,7 +65,11 @@ class Value:
         order = tuple(order)
         if self.is_constant:
             if order not in self._constants:
-                self._constants[order] = _constant(self.tensor.transpose(order))
+                array = self.tensor.transpose(order)
+                if array.size > _INLINE:  # stored outside of the graph that uses it
+                    with tensorflow().init_scope():
+                        array = tensorflow().constant(array)
+                self._constants[order] = array
             return self._constants[order]
         return _transposed(self.tensor, [self.order.index(axis) for axis in order])
 
@@ -86,15 +90,6 @@ class Value:
     def stored_axes(self, axes: Sequence[int]) -> list[int]:
         """Positions in the tensor of the graph's ``axes``, which may be negative."""
         return [self.order.index(axis % self.rank) for axis in axes]
-
-
-def _constant(array: NDArray[Any]) -> Any:
-    """``array`` for TensorFlow; a large one is stored outside of the graph that uses it."""
-    if array.size <= _INLINE:
-        return array
-    tf = tensorflow()
-    with tf.init_scope():
-        return tf.constant(array)
 
 
 def _transposed(tensor: Any, axes: list[int]) -> Any:

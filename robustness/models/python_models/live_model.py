@@ -1,12 +1,12 @@
-"""Export a network in Python to a model file, which has features and gradients."""
+"""A model in Python, and its export to a model file, which has features and gradients."""
 
 from __future__ import annotations
 
 import hashlib
 import inspect
 import tempfile
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from tokenize import TokenError
@@ -17,15 +17,37 @@ import numpy as np
 from robustness.base.errors import RobustnessError
 from robustness.models.classifier import Classifier
 from robustness.models.graph.inspection import use_of
+from robustness.models.graph.use import probabilities_of
 from robustness.models.model_record import ModelRecord, UserFile
-from robustness.models.python_models.calls import Floats, LiveModel, as_array
-from robustness.models.python_models.function_pass import model_pixels
-from robustness.models.run.native_runtimes import native_probabilities
-from robustness.models.run.openvino import first_line
+from robustness.models.python_models.function_pass import Ask, as_array, model_pixels
+from robustness.models.run.openvino import Floats, first_line
 from robustness.models.weights.sources import user_file
 from robustness.pictures.fitting import Framing, study_image
 from robustness.pictures.samples import REGISTRY as SAMPLES
 from robustness.pictures.samples import sample_bytes
+
+Export = Callable[[Path, tuple[int, int]], Path]
+"""Writes the model to a folder, for images of a height and width, and returns its file."""
+
+
+@dataclass(frozen=True)
+class LiveModel:
+    """A model in Python. What it does not tell is empty or None.
+
+    ``ask`` maps normalised pixels (N, H, W, 3) to answers (N, classes). ``entry`` is what it says
+    of itself by the keys of ``models.toml``, beside its ``labels``. ``export`` is None for a model
+    whose graph cannot be had; ``limit`` then says why, as a clause. ``content`` is the digest of
+    what is exported, for a format whose files hold the time as well.
+    """
+
+    kind: str
+    ask: Ask
+    labels: tuple[str, ...] = ()
+    entry: Mapping[str, Any] = field(default_factory=dict)
+    export: Export | None = None
+    content: Callable[[], str] | None = None
+    limit: str = "a function shows no graph"
+
 
 _TOLERANCE = 1e-3
 """Accepted difference of a probability between a network and its exported file."""
@@ -64,7 +86,7 @@ def as_graph(
     images = _varied_images(classifier.side)
     use = use_of(record, classifier.side)
     rows = np.concatenate([as_array(model.ask(image[None])) for image in model_pixels(images, use)])
-    difference = np.abs(native_probabilities(rows, use) - classifier(images).probabilities).max()
+    difference = np.abs(probabilities_of(rows, use) - classifier(images).probabilities).max()
     if difference > _TOLERANCE:
         return f"the exported graph predicts differently (probabilities differ by {difference:.2g})"
     return classifier
