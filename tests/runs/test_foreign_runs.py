@@ -773,6 +773,10 @@ HOSTILE: dict[str, tuple[Change, str]] = {
         ),
         "duplicates",
     ),
+    "a lacking column": (
+        rows_of(lambda table: table.drop_columns(["psnr"])),
+        "damaged or of another kind",
+    ),
     "no stages": (last_replaced("stages", None), "a row has no stages"),
     "an endless figure of a stage": (
         of_a_stage("cosine", float("inf")),

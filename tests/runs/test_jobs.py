@@ -348,3 +348,39 @@ def test_only_an_unfinished_run_of_this_installation_goes_on(asked: Plan, tmp_pa
     installation.forget(writer.folder)
     with pytest.raises(RunError, match="from another installation"):
         jobs.resume(writer.folder, "me")
+
+
+def test_a_run_that_is_done_while_the_keeper_looks_is_not_started_again(
+    asked: Plan, tmp_path: Path
+) -> None:
+    folder = jobs.submit(asked, tmp_path, "me")
+    processes = Processes()
+    supervisor = Supervisor(tmp_path, 1, processes)
+    supervisor.look()
+    process = processes.running[folder.name]
+
+    def done_now() -> int | None:
+        """The order has been listed by the time this is asked."""
+        processes.end(folder)
+        return process.returncode
+
+    process.poll = done_now
+    for _ in range(2):
+        supervisor.look()
+    assert processes.started == [folder.name]
+
+
+def test_a_process_that_got_further_has_its_chances_anew(asked: Plan, tmp_path: Path) -> None:
+    folder = jobs.submit(asked, tmp_path, "me")
+    processes = Processes()
+    supervisor = Supervisor(tmp_path, 1, processes)
+    for start in range(1, MOST_DEATHS + 2):
+        supervisor.look()
+        assert len(processes.started) == start
+        if start == 2:
+            states = jobs.work_off(folder)
+            while next(states).done < 2:
+                pass
+            states.close()
+        processes.end(folder, -signal.SIGKILL, done=False)
+    assert jobs.is_queued(folder)
