@@ -20,7 +20,7 @@ import pytest
 from numpy.typing import NDArray
 
 from robustness import models
-from robustness.base import settings
+from robustness.base import settings, timing
 from robustness.models import labels, memory
 from robustness.models.model_record import ADDED
 from robustness.models.own import user_models
@@ -96,6 +96,14 @@ def caches(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 def quick_pages() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         pages.quicken(patch)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def few_rounds() -> Iterator[None]:
+    """The latencies that a run notes are measured in as few rounds as may be."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(timing, "SECONDS_A_TASK", 0.001)
         yield
 
 

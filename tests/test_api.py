@@ -17,9 +17,8 @@ import robustness as rb
 from benchmarks.support.image_folders import labelled_folder
 from benchmarks.support.stand_in_models import Stable
 from robustness import api
-from robustness import report as reports
 from robustness.api.sources import opened
-from robustness.base.errors import ImageError, ParameterError
+from robustness.base.errors import ParameterError
 from robustness.evaluation import loop
 from robustness.evaluation.request import Request
 from robustness.perturbations import REGISTRY, compose
@@ -87,25 +86,6 @@ def test_arrays_are_pictures_too(spec: Request, photos: Path) -> None:
     assert api.evaluate_pictures(others, spec)["image_digest"].nunique() == 1
 
 
-@pytest.mark.parametrize(
-    ("picture", "message"),
-    [
-        (np.full((224, 224, 3), 255.0), "divide pixels by 255"),
-        (np.full((224, 224, 3), np.nan), "nan"),
-        (np.zeros((0, 5, 3), np.uint8), r"got uint8 of shape \(0, 5, 3\)"),
-        ([1, 2], r"shape \(2,\)"),
-    ],
-)
-def test_other_arrays_are_refused(spec: Request, picture: object, message: str) -> None:
-    with pytest.raises(ParameterError, match=message):
-        api.evaluate_pictures({"x": picture}, spec)
-
-
-def test_a_file_that_is_no_picture_is_refused(spec: Request, tmp_path: Path) -> None:
-    with pytest.raises(ImageError):
-        api.evaluate_pictures({"x": tmp_path / "nothing.png"}, spec)
-
-
 def test_runs_are_compared_and_checked(spec: Request, photos: Path, tmp_path: Path) -> None:
     run = api.evaluate(photos, spec, out=tmp_path / "runs")
     again = api.evaluate(photos, spec, out=tmp_path / "runs", resume=False)
@@ -117,23 +97,6 @@ def test_runs_are_compared_and_checked(spec: Request, photos: Path, tmp_path: Pa
     (tmp_path / "budget.toml").write_text("[[limit]]\nmin_consistency = 1.0\nmax_regression = 0.1")
     found = api.check(run, tmp_path / "budget.toml", baseline=run)
     assert [verdict.limit for verdict in found.broken] == ["min_consistency"]
-
-
-def test_a_run_is_reported_as_the_suffix_says(
-    spec: Request, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    run = api.evaluate(photos, spec)
-    (file,) = api.report(run, tmp_path / "a.md")
-    assert "SqueezeNet" in file.read_text(encoding="utf-8")
-    assert len(api.report(run, str(tmp_path / "a.csv"))) == 2
-    monkeypatch.setattr(reports, "of_run", lambda run: pytest.fail("work for nothing"))
-    with pytest.raises(api.RobustnessError, match="Expected"):
-        api.report(run, tmp_path / "a.docx")
-
-
-def test_the_models_that_are_ready_are_named() -> None:
-    assert "SqueezeNet" in api.model_names()
-    assert set(api.model_names()) < set(api.model_names(ready=False))
 
 
 # --- images as a session has them -----------------------------------------------------------------
@@ -232,14 +195,6 @@ def test_a_study_image_is_perturbed_as_a_run_does_it() -> None:
     assert rb.pair(study[0], asked)._repr_png_().startswith(b"\x89PNG")
 
 
-def test_a_study_image_is_swept_as_it_is() -> None:
-    study = round_to_grid(np.random.default_rng(1).random((224, 224, 3), np.float32))
-    shown = rb.sweep(study, models=["SqueezeNet"], perturbation="vertical_flip", steps=2)
-    alone = api.load_model("SqueezeNet")(study[None]).probabilities[0]
-    assert shown.points["clean_top1"].iloc[0] == alone.argmax()
-    assert shown.points["clean_probability"].iloc[0] == pytest.approx(alone.max(), abs=1e-5)
-
-
 @pytest.mark.parametrize(
     "given",
     [
@@ -322,19 +277,6 @@ def test_classes_are_for_images_in_memory(photos: Path, tmp_path: Path) -> None:
             call()
 
 
-@pytest.mark.parametrize(
-    ("item", "message"),
-    [
-        ((PIXELS[0], 0, {}), r"Expected \(image, label\), got 3 values"),
-        ({"image": PIXELS[0], "label": 0}, "expected an image.*got dict"),
-        ((PIXELS, LABELS), "got an array of shape"),
-    ],
-)
-def test_other_items_are_refused(item: object, message: str) -> None:
-    with pytest.raises(ParameterError, match=message):
-        opened(Listed([item]), CLASSES)
-
-
 # --- wrong arguments ------------------------------------------------------------------------------
 
 WRONG: tuple[Any, ...] = (
@@ -410,23 +352,3 @@ def test_a_wrong_argument_is_named(call: Callable[[], object], sentence: str) ->
     with pytest.raises(ParameterError) as caught:
         call()
     assert sentence in str(caught.value)
-
-
-def test_numbers_and_arrays_of_numpy_count_as_those_of_python() -> None:
-    numbers: dict[str, Any] = {"strengths": np.linspace(0.2, 0.6, 2), "seed": np.int64(3)}
-    spec = api.make_spec(["SqueezeNet"], perturbations=["fog"], **numbers)
-    assert [condition.id for condition in spec.conditions] == ["fog=0.2", "fog=0.6"]
-    assert type(spec.seed) is int
-
-
-def test_every_package_can_be_the_first_that_is_imported() -> None:
-    """As in a worker of a cluster, which reads what it is sent before anything else."""
-    script = (
-        "import importlib, sys\n"
-        "for name in ['runs', 'runs.writer', 'evaluation.request', 'report', 'models', 'api']:\n"
-        "    for known in [k for k in sys.modules if k.partition('.')[0] == 'robustness']:\n"
-        "        del sys.modules[known]\n"
-        "    importlib.import_module(f'robustness.{name}')\n"
-    )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr

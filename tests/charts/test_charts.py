@@ -12,11 +12,9 @@ import pandas as pd
 import plotly.graph_objects as go
 import pytest
 
-from robustness import models
-from robustness.charts import predictions, scorecard, style, sweep
+from robustness.charts import predictions, scorecard, style
 from robustness.evaluation.condition import Condition
 from robustness.models import REGISTRY
-from robustness.perturbations import REGISTRY as REGISTRY_OF_PERTURBATIONS
 
 Chart = Callable[[pd.DataFrame], go.Figure]
 
@@ -103,12 +101,6 @@ def test_bars_show_a_pair_for_each_model(
         assert texts(trace) == pytest.approx(frame[column].tolist(), abs=0.005)
 
 
-def test_similarity_bars_say_the_raw_similarity_too() -> None:
-    cosine, euclidean = predictions.similarity_bars(answer_rows(EIGHT[:2])).data
-    assert list(cosine.text) == ["0.80 (0.90)", "0.75 (0.85)"]
-    assert list(euclidean.text) == ["0.50 (0.60)", "0.45 (0.55)"]
-
-
 # --- lines ----------------------------------------------------------------------------------------
 
 
@@ -154,31 +146,7 @@ def test_every_model_has_a_look_of_its_own(with_own_models: tuple[str, ...]) -> 
     assert len({trace.marker.symbol for trace in figure.data}) == 16
 
 
-def test_models_of_another_machine_are_told_apart_from_each_other_and_from_those_here() -> None:
-    names = ("their network", "their other network", *REGISTRY.names)
-    assert len({style.model_style(name)[:2] for name in names}) == len(names)
-
-
 # --- words ----------------------------------------------------------------------------------------
-
-
-@MANY
-def test_the_text_alternative_lists_each_model_with_its_values(names: tuple[str, ...]) -> None:
-    frame = answer_rows(names)
-    parts = style.describe(frame, ["cosine", "retained_probability"]).split("; ")
-    assert len(parts) == len(names)
-    for part, label, (_, row) in zip(parts, labels(names), frame.iterrows(), strict=True):
-        assert part == (
-            f"{label}: cosine {row['cosine']:.2f}, "
-            f"retained probability {row['retained_probability']:.2f}"
-        )
-
-
-def test_a_model_that_is_not_registered_goes_by_its_own_name() -> None:
-    assert models.label("EfficientNetB0") == "EfficientNet-B0"
-    assert models.label("my own network") == "my own network"
-    figure = predictions.stage_lines(stages(("my own network",)))
-    assert figure.data[0].name == "my own network"
 
 
 HOSTILE = "<a href='javascript:x'>net</a>\u202e &lt;b>"
@@ -238,27 +206,6 @@ def measured_rows() -> pd.DataFrame:
             for strength in (0.5, 1.0)
         ]
     )
-
-
-def test_curves_tell_the_physical_value_and_the_severity() -> None:
-    points = measured_rows()
-    figure = sweep.over_strength(points[points["perturbation"] == "fog"], "cosine_rescaled")
-    record = REGISTRY_OF_PERTURBATIONS["fog"]
-    said = [sweep.physical(record, strength) for strength in (0.5, 1.0)]
-    assert said[1].endswith(", severity 5")
-    assert "about severity" in said[0]
-    for trace in figure.data:
-        assert list(trace.customdata) == said
-        assert list(trace.y) == [0.5, 0.0]
-        assert list(trace.text) == ["0.5", "1"], "the pointer is told"
-    assert np.mean([trace.x for trace in figure.data], axis=0) == pytest.approx([0.5, 1.0])
-    assert "severity" not in sweep.physical(REGISTRY_OF_PERTURBATIONS["rotation"], 0.5)
-
-
-def test_a_curve_is_of_confidence_or_a_similarity() -> None:
-    curves = [*sweep.quantities()]
-    assert curves[:3] == ["retained_probability", "cosine_rescaled", "euclidean_rescaled"]
-    assert {"consistent", "ssim", "psnr", "divergence"}.isdisjoint(curves)
 
 
 def test_the_cells_of_a_heatmap_do_not_glare_on_a_dark_page_and_their_words_can_be_read() -> None:

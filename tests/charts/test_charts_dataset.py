@@ -14,7 +14,6 @@ from robustness.charts import differences, run_results
 from robustness.charts.style import model_style, words
 from robustness.statistics import (
     by_class,
-    by_perturbation,
     by_severity,
     compare,
     reliability,
@@ -65,21 +64,6 @@ def test_curves_have_a_line_and_a_band_a_model() -> None:
         assert list(band.x[:5]) == list(band.x[5:])[::-1]
 
 
-def test_what_has_no_interval_has_no_band() -> None:
-    entries = by_perturbation(rows([[1, 1]], conditions=severities("fog")[:2]))
-    band, line = run_results.over_levels(entries, "cosine", "strength").data
-    assert not band.x
-    assert list(line.y) == [0.5, 0.5]
-    assert list(line.customdata) == ["", ""]
-
-
-@pytest.mark.parametrize(("quantity", "form"), [("consistency", ".0%"), ("cosine", ".2f")])
-def test_similarities_are_fractions(quantity: str, form: str) -> None:
-    entries = by_perturbation(rows([[1], [0]], conditions=severities("fog")[:1]))
-    figure = run_results.over_levels(entries, quantity, "strength")
-    assert figure.layout.yaxis.tickformat == form
-
-
 def test_pairs_are_filled_where_established() -> None:
     pairs = compare(run())
     doubtful = [*pairs, {**pairs[0], "better": "VGG16", "established": False}]
@@ -102,11 +86,6 @@ def test_the_classes_that_lose_most_come_first() -> None:
     assert {trace.name for trace in figure.data} == {models.label(model) for model in MODELS}
 
 
-def test_what_a_class_loses_is_told_from_ten_pictures_on() -> None:
-    entries = [{"n_images": count} for count in (1, 9, 10, 20)]
-    assert [e["n_images"] for e in run_results.comparable_classes(entries)] == [10, 20]
-
-
 def test_the_reliability_diagram_tells_clean_from_perturbed() -> None:
     entries = reliability(run())
     figure = run_results.reliability_diagram(entries)
@@ -115,12 +94,3 @@ def test_the_reliability_diagram_tells_clean_from_perturbed() -> None:
     assert clean.marker.symbol != perturbed.marker.symbol
     assert list(clean.x) == [pytest.approx(0.9)]
     assert list(perturbed.customdata) == [400]
-
-
-def test_the_strength_of_an_attack_is_its_epsilon() -> None:
-    entry = {"model": "SqueezeNet", "perturbation": "pgd", "consistency": 0.5}
-    bounds = {"consistency_low": 0.4, "consistency_high": 0.6}
-    entries = [{**entry, **bounds, "strength": n / 255} for n in (0.5, 8)]
-    figure = run_results.over_levels(entries, "consistency", "strength")
-    assert figure.layout.xaxis.title.text == "Epsilon"
-    assert figure.layout.xaxis.ticktext == ("0.5/255", "8/255")

@@ -11,7 +11,7 @@ from PIL import Image
 from skimage.color import rgb2lab
 
 from robustness.base.errors import ParameterError
-from robustness.models.run.heat_map import colour_bar, colours, overlay
+from robustness.models.run.heat_map import colours, overlay
 from robustness.pictures.eight_bits import to_png, to_uint8
 
 Floats = NDArray[np.float32]
@@ -53,14 +53,6 @@ def test_results_stay_in_range_and_nothing_is_written_over(photographs: Floats) 
     np.testing.assert_array_equal(overlay(photographs[2], heat[2]), result[2])
     with Image.open(io.BytesIO(to_png(result[0]))) as image:
         np.testing.assert_array_equal(np.asarray(image), to_uint8(result[0]))
-
-
-def test_the_colour_bar_is_the_scale_over_mid_grey() -> None:
-    bar = colour_bar(64, 3)
-    assert bar.shape == (3, 64, 3)
-    np.testing.assert_array_equal(bar[0], bar[2])
-    np.testing.assert_allclose(bar[0, 0], 0.5, atol=1e-6)
-    assert (np.diff(rgb2lab(bar)[0, -40:, 0]) > 0).all()
 
 
 def test_heat_of_another_shape_or_range_is_refused(photographs: Floats) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import fields
 from typing import Any
 
@@ -21,7 +20,6 @@ from robustness.hardening import Hardening
 from robustness.hardening.judgement import judge_training
 from robustness.report import comparison
 from robustness.report import hardening as results
-from robustness.report.questions import REGISTRY, RunFigures
 from robustness.runs.row_selection import Chosen
 from robustness.statistics import Figures
 from tests.support.frames import difference
@@ -73,17 +71,6 @@ def test_originals_come_first_and_the_hardest_next() -> None:
     assert "Originals" not in [r.label for r in run_map.rows(run.figures(), "consistency")]
 
 
-def test_columns_are_in_the_order_of_the_ranking() -> None:
-    figures = squares_run().figures()
-    drawn = run_map.run_map(figures)
-    assert list(drawn.columns) == [
-        "EfficientNet-Lite1",
-        "EfficientNet-Lite0",
-        "SqueezeNet 1.1",
-    ]
-    assert "ardest" in drawn.head
-
-
 def test_an_attack_counts_the_images_that_were_correct_before() -> None:
     frame = pd.concat(
         [attacked("SqueezeNet", 42, 2), attacked("EfficientNetLite0", 60, 45)], ignore_index=True
@@ -111,28 +98,6 @@ def test_a_model_without_a_condition_leaves_its_cell_empty() -> None:
     empty, full = strip.tiles
     assert (empty.text, full.text) == ("", "100")
     assert "not measured" in empty.title
-
-
-@pytest.mark.parametrize(("quantity", "text"), [("consistency", "50"), ("cosine", "0.50")])
-def test_other_figures_have_maps_in_their_own_form(quantity: str, text: str) -> None:
-    figures = Figures(rows([[1], [0]], conditions=[("fog", 0.2)]))
-    (row,) = run_map.run_map(figures, quantity).rows
-    assert row.strips[0] is not None
-    assert row.strips[0].tiles[0].text == text
-
-
-def test_what_differs_in_strength_is_a_row_and_reports_have_it_in_words() -> None:
-    run = squares_run()
-    (block,) = REGISTRY["run_map"].brief(RunFigures(run).statistics)
-    table: Any = block.drawing.table  # type: ignore[union-attr]
-    fog = next(row for row in table.rows if row[0] == "Fog effect")
-    assert re.fullmatch(r"0\.2: \d+%, 0\.4: \d+%, 0\.6: \d+%, 0\.8: \d+%, 1: \d+%", fog[1])
-
-
-def test_conditions_that_change_nothing_are_left_out() -> None:
-    conditions = [Condition.of({"fog": 0.0}), Condition.of({"rotation": 0.4})]
-    figures = Figures(rows([[True, False]] * 6, conditions=conditions))
-    assert [row.label for row in run_map.run_map(figures).rows] == ["Rotation"]
 
 
 # --- changes --------------------------------------------------------------------------------------
@@ -198,23 +163,6 @@ def test_a_hardened_model_has_its_shares_before_and_after() -> None:
             f"{second:.0f}",
             f"{round(second - first):+d}".replace("+0", "0"),
         ]
-
-
-def test_a_verdict_stands_in_its_cell() -> None:
-    run = squares_run()
-    marks = {("SqueezeNet", "rotation=0.1"): ("✗", "accuracy at least 50%: broken")}
-    drawn = run_map.run_map(run.figures(), keyed=True, marks=marks)
-    marked = [
-        tile
-        for row in drawn.rows
-        for strip in row.strips
-        if strip
-        for tile in strip.tiles
-        if "✗" in tile.text
-    ]
-    (tile,) = marked
-    assert tile.key == "model=SqueezeNet&condition=rotation=0.1"
-    assert tile.title.endswith("accuracy at least 50%: broken")
 
 
 def test_the_camera_is_marked_between_the_strengths_of_a_run() -> None:

@@ -84,14 +84,6 @@ def test_the_document_is_about_the_saved_picture(
         assert entry["success"] is (entry["top1"] != entry["clean_top1"])
 
 
-def test_an_ensemble_names_the_member_that_succeeded(capsys: pytest.CaptureFixture[str]) -> None:
-    ensemble = (*QUICK, "--attack", "autoattack", "--epsilon", "2/255")
-    assert attacked(capsys, *ensemble)["by"] == "apgd_ce"
-    assert main(["attack", COFFEE, *ensemble]) == 0
-    out = capsys.readouterr().out
-    assert "AutoAttack (L∞, epsilon 2/255, by APGD-CE)" in out
-
-
 def test_the_same_seed_gives_the_same_picture_and_target_and_restarts_are_heard(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
@@ -107,17 +99,6 @@ def test_the_same_seed_gives_the_same_picture_and_target_and_restarts_are_heard(
     assert documents[0] == documents[1]
     assert documents[0]["success"]
     assert documents[0]["top1"] == 925
-
-
-def test_epsilon_0_saves_the_clean_study_image(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
-    out = tmp_path / "out.png"
-    found = attacked(capsys, *QUICK, "--epsilon", "0", "--to", out)
-    assert (found["success"], found["linf"], found["l2"], found["ssim"]) == (False, 0, 0, 1)
-    np.testing.assert_array_equal(
-        np.asarray(Image.open(out)), np.rint(load_study_image(COFFEE) * 255)
-    )
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ import pytest
 from PIL import Image
 
 from benchmarks.support.repository import ROOT
-from robustness import __version__, models, perturbations
+from robustness import models, perturbations
 from robustness.commands.main import EXIT_BAD_INPUT, main
 from robustness.models.weights.weight_files import size
 from robustness.pictures.fitting import Framing, load_study_image
@@ -92,7 +92,6 @@ def document(text: str | bytes) -> Any:
     ("arguments", "unneeded"),
     [
         (["--help"], {"tensorflow", "keras", "numpy", "pandas", "cv2", "PIL", "streamlit"}),
-        (["attack", "--help"], {"tensorflow", "keras", "numpy", "pandas", "cv2", "streamlit"}),
         (["models", "--json"], {"tensorflow", "keras", "pandas", "streamlit"}),
     ],
     ids=lambda words: " ".join(words) if isinstance(words, list) else "",
@@ -121,10 +120,6 @@ def test_every_command_explains_itself(run: Run) -> None:
             paragraph = ended.out.split("\n\n")[1]
             assert paragraph[0].isupper()
             assert paragraph[-1] in ".?"
-
-
-def test_version(run: Run) -> None:
-    assert run("--version") == Ended(0, f"{__version__}\n", "")
 
 
 def test_models_lists_all_and_whether_they_are_ready(run: Run) -> None:
@@ -205,20 +200,6 @@ def test_a_true_class_is_said_by_name_synset_or_sample(run: Run) -> None:
     refused = run("predict", COFFEE, "--models", "SqueezeNet", "--true-class", "expresso")
     assert refused.status == EXIT_BAD_INPUT
     assert "Did you mean 'espresso'?" in refused.err
-
-
-def test_a_sweep_tells_where_a_prediction_becomes_incorrect(run: Run) -> None:
-    asked = ("sweep", COFFEE, "--models=SqueezeNet", "--perturbation=rotation", "--steps=3")
-    for truth in ("espresso", "tench"):
-        found = document(run(*asked, "--true-class", truth, "--json").out)
-        assert all(point["label"] is not None for point in found["points"])
-        (entry,) = found["breaking"]
-        assert entry["incorrect_at"] == (entry["strength"] if truth == "espresso" else 0)
-    assert "No model is correct on the original." in run(*asked, "--true-class=tench").out
-    said = run(*asked, "--true-class=espresso").out
-    assert "On this image, rotation breaks SqueezeNet 1.1 at" in said
-    assert "incorrect from 0.5" in said
-    assert "Incorrect from strength" in said
 
 
 # --- perturb --------------------------------------------------------------------------------------

@@ -42,13 +42,6 @@ def test_a_full_disk_under_stdout_is_said_of_the_output() -> None:
     assert done.stderr == "robustness: the output cannot be written: No space left on device.\n"
 
 
-@needs_full
-def test_a_full_disk_under_stderr_ends_with_the_status_alone() -> None:
-    with FULL.open("wb") as full:
-        done = start("predict", "nothing-here.png", stdout=subprocess.PIPE, stderr=full)
-    assert (done.returncode, done.stdout) == (EXIT_BAD_INPUT, "")
-
-
 # --- files ----------------------------------------------------------------------------------------
 
 LONG = "a" * 300  # no system takes a name of that length

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from robustness import models
-from robustness.commands.main import EXIT_BAD_INPUT, main
+from robustness.commands.main import main
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.loop import perturbed
 from robustness.pictures.fitting import load_study_image
@@ -74,12 +74,3 @@ def test_predict_says_the_same_as_a_classifier_behind_the_remedy(
             assert each["index"] == answer.argmax()
             assert each["probability"] == pytest.approx(answer.max(), abs=1e-5)
             assert each["correct"] == (each["name"] == "espresso")
-
-
-@pytest.mark.parametrize("command", ["study", "sweep", "predict"])
-def test_a_remedy_on_the_prediction_comes_last(
-    capsys: pytest.CaptureFixture[str], command: str
-) -> None:
-    asked = [command, COFFEE, "--models=SqueezeNet", "--remedies=tta+median"]
-    assert main(asked) == EXIT_BAD_INPUT
-    assert "Expected tta at the end" in capsys.readouterr().err

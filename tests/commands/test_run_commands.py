@@ -139,17 +139,6 @@ def test_the_request_of_a_run_answers_from_the_run_and_is_computed_anew_on_reque
     assert runs.find(here / "runs", moved["run"]).manifest.dataset.source == str(elsewhere)
 
 
-def test_the_request_of_an_unfinished_run_continues_it(
-    here: Path, made: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    plan = runs.plan(str(made / "photos"), spec(seed=7), batch=1)
-    with runs.start(plan, here / "runs") as writer:
-        next(steps := writer.perform())
-        steps.close()
-    assert answer(capsys, "evaluate", "--request", writer.folder.name)["run"] == writer.folder.name
-    assert runs.load(writer.folder).images == 6
-
-
 def test_a_request_of_a_run_is_whole(
     here: Path, made: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -204,27 +193,6 @@ def test_check_tells_by_its_status_whether_the_budget_is_kept(
     capsys.readouterr()
     assert main.main(command) == 2
     assert "Did you mean 'min_consistency'" in capsys.readouterr().err
-
-
-def test_outside_a_workflow_the_step_summary_is_printed(
-    here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.delenv("GITHUB_STEP_SUMMARY", raising=False)
-    command = ["check", "seed-5", "--budget", "budget.toml", "--github", "--summary", "a.md"]
-    assert main.main(command) == 0
-    assert Path("a.md").read_text() in capsys.readouterr().out
-    assert main.main([*command, "--json"]) == 0
-    printed = capsys.readouterr()
-    assert json.loads(printed.out)["passed"]
-    assert Path("a.md").read_text() in printed.err
-
-
-@pytest.mark.parametrize("option", [("--models", "A"), ("--seed", "5"), ("--request", "no.toml")])
-def test_of_a_saved_run_nothing_is_asked(
-    here: Path, capsys: pytest.CaptureFixture[str], option: tuple[str, str]
-) -> None:
-    assert main.main(["check", "seed-5", "--budget", "budget.toml", *option]) == 2
-    assert f"which {option[0]} cannot change" in capsys.readouterr().err
 
 
 def test_a_source_is_evaluated_once_and_held_against_the_budget(

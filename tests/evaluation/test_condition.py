@@ -88,11 +88,6 @@ def test_a_switch_that_is_on_has_one_effect_at_any_strength() -> None:
     assert texts.effect("tornado=0.4") == "tornado=0.4"
 
 
-def test_what_differs_in_strength_alone_is_one_series() -> None:
-    assert len({Condition.of({"fog": level / 5}).series for level in range(1, 6)}) == 1
-    assert len({Condition.attack("pgd", epsilon=e / 255).series for e in (1, 4, 8)}) == 1
-
-
 @pytest.mark.parametrize("text", ["", "fog", "fog=", "fog=2", "fig=0.2", "fog=0.2+fog=0.6", "a(b)"])
 def test_what_is_no_id_is_refused_with_a_sentence(text: str) -> None:
     with pytest.raises(RobustnessError, match=r"\.$"):
@@ -111,15 +106,6 @@ def test_what_is_no_id_is_refused_with_a_sentence(text: str) -> None:
 )
 def test_what_people_write_is_the_condition_that_it_means(text: str, same: Condition) -> None:
     assert Condition.parse(text) == same
-
-
-def test_texts_of_what_is_not_known_say_what_it_says() -> None:
-    assert texts.unspecified("fog+rotation", None) == "fog+rotation"
-    assert texts.unspecified("fog", 0.6) == Condition.of({"fog": 0.6}).id
-    assert texts.series("fog+rotation") == "Fog effect + Rotation"
-    assert texts.setting("fog+rotation") == ""
-    assert texts.named("tornado=0.4") == "tornado 0.4"
-    assert texts.short("tornado=0.4") == "tornado 0.4"
 
 
 def test_a_label_means_the_perturbation_or_attack_that_pages_call_so() -> None:

@@ -12,9 +12,9 @@ from robustness import models
 from robustness.base.errors import ParameterError
 from robustness.evaluation.measurement import Measurement
 from robustness.evaluation.similarity import strangers
-from robustness.evaluation.sweep import TOLERANCE, Break, grid, sweep
+from robustness.evaluation.sweep import TOLERANCE, Break, sweep
 from robustness.models import Outputs
-from robustness.perturbations import REGISTRY, compose
+from robustness.perturbations import compose
 from robustness.pictures.picture import Picture
 
 LEVEL = float(np.float32(77) / np.float32(255))
@@ -169,21 +169,6 @@ def test_a_switch_breaks_at_one_or_never(keeps: bool, never: bool) -> None:
     assert [point.strength for point in points] == [0.0, 1.0]
     assert found.never is never
     assert found.strength == (None if never else 1.0)
-
-
-def test_points_cover_the_grid_and_start_clean() -> None:
-    points, _, _ = run(lambda mean, _: mean < 0.5, "brightness", steps=11)
-    assert [point.strength for point in points] == list(grid(REGISTRY["brightness"], 11))
-    first = points[0]
-    assert first.consistent
-    assert first.scores["ssim"] == 1.0
-    assert first.retained_probability == first.clean_probability
-
-
-def test_the_clean_pass_is_computed_once() -> None:
-    model = ThresholdModel(lambda *_: True)
-    events_of(model, ["brightness", "gaussian_noise", "vertical_flip"])
-    assert model.batches == [1, 20, STRANGERS, 20, 1]
 
 
 @pytest.mark.parametrize("options", [{"steps": 1}, {"steps": 1000}, {"seed": -1}])

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from robustness import matching, models
+from robustness import models
 from robustness.api.sources import opened
 from robustness.base.errors import ParameterError
 from robustness.commands.main import main
@@ -29,7 +29,6 @@ from robustness.matching.labelling import (
     SampleImage,
     combined,
     exact_estimate,
-    forecast,
     labelled_estimate,
     read_sheet,
     sheet,
@@ -37,7 +36,6 @@ from robustness.matching.labelling import (
 from robustness.matching.match import ExpectedAccuracy, Match, first_answer, with_labels
 from robustness.matching.reference_images import ReferenceImages
 from robustness.pictures.eight_bits import from_uint8, to_uint8
-from robustness.pictures.fitting import Framing
 from robustness.report import match as results
 from tests.matching.test_match import FRAMING, SIDE, example, textures
 
@@ -89,17 +87,6 @@ def test_a_model_whose_confidence_does_not_follow_has_a_wide_interval() -> None:
     assert other.estimate(production).error > honest.estimate(production).error
 
 
-def test_more_images_narrow_the_interval_and_other_content_widens_it() -> None:
-    widths = []
-    for count in (24, 50, 400):
-        estimate = fitted().estimate(predictions(count, 99))
-        widths.append(estimate.high - estimate.low)
-    assert widths == sorted(widths, reverse=True)
-    production = predictions(50, 99)
-    plain, other = (fitted().estimate(production, flag) for flag in (False, True))
-    assert other.high - other.low > plain.high - plain.low
-
-
 def test_other_features_are_another_content_and_those_of_a_composition_are_not() -> None:
     confidence = fitted()
     same = predictions(50, 99)
@@ -127,18 +114,6 @@ def test_intervals_from_labels_hold_the_truth(rate: float) -> None:
     assert narrower >= 0.95 * 300
 
 
-def test_labels_alone_have_the_exact_interval() -> None:
-    part = exact_estimate(np.array([1.0] * 15 + [0.0] * 5))
-    assert (part.low, part.high) == (
-        pytest.approx(0.509, abs=0.001),
-        pytest.approx(0.913, abs=1e-3),
-    )
-    one = exact_estimate(np.ones(1))
-    assert one.low == pytest.approx(0.025)
-    assert one.high == 1
-    assert exact_estimate(np.zeros(3)).low == 0
-
-
 @pytest.mark.parametrize("value", [False, True])
 def test_labels_all_alike_leave_none_and_all_possible(value: bool) -> None:
     correct = {(image.name, MODEL): value for image in sample()[:20]}
@@ -149,35 +124,6 @@ def test_labels_all_alike_leave_none_and_all_possible(value: bool) -> None:
     assert part.labels.low <= exact.low < exact.high <= part.labels.high
     assert (part.high == 1) if value else (part.low == 0)
     assert any(f"{20 * value} of 20 correct" in str(block) for block in results.blocks(match))
-
-
-def test_more_labels_promise_a_narrower_interval() -> None:
-    widths = forecast(bounded(0.6, 0.09**2), 80)
-    assert list(widths) == [20, 50, 80]
-    assert list(widths.values()) == sorted(widths.values(), reverse=True)
-    assert widths[20] < 1.96 * 0.09
-    assert forecast(None, 30)[20] > widths[20]
-
-
-def test_the_forecast_begins_at_the_labels_so_far_and_names_the_widest() -> None:
-    match = drawn(bounded(0.6, 0.09**2))
-    other = headline(ExpectedAccuracy("EfficientNetLite0", 0, 0, 1, 0.7, bounded(0.6, 0.01**2)))
-    match = replace(
-        match,
-        images=80,
-        models=("EfficientNetLite0", MODEL),
-        expected_accuracy=(other, *match.expected_accuracy),
-    )
-    said = results.forecasts(match)
-    assert "SqueezeNet" in said
-    assert "after 20" in said
-    correct = {(image.name, MODEL): place % 2 == 0 for place, image in enumerate(sample()[:20])}
-    labelled = with_labels(match, correct)
-    said = results.forecasts(labelled)
-    (part,) = (part for part in labelled.expected_accuracy if part.model == MODEL)
-    assert f"{50 * (part.high - part.low):.0f} now (20 labelled)" in said
-    assert "after 20" not in said
-    assert "after 50" in said
 
 
 def sample() -> tuple[SampleImage, ...]:
@@ -342,18 +288,6 @@ def test_the_next_match_with_a_reference_predicts_it_from_the_cache(
     assert again.expected_accuracy == before.expected_accuracy
 
 
-def test_it_says_how_many_reference_images_have_a_class_of_the_model(
-    side: ReferenceImages,
-) -> None:
-    labels = side.originals(MODEL).classes.copy()
-    text = "of 40 reference images have a class of SqueezeNet"
-    answer = first(side, textures(30, 1), labels)
-    assert not any(text in said for said in results.sentences(answer))
-    labels[25:] = -1
-    answer = first(side, textures(30, 1), labels)
-    assert any(f"25 {text}" in said for said in results.sentences(answer))
-
-
 def test_without_labels_or_models_it_says_which_are_missing(side: ReferenceImages) -> None:
     answer = first(side, textures(30, 1), np.full(40, -1))
     assert "reference images have a class" in answer.no_accuracy
@@ -432,17 +366,6 @@ def test_the_command_writes_a_table_and_reads_it(
         assert "labels.csv" in capsys.readouterr().err
     assert main([*words[:-1], str(tmp_path / "labels.txt")]) == 2
     assert "ends in .csv" in capsys.readouterr().err
-
-
-def test_a_profile_of_an_unknown_cause_compares_accuracies(tmp_path: Path) -> None:
-    match = replace(drawn(bounded(0.6, 0.03**2)), matched=False, perturbations=(), conditions=())
-    path = tmp_path / "camera.toml"
-    path.write_text(matching.as_toml(match))
-    before = matching.read_profile(path, Framing())
-    lower = replace(match, expected_accuracy=drawn(bounded(0.4, 0.03**2)).expected_accuracy)
-    _, (change,) = matching.changes(lower, before)
-    assert change.significant
-    assert change.loss == pytest.approx(0.2)
 
 
 def test_a_match_asks_each_model_with_its_own_preprocessing(

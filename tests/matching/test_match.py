@@ -18,17 +18,15 @@ from robustness.base.errors import ModelWarning, ParameterError
 from robustness.commands.main import main
 from robustness.evaluation.request import read_request
 from robustness.evaluation.suites import suite_conditions
-from robustness.matching import emulator, profile
+from robustness.matching import emulator
 from robustness.matching import match as matched
 from robustness.matching.accuracy import ExpectedAccuracy, expect_accuracy
 from robustness.matching.difference import difference
-from robustness.matching.estimate import Estimate, Fit
-from robustness.matching.image_statistics import NAMES, image_statistics
+from robustness.matching.image_statistics import NAMES
 from robustness.matching.match import (
     Match,
     MatchedPerturbation,
     is_explained,
-    perturbations_of,
     profile_conditions,
 )
 from robustness.perturbations import compose
@@ -36,7 +34,6 @@ from robustness.pictures.eight_bits import from_uint8, to_png, to_uint8
 from robustness.pictures.fitting import Framing
 from robustness.report import match as results
 
-PROFILE_KEYS = ("perturbation", "strength", "low", "high", "share")
 SIDE = 64
 FRAMING = ("squash", SIDE)
 
@@ -88,9 +85,7 @@ def test_an_emulator_is_cached_by_every_number_of_its_training(
     assert len(versions) == len(numbers) + 1
 
 
-@pytest.mark.parametrize(
-    "strengths", [{"darkness": 0.5}, {"gaussian_noise": 0.3}, {"contrast": 0.6}]
-)
+@pytest.mark.parametrize("strengths", [{"darkness": 0.5}, {"gaussian_noise": 0.3}])
 def test_a_single_perturbation_is_estimated(
     reference: NDArray[np.uint8], strengths: dict[str, float]
 ) -> None:
@@ -119,18 +114,6 @@ def test_the_share_of_affected_images_is_estimated(reference: NDArray[np.uint8])
     for production, simulation in match.pairs:
         affected = any(production == to_png(from_uint8(image)) for image in images[:20])
         assert affected != any(simulation == to_png(from_uint8(image)) for image in reference)
-
-
-def test_light_is_said_in_plain_words_and_the_intervals_are_in_the_table() -> None:
-    part = MatchedPerturbation("underexposure", 0.35, 0.325, 0.425, 1.0, {})
-    accuracy = ExpectedAccuracy("SqueezeNet", 0.57, 0.38, 0.73, 0.65)
-    found = Match(60, 200, True, True, (part,), (accuracy,), (), (), Framing(), 0)
-    light, correct = results.sentences(found)
-    assert light == "Your images are 1.4 stops too dark (1.3 to 1.7)."
-    assert "57%" in correct
-    assert "underexposure is the only difference" in correct
-    assert "38" not in correct
-    assert any("38.0% to 73.0%" in str(block) for block in results.blocks(found))
 
 
 @pytest.mark.parametrize("share", [0.02, 0.3, 0.55, 0.7, 0.95, 1.0])
@@ -179,12 +162,6 @@ def test_a_difference_of_few_images_is_not_explained_because_they_are_few() -> N
 def test_few_images_are_refused(reference: NDArray[np.uint8]) -> None:
     with pytest.raises(ParameterError, match="at least 20 readable production images, got 5"):
         answer(reference[:5], reference)
-
-
-def test_statistics_are_finite_for_flat_images() -> None:
-    for value in (0.0, 0.5, 1.0):
-        image = np.full((SIDE, SIDE, 3), value, np.float32)
-        assert np.isfinite(image_statistics(image)).all()
 
 
 def example(strength: float, accuracy: float) -> Match:
@@ -271,25 +248,6 @@ def test_changes_since_a_profile_are_tested(tmp_path: Path) -> None:
     assert all(text.endswith("(not significant).") for text in results.changed([fog], [model]))
 
 
-def test_a_moved_share_is_a_change() -> None:
-    match = example(0.3, 0.5)
-    parts = tuple(replace(part, share=0.4) for part in match.perturbations)
-    values = {key: getattr(parts[0], key) for key in PROFILE_KEYS}
-    about = {"images": 50, "fit": "crop", "side": 224}
-    before = matching.Profile.model_validate({**about, "perturbations": [values]})
-    _, share = matching.changes(match, before)[0]
-    assert (share.name, share.before, share.after) == (matching.SHARE, 0.4, 1.0)
-    assert share.significant
-    assert "share of affected images moved" in results.changed([share], [])[0]
-
-
-def test_a_perturbation_of_no_strength_is_not_named() -> None:
-    names, strengths = ("fog", "jpeg_compression"), np.array([0.3, 0.004])
-    fitted = Estimate(names, (Fit((0, 1), strengths, 0.0),), np.tile(strengths, (5, 1)))
-    (part,) = perturbations_of(fitted)
-    assert part.perturbation == "fog"
-
-
 def test_unaffected_images_count_with_the_accuracy_of_originals() -> None:
     correct, wrong = np.ones(40), np.zeros(40)
     answer = expect_accuracy("SqueezeNet", correct, wrong, np.zeros((3, 20)), 0.25, 50)
@@ -298,13 +256,6 @@ def test_unaffected_images_count_with_the_accuracy_of_originals() -> None:
     hardly_any = np.array([1.0, *[0.0] * 59])
     answer = expect_accuracy("SqueezeNet", hardly_any, hardly_any, np.zeros((3, 20)), 1.0, 20)
     assert answer.low == 0  # 20 images of 2 % may all be incorrect
-
-
-def test_a_request_without_a_match_is_no_profile(tmp_path: Path) -> None:
-    file = tmp_path / "request.toml"
-    file.write_text("[[condition]]\nfog = 0.2\n")
-    with pytest.raises(ParameterError, match="profile of an earlier match"):
-        profile.read_profile(file, Framing())
 
 
 def test_the_limit_decides_the_exit_status(

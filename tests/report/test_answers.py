@@ -11,7 +11,6 @@ import pandas as pd
 import pytest
 from numpy.typing import ArrayLike
 
-from benchmarks.support.claim_simulation import perturbed
 from benchmarks.support.synthetic_rows import (
     APGD,
     PGD,
@@ -22,7 +21,6 @@ from benchmarks.support.synthetic_rows import (
 )
 from benchmarks.support.synthetic_runs import measurement
 from robustness import report, statistics
-from robustness.charts import accuracy_tables, tables
 from robustness.evaluation.band import Band, Cell
 from robustness.evaluation.condition import Condition, perturbation_label
 from robustness.evaluation.measurement import Measurement
@@ -107,21 +105,6 @@ def test_accuracy_needs_labels() -> None:
     assert f"{kept.mean():.1%} of the perturbed" in labelled
 
 
-def test_an_accuracy_says_on_how_many_labels_it_rests() -> None:
-    frame = run_of({A: np.ones((40, 3), bool)}, labelled=True)
-    without = frame["image"] >= "00003.png"
-    frame.loc[without, ["label", "clean_correct", "correct", "clean_correct5", "correct5"]] = None
-    assert "3 of 40 labelled" in answer_of(frame)[2]
-    entries = statistics.ranking(statistics.summary(frame), [])
-    for table in (tables.ranking(entries, "consistency"), accuracy_tables.accuracy(entries)):
-        cells = dict(zip(table.head, table.rows[0], strict=True))
-        assert cells["Labelled images"] == "3 of 40"
-    conditions = tables.conditions(statistics.by_perturbation(frame))
-    assert conditions["Labelled"].tolist() == [3] * 3
-    assert "3 of 40" in tables.labels_note(entries, "perturbed_accuracy")
-    assert not tables.labels_note(entries, "consistency")
-
-
 def of_attacks(weak: int, strong: int, *conditions: Condition) -> tuple[report.Report, str]:
     """The report of a model right on 42 of 70 images and one right on 60, and its first answer."""
     models = ((A, 42, weak), (B, 60, strong))
@@ -150,14 +133,7 @@ def test_the_worst_perturbation_is_claimed_only_where_it_stands_out() -> None:
     assert not any(name in alike for name in ("Rotation", "Fog", "Contrast"))
 
 
-def test_perturbations_that_are_all_alike_seldom_seem_to_differ() -> None:
-    count, rng = 10, np.random.default_rng(10)
-    alike = [Figures(perturbed(np.zeros(count), 40, rng)).hardest.leaders for _ in range(40)]
-    assert np.mean([bool(leaders) for leaders in alike]) <= 0.05
-    assert Figures(perturbed(np.linspace(-3, 3, count), 40, rng)).hardest.leaders
-
-
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("seed", range(6))
 def test_no_order_is_claimed_without_a_significant_difference(seed: int) -> None:
     rng = np.random.default_rng(seed)
     images = int(rng.integers(1, 90))
@@ -192,7 +168,7 @@ def generated(seed: int) -> tuple[pd.DataFrame, list[Condition]]:
     return with_classes(pd.concat(frames, ignore_index=True), 8, 9), conditions
 
 
-@pytest.mark.parametrize("seed", range(24))
+@pytest.mark.parametrize("seed", range(12))
 def test_no_sentence_singles_out_a_condition_that_no_test_does(seed: int) -> None:
     frame, conditions = generated(seed)
     found = report.of_run(SyntheticRun(frame, conditions))
@@ -265,32 +241,3 @@ def test_a_map_counts_the_models_that_its_earliest_perturbation_breaks() -> None
     assert image_map.answer([fog[2]]) == "No model is correct on the original."
     half = [band(A, "+++++"), band(B, "++---")]
     assert "breaks 1 of 2 models at 0.5" in image_map.answer(half)
-
-
-def test_ties_are_marked_and_keep_their_order() -> None:
-    tied = [band(A, "++---", name=name) for name in ("snow", "fog")]
-    last = band(A, "+++--", name="rotation")
-    assert "snow and fog effect break" in image_map.answer([last, *tied])
-    long = [
-        band(A, "++---", name=name) for name in ("salt_and_pepper", "increased_contrast", "fog")
-    ]
-    assert f"3 perturbations break {A_LABEL} at 0.5" in image_map.answer(long)
-    (made,) = image_map.band_maps([last, *tied])
-    assert [row.label for row in made.drawing.rows] == [
-        "Snow =",
-        "Fog effect =",
-        "Rotation",
-    ]
-
-
-def test_a_switch_and_an_abbreviation_are_said_as_they_are() -> None:
-    flip = band(A, "+-", name="horizontal_flip")
-    assert image_map.answer([flip]) == f"On this image, horizontal flip breaks {A_LABEL}."
-    jpeg = band(A, "+--", name="jpeg_compression")
-    assert "On this image, JPEG compression breaks" in image_map.answer([jpeg])
-
-
-def test_a_model_that_is_incorrect_on_the_original_is_marked() -> None:
-    (made,) = image_map.band_maps([band(A, "+--"), band(B, "!-+-")])
-    assert [*made.drawing.columns] == [A_LABEL, f"✗ {B_LABEL}"]
-    assert "✗ before a model: incorrect on the original" in made.note

@@ -21,9 +21,9 @@ from robustness.evaluation.correctness import labelled
 from robustness.evaluation.measurement import Measurement
 from robustness.evaluation.request import Request, make_spec, read_request
 from robustness.pictures.decoding import decode
-from robustness.pictures.fitting import load_study_image, study_image
+from robustness.pictures.fitting import study_image
 from robustness.pictures.picture import Picture, frame
-from robustness.pictures.samples import picture_file, sample_bytes
+from robustness.pictures.samples import sample_bytes
 from robustness.report.copy_as import COMMAND, LINK, PYTHON, TOML, copies
 from tests.support.pages import changes, run
 
@@ -34,7 +34,6 @@ ODD_NAME = "it's a photo; no. 1.png"
 
 VIEWS = {
     "a mix": ("coffee", make_spec(TWO, [Condition.of(MIX)], seed=7, fit="squash")),
-    "all defaults": ("chelsea", make_spec(None, [Condition.of({"gaussian_blur": 1.0})])),
     "clean": ("chelsea", make_spec(TWO, [Condition.of({"brightness": 0.0})])),
 }
 views = pytest.mark.parametrize(("sample", "spec"), VIEWS.values(), ids=VIEWS.keys())
@@ -126,20 +125,8 @@ def test_the_link_opens_the_same_view(
     assert tuple(app.multiselect(key="models").value) == spec.model_names
 
 
-def test_a_link_leaves_out_what_is_the_default() -> None:
-    sample, spec = VIEWS["all defaults"]
-    assert copies(spec, sample, sample=sample)[LINK] == "?sample=chelsea&gaussian_blur=1"
-    mixed, other = VIEWS["a mix"]
-    assert copies(other, mixed, sample=mixed)[LINK] == (
-        "?sample=coffee&fog=0.6&horizontal_flip=true&gaussian_noise=0.33"
-        "&models=SqueezeNet&models=EfficientNetLite1&seed=7&fit=squash"
-    )
-
-
-@pytest.mark.parametrize(("sample", "truth"), [("rocket", "missile"), ("chelsea", "Egyptian cat")])
-def test_the_true_class_is_copied(
-    sample: str, truth: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_true_class_is_copied(capsys: pytest.CaptureFixture[str]) -> None:
+    sample, truth = "rocket", "missile"
     spec = make_spec(TWO, [Condition.of({"gaussian_blur": 0.6})])
     image = Picture.of(sample, study_image(sample_bytes(sample)))
     expected = [labelled(row, truth) for row in loop.evaluate(spec, [image])]
@@ -169,7 +156,7 @@ def test_an_upload_is_named_and_has_no_link(
 ) -> None:
     _, spec = VIEWS["a mix"]
     monkeypatch.chdir(tmp_path)
-    for name in (ODD_NAME, "-x.png", "sample:coffee"):
+    for name in (ODD_NAME, "sample:coffee"):
         Path(name).write_bytes(sample_bytes("rocket"))
         texts = copies(spec, name, sample=None)
         assert list(texts) == [COMMAND, PYTHON, TOML]
@@ -180,7 +167,7 @@ def test_an_upload_is_named_and_has_no_link(
 
 
 def test_an_attack_is_copied_without_a_link(capsys: pytest.CaptureFixture[str]) -> None:
-    attack = Condition.attack("fgsm", epsilon=0.01)
+    attack = Condition.attack("square", epsilon=0.05, steps=2)  # without gradients
     spec = make_spec(["SqueezeNet"], [attack])
     texts = copies(spec, "coffee", sample="coffee")
     assert list(texts) == [COMMAND, PYTHON, TOML]
@@ -204,35 +191,17 @@ def test_a_file_of_several_conditions_reads_back(tmp_path: Path) -> None:
     assert read_request(file) == spec
 
 
-def test_a_file_of_the_clean_picture_asks_for_a_condition_with_a_name(tmp_path: Path) -> None:
-    spec = make_spec(TWO, [Condition.of({})])
-    file = tmp_path / "request.toml"
-    file.write_text(copies(spec, "coffee", sample="coffee")[TOML])
-    (found,) = read_request(file).conditions
-    assert found.idle
-    assert Condition.parse(found.id) == found
-
-
-def test_a_short_file_takes_the_defaults(tmp_path: Path) -> None:
-    file = tmp_path / "request.toml"
-    file.write_text("[[condition]]\nhorizontal_flip = true\n")
-    assert read_request(file) == make_spec(None, [Condition.of({"horizontal_flip": 1.0})])
-
-
 @pytest.mark.parametrize(
     ("text", "words"),
     [
         ("", "expected one or more tables [[condition]], got none"),
-        ("conditions = 1", "there is no 'conditions'. Did you mean 'condition'?"),
         ("models = 'SqueezeNet'", "expected models to be a list of names, got 'SqueezeNet'."),
         ("seed = 1.5", "expected seed to be a whole number, got 1.5."),
         (
             "[[condition]]\nfog = 'much'",
             "condition 1: expected fog to be a strength from 0 to 1, got 'much'.",
         ),
-        ("[[condition]]\nfog = '1'", "fog to be a strength from 0 to 1, got '1'."),
         ("[[condition]]\nattack = 'pgd'", "'epsilon' is missing"),
-        ("condition = []", "expected one or more tables [[condition]], got none"),
         (
             "[[condition]]\n[[condition]]\nfog = 1",
             "condition 1: expected perturbations with strengths",
@@ -240,7 +209,6 @@ def test_a_short_file_takes_the_defaults(tmp_path: Path) -> None:
         ("[[condition]]\nfog = 2", "between 0 (no change) and 1 (strongest), got 2."),
         ("[[condition]]\nfrog = 1", "Did you mean 'fog'?"),
         ("fit = 3\n[[condition]]\nfog = 1", "expected fit to be a text, got 3."),
-        ("seed = -1\n[[condition]]\nfog = 1", "A seed must be a whole number"),
     ],
 )
 def test_a_file_that_asks_for_nothing_is_refused(
@@ -252,36 +220,13 @@ def test_a_file_that_asks_for_nothing_is_refused(
     assert words in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("option", ["--models=SqueezeNet", "--strength=0.2", "--seed=3"])
 def test_a_file_and_an_option_are_not_both_taken(
-    option: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "request.toml"
     file.write_text("models = ['SqueezeNet']\n[[condition]]\nfog = 0.2\n")
-    assert main(["evaluate", "samples", "--request", str(file), option]) == 2
-    flag = option.partition("=")[0]
-    assert f"or {flag}, got both" in capsys.readouterr().err
+    assert main(["evaluate", "samples", "--request", str(file), "--seed=3"]) == 2
+    assert "or --seed, got both" in capsys.readouterr().err
 
 
 # --- the command ----------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("arguments", "words"),
-    [
-        (["sample:coffe", "--under=clean"], "There is no sample called 'coffe'."),
-        (["sample:coffee", "--under=fog"], "Expected a condition such as fog=0.6"),
-        (["sample:coffee", "--under=frog=1.0"], "Did you mean 'fog'?"),
-    ],
-)
-def test_what_predict_cannot_ask_is_refused(
-    arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert main(["predict", *arguments, "--models=SqueezeNet"]) == 2
-    assert words in capsys.readouterr().err
-
-
-def test_a_sample_is_found_by_its_name_and_a_file_stays() -> None:
-    expected = study_image(sample_bytes("coffee"))
-    assert (load_study_image(picture_file("sample:coffee")) == expected).all()
-    assert picture_file(Path("sample.png")) == "sample.png"

@@ -28,7 +28,7 @@ from benchmarks.support.own_runs import adopt
 from benchmarks.support.server import OF_THE_SYSTEM
 from benchmarks.support.synthetic_rows import severities
 from benchmarks.support.synthetic_runs import pictures, saved
-from robustness import report, runs, statistics
+from robustness import report, runs
 from robustness.attacks import NORMS
 from robustness.base.errors import RunError
 from robustness.charts.verdict import judged
@@ -191,16 +191,6 @@ def test_every_text_of_a_page_is_escaped() -> None:
     assert f"replay {HOSTILE}".replace("`", "") in "".join(page.text)
 
 
-def test_words_of_others_in_a_chart_are_no_tags(
-    run: runs.Run, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("robustness.models.label", lambda name: f"<i>{name}</i>")
-    text = report.rendered(report.of_run(run), report.FORMATS[".html"].write, WHEN).decode()
-    figures = json.dumps(json.loads(Page(text).scripts[0]))
-    assert "&lt;i>" in figures
-    assert "<i>" not in figures
-
-
 def test_headings_descend_and_everything_seen_has_words(page: Page) -> None:
     levels = [int(tag[1]) for tag, _ in page.tags if re.fullmatch(r"h[1-6]", tag)]
     assert levels[0] == 1
@@ -212,19 +202,6 @@ def test_headings_descend_and_everything_seen_has_words(page: Page) -> None:
     assert all(part["role"] == "img" and part["aria-label"] for part in plots)
     assert len(page.all("caption")) == len(page.all("table"))
     assert page.all("html")[0]["lang"] == "en"
-
-
-def test_the_charts_are_those_of_the_result(page: Page, run: runs.Run) -> None:
-    figures = json.loads(page.scripts[0])
-    plots = [part["id"] for part in page.all("div") if part.get("class") == "plot"]
-    assert list(figures) == plots
-    assert all("template" not in figure["layout"] for figure in figures.values())
-    traces = [trace for figure in figures.values() for trace in figure["data"]]
-    ranked = next(trace for trace in traces if "SqueezeNet 1.1" in trace["y"])
-    shown = dict(zip(ranked["y"], ranked["x"], strict=True))
-    rows = run.frame()
-    correct = rows[rows["model"] == "SqueezeNet"]["correct"].astype(float).mean()
-    assert shown["SqueezeNet 1.1"] == pytest.approx(correct)
 
 
 def test_pictures_are_inlined_losslessly(run: runs.Run) -> None:
@@ -262,18 +239,6 @@ def test_a_picture_that_is_gone_or_changed_is_said_to_be(run: runs.Run, tmp_path
     assert not Page(text).all("img")
     assert "its pixels have changed since" in text
     assert "no longer among the images" in text
-
-
-def test_without_labels_nothing_is_said_of_right_and_wrong(tmp_path: Path) -> None:
-    digests = pictures(tmp_path / "set", ["a.png", "b.png"])
-    folder = tmp_path / "run"
-    unlabelled = saved(folder, digests, SHARES, source=tmp_path / "set", labelled=False)
-    content = report.of_run(unlabelled)
-    titles = [section.title for section in content.sections]
-    assert not {"Accuracy", "Classes"} & set(titles)
-    text = report.rendered(content, report.FORMATS[".md"].write, WHEN).decode()
-    assert "Labelled" not in text
-    assert statistics.TOO_FEW in text
 
 
 def test_an_attacked_picture_is_not_made_for_a_report(tmp_path: Path) -> None:
@@ -452,20 +417,6 @@ def test_every_result_can_be_handed_on_in_every_format(build: Built) -> None:
 # --- the command ----------------------------------------------------------------------------------
 
 
-def test_the_command_takes_a_folder_or_an_id(
-    run: runs.Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    folder = str(run.folder.parent)
-    assert main.main(["report", str(run.folder), "--to", str(tmp_path / "new" / "a.MD")]) == 0
-    assert capsys.readouterr().out == f"{tmp_path / 'new' / 'a.MD'}\n"
-    assert main.main(["report", run.id, "--out", folder, "--to", str(tmp_path / "b.md")]) == 0
-
-    def undated(path: Path) -> str:
-        return re.sub(r"\d{4}-\d\d-\d\d \d\d:\d\d", "", path.read_text(encoding="utf-8"))
-
-    assert undated(tmp_path / "new" / "a.MD") == undated(tmp_path / "b.md")
-
-
 def test_an_unfinished_run_is_reported_with_a_mark(
     run: runs.Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -515,12 +466,6 @@ def test_a_report_that_fails_halfway_leaves_the_old_one(
         report.write(replace(content, data=broken_data), target, WHEN)
     assert target.read_text() == "old"
     assert len(list(tmp_path.iterdir())) == 1
-
-
-def test_a_run_without_rows_has_no_report(run: runs.Run) -> None:
-    empty = runs.Run(run.folder, run.manifest, [])
-    with pytest.raises(RunError, match="nothing to report"):
-        report.of_run(empty)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,6 @@ import pytest
 
 import robustness as rb
 from benchmarks.support.synthetic_runs import pictures, saved
-from robustness import report
 from robustness.commands.main import _parsed, main
 from robustness.evaluation.condition import Condition
 from robustness.hardening import Hardening, Settings
@@ -95,17 +94,6 @@ def test_a_saved_calibration_is_read(plain: Run) -> None:
     assert after.significant
     assert "0.200 (0.100 to 0.300) -> 0.010" in fixes.gain_text(after)
     assert "--name" in after.command
-
-
-def test_recommendations_stand_in_one_section(made: Run) -> None:
-    told = report.of_run(made)
-    titles = [section.title for section in told.sections]
-    assert titles.count("What should we fix?") == 1
-    assert "What would help?" not in titles
-    (section,) = [s for s in told.sections if s.title == "What should we fix?"]
-    assert "All remedies tried" in str(section.printed)
-    others = " ".join(str(s.printed) for s in told.sections if s is not section)
-    assert "remedy or another model" not in others
 
 
 def test_the_terminal_has_the_same_list(made: Run, capsys: pytest.CaptureFixture[str]) -> None:

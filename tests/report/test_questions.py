@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import inspect
 import json
-import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -86,29 +83,33 @@ def test_a_question_is_complete(question: Question[Any]) -> None:
     assert titles.count(question.title) == 1
 
 
-def test_options_are_those_of_python_with_the_same_defaults() -> None:
-    parameters = inspect.signature(api.choose).parameters
-    for option in CHOICE.options:
-        default = None if option.default == {} else option.default
-        assert parameters[option.name].default == default, option.name
+@pytest.fixture(scope="module")
+def whole(run: runs.Run) -> report.Report:
+    return report.of_run(run)
+
+
+@pytest.fixture(scope="module")
+def made(whole: report.Report) -> dict[str, str]:
+    """The report by suffix."""
+    suffixes = (".html", ".json", ".md")
+    return {each: rendered(whole, FORMATS[each].write, WHEN).decode() for each in suffixes}
 
 
 @pytest.mark.parametrize("question", REGISTRY, ids=lambda question: question.name)
-def test_every_format_tells_the_same_figures(question: Question[Any], run: runs.Run) -> None:
+def test_every_format_tells_the_same_figures(
+    question: Question[Any], run: runs.Run, whole: report.Report, made: dict[str, str]
+) -> None:
     of = RunFigures(run)
-    whole = report.of_run(run)
     figures = of.answer(question)
     section = question.section(of)
     assert (section is None) == (question.title not in [s.title for s in whole.sections])
-    page = rendered(whole, FORMATS[".html"].write, WHEN).decode()
+    page, document, card = made[".html"], json.loads(made[".json"]), made[".md"]
     for block in section.printed if section else ():
         if isinstance(block, Titled | Chart):
             caption = block.caption if isinstance(block, Titled) else block.title
             assert caption.replace("'", "&#39;") in page
-    document = json.loads(rendered(whole, FORMATS[".json"].write, WHEN))
     for name, entries in question.tables(figures).items():
         assert document[name] == json.loads(json.dumps(entries))
-    card = rendered(whole, FORMATS[".md"].write, WHEN).decode()
     for block in question.brief(figures):
         if isinstance(block, Titled):
             assert block.caption in card
@@ -164,16 +165,6 @@ def test_an_option_changes_the_choice_alike_everywhere(
     printed = json.loads(capsys.readouterr().out)
     assert {entry["model"] for entry in printed.pop("thresholds")} == {*SHARES}
     assert printed == json.loads(json.dumps(chosen.as_dict()))
-
-
-def test_a_choice_and_the_list_of_runs_need_no_plotly(run: runs.Run) -> None:
-    code = (
-        "import sys; from robustness.commands.main import main; "
-        f"main(['runs', '--json', '--out', {str(run.folder.parent)!r}]); "
-        f"main(['choose', {str(run.folder)!r}, '--json']); "
-        "sys.exit('plotly' in sys.modules)"
-    )
-    assert subprocess.run([sys.executable, "-c", code], stdout=subprocess.DEVNULL).returncode == 0
 
 
 def test_a_safe_threshold_is_the_same_everywhere(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -51,22 +50,6 @@ def test_without_mlflow_a_sentence_says_what_to_install(
         run.log_mlflow()
 
 
-def test_an_mlflow_without_its_database_asks_for_a_server(
-    run: rb.EvaluatedRun, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def fails() -> None:
-        raise ValueError("unsupported URI")
-
-    mlflow = SimpleNamespace(
-        MlflowClient=fails,
-        exceptions=SimpleNamespace(MlflowException=ValueError),
-        get_tracking_uri=lambda: "sqlite:///mlflow.db",
-    )
-    monkeypatch.setitem(sys.modules, "mlflow", mlflow)
-    with pytest.raises(rb.RobustnessError, match=r"mlflow\.db: set MLFLOW_TRACKING_URI"):
-        run.log_mlflow()
-
-
 @pytest.mark.parametrize(
     ("more", "sentence"),
     [
@@ -86,20 +69,3 @@ def test_what_cannot_be_logged_is_refused_before_the_run(
     assert main(["evaluate", "samples", "--log-mlflow", "--out", str(out), *more]) != 0
     assert sentence in capsys.readouterr().err
     assert not out.exists()
-
-
-def test_a_run_without_rows_is_not_logged(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    started: list[object] = []
-    mlflow = SimpleNamespace(start_run=lambda **_: started.append(1), MlflowClient=object)
-    monkeypatch.setitem(sys.modules, "mlflow", mlflow)
-    (tmp_path / "photos").mkdir()
-    (tmp_path / "photos" / "broken.png").write_bytes(b"no image")
-    request = ["--models", "SqueezeNet", "--conditions", "fog=0.6", "--out", str(tmp_path / "runs")]
-    assert main(["evaluate", str(tmp_path / "photos"), "--log-mlflow", *request]) == 2
-    assert "No image could be measured" in capsys.readouterr().out
-    (folder,) = (each for each in (tmp_path / "runs").iterdir() if each.is_dir())
-    with pytest.raises(rb.RobustnessError, match="has no rows"):
-        rb.open_run(folder).log_mlflow()
-    assert not started

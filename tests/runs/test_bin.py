@@ -5,13 +5,10 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
-from filelock import FileLock
 
 from benchmarks.support.own_runs import adopt
 from robustness import runs
@@ -69,16 +66,6 @@ def test_a_deleted_run_is_brought_back_as_it_was(folder: Path) -> None:
     assert not runs.deleted(folder)
 
 
-def test_a_run_of_the_same_name_is_in_nobodys_way(folder: Path) -> None:
-    another(folder, "spare")
-    for _ in range(2):
-        shutil.copytree(folder / "spare", folder / "twin")
-        runs.to_bin(folder / "twin")
-    assert {entry.entry.folder.name for entry in runs.deleted(folder)} == {"twin", "twin-2"}
-    assert runs.restore(folder, "twin-2") == folder / "twin-2"
-    runs.load(folder / "twin-2")
-
-
 @pytest.mark.parametrize("name", ["nothing", "..", ".", "../first", "a\0b", "x" * 300])
 def test_what_is_not_in_the_bin_gets_a_sentence(folder: Path, name: str) -> None:
     with pytest.raises(RunError, match="There is no run"):
@@ -111,42 +98,6 @@ def test_a_run_without_a_note_of_deletion_stays_in_the_bin(folder: Path, note: s
     (entry,) = runs.deleted(folder)
     assert entry.when is None
     assert runs.load(runs.restore(folder, "first")).images
-
-
-def test_a_clock_that_is_ahead_for_a_moment_removes_nothing(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("ROBUSTNESS_DAYS_KEPT", "3")
-    another(folder, "second")
-    runs.to_bin(folder / "first")
-    with monkeypatch.context() as patch:
-        ahead = time.time() + 8 * 86400
-        patch.setattr(time, "time", lambda: ahead)
-        retention.tidy(folder)
-        runs.to_bin(folder / "second")
-    retention.tidy(folder)
-    assert {entry.entry.folder.name for entry in runs.deleted(folder)} == {"first", "second"}
-    for name in ("first", "second"):
-        age(folder, name, 7.1)
-    retention.tidy(folder)
-    assert not runs.deleted(folder)
-
-
-def test_a_run_that_is_deleted_just_before_it_is_locked_leaves_no_folder(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    acquire = FileLock.acquire
-
-    def deleted_before(lock: FileLock, **given: Any) -> Any:
-        (folder / "first").rename(folder / "elsewhere")
-        return acquire(lock, **given)
-
-    monkeypatch.setattr(FileLock, "acquire", deleted_before)
-    with pytest.raises(RunError, match="deleted meanwhile"):
-        runs.to_bin(folder / "first")
-    assert names(folder) == {"elsewhere"}
-    monkeypatch.undo()
-    runs.to_bin(folder / "elsewhere")
 
 
 def test_a_run_that_is_being_written_is_not_deleted(folder: Path) -> None:

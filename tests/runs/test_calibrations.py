@@ -12,7 +12,7 @@ from PIL import Image, ImageOps
 
 import robustness as rb
 from robustness import models, runs
-from robustness.base.errors import ImageError, ParameterError
+from robustness.base.errors import ParameterError
 from robustness.evaluation.condition import Condition
 from robustness.models import Outputs
 from robustness.models.own import user_models
@@ -113,18 +113,6 @@ def test_too_few_labels_are_one_sentence(evaluated: Evaluated) -> None:
         calibrations.calibrate(run, "SqueezeNet")
     with pytest.raises(ParameterError, match="a model of the run"):
         calibrations.calibrate(run, "EfficientNetLite0")
-
-
-def test_images_that_are_gone_are_one_sentence(
-    evaluated: Evaluated, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def gone(_run: runs.Run, name: str, _model: str) -> None:
-        raise ImageError(f"{name} is gone.")
-
-    run = evaluated(100)
-    monkeypatch.setattr(runs.Run, "picture_for", gone)
-    with pytest.raises(ParameterError, match="got 0 and 0"):
-        calibrations.calibrate(run, "SqueezeNet")
 
 
 def test_a_threshold_of_a_calibrated_model_rests_on_the_other_half(

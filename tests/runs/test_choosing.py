@@ -15,14 +15,12 @@ from scipy.stats import norm
 
 from benchmarks.support.synthetic_rows import APGD, FOG, SyntheticRun, attacked, rows
 from benchmarks.support.synthetic_runs import pictures, saved
-from robustness import api, models
+from robustness import api
 from robustness.base.errors import ParameterError
 from robustness.charts import trade_off
-from robustness.report.blocks import Chooser, Titled
-from robustness.report.questions import RunFigures
+from robustness.report.blocks import Titled
 from robustness.report.questions import choice as run_choice
 from robustness.statistics import Cost, Criteria, Figures, ModelChoice, choose
-from robustness.statistics.hardest import joined
 
 NAMES = ("SqueezeNet", "EfficientNetLite0", "EfficientNetLite1", "EfficientNetLite2")
 CONDITIONS = (("fog", 0.6), ("gaussian_noise", 0.4))
@@ -81,45 +79,6 @@ def test_certainty_is_the_chance_that_the_difference_keeps_its_sign(images: int)
     assert chosen(frame).certainty == pytest.approx(float(expected), abs=0.05)
 
 
-def test_models_that_cannot_be_told_apart_are_tied_and_none_is_crowned() -> None:
-    found = chosen(models_with([0.7, 0.72, 0.3], 60))
-    assert set(found.best) == {"SqueezeNet", "EfficientNetLite0"}
-    assert found.worse == ("EfficientNetLite1",)
-    assert {entry["status"] for entry in found.models[:2]} == {"tied"}
-
-
-@pytest.mark.parametrize(
-    ("chances", "hardest"),
-    [
-        ([[0.9, 0.5], 0.2], "Random noise"),
-        ([[0.9, 0.5], [0.9, 0.5], 0.2], "Random noise"),
-        ([[0.0, 1.0]], "Fog effect"),
-        ([[0.8, 0.8]], ""),
-        ([1.0], ""),
-    ],
-)
-def test_the_hardest_perturbation_of_the_best_models_is_named(
-    chances: list[Any], hardest: str
-) -> None:
-    found = chosen(models_with(chances, 300))
-    named = [
-        [name for name in ("Random noise", "Fog effect") if name in joined(entry["hardest"])]
-        for entry in found.models
-        if entry["model"] in found.best
-    ]
-    assert named == [[hardest] * bool(hardest)] * len(named)
-
-
-def test_of_equally_hard_perturbations_all_are_named_and_one_more_image_decides_nothing() -> None:
-    conditions = [("fog", 0.6), ("gaussian_noise", 0.4), ("contrast", 0.2)]
-    kept = np.arange(40)[:, None] < [8, 8, 35]
-    (entry,) = choose(Figures(rows(kept, conditions=conditions))).models
-    assert len(entry["hardest"]) == 2
-    kept[0, 1] = False
-    (other,) = choose(Figures(rows(kept, conditions=conditions))).models
-    assert set(other["hardest"]) == set(entry["hardest"])
-
-
 def test_a_difference_below_the_margin_is_a_tie_however_significant() -> None:
     frame = models_with([0.8, 0.9], 500)
     assert len(chosen(frame).best) == 1
@@ -173,25 +132,6 @@ def test_beside_an_attack_the_choice_has_the_differences_of_the_ranking(weight: 
     assert scores[NAMES[0]] - scores[NAMES[1]] == pytest.approx(expected)
     if weight == 1:
         assert figures.pairs()[0]["difference"] == pytest.approx(abs(expected))
-
-
-def test_places_are_those_of_the_ranking() -> None:
-    figures = Figures(models_with([0.7, 0.75, 0.5, 0.9], 80))
-    ranked = {entry["model"]: entry for entry in figures.ranking()}
-    for entry in choose(figures).models:
-        for place in ("place_low", "place_high"):
-            assert entry[place] == ranked[entry["model"]][place]
-        assert entry["robust"] == pytest.approx(ranked[entry["model"]]["perturbed_accuracy"])
-
-
-@pytest.mark.parametrize("word", ["fog", "bad weather", "misty"])
-def test_what_weighs_more_decides(word: str) -> None:
-    frame = models_with([(0.9, 0.3), (0.5, 0.8)], 300)
-    assert chosen(frame).best == ("EfficientNetLite0",)
-    found = chosen(frame, weights={word: 1, "others": 0})
-    assert found.best == ("SqueezeNet",)
-    assert found.weighted == {word: ["fog"]}
-    assert found.models[0]["robust"] == pytest.approx(0.9, abs=0.05)
 
 
 def test_a_weighted_score_is_the_weighted_mean() -> None:
@@ -251,29 +191,6 @@ def test_a_latency_is_too_high_if_its_whole_spread_is_on_a_free_machine(
     assert (entry["status"] == "ruled out") == is_out
 
 
-def test_a_model_is_faster_only_beyond_the_spread() -> None:
-    first, second, third = NAMES[:3]
-    spreads = {first: (30, 40), second: (34, 45), third: (41, 50)}
-    entries: list[dict[str, Any]] = [
-        {
-            "model": name,
-            "robust": 0.5,
-            "latency_ms": (low + high) / 2,
-            "latency_low_ms": low,
-            "latency_high_ms": high,
-            "waiting": 0.3,
-        }
-        for name, (low, high) in spreads.items()
-    ]
-    assert trade_off.dominated(entries, "latency_ms") == {third: [first]}
-    unknown = dict.fromkeys(("latency_ms", "latency_low_ms", "latency_high_ms", "waiting"))
-    without = [each | unknown for each in entries]
-    assert trade_off.dominated(without, "latency_ms") == {}
-    (caution,) = run_choice.busy(entries)
-    assert "30%" in caution.text
-    assert not run_choice.busy(without)
-
-
 def test_if_all_are_ruled_out_none_is_best() -> None:
     found = chosen(models_with([0.6, 0.9], 50), max_latency_ms=1)
     assert (found.best, found.worse, found.images) == ((), (), 0)
@@ -281,11 +198,6 @@ def test_if_all_are_ruled_out_none_is_best() -> None:
     table, *_ = run_choice.blocks({}, found)
     assert isinstance(table, Titled)
     assert [row[0] for row in table.table.rows] == ["ruled out"] * 2
-
-
-def test_a_cost_that_is_unknown_is_above_every_ceiling() -> None:
-    found = choose(Figures(models_with([0.6, 0.9], 50)), Criteria(max_megabytes=1e6))
-    assert found.best == ()
 
 
 def test_without_labels_consistency_decides_and_few_images_tell_nothing() -> None:
@@ -344,38 +256,6 @@ def test_a_saved_run_knows_costs_and_a_gate_rules_out(tmp_path: Any) -> None:
     assert by_name["EfficientNetLite0"]["megabytes"] == 19.0
 
 
-def test_a_report_shows_the_choice_with_costs() -> None:
-    run = SyntheticRun(models_with([0.9, 0.6, 0.5], 100), CONDITIONS)
-    costs: Any = {
-        name: {
-            "latency_ms": cost.latency_ms,
-            "latency_low_ms": cost.latency_ms,
-            "latency_high_ms": cost.latency_ms,
-        }
-        for name, cost in COSTS.items()
-    }
-    run.manifest = replace(run.manifest, costs=costs)
-    section = run_choice.CHOICE.section(RunFigures(run, Figures(run.frame())))
-    assert section is not None
-    table, _ = [block.table for block in section.blocks if isinstance(block, Titled)]
-    assert table.head == ("Rank", "Model", "Robustness", "Accuracy", "Latency")
-    latency = table.head.index("Latency")
-    assert [row[latency] for row in table.rows] == [
-        f"{ms} ms ({ms} to {ms})" for ms in (10, 20, 30)
-    ]
-    charts = run_choice.TRADE_OFFS.section(RunFigures(run, Figures(run.frame())))
-    assert charts is not None
-    (against,) = [block for block in charts.blocks if isinstance(block, Chooser)]
-    assert set(against.options) == {"accuracy", "latency_ms"}
-    models = Figures(run.frame()).choice.models
-    entries = [{**e, **costs[e["model"]]} for e in models]
-    losers = trade_off.dominated(entries, "latency_ms")
-    first, second, third = NAMES[:3]
-    assert losers == {second: [first], third: [first, second]}
-    alone = SyntheticRun(models_with([0.9], 100), CONDITIONS)
-    assert run_choice.TRADE_OFFS.section(RunFigures(alone, Figures(alone.frame()))) is None
-
-
 def test_the_fastest_of_tied_models_is_recommended() -> None:
     def cost(low: float, high: float) -> Cost:
         return Cost((low + high) / 2, latency_low_ms=low, latency_high_ms=high)
@@ -394,29 +274,6 @@ def test_the_fastest_of_tied_models_is_recommended() -> None:
         assert re.fullmatch(r".* tie; [\d,]+ more images would settle a 1-point gap\.", first)
     few = choose(Figures(models_with([0.7, 0.72], 4)), costs=costs)
     assert "Ship" not in few.sentences[0], "so few images decide nothing"
-
-
-@pytest.mark.parametrize("count", [1, 2, 3, 8])
-@pytest.mark.parametrize("spread", [0.0, 0.05, 0.8])
-@pytest.mark.parametrize("priced", [True, False])
-def test_a_recommendation_has_at_most_sixteen_words(
-    count: int, spread: float, priced: bool
-) -> None:
-    """The name of a model counts as one."""
-    rng = random(count)
-    names = models.REGISTRY.names[:count]
-    frame = pd.concat(
-        rows(rng.random((40, 2)) < 0.9 - spread * at / count, model=name, conditions=CONDITIONS)
-        for at, name in enumerate(names)
-    )
-    costs = {
-        name: Cost(10.0 * at + 5, latency_low_ms=10.0 * at + 4, latency_high_ms=10.0 * at + 6)
-        for at, name in enumerate(names)
-    }
-    first = choose(Figures(frame), costs=costs if priced else None).sentences[0]
-    for name in names:
-        first = first.replace(models.label(name), "model")
-    assert len(first.split()) <= 16, first
 
 
 def test_several_runs_of_the_same_images_are_chosen_from_together(tmp_path: Any) -> None:
@@ -445,3 +302,26 @@ def test_several_runs_of_the_same_images_are_chosen_from_together(tmp_path: Any)
     apart = saved(tmp_path / "apart", {"x.png": "elsewhere"}, {"SqueezeNet": 1}, source=tmp_path)
     with pytest.raises(ParameterError, match="shared image"):
         api.choose([one, apart])
+
+
+def test_a_model_is_faster_only_beyond_the_spread() -> None:
+    first, second, third = NAMES[:3]
+    spreads = {first: (30, 40), second: (34, 45), third: (41, 50)}
+    entries: list[dict[str, Any]] = [
+        {
+            "model": name,
+            "robust": 0.5,
+            "latency_ms": (low + high) / 2,
+            "latency_low_ms": low,
+            "latency_high_ms": high,
+            "waiting": 0.3,
+        }
+        for name, (low, high) in spreads.items()
+    ]
+    assert trade_off.dominated(entries, "latency_ms") == {third: [first]}
+    unknown = dict.fromkeys(("latency_ms", "latency_low_ms", "latency_high_ms", "waiting"))
+    without = [each | unknown for each in entries]
+    assert trade_off.dominated(without, "latency_ms") == {}
+    (caution,) = run_choice.busy(entries)
+    assert "30%" in caution.text
+    assert not run_choice.busy(without)

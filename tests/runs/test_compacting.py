@@ -10,7 +10,6 @@ import sys
 from collections.abc import Callable
 from itertools import count
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
@@ -82,18 +81,6 @@ def test_many_files_become_one_with_the_same_rows(
     assert run.parts[0].chunks == tuple(range(PICTURES))
     assert run.seconds == pytest.approx(run.manifest.seconds)
     assert run.table(model="SqueezeNet").equals(whole.table(model="SqueezeNet"))
-
-
-def test_a_compacted_run_travels_and_has_nothing_left_to_do(
-    photos: Path, whole: runs.Run, tmp_path: Path
-) -> None:
-    run = performed(photos, tmp_path / "here")
-    there = runs.load(Path(shutil.copytree(run.folder, tmp_path / "there")))
-    assert there.foreign
-    assert there.table().equals(whole.table())
-    again = performed(photos, tmp_path / "here", resume=True)
-    assert again.folder == run.folder
-    assert again.manifest.parts == run.manifest.parts
 
 
 def test_a_file_takes_no_more_than_can_be_read_at_once(
@@ -194,22 +181,6 @@ def test_a_run_that_is_killed_at_any_step_of_writing_has_all_rows_that_it_wrote(
         assert len(run.parts) <= FEW + 1
         assert not list(run.folder.glob(TEMPORARY))
     assert PICTURES < finished < len(folders) - 3 * PICTURES
-
-
-@pytest.mark.parametrize(("spent", "seconds"), [(0, 5), (100, 5), (3000, 30), (100_000, 60)])
-def test_a_file_holds_a_hundredth_of_the_time_spent_and_never_more_than_a_minute(
-    spent: int, seconds: int, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    now = 0.0
-    monkeypatch.setattr(writer, "time", SimpleNamespace(perf_counter=lambda: now))
-    monkeypatch.setattr(writer, "ROWS_A_FILE", 1000)
-    monkeypatch.setattr(row_files, "FEW", 1000)
-    with runs.start(runs.plan(str(photos), spec(), batch=1), tmp_path) as sitting:
-        sitting._seconds = spent
-        for _ in sitting.perform():
-            now += 0.6 * seconds
-    sizes = [len(part.chunks) for part in runs.load(sitting.folder).parts]
-    assert sizes == [2, 2, 1]
 
 
 def test_a_disk_without_room_for_a_second_copy_keeps_the_files_there_are(

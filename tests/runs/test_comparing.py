@@ -15,12 +15,11 @@ import pytest
 from benchmarks.support.image_folders import drawing, labelled_folder
 from benchmarks.support.own_runs import adopt
 from robustness import models, runs
-from robustness.base.errors import ImageError, ParameterError, RunError
+from robustness.base.errors import ParameterError, RunError
 from robustness.evaluation.condition import Condition, named, short
 from robustness.evaluation.row_schema import TOLERANCE, stored
 from robustness.runs.row_differences import changes, compare_rows
 from robustness.runs.row_files import KEY
-from robustness.runs.writer import RunWriter
 from tests.support.saved_runs import (
     CONDITIONS,
     assert_same_rows,
@@ -97,37 +96,6 @@ def test_the_rows_of_images_that_both_runs_have_are_compared(
     compared = runs.compare(run, evaluate_again(run, tmp_path / "again"))
     assert compared.rows == runs.RowComparison(5 * 2 * 4)
     assert any("1 image only in the other run" in note for note in compared.notes)
-
-
-def test_rows_are_compared_a_file_at_a_time(
-    original: runs.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(RunWriter, "_fills_a_file", True)
-    again = evaluate_again(original, tmp_path / "again")
-    assert len(again.parts) == 3
-    assert_same_rows(original, again)
-    changes = {0: {"cosine": plus(0.1)}, 30: {"top1": plus(1), "cosine": plus(0.2)}}
-    compared = compare_rows(again, altered(original, tmp_path, changes))
-    assert compared is not None
-    assert compared.difference is not None
-    image = original.table()["image"][30].as_py()
-    assert (compared.difference.column, compared.difference.image) == ("top1", image)
-
-
-def test_runs_of_other_requests_have_no_equal_rows(original: runs.Run, tmp_path: Path) -> None:
-    source = original.manifest.dataset.source
-    other = performed(source, tmp_path / "runs", spec((*CONDITIONS, *TWICE), seed=6))
-    assert runs.compare(original, other).rows is None
-
-
-def test_a_picture_that_changed_is_not_shown_as_the_one_that_was_measured(
-    run: runs.Run, photos: Path
-) -> None:
-    drawing(3).save(photos / "670" / "motorcycle-1.jpg")
-    again = runs.load(run.folder)
-    assert again.picture("670/motorcycle-0.jpg").name == "670/motorcycle-0.jpg"
-    with pytest.raises(ImageError, match="its pixels have changed"):
-        again.picture("670/motorcycle-1.jpg")
 
 
 # --- how far rows may lie apart -------------------------------------------------------------------
@@ -278,23 +246,3 @@ def test_runs_are_compared_on_what_they_share(original: runs.Run, other: runs.Ru
     assert "Conditions only in the baseline: Rotation 0.5, Fog effect 0.2 + Rotation 0.5" in text
     assert "The seed differs: 5 and 6." in text
     assert "other run alone" not in text
-
-
-def test_runs_that_share_nothing_say_so(original: runs.Run, tmp_path: Path) -> None:
-    stranger = performed("samples", tmp_path / "runs", spec(CONDITIONS[:1]))
-    result = runs.compare(original, stranger)
-    assert result.images == 0
-    assert not result.differences
-    assert "share no images" in result.notes[0]
-
-
-def test_changed_weights_and_versions_are_told(original: runs.Run, tmp_path: Path) -> None:
-    shutil.copytree(original.folder, tmp_path / "copy")
-    trained = dataclasses.replace(
-        original.manifest.spec,
-        models=(("SqueezeNet", "sha256:0"), *original.manifest.spec.models[1:]),
-    )
-    original.manifest.updated(spec=trained, versions={"keras": "4"}).write(tmp_path / "copy")
-    text = " ".join(runs.compare(original, runs.load(tmp_path / "copy")).notes)
-    assert "The weights differ: SqueezeNet." in text
-    assert f"Another version of keras: {original.manifest.versions['keras']} and 4." in text

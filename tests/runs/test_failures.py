@@ -35,11 +35,10 @@ from robustness.commands.main import main
 from robustness.datasets import open_dataset
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.measurement import Measurement
-from robustness.report.blocks import Chart, Titled
+from robustness.report.blocks import Titled
 from robustness.report.questions.slices import property_title
-from robustness.runs import cache, case_queries, failures, headline_figures, images, notes
+from robustness.runs import failures, headline_figures, images, notes
 from robustness.runs.embedding_map import read_maps
-from robustness.runs.failures import NO_PROPERTIES, ONCE_FINISHED
 from robustness.runs.row_selection import Chosen
 
 FOG, BLUR = Condition.of({"fog": 0.6}), Condition.of({"gaussian_blur": 0.5})
@@ -155,33 +154,6 @@ def test_a_map_is_kept_for_the_report_and_its_points_open_their_images(
             api.embedding_map(run, refused)
 
 
-def test_a_map_stays_with_other_statistics(run: runs.Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    made = api.embedding_map(run, f"model=SqueezeNet&condition={FOG.id}", images=IMAGES)
-    monkeypatch.setattr(cache, "code", lambda: "0")
-    assert [each.name for each in read_maps(run)] == [made.name]
-
-
-def test_lists_of_cases_are_the_callers_and_long_ones_are_not_kept(
-    run: runs.Run, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(case_queries, "_MOST_REMEMBERED", 5)
-    run = runs.load(run.folder)
-    first = [dict(row) for row in run.cases.both(Chosen(), 5)]
-    assert len(api.failing_images(run, most=5)) == 5
-    assert len(api.failing_images(run)) == IMAGES
-    assert run.cases.both(Chosen(), 5) == first
-    assert max(len(found) for found in run.cases._answers.values()) == 5
-
-
-def test_every_section_has_its_charts(run: runs.Run) -> None:
-    api.embedding_map(run, f"model=SqueezeNet&condition={FOG.id}", images=IMAGES)
-    titles = {"Slices", "Changed classes", "Agreement", "Safe threshold", "Map"}
-    for section in report.of_run(run).sections:
-        if any(isinstance(block, Chart) for block in section.printed):
-            titles.discard(section.title)
-    assert not titles
-
-
 def test_a_selection_gives_its_images_to_lists_tables_and_archives(
     run: runs.Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -215,12 +187,6 @@ def test_a_selection_gives_its_images_to_lists_tables_and_archives(
 def test_a_selection_is_its_text(run: runs.Run, chosen: Chosen, images: int) -> None:
     assert Chosen.parse(chosen.text, run.manifest.spec) == chosen
     assert run.cases.tally(chosen).images == images
-
-
-def test_a_selection_may_name_what_pages_show(run: runs.Run) -> None:
-    text = "model=squeezenet 1.1&against=EfficientNet-Lite0&perturbation=Fog effect"
-    expected = Chosen(model="SqueezeNet", against="EfficientNetLite0", perturbation="fog")
-    assert Chosen.parse(text, run.manifest.spec) == expected
 
 
 @pytest.mark.parametrize("column", ["site:camera", "a%3Ab", "100 %", ":"])
@@ -262,12 +228,6 @@ def test_large_runs_are_sampled_and_say_so(run: runs.Run, monkeypatch: pytest.Mo
     assert list(found.unknown) == [failures.SAMPLED.format(10)]
 
 
-def test_a_run_without_properties_says_so(run: runs.Run, tmp_path: Path) -> None:
-    bare = saved(tmp_path / "bare", {"a.png": "1"}, {"SqueezeNet": 1.0}, source=tmp_path)
-    assert list(bare.failures.unknown) == [NO_PROPERTIES]
-    assert not bare.failures.slices
-
-
 def _put(path: Path, instead: str) -> None:
     path.unlink()
     if instead == "folder":
@@ -305,17 +265,6 @@ def test_whatever_lies_in_place_of_a_file_a_run_opens_or_says_why(
             refused = str(error)
         assert "\n" not in refused
         assert not refused or name.startswith(("part-", "images", "manifest")), refused
-
-
-def test_an_unfinished_run_has_no_failures_yet(tmp_path: Path) -> None:
-    for finished in (False, True):
-        made = saved(
-            tmp_path / f"{finished}", {"a.png": "1"}, {"SqueezeNet": 1.0}, source=tmp_path,
-            finished=finished,
-        )  # fmt: skip
-        assert (ONCE_FINISHED in made.failures.unknown) is not finished
-        assert bool(made.failures.thresholds) is finished
-        assert bool(report.of_run(made).sections)
 
 
 @pytest.mark.parametrize("without", [0.25, 0.75])

@@ -14,7 +14,7 @@ from robustness.evaluation.condition import Condition
 from robustness.evaluation.request import make_spec
 from robustness.evaluation.suites import study_conditions
 from robustness.runs import forecast
-from tests.support.saved_runs import CONDITIONS, spec
+from tests.support.saved_runs import CONDITIONS
 
 ONE = ("SqueezeNet",)
 
@@ -22,15 +22,6 @@ ONE = ("SqueezeNet",)
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return flat_folder(tmp_path_factory.mktemp("data") / "photos", 5)
-
-
-def test_size_and_disk_are_known_without_any_run(photos: Path, tmp_path: Path) -> None:
-    plan = runs.plan(str(photos), spec(names=ONE))
-    found = forecast.from_earlier(plan, tmp_path)
-    assert (found.images, found.conditions, found.models) == (5, len(CONDITIONS), 1)
-    assert (found.passes, found.rows) == (5 * 3, 5 * 2)
-    assert found.bytes_on_disk == 10 * forecast.BYTES_A_ROW
-    assert found.time == "known once it runs"
 
 
 def test_the_rate_is_that_of_the_newest_finished_run_of_the_same_models(

@@ -11,12 +11,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fsspec.implementations.memory import MemoryFileSystem
 from PIL import Image
 
 import robustness as rb
 from benchmarks.support.image_folders import labelled_folder
-from robustness.base.errors import ParameterError, RobustnessError, RunError
+from robustness.base.errors import ParameterError, RobustnessError
 from robustness.commands.main import main
 from robustness.evaluation.request import make_spec
 from robustness.perturbations import compose
@@ -174,36 +173,6 @@ def test_class_names_give_the_indices_of_labels(
     names.write_text("square\ncircle\ncup\n")
     assert main([*command, "--class-names", str(names)]) == 0
     assert labels_of(tmp_path / "out") == {("circle", "1"), ("cup", "2"), ("square", "0")}
-
-
-def test_a_request_without_models_leaves_them_to_the_options(
-    shapes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    file = tmp_path / "request.toml"
-    command = ["evaluate", str(shapes), "--request", str(file), "--plan", "--json"]
-    file.write_text("[[condition]]\nfog = 0.5\n")
-    assert main(command) == 2
-    assert "--models" in capsys.readouterr().err
-    command += ["--labels", "none"]
-    assert main([*command, "--models", "SqueezeNet,EfficientNetLite0"]) == 0
-    assert json.loads(capsys.readouterr().out)["models"] == 2
-    file.write_text('models = ["SqueezeNet"]\n[[condition]]\nfog = 0.5\n')
-    assert main([*command, "--models", "EfficientNetLite0"]) == 2
-    assert "--models, got both" in capsys.readouterr().err
-
-
-def test_a_storage_of_its_own_errors_ends_in_a_sentence(
-    planned: Plan, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    class EndpointConnectionError(Exception):
-        """As botocore's is none of Python's."""
-
-    def fails(*_: object, **__: object) -> None:
-        raise EndpointConnectionError("no route to host")
-
-    monkeypatch.setattr(MemoryFileSystem, "pipe_file", fails)
-    with pytest.raises(RunError, match="EndpointConnectionError: no route to host"):
-        list(image_export.export(planned, "memory://bucket/perturbed"))
 
 
 @pytest.mark.parametrize("to", ["nothing://x", "memory://x.zip", "taken.zip"])

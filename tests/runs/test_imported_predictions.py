@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 import pytest
 from PIL import Image
 
@@ -21,9 +20,6 @@ from robustness import api, models, report, runs
 from robustness.base.errors import ParameterError, RunError
 from robustness.base.text import csv_cell, from_csv_cell
 from robustness.commands.main import main
-from robustness.datasets import open_dataset
-from robustness.datasets.predictions import Predictions
-from robustness.datasets.table import TableDataset
 from robustness.metrics.features import RESCALED
 from tests.support.onnx_files import small_model
 
@@ -177,16 +173,6 @@ def test_a_top_5_needs_five_classes_or_all(
     assert (summary["perturbed_accuracy_top5"] is None) is (expected is None)
 
 
-def test_images_without_all_predictions_are_named(table: pd.DataFrame) -> None:
-    found = rb.evaluate_predictions(table.drop(index=[5]), classes=NAMES)
-    assert found.images == 11
-    ((_, reason),) = found.unreadable
-    assert "no prediction" in reason
-    told = report.printed(report.of_run(found))
-    assert "1 image" in told
-    assert "unreadable" not in told.lower()
-
-
 def animals(*found: object, **columns: object) -> pd.DataFrame:
     """Two images under fog, with the predictions ``found``."""
     told = {"image": [*"abab"], "condition": ["clean", "clean", "fog=0.6", "fog=0.6"]}
@@ -209,14 +195,6 @@ def test_other_classes_of_the_same_name_spoil_no_run(tmp_path: Path) -> None:
         assert again.frame()["top1"].tolist() == first.frame()["top1"].tolist() == [0, 0]
         assert again.report(tmp_path / "report.md")
     assert models.class_name("theirs of animals", 1) == "1", "no wrong name"
-
-
-@pytest.mark.parametrize("name", ["m", "the", "äb.1"])
-def test_a_model_keeps_its_name_where_a_sentence_begins(name: str) -> None:
-    found = rb.evaluate_predictions(animals(*"cdcd", model=name))
-    first, *rest = (sentence for _, sentence in report.of_run(found).answers)
-    assert first.startswith(f"{name}: ")
-    assert all(not sentence[0].islower() for sentence in rest)
 
 
 HOSTILE = ["=cmd|' /C calc'!A0", "-a\x1b[2J.png"]
@@ -250,7 +228,6 @@ def test_no_name_is_a_formula_or_an_escape_in_tables_and_terminals(
 BAD = {
     "no image": (lambda t: t.drop(columns="image"), "columns image"),
     "no original": (lambda t: t[t["condition"] != "clean"], "originals"),
-    "no condition": (lambda t: t[t["condition"] == "clean"], "originals alone"),
     "no predictions": (lambda t: t.drop(columns="probabilities"), "expected a column"),
     "twice": (lambda t: pd.concat([t, t[:2]]), "2 repeated rows"),
     "two labels": (lambda t: t.assign(label=range(len(t))), "two labels"),
@@ -264,9 +241,7 @@ BAD = {
     "few classes": (lambda t: t.assign(probabilities=[[0.5, 0.5]] * len(t)), "10 probabilities"),
     "words": (lambda t: t.assign(probabilities="many"), "a list such as"),
     "stranger": (lambda t: t.drop(columns="probabilities").assign(prediction="dog"), "'dog'"),
-    "two sides": (lambda t: t.assign(side=range(1, len(t) + 1)), "one side"),
     "a bad fit": (lambda t: t.assign(fit="stretch"), "stretch"),
-    "a bad seed": (lambda t: t.assign(seed="x"), "seed"),
 }
 
 
@@ -283,17 +258,13 @@ DEEP = "[" * 100_000 + "]" * 100_000
 ODD: dict[str, tuple[dict[str, Any], str]] = {
     "probabilities as words": ({"classes": [["a"]] * 4, "probabilities": [["x"]] * 4}, "numbers"),
     "nested": ({"probabilities": [[[0.5], [0.5]]] * 4}, "numbers from 0 to 1 in probabilities"),
-    "nested top classes": ({"classes": [["a"]] * 4, "probabilities": [[[1.0]]] * 4}, "numbers"),
     "deep": ({"probabilities": [DEEP] * 4}, "a list such as"),
-    "huge": ({"classes": ["[1]"] * 4, "probabilities": [f"[1{400 * '0'}]"] * 4}, "numbers"),
     "one class": ({"p0": [1.0] * 4}, "two or more, got one"),
-    "many columns": ({f"p{5_000 * '9'}": [1.0] * 4}, "expected a column"),
     "confidence with gaps": ({"prediction": [*"cdcd"], "confidence": [1, 1, None, 1]}, "got 1 w"),
     "confidence in percent": (
         {"prediction": [*"cdcd"], "confidence": 97},
         "confidence from 0 to 1",
     ),
-    "metric as words": ({"prediction": [*"cdcd"], "ssim": [*"abcd"]}, "numbers in ssim"),
     "large index": ({"prediction": [0, 1, 0, 10**12]}, "below 1,000,000"),
     "image with gaps": ({"prediction": [*"cdcd"], "image": [*"ab", None, "b"]}, "value of image"),
     "several kinds": ({"prediction": [1, "a", 2.0, 3]}, "one kind of value"),
@@ -309,15 +280,6 @@ def test_odd_values_end_in_a_sentence(name: str) -> None:
     assert "softmax" not in str(caught.value)
 
 
-@pytest.mark.parametrize("suffix", ["csv", "frame"])
-def test_a_column_may_not_be_repeated(suffix: str, tmp_path: Path) -> None:
-    frame = animals(*"cdcd")
-    frame = pd.concat([frame, frame[["prediction"]]], axis=1)
-    frame.to_csv(tmp_path / "table.csv", index=False)
-    with pytest.raises(ParameterError, match=r"each column once|distinct columns"):
-        rb.evaluate_predictions(frame if suffix == "frame" else tmp_path / "table.csv")
-
-
 def test_a_table_of_gaps_takes_no_memory() -> None:
     """Of 3,000 images, conditions and models each, the places would take 200 GiB."""
     numbers = [str(at) for at in range(3_000)]
@@ -325,41 +287,6 @@ def test_a_table_of_gaps_takes_no_memory() -> None:
     frame = pd.DataFrame({"image": numbers, "model": numbers, "condition": conditions})
     with pytest.raises(ParameterError, match=r"27,000,000,000 in all, got 3,000"):
         rb.evaluate_predictions(frame.assign(prediction="cat"))
-
-
-def test_labels_with_gaps_are_indices_still() -> None:
-    found = rb.evaluate_predictions(animals(0, 1, 0, 0, label=[0, None, 0, None]))
-    assert found.frame()["label"].tolist()[0] == 0
-
-
-def test_equal_tables_are_one_whatever_their_chunks() -> None:
-    frame = animals(*"cdcd", confidence=[0.5, 0.6, 0.7, None], probabilities=[[0.5, 0.5]] * 4)
-
-    def content(frame: pd.DataFrame, rows: int = 4) -> str:
-        table = pa.Table.from_pandas(frame)
-        parts = [table[at : at + rows] for at in range(0, 4, rows)]
-        return Predictions(pa.concat_tables(parts), "", "", Path(), "").content
-
-    def with_lists(lists: list[list[float]]) -> pd.DataFrame:
-        return frame.assign(probabilities=pd.Series(lists))
-
-    assert content(frame) == content(frame, 1)
-    others = [
-        frame.assign(confidence=[0.5, 0.6, 0.7, 0.0]),
-        with_lists([[0.5, 0.5]] * 3 + [[0.5, 0.4]]),
-        with_lists([[0.5, 0.5], [0.5], [0.5, 0.5, 0.5], [0.5, 0.5]]),
-        frame.assign(prediction=[*"cdcc"]),
-    ]
-    assert len({content(frame), *map(content, others)}) == 5
-
-
-@pytest.mark.parametrize("suffix", ["csv", "parquet"])
-def test_a_table_with_columns_of_these_names_may_be_a_dataset(suffix: str, tmp_path: Path) -> None:
-    frame = pd.DataFrame({"image": [*"ab"], "condition": ["healthy", "ill"], "prediction": [1, 0]})
-    for told, kind in ((frame, TableDataset), (animals(*"cdcd"), Predictions)):
-        file = tmp_path / f"{kind.__name__}.{suffix}"
-        told.to_csv(file) if suffix == "csv" else told.to_parquet(file)
-        assert type(open_dataset(str(file))) is kind
 
 
 @pytest.mark.parametrize("content", [b"", b"image,condition,p0\n", b"\xff\xfe\0", b"PAR1 PAR1"])

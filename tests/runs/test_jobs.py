@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,13 +23,12 @@ from robustness import runs
 from robustness.base.errors import RobustnessError, RunError
 from robustness.base.processes import Identity
 from robustness.base.scheduler import in_turn
-from robustness.commands.main import main
 from robustness.runs import MANIFEST_FILE, Plan, installation, jobs
 from robustness.runs.jobs import Supervisor, queue
 from robustness.runs.jobs.queue import Job
 from robustness.runs.jobs.supervisor import MOST_DEATHS, MOST_REFUSALS
 from robustness.runs.progress import FILE, Progress, ProgressFile
-from tests.support.jobs import PATIENCE, in_threads, worked_off
+from tests.support.jobs import PATIENCE
 from tests.support.saved_runs import performed, spec, use_stand_ins
 
 
@@ -199,15 +198,6 @@ def test_a_run_can_be_watched_from_elsewhere(asked: Plan, tmp_path: Path) -> Non
     assert runs.read_progress(folder) is None, "nobody works on it any more"
 
 
-def test_the_first_word_after_the_models_have_loaded_is_not_held_back(tmp_path: Path) -> None:
-    file = ProgressFile(tmp_path, 5)
-    for loading in (True, False):
-        file.write(Progress(0, 5, 0, loading))
-        seen = runs.read_progress(tmp_path)
-        assert seen is not None
-        assert seen.loading is loading
-
-
 def test_a_process_that_finds_another_at_work_does_not_stop_it(
     asked: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -253,42 +243,6 @@ def test_a_process_that_dies_is_started_again_but_not_for_ever(asked: Plan, tmp_
     assert processes.started == [folder.name] * MOST_DEATHS
     assert not jobs.is_queued(folder)
     assert "killed by signal 9, as when memory runs out, 3 times" in jobs.stop_reason(folder)
-
-
-def test_a_run_that_is_done_while_the_keeper_looks_is_not_started_again(
-    asked: Plan, tmp_path: Path
-) -> None:
-    folder = jobs.submit(asked, tmp_path, "me")
-    processes = Processes()
-    supervisor = Supervisor(tmp_path, 1, processes)
-    supervisor.look()
-    process = processes.running[folder.name]
-
-    def done_now() -> int | None:
-        """The order has been listed by the time this is asked."""
-        processes.end(folder)
-        return process.returncode
-
-    process.poll = done_now
-    for _ in range(2):
-        supervisor.look()
-    assert processes.started == [folder.name]
-
-
-def test_a_process_that_got_further_has_its_chances_anew(asked: Plan, tmp_path: Path) -> None:
-    folder = jobs.submit(asked, tmp_path, "me")
-    processes = Processes()
-    supervisor = Supervisor(tmp_path, 1, processes)
-    for start in range(1, MOST_DEATHS + 2):
-        supervisor.look()
-        assert len(processes.started) == start
-        if start == 2:
-            states = jobs.work_off(folder)
-            while next(states).done < 2:
-                pass
-            states.close()
-        processes.end(folder, -signal.SIGKILL, done=False)
-    assert jobs.is_queued(folder)
 
 
 def test_a_run_that_cannot_be_started_is_in_nobodys_way_and_given_up(tmp_path: Path) -> None:
@@ -385,28 +339,6 @@ def test_a_broken_settings_file_holds_the_queue_up_until_it_is_mended(
     assert "robustness.toml is not valid TOML" in caplog.text
 
 
-def test_a_run_that_cannot_go_on_says_why_and_leaves_the_queue(asked: Plan, tmp_path: Path) -> None:
-    folder = jobs.submit(asked, tmp_path, "me")
-    manifest = folder / "manifest.json"
-    manifest.write_text(manifest.read_text().replace(str(asked.record.source), "/nowhere"))
-    adopt(folder)
-    with pytest.raises(RunError, match="cannot continue"):
-        list(jobs.work_off(folder))
-    assert not jobs.is_queued(folder)
-    assert "cannot continue" in jobs.stop_reason(folder)
-
-
-def test_other_pictures_or_versions_are_not_mixed_into_a_run(asked: Plan, tmp_path: Path) -> None:
-    folder = jobs.submit(asked, tmp_path, "me")
-    manifest = folder / "manifest.json"
-    values = json.loads(manifest.read_text())
-    values["versions"]["keras"] = "1.0"
-    manifest.write_text(json.dumps(values))
-    adopt(folder)
-    with pytest.raises(RunError, match="versions of the software"):
-        list(jobs.work_off(folder))
-
-
 def test_only_an_unfinished_run_of_this_installation_goes_on(asked: Plan, tmp_path: Path) -> None:
     finished = performed(asked.record.source, tmp_path, asked.spec)
     with pytest.raises(RunError, match="nothing to continue"):
@@ -418,36 +350,37 @@ def test_only_an_unfinished_run_of_this_installation_goes_on(asked: Plan, tmp_pa
         jobs.resume(writer.folder, "me")
 
 
-def test_what_is_no_order_is_removed(tmp_path: Path) -> None:
-    queue = tmp_path / ".queue"
-    queue.mkdir()
-    for name, text in (("a", "["), ("b", '{"by": "me", "asked": 1}'), ("c", '{"by": 1}')):
-        (queue / f"{name}.json").write_text(text)
-    (tmp_path / "c").mkdir()
-    assert jobs.read_queue(tmp_path) == []
-    assert not list(queue.glob("*.json"))
-
-
-@pytest.fixture
-def threads() -> Iterator[None]:
-    with in_threads():
-        yield
-
-
-def test_a_keeper_works_off_what_is_ordered(asked: Plan, tmp_path: Path, threads: None) -> None:
-    folder = jobs.submit(asked, tmp_path, "me")
-    jobs.supervise(tmp_path)
-    worked_off(tmp_path)
-    assert runs.load(folder).images == 6
-
-
-def test_the_command_goes_on_with_a_run(
-    asked: Plan, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_a_run_that_is_done_while_the_keeper_looks_is_not_started_again(
+    asked: Plan, tmp_path: Path
 ) -> None:
     folder = jobs.submit(asked, tmp_path, "me")
-    assert main(["runs", "resume", folder.name, "--out", str(tmp_path), "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["status"] == "finished"
-    assert not jobs.read_queue(tmp_path)
-    assert main(["runs", "resume", folder.name, "--out", str(tmp_path)]) == 0
-    assert main(["runs", "resume", "nowhere", "--out", str(tmp_path)]) == 2
-    assert "There is no run nowhere" in capsys.readouterr().err
+    processes = Processes()
+    supervisor = Supervisor(tmp_path, 1, processes)
+    supervisor.look()
+    process = processes.running[folder.name]
+
+    def done_now() -> int | None:
+        """The order has been listed by the time this is asked."""
+        processes.end(folder)
+        return process.returncode
+
+    process.poll = done_now
+    for _ in range(2):
+        supervisor.look()
+    assert processes.started == [folder.name]
+
+
+def test_a_process_that_got_further_has_its_chances_anew(asked: Plan, tmp_path: Path) -> None:
+    folder = jobs.submit(asked, tmp_path, "me")
+    processes = Processes()
+    supervisor = Supervisor(tmp_path, 1, processes)
+    for start in range(1, MOST_DEATHS + 2):
+        supervisor.look()
+        assert len(processes.started) == start
+        if start == 2:
+            states = jobs.work_off(folder)
+            while next(states).done < 2:
+                pass
+            states.close()
+        processes.end(folder, -signal.SIGKILL, done=False)
+    assert jobs.is_queued(folder)

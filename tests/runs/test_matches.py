@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import signal
-import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,14 +10,11 @@ from typing import Any
 import pytest
 
 from robustness import runs
-from robustness.base.errors import AccessError, ParameterError, RunError, RunLockedError
+from robustness.base.errors import AccessError, RunError
 from robustness.commands.main import main
 from robustness.matching import Match
 from robustness.runs import BIN, SavedMatch, installation, jobs, retention
-from robustness.runs.jobs import Supervisor
-from robustness.runs.jobs.supervisor import MOST_DEATHS
 from tests.matching.test_match import example
-from tests.runs.test_jobs import Processes
 from tests.support.jobs import in_threads, worked_off
 
 PHASES = (
@@ -80,23 +75,6 @@ def test_the_queue_performs_a_match_and_keeps_its_answer(
         jobs.resume(folder, "me")
 
 
-def test_the_progress_of_a_match_only_grows_and_has_an_estimate(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    seen: list[jobs.queue.Job] = []
-    matched(monkeypatch, lambda: seen.extend(jobs.read_queue(folder.parent)))
-    list(jobs.work_off(folder))
-    shares = [job.share for job in seen]
-    assert len(shares) == len(PHASES)
-    assert shares == sorted(shares)
-    assert 0 < shares[0] < 0.1
-    assert shares[-1] == 1
-    estimates = ["left" in job.text for job in seen]
-    assert all(estimates[len(PHASES) // 4 : -1])
-    assert "Simulating the reference: 40 of 80, about " in "\n".join(job.text for job in seen)
-    assert runs.read_progress(folder) is None, "nobody works on it any more"
-
-
 def test_a_cancelled_match_stops_and_can_continue(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -111,54 +89,6 @@ def test_a_cancelled_match_stops_and_can_continue(
     assert not jobs.stop_reason(folder)
 
 
-def test_a_command_that_continues_a_match_is_not_joined_by_a_job(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def look() -> None:
-        assert jobs.outside_job(folder)
-        with pytest.raises(RunLockedError):
-            jobs.resume(folder, "me")
-
-    jobs.cancel(folder)
-    matched(monkeypatch, look)
-    assert [state.loading for state in jobs.work_off(folder)] == [True]
-    answer = runs.read_answer(folder)
-    assert answer is not None
-    matched(monkeypatch, lambda: pytest.fail("the answer is there already"))
-    list(jobs.work_off(folder))
-    assert runs.read_answer(folder) == answer
-
-
-def test_a_match_that_fails_says_why(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail() -> None:
-        raise ParameterError("Expected at least 20 readable production images, got 5: add more.")
-
-    matched(monkeypatch, fail)
-    with pytest.raises(ParameterError):
-        list(jobs.work_off(folder))
-    assert not jobs.is_queued(folder)
-    assert "got 5" in jobs.stop_reason(folder)
-
-
-def test_a_match_of_a_stopped_server_begins_again_and_is_given_up_with_a_reason(
-    folder: Path,
-) -> None:
-    processes = Processes()
-    first = Supervisor(folder.parent, 1, processes)
-    first.look()
-    first.end()
-    assert processes.running[folder.name].terminated
-    assert jobs.is_queued(folder)
-    second = Supervisor(folder.parent, 1, processes)
-    for begun in range(2, MOST_DEATHS + 2):
-        second.look()
-        assert processes.started == [folder.name] * begun
-        processes.end(folder, -signal.SIGKILL, done=False)
-    second.look()
-    assert not jobs.is_queued(folder)
-    assert "killed by signal 9" in jobs.stop_reason(folder)
-
-
 def test_a_match_is_deleted_restored_and_erased_like_a_run(folder: Path) -> None:
     runs.to_bin(folder, "me")
     assert jobs.read_queue(folder.parent) == []
@@ -167,27 +97,6 @@ def test_a_match_is_deleted_restored_and_erased_like_a_run(folder: Path) -> None
     assert runs.owner_of(runs.restore(folder.parent, folder.name)) == "me"
     runs.delete(folder)
     assert runs.listing(folder.parent) == []
-
-
-def test_a_match_that_is_worked_on_is_not_deleted(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    at_work, goes_on = threading.Event(), threading.Event()
-
-    def wait() -> None:
-        at_work.set()
-        goes_on.wait(10)
-
-    matched(monkeypatch, wait)
-    thread = threading.Thread(target=lambda: list(jobs.work_off(folder)))
-    thread.start()
-    at_work.wait(10)
-    try:
-        with pytest.raises(RunError, match="is being written"):
-            runs.to_bin(folder)
-    finally:
-        goes_on.set()
-        thread.join()
 
 
 def test_matches_count_among_the_runs_of_their_creator(

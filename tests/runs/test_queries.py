@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import errno
 import gzip
 import json
 import shutil
-from collections import Counter
-from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,8 +21,7 @@ from benchmarks.support.synthetic_runs import saved, with_column
 from robustness import runs
 from robustness.base.errors import RunError
 from robustness.evaluation.condition import Condition
-from robustness.runs import cache, images
-from robustness.runs import case_queries as case_rows
+from robustness.runs import cache
 from robustness.runs import rows as row_files
 from robustness.runs.case_queries import CaseRows, Chosen
 from robustness.runs.row_selection import SURVIVORS, WORST
@@ -173,30 +169,6 @@ def test_a_file_that_is_gone_is_said_in_one_sentence(run: runs.Run, tmp_path: Pa
         found[0].read("cosine")
 
 
-def test_figures_read_a_number_of_all_models_once(
-    run: runs.Run, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The keys, the flags and each number that there is no room for others beside."""
-    monkeypatch.setattr(row_files, "_MOST", 8 * 45 * 11 * len(run.manifest.spec.models))
-    asked: list[str] = []
-
-    def batches(
-        self: row_files.Cells, path: Path, columns: Sequence[str]
-    ) -> Iterator[pa.RecordBatch]:
-        asked.extend(columns if path == self._paths[0] else ())
-        return read(self, path, columns)
-
-    read = row_files.Cells._batches
-    monkeypatch.setattr(row_files.Cells, "_batches", batches)
-    Figures(rows_of(run).grids()).tables()
-    assert {name: count for name, count in Counter(asked).items() if count > 1} == {}
-
-
-def test_no_rows_give_no_grids() -> None:
-    assert Rows([], images.SCHEMA.empty_table()).grids() == []
-    assert Figures(Rows([], images.SCHEMA.empty_table()).grids()).images == 0
-
-
 # --- cases ----------------------------------------------------------------------------------------
 
 
@@ -207,7 +179,6 @@ def test_no_rows_give_no_grids() -> None:
     [
         Chosen(),
         Chosen(model="SqueezeNet", perturbation="pgd"),
-        Chosen(perturbation="contrast"),
         Chosen(conditions=(APGD.id, CONDITIONS[0].id)),
         Chosen(classes=(("SqueezeNet", 281), ("EfficientNetLite0", 967))),
         Chosen(model="no such"),
@@ -245,16 +216,6 @@ def test_cases_equal_those_of_the_frame(
         assert told == expected[columns].head(count).to_numpy().tolist()
     first, *rest = some.first(chosen, kind, 4) or [{}]
     assert some.first(chosen, kind, 3, [first.get("position", -1)]) == rest
-
-
-def test_kept_cases_are_read_from_the_rows_once(
-    run: runs.Run, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    first = in_turns(run).cases.first(Chosen(), WORST, 6)
-    monkeypatch.setattr(case_rows, "_first", None)
-    again = in_turns(run).cases
-    assert again.first(Chosen(), WORST, 6) == first
-    assert again.tally(Chosen()).images == 40
 
 
 # --- kept figures ---------------------------------------------------------------------------------
@@ -355,16 +316,3 @@ def test_a_process_that_ends_while_it_keeps_figures_leaves_the_old_ones_or_none(
     assert len(worked_out) == (0 if before else 1)
     for path in run.folder.glob(f".{file.name}.*"):
         path.unlink()
-
-
-def test_figures_are_told_where_they_cannot_be_kept(
-    run: runs.Run, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def full(*_: object) -> None:
-        raise OSError(errno.ENOSPC, "no space left")
-
-    file = cache.file(run.folder, cache.FIGURES)
-    file.unlink(missing_ok=True)
-    monkeypatch.setattr(cache, "write_whole", full)
-    assert run.figures().images == 39
-    assert not file.exists()

@@ -12,17 +12,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from benchmarks.support.image_folders import flat_folder, labelled_folder
+from benchmarks.support.image_folders import labelled_folder
 from benchmarks.support.own_runs import adopt
-from robustness import api, report, runs
+from robustness import api, runs
 from robustness.base.errors import RunError
 from robustness.base.validation import checked_json
 from robustness.commands.main import main
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.request import Request
 from robustness.remedies import parse_all
-from robustness.report.questions.fixes import FIXES
-from robustness.runs import remedies
 from robustness.runs.remedies import remedy_figures
 from tests.support.saved_runs import (
     assert_same_rows,
@@ -90,11 +88,6 @@ def test_rows_hold_the_prediction_behind_each_remedy(
     ]
     assert all(row["milliseconds"] is None or row["milliseconds"] > 0 for row in rows)
     assert_same_rows(run, evaluate_again(run, tmp_path / "again"))
-
-
-def test_one_image_tells_nothing_of_remedies(source: Path, tmp_path: Path) -> None:
-    found = remedy_figures(performed(source, tmp_path / "runs", ASKED, limit=1))
-    assert found.gains == ()
 
 
 def test_other_figures_are_those_of_the_run_without_remedies(
@@ -184,28 +177,3 @@ def test_the_original_behind_a_remedy_has_one_prediction(
     both[0].manifest.updated(parts=sizes).write(folder)
     with pytest.raises(RunError, match="different predictions"):
         runs.load(folder)
-
-
-def test_the_report_says_what_would_help(both: tuple[runs.Run, runs.Run]) -> None:
-    for run, says in zip(both, ("none of 5 helps significantly", "not measured yet"), strict=True):
-        (section,) = [s for s in report.of_run(run).sections if s.title == FIXES.title]
-        assert says in str(section.printed)
-
-
-@pytest.mark.parametrize(("labelled", "quantity"), [(True, "accuracy"), (False, "consistency")])
-def test_gains_are_read_once_and_named_after_what_is_known(
-    copied: runs.Run,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    labelled: bool,
-    quantity: str,
-) -> None:
-    run = copied
-    if not labelled:
-        run = performed(flat_folder(tmp_path / "photos", 20), tmp_path / "a", ASKED)
-    report.of_run(run)
-    monkeypatch.setattr(remedies, "_fresh", None)  # is not called again
-    sections = report.of_run(run).sections
-    (printed,) = [str(s.printed) for s in sections if s.title == FIXES.title]
-    assert f"Gain in {quantity}, points" in printed
-    assert "-0.0" not in printed

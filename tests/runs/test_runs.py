@@ -25,7 +25,6 @@ from benchmarks.support.own_runs import adopt
 from benchmarks.support.stand_in_models import TWO, Stable
 from robustness import runs
 from robustness.base.errors import ParameterError, RobustnessError, RunError
-from robustness.base.validation import checked_json
 from robustness.commands import main
 from robustness.datasets import open_dataset
 from robustness.evaluation.condition import Condition
@@ -106,20 +105,6 @@ def test_the_rows_are_those_of_the_loop_over_pictures(folder: Path, whole: runs.
     assert whole.finished
 
 
-def test_labels_and_what_follows_from_them_stand_in_the_rows(whole: runs.Run) -> None:
-    frame = whole.frame(None)
-    by_class = frame.groupby(frame["image"].str.split("/").str[0])["label"].unique()
-    assert {name: list(values) for name, values in by_class.items()} == {
-        "670": [670],
-        "Egyptian cat": [285],
-        "n07920052": [967],
-    }
-    right = (frame["label"] == frame["top1"]).tolist()
-    assert frame["correct"].tolist() == right
-    in_top5 = [label in top5 for label, top5 in zip(frame["label"], frame["top5"], strict=True)]
-    assert frame["correct5"].tolist() == in_top5
-
-
 @pytest.mark.parametrize("batch", [1, 100])
 def test_the_size_of_a_batch_changes_no_row(
     folder: Path, whole: runs.Run, tmp_path: Path, batch: int
@@ -136,13 +121,6 @@ def test_chunks_that_come_in_any_order_are_stored_in_the_order_of_the_dataset(
     (part,) = run.parts
     positions = pq.read_table(part.path)["position"].to_pylist()
     assert positions == sorted(positions)
-
-
-def test_unreadable_pictures_are_listed_and_do_not_stop_the_run(whole: runs.Run) -> None:
-    ((name, reason),) = whole.unreadable
-    assert name == "670/broken.jpg"
-    assert "expected a whole image" in reason
-    assert (whole.manifest.images, whole.manifest.unreadable) == (9, 1)
 
 
 def test_a_picture_of_a_run_can_be_read_again(whole: runs.Run) -> None:
@@ -458,25 +436,7 @@ def test_a_run_is_found_by_its_name_alone(tmp_path: Path, name: str) -> None:
     assert len(str(refused.value)) < 200
 
 
-def test_only_a_run_is_deleted(whole: runs.Run, tmp_path: Path) -> None:
-    run = copied(whole, tmp_path)
-    (tmp_path / "photos").mkdir()
-    with pytest.raises(RunError):
-        runs.delete(tmp_path / "photos")
-    runs.delete(run)
-    assert os.listdir(tmp_path) == ["photos"]
-
-
 # --- what is asked --------------------------------------------------------------------------------
-
-
-def test_a_spec_survives_its_manifest() -> None:
-    conditions = Condition.of({"fog": 0.5, "rotation": 0.25}), *CONDITIONS
-    framings = tuple((name, Framing("squash", 96, interpolation="bilinear")) for name, _ in TWO)
-    spec = Request(TWO, conditions, framings, 9)
-    assert checked_json(Request, json.dumps(spec.as_dict()).encode()) == spec
-    with pytest.raises(ParameterError):
-        checked_json(Request, b'{"models": []}')
 
 
 def test_suites_and_severities_are_conditions() -> None:

@@ -77,12 +77,6 @@ def test_a_kind_of_cases_is_exported_alone(tmp_path: Path) -> None:
         assert [row["image"] for row in csv.DictReader(table.splitlines())] == names
 
 
-def test_without_labels_there_are_predictions_only(tmp_path: Path) -> None:
-    classes, predictions = unpacked(made(tmp_path, labelled=False), tmp_path / "dark")
-    assert classes == dict.fromkeys(predictions)
-    assert all("correct" not in entry["attributes"] for entry in predictions.values())
-
-
 @pytest.mark.parametrize("labelled", [True, False])
 def test_fiftyone_reads_it_as_printed(
     labelled: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -49,13 +49,6 @@ def test_failures_of_one_model_alone_and_of_both_are_counted() -> None:
         assert entry["both"] == ((one == 0) & (other == 0)).any(axis=1).sum() > 0
 
 
-def test_models_that_never_fail_have_no_failures_to_count() -> None:
-    perfect = rows(np.ones((10, 2)), conditions=(("fog", 0.2), ("fog", 0.4)))
-    pair = [g for name in NAMES[:2] for g in grids(perfect.assign(model=name))]
-    (entry,) = by_pair(pair, "consistent")
-    assert [entry[key] for key in ("n_images", "model_only", "other_only", "both")] == [10, 0, 0, 0]
-
-
 def test_a_majority_is_what_most_models_predict_and_ties_go_to_the_surest() -> None:
     made = grids_of_run()
     top1, sure = (np.stack([g.values(c) for g in made]) for c in ("top1", "probability"))
@@ -116,11 +109,3 @@ def test_attacks_do_not_count_since_each_model_has_its_own_image() -> None:
     for told in (by_pair, majorities):
         assert told(of([*fog, attack]), "consistent") == told(of(fog), "consistent")
         assert told(of([attack]), "consistent") == []
-
-
-def test_predictions_without_a_confidence_do_not_count() -> None:
-    good = np.tile([True, True, False, False], 15).reshape(-1, 1)
-    frame = rows(good).assign(probability=np.tile([0.9, np.nan, 0.6, np.nan], 15))
-    (curve,) = curves(grids(frame), "consistent")
-    assert (curve["coverage"], curve["risk"]) == ([0.5, 1.0], [0.0, 0.5])
-    assert curves(grids(frame.assign(probability=np.nan)), "consistent") == []

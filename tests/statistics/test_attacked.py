@@ -9,10 +9,9 @@ import pytest
 from benchmarks.support.synthetic_rows import APGD, FOG, PGD, attacked, rows
 from robustness import statistics
 from robustness.evaluation.condition import Condition
-from robustness.runs.row_selection import SURVIVORS, WORST
 from robustness.statistics import Figures
 from robustness.statistics.estimates import over_conditions, shares
-from tests.support.frames import cases, difference
+from tests.support.frames import difference
 
 WEAK, STRONG = "SqueezeNet", "EfficientNetLite0"
 
@@ -65,34 +64,6 @@ def test_no_model_is_called_better_where_robust_accuracy_is_equal() -> None:
     assert {(e["place_low"], e["place_high"]) for e in found.ranking()} == {(1, 2)}
 
 
-def test_the_ranking_goes_by_robust_accuracy_over_all_labelled_images() -> None:
-    found = Figures(both(strong=30))
-    (pair,) = found.pairs()
-    assert (pair["better"], pair["worse"], pair["established"]) == (STRONG, WEAK, True)
-    assert pair["difference"] == pytest.approx(28 / 70)
-    assert [entry["model"] for entry in found.ranking()] == [STRONG, WEAK]
-    assert {test["condition"] for test in found.tests()} == {APGD.id, PGD.id}
-
-
-def test_an_epsilon_that_breaks_everything_does_not_hide_a_smaller_one() -> None:
-    conditions = tuple(Condition.attack("pgd", epsilon=e / 255) for e in (1, 8))
-    frame = both(strong=30, conditions=conditions)
-    frame.loc[frame["strength"] == 8 / 255, "correct"] = False
-    (pair,) = Figures(frame).pairs()
-    assert (pair["better"], pair["established"]) == (STRONG, True)
-    assert pair["difference"] == pytest.approx(14 / 70)  # the mean over both
-
-
-def test_beside_perturbations_the_more_correct_model_does_not_seem_the_less_consistent() -> None:
-    found = Figures(both(weak=0, strong=0, conditions=(FOG, APGD)))
-    assert found.ranked_by == "perturbed_accuracy"
-    assert [entry["consistency"] for entry in found.summary] == pytest.approx([0.25, 0.25])
-    (pair,) = found.pairs("consistency")
-    assert (pair["difference"], pair["n_images"]) == (0, 70)
-    (pair,) = found.pairs_under_attack
-    assert pair["quantity"] == "robust_accuracy"
-
-
 def test_without_labels_every_prediction_counts() -> None:
     frame = both().assign(label=None, correct=None, clean_correct=None)
     frame = frame.astype({"correct": "boolean", "clean_correct": "boolean"})
@@ -115,44 +86,12 @@ def test_in_a_partly_labelled_run_an_unlabelled_image_counts_by_its_prediction()
     assert (robust["n_images"], robust["robust"]) == (60, pytest.approx(2 / 60))
 
 
-def test_the_success_of_one_attack_alone_is_that_of_the_run() -> None:
-    frame = attacked(WEAK, 42, 2, (FOG, APGD))
-    frame.loc[frame["image"] >= "00060.png", ["label", "correct", "clean_correct"]] = pd.NA
-    (whole,), (fog, attack) = statistics.summary(frame), statistics.by_perturbation(frame)
-    for name in ("attack_success", "attack_success_low", "attack_success_high"):
-        assert fog[name] is None
-        assert attack[name] == pytest.approx(whole[name])
-
-
 def test_an_attack_whose_target_is_predicted_already_has_nothing_to_break() -> None:
     aimed = Condition.attack("pgd", epsilon=0.5, norm="l2", target=3)
     kept = np.arange(20) < 10
     frame = rows(kept, conditions=[aimed]).assign(clean_top1=np.where(kept, 3, 4))
     (entry,) = statistics.by_perturbation(frame)
     assert (entry["n_attacked"], entry["consistency"]) == (10, 0)
-
-
-def test_a_model_that_was_never_right_has_no_consistency_under_attack() -> None:
-    found = Figures(pd.concat([attacked(WEAK, 0, 0), attacked(STRONG, 60, 2)]))
-    weak = next(entry for entry in found.summary if entry["model"] == WEAK)
-    assert weak["consistency"] is weak["attack_success"] is None
-    assert (weak["n_attacked"], weak["robust_accuracy"]) == (0, 0)
-    assert found.pairs("consistency") == []
-    assert len(found.pairs()) == 1
-    assert Figures(attacked(WEAK, 0, 0)).over_models == []
-
-
-def test_the_accuracy_of_a_class_counts_what_an_attack_had_no_need_to_break() -> None:
-    entries = statistics.by_class(attacked(WEAK, 42, 2))
-    assert [entry["n_images"] for entry in entries] == [10] * 7
-    assert [entry["clean_accuracy"] for entry in entries] == pytest.approx([0.6] * 7)
-
-
-def test_what_was_wrong_before_an_attack_is_no_survivor_of_it() -> None:
-    frame = attacked(WEAK, 42, 2)
-    survivors = cases(frame, SURVIVORS)
-    assert sorted(survivors["image"]) == ["00000.png", "00001.png"]
-    assert len(cases(frame, WORST)) == 40
 
 
 def test_two_runs_are_judged_by_robust_accuracy_under_attack() -> None:
@@ -167,14 +106,6 @@ def test_two_runs_are_judged_by_robust_accuracy_under_attack() -> None:
     assert attack["robust_accuracy_verdict"] == "worse"
     assert attack["consistency_a"] == pytest.approx(30 / 42)  # where both had it right
     assert overall["robust_accuracy_difference"] == pytest.approx(-28 / 70)
-
-
-def test_of_attacks_alone_the_whole_is_judged_by_robust_accuracy() -> None:
-    # The second run is wrong on 18 more images from the start, which no attack had to break.
-    (overall, *_) = difference(attacked(WEAK, 60, 42), attacked(WEAK, 42, 42))
-    assert overall["judged_by"] == "robust_accuracy"
-    assert overall["robust_accuracy_difference"] == 0
-    assert overall["consistency_difference"] == 0
 
 
 def test_the_interval_over_perturbations_and_attacks_holds() -> None:

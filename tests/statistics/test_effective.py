@@ -7,8 +7,7 @@ import pytest
 from scipy.special import expit, logit
 from scipy.stats import linregress
 
-from robustness.charts import trade_off
-from robustness.statistics.effective_robustness import above_expected, published_errors
+from robustness.statistics.effective_robustness import above_expected
 
 ACCURACY, ROBUST = np.array([0.6, 0.7, 0.8, 0.9]), np.array([0.3, 0.45, 0.5, 0.8])
 
@@ -29,12 +28,3 @@ def test_two_models_and_unknown_accuracies_predict_nothing() -> None:
     assert above_expected(entries(2)) == {}
     unknown = [{**entry, "accuracy": None} for entry in entries(4)]
     assert above_expected(unknown) == {}
-
-
-def test_published_models_are_drawn_apart_from_those_measured() -> None:
-    mine = {"model": "SqueezeNet", "error": 0.4, "mean_ce": 101.0}
-    mine |= {"mean_ce_low": 99.0, "mean_ce_high": 103.0}
-    elsewhere, here = trade_off.published([mine], published_errors()).data
-    assert elsewhere.name == "measured elsewhere"
-    assert (elsewhere.x[0], elsewhere.y[0], elsewhere.text[0]) == (0.435, 100.0, "AlexNet")
-    assert (here.x[0], here.y[0]) == (0.4, 101.0)

@@ -11,10 +11,9 @@ from numpy.typing import NDArray
 from scipy.stats import binomtest
 from statsmodels.stats.multitest import multipletests
 
-from benchmarks.support.synthetic_rows import APGD, attacked, rows
-from robustness.evaluation.condition import Condition
+from benchmarks.support.synthetic_rows import rows
 from robustness.statistics import Figures
-from robustness.statistics.hardest import Hardest, joined
+from robustness.statistics.hardest import Hardest
 
 LEVELS = [("fog", 0.6), ("jpeg_compression", 0.6), ("contrast", 0.6), ("motion_blur", 0.6)]
 SHARES = ([0.5, 0.5, 0.5, 0.5], [0.2, 0.3, 0.6, 0.9], [0.1, 0.15, 0.8, 0.8], [0.0, 0.05, 0.1, 0.9])
@@ -41,7 +40,7 @@ def oracle(kept: NDArray[np.bool_]) -> set[int]:
     return set(range(kept.shape[1])) - less if less else set()
 
 
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("shares", SHARES, ids=str)
 def test_leaders_are_those_of_the_exact_tests(shares: list[float], seed: int) -> None:
     kept = np.random.default_rng(seed).random((120, 4)) < shares
@@ -56,16 +55,6 @@ def test_conditions_that_are_all_alike_seldom_have_a_leader() -> None:
     rng, conditions = np.random.default_rng(3), [(name, 0.6) for name, _ in LEVELS]
     runs = [of(rng.random((60, 4)) < 0.6, conditions).leaders for _ in range(100)]
     assert np.mean([bool(leaders) for leaders in runs]) <= 0.1
-
-
-def test_one_image_of_120_makes_no_leader() -> None:
-    kept = np.ones((120, 4), bool)
-    kept[:40, :2] = False
-    kept[40, 0] = False
-    hard = of(kept)
-    assert len(hard.leaders) == 2
-    assert "fog" in hard.leaders[0]
-    assert "jpeg_compression" in hard.leaders[1]
 
 
 @pytest.mark.parametrize("images", [4, 6])
@@ -87,18 +76,3 @@ def test_perturbations_are_compared_at_their_highest_common_strength() -> None:
         np.tile([False, True, True], (100, 1)), [("fog", 1.0), ("fog", 0.9), ("contrast", 0.2)]
     )
     assert not apart.compared
-
-
-def test_an_attack_that_had_few_predictions_to_break_is_not_ranked() -> None:
-    fog = Condition.of({"fog": 0.6})
-    frame = attacked("SqueezeNet", 4, 0, (APGD, fog), images=70)
-    hard = Figures(frame).hardest
-    assert hard.too_few == (APGD.id,)
-    assert APGD.id not in hard.compared
-
-
-def test_leaders_are_named_two_at_a_time() -> None:
-    ids = pd.unique(rows(np.ones((1, 4), bool), conditions=LEVELS)["condition"]).tolist()
-    assert not joined([])
-    assert joined(ids[:2]).count(" and ") == 1
-    assert joined(ids).endswith("and 2 more")

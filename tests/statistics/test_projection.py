@@ -18,9 +18,3 @@ def test_components_are_those_of_scikit_learn_up_to_their_signs(shape: tuple[int
     oracle = decomposition.PCA(2, svd_solver="full").fit(features)
     np.testing.assert_allclose(np.abs(found), np.abs(oracle.transform(features)), atol=1e-9)
     np.testing.assert_allclose(explained, oracle.explained_variance_ratio_)
-
-
-def test_equal_features_lie_on_one_point() -> None:
-    found, explained = principal(np.ones((5, 3)))
-    assert not found.any()
-    assert explained == (0, 0)

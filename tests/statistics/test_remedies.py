@@ -30,15 +30,6 @@ def test_a_gain_is_that_of_the_images_that_did_not_choose() -> None:
     assert gain.gain_low < gain.gain < (gain.gain_high or 0)
 
 
-def test_a_loss_on_originals_is_told() -> None:
-    before = np.zeros(100, bool)
-    clean = np.ones(100, bool)
-    harmed = PairedTruths("median", "SqueezeNet", "fog=0.6", before, ~before, clean, ~clean)
-    (gain,) = gains([harmed])
-    assert gain.cost_on_originals == 1
-    assert gain.gain == 1
-
-
 def test_remedies_that_do_nothing_are_called_helpful_in_at_most_five_percent() -> None:
     random = np.random.default_rng(1)
     runs, named = 400, 0

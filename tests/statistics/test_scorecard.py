@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from statsmodels.stats.proportion import proportion_confint
 
-from robustness import models
 from robustness.evaluation.loop import evaluate
 from robustness.evaluation.measurement import Measurement
 from robustness.evaluation.request import make_spec
@@ -57,23 +56,6 @@ def test_the_verdict_follows_its_rule(kept: int, of: int, cosine: float, expecte
     assert scorecard.verdict(entry(kept, of, cosine)) == expected
 
 
-def test_models_of_other_classes_are_ranked_apart() -> None:
-    others = [{"model": name, **entry(55, 100), "label_set": "digits"} for name in ("x", "y")]
-    summary = [{"model": "a", **entry(60, 100)}, *others]
-    assert [[e["model"] for e in ranking] for ranking in scorecard.rankings(summary)] == [
-        ["a"],
-        ["x", "y"],
-    ]
-
-
-def test_published_figures_are_of_the_studys_models_and_within_the_note() -> None:
-    study = {record.name for record in models.REGISTRY if record.group == models.STUDY}
-    assert set(scorecard.PUBLISHED) == study
-    for figures in scorecard.PUBLISHED.values():
-        assert figures.consistency * 10 == pytest.approx(round(figures.consistency * 10))
-    assert "one image" in scorecard.PUBLISHED_NOTE
-
-
 def test_an_unsure_clean_answer_is_flagged_once_a_picture_and_model(
     rows: list[Measurement],
 ) -> None:
@@ -82,24 +64,6 @@ def test_an_unsure_clean_answer_is_flagged_once_a_picture_and_model(
     assert found[2] == pytest.approx(0.206, abs=0.01)
     sure = [replace(row, clean_probability=0.3) for row in rows]
     assert scorecard.unsure(sure) == []
-
-
-def test_quadrants_count_features_and_decision(rows: list[Measurement]) -> None:
-    def row(cosine: float, consistent: bool) -> Measurement:
-        top1 = rows[0].clean_top1 if consistent else rows[0].clean_top1 + 1
-        return replace(rows[0], top1=top1, scores={**rows[0].scores, "cosine_rescaled": cosine})
-
-    made_up = [row(0.95, False), row(0.5, True), row(0.49, True), row(-0.1, True), row(0.3, False)]
-    assert [scorecard.moved(r) for r in made_up] == [
-        "features stayed, decision moved",
-        "features stayed, decision stayed",
-        "features moved, decision stayed",
-        "features moved, decision stayed",
-        "features moved, decision moved",
-    ]
-    assert "1 of 5" in scorecard.insight(made_up)
-    assert "in 2 " in scorecard.insight(made_up)
-    assert "together" in scorecard.insight(made_up[-1:])
 
 
 def test_pictures_are_the_unit_of_the_intervals_not_perturbations(rows: list[Measurement]) -> None:

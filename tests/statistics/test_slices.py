@@ -66,18 +66,6 @@ def test_large_numbers_close_together_are_cut_into_quarters(start: float) -> Non
     assert not any("e" in part.value for part in parts)
 
 
-def test_infinite_numbers_count_as_missing() -> None:
-    parts = slices({"n": [*map(float, range(100)), *["inf", "-inf", "nan"] * 10]})
-    assert np.sum([part.inside for part in parts], axis=0).tolist() == [1] * 100 + [0] * 30
-
-
-def test_images_without_a_value_and_equal_ones_raise_no_alarm() -> None:
-    values = np.where(np.arange(60) % 3 == 0, np.nan, 1.0)
-    part = ImageSlice("c", "v", np.arange(60) < 30)
-    (entry,) = by_slice(["m"], [values], [part])
-    assert (entry["worse"], entry["n_images"], entry["rate"]) == (False, 20, 1.0)
-
-
 def test_slices_of_which_some_images_have_no_value_rarely_raise_an_alarm() -> None:
     rng, alarms, rounds = np.random.default_rng(6), 0, 40
     labelled = np.arange(300) < 120  # the others, say from the web, have no label

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from itertools import product
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -16,19 +15,10 @@ from benchmarks.support.populations import CALIBRATIONS, beyond_errors
 from benchmarks.support.synthetic_rows import rows, severities
 from robustness import metrics, models
 from robustness.evaluation.condition import Condition
-from robustness.evaluation.correctness import correctness
-from robustness.evaluation.loop import evaluate
-from robustness.evaluation.measurement import Measurement
-from robustness.evaluation.request import make_spec
 from robustness.metrics.intervals import share_bounds
 from robustness.perturbations import SAVED_AS_JPEG
-from robustness.pictures.fitting import study_image
-from robustness.pictures.picture import Picture
-from robustness.pictures.samples import sample_bytes
 from robustness.statistics import (
     AS_JPEG,
-    COLUMNS,
-    CORRECTNESS,
     FEWEST,
     IN_MEMORY,
     Figures,
@@ -39,10 +29,9 @@ from robustness.statistics import (
     over_models,
     reliability,
     summary,
-    with_correctness,
 )
 from robustness.statistics.calibration import calibration_error, estimated_error
-from robustness.statistics.estimates import drops, picture_values
+from robustness.statistics.estimates import drops
 from robustness.statistics.imagenet_c import ALEXNET_CLEAN_ERROR, ALEXNET_ERRORS
 from robustness.statistics.measurement_grid import MEANS
 
@@ -74,13 +63,6 @@ def test_copies_of_a_picture_are_no_further_evidence() -> None:
     assert "Copies of 1 image have different labels" in Figures(frame).copies_note
     unknown = frame.drop(columns="image_digest")
     assert summary(unknown)[0]["n_images"] == 174
-
-
-def test_a_picture_without_rows_does_not_count() -> None:
-    counts = np.array([[2.0], [0.0], [4.0]])
-    values = picture_values(np.array([[1.0], [0.0], [4.0]]), counts)
-    assert np.isnan(values[1, 0])
-    assert np.nanmean(values) == pytest.approx(5 / 6)
 
 
 @pytest.mark.parametrize("n", [5, 20, 60])
@@ -176,39 +158,6 @@ def test_without_labels_accuracies_are_null_and_nothing_else_is() -> None:
     assert by_class(frame) == corruption_errors(frame) == reliability(frame) == []
 
 
-def test_images_without_a_label_do_not_count_for_the_accuracy() -> None:
-    right = np.array([True] * 6 + [False] * 2)
-    frame = rows([1] * 7 + [0], labels=np.zeros(8, int), clean_correct=right, correct=right)
-    frame.loc[~right, ["label", *CORRECTNESS]] = None
-    (entry,) = summary(frame)
-    low, _ = proportion_confint(6, 6, method="beta")
-    assert entry["perturbed_accuracy"] == 1
-    assert entry["perturbed_accuracy_low"] == pytest.approx(low)
-    assert entry["consistency"] == 7 / 8
-
-
-def test_conditions_stand_apart_with_their_severity() -> None:
-    conditions = [("fog", 0.2), ("fog", 0.5), ("rotation", 0.2), ("fog+rotation", None)]
-    kept = np.eye(4, dtype=bool)[random().integers(0, 4, 50)]
-    entries = by_perturbation(rows(kept, conditions=conditions))
-    assert [(e["perturbation"], e["strength"]) for e in entries] == conditions
-    assert [e["severity"] for e in entries] == [1, None, None, None]
-    for place, entry in enumerate(entries):
-        assert entry["consistency"] == pytest.approx(kept[:, place].mean())
-
-
-def test_an_unfinished_run_counts_what_is_there() -> None:
-    frame = two_models()
-    gone = (frame["model"] == "SqueezeNet") & (frame["image"] >= "00030.png")
-    entries = {entry["model"]: entry for entry in summary(frame[~gone])}
-    assert entries["SqueezeNet"]["n_images"] == 30
-    mine = frame[~gone & (frame["model"] == "SqueezeNet")]
-    assert entries["SqueezeNet"]["consistency"] == pytest.approx(mine["consistent"].mean())
-    assert len(by_perturbation(frame[~gone])) == 10
-    alone = summary(frame[frame["model"] == "EfficientNetLite0"])[0]
-    assert entries["EfficientNetLite0"] == alone, "one model does not sway another"
-
-
 def test_severities_average_the_perturbations_that_have_them_all() -> None:
     conditions = [*severities("fog", "snow"), ("frost", 0.2), ("rotation", 0.4)]
     kept = random().random((40, len(conditions))) < 0.5
@@ -236,16 +185,6 @@ def test_a_class_is_judged_by_its_own_images() -> None:
         assert entry["drop_low"] < entry["drop"] < entry["drop_high"]
 
 
-def test_tables_are_the_same_from_a_parquet_file(tmp_path: Path) -> None:
-    frame = pd.concat([two_models(), rows([1, 0, 1], model="EfficientNetLite1")])
-    frame.astype({"image": "category", "model": "category"}).to_parquet(tmp_path / "part.parquet")
-    stored = pd.read_parquet(tmp_path / "part.parquet", columns=list(COLUMNS))
-    plain = frame.assign(**{name: frame[name].astype(object) for name in CORRECTNESS})
-    for table in (summary, by_perturbation, by_class, reliability):
-        assert table(frame) == table(stored) == table(plain)
-        assert table(frame) == table(frame.drop(columns="condition"))
-
-
 def test_strengths_of_a_perturbation_together_are_its_rows_and_its_pictures() -> None:
     conditions = [*severities("fog", "snow"), ("rotation", 0.4)]
     kept = random().random((40, len(conditions))) < 0.5
@@ -260,15 +199,6 @@ def test_strengths_of_a_perturbation_together_are_its_rows_and_its_pictures() ->
         low, high = share_bounds(mine.mean(axis=1))
         assert entry["consistency"] == pytest.approx(mine.mean())
         assert (entry["consistency_low"], entry["consistency_high"]) == pytest.approx((low, high))
-
-
-def test_strength_0_alone_says_nothing_of_a_perturbation() -> None:
-    """A profile has such conditions for the images that its camera leaves as they are."""
-    kept = np.array([[True, False], [True, True]])
-    idle = over_models(rows(kept, conditions=[("fog", 0.0), ("gaussian_blur", 0.4)]))
-    assert [entry["perturbation"] for entry in idle] == ["gaussian_blur"]
-    swept = over_models(rows(kept, conditions=[("fog", 0.0), ("fog", 0.4)]))
-    assert [entry["n_strengths"] for entry in swept] == [2]
 
 
 @pytest.mark.parametrize(("before", "after"), [(0.7, 0.5), (0.5, 0.6), (0.2, 0.4), (0.05, 0.2)])
@@ -286,34 +216,6 @@ def test_a_relative_loss_is_held_as_often_as_it_says(before: float, after: float
 
 
 # --- from real measurements -----------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def measured() -> list[Measurement]:
-    coffee = study_image(sample_bytes("coffee"))
-    pictures = [
-        Picture.of("labelled", coffee, label=models.imagenet().names.index("espresso")),
-        Picture.of("mirrored", np.ascontiguousarray(coffee[:, ::-1])),
-    ]
-    conditions = [Condition.of({"gaussian_blur": 0.8}), Condition.of({"fog": 0.2, "rotation": 0.1})]
-    return list(evaluate(make_spec(["SqueezeNet"], conditions), pictures))
-
-
-def test_stored_correctness_equals_that_of_the_answers(measured: list[Measurement]) -> None:
-    whole = pd.DataFrame([row.as_row() for row in measured])
-    lean = pd.DataFrame([{**row.as_row(), **correctness(row)} for row in measured])
-    assert by_perturbation(whole) == by_perturbation(lean[list(COLUMNS)])
-    assert with_correctness(whole)["correct5"].tolist()[:2] == lean["correct5"].tolist()[:2]
-    first = measured[0]
-    assert first.label is not None
-    assert correctness(first) == {
-        "clean_correct": first.clean_top1 == first.label,
-        "correct": first.top1 == first.label,
-        "clean_correct5": first.label in first.clean_top5,
-        "correct5": first.label in first.top5,
-    }
-    assert set(correctness(measured[-1]).values()) == {None}
-    assert len(by_class(whole)) == 1
 
 
 # --- calibration ----------------------------------------------------------------------------------
@@ -414,21 +316,6 @@ def test_too_sure_in_one_condition_and_too_unsure_in_another_is_not_calibrated()
         assert entry["perturbed_ece"] < bounds[0]
 
 
-def test_the_bins_of_perturbed_pictures_count_pictures_not_rows() -> None:
-    right = np.repeat(random(4).random((40, 1)) < 0.7, 5, axis=1)  # all rows of an image alike
-    frame = rows(
-        np.ones((40, 5)),
-        conditions=severities("fog"),
-        labels=np.zeros(40, int),
-        clean_correct=right[:, 0],
-        correct=right,
-    )
-    clean, perturbed = reliability(frame)
-    assert (clean["n"], perturbed["n"]) == (40, 200)
-    bounds = [[e["accuracy_low"], e["accuracy_high"]] for e in (clean, perturbed)]
-    assert bounds[0] == pytest.approx(bounds[1])
-
-
 # --- ImageNet-C -----------------------------------------------------------------------------------
 
 
@@ -459,17 +346,6 @@ def test_alexnet_itself_would_score_a_hundred() -> None:
     assert entry["mean_relative_ce_low"] < 100 < entry["mean_relative_ce_high"]
 
 
-def test_ce_is_the_sum_of_errors_by_that_of_alexnet() -> None:
-    errors = random(9).random((50, 5)) < 0.4
-    clean = random(10).random(50) < 0.2
-    (entry,) = corruption_errors(with_errors(errors, clean, "fog"))
-    alexnet = sum(ALEXNET_ERRORS["fog"])
-    rates = errors.mean(axis=0)
-    assert entry["mean_ce"] == pytest.approx(100 * rates.sum() / alexnet)
-    added = 100 * (rates - clean.mean()).sum() / (alexnet - 5 * ALEXNET_CLEAN_ERROR)
-    assert entry["mean_relative_ce"] == pytest.approx(added)
-
-
 def test_what_was_saved_as_jpeg_is_a_protocol_of_its_own() -> None:
     clean = random(10).random(50) < 0.2
     in_memory, as_jpeg = (random(seed).random((50, 5)) < 0.4 for seed in (11, 12))
@@ -489,13 +365,3 @@ def test_what_was_saved_as_jpeg_is_a_protocol_of_its_own() -> None:
         assert corruption["ce"] == pytest.approx(
             100 * errors.mean(axis=0).sum() / sum(ALEXNET_ERRORS["fog"])
         )
-
-
-def test_only_whole_corruptions_of_the_fifteen_and_imagenet_models_get_a_ce() -> None:
-    errors = random().random((20, 10)) < 0.5
-    clean = np.zeros(20, bool)
-    frame = with_errors(errors, clean, "fog", "spatter")
-    (entry,) = corruption_errors(frame)
-    assert [c["corruption"] for c in entry["corruptions"]] == ["fog"]
-    assert corruption_errors(frame[frame["strength"] < 1]) == []
-    assert corruption_errors(frame.assign(model="some other network")) == []

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 from scipy.special import log_softmax, softmax
 
-from robustness.statistics.calibration import fit_temperature, fits_temperature
+from robustness.statistics.calibration import fit_temperature
 
 
 def drawn(temperature: float, count: int = 4000) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
@@ -38,7 +38,3 @@ def test_a_temperature_stays_in_the_range_of_the_remedy() -> None:
     assert fit_temperature(sure, np.ones(50, np.intp)) == 20
     zero = np.tile(np.array([[1, 0]], np.float32), (50, 1))  # the logarithm of 0 is none
     assert np.isfinite(fit_temperature(zero, np.arange(50) % 2))
-
-
-def test_about_half_of_the_images_fit() -> None:
-    assert 450 < sum(fits_temperature(f"{number:064x}") for number in range(1000)) < 550

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import product
 
 import numpy as np
 import pytest
@@ -35,9 +36,14 @@ def _scores(images: int, conditions: int, rng: np.random.Generator) -> Floats:
     return np.clip(base + rng.normal(0, 0.1, (images, conditions)), 0.001, 0.999)
 
 
-@pytest.mark.parametrize("grouped", [False, True])
-@pytest.mark.parametrize("promise", ["suite", "condition"])
-@pytest.mark.parametrize("shape", RISKS)
+@pytest.mark.parametrize(
+    ("shape", "promise", "grouped"),
+    [
+        *product(RISKS, ("suite", "condition"), [False]),
+        ("monotone", "suite", True),
+        ("flat", "condition", True),
+    ],
+)
 def test_a_promise_is_broken_no_more_often_than_allowed(
     shape: str, promise: Promise, grouped: bool
 ) -> None:
@@ -58,22 +64,6 @@ def test_a_promise_is_broken_no_more_often_than_allowed(
             excess = np.where(accepted, risk(population) - limit, 0)
             broken += (excess.mean() if promise == "suite" else excess.mean(axis=0).max()) > 0
     assert broken <= binomtest(0, SPLITS).proportion_ci().high * SPLITS + LEVEL * SPLITS
-
-
-def test_every_prediction_is_accepted_where_hardly_any_is_wrong() -> None:
-    scores = _scores(500, 4, np.random.default_rng(0))
-    found = certify({"p": scores}, np.zeros_like(scores), 0.05)
-    assert found is not None
-    assert found.threshold == 0
-
-
-def test_nothing_is_promised_without_a_signal_and_more_images_do_not_help() -> None:
-    rng = np.random.default_rng(1)
-    scores = _scores(2000, 4, rng)
-    found = certify({"p": scores}, (rng.random(scores.shape) < 0.3).astype(float), 0.05)
-    assert found is not None
-    assert found.threshold is None
-    assert found.images_needed is None
 
 
 def test_fifty_nine_correct_predictions_are_the_fewest_that_prove_five_percent() -> None:
@@ -132,15 +122,6 @@ def test_a_condition_that_breaks_the_limit_is_seldom_called_proven_among_many() 
         (entry,) = safe_thresholds(grids(made), "consistent")
         false.append("proven" in entry["status"].values())
     assert np.mean(false) <= 0.1, "without a correction it is 40%"
-
-
-def test_a_condition_without_predictions_promises_nothing_and_stands_in_no_way() -> None:
-    scores = _scores(400, 2, np.random.default_rng(5))
-    wrong = np.zeros_like(scores)
-    whole = certify({"p": scores[:, :1]}, wrong[:, :1], 0.05, "condition")
-    wrong[:, 1] = np.nan
-    assert certify({"p": scores}, wrong, 0.05, "condition") == whole
-    assert certify({"p": scores[:, 1:]}, wrong[:, 1:], 0.05, "condition") is None
 
 
 def test_predictions_that_are_missing_do_not_count_and_few_images_promise_nothing() -> None:

@@ -22,7 +22,8 @@ TOGETHER = (
             "tests/models/run/test_heat_map.py",
         ),
         *("tests/ui/test_attention.py", "tests/ui/test_stories.py", "tests/report/test_attack.py"),
-        "tests/commands/test_attack_command.py",
+        *("tests/commands/test_attack_command.py", "tests/commands/test_evaluate_command.py"),
+        *("tests/runs/test_golden_runs.py", "tests/ui/test_true_class.py", "tests/test_words.py"),
     ),
     (
         *(

@@ -1,4 +1,5 @@
-"""Where the dashboard of the tests has its runs, and a model of one's own."""
+"""Where the dashboard of the tests has its runs, and a model of one's own; files of models and of
+foreign runs are checked in one process."""
 
 from __future__ import annotations
 
@@ -9,7 +10,10 @@ import pytest
 
 from robustness.models.own import user_models
 from tests.support import onnx_files
+from tests.support.shared_examiner import ended, one_process
 from tests.support.user_models import describe
+
+__all__ = ["ended", "one_process"]
 
 
 @pytest.fixture

@@ -132,11 +132,6 @@ def test_only_a_verified_address_is_a_name(
         assert found.name.startswith("browser-")
 
 
-def test_two_addresses_are_two_names(elsewhere: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    said = {"is_logged_in": True, "email": "weiß@lab.example", "email_verified": True}
-    assert whoami(said, monkeypatch).name == "weiß@lab.example"
-
-
 def test_a_browser_keeps_its_name_and_another_cannot_tell_its_cookie(elsewhere: None) -> None:
     assert access.me() == access.me()
     assert "secret" not in access.me()

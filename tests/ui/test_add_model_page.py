@@ -13,15 +13,10 @@ from streamlit.testing.v1 import AppTest
 
 from benchmarks.support.repository import ROOT
 from robustness import models
-from robustness.models.own import add
-from robustness.models.own.propose import propose
 from robustness.models.tensorflow_runtime import tensorflow
 from robustness.ui.models import add_model
 from tests.models.own.test_adding import COLOURS, colour_model
 from tests.support.pages import html, run
-from tests.support.shared_examiner import ended, one_process
-
-__all__ = ["ended", "one_process"]
 
 MODELS = ROOT / "pages" / "models.py"
 
@@ -109,14 +104,6 @@ def test_a_normalisation_that_images_do_not_decide_is_chosen(folder: Path) -> No
     assert not app.button(key="add_model").disabled
 
 
-def test_whether_a_model_is_selected_by_default_is_asked(folder: Path) -> None:
-    table = {"path": "colours.onnx", "labels": "c.txt", "input_size": 8, "normalisation": "-1..1"}
-    (folder / "c.txt").write_text("\n".join(COLOURS))
-    for name, joins in (("joining", True), ("apart", False)):
-        add.add(name, {**table, "default": joins})
-    assert {"joining", "apart"} & set(models.default_names()) == {"joining"}
-
-
 def test_a_file_that_is_no_model_is_a_sentence(folder: Path) -> None:
     (folder / "bad.onnx").write_bytes(b"no model")
     app = opened(folder / "bad.onnx")
@@ -175,26 +162,6 @@ def test_a_saved_model_runs_only_once_it_is_trusted(folder: Path) -> None:
     (tick,) = [box for box in app.checkbox if "SavedModel" in box.label]
     tick.check().run()
     assert "SavedModel" not in errors(app)
-
-
-def test_the_inspection_tells_its_steps_and_can_be_cancelled(folder: Path) -> None:
-    table = {"order": "RGB", "scale": 2.0, "mean": [1, 1, 1], "std": [1, 1, 1]}
-    (folder / "c.txt").write_text("\n".join(COLOURS))
-    given = {"labels": str(folder / "c.txt"), "normalisation": table}
-    steps: list[str] = []
-    file, images = folder / "colours.onnx", folder / "images"
-    description = propose(file, given, name="c", images=images, said=steps.append)
-    assert description.entry["normalisation"] == table
-    assert not description.missing
-    assert description.samples
-    assert "reading the file" in steps
-    assert "trying normalisation 11 of 11" in steps
-
-    def cancel(step: str) -> None:
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        propose(file, given, name="c", images=images, said=cancel)
 
 
 def test_preprocessing_is_chosen_by_its_names(folder: Path) -> None:

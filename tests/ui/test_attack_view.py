@@ -117,22 +117,6 @@ def test_every_kind_of_attack_runs(few_draws: None, name: str) -> None:
     assert REGISTRY[name].label in html(app)
 
 
-def test_a_target_is_reached_or_said_to_be_missed(few_draws: None) -> None:
-    assert "fools SqueezeNet 1.1: tench" in headline(
-        opened(target="tench", steps_pgd="10", epsilon="8")
-    )
-    missed = headline(opened(target="tench", epsilon="1", steps_pgd="1"))
-    assert "fails on SqueezeNet 1.1" in missed
-
-
-def test_epsilon_0_changes_nothing_and_the_clean_class_is_no_target() -> None:
-    app = opened(epsilon="0")
-    assert "fails on SqueezeNet 1.1" in headline(app)
-    assert "both images are identical" in pictures(app)[0]["text"]
-    refused = opened(target="espresso")
-    assert "already" in refused.error[0].value
-
-
 def test_the_smallest_epsilon_is_the_core_s(
     classifiers: Mapping[str, Classifier], few_draws: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -147,13 +131,6 @@ def test_the_smallest_epsilon_is_the_core_s(
     assert found.epsilon is not None
     assert f">{255 * found.epsilon:.2g}/255</td>" in html(app)
     assert "No sign of gradient masking" in captions(app)
-
-
-def test_square_finds_its_own_smallest_epsilon(few_draws: None) -> None:
-    app = opened(attack="square", steps_square="2")
-    app.button(key="start Finding the smallest epsilon").click().run()
-    assert not app.exception
-    assert "Smallest epsilon of Square" in markdown(app)
 
 
 def test_transfer_is_judged_by_every_model(few_draws: None) -> None:

@@ -10,8 +10,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from benchmarks.support.repository import ROOT
-from robustness.base import settings
-from robustness.base.errors import ParameterError, RobustnessError
+from robustness.base.errors import RobustnessError
 from robustness.evaluation.measurement import Measurement
 from robustness.models.loaded_models import LOADED
 from robustness.ui.computation import cache
@@ -38,19 +37,6 @@ def without_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     """The larger model no longer fits, as when the operator has lowered the budget."""
     monkeypatch.setenv("ROBUSTNESS_MEMORY", "100MB")
     LOADED.release("EfficientNetLite0")
-
-
-def test_a_model_beyond_the_memory_budget_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
-    app = opened("app.py", view="map").run()
-    assert not app.exception
-    assert not app.error
-    without_memory(monkeypatch)
-    app.number_input(key="seed").set_value(11)
-    app.run()
-    assert not app.exception
-    said = " ".join([*sentences(app), html(app)])
-    assert "EfficientNetLite0 takes about 111 MB" in said
-    assert "Traceback" not in said
 
 
 def test_a_model_without_an_answer_says_why_on_its_card(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -131,17 +117,6 @@ def test_a_sentence_on_a_page_tells_no_folder_of_the_server(
     kept = tmp_path / "our runs"
     monkeypatch.setenv("ROBUSTNESS_RUNS", str(kept))
     assert sentence(RobustnessError(said.format(runs=kept), hint=f"It is {kept}.")) == shown
-
-
-def test_a_sentence_about_the_settings_is_said_nevertheless(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    file = tmp_path / "settings.toml"
-    file.write_text("nonsense")
-    monkeypatch.setenv("ROBUSTNESS_CONFIG", str(file))
-    with pytest.raises(ParameterError) as found:
-        settings.check_usable()
-    assert sentence(found.value).startswith("settings.toml is not valid TOML")
 
 
 def test_a_disk_that_refuses_itself_is_a_sentence_and_in_the_log(

@@ -10,22 +10,18 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from streamlit.testing.v1 import AppTest
 
 from benchmarks.support.own_runs import adopt
 from robustness import models, report, runs
 from robustness.report.blocks import Text, Titled
-from robustness.report.questions import question, run_map
+from robustness.report.questions import run_map
 from robustness.report.questions.fixes import REMEDIES
 from robustness.runs import MANIFEST_FILE, jobs
 from robustness.runs.calibrations import Calibration
-from robustness.runs.row_selection import SURVIVORS, WORST
 from robustness.statistics import TOO_FEW
-from robustness.ui.evaluations import results
 from tests.support import pages
-from tests.support.frames import cases
 from tests.support.pages import html
 from tests.support.retired_words import retired, said
 from tests.support.synthetic_results import ESPRESSO, SquaresRun, squares_run
@@ -92,19 +88,6 @@ VIEWS = {
 }
 
 
-def test_back_from_a_cell_leads_to_the_view_where_it_was_clicked(shown: Shown) -> None:
-    run = squares_run()
-    app = shown(run)
-    before = headings(app)
-    assert before == VIEWS["compare"][0]
-    condition = run.conditions[0].id
-    app.query_params["cell"] = f"model=EfficientNetLite0&condition={condition}"
-    assert headings(app.run()) == VIEWS["failures"][0], "forward"
-    del app.query_params["cell"]
-    assert headings(app.run()) == before, "back"
-    assert "view" not in app.query_params
-
-
 @pytest.mark.parametrize("view", VIEWS)
 def test_the_open_view_draws_its_sections_of_the_report_alone(shown: Shown, view: str) -> None:
     run = squares_run()
@@ -131,21 +114,6 @@ def test_the_open_view_draws_its_sections_of_the_report_alone(shown: Shown, view
     if view == "images":
         assert len(case_names(app)) == 6
         assert any("1 image left out" in each.label for each in app.expander)
-
-
-@pytest.mark.parametrize(
-    ("query", "view"),
-    [
-        ({"cell": ["model=SqueezeNet&condition=rotation=0.1"]}, "failures"),
-        ({"question": "weaknesses"}, "failures"),
-        ({}, "compare"),
-    ],
-)
-def test_the_link_opens_the_view_that_it_means(
-    query: dict[str, Any], view: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(results.st, "query_params", query)
-    assert results._first(question.VIEWS) == view
 
 
 def test_a_training_is_queued_for_the_weakest_perturbations(
@@ -231,12 +199,6 @@ def test_a_selection_is_part_of_the_link_and_filters_the_images(
     assert "**SqueezeNet" not in pages.texts(app)
 
 
-def test_a_class_filters_the_images(shown: Shown) -> None:
-    app = shown(squares_run(), view="images", **{"class": f"model=SqueezeNet&class={ESPRESSO + 1}"})
-    labels = re.findall(r"True class: ([^<]*)<", html(app))
-    assert set(labels) == {models.class_name("SqueezeNet", ESPRESSO + 1)}
-
-
 def test_a_selection_of_nothing_known_gets_a_sentence(shown: Shown) -> None:
     app = shown(squares_run(images=4), cell=["condition=nope"])
     assert not app.exception
@@ -319,29 +281,3 @@ def test_a_run_without_rows_says_so_and_lists_what_it_could_not_read(shown: Show
 
 
 # --- which cases ----------------------------------------------------------------------------------
-
-
-def test_the_worst_cases_fell_furthest_and_survivors_saw_most() -> None:
-    table = (
-        squares_run()
-        .frame()
-        .assign(retained_probability=lambda f: np.random.default_rng(1).random(len(f)) * 0.9)
-    )
-    for good in ("correct", "consistent"):
-        if good == "consistent":
-            table = table.assign(label=None, clean_correct=None, correct=None)
-        kept = table[good].astype(bool)
-        worst = cases(table, WORST)
-        assert not worst[good].any()
-        assert worst["image"].is_unique
-        lost = worst[worst["clean_correct"].fillna(True).astype(bool)]
-        assert lost.equals(worst.iloc[: len(lost)]), "those that were incorrect before come last"
-        fall = (lost["clean_probability"] - lost["retained_probability"]).tolist()
-        assert fall == sorted(fall, reverse=True)
-        failed = table[~kept & table["clean_correct"].fillna(True).astype(bool)]
-        deepest = (failed["clean_probability"] - failed["retained_probability"]).max()
-        assert fall[0] == pytest.approx(deepest)
-        survivors = cases(table, SURVIVORS)
-        assert survivors[good].all()
-        assert survivors["ssim"].is_monotonic_increasing
-        assert survivors["ssim"].iat[0] == table[kept]["ssim"].min()

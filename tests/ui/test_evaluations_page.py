@@ -11,7 +11,6 @@ from dataclasses import replace
 from html import unescape
 from pathlib import Path
 from typing import Any, cast
-from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -23,7 +22,6 @@ from benchmarks.support.own_runs import adopt, adopt_all
 from benchmarks.support.repository import ROOT
 from benchmarks.support.synthetic_runs import ESPRESSO, TABBY, pictures, saved
 from robustness import models, runs
-from robustness.base.permissions import Who
 from robustness.base.text import share
 from robustness.charts.bands import BandMap
 from robustness.evaluation.condition import Condition
@@ -34,12 +32,11 @@ from robustness.runs import manifest as manifests
 from robustness.runs.compare import compare, flips
 from robustness.statistics.differences import said
 from robustness.ui.browser import components
-from robustness.ui.evaluations import comparison, run_table
+from robustness.ui.evaluations import run_table
 from tests.support import pages
 from tests.support.pages import html, run, texts
-from tests.support.saved_runs import SIDE, performed, spec, use_stand_ins
+from tests.support.saved_runs import performed, spec, use_stand_ins
 
-OWNER = Who(local=True)
 PAGE = ROOT / "pages" / "evaluations.py"
 NAMES = ("first", "second", "third")
 
@@ -160,12 +157,6 @@ def test_the_search_finds_what_describes_a_run(folder: Path, words: str, names: 
     assert set(run_table.matching(known, words)) == names
 
 
-def test_the_search_is_part_of_the_link(folder: Path) -> None:
-    app = visit(search="fog")
-    assert shown(app) == {"third"}
-    assert "1 of 3 runs" in texts(app)
-
-
 # --- comparison -----------------------------------------------------------------------------------
 
 
@@ -231,31 +222,6 @@ def test_a_loss_under_one_condition_is_not_hidden_by_the_whole(folder: Path) -> 
     assert "No significant change overall; 1 of 10 cells got significantly worse." in text
 
 
-def test_another_baseline_turns_the_comparison_round(folder: Path) -> None:
-    app = visit("first", "second", "third")
-    app.selectbox(key="baseline").set_value("third").run()
-    assert app.query_params["compare"] == ["third", "first", "second"]
-    assert len(app.warning) == 2, "third has no image of the others"
-
-
-def test_runs_that_differ_in_fit_alone_are_told_apart_and_say_so(
-    runs_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    use_stand_ins(monkeypatch)
-    photos = labelled_folder(tmp_path / "photos", 1)
-    names = [
-        performed(photos, runs_folder, spec(fit=fit)).folder.name for fit in ("crop", "squash")
-    ]
-    app = visit(*names)
-    titles = app.selectbox(key="baseline").options
-    assert ["squash" in title for title in titles] == [False, True]
-    assert ["crop" in title for title in titles] == [True, False]
-    app.button(key="list runs").click().run()
-    seen = {f"{fit} at {SIDE} px, seed 5" for fit in ("crop", "squash")}
-    assert set(app.dataframe[0].value["Set-up"]) == seen
-    assert f"crop at {SIDE} px in the baseline" in texts(app)
-
-
 def test_a_run_is_compared_with_the_pinned_one(folder: Path) -> None:
     visit(run="second").button(key="pin second").click().run()
     app = visit(run="first")
@@ -284,19 +250,6 @@ def test_who_may_not_pin_for_everyone_chooses_a_baseline_for_the_session(
     assert app.dataframe[0].value.set_index("Id").loc["second", "State"] == "baseline"
 
 
-def test_a_title_opens_its_run_and_ticks_compare(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    chosen: list[list[str]] = []
-    monkeypatch.setattr(run_table, "choose", chosen.append)
-    listed = {entry.folder.name: entry for entry in runs.listing(folder)}
-    state = {"runs table": {"selection": {"rows": [0, 1]}}, "run title": {"row": 1}}
-    monkeypatch.setattr(st, "session_state", state)
-    run_table._select(["first", "second"], ["first"], listed)
-    run_table._open(["first", "second"])
-    assert chosen == [["first", "second"], ["second"]]
-
-
 def test_title_tags_and_notes_are_saved(folder: Path) -> None:
     app = visit(run="first")
     app.text_input(key="title first").set_value("Before training")
@@ -308,19 +261,6 @@ def test_title_tags_and_notes_are_saved(folder: Path) -> None:
     assert listed.title == "Before training"
     assert len(app.success) == 1
     assert "<b>7" not in html(app)
-
-
-def test_flipped_images_are_read_when_the_conditions_are_open(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    read = Mock(return_value=([], []))
-    monkeypatch.setattr(comparison, "flips", read)
-    app = visit("first", "second")
-    read.assert_not_called()
-    app.session_state["conditions of second"] = True
-    app.run()
-    read.assert_called_once()
-    assert "Now worse: 0 images" in texts(app)
 
 
 def test_a_click_on_a_change_opens_the_images_that_flipped_there(

@@ -111,13 +111,6 @@ def test_an_odd_link_is_no_fault_and_says_what_it_ignores() -> None:
         assert sentence in said
 
 
-def test_a_link_that_is_gone_back_to_is_what_is_on() -> None:
-    app = run(sample="coffee", models="SqueezeNet", fog="0.5")
-    assert on(perturb(app, rotation=0.2)) == {"rotation": 0.2}
-    assert on(perturb(app)) == {}
-    assert on(perturb(app, fog=0.5)) == {"fog": 0.5}
-
-
 @pytest.mark.parametrize(
     "given",
     [
@@ -155,11 +148,6 @@ def test_every_perturbation_can_be_put_on_and_says_what_it_is_worth(record: Any)
     assert not record.in_study or not record.graded or record.study_strength in marked
 
 
-def test_a_severity_is_called_exact_only_where_it_is() -> None:
-    assert stack.said(StackStep("fog", 0.6)).endswith(", severity 3")
-    assert stack.said(StackStep("fog", 0.55)).endswith(", about severity 3")
-
-
 # --- right, not only kept -------------------------------------------------------------------------
 
 
@@ -183,11 +171,3 @@ def test_thumbnails_are_each_perturbation_of_this_picture() -> None:
     assert stack.thumbnails(sample("rocket")) != strip
     (shown,) = given(run(sample="coffee", models="SqueezeNet"), "stack")
     assert shown["thumbs"] == "", "until somebody searches"
-
-
-def test_another_draw_takes_the_next_seed() -> None:
-    app = run(sample="coffee", gaussian_noise="0.6", models="SqueezeNet", seed="4")
-    before = pictures(app)[1][1]
-    next(button for button in app.sidebar.button if button.label == "Another draw").click().run()
-    assert app.number_input(key="seed").value == 5
-    assert pictures(app)[1][1] != before

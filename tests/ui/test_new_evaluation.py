@@ -35,7 +35,6 @@ from robustness.matching import (
 from robustness.models.labels import imagenet
 from robustness.pictures.eight_bits import to_jpeg, to_png
 from robustness.pictures.samples import sample_bytes
-from robustness.runs.remedies import remedy_figures
 from robustness.ui.evaluations import preflight, upload_store
 from robustness.ui.session import run_link
 from tests.matching.test_match import example
@@ -167,20 +166,6 @@ def test_an_upload_is_kept_under_its_digest_and_packed_the_same_every_time(
     assert hostile.is_relative_to(runs_folder / ".uploads")
 
 
-def test_an_open_run_tells_what_it_found_and_lists_what_it_could_not_read(saved: str) -> None:
-    app = run(PAGE, run=saved, view="images")
-    assert "670/broken.jpg" in html(app) + texts(app) + str([d.value for d in app.dataframe])
-    assert "seed 4" in texts(app)
-
-
-def test_finding_weaknesses_asks_for_every_severity(runs_folder: Path) -> None:
-    app = run(PAGE, question="weaknesses")
-    assert app.pills(key="severities").value == [1, 2, 3, 4, 5]
-    app.segmented_control(key="question").set_value("compare").run()
-    app.segmented_control(key="suite").set_value("imagenet-c").run()
-    assert app.pills(key="severities").value == [1, 3, 5]
-
-
 @pytest.mark.parametrize("name", ["../made", "<b>x</b>", "a\0b"], ids=ascii)
 def test_a_run_that_is_not_there_gets_a_sentence(saved: str, name: str) -> None:
     app = run(PAGE, run=name)
@@ -222,36 +207,7 @@ def test_a_case_that_is_gone_gets_a_sentence_and_the_sample_stays(
     assert "correct" in headline(app)
 
 
-def test_no_link_leads_to_a_run_that_is_not_there(
-    saved: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    link = Mock()
-    monkeypatch.setattr(run_link, "page_link", link)
-    for name, there in ((saved, True), ("nowhere", False), ("../made", False)):
-        assert not run(ROOT / "pages" / "models.py", run=name).exception
-        assert link.called == there
-        link.reset_mock()
-
-
 # --- listed once, and uploads only while they are needed ------------------------------------------
-
-
-def test_a_run_is_made_of_what_its_source_holds_when_it_is_asked_for(
-    saved: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    deep = labelled_folder(tmp_path / "sets" / "mine", 1) / "670" / "below"
-    deep.mkdir()
-    monkeypatch.setenv("ROBUSTNESS_DATASETS", str(tmp_path / "sets"))
-    app = run(PAGE, source="server", models="SqueezeNet", suite="own")
-    assert "3 images × (2 conditions" in texts(app)
-    image = next(deep.parent.glob("*.*"))
-    shutil.copy(image, deep.parent / "another.png")
-    app.run()
-    assert "4 images × (2 conditions" in texts(app)
-    shutil.copy(image, deep / "more.png")
-    app.run()
-    assert "4 images × (2 conditions" in texts(app), "nothing right below has changed"
-    assert runs.load(evaluate(app)).images == 5
 
 
 @pytest.fixture
@@ -270,51 +226,6 @@ def give(app: AppTest, *names: str) -> AppTest:
     files = [(f"{name}.png", sample_bytes(name), "image/png") for name in names]
     app.file_uploader(key="dataset_upload").set_value(files)
     return app.run()
-
-
-def test_remedies_are_tried_by_a_run_of_the_page(runs_folder: Path) -> None:
-    app = run(PAGE, models="SqueezeNet", suite="own", limit="2")
-    app.multiselect(key="tried_remedies").set_value(["median"]).run()
-    made = runs.load(evaluate(app))
-    assert [chain.id for chain in made.manifest.spec.remedies] == ["median"]
-    assert remedy_figures(made).gains
-
-
-def test_a_folder_that_is_no_class_says_where_to_do_without(uploaded: Path) -> None:
-    app = session()
-    archive = io.BytesIO()
-    with zipfile.ZipFile(archive, "w") as packed:
-        packed.writestr("n07920052/a.png", sample_bytes("coffee"))
-        packed.writestr("notaclass/b.png", sample_bytes("rocket"))
-    app.file_uploader(key="dataset_upload").set_value(
-        ("mine.zip", archive.getvalue(), "application/zip")
-    )
-    app.run()
-    (said,) = (error.value.replace("\\", "") for error in app.error)
-    assert said.startswith("'notaclass' is not a class of ImageNet-1k: expected")
-    assert said.endswith("or 'none' to ignore all classes.")
-    assert "--labels" not in said
-    assert len(app.get("image")) == 2, "the images are shown all the same"
-    app.segmented_control(key="labelling").set_value("known").run()
-    said = texts(app)
-    assert "1 matched to ImageNet-1k by synset, none in 'notaclass'" in said
-    app.segmented_control(key="labelling").set_value("none").run()
-    assert not app.error
-    assert "2 images × (2" in texts(app)
-
-
-def test_a_replaced_upload_goes_unless_another_session_or_a_run_needs_it(uploaded: Path) -> None:
-    mine, theirs = give(session(), "coffee"), give(session(), "coffee")
-    (shared,) = uploaded.iterdir()
-    give(mine, "rocket")
-    assert shared.exists(), "the other session holds it"
-    (second,) = set(uploaded.iterdir()) - {shared}
-    give(theirs, "chelsea")
-    assert not shared.exists()
-    evaluate(mine)
-    mine.button(key="open form").click().run()
-    give(mine, "astronaut")
-    assert second.exists(), "its run shows these images"
 
 
 def test_what_nothing_needs_any_more_goes_after_a_day(uploaded: Path) -> None:
@@ -339,16 +250,17 @@ def test_what_nothing_needs_any_more_goes_after_a_day(uploaded: Path) -> None:
 # --- other questions ------------------------------------------------------------------------------
 
 
-def several(name: str) -> list[tuple[str, bytes, str]]:
-    """As many uploads of a sample as a match needs."""
-    return [(f"{number}.png", sample_bytes(name), "image/png") for number in range(FEWEST)]
+def several(shade: float) -> list[tuple[str, bytes, str]]:
+    """As many uploads as a match needs."""
+    image = to_png(np.full((32, 32, 3), shade, np.float32))
+    return [(f"{number}.png", image, "image/png") for number in range(FEWEST)]
 
 
 def match_form(**query: str) -> AppTest:
     """The form of a match with images on both sides."""
     app = run(PAGE, question="match", models="SqueezeNet", **query)
-    app.file_uploader(key="production_dataset_upload").set_value(several("coffee"))
-    app.file_uploader(key="dataset_upload").set_value(several("rocket"))
+    app.file_uploader(key="production_dataset_upload").set_value(several(0.2))
+    app.file_uploader(key="dataset_upload").set_value(several(0.8))
     return app.run()
 
 
@@ -360,10 +272,10 @@ def test_beside_the_disabled_button_of_a_match_stands_what_is_missing(uploaded: 
 
     app = run(PAGE, question="match", models="SqueezeNet")
     assert "images of your camera, reference images" in missing(app)
-    app.file_uploader(key="production_dataset_upload").set_value(several("coffee")).run()
+    app.file_uploader(key="production_dataset_upload").set_value(several(0.2)).run()
     assert "camera" not in missing(app)
     assert "reference images" in missing(app)
-    app.file_uploader(key="dataset_upload").set_value(several("rocket")).run()
+    app.file_uploader(key="dataset_upload").set_value(several(0.8)).run()
     assert not missing(app)
 
 
@@ -481,21 +393,6 @@ def test_the_accuracy_is_on_the_page_before_the_search_and_labels_by_clicks_narr
     assert "SqueezeNet 1.1 41% (20 to 62)" in texts(app)
 
 
-def test_a_profile_without_conditions_is_refused_in_a_sentence(
-    uploaded: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    answer = replace(example(0.3, 0.6), conditions=())
-    monkeypatch.setattr("robustness.matching.match", Mock(return_value=answer))
-    form = match_form()
-    form.button(key="match").click().run()
-    worked_off(uploaded.parent)
-    form.run()
-    button = next(b for b in form.button if b.label == "Evaluate with this profile")
-    assert button.disabled
-    (error,) = run(PAGE, profile=form.query_params["run"], suite="file").error
-    assert "Expected a profile to evaluate" in error.value
-
-
 def test_a_match_under_way_is_seen_and_cancelled_on_any_page(
     uploaded: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -524,25 +421,6 @@ def test_a_match_under_way_is_seen_and_cancelled_on_any_page(
     assert "Your images look like the reference with fog" in html(again.run())
 
 
-def test_a_match_is_deleted_with_its_uploads_once_the_bin_is_empty(
-    uploaded: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("robustness.matching.match", Mock(return_value=example(0.3, 0.6)))
-    form = match_form()
-    form.button(key="match").click().run()
-    name = form.query_params["run"]
-    worked_off(uploaded.parent)
-    form.run()
-    assert not form.error
-    form.checkbox(key=f"sure {name}").check().run()
-    form.button(key=f"delete {name}").click().run()
-    assert not form.exception
-    assert [entry.entry.folder.name for entry in runs.deleted(uploaded.parent)] == [name]
-    assert f"restore {name}" in {button.key for button in form.button}
-    missing = run(PAGE, profile=name, suite="file")
-    assert any("There is no finished match" in error.value for error in missing.error)
-
-
 @pytest.mark.parametrize(
     ("setting", "value", "refusal"),
     [
@@ -560,15 +438,6 @@ def test_a_match_keeps_the_limits_of_evaluations(
     assert not app.exception
     said = "\n".join([*(e.value for e in app.error), *(str(b.help) for b in app.button)])
     assert refusal in said.replace("\\", "")
-    assert not runs.listing(uploaded.parent)
-
-
-def test_too_few_images_for_a_match_are_refused_before_the_job(uploaded: Path) -> None:
-    app = match_form()
-    give(app, "rocket")
-    app.button(key="match").click().run()
-    (error,) = app.error
-    assert f"at least {FEWEST} images on each side, got 1" in error.value
     assert not runs.listing(uploaded.parent)
 
 
@@ -615,12 +484,6 @@ def test_a_limit_of_a_release_check_stays_with_it(saved: str, leaves: str) -> No
     assert app.number_input(key="max_loss").value == 2.0, "the default, once more"
 
 
-def test_a_limit_without_a_baseline_asks_for_one(saved: str) -> None:
-    app = run(PAGE, run=saved, max_loss="2")
-    assert not app.error, "nothing is wrong"
-    assert any("Choose a baseline" in info.value for info in app.info)
-
-
 def test_baselines_that_can_be_compared_come_first(saved: str, tmp_path: Path) -> None:
     folder = tmp_path / "runs"
     made = runs.load(folder / saved)
@@ -635,3 +498,44 @@ def test_baselines_that_can_be_compared_come_first(saved: str, tmp_path: Path) -
     choices = app.selectbox(key="limits baseline").options
     assert [choice.rpartition(", ")[2] for choice in choices] == ["b-newer", "a-newer"]
     assert "last 1" in app.selectbox(key="limits baseline").help
+
+
+def test_a_run_is_made_of_what_its_source_holds_when_it_is_asked_for(
+    saved: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    deep = labelled_folder(tmp_path / "sets" / "mine", 1) / "670" / "below"
+    deep.mkdir()
+    monkeypatch.setenv("ROBUSTNESS_DATASETS", str(tmp_path / "sets"))
+    app = run(PAGE, source="server", models="SqueezeNet", suite="own")
+    assert "3 images × (2 conditions" in texts(app)
+    image = next(deep.parent.glob("*.*"))
+    shutil.copy(image, deep.parent / "another.png")
+    app.run()
+    assert "4 images × (2 conditions" in texts(app)
+    shutil.copy(image, deep / "more.png")
+    app.run()
+    assert "4 images × (2 conditions" in texts(app), "nothing right below has changed"
+    assert runs.load(evaluate(app)).images == 5
+
+
+def test_a_folder_that_is_no_class_says_where_to_do_without(uploaded: Path) -> None:
+    app = session()
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w") as packed:
+        packed.writestr("n07920052/a.png", sample_bytes("coffee"))
+        packed.writestr("notaclass/b.png", sample_bytes("rocket"))
+    app.file_uploader(key="dataset_upload").set_value(
+        ("mine.zip", archive.getvalue(), "application/zip")
+    )
+    app.run()
+    (said,) = (error.value.replace("\\", "") for error in app.error)
+    assert said.startswith("'notaclass' is not a class of ImageNet-1k: expected")
+    assert said.endswith("or 'none' to ignore all classes.")
+    assert "--labels" not in said
+    assert len(app.get("image")) == 2, "the images are shown all the same"
+    app.segmented_control(key="labelling").set_value("known").run()
+    said = texts(app)
+    assert "1 matched to ImageNet-1k by synset, none in 'notaclass'" in said
+    app.segmented_control(key="labelling").set_value("none").run()
+    assert not app.error
+    assert "2 images × (2" in texts(app)

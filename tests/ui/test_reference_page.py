@@ -14,7 +14,7 @@ from robustness.perturbations import REGISTRY
 from robustness.perturbations.search import find
 from robustness.ui.reference import STRENGTHS
 from robustness.ui.session import access
-from tests.support.pages import changes, html, run
+from tests.support.pages import html, run
 
 PAGE = ROOT / "pages" / "reference.py"
 Link = tuple[str, dict[str, str]]
@@ -60,17 +60,6 @@ def test_an_index_leads_to_every_perturbation(shown: Shown) -> None:
     leads = re.findall(r'<a href="#([^"]+)"', page.partition('class="rb-index"')[2])
     assert len(leads) == len(REGISTRY)
     assert sorted(leads) == sorted(re.findall(r'class="rb-facts" id="([^"]+)"', page))
-
-
-@pytest.mark.parametrize(("name", "strength"), [("fog", 0.4), ("vertical_flip", 1.0)])
-def test_a_link_opens_the_picture_that_it_stands_under(
-    shown: Shown, monkeypatch: pytest.MonkeyPatch, name: str, strength: float
-) -> None:
-    value = f"{strength:g}" if REGISTRY[name].graded else "true"
-    (query,) = [query for _, query in shown.links if query.get(name) == value]
-    seen = changes(monkeypatch)
-    run(ROOT / "app.py", **query, models="SqueezeNet")
-    assert seen[-1][1].as_dict() == {name: strength}
 
 
 def test_perturbations_are_searched_by_everyday_words() -> None:

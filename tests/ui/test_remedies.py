@@ -79,13 +79,6 @@ def test_every_remedy_is_offered_with_its_prediction_and_correct_ones_come_first
     assert not all(good)
 
 
-def test_nothing_is_tried_before_it_is_asked_for_or_without_a_perturbation() -> None:
-    assert not components(noisy_page(), "remedies")
-    plain = run(sample="coffee", models="SqueezeNet", remedy="median")
-    assert not components(plain, "remedies")
-    assert len(pictures(plain)[1]) == 2
-
-
 def test_a_link_to_a_remedy_that_one_image_cannot_show_says_so() -> None:
     for text in ("medain", "abstain", "average"):
         app = noisy_page(remedy=text)

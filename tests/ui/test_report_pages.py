@@ -62,11 +62,8 @@ def fits(made: report.Report) -> set[str]:
     return {own["fit"] for own in made.manifest["spec"]["framings"].values()}
 
 
-@pytest.mark.parametrize("perturbation", ["", "rotation"])
-def test_its_rows_say_how_the_picture_became_square(
-    perturbation: str, reported: list[report.Report]
-) -> None:
-    run(view="map", perturbation=perturbation, models="SqueezeNet", fit="letterbox")
+def test_its_rows_say_how_the_picture_became_square(reported: list[report.Report]) -> None:
+    run(view="map", perturbation="rotation", models="SqueezeNet", fit="letterbox")
     (made,) = reported
     assert fits(made) == {"letterbox"}
     assert set(pa.concat_tables(made.data.read())["fit"].to_pylist()) == {"letterbox"}

@@ -23,6 +23,7 @@ from robustness.pictures.untrusted import BusyError
 from robustness.ui.computation import bands, cache
 from robustness.ui.computation import progress as work
 from robustness.ui.computation.cache import ResultCache, work_key
+from robustness.ui.one_image import map as map_view
 from tests.support import onnx_files
 from tests.support.pages import html, run, sample
 from tests.support.user_models import describe
@@ -109,8 +110,11 @@ def test_a_file_that_is_no_picture_is_looked_at_once(monkeypatch: pytest.MonkeyP
     assert asked == [b"bad", b"good", b"good"], "another time it may be decoded"
 
 
-def test_another_sessions_file_name_is_not_seen_on_a_page(fresh: ResultCache) -> None:
+def test_another_sessions_file_name_is_not_seen_on_a_page(
+    fresh: ResultCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Neither in a warning nor in a table nor in what the page gives on."""
+    monkeypatch.setattr(map_view, "AT_ONCE_SECONDS", 0)  # a few cells will do
     seen = []
     for name in ("her secret.png", "his.png"):
         app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=240)

@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from benchmarks.support.synthetic_runs import measurement
-from robustness.charts.verdict import judged, percent, verdict
-from robustness.evaluation.condition import Condition
-from robustness.report.shared_parts import cautions
+from robustness.charts.verdict import judged, percent
 from robustness.statistics.scorecard import UNSURE
-from robustness.ui.browser.html import html
-from robustness.ui.display.results import _customdata, card
+from robustness.ui.display.results import _customdata
 
 A, B, C = "SqueezeNet", "EfficientNetLite0", "EfficientNetLite1"
-A_LABEL, B_LABEL, C_LABEL = "SqueezeNet 1.1", "EfficientNet-Lite0", "EfficientNet-Lite1"
 
 
 @pytest.mark.parametrize(
@@ -49,16 +43,6 @@ def test_low_confidence_is_said_of_what_is_correct_or_unchanged(
 ) -> None:
     mark = judged(consistent, correct, unsure=True)
     assert ("low confidence" in mark.text, mark.tone == "unsure") == (said, said)
-
-
-def test_an_unsure_answer_stands_below_the_limit_wherever_it_is_shown() -> None:
-    fog = Condition.of({"fog": 0.6})
-    row = replace(measurement("a.png", "1", A, fog, True), clean_probability=0.296)
-    assert f"{A_LABEL} (29.6%)" in cautions([row])[0]
-    cards = [card(each) for each in (row, replace(row, clean_probability=0.9))]
-    assert ["Low confidence" in text for text in cards] == [True, False]
-    seen = replace(row, probability=0.002)
-    assert "&lt;1% megalith" in html("verdicts", lines=[(A_LABEL, seen, verdict(seen), "megalith")])
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,6 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from robustness.base.errors import AccessError, ParameterError
-from robustness.base.permissions import Role
 from robustness.pictures.samples import sample_bytes
 from robustness.runs import listing
 from robustness.ui.controls import sharing
@@ -92,18 +91,6 @@ def test_a_shared_image_is_what_others_see(monkeypatch: pytest.MonkeyPatch, fold
     assert not [entry for entry in listing(folder.parent) if entry.manifest is None]
 
 
-def test_the_true_class_of_a_shared_image_goes_along(monkeypatch: pytest.MonkeyPatch) -> None:
-    sender = uploading()
-    mine = sender.selectbox(key=f"shows {sample('astronaut').digest}")
-    mine.set_value("space shuttle").run()
-    assert "shows" not in sender.query_params, "the link does not have the image"
-    sender.button(key="share").click().run()
-    assert sender.selectbox(key="shows").value == "space shuttle"
-    comes(monkeypatch, BOB)
-    receiver = run(**dict(sender.query_params.items()))
-    assert receiver.selectbox(key="shows").value == "space shuttle"
-
-
 def test_a_copy_is_gone_when_its_time_is_over(
     monkeypatch: pytest.MonkeyPatch, folder: Path
 ) -> None:
@@ -148,12 +135,6 @@ def test_who_may_not_share_does_not(
     app.button(key=f"unshare {id_}").click().run()
     assert [path.name for path in folder.iterdir()] == [id_], "nor delete"
     assert "Showing mine.png" in texts(opened(id_)), "but looks"
-
-
-def test_who_may_not_look_sees_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    id_ = shared_one()
-    monkeypatch.setenv("ROBUSTNESS_ANONYMOUS_ROLE", Role.NONE.name.lower())
-    assert "Showing" not in texts(opened(id_))
 
 
 def test_what_is_too_large_is_not_kept(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:

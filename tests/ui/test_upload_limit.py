@@ -224,20 +224,6 @@ def test_what_a_reload_keeps_counts_once_while_it_is_in_memory(
     asyncio.run(life())
 
 
-def test_one_largest_file_fits_however_small_the_share(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("ROBUSTNESS_UPLOADS", "25MB")
-
-    async def life() -> None:
-        async with server() as there:
-            session = there.session()
-            assert await there.put(session, 19 * MEGABYTE) == 204
-            assert await there.put(session, 5 * MEGABYTE, "2") == 413
-            monkeypatch.setenv("ROBUSTNESS_UPLOADS", "much")
-            assert await there.put(session, 5 * MEGABYTE, "2") == 204, "every page says so"
-
-    asyncio.run(life())
-
-
 def test_files_that_are_under_way_count() -> None:
     async def life() -> None:
         async with server() as there:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import time
 from pathlib import Path
-from unittest.mock import Mock
 
 import pytest
 from streamlit.testing.v1 import AppTest
@@ -77,30 +76,6 @@ def test_an_upload_goes_with_its_run_and_not_while_that_is_in_the_bin(uploaded: 
     assert len(list(uploaded.iterdir())) == 1
 
 
-def test_an_upload_stays_where_its_run_comes_back_while_that_is_looked_for(
-    uploaded: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    app = give(session(), "coffee")
-    source = str(app.session_state[HELD].path)
-    with runs.start(runs.plan(source, make_spec(["SqueezeNet"], FOG)), uploaded.parent) as begun:
-        folder = begun.folder
-    give(app, "rocket")
-    deleted = uploaded.parent / ".bin" / folder.name
-    deleted.parent.mkdir()
-    folder.rename(deleted)
-    glob = Path.glob
-
-    def back_after_the_first(path: Path, pattern: str) -> list[Path]:
-        found = list(glob(path, pattern))
-        if deleted.exists():
-            deleted.rename(folder)
-        return found
-
-    monkeypatch.setattr(Path, "glob", back_after_the_first)
-    upload_store.collect()
-    assert Path(source).exists()
-
-
 def test_no_foreign_folder_holds_the_check_of_the_uploads_up(uploaded: Path) -> None:
     """A pipe would be read for ever, and what is no manifest needs no upload."""
     left = uploaded / ("0" * 32)
@@ -131,21 +106,3 @@ def test_uploads_take_as_much_room_as_the_operator_allows(
     assert not app.error, "its own upload made room"
     monkeypatch.setenv("ROBUSTNESS_UPLOADS", "plenty")
     assert "expected a size" in give(app, "chelsea").error[0].value
-
-
-def test_a_server_looks_after_the_uploads_while_it_runs(
-    uploaded: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    app = give(session(), "coffee")
-    held = app.session_state[HELD].path.parent
-    left = uploaded / ("0" * 32)
-    left.mkdir()
-    long_ago = time.time() - 2 * upload_store.YOUNG
-    for folder in (held, left):
-        os.utime(folder, (long_ago, long_ago))
-    monkeypatch.setattr(time, "sleep", Mock(side_effect=StopIteration))  # after one check
-    with pytest.raises(StopIteration):
-        upload_store.tend()
-    assert not left.exists()
-    assert held.exists()
-    assert upload_store._age(held) < 60

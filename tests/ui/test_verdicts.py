@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import pandas as pd
 import pytest
 
 from benchmarks.support.repository import ROOT
 from benchmarks.support.synthetic_runs import ESPRESSO, TABBY, measurement, pictures, saved
 from robustness import models, report
-from robustness.charts import scorecard, sweep
 from robustness.charts.verdict import Mark, judged
-from robustness.commands.main import main
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.measurement import Measurement
 from robustness.evaluation.request import Request
 from robustness.pictures.fitting import Framing
-from robustness.pictures.samples import sample_path
 from robustness.report.blocks import Map, Titled
 from robustness.report.questions.threshold import AcceptedFrom
 from robustness.ui.display import results
@@ -53,7 +48,6 @@ def row(name: str) -> Measurement:
 
 
 ROWS = [row(name) for name in CASES]
-FRAME = pd.DataFrame([made.as_row() for made in ROWS])
 SPEC = Request(
     tuple((name, "sha256:0") for name in CASES),
     (FLIP,),
@@ -126,26 +120,6 @@ def check(told: Mark, text: str, *, brief: bool = False) -> None:
 def test_a_case_has_one_sign_word_and_colour(surface: str) -> None:
     for name, text in SURFACES[surface]().items():
         check(EXPECTED[name], text, brief=surface == BRIEF)
-
-
-@pytest.mark.parametrize("truth", ["Egyptian cat", None])
-def test_the_command_line_says_the_same(
-    truth: str | None, capsys: pytest.CaptureFixture[str]
-) -> None:
-    asked = [str(sample_path("rocket")), "--models", "SqueezeNet", "--under", "vertical_flip=1.0"]
-    said = [] if truth is None else ["--true-class", truth]
-    assert main(["predict", *asked, *said]) == 0
-    head = capsys.readouterr().out.splitlines()[0]
-    assert main(["predict", *asked, *said, "--json"]) == 0
-    (found,) = json.loads(capsys.readouterr().out)["predictions"]
-    told = judged(found["consistent"], found["correct"])
-    check(told, head.split("SqueezeNet")[1].removesuffix(", low confidence"))
-
-
-def test_markers_are_open_where_a_prediction_is_not_good() -> None:
-    for figure in (scorecard.movement(FRAME), sweep.over_strength(FRAME, "cosine_rescaled")):
-        filled = [not trace.marker.symbol[0].endswith("-open") for trace in figure.data]
-        assert filled == [told.good for told in EXPECTED.values()]
 
 
 def test_a_prediction_below_the_safe_threshold_would_be_rejected() -> None:

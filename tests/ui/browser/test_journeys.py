@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 from PIL import Image
 from playwright.sync_api import Browser, FilePayload, Page, expect
-from pydantic import TypeAdapter
 
 from benchmarks.support.image_folders import flat_folder
 from benchmarks.support.page_actions import (
@@ -28,12 +27,10 @@ from benchmarks.support.page_actions import (
 )
 from benchmarks.support.server import AT_REST, eventually, until
 from robustness import runs
-from robustness.matching import Match
 from robustness.perturbations import REGISTRY, apply
 from robustness.pictures.eight_bits import to_uint8
 from robustness.pictures.fitting import study_image
 from robustness.pictures.samples import sample_bytes
-from tests.matching.test_match import example
 from tests.support.jobs import worked_off
 
 POINTER = "canvas => getComputedStyle(canvas).cursor === 'pointer'"
@@ -112,34 +109,19 @@ def payload(name: str, data: bytes) -> FilePayload:
 
 
 def test_an_upload_after_a_refused_one_has_its_own_verdicts(browser: Browser, address: str) -> None:
-    """Twice: which of two drawings the browser mounts last is a matter of chance."""
     page = settled(visit(browser, f"{address}/?sample=chelsea&models=SqueezeNet"))
     cat, choose = page.locator(".rb-below").inner_text(), page.locator("input[type=file]").first
-    for place in range(2):
-        choose.set_input_files(payload("bad.jpg", b"text"))
-        expect(page.get_by_text("is not an image")).to_be_visible()
-        settled(page)
-        choose.set_input_files(payload(f"{place}.png", sample_bytes("motorcycle")))
-        expect(page.get_by_text(f"Showing {place}.png")).to_be_visible()
-        settled(page)
-        expect(page.locator(".rb-card").first).to_contain_text("moped")
-        expect(page.locator(".rb-below")).to_contain_text("moped")
-        page.get_by_role("button", name="Chelsea", exact=True).click()
-        expect(page.locator(".rb-below")).to_have_text(cat, use_inner_text=True)
-        settled(page)
-    hand_back(page)
-
-
-def test_a_refused_file_stands_behind_the_accepted_one(browser: Browser, address: str) -> None:
-    page = visit(browser, f"{address}/?view=map&sample=chelsea&models=SqueezeNet")
-    expect(page.locator(HEADLINE)).to_contain_text("On this image")
-    expect(page.locator(AT_REST)).to_be_visible()
-    files = [payload(f"{place}.txt", b"x") for place in range(6)]
-    files.append(payload("good.png", sample_bytes("rocket")))
-    page.locator("input[type=file]").first.set_input_files(files)
+    choose.set_input_files(payload("bad.jpg", b"text"))
+    expect(page.get_by_text("is not an image")).to_be_visible()
+    settled(page)
+    choose.set_input_files(payload("good.png", sample_bytes("motorcycle")))
     expect(page.get_by_text("Showing good.png")).to_be_visible()
-    chip = page.get_by_test_id("stFileChip").filter(has_text="good.png")
-    expect(chip).to_be_in_viewport(ratio=1)  # without scrolling in the box
+    settled(page)
+    expect(page.locator(".rb-card").first).to_contain_text("moped")
+    expect(page.locator(".rb-below")).to_contain_text("moped")
+    page.get_by_role("button", name="Chelsea", exact=True).click()
+    expect(page.locator(".rb-below")).to_have_text(cat, use_inner_text=True)
+    settled(page)
     hand_back(page)
 
 
@@ -179,24 +161,6 @@ def test_another_view_is_one_click_away_with_the_same_picture_and_models(
     hand_back(page)
 
 
-def test_the_true_class_goes_along_to_other_views_and_back(browser: Browser, address: str) -> None:
-    page = settled(visit(browser, f"{address}/?sample=rocket&models=SqueezeNet&gaussian_blur=0.4"))
-    true_class = page.get_by_role("combobox", name="True class")
-    true_class.fill("missile")
-    true_class.press("Enter")
-    expect(page).to_have_url(re.compile("shows=missile"))
-    for name, view in (("Map", "map"), ("Live", "")):
-        page.get_by_role("radio", name=name, exact=True).click()
-        expect(page.get_by_role("radio", name=name, exact=True)).to_be_checked()
-        expect(page).to_have_url(re.compile(f"view={view}" if view else "^((?!view=).)*$"))
-        expect(page.locator(AT_REST)).to_be_visible()
-        expect(true_class).to_have_count(1)
-        expect(true_class).to_have_value("missile")
-        expect(page).to_have_url(re.compile("shows=missile"))
-    settled(page)
-    hand_back(page)
-
-
 @pytest.fixture(scope="module")
 def image_map(browser: Browser, address: str) -> Iterator[Page]:
     """The map of a photograph by one of the slower models; all of it takes a while."""
@@ -204,6 +168,11 @@ def image_map(browser: Browser, address: str) -> Iterator[Page]:
     with visiting(browser, link) as page:
         expect(page.get_by_role("heading", name="The study")).to_be_visible()
         expect(page.locator(AT_REST)).to_be_visible()
+        fill = page.get_by_role("button", name="Fill the map")
+        if fill.count():  # a slow machine waits for a click
+            fill.click()
+            expect(fill).to_have_count(0)
+            expect(page.locator(AT_REST)).to_be_visible()
         yield page
 
 
@@ -280,7 +249,7 @@ def held(datasets: Path) -> Iterator[Path]:
 
 def click_in_first_row(page: Page) -> None:
     """Clicks on the button in the first row of the table of runs: Cancel or Continue."""
-    table = page.get_by_test_id("stDataFrame")
+    table = page.get_by_test_id("stDataFrame").first  # an unfinished run may have figures, too
     expect(page.locator(AT_REST)).to_be_visible()
     page.get_by_role("button", name=re.compile("All .* runs?")).click()
     expect(table).to_be_visible()
@@ -333,64 +302,3 @@ def test_a_dataset_run_can_be_cancelled_and_gone_on_with(
     assert [each for each in begun if each.startswith("five-")] == [name], "one, gone on with"
     assert runs.load(kept_runs / name).images == 5
     hand_back(again)
-
-
-@pytest.fixture
-def camera(datasets: Path) -> Iterator[Path]:
-    """Two folders for a match, which gets no further than one image while this file is there."""
-    folders = [flat_folder(datasets / name, 20) for name in ("camera", "scenes")]
-    held = folders[0] / "00001.jpg.held"
-    held.touch()
-    yield held
-    for folder in folders:
-        shutil.rmtree(folder)
-
-
-def test_a_match_goes_on_without_its_page_and_back_leads_to_it(
-    browser: Browser, address: str, kept_runs: Path, camera: Path
-) -> None:
-    sources = "production_source=server&production_server_source=camera&source=server"
-    link = f"{address}/evaluations?question=match&models=SqueezeNet&seed=4&{sources}"
-    page = visit(browser, f"{link}&server_source=scenes")
-    page.get_by_role("button", name="Match", exact=True).click()
-    expect(page.locator(".st-key-under-way").get_by_text("Reading camera")).to_be_visible()
-    opened = page.url
-    hand_back(page)
-    page = visit(browser, opened)
-    expect(page.locator(".st-key-under-way").get_by_text("Reading camera")).to_be_visible()
-    page.locator(".st-key-under-way").get_by_role("button", name="Cancel").click()
-    expect(page.get_by_text("This match is not finished")).to_be_visible()
-    camera.unlink()
-    (name,) = re.findall(r"run=([^&]+)", page.url)
-    worked_off(kept_runs)
-    (kept_runs / name / "match.json").write_bytes(TypeAdapter(Match).dump_json(example(0.3, 0.6)))
-    hand_back(page)
-
-    page = visit(browser, opened)
-    expect(page.locator(HEADLINE)).to_contain_text("Your images look like the reference with fog")
-    expect(page.locator(AT_REST)).to_be_visible()
-    page.get_by_role("button", name="Evaluate with this profile").click()
-    size = page.get_by_text(re.compile(r"20 images × \(3 conditions"))
-    expect(size).to_be_visible()
-    expect(page.locator(".st-key-profile")).to_contain_text("Fog effect:")
-    expect(page.get_by_text("the reference images of the match")).to_be_visible()
-    expect(page.locator(AT_REST)).to_be_visible()
-    for part in (f"profile={name}", "models=SqueezeNet", "seed=4"):
-        assert part in page.url
-    page.go_back()
-    expect(page.locator(HEADLINE)).to_contain_text("Your images look like the reference with fog")
-    expect(size).to_have_count(0)
-    page.go_forward()
-    expect(size).to_be_visible()
-    page.get_by_role("link", name="Open the match").click()
-    expect(page.locator(HEADLINE)).to_contain_text("Your images look like the reference with fog")
-    hand_back(page)
-
-
-def test_an_attack_counts_its_steps_and_stops_when_told_to(browser: Browser, address: str) -> None:
-    link = f"{address}/?view=attack&sample=coffee&models=SqueezeNet&steps_square=10000&epsilon=1"
-    page = visit(browser, f"{link}&attack=square")
-    expect(page.get_by_text(re.compile(r"Attacking: \d+ of 10001"))).to_be_visible()
-    page.get_by_role("button", name="Cancel").click()
-    expect(page.get_by_text("Cancelled.")).to_be_visible()
-    hand_back(page)

@@ -36,7 +36,7 @@ def test_nothing_moves_on_a_phone_while_a_map_loads(
     shares = dict.fromkeys(("VGG16", "ResNet50", "ViTB16", "SqueezeNet", "DeiTTiny"), 0.9)
     saved(kept_runs / "still", digests, shares, source=tmp_path / "set")
     for path, last in (
-        ("?view=map&sample=chelsea", ".st-key-report-HTML"),
+        ("?view=map&sample=chelsea&models=SqueezeNet", ".st-key-report-HTML"),
         ("evaluations?run=still", ".st-key-results h2"),
     ):
         with left_behind_closed(browser):

@@ -101,14 +101,14 @@ def test_only_who_has_a_ticket_is_answered_and_only_to_what_makes_sense(
     assert noisy.request.get(f"{address}/live/guessed/perturbations?words=dark").status == 404
 
 
-@pytest.mark.parametrize("typed", ["old phone", "zebra"])
-def test_the_search_offers_what_is_found_by_these_words(noisy: Page, typed: str) -> None:
+def test_the_search_offers_what_is_found_by_these_words(noisy: Page) -> None:
+    typed = "old phone"
     found = find(typed)
     options = noisy.locator(".rb-found [role=option]:visible")
     noisy.keyboard.press("/")
     noisy.keyboard.type(typed)
     labels = [re.compile(f"^{re.escape(record.label)}") for record in found.records]
-    expect(options).to_have_text(labels or [found.no_match])
+    expect(options).to_have_text(labels)
     noisy.keyboard.press("Escape")
     expect(options).to_have_count(0)
     until(noisy, "document.querySelector('.rb-found')?.style.getPropertyValue('--thumbs')")
@@ -411,12 +411,3 @@ def test_a_slider_plays_and_stops_where_it_is_stopped(browser: Browser, address:
         assert_shows(page, number.input_value(), float(number.input_value()))
         page.get_by_role("button", name="Undo").click()
         assert_shows(page, "0.1", 0.1)
-        play.click()
-        expect(number).to_have_value("0.35")  # where the model breaks
-        expect(play).to_be_visible()
-        settled(page)
-        play.click()  # it goes on
-        expect(page.get_by_role("button", name="Stop Random noise")).to_be_visible()
-        expect(play).to_be_visible(timeout=60_000)
-        assert_shows(page, "0.1", 0.1)
-        expect(page.get_by_role("button", name="Undo")).to_be_disabled()

@@ -147,20 +147,3 @@ def test_a_running_camera_goes_through_the_stack_until_it_is_frozen(
     eventually(page, lambda: stands_still(page))
     page.context.clear_permissions()
     page.close()
-
-
-def test_a_map_is_presented_large_and_alone(browser: Browser, address: str) -> None:
-    link = f"{address}/?view=map&sample=coffee&models=EfficientNetLite1&fog=0.2"
-    with visiting(browser, link) as page:
-        band = page.locator(".rb-map .rb-band").first
-        expect(band).to_be_visible()
-        height = "node => node.getBoundingClientRect().height"
-        small = band.evaluate(height)
-        page.get_by_role("button", name="Present").click()
-        expect(page.get_by_test_id("stSidebar")).to_be_hidden()
-        expect(page.get_by_role("heading", name="The study")).to_be_hidden()
-        expect(page.get_by_role("radio", name="The study's ten")).to_be_hidden()
-        eventually(page, lambda: band.evaluate(height) > 1.7 * small)
-        until(page, f"() => {END}('.rb-map') <= innerHeight")  # all on one screen
-        leave(page)
-        expect(page.get_by_role("heading", name="The study")).to_be_visible()

@@ -6,12 +6,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from urllib.parse import urlencode
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from benchmarks.support.page_actions import HEADLINE, asked, settled, visiting
+from benchmarks.support.page_actions import asked, settled, visiting
 from benchmarks.support.server import AT_REST, until
 from benchmarks.support.synthetic_runs import pictures, saved
 from robustness import runs
@@ -88,34 +87,3 @@ def test_back_from_the_live_page_keeps_view_selection_number_and_place(
         f"([links, y]) => Math.abs(({TOP})([...document.querySelectorAll(links)].at(-1)) - y) < 3",
         arg=[LINKS, before],
     )
-
-
-def test_back_after_a_comparison_is_the_answer_before(
-    browser: Browser, address: str, kept_runs: Path, tmp_path: Path
-) -> None:
-    digests = pictures(tmp_path / "set", [f"{number}.png" for number in range(10)])
-    names = [
-        saved(kept_runs / name, digests, {"SqueezeNet": 0.5}, source=tmp_path / "set").id
-        for name in ("now", "then")
-    ]
-    link = {"run": names[0], "models": "SqueezeNet", "view": "images", "margin": "5"}
-    with visiting(browser, f"{address}/evaluations?{urlencode(link)}") as page:
-        decision, comparison = (
-            page.locator(f".st-key-{key}") for key in ("decision", "comparison")
-        )
-        expect(decision.locator(HEADLINE)).to_be_visible()
-        expect(page.locator(AT_REST)).to_be_visible()
-        before = asked(page.url)
-        page.get_by_role("combobox", name="Compare with").click()
-        page.keyboard.type("then")
-        expect(page.get_by_test_id("stSelectboxVirtualDropdown")).to_have_text("set, then")
-        page.keyboard.press("Enter")
-        expect(comparison.locator(HEADLINE)).to_be_visible()
-        expect(page.locator(AT_REST)).to_be_visible()
-        assert asked(page.url)["compare"] == [*names]
-        page.go_back()
-        expect(decision.locator(HEADLINE)).to_be_visible()
-        expect(comparison).to_have_count(0)
-        assert asked(page.url) == before
-    for name in names:
-        runs.delete(kept_runs / name)
