@@ -297,8 +297,8 @@ def first_answer(
         for name in model_names
     }
     fitted = side.confidences(enough, note) if not why else {}
-    other = [part.has_other_content(predictions[name]) for name, part in fitted.items()]
-    other_content = bool(other) and all(other)
+    contents = [part.content_distance(predictions[name]) for name, part in fitted.items()]
+    other_content = bool(contents) and float(np.mean(contents)) > 1
     return Match(
         len(pixels),
         len(side.pixels),
