@@ -21,16 +21,17 @@ from robustness.evaluation.suites import suite_conditions
 from robustness.matching import emulator, profile
 from robustness.matching import match as matched
 from robustness.matching.accuracy import ExpectedAccuracy, expect_accuracy
+from robustness.matching.cause import is_explained, search_cause
 from robustness.matching.difference import difference
 from robustness.matching.estimate import Estimate, Fit
-from robustness.matching.image_statistics import NAMES, image_statistics
+from robustness.matching.image_statistics import NAMES, batch_statistics, image_statistics
 from robustness.matching.match import (
     Match,
     MatchedPerturbation,
-    is_explained,
     perturbations_of,
     profile_conditions,
 )
+from robustness.matching.reference_images import ReferenceImages
 from robustness.perturbations import compose
 from robustness.pictures.eight_bits import from_uint8, to_uint8
 from robustness.pictures.fitting import Framing, to_png
@@ -105,6 +106,28 @@ def test_a_single_perturbation_is_estimated(
     assert json.dumps(found.as_dict(), allow_nan=False)
 
 
+@pytest.mark.parametrize("kind", ["blocks", "varied"])
+def test_no_composition_is_named_that_is_farther_than_none(
+    reference: NDArray[np.uint8], kind: str
+) -> None:
+    images, draws = textures(40, 5), np.random.default_rng(0)
+    if kind == "blocks":
+        images = images[:, ::8, ::8].repeat(8, 1).repeat(8, 2)
+    else:
+        strengths = draws.uniform(0.1, 0.8, 40).tolist()
+        pairs = zip(images, strengths, strict=True)
+        images = np.concatenate([perturbed(image[None], darkness=x) for image, x in pairs])
+    side = ReferenceImages(reference, 0)
+    side.learn(lambda _what, _done, _total: None)
+    originals = side.emulator.originals
+    scaled = side.emulator.scaled(batch_statistics(lambda k: from_uint8(images[k]), 40))
+    cause = search_cause(scaled, side, lambda _what, _done, _total: None)
+    before = difference(scaled, originals, originals, 0).distance
+    after = difference(scaled, cause.simulated, originals, 0).distance
+    assert after <= before
+    assert bool(cause.estimate.strengths) == (after < before)
+
+
 @pytest.mark.slow
 def test_the_share_of_affected_images_is_estimated(reference: NDArray[np.uint8]) -> None:
     images = textures(40, 4)
@@ -169,11 +192,11 @@ def test_a_difference_of_few_images_is_not_explained_because_they_are_few() -> N
     """60 images do not give the covariance of 61 statistics."""
     draws = np.random.default_rng(0)
     originals, images = (draws.normal(size=(n, len(NAMES))).astype(np.float32) for n in (60, 40))
-    changed = difference(images + 3, originals, 0)
+    changed = difference(images + 3, originals, originals, 0)
     images[:, :5] += 2  # what no perturbation changed
-    assert not is_explained(changed, difference(images, originals, 0))
+    assert not is_explained(changed, difference(images, originals, originals, 0))
     images[:, :5] -= 2
-    assert is_explained(changed, difference(images, originals, 0))
+    assert is_explained(changed, difference(images, originals, originals, 0))
 
 
 def test_few_images_are_refused(reference: NDArray[np.uint8]) -> None:
