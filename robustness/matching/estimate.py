@@ -54,6 +54,8 @@ _GAIN = 4.0
 """A fit that promises less is not simulated at the end."""
 _HOPE = 0.4
 """Share of the cost by the emulator that a fit may have by simulation, far from every point."""
+_CLEARLY = 3.0
+"""Times the gain that a perturbation needs, from which a simulation of some images decides."""
 _REACH, _JUMP = 0.4, 0.4
 """Distance over which a correction holds, and what another active perturbation adds to a distance:
 clipping and smooth areas change at once with the weakest noise."""
@@ -336,6 +338,9 @@ def _separated(
     for repeat in range(1, _REPEATS + 1):
         problem.use(production[chosen])
         fits, likely = _fitted(problem, note)
+        probabilities, decided = np.ones(len(production)), True
+        if not fits[0].support:
+            break
         probabilities, decided = affected(production, problem.emulator, fits[0].strengths)
         before, chosen = chosen, probabilities > 0.5
         if chosen.sum() < _FEWEST:  # no share that a fit could describe
@@ -373,16 +378,44 @@ def _polished(problem: _Problem, fits: list[Fit]) -> tuple[list[Fit], bool]:
         strengths = fits[0].strengths
         if fits[0].score > min(point.score for point in points) - _GAIN:
             break
-    best = min(points, key=lambda point: point.score)
+    best = _necessary(problem, min(points, key=lambda point: point.score))
     # What no composition explains may be as large in all directions: errors grow with it.
     excess = problem.excess(best)
     problem.weigh(problem.place(best.strengths))
     problem.whitening /= np.sqrt(excess)
     cost = float(np.sum(problem.residuals(best.strengths[None]) ** 2))
-    others = [fit for fit in fits if fit.support != best.support]
+    others = [f for f in fits if f.support != best.support and len(f.support) <= len(best.support)]
     rest = [problem.solve(fit.support, fit) for fit in others]
     rest.sort(key=lambda fit: fit.score)
     return [replace(best, cost=cost), *rest], excess == 1
+
+
+def _necessary(problem: _Problem, best: Fit) -> Fit:
+    """``best`` without the perturbations that fit no worse left out, by simulation.
+
+    The others are fitted anew. The distance must grow by a penalty for each perturbation, times
+    the excess: where much is left that nothing explains, a small gain is chance.
+    """
+    while best.support:
+        least, fits = PENALTY * problem.excess(best), []
+        for k in best.support:
+            support = tuple(other for other in best.support if other != k)
+            problem.weigh(problem.place(best.strengths))
+            fit = problem.solve(support, best)
+            for rows in (problem.some, slice(None)) if support else (slice(None),):
+                point = problem.measure(fit.strengths, rows)
+                problem.weigh(-1)
+                again = problem.solve(support, fit)
+                nearer = problem.measure(again.strengths, rows) if support else point
+                fit = min(point, nearer, key=lambda other: other.cost)
+                if fit.cost - best.cost > _CLEARLY * least:
+                    break
+            fits.append(fit)
+        other = min(fits, key=lambda fit: fit.cost)
+        if other.cost - best.cost > least:
+            break
+        best = other
+    return best
 
 
 def _resampled(problem: _Problem, fits: list[Fit], seed: int) -> Estimate:

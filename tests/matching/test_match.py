@@ -31,6 +31,7 @@ from robustness.matching.match import (
     perturbations_of,
     profile_conditions,
 )
+from robustness.matching.mixture import affected
 from robustness.matching.reference_images import ReferenceImages
 from robustness.perturbations import compose
 from robustness.pictures.eight_bits import from_uint8, to_uint8
@@ -126,6 +127,42 @@ def test_no_composition_is_named_that_is_farther_than_none(
     after = difference(scaled, cause.simulated, originals, 0).distance
     assert after <= before
     assert bool(cause.estimate.strengths) == (after < before)
+    if kind == "varied":
+        assert cause.estimate.share == 1, "strengths that vary are no share"
+
+
+@pytest.mark.parametrize(
+    ("strengths", "named"),
+    [
+        ({"darkness": 0.5}, {"darkness"}),
+        ({"gaussian_noise": 0.3}, {"gaussian_noise"}),
+        ({"contrast": 0.6, "vignetting": 0.01}, {"contrast"}),
+    ],
+)
+def test_a_perturbation_that_is_not_needed_is_not_named(
+    reference: NDArray[np.uint8], strengths: dict[str, float], named: set[str]
+) -> None:
+    images = perturbed(textures(40, 6), **strengths)
+    assert set(answer(images, reference).strengths) == named
+
+
+@pytest.mark.parametrize("share", [0.5, 1.0])
+def test_a_share_is_a_group_of_images_apart_from_the_others(
+    reference: NDArray[np.uint8], share: float
+) -> None:
+    side = ReferenceImages(reference, 0)
+    side.learn(lambda _what, _done, _total: None)
+    images = textures(40, 7)
+    strengths = np.where(np.arange(40) < 40 * share, 0.6, 0.0)
+    if share == 1:
+        strengths = np.random.default_rng(0).uniform(0.2, 0.7, 40)
+    for row, strength in enumerate(strengths.tolist()):
+        images[row : row + 1] = perturbed(images[row : row + 1], darkness=strength)
+    scaled = side.emulator.scaled(batch_statistics(lambda k: from_uint8(images[k]), 40))
+    vector = np.array([0.6 * (name == "darkness") for name in side.emulator.names])
+    probabilities, decided = affected(scaled, side.emulator, vector)
+    assert decided
+    assert probabilities.mean() == pytest.approx(share, abs=0.05)
 
 
 @pytest.mark.slow
