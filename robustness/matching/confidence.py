@@ -40,7 +40,7 @@ _CONTENT_DIRECTIONS, _CAMERA = 24, 0.95
 simulated compositions."""
 _LEAK = 2.0
 """Times the share of a composition's shift outside of what others span, that a camera may have."""
-_SPLITS, _RARE, _CONTENT_FOLDS = 100, 0.99, 10
+_SPLITS, _RARE, _CONTENT_FOLDS = 1000, 0.99, 10
 """Random parts of the reference, the quantile of their distances, and parts in which its variance
 is measured."""
 _OTHER_CONTENT = 0.1

@@ -107,13 +107,13 @@ def test_a_single_perturbation_is_estimated(
     assert json.dumps(found.as_dict(), allow_nan=False)
 
 
-@pytest.mark.parametrize("kind", ["blocks", "varied"])
+@pytest.mark.parametrize("kind", ["stripes", "varied"])
 def test_no_composition_is_named_that_is_farther_than_none(
     reference: NDArray[np.uint8], kind: str
 ) -> None:
     images, draws = textures(40, 5), np.random.default_rng(0)
-    if kind == "blocks":
-        images = images[:, ::8, ::8].repeat(8, 1).repeat(8, 2)
+    if kind == "stripes":
+        images[:, ::3, ::2] = 255 - images[:, ::3, ::2]
     else:
         strengths = draws.uniform(0.1, 0.8, 40).tolist()
         pairs = zip(images, strengths, strict=True)
