@@ -224,7 +224,7 @@ class Confidence:
         for _ in range(_SPLITS):
             order = draws.permutation(len(images))
             parts.append(distance(images[order[:count]], images[order[count:]]))
-        unit = max(float(np.quantile(parts, _RARE)) * _variance_elsewhere(originals), 1e-9)
+        unit = max(float(np.quantile(parts, _RARE)) * _fold_variance(originals), 1e-9)
         return distance(seen, images) / unit
 
 
@@ -243,7 +243,7 @@ def _lengths(shift: Values, basis: Values) -> tuple[float, float]:
     return float(rest @ rest) / directions, float(inside @ inside) / len(basis)
 
 
-def _variance_elsewhere(rows: Values) -> float:
+def _fold_variance(rows: Values) -> float:
     """The variance of rows (N, D) in whitened directions of others: 1 without overfitting."""
     order, variances = np.random.default_rng(0).permutation(len(rows)), []
     for fold in range(_CONTENT_FOLDS):
