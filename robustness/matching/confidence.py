@@ -38,10 +38,11 @@ _FOLDS = 4
 _CONTENT_DIRECTIONS, _CAMERA = 24, 0.95
 """Directions in which contents are compared, without those that have so much of the shift by
 simulated compositions."""
-_CONTENT = 2.0
-"""Squared distance of contents, in that of random parts of one collection, from which they are of
-another kind. Measured with EfficientNet-Lite0: 50 images of four practice cameras had 0.7 to 1.2,
-birds and sea 2.2 to 2.7."""
+_LEAK = 2.0
+"""Times the share of a composition's shift outside of what others span, that a camera may have."""
+_SPLITS, _RARE, _CONTENT_FOLDS = 1000, 0.99, 10
+"""Random parts of the reference, the quantile of their distances, and parts in which its variance
+is measured."""
 _OTHER_CONTENT = 0.1
 """Standard deviation of accuracy between collections of another kind of content."""
 
@@ -189,32 +190,74 @@ class Confidence:
         variance = max(value * (1 - value), 0.01) * (1 / images + 1 / self.count) + error**2
         return bounded(value, variance, images, parts)
 
-    def has_other_content(self, production: TopPredictions) -> bool:
-        """Whether the features differ from the reference's as no composition moves them."""
-        centre = self.original.features.mean(0)
-        directions = _whitened_directions(self.original.features - centre, _CONTENT_DIRECTIONS)
-        if len(self.simulated) < 2 or not directions.size:
-            return False
+    def content_distance(self, production: TopPredictions) -> float:
+        """How far the content is from the reference's: above 1 it is of another kind.
+
+        Features are compared in the reference's principal directions. What the shifts by simulated
+        compositions span counts as the camera's, and so does a share of that outside, as large as
+        compositions have outside of what the others span. The unit is the 99 % quantile of random
+        parts of the reference.
+        """
+        originals = _unit(self.original.features)
+        count = min(len(production.classes), len(originals) // 3)
+        directions = _whitened_directions(originals - originals.mean(0), _CONTENT_DIRECTIONS)
+        if len(self.simulated) < 2 or not directions.size or not count:
+            return 0.0
         shifts = np.stack(
             [
-                (part.features - before.features).mean(0) @ directions.T
+                (_unit(part.features) - _unit(before.features)).mean(0) @ directions.T
                 for part, before in self.simulated
             ]
         )
-
-        def left(shift: Values, others: Values) -> float:
-            """The squared distance that the shifts ``others`` do not span, by direction."""
-            _, spread, basis = np.linalg.svd(others, full_matrices=False)
-            share = np.cumsum(spread**2) / max(float(np.sum(spread**2)), 1e-12)
-            basis = basis[: int(np.searchsorted(share, _CAMERA)) + 1]
-            rest = shift - basis.T @ (basis @ shift)
-            return float(rest @ rest) / max(len(directions) - len(basis), 1)
-
         rows = range(len(shifts))
-        usual = np.median([left(shifts[row], np.delete(shifts, row, 0)) for row in rows])
-        gap = (production.features.mean(0) - centre) @ directions.T
-        sampling = 1 / len(production.classes) + 1 / self.count
-        return bool(left(gap, shifts) > _CONTENT * sampling + usual)
+        apart = np.sum(
+            [_lengths(shifts[row], _basis(np.delete(shifts, row, 0))) for row in rows], 0
+        )
+        leak, basis = _LEAK * apart[0] / max(apart[1], 1e-12), _basis(shifts)
+
+        def distance(first: Values, second: Values) -> float:
+            outside, inside = _lengths(first.mean(0) - second.mean(0), basis)
+            return (outside - leak * inside) / (1 / len(first) + 1 / len(second))
+
+        images, seen = (side @ directions.T for side in (originals, _unit(production.features)))
+        draws, parts = np.random.default_rng(0), []
+        for _ in range(_SPLITS):
+            order = draws.permutation(len(images))
+            parts.append(distance(images[order[:count]], images[order[count:]]))
+        unit = max(float(np.quantile(parts, _RARE)) * _fold_variance(originals), 1e-9)
+        return distance(seen, images) / unit
+
+
+def _basis(shifts: Values) -> Values:
+    """Directions (k, D) that have ``_CAMERA`` of the shifts (N, D)."""
+    _, spread, basis = np.linalg.svd(shifts, full_matrices=False)
+    share = np.cumsum(spread**2) / max(float(np.sum(spread**2)), 1e-12)
+    return np.asarray(basis[: int(np.searchsorted(share, _CAMERA)) + 1])
+
+
+def _lengths(shift: Values, basis: Values) -> tuple[float, float]:
+    """The squared lengths of a shift (D,) outside and inside of a basis (k, D), by direction."""
+    inside = basis @ shift
+    rest = shift - basis.T @ inside
+    directions = max(len(shift) - len(basis), 1)
+    return float(rest @ rest) / directions, float(inside @ inside) / len(basis)
+
+
+def _fold_variance(rows: Values) -> float:
+    """The variance of rows (N, D) in whitened directions of others: 1 without overfitting."""
+    order, variances = np.random.default_rng(0).permutation(len(rows)), []
+    for fold in range(_CONTENT_FOLDS):
+        part = order[fold::_CONTENT_FOLDS]
+        rest = np.setdiff1d(order, part)
+        centre = rows[rest].mean(0)
+        directions = _whitened_directions(rows[rest] - centre, _CONTENT_DIRECTIONS)
+        variances.append(float(((rows[part] - centre) @ directions.T).var(0, ddof=1).mean()))
+    return float(np.mean(variances))
+
+
+def _unit(features: Values) -> Values:
+    """Features (N, D) of length 1, so that few images do not make the principal directions."""
+    return features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-9)
 
 
 def _whitened_directions(rows: Values, most: int) -> Values:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +22,8 @@ Measured: 200 photographs differ from 300 of another collection by eight times w
 explains, alike in all directions."""
 FLOOR = 1e-4
 """Variance of each statistic that no covariance may fall below."""
+LEAST = 0.2
+"""Share of the reference's spread that simulations have at least, in every direction."""
 _NAMED = 5
 
 
@@ -43,33 +46,56 @@ class SetDifference:
         return np.argsort(-np.abs(self.sizes))[:_NAMED].tolist()
 
 
-def difference(first: Floats, second: Floats, seed: int) -> SetDifference:
+def difference(first: Floats, second: Floats, reference: Floats, seed: int) -> SetDifference:
     """How ``first`` (n, D) differs from ``second`` (m, D), scaled statistics of images.
 
-    The distance is that of the means in standard errors, whitened. It is compared with that of
-    random parts of ``second`` from the rest.
+    The distance of the means is compared with that of random parts of ``second`` from the rest.
+    Spreads are those of ``second``, at least a share of the spread of the ``reference`` (r, D).
     """
     count = min(len(first), len(second) // 3)
     draws = np.random.default_rng(seed)
+    least = shrunk_covariance(reference)
     distances = []
     for _ in range(_PARTS):
         order = draws.permutation(len(second))
-        distances.append(_distance(second[order[:count]], second[order[count:]]))
+        part, rest = second[order[:count]], second[order[count:]]
+        error = mean_covariance(spread(rest, least), count, len(rest))
+        distances.append(distance(part.mean(0) - rest.mean(0), error))
     ordinary = float(np.quantile(distances, _LEVEL)) * ORDINARY
-    share = 1 / len(first) + 1 / len(second) + COLLECTIONS
-    error = share * second.var(0) + FLOOR
-    sizes = (first.mean(0) - second.mean(0)) / np.sqrt(error)
-    return SetDifference(_distance(first, second), ordinary, sizes.astype(np.float64))
+    # The spread of a mixture of both would hide the difference.
+    error = mean_covariance(spread(second, least), len(first), len(second))
+    gap = first.mean(0) - second.mean(0)
+    sizes = (gap / np.sqrt(np.diag(error))).astype(np.float64)
+    return SetDifference(distance(gap, error), ordinary, sizes)
 
 
-def _distance(first: Floats, second: Floats) -> float:
+def distance(gap: NDArray[Any], error: NDArray[np.float64]) -> float:
+    """The squared length of the ``gap`` (D,) of two means in standard errors, whitened."""
     from scipy import linalg  # slow to import
 
-    share = 1 / len(first) + 1 / len(second) + COLLECTIONS
-    spread = shrunk_covariance(second)  # of a mixture that of both would hide the difference
-    covariance = share * spread + FLOOR * np.eye(len(spread))
-    gap = (first.mean(0) - second.mean(0)).astype(np.float64)
-    return float(gap @ linalg.solve(covariance, gap, assume_a="pos"))
+    gap = gap.astype(np.float64)
+    return float(gap @ linalg.solve(error, gap, assume_a="pos"))
+
+
+def mean_covariance(
+    covariance: NDArray[np.float64], first: int, second: int
+) -> NDArray[np.float64]:
+    """The covariance (D, D) of the gap between means of ``first`` and ``second`` images."""
+    share = 1 / first + 1 / second + COLLECTIONS
+    return np.asarray(share * covariance + FLOOR * np.eye(len(covariance)))
+
+
+def spread(values: Floats, least: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The covariance (D, D) of images (m, D), in no direction below ``LEAST`` times ``least``.
+
+    Where simulations hardly vary, such as the blocks of strong compression, any gap would look
+    large.
+    """
+    from scipy import linalg  # slow to import
+
+    shares, sides = linalg.eigh(shrunk_covariance(values), least)
+    sides = least @ sides
+    return np.asarray((sides * np.maximum(shares, LEAST)) @ sides.T)
 
 
 def shrunk_covariance(values: Floats) -> NDArray[np.float64]:
@@ -79,7 +105,7 @@ def shrunk_covariance(values: Floats) -> NDArray[np.float64]:
     directions without any spread, in which every difference would look large.
     """
     count = len(values)
-    deviations = values.std(0, ddof=1, dtype=np.float64) + 1e-9
+    deviations = values.std(0, ddof=1, dtype=np.float64) + 1e-4
     scaled = (values - values.mean(0)) / deviations
     products = scaled.T @ scaled / count
     errors = (scaled**2).T @ scaled**2 / count - products**2  # variances of the products

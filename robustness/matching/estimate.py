@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robustness.base.progress import Note
-from robustness.matching.difference import COLLECTIONS, FLOOR, shrunk_covariance
+from robustness.matching.difference import distance, mean_covariance, shrunk_covariance, spread
 from robustness.matching.emulator import MOST, Emulator
 from robustness.matching.image_statistics import Floats
 from robustness.matching.mixture import affected
@@ -54,6 +54,8 @@ _GAIN = 4.0
 """A fit that promises less is not simulated at the end."""
 _HOPE = 0.4
 """Share of the cost by the emulator that a fit may have by simulation, far from every point."""
+_CLEARLY = 3.0
+"""Times the gain that a perturbation needs, from which a simulation of some images decides."""
 _REACH, _JUMP = 0.4, 0.4
 """Distance over which a correction holds, and what another active perturbation adds to a distance:
 clipping and smooth areas change at once with the weakest noise."""
@@ -131,14 +133,18 @@ class _Problem:
         self.base = emulator.originals.mean(0) - emulator.originals[_ROWS].mean(0)
         self.points: Values = np.zeros((0, len(emulator.names)))
         self.corrections: Values = np.zeros((0, production.shape[1]))
-        self.covariances: list[Values] = []
+        self.spreads: list[Values] = []
+        self.last: dict[Support, Fit] = {}
+        self.some = slice(None, None, max(1, len(emulator.originals) // _SIMULATED))
+        self.least = shrunk_covariance(emulator.originals)
         self.use(production)
         self.add(np.zeros(len(emulator.names)), emulator.originals, slice(None))
 
     def use(self, production: Floats) -> None:
         """Fit these images from now on; corrections stay."""
+        self.last = {}
         self.mean = production.mean(0).astype(np.float64)
-        self.share = 1 / len(production) + 1 / len(self.emulator.originals) + COLLECTIONS
+        self.count = len(production)
 
     def add(self, strengths: Values, simulated: Floats, rows: slice) -> None:
         """Correct the emulator by the statistics of the images ``rows`` at ``strengths``."""
@@ -148,33 +154,52 @@ class _Problem:
         others = np.flatnonzero((self.points != strengths).any(1))  # all images replace some
         self.points = np.vstack([self.points[others], strengths])
         self.corrections = np.vstack([self.corrections[others], bias])
-        self.covariances = [self.covariances[index] for index in others]
-        self.covariances.append(shrunk_covariance(simulated))
+        self.spreads = [self.spreads[index] for index in others]
+        self.spreads.append(spread(simulated, self.least))
         inside = _kernel(self.points, self.points) + 1e-4 * np.eye(len(self.points))
         self.weights = np.asarray(np.linalg.solve(inside, self.corrections))
 
-    def weigh(self, index: int, error: float) -> None:
+    def error_at(self, index: int) -> Values:
+        """The covariance of the gap of the means at a point."""
+        return mean_covariance(self.spreads[index], self.count, len(self.emulator.originals))
+
+    def weigh(self, index: int, error: float = 0.0) -> None:
         """Whiten by the covariance at a point, with that share of the emulator's error."""
         from scipy import linalg  # slow to import
 
-        covariance = self.share * self.covariances[index] + error * self.emulator.error
-        lower = linalg.cholesky(covariance + FLOOR * np.eye(len(covariance)), lower=True)
+        covariance = self.error_at(index) + error * self.emulator.error
+        lower = linalg.cholesky(covariance, lower=True)
         self.whitening = linalg.solve_triangular(lower, np.eye(len(lower)), lower=True)
+
+    def place(self, strengths: Values) -> int:
+        """The index of the point at ``strengths`` (K,)."""
+        return int(np.flatnonzero((self.points == strengths).all(1))[0])
+
+    def measure(self, strengths: Values, rows: slice = slice(None)) -> Fit:
+        """The fit at ``strengths`` (K,), the last point, by simulation of the images ``rows``."""
+        self.add(strengths, self.simulate(strengths, rows), rows)
+        cost = distance(self.gaps(strengths[None])[0], self.error_at(-1))
+        return Fit(tuple(np.flatnonzero(strengths).tolist()), strengths, cost)
+
+    def excess(self, fit: Fit) -> float:
+        """How many times the distance of a likely fit is left, at least 1."""
+        return max(1.0, fit.cost / (_LIKELY * len(self.mean)))
 
     def scores(self) -> Values:
         """The cost of every point under its own covariance, with the penalty; none is original."""
-        costs = []
-        for index, strengths in enumerate(self.points):
-            self.weigh(index, _BIAS)
-            costs.append(float(np.sum(self.residuals(strengths[None]) ** 2)))
+        gaps = self.gaps(self.points)
+        costs = [distance(gap, self.error_at(index)) for index, gap in enumerate(gaps)]
         active = np.count_nonzero(self.points, 1)
         return np.where(active, np.array(costs) + PENALTY * active, np.inf)
 
-    def residuals(self, strengths: Values) -> Values:
-        """The whitened differences (n, D) of the production's mean from those at (n, K)."""
+    def gaps(self, strengths: Values) -> Values:
+        """The differences (n, D) of the production's mean from those at strengths (n, K)."""
         corrections = _kernel(strengths, self.points) @ self.weights
-        expected = self.base + corrections + self.emulated(strengths)
-        return np.asarray((self.mean - expected) @ self.whitening.T)
+        return np.asarray(self.mean - (self.base + corrections + self.emulated(strengths)))
+
+    def residuals(self, strengths: Values) -> Values:
+        """``gaps``, whitened."""
+        return np.asarray(self.gaps(strengths) @ self.whitening.T)
 
     def slopes(self, strengths: Values, support: Support) -> tuple[Values, Values]:
         """The residual (D,) at strengths (K,), and its derivatives (D, k) by those of a support."""
@@ -217,7 +242,10 @@ class _Problem:
         return Fit(support, best, cost)
 
     def search(self) -> list[Fit]:
-        """Fits of supports, best first, by a beam over one more perturbation at a time."""
+        """Fits of supports, best first, by a beam over one more perturbation at a time.
+
+        Each begins with the last fit of the support.
+        """
         beam = [self.solve(())]
         fits: list[Fit] = []
         for size in range(1, MOST + 1):
@@ -226,7 +254,8 @@ class _Problem:
                 for k in range(len(self.emulator.names)):
                     support = tuple(sorted({*fit.support, k}))
                     if len(support) == size and support not in larger:
-                        larger[support] = self.solve(support, fit)
+                        larger[support] = self.solve(support, self.last.get(support, fit))
+            self.last |= larger
             fits += larger.values()
             beam = sorted(larger.values(), key=lambda fit: fit.cost)[: 5 if size == 1 else 7]
         return sorted(fits, key=lambda fit: fit.score)
@@ -236,7 +265,7 @@ class _Problem:
         ``point``, and at fits that may score below its ``most``: first at one of every size. Return
         whether there was any."""
         count = len(self.points)
-        rows = slice(None, None, max(1, len(self.emulator.originals) // _SIMULATED))
+        rows = self.some
         scores = np.array([fit.score for fit in fits])
         strengths = np.stack([fit.strengths for fit in fits])
         centres = [point]  # slopes there may be wrong
@@ -309,6 +338,9 @@ def _separated(
     for repeat in range(1, _REPEATS + 1):
         problem.use(production[chosen])
         fits, likely = _fitted(problem, note)
+        probabilities, decided = np.ones(len(production)), True
+        if not fits[0].support:
+            break
         probabilities, decided = affected(production, problem.emulator, fits[0].strengths)
         before, chosen = chosen, probabilities > 0.5
         if chosen.sum() < _FEWEST:  # no share that a fit could describe
@@ -336,28 +368,54 @@ def _fitted(problem: _Problem, note: Note) -> tuple[list[Fit], bool]:
 
 def _polished(problem: _Problem, fits: list[Fit]) -> tuple[list[Fit], bool]:
     """As ``_fitted``, by simulations of all images, at the best point and where ``fits`` lead."""
-    scores = problem.scores()
-    strengths = problem.points[int(np.argmin(scores))]
+    strengths = problem.points[int(np.argmin(problem.scores()))]
     points: list[Fit] = []
     for _ in range(_LAST_STEPS):
-        problem.add(strengths, problem.simulate(strengths, slice(None)), slice(None))
-        problem.weigh(-1, _BIAS / 2)
-        cost = float(np.sum(problem.residuals(strengths[None]) ** 2))
-        points.append(Fit(tuple(np.flatnonzero(strengths).tolist()), strengths, cost))
+        points.append(problem.measure(strengths))
+        problem.weigh(-1)
         fits = [problem.solve(fit.support, fit) for fit in fits]
         fits.sort(key=lambda fit: fit.score)
         strengths = fits[0].strengths
         if fits[0].score > min(point.score for point in points) - _GAIN:
             break
-    index = int(np.argmin([point.score for point in points]))
-    best = points[index]
-    problem.weigh(index - len(points), _BIAS / 2)
+    best = _necessary(problem, min(points, key=lambda point: point.score))
     # What no composition explains may be as large in all directions: errors grow with it.
-    excess = max(1.0, best.cost / (_LIKELY * len(problem.mean)))
+    excess = problem.excess(best)
+    problem.weigh(problem.place(best.strengths))
     problem.whitening /= np.sqrt(excess)
-    rest = [problem.solve(fit.support, fit) for fit in fits if fit.support != best.support]
+    cost = float(np.sum(problem.residuals(best.strengths[None]) ** 2))
+    others = [f for f in fits if f.support != best.support and len(f.support) <= len(best.support)]
+    rest = [problem.solve(fit.support, fit) for fit in others]
     rest.sort(key=lambda fit: fit.score)
-    return [replace(best, cost=best.cost / excess), *rest], excess == 1
+    return [replace(best, cost=cost), *rest], excess == 1
+
+
+def _necessary(problem: _Problem, best: Fit) -> Fit:
+    """``best`` without the perturbations that fit no worse left out, by simulation.
+
+    The others are fitted anew. The distance must grow by a penalty for each perturbation, times
+    the excess: where much is left that nothing explains, a small gain is chance.
+    """
+    while best.support:
+        least, fits = PENALTY * problem.excess(best), []
+        for k in best.support:
+            support = tuple(other for other in best.support if other != k)
+            problem.weigh(problem.place(best.strengths))
+            fit = problem.solve(support, best)
+            for rows in (problem.some, slice(None)) if support else (slice(None),):
+                point = problem.measure(fit.strengths, rows)
+                problem.weigh(-1)
+                again = problem.solve(support, fit)
+                nearer = problem.measure(again.strengths, rows) if support else point
+                fit = min(point, nearer, key=lambda other: other.cost)
+                if fit.cost - best.cost > _CLEARLY * least:
+                    break
+            fits.append(fit)
+        other = min(fits, key=lambda fit: fit.cost)
+        if other.cost - best.cost > least:
+            break
+        best = other
+    return best
 
 
 def _resampled(problem: _Problem, fits: list[Fit], seed: int) -> Estimate:

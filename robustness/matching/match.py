@@ -27,12 +27,9 @@ from robustness.datasets.pixels import StudyPixels, study_pixels
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.framings import by_framing, shared_framing
 from robustness.matching.accuracy import ExpectedAccuracy, headline, with_simulation
-from robustness.matching.confidence import (
-    predict,
-)
-from robustness.matching.difference import SetDifference, difference
-from robustness.matching.emulator import Emulator
-from robustness.matching.estimate import Estimate, estimate, no_perturbation
+from robustness.matching.cause import Cause, search_cause
+from robustness.matching.confidence import predict
+from robustness.matching.estimate import Estimate
 from robustness.matching.image_statistics import NAMES, Floats, batch_statistics
 from robustness.matching.labelling import (
     SAMPLE,
@@ -57,10 +54,6 @@ CONDITIONS = 20
 """Compositions of a profile."""
 _JPEG_QUALITY = 90
 """Of images to label."""
-_SMALL, _WIDEST = 0.1, 2.5
-"""The perturbations explain a difference up to such a share of it, if what is left is within so
-many times the ordinary distance. Measured: the true composition left up to 0.04 in a tenth of
-folders."""
 _LEAST = 0.005
 """Strength from which a perturbation or an alternative is named: 0.00 is none."""
 _PAIRS = 5
@@ -228,44 +221,32 @@ def match(
     side.learn(note)
     statistics = batch_statistics(lambda index: from_uint8(pixels[index]), count)
     scaled = side.emulator.scaled(statistics)
-    changed = difference(scaled, side.emulator.originals, seed)
-    if changed.significant:
-        fitted = estimate(scaled, side.emulator, side.simulated, seed, note)
-    else:
-        fitted = no_perturbation(side.emulator.names)
-    best = side.simulated(fitted.vector, slice(None)).copy()
-    order = np.random.default_rng(seed).permutation(len(best))
-    unaffected = order[round(fitted.share * len(best)) :]
-    best[unaffected] = side.emulator.originals[unaffected]
-
-    def strengths_of(row: int) -> dict[str, float]:
-        return {} if row in unaffected else fitted.strengths
-
-    left = difference(scaled, best, seed) if changed.significant else changed
-    remainder = remaining_share(changed, left)
-    parts = perturbations_of(fitted)
-    explained = is_explained(changed, left) and bool(parts or not changed.significant)
+    cause = search_cause(scaled, side, note)
+    fitted, explained = cause.estimate, cause.explained
     drawn = drawn_compositions(fitted, seed)
     accuracies = answer.expected_accuracy
     if labels and explained and (fitted.strengths or not accuracies):
-        simulated = side.accuracies(labels, fitted, drawn, count, remainder, note)
+        simulated = side.accuracies(labels, fitted, drawn, count, cause.remainder, note)
         accuracies = with_simulation(accuracies, simulated)
     return replace(
         answer,
         searched=True,
-        different=changed.significant,
+        different=cause.changed.significant,
         matched=explained,
-        perturbations=parts,
+        perturbations=perturbations_of(fitted),
         expected_accuracy=accuracies,
-        unexplained=() if explained else tuple(NAMES[index] for index in left.largest),
+        unexplained=() if explained else tuple(NAMES[index] for index in cause.left.largest),
         conditions=profile_conditions(drawn, fitted.share, fitted.names)
         if explained and fitted.strengths
         else (),
         share_decided=fitted.share_decided,
-        statistics=_table(side.emulator, scaled, best, left),
+        statistics=_table(cause, side.emulator.originals, scaled),
         pairs=tuple(
-            (to_png(from_uint8(pixels[row])), to_png(side.images(strengths_of(other), [other])[0]))
-            for row, other in nearest_pairs(scaled, best)
+            (
+                to_png(from_uint8(pixels[row])),
+                to_png(side.images(cause.strengths_of(other), [other])[0]),
+            )
+            for row, other in nearest_pairs(scaled, cause.simulated)
         ),
     )
 
@@ -297,8 +278,8 @@ def first_answer(
         for name in model_names
     }
     fitted = side.confidences(enough, note) if not why else {}
-    other = [part.has_other_content(predictions[name]) for name, part in fitted.items()]
-    other_content = bool(other) and all(other)
+    contents = [part.content_distance(predictions[name]) for name, part in fitted.items()]
+    other_content = bool(contents) and float(np.mean(contents)) > 1
     return Match(
         len(pixels),
         len(side.pixels),
@@ -364,17 +345,6 @@ def with_labels(match: Match, correct: Correct) -> Match:
         if part is not None:
             accuracies.append(part)
     return replace(match, expected_accuracy=tuple(accuracies))
-
-
-def remaining_share(changed: SetDifference, left: SetDifference) -> float:
-    """The share of the distance ``changed`` that is ``left``, beyond what is ordinary."""
-    return max(left.distance - left.ordinary, 0.0) / max(changed.distance, 1e-9)
-
-
-def is_explained(changed: SetDifference, left: SetDifference) -> bool:
-    """Whether perturbations that leave ``left`` of the difference ``changed`` explain it."""
-    is_small = remaining_share(changed, left) <= _SMALL
-    return is_small and left.distance <= _WIDEST * left.ordinary
 
 
 def nearest_pairs(production: Floats, simulated: Floats) -> list[tuple[int, int]]:
@@ -484,18 +454,9 @@ def profile_conditions(
     return (*chosen, *unchanged[: round(len(chosen) / odds)])
 
 
-def _table(
-    emulator: Emulator, scaled: Floats, best: Floats, left: SetDifference
-) -> tuple[dict[str, Any], ...]:
+def _table(cause: Cause, originals: Floats, scaled: Floats) -> tuple[dict[str, Any], ...]:
     """Scaled means of each statistic, and the size of what is left in standard errors."""
-    means = (scaled.mean(0), emulator.originals.mean(0), best.mean(0), left.sizes)
-    return tuple(
-        dict(
-            zip(
-                ("statistic", "production", "reference", "simulation", "left"),
-                (name, *(float(value) for value in values)),
-                strict=True,
-            )
-        )
-        for name, *values in zip(NAMES, *means, strict=True)
-    )
+    sides = (scaled, originals, cause.simulated)
+    values = (*(side.mean(0).tolist() for side in sides), cause.left.sizes.tolist())
+    keys = ("statistic", "production", "reference", "simulation", "left")
+    return tuple(dict(zip(keys, row, strict=True)) for row in zip(NAMES, *values, strict=True))

@@ -13,8 +13,9 @@ _SEPARATE = 1.5
 """Standard deviations between originals and simulations, below which 50 images of which half are
 affected look as if all were, by less."""
 _CLEAR = 8.0
-"""Log-likelihood that a mixture must gain over a composition that affects all images. Measured:
-folders under one composition gained 7 at most."""
+"""Log-likelihood that a mixture must gain over images that are all alike. Measured on folders of 50
+photographs: of which 30 to 50 % were affected, 23 or more; under one composition or under strengths
+that vary from image to image, less than 0."""
 
 
 def affected(
@@ -23,7 +24,8 @@ def affected(
     """The probability (n,) of each image that the composition affects it; whether that is decided.
 
     Originals and simulations of the reference are two Gaussians on their linear discriminant.
-    Their shares are fitted by expectation and maximisation. Without a clear gain all are 1.
+    Their shares are fitted by expectation and maximisation. Without a clear gain all are 1: over
+    one composition for all images, and over one Gaussian anywhere, as of strengths that vary.
     """
     from scipy import linalg, stats  # slow to import
 
@@ -46,6 +48,7 @@ def affected(
         parts = densities * shares
         parts /= parts.sum(1, keepdims=True)
         shares = parts.mean(0)
-    gain = np.sum(np.log(densities @ shares) + highest[:, 0] - logs[:, 1])
-    clear = bool(gain > _CLEAR)
+    mixture = float(np.sum(np.log(densities @ shares) + highest[:, 0]))
+    one = float(np.sum(stats.norm.logpdf(scores, scores.mean(), scores.std() + 1e-9)))
+    clear = mixture - max(float(logs[:, 1].sum()), one) > _CLEAR
     return np.asarray(parts[:, 1] if clear else np.ones(len(scores))), separate or clear

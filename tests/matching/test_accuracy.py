@@ -91,11 +91,17 @@ def test_other_features_are_another_content_and_those_of_a_composition_are_not()
     confidence = fitted()
     same = predictions(50, 99)
     camera = predictions(50, 99, 0.4)
-    assert not confidence.has_other_content(same)
-    assert not confidence.has_other_content(camera)
+    assert confidence.content_distance(same) < 1
+    assert confidence.content_distance(camera) < 1
     features = same.features.copy()
     features[:, 3:6] += 1.5
-    assert confidence.has_other_content(same._replace(features=features))
+    assert confidence.content_distance(same._replace(features=features)) > 1
+
+
+def test_parts_of_the_reference_are_seldom_another_content() -> None:
+    confidence, draws = fitted(), np.random.default_rng(1)
+    parts = [confidence.original.rows(draws.permutation(300)[:50]) for _ in range(20)]
+    assert sum(confidence.content_distance(part) > 1 for part in parts) <= 1
 
 
 @pytest.mark.parametrize("rate", [0.3, 0.65, 0.9])

@@ -21,14 +21,16 @@ from robustness.evaluation.suites import suite_conditions
 from robustness.matching import emulator
 from robustness.matching import match as matched
 from robustness.matching.accuracy import ExpectedAccuracy, expect_accuracy
+from robustness.matching.cause import is_explained, search_cause
 from robustness.matching.difference import difference
-from robustness.matching.image_statistics import NAMES
+from robustness.matching.image_statistics import NAMES, batch_statistics
 from robustness.matching.match import (
     Match,
     MatchedPerturbation,
-    is_explained,
     profile_conditions,
 )
+from robustness.matching.mixture import affected
+from robustness.matching.reference_images import ReferenceImages
 from robustness.perturbations import compose
 from robustness.pictures.eight_bits import from_uint8, to_png, to_uint8
 from robustness.pictures.fitting import Framing
@@ -100,6 +102,64 @@ def test_a_single_perturbation_is_estimated(
     assert json.dumps(found.as_dict(), allow_nan=False)
 
 
+@pytest.mark.parametrize("kind", ["stripes", "varied"])
+def test_no_composition_is_named_that_is_farther_than_none(
+    reference: NDArray[np.uint8], kind: str
+) -> None:
+    images, draws = textures(40, 5), np.random.default_rng(0)
+    if kind == "stripes":
+        images[:, ::3, ::2] = 255 - images[:, ::3, ::2]
+    else:
+        strengths = draws.uniform(0.1, 0.8, 40).tolist()
+        pairs = zip(images, strengths, strict=True)
+        images = np.concatenate([perturbed(image[None], darkness=x) for image, x in pairs])
+    side = ReferenceImages(reference, 0)
+    side.learn(lambda _what, _done, _total: None)
+    originals = side.emulator.originals
+    scaled = side.emulator.scaled(batch_statistics(lambda k: from_uint8(images[k]), 40))
+    cause = search_cause(scaled, side, lambda _what, _done, _total: None)
+    before = difference(scaled, originals, originals, 0).distance
+    after = difference(scaled, cause.simulated, originals, 0).distance
+    assert after <= before
+    assert bool(cause.estimate.strengths) == (after < before)
+    if kind == "varied":
+        assert cause.estimate.share == 1, "strengths that vary are no share"
+
+
+@pytest.mark.parametrize(
+    ("strengths", "named"),
+    [
+        ({"darkness": 0.5}, {"darkness"}),
+        ({"gaussian_noise": 0.3}, {"gaussian_noise"}),
+        ({"contrast": 0.6, "vignetting": 0.01}, {"contrast"}),
+    ],
+)
+def test_a_perturbation_that_is_not_needed_is_not_named(
+    reference: NDArray[np.uint8], strengths: dict[str, float], named: set[str]
+) -> None:
+    images = perturbed(textures(40, 6), **strengths)
+    assert set(answer(images, reference).strengths) == named
+
+
+@pytest.mark.parametrize("share", [0.5, 1.0])
+def test_a_share_is_a_group_of_images_apart_from_the_others(
+    reference: NDArray[np.uint8], share: float
+) -> None:
+    side = ReferenceImages(reference, 0)
+    side.learn(lambda _what, _done, _total: None)
+    images = textures(40, 7)
+    strengths = np.where(np.arange(40) < 40 * share, 0.6, 0.0)
+    if share == 1:
+        strengths = np.random.default_rng(0).uniform(0.2, 0.7, 40)
+    for row, strength in enumerate(strengths.tolist()):
+        images[row : row + 1] = perturbed(images[row : row + 1], darkness=strength)
+    scaled = side.emulator.scaled(batch_statistics(lambda k: from_uint8(images[k]), 40))
+    vector = np.array([0.6 * (name == "darkness") for name in side.emulator.names])
+    probabilities, decided = affected(scaled, side.emulator, vector)
+    assert decided
+    assert probabilities.mean() == pytest.approx(share, abs=0.05)
+
+
 @pytest.mark.slow
 def test_the_share_of_affected_images_is_estimated(reference: NDArray[np.uint8]) -> None:
     images = textures(40, 4)
@@ -152,11 +212,11 @@ def test_a_difference_of_few_images_is_not_explained_because_they_are_few() -> N
     """60 images do not give the covariance of 61 statistics."""
     draws = np.random.default_rng(0)
     originals, images = (draws.normal(size=(n, len(NAMES))).astype(np.float32) for n in (60, 40))
-    changed = difference(images + 3, originals, 0)
+    changed = difference(images + 3, originals, originals, 0)
     images[:, :5] += 2  # what no perturbation changed
-    assert not is_explained(changed, difference(images, originals, 0))
+    assert not is_explained(changed, difference(images, originals, originals, 0))
     images[:, :5] -= 2
-    assert is_explained(changed, difference(images, originals, 0))
+    assert is_explained(changed, difference(images, originals, originals, 0))
 
 
 def test_few_images_are_refused(reference: NDArray[np.uint8]) -> None:
