@@ -87,7 +87,7 @@ def subjects(
     if sum(source is not None for source in (perturbations, run, suite)) != 1:
         raise ParameterError("Expected one of perturbations, a run or a suite to train on.")
     if suite is not None:
-        conditions = tuple(c for c in suite_conditions(suite) if any(c.as_dict().values()))
+        conditions = tuple(c for c in suite_conditions(suite) if not c.idle)
         if not conditions or any(condition.needs_model for condition in conditions):
             kind = "an attack" if conditions else "strengths of 0 alone"
             raise ParameterError(

@@ -215,7 +215,7 @@ def _perturbed(
     draws: np.random.Generator,
     vary: bool,
 ) -> Floats:
-    steps = conditions[int(draws.integers(len(conditions)))].as_dict()
+    steps = dict(conditions[int(draws.integers(len(conditions)))].steps)
     if vary:
         steps = {name: float(draws.uniform(WEAKEST, STRONGEST)) for name in steps}
     seed = int(draws.integers(2**32))
