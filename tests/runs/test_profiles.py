@@ -84,15 +84,14 @@ def test_limits_are_on_the_profile(tmp_path: Path) -> None:
 def test_a_threshold_rests_on_one_composition_an_image(tmp_path: Path) -> None:
     run = made(tmp_path)
     entries = {e["model"]: e for e in RunFigures(run).answer(THRESHOLD).entries}
-    frame = run.frame(None, model="SqueezeNet")
+    frame = run.frame(model="SqueezeNet")
     place = run.rows.draws % np.uint64(len(PARTS))
     drawn = {name: PARTS[at].id for name, at in zip(DIGESTS, place.tolist(), strict=True)}
     chosen = frame[frame["condition"] == frame["image"].map(drawn).astype(str)]
     assert len(chosen) == 60
     entry = entries["SqueezeNet"]
-    first, second, *_ = np.stack(chosen["top5_probabilities"]).T
-    scores = first - second if entry["score"] == "margin" else first
-    accepted = chosen[scores >= entry["strongest"]]
+    assert entry["score"] == "probability"
+    accepted = chosen[chosen["probability"] >= entry["strongest"]]
     assert entry["accepted"][YOUR_CAMERA] == pytest.approx(len(accepted) / 60)
     assert entry["error"][YOUR_CAMERA]["value"] == pytest.approx(
         1 - accepted["consistent"].astype(float).mean()
