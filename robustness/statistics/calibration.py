@@ -54,7 +54,7 @@ def estimated_error(confidence: Floats, correct: Floats, *, pooled: bool = True)
     estimated, which can only enlarge the error: ``_seeming`` estimates by how much, and the lower
     bound is reduced by that. docs/intervals.md shows how often the interval holds.
     """
-    groups = [slice(None)] if pooled else _each(confidence)
+    groups = [slice(None)] if pooled else _single_columns(confidence)
     return _mean_error(*_signed_gaps(confidence, correct, groups))
 
 
@@ -89,7 +89,7 @@ def condition_errors(
     With ``groups`` of columns, those of each group together: what chance gives over several is not
     known.
     """
-    groups = _each(confidence) if groups is None else groups
+    groups = _single_columns(confidence) if groups is None else groups
     k = len(groups)
     if confidence.shape[1] > 1 and _same(confidence) and _same(correct):  # such as of the originals
         errors = condition_errors(confidence[:, :1], correct[:, :1])
@@ -111,7 +111,7 @@ def condition_errors(
     )
 
 
-def _each(values: Floats) -> list[slice]:
+def _single_columns(values: Floats) -> list[slice]:
     """Each column of ``values`` as a group."""
     return [slice(at, at + 1) for at in range(values.shape[1])]
 
