@@ -16,7 +16,6 @@ from robustness.pictures.eight_bits import from_uint8
 from robustness.statistics.paired_differences import (
     SMALLEST,
     PairedDifference,
-    by_condition,
     established,
     holm,
     images_needed,
@@ -63,7 +62,7 @@ class GroupDifference:
 
 @dataclass(frozen=True)
 class Judgement:
-    """The differences on ``images`` images: of ``groups`` and of each condition.
+    """The differences on ``images`` images: of ``groups`` and of each condition or profile.
 
     With labels good predictions are correct ones. Without, they are those that the parent gives on
     the original.
@@ -174,13 +173,15 @@ def judged(
     edges = np.cumsum([0, 1, len(trained), len(unseen)])
     places = [np.arange(*pair) for pair in pairwise(edges)]
     groups = [_over(gaps[:, columns]) for columns in places]
-    single = by_condition(gaps, np.ones(gaps.shape, bool))
-    names = [ORIGINALS, *(condition.id for condition in (*trained, *unseen))]
+    parts: dict[str, list[int]] = {ORIGINALS: [0]}
+    for column, condition in enumerate((*trained, *unseen), 1):
+        parts.setdefault(condition.profile or condition.id, []).append(column)
+    single = [_over(gaps[:, columns]) for columns in parts.values()]
     return Judgement(
         len(gaps),
         labelled,
         _differences(GROUPS, groups, before, after, places),
-        _differences(names, single, before, after, [[column] for column in range(edges[-1])]),
+        _differences([*parts], single, before, after, [*parts.values()]),
     )
 
 

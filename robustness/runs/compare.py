@@ -109,11 +109,15 @@ def _flags(
 
 
 class Flip(NamedTuple):
-    """An image, as the second run calls it, and the classes predicted before and after."""
+    """An image, as the second run calls it, and the classes predicted before and after.
+
+    ``condition`` is the id of what was done to it.
+    """
 
     image: str
     before: int
     after: int
+    condition: str
 
 
 def flips(
@@ -141,7 +145,7 @@ def flips(
         for digest, image, top1, good in second:
             if good is not None and digest in before and before[digest][1] != good:
                 gained[digest] = gained.get(digest, 0) + (1 if good else -1)
-                flip = Flip(str(image), before[digest][0], top1)
+                flip = Flip(str(image), before[digest][0], top1, part)
                 first_flips.setdefault((digest, bool(good)), flip)
     worse, better = (
         [

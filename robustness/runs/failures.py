@@ -130,7 +130,7 @@ def safe_thresholds(
 def _certifying(
     rows: Rows, grids: Sequence[Grid], sample: Places | None, calibrated: Sequence[str]
 ) -> Sequence[Grid]:
-    """As ``_one_composition_each``; those of the ``calibrated`` models of the images that fit no temperature."""
+    """As ``_one_composition_each``; of ``calibrated`` models the images that fit no temperature."""
     grids = _one_composition_each(rows, grids, sample)
     if not calibrated or not grids:
         return grids

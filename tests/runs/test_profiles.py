@@ -15,6 +15,7 @@ from robustness.evaluation.request import make_spec, read_request
 from robustness.evaluation.suites import suite_conditions
 from robustness.report.questions import RunFigures
 from robustness.report.questions.threshold import THRESHOLD, certified
+from robustness.runs.compare import flips
 from robustness.runs.row_selection import Chosen
 
 DIGESTS = {f"{at:03}.png": f"{at:064x}" for at in range(60)}
@@ -114,6 +115,22 @@ def test_runs_share_a_profile_of_equal_compositions_alone(tmp_path: Path) -> Non
     assert shared(other) == {None, FOG.id}
     assert any(YOUR_CAMERA in note for note in runs.compare(first, other).notes)
     assert api.choose([first, same]).images == 60
+
+
+def test_a_flip_names_its_composition(tmp_path: Path) -> None:
+    run = made(tmp_path)
+    better = saved(
+        tmp_path / "better",
+        DIGESTS,
+        dict.fromkeys(MODELS, 1.0),
+        source=tmp_path,
+        conditions=(*CAMERA, FOG),
+        labelled=False,
+        kept={"SqueezeNet": np.ones((60, len(CAMERA) + 1), bool)},
+    )
+    worse, gained = flips(run, better, "SqueezeNet", YOUR_CAMERA, "consistency")
+    assert (len(worse), len(gained)) == (0, 20)
+    assert {flip.condition for flip in gained} == {PARTS[0].id}
 
 
 def test_a_request_says_what_its_profiles_are(tmp_path: Path) -> None:
