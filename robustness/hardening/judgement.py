@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robustness.base.progress import Note
-from robustness.evaluation.condition import Condition
+from robustness.evaluation.condition import Condition, pool_profiles
 from robustness.pictures.eight_bits import from_uint8
 from robustness.statistics.paired_differences import (
     SMALLEST,
@@ -173,16 +173,23 @@ def judged(
     edges = np.cumsum([0, 1, len(trained), len(unseen)])
     places = [np.arange(*pair) for pair in pairwise(edges)]
     groups = [_over(gaps[:, columns]) for columns in places]
-    parts: dict[str, list[int]] = {ORIGINALS: [0]}
-    for column, condition in enumerate((*trained, *unseen), 1):
-        parts.setdefault(condition.profile or condition.id, []).append(column)
-    single = [_over(gaps[:, columns]) for columns in parts.values()]
+    parts = [[0], *_pooled_columns(trained, 1), *_pooled_columns(unseen, 1 + len(trained))]
+    names = [ORIGINALS, *(each.id for some in (trained, unseen) for each in pool_profiles(some))]
+    single = [_over(gaps[:, columns]) for columns in parts]
     return Judgement(
         len(gaps),
         labelled,
         _differences(GROUPS, groups, before, after, places),
-        _differences([*parts], single, before, after, [*parts.values()]),
+        _differences(names, single, before, after, parts),
     )
+
+
+def _pooled_columns(conditions: Sequence[Condition], first: int) -> list[list[int]]:
+    """The columns of each of ``conditions`` from ``first`` on, those of a profile together."""
+    places: dict[str, list[int]] = {}
+    for column, condition in enumerate(conditions, first):
+        places.setdefault(condition.profile or condition.id, []).append(column)
+    return list(places.values())
 
 
 def _over(gaps: NDArray[np.int64]) -> PairedDifference:

@@ -9,6 +9,7 @@ import pytest
 
 from benchmarks.support.synthetic_runs import saved
 from robustness import api, gate, runs, statistics
+from robustness.api.hardening import weakest
 from robustness.base.errors import ParameterError
 from robustness.evaluation.condition import YOUR_CAMERA, Condition, as_profile
 from robustness.evaluation.request import make_spec, read_request
@@ -115,6 +116,10 @@ def test_runs_share_a_profile_of_equal_compositions_alone(tmp_path: Path) -> Non
     assert shared(other) == {None, FOG.id}
     assert any(YOUR_CAMERA in note for note in runs.compare(first, other).notes)
     assert api.choose([first, same]).images == 60
+
+
+def test_the_weakest_of_a_profile_are_its_perturbations(tmp_path: Path) -> None:
+    assert weakest("SqueezeNet", made(tmp_path)) == ("darkness", "fog")
 
 
 def test_a_flip_names_its_composition(tmp_path: Path) -> None:
