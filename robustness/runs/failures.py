@@ -102,7 +102,7 @@ def fresh(rows: Rows, properties: pa.Table | None, calibrated: Sequence[str] = (
         _pairs(grids, column),
         agreement.majorities(grids, column),
         thresholds.safe_thresholds(_certifying(rows, grids, sample, calibrated), column),
-        risk_coverage.curves(_one_composition_each(rows, grids, sample), column),
+        risk_coverage.curves(_draw_of_profiles(rows, grids, sample), column),
         [
             *([] if properties is not None else [NO_PROPERTIES]),
             *([] if sample is None else [SAMPLED.format(len(sample))]),
@@ -130,8 +130,8 @@ def safe_thresholds(
 def _certifying(
     rows: Rows, grids: Sequence[Grid], sample: Places | None, calibrated: Sequence[str]
 ) -> Sequence[Grid]:
-    """As ``_one_composition_each``; of ``calibrated`` models the images that fit no temperature."""
-    grids = _one_composition_each(rows, grids, sample)
+    """As ``_draw_of_profiles``; of ``calibrated`` models the images that fit no temperature."""
+    grids = _draw_of_profiles(rows, grids, sample)
     if not calibrated or not grids:
         return grids
     digests = rows.axes.digests if sample is None else rows.axes.digests[sample]
@@ -139,9 +139,7 @@ def _certifying(
     return [_part(grid, rest) if grid.model in calibrated else grid for grid in grids]
 
 
-def _one_composition_each(
-    rows: Rows, grids: Sequence[Grid], sample: Places | None
-) -> Sequence[Grid]:
+def _draw_of_profiles(rows: Rows, grids: Sequence[Grid], sample: Places | None) -> Sequence[Grid]:
     """``grids`` with one random composition of each profile an image: images are independent."""
     chosen = slice(None) if sample is None else sample
     return [draw_compositions(grid, lambda: rows.draws[chosen]) for grid in grids]
