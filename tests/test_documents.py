@@ -217,7 +217,8 @@ def test_the_request_in_a_file_can_be_read(tmp_path: Path) -> None:
     spec = read_request(file)
     assert spec.model_names == ("SqueezeNet", "EfficientNetLite0")
     assert (spec.seed, spec.framing_text) == (7, "squash at 224 px")
-    assert [condition.id for condition in spec.conditions] == ["fog=0.6+gaussian_blur=0.4"]
+    names = [condition.id for condition in spec.pooled_conditions]
+    assert names == ["fog=0.6+gaussian_blur=0.4", "night door"]
 
 
 def test_the_budget_can_be_read_and_names_every_limit_beside_it(tmp_path: Path) -> None:

@@ -72,6 +72,9 @@ def rows(
         **dict.fromkeys(MEANS, 0.5),
         **{name: wide(values) for name, values in (figures or {}).items()},
     }
+    profiles = [c.profile or None if isinstance(c, Condition) else None for c in conditions]
+    if any(profiles):
+        columns["profile"] = profiles * images
     for name, values in (("clean_correct", clean_correct), ("correct", correct)):
         known = empty if values is None else pd.Series(wide(values).astype(bool), dtype="boolean")
         columns |= {name: known, f"{name}5": known}

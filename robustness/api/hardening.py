@@ -63,7 +63,7 @@ def _subjects(
     if sum(source is not None for source in (perturbations, run, suite)) != 1:
         raise ParameterError("Expected one of perturbations, a run or a suite to train on.")
     if suite is not None:
-        conditions = tuple(c for c in suite_conditions(suite) if any(c.as_dict().values()))
+        conditions = tuple(c for c in suite_conditions(suite) if not c.idle)
         if not conditions or any(condition.needs_model for condition in conditions):
             kind = "an attack" if conditions else "strengths of 0 alone"
             raise ParameterError(
@@ -78,16 +78,27 @@ def _subjects(
 
 
 def weakest_perturbations(model: str, run: Run) -> tuple[str, ...]:
-    """The up to five perturbations of ``run`` under which ``model`` is weakest."""
+    """The up to five perturbations of ``run`` under which ``model`` is weakest.
+
+    Under a profile these are all of its compositions'.
+    """
     model = known_models.REGISTRY[model].name
     figures = run.figures()
     (ranked_by,) = {entry["ranked_by"] for entry in figures.summary}
     totals: dict[str, list[float]] = {}
+    profiles: dict[str, dict[str, None]] = {}
+    for condition in run.conditions:
+        if condition.profile and not condition.idle:
+            profiles.setdefault(condition.profile, {}).update(
+                dict.fromkeys(condition.perturbations)
+            )
     for entry in figures.by_perturbation:
         value = entry[ranked_by] if ranked_by in entry else entry["consistency"]
         single = "+" not in entry["perturbation"] and not entry["condition"].endswith(")")
-        if entry["model"] == model and single and value is not None:
-            totals.setdefault(entry["perturbation"], []).append(value)
+        names = profiles.get(entry["condition"]) or ([entry["perturbation"]] if single else [])
+        if entry["model"] == model and value is not None:
+            for name in names:
+                totals.setdefault(name, []).append(value)
     if not totals:
         raise ParameterError(
             f"Expected a run of {model} under single perturbations, got {run.id}: choose another "

@@ -100,7 +100,7 @@ def runs_command(options: argparse.Namespace) -> None:
             f"{entry.folder.name}\n    {entry.title}: {manifest.images} of "
             f"{counted(manifest.dataset.pictures, 'image')}, "
             f"{counted(len(manifest.spec.models), 'model')}, "
-            f"{counted(len(manifest.spec.conditions), 'condition')}, {manifest.how}, "
+            f"{counted(len(manifest.spec.pooled_conditions), 'condition')}, {manifest.how}, "
             f"{manifest.created}, {manifest.status}{foreign}"
         )
 

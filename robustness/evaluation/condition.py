@@ -3,13 +3,17 @@
 A condition's ``id`` describes it completely, such as ``fog=0.6``, ``fog=0.2+gaussian_blur=0.4`` or
 ``pgd(epsilon=0.03,norm=l2,restarts=1,steps=20)``. Equal conditions have equal ids. Every row has
 one, and tables and charts group by it.
+
+Compositions may be those of a profile, such as a camera's: they count alike, and together they are
+one condition, which has the name of the profile as its id.
 """
 
 from __future__ import annotations
 
+import hashlib
 import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Annotated, Any, ClassVar
 
@@ -32,6 +36,13 @@ STORED = "stored:"
 
 NOTHING = "no perturbation"
 """The description of a condition without perturbations."""
+
+YOUR_CAMERA = "your camera"
+"""The profile that a match finds."""
+
+_PROFILE_NAME = re.compile(r"\w([\w .-]{0,62}\w)?")
+_RESERVED = {CLEAN, "original", "originals", "suite", "others", "all conditions"}
+"""Names that stand for something else beside conditions."""
 
 _ATTACK_ID = re.compile(r"(\w+) *\((.*)\)")
 
@@ -70,6 +81,8 @@ class Condition:
     """
 
     steps: tuple[tuple[str, float], ...]
+    profile: str = field(default="", kw_only=True)
+    """The name of the profile that it is a composition of, if any; see ``pool_profiles``."""
 
     needs_model: ClassVar[bool] = False
     """Whether the image depends on the model, as that of an attack does."""
@@ -98,6 +111,9 @@ class Condition:
 
         Raises ``ParameterError`` for anything else, and as ``of`` and ``attack`` do.
         """
+        if isinstance(values, Mapping) and isinstance(values.get("profile"), str):
+            strengths = {key: value for key, value in values.items() if key != "profile"}
+            return as_profile([Condition.from_dict(strengths)], values["profile"])[0]
         if isinstance(values, Mapping) and "corruption" in values:
             return StoredCondition.of_table(checked(StoredTable, values))
         if not isinstance(values, Mapping) or "attack" not in values:
@@ -144,8 +160,8 @@ class Condition:
         return "+".join(name for name, _ in self.steps)
 
     def as_dict(self) -> dict[str, Any]:
-        """{perturbation: strength}, as in the spec of a run."""
-        return dict(self.steps)
+        """{perturbation: strength}, and of a composition the profile, as in the spec of a run."""
+        return {**({"profile": self.profile} if self.profile else {}), **dict(self.steps)}
 
     @property
     def label(self) -> str:
@@ -262,6 +278,73 @@ class _OfOneKind(Condition):
     @property
     def perturbations(self) -> tuple[str, ...]:
         return ()
+
+
+@dataclass(frozen=True)
+class ProfileCondition(_OfOneKind):
+    """All compositions of a profile as one condition; ``pool_profiles`` makes it."""
+
+    compositions: tuple[Condition, ...]
+    title: str
+
+    @property
+    def id(self) -> str:
+        return self.title
+
+    @property
+    def name(self) -> str:
+        return self.title
+
+    @property
+    def label(self) -> str:
+        return self.title
+
+    @property
+    def short(self) -> str:
+        return self.title
+
+    @property
+    def named(self) -> str:
+        return self.title
+
+    @property
+    def series(self) -> str:
+        return self.title
+
+    @property
+    def effect(self) -> str:
+        """The name with a digest of the compositions: two matches name different ones alike."""
+        effects = "\n".join(sorted(each.effect for each in self.compositions))
+        return f"{self.title} {hashlib.sha256(effects.encode()).hexdigest()[:8]}"
+
+
+def pool_profiles(conditions: Iterable[Condition]) -> tuple[Condition, ...]:
+    """``conditions`` with one in place of the compositions of each profile."""
+    parts: dict[str, list[Condition]] = {}
+    for each in conditions:
+        parts.setdefault(each.profile or each.id, []).append(each)
+    return tuple(
+        ProfileCondition((), tuple(mine), name) if mine[0].profile else mine[0]
+        for name, mine in parts.items()
+    )
+
+
+def as_profile(conditions: Sequence[Condition], name: str = YOUR_CAMERA) -> tuple[Condition, ...]:
+    """``conditions`` as the compositions of the profile ``name``.
+
+    Raises ``ParameterError`` for a name that stands for something else, and for an attack.
+    """
+    known = REGISTRY.find(name) or ATTACKS.find(name) or name.casefold() in _RESERVED
+    if known or not _PROFILE_NAME.fullmatch(name):
+        raise ParameterError(
+            "Expected a name of a profile that no perturbation has, of up to 64 letters, digits, "
+            f"spaces, dots and hyphens, got {name[:80]!r}."
+        )
+    if any(each.needs_model or each.in_files or not each.steps for each in conditions):
+        raise ParameterError(
+            f"Expected perturbations with strengths in the profile {name!r}, got another condition."
+        )
+    return tuple(replace(each, profile=name) for each in conditions)
 
 
 @dataclass(frozen=True)

@@ -87,6 +87,7 @@ def measurements(
                 label=picture.label,
                 model=classifier.record.name,
                 condition=condition.id,
+                profile=condition.profile,
                 perturbation=condition.name,
                 strength=condition.strength,
                 parameter=condition.parameter_at(side),

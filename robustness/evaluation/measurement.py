@@ -32,10 +32,11 @@ class Measurement:
     """One tidy row: the prediction of one model for one image under one condition.
 
     ``image_digest`` identifies the image, ``framed_digest`` its pixels as the model sees them, with
-    ``fit`` and ``side``. ``condition`` is a ``Condition.id``. ``clean_top1``
-    and ``top1`` are class indices, each with its own probability; ``retained_probability`` is that
-    of the original's class under the condition. ``scores`` holds every metric by name, feature
-    metrics also by their names in ``features.RESCALED``; ``stages`` holds them for each stage.
+    ``fit`` and ``side``. ``condition`` is a ``Condition.id``, ``profile`` the name of that whose
+    composition it is, if any. ``clean_top1`` and ``top1`` are class indices, each with its own
+    probability; ``retained_probability`` is that of the original's class under the condition.
+    ``scores`` holds every metric by name, feature metrics also by their names in
+    ``features.RESCALED``; ``stages`` holds them for each stage.
     """
 
     image: str
@@ -62,6 +63,7 @@ class Measurement:
     scores: Mapping[str, float]
     stages: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     remedies: tuple[RemediedPrediction, ...] = ()
+    profile: str = ""
 
     @property
     def consistent(self) -> bool:
@@ -70,6 +72,8 @@ class Measurement:
     def as_row(self) -> dict[str, Any]:
         """The measurement as a flat JSON-ready row; the PSNR of equal images is None."""
         row = asdict(self)
+        if not self.profile:
+            del row["profile"]
         scores = row.pop("scores")
         stages = row.pop("stages")
         remedies = row.pop("remedies")

@@ -18,6 +18,10 @@ As a TOML file::
     norm = "linf"
     steps = 20
     restarts = 1
+
+    [[condition]]                                 # or one of the compositions of a profile, which
+    profile = "your camera"                       # together are one condition of that name
+    darkness = 0.3
 """
 
 from __future__ import annotations
@@ -42,7 +46,7 @@ from robustness.base.validation import (
     expected,
     parsed_by,
 )
-from robustness.evaluation.condition import Condition
+from robustness.evaluation.condition import Condition, pool_profiles
 from robustness.evaluation.framings import framing, groups, only_framing, options
 from robustness.perturbations import check_seed
 from robustness.pictures.eight_bits import BITS
@@ -159,6 +163,20 @@ class Request:
     def model_names(self) -> tuple[str, ...]:
         return tuple(name for name, _ in self.models)
 
+    @property
+    def pooled_conditions(self) -> tuple[Condition, ...]:
+        """The conditions that figures are of: each profile is one."""
+        return pool_profiles(self.conditions)
+
+    @property
+    def profiles(self) -> dict[str, tuple[str, ...]]:
+        """The ids of the compositions of each profile, by its name."""
+        parts: dict[str, tuple[str, ...]] = {}
+        for each in self.conditions:
+            if each.profile:
+                parts[each.profile] = (*parts.get(each.profile, ()), each.id)
+        return parts
+
     def as_dict(self) -> dict[str, Any]:
         return {
             "models": dict(self.models),
@@ -209,8 +227,8 @@ def make_spec(
 
     ``fit`` and ``side`` are as ``framing`` takes them. Duplicate ``conditions`` and ``remedies``
     count once. Raises ``UnknownNameError`` for an unknown model, fit or remedy,
-    ``WeightsError`` for a model without weights, ``ParameterError`` for a seed out of range or no
-    condition.
+    ``WeightsError`` for a model without weights, ``ParameterError`` for a seed out of range, no
+    condition, or one in a profile and elsewhere.
     """
     if not conditions:
         raise ParameterError("Expected at least one perturbation, got none.")
@@ -218,8 +236,23 @@ def make_spec(
     hashes = tuple((name, models.digest(models.REGISTRY[name])) for name in names)
     framings = tuple((name, framing(fit, side, name)) for name in names)
     conditions = tuple(dict.fromkeys(conditions))
+    _check_profiles(conditions)
     chains = parse_all(remedies)
     return Request(hashes, conditions, framings, check_seed(seed), remedies=chains)
+
+
+def _check_profiles(conditions: Sequence[Condition]) -> None:
+    """Raise ``ParameterError`` for a condition that counts twice: rows would not tell for what."""
+    place: dict[str, str] = {}
+    for each in conditions:
+        if place.setdefault(each.id, each.profile) != each.profile:
+            where = " and in ".join(
+                f"the profile {name!r}" if name else "no profile"
+                for name in (place[each.id], each.profile)
+            )
+            raise ParameterError(
+                f"Expected each condition once, got {each.id} in {where}: evaluate two runs."
+            )
 
 
 def spec_of(

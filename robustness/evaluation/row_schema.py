@@ -164,6 +164,16 @@ COLUMNS = (
     _class("label", "class of the image; empty where it has no label", null=True),
     _text("model", "text", "name of the model"),
     _text("condition", "text", _CONDITION),
+    Column(
+        "profile",
+        "text",
+        "name of the profile that the condition is a composition of: the compositions of a profile "
+        "count alike, and an image's value is their mean; empty for none",
+        _TEXT,
+        null=True,
+        fill=lambda row: row.profile or None,
+        stored=False,
+    ),
     _text("perturbation", "text", _PERTURBATION),
     Column(
         "strength",

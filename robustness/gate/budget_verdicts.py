@@ -55,7 +55,8 @@ def check(
         remedied = remedied_models(run, run.rows.grids())
     for rule in budget.rules:
         names = [model.id for model in remedied]
-        budget.check_patterns(rule, run.manifest.spec.model_names, run.conditions, names)
+        spec = run.manifest.spec
+        budget.check_patterns(rule, spec.model_names, spec.pooled_conditions, names)
     if baseline is None and budget.compares:
         raise ParameterError(
             f"{budget.path}: a limit on regression needs a run to compare with: give a baseline."

@@ -11,12 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robustness.base.progress import Note
-from robustness.evaluation.condition import Condition
+from robustness.evaluation.condition import Condition, pool_profiles
 from robustness.pictures.eight_bits import from_uint8
 from robustness.statistics.paired_differences import (
     SMALLEST,
     PairedDifference,
-    by_condition,
     established,
     holm,
     images_needed,
@@ -63,7 +62,7 @@ class GroupDifference:
 
 @dataclass(frozen=True)
 class Judgement:
-    """The differences on ``images`` images: of ``groups`` and of each condition.
+    """The differences on ``images`` images: of ``groups`` and of each condition or profile.
 
     With labels good predictions are correct ones. Without, they are those that the parent gives on
     the original.
@@ -171,18 +170,30 @@ def judge_training(
 ) -> Judgement:
     """The judgement of flags (images, 1 + trained + unseen) of ``measure_predictions``."""
     gaps = after.astype(np.int64) - before
-    every = np.ones(gaps.shape, bool)
     edges = np.cumsum([0, 1, len(trained), len(unseen)])
     places = [np.arange(*pair) for pair in pairwise(edges)]
-    groups = [overall(gaps[:, columns], every[:, columns], every[:, columns]) for columns in places]
-    single = by_condition(gaps, every)
-    names = [ORIGINALS, *(condition.id for condition in (*trained, *unseen))]
+    groups = [_over(gaps[:, columns]) for columns in places]
+    parts = [[0], *_pooled_columns(trained, 1), *_pooled_columns(unseen, 1 + len(trained))]
+    names = [ORIGINALS, *(each.id for some in (trained, unseen) for each in pool_profiles(some))]
+    single = [_over(gaps[:, columns]) for columns in parts]
     return Judgement(
         len(gaps),
         labelled,
         _differences(GROUPS, groups, before, after, places),
-        _differences(names, single, before, after, [[column] for column in range(edges[-1])]),
+        _differences(names, single, before, after, parts),
     )
+
+
+def _pooled_columns(conditions: Sequence[Condition], first: int) -> list[list[int]]:
+    """The columns of each of ``conditions`` from ``first`` on, those of a profile together."""
+    places: dict[str, list[int]] = {}
+    for column, condition in enumerate(conditions, first):
+        places.setdefault(condition.profile or condition.id, []).append(column)
+    return list(places.values())
+
+
+def _over(gaps: NDArray[np.int64]) -> PairedDifference:
+    return overall(gaps, np.ones(gaps.shape, bool), np.ones(gaps.shape, bool))
 
 
 def _differences(

@@ -189,7 +189,7 @@ def train(
             plain = from_uint8(images.pixels[rows])
             perturbed = []
             for image, row in zip(plain, rows, strict=True):
-                steps = conditions[int(draws.integers(len(conditions)))].as_dict()
+                steps = dict(conditions[int(draws.integers(len(conditions)))].steps)
                 if vary:
                     steps = {name: float(draws.uniform(WEAKEST, STRONGEST)) for name in steps}
                 seed = int(draws.integers(2**32))

@@ -6,10 +6,12 @@
     seed = 0
     fit = "crop"
 
-    [[condition]]                  # up to 20 compositions, which count alike; none if the match
-    darkness = 0.31                # found no difference or did not explain it
+    [[condition]]                  # up to 20 compositions, which count alike and together are one
+    profile = "your camera"        # condition of this name; none if the match found no difference
+    darkness = 0.31                # or did not explain it
 
     [[condition]]                  # strength 0 stands for images that are not affected
+    profile = "your camera"
     fog = 0.0
 
     [match]
@@ -43,6 +45,7 @@ from pydantic import Field
 from robustness.base.errors import ParameterError
 from robustness.base.toml import read_toml
 from robustness.base.validation import StrictTable, checked
+from robustness.evaluation.condition import as_profile
 from robustness.evaluation.request import RequestTable
 from robustness.matching.match import Match
 from robustness.metrics.intervals import wilson
@@ -107,7 +110,7 @@ def as_toml(match: Match) -> str:
         *([] if fit is None else [f"fit = {json.dumps(fit)}"]),
         *([] if side is None else [f"side = {side}"]),
     ]
-    for condition in match.conditions:
+    for condition in as_profile(match.conditions):
         lines += ["", "[[condition]]", *_pairs(condition.as_dict())]
     lines += ["", "[match]", f"images = {match.images}"]
     lines += [f"fit = {json.dumps(match.framing.fit)}", f"side = {match.framing.side}"]

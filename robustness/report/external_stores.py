@@ -67,7 +67,7 @@ def _logged(mlflow: Any, run: Run, name: str, entries: Sequence[_Entry]) -> str:
                 "model": name,
                 "dataset": run.title,
                 "images": run.images,
-                "conditions": len(spec.conditions),
+                "conditions": len(spec.pooled_conditions),
                 "seed": spec.seed,
                 "preprocessing": spec.framing_of(name).text,
                 "robustness": run.manifest.versions.get("robustness", ""),

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from robustness.base.text import counted, points, share
 from robustness.charts import run_map
 from robustness.charts.tables import Table
-from robustness.evaluation.condition import Condition
+from robustness.evaluation.condition import readable
 from robustness.hardening import GroupDifference, Hardening
 from robustness.hardening.judgement import MOST_LOSS, ORIGINALS, TRAINED, UNSEEN
 from robustness.report.blocks import Map, Text, Titled
@@ -123,7 +123,8 @@ def blocks(hardening: Hardening) -> list[Text | Titled]:
 
 
 def _label(name: str) -> str:
-    return _TITLES.get(name) or Condition.parse(name).described
+    condition = readable(name)
+    return _TITLES.get(name) or (name if condition is None else condition.described)
 
 
 def _row(title: str, group: GroupDifference) -> tuple[str, ...]:

@@ -213,7 +213,7 @@ def blocks(match: Match, figures: Figures | None = None) -> list[Printed]:
         )
     if match.files:
         parts.append(_files(match))
-    conditions = counted(len(match.conditions) or "no", "condition")
+    conditions = counted(len(match.conditions) or "no", "composition")
     parts.append(
         Text(
             f"{counted(match.images, 'production image')}, "

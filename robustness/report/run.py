@@ -94,7 +94,7 @@ def _facts(run: Run, images: int, rows: int) -> list[tuple[str, str]]:
         ("Run", run.id),
         ("Dataset", manifest.dataset.title),
         ("Images", f"{images:,}"),
-        ("Conditions", f"{len(spec.conditions):,}"),
+        ("Conditions", f"{len(spec.pooled_conditions):,}"),
         ("Measurements", f"{rows:,}"),
         ("Models", ", ".join(model(name) for name in spec.model_names)),
         *([("Classes", _classes(spec))] if spec.classes else []),

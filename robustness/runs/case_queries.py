@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from heapq import merge
 from typing import Any
@@ -114,6 +114,7 @@ class FirstCases:
 class CaseRows:
     """The cases among ``rows``, which are of the ``conditions``; short answers are remembered.
 
+    A profile in a selection stands for the conditions that ``rows`` have as its compositions.
     ``store`` returns what is stored beside a finished run for the filters that are used most; it is
     called with the function that reads this from the rows.
     ``properties`` returns those of the images, None if they are not known.
@@ -146,6 +147,7 @@ class CaseRows:
 
     def tally(self, chosen: Chosen) -> Tally:
         """How many images there are among the ``chosen`` rows."""
+        chosen = self._without_profiles(chosen)
         first_cases = None if chosen.conditions or chosen.narrow else self.prepare()
         counts = first_cases and first_cases.tally(chosen.model, chosen.perturbation)
         if counts:
@@ -176,6 +178,7 @@ class CaseRows:
         Images at the positions ``without`` are left out. A case has ``CASE_COLUMNS`` and
         ``position``.
         """
+        chosen = self._without_profiles(chosen)
         if count > _MOST_REMEMBERED:
             return self._read(chosen, kind, count, without)
         key = chosen, kind, count, tuple(without)
@@ -192,6 +195,19 @@ class CaseRows:
             return worst
         positions = [row["position"] for row in worst]
         return [*worst, *self.first(chosen, SURVIVORS, count - len(worst), positions)]
+
+    def _without_profiles(self, chosen: Chosen) -> Chosen:
+        """``chosen`` with the compositions of a profile in place of its name."""
+        named = {*chosen.conditions, chosen.perturbation}
+        parts = tuple(text for text, name in self._rows.profiles.items() if name in named)
+        if not parts:
+            return chosen
+        names = self._rows.profiles.values()
+        return replace(
+            chosen,
+            perturbation="" if chosen.perturbation in names else chosen.perturbation,
+            conditions=(*(text for text in chosen.conditions if text not in names), *parts),
+        )
 
     def _read(
         self, chosen: Chosen, kind: str, count: int, without: Sequence[int]

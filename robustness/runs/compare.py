@@ -21,7 +21,7 @@ from robustness.runs.row_differences import RowComparison, compare_rows
 from robustness.runs.run import Run
 from robustness.statistics.counted_attacks import counted_in_sql
 from robustness.statistics.differences import changes
-from robustness.statistics.measurement_grid import ConditionKey, Grid, in_order
+from robustness.statistics.measurement_grid import ConditionKey, Grid, effects, in_order
 
 Images = Mapping[str, int]
 """The place in the grids of each image, by what identifies it in both runs."""
@@ -42,11 +42,12 @@ def shared_grids(
         return []
     keys_of = [grid_of[models[0]].conditions for grid_of in (first, second)]
     second_keys = {key.id: key for key in keys_of[1]}
-    ids = _conditions(*([key.id for key in keys] for keys in keys_of))
+    ids = _conditions(*keys_of)
     order, keys = in_order(
         list(ids),
         [second_keys[text].perturbation for text in ids],
         [math.nan if (level := second_keys[text].strength) is None else level for text in ids],
+        {text: second_keys[text].profile for text in ids},
     )
     sides = [
         _Side(grids, [places[name] for name in names], columns)
@@ -70,15 +71,15 @@ def shared_grids(
     ]
 
 
-def _conditions(first: Sequence[str], second: Sequence[str]) -> dict[str, str]:
+def _conditions(first: Sequence[ConditionKey], second: Sequence[ConditionKey]) -> dict[str, str]:
     """The id in the first run of each condition of the second run, in the order of the first."""
     by_effect: dict[str, list[str]] = {}
-    for text in second:
-        by_effect.setdefault(effect(text), []).append(text)
+    for key, what in zip(second, effects(second), strict=True):
+        by_effect.setdefault(what, []).append(key.id)
     conditions: dict[str, str] = {}
-    for text in first:
-        for same in by_effect.get(effect(text), ()):
-            conditions.setdefault(same, text)
+    for key, what in zip(first, effects(first), strict=True):
+        for same in by_effect.get(what, ()):
+            conditions.setdefault(same, key.id)
     return conditions
 
 
@@ -108,11 +109,15 @@ def _flags(
 
 
 class Flip(NamedTuple):
-    """An image, as the second run calls it, and the classes predicted before and after."""
+    """An image, as the second run calls it, and the classes predicted before and after.
+
+    ``condition`` is the id of what was done to it.
+    """
 
     image: str
     before: int
     after: int
+    condition: str
 
 
 def flips(
@@ -121,22 +126,36 @@ def flips(
     """The images that got worse in ``other``, and those that got better, under ``condition``.
 
     Worse is changed where it was unchanged if ``quantity`` is "consistency", else incorrect where
-    it was correct. ``condition`` is an id of ``other``. Images are matched as ``compare`` matches
-    them.
+    it was correct. ``condition`` is an id of ``other``; under a profile, an image got worse if it
+    did under more of its compositions than it got better, and has the classes of the first such.
+    Images are matched as ``compare`` matches them.
     """
-    same = [c.id for c in baseline.conditions if c.effect == effect(condition)]
-    if not same:
-        return [], []
-    first, second = (
-        _verdicts(run, model, name, quantity)
-        for run, name in ((baseline, same[0]), (other, condition))
+    parts = other.manifest.spec.profiles.get(condition, (condition,))
+    gained: dict[str, int] = {}
+    first_flips: dict[tuple[str, bool], Flip] = {}
+    for part in parts:
+        same = [c.id for c in baseline.conditions if c.effect == effect(part)]
+        if not same:
+            return [], []
+        first, second = (
+            _verdicts(run, model, name, quantity)
+            for run, name in ((baseline, same[0]), (other, part))
+        )
+        before = {digest: (top1, good) for digest, _, top1, good in first if good is not None}
+        for digest, image, top1, good in second:
+            if good is not None and digest in before and before[digest][1] != good:
+                gained[digest] = gained.get(digest, 0) + (1 if good else -1)
+                flip = Flip(str(image), before[digest][0], top1, part)
+                first_flips.setdefault((digest, bool(good)), flip)
+    worse, better = (
+        [
+            first_flips[digest, good]
+            for digest, gain in gained.items()
+            if gain and (gain > 0) == good
+        ]
+        for good in (False, True)
     )
-    before = {digest: (top1, good) for digest, _, top1, good in first if good is not None}
-    flips: dict[bool, dict[str, Flip]] = {False: {}, True: {}}
-    for digest, image, top1, good in second:
-        if good is not None and digest in before and before[digest][1] != good:
-            flips[bool(good)].setdefault(digest, Flip(str(image), before[digest][0], top1))
-    return list(flips[False].values()), list(flips[True].values())
+    return worse, better
 
 
 def _verdicts(run: Run, model: str, condition: str, quantity: str) -> Iterator[tuple[Any, ...]]:
@@ -246,7 +265,9 @@ def _settings(first: Manifest, second: Manifest, said: Callable[[str], str]) -> 
     notes = [
         *_only("Models", *([models.label(name) for name in spec.model_names] for spec in (a, b))),
         *_only("Remedies", *([chain.label for chain in spec.remedies] for spec in (a, b))),
-        *_only("Conditions", *([said(c.effect) for c in spec.conditions] for spec in (a, b))),
+        *_only(
+            "Conditions", *([said(c.effect) for c in spec.pooled_conditions] for spec in (a, b))
+        ),
     ]
     changed = [name for name, digest in a.models if dict(b.models).get(name, digest) != digest]
     if changed:

@@ -77,6 +77,11 @@ def embedding_map(
         )
     if not chosen.model or len(chosen.conditions) != 1:
         raise ParameterError("Expected a selection of one model and one condition for a map.")
+    if compositions := run.manifest.spec.profiles.get(chosen.conditions[0]):
+        raise ParameterError(
+            f"Expected one condition for a map, got the profile {chosen.conditions[0]!r}: choose a "
+            f"composition of it, such as {compositions[0]}."
+        )
     if not 3 <= images <= MOST_IMAGES:
         raise ParameterError(f"Expected 3 to {MOST_IMAGES} images for a map, got {images}.")
     rows = sorted(run.cases.both(chosen, 10 * MOST_IMAGES), key=lambda row: row["position"])

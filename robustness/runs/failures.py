@@ -20,7 +20,12 @@ from robustness.runs.row_selection import Chosen
 from robustness.runs.rows import Rows
 from robustness.statistics import agreement, risk_coverage, thresholds
 from robustness.statistics.calibration import fits_temperature
-from robustness.statistics.measurement_grid import Grid
+from robustness.statistics.measurement_grid import (
+    Grid,
+    draw_compositions,
+    pool_profiles,
+    profile_groups,
+)
 from robustness.statistics.slices import by_slice, slices
 
 NO_PROPERTIES = "Unknown: no properties of the images were measured, which slices need."
@@ -96,7 +101,7 @@ def fresh(rows: Rows, properties: pa.Table | None, calibrated: Sequence[str] = (
         _pairs(grids, column),
         agreement.majorities(grids, column),
         thresholds.safe_thresholds(_certifying(rows, grids, sample, calibrated), column),
-        risk_coverage.curves(grids, column),
+        risk_coverage.curves(_draw_of_profiles(rows, grids, sample), column),
         [
             *([] if properties is not None else [NO_PROPERTIES]),
             *([] if sample is None else [SAMPLED.format(len(sample))]),
@@ -124,12 +129,19 @@ def safe_thresholds(
 def _certifying(
     rows: Rows, grids: Sequence[Grid], sample: Places | None, calibrated: Sequence[str]
 ) -> Sequence[Grid]:
-    """``grids``; those of the ``calibrated`` models of the images that fit no temperature."""
+    """As ``_draw_of_profiles``; of ``calibrated`` models the images that fit no temperature."""
+    grids = _draw_of_profiles(rows, grids, sample)
     if not calibrated or not grids:
         return grids
     digests = rows.axes.digests if sample is None else rows.axes.digests[sample]
     rest = np.flatnonzero([not fits_temperature(digest) for digest in digests])
     return [_part(grid, rest) if grid.model in calibrated else grid for grid in grids]
+
+
+def _draw_of_profiles(rows: Rows, grids: Sequence[Grid], sample: Places | None) -> Sequence[Grid]:
+    """``grids`` with one random composition of each profile an image: images are independent."""
+    chosen = slice(None) if sample is None else sample
+    return [draw_compositions(grid, lambda: rows.draws[chosen]) for grid in grids]
 
 
 def _sampled(rows: Rows) -> tuple[Sequence[Grid], Places | None]:
@@ -182,7 +194,7 @@ def _slices(
     place = {at: row for row, at in enumerate(properties["position"].to_pylist())}
     chosen = [place.get(at) for at in _positions(rows, sample).tolist()]
     table = properties.take(pa.array(chosen, pa.int64()))
-    values = [grid.per_image(column) for grid in grids]
+    values = [pool_profiles(grid).per_image(column) for grid in grids]
     measured = [at for at, value in enumerate(values) if not np.isnan(value).all()]
     columns = {name: table[name].to_pylist() for name in table.column_names[1:]}
     names = [grids[at].model for at in measured]
@@ -196,7 +208,8 @@ def _slices(
 def changes_by_condition(grids: Sequence[Grid]) -> list[dict[str, Any]]:
     """The most frequent changes of each model under each condition, and under any ("").
 
-    Under any condition an image counts once for each change. An attack counts where it had a
+    Under any condition, as under any composition of a profile, an image counts once for each
+    change. An attack counts where it had a
     prediction to break, as in the consistency.
 
     Keys: ``model``, ``condition``, ``before`` and ``after`` (names of classes), ``n_images``,
@@ -217,7 +230,10 @@ def changes_by_condition(grids: Sequence[Grid]) -> list[dict[str, Any]]:
                 became=(before, after),
             ).text,
         }
-        for conditions in ({""}, {key.id for grid in grids for key in grid.conditions})
+        for conditions in (
+            {""},
+            {key.id for grid in grids for key in profile_groups(grid.conditions)},
+        )
         for model in sorted(counts)
         for condition in sorted(conditions)
         for before, after, images, every in counts[model][condition]
@@ -230,14 +246,21 @@ def _counts(grid: Grid) -> dict[str, list[tuple[int, int, int, int]]]:
     changed = (grid.flags("consistent") == 0) & ~np.isnan(before) & ~np.isnan(after)
     classes = 1 + int(np.where(changed, np.maximum(before, after), 0).max(initial=0))
     codes = np.where(changed, before * classes + after, -1).astype(np.int64).T  # by conditions
-    of_conditions = {key.id: own[own >= 0] for key, own in zip(grid.conditions, codes, strict=True)}
+    groups = profile_groups(grid.conditions).items()
+    parts = {"": codes} | {key.id: codes[places] for key, places in groups}
+    return {
+        condition: _most_frequent(_of_images(own, classes), classes)
+        for condition, own in parts.items()
+    }
+
+
+def _of_images(codes: NDArray[np.int64], classes: int) -> NDArray[np.int64]:
+    """The changes in ``codes`` (conditions, images), once for each image; -1 is none."""
+    if len(codes) == 1:
+        return codes[codes >= 0]
     images = np.nonzero(codes >= 0)[1]
     of_images = np.sort(images * classes**2 + codes[codes >= 0])  # np.unique is ten times slower
-    of_images = of_images[np.diff(of_images, prepend=-1) > 0] % classes**2
-    return {
-        condition: _most_frequent(own, classes)
-        for condition, own in {"": of_images, **of_conditions}.items()
-    }
+    return of_images[np.diff(of_images, prepend=-1) > 0] % classes**2
 
 
 def _most_frequent(codes: NDArray[np.int64], classes: int) -> list[tuple[int, int, int, int]]:

@@ -196,11 +196,19 @@ def with_columns(rows: pa.Table, names: Iterable[str], images: pa.Table, spec: R
         "side": lambda: of_model(
             [pa.repeat(pa.scalar(own.side, pa.int32()), len(rows)) for own in framings]
         ),
+        "profile": lambda: _profiles(rows["condition"], spec),
         "seed": lambda: pa.repeat(pa.scalar(spec.seed, pa.int64()), len(rows)),
     }
     for name in names:
         rows = rows.append_column(name, make[name]())
     return rows
+
+
+def _profiles(conditions: pa.ChunkedArray, spec: Request) -> pa.Array:
+    """The profile of each of ``conditions``, by id; null for none."""
+    names = {text: name for name, ids in spec.profiles.items() for text in ids}
+    place = pc.index_in(conditions, pa.array([*names], conditions.type))
+    return pa.array([*names.values()], pa.string()).take(place)
 
 
 def checked(folder: Path, pictures: int, names_up_to: int) -> pa.Table:

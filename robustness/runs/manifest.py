@@ -271,7 +271,7 @@ def require_plugins(run: str, head: Mapping[str, Any]) -> None:
         for c in (chains if isinstance(chains, list) else ())
         for part in str(c).split("+")
     }
-    registered = {*PERTURBATIONS.names, *ATTACKS.names, *REMEDIES.names}
+    registered = {*PERTURBATIONS.names, *ATTACKS.names, *REMEDIES.names, "profile"}
     if unknown := sorted(names - registered):
         raise RunError(
             f"The run {run} needs the plugin {' or '.join(missing)} for {', '.join(unknown)}: "

@@ -20,8 +20,8 @@ from robustness.remedies import Chain
 from robustness.runs.rows import Cells
 from robustness.runs.run import Run
 from robustness.statistics.counted_attacks import breakable, targets
-from robustness.statistics.measurement_grid import UNKNOWN, ConditionKey, Grid
-from robustness.statistics.remedies import Gain, PairedTruths, gains
+from robustness.statistics.measurement_grid import UNKNOWN, ConditionKey, Grid, profile_groups
+from robustness.statistics.remedies import Gain, PairedTruths, Truths, gains
 
 Classes = NDArray[np.int32]
 Flags = NDArray[np.int8]
@@ -111,10 +111,12 @@ class _Predictions:
                 )
             yield chain, *self.top1(model, chain.id)
 
-    def in_order(self) -> list[tuple[int, str]]:
-        """(place, id) of each condition, in the order of the rows."""
-        places = {key.id: place for place, key in enumerate(self.keys)}
-        return [(places[text], text) for text, *_ in self.run.rows.axes.conditions]
+    def in_order(self) -> list[tuple[str, list[int]]]:
+        """(id, places) of each condition, in the order of the rows; of a profile several places."""
+        first = {text: at for at, (text, *_) in enumerate(self.run.rows.axes.conditions)}
+        groups = profile_groups(self.keys).items()
+        parts = [(key.id, places) for key, places in groups]
+        return sorted(parts, key=lambda part: min(first[self.keys[at].id] for at in part[1]))
 
     def truths(self, model: str) -> Iterator[PairedTruths]:
         """An attack only fails if the original is correct, too."""
@@ -126,17 +128,10 @@ class _Predictions:
         for chain, clean, top1 in self.of_chains(model):
             clean_after = clean == right
             tried.append((chain.id, (top1 == right) & (clean_after | ~self.attacks), clean_after))
-        for at, condition in self.in_order():
+        for condition, places in self.in_order():
             for name, after, clean_after in tried:
-                yield PairedTruths(
-                    name,
-                    model,
-                    condition,
-                    before[:, at],
-                    after[:, at],
-                    clean_before[:, at],
-                    clean_after[:, at],
-                )
+                sides = (before, after, clean_before, clean_after)
+                yield PairedTruths(name, model, condition, *(_mean(side, places) for side in sides))
 
     def flags(self, model: str) -> Iterator[tuple[Chain, dict[str, Flags]]]:
         """Each remedy with ``FLAGS``, as ``remedied_models`` defines them."""
@@ -162,6 +157,11 @@ class _Predictions:
                     for name, (truth, counted) in flags.items()
                 },
             )
+
+
+def _mean(truths: NDArray[np.bool_], places: Sequence[int]) -> Truths:
+    """(images,): the truth values of a condition, of a profile their means over its parts."""
+    return truths[:, places[0]] if len(places) == 1 else truths[:, places].mean(axis=1)
 
 
 @dataclass(frozen=True)

@@ -55,6 +55,7 @@ class Chosen:
     ``classes`` are (model, class): rows whose label, else the prediction on the original, is one.
     ``slices`` are (column, value) of the properties of the images, as in ``statistics.slices``; in
     ``text``, a colon within a column is ``%253A``.
+    The name of a profile stands for all of its compositions.
     ``became`` is a change (original class, new class). ``against`` is another model, which went
     well where these rows did not. ``positions`` are those of images in the dataset.
     """
@@ -110,8 +111,8 @@ class Chosen:
         choices = {
             "model": spec.model_names,
             "against": spec.model_names,
-            "perturbation": tuple(dict.fromkeys(c.name for c in spec.conditions)),
-            "condition": tuple(condition.id for condition in spec.conditions),
+            "perturbation": (*dict.fromkeys(c.name for c in spec.conditions), *spec.profiles),
+            "condition": (*(condition.id for condition in spec.conditions), *spec.profiles),
         }
         for key, names in choices.items():
             find = _NAMES.get(key, str)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import os
 import threading
@@ -270,10 +271,16 @@ _SOURCE = (
 
 @dataclass(eq=False)
 class Rows:
-    """The rows in the files ``paths``, which ``parts`` wrote, and the ``images`` that have any."""
+    """The rows in the files ``paths``, which ``parts`` wrote, and the ``images`` that have any.
+
+    ``profiles`` has, by the id of a condition, the name of the profile whose composition it is;
+    ``seed`` is that of the run.
+    """
 
     paths: Sequence[Path]
     images: pa.Table
+    profiles: Mapping[str, str] = field(default_factory=dict)
+    seed: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     @cached_property
@@ -449,14 +456,16 @@ class Rows:
 
         There must be rows.
         """
-        _, keys = in_order(*zip(*self.axes.conditions, strict=True))
+        texts, perturbations, strengths = zip(*self.axes.conditions, strict=True)
+        _, keys = in_order(texts, perturbations, strengths, self.profiles)
         ids = [key.id for key in keys]
         return Cells(self.paths, self.axes, ids, self.own_scores, remedies), keys
 
     def grids(self) -> list[Grid]:
         """One grid a model, as ``measurement_grid.grids`` makes them of the frame of the rows.
 
-        Flags are a byte each and kept; numbers are read anew as they are needed.
+        But each composition of a profile is a condition. Flags are a byte each and kept; numbers
+        are read anew as they are needed.
         """
         axes = self.axes
         if not axes.models:
@@ -474,6 +483,13 @@ class Rows:
             )
             for model in axes.models
         ]
+
+    @cached_property
+    def draws(self) -> NDArray[np.uint64]:
+        """(images,) random numbers, of the seed and each image's digest alone."""
+        texts = (f"{self.seed} {digest}".encode() for digest in self.axes.digests)
+        parts = (hashlib.sha256(text).digest()[:8] for text in texts)
+        return np.array([int.from_bytes(part, "big") for part in parts], np.uint64)
 
 
 def _groups_with(

@@ -115,7 +115,13 @@ class Run:
     @cached_property
     def rows(self) -> Rows:
         """Its saved rows, to query."""
-        return Rows([part.path for part in self.parts], images.readable(self.image_table))
+        spec = self.manifest.spec
+        return Rows(
+            [part.path for part in self.parts],
+            images.readable(self.image_table),
+            {text: name for name, ids in spec.profiles.items() for text in ids},
+            spec.seed,
+        )
 
     @cached_property
     def cases(self) -> CaseRows:
@@ -190,6 +196,8 @@ class Run:
         names = [name for name in columns if name not in NOT_STORED]
         if "model" not in names and not set(others).isdisjoint(images.OF_FRAMING):
             names.append("model")
+        if "condition" not in names and "profile" in others:
+            names.append("condition")
         rows = read_rows(part, names, model, remedied=remedied)
         rows = images.with_columns(rows, others, self.image_table, self.manifest.spec)
         return rows.select(columns)

@@ -13,7 +13,15 @@ from numpy.typing import NDArray
 
 from robustness import models
 from robustness.statistics.estimates import differences, number, shares
-from robustness.statistics.measurement_grid import UNKNOWN, Grid, map_grids, mean_of_rows
+from robustness.statistics.measurement_grid import (
+    UNKNOWN,
+    Grid,
+    map_grids,
+    mean_of_groups,
+    mean_of_rows,
+    pool_profiles,
+    profile_groups,
+)
 
 Floats = NDArray[np.float64]
 
@@ -90,7 +98,8 @@ def majorities(some: Sequence[Grid], column: str) -> list[dict[str, Any]]:
         group = [grid for grid in some if grid.model in names]
         if len(group) < 3:
             continue
-        rates = [grid.per_image(column) for grid in group]
+        groups = [*profile_groups(group[0].conditions).values()]
+        rates = [pool_profiles(grid).per_image(column) for grid in group]
         voted = _majority(group, "top1", "probability")
         if column == "correct":
             label = group[0].values("label")
@@ -98,7 +107,7 @@ def majorities(some: Sequence[Grid], column: str) -> list[dict[str, Any]]:
         else:
             before = _majority(group, "clean_top1", "clean_probability")
             well = np.where(np.isnan(before) | np.isnan(voted), np.nan, voted == before)
-        mine = mean_of_rows(well)
+        mine = mean_of_rows(mean_of_groups(well, groups))
         if np.isnan(mine).all():
             continue
         best = int(np.argmax([float(np.nanmean(rate)) for rate in rates]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from robustness.metrics.intervals import difference_bounds
 from robustness.remedies import REGISTRY
 from robustness.statistics.estimates import Estimates, picture_values, shares, side_by_side
-from robustness.statistics.measurement_grid import Measured, grids, mean_of_rows
+from robustness.statistics.measurement_grid import Measured, Places, grids, mean_of_rows
 
 Floats = NDArray[np.float64]
 
@@ -53,7 +54,8 @@ def estimated_error(confidence: Floats, correct: Floats, *, pooled: bool = True)
     estimated, which can only enlarge the error: ``_seeming`` estimates by how much, and the lower
     bound is reduced by that. docs/intervals.md shows how often the interval holds.
     """
-    return _mean_error(*_signed_gaps(confidence, correct, pooled=pooled))
+    groups = [slice(None)] if pooled else _single_columns(confidence)
+    return _mean_error(*_signed_gaps(confidence, correct, groups))
 
 
 def _mean_error(values: Floats, seeming: Floats) -> Estimates:
@@ -79,37 +81,52 @@ class ConditionErrors:
     by_chance: Floats
 
 
-def condition_errors(confidence: Floats, correct: Floats) -> ConditionErrors:
-    """The errors of each of k conditions over predictions (n, k)."""
-    k = confidence.shape[1]
-    if k > 1 and _same(confidence) and _same(correct):  # such as of the originals
+def condition_errors(
+    confidence: Floats, correct: Floats, groups: Sequence[Places] | None = None
+) -> ConditionErrors:
+    """The errors of each of k conditions over predictions (n, k).
+
+    With ``groups`` of columns, those of each group together: what chance gives over several is not
+    known.
+    """
+    groups = _single_columns(confidence) if groups is None else groups
+    k = len(groups)
+    if confidence.shape[1] > 1 and _same(confidence) and _same(correct):  # such as of the originals
         errors = condition_errors(confidence[:, :1], correct[:, :1])
         return ConditionErrors(
             side_by_side(*[errors.by_condition] * k), errors.mean, np.repeat(errors.by_chance, k)
         )
-    values, seeming = _signed_gaps(confidence, correct, pooled=False)
+    values, seeming = _signed_gaps(confidence, correct, groups)
     low, high = difference_bounds(values)
     error = mean_of_rows(values.T)
     return ConditionErrors(
         Estimates(error, np.maximum(low - seeming, 0.0), np.maximum(high, error)),
         _mean_error(values, seeming),
         np.array(
-            [calibration_error(*pair)[1] for pair in zip(confidence.T, correct.T, strict=True)]
+            [
+                calibration_error(sure[:, 0], right[:, 0])[1] if sure.shape[1] == 1 else np.nan
+                for sure, right in ((confidence[:, some], correct[:, some]) for some in groups)
+            ]
         ),
     )
+
+
+def _single_columns(values: Floats) -> list[slice]:
+    """Each column of ``values`` as a group."""
+    return [slice(at, at + 1) for at in range(values.shape[1])]
 
 
 def _same(values: Floats) -> bool:
     return np.array_equal(values, np.broadcast_to(values[:, :1], values.shape), equal_nan=True)
 
 
-def _signed_gaps(confidence: Floats, correct: Floats, *, pooled: bool) -> tuple[Floats, Floats]:
-    """``_signed`` of all predictions (n, k) together, or of each condition: (n, g), (g,).
+def _signed_gaps(
+    confidence: Floats, correct: Floats, groups: Sequence[Places]
+) -> tuple[Floats, Floats]:
+    """``_signed`` of the predictions (n, k) of each of ``groups``: (n, g), (g,).
 
     NaN where there is no prediction.
     """
-    k = confidence.shape[1]
-    groups = [slice(None)] if pooled else [slice(at, at + 1) for at in range(k)]
     values = np.full((len(confidence), len(groups)), np.nan, order="F")  # filled by columns
     seeming = np.full(len(groups), np.nan)
     for at, group in enumerate(groups):
@@ -207,7 +224,7 @@ def reliability(measured: Measured) -> list[dict[str, Any]]:
     """
     return [
         entry
-        for grid in grids(measured)
+        for grid in ((each.compositions or each) for each in grids(measured))
         for kind, columns in KINDS.items()
         for entry in bins(grid.model, kind, *predictions(kind, *map(grid.values, columns)))
     ]

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from robustness import models
 from robustness.statistics.estimates import number, over_conditions, shares
-from robustness.statistics.measurement_grid import Grid, mean_of_rows
+from robustness.statistics.measurement_grid import Grid, mean_of_rows, pool_profiles
 from robustness.statistics.paired_differences import by_condition, established, holm, overall
 from robustness.statistics.ranking import QUANTITIES
 from robustness.statistics.robust_accuracy import budgets, survived
@@ -40,7 +40,7 @@ def changes(shared: Iterable[Grid]) -> list[dict[str, Any]]:
     is the quantity of the verdict: robust accuracy for attacks on labelled images, else
     consistency.
     """
-    entries = [entry for grid in shared for entry in _entries(grid)]
+    entries = [entry for grid in shared for entry in _entries(pool_profiles(grid))]
     for quantity in QUANTITIES:
         _settle([e for e in entries if e["condition"] is None], quantity)
         _settle([e for e in entries if e["condition"] is not None], quantity)
@@ -116,8 +116,11 @@ def _changes(
     ]
 
 
-def _gaps(sides: Sides) -> NDArray[np.int8]:
-    return np.nan_to_num(sides[1] - sides[0]).astype(np.int8)
+def _gaps(sides: Sides) -> NDArray[Any]:
+    """Bytes, unless a profile is a condition."""
+    gaps = np.nan_to_num(sides[1] - sides[0])
+    whole = gaps.astype(np.int8)
+    return whole if np.array_equal(whole, gaps) else gaps
 
 
 def _settle(entries: list[dict[str, Any]], quantity: str) -> None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,10 +22,11 @@ from robustness.evaluation.condition import series
 from robustness.metrics.intervals import FEWEST
 from robustness.perturbations import REGISTRY
 from robustness.statistics.measurement_grid import UNKNOWN, ConditionKey, Grid
-from robustness.statistics.paired_differences import ALPHA, holm, sign_flip
+from robustness.statistics.paired_differences import ALPHA, holm, sign_flip, whole_numbers
 from robustness.statistics.ranking import QUANTITIES
 
-Flags = NDArray[np.int8]
+Flags = NDArray[Any]
+"""(images, conditions) as ``Grid.flags`` has them."""
 
 _NAMED = 2
 _MOST_PAIRED = 100
@@ -102,7 +104,7 @@ def hardest(grids: Sequence[Grid], quantity: str) -> Hardest:
 def _mean_harm(flags: Sequence[Flags], present: Sequence[NDArray[np.bool_]], at: int) -> float:
     """The share of failures under the condition ``at``, the mean of the models that have one."""
     shares = [
-        (cells[:, at] == 0).sum() / there[:, at].sum()
+        (1 - cells[there[:, at], at]).mean()
         for cells, there in zip(flags, present, strict=True)
         if there[:, at].any()
     ]
@@ -112,10 +114,17 @@ def _mean_harm(flags: Sequence[Flags], present: Sequence[NDArray[np.bool_]], at:
 def _p_values(flags: Sequence[Flags], pairs: Sequence[tuple[int, int]]) -> list[float]:
     """Of each pair of conditions the p of McNemar's exact test; of several models ``sign_flip``'s.
 
-    An image counts for how many models fail on it under one of the two conditions alone.
+    An image counts for how many models fail on it under one of the two conditions alone; a profile
+    counts with the shares of its compositions, and is tested by ``sign_flip``, too.
     """
     from scipy.special import bdtr  # slow to import
 
+    if any(cells.dtype.kind == "f" for cells in flags):
+        known = [np.where(cells == UNKNOWN, np.nan, cells).T for cells in flags]
+        return [
+            sign_flip(whole_numbers(sum(np.nan_to_num(cells[b] - cells[a]) for cells in known)))
+            for a, b in pairs
+        ]
     fails, goods = ([(cells == value).T for cells in flags] for value in (0, 1))
     if len(flags) == 1:
         alone = fails[0].astype(np.float32) @ goods[0].T.astype(np.float32)

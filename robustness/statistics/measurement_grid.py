@@ -3,15 +3,19 @@
 A frame has one row per measurement with at least ``COLUMNS``. ``image`` tells the images of a run
 apart, ``condition`` its conditions. Images of one ``image_digest``, where there is such a column,
 are copies of one image, which counts once: it is no further evidence.
+
+The compositions of a profile count alike and are one condition in every figure: an image's value is
+the mean over them. ``grids`` does that, once for all tables.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 import numpy as np
@@ -20,7 +24,7 @@ from numpy.typing import NDArray
 
 from robustness import metrics
 from robustness.attacks import REGISTRY as ATTACKS
-from robustness.evaluation.condition import STORED, degree, series, unspecified
+from robustness.evaluation.condition import STORED, degree, effect, series, unspecified
 from robustness.evaluation.correctness import CORRECTNESS, require_columns, with_correctness
 from robustness.evaluation.row_schema import own_scores
 from robustness.metrics.features import RESCALED
@@ -60,12 +64,14 @@ class ConditionKey:
     """A condition by its ``id``, with what that and its rows say of it.
 
     ``strength`` is None where several perturbations have one. ``severity`` is that of ImageNet-C, 1
-    to 5, where the strength is exactly one.
+    to 5, where the strength is exactly one. ``profile`` is the name of that whose composition it
+    is, if any.
     """
 
     id: str
     perturbation: str
     strength: float | None
+    profile: str = ""
 
     @property
     def is_attack(self) -> bool:
@@ -107,7 +113,7 @@ class Grid:
     ``there`` (images, conditions) says where there is a row. ``read`` returns the cells of a
     column, which are not to be changed; it may read them from disk each time. ``own`` are the
     columns of plugins' metrics. A further axis, such as a remedy, is a further grid, as another
-    model is.
+    model is. Where profiles are one condition each, ``compositions`` is the grid of their parts.
     """
 
     model: str
@@ -116,6 +122,7 @@ class Grid:
     there: NDArray[np.bool_]
     read: Callable[[str], Cells]
     own: tuple[str, ...] = ()
+    compositions: Grid | None = None
 
     @property
     def n_images(self) -> int:
@@ -137,12 +144,16 @@ class Grid:
             values.flags.writeable = False
             yield values
 
-    def flags(self, column: str) -> NDArray[np.int8]:
-        """(images, conditions) of a truth value: 0, 1, or ``UNKNOWN`` where there is none."""
+    def flags(self, column: str) -> NDArray[Any]:
+        """(images, conditions) of a truth value: 0, 1, or ``UNKNOWN`` where there is none.
+
+        They are bytes, but floats where a profile is a condition, of which they are shares.
+        """
         cells = self.read(column)
         if cells.dtype == np.int8:
-            return cells  # type: ignore[return-value]
-        return np.where(np.isnan(cells), UNKNOWN, cells).astype(np.int8)
+            return cells
+        known = np.where(np.isnan(cells), UNKNOWN, cells)
+        return known.astype(np.int8) if self.compositions is None else known
 
     def blocks(self, cells: int) -> list[slice]:
         """The conditions in blocks of at most ``cells``, to work on one after the other."""
@@ -156,6 +167,77 @@ class Grid:
             return mean_of_rows(self.values(column))
         present = cells != UNKNOWN
         return ratio(np.where(present, cells, 0).sum(axis=1), present.sum(axis=1))
+
+
+def profile_groups(conditions: Sequence[ConditionKey]) -> dict[ConditionKey, list[int]]:
+    """The conditions of figures, each with the places of its parts: one a profile."""
+    groups: dict[ConditionKey, list[int]] = {}
+    for place, key in enumerate(conditions):
+        whole = ConditionKey(key.profile, key.profile, None) if key.profile else key
+        groups.setdefault(whole, []).append(place)
+    return groups
+
+
+def effects(conditions: Sequence[ConditionKey]) -> list[str]:
+    """What identifies each condition in several runs: its effect, and the whole of its profile."""
+    own = [effect(key.id) for key in conditions]
+    wholes = {
+        key.profile: "\n".join([key.profile, *sorted(own[at] for at in places)])
+        for places in profile_groups(conditions).values()
+        for key in [conditions[places[0]]]
+        if key.profile
+    }
+    return [
+        f"{text}{wholes.get(key.profile, '')}" for key, text in zip(conditions, own, strict=True)
+    ]
+
+
+def mean_of_groups(values: Floats, groups: Iterable[Sequence[int]]) -> Floats:
+    """(n, groups): the mean of the columns of ``values`` (n, k) in each group, without NaNs."""
+    parts = (
+        values[:, places[0]] if len(places) == 1 else mean_of_rows(values[:, places])
+        for places in groups
+    )
+    return np.asfortranarray(np.stack([*parts], axis=1))
+
+
+def pool_profiles(grid: Grid) -> Grid:
+    """``grid`` with one condition a profile, under which each image has the mean of its parts."""
+
+    def read(column: str, groups: Sequence[Sequence[int]]) -> Cells:
+        return mean_of_groups(grid.values(column), groups)
+
+    return _with_profiles(grid, read)
+
+
+def draw_compositions(grid: Grid, numbers: Callable[[], NDArray[np.uint64]]) -> Grid:
+    """As ``pool_profiles``, with one composition of a profile an image instead of their mean.
+
+    It is chosen by the random ``numbers`` (images,), so that images are independent draws.
+    """
+
+    def read(column: str, groups: Sequence[Sequence[int]]) -> Cells:
+        cells, draws = grid.read(column), numbers()
+        rows = np.arange(len(cells))
+        drawn = [cells[rows, np.array(places)[draws % len(places)]] for places in groups]
+        return np.asfortranarray(np.stack(drawn, axis=1))
+
+    return replace(_with_profiles(grid, read), compositions=None)
+
+
+def _with_profiles(grid: Grid, read: Callable[[str, Sequence[Sequence[int]]], Cells]) -> Grid:
+    """``grid`` with one condition a profile, whose cells ``read`` makes of the parts' places."""
+    if not any(key.profile for key in grid.conditions):
+        return grid
+    groups = profile_groups(grid.conditions)
+    places = list(groups.values())
+    return replace(
+        grid,
+        conditions=tuple(groups),
+        there=np.stack([grid.there[:, some].any(axis=1) for some in places], axis=1),
+        read=lambda column: read(column, places),
+        compositions=grid,
+    )
 
 
 def mean_of_rows(values: Floats) -> Floats:
@@ -192,13 +274,14 @@ def grids(measured: Measured) -> Sequence[Grid]:
     """One grid a model, in order of appearance, with the columns ``CORRECTNESS``.
 
     Images are in the order of their ids, conditions by perturbation as they appear and by growing
-    strength. ``consistent`` is as ``as_counted`` has it. Raises
-    ``ParameterError`` if a column is missing. Grids are returned as they are.
+    strength; profiles are one each. ``consistent`` is as ``as_counted`` has it. Raises
+    ``ParameterError`` if a column is missing.
     """
-    if not isinstance(measured, pd.DataFrame):
-        return measured
-    require_columns(measured, ("image", "model", "perturbation", "strength", "consistent"))
-    return laid_out(as_counted(with_conditions(with_correctness(without_copies(measured)))))
+    if isinstance(measured, pd.DataFrame):
+        require_columns(measured, ("image", "model", "perturbation", "strength", "consistent"))
+        frame = with_conditions(with_correctness(without_copies(measured)))
+        measured = laid_out(as_counted(frame))
+    return [pool_profiles(grid) for grid in measured]
 
 
 def without_copies(frame: pd.DataFrame) -> pd.DataFrame:
@@ -270,18 +353,26 @@ def _conditions(frame: pd.DataFrame) -> tuple[NDArray[np.intp], tuple[ConditionK
     first = np.unique(condition_of, return_index=True)[1]
     names = frame["perturbation"].iloc[first].astype(str)
     levels = frame["strength"].iloc[first].to_numpy(float, na_value=np.nan)
-    order, keys = in_order([str(text) for text in ids], list(names), levels.tolist())
+    profiles = {}
+    if "profile" in frame.columns:
+        named = frame["profile"].iloc[first]
+        profiles = {str(i): str(name) for i, name in zip(ids, named, strict=True) if pd.notna(name)}
+    order, keys = in_order([str(text) for text in ids], list(names), levels.tolist(), profiles)
     place = np.empty(len(order), np.intp)
     place[order] = np.arange(len(order))
     return place[condition_of], keys
 
 
 def in_order(
-    ids: Sequence[str], perturbations: Sequence[str], strengths: Sequence[float]
+    ids: Sequence[str],
+    perturbations: Sequence[str],
+    strengths: Sequence[float],
+    profiles: Mapping[str, str] = MappingProxyType({}),
 ) -> tuple[list[int], tuple[ConditionKey, ...]]:
     """(the order of conditions, their keys): by perturbation as they appear, then by strength.
 
-    ``strengths`` are NaN where a composition has several.
+    ``strengths`` are NaN where a composition has several. ``profiles`` has, by id, the name of that
+    whose composition it is.
     """
     place_of = {name: at for at, name in enumerate(dict.fromkeys(perturbations))}
     order = sorted(
@@ -293,7 +384,10 @@ def in_order(
     )
     return order, tuple(
         ConditionKey(
-            ids[at], perturbations[at], None if math.isnan(strengths[at]) else float(strengths[at])
+            ids[at],
+            perturbations[at],
+            None if math.isnan(strengths[at]) else float(strengths[at]),
+            profiles.get(ids[at], ""),
         )
         for at in order
     )

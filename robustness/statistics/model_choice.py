@@ -15,7 +15,7 @@ from robustness.metrics.intervals import FEWEST
 from robustness.statistics.criteria import Cost, Criteria, reasons_against, weights_of
 from robustness.statistics.estimates import condition_shares, over_conditions, shares
 from robustness.statistics.hardest import hardest
-from robustness.statistics.measurement_grid import Grid
+from robustness.statistics.measurement_grid import Grid, grids
 from robustness.statistics.paired_differences import SMALLEST
 from robustness.statistics.ranking import (
     MISSING,
@@ -152,7 +152,8 @@ def choose(
     criteria, further = criteria or Criteria(), {candidate.id: candidate for candidate in more}
     costs = {**(costs or {}), **{name: candidate.cost for name, candidate in further.items()}}
     quantity = figures.ranked_by
-    of = {grid.model: grid for grid in [*figures.grids, *(candidate.grid for candidate in more)]}
+    every = [*figures.grids, *(candidate.grid for candidate in more)]
+    of = {grid.model: grid for grid in grids(every)}
     accuracies = {entry["model"]: entry["clean_accuracy"] for entry in figures.summary}
     accuracies |= {name: candidate.accuracy for name, candidate in further.items()}
     reasons = {**reasons_against(accuracies, criteria, costs), **(ruled_out or {})}
@@ -263,7 +264,7 @@ _SCORES = (
 )
 
 
-def _own(values: NDArray[np.int8], weights: Floats) -> dict[str, float | None]:
+def _own(values: NDArray[Any], weights: Floats) -> dict[str, float | None]:
     """The score of a model that is not ranked, on its own rows; {} if there are none."""
     scored = _Scored([values], weights)
     return scored.named("own", 0) if scored.images else {}
@@ -276,7 +277,7 @@ class _Scored:
     the images with such a row, and ``gained`` (models, images) adds up to the ``scores`` (models,).
     """
 
-    def __init__(self, values: Sequence[NDArray[np.int8]], weights: Floats) -> None:
+    def __init__(self, values: Sequence[NDArray[Any]], weights: Floats) -> None:
         used = weights > 0
         self.weights = weights[used]
         none = np.zeros((0, 0, len(self.weights)), np.int8)

@@ -6,7 +6,8 @@ count d (how often it went well under a only, minus under b only) is what is exc
 the null hypothesis its sign is a coin toss, and the test asks how often coin tosses give a total
 as far from 0. With one condition that is McNemar's exact test; its normal approximation,
 (sum d)^2 / sum d^2 on one degree of freedom, is the cluster-adjusted McNemar test of Durkalski,
-Palesch, Lipsitz & Rust, Statistics in Medicine 22, 2003, for clusters of equal size.
+Palesch, Lipsitz & Rust, Statistics in Medicine 22, 2003, for clusters of equal size. Under a
+profile an image counts with the difference of its means over the compositions.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from robustness.statistics.estimates import (
     over_conditions,
 )
 
-Cells = NDArray[np.integer[Any]]
+Cells = NDArray[np.integer[Any]] | NDArray[np.float64]
 Flags = NDArray[np.bool_]
 Integers = NDArray[np.int64]
 
@@ -41,6 +42,7 @@ SENSIBLE = 1_000_000
 """No larger number of images is named."""
 EXACT_TOTAL = 5000
 """Total of |d| up to which the sign-flip distribution is worked out exactly."""
+_MOST_PARTS = 400  # of two profiles of 20 compositions each
 _STEPS = 100  # conditions weigh whole numbers of hundredths of the largest weight in the test
 
 
@@ -65,12 +67,13 @@ def overall(
     """The difference over all conditions, as ``over_conditions`` weighs them.
 
     ``gaps`` (images, conditions) are 1 where only the first went well, -1 where only the second
-    did, and 0 otherwise; ``present`` says which are compared, ``there`` which have rows. Conditions
-    weigh alike without ``weights``. The test gives each image the weights that the mean has.
+    did, and 0 otherwise; under a profile the mean of that. ``present`` says which are compared,
+    ``there`` which have rows. Conditions weigh alike without ``weights``. The test gives each image
+    the weights that the mean has.
     """
     alike = weights is None or np.ptp(weights) == 0
     if alike and present.size and present.all():
-        net = gaps.sum(axis=1, dtype=np.int64)
+        net = gaps.sum(axis=1, dtype=np.int64 if gaps.dtype.kind == "i" else np.float64)
         bounds = differences(net[:, None] / gaps.shape[1])
     else:
         bounds = over_conditions(np.where(present, gaps, np.nan), there, differences, weights)
@@ -84,11 +87,12 @@ def overall(
 def by_condition(gaps: Cells, present: Flags) -> list[PairedDifference]:
     """The difference under each condition by itself; arguments are those of ``overall``."""
     bounds = differences(np.where(present, gaps, np.nan))
-    return _tested(bounds, np.where(present, gaps, 0).astype(np.int64), present)
+    return _tested(bounds, np.where(present, gaps, 0), present)
 
 
-def _tested(estimates: Estimates, nets: Integers, present: Flags) -> list[PairedDifference]:
-    columns = zip(estimates.value, estimates.low, estimates.high, nets.T, present.T, strict=True)
+def _tested(estimates: Estimates, nets: Cells, present: Flags) -> list[PairedDifference]:
+    whole = map(whole_numbers, nets.T)
+    columns = zip(estimates.value, estimates.low, estimates.high, whole, present.T, strict=True)
     return [
         PairedDifference(
             number(value),
@@ -100,6 +104,17 @@ def _tested(estimates: Estimates, nets: Integers, present: Flags) -> list[Paired
         )
         for value, low, high, net, compared in columns
     ]
+
+
+def whole_numbers(net: Cells) -> Integers:
+    """``net`` (n,), sums of shares of few compositions, as multiples of their common part."""
+    if net.dtype.kind == "i":
+        return net.astype(np.int64)
+    for parts in range(1, _MOST_PARTS):
+        whole = np.rint(net * parts)
+        if np.abs(net * parts - whole).max(initial=0) < 1e-6:
+            return whole.astype(np.int64)
+    return np.rint(net * _STEPS).astype(np.int64)
 
 
 def sign_flip(net: Integers, exact: int = EXACT_TOTAL) -> float:

@@ -20,6 +20,7 @@ from robustness.statistics.paired_differences import (
     images_needed,
     overall,
     sign_flip,
+    whole_numbers,
 )
 from robustness.statistics.robust_accuracy import budgets, survived
 
@@ -114,8 +115,8 @@ class ModelPair(NamedTuple):
         return None if needed is None else needed - self.images
 
 
-def pair_differences(values: NDArray[np.int8], weights: Floats | None = None) -> list[ModelPair]:
-    """Every pair of models; ``values`` (models, images, conditions) are 0, 1, NEITHER or MISSING.
+def pair_differences(values: NDArray[Any], weights: Floats | None = None) -> list[ModelPair]:
+    """Every pair of models; ``values`` (models, images, conditions) as by ``outcomes``.
 
     A row counts where no model's is MISSING. Without ``weights`` conditions weigh alike.
     """
@@ -192,8 +193,8 @@ def compare_by_condition(measured: Measured, quantity: str = "consistency") -> l
     Images as in ``compare``, and conditions, but attacks alone with the robust accuracy; Holm's
     correction is over all pairs and conditions of a group. Keys: ``quantity``, ``label_set``,
     ``condition``, ``perturbation``, ``strength``, ``model_a``, ``model_b``, ``n_images``,
-    ``only_a`` and ``only_b`` (images that went well with one of them alone), ``difference`` (a
-    minus b), ``p``, ``p_holm``, ``established``.
+    ``only_a`` and ``only_b`` (images that went well with one of them alone; under a profile, that
+    went better with it), ``difference`` (a minus b), ``p``, ``p_holm``, ``established``.
     """
     tests = []
     for title, group, keys, values in _groups(measured, quantity, joint=False):
@@ -205,7 +206,7 @@ def compare_by_condition(measured: Measured, quantity: str = "consistency") -> l
                 shared = there & (answers[a] != NEITHER) & (answers[b] != NEITHER)
                 if not shared.any():
                     continue
-                net = (answers[a] - answers[b])[shared].astype(np.int64)
+                net = (answers[a] - answers[b])[shared]
                 only_a, only_b = int((net > 0).sum()), int((net < 0).sum())
                 entries.append(
                     {
@@ -219,8 +220,8 @@ def compare_by_condition(measured: Measured, quantity: str = "consistency") -> l
                         "n_images": int(shared.sum()),
                         "only_a": only_a,
                         "only_b": only_b,
-                        "difference": (only_a - only_b) / int(shared.sum()),
-                        "p": sign_flip(net),
+                        "difference": float(net.sum()) / int(shared.sum()),
+                        "p": sign_flip(whole_numbers(net)),
                     }
                 )
         adjusted = holm([entry["p"] for entry in entries])
@@ -231,7 +232,7 @@ def compare_by_condition(measured: Measured, quantity: str = "consistency") -> l
     return tests
 
 
-Group = tuple[str, tuple[str, ...], tuple[ConditionKey, ...], NDArray[np.int8]]
+Group = tuple[str, tuple[str, ...], tuple[ConditionKey, ...], NDArray[Any]]
 """Name of the classes, models, conditions, and their ``outcomes`` (models, images, conditions)."""
 
 
@@ -256,8 +257,10 @@ def _groups(measured: Measured, quantity: str, *, joint: bool = True) -> list[Gr
     return groups
 
 
-def outcomes(grid: Grid, quantity: str, *, joint: bool = True) -> NDArray[np.int8]:
+def outcomes(grid: Grid, quantity: str, *, joint: bool = True) -> NDArray[Any]:
     """(images, conditions) of 0, 1 and NEITHER; MISSING where there is no row, or no label.
+
+    They are bytes, but floats where a profile is a condition, of which they are shares.
 
     Attacks count as ``survived`` has them for the robust accuracy ``joint``, else one by one.
     """

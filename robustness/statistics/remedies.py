@@ -23,7 +23,10 @@ from robustness.statistics.paired_differences import (
     holm,
 )
 
-Flags = NDArray[np.bool_]
+_ROUNDING = 1e-9  # of sums
+
+Truths = NDArray[np.bool_] | NDArray[np.float64]
+"""Truth values by image, (images,); under a profile the means over its compositions."""
 
 
 @dataclass(frozen=True)
@@ -38,10 +41,10 @@ class PairedTruths:
     remedy: str
     model: str
     condition: str
-    before: Flags
-    after: Flags
-    clean_before: Flags
-    clean_after: Flags
+    before: Truths
+    after: Truths
+    clean_before: Truths
+    clean_after: Truths
 
 
 @dataclass(frozen=True)
@@ -78,12 +81,12 @@ def gains(trials: Sequence[PairedTruths], *, seed: int = 0) -> list[Gain]:
         return []
     order = np.random.default_rng(seed).permutation(count)
     choosing, telling = order[: count // 2], order[count // 2 :]
-    best: dict[tuple[str, str], tuple[int, int, int]] = {}
+    best: dict[tuple[str, str], tuple[float, float, int]] = {}
     for place, trial in enumerate(trials):
-        gain = int(_net(trial.before, trial.after)[choosing].sum())
-        net = int(_net(trial.clean_before, trial.clean_after)[choosing].sum())
+        gain = float(_net(trial.before, trial.after)[choosing].sum())
+        net = float(_net(trial.clean_before, trial.clean_after)[choosing].sum())
         key = trial.model, trial.condition
-        if gain > 0 and (key not in best or (gain, net) > best[key][:2]):
+        if gain > _ROUNDING and (key not in best or (gain, net) > best[key][:2]):
             best[key] = gain, net, place
     chosen = [place for *_, place in best.values()]
     nets = np.column_stack([_net(trial.before, trial.after)[telling] for trial in trials])
@@ -95,8 +98,8 @@ def gains(trials: Sequence[PairedTruths], *, seed: int = 0) -> list[Gain]:
     ]
 
 
-def _net(before: Flags, after: Flags) -> NDArray[np.int64]:
-    return after.astype(np.int64) - before
+def _net(before: Truths, after: Truths) -> NDArray[np.float64]:
+    return np.subtract(after, before, dtype=np.float64)
 
 
 def _gain(

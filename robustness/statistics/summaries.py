@@ -49,6 +49,8 @@ from robustness.statistics.measurement_grid import (
     Places,
     grids,
     map_grids,
+    mean_of_groups,
+    profile_groups,
 )
 from robustness.statistics.robust_accuracy import success, under_attack
 
@@ -125,6 +127,7 @@ def tables(some: Sequence[Grid]) -> list[ModelTables]:
 
     A column is read once, of all models, as not all columns fit into memory.
     """
+    some = grids(some)
     severities = [_severities(grid) for grid in some]
     columns = [
         _Columns(grid, [slice(None), *levels.values()])
@@ -246,11 +249,16 @@ class _Calibration:
 
 
 def _calibration(grid: Grid, kind: str) -> _Calibration:
-    every = tuple(map(grid.values, KINDS[kind]))
-    errors = condition_errors(*every)
+    """Bins hold single predictions, also those under the compositions of a profile."""
+    parts = grid.compositions or grid
+    groups = None if parts is grid else [*profile_groups(parts.conditions).values()]
+    every = tuple(map(parts.values, KINDS[kind]))
+    errors = condition_errors(every[0], every[1], groups)
     sure, right = predictions(kind, *every)
     del every  # these arrays are large, as the next ones
     gaps = sure - right
+    if kind != "clean" and groups is not None:
+        gaps = mean_of_groups(gaps, groups)
     present = ~np.isnan(gaps)
     gaps[~present] = 0.0
     sums, counts = (values.sum(axis=1, keepdims=True, dtype=float) for values in (gaps, present))
@@ -339,20 +347,18 @@ def _by_series(some: Sequence[Grid]) -> list[dict[str, Any]]:
     conditions = some[0].conditions
     active = [key for key in conditions if key.strength != 0] or conditions
     names = {key.series: key.perturbation for key in active}
-    of_series = [[key.series == name for key in conditions] for name in names]
+    series = [key.series for key in conditions]
+    of_series = [[at for at, own in enumerate(series) if own == name] for name in names]
     values = np.full((len(some), len(some[0].images), len(names)), np.nan)
     for grid, mine in zip(some, values, strict=True):
-        flags = grid.flags("consistent")
-        sums = [(flags[:, chosen] == 1).sum(axis=1) for chosen in of_series]
-        counts = [(flags[:, chosen] != UNKNOWN).sum(axis=1) for chosen in of_series]
-        mine[:] = picture_values(np.column_stack(sums) * 1.0, np.column_stack(counts) * 1.0)
+        mine[:] = _of_images(grid, "consistent", of_series)
     joint = mean_of_models(values)
     estimates = shares(joint)
     return [
         {
             "series": name,
             "perturbation": perturbation,
-            "n_strengths": sum(of_series[place]),
+            "n_strengths": len(of_series[place]),
             "n_images": int((~np.isnan(joint[:, place])).sum()),
             **estimates.named("consistency", place),
         }
@@ -406,14 +412,21 @@ def _add(grid: Grid, columns: _Columns, name: str, column: str) -> None:
     values = _of_images(grid, column, columns.groups)
     if name in RATES:
         columns.rates[name], columns.group_figures[name] = values, shares(values)
-        flags = grid.flags(column)
-        totals = ((flags == 1).sum(axis=0), (flags != UNKNOWN).sum(axis=0))
-        columns.condition_figures[name] = flag_shares(*totals)
+        columns.condition_figures[name] = _rates(grid, column)
     else:
         limits = _limits(column)
         columns.group_figures[name] = means(values, *limits)
         parts = grid.parts(column, grid.blocks(_CELLS))
         columns.condition_figures[name] = side_by_side(*(means(part, *limits) for part in parts))
+
+
+def _rates(grid: Grid, column: str) -> Estimates:
+    """The rate of each condition; of a profile an image counts with its share."""
+    if grid.compositions is not None:
+        parts = grid.parts(column, grid.blocks(_CELLS))
+        return side_by_side(*map(shares, parts))
+    flags = grid.flags(column)
+    return flag_shares((flags == 1).sum(axis=0), (flags != UNKNOWN).sum(axis=0))
 
 
 def _limits(column: str) -> tuple[float, float]:

@@ -24,7 +24,7 @@ from robustness.api.hardening import weakest_perturbations
 from robustness.base.errors import ParameterError
 from robustness.base.validation import read_json
 from robustness.commands.main import main
-from robustness.evaluation.condition import Condition
+from robustness.evaluation.condition import YOUR_CAMERA, Condition, as_profile
 from robustness.hardening import judgement, perturbation_kinds
 from robustness.hardening.harden import Hardening, most_likely
 from robustness.hardening.image_split import split_images
@@ -329,6 +329,18 @@ def judged(lost: int, gained: int, *, labelled: bool = True) -> judgement.Judgem
     after[:lost, 0] = False
     after[:gained, 2] = True
     return judgement.judge_training(before, after, fog, fog, labelled=labelled)
+
+
+def test_a_profile_is_judged_as_one_condition() -> None:
+    camera = as_profile([Condition.of({"darkness": strength}) for strength in (0.2, 0.3, 0.4)])
+    before, after = np.zeros((2, 40, 5), bool)
+    after[:10, 1:3] = True
+    fog = [Condition.of({"fog": 0.5})]
+    found = judgement.judge_training(before, after, camera, fog, labelled=True)
+    names = [group.name for group in found.conditions]
+    assert names == [judgement.ORIGINALS, YOUR_CAMERA, "fog=0.5"]
+    assert found.conditions[1].difference == pytest.approx(10 * 2 / 120)
+    assert found.conditions[1].low == found.group(judgement.TRAINED).low
 
 
 def test_a_gain_without_a_loss_is_recommended() -> None:

@@ -102,7 +102,7 @@ def _command(*words: str) -> str:
 def _remedies(run: Run, name: str, tried: RemedyFigures) -> Iterator[Fix]:
     own = [gain for gain in tried.gains if gain.model == name]
     if not own:
-        size = counted(len(run.conditions), "condition")
+        size = counted(len(run.manifest.spec.pooled_conditions), "condition")
         yield Fix(
             name,
             REMEDY,

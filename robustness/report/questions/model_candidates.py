@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from robustness import models
 from robustness.base.errors import ParameterError
-from robustness.evaluation.condition import effect
 from robustness.runs import Run
 from robustness.runs.remedies import (
     RemediedModel,
@@ -20,7 +19,7 @@ from robustness.runs.remedies import (
 )
 from robustness.statistics import QUANTITIES, Cost, Criteria, Figures, ModelChoice
 from robustness.statistics import choose as choose_among
-from robustness.statistics.measurement_grid import UNKNOWN, Grid
+from robustness.statistics.measurement_grid import UNKNOWN, Grid, effects
 from robustness.statistics.model_choice import Candidate
 
 RuleOut = Callable[[Run], Mapping[str, str]]
@@ -94,10 +93,10 @@ def shared_grids(several: Sequence[Run]) -> list[Grid]:
     _check_weights(several)
     grids = [run.rows.grids() for run in several]
     images = [_rows(run.rows.axes.digests) for run in several]
-    effects = [_rows([effect(key.id) for key in grid[0].conditions]) for grid in grids]
+    places = [_rows(effects(grid[0].conditions)) for grid in grids]
     names, same = (
         [key for key in keys_of_run[0] if all(key in other for other in keys_of_run)]
-        for keys_of_run in (images, effects)
+        for keys_of_run in (images, places)
     )
     if not names or not same:
         what = "condition" if names else "image"
@@ -105,10 +104,10 @@ def shared_grids(several: Sequence[Run]) -> list[Grid]:
             f"Expected runs of the same images and conditions, got runs without a shared {what}: "
             "choose among runs of one dataset, fit and side."
         )
-    keys = tuple(grids[0][0].conditions[effects[0][effect]] for effect in same)
+    keys = tuple(grids[0][0].conditions[places[0][what]] for what in same)
     by_name: dict[str, Grid] = {}
-    for mine, image_at, effect_at in zip(grids, images, effects, strict=True):
-        cells = np.ix_([image_at[name] for name in names], [effect_at[effect] for effect in same])
+    for mine, image_at, place_of in zip(grids, images, places, strict=True):
+        cells = np.ix_([image_at[name] for name in names], [place_of[what] for what in same])
         for grid in mine:
             shared = Grid(
                 grid.model,
@@ -155,7 +154,7 @@ def candidates(run: Run, figures: Figures) -> list[Candidate]:
     spent, added = costs(run), milliseconds(run)
     entries = []
     for model in remedied_models(
-        run, figures.grids, (QUANTITIES[figures.ranked_by], "clean_correct")
+        run, run.rows.grids(), (QUANTITIES[figures.ranked_by], "clean_correct")
     ):
         clean = model.grid.flags("clean_correct")
         labelled = clean[clean != UNKNOWN]

@@ -170,7 +170,9 @@ def certified(run: Run, figures: ThresholdFigures) -> dict[str, AcceptedFrom | N
                 max_error=figures.max_error,
                 promise=figures.promise,
                 error=figures.wrong,
-                conditions=tuple(entry["status"]),
+                conditions=tuple(
+                    part for text in entry["status"] for part in spec.profiles.get(text, (text,))
+                ),
                 run=run.id,
             )
         )

@@ -73,7 +73,9 @@ def preview(run: Run, chosen: Chosen) -> None:
 
 def _caption(run: Run, chosen: Chosen) -> None:
     tally = run.cases.tally(chosen)
-    where = " at one strength or more" if len(chosen.conditions) > 1 else ""
+    profiles = {*run.manifest.spec.profiles} & {*chosen.conditions, chosen.perturbation}
+    where = " under one of its compositions or more" if profiles else ""
+    where = where or (" at one strength or more" if len(chosen.conditions) > 1 else "")
     left = tally.images - tally.either.counted
     more = f" {left:,} more were incorrect before the attack." if left else ""
     st.markdown(f"**{plain(cases_question.selected_title(chosen))}**")

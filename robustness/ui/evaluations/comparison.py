@@ -266,7 +266,9 @@ def _flipped(
         first = f", the first {FLIPPED}" if len(mine) > FLIPPED else ""
         st.markdown(f"**{which}: {counted(len(mine), 'image')}{first}**")
         drawn = [
-            results.thumbnail(compared_runs.other, model, flip.image, condition, flip[1:])
+            results.thumbnail(
+                compared_runs.other, model, flip.image, flip.condition, (flip.before, flip.after)
+            )
             for flip in mine[:FLIPPED]
         ]
         results.row(drawn, f"{which} {name}")

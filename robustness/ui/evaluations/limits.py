@@ -11,7 +11,7 @@ from robustness import gate
 from robustness.base.errors import ParameterError
 from robustness.base.permissions import Action
 from robustness.base.text import plain
-from robustness.evaluation.condition import Condition
+from robustness.evaluation.condition import Condition, pool_profiles
 from robustness.evaluation.request import Request
 from robustness.gate.budget import Rule
 from robustness.runs import Run, find, listing
@@ -97,11 +97,11 @@ def _baseline_input(
     names: Collection[str], conditions: Collection[Condition], source: str | None, run_id: str
 ) -> None:
     folder = runs_folder()
-    effects = {condition.effect for condition in conditions}
+    effects = {condition.effect for condition in pool_profiles(conditions)}
 
     def cannot(spec: Request) -> bool:
         """Whether a run of ``spec`` shares no model and condition with what is checked."""
-        shared = {condition.effect for condition in spec.conditions} & effects
+        shared = {condition.effect for condition in spec.pooled_conditions} & effects
         return not (shared and {*spec.model_names} & {*names})
 
     order = {

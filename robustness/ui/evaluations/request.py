@@ -15,7 +15,7 @@ from robustness.base.permissions import Action
 from robustness.base.text import counted, plain
 from robustness.base.toml import toml_of
 from robustness.datasets import FOLDERS, KNOWN, NO_LABELS, SAMPLES
-from robustness.evaluation.condition import Condition
+from robustness.evaluation.condition import Condition, as_profile, pool_profiles
 from robustness.evaluation.request import Request, conditions_of
 from robustness.evaluation.suites import (
     IMAGENET_C_JPEG_SUITE,
@@ -176,7 +176,7 @@ def _show_profile(answer: Match) -> None:
     name = st.query_params[PROFILE]
     title = plain(title_of(runs_folder() / name))
     parts = [f"{REGISTRY[part.perturbation].label}: {part.value}" for part in answer.perturbations]
-    conditions = counted(len(answer.conditions), "condition")
+    conditions = counted(len(answer.conditions), "composition")
     with st.container(horizontal=True, vertical_alignment="center", key="profile"):
         st.markdown(f"**{title}**: {plain('; '.join(parts))}. {conditions}.")
         page_link("pages/evaluations.py", "Open the match", ":material/compare:", {RUN: name})
@@ -346,13 +346,13 @@ def _file_input(matched: tuple[SavedMatch, Match] | None) -> tuple[Condition, ..
         st.session_state[_FILE] = file.name, file.getvalue()
     elif matched is not None:
         st.caption("Without a file: the profile of the match.")
-        return matched[1].conditions
+        return as_profile(matched[1].conditions)
     if _FILE not in st.session_state:
         st.caption("No file yet.")
         return ()
     name, data = st.session_state[_FILE]
     conditions = conditions_of(data, name)
-    st.caption(plain(f"{name}: {counted(len(conditions), 'condition')}."))
+    st.caption(plain(f"{name}: {counted(len(pool_profiles(conditions)), 'condition')}."))
     return conditions
 
 

@@ -116,7 +116,7 @@ def title(entry: Listed) -> str:
     spec = manifest.spec
     size = (
         counted(manifest.images, "image"),
-        counted(len(spec.conditions), "condition"),
+        counted(len(spec.pooled_conditions), "condition"),
         counted(len(spec.models), "model"),
     )
     return f"**{plain(entry.title)}** {', '.join(size)}"
@@ -130,7 +130,8 @@ def matching(listed: Mapping[str, Listed], text: str) -> dict[str, Listed]:
 
 def _searched(entry: Listed) -> str:
     manifest, names = entry.manifest, _models(entry)
-    perturbations = {c.name for c in manifest.spec.conditions} if manifest else set()
+    spec = manifest.spec if manifest else None
+    perturbations = {*(c.name for c in spec.conditions), *spec.profiles} if spec else set()
     texts = (
         *(entry.title, entry.folder.name, entry.created, entry.note),
         manifest.dataset.title if manifest else "match",
@@ -310,7 +311,7 @@ def _row(entry: Listed, other: Listed | None, job: Job | None, pinned: str) -> d
         },
         "Images": manifest.images if manifest and finished else whole,
         "Models": len(_models(entry)),
-        "Conditions": len(manifest.spec.conditions) if manifest else None,
+        "Conditions": len(manifest.spec.pooled_conditions) if manifest else None,
         "Tags": ", ".join(entry.tags),
         "Note": entry.note,
         "Differs": differences_in_setup(before, manifest) if before and manifest else "",
