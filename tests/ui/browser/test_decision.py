@@ -29,9 +29,10 @@ def test_an_upload_and_one_click_answer_which_model_and_where_it_fails(
     expect(page.get_by_text("3 images in 1 class, all matched to ImageNet-1k")).to_be_visible()
     page.get_by_role("button", name="Evaluate", exact=True).click()
     expect(page.locator(HEADLINE).first).to_have_text(re.compile("Ship|tie"))
-    expect(page.get_by_test_id("stDataFrame")).to_have_count(0)  # the list of runs
+    runs_table = page.locator(".st-key-runs-table")
+    expect(runs_table).to_have_count(0)
     page.get_by_role("button", name=re.compile("All .* runs?")).click()
-    expect(page.get_by_test_id("stDataFrame").first).to_be_visible()
+    expect(runs_table).to_be_visible()
     page.get_by_role("button", name="Present").click()
     expect(page.locator("[data-testid=stSidebar]")).to_be_hidden()
     expect(page.locator(".st-key-story-strip")).to_have_count(0)  # they are of one image
