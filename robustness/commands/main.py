@@ -31,10 +31,9 @@ from robustness.commands import (
     harden,
     match,
     models,
-    plugins,
     predict_perturb,
     questions,
-    remedies,
+    registries,
     saved_runs,
     study,
 )
@@ -44,20 +43,21 @@ from robustness.commands.options import LISTS
 EXIT_BAD_INPUT = 2
 EXIT_INTERRUPTED = 130
 
-FAMILIES = (
-    models,
-    predict_perturb,
-    remedies,
-    study,
-    evaluate,
-    export_images,
-    attack,
-    saved_runs,
-    questions,
-    check,
-    match,
-    harden,
-    plugins,
+ADDITIONS = (
+    models.add,
+    registries.add_perturbations,
+    predict_perturb.add,
+    registries.add_remedies,
+    study.add,
+    evaluate.add,
+    export_images.add,
+    attack.add,
+    saved_runs.add,
+    questions.add,
+    check.add,
+    match.add,
+    harden.add,
+    registries.add_plugins,
 )
 """In the order of the help."""
 
@@ -187,8 +187,8 @@ def _parser(words: Sequence[str] = questions.COMMANDS) -> argparse.ArgumentParse
     )
     parser.add_argument("--version", action="version", version=__version__)
     parsers = parser.add_subparsers(required=True, metavar="COMMAND")
-    for family in FAMILIES:
-        family.add(parsers)
+    for add in ADDITIONS:
+        add(parsers)
     for name in set(questions.COMMANDS).intersection(words[:3]):
         questions.add_options(parsers.choices[name], name)
     return parser

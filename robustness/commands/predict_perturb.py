@@ -1,4 +1,4 @@
-"""The commands ``perturbations``, ``predict`` and ``perturb``."""
+"""The commands ``predict`` and ``perturb``."""
 
 from __future__ import annotations
 
@@ -14,13 +14,6 @@ from robustness.base.text import share
 from robustness.commands import console
 from robustness.commands.options import Parsers, add_command, add_shared
 
-_FIELDS = (
-    *("name", "label", "family", "risk", "search", "graded", "random", "parameter", "unit"),
-    *("study_strength", "monotone", "imagenet_c", "severity_strengths", "source"),
-)
-"""Fields of a perturbation in ``perturbations --json``."""
-
-
 if TYPE_CHECKING:
     from robustness.evaluation.condition import Condition
     from robustness.pictures.fitting import Framing
@@ -28,13 +21,7 @@ if TYPE_CHECKING:
 
 
 def add(parsers: Parsers) -> None:
-    """Add ``perturbations``, ``predict`` and ``perturb``."""
-    listing = add_command(
-        parsers, "perturbations", perturbations_command, asks_models=False, asks_plugins=True
-    )
-    listing.add_argument("words", nargs="*", metavar="WORD", help="only matching perturbations")
-    add_shared(listing, "--json")
-
+    """Add ``predict`` and ``perturb``."""
     shared = ("--json", "images", "--models", "--seed", "--fit")
     predict = add_command(parsers, "predict", predict_command, *shared)
     predict.add_argument(
@@ -54,27 +41,6 @@ def add(parsers: Parsers) -> None:
     perturb.add_argument("--strength", required=True, type=float, metavar="S", help="0 to 1")
     perturb.add_argument("--to", required=True, type=Path, metavar="OUT.png")
     add_shared(perturb, "--seed", "--fit", "--side")
-
-
-def perturbations_command(options: argparse.Namespace) -> None:
-    """List the perturbations, or those that match words such as "too dark", best match first."""
-    from robustness.perturbations.search import find
-
-    matches = find(" ".join(options.words))
-    if not matches.records:
-        raise ParameterError(matches.no_match)
-    if options.json:
-        documents = [
-            {name: getattr(record, name) for name in _FIELDS} for record in matches.records
-        ]
-        console.print_json(documents)
-        return
-    for record in matches.records:
-        at, setting = record.study_strength, ""
-        if at is not None:
-            setting = f"study: {at:g} = {record.value_text(at)}"
-        text = f"{record.name:22}{record.label:36}{record.family:26}{record.parameter:35}{setting}"
-        console.say(text.rstrip())
 
 
 def predict_command(options: argparse.Namespace) -> None:
