@@ -1,4 +1,4 @@
-"""The command ``evaluate``, which evaluates a dataset and saves the run."""
+"""The commands on a dataset: ``evaluate`` saves a run, ``export`` the perturbed images."""
 
 from __future__ import annotations
 
@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from robustness.base.errors import ParameterError
-from robustness.base.text import counted
-from robustness.commands import console
+from robustness.base.text import counted, some
+from robustness.commands import console, request_options
 from robustness.commands.options import Parsers, add_command, add_shared
-from robustness.commands.request_options import add_request, plan, requested_run, said
 
 if TYPE_CHECKING:
     from robustness.runs import Run, RunWriter
@@ -22,7 +21,7 @@ _MAX_PRINTED = 10
 
 
 def add(parsers: Parsers) -> None:
-    """Add ``evaluate``."""
+    """Add ``evaluate`` and ``export``."""
     evaluated = add_command(parsers, "evaluate", evaluate_command, "--json")
     evaluated.add_argument(
         "source",
@@ -47,7 +46,7 @@ def add(parsers: Parsers) -> None:
         "--log-mlflow", action="store_true", help="also log each model to MLflow (mlflow-skinny)"
     )
     add_shared(evaluated, "--out")
-    add_request(evaluated, runs=True)
+    request_options.add_request(evaluated, runs=True)
     add_shared(evaluated, "--engine", "--address")
     evaluated.add_argument(
         "--resume", action="store_true", help="continue the unfinished run of the same request"
@@ -63,6 +62,22 @@ def add(parsers: Parsers) -> None:
         help="only print passes, disk, and the time at the rate of the last run of these models",
     )
 
+    exported = add_command(parsers, "export", export_command, "--json")
+    exported.add_argument("source", metavar="SOURCE", help="as for evaluate")
+    exported.add_argument(
+        "--to",
+        required=True,
+        metavar="DIR|FILE.zip|URL",
+        help="where to write; a folder or URL where the same export was interrupted is continued",
+    )
+    request_options.add_request(exported)
+    exported.add_argument(
+        "--class-names",
+        metavar="imagenet|FILE",
+        help="classes of the labels, one per line (default: those of --models; without models "
+        "those of ImageNet, if all labels are such, otherwise the labels themselves)",
+    )
+
 
 def evaluate_command(options: argparse.Namespace) -> int:
     """Evaluate a dataset and save the run. Exit status 2 if no image could be read.
@@ -71,7 +86,7 @@ def evaluate_command(options: argparse.Namespace) -> int:
     """
     if options.predictions is None and options.classes is not None:
         raise ParameterError("--classes expects --predictions.")
-    saved = requested_run(options)
+    saved = request_options.requested_run(options)
     if options.fresh and saved is None:
         raise ParameterError(
             "--fresh expects a run in --request: without one, every evaluation is a new run."
@@ -90,7 +105,7 @@ def evaluate_command(options: argparse.Namespace) -> int:
     else:
         _print_run(run)
         if options.fresh:
-            folders = f"{requested_run(options)} {run.folder}"
+            folders = f"{request_options.requested_run(options)} {run.folder}"
             console.say(f"\nCompare: python -m robustness runs compare {folders}")
     if not run.images:
         return EXIT_NOTHING
@@ -116,7 +131,7 @@ def evaluated(options: argparse.Namespace, source: str | None, *, resume: bool) 
     """The run of ``source``; with ``resume`` it may exist already."""
     from robustness import runs
 
-    planned = plan(options, source)
+    planned = request_options.plan(options, source)
     with runs.start(planned, options.out, engine=options.engine, resume=resume) as writer:
         _perform(writer, options.engine, options.address)
     return runs.load(writer.folder)
@@ -126,7 +141,7 @@ def _of_predictions(options: argparse.Namespace) -> Run:
     from robustness import runs
     from robustness.runs import imported_predictions
 
-    if options_text := said(options, "engine", "address", "resume", "plan"):
+    if options_text := request_options.said(options, "engine", "address", "resume", "plan"):
         raise ParameterError(
             f"The table of --predictions already contains the request: omit {options_text}."
         )
@@ -140,7 +155,7 @@ def _forecast(options: argparse.Namespace) -> None:
     """Print what the run would take."""
     from robustness.runs.forecast import from_earlier
 
-    forecast = from_earlier(plan(options, options.source), options.out)
+    forecast = from_earlier(request_options.plan(options, options.source), options.out)
     if options.json:
         console.print_json(forecast.as_dict())
         return
@@ -199,7 +214,7 @@ def _print_run(run: Run) -> None:
     from robustness import report
 
     console.say(f"{run.id}\n")
-    print_left_out(run.unreadable)
+    _print_left_out(run.unreadable)
     if not run.images:
         console.say("\nNo image could be measured: there are no results.")
         return
@@ -207,7 +222,50 @@ def _print_run(run: Run) -> None:
     console.say(f"\nSaved in {run.folder}")
 
 
-def print_left_out(unreadable: Sequence[tuple[str, str]]) -> None:
+def export_command(options: argparse.Namespace) -> int:
+    """Write every image of a dataset, original and perturbed, with a table of what each is."""
+    from robustness import runs
+    from robustness.base.progress import Pace, Unit
+    from robustness.models.labels import imagenet, read_labels
+    from robustness.pictures.fitting import Framing
+    from robustness.runs import image_export
+
+    names: Sequence[str]
+    of_models = options.models or request_options.names_models(options)
+    if of_models and options.class_names:
+        raise ParameterError("Expected either --class-names or models, got both: leave one out.")
+    if not (options.models or options.request):  # images of no model in particular
+        study = Framing()
+        options.fit, options.side = options.fit or study.fit, options.side or study.side
+    spec = request_options.spec(options)
+    images = request_options.images(options, options.source)
+    chosen = request_options.selection(options)
+    if of_models:
+        plan, names = runs.plan(images, spec, **chosen), ()
+    else:
+        named = options.class_names
+        classes = named and (imagenet() if named == "imagenet" else read_labels(Path(named)))
+        plan, names = image_export.plan_without_models(images, spec, classes=classes, **chosen)
+    pace = Pace(Unit("images"), len(plan.dataset))
+    done = 0
+    left_out: Sequence[tuple[str, str]] = ()
+    for state in image_export.export(plan, options.to, names):
+        done, left_out = state.done, state.left_out
+        pace.note(done)
+        console.progress(pace.text)
+    console.end_progress()
+    written = (done - len(left_out)) * (1 + len(plan.spec.conditions))
+    if options.json:
+        console.print_json({"to": options.to, "images": written, "unreadable": len(left_out)})
+    else:
+        console.say(f"{counted(written, 'image')} and {image_export.TABLE} in {options.to}")
+        if names:
+            console.say(f"labels: {counted(len(names), 'class')}, by name: {some(names, 5)}")
+        _print_left_out(left_out)
+    return 0 if written else EXIT_NOTHING
+
+
+def _print_left_out(unreadable: Sequence[tuple[str, str]]) -> None:
     """Say of the first images of ``unreadable`` (name, reason) why they are left out."""
     for name, reason in unreadable[:_MAX_PRINTED]:
         console.say(f"left out: {name}: {reason}")

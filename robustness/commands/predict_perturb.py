@@ -8,7 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from robustness.base.errors import ParameterError
 from robustness.base.files import write_file
 from robustness.base.text import share
 from robustness.commands import console
