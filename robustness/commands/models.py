@@ -41,7 +41,6 @@ def add(parsers: Parsers) -> None:
         metavar="DIR",
         help="fill a folder that another machine can use as its source",
     )
-    fetch.set_defaults(refuse=fetch.error)
 
     check = add_command(actions, "check", check_command)
     check.add_argument("names", nargs="*", metavar="NAME", help="name of a model (default: all)")
@@ -131,7 +130,7 @@ def _selected(options: argparse.Namespace) -> list[ModelRecord]:
 
     offered = [record for record in models.REGISTRY if record.weights.url]
     if bool(options.names) == bool(options.group):
-        options.refuse(
+        options.parser.error(
             "expected either names or --group; "
             f"names: {', '.join(record.name for record in offered)}; groups: {', '.join(GROUPS)}"
         )

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
 
-Parsers: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+Parsers: TypeAlias = "argparse._SubParsersAction[Any]"
 """The parsers to which a family adds its commands."""
 
 Action: TypeAlias = Callable[[argparse.Namespace], int | None]
@@ -110,10 +110,15 @@ def add_command(
     The first paragraph of the docstring of ``action`` heads the command's own help; up to a full
     stop or semicolon it stands in the list of commands. ``asks_models`` says whether the user's
     own models and the plugins are read first; ``asks_plugins``, whether the plugins alone are.
+    The action finds its parser among the options, for defaults and for errors.
     """
     about = (action.__doc__ or "").partition("\n\n")[0]
     clause = re.split(r";|\.(?!\w)", about)[0]
-    command = parsers.add_parser(name, help=clause[:1].lower() + clause[1:], description=about)
-    command.set_defaults(command=action, asks_models=asks_models, asks_plugins=asks_plugins)
+    command: argparse.ArgumentParser = parsers.add_parser(
+        name, help=clause[:1].lower() + clause[1:], description=about
+    )
+    command.set_defaults(
+        command=action, parser=command, asks_models=asks_models, asks_plugins=asks_plugins
+    )
     add_shared(command, *shared)
     return command

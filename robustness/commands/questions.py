@@ -26,7 +26,6 @@ def add(parsers: Parsers) -> None:
         "--budget", type=Path, metavar="FILE.toml", help="rule out models that break its limits"
     )
     add_baseline(chosen)
-    chosen.set_defaults(refuse=chosen.error)
     add_shared(chosen, "--out")
 
     failing = add_command(parsers, "failures", failures_command, "--json")
@@ -112,7 +111,7 @@ def choose_command(options: argparse.Namespace) -> int:
     from robustness.report.shared_parts import own_preprocessing, trained_on
 
     if options.baseline and not options.budget:
-        options.refuse("--baseline is for the limits of --budget: give both")
+        options.parser.error("--baseline is for the limits of --budget: give both")
     baseline = None
     if options.budget:
         budget = gate.read_budget(options.budget)

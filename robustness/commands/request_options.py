@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from robustness.base.errors import ParameterError
 from robustness.commands import console
-from robustness.commands.options import SHARED, add_shared, names
+from robustness.commands.options import add_shared, names
 
 if TYPE_CHECKING:
     from robustness.datasets import PublishedTree
@@ -24,14 +24,6 @@ _SAID_BY_A_REQUEST = (
 )
 _SELECTION = ("limit", "sample", "batch", "labels", "own_classes")
 _DEGREES = ("strength", "severities", "epsilon", "attack_steps", "attack_restarts")
-_UNSAID = {
-    **{name: SHARED[f"--{name}"]["default"] for name in ("seed", "engine", "remedies")},
-    "labels": "folders",
-    "own_classes": False,
-    "resume": False,
-    "plan": False,
-}
-"""Defaults of options, other than None."""
 
 
 def add_request(evaluated: argparse.ArgumentParser, *, runs: bool = False) -> None:
@@ -98,7 +90,7 @@ def add_request(evaluated: argparse.ArgumentParser, *, runs: bool = False) -> No
     evaluated.add_argument(
         "--labels",
         choices=("folders", "known", "none"),
-        default=_UNSAID["labels"],
+        default="folders",
         help="true classes from subfolders or the table (default); known: the same, but other "
         "names count as no class; or none",
     )
@@ -165,7 +157,8 @@ def plan(options: argparse.Namespace, source: str | None) -> Plan:
             raise ParameterError(
                 "Expected a SOURCE, a run in --request, or a table with --predictions, got none."
             )
-        return planned(options, source, spec(options))
+        request = spec(options)  # which may list the images
+        return runs.plan(images(options, source), request, **selection(options))
     own = [name for name in _SAID_BY_A_REQUEST if name != "remedies"]
     if twice := _said(options, (*own, *_SELECTION)):
         raise ParameterError(f"Expected either the run {options.request} or {twice}, got both.")
@@ -202,7 +195,8 @@ def said(options: argparse.Namespace, *others: str) -> str:
 
 
 def _said(options: argparse.Namespace, names: Sequence[str]) -> str:
-    set_options = (name for name in names if getattr(options, name) != _UNSAID.get(name))
+    default = options.parser.get_default
+    set_options = (name for name in names if getattr(options, name) != default(name))
     return ", ".join(f"--{name.replace('_', '-')}" for name in set_options)
 
 
@@ -244,7 +238,7 @@ def _conditions(options: argparse.Namespace) -> tuple[Condition, ...]:
 
 
 def _published(options: argparse.Namespace) -> PublishedTree | None:
-    """The source, if it is a published tree with its originals; ``planned`` takes it as listed."""
+    """The source, if it is a published tree with its originals; ``images`` takes it as listed."""
     from robustness.datasets import PAIRED, PublishedTree, open_dataset
 
     source = getattr(options, "source", None) or getattr(options, "run", None) or ""
@@ -281,13 +275,6 @@ def _attacks(options: argparse.Namespace, names: list[str]) -> tuple[Condition, 
         for record in records
         for epsilon in dict.fromkeys(epsilons)
     )
-
-
-def planned(options: argparse.Namespace, source: str, spec: Request) -> Plan:
-    """The plan of ``spec`` on ``source``, listed as ``options`` say."""
-    from robustness import runs
-
-    return runs.plan(images(options, source), spec, **selection(options))
 
 
 def images(options: argparse.Namespace, source: str) -> str | PublishedTree:

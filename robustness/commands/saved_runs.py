@@ -35,7 +35,6 @@ def add(parsers: Parsers) -> None:
 
     compared = _add_action(actions, "compare", compare_command, asks_models=True)
     compared.add_argument("runs", nargs="+", metavar="RUN", help="the first is the baseline")
-    compared.set_defaults(refuse=compared.error)
 
     resumed = _add_action(actions, "resume", resume_command, asks_models=True)
     resumed.add_argument("run", metavar="RUN", help=RUN)
@@ -147,7 +146,7 @@ def _opened(run: str, options: argparse.Namespace, *, unfinished: bool = False) 
 def compare_command(options: argparse.Namespace) -> None:
     """Compare runs with a baseline."""
     if len(options.runs) < 2:
-        options.refuse("expected at least two runs; the first is the baseline")
+        options.parser.error("expected at least two runs; the first is the baseline")
     from robustness import runs
 
     baseline, *others = (_opened(run, options) for run in options.runs)
