@@ -7,9 +7,13 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+if TYPE_CHECKING:
+    from robustness.evaluation.condition import Condition
+    from robustness.evaluation.request import Request
 
 Parsers: TypeAlias = "argparse._SubParsersAction[Any]"
 """The parsers to which a family adds its commands."""
@@ -122,3 +126,13 @@ def add_command(
     )
     add_shared(command, *shared)
     return command
+
+
+def request_of(
+    options: argparse.Namespace, models: Sequence[str] | None, conditions: Sequence[Condition]
+) -> Request:
+    """The request of ``models`` and ``conditions`` with --seed, --fit, --side and --remedies."""
+    from robustness.evaluation.request import make_spec
+
+    how = {name: getattr(options, name) for name in ("seed", "fit", "side", "remedies")}
+    return make_spec(models, conditions, **how)

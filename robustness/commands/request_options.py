@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from robustness.base.errors import ParameterError
 from robustness.commands import console
-from robustness.commands.options import add_shared, names
+from robustness.commands.options import add_shared, names, request_of
 
 if TYPE_CHECKING:
     from robustness.datasets import PublishedTree
@@ -168,11 +168,10 @@ def plan(options: argparse.Namespace, source: str | None) -> Plan:
 def spec(options: argparse.Namespace) -> Request:
     """The request, from a file or from the options."""
     from robustness.evaluation import suites
-    from robustness.evaluation.request import make_spec, read_request
+    from robustness.evaluation.request import read_request
 
     if options.request is None:
-        how = {"seed": options.seed, "fit": options.fit, "side": options.side}
-        spec = make_spec(options.models, _conditions(options), remedies=options.remedies, **how)
+        spec = request_of(options, options.models, _conditions(options))
         if note := suites.side_note(options.suite or "", spec):
             console.remark(f"robustness: {note}")
         return spec
