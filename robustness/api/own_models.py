@@ -11,6 +11,7 @@ from typing import Any
 
 from robustness import models
 from robustness.api.argument_checks import checked_call
+from robustness.base.errors import ParameterError
 
 
 @checked_call
@@ -124,3 +125,22 @@ def load_model(name: str) -> models.Classifier:
     ``WeightsError``.
     """
     return models.load(name)
+
+
+def names_of(chosen: Any) -> list[str] | None:
+    """The names of models that are given by name, or as what ``model`` returned; None for None.
+
+    ``chosen`` is one of them or a list.
+    """
+    if chosen is None:
+        return None
+    names = []
+    for one in chosen if isinstance(chosen, list | tuple) else [chosen]:
+        record = getattr(one, "record", one)
+        if not isinstance(record, str | models.ModelRecord):
+            raise ParameterError(
+                f"Expected the name of a model, got {type(one).__name__}: add it with "
+                "robustness.model(..., labels=..., normalisation=...) first."
+            )
+        names.append(record if isinstance(record, str) else record.name)
+    return names

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from robustness.api.arrays import as_array, is_image, levels, png
+from robustness.api.images import as_array, is_image, levels, png
 from robustness.base.errors import ImageError, ParameterError
 from robustness.base.text import counted
 from robustness.datasets import Dataset, Entry, distinct, open_dataset
