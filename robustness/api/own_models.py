@@ -13,6 +13,9 @@ from robustness import models
 from robustness.api.argument_checks import checked_call
 from robustness.base.errors import ParameterError
 
+_NO_KEYS = ("name", "what", "weights", "calls")
+"""Arguments of ``add_model`` that are no keys of ``models.toml``."""
+
 
 @checked_call
 def model_names(*, ready: bool = True) -> tuple[str, ...]:
@@ -63,28 +66,12 @@ def add_model(
     function: ``batch``, ``timeout``, ``version``. Raises ``ParameterError`` for what is missing or
     wrong, ``WeightsError`` for a model that cannot be used.
     """
+    arguments = {**locals()}
+    values = {key: arguments[key] for key in arguments if key not in _NO_KEYS}
+    for key in ("padding", "features"):
+        values[key] = None if values[key] is None else list(values[key])
     from robustness.models.own.add_from_python import add_model as add
 
-    values = {
-        "labels": labels,
-        "input_size": input_size,
-        "normalisation": normalisation,
-        "mean": mean,
-        "std": std,
-        "fit": fit,
-        "crop_pct": crop_pct,
-        "interpolation": interpolation,
-        "resize": resize,
-        "antialias": antialias,
-        "padding": None if padding is None else list(padding),
-        "preprocess": preprocess,
-        "output": output,
-        "features": None if features is None else list(features),
-        "runtime": runtime,
-        "title": title,
-        "family": family,
-        "year": year,
-    }
     return add(name, what, values, calls, None if weights is None else Path(fspath(weights)))
 
 
