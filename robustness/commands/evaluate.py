@@ -13,7 +13,7 @@ from robustness.commands import console, request_options
 from robustness.commands.options import Parsers, add_command, add_shared
 
 if TYPE_CHECKING:
-    from robustness.runs import Run, RunWriter
+    from robustness.runs import Plan, Run
 
 EXIT_NOTHING = 2
 _MAX_PRINTED = 10
@@ -84,6 +84,8 @@ def evaluate_command(options: argparse.Namespace) -> int:
 
     Each model sees the images as it is described, unless --fit or --side say otherwise.
     """
+    from robustness.runs.forecast import from_earlier
+
     if options.predictions is None and options.classes is not None:
         raise ParameterError("--classes expects --predictions.")
     saved = request_options.requested_run(options)
@@ -91,12 +93,23 @@ def evaluate_command(options: argparse.Namespace) -> int:
         raise ParameterError(
             "--fresh expects a run in --request: without one, every evaluation is a new run."
         )
-    _check_logging(options)
-    if options.plan and options.predictions is None:
-        _forecast(options)
-        return 0
+    if options.log_mlflow:  # now rather than after all the work
+        from robustness.report.external_stores import log_mlflow, ready_mlflow
+
+        if options.plan:
+            raise ParameterError("Expected either --plan or --log-mlflow, got both: leave one out.")
+        ready_mlflow()
     if options.predictions is not None:
         run = _of_predictions(options)
+    elif options.plan:
+        forecast = from_earlier(request_options.plan(options, options.source), options.out)
+        if options.json:
+            console.print_json(forecast.as_dict())
+        else:
+            console.say(forecast.size)
+            console.say(f"Time: {forecast.time}")
+            console.say(f"Disk: {forecast.disk}, {counted(forecast.rows, 'row')}")
+        return 0
     else:
         resume = (options.resume or saved is not None) and not options.fresh
         run = evaluated(options, options.source, resume=resume)
@@ -110,85 +123,57 @@ def evaluate_command(options: argparse.Namespace) -> int:
     if not run.images:
         return EXIT_NOTHING
     if options.log_mlflow:
-        from robustness.report.external_stores import log_mlflow
-
         console.remark(f"Logged to MLflow: {log_mlflow(run)}")
     return 0
 
 
-def _check_logging(options: argparse.Namespace) -> None:
-    """Raise ``ParameterError`` now for what could not be logged to MLflow at the end."""
-    if not options.log_mlflow:
-        return
-    if options.plan:
-        raise ParameterError("Expected either --plan or --log-mlflow, got both: leave one out.")
-    from robustness.report.external_stores import ready_mlflow
-
-    ready_mlflow()
-
-
 def evaluated(options: argparse.Namespace, source: str | None, *, resume: bool) -> Run:
     """The run of ``source``; with ``resume`` it may exist already."""
-    from robustness import runs
-
-    planned = request_options.plan(options, source)
-    with runs.start(planned, options.out, engine=options.engine, resume=resume) as writer:
-        _perform(writer, options.engine, options.address)
-    return runs.load(writer.folder)
+    plan = request_options.plan(options, source)
+    return _perform(plan, options.out, options.engine, options.address, resume=resume)
 
 
 def _of_predictions(options: argparse.Namespace) -> Run:
-    from robustness import runs
     from robustness.runs import imported_predictions
 
     if options_text := request_options.said(options, "engine", "address", "resume", "plan"):
         raise ParameterError(
             f"The table of --predictions already contains the request: omit {options_text}."
         )
-    table = imported_predictions.read_plan(options.predictions, options.source, options.classes)
-    with runs.start(table, options.out, engine=imported_predictions.ENGINE) as writer:
-        _perform(writer, imported_predictions.ENGINE, None)
-    return runs.load(writer.folder)
+    plan = imported_predictions.read_plan(options.predictions, options.source, options.classes)
+    return _perform(plan, options.out, imported_predictions.ENGINE)
 
 
-def _forecast(options: argparse.Namespace) -> None:
-    """Print what the run would take."""
-    from robustness.runs.forecast import from_earlier
-
-    forecast = from_earlier(request_options.plan(options, options.source), options.out)
-    if options.json:
-        console.print_json(forecast.as_dict())
-        return
-    console.say(forecast.size)
-    console.say(f"Time: {forecast.time}")
-    console.say(f"Disk: {forecast.disk}, {counted(forecast.rows, 'row')}")
-
-
-def _perform(writer: RunWriter, engine: str, address: str | None) -> None:
+def _perform(
+    plan: Plan, out: Path, engine: str, address: str | None = None, *, resume: bool = False
+) -> Run:
     """Run to the end and report progress; after an interruption, say how to continue."""
+    from robustness import runs
     from robustness.base.progress import Pace, Unit
 
-    total = writer.manifest.dataset.pictures
-    if writer.finished:
-        console.progress(f"{writer.folder.name} is already finished")
-        return
-    if writer.resumed:
-        console.progress(
-            f"{writer.folder.name}: {writer.resumed} of {counted(total, 'image')} done before"
-        )
-    pace = Pace(Unit("images"), total)
-    try:
-        for state in writer.perform(engine, address):
-            pace.note(state.done)
-            unread = f", {state.unreadable} left out" if state.unreadable else ""
-            console.progress("loading the models ..." if state.loading else f"{pace.text}{unread}")
-    except KeyboardInterrupt:
-        console.remark(
-            f"robustness: finished work is kept; to continue: python -m robustness runs resume "
-            f"{writer.folder}"
-        )
-        raise
+    with runs.start(plan, out, engine=engine, resume=resume) as writer:
+        name, total = writer.folder.name, writer.manifest.dataset.pictures
+        if writer.finished:
+            console.progress(f"{name} is already finished")
+        elif writer.resumed:
+            done = f"{writer.resumed} of {counted(total, 'image')}"
+            console.progress(f"{name}: {done} done before")
+        pace = Pace(Unit("images"), total)
+        try:
+            for state in () if writer.finished else writer.perform(engine, address):
+                pace.note(state.done)
+                text = pace.text
+                if state.unreadable:
+                    text += f", {state.unreadable} left out"
+                console.progress("loading the models ..." if state.loading else text)
+        except KeyboardInterrupt:
+            console.remark(
+                "robustness: finished work is kept; to continue: python -m robustness runs resume "
+                f"{writer.folder}"
+            )
+            raise
     console.end_progress()
+    return runs.load(writer.folder)
 
 
 def _document(run: Run) -> dict[str, Any]:

@@ -130,21 +130,19 @@ def _end(options: argparse.Namespace) -> int:
     except RobustnessError as error:
         sentence = error.with_hint
     except OSError as error:
-        sentence = _sentence(error)
+        names = [
+            os.fsdecode(name)
+            for name in (error.filename, error.filename2)
+            if isinstance(name, str | bytes | os.PathLike)
+        ]
+        place = visible(" -> ".join(names)) or "A file"
+        reason = (error.strerror or visible(str(error)) or type(error).__name__).rstrip(".")
+        sentence = f"{place}: {reason}; the command stopped. Fix this and run it again."
     except KeyboardInterrupt:
         remark("robustness: interrupted.")
         return EXIT_INTERRUPTED
     remark(f"robustness: {sentence}")
     return EXIT_BAD_INPUT
-
-
-def _sentence(error: OSError) -> str:
-    """The error as a sentence: the file, if known, and the system's reason."""
-    files = (error.filename, error.filename2)
-    names = [os.fsdecode(name) for name in files if isinstance(name, str | bytes | os.PathLike)]
-    place = visible(" -> ".join(names)) or "A file"
-    reason = (error.strerror or visible(str(error)) or type(error).__name__).rstrip(".")
-    return f"{place}: {reason}; the command stopped. Fix this and run it again."
 
 
 def _without_output(error: OutputError) -> int:

@@ -51,6 +51,7 @@ SHARED: Mapping[str, Mapping[str, Any]] = {
         "help": "image file, or a sample such as sample:coffee",
         "nargs": "+",
     },
+    "run": {"metavar": "RUN", "help": RUN},
     "--json": {"action": "store_true", "help": "print one JSON document"},
     "--models": {
         "metavar": "A,B",

@@ -28,8 +28,7 @@ def add(parsers: Parsers) -> None:
     add_baseline(chosen)
     add_shared(chosen, "--out")
 
-    failing = add_command(parsers, "failures", failures_command, "--json")
-    failing.add_argument("run", metavar="RUN", help=RUN)
+    failing = add_command(parsers, "failures", failures_command, "--json", "run")
     failing.add_argument(
         "--where",
         metavar="SELECTION",
@@ -49,20 +48,16 @@ def add(parsers: Parsers) -> None:
     )
     add_shared(failing, "--out")
 
-    fixing = add_command(parsers, "fixes", fixes_command, "--json")
-    fixing.add_argument("run", metavar="RUN", help=RUN)
-    add_shared(fixing, "--out")
+    add_command(parsers, "fixes", fixes_command, "--json", "run", "--out")
 
-    calibrating = add_command(parsers, "calibrate", calibrate_command, "--json")
-    calibrating.add_argument("run", metavar="RUN", help=RUN)
+    calibrating = add_command(parsers, "calibrate", calibrate_command, "--json", "run")
     calibrating.add_argument("model", metavar="MODEL", help="a model of the run")
     calibrating.add_argument(
         "--name", metavar="N", default="", help="also add the calibrated model to models.toml"
     )
     add_shared(calibrating, "--out")
 
-    accepting = add_command(parsers, "threshold", threshold_command, "--json")
-    accepting.add_argument("run", metavar="RUN", help=RUN)
+    accepting = add_command(parsers, "threshold", threshold_command, "--json", "run")
     accepting.add_argument(
         "--groups",
         metavar="REGEX",
