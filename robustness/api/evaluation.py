@@ -11,8 +11,9 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from os import PathLike, fspath
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import pandas as pd
 import pyarrow as pa
 
 from robustness import runs
@@ -35,9 +36,6 @@ from robustness.evaluation.suites import (
 )
 from robustness.pictures.fitting import Framing
 from robustness.runs import Progress, image_export, imported_predictions, installation
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 
 @checked_call

@@ -9,9 +9,10 @@ import io
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -40,9 +41,6 @@ from robustness.pictures.fitting import STUDY_SIDE, Framing
 from robustness.pictures.picture import Overrides, Picture, frame, image_digest, load_picture
 from robustness.pictures.samples import picture_file
 from robustness.remedies import parse
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 Levels = NDArray[np.uint8]
 

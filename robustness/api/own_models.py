@@ -12,6 +12,7 @@ from typing import Any
 from robustness import models
 from robustness.api.argument_checks import checked_call
 from robustness.base.errors import ParameterError
+from robustness.models.own import add, add_from_python, user_models
 
 _NO_KEYS = ("name", "what", "weights", "calls")
 """Arguments of ``add_model`` that are no keys of ``models.toml``."""
@@ -70,9 +71,9 @@ def add_model(
     values = {key: arguments[key] for key in arguments if key not in _NO_KEYS}
     for key in ("padding", "features"):
         values[key] = None if values[key] is None else list(values[key])
-    from robustness.models.own.add_from_python import add_model as add
-
-    return add(name, what, values, calls, None if weights is None else Path(fspath(weights)))
+    return add_from_python.add_model(
+        name, what, values, calls, None if weights is None else Path(fspath(weights))
+    )
 
 
 @checked_call
@@ -82,8 +83,6 @@ def remove_model(name: str) -> None:
     Its file stays, unless it was uploaded on the Models page or unpacked from a zip archive. Raises
     ``UnknownNameError`` for a model that is not your own.
     """
-    from robustness.models.own import add, user_models
-
     if not user_models.remove_from_process(name):
         add.remove(name)
 

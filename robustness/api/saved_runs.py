@@ -9,6 +9,8 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pandas as pd
+
 from robustness import runs, statistics
 from robustness.api.argument_checks import checked_call
 from robustness.base.errors import ParameterError
@@ -23,8 +25,6 @@ from robustness.statistics.criteria import MARGIN
 from robustness.statistics.thresholds import MAX_ERROR
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from robustness import gate
 
 
@@ -37,11 +37,11 @@ class EvaluatedRun(Run):
 
     def summary(self) -> pd.DataFrame:
         """One row per model, best first: ``statistics.summary``, with 95% intervals."""
-        return _framed(self.figures().summary)
+        return pd.DataFrame(self.figures().summary)
 
     def by_condition(self) -> pd.DataFrame:
         """One row per model and condition: the columns of ``statistics.by_perturbation``."""
-        return _framed(self.figures().by_perturbation)
+        return pd.DataFrame(self.figures().by_perturbation)
 
     def report(self, to: str | PathLike[str]) -> list[Path]:
         """Write the report in the format of the suffix of ``to``; return the files written.
@@ -76,22 +76,19 @@ class EvaluatedRun(Run):
         drawn, ranking, *_ = summary.brief
         assert isinstance(drawn, Map)
         assert isinstance(ranking, report.Titled)
-        parts.append(_table(ranking.table.head, ranking.table.rows))
+        parts.append(_html_table(ranking.table.head, *ranking.table.rows))
         parts.append(f"<style>{bands.style()}</style>{drawn.drawing.html}")
         return "\n".join(parts)
 
 
-def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
-    def row(cells: Iterable[str], tag: str) -> str:
-        return "<tr>" + "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in cells) + "</tr>"
-
-    return f"<table>{row(head, 'th')}{''.join(row(cells, 'td') for cells in rows)}</table>"
-
-
-def _framed(entries: list[dict[str, Any]] | list[Mapping[str, Any]]) -> pd.DataFrame:
-    import pandas as pd
-
-    return pd.DataFrame(entries)
+def _html_table(*rows: Iterable[str]) -> str:
+    """The first of ``rows`` is the head."""
+    tags = ("th", *("td" for _ in rows[1:]))
+    lines = [
+        "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in row)
+        for tag, row in zip(tags, rows, strict=True)
+    ]
+    return f"<table>{''.join(f'<tr>{line}</tr>' for line in lines)}</table>"
 
 
 compare = checked_call(runs.compare)

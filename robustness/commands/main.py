@@ -67,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     when the output or a file cannot be read or written; 130 when interrupted.
     """
     allocator.share_with_arrow()
-    options = _parsed(_values_joined(sys.argv[1:] if arguments is None else arguments))
+    options = _parsed(list(sys.argv[1:] if arguments is None else arguments))
     if isinstance(sys.stdout, io.TextIOWrapper):  # the name of a file may not be encodable
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
@@ -98,20 +98,6 @@ def _show(usual: Callable[..., None], message: Warning | str, *details: Any) -> 
         remark(f"robustness: {message}")
     else:
         usual(message, *details)
-
-
-def _values_joined(arguments: Sequence[str]) -> list[str]:
-    """``arguments`` with the normalisation -1..1 joined to its option.
-
-    On its own it would count as an option.
-    """
-    joined: list[str] = []
-    for argument in arguments:
-        if argument == "-1..1" and joined and "=" not in joined[-1]:
-            joined[-1] += f"={argument}"
-        else:
-            joined.append(argument)
-    return joined
 
 
 def _end(options: argparse.Namespace) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from collections.abc import Callable
 from dataclasses import asdict
@@ -36,6 +37,7 @@ def add(parsers: Parsers) -> None:
     actions = listing.add_subparsers(metavar="[add|remove|download|check]")
 
     adding = add_command(actions, "add", add_model_command, asks_models=False)
+    adding._negative_number_matcher = re.compile(r"-1\.\.1$")  # a normalisation, and no option
     adding.add_argument("file", type=Path, metavar="FILE", help="model file, JATIC folder or zip")
     adding.add_argument("--name", metavar="N", default="", help="default: the file's name")
     adding.add_argument(
