@@ -275,7 +275,24 @@ def evaluate_predictions(
     names. ``source`` has the images to show where the table names no files. Without ``out`` nothing
     is kept. Raises ``ParameterError`` for a table that cannot be used.
     """
-    predictions = _from_table(table)
+    if isinstance(table, str | PathLike):
+        predictions = read_predictions(Path(table))
+    elif hasattr(table, "columns") and hasattr(table, "reset_index"):
+        try:
+            frame: pd.DataFrame = table.reset_index(drop=True)
+            rows = pa.Table.from_pandas(frame, preserve_index=False)
+        except (TypeError, ValueError, pa.ArrowException) as error:
+            reason = str(error).splitlines()[0]
+            raise ParameterError(
+                f"Expected a frame with distinct columns of one kind of value each: {reason}."
+            ) from error
+        predictions = Predictions(
+            rows, "python:predictions", "predictions", Path.cwd(), "predictions"
+        )
+    else:
+        raise ParameterError(
+            f"Expected a table of predictions, as a file or a frame, got {type(table).__name__}."
+        )
     dataset = None if source is None else opened(source, classes)
     plan = imported_predictions.plan_predictions(
         predictions, source=dataset, classes=imported_predictions.class_names(classes)
@@ -286,21 +303,3 @@ def evaluate_predictions(
     elif not isinstance(table, str | PathLike):
         run.dataset = predictions  # it cannot be opened by name
     return run
-
-
-def _from_table(table: Any) -> Predictions:
-    if isinstance(table, str | PathLike):
-        return read_predictions(Path(table))
-    if not (hasattr(table, "columns") and hasattr(table, "reset_index")):
-        raise ParameterError(
-            f"Expected a table of predictions, as a file or a frame, got {type(table).__name__}."
-        )
-    try:
-        frame: pd.DataFrame = table.reset_index(drop=True)
-        arrow_table = pa.Table.from_pandas(frame, preserve_index=False)
-    except (TypeError, ValueError, pa.ArrowException) as error:
-        reason = str(error).splitlines()[0]
-        raise ParameterError(
-            f"Expected a frame with distinct columns of one kind of value each: {reason}."
-        ) from error
-    return Predictions(arrow_table, "python:predictions", "predictions", Path.cwd(), "predictions")

@@ -32,7 +32,7 @@ def add(parsers: Parsers) -> None:
         help=f"{RUN}; or a source as for evaluate, which is then evaluated",
     )
     checked.add_argument("--budget", type=Path, required=True, metavar="FILE.toml")
-    add_baseline(checked)
+    add_shared(checked, "--baseline")
     checked.add_argument("--junit", type=Path, metavar="FILE.xml", help="also write JUnit XML")
     checked.add_argument("--summary", type=Path, metavar="FILE.md", help="also write Markdown")
     checked.add_argument(
@@ -43,11 +43,6 @@ def add(parsers: Parsers) -> None:
     add_shared(checked, "--out")
     request_options.add_request(checked, runs=True)
     add_shared(checked, "--engine", "--address")
-
-
-def add_baseline(parser: argparse.ArgumentParser) -> None:
-    """Add ``--baseline``."""
-    parser.add_argument("--baseline", metavar="RUN", help="overrides the baseline in the budget")
 
 
 def check_command(options: argparse.Namespace) -> int:

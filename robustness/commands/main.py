@@ -75,7 +75,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
             warnings.showwarning = partial(_show, warnings.showwarning)
             return _end(options)
     except OutputError as error:
-        return _without_output(error)
+        # What is still buffered goes to nowhere, lest Python complain of it while it exits.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if isinstance(error.cause, BrokenPipeError):  # the reader has gone, as in ``| head``
+            return 0
+        with contextlib.suppress(OutputError):  # stderr may be what is full
+            remark(f"robustness: the output cannot be written: {error.cause.strerror}.")
+        return EXIT_BAD_INPUT
 
 
 def _parsed(words: list[str]) -> argparse.Namespace:
@@ -131,33 +137,19 @@ def _end(options: argparse.Namespace) -> int:
     return EXIT_BAD_INPUT
 
 
-def _without_output(error: OutputError) -> int:
-    """Exit when nothing can be printed: quietly if the reader has gone, as in ``| head``."""
-    # What is still buffered goes to nowhere, lest Python complain of it while it exits.
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    if isinstance(error.cause, BrokenPipeError):
-        return 0
-    with contextlib.suppress(OutputError):  # stderr may be what is full
-        remark(f"robustness: the output cannot be written: {error.cause.strerror}.")
-    return EXIT_BAD_INPUT
-
-
 class _Parser(argparse.ArgumentParser):
     """Answers a command that it does not understand with one sentence, without the usage."""
 
     def error(self, message: str) -> NoReturn:
-        said = _removal(self.prog, message) or message
-        self.exit(EXIT_BAD_INPUT, f"{self.prog}: {said}; see {self.prog} --help\n")
-
-
-def _removal(program: str, message: str) -> str:
-    """What to use instead, if argparse's ``message`` is about a command or option that is gone."""
-    if choice := re.search(r"invalid choice: '([^']+)'", message):
-        command = f"{program} {choice[1]}".rpartition("robustness ")[2]
-        return removed_names.removal(removed_names.COMMANDS, command)
-    words = message.removeprefix("unrecognized arguments: ").split()
-    options = (removed_names.removal(removed_names.OPTIONS, w.partition("=")[0]) for w in words)
-    return next(filter(None, options), "")
+        if choice := re.search(r"invalid choice: '([^']+)'", message):
+            command = f"{self.prog} {choice[1]}".rpartition("robustness ")[2]
+            gone = removed_names.removal(removed_names.COMMANDS, command)
+        else:
+            words = message.removeprefix("unrecognized arguments: ").split()
+            options = [word.partition("=")[0] for word in words]
+            removals = [removed_names.removal(removed_names.OPTIONS, name) for name in options]
+            gone = next(filter(None, removals), "")
+        self.exit(EXIT_BAD_INPUT, f"{self.prog}: {gone or message}; see {self.prog} --help\n")
 
 
 def _parser(words: Sequence[str] = questions.COMMANDS) -> argparse.ArgumentParser:

@@ -44,13 +44,11 @@ def side(text: str) -> int:
     )
 
 
+_IMAGE = {"metavar": "IMAGE", "help": "image file, or a sample such as sample:coffee"}
+
 SHARED: Mapping[str, Mapping[str, Any]] = {
-    "image": {"metavar": "IMAGE", "help": "image file, or a sample such as sample:coffee"},
-    "images": {
-        "metavar": "IMAGE",
-        "help": "image file, or a sample such as sample:coffee",
-        "nargs": "+",
-    },
+    "image": _IMAGE,
+    "images": {**_IMAGE, "nargs": "+"},
     "run": {"metavar": "RUN", "help": RUN},
     "--json": {"action": "store_true", "help": "print one JSON document"},
     "--models": {
@@ -84,6 +82,7 @@ SHARED: Mapping[str, Mapping[str, Any]] = {
         "default": Path("runs"),
         "help": "folder of runs (default: runs)",
     },
+    "--baseline": {"metavar": "RUN", "help": "overrides the baseline in the budget"},
     "--engine": {"metavar": "local|ray", "default": "local", "help": "default: local"},
     "--address": {"metavar": "HOST:PORT", "help": "address of a running Ray cluster"},
 }

@@ -5,14 +5,14 @@ from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from robustness.base.text import share
 from robustness.commands import console
-from robustness.commands.check import add_baseline, baseline_of
+from robustness.commands.check import baseline_of
 from robustness.commands.options import RUN, Parsers, add_command, add_shared
 
 COMMANDS = ("choose", "failures", "threshold")
@@ -25,8 +25,7 @@ def add(parsers: Parsers) -> None:
     chosen.add_argument(
         "--budget", type=Path, metavar="FILE.toml", help="rule out models that break its limits"
     )
-    add_baseline(chosen)
-    add_shared(chosen, "--out")
+    add_shared(chosen, "--baseline", "--out")
 
     failing = add_command(parsers, "failures", failures_command, "--json", "run")
     failing.add_argument(
@@ -169,17 +168,15 @@ def failures_command(options: argparse.Namespace) -> None:
     if options.json:
         console.print_json(api.failures(run).as_dict())
         return
-    kinds = (report.Text, report.Titled)
     of = RunFigures(run, options=vars(options))
     sections = [question.section(of) for question in REGISTRY if question.command == "failures"]
     for section in filter(None, sections):
-        printed = report.printed_blocks(b for b in section.printed if isinstance(b, kinds))
-        console.say(f"\n## {section.title}\n{printed}")
+        console.say(f"\n## {section.title}\n{_printed(section.printed)}")
 
 
 def fixes_command(options: argparse.Namespace) -> None:
     """Say what would help each model of a run, what it gains and costs, and how to measure it."""
-    from robustness import report, runs
+    from robustness import runs
     from robustness.report.questions import RunFigures
     from robustness.report.questions.fixes import FIXES
 
@@ -188,8 +185,7 @@ def fixes_command(options: argparse.Namespace) -> None:
     if options.json:
         console.print_json(FIXES.tables(figures)["fixes"])
         return
-    kinds = (report.Text, report.Titled)
-    console.say(report.printed_blocks(b for b in FIXES.blocks(figures) if isinstance(b, kinds)))
+    console.say(_printed(FIXES.blocks(figures)))
 
 
 def calibrate_command(options: argparse.Namespace) -> None:
@@ -238,10 +234,16 @@ def threshold_command(options: argparse.Namespace) -> None:
     if options.json:
         console.print_json(document(figures))
         return
-    kinds = (report.Text, report.Titled)
-    printed = [block for block in THRESHOLD.blocks(figures) if isinstance(block, kinds)]
     reasons = [
         report.Text(f"{wording.model(entry['model'])}: {sentence(entry, figures)}")
         for entry in figures.entries
     ]
-    console.say(report.printed_blocks(printed or reasons))
+    console.say(_printed(THRESHOLD.blocks(figures)) or report.printed_blocks(reasons))
+
+
+def _printed(blocks: Iterable[Any]) -> str:
+    """The paragraphs and tables among the ``blocks`` of a question, without its pictures."""
+    from robustness import report
+
+    kinds = (report.Text, report.Titled)
+    return report.printed_blocks(block for block in blocks if isinstance(block, kinds))
