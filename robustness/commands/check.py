@@ -56,9 +56,9 @@ def check_command(options: argparse.Namespace) -> int:
     folder = next((path for path in folders if (path / runs.MANIFEST_FILE).is_file()), None)
     if folder is None:  # one of the same request is not computed twice
         run = evaluate.evaluated(options, options.run, resume=True)
-    elif said := request_options.said(options, "engine", "address"):
+    elif own := request_options.option_names(options, "engine", "address"):
         raise ParameterError(
-            f"{options.run} is a saved run, which {said} cannot change: expected a source to "
+            f"{options.run} is a saved run, which {own} cannot change: expected a source to "
             "evaluate, or none of these options."
         )
     else:

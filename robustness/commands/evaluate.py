@@ -136,7 +136,7 @@ def evaluated(options: argparse.Namespace, source: str | None, *, resume: bool) 
 def _of_predictions(options: argparse.Namespace) -> Run:
     from robustness.runs import imported_predictions
 
-    if options_text := request_options.said(options, "engine", "address", "resume", "plan"):
+    if options_text := request_options.option_names(options, "engine", "address", "resume", "plan"):
         raise ParameterError(
             f"The table of --predictions already contains the request: omit {options_text}."
         )

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from robustness.evaluation.request import Request
     from robustness.runs import Plan
 
-_SAID_BY_A_REQUEST = (
+_REQUEST_OPTIONS = (
     *("models", "perturbations", "conditions", "suite", "strength", "severities", "epsilon"),
     *("attack_steps", "attack_restarts", "seed", "fit", "side", "remedies"),
 )
@@ -159,8 +159,8 @@ def plan(options: argparse.Namespace, source: str | None) -> Plan:
             )
         request = spec(options)  # which may list the images
         return runs.plan(images(options, source), request, **selection(options))
-    own = [name for name in _SAID_BY_A_REQUEST if name != "remedies"]
-    if twice := _said(options, (*own, *_SELECTION)):
+    own = [name for name in _REQUEST_OPTIONS if name != "remedies"]
+    if twice := _option_names(options, (*own, *_SELECTION)):
         raise ParameterError(f"Expected either the run {options.request} or {twice}, got both.")
     return runs.reevaluation_plan(read(folder), source, options.remedies)
 
@@ -175,8 +175,8 @@ def spec(options: argparse.Namespace) -> Request:
         if note := suites.side_note(options.suite or "", spec):
             console.remark(f"robustness: {note}")
         return spec
-    own = [name for name in _SAID_BY_A_REQUEST if name != "models" or names_models(options)]
-    if twice := _said(options, own):
+    own = [name for name in _REQUEST_OPTIONS if name != "models" or names_models(options)]
+    if twice := _option_names(options, own):
         raise ParameterError(f"Expected either {options.request} or {twice}, got both.")
     return read_request(options.request, options.models)
 
@@ -188,12 +188,12 @@ def names_models(options: argparse.Namespace) -> bool:
     return options.request is not None and bool(read_toml(options.request).get("models"))
 
 
-def said(options: argparse.Namespace, *others: str) -> str:
+def option_names(options: argparse.Namespace, *others: str) -> str:
     """The names of the given options, of ``add_request`` and ``others``; "" for none."""
-    return _said(options, (*_SAID_BY_A_REQUEST, *_SELECTION, "request", *others))
+    return _option_names(options, (*_REQUEST_OPTIONS, *_SELECTION, "request", *others))
 
 
-def _said(options: argparse.Namespace, names: Sequence[str]) -> str:
+def _option_names(options: argparse.Namespace, names: Sequence[str]) -> str:
     default = options.parser.get_default
     set_options = (name for name in names if getattr(options, name) != default(name))
     return ", ".join(f"--{name.replace('_', '-')}" for name in set_options)
@@ -206,14 +206,14 @@ def _conditions(options: argparse.Namespace) -> tuple[Condition, ...]:
 
     if published := _published(options):
         wrong = ("suite", "strength", "epsilon", "attack_steps", "attack_restarts")
-        if options.conditions or (twice := _said(options, wrong)):
+        if options.conditions or (twice := _option_names(options, wrong)):
             raise ParameterError(
                 f"{published.title} is already perturbed: expected --perturbations and "
                 f"--severities at most, got {'--conditions' if options.conditions else twice}."
             )
         return suites.stored_conditions(published, options.perturbations, options.severities)
     if options.conditions:
-        if twice := _said(options, _DEGREES):
+        if twice := _option_names(options, _DEGREES):
             raise ParameterError(f"Expected either --conditions or {twice}, got both.")
         return tuple(Condition.parse(text) for text in options.conditions)
     attacks = [name for name in options.perturbations or () if ATTACKS.find(name)]
@@ -255,7 +255,7 @@ def _attacks(options: argparse.Namespace, names: list[str]) -> tuple[Condition, 
     from robustness.evaluation.condition import Condition
 
     restarts = 1 if options.attack_restarts is None else options.attack_restarts
-    if _said(options, ("epsilon", "attack_steps", "attack_restarts")) and not names:
+    if _option_names(options, ("epsilon", "attack_steps", "attack_restarts")) and not names:
         raise ParameterError(
             "--epsilon, --attack-steps and --attack-restarts expect an attack in --perturbations. "
             f"Known: {', '.join(REGISTRY.names)}."
