@@ -234,9 +234,21 @@ def test_the_budget_can_be_read_and_names_every_limit_beside_it(tmp_path: Path) 
 # --- what they tell -------------------------------------------------------------------------------
 
 
-def test_every_format_of_a_report_is_in_the_table() -> None:
+def test_every_format_of_a_report_is_named_where_people_read_of_them() -> None:
     formats = [f"`{suffix}`" for suffix in report.FORMATS]
     assert first_column(DOCUMENTS["docs/reports.md"]) == formats
+    texts = {
+        "docs/python.md": DOCUMENTS["docs/python.md"],
+        "report --help": commands_of(parser())["report"].format_help(),
+        "EvaluatedRun.report": api.EvaluatedRun.report.__doc__ or "",
+    }
+    lacking = {
+        place: suffix
+        for place, text in texts.items()
+        for suffix in report.FORMATS
+        if not re.search(rf"{re.escape(suffix)}\b", text)
+    }
+    assert not lacking
 
 
 def test_every_attack_and_norm_is_told() -> None:

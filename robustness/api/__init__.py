@@ -13,22 +13,28 @@ goes wrong raises a ``RobustnessError`` with a sentence for people. Nothing impo
 before a model is loaded.
 """
 
-from robustness.api.arrays import Pair, adversarial, pair, perturb, remedy
 from robustness.api.evaluation import (
-    Sweep,
     evaluate,
-    evaluate_pictures,
+    evaluate_predictions,
     export,
     make_spec,
     read_request,
-    sweep,
 )
 from robustness.api.hardening import harden
+from robustness.api.images import (
+    Pair,
+    Sweep,
+    adversarial,
+    evaluate_pictures,
+    pair,
+    perturb,
+    remedy,
+    sweep,
+)
 from robustness.api.matching import match
 from robustness.api.own_models import add_model, load_model, model, model_names, remove_model
-from robustness.api.predictions import evaluate_predictions
-from robustness.api.result import EvaluatedRun
 from robustness.api.saved_runs import (
+    EvaluatedRun,
     calibrate,
     check,
     choose,

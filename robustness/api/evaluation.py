@@ -1,4 +1,4 @@
-"""Requests, and what is measured of images."""
+"""Requests, and the evaluation of datasets: by models here, or by another system."""
 
 from __future__ import annotations
 
@@ -7,33 +7,26 @@ import sys
 import tempfile
 import warnings
 import weakref
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
 from os import PathLike, fspath
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import numpy as np
-from PIL import Image
+import pandas as pd
+import pyarrow as pa
 
-from robustness import models as known_models
 from robustness import runs
 from robustness.api.argument_checks import checked_call
-from robustness.api.arrays import levels
-from robustness.api.result import EvaluatedRun
+from robustness.api.own_models import names_of
+from robustness.api.saved_runs import EvaluatedRun
 from robustness.api.sources import check_classes, opened
 from robustness.base.errors import ModelWarning, ParameterError
 from robustness.datasets import FOLDERS, PublishedTree
-from robustness.evaluation import loop
+from robustness.datasets.predictions import Predictions, read_predictions
 from robustness.evaluation import request as requests
-from robustness.evaluation import sweep as sweeps
 from robustness.evaluation.condition import Condition
-from robustness.evaluation.correctness import labelled, true_class
-from robustness.evaluation.measurement import Measurement
-from robustness.evaluation.remedy_trials import loader_with_remedies
 from robustness.evaluation.request import Request
-from robustness.evaluation.row_schema import NUMBERS, own_scores, to_frame, to_table
 from robustness.evaluation.suites import (
     STUDY_SUITE,
     graded_conditions,
@@ -41,17 +34,8 @@ from robustness.evaluation.suites import (
     stored_conditions,
     suite_conditions,
 )
-from robustness.evaluation.sweep import Break
-from robustness.pictures.fitting import STUDY_SIDE, Framing
-from robustness.pictures.picture import Overrides, Picture, frame, load_picture
-from robustness.pictures.samples import picture_file
-from robustness.remedies import parse
-from robustness.runs import Progress, image_export, installation
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-_DEFAULTS = (0, None, None)
+from robustness.pictures.fitting import Framing
+from robustness.runs import Progress, image_export, imported_predictions, installation
 
 
 @checked_call
@@ -156,13 +140,19 @@ def evaluate(
     check_classes(classes, source)
     dataset = opened(source, classes)
     if spec is None:
-        names = None if models is None else [_name(model) for model in _listed(models)]
         if conditions is None and isinstance(dataset, PublishedTree):
             conditions = stored_conditions(dataset)
         spec = make_spec(
-            names, conditions=conditions, seed=seed, fit=fit, side=side, remedies=remedies
+            names_of(models),
+            conditions=conditions,
+            seed=seed,
+            fit=fit,
+            side=side,
+            remedies=remedies,
         )
-    elif not (models is conditions is None and not remedies and (seed, fit, side) == _DEFAULTS):
+    elif not (
+        models is conditions is None and not remedies and (seed, fit, side) == (0, None, None)
+    ):
         raise ParameterError(
             "Expected a spec, or models, conditions, remedies, seed, fit and side, got both."
         )
@@ -170,13 +160,13 @@ def evaluate(
         dataset, spec, labelling=labelling, limit=limit, sample=sample, own_classes=own_classes
     )
     with _progress_reporter(note, progress, len(plan.dataset)) as tell:
-        run = performed(plan, out, engine, address, resume=resume, tell=tell)
+        run = perform(plan, out, engine, address, resume=resume, tell=tell)
     if not isinstance(source, str | PathLike):
         run.dataset = plan.dataset  # it cannot be opened by name
     return run
 
 
-def performed(
+def perform(
     plan: runs.Plan,
     out: str | PathLike[str] | None,
     engine: str,
@@ -228,7 +218,7 @@ def export(
     classes of ImageNet are classes of their own. Raises ``ParameterError`` for attacks,
     ``RunError`` where the images cannot be written.
     """
-    names = None if models is None else [_name(model) for model in _listed(models)]
+    names = names_of(models)
     if names is None:  # images of no model in particular
         study = Framing()
         fit, side = fit or study.fit, side or study.side
@@ -243,23 +233,6 @@ def export(
         for state in image_export.export(plan, fspath(to), own):
             tell(state)
     return Path(to)
-
-
-def _listed(value: Any) -> Sequence[Any]:
-    return value if isinstance(value, list | tuple) else [value]
-
-
-def _name(model: Any) -> str:
-    """The name of a model, given by name, or as what ``model`` returned."""
-    if isinstance(model, str):
-        return model
-    record = getattr(model, "record", model)
-    if isinstance(record, known_models.ModelRecord):
-        return record.name
-    raise ParameterError(
-        f"Expected the name of a model, got {type(model).__name__}: add it with "
-        "robustness.model(..., labels=..., normalisation=...) first."
-    )
 
 
 @contextmanager
@@ -285,114 +258,48 @@ def _progress_reporter(
 
 
 @checked_call
-def evaluate_pictures(
-    pictures: Mapping[str, Any], spec: Request, *, labels: Mapping[str, int | str] | None = None
-) -> pd.DataFrame:
-    """The rows of a few images, as ``Run.frame`` has them; nothing is kept.
-
-    With remedies in ``spec`` the last column lists the predictions behind each.
-
-    ``pictures`` are by name: the path of a file, a sample as ``sample:coffee``, a PIL image, or an
-    array (H, W, 3) of any size, uint8 or floating point in [0, 1]. Floating point (224, 224, 3) is
-    a study image, and not fitted again. ``labels`` are true classes by the image's name, each a
-    class index or the name of a class. Raises ``ImageError`` for a file that is no image,
-    ``ParameterError`` for another kind of array, ``UnknownNameError`` for a class of no model.
-    """
-    label_by_name = labels or {}
-    indices = {name: label for name, label in label_by_name.items() if not isinstance(label, str)}
-    inputs = [_picture(name, image, spec, indices.get(name)) for name, image in pictures.items()]
-    named = {
-        name: true_class(name, label, spec.model_names)
-        for name, label in label_by_name.items()
-        if isinstance(label, str)
-    }
-    rows = [
-        labelled(row, named[row.image]) if row.image in named else row
-        for row in loop.evaluate(spec, inputs)
-    ]
-    frame = to_frame(to_table(rows, [0] * len(rows)).select([*NUMBERS, *own_scores()]))
-    if not spec.remedies:
-        return frame
-    trials: Any = [[trial._asdict() for trial in row.remedies] for row in rows]
-    return frame.assign(remedies=trials)
-
-
-def _picture(
-    name: str,
-    source: Any,
-    spec: Request,
-    label: int | None,
-    overrides: Overrides = (None, None),
-) -> Picture:
-    """The image ``source``, in each framing of ``spec``."""
-    framings = list(spec.by_framing)
-    if isinstance(source, str | PathLike):
-        picture = load_picture(
-            picture_file(source), framings, name=fspath(source), overrides=overrides
-        )
-        versions = [replace(version, name=name, label=label) for version in picture.versions]
-        return replace(versions[0], others=tuple(versions[1:]))
-    shape, kind = getattr(source, "shape", None), getattr(source, "dtype", None)
-    pixels = levels(source, name)  # refuses values out of range
-    if kind is not None and np.issubdtype(kind, np.floating):
-        alike = {each for each in framings if shape == (each.side, each.side, 3)}
-    else:
-        alike = set()
-    whole = Image.fromarray(pixels)
-    ways = [Framing("squash", each.side) if each in alike else each for each in framings]
-    study = Framing("squash") if shape == (STUDY_SIDE, STUDY_SIDE, 3) and alike else Framing()
-    result, _ = frame(whole, ways, study=study)
-    return result.picture(name, framings, overrides=overrides, label=label)
-
-
-@dataclass(frozen=True)
-class Sweep:
-    """How one image fares under one perturbation at rising strengths.
-
-    ``points`` has a row per model and strength; ``breaks`` an entry per model; ``breaking`` the
-    strength at which each model's prediction changes, None where it never does.
-    """
-
-    points: pd.DataFrame
-    breaks: tuple[Break, ...]
-
-    @property
-    def breaking(self) -> dict[str, float | None]:
-        return {point.model: point.strength for point in self.breaks}
-
-
-@checked_call
-def sweep(
-    image: Any,
+def evaluate_predictions(
+    table: Any,
+    source: Any = None,
     *,
-    models: Any = None,
-    perturbation: str,
-    label: int | str | None = None,
-    steps: int = sweeps.DEFAULT_STEPS,
-    seed: int = 0,
-    fit: str | None = None,
-    side: int | None = None,
-    remedy: str | None = None,
-) -> Sweep:
-    """Find the strength at which each model's prediction of ``image`` changes.
+    classes: Any = None,
+    out: str | PathLike[str] | None = None,
+) -> EvaluatedRun:
+    """Evaluate the predictions that another system made of exported images; no model runs.
 
-    ``image`` is an array, a PIL image or the path of a file. Floating point (224, 224, 3), or of
-    another ``side``, is a study image, and not fitted again. ``label`` is its true class, an index
-    or a name. ``fit`` and ``side`` are as for ``make_spec``. ``steps`` strengths from 0 to 1 are
-    tried, and more near a change. With a ``remedy``, such as ``median`` or ``median+tta``, every
-    model is behind it. Raises as ``evaluate`` does.
+    ``table`` is a file (.csv, .parquet or .jsonl) or a frame with the rows of ``images.csv``, as
+    ``export`` writes it, and one of these: ``prediction`` (the class) with ``confidence``;
+    ``classes`` and ``probabilities``, lists of the top classes; ``probabilities`` of all classes;
+    or a column ``p0``, ``p1``, ... for each class. A column ``model`` names several models.
+    ``classes`` says what indices mean: "imagenet", a file with one class per line, or a list of
+    names. ``source`` has the images to show where the table names no files. Without ``out`` nothing
+    is kept. Raises ``ParameterError`` for a table that cannot be used.
     """
-    names = None if models is None else [_name(model) for model in _listed(models)]
-    chosen = known_models.resolve(names)
-    conditions = [Condition.of({perturbation: 1.0})]
-    spec = make_spec(chosen, conditions=conditions, seed=seed, fit=fit, side=side)
-    picture = _picture("image", image, spec, None, (fit, side))
-    truth = None if label is None else true_class("image", str(label), chosen)
-    load = loader_with_remedies(parse(remedy), chosen) if remedy else known_models.load
-    progress = sweeps.sweep(picture, [perturbation], chosen, load=load, steps=steps, seed=seed)
-    events = [labelled(event, truth) for event in progress]
-    rows = [event for event in events if isinstance(event, Measurement)]
-    return Sweep(
-        to_frame(to_table(rows, [0] * len(rows)).select([*NUMBERS, *own_scores()])),
-        tuple(event for event in events if isinstance(event, Break)),
+    if isinstance(table, str | PathLike):
+        predictions = read_predictions(Path(table))
+    elif hasattr(table, "columns") and hasattr(table, "reset_index"):
+        try:
+            frame: pd.DataFrame = table.reset_index(drop=True)
+            rows = pa.Table.from_pandas(frame, preserve_index=False)
+        except (TypeError, ValueError, pa.ArrowException) as error:
+            reason = str(error).splitlines()[0]
+            raise ParameterError(
+                f"Expected a frame with distinct columns of one kind of value each: {reason}."
+            ) from error
+        predictions = Predictions(
+            rows, "python:predictions", "predictions", Path.cwd(), "predictions"
+        )
+    else:
+        raise ParameterError(
+            f"Expected a table of predictions, as a file or a frame, got {type(table).__name__}."
+        )
+    dataset = None if source is None else opened(source, classes)
+    plan = imported_predictions.plan_predictions(
+        predictions, source=dataset, classes=imported_predictions.class_names(classes)
     )
+    run = perform(plan, out, imported_predictions.ENGINE)
+    if dataset is not None:
+        run.dataset = dataset
+    elif not isinstance(table, str | PathLike):
+        run.dataset = predictions  # it cannot be opened by name
+    return run

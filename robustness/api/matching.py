@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from robustness import matching
-from robustness import models as models_
+from robustness import models as model_records
 from robustness.api.argument_checks import checked_call
 from robustness.api.sources import check_classes, opened
 from robustness.base.errors import ParameterError
@@ -29,6 +29,7 @@ def match(
     side: int | None = None,
     seed: int = 0,
     note: Callable[[str, int, int], object] | None = None,
+    first: Callable[[Match], object] = lambda _answer: None,
 ) -> Match:
     """Estimate which perturbations make ``images`` unlike ``reference``.
 
@@ -40,89 +41,41 @@ def match(
     drawn by the ``seed``, to fill in whether each model is correct on the first 20 or more; if it
     exists, its labels narrow the accuracy.
     ``note`` receives what is computed, how much is done and how much there is; an exception from
-    it cancels. Raises ``ParameterError`` with fewer than 20 images on a side.
+    it cancels. ``first`` receives the answer without a cause, before the search for one. Raises
+    ``ParameterError`` with fewer than 20 images on a side.
     """
-    path = None if out is None else Path(out)
-    expect_profile(path)
+    profile = None if out is None else Path(out)
+    if profile is not None and profile.suffix != ".toml":
+        raise ParameterError(f"Expected a file for the profile that ends in .toml, got {profile}.")
     table = None if labels is None else Path(labels)
-    expect_labels(table)
+    if table is not None and table.suffix != ".csv":
+        raise ParameterError(f"Expected a file for the labels that ends in .csv, got {table}.")
+    to_read = table is not None and table.exists()
+    if table is not None and to_read:
+        matching.sheet_rows(table)  # raises what is wrong with it before the work begins
+    expect_writable(profile, None if to_read else table)
     check_classes(classes, images, reference)
 
-    def first(answer: Match) -> None:
-        if table is not None and table.exists():
-            with_label_table(answer, table)  # raises what is wrong with it before the search
+    def with_labels(answer: Match) -> Match:
+        if table is None or not to_read:
+            return answer
+        return matching.with_labels(answer, matching.read_sheet(table, answer.sample))
 
-    answer = matched(
-        images,
-        reference,
-        models,
-        classes=classes,
-        fit=fit,
-        side=side,
-        seed=seed,
-        note=note or (lambda *_: None),
-        first=first,
+    answer = with_labels(
+        matching.match(
+            opened(images, classes),
+            opened(reference, classes),
+            model_records.resolve(list(models) if models else None),
+            overrides=(fit, side),
+            seed=seed,
+            note=note or (lambda *_: None),
+            first=lambda answer: first(with_labels(answer)),
+        )
     )
-    if table is not None:
-        answer = with_label_table(answer, table)
-    if path is not None:
-        write_file(path, matching.as_toml(answer).encode())
+    if table is not None and not to_read:
+        if not answer.sample:
+            raise ParameterError("Expected models whose predictions can be labelled, got none.")
+        write_file(table, matching.sheet(answer.sample).encode())
+    if profile is not None:
+        write_file(profile, matching.as_toml(answer).encode())
     return answer
-
-
-def expect_profile(path: Path | None) -> None:
-    """Raise ``ParameterError`` where no profile can be written, before the work begins."""
-    if path is not None and path.suffix != ".toml":
-        raise ParameterError(f"Expected a file for the profile that ends in .toml, got {path}.")
-    expect_writable(path)
-
-
-def expect_labels(path: Path | None) -> None:
-    """Raise ``ParameterError`` unless a table of labels is there, or can be written.
-
-    This is before the work begins.
-    """
-    if path is not None and path.suffix != ".csv":
-        raise ParameterError(f"Expected a file for the labels that ends in .csv, got {path}.")
-    if path is not None and path.exists():
-        matching.sheet_rows(path)
-    else:
-        expect_writable(path)
-
-
-def with_label_table(answer: Match, path: Path) -> Match:
-    """``answer`` with the labels in the table ``path``, which is written if it does not exist."""
-    if path.exists():
-        return matching.with_labels(answer, matching.read_sheet(path, answer.sample))
-    if not answer.sample:
-        raise ParameterError("Expected models whose predictions can be labelled, got none.")
-    write_file(path, matching.sheet(answer.sample).encode())
-    return answer
-
-
-def matched(
-    images: Any,
-    reference: Any,
-    names: Sequence[str] | None,
-    *,
-    classes: Any = None,
-    fit: str | None,
-    side: int | None,
-    seed: int,
-    note: Callable[[str, int, int], object],
-    first: Callable[[Match], object] = lambda _answer: None,
-) -> Match:
-    """The match of two sources with models by name, the default selection without any.
-
-    ``first`` receives the answer without a cause, before the search for one.
-    """
-    chosen = models_.resolve(list(names) if names else None)
-    return matching.match(
-        opened(images, classes),
-        opened(reference, classes),
-        chosen,
-        overrides=(fit, side),
-        seed=seed,
-        note=note,
-        first=first,
-    )

@@ -11,6 +11,11 @@ from typing import Any
 
 from robustness import models
 from robustness.api.argument_checks import checked_call
+from robustness.base.errors import ParameterError
+from robustness.models.own import add, add_from_python, user_models
+
+_NO_KEYS = ("name", "what", "weights", "calls")
+"""Arguments of ``add_model`` that are no keys of ``models.toml``."""
 
 
 @checked_call
@@ -62,29 +67,13 @@ def add_model(
     function: ``batch``, ``timeout``, ``version``. Raises ``ParameterError`` for what is missing or
     wrong, ``WeightsError`` for a model that cannot be used.
     """
-    from robustness.models.own.add_from_python import add_model as add
-
-    values = {
-        "labels": labels,
-        "input_size": input_size,
-        "normalisation": normalisation,
-        "mean": mean,
-        "std": std,
-        "fit": fit,
-        "crop_pct": crop_pct,
-        "interpolation": interpolation,
-        "resize": resize,
-        "antialias": antialias,
-        "padding": None if padding is None else list(padding),
-        "preprocess": preprocess,
-        "output": output,
-        "features": None if features is None else list(features),
-        "runtime": runtime,
-        "title": title,
-        "family": family,
-        "year": year,
-    }
-    return add(name, what, values, calls, None if weights is None else Path(fspath(weights)))
+    arguments = {**locals()}
+    values = {key: arguments[key] for key in arguments if key not in _NO_KEYS}
+    for key in ("padding", "features"):
+        values[key] = None if values[key] is None else list(values[key])
+    return add_from_python.add_model(
+        name, what, values, calls, None if weights is None else Path(fspath(weights))
+    )
 
 
 @checked_call
@@ -94,8 +83,6 @@ def remove_model(name: str) -> None:
     Its file stays, unless it was uploaded on the Models page or unpacked from a zip archive. Raises
     ``UnknownNameError`` for a model that is not your own.
     """
-    from robustness.models.own import add, user_models
-
     if not user_models.remove_from_process(name):
         add.remove(name)
 
@@ -124,3 +111,22 @@ def load_model(name: str) -> models.Classifier:
     ``WeightsError``.
     """
     return models.load(name)
+
+
+def names_of(chosen: Any) -> list[str] | None:
+    """The names of models that are given by name, or as what ``model`` returned; None for None.
+
+    ``chosen`` is one of them or a list.
+    """
+    if chosen is None:
+        return None
+    names = []
+    for one in chosen if isinstance(chosen, list | tuple) else [chosen]:
+        record = getattr(one, "record", one)
+        if not isinstance(record, str | models.ModelRecord):
+            raise ParameterError(
+                f"Expected the name of a model, got {type(one).__name__}: add it with "
+                "robustness.model(..., labels=..., normalisation=...) first."
+            )
+        names.append(record if isinstance(record, str) else record.name)
+    return names

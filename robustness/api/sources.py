@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from robustness.api.arrays import as_array, is_image, levels, png
+from robustness.api.images import as_array, is_image, levels, png
 from robustness.base.errors import ImageError, ParameterError
 from robustness.base.text import counted
 from robustness.datasets import Dataset, Entry, distinct, open_dataset
@@ -110,14 +110,18 @@ def check_classes(classes: Any, *sources: Any) -> None:
 
 
 def _of_session(source: Any, classes: Sequence[str]) -> Dataset:
-    if _is_frame(source):
+    if hasattr(source, "columns") and hasattr(source, "iloc"):
         return _of_frame(source, classes)
     if isinstance(source, Mapping):
         return _session_images(
             [(image, None) for image in source.values()], [str(key) for key in source]
         )
-    if isinstance(source, tuple) and len(source) == 2 and _are_labels(*source):
-        images, labels = _images(source[0]), _listed(source[1])
+    pair = isinstance(source, tuple) and len(source) == 2
+    if pair and (getattr(source[0], "ndim", 0) == 4 or not is_image(source[1])):  # not two images
+        images, labels = _images(source[0]), source[1]
+        if isinstance(labels, str) or not isinstance(labels, Iterable):
+            raise ParameterError(f"Expected a list of labels, got {type(labels).__name__}.")
+        labels = list(labels)
         if len(images) != len(labels):
             raise ParameterError(
                 f"Expected a label for each image, got {counted(len(images), 'image')} and "
@@ -146,15 +150,6 @@ def _session_images(
 
 def _unknown(source: Any) -> ParameterError:
     return ParameterError(f"Expected {EXPECTED}; got {type(source).__name__}.")
-
-
-def _are_labels(images: Any, labels: Any) -> bool:
-    """Whether a pair is (images, labels) rather than two images."""
-    return getattr(images, "ndim", 0) == 4 or not is_image(labels)
-
-
-def _is_frame(source: Any) -> bool:
-    return hasattr(source, "columns") and hasattr(source, "iloc")
 
 
 def _of_frame(frame: Any, classes: Sequence[str]) -> Dataset:
@@ -199,12 +194,6 @@ def _images(source: Any) -> Sequence[Any]:
             f"Expected images of shape (N, height, width, 3), got an array of shape {array.shape}."
         )
     return list(array)
-
-
-def _listed(labels: Any) -> list[Any]:
-    if isinstance(labels, str) or not isinstance(labels, Iterable):
-        raise ParameterError(f"Expected a list of labels, got {type(labels).__name__}.")
-    return list(labels)
 
 
 def _label(value: Any, classes: Sequence[str]) -> str | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,7 +16,6 @@ from robustness.commands.predict_perturb import picture
 
 if TYPE_CHECKING:
     from robustness.attacks import AttackSpec, Outcome
-    from robustness.attacks.transfer import Transfer
     from robustness.evaluation.measurement import Measurement
     from robustness.evaluation.request import Request
     from robustness.pictures.picture import Picture
@@ -61,6 +59,7 @@ def attack_command(options: argparse.Namespace) -> None:
     """Change an image slightly so that a model predicts another class."""
     from robustness import models
     from robustness.attacks import REGISTRY, Outcome, craft
+    from robustness.attacks.transfer import Transfer, fooled
     from robustness.evaluation.correctness import labelled, true_class
     from robustness.evaluation.framings import framing
     from robustness.pictures.eight_bits import to_png
@@ -86,7 +85,21 @@ def attack_command(options: argparse.Namespace) -> None:
     rows = [labelled(row, truth) for row in answers]
     console.end_progress()
     if options.json:
-        others = [entry.as_row() for entry in _transfer(outcome, rows)]
+        others = [
+            Transfer(
+                source=outcome.model,
+                model=row.model,
+                success=fooled(outcome.spec, outcome.model, row.model, row.top1, row.clean_top1),
+                clean_top1=row.clean_top1,
+                clean_probability=row.clean_probability,
+                top1=row.top1,
+                probability=row.probability,
+                retained_probability=row.retained_probability,
+                label=row.label,
+            ).as_row()
+            for row in rows
+            if row.model != outcome.model
+        ]
         console.print_json({**outcome.as_row(), "label": rows[0].label, "transfer": others})
     else:
         from robustness import report
@@ -147,23 +160,3 @@ def _answers(original: Picture, outcome: Outcome) -> tuple[Request, list[Measure
         else:
             rows.append(row)
     return request, rows
-
-
-def _transfer(outcome: Outcome, rows: Sequence[Measurement]) -> list[Transfer]:
-    from robustness.attacks.transfer import Transfer, fooled
-
-    return [
-        Transfer(
-            source=outcome.model,
-            model=row.model,
-            success=fooled(outcome.spec, outcome.model, row.model, row.top1, row.clean_top1),
-            clean_top1=row.clean_top1,
-            clean_probability=row.clean_probability,
-            top1=row.top1,
-            probability=row.probability,
-            retained_probability=row.retained_probability,
-            label=row.label,
-        )
-        for row in rows
-        if row.model != outcome.model
-    ]

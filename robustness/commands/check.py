@@ -32,7 +32,7 @@ def add(parsers: Parsers) -> None:
         help=f"{RUN}; or a source as for evaluate, which is then evaluated",
     )
     checked.add_argument("--budget", type=Path, required=True, metavar="FILE.toml")
-    add_baseline(checked)
+    add_shared(checked, "--baseline")
     checked.add_argument("--junit", type=Path, metavar="FILE.xml", help="also write JUnit XML")
     checked.add_argument("--summary", type=Path, metavar="FILE.md", help="also write Markdown")
     checked.add_argument(
@@ -45,11 +45,6 @@ def add(parsers: Parsers) -> None:
     add_shared(checked, "--engine", "--address")
 
 
-def add_baseline(parser: argparse.ArgumentParser) -> None:
-    """Add ``--baseline``."""
-    parser.add_argument("--baseline", metavar="RUN", help="overrides the baseline in the budget")
-
-
 def check_command(options: argparse.Namespace) -> int:
     """Check a run against a budget. Exit status 1 if a limit is broken, 2 if it cannot run."""
     from robustness import gate, runs
@@ -57,18 +52,29 @@ def check_command(options: argparse.Namespace) -> int:
     budget = gate.read_budget(options.budget)
     baseline = baseline_of(budget, options)
     expect_writable(options.junit, options.summary)
-    folder = _saved(options)
+    folders = (options.out / options.run, Path(options.run))
+    folder = next((path for path in folders if (path / runs.MANIFEST_FILE).is_file()), None)
     if folder is None:  # one of the same request is not computed twice
         run = evaluate.evaluated(options, options.run, resume=True)
-    elif said := request_options.said(options, "engine", "address"):
+    elif own := request_options.option_names(options, "engine", "address"):
         raise ParameterError(
-            f"{options.run} is a saved run, which {said} cannot change: expected a source to "
+            f"{options.run} is a saved run, which {own} cannot change: expected a source to "
             "evaluate, or none of these options."
         )
     else:
-        run = runs.load(folder, anywhere=True)
+        run = runs.load(folder.resolve(), anywhere=True)
     check = gate.check(budget, run, baseline)
-    _write_documents(options, check)
+    if options.junit:
+        write_file(options.junit, gate.junit(check))
+    text = gate.markdown(check)
+    if options.summary:
+        write_file(options.summary, text.encode())
+    if options.github and not os.environ.get(STEP_SUMMARY):  # outside a workflow
+        (console.remark if options.json else console.say)(text)
+    elif options.github:
+        path = Path(os.environ[STEP_SUMMARY])
+        before = path.read_bytes() if path.is_file() else b""
+        write_file(path, before + text.encode())
     if options.json:
         console.print_json(gate.as_dict(check))
     else:
@@ -90,32 +96,6 @@ def baseline_of(budget: Budget, options: argparse.Namespace) -> Run | None:
     if not options.baseline and not (options.out / named).is_dir() and candidate.is_dir():
         return runs.load(candidate.resolve())
     return runs.load(runs.folder_of(named, options.out), anywhere=True)
-
-
-def _saved(options: argparse.Namespace) -> Path | None:
-    """The folder of the run; None for a source to evaluate."""
-    from robustness import runs
-
-    for folder in (options.out / options.run, Path(options.run)):
-        if (folder / runs.MANIFEST_FILE).is_file():
-            return folder.resolve()
-    return None
-
-
-def _write_documents(options: argparse.Namespace, check: Check) -> None:
-    from robustness import gate
-
-    if options.junit:
-        write_file(options.junit, gate.junit(check))
-    text = gate.markdown(check)
-    if options.summary:
-        write_file(options.summary, text.encode())
-    if options.github and not os.environ.get(STEP_SUMMARY):  # outside a workflow
-        (console.remark if options.json else console.say)(text)
-    elif options.github:
-        path = Path(os.environ[STEP_SUMMARY])
-        before = path.read_bytes() if path.is_file() else b""
-        write_file(path, before + text.encode())
 
 
 def _print_check(check: Check) -> None:

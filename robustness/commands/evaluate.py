@@ -1,4 +1,4 @@
-"""The command ``evaluate``, which evaluates a dataset and saves the run."""
+"""The commands on a dataset: ``evaluate`` saves a run, ``export`` the perturbed images."""
 
 from __future__ import annotations
 
@@ -8,13 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from robustness.base.errors import ParameterError
-from robustness.base.text import counted
-from robustness.commands import console
+from robustness.base.text import counted, some
+from robustness.commands import console, request_options
 from robustness.commands.options import Parsers, add_command, add_shared
-from robustness.commands.request_options import add_request, plan, requested_run, said
 
 if TYPE_CHECKING:
-    from robustness.runs import Run, RunWriter
+    from robustness.runs import Plan, Run
 
 EXIT_NOTHING = 2
 _MAX_PRINTED = 10
@@ -22,7 +21,7 @@ _MAX_PRINTED = 10
 
 
 def add(parsers: Parsers) -> None:
-    """Add ``evaluate``."""
+    """Add ``evaluate`` and ``export``."""
     evaluated = add_command(parsers, "evaluate", evaluate_command, "--json")
     evaluated.add_argument(
         "source",
@@ -47,7 +46,7 @@ def add(parsers: Parsers) -> None:
         "--log-mlflow", action="store_true", help="also log each model to MLflow (mlflow-skinny)"
     )
     add_shared(evaluated, "--out")
-    add_request(evaluated, runs=True)
+    request_options.add_request(evaluated, runs=True)
     add_shared(evaluated, "--engine", "--address")
     evaluated.add_argument(
         "--resume", action="store_true", help="continue the unfinished run of the same request"
@@ -63,25 +62,54 @@ def add(parsers: Parsers) -> None:
         help="only print passes, disk, and the time at the rate of the last run of these models",
     )
 
+    exported = add_command(parsers, "export", export_command, "--json")
+    exported.add_argument("source", metavar="SOURCE", help="as for evaluate")
+    exported.add_argument(
+        "--to",
+        required=True,
+        metavar="DIR|FILE.zip|URL",
+        help="where to write; a folder or URL where the same export was interrupted is continued",
+    )
+    request_options.add_request(exported)
+    exported.add_argument(
+        "--class-names",
+        metavar="imagenet|FILE",
+        help="classes of the labels, one per line (default: those of --models; without models "
+        "those of ImageNet, if all labels are such, otherwise the labels themselves)",
+    )
+
 
 def evaluate_command(options: argparse.Namespace) -> int:
     """Evaluate a dataset and save the run. Exit status 2 if no image could be read.
 
     Each model sees the images as it is described, unless --fit or --side say otherwise.
     """
+    from robustness.runs.forecast import from_earlier
+
     if options.predictions is None and options.classes is not None:
         raise ParameterError("--classes expects --predictions.")
-    saved = requested_run(options)
+    saved = request_options.requested_run(options)
     if options.fresh and saved is None:
         raise ParameterError(
             "--fresh expects a run in --request: without one, every evaluation is a new run."
         )
-    _check_logging(options)
-    if options.plan and options.predictions is None:
-        _forecast(options)
-        return 0
+    if options.log_mlflow:  # now rather than after all the work
+        from robustness.report.external_stores import log_mlflow, ready_mlflow
+
+        if options.plan:
+            raise ParameterError("Expected either --plan or --log-mlflow, got both: leave one out.")
+        ready_mlflow()
     if options.predictions is not None:
         run = _of_predictions(options)
+    elif options.plan:
+        forecast = from_earlier(request_options.plan(options, options.source), options.out)
+        if options.json:
+            console.print_json(forecast.as_dict())
+        else:
+            console.say(forecast.size)
+            console.say(f"Time: {forecast.time}")
+            console.say(f"Disk: {forecast.disk}, {counted(forecast.rows, 'row')}")
+        return 0
     else:
         resume = (options.resume or saved is not None) and not options.fresh
         run = evaluated(options, options.source, resume=resume)
@@ -90,90 +118,62 @@ def evaluate_command(options: argparse.Namespace) -> int:
     else:
         _print_run(run)
         if options.fresh:
-            folders = f"{requested_run(options)} {run.folder}"
+            folders = f"{request_options.requested_run(options)} {run.folder}"
             console.say(f"\nCompare: python -m robustness runs compare {folders}")
     if not run.images:
         return EXIT_NOTHING
     if options.log_mlflow:
-        from robustness.report.external_stores import log_mlflow
-
         console.remark(f"Logged to MLflow: {log_mlflow(run)}")
     return 0
 
 
-def _check_logging(options: argparse.Namespace) -> None:
-    """Raise ``ParameterError`` now for what could not be logged to MLflow at the end."""
-    if not options.log_mlflow:
-        return
-    if options.plan:
-        raise ParameterError("Expected either --plan or --log-mlflow, got both: leave one out.")
-    from robustness.report.external_stores import ready_mlflow
-
-    ready_mlflow()
-
-
 def evaluated(options: argparse.Namespace, source: str | None, *, resume: bool) -> Run:
     """The run of ``source``; with ``resume`` it may exist already."""
-    from robustness import runs
-
-    planned = plan(options, source)
-    with runs.start(planned, options.out, engine=options.engine, resume=resume) as writer:
-        _perform(writer, options.engine, options.address)
-    return runs.load(writer.folder)
+    plan = request_options.plan(options, source)
+    return _perform(plan, options.out, options.engine, options.address, resume=resume)
 
 
 def _of_predictions(options: argparse.Namespace) -> Run:
-    from robustness import runs
     from robustness.runs import imported_predictions
 
-    if options_text := said(options, "engine", "address", "resume", "plan"):
+    if options_text := request_options.option_names(options, "engine", "address", "resume", "plan"):
         raise ParameterError(
             f"The table of --predictions already contains the request: omit {options_text}."
         )
-    table = imported_predictions.read_plan(options.predictions, options.source, options.classes)
-    with runs.start(table, options.out, engine=imported_predictions.ENGINE) as writer:
-        _perform(writer, imported_predictions.ENGINE, None)
-    return runs.load(writer.folder)
+    plan = imported_predictions.read_plan(options.predictions, options.source, options.classes)
+    return _perform(plan, options.out, imported_predictions.ENGINE)
 
 
-def _forecast(options: argparse.Namespace) -> None:
-    """Print what the run would take."""
-    from robustness.runs.forecast import from_earlier
-
-    forecast = from_earlier(plan(options, options.source), options.out)
-    if options.json:
-        console.print_json(forecast.as_dict())
-        return
-    console.say(forecast.size)
-    console.say(f"Time: {forecast.time}")
-    console.say(f"Disk: {forecast.disk}, {counted(forecast.rows, 'row')}")
-
-
-def _perform(writer: RunWriter, engine: str, address: str | None) -> None:
+def _perform(
+    plan: Plan, out: Path, engine: str, address: str | None = None, *, resume: bool = False
+) -> Run:
     """Run to the end and report progress; after an interruption, say how to continue."""
+    from robustness import runs
     from robustness.base.progress import Pace, Unit
 
-    total = writer.manifest.dataset.pictures
-    if writer.finished:
-        console.progress(f"{writer.folder.name} is already finished")
-        return
-    if writer.resumed:
-        console.progress(
-            f"{writer.folder.name}: {writer.resumed} of {counted(total, 'image')} done before"
-        )
-    pace = Pace(Unit("images"), total)
-    try:
-        for state in writer.perform(engine, address):
-            pace.note(state.done)
-            unread = f", {state.unreadable} left out" if state.unreadable else ""
-            console.progress("loading the models ..." if state.loading else f"{pace.text}{unread}")
-    except KeyboardInterrupt:
-        console.remark(
-            f"robustness: finished work is kept; to continue: python -m robustness runs resume "
-            f"{writer.folder}"
-        )
-        raise
+    with runs.start(plan, out, engine=engine, resume=resume) as writer:
+        name, total = writer.folder.name, writer.manifest.dataset.pictures
+        if writer.finished:
+            console.progress(f"{name} is already finished")
+        elif writer.resumed:
+            done = f"{writer.resumed} of {counted(total, 'image')}"
+            console.progress(f"{name}: {done} done before")
+        pace = Pace(Unit("images"), total)
+        try:
+            for state in () if writer.finished else writer.perform(engine, address):
+                pace.note(state.done)
+                text = pace.text
+                if state.unreadable:
+                    text += f", {state.unreadable} left out"
+                console.progress("loading the models ..." if state.loading else text)
+        except KeyboardInterrupt:
+            console.remark(
+                "robustness: finished work is kept; to continue: python -m robustness runs resume "
+                f"{writer.folder}"
+            )
+            raise
     console.end_progress()
+    return runs.load(writer.folder)
 
 
 def _document(run: Run) -> dict[str, Any]:
@@ -199,7 +199,7 @@ def _print_run(run: Run) -> None:
     from robustness import report
 
     console.say(f"{run.id}\n")
-    print_left_out(run.unreadable)
+    _print_left_out(run.unreadable)
     if not run.images:
         console.say("\nNo image could be measured: there are no results.")
         return
@@ -207,7 +207,50 @@ def _print_run(run: Run) -> None:
     console.say(f"\nSaved in {run.folder}")
 
 
-def print_left_out(unreadable: Sequence[tuple[str, str]]) -> None:
+def export_command(options: argparse.Namespace) -> int:
+    """Write every image of a dataset, original and perturbed, with a table of what each is."""
+    from robustness import runs
+    from robustness.base.progress import Pace, Unit
+    from robustness.models.labels import imagenet, read_labels
+    from robustness.pictures.fitting import Framing
+    from robustness.runs import image_export
+
+    names: Sequence[str]
+    of_models = options.models or request_options.names_models(options)
+    if of_models and options.class_names:
+        raise ParameterError("Expected either --class-names or models, got both: leave one out.")
+    if not (options.models or options.request):  # images of no model in particular
+        study = Framing()
+        options.fit, options.side = options.fit or study.fit, options.side or study.side
+    spec = request_options.spec(options)
+    images = request_options.images(options, options.source)
+    chosen = request_options.selection(options)
+    if of_models:
+        plan, names = runs.plan(images, spec, **chosen), ()
+    else:
+        named = options.class_names
+        classes = named and (imagenet() if named == "imagenet" else read_labels(Path(named)))
+        plan, names = image_export.plan_without_models(images, spec, classes=classes, **chosen)
+    pace = Pace(Unit("images"), len(plan.dataset))
+    done = 0
+    left_out: Sequence[tuple[str, str]] = ()
+    for state in image_export.export(plan, options.to, names):
+        done, left_out = state.done, state.left_out
+        pace.note(done)
+        console.progress(pace.text)
+    console.end_progress()
+    written = (done - len(left_out)) * (1 + len(plan.spec.conditions))
+    if options.json:
+        console.print_json({"to": options.to, "images": written, "unreadable": len(left_out)})
+    else:
+        console.say(f"{counted(written, 'image')} and {image_export.TABLE} in {options.to}")
+        if names:
+            console.say(f"labels: {counted(len(names), 'class')}, by name: {some(names, 5)}")
+        _print_left_out(left_out)
+    return 0 if written else EXIT_NOTHING
+
+
+def _print_left_out(unreadable: Sequence[tuple[str, str]]) -> None:
     """Say of the first images of ``unreadable`` (name, reason) why they are left out."""
     for name, reason in unreadable[:_MAX_PRINTED]:
         console.say(f"left out: {name}: {reason}")

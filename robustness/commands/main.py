@@ -27,14 +27,12 @@ from robustness.commands import (
     attack,
     check,
     evaluate,
-    export_images,
     harden,
     match,
     models,
-    plugins,
     predict_perturb,
     questions,
-    remedies,
+    registries,
     saved_runs,
     study,
 )
@@ -44,20 +42,20 @@ from robustness.commands.options import LISTS
 EXIT_BAD_INPUT = 2
 EXIT_INTERRUPTED = 130
 
-FAMILIES = (
-    models,
-    predict_perturb,
-    remedies,
-    study,
-    evaluate,
-    export_images,
-    attack,
-    saved_runs,
-    questions,
-    check,
-    match,
-    harden,
-    plugins,
+ADDITIONS = (
+    models.add,
+    registries.add_perturbations,
+    predict_perturb.add,
+    registries.add_remedies,
+    study.add,
+    evaluate.add,
+    attack.add,
+    saved_runs.add,
+    questions.add,
+    check.add,
+    match.add,
+    harden.add,
+    registries.add_plugins,
 )
 """In the order of the help."""
 
@@ -69,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     when the output or a file cannot be read or written; 130 when interrupted.
     """
     allocator.share_with_arrow()
-    options = _parsed(_values_joined(sys.argv[1:] if arguments is None else arguments))
+    options = _parsed(list(sys.argv[1:] if arguments is None else arguments))
     if isinstance(sys.stdout, io.TextIOWrapper):  # the name of a file may not be encodable
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
@@ -77,7 +75,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
             warnings.showwarning = partial(_show, warnings.showwarning)
             return _end(options)
     except OutputError as error:
-        return _without_output(error)
+        # What is still buffered goes to nowhere, lest Python complain of it while it exits.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if isinstance(error.cause, BrokenPipeError):  # the reader has gone, as in ``| head``
+            return 0
+        with contextlib.suppress(OutputError):  # stderr may be what is full
+            remark(f"robustness: the output cannot be written: {error.cause.strerror}.")
+        return EXIT_BAD_INPUT
 
 
 def _parsed(words: list[str]) -> argparse.Namespace:
@@ -102,20 +106,6 @@ def _show(usual: Callable[..., None], message: Warning | str, *details: Any) -> 
         usual(message, *details)
 
 
-def _values_joined(arguments: Sequence[str]) -> list[str]:
-    """``arguments`` with the normalisation -1..1 joined to its option.
-
-    On its own it would count as an option.
-    """
-    joined: list[str] = []
-    for argument in arguments:
-        if argument == "-1..1" and joined and "=" not in joined[-1]:
-            joined[-1] += f"={argument}"
-        else:
-            joined.append(argument)
-    return joined
-
-
 def _end(options: argparse.Namespace) -> int:
     """Run the command and report its errors; raises ``OutputError`` if it cannot."""
     try:
@@ -132,7 +122,14 @@ def _end(options: argparse.Namespace) -> int:
     except RobustnessError as error:
         sentence = error.with_hint
     except OSError as error:
-        sentence = _sentence(error)
+        names = [
+            os.fsdecode(name)
+            for name in (error.filename, error.filename2)
+            if isinstance(name, str | bytes | os.PathLike)
+        ]
+        place = visible(" -> ".join(names)) or "A file"
+        reason = (error.strerror or visible(str(error)) or type(error).__name__).rstrip(".")
+        sentence = f"{place}: {reason}; the command stopped. Fix this and run it again."
     except KeyboardInterrupt:
         remark("robustness: interrupted.")
         return EXIT_INTERRUPTED
@@ -140,42 +137,19 @@ def _end(options: argparse.Namespace) -> int:
     return EXIT_BAD_INPUT
 
 
-def _sentence(error: OSError) -> str:
-    """The error as a sentence: the file, if known, and the system's reason."""
-    files = (error.filename, error.filename2)
-    names = [os.fsdecode(name) for name in files if isinstance(name, str | bytes | os.PathLike)]
-    place = visible(" -> ".join(names)) or "A file"
-    reason = (error.strerror or visible(str(error)) or type(error).__name__).rstrip(".")
-    return f"{place}: {reason}; the command stopped. Fix this and run it again."
-
-
-def _without_output(error: OutputError) -> int:
-    """Exit when nothing can be printed: quietly if the reader has gone, as in ``| head``."""
-    # What is still buffered goes to nowhere, lest Python complain of it while it exits.
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    if isinstance(error.cause, BrokenPipeError):
-        return 0
-    with contextlib.suppress(OutputError):  # stderr may be what is full
-        remark(f"robustness: the output cannot be written: {error.cause.strerror}.")
-    return EXIT_BAD_INPUT
-
-
 class _Parser(argparse.ArgumentParser):
     """Answers a command that it does not understand with one sentence, without the usage."""
 
     def error(self, message: str) -> NoReturn:
-        said = _removal(self.prog, message) or message
-        self.exit(EXIT_BAD_INPUT, f"{self.prog}: {said}; see {self.prog} --help\n")
-
-
-def _removal(program: str, message: str) -> str:
-    """What to use instead, if argparse's ``message`` is about a command or option that is gone."""
-    if choice := re.search(r"invalid choice: '([^']+)'", message):
-        command = f"{program} {choice[1]}".rpartition("robustness ")[2]
-        return removed_names.removal(removed_names.COMMANDS, command)
-    words = message.removeprefix("unrecognized arguments: ").split()
-    options = (removed_names.removal(removed_names.OPTIONS, w.partition("=")[0]) for w in words)
-    return next(filter(None, options), "")
+        if choice := re.search(r"invalid choice: '([^']+)'", message):
+            command = f"{self.prog} {choice[1]}".rpartition("robustness ")[2]
+            gone = removed_names.removal(removed_names.COMMANDS, command)
+        else:
+            words = message.removeprefix("unrecognized arguments: ").split()
+            options = [word.partition("=")[0] for word in words]
+            removals = [removed_names.removal(removed_names.OPTIONS, name) for name in options]
+            gone = next(filter(None, removals), "")
+        self.exit(EXIT_BAD_INPUT, f"{self.prog}: {gone or message}; see {self.prog} --help\n")
 
 
 def _parser(words: Sequence[str] = questions.COMMANDS) -> argparse.ArgumentParser:
@@ -187,8 +161,8 @@ def _parser(words: Sequence[str] = questions.COMMANDS) -> argparse.ArgumentParse
     )
     parser.add_argument("--version", action="version", version=__version__)
     parsers = parser.add_subparsers(required=True, metavar="COMMAND")
-    for family in FAMILIES:
-        family.add(parsers)
+    for add in ADDITIONS:
+        add(parsers)
     for name in set(questions.COMMANDS).intersection(words[:3]):
         questions.add_options(parsers.choices[name], name)
     return parser

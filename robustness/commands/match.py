@@ -7,7 +7,6 @@ from dataclasses import asdict
 from pathlib import Path
 
 from robustness.base.errors import ParameterError
-from robustness.base.files import write_file
 from robustness.commands import console
 from robustness.commands.options import Parsers, add_command, add_shared
 
@@ -57,47 +56,38 @@ def match_command(options: argparse.Namespace) -> int:
 
     Exit status 1 if --max-loss is broken, or cannot be judged.
     """
-    from robustness import matching, models, report
-    from robustness.api.matching import expect_labels, expect_profile, matched, with_label_table
+    from robustness import api, matching, models, report
     from robustness.evaluation.framings import shared_framing
     from robustness.report import match as results
 
     if options.max_loss is not None and (options.since is None or not 0 <= options.max_loss <= 1):
         raise ParameterError("--max-loss expects a share from 0 to 1, together with --since.")
-    expect_profile(options.out)
-    expect_labels(options.labels)
     to_fill_in = options.labels is not None and not options.labels.exists()
     before = None
     if options.since is not None:
         framing = shared_framing(options.fit, options.side, models.resolve(options.models))
         before = matching.read_profile(options.since, framing)
 
-    def first(answer: matching.Match) -> None:
-        if options.labels is not None and not to_fill_in:
-            answer = with_label_table(answer, options.labels)
-        console.remark("\n".join(results.sentences(answer)[:1]))
-
-    answer = matched(
+    answer = api.match(
         options.production,
-        options.reference,
-        options.models,
+        reference=options.reference,
+        models=options.models,
+        out=options.out,
+        labels=options.labels,
         fit=options.fit,
         side=options.side,
         seed=options.seed,
         note=console.phase,
-        first=first,
+        first=lambda answer: console.remark("\n".join(results.sentences(answer)[:1])),
     )
     console.end_progress()
     if options.labels is not None:
-        answer = with_label_table(answer, options.labels)
         labelled = {row.model for row in matching.sheet_rows(options.labels)}
         if others := sorted(labelled - set(answer.models)):
             console.remark(
                 f"{options.labels}: the labels of {', '.join(others)} do not count, because the "
                 "match is of other models."
             )
-    if options.out is not None:
-        write_file(options.out, matching.as_toml(answer).encode())
     strengths, accuracies = matching.changes(answer, before) if before else ([], [])
     broken = options.max_loss is not None and (
         not accuracies or any(change.loss > options.max_loss + _ROUNDING for change in accuracies)

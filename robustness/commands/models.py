@@ -1,20 +1,24 @@
-"""The command ``models``: list models, fetch weights, check models."""
+"""The command ``models``: list, add, remove, fetch and check models."""
 
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from robustness.base.text import share
-from robustness.commands import console, own_models
+from robustness.base.errors import ParameterError, RobustnessError
+from robustness.base.text import counted, share
+from robustness.base.toml import toml_of
+from robustness.commands import console
 from robustness.commands.options import Parsers, add_command, add_shared
 
 if TYPE_CHECKING:
-    from robustness.models import ModelRecord
+    from robustness.models.own.propose import Description
 
 EXIT_WRONG = 1
 EXIT_FAILED = 2
@@ -24,6 +28,7 @@ GROUPS = ("study", "modern", "all")
 
 _FIELDS = ("name", "group", "family", "year", "parameters", "input_size", "input_shape")
 """Fields of a record in ``models --json``."""
+_MOST_TRIALS = 4
 
 
 def add(parsers: Parsers) -> None:
@@ -31,7 +36,61 @@ def add(parsers: Parsers) -> None:
     listing = add_command(parsers, "models", models_command, "--json")
     actions = listing.add_subparsers(metavar="[add|remove|download|check]")
 
-    own_models.add(actions)
+    adding = add_command(actions, "add", add_model_command, asks_models=False)
+    adding._negative_number_matcher = re.compile(r"-1\.\.1$")  # a normalisation, and no option
+    adding.add_argument("file", type=Path, metavar="FILE", help="model file, JATIC folder or zip")
+    adding.add_argument("--name", metavar="N", default="", help="default: the file's name")
+    adding.add_argument(
+        "--labels", metavar="imagenet|FILE", help="imagenet, or a file with one class per line"
+    )
+    adding.add_argument("--input-size", metavar="PIXELS|HxW", help="if the file has no fixed size")
+    adding.add_argument(
+        "--normalisation", metavar="NAME|TABLE", help="a name such as torch, or a TOML table"
+    )
+    adding.add_argument("--mean", metavar="R,G,B", help="of pixels from 0 to 1, with --std")
+    adding.add_argument("--std", metavar="R,G,B", help="instead of --normalisation")
+    add_shared(
+        adding,
+        "--fit",
+        default=None,
+        help="measure it at its own size, with this fit (default: squash if it has own classes)",
+    )
+    adding.add_argument("--crop-pct", metavar="SHARE", help="kept of the resized image")
+    adding.add_argument("--interpolation", metavar="NAME", help="such as bilinear or bicubic")
+    adding.add_argument(
+        "--resize", metavar="LIBRARY", help="that resizes: pil, torch, tensorflow or opencv"
+    )
+    adding.add_argument(
+        "--no-antialias",
+        action="store_false",
+        dest="antialias",
+        default=None,
+        help="of torch or tensorflow",
+    )
+    adding.add_argument("--padding", metavar="R,G,B", help="of letterbox, 0 to 255")
+    adding.add_argument("--output", metavar="probabilities|logits", help="default: detected")
+    adding.add_argument(
+        "--features", metavar="A,B", help="layers or operations whose output to compare"
+    )
+    adding.add_argument("--title", metavar="TEXT", help="name shown on pages")
+    adding.add_argument(
+        "--no-default",
+        action="store_false",
+        dest="default",
+        default=None,
+        help="leave it out of the default selection",
+    )
+    adding.add_argument(
+        "--images",
+        type=Path,
+        metavar="DIR",
+        help="labelled images to try it on, one subfolder per class",
+    )
+    adding.add_argument("--dry-run", action="store_true", help="write nothing")
+
+    removing = add_command(actions, "remove", remove_model_command, asks_models=False)
+    removing.add_argument("name", metavar="NAME", help="name of the model")
+
     fetch = add_command(actions, "download", download_command)
     fetch.add_argument("names", nargs="*", metavar="NAME", help="name of a model")
     fetch.add_argument("--group", choices=GROUPS, help="instead of names: all of a group")
@@ -41,7 +100,6 @@ def add(parsers: Parsers) -> None:
         metavar="DIR",
         help="fill a folder that another machine can use as its source",
     )
-    fetch.set_defaults(refuse=fetch.error)
 
     check = add_command(actions, "check", check_command)
     check.add_argument("names", nargs="*", metavar="NAME", help="name of a model (default: all)")
@@ -53,7 +111,7 @@ def add(parsers: Parsers) -> None:
     )
     check.add_argument("--no-timing", dest="timing", action="store_false", help="leave latency out")
 
-    for action in (fetch, check):
+    for action in (adding, removing, fetch, check):
         add_shared(action, "--json", default=argparse.SUPPRESS)
 
 
@@ -93,14 +151,188 @@ def models_command(options: argparse.Namespace) -> None:
             console.say(f"{'':18}{limit}")
 
 
+def add_model_command(options: argparse.Namespace) -> None:
+    """Add your own model file: inspect it and write its description to models.toml.
+
+    Asks only for what the file lacks; tries the usual normalisations on labelled images.
+    """
+    from robustness.models.model_record import LabelledAccuracy
+    from robustness.models.own import model_file
+    from robustness.models.own.trials import cropping_cost
+
+    with model_file.opened(options.file) as (path, unpacked):
+        description = _complete(path, options)
+        file = None if options.dry_run else description.write(unpacked)
+    if options.json:
+        console.print_json({**description.document(), "written_to": str(file) if file else None})
+        return
+    if description.trials:
+        console.say(f"normalisations tried on {counted(description.tried_on, 'image')}:")
+        for line in _trial_lines(description):
+            console.say(line)
+    for answer in description.samples:
+        console.say(f"  {answer['image']:28}{answer['class']} {share(answer['confidence'])}")
+    if native := description.native:
+        console.say(
+            f"predictions by {native.runtime}; OpenVINO agrees on {share(native.agreement)} of the "
+            f"images, and its probabilities differ by up to {native.largest:.2f}"
+        )
+    if accuracy := description.entry.get("accuracy"):
+        console.say(f"{LabelledAccuracy(**accuracy).text}.")
+    if description.warning:
+        console.remark(f"robustness: {description.warning}")
+    console.say(f"preprocessing: {description.preprocessing}")
+    if description.resizings:
+        console.remark(f"robustness: {description.resizings}")
+    if cost := cropping_cost(description.framings, description.tried_on):
+        console.say(cost)
+    elif description.entry.get("fit") and not description.framings:
+        console.say("measured at its own size; use --images DIR to see the cost of the usual crop")
+    console.say(description.toml.rstrip())
+    console.say(f"written to {file}" if file else "nothing was written")
+
+
+def _complete(path: Path, options: argparse.Namespace) -> Description:
+    """The complete proposal; with ``--dry-run --json`` values may be missing."""
+    from robustness.models.own.propose import name_of, propose
+    from robustness.models.own.user_models import name_problem
+
+    readers = _readers()
+    texts = {key: getattr(options, key) for key in readers}
+    choices = {key: readers[key](text) for key, text in texts.items() if text is not None}
+    switches = {key: getattr(options, key) for key in ("antialias", "default")}
+    choices |= {key: value for key, value in switches.items() if value is not None}
+    asking = sys.stdin.isatty() and not options.json
+    name = options.name or name_of(options.file)
+    if problem := name_problem(name):
+        raise ParameterError(f"Expected a name for the model, got {name!r}: {problem}.")
+
+    def show(step: str) -> None:
+        console.progress(f"{path.name}: {step} ...")
+
+    while True:
+        description = propose(path, choices, name=name, images=options.images, said=show)
+        console.end_progress()
+        if not description.missing or (options.dry_run and options.json):
+            return description
+        if not asking:
+            raise ParameterError(_lacking(description))
+        missing = description.missing[0]
+        choices[missing] = readers[missing](_answer(description))
+
+
+def remove_model_command(options: argparse.Namespace) -> None:
+    """Remove a model of your own from models.toml.
+
+    Its file stays, unless it was uploaded on the Models page or unpacked from a zip archive.
+    """
+    from robustness.models.own import add
+
+    file = add.remove(options.name)
+    if options.json:
+        console.print_json({"name": options.name, "removed_from": str(file)})
+    else:
+        console.say(f"{options.name}: removed from {file}")
+
+
+def _readers() -> dict[str, Callable[[str], Any]]:
+    """By key of ``models.toml``, what reads its value from a text."""
+    from robustness.models.own.user_models import parsed_size
+
+    return {
+        "labels": lambda text: text if text == "imagenet" else str(Path(text).resolve()),
+        "input_size": parsed_size,
+        "normalisation": _name_or_table,
+        "mean": partial(_numbers, "mean", float),
+        "std": partial(_numbers, "std", float),
+        "fit": str,
+        "crop_pct": lambda text: _numbers("crop-pct", float, text)[0],
+        "interpolation": str,
+        "resize": str,
+        "padding": partial(_numbers, "padding", int),
+        "output": str,
+        "features": lambda text: text.split(","),
+        "title": str,
+    }
+
+
+def _numbers(option: str, kind: Callable[[str], Any], text: str) -> list[Any]:
+    try:
+        return [kind(part) for part in text.split(",")]
+    except ValueError as error:
+        raise ParameterError(
+            f"--{option}: expected numbers with commas between them, got {text!r}."
+        ) from error
+
+
+def _name_or_table(text: str) -> Any:
+    """A table as TOML, else the text itself."""
+    if not text.lstrip().startswith("{"):
+        return text
+    return toml_of(f"value = {text}".encode(), "--normalisation")["value"]
+
+
+def _lacking(description: Description) -> str:
+    """A message that names the options for the missing values."""
+    from robustness.models.own.propose import UNDECIDED
+
+    options = " and ".join("--" + key.replace("_", "-") for key in description.missing)
+    text = f"{description.name}: expected {options}, which the file lacks."
+    if description.trials:
+        tried = "; ".join(" ".join(line.split()) for line in _trial_lines(description))
+        text += f" {UNDECIDED} Of {counted(description.tried_on, 'image')}: {tried}."
+    elif "normalisation" in description.missing:
+        text += (
+            " Labelled images find the normalisation: give their folder, with one subfolder per "
+            "class, in --images."
+        )
+    return text
+
+
+def _answer(description: Description) -> str:
+    """The user's input for the first missing value."""
+    from robustness.models.own.propose import UNDECIDED
+
+    if description.trials:
+        console.remark(UNDECIDED)
+    for line in _trial_lines(description):
+        console.remark(line)
+    hints = {
+        "labels": "labels (imagenet, or a file with one class per line): ",
+        "input_size": "input size in pixels (224, or height x width): ",
+        "normalisation": "normalisation (0..1, -1..1, 0..255, torch, caffe, or a table): ",
+    }
+    try:
+        text = input(hints[description.missing[0]]).strip()
+    except EOFError as error:
+        raise ParameterError(_lacking(description)) from error
+    if not text:
+        raise ParameterError(_lacking(description))
+    return text
+
+
+def _trial_lines(description: Description) -> list[str]:
+    return [f"  {trial.name:16}{trial.text}" for trial in description.trials[:_MOST_TRIALS]]
+
+
 def download_command(options: argparse.Namespace) -> int:
     """Fetch the published weights of models."""
-    from robustness.base.errors import RobustnessError
+    from robustness import models
     from robustness.base.files import stored_bytes
-    from robustness.models.weights.fetch import download
+    from robustness.models.weights.fetch import download, downloadable
 
+    offered = [record for record in models.REGISTRY if record.weights.url]
+    if bool(options.names) == bool(options.group):
+        options.parser.error(
+            "expected either names or --group; "
+            f"names: {', '.join(record.name for record in offered)}; groups: {', '.join(GROUPS)}"
+        )
+    if options.group:
+        records = [record for record in offered if options.group in ("all", record.group)]
+    else:  # unknown names fail before the first download
+        records = [downloadable(name) for name in dict.fromkeys(options.names)]
     rows: list[dict[str, Any]] = []
-    for record in _selected(options):  # unknown names fail before the first download
+    for record in records:
         name, path, reason = record.name, None, ""
         try:
             path = download(name, _progress_of(name), options.to)
@@ -123,21 +355,6 @@ def download_command(options: argparse.Namespace) -> int:
     if options.json:
         console.print_json(rows)
     return 0 if all(row["ok"] for row in rows) else EXIT_FAILED
-
-
-def _selected(options: argparse.Namespace) -> list[ModelRecord]:
-    from robustness import models
-    from robustness.models.weights.fetch import downloadable
-
-    offered = [record for record in models.REGISTRY if record.weights.url]
-    if bool(options.names) == bool(options.group):
-        options.refuse(
-            "expected either names or --group; "
-            f"names: {', '.join(record.name for record in offered)}; groups: {', '.join(GROUPS)}"
-        )
-    if options.group:
-        return [r for r in offered if options.group in ("all", r.group)]
-    return [downloadable(name) for name in dict.fromkeys(options.names)]
 
 
 def _progress_of(name: str) -> Callable[[int, int], None]:

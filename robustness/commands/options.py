@@ -7,11 +7,15 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-Parsers: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+if TYPE_CHECKING:
+    from robustness.evaluation.condition import Condition
+    from robustness.evaluation.request import Request
+
+Parsers: TypeAlias = "argparse._SubParsersAction[Any]"
 """The parsers to which a family adds its commands."""
 
 Action: TypeAlias = Callable[[argparse.Namespace], int | None]
@@ -40,13 +44,12 @@ def side(text: str) -> int:
     )
 
 
+_IMAGE = {"metavar": "IMAGE", "help": "image file, or a sample such as sample:coffee"}
+
 SHARED: Mapping[str, Mapping[str, Any]] = {
-    "image": {"metavar": "IMAGE", "help": "image file, or a sample such as sample:coffee"},
-    "images": {
-        "metavar": "IMAGE",
-        "help": "image file, or a sample such as sample:coffee",
-        "nargs": "+",
-    },
+    "image": _IMAGE,
+    "images": {**_IMAGE, "nargs": "+"},
+    "run": {"metavar": "RUN", "help": RUN},
     "--json": {"action": "store_true", "help": "print one JSON document"},
     "--models": {
         "metavar": "A,B",
@@ -79,6 +82,7 @@ SHARED: Mapping[str, Mapping[str, Any]] = {
         "default": Path("runs"),
         "help": "folder of runs (default: runs)",
     },
+    "--baseline": {"metavar": "RUN", "help": "overrides the baseline in the budget"},
     "--engine": {"metavar": "local|ray", "default": "local", "help": "default: local"},
     "--address": {"metavar": "HOST:PORT", "help": "address of a running Ray cluster"},
 }
@@ -110,10 +114,25 @@ def add_command(
     The first paragraph of the docstring of ``action`` heads the command's own help; up to a full
     stop or semicolon it stands in the list of commands. ``asks_models`` says whether the user's
     own models and the plugins are read first; ``asks_plugins``, whether the plugins alone are.
+    The action finds its parser among the options, for defaults and for errors.
     """
     about = (action.__doc__ or "").partition("\n\n")[0]
     clause = re.split(r";|\.(?!\w)", about)[0]
-    command = parsers.add_parser(name, help=clause[:1].lower() + clause[1:], description=about)
-    command.set_defaults(command=action, asks_models=asks_models, asks_plugins=asks_plugins)
+    command: argparse.ArgumentParser = parsers.add_parser(
+        name, help=clause[:1].lower() + clause[1:], description=about
+    )
+    command.set_defaults(
+        command=action, parser=command, asks_models=asks_models, asks_plugins=asks_plugins
+    )
     add_shared(command, *shared)
     return command
+
+
+def request_of(
+    options: argparse.Namespace, models: Sequence[str] | None, conditions: Sequence[Condition]
+) -> Request:
+    """The request of ``models`` and ``conditions`` with --seed, --fit, --side and --remedies."""
+    from robustness.evaluation.request import make_spec
+
+    how = {name: getattr(options, name) for name in ("seed", "fit", "side", "remedies")}
+    return make_spec(models, conditions, **how)

@@ -5,14 +5,14 @@ from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from robustness.base.text import share
 from robustness.commands import console
-from robustness.commands.check import add_baseline, baseline_of
+from robustness.commands.check import baseline_of
 from robustness.commands.options import RUN, Parsers, add_command, add_shared
 
 COMMANDS = ("choose", "failures", "threshold")
@@ -25,12 +25,9 @@ def add(parsers: Parsers) -> None:
     chosen.add_argument(
         "--budget", type=Path, metavar="FILE.toml", help="rule out models that break its limits"
     )
-    add_baseline(chosen)
-    chosen.set_defaults(refuse=chosen.error)
-    add_shared(chosen, "--out")
+    add_shared(chosen, "--baseline", "--out")
 
-    failing = add_command(parsers, "failures", failures_command, "--json")
-    failing.add_argument("run", metavar="RUN", help=RUN)
+    failing = add_command(parsers, "failures", failures_command, "--json", "run")
     failing.add_argument(
         "--where",
         metavar="SELECTION",
@@ -50,20 +47,16 @@ def add(parsers: Parsers) -> None:
     )
     add_shared(failing, "--out")
 
-    fixing = add_command(parsers, "fixes", fixes_command, "--json")
-    fixing.add_argument("run", metavar="RUN", help=RUN)
-    add_shared(fixing, "--out")
+    add_command(parsers, "fixes", fixes_command, "--json", "run", "--out")
 
-    calibrating = add_command(parsers, "calibrate", calibrate_command, "--json")
-    calibrating.add_argument("run", metavar="RUN", help=RUN)
+    calibrating = add_command(parsers, "calibrate", calibrate_command, "--json", "run")
     calibrating.add_argument("model", metavar="MODEL", help="a model of the run")
     calibrating.add_argument(
         "--name", metavar="N", default="", help="also add the calibrated model to models.toml"
     )
     add_shared(calibrating, "--out")
 
-    accepting = add_command(parsers, "threshold", threshold_command, "--json")
-    accepting.add_argument("run", metavar="RUN", help=RUN)
+    accepting = add_command(parsers, "threshold", threshold_command, "--json", "run")
     accepting.add_argument(
         "--groups",
         metavar="REGEX",
@@ -112,7 +105,7 @@ def choose_command(options: argparse.Namespace) -> int:
     from robustness.report.shared_parts import own_preprocessing, trained_on
 
     if options.baseline and not options.budget:
-        options.refuse("--baseline is for the limits of --budget: give both")
+        options.parser.error("--baseline is for the limits of --budget: give both")
     baseline = None
     if options.budget:
         budget = gate.read_budget(options.budget)
@@ -175,17 +168,15 @@ def failures_command(options: argparse.Namespace) -> None:
     if options.json:
         console.print_json(api.failures(run).as_dict())
         return
-    kinds = (report.Text, report.Titled)
     of = RunFigures(run, options=vars(options))
     sections = [question.section(of) for question in REGISTRY if question.command == "failures"]
     for section in filter(None, sections):
-        printed = report.printed_blocks(b for b in section.printed if isinstance(b, kinds))
-        console.say(f"\n## {section.title}\n{printed}")
+        console.say(f"\n## {section.title}\n{_printed(section.printed)}")
 
 
 def fixes_command(options: argparse.Namespace) -> None:
     """Say what would help each model of a run, what it gains and costs, and how to measure it."""
-    from robustness import report, runs
+    from robustness import runs
     from robustness.report.questions import RunFigures
     from robustness.report.questions.fixes import FIXES
 
@@ -194,8 +185,7 @@ def fixes_command(options: argparse.Namespace) -> None:
     if options.json:
         console.print_json(FIXES.tables(figures)["fixes"])
         return
-    kinds = (report.Text, report.Titled)
-    console.say(report.printed_blocks(b for b in FIXES.blocks(figures) if isinstance(b, kinds)))
+    console.say(_printed(FIXES.blocks(figures)))
 
 
 def calibrate_command(options: argparse.Namespace) -> None:
@@ -244,10 +234,16 @@ def threshold_command(options: argparse.Namespace) -> None:
     if options.json:
         console.print_json(document(figures))
         return
-    kinds = (report.Text, report.Titled)
-    printed = [block for block in THRESHOLD.blocks(figures) if isinstance(block, kinds)]
     reasons = [
         report.Text(f"{wording.model(entry['model'])}: {sentence(entry, figures)}")
         for entry in figures.entries
     ]
-    console.say(report.printed_blocks(printed or reasons))
+    console.say(_printed(THRESHOLD.blocks(figures)) or report.printed_blocks(reasons))
+
+
+def _printed(blocks: Iterable[Any]) -> str:
+    """The paragraphs and tables among the ``blocks`` of a question, without its pictures."""
+    from robustness import report
+
+    kinds = (report.Text, report.Titled)
+    return report.printed_blocks(block for block in blocks if isinstance(block, kinds))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from robustness.base.errors import ParameterError
 from robustness.commands import console
-from robustness.commands.options import SHARED, add_shared, names
+from robustness.commands.options import add_shared, names, request_of
 
 if TYPE_CHECKING:
     from robustness.datasets import PublishedTree
@@ -18,20 +18,12 @@ if TYPE_CHECKING:
     from robustness.evaluation.request import Request
     from robustness.runs import Plan
 
-_SAID_BY_A_REQUEST = (
+_REQUEST_OPTIONS = (
     *("models", "perturbations", "conditions", "suite", "strength", "severities", "epsilon"),
     *("attack_steps", "attack_restarts", "seed", "fit", "side", "remedies"),
 )
 _SELECTION = ("limit", "sample", "batch", "labels", "own_classes")
 _DEGREES = ("strength", "severities", "epsilon", "attack_steps", "attack_restarts")
-_UNSAID = {
-    **{name: SHARED[f"--{name}"]["default"] for name in ("seed", "engine", "remedies")},
-    "labels": "folders",
-    "own_classes": False,
-    "resume": False,
-    "plan": False,
-}
-"""Defaults of options, other than None."""
 
 
 def add_request(evaluated: argparse.ArgumentParser, *, runs: bool = False) -> None:
@@ -98,7 +90,7 @@ def add_request(evaluated: argparse.ArgumentParser, *, runs: bool = False) -> No
     evaluated.add_argument(
         "--labels",
         choices=("folders", "known", "none"),
-        default=_UNSAID["labels"],
+        default="folders",
         help="true classes from subfolders or the table (default); known: the same, but other "
         "names count as no class; or none",
     )
@@ -165,9 +157,10 @@ def plan(options: argparse.Namespace, source: str | None) -> Plan:
             raise ParameterError(
                 "Expected a SOURCE, a run in --request, or a table with --predictions, got none."
             )
-        return planned(options, source, spec(options))
-    own = [name for name in _SAID_BY_A_REQUEST if name != "remedies"]
-    if twice := _said(options, (*own, *_SELECTION)):
+        request = spec(options)  # which may list the images
+        return runs.plan(images(options, source), request, **selection(options))
+    own = [name for name in _REQUEST_OPTIONS if name != "remedies"]
+    if twice := _option_names(options, (*own, *_SELECTION)):
         raise ParameterError(f"Expected either the run {options.request} or {twice}, got both.")
     return runs.reevaluation_plan(read(folder), source, options.remedies)
 
@@ -175,16 +168,15 @@ def plan(options: argparse.Namespace, source: str | None) -> Plan:
 def spec(options: argparse.Namespace) -> Request:
     """The request, from a file or from the options."""
     from robustness.evaluation import suites
-    from robustness.evaluation.request import make_spec, read_request
+    from robustness.evaluation.request import read_request
 
     if options.request is None:
-        how = {"seed": options.seed, "fit": options.fit, "side": options.side}
-        spec = make_spec(options.models, _conditions(options), remedies=options.remedies, **how)
+        spec = request_of(options, options.models, _conditions(options))
         if note := suites.side_note(options.suite or "", spec):
             console.remark(f"robustness: {note}")
         return spec
-    own = [name for name in _SAID_BY_A_REQUEST if name != "models" or names_models(options)]
-    if twice := _said(options, own):
+    own = [name for name in _REQUEST_OPTIONS if name != "models" or names_models(options)]
+    if twice := _option_names(options, own):
         raise ParameterError(f"Expected either {options.request} or {twice}, got both.")
     return read_request(options.request, options.models)
 
@@ -196,13 +188,14 @@ def names_models(options: argparse.Namespace) -> bool:
     return options.request is not None and bool(read_toml(options.request).get("models"))
 
 
-def said(options: argparse.Namespace, *others: str) -> str:
+def option_names(options: argparse.Namespace, *others: str) -> str:
     """The names of the given options, of ``add_request`` and ``others``; "" for none."""
-    return _said(options, (*_SAID_BY_A_REQUEST, *_SELECTION, "request", *others))
+    return _option_names(options, (*_REQUEST_OPTIONS, *_SELECTION, "request", *others))
 
 
-def _said(options: argparse.Namespace, names: Sequence[str]) -> str:
-    set_options = (name for name in names if getattr(options, name) != _UNSAID.get(name))
+def _option_names(options: argparse.Namespace, names: Sequence[str]) -> str:
+    default = options.parser.get_default
+    set_options = (name for name in names if getattr(options, name) != default(name))
     return ", ".join(f"--{name.replace('_', '-')}" for name in set_options)
 
 
@@ -213,14 +206,14 @@ def _conditions(options: argparse.Namespace) -> tuple[Condition, ...]:
 
     if published := _published(options):
         wrong = ("suite", "strength", "epsilon", "attack_steps", "attack_restarts")
-        if options.conditions or (twice := _said(options, wrong)):
+        if options.conditions or (twice := _option_names(options, wrong)):
             raise ParameterError(
                 f"{published.title} is already perturbed: expected --perturbations and "
                 f"--severities at most, got {'--conditions' if options.conditions else twice}."
             )
         return suites.stored_conditions(published, options.perturbations, options.severities)
     if options.conditions:
-        if twice := _said(options, _DEGREES):
+        if twice := _option_names(options, _DEGREES):
             raise ParameterError(f"Expected either --conditions or {twice}, got both.")
         return tuple(Condition.parse(text) for text in options.conditions)
     attacks = [name for name in options.perturbations or () if ATTACKS.find(name)]
@@ -244,7 +237,7 @@ def _conditions(options: argparse.Namespace) -> tuple[Condition, ...]:
 
 
 def _published(options: argparse.Namespace) -> PublishedTree | None:
-    """The source, if it is a published tree with its originals; ``planned`` takes it as listed."""
+    """The source, if it is a published tree with its originals; ``images`` takes it as listed."""
     from robustness.datasets import PAIRED, PublishedTree, open_dataset
 
     source = getattr(options, "source", None) or getattr(options, "run", None) or ""
@@ -262,7 +255,7 @@ def _attacks(options: argparse.Namespace, names: list[str]) -> tuple[Condition, 
     from robustness.evaluation.condition import Condition
 
     restarts = 1 if options.attack_restarts is None else options.attack_restarts
-    if _said(options, ("epsilon", "attack_steps", "attack_restarts")) and not names:
+    if _option_names(options, ("epsilon", "attack_steps", "attack_restarts")) and not names:
         raise ParameterError(
             "--epsilon, --attack-steps and --attack-restarts expect an attack in --perturbations. "
             f"Known: {', '.join(REGISTRY.names)}."
@@ -281,13 +274,6 @@ def _attacks(options: argparse.Namespace, names: list[str]) -> tuple[Condition, 
         for record in records
         for epsilon in dict.fromkeys(epsilons)
     )
-
-
-def planned(options: argparse.Namespace, source: str, spec: Request) -> Plan:
-    """The plan of ``spec`` on ``source``, listed as ``options`` say."""
-    from robustness import runs
-
-    return runs.plan(images(options, source), spec, **selection(options))
 
 
 def images(options: argparse.Namespace, source: str) -> str | PublishedTree:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from robustness.base.errors import ParameterError
 from robustness.base.text import counted
 from robustness.commands import console
-from robustness.commands.options import RUN, Action, Parsers, add_command, add_shared
+from robustness.commands.options import Action, Parsers, add_command, add_shared
 
 if TYPE_CHECKING:
     from robustness.runs import Listed, Run
@@ -17,8 +17,7 @@ if TYPE_CHECKING:
 
 def add(parsers: Parsers) -> None:
     """Add ``report``, and ``runs`` with its actions."""
-    reported = add_command(parsers, "report", report_command)
-    reported.add_argument("run", metavar="RUN", help=RUN)
+    reported = add_command(parsers, "report", report_command, "run")
     reported.add_argument(
         "--to",
         required=True,
@@ -35,10 +34,8 @@ def add(parsers: Parsers) -> None:
 
     compared = _add_action(actions, "compare", compare_command, asks_models=True)
     compared.add_argument("runs", nargs="+", metavar="RUN", help="the first is the baseline")
-    compared.set_defaults(refuse=compared.error)
 
-    resumed = _add_action(actions, "resume", resume_command, asks_models=True)
-    resumed.add_argument("run", metavar="RUN", help=RUN)
+    resumed = _add_action(actions, "resume", resume_command, "run", asks_models=True)
     resumed.add_argument(
         "--background",
         action="store_true",
@@ -47,15 +44,16 @@ def add(parsers: Parsers) -> None:
     resumed.add_argument("--idle", action="store_true", help="use only idle cores")
     add_shared(resumed, "--engine", "--address")
 
-    deleted = _add_action(actions, "delete", delete_command)
-    deleted.add_argument("run", metavar="RUN", help=RUN)
+    deleted = _add_action(actions, "delete", delete_command, "run")
     deleted.add_argument("--yes", action="store_true", help="required: deleting cannot be undone")
 
 
 def _add_action(
-    actions: Parsers, name: str, action: Action, *, asks_models: bool = False
+    actions: Parsers, name: str, action: Action, *shared: str, asks_models: bool = False
 ) -> argparse.ArgumentParser:
-    command = add_command(actions, name, action, asks_models=asks_models, asks_plugins=True)
+    command = add_command(
+        actions, name, action, *shared, asks_models=asks_models, asks_plugins=True
+    )
     add_shared(command, "--json", "--out", default=argparse.SUPPRESS)
     return command
 
@@ -147,7 +145,7 @@ def _opened(run: str, options: argparse.Namespace, *, unfinished: bool = False) 
 def compare_command(options: argparse.Namespace) -> None:
     """Compare runs with a baseline."""
     if len(options.runs) < 2:
-        options.refuse("expected at least two runs; the first is the baseline")
+        options.parser.error("expected at least two runs; the first is the baseline")
     from robustness import runs
 
     baseline, *others = (_opened(run, options) for run in options.runs)

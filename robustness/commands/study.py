@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from robustness.base.files import make_folder, write_file
 from robustness.base.text import counted, csv_cell
 from robustness.commands import console
-from robustness.commands.options import Parsers, add_command, add_shared, names
+from robustness.commands.options import Parsers, add_command, add_shared, names, request_of
 from robustness.commands.predict_perturb import picture
 
 if TYPE_CHECKING:
@@ -47,16 +47,14 @@ def study_command(options: argparse.Namespace) -> None:
     from robustness.evaluation.correctness import labelled, true_class
     from robustness.evaluation.loop import evaluate, perturbed
     from robustness.evaluation.provenance import manifest
-    from robustness.evaluation.request import make_spec
     from robustness.evaluation.suites import study_conditions
     from robustness.models import resolve
     from robustness.pictures.eight_bits import to_png
     from robustness.statistics.scorecard import summarise
 
     conditions = study_conditions(options.perturbations, options.strength)
-    how = {"seed": options.seed, "fit": options.fit, "side": options.side}
     names = resolve(options.models)
-    spec = make_spec(names, conditions, remedies=options.remedies, **how)
+    spec = request_of(options, names, conditions)
     framings = list(spec.by_framing)
     pictures = [picture(options, image, framings) for image in options.images]
     if options.out is not None:

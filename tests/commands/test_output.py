@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 from benchmarks.support.repository import ROOT
-from robustness import models
 from robustness.base.errors import ParameterError
 from robustness.base.files import write_file
 from robustness.commands.main import EXIT_BAD_INPUT, main
+from robustness.evaluation import loop
 from robustness.pictures.samples import sample_path
 from tests.support.console import check_sentence
 
@@ -101,11 +101,11 @@ def test_a_failure_to_read_is_not_said_of_the_output(
     def fails(*_: object, **__: object) -> None:
         raise error
 
-    monkeypatch.setattr(models, "load", fails)
+    monkeypatch.setattr(loop, "evaluate", fails)
     assert main(["predict", COFFEE, "--models", "SqueezeNet"]) == EXIT_BAD_INPUT
     out, err = capsys.readouterr()
     assert out == ""
-    sentence = err.removeprefix("SqueezeNet ...\n")
+    sentence = err.removeprefix("loading SqueezeNet ...\n")
     check_sentence(sentence)
     assert words in sentence
 

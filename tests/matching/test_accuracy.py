@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from robustness import models
+from robustness import matching, models
 from robustness.api.sources import opened
 from robustness.base.errors import ParameterError
 from robustness.commands.main import main
@@ -335,8 +335,6 @@ def test_copies_saved_again_count_once() -> None:
 def test_the_command_writes_a_table_and_reads_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from robustness.api import matching as calls
-
     answer = drawn(bounded(0.6, 0.09**2))
 
     def found(*_: object, first: Callable[[Match], object], **__: object) -> Match:
@@ -347,9 +345,9 @@ def test_the_command_writes_a_table_and_reads_it(
         assert not early.out
         return answer
 
-    monkeypatch.setattr(calls, "matched", found)
+    monkeypatch.setattr(matching, "match", found)
     path = tmp_path / "labels.csv"
-    words = ["match", "a", "--reference", "b", "--labels", str(path)]
+    words = ["match", "samples", "--reference", "samples", "--labels", str(path)]
     assert main(words) == 0
     said = capsys.readouterr().out
     assert "after 20" in said
@@ -365,7 +363,7 @@ def test_the_command_writes_a_table_and_reads_it(
     out, err = capsys.readouterr()
     assert json.loads(out)["expected_accuracy"] == [part]
     assert "labels of Other do not count" in err
-    monkeypatch.setattr(calls, "matched", lambda *_, **__: pytest.fail("matched"))
+    monkeypatch.setattr(matching, "match", lambda *_, **__: pytest.fail("matched"))
     for text in ("image,model\n", "image,model,correct\na,b,maybe\n"):
         path.write_text(text)
         assert main(words) == 2

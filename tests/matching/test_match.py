@@ -321,21 +321,20 @@ def test_unaffected_images_count_with_the_accuracy_of_originals() -> None:
 def test_the_limit_decides_the_exit_status(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from robustness.api import matching as calls
-
     file = tmp_path / "camera.toml"
     file.write_text(matching.as_toml(example(0.3, 0.5)))
-    words = ["match", "a", "--reference", "b", "--since", str(file), "--max-loss", "0.05"]
+    sources = ["match", "samples", "--reference", "samples"]
+    words = [*sources, "--since", str(file), "--max-loss", "0.05"]
     for accuracy, status in ((0.48, 0), (0.4, 1)):
-        monkeypatch.setattr(calls, "matched", lambda *_, a=accuracy, **__: example(0.3, a))
+        monkeypatch.setattr(matching, "match", lambda *_, a=accuracy, **__: example(0.3, a))
         assert main(words) == status
         assert ("broken" in capsys.readouterr().out) == bool(status)
     assert main([*words, "--json"]) == 1
     document = json.loads(capsys.readouterr().out)
     assert document["since"]["expected_accuracy"][0]["significant"] is True
-    assert main([*words[:4], "--max-loss", "0.05"]) == 2
+    assert main([*sources, "--max-loss", "0.05"]) == 2
     capsys.readouterr()
     assert main([*words, "--fit", "squash"]) == 2
     assert "--fit crop --side 224" in capsys.readouterr().err
-    assert main([*words[:4], "--out", str(tmp_path / "camera.csv")]) == 2
+    assert main([*sources, "--out", str(tmp_path / "camera.csv")]) == 2
     assert "ends in .toml" in capsys.readouterr().err

@@ -1,30 +1,44 @@
-"""Images as a Python session has them: arrays of any layout and kind, PIL images, files."""
+"""Images as a Python session has them, and what is done to a few of them.
+
+Arrays of any layout and kind, PIL images, or files; nothing is kept.
+"""
 
 from __future__ import annotations
 
 import io
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image
 
-from robustness import models
+from robustness import models as known_models
 from robustness.api.argument_checks import checked_call
+from robustness.api.own_models import names_of
 from robustness.attacks.attack_loop import check_class
 from robustness.base.errors import ParameterError
 from robustness.base.text import counted
+from robustness.evaluation import loop
+from robustness.evaluation import sweep as sweeps
 from robustness.evaluation.condition import Condition
+from robustness.evaluation.correctness import labelled, true_class
+from robustness.evaluation.measurement import Measurement
+from robustness.evaluation.remedy_trials import loader_with_remedies
+from robustness.evaluation.request import Request, make_spec
+from robustness.evaluation.row_schema import NUMBERS, own_scores, to_frame, to_table
+from robustness.evaluation.sweep import Break
 from robustness.models import Classifier
 from robustness.models.model_record import ModelRecord
 from robustness.perturbations import check_seed
 from robustness.pictures import fitting
 from robustness.pictures.decoding import decode, read_file
 from robustness.pictures.eight_bits import from_uint8, to_png, to_uint8
-from robustness.pictures.picture import Picture, image_digest
+from robustness.pictures.fitting import STUDY_SIDE, Framing
+from robustness.pictures.picture import Overrides, Picture, frame, image_digest, load_picture
 from robustness.pictures.samples import picture_file
 from robustness.remedies import parse
 
@@ -54,7 +68,14 @@ def levels(image: Any, name: str = "the image") -> Levels:
         return np.asarray(decode(read_file(path), name=os.fspath(path)))
     if isinstance(image, Image.Image):
         return np.asarray(decode(_encoded(image), name=name))
-    return _rgb(in_range(as_array(image, name), name), name)
+    pixels = in_range(as_array(image, name), name)
+    if pixels.ndim == 2:
+        return np.repeat(pixels[..., None], 3, axis=2)
+    if pixels.ndim == 3 and pixels.shape[2] == 3:
+        return pixels
+    if pixels.ndim == 3 and pixels.shape[0] == 3:
+        return np.ascontiguousarray(pixels.transpose(1, 2, 0))
+    raise ParameterError(f"{name}: expected {_EXPECTED}, got an array of shape {pixels.shape}.")
 
 
 def png(image: Any, name: str) -> bytes:
@@ -113,16 +134,6 @@ def in_range(array: NDArray[Any], name: str) -> Levels:
     return to_uint8(array.astype(np.float64)) if most == 1 else array.astype(np.uint8)
 
 
-def _rgb(image: Levels, name: str) -> Levels:
-    if image.ndim == 2:
-        return np.repeat(image[..., None], 3, axis=2)
-    if image.ndim == 3 and image.shape[2] == 3:
-        return image
-    if image.ndim == 3 and image.shape[0] == 3:
-        return np.ascontiguousarray(image.transpose(1, 2, 0))
-    raise ParameterError(f"{name}: expected {_EXPECTED}, got an array of shape {image.shape}.")
-
-
 @checked_call
 def perturb(
     images: Any,
@@ -154,16 +165,18 @@ def perturb(
         raise ParameterError(
             f"Expected a source for each of {counted(len(batch), 'image')}, got {got}."
         )
-    perturbed = [
-        _perturbed(image, condition, seed, None if own is None else _stream_of(own))
-        for image, own in zip(batch, sources, strict=True)
-    ]
+    perturbed = []
+    for image, own in zip(batch, sources, strict=True):
+        height, width = image.shape[:2]
+        longer = max(height, width)
+        top, left = (longer - height) // 2, (longer - width) // 2
+        edges = ((top, longer - height - top), (left, longer - width - left), (0, 0))
+        square = from_uint8(np.pad(image, edges, mode="reflect"))
+        # Random streams are seeded by the digest of the source as a study image.
+        seeding = square if own is None else fitting.fit(Image.fromarray(levels(own, "source")))
+        levels_under = to_uint8(condition.images(square[None], [image_digest(seeding)], seed)[0])
+        perturbed.append(levels_under[top : top + height, left : left + width])
     return _like(original, np.stack(perturbed))
-
-
-def _stream_of(source: Any) -> str:
-    """The digest of the image ``source`` as a study image, which seeds its random streams."""
-    return image_digest(fitting.fit(Image.fromarray(levels(source, "source"))))
 
 
 @checked_call
@@ -199,7 +212,7 @@ def adversarial(
         )
     check_seed(seed)
     name = model.name if isinstance(model, ModelRecord) else model
-    classifier = models.load(name, side=height) if isinstance(name, str) else name
+    classifier = known_models.load(name, side=height) if isinstance(name, str) else name
     for index in labels or ():
         check_class(classifier, index)
     attacked = []
@@ -229,17 +242,6 @@ def _like(original: NDArray[Any], image: Levels) -> NDArray[Any]:
     if original.dtype.kind != "f":
         return image.astype(original.dtype)
     return np.divide(image, original.dtype.type(255), dtype=original.dtype)
-
-
-def _perturbed(image: Levels, condition: Condition, seed: int, stream: str | None) -> Levels:
-    height, width = image.shape[:2]
-    side = max(height, width)
-    top, left = (side - height) // 2, (side - width) // 2
-    edges = ((top, side - height - top), (left, side - width - left), (0, 0))
-    square = np.pad(image, edges, mode="reflect")
-    study = from_uint8(square)
-    perturbed = to_uint8(condition.images(study[None], [stream or image_digest(study)], seed)[0])
-    return perturbed[top : top + height, left : left + width]
 
 
 def _condition(perturbation: str | Condition, strength: float | None) -> Condition:
@@ -300,3 +302,116 @@ def remedy(remedies: str, images: Any) -> NDArray[Any]:
     original, batch = _batch(images)
     remedied = np.stack([chain.image(image) for image in batch])
     return _like(original, remedied)
+
+
+@checked_call
+def evaluate_pictures(
+    pictures: Mapping[str, Any], spec: Request, *, labels: Mapping[str, int | str] | None = None
+) -> pd.DataFrame:
+    """The rows of a few images, as ``Run.frame`` has them; nothing is kept.
+
+    With remedies in ``spec`` the last column lists the predictions behind each.
+
+    ``pictures`` are by name: the path of a file, a sample as ``sample:coffee``, a PIL image, or an
+    array (H, W, 3) of any size, uint8 or floating point in [0, 1]. Floating point (224, 224, 3) is
+    a study image, and not fitted again. ``labels`` are true classes by the image's name, each a
+    class index or the name of a class. Raises ``ImageError`` for a file that is no image,
+    ``ParameterError`` for another kind of array, ``UnknownNameError`` for a class of no model.
+    """
+    label_by_name = labels or {}
+    indices = {name: label for name, label in label_by_name.items() if not isinstance(label, str)}
+    inputs = [_picture(name, image, spec, indices.get(name)) for name, image in pictures.items()]
+    named = {
+        name: true_class(name, label, spec.model_names)
+        for name, label in label_by_name.items()
+        if isinstance(label, str)
+    }
+    rows = [
+        labelled(row, named[row.image]) if row.image in named else row
+        for row in loop.evaluate(spec, inputs)
+    ]
+    frame = to_frame(to_table(rows, [0] * len(rows)).select([*NUMBERS, *own_scores()]))
+    if not spec.remedies:
+        return frame
+    trials: Any = [[trial._asdict() for trial in row.remedies] for row in rows]
+    return frame.assign(remedies=trials)
+
+
+def _picture(
+    name: str,
+    source: Any,
+    spec: Request,
+    label: int | None,
+    overrides: Overrides = (None, None),
+) -> Picture:
+    """The image ``source``, in each framing of ``spec``."""
+    framings = list(spec.by_framing)
+    if isinstance(source, str | os.PathLike):
+        picture = load_picture(
+            picture_file(source), framings, name=os.fspath(source), overrides=overrides
+        )
+        versions = [replace(version, name=name, label=label) for version in picture.versions]
+        return replace(versions[0], others=tuple(versions[1:]))
+    shape, kind = getattr(source, "shape", None), getattr(source, "dtype", None)
+    pixels = levels(source, name)  # refuses values out of range
+    if kind is not None and np.issubdtype(kind, np.floating):
+        alike = {each for each in framings if shape == (each.side, each.side, 3)}
+    else:
+        alike = set()
+    whole = Image.fromarray(pixels)
+    ways = [Framing("squash", each.side) if each in alike else each for each in framings]
+    study = Framing("squash") if shape == (STUDY_SIDE, STUDY_SIDE, 3) and alike else Framing()
+    result, _ = frame(whole, ways, study=study)
+    return result.picture(name, framings, overrides=overrides, label=label)
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """How one image fares under one perturbation at rising strengths.
+
+    ``points`` has a row per model and strength; ``breaks`` an entry per model; ``breaking`` the
+    strength at which each model's prediction changes, None where it never does.
+    """
+
+    points: pd.DataFrame
+    breaks: tuple[Break, ...]
+
+    @property
+    def breaking(self) -> dict[str, float | None]:
+        return {point.model: point.strength for point in self.breaks}
+
+
+@checked_call
+def sweep(
+    image: Any,
+    *,
+    models: Any = None,
+    perturbation: str,
+    label: int | str | None = None,
+    steps: int = sweeps.DEFAULT_STEPS,
+    seed: int = 0,
+    fit: str | None = None,
+    side: int | None = None,
+    remedy: str | None = None,
+) -> Sweep:
+    """Find the strength at which each model's prediction of ``image`` changes.
+
+    ``image`` is an array, a PIL image or the path of a file. Floating point (224, 224, 3), or of
+    another ``side``, is a study image, and not fitted again. ``label`` is its true class, an index
+    or a name. ``fit`` and ``side`` are as for ``make_spec``. ``steps`` strengths from 0 to 1 are
+    tried, and more near a change. With a ``remedy``, such as ``median`` or ``median+tta``, every
+    model is behind it. Raises as ``evaluate`` does.
+    """
+    chosen = known_models.resolve(names_of(models))
+    conditions = [Condition.of({perturbation: 1.0})]
+    spec = make_spec(chosen, conditions, seed=seed, fit=fit, side=side)
+    picture = _picture("image", image, spec, None, (fit, side))
+    truth = None if label is None else true_class("image", str(label), chosen)
+    load = loader_with_remedies(parse(remedy), chosen) if remedy else known_models.load
+    progress = sweeps.sweep(picture, [perturbation], chosen, load=load, steps=steps, seed=seed)
+    events = [labelled(event, truth) for event in progress]
+    rows = [event for event in events if isinstance(event, Measurement)]
+    return Sweep(
+        to_frame(to_table(rows, [0] * len(rows)).select([*NUMBERS, *own_scores()])),
+        tuple(event for event in events if isinstance(event, Break)),
+    )
