@@ -12,9 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from robustness import models
 from robustness.base.text import unhidden, visible
@@ -46,10 +44,6 @@ _UNREGISTERED_STYLES = range(32, 128)
 
 ZERO_LINE = {"zeroline": True, "zerolinewidth": 2, "zerolinecolor": "#8796a5"}
 """The zero line of an axis of differences, visible on light and dark."""
-
-BAD_TO_GOOD = ((0.0, "#c4661a"), (0.35, "#f1b06a"), (0.55, "#c2c7c7"), (1.0, "#4a8ccb"))
-"""Colour scale of heatmaps, low to high; colour-blind safe, and ``INK`` is legible on all of it."""
-INK = "#000000"
 
 
 def model_style(name: str) -> tuple[str, str, str]:
@@ -252,49 +246,4 @@ def describe(frame: pd.DataFrame, columns: Sequence[str]) -> str:
             if pd.notna(row[column])
         )
         for _, row in frame.iterrows()
-    )
-
-
-def heatmap(
-    values: NDArray[np.float64],
-    words: list[list[str]],
-    *,
-    columns: list[str],
-    rows: list[str],
-    hover: str,
-    targets: Mapping[str, Any] | None = None,
-    **more: Any,
-) -> go.Figure:
-    """A heatmap of ``values`` from 0 (bad) to 1 (good) with ``words`` in its cells.
-
-    ``targets`` is a trace of markers over the cells that answers hover and clicks instead of them.
-    ``more`` are other parts of the trace of cells.
-    """
-    trace: dict[str, Any] = {
-        "type": "heatmap",
-        "z": values,
-        "x": columns,
-        "y": rows,
-        "text": words,
-        "texttemplate": "%{text}",
-        "textfont": {"color": INK},  # Plotly's own choice is too pale on half of the scale
-        "colorscale": BAD_TO_GOOD,
-        "zmin": 0,
-        "zmax": 1,
-        "xgap": 3,
-        "ygap": 3,
-        "showscale": False,  # the cells have numbers
-        "hovertemplate": hover + "<extra></extra>",
-        **more,
-    }
-    layout: dict[str, Any] = {}
-    if targets is not None:
-        trace |= {"hoverinfo": "skip", "hovertemplate": None}
-        layout = {"hoverdistance": -1, "showlegend": False}  # the nearest, however wide the cell
-    return drawn(
-        [trace, targets] if targets is not None else [trace],
-        height=110 + 34 * len(rows),
-        xaxis={"side": "top"},
-        yaxis={"autorange": "reversed"},
-        **layout,
     )

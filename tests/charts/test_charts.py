@@ -206,15 +206,3 @@ def measured_rows() -> pd.DataFrame:
             for strength in (0.5, 1.0)
         ]
     )
-
-
-def test_the_cells_of_a_heatmap_do_not_glare_on_a_dark_page_and_their_words_can_be_read() -> None:
-    def luminance(colour: str) -> float:
-        """WCAG's relative luminance, 0 to 1."""
-        parts = np.array([int(colour[at : at + 2], 16) for at in (1, 3, 5)]) / 255
-        linear = np.where(parts <= 0.04045, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4)
-        return float(linear @ (0.2126, 0.7152, 0.0722))
-
-    cells = [luminance(colour) for _, colour in style.BAD_TO_GOOD]
-    assert max(cells) < 0.65, "white is 1, the dark page 0.008"
-    assert all((cell + 0.05) / (luminance(style.INK) + 0.05) >= 4.5 for cell in cells)
