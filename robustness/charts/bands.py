@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 from robustness import models
 from robustness.base.text import unhidden
+from robustness.charts.prediction_marks import percent
 from robustness.charts.tables import Table
-from robustness.charts.verdict import percent
 from robustness.evaluation.band import STEPS, Band
 from robustness.perturbations import REGISTRY, Perturbation
 

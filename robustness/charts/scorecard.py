@@ -10,8 +10,8 @@ from typing import Any
 import pandas as pd
 
 from robustness import models
+from robustness.charts.prediction_marks import OPEN_MARKERS, judged
 from robustness.charts.style import COLOURS, drawn, go, model_trace, whiskers
-from robustness.charts.verdict import OPEN_MARKERS, judged
 from robustness.evaluation.condition import perturbation_label
 from robustness.evaluation.correctness import good_rows, is_correct
 from robustness.statistics.scorecard import PUBLISHED, STABLE_FEATURES

@@ -15,7 +15,7 @@ import pandas as pd
 from robustness import models
 from robustness import statistics as figures
 from robustness.base.text import counted, format_figure, points, share
-from robustness.charts.verdict import judged
+from robustness.charts.prediction_marks import judged
 from robustness.evaluation.condition import perturbation_label, setting
 from robustness.evaluation.sweep import Break
 from robustness.metrics import FEATURES, PICTURE, PREDICTION, Metric

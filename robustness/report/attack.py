@@ -11,8 +11,8 @@ from robustness.attacks import REGISTRY as ATTACKS
 from robustness.attacks.epsilon_search import Masking, Smallest
 from robustness.attacks.transfer import Transfer
 from robustness.base.text import counted, share
+from robustness.charts.prediction_marks import tally, verdict_of
 from robustness.charts.tables import Column, Table
-from robustness.charts.verdict import tally, verdict_of
 from robustness.evaluation.correctness import is_correct
 from robustness.evaluation.measurement import Measurement
 from robustness.evaluation.provenance import manifest

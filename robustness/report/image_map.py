@@ -18,8 +18,15 @@ from robustness.base.text import counted, share, visible
 from robustness.charts import predictions, sweep, tables
 from robustness.charts import scorecard as charts_scorecard
 from robustness.charts.bands import BandMap, MapRow, Strip, Tile, strip
+from robustness.charts.prediction_marks import (
+    LEGEND,
+    OPEN_MARKERS,
+    cell,
+    change,
+    no_change,
+    verdict,
+)
 from robustness.charts.tables import Column, Entry, Table
-from robustness.charts.verdict import LEGEND, OPEN_MARKERS, cell, change, no_change, verdict
 from robustness.evaluation.band import STEPS, Band, Cell
 from robustness.evaluation.condition import perturbation_label, series
 from robustness.evaluation.measurement import Measurement

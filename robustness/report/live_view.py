@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from robustness.base.text import share
 from robustness.charts import predictions, style
+from robustness.charts.prediction_marks import tally, verdict
 from robustness.charts.tables import Column, Table
-from robustness.charts.verdict import tally, verdict
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.loop import perturbed
 from robustness.evaluation.measurement import Measurement

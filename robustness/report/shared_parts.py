@@ -7,7 +7,7 @@ from typing import Any
 
 from robustness import models
 from robustness.base.text import counted, share, visible
-from robustness.charts.verdict import percent, verdict
+from robustness.charts.prediction_marks import percent, verdict
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.framings import options
 from robustness.evaluation.loop import perturbed

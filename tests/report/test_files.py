@@ -31,7 +31,7 @@ from benchmarks.support.synthetic_runs import pictures, saved
 from robustness import report, runs
 from robustness.attacks import NORMS
 from robustness.base.errors import RunError
-from robustness.charts.verdict import judged
+from robustness.charts.prediction_marks import judged
 from robustness.commands import main
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.loop import perturbed

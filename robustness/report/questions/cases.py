@@ -10,8 +10,8 @@ import pandas as pd
 from robustness import models
 from robustness.base.errors import RobustnessError
 from robustness.base.text import counted, share, visible
+from robustness.charts.prediction_marks import verdict_of
 from robustness.charts.tables import Column, Entry, Table, figure
-from robustness.charts.verdict import verdict_of
 from robustness.evaluation.condition import Condition, perturbation_label, short
 from robustness.perturbations import Images
 from robustness.pictures.eight_bits import to_png

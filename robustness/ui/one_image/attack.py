@@ -10,7 +10,7 @@ import streamlit as st
 from robustness import models
 from robustness.attacks import Outcome
 from robustness.base.text import plain, some
-from robustness.charts.verdict import verdict
+from robustness.charts.prediction_marks import verdict
 from robustness.evaluation.condition import AttackCondition
 from robustness.evaluation.framings import version_for
 from robustness.evaluation.loop import picture_scores
