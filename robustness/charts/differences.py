@@ -1,11 +1,12 @@
-"""Plotly figures of differences between models on the same images.
+"""Plotly figures of differences: between models on the same images, and of images from a reference.
 
-``entries`` are a table of ``robustness.statistics``; intervals are paired, 95%.
+Intervals are paired, 95%.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from robustness import models
 from robustness.charts.style import COLOURS, ZERO_LINE, drawn, go, whiskers
@@ -66,3 +67,51 @@ def _around_zero(points: Sequence[Mapping[str, float | None]]) -> list[float]:
     ends = [0.0, *(end for entry in points for end in entry.values() if end is not None)]
     room = 0.08 * (max(ends) - min(ends)) or 1.0
     return [min(ends) - room, max(ends) + room]
+
+
+_SIDES = (
+    ("production", "Your images", "circle", 9),
+    ("simulation", "Simulation", "circle-open", 15),  # a ring around a marker at the same place
+)
+
+
+def statistics_that_differ(rows: Sequence[Mapping[str, Any]]) -> go.Figure:
+    """Means of statistics of both sides, minus the reference's.
+
+    ``rows`` have ``statistic``, ``production`` and ``simulation``, in deviations of images.
+    """
+    names = [row["statistic"] for row in rows]
+    traces: list[dict[str, Any]] = [
+        {
+            "type": "scatter",
+            "x": [value for row in rows for value in (row["production"], row["simulation"], None)],
+            "y": [name for name in names for _ in range(3)],
+            "mode": "lines",
+            "line": {"color": "#8796a5", "width": 2},
+            "hoverinfo": "skip",
+            "showlegend": False,
+        }
+    ]
+    traces += [
+        {
+            "type": "scatter",
+            "name": label,
+            "x": [row[side] for row in rows],
+            "y": names,
+            "mode": "markers",
+            "marker": {
+                "symbol": symbol,
+                "size": size,
+                "color": COLOURS[0],
+                "line": {"width": 2, "color": COLOURS[0]},
+            },
+            "hovertemplate": "%{y}: %{x:+.2f}<extra>" + label + "</extra>",
+        }
+        for side, label, symbol, size in _SIDES
+    ]
+    return drawn(
+        traces,
+        height=130 + 30 * len(names),
+        xaxis={"title": "Deviations from the reference"} | ZERO_LINE,
+        yaxis={"range": [len(names) - 0.4, -0.6], "categoryorder": "array", "categoryarray": names},
+    )

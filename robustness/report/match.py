@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from robustness.base.text import counted
 from robustness.charts import run_map
-from robustness.charts.match import statistics_that_differ
+from robustness.charts.differences import statistics_that_differ
 from robustness.charts.tables import Table
 from robustness.matching import (
     SHARE,
