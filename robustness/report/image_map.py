@@ -15,7 +15,7 @@ import pandas as pd
 
 from robustness import metrics, models
 from robustness.base.text import counted, share, visible
-from robustness.charts import predictions, sweep, tables
+from robustness.charts import predictions, tables
 from robustness.charts import scorecard as charts_scorecard
 from robustness.charts.bands import BandMap, MapRow, Strip, Tile, strip
 from robustness.charts.prediction_marks import (
@@ -514,13 +514,13 @@ def _at(entry: Break) -> str:
 def curves(points: Sequence[Measurement]) -> Chooser:
     """Confidence and similarity of each model over the strength of each perturbation."""
     frame = pd.DataFrame([row.as_row() for row in points])
-    titles = sweep.quantities()
+    titles = predictions.strength_titles()
 
     def read(quantity: str) -> list[Block]:
         return [
             Chart(
                 f"{titles[quantity]} under {perturbation_label(str(name))}",
-                sweep.over_strength(own, quantity),
+                predictions.over_strength(own, quantity),
                 f"{titles[quantity]} of each model over the strength; the table has the breaking "
                 "strengths.",
                 OPEN_MARKERS,

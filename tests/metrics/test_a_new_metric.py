@@ -12,7 +12,7 @@ import pytest
 from benchmarks.support.stand_in_models import Stable
 from robustness import metrics
 from robustness import statistics as figures
-from robustness.charts import run_map, run_results, sweep, tables
+from robustness.charts import predictions, run_map, run_results, tables
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.loop import evaluate
 from robustness.evaluation.measurement import Measurement
@@ -78,8 +78,8 @@ def test_every_table_and_chart_has_it(record: Metric, rows: list[Measurement]) -
     assert record.label in tables.conditions(entries)
     assert record.label in live_view.verdicts(rows).head
     assert record in shared_parts.listed_metrics(rows)
-    assert sweep.quantities()[NAME] == run_results.quantities()[NAME] == record.label
-    curve = sweep.over_strength(frame, NAME)
+    assert predictions.strength_titles()[NAME] == run_results.quantities()[NAME] == record.label
+    curve = predictions.over_strength(frame, NAME)
     assert curve.layout.yaxis.range[1] >= max(frame[NAME])
     (row,) = run_map.rows(Figures(frame), NAME)
     for model, cells in row.cells.items():
