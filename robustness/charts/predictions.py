@@ -11,13 +11,16 @@ import pandas as pd
 
 from robustness import metrics, models
 from robustness.base.text import share
+from robustness.charts.prediction_marks import OPEN_MARKERS, judged
 from robustness.charts.style import COLOURS, dodged, drawn, go, model_trace
 from robustness.charts.tables import metric_titles
-from robustness.evaluation.correctness import good_rows
+from robustness.evaluation.condition import perturbation_label
+from robustness.evaluation.correctness import good_rows, is_correct
 from robustness.evaluation.measurement import Measurement
 from robustness.metrics.features import RESCALED
 from robustness.metrics.metric import STRENGTHS
 from robustness.perturbations import REGISTRY, Perturbation
+from robustness.statistics.scorecard import STABLE_FEATURES
 
 _PATTERNS = [
     {"shape": shape, "fillmode": "overlay", "fgcolor": "rgba(255,255,255,0.7)", "size": 6}
@@ -206,3 +209,71 @@ def value_and_severity(record: Perturbation, strength: float) -> str:
     about = "" if severity and record.severity_strengths[severity - 1] == strength else "about "
     level = f", {about}severity {severity}" if severity else ""
     return f"{record.value_text(strength)}{level}"
+
+
+MOVEMENT = f"One marker per measurement. {OPEN_MARKERS}"
+"""How to read ``movement``."""
+
+
+def movement(frame: pd.DataFrame) -> go.Figure:
+    """Every measurement by its feature shift (x) and the divergence of the predictions (y).
+
+    A feature shift of 100% is that of an unrelated image; the dashed line is at half of it.
+    Markers are open as in ``OPEN_MARKERS``.
+    """
+    correct = map(is_correct, frame["label"], frame["top1"])
+    said = [judged(*case).text for case in zip(frame["consistent"], correct, strict=True)]
+    frame = frame.assign(good=good_rows(frame), said=said)
+    traces = [
+        model_trace(
+            str(model),
+            1 - rows["cosine_rescaled"],
+            rows["divergence"],
+            lines=False,
+            filled=rows["good"],
+            size=11,
+            customdata=[
+                f"{perturbation_label(name)}: {said}"
+                for name, said in zip(rows["perturbation"], rows["said"], strict=True)
+            ],
+            hover="%{customdata}<br>feature shift %{x:.0%}, divergence %{y:.2f}",
+        )
+        for model, rows in frame.groupby("model", sort=False)
+    ]
+    border = 1 - STABLE_FEATURES
+    return drawn(
+        traces,
+        height=420,
+        xaxis={
+            "title": "Feature shift (100% = an unrelated image)",
+            "rangemode": "tozero",
+            "tickformat": ".0%",
+        },
+        yaxis={"title": "Divergence of the predictions (bits)", "range": [-0.04, 1.1]},
+        shapes=[
+            {
+                "type": "line",
+                "x0": border,
+                "x1": border,
+                "yref": "paper",
+                "y0": 0,
+                "y1": 1,
+                "line": {"dash": "dash", "width": 1.5, "color": "#8796a5"},
+            }
+        ],
+        annotations=[
+            {
+                "text": text,
+                "x": side,
+                "y": 1.0,
+                "xref": "paper",
+                "yref": "paper",
+                "showarrow": False,
+                "xanchor": anchor,
+            }
+            for side, text, anchor in (
+                (0.0, "features stable", "left"),
+                (1.0, "features shifted", "right"),
+            )
+        ],
+    )

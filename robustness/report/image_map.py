@@ -16,7 +16,6 @@ import pandas as pd
 from robustness import metrics, models
 from robustness.base.text import counted, share, visible
 from robustness.charts import predictions, tables
-from robustness.charts import scorecard as charts_scorecard
 from robustness.charts.bands import BandMap, MapRow, Strip, Tile, strip
 from robustness.charts.prediction_marks import (
     LEGEND,
@@ -378,9 +377,9 @@ def features(rows: Sequence[Measurement]) -> Section:
     means = predictions.stage_means(rows)
     movement = Chart(
         "Feature shift and divergence of the predictions",
-        charts_scorecard.movement(pd.DataFrame([row.as_row() for row in rows])),
+        predictions.movement(pd.DataFrame([row.as_row() for row in rows])),
         scorecard.insight(rows),
-        charts_scorecard.MOVEMENT,
+        predictions.MOVEMENT,
     )
     diverging = Chooser(
         "Similarity by stage, mean over all perturbations",

@@ -12,7 +12,7 @@ import pandas as pd
 import plotly.graph_objects as go
 import pytest
 
-from robustness.charts import predictions, scorecard, style
+from robustness.charts import model_scores, predictions, style
 from robustness.evaluation.condition import Condition
 from robustness.models import REGISTRY
 
@@ -158,7 +158,7 @@ def test_the_name_of_a_model_from_elsewhere_is_no_tag_and_turns_nothing() -> Non
     assert lines.name == safe
     assert all(told[0] == f"{safe} stage {at}" for at, told in enumerate(lines.customdata))
     frame = measured_rows().assign(model=HOSTILE)
-    assert scorecard.movement(frame.iloc[:1]).data[0].name == safe
+    assert predictions.movement(frame.iloc[:1]).data[0].name == safe
     assert style.words(safe) == HOSTILE.replace("\u202e", "U+202E")
     assert style.words("one<br>over &amp;copy another") == "one over &copy another"
 
@@ -170,13 +170,13 @@ def test_the_ranking_shows_intervals_and_published_figures_only_where_there_are_
             for m in ("ResNet50", "SqueezeNet")
         ]
     )
-    measured, published = scorecard.ranking(summary).data
+    measured, published = model_scores.ranking(summary).data
     assert list(measured.x) == [0.5, 0.5]
     assert list(measured.error_x.array) == pytest.approx([0.4, 0.4])
     assert list(measured.error_x.arrayminus) == pytest.approx([0.2, 0.2])
     assert list(published.x) == [0.0]
     assert list(published.y) == ["ResNet50"]
-    assert len(scorecard.ranking(summary[1:]).data) == 1
+    assert len(model_scores.ranking(summary[1:]).data) == 1
 
 
 def measured_rows() -> pd.DataFrame:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from robustness import models, statistics
-from robustness.charts import accuracy_tables, run_results, tables, trade_off
+from robustness.charts import accuracy_tables, model_scores, run_results, tables
 from robustness.charts.tables import Column, Entry, Table, figure
 from robustness.report.blocks import Block, Chart, Chooser, Columns, Text, Titled
 from robustness.report.questions.question import LABELS, TRUST, Question
@@ -95,7 +95,7 @@ def _against_published(figures: Figures) -> list[Block]:
     errors = published_errors()
     chart = Chart(
         "mCE against the error on the originals",
-        trade_off.published(mine, errors),
+        model_scores.published(mine, errors),
         "Mean corruption error of each model against its error on the originals, beside published "
         "models.",
         "Grey: measured elsewhere, on ImageNet's validation set ("

@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from robustness.base.text import points, share, visible
-from robustness.charts import run_results, trade_off
+from robustness.charts import model_scores, run_results
 from robustness.charts.tables import Column, Entry, Table, figure, with_interval
 from robustness.perturbations import REGISTRY
 from robustness.report.blocks import Block, Chart, Chooser, Text, Titled
@@ -150,15 +150,15 @@ def table(entries: Sequence[Entry], quantity: str) -> Titled:
 
 def _chart(scored: Sequence[Entry], name: str, title: str) -> Chart:
     note = ""
-    if len(scored) - len(trade_off.dominated(scored, name)) > 1:
+    if len(scored) - len(model_scores.dominated(scored, name)) > 1:
         note = "The dotted line joins the models that no other beats in both figures."
     if name == "accuracy" and expected(scored):
         note += f" The dashed line is fitted to the logits of these {len(scored)} models."
     note = note.strip()
-    across = trade_off.AXES[name].title.lower()
+    across = model_scores.AXES[name].title.lower()
     return Chart(
         f"{title} against {across}",
-        trade_off.trade(scored, name, title),
+        model_scores.trade_off(scored, name, title),
         f"{title} of each model against its {across}; the table holds the numbers.",
         note,
     )
@@ -317,11 +317,11 @@ CHOICE = Question(
 def _trade_offs(figures: ChoiceFigures) -> list[Block]:
     chosen = figures.chosen
     scored = [e for e in priced(figures.costs, chosen) if e["robust"] is not None]
-    axes = trade_off.across(scored)
+    axes = model_scores.across(scored)
     if len(scored) < 2 or not axes:
         return []
     title = run_results.QUANTITIES[chosen.quantity]
-    options = {name: trade_off.AXES[name].title for name in axes}
+    options = {name: model_scores.AXES[name].title for name in axes}
     chart = Chooser(
         "Against",
         "trade",

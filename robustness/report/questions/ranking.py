@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from robustness import statistics
-from robustness.charts import accuracy_tables, differences, run_results, scorecard, tables
+from robustness.charts import accuracy_tables, differences, model_scores, run_results, tables
 from robustness.charts.tables import Entry
 from robustness.report.blocks import Block, Chart, Chooser, Sortable, Text, Titled
 from robustness.report.questions.question import COMPARE, Question, Tables
@@ -41,7 +41,7 @@ def _ranked(figures: Figures, quantity: str) -> list[Block]:
     title = run_results.QUANTITIES[quantity]
     chart = Chart(
         title,
-        scorecard.ranking(pd.DataFrame(ranked), quantity, title),
+        model_scores.ranking(pd.DataFrame(ranked), quantity, title),
         f"{title} of each model with its 95% interval; the table below holds the numbers.",
     )
     note = Text(f"{_MEANING[quantity]} {statistics.RANK_RULE}", statistics.INTERVAL_RULE)

@@ -1,4 +1,4 @@
-"""The trade-off between models: robustness against accuracy on the originals, or cost."""
+"""The scores of models as Plotly figures: ranked, and against accuracy, latency or size."""
 
 from __future__ import annotations
 
@@ -7,13 +7,57 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 
 from robustness import models
-from robustness.charts.style import drawn, go, model_style, whiskers
+from robustness.charts.style import COLOURS, drawn, go, model_style, whiskers
 from robustness.statistics.effective_robustness import Expected, expected
 from robustness.statistics.model_choice import is_faster
+from robustness.statistics.scorecard import PUBLISHED
 
 Entry = Mapping[str, Any]
+
+
+def ranking(
+    summary: pd.DataFrame, quantity: str = "consistency", title: str = "Prediction consistency"
+) -> go.Figure:
+    """A rate of each model with its 95% interval if known, in the order of ``summary``.
+
+    ``summary`` has a row per model with ``quantity`` and its bounds, as from
+    ``scorecard.summarise``. An open diamond is the consistency that the study published.
+    """
+    bounded = summary[f"{quantity}_low"].notna().any()
+    traces: list[dict[str, Any]] = [
+        {
+            "type": "scatter",
+            "name": "measured, with 95% interval" if bounded else "measured",
+            "x": summary[quantity].tolist(),
+            "y": [models.label(model) for model in summary["model"]],
+            "mode": "markers",
+            "marker": {"size": 12, "color": COLOURS[0]},
+            "error_x": whiskers(summary.to_dict("records"), quantity),
+            "hovertemplate": "%{y}: %{x:.0%}<extra></extra>",
+        }
+    ]
+    published = [(models.label(m), PUBLISHED[m]) for m in summary["model"] if m in PUBLISHED]
+    if published and quantity == "consistency":
+        traces.append(
+            {
+                "type": "scatter",
+                "name": "published by the study",
+                "x": [figures.consistency for _, figures in published],
+                "y": [label for label, _ in published],
+                "mode": "markers",
+                "marker": {"size": 12, "symbol": "diamond-open", "color": COLOURS[4]},
+                "hovertemplate": "%{y}: %{x:.0%}<extra>published</extra>",
+            }
+        )
+    return drawn(
+        traces,
+        height=150 + 42 * len(summary),
+        xaxis={"range": [-0.03, 1.03], "tickformat": ".0%", "title": title},
+        yaxis={"autorange": "reversed"},
+    )
 
 
 class Axis(NamedTuple):
@@ -64,7 +108,7 @@ def _dominates(entry: Entry, other: Entry, name: str) -> bool:
     return bool(a >= x and b >= y and (a, b) != (x, y))
 
 
-def trade(entries: Sequence[Entry], name: str, title: str) -> go.Figure:
+def trade_off(entries: Sequence[Entry], name: str, title: str) -> go.Figure:
     """A marker per model: ``name`` of ``AXES`` across, the score up with its interval.
 
     ``entries`` are those of a choice that have a score. The area of a marker is the model's size.
