@@ -14,9 +14,10 @@ import pandas as pd
 
 from robustness import models
 from robustness import statistics as figures
+from robustness.attacks import NORMS
 from robustness.base.text import counted, format_figure, points, share
 from robustness.charts.prediction_marks import judged
-from robustness.evaluation.condition import perturbation_label, setting
+from robustness.evaluation.condition import AttackCondition, Condition, perturbation_label, setting
 from robustness.evaluation.sweep import Break
 from robustness.metrics import FEATURES, PICTURE, PREDICTION, Metric
 from robustness.metrics import REGISTRY as METRICS
@@ -390,3 +391,32 @@ def _range(entry: Break) -> str:
     if not entry.graded or entry.high is None:
         return ""
     return f"changes between {entry.low:.3f} and {entry.high:.3f}"
+
+
+def robust_accuracy(entries: Sequence[Entry]) -> Table:
+    """Robust accuracy per model and epsilon, with the strongest single attack."""
+    columns: list[Column] = [
+        ("Model", label()),
+        ("Measured by", lambda entry: NORMS[entry["norm"]].label),
+        ("Epsilon", lambda entry: _attack(entry).spec.size_text),
+        ("Attacks", lambda entry: str(entry["attacks"])),
+        ("Images", lambda entry: str(entry["n_images"])),
+        ("Robust", lambda entry: with_interval(entry, "robust")),
+        ("Attacks succeed", lambda entry: broken_by_attacks(entry, "success")),
+        ("Strongest attack", lambda entry: _attack(entry).series),
+        ("robust to it", figure("strongest_left", ".1%")),
+    ]
+    return Table.of(entries, columns)
+
+
+def _attack(entry: Entry) -> AttackCondition:
+    condition = Condition.parse(entry["strongest"])
+    assert isinstance(condition, AttackCondition)
+    return condition
+
+
+ROBUST_NOTE = (
+    "Robust: the share of all labelled images that are correct under every attack tried at this "
+    "epsilon and all smaller ones (without labels: unchanged). It is an upper bound: a stronger "
+    "attack may break more. Success counts only images that were correct before the attack."
+)

@@ -2,14 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 from robustness import models, statistics
-from robustness.charts import accuracy_tables, model_scores, run_results, tables
-from robustness.charts.tables import Column, Entry, Table, figure
+from robustness.base.text import points
+from robustness.charts import model_scores, run_results, tables
+from robustness.charts.tables import (
+    LABELLED,
+    Column,
+    Entry,
+    Table,
+    figure,
+    interval,
+    label,
+    with_interval,
+)
+from robustness.evaluation.condition import perturbation_label
 from robustness.report.blocks import Block, Chart, Chooser, Columns, Text, Titled
 from robustness.report.questions.question import LABELS, TRUST, Question
 from robustness.report.wording import model
 from robustness.statistics import Figures
 from robustness.statistics.effective_robustness import published_errors
+from robustness.statistics.imagenet_c import ALEXNET_ERRORS
+
+_CALIBRATION_NOTE = (
+    f"ECE, expected calibration error: the mean distance from the diagonal in {statistics.BINS} bins "
+    "of confidence. Perturbed: over all rows, where errors of two conditions can cancel; per "
+    "condition: the mean over conditions. By chance: the ECE of a perfectly calibrated model on "
+    "as few images. Overconfidence: mean confidence minus accuracy, in points. 95% intervals in "
+    "parentheses. Confidence is the model's own top-1 probability, not rescaled where the "
+    "probabilities of a quantised model do not sum to 1."
+)
 
 
 def _blocks(figures: Figures) -> list[Block]:
@@ -24,9 +47,9 @@ def _blocks(figures: Figures) -> list[Block]:
     )
     entries = list(labelled.values())
     return [
-        Titled("Top-1 and top-5 accuracy", accuracy_tables.accuracy(entries)),
-        Titled("Expected calibration error (ECE)", accuracy_tables.calibration(entries)),
-        Columns([[choice], [Text(accuracy_tables.CALIBRATION_NOTE)]]),
+        Titled("Top-1 and top-5 accuracy", _accuracies(entries)),
+        Titled("Expected calibration error (ECE)", _calibration(entries)),
+        Columns([[choice], [Text(_CALIBRATION_NOTE)]]),
     ]
 
 
@@ -68,7 +91,7 @@ def _errors(figures: Figures) -> list[Block]:
         )
     ]
     for note, alike in run_results.grouped(figures.corruption_errors, "note").items():
-        table = accuracy_tables.corruption_errors(alike)
+        table = _corruption_errors(alike)
         blocks += [Text(f"{note}."), Titled("Corruption error (CE), 95% intervals", table)]
     run = [entry["model"] for entry in figures.corruption_errors]
     literature = statistics.published(list(dict.fromkeys([*run, *models.REGISTRY.names])))
@@ -113,3 +136,71 @@ CORRUPTION_ERRORS = Question(
     tables=lambda figures: {"corruption_errors": figures.corruption_errors},
     view=TRUST,
 )
+
+
+def _accuracies(labelled: Sequence[Entry]) -> Table:
+    """Accuracies per model; ``labelled`` are entries of ``summary`` with labels."""
+    columns: list[Column] = [
+        ("Model", label()),
+        LABELLED,
+        ("Original top-1", figure("clean_accuracy", ".1%")),
+        ("Perturbed top-1", figure("perturbed_accuracy", ".1%")),
+        ("Accuracy lost", figure("drop", ".1%")),
+        ("95% interval", lambda entry: interval(entry, "drop", 1)),
+        ("Relative loss", figure("relative_drop", ".1%")),
+    ]
+    if any(entry["clean_accuracy_top5"] is not None for entry in labelled):
+        columns += [
+            ("Original top-5", figure("clean_accuracy_top5", ".1%")),
+            ("Perturbed top-5", figure("perturbed_accuracy_top5", ".1%")),
+        ]
+    return Table.of(labelled, columns)
+
+
+def _calibration(labelled: Sequence[Entry]) -> Table:
+    """Expected calibration error and overconfidence per model; ``labelled`` have labels."""
+    columns: list[Column] = [
+        ("Model", label()),
+        LABELLED,
+        ("Original ECE", _ece("clean_ece")),
+        ("By chance", figure("clean_ece_by_chance", ".3f")),
+        ("Perturbed ECE", _ece("perturbed_ece")),
+        ("Per condition", _ece("condition_ece")),
+        ("By chance", figure("condition_ece_by_chance", ".3f")),
+        ("Original overconfidence", _too_sure("clean_overconfidence")),
+        ("Perturbed overconfidence", _too_sure("overconfidence")),
+    ]
+    return Table.of(labelled, columns)
+
+
+def _corruption_errors(entries: Sequence[Entry]) -> Table:
+    """CE of every corruption and their means, in percent of AlexNet's errors, with intervals."""
+    names = [corruption["corruption"] for corruption in entries[0]["corruptions"]]
+    head = ["CE, in percent", *(models.label(entry["model"]) for entry in entries)]
+    mean = f"Mean of {len(names)} of {len(ALEXNET_ERRORS)} corruptions"
+    rows = [
+        [mean, *(_ce(entry, "mean_ce") for entry in entries)],
+        [f"{mean}, relative", *(_ce(entry, "mean_relative_ce") for entry in entries)],
+    ]
+    rows += [
+        [perturbation_label(name), *(_ce(entry["corruptions"][at], "ce") for entry in entries)]
+        for at, name in enumerate(names)
+    ]
+    return Table(head, rows)
+
+
+def _ece(name: str) -> Callable[[Entry], str]:
+    return lambda entry: with_interval(entry, name, ".3f")
+
+
+def _ce(entry: Entry, name: str) -> str:
+    return with_interval(entry, name, ".1f")
+
+
+def _too_sure(name: str) -> Callable[[Entry], str]:
+    def cell(entry: Entry) -> str:
+        low, high = entry[f"{name}_low"], entry[f"{name}_high"]
+        between = "" if low is None else f" ({points(low)} to {points(high)})"
+        return "" if entry[name] is None else f"{points(entry[name])}{between}"
+
+    return cell

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from robustness.base.text import share
-from robustness.charts import accuracy_tables, run_map, run_results, tables
+from robustness.charts import run_map, run_results, tables
 from robustness.charts.tables import Column, Entry, Table, figure, similarities
 from robustness.evaluation.condition import perturbation_label, setting
 from robustness.report.blocks import Block, Chart, Chooser, Map, Sortable, Text, Titled
@@ -165,8 +165,8 @@ OVER_STRENGTH = Question(
 
 
 def _under_attack(figures: Figures) -> list[Block]:
-    table = Titled("Robust accuracy", accuracy_tables.robust_accuracy(figures.robust_accuracy))
-    blocks: list[Block] = [table, Text(accuracy_tables.ROBUST_NOTE)]
+    table = Titled("Robust accuracy", tables.robust_accuracy(figures.robust_accuracy))
+    blocks: list[Block] = [table, Text(tables.ROBUST_NOTE)]
     if pairs := figures.pairs_under_attack:
         blocks.append(Titled("Differences in robust accuracy, in points", tables.pairs(pairs)))
     return blocks

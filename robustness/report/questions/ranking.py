@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from robustness import statistics
-from robustness.charts import accuracy_tables, differences, model_scores, run_results, tables
+from robustness.charts import differences, model_scores, run_results, tables
 from robustness.charts.tables import Entry
 from robustness.report.blocks import Block, Chart, Chooser, Sortable, Text, Titled
 from robustness.report.questions.question import COMPARE, Question, Tables
@@ -72,7 +72,7 @@ def _brief(figures: Figures) -> list[Titled | Text]:
         brief.append(Titled(f"Differences in {what}, in points", tables.pairs(pairs)))
         brief.append(Text(statistics.TEST_SUMMARY))
     if figures.robust_accuracy:
-        robust = accuracy_tables.robust_accuracy(figures.robust_accuracy)
+        robust = tables.robust_accuracy(figures.robust_accuracy)
         brief.append(Titled("Robust accuracy", robust))
     return brief
 
