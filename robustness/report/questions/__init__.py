@@ -11,7 +11,6 @@ from robustness.report.questions import (
     choice,
     classes,
     fixes,
-    map,
     perturbations,
     ranking,
     run_map,
@@ -30,6 +29,6 @@ for _question in (
     *(perturbations.PERTURBATIONS, perturbations.OVER_STRENGTH, perturbations.UNDER_ATTACK),
     *(classes.CLASSES, slices.SLICES, changed_classes.CHANGED_CLASSES),
     *(fixes.FIXES, accuracy.ACCURACY, threshold.THRESHOLD, accuracy.CORRUPTION_ERRORS),
-    *(cases.CASES, map.MAP, cases.LEFT_OUT),
+    *(cases.CASES, cases.MAP, cases.LEFT_OUT),
 ):
     REGISTRY.add(_question)

@@ -1,4 +1,4 @@
-"""The images behind the figures of a run: the worst cases and the survivors."""
+"""The images behind the figures of a run: worst cases, survivors, those left out, and their map."""
 
 from __future__ import annotations
 
@@ -11,18 +11,20 @@ from robustness import models
 from robustness.base.errors import RobustnessError
 from robustness.base.text import counted, share, visible
 from robustness.charts.prediction_marks import verdict_of
+from robustness.charts.run_failures import embedding_map
 from robustness.charts.tables import Column, Entry, Table, figure
 from robustness.evaluation.condition import Condition, perturbation_label, short
 from robustness.perturbations import Images
 from robustness.pictures.eight_bits import to_png
 from robustness.pictures.picture import Picture
-from robustness.report.blocks import Block, Case, Cases, Shot, Titled
+from robustness.report.blocks import Block, Case, Cases, Chart, Chooser, Shot, Titled
 from robustness.report.questions.question import IMAGES, Question
 from robustness.report.questions.slices import property_title
 from robustness.report.shared_parts import clean_shot
 from robustness.report.wording import class_title, model
 from robustness.runs import Run
 from robustness.runs.case_queries import Chosen, Tally
+from robustness.runs.embedding_map import EmbeddingMap, read_maps
 from robustness.runs.row_selection import SURVIVORS, WORST
 
 KINDS: Mapping[str, str] = {
@@ -205,5 +207,48 @@ LEFT_OUT = Question(
     "Images left out",
     _left_out,
     figures=lambda of: of.run.unreadable,
+    view=IMAGES,
+)
+
+
+def _maps(maps: Sequence[EmbeddingMap]) -> list[Block]:
+    if not maps:
+        return []
+    of = {map_.name: map_ for map_ in maps}
+    options = {name: f"{model(e.model)}, {short(e.condition)}" for name, e in of.items()}
+    first = maps[0].name
+    return [
+        Chooser(
+            "Map of",
+            "map_of",
+            options,
+            lambda name: _map(of[name], options[name]),
+            printed=[first],
+            first=first,
+            listed=True,
+        )
+    ]
+
+
+def _map(map_: EmbeddingMap, title: str) -> list[Block]:
+    left = f" {counted(map_.left_out, 'image')} could no longer be read." if map_.left_out else ""
+    chart = Chart(
+        title,
+        embedding_map(map_.points, map_.explained),
+        f"{counted(len(map_.points), 'image')} with the perturbed version in the plane of the two "
+        "main components of the features.",
+        f"Each line joins an original to its perturbed image. Crosses are failures.{left}",
+        link="map",
+    )
+    return [chart]
+
+
+MAP = Question(
+    "map",
+    "Map",
+    _maps,
+    "how far perturbed images move",
+    figures=lambda of: read_maps(of.run),
+    link="map",
     view=IMAGES,
 )
