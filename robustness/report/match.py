@@ -20,7 +20,7 @@ from robustness.matching import (
 from robustness.perturbations import REGISTRY
 from robustness.pictures.properties import PROPERTIES
 from robustness.report.blocks import Case, Cases, Chart, Map, Printed, Shot, Text, Titled
-from robustness.report.questions import run_map as run_map_question
+from robustness.report.questions import perturbations
 from robustness.report.wording import listed, model
 from robustness.statistics import Figures
 
@@ -168,7 +168,7 @@ def camera_map(match: Match, figures: Figures | None = None) -> Map:
     }
     note = "Dot: your camera, with its 95% interval."
     if figures is not None:
-        note += f" {run_map_question.about(figures)}"
+        note += f" {perturbations.map_note(figures)}"
     return Map("Your camera", run_map.camera_map(spans, figures), note)
 
 

@@ -13,7 +13,6 @@ from robustness.report.questions import (
     fixes,
     perturbations,
     ranking,
-    run_map,
     slices,
     threshold,
 )
@@ -24,7 +23,7 @@ __all__ = ["REGISTRY", "Question", "RunFigures"]
 REGISTRY: Registry[Question[Any]] = Registry("question about a run")
 
 for _question in (
-    *(run_map.RUN_MAP, choice.CHOICE),
+    *(perturbations.RUN_MAP, choice.CHOICE),
     *(choice.TRADE_OFFS, ranking.RANKING, agreement.AGREEMENT),
     *(perturbations.PERTURBATIONS, perturbations.OVER_STRENGTH, perturbations.UNDER_ATTACK),
     *(classes.CLASSES, slices.SLICES, changed_classes.CHANGED_CLASSES),

@@ -26,8 +26,8 @@ from robustness.statistics.effective_robustness import published_errors
 from robustness.statistics.imagenet_c import ALEXNET_ERRORS
 
 _CALIBRATION_NOTE = (
-    f"ECE, expected calibration error: the mean distance from the diagonal in {statistics.BINS} bins "
-    "of confidence. Perturbed: over all rows, where errors of two conditions can cancel; per "
+    f"ECE, expected calibration error: the mean distance from the diagonal in {statistics.BINS} "
+    "bins of confidence. Perturbed: over all rows, where errors of two conditions can cancel; per "
     "condition: the mean over conditions. By chance: the ECE of a perfectly calibrated model on "
     "as few images. Overconfidence: mean confidence minus accuracy, in points. 95% intervals in "
     "parentheses. Confidence is the model's own top-1 probability, not rescaled where the "

@@ -1,12 +1,13 @@
-"""Under which perturbations, strengths and attacks each model fails."""
+"""What models withstand: under which perturbations, strengths and attacks each fails."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+from robustness.attacks import REGISTRY as ATTACK_RECORDS
 from robustness.base.text import share
 from robustness.charts import run_map, run_results, tables
-from robustness.charts.tables import Column, Entry, Table, figure, similarities
+from robustness.charts.tables import Column, Entry, Table, figure, labels_note, similarities
 from robustness.evaluation.condition import perturbation_label, setting
 from robustness.report.blocks import Block, Chart, Chooser, Map, Sortable, Text, Titled
 from robustness.report.questions.question import ATTACKS, Question, Tables
@@ -179,4 +180,47 @@ UNDER_ATTACK = Question(
     "what is correct under every attack",
     needs=(ATTACKS,),
     tables=lambda figures: {"robust_accuracy": figures.robust_accuracy},
+)
+
+
+SHARES = {
+    "perturbed_accuracy": "Share correct",
+    "consistency": "Share of predictions unchanged",
+}
+
+
+def map_note(figures: Figures) -> str:
+    """What the cells of the map show."""
+    quantity = run_map.quantity_of(figures)
+    names = {entry["perturbation"] for entry in figures.by_perturbation}
+    attacked = "" if names.isdisjoint(ATTACK_RECORDS.names) else _ATTACKED[quantity]
+    texts = (f"{SHARES[quantity]}, in percent, by growing strength.{attacked}",)
+    return " ".join(filter(None, (*texts, labels_note(figures.summary, quantity))))
+
+
+_ATTACKED = {
+    "perturbed_accuracy": " Under attack: of the images correct before.",
+    "consistency": " Under attack: of the predictions to break.",
+}
+
+
+def keyed_map(figures: Figures, marks: run_map.Marks | None = None) -> Map:
+    """The map, with a selection of images behind each cell, and ``marks`` in some."""
+    drawing = run_map.run_map(figures, keyed=True, marks=marks)
+    return Map("", drawing, map_note(figures), link="cell")
+
+
+def _map_brief(figures: Figures) -> Sequence[Titled | Text | Map]:
+    title = SHARES[run_map.quantity_of(figures)]
+    return [Map(title, run_map.run_map(figures), map_note(figures))]
+
+
+RUN_MAP = Question(
+    "run_map",
+    "Robustness by strength",
+    lambda figures: [Map("", run_map.run_map(figures), map_note(figures))],
+    "what each model withstands",
+    link="cell",
+    brief=_map_brief,
+    view="",
 )
