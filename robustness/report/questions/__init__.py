@@ -5,15 +5,12 @@ from typing import Any
 from robustness.base.registry import Registry
 from robustness.report.questions import (
     accuracy,
-    agreement,
     cases,
-    changed_classes,
     choice,
-    classes,
+    failure_patterns,
     fixes,
     perturbations,
     ranking,
-    slices,
     threshold,
 )
 from robustness.report.questions.question import Question, RunFigures
@@ -24,9 +21,9 @@ REGISTRY: Registry[Question[Any]] = Registry("question about a run")
 
 for _question in (
     *(perturbations.RUN_MAP, choice.CHOICE),
-    *(choice.TRADE_OFFS, ranking.RANKING, agreement.AGREEMENT),
+    *(choice.TRADE_OFFS, ranking.RANKING, failure_patterns.AGREEMENT),
     *(perturbations.PERTURBATIONS, perturbations.OVER_STRENGTH, perturbations.UNDER_ATTACK),
-    *(classes.CLASSES, slices.SLICES, changed_classes.CHANGED_CLASSES),
+    *(failure_patterns.CLASSES, failure_patterns.SLICES, failure_patterns.CHANGED_CLASSES),
     *(fixes.FIXES, accuracy.ACCURACY, threshold.THRESHOLD, accuracy.CORRUPTION_ERRORS),
     *(cases.CASES, cases.MAP, cases.LEFT_OUT),
 ):

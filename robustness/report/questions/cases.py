@@ -18,8 +18,8 @@ from robustness.perturbations import Images
 from robustness.pictures.eight_bits import to_png
 from robustness.pictures.picture import Picture
 from robustness.report.blocks import Block, Case, Cases, Chart, Chooser, Shot, Titled
+from robustness.report.questions.failure_patterns import property_title
 from robustness.report.questions.question import IMAGES, Question
-from robustness.report.questions.slices import property_title
 from robustness.report.shared_parts import clean_shot
 from robustness.report.wording import class_title, model
 from robustness.runs import Run
