@@ -1,4 +1,4 @@
-"""How the figures are made: ``methods.md``, for the Reference page, reports and documentation."""
+"""How the figures are made: ``methods.md``, and tables of the registries, for pages and reports."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from pathlib import Path
 
 import pandas as pd
 
-from robustness.attacks import NORMS, AttackSpec
+from robustness import metrics
+from robustness.attacks import NORMS, Attack, AttackSpec
 from robustness.base.text import counted
 from robustness.charts.tables import Table
 from robustness.evaluation.condition import Condition
-from robustness.perturbations import REGISTRY
-from robustness.report import method_tables
+from robustness.models import REGISTRY as MODELS
+from robustness.perturbations import REGISTRY, Perturbation
 from robustness.report.blocks import Printed, Text, Titled
 
 MANY_IMAGES = (
@@ -68,20 +69,20 @@ def blocks(conditions: Iterable[Condition], notes: Sequence[str]) -> list[Printe
         *(_perturbations(list(names)) if names else ()),
         *(_attacks(specs) if specs else ()),
         Text(note("Features")),
-        Titled("Metrics", as_table(method_tables.metric_formulas())),
+        Titled("Metrics", as_table(metric_table())),
         *(Text(f"{title}. {note(title)}") for title in notes),
         Text(f"Sources. {' '.join(sections()['Sources'].split())}"),
     ]
 
 
 def _perturbations(names: Sequence[str]) -> list[Printed]:
-    used = method_tables.perturbations(REGISTRY[name] for name in names)
+    used = perturbation_table(REGISTRY[name] for name in names)
     table = as_table(used.drop(columns=["Family", "Acts on", "Study setting", "Random"]))
     return [Text(note("Strength")), Titled("Perturbations", table)]
 
 
 def _attacks(specs: Sequence[AttackSpec]) -> list[Printed]:
-    rows = method_tables.attacks({spec.name: spec.record for spec in specs}.values())
+    rows = attack_table({spec.name: spec.record for spec in specs}.values())
     allowed = Table(
         ("Attack", "Measured by", "Epsilon (strength)", "Effort"),
         [
@@ -114,3 +115,78 @@ def as_table(frame: pd.DataFrame) -> Table:
 
 def _text(cell: object) -> str:
     return f"{cell:g}" if isinstance(cell, float) else str(cell)
+
+
+def perturbation_table(records: Iterable[Perturbation]) -> pd.DataFrame:
+    """One row for each of ``records``."""
+    return pd.DataFrame(
+        [
+            {
+                "Perturbation": record.label,
+                "Family": record.family,
+                "Stands for": record.risk,
+                "Acts on": record.stage.name.lower(),
+                "Parameter": record.parameter,
+                "At strength 0.2": record.value_text(0.2),
+                "At strength 1": record.value_text(1.0),
+                "Study setting": ""
+                if record.study_strength is None
+                else record.value_text(record.study_strength),
+                "ImageNet-C": record.imagenet_c or "none",
+                "Random": "yes" if record.random else "no",
+                "Source": record.source,
+            }
+            for record in records
+        ]
+    )
+
+
+def fit_table() -> pd.DataFrame:
+    """Accuracy of each model by fit and side, where measured."""
+    return pd.DataFrame(
+        [
+            {
+                "Model": record.label,
+                "Crop, 224 px": f"{fits.crop:.1f}%",
+                "Squash, 224 px": f"{fits.squash:.1f}%",
+                "Letterbox, 224 px": f"{fits.letterbox:.1f}%",
+                "Own size": record.input_text,
+                "Crop, own size": f"{fits.own:.1f}%",
+            }
+            for record in MODELS
+            if (fits := record.fits) is not None
+        ]
+    )
+
+
+def metric_table() -> pd.DataFrame:
+    """Every metric with its formula."""
+    return pd.DataFrame(
+        [
+            {
+                "Metric": metric.label,
+                "Compares": metric.subject,
+                "Formula": metric.formula,
+                "Better": "higher" if metric.higher_is_better else "lower",
+            }
+            for metric in metrics.REGISTRY
+        ]
+    )
+
+
+def attack_table(records: Iterable[Attack]) -> pd.DataFrame:
+    """One row for each of the attacks ``records``."""
+    return pd.DataFrame(
+        [
+            {
+                "Attack": record.label,
+                "Sees": "gradients" if record.white_box else "predictions only",
+                "Measured by": ", ".join(NORMS[norm].label for norm in record.norms),
+                "Target": "can aim" if record.targeted else "none",
+                "Steps": record.steps,
+                "Formula": record.formula,
+                "Source": record.source,
+            }
+            for record in records
+        ]
+    )

@@ -19,7 +19,7 @@ from robustness.pictures.eight_bits import to_png
 from robustness.pictures.fitting import Framing, study_image
 from robustness.pictures.samples import REGISTRY as SAMPLES
 from robustness.pictures.samples import sample_bytes
-from robustness.report import method_tables, methods
+from robustness.report import methods
 from robustness.report.copy_as import link_values
 from robustness.report.glossary import terms
 from robustness.ui.browser.html import Html, html
@@ -34,9 +34,9 @@ SIDE = 160
 """Side of an image in a strip, in pixels; parameters in pixels scale with it."""
 
 _TABLES: Mapping[str, Callable[[], pd.DataFrame]] = {
-    "Study image": method_tables.fits,
-    "Metrics": method_tables.metric_formulas,
-    "Attacks": lambda: method_tables.attacks(ATTACKS),
+    "Study image": methods.fit_table,
+    "Metrics": methods.metric_table,
+    "Attacks": lambda: methods.attack_table(ATTACKS),
 }
 """The table below each section of the methods."""
 

@@ -19,7 +19,7 @@ from robustness.evaluation.measurement import Measurement
 from robustness.evaluation.request import spec_of
 from robustness.evaluation.row_schema import dictionary, own_scores, to_table
 from robustness.metrics import PICTURE, Metric
-from robustness.report import glossary, live_view, method_tables, shared_parts
+from robustness.report import glossary, live_view, methods, shared_parts
 from robustness.statistics import Figures
 from tests.support.pages import sample
 
@@ -67,7 +67,7 @@ def test_it_is_a_column_with_its_unit(record: Metric, rows: list[Measurement]) -
 
 def test_the_methods_explain_it(record: Metric) -> None:
     assert (record.label, record.meaning) in glossary.terms()
-    assert record.label in set(method_tables.metric_formulas()["Metric"])
+    assert record.label in set(methods.metric_table()["Metric"])
 
 
 def test_every_table_and_chart_has_it(record: Metric, rows: list[Measurement]) -> None:
