@@ -16,15 +16,11 @@ from robustness import models
 from robustness import statistics as figures
 from robustness.attacks import NORMS
 from robustness.base.text import counted, format_figure, points, share
-from robustness.charts.prediction_marks import judged
 from robustness.evaluation.condition import AttackCondition, Condition, perturbation_label, setting
-from robustness.evaluation.sweep import Break
 from robustness.metrics import FEATURES, PICTURE, PREDICTION, Metric
 from robustness.metrics import REGISTRY as METRICS
 from robustness.metrics.features import RESCALED
 from robustness.metrics.metric import TABLES
-from robustness.perturbations import REGISTRY
-from robustness.statistics import scorecard
 from robustness.statistics.model_choice import NOT_COMPARED
 
 Entry = Mapping[str, Any]
@@ -294,103 +290,6 @@ def conditions(entries: Sequence[Entry]) -> pd.DataFrame:
 def decimal(value: float | None) -> str:
     """A figure as text; "" if there is none."""
     return "" if value is None else f"{value:.3f}"
-
-
-def verdicts(summary: Sequence[Entry]) -> Table:
-    """Consistency and similarity per model; ``summary`` is of ``scorecard.summarise``.
-
-    With enough images also intervals and verdicts, with a true class both accuracies.
-    """
-    columns: list[Column] = [
-        ("Model", label()),
-        ("Consistency", lambda entry: f"{share(entry['consistency'], 0)} of {entry['n']}"),
-        *similarities(summary, ".3f"),
-    ]
-    if scorecard.has_intervals(summary):
-        columns[2:2] = [("95% interval", lambda entry: interval(entry, "consistency"))]
-        columns.append(("Verdict", scorecard.verdict))
-    if any(entry["perturbed_accuracy"] is not None for entry in summary):
-        columns[1:1] = [
-            ("Original accuracy", figure("clean_accuracy", ".0%")),
-            ("Perturbed accuracy", figure("perturbed_accuracy", ".0%")),
-        ]
-    return Table.of(summary, columns)
-
-
-def published(summary: Sequence[Entry]) -> Table:
-    """The study's published figures next to ``summary`` (of ``scorecard.summarise``)."""
-    measured = {entry["model"]: entry for entry in summary}
-    forms = {"consistency": ".0%", "cosine": ".2f", "euclidean": ".2f"}
-    head = ["Model", *(word for name in forms for word in (name.capitalize(), "measured"))]
-    rows = []
-    for model, study in scorecard.PUBLISHED.items():
-        row = [models.label(model)]
-        for name, form in forms.items():
-            ours = format_figure(measured[model][name], form) if model in measured else "not run"
-            row += [format_figure(getattr(study, name), form), ours]
-        rows.append([*row, study.verdict])
-    return Table([*head, "Published verdict"], rows)
-
-
-def breaking(breaks: Sequence[Break]) -> Table:
-    """The strength at which each prediction changes, and the last and first around it.
-
-    With a true class also the strength at which it becomes incorrect.
-    """
-    columns: list[Column] = [
-        ("Model", lambda entry: models.label(entry.model)),
-        ("Changes at strength", lambda entry: entry.at),
-        ("Resolution", lambda entry: entry.resolution),
-        ("Becomes", _becomes),
-        ("Physical value", lambda entry: _there(entry, REGISTRY[entry.perturbation].value_text)),
-        ("ImageNet-C", lambda entry: _there(entry, lambda _: _severity(entry))),
-        ("SSIM there", lambda entry: "" if entry.ssim is None else f"{entry.ssim:.2f}"),
-        ("Range", _range),
-        ("Recovers at", _recovers_at),
-    ]
-    if any(entry.label is not None for entry in breaks):
-        columns[1:1] = [("Incorrect from strength", _incorrect_from)]
-    columns = [column for column in columns if any(column[1](entry) for entry in breaks)]
-    return Table.of(breaks, columns)
-
-
-def _becomes(entry: Break) -> str:
-    """The class at the break, with its sign."""
-    if entry.top1 is None:
-        return ""
-    sign = judged(False, entry.correct).sign
-    return f"{sign} {models.class_name(entry.model, entry.top1)}"
-
-
-def _incorrect_from(entry: Break) -> str:
-    if entry.clean_correct is None:
-        return "no such class"
-    return entry.at if entry.clean_correct else "0, the original"
-
-
-def _there(entry: Break, say: Callable[[float], str]) -> str:
-    return "" if entry.strength is None else say(entry.strength)
-
-
-def _severity(entry: Break) -> str:
-    if entry.severity is None:
-        return "none"
-    if not entry.severity:
-        return "below severity 1"
-    level = REGISTRY[entry.perturbation].severity_strengths[entry.severity - 1]
-    return f"{'' if level == entry.strength else 'about '}severity {entry.severity}"
-
-
-def _recovers_at(entry: Break) -> str:
-    """The swept strengths beyond the break at which the original prediction is back."""
-    text = ", ".join(f"{strength:.2f}" for strength in entry.returns[:4])
-    return f"{text} and more" if len(entry.returns) > 4 else text
-
-
-def _range(entry: Break) -> str:
-    if not entry.graded or entry.high is None:
-        return ""
-    return f"changes between {entry.low:.3f} and {entry.high:.3f}"
 
 
 def robust_accuracy(entries: Sequence[Entry]) -> Table:

@@ -50,15 +50,6 @@ def common_rate(
     return rates.pop() if len(rates) == 1 else share(entries[0][name], digits)
 
 
-def overlap(a: Mapping[str, Any], b: Mapping[str, Any], name: str = "consistency") -> bool:
-    """Whether the intervals of two entries overlap; an unknown one overlaps everything."""
-    bounds = [entry[f"{name}_{side}"] for entry in (a, b) for side in ("low", "high")]
-    if None in bounds:
-        return True
-    low_a, high_a, low_b, high_b = bounds
-    return bool(low_a <= high_b and low_b <= high_a)
-
-
 def sentence(*clauses: str, names: Iterable[str] = ()) -> str:
     """One sentence of ``clauses``, the empty ones left out.
 
