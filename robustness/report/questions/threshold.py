@@ -335,16 +335,6 @@ def _by_condition(wrong: str) -> Sequence[Column]:
     )
 
 
-def answers(figures: ThresholdFigures) -> list[tuple[str, str]]:
-    """The promise of the first model that has a threshold; nothing without one."""
-    safe = [entry for entry in figures.entries if entry["threshold"] is not None]
-    if not safe:
-        return []
-    text = sentence(safe[0], figures)
-    whose = f"{model(safe[0]['model'])}: " if len(figures.entries) > 1 else ""
-    return [("From which confidence may predictions be accepted?", f"{whose}{text}")]
-
-
 def entries(several: Iterable[Run]) -> list[Entry]:
     """The safe threshold of each model of ``several`` runs, by the first run that has one."""
     by_model: dict[str, Entry] = {}
