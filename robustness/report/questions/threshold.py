@@ -126,20 +126,20 @@ def threshold_figures(of: RunFigures) -> ThresholdFigures:
     failing = of.run.failures
     groups = of.options.get("groups")
     default = (max_error, promise, groups) == (MAX_ERROR, "suite", None)
-    entries = failing.thresholds if default else _entries(of, max_error, promise, groups)
+    spec = of.run.manifest.spec
+    if default:
+        entries = failing.thresholds
+    else:
+        calibrated = failures.calibrated(spec)
+        entries = failures.safe_thresholds(of.run.rows, max_error, promise, groups, calibrated)
     return ThresholdFigures(
         [{**entry, "max_error": max_error, "promise": promise} for entry in entries],
         failing.risk_coverage,
         max_error,
         promise,
-        sum(not condition.attacks for condition in of.run.manifest.spec.conditions),
+        sum(not condition.attacks for condition in spec.conditions),
         "wrong" if failing.quantity == "perturbed_accuracy" else "changed",
     )
-
-
-def _entries(of: RunFigures, max_error: float, promise: Promise, groups: Any) -> Sequence[Entry]:
-    calibrated = failures.calibrated(of.run.manifest.spec)
-    return failures.safe_thresholds(of.run.rows, max_error, promise, groups, calibrated)
 
 
 def document(figures: ThresholdFigures) -> dict[str, Any]:
@@ -228,7 +228,8 @@ def _advice(entry: Entry, figures: ThresholdFigures) -> str:
     if entry["images_needed"] is not None:
         such = "such labelled images" if figures.wrong == "wrong" else "such images"
         return f"About {rounded(entry['images_needed']):,} {such} in total may show one."
-    over, failing = entry["error"][SUITE]["value"], _not_met(entry)
+    over = entry["error"][SUITE]["value"]
+    failing = [short(text) for text, status in entry["status"].items() if status == NOT_MET]
     if figures.promise == "condition" and not failing:
         return f"From {score_text(entry)}, too few predictions are accepted in each condition."
     if figures.promise == "suite" and (over is None or over <= figures.max_error):
@@ -239,11 +240,6 @@ def _advice(entry: Entry, figures: ThresholdFigures) -> str:
     if failing:
         rate += f"; more than {100 * figures.max_error:.3g}% under {listed(failing)}"
     return f"From {score_text(entry)}, {rate}."
-
-
-def _not_met(entry: Entry) -> list[str]:
-    """The conditions in which too many accepted predictions are proven wrong."""
-    return [short(text) for text, status in entry["status"].items() if status == NOT_MET]
 
 
 def rounded(images: int) -> int:
@@ -278,6 +274,13 @@ def blocks(figures: ThresholdFigures) -> list[Block]:
         )
         reasons = [Titled("Why there is no threshold", Table.of(without, columns))]
     table = Titled("Safe thresholds", Table.of(tested, _columns(figures.wrong)))
+    by_condition: Sequence[Column] = (
+        ("Model", lambda entry: model(entry["model"])),
+        ("Condition", lambda entry: short(entry["condition"])),
+        ("Accepted", lambda entry: _accepted(entry, entry["condition"])),
+        (f"{figures.wrong.capitalize()} among accepted", lambda e: _error(e, e["condition"])),
+        ("In this condition alone", lambda entry: entry["status"][entry["condition"]]),
+    )
     rows = [{**entry, "condition": text} for entry in tested for text in (*entry["status"],)]
     notes = [*map(Text, texts[:-1]), Text(texts[-1], _RULE)]
     parts: list[Block] = [*notes, *reasons, *([table] if safe else [])]
@@ -294,8 +297,7 @@ def blocks(figures: ThresholdFigures) -> list[Block]:
             )
         )
     if rows:
-        head = "Under each condition"
-        parts.append(Titled(head, Table.of(rows, _by_condition(figures.wrong)), long=True))
+        parts.append(Titled("Under each condition", Table.of(rows, by_condition), long=True))
     return parts
 
 
@@ -322,16 +324,6 @@ def _columns(wrong: str) -> Sequence[Column]:
         ("Accepted, originals", at_threshold(_accepted, ORIGINAL)),
         ("Accepted, perturbed", at_threshold(_accepted, SUITE)),
         (f"{wrong.capitalize()} among accepted", at_threshold(_error, SUITE)),
-    )
-
-
-def _by_condition(wrong: str) -> Sequence[Column]:
-    return (
-        ("Model", lambda entry: model(entry["model"])),
-        ("Condition", lambda entry: short(entry["condition"])),
-        ("Accepted", lambda entry: _accepted(entry, entry["condition"])),
-        (f"{wrong.capitalize()} among accepted", lambda e: _error(e, e["condition"])),
-        ("In this condition alone", lambda entry: entry["status"][entry["condition"]]),
     )
 
 
