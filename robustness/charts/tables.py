@@ -99,8 +99,16 @@ def ranking(entries: Sequence[Entry], by: str) -> Table:
     else:
         labelled = any(entry["clean_accuracy"] is not None for entry in entries)
         first, order = "consistency", [*consistent, *(accurate if labelled else [])]
+    rivals = Counter(entry["label_set"] for entry in entries)
+
+    def rank(entry: Entry) -> str:
+        if rivals[entry["label_set"]] == 1 < rivals.total():
+            return NOT_COMPARED
+        low, high = entry["place_low"], entry["place_high"]
+        return str(low) if low == high else f"{low} to {high}"
+
     columns: list[Column] = [
-        ("Rank", partial(_place, rivals=Counter(entry["label_set"] for entry in entries))),
+        ("Rank", rank),
         ("Model", label()),
         order[0],
         ("95% interval", lambda entry: interval(entry, first, 1)),
@@ -116,12 +124,10 @@ def ranking(entries: Sequence[Entry], by: str) -> Table:
     return Table.of(entries, columns)
 
 
-def labelled_images(entry: Entry) -> str:
-    """The number of labelled images of an entry, "3 of 40"."""
-    return f"{entry['n_labelled']:,} of {entry['n_images']:,}"
-
-
-LABELLED: Column = ("Labelled images", labelled_images)
+LABELLED: Column = (
+    "Labelled images",
+    lambda entry: f"{entry['n_labelled']:,} of {entry['n_images']:,}",
+)
 
 
 def labels_note(entries: Sequence[Entry], quantity: str) -> str:
@@ -131,7 +137,7 @@ def labels_note(entries: Sequence[Entry], quantity: str) -> str:
         return ""
     names: dict[str, list[str]] = {}
     for entry in entries:
-        names.setdefault(labelled_images(entry), []).append(models.label(entry["model"]))
+        names.setdefault(LABELLED[1](entry), []).append(models.label(entry["model"]))
     counts = [
         count if len(names) == 1 else f"{count} for {', '.join(dict.fromkeys(of_count))}"
         for count, of_count in names.items()
@@ -151,7 +157,14 @@ def similarities(
     entries: Sequence[Entry], form: str, names: Iterable[str] = RESCALED
 ) -> list[Column]:
     """A column per similarity of the embeddings, rescaled unless the rows are too old."""
-    return [_similarity(entries, form, name, RESCALED[name]) for name in names]
+    columns = []
+    for name in names:
+        title, rescaled = METRICS[name].column_title, RESCALED[name]
+        if all(entry[rescaled] is None for entry in entries):
+            columns.append((title, figure(name, form)))
+        else:
+            columns.append((f"{title}, rescaled", figure(rescaled, form)))
+    return columns
 
 
 def listed_metrics(entries: Sequence[Entry]) -> list[Column]:
@@ -163,10 +176,16 @@ def listed_metrics(entries: Sequence[Entry]) -> list[Column]:
     ]
 
 
+def _by_subject() -> list[Metric]:
+    """The metrics, those of predictions first."""
+    subjects = (PREDICTION, FEATURES, PICTURE)
+    return sorted(METRICS, key=lambda metric: subjects.index(metric.subject))
+
+
 def metric_titles(view: str) -> dict[str, str]:
     """The titles of the metrics of ``view`` by column, with those of rescaled similarities."""
     titles = {}
-    for metric in _ordered():
+    for metric in _by_subject():
         if view in metric.views:
             titles[metric.name] = metric.label
             if metric.name in RESCALED:
@@ -174,54 +193,23 @@ def metric_titles(view: str) -> dict[str, str]:
     return titles
 
 
-def _ordered() -> list[Metric]:
-    """The metrics, those of predictions first."""
-    subjects = (PREDICTION, FEATURES, PICTURE)
-    return sorted(METRICS, key=lambda metric: subjects.index(metric.subject))
-
-
-def _figures() -> dict[str, tuple[str, str]]:
-    """The title and the format of each figure of a condition."""
-    figures = {"consistency": ("Consistency", ".1%"), "flip_rate": ("Flip rate", ".1%")}
-    for metric in _ordered():
-        figures[metric.name] = metric.column_title, metric.form
-        if metric.name in RESCALED:
-            figures[RESCALED[metric.name]] = f"{metric.column_title}, rescaled", metric.form
-    return figures | {name: (title, ".1%") for name, title in _ACCURACIES.items()}
-
-
-def _similarity(entries: Sequence[Entry], form: str, name: str, from_floor: str) -> Column:
-    title = METRICS[name].column_title
-    if all(entry[from_floor] is None for entry in entries):
-        return title, figure(name, form)
-    return f"{title}, rescaled", figure(from_floor, form)
-
-
-def _place(entry: Entry, rivals: Counter[str]) -> str:
-    """The ranks of ``entry``; one that is alone in its classes, among others, has none."""
-    if rivals[entry["label_set"]] == 1 < rivals.total():
-        return NOT_COMPARED
-    low, high = entry["place_low"], entry["place_high"]
-    return str(low) if low == high else f"{low} to {high}"
-
-
 def pairs(entries: Sequence[Entry]) -> Table:
     """Every pair of models: the difference, its test, and advice on more images."""
+
+    def interval(entry: Entry) -> str:
+        low, high = entry["difference_low"], entry["difference_high"]
+        return "none" if low is None else f"{points(low)} to {points(high)}"
+
     columns: list[Column] = [
         ("Better", label("better")),
         ("Worse", label("worse")),
         ("Images", figure("n_images", ",")),
         ("Difference, points", lambda entry: points(entry["difference"])),
-        ("95% interval", _difference),
+        ("95% interval", interval),
         ("p, corrected", lambda entry: p_text(entry["p_holm"])),
         ("Verdict", figures.advice),
     ]
     return Table.of(entries, columns)
-
-
-def _difference(entry: Entry) -> str:
-    low, high = entry["difference_low"], entry["difference_high"]
-    return "none" if low is None else f"{points(low)} to {points(high)}"
 
 
 def p_text(p: float) -> str:
@@ -247,25 +235,31 @@ def tests(entries: Sequence[Entry]) -> pd.DataFrame:
     )
 
 
-_ACCURACIES = {
-    "clean_accuracy": "Original accuracy",
-    "perturbed_accuracy": "Perturbed accuracy",
-    "clean_accuracy_top5": "Original top-5",
-    "perturbed_accuracy_top5": "Perturbed top-5",
-    "drop": "Accuracy lost",
-    "relative_drop": "Relative loss",
-}
-
-_ECE = {"clean_ece": "Original ECE", "perturbed_ece": "Perturbed ECE"}
-
-
 def conditions(entries: Sequence[Entry]) -> pd.DataFrame:
     """All figures per model and condition with intervals, as a frame."""
+    every = {"consistency": ("Consistency", ".1%"), "flip_rate": ("Flip rate", ".1%")}
+    for metric in _by_subject():
+        every[metric.name] = metric.column_title, metric.form
+        if metric.name in RESCALED:
+            every[RESCALED[metric.name]] = f"{metric.column_title}, rescaled", metric.form
+    every |= {
+        "clean_accuracy": ("Original accuracy", ".1%"),
+        "perturbed_accuracy": ("Perturbed accuracy", ".1%"),
+        "clean_accuracy_top5": ("Original top-5", ".1%"),
+        "perturbed_accuracy_top5": ("Perturbed top-5", ".1%"),
+        "drop": ("Accuracy lost", ".1%"),
+        "relative_drop": ("Relative loss", ".1%"),
+    }
     columns = {
         name: column
-        for name, column in _figures().items()
+        for name, column in every.items()
         if any(entry.get(name) is not None for entry in entries)
     }
+    errors: list[Column] = [
+        ("Original ECE", lambda entry: with_interval(entry, "clean_ece", ".3f")),
+        ("Perturbed ECE", lambda entry: with_interval(entry, "perturbed_ece", ".3f")),
+        ("ECE by chance", figure("perturbed_ece_by_chance", ".3f")),
+    ]
     labelled = "clean_accuracy" in columns
     attacked = any(entry["n_attacked"] is not None for entry in entries)
     return pd.DataFrame(
@@ -278,40 +272,32 @@ def conditions(entries: Sequence[Entry]) -> pd.DataFrame:
             **({"Labelled": entry["n_labelled"]} if labelled else {}),
             **({"Attacked": entry["n_attacked"]} if attacked else {}),
             **{title: with_interval(entry, name, form) for name, (title, form) in columns.items()},
-            **{
-                title: with_interval(entry, name, ".3f") for name, title in _ECE.items() if labelled
-            },
-            **({"ECE by chance": decimal(entry["perturbed_ece_by_chance"])} if labelled else {}),
+            **({title: say(entry) for title, say in errors} if labelled else {}),
         }
         for entry in entries
     )
 
 
-def decimal(value: float | None) -> str:
-    """A figure as text; "" if there is none."""
-    return "" if value is None else f"{value:.3f}"
-
-
 def robust_accuracy(entries: Sequence[Entry]) -> Table:
     """Robust accuracy per model and epsilon, with the strongest single attack."""
+
+    def attack(entry: Entry) -> AttackCondition:
+        condition = Condition.parse(entry["strongest"])
+        assert isinstance(condition, AttackCondition)
+        return condition
+
     columns: list[Column] = [
         ("Model", label()),
         ("Measured by", lambda entry: NORMS[entry["norm"]].label),
-        ("Epsilon", lambda entry: _attack(entry).spec.size_text),
+        ("Epsilon", lambda entry: attack(entry).spec.size_text),
         ("Attacks", lambda entry: str(entry["attacks"])),
         ("Images", lambda entry: str(entry["n_images"])),
         ("Robust", lambda entry: with_interval(entry, "robust")),
         ("Attacks succeed", lambda entry: broken_by_attacks(entry, "success")),
-        ("Strongest attack", lambda entry: _attack(entry).series),
+        ("Strongest attack", lambda entry: attack(entry).series),
         ("robust to it", figure("strongest_left", ".1%")),
     ]
     return Table.of(entries, columns)
-
-
-def _attack(entry: Entry) -> AttackCondition:
-    condition = Condition.parse(entry["strongest"])
-    assert isinstance(condition, AttackCondition)
-    return condition
 
 
 ROBUST_NOTE = (

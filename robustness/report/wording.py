@@ -9,7 +9,7 @@ from typing import Any
 
 from robustness import models
 from robustness.base.text import all_of, share, visible
-from robustness.charts.tables import Entry, with_interval
+from robustness.charts.tables import Column, Entry, with_interval
 from robustness.statistics import scorecard
 from robustness.statistics.model_choice import NAMES
 
@@ -27,27 +27,18 @@ def model(name: str) -> str:
     return visible(models.label(name))
 
 
+MODEL: Column = ("Model", lambda entry: model(entry["model"]))
+"""The first column of a table of models."""
+
+
 def class_title(name: str, index: int) -> str:
     """What the model called ``name`` calls its class ``index``, on one line."""
     return visible(models.class_name(name, index))
 
 
-def rate(entry: Mapping[str, Any], name: str = "consistency", digits: int = 1) -> str:
-    """A rate with its interval, "83.1% (82.0% to 84.2%)"; nothing where there is none."""
-    return with_interval(entry, name, f".{digits}%")
-
-
 def models_of(entries: Sequence[Mapping[str, Any]]) -> str:
     """The labels of the models of ``entries``."""
     return listed([model(entry["model"]) for entry in entries])
-
-
-def common_rate(
-    entries: Sequence[Mapping[str, Any]], digits: int = 1, name: str = "consistency"
-) -> str:
-    """The rate of all ``entries``, with its interval if they share that, too."""
-    rates = {rate(entry, name, digits) for entry in entries}
-    return rates.pop() if len(rates) == 1 else share(entries[0][name], digits)
 
 
 def sentence(*clauses: str, names: Iterable[str] = ()) -> str:
@@ -104,14 +95,20 @@ def order(
         return NOTHING_TO_BREAK
     what = NAMES[by]
     best, worst = scorecard.ends(group, by)
-    most = common_rate(best, digits, by)
+
+    def rate(entries: Sequence[Entry]) -> str:
+        """Of all ``entries``, with its interval if they share that, too."""
+        rates = {with_interval(entry, by, f".{digits}%") for entry in entries}
+        return rates.pop() if len(rates) == 1 else share(entries[0][by], digits)
+
+    most = rate(best)
     if len(group) == 1:
         return f"{models_of(best)}: {what} {most}"
     if not worst:
         return f"{all_of(len(group), 'model')} have the same {what}, {most}"
     span = (
         f"{models_of(best)} {'has' if len(best) == 1 else 'have'} the highest {what}, {most}; "
-        f"{models_of(worst)} the lowest, {common_rate(worst, digits, by)}"
+        f"{models_of(worst)} the lowest, {rate(worst)}"
     )
     others = [entry for entry in group if entry not in best]
     close = [e for e in others if any((b["model"], e["model"]) not in significant for b in best)]

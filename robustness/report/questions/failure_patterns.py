@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import pandas as pd
 
@@ -15,7 +16,7 @@ from robustness.evaluation.condition import short
 from robustness.pictures.properties import PROPERTIES
 from robustness.report.blocks import Block, Chart, Chooser, Sortable, Text, Titled
 from robustness.report.questions.question import COMPARE, LABELS, TWO_MODELS, Question
-from robustness.report.wording import model
+from robustness.report.wording import MODEL, model
 from robustness.runs.failures import Failures
 from robustness.statistics import Figures
 from robustness.statistics.slices import SLICE_RULE
@@ -44,17 +45,35 @@ def _slices(figures: Failures) -> list[Block]:
         f"{len(worse):,} of {counted(len(figures.slices), 'slice')} significantly below the other "
         "images."
     )
+    columns: list[Column] = [
+        ("Slice", slice_title),
+        MODEL,
+        ("Images", figure("n_images", ",")),
+        ("Rate", lambda entry: with_interval(entry, "rate")),
+        ("Other images", figure("rest", ".1%")),
+        ("Difference in points", lambda entry: points(entry["difference"])),
+        ("Corrected p", figure("p", ".3f")),
+    ]
+
+    def every() -> pd.DataFrame:
+        return pd.DataFrame(
+            {
+                "Slice": slice_title(entry),
+                "Model": model(entry["model"]),
+                "Images": entry["n_images"],
+                "Rate": entry["rate"],
+                "Other images": entry["rest"],
+                "Corrected p": f"{entry['p']:.3f}",
+            }
+            for entry in figures.slices
+        )
+
     return [
         Text(" ".join([summary, *figures.unknown]), SLICE_RULE),
         chart,
-        Titled("Significantly worse", slice_table(worst)),
-        Sortable("All slices", lambda: _sortable(figures.slices), ("Rate", "Other images")),
+        Titled("Significantly worse", Table.of(worst, columns)),
+        Sortable("All slices", every, ("Rate", "Other images")),
     ]
-
-
-def slice_table(entries: Sequence[Entry]) -> Table:
-    """Entries of ``by_slice`` as a table."""
-    return Table.of(entries, _SLICE)
 
 
 def slice_title(entry: Entry) -> str:
@@ -89,31 +108,6 @@ def property_name(column: str) -> str:
     return visible(PROPERTIES[column].label if column in PROPERTIES else column)
 
 
-_SLICE: Sequence[Column] = (
-    ("Slice", slice_title),
-    ("Model", lambda entry: model(entry["model"])),
-    ("Images", figure("n_images", ",")),
-    ("Rate", lambda entry: with_interval(entry, "rate")),
-    ("Other images", figure("rest", ".1%")),
-    ("Difference in points", lambda entry: points(entry["difference"])),
-    ("Corrected p", figure("p", ".3f")),
-)
-
-
-def _sortable(entries: Sequence[Entry]) -> pd.DataFrame:
-    return pd.DataFrame(
-        {
-            "Slice": slice_title(entry),
-            "Model": model(entry["model"]),
-            "Images": entry["n_images"],
-            "Rate": entry["rate"],
-            "Other images": entry["rest"],
-            "Corrected p": f"{entry['p']:.3f}",
-        }
-        for entry in entries
-    )
-
-
 SLICES = Question(
     "slices",
     "Slices",
@@ -135,6 +129,36 @@ def _class_drops(figures: Figures) -> list[Block]:
     by_model = run_results.grouped(run_results.comparable_classes(entries), "model")
     if not by_model:
         return [Text(run_results.TOO_FEW_OF_A_CLASS)]
+    columns: list[Column] = [
+        ("Class", lambda entry: entry["class_name"]),
+        MODEL,
+        ("Images", figure("n_images", "")),
+        ("Original", figure("clean_accuracy", ".0%")),
+        ("Perturbed", figure("perturbed_accuracy", ".0%")),
+        ("Lost", figure("drop", ".0%")),
+        ("95% interval", lambda entry: tables.interval(entry, "drop")),
+    ]
+    shares = {
+        "Original accuracy": "clean_accuracy",
+        "Perturbed accuracy": "perturbed_accuracy",
+        "Accuracy lost": "drop",
+        "Consistency": "consistency",
+    }
+
+    def every(names: Sequence[str]) -> pd.DataFrame:
+        rows = [
+            {
+                "Class": entry["class_name"],
+                "Model": model(entry["model"]),
+                "Images": entry["n_images"],
+                **{title: entry[name] for title, name in shares.items()},
+                "95% interval of the loss": tables.interval(entry, "drop"),
+            }
+            for entry in entries
+            if entry["model"] in names
+        ]
+        return pd.DataFrame(rows).sort_values("Accuracy lost", ascending=False, kind="stable")
+
     blocks: list[Block] = [Text(run_results.CLASS_NOTE)]
     for labels, names in models.by_labels(run_results.grouped(entries, "model")):
         mine = [entry for name in names for entry in by_model.get(name, [])]
@@ -147,41 +171,11 @@ def _class_drops(figures: Figures) -> list[Block]:
             "Accuracy lost in the classes that lose most; the table below names them.",
             link="class",
         )
-        table = Titled(f"The {len(worst)} largest losses", Table.of(worst, _CLASS))
-        every = [entry for entry in entries if entry["model"] in names]
-        blocks += [chart, _every_class(every, table)]
+        table = Titled(f"The {len(worst)} largest losses", Table.of(worst, columns))
+        title = "All classes, with any number of images"
+        blocks += [chart, Sortable(title, partial(every, names), [*shares], table)]
     return blocks
 
-
-def _every_class(entries: Sequence[Entry], printed: Titled | None = None) -> Sortable:
-    names = ("clean_accuracy", "perturbed_accuracy", "drop", "consistency")
-    titles = ("Original accuracy", "Perturbed accuracy", "Accuracy lost", "Consistency")
-
-    def read() -> pd.DataFrame:
-        rows = [
-            {
-                "Class": entry["class_name"],
-                "Model": model(entry["model"]),
-                "Images": entry["n_images"],
-                **dict(zip(titles, map(entry.__getitem__, names), strict=True)),
-                "95% interval of the loss": tables.interval(entry, "drop"),
-            }
-            for entry in entries
-        ]
-        return pd.DataFrame(rows).sort_values(titles[2], ascending=False, kind="stable")
-
-    return Sortable("All classes, with any number of images", read, titles, printed)
-
-
-_CLASS: Sequence[Column] = (
-    ("Class", lambda entry: entry["class_name"]),
-    ("Model", lambda entry: model(entry["model"])),
-    ("Images", figure("n_images", "")),
-    ("Original", figure("clean_accuracy", ".0%")),
-    ("Perturbed", figure("perturbed_accuracy", ".0%")),
-    ("Lost", figure("drop", ".0%")),
-    ("95% interval", lambda entry: tables.interval(entry, "drop")),
-)
 
 CLASSES = Question(
     "classes",
@@ -204,6 +198,27 @@ def _changed_classes(figures: Failures) -> list[Block]:
     if not figures.changes:
         return []
     of = run_results.grouped(figures.changes, "model")
+    columns: list[Column] = [
+        ("Original", lambda entry: visible(entry["before"])),
+        ("Perturbed", lambda entry: visible(entry["after"])),
+        ("Images", figure("n_images", ",")),
+        ("Share of changes", figure("share", ".1%")),
+    ]
+
+    def changes(entries: Sequence[Entry]) -> list[Block]:
+        first, whose = entries[:_CHANGES], model(entries[0]["model"])
+        table = Titled(f"Changes of {whose}", Table.of(first, columns), long=True)
+        frequent = [entry for entry in first if entry["n_images"] > 1]
+        if not frequent:
+            return [Text(f"No prediction of {whose} changes in the same way on two images."), table]
+        labels = [f"{visible(e['before'])} to<br>{visible(e['after'])}" for e in frequent]
+        chart = Chart(
+            f"Most frequent changes of {whose}",
+            change_counts(frequent, labels),
+            "Images with each change of the predicted class; the table below holds the numbers.",
+            link="change",
+        )
+        return [chart, table]
 
     def by_model(name: str) -> list[Block]:
         under = run_results.grouped(of[name], "condition")
@@ -212,7 +227,7 @@ def _changed_classes(figures: Failures) -> list[Block]:
                 "Condition",
                 "change_under",
                 {text or _ANY: short(text) if text else "Any" for text in under},
-                lambda text: _changes(under["" if text == _ANY else text]),
+                lambda text: changes(under["" if text == _ANY else text]),
                 printed=[_ANY],
                 listed=True,
             )
@@ -222,30 +237,6 @@ def _changed_classes(figures: Failures) -> list[Block]:
         return [Text("No prediction changes in the same way on two images.")]
     names = {name: model(name) for name in of}
     return [Chooser("Model", "change_of", names, by_model, printed=list(names), listed=True)]
-
-
-def _changes(entries: Sequence[Entry]) -> list[Block]:
-    first, whose = entries[:_CHANGES], model(entries[0]["model"])
-    table = Titled(f"Changes of {whose}", Table.of(first, _CHANGE), long=True)
-    frequent = [entry for entry in first if entry["n_images"] > 1]
-    if not frequent:
-        return [Text(f"No prediction of {whose} changes in the same way on two images."), table]
-    labels = [f"{visible(e['before'])} to<br>{visible(e['after'])}" for e in frequent]
-    chart = Chart(
-        f"Most frequent changes of {whose}",
-        change_counts(frequent, labels),
-        "Images with each change of the predicted class; the table below holds the numbers.",
-        link="change",
-    )
-    return [chart, table]
-
-
-_CHANGE: Sequence[Column] = (
-    ("Original", lambda entry: visible(entry["before"])),
-    ("Perturbed", lambda entry: visible(entry["after"])),
-    ("Images", figure("n_images", ",")),
-    ("Share of changes", figure("share", ".1%")),
-)
 
 
 CHANGED_CLASSES = Question(
@@ -258,17 +249,6 @@ CHANGED_CLASSES = Question(
     tables=lambda figures: {"changed_classes": figures.changes},
     command="failures",
 )
-
-
-_FAILS = {
-    "perturbed_accuracy": "A failure is an incorrect prediction; only labelled images count.",
-    "consistency": "A failure is a changed prediction.",
-}
-_COUNTED = (
-    "An image counts in a column if this happens under at least one condition, so it can count in "
-    "several columns."
-)
-_ATTACKS = "Attacks are left out: each model has its own attacked image."
 
 
 def _agreement(figures: Failures) -> list[Block]:
@@ -288,28 +268,36 @@ def _agreement(figures: Failures) -> list[Block]:
         "Images that one model of each pair fails on and the other does not.",
         link="against",
     )
-    table = Titled("Do they fail together?", Table.of(figures.pairs, _PAIR))
-    about = Text(f"{_FAILS[figures.quantity]} {_COUNTED}", _ATTACKS)
-    blocks: list[Block] = [chart, table, about]
-    if figures.majority:
-        blocks.append(Titled("What a majority would do", Table.of(figures.majority, _MAJORITY)))
-    return blocks
-
-
-_PAIR: Sequence[Column] = (
-    ("Models", lambda entry: f"{model(entry['model'])} and {model(entry['other'])}"),
-    ("Images", figure("n_images", ",")),
-    ("First alone fails", figure("model_only", ",")),
-    ("Second alone fails", figure("other_only", ",")),
-    ("Both fail", figure("both", ",")),
-)
-_MAJORITY: Sequence[Column] = (
-    ("Models", figure("n_models", "")),
-    ("Majority", lambda entry: with_interval(entry, "rate")),
-    ("Best model", lambda entry: model(entry["best"])),
-    ("Its rate", figure("best_rate", ".1%")),
-    ("Majority minus best, points", lambda entry: in_points(entry, "difference")),
-)
+    labelled = figures.quantity == "perturbed_accuracy"
+    failure = (
+        "an incorrect prediction; only labelled images count"
+        if labelled
+        else "a changed prediction"
+    )
+    columns: list[Column] = [
+        ("Models", lambda entry: f"{model(entry['model'])} and {model(entry['other'])}"),
+        ("Images", figure("n_images", ",")),
+        ("First alone fails", figure("model_only", ",")),
+        ("Second alone fails", figure("other_only", ",")),
+        ("Both fail", figure("both", ",")),
+    ]
+    about = Text(
+        f"A failure is {failure}. An image counts in a column if this happens under at least one "
+        "condition, so it can count in several columns.",
+        "Attacks are left out: each model has its own attacked image.",
+    )
+    together = Titled("Do they fail together?", Table.of(figures.pairs, columns))
+    if not figures.majority:
+        return [chart, together, about]
+    columns = [
+        ("Models", figure("n_models", "")),
+        ("Majority", lambda entry: with_interval(entry, "rate")),
+        ("Best model", lambda entry: model(entry["best"])),
+        ("Its rate", figure("best_rate", ".1%")),
+        ("Majority minus best, points", lambda entry: in_points(entry, "difference")),
+    ]
+    majority = Titled("What a majority would do", Table.of(figures.majority, columns))
+    return [chart, together, about, majority]
 
 
 AGREEMENT = Question(

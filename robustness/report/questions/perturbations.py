@@ -7,11 +7,19 @@ from collections.abc import Sequence
 from robustness.attacks import REGISTRY as ATTACK_RECORDS
 from robustness.base.text import share
 from robustness.charts import run_map, run_results, tables
-from robustness.charts.tables import Column, Entry, Table, figure, labels_note, similarities
+from robustness.charts.tables import (
+    Column,
+    Entry,
+    Table,
+    figure,
+    labels_note,
+    similarities,
+    with_interval,
+)
 from robustness.evaluation.condition import perturbation_label, setting
 from robustness.report.blocks import Block, Chart, Chooser, Map, Sortable, Text, Titled
 from robustness.report.questions.question import ATTACKS, Question, Tables
-from robustness.report.wording import listed, model, rate, sentence
+from robustness.report.wording import MODEL, listed, sentence
 from robustness.statistics import FEWEST, Figures
 
 _CURVES = 6
@@ -54,15 +62,15 @@ def _conditions(entries: Sequence[Entry]) -> Table:
     columns: list[Column] = [
         ("Perturbation", lambda entry: perturbation_label(entry["perturbation"])),
         ("Strength", lambda entry: setting(entry["condition"])),
-        ("Model", lambda entry: model(entry["model"])),
+        MODEL,
         ("Images", counted_images),
-        ("Consistency", rate),
+        ("Consistency", lambda entry: with_interval(entry, "consistency")),
         *similarities(entries, ".3f", ["cosine"]),
         ("SSIM", figure("ssim", ".3f")),
         *tables.listed_metrics(entries),
     ]
     if any(entry["clean_accuracy"] is not None for entry in entries):
-        columns += [tables.LABELLED, ("Accuracy lost", lambda entry: rate(entry, "drop"))]
+        columns += [tables.LABELLED, ("Accuracy lost", lambda entry: with_interval(entry, "drop"))]
     return Table.of(entries, columns)
 
 

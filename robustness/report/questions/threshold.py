@@ -15,7 +15,7 @@ from robustness.evaluation.condition import Condition, readable, short
 from robustness.pictures.fitting import Framing
 from robustness.report.blocks import Block, Chart, Text, Titled
 from robustness.report.questions.question import TRUST, Option, Question, RunFigures
-from robustness.report.wording import listed, model
+from robustness.report.wording import MODEL, listed, model
 from robustness.runs import Run, failures
 from robustness.statistics.thresholds import (
     FEWEST,
@@ -269,13 +269,13 @@ def blocks(figures: ThresholdFigures) -> list[Block]:
         names = listed([model(entry["model"]) for entry in without], len(without))
         texts.append(f"{names}: no threshold keeps errors under {100 * figures.max_error:.3g}%.")
         columns: Sequence[Column] = (
-            ("Model", lambda entry: model(entry["model"])),
+            MODEL,
             ("Reason", lambda entry: _advice(entry, figures)),
         )
         reasons = [Titled("Why there is no threshold", Table.of(without, columns))]
     table = Titled("Safe thresholds", Table.of(tested, _columns(figures.wrong)))
     by_condition: Sequence[Column] = (
-        ("Model", lambda entry: model(entry["model"])),
+        MODEL,
         ("Condition", lambda entry: short(entry["condition"])),
         ("Accepted", lambda entry: _accepted(entry, entry["condition"])),
         (f"{figures.wrong.capitalize()} among accepted", lambda e: _error(e, e["condition"])),
@@ -319,7 +319,7 @@ def _columns(wrong: str) -> Sequence[Column]:
         return lambda entry: "" if entry["threshold"] is None else text(entry, name)
 
     return (
-        ("Model", lambda entry: model(entry["model"])),
+        MODEL,
         ("Accept from", lambda entry: "none" if entry["threshold"] is None else score_text(entry)),
         ("Accepted, originals", at_threshold(_accepted, ORIGINAL)),
         ("Accepted, perturbed", at_threshold(_accepted, SUITE)),
