@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from robustness.attacks import REGISTRY as ATTACK_RECORDS
 from robustness.base.text import share
 from robustness.charts import run_map, run_results, tables
@@ -18,7 +16,7 @@ from robustness.charts.tables import (
 )
 from robustness.evaluation.condition import perturbation_label, setting
 from robustness.report.blocks import Block, Chart, Chooser, Map, Sortable, Text, Titled
-from robustness.report.questions.question import ATTACKS, Question, Tables
+from robustness.report.questions.question import ATTACKS, Question
 from robustness.report.wording import MODEL, listed, sentence
 from robustness.statistics import FEWEST, Figures
 
@@ -36,48 +34,37 @@ def _blocks(figures: Figures) -> list[Block]:
         for name in run_results.quantities()
         if name != mapped and any(entry.get(name) is not None for entry in entries)
     ]
-    table = Titled("By model and condition", _conditions(entries), long=True)
-    every = Sortable(
-        "All figures by model and condition", lambda: tables.conditions(entries), printed=table
-    )
-    if not others:
-        return [every]
-    by_figure = Chooser(
-        "Figure",
-        "cell_figure",
-        run_results.titles(others),
-        lambda quantity: [_map(figures, quantity)],
-        printed=[],
-        listed=True,
-    )
-    return [by_figure, every]
 
+    def images(entry: Entry) -> str:
+        """Under attack with how many of them consistency counts."""
+        attacked, count = entry["n_attacked"], entry["n_images"]
+        return f"{count}" if attacked in (None, count) else f"{count}, {attacked} attacked"
 
-def _map(figures: Figures, quantity: str) -> Map:
-    note = tables.labels_note(figures.summary, quantity)
-    return Map(run_results.quantities()[quantity], run_map.run_map(figures, quantity), note)
-
-
-def _conditions(entries: Sequence[Entry]) -> Table:
     columns: list[Column] = [
         ("Perturbation", lambda entry: perturbation_label(entry["perturbation"])),
         ("Strength", lambda entry: setting(entry["condition"])),
         MODEL,
-        ("Images", counted_images),
+        ("Images", images),
         ("Consistency", lambda entry: with_interval(entry, "consistency")),
         *similarities(entries, ".3f", ["cosine"]),
         ("SSIM", figure("ssim", ".3f")),
         *tables.listed_metrics(entries),
     ]
     if any(entry["clean_accuracy"] is not None for entry in entries):
-        columns += [tables.LABELLED, ("Accuracy lost", lambda entry: with_interval(entry, "drop"))]
-    return Table.of(entries, columns)
+        lost = "Accuracy lost", lambda entry: with_interval(entry, "drop")
+        columns += [tables.LABELLED, lost]
+    table = Titled("By model and condition", Table.of(entries, columns), long=True)
+    every = Sortable(
+        "All figures by model and condition", lambda: tables.conditions(entries), printed=table
+    )
+    titles = run_results.titles(others)
 
+    def read(quantity: str) -> list[Block]:
+        note = labels_note(figures.summary, quantity)
+        return [Map(titles[quantity], run_map.run_map(figures, quantity), note)]
 
-def counted_images(entry: Entry) -> str:
-    """The number of images; under attack with how many of them consistency counts."""
-    attacked, images = entry["n_attacked"], entry["n_images"]
-    return f"{images}" if attacked in (None, images) else f"{images}, {attacked} attacked"
+    maps = Chooser("Figure", "cell_figure", titles, read, printed=[], listed=True)
+    return [maps, every] if others else [every]
 
 
 def harm(figures: Figures) -> str:
@@ -102,17 +89,16 @@ def harm(figures: Figures) -> str:
     return sentence(few or "the perturbations share no strength, so they are not ranked")
 
 
-def _tables(figures: Figures) -> Tables:
-    return {"over_models": figures.over_models, "by_perturbation": figures.by_perturbation}
-
-
 PERTURBATIONS = Question(
     "perturbations",
     "Perturbations",
     _blocks,
     "under which each model fails",
     answers=lambda figures: [("Which perturbation does most harm?", harm(figures))],
-    tables=_tables,
+    tables=lambda figures: {
+        "over_models": figures.over_models,
+        "by_perturbation": figures.by_perturbation,
+    },
 )
 
 
@@ -136,32 +122,23 @@ def _curves(figures: Figures) -> list[Block]:
         rows, level = (
             (figures.by_severity, "severity") if name == _AVERAGE else (of[name], "strength")
         )
-        return [
-            Chooser(
-                "Figure",
-                "curve_figure",
-                run_results.titles(drawn),
-                lambda quantity: [_curve(names[name], rows, quantity, level, figures.summary)],
-                printed=["consistency"],
-                listed=True,
+        titles = run_results.titles(drawn)
+
+        def curve(quantity: str) -> list[Block]:
+            chart = Chart(
+                names[name],
+                run_results.over_levels(rows, quantity, level),
+                f"{titles[quantity]} of each model over {run_results.LEVELS[level]}; the table of "
+                "all figures holds the numbers.",
+                labels_note(figures.summary, quantity),
             )
-        ]
+            return [chart]
+
+        return [Chooser("Figure", "curve_figure", titles, curve, ["consistency"], listed=True)]
 
     printed = list(names)[: _CURVES + (count > 1)]
     choice = Chooser("Perturbation", "curve_of", names, by_quantity, printed=printed, listed=True)
     return [choice, Text("Bands are 95% intervals. They overlap more than paired differences.")]
-
-
-def _curve(
-    title: str, rows: Sequence[Entry], quantity: str, level: str, summary: Sequence[Entry]
-) -> Chart:
-    return Chart(
-        title,
-        run_results.over_levels(rows, quantity, level),
-        f"{run_results.QUANTITIES[quantity]} of each model over {run_results.LEVELS[level]}; the "
-        "table of all figures holds the numbers.",
-        tables.labels_note(summary, quantity),
-    )
 
 
 OVER_STRENGTH = Question(
@@ -200,16 +177,11 @@ SHARES = {
 def map_note(figures: Figures) -> str:
     """What the cells of the map show."""
     quantity = run_map.quantity_of(figures)
-    names = {entry["perturbation"] for entry in figures.by_perturbation}
-    attacked = "" if names.isdisjoint(ATTACK_RECORDS.names) else _ATTACKED[quantity]
-    texts = (f"{SHARES[quantity]}, in percent, by growing strength.{attacked}",)
-    return " ".join(filter(None, (*texts, labels_note(figures.summary, quantity))))
-
-
-_ATTACKED = {
-    "perturbed_accuracy": " Under attack: of the images correct before.",
-    "consistency": " Under attack: of the predictions to break.",
-}
+    texts = [f"{SHARES[quantity]}, in percent, by growing strength."]
+    if not set(ATTACK_RECORDS.names).isdisjoint(e["perturbation"] for e in figures.by_perturbation):
+        of = "images correct before" if quantity == "perturbed_accuracy" else "predictions to break"
+        texts.append(f"Under attack: of the {of}.")
+    return " ".join(filter(None, [*texts, labels_note(figures.summary, quantity)]))
 
 
 def keyed_map(figures: Figures, marks: run_map.Marks | None = None) -> Map:
@@ -218,17 +190,14 @@ def keyed_map(figures: Figures, marks: run_map.Marks | None = None) -> Map:
     return Map("", drawing, map_note(figures), link="cell")
 
 
-def _map_brief(figures: Figures) -> Sequence[Titled | Text | Map]:
-    title = SHARES[run_map.quantity_of(figures)]
-    return [Map(title, run_map.run_map(figures), map_note(figures))]
-
-
-RUN_MAP = Question(
+RUN_MAP: Question[Figures] = Question(
     "run_map",
     "Robustness by strength",
     lambda figures: [Map("", run_map.run_map(figures), map_note(figures))],
     "what each model withstands",
     link="cell",
-    brief=_map_brief,
+    brief=lambda figures: [
+        Map(SHARES[run_map.quantity_of(figures)], run_map.run_map(figures), map_note(figures))
+    ],
     view="",
 )
