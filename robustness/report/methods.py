@@ -1,4 +1,4 @@
-"""How the figures are made: ``methods.md``, and tables of the registries, for pages and reports."""
+"""How figures are made: ``methods.md``, ``glossary.md`` and tables of the registries."""
 
 from __future__ import annotations
 
@@ -46,6 +46,17 @@ def _notes() -> Mapping[str, str]:
 def _split(mark: str, text: str) -> Mapping[str, str]:
     parts = re.split(rf"^{mark}(.+)$", text, flags=re.MULTILINE)[1:]
     return dict(zip(parts[::2], map(str.strip, parts[1::2]), strict=True))
+
+
+def glossary() -> list[tuple[str, str]]:
+    """(term, what it means) in reading order, with every registered metric."""
+    text = Path(__file__).with_name("glossary.md").read_text(encoding="utf-8")
+    terms: list[tuple[str, str]] = []
+    for term, meaning in _split("## ", text).items():
+        own = [metric for metric in metrics.REGISTRY if metric.subject == term]
+        terms += [(metric.label, metric.meaning or metric.formula) for metric in own]
+        terms += [] if own else [(term, " ".join(meaning.split()))]
+    return terms
 
 
 def note(title: str) -> str:

@@ -21,7 +21,6 @@ from robustness.pictures.samples import REGISTRY as SAMPLES
 from robustness.pictures.samples import sample_bytes
 from robustness.report import methods
 from robustness.report.copy_as import link_values
-from robustness.report.glossary import terms
 from robustness.ui.browser.html import Html, html
 from robustness.ui.computation.cache import cached
 from robustness.ui.controls.picture_input import FIRST_SAMPLE
@@ -159,7 +158,7 @@ def _methods(query: str) -> None:
         text = " ".join(texts).lower()
         return all(word in text for word in words)
 
-    glossary = [term for term in terms() if matches(*term)]
+    glossary = [term for term in methods.glossary() if matches(*term)]
     if glossary:
         st.header("Glossary", anchor="glossary")
         st.html(html("glossary", terms=glossary))

@@ -19,7 +19,7 @@ from robustness.evaluation.measurement import Measurement
 from robustness.evaluation.request import spec_of
 from robustness.evaluation.row_schema import dictionary, own_scores, to_table
 from robustness.metrics import PICTURE, Metric
-from robustness.report import glossary, live_view, methods, shared_parts
+from robustness.report import live_view, methods, shared_parts
 from robustness.statistics import Figures
 from tests.support.pages import sample
 
@@ -66,7 +66,7 @@ def test_it_is_a_column_with_its_unit(record: Metric, rows: list[Measurement]) -
 
 
 def test_the_methods_explain_it(record: Metric) -> None:
-    assert (record.label, record.meaning) in glossary.terms()
+    assert (record.label, record.meaning) in methods.glossary()
     assert record.label in set(methods.metric_table()["Metric"])
 
 
