@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from robustness import models
-from robustness.charts.style import COLOURS, ZERO_LINE, drawn, go, whiskers
+from robustness.charts.style import COLOURS, ZERO_LINE, drawn, go, rows_axis, whiskers
 from robustness.charts.tables import Entry, in_brackets
 
 
@@ -21,7 +21,14 @@ def pair_differences(entries: Sequence[Entry]) -> go.Figure:
     labels = [f"{models.label(e['better'])}<br>over {models.label(e['worse'])}" for e in entries]
     significant = [entry["established"] for entry in entries]
     value, traces = "difference", []
-    points = [_in_points(entry, value) for entry in entries]
+    bounds = (value, f"{value}_low", f"{value}_high")
+    points = [
+        {name: None if entry[name] is None else 100 * entry[name] for name in bounds}
+        for entry in entries
+    ]
+    ends = [0.0, *(end for row in points for end in row.values() if end is not None)]
+    room = 0.08 * (max(ends) - min(ends)) or 1.0
+    axis = {"title": "Difference, points", "range": [min(ends) - room, max(ends) + room]}
     for is_significant, name in ((True, "significant"), (False, "not significant")):
         chosen = [at for at in range(len(labels)) if significant[at] is is_significant]
         rows = [points[at] for at in chosen]
@@ -47,32 +54,9 @@ def pair_differences(entries: Sequence[Entry]) -> go.Figure:
         [trace for trace in traces if trace["x"]],
         height=150 + 44 * len(labels),
         showlegend=True,
-        xaxis={"title": "Difference, points", "range": _around_zero(points)} | ZERO_LINE,
-        yaxis={
-            "range": [len(labels) - 0.4, -0.6],
-            "categoryorder": "array",
-            "categoryarray": list(labels),
-        },
+        xaxis=axis | ZERO_LINE,
+        yaxis=rows_axis(labels),
     )
-
-
-def _in_points(entry: Entry, value: str) -> dict[str, float | None]:
-    """The difference ``value`` and its bounds in percentage points."""
-    figures = {name: entry[name] for name in (value, f"{value}_low", f"{value}_high")}
-    return {name: None if part is None else 100 * part for name, part in figures.items()}
-
-
-def _around_zero(points: Sequence[Mapping[str, float | None]]) -> list[float]:
-    """From the lowest to the highest end of an interval, 0 among them, with room on both sides."""
-    ends = [0.0, *(end for entry in points for end in entry.values() if end is not None)]
-    room = 0.08 * (max(ends) - min(ends)) or 1.0
-    return [min(ends) - room, max(ends) + room]
-
-
-_SIDES = (
-    ("production", "Your images", "circle", 9),
-    ("simulation", "Simulation", "circle-open", 15),  # a ring around a marker at the same place
-)
 
 
 def statistics_that_differ(rows: Sequence[Mapping[str, Any]]) -> go.Figure:
@@ -107,11 +91,14 @@ def statistics_that_differ(rows: Sequence[Mapping[str, Any]]) -> go.Figure:
             },
             "hovertemplate": "%{y}: %{x:+.2f}<extra>" + label + "</extra>",
         }
-        for side, label, symbol, size in _SIDES
+        for side, label, symbol, size in (
+            ("production", "Your images", "circle", 9),
+            ("simulation", "Simulation", "circle-open", 15),  # a ring around it where they agree
+        )
     ]
     return drawn(
         traces,
         height=130 + 30 * len(names),
         xaxis={"title": "Deviations from the reference"} | ZERO_LINE,
-        yaxis={"range": [len(names) - 0.4, -0.6], "categoryorder": "array", "categoryarray": names},
+        yaxis=rows_axis(names),
     )

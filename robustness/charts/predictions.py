@@ -77,31 +77,24 @@ def _bars(
     """
     return drawn(
         [
-            _bar(frame, column, label, {"color": colour, "pattern": pattern}, words[column])
+            {
+                "type": "bar",
+                "name": label,
+                "y": [models.label(model) for model in frame["model"]],
+                "x": frame[column].tolist(),
+                "orientation": "h",
+                "text": list(words[column]),
+                "textposition": "outside",
+                "cliponaxis": False,
+                "marker": {"color": colour, "pattern": pattern},
+                "hovertemplate": f"%{{y}}: %{{x:.3f}}<extra>{label}</extra>",
+            }
             for (column, (label, colour)), pattern in zip(series.items(), cycle(_PATTERNS))
         ],
         height=110 + 56 * len(frame),
         xaxis={"tickvals": [0, 0.25, 0.5, 0.75, 1], **xaxis},
         yaxis={"autorange": "reversed"},
     )
-
-
-def _bar(
-    frame: pd.DataFrame, column: str, label: str, marker: Mapping[str, Any], words: Sequence[str]
-) -> dict[str, Any]:
-    """One horizontal bar per model: ``column``, with ``words`` at its end."""
-    return {
-        "type": "bar",
-        "name": label,
-        "y": [models.label(model) for model in frame["model"]],
-        "x": frame[column].tolist(),
-        "orientation": "h",
-        "text": list(words),
-        "textposition": "outside",
-        "cliponaxis": False,
-        "marker": marker,
-        "hovertemplate": "%{y}: %{x:.3f}<extra>" + label + "</extra>",
-    }
 
 
 def stage_lines(frame: pd.DataFrame, metric: str = "cosine") -> go.Figure:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from robustness.base.text import share
-from robustness.charts.style import COLOURS, drawn, go, model_trace, whiskers
+from robustness.charts.style import COLOURS, drawn, go, model_trace, rows_axis, whiskers
 from robustness.charts.tables import Entry, in_brackets
 
 
@@ -39,17 +39,8 @@ def slice_rates(entries: Sequence[Entry], labels: Sequence[str], title: str) -> 
         height=150 + 44 * len(labels),
         showlegend=True,
         xaxis={"title": title, "tickformat": ".0%", "range": [-0.03, 1.03]},
-        yaxis=_rows(labels),
+        yaxis=rows_axis(labels),
     )
-
-
-def _rows(labels: Sequence[str]) -> dict[str, Any]:
-    """An axis with the first of ``labels`` on top."""
-    return {
-        "range": [len(labels) - 0.4, -0.6],
-        "categoryorder": "array",
-        "categoryarray": list(labels),
-    }
 
 
 def change_counts(entries: Sequence[Entry], labels: Sequence[str]) -> go.Figure:
@@ -62,7 +53,7 @@ def change_counts(entries: Sequence[Entry], labels: Sequence[str]) -> go.Figure:
         height=130 + 34 * len(labels),
         showlegend=False,
         xaxis=_images(entries),
-        yaxis=_rows(labels),
+        yaxis=rows_axis(labels),
     )
 
 
@@ -96,7 +87,7 @@ def failing_alone(rows: Sequence[tuple[str, Entry]]) -> go.Figure:
         height=130 + 44 * len(labels),
         showlegend=False,
         xaxis=_images([entry for _, entry in rows]),
-        yaxis=_rows(labels),
+        yaxis=rows_axis(labels),
     )
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from robustness import models
-from robustness.base.text import unhidden, visible
+from robustness.base.text import unhidden
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -44,6 +44,15 @@ _UNREGISTERED_STYLES = range(32, 128)
 
 ZERO_LINE = {"zeroline": True, "zerolinewidth": 2, "zerolinecolor": "#8796a5"}
 """The zero line of an axis of differences, visible on light and dark."""
+
+
+def rows_axis(labels: Sequence[str]) -> dict[str, Any]:
+    """A vertical axis with the first of ``labels`` on top."""
+    return {
+        "range": [len(labels) - 0.4, -0.6],
+        "categoryorder": "array",
+        "categoryarray": list(labels),
+    }
 
 
 def model_style(name: str) -> tuple[str, str, str]:
@@ -209,7 +218,6 @@ _WORDS = ("name", "x", "y", "text", "customdata", "categoryarray", "ticktext", "
 _BREAK = "<br>"
 _TAG = re.compile(rf"<(?!{_BREAK[1:]})")
 _ENTITY = re.compile(r"&(?=#?\w+;)")
-_ESCAPED = re.compile(r"&(lt|amp);")
 
 
 def _harmless(part: Mapping[str, Any]) -> dict[str, Any]:
@@ -228,12 +236,6 @@ def _escaped(value: Any) -> Any:
     if isinstance(value, str):
         return _TAG.sub("&lt;", _ENTITY.sub("&amp;", unhidden(value)))
     return [_escaped(text) for text in value] if isinstance(value, list | tuple) else value
-
-
-def words(text: str) -> str:
-    """A text of a figure from ``drawn`` as readers see it, on one line."""
-    line = visible(text.replace(_BREAK, " "))
-    return _ESCAPED.sub(lambda match: {"lt": "<", "amp": "&"}[match[1]], line)
 
 
 def describe(frame: pd.DataFrame, columns: Sequence[str]) -> str:
