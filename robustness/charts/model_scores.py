@@ -11,7 +11,7 @@ import pandas as pd
 
 from robustness import models
 from robustness.charts.style import COLOURS, drawn, go, model_style, whiskers
-from robustness.statistics.effective_robustness import Expected, expected
+from robustness.statistics.effective_robustness import expected
 from robustness.statistics.model_choice import is_faster
 from robustness.statistics.scorecard import PUBLISHED
 
@@ -91,21 +91,21 @@ def dominated(entries: Sequence[Entry], name: str) -> dict[str, list[str]]:
     latencies the spreads must not overlap.
     """
     measured = [entry for entry in entries if entry[name] is not None]
+    sign = 1 if AXES[name].more_is_better else -1
+
+    def dominates(entry: Entry, other: Entry) -> bool:
+        if name == "latency_ms":
+            return is_faster(entry, other) and bool(entry["robust"] >= other["robust"])
+        (a, b), (x, y) = ((sign * model[name], model["robust"]) for model in (entry, other))
+        return bool(a >= x and b >= y and (a, b) != (x, y))
+
     dominators = {}
     for entry in measured:
-        better = [other for other in measured if _dominates(other, entry, name)]
+        better = [other for other in measured if dominates(other, entry)]
         if better:
             better.sort(key=lambda other: -float(other["robust"]))
             dominators[str(entry["model"])] = [str(other["model"]) for other in better]
     return dominators
-
-
-def _dominates(entry: Entry, other: Entry, name: str) -> bool:
-    if name == "latency_ms":
-        return is_faster(entry, other) and bool(entry["robust"] >= other["robust"])
-    sign = 1 if AXES[name].more_is_better else -1
-    (a, b), (x, y) = ((sign * model[name], model["robust"]) for model in (entry, other))
-    return bool(a >= x and b >= y and (a, b) != (x, y))
 
 
 def trade_off(entries: Sequence[Entry], name: str, title: str) -> go.Figure:
@@ -120,8 +120,22 @@ def trade_off(entries: Sequence[Entry], name: str, title: str) -> go.Figure:
     front = [e for e in measured if e["model"] not in dominated(measured, name)]
     largest = max((e["megabytes"] or 0.0 for e in measured), default=0.0) or 1.0
     line = expected(measured) if name == "accuracy" else None
-    traces: list[dict[str, Any]] = [
-        *([_line(line, [e[name] for e in measured])] if line else []),
+    values = [e[name] for e in measured]
+    traces: list[dict[str, Any]] = []
+    if line is not None:
+        shares = np.linspace(min(values), min(max(values), 0.999), 30).tolist()
+        predicted = {
+            "type": "scatter",
+            "name": "predicted from accuracy",
+            "x": shares,
+            "y": [line(share) for share in shares],
+            "mode": "lines",
+            "line": {"color": "#8796a5", "width": 1, "dash": "dash"},
+            "hoverinfo": "skip",
+            "showlegend": True,
+        }
+        traces.append(predicted)
+    traces.append(
         {
             "type": "scatter",
             "name": "not dominated",
@@ -131,8 +145,8 @@ def trade_off(entries: Sequence[Entry], name: str, title: str) -> go.Figure:
             "line": {"color": "#8796a5", "width": 1, "dash": "dot"},
             "hoverinfo": "skip",
             "showlegend": False,
-        },
-    ]
+        }
+    )
     for entry in measured:
         colour, marker, _ = model_style(entry["model"])
         size = _LARGEST * math.sqrt((entry["megabytes"] or 0.0) / largest)
@@ -149,36 +163,18 @@ def trade_off(entries: Sequence[Entry], name: str, title: str) -> go.Figure:
                 "<extra>%{fullData.name}</extra>",
             }
         )
+    limits: dict[str, Any] = {"rangemode": "tozero"}
+    if axis.form:  # of shares: between 0% and 100%, with room were they all equal
+        low, high = min(values), max(values)
+        room = max(0.02, 0.1 * (high - low))
+        ends = [max(-0.02, low - room), min(1.02, high + room)]
+        limits = {"tickformat": "~%", "range": ends}
     return drawn(
         traces,
         height=380,
-        xaxis={
-            "title": f"{axis.title} {axis.unit}",
-            **(_shares([e[name] for e in measured]) if axis.form else {"rangemode": "tozero"}),
-        },
+        xaxis={"title": f"{axis.title} {axis.unit}", **limits},
         yaxis={"title": title, "tickformat": ".0%"},
     )
-
-
-def _shares(values: Sequence[float]) -> dict[str, Any]:
-    """An axis of shares around ``values`` that stays between 0% and 100%, were they all equal."""
-    low, high = min(values), max(values)
-    room = max(0.02, 0.1 * (high - low))
-    return {"tickformat": "~%", "range": [max(-0.02, low - room), min(1.02, high + room)]}
-
-
-def _line(line: Expected, accuracies: Sequence[float]) -> dict[str, Any]:
-    shares = np.linspace(min(accuracies), min(max(accuracies), 0.999), 30).tolist()
-    return {
-        "type": "scatter",
-        "name": "predicted from accuracy",
-        "x": shares,
-        "y": [line(share) for share in shares],
-        "mode": "lines",
-        "line": {"color": "#8796a5", "width": 1, "dash": "dash"},
-        "hoverinfo": "skip",
-        "showlegend": True,
-    }
 
 
 def published(measured: Sequence[Entry], published_models: Sequence[Entry]) -> go.Figure:

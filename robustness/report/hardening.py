@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from robustness.base.text import counted, points, share
 from robustness.charts import run_map
 from robustness.charts.tables import Table
-from robustness.evaluation.condition import Condition
+from robustness.evaluation.condition import readable
 from robustness.hardening import GroupDifference, Hardening
 from robustness.hardening.judgement import MOST_LOSS, ORIGINALS, TRAINED, UNSEEN
 from robustness.report.blocks import Map, Text, Titled
@@ -22,12 +22,8 @@ _TITLES = {
 }
 
 
-def sentences(hardening: Hardening) -> list[str]:
+def sentences(hardening: Hardening) -> Iterator[str]:
     """The answer, shortest first."""
-    return list(_sentences(hardening))
-
-
-def _sentences(hardening: Hardening) -> Iterator[str]:
     judgement = hardening.judgement
     unseen, originals = judgement.group(UNSEEN), judgement.group(ORIGINALS)
     gain = f"{_points(unseen)} on perturbations of other families"
@@ -109,23 +105,24 @@ def blocks(hardening: Hardening) -> list[Text | Titled]:
     judgement = hardening.judgement
     measured = "Accuracy" if judgement.labelled else "Agreement with the parent's prediction"
     head = ("", "Before", "After", "Difference, 95% interval", "Significant")
+
+    def row(group: GroupDifference) -> tuple[str, ...]:
+        significant = "yes" if group.significant else "no"
+        return (
+            _label(group.name),
+            share(group.before),
+            share(group.after),
+            _points(group),
+            significant,
+        )
+
     return [
-        Titled(
-            measured,
-            Table(head, [_row(_TITLES[group.name], group) for group in judgement.groups]),
-        ),
-        Titled(
-            f"{measured}, by perturbation",
-            Table(head, [_row(_label(group.name), group) for group in judgement.conditions]),
-        ),
+        Titled(measured, Table(head, [*map(row, judgement.groups)])),
+        Titled(f"{measured}, by perturbation", Table(head, [*map(row, judgement.conditions)])),
         Text(trained_on(hardening.name, hardening.trained_on)),
     ]
 
 
 def _label(name: str) -> str:
-    return _TITLES.get(name) or Condition.parse(name).described
-
-
-def _row(title: str, group: GroupDifference) -> tuple[str, ...]:
-    significant = "yes" if group.significant else "no"
-    return title, share(group.before), share(group.after), _points(group), significant
+    condition = readable(name)
+    return _TITLES.get(name) or (name if condition is None else condition.described)
