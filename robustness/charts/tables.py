@@ -67,7 +67,9 @@ def with_interval(entry: Entry, name: str, form: str = ".1%") -> str:
 
 
 def in_points(entry: Entry, name: str) -> str:
-    """The difference ``name`` and its interval in points, "+3.1 (+1.0 to +5.2)"."""
+    """The difference ``name`` and its interval in points, "+3.1 (+1.0 to +5.2)"; "" for none."""
+    if entry[name] is None:
+        return ""
     low, high = entry[f"{name}_low"], entry[f"{name}_high"]
     interval = "" if low is None else f" ({points(low)} to {points(high)})"
     return f"{points(entry[name])}{interval}"
@@ -76,6 +78,11 @@ def in_points(entry: Entry, name: str) -> str:
 def figure(name: str, form: str) -> Callable[[Entry], str]:
     """A function from an entry to its figure ``name`` as text; "" if there is none."""
     return lambda entry: "" if entry[name] is None else format_figure(entry[name], form)
+
+
+def rate(name: str, form: str = ".1%") -> Callable[[Entry], str]:
+    """A function from an entry to its figure ``name`` with the interval, as ``with_interval``."""
+    return partial(with_interval, name=name, form=form)
 
 
 def label(name: str = "model") -> Callable[[Entry], str]:
@@ -118,7 +125,7 @@ def ranking(entries: Sequence[Entry], by: str) -> Table:
     ]
     if any(entry["robust_accuracy"] is not None for entry in entries):
         columns[2:2] = [
-            ("Robust accuracy", lambda entry: with_interval(entry, "robust_accuracy")),
+            ("Robust accuracy", rate("robust_accuracy")),
             ("Attacks succeed", broken_by_attacks),
         ]
     return Table.of(entries, columns)
@@ -256,8 +263,8 @@ def conditions(entries: Sequence[Entry]) -> pd.DataFrame:
         if any(entry.get(name) is not None for entry in entries)
     }
     errors: list[Column] = [
-        ("Original ECE", lambda entry: with_interval(entry, "clean_ece", ".3f")),
-        ("Perturbed ECE", lambda entry: with_interval(entry, "perturbed_ece", ".3f")),
+        ("Original ECE", rate("clean_ece", ".3f")),
+        ("Perturbed ECE", rate("perturbed_ece", ".3f")),
         ("ECE by chance", figure("perturbed_ece_by_chance", ".3f")),
     ]
     labelled = "clean_accuracy" in columns
@@ -292,7 +299,7 @@ def robust_accuracy(entries: Sequence[Entry]) -> Table:
         ("Epsilon", lambda entry: attack(entry).spec.size_text),
         ("Attacks", lambda entry: str(entry["attacks"])),
         ("Images", lambda entry: str(entry["n_images"])),
-        ("Robust", lambda entry: with_interval(entry, "robust")),
+        ("Robust", rate("robust")),
         ("Attacks succeed", lambda entry: broken_by_attacks(entry, "success")),
         ("Strongest attack", lambda entry: attack(entry).series),
         ("robust to it", figure("strongest_left", ".1%")),

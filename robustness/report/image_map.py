@@ -18,7 +18,7 @@ from robustness.base.text import counted, visible
 from robustness.charts import predictions
 from robustness.charts.bands import BandMap, MapRow, Strip, Tile, strip
 from robustness.charts.prediction_marks import LEGEND, OPEN_MARKERS, cell, change, judged, no_change
-from robustness.charts.tables import Column, Entry, Table
+from robustness.charts.tables import Column, Table
 from robustness.evaluation.band import STEPS, Band, Cell
 from robustness.evaluation.condition import perturbation_label, series
 from robustness.evaluation.measurement import Measurement
@@ -93,6 +93,22 @@ def of_map(
         answers.insert(0, ("How consistent are the predictions?", text))
     if bands:
         answers.insert(0, ("Which perturbation breaks the models first?", answer(bands)))
+    tables: dict[str, Sequence[Mapping[str, Any]]] = {
+        "summary": summary,
+        "breaking": [entry.as_row() for entry in breaks],
+        "bands": [
+            {
+                "model": band.model,
+                "perturbation": band.perturbation,
+                "strength": cell.strength,
+                "top1": cell.top1,
+                "probability": cell.probability,
+                "good": band.good(cell),
+            }
+            for band in bands
+            for cell in band.cells
+        ],
+    }
     sections = [
         Section(_MAP, maps),
         *([Section("The study", study.blocks(summary, rows))] if rows else []),
@@ -115,32 +131,9 @@ def of_map(
             **({"sweep": {"steps": _steps(points), "tolerance": TOLERANCE}} if breaks else {}),
         },
         replay=_replay(spec, rows, points),
-        data=data([*rows, *points], _data_tables(summary, breaks, bands)),
+        data=data([*rows, *points], {name: table for name, table in tables.items() if table}),
         note=(BRACKETS if scorecard.has_intervals(summary) else TOO_FEW) if rows else "",
     )
-
-
-def _data_tables(
-    summary: Sequence[Entry], breaks: Sequence[Break], bands: Sequence[Band]
-) -> dict[str, Sequence[Mapping[str, Any]]]:
-    cells = [
-        {
-            "model": band.model,
-            "perturbation": band.perturbation,
-            "strength": cell.strength,
-            "top1": cell.top1,
-            "probability": cell.probability,
-            "good": band.good(cell),
-        }
-        for band in bands
-        for cell in band.cells
-    ]
-    every: dict[str, Sequence[Mapping[str, Any]]] = {
-        "summary": summary,
-        "breaking": [entry.as_row() for entry in breaks],
-        "bands": cells,
-    }
-    return {name: table for name, table in every.items() if table}
 
 
 def _basis(rows: Sequence[Measurement], pictures: Sequence[Picture]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from robustness.base.text import counted, format_figure, points, share
+from robustness.base.text import counted, points, share
 from robustness.charts import run_map
 from robustness.charts.differences import statistics_that_differ
 from robustness.charts.tables import Table
@@ -323,9 +323,7 @@ def _files(match: Match) -> Titled:
     for row in match.files:
         record = PROPERTIES[row["property"]]
         values = (
-            f"{format_figure(row[side], record.form)} ({row[f'{side}_images']})"
-            if row[f"{side}_images"]
-            else ""
+            f"{row[side]:{record.form}} ({row[f'{side}_images']})" if row[f"{side}_images"] else ""
             for side in ("production", "reference")
         )
         rows.append((record.label, *values))

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -75,21 +76,17 @@ def blocks(conditions: Iterable[Condition], notes: Sequence[str]) -> list[Printe
     chosen = list(conditions)
     specs = [attack for c in chosen for attack in c.attacks]
     names = dict.fromkeys(name for c in chosen for name in c.perturbations)
+    used = perturbation_table(REGISTRY[name] for name in names)
+    used = used.drop(columns=["Family", "Acts on", "Study setting", "Random"], errors="ignore")
     return [
         Text(note("From photo to study image")),
-        *(_perturbations(list(names)) if names else ()),
+        *([Text(note("Strength")), Titled("Perturbations", as_table(used))] if names else ()),
         *(_attacks(specs) if specs else ()),
         Text(note("Features")),
         Titled("Metrics", as_table(metric_table())),
         *(Text(f"{title}. {note(title)}") for title in notes),
         Text(f"Sources. {' '.join(sections()['Sources'].split())}"),
     ]
-
-
-def _perturbations(names: Sequence[str]) -> list[Printed]:
-    used = perturbation_table(REGISTRY[name] for name in names)
-    table = as_table(used.drop(columns=["Family", "Acts on", "Study setting", "Random"]))
-    return [Text(note("Strength")), Titled("Perturbations", table)]
 
 
 def _attacks(specs: Sequence[AttackSpec]) -> list[Printed]:
@@ -117,15 +114,12 @@ def effort(spec: AttackSpec) -> str:
 
 def as_table(frame: pd.DataFrame) -> Table:
     """``frame`` as text; empty for unknown values."""
-    rows = [
-        tuple("" if pd.isna(cell) else _text(cell) for cell in row)
-        for row in frame.itertuples(index=False, name=None)
-    ]
+
+    def text(cell: Any) -> str:
+        return "" if pd.isna(cell) else f"{cell:g}" if isinstance(cell, float) else str(cell)
+
+    rows = [tuple(map(text, row)) for row in frame.itertuples(index=False, name=None)]
     return Table(tuple(map(str, frame.columns)), rows)
-
-
-def _text(cell: object) -> str:
-    return f"{cell:g}" if isinstance(cell, float) else str(cell)
 
 
 def perturbation_table(records: Iterable[Perturbation]) -> pd.DataFrame:

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from functools import partial
 
 from robustness import models, statistics
-from robustness.base.text import points
-from robustness.charts import model_scores, run_results, tables
+from robustness.charts import model_scores, run_results
 from robustness.charts.tables import (
     LABELLED,
     Column,
     Entry,
     Table,
     figure,
+    in_points,
     interval,
     label,
+    rate,
     with_interval,
 )
 from robustness.evaluation.condition import perturbation_label
@@ -37,11 +39,26 @@ _CALIBRATION_NOTE = (
 
 def _blocks(figures: Figures) -> list[Block]:
     labelled = {e["model"]: e for e in figures.summary if e["clean_accuracy"] is not None}
+
+    def reliability(name: str) -> list[Block]:
+        bins = [row for row in figures.reliability if row["model"] == name]
+        if not bins:
+            return []
+        before, after = (rate(f"{k}_ece", ".3f")(labelled[name]) for k in ("clean", "perturbed"))
+        chart = Chart(
+            f"Reliability of {model(name)}",
+            run_results.reliability_diagram(bins),
+            "Accuracy over confidence, original and perturbed. Expected calibration error: "
+            f"{before} original, {after} perturbed.",
+            "Below the diagonal: overconfident.",
+        )
+        return [chart]
+
     choice = Chooser(
         "Reliability of",
         "reliability_of",
         {name: models.label(name) for name in labelled},
-        lambda name: _reliability(figures, name, labelled[name]),
+        reliability,
         printed=list(labelled),
         listed=True,
     )
@@ -51,23 +68,6 @@ def _blocks(figures: Figures) -> list[Block]:
         Titled("Expected calibration error (ECE)", _calibration(entries)),
         Columns([[choice], [Text(_CALIBRATION_NOTE)]]),
     ]
-
-
-def _reliability(figures: Figures, name: str, entry: Entry) -> list[Block]:
-    bins = [row for row in figures.reliability if row["model"] == name]
-    if not bins:
-        return []
-    before, after = (
-        tables.with_interval(entry, f"{kind}_ece", ".3f") for kind in ("clean", "perturbed")
-    )
-    chart = Chart(
-        f"Reliability of {model(name)}",
-        run_results.reliability_diagram(bins),
-        "Accuracy over confidence, original and perturbed. Expected calibration error: "
-        f"{before} original, {after} perturbed.",
-        "Below the diagonal: overconfident.",
-    )
-    return [chart]
 
 
 ACCURACY = Question(
@@ -93,6 +93,21 @@ def _errors(figures: Figures) -> list[Block]:
     for note, alike in run_results.grouped(figures.corruption_errors, "note").items():
         table = _corruption_errors(alike)
         blocks += [Text(f"{note}."), Titled("Corruption error (CE), 95% intervals", table)]
+    every = len(ALEXNET_ERRORS)
+    if whole := [e for e in figures.corruption_errors if len(e["corruptions"]) == every]:
+        accuracy = {entry["model"]: entry["clean_accuracy"] for entry in figures.summary}
+        protocol = whole[-1]["note"]  # that of the published files, where the run has it
+        mine = [{**e, "error": 1 - accuracy[e["model"]]} for e in whole if e["note"] == protocol]
+        errors = published_errors()
+        chart = Chart(
+            "mCE against the error on the originals",
+            model_scores.published(mine, errors),
+            "Mean corruption error of each model against its error on the originals, beside "
+            "published models.",
+            "Grey: measured elsewhere, on ImageNet's validation set ("
+            f"{'; '.join(dict.fromkeys(row['source'] for row in errors))}). {protocol}.",
+        )
+        blocks.append(chart)
     run = [entry["model"] for entry in figures.corruption_errors]
     literature = statistics.published(list(dict.fromkeys([*run, *models.REGISTRY.names])))
     columns: list[Column] = [
@@ -103,28 +118,7 @@ def _errors(figures: Figures) -> list[Block]:
     sources = "; ".join(dict.fromkeys(row["source"] for row in literature[1:]))
     published = Titled("Published, on the JPEG files of ImageNet-C", Table.of(literature, columns))
     notes = [Text(f"Sources: {sources}.")] if sources else []
-    return [*blocks, *_against_published(figures), published, *notes]
-
-
-def _against_published(figures: Figures) -> list[Block]:
-    """mCE against the error on the originals, for models with every corruption of ImageNet-C."""
-    every = len(statistics.imagenet_c.ALEXNET_ERRORS)
-    accuracy = {entry["model"]: entry["clean_accuracy"] for entry in figures.summary}
-    whole = [e for e in figures.corruption_errors if len(e["corruptions"]) == every]
-    if not whole:
-        return []
-    protocol = whole[-1]["note"]  # that of the published files, where the run has it
-    mine = [{**e, "error": 1 - accuracy[e["model"]]} for e in whole if e["note"] == protocol]
-    errors = published_errors()
-    chart = Chart(
-        "mCE against the error on the originals",
-        model_scores.published(mine, errors),
-        "Mean corruption error of each model against its error on the originals, beside published "
-        "models.",
-        "Grey: measured elsewhere, on ImageNet's validation set ("
-        f"{'; '.join(dict.fromkeys(row['source'] for row in errors))}). {protocol}.",
-    )
-    return [chart]
+    return [*blocks, published, *notes]
 
 
 CORRUPTION_ERRORS = Question(
@@ -162,13 +156,13 @@ def _calibration(labelled: Sequence[Entry]) -> Table:
     columns: list[Column] = [
         ("Model", label()),
         LABELLED,
-        ("Original ECE", _ece("clean_ece")),
+        ("Original ECE", rate("clean_ece", ".3f")),
         ("By chance", figure("clean_ece_by_chance", ".3f")),
-        ("Perturbed ECE", _ece("perturbed_ece")),
-        ("Per condition", _ece("condition_ece")),
+        ("Perturbed ECE", rate("perturbed_ece", ".3f")),
+        ("Per condition", rate("condition_ece", ".3f")),
         ("By chance", figure("condition_ece_by_chance", ".3f")),
-        ("Original overconfidence", _too_sure("clean_overconfidence")),
-        ("Perturbed overconfidence", _too_sure("overconfidence")),
+        ("Original overconfidence", partial(in_points, name="clean_overconfidence")),
+        ("Perturbed overconfidence", partial(in_points, name="overconfidence")),
     ]
     return Table.of(labelled, columns)
 
@@ -179,28 +173,17 @@ def _corruption_errors(entries: Sequence[Entry]) -> Table:
     head = ["CE, in percent", *(models.label(entry["model"]) for entry in entries)]
     mean = f"Mean of {len(names)} of {len(ALEXNET_ERRORS)} corruptions"
     rows = [
-        [mean, *(_ce(entry, "mean_ce") for entry in entries)],
-        [f"{mean}, relative", *(_ce(entry, "mean_relative_ce") for entry in entries)],
+        [mean, *(with_interval(entry, "mean_ce", ".1f") for entry in entries)],
+        [
+            f"{mean}, relative",
+            *(with_interval(entry, "mean_relative_ce", ".1f") for entry in entries),
+        ],
     ]
     rows += [
-        [perturbation_label(name), *(_ce(entry["corruptions"][at], "ce") for entry in entries)]
+        [
+            perturbation_label(name),
+            *(with_interval(entry["corruptions"][at], "ce", ".1f") for entry in entries),
+        ]
         for at, name in enumerate(names)
     ]
     return Table(head, rows)
-
-
-def _ece(name: str) -> Callable[[Entry], str]:
-    return lambda entry: with_interval(entry, name, ".3f")
-
-
-def _ce(entry: Entry, name: str) -> str:
-    return with_interval(entry, name, ".1f")
-
-
-def _too_sure(name: str) -> Callable[[Entry], str]:
-    def cell(entry: Entry) -> str:
-        low, high = entry[f"{name}_low"], entry[f"{name}_high"]
-        between = "" if low is None else f" ({points(low)} to {points(high)})"
-        return "" if entry[name] is None else f"{points(entry[name])}{between}"
-
-    return cell

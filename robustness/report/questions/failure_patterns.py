@@ -11,7 +11,7 @@ from robustness import models
 from robustness.base.text import counted, points, visible
 from robustness.charts import run_results, tables
 from robustness.charts.run_failures import change_counts, failing_alone, slice_rates
-from robustness.charts.tables import Column, Entry, Table, figure, in_points, with_interval
+from robustness.charts.tables import Column, Entry, Table, figure, in_points, rate
 from robustness.evaluation.condition import short
 from robustness.pictures.properties import PROPERTIES
 from robustness.report.blocks import Block, Chart, Chooser, Sortable, Text, Titled
@@ -49,7 +49,7 @@ def _slices(figures: Failures) -> list[Block]:
         ("Slice", slice_title),
         MODEL,
         ("Images", figure("n_images", ",")),
-        ("Rate", lambda entry: with_interval(entry, "rate")),
+        ("Rate", rate("rate")),
         ("Other images", figure("rest", ".1%")),
         ("Difference in points", lambda entry: points(entry["difference"])),
         ("Corrected p", figure("p", ".3f")),
@@ -291,7 +291,7 @@ def _agreement(figures: Failures) -> list[Block]:
         return [chart, together, about]
     columns = [
         ("Models", figure("n_models", "")),
-        ("Majority", lambda entry: with_interval(entry, "rate")),
+        ("Majority", rate("rate")),
         ("Best model", lambda entry: model(entry["best"])),
         ("Its rate", figure("best_rate", ".1%")),
         ("Majority minus best, points", lambda entry: in_points(entry, "difference")),

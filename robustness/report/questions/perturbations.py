@@ -11,8 +11,8 @@ from robustness.charts.tables import (
     Table,
     figure,
     labels_note,
+    rate,
     similarities,
-    with_interval,
 )
 from robustness.evaluation.condition import perturbation_label, setting
 from robustness.report.blocks import Block, Chart, Chooser, Map, Sortable, Text, Titled
@@ -45,13 +45,13 @@ def _blocks(figures: Figures) -> list[Block]:
         ("Strength", lambda entry: setting(entry["condition"])),
         MODEL,
         ("Images", images),
-        ("Consistency", lambda entry: with_interval(entry, "consistency")),
+        ("Consistency", rate("consistency")),
         *similarities(entries, ".3f", ["cosine"]),
         ("SSIM", figure("ssim", ".3f")),
         *tables.listed_metrics(entries),
     ]
     if any(entry["clean_accuracy"] is not None for entry in entries):
-        lost = "Accuracy lost", lambda entry: with_interval(entry, "drop")
+        lost = "Accuracy lost", rate("drop")
         columns += [tables.LABELLED, lost]
     table = Titled("By model and condition", Table.of(entries, columns), long=True)
     every = Sortable(
