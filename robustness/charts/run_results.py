@@ -137,22 +137,6 @@ def goodness(values: NDArray[np.float64], quantity: str) -> NDArray[np.float64]:
     return shares if metric.higher_is_better else 1 - shares
 
 
-FEWEST_OF_A_CLASS = 10
-"""Fewest images of a class for per-class results: with fewer, one image decides the loss."""
-
-TOO_FEW_OF_A_CLASS = f"Per-class results need at least {FEWEST_OF_A_CLASS} images in a class."
-
-CLASS_NOTE = (
-    f"Classes with {FEWEST_OF_A_CLASS} images or more. The largest losses of many classes are "
-    "partly chance: see the intervals."
-)
-
-
-def comparable_classes(entries: Sequence[Entry]) -> list[Entry]:
-    """The entries of ``by_class`` with enough images."""
-    return [entry for entry in entries if entry["n_images"] >= FEWEST_OF_A_CLASS]
-
-
 def class_drops(entries: Sequence[Entry], count: int = 15) -> go.Figure:
     """The ``count`` classes with the largest mean loss of accuracy over the models.
 

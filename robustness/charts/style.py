@@ -127,7 +127,13 @@ def dodged(traces: Sequence[Mapping[str, Any]], height: float) -> list[dict[str,
             for point, (x, y) in enumerate(zip(trace["x"], trace["y"], strict=True))
             if x == place and y is not None
         ]
-        for group in _covering(sorted(here), _ALIKE * height):
+        groups: list[list[tuple[float, int, int]]] = []
+        for marker in sorted(here):  # neighbours within a group lie near each other
+            if groups and marker[0] - groups[-1][-1][0] <= _ALIKE * height:
+                groups[-1].append(marker)
+            else:
+                groups.append([marker])
+        for group in groups:
             for turn, (_, number, point) in enumerate(sorted(group, key=lambda marker: marker[1])):
                 moved[number]["x"][point] = place + step * (turn - (len(group) - 1) / 2)
     for trace, before in zip(moved, traces, strict=True):
@@ -135,19 +141,6 @@ def dodged(traces: Sequence[Mapping[str, Any]], height: float) -> list[dict[str,
             trace["text"] = [f"{x:.3g}" for x in before["x"]]
             trace["hovertemplate"] = trace["hovertemplate"].replace("%{x:.3g}", "%{text}")
     return moved
-
-
-def _covering(
-    here: Sequence[tuple[float, int, int]], near: float
-) -> list[list[tuple[float, int, int]]]:
-    """Groups of ``here``, sorted by y: neighbours within a group are ``near`` each other."""
-    groups: list[list[tuple[float, int, int]]] = []
-    for rectangle in here:
-        if groups and rectangle[0] - groups[-1][-1][0] <= near:
-            groups[-1].append(rectangle)
-        else:
-            groups.append([rectangle])
-    return groups
 
 
 def whiskers(entries: Sequence[Mapping[Any, Any]], name: str) -> dict[str, Any]:
@@ -184,7 +177,7 @@ def drawn(
     """
     shared = {"automargin": True, "fixedrange": True}
     return go.Figure(
-        data=[_harmless(_hovered(trace)) for trace in traces],
+        data=[_harmless(trace) for trace in traces],
         layout={
             "height": height,
             "margin": {"l": 8, "r": 8, "t": 40, "b": 8},
@@ -201,21 +194,11 @@ def drawn(
     )
 
 
-_EXTRA = re.compile(r"(.*)<extra>(.+)</extra>", re.DOTALL)
-
-
-def _hovered(trace: Mapping[str, Any]) -> Mapping[str, Any]:
-    """``trace`` with the name within its hover box: beside it, it would lie over other lines."""
-    match = _EXTRA.fullmatch(trace.get("hovertemplate") or "")
-    if match is None:
-        return trace
-    return {**trace, "hovertemplate": f"{match[2]}{_BREAK}{match[1]}<extra></extra>"}
-
-
 _WORDS = ("name", "x", "y", "text", "customdata", "categoryarray", "ticktext", "title")
 """Parts of traces and axes that may contain untrusted names."""
 
 _BREAK = "<br>"
+_EXTRA = re.compile(r"(.*)<extra>(.+)</extra>", re.DOTALL)
 _TAG = re.compile(rf"<(?!{_BREAK[1:]})")
 _ENTITY = re.compile(r"&(?=#?\w+;)")
 
@@ -225,7 +208,10 @@ def _harmless(part: Mapping[str, Any]) -> dict[str, Any]:
 
     ``customdata`` that is not in the hover text is what a click reports, and stays.
     """
-    has_data = "customdata" in (part.get("hovertemplate") or "")
+    hover = part.get("hovertemplate") or ""
+    has_data = "customdata" in hover
+    if match := _EXTRA.fullmatch(hover):  # beside its box, the name would lie over other lines
+        part = {**part, "hovertemplate": f"{match[2]}{_BREAK}{match[1]}<extra></extra>"}
     return {
         key: _escaped(value) if key in _WORDS and (has_data or key != "customdata") else value
         for key, value in part.items()

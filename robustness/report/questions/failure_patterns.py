@@ -120,15 +120,20 @@ SLICES = Question(
 )
 
 
+FEWEST_OF_A_CLASS = 10
+"""Fewest images of a class for per-class results: with fewer, one image decides the loss."""
+
 _CLASSES = 15
 """Classes that a file lists."""
 
 
 def _class_drops(figures: Figures) -> list[Block]:
     entries = figures.by_class
-    by_model = run_results.grouped(run_results.comparable_classes(entries), "model")
-    if not by_model:
-        return [Text(run_results.TOO_FEW_OF_A_CLASS)]
+    enough = [entry for entry in entries if entry["n_images"] >= FEWEST_OF_A_CLASS]
+    if not enough:
+        fewest = f"Per-class results need at least {FEWEST_OF_A_CLASS} images in a class."
+        return [Text(fewest)]
+    by_model = run_results.grouped(enough, "model")
     columns: list[Column] = [
         ("Class", lambda entry: entry["class_name"]),
         MODEL,
@@ -159,7 +164,11 @@ def _class_drops(figures: Figures) -> list[Block]:
         ]
         return pd.DataFrame(rows).sort_values("Accuracy lost", ascending=False, kind="stable")
 
-    blocks: list[Block] = [Text(run_results.CLASS_NOTE)]
+    note = (
+        f"Classes with {FEWEST_OF_A_CLASS} images or more. The largest losses of many classes are "
+        "partly chance: see the intervals."
+    )
+    blocks: list[Block] = [Text(note)]
     for labels, names in models.by_labels(run_results.grouped(entries, "model")):
         mine = [entry for name in names for entry in by_model.get(name, [])]
         worst = sorted(mine, key=lambda entry: -entry["drop"])[:_CLASSES]
