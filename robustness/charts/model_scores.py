@@ -11,11 +11,10 @@ import pandas as pd
 
 from robustness import models
 from robustness.charts.style import COLOURS, drawn, go, model_style, whiskers
+from robustness.charts.tables import Entry
 from robustness.statistics.effective_robustness import expected
 from robustness.statistics.model_choice import is_faster
 from robustness.statistics.scorecard import PUBLISHED
-
-Entry = Mapping[str, Any]
 
 
 def ranking(

@@ -40,7 +40,6 @@ LEVELS = {"severity": "ImageNet-C severity", "strength": "Strength"}
 """Horizontal axes of the curves."""
 
 _SHARE = {"range": [-0.03, 1.03], "tickformat": ".0%"}  # an axis from 0 to 1
-_GREY = "#8796a5"
 
 
 def quantities() -> dict[str, str]:
@@ -205,7 +204,7 @@ def reliability_diagram(entries: Sequence[Entry]) -> go.Figure:
             "x": [0, 1],
             "y": [0, 1],
             "mode": "lines",
-            "line": {"color": _GREY, "dash": "dot", "width": 1.5},
+            "line": {"color": "#8796a5", "dash": "dot", "width": 1.5},
             "hoverinfo": "skip",
         }
     ]

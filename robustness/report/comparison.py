@@ -6,14 +6,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from robustness import statistics
 from robustness.base.text import counted, points, share
 from robustness.charts import run_map
 from robustness.charts.run_results import QUANTITIES
-from robustness.charts.tables import Column, Table, figure
+from robustness.charts.tables import Column, Entry, Table, figure
 from robustness.evaluation.condition import perturbation_label, setting
 from robustness.report.blocks import Text, Titled
 from robustness.report.wording import MODEL, model
@@ -23,7 +23,6 @@ from robustness.statistics.summaries import MOST_UNLABELLED
 if TYPE_CHECKING:
     from robustness.runs import Comparison
 
-Entry = Mapping[str, Any]
 
 CONDITION: Sequence[Column] = (
     ("Perturbation", lambda entry: perturbation_label(entry["perturbation"])),

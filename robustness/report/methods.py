@@ -38,12 +38,6 @@ def sections() -> Mapping[str, str]:
     return _split("## ", text)
 
 
-@cache
-def _notes() -> Mapping[str, str]:
-    parts = (_split("### ", text) for text in sections().values())
-    return {title: text for part in parts for title, text in part.items()}
-
-
 def _split(mark: str, text: str) -> Mapping[str, str]:
     parts = re.split(rf"^{mark}(.+)$", text, flags=re.MULTILINE)[1:]
     return dict(zip(parts[::2], map(str.strip, parts[1::2]), strict=True))
@@ -62,7 +56,8 @@ def glossary() -> list[tuple[str, str]]:
 
 def note(title: str) -> str:
     """The paragraph under the third-level heading ``title``."""
-    return " ".join(_notes()[title].split())
+    notes = (_split("### ", text).get(title) for text in sections().values())
+    return " ".join(next(filter(None, notes)).split())
 
 
 def limits() -> list[str]:

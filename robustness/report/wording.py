@@ -80,19 +80,16 @@ def folded(value: Any, width: int = 90, indent: int = 0) -> str:
     return "[\n" + ",\n".join(parts) + f"\n{outer}]"
 
 
-NOTHING_TO_BREAK = "no attack had a correct prediction to break"
-
-Significant = Set[tuple[str, str]]
-"""(better, worse) of every significant difference."""
-
-
 def order(
-    ranking: Sequence[Entry], by: str, significant: Significant, unknown: str, digits: int
+    ranking: Sequence[Entry], by: str, significant: Set[tuple[str, str]], unknown: str, digits: int
 ) -> str:
-    """The highest and the lowest of ``ranking``; ``unknown`` says why there is no order."""
+    """The highest and the lowest of ``ranking``; ``unknown`` says why there is no order.
+
+    ``significant`` has (better, worse) of every significant difference.
+    """
     group = [entry for entry in ranking if entry[by] is not None]
     if not group:
-        return NOTHING_TO_BREAK
+        return "no attack had a correct prediction to break"
     what = NAMES[by]
     best, worst = scorecard.ends(group, by)
 

@@ -268,12 +268,20 @@ def blocks(figures: ThresholdFigures) -> list[Block]:
     if len(without) > 1:  # said once
         names = listed([model(entry["model"]) for entry in without], len(without))
         texts.append(f"{names}: no threshold keeps errors under {100 * figures.max_error:.3g}%.")
-        columns: Sequence[Column] = (
-            MODEL,
-            ("Reason", lambda entry: _advice(entry, figures)),
-        )
-        reasons = [Titled("Why there is no threshold", Table.of(without, columns))]
-    table = Titled("Safe thresholds", Table.of(tested, _columns(figures.wrong)))
+        reason = "Reason", lambda entry: _advice(entry, figures)
+        reasons = [Titled("Why there is no threshold", Table.of(without, [MODEL, reason]))]
+
+    def at_threshold(text: Callable[[Entry, str], str], name: str) -> Callable[[Entry], str]:
+        return lambda entry: "" if entry["threshold"] is None else text(entry, name)
+
+    columns = (
+        MODEL,
+        ("Accept from", lambda entry: "none" if entry["threshold"] is None else score_text(entry)),
+        ("Accepted, originals", at_threshold(_accepted, ORIGINAL)),
+        ("Accepted, perturbed", at_threshold(_accepted, SUITE)),
+        (f"{figures.wrong.capitalize()} among accepted", at_threshold(_error, SUITE)),
+    )
+    table = Titled("Safe thresholds", Table.of(tested, columns))
     by_condition: Sequence[Column] = (
         MODEL,
         ("Condition", lambda entry: short(entry["condition"])),
@@ -312,19 +320,6 @@ def _error(entry: Entry, name: str) -> str:
         return ""
     bounds = "" if error["low"] is None else f" ({share(error['low'])} to {share(error['high'])})"
     return f"{share(error['value'])}{bounds}"
-
-
-def _columns(wrong: str) -> Sequence[Column]:
-    def at_threshold(text: Callable[[Entry, str], str], name: str) -> Callable[[Entry], str]:
-        return lambda entry: "" if entry["threshold"] is None else text(entry, name)
-
-    return (
-        MODEL,
-        ("Accept from", lambda entry: "none" if entry["threshold"] is None else score_text(entry)),
-        ("Accepted, originals", at_threshold(_accepted, ORIGINAL)),
-        ("Accepted, perturbed", at_threshold(_accepted, SUITE)),
-        (f"{wrong.capitalize()} among accepted", at_threshold(_error, SUITE)),
-    )
 
 
 def entries(several: Iterable[Run]) -> list[Entry]:
