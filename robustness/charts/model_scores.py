@@ -78,7 +78,7 @@ AXES: Mapping[str, Axis] = {
 _SMALLEST, _LARGEST = 12, 34  # pixels across a marker
 
 
-def across(entries: Sequence[Entry]) -> list[str]:
+def known_axes(entries: Sequence[Entry]) -> list[str]:
     """The columns of ``AXES`` that are known of two models or more."""
     return [name for name in AXES if sum(entry[name] is not None for entry in entries) > 1]
 
@@ -176,7 +176,7 @@ def trade_off(entries: Sequence[Entry], name: str, title: str) -> go.Figure:
     )
 
 
-def published(measured: Sequence[Entry], published_models: Sequence[Entry]) -> go.Figure:
+def corruption_errors(measured: Sequence[Entry], published_models: Sequence[Entry]) -> go.Figure:
     """mCE against the error on the originals: this run's models beside published ones.
 
     ``measured`` has ``model``, ``error`` (a share) and ``mean_ce`` with its interval;

@@ -54,7 +54,7 @@ def of_attack(
     epsilon = text if parse_epsilon(text) == attack.epsilon else repr(attack.epsilon)
 
     def images() -> Iterator[Case]:
-        alt = f"{picture.name} after {described(outcome)}"
+        alt = f"{picture.name} after {attack_title(outcome)}"
         gain = outcome.gain
         return image_case(picture, outcome.image, "adversarial", alt, gain, rows, signed=True)
 
@@ -67,12 +67,12 @@ def of_attack(
 
     closest = Cases(f"The closest of {control.draws} random changes.", noise)
     return Report(
-        title=f"{described(outcome)} against {model(outcome.model)} on {picture.name}",
+        title=f"{attack_title(outcome)} against {model(outcome.model)} on {picture.name}",
         answers=answers(outcome, rows),
         facts=[
             *facts(spec, [picture], rows),
             ("Model attacked", model(outcome.model)),
-            ("Attack", f"{described(outcome)}, {methods.effort(attack)}"),
+            ("Attack", f"{attack_title(outcome)}, {methods.effort(attack)}"),
             ("Target", aim),
         ],
         cautions=cautions(rows),
@@ -113,7 +113,7 @@ def sizes(outcome: Outcome) -> Titled:
         f"{control.successes} of {control.draws} ({share(rate.low, 0)} to {share(rate.high, 0)})"
     )
     changes: list[tuple[str, str, Any]] = [
-        (described(outcome), "yes" if outcome.success else "no", outcome)
+        (attack_title(outcome), "yes" if outcome.success else "no", outcome)
     ]
     if outcome.l2:
         changes.append(("Noise, the closest draw", noise, control))
@@ -198,7 +198,7 @@ def answers(outcome: Outcome, rows: Sequence[Measurement]) -> list[tuple[str, st
     doubt = "this is one image, and a stronger attack may succeed where this fails"
     names = [row.model for row in rest]
     return [
-        ("Does the attack change the prediction?", attacked(outcome, rows)),
+        ("Does the attack change the prediction?", attack_answer(outcome, rows)),
         ("Does noise of the same size do the same?", noise_answer(outcome)),
         *(
             [
@@ -213,7 +213,7 @@ def answers(outcome: Outcome, rows: Sequence[Measurement]) -> list[tuple[str, st
     ]
 
 
-def described(outcome: Outcome) -> str:
+def attack_title(outcome: Outcome) -> str:
     """The attack with its norm and size: "PGD (L∞, epsilon 8/255)"."""
     spec, by = outcome.spec, f", by {outcome.by_label}" if outcome.by_label else ""
     side = len(outcome.image)
@@ -227,7 +227,7 @@ def title(outcome: Outcome, index: int) -> str:
     return class_title(outcome.model, index)
 
 
-def attacked(outcome: Outcome, rows: Sequence[Measurement]) -> str:
+def attack_answer(outcome: Outcome, rows: Sequence[Measurement]) -> str:
     """The effect of the attack on the attacked model."""
     spec, name = outcome.spec, model(outcome.model)
     after = f"{title(outcome, outcome.top1)}, {share(outcome.probability, 0)}"

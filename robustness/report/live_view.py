@@ -169,7 +169,7 @@ def similarity(rows: Sequence[Measurement]) -> Chart:
     )
 
 
-def moved(rows: Sequence[Measurement]) -> list[Chart]:
+def change_charts(rows: Sequence[Measurement]) -> list[Chart]:
     """The charts of confidence and of the layers, for every model."""
     frame = pd.DataFrame([row.as_row() for row in rows])
     confidence = Chart(
@@ -183,7 +183,7 @@ def moved(rows: Sequence[Measurement]) -> list[Chart]:
 
 def features(rows: Sequence[Measurement]) -> Section:
     """All charts of features and confidence."""
-    charts = [similarity(rows), *moved(rows)]
+    charts = [similarity(rows), *change_charts(rows)]
     return Section("Features and confidence", [Columns([[chart] for chart in charts])])
 
 

@@ -101,7 +101,7 @@ def _errors(figures: Figures) -> list[Block]:
         errors = published_errors()
         chart = Chart(
             "mCE against the error on the originals",
-            model_scores.published(mine, errors),
+            model_scores.corruption_errors(mine, errors),
             "Mean corruption error of each model against its error on the originals, beside "
             "published models.",
             "Grey: measured elsewhere, on ImageNet's validation set ("
