@@ -78,7 +78,7 @@ AXES: Mapping[str, Axis] = {
 _SMALLEST, _LARGEST = 12, 34  # pixels across a marker
 
 
-def known_axes(entries: Sequence[Entry]) -> list[str]:
+def measured_axes(entries: Sequence[Entry]) -> list[str]:
     """The columns of ``AXES`` that are known of two models or more."""
     return [name for name in AXES if sum(entry[name] is not None for entry in entries) > 1]
 

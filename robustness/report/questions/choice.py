@@ -272,7 +272,7 @@ CHOICE = Question(
 def _trade_offs(figures: ChoiceFigures) -> list[Block]:
     chosen = figures.chosen
     scored = [e for e in priced(figures.costs, chosen) if e["robust"] is not None]
-    axes = model_scores.known_axes(scored)
+    axes = model_scores.measured_axes(scored)
     if len(scored) < 2 or not axes:
         return []
     title = run_results.QUANTITIES[chosen.quantity]
