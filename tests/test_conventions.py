@@ -243,7 +243,7 @@ def test_percentages_are_written_by_the_function_that_rounds_them() -> None:
             and ast.unparse(node.format_spec).rstrip("'").endswith("%")
         ]
 
-    rooms = ("charts", "commands", "gate", "statistics", "ui")
+    rooms = ("charts", "commands", "gate", "report", "statistics", "ui")
     files = [path for path in PRODUCT if room(path).partition("/")[0] in rooms]
     assert not faults(files, formatted)
 

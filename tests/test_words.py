@@ -12,7 +12,7 @@ from benchmarks.support.repository import PAGES
 from benchmarks.support.synthetic_runs import pictures, saved
 from robustness import report
 from robustness.commands import main
-from robustness.report.glossary import terms
+from robustness.report.methods import glossary
 from robustness.report.questions.question import VIEWS
 from tests.report.test_attack import built
 from tests.support import reports
@@ -33,7 +33,7 @@ def commands(parser: argparse.ArgumentParser) -> Iterator[tuple[str, str]]:
 
 def test_each_retired_word_has_a_term_in_its_place() -> None:
     assert all(term and not retired(term) for term in RETIRED.values())
-    assert not [retired(f"{term}. {meaning}") for term, meaning in terms() if retired(meaning)]
+    assert not [retired(f"{term}. {meaning}") for term, meaning in glossary() if retired(meaning)]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)

@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 from robustness import models
 from robustness.base.text import unhidden
+from robustness.charts.prediction_marks import percent
 from robustness.charts.tables import Table
-from robustness.charts.verdict import percent
 from robustness.evaluation.band import STEPS, Band
 from robustness.perturbations import REGISTRY, Perturbation
 
@@ -69,8 +69,8 @@ class Strip(NamedTuple):
         """The band as HTML, with all texts escaped; keys make it work like a button."""
         tiles = "".join(
             f'<i{" class=rb-bad" * (tile.tone < 0)} title="{_safe(tile.title)}"'
-            f"{_attribute('data-key', tile.key)} "
-            f'style="--w:{tile.width:.4g};--t:{100 * abs(tile.tone):.0f}">'
+            + (f' data-key="{_safe(tile.key)}"' if tile.key else "")
+            + f' style="--w:{tile.width:.4g};--t:{100 * abs(tile.tone):.0f}">'
             f"{f'<b>{_safe(tile.text)}</b> ' if tile.text else ''}</i>"
             for tile in self.tiles
         )
@@ -106,7 +106,17 @@ class BandMap(NamedTuple):
     def html(self) -> str:
         """The map as an HTML table, with all texts escaped."""
         titles = "".join(f'<th scope="col">{_safe(each)}</th>' for each in self.columns)
-        body = "".join(f"<tr>{_label(row)}{self._cells(row)}</tr>" for row in self.rows)
+        body = ""
+        for row in self.rows:
+            image = f'<img src="{_safe(row.image)}" alt="">' if row.image else ""
+            label = _safe(row.label)
+            cells = "".join(
+                f'<td data-title="{_safe(title)}">{strip.html if strip else ""}</td>'
+                for title, strip in zip(self.columns, row.strips, strict=True)
+            )
+            body += (
+                f'<tr><th scope="row" title="{label}">{image}<span>{label}</span></th>{cells}</tr>'
+            )
         texts = [
             sum(bool(tile.text) for tile in strip.tiles)
             for row in self.rows
@@ -119,12 +129,6 @@ class BandMap(NamedTuple):
             f"<caption>{_safe(self.caption)}</caption>"
             f'<thead><tr><th scope="col">{_safe(self.head)}</th>{titles}</tr></thead>'
             f"<tbody>{body}</tbody></table></div>"
-        )
-
-    def _cells(self, row: MapRow) -> str:
-        return "".join(
-            f'<td data-title="{_safe(title)}">{strip.html if strip else ""}</td>'
-            for title, strip in zip(self.columns, row.strips, strict=True)
         )
 
     @property
@@ -140,16 +144,6 @@ class BandMap(NamedTuple):
 def style() -> str:
     """The CSS of bands and maps."""
     return Path(__file__).with_suffix(".css").read_text("utf-8")
-
-
-def _label(row: MapRow) -> str:
-    image = f'<img src="{_safe(row.image)}" alt="">' if row.image else ""
-    title = _safe(row.label)
-    return f'<th scope="row" title="{title}">{image}<span>{title}</span></th>'
-
-
-def _attribute(name: str, value: str) -> str:
-    return f' {name}="{_safe(value)}"' if value else ""
 
 
 def _safe(text: str) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from robustness.base.text import share
-from robustness.charts.style import COLOURS, drawn, go, model_trace, whiskers
+from robustness.charts.style import COLOURS, drawn, go, model_trace, rows_axis, whiskers
 from robustness.charts.tables import Entry, in_brackets
 
 
@@ -39,17 +39,8 @@ def slice_rates(entries: Sequence[Entry], labels: Sequence[str], title: str) -> 
         height=150 + 44 * len(labels),
         showlegend=True,
         xaxis={"title": title, "tickformat": ".0%", "range": [-0.03, 1.03]},
-        yaxis=_rows(labels),
+        yaxis=rows_axis(labels),
     )
-
-
-def _rows(labels: Sequence[str]) -> dict[str, Any]:
-    """An axis with the first of ``labels`` on top."""
-    return {
-        "range": [len(labels) - 0.4, -0.6],
-        "categoryorder": "array",
-        "categoryarray": list(labels),
-    }
 
 
 def change_counts(entries: Sequence[Entry], labels: Sequence[str]) -> go.Figure:
@@ -62,7 +53,7 @@ def change_counts(entries: Sequence[Entry], labels: Sequence[str]) -> go.Figure:
         height=130 + 34 * len(labels),
         showlegend=False,
         xaxis=_images(entries),
-        yaxis=_rows(labels),
+        yaxis=rows_axis(labels),
     )
 
 
@@ -96,8 +87,11 @@ def failing_alone(rows: Sequence[tuple[str, Entry]]) -> go.Figure:
         height=130 + 44 * len(labels),
         showlegend=False,
         xaxis=_images([entry for _, entry in rows]),
-        yaxis=_rows(labels),
+        yaxis=rows_axis(labels),
     )
+
+
+_BOUNDS = (("", "value"), ("_low", "low"), ("_high", "high"))
 
 
 def risk_coverage(
@@ -126,7 +120,9 @@ def risk_coverage(
             lines=False,
             size=15,
             showlegend=False,
-            error_y=whiskers([_named_bounds(entry["error"]["suite"])], "value"),
+            error_y=whiskers(
+                [{f"error{key}": entry["error"]["suite"][name] for key, name in _BOUNDS}], "error"
+            ),
         )
         for entry in thresholds
     ]
@@ -136,10 +132,6 @@ def risk_coverage(
         xaxis={"title": "Accepted", "tickformat": ".0%", "range": [-0.03, 1.03]},
         yaxis={"title": title, "tickformat": ".0%", "rangemode": "tozero"},
     )
-
-
-def _named_bounds(error: Entry) -> Entry:
-    return {"value": error["value"], "value_low": error["low"], "value_high": error["high"]}
 
 
 def embedding_map(points: Sequence[Entry], explained: Sequence[float]) -> go.Figure:
@@ -167,12 +159,30 @@ def embedding_map(points: Sequence[Entry], explained: Sequence[float]) -> go.Fig
     ]
     labelled = any(point["well_before"] is not None for point in points)
     words = ("correct", "incorrect") if labelled else ("unchanged", "changed")
-    for side, key, filled in (("original", "before", False), ("perturbed", "after", True)):
+    for side, key, well, kind in (
+        ("original", "before", "well_before", "-open"),
+        ("perturbed", "after", "well", ""),
+    ):
         for good, word in zip((True, False), words, strict=True):
-            rows = point_wells(points, key)
-            chosen = [p for p, well in zip(points, rows, strict=True) if well is good]
-            if chosen:
-                traces.append(_marks(f"{side}, {word}", key, filled, good, chosen))
+            chosen = [point for point in points if (point[well] is not False) is good]
+            if not chosen:
+                continue
+            trace = {
+                "type": "scatter",
+                "name": f"{side}, {word}",
+                "x": [point[key][0] for point in chosen],
+                "y": [point[key][1] for point in chosen],
+                "text": [point["image"] for point in chosen],
+                "customdata": [[point["selection"]] for point in chosen],
+                "mode": "markers",
+                "marker": {
+                    "size": 9,
+                    "symbol": f"{'circle' if good else 'x'}{kind}",
+                    "color": COLOURS[0] if good else COLOURS[4],
+                },
+                "hovertemplate": f"%{{text}}<extra>{side}, {word}</extra>",
+            }
+            traces.append(trace)
     across, up = (f"Component {at} ({share(part, 0)})" for at, part in enumerate(explained, 1))
     return drawn(
         traces,
@@ -181,30 +191,3 @@ def embedding_map(points: Sequence[Entry], explained: Sequence[float]) -> go.Fig
         xaxis={"title": across, "showticklabels": False, "zeroline": False},
         yaxis={"title": up, "showticklabels": False, "zeroline": False},
     )
-
-
-def point_wells(points: Sequence[Entry], key: str) -> list[bool]:
-    """Whether each point went well; an original without a label did."""
-    name = "well" if key == "after" else "well_before"
-    return [point[name] is not False for point in points]
-
-
-def _marks(
-    name: str, key: str, filled: bool, good: bool, points: Sequence[Entry]
-) -> dict[str, Any]:
-    symbol = "circle" if good else "x"
-    return {
-        "type": "scatter",
-        "name": name,
-        "x": [point[key][0] for point in points],
-        "y": [point[key][1] for point in points],
-        "text": [point["image"] for point in points],
-        "customdata": [[point["selection"]] for point in points],
-        "mode": "markers",
-        "marker": {
-            "size": 9,
-            "symbol": symbol if filled else f"{symbol}-open",
-            "color": COLOURS[0] if good else COLOURS[4],
-        },
-        "hovertemplate": f"%{{text}}<extra>{name}</extra>",
-    }

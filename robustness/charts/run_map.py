@@ -52,6 +52,19 @@ class MapCell(NamedTuple):
     n: int
     conditions: tuple[str, ...] = ()
 
+    def written(self, form: str) -> str:
+        """The figure; "" if it was not measured."""
+        return "" if self.value is None else format_figure(self.value, form)
+
+    def interval(self, form: str) -> str:
+        """The interval in parentheses after a space; "" without one."""
+        if self.low is None or self.high is None:
+            return ""
+        return f" ({format_figure(self.low, form)} to {format_figure(self.high, form)})"
+
+
+_OUTCOMES = {"perturbed_accuracy": " correct", "consistency": " unchanged"}
+
 
 class Row(NamedTuple):
     """What differs in strength alone: the cells of each model, by growing strength."""
@@ -76,20 +89,30 @@ def rows(figures: Figures, quantity: str) -> list[Row]:
     if by_norm:
         entries = [entry for entry in entries if entry["perturbation"] not in ATTACKS]
     active = {entry["series"] for entry in entries if entry["strength"] != 0}
-    series = {
-        label: _by_strength(mine, quantity)
-        for label, mine in grouped(entries, "series").items()
-        if not active or label in active
-    }
-    rows = [Row(label, cells) for label, cells in series.items()]
+    rows = []
+    for label, mine in grouped(entries, "series").items():
+        if active and label not in active:
+            continue
+        levels = {entry["condition"]: entry for entry in mine}
+        order = sorted(levels, key=lambda text: levels[text]["strength"] or 0.0)
+        by_cell = {(entry["model"], entry["condition"]): entry for entry in mine}
+        cells = {
+            model: [_cell(levels[text], by_cell.get((model, text)), quantity) for text in order]
+            for model in grouped(mine, "model")
+        }
+        rows.append(Row(label, cells))
     rows += _attacks(figures) if by_norm else []
-    hardness = [_mean_goodness(row, quantity) for row in rows]
+    sign = 1.0 if goodness(np.array([0.0, 1.0]), quantity)[1] == 1 else -1.0
+    hardness = []
+    for row in rows:
+        values = [c.value for cells in row.cells.values() for c in cells if c.value is not None]
+        hardness.append(sign * float(np.mean(values)) if values else np.inf)
     rows = [rows[at] for at in np.argsort(hardness, kind="stable")]
     if quantity != "perturbed_accuracy":
         return rows
     originals = {
         entry["model"]: [
-            MapCell("", "originals", *_values(entry, "clean_accuracy"), entry["n_labelled"])
+            MapCell("", "originals", *bounded(entry, "clean_accuracy"), entry["n_labelled"])
         ]
         for entry in figures.summary
         if entry["clean_accuracy"] is not None
@@ -97,20 +120,9 @@ def rows(figures: Figures, quantity: str) -> list[Row]:
     return [Row(ORIGINALS, originals), *rows]
 
 
-def _values(entry: Entry, name: str) -> tuple[float | None, float | None, float | None]:
+def bounded(entry: Entry, name: str) -> tuple[float | None, float | None, float | None]:
     """The figure ``name`` of ``entry`` with its bounds."""
     return entry[name], entry.get(f"{name}_low"), entry.get(f"{name}_high")
-
-
-def _by_strength(entries: Sequence[Entry], quantity: str) -> dict[str, list[MapCell]]:
-    """The cells of each model of one series."""
-    levels = {entry["condition"]: entry for entry in entries}
-    order = sorted(levels, key=lambda text: levels[text]["strength"] or 0.0)
-    by_cell = {(entry["model"], entry["condition"]): entry for entry in entries}
-    return {
-        model: [_cell(levels[text], by_cell.get((model, text)), quantity) for text in order]
-        for model in dict.fromkeys(entry["model"] for entry in entries)
-    }
 
 
 def _cell(level: Entry, entry: Entry | None, quantity: str) -> MapCell:
@@ -123,45 +135,33 @@ def _cell(level: Entry, entry: Entry | None, quantity: str) -> MapCell:
     n = entry["n_images"] if entry["n_attacked"] is None else entry["n_attacked"]
     if "accuracy" in quantity:
         n = entry["n_labelled"]
-    return MapCell(at, title, *_values(entry, quantity), n, (text,))
+    return MapCell(at, title, *bounded(entry, quantity), n, (text,))
 
 
 def _attacks(figures: Figures) -> list[Row]:
     """A row a norm, of the images with a prediction to break."""
     attacks = [
         condition
-        for text in dict.fromkeys(entry["condition"] for entry in figures.by_perturbation)
+        for text in grouped(figures.by_perturbation, "condition")
         if isinstance(condition := readable(str(text)), AttackCondition)
     ]
+
+    def cell(entry: Entry) -> MapCell:
+        left, high, low = (None if part is None else 1 - part for part in bounded(entry, "success"))
+        specs = [each for each in attacks if each.spec.norm == entry["norm"]]
+        size = next(e.spec.size_text for e in specs if e.spec.epsilon == entry["epsilon"])
+        title = f"{NORMS[entry['norm']].label}, epsilon {size}"
+        conditions = tuple(each.id for each in specs if each.spec.epsilon <= entry["epsilon"])
+        return MapCell(size, title, left, low, high, entry["n_attacked"], conditions)
+
     rows = []
     for norm, entries in grouped(figures.robust_accuracy, "norm").items():
         cells = {
-            model: [_attacked(entry, attacks) for entry in mine]
+            model: [cell(entry) for entry in mine]
             for model, mine in grouped(entries, "model").items()
         }
         rows.append(Row(f"Attacks, {NORMS[norm].label}", cells))
     return rows
-
-
-def _attacked(entry: Entry, attacks: Sequence[AttackCondition]) -> MapCell:
-    broken, low, high = _values(entry, "success")
-    specs = [each for each in attacks if each.spec.norm == entry["norm"]]
-    here = next(each.spec for each in specs if each.spec.epsilon == entry["epsilon"])
-    return MapCell(
-        here.size_text,
-        f"{NORMS[entry['norm']].label}, epsilon {here.size_text}",
-        None if broken is None else 1 - broken,
-        None if high is None else 1 - high,
-        None if low is None else 1 - low,
-        entry["n_attacked"],
-        tuple(each.id for each in specs if each.spec.epsilon <= entry["epsilon"]),
-    )
-
-
-def _mean_goodness(row: Row, quantity: str) -> float:
-    values = [c.value for cells in row.cells.values() for c in cells if c.value is not None]
-    sign = 1.0 if goodness(np.array([0.0, 1.0]), quantity)[1] == 1 else -1.0
-    return sign * float(np.mean(values)) if values else np.inf
 
 
 Marks = Mapping[tuple[str, str], tuple[str, str]]
@@ -209,6 +209,7 @@ def _strip(
     keyed: bool = False,
     marks: Marks = MappingProxyType({}),
 ) -> Strip:
+    short, exact = forms(quantity)
     tiles = []
     for cell, tone in zip(cells, tones, strict=True):
         if cell.value is None:
@@ -219,48 +220,16 @@ def _strip(
         sign, said = next(
             (marks[name, text] for text in cell.conditions[-1:] if (name, text) in marks), ("", "")
         )
-        title = f"{_hover(cell, quantity)}{'; ' * bool(said)}{said}"
-        tiles.append(Tile(float(tone), title, 1.0, _text(cell, quantity) + sign, key))
-    return Strip(tiles, _words(cells, quantity))
-
-
-def _text(cell: MapCell, quantity: str) -> str:
-    """The figure as short as it is exact enough for a tile: a percentage without its sign."""
-    return _written(cell, forms(quantity)[0]).removesuffix("%")
-
-
-_OUTCOMES = {"perturbed_accuracy": " correct", "consistency": " unchanged"}
-
-
-def _hover(cell: MapCell, quantity: str) -> str:
-    return (
-        f"{cell.title}: {_exact(cell, quantity)}{_OUTCOMES.get(quantity, '')}"
-        f"{_interval(cell, quantity)}, n = {cell.n:,}"
-    )
-
-
-def _exact(cell: MapCell, quantity: str) -> str:
-    return _written(cell, forms(quantity)[1])
-
-
-def _written(cell: MapCell, form: str) -> str:
-    return "" if cell.value is None else format_figure(cell.value, form)
-
-
-def _interval(cell: MapCell, quantity: str) -> str:
-    if cell.low is None or cell.high is None:
-        return ""
-    low, high = (format_figure(bound, forms(quantity)[1]) for bound in (cell.low, cell.high))
-    return f" ({low} to {high})"
-
-
-def _words(cells: Sequence[MapCell], quantity: str) -> str:
-    """The figures of a strip; one alone has its interval."""
-    there = [cell for cell in cells if cell.value is not None]
+        title = (
+            f"{cell.title}: {cell.written(exact)}{_OUTCOMES.get(quantity, '')}"
+            f"{cell.interval(exact)}, n = {cell.n:,}{'; ' * bool(said)}{said}"
+        )
+        figure = cell.written(short).removesuffix("%")
+        tiles.append(Tile(float(tone), title, 1.0, figure + sign, key))
     if len(cells) == 1:
-        return "".join(f"{_exact(cell, quantity)}{_interval(cell, quantity)}" for cell in there)
-    form = forms(quantity)[0]
-    return ", ".join(f"{cell.at}: {_written(cell, form)}" for cell in there)
+        return Strip(tiles, f"{cells[0].written(exact)}{cells[0].interval(exact)}")
+    there = [cell for cell in cells if cell.value is not None]
+    return Strip(tiles, ", ".join(f"{cell.at}: {cell.written(short)}" for cell in there))
 
 
 class Span(NamedTuple):
@@ -324,6 +293,26 @@ class ShareChange(NamedTuple):
     def difference(self) -> float:
         return self.after - self.before
 
+    @property
+    def title(self) -> str:
+        """The condition in words."""
+        return short(self.condition) if self.condition else "originals"
+
+    @property
+    def tone(self) -> float:
+        """The colour: the sign of the difference, and how strong it is."""
+        strong = _LEAST + (1 - _LEAST) * min(1.0, abs(self.difference) / _FULL)
+        return float(np.sign(self.difference)) * (strong if self.significant else _PALE)
+
+    @property
+    def text(self) -> str:
+        """The difference in points with its interval, and whether it is significant."""
+        interval = ""
+        if self.low is not None and self.high is not None:
+            interval = f" ({points(self.low)} to {points(self.high)})"
+        verdict = "" if self.significant else ", not significant"
+        return f"{points(self.difference)}{interval}{verdict}"
+
 
 def change_map(changes: Sequence[ShareChange], quantity: str) -> BandMap:
     """The map of ``changes`` of ``quantity``, the largest loss first; pale is not significant."""
@@ -343,7 +332,17 @@ def before_and_after(
     lines = []
     for label, mine in _by_loss(changes):
         sides = [
-            [_side(change, share) for change in mine for share in [getattr(change, side)]]
+            [
+                MapCell(
+                    setting(change.condition) if change.condition else "",
+                    change.title,
+                    getattr(change, side),
+                    low=None,
+                    high=None,
+                    n=change.n,
+                )
+                for change in mine
+            ]
             for side in ("before", "after")
         ]
         shares = [
@@ -355,16 +354,15 @@ def before_and_after(
     return BandMap(LOSSES, [*titles, "Change, points"], lines, caption)
 
 
-def _side(change: ShareChange, share: float) -> MapCell:
-    text = change.condition
-    at, title = (setting(text), short(text)) if text else ("", "originals")
-    return MapCell(at, title, share, None, None, change.n)
-
-
 def _by_loss(changes: Sequence[ShareChange]) -> list[tuple[str, list[ShareChange]]]:
     """``changes`` by row, each by growing strength; after the originals the largest loss first."""
+
+    def strength(change: ShareChange) -> float:
+        step = readable(change.condition) if change.condition else None
+        return 0.0 if step is None else step.strength or 0.0
+
     by_row: dict[str, list[ShareChange]] = {}
-    for change in sorted(changes, key=lambda change: _strength(change.condition)):
+    for change in sorted(changes, key=strength):
         label = series(change.condition) if change.condition else ORIGINALS
         by_row.setdefault(label, []).append(change)
     mean = {label: np.mean([c.difference for c in mine]) for label, mine in by_row.items()}
@@ -378,37 +376,19 @@ def _changes(ordered: Sequence[ShareChange]) -> Strip | None:
         return None
     texts = [points(change.difference, "+.0f") for change in ordered]
     tiles = [
-        Tile(_tone(change), _described(change), 1.0, text, change.key)
+        Tile(
+            change.tone,
+            f"{change.title}: {share(change.before)} to {share(change.after)}, {change.text}, "
+            f"n = {change.n:,}",
+            text=text,
+            key=change.key,
+        )
         for change, text in zip(ordered, texts, strict=True)
     ]
     if len(ordered) == 1:
-        return Strip(tiles, _in_points(ordered[0]))
+        return Strip(tiles, ordered[0].text)
     words = [
         f"{setting(change.condition)}: {text}{'' if change.significant else ' (not significant)'}"
         for change, text in zip(ordered, texts, strict=True)
     ]
     return Strip(tiles, ", ".join(words))
-
-
-def _strength(condition: str) -> float:
-    step = readable(condition) if condition else None
-    return 0.0 if step is None else step.strength or 0.0
-
-
-def _tone(change: ShareChange) -> float:
-    strong = _LEAST + (1 - _LEAST) * min(1.0, abs(change.difference) / _FULL)
-    return float(np.sign(change.difference)) * (strong if change.significant else _PALE)
-
-
-def _in_points(change: ShareChange) -> str:
-    interval = ""
-    if change.low is not None and change.high is not None:
-        interval = f" ({points(change.low)} to {points(change.high)})"
-    verdict = "" if change.significant else ", not significant"
-    return f"{points(change.difference)}{interval}{verdict}"
-
-
-def _described(change: ShareChange) -> str:
-    what = short(change.condition) if change.condition else "originals"
-    shares = f"{share(change.before)} to {share(change.after)}"
-    return f"{what}: {shares}, {_in_points(change)}, n = {change.n:,}"

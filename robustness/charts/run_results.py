@@ -40,8 +40,6 @@ LEVELS = {"severity": "ImageNet-C severity", "strength": "Strength"}
 """Horizontal axes of the curves."""
 
 _SHARE = {"range": [-0.03, 1.03], "tickformat": ".0%"}  # an axis from 0 to 1
-_GREY = "#8796a5"
-_BAND = 0.18  # opacity
 
 
 def quantities() -> dict[str, str]:
@@ -74,11 +72,35 @@ def over_levels(entries: Sequence[Entry], quantity: str, level: str) -> go.Figur
 
     ``entries`` are of ``by_severity``, or those of one series of ``by_perturbation``.
     """
-    bands, lines = [], []
+    (short, exact), bands, lines = forms(quantity), [], []
     for model, mine in grouped(entries, "model").items():
         rows = sorted((e for e in mine if e[quantity] is not None), key=lambda e: e[level])
-        bands.append(_band(model, rows, quantity, level))
-        lines.append(_line(model, rows, quantity, level))
+        bounded = [row for row in rows if row[f"{quantity}_low"] is not None]
+        back = bounded[::-1]
+        red, green, blue = (int(model_style(model)[0][at : at + 2], 16) for at in (1, 3, 5))
+        band = {
+            "type": "scatter",
+            "x": [row[level] for row in [*bounded, *back]],
+            "y": [row[f"{quantity}_high"] for row in bounded]
+            + [row[f"{quantity}_low"] for row in back],
+            "mode": "lines",
+            "line": {"width": 0},
+            "fill": "toself",
+            "fillcolor": f"rgba({red},{green},{blue},0.18)",
+            "hoverinfo": "skip",
+            "showlegend": False,
+            "legendgroup": model,
+        }
+        bands.append(band)
+        line = model_trace(
+            model,
+            [row[level] for row in rows],
+            [row[quantity] for row in rows],
+            legendgroup=model,
+            customdata=[in_brackets(row, quantity, exact) for row in rows],
+            hover=f"%{{x:.3g}}: %{{y:{exact}}}%{{customdata}}",
+        )
+        lines.append(line)
     values = sorted({entry[level] for entry in entries})
     lowest = min((e[quantity] for e in entries if e[quantity] is not None), default=0.0)
     attacked = {entry.get("perturbation") for entry in entries} <= set(ATTACKS.names)
@@ -96,45 +118,10 @@ def over_levels(entries: Sequence[Entry], quantity: str, level: str) -> go.Figur
         },
         yaxis={
             "title": quantities()[quantity],
-            "tickformat": forms(quantity)[0],
+            "tickformat": short,
             "range": [min(0.0, lowest) - 0.03, 1.03],
         },
     )
-
-
-def _band(model: str, rows: Sequence[Entry], quantity: str, level: str) -> dict[str, Any]:
-    bounded = [row for row in rows if row[f"{quantity}_low"] is not None]
-    back = bounded[::-1]
-    return {
-        "type": "scatter",
-        "x": [row[level] for row in [*bounded, *back]],
-        "y": [row[f"{quantity}_high"] for row in bounded]
-        + [row[f"{quantity}_low"] for row in back],
-        "mode": "lines",
-        "line": {"width": 0},
-        "fill": "toself",
-        "fillcolor": _tint(model_style(model)[0]),
-        "hoverinfo": "skip",
-        "showlegend": False,
-        "legendgroup": model,
-    }
-
-
-def _line(model: str, rows: Sequence[Entry], quantity: str, level: str) -> dict[str, Any]:
-    _, exact = forms(quantity)
-    return model_trace(
-        model,
-        [row[level] for row in rows],
-        [row[quantity] for row in rows],
-        legendgroup=model,
-        customdata=[in_brackets(row, quantity, exact) for row in rows],
-        hover=f"%{{x:.3g}}: %{{y:{exact}}}%{{customdata}}",
-    )
-
-
-def _tint(colour: str) -> str:
-    red, green, blue = (int(colour[place : place + 2], 16) for place in (1, 3, 5))
-    return f"rgba({red},{green},{blue},{_BAND})"
 
 
 def goodness(values: NDArray[np.float64], quantity: str) -> NDArray[np.float64]:
@@ -149,34 +136,18 @@ def goodness(values: NDArray[np.float64], quantity: str) -> NDArray[np.float64]:
     return shares if metric.higher_is_better else 1 - shares
 
 
-def _mean(rows: Sequence[Entry], quantity: str) -> float:
-    values = [row[quantity] for row in rows if row[quantity] is not None]
-    return float(np.mean(values)) if values else float("nan")
-
-
-FEWEST_OF_A_CLASS = 10
-"""Fewest images of a class for per-class results: with fewer, one image decides the loss."""
-
-TOO_FEW_OF_A_CLASS = f"Per-class results need at least {FEWEST_OF_A_CLASS} images in a class."
-
-CLASS_NOTE = (
-    f"Classes with {FEWEST_OF_A_CLASS} images or more. The largest losses of many classes are "
-    "partly chance: see the intervals."
-)
-
-
-def comparable_classes(entries: Sequence[Entry]) -> list[Entry]:
-    """The entries of ``by_class`` with enough images."""
-    return [entry for entry in entries if entry["n_images"] >= FEWEST_OF_A_CLASS]
-
-
 def class_drops(entries: Sequence[Entry], count: int = 15) -> go.Figure:
     """The ``count`` classes with the largest mean loss of accuracy over the models.
 
     ``entries`` are of ``by_class``, of models with the same classes.
     """
     by_label = grouped(entries, "label")
-    worst = sorted(by_label, key=lambda label: -_mean(by_label[label], "drop"))[:count]
+
+    def mean_loss(label: int) -> float:
+        drops = [row["drop"] for row in by_label[label] if row["drop"] is not None]
+        return float(np.mean(drops)) if drops else float("nan")
+
+    worst = sorted(by_label, key=mean_loss, reverse=True)[:count]
     names = [by_label[label][0]["class_name"] for label in worst]
     by_model = list(grouped(entries, "model"))
     traces = []
@@ -233,7 +204,7 @@ def reliability_diagram(entries: Sequence[Entry]) -> go.Figure:
             "x": [0, 1],
             "y": [0, 1],
             "mode": "lines",
-            "line": {"color": _GREY, "dash": "dot", "width": 1.5},
+            "line": {"color": "#8796a5", "dash": "dot", "width": 1.5},
             "hoverinfo": "skip",
         }
     ]

@@ -12,12 +12,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from robustness import models
-from robustness.base.text import unhidden, visible
+from robustness.base.text import unhidden
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -47,9 +45,14 @@ _UNREGISTERED_STYLES = range(32, 128)
 ZERO_LINE = {"zeroline": True, "zerolinewidth": 2, "zerolinecolor": "#8796a5"}
 """The zero line of an axis of differences, visible on light and dark."""
 
-BAD_TO_GOOD = ((0.0, "#c4661a"), (0.35, "#f1b06a"), (0.55, "#c2c7c7"), (1.0, "#4a8ccb"))
-"""Colour scale of heatmaps, low to high; colour-blind safe, and ``INK`` is legible on all of it."""
-INK = "#000000"
+
+def rows_axis(labels: Sequence[str]) -> dict[str, Any]:
+    """A vertical axis with the first of ``labels`` on top."""
+    return {
+        "range": [len(labels) - 0.4, -0.6],
+        "categoryorder": "array",
+        "categoryarray": list(labels),
+    }
 
 
 def model_style(name: str) -> tuple[str, str, str]:
@@ -124,7 +127,13 @@ def dodged(traces: Sequence[Mapping[str, Any]], height: float) -> list[dict[str,
             for point, (x, y) in enumerate(zip(trace["x"], trace["y"], strict=True))
             if x == place and y is not None
         ]
-        for group in _covering(sorted(here), _ALIKE * height):
+        groups: list[list[tuple[float, int, int]]] = []
+        for marker in sorted(here):  # neighbours within a group lie near each other
+            if groups and marker[0] - groups[-1][-1][0] <= _ALIKE * height:
+                groups[-1].append(marker)
+            else:
+                groups.append([marker])
+        for group in groups:
             for turn, (_, number, point) in enumerate(sorted(group, key=lambda marker: marker[1])):
                 moved[number]["x"][point] = place + step * (turn - (len(group) - 1) / 2)
     for trace, before in zip(moved, traces, strict=True):
@@ -132,19 +141,6 @@ def dodged(traces: Sequence[Mapping[str, Any]], height: float) -> list[dict[str,
             trace["text"] = [f"{x:.3g}" for x in before["x"]]
             trace["hovertemplate"] = trace["hovertemplate"].replace("%{x:.3g}", "%{text}")
     return moved
-
-
-def _covering(
-    here: Sequence[tuple[float, int, int]], near: float
-) -> list[list[tuple[float, int, int]]]:
-    """Groups of ``here``, sorted by y: neighbours within a group are ``near`` each other."""
-    groups: list[list[tuple[float, int, int]]] = []
-    for rectangle in here:
-        if groups and rectangle[0] - groups[-1][-1][0] <= near:
-            groups[-1].append(rectangle)
-        else:
-            groups.append([rectangle])
-    return groups
 
 
 def whiskers(entries: Sequence[Mapping[Any, Any]], name: str) -> dict[str, Any]:
@@ -181,7 +177,7 @@ def drawn(
     """
     shared = {"automargin": True, "fixedrange": True}
     return go.Figure(
-        data=[_harmless(_hovered(trace)) for trace in traces],
+        data=[_harmless(trace) for trace in traces],
         layout={
             "height": height,
             "margin": {"l": 8, "r": 8, "t": 40, "b": 8},
@@ -198,24 +194,13 @@ def drawn(
     )
 
 
-_EXTRA = re.compile(r"(.*)<extra>(.+)</extra>", re.DOTALL)
-
-
-def _hovered(trace: Mapping[str, Any]) -> Mapping[str, Any]:
-    """``trace`` with the name within its hover box: beside it, it would lie over other lines."""
-    match = _EXTRA.fullmatch(trace.get("hovertemplate") or "")
-    if match is None:
-        return trace
-    return {**trace, "hovertemplate": f"{match[2]}{_BREAK}{match[1]}<extra></extra>"}
-
-
 _WORDS = ("name", "x", "y", "text", "customdata", "categoryarray", "ticktext", "title")
 """Parts of traces and axes that may contain untrusted names."""
 
 _BREAK = "<br>"
+_EXTRA = re.compile(r"(.*)<extra>(.+)</extra>", re.DOTALL)
 _TAG = re.compile(rf"<(?!{_BREAK[1:]})")
 _ENTITY = re.compile(r"&(?=#?\w+;)")
-_ESCAPED = re.compile(r"&(lt|amp);")
 
 
 def _harmless(part: Mapping[str, Any]) -> dict[str, Any]:
@@ -223,7 +208,10 @@ def _harmless(part: Mapping[str, Any]) -> dict[str, Any]:
 
     ``customdata`` that is not in the hover text is what a click reports, and stays.
     """
-    has_data = "customdata" in (part.get("hovertemplate") or "")
+    hover = part.get("hovertemplate") or ""
+    has_data = "customdata" in hover
+    if match := _EXTRA.fullmatch(hover):  # beside its box, the name would lie over other lines
+        part = {**part, "hovertemplate": f"{match[2]}{_BREAK}{match[1]}<extra></extra>"}
     return {
         key: _escaped(value) if key in _WORDS and (has_data or key != "customdata") else value
         for key, value in part.items()
@@ -236,12 +224,6 @@ def _escaped(value: Any) -> Any:
     return [_escaped(text) for text in value] if isinstance(value, list | tuple) else value
 
 
-def words(text: str) -> str:
-    """A text of a figure from ``drawn`` as readers see it, on one line."""
-    line = visible(text.replace(_BREAK, " "))
-    return _ESCAPED.sub(lambda match: {"lt": "<", "amp": "&"}[match[1]], line)
-
-
 def describe(frame: pd.DataFrame, columns: Sequence[str]) -> str:
     """A text alternative of a chart: every model with its values."""
     return "; ".join(
@@ -252,49 +234,4 @@ def describe(frame: pd.DataFrame, columns: Sequence[str]) -> str:
             if pd.notna(row[column])
         )
         for _, row in frame.iterrows()
-    )
-
-
-def heatmap(
-    values: NDArray[np.float64],
-    words: list[list[str]],
-    *,
-    columns: list[str],
-    rows: list[str],
-    hover: str,
-    targets: Mapping[str, Any] | None = None,
-    **more: Any,
-) -> go.Figure:
-    """A heatmap of ``values`` from 0 (bad) to 1 (good) with ``words`` in its cells.
-
-    ``targets`` is a trace of markers over the cells that answers hover and clicks instead of them.
-    ``more`` are other parts of the trace of cells.
-    """
-    trace: dict[str, Any] = {
-        "type": "heatmap",
-        "z": values,
-        "x": columns,
-        "y": rows,
-        "text": words,
-        "texttemplate": "%{text}",
-        "textfont": {"color": INK},  # Plotly's own choice is too pale on half of the scale
-        "colorscale": BAD_TO_GOOD,
-        "zmin": 0,
-        "zmax": 1,
-        "xgap": 3,
-        "ygap": 3,
-        "showscale": False,  # the cells have numbers
-        "hovertemplate": hover + "<extra></extra>",
-        **more,
-    }
-    layout: dict[str, Any] = {}
-    if targets is not None:
-        trace |= {"hoverinfo": "skip", "hovertemplate": None}
-        layout = {"hoverdistance": -1, "showlegend": False}  # the nearest, however wide the cell
-    return drawn(
-        [trace, targets] if targets is not None else [trace],
-        height=110 + 34 * len(rows),
-        xaxis={"side": "top"},
-        yaxis={"autorange": "reversed"},
-        **layout,
     )

@@ -14,16 +14,13 @@ import pandas as pd
 
 from robustness import models
 from robustness import statistics as figures
+from robustness.attacks import NORMS
 from robustness.base.text import counted, format_figure, points, share
-from robustness.charts.verdict import judged
-from robustness.evaluation.condition import perturbation_label, setting
-from robustness.evaluation.sweep import Break
+from robustness.evaluation.condition import AttackCondition, Condition, perturbation_label, setting
 from robustness.metrics import FEATURES, PICTURE, PREDICTION, Metric
 from robustness.metrics import REGISTRY as METRICS
 from robustness.metrics.features import RESCALED
 from robustness.metrics.metric import TABLES
-from robustness.perturbations import REGISTRY
-from robustness.statistics import scorecard
 from robustness.statistics.model_choice import NOT_COMPARED
 
 Entry = Mapping[str, Any]
@@ -70,7 +67,9 @@ def with_interval(entry: Entry, name: str, form: str = ".1%") -> str:
 
 
 def in_points(entry: Entry, name: str) -> str:
-    """The difference ``name`` and its interval in points, "+3.1 (+1.0 to +5.2)"."""
+    """The difference ``name`` and its interval in points, "+3.1 (+1.0 to +5.2)"; "" for none."""
+    if entry[name] is None:
+        return ""
     low, high = entry[f"{name}_low"], entry[f"{name}_high"]
     interval = "" if low is None else f" ({points(low)} to {points(high)})"
     return f"{points(entry[name])}{interval}"
@@ -79,6 +78,11 @@ def in_points(entry: Entry, name: str) -> str:
 def figure(name: str, form: str) -> Callable[[Entry], str]:
     """A function from an entry to its figure ``name`` as text; "" if there is none."""
     return lambda entry: "" if entry[name] is None else format_figure(entry[name], form)
+
+
+def rate(name: str, form: str = ".1%") -> Callable[[Entry], str]:
+    """A function from an entry to its figure ``name`` with the interval, as ``with_interval``."""
+    return partial(with_interval, name=name, form=form)
 
 
 def label(name: str = "model") -> Callable[[Entry], str]:
@@ -102,8 +106,16 @@ def ranking(entries: Sequence[Entry], by: str) -> Table:
     else:
         labelled = any(entry["clean_accuracy"] is not None for entry in entries)
         first, order = "consistency", [*consistent, *(accurate if labelled else [])]
+    rivals = Counter(entry["label_set"] for entry in entries)
+
+    def rank(entry: Entry) -> str:
+        if rivals[entry["label_set"]] == 1 < rivals.total():
+            return NOT_COMPARED
+        low, high = entry["place_low"], entry["place_high"]
+        return str(low) if low == high else f"{low} to {high}"
+
     columns: list[Column] = [
-        ("Rank", partial(_place, rivals=Counter(entry["label_set"] for entry in entries))),
+        ("Rank", rank),
         ("Model", label()),
         order[0],
         ("95% interval", lambda entry: interval(entry, first, 1)),
@@ -113,18 +125,16 @@ def ranking(entries: Sequence[Entry], by: str) -> Table:
     ]
     if any(entry["robust_accuracy"] is not None for entry in entries):
         columns[2:2] = [
-            ("Robust accuracy", lambda entry: with_interval(entry, "robust_accuracy")),
+            ("Robust accuracy", rate("robust_accuracy")),
             ("Attacks succeed", broken_by_attacks),
         ]
     return Table.of(entries, columns)
 
 
-def labelled_images(entry: Entry) -> str:
-    """The number of labelled images of an entry, "3 of 40"."""
-    return f"{entry['n_labelled']:,} of {entry['n_images']:,}"
-
-
-LABELLED: Column = ("Labelled images", labelled_images)
+LABELLED: Column = (
+    "Labelled images",
+    lambda entry: f"{entry['n_labelled']:,} of {entry['n_images']:,}",
+)
 
 
 def labels_note(entries: Sequence[Entry], quantity: str) -> str:
@@ -134,7 +144,7 @@ def labels_note(entries: Sequence[Entry], quantity: str) -> str:
         return ""
     names: dict[str, list[str]] = {}
     for entry in entries:
-        names.setdefault(labelled_images(entry), []).append(models.label(entry["model"]))
+        names.setdefault(LABELLED[1](entry), []).append(models.label(entry["model"]))
     counts = [
         count if len(names) == 1 else f"{count} for {', '.join(dict.fromkeys(of_count))}"
         for count, of_count in names.items()
@@ -154,7 +164,14 @@ def similarities(
     entries: Sequence[Entry], form: str, names: Iterable[str] = RESCALED
 ) -> list[Column]:
     """A column per similarity of the embeddings, rescaled unless the rows are too old."""
-    return [_similarity(entries, form, name, RESCALED[name]) for name in names]
+    columns = []
+    for name in names:
+        title, rescaled = METRICS[name].column_title, RESCALED[name]
+        if all(entry[rescaled] is None for entry in entries):
+            columns.append((title, figure(name, form)))
+        else:
+            columns.append((f"{title}, rescaled", figure(rescaled, form)))
+    return columns
 
 
 def listed_metrics(entries: Sequence[Entry]) -> list[Column]:
@@ -166,10 +183,16 @@ def listed_metrics(entries: Sequence[Entry]) -> list[Column]:
     ]
 
 
+def _by_subject() -> list[Metric]:
+    """The metrics, those of predictions first."""
+    subjects = (PREDICTION, FEATURES, PICTURE)
+    return sorted(METRICS, key=lambda metric: subjects.index(metric.subject))
+
+
 def metric_titles(view: str) -> dict[str, str]:
     """The titles of the metrics of ``view`` by column, with those of rescaled similarities."""
     titles = {}
-    for metric in _ordered():
+    for metric in _by_subject():
         if view in metric.views:
             titles[metric.name] = metric.label
             if metric.name in RESCALED:
@@ -177,54 +200,23 @@ def metric_titles(view: str) -> dict[str, str]:
     return titles
 
 
-def _ordered() -> list[Metric]:
-    """The metrics, those of predictions first."""
-    subjects = (PREDICTION, FEATURES, PICTURE)
-    return sorted(METRICS, key=lambda metric: subjects.index(metric.subject))
-
-
-def _figures() -> dict[str, tuple[str, str]]:
-    """The title and the format of each figure of a condition."""
-    figures = {"consistency": ("Consistency", ".1%"), "flip_rate": ("Flip rate", ".1%")}
-    for metric in _ordered():
-        figures[metric.name] = metric.column_title, metric.form
-        if metric.name in RESCALED:
-            figures[RESCALED[metric.name]] = f"{metric.column_title}, rescaled", metric.form
-    return figures | {name: (title, ".1%") for name, title in _ACCURACIES.items()}
-
-
-def _similarity(entries: Sequence[Entry], form: str, name: str, from_floor: str) -> Column:
-    title = METRICS[name].column_title
-    if all(entry[from_floor] is None for entry in entries):
-        return title, figure(name, form)
-    return f"{title}, rescaled", figure(from_floor, form)
-
-
-def _place(entry: Entry, rivals: Counter[str]) -> str:
-    """The ranks of ``entry``; one that is alone in its classes, among others, has none."""
-    if rivals[entry["label_set"]] == 1 < rivals.total():
-        return NOT_COMPARED
-    low, high = entry["place_low"], entry["place_high"]
-    return str(low) if low == high else f"{low} to {high}"
-
-
 def pairs(entries: Sequence[Entry]) -> Table:
     """Every pair of models: the difference, its test, and advice on more images."""
+
+    def interval(entry: Entry) -> str:
+        low, high = entry["difference_low"], entry["difference_high"]
+        return "none" if low is None else f"{points(low)} to {points(high)}"
+
     columns: list[Column] = [
         ("Better", label("better")),
         ("Worse", label("worse")),
         ("Images", figure("n_images", ",")),
         ("Difference, points", lambda entry: points(entry["difference"])),
-        ("95% interval", _difference),
+        ("95% interval", interval),
         ("p, corrected", lambda entry: p_text(entry["p_holm"])),
         ("Verdict", figures.advice),
     ]
     return Table.of(entries, columns)
-
-
-def _difference(entry: Entry) -> str:
-    low, high = entry["difference_low"], entry["difference_high"]
-    return "none" if low is None else f"{points(low)} to {points(high)}"
 
 
 def p_text(p: float) -> str:
@@ -250,25 +242,31 @@ def tests(entries: Sequence[Entry]) -> pd.DataFrame:
     )
 
 
-_ACCURACIES = {
-    "clean_accuracy": "Original accuracy",
-    "perturbed_accuracy": "Perturbed accuracy",
-    "clean_accuracy_top5": "Original top-5",
-    "perturbed_accuracy_top5": "Perturbed top-5",
-    "drop": "Accuracy lost",
-    "relative_drop": "Relative loss",
-}
-
-_ECE = {"clean_ece": "Original ECE", "perturbed_ece": "Perturbed ECE"}
-
-
 def conditions(entries: Sequence[Entry]) -> pd.DataFrame:
     """All figures per model and condition with intervals, as a frame."""
+    every = {"consistency": ("Consistency", ".1%"), "flip_rate": ("Flip rate", ".1%")}
+    for metric in _by_subject():
+        every[metric.name] = metric.column_title, metric.form
+        if metric.name in RESCALED:
+            every[RESCALED[metric.name]] = f"{metric.column_title}, rescaled", metric.form
+    every |= {
+        "clean_accuracy": ("Original accuracy", ".1%"),
+        "perturbed_accuracy": ("Perturbed accuracy", ".1%"),
+        "clean_accuracy_top5": ("Original top-5", ".1%"),
+        "perturbed_accuracy_top5": ("Perturbed top-5", ".1%"),
+        "drop": ("Accuracy lost", ".1%"),
+        "relative_drop": ("Relative loss", ".1%"),
+    }
     columns = {
         name: column
-        for name, column in _figures().items()
+        for name, column in every.items()
         if any(entry.get(name) is not None for entry in entries)
     }
+    errors: list[Column] = [
+        ("Original ECE", rate("clean_ece", ".3f")),
+        ("Perturbed ECE", rate("perturbed_ece", ".3f")),
+        ("ECE by chance", figure("perturbed_ece_by_chance", ".3f")),
+    ]
     labelled = "clean_accuracy" in columns
     attacked = any(entry["n_attacked"] is not None for entry in entries)
     return pd.DataFrame(
@@ -281,112 +279,36 @@ def conditions(entries: Sequence[Entry]) -> pd.DataFrame:
             **({"Labelled": entry["n_labelled"]} if labelled else {}),
             **({"Attacked": entry["n_attacked"]} if attacked else {}),
             **{title: with_interval(entry, name, form) for name, (title, form) in columns.items()},
-            **{
-                title: with_interval(entry, name, ".3f") for name, title in _ECE.items() if labelled
-            },
-            **({"ECE by chance": decimal(entry["perturbed_ece_by_chance"])} if labelled else {}),
+            **({title: say(entry) for title, say in errors} if labelled else {}),
         }
         for entry in entries
     )
 
 
-def decimal(value: float | None) -> str:
-    """A figure as text; "" if there is none."""
-    return "" if value is None else f"{value:.3f}"
+def robust_accuracy(entries: Sequence[Entry]) -> Table:
+    """Robust accuracy per model and epsilon, with the strongest single attack."""
 
+    def attack(entry: Entry) -> AttackCondition:
+        condition = Condition.parse(entry["strongest"])
+        assert isinstance(condition, AttackCondition)
+        return condition
 
-def verdicts(summary: Sequence[Entry]) -> Table:
-    """Consistency and similarity per model; ``summary`` is of ``scorecard.summarise``.
-
-    With enough images also intervals and verdicts, with a true class both accuracies.
-    """
     columns: list[Column] = [
         ("Model", label()),
-        ("Consistency", lambda entry: f"{share(entry['consistency'], 0)} of {entry['n']}"),
-        *similarities(summary, ".3f"),
+        ("Measured by", lambda entry: NORMS[entry["norm"]].label),
+        ("Epsilon", lambda entry: attack(entry).spec.size_text),
+        ("Attacks", lambda entry: str(entry["attacks"])),
+        ("Images", lambda entry: str(entry["n_images"])),
+        ("Robust", rate("robust")),
+        ("Attacks succeed", lambda entry: broken_by_attacks(entry, "success")),
+        ("Strongest attack", lambda entry: attack(entry).series),
+        ("robust to it", figure("strongest_left", ".1%")),
     ]
-    if scorecard.has_intervals(summary):
-        columns[2:2] = [("95% interval", lambda entry: interval(entry, "consistency"))]
-        columns.append(("Verdict", scorecard.verdict))
-    if any(entry["perturbed_accuracy"] is not None for entry in summary):
-        columns[1:1] = [
-            ("Original accuracy", figure("clean_accuracy", ".0%")),
-            ("Perturbed accuracy", figure("perturbed_accuracy", ".0%")),
-        ]
-    return Table.of(summary, columns)
+    return Table.of(entries, columns)
 
 
-def published(summary: Sequence[Entry]) -> Table:
-    """The study's published figures next to ``summary`` (of ``scorecard.summarise``)."""
-    measured = {entry["model"]: entry for entry in summary}
-    forms = {"consistency": ".0%", "cosine": ".2f", "euclidean": ".2f"}
-    head = ["Model", *(word for name in forms for word in (name.capitalize(), "measured"))]
-    rows = []
-    for model, study in scorecard.PUBLISHED.items():
-        row = [models.label(model)]
-        for name, form in forms.items():
-            ours = format_figure(measured[model][name], form) if model in measured else "not run"
-            row += [format_figure(getattr(study, name), form), ours]
-        rows.append([*row, study.verdict])
-    return Table([*head, "Published verdict"], rows)
-
-
-def breaking(breaks: Sequence[Break]) -> Table:
-    """The strength at which each prediction changes, and the last and first around it.
-
-    With a true class also the strength at which it becomes incorrect.
-    """
-    columns: list[Column] = [
-        ("Model", lambda entry: models.label(entry.model)),
-        ("Changes at strength", lambda entry: entry.at),
-        ("Resolution", lambda entry: entry.resolution),
-        ("Becomes", _becomes),
-        ("Physical value", lambda entry: _there(entry, REGISTRY[entry.perturbation].value_text)),
-        ("ImageNet-C", lambda entry: _there(entry, lambda _: _severity(entry))),
-        ("SSIM there", lambda entry: "" if entry.ssim is None else f"{entry.ssim:.2f}"),
-        ("Range", _range),
-        ("Recovers at", _recovers_at),
-    ]
-    if any(entry.label is not None for entry in breaks):
-        columns[1:1] = [("Incorrect from strength", _incorrect_from)]
-    columns = [column for column in columns if any(column[1](entry) for entry in breaks)]
-    return Table.of(breaks, columns)
-
-
-def _becomes(entry: Break) -> str:
-    """The class at the break, with its sign."""
-    if entry.top1 is None:
-        return ""
-    sign = judged(False, entry.correct).sign
-    return f"{sign} {models.class_name(entry.model, entry.top1)}"
-
-
-def _incorrect_from(entry: Break) -> str:
-    if entry.clean_correct is None:
-        return "no such class"
-    return entry.at if entry.clean_correct else "0, the original"
-
-
-def _there(entry: Break, say: Callable[[float], str]) -> str:
-    return "" if entry.strength is None else say(entry.strength)
-
-
-def _severity(entry: Break) -> str:
-    if entry.severity is None:
-        return "none"
-    if not entry.severity:
-        return "below severity 1"
-    level = REGISTRY[entry.perturbation].severity_strengths[entry.severity - 1]
-    return f"{'' if level == entry.strength else 'about '}severity {entry.severity}"
-
-
-def _recovers_at(entry: Break) -> str:
-    """The swept strengths beyond the break at which the original prediction is back."""
-    text = ", ".join(f"{strength:.2f}" for strength in entry.returns[:4])
-    return f"{text} and more" if len(entry.returns) > 4 else text
-
-
-def _range(entry: Break) -> str:
-    if not entry.graded or entry.high is None:
-        return ""
-    return f"changes between {entry.low:.3f} and {entry.high:.3f}"
+ROBUST_NOTE = (
+    "Robust: the share of all labelled images that are correct under every attack tried at this "
+    "epsilon and all smaller ones (without labels: unchanged). It is an upper bound: a stronger "
+    "attack may break more. Success counts only images that were correct before the attack."
+)

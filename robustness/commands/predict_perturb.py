@@ -46,8 +46,8 @@ def predict_command(options: argparse.Namespace) -> None:
     Each model sees the images as it is described, unless --fit or --side say otherwise.
     """
     from robustness import models
+    from robustness.charts.prediction_marks import verdict_of
     from robustness.charts.tables import Table
-    from robustness.charts.verdict import verdict_of
     from robustness.evaluation.condition import CLEAN, Condition
     from robustness.evaluation.correctness import is_correct, label_index, true_class
     from robustness.evaluation.loop import evaluate

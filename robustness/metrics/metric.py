@@ -20,7 +20,7 @@ PICTURE = "image"
 
 TABLES, STRENGTHS, RUN = "tables", "strengths", "run"
 """Where a metric appears, beside the glossary and the table of all figures: in the tables of
-models, in the curves over the strength, and in the heatmap of a run."""
+models, in the curves over the strength, and in the map of a run."""
 
 
 @dataclass(frozen=True)

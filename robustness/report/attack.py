@@ -6,13 +6,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
-from robustness.attacks import NORMS, AttackSpec, Outcome, parse_epsilon
+from robustness.attacks import NORMS, Outcome, parse_epsilon
 from robustness.attacks import REGISTRY as ATTACKS
 from robustness.attacks.epsilon_search import Masking, Smallest
 from robustness.attacks.transfer import Transfer
 from robustness.base.text import counted, share
+from robustness.charts.prediction_marks import tally, verdict_of
 from robustness.charts.tables import Column, Table
-from robustness.charts.verdict import tally, verdict_of
 from robustness.evaluation.correctness import is_correct
 from robustness.evaluation.measurement import Measurement
 from robustness.evaluation.provenance import manifest
@@ -21,7 +21,7 @@ from robustness.metrics.intervals import wilson
 from robustness.pictures.eight_bits import LEVELS, to_png
 from robustness.pictures.picture import Picture
 from robustness.report import methods
-from robustness.report.blocks import Block, Case, Cases, Report, Section, Shot, Text, Titled
+from robustness.report.blocks import Case, Cases, Report, Section, Shot, Text, Titled
 from robustness.report.live_view import features, image_case, top5, verdicts
 from robustness.report.shared_parts import cautions, data, facts, framing_options
 from robustness.report.wording import class_title, model, sentence
@@ -45,20 +45,40 @@ def of_attack(
     condition is the attack. ``transfer`` is the same attack on each model, judged by all, and
     ``smallest`` what ``epsilon_section`` takes.
     """
-    attack = outcome.spec
+    attack, control = outcome.spec, outcome.control
     table = Titled("Predictions", verdicts(rows))
     values = {**asdict(attack), "model": outcome.model}
+    aim = "any other class" if attack.target is None else title(outcome, attack.target)
+    target = "" if attack.target is None else f" --target {attack.target}"
+    text = attack.size_text
+    epsilon = text if parse_epsilon(text) == attack.epsilon else repr(attack.epsilon)
+
+    def images() -> Iterator[Case]:
+        alt = f"{picture.name} after {attack_title(outcome)}"
+        gain = outcome.gain
+        return image_case(picture, outcome.image, "adversarial", alt, gain, rows, signed=True)
+
+    def noise() -> Iterator[Case]:
+        shot = Shot(to_png(control.image), "noise", f"{picture.name} with noise")
+        after = f"{title(outcome, control.top1)} {share(control.probability)}"
+        yield Case(
+            f"{picture.name}, with noise", [shot], None, [f"{model(outcome.model)}: {after}"]
+        )
+
+    closest = Cases(f"The closest of {control.draws} random changes.", noise)
     return Report(
-        title=f"{described(outcome)} against {model(outcome.model)} on {picture.name}",
+        title=f"{attack_title(outcome)} against {model(outcome.model)} on {picture.name}",
         answers=answers(outcome, rows),
-        facts=[*facts(spec, [picture], rows), *_facts(outcome)],
+        facts=[
+            *facts(spec, [picture], rows),
+            ("Model attacked", model(outcome.model)),
+            ("Attack", f"{attack_title(outcome)}, {methods.effort(attack)}"),
+            ("Target", aim),
+        ],
         cautions=cautions(rows),
         sections=[
-            Section(
-                "Image and predictions",
-                [Cases("", lambda: _images(picture, outcome, rows)), table],
-            ),
-            _noise(picture, outcome),
+            Section("Image and predictions", [Cases("", images), table]),
+            Section("Noise of the same size", [sizes(outcome), *[closest] * bool(outcome.l2)]),
             *([transfer_section(transfer)] if transfer else []),
             *([epsilon_section(smallest)] if smallest else []),
             Section("Top-5 classes", [top5(row) for row in rows]),
@@ -68,7 +88,13 @@ def of_attack(
         methods=methods.blocks(spec.conditions, ["Noise"]),
         limits=methods.limits(),
         manifest={**manifest(spec, [(picture.name, picture.digest)]), "attack": values},
-        replay=_replay(spec, outcome),
+        replay=(
+            f"With the same image, `python -m robustness attack IMAGE --model {outcome.model} "
+            f"--attack {attack.name} --norm {attack.norm} --epsilon {epsilon} --steps "
+            f"{attack.steps} --restarts {attack.restarts} --seed {attack.seed}"
+            f"{framing_options(spec.of_models([outcome.model]))}{target} --to OUT.png` "
+            "reproduces the attacked image."
+        ),
         data=data(
             [replace(row, image=picture.name) for row in rows],
             {
@@ -76,40 +102,6 @@ def of_attack(
                 "transfer": [entry.as_row() for entry in transfer],
             },
         ),
-    )
-
-
-def _facts(outcome: Outcome) -> list[tuple[str, str]]:
-    spec = outcome.spec
-    return [
-        ("Model attacked", model(outcome.model)),
-        ("Attack", f"{described(outcome)}, {methods.effort(spec)}"),
-        ("Target", "any other class" if spec.target is None else title(outcome, spec.target)),
-    ]
-
-
-def _images(picture: Picture, outcome: Outcome, rows: Sequence[Measurement]) -> Iterator[Case]:
-    alt = f"{picture.name} after {described(outcome)}"
-    return image_case(picture, outcome.image, "adversarial", alt, outcome.gain, rows, signed=True)
-
-
-def _noise(picture: Picture, outcome: Outcome) -> Section:
-    blocks: list[Block] = [sizes(outcome)]
-    if outcome.l2:
-        caption = f"The closest of {outcome.control.draws} random changes."
-        blocks.append(Cases(caption, lambda: _noisy(picture, outcome)))
-    return Section("Noise of the same size", blocks)
-
-
-def _noisy(picture: Picture, outcome: Outcome) -> Iterator[Case]:
-    control = outcome.control
-    yield Case(
-        title=f"{picture.name}, with noise",
-        shots=[Shot(to_png(control.image), "noise", f"{picture.name} with noise")],
-        verdict=None,
-        lines=[
-            f"{model(outcome.model)}: {title(outcome, control.top1)} {share(control.probability)}"
-        ],
     )
 
 
@@ -121,7 +113,7 @@ def sizes(outcome: Outcome) -> Titled:
         f"{control.successes} of {control.draws} ({share(rate.low, 0)} to {share(rate.high, 0)})"
     )
     changes: list[tuple[str, str, Any]] = [
-        (described(outcome), "yes" if outcome.success else "no", outcome)
+        (attack_title(outcome), "yes" if outcome.success else "no", outcome)
     ]
     if outcome.l2:
         changes.append(("Noise, the closest draw", noise, control))
@@ -166,7 +158,19 @@ def epsilon_section(events: Sequence[Smallest | Masking]) -> Section:
     ]
     title = f"Smallest epsilon of {attack.label} ({norm.label})"
     masking = [event for event in events if isinstance(event, Masking)]
-    texts = [text for entry in masking for text in _signs(entry)]
+    texts = []
+    for entry in masking:
+        name = model(entry.model)
+        if entry.flat:
+            texts.append(
+                f"{name}: the gradient is zero at the original, so it shows attacks no direction."
+            )
+        if entry.epsilon is not None:
+            texts.append(
+                f"{name}: {ATTACKS[entry.black_box].label}, which uses predictions only, succeeds "
+                f"at {_size(entry.epsilon, entry.norm)}, where {ATTACKS[entry.gradient].label} "
+                "fails: gradients mislead."
+            )
     if masking and not texts:
         texts = [
             "No sign of gradient masking: the gradient attack does at least as well as the one "
@@ -181,54 +185,35 @@ def epsilon_section(events: Sequence[Smallest | Masking]) -> Section:
     )
 
 
-def _signs(entry: Masking) -> Iterator[str]:
-    """A sentence for each sign that the gradients of a model mislead."""
-    name = model(entry.model)
-    if entry.flat:
-        yield f"{name}: the gradient is zero at the original, so it shows attacks no direction."
-    if entry.epsilon is not None:
-        yield (
-            f"{name}: {ATTACKS[entry.black_box].label}, which uses predictions only, succeeds at "
-            f"{_size(entry.epsilon, entry.norm)}, where {ATTACKS[entry.gradient].label} fails: "
-            "gradients mislead."
-        )
-
-
 def _size(epsilon: float | None, norm: str) -> str:
     if epsilon is None:
         return "never"
     return f"{LEVELS * epsilon:.2g}/{LEVELS}" if norm == "linf" else f"{epsilon:.2g}"
 
 
-def _replay(spec: Request, outcome: Outcome) -> str:
-    attack = outcome.spec
-    target = "" if attack.target is None else f" --target {attack.target}"
-    return (
-        f"With the same image, `python -m robustness attack IMAGE --model {outcome.model} "
-        f"--attack {attack.name} --norm {attack.norm} --epsilon {_epsilon(attack)} --steps "
-        f"{attack.steps} --restarts {attack.restarts} --seed {attack.seed}"
-        f"{framing_options(spec.of_models([outcome.model]))}{target} --to OUT.png` "
-        "reproduces the attacked image."
-    )
-
-
-def _epsilon(attack: AttackSpec) -> str:
-    """Epsilon as text that reads back exactly."""
-    text = attack.size_text
-    return text if parse_epsilon(text) == attack.epsilon else repr(attack.epsilon)
-
-
 def answers(outcome: Outcome, rows: Sequence[Measurement]) -> list[tuple[str, str]]:
     """The questions that an attack answers; ``rows`` are of all models for the attacked image."""
     rest = [row for row in rows if row.model != outcome.model]
+    who = model(rest[0].model) if len(rest) == 1 else "other models"
+    doubt = "this is one image, and a stronger attack may succeed where this fails"
+    names = [row.model for row in rest]
     return [
-        ("Does the attack change the prediction?", attacked(outcome, rows)),
+        ("Does the attack change the prediction?", attack_answer(outcome, rows)),
         ("Does noise of the same size do the same?", noise_answer(outcome)),
-        *([("Do other models change, too?", _others(rest))] if rest else []),
+        *(
+            [
+                (
+                    "Do other models change, too?",
+                    sentence(f"{who}: {tally(rest)}", doubt, names=names),
+                )
+            ]
+            if rest
+            else []
+        ),
     ]
 
 
-def described(outcome: Outcome) -> str:
+def attack_title(outcome: Outcome) -> str:
     """The attack with its norm and size: "PGD (L∞, epsilon 8/255)"."""
     spec, by = outcome.spec, f", by {outcome.by_label}" if outcome.by_label else ""
     side = len(outcome.image)
@@ -242,7 +227,7 @@ def title(outcome: Outcome, index: int) -> str:
     return class_title(outcome.model, index)
 
 
-def attacked(outcome: Outcome, rows: Sequence[Measurement]) -> str:
+def attack_answer(outcome: Outcome, rows: Sequence[Measurement]) -> str:
     """The effect of the attack on the attacked model."""
     spec, name = outcome.spec, model(outcome.model)
     after = f"{title(outcome, outcome.top1)}, {share(outcome.probability, 0)}"
@@ -274,13 +259,3 @@ def noise_answer(outcome: Outcome) -> str:
         f"{draws}: {control.successes} {verb} it",
         "the attack is no better than noise" if news else "",
     )
-
-
-def _others(rest: Sequence[Measurement]) -> str:
-    """The other models' predictions for the attacked image."""
-    if len(rest) == 1:
-        text = f"{model(rest[0].model)}: {tally(rest)}"
-    else:
-        text = f"other models: {tally(rest)}"
-    doubt = "this is one image, and a stronger attack may succeed where this fails"
-    return sentence(text, doubt, names=[row.model for row in rest])

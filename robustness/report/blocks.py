@@ -15,8 +15,8 @@ import pandas as pd
 import pyarrow as pa
 
 from robustness.charts.bands import BandMap
+from robustness.charts.prediction_marks import Mark
 from robustness.charts.tables import Table
-from robustness.charts.verdict import Mark
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go

@@ -6,26 +6,24 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from robustness import statistics
 from robustness.base.text import counted, points, share
 from robustness.charts import run_map
 from robustness.charts.run_results import QUANTITIES
-from robustness.charts.tables import Column, Table, figure
+from robustness.charts.tables import Column, Entry, Table, figure
 from robustness.evaluation.condition import perturbation_label, setting
 from robustness.report.blocks import Text, Titled
-from robustness.report.wording import model
+from robustness.report.wording import MODEL, model
 from robustness.statistics.differences import OPEN, said
 from robustness.statistics.summaries import MOST_UNLABELLED
 
 if TYPE_CHECKING:
     from robustness.runs import Comparison
 
-Entry = Mapping[str, Any]
 
-MODEL: Sequence[Column] = (("Model", lambda entry: model(entry["model"])),)
 CONDITION: Sequence[Column] = (
     ("Perturbation", lambda entry: perturbation_label(entry["perturbation"])),
     ("Strength", lambda entry: setting(entry["condition"])),
@@ -114,9 +112,9 @@ def blocks(comparison: Comparison) -> Iterator[Text | Titled]:
         by_condition = [entry for entry in mine if entry["condition"] is not None]
         label, columns = QUANTITIES[quantity], figures(quantity)
         if overall:
-            yield Titled(label, Table.of(overall, [*MODEL, *columns]))
+            yield Titled(label, Table.of(overall, [MODEL, *columns]))
         if by_condition:
-            table = Table.of(by_condition, [*MODEL, *CONDITION, *columns])
+            table = Table.of(by_condition, [MODEL, *CONDITION, *columns])
             yield Titled(f"{label} by condition", table)
     if judged:
         yield Text(statistics.TEST_SUMMARY)

@@ -24,8 +24,6 @@ REMEDY = "remedy"
 
 LINK, COMMAND, PYTHON, TOML = "Link", "Command line", "Python", "TOML"
 
-_DEFAULT_SEED = 0
-
 
 def copies(
     spec: Request, picture_name: str, *, sample: str | None, truth: str | None = None
@@ -41,20 +39,42 @@ def copies(
     """
     if len(spec.conditions) != 1:
         raise ParameterError(f"Expected one condition to copy, got {len(spec.conditions)}.")
-    said = None if sample is not None and truth == sample_class(sample) else truth
+    condition, framing = spec.conditions[0], options(dict(spec.framings))
+    unknown = truth is not None and (sample is None or truth != sample_class(sample))
+    # The sample, or the file in a form that is no option and no sample.
+    path = f"./{picture_name}" if picture_name.startswith(("-", SAMPLE)) else picture_name
+    path = path if sample is None else f"{SAMPLE}{sample}"
+    remedies = [chain.id for chain in spec.remedies]
+
+    under = CLEAN if condition.idle else condition.id
+    words = ["predict", path, "--models", ",".join(spec.model_names), "--under", under]
+    words += ["--true-class", str(truth)] * unknown
+    words += ["--seed", str(spec.seed)] * bool(spec.seed)
+    words += [word for option, value in framing.items() for word in (f"--{option}", str(value))]
+    words += ["--remedies", ",".join(remedies)] * bool(remedies)
+    source = "samples" if sample else "PHOTOS"
     texts = {
-        COMMAND: _command(spec, picture_name, sample, said),
-        PYTHON: _python(spec, picture_name, sample, truth),
-        TOML: _toml(spec, sample),
+        COMMAND: shlex.join(["python", "-m", "robustness", *words]),
+        PYTHON: _python(spec, {picture_name: path}, truth),
+        TOML: f"# python -m robustness evaluate {source} --request FILE.toml\n{spec.as_toml()}",
     }
-    linked = sample is not None and not spec.conditions[0].needs_model
-    return {LINK: _link(spec, str(sample), said), **texts} if linked else texts
+    if sample is None or condition.needs_model:
+        return texts
+    # Every link names the sample: without parameters the Live page shows a first visit.
+    values: dict[str, str | list[str]] = {"sample": sample, **link_values(condition)}
+    values |= {TRUE_CLASS: str(truth)} if unknown else {}
+    if spec.model_names != models.default_names():
+        values["models"] = list(spec.model_names)
+    values |= {"seed": str(spec.seed)} if spec.seed else {}
+    values |= framing
+    values |= {REMEDY: remedies[-1]} if remedies else {}
+    return {LINK: query(values), **texts}
 
 
 def link_values(condition: Condition) -> dict[str, str]:
     """The perturbations of ``condition`` as parameters of a link to the Live page."""
     return {
-        name: _number(strength) if REGISTRY[name].graded else "true"
+        name: repr(float(strength)).removesuffix(".0") if REGISTRY[name].graded else "true"
         for name, strength in condition.steps
         if strength > 0
     }
@@ -65,59 +85,14 @@ def query(values: Mapping[str, str | list[str]]) -> str:
     return f"?{urlencode(values, doseq=True)}"
 
 
-def _number(value: float) -> str:
-    """The shortest text that reads back as ``value``."""
-    return repr(float(value)).removesuffix(".0")
-
-
-def _link(spec: Request, sample: str, truth: str | None) -> str:
-    # Every link names the sample: without parameters the Live page shows a first visit.
-    values: dict[str, str | list[str]] = {"sample": sample, **link_values(spec.conditions[0])}
-    if truth is not None:
-        values[TRUE_CLASS] = truth
-    if spec.model_names != models.default_names():
-        values["models"] = list(spec.model_names)
-    if spec.seed != _DEFAULT_SEED:
-        values["seed"] = str(spec.seed)
-    values |= options(dict(spec.framings))
-    for chain in spec.remedies:
-        values[REMEDY] = chain.id
-    return query(values)
-
-
-def _command(spec: Request, picture_name: str, sample: str | None, truth: str | None) -> str:
-    condition = spec.conditions[0]
-    image = _path(picture_name, sample)
-    words = ["python", "-m", "robustness", "predict", image, "--models", ",".join(spec.model_names)]
-    words += ["--under", CLEAN if condition.idle else condition.id]
-    if truth is not None:
-        words += ["--true-class", truth]
-    if spec.seed != _DEFAULT_SEED:
-        words += ["--seed", str(spec.seed)]
-    for option, value in options(dict(spec.framings)).items():
-        words += [f"--{option}", value]
-    if spec.remedies:
-        words += ["--remedies", ",".join(chain.id for chain in spec.remedies)]
-    return shlex.join(words)
-
-
-def _path(name: str, sample: str | None) -> str:
-    """The sample, or the file ``name`` in a form that is no option and no sample."""
-    if sample is not None:
-        return f"{SAMPLE}{sample}"
-    return f"./{name}" if name.startswith(("-", SAMPLE)) else name
-
-
-def _python(spec: Request, picture_name: str, sample: str | None, truth: str | None) -> str:
+def _python(spec: Request, picture: Mapping[str, str], truth: str | None) -> str:
     values = spec.conditions[0].as_dict()
     if "attack" in values:
         settings = ", ".join(f"{k}={v!r}" for k, v in values.items() if k != "attack")
         condition = f"api.Condition.attack({values['attack']!r}, {settings})"
     else:
         condition = f"api.Condition.of({values!r})"
-    picture = {picture_name: _path(picture_name, sample)}
-    truths = {picture_name: truth}
-    labels = "" if truth is None else f", labels={truths!r}"
+    labels = "" if truth is None else f", labels={dict.fromkeys(picture, truth)!r}"
     columns = ["model", "clean_top1", "top1", "probability", "consistent"]
     columns += ["correct"] * (truth is not None) + ["remedies"] * bool(spec.remedies)
     remedies = [chain.id for chain in spec.remedies]
@@ -137,8 +112,3 @@ def _python(spec: Request, picture_name: str, sample: str | None, truth: str | N
         f"print(rows[{json.dumps(columns)}])",
     ]
     return "\n".join(lines) + "\n"
-
-
-def _toml(spec: Request, sample: str | None) -> str:
-    source = "samples" if sample else "PHOTOS"
-    return f"# python -m robustness evaluate {source} --request FILE.toml\n{spec.as_toml()}"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +11,10 @@ from robustness import report
 from robustness.base.errors import ParameterError, RunError
 from robustness.evaluation.condition import short
 from robustness.runs import MANIFEST_FILE, Run
+from robustness.statistics import Figures
 
-_Entry = tuple[str, Mapping[str, Any]]
-_RATES = ("clean_accuracy", "perturbed_accuracy", "consistency", "robust_accuracy")
+_SHARES = ("perturbed_accuracy", "consistency")
+_RATES = (*_SHARES, "clean_accuracy", "robust_accuracy")
 
 
 def log_mlflow(run: Run) -> str:
@@ -28,9 +28,9 @@ def log_mlflow(run: Run) -> str:
     mlflow = ready_mlflow()
     if not run.images:
         raise RunError(f"The run {run.id} has no rows: there is nothing to report.")
-    entries = {name: list(_entries(run, name)) for name in run.manifest.spec.model_names}
+    figures = run.figures()
     try:
-        return ", ".join(_logged(mlflow, run, *entry) for entry in entries.items())
+        return ", ".join(_log(mlflow, run, figures, name) for name in run.manifest.spec.model_names)
     except (mlflow.exceptions.MlflowException, OSError) as error:
         raise RunError(f"The run {run.id} cannot be logged to MLflow: {error}") from error
 
@@ -56,8 +56,18 @@ def ready_mlflow() -> Any:
     return mlflow
 
 
-def _logged(mlflow: Any, run: Run, name: str, entries: Sequence[_Entry]) -> str:
+def _log(mlflow: Any, run: Run, figures: Figures, name: str) -> str:
+    """Log the model ``name`` of ``run``; return the id."""
     spec = run.manifest.spec
+    whole = next(entry for entry in figures.summary if entry["model"] == name)
+    bounds = [f"{rate}{end}" for rate in _RATES for end in ("", "_low", "_high")]
+    metrics = {key: whole[key] for key in bounds if whole[key] is not None}
+    for entry in figures.by_perturbation:
+        shares = [key for key in _SHARES if entry.get(key) is not None]
+        if entry["model"] == name and shares:
+            title = f"{shares[0]}, {short(entry['condition'])}"
+            allowed = re.sub(r"[^\w./ -]", " ", title)[:250]  # what MLflow takes
+            metrics[allowed] = entry[shares[0]]
     with (
         mlflow.start_run(run_name=f"{run.id} {name}") as active,
         tempfile.TemporaryDirectory() as to,
@@ -73,40 +83,9 @@ def _logged(mlflow: Any, run: Run, name: str, entries: Sequence[_Entry]) -> str:
                 "robustness": run.manifest.versions.get("robustness", ""),
             }
         )
-        (_, whole), *conditions = entries
-        bounds = {
-            f"{key}_{side}": whole[f"{key}_{side}"]
-            for key, _ in _figures(whole)
-            for side in ("low", "high")
-            if whole[f"{key}_{side}"] is not None
-        }
-        mlflow.log_metrics({**dict(_figures(whole)), **bounds})
-        for where, entry in conditions:
-            figures = dict(_figures(entry))
-            key = next((k for k in ("perturbed_accuracy", "consistency") if k in figures), None)
-            if key is not None:
-                mlflow.log_metric(_metric_name(f"{key}{where}"), figures[key])
+        for key, value in metrics.items():  # a batch holds a thousand at most
+            mlflow.log_metric(key, float(value))
         mlflow.log_artifact(str(run.folder / MANIFEST_FILE))
         for path in report.write(report.of_run(run), Path(to) / "report.html"):
             mlflow.log_artifact(str(path))
         return str(active.info.run_id)
-
-
-def _metric_name(text: str) -> str:
-    """``text`` with the characters that MLflow allows."""
-    return re.sub(r"[^\w./ -]", " ", text)[:250]
-
-
-def _entries(run: Run, name: str) -> Iterator[_Entry]:
-    """("", the model's entry), then (", CONDITION", its entry under the condition)."""
-    figures = run.figures()
-    yield "", next(entry for entry in figures.summary if entry["model"] == name)
-    for entry in figures.by_perturbation:
-        if entry["model"] == name:
-            yield f", {short(entry['condition'])}", entry
-
-
-def _figures(entry: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
-    for key in _RATES:
-        if entry.get(key) is not None:
-            yield key, float(entry[key])

@@ -22,12 +22,8 @@ _TITLES = {
 }
 
 
-def sentences(hardening: Hardening) -> list[str]:
+def sentences(hardening: Hardening) -> Iterator[str]:
     """The answer, shortest first."""
-    return list(_sentences(hardening))
-
-
-def _sentences(hardening: Hardening) -> Iterator[str]:
     judgement = hardening.judgement
     unseen, originals = judgement.group(UNSEEN), judgement.group(ORIGINALS)
     gain = f"{_points(unseen)} on perturbations of other families"
@@ -109,15 +105,20 @@ def blocks(hardening: Hardening) -> list[Text | Titled]:
     judgement = hardening.judgement
     measured = "Accuracy" if judgement.labelled else "Agreement with the parent's prediction"
     head = ("", "Before", "After", "Difference, 95% interval", "Significant")
+
+    def row(group: GroupDifference) -> tuple[str, ...]:
+        significant = "yes" if group.significant else "no"
+        return (
+            _label(group.name),
+            share(group.before),
+            share(group.after),
+            _points(group),
+            significant,
+        )
+
     return [
-        Titled(
-            measured,
-            Table(head, [_row(_TITLES[group.name], group) for group in judgement.groups]),
-        ),
-        Titled(
-            f"{measured}, by perturbation",
-            Table(head, [_row(_label(group.name), group) for group in judgement.conditions]),
-        ),
+        Titled(measured, Table(head, [*map(row, judgement.groups)])),
+        Titled(f"{measured}, by perturbation", Table(head, [*map(row, judgement.conditions)])),
         Text(trained_on(hardening.name, hardening.trained_on)),
     ]
 
@@ -125,8 +126,3 @@ def blocks(hardening: Hardening) -> list[Text | Titled]:
 def _label(name: str) -> str:
     condition = readable(name)
     return _TITLES.get(name) or (name if condition is None else condition.described)
-
-
-def _row(title: str, group: GroupDifference) -> tuple[str, ...]:
-    significant = "yes" if group.significant else "no"
-    return title, share(group.before), share(group.after), _points(group), significant

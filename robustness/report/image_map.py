@@ -6,20 +6,19 @@ the exact breaking strengths of a sweep; each part where its results are there.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
 import pandas as pd
 
-from robustness import metrics, models
-from robustness.base.text import counted, share, visible
-from robustness.charts import predictions, sweep, tables
-from robustness.charts import scorecard as charts_scorecard
+from robustness import models
+from robustness.base.text import counted, visible
+from robustness.charts import predictions
 from robustness.charts.bands import BandMap, MapRow, Strip, Tile, strip
-from robustness.charts.tables import Column, Entry, Table
-from robustness.charts.verdict import LEGEND, OPEN_MARKERS, cell, change, no_change, verdict
+from robustness.charts.prediction_marks import LEGEND, OPEN_MARKERS, cell, change, judged, no_change
+from robustness.charts.tables import Column, Table
 from robustness.evaluation.band import STEPS, Band, Cell
 from robustness.evaluation.condition import perturbation_label, series
 from robustness.evaluation.measurement import Measurement
@@ -27,37 +26,22 @@ from robustness.evaluation.provenance import manifest
 from robustness.evaluation.request import Request
 from robustness.evaluation.suites import study_conditions
 from robustness.evaluation.sweep import TOLERANCE, Break
-from robustness.metrics.features import RESCALED
 from robustness.perturbations import REGISTRY
 from robustness.pictures.picture import Picture
-from robustness.remedies import Chain, parse
-from robustness.report import methods
+from robustness.remedies import Chain
+from robustness.report import methods, study
 from robustness.report.blocks import (
     BRACKETS,
     Block,
-    Case,
-    Cases,
     Chart,
     Chooser,
-    Columns,
     Map,
     Report,
     Section,
-    Text,
     Titled,
 )
-from robustness.report.live_view import stages
-from robustness.report.shared_parts import (
-    answer_line,
-    cautions,
-    clean_shot,
-    command,
-    data,
-    facts,
-    low_confidence,
-    perturbed_shot,
-)
-from robustness.report.wording import listed, model, models_of, order, overlap, sentence
+from robustness.report.shared_parts import cautions, command, data, facts, low_confidence
+from robustness.report.wording import listed, model, sentence
 from robustness.statistics import TOO_FEW, scorecard
 
 NEVER = 1 + 1 / (STEPS - 1)
@@ -75,9 +59,6 @@ _MOST_WORDS = 12
 """Words of a headline; longer ones count tied perturbations, which the map marks."""
 
 _WRONG = "✗ "
-
-_IMAGES = 6
-"""Images in a file."""
 
 Remedied = Mapping[Chain, Sequence[Measurement | Break]]
 
@@ -103,20 +84,44 @@ def of_map(
     who = model(names[0]) if len(names) == 1 else counted(len(names), "model")
     maps = band_maps(bands) if bands else [Map(f"Predictions. {LEGEND}", _one_cell_map(rows))]
     exact = _exact(breaks, remedied)
-    study = [Titled("By model", tables.verdicts(summary)), *_remedied(rows)] if rows else []
+    by_model: list[Titled] = []
+    if rows:
+        by_model = [Titled("By model", study.consistency_table(summary)), *study.remedies(rows)]
+    answers = [("What is this based on?", _basis(rows or points, pictures))]
+    if summary:
+        text = study.consistency(summary, len(pictures))
+        answers.insert(0, ("How consistent are the predictions?", text))
+    if bands:
+        answers.insert(0, ("Which perturbation breaks the models first?", answer(bands)))
+    tables: dict[str, Sequence[Mapping[str, Any]]] = {
+        "summary": summary,
+        "breaking": [entry.as_row() for entry in breaks],
+        "bands": [
+            {
+                "model": band.model,
+                "perturbation": band.perturbation,
+                "strength": cell.strength,
+                "top1": cell.top1,
+                "probability": cell.probability,
+                "good": band.good(cell),
+            }
+            for band in bands
+            for cell in band.cells
+        ],
+    }
     sections = [
         Section(_MAP, maps),
-        *([Section("The study", study_blocks(summary, rows))] if rows else []),
+        *([Section("The study", study.blocks(summary, rows))] if rows else []),
         *([Section("In detail", [*exact, curves(points)])] if breaks else []),
-        *([features(rows), images(spec, pictures, rows)] if rows else []),
+        *([study.features(rows), study.images(spec, pictures, rows)] if rows else []),
     ]
     return Report(
         title=f"Map of {who} on {on if len(pictures) == 1 else counted(len(pictures), 'image')}",
-        answers=_answers(bands, summary, rows or points, pictures),
+        answers=answers,
         facts=facts(spec, pictures, rows or points),
         cautions=cautions(rows or points),
         sections=sections,
-        brief=[*study, *(replace(each, title=each.title or _MAP) for each in maps), *exact],
+        brief=[*by_model, *(replace(each, title=each.title or _MAP) for each in maps), *exact],
         methods=methods.blocks(
             spec.conditions, [*["Intervals"] * bool(rows), *["Breaking strength"] * bool(breaks)]
         ),
@@ -126,47 +131,17 @@ def of_map(
             **({"sweep": {"steps": _steps(points), "tolerance": TOLERANCE}} if breaks else {}),
         },
         replay=_replay(spec, rows, points),
-        data=data([*rows, *points], _data_tables(summary, breaks, bands)),
+        data=data([*rows, *points], {name: table for name, table in tables.items() if table}),
         note=(BRACKETS if scorecard.has_intervals(summary) else TOO_FEW) if rows else "",
     )
 
 
-def _answers(
-    bands: Sequence[Band],
-    summary: Sequence[Entry],
-    rows: Sequence[Measurement],
-    pictures: Sequence[Picture],
-) -> list[tuple[str, str]]:
-    answers = [("What is this based on?", _basis(rows, pictures))]
-    if summary:
-        text = consistency(summary, len(pictures))
-        answers.insert(0, ("How consistent are the predictions?", text))
-    if bands:
-        answers.insert(0, ("Which perturbation breaks the models first?", answer(bands)))
-    return answers
-
-
-def _data_tables(
-    summary: Sequence[Entry], breaks: Sequence[Break], bands: Sequence[Band]
-) -> dict[str, Sequence[Mapping[str, Any]]]:
-    cells = [
-        {
-            "model": band.model,
-            "perturbation": band.perturbation,
-            "strength": cell.strength,
-            "top1": cell.top1,
-            "probability": cell.probability,
-            "good": band.good(cell),
-        }
-        for band in bands
-        for cell in band.cells
-    ]
-    every: dict[str, Sequence[Mapping[str, Any]]] = {
-        "summary": summary,
-        "breaking": [entry.as_row() for entry in breaks],
-        "bands": cells,
-    }
-    return {name: table for name, table in every.items() if table}
+def _basis(rows: Sequence[Measurement], pictures: Sequence[Picture]) -> str:
+    """The images, the conditions, and predictions with low confidence."""
+    conditions = len({row.condition for row in rows})
+    what = "one image" if len(pictures) == 1 else counted(len(pictures), "image")
+    name = f", {visible(pictures[0].name)}" * (len(pictures) == 1)
+    return sentence(f"{what}{name}, under {counted(conditions, 'condition')}", low_confidence(rows))
 
 
 # --- the map --------------------------------------------------------------------------------------
@@ -210,7 +185,13 @@ def answer(bands: Sequence[Band]) -> str:
         return sentence("no model is correct on the original")
     means = mean_breaks(bands)
     earliest = min(means.values())
-    counts = {name: _count(bands, name) for name, mean in means.items() if mean == earliest}
+    breaks = {
+        name: [band.breaks_at for band in bands if band.perturbation == name]
+        for name, mean in means.items()
+        if mean == earliest
+    }
+    broken = {name: [at for at in own if at is not None] for name, own in breaks.items()}
+    counts = {name: (len(own), max(own, default=0.0)) for name, own in broken.items()}
     first = next(iter(counts))
     if earliest == NEVER:
         who = model(names[0]) if len(names) == 1 else f"any of {counted(len(names), 'model')}"
@@ -225,13 +206,6 @@ def answer(bands: Sequence[Band]) -> str:
     if len(tied) > 1 and len(text.split()) > _MOST_WORDS:
         text = f"on this image, {len(tied)} perturbations break {who}{where}"
     return sentence(text)
-
-
-def _count(bands: Sequence[Band], perturbation: str) -> tuple[int, float]:
-    """How many models break, and the largest strength at which one does."""
-    own = [band.breaks_at for band in bands if band.perturbation == perturbation]
-    broken = [at for at in own if at is not None]
-    return len(broken), max(broken, default=0.0)
 
 
 def _inside(perturbation: str) -> str:
@@ -304,157 +278,7 @@ def _one_cell_map(rows: Sequence[Measurement]) -> BandMap:
     )
 
 
-# --- the study ------------------------------------------------------------------------------------
-
-
-def study_blocks(summary: Sequence[Entry], rows: Sequence[Measurement]) -> list[Block]:
-    """The study's table with the published figures, and all predictions."""
-    published = {entry["model"] for entry in summary} & {*scorecard.PUBLISHED}
-    rule = [Text(scorecard.VERDICT_RULE)] if scorecard.has_intervals(summary) else []
-    return [
-        Titled("Consistency and similarity", tables.verdicts(summary)),
-        *rule,
-        *_remedied(rows),
-        Titled("The study's published figures", tables.published(summary), long=not published),
-        Text(scorecard.PUBLISHED_NOTE),
-        Titled("All predictions", _predictions(rows), long=True),
-    ]
-
-
-def _predictions(rows: Sequence[Measurement]) -> Table:
-    columns: list[Column] = [
-        ("Image", lambda row: row.image),
-        ("Perturbation", lambda row: perturbation_label(row.perturbation)),
-        ("Model", lambda row: model(row.model)),
-        ("Prediction", lambda row: verdict(row).said),
-        ("Confidence in the original class", lambda row: share(row.retained_probability)),
-        ("SSIM", lambda row: f"{row.scores['ssim']:.2f}"),
-    ]
-    return Table.of(rows, columns)
-
-
-def _remedied(rows: Sequence[Measurement]) -> list[Titled]:
-    """By model and remedy, how many predictions are correct or, without a label, unchanged.
-
-    An original counts once for each of its conditions.
-    """
-    named = {row.model: [remedy.remedy for remedy in row.remedies] for row in rows}
-    if not any(named.values()):
-        return []
-    entries = [(name, remedy) for name, tried in named.items() for remedy in ("", *tried)]
-
-    def good(entry: tuple[str, str], clean: bool) -> str:
-        name, remedy = entry
-        own = [row for row in rows if row.model == name]
-        right = [row.clean_top1 if row.label is None else row.label for row in own]
-        tried = [
-            next((trial for trial in row.remedies if trial.remedy == remedy), row) for row in own
-        ]
-        top1 = [measurement.clean_top1 if clean else measurement.top1 for measurement in tried]
-        count = sum(guess == label for guess, label in zip(top1, right, strict=True))
-        return f"{count} of {len(own)}"
-
-    labelled = {row.label is not None for row in rows}
-    labels = {frozenset({True}): "Correct", frozenset({False}): "Unchanged"}
-    word = labels.get(frozenset(labelled), "Correct or unchanged")
-    columns: list[Column] = [
-        ("Model", lambda entry: model(entry[0])),
-        ("Remedy", lambda entry: parse(entry[1]).label if entry[1] else "none"),
-        (word, lambda entry: good(entry, clean=False)),
-        (f"{word}, originals", lambda entry: good(entry, clean=True)),
-    ]
-    return [Titled("Predictions with remedies", Table.of(entries, columns))]
-
-
-def features(rows: Sequence[Measurement]) -> Section:
-    """How features and predictions changed."""
-    means = predictions.stage_means(rows)
-    movement = Chart(
-        "Feature shift and divergence of the predictions",
-        charts_scorecard.movement(pd.DataFrame([row.as_row() for row in rows])),
-        scorecard.insight(rows),
-        charts_scorecard.MOVEMENT,
-    )
-    diverging = Chooser(
-        "Similarity by stage, mean over all perturbations",
-        "stage_metric",
-        {name: metrics.REGISTRY[name].label for name in RESCALED},
-        lambda metric: [stages(means, metric)],
-        printed=["cosine"],
-    )
-    return Section(
-        "Features and predictions",
-        [Columns([[Text(scorecard.insight(rows)), movement], [diverging]])],
-    )
-
-
-def images(spec: Request, pictures: Sequence[Picture], rows: Sequence[Measurement]) -> Section:
-    """The originals and the perturbed images side by side, with the predictions."""
-    first = pictures[:_IMAGES]
-    by_image: dict[tuple[str, str], list[Measurement]] = {}
-    for row in rows:
-        by_image.setdefault((row.image_digest, row.condition), []).append(row)
-
-    def cases() -> Iterator[Case]:
-        for picture in first:
-            yield Case(picture.name, [clean_shot(picture)], None, [])
-            for condition in spec.conditions:
-                own = by_image.get((picture.digest, condition.id), [])
-                shot = perturbed_shot(picture, condition, spec.seed)
-                yield Case(condition.described, [shot], None, [answer_line(row) for row in own])
-
-    count = f" ({len(first)} of {len(pictures)})" if len(pictures) > _IMAGES else ""
-    what = "The original and the perturbed images" if len(pictures) == 1 else "The images"
-    return Section("Images", [Cases(f"{what}{count}.", cases)])
-
-
-def consistency(summary: Sequence[Entry], images: int) -> str:
-    """Which model is most consistent; a difference is significant if intervals do not overlap.
-
-    Of too few images for intervals it counts, and ranks nothing.
-    """
-    rankings, names = scorecard.rankings(summary), [entry["model"] for entry in summary]
-    if scorecard.has_intervals(summary):
-        return sentence(*map(_scored, rankings), names=names)
-    several = f"{'one image' if images == 1 else f'{images} images'} cannot rank models"
-    counts = [_counted(ranking, images) for ranking in rankings]
-    return sentence(*counts, several * (len(summary) > 1), names=names)
-
-
-def _counted(ranking: Sequence[Entry], images: int) -> str:
-    """How often models keep their prediction: those that do most often, and least often."""
-    best, worst = scorecard.ends(ranking, "consistency")
-    most, fewest = (round(e[0]["consistency"] * e[0]["n"]) if e else 0 for e in (best, worst))
-    where, cases = ("under", "perturbation") if images == 1 else ("in", "case")
-    their = "its prediction" if len(best) == 1 else "their predictions"
-    text = f"{models_of(best)} kept {their} {where} {most} of {counted(best[0]['n'], cases)}"
-    return f"{text}, {models_of(worst)} {where} {fewest}" if worst else text
-
-
-def _scored(ranking: Sequence[Entry]) -> str:
-    significant = {
-        (a["model"], b["model"])
-        for a in ranking
-        for b in ranking
-        if a["consistency"] > b["consistency"] and not overlap(a, b)
-    }
-    sentence = order(ranking, "consistency", significant, "", 0)
-    shares = [entry["perturbed_accuracy"] for entry in ranking]
-    if None in shares:
-        return sentence
-    low, high = share(min(shares), 0), share(max(shares), 0)
-    return f"{sentence}; accuracy {low if low == high else f'{low} to {high}'}"
-
-
-def _basis(rows: Sequence[Measurement], pictures: Sequence[Picture]) -> str:
-    """The images, the conditions, and predictions with low confidence."""
-    conditions = len({row.condition for row in rows})
-    what = "one image" if len(pictures) == 1 else counted(len(pictures), "image")
-    name = f", {visible(pictures[0].name)}" * (len(pictures) == 1)
-    return sentence(f"{what}{name}, under {counted(conditions, 'condition')}", low_confidence(rows))
-
-
-# --- in detail ------------------------------------------------------------------------------------
+# --- breaking strengths -------------------------------------------------------------------------
 
 
 def _exact(breaks: Sequence[Break], remedied: Remedied) -> list[Titled]:
@@ -485,13 +309,60 @@ def _exact(breaks: Sequence[Break], remedied: Remedied) -> list[Titled]:
 
 
 def breaking(breaks: Sequence[Break]) -> Table:
-    """The strength at which each prediction changes, with the perturbation if there are several."""
-    table = tables.breaking(breaks)
-    names = [perturbation_label(entry.perturbation) for entry in breaks]
-    if len(set(names)) == 1:
-        return table
-    rows = [(name, *row) for name, row in zip(names, table.rows, strict=True)]
-    return Table(("Perturbation", *table.head), rows)
+    """The strength at which each prediction changes, and the last and first around it.
+
+    With a true class also the strength at which it becomes incorrect, and with several
+    perturbations their names.
+    """
+
+    def becomes(entry: Break) -> str:
+        if entry.top1 is None:
+            return ""
+        sign = judged(False, entry.correct).sign
+        return f"{sign} {models.class_name(entry.model, entry.top1)}"
+
+    def incorrect_from(entry: Break) -> str:
+        if entry.clean_correct is None:
+            return "no such class"
+        return entry.at if entry.clean_correct else "0, the original"
+
+    def value(entry: Break) -> str:
+        at = entry.strength
+        return "" if at is None else REGISTRY[entry.perturbation].value_text(at)
+
+    def severity(entry: Break) -> str:
+        if entry.strength is None:
+            return ""
+        if not entry.severity:
+            return "none" if entry.severity is None else "below severity 1"
+        level = REGISTRY[entry.perturbation].severity_strengths[entry.severity - 1]
+        return f"{'' if level == entry.strength else 'about '}severity {entry.severity}"
+
+    def limits(entry: Break) -> str:
+        if not entry.graded or entry.high is None:
+            return ""
+        return f"changes between {entry.low:.3f} and {entry.high:.3f}"
+
+    def recovers_at(entry: Break) -> str:
+        text = ", ".join(f"{strength:.2f}" for strength in entry.returns[:4])
+        return f"{text} and more" if len(entry.returns) > 4 else text
+
+    several = len({entry.perturbation for entry in breaks}) > 1
+    labelled = any(entry.label is not None for entry in breaks)
+    columns: list[Column] = [
+        *([("Perturbation", lambda e: perturbation_label(e.perturbation))] if several else []),
+        ("Model", lambda entry: models.label(entry.model)),
+        *([("Incorrect from strength", incorrect_from)] if labelled else []),
+        ("Changes at strength", lambda entry: entry.at),
+        ("Resolution", lambda entry: entry.resolution),
+        ("Becomes", becomes),
+        ("Physical value", value),
+        ("ImageNet-C", severity),
+        ("SSIM there", lambda entry: "" if entry.ssim is None else f"{entry.ssim:.2f}"),
+        ("Range", limits),
+        ("Recovers at", recovers_at),
+    ]
+    return Table.of(breaks, [c for c in columns if any(c[1](entry) for entry in breaks)])
 
 
 def _at(entry: Break) -> str:
@@ -507,13 +378,13 @@ def _at(entry: Break) -> str:
 def curves(points: Sequence[Measurement]) -> Chooser:
     """Confidence and similarity of each model over the strength of each perturbation."""
     frame = pd.DataFrame([row.as_row() for row in points])
-    titles = sweep.quantities()
+    titles = predictions.strength_titles()
 
     def read(quantity: str) -> list[Block]:
         return [
             Chart(
                 f"{titles[quantity]} under {perturbation_label(str(name))}",
-                sweep.over_strength(own, quantity),
+                predictions.over_strength(own, quantity),
                 f"{titles[quantity]} of each model over the strength; the table has the breaking "
                 "strengths.",
                 OPEN_MARKERS,

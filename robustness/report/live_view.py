@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -11,14 +10,12 @@ from numpy.typing import NDArray
 
 from robustness.base.text import share
 from robustness.charts import predictions, style
+from robustness.charts.prediction_marks import tally, verdict
 from robustness.charts.tables import Column, Table
-from robustness.charts.verdict import tally, verdict
-from robustness.evaluation.condition import Condition
 from robustness.evaluation.loop import perturbed
 from robustness.evaluation.measurement import Measurement
 from robustness.evaluation.provenance import manifest
 from robustness.evaluation.request import Request
-from robustness.metrics import Metric
 from robustness.metrics.features import RESCALED
 from robustness.metrics.pictures import amplified_difference
 from robustness.models import REGISTRY as MODELS
@@ -52,20 +49,37 @@ def of_live(
     """
     condition = spec.conditions[0]
     blocks = [Titled("Predictions", verdicts(rows)), *([remedied] if remedied else [])]
+
+    def images() -> Iterator[Case]:
+        after = perturbed(picture, [condition], spec.seed)[0]
+        alt = f"{picture.name} under {condition.described}"
+        return image_case(picture, after, "perturbed", alt, GAIN, rows)
+
+    changed = [row for row in rows if not row.consistent]
+    row = min(changed or rows, key=lambda r: r.retained_probability - r.clean_probability)
+    before = class_title(row.model, row.clean_top1)
+    fall = f"{before} {share(row.clean_probability)} → {share(row.retained_probability)}"
+    now = f", now {class_title(row.model, row.top1)} {share(row.probability)}" if changed else ""
+    ssim, psnr = rows[0].scores["ssim"], rows[0].scores["psnr"]
+    visible = f"SSIM {ssim:.3f}, PSNR {psnr:.1f} dB" if np.isfinite(psnr) else "no visible change"
+    basis = f"one image under one condition ({visible})"
     return Report(
         title=f"{picture.name} under {condition.described}",
         answers=[
-            ("Does the perturbation change the prediction?", _counts(rows, condition)),
-            ("Which prediction changes most on this image?", _furthest(rows)),
-            ("What is this based on?", _basis(rows)),
+            (
+                "Does the perturbation change the prediction?",
+                sentence(f"{condition.described}: {tally(rows)}"),
+            ),
+            (
+                "Which prediction changes most on this image?",
+                sentence(f"{model(row.model)}: {fall}{now}", names=[row.model]),
+            ),
+            ("What is this based on?", sentence(basis, low_confidence(rows))),
         ],
         facts=facts(spec, [picture], rows),
         cautions=cautions(rows),
         sections=[
-            Section(
-                "Image and predictions",
-                [Cases("", lambda: _images(spec, picture, rows)), *blocks],
-            ),
+            Section("Image and predictions", [Cases("", images), *blocks]),
             Section("Top-5 classes", [top5(row) for row in rows]),
             features(rows),
         ],
@@ -76,13 +90,6 @@ def of_live(
         replay="Reproduce it in the view Live with this image, strengths, models and seed.",
         data=data(rows, {}),
     )
-
-
-def _images(spec: Request, picture: Picture, rows: Sequence[Measurement]) -> Iterator[Case]:
-    condition = spec.conditions[0]
-    after = perturbed(picture, [condition], spec.seed)[0]
-    alt = f"{picture.name} under {condition.described}"
-    return image_case(picture, after, "perturbed", alt, GAIN, rows)
 
 
 def image_case(
@@ -130,13 +137,12 @@ def verdicts(rows: Sequence[Measurement]) -> Table:
         ("Confidence in the original class", lambda row: share(row.retained_probability)),
         ("Cosine", lambda row: f"{row.scores['cosine']:.3f}"),
         ("Cosine, rescaled", lambda row: f"{row.scores['cosine_rescaled']:.3f}"),
-        *((m.column_title, partial(_score, metric=m)) for m in shared_parts.listed_metrics(rows)),
+        *(
+            (metric.column_title, lambda row, m=metric: f"{row.scores[m.name]:{m.form}}")
+            for metric in shared_parts.listed_metrics(rows)
+        ),
     ]
     return Table.of(rows, columns)
-
-
-def _score(row: Measurement, metric: Metric) -> str:
-    return f"{row.scores[metric.name]:{metric.form}}"
 
 
 def top5(row: Measurement) -> Titled:
@@ -163,7 +169,7 @@ def similarity(rows: Sequence[Measurement]) -> Chart:
     )
 
 
-def moved(rows: Sequence[Measurement]) -> list[Chart]:
+def change_charts(rows: Sequence[Measurement]) -> list[Chart]:
     """The charts of confidence and of the layers, for every model."""
     frame = pd.DataFrame([row.as_row() for row in rows])
     confidence = Chart(
@@ -172,13 +178,12 @@ def moved(rows: Sequence[Measurement]) -> list[Chart]:
         style.describe(frame, ["clean_probability", "retained_probability"]),
         "Probability of the class that each model predicts for the original.",
     )
-    diverging = stages(predictions.stage_frame(rows), "cosine")
-    return [confidence, diverging]
+    return [confidence, stages(predictions.stage_frame(rows), "cosine")]
 
 
 def features(rows: Sequence[Measurement]) -> Section:
     """All charts of features and confidence."""
-    charts = [similarity(rows), *moved(rows)]
+    charts = [similarity(rows), *change_charts(rows)]
     return Section("Features and confidence", [Columns([[chart] for chart in charts])])
 
 
@@ -195,27 +200,3 @@ def stages(frame: pd.DataFrame, metric: str) -> Chart:
         "From the first layers to the embedding: 1 = unchanged, 0 = as similar as unrelated images."
         + (f" {whose} head reads its last stage before this averaging." * bool(whose)),
     )
-
-
-def _counts(rows: Sequence[Measurement], condition: Condition) -> str:
-    """How many models are correct or changed."""
-    return sentence(f"{condition.described}: {tally(rows)}")
-
-
-def _furthest(rows: Sequence[Measurement]) -> str:
-    """The model whose confidence in the original class fell most."""
-    changed = [row for row in rows if not row.consistent]
-    row = min(changed or rows, key=lambda r: r.retained_probability - r.clean_probability)
-    before = class_title(row.model, row.clean_top1)
-    fall = f"{before} {share(row.clean_probability)} → {share(row.retained_probability)}"
-    now = f", now {class_title(row.model, row.top1)} {share(row.probability)}" if changed else ""
-    return sentence(f"{model(row.model)}: {fall}{now}", names=[row.model])
-
-
-def _basis(rows: Sequence[Measurement]) -> str:
-    """How visible the change is, and predictions with low confidence."""
-    ssim, psnr = rows[0].scores["ssim"], rows[0].scores["psnr"]
-    visibility = (
-        f"SSIM {ssim:.3f}, PSNR {psnr:.1f} dB" if np.isfinite(psnr) else "no visible change"
-    )
-    return sentence(f"one image under one condition ({visibility})", low_confidence(rows))

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from robustness.base.text import counted
+from robustness.base.text import counted, points, share
 from robustness.charts import run_map
-from robustness.charts.match import statistics_that_differ
+from robustness.charts.differences import statistics_that_differ
 from robustness.charts.tables import Table
 from robustness.matching import (
     SHARE,
@@ -20,7 +20,7 @@ from robustness.matching import (
 from robustness.perturbations import REGISTRY
 from robustness.pictures.properties import PROPERTIES
 from robustness.report.blocks import Case, Cases, Chart, Map, Printed, Shot, Text, Titled
-from robustness.report.questions import run_map as run_map_question
+from robustness.report.questions import perturbations
 from robustness.report.wording import listed, model
 from robustness.statistics import Figures
 
@@ -49,7 +49,7 @@ def _sentences(match: Match) -> Iterator[str]:
         else:
             yield f"The cause is unknown: your images differ from the reference in {names}."
     elif parts:
-        who = "Your images" if match.share == 1 else f"{match.share:.0%} of your images"
+        who = "Your images" if match.share == 1 else f"{share(match.share, 0)} of your images"
         if light := _light(match.perturbations):
             yield f"{who} are {light}."
         else:
@@ -107,7 +107,7 @@ def _expected(answers: Sequence[ExpectedAccuracy]) -> str:
     texts: list[str] = []
     for answer in answers:
         verb = "on" if texts else "would be correct on"
-        texts.append(f"{model(answer.model)} {verb} {answer.value:.0%}")
+        texts.append(f"{model(answer.model)} {verb} {share(answer.value, 0)}")
     return ", ".join(texts)
 
 
@@ -119,7 +119,8 @@ def _from_images(answers: Sequence[ExpectedAccuracy]) -> str:
         if any(getattr(answer, name) is not None for answer in answers)
     ]
     texts = [
-        f"{model(a.model)} {a.value:.0%} ({100 * a.low:.0f} to {100 * a.high:.0f})" for a in answers
+        f"{model(a.model)} {share(a.value, 0)} ({points(a.low, '.0f')} to {points(a.high, '.0f')})"
+        for a in answers
     ]
     return f"Accuracy to expect, from {' and '.join(sources)}: {', '.join(texts)}"
 
@@ -168,7 +169,7 @@ def camera_map(match: Match, figures: Figures | None = None) -> Map:
     }
     note = "Dot: your camera, with its 95% interval."
     if figures is not None:
-        note += f" {run_map_question.about(figures)}"
+        note += f" {perturbations.map_note(figures)}"
     return Map("Your camera", run_map.camera_map(spans, figures), note)
 
 
@@ -185,7 +186,7 @@ def blocks(match: Match, figures: Figures | None = None) -> list[Printed]:
                 REGISTRY[part.perturbation].label,
                 part.value,
                 f"{part.strength:.2f} ({part.low:.2f} to {part.high:.2f})",
-                f"{part.share:.0%}" if match.share_decided else "undecided",
+                share(part.share, 0) if match.share_decided else "undecided",
                 "" if part.severity is None else str(part.severity),
                 ", ".join(REGISTRY[name].label for name in part.group),
             )
@@ -239,11 +240,11 @@ def forecasts(match: Match) -> str:
     if not spans:
         return ""
     widest = max(spans, key=lambda name: next(iter(spans[name].values())))
-    texts = [f"{100 * width:.0f} after {count}" for count, width in spans[widest].items()]
+    texts = [f"{points(width, '.0f')} after {count}" for count, width in spans[widest].items()]
     if widest in answers:
         labelled = answers[widest].labelled
         width = next(iter(spans[widest].values()))
-        texts[0] = f"{100 * width:.0f} now{f' ({labelled} labelled)' if labelled else ''}"
+        texts[0] = f"{points(width, '.0f')} now{f' ({labelled} labelled)' if labelled else ''}"
     which = "Interval" if len(spans) == 1 else "Widest interval"
     return (
         f"{which}, that of {model(widest)}, in points to either side: {', '.join(texts)} labelled "
@@ -255,7 +256,9 @@ def _accuracies(match: Match) -> Titled:
     """The headline of each model, and the estimates behind it."""
 
     def cell(part: ExpectedAccuracy | AccuracyEstimate | None) -> str:
-        return "" if part is None else f"{part.value:.1%} ({part.low:.1%} to {part.high:.1%})"
+        if part is None:
+            return ""
+        return f"{share(part.value)} ({share(part.low)} to {share(part.high)})"
 
     rows = []
     for answer in match.expected_accuracy:
@@ -265,10 +268,10 @@ def _accuracies(match: Match) -> Titled:
                 model(answer.model),
                 cell(answer),
                 cell(answer.confidence),
-                ", ".join(f"{name} {value:.0%}" for name, value in behind.items()),
+                ", ".join(f"{name} {share(value, 0)}" for name, value in behind.items()),
                 cell(answer.simulation),
                 cell(answer.labels) + _count(answer),
-                "" if answer.reference is None else f"{answer.reference:.1%}",
+                "" if answer.reference is None else share(answer.reference),
             )
         )
     head = (
@@ -293,8 +296,8 @@ def _count(answer: ExpectedAccuracy) -> str:
     """How many of the labelled images are correct, after a comma; "" without any."""
     if answer.labels is None or not answer.labelled:
         return ""
-    share = answer.labels.parts.get("labels", answer.labels.value)
-    return f", {share * answer.labelled:.0f} of {answer.labelled} correct"
+    correct = answer.labels.parts.get("labels", answer.labels.value) * answer.labelled
+    return f", {correct:.0f} of {answer.labelled} correct"
 
 
 def _statistics(match: Match) -> Chart:
@@ -349,7 +352,7 @@ def changed(strengths: Sequence[MatchChange], accuracies: Sequence[MatchChange])
         for change in strengths
     ]
     parts += [
-        f"{model(change.name)}: {change.before:.0%} before, {change.after:.0%} now"
+        f"{model(change.name)}: {share(change.before, 0)} before, {share(change.after, 0)} now"
         + ("." if change.significant else " (not significant).")
         for change in accuracies
     ]

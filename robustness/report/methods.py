@@ -1,4 +1,4 @@
-"""How the figures are made: ``methods.md``, for the Reference page, reports and documentation."""
+"""How figures are made: ``methods.md``, ``glossary.md`` and tables of the registries."""
 
 from __future__ import annotations
 
@@ -6,15 +6,17 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
-from robustness.attacks import NORMS, AttackSpec
+from robustness import metrics
+from robustness.attacks import NORMS, Attack, AttackSpec
 from robustness.base.text import counted
 from robustness.charts.tables import Table
 from robustness.evaluation.condition import Condition
-from robustness.perturbations import REGISTRY
-from robustness.report import method_tables
+from robustness.models import REGISTRY as MODELS
+from robustness.perturbations import REGISTRY, Perturbation
 from robustness.report.blocks import Printed, Text, Titled
 
 MANY_IMAGES = (
@@ -36,20 +38,26 @@ def sections() -> Mapping[str, str]:
     return _split("## ", text)
 
 
-@cache
-def _notes() -> Mapping[str, str]:
-    parts = (_split("### ", text) for text in sections().values())
-    return {title: text for part in parts for title, text in part.items()}
-
-
 def _split(mark: str, text: str) -> Mapping[str, str]:
     parts = re.split(rf"^{mark}(.+)$", text, flags=re.MULTILINE)[1:]
     return dict(zip(parts[::2], map(str.strip, parts[1::2]), strict=True))
 
 
+def glossary() -> list[tuple[str, str]]:
+    """(term, what it means) in reading order, with every registered metric."""
+    text = Path(__file__).with_name("glossary.md").read_text(encoding="utf-8")
+    terms: list[tuple[str, str]] = []
+    for term, meaning in _split("## ", text).items():
+        own = [metric for metric in metrics.REGISTRY if metric.subject == term]
+        terms += [(metric.label, metric.meaning or metric.formula) for metric in own]
+        terms += [] if own else [(term, " ".join(meaning.split()))]
+    return terms
+
+
 def note(title: str) -> str:
     """The paragraph under the third-level heading ``title``."""
-    return " ".join(_notes()[title].split())
+    notes = (_split("### ", text).get(title) for text in sections().values())
+    return " ".join(next(filter(None, notes)).split())
 
 
 def limits() -> list[str]:
@@ -63,25 +71,21 @@ def blocks(conditions: Iterable[Condition], notes: Sequence[str]) -> list[Printe
     chosen = list(conditions)
     specs = [attack for c in chosen for attack in c.attacks]
     names = dict.fromkeys(name for c in chosen for name in c.perturbations)
+    used = perturbation_table(REGISTRY[name] for name in names)
+    used = used.drop(columns=["Family", "Acts on", "Study setting", "Random"], errors="ignore")
     return [
         Text(note("From photo to study image")),
-        *(_perturbations(list(names)) if names else ()),
+        *([Text(note("Strength")), Titled("Perturbations", as_table(used))] if names else ()),
         *(_attacks(specs) if specs else ()),
         Text(note("Features")),
-        Titled("Metrics", as_table(method_tables.metric_formulas())),
+        Titled("Metrics", as_table(metric_table())),
         *(Text(f"{title}. {note(title)}") for title in notes),
         Text(f"Sources. {' '.join(sections()['Sources'].split())}"),
     ]
 
 
-def _perturbations(names: Sequence[str]) -> list[Printed]:
-    used = method_tables.perturbations(REGISTRY[name] for name in names)
-    table = as_table(used.drop(columns=["Family", "Acts on", "Study setting", "Random"]))
-    return [Text(note("Strength")), Titled("Perturbations", table)]
-
-
 def _attacks(specs: Sequence[AttackSpec]) -> list[Printed]:
-    rows = method_tables.attacks({spec.name: spec.record for spec in specs}.values())
+    rows = attack_table({spec.name: spec.record for spec in specs}.values())
     allowed = Table(
         ("Attack", "Measured by", "Epsilon (strength)", "Effort"),
         [
@@ -105,12 +109,84 @@ def effort(spec: AttackSpec) -> str:
 
 def as_table(frame: pd.DataFrame) -> Table:
     """``frame`` as text; empty for unknown values."""
-    rows = [
-        tuple("" if pd.isna(cell) else _text(cell) for cell in row)
-        for row in frame.itertuples(index=False, name=None)
-    ]
+
+    def text(cell: Any) -> str:
+        return "" if pd.isna(cell) else f"{cell:g}" if isinstance(cell, float) else str(cell)
+
+    rows = [tuple(map(text, row)) for row in frame.itertuples(index=False, name=None)]
     return Table(tuple(map(str, frame.columns)), rows)
 
 
-def _text(cell: object) -> str:
-    return f"{cell:g}" if isinstance(cell, float) else str(cell)
+def perturbation_table(records: Iterable[Perturbation]) -> pd.DataFrame:
+    """One row for each of ``records``."""
+    return pd.DataFrame(
+        [
+            {
+                "Perturbation": record.label,
+                "Family": record.family,
+                "Stands for": record.risk,
+                "Acts on": record.stage.name.lower(),
+                "Parameter": record.parameter,
+                "At strength 0.2": record.value_text(0.2),
+                "At strength 1": record.value_text(1.0),
+                "Study setting": ""
+                if record.study_strength is None
+                else record.value_text(record.study_strength),
+                "ImageNet-C": record.imagenet_c or "none",
+                "Random": "yes" if record.random else "no",
+                "Source": record.source,
+            }
+            for record in records
+        ]
+    )
+
+
+def fit_table() -> pd.DataFrame:
+    """Accuracy of each model by fit and side, where measured."""
+    return pd.DataFrame(
+        [
+            {
+                "Model": record.label,
+                "Crop, 224 px": f"{fits.crop:.1f}%",
+                "Squash, 224 px": f"{fits.squash:.1f}%",
+                "Letterbox, 224 px": f"{fits.letterbox:.1f}%",
+                "Own size": record.input_text,
+                "Crop, own size": f"{fits.own:.1f}%",
+            }
+            for record in MODELS
+            if (fits := record.fits) is not None
+        ]
+    )
+
+
+def metric_table() -> pd.DataFrame:
+    """Every metric with its formula."""
+    return pd.DataFrame(
+        [
+            {
+                "Metric": metric.label,
+                "Compares": metric.subject,
+                "Formula": metric.formula,
+                "Better": "higher" if metric.higher_is_better else "lower",
+            }
+            for metric in metrics.REGISTRY
+        ]
+    )
+
+
+def attack_table(records: Iterable[Attack]) -> pd.DataFrame:
+    """One row for each of the attacks ``records``."""
+    return pd.DataFrame(
+        [
+            {
+                "Attack": record.label,
+                "Sees": "gradients" if record.white_box else "predictions only",
+                "Measured by": ", ".join(NORMS[norm].label for norm in record.norms),
+                "Target": "can aim" if record.targeted else "none",
+                "Steps": record.steps,
+                "Formula": record.formula,
+                "Source": record.source,
+            }
+            for record in records
+        ]
+    )

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import PurePosixPath, PureWindowsPath
-from typing import Any
 
 from robustness import models, statistics
 from robustness.base.errors import RunError
 from robustness.base.text import are, counted, share
 from robustness.charts.tables import Entry
-from robustness.evaluation.request import Request
 from robustness.report import methods, questions
 from robustness.report.blocks import BRACKETS, Data, Report
 from robustness.report.questions import RunFigures
@@ -46,26 +44,54 @@ def of_run(run: Run, figures: Figures | None = None) -> Report:
     """
     if not run.row_count:
         raise RunError(f"The run {run.id} has no rows, so there is nothing to report.")
-    of, spec = RunFigures(run, figures), run.manifest.spec
+    of, manifest, spec = RunFigures(run, figures), run.manifest, run.manifest.spec
+    names = [model(name) for name in spec.model_names]
+    classes = models.classes(spec.model_names[0])
+    whole = f" of {len(classes):,}" if classes is not None else ""
+    among = f"{len(spec.classes):,}{whole}: predictions are among the classes of the dataset alone"
+    values = manifest.as_dict()
+    source = _source(values["dataset"]["source"])
     sections = [question.section(of) for question in questions.REGISTRY]
     choice_last = sorted(questions.REGISTRY, key=lambda question: question is CHOICE)
     tables: dict[str, Sequence[Entry]] = {}
     for question in questions.REGISTRY:
         tables |= question.tables(of.answer(question))
     return Report(
-        title=f"{_subject(run)} on {run.manifest.dataset.title}",
+        title=(
+            f"Robustness of {names[0] if len(names) == 1 else f'{len(names)} models'} on "
+            f"{manifest.dataset.title}"
+        ),
         answers=answers(of),
-        facts=_facts(run, of.statistics.images, run.row_count),
+        facts=[
+            ("Run", run.id),
+            ("Dataset", manifest.dataset.title),
+            ("Images", f"{of.statistics.images:,}"),
+            ("Conditions", f"{len(spec.pooled_conditions):,}"),
+            ("Measurements", f"{run.row_count:,}"),
+            ("Models", ", ".join(names)),
+            *([("Classes", among)] if spec.classes else []),
+            *([("Preprocessing", text)] if (text := preprocessing(spec)) else []),
+            ("Seed", str(spec.seed)),
+            ("Evaluated", f"{manifest.created[:16].replace('T', ' ')} UTC"),
+        ],
         cautions=cautions(of),
         sections=[section for section in sections if section is not None],
         brief=[block for question in choice_last for block in question.brief(of.answer(question))],
         methods=methods.blocks(spec.conditions, methods.MANY_IMAGES),
         limits=methods.limits(),
-        manifest=_manifest(run.manifest.as_dict()),
+        manifest={**values, "dataset": {**values["dataset"], "source": source}},
         replay=IMPORTED if run.is_from_table else REPLAY,
         data=Data(run.tables, tables, run.own_scores),
         note=note(of),
     )
+
+
+def _source(text: str) -> str:
+    """The last part of an absolute path, and an address without its password."""
+    for path in PurePosixPath(text), PureWindowsPath(text):
+        if path.is_absolute():
+            return path.name
+    return re.sub(r"(?<=://)[^/@\s]*@", "", text)
 
 
 def answers(of: RunFigures) -> list[tuple[str, str]]:
@@ -82,38 +108,10 @@ def note(of: RunFigures) -> str:
     return BRACKETS if of.statistics.images >= statistics.FEWEST else ""
 
 
-def _subject(run: Run) -> str:
-    names = run.manifest.spec.model_names
-    return f"Robustness of {model(names[0]) if len(names) == 1 else f'{len(names)} models'}"
-
-
-def _facts(run: Run, images: int, rows: int) -> list[tuple[str, str]]:
-    manifest = run.manifest
-    spec: Request = manifest.spec
-    return [
-        ("Run", run.id),
-        ("Dataset", manifest.dataset.title),
-        ("Images", f"{images:,}"),
-        ("Conditions", f"{len(spec.pooled_conditions):,}"),
-        ("Measurements", f"{rows:,}"),
-        ("Models", ", ".join(model(name) for name in spec.model_names)),
-        *([("Classes", _classes(spec))] if spec.classes else []),
-        *([("Preprocessing", text)] if (text := preprocessing(spec)) else []),
-        ("Seed", str(spec.seed)),
-        ("Evaluated", f"{manifest.created[:16].replace('T', ' ')} UTC"),
-    ]
-
-
-def _classes(spec: Request) -> str:
-    classes = models.classes(spec.model_names[0])
-    whole = f" of {len(classes):,}" if classes is not None else ""
-    return f"{len(spec.classes):,}{whole}: predictions are among the classes of the dataset alone"
-
-
 def cautions(of: RunFigures) -> list[str]:
     """What to know before reading the figures."""
-    run, figures = of.run, of.statistics
-    done, count = run.images + len(run.unreadable), len(run.unreadable)
+    run, figures, count = of.run, of.statistics, len(of.run.unreadable)
+    done = run.images + count
     whole = counted(run.manifest.dataset.pictures, "image")
     progress = f"Unfinished run: {done:,} of {whole} done. The figures cover these only."
     texts = [
@@ -131,10 +129,21 @@ def cautions(of: RunFigures) -> list[str]:
 def basis(figures: Figures) -> str:
     """Images, conditions, significant differences and labels."""
     conditions = len({entry["condition"] for entry in figures.by_perturbation})
+    leader = figures.summary[0]
+    before, after = leader["clean_accuracy"], leader["perturbed_accuracy"]
+    labels = "without labels there is no accuracy"
+    if before is not None and after is not None:
+        count, images = leader["n_labelled"], leader["n_images"]
+        on = "all labelled" if count == images else f"{count:,} of {images:,} labelled"
+        labels = f"{on}; {model(leader['model'])} is correct on {share(before)} of the originals"
+        low, high = leader["drop_low"], leader["drop_high"]
+        doubt = " (no significant difference)" if low is None or low <= 0 <= high else ""
+        left = f"{share(after)} of the perturbed images{doubt}"
+        labels += f" and {'of the perturbed images' if leader['drop'] == 0 else left}"
     return sentence(
         f"{counted(figures.images, 'image')} under {counted(conditions, 'condition')}",
         _differences(figures.pairs(), advised=figures.choice.more_images is not None),
-        _labels(figures.summary[0]),
+        labels,
         "too few images for intervals" if figures.images < statistics.FEWEST else "",
     )
 
@@ -154,35 +163,3 @@ def _differences(pairs: Sequence[Entry], *, advised: bool) -> str:
     closest = min(undecided, key=lambda pair: pair["more_images"]) if undecided else rest[0]
     names = f"{model(closest['better'])} and {model(closest['worse'])}"
     return f"{count} ({names}: {statistics.advice(closest)})"
-
-
-def _labels(entry: Entry) -> str:
-    """The accuracy of the leading model."""
-    before, after = entry["clean_accuracy"], entry["perturbed_accuracy"]
-    if before is None or after is None:
-        return "without labels there is no accuracy"
-    labels, images = entry["n_labelled"], entry["n_images"]
-    on = "all labelled" if labels == images else f"{labels:,} of {images:,} labelled"
-    accuracy = f"{on}; {model(entry['model'])} is correct on {share(before)} of the originals"
-    if entry["drop"] == 0:
-        return f"{accuracy} and of the perturbed images"
-    low, high = entry["drop_low"], entry["drop_high"]
-    doubt = " (no significant difference)" if low is None or low <= 0 <= high else ""
-    return f"{accuracy} and {share(after)} of the perturbed images{doubt}"
-
-
-_USERINFO = re.compile(r"(?<=://)[^/@\s]*@")
-
-
-def _manifest(values: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The manifest without the folders of the machine that holds the images."""
-    dataset = {**values["dataset"], "source": _source(values["dataset"]["source"])}
-    return {**values, "dataset": dataset}
-
-
-def _source(text: str) -> str:
-    """The last part of an absolute path, and an address without its password."""
-    for path in PurePosixPath(text), PureWindowsPath(text):
-        if path.is_absolute():
-            return path.name
-    return _USERINFO.sub("", text)

@@ -7,7 +7,7 @@ from typing import Any
 
 from robustness import models
 from robustness.base.text import counted, share, visible
-from robustness.charts.verdict import percent, verdict
+from robustness.charts.prediction_marks import percent, verdict
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.framings import options
 from robustness.evaluation.loop import perturbed
@@ -117,12 +117,8 @@ def trained_on(name: str, perturbations: Sequence[str]) -> str:
     labels = [PERTURBATIONS[p].label if p in PERTURBATIONS else p for p in perturbations]
     text = f"{model(name)} was trained on {listed(labels, len(labels))}"
     benchmark = any(p in PERTURBATIONS and PERTURBATIONS[p].imagenet_c for p in perturbations)
-    if not benchmark:
-        return f"{text}: results under these show nothing of unseen perturbations."
-    return (
-        f"{text}: results under these, and scores on ImageNet-C, which has such corruptions, show "
-        "nothing of unseen perturbations."
-    )
+    scores = ", and scores on ImageNet-C, which has such corruptions," * benchmark
+    return f"{text}: results under these{scores} show nothing of unseen perturbations."
 
 
 def answer_line(row: Measurement) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 from robustness import models
 from robustness.base.text import all_of, share, visible
-from robustness.charts.tables import Entry, with_interval
+from robustness.charts.tables import Column, Entry, with_interval
 from robustness.statistics import scorecard
 from robustness.statistics.model_choice import NAMES
 
@@ -27,36 +27,18 @@ def model(name: str) -> str:
     return visible(models.label(name))
 
 
+MODEL: Column = ("Model", lambda entry: model(entry["model"]))
+"""The first column of a table of models."""
+
+
 def class_title(name: str, index: int) -> str:
     """What the model called ``name`` calls its class ``index``, on one line."""
     return visible(models.class_name(name, index))
 
 
-def rate(entry: Mapping[str, Any], name: str = "consistency", digits: int = 1) -> str:
-    """A rate with its interval, "83.1% (82.0% to 84.2%)"; nothing where there is none."""
-    return with_interval(entry, name, f".{digits}%")
-
-
 def models_of(entries: Sequence[Mapping[str, Any]]) -> str:
     """The labels of the models of ``entries``."""
     return listed([model(entry["model"]) for entry in entries])
-
-
-def common_rate(
-    entries: Sequence[Mapping[str, Any]], digits: int = 1, name: str = "consistency"
-) -> str:
-    """The rate of all ``entries``, with its interval if they share that, too."""
-    rates = {rate(entry, name, digits) for entry in entries}
-    return rates.pop() if len(rates) == 1 else share(entries[0][name], digits)
-
-
-def overlap(a: Mapping[str, Any], b: Mapping[str, Any], name: str = "consistency") -> bool:
-    """Whether the intervals of two entries overlap; an unknown one overlaps everything."""
-    bounds = [entry[f"{name}_{side}"] for entry in (a, b) for side in ("low", "high")]
-    if None in bounds:
-        return True
-    low_a, high_a, low_b, high_b = bounds
-    return bool(low_a <= high_b and low_b <= high_a)
 
 
 def sentence(*clauses: str, names: Iterable[str] = ()) -> str:
@@ -98,29 +80,32 @@ def folded(value: Any, width: int = 90, indent: int = 0) -> str:
     return "[\n" + ",\n".join(parts) + f"\n{outer}]"
 
 
-NOTHING_TO_BREAK = "no attack had a correct prediction to break"
-
-Significant = Set[tuple[str, str]]
-"""(better, worse) of every significant difference."""
-
-
 def order(
-    ranking: Sequence[Entry], by: str, significant: Significant, unknown: str, digits: int
+    ranking: Sequence[Entry], by: str, significant: Set[tuple[str, str]], unknown: str, digits: int
 ) -> str:
-    """The highest and the lowest of ``ranking``; ``unknown`` says why there is no order."""
+    """The highest and the lowest of ``ranking``; ``unknown`` says why there is no order.
+
+    ``significant`` has (better, worse) of every significant difference.
+    """
     group = [entry for entry in ranking if entry[by] is not None]
     if not group:
-        return NOTHING_TO_BREAK
+        return "no attack had a correct prediction to break"
     what = NAMES[by]
     best, worst = scorecard.ends(group, by)
-    most = common_rate(best, digits, by)
+
+    def rate(entries: Sequence[Entry]) -> str:
+        """Of all ``entries``, with its interval if they share that, too."""
+        rates = {with_interval(entry, by, f".{digits}%") for entry in entries}
+        return rates.pop() if len(rates) == 1 else share(entries[0][by], digits)
+
+    most = rate(best)
     if len(group) == 1:
         return f"{models_of(best)}: {what} {most}"
     if not worst:
         return f"{all_of(len(group), 'model')} have the same {what}, {most}"
     span = (
         f"{models_of(best)} {'has' if len(best) == 1 else 'have'} the highest {what}, {most}; "
-        f"{models_of(worst)} the lowest, {common_rate(worst, digits, by)}"
+        f"{models_of(worst)} the lowest, {rate(worst)}"
     )
     others = [entry for entry in group if entry not in best]
     close = [e for e in others if any((b["model"], e["model"]) not in significant for b in best)]

@@ -19,9 +19,8 @@ from robustness.pictures.eight_bits import to_png
 from robustness.pictures.fitting import Framing, study_image
 from robustness.pictures.samples import REGISTRY as SAMPLES
 from robustness.pictures.samples import sample_bytes
-from robustness.report import method_tables, methods
+from robustness.report import methods
 from robustness.report.copy_as import link_values
-from robustness.report.glossary import terms
 from robustness.ui.browser.html import Html, html
 from robustness.ui.computation.cache import cached
 from robustness.ui.controls.picture_input import FIRST_SAMPLE
@@ -34,9 +33,9 @@ SIDE = 160
 """Side of an image in a strip, in pixels; parameters in pixels scale with it."""
 
 _TABLES: Mapping[str, Callable[[], pd.DataFrame]] = {
-    "Study image": method_tables.fits,
-    "Metrics": method_tables.metric_formulas,
-    "Attacks": lambda: method_tables.attacks(ATTACKS),
+    "Study image": methods.fit_table,
+    "Metrics": methods.metric_table,
+    "Attacks": lambda: methods.attack_table(ATTACKS),
 }
 """The table below each section of the methods."""
 
@@ -159,7 +158,7 @@ def _methods(query: str) -> None:
         text = " ".join(texts).lower()
         return all(word in text for word in words)
 
-    glossary = [term for term in terms() if matches(*term)]
+    glossary = [term for term in methods.glossary() if matches(*term)]
     if glossary:
         st.header("Glossary", anchor="glossary")
         st.html(html("glossary", terms=glossary))

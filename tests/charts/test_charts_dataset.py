@@ -11,7 +11,7 @@ import pytest
 from benchmarks.support.synthetic_rows import Told, rows, severities
 from robustness import models
 from robustness.charts import differences, run_results
-from robustness.charts.style import model_style, words
+from robustness.charts.style import model_style
 from robustness.statistics import (
     by_class,
     by_severity,
@@ -69,7 +69,7 @@ def test_pairs_are_filled_where_established() -> None:
     doubtful = [*pairs, {**pairs[0], "better": "VGG16", "established": False}]
     filled, hollow = differences.pair_differences(doubtful).data
     assert (filled.marker.symbol, hollow.marker.symbol) == ("circle", "circle-open")
-    assert [words(y) for y in filled.y] == ["EfficientNet-Lite0 over SqueezeNet 1.1"]
+    assert list(filled.y) == ["EfficientNet-Lite0<br>over SqueezeNet 1.1"]
     low = filled.x[0] - filled.error_x.arrayminus[0]
     assert low == pytest.approx(100 * pairs[0]["difference_low"]), "in points"
 

@@ -145,7 +145,7 @@ def test_a_model_made_worse_is_not_recommended_and_a_job_ends_with_its_answer(
     assert not jobs.is_hardening(run)
     answer = read_json(Hardening, run / jobs.HARDENED)
     assert answer is not None
-    assert results.sentences(answer)[0].startswith("Not recommended")
+    assert next(results.sentences(answer)).startswith("Not recommended")
 
     jobs.harden(run, words, "somebody")
     assert main(["harden", *words, "--background", str(run)]) == 2  # the name is taken

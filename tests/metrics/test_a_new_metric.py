@@ -12,14 +12,14 @@ import pytest
 from benchmarks.support.stand_in_models import Stable
 from robustness import metrics
 from robustness import statistics as figures
-from robustness.charts import run_map, run_results, sweep, tables
+from robustness.charts import predictions, run_map, run_results, tables
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.loop import evaluate
 from robustness.evaluation.measurement import Measurement
 from robustness.evaluation.request import spec_of
 from robustness.evaluation.row_schema import dictionary, own_scores, to_table
 from robustness.metrics import PICTURE, Metric
-from robustness.report import glossary, live_view, method_tables, shared_parts
+from robustness.report import live_view, methods, shared_parts
 from robustness.statistics import Figures
 from tests.support.pages import sample
 
@@ -66,8 +66,8 @@ def test_it_is_a_column_with_its_unit(record: Metric, rows: list[Measurement]) -
 
 
 def test_the_methods_explain_it(record: Metric) -> None:
-    assert (record.label, record.meaning) in glossary.terms()
-    assert record.label in set(method_tables.metric_formulas()["Metric"])
+    assert (record.label, record.meaning) in methods.glossary()
+    assert record.label in set(methods.metric_table()["Metric"])
 
 
 def test_every_table_and_chart_has_it(record: Metric, rows: list[Measurement]) -> None:
@@ -78,8 +78,8 @@ def test_every_table_and_chart_has_it(record: Metric, rows: list[Measurement]) -
     assert record.label in tables.conditions(entries)
     assert record.label in live_view.verdicts(rows).head
     assert record in shared_parts.listed_metrics(rows)
-    assert sweep.quantities()[NAME] == run_results.quantities()[NAME] == record.label
-    curve = sweep.over_strength(frame, NAME)
+    assert predictions.strength_titles()[NAME] == run_results.quantities()[NAME] == record.label
+    curve = predictions.over_strength(frame, NAME)
     assert curve.layout.yaxis.range[1] >= max(frame[NAME])
     (row,) = run_map.rows(Figures(frame), NAME)
     for model, cells in row.cells.items():

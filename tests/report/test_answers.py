@@ -25,7 +25,7 @@ from robustness.evaluation.band import Band, Cell
 from robustness.evaluation.condition import Condition, perturbation_label
 from robustness.evaluation.measurement import Measurement
 from robustness.evaluation.suites import study_conditions
-from robustness.report import image_map
+from robustness.report import image_map, study
 from robustness.report import run as run_report
 from robustness.report.blocks import Text
 from robustness.report.questions import choice
@@ -196,7 +196,7 @@ def measured(stays: dict[str, list[bool]], pictures: int = 1) -> list[Measuremen
 
 
 def scored(rows: list[Measurement], images: int) -> str:
-    return image_map.consistency(summarise(rows), images)
+    return study.consistency(summarise(rows), images)
 
 
 def test_a_study_claims_an_order_only_where_intervals_do_not_overlap() -> None:

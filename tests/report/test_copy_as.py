@@ -13,7 +13,7 @@ import pytest
 
 from benchmarks.support.repository import ROOT
 from robustness import api
-from robustness.charts.verdict import verdict
+from robustness.charts.prediction_marks import verdict
 from robustness.commands.main import main
 from robustness.evaluation import loop
 from robustness.evaluation.condition import Condition

@@ -25,13 +25,15 @@ import pytest
 from PIL import Image
 
 from benchmarks.support.own_runs import adopt
+from benchmarks.support.repository import ROOT
 from benchmarks.support.server import OF_THE_SYSTEM
 from benchmarks.support.synthetic_rows import severities
 from benchmarks.support.synthetic_runs import pictures, saved
 from robustness import report, runs
+from robustness.api.saved_runs import EvaluatedRun
 from robustness.attacks import NORMS
 from robustness.base.errors import RunError
-from robustness.charts.verdict import judged
+from robustness.charts.prediction_marks import judged
 from robustness.commands import main
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.loop import perturbed
@@ -95,6 +97,21 @@ def every_format(content: report.Report) -> dict[str, bytes]:
 @pytest.fixture(scope="module")
 def page(made: dict[str, bytes]) -> Page:
     return Page(made[".html"].decode())
+
+
+def test_what_lists_the_formats_lists_all() -> None:
+    for name in ("README.md", "docs/command-line.md"):
+        text = (ROOT / name).read_text(encoding="utf-8")
+        lines = [line for line in text.splitlines() if "HTML, PDF" in line]
+        assert lines
+        for line in lines:
+            assert all(format.label in line for format in report.FORMATS.values()), line
+    for text in (
+        (ROOT / "docs" / "python.md").read_text(encoding="utf-8"),
+        (ROOT / "robustness" / "commands" / "saved_runs.py").read_text(encoding="utf-8"),
+        EvaluatedRun.report.__doc__ or "",
+    ):
+        assert all(suffix in text for suffix in report.FORMATS)
 
 
 # --- HTML -----------------------------------------------------------------------------------------

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from robustness.attacks.attack_image import DRAWS
-from robustness.evaluation.sweep import CLOSE, TOLERANCE
+from robustness.evaluation.sweep import CLOSE, DEFAULT_STEPS, TOLERANCE
 from robustness.metrics.intervals import FEWEST, FEWEST_OF_A_MEAN
 from robustness.models.model_record import FIT_PHOTOGRAPHS
 from robustness.report import methods
@@ -30,6 +30,17 @@ from robustness.statistics.ranking import FEWEST_TO_PLAN
 )
 def test_numbers_are_those_of_the_code(title: str, words: str) -> None:
     assert words in methods.note(title)
+
+
+@pytest.mark.parametrize(
+    ("term", "words"),
+    [
+        ("Breaking strength", f"on a grid of {DEFAULT_STEPS} strengths"),
+        ("95% confidence interval", f"fewer than {FEWEST} images are too few"),
+    ],
+)
+def test_numbers_of_the_glossary_are_those_of_the_code(term: str, words: str) -> None:
+    assert words in dict(methods.glossary())[term]
 
 
 def test_a_report_has_the_notes_as_plain_paragraphs() -> None:

@@ -17,7 +17,7 @@ from benchmarks.support.synthetic_rows import APGD, FOG, SyntheticRun, attacked,
 from benchmarks.support.synthetic_runs import pictures, saved
 from robustness import api
 from robustness.base.errors import ParameterError
-from robustness.charts import trade_off
+from robustness.charts import model_scores
 from robustness.report.blocks import Titled
 from robustness.report.questions import choice as run_choice
 from robustness.statistics import Cost, Criteria, Figures, ModelChoice, choose
@@ -318,10 +318,10 @@ def test_a_model_is_faster_only_beyond_the_spread() -> None:
         }
         for name, (low, high) in spreads.items()
     ]
-    assert trade_off.dominated(entries, "latency_ms") == {third: [first]}
+    assert model_scores.dominated(entries, "latency_ms") == {third: [first]}
     unknown = dict.fromkeys(("latency_ms", "latency_low_ms", "latency_high_ms", "waiting"))
     without = [each | unknown for each in entries]
-    assert trade_off.dominated(without, "latency_ms") == {}
+    assert model_scores.dominated(without, "latency_ms") == {}
     (caution,) = run_choice.busy(entries)
     assert "30%" in caution.text
     assert not run_choice.busy(without)

@@ -36,7 +36,7 @@ from robustness.datasets import open_dataset
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.measurement import Measurement
 from robustness.report.blocks import Titled
-from robustness.report.questions.slices import property_title
+from robustness.report.questions.failure_patterns import property_title
 from robustness.runs import failures, headline_figures, images, notes
 from robustness.runs.embedding_map import read_maps
 from robustness.runs.row_selection import Chosen

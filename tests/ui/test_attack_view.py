@@ -13,7 +13,7 @@ from robustness import models
 from robustness.attacks import REGISTRY, Attack, AttackSpec, Outcome, craft
 from robustness.attacks.epsilon_search import Smallest, smallest_epsilon
 from robustness.models import Classifier
-from robustness.report.attack import attacked
+from robustness.report.attack import attack_answer
 from robustness.ui.computation import cache
 from robustness.ui.computation import progress as work
 from robustness.ui.computation.cache import ResultCache
@@ -57,7 +57,7 @@ def test_it_shows_what_the_core_finds() -> None:
     spec = AttackSpec.of("pgd", epsilon=2 / 255, steps=4)
     *_, found = craft(sample("coffee"), models.load("SqueezeNet"), spec)
     assert isinstance(found, Outcome)
-    assert headline(app) == escape(attacked(found, []))
+    assert headline(app) == escape(attack_answer(found, []))
     assert "fools SqueezeNet 1.1" in headline(app)
     assert f">{found.l2:.3g}</td>" in html(app)
     assert f"SSIM {found.ssim:.3f} (1 is identical)" in pictures(app)[0]["text"]

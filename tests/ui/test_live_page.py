@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from robustness.charts.verdict import judged
+from robustness.charts.prediction_marks import judged
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.loop import evaluate
 from robustness.evaluation.request import make_spec

@@ -22,7 +22,7 @@ from benchmarks.support.image_folders import labelled_folder
 from benchmarks.support.own_runs import adopt_all
 from benchmarks.support.repository import ROOT
 from robustness import runs
-from robustness.charts.verdict import verdict_of
+from robustness.charts.prediction_marks import verdict_of
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.request import make_spec
 from robustness.matching import (

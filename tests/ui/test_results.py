@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from robustness.charts.verdict import judged, percent
+from robustness.charts.prediction_marks import judged, percent
 from robustness.statistics.scorecard import UNSURE
 from robustness.ui.display.results import _customdata
 

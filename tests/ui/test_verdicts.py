@@ -12,7 +12,7 @@ import pytest
 from benchmarks.support.repository import ROOT
 from benchmarks.support.synthetic_runs import ESPRESSO, TABBY, measurement, pictures, saved
 from robustness import models, report
-from robustness.charts.verdict import Mark, judged
+from robustness.charts.prediction_marks import Mark, judged
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.measurement import Measurement
 from robustness.evaluation.request import Request

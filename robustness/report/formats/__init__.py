@@ -6,6 +6,7 @@ import io
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import IO
 
@@ -21,12 +22,14 @@ Write = Callable[[Report, IO[bytes], datetime], None]
 class Format:
     """One kind of file; ``companion`` writes a second that explains it, under ``companion_suffix``.
 
-    One that ``needs_browser`` is written where the report is asked for, never by the server.
+    ``icon`` is that of its button. One that ``needs_browser`` is written where the report is asked
+    for, never by the server, and has none.
     """
 
     suffix: str
     label: str
     mime: str
+    icon: str
     write: Write
     companion: Write | None = None
     companion_suffix: str = ""
@@ -36,19 +39,26 @@ class Format:
 FORMATS: Mapping[str, Format] = {
     format.suffix: format
     for format in (
-        Format(".html", "HTML", "text/html", html.html_file),
-        Format(".pdf", "PDF", "application/pdf", pdf.pdf_file, needs_browser=True),
+        Format(".html", "HTML", "text/html", "description", html.html_file),
+        Format(".pdf", "PDF", "application/pdf", "", pdf.pdf_file, needs_browser=True),
         Format(
             ".csv",
             "CSV",
             "text/csv",
+            "csv",
             data_files.csv_file,
             companion=data_files.columns_file,
             companion_suffix=".columns.csv",
         ),
-        Format(".parquet", "Parquet", "application/vnd.apache.parquet", data_files.parquet_file),
-        Format(".json", "JSON", "application/json", data_files.json_file),
-        Format(".md", "Markdown", "text/markdown", markdown.markdown_file),
+        Format(
+            ".parquet",
+            "Parquet",
+            "application/vnd.apache.parquet",
+            "table",
+            data_files.parquet_file,
+        ),
+        Format(".json", "JSON", "application/json", "data_object", data_files.json_file),
+        Format(".md", "Markdown", "text/markdown", "markdown", markdown.markdown_file),
     )
 }
 """By the suffix of the file."""
@@ -79,20 +89,16 @@ def write(report: Report, path: Path, when: datetime | None = None) -> list[Path
     a second file beside it. Raises ``ParameterError`` for an unknown suffix, and where the file
     cannot be written.
     """
-    file_format = format_of(path)
-    moment = when or datetime.now(UTC)
-    written = [_put(report, path, file_format.write, moment)]
+    file_format, moment = format_of(path), when or datetime.now(UTC)
+    writers = {path: file_format.write}
     if file_format.companion is not None:
-        companion = path.with_suffix(file_format.companion_suffix)
-        written.append(_put(report, companion, file_format.companion, moment))
-    return written
+        writers[path.with_suffix(file_format.companion_suffix)] = file_format.companion
 
-
-def _put(report: Report, path: Path, write: Write, when: datetime) -> Path:
-    def fill(temporary: Path) -> None:
+    def fill(write: Write, temporary: Path) -> None:
         with temporary.open("wb") as file:
-            write(report, file, when)
+            write(report, file, moment)
 
-    with writing(path):
-        put_whole(path, fill)
-    return path
+    for place, writer in writers.items():
+        with writing(place):
+            put_whole(place, partial(fill, writer))
+    return [*writers]

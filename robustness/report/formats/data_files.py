@@ -28,17 +28,15 @@ def csv_file(report: Report, file: IO[bytes], when: datetime) -> None:
     text = io.TextIOWrapper(file, encoding="utf-8", newline="", write_through=True)
     writer = csv.DictWriter(text, schema(report.data.own).names)
     writer.writerow({name: csv_cell(name) for name in writer.fieldnames})
+
+    def cell(value: Any) -> Any:
+        if isinstance(value, str):
+            return csv_cell(value)
+        return json.dumps(value, allow_nan=False) if isinstance(value, bool | list) else value
+
     for row in _rows(report):
-        writer.writerow({name: _cell(value) for name, value in row.items()})
+        writer.writerow({name: cell(value) for name, value in row.items()})
     text.detach()
-
-
-def _cell(value: Any) -> Any:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, str):
-        return csv_cell(value)
-    return json.dumps(value, allow_nan=False) if isinstance(value, list) else value
 
 
 def columns_file(report: Report, file: IO[bytes], when: datetime) -> None:

@@ -12,9 +12,8 @@ import gzip
 import hashlib
 import io
 import json
-from collections.abc import Callable
 from datetime import datetime
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, get_args
 
@@ -41,7 +40,7 @@ def html_file(
     scripts = {"plotly": _plotly(), "script": _own_file("report.js")}
     hashes = [_hash(script) for script in scripts.values()]
     if packs_plotly:
-        scripts["plotly"] = _packed_plotly()
+        scripts["plotly"] = _packed(scripts["plotly"])
     pieces = (
         _environment()
         .get_template("report.html.j2")
@@ -70,12 +69,15 @@ def _environment() -> Environment:
         loader=FileSystemLoader(_TEMPLATES),
         autoescape=True,
         undefined=StrictUndefined,
-        finalize=_on_one_line,
+        # What is safe has its own type.
+        finalize=lambda value: visible_part(value) if type(value) is str else value,
         trim_blocks=True,
         lstrip_blocks=True,
     )
     environment.policies["json.dumps_kwargs"] = {"allow_nan": False, "separators": (",", ":")}
-    environment.tests |= {kind.__name__.lower(): _is(kind) for kind in get_args(Printed)}
+    environment.tests |= {
+        kind.__name__.lower(): partial(_is_of, kind) for kind in get_args(Printed)
+    }
     environment.filters |= {
         "code_parts": code_parts,
         "data_uri": _data_uri,
@@ -83,14 +85,6 @@ def _environment() -> Environment:
         "sides": _sides,
     }
     return environment
-
-
-def _is(kind: type[Printed]) -> Callable[[Printed], bool]:
-    return lambda block: isinstance(block, kind)
-
-
-def _on_one_line(value: Any) -> Any:
-    return visible_part(value) if type(value) is str else value  # what is safe has its own type
 
 
 class _Figures(dict[str, Any]):
@@ -131,8 +125,12 @@ def _plotly() -> str:
 
 
 @cache
-def _packed_plotly() -> str:
-    return base64.b64encode(gzip.compress(_plotly().encode(), mtime=0)).decode()
+def _packed(script: str) -> str:
+    return base64.b64encode(gzip.compress(script.encode(), mtime=0)).decode()
+
+
+def _is_of(kind: type[Printed], block: Printed) -> bool:
+    return isinstance(block, kind)
 
 
 def _hash(script: str) -> str:

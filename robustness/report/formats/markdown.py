@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import IO
 
 from robustness.base.text import visible
+from robustness.charts.tables import Table
 from robustness.report.blocks import Map, Report, Text, Titled
 from robustness.report.wording import code_parts, folded, visible_part
 
@@ -33,15 +34,17 @@ def printed(report: Report, tables: int | None = None) -> str:
 
 def printed_blocks(blocks: Iterable[Text | Titled | Map]) -> str:
     """Paragraphs and tables for a terminal: aligned, nothing escaped."""
-    lines: list[str] = []
+    return "\n".join(_blocks(blocks, visible))
+
+
+def _blocks(blocks: Iterable[Text | Titled | Map], say: Say) -> Iterator[str]:
     for block in blocks:
-        if isinstance(block, Map):
-            lines += _table(Titled(block.title, block.drawing.table), visible)
-        elif isinstance(block, Titled):
-            lines += _table(block, visible)
+        if isinstance(block, Text):
+            yield f"\n{say(block.text)}"
+        elif isinstance(block, Map):
+            yield from _table(block.title, block.drawing.table, say)
         else:
-            lines.append(f"\n{visible(block.text)}")
-    return "\n".join(lines)
+            yield from _table(block.caption, block.table, say)
 
 
 def _lines(report: Report, when: datetime) -> Iterator[str]:
@@ -54,47 +57,38 @@ def _lines(report: Report, when: datetime) -> Iterator[str]:
         yield f"\n{_text(report.note)}"
     for caution in report.cautions:
         yield f"\n> {_text(caution)}"
-    for block in report.brief:
-        if isinstance(block, Map):
-            yield from _table(Titled(block.title, block.drawing.table), _text)
-        elif isinstance(block, Titled):
-            yield from _table(block, _text)
-        else:
-            yield f"\n{_text(block.text)}"
+    yield from _blocks(report.brief, _text)
     yield "\n### Limits\n"
     for limit in report.limits:
         yield f"- {_text(limit)}"
     yield "\n### How it was measured\n"
     for name, value in report.facts_at(when):
         yield f"- {_text(name)}: {_text(value)}"
-    yield f"\n{_with_code(report.replay)}"
+    replay = (
+        f"`{part}`" if code else _escaped(visible_part(part))
+        for part, code in code_parts(report.replay)
+    )
+    yield f"\n{''.join(replay)}"
     yield "\n<details><summary>Manifest</summary>\n"
     manifest = folded(report.manifest).replace("`", "\\u0060")  # none can end the block
     yield f"```json\n{manifest}\n```"
     yield "\n</details>"
 
 
-def _with_code(text: str) -> str:
-    """``text`` with the parts between backticks as code."""
-    return "".join(
-        f"`{part}`" if code else _escaped(visible_part(part)) for part, code in code_parts(text)
-    )
-
-
-def _table(titled: Titled, say: Say) -> Iterator[str]:
+def _table(caption: str, table: Table, say: Say) -> Iterator[str]:
     head, *rows = [
         [say(cell).replace("|", "\\|") if say is visible else say(cell) for cell in row]
-        for row in (titled.table.head, *titled.table.rows)
+        for row in (table.head, *table.rows)
     ]
     widths = [max(3, *map(len, column)) for column in zip(head, *rows, strict=True)]
-    yield f"\n### {say(titled.caption)}\n"
+    yield f"\n### {say(caption)}\n"
     for row in (head, ["-" * width for width in widths], *rows):
         yield f"| {' | '.join(map(str.ljust, row, widths))} |"
 
 
-def _text(text: str) -> str:
-    return _escaped(visible(text))
-
-
 def _escaped(text: str) -> str:
     return _SIGNS.sub(r"\\\1", text)
+
+
+def _text(text: str) -> str:
+    return _escaped(visible(text))

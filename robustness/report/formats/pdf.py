@@ -19,14 +19,8 @@ from robustness.report.blocks import Report
 from robustness.report.formats.html import html_file
 
 _COMMANDS = (
-    "chromium-headless-shell",
-    "chromium",
-    "chromium-browser",
-    "google-chrome",
-    "google-chrome-stable",
-    "chrome",
-    "microsoft-edge",
-    "msedge",
+    *("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome"),
+    *("google-chrome-stable", "chrome", "microsoft-edge", "msedge"),
 )
 _PROGRAMS = {  # where the two systems that leave browsers off the PATH install them
     "darwin": [
@@ -52,20 +46,18 @@ def pdf_file(report: Report, file: IO[bytes], when: datetime) -> None:
 
     Raises ``ParameterError`` without a browser, or if it does not print in two minutes.
     """
-    browser = _browser()
+    commands = (*_COMMANDS, *_PROGRAMS.get(sys.platform, ()))
+    browser = next(filter(None, map(shutil.which, commands)), None)
+    if browser is None:
+        raise ParameterError("A PDF needs Chromium, Chrome or Edge; none is installed.", hint=_HINT)
     with TemporaryDirectory(prefix="report-") as name:
         folder = Path(name)
         page, printed = folder / "report.html", folder / "report.pdf"
         with page.open("wb") as source:
             html_file(report, source, when, packs_plotly=False)
         command = [
-            browser,
-            "--headless",
-            "--disable-gpu",
-            "--no-first-run",
-            "--disable-background-networking",
-            "--host-resolver-rules=MAP * ~NOTFOUND",
-            "--no-pdf-header-footer",
+            *(browser, "--headless", "--disable-gpu", "--no-first-run", "--no-pdf-header-footer"),
+            *("--disable-background-networking", "--host-resolver-rules=MAP * ~NOTFOUND"),
             f"--user-data-dir={folder / 'profile'}",
             f"--print-to-pdf={printed}",
             page.as_uri(),
@@ -76,14 +68,6 @@ def pdf_file(report: Report, file: IO[bytes], when: datetime) -> None:
             raise ParameterError(f"{browser} did not print the report.", hint=_HINT)
         with printed.open("rb") as result:
             shutil.copyfileobj(result, file)
-
-
-def _browser() -> str:
-    commands = (*_COMMANDS, *_PROGRAMS.get(sys.platform, ()))
-    browser = next(filter(None, map(shutil.which, commands)), None)
-    if browser is None:
-        raise ParameterError("A PDF needs Chromium, Chrome or Edge; none is installed.", hint=_HINT)
-    return browser
 
 
 def _account(folder: Path) -> Mapping[str, Any]:

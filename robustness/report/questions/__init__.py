@@ -5,17 +5,12 @@ from typing import Any
 from robustness.base.registry import Registry
 from robustness.report.questions import (
     accuracy,
-    agreement,
     cases,
-    changed_classes,
     choice,
-    classes,
+    failure_patterns,
     fixes,
-    map,
     perturbations,
     ranking,
-    run_map,
-    slices,
     threshold,
 )
 from robustness.report.questions.question import Question, RunFigures
@@ -25,11 +20,11 @@ __all__ = ["REGISTRY", "Question", "RunFigures"]
 REGISTRY: Registry[Question[Any]] = Registry("question about a run")
 
 for _question in (
-    *(run_map.RUN_MAP, choice.CHOICE),
-    *(choice.TRADE_OFFS, ranking.RANKING, agreement.AGREEMENT),
+    *(perturbations.RUN_MAP, choice.CHOICE),
+    *(choice.TRADE_OFFS, ranking.RANKING, failure_patterns.AGREEMENT),
     *(perturbations.PERTURBATIONS, perturbations.OVER_STRENGTH, perturbations.UNDER_ATTACK),
-    *(classes.CLASSES, slices.SLICES, changed_classes.CHANGED_CLASSES),
+    *(failure_patterns.CLASSES, failure_patterns.SLICES, failure_patterns.CHANGED_CLASSES),
     *(fixes.FIXES, accuracy.ACCURACY, threshold.THRESHOLD, accuracy.CORRUPTION_ERRORS),
-    *(cases.CASES, map.MAP, cases.LEFT_OUT),
+    *(cases.CASES, cases.MAP, cases.LEFT_OUT),
 ):
     REGISTRY.add(_question)

@@ -1,8 +1,9 @@
-"""The images behind the figures of a run: the worst cases and the survivors."""
+"""The images behind the figures of a run: worst cases, survivors, those left out, and their map."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import pandas as pd
@@ -10,19 +11,21 @@ import pandas as pd
 from robustness import models
 from robustness.base.errors import RobustnessError
 from robustness.base.text import counted, share, visible
+from robustness.charts.prediction_marks import verdict_of
+from robustness.charts.run_failures import embedding_map
 from robustness.charts.tables import Column, Entry, Table, figure
-from robustness.charts.verdict import verdict_of
 from robustness.evaluation.condition import Condition, perturbation_label, short
 from robustness.perturbations import Images
 from robustness.pictures.eight_bits import to_png
 from robustness.pictures.picture import Picture
-from robustness.report.blocks import Block, Case, Cases, Shot, Titled
+from robustness.report.blocks import Block, Case, Cases, Chart, Chooser, Shot, Titled
+from robustness.report.questions.failure_patterns import property_title
 from robustness.report.questions.question import IMAGES, Question
-from robustness.report.questions.slices import property_title
 from robustness.report.shared_parts import clean_shot
 from robustness.report.wording import class_title, model
 from robustness.runs import Run
 from robustness.runs.case_queries import Chosen, Tally
+from robustness.runs.embedding_map import EmbeddingMap, read_maps
 from robustness.runs.row_selection import SURVIVORS, WORST
 
 KINDS: Mapping[str, str] = {
@@ -41,18 +44,6 @@ _LEFT_OUT = 50
 Row = Mapping[str, Any]
 Change = Callable[[Picture, Condition, Row], Images]
 """Makes the image that the model of a row saw."""
-
-
-def _cases(run: Run, kind: str) -> Cases:
-    tally = run.cases.tally(Chosen())
-    cases = run.cases.first(Chosen(), kind, _PRINTED[kind])
-
-    def read() -> Iterator[Case]:
-        for row in cases:
-            yield case(run, row)
-
-    first = f"the first {len(cases)} of " if len(cases) < number(tally, kind) else ""
-    return Cases(f"{KINDS[kind]}: {first}{caption(tally, kind)}", read)
 
 
 def number(tally: Tally, kind: str) -> int:
@@ -94,8 +85,22 @@ def failures(tally: Tally, where: str = "") -> str:
 
 def case(run: Run, row: Row, change: Change | None = None) -> Case:
     """One measurement with its images; without ``change``, attacked images are left out."""
-    condition = Condition.parse(str(row["condition"]))
-    lines = [condition.described, *_predictions(row)]
+    condition, name = Condition.parse(str(row["condition"])), str(row["model"])
+    before, after = (class_title(name, int(row[key])) for key in ("clean_top1", "top1"))
+
+    def confidence(key: str) -> str:
+        """A probability; tables of predictions may have none."""
+        return share(row[key]) if pd.notna(row[key]) else "(confidence unknown)"
+
+    caption = f"{before} {confidence('clean_probability')} → "
+    caption += f"{'' if row['consistent'] else f'{after} '}{confidence('probability')}"
+    if not row["consistent"] and pd.notna(row["retained_probability"]):
+        caption += f"; {before}: {confidence('retained_probability')}"
+    lines = [condition.described, caption]
+    if pd.notna(row["label"]):
+        lines.append(f"True class: {class_title(name, int(row['label']))}")
+    if pd.notna(row["ssim"]):
+        lines.append(f"SSIM {row['ssim']:.2f}")
     if condition.needs_model and change is None:
         lines.append("The Evaluations page shows the attacked image.")
     shots: list[Shot] = []
@@ -103,8 +108,7 @@ def case(run: Run, row: Row, change: Change | None = None) -> Case:
         shots = _shots(run, row, condition, change)
     except RobustnessError as error:
         lines.append(f"The image cannot be shown: {visible(str(error))}")
-    title = f"{model(str(row['model']))}: {row['image']}"
-    return Case(title, shots, verdict_of(row), lines)
+    return Case(f"{model(name)}: {row['image']}", shots, verdict_of(row), lines)
 
 
 def _shots(run: Run, row: Row, condition: Condition, change: Change | None) -> list[Shot]:
@@ -118,27 +122,6 @@ def _shots(run: Run, row: Row, condition: Condition, change: Change | None) -> l
         return shots
     alt = f"{picture.name} under {condition.described}"
     return [*shots, Shot(to_png(changed), "perturbed", alt)]
-
-
-def _predictions(row: Row) -> list[str]:
-    name = str(row["model"])
-    before, after = (class_title(name, int(row[key])) for key in ("clean_top1", "top1"))
-    caption = f"{before} {_share(row['clean_probability'])} → "
-    caption += "" if row["consistent"] else f"{after} "
-    caption += _share(row["probability"])
-    if not row["consistent"] and pd.notna(row["retained_probability"]):
-        caption += f"; {before}: {_share(row['retained_probability'])}"
-    lines = [caption]
-    if pd.notna(row["ssim"]):
-        lines.append(f"SSIM {row['ssim']:.2f}")
-    if pd.notna(row["label"]):
-        lines.insert(1, f"True class: {class_title(name, int(row['label']))}")
-    return lines
-
-
-def _share(value: Any) -> str:
-    """A probability; tables of predictions may have none."""
-    return share(value) if pd.notna(value) else "(confidence unknown)"
 
 
 def listed_cases(rows: Sequence[Entry]) -> Titled:
@@ -158,34 +141,38 @@ def listed_cases(rows: Sequence[Entry]) -> Titled:
 
 def selected_title(chosen: Chosen) -> str:
     """A selection in words: what is chosen, in the order of its keys."""
-    of = chosen.model
+    of, became = chosen.model, ""
+    if chosen.became is not None:
+        before, after = (models.class_name(of, i) if of else str(i) for i in chosen.became)
+        became = f"{before} became {after}"
     parts = [
         model(of) if of else "",
         f"under {perturbation_label(chosen.perturbation)}" if chosen.perturbation else "",
         f"under {' or '.join(map(short, chosen.conditions))}" if chosen.conditions else "",
         *dict.fromkeys(models.class_name(name, index) for name, index in chosen.classes),
         *(property_title(column, value) for column, value in chosen.slices),
-        _became(chosen),
+        became,
         f"fails where {model(chosen.against)} does not" if chosen.against else "",
         counted(len(chosen.positions), "chosen image") if chosen.positions else "",
     ]
     return visible(", ".join(part for part in parts if part) or "All images")
 
 
-def _became(chosen: Chosen) -> str:
-    if chosen.became is None:
-        return ""
-    before, after = (
-        models.class_name(chosen.model, index) if chosen.model else str(index)
-        for index in chosen.became
-    )
-    return f"{before} became {after}"
+def _cases(run: Run) -> list[Block]:
+    tally = run.cases.tally(Chosen())
+    blocks: list[Block] = []
+    for kind, title in KINDS.items():
+        rows = run.cases.first(Chosen(), kind, _PRINTED[kind])
+        first = f"the first {len(rows)} of " if len(rows) < number(tally, kind) else ""
+        read = partial(map, partial(case, run), rows)
+        blocks.append(Cases(f"{title}: {first}{caption(tally, kind)}", read))
+    return blocks
 
 
 CASES = Question(
     "cases",
     "Images",
-    lambda run: [_cases(run, kind) for kind in KINDS],
+    _cases,
     "filter them and open each on Live",
     figures=lambda of: of.run,
     view=IMAGES,
@@ -205,5 +192,39 @@ LEFT_OUT = Question(
     "Images left out",
     _left_out,
     figures=lambda of: of.run.unreadable,
+    view=IMAGES,
+)
+
+
+def _maps(maps: Sequence[EmbeddingMap]) -> list[Block]:
+    if not maps:
+        return []
+    of = {map_.name: map_ for map_ in maps}
+    options = {name: f"{model(e.model)}, {short(e.condition)}" for name, e in of.items()}
+
+    def read(name: str) -> list[Block]:
+        points, left = of[name].points, of[name].left_out
+        note = f" {counted(left, 'image')} could no longer be read." if left else ""
+        chart = Chart(
+            options[name],
+            embedding_map(points, of[name].explained),
+            f"{counted(len(points), 'image')} with the perturbed version in the plane of the two "
+            "main components of the features.",
+            f"Each line joins an original to its perturbed image. Crosses are failures.{note}",
+            link="map",
+        )
+        return [chart]
+
+    first = maps[0].name
+    return [Chooser("Map of", "map_of", options, read, [first], first, listed=True)]
+
+
+MAP = Question(
+    "map",
+    "Map",
+    _maps,
+    "how far perturbed images move",
+    figures=lambda of: read_maps(of.run),
+    link="map",
     view=IMAGES,
 )

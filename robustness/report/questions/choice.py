@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from robustness.base.text import points, share, visible
-from robustness.charts import run_results, trade_off
+from robustness.base.text import share, visible
+from robustness.charts import model_scores, run_results
 from robustness.charts.tables import Column, Entry, Table, figure, with_interval
 from robustness.perturbations import REGISTRY
 from robustness.report.blocks import Block, Chart, Chooser, Text, Titled
@@ -23,14 +22,12 @@ from robustness.report.questions.question import (
     Question,
     RunFigures,
 )
-from robustness.report.wording import model, order, sentence
+from robustness.report.wording import order, sentence
 from robustness.statistics import Criteria, Figures, ModelChoice, scorecard
 from robustness.statistics.criteria import MARGIN
 from robustness.statistics.effective_robustness import above_expected, expected
 from robustness.statistics.hardest import joined
 from robustness.statistics.model_choice import NOT_COMPARED, RULED_OUT
-
-Costs = Mapping[str, Mapping[Any, float]]
 
 _SHORT = "Rank counts significant differences only; ties share a range."
 _RULE = (
@@ -60,10 +57,16 @@ def answer(figures: Figures, chosen: ModelChoice) -> str:
     rankings = scorecard.rankings(figures.summary)
     names = [entry["model"] for entry in figures.summary]
     pairs = figures.pairs_under_attack
-    attacks = [text for ranking in rankings if (text := _under_attack(ranking, pairs))]
+    by = "robust_accuracy"
+    attacks = [
+        f"under attack, {_leader(ranking, by, pairs)}"
+        for ranking in rankings
+        if ranking[0]["ranked_by"] != by and any(entry[by] is not None for entry in ranking)
+    ]
     if chosen.compared and len(rankings) == 1:
-        said = [sentence(*attacks, names=names)] if attacks else []
-        return " ".join([*chosen.sentences, *said])
+        return " ".join(
+            [*chosen.sentences, *([sentence(*attacks, names=names)] if attacks else [])]
+        )
     led = (_leader(ranking, ranking[0]["ranked_by"], figures.pairs()) for ranking in rankings)
     return sentence(*led, *attacks, names=names)
 
@@ -75,14 +78,7 @@ def _leader(ranking: Sequence[Entry], by: str, pairs: Sequence[Entry]) -> str:
     return order(ranking, by, significant, unknown, 1)
 
 
-def _under_attack(ranking: Sequence[Entry], pairs: Sequence[Entry]) -> str:
-    by = "robust_accuracy"
-    if ranking[0]["ranked_by"] == by or all(entry[by] is None for entry in ranking):
-        return ""
-    return f"under attack, {_leader(ranking, by, pairs)}"
-
-
-def blocks(costs: Costs, chosen: ModelChoice) -> list[Block]:
+def blocks(costs: Mapping[str, Mapping[Any, float]], chosen: ModelChoice) -> list[Block]:
     """The models with what each scores and costs; [] where none has a score or is ruled out."""
     entries = priced(costs, chosen)
     if all(entry["robust"] is None and entry["status"] != RULED_OUT for entry in entries):
@@ -92,9 +88,8 @@ def blocks(costs: Costs, chosen: ModelChoice) -> list[Block]:
     if any(entry["remedy"] for entry in entries):
         rule += f" {_REMEDIES}"
     columns = [column for column in _columns(entries) if column[0] in _FIRST_COLUMNS]
-    short = Titled("Models", Table.of(entries, columns))
     return [
-        short,
+        Titled("Models", Table.of(entries, columns)),
         Text(_SHORT, rule),
         replace(table(entries, chosen.quantity), long=True),
         *busy(entries),
@@ -114,7 +109,7 @@ def busy(entries: Sequence[Entry]) -> list[Text]:
     ]
 
 
-def priced(costs: Costs, chosen: ModelChoice) -> list[Entry]:
+def priced(costs: Mapping[str, Mapping[Any, float]], chosen: ModelChoice) -> list[Entry]:
     """The entries of ``chosen`` with each model's ``costs`` from the manifest."""
     above = above_expected(chosen.models)
     return [
@@ -123,94 +118,60 @@ def priced(costs: Costs, chosen: ModelChoice) -> list[Entry]:
     ]
 
 
-def difference(pair: Entry) -> str:
-    """How the two models of a ``pair`` of ``compare`` differ."""
-    by = f"{points(pair['difference'], '.1f')} points"
-    low, high = pair["difference_low"], pair["difference_high"]
-    if low is not None:
-        by += f" ({points(low, '.1f')} to {points(high, '.1f')})"
-    suffix = "" if pair["established"] else ", not significant"
-    what = run_results.QUANTITIES[pair["quantity"]].lower()
-    return f"{model(pair['better'])} is above {model(pair['worse'])} in {what} by {by}{suffix}."
-
-
-def _risks(figures: Figures) -> list[str]:
-    """The risks of the perturbations of a run, as they appear; none under attacks alone."""
-    if figures.ranked_by == "robust_accuracy":
-        return []
-    names = dict.fromkeys(entry["perturbation"] for entry in figures.by_perturbation)
-    return list(dict.fromkeys(REGISTRY[name].risk for name in names if name in REGISTRY))
-
-
 def table(entries: Sequence[Entry], quantity: str) -> Titled:
     """The models of a ``ModelChoice`` with their scores and costs."""
     caption = f"All figures; robustness is {run_results.QUANTITIES[quantity].lower()}"
     return Titled(caption, Table.of(entries, _columns(entries)))
 
 
-def _chart(scored: Sequence[Entry], name: str, title: str) -> Chart:
-    note = ""
-    if len(scored) - len(trade_off.dominated(scored, name)) > 1:
-        note = "The dotted line joins the models that no other beats in both figures."
-    if name == "accuracy" and expected(scored):
-        note += f" The dashed line is fitted to the logits of these {len(scored)} models."
-    note = note.strip()
-    across = trade_off.AXES[name].title.lower()
-    return Chart(
-        f"{title} against {across}",
-        trade_off.trade(scored, name, title),
-        f"{title} of each model against its {across}; the table holds the numbers.",
-        note,
-    )
-
-
 def _columns(entries: Sequence[Entry]) -> list[Column]:
+    statuses = [entry["status"] for entry in entries if entry["place_low"] is None]
+    # The only one with a rank beside models of other classes: no two can be compared.
+    alone = len(entries) - len(statuses) == 1 and NOT_COMPARED in statuses
+
+    def rank(entry: Entry) -> str:
+        low, high = entry["place_low"], entry["place_high"]
+        if low is None:
+            return str(entry["status"])
+        return NOT_COMPARED if alone else f"{low}" if low == high else f"{low} to {high}"
+
+    def latency(entry: Entry) -> str:
+        text = written("latency_ms", "{:.3g} ms")(entry)
+        low, high = (entry.get(f"latency_{bound}_ms") for bound in ("low", "high"))
+        return text if low is None or high is None else f"{text} ({low:.3g} to {high:.3g})"
+
+    def written(name: str, form: str, times: float = 1) -> Callable[[Entry], str]:
+        def text(entry: Entry) -> str:
+            value = entry.get(name)
+            return "" if value is None else form.format(times * value)
+
+        return text
+
     columns: list[Column] = [
-        ("Rank", partial(_rank, alone=_is_alone(entries))),
+        ("Rank", rank),
         ("Model", lambda entry: visible(entry["label"])),
-        ("Robustness", _score),
+        ("Robustness", lambda entry: with_interval(entry, "own" if "own" in entry else "robust")),
         ("Accuracy", figure("accuracy", ".1%")),
-        ("Latency", _latency),
-        ("Above expected", lambda entry: _of("{:+.1f} points", _times_100(entry.get("above")))),
+        ("Latency", latency),
+        ("Above expected", written("above", "{:+.1f} points", 100)),
         ("First", figure("certainty", ".0%")),
-        ("Memory", lambda entry: _of("{:.0f} MB", entry.get("memory_megabytes"))),
-        ("Size", lambda entry: _of("{:.1f} MB", entry["megabytes"])),
+        ("Memory", written("memory_megabytes", "{:.0f} MB")),
+        ("Size", written("megabytes", "{:.1f} MB")),
         ("Hardest", lambda entry: joined(entry["hardest"])),
     ]
     return [(head, say) for head, say in columns if any(say(entry) for entry in entries)]
 
 
-def _score(entry: Entry) -> str:
-    return with_interval(entry, "own" if "own" in entry else "robust")
+def _risks(of: RunFigures) -> list[str]:
+    """The risks of the perturbations of a run, as they appear; none under attacks alone."""
+    if of.statistics.ranked_by == "robust_accuracy":
+        return []
+    names = dict.fromkeys(entry["perturbation"] for entry in of.statistics.by_perturbation)
+    return list(dict.fromkeys(REGISTRY[name].risk for name in names if name in REGISTRY))
 
 
-def _latency(entry: Entry) -> str:
-    latency = _of("{:.3g} ms", entry["latency_ms"])
-    low, high = (entry.get(f"latency_{bound}_ms") for bound in ("low", "high"))
-    return latency if low is None or high is None else f"{latency} ({low:.3g} to {high:.3g})"
-
-
-def _is_alone(entries: Sequence[Entry]) -> bool:
-    """Whether one model has a rank and others are not compared: no two have the same classes."""
-    statuses = [entry["status"] for entry in entries if entry["place_low"] is None]
-    return len(entries) - len(statuses) == 1 and NOT_COMPARED in statuses
-
-
-def _rank(entry: Entry, *, alone: bool) -> str:
-    low, high = entry["place_low"], entry["place_high"]
-    if alone and low is not None:
-        return NOT_COMPARED
-    if low is None:
-        return str(entry["status"])
-    return str(low) if low == high else f"{low} to {high}"
-
-
-def _times_100(value: float | None) -> float | None:
-    return None if value is None else 100 * value
-
-
-def _of(form: str, value: float | None) -> str:
-    return "" if value is None else form.format(value)
+def _measured(name: str, cost: str) -> Need:
+    return Need(name, lambda of: any(cost in each for each in of.run.manifest.costs.values()))
 
 
 OPTIONS = (
@@ -224,7 +185,7 @@ OPTIONS = (
         blank="all alike",
         help="Counts three times as much as the rest.",
         key="matters",
-        names=lambda of: _risks(of.statistics),
+        names=_risks,
     ),
     Option(
         "min_accuracy",
@@ -239,13 +200,13 @@ OPTIONS = (
         "max_latency_ms",
         "Max latency, ms",
         "milliseconds for one image, as measured in the run",
-        needs=Need("latencies", lambda of: _measured(of, "latency_ms")),
+        needs=_measured("latencies", "latency_ms"),
     ),
     Option(
         "max_megabytes",
         "Max size, MB",
         "size of the weights",
-        needs=Need("sizes", lambda of: _measured(of, "megabytes")),
+        needs=_measured("sizes", "megabytes"),
     ),
     Option(
         "margin",
@@ -269,14 +230,10 @@ OPTIONS = (
 )
 
 
-def _measured(of: RunFigures, cost: str) -> bool:
-    return any(cost in costs for costs in of.run.manifest.costs.values())
-
-
 class ChoiceFigures(NamedTuple):
     """The models of a run with what they score and cost, and the sentence on which to choose."""
 
-    costs: Costs
+    costs: Mapping[str, Mapping[Any, float]]
     chosen: ModelChoice
     statistics: Figures
 
@@ -295,19 +252,17 @@ def figures(of: RunFigures, out: Mapping[str, str] = MappingProxyType({})) -> Ch
     return ChoiceFigures(of.run.manifest.costs, chosen, of.statistics)
 
 
-def _brief(figures: ChoiceFigures) -> list[Titled | Text]:
-    if len(figures.statistics.summary) < 2:
-        return []
-    return [b for b in blocks(figures.costs, figures.chosen) if isinstance(b, Titled | Text)]
-
-
 CHOICE = Question(
     "choice",
     "Choice",
     lambda figures: blocks(figures.costs, figures.chosen),
     figures=figures,
     answers=lambda of: [("Which model is most robust?", answer(of.statistics, of.chosen))],
-    brief=_brief,
+    brief=lambda of: [
+        block
+        for block in blocks(of.costs, of.chosen)
+        if isinstance(block, Titled | Text) and len(of.statistics.summary) > 1
+    ],
     options=OPTIONS,
     command="choose",
     view="",
@@ -317,20 +272,27 @@ CHOICE = Question(
 def _trade_offs(figures: ChoiceFigures) -> list[Block]:
     chosen = figures.chosen
     scored = [e for e in priced(figures.costs, chosen) if e["robust"] is not None]
-    axes = trade_off.across(scored)
+    axes = model_scores.measured_axes(scored)
     if len(scored) < 2 or not axes:
         return []
     title = run_results.QUANTITIES[chosen.quantity]
-    options = {name: trade_off.AXES[name].title for name in axes}
-    chart = Chooser(
-        "Against",
-        "trade",
-        options,
-        lambda name: [_chart(scored, name, title)],
-        printed=axes[:1],
-        first=axes[0],
-    )
-    return [chart]
+    options = {name: model_scores.AXES[name].title for name in axes}
+
+    def read(name: str) -> list[Block]:
+        notes, across = [], options[name].lower()
+        if len(scored) - len(model_scores.dominated(scored, name)) > 1:
+            notes.append("The dotted line joins the models that no other beats in both figures.")
+        if name == "accuracy" and expected(scored):
+            notes.append(f"The dashed line is fitted to the logits of these {len(scored)} models.")
+        chart = Chart(
+            f"{title} against {across}",
+            model_scores.trade_off(scored, name, title),
+            f"{title} of each model against its {across}; the table holds the numbers.",
+            " ".join(notes),
+        )
+        return [chart]
+
+    return [Chooser("Against", "trade", options, read, printed=axes[:1], first=axes[0])]
 
 
 TRADE_OFFS = Question(

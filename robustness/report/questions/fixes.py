@@ -19,7 +19,7 @@ from robustness.report.blocks import Block, Text, Titled
 from robustness.report.questions import threshold
 from robustness.report.questions.choice import CHOICE
 from robustness.report.questions.question import TRUST, Question, RunFigures
-from robustness.report.wording import listed, model
+from robustness.report.wording import MODEL, listed, model
 from robustness.runs import Run, jobs
 from robustness.runs.calibrations import FEWEST, Calibration, read_calibrations
 from robustness.runs.remedies import RemedyFigures, remedy_figures
@@ -400,7 +400,7 @@ def blocks(figures: FixFigures) -> list[Block]:
         return []
     rows = [{**asdict(fix), "text": gain_text(fix)} for fix in figures.fixes]
     columns: list[Column] = [
-        ("Model", lambda entry: model(entry["model"])),
+        MODEL,
         ("Fix", lambda entry: str(entry["what"])),
         ("Gain", lambda entry: str(entry["text"])),
         ("Cost", lambda entry: str(entry["cost"])),
@@ -426,7 +426,7 @@ def _quantity(figures: RemedyFigures) -> str:
 
 def _columns(figures: RemedyFigures) -> list[Column]:
     return [
-        ("Model", lambda entry: model(entry["model"])),
+        MODEL,
         ("Condition", lambda entry: short(entry["condition"])),
         ("Remedy", lambda entry: parse(entry["remedy"]).label),
         (f"Gain in {_quantity(figures).lower()}, points", lambda entry: in_points(entry, "gain")),

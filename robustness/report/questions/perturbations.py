@@ -1,16 +1,23 @@
-"""Under which perturbations, strengths and attacks each model fails."""
+"""What models withstand: under which perturbations, strengths and attacks each fails."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
+from robustness.attacks import REGISTRY as ATTACK_RECORDS
 from robustness.base.text import share
-from robustness.charts import accuracy_tables, run_map, run_results, tables
-from robustness.charts.tables import Column, Entry, Table, figure, similarities
+from robustness.charts import run_map, run_results, tables
+from robustness.charts.tables import (
+    Column,
+    Entry,
+    Table,
+    figure,
+    labels_note,
+    rate,
+    similarities,
+)
 from robustness.evaluation.condition import perturbation_label, setting
 from robustness.report.blocks import Block, Chart, Chooser, Map, Sortable, Text, Titled
-from robustness.report.questions.question import ATTACKS, Question, Tables
-from robustness.report.wording import listed, model, rate, sentence
+from robustness.report.questions.question import ATTACKS, Question
+from robustness.report.wording import MODEL, listed, sentence
 from robustness.statistics import FEWEST, Figures
 
 _CURVES = 6
@@ -27,48 +34,37 @@ def _blocks(figures: Figures) -> list[Block]:
         for name in run_results.quantities()
         if name != mapped and any(entry.get(name) is not None for entry in entries)
     ]
-    table = Titled("By model and condition", _conditions(entries), long=True)
-    every = Sortable(
-        "All figures by model and condition", lambda: tables.conditions(entries), printed=table
-    )
-    if not others:
-        return [every]
-    by_figure = Chooser(
-        "Figure",
-        "cell_figure",
-        run_results.titles(others),
-        lambda quantity: [_map(figures, quantity)],
-        printed=[],
-        listed=True,
-    )
-    return [by_figure, every]
 
+    def images(entry: Entry) -> str:
+        """Under attack with how many of them consistency counts."""
+        attacked, count = entry["n_attacked"], entry["n_images"]
+        return f"{count}" if attacked in (None, count) else f"{count}, {attacked} attacked"
 
-def _map(figures: Figures, quantity: str) -> Map:
-    note = tables.labels_note(figures.summary, quantity)
-    return Map(run_results.quantities()[quantity], run_map.run_map(figures, quantity), note)
-
-
-def _conditions(entries: Sequence[Entry]) -> Table:
     columns: list[Column] = [
         ("Perturbation", lambda entry: perturbation_label(entry["perturbation"])),
         ("Strength", lambda entry: setting(entry["condition"])),
-        ("Model", lambda entry: model(entry["model"])),
-        ("Images", counted_images),
-        ("Consistency", rate),
+        MODEL,
+        ("Images", images),
+        ("Consistency", rate("consistency")),
         *similarities(entries, ".3f", ["cosine"]),
         ("SSIM", figure("ssim", ".3f")),
         *tables.listed_metrics(entries),
     ]
     if any(entry["clean_accuracy"] is not None for entry in entries):
-        columns += [tables.LABELLED, ("Accuracy lost", lambda entry: rate(entry, "drop"))]
-    return Table.of(entries, columns)
+        lost = "Accuracy lost", rate("drop")
+        columns += [tables.LABELLED, lost]
+    table = Titled("By model and condition", Table.of(entries, columns), long=True)
+    every = Sortable(
+        "All figures by model and condition", lambda: tables.conditions(entries), printed=table
+    )
+    titles = run_results.titles(others)
 
+    def read(quantity: str) -> list[Block]:
+        note = labels_note(figures.summary, quantity)
+        return [Map(titles[quantity], run_map.run_map(figures, quantity), note)]
 
-def counted_images(entry: Entry) -> str:
-    """The number of images; under attack with how many of them consistency counts."""
-    attacked, images = entry["n_attacked"], entry["n_images"]
-    return f"{images}" if attacked in (None, images) else f"{images}, {attacked} attacked"
+    maps = Chooser("Figure", "cell_figure", titles, read, printed=[], listed=True)
+    return [maps, every] if others else [every]
 
 
 def harm(figures: Figures) -> str:
@@ -93,17 +89,16 @@ def harm(figures: Figures) -> str:
     return sentence(few or "the perturbations share no strength, so they are not ranked")
 
 
-def _tables(figures: Figures) -> Tables:
-    return {"over_models": figures.over_models, "by_perturbation": figures.by_perturbation}
-
-
 PERTURBATIONS = Question(
     "perturbations",
     "Perturbations",
     _blocks,
     "under which each model fails",
     answers=lambda figures: [("Which perturbation does most harm?", harm(figures))],
-    tables=_tables,
+    tables=lambda figures: {
+        "over_models": figures.over_models,
+        "by_perturbation": figures.by_perturbation,
+    },
 )
 
 
@@ -127,32 +122,23 @@ def _curves(figures: Figures) -> list[Block]:
         rows, level = (
             (figures.by_severity, "severity") if name == _AVERAGE else (of[name], "strength")
         )
-        return [
-            Chooser(
-                "Figure",
-                "curve_figure",
-                run_results.titles(drawn),
-                lambda quantity: [_curve(names[name], rows, quantity, level, figures.summary)],
-                printed=["consistency"],
-                listed=True,
+        titles = run_results.titles(drawn)
+
+        def curve(quantity: str) -> list[Block]:
+            chart = Chart(
+                names[name],
+                run_results.over_levels(rows, quantity, level),
+                f"{titles[quantity]} of each model over {run_results.LEVELS[level]}; the table of "
+                "all figures holds the numbers.",
+                labels_note(figures.summary, quantity),
             )
-        ]
+            return [chart]
+
+        return [Chooser("Figure", "curve_figure", titles, curve, ["consistency"], listed=True)]
 
     printed = list(names)[: _CURVES + (count > 1)]
     choice = Chooser("Perturbation", "curve_of", names, by_quantity, printed=printed, listed=True)
     return [choice, Text("Bands are 95% intervals. They overlap more than paired differences.")]
-
-
-def _curve(
-    title: str, rows: Sequence[Entry], quantity: str, level: str, summary: Sequence[Entry]
-) -> Chart:
-    return Chart(
-        title,
-        run_results.over_levels(rows, quantity, level),
-        f"{run_results.QUANTITIES[quantity]} of each model over {run_results.LEVELS[level]}; the "
-        "table of all figures holds the numbers.",
-        tables.labels_note(summary, quantity),
-    )
 
 
 OVER_STRENGTH = Question(
@@ -165,8 +151,8 @@ OVER_STRENGTH = Question(
 
 
 def _under_attack(figures: Figures) -> list[Block]:
-    table = Titled("Robust accuracy", accuracy_tables.robust_accuracy(figures.robust_accuracy))
-    blocks: list[Block] = [table, Text(accuracy_tables.ROBUST_NOTE)]
+    table = Titled("Robust accuracy", tables.robust_accuracy(figures.robust_accuracy))
+    blocks: list[Block] = [table, Text(tables.ROBUST_NOTE)]
     if pairs := figures.pairs_under_attack:
         blocks.append(Titled("Differences in robust accuracy, in points", tables.pairs(pairs)))
     return blocks
@@ -179,4 +165,39 @@ UNDER_ATTACK = Question(
     "what is correct under every attack",
     needs=(ATTACKS,),
     tables=lambda figures: {"robust_accuracy": figures.robust_accuracy},
+)
+
+
+SHARES = {
+    "perturbed_accuracy": "Share correct",
+    "consistency": "Share of predictions unchanged",
+}
+
+
+def map_note(figures: Figures) -> str:
+    """What the cells of the map show."""
+    quantity = run_map.quantity_of(figures)
+    texts = [f"{SHARES[quantity]}, in percent, by growing strength."]
+    if not set(ATTACK_RECORDS.names).isdisjoint(e["perturbation"] for e in figures.by_perturbation):
+        of = "images correct before" if quantity == "perturbed_accuracy" else "predictions to break"
+        texts.append(f"Under attack: of the {of}.")
+    return " ".join(filter(None, [*texts, labels_note(figures.summary, quantity)]))
+
+
+def keyed_map(figures: Figures, marks: run_map.Marks | None = None) -> Map:
+    """The map, with a selection of images behind each cell, and ``marks`` in some."""
+    drawing = run_map.run_map(figures, keyed=True, marks=marks)
+    return Map("", drawing, map_note(figures), link="cell")
+
+
+RUN_MAP: Question[Figures] = Question(
+    "run_map",
+    "Robustness by strength",
+    lambda figures: [Map("", run_map.run_map(figures), map_note(figures))],
+    "what each model withstands",
+    link="cell",
+    brief=lambda figures: [
+        Map(SHARES[run_map.quantity_of(figures)], run_map.run_map(figures), map_note(figures))
+    ],
+    view="",
 )

@@ -61,7 +61,8 @@ LABELS = Need(
     "labels", lambda of: any(e["clean_accuracy"] is not None for e in of.statistics.summary)
 )
 TWO_MODELS = Need("two models", lambda of: len(of.run.manifest.spec.models) > 1)
-REMEDIES = Need("remedies", lambda of: bool(of.run.manifest.spec.remedies))
+
+
 ATTACKS = Need("attacks", lambda of: bool(of.statistics.robust_accuracy))
 
 

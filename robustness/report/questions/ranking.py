@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import pandas as pd
 
 from robustness import statistics
-from robustness.charts import accuracy_tables, differences, run_results, scorecard, tables
-from robustness.charts.tables import Entry
+from robustness.charts import differences, model_scores, run_results, tables
 from robustness.report.blocks import Block, Chart, Chooser, Sortable, Text, Titled
-from robustness.report.questions.question import COMPARE, Question, Tables
+from robustness.report.questions.question import COMPARE, Question
 from robustness.statistics import Figures
 
 _MEANING = {
@@ -23,45 +20,30 @@ _MEANING = {
 }
 
 
-def _blocks(figures: Figures) -> list[Block]:
-    return [
-        Chooser(
-            "Rank by",
-            "rank_by",
-            run_results.titles(figures.quantities),
-            lambda quantity: _ranked(figures, quantity),
-            printed=[figures.ranked_by],
-            first=figures.ranked_by,
-        )
-    ]
-
-
 def _ranked(figures: Figures, quantity: str) -> list[Block]:
     ranked, pairs = figures.ranking(quantity), figures.pairs(quantity)
     title = run_results.QUANTITIES[quantity]
     chart = Chart(
         title,
-        scorecard.ranking(pd.DataFrame(ranked), quantity, title),
+        model_scores.ranking(pd.DataFrame(ranked), quantity, title),
         f"{title} of each model with its 95% interval; the table below holds the numbers.",
     )
     note = Text(f"{_MEANING[quantity]} {statistics.RANK_RULE}", statistics.INTERVAL_RULE)
     table = Titled(f"Models by {title.lower()}", tables.ranking(ranked, quantity))
-    return [chart, note, table, *(_pairs(figures, quantity, pairs) if pairs else [])]
-
-
-def _pairs(figures: Figures, quantity: str, pairs: Sequence[Entry]) -> list[Block]:
-    chart = Chart(
+    if not pairs:
+        return [chart, note, table]
+    differing = Chart(
         "Differences between models",
         differences.pair_differences(pairs),
         "Difference of each pair of models with its interval; the table below holds the numbers.",
     )
-    title = "Each pair under each condition (McNemar's test)"
-    return [
-        chart,
-        Text(statistics.TEST_SUMMARY, statistics.TEST_RULE),
-        Titled("Differences in points", tables.pairs(pairs)),
-        Sortable(title, lambda: tables.tests(figures.tests(quantity))),
-    ]
+    rule = Text(statistics.TEST_SUMMARY, statistics.TEST_RULE)
+    in_points = Titled("Differences in points", tables.pairs(pairs))
+    tests = Sortable(
+        "Each pair under each condition (McNemar's test)",
+        lambda: tables.tests(figures.tests(quantity)),
+    )
+    return [chart, note, table, differing, rule, in_points, tests]
 
 
 def _brief(figures: Figures) -> list[Titled | Text]:
@@ -72,21 +54,26 @@ def _brief(figures: Figures) -> list[Titled | Text]:
         brief.append(Titled(f"Differences in {what}, in points", tables.pairs(pairs)))
         brief.append(Text(statistics.TEST_SUMMARY))
     if figures.robust_accuracy:
-        robust = accuracy_tables.robust_accuracy(figures.robust_accuracy)
+        robust = tables.robust_accuracy(figures.robust_accuracy)
         brief.append(Titled("Robust accuracy", robust))
     return brief
-
-
-def _tables(figures: Figures) -> Tables:
-    return {"summary": figures.summary, "compare": figures.pairs()}
 
 
 RANKING = Question(
     "ranking",
     "Ranking",
-    _blocks,
+    lambda figures: [
+        Chooser(
+            "Rank by",
+            "rank_by",
+            run_results.titles(figures.quantities),
+            lambda quantity: _ranked(figures, quantity),
+            printed=[figures.ranked_by],
+            first=figures.ranked_by,
+        )
+    ],
     "which differences between models are significant",
     brief=_brief,
-    tables=_tables,
+    tables=lambda figures: {"summary": figures.summary, "compare": figures.pairs()},
     view=COMPARE,
 )

@@ -15,7 +15,7 @@ from robustness.evaluation.condition import Condition, readable, short
 from robustness.pictures.fitting import Framing
 from robustness.report.blocks import Block, Chart, Text, Titled
 from robustness.report.questions.question import TRUST, Option, Question, RunFigures
-from robustness.report.wording import listed, model
+from robustness.report.wording import MODEL, listed, model
 from robustness.runs import Run, failures
 from robustness.statistics.thresholds import (
     FEWEST,
@@ -126,20 +126,20 @@ def threshold_figures(of: RunFigures) -> ThresholdFigures:
     failing = of.run.failures
     groups = of.options.get("groups")
     default = (max_error, promise, groups) == (MAX_ERROR, "suite", None)
-    entries = failing.thresholds if default else _entries(of, max_error, promise, groups)
+    spec = of.run.manifest.spec
+    if default:
+        entries = failing.thresholds
+    else:
+        calibrated = failures.calibrated(spec)
+        entries = failures.safe_thresholds(of.run.rows, max_error, promise, groups, calibrated)
     return ThresholdFigures(
         [{**entry, "max_error": max_error, "promise": promise} for entry in entries],
         failing.risk_coverage,
         max_error,
         promise,
-        sum(not condition.attacks for condition in of.run.manifest.spec.conditions),
+        sum(not condition.attacks for condition in spec.conditions),
         "wrong" if failing.quantity == "perturbed_accuracy" else "changed",
     )
-
-
-def _entries(of: RunFigures, max_error: float, promise: Promise, groups: Any) -> Sequence[Entry]:
-    calibrated = failures.calibrated(of.run.manifest.spec)
-    return failures.safe_thresholds(of.run.rows, max_error, promise, groups, calibrated)
 
 
 def document(figures: ThresholdFigures) -> dict[str, Any]:
@@ -230,7 +230,8 @@ def _advice(entry: Entry, figures: ThresholdFigures) -> str:
     if entry["images_needed"] is not None:
         such = "such labelled images" if figures.wrong == "wrong" else "such images"
         return f"About {rounded(entry['images_needed']):,} {such} in total may show one."
-    over, failing = entry["error"][SUITE]["value"], _not_met(entry)
+    over = entry["error"][SUITE]["value"]
+    failing = [short(text) for text, status in entry["status"].items() if status == NOT_MET]
     if figures.promise == "condition" and not failing:
         return f"From {score_text(entry)}, too few predictions are accepted in each condition."
     if figures.promise == "suite" and (over is None or over <= figures.max_error):
@@ -241,11 +242,6 @@ def _advice(entry: Entry, figures: ThresholdFigures) -> str:
     if failing:
         rate += f"; more than {100 * figures.max_error:.3g}% under {listed(failing)}"
     return f"From {score_text(entry)}, {rate}."
-
-
-def _not_met(entry: Entry) -> list[str]:
-    """The conditions in which too many accepted predictions are proven wrong."""
-    return [short(text) for text, status in entry["status"].items() if status == NOT_MET]
 
 
 def rounded(images: int) -> int:
@@ -274,12 +270,27 @@ def blocks(figures: ThresholdFigures) -> list[Block]:
     if len(without) > 1:  # said once
         names = listed([model(entry["model"]) for entry in without], len(without))
         texts.append(f"{names}: no threshold keeps errors under {100 * figures.max_error:.3g}%.")
-        columns: Sequence[Column] = (
-            ("Model", lambda entry: model(entry["model"])),
-            ("Reason", lambda entry: _advice(entry, figures)),
-        )
-        reasons = [Titled("Why there is no threshold", Table.of(without, columns))]
-    table = Titled("Safe thresholds", Table.of(tested, _columns(figures.wrong)))
+        reason = "Reason", lambda entry: _advice(entry, figures)
+        reasons = [Titled("Why there is no threshold", Table.of(without, [MODEL, reason]))]
+
+    def at_threshold(text: Callable[[Entry, str], str], name: str) -> Callable[[Entry], str]:
+        return lambda entry: "" if entry["threshold"] is None else text(entry, name)
+
+    columns = (
+        MODEL,
+        ("Accept from", lambda entry: "none" if entry["threshold"] is None else score_text(entry)),
+        ("Accepted, originals", at_threshold(_accepted, ORIGINAL)),
+        ("Accepted, perturbed", at_threshold(_accepted, SUITE)),
+        (f"{figures.wrong.capitalize()} among accepted", at_threshold(_error, SUITE)),
+    )
+    table = Titled("Safe thresholds", Table.of(tested, columns))
+    by_condition: Sequence[Column] = (
+        MODEL,
+        ("Condition", lambda entry: short(entry["condition"])),
+        ("Accepted", lambda entry: _accepted(entry, entry["condition"])),
+        (f"{figures.wrong.capitalize()} among accepted", lambda e: _error(e, e["condition"])),
+        ("In this condition alone", lambda entry: entry["status"][entry["condition"]]),
+    )
     rows = [{**entry, "condition": text} for entry in tested for text in (*entry["status"],)]
     notes = [*map(Text, texts[:-1]), Text(texts[-1], _RULE)]
     parts: list[Block] = [*notes, *reasons, *([table] if safe else [])]
@@ -296,8 +307,7 @@ def blocks(figures: ThresholdFigures) -> list[Block]:
             )
         )
     if rows:
-        head = "Under each condition"
-        parts.append(Titled(head, Table.of(rows, _by_condition(figures.wrong)), long=True))
+        parts.append(Titled("Under each condition", Table.of(rows, by_condition), long=True))
     return parts
 
 
@@ -312,39 +322,6 @@ def _error(entry: Entry, name: str) -> str:
         return ""
     bounds = "" if error["low"] is None else f" ({share(error['low'])} to {share(error['high'])})"
     return f"{share(error['value'])}{bounds}"
-
-
-def _columns(wrong: str) -> Sequence[Column]:
-    def at_threshold(text: Callable[[Entry, str], str], name: str) -> Callable[[Entry], str]:
-        return lambda entry: "" if entry["threshold"] is None else text(entry, name)
-
-    return (
-        ("Model", lambda entry: model(entry["model"])),
-        ("Accept from", lambda entry: "none" if entry["threshold"] is None else score_text(entry)),
-        ("Accepted, originals", at_threshold(_accepted, ORIGINAL)),
-        ("Accepted, perturbed", at_threshold(_accepted, SUITE)),
-        (f"{wrong.capitalize()} among accepted", at_threshold(_error, SUITE)),
-    )
-
-
-def _by_condition(wrong: str) -> Sequence[Column]:
-    return (
-        ("Model", lambda entry: model(entry["model"])),
-        ("Condition", lambda entry: short(entry["condition"])),
-        ("Accepted", lambda entry: _accepted(entry, entry["condition"])),
-        (f"{wrong.capitalize()} among accepted", lambda e: _error(e, e["condition"])),
-        ("In this condition alone", lambda entry: entry["status"][entry["condition"]]),
-    )
-
-
-def answers(figures: ThresholdFigures) -> list[tuple[str, str]]:
-    """The promise of the first model that has a threshold; nothing without one."""
-    safe = [entry for entry in figures.entries if entry["threshold"] is not None]
-    if not safe:
-        return []
-    text = sentence(safe[0], figures)
-    whose = f"{model(safe[0]['model'])}: " if len(figures.entries) > 1 else ""
-    return [("From which confidence may predictions be accepted?", f"{whose}{text}")]
 
 
 def entries(several: Iterable[Run]) -> list[Entry]:

@@ -9,7 +9,7 @@ from typing import Any, NewType
 
 from robustness.base.text import share, unhidden
 from robustness.charts.bands import BandMap
-from robustness.charts.verdict import percent
+from robustness.charts.prediction_marks import percent
 
 Html = NewType("Html", str)
 """Safe HTML: all text in it is escaped. Only this module makes it."""

@@ -32,15 +32,6 @@ def copy_button(spec: Request, picture: Picture, truth: str | None) -> None:
             st.code(text, language=_LANGUAGES[title], wrap_lines=True)
 
 
-_ICONS = {
-    ".html": ":material/description:",
-    ".csv": ":material/csv:",
-    ".parquet": ":material/table:",
-    ".json": ":material/data_object:",
-    ".md": ":material/markdown:",
-}
-
-
 def report_button(build: Callable[[], Report], name: str, key: str = "report") -> None:
     """Draw the button of the HTML, and those of the other formats in a popover.
 
@@ -57,7 +48,7 @@ def report_button(build: Callable[[], Report], name: str, key: str = "report") -
             f"{stem}{suffix}",
             format.mime,
             key=f"{key} {label}",
-            icon=_ICONS[format.suffix],
+            icon=f":material/{format.icon}:",
             on_click="ignore",
             help="One HTML file; opens offline. For a PDF, print it." if is_first else None,
             width="content" if is_first else "stretch",

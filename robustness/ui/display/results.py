@@ -18,7 +18,7 @@ from streamlit.delta_generator import DeltaGenerator
 
 from robustness import models
 from robustness.base.text import plain, points, share, visible
-from robustness.charts.verdict import verdict
+from robustness.charts.prediction_marks import verdict
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.measurement import Measurement
 from robustness.perturbations import Images

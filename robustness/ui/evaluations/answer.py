@@ -14,7 +14,7 @@ from robustness.base.text import plain
 from robustness.evaluation.condition import short
 from robustness.report import run as run_report
 from robustness.report.blocks import Titled
-from robustness.report.questions import RunFigures, choice, run_map
+from robustness.report.questions import RunFigures, choice, perturbations
 from robustness.report.questions.choice import CHOICE
 from robustness.report.questions.question import FAILURES
 from robustness.runs import Listed, Run
@@ -75,10 +75,10 @@ def _answer(run: Run, of: RunFigures, values: dict[str, Any]) -> None:
     more = text.removeprefix(head).strip()
     marks = _marks(check) if check else None
     signs = ", ".join(f"{sign} {outcome}" for outcome, sign in _SIGNS.items()) if marks else ""
-    about = f"{run_map.about(of.statistics)} Click a cell for its failures."
+    about = f"{perturbations.map_note(of.statistics)} Click a cell for its failures."
     limits_of = signs and f"Limits: {signs}."
     st.caption(plain(" ".join(filter(None, [*own, more, about, limits_of]))))
-    block = run_map.keyed(of.statistics, marks)
+    block = perturbations.keyed_map(of.statistics, marks)
     rows, columns = len(block.drawing.rows), len(block.drawing.columns)
     # Its least height, so that nothing below moves when it comes; on a phone of a band a line.
     wide, narrow = f"{1.43 * rows + 1.5:.1f}rem", f"{rows * (1.8 * columns + 1.9):.1f}rem"

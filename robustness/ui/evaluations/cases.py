@@ -16,7 +16,7 @@ from robustness.evaluation.condition import Condition, perturbation_label
 from robustness.perturbations import Images
 from robustness.pictures.picture import Picture
 from robustness.report.copy_as import link_values
-from robustness.report.questions import RunFigures, slices
+from robustness.report.questions import RunFigures, failure_patterns
 from robustness.report.questions import cases as cases_question
 from robustness.report.questions.question import IMAGES
 from robustness.runs import Run, selected_cases
@@ -146,11 +146,11 @@ def _slice_input(run: Run) -> tuple[tuple[str, str], ...]:
     """The controls of a property and its values; () for all images."""
     values: dict[str, dict[str, str]] = {}
     for entry in run.failures.slices:
-        title = slices.property_title(entry["column"], entry["value"])
+        title = failure_patterns.property_title(entry["column"], entry["value"])
         values.setdefault(entry["column"], {})[entry["value"]] = title
     if not values:
         return ()
-    titles = {name: slices.property_name(name) for name in sorted(values)}
+    titles = {name: failure_patterns.property_name(name) for name in sorted(values)}
     column, value = st.columns(2, gap="small")
     with column:
         name = listed("Property", {ALL: "All"} | titles, "case_property")

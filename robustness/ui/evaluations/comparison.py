@@ -18,6 +18,7 @@ from robustness.evaluation.condition import short
 from robustness.report import comparison
 from robustness.report.questions import choice
 from robustness.report.questions.model_candidates import choose
+from robustness.report.wording import MODEL
 from robustness.runs import Comparison, Listed
 from robustness.runs.compare import flips
 from robustness.statistics import ModelChoice
@@ -196,7 +197,7 @@ def _changes(compared_runs: Comparison, entries: Sequence[Entry], quantity: str,
     columns = comparison.figures(quantity)
     if by_condition:
         _map(by_condition, quantity, name)
-    st.html(results.html_table(*Table.of(overall, [*comparison.MODEL, *columns])))
+    st.html(results.html_table(*Table.of(overall, [MODEL, *columns])))
     st.caption(
         f"{counted(compared_runs.images, 'shared image')}, all shared conditions. "
         f"{figures.TEST_SUMMARY}",

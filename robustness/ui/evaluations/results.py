@@ -12,11 +12,10 @@ from robustness.base.progress import duration
 from robustness.base.text import counted, plain
 from robustness.evaluation.condition import short
 from robustness.report.questions import REGISTRY, RunFigures
-from robustness.report.questions.cases import CASES, LEFT_OUT
+from robustness.report.questions.cases import CASES, LEFT_OUT, MAP
 from robustness.report.questions.fixes import FIXES
-from robustness.report.questions.map import MAP
+from robustness.report.questions.perturbations import RUN_MAP
 from robustness.report.questions.question import COMPARE, FAILURES, VIEWS
-from robustness.report.questions.run_map import RUN_MAP
 from robustness.report.questions.threshold import THRESHOLD
 from robustness.runs import Listed, Run
 from robustness.runs.embedding_map import IMAGES, embedding_map, read_maps

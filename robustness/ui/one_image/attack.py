@@ -10,13 +10,13 @@ import streamlit as st
 from robustness import models
 from robustness.attacks import Outcome
 from robustness.base.text import plain, some
-from robustness.charts.verdict import verdict
+from robustness.charts.prediction_marks import verdict
 from robustness.evaluation.condition import AttackCondition
 from robustness.evaluation.framings import version_for
 from robustness.evaluation.loop import picture_scores
 from robustness.evaluation.measurement import Measurement
 from robustness.pictures.picture import Picture
-from robustness.report.attack import attacked, noise_answer, sizes
+from robustness.report.attack import attack_answer, noise_answer, sizes
 from robustness.report.blocks import Text
 from robustness.ui.browser.html import html
 from robustness.ui.display import blocks, explanations, results
@@ -59,7 +59,7 @@ def show(picture: Picture, names: tuple[str, ...], seed: int, truth: str | None)
 
 def _show_outcome(picture: Picture, outcome: Outcome, rows: Sequence[Measurement]) -> None:
     """Draw the result of one attack: headline, noise control, images and verdicts."""
-    st.html(results.headline(attacked(outcome, rows)))
+    st.html(results.headline(attack_answer(outcome, rows)))
     if outcome.success:
         draw, icon = (st.success, "verified") if outcome.beats_noise else (st.warning, "grain")
         draw(plain(noise_answer(outcome)), icon=f":material/{icon}:")

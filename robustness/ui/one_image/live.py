@@ -17,7 +17,7 @@ from robustness.models import REGISTRY as MODELS
 from robustness.pictures.picture import Picture
 from robustness.remedies import parse_all
 from robustness.report.blocks import Columns
-from robustness.report.live_view import moved, similarity
+from robustness.report.live_view import change_charts, similarity
 from robustness.report.questions.threshold import AcceptedFrom
 from robustness.ui.browser import components
 from robustness.ui.computation import cache
@@ -183,7 +183,7 @@ def _show_details(
 
 def _in_detail(request: LiveRequest, altered: cache.Altered, rows: Sequence[Measurement]) -> None:
     picture = request.picture
-    blocks.draw([Columns([[chart] for chart in moved(rows)])])
+    blocks.draw([Columns([[chart] for chart in change_charts(rows)])])
     explanations.section(
         ["Original", "Perturbed"],
         lambda name: cache.model_view(request.spec, picture, name, altered)[1].frames[0],

@@ -10,8 +10,8 @@ import streamlit as st
 from robustness import models
 from robustness.base.errors import PluginError, RobustnessError
 from robustness.base.text import plain, share
+from robustness.charts.prediction_marks import Mark, judged, verdict
 from robustness.charts.tables import Table
-from robustness.charts.verdict import Mark, judged, verdict
 from robustness.evaluation.correctness import is_correct, label_index
 from robustness.evaluation.measurement import Measurement
 from robustness.perturbations import Images

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from robustness import models
 from robustness.base.errors import RobustnessError
 from robustness.base.text import counted
-from robustness.charts.verdict import Mark, correct_models, tally, verdict
+from robustness.charts.prediction_marks import Mark, correct_models, tally, verdict
 from robustness.evaluation.condition import NOTHING, Condition
 from robustness.evaluation.correctness import labelled
 from robustness.evaluation.framings import framing

@@ -19,7 +19,7 @@ from PIL import Image
 
 from robustness.base.errors import PluginError
 from robustness.base.text import plain
-from robustness.charts.sweep import physical
+from robustness.charts.predictions import value_and_severity
 from robustness.evaluation.condition import Condition
 from robustness.perturbations import REGISTRY, Images, Perturbation, apply, ordered
 from robustness.pictures.eight_bits import to_uint8
@@ -192,7 +192,7 @@ def show(
 
 def said(step: StackStep) -> str:
     """The physical value and severity of a step, such as "3 px, severity 3"."""
-    return physical(REGISTRY[step.name], step.strength)
+    return value_and_severity(REGISTRY[step.name], step.strength)
 
 
 def checked(value: Any) -> list[StackStep]:

@@ -1,4 +1,4 @@
-"""The trade-off between models: robustness against accuracy on the originals, or cost."""
+"""The scores of models as Plotly figures: ranked, and against accuracy, latency or size."""
 
 from __future__ import annotations
 
@@ -7,13 +7,56 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 
 from robustness import models
-from robustness.charts.style import drawn, go, model_style, whiskers
-from robustness.statistics.effective_robustness import Expected, expected
+from robustness.charts.style import COLOURS, drawn, go, model_style, whiskers
+from robustness.charts.tables import Entry
+from robustness.statistics.effective_robustness import expected
 from robustness.statistics.model_choice import is_faster
+from robustness.statistics.scorecard import PUBLISHED
 
-Entry = Mapping[str, Any]
+
+def ranking(
+    summary: pd.DataFrame, quantity: str = "consistency", title: str = "Prediction consistency"
+) -> go.Figure:
+    """A rate of each model with its 95% interval if known, in the order of ``summary``.
+
+    ``summary`` has a row per model with ``quantity`` and its bounds, as from
+    ``scorecard.summarise``. An open diamond is the consistency that the study published.
+    """
+    bounded = summary[f"{quantity}_low"].notna().any()
+    traces: list[dict[str, Any]] = [
+        {
+            "type": "scatter",
+            "name": "measured, with 95% interval" if bounded else "measured",
+            "x": summary[quantity].tolist(),
+            "y": [models.label(model) for model in summary["model"]],
+            "mode": "markers",
+            "marker": {"size": 12, "color": COLOURS[0]},
+            "error_x": whiskers(summary.to_dict("records"), quantity),
+            "hovertemplate": "%{y}: %{x:.0%}<extra></extra>",
+        }
+    ]
+    published = [(models.label(m), PUBLISHED[m]) for m in summary["model"] if m in PUBLISHED]
+    if published and quantity == "consistency":
+        traces.append(
+            {
+                "type": "scatter",
+                "name": "published by the study",
+                "x": [figures.consistency for _, figures in published],
+                "y": [label for label, _ in published],
+                "mode": "markers",
+                "marker": {"size": 12, "symbol": "diamond-open", "color": COLOURS[4]},
+                "hovertemplate": "%{y}: %{x:.0%}<extra>published</extra>",
+            }
+        )
+    return drawn(
+        traces,
+        height=150 + 42 * len(summary),
+        xaxis={"range": [-0.03, 1.03], "tickformat": ".0%", "title": title},
+        yaxis={"autorange": "reversed"},
+    )
 
 
 class Axis(NamedTuple):
@@ -35,7 +78,7 @@ AXES: Mapping[str, Axis] = {
 _SMALLEST, _LARGEST = 12, 34  # pixels across a marker
 
 
-def across(entries: Sequence[Entry]) -> list[str]:
+def measured_axes(entries: Sequence[Entry]) -> list[str]:
     """The columns of ``AXES`` that are known of two models or more."""
     return [name for name in AXES if sum(entry[name] is not None for entry in entries) > 1]
 
@@ -47,24 +90,24 @@ def dominated(entries: Sequence[Entry], name: str) -> dict[str, list[str]]:
     latencies the spreads must not overlap.
     """
     measured = [entry for entry in entries if entry[name] is not None]
+    sign = 1 if AXES[name].more_is_better else -1
+
+    def dominates(entry: Entry, other: Entry) -> bool:
+        if name == "latency_ms":
+            return is_faster(entry, other) and bool(entry["robust"] >= other["robust"])
+        (a, b), (x, y) = ((sign * model[name], model["robust"]) for model in (entry, other))
+        return bool(a >= x and b >= y and (a, b) != (x, y))
+
     dominators = {}
     for entry in measured:
-        better = [other for other in measured if _dominates(other, entry, name)]
+        better = [other for other in measured if dominates(other, entry)]
         if better:
             better.sort(key=lambda other: -float(other["robust"]))
             dominators[str(entry["model"])] = [str(other["model"]) for other in better]
     return dominators
 
 
-def _dominates(entry: Entry, other: Entry, name: str) -> bool:
-    if name == "latency_ms":
-        return is_faster(entry, other) and bool(entry["robust"] >= other["robust"])
-    sign = 1 if AXES[name].more_is_better else -1
-    (a, b), (x, y) = ((sign * model[name], model["robust"]) for model in (entry, other))
-    return bool(a >= x and b >= y and (a, b) != (x, y))
-
-
-def trade(entries: Sequence[Entry], name: str, title: str) -> go.Figure:
+def trade_off(entries: Sequence[Entry], name: str, title: str) -> go.Figure:
     """A marker per model: ``name`` of ``AXES`` across, the score up with its interval.
 
     ``entries`` are those of a choice that have a score. The area of a marker is the model's size.
@@ -76,8 +119,22 @@ def trade(entries: Sequence[Entry], name: str, title: str) -> go.Figure:
     front = [e for e in measured if e["model"] not in dominated(measured, name)]
     largest = max((e["megabytes"] or 0.0 for e in measured), default=0.0) or 1.0
     line = expected(measured) if name == "accuracy" else None
-    traces: list[dict[str, Any]] = [
-        *([_line(line, [e[name] for e in measured])] if line else []),
+    values = [e[name] for e in measured]
+    traces: list[dict[str, Any]] = []
+    if line is not None:
+        shares = np.linspace(min(values), min(max(values), 0.999), 30).tolist()
+        predicted = {
+            "type": "scatter",
+            "name": "predicted from accuracy",
+            "x": shares,
+            "y": [line(share) for share in shares],
+            "mode": "lines",
+            "line": {"color": "#8796a5", "width": 1, "dash": "dash"},
+            "hoverinfo": "skip",
+            "showlegend": True,
+        }
+        traces.append(predicted)
+    traces.append(
         {
             "type": "scatter",
             "name": "not dominated",
@@ -87,8 +144,8 @@ def trade(entries: Sequence[Entry], name: str, title: str) -> go.Figure:
             "line": {"color": "#8796a5", "width": 1, "dash": "dot"},
             "hoverinfo": "skip",
             "showlegend": False,
-        },
-    ]
+        }
+    )
     for entry in measured:
         colour, marker, _ = model_style(entry["model"])
         size = _LARGEST * math.sqrt((entry["megabytes"] or 0.0) / largest)
@@ -105,39 +162,21 @@ def trade(entries: Sequence[Entry], name: str, title: str) -> go.Figure:
                 "<extra>%{fullData.name}</extra>",
             }
         )
+    limits: dict[str, Any] = {"rangemode": "tozero"}
+    if axis.form:  # of shares: between 0% and 100%, with room were they all equal
+        low, high = min(values), max(values)
+        room = max(0.02, 0.1 * (high - low))
+        ends = [max(-0.02, low - room), min(1.02, high + room)]
+        limits = {"tickformat": "~%", "range": ends}
     return drawn(
         traces,
         height=380,
-        xaxis={
-            "title": f"{axis.title} {axis.unit}",
-            **(_shares([e[name] for e in measured]) if axis.form else {"rangemode": "tozero"}),
-        },
+        xaxis={"title": f"{axis.title} {axis.unit}", **limits},
         yaxis={"title": title, "tickformat": ".0%"},
     )
 
 
-def _shares(values: Sequence[float]) -> dict[str, Any]:
-    """An axis of shares around ``values`` that stays between 0% and 100%, were they all equal."""
-    low, high = min(values), max(values)
-    room = max(0.02, 0.1 * (high - low))
-    return {"tickformat": "~%", "range": [max(-0.02, low - room), min(1.02, high + room)]}
-
-
-def _line(line: Expected, accuracies: Sequence[float]) -> dict[str, Any]:
-    shares = np.linspace(min(accuracies), min(max(accuracies), 0.999), 30).tolist()
-    return {
-        "type": "scatter",
-        "name": "predicted from accuracy",
-        "x": shares,
-        "y": [line(share) for share in shares],
-        "mode": "lines",
-        "line": {"color": "#8796a5", "width": 1, "dash": "dash"},
-        "hoverinfo": "skip",
-        "showlegend": True,
-    }
-
-
-def published(measured: Sequence[Entry], published_models: Sequence[Entry]) -> go.Figure:
+def corruption_errors(measured: Sequence[Entry], published_models: Sequence[Entry]) -> go.Figure:
     """mCE against the error on the originals: this run's models beside published ones.
 
     ``measured`` has ``model``, ``error`` (a share) and ``mean_ce`` with its interval;

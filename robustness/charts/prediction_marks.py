@@ -92,20 +92,16 @@ def judged(consistent: bool, correct: bool | None, *, unsure: bool = False) -> M
 
 def verdict(row: Measurement) -> Mark:
     """The verdict on one measurement."""
-    return _verdict(row.label, row.clean_top1, row.top1, row.clean_probability, row.probability)
+    return verdict_of(vars(row))
 
 
 def verdict_of(row: Mapping[str, Any]) -> Mark:
     """As ``verdict``, for a row of a frame."""
-    return _verdict(
-        row["label"], row["clean_top1"], row["top1"], row["clean_probability"], row["probability"]
-    )
-
-
-def _verdict(label: Any, clean: int, top1: int, before: float, now: float) -> Mark:
+    before, now = row["clean_probability"], row["probability"]
     is_known = pd.notna(now) and pd.notna(before)  # tables of predictions may leave it out
     unsure = bool(is_known and now < max(UNSURE, HALF * before))
-    return judged(clean == top1, is_correct(label, top1), unsure=unsure)
+    same, correct = row["clean_top1"] == row["top1"], is_correct(row["label"], row["top1"])
+    return judged(same, correct, unsure=unsure)
 
 
 def cell(frame: pd.DataFrame) -> tuple[float, str]:
