@@ -19,10 +19,9 @@ from robustness.ui.browser import components
 from robustness.ui.browser.html import html
 from robustness.ui.computation import jobs
 from robustness.ui.session import access, cleanup
-from robustness.ui.session.boundary import boundary, fragment, say
+from robustness.ui.session.boundary import boundary, fragment, say, sentence
 from robustness.ui.session.inputs import arrive, link_warnings
 from robustness.ui.session.run_link import IMAGE, RUN, UPLOAD, linked_run, page_link
-from robustness.ui.session.sentences import sentence
 
 __all__ = ["boundary", "fragment", "page"]
 

@@ -47,8 +47,8 @@ from robustness.remedies.remedy import SUREST
 from robustness.runs import Run
 from robustness.ui.server.streamlit_internals import CachedFunc
 from robustness.ui.session.access import session
+from robustness.ui.session.boundary import sentence
 from robustness.ui.session.run_link import IMAGE, RUN, last_written, runs_folder
-from robustness.ui.session.sentences import sentence
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")

@@ -17,9 +17,8 @@ from robustness.base.text import counted, plain
 from robustness.runs import Plan, SavedMatch, jobs, retention
 from robustness.ui.session import access
 from robustness.ui.session.access import session
-from robustness.ui.session.boundary import do, fragment
+from robustness.ui.session.boundary import do, fragment, without_folders
 from robustness.ui.session.run_link import RUN, page_link, runs_folder
-from robustness.ui.session.sentences import without_folders
 
 SECONDS_BETWEEN = 1.0
 """Seconds between updates of a running job where it is shown in full."""

@@ -13,9 +13,9 @@ from robustness.base.permissions import Action
 from robustness.base.text import counted, plain
 from robustness.perturbations.perturbation import MAX_SEED
 from robustness.ui.session import access
+from robustness.ui.session.boundary import sentence
 from robustness.ui.session.inputs import keep_in_link, warn_of_link
 from robustness.ui.session.run_link import page_link
-from robustness.ui.session.sentences import sentence
 
 
 def sidebar_input() -> tuple[tuple[str, ...], int]:

@@ -34,10 +34,9 @@ from robustness.ui.controls import sharing
 from robustness.ui.controls.true_class import USABLE, true_class_input
 from robustness.ui.server.streamlit_internals import UploadedFile, forget_files
 from robustness.ui.session import access, reloads
-from robustness.ui.session.boundary import do
+from robustness.ui.session.boundary import do, sentence
 from robustness.ui.session.inputs import one_of
 from robustness.ui.session.run_link import RUN, UPLOAD, leave
-from robustness.ui.session.sentences import sentence
 
 FIRST_SAMPLE = "chelsea"
 

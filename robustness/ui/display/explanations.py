@@ -20,7 +20,7 @@ from robustness.pictures.picture import image_digest
 from robustness.ui.browser.html import Html, html
 from robustness.ui.computation.progress import Measuring
 from robustness.ui.display import results
-from robustness.ui.session.sentences import sentence
+from robustness.ui.session.boundary import sentence
 
 SWITCH = "attention"
 """Key of the switch of ``section``, in links too."""

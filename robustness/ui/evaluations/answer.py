@@ -26,7 +26,7 @@ from robustness.ui.display.export_buttons import report_button
 from robustness.ui.evaluations import limits, run_actions, run_table
 from robustness.ui.evaluations.cases import VIEW
 from robustness.ui.one_image import stories
-from robustness.ui.session.sentences import sentence
+from robustness.ui.session.boundary import sentence
 
 _STYLE = Path(__file__).with_name("present.css")
 _VERDICTS, _VERDICT_PIXELS = 8, 360  # rows in sight

@@ -26,8 +26,8 @@ from robustness.ui.browser import components
 from robustness.ui.computation.cache import cached, opened_run
 from robustness.ui.display import results
 from robustness.ui.evaluations import run_table
+from robustness.ui.session.boundary import sentence
 from robustness.ui.session.inputs import one_of
-from robustness.ui.session.sentences import sentence
 
 FLIPPED = 6
 """Flipped images that are shown, each way."""

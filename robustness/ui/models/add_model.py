@@ -28,9 +28,8 @@ from robustness.ui.computation.progress import Work
 from robustness.ui.display import results
 from robustness.ui.server.streamlit_internals import UploadedFile
 from robustness.ui.session import access
-from robustness.ui.session.boundary import boundary, fragment
+from robustness.ui.session.boundary import boundary, fragment, sentence
 from robustness.ui.session.run_link import page_link
-from robustness.ui.session.sentences import sentence
 
 UPLOAD, ON_SERVER = "Upload", "File on the server"
 SIDECAR_ENDINGS = (*filter(None, (record.weights_ending for record in FORMATS)), ".json", ".txt")

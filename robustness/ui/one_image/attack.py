@@ -2,27 +2,54 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from functools import partial
+from typing import Any
 
 import numpy as np
 import streamlit as st
 
-from robustness import models
-from robustness.attacks import Outcome
-from robustness.base.text import plain, some
+from robustness import models, report
+from robustness.attacks import AttackSpec, Outcome, Step, craft
+from robustness.attacks.epsilon_search import Masking, Smallest, gradient_masking, smallest_epsilon
+from robustness.attacks.transfer import Transfer, attackable, transfers
+from robustness.base.errors import GradientError
+from robustness.base.text import counted, plain, share, some
 from robustness.charts.verdict import verdict
 from robustness.evaluation.condition import AttackCondition
+from robustness.evaluation.correctness import labelled
 from robustness.evaluation.framings import version_for
 from robustness.evaluation.loop import picture_scores
 from robustness.evaluation.measurement import Measurement
+from robustness.evaluation.request import Request, spec_of
 from robustness.pictures.picture import Picture
-from robustness.report.attack import attacked, noise_answer, sizes
+from robustness.report.attack import (
+    attacked,
+    epsilon_section,
+    noise_answer,
+    sizes,
+    transfer_section,
+)
 from robustness.report.blocks import Text
 from robustness.ui.browser.html import html
+from robustness.ui.computation import cache
+from robustness.ui.computation.cache import work_key
+from robustness.ui.computation.progress import Measuring
 from robustness.ui.display import blocks, explanations, results
-from robustness.ui.one_image import attack_steps, stories
-from robustness.ui.one_image.attack_outcome import adversarial, measure, row
+from robustness.ui.display.export_buttons import report_button
+from robustness.ui.one_image import stories
 from robustness.ui.one_image.attack_request import attack_input
+from robustness.ui.session.boundary import sentence
+
+STRONGEST = "apgd"
+"""The attack for the smallest epsilon, unless the chosen one needs no gradients: below 1/255 fewer
+images hold against it than against PGD (docs/attacks.md has the figures)."""
+
+BLACK_BOX, QUERIES = "square", 100
+"""The attack without gradients that looks for masking, and its steps."""
+
+BISECTION_PASSES = 20
+"""Approximate number of epsilons that a bisection tries, for its progress."""
 
 
 def show(picture: Picture, names: tuple[str, ...], seed: int, truth: str | None) -> None:
@@ -42,16 +69,16 @@ def show(picture: Picture, names: tuple[str, ...], seed: int, truth: str | None)
     with answer, st.container(key="attack-answer"):
         condition = AttackCondition.of_spec(spec)
         stories.show_story(picture, names, seed, f"{attacked_model} {condition.id}")
-        outcome = measure(picture, attacked_model, spec)
+        outcome = _measure(picture, attacked_model, spec)
         rows = [row(picture, adversarial(picture, outcome), name, spec, truth) for name in alike]
         _show_outcome(picture, outcome, rows)
         if others := [models.label(name) for name in names if name not in alike]:
             names_of_others = some(others, len(others))
             st.caption(plain(f"Without {names_of_others}: they see the image otherwise."))
     with reports:
-        attack_steps.show_report(picture, outcome, rows, truth)
+        _show_report(picture, outcome, rows, truth)
     with st.container(key="attack-details"):
-        attack_steps.show(picture, outcome, alike, truth, len(names))
+        _show_steps(picture, outcome, alike, truth, len(names))
         if opened := explanations.in_detail("top-5 classes, heat maps"):
             with opened:
                 _in_detail(picture, outcome, rows, truth)
@@ -97,3 +124,184 @@ def _in_detail(
         lambda _: np.stack([picture.image, outcome.image]),
         {r.model: tuple(dict.fromkeys((r.clean_top1, r.top1))) for r in rows},
     )
+
+
+def _measure(picture: Picture, model: str, spec: AttackSpec) -> Outcome:
+    """The outcome of the attack, cached or computed with progress; stops the page if cancelled."""
+
+    def events(nameless: Sequence[Picture]) -> Iterator[Step | Outcome]:  # loads once it begins
+        yield from craft(nameless[0], models.load(model, side=picture.side), spec)
+
+    outcome: Outcome
+    (outcome,) = Measuring(
+        "Attacking",
+        _key("attack", picture, [model], spec),
+        [picture],
+        events,
+        spec.total_steps + 1,
+        (Outcome,),
+    ).at_once()
+    return outcome
+
+
+def _key(what: str, picture: Picture, names: Sequence[str], spec: AttackSpec) -> str:
+    """The key of work ``what`` with ``spec`` on ``picture`` and the models ``names``."""
+    condition = AttackCondition.of_spec(spec)
+    return work_key(f"{what} {spec}", [picture], names, [condition], spec.seed)
+
+
+def adversarial(picture: Picture, outcome: Outcome) -> Picture:
+    """The attacked image as an image with its own name."""
+    return Picture.of(f"{picture.name}, adversarial", outcome.image, framing=picture.framing)
+
+
+def row(
+    picture: Picture, changed: Picture, model: str, spec: AttackSpec, truth: str | None
+) -> Measurement:
+    """The prediction of ``model`` for ``changed``, with that for ``picture``.
+
+    ``truth`` is the true class of both.
+    """
+    hashed = ((model, models.digest(models.REGISTRY[model])),)
+    conditions = (AttackCondition.of_spec(spec),)
+    run = Request(hashed, conditions, ((model, picture.framing),), spec.seed)
+    return labelled(cache.comparison(run, picture, model, changed), truth)
+
+
+# --- further steps --------------------------------------------------------------------------------
+
+
+def _show_report(
+    picture: Picture, outcome: Outcome, rows: Sequence[Measurement], truth: str | None
+) -> None:
+    """Draw the button of the report, which includes the steps computed so far."""
+    attack, names = outcome.spec, [row.model for row in rows]
+    request = spec_of(picture, names, [AttackCondition.of_spec(attack)], attack.seed)
+    transferred = _transferring(picture, outcome, names)
+    smallest = _finding(picture, outcome, names)
+    report_button(
+        lambda: report.of_attack(
+            request,
+            picture,
+            outcome,
+            rows,
+            [labelled(entry, truth) for entry in transferred.cached or ()],
+            _without_refusals(smallest.cached),
+        ),
+        f"{attack.name}-{outcome.model}",
+    )
+
+
+def _show_steps(
+    picture: Picture, outcome: Outcome, names: Sequence[str], truth: str | None, chosen: int
+) -> None:
+    """Draw the sections; ``names`` are those of the ``chosen`` models that see the image alike."""
+    if chosen > len(names) == 1:
+        st.header("Does it fool other models?", anchor=False)
+        st.caption("No other chosen model sees the image alike.")
+    else:
+        _transfer(picture, outcome, names, truth)
+    _epsilon(picture, outcome, names)
+
+
+def _transferring(picture: Picture, outcome: Outcome, names: Sequence[str]) -> Measuring:
+    """The attack of ``outcome`` on each of the models ``names``, judged by all of them."""
+    spec, able = outcome.spec, attackable(names, outcome.spec, outcome.model)
+    return Measuring(
+        "Transfer",
+        _key(f"transfer from {able}", picture, names, spec),
+        [picture],
+        lambda nameless: transfers(nameless[0], names, spec, outcome.model),
+        len(names) * (spec.total_steps + 1 + len(names)),
+        (Transfer,),
+    )
+
+
+def _transfer(picture: Picture, outcome: Outcome, names: Sequence[str], truth: str | None) -> None:
+    st.header("Does it fool other models?", anchor=False)
+    if len(names) < 2:
+        st.caption("Choose more than one model in the sidebar to see which share the weakness.")
+        return
+    spec = outcome.spec
+    events = _transferring(picture, outcome, names).on_request(
+        f"Attack each of the {len(names)} models",
+        f"{spec.record.label} with these settings on every model, each result tested on all.",
+    )
+    if events is None:
+        return
+    sources = dict.fromkeys(entry.source for entry in events)
+    blind = [models.label(name) for name in names if name not in sources]
+    if blind:
+        reason = "no gradients" if spec.target is None else "no gradients, or no such target"
+        st.caption(plain(f"No attack on {', '.join(blind)}: {reason}."))
+    if not events:
+        return
+    entries = [labelled(entry, truth) for entry in events]
+    blocks.draw(transfer_section(entries).blocks)
+
+
+def _finding(picture: Picture, outcome: Outcome, names: Sequence[str]) -> Measuring:
+    """The smallest epsilon of each of the models ``names``, and signs of gradient masking."""
+    spec, names = outcome.spec, attackable(names, outcome.spec, outcome.model)
+    alike = partial(
+        AttackSpec.of, epsilon=spec.epsilon, norm=spec.norm, seed=spec.seed, target=spec.target
+    )
+    gradient = spec if spec.name == STRONGEST else alike(STRONGEST)
+    black_box = alike(BLACK_BOX, steps=QUERIES) if spec.record.white_box else spec
+    chosen = gradient if spec.record.white_box else black_box
+    passes = chosen.total_steps * (1 + BISECTION_PASSES // 2)
+    return Measuring(
+        "Finding the smallest epsilon",
+        _key("epsilon", picture, names, chosen),
+        [picture],
+        lambda nameless: _smallest(nameless[0], names, chosen, gradient, black_box),
+        len(names) * (passes + gradient.total_steps + 2 * black_box.total_steps),
+        (Smallest, Masking, str),
+        said=lambda _, done: f"Finding the smallest epsilon: {share(done, 0)}",
+    )
+
+
+def _smallest(
+    picture: Picture,
+    names: Sequence[str],
+    chosen: AttackSpec,
+    gradient: AttackSpec,
+    black_box: AttackSpec,
+) -> Iterator[Any]:
+    """The smallest epsilon of ``chosen`` for each model, and what both others say of masking.
+
+    Both are tried at the epsilon of ``chosen`` and at the smallest: where it last failed if it is
+    the gradient attack, where it first succeeds if it is the other one. For a model without
+    gradients, a sentence says so.
+    """
+    for name in names:
+        try:
+            classifier = models.load(name, side=picture.side)
+            for event in smallest_epsilon(picture, classifier, chosen):
+                yield event
+            if isinstance(event, Smallest):  # the last
+                least = event.failing_epsilon if chosen is gradient else event.epsilon
+                epsilons = (chosen.epsilon, chosen.epsilon if least is None else least)
+                yield from gradient_masking(picture, classifier, gradient, black_box, epsilons)
+        except GradientError as error:
+            yield sentence(error)
+
+
+def _epsilon(picture: Picture, outcome: Outcome, names: Sequence[str]) -> None:
+    st.header("What is the smallest epsilon?", anchor=False)
+    able = attackable(names, outcome.spec, outcome.model)
+    if others := ", ".join(models.label(name) for name in names if name not in able):
+        st.caption(plain(f"Without {others}: their classes do not include the target."))
+    events = _finding(picture, outcome, names).on_request(
+        f"Find the smallest epsilon of {counted(len(able), 'model')}",
+        "Finds the smallest epsilon with APGD; Square checks for gradient masking.",
+    )
+    for refusal in events or ():
+        if isinstance(refusal, str):
+            st.warning(plain(refusal), icon=":material/block:")
+    if results := _without_refusals(events):
+        blocks.draw(epsilon_section(results).blocks)
+
+
+def _without_refusals(events: Sequence[Any] | None) -> list[Smallest | Masking]:
+    return [event for event in events or () if not isinstance(event, str)]

@@ -24,7 +24,7 @@ from robustness.ui.browser import components
 from robustness.ui.computation import cache
 from robustness.ui.display.results import thumbnail_uri
 from robustness.ui.one_image.request import Answer, LiveRequest, RemedyEffect, RemedyLine
-from robustness.ui.session.sentences import sentence
+from robustness.ui.session.boundary import sentence
 
 _OPEN = "helping"
 _LINES = 2

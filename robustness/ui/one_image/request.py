@@ -22,7 +22,7 @@ from robustness.ui.browser import components
 from robustness.ui.browser.html import Html, html
 from robustness.ui.computation import cache
 from robustness.ui.display import results
-from robustness.ui.session.sentences import sentence
+from robustness.ui.session.boundary import sentence
 
 Answer = Measurement | RobustnessError
 

@@ -37,8 +37,8 @@ from robustness.ui.one_image import remedies
 from robustness.ui.one_image.request import Answer, LiveRequest, answer_cards
 from robustness.ui.one_image.stack import Stack, checked, said
 from robustness.ui.server.counters import UPDATES
+from robustness.ui.session.boundary import sentence
 from robustness.ui.session.request_tokens import Tickets, body
-from robustness.ui.session.sentences import sentence
 
 MOST_BYTES = 1_000_000
 """Limit of a request with an image; a camera frame takes 200,000."""

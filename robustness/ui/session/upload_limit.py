@@ -18,7 +18,7 @@ from robustness.base.errors import AccessError, ParameterError
 from robustness.base.permissions import Action
 from robustness.ui.server.streamlit_internals import uploaded_files
 from robustness.ui.session import access, reloads
-from robustness.ui.session.sentences import sentence
+from robustness.ui.session.boundary import sentence
 
 DEFAULT_ROOM = 2 * 10**9
 """Bytes of the setting ``uploads``."""
