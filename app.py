@@ -8,8 +8,9 @@ from streamlit.starlette import App
 from robustness.ui.controls.true_class import suggest_true_class
 from robustness.ui.one_image import views
 from robustness.ui.one_image.slider_drag import ROUTES
+from robustness.ui.page import ROUTES as PAGE_ROUTES
 from robustness.ui.page import page
-from robustness.ui.server import index_page, metrics
+from robustness.ui.server import metrics
 from robustness.ui.server.counters import note_error
 from robustness.ui.server.request_security import Guard
 from robustness.ui.server.startup import settle, warm_up
@@ -28,7 +29,7 @@ else:  # as the server imports it when it starts
     app = App(
         __file__,
         lifespan=warm_up,
-        routes=[*ROUTES, *metrics.ROUTES, *index_page.ROUTES],
+        routes=[*ROUTES, *metrics.ROUTES, *PAGE_ROUTES],
         middleware=[Middleware(Guard), Middleware(UploadLimit)],
         on_script_error=note_error,
     )
