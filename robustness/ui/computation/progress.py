@@ -1,7 +1,8 @@
-"""Long work on a page: started, drawn with its progress, cancelled, started again, and cached."""
+"""Long work: on a page started, drawn, cancelled and cached, or in a thread that no page awaits."""
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from robustness.base.progress import Pace, Unit, duration
 from robustness.base.scheduler import TURNS
 from robustness.pictures.picture import Picture
 from robustness.ui.computation.cache import RESULT_CACHE, named, nameless
+from robustness.ui.server.counters import note_error
 from robustness.ui.session.access import session
 
 Item = TypeVar("Item")
@@ -178,3 +180,35 @@ class Measuring(Work):
         results = [event for event in events if isinstance(event, self.results)]
         RESULT_CACHE.put(self.key, results)
         return named(results, self.pictures)
+
+
+# --- in threads -----------------------------------------------------------------------------------
+
+
+_RUNNING: dict[str, threading.Thread] = {}
+
+_CHANGING = threading.Lock()
+"""Guards ``_RUNNING``."""
+
+
+def begin(name: str, work: Callable[[], object]) -> threading.Thread:
+    """Start ``work`` in a thread called ``name``, unless one of this name runs; return the thread.
+
+    An unexpected error is counted and logged. The end of the server does not wait for the thread.
+    """
+
+    def run() -> None:
+        try:
+            work()
+        except Exception as error:
+            note_error(error)
+            raise
+        finally:
+            with _CHANGING:
+                del _RUNNING[name]
+
+    with _CHANGING:
+        if name not in _RUNNING:
+            _RUNNING[name] = threading.Thread(target=run, name=name, daemon=True)
+            _RUNNING[name].start()
+        return _RUNNING[name]

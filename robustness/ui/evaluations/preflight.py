@@ -19,8 +19,8 @@ from robustness.datasets import SAMPLES, Dataset, open_dataset
 from robustness.pictures.eight_bits import to_png
 from robustness.pictures.untrusted import BusyError, untrusted_image
 from robustness.runs import Plan
-from robustness.ui.computation.background import begin
 from robustness.ui.computation.cache import cached
+from robustness.ui.computation.progress import begin
 
 MAX_THUMBNAILS = 12
 _SIDE = 72  # pixels

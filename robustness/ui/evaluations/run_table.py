@@ -21,8 +21,8 @@ from robustness.runs.headline_figures import Headline
 from robustness.runs.jobs import Job, is_queued, outside_job, read_queue
 from robustness.statistics.model_choice import NAMES
 from robustness.ui.computation import jobs
-from robustness.ui.computation.background import begin
 from robustness.ui.computation.cache import RESULT_CACHE
+from robustness.ui.computation.progress import begin
 from robustness.ui.display.blocks import deselect
 from robustness.ui.page import fragment
 from robustness.ui.server.counters import note_error

@@ -19,7 +19,7 @@ from robustness.evaluation import similarity
 from robustness.models.graph.inspection import KERAS_WORKERS
 from robustness.models.loaded_models import run_parallel
 from robustness.runs import jobs
-from robustness.ui.computation.background import begin
+from robustness.ui.computation.progress import begin
 from robustness.ui.evaluations.upload_store import tend
 from robustness.ui.server.streamlit_internals import (
     forget_locks_of_values,
