@@ -23,7 +23,7 @@ from robustness.ui.browser.html import html
 from robustness.ui.computation.cache import cached
 from robustness.ui.display import blocks, results
 from robustness.ui.display.export_buttons import report_button
-from robustness.ui.evaluations import limits, run_actions, run_table
+from robustness.ui.evaluations import release_limits, run_actions, run_table
 from robustness.ui.evaluations.cases import VIEW
 from robustness.ui.one_image import stories
 from robustness.ui.session.boundary import sentence
@@ -56,10 +56,10 @@ def show(run: Run, of: RunFigures, entry: Listed) -> None:
 def _answer(run: Run, of: RunFigures, values: dict[str, Any]) -> None:
     check = None
     try:
-        if budget := limits.budget():
-            check = _check(run, budget, limits.baseline(budget), bool(values["remedies"]))
+        if budget := release_limits.budget():
+            check = _check(run, budget, release_limits.baseline(budget), bool(values["remedies"]))
     except RobustnessError as error:
-        if limits.is_uploaded():
+        if release_limits.is_uploaded():
             st.error(plain(sentence(error)), icon=":material/error:")
         else:
             st.info(plain(sentence(error)), icon=":material/rule:")
@@ -157,7 +157,7 @@ def _criteria_input(of: RunFigures) -> dict[str, Any]:
     with st.popover("Limits", icon=":material/rule:"):
         st.caption("Say whether each model meets these.")
         spec, source = of.run.manifest.spec, of.run.manifest.dataset.source
-        limits.limits_input(spec.model_names, spec.conditions, source, of.run.id)
+        release_limits.limits_input(spec.model_names, spec.conditions, source, of.run.id)
     return values
 
 

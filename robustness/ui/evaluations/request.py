@@ -33,7 +33,7 @@ from robustness.remedies import REGISTRY as REMEDIES
 from robustness.runs import SavedMatch, find_match, title_of
 from robustness.ui.controls.model_choice import model_input, seed_input
 from robustness.ui.controls.picture_input import fit_input, overrides_of, side_input
-from robustness.ui.evaluations import limits
+from robustness.ui.evaluations import release_limits
 from robustness.ui.evaluations.run_table import PROFILE, forget_limits
 from robustness.ui.evaluations.upload_store import upload
 from robustness.ui.session import access
@@ -132,7 +132,7 @@ def request_input(question: str) -> RunForm | None:
         settings_of_run = _settings_input(matched)
     if question == RELEASE:
         with place:
-            limits.limits_input(names, settings_of_run["conditions"], source)
+            release_limits.limits_input(names, settings_of_run["conditions"], source)
     if source is None or not names or not settings_of_run["conditions"]:
         return None
     return RunForm(models=tuple(names), source=source, **settings_of_run)
