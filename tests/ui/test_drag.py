@@ -23,7 +23,7 @@ from robustness.base.scheduler import SupersededError
 from robustness.evaluation.condition import Condition
 from robustness.ui.browser.components import unpack
 from robustness.ui.one_image import slider_drag
-from robustness.ui.one_image.request import LiveRequest
+from robustness.ui.one_image.live_request import LiveRequest
 from robustness.ui.session import access
 from robustness.ui.session.access import Connection
 from robustness.ui.session.request_tokens import body

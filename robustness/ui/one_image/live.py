@@ -24,7 +24,8 @@ from robustness.ui.computation import cache
 from robustness.ui.display import blocks, explanations, results
 from robustness.ui.display.export_buttons import copy_button, report_button
 from robustness.ui.one_image import remedies, slider_drag, stack, stories
-from robustness.ui.one_image.request import Answer, LiveRequest, answer_cards
+from robustness.ui.one_image.answer_cards import answer_cards
+from robustness.ui.one_image.live_request import Answer, LiveRequest
 from robustness.ui.page import fragment
 from robustness.ui.server.counters import UPDATES
 from robustness.ui.session.run_link import IMAGE, RUN, accept_from, accepted_from

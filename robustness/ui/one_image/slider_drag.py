@@ -34,7 +34,8 @@ from robustness.ui.browser import components
 from robustness.ui.computation.bands import cells, pass_seconds
 from robustness.ui.display import results
 from robustness.ui.one_image import remedies
-from robustness.ui.one_image.request import Answer, LiveRequest, answer_cards
+from robustness.ui.one_image.answer_cards import answer_cards
+from robustness.ui.one_image.live_request import Answer, LiveRequest
 from robustness.ui.one_image.stack import Stack, checked, said
 from robustness.ui.server.counters import UPDATES
 from robustness.ui.session.boundary import sentence
