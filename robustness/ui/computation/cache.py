@@ -193,7 +193,7 @@ def _decoded(data: bytes, framings: Framings) -> Picture | str:
         return str(error)
 
 
-def linked_picture(names: Sequence[str]) -> list[Picture]:
+def linked_picture(names: Sequence[str]) -> Picture | None:
     """The image that the link names, if any, as the run shows it to the models ``names``.
 
     Shows a warning if it cannot be read.
@@ -202,8 +202,8 @@ def linked_picture(names: Sequence[str]) -> list[Picture]:
         linked = _linked(names)
     except RobustnessError as error:
         st.warning(plain(sentence(error)), icon=":material/link_off:")
-        return []
-    return [linked[0]] if linked else []
+        return None
+    return linked[0] if linked else None
 
 
 def linked_class(picture: Picture) -> str | None:

@@ -66,7 +66,7 @@ def picture_input(names: Sequence[str], *, camera: bool) -> tuple[Picture, str |
     state = st.session_state
     if not state.get("uploads"):  # as after a reload
         state["uploads"] = list(reloads.uploads(st.query_params.get(UPLOAD, "")))
-    sample, overrides = current_sample(), _current_overrides()
+    sample, overrides = _current_sample(), _current_overrides()
     framings = tuple(by_framing(*overrides, names)) or (framing(*overrides),)
 
     with st.container(horizontal=True, vertical_alignment="center", gap="small", key="picker"):
@@ -87,23 +87,35 @@ def picture_input(names: Sequence[str], *, camera: bool) -> tuple[Picture, str |
     if refused:
         st.caption(plain(refused))
     uploaded = _uploaded(framings)
-    of_run = [] if uploaded else linked_picture(names)
+    of_run = None if uploaded else linked_picture(names)
     own = uploaded or of_run or _shared(framings)
     with gallery:
-        _gallery(None if own else sample)
-    if uploaded or of_run:
+        st.html(html("style", css=_thumbnails()))
+        for record in SAMPLES:  # an image, with its name for those who listen
+            st.button(
+                record.name.capitalize(),
+                key=f"choose_{record.name}",
+                type="primary" if record.name == sample and not own else "secondary",
+                help=record.alt,
+                on_click=_choose_sample,
+                args=(record.name,),
+            )
+    if shown := uploaded or of_run:
         about = f"An image of the run {plain(st.query_params.get(RUN, ''))}."
         if uploaded:
-            about = "Links include it." if _linked_copy() else "Links do not include uploads."
+            upload = st.query_params.get(UPLOAD, "")
+            about = (
+                "Links include it." if sharing.shared(upload) else "Links do not include uploads."
+            )
             if len(files) > 1:
                 about = f"It is the last of {len(files)} uploads. {about}"
-        st.caption(f"Showing {some([plain(picture.name) for picture in own], 3)}. {about}")
-    chosen = own[-1] if own else sample_picture(sample, framings)
+        st.caption(f"Showing {plain(shown.name)}. {about}")
+    chosen = own or sample_picture(sample, framings)
     if not of_run:  # which has those of its run
         chosen = replace(chosen, overrides=overrides)
     _say_framings(by_framing(*chosen.overrides, names))
     with true_classes:
-        return chosen, true_class_input([chosen], names).get(chosen.digest)
+        return chosen, true_class_input(chosen, names)
 
 
 def _upload_input() -> str:
@@ -228,59 +240,53 @@ def _link_to_own() -> None:
     st.query_params[UPLOAD] = reloads.keep(st.session_state["uploads"])
 
 
-def _uploaded(framings: Framings) -> list[Picture]:
+def _uploaded(framings: Framings) -> Picture | None:
     """The last usable upload, if any; says which later ones are unusable."""
-    pictures: list[Picture] = []
+    picture: Picture | None = None
     refused: list[tuple[str, str]] = []
     for name, data in reversed(st.session_state.get("uploads", [])):
         try:
-            pictures.insert(0, uploaded_picture(name, data, framings))
+            picture = uploaded_picture(name, data, framings)
+            break
         except ImageError as error:
             refused.append((name, sentence(error)))
-        else:
-            break
     if refused:  # in one message, however many there are
         (_, said), *others = refused
         if others:
             names = some([name for name, _ in others], 3)
             said += f" {counted(len(others), 'more file')} cannot be read: {names}."
         st.error(plain(said), icon=":material/broken_image:")
-    st.session_state[USABLE] = [picture.name for picture in pictures]
-    return pictures
+    st.session_state[USABLE] = picture is not None
+    return picture
 
 
-def _linked_copy() -> tuple[sharing.Shared, bytes] | None:
-    return sharing.shared(st.query_params.get(UPLOAD, ""))
-
-
-def _shared(framings: Framings) -> list[Picture]:
+def _shared(framings: Framings) -> Picture | None:
     """The link's shared image; says if a sample replaces it."""
     link = st.query_params.get(UPLOAD)
     if link is None or st.session_state.get("uploads"):
-        return []
+        return None
     if reloads.is_mine(link):
         st.info("Your upload has ended; this is a sample. Upload the image again.", icon=_LOCK)
-        return []
-    if reloads.is_own(link):
+    elif reloads.is_own(link):
         said = "The sender used their own image, which links do not include; this is a sample."
         st.info(said, icon=_LOCK)
-        return []
-    if (copied := _linked_copy()) is None:
+    elif (copied := sharing.shared(link)) is None:
         said = "The shared image has expired or was deleted; this is a sample."
         st.warning(said, icon=":material/link_off:")
-        return []
-    copy, data = copied
-    try:
-        picture = uploaded_picture(copy.name, data, framings)
-    except ImageError as error:
-        st.error(plain(sentence(error)), icon=":material/broken_image:")
-        return []
-    said = f"Showing {copy.name}, shared until {copy.expiry}."
-    st.info(plain(said), icon=":material/share:")
-    return [picture]
+    else:
+        copy, data = copied
+        try:
+            picture = uploaded_picture(copy.name, data, framings)
+        except ImageError as error:
+            st.error(plain(sentence(error)), icon=":material/broken_image:")
+        else:
+            said = f"Showing {copy.name}, shared until {copy.expiry}."
+            st.info(plain(said), icon=":material/share:")
+            return picture
+    return None
 
 
-def current_sample() -> str:
+def _current_sample() -> str:
     """The link's sample; for an unknown one a warning, and the first sample."""
     chosen = st.query_params.get("sample", FIRST_SAMPLE)
     try:
@@ -298,20 +304,6 @@ def _current_overrides() -> Overrides:
     )
     known = side in map(str, _sides())
     return overrides_of(fit if fit in FITS else AS_DESCRIBED, side if known else AS_DESCRIBED)
-
-
-def _gallery(selected: str | None) -> None:
-    """Draw a button per sample: its image, with its name for those who listen."""
-    st.html(html("style", css=_thumbnails()))
-    for sample in SAMPLES:
-        st.button(
-            sample.name.capitalize(),
-            key=f"choose_{sample.name}",
-            type="primary" if sample.name == selected else "secondary",
-            help=sample.alt,
-            on_click=_choose_sample,
-            args=(sample.name,),
-        )
 
 
 def _choose_sample(name: str) -> None:
