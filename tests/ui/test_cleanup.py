@@ -20,8 +20,12 @@ from streamlit.runtime.memory_uploaded_file_manager import MemoryUploadedFileMan
 from streamlit.runtime.session_manager import SessionClient
 from streamlit.runtime.uploaded_file_manager import UploadedFileRec
 
+from robustness.evaluation.condition import Condition
+from robustness.pictures.picture import Picture
+from robustness.ui.one_image.live_request import LiveRequest
+from robustness.ui.one_image.slider_drag import Tickets
 from robustness.ui.session import access, cleanup
-from robustness.ui.session.request_tokens import Tickets
+from tests.support.pages import sample
 
 TTL = "server.disconnectedSessionTTL"
 
@@ -34,19 +38,20 @@ test_cleanup.hold()
 """
 
 
-class Held:
-    """Something large that a session holds."""
-
-
-HELD: weakref.WeakSet[Held] = weakref.WeakSet()
-TICKETS: Tickets[Held] = Tickets("test of leaving")
+HELD: list[weakref.ref[Picture]] = []
+TICKETS = Tickets()
 ASKED: list[str] = []
 
 
 def hold() -> None:
-    held = Held()
-    HELD.add(held)
-    ASKED.append(TICKETS.give(held))
+    picture = sample("coffee")
+    HELD.append(weakref.ref(picture))
+    ASKED.append(TICKETS.give(LiveRequest(picture, Condition.of({}), (), 0)))
+
+
+def held() -> int:
+    """The number of images that sessions hold."""
+    return sum(each() is not None for each in HELD)
 
 
 COOKIES = {access.COOKIE: "mine"}
@@ -114,21 +119,21 @@ def test_what_a_session_holds_goes_when_it_has_left_and_not_before(
         await runtime.start()
         staying, leaves = await visit(runtime), await visit(runtime)
         files.add_file(leaves, UploadedFileRec("1", "a.png", "image/png", b"bytes"))
-        assert len(HELD) == 2
+        assert held() == 2
 
         config.set_option(TTL, 1)
         runtime.disconnect_session(leaves)  # for a moment
         assert await visit(runtime, leaves) == leaves
         await asyncio.sleep(1.1)
         assert not ended
-        assert len(HELD) == 2
+        assert held() == 2
         assert files.get_files(leaves, ["1"])
 
         config.set_option(TTL, 0)
         runtime.disconnect_session(leaves)
         await until(lambda: ended)
         assert not files.get_files(leaves, ["1"])
-        assert len(HELD) == 1, "freed with the session that held it"
+        assert held() == 1, "freed with the session that held it"
         known = [TICKETS.get(ticket, COOKIES) is not None for ticket in ASKED]
         assert known == [True, False, False]
         assert runtime.is_active_session(staying)

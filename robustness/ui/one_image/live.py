@@ -131,7 +131,7 @@ def _follow(request: LiveRequest, on: stack.Stack, follows: bool) -> None:
 
 
 def _show_stack(request: LiveRequest, on: stack.Stack, drawing: int) -> None:
-    ticket = slider_drag.ticket(request)
+    ticket = slider_drag.TICKETS.give(request)
     stack.show(on, request.picture, request.id, request.of_bands, ticket, drawing)
 
 
