@@ -25,7 +25,7 @@ from robustness.base.text import plain
 from robustness.models.own import user_models
 from robustness.report.copy_as import TRUE_CLASS
 from robustness.ui.browser import components
-from robustness.ui.browser.html import html
+from robustness.ui.browser.html import Html, html
 from robustness.ui.computation import jobs
 from robustness.ui.server.streamlit_internals import index_page
 from robustness.ui.session import access, cleanup
@@ -60,7 +60,7 @@ _BODY = re.compile("(?<=[<]body>)")
 """Where the style is: after Streamlit's own in the head, it wins."""
 
 
-def _style() -> str:
+def _style() -> Html:
     css = f"{components.style()}\n{_STYLE.read_text('utf-8')}"
     return html("style", css=css)
 
