@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 import streamlit as st
@@ -45,10 +46,21 @@ def show(names: Sequence[str], listed: Mapping[str, Listed]) -> None:
         if len(there) < 2:
             st.info("Select another run to compare.", icon=":material/difference:")
             return
-        others = {name: _compare(listed[there[0]], listed[name]) for name in there[1:]}
+        others = {name: _compare(there[0], name) for name in there[1:]}
         headline = st.container()
         with st.container(horizontal=True, vertical_alignment="bottom"):
-            _baseline_input(there, listed)
+            st.session_state["baseline"] = there[0]
+            st.selectbox(
+                "Baseline",
+                there,
+                # The browser returns a title: two runs of one minute may have the same.
+                format_func=lambda name: f"{_title(listed[name])}, {name}",
+                key="baseline",
+                on_change=lambda: run_table.choose(
+                    list(dict.fromkeys([st.session_state["baseline"], *there]))
+                ),
+                help="Default: the pinned run, or the oldest selected.",
+            )
             run_table.comparison_input(listed[there[0]].folder.parent, there)
             quantity = _quantity(list(others.values()))
         changes = _headline(list(others.values()), quantity)
@@ -101,21 +113,16 @@ def _moved(entries: Sequence[Entry], quantity: str, noun: str) -> str:
 
 def _choice(entries: Sequence[Listed]) -> ModelChoice | None:
     """Which model to choose among all that the compared runs have, if they differ."""
-    if len({name for e in entries for name in _models(e)}) == min(map(len, map(_models, entries))):
+    names = [e.manifest.spec.model_names if e.manifest else () for e in entries]
+    if len({*chain(*names)}) == min(map(len, names)):
         return None
     try:
-        return _chosen([opened_run(entry.folder.name) for entry in entries])
+        return _choose([opened_run(entry.folder.name) for entry in entries])
     except RobustnessError:  # each comparison says why
         return None
 
 
-def _models(entry: Listed) -> Sequence[str]:
-    return () if entry.manifest is None else entry.manifest.spec.model_names
-
-
-@cached(16, "Choosing …")
-def _chosen(compared: Sequence[runs.Run]) -> ModelChoice:
-    return choose(compared)
+_choose = cached(16, "Choosing …")(choose)
 
 
 def _quantity(compared: Sequence[Comparison | str]) -> str:
@@ -133,31 +140,16 @@ def _quantity(compared: Sequence[Comparison | str]) -> str:
     return one_of("Quantity", titles, "change_of", first=first, shows_label=False)
 
 
-def _baseline_input(there: Sequence[str], listed: Mapping[str, Listed]) -> None:
-    st.session_state["baseline"] = there[0]
-    st.selectbox(
-        "Baseline",
-        there,
-        # The browser returns a title: two runs of one minute may have the same.
-        format_func=lambda name: f"{_title(listed[name])}, {name}",
-        key="baseline",
-        on_change=lambda: run_table.choose(
-            list(dict.fromkeys([st.session_state["baseline"], *there]))
-        ),
-        help="Default: the pinned run, or the oldest selected.",
-    )
-
-
 def _title(entry: Listed) -> str:
     assert entry.manifest is not None
     created = entry.manifest.created[:16].replace("T", " ")
     return f"{entry.title}, {entry.manifest.how}, {created} UTC"
 
 
-def _compare(baseline: Listed, other: Listed) -> Comparison | str:
-    """The comparison, or why there is none."""
+def _compare(baseline: str, other: str) -> Comparison | str:
+    """The comparison of two runs by their ids, or why there is none."""
     try:
-        return _compared(*(opened_run(entry.folder.name) for entry in (baseline, other)))
+        return _compared(opened_run(baseline), opened_run(other))
     except RobustnessError as error:
         return sentence(error)
     except OSError as error:  # such as deleted meanwhile
@@ -203,9 +195,10 @@ def _changes(compared_runs: Comparison, entries: Sequence[Entry], quantity: str,
         help="Intervals are 95%, paired by image. Exact sign-flip test over images with Holm's "
         "correction.",
     )
-    details = st.expander(
-        _summary(by_condition, quantity), key=f"conditions of {name}", on_change="rerun"
-    )
+    verdicts = [entry[f"{quantity}_verdict"] for entry in by_condition]
+    counts = ", ".join(f"{verdicts.count(word)} {said(word)}" for word in (BETTER, WORSE))
+    title = f"By condition: {counts}, of {len(verdicts)}"
+    details = st.expander(title, key=f"conditions of {name}", on_change="rerun")
     if details.open:  # its images take long to read
         with details:
             _by_condition(compared_runs, by_condition, quantity, name)
@@ -228,12 +221,6 @@ def _map(entries: Sequence[Entry], quantity: str, name: str) -> None:
     st.caption("Change in points. Pale: not significant. Click a cell for the images that flipped.")
 
 
-def _summary(entries: Sequence[Entry], quantity: str) -> str:
-    verdicts = [entry[f"{quantity}_verdict"] for entry in entries]
-    counts = [f"{verdicts.count(word)} {said(word)}" for word in (BETTER, WORSE)]
-    return f"By condition: {', '.join(counts)}, of {len(entries)}"
-
-
 def _by_condition(
     compared_runs: Comparison, entries: Sequence[Entry], quantity: str, name: str
 ) -> None:
@@ -250,23 +237,16 @@ def _by_condition(
         "now.",
     )
     try:
-        _flipped(compared_runs, model, condition, quantity, name)
+        both = flips(compared_runs.baseline, compared_runs.other, model, condition, quantity)
+        for which, flipped in zip(("Now worse", "Now better"), both, strict=True):
+            first = f", the first {FLIPPED}" if len(flipped) > FLIPPED else ""
+            st.markdown(f"**{which}: {counted(len(flipped), 'image')}{first}**")
+            drawn = [
+                results.thumbnail(compared_runs.other, model, flip.image, condition, flip[1:])
+                for flip in flipped[:FLIPPED]
+            ]
+            results.row(drawn, f"{which} {name}")
     except RobustnessError as error:
         st.caption(plain(f"The images cannot be shown: {sentence(error)}"))
     columns = [*comparison.CONDITION, *comparison.figures(quantity)]
     st.html(results.html_table(*Table.of(mine, columns)))
-
-
-def _flipped(
-    compared_runs: Comparison, model: str, condition: str, quantity: str, name: str
-) -> None:
-    """Draw the images on which ``model`` got worse, and those on which it got better."""
-    both = flips(compared_runs.baseline, compared_runs.other, model, condition, quantity)
-    for which, mine in zip(("Now worse", "Now better"), both, strict=True):
-        first = f", the first {FLIPPED}" if len(mine) > FLIPPED else ""
-        st.markdown(f"**{which}: {counted(len(mine), 'image')}{first}**")
-        drawn = [
-            results.thumbnail(compared_runs.other, model, flip.image, condition, flip[1:])
-            for flip in mine[:FLIPPED]
-        ]
-        results.row(drawn, f"{which} {name}")
