@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from contextlib import suppress
+
 import streamlit as st
 
 from robustness import hardening, models
@@ -14,7 +17,7 @@ from robustness.hardening import Hardening
 from robustness.perturbations import REGISTRY
 from robustness.report import hardening as results
 from robustness.report.questions import RunFigures
-from robustness.runs import Run, jobs
+from robustness.runs import jobs
 from robustness.ui.computation import jobs as under_way
 from robustness.ui.display import blocks
 from robustness.ui.display import results as results_on_page
@@ -47,20 +50,16 @@ def show(of: RunFigures) -> None:
         under_way.stopped(run.folder, "The training stopped.")
     answer = read_json(Hardening, run.folder / jobs.HARDENED)
     if answer is not None:
-        _answer(answer)
+        first, *rest = results.sentences(answer)
+        st.html(results_on_page.headline(first))
+        st.markdown(plain(" ".join(rest)))
+        if answer.name in models.REGISTRY:
+            label = f"See {plain(answer.name)} on Models"
+            page_link("pages/models.py", label, ":material/model_training:", {})
+        groups, _, caution = results.blocks(answer)
+        blocks.draw([results.before_and_after(answer), groups, caution])
     with st.expander("Train another model" if answer else "Train a model on images without labels"):
         _form(of)
-
-
-def _answer(answer: Hardening) -> None:
-    first, *rest = results.sentences(answer)
-    st.html(results_on_page.headline(first))
-    st.markdown(plain(" ".join(rest)))
-    if answer.name in models.REGISTRY:
-        label = f"See {plain(answer.name)} on Models"
-        page_link("pages/models.py", label, ":material/model_training:", {})
-    groups, _, caution = results.blocks(answer)
-    blocks.draw([results.before_and_after(answer), groups, caution])
 
 
 def _form(of: RunFigures) -> None:
@@ -80,16 +79,20 @@ def _form(of: RunFigures) -> None:
         new = next(name for name in free if name not in models.REGISTRY)
         name = st.text_input("Name", new, key=f"harden_name {new}").strip()
         families = {record.name: record.label for record in REGISTRY}
+        weakest: Sequence[str] = ()
+        with suppress(ParameterError):
+            weakest = weakest_perturbations(model, run)
         chosen = st.multiselect(
             "Perturbations",
             list(families),
-            _weakest(model, run),
+            list(weakest),
             format_func=families.__getitem__,
             key=f"harden_perturbations {model}",
             help="Default: the five with the lowest rate in this run. Leave some families out: "
             "their perturbations judge the result.",
         )
-    judge = _judge(of)
+    labelled = any(entry["clean_accuracy"] is not None for entry in of.statistics.summary)
+    judge = run.manifest.dataset.source if labelled and run.images >= _FEWEST_JUDGING else ""
     st.caption(
         "Takes about 15 minutes on two cores. "
         + (
@@ -117,18 +120,3 @@ def _form(of: RunFigures) -> None:
             arguments = [model, "--images", str(source), "--name", name, *judging]
             under_way.harden(run.folder, [*arguments, "--perturbations", ",".join(chosen)])
             st.rerun()
-
-
-def _judge(of: RunFigures) -> str:
-    """The source of the labelled images of the run, "" if it has too few."""
-    labelled = any(entry["clean_accuracy"] is not None for entry in of.statistics.summary)
-    if not labelled or of.run.images < _FEWEST_JUDGING:
-        return ""
-    return of.run.manifest.dataset.source
-
-
-def _weakest(model: str, run: Run) -> list[str]:
-    try:
-        return list(weakest_perturbations(model, run))
-    except ParameterError:
-        return []

@@ -97,7 +97,7 @@ def show(entry: Listed, saved: SavedMatch) -> None:
     if active:
         jobs.progress(folder, "it continues")
         if answer is None and first is None:
-            fragment(_await_first, run_every=jobs.SECONDS_BETWEEN)(folder)
+            fragment(_redraw_with_first, run_every=jobs.SECONDS_BETWEEN)(folder)
     elif answer is None:
         jobs.stopped(folder, "This match is not finished.")
     if shown := answer or first:
@@ -127,7 +127,7 @@ def show(entry: Listed, saved: SavedMatch) -> None:
     )
 
 
-def _await_first(folder: Path) -> None:
+def _redraw_with_first(folder: Path) -> None:
     """Draw the page again as soon as the first part of the answer is there."""
     if runs.read_first_answer(folder) is not None:
         st.rerun()

@@ -122,12 +122,6 @@ def _forecast(folder: Path, request_json: str, images: int, _plan: Plan) -> fore
     return forecast.from_earlier(_plan, folder)
 
 
-def _size(plan: Plan) -> str:
-    """Images, conditions, passes, time and disk."""
-    estimate = _forecast(runs_folder(), plan.spec.digest, len(plan.dataset), plan)
-    return f"{estimate.size}. Time: {estimate.time}. Disk: {estimate.disk}."
-
-
 def _begin(request: RunForm, spec: Request) -> None:
     """Draw the start button of a run of ``spec``."""
     written = preflight.last_written(request.source)
@@ -143,7 +137,8 @@ def _begin(request: RunForm, spec: Request) -> None:
     except LabelError:
         preflight.show(looked)  # the images can be read all the same
         raise
-    size = _size(plan)
+    estimate = _forecast(runs_folder(), plan.spec.digest, len(plan.dataset), plan)
+    size = f"{estimate.size}. Time: {estimate.time}. Disk: {estimate.disk}."
     if len(spec.by_framing) > 1:
         size += f" {OWN_PREPROCESSING.capitalize()}."
     st.markdown(f"**{plain(summary)}**")
