@@ -28,7 +28,7 @@ from robustness.ui.computation.cache import cached
 from robustness.ui.computation.progress import Work
 from robustness.ui.display import blocks
 from robustness.ui.display.blocks import SELECTIONS
-from robustness.ui.evaluations import answer, cases, fixes, harden, run_actions
+from robustness.ui.evaluations import answer, cases, fixes, run_actions
 from robustness.ui.evaluations.cases import VIEW
 from robustness.ui.page import boundary, fragment
 from robustness.ui.session import access
@@ -113,7 +113,6 @@ def _view(view: str, run: Run, of: RunFigures) -> None:
             run_actions.acceptance_button(drawn)
         elif question is FIXES:
             fixes.show(of)
-            harden.show(of)
 
 
 def _map_form(run: Run) -> None:
