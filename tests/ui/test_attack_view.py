@@ -18,7 +18,7 @@ from robustness.ui.computation import cache
 from robustness.ui.computation import progress as work
 from robustness.ui.computation.cache import ResultCache
 from robustness.ui.one_image import attack
-from robustness.ui.one_image.attack_request import FIRST
+from robustness.ui.one_image.attack import FIRST
 from tests.support.pages import headline, html, pictures, run, sample
 
 
