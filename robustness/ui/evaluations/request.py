@@ -14,7 +14,7 @@ from robustness.base.errors import ParameterError
 from robustness.base.permissions import Action
 from robustness.base.text import counted, plain
 from robustness.base.toml import toml_of
-from robustness.datasets import FOLDERS, KNOWN, NO_LABELS, SAMPLES
+from robustness.datasets import FOLDERS, KNOWN, NO_LABELS, SAMPLES, Dataset, open_dataset
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.request import Request, conditions_of
 from robustness.evaluation.suites import (
@@ -31,6 +31,7 @@ from robustness.perturbations import REGISTRY
 from robustness.pictures.decoding import ACCEPTED_EXTENSIONS
 from robustness.remedies import REGISTRY as REMEDIES
 from robustness.runs import SavedMatch, find_match, title_of
+from robustness.ui.computation.cache import cached
 from robustness.ui.controls.model_choice import model_input, seed_input
 from robustness.ui.controls.picture_input import fit_input, overrides_of, side_input
 from robustness.ui.evaluations import release_limits
@@ -210,6 +211,21 @@ def _settings_input(matched: tuple[SavedMatch, Match] | None) -> dict[str, Any]:
         **{"conditions": conditions, "labelling": labelling, "limit": limit, "seed": seed},
         **{"fit": fit, "side": side, "remedies": tuple(remedies)},
     }
+
+
+def last_written(source: str) -> tuple[int, ...]:
+    """When the file or folder ``source``, or a folder directly in it, last changed."""
+    path = Path(source)
+    if source == SAMPLES or not path.exists():
+        return ()
+    folders = [entry for entry in path.iterdir() if entry.is_dir()] if path.is_dir() else []
+    return tuple(entry.stat().st_mtime_ns for entry in (path, *sorted(folders)))
+
+
+@cached(4)
+def dataset_of(source: str, written: tuple[int, ...]) -> Dataset:
+    """The dataset at ``source``, opened once while ``last_written`` stays the same."""
+    return open_dataset(source)
 
 
 def source_input(
