@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import pandas as pd
 import streamlit as st
@@ -60,14 +60,24 @@ def show() -> None:
         checks = {name: last_check(models.REGISTRY[name]) for name in ready}
         records = sorted(_records(), key=lambda record: not states[record.name].ready)
         with place:
-            _table([_row(r, states[r.name], checks.get(r.name)) for r in records])
+            _table(_row(r, states[r.name], checks.get(r.name)) for r in records)
         for name, check in checks.items():
             for note in filter(None, (check.problem, *check.notes)) if check else ():
                 st.warning(plain(f"{models.label(name)}: {note}"), icon=":material/warning:")
     elif view == "weights":
         _cards(states)
     else:
-        _table([_published(record) for record in _records()])
+        _table(
+            {
+                "Model": record.label,
+                "Family": record.family,
+                "Year": record.year,
+                "Top-1": record.published.top1,
+                "Top-5": record.published.top5,
+                "mCE": record.published.mce,
+            }
+            for record in _records()
+        )
         st.caption(
             "The sources are listed under Weights; accuracy by fit is under Methods in Reference."
         )
@@ -85,7 +95,7 @@ def _records() -> list[models.ModelRecord]:
     return sorted(models.REGISTRY, key=lambda record: order.index(record.group))
 
 
-def _table(rows: Sequence[Mapping[str, object]]) -> None:
+def _table(rows: Iterable[Mapping[str, object]]) -> None:
     st.dataframe(
         pd.DataFrame(rows),
         hide_index=True,
@@ -120,29 +130,13 @@ def _row(
     return {
         "Model": record.label,
         "State": state_text(record, state),
-        "Check": _verdict(check) if check else "not checked",
+        "Check": f"{'✓' if check.state == OK else '✗'} {check.state}" if check else "not checked",
         "Known images": check.images_text if check else None,
         "Latency": check.milliseconds if check else None,
         "Group": GROUPS[record.group][0],
         "Parameters": parameters_text(record),
         "Input": record.input_text,
     }
-
-
-def _published(record: models.ModelRecord) -> dict[str, object]:
-    published = record.published
-    return {
-        "Model": record.label,
-        "Family": record.family,
-        "Year": record.year,
-        "Top-1": published.top1,
-        "Top-5": published.top5,
-        "mCE": published.mce,
-    }
-
-
-def _verdict(check: ModelCheck) -> str:
-    return f"{'✓' if check.state == OK else '✗'} {check.state}"
 
 
 def _check(ready: Sequence[str]) -> None:
@@ -190,7 +184,9 @@ def _cards(states: Mapping[str, models.WeightsState]) -> None:
 
 
 def _card(record: models.ModelRecord, state: models.WeightsState) -> None:
-    text, facts = state_text(record, state), _facts(record)
+    text, count = state_text(record, state), parameters_text(record)
+    parts = [f"{count} parameters" if count else "", size_text(record), record.input_text]
+    facts = " · ".join(filter(None, [*parts, engine_text(record)]))
     good = None if text == NOT_DOWNLOADED else state.ready
     st.html(html("weights", label=record.label, good=good, state=text, facts=facts))
     if not state.ready and (state.path or not record.weights.url or lacks_package(record)):
@@ -206,17 +202,6 @@ def _card(record: models.ModelRecord, state: models.WeightsState) -> None:
             download_button(record)
         if record.group == models.OWN:
             _remove_button(record)
-
-
-def _facts(record: models.ModelRecord) -> str:
-    count = parameters_text(record)
-    parts = [
-        f"{count} parameters" if count else "",
-        size_text(record),
-        record.input_text,
-        engine_text(record),
-    ]
-    return " · ".join(filter(None, parts))
 
 
 def _origin(record: models.ModelRecord, state: models.WeightsState) -> list[tuple[str, str]]:
@@ -293,22 +278,19 @@ def download_button(record: models.ModelRecord) -> None:
             help=f"Fetches the published ImageNet weights of {record.label}.",
         ),
     )
-    if work.requested:
-        with boundary():
-            _fetch(record, work)
-
-
-def _fetch(record: models.ModelRecord, work: Work) -> None:
+    if not work.requested:
+        return
     pace = Pace(MEGABYTES)
-    with work.bar(f"Connecting for {record.label} …") as show:
-        access.require(Action.DOWNLOAD_WEIGHTS, thing=record.name)
+    with boundary():
+        with work.bar(f"Connecting for {record.label} …") as show:
+            access.require(Action.DOWNLOAD_WEIGHTS, thing=record.name)
 
-        def note(done: int, total: int) -> None:
-            pace.note(done, total)
-            show(done / total if total else 0.0, pace.text)
+            def note(done: int, total: int) -> None:
+                pace.note(done, total)
+                show(done / total if total else 0.0, pace.text)
 
-        download(record.name, note)
-    st.rerun()
+            download(record.name, note)
+        st.rerun()
 
 
 def _remove_button(record: models.ModelRecord) -> None:

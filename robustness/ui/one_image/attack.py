@@ -195,7 +195,9 @@ def _attack_input(names: Sequence[str], seed: int) -> tuple[str, AttackSpec]:
     model = listed("Model attacked", {name: models.label(name) for name in names}, "attacked")
     above = st.container()
     if "advanced" not in st.session_state:
-        st.session_state["advanced"] = _is_link_advanced()
+        is_attack_advanced = st.query_params.get("attack") not in (None, *FIRST)
+        is_advanced = is_attack_advanced or any(map(_is_advanced, st.query_params))
+        st.session_state["advanced"] = is_advanced
     advanced = st.toggle(
         "Advanced",
         key="advanced",
@@ -209,21 +211,21 @@ def _attack_input(names: Sequence[str], seed: int) -> tuple[str, AttackSpec]:
     record = REGISTRY[name]
     if not advanced:
         with above:
-            epsilon = _epsilon("linf")
+            epsilon = _epsilon_input("linf")
         return model, AttackSpec.of(name, norm="linf", epsilon=epsilon, seed=seed)
-    norm = _norm(record)
+    norm = one_of(
+        "Measured by",
+        {name: NORMS[name].label for name in record.norms},
+        "norm",
+        help="; ".join(f"{NORMS[n].label}: {NORMS[n].meaning}" for n in record.norms) + ".",
+    )
     with above:
-        epsilon = _epsilon(norm)
-    target = _target(record, model)
-    steps, restarts = _effort(record)
+        epsilon = _epsilon_input(norm)
+    target = _target_input(record, model)
+    steps, restarts = _effort_input(record)
     return model, AttackSpec.of(
         name, norm=norm, epsilon=epsilon, steps=steps, restarts=restarts, seed=seed, target=target
     )
-
-
-def _is_link_advanced() -> bool:
-    attack = st.query_params.get("attack")
-    return attack not in (None, *FIRST) or any(map(_is_advanced, st.query_params))
 
 
 def _is_advanced(name: str) -> bool:
@@ -237,7 +239,7 @@ def _leave_advanced() -> None:
             del st.query_params[name]
 
 
-def _target(record: Attack, model: str) -> int | None:
+def _target_input(record: Attack, model: str) -> int | None:
     """The target class; None for any other class."""
     labels = models.REGISTRY[model].labels()
     if not record.targeted:
@@ -257,16 +259,7 @@ def _target(record: Attack, model: str) -> int | None:
     return None if chosen is None else labels.names.index(chosen)
 
 
-def _norm(record: Attack) -> str:
-    return one_of(
-        "Measured by",
-        {name: NORMS[name].label for name in record.norms},
-        "norm",
-        help="; ".join(f"{NORMS[n].label}: {NORMS[n].meaning}" for n in record.norms) + ".",
-    )
-
-
-def _epsilon(norm: str) -> float:
+def _epsilon_input(norm: str) -> float:
     values = EPSILONS[norm]
     leave_link("epsilon" if norm == "l2" else "epsilon_l2")
     if norm == "linf":
@@ -276,7 +269,7 @@ def _epsilon(norm: str) -> float:
     return slider("Epsilon, length of the change", texts, "epsilon_l2", 0.5)
 
 
-def _effort(record: Attack) -> tuple[int, int]:
+def _effort_input(record: Attack) -> tuple[int, int]:
     """Steps and restarts."""
     left, right = st.columns(2, gap="small")
     steps = left.number_input(
