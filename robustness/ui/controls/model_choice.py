@@ -26,10 +26,14 @@ def sidebar_input() -> tuple[tuple[str, ...], int]:
         st.button(
             "Another draw",
             icon=":material/casino:",
-            on_click=lambda: st.session_state.update(seed=(seed + 1) % (MAX_SEED + 1)),
+            on_click=_take_next_seed,
             help="Random perturbations take the next seed.",
         )
         return names, seed
+
+
+def _take_next_seed() -> None:
+    st.session_state["seed"] = (st.session_state.get("seed", 0) + 1) % (MAX_SEED + 1)
 
 
 def require_models(names: Sequence[str]) -> None:

@@ -124,20 +124,20 @@ def title(entry: Listed) -> str:
 
 def matching(listed: Mapping[str, Listed], text: str) -> dict[str, Listed]:
     """The runs with all words of ``text`` in what describes them."""
-    words = text.casefold().split()
-    return {name: e for name, e in listed.items() if all(w in _searched(e) for w in words)}
-
-
-def _searched(entry: Listed) -> str:
-    manifest, names = entry.manifest, _models(entry)
-    perturbations = {c.name for c in manifest.spec.conditions} if manifest else set()
-    texts = (
-        *(entry.title, entry.folder.name, entry.created, entry.note),
-        manifest.dataset.title if manifest else "match",
-        *(*entry.tags, *names, *map(models.label, names)),
-        *(*perturbations, *map(perturbation_label, perturbations)),
-    )
-    return "\n".join(texts).casefold()
+    words, matches = text.casefold().split(), {}
+    for run, entry in listed.items():
+        manifest, names = entry.manifest, _models(entry)
+        perturbations = {c.name for c in manifest.spec.conditions} if manifest else set()
+        texts = (
+            *(entry.title, run, entry.created, entry.note),
+            manifest.dataset.title if manifest else "match",
+            *(*entry.tags, *names, *map(models.label, names)),
+            *(*perturbations, *map(perturbation_label, perturbations)),
+        )
+        description = "\n".join(texts).casefold()
+        if all(word in description for word in words):
+            matches[run] = entry
+    return matches
 
 
 def show(folder: Path, listed: Mapping[str, Listed]) -> None:
@@ -302,7 +302,10 @@ def _row(entry: Listed, other: Listed | None, job: Job | None, pinned: str) -> d
         "Made": pd.to_datetime(entry.created, errors="coerce", utc=True),
         "Progress": None if finished else job.share if job else done / max(1, whole),
         "State": _state(entry, job, pinned),
-        "Action": None if finished or entry.foreign else _action(job),
+        # What another process does is no job of the dashboard's.
+        "Action": None
+        if finished or entry.foreign or (job and not job.by)
+        else (_CANCEL if job else _CONTINUE),
         "First model": models.label(first["model"]) if first else unknown,
         **{
             name.capitalize(): first and first[key] and 100 * first[key]
@@ -318,12 +321,6 @@ def _row(entry: Listed, other: Listed | None, job: Job | None, pinned: str) -> d
         "Owner": entry.owner if "@" in entry.owner else "",
         "Id": entry.folder.name,
     }
-
-
-def _action(job: Job | None) -> str | None:
-    if job is None:
-        return _CONTINUE
-    return _CANCEL if job.by else None  # what another process does is no job
 
 
 def _state(entry: Listed, job: Job | None, pinned: str) -> str:

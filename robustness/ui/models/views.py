@@ -97,7 +97,7 @@ def _records() -> list[models.ModelRecord]:
 
 def _table(rows: Iterable[Mapping[str, object]]) -> None:
     st.dataframe(
-        pd.DataFrame(rows),
+        pd.DataFrame([*rows]),
         hide_index=True,
         height="content",
         placeholder="",
