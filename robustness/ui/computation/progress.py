@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import streamlit as st
@@ -13,8 +13,9 @@ from streamlit.delta_generator import DeltaGenerator
 
 from robustness.base.progress import Pace, Unit, duration
 from robustness.base.scheduler import TURNS
+from robustness.evaluation.measurement import Measurement
 from robustness.pictures.picture import Picture
-from robustness.ui.computation.cache import RESULT_CACHE, named, nameless
+from robustness.ui.computation.cache import RESULT_CACHE
 from robustness.ui.server.counters import note_error
 from robustness.ui.session.access import session
 
@@ -129,23 +130,27 @@ def _row(place: DeltaGenerator) -> DeltaGenerator:
 
 @dataclass(frozen=True)
 class Measuring(Work):
-    """Work on ``pictures`` whose results are cached for all sessions under its key.
+    """Work, of ``picture`` if any, whose results are cached for all sessions under its key.
 
-    ``events`` starts it on the images without their names and yields items that sum to about
+    ``events`` starts it on the image without its name and yields items that sum to about
     ``total``; those of the types ``results`` are cached. ``said`` is as in ``with_progress``.
     """
 
-    pictures: Sequence[Picture]
-    events: Callable[[Sequence[Picture]], Iterable[Any]]
+    picture: Picture | None
+    events: Callable[[Any], Iterable[Any]]
     total: int
     results: tuple[type, ...] = (object,)
     said: Callable[[int, float], str] | None = None
 
     @property
     def cached(self) -> list[Any] | None:
-        """The cached results with this session's image names; None if there are none."""
+        """The cached results with this session's name of the image; None if there are none."""
         results = RESULT_CACHE.get(self.key)
-        return None if results is None else named(results, self.pictures)
+        return None if results is None else self._named(results)
+
+    def _named(self, results: Sequence[Any]) -> list[Any]:
+        name = self.picture.name if self.picture else ""
+        return [replace(r, image=name) if isinstance(r, Measurement) else r for r in results]
 
     def at_once(self) -> list[Any]:
         """The results, computed now unless cached; stops the page if that was cancelled."""
@@ -175,11 +180,11 @@ class Measuring(Work):
 
     def _compute(self, places: Sequence[DeltaGenerator]) -> list[Any]:
         """Compute the results, with progress in ``places``."""
-        events = self.events(nameless(self.pictures))
+        events = self.events(self.picture and replace(self.picture, name=""))
         events = self.with_progress(events, self.total, self.said, places)
         results = [event for event in events if isinstance(event, self.results)]
         RESULT_CACHE.put(self.key, results)
-        return named(results, self.pictures)
+        return self._named(results)
 
 
 # --- in threads -----------------------------------------------------------------------------------

@@ -158,18 +158,18 @@ def _frame(block: Sortable) -> None:
 def _chart(block: Chart, clicked: Clicked, result: str, chosen: Mapping[str, str]) -> None:
     key = "_".join([f"{block.link}s" if block.link else block.title, *chosen.values()])
     st.markdown(f"**{plain(block.title)}**")
-    point = None
+    point: Sequence[str] = ()
     if block.link:
         point = results.clicked(
             block.figure,
             key,
             block.alt,
-            state_key=f"{block.link} of {result}",
-            link=block.link,
-            before=partial(deselect, result),
+            f"{block.link} of {result}",
+            block.link,
+            partial(deselect, result),
         )
     else:
-        results.chart(st, block.figure, key, block.alt)
+        st.plotly_chart(block.figure, key=key, config=results.NO_TOOLBAR, alt=block.alt)
     box = " To select several, draw a box (top right)." if block.figure.layout.dragmode else ""
     note = f"{block.note} Click to see the images.{box}" if block.link else block.note
     if note:

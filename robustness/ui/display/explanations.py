@@ -82,7 +82,7 @@ def looking(model: str, images: Images, classes: Sequence[int]) -> Measuring:
     return Measuring(
         f"Looking with {plain(models.label(model))}",
         " ".join(["attention", model, *parts]),
-        [],
+        None,
         lambda _: _views(model, images, classes),
         len(images) * len(classes),
     )

@@ -41,10 +41,10 @@ _ICONS = {
 }
 
 
-def report_button(build: Callable[[], Report], name: str, key: str = "report") -> None:
+def report_button(build: Callable[[], Report], name: str) -> None:
     """Draw the button of the HTML, and those of the other formats in a popover.
 
-    ``name`` is the files' name without a suffix; ``key`` distinguishes several buttons on a page.
+    ``name`` is the files' name without a suffix.
     A click calls ``build`` outside of the page's thread; the page does not rerun.
     """
     stem = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.") or "report"
@@ -56,7 +56,7 @@ def report_button(build: Callable[[], Report], name: str, key: str = "report") -
             partial(_file, build, write),
             f"{stem}{suffix}",
             format.mime,
-            key=f"{key} {label}",
+            key=f"report {label}",
             icon=_ICONS[format.suffix],
             on_click="ignore",
             help="One HTML file; opens offline. For a PDF, print it." if is_first else None,
@@ -66,7 +66,7 @@ def report_button(build: Callable[[], Report], name: str, key: str = "report") -
     first, *others = (format for format in FORMATS.values() if not format.needs_browser)
     with st.container(horizontal=True, vertical_alignment="center", width="content", gap="xsmall"):
         button(first, first.label, first.suffix, first.write)
-        with st.popover("Other formats"), st.container(key=f"{key}-formats", gap="small"):
+        with st.popover("Other formats"), st.container(key="report-formats", gap="small"):
             for format in others:
                 button(format, format.label, format.suffix, format.write)
                 if format.companion is not None:

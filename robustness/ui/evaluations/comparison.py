@@ -15,20 +15,26 @@ from robustness.base.text import all_of, counted, plain, points
 from robustness.charts import run_map
 from robustness.charts.run_results import QUANTITIES
 from robustness.charts.tables import Table
-from robustness.evaluation.condition import short
+from robustness.evaluation.condition import Condition, short
+from robustness.pictures.eight_bits import to_png
 from robustness.report import comparison
 from robustness.report.questions import choice
 from robustness.report.questions.model_candidates import choose
+from robustness.report.wording import class_title
 from robustness.runs import Comparison, Listed
 from robustness.runs.compare import flips
 from robustness.statistics import ModelChoice
 from robustness.statistics.differences import BETTER, WORSE, said
 from robustness.ui.browser import components
+from robustness.ui.computation import cache
 from robustness.ui.computation.cache import cached, opened_run
 from robustness.ui.display import results
 from robustness.ui.evaluations import run_table
 from robustness.ui.session.boundary import sentence
 from robustness.ui.session.inputs import one_of
+
+_PIXELS = 132
+"""The width of a flipped image."""
 
 FLIPPED = 6
 """Flipped images that are shown, each way."""
@@ -241,12 +247,33 @@ def _by_condition(
         for which, flipped in zip(("Now worse", "Now better"), both, strict=True):
             first = f", the first {FLIPPED}" if len(flipped) > FLIPPED else ""
             st.markdown(f"**{which}: {counted(len(flipped), 'image')}{first}**")
-            drawn = [
-                results.thumbnail(compared_runs.other, model, flip.image, condition, flip[1:])
-                for flip in flipped[:FLIPPED]
-            ]
-            results.row(drawn, f"{which} {name}")
+            with st.container(horizontal=True, gap="small", key=f"{which} {name}"):
+                for flip in flipped[:FLIPPED]:
+                    _thumbnail(compared_runs.other, model, flip.image, condition, flip[1:])
     except RobustnessError as error:
         st.caption(plain(f"The images cannot be shown: {sentence(error)}"))
     columns = [*comparison.CONDITION, *comparison.figures(quantity)]
     st.html(results.html_table(*Table.of(mine, columns)))
+
+
+def _thumbnail(
+    run: runs.Run, model: str, image: str, condition: str, classes: tuple[int, int]
+) -> None:
+    """Draw ``image`` of ``run`` under ``condition``, with its ``classes`` before and after.
+
+    An attacked image is shown unattacked: an attack takes too long for a glance. Raises
+    ``RunError`` or ``ImageError`` if the image cannot be read any more.
+    """
+    picture, done = run.picture_for(image, model), Condition.parse(condition)
+    perturbed = picture.image
+    if done.in_files:
+        perturbed = run.perturbed(picture, done)
+    elif not done.needs_model:
+        perturbed = cache.change(picture, done, run.seed).image
+    st.image(
+        to_png(perturbed),
+        caption=plain(" → ".join(class_title(model, index) for index in classes)),
+        width=_PIXELS,
+        output_format="PNG",
+        alt=f"{picture.name} under {done.described}",
+    )

@@ -148,14 +148,14 @@ def _in_detail(
 def _measure(picture: Picture, model: str, spec: AttackSpec) -> Outcome:
     """The outcome of the attack, cached or computed with progress; stops the page if cancelled."""
 
-    def events(nameless: Sequence[Picture]) -> Iterator[Step | Outcome]:  # loads once it begins
-        yield from craft(nameless[0], models.load(model, side=picture.side), spec)
+    def events(nameless: Picture) -> Iterator[Step | Outcome]:  # loads once it begins
+        yield from craft(nameless, models.load(model, side=picture.side), spec)
 
     outcome: Outcome
     (outcome,) = Measuring(
         "Attacking",
         _key("attack", picture, [model], spec),
-        [picture],
+        picture,
         events,
         spec.total_steps + 1,
         (Outcome,),
@@ -166,7 +166,7 @@ def _measure(picture: Picture, model: str, spec: AttackSpec) -> Outcome:
 def _key(what: str, picture: Picture, names: Sequence[str], spec: AttackSpec) -> str:
     """The key of work ``what`` with ``spec`` on ``picture`` and the models ``names``."""
     condition = AttackCondition.of_spec(spec)
-    return work_key(f"{what} {spec}", [picture], names, [condition], spec.seed)
+    return work_key(f"{what} {spec}", picture, names, [condition], spec.seed)
 
 
 def adversarial(picture: Picture, outcome: Outcome) -> Picture:
@@ -337,8 +337,8 @@ def _transferring(picture: Picture, outcome: Outcome, names: Sequence[str]) -> M
     return Measuring(
         "Transfer",
         _key(f"transfer from {able}", picture, names, spec),
-        [picture],
-        lambda nameless: transfers(nameless[0], names, spec, outcome.model),
+        picture,
+        lambda nameless: transfers(nameless, names, spec, outcome.model),
         len(names) * (spec.total_steps + 1 + len(names)),
         (Transfer,),
     )
@@ -380,8 +380,8 @@ def _finding(picture: Picture, outcome: Outcome, names: Sequence[str]) -> Measur
     return Measuring(
         "Finding the smallest epsilon",
         _key("epsilon", picture, names, chosen),
-        [picture],
-        lambda nameless: _smallest(nameless[0], names, chosen, gradient, black_box),
+        picture,
+        lambda nameless: _smallest(nameless, names, chosen, gradient, black_box),
         len(names) * (passes + gradient.total_steps + 2 * black_box.total_steps),
         (Smallest, Masking, str),
         said=lambda _, done: f"Finding the smallest epsilon: {share(done, 0)}",
