@@ -177,10 +177,10 @@ def linked_picture(names: Sequence[str]) -> Picture | None:
     """
     try:
         linked = _linked(names)
+        return linked[0] if linked else None
     except RobustnessError as error:
         st.warning(plain(sentence(error)), icon=":material/link_off:")
         return None
-    return linked[0] if linked else None
 
 
 def linked_class(picture: Picture) -> str | None:

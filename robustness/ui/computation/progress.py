@@ -69,7 +69,9 @@ class Work:
         error, the work is no longer requested.
         """
         places = places or [st.empty()]
-        first, second = places if len(places) == 2 else 2 * [_row(places[0])]
+        if len(places) == 1:
+            row = places[0].container(horizontal=True, vertical_alignment="center")
+        first, second = places if len(places) == 2 else (row, row)
         bar = first.progress(0.0, text=text)
         second.button("Cancel", key=f"cancel {self.what}", on_click=self.cancel)
 
@@ -106,7 +108,8 @@ class Work:
                 pace.note(count)
                 share = min(1.0, count / total)
                 text = said(count, share) if said else f"{self.what}: {count} of {total}"
-                show(share, text + _left(pace))
+                left = f", {duration(pace.seconds_left)} left" if pace.seconds_left else ""
+                show(share, text + left)
                 yield item
 
     def is_cancelled(self) -> bool:
@@ -117,15 +120,6 @@ class Work:
             )
             st.button("Start again", on_click=self.ask)
         return self.cancelled
-
-
-def _left(pace: Pace) -> str:
-    """Such as ", 2 min 5 s left"; "" if unknown, or at the end."""
-    return f", {duration(pace.seconds_left)} left" if pace.seconds_left else ""
-
-
-def _row(place: DeltaGenerator) -> DeltaGenerator:
-    return place.container(horizontal=True, vertical_alignment="center")
 
 
 @dataclass(frozen=True)

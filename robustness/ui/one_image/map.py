@@ -125,13 +125,12 @@ class _Drawing:
 
     def bands(self) -> list[Band]:
         """The bands so far: those with more than the original."""
-        bands = []
         cells = band_cells.read_cells(self._picture, self._good, self._rows, self._seed)
-        for (row, name), own in cells.items():
-            if len(own) > 1 and own[0].strength == 0:
-                band = Band(name, row, tuple(own), own[0])
-                bands.append(band.labelled(self._truth))
-        return bands
+        return [
+            Band(name, row, tuple(own), own[0]).labelled(self._truth)
+            for (row, name), own in cells.items()
+            if len(own) > 1 and own[0].strength == 0
+        ]
 
     @property
     def _good(self) -> list[str]:
@@ -145,8 +144,12 @@ class _Drawing:
         left = self._seconds()
         waits = work.cancelled or asks or left > AT_ONCE_SECONDS
         if left and waits and not work.requested:
+            bands, several = len(self._rows), len(self._good)
+            what = f"{counted(bands, 'perturbation')} and {counted(several, 'model')}"
+            cancelled = "Cancelled; what is computed stays. " if work.cancelled else ""
             with self._progress.container():
-                self._offer(work, left)
+                st.caption(f"{cancelled}{what}: about {duration(left)}.")
+                st.button("Fill the map", icon=":material/play_arrow:", on_click=work.ask)
             left = 0
         if left:
             self._draw(self._rows)
@@ -176,12 +179,6 @@ class _Drawing:
         ):
             if isinstance(result, RobustnessError):
                 self._errors[name] = result
-
-    def _offer(self, work: Work, seconds: float) -> None:
-        what = f"{counted(len(self._rows), 'perturbation')} and {counted(len(self._good), 'model')}"
-        said = "Cancelled; what is computed stays. " if work.cancelled else ""
-        st.caption(f"{said}{what}: about {duration(seconds)}.")
-        st.button("Fill the map", icon=":material/play_arrow:", on_click=work.ask)
 
     def _compute(self, work: Work) -> None:
         """Compute the first cells of every band, then the rest, and draw meanwhile."""

@@ -28,6 +28,7 @@ from robustness.report.copy_as import link_values
 from robustness.ui.browser import components
 from robustness.ui.browser.components import first_strength
 from robustness.ui.computation.cache import cached
+from robustness.ui.one_image.live_request import LiveRequest
 from robustness.ui.session.inputs import brief, link_number
 
 SIDE = 72
@@ -156,14 +157,9 @@ def open_live(name: str, strength: float) -> None:
     state[_LAST_LINK] = target
 
 
-def show(
-    stack: Stack, picture: Picture, page_id: str, of_bands: str, ticket: str, drawing: int
-) -> None:
-    """Draw the stack; ``page_id`` is the id of what the page shows, ``ticket`` is of ``drag``.
-
-    ``of_bands`` identifies what the bands are of, but for the perturbations.
-    """
-    state = st.session_state
+def show(stack: Stack, request: LiveRequest, ticket: str, drawing: int) -> None:
+    """Draw the stack below the images of ``request``, for which ``ticket`` stands."""
+    state, picture = st.session_state, request.picture
     picking = state.get(_KEY, {}).get("picking") if _KEY in state else None
     components.stack(
         key=_KEY,
@@ -172,8 +168,8 @@ def show(
             "rev": state.get(_REV, 0),
             "steps": [asdict(step) | {"text": said(step)} for step in stack.steps],
             "picture": picture.digest,
-            "shown": page_id,
-            "ofBands": of_bands,
+            "shown": request.id,
+            "ofBands": request.of_bands,
             "ticket": ticket,
             "drawing": drawing,
             "thumbs": thumbnails(picture) if picking == picture.digest else "",
