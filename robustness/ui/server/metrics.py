@@ -46,7 +46,7 @@ def _gauge(name: str, meaning: str, value: float) -> Metric:
     return GaugeMetricFamily(f"{PREFIX}{name}", meaning, value)
 
 
-class _Figures(Collector):
+class _ServerGauges(Collector):
     """All figures but those that are counted."""
 
     def collect(self) -> Iterator[Metric]:
@@ -68,7 +68,7 @@ class _Figures(Collector):
         yield _gauge("jobs_waiting", "Queued jobs.", len(queue) - working)
 
 
-REGISTRY.register(_Figures())
+REGISTRY.register(_ServerGauges())
 
 
 def _server() -> Iterator[Metric]:
