@@ -355,34 +355,6 @@ def test_the_accuracy_is_on_the_page_before_the_search_and_labels_by_clicks_narr
     assert "SqueezeNet 1.1 41% (20 to 62)" in texts(app)
 
 
-def test_a_match_under_way_is_seen_and_cancelled_on_any_page(
-    uploaded: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    goes_on = threading.Event()
-
-    def match(*_arguments: object, note: Callable[[str, int, int], object], **_: object) -> Match:
-        while not goes_on.wait(0.01):
-            note("Simulating the reference", 10, 100)
-        return example(0.3, 0.6)
-
-    monkeypatch.setattr("robustness.matching.match", match)
-    form = match_form()
-    form.button(key="match").click().run()
-    name = form.query_params["run"]
-    other = run(PAGE)
-    (row,) = other.dataframe[0].value.to_dict("records")
-    assert (row["Id"], row["Action"]) == (name, "Cancel")
-    assert row["State"].startswith("match, ")
-    other.button(key=f"sidebar Cancel {name}").click().run()
-    worked_off(uploaded.parent)
-    again = run(PAGE, run=name)
-    assert "This match is not finished. It was cancelled." in texts(again).replace("\\", "")
-    goes_on.set()
-    again.button(key=f"page Continue {name}").click().run()
-    worked_off(uploaded.parent)
-    assert "Your images look like the reference with fog" in html(again.run())
-
-
 @pytest.mark.parametrize(
     ("setting", "value", "refusal"),
     [

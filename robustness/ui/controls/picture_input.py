@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache, partial
 from typing import Any
@@ -18,7 +18,7 @@ from robustness.base.permissions import Action
 from robustness.base.text import counted, plain, some
 from robustness.evaluation.framings import by_framing, framing
 from robustness.pictures.decoding import ACCEPTED_EXTENSIONS
-from robustness.pictures.fitting import FITS, STUDY_FRAMING, Framing
+from robustness.pictures.fitting import FITS, STUDY_FRAMING
 from robustness.pictures.picture import Overrides, Picture
 from robustness.pictures.samples import REGISTRY as SAMPLES
 from robustness.pictures.samples import sample_bytes
@@ -113,15 +113,25 @@ def picture_input(names: Sequence[str], *, camera: bool) -> tuple[Picture, str |
     chosen = own or sample_picture(sample, framings)
     if not of_run:  # which has those of its run
         chosen = replace(chosen, overrides=overrides)
-    _say_framings(by_framing(*chosen.overrides, names))
+    groups = by_framing(*chosen.overrides, names)
+    first = next(iter(groups), STUDY_FRAMING)
+    if len(groups) > 1:
+        views = "; ".join(
+            f"{some([plain(models.label(name)) for name in alike], 3)}: {view.text}"
+            for view, alike in groups.items()
+        )
+        st.caption("Each model sees its own version of the image.", help=views)
+    elif first != STUDY_FRAMING:
+        st.caption(f"The models see the image as shown: {first.text}.")
     with true_classes:
         return chosen, true_class_input(chosen, names)
 
 
 def _upload_input() -> str:
     """Draw the uploader; returns why this session may not upload, or ""."""
-    key = f"upload_{st.session_state.setdefault('upload_version', 0)}"
-    _begin(key)
+    state, key = st.session_state, f"upload_{st.session_state.setdefault('upload_version', 0)}"
+    if key not in state or state["page"] not in state.get(f"{key} taken", ()):
+        state[f"{key} taken"] = (state["page"],)  # it is new, and empty, on arrival at each page
     refused = access.refusal(Action.UPLOAD)
     files = st.file_uploader(
         "Upload photos",
@@ -133,21 +143,10 @@ def _upload_input() -> str:
         label_visibility="collapsed",
         width=_UPLOADER,
     )
-    _catch_up(key, files)
+    # Streamlit ends a callback at the next request of the browser, and does not call it again.
+    if state[f"{key} taken"] != _noted(_files(files)):
+        _take(key, _files(files))
     return refused or ""
-
-
-def _say_framings(groups: Mapping[Framing, Sequence[str]]) -> None:
-    """Say how the models of ``groups`` see the image, unless all see the usual crop."""
-    first, *others = groups or [STUDY_FRAMING]
-    if others:
-        views = "; ".join(
-            f"{some([plain(models.label(name)) for name in names], 3)}: {view.text}"
-            for view, names in groups.items()
-        )
-        st.caption("Each model sees its own version of the image.", help=views)
-    elif first != STUDY_FRAMING:
-        st.caption(f"The models see the image as shown: {first.text}.")
 
 
 def _freeze() -> None:
@@ -190,23 +189,6 @@ def _sides() -> list[int]:
 def overrides_of(fit: str, side: str) -> Overrides:
     """What ``fit_input`` and ``side_input`` chose, for all models."""
     return None if fit == AS_DESCRIBED else fit, None if side == AS_DESCRIBED else int(side)
-
-
-def _begin(key: str) -> None:
-    """Notes that the uploader ``key`` is empty where it is new: on arrival at each page."""
-    here = st.session_state["page"]
-    if key not in st.session_state or here not in st.session_state.get(f"{key} taken", ()):
-        st.session_state[f"{key} taken"] = (here,)
-
-
-def _catch_up(key: str, uploads: object) -> None:
-    """Take what the uploader ``key`` holds if ``_take`` was interrupted.
-
-    Streamlit ends a callback at the next request of the browser, and does not call it again.
-    """
-    files = _files(uploads)
-    if st.session_state[f"{key} taken"] != _noted(files):
-        _take(key, files)
 
 
 def _files(value: Any) -> list[UploadedFile]:
@@ -320,16 +302,12 @@ def _choose_sample(name: str) -> None:
 @cache
 def _thumbnails() -> str:
     """The style that gives each sample's button its image."""
-    return "\n".join(
-        f".st-key-choose_{name} button {{ background-image: url(data:image/jpeg;base64,"
-        f"{_thumbnail(name)}); }}"
-        for name in SAMPLES.names
-    )
-
-
-def _thumbnail(name: str) -> str:
-    with Image.open(io.BytesIO(sample_bytes(name))) as image:
-        small = ImageOps.fit(image.convert("RGB"), (_SIDE, _SIDE), Image.Resampling.LANCZOS)
-    buffer = io.BytesIO()
-    small.save(buffer, "JPEG", quality=85)
-    return base64.b64encode(buffer.getvalue()).decode()
+    rules = []
+    for name in SAMPLES.names:
+        with Image.open(io.BytesIO(sample_bytes(name))) as image:
+            small = ImageOps.fit(image.convert("RGB"), (_SIDE, _SIDE), Image.Resampling.LANCZOS)
+        buffer = io.BytesIO()
+        small.save(buffer, "JPEG", quality=85)
+        uri = f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+        rules.append(f".st-key-choose_{name} button {{ background-image: url({uri}); }}")
+    return "\n".join(rules)

@@ -115,17 +115,13 @@ def _draw(
                 with column:
                     _draw(part, clicked, result, chosen)
         elif isinstance(block, Cases):
-            _cases(block)
-
-
-def _cases(block: Cases) -> None:
-    st.caption(plain(block.caption))
-    with st.container(key=f"cases {block.caption}"):
-        for case in block.read():
-            cell = st.container()
-            for shot in case.shots:
-                cell.image(shot.png, width="stretch", output_format="PNG", alt=shot.alt)
-            cell.html(html("case", case=case))
+            st.caption(plain(block.caption))
+            with st.container(key=f"cases {block.caption}"):
+                for case in block.read():
+                    cell = st.container()
+                    for shot in case.shots:
+                        cell.image(shot.png, width="stretch", output_format="PNG", alt=shot.alt)
+                    cell.html(html("case", case=case))
 
 
 def _option(block: Chooser, row: DeltaGenerator) -> str:
@@ -139,12 +135,12 @@ def _option(block: Chooser, row: DeltaGenerator) -> str:
 
 
 def _table(block: Titled) -> None:
+    table = results.html_table(*block.table)
     if block.long:
-        with st.expander(plain(block.caption)):
-            st.html(results.html_table(*block.table))
+        st.expander(plain(block.caption)).html(table)
         return
     st.markdown(f"**{plain(block.caption)}**")
-    st.html(results.html_table(*block.table))
+    st.html(table)
 
 
 def _frame(block: Sortable) -> None:

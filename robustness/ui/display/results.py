@@ -76,22 +76,18 @@ def pair_of(
 ) -> tuple[dict[str, Any], bytes]:
     """The texts about both images and ``image`` as a PNG, for ``show_pictures``."""
     before, after = captions
+    ssim, psnr = scores["ssim"].item(), scores["psnr"].item()
     header = {
         "before": before,
         "after": after,
         "altBefore": f"The {before.lower()} image, {visible(picture.name)}",
         "altAfter": f"Perturbed image: {what}",
         "gain": gain,
-        "text": _visibility(scores),
+        "text": f"Visual change: SSIM {ssim:.3f} (1 is identical), PSNR {psnr:.1f} dB."
+        if np.isfinite(psnr)
+        else "No change: both images are identical (SSIM 1).",
     }
     return header, to_png(image)
-
-
-def _visibility(scores: Mapping[str, NDArray[np.float64]]) -> str:
-    ssim, psnr = scores["ssim"].item(), scores["psnr"].item()
-    if not np.isfinite(psnr):
-        return "No change: both images are identical (SSIM 1)."
-    return f"Visual change: SSIM {ssim:.3f} (1 is identical), PSNR {psnr:.1f} dB."
 
 
 def headline(text: str) -> Html:

@@ -50,7 +50,13 @@ class _ServerGauges(Collector):
     """All figures but those that are counted."""
 
     def collect(self) -> Iterator[Metric]:
-        yield from _server()
+        named = {re.sub(r"\W", "_", name): text for name, text in versions().items()}
+        info = GaugeMetricFamily(f"{PREFIX}info", "Versions, and the engine.", labels=[*named])
+        info.add_metric([*named.values()], 1)
+        yield info
+        yield _gauge("up_seconds", "Time since the server started.", time.time() - _BEGAN)
+        yield _gauge("memory_bytes", "Memory of the server's process.", resident())
+        yield _gauge("sessions", "Browsers with a page open.", open_sessions())
         queue, folder = jobs.read_queue(runs_folder()), runs_folder()
         saved, binned, taken = _folder_figures(folder)
         working = sum(job.progress is not None for job in queue)
@@ -69,16 +75,6 @@ class _ServerGauges(Collector):
 
 
 REGISTRY.register(_ServerGauges())
-
-
-def _server() -> Iterator[Metric]:
-    named = {re.sub(r"\W", "_", name): text for name, text in versions().items()}
-    info = GaugeMetricFamily(f"{PREFIX}info", "Versions, and the engine.", labels=[*named])
-    info.add_metric([*named.values()], 1)
-    yield info
-    yield _gauge("up_seconds", "Time since the server started.", time.time() - _BEGAN)
-    yield _gauge("memory_bytes", "Memory of the server's process.", resident())
-    yield _gauge("sessions", "Browsers with a page open.", open_sessions())
 
 
 def text() -> str:
