@@ -32,7 +32,7 @@ from robustness.ui.computation.progress import Work
 from robustness.ui.display import blocks
 from robustness.ui.display import results as results_on_page
 from robustness.ui.evaluations import run_table
-from robustness.ui.evaluations.request import source_input
+from robustness.ui.evaluations.run_form import source_input
 from robustness.ui.page import boundary
 from robustness.ui.session import access
 from robustness.ui.session.inputs import listed

@@ -23,7 +23,7 @@ from robustness.ui.controls.picture_input import fit_input, overrides_of, side_i
 from robustness.ui.display import blocks
 from robustness.ui.display import results as results_on_page
 from robustness.ui.evaluations import run_actions, run_table
-from robustness.ui.evaluations.request import (
+from robustness.ui.evaluations.run_form import (
     COMPARE,
     FROM_FILE,
     QUESTION,

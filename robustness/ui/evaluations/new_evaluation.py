@@ -25,7 +25,7 @@ from robustness.ui.computation import jobs
 from robustness.ui.computation.cache import cached
 from robustness.ui.computation.progress import begin
 from robustness.ui.evaluations import match, run_table
-from robustness.ui.evaluations.request import (
+from robustness.ui.evaluations.run_form import (
     DEFAULTS,
     MATCH,
     QUESTION,

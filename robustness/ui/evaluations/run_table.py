@@ -163,7 +163,7 @@ def _table(folder: Path, names: Sequence[str], grows: bool) -> None:
     if st.session_state.pop(_CLICKED, False) or grows != bool(queue or missing):
         st.rerun()  # the selection or the end of the last job changes the page
     if missing:
-        begin("headlines", lambda: [_headline(entry, compute=True) for entry in missing])
+        begin("headlines", lambda: [*map(_compute_headline, missing)])
     selected = chosen()
     pinned = baseline_id(folder)
     compared = [name for name, entry in listed.items() if entry.manifest is not None]
@@ -175,7 +175,6 @@ def _table(folder: Path, names: Sequence[str], grows: bool) -> None:
     if not rows:  # somebody deleted the last one just now
         return
     heads = [head for head in rows[0] if any(row[head] not in (None, "") for row in rows)]
-    frame = pd.DataFrame(rows)[heads]
     places = [at for at, name in enumerate(listed) if name in selected]
     ticked = st.session_state.get(_KEY, {"selection": {"rows": []}})["selection"]["rows"]
     if grows or sorted(ticked) != places:  # else arrow keys go on from where they are
@@ -183,11 +182,11 @@ def _table(folder: Path, names: Sequence[str], grows: bool) -> None:
     points = st.column_config.NumberColumn(format="%.1f%%")
     rows_in_sight = min(len(rows), _ROWS_ABOVE_A_RESULT if selected else _ROWS)
     st.dataframe(
-        frame,
+        pd.DataFrame(rows)[heads],
         hide_index=True,
         height=_ROW * (rows_in_sight + 1) + 3,
         key=_KEY,
-        on_select=lambda: _select(list(listed), selected, listed),
+        on_select=lambda: _select(selected, listed),
         selection_mode="multi-row",
         placeholder="",
         alt="Evaluations, the newest first",
@@ -217,8 +216,9 @@ def _table(folder: Path, names: Sequence[str], grows: bool) -> None:
     )
 
 
-def _select(names: Sequence[str], before: Sequence[str], listed: Mapping[str, Listed]) -> None:
+def _select(before: Sequence[str], listed: Mapping[str, Listed]) -> None:
     """Take the ticked rows into the link."""
+    names = list(listed)
     ticked = [names[row] for row in st.session_state[_KEY]["selection"]["rows"]]
     if len(ticked) > 1:  # a match compares with nothing
         ticked = [name for name in ticked if listed[name].manifest is not None]
@@ -354,7 +354,7 @@ def _models(entry: Listed) -> tuple[str, ...]:
     return entry.match.models if entry.match else ()
 
 
-def _headline(entry: Listed, *, compute: bool = False) -> Headline | None:
+def _headline(entry: Listed) -> Headline | None:
     """The scores of the run's models, the best first; None until somebody had them computed.
 
     There are none in an unfinished run, one that cannot be read, a match, and a foreign run before
@@ -363,15 +363,24 @@ def _headline(entry: Listed, *, compute: bool = False) -> Headline | None:
     manifest = entry.manifest
     if manifest is None or manifest.status != runs.FINISHED:
         return Headline()
-    key = f"headline {entry.folder} {manifest!r}"
-    if compute:
-        try:
-            headline = headline_figures.compute(entry.folder, manifest)
-        except Exception as error:  # a defect of ours, or of a plugin: the other runs have figures
-            note_error(error)
-            logging.getLogger(__name__).exception("The figures of %s", entry.folder)
-            headline = Headline(problem=f"Failed: {type(error).__name__}, see the log")
-        RESULT_CACHE.put(key, [headline])
     if stored := headline_figures.stored(entry.folder, manifest):
         return stored
-    return Headline() if entry.foreign else next(iter(RESULT_CACHE.get(key) or ()), None)
+    if entry.foreign:
+        return Headline()
+    return next(iter(RESULT_CACHE.get(_headline_key(entry)) or ()), None)
+
+
+def _headline_key(entry: Listed) -> str:
+    return f"headline {entry.folder} {entry.manifest!r}"
+
+
+def _compute_headline(entry: Listed) -> None:
+    """Compute the figures of a finished run for ``_headline``."""
+    assert entry.manifest is not None
+    try:
+        headline = headline_figures.compute(entry.folder, entry.manifest)
+    except Exception as error:  # a defect of ours, or of a plugin: the other runs have figures
+        note_error(error)
+        logging.getLogger(__name__).exception("The figures of %s", entry.folder)
+        headline = Headline(problem=f"Failed: {type(error).__name__}, see the log")
+    RESULT_CACHE.put(_headline_key(entry), [headline])

@@ -197,11 +197,15 @@ async def _answered(request: Request, ticket: str, live: LiveRequest) -> Respons
     live = live._replace(condition=Stack(tuple(steps)).condition)
     if want == "bands":
         return await _bands(request, ticket, live, request_header)
-    who = f"held {ticket}"
+
+    def make_undisturbed() -> Message:
+        with PAUSES.answering():
+            return make(live, pictures, f"held {ticket}")
+
     start = time.perf_counter()
     try:
         header, images = await asyncio.get_running_loop().run_in_executor(
-            _THREADS, _make_undisturbed, make, live, pictures, who
+            _THREADS, make_undisturbed
         )
         UPDATES.labels(request_header["want"]).observe(time.perf_counter() - start)
     except SupersededError:
@@ -321,15 +325,7 @@ def _camera(live: LiveRequest, pictures: list[bytes], who: str) -> Message:
     return {**header, **answers}, [to_png(picture.image), *changed]
 
 
-Make = Callable[[LiveRequest, list[bytes], str], Message]
-
-
-def _make_undisturbed(make: Make, live: LiveRequest, pictures: list[bytes], who: str) -> Message:
-    with PAUSES.answering():
-        return make(live, pictures, who)
-
-
-_MAKERS: dict[str, Make] = {
+_MAKERS: dict[str, Callable[[LiveRequest, list[bytes], str], Message]] = {
     "picture": _picture,
     "answers": _answers,
     "camera": _camera,

@@ -100,11 +100,11 @@ def _load_defaults() -> None:
     # later: those of TensorFlow's engine become garbage when released.
     gc.freeze()
     with suppress(RobustnessError):  # shown to those who request these models
-        for _ in run_parallel(models.default_names(), _ready):
+        for _ in run_parallel(models.default_names(), _prepare):
             pass
 
 
-def _ready(name: str) -> None:
+def _prepare(name: str) -> None:
     """Load a model and run it once, which compiles it."""
     classifier = models.load(name, side=models.REGISTRY[name].framing.side)
     similarity.floors(classifier)
