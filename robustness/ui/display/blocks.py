@@ -135,12 +135,12 @@ def _option(block: Chooser, row: DeltaGenerator) -> str:
 
 
 def _table(block: Titled) -> None:
-    table = results.html_table(*block.table)
     if block.long:
-        st.expander(plain(block.caption)).html(table)
+        with st.expander(plain(block.caption)):
+            st.html(results.html_table(*block.table))
         return
     st.markdown(f"**{plain(block.caption)}**")
-    st.html(table)
+    st.html(results.html_table(*block.table))
 
 
 def _frame(block: Sortable) -> None:
