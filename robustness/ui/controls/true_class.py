@@ -17,7 +17,7 @@ from robustness.ui.session import reloads
 from robustness.ui.session.inputs import new_in_link, set_in_link, warn_of_link
 from robustness.ui.session.run_link import UPLOAD
 
-USABLE = "usable upload"
+USABLE = "usable uploads"
 """Session key: whether an upload is shown."""
 
 _SAID = "true classes"
