@@ -1,18 +1,26 @@
-"""The page One image: an image in, and four views of how classifiers respond to its changes."""
+"""The page One image: an image in, and three views of how classifiers respond to its changes."""
 
 from __future__ import annotations
 
+import streamlit as st
 from starlette.middleware import Middleware
 from streamlit.starlette import App
 
+from robustness.base.permissions import Action
+from robustness.ui.controls.model_choice import require_models, sidebar_input
+from robustness.ui.controls.picture_input import picture_input
 from robustness.ui.controls.true_class import suggest_true_class
-from robustness.ui.one_image import views
+from robustness.ui.one_image import attack, live, stack, stories
+from robustness.ui.one_image import map as map_view
 from robustness.ui.one_image.slider_drag import ROUTES
+from robustness.ui.page import ROUTES as PAGE_ROUTES
 from robustness.ui.page import page
-from robustness.ui.server import index_page, metrics
+from robustness.ui.server import metrics
 from robustness.ui.server.counters import note_error
 from robustness.ui.server.request_security import Guard
 from robustness.ui.server.startup import settle, warm_up
+from robustness.ui.session import access
+from robustness.ui.session.inputs import one_of, place_of_own
 from robustness.ui.session.upload_limit import UploadLimit
 
 if __name__ == "__main__":  # as the script of a page
@@ -21,14 +29,28 @@ if __name__ == "__main__":  # as the script of a page
         "Choose an image, change it, and see which classifiers stay correct.",
         skips_to="controls",
     ):
-        views.show()
+        stack.begin()
+        views = {stack.LIVE: live, stack.MAP: map_view, "attack": attack}
+        titles = {stack.LIVE: "Live", stack.MAP: "Map", "attack": "Attack"}
+        with st.container(horizontal=True, horizontal_alignment="distribute", key="page-header"):
+            view = one_of("View", titles, stack.VIEW, shows_label=False)
+            with st.container(horizontal=True, width="content", key="page-tools"):
+                stories.buttons()
+        if view == "attack":
+            access.require(Action.ATTACK)
+        names, seed = sidebar_input()
+        stories.frame()
+        picture, truth = picture_input(names, camera=view == stack.LIVE)
+        require_models(names)
+        with place_of_own(view, views, "view-body"):  # only the chosen view computes
+            views[view].show(picture, names, seed, truth)
         suggest_true_class()
 else:  # as the server imports it when it starts
     settle()
     app = App(
         __file__,
         lifespan=warm_up,
-        routes=[*ROUTES, *metrics.ROUTES, *index_page.ROUTES],
+        routes=[*ROUTES, *metrics.ROUTES, *PAGE_ROUTES],
         middleware=[Middleware(Guard), Middleware(UploadLimit)],
         on_script_error=note_error,
     )

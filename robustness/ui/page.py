@@ -1,12 +1,21 @@
-"""The frame of every page: title, style, navigation and error boundary."""
+"""The frame of every page: title, style, navigation and error boundary.
+
+The style is in the HTML before the script runs, so that what the script draws has its place at
+once: a style that comes with the first elements moves all that is there.
+"""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
 import streamlit as st
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
+from starlette.routing import Route
 
 from robustness import plugins
 from robustness.base import settings
@@ -16,13 +25,13 @@ from robustness.base.text import plain
 from robustness.models.own import user_models
 from robustness.report.copy_as import TRUE_CLASS
 from robustness.ui.browser import components
-from robustness.ui.browser.html import html
+from robustness.ui.browser.html import Html, html
 from robustness.ui.computation import jobs
+from robustness.ui.server.streamlit_internals import index_page
 from robustness.ui.session import access, cleanup
-from robustness.ui.session.boundary import boundary, fragment, say
+from robustness.ui.session.boundary import boundary, fragment, say, sentence
 from robustness.ui.session.inputs import arrive, link_warnings
 from robustness.ui.session.run_link import IMAGE, RUN, UPLOAD, linked_run, page_link
-from robustness.ui.session.sentences import sentence
 
 __all__ = ["boundary", "fragment", "page"]
 
@@ -47,9 +56,29 @@ _SETTINGS_ICON = ":material/settings:"
 _STYLE = Path(__file__).with_name("style.css")
 
 
-def style() -> str:
-    """The CSS of the frame and of our components."""
-    return f"{components.style()}\n{_STYLE.read_text('utf-8')}"
+_BODY = re.compile("(?<=[<]body>)")
+"""Where the style is: after Streamlit's own in the head, it wins."""
+
+
+def _style() -> Html:
+    css = f"{components.style()}\n{_STYLE.read_text('utf-8')}"
+    return html("style", css=css)
+
+
+@cache
+def _index() -> str:
+    return _BODY.sub(lambda _: _style(), index_page(), count=1)
+
+
+async def _answer_index(_request: Request) -> Response:
+    return HTMLResponse(_index(), headers={"Cache-Control": "no-cache"})
+
+
+ROUTES = [
+    Route(f"/{'' if script == 'app.py' else Path(script).stem}", _answer_index, methods=["GET"])
+    for script, *_ in PAGES
+]
+"""Routes of the pages' HTML before their scripts run."""
 
 
 @contextmanager
@@ -60,7 +89,7 @@ def page(title: str, introduction: str, skips_to: str = CONTENT) -> Iterator[Non
     Every page's script draws all of itself inside, so that each works when opened first.
     """
     st.set_page_config(page_title=f"{title} · Robustness", page_icon=_ICON, layout="wide")
-    st.html(html("style", css=style()))  # again, for a script that runs without our server
+    st.html(_style())  # again, for a script that runs without our server
     cleanup.watch()
     arrive(title)
     with st.sidebar:

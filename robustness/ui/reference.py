@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import pandas as pd
@@ -93,6 +93,7 @@ def _perturbations(query: str, sample: str) -> None:
 
 
 def _strip(record: Perturbation, sample: str) -> None:
+    """Draw the images of ``record`` with links that open them on the first page."""
     strengths = STRENGTHS if record.graded else STRENGTHS[-1:]
     text, strip = st.columns([2, 5], gap="medium")
     text.html(_description(record))
@@ -104,24 +105,18 @@ def _strip(record: Perturbation, sample: str) -> None:
             alt=f"{record.label} at strength {', '.join(f'{s:g}' for s in strengths)}",
         )
         if record.graded:
-            st.html(html("strip", captions=[_caption(record, s) for s in strengths]))
-        _links(record, sample, strengths)
-
-
-def _links(record: Perturbation, sample: str, strengths: Sequence[float]) -> None:
-    """Links below the images that open them on the first page."""
-    with st.container(horizontal=True, gap=None, wrap=False):  # columns would grow on a phone
-        for strength in strengths:
-            query = {"sample": sample, **link_values(Condition.of({record.name: strength}))}
-            label = f"{strength:g}" if record.graded else "on"
-            with st.container(horizontal_alignment="center" if record.graded else "left"):
-                page_link("app.py", label, ":material/tune:", query)
-
-
-def _caption(record: Perturbation, strength: float) -> str:
-    severity = record.severity_at(strength)
-    text = record.value_text(strength)
-    return f"{text} (C{severity})" if severity else text
+            severities = [record.severity_at(strength) for strength in strengths]
+            captions = [
+                record.value_text(strength) + (f" (C{severity})" if severity else "")
+                for strength, severity in zip(strengths, severities, strict=True)
+            ]
+            st.html(html("strip", captions=captions))
+        with st.container(horizontal=True, gap=None, wrap=False):  # columns would grow on a phone
+            for strength in strengths:
+                query = {"sample": sample, **link_values(Condition.of({record.name: strength}))}
+                label = f"{strength:g}" if record.graded else "on"
+                with st.container(horizontal_alignment="center" if record.graded else "left"):
+                    page_link("app.py", label, ":material/tune:", query)
 
 
 def _description(record: Perturbation) -> Html:

@@ -14,10 +14,13 @@ import pytest
 
 from benchmarks.support.image_folders import drawing, labelled_folder
 from benchmarks.support.own_runs import adopt
+from benchmarks.support.synthetic_runs import ESPRESSO, TABBY, saved
 from robustness import models, runs
 from robustness.base.errors import ParameterError, RunError
 from robustness.evaluation.condition import Condition, named, short
 from robustness.evaluation.row_schema import TOLERANCE, stored
+from robustness.pictures.fitting import Framing
+from robustness.runs.compare import flips
 from robustness.runs.row_differences import changes, compare_rows
 from robustness.runs.row_files import KEY
 from tests.support.saved_runs import (
@@ -246,3 +249,59 @@ def test_runs_are_compared_on_what_they_share(original: runs.Run, other: runs.Ru
     assert "Conditions only in the baseline: Rotation 0.5, Fog effect 0.2 + Rotation 0.5" in text
     assert "The seed differs: 5 and 6." in text
     assert "other run alone" not in text
+
+
+@pytest.mark.parametrize("quantity", ["consistency", "perturbed_accuracy"])
+@pytest.mark.parametrize("side", [224, 96])
+def test_flipped_images_are_those_that_the_change_counts(
+    side: int, quantity: str, tmp_path: Path
+) -> None:
+    names, conditions = [f"{at}.png" for at in range(12)], [Condition.of({"fog": 0.6})]
+    verdicts = np.random.default_rng(0).random((2, 12, 1)) < 0.5
+    made = [
+        saved(
+            tmp_path / f"{asked}-{place}",
+            {name: f"digest of {name}" for name in names},
+            {"SqueezeNet": 1},
+            source=tmp_path,
+            conditions=conditions,
+            kept={"SqueezeNet": verdicts[place]},
+        )
+        for place, asked in enumerate((224, side))
+    ]
+    framings = (("SqueezeNet", Framing(side=side)),)
+    asked = dataclasses.replace(made[1].manifest.spec, framings=framings)
+    made[1].manifest.updated(spec=asked).write(made[1].folder)
+    adopt(made[1].folder)
+    first, second = (runs.load(run.folder) for run in made)
+    incorrect = np.arange(12) % 5 == 0  # before the perturbation: correct where it is changed
+    before, after = verdicts[..., 0] ^ (incorrect & (quantity != "consistency"))
+    told = [
+        [flip.image for flip in each]
+        for each in flips(first, second, "SqueezeNet", conditions[0].id, quantity)
+    ]
+    expected = [np.flatnonzero(before & ~after), np.flatnonzero(~before & after)]
+    assert told == [[names[at] for at in places] for places in expected]
+    assert all(told)
+
+
+def test_an_image_whose_prediction_is_the_target_already_flips_nowhere(tmp_path: Path) -> None:
+    names, verdicts = [f"{at}.png" for at in range(12)], np.arange(24).reshape(2, 12, 1) < 12
+    for target, flipped in ((ESPRESSO, 0), (TABBY, 12)):  # espresso is what was predicted before
+        aimed = Condition.attack("pgd", epsilon=0.5, norm="l2", steps=10, target=target)
+        first, second = (
+            saved(
+                tmp_path / f"{target}-{place}",
+                {name: name for name in names},
+                {"SqueezeNet": 1},
+                source=tmp_path,
+                conditions=[aimed],
+                labelled=False,
+                kept={"SqueezeNet": kept},
+            )
+            for place, kept in enumerate(verdicts)
+        )
+        (_, entry) = runs.compare(first, second).differences
+        assert entry["consistency_moved"] == flipped
+        worse, better = flips(first, second, "SqueezeNet", aimed.id, "consistency")
+        assert (len(worse), len(better)) == (flipped, 0)

@@ -14,14 +14,16 @@ from benchmarks.support.repository import ROOT
 from robustness import runs
 from robustness.base.errors import AccessError
 from robustness.base.permissions import Action, Role, Who
+from robustness.evaluation.condition import Condition
 from robustness.runs import audit, jobs, manifest
 from robustness.runs.jobs.queue import Job
 from robustness.runs.progress import Progress, ProgressFile
 from robustness.ui.computation import jobs as under_way
+from robustness.ui.one_image.live_request import LiveRequest
+from robustness.ui.one_image.slider_drag import Tickets
 from robustness.ui.session import access
 from robustness.ui.session.access import Connection, is_local
-from robustness.ui.session.request_tokens import Tickets
-from tests.support.pages import run
+from tests.support.pages import run, sample
 from tests.support.saved_runs import performed, spec, use_stand_ins
 
 RUNS = ROOT / "pages" / "evaluations.py"
@@ -360,18 +362,18 @@ def test_a_login_without_a_verified_address_sees_nothing_but_whom_to_ask(
 def test_a_ticket_is_good_as_long_as_its_holder_may_do_it(
     folder: Path, elsewhere: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    tickets: Tickets[str] = Tickets("test of access")
-    ticket, cookies = tickets.give("thing"), ELSEWHERE.cookies
-    assert tickets.get(ticket, cookies) == "thing"
-    assert tickets.get(ticket, cookies, Action.UPLOAD) == "thing"
+    tickets, thing = Tickets(), LiveRequest(sample("coffee"), Condition.of({}), (), 0)
+    ticket, cookies = tickets.give(thing), ELSEWHERE.cookies
+    assert tickets.get(ticket, cookies) == thing
+    assert tickets.get(ticket, cookies, Action.UPLOAD) == thing
     assert tickets.get("another", cookies) is None
     monkeypatch.setenv("ROBUSTNESS_ANONYMOUS_ROLE", "viewer")
-    assert tickets.get(ticket, cookies) == "thing"
+    assert tickets.get(ticket, cookies) == thing
     with pytest.raises(AccessError, match="You may not upload images"):
         tickets.get(ticket, cookies, Action.UPLOAD)
     monkeypatch.setenv("ROBUSTNESS_ANONYMOUS_ROLE", "none")
     with pytest.raises(AccessError, match="You may not measure images"):
         tickets.get(ticket, cookies)
     with pytest.raises(AccessError, match="You may not measure images"):
-        tickets.give("thing")
+        tickets.give(thing)
     assert access.role() is Role.NONE

@@ -17,8 +17,8 @@ from robustness.report.attack import attack_answer
 from robustness.ui.computation import cache
 from robustness.ui.computation import progress as work
 from robustness.ui.computation.cache import ResultCache
-from robustness.ui.one_image import attack_steps
-from robustness.ui.one_image.attack_request import FIRST
+from robustness.ui.one_image import attack
+from robustness.ui.one_image.attack import FIRST
 from tests.support.pages import headline, html, pictures, run, sample
 
 
@@ -120,8 +120,8 @@ def test_every_kind_of_attack_runs(few_draws: None, name: str) -> None:
 def test_the_smallest_epsilon_is_the_core_s(
     classifiers: Mapping[str, Classifier], few_draws: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(attack_steps, "QUERIES", 3)
-    monkeypatch.setattr(attack_steps, "STRONGEST", "pgd")
+    monkeypatch.setattr(attack, "QUERIES", 3)
+    monkeypatch.setattr(attack, "STRONGEST", "pgd")
     app = opened()
     app.button(key="start Finding the smallest epsilon").click().run()
     assert not app.exception

@@ -15,7 +15,7 @@ from robustness.evaluation.measurement import Measurement
 from robustness.models.loaded_models import LOADED
 from robustness.ui.computation import cache
 from robustness.ui.server.counters import ERRORS
-from robustness.ui.session.sentences import sentence
+from robustness.ui.session.boundary import sentence
 from tests.support.pages import html, perturb
 
 

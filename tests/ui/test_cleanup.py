@@ -7,21 +7,20 @@ import time
 import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from streamlit import config
 from streamlit.proto.BackMsg_pb2 import BackMsg
-from streamlit.runtime import Runtime, RuntimeConfig
-from streamlit.runtime.caching.storage.dummy_cache_storage import MemoryCacheStorageManager
-from streamlit.runtime.memory_media_file_storage import MemoryMediaFileStorage
-from streamlit.runtime.memory_session_storage import MemorySessionStorage
-from streamlit.runtime.memory_uploaded_file_manager import MemoryUploadedFileManager
-from streamlit.runtime.session_manager import SessionClient
+from streamlit.runtime import Runtime
 from streamlit.runtime.uploaded_file_manager import UploadedFileRec
 
+from robustness.evaluation.condition import Condition
+from robustness.pictures.picture import Picture
+from robustness.ui.one_image.live_request import LiveRequest
+from robustness.ui.one_image.slider_drag import Tickets
 from robustness.ui.session import access, cleanup
-from robustness.ui.session.request_tokens import Tickets
+from tests.support.pages import sample
+from tests.support.streamlit_runtime import Browser, started
 
 TTL = "server.disconnectedSessionTTL"
 
@@ -34,29 +33,23 @@ test_cleanup.hold()
 """
 
 
-class Held:
-    """Something large that a session holds."""
-
-
-HELD: weakref.WeakSet[Held] = weakref.WeakSet()
-TICKETS: Tickets[Held] = Tickets("test of leaving")
+HELD: list[weakref.ref[Picture]] = []
+TICKETS = Tickets()
 ASKED: list[str] = []
 
 
 def hold() -> None:
-    held = Held()
-    HELD.add(held)
-    ASKED.append(TICKETS.give(held))
+    picture = sample("coffee")
+    HELD.append(weakref.ref(picture))
+    ASKED.append(TICKETS.give(LiveRequest(picture, Condition.of({}), (), 0)))
+
+
+def held() -> int:
+    """The number of images that sessions hold."""
+    return sum(each() is not None for each in HELD)
 
 
 COOKIES = {access.COOKIE: "mine"}
-
-
-class Browser(SessionClient):
-    """One that is there, and looks at nothing."""
-
-    def write_forward_msg(self, msg: Any) -> None:
-        pass
 
 
 @pytest.fixture
@@ -70,7 +63,6 @@ def ended(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     lasted = config.get_option(TTL)
     yield found
     config.set_option(TTL, lasted)
-    Runtime._instance = None
 
 
 async def until(condition: Callable[[], object]) -> None:
@@ -98,42 +90,29 @@ def test_what_a_session_holds_goes_when_it_has_left_and_not_before(
 ) -> None:
     script = tmp_path / "script.py"
     script.write_text(SCRIPT)
-    files = MemoryUploadedFileManager("/upload")
 
     async def life() -> None:
-        runtime = Runtime(
-            RuntimeConfig(
-                script_path=str(script),
-                media_file_storage=MemoryMediaFileStorage("/media"),
-                uploaded_file_manager=files,
-                cache_storage_manager=MemoryCacheStorageManager(),
-                session_storage=MemorySessionStorage(ttl_seconds=600),
-                is_hello=False,
-            )
-        )
-        await runtime.start()
-        staying, leaves = await visit(runtime), await visit(runtime)
-        files.add_file(leaves, UploadedFileRec("1", "a.png", "image/png", b"bytes"))
-        assert len(HELD) == 2
+        async with started(script) as (runtime, files):
+            staying, leaves = await visit(runtime), await visit(runtime)
+            files.add_file(leaves, UploadedFileRec("1", "a.png", "image/png", b"bytes"))
+            assert held() == 2
 
-        config.set_option(TTL, 1)
-        runtime.disconnect_session(leaves)  # for a moment
-        assert await visit(runtime, leaves) == leaves
-        await asyncio.sleep(1.1)
-        assert not ended
-        assert len(HELD) == 2
-        assert files.get_files(leaves, ["1"])
+            config.set_option(TTL, 1)
+            runtime.disconnect_session(leaves)  # for a moment
+            assert await visit(runtime, leaves) == leaves
+            await asyncio.sleep(1.1)
+            assert not ended
+            assert held() == 2
+            assert files.get_files(leaves, ["1"])
 
-        config.set_option(TTL, 0)
-        runtime.disconnect_session(leaves)
-        await until(lambda: ended)
-        assert not files.get_files(leaves, ["1"])
-        assert len(HELD) == 1, "freed with the session that held it"
-        known = [TICKETS.get(ticket, COOKIES) is not None for ticket in ASKED]
-        assert known == [True, False, False]
-        assert runtime.is_active_session(staying)
-        assert ended == ["ended"]
-        runtime.stop()
-        await runtime.stopped
+            config.set_option(TTL, 0)
+            runtime.disconnect_session(leaves)
+            await until(lambda: ended)
+            assert not files.get_files(leaves, ["1"])
+            assert held() == 1, "freed with the session that held it"
+            known = [TICKETS.get(ticket, COOKIES) is not None for ticket in ASKED]
+            assert known == [True, False, False]
+            assert runtime.is_active_session(staying)
+            assert ended == ["ended"]
 
     asyncio.run(life())

@@ -23,10 +23,9 @@ from robustness.base.scheduler import SupersededError
 from robustness.evaluation.condition import Condition
 from robustness.ui.browser.components import unpack
 from robustness.ui.one_image import slider_drag
-from robustness.ui.one_image.request import LiveRequest
+from robustness.ui.one_image.live_request import LiveRequest
 from robustness.ui.session import access
 from robustness.ui.session.access import Connection
-from robustness.ui.session.request_tokens import body
 from tests.support.bands import complete_band
 from tests.support.pages import sample
 
@@ -43,7 +42,9 @@ def client() -> TestClient:
 def path(monkeypatch: pytest.MonkeyPatch) -> str:
     """The path for a visitor from another machine and a sample."""
     monkeypatch.setattr(access, "connection", lambda: ELSEWHERE)
-    return f"/live/{slider_drag.ticket(LiveRequest(sample('coffee'), Condition.of({}), (), 0))}"
+    return (
+        f"/live/{slider_drag.TICKETS.give(LiveRequest(sample('coffee'), Condition.of({}), (), 0))}"
+    )
 
 
 @pytest.fixture
@@ -78,7 +79,7 @@ def test_a_ticket_is_of_no_use_in_another_browser(
 def test_without_cookies_no_ticket_is_of_use(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every browser without cookies would be the same one."""
     monkeypatch.setattr(access, "connection", lambda: Connection("192.0.2.7", {}, {}))
-    ticket = slider_drag.ticket(LiveRequest(sample("coffee"), Condition.of({}), (), 0))
+    ticket = slider_drag.TICKETS.give(LiveRequest(sample("coffee"), Condition.of({}), (), 0))
     stranger = TestClient(Starlette(routes=slider_drag.ROUTES))
     assert stranger.post(f"/live/{ticket}", content=message([])).status_code == 404
 
@@ -88,7 +89,7 @@ def foggy(monkeypatch: pytest.MonkeyPatch) -> str:
     """The path for a visitor with a model and a true class."""
     monkeypatch.setattr(access, "connection", lambda: ELSEWHERE)
     live = LiveRequest(sample("chelsea"), Condition.of({}), ("SqueezeNet",), 0, "Egyptian cat")
-    return f"/live/{slider_drag.ticket(live)}"
+    return f"/live/{slider_drag.TICKETS.give(live)}"
 
 
 def bands(client: TestClient, path: str, **values: Any) -> Any:
@@ -269,5 +270,5 @@ def test_a_body_without_end_is_read_no_further_than_its_limit() -> None:
         return {"type": "http.request", "body": bytes(1000), "more_body": True}
 
     request = Request({"type": "http", "method": "POST", "headers": []}, receive)
-    assert asyncio.run(body(request, 10_000)) is None
+    assert asyncio.run(slider_drag.body(request, 10_000)) is None
     assert taken == 11_000

@@ -21,6 +21,7 @@ from robustness.report.questions.fixes import REMEDIES
 from robustness.runs import MANIFEST_FILE, jobs
 from robustness.runs.calibrations import Calibration
 from robustness.statistics import TOO_FEW
+from robustness.ui.display.results import _customdata
 from tests.support import pages
 from tests.support.pages import html
 from tests.support.retired_words import retired, said
@@ -280,4 +281,22 @@ def test_a_run_without_rows_says_so_and_lists_what_it_could_not_read(shown: Show
     assert any("1 image left out" in each.label for each in app.expander)
 
 
-# --- which cases ----------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("points", "meant"),
+    [
+        ([], None),
+        ([["0.4"]], ["0.4"]),
+        ([["0.4"], ["0.6"]], ["0.4"]),
+        ([["model=A&slice=iso:..200"], ["model=A&slice=iso:200.."]], ["model=A&slice=iso:..200"]),
+        ([["model=A&image=3"], ["model=A&image=7"]], ["model=A&image=3,7"]),
+        ([["Fog", "A"], ["Fog", "B"]], ["Fog", "A"]),
+        ([None, ["0.6"]], ["0.6"]),
+        ([0.1], [0.1]),
+        ([0.0, 0.1], [0.0]),
+    ],
+)
+def test_several_points_mean_all_their_images_or_else_the_first_point(
+    points: list[Any], meant: list[str] | None
+) -> None:
+    event = {"selection": {"points": [{"customdata": values} for values in points]}}
+    assert _customdata(event) == meant

@@ -7,7 +7,6 @@ import os
 import re
 import shutil
 from collections.abc import Callable
-from dataclasses import replace
 from html import unescape
 from pathlib import Path
 from typing import Any, cast
@@ -20,16 +19,14 @@ from streamlit.testing.v1 import AppTest
 from benchmarks.support.image_folders import labelled_folder
 from benchmarks.support.own_runs import adopt, adopt_all
 from benchmarks.support.repository import ROOT
-from benchmarks.support.synthetic_runs import ESPRESSO, TABBY, pictures, saved
+from benchmarks.support.synthetic_runs import pictures, saved
 from robustness import models, runs
 from robustness.base.text import share
 from robustness.charts.bands import BandMap
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.suites import study_conditions
-from robustness.pictures.fitting import Framing
 from robustness.runs import foreign_runs, headline_figures, notes
 from robustness.runs import manifest as manifests
-from robustness.runs.compare import compare, flips
 from robustness.statistics.differences import said
 from robustness.ui.browser import components
 from robustness.ui.evaluations import run_table
@@ -284,62 +281,6 @@ def test_a_click_on_a_change_opens_the_images_that_flipped_there(
     assert state["conditions of second"] is True
     assert state["changes of second"] == model
     assert state["flipped second"] == condition
-
-
-@pytest.mark.parametrize("quantity", ["consistency", "perturbed_accuracy"])
-@pytest.mark.parametrize("side", [224, 96])
-def test_flipped_images_are_those_that_the_change_counts(
-    side: int, quantity: str, tmp_path: Path
-) -> None:
-    names, conditions = [f"{at}.png" for at in range(12)], [Condition.of({"fog": 0.6})]
-    verdicts = np.random.default_rng(0).random((2, 12, 1)) < 0.5
-    made = [
-        saved(
-            tmp_path / f"{asked}-{place}",
-            {name: f"digest of {name}" for name in names},
-            {"SqueezeNet": 1},
-            source=tmp_path,
-            conditions=conditions,
-            kept={"SqueezeNet": verdicts[place]},
-        )
-        for place, asked in enumerate((224, side))
-    ]
-    framings = (("SqueezeNet", Framing(side=side)),)
-    asked = replace(made[1].manifest.spec, framings=framings)
-    made[1].manifest.updated(spec=asked).write(made[1].folder)
-    adopt(made[1].folder)
-    first, second = (runs.load(run.folder) for run in made)
-    incorrect = np.arange(12) % 5 == 0  # before the perturbation: correct where it is changed
-    before, after = verdicts[..., 0] ^ (incorrect & (quantity != "consistency"))
-    told = [
-        [flip.image for flip in each]
-        for each in flips(first, second, "SqueezeNet", conditions[0].id, quantity)
-    ]
-    expected = [np.flatnonzero(before & ~after), np.flatnonzero(~before & after)]
-    assert told == [[names[at] for at in places] for places in expected]
-    assert all(told)
-
-
-def test_an_image_whose_prediction_is_the_target_already_flips_nowhere(tmp_path: Path) -> None:
-    names, verdicts = [f"{at}.png" for at in range(12)], np.arange(24).reshape(2, 12, 1) < 12
-    for target, flipped in ((ESPRESSO, 0), (TABBY, 12)):  # espresso is what was predicted before
-        aimed = Condition.attack("pgd", epsilon=0.5, norm="l2", steps=10, target=target)
-        first, second = (
-            saved(
-                tmp_path / f"{target}-{place}",
-                {name: name for name in names},
-                {"SqueezeNet": 1},
-                source=tmp_path,
-                conditions=[aimed],
-                labelled=False,
-                kept={"SqueezeNet": kept},
-            )
-            for place, kept in enumerate(verdicts)
-        )
-        (_, entry) = compare(first, second).differences
-        assert entry["consistency_moved"] == flipped
-        worse, better = flips(first, second, "SqueezeNet", aimed.id, "consistency")
-        assert (len(worse), len(better)) == (flipped, 0)
 
 
 def test_runs_that_are_gone_or_hostile_get_a_sentence(folder: Path) -> None:

@@ -17,7 +17,8 @@ from robustness.report.questions import cases
 from robustness.runs import Run
 from robustness.ui.browser.html import html
 from robustness.ui.display import results
-from robustness.ui.one_image.request import LiveRequest, answer_cards
+from robustness.ui.one_image.answer_cards import answer_cards
+from robustness.ui.one_image.live_request import LiveRequest
 from tests.support.pages import sample
 
 HOSTILE = """</b><script src='x'>"&amp; <img src=x onerror="y">"""

@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from robustness.charts.prediction_marks import judged
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.loop import evaluate
 from robustness.evaluation.request import make_spec
@@ -146,22 +145,6 @@ def test_every_perturbation_can_be_put_on_and_says_what_it_is_worth(record: Any)
     marked = {mark["value"] for mark in components.marks(record)}
     assert marked >= set(record.severity_strengths)
     assert not record.in_study or not record.graded or record.study_strength in marked
-
-
-# --- right, not only kept -------------------------------------------------------------------------
-
-
-def test_a_sample_knows_what_it_shows_and_a_changed_answer_may_be_right() -> None:
-    app = run(sample="chelsea", gaussian_blur="0.6", models="EfficientNetLite0")
-    assert app.selectbox(key="shows").value == "Egyptian cat"
-    assert judged(False, True).said in html(app), "from tiger cat to Egyptian cat"
-    app.selectbox(key="shows").set_value("tiger cat").run()
-    assert f">{judged(False, False).sign} incorrect<" in html(app)
-    app.button(key="choose_rocket").click().run()
-    assert app.selectbox(key="shows").value is None, "another image shows something else"
-    assert judged(False, None).said in html(app)
-    by_link = run(sample="rocket", models="SqueezeNet", shows="missile")
-    assert by_link.selectbox(key="shows").value == "missile"
 
 
 def test_thumbnails_are_each_perturbation_of_this_picture() -> None:

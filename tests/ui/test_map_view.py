@@ -6,7 +6,6 @@ import math
 import re
 from html import escape, unescape
 from pathlib import Path
-from typing import Any
 
 import pytest
 from streamlit.testing.v1 import AppTest
@@ -21,9 +20,8 @@ from robustness.report import image_map
 from robustness.ui.computation import bands as band_cells
 from robustness.ui.computation.cache import LIMIT, ResultCache
 from robustness.ui.one_image import map as map_view
-from robustness.ui.one_image import stack
 from tests.support.bands import complete_band
-from tests.support.pages import components, headline, html, on, run, sample, texts
+from tests.support.pages import components, headline, html, run, sample, texts
 
 TEN = [record.name for record in REGISTRY if record.in_study]
 
@@ -102,36 +100,6 @@ def test_a_long_map_waits_for_a_click_and_keeps_what_was_computed(
     assert any(f"{len(REGISTRY)} perturbations and 1 model: about" in c.value for c in app.caption)
     assert drawn(app).count("<tr>") == 1 + len(REGISTRY)
     assert cells(app) >= sum(21 if REGISTRY[name].graded else 2 for name in TEN)
-
-
-def test_a_click_on_a_cell_replaces_the_stack_and_shows_live(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    app = run(view="map", sample="coffee", models="SqueezeNet", fog="0.3", rotation="0.2")
-    sent: dict[str, Any] = {"n": 1, "key": "SqueezeNet gaussian_blur 0.35"}
-    page = run_with(app, sent, monkeypatch)
-    assert page.segmented_control(key="view").value == "live"
-    assert on(page) == {"gaussian_blur": 0.35}
-    assert page.query_params["gaussian_blur"] == "0.35"
-    assert "fog" not in page.query_params
-    assert "view" not in page.query_params
-
-
-def run_with(app: AppTest, sent: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> AppTest:
-    """``app`` after the map has reported ``sent``, as its callback gets it."""
-    first = stack.begin
-
-    def clicked() -> None:
-        monkeypatch.setattr(stack, "begin", first)
-        monkeypatch.setattr(map_view.components, "sent", lambda *_: sent)
-        map_view._open("bands 0")
-        monkeypatch.undo()
-        first()
-
-    monkeypatch.setattr(stack, "begin", clicked)
-    app.run()
-    assert not app.exception
-    return app
 
 
 @pytest.fixture(autouse=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 import re
 import shutil
 import threading
@@ -35,7 +34,7 @@ from robustness.matching import (
 from robustness.models.labels import imagenet
 from robustness.pictures.eight_bits import to_jpeg, to_png
 from robustness.pictures.samples import sample_bytes
-from robustness.ui.evaluations import preflight, upload_store
+from robustness.ui.evaluations import new_evaluation, upload_store
 from robustness.ui.session import run_link
 from tests.matching.test_match import example
 from tests.support.bad_images import BAD
@@ -88,8 +87,8 @@ def evaluate(app: AppTest) -> Path:
 def test_a_first_visit_offers_the_samples(
     runs_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    matched = Mock(wraps=preflight.summary)
-    monkeypatch.setattr(preflight, "summary", matched)
+    matched = Mock(wraps=new_evaluation.summary)
+    monkeypatch.setattr(new_evaluation, "summary", matched)
     app = run(PAGE)
     assert not app.error
     said = texts(app)
@@ -151,21 +150,6 @@ def test_a_folder_on_the_server_is_one_that_the_operator_allows(
     assert app.selectbox(key="server_source").value == "three"
 
 
-def test_an_upload_is_kept_under_its_digest_and_packed_the_same_every_time(
-    runs_folder: Path,
-) -> None:
-    files = [("a.png", b"1"), ("a.png", b"2"), ("../../b.png", b"3")]
-    packed = upload_store._packed(files)
-    assert packed == upload_store._packed(files)
-    path = upload_store._keep("uploaded pictures.zip", packed)
-    assert path.is_relative_to(runs_folder / ".uploads")
-    assert path == upload_store._keep("uploaded pictures.zip", packed)
-    plan = runs.plan(str(path), make_spec(["SqueezeNet"], CONDITIONS))
-    assert [entry.name for entry in plan.dataset.entries] == ["a.png", "a (2).png", "b.png"]
-    hostile = upload_store._keep("../../../x.zip", packed)
-    assert hostile.is_relative_to(runs_folder / ".uploads")
-
-
 @pytest.mark.parametrize("name", ["../made", "<b>x</b>", "a\0b"], ids=ascii)
 def test_a_run_that_is_not_there_gets_a_sentence(saved: str, name: str) -> None:
     app = run(PAGE, run=name)
@@ -207,9 +191,6 @@ def test_a_case_that_is_gone_gets_a_sentence_and_the_sample_stays(
     assert "correct" in headline(app)
 
 
-# --- listed once, and uploads only while they are needed ------------------------------------------
-
-
 @pytest.fixture
 def uploaded(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """The folder of uploads."""
@@ -226,25 +207,6 @@ def give(app: AppTest, *names: str) -> AppTest:
     files = [(f"{name}.png", sample_bytes(name), "image/png") for name in names]
     app.file_uploader(key="dataset_upload").set_value(files)
     return app.run()
-
-
-def test_what_nothing_needs_any_more_goes_after_a_day(uploaded: Path) -> None:
-    app = give(session(), "coffee")
-    evaluate(app)
-    (of_a_run,) = uploaded.iterdir()
-    held = give(session(), "rocket")
-    (of_a_session,) = set(uploaded.iterdir()) - {of_a_run}
-    old, young = uploaded / ("0" * 32), uploaded / ("1" * 32)
-    for folder in (old, young):
-        folder.mkdir()
-        (folder / "left.zip").write_bytes(b"")
-    yesterday = time.time() - upload_store.YOUNG - 60
-    for folder in (of_a_run, of_a_session, old):
-        for path in (*folder.iterdir(), folder):
-            os.utime(path, (yesterday, yesterday))
-    upload_store.collect()
-    assert set(uploaded.iterdir()) == {of_a_run, of_a_session, young}
-    assert not held.exception
 
 
 # --- other questions ------------------------------------------------------------------------------
@@ -391,34 +353,6 @@ def test_the_accuracy_is_on_the_page_before_the_search_and_labels_by_clicks_narr
     assert list(runs.read_labels(folder, answer).values()) == [True, False]
     app.button(key="unlabel").click().run()
     assert "SqueezeNet 1.1 41% (20 to 62)" in texts(app)
-
-
-def test_a_match_under_way_is_seen_and_cancelled_on_any_page(
-    uploaded: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    goes_on = threading.Event()
-
-    def match(*_arguments: object, note: Callable[[str, int, int], object], **_: object) -> Match:
-        while not goes_on.wait(0.01):
-            note("Simulating the reference", 10, 100)
-        return example(0.3, 0.6)
-
-    monkeypatch.setattr("robustness.matching.match", match)
-    form = match_form()
-    form.button(key="match").click().run()
-    name = form.query_params["run"]
-    other = run(PAGE)
-    (row,) = other.dataframe[0].value.to_dict("records")
-    assert (row["Id"], row["Action"]) == (name, "Cancel")
-    assert row["State"].startswith("match, ")
-    other.button(key=f"sidebar Cancel {name}").click().run()
-    worked_off(uploaded.parent)
-    again = run(PAGE, run=name)
-    assert "This match is not finished. It was cancelled." in texts(again).replace("\\", "")
-    goes_on.set()
-    again.button(key=f"page Continue {name}").click().run()
-    worked_off(uploaded.parent)
-    assert "Your images look like the reference with fog" in html(again.run())
 
 
 @pytest.mark.parametrize(

@@ -67,7 +67,7 @@ def test_other_weights_under_the_same_name_answer_anew(models_folder: Path) -> N
     spec = make_spec(["digits"], FOG)
     altered = cache.change(sample("coffee"), FOG[0], 0)
     ((_, before),) = cache.answers(spec, sample("coffee"), ["digits"], altered)
-    key = work_key("score", [sample("coffee")], ["digits"], FOG, 0)
+    key = work_key("score", sample("coffee"), ["digits"], FOG, 0)
     card = html(run(sample="coffee", models="digits", fog="0.4"))
     assert [("digits", before)] == [*cache.answers(spec, sample("coffee"), ["digits"], altered)]
     others = onnx_files.small_model(onnx_files.small_weights(seed=1))
@@ -79,7 +79,7 @@ def test_other_weights_under_the_same_name_answer_anew(models_folder: Path) -> N
     (expected,) = evaluate(spec, [sample("coffee")])
     assert after.top5_probabilities == pytest.approx(expected.top5_probabilities)
     assert after.top5_probabilities != before.top5_probabilities
-    assert key != work_key("score", [sample("coffee")], ["digits"], FOG, 0)
+    assert key != work_key("score", sample("coffee"), ["digits"], FOG, 0)
     assert card != html(run(sample="coffee", models="digits", fog="0.4"))
 
 

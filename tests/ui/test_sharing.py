@@ -1,7 +1,8 @@
-"""A link made while an upload is shown says so, and includes the image where it is shared."""
+"""Links made while an upload is shown: one's own after a reload, and others' where it is shared."""
 
 from __future__ import annotations
 
+import gc
 import time
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from robustness.base.errors import AccessError, ParameterError
 from robustness.pictures.samples import sample_bytes
 from robustness.runs import listing
 from robustness.ui.controls import sharing
-from robustness.ui.session import access
+from robustness.ui.session import access, reloads
 from robustness.ui.session.access import Connection
 from tests.support.pages import changes, run, sample, texts
 
@@ -169,3 +170,68 @@ def test_a_hostile_image_that_is_shared_ends_in_a_sentence(folder: Path) -> None
     assert not app.exception
     assert "bad" in app.error[0].value
     assert any(folder.iterdir())
+
+
+# --- reloads --------------------------------------------------------------------------------------
+
+
+def reloaded(before: AppTest) -> AppTest:
+    """Another session by the link of ``before``, as a reload begins one."""
+    return run(**dict(before.query_params.items()))
+
+
+def end(app: AppTest) -> None:
+    """As ``cleanup`` does when the browser has left, for what matters here."""
+    del app.session_state[reloads.KEY]
+    gc.collect()
+
+
+def test_a_reload_keeps_the_upload_while_any_session_shows_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    first = uploading()
+    seen = changes(monkeypatch)
+    second = reloaded(first)
+    assert {digest for digest, *_ in seen} == {sample("astronaut").digest}
+    assert "Showing mine.png" in texts(second)
+    assert first.query_params["upload"] == second.query_params["upload"], "no entry of history"
+    end(first)
+    third = reloaded(second)
+    assert "Showing mine.png" in texts(third)
+    for app in (second, third):
+        end(app)
+    assert not reloads.contents(), "the memory is free"
+    last = reloaded(third)
+    assert "Your upload has ended" in texts(last)
+    assert not last.file_uploader[0].disabled, "it can be chosen again"
+
+
+def test_nobody_else_sees_the_upload(monkeypatch: pytest.MonkeyPatch) -> None:
+    sender = uploading()
+    seen = changes(monkeypatch)
+    for stranger in (BOB, Connection("192.0.2.9", {}, {})):
+        comes(monkeypatch, stranger)
+        receiver = reloaded(sender)
+        assert "The sender used their own image" in texts(receiver)
+    assert sample("astronaut").digest not in {digest for digest, *_ in seen}
+
+
+def test_another_user_of_the_browser_does_not_see_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    sender = uploading()
+    monkeypatch.setattr(access, "me", lambda: "bob@example.org")
+    assert not reloads.uploads(str(sender.query_params["upload"]))
+
+
+def test_a_sample_replaces_the_upload_and_frees_it() -> None:
+    app = uploading()
+    assert reloads.contents()
+    app.button(key="choose_coffee").click().run()
+    gc.collect()
+    assert not reloads.contents()
+    assert "upload" not in app.query_params
+
+
+@pytest.mark.parametrize("link", ["own", "own-", "own-x", "own-" + 22 * "a" + "-" + 16 * "0", "é"])
+def test_an_invented_link_is_nobodys(link: str) -> None:
+    assert not reloads.uploads(link)
+    assert not reloads.is_mine(link)

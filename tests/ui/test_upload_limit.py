@@ -16,17 +16,14 @@ import pytest
 from starlette.applications import Starlette
 from starlette.types import ASGIApp, Receive, Scope, Send
 from streamlit import config
-from streamlit.runtime import Runtime, RuntimeConfig
-from streamlit.runtime.caching.storage.dummy_cache_storage import MemoryCacheStorageManager
-from streamlit.runtime.memory_media_file_storage import MemoryMediaFileStorage
-from streamlit.runtime.memory_session_storage import MemorySessionStorage
+from streamlit.runtime import Runtime
 from streamlit.runtime.memory_uploaded_file_manager import MemoryUploadedFileManager
-from streamlit.runtime.session_manager import SessionClient
 from streamlit.web.server.starlette.starlette_routes import create_upload_routes
 
 from robustness.runs import audit
 from robustness.ui.session import access, reloads
 from robustness.ui.session.upload_limit import UploadLimit
+from tests.support.streamlit_runtime import Browser, started
 
 MEGABYTE = 10**6
 EVALUATOR = {"is_logged_in": True, "email": "ada@lab.example", "email_verified": True}
@@ -42,11 +39,8 @@ class Context:
     cookies = MappingProxyType({access.COOKIE: "mine"})
 
 
-class Browser(SessionClient):
+class Visitor(Browser):
     client_context: Any = Context()
-
-    def write_forward_msg(self, msg: Any) -> None:
-        pass
 
 
 class Server:
@@ -62,7 +56,7 @@ class Server:
         )
 
     def session(self, **said: Any) -> str:
-        return self.runtime.connect_session(Browser(), said)
+        return self.runtime.connect_session(Visitor(), said)
 
     async def put(self, session: str, size: int, name: str = "1", *, chunked: bool = False) -> int:
         """The status of an upload of ``size`` bytes; a chunked one does not tell its length."""
@@ -87,24 +81,8 @@ async def later(parts: Any) -> AsyncIterator[bytes]:
 
 @asynccontextmanager
 async def server() -> AsyncIterator[Server]:
-    files = MemoryUploadedFileManager("/_stcore/upload_file")
-    runtime = Runtime(
-        RuntimeConfig(
-            script_path=__file__,
-            media_file_storage=MemoryMediaFileStorage("/media"),
-            uploaded_file_manager=files,
-            cache_storage_manager=MemoryCacheStorageManager(),
-            session_storage=MemorySessionStorage(),
-            is_hello=False,
-        )
-    )
-    try:
-        await runtime.start()
+    async with started(Path(__file__)) as (runtime, files):
         yield Server(runtime, files)
-        runtime.stop()
-        await runtime.stopped
-    finally:
-        Runtime._instance = None
 
 
 @pytest.fixture(autouse=True)

@@ -17,7 +17,6 @@ from robustness.pictures.samples import sample_bytes
 from robustness.ui.evaluations import upload_store
 from tests.support.pages import run
 
-HELD = "archive of dataset_upload"
 FOG = [Condition.of({"fog": 0.6})]
 
 HELD = "archive of dataset_upload"
@@ -106,3 +105,39 @@ def test_uploads_take_as_much_room_as_the_operator_allows(
     assert not app.error, "its own upload made room"
     monkeypatch.setenv("ROBUSTNESS_UPLOADS", "plenty")
     assert "expected a size" in give(app, "chelsea").error[0].value
+
+
+def test_an_upload_is_kept_under_its_digest_and_packed_the_same_every_time(
+    uploaded: Path,
+) -> None:
+    files = [("a.png", b"1"), ("a.png", b"2"), ("../../b.png", b"3")]
+    packed = upload_store._packed(files)
+    assert packed == upload_store._packed(files)
+    path = upload_store._keep("uploaded pictures.zip", packed)
+    assert path.is_relative_to(uploaded)
+    assert path == upload_store._keep("uploaded pictures.zip", packed)
+    plan = runs.plan(str(path), make_spec(["SqueezeNet"], FOG))
+    assert [entry.name for entry in plan.dataset.entries] == ["a.png", "a (2).png", "b.png"]
+    hostile = upload_store._keep("../../../x.zip", packed)
+    assert hostile.is_relative_to(uploaded)
+
+
+def test_what_nothing_needs_any_more_goes_after_a_day(uploaded: Path) -> None:
+    app = give(session(), "coffee")
+    source = str(app.session_state[HELD].path)
+    with runs.start(runs.plan(source, make_spec(["SqueezeNet"], FOG)), uploaded.parent):
+        pass
+    (of_a_run,) = uploaded.iterdir()
+    held = give(session(), "rocket")
+    (of_a_session,) = set(uploaded.iterdir()) - {of_a_run}
+    old, young = uploaded / ("0" * 32), uploaded / ("1" * 32)
+    for folder in (old, young):
+        folder.mkdir()
+        (folder / "left.zip").write_bytes(b"")
+    yesterday = time.time() - upload_store.YOUNG - 60
+    for folder in (of_a_run, of_a_session, old):
+        for path in (*folder.iterdir(), folder):
+            os.utime(path, (yesterday, yesterday))
+    upload_store.collect()
+    assert set(uploaded.iterdir()) == {of_a_run, of_a_session, young}
+    assert not held.exception

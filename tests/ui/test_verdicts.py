@@ -20,7 +20,8 @@ from robustness.pictures.fitting import Framing
 from robustness.report.blocks import Map, Titled
 from robustness.report.questions.threshold import AcceptedFrom
 from robustness.ui.display import results
-from robustness.ui.one_image.request import LiveRequest, answer_cards
+from robustness.ui.one_image.answer_cards import answer_cards
+from robustness.ui.one_image.live_request import LiveRequest
 from tests.support import pages
 
 FLIP = Condition.of({"vertical_flip": 1.0})

@@ -11,8 +11,7 @@ import pytest
 
 from robustness.base.progress import Pace
 from robustness.ui.computation import progress as work
-from robustness.ui.computation.background import begin
-from robustness.ui.computation.progress import Show, Work
+from robustness.ui.computation.progress import Show, Work, begin
 from robustness.ui.server.counters import ERRORS
 
 

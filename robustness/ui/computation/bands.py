@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TypeVar
 
 import numpy as np
@@ -18,13 +18,10 @@ from robustness.evaluation.framings import by_framing
 from robustness.evaluation.loop import perturbed
 from robustness.perturbations import REGISTRY, Images
 from robustness.pictures.picture import Picture
-from robustness.ui.computation.cache import RESULT_CACHE, work_key
+from robustness.ui.computation.cache import RESULT_CACHE, Turn, work_key
 
 PART = 4
 """Most images that one turn perturbs or passes, so that nobody waits long behind a band."""
-
-Turn = Callable[[], AbstractContextManager[None]]
-"""Makes a context that waits for a turn and holds it."""
 
 Item = TypeVar("Item")
 
@@ -149,7 +146,7 @@ def _key(
 ) -> str:
     """What a cell depends on, but for the perturbation and its strength."""
     beside = {step: strength for step, strength in others.steps if step != perturbation}
-    return work_key(f"cells {remedy}", [version], [name], [Condition.of(beside)], seed)
+    return work_key(f"cells {remedy}", version, [name], [Condition.of(beside)], seed)
 
 
 class _Shelf:

@@ -1,7 +1,7 @@
 """Results that all sessions of this server share: of long work, and of calls of the core.
 
 Keys are digests of pixels and weights: Streamlit's own hash samples large arrays and would mistake
-a changed image for the old one. Cached results contain no file names: images are numbered.
+a changed image for the old one. Cached results contain no file names.
 """
 
 from __future__ import annotations
@@ -47,8 +47,8 @@ from robustness.remedies.remedy import SUREST
 from robustness.runs import Run
 from robustness.ui.server.streamlit_internals import CachedFunc
 from robustness.ui.session.access import session
+from robustness.ui.session.boundary import sentence
 from robustness.ui.session.run_link import IMAGE, RUN, last_written, runs_folder
-from robustness.ui.session.sentences import sentence
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
@@ -97,35 +97,12 @@ RESULT_CACHE = ResultCache(LIMIT)
 
 
 def work_key(
-    what: str,
-    pictures: Sequence[Picture],
-    names: Sequence[str],
-    conditions: Sequence[Condition],
-    seed: int,
+    what: str, picture: Picture, names: Sequence[str], conditions: Sequence[Condition], seed: int
 ) -> str:
-    """The key of the work ``what``: pixels, conditions, each model's weights, and the engine.
-
-    All ``pictures`` have the same framings.
-    """
-    spec = spec_of(pictures[0], names, conditions, seed)
-    digests = (version.digest for picture in pictures for version in picture.versions)
-    streams = (picture.stream for picture in pictures)
-    return " ".join([what, spec.digest, str(chosen()), *digests, *streams])
-
-
-def nameless(pictures: Sequence[Picture]) -> list[Picture]:
-    """``pictures``, each named by its number."""
-    return [replace(picture, name=str(place)) for place, picture in enumerate(pictures)]
-
-
-def named(results: Sequence[Any], pictures: Sequence[Picture]) -> list[Any]:
-    """``results`` of ``nameless(pictures)`` with the real names of ``pictures``."""
-    return [
-        replace(result, image=pictures[int(result.image)].name)
-        if isinstance(result, Measurement)
-        else result
-        for result in results
-    ]
+    """The key of the work ``what``: pixels, conditions, each model's weights, and the engine."""
+    spec = spec_of(picture, names, conditions, seed)
+    digests = (version.digest for version in picture.versions)
+    return " ".join([what, spec.digest, str(chosen()), *digests, picture.stream])
 
 
 _KEYS: dict[str | type, Callable[[Any], object]] = {
@@ -193,17 +170,17 @@ def _decoded(data: bytes, framings: Framings) -> Picture | str:
         return str(error)
 
 
-def linked_picture(names: Sequence[str]) -> list[Picture]:
+def linked_picture(names: Sequence[str]) -> Picture | None:
     """The image that the link names, if any, as the run shows it to the models ``names``.
 
     Shows a warning if it cannot be read.
     """
     try:
         linked = _linked(names)
+        return linked[0] if linked else None
     except RobustnessError as error:
         st.warning(plain(sentence(error)), icon=":material/link_off:")
-        return []
-    return [linked[0]] if linked else []
+        return None
 
 
 def linked_class(picture: Picture) -> str | None:

@@ -17,9 +17,8 @@ from robustness.base.text import counted, plain
 from robustness.runs import Plan, SavedMatch, jobs, retention
 from robustness.ui.session import access
 from robustness.ui.session.access import session
-from robustness.ui.session.boundary import do, fragment
+from robustness.ui.session.boundary import do, fragment, without_folders
 from robustness.ui.session.run_link import RUN, page_link, runs_folder
-from robustness.ui.session.sentences import without_folders
 
 SECONDS_BETWEEN = 1.0
 """Seconds between updates of a running job where it is shown in full."""
@@ -84,26 +83,25 @@ def match(saved: SavedMatch) -> str:
     return folder.name
 
 
-def _begins(folder: Path) -> Action:
-    return Action.CHANGE_MODELS if jobs.is_hardening(folder) else Action.EVALUATE
+def _action(folder: Path, active: bool) -> Action:
+    """What it takes to cancel the run in ``folder`` if it is ``active``, else to continue it."""
+    if jobs.is_hardening(folder):
+        return Action.CANCEL_TRAINING if active else Action.CHANGE_MODELS
+    return Action.CANCEL if active else Action.EVALUATE
 
 
 def _resume(folder: Path) -> None:
     """Continue the unfinished run in ``folder``."""
-    access.require(_begins(folder), thing=folder.name)
+    access.require(_action(folder, False), thing=folder.name)
     retention.check_begin(folder.parent)
     with _places(1):
         jobs.resume(folder, _asker())
     _watch(folder)
 
 
-def _ends(folder: Path) -> Action:
-    return Action.CANCEL_TRAINING if jobs.is_hardening(folder) else Action.CANCEL
-
-
 def require_cancel(folder: Path) -> None:
     """Raise ``AccessError`` unless this session may cancel the job in ``folder``."""
-    access.require(_ends(folder), jobs.asker(folder), folder.name)
+    access.require(_action(folder, True), jobs.asker(folder), folder.name)
 
 
 def _cancel(folder: Path) -> None:
@@ -130,18 +128,17 @@ def _watch(folder: Path) -> None:
 
 def buttons(folder: Path, active: bool, key: str) -> None:
     """Draw Cancel for the run in ``folder`` if it is ``active``, else Continue."""
-    label, icon, action = (
-        ("Cancel", ":material/stop_circle:", _ends(folder))
-        if active
-        else ("Continue", ":material/play_arrow:", _begins(folder))
-    )
+    label, icon = ("Cancel", "stop_circle") if active else ("Continue", "play_arrow")
     st.button(
         label,
-        icon=icon,
+        icon=f":material/{icon}:",
         on_click=toggle,
         args=(folder, active),
         **access.allowed(
-            action, jobs.asker(folder), key=f"{key} {label} {folder.name}", thing=folder.name
+            _action(folder, active),
+            jobs.asker(folder),
+            key=f"{key} {label} {folder.name}",
+            thing=folder.name,
         ),
     )
 

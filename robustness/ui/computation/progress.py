@@ -1,10 +1,11 @@
-"""Long work on a page: started, drawn with its progress, cancelled, started again, and cached."""
+"""Long work: on a page started, drawn, cancelled and cached, or in a thread that no page awaits."""
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import streamlit as st
@@ -12,8 +13,10 @@ from streamlit.delta_generator import DeltaGenerator
 
 from robustness.base.progress import Pace, Unit, duration
 from robustness.base.scheduler import TURNS
+from robustness.evaluation.measurement import Measurement
 from robustness.pictures.picture import Picture
-from robustness.ui.computation.cache import RESULT_CACHE, named, nameless
+from robustness.ui.computation.cache import RESULT_CACHE
+from robustness.ui.server.counters import note_error
 from robustness.ui.session.access import session
 
 Item = TypeVar("Item")
@@ -66,7 +69,9 @@ class Work:
         error, the work is no longer requested.
         """
         places = places or [st.empty()]
-        first, second = places if len(places) == 2 else 2 * [_row(places[0])]
+        if len(places) == 1:
+            row = places[0].container(horizontal=True, vertical_alignment="center")
+        first, second = places if len(places) == 2 else (row, row)
         bar = first.progress(0.0, text=text)
         second.button("Cancel", key=f"cancel {self.what}", on_click=self.cancel)
 
@@ -103,7 +108,8 @@ class Work:
                 pace.note(count)
                 share = min(1.0, count / total)
                 text = said(count, share) if said else f"{self.what}: {count} of {total}"
-                show(share, text + _left(pace))
+                left = f", {duration(pace.seconds_left)} left" if pace.seconds_left else ""
+                show(share, text + left)
                 yield item
 
     def is_cancelled(self) -> bool:
@@ -116,34 +122,29 @@ class Work:
         return self.cancelled
 
 
-def _left(pace: Pace) -> str:
-    """Such as ", 2 min 5 s left"; "" if unknown, or at the end."""
-    return f", {duration(pace.seconds_left)} left" if pace.seconds_left else ""
-
-
-def _row(place: DeltaGenerator) -> DeltaGenerator:
-    return place.container(horizontal=True, vertical_alignment="center")
-
-
 @dataclass(frozen=True)
 class Measuring(Work):
-    """Work on ``pictures`` whose results are cached for all sessions under its key.
+    """Work, of ``picture`` if any, whose results are cached for all sessions under its key.
 
-    ``events`` starts it on the images without their names and yields items that sum to about
+    ``events`` starts it on the image without its name and yields items that sum to about
     ``total``; those of the types ``results`` are cached. ``said`` is as in ``with_progress``.
     """
 
-    pictures: Sequence[Picture]
-    events: Callable[[Sequence[Picture]], Iterable[Any]]
+    picture: Picture | None
+    events: Callable[[Any], Iterable[Any]]
     total: int
     results: tuple[type, ...] = (object,)
     said: Callable[[int, float], str] | None = None
 
     @property
     def cached(self) -> list[Any] | None:
-        """The cached results with this session's image names; None if there are none."""
+        """The cached results with this session's name of the image; None if there are none."""
         results = RESULT_CACHE.get(self.key)
-        return None if results is None else named(results, self.pictures)
+        return None if results is None else self._named(results)
+
+    def _named(self, results: Sequence[Any]) -> list[Any]:
+        name = self.picture.name if self.picture else ""
+        return [replace(r, image=name) if isinstance(r, Measurement) else r for r in results]
 
     def at_once(self) -> list[Any]:
         """The results, computed now unless cached; stops the page if that was cancelled."""
@@ -173,8 +174,40 @@ class Measuring(Work):
 
     def _compute(self, places: Sequence[DeltaGenerator]) -> list[Any]:
         """Compute the results, with progress in ``places``."""
-        events = self.events(nameless(self.pictures))
+        events = self.events(self.picture and replace(self.picture, name=""))
         events = self.with_progress(events, self.total, self.said, places)
         results = [event for event in events if isinstance(event, self.results)]
         RESULT_CACHE.put(self.key, results)
-        return named(results, self.pictures)
+        return self._named(results)
+
+
+# --- in threads -----------------------------------------------------------------------------------
+
+
+_RUNNING: dict[str, threading.Thread] = {}
+
+_CHANGING = threading.Lock()
+"""Guards ``_RUNNING``."""
+
+
+def begin(name: str, work: Callable[[], object]) -> threading.Thread:
+    """Start ``work`` in a thread called ``name``, unless one of this name runs; return the thread.
+
+    An unexpected error is counted and logged. The end of the server does not wait for the thread.
+    """
+
+    def run() -> None:
+        try:
+            work()
+        except Exception as error:
+            note_error(error)
+            raise
+        finally:
+            with _CHANGING:
+                del _RUNNING[name]
+
+    with _CHANGING:
+        if name not in _RUNNING:
+            _RUNNING[name] = threading.Thread(target=run, name=name, daemon=True)
+            _RUNNING[name].start()
+        return _RUNNING[name]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import streamlit as st
 
@@ -13,9 +13,9 @@ from robustness.base.permissions import Action
 from robustness.base.text import counted, plain
 from robustness.perturbations.perturbation import MAX_SEED
 from robustness.ui.session import access
+from robustness.ui.session.boundary import sentence
 from robustness.ui.session.inputs import keep_in_link, warn_of_link
 from robustness.ui.session.run_link import page_link
-from robustness.ui.session.sentences import sentence
 
 
 def sidebar_input() -> tuple[tuple[str, ...], int]:
@@ -30,6 +30,10 @@ def sidebar_input() -> tuple[tuple[str, ...], int]:
             help="Random perturbations take the next seed.",
         )
         return names, seed
+
+
+def _take_next_seed() -> None:
+    st.session_state["seed"] = (st.session_state.get("seed", 0) + 1) % (MAX_SEED + 1)
 
 
 def require_models(names: Sequence[str]) -> None:
@@ -51,8 +55,17 @@ def model_input() -> tuple[str, ...]:
         st.error(plain("; ".join(state.reason for state in states.values())))
         st.stop()
     default = list(models.default_names())
-    _say_what_the_link_cannot_have()
-    texts = _texts()
+    for name in filter(None, st.query_params.get_all("models")):  # those that cannot run here
+        try:
+            models.require(models.REGISTRY[name])
+        except RobustnessError as error:
+            warn_of_link("models", name, sentence(error).removesuffix("."))
+    # A label that is also the label or name of another model gives way to the name.
+    used = Counter(text for record in models.REGISTRY for text in {record.name, record.label})
+    texts = {
+        record.name: record.label if used[record.label] == 1 else record.name
+        for record in models.REGISTRY
+    }
     options = {name: texts[name] for name in ready}
     keep_in_link("models", options, default, warns=False, goes_along=True)
     chosen = st.multiselect(
@@ -66,27 +79,6 @@ def model_input() -> tuple[str, ...]:
         label, query = f"Get {counted(missing, 'more model')}", {"view": "weights"}
         page_link("pages/models.py", label, ":material/download:", query)
     return tuple(chosen)
-
-
-def _texts() -> Mapping[str, str]:
-    """Each model's text in the list: its label.
-
-    Its name instead, if another model has that label as its label or name.
-    """
-    said = Counter(text for record in models.REGISTRY for text in {record.name, record.label})
-    return {
-        record.name: record.label if said[record.label] == 1 else record.name
-        for record in models.REGISTRY
-    }
-
-
-def _say_what_the_link_cannot_have() -> None:
-    """Warn of models in the link that cannot run here."""
-    for name in filter(None, st.query_params.get_all("models")):
-        try:
-            models.require(models.REGISTRY[name])
-        except RobustnessError as error:
-            warn_of_link("models", name, sentence(error).removesuffix("."))
 
 
 def seed_input() -> int:
@@ -105,7 +97,3 @@ def seed_input() -> int:
     )
     state["kept seed"] = seed
     return int(seed)
-
-
-def _take_next_seed() -> None:
-    st.session_state["seed"] = (st.session_state.get("seed", 0) + 1) % (MAX_SEED + 1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache, partial
 from typing import Any
@@ -18,7 +18,7 @@ from robustness.base.permissions import Action
 from robustness.base.text import counted, plain, some
 from robustness.evaluation.framings import by_framing, framing
 from robustness.pictures.decoding import ACCEPTED_EXTENSIONS
-from robustness.pictures.fitting import FITS, STUDY_FRAMING, Framing
+from robustness.pictures.fitting import FITS, STUDY_FRAMING
 from robustness.pictures.picture import Overrides, Picture
 from robustness.pictures.samples import REGISTRY as SAMPLES
 from robustness.pictures.samples import sample_bytes
@@ -34,10 +34,9 @@ from robustness.ui.controls import sharing
 from robustness.ui.controls.true_class import USABLE, true_class_input
 from robustness.ui.server.streamlit_internals import UploadedFile, forget_files
 from robustness.ui.session import access, reloads
-from robustness.ui.session.boundary import do
+from robustness.ui.session.boundary import do, sentence
 from robustness.ui.session.inputs import one_of
 from robustness.ui.session.run_link import RUN, UPLOAD, leave
-from robustness.ui.session.sentences import sentence
 
 FIRST_SAMPLE = "chelsea"
 
@@ -67,7 +66,7 @@ def picture_input(names: Sequence[str], *, camera: bool) -> tuple[Picture, str |
     state = st.session_state
     if not state.get("uploads"):  # as after a reload
         state["uploads"] = list(reloads.uploads(st.query_params.get(UPLOAD, "")))
-    sample, overrides = current_sample(), _current_overrides()
+    sample, overrides = _current_sample(), _current_overrides()
     framings = tuple(by_framing(*overrides, names)) or (framing(*overrides),)
 
     with st.container(horizontal=True, vertical_alignment="center", gap="small", key="picker"):
@@ -88,29 +87,51 @@ def picture_input(names: Sequence[str], *, camera: bool) -> tuple[Picture, str |
     if refused:
         st.caption(plain(refused))
     uploaded = _uploaded(framings)
-    of_run = [] if uploaded else linked_picture(names)
+    of_run = None if uploaded else linked_picture(names)
     own = uploaded or of_run or _shared(framings)
     with gallery:
-        _gallery(None if own else sample)
-    if uploaded or of_run:
+        st.html(html("style", css=_thumbnails()))
+        for record in SAMPLES:  # an image, with its name for those who listen
+            st.button(
+                record.name.capitalize(),
+                key=f"choose_{record.name}",
+                type="primary" if record.name == sample and not own else "secondary",
+                help=record.alt,
+                on_click=_choose_sample,
+                args=(record.name,),
+            )
+    if shown := uploaded or of_run:
         about = f"An image of the run {plain(st.query_params.get(RUN, ''))}."
         if uploaded:
-            about = "Links include it." if _linked_copy() else "Links do not include uploads."
+            upload = st.query_params.get(UPLOAD, "")
+            about = (
+                "Links include it." if sharing.shared(upload) else "Links do not include uploads."
+            )
             if len(files) > 1:
                 about = f"It is the last of {len(files)} uploads. {about}"
-        st.caption(f"Showing {some([plain(picture.name) for picture in own], 3)}. {about}")
-    chosen = own[-1] if own else sample_picture(sample, framings)
+        st.caption(f"Showing {plain(shown.name)}. {about}")
+    chosen = own or sample_picture(sample, framings)
     if not of_run:  # which has those of its run
         chosen = replace(chosen, overrides=overrides)
-    _say_framings(by_framing(*chosen.overrides, names))
+    groups = by_framing(*chosen.overrides, names)
+    first = next(iter(groups), STUDY_FRAMING)
+    if len(groups) > 1:
+        views = "; ".join(
+            f"{some([plain(models.label(name)) for name in alike], 3)}: {view.text}"
+            for view, alike in groups.items()
+        )
+        st.caption("Each model sees its own version of the image.", help=views)
+    elif first != STUDY_FRAMING:
+        st.caption(f"The models see the image as shown: {first.text}.")
     with true_classes:
-        return chosen, true_class_input([chosen], names).get(chosen.digest)
+        return chosen, true_class_input(chosen, names)
 
 
 def _upload_input() -> str:
     """Draw the uploader; returns why this session may not upload, or ""."""
-    key = f"upload_{st.session_state.setdefault('upload_version', 0)}"
-    _begin(key)
+    state, key = st.session_state, f"upload_{st.session_state.setdefault('upload_version', 0)}"
+    if key not in state or state["page"] not in state.get(f"{key} taken", ()):
+        state[f"{key} taken"] = (state["page"],)  # it is new, and empty, on arrival at each page
     refused = access.refusal(Action.UPLOAD)
     files = st.file_uploader(
         "Upload photos",
@@ -122,21 +143,10 @@ def _upload_input() -> str:
         label_visibility="collapsed",
         width=_UPLOADER,
     )
-    _catch_up(key, files)
+    # Streamlit ends a callback at the next request of the browser, and does not call it again.
+    if state[f"{key} taken"] != _noted(_files(files)):
+        _take(key, _files(files))
     return refused or ""
-
-
-def _say_framings(groups: Mapping[Framing, Sequence[str]]) -> None:
-    """Say how the models of ``groups`` see the image, unless all see the usual crop."""
-    first, *others = groups or [STUDY_FRAMING]
-    if others:
-        views = "; ".join(
-            f"{some([plain(models.label(name)) for name in names], 3)}: {view.text}"
-            for view, names in groups.items()
-        )
-        st.caption("Each model sees its own version of the image.", help=views)
-    elif first != STUDY_FRAMING:
-        st.caption(f"The models see the image as shown: {first.text}.")
 
 
 def _freeze() -> None:
@@ -181,23 +191,6 @@ def overrides_of(fit: str, side: str) -> Overrides:
     return None if fit == AS_DESCRIBED else fit, None if side == AS_DESCRIBED else int(side)
 
 
-def _begin(key: str) -> None:
-    """Notes that the uploader ``key`` is empty where it is new: on arrival at each page."""
-    here = st.session_state["page"]
-    if key not in st.session_state or here not in st.session_state.get(f"{key} taken", ()):
-        st.session_state[f"{key} taken"] = (here,)
-
-
-def _catch_up(key: str, uploads: object) -> None:
-    """Take what the uploader ``key`` holds if ``_take`` was interrupted.
-
-    Streamlit ends a callback at the next request of the browser, and does not call it again.
-    """
-    files = _files(uploads)
-    if st.session_state[f"{key} taken"] != _noted(files):
-        _take(key, files)
-
-
 def _files(value: Any) -> list[UploadedFile]:
     return value if isinstance(value, list) else [value] if value else []
 
@@ -229,59 +222,53 @@ def _link_to_own() -> None:
     st.query_params[UPLOAD] = reloads.keep(st.session_state["uploads"])
 
 
-def _uploaded(framings: Framings) -> list[Picture]:
+def _uploaded(framings: Framings) -> Picture | None:
     """The last usable upload, if any; says which later ones are unusable."""
-    pictures: list[Picture] = []
+    picture: Picture | None = None
     refused: list[tuple[str, str]] = []
     for name, data in reversed(st.session_state.get("uploads", [])):
         try:
-            pictures.insert(0, uploaded_picture(name, data, framings))
+            picture = uploaded_picture(name, data, framings)
+            break
         except ImageError as error:
             refused.append((name, sentence(error)))
-        else:
-            break
     if refused:  # in one message, however many there are
         (_, said), *others = refused
         if others:
             names = some([name for name, _ in others], 3)
             said += f" {counted(len(others), 'more file')} cannot be read: {names}."
         st.error(plain(said), icon=":material/broken_image:")
-    st.session_state[USABLE] = [picture.name for picture in pictures]
-    return pictures
+    st.session_state[USABLE] = picture is not None
+    return picture
 
 
-def _linked_copy() -> tuple[sharing.Shared, bytes] | None:
-    return sharing.shared(st.query_params.get(UPLOAD, ""))
-
-
-def _shared(framings: Framings) -> list[Picture]:
+def _shared(framings: Framings) -> Picture | None:
     """The link's shared image; says if a sample replaces it."""
     link = st.query_params.get(UPLOAD)
     if link is None or st.session_state.get("uploads"):
-        return []
+        return None
     if reloads.is_mine(link):
         st.info("Your upload has ended; this is a sample. Upload the image again.", icon=_LOCK)
-        return []
-    if reloads.is_own(link):
+    elif reloads.is_own(link):
         said = "The sender used their own image, which links do not include; this is a sample."
         st.info(said, icon=_LOCK)
-        return []
-    if (copied := _linked_copy()) is None:
+    elif (copied := sharing.shared(link)) is None:
         said = "The shared image has expired or was deleted; this is a sample."
         st.warning(said, icon=":material/link_off:")
-        return []
-    copy, data = copied
-    try:
-        picture = uploaded_picture(copy.name, data, framings)
-    except ImageError as error:
-        st.error(plain(sentence(error)), icon=":material/broken_image:")
-        return []
-    said = f"Showing {copy.name}, shared until {copy.expiry}."
-    st.info(plain(said), icon=":material/share:")
-    return [picture]
+    else:
+        copy, data = copied
+        try:
+            picture = uploaded_picture(copy.name, data, framings)
+        except ImageError as error:
+            st.error(plain(sentence(error)), icon=":material/broken_image:")
+        else:
+            said = f"Showing {copy.name}, shared until {copy.expiry}."
+            st.info(plain(said), icon=":material/share:")
+            return picture
+    return None
 
 
-def current_sample() -> str:
+def _current_sample() -> str:
     """The link's sample; for an unknown one a warning, and the first sample."""
     chosen = st.query_params.get("sample", FIRST_SAMPLE)
     try:
@@ -301,20 +288,6 @@ def _current_overrides() -> Overrides:
     return overrides_of(fit if fit in FITS else AS_DESCRIBED, side if known else AS_DESCRIBED)
 
 
-def _gallery(selected: str | None) -> None:
-    """Draw a button per sample: its image, with its name for those who listen."""
-    st.html(html("style", css=_thumbnails()))
-    for sample in SAMPLES:
-        st.button(
-            sample.name.capitalize(),
-            key=f"choose_{sample.name}",
-            type="primary" if sample.name == selected else "secondary",
-            help=sample.alt,
-            on_click=_choose_sample,
-            args=(sample.name,),
-        )
-
-
 def _choose_sample(name: str) -> None:
     leave()
     st.query_params["sample"] = name
@@ -329,16 +302,12 @@ def _choose_sample(name: str) -> None:
 @cache
 def _thumbnails() -> str:
     """The style that gives each sample's button its image."""
-    return "\n".join(
-        f".st-key-choose_{name} button {{ background-image: url(data:image/jpeg;base64,"
-        f"{_thumbnail(name)}); }}"
-        for name in SAMPLES.names
-    )
-
-
-def _thumbnail(name: str) -> str:
-    with Image.open(io.BytesIO(sample_bytes(name))) as image:
-        small = ImageOps.fit(image.convert("RGB"), (_SIDE, _SIDE), Image.Resampling.LANCZOS)
-    buffer = io.BytesIO()
-    small.save(buffer, "JPEG", quality=85)
-    return base64.b64encode(buffer.getvalue()).decode()
+    rules = []
+    for name in SAMPLES.names:
+        with Image.open(io.BytesIO(sample_bytes(name))) as image:
+            small = ImageOps.fit(image.convert("RGB"), (_SIDE, _SIDE), Image.Resampling.LANCZOS)
+        buffer = io.BytesIO()
+        small.save(buffer, "JPEG", quality=85)
+        uri = f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+        rules.append(f".st-key-choose_{name} button {{ background-image: url({uri}); }}")
+    return "\n".join(rules)

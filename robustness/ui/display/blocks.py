@@ -115,17 +115,13 @@ def _draw(
                 with column:
                     _draw(part, clicked, result, chosen)
         elif isinstance(block, Cases):
-            _cases(block)
-
-
-def _cases(block: Cases) -> None:
-    st.caption(plain(block.caption))
-    with st.container(key=f"cases {block.caption}"):
-        for case in block.read():
-            cell = st.container()
-            for shot in case.shots:
-                cell.image(shot.png, width="stretch", output_format="PNG", alt=shot.alt)
-            cell.html(html("case", case=case))
+            st.caption(plain(block.caption))
+            with st.container(key=f"cases {block.caption}"):
+                for case in block.read():
+                    cell = st.container()
+                    for shot in case.shots:
+                        cell.image(shot.png, width="stretch", output_format="PNG", alt=shot.alt)
+                    cell.html(html("case", case=case))
 
 
 def _option(block: Chooser, row: DeltaGenerator) -> str:
@@ -158,18 +154,18 @@ def _frame(block: Sortable) -> None:
 def _chart(block: Chart, clicked: Clicked, result: str, chosen: Mapping[str, str]) -> None:
     key = "_".join([f"{block.link}s" if block.link else block.title, *chosen.values()])
     st.markdown(f"**{plain(block.title)}**")
-    point = None
+    point: Sequence[str] = ()
     if block.link:
         point = results.clicked(
             block.figure,
             key,
             block.alt,
-            state_key=f"{block.link} of {result}",
-            link=block.link,
-            before=partial(deselect, result),
+            f"{block.link} of {result}",
+            block.link,
+            partial(deselect, result),
         )
     else:
-        results.chart(st, block.figure, key, block.alt)
+        st.plotly_chart(block.figure, key=key, config=results.NO_TOOLBAR, alt=block.alt)
     box = " To select several, draw a box (top right)." if block.figure.layout.dragmode else ""
     note = f"{block.note} Click to see the images.{box}" if block.link else block.note
     if note:

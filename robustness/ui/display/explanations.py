@@ -20,7 +20,7 @@ from robustness.pictures.picture import image_digest
 from robustness.ui.browser.html import Html, html
 from robustness.ui.computation.progress import Measuring
 from robustness.ui.display import results
-from robustness.ui.session.sentences import sentence
+from robustness.ui.session.boundary import sentence
 
 SWITCH = "attention"
 """Key of the switch of ``section``, in links too."""
@@ -82,7 +82,7 @@ def looking(model: str, images: Images, classes: Sequence[int]) -> Measuring:
     return Measuring(
         f"Looking with {plain(models.label(model))}",
         " ".join(["attention", model, *parts]),
-        [],
+        None,
         lambda _: _views(model, images, classes),
         len(images) * len(classes),
     )

@@ -32,10 +32,10 @@ def copy_button(spec: Request, picture: Picture, truth: str | None) -> None:
             st.code(text, language=_LANGUAGES[title], wrap_lines=True)
 
 
-def report_button(build: Callable[[], Report], name: str, key: str = "report") -> None:
+def report_button(build: Callable[[], Report], name: str) -> None:
     """Draw the button of the HTML, and those of the other formats in a popover.
 
-    ``name`` is the files' name without a suffix; ``key`` distinguishes several buttons on a page.
+    ``name`` is the files' name without a suffix.
     A click calls ``build`` outside of the page's thread; the page does not rerun.
     """
     stem = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.") or "report"
@@ -47,7 +47,7 @@ def report_button(build: Callable[[], Report], name: str, key: str = "report") -
             partial(_file, build, write),
             f"{stem}{suffix}",
             format.mime,
-            key=f"{key} {label}",
+            key=f"report {label}",
             icon=f":material/{format.icon}:",
             on_click="ignore",
             help="One HTML file; opens offline. For a PDF, print it." if is_first else None,
@@ -57,7 +57,7 @@ def report_button(build: Callable[[], Report], name: str, key: str = "report") -
     first, *others = (format for format in FORMATS.values() if not format.needs_browser)
     with st.container(horizontal=True, vertical_alignment="center", width="content", gap="xsmall"):
         button(first, first.label, first.suffix, first.write)
-        with st.popover("Other formats"), st.container(key=f"{key}-formats", gap="small"):
+        with st.popover("Other formats"), st.container(key="report-formats", gap="small"):
             for format in others:
                 button(format, format.label, format.suffix, format.write)
                 if format.companion is not None:

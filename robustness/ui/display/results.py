@@ -5,8 +5,7 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from types import ModuleType
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import cv2
 import numpy as np
@@ -17,20 +16,16 @@ from PIL import Image
 from streamlit.delta_generator import DeltaGenerator
 
 from robustness import models
-from robustness.base.text import plain, points, share, visible
+from robustness.base.text import points, share, visible
 from robustness.charts.prediction_marks import verdict
-from robustness.evaluation.condition import Condition
 from robustness.evaluation.measurement import Measurement
 from robustness.perturbations import Images
 from robustness.pictures.eight_bits import to_png, to_uint8
 from robustness.pictures.picture import Picture
 from robustness.report.shared_parts import listed_metrics
-from robustness.report.wording import class_title
-from robustness.runs import Run
 from robustness.statistics.scorecard import UNSURE
 from robustness.ui.browser import components
 from robustness.ui.browser.html import Html, html
-from robustness.ui.computation import cache
 from robustness.ui.computation.cache import original_png
 from robustness.ui.session.inputs import new_in_link, set_in_link
 
@@ -39,6 +34,7 @@ _IMAGE = "&image="
 """Before the position of an image at the end of the text of a selection."""
 _BOX = {"displayModeBar": True, "displaylogo": False, "modeBarButtons": [["select2d", "pan2d"]]}
 _MOST_SELECTED = 200
+NO_TOOLBAR = {"displayModeBar": False}
 
 
 def show_pictures(
@@ -80,22 +76,18 @@ def pair_of(
 ) -> tuple[dict[str, Any], bytes]:
     """The texts about both images and ``image`` as a PNG, for ``show_pictures``."""
     before, after = captions
+    ssim, psnr = scores["ssim"].item(), scores["psnr"].item()
     header = {
         "before": before,
         "after": after,
         "altBefore": f"The {before.lower()} image, {visible(picture.name)}",
         "altAfter": f"Perturbed image: {what}",
         "gain": gain,
-        "text": _visibility(scores),
+        "text": f"Visual change: SSIM {ssim:.3f} (1 is identical), PSNR {psnr:.1f} dB."
+        if np.isfinite(psnr)
+        else "No change: both images are identical (SSIM 1).",
     }
     return header, to_png(image)
-
-
-def _visibility(scores: Mapping[str, NDArray[np.float64]]) -> str:
-    ssim, psnr = scores["ssim"].item(), scores["psnr"].item()
-    if not np.isfinite(psnr):
-        return "No change: both images are identical (SSIM 1)."
-    return f"Visual change: SSIM {ssim:.3f} (1 is identical), PSNR {psnr:.1f} dB."
 
 
 def headline(text: str) -> Html:
@@ -151,42 +143,29 @@ def card(
     )
 
 
-def chart(place: DeltaGenerator | ModuleType, figure: go.Figure, key: str, alt: str) -> None:
-    """Draw a chart with its text alternative and no toolbar."""
-    place.plotly_chart(figure, key=key, config={"displayModeBar": False}, alt=alt)
-
-
 def clicked(
-    figure: go.Figure,
-    key: str,
-    alt: str,
-    state_key: str = "",
-    link: str = "",
-    before: Callable[[], None] = lambda: None,
-) -> Any:
-    """Draw a ``chart`` and return the ``customdata`` of the clicked point; None without a click.
+    figure: go.Figure, key: str, alt: str, state_key: str, link: str, before: Callable[[], None]
+) -> list[str]:
+    """Draw a chart and return the ``customdata`` of the clicked point; [] without a click.
 
-    One with a ``dragmode`` has a button to draw a box around several points.
-
-    With ``state_key``, the session stores it under that name for a figure that replaces this one
-    and for a return to the page; the link then carries it as ``link``. A click first calls
-    ``before``.
+    One with a ``dragmode`` has a button to draw a box around several points. The session stores the
+    ``customdata`` under ``state_key`` for a figure that replaces this one and for a return to the
+    page; the link carries it as ``link``. A click first calls ``before``.
     """
 
     def note() -> None:
         before()
-        if state_key:
-            st.session_state[state_key] = _customdata(st.session_state[key])
+        st.session_state[state_key] = _customdata(st.session_state[key])
 
-    event = st.plotly_chart(
+    st.plotly_chart(
         figure,
         key=key,
         on_select=note,
         selection_mode=("points", "box"),
-        config=_BOX if figure.layout.dragmode else {"displayModeBar": False},
+        config=_BOX if figure.layout.dragmode else NO_TOOLBAR,
         alt=alt,
     )
-    return in_link(state_key, link) if state_key else _customdata(event)
+    return in_link(state_key, link)
 
 
 def in_link(state_key: str, link: str) -> list[str]:
@@ -216,8 +195,7 @@ def html_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Html:
     return html("table", head=head, rows=rows)
 
 
-_SIDE = 112
-_WIDTH = 132  # pixels
+_SIDE = 112  # pixels
 
 
 def thumbnail_uri(image: Images) -> str:
@@ -226,36 +204,3 @@ def thumbnail_uri(image: Images) -> str:
     buffer = io.BytesIO()
     Image.fromarray(small).save(buffer, "JPEG", quality=85)
     return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"
-
-
-class Thumbnail(NamedTuple):
-    """An image as a PNG, its caption and its text alternative."""
-
-    png: bytes
-    caption: str
-    alt: str
-
-
-def thumbnail(
-    run: Run, model: str, image: str, condition: str, classes: tuple[int, int]
-) -> Thumbnail:
-    """``image`` of ``run`` under ``condition``; ``classes`` are those before and after.
-
-    An attacked image is shown unattacked: an attack takes too long for a glance. Raises
-    ``RunError`` or ``ImageError`` if the image cannot be read any more.
-    """
-    picture, done = run.picture_for(image, model), Condition.parse(condition)
-    perturbed = picture.image
-    if done.in_files:
-        perturbed = run.perturbed(picture, done)
-    elif not done.needs_model:
-        perturbed = cache.change(picture, done, run.seed).image
-    caption = " → ".join(class_title(model, index) for index in classes)
-    return Thumbnail(to_png(perturbed), caption, f"{picture.name} under {done.described}")
-
-
-def row(thumbnails: Sequence[Thumbnail], key: str) -> None:
-    """Draw ``thumbnails`` side by side, as many in a line as fit."""
-    with st.container(horizontal=True, gap="small", key=key):
-        for png, caption, alt in thumbnails:
-            st.image(png, caption=plain(caption), width=_WIDTH, output_format="PNG", alt=alt)

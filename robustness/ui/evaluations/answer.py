@@ -23,10 +23,10 @@ from robustness.ui.browser.html import html
 from robustness.ui.computation.cache import cached
 from robustness.ui.display import blocks, results
 from robustness.ui.display.export_buttons import report_button
-from robustness.ui.evaluations import limits, run_actions, run_table
+from robustness.ui.evaluations import release_limits, run_actions, run_table
 from robustness.ui.evaluations.cases import VIEW
 from robustness.ui.one_image import stories
-from robustness.ui.session.sentences import sentence
+from robustness.ui.session.boundary import sentence
 
 _STYLE = Path(__file__).with_name("present.css")
 _VERDICTS, _VERDICT_PIXELS = 8, 360  # rows in sight
@@ -42,7 +42,12 @@ def show(run: Run, of: RunFigures, entry: Listed) -> None:
             st.html(_STYLE)
     with st.container(key="decision"):
         with st.container(horizontal=True, vertical_alignment="center", key="run-tools"):
-            values = _criteria_input(of)
+            with st.popover("Criteria", icon=":material/tune:"):
+                values = blocks.options_input(CHOICE.options, of)
+            with st.popover("Limits", icon=":material/rule:"):
+                st.caption("Say whether each model meets these.")
+                spec, source = run.manifest.spec, run.manifest.dataset.source
+                release_limits.limits_input(spec.model_names, spec.conditions, source, run.id)
             run_table.comparison_input(entry.folder.parent, [entry.folder.name])
             report_button(partial(report.of_run, run), run.id)
             with st.popover("Manage", icon=":material/more_horiz:"):
@@ -56,10 +61,12 @@ def show(run: Run, of: RunFigures, entry: Listed) -> None:
 def _answer(run: Run, of: RunFigures, values: dict[str, Any]) -> None:
     check = None
     try:
-        if budget := limits.budget():
-            check = _check(run, budget, limits.baseline(budget), bool(values["remedies"]))
+        if budget := release_limits.budget():
+            check = _check(
+                budget, run, release_limits.baseline(budget), remedies=bool(values["remedies"])
+            )
     except RobustnessError as error:
-        if limits.is_uploaded():
+        if release_limits.is_uploaded():
             st.error(plain(sentence(error)), icon=":material/error:")
         else:
             st.info(plain(sentence(error)), icon=":material/rule:")
@@ -91,7 +98,8 @@ def _answer(run: Run, of: RunFigures, values: dict[str, Any]) -> None:
     )
     with st.container(key="run-map"):
         st.html(html("style", css=css))
-        blocks.linked_map(block, run.id, _open_failures)
+        clicked = partial(st.session_state.update, {VIEW: FAILURES})  # the images of the cell
+        blocks.linked_map(block, run.id, clicked)
     others = choice.blocks(run.manifest.costs, chosen)
     if others and isinstance(table := others.pop(0), Titled) and chosen.compared:
         st.html(results.html_table(*table.table))
@@ -101,17 +109,10 @@ def _answer(run: Run, of: RunFigures, values: dict[str, Any]) -> None:
         st.caption("\n".join(f"- {plain(sentence)}" for sentence in facts if sentence))
 
 
-def _open_failures() -> None:
-    """Open the view that shows the images of the clicked cell."""
-    st.session_state[VIEW] = FAILURES
-
-
 # --- limits ---------------------------------------------------------------------------------------
 
 
-@cached(16, "Checking the limits …")
-def _check(run: Run, budget: gate.Budget, baseline: Run | None, remedies: bool) -> gate.Check:
-    return gate.check(budget, run, baseline, remedies=remedies)
+_check = cached(16, "Checking the limits …")(gate.check)
 
 
 _SIGNS = {gate.BROKEN: "✗", gate.NOT_SHOWN: "?", gate.KEPT: "✓"}
@@ -148,17 +149,6 @@ def _verdicts(check: gate.Check) -> None:
 
 
 # --- the choice -----------------------------------------------------------------------------------
-
-
-def _criteria_input(of: RunFigures) -> dict[str, Any]:
-    """Draw what matters to the user; returns the options of the choice."""
-    with st.popover("Criteria", icon=":material/tune:"):
-        values = blocks.options_input(CHOICE.options, of)
-    with st.popover("Limits", icon=":material/rule:"):
-        st.caption("Say whether each model meets these.")
-        spec, source = of.run.manifest.spec, of.run.manifest.dataset.source
-        limits.limits_input(spec.model_names, spec.conditions, source, of.run.id)
-    return values
 
 
 def _choice(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 import streamlit as st
@@ -14,21 +15,26 @@ from robustness.base.text import all_of, counted, plain, points
 from robustness.charts import run_map
 from robustness.charts.run_results import QUANTITIES
 from robustness.charts.tables import Table
-from robustness.evaluation.condition import short
+from robustness.evaluation.condition import Condition, short
+from robustness.pictures.eight_bits import to_png
 from robustness.report import comparison
 from robustness.report.questions import choice
 from robustness.report.questions.model_candidates import choose
-from robustness.report.wording import MODEL
+from robustness.report.wording import MODEL, class_title
 from robustness.runs import Comparison, Listed
 from robustness.runs.compare import flips
 from robustness.statistics import ModelChoice
 from robustness.statistics.differences import BETTER, WORSE, said
 from robustness.ui.browser import components
+from robustness.ui.computation import cache
 from robustness.ui.computation.cache import cached, opened_run
 from robustness.ui.display import results
 from robustness.ui.evaluations import run_table
+from robustness.ui.session.boundary import sentence
 from robustness.ui.session.inputs import one_of
-from robustness.ui.session.sentences import sentence
+
+_PIXELS = 132
+"""The width of a flipped image."""
 
 FLIPPED = 6
 """Flipped images that are shown, each way."""
@@ -46,10 +52,21 @@ def show(names: Sequence[str], listed: Mapping[str, Listed]) -> None:
         if len(there) < 2:
             st.info("Select another run to compare.", icon=":material/difference:")
             return
-        others = {name: _compare(listed[there[0]], listed[name]) for name in there[1:]}
+        others = {name: _compare(there[0], name) for name in there[1:]}
         headline = st.container()
         with st.container(horizontal=True, vertical_alignment="bottom"):
-            _baseline_input(there, listed)
+            st.session_state["baseline"] = there[0]
+            st.selectbox(
+                "Baseline",
+                there,
+                # The browser returns a title: two runs of one minute may have the same.
+                format_func=lambda name: f"{_title(listed[name])}, {name}",
+                key="baseline",
+                on_change=lambda: run_table.choose(
+                    list(dict.fromkeys([st.session_state["baseline"], *there]))
+                ),
+                help="Default: the pinned run, or the oldest selected.",
+            )
             run_table.comparison_input(listed[there[0]].folder.parent, there)
             quantity = _quantity(list(others.values()))
         changes = _headline(list(others.values()), quantity)
@@ -102,21 +119,16 @@ def _moved(entries: Sequence[Entry], quantity: str, noun: str) -> str:
 
 def _choice(entries: Sequence[Listed]) -> ModelChoice | None:
     """Which model to choose among all that the compared runs have, if they differ."""
-    if len({name for e in entries for name in _models(e)}) == min(map(len, map(_models, entries))):
+    names = [e.manifest.spec.model_names if e.manifest else () for e in entries]
+    if len({*chain(*names)}) == min(map(len, names)):
         return None
     try:
-        return _chosen([opened_run(entry.folder.name) for entry in entries])
+        return _choose([opened_run(entry.folder.name) for entry in entries])
     except RobustnessError:  # each comparison says why
         return None
 
 
-def _models(entry: Listed) -> Sequence[str]:
-    return () if entry.manifest is None else entry.manifest.spec.model_names
-
-
-@cached(16, "Choosing …")
-def _chosen(compared: Sequence[runs.Run]) -> ModelChoice:
-    return choose(compared)
+_choose = cached(16, "Choosing …")(choose)
 
 
 def _quantity(compared: Sequence[Comparison | str]) -> str:
@@ -134,31 +146,16 @@ def _quantity(compared: Sequence[Comparison | str]) -> str:
     return one_of("Quantity", titles, "change_of", first=first, shows_label=False)
 
 
-def _baseline_input(there: Sequence[str], listed: Mapping[str, Listed]) -> None:
-    st.session_state["baseline"] = there[0]
-    st.selectbox(
-        "Baseline",
-        there,
-        # The browser returns a title: two runs of one minute may have the same.
-        format_func=lambda name: f"{_title(listed[name])}, {name}",
-        key="baseline",
-        on_change=lambda: run_table.choose(
-            list(dict.fromkeys([st.session_state["baseline"], *there]))
-        ),
-        help="Default: the pinned run, or the oldest selected.",
-    )
-
-
 def _title(entry: Listed) -> str:
     assert entry.manifest is not None
     created = entry.manifest.created[:16].replace("T", " ")
     return f"{entry.title}, {entry.manifest.how}, {created} UTC"
 
 
-def _compare(baseline: Listed, other: Listed) -> Comparison | str:
-    """The comparison, or why there is none."""
+def _compare(baseline: str, other: str) -> Comparison | str:
+    """The comparison of two runs by their ids, or why there is none."""
     try:
-        return _compared(*(opened_run(entry.folder.name) for entry in (baseline, other)))
+        return _compared(opened_run(baseline), opened_run(other))
     except RobustnessError as error:
         return sentence(error)
     except OSError as error:  # such as deleted meanwhile
@@ -204,9 +201,10 @@ def _changes(compared_runs: Comparison, entries: Sequence[Entry], quantity: str,
         help="Intervals are 95%, paired by image. Exact sign-flip test over images with Holm's "
         "correction.",
     )
-    details = st.expander(
-        _summary(by_condition, quantity), key=f"conditions of {name}", on_change="rerun"
-    )
+    verdicts = [entry[f"{quantity}_verdict"] for entry in by_condition]
+    counts = ", ".join(f"{verdicts.count(word)} {said(word)}" for word in (BETTER, WORSE))
+    title = f"By condition: {counts}, of {len(verdicts)}"
+    details = st.expander(title, key=f"conditions of {name}", on_change="rerun")
     if details.open:  # its images take long to read
         with details:
             _by_condition(compared_runs, by_condition, quantity, name)
@@ -229,12 +227,6 @@ def _map(entries: Sequence[Entry], quantity: str, name: str) -> None:
     st.caption("Change in points. Pale: not significant. Click a cell for the images that flipped.")
 
 
-def _summary(entries: Sequence[Entry], quantity: str) -> str:
-    verdicts = [entry[f"{quantity}_verdict"] for entry in entries]
-    counts = [f"{verdicts.count(word)} {said(word)}" for word in (BETTER, WORSE)]
-    return f"By condition: {', '.join(counts)}, of {len(entries)}"
-
-
 def _by_condition(
     compared_runs: Comparison, entries: Sequence[Entry], quantity: str, name: str
 ) -> None:
@@ -251,25 +243,43 @@ def _by_condition(
         "now.",
     )
     try:
-        _flipped(compared_runs, model, condition, quantity, name)
+        both = flips(compared_runs.baseline, compared_runs.other, model, condition, quantity)
+        for which, flipped in zip(("Now worse", "Now better"), both, strict=True):
+            first = f", the first {FLIPPED}" if len(flipped) > FLIPPED else ""
+            st.markdown(f"**{which}: {counted(len(flipped), 'image')}{first}**")
+            with st.container(horizontal=True, gap="small", key=f"{which} {name}"):
+                for flip in flipped[:FLIPPED]:
+                    _thumbnail(
+                        compared_runs.other,
+                        model,
+                        flip.image,
+                        flip.condition,
+                        (flip.before, flip.after),
+                    )
     except RobustnessError as error:
         st.caption(plain(f"The images cannot be shown: {sentence(error)}"))
     columns = [*comparison.CONDITION, *comparison.figures(quantity)]
     st.html(results.html_table(*Table.of(mine, columns)))
 
 
-def _flipped(
-    compared_runs: Comparison, model: str, condition: str, quantity: str, name: str
+def _thumbnail(
+    run: runs.Run, model: str, image: str, condition: str, classes: tuple[int, int]
 ) -> None:
-    """Draw the images on which ``model`` got worse, and those on which it got better."""
-    both = flips(compared_runs.baseline, compared_runs.other, model, condition, quantity)
-    for which, mine in zip(("Now worse", "Now better"), both, strict=True):
-        first = f", the first {FLIPPED}" if len(mine) > FLIPPED else ""
-        st.markdown(f"**{which}: {counted(len(mine), 'image')}{first}**")
-        drawn = [
-            results.thumbnail(
-                compared_runs.other, model, flip.image, flip.condition, (flip.before, flip.after)
-            )
-            for flip in mine[:FLIPPED]
-        ]
-        results.row(drawn, f"{which} {name}")
+    """Draw ``image`` of ``run`` under ``condition``, with its ``classes`` before and after.
+
+    An attacked image is shown unattacked: an attack takes too long for a glance. Raises
+    ``RunError`` or ``ImageError`` if the image cannot be read any more.
+    """
+    picture, done = run.picture_for(image, model), Condition.parse(condition)
+    perturbed = picture.image
+    if done.in_files:
+        perturbed = run.perturbed(picture, done)
+    elif not done.needs_model:
+        perturbed = cache.change(picture, done, run.seed).image
+    st.image(
+        to_png(perturbed),
+        caption=plain(" → ".join(class_title(model, index) for index in classes)),
+        width=_PIXELS,
+        output_format="PNG",
+        alt=f"{picture.name} under {done.described}",
+    )

@@ -22,8 +22,15 @@ from robustness.ui.controls.model_choice import model_input, seed_input
 from robustness.ui.controls.picture_input import fit_input, overrides_of, side_input
 from robustness.ui.display import blocks
 from robustness.ui.display import results as results_on_page
-from robustness.ui.evaluations import preflight, run_actions, run_table
-from robustness.ui.evaluations.request import COMPARE, FROM_FILE, QUESTION, source_input
+from robustness.ui.evaluations import run_actions, run_table
+from robustness.ui.evaluations.run_form import (
+    COMPARE,
+    FROM_FILE,
+    QUESTION,
+    dataset_of,
+    last_written,
+    source_input,
+)
 from robustness.ui.page import boundary
 from robustness.ui.session import access
 from robustness.ui.session.boundary import do, fragment
@@ -65,10 +72,7 @@ def form() -> None:
             )
     if pressed and production and reference:
         with boundary():
-            sides = [
-                preflight.dataset_of(source, preflight.last_written(source))
-                for source in (production, reference)
-            ]
+            sides = [dataset_of(source, last_written(source)) for source in (production, reference)]
             if (fewest := min(map(len, sides))) < matching.FEWEST:
                 raise ParameterError(
                     f"Expected at least {matching.FEWEST} images on each side, got {fewest} on "
@@ -97,7 +101,7 @@ def show(entry: Listed, saved: SavedMatch) -> None:
     if active:
         jobs.progress(folder, "it continues")
         if answer is None and first is None:
-            fragment(_await_first, run_every=jobs.SECONDS_BETWEEN)(folder)
+            fragment(_redraw_with_first, run_every=jobs.SECONDS_BETWEEN)(folder)
     elif answer is None:
         jobs.stopped(folder, "This match is not finished.")
     if shown := answer or first:
@@ -127,7 +131,7 @@ def show(entry: Listed, saved: SavedMatch) -> None:
     )
 
 
-def _await_first(folder: Path) -> None:
+def _redraw_with_first(folder: Path) -> None:
     """Draw the page again as soon as the first part of the answer is there."""
     if runs.read_first_answer(folder) is not None:
         st.rerun()

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from pathlib import Path
-
 import streamlit as st
 
 from robustness import runs
 from robustness.base.text import counted
-from robustness.runs import Listed, retention
+from robustness.runs import retention
 from robustness.ui.computation import jobs
 from robustness.ui.computation.cache import opened_run
 from robustness.ui.evaluations import (
@@ -46,11 +43,29 @@ def show() -> None:
             run_table.list_button(len(listed))
             if len(names) == 1 and names[0] in listed:
                 st.markdown(run_table.title(listed[names[0]]))
-        text = _search(listed) if lists else ""
+        text = ""
+        if lists:
+            text = st.text_input(
+                "Search",
+                key="search",
+                bind="query-params",
+                placeholder="title, tag, model or perturbation",
+                icon=":material/search:",
+                label_visibility="collapsed",
+                disabled=not listed,
+            )
     if opens_form:
         new_evaluation.form()
-    if lists:
-        _list(folder, listed, text)
+    if lists and listed:
+        matches = run_table.matching(listed, text)
+        if matches:
+            run_table.show(folder, matches)
+        count = counted(len(listed), "run")
+        total = count if len(matches) == len(listed) else f"{len(matches):,} of {count}"
+        st.caption(
+            f"{total}. Click a title for its results; tick two or more to compare them.",
+            help="On a keyboard: arrow keys move, Shift+Space ticks a run.",
+        )
     if opens_form:
         pass  # the form takes the place of an answer
     elif len(names) > 1:
@@ -67,29 +82,3 @@ def show() -> None:
             results.about(run)
     run_actions.show_bin(folder)
     show_what_is_no_run(entries)
-
-
-def _search(listed: Mapping[str, Listed]) -> str:
-    return st.text_input(
-        "Search",
-        key="search",
-        bind="query-params",
-        placeholder="title, tag, model or perturbation",
-        icon=":material/search:",
-        label_visibility="collapsed",
-        disabled=not listed,
-    )
-
-
-def _list(folder: Path, listed: Mapping[str, Listed], text: str) -> None:
-    """Draw the table of the runs ``listed`` with all words of ``text``."""
-    matches = run_table.matching(listed, text)
-    if matches:
-        run_table.show(folder, matches)
-    count = counted(len(listed), "run")
-    total = count if len(matches) == len(listed) else f"{len(matches):,} of {count}"
-    if listed:
-        st.caption(
-            f"{total}. Click a title for its results; tick two or more to compare them.",
-            help="On a keyboard: arrow keys move, Shift+Space ticks a run.",
-        )

@@ -27,51 +27,46 @@ from robustness.ui.computation.cache import cached
 from robustness.ui.computation.progress import Work
 from robustness.ui.display import blocks
 from robustness.ui.display.blocks import SELECTIONS
-from robustness.ui.evaluations import answer, cases, fixes, harden, run_actions
+from robustness.ui.evaluations import answer, cases, fixes, run_actions
 from robustness.ui.evaluations.cases import VIEW
 from robustness.ui.page import boundary, fragment
 from robustness.ui.session import access
 from robustness.ui.session.inputs import listed, new_in_link, one_of, place_of_own
 
-_WAITING = "Computing the figures of {:,} rows …"
-
-_Classes = Sequence[tuple[str, str, Sequence[str]]]
-
 
 @cached(8)
-def _figures(run: Run, classes: _Classes) -> Figures:
+def _figures(run: Run, classes: Sequence[tuple[str, str, Sequence[str]]]) -> Figures:
+    """The figures of ``run`` for the ``classes`` of its models: a file of labels may change."""
     return RunFigures(run).statistics
-
-
-def _classes(run: Run) -> _Classes:
-    """The classes of each model of ``run`` now: a file of labels may have changed."""
-    groups = models.by_labels(run.manifest.spec.model_names)
-    return [(labels.title, labels.key, names) for labels, names in groups]
 
 
 def show(run: Run, entry: Listed) -> None:
     """Draw the answer of ``run`` and the view of its results that is open."""
     if not run.row_count:
-        _nothing(run)
+        if run.finished:
+            st.error(
+                "Expected at least one image to measure, got none: this run has no results.",
+                icon=":material/broken_image:",
+            )
+        else:
+            st.info("No image is measured yet.", icon=":material/hourglass_empty:")
+        blocks.question(LEFT_OUT, RunFigures(run), lambda *_: None, "")
         return
-    with st.spinner(_WAITING.format(run.row_count), show_time=True):
-        figures = _figures(run, _classes(run))
-    of = RunFigures(run, figures)
+    with st.spinner(f"Computing the figures of {run.row_count:,} rows …", show_time=True):
+        groups = models.by_labels(run.manifest.spec.model_names)
+        classes = [(labels.title, labels.key, names) for labels, names in groups]
+        of = RunFigures(run, _figures(run, classes))
     if VIEW not in st.query_params and any(new_in_link(link) is not None for link in SELECTIONS):
         st.session_state.pop(VIEW, None)  # Back and Forward: the selection decides about the view
     answer.show(run, of, entry)
-    views = {view: title for view, title in VIEWS.items() if _has(of, view)}
+    there = {question.view for question in REGISTRY if question.fits(of)}
+    if len(run.manifest.spec.models) < 2:
+        there.discard(COMPARE)
+    views = {view: title for view, title in VIEWS.items() if view in there}
     view = one_of("Results", views, VIEW, first=_first(views), shows_label=False)
     with place_of_own(view, VIEWS, "results"):
         fragment(_view)(view, run, of)
     components.place("place", run.id)
-
-
-def _has(of: RunFigures, view: str) -> bool:
-    """Whether ``view`` has anything to say about the run."""
-    if view == COMPARE and len(of.run.manifest.spec.models) < 2:
-        return False
-    return any(question.view == view and question.fits(of) for question in REGISTRY)
 
 
 def _first(views: Mapping[str, str]) -> str:
@@ -104,43 +99,23 @@ def _view(view: str, run: Run, of: RunFigures) -> None:
             continue
         if question is CASES:
             cases.gallery(of, run.id)
-        elif question is MAP:
-            blocks.question(question, of, clicked, run.id)
-            _map_input(run)
-        elif question is THRESHOLD and question.fits(of):
-            run_actions.acceptance_button(blocks.question(question, of, clicked, run.id))
-        elif question is FIXES and question.fits(of):
-            blocks.question(question, of, clicked, run.id)
+            continue
+        if not question.fits(of):
+            continue
+        drawn = blocks.question(question, of, clicked, run.id)
+        if question is MAP:
+            if run.finished and not run.is_from_table:
+                first = "Map: how far perturbed images move in the features of a model"
+                with st.expander("Make another map" if read_maps(run) else first):
+                    _map_form(run)
+        elif question is THRESHOLD:
+            run_actions.acceptance_button(drawn)
+        elif question is FIXES:
             fixes.show(of)
-            harden.show(of)
-        elif question.fits(of):
-            blocks.question(question, of, clicked, run.id)
-
-
-def _nothing(run: Run) -> None:
-    """Why there are no results, and the images that were left out."""
-    if run.finished:
-        st.error(
-            "Expected at least one image to measure, got none: this run has no results.",
-            icon=":material/broken_image:",
-        )
-    else:
-        st.info("No image is measured yet.", icon=":material/hourglass_empty:")
-    blocks.question(LEFT_OUT, RunFigures(run), lambda *_: None, "")
-
-
-_ABOUT_MAPS = "how far perturbed images move in the features of a model"
-
-
-def _map_input(run: Run) -> None:
-    """Draw the choice of a model and a condition, and the button; make the map once asked to."""
-    if not run.finished or run.is_from_table:
-        return
-    with st.expander("Make another map" if read_maps(run) else f"Map: {_ABOUT_MAPS}"):
-        _map_form(run)
 
 
 def _map_form(run: Run) -> None:
+    """Draw the choice of a model and a condition, and the button; make the map once asked to."""
     images = counted(min(IMAGES, run.manifest.images), "image")
     st.caption(f"Re-runs the model on up to {images}.")
     with st.container(horizontal=True, vertical_alignment="bottom"):
@@ -184,10 +159,8 @@ def show_state(run: Run) -> None:
 
 def about(run: Run) -> None:
     """The request, and how to share the run."""
-    manifest = run.manifest
     took = f" · evaluated in {duration(run.seconds)}" if run.seconds >= 0.5 else ""
-    place = st.container(key="run-about")
-    place.caption(
-        f"{plain(run.id)} · {manifest.how}{took}. "
+    st.container(key="run-about").caption(
+        f"{plain(run.id)} · {run.manifest.how}{took}. "
         "To share it, copy the link: anyone with access to this server can open it."
     )

@@ -13,7 +13,7 @@ from robustness.base.permissions import Action
 from robustness.base.text import counted, plain, visible
 from robustness.report.questions import RunFigures
 from robustness.report.questions.threshold import THRESHOLD, AcceptedFrom, certified
-from robustness.runs import MAX_TITLE, Deleted, Listed, jobs, notes, retention
+from robustness.runs import MAX_TITLE, Listed, jobs, notes, retention
 from robustness.runs.bin import DAY
 from robustness.ui.computation import jobs as under_way
 from robustness.ui.evaluations import run_table
@@ -42,7 +42,19 @@ def manage(entry: Listed) -> None:
     )
     what = "match" if entry.match else "run"
     if not entry.match:
-        _pin_button(entry)
+        is_pinned = notes.baseline(entry.folder.parent) == name
+        st.button(
+            "Unpin baseline" if is_pinned else "Pin as baseline",
+            icon=":material/keep:",
+            on_click=do,
+            args=(_pin, entry, "" if is_pinned else name),
+            **access.allowed(
+                Action.PIN,
+                key=f"pin {name}",
+                thing=name,
+                help="Everyone's comparisons start from this run.",
+            ),
+        )
     st.divider()
     days = counted(retention.bin_days(), "day")
     sure = st.checkbox(f"Confirm deletion; the bin keeps the {what} for {days}", key=f"sure {name}")
@@ -55,23 +67,6 @@ def manage(entry: Listed) -> None:
         args=(_delete, entry),
         **access.allowed(
             Action.DELETE, entry.owner, key=f"delete {name}", thing=name, disabled=not sure
-        ),
-    )
-
-
-def _pin_button(entry: Listed) -> None:
-    name = entry.folder.name
-    is_pinned = notes.baseline(entry.folder.parent) == name
-    st.button(
-        "Unpin baseline" if is_pinned else "Pin as baseline",
-        icon=":material/keep:",
-        on_click=do,
-        args=(_pin, entry, "" if is_pinned else name),
-        **access.allowed(
-            Action.PIN,
-            key=f"pin {name}",
-            thing=name,
-            help="Everyone's comparisons start from this run.",
         ),
     )
 
@@ -137,8 +132,16 @@ def show_bin(folder: Path) -> None:
     with st.expander(f"Bin: {counted(len(entries), 'run')}", icon=":material/delete:"):
         for entry in entries:
             with st.container(horizontal=True, vertical_alignment="center"):
-                st.caption(plain(_said(entry)), width="stretch")
                 name = entry.entry.folder.name
+                said = f"{visible(entry.entry.title or name)} ({name})"
+                if entry.when is None:
+                    said += ", date of deletion unknown; stays here"
+                else:
+                    left = max(0.0, retention.bin_days() - (time.time() - entry.when) / DAY)
+                    left_text = counted(round(left), "day") if left >= 1 else "less than a day"
+                    by = f" by {visible(entry.by)}" if "@" in entry.by else ""
+                    said += f", deleted{by}; gone in {left_text}"
+                st.caption(plain(said), width="stretch")
                 st.button(
                     "Bring back",
                     key=f"restore {name}",
@@ -146,16 +149,6 @@ def show_bin(folder: Path) -> None:
                     on_click=do,
                     args=(_restore, folder, name),
                 )
-
-
-def _said(entry: Deleted) -> str:
-    title = visible(entry.entry.title or entry.entry.folder.name)
-    if entry.when is None:
-        return f"{title} ({entry.entry.folder.name}), date of deletion unknown; stays here"
-    left = max(0.0, retention.bin_days() - (time.time() - entry.when) / DAY)
-    time_left = counted(round(left), "day") if left >= 1 else "less than a day"
-    by = f" by {visible(entry.by)}" if "@" in entry.by else ""
-    return f"{title} ({entry.entry.folder.name}), deleted{by}; gone in {time_left}"
 
 
 def _restore(folder: Path, name: str) -> str:

@@ -21,8 +21,8 @@ from robustness.runs.headline_figures import Headline
 from robustness.runs.jobs import Job, is_queued, outside_job, read_queue
 from robustness.statistics.model_choice import NAMES
 from robustness.ui.computation import jobs
-from robustness.ui.computation.background import begin
 from robustness.ui.computation.cache import RESULT_CACHE
+from robustness.ui.computation.progress import begin
 from robustness.ui.display.blocks import deselect
 from robustness.ui.page import fragment
 from robustness.ui.server.counters import note_error
@@ -124,21 +124,21 @@ def title(entry: Listed) -> str:
 
 def matching(listed: Mapping[str, Listed], text: str) -> dict[str, Listed]:
     """The runs with all words of ``text`` in what describes them."""
-    words = text.casefold().split()
-    return {name: e for name, e in listed.items() if all(w in _searched(e) for w in words)}
-
-
-def _searched(entry: Listed) -> str:
-    manifest, names = entry.manifest, _models(entry)
-    spec = manifest.spec if manifest else None
-    perturbations = {*(c.name for c in spec.conditions), *spec.profiles} if spec else set()
-    texts = (
-        *(entry.title, entry.folder.name, entry.created, entry.note),
-        manifest.dataset.title if manifest else "match",
-        *(*entry.tags, *names, *map(models.label, names)),
-        *(*perturbations, *map(perturbation_label, perturbations)),
-    )
-    return "\n".join(texts).casefold()
+    words, matches = text.casefold().split(), {}
+    for run, entry in listed.items():
+        manifest, names = entry.manifest, _models(entry)
+        spec = manifest.spec if manifest else None
+        perturbations = {*(c.name for c in spec.conditions), *spec.profiles} if spec else set()
+        texts = (
+            *(entry.title, run, entry.created, entry.note),
+            manifest.dataset.title if manifest else "match",
+            *(*entry.tags, *names, *map(models.label, names)),
+            *(*perturbations, *map(perturbation_label, perturbations)),
+        )
+        description = "\n".join(texts).casefold()
+        if all(word in description for word in words):
+            matches[run] = entry
+    return matches
 
 
 def show(folder: Path, listed: Mapping[str, Listed]) -> None:
@@ -164,7 +164,7 @@ def _table(folder: Path, names: Sequence[str], grows: bool) -> None:
     if st.session_state.pop(_CLICKED, False) or grows != bool(queue or missing):
         st.rerun()  # the selection or the end of the last job changes the page
     if missing:
-        begin("headlines", lambda: [_headline(entry, compute=True) for entry in missing])
+        begin("headlines", lambda: [*map(_compute_headline, missing)])
     selected = chosen()
     pinned = baseline_id(folder)
     compared = [name for name, entry in listed.items() if entry.manifest is not None]
@@ -176,7 +176,6 @@ def _table(folder: Path, names: Sequence[str], grows: bool) -> None:
     if not rows:  # somebody deleted the last one just now
         return
     heads = [head for head in rows[0] if any(row[head] not in (None, "") for row in rows)]
-    frame = pd.DataFrame(rows)[heads]
     places = [at for at, name in enumerate(listed) if name in selected]
     ticked = st.session_state.get(_KEY, {"selection": {"rows": []}})["selection"]["rows"]
     if grows or sorted(ticked) != places:  # else arrow keys go on from where they are
@@ -184,11 +183,11 @@ def _table(folder: Path, names: Sequence[str], grows: bool) -> None:
     points = st.column_config.NumberColumn(format="%.1f%%")
     rows_in_sight = min(len(rows), _ROWS_ABOVE_A_RESULT if selected else _ROWS)
     st.dataframe(
-        frame,
+        pd.DataFrame(rows)[heads],
         hide_index=True,
         height=_ROW * (rows_in_sight + 1) + 3,
         key=_KEY,
-        on_select=lambda: _select(list(listed), selected, listed),
+        on_select=lambda: _select(selected, listed),
         selection_mode="multi-row",
         placeholder="",
         alt="Evaluations, the newest first",
@@ -218,8 +217,9 @@ def _table(folder: Path, names: Sequence[str], grows: bool) -> None:
     )
 
 
-def _select(names: Sequence[str], before: Sequence[str], listed: Mapping[str, Listed]) -> None:
+def _select(before: Sequence[str], listed: Mapping[str, Listed]) -> None:
     """Take the ticked rows into the link."""
+    names = list(listed)
     ticked = [names[row] for row in st.session_state[_KEY]["selection"]["rows"]]
     if len(ticked) > 1:  # a match compares with nothing
         ticked = [name for name in ticked if listed[name].manifest is not None]
@@ -303,7 +303,10 @@ def _row(entry: Listed, other: Listed | None, job: Job | None, pinned: str) -> d
         "Made": pd.to_datetime(entry.created, errors="coerce", utc=True),
         "Progress": None if finished else job.share if job else done / max(1, whole),
         "State": _state(entry, job, pinned),
-        "Action": None if finished or entry.foreign else _action(job),
+        # What another process does is no job of the dashboard's.
+        "Action": None
+        if finished or entry.foreign or (job and not job.by)
+        else (_CANCEL if job else _CONTINUE),
         "First model": models.label(first["model"]) if first else unknown,
         **{
             name.capitalize(): first and first[key] and 100 * first[key]
@@ -319,12 +322,6 @@ def _row(entry: Listed, other: Listed | None, job: Job | None, pinned: str) -> d
         "Owner": entry.owner if "@" in entry.owner else "",
         "Id": entry.folder.name,
     }
-
-
-def _action(job: Job | None) -> str | None:
-    if job is None:
-        return _CONTINUE
-    return _CANCEL if job.by else None  # what another process does is no job
 
 
 def _state(entry: Listed, job: Job | None, pinned: str) -> str:
@@ -358,7 +355,7 @@ def _models(entry: Listed) -> tuple[str, ...]:
     return entry.match.models if entry.match else ()
 
 
-def _headline(entry: Listed, *, compute: bool = False) -> Headline | None:
+def _headline(entry: Listed) -> Headline | None:
     """The scores of the run's models, the best first; None until somebody had them computed.
 
     There are none in an unfinished run, one that cannot be read, a match, and a foreign run before
@@ -367,15 +364,24 @@ def _headline(entry: Listed, *, compute: bool = False) -> Headline | None:
     manifest = entry.manifest
     if manifest is None or manifest.status != runs.FINISHED:
         return Headline()
-    key = f"headline {entry.folder} {manifest!r}"
-    if compute:
-        try:
-            headline = headline_figures.compute(entry.folder, manifest)
-        except Exception as error:  # a defect of ours, or of a plugin: the other runs have figures
-            note_error(error)
-            logging.getLogger(__name__).exception("The figures of %s", entry.folder)
-            headline = Headline(problem=f"Failed: {type(error).__name__}, see the log")
-        RESULT_CACHE.put(key, [headline])
     if stored := headline_figures.stored(entry.folder, manifest):
         return stored
-    return Headline() if entry.foreign else next(iter(RESULT_CACHE.get(key) or ()), None)
+    if entry.foreign:
+        return Headline()
+    return next(iter(RESULT_CACHE.get(_headline_key(entry)) or ()), None)
+
+
+def _headline_key(entry: Listed) -> str:
+    return f"headline {entry.folder} {entry.manifest!r}"
+
+
+def _compute_headline(entry: Listed) -> None:
+    """Compute the figures of a finished run for ``_headline``."""
+    assert entry.manifest is not None
+    try:
+        headline = headline_figures.compute(entry.folder, entry.manifest)
+    except Exception as error:  # a defect of ours, or of a plugin: the other runs have figures
+        note_error(error)
+        logging.getLogger(__name__).exception("The figures of %s", entry.folder)
+        headline = Headline(problem=f"Failed: {type(error).__name__}, see the log")
+    RESULT_CACHE.put(_headline_key(entry), [headline])

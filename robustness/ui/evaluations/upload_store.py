@@ -78,10 +78,21 @@ def upload(files: Sequence[UploadedFile], key: str) -> Path | None:
         collect()
     if not files:
         return None
-    _check_room(sum(file.size for file in files))
-    packed = _archive(files)
+    more, most = sum(file.size for file in files), room()
+    taken = stored_bytes(runs_folder() / UPLOADS)
+    if taken + more > most:
+        raise ParameterError(
+            f"No room for this upload of {more / 1e6:,.0f} MB: expected uploads to take "
+            f"at most {most / 1e6:,.0f} MB, and others take {taken / 1e6:,.0f}. Delete runs of "
+            "uploaded images, or ask the operator to raise the setting 'uploads'."
+        )
+    if files[0].name.lower().endswith(".zip"):
+        name, packed = files[0].name, files[0].getvalue()
+    else:
+        name = "uploaded pictures.zip"
+        packed = _packed([(file.name, file.getvalue()) for file in files])
     with _CHANGING:
-        path = _keep(*packed)
+        path = _keep(name, packed)
         st.session_state[state] = UploadedArchive(path, ids)
         _HOLDERS.add(st.session_state[state])
     return path
@@ -144,24 +155,6 @@ def _remove_unneeded(folders: Sequence[Path]) -> None:
         if not any(folder.name.encode() in text for text in texts):
             shutil.rmtree(folder, ignore_errors=True)
             _OWN.discard(folder)
-
-
-def _check_room(more: int) -> None:
-    """Raises ``ParameterError`` where ``more`` bytes exceed the setting ``uploads``."""
-    most, taken = room(), stored_bytes(runs_folder() / UPLOADS)
-    if taken + more > most:
-        raise ParameterError(
-            f"No room for this upload of {more / 1e6:,.0f} MB: expected uploads to take "
-            f"at most {most / 1e6:,.0f} MB, and others take {taken / 1e6:,.0f}. Delete runs of "
-            "uploaded images, or ask the operator to raise the setting 'uploads'."
-        )
-
-
-def _archive(files: Sequence[UploadedFile]) -> tuple[str, bytes]:
-    """Name and bytes of the zip archive of ``files``."""
-    if files[0].name.lower().endswith(".zip"):
-        return files[0].name, files[0].getvalue()
-    return "uploaded pictures.zip", _packed([(file.name, file.getvalue()) for file in files])
 
 
 def _packed(files: Sequence[tuple[str, bytes]]) -> bytes:

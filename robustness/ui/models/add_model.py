@@ -28,9 +28,8 @@ from robustness.ui.computation.progress import Work
 from robustness.ui.display import results
 from robustness.ui.server.streamlit_internals import UploadedFile
 from robustness.ui.session import access
-from robustness.ui.session.boundary import boundary, fragment
+from robustness.ui.session.boundary import boundary, fragment, sentence
 from robustness.ui.session.run_link import page_link
-from robustness.ui.session.sentences import sentence
 
 UPLOAD, ON_SERVER = "Upload", "File on the server"
 SIDECAR_ENDINGS = (*filter(None, (record.weights_ending for record in FORMATS)), ".json", ".txt")
@@ -138,7 +137,10 @@ def _form() -> None:
     if source.key or st.session_state.get("arrived"):
         st.session_state.pop(_DONE, None)
     if not source.key:
-        _say_added(st.session_state.get(_DONE, ""))
+        if name := st.session_state.get(_DONE):
+            with st.container(horizontal=True, vertical_alignment="center", key="added"):
+                st.markdown(f":material/check: **{plain(name)}** added.", width="content")
+                page_link("app.py", "Try it", ":material/tune:", {"models": name})
         return
     inspected: _Inspected = st.session_state.get(_INSPECTED) or _Inspected("")
     if inspected.source != source.key:
@@ -151,7 +153,14 @@ def _form() -> None:
     work = Work("Inspecting", key)
     with status:
         if not form.problem and key != inspected.last and not work.is_cancelled():
-            inspected = _inspect(source, form, inspected, work)
+            try:
+                access.require(Action.CHANGE_MODELS, thing=source.name)
+                description = _described(source, form, work)
+            except RobustnessError as error:  # keeps the last description
+                inspected = replace(inspected, last=key, error=sentence(error))
+            else:
+                file = inspected.file or description
+                inspected = _Inspected(source.key, file, description, key)
             st.session_state[_INSPECTED] = inspected
             st.rerun()
         if inspected.error:
@@ -161,15 +170,6 @@ def _form() -> None:
     if inspected.description is not None:
         is_current = key == inspected.last and not inspected.error and not form.problem
         _finish(source, form, inspected.description, is_current)
-
-
-def _say_added(name: str) -> None:
-    """Say that the model ``name`` was added, with a link that tries it; nothing for ""."""
-    if not name:
-        return
-    with st.container(horizontal=True, vertical_alignment="center", key="added"):
-        st.markdown(f":material/check: **{plain(name)}** added.", width="content")
-        page_link("app.py", "Try it", ":material/tune:", {"models": name})
 
 
 def _source() -> _Source:
@@ -205,17 +205,8 @@ def _source() -> _Source:
     return _Source(files=tuple(files or ()))
 
 
-def _inspect(source: _Source, form: _Form, before: _Inspected, work: Work) -> _Inspected:
-    """Inspect the file with what the user typed; an error keeps the description ``before``."""
-    try:
-        access.require(Action.CHANGE_MODELS, thing=source.name)
-        description = _described(source, form, work)
-    except RobustnessError as error:
-        return replace(before, last=work.key, error=sentence(error))
-    return _Inspected(source.key, before.file or description, description, work.key)
-
-
 def _described(source: _Source, form: _Form, work: Work) -> Description:
+    """The file with what the user typed."""
     choices = dict(form.choices)
     with work.bar("Inspecting …") as show, source.at() as (path, _):
         if not path.exists():
@@ -250,10 +241,19 @@ def _finish(source: _Source, form: _Form, description: Description, is_current: 
             "Select it by default for every visitor", key=_key(description, "default")
         )
     complete = replace(description, entry=entry).renamed(form.name)
-    problem = "" if description.missing else _entry_problem(complete)
-    if problem:
-        _say_problem(problem)
-    lacks = _lacks(form, description, problem, is_current)
+    missing = [_NEEDED.get(field, field) for field in description.missing]
+    problem = ""
+    if user_models.name_problem(form.name):  # said below the name
+        missing.append("a valid name")
+    elif not missing:
+        try:
+            add.check(complete.name, complete.entry)
+        except ParameterError as error:
+            problem = sentence(error)
+            _say_problem(problem)
+    lacks = some(missing, len(missing)) if missing else ""
+    if not lacks and (problem or not is_current):
+        lacks = "a correction of the error above"
     with st.container(horizontal=True, vertical_alignment="center"):
         pressed = st.button(
             "Add model",
@@ -267,28 +267,6 @@ def _finish(source: _Source, form: _Form, description: Description, is_current: 
     if pressed:
         with boundary():
             _add(source, complete)
-
-
-def _lacks(form: _Form, description: Description, problem: str, is_current: bool) -> str:
-    """What the form lacks before its model can be added, in words; "" for nothing."""
-    missing = [_NEEDED.get(field, field) for field in description.missing]
-    if user_models.name_problem(form.name):
-        missing.append("a valid name")
-    if missing:
-        return some(missing, len(missing))
-    if problem or not is_current:
-        return "a correction of the error above"
-    return ""
-
-
-def _entry_problem(description: Description) -> str:
-    if user_models.name_problem(description.name):
-        return ""  # said below the name
-    try:
-        add.check(description.name, description.entry)
-    except ParameterError as error:
-        return sentence(error)
-    return ""
 
 
 def _add(source: _Source, description: Description) -> None:
@@ -406,7 +384,18 @@ def _fields(file: Description, description: Description, form: _Form) -> None:
         ).strip()
         with st.expander("Preprocessing"):
             _choice(file, form, "fit", dict(zip(FITS, FITS, strict=True)), "Automatic")
-            _crop_pct(file, form)
+            stated = file.entry.get("crop_pct")
+            kept = st.number_input(
+                "Crop share (crop_pct)",
+                *(MIN_SHARE, 1.0),
+                value=None,
+                step=0.005,
+                format="%.3f",
+                key=_key(file, "crop_pct"),
+                placeholder=f"{stated:g}" if stated else "0.875 of a crop",
+            )
+            if kept is not None:
+                form.choices["crop_pct"] = kept
             libraries = dict(zip(INTERPOLATIONS, INTERPOLATIONS, strict=True))
             _choice(file, form, "resize", libraries, STUDY)
             names = INTERPOLATIONS[form.choices.get("resize", file.entry.get("resize", STUDY))]
@@ -474,22 +463,6 @@ def _input_size(file: Description, form: _Form) -> None:
             _say_problem(form.problem)
             return
     form.choices["input_size"] = value
-
-
-def _crop_pct(file: Description, form: _Form) -> None:
-    """Draw the field for the share of the resized image that is kept."""
-    stated = file.entry.get("crop_pct")
-    share = st.number_input(
-        "Crop share (crop_pct)",
-        *(MIN_SHARE, 1.0),
-        value=None,
-        step=0.005,
-        format="%.3f",
-        key=_key(file, "crop_pct"),
-        placeholder=f"{stated:g}" if stated else "0.875 of a crop",
-    )
-    if share is not None:
-        form.choices["crop_pct"] = share
 
 
 def _choice(

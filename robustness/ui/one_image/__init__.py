@@ -1,1 +1,1 @@
-"""The page One image: its four views, and what they share."""
+"""The page One image: its views, and what they share."""

@@ -24,7 +24,8 @@ from robustness.ui.computation import cache
 from robustness.ui.display import blocks, explanations, results
 from robustness.ui.display.export_buttons import copy_button, report_button
 from robustness.ui.one_image import remedies, slider_drag, stack, stories
-from robustness.ui.one_image.request import Answer, LiveRequest, answer_cards
+from robustness.ui.one_image.answer_cards import answer_cards
+from robustness.ui.one_image.live_request import Answer, LiveRequest
 from robustness.ui.page import fragment
 from robustness.ui.server.counters import UPDATES
 from robustness.ui.session.run_link import IMAGE, RUN, accept_from, accepted_from
@@ -95,7 +96,7 @@ def _begin(request: LiveRequest, on: stack.Stack, follows: bool) -> None:
         request.picture, altered.image, request.what, altered.scores, drawing=drawing
     )
     place = st.empty()
-    _show_stack(request, on, drawing)
+    stack.show(on, request, slider_drag.TICKETS.give(request), drawing)
     answers: dict[str, Answer] = {}
     components.answers(place, "live answers 0", answer_cards(request, answers), drawing)
     for name, row in coming:
@@ -126,12 +127,7 @@ def _follow(request: LiveRequest, on: stack.Stack, follows: bool) -> None:
         nullcontext(), "live answers", answer_cards(request, answers, note, remedied), drawing
     )
     # Last: the browser may then ask for more, which would drop what is not sent yet.
-    _show_stack(request, on, drawing)
-
-
-def _show_stack(request: LiveRequest, on: stack.Stack, drawing: int) -> None:
-    ticket = slider_drag.ticket(request)
-    stack.show(on, request.picture, request.id, request.of_bands, ticket, drawing)
+    stack.show(on, request, slider_drag.TICKETS.give(request), drawing)
 
 
 def _pace(asking: float, start: float) -> str:

@@ -32,7 +32,7 @@ from robustness.report.blocks import Titled
 from robustness.ui.browser import components
 from robustness.ui.browser.html import drawings, html
 from robustness.ui.computation import bands as band_cells
-from robustness.ui.computation.cache import work_key
+from robustness.ui.computation.cache import Turn, work_key
 from robustness.ui.computation.progress import Measuring, Work
 from robustness.ui.display import blocks, results
 from robustness.ui.display.export_buttons import report_button
@@ -125,13 +125,12 @@ class _Drawing:
 
     def bands(self) -> list[Band]:
         """The bands so far: those with more than the original."""
-        bands = []
         cells = band_cells.read_cells(self._picture, self._good, self._rows, self._seed)
-        for (row, name), own in cells.items():
-            if len(own) > 1 and own[0].strength == 0:
-                band = Band(name, row, tuple(own), own[0])
-                bands.append(band.labelled(self._truth))
-        return bands
+        return [
+            Band(name, row, tuple(own), own[0]).labelled(self._truth)
+            for (row, name), own in cells.items()
+            if len(own) > 1 and own[0].strength == 0
+        ]
 
     @property
     def _good(self) -> list[str]:
@@ -140,13 +139,17 @@ class _Drawing:
     def fill(self, *, asks: bool) -> list[str]:
         """Compute what is missing, now or when asked for; returns the models without an error."""
         conditions = [Condition.of({name: 1.0}) for name in self._rows]
-        key = work_key("map", [self._picture], self._names, conditions, self._seed)
+        key = work_key("map", self._picture, self._names, conditions, self._seed)
         work = Work("Map", key)
         left = self._seconds()
         waits = work.cancelled or asks or left > AT_ONCE_SECONDS
         if left and waits and not work.requested:
+            bands, several = len(self._rows), len(self._good)
+            what = f"{counted(bands, 'perturbation')} and {counted(several, 'model')}"
+            cancelled = "Cancelled; what is computed stays. " if work.cancelled else ""
             with self._progress.container():
-                self._offer(work, left)
+                st.caption(f"{cancelled}{what}: about {duration(left)}.")
+                st.button("Fill the map", icon=":material/play_arrow:", on_click=work.ask)
             left = 0
         if left:
             self._draw(self._rows)
@@ -169,19 +172,13 @@ class _Drawing:
             left = band_cells.seconds(self._picture, self._good, self._rows, self._seed)
         return left or 0.0
 
-    def _cells(self, row: str, count: int, turn: band_cells.Turn) -> None:
+    def _cells(self, row: str, count: int, turn: Turn) -> None:
         at = strengths(REGISTRY[row], count)
         for name, result in band_cells.cells(
             self._picture, self._good, _NOTHING, row, at, self._seed, turn
         ):
             if isinstance(result, RobustnessError):
                 self._errors[name] = result
-
-    def _offer(self, work: Work, seconds: float) -> None:
-        what = f"{counted(len(self._rows), 'perturbation')} and {counted(len(self._good), 'model')}"
-        said = "Cancelled; what is computed stays. " if work.cancelled else ""
-        st.caption(f"{said}{what}: about {duration(seconds)}.")
-        st.button("Fill the map", icon=":material/play_arrow:", on_click=work.ask)
 
     def _compute(self, work: Work) -> None:
         """Compute the first cells of every band, then the rest, and draw meanwhile."""
@@ -257,9 +254,9 @@ def _study(
     spec = spec_of(picture, names, conditions, seed)
     rows = Measuring(
         "Scoring",
-        work_key("score", [picture], names, conditions, seed),
-        [picture],
-        lambda nameless: evaluate(spec, nameless),
+        work_key("score", picture, names, conditions, seed),
+        picture,
+        lambda nameless: evaluate(spec, [nameless]),
         len(names) * len(conditions),
     ).at_once()
     return [labelled(row, truth) for row in rows]
@@ -270,9 +267,9 @@ def sweeping(picture: Picture, perturbation: str, names: Sequence[str], seed: in
     steps = len(strengths(REGISTRY[perturbation]))
     return Measuring(
         "Sweeping",
-        work_key("sweep", [picture], names, [Condition.of({perturbation: 1.0})], seed),
-        [picture],
-        lambda nameless: sweep(nameless[0], [perturbation], names, seed=seed),
+        work_key("sweep", picture, names, [Condition.of({perturbation: 1.0})], seed),
+        picture,
+        lambda nameless: sweep(nameless, [perturbation], names, seed=seed),
         len(names) * (steps + 1),
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import streamlit as st
 
@@ -23,12 +23,41 @@ from robustness.report.copy_as import REMEDY
 from robustness.ui.browser import components
 from robustness.ui.computation import cache
 from robustness.ui.display.results import thumbnail_uri
-from robustness.ui.one_image.request import Answer, LiveRequest, RemedyEffect, RemedyLine
-from robustness.ui.session.sentences import sentence
+from robustness.ui.one_image.live_request import Answer, LiveRequest
+from robustness.ui.session.boundary import sentence
 
 _OPEN = "helping"
 _LINES = 2
 """Most models whose predictions a thumbnail has one by one."""
+
+
+class RemedyLine(NamedTuple):
+    """The prediction of a model behind a remedy; without one, ``text`` says why."""
+
+    label: str
+    row: cache.Remedied | None
+    mark: Mark | None
+    text: str
+
+
+class RemedyEffect(NamedTuple):
+    """What a remedy changes: its label, and a line per model, or one of all together."""
+
+    label: str = ""
+    lines: Sequence[RemedyLine] = ()
+
+    @property
+    def marks(self) -> list[Mark]:
+        """The verdicts on its predictions."""
+        return [line.mark for line in self.lines if line.mark is not None]
+
+    @property
+    def rank(self) -> tuple[float, float]:
+        """The share of good predictions, then their confidence: the best is first."""
+        good = [
+            line.row.probability for line in self.lines if line.row and line.mark and line.mark.good
+        ]
+        return -len(good) / max(1, len(self.marks)), -sum(good)
 
 
 def chosen(several: bool, *, warn: bool = False) -> str:
@@ -96,7 +125,7 @@ def remedy_effect(
     answers: Mapping[str, Answer],
     who: str | None = None,
 ) -> RemedyEffect:
-    """The predictions with the remedy of ``request``, for ``request.answer_cards``."""
+    """The predictions with the remedy of ``request``, for ``answer_cards``."""
     if not request.remedy:
         return RemedyEffect()
     return _effect(request, parse(request.remedy), altered, answers, who)

@@ -7,19 +7,25 @@ temporary: once the slider is released, the script runs and shows the last state
 from __future__ import annotations
 
 import asyncio
+import secrets
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from itertools import repeat
 from typing import Any
+from weakref import WeakValueDictionary
 
+import streamlit as st
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from robustness.base.errors import AccessError, ImageError, RobustnessError
-from robustness.base.permissions import Action
+from robustness.base.permissions import Action, Who, check, policy
 from robustness.base.scheduler import PAUSES, TURNS, SupersededError
 from robustness.charts.bands import strip
 from robustness.evaluation.band import Band, Cell, strengths
@@ -34,11 +40,12 @@ from robustness.ui.browser import components
 from robustness.ui.computation.bands import cells, pass_seconds
 from robustness.ui.display import results
 from robustness.ui.one_image import remedies
-from robustness.ui.one_image.request import Answer, LiveRequest, answer_cards
+from robustness.ui.one_image.answer_cards import answer_cards
+from robustness.ui.one_image.live_request import Answer, LiveRequest
 from robustness.ui.one_image.stack import Stack, checked, said
 from robustness.ui.server.counters import UPDATES
-from robustness.ui.session.request_tokens import Tickets, body
-from robustness.ui.session.sentences import sentence
+from robustness.ui.session import access
+from robustness.ui.session.boundary import sentence
 
 MOST_BYTES = 1_000_000
 """Limit of a request with an image; a camera frame takes 200,000."""
@@ -56,31 +63,113 @@ Message = tuple[dict[str, object], list[bytes]]
 MOST_PIXELS = 1_000_000
 """Limit of a camera frame, which has a short side of 256."""
 
-_TICKETS: Tickets[LiveRequest] = Tickets("held")
-
-_MOST_AT_ONCE = 128
+_MOST_THREADS = 128
 
 _BAND_THREADS = ThreadPoolExecutor(4, thread_name_prefix="bands")
 """Bands wait for idle turns, so they must not take the threads of what is waited for."""
 
-_THREADS = ThreadPoolExecutor(_MOST_AT_ONCE, thread_name_prefix="held")
+_THREADS = ThreadPoolExecutor(_MOST_THREADS, thread_name_prefix="held")
 """A separate pool: requests that wait for their turn must not block the server."""
 
+_STATE = "ticket of Live"
+"""Key of the session's part in ``Tickets``."""
 
-def ticket(live: LiveRequest) -> str:
-    """A new ticket with which this session's browser may ask for ``live`` under any condition."""
-    return _TICKETS.give(live)
+MOST_OF_A_TICKET = 2
+"""Requests of one kind and ticket that may be open at once: an image and its predictions."""
+
+
+@dataclass(eq=False)
+class _TicketState:
+    """The part of a session's state that ends with the session."""
+
+    ticket: str
+    browser: str
+    value: tuple[Who, LiveRequest]
+    outstanding: Counter[str] = field(default_factory=Counter)
+
+
+class Tickets:
+    """What each session may request, by its ticket; thread-safe."""
+
+    def __init__(self) -> None:
+        """No ticket is given yet."""
+        self._states: WeakValueDictionary[str, _TicketState] = WeakValueDictionary()
+
+    def give(self, what: LiveRequest) -> str:
+        """Return this session's unguessable ticket, which stands for ``what`` from now on.
+
+        Raises ``AccessError`` if the session may not measure.
+        """
+        access.require(Action.MEASURE)
+        connection = access.connection()
+        browser = connection.cookies.get(access.COOKIE, "") if connection else ""
+        value = access.who(), what
+        state: _TicketState | None = st.session_state.get(_STATE)
+        if state is None:
+            state = _TicketState(secrets.token_urlsafe(24), browser, value)
+            st.session_state[_STATE] = state
+        state.browser, state.value = browser, value
+        self._states[state.ticket] = state
+        return state.ticket
+
+    def get(
+        self, ticket: str, cookies: Mapping[str, str], action: Action = Action.MEASURE
+    ) -> LiveRequest | None:
+        """Return what ``ticket`` stands for; None if it is unknown or its session has ended.
+
+        It is unknown, too, without the ``cookies`` of the browser of its session. Raises
+        ``AccessError`` if its holder may no longer do ``action``.
+        """
+        state = self._states.get(ticket)
+        if state is None or not state.browser or cookies.get(access.COOKIE) != state.browser:
+            return None
+        who, what = state.value
+        check(action, who, None, policy())
+        return what
+
+    @contextmanager
+    def place(self, ticket: str, kind: str = "") -> Iterator[bool]:
+        """Count one open request of ``kind`` and ``ticket``; yield whether it is allowed.
+
+        Only for the server's event loop.
+        """
+        state = self._states.get(ticket)
+        if state is None or state.outstanding[kind] >= MOST_OF_A_TICKET:
+            yield False
+            return
+        state.outstanding[kind] += 1
+        try:
+            yield True
+        finally:
+            state.outstanding[kind] -= 1
+
+
+TICKETS = Tickets()
+"""With a ticket, a session's browser may ask for its request under any condition."""
+
+
+# --- requests -------------------------------------------------------------------------------------
+
+
+async def body(request: Request, most: int) -> bytes | None:
+    """Read the body of ``request``; stop and return None once it exceeds ``most`` bytes."""
+    data = bytearray()
+    async for part in request.stream():
+        data += part
+        if len(data) > most:
+            return None
+    return bytes(data)
 
 
 async def _answer(request: Request) -> Response:
     ticket = request.path_params["ticket"]
     try:
-        live = _TICKETS.get(ticket, request.cookies)
+        live = TICKETS.get(ticket, request.cookies)
     except AccessError as error:
         return _refused(error)
     if live is None:
         return Response(status_code=404)
-    with _TICKETS.place(ticket) as free:
+    with TICKETS.place(ticket) as free:
         if free:
             return await _answered(request, ticket, live)
         await asyncio.sleep(SECONDS_OVERLAPPING)
@@ -89,7 +178,7 @@ async def _answer(request: Request) -> Response:
 
 async def _answered(request: Request, ticket: str, live: LiveRequest) -> Response:
     try:
-        _TICKETS.get(ticket, request.cookies, Action.UPLOAD)
+        TICKETS.get(ticket, request.cookies, Action.UPLOAD)
         may_not_upload = None
     except AccessError as error:
         may_not_upload = error
@@ -108,11 +197,15 @@ async def _answered(request: Request, ticket: str, live: LiveRequest) -> Respons
     live = live._replace(condition=Stack(tuple(steps)).condition)
     if want == "bands":
         return await _bands(request, ticket, live, request_header)
-    who = f"held {ticket}"
+
+    def make_undisturbed() -> Message:
+        with PAUSES.answering():
+            return make(live, pictures, f"held {ticket}")
+
     start = time.perf_counter()
     try:
         header, images = await asyncio.get_running_loop().run_in_executor(
-            _THREADS, _make_undisturbed, make, live, pictures, who
+            _THREADS, make_undisturbed
         )
         UPDATES.labels(request_header["want"]).observe(time.perf_counter() - start)
     except SupersededError:
@@ -135,7 +228,7 @@ async def _bands(
     name, count = str(header.get("of")), header.get("count")
     if name not in REGISTRY or not REGISTRY[name].graded or not isinstance(count, int):
         return Response(status_code=400)
-    with _TICKETS.place(ticket, "bands") as free:
+    with TICKETS.place(ticket, "bands") as free:
         if not free:
             return Response(status_code=429)
         answers, seconds = {}, 0.0
@@ -188,11 +281,11 @@ async def _search(request: Request) -> Response:
     """The names of the perturbations that match a search."""
     ticket = request.path_params["ticket"]
     try:
-        if _TICKETS.get(ticket, request.cookies) is None:
+        if TICKETS.get(ticket, request.cookies) is None:
             return Response(status_code=404)
     except AccessError as error:
         return _refused(error)
-    with _TICKETS.place(ticket, "search") as free:
+    with TICKETS.place(ticket, "search") as free:
         if not free:
             return Response(status_code=429)
         matches = await run_in_threadpool(find, request.query_params.get("words", ""))
@@ -232,15 +325,7 @@ def _camera(live: LiveRequest, pictures: list[bytes], who: str) -> Message:
     return {**header, **answers}, [to_png(picture.image), *changed]
 
 
-Make = Callable[[LiveRequest, list[bytes], str], Message]
-
-
-def _make_undisturbed(make: Make, live: LiveRequest, pictures: list[bytes], who: str) -> Message:
-    with PAUSES.answering():
-        return make(live, pictures, who)
-
-
-_MAKERS: dict[str, Make] = {
+_MAKERS: dict[str, Callable[[LiveRequest, list[bytes], str], Message]] = {
     "picture": _picture,
     "answers": _answers,
     "camera": _camera,

@@ -21,17 +21,15 @@ from robustness.base.errors import PluginError
 from robustness.base.text import plain
 from robustness.charts.predictions import value_and_severity
 from robustness.evaluation.condition import Condition
-from robustness.perturbations import REGISTRY, Images, Perturbation, apply, ordered
+from robustness.perturbations import REGISTRY, Perturbation, apply, ordered
 from robustness.pictures.eight_bits import to_uint8
 from robustness.pictures.picture import Picture
 from robustness.report.copy_as import link_values
 from robustness.ui.browser import components
 from robustness.ui.browser.components import first_strength
 from robustness.ui.computation.cache import cached
-from robustness.ui.session.inputs import (
-    brief,
-    link_number,
-)
+from robustness.ui.one_image.live_request import LiveRequest
+from robustness.ui.session.inputs import brief, link_number
 
 SIDE = 72
 """Side of a thumbnail in pixels; parameters in pixels scale with it."""
@@ -42,17 +40,20 @@ def thumbnails(picture: Picture) -> str:
 
     Each has its first strength. For display only: nothing is measured on it.
     """
-    return _thumbnails(picture, REGISTRY.names)
+    return _strip(picture, REGISTRY.names)
 
 
 @cached(16)
-def _thumbnails(picture: Picture, names: tuple[str, ...]) -> str:
+def _strip(picture: Picture, names: tuple[str, ...]) -> str:
     small = cv2.resize(picture.image, (SIDE, SIDE), interpolation=cv2.INTER_AREA)
     clean = np.asarray(small, dtype=np.float32)[np.newaxis]
-    strip = [_preview(REGISTRY[name], clean) for name in names]
-    buffer = io.BytesIO()
-    Image.fromarray(to_uint8(np.concatenate(strip, axis=1))).save(buffer, "JPEG", quality=85)
-    return base64.b64encode(buffer.getvalue()).decode()
+    strip = []
+    for record in map(REGISTRY.__getitem__, names):
+        try:
+            strip.append(apply(record, clean, first_strength(record))[0])
+        except PluginError:  # the others are of use; the page says it once this one is chosen
+            strip.append(clean[0])
+    return _jpeg(Image.fromarray(to_uint8(np.concatenate(strip, axis=1))))
 
 
 def thumbnail_uris(picture: Picture) -> Mapping[str, str]:
@@ -62,20 +63,18 @@ def thumbnail_uris(picture: Picture) -> Mapping[str, str]:
 
 @cached(16)
 def _uris(picture: Picture, names: tuple[str, ...]) -> Mapping[str, str]:
-    strip = Image.open(io.BytesIO(base64.b64decode(_thumbnails(picture, names))))
-    uris = {}
-    for place, name in enumerate(names):
-        buffer = io.BytesIO()
-        strip.crop((place * SIDE, 0, (place + 1) * SIDE, SIDE)).save(buffer, "JPEG", quality=85)
-        uris[name] = f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"
-    return uris
+    strip = Image.open(io.BytesIO(base64.b64decode(_strip(picture, names))))
+    parts = (strip.crop((SIDE * at, 0, SIDE * (at + 1), SIDE)) for at in range(len(names)))
+    return {
+        name: f"data:image/jpeg;base64,{_jpeg(part)}"
+        for name, part in zip(names, parts, strict=True)
+    }
 
 
-def _preview(record: Perturbation, clean: Images) -> Images:
-    try:
-        return apply(record, clean, first_strength(record))[0]
-    except PluginError:  # the others are still of use; the page says it once this one is chosen
-        return clean[0]
+def _jpeg(image: Image.Image) -> str:
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=85)
+    return base64.b64encode(buffer.getvalue()).decode()
 
 
 FIRST = {"gaussian_blur": 0.6}
@@ -122,20 +121,24 @@ def begin() -> None:
 
 def current() -> Stack:
     """The current stack; updates the link unless a slider is held."""
-    state = st.session_state
-    report = _report()
-    link = _of_link()
+    state, link = st.session_state, _of_link()
+    # On arrival from another page, the link may name no perturbation.
+    is_link_new = link != state.get(_LAST_LINK) and (link or not state.get("arrived"))
+    report = components.sent(_KEY, "stack")
     dragging = False
-    if report:
-        state[_STEPS] = checked(report.get("steps"))
+    if report and report["n"] > state.get(_TAKEN, 0):
+        state[_TAKEN], state[_STEPS] = report["n"], checked(report.get("steps"))
         dragging = bool(report.get("held"))
-    elif _STEPS not in state or (link != state.get(_LAST_LINK) and _speaks(link)):
+    elif _STEPS not in state or is_link_new:
         _give(_steps_of(link))
         state[_LAST_LINK] = link
     if not dragging:
         _write(state[_STEPS])
-        for problem in _problems(state.get(_LAST_LINK, {})):
-            st.warning(plain(problem), icon=":material/link_off:")
+        for name, text in state.get(_LAST_LINK, {}).items():
+            if _strength(REGISTRY[name], text) is None:
+                kinds = "" if REGISTRY[name].graded else ", true or false"
+                said = f"a strength from 0 to 1{kinds}, got {name}={brief(text)} in the link"
+                st.warning(plain(f"Expected {said}; ignored."), icon=":material/link_off:")
     return Stack(tuple(state[_STEPS]), dragging)
 
 
@@ -154,23 +157,9 @@ def open_live(name: str, strength: float) -> None:
     state[_LAST_LINK] = target
 
 
-def _report() -> dict[str, Any] | None:
-    """The report of the component if it is a new one."""
-    report = components.sent(_KEY, "stack")
-    if report is None or report["n"] <= st.session_state.get(_TAKEN, 0):
-        return None
-    st.session_state[_TAKEN] = report["n"]
-    return report
-
-
-def show(
-    stack: Stack, picture: Picture, page_id: str, of_bands: str, ticket: str, drawing: int
-) -> None:
-    """Draw the stack; ``page_id`` is the id of what the page shows, ``ticket`` is of ``drag``.
-
-    ``of_bands`` identifies what the bands are of, but for the perturbations.
-    """
-    state = st.session_state
+def show(stack: Stack, request: LiveRequest, ticket: str, drawing: int) -> None:
+    """Draw the stack below the images of ``request``, for which ``ticket`` stands."""
+    state, picture = st.session_state, request.picture
     picking = state.get(_KEY, {}).get("picking") if _KEY in state else None
     components.stack(
         key=_KEY,
@@ -179,8 +168,8 @@ def show(
             "rev": state.get(_REV, 0),
             "steps": [asdict(step) | {"text": said(step)} for step in stack.steps],
             "picture": picture.digest,
-            "shown": page_id,
-            "ofBands": of_bands,
+            "shown": request.id,
+            "ofBands": request.of_bands,
             "ticket": ticket,
             "drawing": drawing,
             "thumbs": thumbnails(picture) if picking == picture.digest else "",
@@ -206,11 +195,6 @@ def checked(value: Any) -> list[StackStep]:
             exact = round(float(strength), DIGITS)
             steps.append(StackStep(str(name), exact, bool(values.get("hidden"))))
     return _in_order(steps)
-
-
-def _speaks(link: Mapping[str, str]) -> bool:
-    """Whether the link counts: on arrival from another page it may name no perturbation."""
-    return bool(link) or not st.session_state.get("arrived")
 
 
 def _give(steps: Sequence[StackStep]) -> None:
@@ -246,17 +230,6 @@ def _strength(record: Perturbation, text: str) -> float | None:
         return float(text.lower() == "true")
     strength = link_number(text, 0, 1)
     return None if strength is None else round(strength, DIGITS)
-
-
-def _problems(link: Mapping[str, str]) -> list[str]:
-    """A sentence for each perturbation of the link with an invalid strength."""
-    return [
-        "Expected a strength from 0 to 1"
-        + ("" if REGISTRY[name].graded else ", true or false")
-        + f", got {name}={brief(text)} in the link; ignored."
-        for name, text in link.items()
-        if _strength(REGISTRY[name], text) is None
-    ]
 
 
 def query(steps: Iterable[StackStep]) -> dict[str, str]:

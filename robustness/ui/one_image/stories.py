@@ -111,50 +111,36 @@ def frame(*, with_stories: bool = True) -> None:
     with st.container(key="presenting"):
         if is_presented():
             st.html(_STYLE)
-            st.button("Leave", key="leave", type="tertiary", on_click=_leave, shortcut="Esc")
+            st.button(
+                "Leave",
+                key="leave",
+                type="tertiary",
+                on_click=_present,
+                args=(False,),
+                shortcut="Esc",
+            )
             if with_stories:
-                _strip()
-
-
-def _strip() -> None:
-    """Draw the stories as links with thumbnails, which the arrow keys follow."""
-    st.html(html("style", css=_thumbnails()))
-    with st.container(horizontal=True, width="content", key="story-strip"):
-        for story in STORIES:
-            with st.container(width="content", key=f"story-{story.name}"):
-                page_link(
-                    "app.py",
-                    story.title,
-                    ":material/play_circle:",
-                    {**story.link, _PRESENT: "true"},
-                )
-        components.story_keys("story keys", st.query_params.get("story", ""))
+                st.html(html("style", css=_thumbnails()))
+                with st.container(horizontal=True, width="content", key="story-strip"):
+                    for story in STORIES:
+                        link = {**story.link, _PRESENT: "true"}
+                        with st.container(width="content", key=f"story-{story.name}"):
+                            page_link("app.py", story.title, ":material/play_circle:", link)
+                    story_now = st.query_params.get("story", "")
+                    components.story_keys("story keys", story_now)  # the arrow keys follow them
 
 
 @cache
 def _thumbnails() -> str:
-    """The style that gives the link of each story its image."""
-    return "\n".join(
-        f".st-key-story-{story.name} a {{ background-image: url({_image_of(story)}); }}"
-        for story in STORIES
-    )
-
-
-def _image_of(story: Story) -> str:
-    """The image of ``story``, that of an attack unattacked, as a URI."""
-    picture = sample_picture(str(story.query["sample"]))
-    is_attack = story.query.get("view") == "attack"
-    condition = Condition.of({}) if is_attack else Condition.parse(story.subject)
-    (image,) = perturbed(picture, [condition], 0)
-    return thumbnail_uri(image)
-
-
-def _leave() -> None:
-    st.query_params.pop(_PRESENT, None)
-
-
-def _present() -> None:
-    st.query_params[_PRESENT] = "true"
+    """The style that gives the link of each story its image, that of an attack unattacked."""
+    rules = []
+    for story in STORIES:
+        is_attack = story.query.get("view") == "attack"
+        condition = Condition.of({}) if is_attack else Condition.parse(story.subject)
+        (image,) = perturbed(sample_picture(str(story.query["sample"])), [condition], 0)
+        uri = thumbnail_uri(image)
+        rules.append(f".st-key-story-{story.name} a {{ background-image: url({uri}); }}")
+    return "\n".join(rules)
 
 
 def buttons() -> None:
@@ -171,6 +157,13 @@ def buttons() -> None:
     present_button("the images and what the models predict")
 
 
+def _present(begins: bool) -> None:
+    if begins:
+        st.query_params[_PRESENT] = "true"
+    else:
+        st.query_params.pop(_PRESENT, None)
+
+
 def present_button(what: str) -> None:
     """Draw the button that begins Present mode, which shows ``what``."""
     st.button(
@@ -178,6 +171,7 @@ def present_button(what: str) -> None:
         icon=":material/present_to_all:",
         key="present",
         on_click=_present,
+        args=(True,),
         help=f"Large type for an audience: {what}. Escape ends it.",
     )
 

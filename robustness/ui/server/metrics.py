@@ -1,8 +1,4 @@
-"""Figures about this server for its operator, without user data, and ``GET /metrics``.
-
-To add one, write a function that yields metrics of ``prometheus_client`` and add it to
-``COLLECTORS``.
-"""
+"""Figures about this server for its operator, without user data, and ``GET /metrics``."""
 
 from __future__ import annotations
 
@@ -11,7 +7,7 @@ import re
 import secrets
 import shutil
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -50,57 +46,35 @@ def _gauge(name: str, meaning: str, value: float) -> Metric:
     return GaugeMetricFamily(f"{PREFIX}{name}", meaning, value)
 
 
-def _server() -> Iterator[Metric]:
-    said = {re.sub(r"\W", "_", name): text for name, text in versions().items()}
-    info = GaugeMetricFamily(f"{PREFIX}info", "Versions, and the engine.", labels=[*said])
-    info.add_metric([*said.values()], 1)
-    yield info
-    yield _gauge("up_seconds", "Time since the server started.", time.time() - _BEGAN)
-    yield _gauge("memory_bytes", "Memory of the server's process.", resident())
-    yield _gauge("sessions", "Browsers with a page open.", open_sessions())
+class _ServerGauges(Collector):
+    """All figures but those that are counted."""
 
-
-def _models() -> Iterator[Metric]:
-    yield _gauge("models_loaded", "Models in memory.", len(LOADED.names()))
-    yield _gauge("models_bytes", "Memory of these models, estimated.", LOADED.bytes())
-    yield _gauge("models_budget_bytes", "Memory budget of models.", budget())
-    yield _gauge("results_bytes", "Cached results.", RESULT_CACHE.bytes)
-
-
-def _disk() -> Iterator[Metric]:
-    folder = runs_folder()
-    saved, binned, taken = _folder_figures(folder)
-    yield _gauge("runs", "Saved runs.", saved)
-    yield _gauge("runs_deleted", "Runs in the bin.", binned)
-    yield _gauge("runs_bytes", "Disk space of the folder of runs.", taken)
-    with suppress(OSError):
-        free = shutil.disk_usage(folder if folder.exists() else folder.parent).free
-        yield _gauge("disk_free_bytes", "Free disk space where runs are saved.", free)
-
-
-def _jobs() -> Iterator[Metric]:
-    queue = jobs.read_queue(runs_folder())
-    working = sum(job.progress is not None for job in queue)
-    yield _gauge("jobs_working", "Running jobs.", working)
-    yield _gauge("jobs_waiting", "Queued jobs.", len(queue) - working)
-
-
-COLLECTORS: list[Callable[[], Iterable[Metric]]] = [
-    _server,
-    _models,
-    _disk,
-    _jobs,
-]
-"""All collectors, in order of display."""
-
-
-class _All(Collector):
     def collect(self) -> Iterator[Metric]:
-        for collect in COLLECTORS:
-            yield from collect()
+        named = {re.sub(r"\W", "_", name): text for name, text in versions().items()}
+        info = GaugeMetricFamily(f"{PREFIX}info", "Versions, and the engine.", labels=[*named])
+        info.add_metric([*named.values()], 1)
+        yield info
+        yield _gauge("up_seconds", "Time since the server started.", time.time() - _BEGAN)
+        yield _gauge("memory_bytes", "Memory of the server's process.", resident())
+        yield _gauge("sessions", "Browsers with a page open.", open_sessions())
+        queue, folder = jobs.read_queue(runs_folder()), runs_folder()
+        saved, binned, taken = _folder_figures(folder)
+        working = sum(job.progress is not None for job in queue)
+        yield _gauge("models_loaded", "Models in memory.", len(LOADED.names()))
+        yield _gauge("models_bytes", "Memory of these models, estimated.", LOADED.bytes())
+        yield _gauge("models_budget_bytes", "Memory budget of models.", budget())
+        yield _gauge("results_bytes", "Cached results.", RESULT_CACHE.bytes)
+        yield _gauge("runs", "Saved runs.", saved)
+        yield _gauge("runs_deleted", "Runs in the bin.", binned)
+        yield _gauge("runs_bytes", "Disk space of the folder of runs.", taken)
+        with suppress(OSError):
+            free = shutil.disk_usage(folder if folder.exists() else folder.parent).free
+            yield _gauge("disk_free_bytes", "Free disk space where runs are saved.", free)
+        yield _gauge("jobs_working", "Running jobs.", working)
+        yield _gauge("jobs_waiting", "Queued jobs.", len(queue) - working)
 
 
-REGISTRY.register(_All())
+REGISTRY.register(_ServerGauges())
 
 
 def text() -> str:

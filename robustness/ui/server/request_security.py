@@ -13,6 +13,7 @@ import re
 import secrets
 import socket
 from collections.abc import Iterable
+from contextlib import suppress
 from functools import cache
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -35,42 +36,21 @@ def refusal(host: str) -> str:
     """Why a request for ``host`` is refused; "" if it is accepted."""
     match = _HOST.fullmatch(host)
     name = match[1].strip("[]").lower().rstrip(".") if match else ""
-    if _is_address(name) or _is_among(name, (*_own_names(), *_named())):
-        return ""
+    with suppress(ValueError):
+        ipaddress.ip_address(name)
+        return ""  # which no other site can point here
+    hosts: Iterable[str] = ()
+    with suppress(RobustnessError):  # while the settings cannot be read, there are none
+        hosts = settings.value(settings.HOSTS) or ()
+    for pattern in (*_own_names(), *(part.lower().rstrip(".") for part in hosts)):
+        is_ending = pattern.startswith("*.") and name.endswith(pattern[1:])
+        if pattern == "*" or (name and (name == pattern or is_ending)):
+            return ""
     quoted = f" {name!r}" if name else ""
     return (
         f"Expected one of this dashboard's own host names, got{quoted or ' none'}. Use the address "
         "that its operator gave you, or ask the operator to add the name to the setting 'hosts'."
     )
-
-
-def _is_address(name: str) -> bool:
-    """Whether ``name`` is an IP address, which no other site can point here."""
-    try:
-        ipaddress.ip_address(name)
-    except ValueError:
-        return False
-    return True
-
-
-def _is_among(name: str, patterns: Iterable[str]) -> bool:
-    """Whether ``name`` matches one of ``patterns``: itself, ``*``, or ``*.`` and an ending."""
-    for pattern in patterns:
-        if pattern == "*" or (name and (name == pattern or _ends(name, pattern))):
-            return True
-    return False
-
-
-def _ends(name: str, pattern: str) -> bool:
-    return pattern.startswith("*.") and name.endswith(pattern[1:])
-
-
-def _named() -> tuple[str, ...]:
-    """The names in the setting ``hosts``; none while the settings cannot be read."""
-    try:
-        return tuple(part.lower().rstrip(".") for part in (settings.value(settings.HOSTS) or ()))
-    except RobustnessError:
-        return ()
 
 
 @cache
@@ -106,17 +86,30 @@ class Guard:
         headers = Headers(scope=scope)
         if refused := refusal(headers.get("host", "")) or _refused_cookies(headers):
             await _refuse(refused, 400, scope, receive, send)
-        elif refused := _refused_origin(scope, headers) or _refused_figures(scope, headers):
+        elif refused := _refused_origin(scope, headers) or (
+            metrics.refusal((scope.get("client") or ("",))[0], headers)
+            if scope["path"].rstrip("/").endswith(metrics.PATHS)
+            else ""
+        ):
             await _refuse(refused, 403, scope, receive, send)
         elif scope["type"] == "websocket":
             await self._app(scope, receive, send)
         else:
-            match = _COOKIE.search(headers.get("cookie", ""))
-            cookie = "" if match else _new_cookie(scope, headers)
+            cookie = ""
+            if not _COOKIE.search(headers.get("cookie", "")):  # hidden from scripts, other sites
+                tls = "https" in (scope["scheme"], headers.get("x-forwarded-proto"))
+                cookie = (
+                    f"{COOKIE}={secrets.token_urlsafe(24)}; Path=/; Max-Age={COOKIE_SECONDS}; "
+                    f"HttpOnly; SameSite=Lax{'; Secure' if tls else ''}"
+                )
 
             async def answer(message: Message) -> None:
                 if message["type"] == "http.response.start":
-                    _add_headers(MutableHeaders(scope=message), cookie)
+                    answered = MutableHeaders(scope=message)
+                    for name, value in _fixed_headers().items():
+                        answered.setdefault(name, value)
+                    if cookie and answered.get("content-type", "").startswith("text/html"):
+                        answered.append("set-cookie", cookie)
                 await send(message)
 
             try:
@@ -154,12 +147,6 @@ def _refused_origin(scope: Scope, headers: Headers) -> str:
     )
 
 
-def _refused_figures(scope: Scope, headers: Headers) -> str:
-    if not scope["path"].rstrip("/").endswith(metrics.PATHS):
-        return ""
-    return metrics.refusal((scope.get("client") or ("",))[0], headers)
-
-
 async def _refuse(sentence: str, status: int, scope: Scope, receive: Receive, send: Send) -> None:
     if scope["type"] == "http" or "websocket.http.response" in scope.get("extensions", {}):
         await PlainTextResponse(sentence, status_code=status)(scope, receive, send)
@@ -167,27 +154,9 @@ async def _refuse(sentence: str, status: int, scope: Scope, receive: Receive, se
         await send({"type": "websocket.close", "code": 1008})
 
 
-def _add_headers(headers: MutableHeaders, cookie: str) -> None:
-    for name, value in _fixed().items():
-        headers.setdefault(name, value)
-    if cookie and headers.get("content-type", "").startswith("text/html"):
-        headers.append("set-cookie", cookie)
-
-
 @cache
-def _fixed() -> dict[str, str]:
-    return {
-        "Content-Security-Policy": _policy(),
-        "Permissions-Policy": "camera=(self), microphone=(), geolocation=(), payment=(), usb=()",
-        "Referrer-Policy": "same-origin",
-        "X-Content-Type-Options": "nosniff",
-        "X-Frame-Options": "DENY",
-        "Cross-Origin-Opener-Policy": "same-origin",
-    }
-
-
-def _policy() -> str:
-    """The strictest content security policy that the pages work under.
+def _fixed_headers() -> dict[str, str]:
+    """Headers of every answer, with the strictest content policy that the pages work under.
 
     Streamlit loads modules from blobs, fonts from data URLs and inline styles. Its index page has
     an inline script, allowed by its hash; its 64-bit integers use WebAssembly.
@@ -209,13 +178,11 @@ def _policy() -> str:
         "form-action": "'self'",
         "frame-ancestors": "'none'",
     }
-    return "; ".join(f"{name} {value}" for name, value in parts.items())
-
-
-def _new_cookie(scope: Scope, headers: Headers) -> str:
-    """The cookie that identifies a browser; hidden from scripts and other sites."""
-    encrypted = scope["scheme"] == "https" or headers.get("x-forwarded-proto") == "https"
-    return (
-        f"{COOKIE}={secrets.token_urlsafe(24)}; Path=/; Max-Age={COOKIE_SECONDS}; HttpOnly; "
-        f"SameSite=Lax{'; Secure' if encrypted else ''}"
-    )
+    return {
+        "Content-Security-Policy": "; ".join(f"{name} {value}" for name, value in parts.items()),
+        "Permissions-Policy": "camera=(self), microphone=(), geolocation=(), payment=(), usb=()",
+        "Referrer-Policy": "same-origin",
+        "X-Content-Type-Options": "nosniff",
+        "X-Frame-Options": "DENY",
+        "Cross-Origin-Opener-Policy": "same-origin",
+    }

@@ -19,7 +19,7 @@ from robustness.evaluation import similarity
 from robustness.models.graph.inspection import KERAS_WORKERS
 from robustness.models.loaded_models import run_parallel
 from robustness.runs import jobs
-from robustness.ui.computation.background import begin
+from robustness.ui.computation.progress import begin
 from robustness.ui.evaluations.upload_store import tend
 from robustness.ui.server.streamlit_internals import (
     forget_locks_of_values,
@@ -100,11 +100,11 @@ def _load_defaults() -> None:
     # later: those of TensorFlow's engine become garbage when released.
     gc.freeze()
     with suppress(RobustnessError):  # shown to those who request these models
-        for _ in run_parallel(models.default_names(), _ready):
+        for _ in run_parallel(models.default_names(), _prepare):
             pass
 
 
-def _ready(name: str) -> None:
+def _prepare(name: str) -> None:
     """Load a model and run it once, which compiles it."""
     classifier = models.load(name, side=models.REGISTRY[name].framing.side)
     similarity.floors(classifier)

@@ -247,7 +247,10 @@ def enter() -> None:
     """Stop the page for unauthorised users."""
     settled, user = policy(), who()
     if settled.login and st.user.to_dict().get("is_logged_in"):
-        _account(user.name, settled.role(user))
+        with st.sidebar.container(key="account", gap="xxsmall"):
+            name = f"{user.name} ({settled.role(user).name.lower()})" if user.name else "Logged in"
+            st.caption(plain(name))
+            st.button("Log out", key="log out", icon=":material/logout:", on_click=st.logout)
         if not user.logged_in:
             _refuse(
                 "Expected a login with an e-mail address that its provider has verified, got none. "
@@ -258,12 +261,6 @@ def enter() -> None:
         if settled.login and not user.logged_in:
             _log_in(settled)
         _refuse(refused)
-
-
-def _account(name: str, role: Role) -> None:
-    with st.sidebar.container(key="account", gap="xxsmall"):
-        st.caption(plain(f"{name} ({role.name.lower()})" if name else "Logged in"))
-        st.button("Log out", key="log out", icon=":material/logout:", on_click=st.logout)
 
 
 def _log_in(settled: Policy) -> None:

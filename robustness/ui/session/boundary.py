@@ -1,24 +1,50 @@
-"""Turns errors on any part of a page into sentences."""
+"""Turns errors on any part of a page into sentences, without the server's folders."""
 
 from __future__ import annotations
 
 import logging
+import os
+import re
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import wraps
+from pathlib import Path
 from typing import Any, ParamSpec
 
 import streamlit as st
 
-from robustness.base.errors import RobustnessError
+from robustness.base import settings
+from robustness.base.errors import ParameterError, RobustnessError
 from robustness.base.permissions import Action
 from robustness.base.scheduler import SupersededError
 from robustness.base.text import plain
+from robustness.runs import UPLOADS
 from robustness.ui.server.counters import note_error
 from robustness.ui.session.access import require
-from robustness.ui.session.sentences import sentence
 
 Arguments = ParamSpec("Arguments")
+
+_FOLDERS = re.compile(r"(?<![\w.~:/<])(?:/[^\s/'\"`,;:()]+)+/")
+"""The folders of an absolute path, but not parts of a web address or a fraction."""
+
+_OF_AN_UPLOAD = re.compile(rf"{re.escape(UPLOADS)}/[0-9a-f]+/")
+"""The folder of an upload in that of runs."""
+
+
+def sentence(error: RobustnessError) -> str:
+    """The sentence of ``error`` with each absolute path cut to its last part."""
+    return without_folders(str(error))
+
+
+def without_folders(text: str) -> str:
+    """``text`` with each absolute path, and that of an upload, cut to its last part."""
+    roots = {Path.cwd(), Path.home()}
+    with suppress(ParameterError):  # the sentence may be about the settings
+        named = [settings.value(record) for record in settings.REGISTRY if record.is_path]
+        roots |= {folder for path in named if path is not None for folder in (path, path.parent)}
+    for root in sorted(roots - {Path("/")}, key=lambda path: -len(str(path))):
+        text = text.replace(f"{root}{os.sep}", "")  # their names may contain spaces
+    return _FOLDERS.sub("", _OF_AN_UPLOAD.sub("", text))
 
 
 @contextmanager

@@ -129,36 +129,34 @@ def keep_in_link(
     A value that ``goes_along`` is there on other pages, too: Streamlit forgets a control when its
     page is left.
     """
-    state, last = st.session_state, f"{key} in link"
+    state, several = st.session_state, isinstance(first, list)
     page, said = state.get("page"), st.query_params.get_all(key)
-    last_page, last_said, last_value = state.get(last, (None, None, None))
-    several = isinstance(first, list)
+    last_page, last_said, last_value = state.get(f"{key} in link", (None, None, None))
     # Another page's control has the same key, but not the same value. A choice made before the
     # browser has the link of the last one comes with that outdated link.
     is_new = key not in state or page != last_page
-    if is_new or (said != last_said and state[key] == last_value):
+    if goes_along and is_new and not said and state.get("arrived"):
+        kept = state.get(f"kept {key}", first)
+        names = [name for name in (kept if several else [kept]) if name in texts]
+        state[key] = names if several else (names or [first])[0]
+    elif is_new or (said != last_said and state[key] == last_value):
         by_text = {text: name for name in texts for text in (str(name), _in_link(name))}
-        names = [by_text.get(text) for text in said]
-        valid = [name for name in names if name is not None]
-        unknown = [text for text, name in zip(said, names, strict=True) if text and name is None]
+        names = [by_text[text] for text in said if text in by_text]
+        unknown = [text for text in said if text and text not in by_text]
         if unknown and warns and said != last_said:
             warn_of_link(key, unknown[0])
         if several:
-            state[key] = valid if valid or said == [""] else first
+            state[key] = names if names or said == [""] else first
         else:
-            state[key] = valid[-1] if valid else first
-    if goes_along:
-        if is_new and not said and state.get("arrived"):
-            before = state.get(f"kept {key}", first)
-            own = [name for name in (before if several else [before]) if name in texts]
-            state[key] = own if several else own[0] if own else first
-        state[f"kept {key}"] = state[key]
+            state[key] = (names or [first])[-1]
     value = state[key]
+    if goes_along:
+        state[f"kept {key}"] = value
     chosen = (list(value) or [""]) if several else [_in_link(value)]
     target = [] if value in (first, None) else chosen
     if target != said:
         st.query_params.update({key: target})  # an empty list removes the key
-    state[last] = page, target, value
+    state[f"{key} in link"] = page, target, value
 
 
 def _in_link(name: str | float | None) -> str:

@@ -67,9 +67,8 @@ def uploads(link: str) -> Files:
     one that may not upload.
     """
     upload = _UPLOADS.get(link)
-    if upload is None or (upload.browser, upload.owner) != (_browser(), access.me()):
-        return ()
-    if access.refusal(Action.UPLOAD):
+    is_mine = upload and (upload.browser, upload.owner) == (_browser(), access.me())
+    if upload is None or not is_mine or access.refusal(Action.UPLOAD):
         return ()
     st.session_state[KEY] = upload
     return upload.files

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Mapping
+from contextlib import suppress
 
 import streamlit as st
 from starlette.concurrency import run_in_threadpool
@@ -18,7 +19,7 @@ from robustness.base.errors import AccessError, ParameterError
 from robustness.base.permissions import Action
 from robustness.ui.server.streamlit_internals import uploaded_files
 from robustness.ui.session import access, reloads
-from robustness.ui.session.sentences import sentence
+from robustness.ui.session.boundary import sentence
 
 DEFAULT_ROOM = 2 * 10**9
 """Bytes of the setting ``uploads``."""
@@ -60,7 +61,11 @@ class UploadLimit:
             await PlainTextResponse(refused, 403)(scope, receive, send)
             return
         largest = int(st.get_option("server.maxUploadSize")) * 2**20
-        size = _length(Headers(scope=scope), largest)
+        headers = Headers(scope=scope)
+        length = headers.get("content-length", "")
+        # With a transfer encoding, a content length means nothing (RFC 9112, section 6.3).
+        has_length = "transfer-encoding" not in headers and _LENGTH.fullmatch(length)
+        size = int(length) if has_length else largest  # until it is read
         if not self._has_room(session, size, largest):
             refusal = PlainTextResponse(
                 "No room for more uploads now. Try again later, or send a smaller file.", 413
@@ -76,7 +81,9 @@ class UploadLimit:
 
     def _has_room(self, session: str, size: int, largest: int) -> bool:
         """Whether ``size`` more bytes, of a file of at most ``largest``, fit both limits."""
-        uploads, total = uploaded_files(), _room_or_default()
+        uploads, total = uploaded_files(), DEFAULT_ROOM
+        with suppress(ParameterError):  # every page shows the error
+            total = room()
         held = [data for files in uploads.values() for data in files]
         # What is kept after a reload is in memory once, here or there.
         sizes = {id(data): len(data) for data in (*held, *reloads.contents())}
@@ -95,20 +102,3 @@ def _refusal(session: str, cookies: Mapping[str, str]) -> str:
     except (AccessError, ParameterError) as error:
         return sentence(error)
     return ""
-
-
-def _length(headers: Headers, largest: int) -> int:
-    """The bytes of a body; ``largest`` if they are unknown until it is read.
-
-    With a transfer encoding, a content length means nothing (RFC 9112, section 6.3).
-    """
-    length = headers.get("content-length", "")
-    has_length = "transfer-encoding" not in headers and _LENGTH.fullmatch(length)
-    return int(length) if has_length else largest
-
-
-def _room_or_default() -> int:
-    try:
-        return room()
-    except ParameterError:  # every page shows the error
-        return DEFAULT_ROOM

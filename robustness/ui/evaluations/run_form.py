@@ -14,7 +14,7 @@ from robustness.base.errors import ParameterError
 from robustness.base.permissions import Action
 from robustness.base.text import counted, plain
 from robustness.base.toml import toml_of
-from robustness.datasets import FOLDERS, KNOWN, NO_LABELS, SAMPLES
+from robustness.datasets import FOLDERS, KNOWN, NO_LABELS, SAMPLES, Dataset, open_dataset
 from robustness.evaluation.condition import Condition, as_profile, pool_profiles
 from robustness.evaluation.request import Request, conditions_of
 from robustness.evaluation.suites import (
@@ -31,9 +31,10 @@ from robustness.perturbations import REGISTRY
 from robustness.pictures.decoding import ACCEPTED_EXTENSIONS
 from robustness.remedies import REGISTRY as REMEDIES
 from robustness.runs import SavedMatch, find_match, title_of
+from robustness.ui.computation.cache import cached
 from robustness.ui.controls.model_choice import model_input, seed_input
 from robustness.ui.controls.picture_input import fit_input, overrides_of, side_input
-from robustness.ui.evaluations import limits
+from robustness.ui.evaluations import release_limits
 from robustness.ui.evaluations.run_table import PROFILE, forget_limits
 from robustness.ui.evaluations.upload_store import upload
 from robustness.ui.session import access
@@ -117,7 +118,15 @@ def request_input(question: str) -> RunForm | None:
     """Draw the controls for ``question``; None while something is missing, which is said."""
     matched = _matched()
     if matched is not None:
-        _show_profile(matched[1])
+        name, perturbations = st.query_params[PROFILE], matched[1].perturbations
+        parts = "; ".join(f"{REGISTRY[p.perturbation].label}: {p.value}" for p in perturbations)
+        size, title = (
+            counted(len(matched[1].conditions), "composition"),
+            title_of(runs_folder() / name),
+        )
+        with st.container(horizontal=True, vertical_alignment="center", key="profile"):
+            st.markdown(f"**{plain(title)}**: {plain(parts)}. {size}.")
+            page_link("pages/evaluations.py", "Open the match", ":material/compare:", {RUN: name})
     left, right = st.columns(2, gap="large")
     with left:
         source = source_input(reference=matched[0].reference if matched else None)
@@ -132,7 +141,7 @@ def request_input(question: str) -> RunForm | None:
         settings_of_run = _settings_input(matched)
     if question == RELEASE:
         with place:
-            limits.limits_input(names, settings_of_run["conditions"], source)
+            release_limits.limits_input(names, settings_of_run["conditions"], source)
     if source is None or not names or not settings_of_run["conditions"]:
         return None
     return RunForm(models=tuple(names), source=source, **settings_of_run)
@@ -171,17 +180,6 @@ def _matched() -> tuple[SavedMatch, Match] | None:
     return saved, answer
 
 
-def _show_profile(answer: Match) -> None:
-    """Draw which profile is evaluated, and the way back to its match."""
-    name = st.query_params[PROFILE]
-    title = plain(title_of(runs_folder() / name))
-    parts = [f"{REGISTRY[part.perturbation].label}: {part.value}" for part in answer.perturbations]
-    conditions = counted(len(answer.conditions), "composition")
-    with st.container(horizontal=True, vertical_alignment="center", key="profile"):
-        st.markdown(f"**{title}**: {plain('; '.join(parts))}. {conditions}.")
-        page_link("pages/evaluations.py", "Open the match", ":material/compare:", {RUN: name})
-
-
 def _settings_input(matched: tuple[SavedMatch, Match] | None) -> dict[str, Any]:
     """Draw what has a default; returns the values by the fields of ``RunForm``."""
     left, right = st.columns(2, gap="large")
@@ -203,13 +201,36 @@ def _settings_input(matched: tuple[SavedMatch, Match] | None) -> dict[str, Any]:
             "Classes", _LABELLINGS, "labelling", help="With classes the run has accuracies, too."
         )
         with st.container(horizontal=True, vertical_alignment="bottom"):
-            limit = _limit_input()
+            limit: int | None = st.number_input(
+                "Max images",
+                min_value=1,
+                value=None,
+                step=1,
+                key="limit",
+                bind="query-params",
+                placeholder="all",
+            )
             seed = seed_input()
         fit, side = overrides_of(fit_input("dataset_fit"), side_input("dataset_side"))
     return {
         **{"conditions": conditions, "labelling": labelling, "limit": limit, "seed": seed},
         **{"fit": fit, "side": side, "remedies": tuple(remedies)},
     }
+
+
+def last_written(source: str) -> tuple[int, ...]:
+    """When the file or folder ``source``, or a folder directly in it, last changed."""
+    path = Path(source)
+    if source == SAMPLES or not path.exists():
+        return ()
+    folders = [entry for entry in path.iterdir() if entry.is_dir()] if path.is_dir() else []
+    return tuple(entry.stat().st_mtime_ns for entry in (path, *sorted(folders)))
+
+
+@cached(4)
+def dataset_of(source: str, written: tuple[int, ...]) -> Dataset:
+    """The dataset at ``source``, opened once while ``last_written`` stays the same."""
+    return open_dataset(source)
 
 
 def source_input(
@@ -261,29 +282,25 @@ def _upload_input(label: str, key: str, samples: bool, reference: str | None) ->
 
 
 def _server_input(allowed: Path, key: str) -> str | None:
-    names = _below(allowed)
-    if not names:
-        st.info(f"The folder {plain(str(allowed))} has nothing to evaluate.")
-        return None
-    name = listed("Folder, archive or table", names, key)
-    return str(allowed / name) if name in names else None
-
-
-def _below(allowed: Path) -> list[str]:
-    """The choices: the operator's folder and its direct contents."""
+    """Draw the choice of what lies directly in the folder ``allowed`` by the operator."""
     try:
         entries = sorted(allowed.iterdir())
     except OSError as error:
         raise ParameterError(
             f"The folder of the setting 'datasets', {allowed}, cannot be listed: {error.strerror}."
         ) from error
-    return [
+    names = [
         path.name
         for path in entries
         if not path.name.startswith(".")
         and path.resolve().is_relative_to(allowed.resolve())
         and (path.is_dir() or path.suffix.lower() == ".zip")
     ]
+    if not names:
+        st.info(f"The folder {plain(str(allowed))} has nothing to evaluate.")
+        return None
+    name = listed("Folder, archive or table", names, key)
+    return str(allowed / name) if name in names else None
 
 
 def _conditions_input(matched: tuple[SavedMatch, Match] | None) -> tuple[Condition, ...]:
@@ -366,15 +383,3 @@ def side_note(spec: Request) -> str:
     matched = _matched()
     table = {"match": {"side": matched[1].framing.side}} if matched else {}
     return profile_note("The profile", table, spec)
-
-
-def _limit_input() -> int | None:
-    return st.number_input(
-        "Max images",
-        min_value=1,
-        value=None,
-        step=1,
-        key="limit",
-        bind="query-params",
-        placeholder="all",
-    )

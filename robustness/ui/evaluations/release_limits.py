@@ -42,7 +42,7 @@ def limits_input(
             "TOML",
             type="toml",
             key=_UPLOADER,
-            on_change=_take,
+            on_change=_take_file,
             disabled=bool(refused),
             help=refused or "Replaces the limits, as in *robustness check*. Not in the link.",
         )
@@ -85,7 +85,7 @@ def baseline(budget: gate.Budget) -> Run | None:
     return find(folder, name)
 
 
-def _take() -> None:
+def _take_file() -> None:
     file = st.session_state[_UPLOADER]
     if file is None:
         st.session_state.pop(_FILE, None)

@@ -1,0 +1,93 @@
+"""The predictions of Live: a headline, and a row and a card for each model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from robustness import models
+from robustness.base.errors import RobustnessError
+from robustness.base.text import counted
+from robustness.charts.prediction_marks import correct_models, tally
+from robustness.evaluation.measurement import Measurement
+from robustness.perturbations import REGISTRY
+from robustness.ui.browser import components
+from robustness.ui.browser.html import Html, html
+from robustness.ui.display import results
+from robustness.ui.one_image.live_request import Acceptance, Answer, LiveRequest
+from robustness.ui.one_image.remedies import RemedyEffect
+from robustness.ui.session.boundary import sentence
+
+_NO_REMEDY = RemedyEffect()
+
+
+def answer_cards(
+    request: LiveRequest,
+    answers: Mapping[str, Answer],
+    note: str = "",
+    remedied: RemedyEffect = _NO_REMEDY,
+) -> components.Answers:
+    """The headline, a row and a card per model; ``answers`` holds the results so far."""
+    rows = {name: row for name, row in answers.items() if isinstance(row, Measurement)}
+    accepted = request.acceptances(rows)
+    return components.Answers(
+        headline=_headline(request, answers, accepted, remedied),
+        rows=_rows(request, answers, accepted, remedied),
+        cards=[
+            results.card(row, alone=False, accepted=accepted[name].text)
+            if isinstance(row := answers.get(name), Measurement)
+            else html(
+                "card_without",
+                label=models.label(name),
+                text="Waiting …" if row is None else str(row),
+                failed=row is not None,
+            )
+            for name in request.models
+        ],
+        note=note,
+    )
+
+
+def _headline(
+    request: LiveRequest,
+    answers: Mapping[str, Answer],
+    accepted: Mapping[str, Acceptance],
+    remedied: RemedyEffect,
+) -> Html:
+    """The result in one sentence of at most twelve words, most of the time."""
+    idle, total = request.condition.idle, len(request.models)
+    rows = [row for row in answers.values() if isinstance(row, Measurement)]
+    if len(answers) < total or not rows:
+        text = f"{len(rows)} of {counted(total, 'model')} done"
+    elif marks := remedied.marks:
+        text = tally(rows).partition(";")[0]  # correct (unchanged) without the remedy
+        good = f"{sum(mark.good for mark in marks)} of {len(marks)} with {remedied.label}"
+        alone = f"; with {remedied.label}: {marks[0].text}"
+        text += alone if len(marks) == 1 else f", {good}"
+    else:
+        text = correct_models(rows) if idle else tally(rows)
+    if rejected := sum(acceptance.mark.tone == "rejected" for acceptance in accepted.values()):
+        text += f"; {rejected} would be rejected" if total > 1 else "; it would be rejected"
+    if not text:
+        return results.headline("No perturbation yet.")
+    steps = [REGISTRY[name].label for name, _ in request.condition.steps]
+    what = "Original" if idle else steps[0] + f" and {len(steps) - 1} more" * (len(steps) > 1)
+    return results.headline(f"{what}: {text}.")
+
+
+def _rows(
+    request: LiveRequest,
+    answers: Mapping[str, Answer],
+    accepted: Mapping[str, Acceptance],
+    remedied: RemedyEffect,
+) -> Html:
+    """One row per model: its verdict, its prediction, and that with the remedy."""
+    lines = []
+    after = {line.label: line for line in remedied.lines}
+    for name in (*request.models, *request.failed):
+        answer, label = answers.get(name), models.label(name)
+        row = answer if isinstance(answer, Measurement) else None
+        mark, title = row and accepted[name].mark, row and models.class_name(name, row.top1)
+        failure = sentence(answer) if isinstance(answer, RobustnessError) else ""
+        error = request.failed.get(name) or failure
+        lines.append((name, label, row, mark, title, after.pop(label, None), error))
+    return html("rows", lines=lines, remedy=remedied.label, together=after.values())
