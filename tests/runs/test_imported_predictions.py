@@ -102,7 +102,7 @@ def test_all_probabilities_give_the_rows_of_the_direct_run(
     assert rb.choose(found).sentences[0] == "elsewhere: perturbed accuracy 0.0%."
     written = found.report(tmp_path / "report.html")[0].read_text()
     assert "class 3" in written
-    assert "data:image/png" in written
+    assert "data:image/webp" in written
 
 
 def test_every_form_of_predictions_is_read(
