@@ -29,7 +29,10 @@ from robustness.pictures import samples
 from robustness.pictures.fitting import study_image
 from robustness.ui.session import access
 from tests.support import pages, shards
+from tests.support.shared_examiner import one_examiner
 from tests.support.wheel import build_wheel
+
+__all__ = ["one_examiner"]
 
 OFFLINE_NAMES = ("SqueezeNet", "EfficientNetLite0", "EfficientNetLite1", "EfficientNetLite2")
 

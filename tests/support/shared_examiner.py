@@ -1,4 +1,4 @@
-"""One process with limits for all files of a module of tests: to start one takes a second."""
+"""One process with limits for all files of the tests: to start one takes a second."""
 
 from __future__ import annotations
 
@@ -30,15 +30,17 @@ class _Shared:
         pass
 
 
-@pytest.fixture(autouse=True)
-def one_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(inspection, "Worker", _Shared)
-    monkeypatch.setattr(foreign_runs, "Worker", _Shared)
+@pytest.fixture(scope="session", autouse=True)
+def one_examiner() -> Iterator[None]:
+    """Graphs, networks of Keras and foreign runs are checked by one process each.
 
-
-@pytest.fixture(scope="module", autouse=True)
-def ended() -> Iterator[None]:
-    yield
+    That of Keras stays, too: after a minute without work the next one would import TensorFlow anew.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(inspection.KERAS_WORKERS, "_least", 1)
+        patch.setattr(inspection, "Worker", _Shared)
+        patch.setattr(foreign_runs, "Worker", _Shared)
+        yield
     for worker in _Shared.idle.values():
         worker.end()
     _Shared.idle.clear()

@@ -1,5 +1,4 @@
-"""Where the dashboard of the tests has its runs, and a model of one's own; files of models and of
-foreign runs are checked in one process."""
+"""Where the dashboard of the tests has its runs, and a model of one's own."""
 
 from __future__ import annotations
 
@@ -10,10 +9,7 @@ import pytest
 
 from robustness.models.own import user_models
 from tests.support import onnx_files
-from tests.support.shared_examiner import ended, one_process
 from tests.support.user_models import describe
-
-__all__ = ["ended", "one_process"]
 
 
 @pytest.fixture
