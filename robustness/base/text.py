@@ -163,6 +163,19 @@ def points(difference: float, form: str = "+.1f") -> str:
     return text if float(text) else text.lstrip("+-")
 
 
+_NAMED_AFTER = ("Gaussian",)
+
+
+def in_sentence(label: str) -> str:
+    """``label`` within a sentence: in small letters, but for names.
+
+    Such as "fog effect", "Gaussian blur", "JPEG compression".
+    """
+    first = label.partition(" ")[0]
+    is_name = first in _NAMED_AFTER or first[1:] != first[1:].lower()
+    return label if is_name else label[:1].lower() + label[1:]
+
+
 def in_bytes(size: float) -> str:
     """``size`` bytes, such as "5.0 MB", "553 MB" or "4.2 GB" (1 MB = 10**6 bytes)."""
     if size >= 1e9:

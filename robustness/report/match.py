@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from robustness.base.text import counted, points, share
+from robustness.base.text import counted, in_sentence, points, share
 from robustness.charts import run_map
 from robustness.charts.differences import statistics_that_differ
 from robustness.charts.tables import Table
@@ -25,7 +25,7 @@ from robustness.report.wording import listed, model
 from robustness.statistics import Figures
 
 _STATISTICS = 12
-_TOO = {"underexposure": "dark", "exposure": "bright"}
+_TOO = {"darkness": "dark", "exposure": "bright"}
 
 
 def sentences(match: Match) -> list[str]:
@@ -59,7 +59,7 @@ def _sentences(match: Match) -> Iterator[str]:
     for part in match.perturbations:
         if part.group:
             others = [
-                f"{REGISTRY[name].label.lower()} ({REGISTRY[name].value_text(strength)})"
+                f"{in_sentence(REGISTRY[name].label)} ({REGISTRY[name].value_text(strength)})"
                 for name, strength in part.group.items()
             ]
             label = REGISTRY[part.perturbation].label
@@ -127,7 +127,7 @@ def _from_images(answers: Sequence[ExpectedAccuracy]) -> str:
 
 def _condition(match: Match) -> str:
     """What the accuracy assumes, as a clause."""
-    names = [REGISTRY[part.perturbation].label.lower() for part in match.perturbations]
+    names = [in_sentence(REGISTRY[part.perturbation].label) for part in match.perturbations]
     if not names:
         return ""
     verb = "is the only difference" if len(names) == 1 else "are the only differences"
@@ -150,7 +150,7 @@ def _light(parts: Sequence[MatchedPerturbation]) -> str:
 def _described(part: MatchedPerturbation) -> str:
     record = REGISTRY[part.perturbation]
     low, high = record.value_text(part.low), record.value_text(part.high)
-    return f"{record.label.lower()}: {part.value} ({low} to {high})"
+    return f"{in_sentence(record.label)}: {part.value} ({low} to {high})"
 
 
 def camera_map(match: Match, figures: Figures | None = None) -> Map:

@@ -15,6 +15,7 @@ from robustness.base.text import (
     did_you_mean,
     format_figure,
     from_csv_cell,
+    in_sentence,
     nearest,
     plain,
     unhidden,
@@ -104,3 +105,16 @@ def test_what_cannot_be_seen_stands_as_its_number(text: str, said: str) -> None:
     assert visible(text) == said
     assert " ".join(unhidden(text).split()) == said
     assert plain(text).replace("\\", "") == said
+
+
+@pytest.mark.parametrize(
+    ("label", "said"),
+    [
+        ("Fog effect", "fog effect"),
+        ("Gaussian blur", "Gaussian blur"),
+        ("JPEG compression", "JPEG compression"),
+        ("WebP compression", "WebP compression"),
+    ],
+)
+def test_a_label_in_a_sentence_is_small_but_for_names(label: str, said: str) -> None:
+    assert in_sentence(label) == said

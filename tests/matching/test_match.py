@@ -234,6 +234,14 @@ def example(strength: float, accuracy: float) -> Match:
     return replace(match, pairs=((blank, blank),), models=("SqueezeNet",))
 
 
+@pytest.mark.parametrize(("name", "light"), [("darkness", "dark"), ("exposure", "bright")])
+def test_light_alone_is_told_in_stops(name: str, light: str) -> None:
+    match = example(0.3, 0.5)
+    parts = (replace(match.perturbations[0], perturbation=name),)
+    said = results.sentences(replace(match, perturbations=parts))
+    assert f"stops too {light}" in said[0]
+
+
 def test_a_profile_is_a_request_and_a_suite(tmp_path: Path) -> None:
     match, file = example(0.3, 0.5), tmp_path / "camera.toml"
     file.write_text(matching.as_toml(match))

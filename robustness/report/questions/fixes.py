@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import NamedTuple
 
 from robustness import models
-from robustness.base.text import counted, points, share
+from robustness.base.text import counted, in_sentence, points, share
 from robustness.base.validation import read_json
 from robustness.charts.tables import Column, Entry, Table, in_points, with_interval
 from robustness.evaluation.condition import short
@@ -106,7 +106,7 @@ def _remedies(run: Run, name: str, tried: RemedyFigures) -> Iterator[Fix]:
         yield Fix(
             name,
             REMEDY,
-            f"Remedies such as {parse(REMEDIES[0]).label.lower()}",
+            f"Remedies such as {in_sentence(parse(REMEDIES[0]).label)}",
             f"the run again, {counted(run.images, 'image')} under {size}",
             measured=False,
             command=_command("evaluate", "--request", run.id, "--remedies", ",".join(REMEDIES)),

@@ -192,9 +192,7 @@ def row(
 
 def _attack_input(names: Sequence[str], seed: int) -> tuple[str, AttackSpec]:
     """The attacked model, one of ``names``, and the attack."""
-    model = listed(
-        "Model attack_answer", {name: models.label(name) for name in names}, "attack_answer"
-    )
+    model = listed("Model attacked", {name: models.label(name) for name in names}, "attacked")
     above = st.container()
     if "advanced" not in st.session_state:
         is_attack_advanced = st.query_params.get("attack") not in (None, *FIRST)
