@@ -24,7 +24,7 @@ from robustness.base.validation import CONFIG
 from robustness.datasets import Dataset
 from robustness.datasets.labels import KNOWN, labelled
 from robustness.datasets.pixels import StudyPixels, study_pixels
-from robustness.evaluation.condition import Condition
+from robustness.evaluation.condition import Condition, as_profile
 from robustness.evaluation.framings import by_framing, shared_framing
 from robustness.matching.accuracy import ExpectedAccuracy, headline, with_simulation
 from robustness.matching.cause import Cause, search_cause
@@ -441,7 +441,7 @@ def drawn_compositions(fitted: Estimate, seed: int) -> tuple[Condition, ...]:
 def profile_conditions(
     compositions: Sequence[Condition], share: float, names: Sequence[str]
 ) -> tuple[Condition, ...]:
-    """Compositions of which about ``share`` change the image, as conditions count alike.
+    """A profile of compositions of which about ``share`` change the image, as they count alike.
 
     The others are perturbations at strength 0, each a condition of its own: those of ``names`` that
     the first composition lacks, so that results under its perturbations are of affected images.
@@ -451,7 +451,7 @@ def profile_conditions(
     affected = max(1, min(round(CONDITIONS * share), round(len(names) * odds)))
     chosen = tuple(compositions[:affected])
     unchanged = [Condition.of({name: 0.0}) for name in names]
-    return (*chosen, *unchanged[: round(len(chosen) / odds)])
+    return as_profile((*chosen, *unchanged[: round(len(chosen) / odds)]))
 
 
 def _table(cause: Cause, originals: Floats, scaled: Floats) -> tuple[dict[str, Any], ...]:

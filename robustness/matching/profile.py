@@ -45,7 +45,6 @@ from pydantic import Field
 from robustness.base.errors import ParameterError
 from robustness.base.toml import read_toml
 from robustness.base.validation import StrictTable, checked
-from robustness.evaluation.condition import as_profile
 from robustness.evaluation.request import RequestTable
 from robustness.matching.match import Match
 from robustness.metrics.intervals import wilson
@@ -110,7 +109,7 @@ def as_toml(match: Match) -> str:
         *([] if fit is None else [f"fit = {json.dumps(fit)}"]),
         *([] if side is None else [f"side = {side}"]),
     ]
-    for condition in as_profile(match.conditions):
+    for condition in match.conditions:
         lines += ["", "[[condition]]", *_pairs(condition.as_dict())]
     lines += ["", "[match]", f"images = {match.images}"]
     lines += [f"fit = {json.dumps(match.framing.fit)}", f"side = {match.framing.side}"]

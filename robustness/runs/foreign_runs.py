@@ -119,13 +119,14 @@ def _problem(folder: Path, manifest: Manifest, expected: Mapping[str, Any], size
     with suppress(OSError):  # so that it is removed later even if this check does not end
         unchecked = _Checked(folder=str(folder), files="", problem="")
         write_whole(place / _CHECKED, unchecked.model_dump_json().encode())
-    question = {"folder": str(folder), "parts": list(manifest.parts), "expected": expected}
+    there = str(folder.absolute())  # the process may have another working directory
+    question = {"folder": there, "parts": list(manifest.parts), "expected": expected}
     chosen = {name: os.environ.get(name, "") for name in _SETTINGS}
     limits = 2 * size, SECONDS + size // BYTES_A_SECOND
     worker = Worker("robustness.runs.foreign_process")
     try:
         return _answered(question, worker, "files", MEMORY + limits[0], limits[1]) or _answered(
-            {"folder": str(folder), "settings": chosen},
+            {"folder": there, "settings": chosen},
             *(worker, "figures", FIGURES_MEMORY + limits[0], limits[1]),
         )
     except WorkerLateError as error:

@@ -16,6 +16,7 @@ import robustness as rb
 from robustness import matching
 from robustness.base.errors import ModelWarning, ParameterError
 from robustness.commands.main import main
+from robustness.evaluation.condition import as_profile
 from robustness.evaluation.request import read_request
 from robustness.evaluation.suites import suite_conditions
 from robustness.matching import emulator
@@ -228,7 +229,7 @@ def example(strength: float, accuracy: float) -> Match:
     """A match made by hand."""
     part = MatchedPerturbation("fog", strength, strength - 0.05, strength + 0.05, 1.0, {})
     model = ExpectedAccuracy("SqueezeNet", accuracy, accuracy - 0.05, accuracy + 0.05, 0.7)
-    conditions = tuple(rb.Condition.of({"fog": strength + step / 100}) for step in range(3))
+    conditions = as_profile([rb.Condition.of({"fog": strength + step / 100}) for step in range(3)])
     blank = to_png(np.zeros((SIDE, SIDE, 3), np.float32))
     match = Match(50, 60, True, True, (part,), (model,), (), conditions, Framing(), 0)
     return replace(match, pairs=((blank, blank),), models=("SqueezeNet",))

@@ -15,7 +15,7 @@ from robustness.base.permissions import Action
 from robustness.base.text import counted, plain
 from robustness.base.toml import toml_of
 from robustness.datasets import FOLDERS, KNOWN, NO_LABELS, SAMPLES, Dataset, open_dataset
-from robustness.evaluation.condition import Condition, as_profile, pool_profiles
+from robustness.evaluation.condition import Condition, pool_profiles
 from robustness.evaluation.request import Request, conditions_of
 from robustness.evaluation.suites import (
     IMAGENET_C_JPEG_SUITE,
@@ -363,7 +363,7 @@ def _file_input(matched: tuple[SavedMatch, Match] | None) -> tuple[Condition, ..
         st.session_state[_FILE] = file.name, file.getvalue()
     elif matched is not None:
         st.caption("Without a file: the profile of the match.")
-        return as_profile(matched[1].conditions)
+        return matched[1].conditions
     if _FILE not in st.session_state:
         st.caption("No file yet.")
         return ()
