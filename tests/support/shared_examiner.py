@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from typing import Any, ClassVar
 
@@ -13,17 +14,23 @@ from robustness.runs import foreign_runs
 
 
 class _Shared:
-    """Replaces ``Worker``; restarted if a file has ended the process."""
+    """Replaces ``Worker``; restarted if a file has ended the process, or in another folder: paths
+    and settings may be relative to it."""
 
-    idle: ClassVar[dict[str, Worker]] = {}
+    idle: ClassVar[dict[str, tuple[str, Worker]]] = {}
 
     def __init__(self, module: str) -> None:
         self._module = module
 
     def ask(self, *args: Any, **limits: Any) -> bytes:
-        worker = _Shared.idle.pop(self._module, None) or Worker(self._module)
+        here = os.getcwd()
+        folder, worker = _Shared.idle.pop(self._module, (here, None))
+        if worker is not None and folder != here:
+            worker.end()
+            worker = None
+        worker = worker or Worker(self._module)
         found = worker.ask(*args, **limits)
-        _Shared.idle[self._module] = worker
+        _Shared.idle[self._module] = here, worker
         return found
 
     def end(self) -> None:
@@ -41,6 +48,6 @@ def one_examiner() -> Iterator[None]:
         patch.setattr(inspection, "Worker", _Shared)
         patch.setattr(foreign_runs, "Worker", _Shared)
         yield
-    for worker in _Shared.idle.values():
+    for _, worker in _Shared.idle.values():
         worker.end()
     _Shared.idle.clear()
