@@ -291,25 +291,7 @@ class ProfileCondition(_OfOneKind):
     def id(self) -> str:
         return self.title
 
-    @property
-    def name(self) -> str:
-        return self.title
-
-    @property
-    def label(self) -> str:
-        return self.title
-
-    @property
-    def short(self) -> str:
-        return self.title
-
-    @property
-    def named(self) -> str:
-        return self.title
-
-    @property
-    def series(self) -> str:
-        return self.title
+    name = label = short = named = series = id
 
     @property
     def effect(self) -> str:
@@ -334,8 +316,8 @@ def as_profile(conditions: Sequence[Condition], name: str = YOUR_CAMERA) -> tupl
 
     Raises ``ParameterError`` for a name that stands for something else, and for an attack.
     """
-    known = REGISTRY.find(name) or ATTACKS.find(name) or name.casefold() in _RESERVED
-    if known or not _PROFILE_NAME.fullmatch(name):
+    is_reserved = bool(REGISTRY.find(name) or ATTACKS.find(name) or name.casefold() in _RESERVED)
+    if is_reserved or not _PROFILE_NAME.fullmatch(name):
         raise ParameterError(
             "Expected a name of a profile that no perturbation has, of up to 64 letters, digits, "
             f"spaces, dots and hyphens, got {name[:80]!r}."

@@ -193,10 +193,10 @@ class Confidence:
     def content_distance(self, production: TopPredictions) -> float:
         """How far the content is from the reference's: above 1 it is of another kind.
 
-        Features are compared in the reference's principal directions. What the shifts by simulated
-        compositions span counts as the camera's, and so does a share of that outside, as large as
-        compositions have outside of what the others span. The unit is the 99 % quantile of random
-        parts of the reference.
+        Features are compared in the reference's principal directions. A shift within the span of
+        the simulated compositions is the camera's. Of a shift outside it, as much is the camera's
+        as a composition leaves outside the span of the others. The unit is the 99 % quantile of
+        random parts of the reference.
         """
         originals = _unit(self.original.features)
         count = min(len(production.classes), len(originals) // 3)

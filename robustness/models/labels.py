@@ -108,8 +108,8 @@ def imagenet() -> Labels:
 
 def named_classes(title: str, names: Sequence[str]) -> Labels:
     """The classes ``names``; ids of ImageNet synsets become names, and stay ``synsets``."""
-    known = imagenet()
-    by_synset = dict(zip(known.synsets or (), known.names, strict=True))
+    imagenet_classes = imagenet()
+    by_synset = dict(zip(imagenet_classes.synsets or (), imagenet_classes.names, strict=True))
     if not all(name in by_synset for name in names):
         return Labels(title, tuple(names))
     return Labels(title, tuple(by_synset[name] for name in names), tuple(names))

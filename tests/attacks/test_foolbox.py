@@ -66,7 +66,7 @@ def peer(classifier: Classifier, keras_network: Any, images: Images) -> Peer:
 
 @pytest.fixture(scope="module")
 def bent(thumbnails: Images) -> Peer:
-    """A network whose weights are so large that a wrong or too short step falls behind."""
+    """A network with weights so large that an attack with a wrong or short step does worse."""
     keras().utils.set_random_seed(3)
     layers = keras().layers
     maps = pixels = layers.Input((SIDE, SIDE, 3))

@@ -85,10 +85,10 @@ def add_model(
         raise ParameterError(f"{user_models.described_in()} describes a model called {name!r}.")
     values = user_models.with_normalisation(arguments)
     values["labels"], names = _labels(name, values.get("labels"))
-    known = (*arguments, "weights", *CALL_KEYS)
-    if unknown := next((key for key in calls if key not in known), ""):
+    keys = (*arguments, "weights", *CALL_KEYS)
+    if unknown := next((key for key in calls if key not in keys), ""):
         removed = removed_names.removal(removed_names.ARGUMENTS, unknown)
-        hint = removed or f"there is no {unknown!r}. {did_you_mean(unknown, known)}"
+        hint = removed or f"there is no {unknown!r}. {did_you_mean(unknown, keys)}"
         raise ParameterError(f"{name}: {hint}.")
     LOADED.release(name)  # it may have the same weights and other labels
     text = os.fspath(what) if isinstance(what, str | os.PathLike) else ""

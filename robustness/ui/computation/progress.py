@@ -124,7 +124,7 @@ class Work:
 
 @dataclass(frozen=True)
 class Measuring(Work):
-    """Work, of ``picture`` if any, whose results are cached for all sessions under its key.
+    """Work on ``picture``, if there is one; its results are cached for all sessions under its key.
 
     ``events`` starts it on the image without its name and yields items that sum to about
     ``total``; those of the types ``results`` are cached. ``said`` is as in ``with_progress``.
