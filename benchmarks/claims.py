@@ -22,7 +22,7 @@ from benchmarks.support.claim_simulation import (
 from robustness.metrics.intervals import difference_bounds
 from robustness.perturbations import REGISTRY
 from robustness.statistics import Figures
-from robustness.statistics.calibration import estimated_error
+from robustness.statistics.calibration import condition_errors
 from robustness.statistics.hardest import Hardest
 from robustness.statistics.paired_differences import images_needed
 
@@ -122,9 +122,9 @@ def print_errors() -> None:
             cells = []
             for kind in ANSWERS.values():
                 lows = [
-                    estimated_error(
-                        *confident_answers(images, conditions, rng, **kind), pooled=False
-                    ).low[0]
+                    condition_errors(*confident_answers(images, conditions, rng, **kind)).mean.low[
+                        0
+                    ]
                     for _ in range(ERRORS)
                 ]
                 cells.append(f"{np.mean(np.array(lows) > 0):.1%} ({np.mean(lows):.3f})")

@@ -10,7 +10,7 @@ from scipy import stats
 
 from benchmarks.support.synthetic_rows import rows, severities
 from benchmarks.timing import interleaved_ms
-from robustness.statistics import by_perturbation
+from robustness.statistics import Figures
 from robustness.statistics.summaries import FIGURES
 
 IMAGES = 2000
@@ -30,8 +30,8 @@ def measure(repeats: int = 5) -> list[dict[str, Any]]:
                 (column,), np.mean, n_resamples=RESAMPLES, method="percentile", vectorized=True
             )
 
-    ours_ms, peer_ms = interleaved_ms(lambda: by_perturbation(one), peer, repeats=repeats)
-    (whole_ms,) = interleaved_ms(lambda: by_perturbation(whole), repeats=repeats)
+    ours_ms, peer_ms = interleaved_ms(lambda: Figures(one).by_perturbation, peer, repeats=repeats)
+    (whole_ms,) = interleaved_ms(lambda: Figures(whole).by_perturbation, repeats=repeats)
     return [
         {"what": "1 model, 1 condition", "ms": ours_ms, "ratio": peer_ms / ours_ms},
         {"what": "a bootstrap by SciPy", "ms": peer_ms, "ratio": 1.0},

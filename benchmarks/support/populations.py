@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robustness.metrics.intervals import Bounds
-from robustness.statistics.calibration import estimated_error
+from robustness.statistics.calibration import condition_errors
 
 Floats = NDArray[np.float64]
 Random = np.random.Generator
@@ -183,12 +183,11 @@ def beyond_errors(
     answers: Answers, pictures: int, repeats: int, rng: Random, *, together: bool
 ) -> tuple[float, float, float]:
     """As ``beyond``, of the expected calibration error of ``answers``."""
-    (truth,) = estimated_error(*answers, pooled=together).value
+    groups, (confidence, correct) = [slice(None)] if together else None, answers
+    (truth,) = condition_errors(confidence, correct, groups).mean.value
     drawn = (rng.integers(0, PICTURES, pictures) for _ in range(repeats))
-    found = [estimated_error(*(each[d] for each in answers), pooled=together) for d in drawn]
-    low, high = (
-        np.concatenate([getattr(each, side) for each in found]) for side in ("low", "high")
-    )
+    found = [condition_errors(confidence[d], correct[d], groups).mean for d in drawn]
+    _, low, high = np.concatenate(found, axis=1)
     too_high, too_low = low > truth + 1e-12, high < truth - 1e-12
     return float(too_high.mean()), float(too_low.mean()), float((high - low).mean())
 

@@ -36,11 +36,11 @@ class EvaluatedRun(Run):
         return cls(**{field.name: getattr(run, field.name) for field in fields(run)})
 
     def summary(self) -> pd.DataFrame:
-        """One row per model, best first: ``statistics.summary``, with 95% intervals."""
+        """One row per model, best first: ``Figures.summary``, with 95% intervals."""
         return pd.DataFrame(self.figures().summary)
 
     def by_condition(self) -> pd.DataFrame:
-        """One row per model and condition: the columns of ``statistics.by_perturbation``."""
+        """One row per model and condition: the columns of ``Figures.by_perturbation``."""
         return pd.DataFrame(self.figures().by_perturbation)
 
     def report(self, to: str | PathLike[str]) -> list[Path]:
@@ -102,15 +102,15 @@ def open_run(folder: str | PathLike[str]) -> EvaluatedRun:
 
 @checked_call
 def summary(run: Any) -> list[dict[str, Any]]:
-    """Per model the figures with 95% intervals over the images: ``statistics.summary``.
+    """Per model the figures with 95% intervals over the images: ``Figures.summary``.
 
-    ``robustness.statistics`` has everything else, all of it functions of ``run.frame()``.
+    ``robustness.statistics.Figures(run.frame())`` has all other tables.
     """
     if isinstance(run, Run):
         return run.figures().summary
     if not hasattr(run, "columns"):
         raise ParameterError(f"Expected a run or a frame of its rows, got {type(run).__name__}.")
-    return statistics.summary(run)
+    return statistics.Figures(run).summary
 
 
 @checked_call

@@ -26,7 +26,7 @@ from robustness.runs import Run, compare
 from robustness.runs.compare import identified, shared_grids
 from robustness.runs.remedies import RemediedModel, remedied_models, remedied_names
 from robustness.statistics.differences import changes
-from robustness.statistics.summaries import tables
+from robustness.statistics.summaries import model_tables
 from robustness.statistics.thresholds import FEWEST, MAX_ERROR, SUITE
 
 Entry = Mapping[str, Any]
@@ -138,7 +138,7 @@ def _of_remedies(
     if baseline is not None and remedied:
         before = [model.grid for model in remedied_models(baseline, baseline.rows.grids())]
         differences = changes(shared_grids((before, grids), identified(baseline, run)))
-    tables_by_remedy = tables(grids)
+    tables_by_remedy = model_tables(grids)
     return Tables(
         figures=[
             *({**own.summary, **_ALL_CONDITIONS} for own in tables_by_remedy),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from robustness.metrics.intervals import difference_bounds
 from robustness.remedies import REGISTRY
 from robustness.statistics.estimates import Estimates, picture_values, shares, side_by_side
-from robustness.statistics.measurement_grid import Measured, Places, grids, mean_of_rows
+from robustness.statistics.measurement_grid import Places, mean_of_rows
 
 Floats = NDArray[np.float64]
+Flags = NDArray[np.bool_]
 
 BINS = 15
 """Equal-width bins ((m - 1) / 15, m / 15], as Guo, Pleiss, Sun & Weinberger, *On Calibration of
@@ -38,40 +39,16 @@ def calibration_error(confidence: Floats, correct: Floats) -> tuple[float, float
     confidence, correct = confidence[present], correct[present]
     if not len(correct):
         return np.nan, np.nan
-    places = bin_of(confidence)
+    places = _bins_of(confidence)
     gaps = np.bincount(places, correct - confidence, minlength=BINS)
     variances = np.bincount(places, confidence * (1 - confidence), minlength=BINS)
     by_chance = np.sqrt(2 / np.pi * variances).sum() / len(correct)
     return float(np.abs(gaps).sum() / len(correct)), float(by_chance)
 
 
-def estimated_error(confidence: Floats, correct: Floats, *, pooled: bool = True) -> Estimates:
-    """The expected calibration error over predictions (n, k), k per image, with its interval.
-
-    ``correct`` is NaN where a prediction is missing. The error is that of all predictions
-    ``pooled``, or the mean over the k conditions. Given the sign of each bin's gap, the error is
-    a mean over images of signed gaps, which has the interval of a difference. The signs are
-    estimated, which can only enlarge the error: ``_seeming`` estimates by how much, and the lower
-    bound is reduced by that. docs/intervals.md shows how often the interval holds.
-    """
-    groups = [slice(None)] if pooled else _single_columns(confidence)
-    return _mean_error(*_signed_gaps(confidence, correct, groups))
-
-
-def _mean_error(values: Floats, seeming: Floats) -> Estimates:
-    """``estimated_error`` from ``_signed_gaps``."""
-    there = ~np.isnan(seeming)
-    if not there.any():
-        nothing = np.full(1, np.nan)
-        return Estimates(nothing, nothing, nothing)
-    low, high = difference_bounds(mean_of_rows(values)[:, None])
-    error = mean_of_rows(values.T)[there].mean(keepdims=True)
-    return Estimates(error, np.maximum(low - seeming[there].mean(), 0.0), np.maximum(high, error))
-
-
 @dataclass(frozen=True)
 class ConditionErrors:
-    """``estimated_error`` of each of k conditions, and their ``mean`` (1,).
+    """The expected calibration error of each of k conditions, and their ``mean`` (1,).
 
     ``by_chance`` (k,) is that of ``calibration_error``. NaN without predictions.
     """
@@ -84,55 +61,48 @@ class ConditionErrors:
 def condition_errors(
     confidence: Floats, correct: Floats, groups: Sequence[Places] | None = None
 ) -> ConditionErrors:
-    """The errors of each of k conditions over predictions (n, k).
+    """The errors of each of k conditions over predictions (n, k), with intervals.
 
-    With ``groups`` of columns, those of each group together: what chance gives over several is not
-    known.
+    With ``groups`` of columns, those of each group together, as ``group_errors`` has them.
     """
-    groups = _single_columns(confidence) if groups is None else groups
-    k = len(groups)
-    if confidence.shape[1] > 1 and _same(confidence) and _same(correct):  # such as of the originals
-        errors = condition_errors(confidence[:, :1], correct[:, :1])
-        return ConditionErrors(
-            side_by_side(*[errors.by_condition] * k), errors.mean, np.repeat(errors.by_chance, k)
-        )
-    values, seeming = _signed_gaps(confidence, correct, groups)
-    low, high = difference_bounds(values)
-    error = mean_of_rows(values.T)
-    return ConditionErrors(
-        Estimates(error, np.maximum(low - seeming, 0.0), np.maximum(high, error)),
-        _mean_error(values, seeming),
-        np.array(
-            [
-                calibration_error(sure[:, 0], right[:, 0])[1] if sure.shape[1] == 1 else np.nan
-                for sure, right in ((confidence[:, some], correct[:, some]) for some in groups)
-            ]
-        ),
-    )
-
-
-def _single_columns(values: Floats) -> list[slice]:
-    """Each column of ``values`` as a group."""
-    return [slice(at, at + 1) for at in range(values.shape[1])]
+    groups = [slice(at, at + 1) for at in range(confidence.shape[1])] if groups is None else groups
+    if confidence.shape[1] == 1 or not (_same(confidence) and _same(correct)):
+        return group_errors(confidence, correct, groups)
+    once, k = group_errors(confidence[:, :1], correct[:, :1], [slice(1)]), len(groups)
+    by_condition = side_by_side(*[once.by_condition] * k)  # such as of the originals
+    return ConditionErrors(by_condition, once.mean, np.repeat(once.by_chance, k))
 
 
 def _same(values: Floats) -> bool:
     return np.array_equal(values, np.broadcast_to(values[:, :1], values.shape), equal_nan=True)
 
 
-def _signed_gaps(
-    confidence: Floats, correct: Floats, groups: Sequence[Places]
-) -> tuple[Floats, Floats]:
-    """``_signed`` of the predictions (n, k) of each of ``groups``: (n, g), (g,).
+def group_errors(confidence: Floats, correct: Floats, groups: Sequence[Places]) -> ConditionErrors:
+    """The error over the predictions of each group of columns of (n, k), with its interval.
 
-    NaN where there is no prediction.
+    ``correct`` is NaN where a prediction is missing. Given the sign of each bin's gap, the error is
+    a mean over images of signed gaps, which has the interval of a difference. The signs are
+    estimated, which can only enlarge the error: ``_seeming`` estimates by how much, and the lower
+    bound is reduced by that. docs/intervals.md shows how often the interval holds. What chance
+    gives over several columns is not known.
     """
     values = np.full((len(confidence), len(groups)), np.nan, order="F")  # filled by columns
-    seeming = np.full(len(groups), np.nan)
+    seeming, by_chance = np.full((2, len(groups)), np.nan)
     for at, group in enumerate(groups):
-        if _present(confidence[:, group], correct[:, group]).any():
-            values[:, at], seeming[at] = _signed(confidence[:, group], correct[:, group])
-    return values, seeming
+        sure, right = confidence[:, group], correct[:, group]
+        if _present(sure, right).any():
+            values[:, at], seeming[at] = _signed(sure, right)
+            if sure.shape[1] == 1:
+                by_chance[at] = calibration_error(sure[:, 0], right[:, 0])[1]
+    error, there = mean_of_rows(values.T), ~np.isnan(seeming)
+    low, high = difference_bounds(values)
+    each = Estimates(error, np.maximum(low - seeming, 0.0), np.maximum(high, error))
+    if not there.any():
+        return ConditionErrors(each, Estimates(*np.full((3, 1), np.nan)), by_chance)
+    mean = error[there].mean(keepdims=True)
+    low, high = difference_bounds(mean_of_rows(values)[:, None])
+    low = np.maximum(low - seeming[there].mean(), 0.0)
+    return ConditionErrors(each, Estimates(mean, low, np.maximum(high, mean)), by_chance)
 
 
 def _signed(confidence: Floats, correct: Floats) -> tuple[Floats, float]:
@@ -146,25 +116,18 @@ def _signed(confidence: Floats, correct: Floats) -> tuple[Floats, float]:
         return _signed_once(confidence[present], correct[present], present[:, 0])
     sums: Floats = np.zeros((len(present), BINS))
     variances = np.zeros(BINS)
-    step = max(1, _CELLS // max(1, present.shape[1]))
-    for start in range(0, len(present), step):
-        block = slice(start, start + step)
-        here = present[block]
-        sure, right = confidence[block][here], correct[block][here]
-        places = bin_of(sure)
-        cells = np.nonzero(here)[0] * BINS + places
-        gaps = np.bincount(cells, right - sure, minlength=here.shape[0] * BINS)
-        sums[block] = gaps.reshape(-1, BINS)
-        variances += np.bincount(places, sure * (1 - sure), minlength=BINS)
+    for images, cells, sure, right in _in_blocks(present, confidence, correct):
+        sums[images] = np.bincount(cells, right - sure, sums[images].size).reshape(-1, BINS)
+        variances += np.bincount(cells % BINS, sure * (1 - sure), BINS)
     by_image = picture_values(sums, present.sum(axis=1, keepdims=True).astype(float))
     gap = np.nanmean(by_image, axis=0)
     noise = np.nanstd(by_image, axis=0) / np.sqrt(max(present.any(axis=1).sum() - 1, 1))
-    return by_image @ _signs(gap), _all_seeming(gap, noise, variances, int(present.sum()))
+    return by_image @ _signs(gap), _seeming(gap, noise, variances, int(present.sum()))
 
 
-def _signed_once(sure: Floats, right: Floats, present: NDArray[np.bool_]) -> tuple[Floats, float]:
+def _signed_once(sure: Floats, right: Floats, present: Flags) -> tuple[Floats, float]:
     """``_signed`` of one prediction an image at most, which is in one bin alone."""
-    places, n = bin_of(sure), len(sure)
+    places, n = _bins_of(sure), len(sure)
     gaps = right - sure
     gap: Floats = np.bincount(places, gaps, BINS) / n
     others = n - np.bincount(places, minlength=BINS)
@@ -173,17 +136,11 @@ def _signed_once(sure: Floats, right: Floats, present: NDArray[np.bool_]) -> tup
     variances: Floats = np.bincount(places, sure * (1 - sure), BINS).astype(np.float64)
     values = np.full(len(present), np.nan)
     values[present] = gaps * _signs(gap)[places]
-    return values, _all_seeming(gap, noise, variances, n)
+    return values, _seeming(gap, noise, variances, n)
 
 
 def _signs(gap: Floats) -> Floats:
     return np.where(gap < 0, -1.0, 1.0)
-
-
-def _all_seeming(gap: Floats, noise: Floats, variances: Floats, predictions: int) -> float:
-    # Few predictions may happen to agree: assume at least the spread of a calibrated model.
-    least = np.sqrt(variances) / predictions
-    return float(_seeming(np.abs(gap), np.maximum(noise, least)).sum())
 
 
 _FADING = 2.0
@@ -192,66 +149,60 @@ miscalibrated model less, but leave more calibrated models above 0; with 2 these
 in ``benchmarks.claims``."""
 
 
-def _seeming(gap: Floats, noise: Floats) -> Floats:
-    """The mean excess of a normal number's absolute value over that of its mean, at least.
+def _seeming(gap: Floats, noise: Floats, variances: Floats, predictions: int) -> float:
+    """The sum of the mean excesses of normal numbers' absolute values over those of their means.
 
-    ``gap`` is the absolute value, ``noise`` the standard deviation. The excess is largest at a mean
-    of 0: sqrt(2 / pi) noise. For a mean of m noises the result averages sqrt(2 / pi) noise
+    ``gap`` are the values, ``noise`` their standard deviations. An excess is largest at a mean of
+    0: sqrt(2 / pi) noise. For a mean of m noises the result averages sqrt(2 / pi) noise
     exp(-m^2 / (2 + 2 fading^2)), which is never below the excess.
     """
-    ratio = np.divide(gap, noise, out=np.zeros_like(gap), where=noise > 0)
+    # Few predictions may happen to agree: assume at least the spread of a calibrated model.
+    noise = np.maximum(noise, np.sqrt(variances) / predictions)
+    ratio = np.divide(np.abs(gap), noise, out=np.zeros_like(gap), where=noise > 0)
     most = np.sqrt(2 / np.pi * (1 + _FADING**-2)) * noise
-    seeming: Floats = most * np.exp(-((ratio / _FADING) ** 2) / 2)
-    return seeming
+    return float((most * np.exp(-((ratio / _FADING) ** 2) / 2)).sum())
 
 
-def _present(confidence: Floats, correct: Floats) -> NDArray[np.bool_]:
+def _present(confidence: Floats, correct: Floats) -> Flags:
     """The cells with a label and a confidence, which tables may leave out."""
     return ~(np.isnan(correct) | np.isnan(confidence))
 
 
-def bin_of(confidence: Floats) -> NDArray[np.intp]:
+def _in_blocks(
+    present: Flags, confidence: Floats, correct: Floats
+) -> Iterator[tuple[slice, NDArray[np.intp], Floats, Floats]]:
+    """Some images at a time: their predictions' cells, confidences and truth values.
+
+    A cell counts ``BINS`` for each of these images before, and the bin.
+    """
+    step = max(1, _CELLS // max(1, present.shape[1]))
+    for start in range(0, len(present), step):
+        images = slice(start, start + step)
+        here = present[images]
+        sure = confidence[images][here]
+        yield images, np.nonzero(here)[0] * BINS + _bins_of(sure), sure, correct[images][here]
+
+
+def _bins_of(confidence: Floats) -> NDArray[np.intp]:
     """The bin, 0 to 14, of each probability."""
     return np.clip(np.ceil(confidence * BINS).astype(np.intp) - 1, 0, BINS - 1)
 
 
-def reliability(measured: Measured) -> list[dict[str, Any]]:
-    """The bins of a reliability diagram with predictions, per model, clean and perturbed.
+def bins(model: str, kind: str, confidence: Floats, correct: Floats) -> list[dict[str, Any]]:
+    """The bins of a reliability diagram with predictions, from those (n, k) of ``model``.
 
     Keys: ``model``, ``kind`` (a key of ``KINDS``), ``low`` and ``high`` (the bin), ``n``
     (predictions), ``confidence`` (their mean), and ``accuracy`` with its interval. Empty without
     labels.
     """
-    return [
-        entry
-        for grid in ((each.compositions or each) for each in grids(measured))
-        for kind, columns in KINDS.items()
-        for entry in bins(grid.model, kind, *predictions(kind, *map(grid.values, columns)))
-    ]
-
-
-def predictions(kind: str, confidence: Floats, correct: Floats) -> tuple[Floats, Floats]:
-    """Those that count of a ``kind``: an original, the same under every condition, once."""
-    if kind != "clean":
-        return confidence, correct
-    return mean_of_rows(confidence)[:, None], mean_of_rows(correct)[:, None]
-
-
-def bins(model: str, kind: str, confidence: Floats, correct: Floats) -> list[dict[str, Any]]:
-    """``reliability`` of the ``predictions`` (n, k) of ``model``."""
     present = _present(confidence, correct)
     right, rows = np.zeros((2, len(present), BINS))
-    sure = np.zeros(BINS)
-    step = max(1, _CELLS // max(1, present.shape[1]))
-    for start in range(0, len(present), step):
-        block = slice(start, start + step)
-        here = present[block]
-        confident = confidence[block][here]
-        places = bin_of(confident)
-        cells, size = np.nonzero(here)[0] * BINS + places, here.shape[0] * BINS
-        right[block] = np.bincount(cells, correct[block][here], size).reshape(-1, BINS)
-        rows[block] = np.bincount(cells, minlength=size).reshape(-1, BINS)
-        sure += np.bincount(places, confident, BINS)
+    sums = np.zeros(BINS)
+    for images, cells, sure, well in _in_blocks(present, confidence, correct):
+        size = rows[images].size
+        right[images] = np.bincount(cells, well, size).reshape(-1, BINS)
+        rows[images] = np.bincount(cells, minlength=size).reshape(-1, BINS)
+        sums += np.bincount(cells % BINS, sure, BINS)
     counts = rows.sum(axis=0)
     accuracy = shares(picture_values(right, rows))
     return [
@@ -261,7 +212,7 @@ def bins(model: str, kind: str, confidence: Floats, correct: Floats) -> list[dic
             "low": place / BINS,
             "high": (place + 1) / BINS,
             "n": int(counts[place]),
-            "confidence": float(sure[place] / counts[place]),
+            "confidence": float(sums[place] / counts[place]),
             **accuracy.named("accuracy", place),
         }
         for place in np.flatnonzero(counts).tolist()

@@ -7,7 +7,7 @@ the mean R over rows: R + (sum - R rows) / (mean rows per image).
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,8 +35,7 @@ INTERVAL_RULE = (
 TOO_FEW = f"Fewer than {FEWEST} images: no intervals, and these figures describe these images only."
 
 
-@dataclass(frozen=True)
-class Estimates:
+class Estimates(NamedTuple):
     """k figures: their values (k,) and bounds (k,); NaN: undefined, or too few images."""
 
     value: Floats
@@ -132,14 +131,8 @@ def over_conditions(
     least = -1.0 if estimate is differences else 0.0
     low, high = parts[1].low, parts[1].high  # of too few images: the whole range
     parts[1] = Estimates(parts[1].value, np.nan_to_num(low, nan=least), np.nan_to_num(high, nan=1))
-    fields = ("value", "low", "high")
     shares_of_kinds = [weights[kind].sum() for kind in kinds]
-    return Estimates(
-        *(
-            np.average([getattr(part, name) for part in parts], axis=0, weights=shares_of_kinds)
-            for name in fields
-        )
-    )
+    return Estimates(*np.average(parts, axis=0, weights=shares_of_kinds))
 
 
 def condition_shares(
@@ -163,8 +156,7 @@ def _kinds(present: NDArray[np.bool_], there: NDArray[np.bool_]) -> list[NDArray
 
 def side_by_side(*parts: Estimates) -> Estimates:
     """The figures of all ``parts``, in their order."""
-    joined = ([getattr(part, name) for part in parts] for name in ("value", "low", "high"))
-    return Estimates(*map(np.concatenate, joined))
+    return Estimates(*np.concatenate(parts, axis=1))
 
 
 def drops(clean: Floats, perturbed: Floats) -> tuple[Estimates, Estimates]:

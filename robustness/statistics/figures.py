@@ -11,7 +11,6 @@ import numpy as np
 import pandas as pd
 
 from robustness.base.text import counted
-from robustness.statistics.class_accuracy import by_class
 from robustness.statistics.hardest import Hardest, hardest
 from robustness.statistics.imagenet_c import corruption_errors
 from robustness.statistics.measurement_grid import UNKNOWN, Grid, Measured, contradictory, grids
@@ -20,9 +19,10 @@ from robustness.statistics.ranking import QUANTITIES, compare, compare_by_condit
 from robustness.statistics.robust_accuracy import robust_accuracy
 from robustness.statistics.summaries import (
     ModelTables,
+    by_class,
+    model_tables,
     over_models,
-    ranked,
-    tables,
+    rank_models,
 )
 
 Entries = list[dict[str, Any]]
@@ -76,7 +76,8 @@ class Figures:
         self.copies = copies
         """Images that are exact copies of others, and not counted."""
         if isinstance(measured, pd.DataFrame):
-            self.copies = int(measured["image"].nunique()) - self.images
+            counted = self.images  # raises for a frame that lacks columns
+            self.copies = int(measured["image"].nunique()) - counted
             self.contradictions = contradictory(measured)
         self.classes: Sequence[tuple[str, int]] = ()
         """(model, class) of the images, where the rows were asked for them."""
@@ -118,19 +119,54 @@ class Figures:
 
     @cached_property
     def _of_models(self) -> list[ModelTables]:
-        return tables(self.grids)
+        return model_tables(self.grids)
 
     @cached_property
     def summary(self) -> Entries:
-        return ranked(self.grids, [model_tables.summary for model_tables in self._of_models])
+        """Per model, by falling ``ranked_by`` among those with the same classes.
+
+        Keys: ``model``, ``label_set``, ``ranked_by`` ("robust_accuracy" for attacks alone on
+        labelled images, else "perturbed_accuracy" where at least half of the images have a label,
+        else "consistency"), ``n_images``, the figures of ``robust_accuracy.under_attack``, and with
+        their intervals ``consistency`` (the mean over the conditions, where some count more images
+        than others), ``flip_rate``, the accuracies of ``RATES``, ``drop`` and ``relative_drop`` (of
+        the accuracy; also ``..._top5``), the means of ``MEANS``, the expected calibration errors
+        ``clean_ece`` (of each image once), ``perturbed_ece`` (of all rows together, where too sure
+        under one condition makes up for too unsure under another) and ``condition_ece`` (the mean
+        of those of the conditions), and ``clean_overconfidence`` and ``overconfidence``: mean
+        confidence less accuracy. All over all rows of the model. Without intervals as in
+        ``by_perturbation`` ``clean_ece_by_chance`` and ``condition_ece_by_chance``.
+        """
+        return rank_models(self.grids, [tables.summary for tables in self._of_models])
 
     @cached_property
     def by_perturbation(self) -> Entries:
-        return [entry for model_tables in self._of_models for entry in model_tables.by_perturbation]
+        """Per model and condition, in the order of the models and conditions.
+
+        Keys: ``model``, ``condition``, ``series`` (the label of all that differ from it in strength
+        alone), ``perturbation``, ``strength``, ``severity`` (of ImageNet-C, where the strength is
+        exactly one), ``n_images``, ``n_attacked`` (of an attack: the images that consistency
+        counts, those that the model had right, without labels all), ``attack_success`` with its
+        interval, the figures of ``summary``, the expected calibration errors ``clean_ece`` and
+        ``perturbed_ece``, and without intervals ``clean_ece_by_chance`` and
+        ``perturbed_ece_by_chance``: what so few images give a perfectly calibrated model.
+        """
+        return [entry for tables in self._of_models for entry in tables.by_perturbation]
 
     @cached_property
     def by_severity(self) -> Entries:
-        return [entry for model_tables in self._of_models for entry in model_tables.by_severity]
+        """Per model and ImageNet-C severity, the mean over the perturbations that have all of them.
+
+        ``all of them`` are the severities that occur in the run. Keys as ``by_perturbation``
+        without what tells of one condition and without calibration, with ``severity`` and
+        ``perturbations`` (their names). Empty if no perturbation has two severities or more.
+        """
+        return [entry for tables in self._of_models for entry in tables.by_severity]
+
+    @cached_property
+    def reliability(self) -> Entries:
+        """Per model, of clean and perturbed images, the bins as ``calibration.bins`` has them."""
+        return [entry for tables in self._of_models for entry in tables.reliability]
 
     @cached_property
     def over_models(self) -> Entries:
@@ -147,10 +183,6 @@ class Figures:
     @cached_property
     def robust_accuracy(self) -> Entries:
         return robust_accuracy(self.grids)
-
-    @cached_property
-    def reliability(self) -> Entries:
-        return [entry for model_tables in self._of_models for entry in model_tables.reliability]
 
     @property
     def copies_note(self) -> str:

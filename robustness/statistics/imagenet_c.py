@@ -8,7 +8,7 @@ are kept apart.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,7 @@ from robustness.evaluation.condition import STORED
 from robustness.evaluation.suites import SEVERITIES
 from robustness.perturbations import SAVED_AS_JPEG
 from robustness.statistics.estimates import Estimates, differences, shares
-from robustness.statistics.measurement_grid import Grid, Measured, grids
+from robustness.statistics.measurement_grid import Grid
 
 Floats = NDArray[np.float64]
 
@@ -59,7 +59,7 @@ ALEXNET_ERRORS: Mapping[str, tuple[float, float, float, float, float]] = {
 """Top-1 errors at severities 1 to 5: hendrycks/robustness, issue 10; the clean error: the paper."""
 
 
-def corruption_errors(measured: Measured) -> list[dict[str, Any]]:
+def corruption_errors(grids: Sequence[Grid]) -> list[dict[str, Any]]:
     """CE and relative CE per protocol and ImageNet-1k model, for all five severities.
 
     Keys: ``model``, ``n_images``, ``note`` (``IN_MEMORY``, whose entries come first, ``AS_JPEG``,
@@ -67,7 +67,7 @@ def corruption_errors(measured: Measured) -> list[dict[str, Any]]:
     its corruptions. ``corruptions`` is a list of ``corruption``, ``ce`` and ``relative_ce`` with
     intervals. All in percent. A model without labels or without such a corruption is left out.
     """
-    comparable = [grid for grid in grids(measured) if _knows_imagenet(grid.model)]
+    comparable = [grid for grid in grids if _knows_imagenet(grid.model)]
     entries = [_of_model(grid, note) for note in _PROTOCOLS for grid in comparable]
     return [entry for entry in entries if entry is not None]
 
@@ -148,5 +148,4 @@ def _percent(of: Callable[[Floats], Estimates], totals: Floats, alexnet: Floats)
     percent = np.column_stack([percent.mean(axis=1), percent])
     most = 100 * len(SEVERITIES) / alexnet
     most = np.array([most.mean(), *most])
-    value = of(percent / most)
-    return Estimates(value.value * most, value.low * most, value.high * most)
+    return Estimates(*(part * most for part in of(percent / most)))

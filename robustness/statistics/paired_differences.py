@@ -92,7 +92,7 @@ def by_condition(gaps: Cells, present: Flags) -> list[PairedDifference]:
 
 def _tested(estimates: Estimates, nets: Cells, present: Flags) -> list[PairedDifference]:
     whole = map(whole_numbers, nets.T)
-    columns = zip(estimates.value, estimates.low, estimates.high, whole, present.T, strict=True)
+    columns = zip(*estimates, whole, present.T, strict=True)
     return [
         PairedDifference(
             number(value),

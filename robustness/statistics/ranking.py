@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from robustness import models
 from robustness.base.text import counted
-from robustness.statistics.measurement_grid import UNKNOWN, ConditionKey, Grid, Measured, grids
+from robustness.statistics.measurement_grid import UNKNOWN, ConditionKey, Grid
 from robustness.statistics.paired_differences import (
     ALPHA,
     SMALLEST,
@@ -56,7 +56,7 @@ TEST_RULE = (
 """How differences are tested, for a help text."""
 
 
-def compare(measured: Measured, quantity: str = "consistency") -> list[dict[str, Any]]:
+def compare(grids: Sequence[Grid], quantity: str) -> list[dict[str, Any]]:
     """Every pair of models with the same classes, over all conditions.
 
     Only rows that every model of the group has count (with an accuracy: and that have a label).
@@ -83,7 +83,7 @@ def compare(measured: Measured, quantity: str = "consistency") -> list[dict[str,
             "established": pair.established,
             "more_images": pair.more_images(),
         }
-        for title, group, _, values in _groups(measured, quantity)
+        for title, group, _, values in _groups(grids, quantity)
         for pair in pair_differences(values)
     ]
 
@@ -187,7 +187,7 @@ def ranking(
     return ranked
 
 
-def compare_by_condition(measured: Measured, quantity: str = "consistency") -> list[dict[str, Any]]:
+def compare_by_condition(grids: Sequence[Grid], quantity: str) -> list[dict[str, Any]]:
     """McNemar's test of every pair of models under every condition by itself.
 
     Images as in ``compare``, and conditions, but attacks alone with the robust accuracy; Holm's
@@ -197,7 +197,7 @@ def compare_by_condition(measured: Measured, quantity: str = "consistency") -> l
     went better with it), ``difference`` (a minus b), ``p``, ``p_holm``, ``established``.
     """
     tests = []
-    for title, group, keys, values in _groups(measured, quantity, joint=False):
+    for title, group, keys, values in _groups(grids, quantity, joint=False):
         entries: list[dict[str, Any]] = []
         of_condition = np.ascontiguousarray(values.transpose(2, 0, 1))
         for key, answers in zip(keys, of_condition, strict=True):
@@ -236,13 +236,13 @@ Group = tuple[str, tuple[str, ...], tuple[ConditionKey, ...], NDArray[Any]]
 """Name of the classes, models, conditions, and their ``outcomes`` (models, images, conditions)."""
 
 
-def _groups(measured: Measured, quantity: str, *, joint: bool = True) -> list[Group]:
+def _groups(grids: Sequence[Grid], quantity: str, *, joint: bool = True) -> list[Group]:
     """The groups of two models or more with the same classes that share any row.
 
     Attacks of one norm and epsilon count ``joint`` for the robust accuracy, instead of
     conditions.
     """
-    by_name: dict[str, Grid] = {grid.model: grid for grid in grids(measured)}
+    by_name: dict[str, Grid] = {grid.model: grid for grid in grids}
     groups = []
     for labels, names in models.by_labels(by_name):
         if len(names) < 2:

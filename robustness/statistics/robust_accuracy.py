@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from robustness.evaluation.condition import AttackCondition, readable
 from robustness.statistics.estimates import picture_values, shares
-from robustness.statistics.measurement_grid import UNKNOWN, ConditionKey, Grid, Measured, grids
+from robustness.statistics.measurement_grid import UNKNOWN, ConditionKey, Grid
 
 Floats = NDArray[np.float64]
 
@@ -63,7 +63,7 @@ def survived(left: Floats, budgets: Sequence[AttackBudget]) -> Floats:
     return survivors
 
 
-def robust_accuracy(measured: Measured) -> list[dict[str, Any]]:
+def robust_accuracy(grids: Sequence[Grid]) -> list[dict[str, Any]]:
     """The share of images that every attack leaves correct, per model, norm and epsilon.
 
     An image is broken at an epsilon if any attack in that norm breaks it at that epsilon or a
@@ -74,7 +74,7 @@ def robust_accuracy(measured: Measured) -> list[dict[str, Any]]:
     id of the attack that breaks most at that epsilon, and ``strongest_left``, the share that it
     leaves. Only images with every attack count. [] without attacks.
     """
-    return [entry for grid in grids(measured) for entry in _of_model(grid)]
+    return [entry for grid in grids for entry in _of_model(grid)]
 
 
 def _of_model(grid: Grid) -> Iterator[dict[str, Any]]:

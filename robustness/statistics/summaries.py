@@ -1,4 +1,4 @@
-"""A run in figures: per model, per model and condition, per model and severity.
+"""A run in figures: per model, and of each per condition, severity and class.
 
 Every figure ``x`` stands beside ``x_low`` and ``x_high``, by ``estimates.INTERVAL_RULE``. What
 needs labels is None without them. Accuracies count the labelled images only.
@@ -7,7 +7,7 @@ needs labels is None without them. Accuracies count the labelled images only.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -21,10 +21,8 @@ from robustness.statistics.calibration import (
     KINDS,
     ConditionErrors,
     bins,
-    calibration_error,
     condition_errors,
-    estimated_error,
-    predictions,
+    group_errors,
 )
 from robustness.statistics.estimates import (
     Estimates,
@@ -45,11 +43,10 @@ from robustness.statistics.measurement_grid import (
     UNKNOWN,
     ConditionKey,
     Grid,
-    Measured,
     Places,
-    grids,
     map_grids,
     mean_of_groups,
+    mean_of_rows,
     profile_groups,
 )
 from robustness.statistics.robust_accuracy import success, under_attack
@@ -71,50 +68,15 @@ FIGURES: Mapping[str, str] = {**RATES, **{name: name for name in MEANS}}
 MOST_UNLABELLED = 0.5
 """Beyond this share of images without a label, models are not ranked by accuracy."""
 
+_OF_CLASSES = ("consistency", "clean_accuracy", "perturbed_accuracy")
 _CELLS = 250_000  # of a column worked on at once: some arrays of 2 MB
 _TOPS, _SIDES = ("", "_top5"), ("clean", "perturbed")
 _ONCE = {"clean_correct", "clean_correct5"}  # of the image alone, whatever the condition
 
 
-def summary(measured: Measured) -> list[dict[str, Any]]:
-    """Per model, by falling ``ranked_by`` among those with the same classes.
-
-    Keys: ``model``, ``label_set``, ``ranked_by`` ("robust_accuracy" for attacks alone on labelled
-    images, else "perturbed_accuracy" where at least half of the images have a label, else
-    "consistency"), ``n_images``, the figures of ``robust_accuracy.under_attack``, and
-    with their intervals ``consistency`` (the mean over the conditions, where some count more images
-    than others),
-    ``flip_rate``, the accuracies of ``RATES``, ``drop`` and ``relative_drop`` (of the accuracy;
-    also ``..._top5``), the means of ``MEANS``, the expected calibration errors ``clean_ece`` (of
-    each image once), ``perturbed_ece`` (of all rows together, where too sure under one condition
-    makes up for too unsure under another) and ``condition_ece`` (the mean of those of the
-    conditions), and ``clean_overconfidence`` and ``overconfidence``: mean confidence less accuracy.
-    All over all rows of the model. Without intervals as in ``by_perturbation``
-    ``clean_ece_by_chance`` and ``condition_ece_by_chance``.
-    """
-    some = grids(measured)
-    return ranked(some, [model_tables.summary for model_tables in tables(some)])
-
-
-def ranked(some: Sequence[Grid], wholes: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The summary from the entry of each of ``some`` models, as ``tables`` has them."""
-    entries = {grid.model: whole for grid, whole in zip(some, wholes, strict=True)}
-    attacks_alone = all(key.is_attack for grid in some for key in grid.conditions)
-    unknown = [(grid.flags("correct") == UNKNOWN).all(axis=1).mean() for grid in some]
-    labelled = all(share <= MOST_UNLABELLED for share in unknown)
-    robust = attacks_alone and all(e["robust_accuracy"] is not None for e in entries.values())
-    by = "robust_accuracy" if robust else "perturbed_accuracy" if labelled else "consistency"
-    ranks: list[dict[str, Any]] = []
-    for labels, names in models.by_labels(entries):
-        group = [{"label_set": labels.title, "ranked_by": by, **entries[name]} for name in names]
-        ranks += sorted(group, key=lambda entry: -(entry[by] or 0.0))
-    return ranks
-
-
 @dataclass(frozen=True)
 class ModelTables:
-    """The tables of one model: its entry of the summary without a rank, conditions, severities,
-    and bins of ``reliability``."""
+    """The tables of one model; ``summary`` is its entry in that, without a rank."""
 
     summary: dict[str, Any]
     by_perturbation: list[dict[str, Any]]
@@ -122,16 +84,15 @@ class ModelTables:
     reliability: list[dict[str, Any]]
 
 
-def tables(some: Sequence[Grid]) -> list[ModelTables]:
-    """``summary``, ``by_perturbation``, ``by_severity`` and ``reliability`` of each model.
+def model_tables(some: Sequence[Grid]) -> list[ModelTables]:
+    """The tables of each model, whose keys ``Figures`` names.
 
     A column is read once, of all models, as not all columns fit into memory.
     """
-    some = grids(some)
-    severities = [_severities(grid) for grid in some]
+    severities = [severity_places(grid.conditions) for grid in some]
     columns = [
         _Columns(grid, [slice(None), *levels.values()])
-        for grid, levels in zip(some, severities, strict=True)
+        for grid, (_, levels) in zip(some, severities, strict=True)
     ]
     own = some[0].own if some else ()
     for name, column in {**FIGURES, **dict(zip(own, own, strict=True))}.items():
@@ -142,55 +103,46 @@ def tables(some: Sequence[Grid]) -> list[ModelTables]:
 
 def _tables(
     grid: Grid,
-    severities: Mapping[int, Places],
+    severities: tuple[Sequence[str], Mapping[int, Places]],
     columns: _Columns,
-    *calibrations: _Calibration,
+    clean: _Calibration,
+    perturbed: _Calibration,
 ) -> ModelTables:
-    calibrated = dict(zip(KINDS, calibrations, strict=True))
-    whole, *levels = columns.of_groups()
-    return ModelTables(
-        _whole(grid, whole, calibrated),
-        _by_condition(grid, columns.condition_entries(), calibrated),
-        _by_severity(grid, severities, levels),
-        [entry for calibration in calibrations for entry in calibration.bins],
-    )
-
-
-def _whole(
-    grid: Grid, figures: dict[str, Any], calibrated: Mapping[str, _Calibration]
-) -> dict[str, Any]:
-    """The entry of a model over all its rows."""
-    return {
+    names, levels = severities
+    whole, *of_levels = columns.of_groups()
+    consistency = over_conditions(grid.values("consistent"), grid.there, shares)
+    chance = perturbed.errors.by_chance[~np.isnan(perturbed.errors.by_chance)]
+    summary = {
         "model": grid.model,
         "n_images": grid.n_images,
-        **figures,
-        **_consistency(grid),
+        **whole,
+        **(rate := consistency.named("consistency", 0)),
+        **complement(rate, "consistency", "flip_rate"),
         **under_attack(grid),
-        **_overall_calibration(calibrated),
+        **clean.whole.by_condition.named("clean_ece", 0),
+        "clean_ece_by_chance": number(clean.whole.by_chance[0]),
+        **perturbed.whole.by_condition.named("perturbed_ece", 0),
+        **perturbed.errors.mean.named("condition_ece", 0),
+        "condition_ece_by_chance": float(chance.mean()) if len(chance) else None,
+        **clean.overconfidence.named("clean_overconfidence", 0),
+        **perturbed.overconfidence.named("overconfidence", 0),
     }
-
-
-def _consistency(grid: Grid) -> dict[str, float | None]:
-    consistency = over_conditions(grid.values("consistent"), grid.there, shares).named(
-        "consistency", 0
-    )
-    return {**consistency, **complement(consistency, "consistency", "flip_rate")}
-
-
-def by_perturbation(measured: Measured) -> list[dict[str, Any]]:
-    """Per model and condition, in the order of the models and conditions.
-
-    Keys: ``model``, ``condition``, ``series`` (the label of all that differ from it in strength
-    alone), ``perturbation``, ``strength``, ``severity`` (of ImageNet-C, where the strength is
-    exactly one), ``n_images``, ``n_attacked`` (of an attack: the images that consistency counts,
-    those that the model had right, without labels all), ``attack_success`` with its interval, the
-    figures of ``summary``, the expected calibration errors ``clean_ece`` and ``perturbed_ece``, and
-    without intervals ``clean_ece_by_chance`` and ``perturbed_ece_by_chance``: what so few images
-    give a perfectly calibrated model.
-    """
-    return [
-        entry for model_tables in tables(grids(measured)) for entry in model_tables.by_perturbation
+    by_severity = [
+        {
+            "model": grid.model,
+            "severity": level,
+            "perturbations": names,
+            "n_images": grid.n_images,
+            **figures,
+        }
+        for level, figures in zip(levels, of_levels, strict=True)
     ]
+    return ModelTables(
+        summary,
+        _by_condition(grid, columns.of_conditions(), {"clean": clean, "perturbed": perturbed}),
+        by_severity,
+        [*clean.bins, *perturbed.bins],
+    )
 
 
 def _by_condition(
@@ -199,51 +151,52 @@ def _by_condition(
     rows = grid.there.sum(axis=0).tolist()
     counted = (grid.flags("consistent") != UNKNOWN).sum(axis=0).tolist()
     broken = success(grid)
-    return [
-        {
+    entries = []
+    for at, key in enumerate(grid.conditions):
+        entry = {
             "model": grid.model,
-            **_condition(key),
-            "n_images": count,
+            "condition": key.id,
+            "series": key.series,
+            "perturbation": key.perturbation,
+            "strength": key.strength,
+            "severity": key.severity,
+            "n_images": rows[at],
             "n_attacked": counted[at] if key.is_attack else None,
             **broken[at],
-            **estimates,
-            **{
-                name: value
-                for kind, table in calibrated.items()
-                for name, value in (
-                    *table.errors.by_condition.named(f"{kind}_ece", at).items(),
-                    (f"{kind}_ece_by_chance", number(table.errors.by_chance[at])),
-                )
-            },
+            **figures[at],
         }
-        for at, (key, count, estimates) in enumerate(
-            zip(grid.conditions, rows, figures, strict=True)
-        )
-        if count
-    ]
+        for kind, table in calibrated.items():
+            entry |= table.errors.by_condition.named(f"{kind}_ece", at)
+            entry[f"{kind}_ece_by_chance"] = number(table.errors.by_chance[at])
+        entries += [entry] if rows[at] else []
+    return entries
 
 
-def _condition(key: ConditionKey) -> dict[str, Any]:
-    return {
-        "condition": key.id,
-        "series": key.series,
-        "perturbation": key.perturbation,
-        "strength": key.strength,
-        "severity": key.severity,
-    }
+def rank_models(some: Sequence[Grid], wholes: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The summary from the entry of each of ``some`` models, as ``model_tables`` has them."""
+    entries = {whole["model"]: whole for whole in wholes}
+    attacks_alone = all(key.is_attack for grid in some for key in grid.conditions)
+    unknown = [(grid.flags("correct") == UNKNOWN).all(axis=1).mean() for grid in some]
+    labelled = all(share <= MOST_UNLABELLED for share in unknown)
+    robust = attacks_alone and all(e["robust_accuracy"] is not None for e in wholes)
+    by = "robust_accuracy" if robust else "perturbed_accuracy" if labelled else "consistency"
+    ranks: list[dict[str, Any]] = []
+    for labels, names in models.by_labels(entries):
+        group = [{"label_set": labels.title, "ranked_by": by, **entries[name]} for name in names]
+        ranks += sorted(group, key=lambda entry: -(entry[by] or 0.0))
+    return ranks
 
 
 @dataclass(frozen=True)
 class _Calibration:
     """How well calibrated the predictions of a model of one of ``KINDS`` are.
 
-    ``errors`` are those of the conditions, ``whole`` that of all predictions with
-    ``whole_by_chance``; ``overconfidence`` is mean confidence less accuracy.
+    ``errors`` are those of the conditions, ``whole`` that of all predictions; ``overconfidence`` is
+    mean confidence less accuracy.
     """
 
     errors: ConditionErrors
-    whole: Estimates
-    whole_by_chance: float
+    whole: ConditionErrors
     overconfidence: Estimates
     bins: list[dict[str, Any]]
 
@@ -252,97 +205,55 @@ def _calibration(grid: Grid, kind: str) -> _Calibration:
     """Bins hold single predictions, also those under the compositions of a profile."""
     parts = grid.compositions or grid
     groups = None if parts is grid else [*profile_groups(parts.conditions).values()]
-    every = tuple(map(parts.values, KINDS[kind]))
-    errors = condition_errors(every[0], every[1], groups)
-    sure, right = predictions(kind, *every)
-    del every  # these arrays are large, as the next ones
+    sure, right = map(parts.values, KINDS[kind])
+    errors = condition_errors(sure, right, groups)
+    if kind == "clean":  # an original, the same under every condition, counts once
+        sure, right = mean_of_rows(sure)[:, None], mean_of_rows(right)[:, None]
     gaps = sure - right
     if kind != "clean" and groups is not None:
         gaps = mean_of_groups(gaps, groups)
     present = ~np.isnan(gaps)
     gaps[~present] = 0.0
     sums, counts = (values.sum(axis=1, keepdims=True, dtype=float) for values in (gaps, present))
-    del gaps, present
+    del gaps, present  # these arrays are large
     return _Calibration(
         errors,
-        estimated_error(sure, right),
-        # Rows of one image are not independent: what chance would give over them is not known.
-        calibration_error(sure[:, 0], right[:, 0])[1] if kind == "clean" else np.nan,
+        group_errors(sure, right, [slice(None)]),
         differences(picture_values(sums, counts)),
         bins(grid.model, kind, sure, right),
     )
 
 
-def _overall_calibration(calibrated: Mapping[str, _Calibration]) -> dict[str, float | None]:
-    clean, perturbed = calibrated.values()
-    chance = perturbed.errors.by_chance
-    present = chance[~np.isnan(chance)]
-    return {
-        **clean.whole.named("clean_ece", 0),
-        "clean_ece_by_chance": number(clean.whole_by_chance),
-        **perturbed.whole.named("perturbed_ece", 0),
-        **perturbed.errors.mean.named("condition_ece", 0),
-        "condition_ece_by_chance": float(present.mean()) if len(present) else None,
-        **clean.overconfidence.named("clean_overconfidence", 0),
-        **perturbed.overconfidence.named("overconfidence", 0),
-    }
+def severity_places(
+    conditions: Sequence[ConditionKey],
+) -> tuple[tuple[str, ...], dict[int, list[int]]]:
+    """(the perturbations that have every severity that occurs, their places by severity).
 
-
-def by_severity(measured: Measured) -> list[dict[str, Any]]:
-    """Per model and ImageNet-C severity, the mean over the perturbations that have all of them.
-
-    ``all of them`` are the severities that occur in the run. Keys as ``by_perturbation`` without
-    what tells of one condition and without calibration, with ``severity`` and ``perturbations``
-    (their names). Empty if no perturbation has two severities or more.
+    No places if only one severity occurs, or none of them has all.
     """
-    return [entry for model_tables in tables(grids(measured)) for entry in model_tables.by_severity]
-
-
-def _severities(grid: Grid) -> dict[int, list[int]]:
-    """The conditions of each severity, of the perturbations that have all; {} if there is one."""
-    names, levels = graded(grid.conditions)
-    if len(levels) < 2 or not names:
-        return {}
-    return {
-        level: [
-            place
-            for place, key in enumerate(grid.conditions)
-            if key.perturbation in names and key.severity == level
-        ]
-        for level in levels
+    levels: dict[str, set[int]] = {}
+    for key in conditions:
+        if key.severity is not None:
+            levels.setdefault(key.perturbation, set()).add(key.severity)
+    every = set().union(*levels.values())
+    names = tuple(name for name, mine in levels.items() if mine == every)
+    if len(every) < 2 or not names:
+        return names, {}
+    keys = [(key.perturbation in names, key.severity) for key in conditions]
+    places = {
+        level: [at for at, key in enumerate(keys) if key == (True, level)]
+        for level in sorted(every)
     }
+    return names, places
 
 
-def _by_severity(
-    grid: Grid, groups: Mapping[int, Places], figures: Sequence[dict[str, Any]]
-) -> list[dict[str, Any]]:
-    return [
-        {
-            "model": grid.model,
-            "severity": level,
-            "perturbations": graded(grid.conditions)[0],
-            "n_images": grid.n_images,
-            **figure,
-        }
-        for level, figure in zip(groups, figures, strict=True)
-    ]
-
-
-def over_models(measured: Measured) -> list[dict[str, Any]]:
+def over_models(some: Sequence[Grid]) -> list[dict[str, Any]]:
     """Per perturbation, over all strengths, the mean of the models; the lowest consistency first.
 
-    What differs in more than strength, such as an attack in two norms, is told apart. Keys:
+    What differs in more than strength, such as an attack in two norms, is told apart. A series of
+    strength 0 alone, as in the profile of a match, says nothing of its perturbation. Keys:
     ``series`` (its label), ``perturbation``, ``n_strengths``, ``n_images`` (those that consistency
     counts) and ``consistency`` with its interval.
-    """
-    entries = [entry for entry in _by_series(grids(measured)) if entry["n_images"]]
-    return sorted(entries, key=lambda entry: float(entry["consistency"]))
-
-
-def _by_series(some: Sequence[Grid]) -> list[dict[str, Any]]:
-    """An entry a series: the mean of the models of ``some``.
-
-    A series of strength 0 alone, as in the profile of a match, says nothing of its perturbation.
     """
     conditions = some[0].conditions
     active = [key for key in conditions if key.strength != 0] or conditions
@@ -354,7 +265,7 @@ def _by_series(some: Sequence[Grid]) -> list[dict[str, Any]]:
         mine[:] = _of_images(grid, "consistent", of_series)
     joint = mean_of_models(values)
     estimates = shares(joint)
-    return [
+    entries = [
         {
             "series": name,
             "perturbation": perturbation,
@@ -364,17 +275,44 @@ def _by_series(some: Sequence[Grid]) -> list[dict[str, Any]]:
         }
         for place, (name, perturbation) in enumerate(names.items())
     ]
+    counted = [entry for entry in entries if entry["n_images"]]
+    return sorted(counted, key=lambda entry: float(entry["consistency"]))
 
 
-def graded(conditions: Sequence[ConditionKey]) -> tuple[tuple[str, ...], tuple[int, ...]]:
-    """(perturbations that have every severity that occurs, those severities)."""
-    levels: dict[str, set[int]] = {}
-    for key in conditions:
-        if key.severity is not None:
-            levels.setdefault(key.perturbation, set()).add(key.severity)
-    every = set().union(*levels.values())
-    names = tuple(name for name, mine in levels.items() if mine == every)
-    return names, tuple(sorted(every))
+def by_class(some: Sequence[Grid]) -> list[dict[str, Any]]:
+    """Per model and class, in the order of the class index; empty without labels.
+
+    Keys: ``model``, ``label``, ``class_name`` (the index where the model is not registered),
+    ``n_images``, and with intervals over the images of the class ``consistency``,
+    ``clean_accuracy``, ``perturbed_accuracy`` and ``drop``; each over all conditions. Consistency
+    may count fewer images, as an attack on an incorrect prediction has nothing to break.
+    """
+    return [entry for grid in some for entry in _classes(grid)]
+
+
+def _classes(grid: Grid) -> list[dict[str, Any]]:
+    labels = grid.per_image("label")
+    figures = np.column_stack([grid.per_image(RATES[name]) for name in _OF_CLASSES])
+    complete = np.flatnonzero(~np.isnan(labels) & ~np.isnan(figures[:, 1:]).any(axis=1))
+    order = complete[np.argsort(labels[complete], kind="stable")]
+    classes, starts, sizes = np.unique(labels[order], return_index=True, return_counts=True)
+    entries = []
+    for size in np.unique(sizes):  # classes with as many images have their intervals at once
+        alike = np.flatnonzero(sizes == size)
+        values = figures[order[starts[alike][:, None] + np.arange(size)]].transpose(2, 1, 0)
+        estimates = dict(zip(_OF_CLASSES, map(shares, values), strict=True))
+        estimates["drop"], _ = drops(values[1], values[2])
+        for place, label in enumerate(classes[alike].astype(int).tolist()):
+            entry = {
+                "model": grid.model,
+                "label": label,
+                "class_name": models.class_name(grid.model, label),
+                "n_images": int(size),
+            }
+            for name, estimate in estimates.items():
+                entry |= estimate.named(name, place)
+            entries.append(entry)
+    return sorted(entries, key=lambda entry: entry["label"])
 
 
 @dataclass(frozen=True)
@@ -396,7 +334,7 @@ class _Columns:
         labelled = (~np.isnan(self.rates["perturbed_accuracy"])).sum(axis=0)
         return _entries(self.group_figures, lost, labelled)
 
-    def condition_entries(self) -> list[dict[str, Any]]:
+    def of_conditions(self) -> list[dict[str, Any]]:
         blocks, lost = self.grid.blocks(_CELLS), {}
         for suffix in _TOPS:
             columns = (RATES[f"{kind}_accuracy{suffix}"] for kind in _SIDES)
@@ -408,34 +346,25 @@ class _Columns:
 
 
 def _add(grid: Grid, columns: _Columns, name: str, column: str) -> None:
-    """Add the figure ``name``."""
+    """Add the figure ``name``; of a profile an image counts with its share."""
     values = _of_images(grid, column, columns.groups)
+    parts = grid.parts(column, grid.blocks(_CELLS))
     if name in RATES:
         columns.rates[name], columns.group_figures[name] = values, shares(values)
-        columns.condition_figures[name] = _rates(grid, column)
-    else:
-        limits = _limits(column)
-        columns.group_figures[name] = means(values, *limits)
-        parts = grid.parts(column, grid.blocks(_CELLS))
-        columns.condition_figures[name] = side_by_side(*(means(part, *limits) for part in parts))
-
-
-def _rates(grid: Grid, column: str) -> Estimates:
-    """The rate of each condition; of a profile an image counts with its share."""
-    if grid.compositions is not None:
-        parts = grid.parts(column, grid.blocks(_CELLS))
-        return side_by_side(*map(shares, parts))
-    flags = grid.flags(column)
-    return flag_shares((flags == 1).sum(axis=0), (flags != UNKNOWN).sum(axis=0))
-
-
-def _limits(column: str) -> tuple[float, float]:
-    """The bounds of the metric in ``column``; a rescaled similarity is at most 1."""
+        if grid.compositions is not None:
+            columns.condition_figures[name] = side_by_side(*map(shares, parts))
+            return
+        flags = grid.flags(column)
+        total, n = (flags == 1).sum(axis=0), (flags != UNKNOWN).sum(axis=0)
+        columns.condition_figures[name] = flag_shares(total, n)
+        return
+    low, high = -math.inf, math.inf  # as a plugin that is gone may have them
     if column in RESCALED.values():
-        return -math.inf, 1.0
-    if column not in metrics.REGISTRY:  # of a plugin that is gone
-        return -math.inf, math.inf
-    return metrics.REGISTRY[column].low, metrics.REGISTRY[column].high
+        high = 1.0
+    elif column in metrics.REGISTRY:
+        low, high = metrics.REGISTRY[column].low, metrics.REGISTRY[column].high
+    columns.group_figures[name] = means(values, low, high)
+    columns.condition_figures[name] = side_by_side(*(means(part, low, high) for part in parts))
 
 
 def _of_images(grid: Grid, column: str, groups: Sequence[Places]) -> Floats:

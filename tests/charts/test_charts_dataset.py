@@ -12,12 +12,7 @@ from benchmarks.support.synthetic_rows import Told, rows, severities
 from robustness import models
 from robustness.charts import differences, run_results
 from robustness.charts.style import model_style
-from robustness.statistics import (
-    by_class,
-    by_severity,
-    compare,
-    reliability,
-)
+from robustness.statistics import Figures
 
 MODELS = ("SqueezeNet", "EfficientNetLite0")
 
@@ -49,7 +44,7 @@ def named(figure: Any, name: str) -> Any:
 
 
 def test_curves_have_a_line_and_a_band_a_model() -> None:
-    entries = by_severity(run())
+    entries = Figures(run()).by_severity
     figure = run_results.over_levels(entries, "consistency", "severity")
     assert len(figure.data) == 2 * len(MODELS)
     for model in MODELS:
@@ -65,7 +60,7 @@ def test_curves_have_a_line_and_a_band_a_model() -> None:
 
 
 def test_pairs_are_filled_where_established() -> None:
-    pairs = compare(run())
+    pairs = Figures(run()).pairs()
     doubtful = [*pairs, {**pairs[0], "better": "VGG16", "established": False}]
     filled, hollow = differences.pair_differences(doubtful).data
     assert (filled.marker.symbol, hollow.marker.symbol) == ("circle", "circle-open")
@@ -75,7 +70,7 @@ def test_pairs_are_filled_where_established() -> None:
 
 
 def test_the_classes_that_lose_most_come_first() -> None:
-    entries = by_class(run())
+    entries = Figures(run()).by_class
     figure = run_results.class_drops(entries, count=2)
     shown = figure.layout.yaxis.ticktext
     drops = {
@@ -87,7 +82,7 @@ def test_the_classes_that_lose_most_come_first() -> None:
 
 
 def test_the_reliability_diagram_tells_clean_from_perturbed() -> None:
-    entries = reliability(run())
+    entries = Figures(run()).reliability
     figure = run_results.reliability_diagram(entries)
     clean = named(figure, "SqueezeNet 1.1, original")
     perturbed = named(figure, "SqueezeNet 1.1, perturbed")

@@ -11,11 +11,11 @@ import pytest
 from scipy.stats import binomtest
 
 from benchmarks.support.synthetic_rows import APGD, PGD, SyntheticRun, attacked, rows
-from robustness import statistics
 from robustness.attacks import REGISTRY as ATTACKS
 from robustness.charts import run_map
 from robustness.charts.bands import Tile, place
 from robustness.evaluation.condition import Condition
+from robustness.evaluation.correctness import with_correctness
 from robustness.hardening import Hardening
 from robustness.hardening.judgement import judge_training
 from robustness.report import comparison
@@ -37,7 +37,7 @@ def tiles(figures: Figures) -> list[Tile]:
 @pytest.mark.parametrize("seed", range(3))
 def test_the_shares_of_the_map_are_those_of_the_rows(labelled: bool, seed: int) -> None:
     run = squares_run(labelled=labelled, images=41, seed=seed)
-    frame = statistics.with_correctness(run.frame())
+    frame = with_correctness(run.frame())
     column = "correct" if labelled else "consistent"
     groups = frame.groupby(["model", "condition"], observed=True)[column]
     means = groups.mean().astype(float)

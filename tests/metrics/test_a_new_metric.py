@@ -11,7 +11,6 @@ import pytest
 
 from benchmarks.support.stand_in_models import Stable
 from robustness import metrics
-from robustness import statistics as figures
 from robustness.charts import predictions, run_map, run_results, tables
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.loop import evaluate
@@ -72,16 +71,15 @@ def test_the_methods_explain_it(record: Metric) -> None:
 
 def test_every_table_and_chart_has_it(record: Metric, rows: list[Measurement]) -> None:
     frame = pd.DataFrame([row.as_row() for row in rows])
-    entries = figures.by_perturbation(frame)
-    ranked = figures.ranking(figures.summary(frame), figures.compare(frame))
-    assert record.label in tables.ranking(ranked, "consistency").head
-    assert record.label in tables.conditions(entries)
+    figures = Figures(frame)
+    assert record.label in tables.ranking(figures.ranking("consistency"), "consistency").head
+    assert record.label in tables.conditions(figures.by_perturbation)
     assert record.label in live_view.verdicts(rows).head
     assert record in shared_parts.listed_metrics(rows)
     assert predictions.strength_titles()[NAME] == run_results.quantities()[NAME] == record.label
     curve = predictions.over_strength(frame, NAME)
     assert curve.layout.yaxis.range[1] >= max(frame[NAME])
-    (row,) = run_map.rows(Figures(frame), NAME)
+    (row,) = run_map.rows(figures, NAME)
     for model, cells in row.cells.items():
         means = frame[frame["model"] == model].groupby("strength")[NAME].mean()
         assert [cell.value for cell in cells] == pytest.approx(means.tolist())

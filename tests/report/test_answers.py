@@ -20,7 +20,7 @@ from benchmarks.support.synthetic_rows import (
     with_classes,
 )
 from benchmarks.support.synthetic_runs import measurement
-from robustness import report, statistics
+from robustness import report
 from robustness.evaluation.band import Band, Cell
 from robustness.evaluation.condition import Condition, perturbation_label
 from robustness.evaluation.measurement import Measurement
@@ -138,10 +138,10 @@ def test_no_order_is_claimed_without_a_significant_difference(seed: int) -> None
     rng = np.random.default_rng(seed)
     images = int(rng.integers(1, 90))
     kept = {name: rng.random((images, 3)) < rng.random() for name in (A, B, C)}
-    frame = statistics.with_correctness(run_of(kept))
+    figures = Figures(run_of(kept))
     who = answer_of(run_of(kept))[0]
-    pairs = statistics.compare(frame)
-    best = statistics.summary(frame)[0]["model"]
+    pairs = figures.pairs("consistency")
+    best = figures.summary[0]["model"]
     beaten = {p["worse"] for p in pairs if p["established"] and p["better"] == best}
     assert claims(who) <= (len(beaten) == 2), "the margin may make a tie of it"
     assert ("is worse by" in who) <= bool(beaten)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from benchmarks.support.synthetic_runs import saved
-from robustness import api, gate, runs, statistics
+from robustness import api, gate, runs
 from robustness.api.hardening import weakest_perturbations
 from robustness.base.errors import ParameterError
 from robustness.evaluation.condition import YOUR_CAMERA, Condition, as_profile
@@ -18,6 +18,7 @@ from robustness.report.questions import RunFigures
 from robustness.report.questions.threshold import THRESHOLD, certified
 from robustness.runs.compare import flips
 from robustness.runs.row_selection import Chosen
+from robustness.statistics import Figures
 
 DIGESTS = {f"{at:03}.png": f"{at:064x}" for at in range(60)}
 PARTS = tuple(Condition.of({"darkness": (at + 1) / 100}) for at in range(10))
@@ -51,7 +52,7 @@ def test_tables_have_one_row_and_rows_every_composition(tmp_path: Path) -> None:
     assert {text for text, name in profiles.items() if name == YOUR_CAMERA} == {
         part.id for part in PARTS
     }
-    for mine, theirs in zip(statistics.summary(frame), figures.summary, strict=True):
+    for mine, theirs in zip(Figures(frame).summary, figures.summary, strict=True):
         assert mine == pytest.approx(theirs)
 
 

@@ -21,12 +21,13 @@ from benchmarks.support.synthetic_runs import saved, with_column
 from robustness import runs
 from robustness.base.errors import RunError
 from robustness.evaluation.condition import Condition
+from robustness.evaluation.correctness import CORRECTNESS
 from robustness.runs import cache
 from robustness.runs import rows as row_files
 from robustness.runs.case_queries import CaseRows, Chosen
 from robustness.runs.row_selection import SURVIVORS, WORST
 from robustness.runs.rows import Rows
-from robustness.statistics import CORRECTNESS, Criteria, Figures, choose, measurement_grid
+from robustness.statistics import Criteria, Figures, choose, measurement_grid
 from robustness.statistics.measurement_grid import MEANS, grids
 from tests.support.frames import cases, difference
 

@@ -7,7 +7,6 @@ import pandas as pd
 import pytest
 
 from benchmarks.support.synthetic_rows import APGD, FOG, PGD, attacked, rows
-from robustness import statistics
 from robustness.evaluation.condition import Condition
 from robustness.statistics import Figures
 from robustness.statistics.estimates import over_conditions, shares
@@ -25,7 +24,7 @@ def both(
 
 
 def test_success_is_told_of_each_models_own_correct_images() -> None:
-    for entry in statistics.robust_accuracy(both()):
+    for entry in Figures(both()).robust_accuracy:
         own = {WEAK: 42, STRONG: 60}[entry["model"]]
         assert entry["n_attacked"] == own
         assert entry["success"] == pytest.approx((own - 2) / own)
@@ -34,7 +33,7 @@ def test_success_is_told_of_each_models_own_correct_images() -> None:
 
 
 def test_an_image_that_was_wrong_before_an_attack_is_neither_kept_nor_changed() -> None:
-    for entry in statistics.by_perturbation(both()):
+    for entry in Figures(both()).by_perturbation:
         own = {WEAK: 42, STRONG: 60}[entry["model"]]
         assert (entry["n_attacked"], entry["n_images"]) == (own, 70)
         assert entry["consistency"] == pytest.approx(2 / own)
@@ -79,10 +78,10 @@ def test_in_a_partly_labelled_run_an_unlabelled_image_counts_by_its_prediction()
     frame = attacked(WEAK, 42, 2)
     unlabelled = frame["image"] >= "00060.png"  # wrong before, and kept
     frame.loc[unlabelled, ["label", "correct", "clean_correct"]] = pd.NA
-    entry = statistics.by_perturbation(frame)[0]
+    entry = Figures(frame).by_perturbation[0]
     assert entry["n_attacked"] == 42 + 10
     assert entry["consistency"] == pytest.approx(12 / 52)
-    (robust,) = statistics.robust_accuracy(frame)
+    (robust,) = Figures(frame).robust_accuracy
     assert (robust["n_images"], robust["robust"]) == (60, pytest.approx(2 / 60))
 
 
@@ -90,7 +89,7 @@ def test_an_attack_whose_target_is_predicted_already_has_nothing_to_break() -> N
     aimed = Condition.attack("pgd", epsilon=0.5, norm="l2", target=3)
     kept = np.arange(20) < 10
     frame = rows(kept, conditions=[aimed]).assign(clean_top1=np.where(kept, 3, 4))
-    (entry,) = statistics.by_perturbation(frame)
+    (entry,) = Figures(frame).by_perturbation
     assert (entry["n_attacked"], entry["consistency"]) == (10, 0)
 
 

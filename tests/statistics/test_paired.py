@@ -18,13 +18,7 @@ from statsmodels.stats.proportion import proportion_confint
 from benchmarks.support.claim_simulation import one_condition, power
 from benchmarks.support.synthetic_rows import rows, severities
 from robustness.metrics.intervals import difference_bounds
-from robustness.statistics import (
-    advice,
-    compare,
-    compare_by_condition,
-    ranking,
-    summary,
-)
+from robustness.statistics import Figures, advice
 from robustness.statistics.paired_differences import (
     ALPHA,
     EXACT_TOTAL,
@@ -133,7 +127,8 @@ def test_the_images_that_a_pilot_asks_for_are_enough(won: float, lost: float, mo
     numbers = []
     for net in pair.drawn(30, 150, rng).T:
         kept = [net > 0, net < 0, *[np.zeros(30, bool)] * (models - 2)]
-        found = next(p for p in compare(run(*(k[:, None] for k in kept))) if "Lite1" not in str(p))
+        pairs = Figures(run(*(k[:, None] for k in kept))).pairs()
+        found = next(pair for pair in pairs if "Lite1" not in str(pair))
         if found["more_images"] is not None:
             numbers.append(30 + found["more_images"])
     assert len(numbers) >= 100, "or little is named at all"
@@ -208,7 +203,8 @@ def test_of_a_perturbation_and_attacks_the_interval_holds_and_equals_are_not_tol
 def test_a_clear_order_is_established() -> None:
     hard = random(4).random((200, 5))
     frame = run(hard < 0.5, hard < 0.9, hard + 0.02 < 0.9, conditions=severities("fog"))
-    pairs = compare(frame)
+    figures = Figures(frame)
+    pairs = figures.pairs()
     assert len(pairs) == 3
     named = {(p["better"], p["worse"]): p for p in pairs}
     clear = named["EfficientNetLite0", "SqueezeNet"]
@@ -217,14 +213,15 @@ def test_a_clear_order_is_established() -> None:
     assert clear["difference"] == pytest.approx((hard < 0.9).mean() - (hard < 0.5).mean())
     assert clear["difference_low"] < clear["difference"] < clear["difference_high"]
     json.dumps(pairs, allow_nan=False)
-    places = {e["model"]: (e["place_low"], e["place_high"]) for e in ranking(summary(frame), pairs)}
+    places = {e["model"]: (e["place_low"], e["place_high"]) for e in figures.ranking()}
     assert places["SqueezeNet"] == (3, 3)
 
 
 def test_what_is_not_significant_says_how_many_more_images_show_a_point() -> None:
     a = np.repeat([True, True, True, False], 5)
     b = np.repeat([True, True, True, True], 5)  # five against none
-    (pair,) = compare(run(a[:, None], b[:, None]))
+    figures = Figures(run(a[:, None], b[:, None]))
+    (pair,) = figures.pairs()
     assert not pair["established"]
     assert pair["better"] == "EfficientNetLite0"
     expected = images_needed(pair["difference"], pair["difference_low"], 20, 1)
@@ -233,13 +230,12 @@ def test_what_is_not_significant_says_how_many_more_images_show_a_point() -> Non
     assert re.fullmatch(
         r"not significant; about [\d,]+ more images would show .* of 1 point", advice(pair)
     )
-    entries = ranking(summary(run(a[:, None], b[:, None])), [pair])
-    assert [(e["place_low"], e["place_high"]) for e in entries] == [(1, 2), (1, 2)]
+    assert [(e["place_low"], e["place_high"]) for e in figures.ranking()] == [(1, 2), (1, 2)]
 
 
 def test_equal_models_are_not_given_a_number() -> None:
     kept = random().random((30, 1)) < 0.5
-    (pair,) = compare(run(kept, kept))
+    (pair,) = Figures(run(kept, kept)).pairs()
     assert pair["difference"] == 0
     _, most = proportion_confint(0, 30, method="beta")
     assert (pair["difference_low"], pair["difference_high"]) == pytest.approx((-most, most))
@@ -256,13 +252,13 @@ def test_pairs_use_the_rows_that_all_models_have() -> None:
         *(random(seed).random((30, 2)) < 0.5 for seed in range(3)), conditions=severities("fog")[:2]
     )
     cut = frame.drop(frame.index[-3:])  # the last model lacks one image and half of another
-    assert {pair["n_images"] for pair in compare(cut)} == {29}
-    assert [test["n_images"] for test in compare_by_condition(cut)] == [29] * 3 + [28] * 3
+    assert {pair["n_images"] for pair in Figures(cut).pairs()} == {29}
+    assert [test["n_images"] for test in Figures(cut).tests()] == [29] * 3 + [28] * 3
 
 
 def test_each_condition_by_itself_is_corrected_over_all_of_them() -> None:
     kept = [random(seed).random((50, 2)) < share for seed, share in enumerate((0.3, 0.5, 0.9))]
-    entries = compare_by_condition(run(*kept, conditions=severities("fog")[:2]))
+    entries = Figures(run(*kept, conditions=severities("fog")[:2])).tests()
     assert len(entries) == 6
     assert [e["p_holm"] for e in entries] == pytest.approx(holm([e["p"] for e in entries]))
     for entry in entries:

@@ -12,7 +12,7 @@ from benchmarks.support.populations import shares as drawn_shares
 from benchmarks.support.synthetic_rows import rows
 from robustness.evaluation.condition import YOUR_CAMERA, Condition, as_profile
 from robustness.metrics.intervals import share_bounds
-from robustness.statistics import Figures, by_perturbation, compare, compare_by_condition, summary
+from robustness.statistics import Figures
 from robustness.statistics.measurement_grid import draw_compositions, grids, laid_out
 
 FOG = Condition.of({"fog": 0.6})
@@ -58,7 +58,7 @@ def exact_with_effective_number(values: NDArray[np.float64]) -> tuple[float, flo
 
 def test_the_image_is_the_unit() -> None:
     good = correlated(60, 20, 0.6, seed=1)
-    (entry,) = by_perturbation(measured(good, camera(), "SqueezeNet"))
+    (entry,) = Figures(measured(good, camera(), "SqueezeNet")).by_perturbation
     of_images = good.mean(axis=1)
     assert (entry["condition"], entry["perturbation"], entry["strength"]) == (
         *(YOUR_CAMERA, YOUR_CAMERA),
@@ -69,14 +69,14 @@ def test_the_image_is_the_unit() -> None:
         assert entry[name] == pytest.approx(of_images.mean())
         bounds = entry[f"{name}_low"], entry[f"{name}_high"]
         assert bounds == pytest.approx(exact_with_effective_number(of_images))
-    (whole,) = summary(measured(good, camera(), "SqueezeNet"))
+    (whole,) = Figures(measured(good, camera(), "SqueezeNet")).summary
     assert whole["perturbed_accuracy_low"] == pytest.approx(entry["perturbed_accuracy_low"])
 
 
 def test_a_metric_has_the_mean_and_interval_of_the_means() -> None:
     values = np.random.default_rng(2).random((50, 1)) + np.random.default_rng(3).random((50, 20))
     frame = rows(np.ones((50, 20)), conditions=camera(), figures={"cosine": values / 2})
-    (entry,) = by_perturbation(frame)
+    (entry,) = Figures(frame).by_perturbation
     means = values.mean(axis=1) / 2
     assert entry["cosine"] == pytest.approx(means.mean())
     assert entry["cosine_low"] <= means.mean() - 2 * means.std() / np.sqrt(50)
@@ -103,8 +103,8 @@ def test_a_pair_is_tested_on_the_differences_of_the_means() -> None:
     peer = stats.permutation_test(
         (gaps,), np.mean, permutation_type="samples", n_resamples=np.inf
     ).pvalue
-    (pair,) = compare(frame, "perturbed_accuracy")
-    (single,) = compare_by_condition(frame, "perturbed_accuracy")
+    (pair,) = Figures(frame).pairs("perturbed_accuracy")
+    (single,) = Figures(frame).tests("perturbed_accuracy")
     assert pair["p"] == pytest.approx(peer)
     assert single["p"] == pytest.approx(peer)
     assert pair["difference"] == pytest.approx(abs(gaps.mean()))
@@ -115,11 +115,11 @@ def test_a_pair_is_tested_on_the_differences_of_the_means() -> None:
 def test_beside_others_it_counts_once() -> None:
     good = np.column_stack([correlated(40, 13, 0.5, 7), correlated(40, 1, 0.9, 8)])
     frame = measured(good, (*camera(13), FOG), "SqueezeNet")
-    (whole,) = summary(frame)
+    (whole,) = Figures(frame).summary
     expected = (good[:, :13].mean(axis=1) + good[:, 13]) / 2
     assert whole["perturbed_accuracy"] == pytest.approx(expected.mean())
     assert whole["consistency"] == pytest.approx(expected.mean())
-    assert [entry["condition"] for entry in by_perturbation(frame)] == [YOUR_CAMERA, FOG.id]
+    assert [entry["condition"] for entry in Figures(frame).by_perturbation] == [YOUR_CAMERA, FOG.id]
 
 
 def test_the_hardest_is_not_one_of_its_compositions() -> None:
@@ -135,13 +135,13 @@ def test_the_hardest_is_not_one_of_its_compositions() -> None:
 
 def test_compositions_without_a_profile_stay_conditions() -> None:
     parts = tuple(Condition(each.steps) for each in camera(3))
-    assert len(by_perturbation(measured(np.ones((9, 3), bool), parts, "SqueezeNet"))) == 3
+    assert len(Figures(measured(np.ones((9, 3), bool), parts, "SqueezeNet")).by_perturbation) == 3
 
 
 def test_two_profiles_are_two_conditions() -> None:
     other = as_profile([Condition.of({"fog": at / 10}) for at in range(1, 4)], "night door")
     good = np.hstack([correlated(30, 7, 0.5, 9), correlated(30, 3, 0.2, 10)])
-    entries = by_perturbation(measured(good, (*camera(7), *other), "SqueezeNet"))
+    entries = Figures(measured(good, (*camera(7), *other), "SqueezeNet")).by_perturbation
     assert [entry["condition"] for entry in entries] == [YOUR_CAMERA, "night door"]
     assert entries[1]["consistency"] == pytest.approx(good[:, 7:].mean())
 

@@ -8,7 +8,7 @@ import pytest
 from benchmarks.support.synthetic_rows import rows
 from robustness.charts import tables
 from robustness.evaluation.condition import Condition
-from robustness.statistics import robust_accuracy, summary
+from robustness.statistics import Figures
 
 ATTACKS = [
     Condition.attack("pgd", epsilon=1 / 255),
@@ -21,7 +21,7 @@ LEFT = np.array([[1, 1, 1, 1], [1, 0, 1, 1], [0, 0, 0, 1], [1, 0, 0, 0], [1, 1, 
 
 def test_a_picture_is_robust_if_no_attack_that_was_allowed_broke_it() -> None:
     frame = rows(LEFT, conditions=ATTACKS, correct=LEFT, clean_correct=np.ones(5))
-    first, second, l2 = robust_accuracy(frame)
+    first, second, l2 = Figures(frame).robust_accuracy
     assert [entry["robust"] for entry in (first, second, l2)] == pytest.approx([0.4, 0.2, 0.8])
     assert [entry["attacks"] for entry in (first, second, l2)] == [2, 3, 1]
     assert first["strongest"] == ATTACKS[1].id
@@ -36,16 +36,16 @@ def test_a_picture_is_robust_if_no_attack_that_was_allowed_broke_it() -> None:
 
 
 def test_without_labels_it_is_of_answers_and_without_attacks_there_is_none() -> None:
-    (entry,) = robust_accuracy(rows(LEFT[:, :2], conditions=ATTACKS[:2]))
+    (entry,) = Figures(rows(LEFT[:, :2], conditions=ATTACKS[:2])).robust_accuracy
     assert (entry["of"], entry["robust"]) == ("consistency", pytest.approx(0.4))
-    assert robust_accuracy(rows(LEFT[:, :1])) == []
+    assert Figures(rows(LEFT[:, :1])).robust_accuracy == []
 
 
 def test_overconfidence_is_confidence_less_accuracy() -> None:
     frame = rows(LEFT[:, :1], correct=LEFT[:, :1], clean_correct=np.array([1, 1, 1, 0, 1]))
-    (entry,) = summary(frame)
+    (entry,) = Figures(frame).summary
     assert entry["clean_overconfidence"] == pytest.approx(0.9 - 0.8)
     assert entry["overconfidence"] == pytest.approx(0.8 - 0.8)
     assert entry["overconfidence_low"] < 0 < entry["overconfidence_high"]
-    unlabelled = summary(rows(LEFT[:, :1]))[0]
+    unlabelled = Figures(rows(LEFT[:, :1])).summary[0]
     assert unlabelled["overconfidence"] is unlabelled["clean_overconfidence_low"] is None

@@ -17,22 +17,10 @@ from robustness import metrics, models
 from robustness.evaluation.condition import Condition
 from robustness.metrics.intervals import share_bounds
 from robustness.perturbations import SAVED_AS_JPEG
-from robustness.statistics import (
-    AS_JPEG,
-    FEWEST,
-    IN_MEMORY,
-    Figures,
-    by_class,
-    by_perturbation,
-    by_severity,
-    corruption_errors,
-    over_models,
-    reliability,
-    summary,
-)
-from robustness.statistics.calibration import calibration_error, estimated_error
+from robustness.statistics import FEWEST, Figures
+from robustness.statistics.calibration import calibration_error, condition_errors
 from robustness.statistics.estimates import drops
-from robustness.statistics.imagenet_c import ALEXNET_CLEAN_ERROR, ALEXNET_ERRORS
+from robustness.statistics.imagenet_c import ALEXNET_CLEAN_ERROR, ALEXNET_ERRORS, AS_JPEG, IN_MEMORY
 from robustness.statistics.measurement_grid import MEANS
 
 
@@ -52,22 +40,21 @@ def test_copies_of_a_picture_are_no_further_evidence() -> None:
     once["image_digest"] = once["image"].map(digests)
     copied = [once.assign(image=once["image"] + f" ({copy}).png") for copy in range(2, 30)]
     frame = pd.concat([once, *copied], ignore_index=True)
-    for table in (summary, by_perturbation):
-        assert table(frame) == table(once)
     found = Figures(frame)
+    assert found.by_perturbation == Figures(once).by_perturbation
     assert (found.images, found.copies) == (6, 168)
     assert found.copies_note.startswith("168 of 174 images are copies of others")
-    assert found.summary == summary(once)
+    assert found.summary == Figures(once).summary
     assert Figures(once).copies_note == ""
     frame["label"] = np.where(frame["image_digest"] == digests[once["image"][0]], frame.index, 5)
     assert "Copies of 1 image have different labels" in Figures(frame).copies_note
     unknown = frame.drop(columns="image_digest")
-    assert summary(unknown)[0]["n_images"] == 174
+    assert Figures(unknown).summary[0]["n_images"] == 174
 
 
 @pytest.mark.parametrize("n", [5, 20, 60])
 def test_where_all_images_agree_a_rate_has_the_exact_interval_and_a_mean_none(n: int) -> None:
-    (entry,) = summary(rows(np.ones((n, 1)), figures={"cosine": np.full(n, 0.7)}))
+    (entry,) = Figures(rows(np.ones((n, 1)), figures={"cosine": np.full(n, 0.7)})).summary
     low, high = proportion_confint(n, n, method="beta")
     assert entry["consistency"] == 1
     assert (entry["consistency_low"], entry["consistency_high"]) == pytest.approx((low, high))
@@ -85,7 +72,7 @@ def test_no_interval_reaches_past_the_bounds_of_its_metric() -> None:
             name: np.where(np.arange(40) < 39, both[at], 0.5) for name, both in bounds.items()
         }
         frame = rows(np.ones(40), figures=figures)
-        for entry in (*summary(frame), *by_perturbation(frame)):
+        for entry in (*Figures(frame).summary, *Figures(frame).by_perturbation):
             for name, both in bounds.items():
                 assert both[0] <= entry[f"{name}_low"] <= entry[f"{name}_high"] <= both[1]
                 assert entry[f"{name}_{end}"] == both[at]
@@ -96,9 +83,9 @@ def test_four_pictures_under_many_conditions_are_too_few_for_an_interval() -> No
     few, enough = (
         rows(kept[:count], conditions=severities("fog")) for count in (FEWEST - 1, FEWEST)
     )
-    for table in (summary, by_perturbation, by_severity):
+    for table in ("summary", "by_perturbation", "by_severity"):
         for frame, known in ((few, False), (enough, True)):
-            for entry in table(frame):
+            for entry in getattr(Figures(frame), table):
                 for name in ("consistency", "flip_rate"):
                     assert entry[name] is not None
                     assert (entry[f"{name}_low"] is not None) == known
@@ -130,7 +117,7 @@ def two_models() -> pd.DataFrame:
 
 def test_the_summary_counts_rows_and_ranks_by_consistency() -> None:
     frame = two_models()
-    entries = summary(frame)
+    entries = Figures(frame).summary
     assert [entry["model"] for entry in entries] == ["EfficientNetLite0", "SqueezeNet"]
     for entry in entries:
         mine = frame[frame["model"] == entry["model"]]
@@ -149,29 +136,34 @@ def test_the_summary_counts_rows_and_ranks_by_consistency() -> None:
 
 def test_without_labels_accuracies_are_null_and_nothing_else_is() -> None:
     frame = rows(random().random((30, 1)) < 0.5, figures={"ssim": random().random(30)})
-    (entry,) = summary(frame)
+    (entry,) = Figures(frame).summary
     assert entry["consistency"] is not None
     assert all(entry[name] is None for name in entry if "accuracy" in name or "drop" in name)
-    (condition,) = by_perturbation(frame)
+    (condition,) = Figures(frame).by_perturbation
     assert condition["perturbed_ece"] is None
     assert condition["ssim_low"] < condition["ssim"] < condition["ssim_high"]
-    assert by_class(frame) == corruption_errors(frame) == reliability(frame) == []
+    assert (
+        Figures(frame).by_class
+        == Figures(frame).corruption_errors
+        == Figures(frame).reliability
+        == []
+    )
 
 
 def test_severities_average_the_perturbations_that_have_them_all() -> None:
     conditions = [*severities("fog", "snow"), ("frost", 0.2), ("rotation", 0.4)]
     kept = random().random((40, len(conditions))) < 0.5
-    entries = by_severity(rows(kept, conditions=conditions))
+    entries = Figures(rows(kept, conditions=conditions)).by_severity
     assert [entry["severity"] for entry in entries] == [1, 2, 3, 4, 5]
     assert entries[0]["perturbations"] == ("fog", "snow")
     for level, entry in enumerate(entries):
         assert entry["consistency"] == pytest.approx(kept[:, [level, level + 5]].mean())
-    assert by_severity(rows(kept[:, 0], conditions=[("fog", 0.2)])) == []
+    assert Figures(rows(kept[:, 0], conditions=[("fog", 0.2)])).by_severity == []
 
 
 def test_a_class_is_judged_by_its_own_images() -> None:
     frame = two_models()
-    entries = by_class(frame)
+    entries = Figures(frame).by_class
     assert [(e["model"], e["label"]) for e in entries] == [
         *product(("SqueezeNet", "EfficientNetLite0"), range(3))
     ]
@@ -188,7 +180,7 @@ def test_a_class_is_judged_by_its_own_images() -> None:
 def test_strengths_of_a_perturbation_together_are_its_rows_and_its_pictures() -> None:
     conditions = [*severities("fog", "snow"), ("rotation", 0.4)]
     kept = random().random((40, len(conditions))) < 0.5
-    found = over_models(rows(kept, conditions=conditions))
+    found = Figures(rows(kept, conditions=conditions)).over_models
     entries = sorted(found, key=lambda e: ["fog", "snow", "rotation"].index(e["perturbation"]))
     assert [(e["perturbation"], e["n_strengths"], e["n_images"]) for e in entries] == [
         ("fog", 5, 40),
@@ -257,10 +249,10 @@ def test_a_model_whose_confidence_is_right_is_not_given_an_error() -> None:
     """Many conditions average the noise of each, but not what the noise adds to an error."""
     rng = random(12)
     drawn = (confident_answers(500, 40, rng, alike=True) for _ in range(30))
-    lows = [estimated_error(*answers, pooled=False).low[0] for answers in drawn]
+    lows = [condition_errors(*answers).mean.low[0] for answers in drawn]
     assert np.mean(np.array(lows) > 0) <= 0.03
     too_sure = (confident_answers(500, 40, rng, alike=True, off=0.1) for _ in range(10))
-    lows = [estimated_error(*answers, pooled=False).low[0] for answers in too_sure]
+    lows = [condition_errors(*answers).mean.low[0] for answers in too_sure]
     assert min(lows) > 0, "a bound that is always 0 says nothing"
 
 
@@ -269,24 +261,25 @@ def test_an_estimated_error_is_that_of_the_answers_that_are_there() -> None:
     confidence = rng.uniform(0.3, 1, (50, 3))
     correct = (rng.random((50, 3)) < confidence**3).astype(float)
     correct[rng.random((50, 3)) < 0.2] = np.nan
-    (pooled,) = estimated_error(confidence, correct).value
-    (mean,) = estimated_error(confidence, correct, pooled=False).value
+    (pooled,) = condition_errors(confidence, correct, [slice(None)]).mean.value
+    (mean,) = condition_errors(confidence, correct).mean.value
     assert pooled == pytest.approx(calibration_error(confidence.ravel(), correct.ravel())[0])
     each = [calibration_error(*pair)[0] for pair in zip(confidence.T, correct.T, strict=True)]
     assert mean == pytest.approx(np.mean(each))
-    few = estimated_error(confidence[:4], correct[:4])
+    few = condition_errors(confidence[:4], correct[:4]).mean
     assert np.isfinite(few.value).all()
     assert np.isnan([few.low, few.high]).all()
-    nothing = estimated_error(confidence, np.full_like(correct, np.nan))
+    nothing = condition_errors(confidence, np.full_like(correct, np.nan)).mean
     assert np.isnan([nothing.value, nothing.low, nothing.high]).all()
 
 
 def test_the_bins_of_a_reliability_diagram_add_up_to_the_error() -> None:
     frame = two_models().assign(clean_probability=np.tile(np.repeat(random().random(60), 5), 2))
-    entries = [e for e in reliability(frame) if e["kind"] == "clean" and e["model"] == "SqueezeNet"]
+    bins = [e for e in Figures(frame).reliability if e["model"] == "SqueezeNet"]
+    entries = [e for e in bins if e["kind"] == "clean"]
     assert sum(e["n"] for e in entries) == 60
     error = sum(e["n"] * abs(e["accuracy"] - e["confidence"]) for e in entries) / 60
-    assert error == pytest.approx(by_perturbation(frame)[0]["clean_ece"])
+    assert error == pytest.approx(Figures(frame).by_perturbation[0]["clean_ece"])
     assert all(e["low"] < e["confidence"] <= e["high"] for e in entries)
     for entry in entries:
         low, high = proportion_confint(entry["accuracy"] * entry["n"], entry["n"], method="beta")
@@ -304,10 +297,10 @@ def test_too_sure_in_one_condition_and_too_unsure_in_another_is_not_calibrated()
         clean_correct=np.ones(50),
         correct=right,
     ).assign(probability=0.5)
-    (entry,) = summary(frame)
+    (entry,) = Figures(frame).summary
     assert entry["perturbed_ece"] == pytest.approx(0)
     assert entry["condition_ece"] == pytest.approx(0.5)
-    each = by_perturbation(frame)
+    each = Figures(frame).by_perturbation
     by_chance = [e["perturbed_ece_by_chance"] for e in each]
     assert entry["condition_ece_by_chance"] == pytest.approx(np.mean(by_chance))
     for condition in each:
@@ -335,7 +328,7 @@ def test_alexnet_itself_would_score_a_hundred() -> None:
     wanted = np.array([*ALEXNET_ERRORS["fog"], *ALEXNET_ERRORS["snow"]])
     errors = np.arange(n)[:, None] < np.rint(wanted * n)
     clean = np.arange(n) < np.rint(ALEXNET_CLEAN_ERROR * n)
-    (entry,) = corruption_errors(with_errors(errors, clean, "fog", "snow"))
+    (entry,) = Figures(with_errors(errors, clean, "fog", "snow")).corruption_errors
     assert entry["note"] == IN_MEMORY
     assert [c["corruption"] for c in entry["corruptions"]] == ["snow", "fog"]
     for corruption in entry["corruptions"]:
@@ -357,7 +350,7 @@ def test_what_was_saved_as_jpeg_is_a_protocol_of_its_own() -> None:
         clean_correct=~clean,
         correct=~np.hstack([in_memory, as_jpeg]),
     )
-    entries = corruption_errors(frame)
+    entries = Figures(frame).corruption_errors
     assert [entry["note"] for entry in entries] == [IN_MEMORY, AS_JPEG]
     for entry, errors in zip(entries, (in_memory, as_jpeg), strict=True):
         (corruption,) = entry["corruptions"]
