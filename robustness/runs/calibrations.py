@@ -30,7 +30,7 @@ from robustness.statistics.calibration import (
     fits_temperature,
     true_class_losses,
 )
-from robustness.statistics.estimates import Estimates, means, number
+from robustness.statistics.estimates import means
 from robustness.statistics.measurement_grid import UNKNOWN
 
 VERSION = "calibrations 2"
@@ -189,10 +189,8 @@ def _judged(
     correct = (probabilities.argmax(axis=1) == truth).astype(np.float64)
     tempered = parse(f"temperature={temperature}").tempered(probabilities)
     both = probabilities, tempered
-    errors = [
-        condition_errors(p.max(axis=1, keepdims=True).astype(np.float64), correct[:, None])
-        for p in both
-    ]
+    sure = [p.max(axis=1, keepdims=True).astype(np.float64) for p in both]
+    errors = [condition_errors(p, correct[:, None]).by_condition for p in sure]
     losses = [true_class_losses(p, truth) for p in both]
     gain = means((losses[0] - losses[1])[:, None], -np.inf, np.inf)
     return Calibration(
@@ -201,12 +199,8 @@ def _judged(
         fitted,
         len(truth),
         left_out,
-        *map(_interval, (*(error.by_condition for error in errors), gain)),
+        *(estimate.interval for estimate in (*errors, gain)),
     )
-
-
-def _interval(estimate: Estimates) -> dict[str, float | None]:
-    return {name: number(getattr(estimate, name)[0]) for name in ("value", "low", "high")}
 
 
 def add_calibrated(calibration: Calibration, name: str) -> models.ModelRecord:

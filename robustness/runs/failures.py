@@ -18,7 +18,7 @@ from robustness.runs import cache
 from robustness.runs.manifest import FINISHED, Manifest
 from robustness.runs.row_selection import Chosen
 from robustness.runs.rows import Rows
-from robustness.statistics import agreement, risk_coverage, thresholds
+from robustness.statistics import agreement, thresholds
 from robustness.statistics.calibration import fits_temperature
 from robustness.statistics.measurement_grid import (
     Grid,
@@ -51,8 +51,8 @@ class Failures:
     ``quantity`` is what counts as going well: "perturbed_accuracy" or, with few labels,
     "consistency". ``slices`` are those of ``statistics.slices.by_slice``, ``changes`` those of
     ``changes_by_condition``, ``pairs`` and ``majority`` those of ``statistics.agreement``,
-    ``thresholds`` those of ``safe_thresholds``, and ``risk_coverage`` those of
-    ``statistics.risk_coverage``. Entries about images have their ``selection``, the text of a
+    ``thresholds`` those of ``safe_thresholds``, and ``risk_coverage`` those of ``curves`` in
+    ``statistics.thresholds``. Entries about images have their ``selection``, the text of a
     ``Chosen``. ``unknown`` holds sentences on what this run cannot tell.
     """
 
@@ -101,7 +101,7 @@ def fresh(rows: Rows, properties: pa.Table | None, calibrated: Sequence[str] = (
         _pairs(grids, column),
         agreement.majorities(grids, column),
         thresholds.safe_thresholds(_certifying(rows, grids, sample, calibrated), column),
-        risk_coverage.curves(_draw_of_profiles(rows, grids, sample), column),
+        thresholds.curves(_draw_of_profiles(rows, grids, sample), column),
         [
             *([] if properties is not None else [NO_PROPERTIES]),
             *([] if sample is None else [SAMPLED.format(len(sample))]),

@@ -35,7 +35,7 @@ def by_pair(some: Sequence[Grid], column: str) -> list[dict[str, Any]]:
     model alone fails on, under a condition or more), and ``both`` (images on which both fail under
     the same condition). Attacks do not count.
     """
-    some = _of_the_same_images(some)
+    some = _with_conditions(some)
     pairs = [
         pair
         for _, names in models.by_labels([grid.model for grid in some])
@@ -45,23 +45,16 @@ def by_pair(some: Sequence[Grid], column: str) -> list[dict[str, Any]]:
     return map_grids(partial(_pair, column=column), ones, others)
 
 
-def _of_the_same_images(some: Sequence[Grid]) -> list[Grid]:
-    """``some`` without attacks, which make an image of their own for each model.
-
-    Grids without other conditions are left out.
-    """
-    return [
-        grid if len(shared) == len(grid.conditions) else _chosen(grid, shared)
-        for grid in some
-        if (shared := _shared(grid))
-    ]
+def _with_conditions(some: Sequence[Grid]) -> list[Grid]:
+    """``some`` without attacks, and without those that have attacks alone."""
+    return [part for grid in some if (part := without_attacks(grid)).conditions]
 
 
-def _shared(grid: Grid) -> list[int]:
-    return [at for at, key in enumerate(grid.conditions) if not key.is_attack]
-
-
-def _chosen(grid: Grid, places: list[int]) -> Grid:
+def without_attacks(grid: Grid) -> Grid:
+    """``grid`` without attacks, which make an image of their own for each model."""
+    places = [at for at, key in enumerate(grid.conditions) if not key.is_attack]
+    if len(places) == len(grid.conditions):
+        return grid
     return replace(
         grid,
         conditions=tuple(grid.conditions[at] for at in places),
@@ -93,7 +86,7 @@ def majorities(some: Sequence[Grid], column: str) -> list[dict[str, Any]]:
     the highest rate), ``best_rate``, and the paired ``difference`` with its interval. Attacks do
     not count.
     """
-    votes, some = [], _of_the_same_images(some)
+    votes, some = [], _with_conditions(some)
     for labels, names in models.by_labels([grid.model for grid in some]):
         group = [grid for grid in some if grid.model in names]
         if len(group) < 3:

@@ -50,6 +50,11 @@ class Estimates(NamedTuple):
             f"{name}_high": number(self.high[place]),
         }
 
+    @property
+    def interval(self) -> dict[str, float | None]:
+        """The only figure as ``value``, ``low`` and ``high``; None for NaN."""
+        return {name: number(bound[0]) for name, bound in self._asdict().items()}
+
 
 def picture_values(sums: Floats, counts: Floats) -> Floats:
     """The value of each image (n, k) in the means over rows; NaN without a row.

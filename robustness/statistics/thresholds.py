@@ -13,16 +13,18 @@ tested.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from robustness.statistics.estimates import number, picture_values, shares
-from robustness.statistics.measurement_grid import Grid
+from robustness.statistics.agreement import without_attacks
+from robustness.statistics.estimates import picture_values, shares
+from robustness.statistics.measurement_grid import UNKNOWN, Grid
 from robustness.statistics.paired_differences import holm
 
 Floats = NDArray[np.float64]
@@ -87,26 +89,6 @@ class Certificate:
     images_needed: int | None
 
 
-@dataclass(frozen=True)
-class _Evidence:
-    """The evidence of some images for each of ``CANDIDATES`` (m,): larger means below the limit.
-
-    An error with the probability of the limit exceeds ``strength`` with a chance of exp(-strength)
-    at most; it is -inf where nothing is accepted. ``stakes`` (m,) are what a bet would best have
-    risked.
-    """
-
-    strength: Floats
-    stakes: Floats
-
-
-class _Claim(Protocol):
-    """The claim that an error is below its limit, for each of ``CANDIDATES``."""
-
-    def weigh(self, units: Integers, stakes: Floats | None = None) -> _Evidence:
-        """The evidence of ``units``, with the ``stakes`` that other units chose, if any."""
-
-
 def certify(
     scores: Mapping[str, Floats],
     wrong: Floats,
@@ -149,20 +131,15 @@ def certify(
             for part in parts
         ]
         learned = [claim.weigh(first) for claim in claims]
-        strength = np.min([evidence.strength for evidence in learned], axis=0)
+        strength = np.min([evidence for evidence, _ in learned], axis=0)
         if (promising := _promising(strength, len(rest) / len(first))) > best:
             best, choice = promising, (name, claims, learned, strength)
     name, claims, learned, strength = choice
     start = int(np.argmax(strength))
     tests = np.argsort(-strength, kind="stable")
-    tested = [claim.weigh(rest, part.stakes) for claim, part in zip(claims, learned, strict=True)]
-    evidence = np.min([part.strength for part in tested], axis=0)
-    passes = evidence >= -math.log(LEVEL)
-    passed = []
-    for at in tests[tests <= start].tolist():
-        if not passes[at]:
-            break
-        passed.append(at)
+    tested = [claim.weigh(rest, own) for claim, (_, own) in zip(claims, learned, strict=True)]
+    passes = np.min([evidence for evidence, _ in tested], axis=0) >= -math.log(LEVEL)
+    passed = [*itertools.takewhile(passes.__getitem__, tests[tests <= start].tolist())]
     threshold = float(CANDIDATES[min(passed)]) if passed else None
     needed = None if passed else _images_needed(claims, start, order, len(wrong))
     return Certificate(name, threshold, float(CANDIDATES[start]), needed)
@@ -199,10 +176,10 @@ def _of_model(
     promise: Promise,
     groups: Mapping[str, str] | None,
 ) -> dict[str, Any]:
-    measured = np.flatnonzero(~np.isnan(grid.values(column)).all(axis=0))
-    domain = [int(at) for at in measured if not grid.conditions[at].is_attack]
-    good = grid.values(column)[:, domain]
-    scores = {name: grid.values(name)[:, domain] for name in SCORES}
+    natural = without_attacks(grid)
+    measured = np.flatnonzero(~np.isnan(natural.values(column)).all(axis=0))
+    good = natural.values(column)[:, measured]
+    scores = {name: natural.values(name)[:, measured] for name in SCORES}
     unknown = np.isnan(scores["probability"])
     if not np.array_equal(np.isnan(scores["margin"]), unknown):  # top-5 lists may be missing
         del scores["margin"]
@@ -227,36 +204,26 @@ def _of_model(
     if certificate is None:
         return entry
     at = certificate.strongest if certificate.threshold is None else certificate.threshold
-    ids = [grid.conditions[place].id for place in domain]
-    parts = {SUITE: (scores[certificate.score], good)}
-    parts |= {
-        text: (scores[certificate.score][:, [place]], good[:, [place]])
-        for place, text in enumerate(ids)
-    }
+    score = scores[certificate.score]
+    ids = [natural.conditions[place].id for place in measured]
+    parts = {SUITE: (score, good)}
+    parts |= {text: (score[:, [at]], good[:, [at]]) for at, text in enumerate(ids)}
     if column == "correct":  # an original has not changed its own prediction
-        clean = (grid.per_image(f"clean_{name}") for name in (certificate.score, column))
-        originals = [cells[:, None] for cells in clean]
-        parts[ORIGINAL] = originals[0], originals[1]
+        sure, right = (grid.per_image(f"clean_{name}") for name in (certificate.score, column))
+        parts[ORIGINAL] = sure[:, None], right[:, None]
     for name, (score, well) in parts.items():
         present = ~(np.isnan(score) | np.isnan(well))
         taken = present & (score >= at)
         counts = [c.sum(axis=1, keepdims=True).astype(np.float64) for c in (taken, present)]
         failed = np.where(taken, 1 - well, 0.0).sum(axis=1, keepdims=True)
-        accepted = _bounded(counts[0], counts[1])
+        accepted = shares(picture_values(*counts)).interval
         entry["accepted"][name] = accepted["value"]
-        entry["error"][name] = _bounded(failed, counts[0])
+        entry["error"][name] = shares(picture_values(failed, counts[0])).interval
         if name == SUITE:
             entry["acceptance"] = accepted
         if name in ids:
             entry["status"][name] = int(failed.sum()), int(taken.sum())
     return entry
-
-
-def _bounded(sums: Floats, counts: Floats) -> dict[str, float | None]:
-    """The share of all ``counts`` (images, 1) that are in ``sums``, with its interval."""
-    interval = shares(picture_values(sums, counts))
-    bounds = (interval.value, interval.low, interval.high)
-    return {k: number(b[0]) for k, b in zip(("value", "low", "high"), bounds, strict=True)}
 
 
 def _settle(entries: Sequence[dict[str, Any]], max_error: float) -> None:
@@ -284,7 +251,7 @@ def _promising(strength: Floats, more: float) -> tuple[float, float]:
 
 def _images_needed(claims: Sequence[_Claim], at: int, units: Integers, images: int) -> int | None:
     """From how many images the threshold ``at`` would pass, if they are like these."""
-    strength = min(float(claim.weigh(units).strength[at]) for claim in claims)
+    strength = min(float(claim.weigh(units)[0][at]) for claim in claims)
     if strength <= 0.5:  # no more than chance gives
         return None
     return math.ceil(1.5 * -math.log(LEVEL) / strength * images / (1 - FIRST_PART))
@@ -294,22 +261,36 @@ def _claim(
     score: Floats, wrong: Floats, max_error: float, unit_of: Integers, *, exact: bool
 ) -> _Claim:
     present = ~(np.isnan(score) | np.isnan(wrong))
-    # A prediction is accepted at the candidates before its place.
     places = np.where(present, np.searchsorted(CANDIDATES, score, side="right"), 0)
-    form = _Counts if exact and wrong.shape[1] == 1 else _Bets
-    return form(places, np.where(present, wrong, 0.0), max_error, unit_of)
+    wrong = np.where(present, wrong, 0.0)
+    return _Claim(places, wrong, max_error, unit_of, exact and wrong.shape[1] == 1)
 
 
 @dataclass(frozen=True)
-class _Counts:
-    """One prediction an image: the wrong ones among the accepted are binomial."""
+class _Claim:
+    """The claim that an error is below its limit, for each of ``CANDIDATES``.
+
+    A prediction (images, conditions) is accepted at the candidates before its place. ``unit_of``
+    (images,) are pieces of evidence; ``exact`` is one prediction each.
+    """
 
     places: Integers
     wrong: Floats
     max_error: float
     unit_of: Integers
+    exact: bool
 
-    def weigh(self, units: Integers, stakes: Floats | None = None) -> _Evidence:
+    def weigh(self, units: Integers, stakes: Floats | None = None) -> tuple[Floats, Floats]:
+        """The evidence of ``units`` for each candidate (m,), and the stakes that they choose (m,).
+
+        An error with the probability of the limit exceeds the evidence with a chance of
+        exp(-evidence) at most; it is -inf where nothing is accepted. ``stakes`` are those that
+        other units chose, if any.
+        """
+        return self._count(units) if self.exact else self._bet(units, stakes)
+
+    def _count(self, units: Integers) -> tuple[Floats, Floats]:
+        """The wrong ones among the accepted are binomial."""
         from scipy.special import bdtr  # slow to import
 
         places, wrong = self.places[units, 0], self.wrong[units, 0]
@@ -318,24 +299,15 @@ class _Counts:
         failed = _at_least(np.bincount(places, wrong, minlength=size))
         p = bdtr(failed, np.maximum(accepted, 1), self.max_error)
         strength = np.where(accepted > 0, -np.log(np.maximum(p, 1e-300)), -np.inf)
-        return _Evidence(strength, np.zeros(len(CANDIDATES)))
+        return strength, np.zeros(len(CANDIDATES))
 
+    def _bet(self, units: Integers, stakes: Floats | None) -> tuple[Floats, Floats]:
+        """A unit's mean of accepted x (wrong - limit) is bet to be negative.
 
-@dataclass(frozen=True)
-class _Bets:
-    """Several predictions a unit: its mean of accepted x (wrong - limit) is bet to be negative.
-
-    The capital of a bet against a mean of at least 0 exceeds x with a chance of 1 / x at most,
-    whenever one looks (Ville; Waudby-Smith & Ramdas, Journal of the Royal Statistical Society B 86,
-    2024). The stakes are fixed before the first of the ``units``.
-    """
-
-    places: Integers
-    wrong: Floats
-    max_error: float
-    unit_of: Integers
-
-    def weigh(self, units: Integers, stakes: Floats | None = None) -> _Evidence:
+        The capital of a bet against a mean of at least 0 exceeds x with a chance of 1 / x at most,
+        whenever one looks (Ville; Waudby-Smith & Ramdas, Journal of the Royal Statistical Society B
+        86, 2024). The stakes are fixed before the first of the ``units``.
+        """
         largest = 1 / (1 - self.max_error)
         if stakes is None:
             capital = np.zeros((len(_STAKES), len(CANDIDATES)))
@@ -345,13 +317,13 @@ class _Bets:
                 for stake, total in zip(_STAKES * largest, capital, strict=True):
                     total += np.log1p(-stake * values).sum(axis=0)
             strength = np.where(accepted, capital.max(axis=0), -np.inf)
-            return _Evidence(strength, _STAKES[capital.argmax(axis=0)] * largest)
+            return strength, _STAKES[capital.argmax(axis=0)] * largest
         now = np.zeros(len(CANDIDATES))
         highest = np.zeros(len(CANDIDATES))
         for values in self._values(units):
             run = now + np.log1p(-stakes * values).cumsum(axis=0)
             highest, now = np.maximum(highest, run.max(axis=0)), run[-1]
-        return _Evidence(highest, stakes)
+        return highest, stakes
 
     def _values(self, units: Integers) -> Iterator[Floats]:
         """(some units, m): accepted x (wrong - limit), over the rows of the largest unit."""
@@ -375,3 +347,47 @@ def _at_least(totals: NDArray[Any]) -> Floats:
     """(..., m): what is accepted at each candidate, from ``totals`` (..., m + 1) by place."""
     sums: Floats = totals[..., ::-1].cumsum(axis=-1, dtype=np.float64)[..., ::-1][..., 1:]
     return sums
+
+
+# --- the error over what is accepted --------------------------------------------------------------
+
+_POINTS = 40
+
+
+def curves(grids: Sequence[Grid], column: str) -> list[dict[str, Any]]:
+    """Risk over coverage of the perturbed images of each model, at 40 coverages at most.
+
+    The coverage is the share of accepted predictions, the risk that of errors among them (El-Yaniv
+    & Wiener 2010). Attacks are left out, as they are for a safe threshold: they look for confident
+    errors. Keys: ``model``, ``coverage``, ``risk`` (lists) and ``area`` under the curve, lower is
+    better.
+    """
+    # One at a time: its arrays are large.
+    return [entry for grid in grids if (entry := _curve(without_attacks(grid), column))]
+
+
+def _curve(grid: Grid, column: str) -> dict[str, Any]:
+    confidence, well = grid.values("probability"), grid.flags(column)
+    present = (well != UNKNOWN) & ~np.isnan(confidence)
+    if not present.any():
+        return {}
+    # By conditions, as they are in memory.
+    coverage, risk = risk_coverage(confidence.T[present.T], well.T[present.T])
+    steps = np.diff(coverage, prepend=0.0)
+    at = np.unique(np.searchsorted(coverage, np.linspace(coverage[0], 1, _POINTS)))
+    at = at[at < len(coverage)]
+    return {
+        "model": grid.model,
+        "coverage": coverage[at].tolist(),
+        "risk": risk[at].tolist(),
+        "area": float(risk @ steps),
+    }
+
+
+def risk_coverage(confidence: Floats, well: NDArray[Any]) -> tuple[Floats, Floats]:
+    """(coverage, risk) at each different confidence (n,), from the highest; ``well`` is 0 or 1."""
+    order = np.argsort(-confidence)  # in any order where equal, as only their last counts
+    confidence, errors = confidence[order], np.cumsum(well[order] == 0, dtype=np.int32)
+    del order  # these arrays are large
+    ends = np.flatnonzero(np.append(confidence[1:] != confidence[:-1], True))
+    return (ends + 1) / len(errors), errors[ends] / (ends + 1)

@@ -10,8 +10,7 @@ from benchmarks.support.synthetic_rows import rows
 from robustness.evaluation.condition import Condition
 from robustness.statistics.agreement import by_pair, majorities
 from robustness.statistics.measurement_grid import Grid, grids
-from robustness.statistics.risk_coverage import curves, risk_coverage
-from robustness.statistics.thresholds import SUITE, safe_thresholds
+from robustness.statistics.thresholds import SUITE, curves, risk_coverage, safe_thresholds
 
 sklearn = Later("sklearn.metrics")
 
