@@ -185,6 +185,12 @@ def in_bytes(size: float) -> str:
     return f"{size / 1e6:.0f} MB" if size >= 10e6 else f"{size / 1e6:.1f} MB"
 
 
+def join_names(names: Sequence[str], most: int = 3) -> str:
+    """``names`` with commas and "and"; beyond ``most`` they are counted. "" for none."""
+    first = [*names[:most], *([f"{len(names) - most} more"] if len(names) > most else [])]
+    return " and ".join([", ".join(first[:-1]), first[-1]] if first[1:] else first)
+
+
 def some(names: Sequence[str], most: int) -> str:
     """The first ``most`` of ``names``, comma-separated, and the number of further ones."""
     more = f" and {len(names) - most} more" if len(names) > most else ""

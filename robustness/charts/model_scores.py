@@ -12,8 +12,7 @@ import pandas as pd
 from robustness import models
 from robustness.charts.style import COLOURS, drawn, go, model_style, whiskers
 from robustness.charts.tables import Entry
-from robustness.statistics.effective_robustness import expected
-from robustness.statistics.model_choice import is_faster
+from robustness.statistics.model_choice import expected_robustness, is_faster
 from robustness.statistics.scorecard import PUBLISHED
 
 
@@ -118,7 +117,7 @@ def trade_off(entries: Sequence[Entry], name: str, title: str) -> go.Figure:
     axis = AXES[name]
     front = [e for e in measured if e["model"] not in dominated(measured, name)]
     largest = max((e["megabytes"] or 0.0 for e in measured), default=0.0) or 1.0
-    line = expected(measured) if name == "accuracy" else None
+    line = expected_robustness(measured) if name == "accuracy" else None
     values = [e[name] for e in measured]
     traces: list[dict[str, Any]] = []
     if line is not None:

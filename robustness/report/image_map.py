@@ -14,7 +14,7 @@ from typing import Any
 import pandas as pd
 
 from robustness import models
-from robustness.base.text import counted, visible
+from robustness.base.text import counted, join_names, visible
 from robustness.charts import predictions
 from robustness.charts.bands import BandMap, MapRow, Strip, Tile, strip
 from robustness.charts.prediction_marks import LEGEND, OPEN_MARKERS, cell, change, judged, no_change
@@ -41,7 +41,7 @@ from robustness.report.blocks import (
     Titled,
 )
 from robustness.report.shared_parts import cautions, command, data, facts, low_confidence
-from robustness.report.wording import listed, model, sentence
+from robustness.report.wording import model, sentence
 from robustness.statistics import TOO_FEW, scorecard
 
 NEVER = 1 + 1 / (STEPS - 1)
@@ -202,7 +202,7 @@ def answer(bands: Sequence[Band]) -> str:
     verb = "breaks" if len(tied) == 1 else "break"
     who = model(names[0]) if len(names) == 1 else f"{number} of {counted(len(names), 'model')}"
     where = f" {'at' if number == 1 else 'by'} {latest:g}" * REGISTRY[first].graded
-    text = f"on this image, {listed(tied)} {verb} {who}{where}"
+    text = f"on this image, {join_names(tied)} {verb} {who}{where}"
     if len(tied) > 1 and len(text.split()) > _MOST_WORDS:
         text = f"on this image, {len(tied)} perturbations break {who}{where}"
     return sentence(text)

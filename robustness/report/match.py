@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from robustness.base.text import counted, in_sentence, points, share
+from robustness.base.text import counted, in_sentence, join_names, points, share
 from robustness.charts import run_map
 from robustness.charts.differences import statistics_that_differ
 from robustness.charts.tables import Table
@@ -21,7 +21,7 @@ from robustness.perturbations import REGISTRY
 from robustness.pictures.properties import PROPERTIES
 from robustness.report.blocks import Case, Cases, Chart, Map, Printed, Shot, Text, Titled
 from robustness.report.questions import perturbations
-from robustness.report.wording import listed, model
+from robustness.report.wording import model
 from robustness.statistics import Figures
 
 _STATISTICS = 12
@@ -40,11 +40,11 @@ def _sentences(match: Match) -> Iterator[str]:
     elif not match.different:
         yield "No difference found between your images and the reference."
     elif not match.matched:
-        names = listed(match.unexplained, len(match.unexplained))
+        names = join_names(match.unexplained, len(match.unexplained))
         if parts:
             yield (
-                f"The cause is unknown: nearest is {listed(parts, len(parts))}, but your images "
-                f"still differ in {names}."
+                f"The cause is unknown: nearest is {join_names(parts, len(parts))}, but your "
+                f"images still differ in {names}."
             )
         else:
             yield f"The cause is unknown: your images differ from the reference in {names}."
@@ -53,7 +53,7 @@ def _sentences(match: Match) -> Iterator[str]:
         if light := _light(match.perturbations):
             yield f"{who} are {light}."
         else:
-            yield f"{who} look like the reference with {listed(parts, len(parts))}."
+            yield f"{who} look like the reference with {join_names(parts, len(parts))}."
     if match.matched and match.perturbations and not match.share_decided:
         yield "The effect is too weak to tell whether all of your images are affected."
     for part in match.perturbations:
@@ -63,7 +63,7 @@ def _sentences(match: Match) -> Iterator[str]:
                 for name, strength in part.group.items()
             ]
             label = REGISTRY[part.perturbation].label
-            yield f"{label} fits as well as {listed(others, len(others))}."
+            yield f"{label} fits as well as {join_names(others, len(others))}."
     if any(answer.confidence or answer.labels for answer in match.expected_accuracy):
         yield f"{_from_images(match.expected_accuracy)}."
     elif match.expected_accuracy:
@@ -99,7 +99,7 @@ def _reference_labels(match: Match) -> Iterator[str]:
             verb = "has" if count == 1 else "have"
             yield (
                 f"{count} of {counted(match.reference_images, 'reference image')} {verb} a class "
-                f"of {listed(names, len(names))}."
+                f"of {join_names(names, len(names))}."
             )
 
 
@@ -131,7 +131,7 @@ def _condition(match: Match) -> str:
     if not names:
         return ""
     verb = "is the only difference" if len(names) == 1 else "are the only differences"
-    return f", if {listed(names, len(names))} {verb}"
+    return f", if {join_names(names, len(names))} {verb}"
 
 
 def _light(parts: Sequence[MatchedPerturbation]) -> str:

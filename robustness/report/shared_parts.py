@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from robustness import models
-from robustness.base.text import counted, share, visible
+from robustness.base.text import counted, join_names, share, visible
 from robustness.charts.prediction_marks import percent, verdict
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.framings import options
@@ -22,7 +22,7 @@ from robustness.pictures.eight_bits import to_png
 from robustness.pictures.fitting import Framing
 from robustness.pictures.picture import Picture
 from robustness.report.blocks import Data, Shot
-from robustness.report.wording import class_title, listed, model
+from robustness.report.wording import class_title, model
 from robustness.statistics import scorecard
 
 
@@ -115,7 +115,7 @@ def several_label_sets(names: Iterable[str]) -> list[str]:
 def trained_on(name: str, perturbations: Sequence[str]) -> str:
     """What a model was trained on, and whether a benchmark's corruptions are among it."""
     labels = [PERTURBATIONS[p].label if p in PERTURBATIONS else p for p in perturbations]
-    text = f"{model(name)} was trained on {listed(labels, len(labels))}"
+    text = f"{model(name)} was trained on {join_names(labels, len(labels))}"
     benchmark = any(p in PERTURBATIONS and PERTURBATIONS[p].imagenet_c for p in perturbations)
     scores = ", and scores on ImageNet-C, which has such corruptions," * benchmark
     return f"{text}: results under these{scores} show nothing of unseen perturbations."

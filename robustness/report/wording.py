@@ -8,18 +8,10 @@ from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import Any
 
 from robustness import models
-from robustness.base.text import all_of, share, visible
+from robustness.base.text import all_of, join_names, share, visible
 from robustness.charts.tables import Column, Entry, with_interval
 from robustness.statistics import scorecard
 from robustness.statistics.model_choice import NAMES
-
-
-def listed(names: Sequence[str], most: int = 3) -> str:
-    """``names`` with commas and "and"; beyond ``most`` they are counted."""
-    first = list(names[:most])
-    if len(names) > most:
-        first.append(f"{len(names) - most} more")
-    return first[0] if len(first) == 1 else f"{', '.join(first[:-1])} and {first[-1]}"
 
 
 def model(name: str) -> str:
@@ -38,7 +30,7 @@ def class_title(name: str, index: int) -> str:
 
 def models_of(entries: Sequence[Mapping[str, Any]]) -> str:
     """The labels of the models of ``entries``."""
-    return listed([model(entry["model"]) for entry in entries])
+    return join_names([model(entry["model"]) for entry in entries])
 
 
 def sentence(*clauses: str, names: Iterable[str] = ()) -> str:

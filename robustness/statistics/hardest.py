@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from robustness.base.text import join_names
 from robustness.evaluation.condition import series
 from robustness.metrics.intervals import FEWEST
 from robustness.perturbations import REGISTRY
@@ -59,11 +60,7 @@ class Hardest:
 
 def joined(leaders: Sequence[str]) -> str:
     """The conditions ``leaders`` in words, of more than two the first two and a count."""
-    names = list(dict.fromkeys(map(series, leaders)))
-    first, more = names[:_NAMED], len(names) - _NAMED
-    if more > 0:
-        first.append(f"{more} more")
-    return " and ".join([", ".join(first[:-1]), first[-1]] if first[1:] else first)
+    return join_names([*dict.fromkeys(map(series, leaders))], _NAMED)
 
 
 def hardest(grids: Sequence[Grid], quantity: str) -> Hardest:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from robustness import models
-from robustness.base.text import counted, points, share
+from robustness.base.text import counted, join_names, points, share
 from robustness.metrics.intervals import FEWEST
 from robustness.statistics.criteria import Cost, Criteria, reasons_against, weights_of
 from robustness.statistics.estimates import condition_shares, over_conditions, shares
@@ -161,27 +161,30 @@ def choose(
     keys = next(iter(of.values())).conditions
     weights, weighted = weights_of(keys, criteria.weights, quantity)
     scored = _Scored([outcomes(of[name], quantity) for name in group], weights)
-    ranked = _ranked(group, scored, criteria.margin)
+    ranked, gaps, more_images = _ranked(group, scored, criteria.margin)
     others = [
         {
             "model": name,
             "status": RULED_OUT if name in reasons else NOT_COMPARED,
             "reason": reasons.get(name, "it has other classes"),
-            **_own(outcomes(of[name], quantity), weights),
+            **(own.named("own", 0) if own.images else {}),
         }
         for name in of
         if name not in group
+        for own in [_Scored([outcomes(of[name], quantity)], weights)]
     ]
     entries = tuple(
         {
             **dict.fromkeys(_SCORES),
             **entry,
-            **_described(entry["model"], further.get(entry["model"])),
-            "accuracy": accuracies[entry["model"]],
-            "hardest": list(hardest([of[entry["model"]]], quantity).leaders),
-            **vars(costs.get(entry["model"], Cost())),
+            "label": candidate.label if candidate else models.label(name),
+            "remedy": candidate.remedy if candidate else "",
+            "accuracy": accuracies[name],
+            "hardest": list(hardest([of[name]], quantity).leaders),
+            **vars(costs.get(name, Cost())),
         }
-        for entry in [*ranked.entries, *others]
+        for entry in [*ranked, *others]
+        for name, candidate in [(entry["model"], further.get(entry["model"]))]
     )
     best = [entry for entry in entries if entry["status"] in (BEST, TIED)]
     return ModelChoice(
@@ -192,18 +195,12 @@ def choose(
         quantity=quantity,
         images=scored.images,
         margin=criteria.margin,
-        more_images=ranked.more,
+        more_images=more_images,
         weighted=weighted,
         sentences=tuple(
-            _sentences(entries, ranked.gaps, quantity, scored.images, ranked.more, criteria.margin)
+            _sentences(entries, gaps, quantity, scored.images, more_images, criteria.margin)
         ),
     )
-
-
-def _described(name: str, further: Candidate | None) -> dict[str, str]:
-    if further is None:
-        return {"label": models.label(name), "remedy": ""}
-    return {"label": further.label, "remedy": further.remedy}
 
 
 def _largest(allowed: Sequence[str], further: Mapping[str, Candidate]) -> list[str]:
@@ -216,21 +213,15 @@ def _largest(allowed: Sequence[str], further: Mapping[str, Candidate]) -> list[s
     return max(sets, key=len, default=[])
 
 
-class _Ranked(NamedTuple):
-    """The candidates' entries, best first, and how many more images would separate a tie.
-
-    ``gaps`` has, by worse candidate, a better one and the difference between them.
-    """
-
-    entries: list[dict[str, Any]]
-    gaps: dict[str, tuple[str, float]]
-    more: int | None
-
-
 _ROUNDING = 1e-9  # of sums
 
 
-def _ranked(group: Sequence[str], scored: _Scored, margin: float) -> _Ranked:
+def _ranked(
+    group: Sequence[str], scored: _Scored, margin: float
+) -> tuple[list[dict[str, Any]], dict[str, tuple[str, float]], int | None]:
+    """The candidates' entries, best first; by worse one, a better one and the difference between
+    them; and how many more images would separate a tie.
+    """
     order = np.argsort(-scored.scores, kind="stable").tolist()
     place = {candidate: at for at, candidate in enumerate(order)}
     pairs = pair_differences(scored.outcomes, scored.weights)
@@ -255,19 +246,13 @@ def _ranked(group: Sequence[str], scored: _Scored, margin: float) -> _Ranked:
     ]
     gaps = {group[c]: (group[pair.better], pair.difference) for c, pair in above.items()}
     tie = [pair for pair in pairs if {pair.better, pair.worse} == {*best[:2]}]
-    return _Ranked(entries, gaps, tie[0].more_images(margin or SMALLEST) if tie else None)
+    return entries, gaps, tie[0].more_images(margin or SMALLEST) if tie else None
 
 
 _SCORES = (
     *("robust", "robust_low", "robust_high", "certainty", "place_low", "place_high"),
     "hardest",
 )
-
-
-def _own(values: NDArray[Any], weights: Floats) -> dict[str, float | None]:
-    """The score of a model that is not ranked, on its own rows; {} if there are none."""
-    scored = _Scored([values], weights)
-    return scored.named("own", 0) if scored.images else {}
 
 
 class _Scored:
@@ -320,14 +305,6 @@ def is_faster(entry: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     return high is not None and low is not None and bool(high < low)
 
 
-def _fastest(tied: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
-    """The one of ``tied`` that is faster than each other, if there is one."""
-    for entry in tied:
-        if all(is_faster(entry, other) for other in tied if other is not entry):
-            return entry
-    return None
-
-
 def _sentences(
     entries: Sequence[Mapping[str, Any]],
     gaps: Mapping[str, tuple[str, float]],
@@ -353,7 +330,8 @@ def _sentences(
         score = f"{NAMES[quantity]} {share(best[0]['robust'])}"
         yield f"{'Only ' * only}{best[0]['label']}{meets}: {score}."
     elif gaps[worse[0]["model"]][0] == best[0]["model"]:
-        lead = _points(gaps[worse[0]["model"]][1])
+        gap = gaps[worse[0]["model"]][1]  # one below a point has a digit more
+        lead = counted(points(gap, ".0f" if gap >= SMALLEST else ".1f"), "point")
         yield f"Ship {best[0]['label']}: {lead} ahead of {worse.pop(0)['label']}."
     else:
         yield f"Ship {best[0]['label']}: {NAMES[quantity]} {share(best[0]['robust'])}."
@@ -367,11 +345,6 @@ def _sentences(
         yield f"{len(rest)} more are {statuses}."
 
 
-def _points(gap: float) -> str:
-    """The difference ``gap`` of shares; one below a point has a digit more."""
-    return counted(points(gap, ".0f" if gap >= SMALLEST else ".1f"), "point")
-
-
 def _tie(
     best: Sequence[Mapping[str, Any]], images: int, more: int | None, margin: float
 ) -> Iterator[str]:
@@ -379,10 +352,11 @@ def _tie(
     least = f"{100 * (margin or SMALLEST):.3g}-point"
     needed = None if more is None else counted(rounded(more), "more image")
     settled = "" if needed is None else f"{needed} would settle a {least} gap"
-    first = _fastest(best) if images >= FEWEST else None
+    faster = (e for e in best if all(is_faster(e, other) for other in best if other is not e))
+    first = next(faster, None) if images >= FEWEST else None
     if first is None:
         names = [entry["label"] for entry in best]
-        tied = _listed(names) if len(names) <= _NAMED_IN_A_TIE else f"{len(names)} models"
+        tied = join_names(names) if len(names) <= _NAMED_IN_A_TIE else f"{len(names)} models"
         on = f" on {counted(images, 'image')}"
         yield f"{tied} tie{f'; {settled}' if settled else on}."
     else:
@@ -419,10 +393,39 @@ def _worse_sentences(
             f"{entry['label']} is worse{than[gaps[entry['model']][0]]} by {counted(by, 'point')}"
             for entry, by in zip(worse, behind, strict=True)
         ]
-        yield f"{_listed(said)}."
+        yield f"{join_names(said, _NAMED)}."
 
 
-def _listed(names: Sequence[str]) -> str:
-    if len(names) > _NAMED:
-        names = [*names[: _NAMED - 1], f"{len(names) - _NAMED + 1} more"]
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+# --- the robustness that accuracy predicts --------------------------------------------------------
+
+FEWEST_MODELS = 3
+"""Models from which a line is fitted: two always lie on one."""
+
+
+def expected_robustness(entries: Sequence[Mapping[str, Any]]) -> Callable[[float], float] | None:
+    """The score ``robust`` that ``accuracy`` predicts, both as shares; None for too few models.
+
+    A least-squares line through the logits of the ``entries`` of a choice, without those behind a
+    remedy, as Taori et al., *Measuring Robustness to Natural Distribution Shifts in Image
+    Classification*, NeurIPS 2020.
+    """
+    from scipy.special import expit, logit  # slow to import
+
+    points = [(e["accuracy"], e["robust"]) for e in entries if not e.get("remedy")]
+    inside = [(x, y) for x, y in points if None not in (x, y) and 0 < x < 1 and 0 < y < 1]
+    if len(inside) < FEWEST_MODELS or len({x for x, _ in inside}) < 2:
+        return None
+    x, y = logit(np.transpose(inside))
+    slope, start = np.polyfit(x, y, 1)
+    return lambda share: float(expit(start + slope * logit(share)))
+
+
+def above_expected(entries: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """By model, how far it is above what its accuracy predicts; {} where nothing is fitted."""
+    line = expected_robustness(entries)
+    measured = [e for e in entries if None not in (e["accuracy"], e["robust"])]
+    return {
+        e["model"]: e["robust"] - line(e["accuracy"])
+        for e in measured
+        if line and 0 < e["accuracy"] < 1
+    }

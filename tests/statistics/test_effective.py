@@ -7,7 +7,7 @@ import pytest
 from scipy.special import expit, logit
 from scipy.stats import linregress
 
-from robustness.statistics.effective_robustness import above_expected
+from robustness.statistics.model_choice import above_expected
 
 ACCURACY, ROBUST = np.array([0.6, 0.7, 0.8, 0.9]), np.array([0.3, 0.45, 0.5, 0.8])
 

@@ -24,8 +24,7 @@ from robustness.report.blocks import Block, Chart, Chooser, Columns, Text, Title
 from robustness.report.questions.question import LABELS, TRUST, Question
 from robustness.report.wording import model
 from robustness.statistics import Figures
-from robustness.statistics.effective_robustness import published_errors
-from robustness.statistics.imagenet_c import ALEXNET_ERRORS
+from robustness.statistics.imagenet_c import ALEXNET_ERRORS, published_errors
 
 _CALIBRATION_NOTE = (
     f"ECE, expected calibration error: the mean distance from the diagonal in {statistics.BINS} "

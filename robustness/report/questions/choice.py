@@ -25,9 +25,13 @@ from robustness.report.questions.question import (
 from robustness.report.wording import order, sentence
 from robustness.statistics import Criteria, Figures, ModelChoice, scorecard
 from robustness.statistics.criteria import MARGIN
-from robustness.statistics.effective_robustness import above_expected, expected
 from robustness.statistics.hardest import joined
-from robustness.statistics.model_choice import NOT_COMPARED, RULED_OUT
+from robustness.statistics.model_choice import (
+    NOT_COMPARED,
+    RULED_OUT,
+    above_expected,
+    expected_robustness,
+)
 
 _SHORT = "Rank counts significant differences only; ties share a range."
 _RULE = (
@@ -282,7 +286,7 @@ def _trade_offs(figures: ChoiceFigures) -> list[Block]:
         notes, across = [], options[name].lower()
         if len(scored) - len(model_scores.dominated(scored, name)) > 1:
             notes.append("The dotted line joins the models that no other beats in both figures.")
-        if name == "accuracy" and expected(scored):
+        if name == "accuracy" and expected_robustness(scored):
             notes.append(f"The dashed line is fitted to the logits of these {len(scored)} models.")
         chart = Chart(
             f"{title} against {across}",

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import NamedTuple
 
 from robustness import models
-from robustness.base.text import counted, in_sentence, points, share
+from robustness.base.text import counted, in_sentence, join_names, points, share
 from robustness.base.validation import read_json
 from robustness.charts.tables import Column, Entry, Table, in_points, with_interval
 from robustness.evaluation.condition import short
@@ -19,7 +19,7 @@ from robustness.report.blocks import Block, Text, Titled
 from robustness.report.questions import threshold
 from robustness.report.questions.choice import CHOICE
 from robustness.report.questions.question import TRUST, Question, RunFigures
-from robustness.report.wording import MODEL, listed, model
+from robustness.report.wording import MODEL, model
 from robustness.runs import Run, jobs
 from robustness.runs.calibrations import FEWEST, Calibration, read_calibrations
 from robustness.runs.remedies import RemedyFigures, remedy_figures
@@ -390,7 +390,7 @@ def answers(figures: FixFigures) -> list[tuple[str, str]]:
         own = by_model.setdefault(fix.model, [])
         if fix.significant and fix.kind in (REMEDY, CALIBRATION, TRAINING):
             own.append(f"{fix.what}, {gain_text(fix)}")
-    said = [f"{model(name)}: {listed(own, _NAMED)}." for name, own in by_model.items() if own]
+    said = [f"{model(name)}: {join_names(own, _NAMED)}." for name, own in by_model.items() if own]
     return [(TITLE, " ".join(said))] if said else []
 
 

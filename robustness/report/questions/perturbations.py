@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from robustness.attacks import REGISTRY as ATTACK_RECORDS
-from robustness.base.text import share
+from robustness.base.text import join_names, share
 from robustness.charts import run_map, run_results, tables
 from robustness.charts.tables import (
     Column,
@@ -17,7 +17,7 @@ from robustness.charts.tables import (
 from robustness.evaluation.condition import perturbation_label, setting
 from robustness.report.blocks import Block, Chart, Chooser, Map, Sortable, Text, Titled
 from robustness.report.questions.question import ATTACKS, Question
-from robustness.report.wording import MODEL, listed, sentence
+from robustness.report.wording import MODEL, sentence
 from robustness.statistics import FEWEST, Figures
 
 _CURVES = 6
@@ -72,7 +72,7 @@ def harm(figures: Figures) -> str:
     hard, of = figures.hardest, {e["condition"]: e for e in figures.by_perturbation}
     few = ""
     if hard.too_few:
-        names = listed([of[text]["series"] for text in hard.too_few])
+        names = join_names([of[text]["series"] for text in hard.too_few])
         few = f"fewer than {FEWEST} images count under {names}: not ranked"
     if hard.leaders:
         worst = hard.leaders[0]

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 from robustness.base.errors import ParameterError
-from robustness.base.text import counted, share
+from robustness.base.text import counted, join_names, share
 from robustness.charts.run_failures import risk_coverage
 from robustness.charts.tables import Column, Entry, Table
 from robustness.evaluation.condition import Condition, readable, short
 from robustness.pictures.fitting import Framing
 from robustness.report.blocks import Block, Chart, Text, Titled
 from robustness.report.questions.question import TRUST, Option, Question, RunFigures
-from robustness.report.wording import MODEL, listed, model
+from robustness.report.wording import MODEL, model
 from robustness.runs import Run, failures
 from robustness.statistics.thresholds import (
     FEWEST,
@@ -240,7 +240,7 @@ def _advice(entry: Entry, figures: ThresholdFigures) -> str:
         return f"Accepting {accepted} of predictions, from {at}, is too few to show one."
     rate = f"{share(over)} of accepted predictions are {figures.wrong}"
     if failing:
-        rate += f"; more than {100 * figures.max_error:.3g}% under {listed(failing)}"
+        rate += f"; more than {100 * figures.max_error:.3g}% under {join_names(failing)}"
     return f"From {score_text(entry)}, {rate}."
 
 
@@ -268,7 +268,7 @@ def blocks(figures: ThresholdFigures) -> list[Block]:
     texts = [f"{model(entry['model'])}: {sentence(entry, figures)}" for entry in alone]
     reasons: list[Block] = []
     if len(without) > 1:  # said once
-        names = listed([model(entry["model"]) for entry in without], len(without))
+        names = join_names([model(entry["model"]) for entry in without], len(without))
         texts.append(f"{names}: no threshold keeps errors under {100 * figures.max_error:.3g}%.")
         reason = "Reason", lambda entry: _advice(entry, figures)
         reasons = [Titled("Why there is no threshold", Table.of(without, [MODEL, reason]))]
