@@ -141,8 +141,8 @@ def failures(run: Run) -> Failures:
 def gains(run: Run) -> list[dict[str, Any]]:
     """What each remedy that ``run`` tried gains, by model and condition; [] without remedies.
 
-    Keys: those of ``statistics.remedies.Gain``, and ``milliseconds`` that the remedy adds for one
-    image, None if unknown. Shares are in [0, 1].
+    Keys: those of ``remedy_gains.Gain``, and ``milliseconds`` that the remedy adds for one image,
+    None if unknown. Shares are in [0, 1].
     """
     return remedy_figures(run).as_rows()
 

@@ -13,7 +13,7 @@ from robustness.hardening.judgement import MOST_LOSS, ORIGINALS, TRAINED, UNSEEN
 from robustness.report.blocks import Map, Text, Titled
 from robustness.report.shared_parts import trained_on
 from robustness.report.wording import model
-from robustness.statistics.ranking import rounded
+from robustness.statistics.ranking import round_up
 
 _TITLES = {
     ORIGINALS: "Originals",
@@ -54,7 +54,7 @@ def sentences(hardening: Hardening) -> Iterator[str]:
         yield f"Perturbations trained on: {_points(trained)}."
     if more := judgement.more_images:
         decided = "exclude the loss" if judgement.gain_established else "show a gain of 1 point"
-        yield f"About {counted(rounded(more), 'more labelled image')} would {decided}."
+        yield f"About {counted(round_up(more), 'more labelled image')} would {decided}."
     share_ = f"interpolated by {hardening.share:g} from {model(hardening.parent)}"
     yield (
         f"{hardening.name} was trained on {counted(hardening.train, 'image')} without labels, "

@@ -21,7 +21,7 @@ from robustness.runs.rows import Cells
 from robustness.runs.run import Run
 from robustness.statistics.counted_attacks import breakable, targets
 from robustness.statistics.measurement_grid import UNKNOWN, ConditionKey, Grid, profile_groups
-from robustness.statistics.remedies import Gain, PairedTruths, Truths, gains
+from robustness.statistics.remedy_gains import Gain, PairedTruths, Truths, gains
 
 Classes = NDArray[np.int32]
 Flags = NDArray[np.int8]
@@ -43,7 +43,7 @@ class RemedyFigures:
     def as_rows(self) -> list[dict[str, Any]]:
         """The gains, JSON-ready, each with ``milliseconds`` (None if unknown)."""
         return [
-            {**gain.as_dict(), "milliseconds": self.milliseconds.get((gain.remedy, gain.model))}
+            {**vars(gain), "milliseconds": self.milliseconds.get((gain.remedy, gain.model))}
             for gain in self.gains
         ]
 

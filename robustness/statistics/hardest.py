@@ -52,13 +52,8 @@ class Hardest:
     harm: Mapping[str, float]
     too_few: tuple[str, ...]
 
-    @property
-    def text(self) -> str:
-        """The leaders in words, of more than two the first two and a count; "" without any."""
-        return joined(self.leaders)
 
-
-def joined(leaders: Sequence[str]) -> str:
+def name_leaders(leaders: Sequence[str]) -> str:
     """The conditions ``leaders`` in words, of more than two the first two and a count."""
     return join_names([*dict.fromkeys(map(series, leaders))], _NAMED)
 

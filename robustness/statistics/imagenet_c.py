@@ -70,7 +70,8 @@ def corruption_errors(grids: Sequence[Grid]) -> list[dict[str, Any]]:
     its corruptions. ``corruptions`` is a list of ``corruption``, ``ce`` and ``relative_ce`` with
     intervals. All in percent. A model without labels or without such a corruption is left out.
     """
-    comparable = [grid for grid in grids if _knows_imagenet(grid.model)]
+    labels, imagenet = [models.classes(grid.model) for grid in grids], models.imagenet().key
+    comparable = [g for g, own in zip(grids, labels, strict=True) if own and own.key == imagenet]
     entries = [_of_model(grid, note) for note in _PROTOCOLS for grid in comparable]
     return [entry for entry in entries if entry is not None]
 
@@ -107,25 +108,15 @@ def published_errors() -> tuple[Mapping[str, Any], ...]:
         )
 
 
-def _knows_imagenet(model: str) -> bool:
-    labels = models.classes(model)
-    return labels is not None and labels.key == models.imagenet().key
-
-
-def _complete(grid: Grid, note: str) -> dict[str, list[int]]:
-    """The positions of the five severities, for every corruption that has all of them."""
+def _of_model(grid: Grid, note: str) -> dict[str, Any] | None:
+    """The entry of the labelled images that have every condition of the protocol ``note``."""
     places = {(key.perturbation, key.severity): at for at, key in enumerate(grid.conditions)}
     names = {name: _PROTOCOLS[note].format(name) for name in ALEXNET_ERRORS}
-    return {
+    complete = {
         name: [places[applied, level] for level in SEVERITIES]
         for name, applied in names.items()
         if all((applied, level) in places for level in SEVERITIES)
     }
-
-
-def _of_model(grid: Grid, note: str) -> dict[str, Any] | None:
-    """The entry of the labelled images that have every condition of the protocol ``note``."""
-    complete = _complete(grid, note)
     if not complete:
         return None
     errors = 1 - grid.values("correct")[:, [at for places in complete.values() for at in places]]

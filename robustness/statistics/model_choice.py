@@ -22,7 +22,7 @@ from robustness.statistics.ranking import (
     ModelPair,
     outcomes,
     pair_differences,
-    rounded,
+    round_up,
 )
 
 Floats = NDArray[np.float64]
@@ -350,7 +350,7 @@ def _tie(
 ) -> Iterator[str]:
     """The fastest of the ``best``, where there are images enough; else that they tie."""
     least = f"{100 * (margin or SMALLEST):.3g}-point"
-    needed = None if more is None else counted(rounded(more), "more image")
+    needed = None if more is None else counted(round_up(more), "more image")
     settled = "" if needed is None else f"{needed} would settle a {least} gap"
     faster = (e for e in best if all(is_faster(e, other) for other in best if other is not e))
     first = next(faster, None) if images >= FEWEST else None

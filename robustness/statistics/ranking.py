@@ -150,16 +150,11 @@ def advice(pair: Mapping[str, Any]) -> str:
         return f"not significant; needs at least {FEWEST_TO_PLAN} images"
     if pair["more_images"] is None:
         return "not significant"
-    return f"not significant; {planned(pair['more_images'])}"
+    more = counted(round_up(pair["more_images"]), "more image")
+    return f"not significant; about {more} would show a difference of 1 point"
 
 
-def planned(more: int, difference: float = SMALLEST) -> str:
-    """The effect of ``more`` images, from ``images_needed`` for a true ``difference``."""
-    points = "1 point" if difference == SMALLEST else f"{100 * difference:.3g} points"
-    return f"about {counted(rounded(more), 'more image')} would show a difference of {points}"
-
-
-def rounded(number: int) -> int:
+def round_up(number: int) -> int:
     """``number`` with two leading digits, rounded up: it rests on an estimate."""
     step = 10 ** max(0, len(str(number)) - 2)
     return -(-number // step) * step

@@ -80,14 +80,12 @@ def robust_accuracy(grids: Sequence[Grid]) -> list[dict[str, Any]]:
 def _of_model(grid: Grid) -> Iterator[dict[str, Any]]:
     if not (attacks := budgets(grid.conditions)):
         return
-    left = _left(grid)
-    survivors = survived(left, attacks)
-    attacked = _attacked(grid, attacks)
+    left, (survivors, broken_by_budget) = _left(grid), _survivors(grid, attacks)
     for at, budget in enumerate(attacks):
         met = ~np.isnan(survivors[:, at])
         if not met.any():
             continue
-        broken = np.where(attacked, 1 - survivors, np.nan)[:, at : at + 1]
+        broken = broken_by_budget[:, [at]]
         strongest = min(budget.here, key=lambda place: float(left[met, place].sum()))
         yield {
             "model": grid.model,
@@ -96,7 +94,7 @@ def _of_model(grid: Grid) -> Iterator[dict[str, Any]]:
             "of": "accuracy" if is_labelled(grid) else "consistency",
             "n_images": int(met.sum()),
             "attacks": len(budget.allowed),
-            **shares(survivors[:, at : at + 1]).named("robust", 0),
+            **shares(survivors[:, [at]]).named("robust", 0),
             "n_attacked": int((~np.isnan(broken)).sum()),
             **shares(broken).named("success", 0),
             "strongest": grid.conditions[strongest].id,
@@ -115,15 +113,15 @@ def under_attack(grid: Grid) -> dict[str, float | None]:
         names = ("robust_accuracy", "attack_success")
         bounds = [f"{name}{bound}" for name in names for bound in ("", "_low", "_high")]
         return dict.fromkeys([*bounds, "n_attacked"])
-    survivors = survived(_left(grid), epsilons)
-    broken = np.where(_attacked(grid, epsilons), 1 - survivors, np.nan)
+    survivors, broken = _survivors(grid, epsilons)
     robust = survivors if is_labelled(grid) else np.full_like(survivors, np.nan)
-    attacked = int((~np.isnan(broken)).any(axis=1).sum())
-    return {
-        **shares(_over_budgets(robust)).named("robust_accuracy", 0),
-        **shares(_over_budgets(broken)).named("attack_success", 0),
-        "n_attacked": attacked,
-    }
+    figures: dict[str, float | None] = {}
+    for name, values in (("robust_accuracy", robust), ("attack_success", broken)):
+        present = ~np.isnan(values)
+        sums = np.where(present, values, 0.0).sum(axis=1, keepdims=True)
+        counts = present.sum(axis=1, keepdims=True).astype(float)
+        figures |= shares(picture_values(sums, counts)).named(name, 0)
+    return {**figures, "n_attacked": int((~np.isnan(broken)).any(axis=1).sum())}
 
 
 def success(grid: Grid) -> list[dict[str, float | None]]:
@@ -146,16 +144,9 @@ def _left(grid: Grid) -> Floats:
     return grid.values("correct" if is_labelled(grid) else "consistent")
 
 
-def _attacked(grid: Grid, budgets: Sequence[AttackBudget]) -> NDArray[np.bool_]:
-    """Whether any attack had a prediction to break: (images, budgets)."""
+def _survivors(grid: Grid, budgets: Sequence[AttackBudget]) -> tuple[Floats, Floats]:
+    """(images, budgets): who survives, and of those with a prediction to break who does not."""
+    survivors = survived(_left(grid), budgets)
     counted = ~np.isnan(grid.values("consistent"))
-    attacked = np.zeros((len(counted), len(budgets)), bool)
-    for at, budget in enumerate(budgets):
-        attacked[:, at] = counted[:, budget.allowed].any(axis=1)
-    return attacked
-
-
-def _over_budgets(values: Floats) -> Floats:
-    present = ~np.isnan(values)
-    sums = np.where(present, values, 0.0).sum(axis=1, keepdims=True)
-    return picture_values(sums, present.sum(axis=1, keepdims=True).astype(float))
+    attacked = np.column_stack([counted[:, each.allowed].any(axis=1) for each in budgets])
+    return survivors, np.where(attacked, 1 - survivors, np.nan)

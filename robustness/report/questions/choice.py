@@ -25,7 +25,7 @@ from robustness.report.questions.question import (
 from robustness.report.wording import order, sentence
 from robustness.statistics import Criteria, Figures, ModelChoice, scorecard
 from robustness.statistics.criteria import MARGIN
-from robustness.statistics.hardest import joined
+from robustness.statistics.hardest import name_leaders
 from robustness.statistics.model_choice import (
     NOT_COMPARED,
     RULED_OUT,
@@ -161,7 +161,7 @@ def _columns(entries: Sequence[Entry]) -> list[Column]:
         ("First", figure("certainty", ".0%")),
         ("Memory", written("memory_megabytes", "{:.0f} MB")),
         ("Size", written("megabytes", "{:.1f} MB")),
-        ("Hardest", lambda entry: joined(entry["hardest"])),
+        ("Hardest", lambda entry: name_leaders(entry["hardest"])),
     ]
     return [(head, say) for head, say in columns if any(say(entry) for entry in entries)]
 

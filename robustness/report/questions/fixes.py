@@ -148,7 +148,7 @@ def _threshold(of: RunFigures, entry: Entry | None) -> Iterator[Fix]:
     most = f"{100 * figures.max_error:.3g}%"
     if entry["threshold"] is None:
         needed = entry["images_needed"]
-        cost = "" if needed is None else f"about {threshold.rounded(needed):,} images in all"
+        cost = "" if needed is None else f"about {threshold.round_to_digit(needed):,} images in all"
         result = f"none keeps errors under {most}"
         yield Fix(entry["model"], THRESHOLD, "A safe threshold", cost, result=result)
         return

@@ -19,6 +19,7 @@ from robustness.report.blocks import Block, Chart, Chooser, Map, Sortable, Text,
 from robustness.report.questions.question import ATTACKS, Question
 from robustness.report.wording import MODEL, sentence
 from robustness.statistics import FEWEST, Figures
+from robustness.statistics.hardest import name_leaders
 
 _CURVES = 6
 """Curves in a file."""
@@ -79,7 +80,7 @@ def harm(figures: Figures) -> str:
         over = ", the mean of the models" if len(figures.summary) > 1 else ""
         failed = "changed" if figures.ranked_by == "consistency" else "incorrect"
         rest = f"{'up to ' * (len(hard.leaders) > 1)}{share(hard.harm[worst])} {failed}{over}"
-        return sentence(f"hardest: {hard.text}", rest, few)
+        return sentence(f"hardest: {name_leaders(hard.leaders)}", rest, few)
     if len(hard.compared) > 1:
         return sentence("no perturbation does significantly more harm than another", few)
     if len(figures.over_models) == 1 and not few:

@@ -229,7 +229,7 @@ def _advice(entry: Entry, figures: ThresholdFigures) -> str:
     """Why no threshold passes, and how many images may show one."""
     if entry["images_needed"] is not None:
         such = "such labelled images" if figures.wrong == "wrong" else "such images"
-        return f"About {rounded(entry['images_needed']):,} {such} in total may show one."
+        return f"About {round_to_digit(entry['images_needed']):,} {such} in total may show one."
     over = entry["error"][SUITE]["value"]
     failing = [short(text) for text, status in entry["status"].items() if status == NOT_MET]
     if figures.promise == "condition" and not failing:
@@ -244,7 +244,7 @@ def _advice(entry: Entry, figures: ThresholdFigures) -> str:
     return f"From {score_text(entry)}, {rate}."
 
 
-def rounded(images: int) -> int:
+def round_to_digit(images: int) -> int:
     """``images`` with one digit: another random split may say half or twice as many."""
     return int(float(f"{images:.0e}"))
 

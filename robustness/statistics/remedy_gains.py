@@ -10,18 +10,12 @@ and conditions, and an interval above 0.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from robustness.statistics.paired_differences import (
-    PairedDifference,
-    by_condition,
-    established,
-    holm,
-)
+from robustness.statistics.paired_differences import by_condition, established, holm
 
 _ROUNDING = 1e-9  # of sums
 
@@ -69,10 +63,6 @@ class Gain:
     helpful: bool
     p: float | None
 
-    def as_dict(self) -> dict[str, Any]:
-        """JSON-ready."""
-        return asdict(self)
-
 
 def gains(trials: Sequence[PairedTruths], *, seed: int = 0) -> list[Gain]:
     """The gain of each of ``trials``, which share their images; [] with fewer than 2 images."""
@@ -92,31 +82,27 @@ def gains(trials: Sequence[PairedTruths], *, seed: int = 0) -> list[Gain]:
     nets = np.column_stack([_net(trial.before, trial.after)[telling] for trial in trials])
     bounds = by_condition(nets, np.ones(nets.shape, bool))
     p_values = dict(zip(chosen, holm([bounds[place].p for place in chosen]), strict=True))
-    return [
-        _gain(trial, gap, telling, p_values.get(place))
-        for place, (trial, gap) in enumerate(zip(trials, bounds, strict=True))
-    ]
+    results = []
+    for place, (trial, gap) in enumerate(zip(trials, bounds, strict=True)):
+        gain, p = gap.value or 0.0, p_values.get(place)
+        cost = -float(_net(trial.clean_before, trial.clean_after)[telling].mean())
+        results.append(
+            Gain(
+                remedy=trial.remedy,
+                model=trial.model,
+                condition=trial.condition,
+                images=gap.images,
+                gain=gain,
+                gain_low=gap.low,
+                gain_high=gap.high,
+                cost_on_originals=cost + 0.0,  # no negative zero
+                chosen=p is not None,
+                helpful=p is not None and gain > 0 and established(p, gap.low, gap.high),
+                p=p,
+            )
+        )
+    return results
 
 
 def _net(before: Truths, after: Truths) -> NDArray[np.float64]:
     return np.subtract(after, before, dtype=np.float64)
-
-
-def _gain(
-    trial: PairedTruths, gap: PairedDifference, telling: NDArray[np.intp], p: float | None
-) -> Gain:
-    cost = -float(_net(trial.clean_before, trial.clean_after)[telling].mean())
-    gain = gap.value or 0.0
-    return Gain(
-        trial.remedy,
-        trial.model,
-        trial.condition,
-        gap.images,
-        gain,
-        gap.low,
-        gap.high,
-        cost + 0.0,  # no negative zero
-        p is not None,
-        p is not None and gain > 0 and established(p, gap.low, gap.high),
-        p,
-    )

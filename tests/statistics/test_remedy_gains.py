@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from robustness.statistics.remedies import PairedTruths, gains
+from robustness.statistics.remedy_gains import PairedTruths, gains
 
 
 def trial(
