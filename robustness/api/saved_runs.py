@@ -21,7 +21,7 @@ from robustness.runs import embedding_map as maps
 from robustness.runs.failures import Failures
 from robustness.runs.remedies import remedy_figures
 from robustness.statistics import Criteria, ModelChoice
-from robustness.statistics.criteria import MARGIN
+from robustness.statistics.choice_criteria import MARGIN
 from robustness.statistics.thresholds import MAX_ERROR
 
 if TYPE_CHECKING:

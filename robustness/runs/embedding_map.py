@@ -20,7 +20,6 @@ from robustness.perturbations import Images
 from robustness.runs import cache
 from robustness.runs.row_selection import Chosen
 from robustness.runs.run import Run
-from robustness.statistics.projection import principal
 
 _VERSION = "maps 2"
 """Goes up when maps change. A model made them, so other statistics do not put them out of date."""
@@ -101,7 +100,7 @@ def embedding_map(
     if len(used) < 3:
         raise RunError(f"Expected at least 3 images that can be read again, got {len(used)}.")
     before, after = np.concatenate(parts, axis=1)
-    plane, explained = principal(np.concatenate([before, after]))
+    plane, explained = principal_components(np.concatenate([before, after]))
     points = [
         _point(row, chosen, old.tolist(), new.tolist())
         for row, old, new in zip(used, plane[: len(used)], plane[len(used) :], strict=True)
@@ -148,3 +147,20 @@ def _point(
         "well": row["consistent"] if label is None else row["top1"] == label,
         "selection": of.text,
     }
+
+
+def principal_components(features: Features) -> tuple[Features, tuple[float, float]]:
+    """The first two principal components (n, 2) of ``features`` (n, D), and their shares of the
+    variance.
+
+    The sign of a component makes its largest loading positive.
+    """
+    centred = features - features.mean(axis=0)
+    _, sizes, axes = np.linalg.svd(centred, full_matrices=False)
+    largest = np.take_along_axis(axes, np.abs(axes).argmax(axis=1, keepdims=True), axis=1)
+    axes = (axes * np.sign(largest))[:2]
+    coordinates, shares = np.zeros((len(features), 2)), np.zeros(2)
+    coordinates[:, : len(axes)] = centred @ axes.T
+    if total := float((sizes**2).sum()):
+        shares[: len(axes)] = sizes[:2] ** 2 / total
+    return coordinates, (float(shares[0]), float(shares[1]))

@@ -6,7 +6,7 @@ are lists of flat, JSON-ready dictionaries; None is unknown.
 
 from robustness.metrics.intervals import FEWEST
 from robustness.statistics.calibration import BINS
-from robustness.statistics.criteria import Cost, Criteria
+from robustness.statistics.choice_criteria import Cost, Criteria
 from robustness.statistics.estimates import INTERVAL_RULE, TOO_FEW
 from robustness.statistics.figures import Figures
 from robustness.statistics.imagenet_c import published

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from robustness import models
 from robustness.base.text import counted, join_names, points, share
 from robustness.metrics.intervals import FEWEST
-from robustness.statistics.criteria import Cost, Criteria, reasons_against, weights_of
+from robustness.statistics.choice_criteria import Cost, Criteria, reasons_against, weights_of
 from robustness.statistics.estimates import condition_shares, over_conditions, shares
 from robustness.statistics.hardest import hardest
 from robustness.statistics.measurement_grid import Grid, grids

@@ -24,7 +24,7 @@ from robustness.report.questions.question import (
 )
 from robustness.report.wording import order, sentence
 from robustness.statistics import Criteria, Figures, ModelChoice, scorecard
-from robustness.statistics.criteria import MARGIN
+from robustness.statistics.choice_criteria import MARGIN
 from robustness.statistics.hardest import name_leaders
 from robustness.statistics.model_choice import (
     NOT_COMPARED,
