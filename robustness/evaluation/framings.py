@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from robustness.base.errors import ParameterError
 from robustness.models.model_record import REGISTRY
 from robustness.pictures.fitting import Framing, check_framing
 from robustness.pictures.picture import Overrides, Picture
@@ -49,21 +48,6 @@ def shared_framing(fit: str | None, side: int | None, names: Sequence[str]) -> F
     """
     own, *others = by_framing(fit, side, names) or [framing(fit, side)]
     return framing(fit, side) if others else own
-
-
-def only_framing(framings: Sequence[Framing], what: str) -> Framing:
-    """The one of ``framings``; raises ``ParameterError`` if there are several.
-
-    ``what`` needs one, as the subject of a sentence.
-    """
-    if len(framings) != 1:
-        texts = " and ".join(one.text for one in framings)
-        raise ParameterError(
-            f"{what} needs models that see images alike, got {texts}: give a fit and a side for "
-            "all, or models of one framing.",
-            hint="Such as --fit crop --side 224.",
-        )
-    return framings[0]
 
 
 def version_for(picture: Picture, name: str) -> Picture:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -135,15 +136,12 @@ def loader_with_remedies(chain: Chain, names: Sequence[str]) -> Callable[..., Cl
 
 def among(outputs: Outputs, classes: Sequence[int]) -> Outputs:
     """``outputs`` with the probabilities of ``classes`` alone, which then sum to 1."""
-    return replace(outputs, probabilities=_among(outputs.probabilities, classes))
-
-
-def _among(probabilities: Floats, classes: Sequence[int]) -> Floats:
-    indices = [index for index in classes if index < probabilities.shape[1]]
-    shares = np.zeros_like(probabilities)
-    shares[:, indices] = probabilities[:, indices]
+    indices = [index for index in classes if index < outputs.probabilities.shape[1]]
+    shares = np.zeros_like(outputs.probabilities)
+    shares[:, indices] = outputs.probabilities[:, indices]
     total = shares.sum(axis=1, keepdims=True)
-    return np.divide(shares, total, out=shares, where=total > 0)
+    shares = np.divide(shares, total, out=shares, where=total > 0)
+    return replace(outputs, probabilities=shares)
 
 
 def _chain_probabilities(
@@ -151,14 +149,11 @@ def _chain_probabilities(
 ) -> Floats:
     """Probabilities (N, classes) for ``images`` of the models behind ``chain``."""
 
-    def pass_of(classifier: Classifier) -> Callable[[Images], tuple[Floats, dict[str, Floats]]]:
-        def ask(views: Images) -> tuple[Floats, dict[str, Floats]]:
-            outputs = classifier(views)
-            return (among(outputs, classes) if classes else outputs).probabilities, {}
+    def ask(classifier: Classifier, views: Images) -> tuple[Floats, dict[str, Floats]]:
+        outputs = classifier(views)
+        return (among(outputs, classes) if classes else outputs).probabilities, {}
 
-        return ask
-
-    asks = [pass_of(classifier) for classifier in classifiers]
+    asks = [partial(ask, classifier) for classifier in classifiers]
     parts = [
         remedied_outputs(chain, asks, images[start : start + _AT_ONCE])[0]
         for start in range(0, len(images), _AT_ONCE)

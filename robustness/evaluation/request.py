@@ -47,7 +47,7 @@ from robustness.base.validation import (
     parsed_by,
 )
 from robustness.evaluation.condition import Condition, pool_profiles
-from robustness.evaluation.framings import framing, groups, only_framing, options
+from robustness.evaluation.framings import framing, groups, options
 from robustness.perturbations import check_seed
 from robustness.pictures.eight_bits import BITS
 from robustness.pictures.fitting import Framing
@@ -148,7 +148,15 @@ class Request:
 
         ``what`` needs one, as the subject of a sentence.
         """
-        return only_framing(list(self.by_framing), what)
+        framings = list(self.by_framing)
+        if len(framings) != 1:
+            texts = " and ".join(one.text for one in framings)
+            raise ParameterError(
+                f"{what} needs models that see images alike, got {texts}: give a fit and a side "
+                "for all, or models of one framing.",
+                hint="Such as --fit crop --side 224.",
+            )
+        return framings[0]
 
     def of_models(self, names: Sequence[str]) -> Request:
         """The same request for some of its models, in the order of ``names``."""
@@ -263,14 +271,13 @@ def spec_of(
     return make_spec(model_names, conditions, seed=seed, fit=fit, side=side)
 
 
-def read_conditions(path: Path) -> tuple[Condition, ...]:
-    """The conditions of the TOML file ``path``; raises ``ParameterError`` for another form."""
-    return _to_evaluate(checked(RequestTable, read_toml(path), str(path)), str(path))
+def read_conditions(name: str, data: bytes | None = None) -> tuple[Condition, ...]:
+    """The conditions of the TOML file ``name``, from its bytes ``data`` if they are given.
 
-
-def conditions_of(data: bytes, name: str) -> tuple[Condition, ...]:
-    """The conditions in the bytes ``data`` of a file ``name``; raises as ``read_conditions``."""
-    return _to_evaluate(checked(RequestTable, toml_of(data, name), name), name)
+    Raises ``ParameterError`` for a file of another form.
+    """
+    values = read_toml(Path(name)) if data is None else toml_of(data, name)
+    return _to_evaluate(checked(RequestTable, values, name), name)
 
 
 def _to_evaluate(table: RequestTable, name: str) -> tuple[Condition, ...]:

@@ -10,10 +10,9 @@ import contextlib
 import hashlib
 import json
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import cache, lru_cache
 from pathlib import Path
-from typing import Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -82,50 +81,6 @@ def _scores(
     return {name: metrics.REGISTRY[name].scores(before, after) for name in RESCALED}
 
 
-class _FloorCache:
-    """The floors of each classifier, measured once and cached on disk; thread-safe."""
-
-    def __init__(self) -> None:
-        self._changing = threading.Lock()
-        self._measuring: WeakKeyDictionary[Classifier, threading.Lock] = WeakKeyDictionary()
-        self._floors: WeakKeyDictionary[Classifier, Floors] = WeakKeyDictionary()
-
-    def of(self, classifier: Classifier) -> Floors:
-        with self._changing:
-            measuring = self._measuring.setdefault(classifier, threading.Lock())
-        with measuring:  # once per model
-            floor = self._floors.get(classifier)
-            if floor is None:
-                floor = self._floors[classifier] = self._read_or_measured(classifier)
-            return floor
-
-    def _read_or_measured(self, classifier: Classifier) -> Floors:
-        file = self._place(classifier)
-        if file:
-            with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
-                return _floors(json.loads(read_regular(file, _MOST_BYTES)), classifier.stages)
-        images, origins = strangers(classifier.side)
-        floor = _between(classifier(images).features, origins)
-        if file:
-            with contextlib.suppress(OSError):  # without a cache they are measured at every start
-                file.parent.mkdir(parents=True, exist_ok=True)
-                write_whole(file, json.dumps(floor).encode())
-        return floor
-
-    def _place(self, classifier: Classifier) -> Path | None:
-        """The file of the floors, named after everything they depend on; None without a key."""
-        if not classifier.key:
-            return None
-        key = (classifier.key, _measure(), *samples.REGISTRY)
-        name = hashlib.sha256(repr(key).encode()).hexdigest()[:24]
-        return settings.cache_folder() / "floors" / f"{name}.json"
-
-
-def _floors(stored: Any, stages: Sequence[str]) -> Floors:
-    """``stored`` if it has a number for every stage and metric; raises otherwise."""
-    return {stage: {name: float(stored[stage][name]) for name in RESCALED} for stage in stages}
-
-
 @cache
 def _measure() -> str:
     """A digest of the code that computes the floors."""
@@ -142,15 +97,41 @@ def _between(features: Features, origins: NDArray[np.intp]) -> Floors:
     }
 
 
-_FLOORS = _FloorCache()
+_CHANGING = threading.Lock()
+_MEASURING: WeakKeyDictionary[Classifier, threading.Lock] = WeakKeyDictionary()
+_FLOORS: WeakKeyDictionary[Classifier, Floors] = WeakKeyDictionary()
 
 
 def floors(classifier: Classifier) -> Floors:
     """The similarity of unrelated images at each stage, averaged over height and width.
 
-    One pass, the first time on this machine. Raises ``ImageError`` where the samples are missing.
+    One pass, the first time on this machine. Thread-safe. Raises ``ImageError`` where the samples
+    are missing.
     """
-    return _FLOORS.of(classifier)
+    with _CHANGING:
+        measuring = _MEASURING.setdefault(classifier, threading.Lock())
+    with measuring:  # once per model
+        if classifier not in _FLOORS:
+            _FLOORS[classifier] = _read_or_measured(classifier)
+        return _FLOORS[classifier]
+
+
+def _read_or_measured(classifier: Classifier) -> Floors:
+    """The floors from a file that is named after everything they depend on, if there can be one."""
+    key = (classifier.key, _measure(), *samples.REGISTRY)
+    name = hashlib.sha256(repr(key).encode()).hexdigest()[:24]
+    file = settings.cache_folder() / "floors" / f"{name}.json"
+    if classifier.key:
+        with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
+            saved = json.loads(read_regular(file, _MOST_BYTES))
+            return {s: {n: float(saved[s][n]) for n in RESCALED} for s in classifier.stages}
+    images, origins = strangers(classifier.side)
+    measured = _between(classifier(images).features, origins)
+    if classifier.key:
+        with contextlib.suppress(OSError):  # without a cache they are measured at every start
+            file.parent.mkdir(parents=True, exist_ok=True)
+            write_whole(file, json.dumps(measured).encode())
+    return measured
 
 
 def at(similarities: Similarities, place: int) -> Stages:

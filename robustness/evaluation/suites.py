@@ -76,7 +76,7 @@ def suite_conditions(
             raise ParameterError(
                 f"{suite} has fixed conditions: expected no strengths or severities, got some."
             )
-        return read_conditions(Path(suite))
+        return read_conditions(suite)
     conditions = graded_conditions(suite_names(suite), strengths=strengths, severities=severities)
     if suite != IMAGENET_C_JPEG_SUITE:
         return conditions

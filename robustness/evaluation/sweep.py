@@ -22,7 +22,7 @@ from robustness.evaluation.loop import (
 )
 from robustness.evaluation.measurement import Measurement
 from robustness.evaluation.request import spec_of
-from robustness.models import Classifier, Outputs
+from robustness.models import Classifier
 from robustness.perturbations import REGISTRY, Perturbation, check_seed
 from robustness.pictures.picture import Picture
 
@@ -149,12 +149,11 @@ def sweep(
         for record in records
     }
     first = specs[records[0].name]
-    chosen = first.model_names
     clean = {
         name: load(name, side=own.side)(picture.at(own).image[None]) for name, own in first.framings
     }
     for record in records:
-        breaks: dict[str, _FirstChange] = {}
+        breaks: dict[str, Break] = {}
         spec = specs[record.name]
         for own, of_framing in spec.by_framing.items():
             version = picture.at(own)
@@ -164,19 +163,7 @@ def sweep(
                 (rows,) = measured(spec, batch, classifier, clean=[clean[name]])
                 yield from rows
                 breaks[name] = _search(version, classifier, rows, spec.seed, record)
-        for name in chosen:
-            yield _break(record, name, breaks[name], clean[name], grid(record, steps)[1])
-
-
-@dataclass(frozen=True)
-class _FirstChange:
-    """The last strength unchanged, the first changed (None: never), and what is there."""
-
-    unchanged: float
-    changed: float | None
-    ssim: float | None
-    returns: tuple[float, ...]
-    top1: int | None = None
+        yield from (breaks[name] for name in spec.model_names)
 
 
 def _search(
@@ -185,7 +172,7 @@ def _search(
     rows: Sequence[Measurement],
     seed: int,
     record: Perturbation,
-) -> _FirstChange:
+) -> Break:
     """The first change near the even steps ``rows``."""
     own = rows[0].clean_top1
     leads = {row.strength or 0.0: _lead_of(row) for row in rows}
@@ -197,12 +184,28 @@ def _search(
         leads |= zip(between, _leads(answers, own), strict=True)
         classes |= zip(between, answers.argmax(axis=1).tolist(), strict=True)
     unchanged, changed = _first_break(sorted(leads.items()))
-    if changed is None:
-        return _FirstChange(unchanged, None, None, ())
-    images = perturbed(picture, [Condition.of({record.name: changed})], seed)
-    ssim = float(picture_scores(picture.image[None], images)["ssim"][0])
-    returns = (s for row in rows if row.consistent and (s := row.strength or 0.0) > changed)
-    return _FirstChange(unchanged, changed, ssim, tuple(returns), classes[changed])
+    ssim, returns = None, []
+    if changed is not None:
+        images = perturbed(picture, [Condition.of({record.name: changed})], seed)
+        ssim = float(picture_scores(picture.image[None], images)["ssim"][0])
+        unchanged_at = [row.strength or 0.0 for row in rows if row.consistent]
+        returns = [strength for strength in unchanged_at if strength > changed]
+    return Break(
+        model=rows[0].model,
+        perturbation=record.name,
+        strength=changed,
+        parameter=None if changed is None else record.value_at(changed),
+        severity=None if changed is None else record.severity_at(changed),
+        ssim=ssim,
+        low=unchanged,
+        high=changed,
+        never=changed is None,
+        returns=tuple(returns),
+        grid=[*leads][1],
+        clean_top1=own,
+        clean_probability=rows[0].clean_probability,
+        top1=None if changed is None else classes[changed],
+    )
 
 
 def _lead_of(row: Measurement) -> float:
@@ -262,26 +265,3 @@ def _doubtful(leads: Mapping[float, float]) -> list[float]:
         close[-1] = True
     wide = np.diff(at) > TOLERANCE
     return [float(strength) for strength in ((at[:-1] + at[1:]) / 2)[close & wide]]
-
-
-def _break(
-    record: Perturbation, model: str, first: _FirstChange, clean: Outputs, step: float
-) -> Break:
-    top1 = int(clean.probabilities[0].argmax())
-    strength = first.changed
-    return Break(
-        model=model,
-        perturbation=record.name,
-        strength=strength,
-        parameter=None if strength is None else record.value_at(strength),
-        severity=None if strength is None else record.severity_at(strength),
-        ssim=first.ssim,
-        low=first.unchanged,
-        high=strength,
-        never=strength is None,
-        returns=first.returns,
-        grid=step,
-        clean_top1=top1,
-        clean_probability=float(clean.probabilities[0, top1]),
-        top1=first.top1,
-    )

@@ -16,7 +16,7 @@ from robustness.base.text import counted, plain
 from robustness.base.toml import toml_of
 from robustness.datasets import FOLDERS, KNOWN, NO_LABELS, SAMPLES, Dataset, open_dataset
 from robustness.evaluation.condition import Condition, pool_profiles
-from robustness.evaluation.request import Request, conditions_of
+from robustness.evaluation.request import Request, read_conditions
 from robustness.evaluation.suites import (
     IMAGENET_C_JPEG_SUITE,
     IMAGENET_C_SUITE,
@@ -368,7 +368,7 @@ def _file_input(matched: tuple[SavedMatch, Match] | None) -> tuple[Condition, ..
         st.caption("No file yet.")
         return ()
     name, data = st.session_state[_FILE]
-    conditions = conditions_of(data, name)
+    conditions = read_conditions(name, data)
     st.caption(plain(f"{name}: {counted(len(pool_profiles(conditions)), 'condition')}."))
     return conditions
 
