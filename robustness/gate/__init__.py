@@ -1,6 +1,6 @@
 """A gate for pipelines: checks a run against the limits of a budget."""
 
-from robustness.gate.budget import BREAKING, LIMITS, Budget, budget_of, read_budget
+from robustness.gate.budget import BREAKING, LIMITS, Budget, read_budget
 from robustness.gate.budget_verdicts import check, exclusions, rule_out
 from robustness.gate.output_formats import as_dict, headline, junit, markdown
 from robustness.gate.verdict import BROKEN, KEPT, NOT_SHOWN, Check
@@ -14,7 +14,6 @@ __all__ = [
     "Budget",
     "Check",
     "as_dict",
-    "budget_of",
     "check",
     "exclusions",
     "headline",

@@ -28,7 +28,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
@@ -238,17 +238,12 @@ class Budget:
             )
 
 
-def read_budget(path: Path) -> Budget:
-    """The budget in the TOML file ``path``; raises ``ParameterError`` for an invalid one."""
-    return _budget(read_toml(path), path)
+def read_budget(path: Path, data: bytes | None = None) -> Budget:
+    """The budget in the TOML file ``path``, from its bytes ``data`` if they are given.
 
-
-def budget_of(data: bytes, name: str) -> Budget:
-    """The budget in the bytes ``data`` of a file ``name``; raises as ``read_budget``."""
-    return _budget(toml_of(data, name), Path(name))
-
-
-def _budget(values: Mapping[str, Any], path: Path) -> Budget:
+    Raises ``ParameterError`` for an invalid one.
+    """
+    values = read_toml(path) if data is None else toml_of(data, path.name)
     file = checked(_File, values, str(path))
     if (count := len(file.limit)) > MAX_RULES:
         raise ParameterError(f"{path}: expected up to {MAX_RULES} tables [[limit]], got {count:,}.")

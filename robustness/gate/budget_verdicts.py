@@ -37,9 +37,6 @@ LABEL_FREE = {"consistency", "flip_rate"}
 _NAMED = 2
 """Limits of a budget that are named in the reason why a model is ruled out."""
 
-_ALL_CONDITIONS = dict.fromkeys(("condition", "perturbation", "strength"))
-"""The condition of figures on all conditions together."""
-
 
 def check(
     budget: Budget, run: Run, baseline: Run | None = None, *, remedies: bool = False
@@ -68,15 +65,12 @@ def check(
         *own_preprocessing([run.manifest.spec]),
     )
     rules = [*_extended(budget.rules, remedied)] if remedies else budget.rules
-    own = _of_models(run, baseline)
     patterns = [rule.model for rule in rules if rule.on_remedies]
     limited = [e for e in remedied if any(fnmatchcase(e.id, pattern) for pattern in patterns)]
-    further = _of_remedies(run, baseline, limited, own)
+    tables = _tables(run, baseline, limited)
     verdict_by_limit: dict[tuple[Any, ...], Verdict] = {}
     for rule in rules:
-        verdicts = [*_verdicts(budget, rule, own), *_accepting(rule, run)]
-        if rule.on_remedies:
-            verdicts += _verdicts(budget, rule, further)
+        verdicts = [*_verdicts(budget, rule, tables), *_accepting(rule, run)]
         missing = set(rule.limits) - {verdict.limit for verdict in verdicts}
         if missing:
             raise ParameterError(_reason(budget, sorted(missing)[0], rule))
@@ -98,67 +92,64 @@ def _extended(rules: Sequence[Rule], remedied: Sequence[RemediedModel]) -> Itera
 class Tables:
     """The figures that limits are compared with.
 
-    ``unchanged`` are models with the weights and the preprocessing that they had; ``labelled``
-    counts images.
+    ``remedied`` are the models behind remedies, ``unchanged`` those with the weights and the
+    preprocessing that they had; ``labelled`` counts images.
     """
 
     figures: Sequence[Entry]
     differences: Sequence[Entry]
+    remedied: Set[str]
     unchanged: Set[str]
     labelled: int
 
 
-def _of_models(run: Run, baseline: Run | None) -> Tables:
-    figures = run.figures()
-    spec, before = run.manifest.spec, None if baseline is None else baseline.manifest.spec
-    return Tables(
-        figures=[
-            *({**entry, **_ALL_CONDITIONS} for entry in figures.summary),
-            *figures.by_perturbation,
-        ],
-        differences=[] if baseline is None else compare(baseline, run).differences,
-        unchanged={
+def _tables(run: Run, baseline: Run | None, remedied: Sequence[RemediedModel]) -> Tables:
+    figures, spec = run.figures(), run.manifest.spec
+    grids = [model.grid for model in remedied]
+    of_remedies = model_tables(grids)
+    wholes = [*figures.summary, *(own.summary for own in of_remedies)]
+    all_conditions = dict.fromkeys(("condition", "perturbation", "strength"))
+    differences: list[Entry] = []
+    unchanged: set[str] = set()
+    if baseline is not None:
+        differences += compare(baseline, run).differences
+        before = baseline.manifest.spec
+        unchanged |= {
             name
             for name in spec.model_names
-            if before is not None
-            and name in before.model_names
+            if name in before.model_names
             and before.of_models([name]).models == spec.of_models([name]).models
             and before.framing_of(name) == spec.framing_of(name)
-        },
+        }
+        unchanged |= {model.id for model in remedied if unchanged >= {*model.names}}
+    if baseline is not None and remedied:
+        first = [model.grid for model in remedied_models(baseline, baseline.rows.grids())]
+        differences += changes(shared_grids((first, grids), identified(baseline, run)))
+    return Tables(
+        figures=[
+            *({**whole, **all_conditions} for whole in wholes),
+            *figures.by_perturbation,
+            *(entry for own in of_remedies for entry in own.by_perturbation),
+        ],
+        differences=differences,
+        remedied={model.id for model in remedied},
+        unchanged=unchanged,
         labelled=figures.labelled,
     )
 
 
-def _of_remedies(
-    run: Run, baseline: Run | None, remedied: Sequence[RemediedModel], of_models: Tables
-) -> Tables:
-    """As ``_of_models``, of models behind remedies."""
-    grids = [model.grid for model in remedied]
-    differences: Sequence[Entry] = []
-    if baseline is not None and remedied:
-        before = [model.grid for model in remedied_models(baseline, baseline.rows.grids())]
-        differences = changes(shared_grids((before, grids), identified(baseline, run)))
-    tables_by_remedy = model_tables(grids)
-    return Tables(
-        figures=[
-            *({**own.summary, **_ALL_CONDITIONS} for own in tables_by_remedy),
-            *(entry for own in tables_by_remedy for entry in own.by_perturbation),
-        ],
-        differences=differences,
-        unchanged={model.id for model in remedied if of_models.unchanged >= {*model.names}},
-        labelled=of_models.labelled,
-    )
-
-
 def _verdicts(budget: Budget, rule: Rule, tables: Tables) -> Iterator[Verdict]:
+    figures, differences = (
+        [e for e in entries if rule.on_remedies or e["model"] not in tables.remedied]
+        for entries in (tables.figures, tables.differences)
+    )
     for limit, bound in rule.limits.items():
         if limit == BREAKING:
-            yield from _breaking(budget, rule, bound, tables.figures)
+            yield from _breaking(budget, rule, bound, figures)
             continue
         if limit in ACCEPTING:
             continue
-        entries = tables.figures if limit in FIGURES else tables.differences
-        for entry in entries:
+        for entry in figures if limit in FIGURES else differences:
             if limit == ATTACK and entry["perturbation"] not in ATTACKS:
                 continue
             if rule.fits(entry["model"], entry["perturbation"], entry["strength"]):
@@ -167,7 +158,12 @@ def _verdicts(budget: Budget, rule: Rule, tables: Tables) -> Iterator[Verdict]:
 
 def _judged(limit: str, bound: float, entry: Entry, tables: Tables) -> Iterator[Verdict]:
     """The verdict on one figure; nothing if it is unknown without labels."""
-    figure = _figure(limit, entry)
+    alone = entry["condition"] is not None
+    figure = FIGURES.get(limit) or REGRESSIONS[limit]
+    if limit == "max_regression":
+        figure = str(entry["judged_by"])
+    elif figure == "robust_accuracy" and limit in FIGURES and entry["perturbation"] in ATTACKS:
+        figure = "perturbed_accuracy"  # what one attack leaves
     name = figure if limit in FIGURES else f"{figure}_difference"
     value, low, high = (entry.get(key) for key in (name, f"{name}_low", f"{name}_high"))
     if value is None:
@@ -175,16 +171,20 @@ def _judged(limit: str, bound: float, entry: Entry, tables: Tables) -> Iterator[
     images, attacked = entry["n_images"], entry.get("n_attacked")
     if figure not in LABEL_FREE:
         images = min(images, tables.labelled)
-    elif entry["condition"] is not None and limit in FIGURES and attacked is not None:
+    elif alone and limit in FIGURES and attacked is not None:
         images = attacked
     if limit in REGRESSIONS:
-        if entry["model"] in tables.unchanged and not _moved(figure, entry, tables):
-            low = high = 0.0  # the same weights give the same predictions
+        if entry["model"] in tables.unchanged:  # the same weights give the same predictions
+            # Of all conditions together each counts: gains and losses of an image may cancel.
+            own = [e for e in tables.differences if e["model"] == entry["model"]]
+            parts = [e for e in own if not alone or e["condition"] == entry["condition"]]
+            if not any(part[f"{figure}_moved"] for part in parts):
+                low = high = 0.0
         # The loss, so the sign changes.
         value, low, high = (None if x is None else 0.0 - x for x in (value, high, low))
     yield Verdict(
         model=entry["model"],
-        where="all conditions" if entry["condition"] is None else named(entry["condition"]),
+        where=named(entry["condition"]) if alone else "all conditions",
         condition=entry["condition"],
         perturbation=entry["perturbation"],
         strength=entry["strength"],
@@ -196,28 +196,6 @@ def _judged(limit: str, bound: float, entry: Entry, tables: Tables) -> Iterator[
         outcome=_outcome(limit, bound, low, high),
         images=images,
         of=figure,
-    )
-
-
-def _figure(limit: str, entry: Entry) -> str:
-    """The figure of ``entry`` that ``limit`` restricts."""
-    if limit == "max_regression":
-        return str(entry["judged_by"])
-    figure = FIGURES.get(limit) or REGRESSIONS[limit]
-    alone = limit in FIGURES and entry["perturbation"] in ATTACKS
-    return "perturbed_accuracy" if figure == "robust_accuracy" and alone else figure
-
-
-def _moved(quantity: str, entry: Entry, tables: Tables) -> bool:
-    """Whether any row of ``entry`` changed.
-
-    For all conditions together each condition is checked, as gains and losses of an image may
-    cancel in the total.
-    """
-    return any(
-        other[f"{quantity}_moved"]
-        for other in tables.differences
-        if other["model"] == entry["model"] and entry["condition"] in (None, other["condition"])
     )
 
 
@@ -243,6 +221,7 @@ def _breaking(
     whose interval lies below it. Nothing is known between two strengths of the run, nor below the
     smallest one.
     """
+    level = rule.breaking_level
     groups: dict[tuple[str, str], list[Entry]] = {}
     for entry in figures:
         name = entry["perturbation"]
@@ -260,11 +239,12 @@ def _breaking(
                 f"{perturbation} up to strength {largest:g} only."
             )
         low, value, high = (
-            min(
-                (e["strength"] for e in entries if _bound(e, key) < rule.breaking_level),
-                default=None,
+            min((at for at, x in zip(strengths, rates, strict=True) if x < level), default=None)
+            for rates in (
+                [0.0 if e["consistency_low"] is None else e["consistency_low"] for e in entries],
+                [1.0 if e["consistency"] is None else e["consistency"] for e in entries],
+                [1.0 if e["consistency_high"] is None else e["consistency_high"] for e in entries],
             )
-            for key in ("consistency_low", "consistency", "consistency_high")
         )
         unseen = low == smallest and bound < smallest - _ROUNDING
         holds = low is None or (low >= bound - _ROUNDING and not unseen)
@@ -272,9 +252,7 @@ def _breaking(
         yield Verdict(
             model=model,
             where=perturbation + series.removeprefix(perturbation_label(perturbation)),
-            condition=None,
             perturbation=perturbation,
-            strength=None,
             limit=BREAKING,
             wanted=bound,
             value=value,
@@ -313,24 +291,12 @@ def _accepting(rule: Rule, run: Run) -> Iterator[Verdict]:
                 bounds = dict.fromkeys(bounds)
             yield Verdict(
                 model=entry["model"],
-                where="all conditions",
-                condition=None,
-                perturbation=None,
-                strength=None,
                 limit=limit,
                 wanted=bound,
                 **bounds,
                 outcome=outcome,
                 images=entry["images"],
             )
-
-
-def _bound(entry: Entry, key: str) -> float:
-    """A rate or its bound; 0 or 1 with too few images for bounds."""
-    value: float | None = entry[key]
-    if value is None:
-        return 0.0 if key.endswith("_low") else 1.0
-    return value
 
 
 def _reason(budget: Budget, limit: str, rule: Rule) -> str:

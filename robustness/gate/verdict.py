@@ -12,7 +12,7 @@ from robustness.runs.run import Run
 KEPT, BROKEN, NOT_SHOWN = "kept", "broken", "not shown"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Verdict:
     """One limit on one model and condition; without ``perturbation``, on all conditions together.
 
@@ -25,10 +25,10 @@ class Verdict:
     """
 
     model: str
-    where: str
-    condition: str | None
-    perturbation: str | None
-    strength: float | None
+    where: str = "all conditions"
+    condition: str | None = None
+    perturbation: str | None = None
+    strength: float | None = None
     limit: str
     wanted: float
     value: float | None

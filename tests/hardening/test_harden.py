@@ -122,7 +122,7 @@ def test_hardening_gains_and_says_so_ever_after(folder: Path) -> None:
     run = rb.evaluate(folder / "judge", models=["hard"], conditions=["fog=0.5"], limit=5)
     assert run.manifest.trained_on == {"hard": tuple(TRAINED)}
     assert any("hard was trained on" in text for text in of_run(run).cautions)
-    limits = gate.budget_of(b"[[limit]]\nmin_accuracy = 0.01\n", "budget.toml")
+    limits = gate.read_budget(Path("budget.toml"), b"[[limit]]\nmin_accuracy = 0.01\n")
     assert "hard was trained on" in gate.check(limits, run).notes[0]
     assert weakest_perturbations("hard", run) == ("fog",)
     assert main(["models", "remove", "hard"]) == 0

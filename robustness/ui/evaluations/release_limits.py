@@ -60,7 +60,7 @@ def budget() -> gate.Budget | None:
     """The limits of this session, if any; raises ``ParameterError`` for an invalid file."""
     if _FILE in st.session_state and not access.refusal(Action.UPLOAD):
         name, data = st.session_state[_FILE]
-        return gate.budget_of(data, name)
+        return gate.read_budget(Path(name), data)
     rules = {
         "max_regression": st.session_state.get("max_loss"),
         "min_consistency": st.session_state.get("min_consistency"),
