@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import groupby
 
 import numpy as np
 
@@ -73,9 +74,10 @@ class Band:
         if not REGISTRY[self.perturbation].graded:
             return f"{self._word(self.cells[0])}; {self._word(self.cells[-1])} when on"
         parts: list[str] = []
-        for run in _runs([self.good(cell) for cell in self.cells]):
-            first, last = self.cells[run.start], self.cells[run.stop - 1]
-            if first is last:
+        for _, group in groupby(self.cells, key=self.good):
+            first, *rest = group
+            last = [first, *rest][-1]
+            if not rest:
                 where = f"at {first.strength:g}"
             elif first is self.cells[0]:
                 where = "always" if last is self.cells[-1] else f"up to {last.strength:g}"
@@ -91,15 +93,6 @@ class Band:
     def labelled(self, truth: str | None) -> Band:
         """The band with the true class ``truth``, if the model has it."""
         return replace(self, label=label_index(self.model, truth))
-
-
-def _runs(values: Sequence[bool]) -> Iterator[range]:
-    """The ranges of equal neighbours."""
-    start = 0
-    for end in range(1, len(values) + 1):
-        if end == len(values) or values[end] != values[start]:
-            yield range(start, end)
-            start = end
 
 
 def strengths(record: Perturbation, count: int = STEPS) -> tuple[float, ...]:

@@ -183,7 +183,9 @@ class Condition:
     @property
     def short(self) -> str:
         """The label with strengths."""
-        return " + ".join(_step(name, strength) for name, strength in self.steps) or NOTHING
+        records = [(REGISTRY[name], strength) for name, strength in self.steps]
+        texts = (f"{each.label} {at:g}" if each.graded else each.label for each, at in records)
+        return " + ".join(texts) or NOTHING
 
     @property
     def setting(self) -> str:
@@ -252,11 +254,6 @@ class Condition:
     def against(self, picture: Picture, seed: int, classifier: Classifier) -> Images:
         """The image (S, S, 3) under the condition, as ``classifier`` sees it."""
         return self.images(picture.image[None], [picture.stream], seed)[0]
-
-
-def _step(name: str, strength: float) -> str:
-    record = REGISTRY[name]
-    return f"{record.label} {strength:g}" if record.graded else record.label
 
 
 @dataclass(frozen=True)

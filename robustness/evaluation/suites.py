@@ -26,23 +26,16 @@ def study_conditions(
 ) -> tuple[Condition, ...]:
     """One condition per perturbation, at its study setting or at ``strength``.
 
-    The default is the study's perturbations. One without a study setting is taken at 0.6 (severity
-    3 of ImageNet-C) unless ``strength`` is given.
+    The default is the study's perturbations.
     """
-    chosen = list(names) if names else [record.name for record in REGISTRY if record.in_study]
-    conditions = []
-    for name in dict.fromkeys(chosen):
-        setting = REGISTRY[name].study_strength
-        value = strength if strength is not None else (0.6 if setting is None else setting)
-        conditions.append(Condition.of({name: value}))
-    return tuple(conditions)
+    chosen = names or suite_names(STUDY_SUITE)
+    return graded_conditions(chosen, strengths=None if strength is None else [strength])
 
 
 STUDY_SUITE, IMAGENET_C_SUITE = "study", "imagenet-c"
 IMAGENET_C_JPEG_SUITE = "imagenet-c-jpeg"
 
 SUITES = (STUDY_SUITE, IMAGENET_C_SUITE, IMAGENET_C_JPEG_SUITE)
-
 
 SEVERITIES = (1, 2, 3, 4, 5)
 
@@ -116,19 +109,18 @@ def graded_conditions(
 ) -> tuple[Condition, ...]:
     """Each perturbation at each of the ``strengths``, or of ImageNet-C's ``severities``.
 
-    With neither, each at its study setting as in ``study_conditions``. A switch comes once. Raises
-    ``UnknownNameError`` or ``ParameterError`` for what does not exist.
+    With neither, each at its study setting, or at 0.6 (severity 3) without one. A switch comes
+    once. Raises ``UnknownNameError`` or ``ParameterError`` for what does not exist.
     """
-    if strengths is None and severities is None:
-        return study_conditions(names)
     conditions = []
     for name in dict.fromkeys(names):
         record = REGISTRY[name]
-        values = (
-            list(strengths)
-            if strengths is not None
-            else [_at_severity(record, level) for level in severities or ()]
-        )
+        if strengths is not None:
+            values = list(strengths)
+        elif severities is not None:
+            values = [_at_severity(record, level) for level in severities]
+        else:
+            values = [0.6 if record.study_strength is None else record.study_strength]
         if not values:
             raise ParameterError("Expected at least one strength or severity, got none.")
         if not record.graded:

@@ -76,7 +76,11 @@ def hardest(grids: Sequence[Grid], quantity: str) -> Hardest:
         right = [there & was for there, was in zip(present, before, strict=True)]
         counts = np.where(attacks, np.logical_or.reduce(right).sum(axis=0), counts)
     ids = [keys[place].id for place in places]
-    harm = [_mean_harm(flags, present, at) for at in range(len(places))]
+    harm = []  # the mean of the models that have a row
+    for at in range(len(places)):
+        pairs_of_models = zip(flags, present, strict=True)
+        shares = [(1 - f[p[:, at], at]).mean() for f, p in pairs_of_models if p[:, at].any()]
+        harm.append(float(np.mean(shares)) if shares else 0.0)
     enough = [at for at in np.argsort(-np.array(harm), kind="stable") if counts[at] >= FEWEST]
     pairs = list(combinations(enough, 2))
     if len(enough) <= _MOST_PAIRED:
@@ -88,19 +92,9 @@ def hardest(grids: Sequence[Grid], quantity: str) -> Hardest:
     return Hardest(
         tuple(ids[at] for at in enough if at not in less) if less else (),
         tuple(ids[at] for at in enough),
-        {ids[at]: float(harm[at]) for at in enough},
+        {ids[at]: harm[at] for at in enough},
         tuple(ids[at] for at in range(len(places)) if 0 < counts[at] < FEWEST),
     )
-
-
-def _mean_harm(flags: Sequence[Flags], present: Sequence[NDArray[np.bool_]], at: int) -> float:
-    """The share of failures under the condition ``at``, the mean of the models that have one."""
-    shares = [
-        (1 - cells[there[:, at], at]).mean()
-        for cells, there in zip(flags, present, strict=True)
-        if there[:, at].any()
-    ]
-    return float(np.mean(shares)) if shares else 0.0
 
 
 def _p_values(flags: Sequence[Flags], pairs: Sequence[tuple[int, int]]) -> list[float]:
@@ -148,7 +142,13 @@ def comparable(keys: Sequence[ConditionKey]) -> list[int]:
     attacks = [places for places in groups.values() if keys[places[0]].is_attack]
     chosen = [max(places, key=lambda place: keys[place].strength or 0.0) for places in attacks]
     others = [places for places in groups.values() if not keys[places[0]].is_attack]
-    ungraded = [places for places in others if not _is_graded(keys[places[0]])]
+    switches = {record.name for record in REGISTRY if not record.graded}
+    ungraded = [
+        places
+        for places in others
+        for key in [keys[places[0]]]
+        if key.strength is None or key.perturbation in switches
+    ]
     graded = [places for places in others if places not in ungraded]
     for level in ("severity", "strength"):
         levels = [{getattr(keys[place], level): place for place in places} for places in graded]
@@ -161,9 +161,3 @@ def comparable(keys: Sequence[ConditionKey]) -> list[int]:
             return []
         chosen += [place for (place,) in graded]
     return sorted([*chosen, *(places[-1] for places in ungraded)])
-
-
-def _is_graded(key: ConditionKey) -> bool:
-    """Whether the strength of ``key`` says how strong it is; that of a switch does not."""
-    name = key.perturbation
-    return key.strength is not None and (name not in REGISTRY or REGISTRY[name].graded)

@@ -32,12 +32,16 @@ def summarise(rows: Sequence[Measurement]) -> list[dict[str, Any]]:
         by_model.setdefault(row.model, []).append(row)
     summary = []
     for model, group in by_model.items():
+        labelled = all(row.label is not None for row in group)
+        clean = {row.image_digest: row.clean_top1 == row.label for row in group}  # once each
+        right = sum(row.top1 == row.label for row in group)
         summary.append(
             {
                 "model": model,
                 "n": len(group),
                 **_consistency(group).named("consistency", 0),
-                **_accuracy(group),
+                "clean_accuracy": sum(clean.values()) / len(clean) if labelled else None,
+                "perturbed_accuracy": right / len(group) if labelled else None,
                 **{
                     name: float(np.mean([row.scores[name] for row in group]))
                     for pair in RESCALED.items()
@@ -52,17 +56,6 @@ def summarise(rows: Sequence[Measurement]) -> list[dict[str, Any]]:
     return ranked
 
 
-def _accuracy(rows: Sequence[Measurement]) -> dict[str, float | None]:
-    """The shares of correct predictions, each original once."""
-    if any(row.label is None for row in rows):
-        return {"clean_accuracy": None, "perturbed_accuracy": None}
-    clean = {row.image_digest: row.clean_top1 == row.label for row in rows}
-    return {
-        "clean_accuracy": sum(clean.values()) / len(clean),
-        "perturbed_accuracy": sum(row.top1 == row.label for row in rows) / len(rows),
-    }
-
-
 def _consistency(rows: Sequence[Measurement]) -> Estimates:
     """The share of unchanged predictions, over the images of ``rows``."""
     of_picture: dict[str, list[bool]] = {}
@@ -74,15 +67,12 @@ def _consistency(rows: Sequence[Measurement]) -> Estimates:
 
 EVEN = 0.5
 
-
 STABLE_FEATURES = 0.5
 """Rescaled cosine similarity below which features count as moved: halfway between the original (1)
 and an unrelated image (0)."""
 
-
 UNSURE = 0.3
 """Top-1 probability on the original below which a change means little."""
-
 
 VERDICT_RULE = (
     "Robust: the 95% interval of consistency lies above 50%. Fragile: it lies below 50%, or "
@@ -108,7 +98,6 @@ PUBLISHED: Mapping[str, Published] = {
     "ResNet50": Published(0.00, 0.47, 0.95, "inconsistent"),
 }
 """One image, ten perturbations; strengths and the Euclidean formula were not published."""
-
 
 PUBLISHED_NOTE = (
     "The study scored one image under ten perturbations. It published neither its strengths nor "
