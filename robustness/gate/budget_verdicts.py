@@ -25,7 +25,7 @@ from robustness.report.shared_parts import own_preprocessing, trained_on
 from robustness.runs import Run, compare
 from robustness.runs.compare import identified, shared_grids
 from robustness.runs.remedies import RemediedModel, remedied_models, remedied_names
-from robustness.statistics.differences import changes
+from robustness.statistics.run_differences import changes
 from robustness.statistics.summaries import model_tables
 from robustness.statistics.thresholds import FEWEST, MAX_ERROR, SUITE
 

@@ -1,6 +1,6 @@
 """What changed between two runs: sentences and tables of a page and ``runs compare``.
 
-``entries`` are those of ``statistics.differences.changes`` that know ``quantity``.
+``entries`` are those of ``statistics.run_differences.changes`` that know ``quantity``.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from robustness.charts.tables import Column, Entry, Table, figure
 from robustness.evaluation.condition import perturbation_label, setting
 from robustness.report.blocks import Text, Titled
 from robustness.report.wording import MODEL, model
-from robustness.statistics.differences import OPEN, said
+from robustness.statistics.run_differences import OPEN, said
 from robustness.statistics.summaries import MOST_UNLABELLED
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from robustness.hardening.judgement import MOST_LOSS, ORIGINALS, TRAINED, UNSEEN
 from robustness.report.blocks import Map, Text, Titled
 from robustness.report.shared_parts import trained_on
 from robustness.report.wording import model
-from robustness.statistics.ranking import round_up
+from robustness.statistics.model_ranking import round_up
 
 _TITLES = {
     ORIGINALS: "Originals",

@@ -20,8 +20,8 @@ from robustness.runs.manifest import Manifest
 from robustness.runs.row_differences import RowComparison, compare_rows
 from robustness.runs.run import Run
 from robustness.statistics.counted_attacks import counted_in_sql
-from robustness.statistics.differences import changes
 from robustness.statistics.measurement_grid import ConditionKey, Grid, effects, in_order
+from robustness.statistics.run_differences import changes
 
 Images = Mapping[str, int]
 """The place in the grids of each image, by what identifies it in both runs."""
@@ -180,7 +180,7 @@ _MAX_NAMES = 3
 class Comparison:
     """Changes from ``baseline`` to ``other``.
 
-    ``differences`` are those of ``statistics.differences.changes``, [] where nothing is shared;
+    ``differences`` are those of ``statistics.run_differences.changes``, [] where nothing is shared;
     ``images`` counts the shared images. ``notes`` are sentences on what is not shared or not alike.
     """
 

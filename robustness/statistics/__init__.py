@@ -1,7 +1,7 @@
 """Statistics of a run over many images; intervals and tests count each image once.
 
-``Figures`` has all tables of a frame with one row per measurement, and at least ``COLUMNS``. They
-are lists of flat, JSON-ready dictionaries; None is unknown.
+``Figures`` has all tables of a frame with one row per measurement, and at least the columns
+``measurement_grid.COLUMNS``. They are lists of flat, JSON-ready dictionaries; None is unknown.
 """
 
 from robustness.metrics.intervals import FEWEST
@@ -10,20 +10,17 @@ from robustness.statistics.choice_criteria import Cost, Criteria
 from robustness.statistics.estimates import INTERVAL_RULE, TOO_FEW
 from robustness.statistics.figures import Figures
 from robustness.statistics.imagenet_c import published
-from robustness.statistics.measurement_grid import COLUMNS
 from robustness.statistics.model_choice import ModelChoice, choose
-from robustness.statistics.ranking import (
+from robustness.statistics.model_ranking import (
     QUANTITIES,
     RANK_RULE,
     TEST_RULE,
     TEST_SUMMARY,
     advice,
-    ranking,
 )
 
 __all__ = [
     "BINS",
-    "COLUMNS",
     "FEWEST",
     "INTERVAL_RULE",
     "QUANTITIES",
@@ -38,5 +35,4 @@ __all__ = [
     "advice",
     "choose",
     "published",
-    "ranking",
 ]

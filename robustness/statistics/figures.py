@@ -15,7 +15,7 @@ from robustness.statistics.hardest import Hardest, hardest
 from robustness.statistics.imagenet_c import corruption_errors
 from robustness.statistics.measurement_grid import UNKNOWN, Grid, Measured, contradictory, grids
 from robustness.statistics.model_choice import ModelChoice, choose
-from robustness.statistics.ranking import QUANTITIES, compare, compare_by_condition, ranking
+from robustness.statistics.model_ranking import QUANTITIES, compare, compare_by_condition, ranking
 from robustness.statistics.robust_accuracy import robust_accuracy
 from robustness.statistics.summaries import (
     ModelTables,

@@ -23,8 +23,8 @@ from robustness.evaluation.condition import series
 from robustness.metrics.intervals import FEWEST
 from robustness.perturbations import REGISTRY
 from robustness.statistics.measurement_grid import UNKNOWN, ConditionKey, Grid
+from robustness.statistics.model_ranking import QUANTITIES
 from robustness.statistics.paired_differences import ALPHA, holm, sign_flip, whole_numbers
-from robustness.statistics.ranking import QUANTITIES
 
 Flags = NDArray[Any]
 """(images, conditions) as ``Grid.flags`` has them."""

@@ -16,14 +16,14 @@ from robustness.statistics.choice_criteria import Cost, Criteria, reasons_agains
 from robustness.statistics.estimates import condition_shares, over_conditions, shares
 from robustness.statistics.hardest import hardest
 from robustness.statistics.measurement_grid import Grid, grids
-from robustness.statistics.paired_differences import SMALLEST
-from robustness.statistics.ranking import (
+from robustness.statistics.model_ranking import (
     MISSING,
     ModelPair,
     outcomes,
     pair_differences,
     round_up,
 )
+from robustness.statistics.paired_differences import SMALLEST
 
 Floats = NDArray[np.float64]
 

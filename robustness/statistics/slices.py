@@ -139,30 +139,26 @@ def by_slice(
     rest), ``p`` (one-sided, corrected) and ``worse`` (significantly).
     """
     families = _families(values, parts)
-    entries = []
+    entries: list[tuple[float, float, dict[str, Any]]] = []
     for family, scored, adjusted in zip(families, *_tested(families), strict=True):
         for (i, m), (j, at) in itertools.product(enumerate(family.models), enumerate(family.parts)):
             part = parts[at]
             mine, others = values[m][part.inside], values[m][~part.inside]
             rest = float(np.nanmean(others))
-            entry = shares(mine[:, None]).named("rate", 0)
             p = float(adjusted[i, j])
-            entries.append(
-                {
-                    "model": names[m],
-                    "column": part.column,
-                    "value": part.value,
-                    "n_images": int((~np.isnan(mine)).sum()),
-                    **entry,
-                    "rest": rest,
-                    "difference": number(float(np.nanmean(mine)) - rest),
-                    "p": p,
-                    "worse": p < ALPHA,
-                    "score": float(scored[i, j]),
-                }
-            )
-    entries.sort(key=lambda entry: (entry["p"], entry["score"]))
-    return [{key: entry[key] for key in entry if key != "score"} for entry in entries]
+            entry = {
+                "model": names[m],
+                "column": part.column,
+                "value": part.value,
+                "n_images": int((~np.isnan(mine)).sum()),
+                **shares(mine[:, None]).named("rate", 0),
+                "rest": rest,
+                "difference": number(float(np.nanmean(mine)) - rest),
+                "p": p,
+                "worse": p < ALPHA,
+            }
+            entries.append((p, float(scored[i, j]), entry))
+    return [entry for *_, entry in sorted(entries, key=lambda entry: entry[:2])]
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ from robustness.models.model_record import FIT_PHOTOGRAPHS
 from robustness.report import methods
 from robustness.report.blocks import Text
 from robustness.statistics.calibration import BINS
+from robustness.statistics.model_ranking import FEWEST_TO_PLAN
 from robustness.statistics.paired_differences import SMALLEST
-from robustness.statistics.ranking import FEWEST_TO_PLAN
 
 
 @pytest.mark.parametrize(

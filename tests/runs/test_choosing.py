@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.stats import norm
+from scipy.special import expit, logit
+from scipy.stats import linregress, norm
 
 from benchmarks.support.synthetic_rows import APGD, FOG, SyntheticRun, attacked, rows
 from benchmarks.support.synthetic_runs import pictures, saved
@@ -21,6 +22,7 @@ from robustness.charts import model_scores
 from robustness.report.blocks import Titled
 from robustness.report.questions import choice as run_choice
 from robustness.statistics import Cost, Criteria, Figures, ModelChoice, choose
+from robustness.statistics.model_choice import above_expected
 
 NAMES = ("SqueezeNet", "EfficientNetLite0", "EfficientNetLite1", "EfficientNetLite2")
 CONDITIONS = (("fog", 0.6), ("gaussian_noise", 0.4))
@@ -325,3 +327,26 @@ def test_a_model_is_faster_only_beyond_the_spread() -> None:
     (caution,) = run_choice.busy(entries)
     assert "30%" in caution.text
     assert not run_choice.busy(without)
+
+
+# --- the robustness that accuracy predicts --------------------------------------------------------
+
+ACCURACY, ROBUST = np.array([0.6, 0.7, 0.8, 0.9]), np.array([0.3, 0.45, 0.5, 0.8])
+
+
+def scored(count: int) -> list[dict[str, object]]:
+    pairs = list(zip(ACCURACY, ROBUST, strict=True))[:count]
+    return [{"model": str(at), "accuracy": x, "robust": y} for at, (x, y) in enumerate(pairs)]
+
+
+def test_it_is_the_residual_of_a_line_through_logits() -> None:
+    fit = linregress(logit(ACCURACY), logit(ROBUST))
+    left = ROBUST - expit(fit.intercept + fit.slope * logit(ACCURACY))
+    found = above_expected(scored(4))
+    assert [found[str(at)] for at in range(4)] == pytest.approx(left)
+
+
+def test_two_models_and_unknown_accuracies_predict_nothing() -> None:
+    assert above_expected(scored(2)) == {}
+    unknown = [{**entry, "accuracy": None} for entry in scored(4)]
+    assert above_expected(unknown) == {}

@@ -1,4 +1,4 @@
-"""What a run over many images tells: intervals over images, accuracy, calibration, CE."""
+"""What a run over many images tells: intervals over images, accuracy, CE."""
 
 from __future__ import annotations
 
@@ -10,15 +10,12 @@ import pandas as pd
 import pytest
 from statsmodels.stats.proportion import proportion_confint
 
-from benchmarks.support.claim_simulation import confident_answers
-from benchmarks.support.populations import CALIBRATIONS, beyond_errors
 from benchmarks.support.synthetic_rows import rows, severities
 from robustness import metrics, models
 from robustness.evaluation.condition import Condition
 from robustness.metrics.intervals import share_bounds
 from robustness.perturbations import SAVED_AS_JPEG
 from robustness.statistics import FEWEST, Figures
-from robustness.statistics.calibration import calibration_error, condition_errors
 from robustness.statistics.estimates import drops
 from robustness.statistics.imagenet_c import ALEXNET_CLEAN_ERROR, ALEXNET_ERRORS, AS_JPEG, IN_MEMORY
 from robustness.statistics.measurement_grid import MEANS
@@ -142,12 +139,8 @@ def test_without_labels_accuracies_are_null_and_nothing_else_is() -> None:
     (condition,) = Figures(frame).by_perturbation
     assert condition["perturbed_ece"] is None
     assert condition["ssim_low"] < condition["ssim"] < condition["ssim_high"]
-    assert (
-        Figures(frame).by_class
-        == Figures(frame).corruption_errors
-        == Figures(frame).reliability
-        == []
-    )
+    figures = Figures(frame)
+    assert figures.by_class == figures.corruption_errors == figures.reliability == []
 
 
 def test_severities_average_the_perturbations_that_have_them_all() -> None:
@@ -205,108 +198,6 @@ def test_a_relative_loss_is_held_as_often_as_it_says(before: float, after: float
     assert too_high + too_low <= 0.07
     assert max(too_high, too_low) <= 0.03 + 0.005  # two standard errors of so many repeats
     assert np.all((found.low <= found.value) & (found.value <= found.high) & (found.high <= 1))
-
-
-# --- from real measurements -----------------------------------------------------------------------
-
-
-# --- calibration ----------------------------------------------------------------------------------
-
-
-def test_the_calibration_error_is_the_gap_of_the_bins() -> None:
-    confidence = np.array([0.95, 0.95, 0.95, 0.95, 0.51, 0.51])
-    correct = np.array([1.0, 1.0, 1.0, 0.0, 1.0, 1.0])
-    expected = (4 * abs(0.75 - 0.95) + 2 * abs(1 - 0.51)) / 6
-    assert calibration_error(confidence, correct)[0] == pytest.approx(expected)
-    on_the_edge = calibration_error(np.array([1 / 15, 1.0]), np.array([0.0, 1.0]))[0]
-    assert on_the_edge == pytest.approx(1 / 30)
-
-
-def test_chance_alone_gives_a_calibrated_model_the_error_that_is_stated() -> None:
-    rng = random(8)
-    confidence = rng.uniform(0.2, 1.0, 300)
-    found = [
-        calibration_error(confidence, (rng.random(300) < confidence).astype(float))
-        for _ in range(200)
-    ]
-    errors, by_chance = np.mean(found, axis=0)
-    assert errors == pytest.approx(by_chance, rel=0.05)
-
-
-@pytest.mark.parametrize("together", [True, False])
-@pytest.mark.parametrize(("kind", "pictures"), [("calibrated", 30), ("much too sure", 100)])
-def test_a_calibration_error_is_held_as_often_as_it_says(
-    kind: str, pictures: int, together: bool
-) -> None:
-    rng = random(pictures)
-    answers = CALIBRATIONS[kind](4, rng)
-    too_high, too_low, width = beyond_errors(answers, pictures, 400, rng, together=together)
-    assert max(too_high, too_low) <= 0.03 + 0.017  # two standard errors of so many repeats
-    assert width < 0.4, "an interval that holds everything says nothing"
-
-
-def test_a_model_whose_confidence_is_right_is_not_given_an_error() -> None:
-    """Many conditions average the noise of each, but not what the noise adds to an error."""
-    rng = random(12)
-    drawn = (confident_answers(500, 40, rng, alike=True) for _ in range(30))
-    lows = [condition_errors(*answers).mean.low[0] for answers in drawn]
-    assert np.mean(np.array(lows) > 0) <= 0.03
-    too_sure = (confident_answers(500, 40, rng, alike=True, off=0.1) for _ in range(10))
-    lows = [condition_errors(*answers).mean.low[0] for answers in too_sure]
-    assert min(lows) > 0, "a bound that is always 0 says nothing"
-
-
-def test_an_estimated_error_is_that_of_the_answers_that_are_there() -> None:
-    rng = random(3)
-    confidence = rng.uniform(0.3, 1, (50, 3))
-    correct = (rng.random((50, 3)) < confidence**3).astype(float)
-    correct[rng.random((50, 3)) < 0.2] = np.nan
-    (pooled,) = condition_errors(confidence, correct, [slice(None)]).mean.value
-    (mean,) = condition_errors(confidence, correct).mean.value
-    assert pooled == pytest.approx(calibration_error(confidence.ravel(), correct.ravel())[0])
-    each = [calibration_error(*pair)[0] for pair in zip(confidence.T, correct.T, strict=True)]
-    assert mean == pytest.approx(np.mean(each))
-    few = condition_errors(confidence[:4], correct[:4]).mean
-    assert np.isfinite(few.value).all()
-    assert np.isnan([few.low, few.high]).all()
-    nothing = condition_errors(confidence, np.full_like(correct, np.nan)).mean
-    assert np.isnan([nothing.value, nothing.low, nothing.high]).all()
-
-
-def test_the_bins_of_a_reliability_diagram_add_up_to_the_error() -> None:
-    frame = two_models().assign(clean_probability=np.tile(np.repeat(random().random(60), 5), 2))
-    bins = [e for e in Figures(frame).reliability if e["model"] == "SqueezeNet"]
-    entries = [e for e in bins if e["kind"] == "clean"]
-    assert sum(e["n"] for e in entries) == 60
-    error = sum(e["n"] * abs(e["accuracy"] - e["confidence"]) for e in entries) / 60
-    assert error == pytest.approx(Figures(frame).by_perturbation[0]["clean_ece"])
-    assert all(e["low"] < e["confidence"] <= e["high"] for e in entries)
-    for entry in entries:
-        low, high = proportion_confint(entry["accuracy"] * entry["n"], entry["n"], method="beta")
-        found = entry["accuracy_low"], entry["accuracy_high"]
-        assert found == ((None, None) if entry["n"] < FEWEST else pytest.approx((low, high)))
-    assert {entry["n"] < FEWEST for entry in entries} == {True, False}
-
-
-def test_too_sure_in_one_condition_and_too_unsure_in_another_is_not_calibrated() -> None:
-    right = np.repeat([[True, False]], 50, axis=0)  # sure by 0.5 of what is, and of what is not
-    frame = rows(
-        np.ones((50, 2)),
-        conditions=severities("fog")[:2],
-        labels=np.zeros(50, int),
-        clean_correct=np.ones(50),
-        correct=right,
-    ).assign(probability=0.5)
-    (entry,) = Figures(frame).summary
-    assert entry["perturbed_ece"] == pytest.approx(0)
-    assert entry["condition_ece"] == pytest.approx(0.5)
-    each = Figures(frame).by_perturbation
-    by_chance = [e["perturbed_ece_by_chance"] for e in each]
-    assert entry["condition_ece_by_chance"] == pytest.approx(np.mean(by_chance))
-    for condition in each:
-        bounds = (condition["perturbed_ece_low"], condition["perturbed_ece_high"])
-        assert bounds[0] <= condition["perturbed_ece"] <= bounds[1]
-        assert entry["perturbed_ece"] < bounds[0]
 
 
 # --- ImageNet-C -----------------------------------------------------------------------------------

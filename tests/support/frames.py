@@ -12,8 +12,8 @@ from robustness.evaluation.correctness import good_rows, with_correctness
 from robustness.runs.row_selection import WORST
 from robustness.statistics import QUANTITIES
 from robustness.statistics.counted_attacks import as_counted
-from robustness.statistics.differences import changes
 from robustness.statistics.measurement_grid import laid_out, with_conditions
+from robustness.statistics.run_differences import changes
 
 _KEYS = ["image_digest", "model", "condition"]
 _TOLD = ["perturbation", "strength"]

@@ -27,7 +27,7 @@ from robustness.evaluation.condition import Condition
 from robustness.evaluation.suites import study_conditions
 from robustness.runs import foreign_runs, headline_figures, notes
 from robustness.runs import manifest as manifests
-from robustness.statistics.differences import said
+from robustness.statistics.run_differences import said
 from robustness.ui.browser import components
 from robustness.ui.evaluations import run_table
 from tests.support import pages

@@ -24,7 +24,7 @@ from robustness.report.wording import MODEL, class_title
 from robustness.runs import Comparison, Listed
 from robustness.runs.compare import flips
 from robustness.statistics import ModelChoice
-from robustness.statistics.differences import BETTER, WORSE, said
+from robustness.statistics.run_differences import BETTER, WORSE, said
 from robustness.ui.browser import components
 from robustness.ui.computation import cache
 from robustness.ui.computation.cache import cached, opened_run

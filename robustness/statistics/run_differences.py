@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from robustness import models
 from robustness.statistics.estimates import number, over_conditions, shares
 from robustness.statistics.measurement_grid import Grid, mean_of_rows, pool_profiles
+from robustness.statistics.model_ranking import QUANTITIES
 from robustness.statistics.paired_differences import by_condition, established, holm, overall
-from robustness.statistics.ranking import QUANTITIES
 from robustness.statistics.robust_accuracy import budgets, survived
 
 Sides = list[NDArray[np.float64]]
@@ -34,7 +34,7 @@ def changes(shared: Iterable[Grid]) -> list[dict[str, Any]]:
     ``condition``, ``perturbation`` and ``strength`` (of the second), ``n_images``, and for each
     quantity q of ``QUANTITIES``: ``q_a``, ``q_b``, ``q_difference`` (b minus a) with its paired
     interval, ``q_images`` (counted images), ``q_moved`` (images that did better or worse), ``q_p``
-    and ``q_verdict`` (better, worse, not established; by ``paired.established``, p with Holm's
+    and ``q_verdict`` (better, worse, not established; by ``established``, p with Holm's
     correction over the models, or over models and conditions). None where labels or attacks are
     missing. Consistency counts an attack where both runs had a prediction to break. ``judged_by``
     is the quantity of the verdict: robust accuracy for attacks on labelled images, else
