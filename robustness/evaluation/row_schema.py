@@ -322,15 +322,12 @@ def to_stored(rows: Sequence[Measurement], positions: Sequence[int]) -> pa.Table
 
 def to_frame(table: pa.Table) -> pd.DataFrame:
     """``table`` for pandas: repeated texts as categories, missing values preserved."""
-    words = [field.name for field in table.schema if pa.types.is_string(field.type)]
-    frame: pd.DataFrame = table.to_pandas(
-        categories=words, integer_object_nulls=False, types_mapper=_nullable
-    )
-    return frame
-
-
-def _nullable(kind: pa.DataType) -> object:
-    """The pandas type of columns with missing values, which NumPy integers do not support."""
     import pandas as pd
 
-    return {pa.int32(): pd.Int32Dtype(), pa.bool_(): pd.BooleanDtype()}.get(kind)
+    words = [field.name for field in table.schema if pa.types.is_string(field.type)]
+    # NumPy's integers and truth values cannot be missing.
+    nullable = {pa.int32(): pd.Int32Dtype(), pa.bool_(): pd.BooleanDtype()}
+    frame: pd.DataFrame = table.to_pandas(
+        categories=words, integer_object_nulls=False, types_mapper=nullable.get
+    )
+    return frame

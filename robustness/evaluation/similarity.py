@@ -88,15 +88,6 @@ def _measure() -> str:
     return hashlib.sha256(b"".join(Path(file).read_bytes() for file in files)).hexdigest()
 
 
-def _between(features: Features, origins: NDArray[np.intp]) -> Floors:
-    """The mean similarity over all pairs of images from different photographs."""
-    first, second = np.nonzero(np.triu(origins[:, None] != origins))
-    return {
-        stage: {name: float(scores.mean()) for name, scores in _scores(f[first], f[second]).items()}
-        for stage, f in features.items()
-    }
-
-
 _CHANGING = threading.Lock()
 _MEASURING: WeakKeyDictionary[Classifier, threading.Lock] = WeakKeyDictionary()
 _FLOORS: WeakKeyDictionary[Classifier, Floors] = WeakKeyDictionary()
@@ -126,7 +117,11 @@ def _read_or_measured(classifier: Classifier) -> Floors:
             saved = json.loads(read_regular(file, _MOST_BYTES))
             return {s: {n: float(saved[s][n]) for n in RESCALED} for s in classifier.stages}
     images, origins = strangers(classifier.side)
-    measured = _between(classifier(images).features, origins)
+    first, second = np.nonzero(np.triu(origins[:, None] != origins))  # of different photographs
+    measured = {
+        stage: {name: float(scores.mean()) for name, scores in _scores(f[first], f[second]).items()}
+        for stage, f in classifier(images).features.items()
+    }
     if classifier.key:
         with contextlib.suppress(OSError):  # without a cache they are measured at every start
             file.parent.mkdir(parents=True, exist_ok=True)

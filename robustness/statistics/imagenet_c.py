@@ -9,6 +9,7 @@ are kept apart.
 from __future__ import annotations
 
 import csv
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -72,8 +73,43 @@ def corruption_errors(grids: Sequence[Grid]) -> list[dict[str, Any]]:
     """
     labels, imagenet = [models.classes(grid.model) for grid in grids], models.imagenet().key
     comparable = [g for g, own in zip(grids, labels, strict=True) if own and own.key == imagenet]
-    entries = [_of_model(grid, note) for note in _PROTOCOLS for grid in comparable]
-    return [entry for entry in entries if entry is not None]
+    entries: list[dict[str, Any]] = []
+    for note, grid in itertools.product(_PROTOCOLS, comparable):
+        places = {(key.perturbation, key.severity): at for at, key in enumerate(grid.conditions)}
+        names = {name: _PROTOCOLS[note].format(name) for name in ALEXNET_ERRORS}
+        complete = {
+            name: [places[applied, level] for level in SEVERITIES]
+            for name, applied in names.items()
+            if all((applied, level) in places for level in SEVERITIES)
+        }
+        if not complete:
+            continue
+        chosen = [at for levels in complete.values() for at in levels]
+        errors, clean = 1 - grid.values("correct")[:, chosen], 1 - grid.per_image("clean_correct")
+        whole = ~np.isnan(np.column_stack([clean, errors])).any(axis=1)
+        if not whole.any():
+            continue
+        sums = errors[whole].reshape(-1, len(complete), len(SEVERITIES)).sum(axis=2)
+        added = sums - len(SEVERITIES) * clean[whole, None]
+        alexnet = np.array([sum(ALEXNET_ERRORS[name]) for name in complete])
+        absolute = _percent(shares, sums, alexnet)
+        alexnet_added = alexnet - len(SEVERITIES) * ALEXNET_CLEAN_ERROR
+        relative = _percent(differences, added, alexnet_added)
+        corruptions = [
+            {"corruption": name, **absolute.named("ce", at), **relative.named("relative_ce", at)}
+            for at, name in enumerate(complete, start=1)
+        ]
+        entries.append(
+            {
+                "model": grid.model,
+                "n_images": int(whole.sum()),
+                "note": note,
+                **absolute.named("mean_ce", 0),
+                **relative.named("mean_relative_ce", 0),
+                "corruptions": corruptions,
+            }
+        )
+    return entries
 
 
 def published(names: list[str]) -> list[dict[str, Any]]:
@@ -106,41 +142,6 @@ def published_errors() -> tuple[Mapping[str, Any], ...]:
             {**row, "clean_error": float(row["clean_error"]), "mce": float(row["mce"])}
             for row in csv.DictReader(file)
         )
-
-
-def _of_model(grid: Grid, note: str) -> dict[str, Any] | None:
-    """The entry of the labelled images that have every condition of the protocol ``note``."""
-    places = {(key.perturbation, key.severity): at for at, key in enumerate(grid.conditions)}
-    names = {name: _PROTOCOLS[note].format(name) for name in ALEXNET_ERRORS}
-    complete = {
-        name: [places[applied, level] for level in SEVERITIES]
-        for name, applied in names.items()
-        if all((applied, level) in places for level in SEVERITIES)
-    }
-    if not complete:
-        return None
-    errors = 1 - grid.values("correct")[:, [at for places in complete.values() for at in places]]
-    clean = 1 - grid.per_image("clean_correct")
-    whole = ~np.isnan(np.column_stack([clean, errors])).any(axis=1)
-    if not whole.any():
-        return None
-    sums = errors[whole].reshape(-1, len(complete), len(SEVERITIES)).sum(axis=2)
-    added = sums - len(SEVERITIES) * clean[whole, None]
-    alexnet = np.array([sum(ALEXNET_ERRORS[name]) for name in complete])
-    alexnet_added = alexnet - len(SEVERITIES) * ALEXNET_CLEAN_ERROR
-    absolute = _percent(shares, sums, alexnet)
-    relative = _percent(differences, added, alexnet_added)
-    return {
-        "model": grid.model,
-        "n_images": int(whole.sum()),
-        "note": note,
-        **absolute.named("mean_ce", 0),
-        **relative.named("mean_relative_ce", 0),
-        "corruptions": [
-            {"corruption": name, **absolute.named("ce", at), **relative.named("relative_ce", at)}
-            for at, name in enumerate(complete, start=1)
-        ],
-    }
 
 
 def _percent(of: Callable[[Floats], Estimates], totals: Floats, alexnet: Floats) -> Estimates:

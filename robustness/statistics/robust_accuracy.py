@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -74,32 +74,32 @@ def robust_accuracy(grids: Sequence[Grid]) -> list[dict[str, Any]]:
     id of the attack that breaks most at that epsilon, and ``strongest_left``, the share that it
     leaves. Only images with every attack count. [] without attacks.
     """
-    return [entry for grid in grids for entry in _of_model(grid)]
-
-
-def _of_model(grid: Grid) -> Iterator[dict[str, Any]]:
-    if not (attacks := budgets(grid.conditions)):
-        return
-    left, (survivors, broken_by_budget) = _left(grid), _survivors(grid, attacks)
-    for at, budget in enumerate(attacks):
-        met = ~np.isnan(survivors[:, at])
-        if not met.any():
+    entries = []
+    for grid in grids:
+        if not (attacks := budgets(grid.conditions)):
             continue
-        broken = broken_by_budget[:, [at]]
-        strongest = min(budget.here, key=lambda place: float(left[met, place].sum()))
-        yield {
-            "model": grid.model,
-            "norm": budget.norm,
-            "epsilon": budget.epsilon,
-            "of": "accuracy" if is_labelled(grid) else "consistency",
-            "n_images": int(met.sum()),
-            "attacks": len(budget.allowed),
-            **shares(survivors[:, [at]]).named("robust", 0),
-            "n_attacked": int((~np.isnan(broken)).sum()),
-            **shares(broken).named("success", 0),
-            "strongest": grid.conditions[strongest].id,
-            "strongest_left": float(left[met, strongest].mean()),
-        }
+        left, (survivors, broken) = _left(grid), _survivors(grid, attacks)
+        for at, budget in enumerate(attacks):
+            met = ~np.isnan(survivors[:, at])
+            if not met.any():
+                continue
+            strongest = min(budget.here, key=lambda place: float(left[met, place].sum()))
+            entries.append(
+                {
+                    "model": grid.model,
+                    "norm": budget.norm,
+                    "epsilon": budget.epsilon,
+                    "of": "accuracy" if is_labelled(grid) else "consistency",
+                    "n_images": int(met.sum()),
+                    "attacks": len(budget.allowed),
+                    **shares(survivors[:, [at]]).named("robust", 0),
+                    "n_attacked": int((~np.isnan(broken[:, at])).sum()),
+                    **shares(broken[:, [at]]).named("success", 0),
+                    "strongest": grid.conditions[strongest].id,
+                    "strongest_left": float(left[met, strongest].mean()),
+                }
+            )
+    return entries
 
 
 def under_attack(grid: Grid) -> dict[str, float | None]:

@@ -14,7 +14,7 @@ from robustness.base.text import counted
 from robustness.evaluation.measurement import Measurement
 from robustness.metrics.features import RESCALED
 from robustness.metrics.intervals import FEWEST
-from robustness.statistics.estimates import Estimates, picture_values, shares
+from robustness.statistics.estimates import picture_values, shares
 
 
 def summarise(rows: Sequence[Measurement]) -> list[dict[str, Any]]:
@@ -32,6 +32,11 @@ def summarise(rows: Sequence[Measurement]) -> list[dict[str, Any]]:
         by_model.setdefault(row.model, []).append(row)
     summary = []
     for model, group in by_model.items():
+        of_picture: dict[str, list[bool]] = {}
+        for row in group:
+            of_picture.setdefault(row.image_digest, []).append(row.consistent)
+        counts = np.array([[sum(same), len(same)] for same in of_picture.values()], np.float64)
+        consistency = shares(picture_values(counts[:, :1], counts[:, 1:]))
         labelled = all(row.label is not None for row in group)
         clean = {row.image_digest: row.clean_top1 == row.label for row in group}  # once each
         right = sum(row.top1 == row.label for row in group)
@@ -39,7 +44,7 @@ def summarise(rows: Sequence[Measurement]) -> list[dict[str, Any]]:
             {
                 "model": model,
                 "n": len(group),
-                **_consistency(group).named("consistency", 0),
+                **consistency.named("consistency", 0),
                 "clean_accuracy": sum(clean.values()) / len(clean) if labelled else None,
                 "perturbed_accuracy": right / len(group) if labelled else None,
                 **{
@@ -54,15 +59,6 @@ def summarise(rows: Sequence[Measurement]) -> list[dict[str, Any]]:
         entries = [{**e, "label_set": labels.title} for e in summary if e["model"] in names]
         ranked += sorted(entries, key=lambda entry: -entry["consistency"])
     return ranked
-
-
-def _consistency(rows: Sequence[Measurement]) -> Estimates:
-    """The share of unchanged predictions, over the images of ``rows``."""
-    of_picture: dict[str, list[bool]] = {}
-    for row in rows:
-        of_picture.setdefault(row.image_digest, []).append(row.consistent)
-    counts = np.array([[sum(stayed), len(stayed)] for stayed in of_picture.values()], np.float64)
-    return shares(picture_values(counts[:, :1], counts[:, 1:]))
 
 
 EVEN = 0.5

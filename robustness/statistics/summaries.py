@@ -287,32 +287,31 @@ def by_class(some: Sequence[Grid]) -> list[dict[str, Any]]:
     ``clean_accuracy``, ``perturbed_accuracy`` and ``drop``; each over all conditions. Consistency
     may count fewer images, as an attack on an incorrect prediction has nothing to break.
     """
-    return [entry for grid in some for entry in _classes(grid)]
-
-
-def _classes(grid: Grid) -> list[dict[str, Any]]:
-    labels = grid.per_image("label")
-    figures = np.column_stack([grid.per_image(RATES[name]) for name in _OF_CLASSES])
-    complete = np.flatnonzero(~np.isnan(labels) & ~np.isnan(figures[:, 1:]).any(axis=1))
-    order = complete[np.argsort(labels[complete], kind="stable")]
-    classes, starts, sizes = np.unique(labels[order], return_index=True, return_counts=True)
-    entries = []
-    for size in np.unique(sizes):  # classes with as many images have their intervals at once
-        alike = np.flatnonzero(sizes == size)
-        values = figures[order[starts[alike][:, None] + np.arange(size)]].transpose(2, 1, 0)
-        estimates = dict(zip(_OF_CLASSES, map(shares, values), strict=True))
-        estimates["drop"], _ = drops(values[1], values[2])
-        for place, label in enumerate(classes[alike].astype(int).tolist()):
-            entry = {
-                "model": grid.model,
-                "label": label,
-                "class_name": models.class_name(grid.model, label),
-                "n_images": int(size),
-            }
-            for name, estimate in estimates.items():
-                entry |= estimate.named(name, place)
-            entries.append(entry)
-    return sorted(entries, key=lambda entry: entry["label"])
+    entries: list[dict[str, Any]] = []
+    for grid in some:
+        labels = grid.per_image("label")
+        figures = np.column_stack([grid.per_image(RATES[name]) for name in _OF_CLASSES])
+        complete = np.flatnonzero(~np.isnan(labels) & ~np.isnan(figures[:, 1:]).any(axis=1))
+        order = complete[np.argsort(labels[complete], kind="stable")]
+        classes, starts, sizes = np.unique(labels[order], return_index=True, return_counts=True)
+        of_model = []
+        for size in np.unique(sizes):  # classes with as many images have their intervals at once
+            alike = np.flatnonzero(sizes == size)
+            values = figures[order[starts[alike][:, None] + np.arange(size)]].transpose(2, 1, 0)
+            estimates = dict(zip(_OF_CLASSES, map(shares, values), strict=True))
+            estimates["drop"], _ = drops(values[1], values[2])
+            for place, label in enumerate(classes[alike].astype(int).tolist()):
+                entry = {
+                    "model": grid.model,
+                    "label": label,
+                    "class_name": models.class_name(grid.model, label),
+                    "n_images": int(size),
+                }
+                for name, estimate in estimates.items():
+                    entry |= estimate.named(name, place)
+                of_model.append(entry)
+        entries += sorted(of_model, key=lambda entry: entry["label"])
+    return entries
 
 
 @dataclass(frozen=True)
