@@ -109,6 +109,8 @@ class Loaded:
                 return built
             kind, call = model.kind, replace(call, ask=model.ask, limit=built)
         forward = FunctionPass(record, kind, call, side)
+        if call.reference:  # one of this process was tried when it was added
+            forward.warn_if_unsteady()
         name = f"{place(record, weights, side).stem}-{forward.engine}"
         return Classifier(record, forward, lambda: forward.network(record.label), side, name)
 

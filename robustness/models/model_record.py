@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Self
 
@@ -43,20 +43,19 @@ class Normalisation:
 FUNCTION = "function"
 
 
-@dataclass(frozen=True)
-class CallOptions:
+class CallOptions(StrictTable):
     """How a function may be called.
 
     ``batch`` is the largest number of images in one call, ``timeout`` the seconds for one call. A
     new ``version`` marks a changed model behind the same code.
     """
 
-    batch: int = 16
-    timeout: float = 60.0
+    batch: Annotated[int, Field(ge=1, le=64)] = 16
+    timeout: Annotated[float, Field(gt=0, le=3600)] = 60.0
     version: str = ""
 
 
-CALL_KEYS = tuple(option.name for option in fields(CallOptions))
+CALL_KEYS = CallOptions.key_names()
 
 
 @dataclass(frozen=True)
@@ -72,7 +71,7 @@ class PythonCall:
     folder: Path = Path()
     ask: Any = field(default=None, compare=False)
     limit: str = "a function shows no graph"
-    options: CallOptions = CallOptions()
+    options: CallOptions = field(default_factory=CallOptions)
 
 
 @dataclass(frozen=True)

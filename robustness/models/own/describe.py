@@ -26,10 +26,8 @@ from robustness.models.own.stated_preprocessing import (
     jatic_metadata,
     read_object,
     size_of,
-    stated_framing,
-    stated_normalisation,
+    stated_entry,
     stated_shape,
-    value_of,
 )
 
 IMAGENET = "imagenet"
@@ -63,14 +61,12 @@ def describe(path: Path, facts: FileFacts) -> dict[str, Any]:
             sources["labels"] = "the file"
         elif facts.classes in (len(imagenet()), len(imagenet()) + 1):
             names, entry["labels"], sources["labels"] = (), IMAGENET, "the number of classes"
-    if (stated := stated_normalisation(path)) is not None:
-        entry["normalisation"], sources["normalisation"] = value_of(stated[0]), stated[1]
-    elif facts.whole:
-        entry["normalisation"], sources["normalisation"] = OF_BYTES, INPUT_TYPE
-    if facts.shape is not None and facts.shape[0] == facts.shape[1]:
-        framing, source = stated_framing(path)
-        entry |= framing
-        sources |= dict.fromkeys(framing, source)
+    stated, told_by = stated_entry(path)
+    if facts.whole and "normalisation" not in stated:
+        stated["normalisation"], told_by["normalisation"] = OF_BYTES, INPUT_TYPE
+    square = facts.shape is not None and facts.shape[0] == facts.shape[1]
+    for key in stated if square else {"normalisation"} & stated.keys():
+        entry[key], sources[key] = stated[key], told_by[key]
     if facts.logits is not None:
         entry["output"] = "logits" if facts.logits else "probabilities"
         sources["output"] = "its predictions"

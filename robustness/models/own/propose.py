@@ -137,13 +137,17 @@ def propose(
     Raises ``WeightsError`` for a file that cannot be used, and ``ParameterError`` for values that
     describe no model.
     """
+    said("reading the file")
+    return try_out(read_description(path, choices, name), images, said)
+
+
+def read_description(path: Path, choices: Mapping[str, Any], name: str = "") -> Description:
+    """Describe the model file ``path`` by what it holds; raises as ``propose``."""
     path = model_file.model_file(path.resolve())
     name = name or name_of(path)
-    choices = {key: value for key, value in choices.items() if value is not None}
     choices = user_models.with_normalisation(choices)
     if Path(labels := choices.get("labels", "")).is_absolute():
         choices["labels"] = add.relative(Path(labels))
-    said("reading the file")
     described = describe_file(path, shape_of(choices.get("input_size")))
     stated, sources = described["entry"], described["told_by"]
     by_name = choices.get("normalisation")
@@ -157,24 +161,29 @@ def propose(
     if classes:
         stated = {**stated, "labels": add.label_file(name)}
     entry = _ordered({"path": add.relative(path), **framing_values(choices, stated)})
-    missing = tuple(key for key in user_models.REQUIRED if key not in entry)
-    description = Description(
+    return Description(
         name,
         described["format"],
         entry,
         {key: source for key, source in sources.items() if key in entry and key not in choices},
-        missing,
+        tuple(key for key in user_models.REQUIRED if key not in entry),
         classes,
         warning=described["warning"] if entry.get("output") == "logits" else "",
         outputs=described["outputs"],
     )
-    return description if set(missing) - {"normalisation"} else _tried(description, images, said)
 
 
-def _tried(
-    description: Description, images: Path | None, said: Callable[[str], None]
+def try_out(
+    description: Description,
+    images: Path | None = None,
+    said: Callable[[str], None] = lambda _: None,
 ) -> Description:
-    """``description`` with a normalisation, if it lacks one, and predictions for the samples."""
+    """``description`` with a normalisation, if it lacks one, and predictions for the samples.
+
+    ``images`` and ``said`` are those of ``propose``. As it was where another value is missing.
+    """
+    if set(description.missing) - {"normalisation"}:
+        return description
     entry, sources = dict(description.entry), dict(description.sources)
     add.check(description.name, {"normalisation": "0..1", **entry})
     with tempfile.TemporaryDirectory() as folder:

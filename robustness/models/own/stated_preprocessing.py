@@ -6,19 +6,20 @@ What they say may be anything: each function returns nothing for what it does no
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from robustness.base.errors import RobustnessError
+from PIL import Image
+
 from robustness.base.files import read_regular
 from robustness.models.catalogue.records import CAFFE, INSIDE_MODEL, MINUS_ONE_TO_ONE, TORCH
 from robustness.models.file_formats.formats import format_of
 from robustness.models.file_formats.model_format import Quantisation, UnusableError
 from robustness.models.graph.use import Shape
 from robustness.models.model_record import Normalisation
-from robustness.pictures.fitting import Framing
+from robustness.pictures.fitting import Framing, check_framing
 from robustness.pictures.resizing import PIL
 
 NORMALISATIONS: Mapping[str, Normalisation] = {
@@ -42,7 +43,6 @@ CONFIG, PREPROCESSOR = "config.json", "preprocessor_config.json"
 _MOST_BYTES, _MOST_FILES = 4 * 2**20, 100
 
 _TIMM_FITS = {"center": "crop", "squash": "squash", "border": "letterbox"}
-_PILLOW_NUMBERS = ("nearest", "lanczos", "bilinear", "bicubic", "box", "hamming")
 _WHOLE = 384
 """From this side on, ConvNeXT's processor resizes whole images, whatever its ``crop_pct``."""
 
@@ -82,73 +82,45 @@ def read_object(file: Path) -> dict[str, Any]:
 # --- in a file, or beside it ----------------------------------------------------------------------
 
 
-def stated_normalisation(path: Path) -> tuple[Normalisation, str] | None:
-    """The normalisation of the model file ``path`` and its source; None if unknown."""
-    for read in (_of_integers, _of_jatic, _of_hugging_face, _of_timm):
-        with suppress(Exception):  # as above
-            if stated := read(path):
-                return stated
-    return None
+def stated_entry(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
+    """The normalisation and framing that the model file ``path`` states, and where it does."""
+    entry: dict[str, Any] = {}
+    sources: dict[str, str] = {}
+    for stated, source in _statements(path):
+        for keys in (("normalisation",), FRAMING_KEYS):
+            if not entry.keys() & set(keys):  # the first counts
+                entry |= {key: stated[key] for key in keys if key in stated}
+        sources |= dict.fromkeys(entry.keys() - sources.keys(), source)
+    return entry, sources
 
 
-def stated_framing(path: Path) -> tuple[dict[str, Any], str]:
-    """How images become the input of the model file ``path``, as an entry, and its source."""
-    with suppress(Exception):  # as above
-        if values := of_hugging_face(read_object(path.parent / PREPROCESSOR)):
-            return values, PREPROCESSOR
+def _statements(path: Path) -> Iterator[tuple[dict[str, Any], str]]:
+    """What stands in the model file ``path`` and beside it, as entries with their sources."""
+    with suppress(Exception):  # foreign metadata may hold anything
+        if quantised := format_of(path).numbers(path).input:
+            stated = {"normalisation": value_of(of_integers(quantised))}
+            yield stated, "the quantisation of its input"
     with suppress(Exception):
-        config, source = _timm_config(path)
-        return of_timm(config), source
-    return {}, ""
-
-
-def _timm_config(path: Path) -> tuple[Mapping[str, Any], str]:
-    """timm's configuration: in the metadata of the file ``path``, or beside it."""
-    config: dict[str, Any] = {}
-    for key, text in format_of(path).metadata(path):
-        with suppress(ValueError):  # a text that is not JSON
-            config[key] = json.loads(text) if text[:1] in "[{0123456789" else text
-    config = config.get("pretrained_cfg", config)
-    if {"mean", "crop_pct", "interpolation"} & set(config):
-        return config, "the file"
-    return read_object(path.parent / CONFIG)["pretrained_cfg"], CONFIG
-
-
-def _of_integers(path: Path) -> tuple[Normalisation, str] | None:
-    quantised = format_of(path).numbers(path).input
-    return None if quantised is None else (of_integers(quantised), "the quantisation of its input")
+        if jatic_metadata(path):
+            yield {"normalisation": "0..1"}, JATIC
+    with suppress(Exception):
+        yield hugging_face_entry(read_object(path.parent / PREPROCESSOR)), PREPROCESSOR
+    with suppress(Exception):
+        config: dict[str, Any] = {}
+        for key, text in format_of(path).metadata(path):
+            with suppress(ValueError):  # a text that is not JSON
+                config[key] = json.loads(text) if text[:1] in "[{0123456789" else text
+        config = config.get("pretrained_cfg", config)
+        if {"mean", "crop_pct", "interpolation"} & set(config):
+            yield timm_entry(config), "the file"
+        else:
+            yield timm_entry(read_object(path.parent / CONFIG)["pretrained_cfg"]), CONFIG
 
 
 def of_integers(quantised: Quantisation) -> Normalisation:
     """The normalisation that maps pixels 0 to 255 to the integers of a quantised input."""
     zero = float(quantised.zero_point - quantised.lowest)
     return Normalisation("RGB", 255.0, (zero,) * 3, (1 / quantised.scale,) * 3)
-
-
-def _of_jatic(path: Path) -> tuple[Normalisation, str] | None:
-    return (Normalisation(), JATIC) if jatic_metadata(path) else None
-
-
-def _of_hugging_face(path: Path) -> tuple[Normalisation, str]:
-    config = read_object(path.parent / PREPROCESSOR)
-    scale = 255 * float(config.get("rescale_factor", 1 / 255))
-    scale = scale if config.get("do_rescale", True) else 255.0
-    if not config.get("do_normalize", True):
-        return Normalisation(scale=scale), PREPROCESSOR
-    return _table(scale, config["image_mean"], config["image_std"]), PREPROCESSOR
-
-
-def _of_timm(path: Path) -> tuple[Normalisation, str]:
-    config, source = _timm_config(path)
-    return _table(1.0, config["mean"], config["std"]), source
-
-
-def _table(scale: float, mean: Any, std: Any) -> Normalisation:
-    red, green, blue = map(float, mean)
-    first, second, third = map(float, std)
-    if min(first, second, third, scale) <= 0:
-        raise ValueError("a spread or a scale of 0")
-    return Normalisation("RGB", round(scale, 9), (red, green, blue), (first, second, third))
 
 
 def jatic_metadata(path: Path) -> dict[str, Any]:
@@ -187,56 +159,56 @@ def stated_shape(path: Path) -> Shape | None:
 
 
 def timm_entry(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The input size, normalisation and framing by timm's ``pretrained_cfg``."""
-    try:
-        height, width = map(int, config["input_size"][-2:])
-        normalisation = _table(1.0, config["mean"], config["std"])
-    except (KeyError, TypeError, ValueError, IndexError):
-        return {}
-    entry = {"input_size": size_of(height, width), "normalisation": value_of(normalisation)}
-    return {**entry, **(of_timm(config) if height == width else {})}
+    """By timm's ``pretrained_cfg``, as its evaluation transform reads it, with ``input_size``."""
+    entry: dict[str, Any] = {}
+    with suppress(Exception):  # it may hold anything
+        entry["normalisation"] = _normalisation(1.0, config["mean"], config["std"])
+    with suppress(Exception):
+        height, side = map(int, config["input_size"][-2:])
+        entry["input_size"] = size_of(height, side)
+        if height == side and {"crop_pct", "interpolation"} & set(config):
+            fit = _TIMM_FITS[config.get("crop_mode") or "center"]
+            share = float(config.get("crop_pct") or Framing().share)
+            interpolation = config.get("interpolation") or "bicubic"
+            red, green, blue = (round(255 * float(value)) for value in config["mean"])
+            padding = red, green, blue
+            entry |= _framing(Framing(fit, side, share, interpolation, PIL, padding=padding))
+    return entry
 
 
-def of_timm(config: Mapping[str, Any]) -> dict[str, Any]:
-    """By timm's ``pretrained_cfg``, as its evaluation transform reads it."""
-    try:
-        side = int(config["input_size"][-1])
-        fit = _TIMM_FITS[config.get("crop_mode") or "center"]
-        if not {"crop_pct", "interpolation"} & set(config):
-            return {}
-        share = float(config.get("crop_pct") or Framing().share)
-        padding = tuple(round(255 * float(value)) for value in config["mean"])
-        interpolation = config.get("interpolation") or "bicubic"
-        return _values(Framing(fit, side, share, interpolation, PIL, padding=padding))  # type: ignore[arg-type]
-    except (RobustnessError, KeyError, TypeError, ValueError, IndexError, AttributeError):
-        return {}
-
-
-def of_hugging_face(config: Mapping[str, Any]) -> dict[str, Any]:
+def hugging_face_entry(config: Mapping[str, Any]) -> dict[str, Any]:
     """By a ``preprocessor_config.json``; transformers resize bytes as Pillow does.
 
     Their crop may begin a pixel before that of torchvision, where the rest is odd.
     """
-    try:
+    entry: dict[str, Any] = {}
+    with suppress(Exception):  # it may hold anything
+        rescales = config.get("do_rescale", True)
+        scale = 255 * float(config.get("rescale_factor", 1 / 255)) if rescales else 255.0
+        entry["normalisation"] = (
+            _normalisation(scale, config["image_mean"], config["image_std"])
+            if config.get("do_normalize", True)
+            else value_of(Normalisation(scale=scale))
+        )
+    with suppress(Exception):
         if not config.get("do_resize", True):
-            return {}
+            return entry
         size, crops = config["size"], bool(config.get("do_center_crop"))
         if isinstance(size, int):
             size = {"shortest_edge": size} if crops else {"height": size, "width": size}
-        cropped = _side(config["crop_size"]) if crops else None
         share = float(config.get("crop_pct") or 1)
         if "shortest_edge" in size:
-            fit, resized = "crop", int(size["shortest_edge"])
-            if config.get("crop_pct") and resized >= _WHOLE:
+            fit, side = "crop", int(size["shortest_edge"])
+            if config.get("crop_pct") and side >= _WHOLE:
                 fit, share = "squash", 1.0
         else:
-            fit, resized = "squash", _side(size)
-        if cropped:
-            share = share_of(cropped, resized)
-        interpolation = _PILLOW_NUMBERS[int(config.get("resample", 2))]
-        return _values(Framing(fit, cropped or resized, share, interpolation, PIL))
-    except (RobustnessError, KeyError, TypeError, ValueError, IndexError, AttributeError):
-        return {}
+            fit, side = "squash", _side(size)
+        if crops:
+            side, resized = _side(config["crop_size"]), side
+            share = share_of(side, resized)
+        interpolation = Image.Resampling(int(config.get("resample", 2))).name.lower()
+        entry |= _framing(Framing(fit, side, share, interpolation, PIL))
+    return entry
 
 
 def hugging_face_shape(folder: Path) -> Shape | None:
@@ -261,15 +233,14 @@ def shape_of(value: Any) -> Shape | None:
     return (sides[0], sides[1]) if fixed else None
 
 
-def of_torchvision(transforms: Any) -> dict[str, Any]:
+def torchvision_entry(transforms: Any) -> dict[str, Any]:
     """By ``Weights.transforms()`` of torchvision, with ``input_size`` and ``normalisation``."""
     (side,), (resized,) = transforms.crop_size, transforms.resize_size
     share, interpolation = share_of(side, resized), transforms.interpolation.value
-    mean, std = list(transforms.mean), list(transforms.std)
     return {
-        **_values(Framing("crop", side, share, interpolation, PIL)),
+        **_framing(Framing("crop", side, share, interpolation, PIL)),
         "input_size": side,
-        "normalisation": {"mean": mean, "std": std},
+        "normalisation": {"mean": list(transforms.mean), "std": list(transforms.std)},
     }
 
 
@@ -292,8 +263,17 @@ def _side(size: Any) -> int:
     return int(size)
 
 
-def _values(framing: Framing) -> dict[str, Any]:
+def _normalisation(scale: float, mean: Any, std: Any) -> str | dict[str, Any]:
+    red, green, blue = map(float, mean)
+    first, second, third = map(float, std)
+    if min(first, second, third, scale) <= 0:
+        raise ValueError("a spread or a scale of 0")
+    means, spreads = (red, green, blue), (first, second, third)
+    return value_of(Normalisation("RGB", round(scale, 9), means, spreads))
+
+
+def _framing(framing: Framing) -> dict[str, Any]:
     """What a description says of ``framing``; raises ``ParameterError`` for one that is none."""
-    values = Framing.of(framing.as_dict()).as_dict()
+    values = check_framing(framing).as_dict()
     del values["side"]
     return values

@@ -35,10 +35,8 @@ from robustness.models.own.stated_preprocessing import (
     hugging_face_shape,
     shape_of,
     size_of,
-    stated_framing,
-    stated_normalisation,
+    stated_entry,
     timm_entry,
-    value_of,
 )
 from robustness.models.python_models.live_model import LiveModel
 
@@ -331,9 +329,7 @@ def opened_hugging_face(folder: Path) -> LiveModel:
         raise WeightsError(f"{weights} lacks {missing[0]} and {len(missing) - 1} more tensors.")
     names = getattr(config, "id2label", None) or {}
     model = opened_module(network)
-    entry = {**model.entry, **stated_framing(weights)[0], "output": "logits"}
-    if stated := stated_normalisation(weights):
-        entry["normalisation"] = value_of(stated[0])
+    entry = {**model.entry, **stated_entry(weights)[0], "output": "logits"}
     if shape := hugging_face_shape(folder) or shape_of(getattr(config, "image_size", None)):
         entry["input_size"] = size_of(*shape)
     return replace(

@@ -515,21 +515,21 @@ def test_classes_are_read_from_wherever_exporters_write_them(folder: Path) -> No
 
 
 def test_normalisations_are_read_from_configurations(folder: Path) -> None:
-    file = folder / "colours.onnx"
-    assert stated_preprocessing.stated_normalisation(file) is None
-    told = {"image_mean": [0.5, 0.4, 0.3], "image_std": [0.2, 0.2, 0.1], "rescale_factor": 1 / 255}
-    (folder / "preprocessor_config.json").write_text(json.dumps(told))
-    expected = Normalisation("RGB", 1.0, (0.5, 0.4, 0.3), (0.2, 0.2, 0.1))
-    assert stated_preprocessing.stated_normalisation(file) == (expected, "preprocessor_config.json")
-    (folder / "preprocessor_config.json").write_text(json.dumps({**told, "do_normalize": False}))
-    plain = Normalisation("RGB", 1.0, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
-    assert stated_preprocessing.stated_normalisation(file) == (plain, "preprocessor_config.json")
-    (folder / "preprocessor_config.json").write_text(json.dumps({**told, "image_std": [0, 1, 1]}))
-    assert stated_preprocessing.stated_normalisation(file) is None
-    (folder / "config.json").write_text(
-        json.dumps({"pretrained_cfg": {"mean": [0.5, 0.4, 0.3], "std": [0.2, 0.2, 0.1]}})
-    )
-    assert stated_preprocessing.stated_normalisation(file) == (expected, "config.json")
+    mean, std = [0.5, 0.4, 0.3], [0.2, 0.2, 0.1]
+    table = {"mean": mean, "std": std}
+    told = {"image_mean": mean, "image_std": std, "rescale_factor": 1 / 255}
+
+    def stated(**changes: Any) -> tuple[Any, Any]:
+        (folder / "preprocessor_config.json").write_text(json.dumps({**told, **changes}))
+        entry, sources = stated_preprocessing.stated_entry(folder / "colours.onnx")
+        return entry.get("normalisation"), sources.get("normalisation")
+
+    assert stated_preprocessing.stated_entry(folder / "colours.onnx") == ({}, {})
+    assert stated() == (table, "preprocessor_config.json")
+    assert stated(do_normalize=False) == ("0..1", "preprocessor_config.json")
+    assert stated(image_std=[0, 1, 1]) == (None, None)
+    (folder / "config.json").write_text(json.dumps({"pretrained_cfg": table}))
+    assert stated(image_std=[0, 1, 1]) == (table, "config.json")
 
 
 @pytest.mark.parametrize(
