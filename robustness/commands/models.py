@@ -119,7 +119,7 @@ def models_command(options: argparse.Namespace) -> None:
     """List the models and whether they are ready."""
     from robustness import models
     from robustness.models.engine_and_limits import engine_text, limits
-    from robustness.models.own.describe import stated_licence
+    from robustness.models.own.stated_facts import stated_licence
     from robustness.models.weights.weight_files import parameters_text, size
 
     states = [(record, models.state(record)) for record in models.REGISTRY]

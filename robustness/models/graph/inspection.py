@@ -149,9 +149,9 @@ def examine(record: ModelRecord, side: int, target: Path) -> Conversion:
 
 
 def describe_file(path: Path, shape: Shape | None) -> Mapping[str, Any]:
-    """The facts in the file ``path``, as in ``own.describe``; ``shape`` is that of a free input.
+    """The facts in the file ``path``, as ``own.stated_facts.describe`` gives them.
 
-    Raises ``WeightsError`` for a file that cannot be used.
+    ``shape`` is that of a free input. Raises ``WeightsError`` for a file that cannot be used.
     """
 
     def request() -> dict[str, Any]:

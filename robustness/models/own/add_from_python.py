@@ -29,18 +29,25 @@ from robustness.models.model_record import (
     UserFile,
 )
 from robustness.models.own import user_models
-from robustness.models.own.describe import IMAGENET, are_imagenet
 from robustness.models.own.propose import WHOLE, read_description, try_out
-from robustness.models.own.stated_preprocessing import (
+from robustness.models.own.stated_facts import (
     FRAMING_KEYS,
+    IMAGENET,
+    are_imagenet,
     framing_values,
     is_torchvision,
     torchvision_entry,
 )
 from robustness.models.python_models import torch_modules
 from robustness.models.python_models.function_pass import FunctionPass, problem
-from robustness.models.python_models.live_model import LiveModel, as_graph, new_folder, source_text
-from robustness.models.python_models.model_objects import opened, preprocessed
+from robustness.models.python_models.model_objects import (
+    LiveModel,
+    as_graph,
+    new_folder,
+    opened,
+    preprocessed,
+    source_text,
+)
 from robustness.models.weights.sources import user_file
 from robustness.pictures.fitting import STUDY_SIDE, Framing
 

@@ -17,11 +17,12 @@ from robustness.models.model_record import (
     ModelRecord,
 )
 from robustness.models.own import add, model_file, user_models
-from robustness.models.own.describe import INPUT_TYPE, are_imagenet
-from robustness.models.own.stated_preprocessing import (
+from robustness.models.own.stated_facts import (
     FRAMING_KEYS,
+    INPUT_TYPE,
     NORMALISATIONS,
     OF_BYTES,
+    are_imagenet,
     framing_values,
     shape_of,
     value_of,

@@ -24,7 +24,7 @@ from robustness.models.model_record import (
     ModelRecord,
     Normalisation,
 )
-from robustness.models.own.stated_preprocessing import (
+from robustness.models.own.stated_facts import (
     NORMALISATIONS,
     value_of,
 )

@@ -49,7 +49,7 @@ from robustness.models.model_record import (
     PythonCall,
     UserFile,
 )
-from robustness.models.own.stated_preprocessing import FRAMING_KEYS, NORMALISATIONS, size_of
+from robustness.models.own.stated_facts import FRAMING_KEYS, NORMALISATIONS, size_of
 from robustness.models.python_models.model_objects import source_of
 from robustness.models.weights.sources import user_file
 from robustness.pictures.fitting import STUDY_FRAMING, Framing

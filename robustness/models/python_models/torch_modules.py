@@ -30,7 +30,7 @@ from robustness.base.text import nearest
 from robustness.base.zips import BoundedZip
 from robustness.models.file_formats.model_format import MAX_BYTES
 from robustness.models.internals import silent_export
-from robustness.models.own.stated_preprocessing import (
+from robustness.models.own.stated_facts import (
     CONFIG,
     hugging_face_shape,
     shape_of,
@@ -38,7 +38,7 @@ from robustness.models.own.stated_preprocessing import (
     stated_entry,
     timm_entry,
 )
-from robustness.models.python_models.live_model import LiveModel
+from robustness.models.python_models.model_objects import LiveModel
 
 TORCH_MODULE = "torch module"
 TIMM = "timm:"

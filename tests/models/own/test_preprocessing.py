@@ -16,7 +16,7 @@ from robustness import api, models
 from robustness.base.errors import ParameterError
 from robustness.base.toml import read_toml
 from robustness.models.own import user_models
-from robustness.models.own.stated_preprocessing import (
+from robustness.models.own.stated_facts import (
     hugging_face_entry,
     stated_entry,
     timm_entry,
