@@ -146,6 +146,18 @@ def read_json(kind: type[Kind], file: Path, most: int = 16 * 2**20) -> Kind | No
         return None
 
 
+def json_values(value: Any) -> Iterator[Any]:
+    """``value``, as JSON has it, and every value inside it."""
+    pending = [value]
+    while pending:
+        current = pending.pop()
+        yield current
+        if isinstance(current, dict):
+            pending += current.values()
+        elif isinstance(current, list):
+            pending += current
+
+
 @contextmanager
 def _readable_errors(where: str) -> Iterator[None]:
     try:

@@ -85,7 +85,6 @@ class Classifier:
 
         Two of one ``key`` give the same answers, in other processes too; it is empty for a network
         that nobody can tell from others. ``remedied`` are the remedies and the models behind them.
-        ``of`` makes one of a network that is there already.
         """
         self.record = record
         self.side = side
@@ -97,25 +96,6 @@ class Classifier:
         self._network: Network | None = None
         self._remedied = remedied
         self._calibrated: dict[str, Classifier] = {}
-
-    @classmethod
-    def of(
-        cls, record: ModelRecord, network: Any, stages: Stages, *, side: int = STUDY_SIDE
-    ) -> Classifier:
-        """The classifier of a functional Keras ``network`` with its weights, kept nowhere.
-
-        It maps normalised pixels of the record's input size to probabilities; ``stages`` are
-        layers of it.
-        """
-        use = replace(use_of(record, side), features=tuple(stage for stage, _ in stages))
-        graph = keras_graph(network, stages, record.shape)
-        study_model = study_models(graph, use, tapped=True)(ANY_BATCH)
-        forward: ForwardPass = (
-            ReplayedPass(study_model.model, study_model.stages, record.label)
-            if chosen().engine == TENSORFLOW
-            else OpenVinoPass(study_model.model, study_model.stages, precision=chosen().precision)
-        )
-        return cls(record, forward, partial(forward.network, record.label), side)
 
     @property
     def call_seconds(self) -> tuple[float, ...] | None:

@@ -50,9 +50,7 @@ def study_models(read: Any, use: Use, *, tapped: bool = False) -> Make:
     channels last, and recurrent layers may be loops. Raises ``UnusableError`` for one that is not
     an image classifier as described.
     """
-    make_names_unique(read)
-    check_size(read)
-    _check_inputs(read)
+    _check_graph(read)
     channels_second, single = _for_one_image(read, use.shape, loops=tapped)
     taps = len(use.features) if tapped else 0
     outputs = single.outputs[: len(single.outputs) - taps]
@@ -100,9 +98,7 @@ def facts(read: Any, shape_if_free: Shape | None, *, loops: bool = False) -> Fil
 
     ``loops`` is whether it may have some. Raises ``UnusableError`` for one that takes no images.
     """
-    make_names_unique(read)
-    check_size(read)
-    _check_inputs(read)
+    _check_graph(read)
     sizes, whole = _sizes(read), not read.inputs[0].get_element_type().is_real()
     shape = input_shape(sizes, shape_if_free)
     if shape is None and None in sizes:
@@ -143,15 +139,13 @@ def _sizes(read: Any) -> list[Any]:
     return [dimension.get_length() if dimension.is_static else None for dimension in shape]
 
 
-def _check_inputs(read: Any) -> None:
+def _check_graph(read: Any) -> None:
+    """Raises ``UnusableError`` for a graph that is too large or has not one input."""
+    make_names_unique(read)
+    check_count(len(read.get_ops()))
     if len(read.inputs) != 1:
         got = f"{len(read.inputs)}: {_names(read.inputs)}" if read.inputs else "none"
         raise UnusableError(f"expected one input, the image, got {got}")
-
-
-def check_size(model: Any) -> None:
-    """Raises ``UnusableError`` for more than ``MOST_NODES`` operations."""
-    check_count(len(model.get_ops()))
 
 
 def check_count(count: int) -> None:

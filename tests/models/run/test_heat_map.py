@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
+from benchmarks.support.keras_classifiers import keras_classifier
 from robustness import models
 from robustness.base.errors import ParameterError
 from robustness.models.graph.keras_networks import load_network
@@ -79,7 +80,7 @@ def offline(classifiers: Mapping[str, models.Classifier]) -> models.Classifier:
 def resizing() -> models.Classifier:
     """A small network for images of another size than its own."""
     record = replace(RECORD, stages=RECORD.stages[:1])
-    return models.Classifier.of(record, small_network(), record.stages, side=SIDE)
+    return keras_classifier(record, small_network(), record.stages, side=SIDE)
 
 
 @pytest.mark.parametrize("name", ["SqueezeNet", "one that resizes"])
