@@ -36,7 +36,7 @@ def add(parsers: Parsers) -> None:
     listing = add_command(parsers, "models", models_command, "--json")
     actions = listing.add_subparsers(metavar="[add|remove|download|check]")
 
-    adding = add_command(actions, "add", add_model_command, asks_models=False)
+    adding = add_command(actions, "add", add_model_command, reads="")
     adding._negative_number_matcher = re.compile(r"-1\.\.1$")  # a normalisation, and no option
     adding.add_argument("file", type=Path, metavar="FILE", help="model file, JATIC folder or zip")
     adding.add_argument("--name", metavar="N", default="", help="default: the file's name")
@@ -88,7 +88,7 @@ def add(parsers: Parsers) -> None:
     )
     adding.add_argument("--dry-run", action="store_true", help="write nothing")
 
-    removing = add_command(actions, "remove", remove_model_command, asks_models=False)
+    removing = add_command(actions, "remove", remove_model_command, reads="")
     removing.add_argument("name", metavar="NAME", help="name of the model")
 
     fetch = add_command(actions, "download", download_command)

@@ -4,24 +4,17 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import partial
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from robustness.base.errors import ParameterError, WeightsError
-from robustness.models.graph.inspection import use_of
-from robustness.models.graph.keras_networks import keras_graph
-from robustness.models.graph.study_model import ANY_BATCH, study_models
-from robustness.models.model_record import ModelRecord, Stages
+from robustness.models.model_record import ModelRecord
 from robustness.models.run.gradients import Gradients, Network
-from robustness.models.run.openvino import TENSORFLOW, Floats, ForwardPass, chosen
-from robustness.models.run.openvino_pass import OpenVinoPass
+from robustness.models.run.openvino import Floats, ForwardPass
 from robustness.models.run.remedied_pass import RemediedGradients, RemediedPass
-from robustness.models.run.replay.network import ReplayedPass
-from robustness.pictures.fitting import STUDY_SIDE
 
 if TYPE_CHECKING:
     from robustness.remedies import Chain

@@ -19,7 +19,7 @@ from robustness.metrics import REGISTRY as METRICS
 from robustness.perturbations import REGISTRY as PERTURBATIONS
 from robustness.perturbations import Images, Perturbation, apply
 from robustness.pictures.eight_bits import round_to_grid
-from robustness.plugins.origins import records_of
+from robustness.plugins.loaded_plugins import records_of
 from robustness.remedies import REGISTRY as REMEDIES
 from robustness.remedies import Chain, parse
 
