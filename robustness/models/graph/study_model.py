@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from robustness.models.file_formats.model_format import UnusableError
-from robustness.models.graph.layout import FeatureStage, StageError, find_stages, make_names_unique
+from robustness.models.graph.layout import FeatureStage, find_stages, make_names_unique
 from robustness.models.graph.use import TINY, Shape, Use, factors, other_classes, resizing
 from robustness.models.run.openvino import first_line
 from robustness.pictures.fitting import MAX_SIDE
@@ -66,10 +66,7 @@ def study_models(read: Any, use: Use, *, tapped: bool = False) -> Make:
         from openvino import opset15 as operations
 
         result = operations.result(single.outputs[place].get_node().input_value(0))
-        try:
-            stages = find_stages(openvino.Model([result], single.get_parameters()), use.features)
-        except StageError as error:
-            raise UnusableError(str(error).removesuffix(".")) from error
+        stages = find_stages(openvino.Model([result], single.get_parameters()), use.features)
 
     def make(batch: int) -> StudyModel:
         one = batch == ONE_IMAGE

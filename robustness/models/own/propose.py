@@ -220,7 +220,14 @@ def try_out(
                 framings = framing_trials(record, images)
                 resizings = resizing_difference(record, images, said)
             if labelled is not None:
-                accuracy = _accuracy(record, results, len(labelled.classes), framings)
+                mine = next(t for t in results if t.value == value_of(record.normalisation))
+                accuracy = LabelledAccuracy(
+                    images=len(labelled.classes),
+                    correct=mine.correct,
+                    confidence=round(mine.confidence, 4),
+                    true_class_probability=round(mine.true_class_probability, 4),
+                    crop_correct=framings[1].correct if framings else None,
+                )
                 warning = " ".join(filter(None, (warning, accuracy.doubt(len(labels)))))
                 if images:  # a few bundled ones tell no accuracy
                     found_by = sources.get("normalisation", "")
@@ -239,21 +246,6 @@ def try_out(
         resizings=resizings,
         framing=record.framing,
         warning=warning,
-    )
-
-
-def _accuracy(
-    record: ModelRecord, results: Sequence[Trial], images: int, framings: Sequence[FramingTrial]
-) -> LabelledAccuracy:
-    """The accuracy of ``record`` with its own normalisation, one of the ``results``."""
-    own = value_of(record.normalisation)
-    trial = next(trial for trial in results if trial.value == own)
-    return LabelledAccuracy(
-        images=images,
-        correct=trial.correct,
-        confidence=round(trial.confidence, 4),
-        true_class_probability=round(trial.true_class_probability, 4),
-        crop_correct=framings[1].correct if framings else None,
     )
 
 
