@@ -39,9 +39,8 @@ from robustness.models.own.stated_facts import (
     torchvision_entry,
 )
 from robustness.models.python_models import torch_modules
-from robustness.models.python_models.function_pass import FunctionPass, problem
+from robustness.models.python_models.function_pass import FunctionPass, LiveModel, problem
 from robustness.models.python_models.model_objects import (
-    LiveModel,
     as_graph,
     new_folder,
     opened,
@@ -77,9 +76,9 @@ def add_model(
     """
     if name in REGISTRY and REGISTRY[name].group == OWN and name not in ADDED:
         raise ParameterError(f"{user_models.described_in()} describes a model called {name!r}.")
-    given = {key: value for key, value in arguments.items() if value is not None}
-    preprocess = given.pop("preprocess", None)
-    values, names = _with_label_file(name, user_models.with_normalisation(given))
+    entry = {key: value for key, value in arguments.items() if value is not None}
+    preprocess = entry.pop("preprocess", None)
+    values, names = _with_label_file(name, user_models.with_normalisation(entry))
     keys = (*arguments, "weights", *CALL_KEYS)
     if unknown := next((key for key in calls if key not in keys), ""):
         removed = removed_names.removal(removed_names.ARGUMENTS, unknown)
@@ -193,10 +192,10 @@ def _record(name: str, entry: Mapping[str, Any]) -> ModelRecord:
 
 
 def _of_model(
-    name: str, what: Any, model: LiveModel, given: Mapping[str, Any], options: CallOptions
+    name: str, what: Any, model: LiveModel, entry: Mapping[str, Any], options: CallOptions
 ) -> ModelRecord:
     source = new_folder() / f"{name}.txt"
-    values = {**framing_values(given, model.entry), "path": str(source)}
+    values = {**framing_values(entry, model.entry), "path": str(source)}
     if "labels" not in values and model.labels:
         imagenet = are_imagenet(model.labels)
         values["labels"] = IMAGENET if imagenet else _label_file(name, model.labels)

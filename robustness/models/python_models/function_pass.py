@@ -1,4 +1,4 @@
-"""The forward pass of a function, which only gives probabilities: calls of it within limits.
+"""A model in Python, and the forward pass of its function: calls of it within limits.
 
 Its answers are checked; a warning says if they change from call to call.
 """
@@ -13,7 +13,9 @@ import time
 import warnings
 from collections import deque
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -35,6 +37,29 @@ from robustness.models.run.openvino import Floats
 
 Ask = Callable[[Floats], Any]
 """Maps normalised pixels (N, H, W, 3) to answers (N, classes)."""
+
+Export = Callable[[Path, tuple[int, int]], Path]
+"""Writes the model to a folder, for images of a height and width, and returns its file."""
+
+
+@dataclass(frozen=True)
+class LiveModel:
+    """A model in Python. What it does not tell is empty or None.
+
+    ``ask`` maps normalised pixels (N, H, W, 3) to answers (N, classes). ``entry`` is what it says
+    of itself by the keys of ``models.toml``, beside its ``labels``. ``export`` is None for a model
+    whose graph cannot be had; ``limit`` then says why, as a clause. ``content`` is the digest of
+    what is exported, for a format whose files hold the time as well.
+    """
+
+    kind: str
+    ask: Ask
+    labels: tuple[str, ...] = ()
+    entry: Mapping[str, Any] = field(default_factory=dict)
+    export: Export | None = None
+    content: Callable[[], str] | None = None
+    limit: str = "a function shows no graph"
+
 
 Answer = Floats | str
 """The values of one image, or the reason why there are none."""

@@ -10,7 +10,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import cache, partial
 from importlib.machinery import PathFinder
 from operator import attrgetter
@@ -26,36 +26,13 @@ from robustness.models.graph.inspection import use_of
 from robustness.models.graph.use import probabilities_of
 from robustness.models.model_record import FUNCTION, ModelRecord, PythonCall, UserFile
 from robustness.models.own.stated_facts import size_of
-from robustness.models.python_models.function_pass import Ask, as_array, model_pixels
+from robustness.models.python_models.function_pass import LiveModel, as_array, model_pixels
 from robustness.models.run.openvino import Floats, first_line
 from robustness.models.weights.sources import user_file
 from robustness.models.weights.weight_files import file_digest
 from robustness.pictures.fitting import Framing, study_image
 from robustness.pictures.samples import REGISTRY as SAMPLES
 from robustness.pictures.samples import sample_bytes
-
-Export = Callable[[Path, tuple[int, int]], Path]
-"""Writes the model to a folder, for images of a height and width, and returns its file."""
-
-
-@dataclass(frozen=True)
-class LiveModel:
-    """A model in Python. What it does not tell is empty or None.
-
-    ``ask`` maps normalised pixels (N, H, W, 3) to answers (N, classes). ``entry`` is what it says
-    of itself by the keys of ``models.toml``, beside its ``labels``. ``export`` is None for a model
-    whose graph cannot be had; ``limit`` then says why, as a clause. ``content`` is the digest of
-    what is exported, for a format whose files hold the time as well.
-    """
-
-    kind: str
-    ask: Ask
-    labels: tuple[str, ...] = ()
-    entry: Mapping[str, Any] = field(default_factory=dict)
-    export: Export | None = None
-    content: Callable[[], str] | None = None
-    limit: str = "a function shows no graph"
-
 
 KERAS_MODEL, MAITE_MODEL = "Keras model", "maite model"
 

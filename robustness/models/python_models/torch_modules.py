@@ -39,7 +39,7 @@ from robustness.models.own.stated_facts import (
     stated_entry,
     timm_entry,
 )
-from robustness.models.python_models.model_objects import LiveModel
+from robustness.models.python_models.function_pass import LiveModel
 
 TORCH_MODULE = "torch module"
 TIMM = "timm:"
