@@ -127,7 +127,7 @@ def propose(
     path: Path,
     choices: Mapping[str, Any],
     *,
-    name: str = "",
+    name: str,
     images: Path | None = None,
     said: Callable[[str], None] = lambda _: None,
 ) -> Description:
@@ -142,10 +142,9 @@ def propose(
     return try_out(read_description(path, choices, name), images, said)
 
 
-def read_description(path: Path, choices: Mapping[str, Any], name: str = "") -> Description:
+def read_description(path: Path, choices: Mapping[str, Any], name: str) -> Description:
     """Describe the model file ``path`` by what it holds; raises as ``propose``."""
     path = model_file.model_file(path.resolve())
-    name = name or name_of(path)
     choices = user_models.with_normalisation(choices)
     if Path(labels := choices.get("labels", "")).is_absolute():
         choices["labels"] = add.relative(Path(labels))
