@@ -94,14 +94,21 @@ def parsed_by(make: Callable[[Any], Kind]) -> PlainValidator:
     """An annotation that creates the field's value with ``make`` and locates its errors."""
 
     def check(value: Any) -> Kind:
-        try:
+        with as_refusal():
             return make(value)
-        except RobustnessError as error:
-            text = str(error).rstrip(".")
-            begins = text[:1] if text[1:2].isupper() else text[:1].lower()  # not of "PGD"
-            raise RefusedError(begins + text[1:]) from error
 
     return PlainValidator(check)
+
+
+@contextmanager
+def as_refusal() -> Iterator[None]:
+    """Raises an error about a value as one about the table that holds it."""
+    try:
+        yield
+    except RobustnessError as error:
+        text = str(error).rstrip(".")
+        begins = text[:1] if text[1:2].isupper() else text[:1].lower()  # not of "PGD"
+        raise RefusedError(begins + text[1:]) from error
 
 
 def expected(what: str) -> WrapValidator:

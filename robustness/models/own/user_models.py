@@ -18,8 +18,7 @@ import json
 import re
 import threading
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache, partial
 from pathlib import Path
@@ -31,7 +30,7 @@ from robustness.base import settings
 from robustness.base.errors import ParameterError, UnknownNameError
 from robustness.base.files import Version, version
 from robustness.base.toml import read_toml
-from robustness.base.validation import RefusedError, StrictTable, checked, expected
+from robustness.base.validation import RefusedError, StrictTable, as_refusal, checked, expected
 from robustness.models.labels import imagenet, read_labels
 from robustness.models.loaded_models import LOADED
 from robustness.models.model_record import (
@@ -171,10 +170,8 @@ def records_of(file: Path, tables: Mapping[str, Any]) -> tuple[ModelRecord, ...]
 def _located(value: Any, info: ValidationInfo) -> Any:
     """A path relative to the file of descriptions, which is the context."""
     file: Any = info.context
-    try:
+    with as_refusal():
         return settings.located(value, file.parent) if isinstance(value, str) else value
-    except ParameterError as error:
-        raise RefusedError(str(error).rstrip(".")) from error
 
 
 Place = Annotated[Path, BeforeValidator(_located), expected("a path")]
@@ -196,18 +193,8 @@ def _normalisation(value: Any) -> Any:
         return NORMALISATIONS.get(value)
     if not isinstance(value, Mapping):
         return None
-    with _refused():
+    with as_refusal():
         return Normalisation(**checked(_Scaling, value).model_dump())
-
-
-@contextmanager
-def _refused() -> Iterator[None]:
-    """Raise an error about a value as one about the table that holds it."""
-    try:
-        yield
-    except (ParameterError, UnknownNameError) as error:
-        text = str(error).rstrip(".")
-        raise RefusedError(text[0].lower() + text[1:]) from error
 
 
 _SIDE = f"a whole number from {SMALLEST} to {LARGEST}, or two of them: [height, width]"
@@ -322,7 +309,7 @@ class ModelTable(PreprocessingKeys, CallOptions):
     @model_validator(mode="before")
     @classmethod
     def _join_normalisation(cls, values: Any) -> Any:
-        with _refused():
+        with as_refusal():
             return with_normalisation(values) if isinstance(values, Mapping) else values
 
     @property
@@ -334,7 +321,7 @@ class ModelTable(PreprocessingKeys, CallOptions):
 
     @model_validator(mode="after")
     def _check_framing(self) -> Self:
-        with _refused():
+        with as_refusal():
             _ = self.framing
         return self
 
