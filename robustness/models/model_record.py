@@ -15,6 +15,8 @@ from robustness.base.errors import ParameterError
 from robustness.base.registry import Registry
 from robustness.base.text import counted, visible
 from robustness.base.validation import RefusedError, StrictTable
+from robustness.models.file_formats.formats import BY_OPENVINO, KERAS, format_of, is_quantised
+from robustness.models.file_formats.model_format import ModelFormat, Runtime
 from robustness.models.labels import Labels, imagenet, noted_labels
 from robustness.pictures.fitting import DEFAULT_FIT, STUDY_FRAMING, Framing
 
@@ -137,6 +139,21 @@ class Weights:
     def file_names(self) -> tuple[str, ...]:
         """The names of all its files."""
         return self.files or (self.name,)
+
+    @property
+    def format(self) -> ModelFormat:
+        """The format of a file of the user's; Keras' of all others."""
+        return format_of(self.own.path) if self.own else KERAS
+
+    @property
+    def native_runtime(self) -> Runtime | None:
+        """What runs a file of the user's in place of OpenVINO; None where OpenVINO does.
+
+        By its description; where that says nothing, OpenVINO runs all but quantised files.
+        """
+        if self.own is None or self.own.runtime == BY_OPENVINO:
+            return None
+        return self.format.runtime if self.own.runtime or is_quantised(self.own.path) else None
 
     def address(self, file: str) -> str:
         """The address of the file called ``file``."""

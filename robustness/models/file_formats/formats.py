@@ -81,16 +81,6 @@ def is_quantised(path: Path) -> bool:
     return False
 
 
-def native_runtime(path: Path, choice: str = "") -> Runtime | None:
-    """What runs the file ``path`` in place of OpenVINO; None where OpenVINO does.
-
-    ``choice`` is one of ``RUNTIMES``, or empty: then OpenVINO runs all but quantised files.
-    """
-    if choice == BY_OPENVINO or not (choice or is_quantised(path)):
-        return None
-    return format_of(path).runtime
-
-
 def all_files(path: Path) -> tuple[Path, ...]:
     """The file ``path`` and the files of weights that belong to it, as far as they are there.
 

@@ -14,7 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robustness.base.errors import ParameterError
-from robustness.models.file_formats.formats import native_runtime
 from robustness.models.graph.cache import written_pass
 from robustness.models.graph.inspection import examine, use_of
 from robustness.models.graph.use import factors
@@ -184,8 +183,7 @@ def difference(record: ModelRecord, images: Floats) -> Difference | None:
 
     None if OpenVINO runs it, or cannot read it.
     """
-    file = record.weights.own
-    if file is None or native_runtime(file.path, file.runtime) is None:
+    if record.weights.native_runtime is None:
         return None
     theirs = _pass(record)
     ours = theirs.by_openvino if isinstance(theirs, NativePass) else None
