@@ -83,9 +83,9 @@ class UserFile:
     ``path`` is a file or folder in a format of ``file_formats.formats``, or the source of a model
     that Python calls as ``call`` says. ``output`` is ``probabilities`` or ``logits``. ``features``
     are the layers to compare, shallow to deep; chosen automatically if empty.
-    ``runtime`` is one of ``file_formats.formats.RUNTIMES``, or empty: then quantised files are
-    asked by their own. ``kind`` says which network in Python it was made of, if any; ``content``
-    is the digest of what it holds, where its bytes are not always the same.
+    ``runtime`` is "native", "openvino", or empty: then quantised files are asked by their own.
+    ``kind`` says which network in Python it was made of, if any; ``content`` is the digest of what
+    it holds, where its bytes are not always the same.
     """
 
     path: Path

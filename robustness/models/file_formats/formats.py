@@ -57,9 +57,8 @@ FORMATS = (ONNX, TFLITE, OPENVINO, KERAS)
 
 ENDINGS = tuple(record.ending for record in FORMATS)
 
-NATIVE, BY_OPENVINO = "native", "openvino"
-RUNTIMES = (NATIVE, BY_OPENVINO)
-"""What may run a file: the runtime that quantised files are made for, or OpenVINO."""
+BY_OPENVINO = "openvino"
+"""The ``runtime`` of a description that leaves a quantised file to OpenVINO."""
 
 
 def format_of(path: Path) -> ModelFormat:
