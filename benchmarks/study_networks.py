@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+from benchmarks.support.keras_classifiers import keras_classifier
 from robustness import models
 from robustness.models import Classifier, WeightsState
 from robustness.models import load as published_load
@@ -29,7 +30,7 @@ def random_classifier(name: str, side: int = 224) -> Classifier:
     record = models.REGISTRY[name]
     if published_state(record).ready:
         return published_load(name, side=side)
-    return Classifier.of(record, *_network(record), side=side)
+    return keras_classifier(record, *_network(record), side=side)
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from robustness import models
 from robustness.base import settings, timing
-from robustness.models import labels, memory
+from robustness.models import labels, loaded_models
 from robustness.models.model_record import ADDED
 from robustness.models.own import user_models
 from robustness.models.weights.sources import published_file
@@ -115,7 +115,7 @@ def young_garbage() -> Iterator[None]:
     """When models are loaded or released, collect garbage only among new objects: among all that
     the tests have made it takes half a second each time."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(memory, "gc", SimpleNamespace(collect=partial(gc.collect, 1)))
+        patch.setattr(loaded_models, "gc", SimpleNamespace(collect=partial(gc.collect, 1)))
         yield
 
 

@@ -94,14 +94,21 @@ def parsed_by(make: Callable[[Any], Kind]) -> PlainValidator:
     """An annotation that creates the field's value with ``make`` and locates its errors."""
 
     def check(value: Any) -> Kind:
-        try:
+        with as_refusal():
             return make(value)
-        except RobustnessError as error:
-            text = str(error).rstrip(".")
-            begins = text[:1] if text[1:2].isupper() else text[:1].lower()  # not of "PGD"
-            raise RefusedError(begins + text[1:]) from error
 
     return PlainValidator(check)
+
+
+@contextmanager
+def as_refusal() -> Iterator[None]:
+    """Raises an error about a value as one about the table that holds it."""
+    try:
+        yield
+    except RobustnessError as error:
+        text = str(error).rstrip(".")
+        begins = text[:1] if text[1:2].isupper() else text[:1].lower()  # not of "PGD"
+        raise RefusedError(begins + text[1:]) from error
 
 
 def expected(what: str) -> WrapValidator:
@@ -144,6 +151,18 @@ def read_json(kind: type[Kind], file: Path, most: int = 16 * 2**20) -> Kind | No
         return checked_json(kind, read_regular(file, most, follow=False))
     except (OSError, ParameterError):
         return None
+
+
+def json_values(value: Any) -> Iterator[Any]:
+    """``value``, as JSON has it, and every value inside it."""
+    pending = [value]
+    while pending:
+        current = pending.pop()
+        yield current
+        if isinstance(current, dict):
+            pending += current.values()
+        elif isinstance(current, list):
+            pending += current
 
 
 @contextmanager

@@ -37,7 +37,7 @@ from robustness.commands import (
     study,
 )
 from robustness.commands.console import OutputError, remark
-from robustness.commands.options import LISTS
+from robustness.commands.options import LISTS, MODELS
 
 EXIT_BAD_INPUT = 2
 EXIT_INTERRUPTED = 130
@@ -109,11 +109,11 @@ def _show(usual: Callable[..., None], message: Warning | str, *details: Any) -> 
 def _end(options: argparse.Namespace) -> int:
     """Run the command and report its errors; raises ``OutputError`` if it cannot."""
     try:
-        if options.asks_models or options.asks_plugins:
+        if options.reads:
             from robustness.plugins import load
 
             load()
-        if options.asks_models:
+        if options.reads == MODELS:
             from robustness.models.own import user_models
 
             user_models.refresh()

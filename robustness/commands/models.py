@@ -6,6 +6,7 @@ import argparse
 import re
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -36,50 +37,36 @@ def add(parsers: Parsers) -> None:
     listing = add_command(parsers, "models", models_command, "--json")
     actions = listing.add_subparsers(metavar="[add|remove|download|check]")
 
-    adding = add_command(actions, "add", add_model_command, asks_models=False)
+    adding = add_command(actions, "add", add_model_command, reads="")
     adding._negative_number_matcher = re.compile(r"-1\.\.1$")  # a normalisation, and no option
     adding.add_argument("file", type=Path, metavar="FILE", help="model file, JATIC folder or zip")
     adding.add_argument("--name", metavar="N", default="", help="default: the file's name")
-    adding.add_argument(
-        "--labels", metavar="imagenet|FILE", help="imagenet, or a file with one class per line"
-    )
-    adding.add_argument("--input-size", metavar="PIXELS|HxW", help="if the file has no fixed size")
-    adding.add_argument(
-        "--normalisation", metavar="NAME|TABLE", help="a name such as torch, or a TOML table"
-    )
-    adding.add_argument("--mean", metavar="R,G,B", help="of pixels from 0 to 1, with --std")
-    adding.add_argument("--std", metavar="R,G,B", help="instead of --normalisation")
+    for option, metavar, text in (
+        ("--labels", "imagenet|FILE", "imagenet, or a file with one class per line"),
+        ("--input-size", "PIXELS|HxW", "if the file has no fixed size"),
+        ("--normalisation", "NAME|TABLE", "a name such as torch, or a TOML table"),
+        ("--mean", "R,G,B", "of pixels from 0 to 1, with --std"),
+        ("--std", "R,G,B", "instead of --normalisation"),
+        ("--crop-pct", "SHARE", "kept of the resized image"),
+        ("--interpolation", "NAME", "such as bilinear or bicubic"),
+        ("--resize", "LIBRARY", "that resizes: pil, torch, tensorflow or opencv"),
+        ("--padding", "R,G,B", "of letterbox, 0 to 255"),
+        ("--output", "probabilities|logits", "default: detected"),
+        ("--features", "A,B", "layers or operations whose output to compare"),
+        ("--title", "TEXT", "name shown on pages"),
+    ):
+        adding.add_argument(option, metavar=metavar, help=text)
     add_shared(
         adding,
         "--fit",
         default=None,
         help="measure it at its own size, with this fit (default: squash if it has own classes)",
     )
-    adding.add_argument("--crop-pct", metavar="SHARE", help="kept of the resized image")
-    adding.add_argument("--interpolation", metavar="NAME", help="such as bilinear or bicubic")
-    adding.add_argument(
-        "--resize", metavar="LIBRARY", help="that resizes: pil, torch, tensorflow or opencv"
-    )
-    adding.add_argument(
-        "--no-antialias",
-        action="store_false",
-        dest="antialias",
-        default=None,
-        help="of torch or tensorflow",
-    )
-    adding.add_argument("--padding", metavar="R,G,B", help="of letterbox, 0 to 255")
-    adding.add_argument("--output", metavar="probabilities|logits", help="default: detected")
-    adding.add_argument(
-        "--features", metavar="A,B", help="layers or operations whose output to compare"
-    )
-    adding.add_argument("--title", metavar="TEXT", help="name shown on pages")
-    adding.add_argument(
-        "--no-default",
-        action="store_false",
-        dest="default",
-        default=None,
-        help="leave it out of the default selection",
-    )
+    for option, key, text in (
+        ("--no-antialias", "antialias", "of torch or tensorflow"),
+        ("--no-default", "default", "leave it out of the default selection"),
+    ):
+        adding.add_argument(option, action="store_false", dest=key, default=None, help=text)
     adding.add_argument(
         "--images",
         type=Path,
@@ -88,7 +75,7 @@ def add(parsers: Parsers) -> None:
     )
     adding.add_argument("--dry-run", action="store_true", help="write nothing")
 
-    removing = add_command(actions, "remove", remove_model_command, asks_models=False)
+    removing = add_command(actions, "remove", remove_model_command, reads="")
     removing.add_argument("name", metavar="NAME", help="name of the model")
 
     fetch = add_command(actions, "download", download_command)
@@ -119,7 +106,7 @@ def models_command(options: argparse.Namespace) -> None:
     """List the models and whether they are ready."""
     from robustness import models
     from robustness.models.engine_and_limits import engine_text, limits
-    from robustness.models.own.describe import stated_licence
+    from robustness.models.own.stated_facts import stated_licence
     from robustness.models.weights.weight_files import parameters_text, size
 
     states = [(record, models.state(record)) for record in models.REGISTRY]
@@ -168,8 +155,7 @@ def add_model_command(options: argparse.Namespace) -> None:
         return
     if description.trials:
         console.say(f"normalisations tried on {counted(description.tried_on, 'image')}:")
-        for line in _trial_lines(description):
-            console.say(line)
+        console.say("\n".join(_trial_lines(description)))
     for answer in description.samples:
         console.say(f"  {answer['image']:28}{answer['class']} {share(answer['confidence'])}")
     if native := description.native:
@@ -200,8 +186,9 @@ def _complete(path: Path, options: argparse.Namespace) -> Description:
     readers = _readers()
     texts = {key: getattr(options, key) for key in readers}
     choices = {key: readers[key](text) for key, text in texts.items() if text is not None}
-    switches = {key: getattr(options, key) for key in ("antialias", "default")}
-    choices |= {key: value for key, value in switches.items() if value is not None}
+    for key in ("antialias", "default"):
+        if (value := getattr(options, key)) is not None:
+            choices[key] = value
     asking = sys.stdin.isatty() and not options.json
     name = options.name or name_of(options.file)
     if problem := name_problem(name):
@@ -302,10 +289,9 @@ def _answer(description: Description) -> str:
         "input_size": "input size in pixels (224, or height x width): ",
         "normalisation": "normalisation (0..1, -1..1, 0..255, torch, caffe, or a table): ",
     }
-    try:
+    text = ""
+    with suppress(EOFError):
         text = input(hints[description.missing[0]]).strip()
-    except EOFError as error:
-        raise ParameterError(_lacking(description)) from error
     if not text:
         raise ParameterError(_lacking(description))
     return text

@@ -9,7 +9,7 @@ import argparse
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 if TYPE_CHECKING:
     from robustness.evaluation.condition import Condition
@@ -95,6 +95,10 @@ LISTS = (
 """Options that may take several values, separated by commas."""
 
 
+MODELS: Literal["models"] = "models"
+PLUGINS: Literal["plugins"] = "plugins"
+
+
 def add_shared(command: argparse.ArgumentParser, *options: str, **changes: Any) -> None:
     """Add ``options`` of ``SHARED`` to ``command``, with ``changes`` to each."""
     for option in options:
@@ -106,24 +110,21 @@ def add_command(
     name: str,
     action: Action,
     *shared: str,
-    asks_models: bool = True,
-    asks_plugins: bool = False,
+    reads: Literal["models", "plugins", ""] = MODELS,
 ) -> argparse.ArgumentParser:
     """Add a command that ``action`` performs, with ``shared`` options; others are the caller's.
 
     The first paragraph of the docstring of ``action`` heads the command's own help; up to a full
-    stop or semicolon it stands in the list of commands. ``asks_models`` says whether the user's
-    own models and the plugins are read first; ``asks_plugins``, whether the plugins alone are.
-    The action finds its parser among the options, for defaults and for errors.
+    stop or semicolon it stands in the list of commands. ``reads`` says what is read first: the
+    user's own ``MODELS`` with the plugins, the ``PLUGINS`` alone, or nothing. The action finds its
+    parser among the options, for defaults and for errors.
     """
     about = (action.__doc__ or "").partition("\n\n")[0]
     clause = re.split(r";|\.(?!\w)", about)[0]
     command: argparse.ArgumentParser = parsers.add_parser(
         name, help=clause[:1].lower() + clause[1:], description=about
     )
-    command.set_defaults(
-        command=action, parser=command, asks_models=asks_models, asks_plugins=asks_plugins
-    )
+    command.set_defaults(command=action, parser=command, reads=reads)
     add_shared(command, *shared)
     return command
 

@@ -7,7 +7,7 @@ from functools import partial
 
 from robustness.base.errors import ParameterError
 from robustness.commands import console
-from robustness.commands.options import Parsers, add_command
+from robustness.commands.options import PLUGINS, Parsers, add_command
 
 _PERTURBATION_FIELDS = (
     *("name", "label", "family", "risk", "search", "graded", "random", "parameter", "unit"),
@@ -15,7 +15,7 @@ _PERTURBATION_FIELDS = (
 )
 _REMEDY_FIELDS = ("name", "label", "kind", "against", "source")
 
-_add_list = partial(add_command, asks_models=False, asks_plugins=True)
+_add_list = partial(add_command, reads=PLUGINS)
 
 
 def add_perturbations(parsers: Parsers) -> None:
@@ -77,8 +77,7 @@ def remedies_command(options: argparse.Namespace) -> None:
 
 def plugins_command(options: argparse.Namespace) -> None:
     """List the loaded plugins with what each adds."""
-    from robustness.plugins import plugins
-    from robustness.plugins.origins import records_of
+    from robustness.plugins.loaded_plugins import plugins, records_of
 
     documents = [
         {

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from robustness.base.errors import ParameterError
 from robustness.base.text import counted
 from robustness.commands import console
-from robustness.commands.options import Action, Parsers, add_command, add_shared
+from robustness.commands.options import PLUGINS, Parsers, add_command, add_shared
 
 if TYPE_CHECKING:
     from robustness.runs import Listed, Run
@@ -27,15 +27,13 @@ def add(parsers: Parsers) -> None:
     )
     add_shared(reported, "--out")
 
-    listing = add_command(
-        parsers, "runs", runs_command, "--json", "--out", asks_models=False, asks_plugins=True
-    )
+    listing = add_command(parsers, "runs", runs_command, "--json", "--out", reads=PLUGINS)
     actions = listing.add_subparsers(metavar="[compare|resume|delete]")
 
-    compared = _add_action(actions, "compare", compare_command, asks_models=True)
+    compared = add_command(actions, "compare", compare_command)
     compared.add_argument("runs", nargs="+", metavar="RUN", help="the first is the baseline")
 
-    resumed = _add_action(actions, "resume", resume_command, "run", asks_models=True)
+    resumed = add_command(actions, "resume", resume_command, "run")
     resumed.add_argument(
         "--background",
         action="store_true",
@@ -44,18 +42,11 @@ def add(parsers: Parsers) -> None:
     resumed.add_argument("--idle", action="store_true", help="use only idle cores")
     add_shared(resumed, "--engine", "--address")
 
-    deleted = _add_action(actions, "delete", delete_command, "run")
+    deleted = add_command(actions, "delete", delete_command, "run", reads=PLUGINS)
     deleted.add_argument("--yes", action="store_true", help="required: deleting cannot be undone")
 
-
-def _add_action(
-    actions: Parsers, name: str, action: Action, *shared: str, asks_models: bool = False
-) -> argparse.ArgumentParser:
-    command = add_command(
-        actions, name, action, *shared, asks_models=asks_models, asks_plugins=True
-    )
-    add_shared(command, "--json", "--out", default=argparse.SUPPRESS)
-    return command
+    for action in (compared, resumed, deleted):
+        add_shared(action, "--json", "--out", default=argparse.SUPPRESS)
 
 
 def report_command(options: argparse.Namespace) -> None:

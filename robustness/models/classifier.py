@@ -4,24 +4,17 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import partial
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from robustness.base.errors import ParameterError, WeightsError
-from robustness.models.graph.inspection import use_of
-from robustness.models.graph.keras_networks import keras_graph
-from robustness.models.graph.study_model import ANY_BATCH, study_models
-from robustness.models.model_record import ModelRecord, Stages
+from robustness.models.model_record import ModelRecord
 from robustness.models.run.gradients import Gradients, Network
-from robustness.models.run.openvino import TENSORFLOW, Floats, ForwardPass, chosen
-from robustness.models.run.openvino_pass import OpenVinoPass
+from robustness.models.run.openvino import Floats, ForwardPass
 from robustness.models.run.remedied_pass import RemediedGradients, RemediedPass
-from robustness.models.run.replay.network import ReplayedPass
-from robustness.pictures.fitting import STUDY_SIDE
 
 if TYPE_CHECKING:
     from robustness.remedies import Chain
@@ -85,7 +78,6 @@ class Classifier:
 
         Two of one ``key`` give the same answers, in other processes too; it is empty for a network
         that nobody can tell from others. ``remedied`` are the remedies and the models behind them.
-        ``of`` makes one of a network that is there already.
         """
         self.record = record
         self.side = side
@@ -97,25 +89,6 @@ class Classifier:
         self._network: Network | None = None
         self._remedied = remedied
         self._calibrated: dict[str, Classifier] = {}
-
-    @classmethod
-    def of(
-        cls, record: ModelRecord, network: Any, stages: Stages, *, side: int = STUDY_SIDE
-    ) -> Classifier:
-        """The classifier of a functional Keras ``network`` with its weights, kept nowhere.
-
-        It maps normalised pixels of the record's input size to probabilities; ``stages`` are
-        layers of it.
-        """
-        use = replace(use_of(record, side), features=tuple(stage for stage, _ in stages))
-        graph = keras_graph(network, stages, record.shape)
-        study_model = study_models(graph, use, tapped=True)(ANY_BATCH)
-        forward: ForwardPass = (
-            ReplayedPass(study_model.model, study_model.stages, record.label)
-            if chosen().engine == TENSORFLOW
-            else OpenVinoPass(study_model.model, study_model.stages, precision=chosen().precision)
-        )
-        return cls(record, forward, partial(forward.network, record.label), side)
 
     @property
     def call_seconds(self) -> tuple[float, ...] | None:

@@ -4,13 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from robustness.models.file_formats.formats import (
-    BY_OPENVINO,
-    KERAS,
-    format_of,
-    is_quantised,
-    native_runtime,
-)
+from robustness.models.file_formats.formats import BY_OPENVINO, is_quantised
 from robustness.models.graph.cache import conversion
 from robustness.models.labels import imagenet
 from robustness.models.model_record import ModelRecord
@@ -28,8 +22,7 @@ def engine_text(record: ModelRecord) -> str:
     sides = STUDY_SIDE, record.input_size
     converted = conversion(record, digest(record), *sides) if state(record).ready else None
     refusal = converted.refusal if converted else ""
-    kind = format_of(file.path) if file else KERAS
-    runtime = native_runtime(file.path, file.runtime) if file else None
+    kind, runtime = record.weights.format, record.weights.native_runtime
     if refusal:
         runtime = kind.runtime
     if runtime:
@@ -67,7 +60,7 @@ def limits(record: ModelRecord) -> Iterator[str]:
         )
     elif state(record).ready:
         converted = conversion(record, digest(record), STUDY_SIDE, record.input_size)
-        runtime = format_of(file.path).runtime
+        runtime = record.weights.format.runtime
         if converted is None:
             yield "Gradient support is checked when the model is first used."
         elif converted.refusal and runtime:

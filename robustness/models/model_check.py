@@ -29,7 +29,7 @@ from robustness.models.model_record import (
     ModelRecord,
     Normalisation,
 )
-from robustness.models.own.stated_preprocessing import value_of
+from robustness.models.own.stated_facts import value_of
 from robustness.models.own.trials import clearly_better, renormalise, samples, trials
 from robustness.models.run.openvino import F32, Floats, chosen
 from robustness.models.weights.weight_files import digest, state

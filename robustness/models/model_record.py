@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Self
 
@@ -15,6 +15,8 @@ from robustness.base.errors import ParameterError
 from robustness.base.registry import Registry
 from robustness.base.text import counted, visible
 from robustness.base.validation import RefusedError, StrictTable
+from robustness.models.file_formats.formats import BY_OPENVINO, KERAS, format_of, is_quantised
+from robustness.models.file_formats.model_format import ModelFormat, Runtime
 from robustness.models.labels import Labels, imagenet, noted_labels
 from robustness.pictures.fitting import DEFAULT_FIT, STUDY_FRAMING, Framing
 
@@ -43,20 +45,19 @@ class Normalisation:
 FUNCTION = "function"
 
 
-@dataclass(frozen=True)
-class CallOptions:
+class CallOptions(StrictTable):
     """How a function may be called.
 
     ``batch`` is the largest number of images in one call, ``timeout`` the seconds for one call. A
     new ``version`` marks a changed model behind the same code.
     """
 
-    batch: int = 16
-    timeout: float = 60.0
+    batch: Annotated[int, Field(ge=1, le=64)] = 16
+    timeout: Annotated[float, Field(gt=0, le=3600)] = 60.0
     version: str = ""
 
 
-CALL_KEYS = tuple(option.name for option in fields(CallOptions))
+CALL_KEYS = CallOptions.key_names()
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ class PythonCall:
     folder: Path = Path()
     ask: Any = field(default=None, compare=False)
     limit: str = "a function shows no graph"
-    options: CallOptions = CallOptions()
+    options: CallOptions = field(default_factory=CallOptions)
 
 
 @dataclass(frozen=True)
@@ -82,9 +83,9 @@ class UserFile:
     ``path`` is a file or folder in a format of ``file_formats.formats``, or the source of a model
     that Python calls as ``call`` says. ``output`` is ``probabilities`` or ``logits``. ``features``
     are the layers to compare, shallow to deep; chosen automatically if empty.
-    ``runtime`` is one of ``file_formats.formats.RUNTIMES``, or empty: then quantised files are
-    asked by their own. ``kind`` says which network in Python it was made of, if any; ``content``
-    is the digest of what it holds, where its bytes are not always the same.
+    ``runtime`` is "native", "openvino", or empty: then quantised files are asked by their own.
+    ``kind`` says which network in Python it was made of, if any; ``content`` is the digest of what
+    it holds, where its bytes are not always the same.
     """
 
     path: Path
@@ -138,6 +139,21 @@ class Weights:
     def file_names(self) -> tuple[str, ...]:
         """The names of all its files."""
         return self.files or (self.name,)
+
+    @property
+    def format(self) -> ModelFormat:
+        """The format of a file of the user's; Keras' of all others."""
+        return format_of(self.own.path) if self.own else KERAS
+
+    @property
+    def native_runtime(self) -> Runtime | None:
+        """What runs a file of the user's in place of OpenVINO; None where OpenVINO does.
+
+        By its description; where that says nothing, OpenVINO runs all but quantised files.
+        """
+        if self.own is None or self.own.runtime == BY_OPENVINO:
+            return None
+        return self.format.runtime if self.own.runtime or is_quantised(self.own.path) else None
 
     def address(self, file: str) -> str:
         """The address of the file called ``file``."""

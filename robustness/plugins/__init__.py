@@ -4,8 +4,7 @@ The decorators are in ``decorators``, which imports everything that can be added
 not, as every command asks it which plugins are named.
 """
 
-from robustness.plugins.loading import load
-from robustness.plugins.origins import Plugin, plugin_of, plugins
+from robustness.plugins.loaded_plugins import Plugin, load, plugin_of, plugins
 
 __all__ = [
     "Plugin",

@@ -28,7 +28,7 @@ from robustness.metrics.metric import Floats, Scores
 from robustness.perturbations import REGISTRY as PERTURBATIONS
 from robustness.perturbations import Images, Perturbation, Stage
 from robustness.perturbations.perturbation import OWN, words
-from robustness.plugins.origins import module_of, register
+from robustness.plugins.loaded_plugins import module_of, register
 from robustness.remedies import ON_IMAGE, Remedy
 from robustness.remedies import REGISTRY as REMEDIES
 
@@ -94,12 +94,10 @@ def perturbation(
     The other fields are those of ``perturbations.Perturbation``.
     """
 
-    def added(function: Function) -> Function:
-        own = _name(PERTURBATIONS, function, name)
-        what = f"{PERTURBATIONS.kind} {own!r}"
-        if own in ATTACKS:
-            raise PluginError(f"The perturbation {own!r} needs another name: an attack has it.")
-        record = Perturbation(
+    return _added(
+        PERTURBATIONS,
+        name,
+        lambda own, what, function: Perturbation(
             name=own,
             function=_guard(what, function),
             label=label or _label(own),
@@ -118,11 +116,8 @@ def perturbation(
             continuous=continuous,
             batched=batched,
             checked=True,
-        )
-        register(PERTURBATIONS, record, function)
-        return function
-
-    return added
+        ),
+    )
 
 
 @checked_arguments
@@ -143,17 +138,12 @@ def metric(
     column of the rows; ``low`` and ``high`` bound the numbers.
     """
 
-    def added(function: Function) -> Function:
-        own = _name(METRICS, function, name)
-        what = f"{METRICS.kind} {own!r}"
-        if TAKEN.fullmatch(own):
-            raise PluginError(f"The metric {own!r} needs another name: a column has it.")
-
+    def record(own: str, what: str, function: Callable[..., Any]) -> Metric:
         def compare(clean: Floats, perturbed: Floats) -> Scores:
             scores: Scores = function(np.broadcast_to(clean, perturbed.shape), perturbed)
             return scores
 
-        record = Metric(
+        return Metric(
             name=own,
             function=_guard(what, compare),
             label=label or _label(own),
@@ -163,10 +153,8 @@ def metric(
             low=low,
             high=high,
         )
-        register(METRICS, record, function)
-        return function
 
-    return added
+    return _added(METRICS, name, record)
 
 
 @checked_arguments
@@ -196,12 +184,10 @@ def attack(
     for norm in norms:
         NORMS[norm]
 
-    def added(function: Function) -> Function:
-        own = _name(ATTACKS, function, name)
-        what = f"{ATTACKS.kind} {own!r}"
-        if own in PERTURBATIONS:
-            raise PluginError(f"The attack {own!r} needs another name: a perturbation has it.")
-        record = Attack(
+    return _added(
+        ATTACKS,
+        name,
+        lambda own, what, function: Attack(
             name=own,
             move=_guard(what, function),
             label=label or _label(own),
@@ -214,11 +200,8 @@ def attack(
             source=source or f"the plugin {module_of(function)}",
             start=_guard(what, start),
             random=random,
-        )
-        register(ATTACKS, record, function)
-        return function
-
-    return added
+        ),
+    )
 
 
 @checked_arguments
@@ -235,32 +218,44 @@ def remedy_plugin(
     ``against`` says, in words, what it should help against.
     """
 
-    def added(function: Function) -> Function:
-        own = _name(REMEDIES, function, name)
-        record = Remedy(
+    return _added(
+        REMEDIES,
+        name,
+        lambda own, what, function: Remedy(
             name=own,
-            function=_guard(f"{REMEDIES.kind} {own!r}", function),
+            function=_guard(what, function),
             label=label or _label(own),
             kind=ON_IMAGE,
             against=against,
             source=source or f"the plugin {module_of(function)}",
-        )
-        register(REMEDIES, record, function)
+        ),
+    )
+
+
+def _added(
+    registry: Registry[Any], name: str, record: Callable[[str, str, Callable[..., Any]], Any]
+) -> Callable[[Function], Function]:
+    """A decorator that registers what ``record`` makes of a name, a title and the function."""
+
+    def added(function: Function) -> Function:
+        if not callable(function):
+            raise PluginError(f"Expected a function to add as a {registry.kind}, got {function!r}.")
+        own = name or getattr(function, "__name__", "")
+        what, needs = f"{registry.kind} {own!r}", ""
+        if not _NAME.fullmatch(own):
+            needs = "expected lower-case letters, digits and underscores"
+        elif registry is PERTURBATIONS and own in ATTACKS:
+            needs = "an attack has it"
+        elif registry is ATTACKS and own in PERTURBATIONS:
+            needs = "a perturbation has it"
+        elif registry is METRICS and TAKEN.fullmatch(own):
+            needs = "a column has it"
+        if needs:
+            raise PluginError(f"The {what} needs another name: {needs}.")
+        register(registry, record(own, what, function), function)
         return function
 
     return added
-
-
-def _name(registry: Registry[Any], function: Any, name: str) -> str:
-    if not callable(function):
-        raise PluginError(f"Expected a function to add as a {registry.kind}, got {function!r}.")
-    own = name or getattr(function, "__name__", "")
-    if not _NAME.fullmatch(own):
-        raise PluginError(
-            f"The {registry.kind} {own!r} needs another name: expected lower-case letters, digits "
-            "and underscores."
-        )
-    return own
 
 
 def _label(name: str) -> str:

@@ -19,7 +19,7 @@ from robustness.metrics import REGISTRY as METRICS
 from robustness.perturbations import REGISTRY as PERTURBATIONS
 from robustness.perturbations import Images, Perturbation, apply
 from robustness.pictures.eight_bits import round_to_grid
-from robustness.plugins.origins import records_of
+from robustness.plugins.loaded_plugins import records_of
 from robustness.remedies import REGISTRY as REMEDIES
 from robustness.remedies import Chain, parse
 
@@ -56,8 +56,14 @@ def check(name: str) -> Iterator[LawResult]:
         raise PluginError(
             f"The plugin {name} adds nothing: use @rb.perturbation or another decorator."
         )
+    laws: dict[str, Callable[[str], list[Law]]] = {
+        PERTURBATIONS.kind: lambda record: _of_perturbation(PERTURBATIONS[record]),
+        METRICS.kind: lambda record: _of_metric(METRICS[record]),
+        REMEDIES.kind: lambda record: _of_remedy(parse(record)),
+        ATTACKS.kind: lambda record: _of_attack(ATTACKS[record]),
+    }
     for kind, record in records:
-        for law, broken in _laws(kind, record):
+        for law, broken in laws[kind](record):
             try:
                 trouble = broken()
             except RobustnessError as error:
@@ -65,16 +71,6 @@ def check(name: str) -> Iterator[LawResult]:
             yield LawResult(kind, record, law, trouble)
             if trouble and law.startswith("runs"):
                 break  # without a result no other law can be tried
-
-
-def _laws(kind: str, name: str) -> list[Law]:
-    if kind == PERTURBATIONS.kind:
-        return _of_perturbation(PERTURBATIONS[name])
-    if kind == METRICS.kind:
-        return _of_metric(METRICS[name])
-    if kind == REMEDIES.kind:
-        return _of_remedy(parse(name))
-    return _of_attack(ATTACKS[name])
 
 
 def images(side: int) -> Images:

@@ -12,7 +12,7 @@ from robustness import models
 from robustness.base.errors import RobustnessError
 from robustness.base.timing import in_turns
 from robustness.evaluation.request import Request
-from robustness.models.memory import budget, needed
+from robustness.models.loaded_models import budget, needed
 from robustness.models.model_check import PHOTOGRAPH, latencies
 from robustness.models.weights.weight_files import size
 from robustness.pictures.fitting import Framing, study_image

@@ -21,7 +21,7 @@ import pytest
 from benchmarks.support.repository import ROOT
 from robustness import models
 from robustness.base.errors import ParameterError, WeightsError
-from robustness.models import loaded_models, memory
+from robustness.models import loaded_models
 from robustness.models.loaded_models import Loaded, load
 from tests.conftest import OFFLINE_NAMES, register
 
@@ -52,12 +52,12 @@ def build_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
         loaded_models, "graph_pass", lambda *_: SimpleNamespace(engine="none", stages=())
     )
     monkeypatch.setattr(loaded_models, "Classifier", lambda *_, **__: object())
-    monkeypatch.setattr(memory, "give_back", lambda **_: None)
+    monkeypatch.setattr(loaded_models, "give_back", lambda **_: None)
 
 
 def allow(monkeypatch: pytest.MonkeyPatch, *names: str) -> int:
     """A budget for the models ``names``."""
-    budget = sum(memory.needed(models.REGISTRY[name]) for name in names)
+    budget = sum(loaded_models.needed(models.REGISTRY[name]) for name in names)
     monkeypatch.setenv("ROBUSTNESS_MEMORY", str(budget))
     return budget
 
@@ -70,36 +70,36 @@ def test_the_budget_is_read_from_the_setting(
     monkeypatch: pytest.MonkeyPatch, text: str, expected: int
 ) -> None:
     monkeypatch.setenv("ROBUSTNESS_MEMORY", text)
-    assert memory.budget() == expected
+    assert loaded_models.budget() == expected
 
 
 @pytest.mark.parametrize("text", ["much", "-1GB"])
 def test_a_setting_that_is_no_size_is_refused(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
     monkeypatch.setenv("ROBUSTNESS_MEMORY", text)
     with pytest.raises(ParameterError, match=r"a size such as 4GB") as caught:
-        memory.budget()
+        loaded_models.budget()
     assert str(caught.value).endswith(".")
 
 
 def test_half_of_the_memory_is_the_default(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv("ROBUSTNESS_MEMORY", raising=False)
-    monkeypatch.setattr(memory, "_CGROUP_LIMITS", ())
-    machine = memory.budget() * 2
+    monkeypatch.setattr(loaded_models, "_CGROUP_LIMITS", ())
+    machine = loaded_models.budget() * 2
     lines = Path("/proc/meminfo").read_text().splitlines() if sys.platform == "linux" else []
     if lines:
         assert machine == pytest.approx(int(lines[0].split()[1]) * 1024, rel=0.01)
     limit = tmp_path / "memory.max"
-    monkeypatch.setattr(memory, "_CGROUP_LIMITS", (tmp_path / "none", limit))
+    monkeypatch.setattr(loaded_models, "_CGROUP_LIMITS", (tmp_path / "none", limit))
     limit.write_text("max\n")
-    assert memory.budget() * 2 == machine
+    assert loaded_models.budget() * 2 == machine
     limit.write_text("2000000000\n")
-    assert memory.budget() == 10**9
+    assert loaded_models.budget() == 10**9
 
 
 def test_the_least_recently_used_is_released(monkeypatch: pytest.MonkeyPatch, kept: Loaded) -> None:
     build_nothing(monkeypatch)
     first, second, third, fourth = OFFLINE_NAMES
-    budget = allow(monkeypatch, first, third, *[fourth] * memory.WHILE_LOADING)
+    budget = allow(monkeypatch, first, third, *[fourth] * loaded_models.WHILE_LOADING)
     one = load(first, side=SIDE)
     load(second, side=SIDE)
     assert load(first, side=SIDE) is one, "used again: now the more recent one"
@@ -147,7 +147,7 @@ def test_threads_that_load_and_release_at_once_stay_within(
         return SimpleNamespace(engine="none")
 
     monkeypatch.setattr(loaded_models, "graph_pass", slow)
-    budget = allow(monkeypatch, *[OFFLINE_NAMES[3]] * (2 * memory.WHILE_LOADING))
+    budget = allow(monkeypatch, *[OFFLINE_NAMES[3]] * (2 * loaded_models.WHILE_LOADING))
     most = 0
 
     def work(first: int) -> None:
@@ -166,7 +166,7 @@ def test_threads_that_load_and_release_at_once_stay_within(
 def test_a_network_for_gradients_is_counted_with_its_model(kept: Loaded) -> None:
     classifier = load(OFFLINE_NAMES[0], side=SIDE)
     alone = kept.bytes()
-    assert alone == memory.needed(classifier.record)
+    assert alone == loaded_models.needed(classifier.record)
     assert classifier.graph is classifier.graph
     assert kept.bytes() == 2 * alone
     kept.release()

@@ -9,7 +9,7 @@ import pytest
 
 from robustness import models
 from robustness.base.errors import WeightsError
-from robustness.models import loaded_models, memory
+from robustness.models import loaded_models
 from robustness.models.run.openvino import PARALLEL_MODELS
 from tests.conftest import OFFLINE_NAMES
 
@@ -38,7 +38,7 @@ def test_they_come_as_they_answer() -> None:
 
 
 def test_in_turn_where_memory_does_not_hold_them_all(monkeypatch: pytest.MonkeyPatch) -> None:
-    largest = max(memory.needed(models.REGISTRY[name]) for name in OFFLINE_NAMES)
+    largest = max(loaded_models.needed(models.REGISTRY[name]) for name in OFFLINE_NAMES)
     monkeypatch.setenv("ROBUSTNESS_MEMORY", str(2 * largest))
     asking = threading.Lock()
 

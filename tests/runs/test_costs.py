@@ -9,7 +9,7 @@ import pytest
 
 from robustness.base import timing
 from robustness.evaluation.suites import suite_conditions
-from robustness.models.memory import needed
+from robustness.models.loaded_models import needed
 from robustness.models.model_record import REGISTRY as MODELS
 from robustness.remedies.chain import parse
 from robustness.remedies.remedy import REGISTRY

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from benchmarks.support.keras_classifiers import keras_classifier
 from robustness import models
 from robustness.models import Classifier
 from robustness.models.model_record import Normalisation
@@ -18,4 +19,4 @@ def of_twelve_classes(network: Any, side: int, *, mean: float, spread: float) ->
         input_size=side,
         labels=lambda: models.Labels("twelve", tuple("abcdefghijkl")),
     )
-    return Classifier.of(record, network, (("head", "head"),), side=side)
+    return keras_classifier(record, network, (("head", "head"),), side=side)

@@ -16,7 +16,7 @@ import robustness as rb
 from robustness import models
 from robustness.perturbations import compose
 from robustness.pictures.eight_bits import to_uint8
-from robustness.plugins import origins
+from robustness.plugins import loaded_plugins
 from robustness.remedies import parse
 from robustness.ui.one_image.remedies import offered as offered_remedies
 from tests.support.pages import components, headline, html, pictures, run, sample
@@ -56,7 +56,7 @@ def failing() -> Iterator[str]:
         raise ValueError("no such luck")
 
     yield "bad_one"
-    origins.forget(bad_one.__module__)
+    loaded_plugins.forget(bad_one.__module__)
 
 
 def test_a_remedy_that_fails_leaves_the_images_and_says_why(failing: str) -> None:

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from robustness.base.errors import WeightsError
 from robustness.models.model_record import LayerWeights
 from robustness.models.tensorflow_runtime import keras, tensorflow
 
@@ -174,14 +173,9 @@ _PICKLED: dict[tuple[str, str], Any] = {
 
 
 class _StateDictUnpickler(pickle.Unpickler):
-    """Refuses every other name before anything is called."""
+    """Raises ``KeyError`` for every other name, before anything is called."""
 
     def find_class(self, module: str, name: str) -> Any:
-        if (module, name) not in _PICKLED:
-            raise WeightsError(
-                f"The weight file names {module}.{name}, which a plain set of arrays does not "
-                "need; it was not loaded. Install what carries it again."
-            )
         return _PICKLED[module, name]
 
     def persistent_load(self, pid: Any) -> tuple[str, np.dtype[Any]]:

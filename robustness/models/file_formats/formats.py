@@ -57,9 +57,8 @@ FORMATS = (ONNX, TFLITE, OPENVINO, KERAS)
 
 ENDINGS = tuple(record.ending for record in FORMATS)
 
-NATIVE, BY_OPENVINO = "native", "openvino"
-RUNTIMES = (NATIVE, BY_OPENVINO)
-"""What may run a file: the runtime that quantised files are made for, or OpenVINO."""
+BY_OPENVINO = "openvino"
+"""The ``runtime`` of a description that leaves a quantised file to OpenVINO."""
 
 
 def format_of(path: Path) -> ModelFormat:
@@ -79,16 +78,6 @@ def is_quantised(path: Path) -> bool:
     with suppress(OSError, UnusableError):
         return format_of(path).numbers(path).quantised
     return False
-
-
-def native_runtime(path: Path, choice: str = "") -> Runtime | None:
-    """What runs the file ``path`` in place of OpenVINO; None where OpenVINO does.
-
-    ``choice`` is one of ``RUNTIMES``, or empty: then OpenVINO runs all but quantised files.
-    """
-    if choice == BY_OPENVINO or not (choice or is_quantised(path)):
-        return None
-    return format_of(path).runtime
 
 
 def all_files(path: Path) -> tuple[Path, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import BinaryIO
@@ -16,14 +16,18 @@ from robustness.models.file_formats.model_format import (
     UnusableError,
 )
 
-# Numbers of the fields of onnx.proto (ONNX 1.18), by message.
-_MODEL_GRAPH, _MODEL_METADATA, _MODEL_FUNCTIONS = 7, 14, 25
-_FUNCTION_NODE = 7
-_GRAPH_NODE, _GRAPH_INITIALIZER, _GRAPH_SPARSE = 1, 5, 15
-_SPARSE_VALUES, _SPARSE_INDICES = 1, 2
-_NODE_KIND, _NODE_ATTRIBUTE = 4, 5
-_ATTRIBUTE_TENSOR, _ATTRIBUTE_GRAPH, _ATTRIBUTE_TENSORS, _ATTRIBUTE_GRAPHS = 5, 6, 10, 11
-_TENSOR_EXTERNAL = 13
+_METADATA, _EXTERNAL, _KIND = 14, "external", "kind"
+_MODEL = {7: "graph", 25: "function"}
+_MESSAGES: Mapping[str, Mapping[int, str]] = {
+    "function": {7: "node"},
+    "graph": {1: "node", 5: "tensor", 15: "sparse"},
+    "sparse": {1: "tensor", 2: "tensor"},
+    "node": {4: _KIND, 5: "attribute"},
+    "attribute": {5: "tensor", 6: "graph", 10: "tensor", 11: "graph"},
+    "tensor": {13: _EXTERNAL},
+}
+"""The fields of the messages of onnx.proto (ONNX 1.18) that are followed, by their numbers."""
+
 _ENTRY_KEY, _ENTRY_VALUE = 1, 2
 
 _LOOPS = {"Loop", "If", "Scan", "SequenceMap"}
@@ -74,8 +78,12 @@ def _graph_size(path: Path) -> GraphSize:
 def _metadata(path: Path) -> list[tuple[str, str]]:
     require_regular(path)
     with path.open("rb") as file:
-        model = _Message(file, 0, path.stat().st_size, [_MOST_TOP_FIELDS])
-        return list(map(_entry, model.messages(_MODEL_METADATA)))
+        fields = _Message(file, 0, path.stat().st_size, [_MOST_TOP_FIELDS]).fields()
+        return [
+            _entry(value)
+            for number, value in fields
+            if number == _METADATA and isinstance(value, _Message)
+        ]
 
 
 def _walk(path: Path) -> _Walk:
@@ -92,11 +100,7 @@ def _cached_walk(path: Path, _version: Version) -> _Walk:
     walk = _Walk()
     with path.open("rb") as file:
         try:
-            for number, value in _Message(file, 0, path.stat().st_size).fields():
-                if number == _MODEL_GRAPH and isinstance(value, _Message):
-                    walk.graph(value, 0)
-                elif number == _MODEL_FUNCTIONS and isinstance(value, _Message):
-                    walk.nodes_of(value, _FUNCTION_NODE, 0)
+            walk.follow(_Message(file, 0, path.stat().st_size), _MODEL, 0)
         except UnusableError as error:
             walk.problem = str(error)
     return walk
@@ -111,39 +115,21 @@ class _Walk:
         self.kinds: set[str] = set()
         self.problem = ""
 
-    def graph(self, graph: _Message, depth: int) -> None:
-        if depth > _DEEPEST:
+    def follow(self, message: _Message, fields: Mapping[int, str], depth: int) -> None:
+        """Walks the ``fields`` of ``message``, which lies within so many graphs."""
+        if depth > _DEEPEST + 1:
             raise UnusableError(f"graphs nested more than {_DEEPEST} deep")
-        self.nodes_of(graph, _GRAPH_NODE, depth)
-        for tensor in graph.messages(_GRAPH_INITIALIZER):
-            self._tensor(tensor)
-        for sparse in graph.messages(_GRAPH_SPARSE):
-            for part in (_SPARSE_VALUES, _SPARSE_INDICES):
-                for tensor in sparse.messages(part):
-                    self._tensor(tensor)
-
-    def nodes_of(self, parent: _Message, number: int, depth: int) -> None:
-        for node in parent.messages(number):
-            self.nodes += 1
-            for field, value in node.fields():
-                if field == _NODE_KIND and isinstance(value, _Message):
-                    self.kinds.add(value.text())
-                elif field == _NODE_ATTRIBUTE and isinstance(value, _Message):
-                    self._attribute(value, depth)
-
-    def _attribute(self, attribute: _Message, depth: int) -> None:
-        for number, value in attribute.fields():
-            if not isinstance(value, _Message):
+        for number, value in message.fields():
+            kind = fields.get(number)
+            if kind is None or not isinstance(value, _Message):
                 continue
-            if number in (_ATTRIBUTE_TENSOR, _ATTRIBUTE_TENSORS):
-                self._tensor(value)
-            elif number in (_ATTRIBUTE_GRAPH, _ATTRIBUTE_GRAPHS):
-                self.graph(value, depth + 1)
-
-    def _tensor(self, tensor: _Message) -> None:
-        for key, value in map(_entry, tensor.messages(_TENSOR_EXTERNAL)):
-            if key == "location":
-                self.weights[value] = None
+            if kind == _KIND:
+                self.kinds.add(value.text())
+            elif kind != _EXTERNAL:
+                self.nodes += kind == "node"
+                self.follow(value, _MESSAGES[kind], depth + (kind == "graph"))
+            elif (entry := _entry(value))[0] == "location":
+                self.weights[entry[1]] = None
                 if len(self.weights) > _MOST_FILES:
                     raise UnusableError(f"more than {_MOST_FILES:,} files of weights")
 
@@ -193,12 +179,6 @@ class _Message:
             if at > self.end:
                 raise UnusableError("a field that ends outside of its message")
             yield number, value
-
-    def messages(self, number: int) -> Iterator[_Message]:
-        """The fields of this ``number`` that hold messages or bytes."""
-        for field, value in self.fields():
-            if field == number and isinstance(value, _Message):
-                yield value
 
     def text(self, most: int = 1 << 16) -> str:
         """Its bytes as text; raises ``UnusableError`` for more than ``most`` of them."""

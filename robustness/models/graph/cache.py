@@ -91,7 +91,8 @@ def written_pass(target: Path, save: Save, precision: Precision = F32) -> OpenVi
 
 def conversion(record: ModelRecord, weights: str, *sides: int) -> Conversion | None:
     """The record of this model's conversion for the first of ``sides`` that has one."""
-    records = (_read_record(place(record, weights, side)) for side in sides)
+    files = (place(record, weights, side) for side in sides)
+    records = (read_json(Conversion, file, _LARGEST_RECORD) for file in files)
     return next(filter(None, records), None)
 
 
@@ -130,24 +131,18 @@ def _maker() -> str:
     return digest.hexdigest()
 
 
-def _read_record(file: Path) -> Conversion | None:
-    return read_json(Conversion, file, _LARGEST_RECORD)
-
-
 def _read(file: Path, precision: Precision) -> OpenVinoPass | str | None:
     """The cached pass, or why OpenVINO refused the model; None if nothing usable is cached."""
-    conversion = _read_record(file)
+    conversion = read_json(Conversion, file, _LARGEST_RECORD)
     if conversion is None:
         return None
     if conversion.refusal:
         return conversion.refusal
-    network, weights = _parts(file)
+    expected = conversion.network, conversion.weights
     try:
-        if file_digest(network, "sha256:") != conversion.network:
+        if tuple(file_digest(part, "sha256:") for part in _parts(file)) != expected:
             return None
-        if file_digest(weights, "sha256:") != conversion.weights:
-            return None
-        model = core().read_model(network)
+        model = core().read_model(network_of(file))
         return OpenVinoPass(model, conversion.stages, precision=precision)
     except Exception:  # OpenVINO raises many types of exceptions
         return None

@@ -27,7 +27,6 @@ from robustness.models.file_formats.formats import (
     all_files,
     check_weights,
     format_of,
-    native_runtime,
 )
 from robustness.models.file_formats.model_format import (
     MAX_BYTES,
@@ -129,12 +128,12 @@ def examine(record: ModelRecord, side: int, target: Path) -> Conversion:
         return {
             "record": "" if file else record.name,
             "use": asdict(use_of(record, side)),
-            "native": bool(file and native_runtime(path, file.runtime)),
+            "native": record.weights.native_runtime is not None,
             "fallback": not file or file.runtime != BY_OPENVINO,
             "to": str(target),
         }
 
-    answer = _answer(path, request, format_of(path) if file else KERAS)
+    answer = _answer(path, request, record.weights.format)
     reason = answer.get("error", "")
     if "problem" in answer:
         reason = f"{path.name} cannot be used: {answer['problem']}."
@@ -149,9 +148,9 @@ def examine(record: ModelRecord, side: int, target: Path) -> Conversion:
 
 
 def describe_file(path: Path, shape: Shape | None) -> Mapping[str, Any]:
-    """The facts in the file ``path``, as in ``own.describe``; ``shape`` is that of a free input.
+    """The facts in the file ``path``, as ``own.stated_facts.describe`` gives them.
 
-    Raises ``WeightsError`` for a file that cannot be used.
+    ``shape`` is that of a free input. Raises ``WeightsError`` for a file that cannot be used.
     """
 
     def request() -> dict[str, Any]:
@@ -189,7 +188,7 @@ def _answer(
 def use_of(record: ModelRecord, side: int) -> Use:
     """How the model is to be used; raises ``UnusableError`` or ``OSError`` for a damaged file."""
     file, labels = record.weights.own, record.labels()
-    numbers = format_of(file.path).numbers(file.path) if file else Numbers()
+    numbers = record.weights.format.numbers(file.path) if file else Numbers()
     return Use(
         side=side,
         shape=record.shape,

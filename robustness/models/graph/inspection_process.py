@@ -51,8 +51,7 @@ from robustness.models.graph.use import (
     trial_images,
 )
 from robustness.models.model_record import REGISTRY, Normalisation
-from robustness.models.own.describe import describe
-from robustness.models.own.stated_preprocessing import stated_shape
+from robustness.models.own.stated_facts import describe, stated_shape
 from robustness.models.run.native_runtimes import (
     RuntimeSession,
     keras_session,

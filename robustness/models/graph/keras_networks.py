@@ -13,10 +13,11 @@ import numpy as np
 
 from robustness.base.errors import WeightsError
 from robustness.base.files import require_regular
+from robustness.base.validation import json_values
 from robustness.base.zips import BoundedZip
 from robustness.models.file_formats.model_format import MAX_BYTES
 from robustness.models.internals import frozen, layer_output, translated
-from robustness.models.model_record import LayerWeights, ModelRecord, Stages, UserFile
+from robustness.models.model_record import LayerWeights, ModelRecord, Stages
 from robustness.models.tensorflow_runtime import keras, tensorflow
 from robustness.models.weights.weight_files import require, verified_bytes
 
@@ -113,7 +114,9 @@ def _screen(path: Path) -> tuple[dict[str, Any], int]:
             f"{path} is not a model in Keras 3's own format; expected what model.save('x.keras') "
             "writes."
         ) from error
-    for item in _objects(config):
+    for item in json_values(config):
+        if not isinstance(item, dict) or "class_name" not in item:
+            continue
         name, module = str(item["class_name"]), str(item.get("module") or "")
         if name == "Lambda" or "lambda" in name.lower():
             raise WeightsError(
@@ -149,19 +152,6 @@ def _check_declared(path: Path) -> None:
             f"{path.name} is not loaded: its layers declare {declared:,} weights, and the file "
             f"holds {stored:,} bytes of them."
         )
-
-
-def _objects(value: Any) -> Iterator[dict[str, Any]]:
-    """Every serialised object inside the JSON ``value``."""
-    pending = [value]
-    while pending:
-        current = pending.pop()
-        if isinstance(current, dict):
-            if "class_name" in current:
-                yield current
-            pending += current.values()
-        elif isinstance(current, list):
-            pending += current
 
 
 def _saved_model(path: Path, shape: tuple[int, int]) -> Any:
@@ -220,15 +210,6 @@ def load_arrays(
         if layer.weights:
             layer.set_weights(by_layer[layer.name])
     return network, record.stages
-
-
-def load_user_network(file: UserFile, record: ModelRecord, path: Path) -> tuple[Any, Stages]:
-    """As ``load_network``, of a whole model of the user's."""
-    try:
-        network = open_keras(path, record.shape)
-        return network, named_stages(network, file.features)
-    except WeightsError as error:
-        raise WeightsError(f"{record.name}: {error}") from error
 
 
 def keras_graph(

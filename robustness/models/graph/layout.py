@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from robustness.base.errors import ExplanationError
+from robustness.models.file_formats.model_format import UnusableError
 from robustness.models.run.replay.graph import Graph, Operations, Output
 from robustness.models.run.replay.operation_table import Node, Shape, Value
 from robustness.models.tensorflow_runtime import tensorflow
@@ -152,16 +153,12 @@ class FeatureStage:
     channels_second: bool
 
 
-class StageError(ValueError):
-    """A requested stage does not exist; the message says what is."""
-
-
 def find_stages(model: Any, named: Sequence[str]) -> tuple[FeatureStage, ...]:
     """The stages of ``model`` for one image, shallow to deep; all its shapes must be known.
 
     Those ``named`` by operation or tensor, else up to ``MOST_STAGES``: the last features at each
     resolution of a convolutional network, the sums of a transformer's blocks, and last the input of
-    the head. Empty without a head with weights. Raises ``StageError`` for an unknown name.
+    the head. Empty without a head with weights. Raises ``UnusableError`` for an unknown name.
     """
     stages = _Stages(model)
     if named:
@@ -248,9 +245,9 @@ class _Stages:
         for key in self._usable:
             if name == friendly[key] or name in self._operations[key].output(0).get_names():
                 return self.stage(name, key)
-        raise StageError(
+        raise UnusableError(
             f"there is no operation {name!r} whose features could be compared; among its "
-            f"operations are {', '.join(list(friendly.values())[-8:])}."
+            f"operations are {', '.join(list(friendly.values())[-8:])}"
         )
 
     def stage(self, title: str, name: str) -> FeatureStage:
@@ -316,21 +313,18 @@ class _GridWalk(FeatureWalk):
             tokens = len(self.shape(read)) == 3 and self.layouts[read].before > 0
             if tokens and reader.type in _PICKING and (reader.name, 0) not in self.layouts:
                 return self._read_by_attention()  # only tokens of no place are taken
-            last.add(self._before_pooling(read))
+            while self.nodes[read[0]].type in _POOLING | _PASSING:
+                source = self.nodes[read[0]].reads[0]
+                if not self._ends(source):
+                    break
+                read = source
+            last.add(read)
         if not last:
             return self._read_by_attention()
         return next(iter(last)) if len(last) == 1 else None
 
     def _ends(self, output: Output) -> bool:
         return output in self.layouts and self.layouts[output].has_places
-
-    def _before_pooling(self, output: Output) -> Output:
-        while self.nodes[output[0]].type in _POOLING | _PASSING:
-            source = self.nodes[output[0]].reads[0]
-            if not self._ends(source):
-                break
-            output = source
-        return output
 
     def _read_by_attention(self) -> Output | None:
         """The input of the last attention's keys, if it has positions."""

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from robustness.models.file_formats.model_format import UnusableError
-from robustness.models.graph.layout import FeatureStage, StageError, find_stages, make_names_unique
+from robustness.models.graph.layout import FeatureStage, find_stages, make_names_unique
 from robustness.models.graph.use import TINY, Shape, Use, factors, other_classes, resizing
 from robustness.models.run.openvino import first_line
 from robustness.pictures.fitting import MAX_SIDE
@@ -50,9 +50,7 @@ def study_models(read: Any, use: Use, *, tapped: bool = False) -> Make:
     channels last, and recurrent layers may be loops. Raises ``UnusableError`` for one that is not
     an image classifier as described.
     """
-    make_names_unique(read)
-    check_size(read)
-    _check_inputs(read)
+    _check_graph(read)
     channels_second, single = _for_one_image(read, use.shape, loops=tapped)
     taps = len(use.features) if tapped else 0
     outputs = single.outputs[: len(single.outputs) - taps]
@@ -68,10 +66,7 @@ def study_models(read: Any, use: Use, *, tapped: bool = False) -> Make:
         from openvino import opset15 as operations
 
         result = operations.result(single.outputs[place].get_node().input_value(0))
-        try:
-            stages = find_stages(openvino.Model([result], single.get_parameters()), use.features)
-        except StageError as error:
-            raise UnusableError(str(error).removesuffix(".")) from error
+        stages = find_stages(openvino.Model([result], single.get_parameters()), use.features)
 
     def make(batch: int) -> StudyModel:
         one = batch == ONE_IMAGE
@@ -100,9 +95,7 @@ def facts(read: Any, shape_if_free: Shape | None, *, loops: bool = False) -> Fil
 
     ``loops`` is whether it may have some. Raises ``UnusableError`` for one that takes no images.
     """
-    make_names_unique(read)
-    check_size(read)
-    _check_inputs(read)
+    _check_graph(read)
     sizes, whole = _sizes(read), not read.inputs[0].get_element_type().is_real()
     shape = input_shape(sizes, shape_if_free)
     if shape is None and None in sizes:
@@ -143,15 +136,13 @@ def _sizes(read: Any) -> list[Any]:
     return [dimension.get_length() if dimension.is_static else None for dimension in shape]
 
 
-def _check_inputs(read: Any) -> None:
+def _check_graph(read: Any) -> None:
+    """Raises ``UnusableError`` for a graph that is too large or has not one input."""
+    make_names_unique(read)
+    check_count(len(read.get_ops()))
     if len(read.inputs) != 1:
         got = f"{len(read.inputs)}: {_names(read.inputs)}" if read.inputs else "none"
         raise UnusableError(f"expected one input, the image, got {got}")
-
-
-def check_size(model: Any) -> None:
-    """Raises ``UnusableError`` for more than ``MOST_NODES`` operations."""
-    check_count(len(model.get_ops()))
 
 
 def check_count(count: int) -> None:

@@ -83,28 +83,21 @@ def add(
         check(name, values)
         text += "" if not text else "\n" if text.endswith("\n") else "\n\n"
         _tables(file, text + entry_text(name, values))  # it can be read again
-        path = _write_files(name, file.parent / values.get("labels", ""), classes, folder)
-        write_whole(file.resolve(), (text + entry_text(name, {**values, **path})).encode())
+        labels, content = file.parent / values.get("labels", ""), lines(classes)
+        if (classes and labels.exists()) and (
+            stored_bytes(labels) != len(content) or labels.read_bytes() != content
+        ):
+            raise ParameterError(
+                f"Expected no file {labels}, got one with other classes: remove it, or choose "
+                "another name."
+            )
+        if folder is not None:
+            values = {**values, "path": relative(_copied(folder, _store(name)))}
+        if classes:
+            write_whole(labels, content)
+        write_whole(file.resolve(), (text + entry_text(name, values)).encode())
     user_models.refresh()
     return file
-
-
-def _write_files(
-    name: str, labels: Path, classes: Sequence[str], folder: Path | None
-) -> dict[str, str]:
-    """Write the file ``labels`` and copy ``folder``; return the path of the copied model."""
-    content = lines(classes)
-    if (classes and labels.exists()) and (
-        stored_bytes(labels) != len(content) or labels.read_bytes() != content
-    ):
-        raise ParameterError(
-            f"Expected no file {labels}, got one with other classes: remove it, or choose another "
-            "name."
-        )
-    path = {} if folder is None else {"path": relative(_copied(folder, _store(name)))}
-    if classes:
-        write_whole(labels, content)
-    return path
 
 
 def _store(name: str) -> Path:

@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import os
-import re
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from robustness.base import removed_names
-from robustness.base.errors import ModelWarning, ParameterError, WeightsError
+from robustness.base.errors import ModelWarning, ParameterError
 from robustness.base.text import did_you_mean
 from robustness.base.validation import checked
 from robustness.models.classifier import Classifier
-from robustness.models.graph.inspection import describe_file, use_of
-from robustness.models.graph.use import SIGMOID, are_logits, is_distribution, trial_images
+from robustness.models.graph.inspection import use_of
+from robustness.models.graph.use import SIGMOID, are_logits, is_distribution
 from robustness.models.labels import check_class_names, read_labels
 from robustness.models.loaded_models import LOADED
 from robustness.models.model_record import (
@@ -32,26 +28,25 @@ from robustness.models.model_record import (
     PythonCall,
     UserFile,
 )
-from robustness.models.own import model_file, user_models
-from robustness.models.own.describe import IMAGENET, are_imagenet
-from robustness.models.own.propose import WHOLE, propose
-from robustness.models.own.stated_preprocessing import (
+from robustness.models.own import user_models
+from robustness.models.own.propose import WHOLE, read_description, try_out
+from robustness.models.own.stated_facts import (
     FRAMING_KEYS,
+    IMAGENET,
+    are_imagenet,
     framing_values,
     is_torchvision,
-    of_torchvision,
-    shape_of,
+    torchvision_entry,
 )
 from robustness.models.python_models import torch_modules
-from robustness.models.python_models.function_pass import (
-    Caller,
-    model_pixels,
-    problem,
-    warn_if_unsteady,
+from robustness.models.python_models.function_pass import FunctionPass, LiveModel, problem
+from robustness.models.python_models.model_objects import (
+    as_graph,
+    new_folder,
+    opened,
+    preprocessed,
+    source_text,
 )
-from robustness.models.python_models.live_model import LiveModel, as_graph, new_folder, source_text
-from robustness.models.python_models.model_objects import opened, preprocessed
-from robustness.models.run.openvino import Floats
 from robustness.models.weights.sources import user_file
 from robustness.pictures.fitting import STUDY_SIDE, Framing
 
@@ -73,18 +68,17 @@ def add_model(
     calls: Mapping[str, Any],
     weights: Path | None,
 ) -> ModelRecord:
-    """Register ``what`` as ``name``; ``arguments`` holds values for keys of
-    ``models.toml``.
+    """Register ``what`` as ``name``; ``arguments`` holds values for keys of ``models.toml``, and
+    ``preprocess``.
 
     Raises ``ParameterError`` for what is missing or wrong, ``WeightsError`` for a model that cannot
     be used.
     """
-    preprocess = arguments.get("preprocess")
-    arguments = {key: value for key, value in arguments.items() if key != "preprocess"}
     if name in REGISTRY and REGISTRY[name].group == OWN and name not in ADDED:
         raise ParameterError(f"{user_models.described_in()} describes a model called {name!r}.")
-    values = user_models.with_normalisation(arguments)
-    values["labels"], names = _labels(name, values.get("labels"))
+    entry = {key: value for key, value in arguments.items() if value is not None}
+    preprocess = entry.pop("preprocess", None)
+    values, names = _with_label_file(name, user_models.with_normalisation(entry))
     keys = (*arguments, "weights", *CALL_KEYS)
     if unknown := next((key for key in calls if key not in keys), ""):
         removed = removed_names.removal(removed_names.ARGUMENTS, unknown)
@@ -93,7 +87,7 @@ def add_model(
     LOADED.release(name)  # it may have the same weights and other labels
     text = os.fspath(what) if isinstance(what, str | os.PathLike) else ""
     if is_torchvision(preprocess):
-        values = framing_values(_without_none(values), of_torchvision(preprocess))
+        values = framing_values(values, torchvision_entry(preprocess))
         preprocess = None
     elif preprocess is not None:
         _check_preprocess(name, preprocess, text, values)
@@ -115,12 +109,8 @@ def add_model(
         model = preprocessed(what, preprocess)
     else:
         model = opened(what)
-    options = checked(user_models.Calls, calls, name).options
+    options = checked(CallOptions, calls, name)
     return user_models.add_to_process(_of_model(name, what, model, values, options))
-
-
-def _without_none(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in values.items() if value is not None}
 
 
 def _check_preprocess(name: str, preprocess: Any, text: str, values: Mapping[str, Any]) -> None:
@@ -135,22 +125,25 @@ def _check_preprocess(name: str, preprocess: Any, text: str, values: Mapping[str
             f"{name}: expected a function, a torch.nn.Module or a Keras model with preprocess, got "
             f"{text!r}: describe its preprocessing by keys such as interpolation, mean and std."
         )
-    if values.get("normalisation") is not None:
+    if "normalisation" in values:
         raise ParameterError(
             f"{name}: expected no normalisation with preprocess, which returns what the model gets."
         )
 
 
-def _labels(name: str, labels: Any) -> tuple[str | None, tuple[str, ...]]:
-    """The value of ``labels`` for ``models.toml``, and the names if they are given."""
-    if labels is None or labels == IMAGENET:
-        return labels, ()
+def _with_label_file(
+    name: str, values: Mapping[str, Any]
+) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """``values`` with a file as ``labels``, and the names of the classes if they are given."""
+    labels = values.get("labels", IMAGENET)
+    if labels == IMAGENET:
+        return dict(values), ()
     if isinstance(labels, str | os.PathLike):
         path = Path(labels).resolve()
-        return str(path), read_labels(path).names
+        return {**values, "labels": str(path)}, read_labels(path).names
     if not isinstance(labels, Sequence) or not all(isinstance(label, str) for label in labels):
         raise ParameterError(f"Expected labels of {name} to be {_EXPECTED['labels']}.")
-    return _label_file(name, labels), tuple(labels)
+    return {**values, "labels": _label_file(name, labels)}, tuple(labels)
 
 
 def _label_file(name: str, names: Sequence[str]) -> str:
@@ -162,24 +155,16 @@ def _label_file(name: str, names: Sequence[str]) -> str:
 
 
 def _of_file(name: str, path: Path, values: Mapping[str, Any]) -> ModelRecord:
-    model_file.model_file(path)  # says what else it may be
-    choices = {key: value for key, value in values.items() if value is not None}
-    entry: dict[str, Any] = {"path": str(path), **choices}
-    warning = ""
-    if missing := _missing(entry):
-        description = propose(path, choices, name=name)
-        warning = description.warning
-        entry = {**description.entry, "path": str(path)}
+    description = read_description(path, values, name)
+    stated = {key: description.entry[key] for key in FRAMING_KEYS if key in description.entry}
+    if description.missing or not set(user_models.REQUIRED[1:]) <= set(values):
+        description = try_out(description)
+        stated = {**description.entry}
         if description.classes:
-            entry["labels"] = _label_file(name, description.classes)
-        if missing := _missing(entry):
-            raise _missing_value(name, missing, "the file")
-    else:
-        described = describe_file(model_file.model_file(path), shape_of(entry["input_size"]))
-        warning = described["warning"] if entry.get("output") == "logits" else ""
-        stated = {key: described["entry"].get(key) for key in FRAMING_KEYS}
-        entry = framing_values(entry, _without_none(stated))
-    _warn(name, warning)
+            stated["labels"] = _label_file(name, description.classes)
+    entry = {**stated, **values, "path": str(path)}
+    _check_complete(name, entry, "the file")
+    _warn(name, description.warning)
     return _record(name, entry)
 
 
@@ -188,17 +173,16 @@ def _warn(name: str, warning: str) -> None:
         warnings.warn(f"{name}: {warning}", ModelWarning, stacklevel=5)
 
 
-def _missing(values: Mapping[str, Any]) -> str:
-    """The first required key that is missing; empty if none is."""
-    return next((key for key in user_models.REQUIRED if values.get(key) is None), "")
+def _check_complete(name: str, values: Mapping[str, Any], kind: str) -> None:
+    """Raises ``ParameterError`` for the first required key that is missing."""
+    for key in user_models.REQUIRED:
+        if key not in values:
+            raise ParameterError(
+                f"{name}: expected {key}={_EXPECTED[key]}, since {kind} does not say."
+            )
 
 
-def _missing_value(name: str, key: str, kind: str) -> ParameterError:
-    return ParameterError(f"{name}: expected {key}={_EXPECTED[key]}, since {kind} does not say.")
-
-
-def _record(name: str, values: Mapping[str, Any]) -> ModelRecord:
-    entry = {key: value for key, value in values.items() if value is not None}
+def _record(name: str, entry: Mapping[str, Any]) -> ModelRecord:
     (record,) = user_models.records_of(_WHERE, {name: entry})
     if any(other.label == record.label and other.name != name for other in REGISTRY):
         raise ParameterError(f"{name}: expected a title that no other model has.")
@@ -208,27 +192,29 @@ def _record(name: str, values: Mapping[str, Any]) -> ModelRecord:
 
 
 def _of_model(
-    name: str, what: Any, model: LiveModel, arguments: Mapping[str, Any], calls: CallOptions
+    name: str, what: Any, model: LiveModel, entry: Mapping[str, Any], options: CallOptions
 ) -> ModelRecord:
     source = new_folder() / f"{name}.txt"
-    values = {**framing_values(_without_none(arguments), model.entry), "path": str(source)}
-    if values.get("labels") is None and model.labels:
+    values = {**framing_values(entry, model.entry), "path": str(source)}
+    if "labels" not in values and model.labels:
         imagenet = are_imagenet(model.labels)
         values["labels"] = IMAGENET if imagenet else _label_file(name, model.labels)
-    if missing := _missing(values):
-        raise _missing_value(name, missing, f"a {model.kind}")
-    output = values.get("output")
-    record = _record(name, {**values, "output": output or "logits"})
-    answers = _answers(record, model, calls)
+    _check_complete(name, values, f"a {model.kind}")
+    call = PythonCall(ask=model.ask, options=options)
+    record = _record(name, {**values, "output": "logits"})
+    trial = FunctionPass(record, model.kind, call, record.input_size)
+    trial.warn_if_unsteady()
+    answers = trial.trial_answers
     distribution = is_distribution(answers)
-    if output is None:
+    if "output" not in values:
         if answers.min() >= 0 and not distribution:
             raise ParameterError(
                 f"{name}: expected output={_EXPECTED['output']}, since its answers do not tell: "
                 f"they are not negative and the values of an image sum to {answers[0].sum():.3g}; "
                 "if they come from a sigmoid, leave it out."
             )
-        record = _record(name, {**values, "output": "probabilities" if distribution else "logits"})
+        values["output"] = "probabilities" if distribution else "logits"
+    record = _record(name, values)
     use = use_of(record, STUDY_SIDE)
     if use.logits and distribution:
         raise ParameterError(f'{name}: expected logits, got probabilities: say "probabilities".')
@@ -240,7 +226,7 @@ def _of_model(
     graph = as_graph(record, model, lambda exported: LOADED.get(exported, side))
     if isinstance(graph, Classifier):
         return graph.record
-    if arguments.get("features") is not None:
+    if "features" in values:
         raise ParameterError(f"{name}: expected no features, since {graph}.")
     if model.export:
         warnings.warn(
@@ -250,26 +236,6 @@ def _of_model(
             stacklevel=4,
         )
     source.write_text(f"{model.kind}\n{source_text(what, answers)}", encoding="utf-8")
-    call = PythonCall(ask=model.ask, limit=graph, options=calls)
-    own = record.weights.own
-    file = UserFile(source, own.output if own else "", (), kind=model.kind, call=call)
+    call = replace(call, limit=graph)
+    file = UserFile(source, values["output"], (), kind=model.kind, call=call)
     return replace(record, weights=user_file(file))
-
-
-def _answers(record: ModelRecord, model: LiveModel, calls: CallOptions) -> Floats:
-    """The model's raw answers to two images, with a warning if they change.
-
-    Raises ``WeightsError`` if it gives none.
-    """
-    use = replace(use_of(record, record.input_size), logits=True)
-    pixels, check = model_pixels(trial_images(use.side), use), partial(problem, use)
-    caller = Caller(model.ask, calls, check)
-    replies = caller.answers(pixels)
-    for answer in replies:
-        if isinstance(answer, str):
-            is_size = re.search("Error: .*(shape|size|dimension)", answer)
-            size = f" Check input_size, which is {record.input_text}." if is_size else ""
-            raise WeightsError(f"{record.name} cannot be used: {answer}.{size}")
-    answers = np.stack([np.asarray(answer) for answer in replies])
-    warn_if_unsteady(record.name, model.ask, calls, check, pixels, answers)
-    return answers

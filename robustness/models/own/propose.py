@@ -17,11 +17,12 @@ from robustness.models.model_record import (
     ModelRecord,
 )
 from robustness.models.own import add, model_file, user_models
-from robustness.models.own.describe import INPUT_TYPE, are_imagenet
-from robustness.models.own.stated_preprocessing import (
+from robustness.models.own.stated_facts import (
     FRAMING_KEYS,
+    INPUT_TYPE,
     NORMALISATIONS,
     OF_BYTES,
+    are_imagenet,
     framing_values,
     shape_of,
     value_of,
@@ -126,7 +127,7 @@ def propose(
     path: Path,
     choices: Mapping[str, Any],
     *,
-    name: str = "",
+    name: str,
     images: Path | None = None,
     said: Callable[[str], None] = lambda _: None,
 ) -> Description:
@@ -137,13 +138,16 @@ def propose(
     Raises ``WeightsError`` for a file that cannot be used, and ``ParameterError`` for values that
     describe no model.
     """
+    said("reading the file")
+    return try_out(read_description(path, choices, name), images, said)
+
+
+def read_description(path: Path, choices: Mapping[str, Any], name: str) -> Description:
+    """Describe the model file ``path`` by what it holds; raises as ``propose``."""
     path = model_file.model_file(path.resolve())
-    name = name or name_of(path)
-    choices = {key: value for key, value in choices.items() if value is not None}
     choices = user_models.with_normalisation(choices)
     if Path(labels := choices.get("labels", "")).is_absolute():
         choices["labels"] = add.relative(Path(labels))
-    said("reading the file")
     described = describe_file(path, shape_of(choices.get("input_size")))
     stated, sources = described["entry"], described["told_by"]
     by_name = choices.get("normalisation")
@@ -157,24 +161,29 @@ def propose(
     if classes:
         stated = {**stated, "labels": add.label_file(name)}
     entry = _ordered({"path": add.relative(path), **framing_values(choices, stated)})
-    missing = tuple(key for key in user_models.REQUIRED if key not in entry)
-    description = Description(
+    return Description(
         name,
         described["format"],
         entry,
         {key: source for key, source in sources.items() if key in entry and key not in choices},
-        missing,
+        tuple(key for key in user_models.REQUIRED if key not in entry),
         classes,
         warning=described["warning"] if entry.get("output") == "logits" else "",
         outputs=described["outputs"],
     )
-    return description if set(missing) - {"normalisation"} else _tried(description, images, said)
 
 
-def _tried(
-    description: Description, images: Path | None, said: Callable[[str], None]
+def try_out(
+    description: Description,
+    images: Path | None = None,
+    said: Callable[[str], None] = lambda _: None,
 ) -> Description:
-    """``description`` with a normalisation, if it lacks one, and predictions for the samples."""
+    """``description`` with a normalisation, if it lacks one, and predictions for the samples.
+
+    ``images`` and ``said`` are those of ``propose``. As it was where another value is missing.
+    """
+    if set(description.missing) - {"normalisation"}:
+        return description
     entry, sources = dict(description.entry), dict(description.sources)
     add.check(description.name, {"normalisation": "0..1", **entry})
     with tempfile.TemporaryDirectory() as folder:
@@ -210,7 +219,14 @@ def _tried(
                 framings = framing_trials(record, images)
                 resizings = resizing_difference(record, images, said)
             if labelled is not None:
-                accuracy = _accuracy(record, results, len(labelled.classes), framings)
+                mine = next(t for t in results if t.value == value_of(record.normalisation))
+                accuracy = LabelledAccuracy(
+                    images=len(labelled.classes),
+                    correct=mine.correct,
+                    confidence=round(mine.confidence, 4),
+                    true_class_probability=round(mine.true_class_probability, 4),
+                    crop_correct=framings[1].correct if framings else None,
+                )
                 warning = " ".join(filter(None, (warning, accuracy.doubt(len(labels)))))
                 if images:  # a few bundled ones tell no accuracy
                     found_by = sources.get("normalisation", "")
@@ -229,21 +245,6 @@ def _tried(
         resizings=resizings,
         framing=record.framing,
         warning=warning,
-    )
-
-
-def _accuracy(
-    record: ModelRecord, results: Sequence[Trial], images: int, framings: Sequence[FramingTrial]
-) -> LabelledAccuracy:
-    """The accuracy of ``record`` with its own normalisation, one of the ``results``."""
-    own = value_of(record.normalisation)
-    trial = next(trial for trial in results if trial.value == own)
-    return LabelledAccuracy(
-        images=images,
-        correct=trial.correct,
-        confidence=round(trial.confidence, 4),
-        true_class_probability=round(trial.true_class_probability, 4),
-        crop_correct=framings[1].correct if framings else None,
     )
 
 

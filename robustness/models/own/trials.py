@@ -14,7 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robustness.base.errors import ParameterError
-from robustness.models.file_formats.formats import native_runtime
 from robustness.models.graph.cache import written_pass
 from robustness.models.graph.inspection import examine, use_of
 from robustness.models.graph.use import factors
@@ -24,7 +23,7 @@ from robustness.models.model_record import (
     ModelRecord,
     Normalisation,
 )
-from robustness.models.own.stated_preprocessing import (
+from robustness.models.own.stated_facts import (
     NORMALISATIONS,
     value_of,
 )
@@ -56,6 +55,11 @@ class Labelled:
 
     images: Floats
     classes: tuple[frozenset[int], ...]
+
+    def correct(self, probabilities: Floats) -> NDArray[np.bool_]:
+        """Which images have a correct class as the most probable one."""
+        top1 = probabilities.argmax(axis=1)
+        return np.array([int(i) in classes for i, classes in zip(top1, self.classes, strict=True)])
 
 
 @dataclass(frozen=True)
@@ -161,14 +165,9 @@ def asks(record: ModelRecord) -> Callable[[Floats, Normalisation], Floats]:
     if record.input_shape:  # resizing comes before the normalisation, and both are in the graph
         passes = cache(lambda by: _pass(replace(record, normalisation=by)))
         return lambda images, by: passes(by)(images)[0]
-    forward = _pass(replace(record, normalisation=Normalisation()))
-
-    def ask(images: Floats, by: Normalisation) -> Floats:
-        scale, offset = factors(by)
-        pixels = images[..., ::-1] if by.order == "BGR" else images
-        return forward((pixels * scale + offset).astype(np.float32))[0]
-
-    return ask
+    plain = Normalisation()
+    forward = _pass(replace(record, normalisation=plain))
+    return lambda images, by: forward(renormalise(images, by, plain))[0]
 
 
 def _pass(record: ModelRecord, side: int | None = None) -> ForwardPass:
@@ -184,8 +183,7 @@ def difference(record: ModelRecord, images: Floats) -> Difference | None:
 
     None if OpenVINO runs it, or cannot read it.
     """
-    file = record.weights.own
-    if file is None or native_runtime(file.path, file.runtime) is None:
+    if record.weights.native_runtime is None:
         return None
     theirs = _pass(record)
     ours = theirs.by_openvino if isinstance(theirs, NativePass) else None
@@ -216,16 +214,13 @@ def trials(
     for number, (name, normalisation) in enumerate(usual, start=1):
         said(f"trying normalisation {number} of {len(usual)}")
         probabilities = ask(labelled.images, normalisation)
-        right = [
-            int(row.argmax()) in classes
-            for row, classes in zip(probabilities, labelled.classes, strict=True)
-        ]
+        correct = int(labelled.correct(probabilities).sum())
         shares = [
             float(row[list(classes)].sum())
             for row, classes in zip(probabilities, labelled.classes, strict=True)
         ]
         means = float(np.mean(probabilities.max(axis=1))), float(np.mean(shares))
-        results.append(Trial(name, value_of(normalisation), sum(right), *means))
+        results.append(Trial(name, value_of(normalisation), correct, *means))
     return tuple(sorted(results, key=lambda trial: (-trial.correct, -trial.true_class_probability)))
 
 
@@ -237,9 +232,8 @@ def framing_trials(record: ModelRecord, folder: Path) -> tuple[FramingTrial, ...
     results = []
     for framing in (record.framing, STUDY_FRAMING) if record.framing != STUDY_FRAMING else ():
         labelled = from_folder(folder, record, framing)
-        top1 = _pass(record, framing.side)(labelled.images)[0].argmax(axis=1)
-        correct = sum(int(i) in classes for i, classes in zip(top1, labelled.classes, strict=True))
-        results.append(FramingTrial(framing, correct))
+        correct = labelled.correct(_pass(record, framing.side)(labelled.images)[0])
+        results.append(FramingTrial(framing, int(correct.sum())))
     return tuple(results)
 
 
@@ -265,9 +259,7 @@ def resizing_difference(
         framing = framing._replace(interpolation=name, resize=library)
         said(f"trying {name} by {library}")
         labelled = from_folder(folder, record, framing)
-        top1 = ask(labelled.images)[0].argmax(axis=1)
-        pairs = zip(top1, labelled.classes, strict=True)
-        trials[framing] = np.array([int(i) in classes for i, classes in pairs])
+        trials[framing] = labelled.correct(ask(labelled.images)[0])
     best, mine = max(trials, key=lambda framing: int(trials[framing].sum())), trials[own]
     gained, lost = int((trials[best] & ~mine).sum()), int((mine & ~trials[best]).sum())
     if gained == lost or binomtest(gained, gained + lost).pvalue >= 0.05 / len(RESIZINGS):

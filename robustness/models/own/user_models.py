@@ -18,8 +18,7 @@ import json
 import re
 import threading
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache, partial
 from pathlib import Path
@@ -31,7 +30,7 @@ from robustness.base import settings
 from robustness.base.errors import ParameterError, UnknownNameError
 from robustness.base.files import Version, version
 from robustness.base.toml import read_toml
-from robustness.base.validation import RefusedError, StrictTable, checked, expected
+from robustness.base.validation import RefusedError, StrictTable, as_refusal, checked, expected
 from robustness.models.labels import imagenet, read_labels
 from robustness.models.loaded_models import LOADED
 from robustness.models.model_record import (
@@ -49,7 +48,7 @@ from robustness.models.model_record import (
     PythonCall,
     UserFile,
 )
-from robustness.models.own.stated_preprocessing import FRAMING_KEYS, NORMALISATIONS, size_of
+from robustness.models.own.stated_facts import FRAMING_KEYS, NORMALISATIONS, size_of
 from robustness.models.python_models.model_objects import source_of
 from robustness.models.weights.sources import user_file
 from robustness.pictures.fitting import STUDY_FRAMING, Framing
@@ -145,21 +144,34 @@ def _records(file: Path, _version: Version) -> tuple[ModelRecord, ...]:
 def records_of(file: Path, tables: Mapping[str, Any]) -> tuple[ModelRecord, ...]:
     """The models described by ``tables`` of ``file``; raises ``ParameterError`` as ``refresh``."""
     variants = {n for n, table in tables.items() if isinstance(table, Mapping) and "of" in table}
-    own = {name: _record(file, name, t) for name, t in tables.items() if name not in variants}
-    records = tuple(own.get(name) or _variant(file, name, tables, own) for name in tables)
-    for title, times in Counter(record.label for record in records).items():
+    bases = {record.name: record for record in REGISTRY if record.group != OWN}
+    titles = {"", *(record.label for record in bases.values())}
+    records: dict[str, ModelRecord] = {}
+    for name in sorted(tables, key=variants.__contains__):  # after what they are variants of
+        where = f"{file}, model {name!r}"
+        if problem := name_problem(name):
+            raise ParameterError(f"{where}: {problem}.")
+        if name in variants:
+            record = _variant(where, name, tables, bases)
+        else:
+            table = checked(ModelTable, tables[name], where, context=file)
+            record = bases[name] = _record(name, table, file.parent)
+        if record.label in titles:
+            raise ParameterError(
+                f"{where}: expected a title that no other model has, got {record.label!r}."
+            )
+        records[name] = record
+    for title, times in Counter(record.label for record in records.values()).items():
         if times > 1:
             raise ParameterError(f"{file}: {times} models have the title {title!r}.")
-    return records
+    return tuple(records[name] for name in tables)
 
 
 def _located(value: Any, info: ValidationInfo) -> Any:
     """A path relative to the file of descriptions, which is the context."""
     file: Any = info.context
-    try:
+    with as_refusal():
         return settings.located(value, file.parent) if isinstance(value, str) else value
-    except ParameterError as error:
-        raise RefusedError(str(error).rstrip(".")) from error
 
 
 Place = Annotated[Path, BeforeValidator(_located), expected("a path")]
@@ -181,18 +193,8 @@ def _normalisation(value: Any) -> Any:
         return NORMALISATIONS.get(value)
     if not isinstance(value, Mapping):
         return None
-    with _refused():
+    with as_refusal():
         return Normalisation(**checked(_Scaling, value).model_dump())
-
-
-@contextmanager
-def _refused() -> Iterator[None]:
-    """Raise an error about a value as one about the table that holds it."""
-    try:
-        yield
-    except (ParameterError, UnknownNameError) as error:
-        text = str(error).rstrip(".")
-        raise RefusedError(text[0].lower() + text[1:]) from error
 
 
 _SIDE = f"a whole number from {SMALLEST} to {LARGEST}, or two of them: [height, width]"
@@ -213,18 +215,18 @@ def with_normalisation(values: Mapping[str, Any]) -> dict[str, Any]:
         return others
     if mean is None or std is None or others.get("normalisation") is not None:
         raise ParameterError("Expected either normalisation, or mean and std.")
-    for each in (mean, std):
-        for number in each if isinstance(each, list | tuple) else ():
+    table = {
+        key: list(value) if isinstance(value, tuple) else value
+        for key, value in (("mean", mean), ("std", std))
+    }
+    for numbers in table.values():
+        for number in numbers if isinstance(numbers, list) else ():
             if isinstance(number, int | float) and number > 1:
                 raise ParameterError(
                     f"Expected mean and std of pixels from 0 to 1, got {number:g}: for another "
                     "scale write normalisation = {scale = 255, mean = ..., std = ...}."
                 )
-    return {**others, "normalisation": {"mean": _numbers(mean), "std": _numbers(std)}}
-
-
-def _numbers(value: Any) -> Any:
-    return list(value) if isinstance(value, tuple) else value
+    return {**others, "normalisation": table}
 
 
 Side = Annotated[int, Field(ge=SMALLEST, le=LARGEST)]
@@ -248,18 +250,6 @@ class _Check(StrictTable):
     class_: str = Field(alias="class")
 
 
-class Calls(StrictTable):
-    """How a function may be called; see ``CallOptions``."""
-
-    batch: Annotated[int, Field(ge=1, le=64)] = 16
-    timeout: Annotated[float, Field(gt=0, le=3600)] = 60.0
-    version: str = ""
-
-    @property
-    def options(self) -> CallOptions:
-        return CallOptions(**{key: getattr(self, key) for key in CALL_KEYS})
-
-
 class PreprocessingKeys(StrictTable):
     """How images become an input, as far as a table says so."""
 
@@ -276,7 +266,7 @@ class PreprocessingKeys(StrictTable):
         return {key: value for key, value in keys.items() if value not in (None, "")}
 
 
-class ModelTable(PreprocessingKeys, Calls):
+class ModelTable(PreprocessingKeys, CallOptions):
     """A model's table in the file; the keys are in the order in which they are documented."""
 
     path: Place | None = None
@@ -319,7 +309,7 @@ class ModelTable(PreprocessingKeys, Calls):
     @model_validator(mode="before")
     @classmethod
     def _join_normalisation(cls, values: Any) -> Any:
-        with _refused():
+        with as_refusal():
             return with_normalisation(values) if isinstance(values, Mapping) else values
 
     @property
@@ -331,7 +321,7 @@ class ModelTable(PreprocessingKeys, Calls):
 
     @model_validator(mode="after")
     def _check_framing(self) -> Self:
-        with _refused():
+        with as_refusal():
             _ = self.framing
         return self
 
@@ -349,7 +339,8 @@ class ModelTable(PreprocessingKeys, Calls):
         if self.path:
             return UserFile(self.path, self.output, features, self.runtime)
         reference = self.function or ""
-        call = PythonCall(reference, folder, options=self.options)
+        options = CallOptions(**{key: getattr(self, key) for key in CALL_KEYS})
+        call = PythonCall(reference, folder, options=options)
         path = source_of(reference, folder)
         return UserFile(path, self.output, features, kind=FUNCTION, call=call)
 
@@ -358,18 +349,12 @@ REQUIRED = ("path", "labels", "input_size", "normalisation")
 OPTIONAL = tuple(key for key in ModelTable.key_names() if key not in REQUIRED)
 
 
-def _record(file: Path, name: str, values: Any) -> ModelRecord:
-    where = f"{file}, model {name!r}"
-    if problem := name_problem(name):
-        raise ParameterError(f"{where}: {problem}.")
-    table = checked(ModelTable, values, where, context=file)
-    title = _title(where, name, table.title)
-    model = table.file(file.parent)
+def _record(name: str, table: ModelTable, folder: Path) -> ModelRecord:
     size = table.input_size
     shape = size if isinstance(size, tuple) else (size, size)
     return ModelRecord(
         name=name,
-        label=title,
+        label=name if table.title is None else table.title.strip(),
         group=OWN,
         family=table.family,
         year=table.year,
@@ -378,8 +363,8 @@ def _record(file: Path, name: str, values: Any) -> ModelRecord:
         input_shape=None if shape[0] == shape[1] else shape,
         normalisation=table.normalisation,
         stages=(),
-        weights=user_file(model),
-        build=_not_built,
+        weights=user_file(table.file(folder)),
+        build=lambda: None,  # it is loaded whole
         framing=table.framing,
         origin=table.origin,
         accuracy=table.accuracy,
@@ -413,15 +398,10 @@ class VariantTable(PreprocessingKeys):
 
 
 def _variant(
-    file: Path, name: str, tables: Mapping[str, Any], own: Mapping[str, ModelRecord]
+    where: str, name: str, tables: Mapping[str, Any], bases: Mapping[str, ModelRecord]
 ) -> ModelRecord:
-    where = f"{file}, model {name!r}"
-    if problem := name_problem(name):
-        raise ParameterError(f"{where}: {problem}.")
     table = checked(VariantTable, tables[name], where)
-    base = own.get(table.of)
-    if table.of in REGISTRY and REGISTRY[table.of].group != OWN:
-        base = REGISTRY[table.of]
+    base = bases.get(table.of)
     if base is None:
         got = "which is one" if table.of in tables else "which does not exist"
         raise ParameterError(
@@ -432,35 +412,24 @@ def _variant(
         framing = table.framing(base.framing)
     except (ParameterError, UnknownNameError) as error:
         raise ParameterError(f"{where}: {error}") from error
-    title = _title(where, name, table.title)
-    record = calibrated(name, base, table.temperature, title, by_default=table.default)
-    return replace(record, framing=framing)
+    return replace(
+        calibrated(name, base, table.temperature),
+        label=name if table.title is None else table.title.strip(),
+        framing=framing,
+        by_default=table.default,
+    )
 
 
-def _title(where: str, name: str, title: str | None) -> str:
-    title = name if title is None else title.strip()
-    if not title or title in {record.label for record in REGISTRY if record.group != OWN}:
-        raise ParameterError(f"{where}: expected a title that no other model has, got {title!r}.")
-    return title
-
-
-def calibrated(
-    name: str,
-    base: ModelRecord,
-    temperature: float,
-    title: str = "",
-    *,
-    by_default: bool = False,
-) -> ModelRecord:
+def calibrated(name: str, base: ModelRecord, temperature: float) -> ModelRecord:
     """The model ``name`` that is ``base`` with its logits divided by ``temperature``."""
     return replace(
         base,
         name=name,
-        label=title or name,
+        label=name,
         group=OWN,
         base=base,
         temperature=temperature,
-        by_default=by_default,
+        by_default=False,
         accuracy=None,  # its means of probabilities are those of the base
         check_pictures=tuple(replace(p, probability=None) for p in base.check_pictures),
     )
@@ -475,7 +444,3 @@ def name_problem(name: str) -> str:
     if name in REGISTRY and REGISTRY[name].group != OWN:
         return "a bundled model has that name; choose another"
     return ""
-
-
-def _not_built() -> Any:
-    raise TypeError("a model of the user's is loaded whole, never built")

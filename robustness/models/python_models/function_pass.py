@@ -1,4 +1,4 @@
-"""The forward pass of a function, which only gives probabilities: calls of it within limits.
+"""A model in Python, and the forward pass of its function: calls of it within limits.
 
 Its answers are checked; a warning says if they change from call to call.
 """
@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import inspect
 import queue
+import re
 import threading
 import time
 import warnings
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -35,6 +37,29 @@ from robustness.models.run.openvino import Floats
 
 Ask = Callable[[Floats], Any]
 """Maps normalised pixels (N, H, W, 3) to answers (N, classes)."""
+
+Export = Callable[[Path, tuple[int, int]], Path]
+"""Writes the model to a folder, for images of a height and width, and returns its file."""
+
+
+@dataclass(frozen=True)
+class LiveModel:
+    """A model in Python. What it does not tell is empty or None.
+
+    ``ask`` maps normalised pixels (N, H, W, 3) to answers (N, classes). ``entry`` is what it says
+    of itself by the keys of ``models.toml``, beside its ``labels``. ``export`` is None for a model
+    whose graph cannot be had; ``limit`` then says why, as a clause. ``content`` is the digest of
+    what is exported, for a format whose files hold the time as well.
+    """
+
+    kind: str
+    ask: Ask
+    labels: tuple[str, ...] = ()
+    entry: Mapping[str, Any] = field(default_factory=dict)
+    export: Export | None = None
+    content: Callable[[], str] | None = None
+    limit: str = "a function shows no graph"
+
 
 Answer = Floats | str
 """The values of one image, or the reason why there are none."""
@@ -58,40 +83,62 @@ class FunctionPass:
     stages: tuple[str, ...] = (STAGE,)
 
     def __init__(self, record: ModelRecord, kind: str, call: PythonCall, side: int) -> None:
-        """Call the function on two images and check its answers.
+        """Ask the function about two images: ``trial_answers`` (2, classes), as it gives them.
 
-        Raises ``WeightsError`` if there are none. A function that ``models.toml`` names gets a
-        warning if they change; one of this process got it when it was added.
+        Raises ``WeightsError`` if it does not answer.
         """
         self.engine = f"Python, {kind}"
         self._record = record
-        self._limit = call.limit
+        self._call = call
         self._use = use_of(record, side)
-        check = partial(problem, self._use)
-        self._caller = Caller(call.ask, call.options, check)
-        images = trial_images(side)
-        try:
-            answers = self._answers(images)
-        except AnswerError as error:
-            raise WeightsError(str(error)) from error
-        if call.reference:
-            pixels = model_pixels(images, self._use)
-            warn_if_unsteady(record.name, call.ask, call.options, check, pixels, answers)
+        self._caller = Caller(call.ask, call.options, partial(problem, self._use))
+        self._trial = model_pixels(trial_images(side), self._use)
+        replies = self._caller.answers(self._trial)
+        for reply in replies:
+            if isinstance(reply, str):
+                is_size = re.search("Error: .*(shape|size|dimension)", reply)
+                hint = f" Check input_size, which is {record.input_text}." if is_size else ""
+                raise WeightsError(f"{record.name} cannot be used: {reply}.{hint}")
+        self.trial_answers: Floats = np.array(replies)
 
     def __call__(self, images: Floats) -> tuple[Floats, Mapping[str, Floats]]:
         """Raise ``AnswerError`` if an image has no answer."""
-        probabilities = probabilities_of(self._answers(images), self._use)
-        return probabilities, {STAGE: probabilities}
-
-    def _answers(self, images: Floats) -> Floats:
         answers = self._caller.answers(model_pixels(images, self._use))
-        reasons = [answer for answer in answers if isinstance(answer, str)]
-        if reasons:
+        if reasons := [answer for answer in answers if isinstance(answer, str)]:
             raise AnswerError(
                 f"{self._record.name} gave no answer for {len(reasons)} of {len(images)} versions "
                 f"of an image: {reasons[0]}."
             )
-        return np.stack([answer for answer in answers if not isinstance(answer, str)])
+        probabilities = probabilities_of(np.array(answers), self._use)
+        return probabilities, {STAGE: probabilities}
+
+    def warn_if_unsteady(self) -> None:
+        """Warn if the function answers each image alone otherwise than two at once."""
+        one = self._call.options.model_copy(update={"batch": 1})
+        caller = Caller(self._call.ask, one, partial(problem, self._use))
+        answers = self.trial_answers
+
+        def difference(some: list[Answer], others: list[Answer]) -> float:
+            pairs = [pair for pair in zip(some, others, strict=True) if str not in map(type, pair)]
+            most = max((np.abs(np.subtract(*pair)).max() for pair in pairs), default=0.0)
+            return float(most / max(np.abs(answers).max(), 1e-12))
+
+        first = caller.answers(self._trial)
+        if failed := next((answer for answer in first if isinstance(answer, str)), ""):
+            said = f"fails on a single image ({failed}), but calls may have one image"
+        elif (change := difference(first, [*answers])) <= _STEADY:
+            return
+        elif (repeated := difference(first, caller.answers(self._trial))) > _STEADY:
+            said = (
+                f"is random: its prediction for the same image changes by up to {repeated:.0%} of "
+                "the largest value from call to call. Turn off dropout and random augmentation"
+            )
+        else:
+            said = (
+                f"predicts an image differently alone and in a batch, by up to {change:.0%} of the "
+                "largest value. Use the evaluation mode of its batch normalisation, or say batch=1"
+            )
+        warnings.warn(f"{self._record.name} {said}.", ModelWarning, stacklevel=5)
 
     @property
     def call_seconds(self) -> tuple[float, ...]:
@@ -100,8 +147,8 @@ class FunctionPass:
 
     def network(self, label: str) -> Network:
         raise GradientError(
-            f"{label} has no gradients, since {self._limit}: attack it with Square, which needs "
-            "none."
+            f"{label} has no gradients, since {self._call.limit}: attack it with Square, which "
+            "needs none."
         )
 
 
@@ -239,40 +286,3 @@ def _not_an_array(values: Any) -> str:
         f"expected one array with a row for each image, got a {type(values).__name__}{content}; "
         "return the array of answers alone"
     )
-
-
-def warn_if_unsteady(
-    name: str,
-    ask: Ask,
-    calls: CallOptions,
-    check: Callable[[Floats, int], str],
-    pixels: Floats,
-    answers: Floats,
-) -> None:
-    """Warn if ``ask`` answers each image of ``pixels`` alone otherwise than in ``answers``.
-
-    These are its answers (N, classes) in one batch; ``check`` is that of ``Caller``.
-    """
-    caller = Caller(ask, replace(calls, batch=1), check)
-
-    def difference(some: list[Floats | str], others: list[Floats | str]) -> float:
-        pairs = [pair for pair in zip(some, others, strict=True) if str not in map(type, pair)]
-        most = max((np.abs(np.subtract(*pair)).max() for pair in pairs), default=0.0)
-        return float(most / max(np.abs(answers).max(), 1e-12))
-
-    first = caller.answers(pixels)
-    if failed := next((answer for answer in first if isinstance(answer, str)), ""):
-        said = f"fails on a single image ({failed}), but calls may have one image"
-    elif (change := difference(first, [*answers])) <= _STEADY:
-        return
-    elif (repeated := difference(first, caller.answers(pixels))) > _STEADY:
-        said = (
-            f"is random: its prediction for the same image changes by up to {repeated:.0%} of the "
-            "largest value from call to call. Turn off dropout and random augmentation"
-        )
-    else:
-        said = (
-            f"predicts an image differently alone and in a batch, by up to {change:.0%} of the "
-            "largest value. Use the evaluation mode of its batch normalisation, or say batch=1"
-        )
-    warnings.warn(f"{name} {said}.", ModelWarning, stacklevel=6)

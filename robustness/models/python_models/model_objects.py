@@ -1,31 +1,40 @@
-"""Recognise model objects and how to call them; find those named ``module:name``."""
+"""Models that are objects of Python: recognised, called, exported to a file with their graph."""
 
 from __future__ import annotations
 
 import copy
 import hashlib
 import importlib
+import inspect
 import sys
+import tempfile
 import threading
 from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import cache, partial
 from importlib.machinery import PathFinder
+from operator import attrgetter
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any
 
 import numpy as np
 
 from robustness.base.errors import ParameterError, RobustnessError, WeightsError
-from robustness.models.model_record import FUNCTION, ModelRecord, PythonCall
-from robustness.models.own.stated_preprocessing import size_of
-from robustness.models.python_models.function_pass import as_array
-from robustness.models.python_models.live_model import LiveModel
+from robustness.models.classifier import Classifier
+from robustness.models.graph.inspection import use_of
+from robustness.models.graph.use import probabilities_of
+from robustness.models.model_record import FUNCTION, ModelRecord, PythonCall, UserFile
+from robustness.models.own.stated_facts import size_of
+from robustness.models.python_models.function_pass import LiveModel, as_array, model_pixels
+from robustness.models.run.openvino import Floats, first_line
+from robustness.models.weights.sources import user_file
 from robustness.models.weights.weight_files import file_digest
+from robustness.pictures.fitting import Framing, study_image
+from robustness.pictures.samples import REGISTRY as SAMPLES
+from robustness.pictures.samples import sample_bytes
 
 KERAS_MODEL, MAITE_MODEL = "Keras model", "maite model"
-
-_importing = threading.Lock()
-_imported: dict[str, str] = {}
-"""The digest of the source of each module when it was imported."""
 
 
 def opened(what: Any) -> LiveModel:
@@ -76,14 +85,6 @@ def preprocessed(what: Any, preprocess: Callable[[Any], Any]) -> LiveModel:
     )
 
 
-def opened_reference(record: ModelRecord, source: Path, call: PythonCall) -> LiveModel:
-    """The model that ``module:name`` names; raises ``WeightsError`` where there is none."""
-    try:
-        return opened(imported(call.reference, source, call.folder))
-    except RobustnessError as error:
-        raise WeightsError(f"{record.name}: {error}") from error
-
-
 def _index2label(what: Any) -> Mapping[Any, Any]:
     metadata = getattr(what, "metadata", None)
     labels = metadata.get("index2label") if isinstance(metadata, Mapping) else None
@@ -127,23 +128,33 @@ def _keras(model: Any) -> LiveModel:
     return LiveModel(KERAS_MODEL, ask, entry=entry, export=export, content=content)
 
 
+# --- by name --------------------------------------------------------------------------------------
+
+_importing = threading.Lock()
+_imported: dict[str, str] = {}
+"""The digest of the source of each module when it was imported."""
+
+
+def opened_reference(record: ModelRecord, source: Path, call: PythonCall) -> LiveModel:
+    """The model that ``module:name`` names; raises ``WeightsError`` where there is none."""
+    try:
+        return opened(imported(call.reference, source, call.folder))
+    except RobustnessError as error:
+        raise WeightsError(f"{record.name}: {error}") from error
+
+
 def source_of(reference: str, folder: Path) -> Path:
     """The file of the module in ``reference``, found without importing anything.
 
     It is looked for where Python looks, then in ``folder``, where it should be otherwise.
     """
-    module = reference.partition(":")[0]
-    places = [*sys.path, str(folder)]
-    origin = None
-    for part in module.split("."):
+    parts = reference.partition(":")[0].split(".")
+    places, origin = [*sys.path, str(folder)], None
+    for part in parts:
         spec = PathFinder.find_spec(part, places)
-        if spec is None:
-            origin = None
-            break
-        origin, places = spec.origin, list(spec.submodule_search_locations or ())
-    if origin is None:
-        return folder / Path(*module.split(".")).with_suffix(".py")
-    return Path(origin)
+        origin = spec.origin if spec else None
+        places = list(spec.submodule_search_locations or ()) if spec else []
+    return Path(origin) if origin else folder.joinpath(*parts).with_suffix(".py")
 
 
 def imported(reference: str, source: Path, folder: Path) -> Any:
@@ -170,9 +181,75 @@ def imported(reference: str, source: Path, folder: Path) -> Any:
         finally:
             if place and place in sys.path:  # the module may have removed it itself
                 sys.path.remove(place)
-    for part in name.split("."):
-        try:
-            value = getattr(value, part)
-        except AttributeError as error:
-            raise WeightsError(f"The module {module!r} has no {name!r}.") from error
-    return value
+    try:
+        return attrgetter(name)(value)
+    except AttributeError as error:
+        raise WeightsError(f"The module {module!r} has no {name!r}.") from error
+
+
+# --- as a file ------------------------------------------------------------------------------------
+
+_TOLERANCE = 1e-3
+"""Accepted difference of a probability between a network and its exported file."""
+
+
+_workplace = cache(partial(tempfile.TemporaryDirectory, prefix="robustness-"))
+
+
+def new_folder() -> Path:
+    """An empty folder that lasts as long as this process."""
+    return Path(tempfile.mkdtemp(dir=_workplace().name))
+
+
+def as_graph(
+    record: ModelRecord, model: LiveModel, load: Callable[[ModelRecord], Classifier]
+) -> Classifier | str:
+    """The classifier of the exported ``model``, or a clause that says why there is none.
+
+    ``load`` loads a record. The file's predictions must be those of the model.
+    """
+    if model.export is None:
+        return model.limit
+    own = record.weights.own
+    assert own, "a model of the user's"
+    try:
+        path = model.export(new_folder(), record.shape)
+        content = model.content() if model.content else ""
+        file = UserFile(path, own.output, own.features, "", model.kind, content)
+        classifier = load(replace(record, weights=user_file(file)))
+    except Exception as error:  # an exporter raises anything
+        text = f"{type(error).__name__}: {first_line(error)}"
+        reason = str(error) if isinstance(error, RobustnessError) else text
+        return f"its graph could not be exported ({reason.removesuffix('.')})"
+    images = _varied_images(classifier.side)
+    use = use_of(record, classifier.side)
+    rows = np.concatenate([as_array(model.ask(image[None])) for image in model_pixels(images, use)])
+    difference = np.abs(probabilities_of(rows, use) - classifier(images).probabilities).max()
+    if difference > _TOLERANCE:
+        return f"the exported graph predicts differently (probabilities differ by {difference:.2g})"
+    return classifier
+
+
+def _varied_images(side: int) -> Floats:
+    """Four photographs, the same inverted and dark, and four images of noise: (16, S, S, 3)."""
+    framing = Framing(side=side)
+    photographs = [study_image(sample_bytes(name), framing) for name in SAMPLES.names[:4]]
+    levels = np.rint(255 * np.stack(photographs))
+    noise = np.random.default_rng(0).integers(0, 256, levels.shape)
+    noise[0] = noise[0, :1, :1]  # one colour
+    images = np.concatenate([levels, 255 - levels, levels // 8, noise])
+    return images.astype(np.float32) / np.float32(255)
+
+
+def source_text(what: Any, answers: Any) -> str:
+    """Identify the function ``what`` by its source and its ``answers`` to two images.
+
+    Weights that it holds elsewhere show in the answers alone.
+    """
+    function = getattr(what, "__wrapped__", what)
+    try:
+        text = inspect.getsource(function if inspect.isroutine(function) else type(function))
+    except (OSError, TypeError, SyntaxError, TokenError):  # the file may have changed since
+        text = f"{type(what).__module__}.{type(what).__qualname__}"
+    rounded = np.round(np.asarray(answers, np.float64), 4) + 0.0
+    return f"{text}\nanswers: {hashlib.sha256(rounded.tobytes()).hexdigest()}\n"

@@ -27,20 +27,19 @@ import numpy as np
 from robustness.base.errors import ParameterError, WeightsError
 from robustness.base.files import read_regular, require_regular
 from robustness.base.text import nearest
+from robustness.base.validation import json_values
 from robustness.base.zips import BoundedZip
 from robustness.models.file_formats.model_format import MAX_BYTES
 from robustness.models.internals import silent_export
-from robustness.models.own.stated_preprocessing import (
+from robustness.models.own.stated_facts import (
     CONFIG,
     hugging_face_shape,
     shape_of,
     size_of,
-    stated_framing,
-    stated_normalisation,
+    stated_entry,
     timm_entry,
-    value_of,
 )
-from robustness.models.python_models.live_model import LiveModel
+from robustness.models.python_models.function_pass import LiveModel
 
 TORCH_MODULE = "torch module"
 TIMM = "timm:"
@@ -304,7 +303,11 @@ def opened_hugging_face(folder: Path) -> LiveModel:
     _check_header(weights)
     local = {"local_files_only": True, "trust_remote_code": False}
     try:
-        _check_numbers(json.loads(read_regular(folder / CONFIG, _MOST_BYTES)))
+        for value in json_values(json.loads(read_regular(folder / CONFIG, _MOST_BYTES))):
+            if isinstance(value, int) and value > _LARGEST_NUMBER:  # its network would never end
+                raise WeightsError(
+                    f"expected numbers of at most {_LARGEST_NUMBER:,} in {CONFIG}, got {value:,}"
+                )
         with _offline(), _at_most_parts(torch):
             config = transformers.AutoConfig.from_pretrained(str(folder), **local)
             if config.model_type == "timm_wrapper":
@@ -331,9 +334,7 @@ def opened_hugging_face(folder: Path) -> LiveModel:
         raise WeightsError(f"{weights} lacks {missing[0]} and {len(missing) - 1} more tensors.")
     names = getattr(config, "id2label", None) or {}
     model = opened_module(network)
-    entry = {**model.entry, **stated_framing(weights)[0], "output": "logits"}
-    if stated := stated_normalisation(weights):
-        entry["normalisation"] = value_of(stated[0])
+    entry = {**model.entry, **stated_entry(weights)[0], "output": "logits"}
     if shape := hugging_face_shape(folder) or shape_of(getattr(config, "image_size", None)):
         entry["input_size"] = size_of(*shape)
     return replace(
@@ -342,21 +343,6 @@ def opened_hugging_face(folder: Path) -> LiveModel:
         labels=tuple(" ".join(str(names[index]).split()) for index in sorted(names)),
         entry=entry,
     )
-
-
-def _check_numbers(value: Any) -> None:
-    """Raises ``WeightsError`` for a whole number so large that a network of it never ends."""
-    pending = [value]
-    while pending:
-        current = pending.pop()
-        if isinstance(current, dict):
-            pending += current.values()
-        elif isinstance(current, list):
-            pending += current
-        elif isinstance(current, int) and current > _LARGEST_NUMBER:
-            raise WeightsError(
-                f"expected numbers of at most {_LARGEST_NUMBER:,} in {CONFIG}, got {current:,}"
-            )
 
 
 @contextmanager

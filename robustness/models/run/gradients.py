@@ -17,8 +17,8 @@ Classes = NDArray[np.int32]
 ALL_OTHERS, BEST_OTHER = -1, -2
 """Rivals: all other classes together, or the most probable other class."""
 
-_MOST_ROWS = 16
-"""Images in one pass forward and back: larger batches gain nothing on a CPU and cost memory."""
+MOST_ROWS = 16
+"""Images in one pass of TensorFlow: larger batches gain nothing on a CPU and cost memory."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ class Gradients:
             # One pixel without a slope, such as of a root at 0, would spoil the whole gradient.
             return lead, scores, tf.where(tf.math.is_finite(gradient), gradient, 0.0)
 
-        self._rows = rows or _MOST_ROWS
+        self._rows = rows or MOST_ROWS
         self._compiled = slope
         try:
             self._traced = slope.get_concrete_function()

@@ -101,21 +101,18 @@ def _explainer(classifier: Classifier) -> Explainer:
             raise ExplanationError(f"{cannot} it gives no gradients.") from error
         if not isinstance(network, ReplayedNetwork):
             raise ExplanationError(f"{cannot} OpenVINO cannot take its network.")
-        explainer = _explainers[classifier] = Explainer(network, MAX_BATCH)
+        explainer = _explainers[classifier] = Explainer(network)
         return explainer
 
 
 class Explainer:
     """The compiled pass from images and class indices to heat maps, of one network."""
 
-    def __init__(self, network: ReplayedNetwork, most_rows: int) -> None:
-        """``most_rows`` is the batch size if ``network`` takes any number of images.
-
-        Raises ``ExplanationError`` for a network whose features have no positions.
-        """
+    def __init__(self, network: ReplayedNetwork) -> None:
+        """Raises ``ExplanationError`` for a network whose features have no positions."""
         tf = tensorflow()
         layer, side = grip(network.label, network.graph), network.side
-        self.rows = network.rows or most_rows
+        self.rows = network.rows or MAX_BATCH
         signature = [
             tf.TensorSpec((network.rows, side, side, 3), tf.float32),
             tf.TensorSpec((network.rows,), tf.int32),
@@ -192,7 +189,7 @@ def overlay(images: Floats, heat: Floats) -> Floats:
     return np.clip(grey * (1 - opacity) + colours(heat) * opacity, 0, 1)
 
 
-def colour_bar(width: int = 256, height: int = 16) -> Floats:
-    """The scale from 0 (left) to 1 as it looks over mid-grey, (height, width, 3) in [0, 1]."""
-    heat = np.tile(np.linspace(0, 1, width, dtype=np.float32), (height, 1))
-    return overlay(np.full((height, width, 3), 0.5, np.float32), heat)
+def colour_bar() -> Floats:
+    """The scale from 0 (left) to 1 as it looks over mid-grey, (16, 256, 3) in [0, 1]."""
+    heat = np.tile(np.linspace(0, 1, 256, dtype=np.float32), (16, 1))
+    return overlay(np.full((*heat.shape, 3), 0.5, np.float32), heat)

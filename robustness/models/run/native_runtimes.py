@@ -18,12 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robustness.base.errors import GradientError, WeightsError
-from robustness.models.file_formats.formats import (
-    BY_OPENVINO,
-    KERAS,
-    format_of,
-    native_runtime,
-)
+from robustness.models.file_formats.formats import BY_OPENVINO
 from robustness.models.file_formats.model_format import Runtime, UnusableError
 from robustness.models.graph.keras_networks import keras_function, load_network
 from robustness.models.graph.study_model import FileFacts, input_shape, only_count
@@ -46,8 +41,7 @@ def as_deployed(record: ModelRecord, use: Use, by_openvino: ForwardPass | str) -
     there is none and its description asks for OpenVINO.
     """
     file = record.weights.own
-    kind = format_of(file.path) if file else KERAS
-    runtime = native_runtime(file.path, file.runtime) if file else None
+    kind, runtime = record.weights.format, record.weights.native_runtime
     if isinstance(by_openvino, str):
         runtime = kind.runtime
         if runtime is None or (file and file.runtime == BY_OPENVINO):

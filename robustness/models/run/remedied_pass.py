@@ -111,12 +111,9 @@ class RemediedGradients:
             how["temperature"] = how.get("temperature", 1.0) * self.chain.last.temperature
         views = self.chain.views(images)
         slopes = [self._mean(view, classes, rivals, **how) for view in views]
-        answers = np.stack([self.probabilities(view) for view in views]) if len(views) > 1 else None
-        weights = (
-            np.ones((1, len(images)), np.float32)
-            if answers is None
-            else self.chain.weights(answers)
-        )
+        weights = np.ones((1, len(images)), np.float32)
+        if len(views) > 1:
+            weights = self.chain.weights(np.stack([self.probabilities(view) for view in views]))
         back = self.chain.back(
             [
                 slope.gradient * own[:, None, None, None]

@@ -196,7 +196,12 @@ def _fetch(record: ModelRecord, part: Path, progress: Progress) -> None:
 
     try:
         if weights.files and mirror:
-            listed = _listed_sums(address(SUMS), part)
+            try:
+                _FileDownload(lambda _: None, _LARGEST_LIST).into(part / SUMS, address(SUMS))
+                listed = sums(part) or {}
+            except _SourceError as error:
+                if not isinstance(error.__cause__, exceptions.HTTPError):  # it has no list
+                    raise
         for file in weights.file_names:
             target = part / file if weights.files else part
             digests = weights.digest, listed.get(file, "")
@@ -207,17 +212,6 @@ def _fetch(record: ModelRecord, part: Path, progress: Progress) -> None:
         label = re.sub(r"^(\w+://)?[^/]*@", r"\1", mirror) or urlsplit(weights.url).hostname
         raise _SourceError(f"{label} ({error})") from error
     progress(finished, finished)
-
-
-def _listed_sums(url: str, folder: Path) -> Mapping[str, str]:
-    """The hashes that a mirror lists beside a folder's files; empty if it has no list."""
-    try:
-        _FileDownload(lambda _: None, _LARGEST_LIST).into(folder / SUMS, url)
-    except _SourceError as error:
-        if isinstance(error.__cause__, exceptions.HTTPError):
-            return {}
-        raise
-    return sums(folder) or {}
 
 
 class _FileDownload:
@@ -276,7 +270,17 @@ class _FileDownload:
         try:
             self.update()
             request(url, path, None)
-            self._check_hash()
+            if self._digests is None:
+                return
+            published, listed = self._digests
+            digest = published or next(filter(None, map(_host_digest, self._responses)), listed)
+            if not digest:
+                raise _SourceError("it gives no hash, and lists none in a file SHA256SUMS")
+            if fresh_digest(self._path, digest) != digest:
+                algorithm = digest.partition(":")[0].upper()
+                raise _WrongFileError(
+                    f"what it sent is not the published file: its {algorithm} differs"
+                )
         finally:
             for response in self._responses:
                 response.close()
@@ -307,19 +311,6 @@ class _FileDownload:
         """Nothing; pooch calls it at the end, as it does ``close``."""
 
     close = reset
-
-    def _check_hash(self) -> None:
-        if self._digests is None:
-            return
-        published, listed = self._digests
-        digest = published or next(filter(None, map(_host_digest, self._responses)), listed)
-        if not digest:
-            raise _SourceError("it gives no hash, and lists none in a file SHA256SUMS")
-        if fresh_digest(self._path, digest) != digest:
-            algorithm = digest.partition(":")[0].upper()
-            raise _WrongFileError(
-                f"what it sent is not the published file: its {algorithm} differs"
-            )
 
     def _reason(self, error: Exception) -> str:
         """The reason for a failure."""

@@ -109,7 +109,7 @@ def user_file(file: UserFile) -> Weights:
         source=(call.reference or f"a {file.kind} of this process") if call else str(file.path),
         name=file.path.name,
         paths=lambda: (file.path,),
-        load=partial(keras_networks.load_user_network, file),
+        load=lambda record, path: (keras_networks.open_keras(path, record.shape), ()),
         own=file,
     )
 

@@ -22,7 +22,7 @@ from robustness.base.files import (
     version,
 )
 from robustness.base.text import in_bytes
-from robustness.models.file_formats.formats import all_files, is_quantised, native_runtime
+from robustness.models.file_formats.formats import all_files, is_quantised
 from robustness.models.file_formats.model_format import MAX_BYTES
 from robustness.models.model_record import (
     OFFLINE,
@@ -192,7 +192,7 @@ def _own_digest(record: ModelRecord, file: UserFile) -> str:
         file.features,
     )
     rescaled = file.output == "logits" or not is_quantised(file.path)
-    runtime, reading = native_runtime(file.path, file.runtime), "" if rescaled else "not rescaled"
+    runtime, reading = record.weights.native_runtime, "" if rescaled else "not rescaled"
     use += tuple(filter(None, (runtime and runtime.package, reading, file.variant)))
     use_digest = hashlib.sha256(repr(use).encode()).hexdigest()[:8]
     content = file.content

@@ -19,8 +19,8 @@ from robustness.base.text import counted, plain, share, some
 from robustness.models.file_formats.formats import ENDINGS, FORMATS, is_saved_model
 from robustness.models.labels import check_class_names, imagenet
 from robustness.models.own import add, model_file, user_models
-from robustness.models.own.describe import IMAGENET
 from robustness.models.own.propose import UNDECIDED, Description, name_of, propose
+from robustness.models.own.stated_facts import IMAGENET
 from robustness.models.own.trials import USUAL, clearly_better, cropping_cost
 from robustness.pictures.fitting import FITS, MIN_SHARE
 from robustness.pictures.resizing import INTERPOLATIONS, STUDY

@@ -16,8 +16,7 @@ from robustness.models.engine_and_limits import engine_text, limits
 from robustness.models.model_check import OK, ModelCheck, check_model, last_check
 from robustness.models.own import add
 from robustness.models.own.add import as_toml
-from robustness.models.own.describe import stated_licence
-from robustness.models.own.stated_preprocessing import value_of
+from robustness.models.own.stated_facts import stated_licence, value_of
 from robustness.models.own.trials import FramingTrial
 from robustness.models.weights.fetch import download
 from robustness.models.weights.weight_files import (

@@ -25,8 +25,7 @@ from robustness.base.errors import RobustnessError
 from robustness.base.files import stored_bytes
 from robustness.base.permissions import policy
 from robustness.evaluation.provenance import versions
-from robustness.models.loaded_models import LOADED
-from robustness.models.memory import budget
+from robustness.models.loaded_models import LOADED, budget
 from robustness.runs import deleted, jobs, listing
 from robustness.ui.computation.cache import RESULT_CACHE, cached
 from robustness.ui.server.counters import REGISTRY

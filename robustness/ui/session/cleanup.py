@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 import streamlit as st
 
-from robustness.models.memory import give_back
+from robustness.models.loaded_models import give_back
 from robustness.ui.computation.progress import begin
 from robustness.ui.server.streamlit_internals import AppSession, Runtime, get_script_run_ctx
 

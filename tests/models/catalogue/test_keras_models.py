@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from benchmarks.support.keras_classifiers import keras_classifier
 from robustness import models
 from robustness.models.graph.keras_networks import load_network
 from robustness.models.graph.layout import grip
@@ -198,7 +199,7 @@ def load_through_a_file(
         path = keras_cache() / record.weights.name
         file = save_official(network, path)
         filled, stages = load_network(replace(record, weights=file, build=build))
-        return models.Classifier.of(record, filled, stages), filled, parameters[0]
+        return keras_classifier(record, filled, stages), filled, parameters[0]
 
 
 def kerass_preprocessing(name: str, images: Floats) -> Floats:

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from scipy.special import softmax
 
+from benchmarks.support.keras_classifiers import keras_classifier
 from benchmarks.support.repository import ROOT
 from robustness import models
 from robustness.models.catalogue.transformers import STAGES, Transformer, rewire
@@ -85,7 +86,7 @@ def saved(photographs: Floats, tmp_path_factory: pytest.TempPathFactory) -> Iter
         patch.setattr(deserialise, noted)
         network, stages = load_network(record)
         assert not [config for config in built if "DeiT" in config], "a class of the preset's"
-        yield Saved(task, network, record, models.Classifier.of(record, network, stages))
+        yield Saved(task, network, record, keras_classifier(record, network, stages))
 
 
 @needs_hub
@@ -166,7 +167,7 @@ def test_vit_answers_as_kerashub_and_as_numpy(photographs: Floats) -> None:
     task = narrow.build()
     prepared = normalised(record, images)
     randomise(task, prepared)
-    classifier = models.Classifier.of(record, rewire(task), record.stages)
+    classifier = keras_classifier(record, rewire(task), record.stages)
     assert classifier.engine.startswith("openvino")
     outputs = classifier(images)
     assert list(outputs.features) == ["block1", "block3", "head"]

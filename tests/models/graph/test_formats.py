@@ -423,6 +423,3 @@ def test_an_operator_that_openvino_lacks_runs_in_onnxruntime(
     assert any("QLinearGlobalAveragePool" in limit for limit in row["limits"])
     with pytest.raises(WeightsError, match="QLinearGlobalAveragePool"):
         loaded(models_folder, "model.onnx", output="probabilities", runtime="openvino")
-
-
-# --- used like any other --------------------------------------------------------------------------

@@ -19,7 +19,7 @@ from robustness import models
 from robustness.base.errors import WeightsError
 from robustness.base.limited_worker import WorkerLateError
 from robustness.models.graph import inspection
-from robustness.models.own import describe as file_description
+from robustness.models.own import stated_facts as file_description
 from robustness.models.own import user_models
 from tests.support import onnx_files as onnx
 from tests.support.large_files import TERABYTE, terabyte, within

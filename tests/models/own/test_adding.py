@@ -24,7 +24,7 @@ from robustness.models.file_formats.model_format import Quantisation
 from robustness.models.graph.use import factors
 from robustness.models.labels import Labels
 from robustness.models.model_record import LabelledAccuracy, Normalisation
-from robustness.models.own import add, describe, stated_preprocessing
+from robustness.models.own import add, stated_facts
 from robustness.models.own.propose import propose
 from robustness.models.own.trials import Labelled, from_folder, is_clear, trials
 from robustness.models.tensorflow_runtime import keras
@@ -497,46 +497,46 @@ def test_classes_are_read_from_wherever_exporters_write_them(folder: Path) -> No
     }
     for key, text in texts.items():
         (folder / "told.onnx").write_bytes(colour_model((key, text)))
-        assert describe.class_names(folder / "told.onnx", len(COLOURS)) == names
-    assert describe.class_names(folder / "told.onnx", 5) == ()
-    assert describe.class_names(folder / "colours.onnx", len(COLOURS)) == ()
+        assert stated_facts.class_names(folder / "told.onnx", len(COLOURS)) == names
+    assert stated_facts.class_names(folder / "told.onnx", 5) == ()
+    assert stated_facts.class_names(folder / "colours.onnx", len(COLOURS)) == ()
     (folder / "config.json").write_text(json.dumps({"id2label": numbered}))
-    assert describe.class_names(folder / "colours.onnx", len(COLOURS)) == names
+    assert stated_facts.class_names(folder / "colours.onnx", len(COLOURS)) == names
     (folder / "config.json").write_text(json.dumps({"id2label": {"0": "red", "x": "blue"}}))
-    assert describe.class_names(folder / "colours.onnx", 2) == ()
+    assert stated_facts.class_names(folder / "colours.onnx", 2) == ()
     (folder / "colours.json").write_text(json.dumps({"index2label": numbered}))
-    assert describe.class_names(folder / "colours.onnx", len(COLOURS)) == names
+    assert stated_facts.class_names(folder / "colours.onnx", len(COLOURS)) == names
     archive = io.BytesIO(b"TFL3" * 10)
     with zipfile.ZipFile(archive, "a") as labels:
         labels.writestr("labels.txt", "\n".join(names))
     (folder / "other").mkdir()
     (folder / "other" / "model.tflite").write_bytes(archive.getvalue())
-    assert describe.class_names(folder / "other" / "model.tflite", len(COLOURS)) == names
+    assert stated_facts.class_names(folder / "other" / "model.tflite", len(COLOURS)) == names
 
 
 def test_normalisations_are_read_from_configurations(folder: Path) -> None:
-    file = folder / "colours.onnx"
-    assert stated_preprocessing.stated_normalisation(file) is None
-    told = {"image_mean": [0.5, 0.4, 0.3], "image_std": [0.2, 0.2, 0.1], "rescale_factor": 1 / 255}
-    (folder / "preprocessor_config.json").write_text(json.dumps(told))
-    expected = Normalisation("RGB", 1.0, (0.5, 0.4, 0.3), (0.2, 0.2, 0.1))
-    assert stated_preprocessing.stated_normalisation(file) == (expected, "preprocessor_config.json")
-    (folder / "preprocessor_config.json").write_text(json.dumps({**told, "do_normalize": False}))
-    plain = Normalisation("RGB", 1.0, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
-    assert stated_preprocessing.stated_normalisation(file) == (plain, "preprocessor_config.json")
-    (folder / "preprocessor_config.json").write_text(json.dumps({**told, "image_std": [0, 1, 1]}))
-    assert stated_preprocessing.stated_normalisation(file) is None
-    (folder / "config.json").write_text(
-        json.dumps({"pretrained_cfg": {"mean": [0.5, 0.4, 0.3], "std": [0.2, 0.2, 0.1]}})
-    )
-    assert stated_preprocessing.stated_normalisation(file) == (expected, "config.json")
+    mean, std = [0.5, 0.4, 0.3], [0.2, 0.2, 0.1]
+    table = {"mean": mean, "std": std}
+    told = {"image_mean": mean, "image_std": std, "rescale_factor": 1 / 255}
+
+    def stated(**changes: Any) -> tuple[Any, Any]:
+        (folder / "preprocessor_config.json").write_text(json.dumps({**told, **changes}))
+        entry, sources = stated_facts.stated_entry(folder / "colours.onnx")
+        return entry.get("normalisation"), sources.get("normalisation")
+
+    assert stated_facts.stated_entry(folder / "colours.onnx") == ({}, {})
+    assert stated() == (table, "preprocessor_config.json")
+    assert stated(do_normalize=False) == ("0..1", "preprocessor_config.json")
+    assert stated(image_std=[0, 1, 1]) == (None, None)
+    (folder / "config.json").write_text(json.dumps({"pretrained_cfg": table}))
+    assert stated(image_std=[0, 1, 1]) == (table, "config.json")
 
 
 @pytest.mark.parametrize(
     "quantised", [Quantisation(1 / 128, 127, 0, 255), Quantisation(1 / 128, -1, -128, 127)]
 )
 def test_a_quantised_input_takes_the_values_of_pixels(quantised: Quantisation) -> None:
-    found = stated_preprocessing.of_integers(quantised)
+    found = stated_facts.of_integers(quantised)
     values = np.arange(256)
     real = (values - found.mean[0]) / found.std[0]
     integers = real / quantised.scale + quantised.zero_point

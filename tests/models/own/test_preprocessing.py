@@ -16,11 +16,11 @@ from robustness import api, models
 from robustness.base.errors import ParameterError
 from robustness.base.toml import read_toml
 from robustness.models.own import user_models
-from robustness.models.own.stated_preprocessing import (
-    of_hugging_face,
-    of_timm,
-    of_torchvision,
-    stated_framing,
+from robustness.models.own.stated_facts import (
+    hugging_face_entry,
+    stated_entry,
+    timm_entry,
+    torchvision_entry,
 )
 from robustness.pictures.eight_bits import from_uint8
 from robustness.pictures.fitting import Framing
@@ -92,7 +92,8 @@ def test_preprocessing_that_no_library_has_is_refused(
     ],
 )
 def test_timms_configuration_is_read(config: dict[str, Any], expected: Framing | None) -> None:
-    stated = of_timm({"input_size": [3, 224, 224], "mean": MEAN, **config})
+    stated = timm_entry({"input_size": [3, 224, 224], "mean": MEAN, **config})
+    assert stated.pop("input_size") == 224
     assert (Framing.of({**stated, "side": 224}) if stated else None) == expected
 
 
@@ -129,13 +130,13 @@ def test_timms_configuration_is_read(config: dict[str, Any], expected: Framing |
 def test_a_preprocessor_of_hugging_face_is_read(
     config: dict[str, Any], expected: Framing | None
 ) -> None:
-    stated = of_hugging_face(config)
+    stated = hugging_face_entry(config)
     side = 384 if "384" in str(config) else 224
     assert (Framing.of({**stated, "side": side}) if stated else None) == expected
 
 
 def test_transforms_of_torchvision_are_read() -> None:
-    stated = of_torchvision(
+    stated = torchvision_entry(
         SimpleNamespace(
             crop_size=[224],
             resize_size=[232],
@@ -160,17 +161,17 @@ def test_a_file_tells_it_in_its_metadata_or_beside_it(
     file = folder / "told.onnx"
     file.write_bytes(colour_model(("pretrained_cfg", json.dumps(config))))
     expected = {"fit": "crop", "crop_pct": 0.9, "interpolation": "bilinear", "resize": "pil"}
-    assert stated_framing(file) == (expected, "the file")
+    expected["normalisation"] = "-1..1"
+    assert stated_entry(file) == (expected, dict.fromkeys(expected, "the file"))
     found = added(capsys, "told.onnx", "--labels", "colours.txt")
     assert {key: found["entry"][key] for key in expected} == expected
-    assert found["entry"]["normalisation"] == "-1..1"
-    assert models.REGISTRY["told"].framing == Framing.of({**expected, "side": 8})
+    assert models.REGISTRY["told"].framing == Framing("crop", 8, 0.9, "bilinear", "pil")
     assert read_toml(folder / "models.toml")["told"]["crop_pct"] == 0.9
     file.write_bytes(colour_model(*((key, json.dumps(value)) for key, value in config.items())))
-    assert stated_framing(file)[0] == {}, "a text of JSON is no interpolation"
+    assert stated_entry(file)[0] == {"normalisation": "-1..1"}, "a text of JSON is no interpolation"
     file.write_bytes(colour_model())
     (folder / "config.json").write_text(json.dumps({"pretrained_cfg": config}))
-    assert stated_framing(file) == (expected, "config.json")
+    assert stated_entry(file) == (expected, dict.fromkeys(expected, "config.json"))
 
 
 def test_labelled_images_tell_which_interpolation_is_better(

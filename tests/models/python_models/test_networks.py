@@ -16,7 +16,7 @@ import pytest
 from robustness import api, models
 from robustness.base.errors import GradientError, ModelWarning, ParameterError, WeightsError
 from robustness.models.model_record import UserFile
-from robustness.models.own.stated_preprocessing import value_of
+from robustness.models.own.stated_facts import value_of
 from robustness.models.python_models import torch_modules
 from robustness.models.tensorflow_runtime import keras
 from robustness.pictures.decoding import decode

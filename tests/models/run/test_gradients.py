@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from benchmarks.support.keras_classifiers import keras_classifier
 from robustness import models
 from robustness.attacks import AttackSpec, attack
 from robustness.attacks.attack_loop import leads
@@ -45,7 +46,7 @@ def with_dense_head() -> Classifier:
     head = network.get_layer("head")
     head.set_weights([10 * head.get_weights()[0], head.get_weights()[1]])
     record = replace(models.REGISTRY["EfficientNetLite0"], input_size=8, labels=lambda: LETTERS)
-    return Classifier.of(record, network, (("vector", "pool2"),), side=8)
+    return keras_classifier(record, network, (("vector", "pool2"),), side=8)
 
 
 @pytest.mark.parametrize("name", ["SqueezeNet", "one with a dense head"])

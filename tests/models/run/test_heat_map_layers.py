@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 import pytest
 
+from benchmarks.support.keras_classifiers import keras_classifier
 from robustness import models
 from robustness.base.errors import ExplanationError
 from robustness.models.catalogue.transformers import Transformer, rewire
@@ -35,7 +36,7 @@ def small_classifier(network: Any, *, embedding: str | None = None) -> models.Cl
         input_size=8,
         labels=lambda: Labels("digits", DIGITS),
     )
-    return models.Classifier.of(
+    return keras_classifier(
         record, network, (("embedding", embedding or network.layers[-1].name),), side=8
     )
 
@@ -155,7 +156,7 @@ def test_a_transformers_map_is_of_the_patches_that_its_last_attention_reads(
         for values in (read, tape.gradient(total, read))
     )
     expected = upsampled(weighed(patches, slopes), 224)
-    classifier = models.Classifier.of(record, rewire(task), record.stages)
+    classifier = keras_classifier(record, rewire(task), record.stages)
     found = heat_maps(classifier, images, classes)
     assert found.cells == (14, 14)
     assert (expected.max((1, 2)) > 0).all()

@@ -96,9 +96,6 @@ def test_one_that_fails_does_not_stop_the_others(server: Server, capsys: Capture
     assert main.main(["models", "download", FIRST]) == 0
 
 
-# --- models check ---------------------------------------------------------------------------------
-
-
 # --- on a page ------------------------------------------------------------------------------------
 
 

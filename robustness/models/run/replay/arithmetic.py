@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -16,55 +17,39 @@ FLOATS = frozenset({"f16", "bf16", "f32", "f64"})
 SMALL_INTEGERS = frozenset({"u8", "i8", "u16", "i16", "u4", "i4"})
 """Element types of quantised values, which are held in float32: gradients pass through those."""
 
+_ALIKE = (
+    *("Abs", "Acos", "Asin", "Atan", "Cos", "Cosh", "Erf", "Exp", "Floor", "Log", "LogicalNot"),
+    *("Sigmoid", "Sign", "Sin", "Sinh", "Sqrt", "Tan", "Tanh"),
+)
+"""Operations on an element that ``tf.math`` names alike."""
+
 _UNARY: Mapping[str, Callable[[Any, Any], Any]] = {
-    "Abs": lambda tf, x: tf.abs(x),
-    "Acos": lambda tf, x: tf.acos(x),
-    "Asin": lambda tf, x: tf.asin(x),
-    "Atan": lambda tf, x: tf.atan(x),
     "Ceiling": lambda tf, x: tf.math.ceil(x),
-    "Cos": lambda tf, x: tf.cos(x),
-    "Cosh": lambda tf, x: tf.cosh(x),
-    "Erf": lambda tf, x: tf.math.erf(x),
-    "Exp": lambda tf, x: tf.exp(x),
-    "Floor": lambda tf, x: tf.floor(x),
     "HSigmoid": lambda tf, x: tf.nn.relu6(x + 3.0) / 6.0,
     "HSwish": lambda tf, x: x * tf.nn.relu6(x + 3.0) / 6.0,
-    "Log": lambda tf, x: tf.math.log(x),
-    "LogicalNot": lambda tf, x: tf.logical_not(x),
     "Mish": lambda tf, x: x * tf.tanh(tf.math.softplus(x)),
     "Negative": lambda tf, x: -x,
     "Relu": lambda tf, x: tf.nn.relu(x),
-    "Sigmoid": lambda tf, x: tf.sigmoid(x),
-    "Sign": lambda tf, x: tf.sign(x),
-    "Sin": lambda tf, x: tf.sin(x),
-    "Sinh": lambda tf, x: tf.sinh(x),
     "SoftPlus": lambda tf, x: tf.math.softplus(x),
     "SoftSign": lambda tf, x: x / (1.0 + tf.abs(x)),
-    "Sqrt": lambda tf, x: tf.sqrt(x),
-    "Tan": lambda tf, x: tf.tan(x),
-    "Tanh": lambda tf, x: tf.tanh(x),
 }
 
+_ALIKE_OF_TWO = (
+    *("Add", "Equal", "Greater", "GreaterEqual", "Less", "LessEqual", "LogicalAnd", "LogicalOr"),
+    *("LogicalXor", "Maximum", "Minimum", "Multiply", "NotEqual", "SquaredDifference", "Subtract"),
+)
+
 _BINARY: Mapping[str, Callable[[Any, Any, Any], Any]] = {
-    "Add": lambda tf, x, y: tf.add(x, y),
     "Divide": lambda tf, x, y: x / y if x.dtype.is_floating else x // y,
-    "Equal": lambda tf, x, y: tf.equal(x, y),
     "FloorMod": lambda tf, x, y: tf.math.floormod(x, y),
-    "Greater": lambda tf, x, y: tf.greater(x, y),
-    "GreaterEqual": lambda tf, x, y: tf.greater_equal(x, y),
-    "Less": lambda tf, x, y: tf.less(x, y),
-    "LessEqual": lambda tf, x, y: tf.less_equal(x, y),
-    "LogicalAnd": lambda tf, x, y: tf.logical_and(x, y),
-    "LogicalOr": lambda tf, x, y: tf.logical_or(x, y),
-    "LogicalXor": lambda tf, x, y: tf.math.logical_xor(x, y),
-    "Maximum": lambda tf, x, y: tf.maximum(x, y),
-    "Minimum": lambda tf, x, y: tf.minimum(x, y),
-    "Multiply": lambda tf, x, y: tf.multiply(x, y),
-    "NotEqual": lambda tf, x, y: tf.not_equal(x, y),
     "Power": lambda tf, x, y: tf.pow(x, y),
-    "SquaredDifference": lambda tf, x, y: tf.math.squared_difference(x, y),
-    "Subtract": lambda tf, x, y: tf.subtract(x, y),
 }
+
+
+def _of_math(name: str) -> Callable[..., Any]:
+    """The function of ``tf.math`` that is called as the operation ``name``."""
+    called = re.sub("(?<=[a-z])(?=[A-Z])", "_", name).lower()
+    return lambda tf, *values: getattr(tf.math, called)(*values)
 
 
 def unary(function: Callable[[Any, Any], Any]) -> Callable[[Node, Value], Value]:
@@ -83,7 +68,9 @@ def binary(function: Callable[[Any, Any, Any], Any]) -> Callable[[Node, Value, V
     return replay
 
 
+TABLE.update({name: unary(_of_math(name)) for name in _ALIKE})
 TABLE.update({name: unary(function) for name, function in _UNARY.items()})
+TABLE.update({name: binary(_of_math(name)) for name in _ALIKE_OF_TWO})
 TABLE.update({name: binary(function) for name, function in _BINARY.items()})
 
 
@@ -204,15 +191,12 @@ def _prelu(_node: Node, x: Value, slope: Value) -> Value:
 
 
 _REDUCTIONS: Mapping[str, Callable[..., Any]] = {
-    "ReduceL1": lambda tf, x, axes: tf.reduce_sum(tf.abs(x), axes, True),
-    "ReduceL2": lambda tf, x, axes: tf.sqrt(tf.reduce_sum(tf.square(x), axes, True)),
-    "ReduceLogicalAnd": lambda tf, x, axes: tf.reduce_all(x, axes, True),
-    "ReduceLogicalOr": lambda tf, x, axes: tf.reduce_any(x, axes, True),
-    "ReduceMax": lambda tf, x, axes: tf.reduce_max(x, axes, True),
-    "ReduceMean": lambda tf, x, axes: tf.reduce_mean(x, axes, True),
-    "ReduceMin": lambda tf, x, axes: tf.reduce_min(x, axes, True),
-    "ReduceProd": lambda tf, x, axes: tf.reduce_prod(x, axes, True),
-    "ReduceSum": lambda tf, x, axes: tf.reduce_sum(x, axes, True),
+    "ReduceL1": lambda tf, x, *how: tf.reduce_sum(tf.abs(x), *how),
+    "ReduceL2": lambda tf, x, *how: tf.sqrt(tf.reduce_sum(tf.square(x), *how)),
+    "ReduceLogicalAnd": lambda tf, x, *how: tf.reduce_all(x, *how),
+    "ReduceLogicalOr": lambda tf, x, *how: tf.reduce_any(x, *how),
+    **{name: _of_math(name) for name in ("ReduceMax", "ReduceMean", "ReduceMin")},
+    **{name: _of_math(name) for name in ("ReduceProd", "ReduceSum")},
 }
 
 
@@ -221,7 +205,7 @@ def _reduction(function: Callable[..., Any]) -> Callable[[Node, Value, Value], V
         tf = tensorflow()
         gone = [axis % x.rank for axis in axes.array.reshape(-1).tolist()]
         places = x.stored_axes(gone)
-        reduced = function(tf, x.at(x.order), places)
+        reduced = function(tf, x.at(x.order), places, True)
         if node.attributes["keep_dims"]:
             return Value(reduced, x.order)
         left = [axis for axis in range(x.rank) if axis not in gone]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -101,17 +100,11 @@ def _concat(node: Node, *parts: Value) -> Value:
     return Value(tensorflow().concat(tensors, axis), leader.order)
 
 
-@operation("Split")
-def _split(node: Node, x: Value, axis: Value) -> list[Value]:
+@operation("Split", "VariadicSplit")
+def _split(node: Node, x: Value, axis: Value, *lengths: Value) -> list[Value]:
     (place,) = x.stored_axes([int(axis.array)])
-    parts = tensorflow().split(x.at(x.order), node.attributes["num_splits"], place)
-    return [Value(part, x.order) for part in parts]
-
-
-@operation("VariadicSplit")
-def _variadic_split(_node: Node, x: Value, axis: Value, lengths: Value) -> list[Value]:
-    (place,) = x.stored_axes([int(axis.array)])
-    parts = tensorflow().split(x.at(x.order), lengths.array.tolist(), place)
+    sizes = lengths[0].array.tolist() if lengths else node.attributes["num_splits"]
+    parts = tensorflow().split(x.at(x.order), sizes, place)
     return [Value(part, x.order) for part in parts]
 
 
@@ -201,21 +194,15 @@ def _pad(node: Node, x: Value, begin: Value, end: Value, *filled: Value) -> Valu
     if (amounts < 0).any():
         raise NotImplementedError("a negative amount")
     if mode == "EDGE":
-        return Value(_edged(x.at(x.order), amounts.tolist()), x.order)
+        tensor = x.at(x.order)
+        for axis, (before, after) in enumerate(amounts.tolist()):
+            if before or after:
+                last = tensor.shape[axis] - 1
+                at = np.clip(np.arange(-before, last + 1 + after), 0, last)
+                tensor = tf.gather(tensor, at, axis=axis)
+        return Value(tensor, x.order)
     value = filled[0].plain if filled else 0
-    if mode == "CONSTANT":
-        return Value(tf.pad(x.at(x.order), amounts, mode, value), x.order)
-    return Value(tf.pad(x.at(x.order), amounts, mode), x.order)
-
-
-def _edged(tensor: Any, amounts: Sequence[Sequence[int]]) -> Any:
-    tf = tensorflow()
-    for axis, (begin, end) in enumerate(amounts):
-        if begin or end:
-            last = tensor.shape[axis] - 1
-            at = np.clip(np.arange(-begin, last + 1 + end), 0, last)
-            tensor = tf.gather(tensor, at, axis=axis)
-    return tensor
+    return Value(tf.pad(x.at(x.order), amounts, mode, value), x.order)
 
 
 @operation("Range")

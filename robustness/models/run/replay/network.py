@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from robustness.base.errors import GradientError
-from robustness.models.run.gradients import Gradients, Network
+from robustness.models.graph.use import trial_images
+from robustness.models.run.gradients import MOST_ROWS, Gradients, Network
 from robustness.models.run.openvino import F32, TENSORFLOW, Choice, Floats, core
 from robustness.models.run.replay.graph import (
     Graph,
@@ -20,7 +21,6 @@ from robustness.models.run.replay.graph import (
 )
 from robustness.models.run.replay.operation_table import Node, Value
 from robustness.models.tensorflow_runtime import tensorflow
-from robustness.pictures.eight_bits import LEVELS
 
 _LEAVING = {"Result", "Convert", "FakeQuantize", "Round", "Clamp"}
 """Operations after a softmax that hardly change probabilities."""
@@ -150,9 +150,7 @@ class ReplayedNetwork:
 
         Both run without rounding, where the last bit could decide a whole step.
         """
-        images = np.random.default_rng(0).integers(0, LEVELS + 1, (2, self.side, self.side, 3))
-        images[1] = images[1, :1, :1]  # one colour
-        pictures = (images / LEVELS).astype(np.float32)[:, None]
+        pictures = trial_images(self.side)[:, None]
         if self.rows not in (None, 1):
             pictures = pictures.repeat(self.rows, 1)
         try:
@@ -179,10 +177,6 @@ class ReplayedNetwork:
                 )
 
 
-MOST_ROWS = 16
-"""Images in one pass; larger batches gain nothing on a CPU and cost memory."""
-
-
 class ReplayedPass:
     """The ``ForwardPass`` of an OpenVINO model in TensorFlow, traced and warmed up once."""
 
@@ -194,20 +188,11 @@ class ReplayedPass:
         self.engine = str(Choice(TENSORFLOW, F32))
         self.stages = stages
         self.model = model
-        self._network = ReplayedNetwork(model, label)
-        self.exact = self._network.exact
-        self._rows = self._network.rows or MOST_ROWS
-        self._forward = self._traced()
-        side = self._network.side
-        self(np.zeros((1, side, side, 3), np.float32))  # sets up the kernels
-
-    def network(self, label: str) -> Network:
-        return self._network
-
-    def _traced(self) -> Any:
-        """The outputs for images, each stage's activations averaged."""
-        tf, network = tensorflow(), self._network
-        images = tf.TensorSpec((network.rows, network.side, network.side, 3), tf.float32)
+        self._network = network = ReplayedNetwork(model, label)
+        self.exact = network.exact
+        self._rows = network.rows or MOST_ROWS
+        tf, side = tensorflow(), network.side
+        images = tf.TensorSpec((network.rows, side, side, 3), tf.float32)
 
         @tf.function(input_signature=[images], autograph=False)
         def outputs(images: Any) -> Any:
@@ -215,7 +200,11 @@ class ReplayedPass:
             return [probabilities.plain, *(_pooled(value.plain) for value in activations)]
 
         # The traced function: else TensorFlow takes several models' first calls for retracing.
-        return outputs.get_concrete_function()
+        self._forward = outputs.get_concrete_function()
+        self(np.zeros((1, side, side, 3), np.float32))  # sets up the kernels
+
+    def network(self, label: str) -> Network:
+        return self._network
 
     def __call__(self, images: Floats) -> tuple[Floats, Mapping[str, Floats]]:
         tf = tensorflow()

@@ -71,7 +71,14 @@ class Value:
                         array = tensorflow().constant(array)
                 self._constants[order] = array
             return self._constants[order]
-        return _transposed(self.tensor, [self.order.index(axis) for axis in order])
+        axes = [self.order.index(axis) for axis in order]
+        if axes == sorted(axes):
+            return self.tensor
+        tf, sizes = tensorflow(), self.stored
+        moved = [axis for axis in axes if sizes[axis] != 1]
+        if moved == sorted(moved) and sizes.count(None) <= 1:  # no data has to move
+            return tf.reshape(self.tensor, [-1 if sizes[a] is None else sizes[a] for a in axes])
+        return tf.transpose(self.tensor, axes)
 
     def transposed(self, axes: Sequence[int]) -> Value:
         """The value whose axis k is this one's axis ``axes[k]``."""
@@ -90,18 +97,6 @@ class Value:
     def stored_axes(self, axes: Sequence[int]) -> list[int]:
         """Positions in the tensor of the graph's ``axes``, which may be negative."""
         return [self.order.index(axis % self.rank) for axis in axes]
-
-
-def _transposed(tensor: Any, axes: list[int]) -> Any:
-    """``tensor`` with its axes in another order; reshaped if no data has to move."""
-    if axes == sorted(axes):
-        return tensor
-    tf = tensorflow()
-    sizes = tensor.shape
-    moved = [axis for axis in axes if sizes[axis] != 1]
-    if moved == sorted(moved) and sum(sizes[axis] is None for axis in axes) <= 1:
-        return tf.reshape(tensor, [-1 if sizes[a] is None else sizes[a] for a in axes])
-    return tf.transpose(tensor, axes)
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,6 @@ from robustness.models.tensorflow_runtime import tensorflow
 MAPS = (0, 2, 3, 1)
 """The order of axes that TensorFlow wants of feature maps: (N, H, W, C)."""
 
-VOLUMES = (0, 2, 3, 4, 1)
-"""The same of maps with three axes of places: (N, D, H, W, C)."""
-
 Floats = NDArray[np.float32]
 Pads = list[list[int]]
 
@@ -73,10 +70,14 @@ def _same(size: int | None, reach: int, stride: int) -> list[int]:
 
 @operation("Convolution")
 def _convolution(node: Node, x: Value, kernel: Value) -> Value:
-    if x.rank == len(VOLUMES):
-        return _convolved_volumes(node, x, kernel)
-    _check_maps(x)
-    return Value(_convolved(node, x.at(MAPS), kernel.at((2, 3, 1, 0)), kernel.shape[2:], x), MAPS)
+    """Over two axes, or over three; TensorFlow dilates none of these on a CPU."""
+    places = range(2, x.rank)
+    if len(places) != 3:
+        _check_maps(x)
+    elif any(step != 1 for step in node.attributes["dilations"]):
+        raise NotImplementedError("three axes of places with a dilation")
+    order, filters = (0, *places, 1), kernel.at((*places, 1, 0))
+    return Value(_convolved(node, x.at(order), filters, kernel.shape[2:], x), order)
 
 
 @operation("GroupConvolution")
@@ -104,22 +105,11 @@ def _group_convolution(node: Node, x: Value, kernel: Value) -> Value:
     return Value(tf.concat(convolved, 3), MAPS)
 
 
-def _convolved_volumes(node: Node, x: Value, kernel: Value) -> Value:
-    """A convolution over three axes; TensorFlow dilates none on a CPU."""
-    if any(step != 1 for step in node.attributes["dilations"]):
-        raise NotImplementedError("three axes of places with a dilation")
-    reach, strides = [size or 0 for size in kernel.shape[2:]], list(node.attributes["strides"])
-    pads = _pads(node, x.shape[2:], reach)
-    tensor, padding = _padded(x.at(VOLUMES), pads, reach, strides)
-    filters = kernel.at((2, 3, 4, 1, 0))
-    return Value(tensorflow().nn.conv3d(tensor, filters, [1, *strides, 1], padding), VOLUMES)
-
-
 def _convolved(node: Node, tensor: Any, filters: Any, window: Shape, x: Value) -> Any:
     dilations, strides = list(node.attributes["dilations"]), list(node.attributes["strides"])
     reach = _reach(window, dilations)
     tensor, padding = _padded(tensor, _pads(node, x.shape[2:], reach), reach, strides)
-    return tensorflow().nn.conv2d(tensor, filters, strides, padding, dilations=dilations)
+    return tensorflow().nn.convolution(tensor, filters, strides, padding, dilations=dilations)
 
 
 def _reach(window: Shape, dilations: Sequence[int]) -> list[int]:
