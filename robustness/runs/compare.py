@@ -19,7 +19,6 @@ from robustness.runs import images
 from robustness.runs.manifest import Manifest
 from robustness.runs.row_differences import RowComparison, compare_rows
 from robustness.runs.run import Run
-from robustness.statistics.counted_attacks import counted_in_sql
 from robustness.statistics.differences import changes
 from robustness.statistics.measurement_grid import ConditionKey, Grid, effects, in_order
 
@@ -160,14 +159,12 @@ def flips(
 
 def _verdicts(run: Run, model: str, condition: str, quantity: str) -> Iterator[tuple[Any, ...]]:
     """(digest, image, class, whether it is good), None for what does not count."""
-    counts, values = counted_in_sql([condition] if quantity == "consistency" else [])
-    good = "consistent" if quantity == "consistency" else "top1 = label"
+    good = "CASE WHEN counted THEN consistent END" if quantity == "consistency" else "correct"
     rows = run.rows.ask(
-        f"SELECT position, top1, CASE WHEN {counts} THEN {good} END FROM rows "
+        f"SELECT position, top1, {good} FROM rows "
         "WHERE model = $model AND condition = $condition ORDER BY position",
         model=model,
         condition=condition,
-        **values,
     )
     digests, names = images.digests(run.image_table), run.rows.names
     return ((digests[at], names[at], top1, good) for at, top1, good in rows)

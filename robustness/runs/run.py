@@ -115,22 +115,15 @@ class Run:
     @cached_property
     def rows(self) -> Rows:
         """Its saved rows, to query."""
-        spec = self.manifest.spec
-        return Rows(
-            [part.path for part in self.parts],
-            images.readable(self.image_table),
-            {text: name for name, ids in spec.profiles.items() for text in ids},
-            spec.seed,
-        )
+        paths = [part.path for part in self.parts]
+        return Rows(paths, images.readable(self.image_table), self.manifest.spec)
 
     @cached_property
     def cases(self) -> CaseRows:
         """Its measurements to look at."""
-        ids = [condition.id for condition in self.conditions]
         settled = self.finished and self.manifest.images  # else its rows change
         return CaseRows(
             self.rows,
-            ids,
             partial(cache.stored, self.folder, self.manifest, cache.CASES, FirstCases)
             if settled
             else None,

@@ -26,7 +26,7 @@ def by_class(measured: Measured) -> list[dict[str, Any]]:
     Keys: ``model``, ``label``, ``class_name`` (the index where the model is not registered),
     ``n_images``, and with intervals over the images of the class ``consistency``,
     ``clean_accuracy``, ``perturbed_accuracy`` and ``drop``; each over all conditions. Consistency
-    may count fewer images, see ``attacked.as_counted``.
+    may count fewer images, see ``count_attacks``.
     """
     return [entry for grid in grids(measured) for entry in _classes(grid)]
 
