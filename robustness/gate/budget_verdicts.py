@@ -23,7 +23,7 @@ from robustness.report.questions import RunFigures
 from robustness.report.questions.threshold import THRESHOLD
 from robustness.report.shared_parts import own_preprocessing, trained_on
 from robustness.runs import Run, compare
-from robustness.runs.compare import identified, shared_grids
+from robustness.runs.compare import paired_grids
 from robustness.runs.remedies import RemediedModel, remedied_models, remedied_names
 from robustness.statistics.differences import changes
 from robustness.statistics.summaries import tables
@@ -137,7 +137,8 @@ def _of_remedies(
     differences: Sequence[Entry] = []
     if baseline is not None and remedied:
         before = [model.grid for model in remedied_models(baseline, baseline.rows.grids())]
-        differences = changes(shared_grids((before, grids), identified(baseline, run)))
+        digests = baseline.rows.axes.digests, run.rows.axes.digests
+        differences = changes(paired_grids((before, grids), digests))
     tables_by_remedy = tables(grids)
     return Tables(
         figures=[
