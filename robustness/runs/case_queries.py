@@ -113,14 +113,14 @@ class CaseRows:
     A profile in a selection stands for the conditions that ``rows`` have as its compositions.
     ``store`` returns what is stored beside a finished run for the filters that are used most; it is
     called with the function that reads this from the rows.
-    ``properties`` returns those of the images, None if they are not known.
+    ``properties`` are those of the images, None if they are not known.
     """
 
     def __init__(
         self,
         rows: Rows,
         store: Callable[[Callable[[], FirstCases]], FirstCases] | None = None,
-        properties: Callable[[], pa.Table | None] = lambda: None,
+        properties: pa.Table | None = None,
     ) -> None:
         self._rows = rows
         self._properties = properties
@@ -289,7 +289,7 @@ class CaseRows:
         """The positions of each part of ``chosen`` that is about images."""
         if chosen.positions:
             yield list(chosen.positions)
-        table = self._properties() if chosen.slices else None
+        table = self._properties
         for column, value in chosen.slices:
             if table is None or column not in table.column_names[1:]:
                 columns = "none" if table is None else ", ".join(table.column_names[1:])

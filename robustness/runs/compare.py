@@ -14,7 +14,6 @@ from robustness import models
 from robustness.base.text import counted, some
 from robustness.evaluation.condition import effect, named
 from robustness.evaluation.provenance import ENGINE
-from robustness.runs import images
 from robustness.runs.manifest import Manifest
 from robustness.runs.row_differences import RowComparison, compare_rows
 from robustness.runs.run import Run
@@ -146,7 +145,7 @@ def _verdicts(run: Run, model: str, condition: str, quantity: str) -> Iterator[t
         model=model,
         condition=condition,
     )
-    digests, names = images.digests(run.image_table), run.rows.names
+    digests, names = run.rows.digests, run.rows.names
     return ((digests[at], names[at], top1, good) for at, top1, good in rows)
 
 

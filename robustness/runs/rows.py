@@ -297,7 +297,15 @@ class Rows:
     @cached_property
     def names(self) -> dict[int, str]:
         """The name of each image by its position."""
-        columns = (self.images[name].to_pylist() for name in ("position", "name"))
+        return self._by_position("name")
+
+    @cached_property
+    def digests(self) -> dict[int, str]:
+        """The digest that identifies each image by its position."""
+        return self._by_position("digest")
+
+    def _by_position(self, column: str) -> dict[int, str]:
+        columns = (self.images[name].to_pylist() for name in ("position", column))
         return dict(zip(*columns, strict=True))
 
     def ask(self, query: str, **values: object) -> list[tuple[Any, ...]]:
@@ -361,8 +369,7 @@ class Rows:
         if self.axes.copies:
             rows = self.ask("SELECT DISTINCT model, position, label FROM rows")
             labels = pd.DataFrame(rows, columns=["model", "position", "label"])
-            digests = self.images.select(["position", "digest"]).to_pandas().set_index("position")
-            labels["image_digest"] = labels["position"].map(digests["digest"])
+            labels["image_digest"] = labels["position"].map(self.digests)
             contradictions = contradictory(labels)
         figures = Figures(self.grids, self.axes.copies, contradictions)
         figures.classes = self.classes()
