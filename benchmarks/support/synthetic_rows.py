@@ -182,11 +182,12 @@ class SyntheticRun(runs.Run):
             {"position": at, "name": name, "digest": digest_of[name]}
             for at, name in enumerate(names)
         ]
-        return Rows([file], pa.Table.from_pylist(rows, images.SCHEMA))
+        table = pa.Table.from_pylist(rows, images.SCHEMA)
+        return Rows([file], table, self.manifest.spec)
 
     @property
     def cases(self) -> CaseRows:
-        return CaseRows(self.rows, self._frame["condition"].unique().tolist())
+        return CaseRows(self.rows)
 
     def figures(self) -> Figures:
         found = Figures(self._frame)

@@ -23,7 +23,7 @@ from robustness.report.questions import RunFigures
 from robustness.report.questions.threshold import THRESHOLD
 from robustness.report.shared_parts import own_preprocessing, trained_on
 from robustness.runs import Run, compare
-from robustness.runs.compare import identified, shared_grids
+from robustness.runs.compare import paired_grids
 from robustness.runs.remedies import RemediedModel, remedied_models, remedied_names
 from robustness.statistics.run_differences import changes
 from robustness.statistics.summaries import model_tables
@@ -124,7 +124,8 @@ def _tables(run: Run, baseline: Run | None, remedied: Sequence[RemediedModel]) -
         unchanged |= {model.id for model in remedied if unchanged >= {*model.names}}
     if baseline is not None and remedied:
         first = [model.grid for model in remedied_models(baseline, baseline.rows.grids())]
-        differences += changes(shared_grids((first, grids), identified(baseline, run)))
+        digests = baseline.rows.axes.digests, run.rows.axes.digests
+        differences += changes(paired_grids((first, grids), digests))
     return Tables(
         figures=[
             *({**whole, **all_conditions} for whole in wholes),

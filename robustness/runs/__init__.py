@@ -31,7 +31,7 @@ from robustness.runs.store import (
     title_of,
     written,
 )
-from robustness.runs.writer import RunWriter, reopen, start
+from robustness.runs.writer import reopen, start
 
 __all__ = [
     "BIN",
@@ -48,7 +48,6 @@ __all__ = [
     "Progress",
     "RowComparison",
     "Run",
-    "RunWriter",
     "SavedMatch",
     "binned",
     "compare",

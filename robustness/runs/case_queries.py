@@ -16,11 +16,9 @@ from numpy.typing import NDArray
 from robustness.base.errors import ParameterError
 from robustness.runs.row_selection import CASE_COLUMNS, SURVIVORS, WORST, Chosen
 from robustness.runs.rows import ROW, Rows
-from robustness.statistics.counted_attacks import counted_in_sql
+from robustness.statistics.measurement_grid import UNKNOWN, Grid
 from robustness.statistics.slices import inside
 
-GOOD = "CASE WHEN label IS NULL THEN consistent ELSE top1 = label END"
-_WELL = {"correct": "{0}.top1 = {0}.label", "consistent": "{0}.consistent"}
 _ORDER = {
     True: "label IS NOT NULL AND clean_top1 <> label, retained_probability - clean_probability",
     False: "ssim",
@@ -32,8 +30,6 @@ _ROWS_AN_IMAGE = 8  # of the first look: an image may have many rows among the w
 
 CASES_A_CELL = 24
 """Stored cases per model and condition."""
-
-_MOST_NAMES = 64  # perturbations, a bit each
 
 _LAST = "CASE WHEN isfinite({0}) THEN {0} ELSE 2 END"  # 2 is above any fall and similarity
 _RANKING = {
@@ -112,24 +108,22 @@ class FirstCases:
 
 
 class CaseRows:
-    """The cases among ``rows``, which are of the ``conditions``; short answers are remembered.
+    """The cases among ``rows``; short answers are remembered.
 
     A profile in a selection stands for the conditions that ``rows`` have as its compositions.
     ``store`` returns what is stored beside a finished run for the filters that are used most; it is
     called with the function that reads this from the rows.
-    ``properties`` returns those of the images, None if they are not known.
+    ``properties`` are those of the images, None if they are not known.
     """
 
     def __init__(
         self,
         rows: Rows,
-        conditions: Sequence[str],
         store: Callable[[Callable[[], FirstCases]], FirstCases] | None = None,
-        properties: Callable[[], pa.Table | None] = lambda: None,
+        properties: pa.Table | None = None,
     ) -> None:
         self._rows = rows
         self._properties = properties
-        self._counts, self._values = counted_in_sql(conditions)
         self._answers: dict[Any, Any] = {}
         self._store = store
         self._lock = threading.Lock()
@@ -138,7 +132,7 @@ class CaseRows:
     def _first_cases(self) -> FirstCases | None:
         if self._store is None:
             return None
-        return self._store(lambda: _first(self._rows, self._counts, self._values))
+        return self._store(lambda: _first(self._rows))
 
     def prepare(self) -> FirstCases | None:
         """The cached cases of the most used filters, read from the rows the first time."""
@@ -156,9 +150,9 @@ class CaseRows:
         if tally is None:
             where, values = self._where(chosen)
             flags = [
-                f"{self._counts} AND {labels} AND {outcome}"
+                f"counted AND {labels} AND {outcome}"
                 for labels in ("true", "label IS NOT NULL", "label IS NULL")
-                for outcome in ("true", f"NOT ({GOOD})", f"({GOOD})")
+                for outcome in ("true", "NOT good", "good")
             ]
             images = ", ".join(f"bool_or({flag}) AS flag_{at}" for at, flag in enumerate(flags))
             columns = ", ".join(f"count(*) FILTER (flag_{at})" for at in range(len(flags)))
@@ -223,8 +217,8 @@ class CaseRows:
         where, values = self._where(chosen)
         bad = kind == WORST
         query = (
-            f"SELECT {ROW}, position FROM rows WHERE {where} AND {self._counts} "
-            f"AND {'NOT ' if bad else ''}({GOOD}) AND NOT list_contains($without, position) "
+            f"SELECT {ROW}, position FROM rows WHERE {where} AND counted "
+            f"AND {'NOT ' if bad else ''}good AND NOT list_contains($without, position) "
             f"ORDER BY {_ORDER[bad]} NULLS LAST, {ROW} LIMIT $most"
         )
         values["without"] = list(without) or [-1]
@@ -244,12 +238,20 @@ class CaseRows:
         if not order:
             return []
         image, *others = CASE_COLUMNS
-        names, by_row = self._rows.names, self._rows.at(order, others)
-        return [{image: names[row >> 32], **by_row[row]} for row in order]
+        rows = self._rows.ask(
+            f"SELECT {ROW} AS number, position, {', '.join(others)} FROM rows "
+            "WHERE position IN (SELECT unnest($positions)) AND number IN (SELECT unnest($numbers))",
+            positions=[row >> 32 for row in order],
+            numbers=list(order),
+        )
+        case_of = {
+            row: dict(zip(("position", *others), values, strict=True)) for row, *values in rows
+        }
+        return [{image: self._rows.names[row >> 32], **case_of[row]} for row in order]
 
     def _where(self, chosen: Chosen) -> tuple[str, dict[str, Any]]:
         """The condition on the rows, and the values that it and the queries name."""
-        values: dict[str, Any] = dict(self._values)
+        values: dict[str, Any] = {}
         parts = ["true"]
         if chosen.model:
             parts.append("model = $model")
@@ -271,13 +273,11 @@ class CaseRows:
             parts.append("clean_top1 = $before AND top1 = $after")
             values["before"], values["after"] = chosen.became
         if chosen.against:
-            if self._values:  # each model has its own attacked image
-                parts.append("NOT list_contains($attacks, perturbation)")
-            well = _WELL[self._rows.judged_by]  # NULL without a label
-            parts.append(
-                f"NOT ({well.format('rows')}) AND EXISTS (SELECT 1 FROM rows AS other WHERE "
+            well = self._rows.judged_by  # NULL without a label
+            parts.append(  # under an attack each model has an image of its own
+                f"NOT attacked AND NOT {well} AND EXISTS (SELECT 1 FROM rows AS other WHERE "
                 "other.position = rows.position AND other.condition = rows.condition "
-                f"AND other.model = $against AND {well.format('other')})"
+                f"AND other.model = $against AND other.{well})"
             )
             values["against"] = chosen.against
         for at, positions in enumerate(self._positions(chosen)):
@@ -289,7 +289,7 @@ class CaseRows:
         """The positions of each part of ``chosen`` that is about images."""
         if chosen.positions:
             yield list(chosen.positions)
-        table = self._properties() if chosen.slices else None
+        table = self._properties
         for column, value in chosen.slices:
             if table is None or column not in table.column_names[1:]:
                 columns = "none" if table is None else ", ".join(table.column_names[1:])
@@ -305,59 +305,44 @@ class CaseRows:
         self._answers[key] = answer
 
 
-def _first(rows: Rows, counts: str, values: Mapping[str, Any]) -> FirstCases:
-    """The cases of all ``rows``; ``counts`` is SQL that names ``values``."""
-    kinds = {WORST: f"{counts} AND NOT ({GOOD})", SURVIVORS: f"{counts} AND ({GOOD})"}
+def _first(rows: Rows) -> FirstCases:
+    """The first cases of each model under each condition, and the tallies of the perturbations."""
     packed = ", ".join(
-        f"min(row({_RANKING[kind]}, {ROW}), {CASES_A_CELL}) FILTER ({chosen})"
-        for kind, chosen in kinds.items()
+        f"min(row({_RANKING[kind]}, {ROW}), {CASES_A_CELL}) FILTER (counted AND {outcome})"
+        for kind, outcome in ((WORST, "NOT good"), (SURVIVORS, "good"))
     )
     table = rows.ask(
         f"SELECT model, any_value(perturbation), condition, {packed} FROM rows "
-        f"GROUP BY model, condition ORDER BY min({ROW})",
-        **values,
+        f"GROUP BY model, condition ORDER BY min({ROW})"
     )
     first = {
-        kind: [[*key[:3], [list(entry) for entry in key[3 + at] or ()]] for key in table]
-        for at, kind in enumerate(kinds)
+        kind: [[*key[:3], [list(entry) for entry in key[at] or ()]] for key in table]
+        for kind, at in ((WORST, 3), (SURVIVORS, 4))
     }
-    return FirstCases(_tallies(rows, kinds, counts, values), first)
+    return FirstCases(_tallies(rows.grids(copies=True)), first)
 
 
-def _tallies(
-    rows: Rows, kinds: Mapping[str, str], counts: str, values: Mapping[str, Any]
-) -> list[list[Any]]:
-    names = list(dict.fromkeys(name for _, name, _ in rows.axes.conditions))
-    if len(names) > _MOST_NAMES:
-        return []
-    bits = ", ".join(
-        f"coalesce(bit_or(bit) FILTER ({chosen}), 0)::UBIGINT AS mask_{at}"
-        for at, chosen in enumerate(("true", counts, *kinds.values()))
-    )
-    columns = rows.ask_columns(
-        f"SELECT model, position, bool_or(label IS NOT NULL), {bits} FROM (SELECT *, 1::UBIGINT << "
-        "(list_position($names, perturbation) - 1) AS bit FROM rows) GROUP BY model, position",
-        names=names,
-        **values,
-    )
-    models, positions, labelled, *masks = columns
-    place = np.searchsorted(rows.axes.positions, positions)
-    chosen_bits = {"": 2**64 - 1} | {name: 1 << at for at, name in enumerate(names)}
-
-    def images_of(model: str, masks: NDArray[np.uint64]) -> list[list[Any]]:
-        return [
-            [model, name, *np.count_nonzero(masks & np.uint64(bits), axis=1).tolist()]
-            for name, bits in chosen_bits.items()
+def _tallies(grids: Sequence[Grid]) -> list[list[Any]]:
+    """The ``tallies`` of ``FirstCases``."""
+    names = [key.perturbation for key in grids[0].conditions]
+    places = {"": slice(None)} | {
+        name: [at for at, other in enumerate(names) if other == name] for name in names
+    }
+    tallies, of_all = [], dict[str, NDArray[np.bool_]]()
+    for grid in grids:
+        consistent, correct = grid.flags("consistent"), grid.flags("correct")
+        counted, labelled = consistent != UNKNOWN, correct != UNKNOWN
+        good = np.where(labelled, correct, consistent) == 1
+        flags = [
+            grid.there,
+            *(
+                counted & labels & outcome
+                for labels in (True, labelled, ~labelled)
+                for outcome in (True, ~good, good)
+            ),
         ]
-
-    every = np.zeros((10, len(rows.axes.positions)), np.uint64)
-    tallies = []
-    for model in rows.axes.models:
-        mine = models == model
-        own = np.zeros_like(every)
-        own[:4, place[mine]] = [mask[mine] for mask in masks]
-        own[4:7, place[mine]] = [np.where(labelled, mask, 0)[mine] for mask in masks[1:]]
-        own[7:, place[mine]] = [np.where(labelled, 0, mask)[mine] for mask in masks[1:]]
-        every |= own
-        tallies += images_of(model, own)
-    return images_of("", every) + tallies
+        for name, chosen in places.items():
+            images = np.array([flag[:, chosen].any(axis=1) for flag in flags])
+            of_all[name] = of_all.get(name, False) | images
+            tallies.append([grid.model, name, *images.sum(axis=1).tolist()])
+    return [["", name, *images.sum(axis=1).tolist()] for name, images in of_all.items()] + tallies

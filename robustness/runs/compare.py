@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import Any, NamedTuple
 
@@ -15,97 +14,76 @@ from robustness import models
 from robustness.base.text import counted, some
 from robustness.evaluation.condition import effect, named
 from robustness.evaluation.provenance import ENGINE
-from robustness.runs import images
 from robustness.runs.manifest import Manifest
 from robustness.runs.row_differences import RowComparison, compare_rows
 from robustness.runs.run import Run
-from robustness.statistics.counted_attacks import counted_in_sql
-from robustness.statistics.measurement_grid import ConditionKey, Grid, effects, in_order
+from robustness.statistics.measurement_grid import Grid, effects
 from robustness.statistics.run_differences import changes
 
-Images = Mapping[str, int]
-"""The place in the grids of each image, by what identifies it in both runs."""
+Texts = Sequence[str] | NDArray[np.object_]
 
 
-def shared_grids(
-    grids: tuple[Sequence[Grid], Sequence[Grid]], images: tuple[Images, Images]
-) -> list[Grid]:
-    """One grid for each model of both runs, with the columns ``x_a`` and ``x_b`` of a flag ``x``.
+def shared_grids(several: Sequence[Sequence[Grid]], digests: Sequence[Texts]) -> list[list[Grid]]:
+    """The grids of ``several`` runs on the images and conditions that all have.
 
-    ``grids`` are those of each run. Images are in the order of the first run; conditions have the
-    ids of the second run and equal effects. Conditions without a shared row are left out.
+    ``digests`` identify the images of each run; conditions are shared that have equal effects.
+    Both are in the order of the first run, while each run has its own ids of the conditions.
     """
-    first, second = ({grid.model: grid for grid in model_grids} for model_grids in grids)
-    models = [model for model in first if model in second]
-    names = [name for name in images[0] if name in images[1]]
-    if not models or not names:
-        return []
-    keys_of = [grid_of[models[0]].conditions for grid_of in (first, second)]
-    second_keys = {key.id: key for key in keys_of[1]}
-    ids = _conditions(*keys_of)
-    order, keys = in_order(
-        list(ids),
-        [second_keys[text].perturbation for text in ids],
-        [math.nan if (level := second_keys[text].strength) is None else level for text in ids],
-        {text: second_keys[text].profile for text in ids},
+    if not all(several):
+        return [[] for _ in several]
+    images = [_places(each) for each in digests]
+    conditions = [_places(effects(grids[0].conditions)) for grids in several]
+    names, same = (
+        [key for key in places[0] if all(key in other for other in places)]
+        for places in (images, conditions)
     )
-    sides = [
-        _Side(grids, [places[name] for name in names], columns)
-        for grids, places, columns in (
-            (first, images[0], [list(ids.values())[at] for at in order]),
-            (second, images[1], [key.id for key in keys]),
+    shared = []
+    for grids, row_of, column_of in zip(several, images, conditions, strict=True):
+        columns = [column_of[key] for key in same]
+        cells = np.ix_([row_of[name] for name in names], columns)
+        shared.append(
+            [
+                Grid(
+                    grid.model,
+                    np.array(names, object),
+                    tuple(grid.conditions[at] for at in columns),
+                    grid.there[cells],
+                    partial(_read, grid, cells),
+                )
+                for grid in grids
+            ]
         )
-    ]
-    there = {model: sides[0].there(model) & sides[1].there(model) for model in models}
-    used = np.logical_or.reduce(list(there.values())).any(axis=0)
+    return shared
+
+
+def _places(keys: Texts) -> dict[str, int]:
+    return {key: at for at, key in enumerate(keys)}
+
+
+def _read(grid: Grid, cells: tuple[NDArray[Any], ...], column: str) -> Any:
+    return grid.read(column)[cells]
+
+
+def paired_grids(
+    grids: tuple[Sequence[Grid], Sequence[Grid]], digests: tuple[Texts, Texts]
+) -> list[Grid]:
+    """One of ``shared_grids`` for each model of both runs, with columns of both.
+
+    A column ``x`` is ``x_a`` of the first and ``x_b`` of the second run, whose ids of the
+    conditions it has.
+    """
+    first, second = shared_grids(grids, digests)
+
+    def read(sides: Mapping[str, Grid], column: str) -> Any:
+        name, _, side = column.rpartition("_")
+        return sides[side].read(name)
+
     return [
-        Grid(
-            model,
-            np.array(names, object),
-            tuple(key for key, some in zip(keys, used, strict=True) if some),
-            rows_there[:, used],
-            partial(_flags, sides, model, used),
-        )
-        for model, rows_there in there.items()
-        if rows_there.any()
+        replace(b, there=a.there & b.there, read=partial(read, {"a": a, "b": b}))
+        for a in first
+        for b in second
+        if a.model == b.model
     ]
-
-
-def _conditions(first: Sequence[ConditionKey], second: Sequence[ConditionKey]) -> dict[str, str]:
-    """The id in the first run of each condition of the second run, in the order of the first."""
-    by_effect: dict[str, list[str]] = {}
-    for key, what in zip(second, effects(second), strict=True):
-        by_effect.setdefault(what, []).append(key.id)
-    conditions: dict[str, str] = {}
-    for key, what in zip(first, effects(first), strict=True):
-        for same in by_effect.get(what, ()):
-            conditions.setdefault(same, key.id)
-    return conditions
-
-
-class _Side:
-    """The cells of one run at some images and conditions."""
-
-    def __init__(
-        self, grids: Mapping[str, Grid], images: Sequence[int], conditions: Sequence[str]
-    ) -> None:
-        self._grids = grids
-        keys: Sequence[ConditionKey] = next(iter(grids.values())).conditions
-        place = {key.id: at for at, key in enumerate(keys)}
-        self._cells = np.ix_(images, [place[text] for text in conditions])
-
-    def there(self, model: str) -> NDArray[np.bool_]:
-        return self._grids[model].there[self._cells]
-
-    def flags(self, model: str, column: str) -> NDArray[np.int8]:
-        return self._grids[model].flags(column)[self._cells]
-
-
-def _flags(
-    sides: Sequence[_Side], model: str, used: NDArray[np.bool_], column: str
-) -> NDArray[np.int8]:
-    name, _, side = column.rpartition("_")
-    return sides["ab".index(side)].flags(model, name)[:, used]
 
 
 class Flip(NamedTuple):
@@ -160,16 +138,14 @@ def flips(
 
 def _verdicts(run: Run, model: str, condition: str, quantity: str) -> Iterator[tuple[Any, ...]]:
     """(digest, image, class, whether it is good), None for what does not count."""
-    counts, values = counted_in_sql([condition] if quantity == "consistency" else [])
-    good = "consistent" if quantity == "consistency" else "top1 = label"
+    good = "CASE WHEN counted THEN consistent END" if quantity == "consistency" else "correct"
     rows = run.rows.ask(
-        f"SELECT position, top1, CASE WHEN {counts} THEN {good} END FROM rows "
+        f"SELECT position, top1, {good} FROM rows "
         "WHERE model = $model AND condition = $condition ORDER BY position",
         model=model,
         condition=condition,
-        **values,
     )
-    digests, names = images.digests(run.image_table), run.rows.names
+    digests, names = run.rows.digests, run.rows.names
     return ((digests[at], names[at], top1, good) for at, top1, good in rows)
 
 
@@ -203,9 +179,9 @@ def compare(baseline: Run, other: Run, *, said: Callable[[str], str] = named) ->
 
     ``said`` gives the words for the ``id`` of a condition: those of a command, unless others.
     """
-    images = identified(baseline, other)
-    first, second = map(set, images)
-    differences = changes(shared_grids((baseline.rows.grids(), other.rows.grids()), images))
+    digests = baseline.rows.axes.digests, other.rows.axes.digests
+    first, second = map(set, digests)
+    differences = changes(paired_grids((baseline.rows.grids(), other.rows.grids()), digests))
     nothing = "Nothing to compare: no model has a condition in both runs."
     return Comparison(
         baseline=baseline,
@@ -240,13 +216,6 @@ def differences_in_setup(before: Manifest, after: Manifest) -> str:
         if mine != others:
             texts.append(f"other {what}")
     return ", ".join(texts)
-
-
-def identified(baseline: Run, other: Run) -> tuple[Images, Images]:
-    """The images of both runs by their digests."""
-    axes = (run.rows.axes for run in (baseline, other))
-    first, second = ({key: at for at, key in enumerate(each.digests)} for each in axes)
-    return first, second
 
 
 def _images(first: set[str], second: set[str]) -> list[str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,10 +11,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from robustness import models
-from robustness.evaluation.request import Request
 from robustness.models.weights.weight_files import is_calibrated
-from robustness.runs import cache
-from robustness.runs.manifest import FINISHED, Manifest
 from robustness.runs.row_selection import Chosen
 from robustness.runs.rows import Rows
 from robustness.statistics import agreement, thresholds
@@ -70,41 +66,28 @@ class Failures:
         return asdict(self)
 
 
-def of(folder: Path, manifest: Manifest, rows: Rows, properties: pa.Table | None) -> Failures:
-    """The failures of the run in ``folder``, worked out once; empty until it is finished."""
-    if manifest.status != FINISHED:  # each write would have them worked out anew
-        return Failures("consistency", (), (), (), (), (), (), (ONCE_FINISHED,))
-    if not manifest.images:
-        return fresh(rows, properties)
-    return cache.stored(
-        folder,
-        manifest,
-        cache.FAILURES,
-        Failures,
-        lambda: fresh(rows, properties, calibrated(manifest.spec)),
-    )
-
-
-def calibrated(spec: Request) -> tuple[str, ...]:
-    """The models of ``spec`` that a temperature was fitted for."""
-    return tuple(name for name, digest in spec.models if is_calibrated(digest))
-
-
-def fresh(rows: Rows, properties: pa.Table | None, calibrated: Sequence[str] = ()) -> Failures:
-    """The failures of the rows that are there now; ``calibrated`` are models with a temperature."""
+def failure_tables(rows: Rows, properties: pa.Table | None) -> Failures:
+    """The failures in ``rows``, whose images have these ``properties``."""
     grids, sample = _sampled(rows)
     column = rows.judged_by if grids else "consistent"
+    drawn = _draw_of_profiles(rows, grids, sample)
+    pairs = agreement.by_pair(grids, column)
+    for entry in pairs:
+        one, other = entry["model"], entry["other"]
+        entry["model_selection"] = Chosen(model=one, against=other).text
+        entry["other_selection"] = Chosen(model=other, against=one).text
+    is_sampled = len(sample) < len(rows.axes.images)
     return Failures(
         "perturbed_accuracy" if column == "correct" else "consistency",
         _slices(rows, grids, column, properties, sample),
         changes_by_condition(grids),
-        _pairs(grids, column),
+        pairs,
         agreement.majorities(grids, column),
-        thresholds.safe_thresholds(_certifying(rows, grids, sample, calibrated), column),
-        thresholds.curves(_draw_of_profiles(rows, grids, sample), column),
+        thresholds.safe_thresholds(_certifying(rows, drawn, sample), column),
+        thresholds.curves(drawn, column),
         [
             *([] if properties is not None else [NO_PROPERTIES]),
-            *([] if sample is None else [SAMPLED.format(len(sample))]),
+            *([SAMPLED.format(len(sample))] if is_sampled else []),
         ],
     )
 
@@ -114,50 +97,26 @@ def safe_thresholds(
     max_error: float = thresholds.MAX_ERROR,
     promise: thresholds.Promise = "suite",
     groups: Mapping[str, str] | None = None,
-    calibrated: Sequence[str] = (),
 ) -> Entries:
     """``statistics.thresholds.safe_thresholds`` of the images that other tables rest on, too.
 
-    Those of the ``calibrated`` models rest on the images that fit no temperature.
+    Those of models with a temperature rest on the images that fit none.
     """
     grids, sample = _sampled(rows)
     column = rows.judged_by if grids else "consistent"
-    grids = _certifying(rows, grids, sample, calibrated)
-    return thresholds.safe_thresholds(grids, column, max_error, promise, groups)
+    certifying = _certifying(rows, _draw_of_profiles(rows, grids, sample), sample)
+    return thresholds.safe_thresholds(certifying, column, max_error, promise, groups)
 
 
-def _certifying(
-    rows: Rows, grids: Sequence[Grid], sample: Places | None, calibrated: Sequence[str]
-) -> Sequence[Grid]:
-    """As ``_draw_of_profiles``; of ``calibrated`` models the images that fit no temperature."""
-    grids = _draw_of_profiles(rows, grids, sample)
-    if not calibrated or not grids:
-        return grids
-    digests = rows.axes.digests if sample is None else rows.axes.digests[sample]
-    rest = np.flatnonzero([not fits_temperature(digest) for digest in digests])
-    return [_part(grid, rest) if grid.model in calibrated else grid for grid in grids]
-
-
-def _draw_of_profiles(rows: Rows, grids: Sequence[Grid], sample: Places | None) -> Sequence[Grid]:
-    """``grids`` with one random composition of each profile an image: images are independent."""
-    chosen = slice(None) if sample is None else sample
-    return [draw_compositions(grid, lambda: rows.draws[chosen]) for grid in grids]
-
-
-def _sampled(rows: Rows) -> tuple[Sequence[Grid], Places | None]:
-    """The grids of the images to look at, and the rows of these in those of all; None for all."""
+def _sampled(rows: Rows) -> tuple[list[Grid], Places]:
+    """The grids of the images to look at, and the places of these among all."""
     grids = rows.grids()
-    sample = _sample(grids)
-    return (grids, None) if sample is None else ([_part(g, sample) for g in grids], sample)
-
-
-def _sample(grids: Sequence[Grid]) -> Places | None:
-    """The rows of the images to look at; None for all of them."""
     images, conditions = grids[0].there.shape if grids else (0, 1)
     most = max(1, MOST_CELLS // conditions)
     if images <= most:
-        return None
-    return np.sort(np.random.default_rng(0).choice(images, most, replace=False))
+        return grids, np.arange(images)
+    sample = np.sort(np.random.default_rng(0).choice(images, most, replace=False))
+    return [_part(grid, sample) for grid in grids], sample
 
 
 def _part(grid: Grid, rows: Places) -> Grid:
@@ -167,19 +126,19 @@ def _part(grid: Grid, rows: Places) -> Grid:
     return replace(grid, images=grid.images[rows], there=grid.there[rows], read=read)
 
 
-def _positions(rows: Rows, sample: Places | None) -> Places:
-    """The positions in the dataset of the images to look at."""
-    counted: Places = rows.axes.positions[rows.axes.image_of >= 0]
-    return counted if sample is None else counted[sample]
+def _draw_of_profiles(rows: Rows, grids: Sequence[Grid], sample: Places) -> list[Grid]:
+    """``grids`` with one random composition of each profile an image: images are independent."""
+    return [draw_compositions(grid, lambda: rows.draws[sample]) for grid in grids]
 
 
-def _pairs(grids: Sequence[Grid], column: str) -> list[dict[str, Any]]:
-    pairs = agreement.by_pair(grids, column)
-    for entry in pairs:
-        one, other = entry["model"], entry["other"]
-        entry["model_selection"] = Chosen(model=one, against=other).text
-        entry["other_selection"] = Chosen(model=other, against=one).text
-    return pairs
+def _certifying(rows: Rows, grids: Sequence[Grid], sample: Places) -> Sequence[Grid]:
+    """``grids``, those of models with a temperature without the images that it was fitted on."""
+    calibrated = {name for name, digest in rows.spec.models if is_calibrated(digest)}
+    if not calibrated or not grids:
+        return grids
+    digests = rows.axes.digests[sample]
+    rest = np.flatnonzero([not fits_temperature(digest) for digest in digests])
+    return [_part(grid, rest) if grid.model in calibrated else grid for grid in grids]
 
 
 def _slices(
@@ -187,13 +146,13 @@ def _slices(
     grids: Sequence[Grid],
     column: str,
     properties: pa.Table | None,
-    sample: Places | None,
+    sample: Places,
 ) -> list[dict[str, Any]]:
     if properties is None or not grids:
         return []
     place = {at: row for row, at in enumerate(properties["position"].to_pylist())}
-    chosen = [place.get(at) for at in _positions(rows, sample).tolist()]
-    table = properties.take(pa.array(chosen, pa.int64()))
+    positions = rows.axes.positions[rows.axes.image_of >= 0][sample]
+    table = properties.take(pa.array([place.get(at) for at in positions.tolist()], pa.int64()))
     values = [pool_profiles(grid).per_image(column) for grid in grids]
     measured = [at for at, value in enumerate(values) if not np.isnan(value).all()]
     columns = {name: table[name].to_pylist() for name in table.column_names[1:]}
@@ -247,26 +206,16 @@ def _counts(grid: Grid) -> dict[str, list[tuple[int, int, int, int]]]:
     classes = 1 + int(np.where(changed, np.maximum(before, after), 0).max(initial=0))
     codes = np.where(changed, before * classes + after, -1).astype(np.int64).T  # by conditions
     groups = profile_groups(grid.conditions).items()
-    parts = {"": codes} | {key.id: codes[places] for key, places in groups}
-    return {
-        condition: _most_frequent(_of_images(own, classes), classes)
-        for condition, own in parts.items()
-    }
-
-
-def _of_images(codes: NDArray[np.int64], classes: int) -> NDArray[np.int64]:
-    """The changes in ``codes`` (conditions, images), once for each image; -1 is none."""
-    if len(codes) == 1:
-        return codes[codes >= 0]
-    images = np.nonzero(codes >= 0)[1]
-    of_images = np.sort(images * classes**2 + codes[codes >= 0])  # np.unique is ten times slower
-    return of_images[np.diff(of_images, prepend=-1) > 0] % classes**2
-
-
-def _most_frequent(codes: NDArray[np.int64], classes: int) -> list[tuple[int, int, int, int]]:
-    distinct, counts = np.unique(codes, return_counts=True)
-    order = np.lexsort((distinct, -counts))[:MOST_CHANGES]
-    return [
-        (*divmod(code, classes), images, len(codes))
-        for code, images in zip(distinct[order].tolist(), counts[order].tolist(), strict=True)
-    ]
+    counts = {}
+    for condition, own in {"": codes, **{key.id: codes[places] for key, places in groups}}.items():
+        changes = own[own >= 0]
+        if len(own) > 1:  # each once for each image; np.unique is ten times slower
+            changes = np.sort(np.nonzero(own >= 0)[1] * classes**2 + changes)
+            changes = changes[np.diff(changes, prepend=-1) > 0] % classes**2
+        distinct, images = np.unique(changes, return_counts=True)
+        order = np.lexsort((distinct, -images))[:MOST_CHANGES]
+        counts[condition] = [
+            (*divmod(code, classes), count, len(changes))
+            for code, count in zip(distinct[order].tolist(), images[order].tolist(), strict=True)
+        ]
+    return counts

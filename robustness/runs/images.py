@@ -152,12 +152,6 @@ def properties(images: pa.Table) -> pa.Table | None:
     return table.rename_columns([own.get(name, name) for name in table.column_names])
 
 
-def digests(images: pa.Table) -> dict[int, str]:
-    """The digest that identifies each of ``images`` that has rows, by position."""
-    table = readable(images)
-    return dict(zip(table["position"].to_pylist(), table["digest"].to_pylist(), strict=True))
-
-
 def content(images: pa.Table) -> str | None:
     """SHA-256 over the digests of the images, in the order of the dataset."""
     texts = readable(images)["digest"].to_pylist()

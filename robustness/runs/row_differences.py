@@ -22,7 +22,6 @@ from robustness.evaluation.row_schema import (
     stored,
 )
 from robustness.metrics.features import RESCALED
-from robustness.runs import images
 from robustness.runs.run import Run
 
 Floats = NDArray[np.float64]
@@ -92,7 +91,7 @@ def compare_rows(baseline: Run, other: Run) -> RowComparison | None:
     """
     if baseline.manifest.request_key != other.manifest.request_key:
         return None
-    before, after = (images.digests(run.image_table) for run in (baseline, other))
+    before, after = baseline.rows.digests, other.rows.digests
     same = {position for position, digest in before.items() if after.get(position) == digest}
     if not same:
         return None

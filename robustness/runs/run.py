@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property, lru_cache, partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,11 +32,11 @@ from robustness.perturbations import Images
 from robustness.pictures.fitting import Framing
 from robustness.pictures.picture import Picture
 from robustness.pictures.untrusted import framed_image
-from robustness.runs import cache, failures, images, notes
+from robustness.runs import cache, images, notes
 from robustness.runs.case_queries import CaseRows, FirstCases
 from robustness.runs.engines import REGISTRY as ENGINES
 from robustness.runs.engines.engine import stored_image
-from robustness.runs.failures import Failures
+from robustness.runs.failures import ONCE_FINISHED, Failures, failure_tables
 from robustness.runs.manifest import FINISHED, Manifest
 from robustness.runs.row_files import Part, read_rows
 from robustness.runs.rows import Rows
@@ -115,26 +115,19 @@ class Run:
     @cached_property
     def rows(self) -> Rows:
         """Its saved rows, to query."""
-        spec = self.manifest.spec
-        return Rows(
-            [part.path for part in self.parts],
-            images.readable(self.image_table),
-            {text: name for name, ids in spec.profiles.items() for text in ids},
-            spec.seed,
-        )
+        paths = [part.path for part in self.parts]
+        return Rows(paths, images.readable(self.image_table), self.manifest.spec)
 
     @cached_property
     def cases(self) -> CaseRows:
         """Its measurements to look at."""
-        ids = [condition.id for condition in self.conditions]
         settled = self.finished and self.manifest.images  # else its rows change
         return CaseRows(
             self.rows,
-            ids,
             partial(cache.stored, self.folder, self.manifest, cache.CASES, FirstCases)
             if settled
             else None,
-            lru_cache(None)(partial(images.properties, self.image_table)),  # no cycle keeps the run
+            self.properties,
         )
 
     @cached_property
@@ -144,8 +137,16 @@ class Run:
 
     @cached_property
     def failures(self) -> Failures:
-        """Where and why its models fail, cached once finished."""
-        return failures.of(self.folder, self.manifest, self.rows, self.properties)
+        """Where and why its models fail, worked out once it is finished; empty until then."""
+        if not self.finished:  # each write would have them worked out anew
+            return Failures("consistency", (), (), (), (), (), (), (ONCE_FINISHED,))
+        return cache.stored(
+            self.folder,
+            self.manifest,
+            cache.FAILURES,
+            Failures,
+            lambda: failure_tables(self.rows, self.properties),
+        )
 
     @property
     def own_scores(self) -> tuple[str, ...]:
@@ -254,8 +255,7 @@ class Run:
         read = [Framing("squash", own.side) for own in framings] if fitted else framings
         study = Framing("squash") if fitted else Framing()
         picture = framed_image(data, read, name=name, study=study).picture(name, framings)
-        framed = self._framed_digests.get(name)
-        source = self.digests.get(name, picture.source)
+        source, framed = self._digests.get(name, (picture.source, None))
         if picture.digest not in framed if fitted and framed else picture.source != source:
             raise ImageError(
                 f"{name} is no longer the image that this run evaluated: its pixels have "
@@ -279,16 +279,10 @@ class Run:
         return condition.images(picture.image[None], [picture.stream], self.seed)[0]
 
     @cached_property
-    def digests(self) -> dict[str, str]:
-        """The digest that identifies every image that was evaluated, by its name."""
-        table = images.readable(self.image_table)
-        return dict(zip(table["name"].to_pylist(), table["digest"].to_pylist(), strict=True))
-
-    @cached_property
-    def _framed_digests(self) -> dict[str, list[str] | None]:
-        """The digests of the pixels of every image in each framing, if known, by its name."""
-        table = images.readable(self.image_table)
-        return dict(zip(table["name"].to_pylist(), table["framed"].to_pylist(), strict=True))
+    def _digests(self) -> dict[str, tuple[str, list[str] | None]]:
+        """By name of every image: its digest, and those of its pixels in each framing, if known."""
+        columns = (self.rows.images[column].to_pylist() for column in ("name", "digest", "framed"))
+        return {name: (digest, framed) for name, digest, framed in zip(*columns, strict=True)}
 
 
 def open_offered(source: str, runs: Path) -> Dataset:

@@ -24,7 +24,7 @@ from robustness.base.text import counted
 from robustness.evaluation.provenance import plugin_digests, versions
 from robustness.runs import headline_figures, images, installation, notes
 from robustness.runs.engines import REGISTRY as ENGINES
-from robustness.runs.engines import UNANSWERED, Chunk, Workload
+from robustness.runs.engines import UNANSWERED, Chunk
 from robustness.runs.manifest import FINISHED, UNFINISHED, Manifest, read
 from robustness.runs.model_costs import measured, remedies_ms
 from robustness.runs.planning import Plan
@@ -47,17 +47,6 @@ def unanswered(images: pa.Table) -> list[int]:
     return list(missing["position"].to_pylist())
 
 
-def without_unanswered(work: Workload, parts: Sequence[Part], images: pa.Table) -> list[Part]:
-    """``parts`` without the chunks of unanswered ``images``, in new files; the old ones stay."""
-    numbers = {position // work.batch for position in unanswered(images)}
-    positions = [position for number in numbers for position in work.positions(number)]
-    rest = (
-        part if numbers.isdisjoint(part.chunks) else without_chunks(part, numbers, positions)
-        for part in parts
-    )
-    return [part for part in rest if part is not None]
-
-
 _HOW_TO_CONTINUE = "The command 'runs resume' continues it."
 
 _LEAST_SECONDS, _MOST_SECONDS, _SHARE = 5.0, 60.0, 0.01
@@ -65,39 +54,30 @@ _LEAST_SECONDS, _MOST_SECONDS, _SHARE = 5.0, 60.0, 0.01
 
 
 class RunWriter:
-    """Writes a run, whose folder it holds alone meanwhile.
+    """Writes a run, whose folder it holds alone meanwhile; ``parts`` are its files of rows.
 
     A context manager: on leaving it, however that happens, what was computed is on the disk.
     """
 
-    def __init__(self, plan: Plan, folder: Path, manifest: Manifest, lock: FileLock) -> None:
-        """Made by ``start``."""
+    def __init__(
+        self, plan: Plan, folder: Path, manifest: Manifest, parts: Sequence[Part], lock: FileLock
+    ) -> None:
         self.folder = folder
         self.manifest = manifest
         self._lock = lock
-        self._plan = replace(plan, spec=manifest.spec, batch=manifest.batch)
-        with file_lock(folder):  # nobody writes its notes just now
-            for leftover in folder.glob(TEMPORARY):
-                leftover.unlink(missing_ok=True)
-        remove_unlisted(folder, manifest.parts)
-        parts = all_parts(folder, manifest.parts)
-        table = self._image_table(parts)
-        self._parts = without_unanswered(self._plan, parts, table)
-        table = self._image_table(self._parts)
+        self._plan = plan
+        self._parts = list(parts)
+        self._image_files = [name for name in manifest.parts if name.startswith("images")]
+        table = self._image_table
         self._images = len(images.readable(table))
         self._unreadable = len(table) - self._images
-        self._image_files = [name for name in manifest.parts if name.startswith("images")]
-        self._seconds = sum(part.seconds for part in self._parts)
         self._waiting: list[Chunk] = []
-        self._waiting_rows = 0
         self._since = time.perf_counter()
         self._progress_file = ProgressFile(folder, len(plan.dataset))
-        if self._parts != parts:
-            self._write(status=UNFINISHED, content=None)
-            remove_unlisted(folder, self.manifest.parts)
 
-    def _image_table(self, parts: Sequence[Part]) -> pa.Table:
-        chunks = [number for part in parts for number in part.chunks]
+    @property
+    def _image_table(self) -> pa.Table:
+        chunks = [number for part in self._parts for number in part.chunks]
         return images.read(self.folder, self.manifest.parts, self.manifest.batch, chunks)
 
     @property
@@ -114,7 +94,7 @@ class RunWriter:
 
     def __exit__(self, *_exception: object) -> None:
         try:
-            self._write()
+            self.write()
         finally:
             self._progress_file.remove()
             self._lock.release()
@@ -127,24 +107,28 @@ class RunWriter:
         Closing the iterator stops it; what is done stays. Raises ``UnknownNameError`` for another
         engine, ``RunError`` where the disk does not take the rows, and what the engine raises.
         """
-        run = ENGINES[engine].run
         done = {number for part in self._parts for number in part.chunks}
         todo = [number for number in range(self._plan.chunk_count) if number not in done]
-        chunks = run(self._plan, todo, address) if todo else iter(())
+        chunks = ENGINES[engine].run(self._plan, todo, address) if todo else iter(())
         began = time.perf_counter()
         yield self._progress(loading=True)
         for chunk in chunks:
+            now = time.perf_counter()
             if chunk is None:
-                self._since = time.perf_counter()
-                started = self.manifest.startup_seconds + self._since - began
+                self._since = now
+                started = self.manifest.startup_seconds + now - began
                 self.manifest = self.manifest.updated(startup_seconds=started)
-                yield self._progress()
-                continue
-            self._wait(chunk)
-            if self._fills_a_file:
-                self._write()
+            else:
+                self._waiting.append(chunk)
+                self._images += chunk.readable
+                self._unreadable += len(chunk.images) - chunk.readable
+                rows = sum(each.table.num_rows + len(each.images) for each in self._waiting)
+                before = sum(part.seconds for part in self._parts)
+                seconds = min(max(_LEAST_SECONDS, _SHARE * before), _MOST_SECONDS)
+                if rows >= ROWS_A_FILE or now - self._since >= seconds:
+                    self.write()
             yield self._progress()
-        self._write()
+        self.write()
         count = sum(len(part.chunks) for part in self._parts)
         if count < self._plan.chunk_count:
             raise RunError(
@@ -153,29 +137,14 @@ class RunWriter:
                 hint=_HOW_TO_CONTINUE,
             )
         self._parts = compact(self.folder, self._parts)
-        models_ran = todo and ENGINES[engine].asks_models
-        costs = (
-            measured(self.manifest.spec, here=engine == "local")
-            if models_ran
-            else self.manifest.costs
-        )
-        times = remedies_ms(self.manifest.spec) if models_ran else self.manifest.remedies_ms
-        self._write(status=FINISHED, costs=costs, remedies_ms=times)
+        taken: dict[str, object] = {}
+        if todo and ENGINES[engine].asks_models:
+            spec = self.manifest.spec
+            taken["costs"] = measured(spec, here=engine == "local")
+            taken["remedies_ms"] = remedies_ms(spec)
+        self.write(status=FINISHED, **taken)
         remove_unlisted(self.folder, self.manifest.parts)
         headline_figures.compute(self.folder, self.manifest)
-
-    def _wait(self, chunk: Chunk) -> None:
-        self._waiting.append(chunk)
-        self._waiting_rows += chunk.table.num_rows + len(chunk.images)
-        self._images += chunk.readable
-        self._unreadable += len(chunk.images) - chunk.readable
-
-    @property
-    def _fills_a_file(self) -> bool:
-        """Whether what is waiting is enough for a file of rows."""
-        seconds = min(max(_LEAST_SECONDS, _SHARE * self._seconds), _MOST_SECONDS)
-        late = time.perf_counter() - self._since >= seconds
-        return late or self._waiting_rows >= ROWS_A_FILE
 
     def _progress(self, *, loading: bool = False) -> Progress:
         done = self._images + self._unreadable
@@ -183,7 +152,7 @@ class RunWriter:
         self._progress_file.write(progress)
         return progress
 
-    def _write(self, **changes: object) -> None:
+    def write(self, **changes: object) -> None:
         """Writes what is waiting, and the manifest with that and ``changes``."""
         if not (self._waiting or changes):
             return
@@ -192,10 +161,9 @@ class RunWriter:
                 now = time.perf_counter()
                 self._image_files.append(images.write(self.folder, self._waiting).name)
                 self._parts.append(write_part(self.folder, self._waiting, now - self._since))
-                self._seconds += now - self._since
-                self._waiting, self._waiting_rows, self._since = [], 0, now
+                self._waiting, self._since = [], now
             if changes.get("status") == FINISHED:
-                table = self._image_table(self._parts)
+                table = self._image_table
                 changes["content"] = images.content(table)
                 file = images.gather(self.folder, table, self._plan.dataset)
                 self._image_files = [file.name]
@@ -203,7 +171,7 @@ class RunWriter:
             self.manifest = self.manifest.updated(
                 images=self._images,
                 unreadable=self._unreadable,
-                seconds=self._seconds,
+                seconds=sum(part.seconds for part in self._parts),
                 parts={name: (self.folder / name).stat().st_size for name in files},
                 **changes,
             )
@@ -243,7 +211,7 @@ def start(
         if same is None:
             chosen.require()
             (runs / fresh.id).mkdir(parents=True)
-        writer = _writer(plan, same or runs / fresh.id, None if same else fresh, patience)
+        writer = _open_writer(plan, same or runs / fresh.id, None if same else fresh, patience)
         if same and notes.read(same).stopped:
             with suppress(RunError):
                 notes.update(same, stopped="")
@@ -305,14 +273,38 @@ def reopen(plan: Plan, folder: Path, *, patience: float = 0.0) -> RunWriter:
             f"The run {manifest.id} cannot continue: its images or versions of the software have "
             "changed. Evaluate the images again."
         )
-    return _writer(plan, folder, None, patience)
+    return _open_writer(plan, folder, None, patience)
 
 
-def _writer(plan: Plan, folder: Path, fresh: Manifest | None, patience: float) -> RunWriter:
-    """The writer of ``folder``: of the ``fresh`` run, or of the one that is there."""
+def _open_writer(plan: Plan, folder: Path, fresh: Manifest | None, patience: float) -> RunWriter:
+    """The writer of ``folder``: of the ``fresh`` run, or of the one that is there.
+
+    Clears what a killed process left behind, and takes unanswered images out of the run.
+    """
+    lock: FileLock | None = None
     try:
-        return _holding(plan, folder, fresh, patience)
+        lock = locked(folder, patience)
+        if fresh is not None:
+            installation.note(folder, fresh.text)
+            fresh.write(folder)  # from here on others see a run, which is ours already
+        manifest = fresh or read(folder)  # as it stands now that nobody else writes it
+        if manifest.status == FINISHED:
+            load(folder)  # says so if it is damaged
+        with file_lock(folder):  # nobody writes its notes just now
+            for leftover in folder.glob(TEMPORARY):
+                leftover.unlink(missing_ok=True)
+        remove_unlisted(folder, manifest.parts)
+        parts = all_parts(folder, manifest.parts)
+        plan = replace(plan, spec=manifest.spec, batch=manifest.batch)
+        answered = _answered(plan, folder, manifest, parts)
+        writer = RunWriter(plan, folder, manifest, answered, lock)
+        if answered != parts:
+            writer.write(status=UNFINISHED, content=None)
+            remove_unlisted(folder, writer.manifest.parts)
+        return writer
     except BaseException as error:  # such as of a disk with room for a folder, but for no file
+        if lock is not None:
+            lock.release()
         if fresh is not None:
             shutil.rmtree(folder, ignore_errors=True)
             installation.forget(folder)
@@ -321,19 +313,17 @@ def _writer(plan: Plan, folder: Path, fresh: Manifest | None, patience: float) -
         raise
 
 
-def _holding(plan: Plan, folder: Path, fresh: Manifest | None, patience: float) -> RunWriter:
-    lock = locked(folder, patience)
-    try:
-        if fresh is not None:
-            installation.note(folder, fresh.text)
-            fresh.write(folder)  # from here on others see a run, which is ours already
-        manifest = fresh or read(folder)  # as it stands now that nobody else writes it
-        if manifest.status == FINISHED:
-            load(folder)  # says so if it is damaged
-        return RunWriter(plan, folder, manifest, lock)
-    except BaseException:
-        lock.release()
-        raise
+def _answered(plan: Plan, folder: Path, manifest: Manifest, parts: Sequence[Part]) -> list[Part]:
+    """``parts`` without the chunks of unanswered images, in new files; the old ones stay."""
+    done = [number for part in parts for number in part.chunks]
+    table = images.read(folder, manifest.parts, manifest.batch, done)
+    numbers = {position // plan.batch for position in unanswered(table)}
+    positions = [position for number in numbers for position in plan.positions(number)]
+    rest = (
+        part if numbers.isdisjoint(part.chunks) else without_chunks(part, numbers, positions)
+        for part in parts
+    )
+    return [part for part in rest if part is not None]
 
 
 def _same_request(runs: Path, fresh: Manifest) -> Path | None:

@@ -29,7 +29,7 @@ from robustness.evaluation.correctness import CORRECTNESS, require_columns, with
 from robustness.evaluation.row_schema import own_scores
 from robustness.metrics.features import RESCALED
 from robustness.perturbations import REGISTRY
-from robustness.statistics.counted_attacks import as_counted
+from robustness.statistics.counted_attacks import breakable, targets
 
 Floats = NDArray[np.float64]
 Places = slice | Sequence[int]
@@ -201,6 +201,24 @@ def mean_of_groups(values: Floats, groups: Iterable[Sequence[int]]) -> Floats:
     return np.asfortranarray(np.stack([*parts], axis=1))
 
 
+def count_attacks(grid: Grid) -> Grid:
+    """``grid`` with ``consistent`` unknown where an attack had no prediction to break."""
+    attacks = np.array([key.is_attack for key in grid.conditions], bool)
+    if not attacks.any():
+        return grid
+    aims = targets([key.id for key in grid.conditions])
+
+    def read(column: str) -> Cells:
+        cells = grid.read(column)
+        if column != "consistent":
+            return cells
+        top1 = UNKNOWN if np.isnan(aims).all() else grid.read("clean_top1")
+        idle = attacks & ~breakable(grid.read("clean_correct"), top1, aims)
+        return np.where(idle, np.nan if cells.dtype.kind == "f" else np.int8(UNKNOWN), cells)
+
+    return replace(grid, read=read)
+
+
 def pool_profiles(grid: Grid) -> Grid:
     """``grid`` with one condition a profile, under which each image has the mean of its parts."""
 
@@ -274,13 +292,15 @@ def grids(measured: Measured) -> Sequence[Grid]:
     """One grid a model, in order of appearance, with the columns ``CORRECTNESS``.
 
     Images are in the order of their ids, conditions by perturbation as they appear and by growing
-    strength; profiles are one each. ``consistent`` is as ``as_counted`` has it. Raises
+    strength; profiles are one each. ``consistent`` is that of ``count_attacks``. Raises
     ``ParameterError`` if a column is missing.
     """
     if isinstance(measured, pd.DataFrame):
         require_columns(measured, ("image", "model", "perturbation", "strength", "consistent"))
         frame = with_conditions(with_correctness(without_copies(measured)))
-        measured = laid_out(as_counted(frame))
+        if "clean_top1" not in frame:
+            frame = frame.assign(clean_top1=np.nan)
+        measured = [count_attacks(grid) for grid in laid_out(frame)]
     return [pool_profiles(grid) for grid in measured]
 
 

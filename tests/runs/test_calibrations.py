@@ -74,7 +74,8 @@ def evaluated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Evaluated:
 def test_a_temperature_is_fitted_on_one_half_and_judged_on_the_other(evaluated: Evaluated) -> None:
     run = evaluated(120)
     found = rb.calibrate(run, "SqueezeNet")
-    digests = run.digests
+    axes = run.rows.axes
+    digests = dict(zip(axes.images, axes.digests, strict=True))
     correct = {
         name: (int(Path(name).stem) % 2 == 0) == name.startswith("tabby") for name in digests
     }
@@ -95,10 +96,11 @@ def test_a_temperature_is_fitted_on_one_half_and_judged_on_the_other(evaluated: 
 def test_copies_stay_together(evaluated: Evaluated) -> None:
     run = evaluated(90, mirrored=40)
     found = calibrations.calibrate(run, "SqueezeNet")
-    names = sorted(run.digests)
+    axes = run.rows.axes
+    names, digests = zip(*sorted(zip(axes.images, axes.digests, strict=True)), strict=True)
     groups = copies(to_uint8(run.picture(name).image) for name in names)
     assert len(set(groups.tolist())) == 90
-    fits = np.array([fits_temperature(run.digests[name]) for name in names])
+    fits = np.array([fits_temperature(digest) for digest in digests])
     straddling = {*groups[fits].tolist()} & {*groups[~fits].tolist()}
     assert straddling
     fitting = [fit and group not in straddling for fit, group in zip(fits, groups, strict=True)]
@@ -123,7 +125,7 @@ def test_a_threshold_of_a_calibrated_model_rests_on_the_other_half(
     evaluated(60)
     request = spec([Condition.of({"rotation": 0.5})], names=["SqueezeNet", "calm"])
     run = performed(tmp_path / "set", tmp_path / "both", request)
-    rest = sum(not fits_temperature(digest) for digest in run.digests.values())
+    rest = sum(not fits_temperature(digest) for digest in run.rows.digests.values())
     for entries in (rb.safe_threshold(run), rb.safe_threshold(run, max_error=0.2)):
         images = {entry["model"]: entry["images"] for entry in entries["models"]}
         assert images == {"SqueezeNet": 60, "calm": rest}

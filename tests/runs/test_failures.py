@@ -222,7 +222,7 @@ def test_a_text_that_is_no_selection_is_refused(run: runs.Run, text: str, reason
 
 def test_large_runs_are_sampled_and_say_so(run: runs.Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(failures, "MOST_CELLS", 20)
-    found = failures.fresh(run.rows, run.properties)
+    found = failures.failure_tables(run.rows, run.properties)
     assert [entry["n_images"] for entry in found.pairs] == [10]
     assert found.changes[0]["n_images"] < 10
     assert list(found.unknown) == [failures.SAMPLED.format(10)]

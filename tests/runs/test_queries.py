@@ -102,7 +102,7 @@ def in_turns(run: runs.Run) -> runs.Run:
 
 
 def rows_of(run: runs.Run) -> Rows:
-    return Rows([part.path for part in run.parts], run.rows.images)
+    return Rows([part.path for part in run.parts], run.rows.images, run.manifest.spec)
 
 
 @pytest.mark.parametrize("room", [1, 2 * 8 * 45 * 11, row_files._MOST])
@@ -159,12 +159,12 @@ def test_queries_read_the_files_of_their_run_alone(run: runs.Run, tmp_path: Path
 
 def test_a_file_that_is_gone_is_said_in_one_sentence(run: runs.Run, tmp_path: Path) -> None:
     paths = [*(part.path for part in run.parts), run.folder / "part-000009.parquet"]
-    gone = Rows(paths, run.rows.images)
+    gone = Rows(paths, run.rows.images, run.manifest.spec)
     with pytest.raises(RunError, match="no longer be read"):
         gone.ask("SELECT count(*) FROM rows")
     part = tmp_path / run.parts[0].path.name
     part.write_bytes(run.parts[0].path.read_bytes())
-    found = Rows([part], run.rows.images).grids()
+    found = Rows([part], run.rows.images, run.manifest.spec).grids()
     part.unlink()
     with pytest.raises(RunError, match="no longer be read"):
         found[0].read("cosine")
@@ -201,7 +201,7 @@ def test_cases_equal_those_of_the_frame(
         pairs = list(zip(frame["model"], index, strict=True))
         keep &= pd.Series([pair in chosen.classes for pair in pairs], index=frame.index)
     expected = cases(frame[keep], kind)
-    some = run.cases if kept else CaseRows(rows_of(run), [c.id for c in CONDITIONS])
+    some = run.cases if kept else CaseRows(rows_of(run))
     tally = some.tally(chosen)
     assert (tally.either.bad if kind == WORST else tally.either.good) == len(expected)
     assert tally.images == frame[keep]["image"].nunique()

@@ -6,12 +6,13 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
-from robustness.evaluation.condition import effect
+from robustness.attacks import REGISTRY as ATTACKS
+from robustness.evaluation.condition import effect, readable
 from robustness.evaluation.correctness import good_rows, with_correctness
 from robustness.runs.row_selection import WORST
 from robustness.statistics import QUANTITIES
-from robustness.statistics.counted_attacks import as_counted
 from robustness.statistics.measurement_grid import laid_out, with_conditions
 from robustness.statistics.run_differences import changes
 
@@ -21,8 +22,7 @@ _TOLD = ["perturbation", "strength"]
 
 def cases(frame: pd.DataFrame, kind: str) -> pd.DataFrame:
     """Rows of ``frame`` of one ``kind``, most interesting first, each image once."""
-    counted = as_counted(frame)["consistent"]
-    frame = frame[counted.notna()]
+    frame = frame[~is_idle(frame)]
     good = good_rows(frame).to_numpy(bool)
     if kind == WORST:
         chosen = frame[~good]
@@ -33,6 +33,25 @@ def cases(frame: pd.DataFrame, kind: str) -> pd.DataFrame:
         chosen = frame[good]
         order = np.argsort(chosen["ssim"].to_numpy(float), kind="stable")
     return chosen.iloc[order].drop_duplicates("image")
+
+
+def is_idle(frame: pd.DataFrame) -> NDArray[np.bool_]:
+    """Whether each row is of an attack that had no prediction to break."""
+    targets = {text: target_of(text) for text in frame["condition"].astype(str).unique()}
+    wrong = frame["clean_correct"].astype("boolean").eq(False).fillna(False)
+    top1 = frame.get("clean_top1", pd.Series(-1, frame.index))
+    rows = zip(frame["perturbation"], frame["condition"], wrong, top1, strict=True)
+    idle = [
+        name in ATTACKS.names and (bad or targets[text] == before)
+        for name, text, bad, before in rows
+    ]
+    return np.array(idle, bool)
+
+
+def target_of(condition: str) -> int | None:
+    """The class that the attack with the id ``condition`` aims at, if any."""
+    parsed = readable(condition)
+    return next((attack.target for attack in parsed.attacks), None) if parsed else None
 
 
 def difference(frame_a: pd.DataFrame, frame_b: pd.DataFrame) -> list[dict[str, Any]]:
@@ -53,7 +72,8 @@ def _shared(frame_a: pd.DataFrame, frame_b: pd.DataFrame) -> pd.DataFrame:
         frames = [frame.drop(columns="condition", errors="ignore") for frame in frames]
     sides = []
     for frame in frames:
-        whole = as_counted(with_conditions(with_correctness(frame)))
+        whole = with_conditions(with_correctness(frame))
+        whole["consistent"] = whole["consistent"].astype("boolean").mask(is_idle(whole))
         whole = whole[[*_KEYS, *_TOLD, *dict.fromkeys(QUANTITIES.values())]]
         # An image with two names gives the same rows twice.
         whole = whole.astype(dict.fromkeys(_KEYS, str)).drop_duplicates(_KEYS)

@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import partial
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from itertools import chain
 
 from robustness import models
 from robustness.base.errors import ParameterError
 from robustness.runs import Run
-from robustness.runs.remedies import (
-    RemediedModel,
-    milliseconds,
-    remedied_models,
-)
+from robustness.runs.compare import shared_grids
+from robustness.runs.remedies import RemediedModel, milliseconds, remedied_models
 from robustness.statistics import QUANTITIES, Cost, Criteria, Figures, ModelChoice
 from robustness.statistics import choose as choose_among
-from robustness.statistics.measurement_grid import UNKNOWN, Grid, effects
+from robustness.statistics.measurement_grid import UNKNOWN, Grid
 from robustness.statistics.model_choice import Candidate
 
 RuleOut = Callable[[Run], Mapping[str, str]]
@@ -58,7 +52,7 @@ def choose(
         own = run.manifest.spec.model_names
         reasons = {name: why for name, why in reasons.items() if name not in own}
         reasons |= rule_out(run) if rule_out else {}
-    return choose_among(Figures(shared_grids(several)), criteria, spent, reasons)
+    return choose_among(Figures(_grids_of_all(several)), criteria, spent, reasons)
 
 
 def choose_of_run(
@@ -88,45 +82,23 @@ def _check_remedies(several: Sequence[Run]) -> None:
             )
 
 
-def shared_grids(several: Sequence[Run]) -> list[Grid]:
+def _grids_of_all(several: Sequence[Run]) -> list[Grid]:
     """One grid a model of ``several`` runs, on the images and conditions that all have."""
     _check_weights(several)
-    grids = [run.rows.grids() for run in several]
-    images = [_rows(run.rows.axes.digests) for run in several]
-    places = [_rows(effects(grid[0].conditions)) for grid in grids]
-    names, same = (
-        [key for key in keys_of_run[0] if all(key in other for other in keys_of_run)]
-        for keys_of_run in (images, places)
+    shared = shared_grids(
+        [run.rows.grids() for run in several], [run.rows.axes.digests for run in several]
     )
-    if not names or not same:
-        what = "condition" if names else "image"
+    first = shared[0][0]
+    if not first.there.size:
+        what = "condition" if len(first.images) else "image"
         raise ParameterError(
             f"Expected runs of the same images and conditions, got runs without a shared {what}: "
             "choose among runs of one dataset, fit and side."
         )
-    keys = tuple(grids[0][0].conditions[places[0][what]] for what in same)
     by_name: dict[str, Grid] = {}
-    for mine, image_at, place_of in zip(grids, images, places, strict=True):
-        cells = np.ix_([image_at[name] for name in names], [place_of[what] for what in same])
-        for grid in mine:
-            shared = Grid(
-                grid.model,
-                np.array(names, object),
-                keys,
-                grid.there[cells],
-                partial(_cells, grid, cells),
-            )
-            by_name.setdefault(grid.model, shared)
+    for grid in chain.from_iterable(shared):  # the first run that has a model counts
+        by_name.setdefault(grid.model, replace(grid, conditions=first.conditions))
     return list(by_name.values())
-
-
-def _rows(keys: Iterable[str]) -> dict[str, int]:
-    """The first place of each of ``keys``."""
-    return {key: at for at, key in reversed(list(enumerate(keys)))}
-
-
-def _cells(grid: Grid, cells: tuple[NDArray[Any], ...], column: str) -> Any:
-    return grid.read(column)[cells]
 
 
 def _check_weights(several: Sequence[Run]) -> None:

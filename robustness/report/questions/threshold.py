@@ -125,19 +125,16 @@ def threshold_figures(of: RunFigures) -> ThresholdFigures:
     promise: Promise = "condition" if of.options.get("each_condition") else "suite"
     failing = of.run.failures
     groups = of.options.get("groups")
-    default = (max_error, promise, groups) == (MAX_ERROR, "suite", None)
-    spec = of.run.manifest.spec
-    if default:
+    if (max_error, promise, groups) == (MAX_ERROR, "suite", None):
         entries = failing.thresholds
     else:
-        calibrated = failures.calibrated(spec)
-        entries = failures.safe_thresholds(of.run.rows, max_error, promise, groups, calibrated)
+        entries = failures.safe_thresholds(of.run.rows, max_error, promise, groups)
     return ThresholdFigures(
         [{**entry, "max_error": max_error, "promise": promise} for entry in entries],
         failing.risk_coverage,
         max_error,
         promise,
-        sum(not condition.attacks for condition in spec.conditions),
+        sum(not condition.attacks for condition in of.run.conditions),
         "wrong" if failing.quantity == "perturbed_accuracy" else "changed",
     )
 
