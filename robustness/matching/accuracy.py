@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from robustness.matching.confidence import COLLECTIONS, AccuracyEstimate, bounded
-from robustness.matching.estimate import Values
+from robustness.matching.image_statistics import Values
 from robustness.matching.labelling import combined
 
 

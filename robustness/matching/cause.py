@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from robustness.base.progress import Note
 from robustness.matching.difference import SetDifference, difference
-from robustness.matching.estimate import Estimate, estimate, no_perturbation
+from robustness.matching.estimate import DRAWS, Estimate, Fit, estimate
 from robustness.matching.image_statistics import Floats
 from robustness.matching.reference_images import ReferenceImages
 
@@ -56,12 +56,13 @@ def search_cause(production: Floats, side: ReferenceImages, note: Note) -> Cause
     """Search the cause of the difference of ``production`` (n, D), scaled statistics."""
     originals = side.emulator.originals
     changed = difference(production, originals, originals, side.seed)
-    none = no_perturbation(side.emulator.names)
+    nothing = np.zeros((DRAWS, len(side.emulator.names)))
+    none = Estimate(side.emulator.names, (Fit((), nothing[0], 0.0),), nothing)
     same = Cause(none, changed, changed, originals, np.zeros(0, np.int64))
     if not changed.significant:
         return same
     fitted = estimate(production, side.emulator, side.simulated, side.seed, note)
-    best = side.simulated(fitted.vector, slice(None)).copy()
+    best = side.simulated(fitted.fits[0].strengths, slice(None)).copy()
     order = np.random.default_rng(side.seed).permutation(len(best))
     unaffected = order[round(fitted.share * len(best)) :]
     best[unaffected] = originals[unaffected]

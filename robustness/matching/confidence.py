@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from robustness import models
 from robustness.base.validation import CONFIG
 from robustness.matching.emulator import MOST, matchable
+from robustness.matching.image_statistics import Values
 from robustness.pictures.eight_bits import from_uint8
 
-Values = NDArray[np.float64]
 Places = NDArray[np.int64]
 
 COLLECTIONS = 0.05
@@ -77,6 +77,11 @@ class TopPredictions(NamedTuple):
         """The predictions of consecutive parts as one."""
         return TopPredictions(*(np.concatenate(sides) for sides in zip(*parts, strict=True)))
 
+    @staticmethod
+    def from_arrays(arrays: Mapping[str, NDArray[Any]]) -> TopPredictions:
+        """The predictions with the fields ``arrays``; raises ``KeyError`` if one is missing."""
+        return TopPredictions(*(arrays[name] for name in TopPredictions._fields))
+
     def rows(self, rows: Places) -> TopPredictions:
         return TopPredictions(
             self.classes[rows], self.confidences[rows], self.cues[rows], self.features[rows]
@@ -101,11 +106,6 @@ def predict(name: str, pixels: NDArray[np.uint8]) -> TopPredictions:
     entropy = -np.sum(probabilities * np.log(np.maximum(probabilities, 1e-12)), 1)
     cues = np.stack([np.log(bounded / (1 - bounded)), entropy, top - second], 1)
     return TopPredictions(probabilities.argmax(1), top, cues, features.astype(np.float64))
-
-
-def identify(name: str, side: int) -> str:
-    """A text that changes with what the model ``name`` predicts; "" if nobody can tell."""
-    return models.load(name, side=side).key
 
 
 def compositions(seed: int) -> list[dict[str, float]]:

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float32]
+Values = NDArray[np.float64]
 
 NAMES = (
     *("luma 1 %", "luma 5 %", "luma 25 %", "luma 50 %", "luma 75 %", "luma 95 %", "luma 99 %"),

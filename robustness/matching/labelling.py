@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import ConfigDict
 
 from robustness.base.errors import ParameterError
@@ -22,8 +21,7 @@ from robustness.base.files import read_regular
 from robustness.base.text import csv_cell, from_csv_cell
 from robustness.base.validation import CONFIG
 from robustness.matching.confidence import AccuracyEstimate, bounded
-
-Values = NDArray[np.float64]
+from robustness.matching.image_statistics import Values
 
 SAMPLE = 100
 """Images that are drawn to be labelled, at most."""

@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -251,7 +252,6 @@ def side(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ReferenceImages]:
         patch.setattr("robustness.matching.confidence.COMPOSITIONS", 4)
         patch.setattr(reference_images, "SIMULATED", 10)
         patch.setattr(reference_images, "predict", predict)
-        patch.setattr(reference_images, "identify", lambda name, side: f"{name} {side}")
         patch.setenv("ROBUSTNESS_CACHE", str(tmp_path_factory.mktemp("cache")))
         patch.setitem(first_answer.__globals__, "predict", predict)
         yield ReferenceImages(textures(40, 0), 0)
@@ -382,6 +382,7 @@ def test_a_match_asks_each_model_with_its_own_preprocessing(
         shapes.setdefault(name, set()).add(pixels.shape[1])
         return predictions(len(pixels), 5)
 
+    monkeypatch.setattr(models, "load", lambda _name, side: SimpleNamespace(key=f"{side}"))
     names = ["small", "large"]
     images, originals = textures(30, 2), textures(40, 3)
     views = {"small": np.ascontiguousarray(originals[:, ::2, ::2])}

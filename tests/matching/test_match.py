@@ -24,13 +24,13 @@ from robustness.matching import match as matched
 from robustness.matching.accuracy import ExpectedAccuracy, expect_accuracy
 from robustness.matching.cause import is_explained, search_cause
 from robustness.matching.difference import difference
+from robustness.matching.estimate import affected
 from robustness.matching.image_statistics import NAMES, batch_statistics
 from robustness.matching.match import (
     Match,
     MatchedPerturbation,
     profile_conditions,
 )
-from robustness.matching.mixture import affected
 from robustness.matching.reference_images import ReferenceImages
 from robustness.perturbations import compose
 from robustness.pictures.eight_bits import from_uint8, to_png, to_uint8
