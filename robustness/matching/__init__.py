@@ -3,24 +3,10 @@
 The result is a profile of compositions, and the accuracy to expect of each model.
 """
 
-from robustness.matching.accuracy import ExpectedAccuracy
-from robustness.matching.confidence import AccuracyEstimate
-from robustness.matching.labelling import (
-    Correct,
-    SampleImage,
-    forecast,
-    read_sheet,
-    sheet,
-    sheet_rows,
-)
-from robustness.matching.match import (
-    CONDITIONS,
-    FEWEST,
-    Match,
-    MatchedPerturbation,
-    match,
-    with_labels,
-)
+from robustness.matching.accuracy import AccuracyEstimate, ExpectedAccuracy, forecast
+from robustness.matching.cause import CONDITIONS, MatchedPerturbation
+from robustness.matching.label_sheet import Correct, SampleImage, read_sheet, sheet, sheet_rows
+from robustness.matching.match import FEWEST, Match, MatchSettings, match, with_labels
 from robustness.matching.profile import SHARE, MatchChange, Profile, as_toml, changes, read_profile
 
 __all__ = [
@@ -32,6 +18,7 @@ __all__ = [
     "ExpectedAccuracy",
     "Match",
     "MatchChange",
+    "MatchSettings",
     "MatchedPerturbation",
     "Profile",
     "SampleImage",

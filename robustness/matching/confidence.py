@@ -7,22 +7,19 @@ that changes with what a camera does. No cause is needed.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from robustness import models
-from robustness.base.validation import CONFIG
+from robustness.matching.accuracy import COLLECTIONS, AccuracyEstimate, bounded
 from robustness.matching.emulator import MOST, matchable
 from robustness.matching.image_statistics import Values
 from robustness.pictures.eight_bits import from_uint8
 
 Places = NDArray[np.int64]
 
-COLLECTIONS = 0.05
-"""Standard deviation of accuracy between collections of images of the same kind."""
 COMPOSITIONS, SIMULATED = 16, 40
 """Simulated compositions, and reference images of each."""
 _STRENGTHS = (0.1, 0.9)
@@ -45,22 +42,6 @@ _SPLITS, _RARE, _CONTENT_FOLDS = 1000, 0.99, 10
 is measured."""
 _OTHER_CONTENT = 0.1
 """Standard deviation of accuracy between collections of another kind of content."""
-
-
-@dataclass(frozen=True)
-class AccuracyEstimate:
-    """An accuracy with its 95 % interval; ``error`` is the standard error.
-
-    ``parts`` are the accuracies of which it is the mean, or others beside it, by method.
-    """
-
-    __pydantic_config__ = CONFIG
-
-    value: float
-    low: float
-    high: float
-    error: float
-    parts: dict[str, float] = field(default_factory=dict)
 
 
 class TopPredictions(NamedTuple):
@@ -306,28 +287,3 @@ def _probability(inputs: Values, line: Values) -> Values:
 
 def _sigmoid(values: Values) -> Values:
     return np.asarray(1 / (1 + np.exp(-np.clip(values, -30, 30))))
-
-
-def bounded(
-    value: float,
-    variance: float,
-    images: int | None = None,
-    parts: Mapping[str, float] | None = None,
-) -> AccuracyEstimate:
-    """``value`` with its 95 % interval, those of a beta distribution of that ``variance``.
-
-    The bounds are shares that so many ``images`` can have, unless there are any number.
-    """
-    from scipy import stats  # slow to import
-
-    count = max(max(value * (1 - value), 0.01) / variance, 1.0)
-    low, high = stats.beta.ppf((0.025, 0.975), value * count + 0.5, (1 - value) * count + 0.5)
-    if images is not None:
-        low, high = np.floor(low * images) / images, np.ceil(high * images) / images
-    return AccuracyEstimate(
-        value,
-        float(min(low, value)),
-        float(max(high, value)),
-        float(np.sqrt(variance)),
-        dict(parts or {}),
-    )

@@ -102,17 +102,15 @@ def read_profile(path: Path, framing: Framing) -> Profile:
 
 def as_toml(match: Match) -> str:
     """``match`` as a profile for ``read_profile``, and for ``read_request`` with conditions."""
-    fit, side = match.overrides
-    lines = [
-        f"models = {json.dumps(match.models)}",
-        f"seed = {match.seed}",
-        *([] if fit is None else [f"fit = {json.dumps(fit)}"]),
-        *([] if side is None else [f"side = {side}"]),
-    ]
+    settings = match.settings
+    lines = _pairs({"models": settings.models, "seed": settings.seed})
+    lines += _pairs(
+        {key: x for key in ("fit", "side") if (x := getattr(settings, key)) is not None}
+    )
     for condition in match.conditions:
         lines += ["", "[[condition]]", *_pairs(condition.as_dict())]
-    lines += ["", "[match]", f"images = {match.images}"]
-    lines += [f"fit = {json.dumps(match.framing.fit)}", f"side = {match.framing.side}"]
+    fit, side, *_ = match.framing
+    lines += ["", "[match]", *_pairs({"images": match.images, "fit": fit, "side": side})]
     for part in match.perturbations:
         keys = ("perturbation", "strength", "low", "high", "share")
         lines += ["", "[[match.perturbations]]"]

@@ -17,7 +17,7 @@ from robustness.base import settings
 from robustness.base.files import put_whole, read_regular
 from robustness.base.progress import Note
 from robustness.evaluation.condition import Condition
-from robustness.matching.accuracy import ExpectedAccuracy, expect_accuracy
+from robustness.matching.accuracy import ExpectedAccuracy, simulated_estimate
 from robustness.matching.confidence import (
     SIMULATED,
     Confidence,
@@ -160,7 +160,7 @@ class ReferenceImages:
         remainder: float,
         note: Note,
     ) -> tuple[ExpectedAccuracy, ...]:
-        """Expected accuracies, from predictions on the reference under the estimate.
+        """Accuracies by simulation, from predictions on the reference under the estimate.
 
         The best composition is tried on all images, those of the profile on some, paired with it.
         """
@@ -187,10 +187,13 @@ class ReferenceImages:
             outputs = self.predictions(names, dict(condition.steps), some)
             changes.append(correct(outputs, some) - best[:, places])
             note("Predicting", done, total)
-        answers = zip(names, original, best, np.stack(changes, 1), strict=True)
-        return tuple(
-            expect_accuracy(*answer, fitted.share, images, remainder) for answer in answers
-        )
+        accuracies = []
+        for name, before, after, others in zip(
+            names, original, best, np.stack(changes, 1), strict=True
+        ):
+            part = simulated_estimate(before, after, others, fitted.share, images, remainder)
+            accuracies.append(ExpectedAccuracy(name, float(np.nanmean(before)), simulation=part))
+        return tuple(accuracies)
 
 
 def _cache_file(*texts: str) -> Path:

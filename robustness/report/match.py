@@ -229,7 +229,7 @@ def forecasts(match: Match) -> str:
     """How wide the widest interval is, and will be after more labels, as a sentence."""
     answers = {answer.model: answer for answer in match.expected_accuracy}
     spans: dict[str, dict[int, float]] = {}
-    for name in match.models:
+    for name in match.settings.models:
         answer = answers.get(name)
         widths = forecast(answer.confidence if answer else None, match.images)
         if answer:
