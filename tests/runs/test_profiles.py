@@ -118,8 +118,8 @@ def test_runs_share_a_profile_of_equal_compositions_alone(tmp_path: Path) -> Non
     assert api.choose([first, same]).images == 60
 
 
-def test_the_weakest_of_a_profile_are_its_perturbations(tmp_path: Path) -> None:
-    assert weakest_perturbations("SqueezeNet", made(tmp_path)) == ("darkness", "fog")
+def test_training_takes_single_perturbations_and_not_those_of_a_profile(tmp_path: Path) -> None:
+    assert weakest_perturbations("SqueezeNet", made(tmp_path)) == ("fog",)
 
 
 def test_a_flip_names_its_composition(tmp_path: Path) -> None:
