@@ -118,18 +118,22 @@ class Confidence:
         self.accuracy, self.count = float(correct.mean()), len(correct)
         self.threshold = float(np.quantile(original.confidences, 1 - self.accuracy))
         outputs = [*(part for part, _ in self.simulated), original]
-        self._scale(outputs)
+        cues = np.concatenate([part.cues for part in outputs])
+        features = np.concatenate([part.features for part in outputs])
+        self._cues = cues.mean(0), cues.std(0) + 1e-9
+        self._centre = features.mean(0)
+        self._directions = _whitened_directions(features - self._centre, _DIRECTIONS)
         groups = [np.full(len(part.classes), k) for k, part in enumerate(outputs)]
         groups[-1][:] = -1
         group, targets = np.concatenate(groups), np.concatenate([*truths, correct])
         inputs = [np.concatenate(sides) for sides in zip(*map(self._inputs, outputs), strict=True)]
         images = max(int((group >= 0).sum()), 1)
         weights = np.where(group >= 0, 1.0, _WEIGHT * images / self.count)
-        self._regressions = _fitted(inputs, targets, weights)
+        self._regressions = _regress(inputs, targets, weights)
         errors, noise = [], []
         for fold in range(_FOLDS):
             others = (group < 0) | (group % _FOLDS != fold)
-            parts = _fitted([side[others] for side in inputs], targets[others], weights[others])
+            parts = _regress([side[others] for side in inputs], targets[others], weights[others])
             for k in range(fold, len(truths), _FOLDS):
                 value = self._mean(self.simulated[k][0], parts)
                 errors.append(value - truths[k].mean())
@@ -137,13 +141,6 @@ class Confidence:
         own = float(np.mean(np.square(errors)) - np.mean(noise)) if errors else 0.0
         self.error = max(COLLECTIONS, np.sqrt(max(own, 0.0)))
         """Standard deviation between collections, or of its own error on the compositions."""
-
-    def _scale(self, outputs: Sequence[TopPredictions]) -> None:
-        cues = np.concatenate([part.cues for part in outputs])
-        features = np.concatenate([part.features for part in outputs])
-        self._cues = cues.mean(0), cues.std(0) + 1e-9
-        self._centre = features.mean(0)
-        self._directions = _whitened_directions(features - self._centre, _DIRECTIONS)
 
     def _inputs(self, output: TopPredictions) -> tuple[Values, Values]:
         """Inputs of the regressions, without and with features."""
@@ -154,7 +151,7 @@ class Confidence:
         parts = {"ATC": float((output.confidences > self.threshold).mean())}
         names = ("regression", "regression with features")
         for name, side, line in zip(names, self._inputs(output), regressions, strict=True):
-            parts[name] = float(_probability(side, line).mean())
+            parts[name] = float(_sigmoid(side @ line[:-1] + line[-1]).mean())
         return parts
 
     def _mean(self, output: TopPredictions, regressions: Sequence[Values]) -> float:
@@ -257,7 +254,7 @@ def _correct(output: TopPredictions, labels: Places) -> Values:
     return (output.classes == labels).astype(np.float64)
 
 
-def _fitted(inputs: Sequence[Values], targets: Values, weights: Values) -> list[Values]:
+def _regress(inputs: Sequence[Values], targets: Values, weights: Values) -> list[Values]:
     return [
         _logistic(side, targets, weights, penalty)
         for side, penalty in zip(inputs, _PENALTIES, strict=True)
@@ -279,10 +276,6 @@ def _logistic(inputs: Values, targets: Values, weights: Values, penalty: float) 
         if np.abs(step).max() < 1e-6:
             break
     return line
-
-
-def _probability(inputs: Values, line: Values) -> Values:
-    return _sigmoid(inputs @ line[:-1] + line[-1])
 
 
 def _sigmoid(values: Values) -> Values:

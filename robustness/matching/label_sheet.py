@@ -9,20 +9,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 from pydantic import ConfigDict
 
 from robustness.base.errors import ParameterError
 from robustness.base.files import read_regular
 from robustness.base.text import csv_cell, from_csv_cell
 from robustness.base.validation import CONFIG
-from robustness.matching.image_statistics import Values
 
 SAMPLE = 100
 """Images that are drawn to be labelled, at most."""
 COLUMNS = ("image", "model", "prediction", "correct")
 _WORDS = {"yes": True, "1": True, "true": True, "no": False, "0": False, "false": False}
 _MOST_BYTES = 2**22
+
 Correct = Mapping[tuple[str, str], bool]
 """Whether the prediction is correct, by image and model."""
 
@@ -117,12 +116,3 @@ def read_sheet(path: Path, sample: Sequence[SampleImage]) -> dict[tuple[str, str
                 f"{sample[gap].name!r} of {model}: fill it in, because the order is random."
             )
     return correct
-
-
-def labels_of(model: str, sample: Sequence[SampleImage], correct: Correct) -> tuple[Values, Values]:
-    """Whether the labelled images of ``sample`` are correct (n,), and their confidences (n,)."""
-    some = [image for image in sample if (image.name, model) in correct]
-    return (
-        np.array([float(correct[image.name, model]) for image in some]),
-        np.array([image.confidences[model] for image in some]),
-    )

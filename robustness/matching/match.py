@@ -35,7 +35,7 @@ from robustness.matching.cause import (
 )
 from robustness.matching.confidence import predict
 from robustness.matching.image_statistics import NAMES, batch_statistics
-from robustness.matching.label_sheet import SAMPLE, Correct, SampleImage, labels_of
+from robustness.matching.label_sheet import SAMPLE, Correct, SampleImage
 from robustness.matching.reference_images import ReferenceImages
 from robustness.perturbations import check_seed
 from robustness.pictures.copies import copies, show_one_scene
@@ -276,14 +276,15 @@ def with_labels(match: Match, correct: Correct) -> Match:
     accuracies = []
     for name in match.settings.models:
         part = estimates.get(name)
-        truths, confidences = labels_of(name, match.sample, correct)
-        if len(truths):
+        if some := [image for image in match.sample if (image.name, name) in correct]:
             part = part or ExpectedAccuracy(name)
+            truths = np.array([float(correct[image.name, name]) for image in some])
             labels = exact_estimate(truths)
             if part.confidence:
+                confidences = np.array([image.confidences[name] for image in some])
                 mean = match.confidences[name]
                 labels = labelled_estimate(truths, confidences, mean, match.images)
-            part = replace(part, labels=labels, labelled=len(truths))
+            part = replace(part, labels=labels, labelled=len(some))
         if part:
             accuracies.append(part)
     return replace(match, expected_accuracy=tuple(accuracies))

@@ -116,7 +116,7 @@ def show(entry: Listed, saved: SavedMatch) -> None:
                 blocks.draw(list(results.blocks(labelled)))
     with st.container(horizontal=True):
         if answer is not None:
-            _profile_buttons(folder.name, answer)
+            _profile_buttons(folder.name, saved.settings, answer)
         with st.popover("Manage", icon=":material/more_horiz:"):
             run_actions.manage(entry)
     if answer is not None:
@@ -207,13 +207,13 @@ def _figures(entry: Listed, saved: SavedMatch, answer: Match) -> Figures | None:
     return None
 
 
-def _profile_buttons(name: str, answer: Match) -> None:
+def _profile_buttons(name: str, settings: MatchSettings, answer: Match) -> None:
     st.button(
         "Evaluate with this profile",
         type="primary" if answer.matched else "secondary",
         icon=":material/play_arrow:",
         on_click=_evaluate,
-        args=(name, answer.settings),
+        args=(name, settings),
         disabled=not answer.conditions,
     )
     if not answer.conditions:
