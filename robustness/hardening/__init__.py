@@ -7,7 +7,6 @@ learns to give under perturbations, too.
 from robustness.hardening.harden import Hardening, check_name, harden
 from robustness.hardening.judgement import (
     GroupDifference,
-    Judgement,
     names_to_train,
     unseen_conditions,
 )
@@ -16,7 +15,6 @@ from robustness.hardening.training import Settings
 __all__ = [
     "GroupDifference",
     "Hardening",
-    "Judgement",
     "Settings",
     "check_name",
     "harden",

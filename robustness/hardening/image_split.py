@@ -29,8 +29,6 @@ _CHOOSING = 0.25
 """Share of the images that are not trained on."""
 _TRAINED = 0.6
 """Share of images that are trained on, where no others judge."""
-
-
 _BATCH = 16
 
 
@@ -72,7 +70,7 @@ def split_images(
     Raises ``ParameterError`` where a part has too few images.
     """
     labels = record.labels()
-    stacks, digests, indices, unreadable = [], [], [], 0
+    stacks, digests, indices, unreadable, reserved = [], [], [], 0, 0
     for dataset, most in ((images, MOST_TRAINING), (judging, MOST_JUDGING)):
         if dataset is not None:
             read = study_pixels(dataset, record.framing, most, seed, note)
@@ -81,8 +79,10 @@ def split_images(
             digests += read.streams
             indices += [-1 if known[row] is None else known[row] for row in read.rows]
             unreadable += read.unreadable
+            reserved = len(read.rows) if dataset is judging else 0
     pixels, classes = np.concatenate(stacks), np.array(indices, np.int64)
-    train, choose, judge = split_places(pixels, 0 if judging is None else len(stacks[1]), seed)
+    stacks.clear()  # hundreds of megabytes
+    train, choose, judge = split_places(pixels, reserved, seed)
     left_out = len(pixels) - len(train) - len(choose) - len(judge)
     some = [rows[classes[rows] >= 0] for rows in (choose, judge)]
     is_labelled = len(some[0]) >= FEWEST_CHOOSING and len(some[1]) >= FEWEST_JUDGED

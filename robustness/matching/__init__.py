@@ -7,7 +7,7 @@ from robustness.matching.accuracy import AccuracyEstimate, ExpectedAccuracy, for
 from robustness.matching.cause import CONDITIONS, MatchedPerturbation
 from robustness.matching.label_sheet import Correct, SampleImage, read_sheet, sheet, sheet_rows
 from robustness.matching.match import FEWEST, Match, MatchSettings, match, with_labels
-from robustness.matching.profile import SHARE, MatchChange, Profile, as_toml, changes, read_profile
+from robustness.matching.profile import SHARE, MatchChange, as_toml, changes, read_profile
 
 __all__ = [
     "CONDITIONS",
@@ -20,7 +20,6 @@ __all__ = [
     "MatchChange",
     "MatchSettings",
     "MatchedPerturbation",
-    "Profile",
     "SampleImage",
     "as_toml",
     "changes",

@@ -156,12 +156,10 @@ def match(
     ``FEWEST`` different readable images on a side.
     """
     check_seed(settings.seed)
-    labels = _labels(reference, settings.models)
     images, copied, views = _different(production, MOST_PRODUCTION, settings, "production", note)
     originals, _, own_views = _different(reference, MOST_REFERENCE, settings, "reference", note)
     pixels, count = images.pixels, len(images.pixels)
-    labels = {name: indices[originals.rows] for name, indices in labels.items()}
-    labels = {name: indices for name, indices in labels.items() if (indices >= 0).any()}
+    labels = _labels(reference, originals.rows, settings.models)
     side = ReferenceImages(originals.pixels, settings.seed, own_views)
     names = [production.entries[row].name for row in images.rows]
     answer = replace(
@@ -290,13 +288,16 @@ def with_labels(match: Match, correct: Correct) -> Match:
     return replace(match, expected_accuracy=tuple(accuracies))
 
 
-def _labels(reference: Dataset, names: Sequence[str]) -> dict[str, NDArray[np.int64]]:
-    """The class index of every entry, -1 without one, of the models that know some class."""
+def _labels(
+    reference: Dataset, rows: NDArray[np.int64], names: Sequence[str]
+) -> dict[str, NDArray[np.int64]]:
+    """The class index of the images ``rows``, -1 without one, of the models that know some."""
     sets = models.by_labels(names)
-    label_indices = labelled(reference, [labels for labels, _ in sets], KNOWN)
+    by_set = labelled(reference, [labels for labels, _ in sets], KNOWN)
     result: dict[str, NDArray[np.int64]] = {}
     for labels, members in sets:
-        indices = np.array([-1 if label is None else label for label in label_indices[labels.key]])
+        known = by_set[labels.key]
+        indices = np.array([-1 if known[row] is None else known[row] for row in rows])
         if (indices >= 0).any():
             result |= dict.fromkeys(members, indices)
     return result
