@@ -23,7 +23,7 @@ from robustness.datasets import open_dataset
 from robustness.datasets.labels import KNOWN, labelled
 from robustness.datasets.pixels import study_pixels
 from robustness.matching.confidence import Confidence
-from robustness.matching.match import MOST_REFERENCE, first_answer
+from robustness.matching.match import MOST_REFERENCE, MatchSettings, first_answer
 from robustness.matching.reference_images import ReferenceImages
 from robustness.pictures.fitting import Framing
 
@@ -104,8 +104,9 @@ def _folder(
         images = study_pixels(dataset, Framing(), len(paths), seed, _silent)
         known = labelled(dataset, [labels], KNOWN)[labels.key]
     names = [dataset.entries[row].name for row in images.rows]
+    settings = MatchSettings(models=MODELS, seed=seed)
     answer = first_answer(
-        side, images.pixels, names, dict.fromkeys(MODELS, indices), MODELS, _silent
+        side, images.pixels, names, dict.fromkeys(MODELS, indices), settings, _silent
     )
     truth = {names[place]: known[row] for place, row in enumerate(images.rows.tolist())}
     said = {part.model: part for part in answer.expected_accuracy}

@@ -27,8 +27,9 @@ def test_a_command_that_is_gone_says_what_to_use(
 def test_an_option_that_is_gone_says_what_to_use(
     option: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    *command, name = option.split()
     with pytest.raises(SystemExit) as exit_:
-        main.main(["evaluate", "samples", option, "1"])
+        main.main([*(command or ["evaluate"]), "samples", name, "1"])
     assert exit_.value.code == main.EXIT_BAD_INPUT
     assert removed_names.OPTIONS[option] in capsys.readouterr().err
 

@@ -13,7 +13,7 @@ from robustness.api.argument_checks import checked_call
 from robustness.api.sources import check_classes, opened
 from robustness.base.errors import ParameterError
 from robustness.base.files import expect_writable, write_file
-from robustness.matching import Match
+from robustness.matching import Match, MatchSettings
 
 
 @checked_call
@@ -65,9 +65,12 @@ def match(
         matching.match(
             opened(images, classes),
             opened(reference, classes),
-            model_records.resolve(list(models) if models else None),
-            overrides=(fit, side),
-            seed=seed,
+            MatchSettings(
+                models=model_records.resolve(list(models) if models else None),
+                fit=fit,
+                side=side,
+                seed=seed,
+            ),
             note=note or (lambda *_: None),
             first=lambda answer: first(with_labels(answer)),
         )

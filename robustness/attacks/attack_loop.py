@@ -138,24 +138,17 @@ def search(
         part = replace(task.rows(places), steps=task.steps * turn.share, passes=turn.passes)
         runs = restarts if record.random else 1
         stop = enough or (any_success if number else None)
-        broken = len(best.level) - len(places)
-        work = _rounds(record, part, runs, stop)
-        while True:
-            try:
-                steps, gain, succeeded = next(work)
-            except StopIteration as end:
-                best.take(places, end.value)
-                break
-            yield Step(done + steps, total, turn.name, gain, broken + succeeded)
+        before = Step(done, total, turn.name, 0.0, len(best.level) - len(places))
+        best.take(places, (yield from _rounds(record, part, runs, stop, before)))
         done += part.steps * runs
     best.images = task.within(best.images)
     return best
 
 
 def _rounds(
-    attack: Attack, task: Task, restarts: int, enough: Enough | None
-) -> Generator[tuple[int, float, int], None, BestImages]:
-    """Run all restarts of one attack; yield the steps done, the mean gain and the successes."""
+    attack: Attack, task: Task, restarts: int, enough: Enough | None, before: Step
+) -> Generator[Step, None, BestImages]:
+    """Run all restarts of one attack after ``before``; yield the steps."""
     if attack.rivals and not task.targeted:
         wide = task.aimed(attack.rivals)
     else:
@@ -184,8 +177,12 @@ def _rounds(
                 break
             moved = _checked(attack, moved, part)
             images = moved if attack.minimal else part.within(moved)
-            succeeded = int(best.success.reshape(-1, group).any(1).sum())
-            yield start + step + 1, float(state.gain.mean()), succeeded
+            yield replace(
+                before,
+                done=before.done + start + step + 1,
+                gain=float(state.gain.mean()),
+                succeeded=before.succeeded + int(best.success.reshape(-1, group).any(1).sum()),
+            )
         else:
             state = _state(attack, part, images, task.steps, memory, blind=True)
             best.take(places, _judged(attack, part, state, enough))

@@ -114,13 +114,14 @@ class State:
 
     def rows(self, places: NDArray[np.intp]) -> State:
         """The state of the rows at ``places`` only."""
-        settings: dict[str, Any] = {
-            name: value[places]
-            for name in ("images", "gain", "scores", "gradient")
-            for value in (getattr(self, name),)
-        }
-        memory = {name: values[places] for name, values in self.memory.items()}
-        return replace(self, **settings, memory=memory)
+        return State(
+            self.images[places],
+            self.step,
+            self.gain[places],
+            self.scores[places],
+            self.gradient[places],
+            {name: values[places] for name, values in self.memory.items()},
+        )
 
 
 def at_clean(task: Task) -> Images:
@@ -215,16 +216,6 @@ def parse_epsilon(text: str) -> float:
         ) from None
 
 
-def check_epsilon(epsilon: float, norm: Norm) -> float:
-    """``epsilon`` itself; raises ``ParameterError`` unless it lies in [0, ``norm.most``]."""
-    if not 0 <= epsilon <= norm.most:  # also refuses NaN
-        raise ParameterError(
-            f"Expected an epsilon in {norm.label} between 0 and {norm.most:g}, got {epsilon:g}; "
-            f"the usual one is {Fraction(norm.epsilon).limit_denominator(LEVELS)}."
-        )
-    return float(epsilon)
-
-
 @dataclass(frozen=True)
 class AttackSpec:
     """An attack with its settings, made by ``AttackSpec.of``.
@@ -265,7 +256,12 @@ class AttackSpec:
             raise ParameterError(
                 f"{record.label} is bounded in {' or '.join(record.norms)}, got {chosen.name}."
             )
-        size = check_epsilon(chosen.epsilon if epsilon is None else epsilon, chosen)
+        size = float(chosen.epsilon if epsilon is None else epsilon)
+        if not 0 <= size <= chosen.most:  # also refuses NaN
+            raise ParameterError(
+                f"Expected an epsilon in {chosen.label} between 0 and {chosen.most:g}, got "
+                f"{size:g}; the usual one is {Fraction(chosen.epsilon).limit_denominator(LEVELS)}."
+            )
         count = record.steps if steps is None else steps
         if not 1 <= count <= record.most_steps:
             expected = "1 step" if record.most_steps == 1 else f"1 to {record.most_steps} steps"

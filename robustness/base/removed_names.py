@@ -26,8 +26,9 @@ OPTIONS: Mapping[str, str] = {
     "choose Use on One image under Trust",
     "--repeats": "use --seed; a random perturbation has one draw, scaled by the strength",
     "--workers": "the time on a cluster is known once it runs",
+    "harden --suite": "use --perturbations or --run; training for a camera had no significant gain",
 }
-"""Options of commands, with their dashes."""
+"""Options of commands, with their dashes; after the name of a command, those of that one alone."""
 
 _IN_THE_FUNCTION = {
     "retries": "repeat a failed call in the function, as docs/own-models.md shows",

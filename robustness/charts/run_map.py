@@ -100,7 +100,7 @@ def rows(figures: Figures, quantity: str) -> list[Row]:
             model: [_cell(levels[text], by_cell.get((model, text)), quantity) for text in order]
             for model in grouped(mine, "model")
         }
-        rows.append(Row(label, cells))
+        rows.append(Row(_row_label(label), cells))
     rows += _attacks(figures) if by_norm else []
     sign = 1.0 if goodness(np.array([0.0, 1.0]), quantity)[1] == 1 else -1.0
     hardness = []
@@ -118,6 +118,11 @@ def rows(figures: Figures, quantity: str) -> list[Row]:
         if entry["clean_accuracy"] is not None
     }
     return [Row(ORIGINALS, originals), *rows]
+
+
+def _row_label(text: str) -> str:
+    """``text``, such as the name of a profile, with a capital unless its first word has one."""
+    return text[:1].upper() + text[1:] if text.partition(" ")[0].islower() else text
 
 
 def bounded(entry: Entry, name: str) -> tuple[float | None, float | None, float | None]:
@@ -367,7 +372,7 @@ def _by_loss(changes: Sequence[ShareChange]) -> list[tuple[str, list[ShareChange
         by_row.setdefault(label, []).append(change)
     mean = {label: np.mean([c.difference for c in mine]) for label, mine in by_row.items()}
     order = sorted(by_row, key=lambda label: (label != ORIGINALS, mean[label]))
-    return [(label, by_row[label]) for label in order]
+    return [(_row_label(label), by_row[label]) for label in order]
 
 
 def _changes(ordered: Sequence[ShareChange]) -> Strip | None:

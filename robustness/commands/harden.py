@@ -31,9 +31,6 @@ def add(parsers: Parsers) -> None:
         "--perturbations", type=names, metavar="A,B", help="train on these, at strengths 0.1 to 0.8"
     )
     trained.add_argument("--run", metavar="RUN", help=f"train on the model's weakest five; {RUN}")
-    trained.add_argument(
-        "--suite", metavar="FILE.toml", help="train on the conditions of a suite or request"
-    )
     command.add_argument(
         "--judge",
         metavar="LABELLED",
@@ -85,7 +82,6 @@ def harden_command(options: argparse.Namespace) -> None:
             name=options.name,
             perturbations=options.perturbations,
             run=run,
-            suite=options.suite,
             judge=options.judge,
             epochs=Settings.epochs if options.epochs is None else options.epochs,
             rate=options.rate,

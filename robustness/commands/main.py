@@ -87,6 +87,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parsed(words: list[str]) -> argparse.Namespace:
     """The options in ``words``; exits with a sentence if they are not understood."""
     parser = _parser(words)
+    for option in [word.partition("=")[0] for word in words[1:]]:
+        if removed := removed_names.removal(removed_names.OPTIONS, f"{words[0]} {option}"):
+            parser.error(removed)
     options, unknown = parser.parse_known_args(words)
     if unknown:
         if removed := removed_names.removal(removed_names.COMMANDS, " ".join(words[:2])):

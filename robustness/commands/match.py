@@ -57,33 +57,33 @@ def match_command(options: argparse.Namespace) -> int:
     Exit status 1 if --max-loss is broken, or cannot be judged.
     """
     from robustness import api, matching, models, report
-    from robustness.evaluation.framings import shared_framing
     from robustness.report import match as results
 
     if options.max_loss is not None and (options.since is None or not 0 <= options.max_loss <= 1):
         raise ParameterError("--max-loss expects a share from 0 to 1, together with --since.")
     to_fill_in = options.labels is not None and not options.labels.exists()
-    before = None
-    if options.since is not None:
-        framing = shared_framing(options.fit, options.side, models.resolve(options.models))
-        before = matching.read_profile(options.since, framing)
+    settings = matching.MatchSettings(
+        models=models.resolve(options.models),
+        fit=options.fit,
+        side=options.side,
+        seed=options.seed,
+    )
+    since = options.since
+    before = None if since is None else matching.read_profile(since, settings.framing)
 
     answer = api.match(
         options.production,
         reference=options.reference,
-        models=options.models,
         out=options.out,
         labels=options.labels,
-        fit=options.fit,
-        side=options.side,
-        seed=options.seed,
+        **settings.model_dump(),
         note=console.phase,
         first=lambda answer: console.remark("\n".join(results.sentences(answer)[:1])),
     )
     console.end_progress()
     if options.labels is not None:
         labelled = {row.model for row in matching.sheet_rows(options.labels)}
-        if others := sorted(labelled - set(answer.models)):
+        if others := sorted(labelled - set(settings.models)):
             console.remark(
                 f"{options.labels}: the labels of {', '.join(others)} do not count, because the "
                 "match is of other models."
@@ -93,11 +93,11 @@ def match_command(options: argparse.Namespace) -> int:
         not accuracies or any(change.loss > options.max_loss + _ROUNDING for change in accuracies)
     )
     if options.json:
-        since = {
+        changed = {
             "perturbations": [asdict(change) for change in strengths],
             "expected_accuracy": [asdict(change) for change in accuracies],
         }
-        console.print_json({**answer.as_dict(), **({"since": since} if before else {})})
+        console.print_json({**answer.as_dict(), **({"since": changed} if before else {})})
     else:
         lines = results.sentences(answer)
         lines += results.changed(strengths, accuracies) if before else []

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from pathlib import Path, PurePosixPath
 
@@ -59,8 +59,12 @@ class PublishedTree(Folder):
             )
         super().__init__(originals)
         names = cache(_stems)  # an original that lacks at one severity alone is told of later
+        places = [(entry, PurePosixPath(entry.place)) for entry in self.entries]
         self.entries = tuple(
-            entry for entry in self.entries if entry.refused or self._is_stored(entry, names)
+            entry
+            for entry, place in places
+            if entry.refused
+            or any(place.stem in names(folder / place.parent) for folder in self.stored.values())
         )
         if not self.entries:
             raise ParameterError(
@@ -69,10 +73,6 @@ class PublishedTree(Folder):
             )
         self.source = f"{tree.resolve()}{PAIRED}{self.source}"
         self.title = f"{_kind(c for c, _ in self.stored)} ({tree.name})"
-
-    def _is_stored(self, entry: Entry, names: Callable[[Path], frozenset[str]]) -> bool:
-        name = PurePosixPath(entry.place)
-        return any(name.stem in names(folder / name.parent) for folder in self.stored.values())
 
     def read_stored(self, entry: Entry, corruption: str, severity: int) -> bytes:
         """The bytes of the perturbed image; raises ``ImageError`` if there is none."""

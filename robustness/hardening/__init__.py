@@ -4,16 +4,18 @@ The parent itself gives the targets: its prediction on the original is what the 
 learns to give under perturbations, too.
 """
 
-from robustness.hardening.harden import Hardening, Settings, Subjects, check_name, harden
-from robustness.hardening.judgement import GroupDifference, Judgement
-from robustness.hardening.perturbation_kinds import names_to_train, unseen_conditions
+from robustness.hardening.harden import Hardening, check_name, harden
+from robustness.hardening.judgement import (
+    GroupDifference,
+    names_to_train,
+    unseen_conditions,
+)
+from robustness.hardening.training import Settings
 
 __all__ = [
     "GroupDifference",
     "Hardening",
-    "Judgement",
     "Settings",
-    "Subjects",
     "check_name",
     "harden",
     "names_to_train",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 import tempfile
 from collections import Counter
@@ -11,76 +12,35 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from robustness import __version__, models
 from robustness.base.errors import ParameterError
 from robustness.base.files import stored_bytes
 from robustness.base.progress import Note
 from robustness.base.text import in_bytes
 from robustness.datasets import Dataset
-from robustness.datasets.labels import KNOWN, labelled
-from robustness.datasets.pixels import study_pixels
 from robustness.evaluation.condition import Condition
-from robustness.hardening.image_split import (
-    FEWEST_CHOOSING,
-    FEWEST_JUDGED,
-    Places,
-    split_images,
-)
+from robustness.hardening.image_split import Views, split_images
 from robustness.hardening.judgement import (
-    BATCH,
+    STRENGTH,
     Judgement,
     Logs,
     Predict,
-    Views,
     judge_training,
     measure_predictions,
+    unseen_conditions,
 )
-from robustness.hardening.perturbation_kinds import STRENGTH, unseen_conditions
-from robustness.hardening.training import (
-    Checkpoint,
-    Settings,
-    TrainingImages,
-    checkpoints,
-    train,
-)
+from robustness.hardening.training import Checkpoint, Settings, checkpoints, train
 from robustness.models.loaded_models import LOADED
 from robustness.models.model_record import OWN, ModelRecord
 from robustness.models.own import add, user_models
 from robustness.models.training import TrainableModel
 from robustness.models.weights.weight_files import digest as weights_digest
-from robustness.pictures.eight_bits import from_uint8
 from robustness.pictures.fitting import STUDY_FRAMING
-
-MOST_TRAINING, MOST_JUDGING = 3000, 1000
-"""Images that are used, drawn at random from more."""
 
 SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
 """Interpolations between the parent (0) and the trained model (1): Wortsman et al., CVPR 2022."""
 
 FILE = "model.xml"
-
-
-@dataclass(frozen=True)
-class Subjects:
-    """What a model is trained on: conditions, and whether their strengths ``vary``."""
-
-    conditions: tuple[Condition, ...]
-    vary: bool
-
-    @staticmethod
-    def named(names: Sequence[str]) -> Subjects:
-        """Perturbations at any strength, judged at ``STRENGTH``."""
-        conditions = dict.fromkeys(Condition.of({name: STRENGTH}) for name in names)
-        return Subjects(tuple(conditions), True)
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The perturbations."""
-        every = (name for condition in self.conditions for name in condition.perturbations)
-        return tuple(dict.fromkeys(every))
 
 
 @dataclass(frozen=True)
@@ -112,7 +72,7 @@ def harden(
     parent: str,
     name: str,
     images: Dataset,
-    subjects: Subjects,
+    perturbations: Sequence[str],
     *,
     judging: Dataset | None = None,
     settings: Settings | None = None,
@@ -129,29 +89,23 @@ def harden(
     record = models.REGISTRY[parent]
     parent = record.name  # also of a label
     check_name(name)
-    trained_on = tuple(dict.fromkeys((*record.trained_on, *subjects.names)))
-    others = unseen_conditions(trained_on)
+    trained = tuple(dict.fromkeys(Condition.of({each: STRENGTH}) for each in perturbations))
+    names = [condition.name for condition in trained]
+    trained_on = tuple(dict.fromkeys((*record.trained_on, *names)))
+    unseen = unseen_conditions(trained_on)
     note("Preparing the training", 0, 1)
     model = TrainableModel(models.load(parent, side=record.input_size))
     settings = replace(settings, rate=settings.rate or model.rate)
     add.check(name, {**_entry(record, model, name), "path": FILE})
     _check_room(model)
-    every = _Images(record, images, judging, settings.seed, note)
     before = models.load(parent, side=record.framing.side)
-    material = every.training(before, note)
-    checkpoint = Checkpoint(
-        weights_digest(record),
-        material.digest,
-        [condition.id for condition in subjects.conditions],
-        subjects.vary,
-        asdict(settings),
-    )
-    train(model, material, subjects.conditions, settings, checkpoint, note, vary=subjects.vary)
-    views = every.views(every.split.choose, before, note)
-    share = _choose_share(model, views, subjects.conditions, settings.seed, note)
-    weights = model.interpolated(share)
+    parts = split_images(record, before, images, judging, settings.seed, note)
+    digest = hashlib.sha256("\n".join(sorted(parts.train.digests)).encode()).hexdigest()
+    checkpoint = Checkpoint(weights_digest(record), digest, names, asdict(settings))
+    train(model, parts.train, names, settings, checkpoint, note)
+    share = _choose_share(model, parts.choose, trained, settings.seed, note)
     with _result_folder() as folder:
-        model.save(weights, Path(folder) / FILE)
+        model.save(model.interpolated(share), Path(folder) / FILE)
         values = {**_entry(record, model, name), "path": str(Path(folder) / FILE)}
         (child,) = user_models.records_of(
             user_models.described_in(), {name: {**values, "labels": "imagenet"}}
@@ -160,8 +114,8 @@ def harden(
         try:
             after = LOADED.get(child, record.framing.side)
             (flags_before, flags_after), _ = measure_predictions(
-                every.views(every.split.judge, before, note),
-                (*subjects.conditions, *others),
+                parts.judge,
+                (*trained, *unseen),
                 [lambda x: before(x).probabilities, lambda x: after(x).probabilities],
                 settings.seed,
                 note,
@@ -169,14 +123,14 @@ def harden(
         finally:
             LOADED.release(name)
         verdict = judge_training(
-            flags_before, flags_after, subjects.conditions, others, labelled=every.labelled
+            flags_before, flags_after, trained, unseen, labelled=parts.labelled
         )
         origin = {
             "parent": parent,
             "digest": weights_digest(record),
             "trained_on": list(trained_on),
-            "images": material.digest,
-            "image_count": len(material.pixels),
+            "images": digest,
+            "image_count": len(parts.train.pixels),
             "epochs": settings.epochs,
             "rate": settings.rate,
             "seed": settings.seed,
@@ -193,57 +147,13 @@ def harden(
         trained_on,
         settings,
         share,
-        len(material.pixels),
-        len(every.split.choose),
-        every.split.left_out,
-        every.unreadable,
+        len(parts.train.pixels),
+        len(parts.choose.pixels),
+        parts.left_out,
+        parts.unreadable,
         verdict,
         str(models.REGISTRY[name].weights.paths()[0]),
     )
-
-
-class _Images:
-    """All images with their digests, classes and split."""
-
-    def __init__(
-        self,
-        record: ModelRecord,
-        images: Dataset,
-        judging: Dataset | None,
-        seed: int,
-        note: Note,
-    ) -> None:
-        framing, labels = record.framing, record.labels()
-        stacks, classes, self.unreadable = [], [], 0
-        self._digests: list[str] = []
-        sources = [(images, MOST_TRAINING), *([(judging, MOST_JUDGING)] if judging else [])]
-        for dataset, most in sources:
-            read = study_pixels(dataset, framing, most, seed, note)
-            indices = labelled(dataset, [labels], KNOWN)[labels.key]
-            stacks.append(read.pixels)
-            self._digests += read.streams
-            classes += [-1 if indices[row] is None else indices[row] for row in read.rows]
-            self.unreadable += read.unreadable
-        self.pixels = np.concatenate(stacks)
-        self._classes = np.array(classes, np.int64)
-        self.split = split_images(self.pixels, len(stacks[1]) if judging else 0, seed)
-        choose, judge = (
-            rows[self._classes[rows] >= 0] for rows in (self.split.choose, self.split.judge)
-        )
-        self.labelled = len(choose) >= FEWEST_CHOOSING and len(judge) >= FEWEST_JUDGED
-        if self.labelled:
-            self.split = replace(self.split, choose=choose, judge=judge)
-
-    def training(self, parent: models.Classifier, note: Note) -> TrainingImages:
-        rows = self.split.train
-        pixels, digests = self.pixels[rows], [self._digests[row] for row in rows]
-        return TrainingImages(pixels, digests, _probabilities(parent, pixels, note))
-
-    def views(self, rows: Places, parent: models.Classifier, note: Note) -> Views:
-        pixels, targets = self.pixels[rows], self._classes[rows]
-        if not self.labelled:
-            targets = _probabilities(parent, pixels, note).argmax(1)
-        return Views(pixels, [self._digests[row] for row in rows], targets)
 
 
 @contextmanager
@@ -287,16 +197,6 @@ def check_name(name: str) -> None:
     if problem or name in models.REGISTRY:
         reason = problem or "a model of that name exists; choose another name"
         raise ParameterError(f"Expected a new name for the model, got {name!r}: {reason}.")
-
-
-def _probabilities(
-    classifier: models.Classifier, pixels: NDArray[np.uint8], note: Note
-) -> NDArray[np.float32]:
-    answers = []
-    for start in range(0, len(pixels), BATCH):
-        note("Predicting the originals", start, len(pixels))
-        answers.append(classifier(from_uint8(pixels[start : start + BATCH])).probabilities)
-    return np.concatenate(answers)
 
 
 def _choose_share(

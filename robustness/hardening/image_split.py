@@ -2,39 +2,122 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from robustness import models
 from robustness.base.errors import ParameterError
+from robustness.base.progress import Note
+from robustness.datasets import Dataset
+from robustness.datasets.labels import KNOWN, labelled
+from robustness.datasets.pixels import study_pixels
+from robustness.models.model_record import ModelRecord
 from robustness.pictures.copies import copies
+from robustness.pictures.eight_bits import from_uint8
 
 Bytes = NDArray[np.uint8]
 Places = NDArray[np.int64]
+
+MOST_TRAINING, MOST_JUDGING = 3000, 1000
+"""Images that are used, drawn at random from more."""
 
 FEWEST_TRAINED, FEWEST_CHOOSING, FEWEST_JUDGED = 20, 10, 20
 _CHOOSING = 0.25
 """Share of the images that are not trained on."""
 _TRAINED = 0.6
 """Share of images that are trained on, where no others judge."""
+_BATCH = 16
 
 
-@dataclass(frozen=True)
-class ImageSplit:
-    """Positions of the images of each part, and how many are in none, as copies of others."""
+class Views(NamedTuple):
+    """Images (N, S, S, 3) in 8 bits, their digests, and what the good prediction of each is.
 
-    train: Places
-    choose: Places
-    judge: Places
+    The targets are classes (N,), or to train on the parent's probabilities (N, classes).
+    """
+
+    pixels: Bytes
+    digests: Sequence[str]
+    targets: NDArray[Any]
+
+
+class ImageParts(NamedTuple):
+    """The images of each part. ``left_out`` are in none, as copies of others.
+
+    With ``labelled`` ones those alone choose and judge, otherwise by the parent's predictions.
+    """
+
+    train: Views
+    choose: Views
+    judge: Views
+    labelled: bool
     left_out: int
+    unreadable: int
 
 
-def split_images(pixels: Bytes, judging: int, seed: int) -> ImageSplit:
-    """The parts of images (N, S, S, 3), of which the last ``judging`` may not be trained on.
+def split_images(
+    record: ModelRecord,
+    parent: models.Classifier,
+    images: Dataset,
+    judging: Dataset | None,
+    seed: int,
+    note: Note,
+) -> ImageParts:
+    """``images`` as the model ``record`` sees them, and ``judging`` if any, in parts.
 
-    Without any, the images themselves are split. Copies of an image are in one part, and one alone
-    of them chooses or judges. Raises ``ParameterError`` where a part has too few images.
+    Raises ``ParameterError`` where a part has too few images.
+    """
+    labels = record.labels()
+    stacks, digests, indices, unreadable, reserved = [], [], [], 0, 0
+    for dataset, most in ((images, MOST_TRAINING), (judging, MOST_JUDGING)):
+        if dataset is not None:
+            read = study_pixels(dataset, record.framing, most, seed, note)
+            known = labelled(dataset, [labels], KNOWN)[labels.key]
+            stacks.append(read.pixels)
+            digests += read.streams
+            indices += [-1 if known[row] is None else known[row] for row in read.rows]
+            unreadable += read.unreadable
+            reserved = len(read.rows) if dataset is judging else 0
+    pixels, classes = np.concatenate(stacks), np.array(indices, np.int64)
+    stacks.clear()  # hundreds of megabytes
+    train, choose, judge = split_places(pixels, reserved, seed)
+    left_out = len(pixels) - len(train) - len(choose) - len(judge)
+    some = [rows[classes[rows] >= 0] for rows in (choose, judge)]
+    is_labelled = len(some[0]) >= FEWEST_CHOOSING and len(some[1]) >= FEWEST_JUDGED
+    choose, judge = some if is_labelled else (choose, judge)
+
+    def probabilities(rows: Places) -> NDArray[np.float32]:
+        answers = []
+        for start in range(0, len(rows), _BATCH):
+            note("Predicting the originals", start, len(rows))
+            batch = from_uint8(pixels[rows[start : start + _BATCH]])
+            answers.append(parent(batch).probabilities)
+        return np.concatenate(answers)
+
+    def targets(rows: Places) -> Places:
+        return classes[rows] if is_labelled else probabilities(rows).argmax(1)
+
+    def views(rows: Places, targets: NDArray[Any]) -> Views:
+        return Views(pixels[rows], [digests[row] for row in rows], targets)
+
+    return ImageParts(
+        views(train, probabilities(train)),
+        views(choose, targets(choose)),
+        views(judge, targets(judge)),
+        is_labelled,
+        left_out,
+        unreadable,
+    )
+
+
+def split_places(pixels: Bytes, judging: int, seed: int) -> tuple[Places, Places, Places]:
+    """Positions of images (N, S, S, 3) to train on, to choose and to judge.
+
+    The last ``judging`` may not be trained on; without any, the images themselves are split. Copies
+    of an image are in one part, and one alone of them chooses or judges. Raises ``ParameterError``
+    where a part has too few images.
     """
     groups, count = copies(pixels), len(pixels)
     order = np.random.default_rng(seed).permutation(count)
@@ -61,5 +144,4 @@ def split_images(pixels: Bytes, judging: int, seed: int) -> ImageSplit:
                 f"Expected at least {fewest} different images to {purpose}, got {len(places)}: "
                 "add more images; copies count once, and no image both trains and judges."
             )
-    left_out = count - len(train) - len(choose) - len(judge)
-    return ImageSplit(np.sort(train), np.sort(choose), np.sort(judge), left_out)
+    return np.sort(train), np.sort(choose), np.sort(judge)

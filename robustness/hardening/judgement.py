@@ -1,21 +1,24 @@
-"""A trained model against its parent, on images and perturbations that training did not see."""
+"""A trained model against its parent, on other images and on perturbations of other kinds."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
-from itertools import pairwise
+from itertools import chain, pairwise, zip_longest
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from robustness.base.errors import ParameterError
 from robustness.base.progress import Note
-from robustness.evaluation.condition import Condition, pool_profiles
+from robustness.evaluation.condition import Condition
+from robustness.hardening.image_split import Views
+from robustness.perturbations import REGISTRY
+from robustness.perturbations.perturbation import BLUR, COLOUR, FAMILIES, LIGHTING, WEATHER
 from robustness.pictures.eight_bits import from_uint8
 from robustness.statistics.paired_differences import (
     SMALLEST,
-    PairedDifference,
     established,
     holm,
     images_needed,
@@ -32,10 +35,27 @@ GROUPS = (ORIGINALS, TRAINED, UNSEEN)
 MOST_LOSS = 0.03
 """Loss of accuracy on originals that a recommended model excludes."""
 
-BATCH = 16
+_BATCH = 16
 
 _UNLIKELY = 0.01
 """Smallest probability that counts: hopeless images must not outweigh a loss on originals."""
+
+STRENGTH = 0.5
+"""At which perturbations are judged."""
+
+MOST_UNSEEN = 8
+MOST_TRAINED = 5
+_LEFT_OUT = 2
+"""Kinds that the default leaves to the judgement."""
+
+_OF_STUDY = {
+    "gaussian_blur": BLUR,
+    "defocus_blur": BLUR,
+    "fog": WEATHER,
+    "low_resolution": BLUR,
+    LIGHTING: COLOUR,
+}
+"""Perturbations, and the study's family, whose effect belongs to another family."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +82,7 @@ class GroupDifference:
 
 @dataclass(frozen=True)
 class Judgement:
-    """The differences on ``images`` images: of ``groups`` and of each condition or profile.
+    """The differences on ``images`` images: of ``groups`` and of each condition.
 
     With labels good predictions are correct ones. Without, they are those that the parent gives on
     the original.
@@ -123,15 +143,6 @@ class Judgement:
         }
 
 
-@dataclass(frozen=True)
-class Views:
-    """Images (N, S, S, 3) in 8 bits, their digests, and the classes that good predictions have."""
-
-    pixels: NDArray[np.uint8]
-    digests: Sequence[str]
-    targets: NDArray[np.int64]
-
-
 def measure_predictions(
     views: Views,
     conditions: Sequence[Condition],
@@ -146,8 +157,8 @@ def measure_predictions(
     count = len(views.pixels)
     flags = np.zeros((len(models), count, 1 + len(conditions)), bool)
     logs = np.zeros(flags.shape, np.float32)
-    for start in range(0, count, BATCH):
-        rows = slice(start, min(start + BATCH, count))
+    for start in range(0, count, _BATCH):
+        rows = slice(start, min(start + _BATCH, count))
         plain, digests = from_uint8(views.pixels[rows]), views.digests[rows]
         for column in range(1 + len(conditions)):
             images = conditions[column - 1].images(plain, digests, seed) if column else plain
@@ -170,50 +181,70 @@ def judge_training(
 ) -> Judgement:
     """The judgement of flags (images, 1 + trained + unseen) of ``measure_predictions``."""
     gaps = after.astype(np.int64) - before
-    edges = np.cumsum([0, 1, len(trained), len(unseen)])
-    places = [np.arange(*pair) for pair in pairwise(edges)]
-    groups = [_over(gaps[:, columns]) for columns in places]
-    parts = [[0], *_pooled_columns(trained, 1), *_pooled_columns(unseen, 1 + len(trained))]
-    names = [ORIGINALS, *(each.id for some in (trained, unseen) for each in pool_profiles(some))]
-    single = [_over(gaps[:, columns]) for columns in parts]
+
+    def differences(names: Sequence[str], sizes: Sequence[int]) -> tuple[GroupDifference, ...]:
+        """One for each of ``names``, which have so many columns each."""
+        edges = np.cumsum([0, *sizes])
+        columns = [slice(*pair) for pair in pairwise(edges.tolist())]
+        parts = [gaps[:, some] for some in columns]
+        estimates = [overall(part, *np.ones((2, *part.shape), bool)) for part in parts]
+        corrected = holm([estimate.p for estimate in estimates])
+        return tuple(
+            GroupDifference(
+                name,
+                size,
+                float(before[:, some].mean()),
+                float(after[:, some].mean()),
+                estimate.value or 0.0,
+                estimate.low,
+                estimate.high,
+                p,
+            )
+            for name, size, some, estimate, p in zip(
+                names, sizes, columns, estimates, corrected, strict=True
+            )
+        )
+
+    names = [ORIGINALS, *(condition.id for condition in (*trained, *unseen))]
     return Judgement(
         len(gaps),
         labelled,
-        _differences(GROUPS, groups, before, after, places),
-        _differences(names, single, before, after, parts),
+        differences(GROUPS, [1, len(trained), len(unseen)]),
+        differences(names, [1] * len(names)),
     )
 
 
-def _pooled_columns(conditions: Sequence[Condition], first: int) -> list[list[int]]:
-    """The columns of each of ``conditions`` from ``first`` on, those of a profile together."""
-    places: dict[str, list[int]] = {}
-    for column, condition in enumerate(conditions, first):
-        places.setdefault(condition.profile or condition.id, []).append(column)
-    return list(places.values())
+def kind(name: str) -> str:
+    """The family that a perturbation belongs to by its effect."""
+    family = REGISTRY[name].family
+    return _OF_STUDY.get(name, _OF_STUDY.get(family, family))
 
 
-def _over(gaps: NDArray[np.int64]) -> PairedDifference:
-    return overall(gaps, np.ones(gaps.shape, bool), np.ones(gaps.shape, bool))
+def unseen_conditions(trained: Iterable[str]) -> tuple[Condition, ...]:
+    """Up to ``MOST_UNSEEN`` perturbations of kinds that no perturbation in ``trained`` has.
 
-
-def _differences(
-    names: Sequence[str],
-    estimates: Sequence[PairedDifference],
-    before: Flags,
-    after: Flags,
-    places: Sequence[Any],
-) -> tuple[GroupDifference, ...]:
-    corrected = holm([difference.p for difference in estimates])
-    return tuple(
-        GroupDifference(
-            name,
-            len(columns),
-            float(before[:, columns].mean()),
-            float(after[:, columns].mean()),
-            difference.value or 0.0,
-            difference.low,
-            difference.high,
-            p,
+    Those of ImageNet-C come first, the kinds in turns. Raises ``ParameterError`` if no kind is
+    left.
+    """
+    trained_kinds = {kind(name) for name in trained}
+    by_kind: dict[str, list[str]] = {}
+    for record in sorted(REGISTRY, key=lambda record: record.imagenet_c != record.name):
+        if record.family in FAMILIES and kind(record.name) not in trained_kinds:
+            by_kind.setdefault(kind(record.name), []).append(record.name)
+    names = [name for name in chain(*zip_longest(*by_kind.values())) if name]
+    if not names:
+        raise ParameterError(
+            "Expected perturbations that leave a family out, as unseen ones judge the result; got "
+            f"{len(trained_kinds)} families. Choose fewer perturbations."
         )
-        for name, difference, p, columns in zip(names, estimates, corrected, places, strict=True)
-    )
+    return tuple(Condition.of({name: STRENGTH}) for name in names[:MOST_UNSEEN])
+
+
+def names_to_train(names: Iterable[str]) -> tuple[str, ...]:
+    """The first ``MOST_TRAINED`` of ``names``, weakest first, that leave ``_LEFT_OUT`` kinds."""
+    every = {kind(record.name) for record in REGISTRY if record.family in FAMILIES}
+    chosen: list[str] = []
+    for name in dict.fromkeys(names):
+        if len(every - {kind(other) for other in (*chosen, name)}) >= _LEFT_OUT:
+            chosen.append(name)
+    return tuple(chosen[:MOST_TRAINED])

@@ -18,14 +18,13 @@ from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
-from numpy.typing import NDArray
 
 from robustness import __version__
 from robustness.base import settings
 from robustness.base.errors import ParameterError
 from robustness.base.files import overwrite
 from robustness.base.progress import Note
-from robustness.evaluation.condition import Condition
+from robustness.hardening.image_split import Views
 from robustness.models.training import TrainableModel
 from robustness.perturbations import check_seed, compose
 from robustness.pictures.eight_bits import from_uint8
@@ -37,8 +36,6 @@ WEAKEST, STRONGEST = 0.1, 0.8
 _SAVE_STEPS = 25
 _LIFETIME = 7 * 24 * 3600.0
 """Seconds that an unfinished training stays in the cache."""
-
-Floats = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -59,20 +56,6 @@ class Settings:
         if self.rate is not None and not 0 < self.rate <= 1:
             raise ParameterError(f"Expected a learning rate above 0 up to 1, got {self.rate:g}.")
         check_seed(self.seed)
-
-
-@dataclass(frozen=True)
-class TrainingImages:
-    """Images (N, S, S, 3) in 8 bits, their digests, and the parent's probabilities (N, classes)."""
-
-    pixels: NDArray[np.uint8]
-    digests: Sequence[str]
-    targets: Floats
-
-    @property
-    def digest(self) -> str:
-        """The digest of the set of images."""
-        return hashlib.sha256("\n".join(sorted(self.digests)).encode()).hexdigest()
 
 
 def checkpoints() -> Path:
@@ -161,18 +144,16 @@ def _save(file: Path, model: TrainableModel, steps: int) -> None:
 
 def train(
     model: TrainableModel,
-    images: TrainingImages,
-    conditions: Sequence[Condition],
+    images: Views,
+    perturbations: Sequence[str],
     chosen: Settings,
     checkpoint: Checkpoint,
     note: Note,
-    *,
-    vary: bool,
 ) -> None:
     """Train ``model``, from the ``checkpoint`` on if there is one.
 
-    Each image gets a random one of the ``conditions``, at a random strength if they ``vary``. What
-    ``note`` raises ends the training; the next call continues it.
+    Each image gets a random one of the ``perturbations`` at a random strength. What ``note`` raises
+    ends the training; the next call continues it.
     """
     count = len(images.pixels)
     per_epoch = math.ceil(count / BATCH)
@@ -189,9 +170,8 @@ def train(
             plain = from_uint8(images.pixels[rows])
             perturbed = []
             for image, row in zip(plain, rows, strict=True):
-                steps = dict(conditions[int(draws.integers(len(conditions)))].steps)
-                if vary:
-                    steps = {name: float(draws.uniform(WEAKEST, STRONGEST)) for name in steps}
+                name = perturbations[int(draws.integers(len(perturbations)))]
+                steps = {name: float(draws.uniform(WEAKEST, STRONGEST))}
                 seed = int(draws.integers(2**32))
                 digests = [images.digests[row]]
                 perturbed.append(compose(image[None], steps, seed=seed, digests=digests))

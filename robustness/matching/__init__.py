@@ -3,25 +3,11 @@
 The result is a profile of compositions, and the accuracy to expect of each model.
 """
 
-from robustness.matching.accuracy import ExpectedAccuracy
-from robustness.matching.confidence import AccuracyEstimate
-from robustness.matching.labelling import (
-    Correct,
-    SampleImage,
-    forecast,
-    read_sheet,
-    sheet,
-    sheet_rows,
-)
-from robustness.matching.match import (
-    CONDITIONS,
-    FEWEST,
-    Match,
-    MatchedPerturbation,
-    match,
-    with_labels,
-)
-from robustness.matching.profile import SHARE, MatchChange, Profile, as_toml, changes, read_profile
+from robustness.matching.accuracy import AccuracyEstimate, ExpectedAccuracy, forecast
+from robustness.matching.cause import CONDITIONS, MatchedPerturbation
+from robustness.matching.label_sheet import Correct, SampleImage, read_sheet, sheet, sheet_rows
+from robustness.matching.match import FEWEST, Match, MatchSettings, match, with_labels
+from robustness.matching.profile import SHARE, MatchChange, as_toml, changes, read_profile
 
 __all__ = [
     "CONDITIONS",
@@ -32,8 +18,8 @@ __all__ = [
     "ExpectedAccuracy",
     "Match",
     "MatchChange",
+    "MatchSettings",
     "MatchedPerturbation",
-    "Profile",
     "SampleImage",
     "as_toml",
     "changes",

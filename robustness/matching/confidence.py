@@ -7,22 +7,19 @@ that changes with what a camera does. No cause is needed.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from robustness import models
-from robustness.base.validation import CONFIG
+from robustness.matching.accuracy import COLLECTIONS, AccuracyEstimate, bounded
 from robustness.matching.emulator import MOST, matchable
+from robustness.matching.image_statistics import Values
 from robustness.pictures.eight_bits import from_uint8
 
-Values = NDArray[np.float64]
 Places = NDArray[np.int64]
 
-COLLECTIONS = 0.05
-"""Standard deviation of accuracy between collections of images of the same kind."""
 COMPOSITIONS, SIMULATED = 16, 40
 """Simulated compositions, and reference images of each."""
 _STRENGTHS = (0.1, 0.9)
@@ -47,22 +44,6 @@ _OTHER_CONTENT = 0.1
 """Standard deviation of accuracy between collections of another kind of content."""
 
 
-@dataclass(frozen=True)
-class AccuracyEstimate:
-    """An accuracy with its 95 % interval; ``error`` is the standard error.
-
-    ``parts`` are the accuracies of which it is the mean, or others beside it, by method.
-    """
-
-    __pydantic_config__ = CONFIG
-
-    value: float
-    low: float
-    high: float
-    error: float
-    parts: dict[str, float] = field(default_factory=dict)
-
-
 class TopPredictions(NamedTuple):
     """A model's top-1 classes (N,) with their probabilities (N,), what tells how sure it is (N, 3),
     and its last features (N, D)."""
@@ -76,6 +57,11 @@ class TopPredictions(NamedTuple):
     def join(parts: Sequence[TopPredictions]) -> TopPredictions:
         """The predictions of consecutive parts as one."""
         return TopPredictions(*(np.concatenate(sides) for sides in zip(*parts, strict=True)))
+
+    @staticmethod
+    def from_arrays(arrays: Mapping[str, NDArray[Any]]) -> TopPredictions:
+        """The predictions with the fields ``arrays``; raises ``KeyError`` if one is missing."""
+        return TopPredictions(*(arrays[name] for name in TopPredictions._fields))
 
     def rows(self, rows: Places) -> TopPredictions:
         return TopPredictions(
@@ -101,11 +87,6 @@ def predict(name: str, pixels: NDArray[np.uint8]) -> TopPredictions:
     entropy = -np.sum(probabilities * np.log(np.maximum(probabilities, 1e-12)), 1)
     cues = np.stack([np.log(bounded / (1 - bounded)), entropy, top - second], 1)
     return TopPredictions(probabilities.argmax(1), top, cues, features.astype(np.float64))
-
-
-def identify(name: str, side: int) -> str:
-    """A text that changes with what the model ``name`` predicts; "" if nobody can tell."""
-    return models.load(name, side=side).key
 
 
 def compositions(seed: int) -> list[dict[str, float]]:
@@ -137,18 +118,22 @@ class Confidence:
         self.accuracy, self.count = float(correct.mean()), len(correct)
         self.threshold = float(np.quantile(original.confidences, 1 - self.accuracy))
         outputs = [*(part for part, _ in self.simulated), original]
-        self._scale(outputs)
+        cues = np.concatenate([part.cues for part in outputs])
+        features = np.concatenate([part.features for part in outputs])
+        self._cues = cues.mean(0), cues.std(0) + 1e-9
+        self._centre = features.mean(0)
+        self._directions = _whitened_directions(features - self._centre, _DIRECTIONS)
         groups = [np.full(len(part.classes), k) for k, part in enumerate(outputs)]
         groups[-1][:] = -1
         group, targets = np.concatenate(groups), np.concatenate([*truths, correct])
         inputs = [np.concatenate(sides) for sides in zip(*map(self._inputs, outputs), strict=True)]
         images = max(int((group >= 0).sum()), 1)
         weights = np.where(group >= 0, 1.0, _WEIGHT * images / self.count)
-        self._regressions = _fitted(inputs, targets, weights)
+        self._regressions = _regress(inputs, targets, weights)
         errors, noise = [], []
         for fold in range(_FOLDS):
             others = (group < 0) | (group % _FOLDS != fold)
-            parts = _fitted([side[others] for side in inputs], targets[others], weights[others])
+            parts = _regress([side[others] for side in inputs], targets[others], weights[others])
             for k in range(fold, len(truths), _FOLDS):
                 value = self._mean(self.simulated[k][0], parts)
                 errors.append(value - truths[k].mean())
@@ -156,13 +141,6 @@ class Confidence:
         own = float(np.mean(np.square(errors)) - np.mean(noise)) if errors else 0.0
         self.error = max(COLLECTIONS, np.sqrt(max(own, 0.0)))
         """Standard deviation between collections, or of its own error on the compositions."""
-
-    def _scale(self, outputs: Sequence[TopPredictions]) -> None:
-        cues = np.concatenate([part.cues for part in outputs])
-        features = np.concatenate([part.features for part in outputs])
-        self._cues = cues.mean(0), cues.std(0) + 1e-9
-        self._centre = features.mean(0)
-        self._directions = _whitened_directions(features - self._centre, _DIRECTIONS)
 
     def _inputs(self, output: TopPredictions) -> tuple[Values, Values]:
         """Inputs of the regressions, without and with features."""
@@ -173,7 +151,7 @@ class Confidence:
         parts = {"ATC": float((output.confidences > self.threshold).mean())}
         names = ("regression", "regression with features")
         for name, side, line in zip(names, self._inputs(output), regressions, strict=True):
-            parts[name] = float(_probability(side, line).mean())
+            parts[name] = float(_sigmoid(side @ line[:-1] + line[-1]).mean())
         return parts
 
     def _mean(self, output: TopPredictions, regressions: Sequence[Values]) -> float:
@@ -276,7 +254,7 @@ def _correct(output: TopPredictions, labels: Places) -> Values:
     return (output.classes == labels).astype(np.float64)
 
 
-def _fitted(inputs: Sequence[Values], targets: Values, weights: Values) -> list[Values]:
+def _regress(inputs: Sequence[Values], targets: Values, weights: Values) -> list[Values]:
     return [
         _logistic(side, targets, weights, penalty)
         for side, penalty in zip(inputs, _PENALTIES, strict=True)
@@ -300,34 +278,5 @@ def _logistic(inputs: Values, targets: Values, weights: Values, penalty: float) 
     return line
 
 
-def _probability(inputs: Values, line: Values) -> Values:
-    return _sigmoid(inputs @ line[:-1] + line[-1])
-
-
 def _sigmoid(values: Values) -> Values:
     return np.asarray(1 / (1 + np.exp(-np.clip(values, -30, 30))))
-
-
-def bounded(
-    value: float,
-    variance: float,
-    images: int | None = None,
-    parts: Mapping[str, float] | None = None,
-) -> AccuracyEstimate:
-    """``value`` with its 95 % interval, those of a beta distribution of that ``variance``.
-
-    The bounds are shares that so many ``images`` can have, unless there are any number.
-    """
-    from scipy import stats  # slow to import
-
-    count = max(max(value * (1 - value), 0.01) / variance, 1.0)
-    low, high = stats.beta.ppf((0.025, 0.975), value * count + 0.5, (1 - value) * count + 0.5)
-    if images is not None:
-        low, high = np.floor(low * images) / images, np.ceil(high * images) / images
-    return AccuracyEstimate(
-        value,
-        float(min(low, value)),
-        float(max(high, value)),
-        float(np.sqrt(variance)),
-        dict(parts or {}),
-    )

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from robustness.matching.image_statistics import Floats
+from robustness.matching.image_statistics import Floats, Values
 
 _PARTS = 100
 """Random parts of the second set that give the distribution of the distance."""
@@ -33,7 +33,7 @@ class SetDifference:
 
     distance: float
     ordinary: float
-    sizes: NDArray[np.float64]
+    sizes: Values
     """Differences of the means in standard errors, by statistic."""
 
     @property
@@ -69,7 +69,7 @@ def difference(first: Floats, second: Floats, reference: Floats, seed: int) -> S
     return SetDifference(distance(gap, error), ordinary, sizes)
 
 
-def distance(gap: NDArray[Any], error: NDArray[np.float64]) -> float:
+def distance(gap: NDArray[Any], error: Values) -> float:
     """The squared length of the ``gap`` (D,) of two means in standard errors, whitened."""
     from scipy import linalg  # slow to import
 
@@ -77,15 +77,13 @@ def distance(gap: NDArray[Any], error: NDArray[np.float64]) -> float:
     return float(gap @ linalg.solve(error, gap, assume_a="pos"))
 
 
-def mean_covariance(
-    covariance: NDArray[np.float64], first: int, second: int
-) -> NDArray[np.float64]:
+def mean_covariance(covariance: Values, first: int, second: int) -> Values:
     """The covariance (D, D) of the gap between means of ``first`` and ``second`` images."""
     share = 1 / first + 1 / second + COLLECTIONS
     return np.asarray(share * covariance + FLOOR * np.eye(len(covariance)))
 
 
-def spread(values: Floats, least: NDArray[np.float64]) -> NDArray[np.float64]:
+def spread(values: Floats, least: Values) -> Values:
     """The covariance (D, D) of images (m, D), in no direction below ``LEAST`` times ``least``.
 
     Where simulations hardly vary, such as the blocks of strong compression, any gap would look
@@ -98,7 +96,7 @@ def spread(values: Floats, least: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray((sides * np.maximum(shares, LEAST)) @ sides.T)
 
 
-def shrunk_covariance(values: Floats) -> NDArray[np.float64]:
+def shrunk_covariance(values: Floats) -> Values:
     """The covariance (D, D) of rows (n, D), with correlations shrunk towards none.
 
     By the share that has the least expected error (Schaefer & Strimmer 2005): few rows leave

@@ -19,10 +19,8 @@ from numpy.typing import NDArray
 from robustness.base.progress import Note
 from robustness.matching.difference import distance, mean_covariance, shrunk_covariance, spread
 from robustness.matching.emulator import MOST, Emulator
-from robustness.matching.image_statistics import Floats
-from robustness.matching.mixture import affected
+from robustness.matching.image_statistics import Floats, Values
 
-Values = NDArray[np.float64]
 Support = tuple[int, ...]
 
 PENALTY = 8.0
@@ -62,6 +60,14 @@ clipping and smooth areas change at once with the weakest noise."""
 _NEAR, _NEXT, _BESIDE = (0.02, 0.06), 0.15, 0.05
 """Distance beyond which the best fit is simulated, without a likely point and with one; that for
 other fits; the step to points that correct slopes."""
+_SHARE_STEPS = 200
+_SEPARATE = 1.5
+"""Standard deviations between originals and simulations, below which 50 images of which half are
+affected look as if all were, by less."""
+_CLEAR = 8.0
+"""Log-likelihood that a mixture must gain over images that are all alike. Measured on folders of 50
+photographs: of which 30 to 50 % were affected, 23 or more; under one composition or under strengths
+that vary from image to image, less than 0."""
 
 Simulate = Callable[[Values, slice], Floats]
 """Scaled statistics of reference images at strengths (K,), by true simulation."""
@@ -97,11 +103,6 @@ class Estimate:
         best = self.fits[0]
         return {self.names[k]: float(best.strengths[k]) for k in best.support}
 
-    @property
-    def vector(self) -> Values:
-        """The best strengths (K,)."""
-        return self.fits[0].strengths
-
     def group(self, name: str) -> dict[str, float]:
         """The perturbations that may replace ``name``, with their strengths."""
         best = set(self.fits[0].support)
@@ -114,72 +115,220 @@ class Estimate:
         }
 
 
-def no_perturbation(names: tuple[str, ...]) -> Estimate:
-    """The estimate that nothing differs."""
-    none = np.zeros(len(names))
-    return Estimate(names, (Fit((), none, 0.0),), np.tile(none, (DRAWS, 1)))
+def estimate(
+    production: Floats, emulator: Emulator, simulate: Simulate, seed: int, note: Note
+) -> Estimate:
+    """Fit the scaled statistics of production images (n, D) that differ from the reference.
+
+    The fit begins with all images. Where it is not likely, another begins with the unusual ones:
+    the mean of all may show nothing of what happened to a few.
+    """
+    from scipy import linalg  # slow to import
+
+    problem = _Problem(emulator, simulate)
+    everything = np.ones(len(production), bool)
+    fitted, likely = _estimate_share(problem, production, everything, seed, note)
+    originals = emulator.originals
+    lower = linalg.cholesky(shrunk_covariance(originals), lower=True)
+    distances, usual = (
+        np.sum(linalg.solve_triangular(lower, (side - originals.mean(0)).T, lower=True) ** 2, 0)
+        for side in (production, originals)
+    )
+    unusual = distances > np.quantile(usual, _USUAL)
+    if likely or not _FEWEST <= unusual.sum() < len(production):
+        return fitted
+    other, likely = _estimate_share(problem, production, unusual, seed, note)
+    return other if likely and other.share < 1 else fitted
+
+
+def _estimate_share(
+    problem: _Problem, production: Floats, chosen: NDArray[np.bool_], seed: int, note: Note
+) -> tuple[Estimate, bool]:
+    """The estimate from the ``chosen`` images, then from those that it affects; whether likely."""
+    for _ in range(_REPEATS):
+        problem.use(production[chosen])
+        fits, likely = _fit(problem, note)
+        probabilities, decided = np.ones(len(production)), True
+        if not fits[0].support:
+            break
+        probabilities, decided = affected(production, problem.emulator, fits[0].strengths)
+        before, chosen = chosen, probabilities > 0.5
+        if chosen.sum() < _FEWEST:  # no share that a fit could describe
+            probabilities, decided = np.ones(len(production)), False
+            break
+        if (chosen == before).all():
+            break
+    # Draws: a linear bootstrap of every fit, and of each draw the best fit.
+    shifts = np.random.default_rng(seed).normal(size=(DRAWS, len(problem.mean)))
+    draws, scores = [], []
+    for fit in fits:
+        support = list(fit.support)
+        residual, slopes = problem.slopes(fit.strengths, fit.support)
+        jacobian = -slopes
+        moved = np.tile(fit.strengths, (DRAWS, 1))
+        moved[:, support] = np.clip(moved[:, support] + shifts @ np.linalg.pinv(jacobian).T, 0, 1)
+        left = residual + shifts - (moved - fit.strengths)[:, support] @ jacobian.T
+        draws.append(moved)
+        scores.append((left**2).sum(1) + PENALTY * len(support))
+    best = np.stack(draws)[np.argmin(scores, 0), np.arange(DRAWS)]
+    alike = tuple(fit for fit in fits if fit.score < fits[0].score + ALIKE)
+    share = float(probabilities.mean())
+    return Estimate(problem.emulator.names, alike, best, share, decided), likely
+
+
+def affected(production: Floats, emulator: Emulator, strengths: Values) -> tuple[Values, bool]:
+    """The probability (n,) of each image that the composition affects it; whether that is decided.
+
+    Originals and simulations of the reference are two Gaussians on their linear discriminant.
+    Their shares are fitted by expectation and maximisation. Without a clear gain all are 1: over
+    one composition for all images, and over one Gaussian anywhere, as of strengths that vary.
+    """
+    from scipy import linalg, stats  # slow to import
+
+    sides = (emulator.originals, emulator.images(strengths))
+    pooled = (np.cov(sides[0].T) + np.cov(sides[1].T)) / 2 + emulator.error
+    gap = (sides[1].mean(0) - sides[0].mean(0)).astype(np.float64)
+    direction = linalg.solve(pooled, gap, assume_a="pos")
+    noise = direction @ emulator.error @ direction
+    scores = production @ direction
+    means = [float((side @ direction).mean()) for side in sides]
+    errors = [float(np.sqrt((side @ direction).var() + noise)) for side in sides]
+    separate = abs(means[1] - means[0]) > _SEPARATE * max(errors)
+    logs = np.stack(
+        [stats.norm.logpdf(scores, *side) for side in zip(means, errors, strict=True)], 1
+    )
+    highest = logs.max(1, keepdims=True)
+    densities = np.exp(logs - highest)
+    shares = np.array([0.5, 0.5])
+    for _ in range(_SHARE_STEPS):
+        parts = densities * shares
+        parts /= parts.sum(1, keepdims=True)
+        shares = parts.mean(0)
+    mixture = float(np.sum(np.log(densities @ shares) + highest[:, 0]))
+    one = float(np.sum(stats.norm.logpdf(scores, scores.mean(), scores.std() + 1e-9)))
+    clear = mixture - max(float(logs[:, 1].sum()), one) > _CLEAR
+    return np.asarray(parts[:, 1] if clear else np.ones(len(scores))), separate or clear
+
+
+def _fit(problem: _Problem, note: Note) -> tuple[list[Fit], bool]:
+    """The best fits, best first, corrected by true simulation; whether the first is likely."""
+    for done in range(_ROUNDS + 1):
+        note("Fitting", done, _ROUNDS)
+        scores = problem.scores()
+        best = int(np.argmin(scores))
+        point, most = problem.points[best], float(scores[best])
+        problem.weigh(point, _BIAS if best else 10 * _BIAS)
+        fits = problem.search()
+        likely = bool(most - PENALTY * np.count_nonzero(point) < _LIKELY * len(problem.mean))
+        if done == _ROUNDS or not problem.explore(fits, point, most, likely):
+            break
+    # By simulations of all images, at the best point and where the fits lead.
+    fits, strengths = fits[:_FITS], problem.points[int(np.argmin(problem.scores()))]
+    points: list[Fit] = []
+    for _ in range(_LAST_STEPS):
+        points.append(problem.measure(strengths))
+        problem.weigh(strengths)
+        fits = sorted((problem.solve(fit.support, fit) for fit in fits), key=lambda fit: fit.score)
+        strengths = fits[0].strengths
+        if fits[0].score > min(points, key=lambda fit: fit.score).score - _GAIN:
+            break
+    first = _drop_needless(problem, min(points, key=lambda fit: fit.score))
+    # What no composition explains may be as large in all directions: errors grow with it.
+    excess = problem.excess(first)
+    problem.weigh(first.strengths)
+    problem.whitening /= np.sqrt(excess)
+    cost = float(np.sum(problem.residuals(first.strengths[None]) ** 2))
+    others = [
+        problem.solve(fit.support, fit)
+        for fit in fits
+        if fit.support != first.support and len(fit.support) <= len(first.support)
+    ]
+    return [replace(first, cost=cost), *sorted(others, key=lambda fit: fit.score)], excess == 1
+
+
+def _drop_needless(problem: _Problem, best: Fit) -> Fit:
+    """``best`` without the perturbations that fit no worse left out, by simulation.
+
+    The others are fitted anew. The distance must grow by a penalty for each perturbation, times
+    the excess: where much is left that nothing explains, a small gain is chance.
+    """
+    while best.support:
+        least, fits = PENALTY * problem.excess(best), []
+        for k in best.support:
+            support = tuple(other for other in best.support if other != k)
+            problem.weigh(best.strengths)
+            fit = problem.solve(support, best)
+            for rows in (problem.some, slice(None)) if support else (slice(None),):
+                point = problem.measure(fit.strengths, rows)
+                problem.weigh(fit.strengths)
+                again = problem.solve(support, fit)
+                nearer = problem.measure(again.strengths, rows) if support else point
+                fit = min(point, nearer, key=lambda other: other.cost)
+                if fit.cost - best.cost > _CLEARLY * least:
+                    break
+            fits.append(fit)
+        other = min(fits, key=lambda fit: fit.cost)
+        if other.cost - best.cost > least:
+            break
+        best = other
+    return best
 
 
 class _Problem:
-    """The production's statistics, and fits of supports to them.
+    """The statistics of production images, and fits of supports to them.
 
     ``corrections`` (m, D) are what true simulation adds to the emulator's mean at ``points``
     (m, K), the originals first; between them they are interpolated, as by a Gaussian process.
     """
 
-    def __init__(self, production: Floats, emulator: Emulator, simulate: Simulate) -> None:
+    def __init__(self, emulator: Emulator, simulate: Simulate) -> None:
         self.emulator, self.simulate = emulator, simulate
+        originals, none = emulator.originals, np.zeros(len(emulator.names))
         self.emulated = emulator.means(_ROWS)
-        self.base = emulator.originals.mean(0) - emulator.originals[_ROWS].mean(0)
-        self.points: Values = np.zeros((0, len(emulator.names)))
-        self.corrections: Values = np.zeros((0, production.shape[1]))
+        self.base = originals.mean(0) - originals[_ROWS].mean(0)
+        self.points: Values = np.zeros((0, len(none)))
+        self.corrections: Values = np.zeros((0, originals.shape[1]))
         self.spreads: list[Values] = []
-        self.last: dict[Support, Fit] = {}
-        self.some = slice(None, None, max(1, len(emulator.originals) // _SIMULATED))
-        self.least = shrunk_covariance(emulator.originals)
-        self.use(production)
-        self.add(np.zeros(len(emulator.names)), emulator.originals, slice(None))
+        self.some = slice(None, None, max(1, len(originals) // _SIMULATED))
+        self.least = shrunk_covariance(originals)
+        self.add(none, slice(None))
 
     def use(self, production: Floats) -> None:
         """Fit these images from now on; corrections stay."""
-        self.last = {}
+        self.last: dict[Support, Fit] = {}
         self.mean = production.mean(0).astype(np.float64)
         self.count = len(production)
 
-    def add(self, strengths: Values, simulated: Floats, rows: slice) -> None:
-        """Correct the emulator by the statistics of the images ``rows`` at ``strengths``."""
-        emulated = self.emulator.images(strengths)
+    def add(self, strengths: Values, rows: slice) -> None:
+        """Correct the emulator by a simulation of the images ``rows`` at ``strengths`` (K,)."""
+        simulated, emulated = self.simulate(strengths, rows), self.emulator.images(strengths)
         bias = simulated.mean(0) - emulated[rows].mean(0)
         bias += emulated.mean(0) - self.base - self.emulated(strengths[None])[0]
         others = np.flatnonzero((self.points != strengths).any(1))  # all images replace some
         self.points = np.vstack([self.points[others], strengths])
         self.corrections = np.vstack([self.corrections[others], bias])
-        self.spreads = [self.spreads[index] for index in others]
-        self.spreads.append(spread(simulated, self.least))
+        self.spreads = [*(self.spreads[k] for k in others), spread(simulated, self.least)]
         inside = _kernel(self.points, self.points) + 1e-4 * np.eye(len(self.points))
         self.weights = np.asarray(np.linalg.solve(inside, self.corrections))
+
+    def measure(self, strengths: Values, rows: slice = slice(None)) -> Fit:
+        """The fit at ``strengths`` (K,), the last point, by simulation of the images ``rows``."""
+        self.add(strengths, rows)
+        cost = distance(self.gaps(strengths[None])[0], self.error_at(-1))
+        return Fit(tuple(np.flatnonzero(strengths).tolist()), strengths, cost)
 
     def error_at(self, index: int) -> Values:
         """The covariance of the gap of the means at a point."""
         return mean_covariance(self.spreads[index], self.count, len(self.emulator.originals))
 
-    def weigh(self, index: int, error: float = 0.0) -> None:
-        """Whiten by the covariance at a point, with that share of the emulator's error."""
+    def weigh(self, point: Values, error: float = 0.0) -> None:
+        """Whiten by the covariance at a ``point`` (K,), with a share of the emulator's error."""
         from scipy import linalg  # slow to import
 
+        (index,) = np.flatnonzero((self.points == point).all(1)).tolist()
         covariance = self.error_at(index) + error * self.emulator.error
         lower = linalg.cholesky(covariance, lower=True)
         self.whitening = linalg.solve_triangular(lower, np.eye(len(lower)), lower=True)
-
-    def place(self, strengths: Values) -> int:
-        """The index of the point at ``strengths`` (K,)."""
-        return int(np.flatnonzero((self.points == strengths).all(1))[0])
-
-    def measure(self, strengths: Values, rows: slice = slice(None)) -> Fit:
-        """The fit at ``strengths`` (K,), the last point, by simulation of the images ``rows``."""
-        self.add(strengths, self.simulate(strengths, rows), rows)
-        cost = distance(self.gaps(strengths[None])[0], self.error_at(-1))
-        return Fit(tuple(np.flatnonzero(strengths).tolist()), strengths, cost)
 
     def excess(self, fit: Fit) -> float:
         """How many times the distance of a likely fit is left, at least 1."""
@@ -203,12 +352,13 @@ class _Problem:
 
     def slopes(self, strengths: Values, support: Support) -> tuple[Values, Values]:
         """The residual (D,) at strengths (K,), and its derivatives (D, k) by those of a support."""
-        steps = np.where(strengths[list(support)] < 0.5, _STEP, -_STEP)
-        points = np.tile(strengths, (1 + len(support), 1))
-        points[np.arange(1, len(points)), list(support)] += steps
-        residual, *moved = self.residuals(points)
-        columns = [(other - residual) / step for other, step in zip(moved, steps, strict=True)]
-        return residual, np.stack(columns, 1) if columns else np.zeros((len(residual), 0))
+        chosen = list(support)
+        steps = np.where(strengths[chosen] < 0.5, _STEP, -_STEP)
+        points = np.tile(strengths, (1 + len(chosen), 1))
+        points[np.arange(1, len(points)), chosen] += steps
+        residuals = self.residuals(points)
+        slopes = (residuals[1:] - residuals[0]) / steps[:, None]
+        return residuals[0], np.ascontiguousarray(slopes.T)
 
     def solve(self, support: Support, near: Fit | None = None) -> Fit:
         """The least-squares strengths of ``support``, from those of ``near``, by damped steps."""
@@ -261,35 +411,39 @@ class _Problem:
         return sorted(fits, key=lambda fit: fit.score)
 
     def explore(self, fits: list[Fit], point: Values, most: float, likely: bool) -> bool:
-        """Simulate at the best fit, and without a ``likely`` point beside it and the best
-        ``point``, and at fits that may score below its ``most``: first at one of every size. Return
-        whether there was any."""
+        """Simulate where a better composition may be; return whether anywhere.
+
+        That is at the best fit. Unless the best ``point`` is ``likely``, it is beside both, too,
+        where slopes may be wrong, and at fits that may score below ``most``, that of the point: at
+        first one of every size.
+        """
         count = len(self.points)
-        rows = self.some
-        scores = np.array([fit.score for fit in fits])
         strengths = np.stack([fit.strengths for fit in fits])
-        centres = [point]  # slopes there may be wrong
-        if _distances(strengths[:1], self.points).min() > _NEAR[likely]:
-            self.add(strengths[0], self.simulate(strengths[0], rows), rows)
-        else:
-            centres.append(strengths[0])
-        for centre in [] if likely else centres:
+        if new := self.is_new(strengths[0], _NEAR[likely]):
+            self.add(strengths[0], self.some)
+        if likely:
+            return new
+        for centre in [point] if new else [point, strengths[0]]:
             for k, step in product(np.flatnonzero(centre), (-_BESIDE, _BESIDE)):
                 beside = centre.copy()
                 beside[k] = np.clip(beside[k] + step, 0, 1)
-                if _distances(beside[None], self.points).min() > _NEAR[False] / 2:
-                    self.add(beside, self.simulate(beside, rows), rows)
-        sizes = np.array([len(fit.support) for fit in fits])
-        first = count < _FEW
-        for size in [] if likely else range(1, MOST + 1) if first else [None]:
+                if self.is_new(beside, _NEAR[False] / 2):
+                    self.add(beside, self.some)
+        scores, sizes = np.array([(fit.score, len(fit.support)) for fit in fits]).T
+        groups = [sizes == 1 + k for k in range(MOST)] if count < _FEW else [sizes > 0]
+        for group in groups:
             distances = _distances(strengths, self.points).min(1)
             near = np.exp(-(distances**2) / (2 * _REACH**2))
             hopes = scores * (_HOPE + (1 - _HOPE) * near)
-            hopes[(distances < _NEXT) | (first & (sizes != size))] = np.inf
+            hopes[(distances < _NEXT) | ~group] = np.inf
             best = int(np.argmin(hopes))
             if hopes[best] < most:
-                self.add(strengths[best], self.simulate(strengths[best], rows), rows)
+                self.add(strengths[best], self.some)
         return len(self.points) > count
+
+    def is_new(self, strengths: Values, least: float) -> bool:
+        """Whether no point is nearer to ``strengths`` (K,) than ``least``."""
+        return bool(_distances(strengths[None], self.points).min() > least)
 
 
 def _distances(first: Values, second: Values) -> Values:
@@ -300,140 +454,3 @@ def _distances(first: Values, second: Values) -> Values:
 
 def _kernel(first: Values, second: Values) -> Values:
     return np.asarray(np.exp(-(_distances(first, second) ** 2) / (2 * _REACH**2)))
-
-
-def estimate(
-    production: Floats, emulator: Emulator, simulate: Simulate, seed: int, note: Note
-) -> Estimate:
-    """Fit the scaled statistics of production images (n, D) that differ from the reference.
-
-    The fit begins with all images. Where it is not likely, another begins with the unusual ones:
-    the mean of all may show nothing of what happened to a few.
-    """
-    problem = _Problem(production, emulator, simulate)
-    fitted, likely = _separated(problem, production, np.ones(len(production), bool), seed, note)
-    chosen = _unusual(production, emulator.originals)
-    if likely or not _FEWEST <= chosen.sum() < len(production):
-        return fitted
-    other, likely = _separated(problem, production, chosen, seed, note)
-    return other if likely and other.share < 1 else fitted
-
-
-def _unusual(production: Floats, originals: Floats) -> NDArray[np.bool_]:
-    """The images (n,) that are farther from the originals than hardly any of these."""
-    from scipy import linalg  # slow to import
-
-    lower = linalg.cholesky(shrunk_covariance(originals), lower=True)
-    distances = [
-        np.sum(linalg.solve_triangular(lower, (side - originals.mean(0)).T, lower=True) ** 2, 0)
-        for side in (production, originals)
-    ]
-    return np.asarray(distances[0] > np.quantile(distances[1], _USUAL))
-
-
-def _separated(
-    problem: _Problem, production: Floats, chosen: NDArray[np.bool_], seed: int, note: Note
-) -> tuple[Estimate, bool]:
-    """The estimate from the ``chosen`` images, then from those that it affects; whether likely."""
-    for repeat in range(1, _REPEATS + 1):
-        problem.use(production[chosen])
-        fits, likely = _fitted(problem, note)
-        probabilities, decided = np.ones(len(production)), True
-        if not fits[0].support:
-            break
-        probabilities, decided = affected(production, problem.emulator, fits[0].strengths)
-        before, chosen = chosen, probabilities > 0.5
-        if chosen.sum() < _FEWEST:  # no share that a fit could describe
-            probabilities, decided = np.ones(len(production)), False
-        if (chosen == before).all() or chosen.sum() < _FEWEST or repeat == _REPEATS:
-            break
-    share = float(probabilities.mean())
-    return replace(_resampled(problem, fits, seed), share=share, share_decided=decided), likely
-
-
-def _fitted(problem: _Problem, note: Note) -> tuple[list[Fit], bool]:
-    """The best fits, best first, corrected by true simulation; whether the first is likely."""
-    for done in range(_ROUNDS + 1):
-        note("Fitting", done, _ROUNDS)
-        scores = problem.scores()
-        best = int(np.argmin(scores))
-        problem.weigh(best, _BIAS if best else 10 * _BIAS)
-        fits = problem.search()
-        cost = scores[best] - PENALTY * np.count_nonzero(problem.points[best])
-        likely = bool(cost < _LIKELY * len(problem.mean))
-        if done == _ROUNDS or not problem.explore(fits, problem.points[best], scores[best], likely):
-            break
-    return _polished(problem, fits[:_FITS])
-
-
-def _polished(problem: _Problem, fits: list[Fit]) -> tuple[list[Fit], bool]:
-    """As ``_fitted``, by simulations of all images, at the best point and where ``fits`` lead."""
-    strengths = problem.points[int(np.argmin(problem.scores()))]
-    points: list[Fit] = []
-    for _ in range(_LAST_STEPS):
-        points.append(problem.measure(strengths))
-        problem.weigh(-1)
-        fits = [problem.solve(fit.support, fit) for fit in fits]
-        fits.sort(key=lambda fit: fit.score)
-        strengths = fits[0].strengths
-        if fits[0].score > min(point.score for point in points) - _GAIN:
-            break
-    best = _necessary(problem, min(points, key=lambda point: point.score))
-    # What no composition explains may be as large in all directions: errors grow with it.
-    excess = problem.excess(best)
-    problem.weigh(problem.place(best.strengths))
-    problem.whitening /= np.sqrt(excess)
-    cost = float(np.sum(problem.residuals(best.strengths[None]) ** 2))
-    others = [f for f in fits if f.support != best.support and len(f.support) <= len(best.support)]
-    rest = [problem.solve(fit.support, fit) for fit in others]
-    rest.sort(key=lambda fit: fit.score)
-    return [replace(best, cost=cost), *rest], excess == 1
-
-
-def _necessary(problem: _Problem, best: Fit) -> Fit:
-    """``best`` without the perturbations that fit no worse left out, by simulation.
-
-    The others are fitted anew. The distance must grow by a penalty for each perturbation, times
-    the excess: where much is left that nothing explains, a small gain is chance.
-    """
-    while best.support:
-        least, fits = PENALTY * problem.excess(best), []
-        for k in best.support:
-            support = tuple(other for other in best.support if other != k)
-            problem.weigh(problem.place(best.strengths))
-            fit = problem.solve(support, best)
-            for rows in (problem.some, slice(None)) if support else (slice(None),):
-                point = problem.measure(fit.strengths, rows)
-                problem.weigh(-1)
-                again = problem.solve(support, fit)
-                nearer = problem.measure(again.strengths, rows) if support else point
-                fit = min(point, nearer, key=lambda other: other.cost)
-                if fit.cost - best.cost > _CLEARLY * least:
-                    break
-            fits.append(fit)
-        other = min(fits, key=lambda fit: fit.cost)
-        if other.cost - best.cost > least:
-            break
-        best = other
-    return best
-
-
-def _resampled(problem: _Problem, fits: list[Fit], seed: int) -> Estimate:
-    """The estimate with draws: a linear bootstrap of every fit, and of each draw the best fit."""
-    shifts = np.random.default_rng(seed).normal(size=(DRAWS, len(problem.mean)))
-    draws, scores = [], []
-    for fit in fits:
-        support = list(fit.support)
-        residual, slopes = problem.slopes(fit.strengths, fit.support)
-        jacobian = -slopes
-        step = np.linalg.pinv(jacobian) if support else jacobian.T
-        moved = np.tile(fit.strengths, (DRAWS, 1))
-        moved[:, support] = np.clip(moved[:, support] + shifts @ step.T, 0, 1)
-        change = (moved - fit.strengths)[:, support]
-        draws.append(moved)
-        left = residual + shifts - change @ jacobian.T
-        scores.append((left**2).sum(1) + PENALTY * len(support))
-    alike = tuple(fit for fit in fits if fit.score < fits[0].score + ALIKE)
-    chosen = np.argmin(scores, 0)
-    strengths = np.stack(draws)[chosen, np.arange(DRAWS)]
-    return Estimate(problem.emulator.names, alike, strengths)

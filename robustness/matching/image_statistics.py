@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float32]
+Values = NDArray[np.float64]
 
 NAMES = (
     *("luma 1 %", "luma 5 %", "luma 25 %", "luma 50 %", "luma 75 %", "luma 95 %", "luma 99 %"),
@@ -54,6 +55,7 @@ _DCT = np.array(
     ],
     np.float32,
 )
+"""Coefficients of the discrete cosine transform of 8 values."""
 
 
 class _Grid(NamedTuple):
@@ -231,8 +233,9 @@ def _blocks(*channels: Floats) -> list[float]:
     edge, inside = (
         (across[:, at::8].mean() + _LEVEL / 8) * (down[at::8].mean() + _LEVEL / 8) for at in (7, 3)
     )
-    grid = _grid(luma.shape[0])
-    size = np.abs(_block_dct(luma))
+    grid, count = _grid(luma.shape[0]), luma.shape[0] // 8
+    blocks = luma[: count * 8, : count * 8].reshape(count, 8, count, 8).transpose(0, 2, 1, 3)
+    size = np.abs(_DCT @ (blocks.reshape(-1, 8, 8) * np.float32(255)) @ _DCT.T)
     return [
         _log(edge / inside, 0),
         (size[:, 4:, 4:] < 1).mean(),
@@ -242,11 +245,3 @@ def _blocks(*channels: Floats) -> list[float]:
         _log((luma[grid.corners].mean() + 0.02) / (luma[grid.centre].mean() + 0.02), 0),
         float(np.log(luma + 0.02).ravel() @ grid.falloff) * 1e3,
     ]
-
-
-def _block_dct(channel: NDArray[Any]) -> Floats:
-    """DCT coefficients (blocks, 8, 8) of the whole 8 x 8 blocks, in levels."""
-    count = channel.shape[0] // 8
-    whole = channel[: count * 8, : count * 8]
-    blocks = whole.reshape(count, 8, count, 8).transpose(0, 2, 1, 3).reshape(-1, 8, 8)
-    return np.asarray(_DCT @ (blocks * np.float32(255)) @ _DCT.T, np.float32)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -20,70 +19,53 @@ from threadpoolctl import threadpool_limits
 from robustness import models
 from robustness.base.errors import ParameterError
 from robustness.base.progress import Note
-from robustness.base.validation import CONFIG
+from robustness.base.validation import CONFIG, StrictRecord
 from robustness.datasets import Dataset
 from robustness.datasets.labels import KNOWN, labelled
 from robustness.datasets.pixels import StudyPixels, study_pixels
-from robustness.evaluation.condition import Condition, as_profile
+from robustness.evaluation.condition import Condition
 from robustness.evaluation.framings import by_framing, shared_framing
-from robustness.matching.accuracy import ExpectedAccuracy, headline, with_simulation
-from robustness.matching.cause import Cause, search_cause
-from robustness.matching.confidence import predict
-from robustness.matching.estimate import Estimate
-from robustness.matching.image_statistics import NAMES, Floats, batch_statistics
-from robustness.matching.labelling import (
-    SAMPLE,
-    Correct,
-    SampleImage,
-    exact_estimate,
-    labelled_estimate,
-    labels_of,
+from robustness.matching.accuracy import ExpectedAccuracy, exact_estimate, labelled_estimate
+from robustness.matching.cause import (
+    MatchedPerturbation,
+    drawn_compositions,
+    nearest_pairs,
+    profile_conditions,
+    search_cause,
 )
+from robustness.matching.confidence import predict
+from robustness.matching.image_statistics import NAMES, batch_statistics
+from robustness.matching.label_sheet import SAMPLE, Correct, SampleImage
 from robustness.matching.reference_images import ReferenceImages
-from robustness.perturbations import REGISTRY, check_seed
+from robustness.perturbations import check_seed
 from robustness.pictures.copies import copies, show_one_scene
 from robustness.pictures.eight_bits import from_uint8, to_jpeg, to_png
 from robustness.pictures.fitting import Framing
-from robustness.pictures.picture import Overrides
 
 FEWEST = 20
 """Images that each side needs."""
 MOST_PRODUCTION, MOST_REFERENCE = 1000, 300
 """Images that are used, drawn at random from more."""
-CONDITIONS = 20
-"""Compositions of a profile."""
 _JPEG_QUALITY = 90
 """Of images to label."""
-_LEAST = 0.005
-"""Strength from which a perturbation or an alternative is named: 0.00 is none."""
-_PAIRS = 5
 _FILE_PROPERTIES = ("jpeg_quality", "original_size", "exposure", "iso")
+_UNPUBLISHED = {"settings", "framing", "searched", "pairs", "sample", "confidences"}
+"""Fields of a match that its document lacks."""
 
 
-@dataclass(frozen=True)
-class MatchedPerturbation:
-    """A perturbation of the estimate with its 95 % interval.
+class MatchSettings(StrictRecord):
+    """What a match depends on beside its images: the ``models`` whose accuracy is estimated,
+    ``fit`` and ``side`` as ``make_spec`` takes them, and the seed."""
 
-    ``share`` of the production images are affected, and ``strength`` is theirs. ``group`` are
-    other perturbations that fit as well in its place, with their strengths.
-    """
-
-    perturbation: str
-    strength: float
-    low: float
-    high: float
-    share: float
-    group: dict[str, float]
+    models: tuple[str, ...] = ()
+    fit: str | None = None
+    side: int | None = None
+    seed: int = 0
 
     @property
-    def value(self) -> str:
-        """The physical value at the strength, on the study image."""
-        return REGISTRY[self.perturbation].value_text(self.strength)
-
-    @property
-    def severity(self) -> int | None:
-        """The nearest ImageNet-C severity."""
-        return REGISTRY[self.perturbation].severity_at(self.strength)
+    def framing(self) -> Framing:
+        """That of all models, or of the study image where they differ; raises as ``framing``."""
+        return shared_framing(self.fit, self.side, self.models)
 
 
 @dataclass(frozen=True)
@@ -93,25 +75,22 @@ class Match:
     ``different``: production differs from the reference at all. ``matched``: the perturbations
     explain how; otherwise ``unexplained`` names the statistics that differ most, and the cause is
     unknown. ``conditions`` are the profile: compositions that count alike, of which the
-    ``share`` of affected images changes anything; none unless a difference is explained. ``models``
-    are those whose accuracy was to be estimated.
+    ``share`` of affected images changes anything; none unless a difference is explained.
     """
 
     __pydantic_config__ = CONFIG | ConfigDict(ser_json_bytes="base64", val_json_bytes="base64")
 
     images: int
     reference_images: int
-    different: bool
-    matched: bool
-    perturbations: tuple[MatchedPerturbation, ...]
-    expected_accuracy: tuple[ExpectedAccuracy, ...]
-    unexplained: tuple[str, ...]
-    conditions: tuple[Condition, ...]
+    settings: MatchSettings
     framing: Framing
-    """That of all models, or of the study image where they differ."""
-    seed: int
-    models: tuple[str, ...] = ()
-    overrides: Overrides = (None, None)
+    """That of the settings."""
+    different: bool = False
+    matched: bool = False
+    perturbations: tuple[MatchedPerturbation, ...] = ()
+    expected_accuracy: tuple[ExpectedAccuracy, ...] = ()
+    unexplained: tuple[str, ...] = ()
+    conditions: tuple[Condition, ...] = ()
     skipped: int = 0
     share_decided: bool = True
     """Whether the images decide if all of them are affected; otherwise all count as such."""
@@ -147,29 +126,17 @@ class Match:
 
     def as_dict(self) -> dict[str, Any]:
         """A JSON-ready document."""
-        return {
-            "images": self.images,
-            "reference_images": self.reference_images,
-            "skipped": self.skipped,
-            "copies": self.copies,
-            "reference_labels": self.reference_labels,
-            "no_accuracy": self.no_accuracy,
-            "other_content": self.other_content,
-            "different": self.different,
-            "matched": self.matched,
-            "share_decided": self.share_decided,
+        best = ("value", "low", "high", "disagreement")
+        return {key: value for key, value in vars(self).items() if key not in _UNPUBLISHED} | {
             "perturbations": [
                 {**asdict(part), "value": part.value, "severity": part.severity}
                 for part in self.perturbations
             ],
             "expected_accuracy": [
-                {**asdict(part), "disagreement": part.disagreement}
+                {**asdict(part), **{key: getattr(part, key) for key in best}}
                 for part in self.expected_accuracy
             ],
-            "unexplained": list(self.unexplained),
             "conditions": [condition.id for condition in self.conditions],
-            "statistics": list(self.statistics),
-            "files": list(self.files),
         }
 
 
@@ -177,10 +144,8 @@ class Match:
 def match(
     production: Dataset,
     reference: Dataset,
-    model_names: Sequence[str] = (),
+    settings: MatchSettings,
     *,
-    overrides: Overrides = (None, None),
-    seed: int = 0,
     note: Note = lambda _what, _done, _total: None,
     first: Callable[[Match], object] = lambda _answer: None,
 ) -> Match:
@@ -190,27 +155,15 @@ def match(
     receives the progress and may raise to cancel. Raises ``ParameterError`` with fewer than
     ``FEWEST`` different readable images on a side.
     """
-    check_seed(seed)
-    labels = _labels(reference, model_names)
-    framings = by_framing(*overrides, model_names)
-    shared = shared_framing(*overrides, model_names)
-    read = partial(_different, framings=[shared, *(own for own in framings if own != shared)])
-    images, copied = read(production, MOST_PRODUCTION, seed, note, "production")
+    check_seed(settings.seed)
+    images, copied, views = _different(production, MOST_PRODUCTION, settings, "production", note)
+    originals, _, own_views = _different(reference, MOST_REFERENCE, settings, "reference", note)
     pixels, count = images.pixels, len(images.pixels)
-    originals, _ = read(reference, MOST_REFERENCE, seed, note, "reference")
-
-    def views(of: StudyPixels) -> dict[str, NDArray[np.uint8]]:
-        return {name: p for own, p in of.views.items() for name in framings[own]}
-
-    labels = {name: indices[originals.rows] for name, indices in labels.items()}
-    labels = {name: indices for name, indices in labels.items() if (indices >= 0).any()}
-    side = ReferenceImages(originals.pixels, seed, views(originals))
+    labels = _labels(reference, originals.rows, settings.models)
+    side = ReferenceImages(originals.pixels, settings.seed, own_views)
     names = [production.entries[row].name for row in images.rows]
-    answer = first_answer(side, pixels, names, labels, model_names, note, views(images))
     answer = replace(
-        answer,
-        framing=shared,
-        overrides=overrides,
+        first_answer(side, pixels, names, labels, settings, note, views),
         copies=copied,
         skipped=images.unreadable + originals.unreadable,
         files=_file_values(images, originals),
@@ -219,28 +172,29 @@ def match(
         return answer
     first(answer)
     side.learn(note)
-    statistics = batch_statistics(lambda index: from_uint8(pixels[index]), count)
-    scaled = side.emulator.scaled(statistics)
+    scaled = side.emulator.scaled(batch_statistics(lambda row: from_uint8(pixels[row]), count))
     cause = search_cause(scaled, side, note)
     fitted, explained = cause.estimate, cause.explained
-    drawn = drawn_compositions(fitted, seed)
-    accuracies = answer.expected_accuracy
+    drawn = drawn_compositions(fitted, settings.seed)
+    accuracies = {part.model: part for part in answer.expected_accuracy}
     if labels and explained and (fitted.strengths or not accuracies):
-        simulated = side.accuracies(labels, fitted, drawn, count, cause.remainder, note)
-        accuracies = with_simulation(accuracies, simulated)
+        accuracies = {
+            part.model: replace(accuracies.get(part.model, part), simulation=part.simulation)
+            for part in side.accuracies(labels, fitted, drawn, count, cause.remainder, note)
+        }
     return replace(
         answer,
         searched=True,
         different=cause.changed.significant,
         matched=explained,
-        perturbations=perturbations_of(fitted),
-        expected_accuracy=accuracies,
+        perturbations=cause.perturbations,
+        expected_accuracy=tuple(accuracies.values()),
         unexplained=() if explained else tuple(NAMES[index] for index in cause.left.largest),
         conditions=profile_conditions(drawn, fitted.share, fitted.names)
         if explained and fitted.strengths
         else (),
         share_decided=fitted.share_decided,
-        statistics=_table(cause, side.emulator.originals, scaled),
+        statistics=cause.statistics(scaled, side.emulator.originals),
         pairs=tuple(
             (
                 to_png(from_uint8(pixels[row])),
@@ -256,7 +210,7 @@ def first_answer(
     pixels: NDArray[np.uint8],
     names: Sequence[str],
     labels: dict[str, NDArray[np.int64]],
-    model_names: Sequence[str],
+    settings: MatchSettings,
     note: Note,
     views: Mapping[str, NDArray[np.uint8]] | None = None,
 ) -> Match:
@@ -268,14 +222,14 @@ def first_answer(
     one_scene, why = show_one_scene(pixels), ""
     if one_scene:
         why = "Your images show nearly one scene: add others. No cause and no accuracy follow."
-    elif not model_names:
+    elif not settings.models:
         why = "No accuracy: no model was named."
     elif not enough:
         why = f"No accuracy: fewer than {FEWEST} reference images have a class of the models."
-    order = np.random.default_rng(side.seed).permutation(len(pixels))
+    order = np.random.default_rng(settings.seed).permutation(len(pixels))
     predictions = {
         name: predict(name, (views or {}).get(name, pixels)[order[:SAMPLE] if why else order])
-        for name in model_names
+        for name in settings.models
     }
     fitted = side.confidences(enough, note) if not why else {}
     contents = [part.content_distance(predictions[name]) for name, part in fitted.items()]
@@ -283,30 +237,17 @@ def first_answer(
     return Match(
         len(pixels),
         len(side.pixels),
+        settings,
+        settings.framing,
         different=one_scene,
-        matched=False,
-        perturbations=(),
         expected_accuracy=tuple(
-            headline(
-                ExpectedAccuracy(
-                    name,
-                    0,
-                    0,
-                    1,
-                    part.accuracy,
-                    part.estimate(predictions[name], other_content),
-                )
-            )
+            ExpectedAccuracy(name, part.accuracy, part.estimate(predictions[name], other_content))
             for name, part in fitted.items()
         ),
-        unexplained=(),
-        conditions=(),
-        framing=Framing(),
-        seed=side.seed,
-        models=tuple(model_names),
         searched=False,
         reference_labels={
-            name: int((labels[name] >= 0).sum()) if name in labels else 0 for name in model_names
+            name: int((labels[name] >= 0).sum()) if name in labels else 0
+            for name in settings.models
         },
         no_accuracy=why,
         other_content=other_content,
@@ -331,68 +272,58 @@ def with_labels(match: Match, correct: Correct) -> Match:
     """``match`` with accuracies that use labels of its ``sample``, as ``read_sheet`` reads them."""
     estimates = {part.model: part for part in match.expected_accuracy}
     accuracies = []
-    for name in match.models:
+    for name in match.settings.models:
         part = estimates.get(name)
-        truths, confidences = labels_of(name, match.sample, correct)
-        if len(truths):
-            if part is None or part.confidence is None:
-                labels = exact_estimate(truths)
-            else:
+        if some := [image for image in match.sample if (image.name, name) in correct]:
+            part = part or ExpectedAccuracy(name)
+            truths = np.array([float(correct[image.name, name]) for image in some])
+            labels = exact_estimate(truths)
+            if part.confidence:
+                confidences = np.array([image.confidences[name] for image in some])
                 mean = match.confidences[name]
                 labels = labelled_estimate(truths, confidences, mean, match.images)
-            part = part or ExpectedAccuracy(name, 0, 0, 1, None)
-            part = headline(replace(part, labels=labels, labelled=len(truths)))
-        if part is not None:
+            part = replace(part, labels=labels, labelled=len(some))
+        if part:
             accuracies.append(part)
     return replace(match, expected_accuracy=tuple(accuracies))
 
 
-def nearest_pairs(production: Floats, simulated: Floats) -> list[tuple[int, int]]:
-    """Rows of both sides with the nearest statistics, nearest first, each row once."""
-    distances = np.linalg.norm(production[:, None] - simulated[None], axis=2)
-    pairs = []
-    for _ in range(_PAIRS):
-        row, other = np.unravel_index(np.argmin(distances), distances.shape)
-        pairs.append((int(row), int(other)))
-        distances[row], distances[:, other] = np.inf, np.inf
-    return pairs
+def _labels(
+    reference: Dataset, rows: NDArray[np.int64], names: Sequence[str]
+) -> dict[str, NDArray[np.int64]]:
+    """The class index of the images ``rows``, -1 without one, of the models that know some."""
+    sets = models.by_labels(names)
+    by_set = labelled(reference, [labels for labels, _ in sets], KNOWN)
+    result: dict[str, NDArray[np.int64]] = {}
+    for labels, members in sets:
+        known = by_set[labels.key]
+        indices = np.array([-1 if known[row] is None else known[row] for row in rows])
+        if (indices >= 0).any():
+            result |= dict.fromkeys(members, indices)
+    return result
 
 
 def _different(
-    dataset: Dataset,
-    most: int,
-    seed: int,
-    note: Note,
-    kind: str,
-    *,
-    framings: Sequence[Framing],
-) -> tuple[StudyPixels, int]:
-    """The different images of ``dataset``, and how many of those read are copies of others."""
-    first, *others = framings
-    images = study_pixels(dataset, first, most, seed, note, others)
-    read = min(len(dataset), most) - images.unreadable
+    dataset: Dataset, most: int, settings: MatchSettings, kind: str, note: Note
+) -> tuple[StudyPixels, int, dict[str, NDArray[np.uint8]]]:
+    """The different images of ``dataset``, how many of those read are copies of others, and the
+    images as models see them that do not see the framing of all."""
+    shared = settings.framing
+    framings = by_framing(settings.fit, settings.side, settings.models)
+    others = [own for own in framings if own != shared]
+    images = study_pixels(dataset, shared, most, settings.seed, note, others)
     numbers = copies(images.pixels)
     rows = np.flatnonzero(numbers == np.arange(len(numbers)))
-    copied = read - len(rows)
+    copied = min(len(dataset), most) - images.unreadable - len(rows)
     if len(rows) < FEWEST:
         which = f"different readable {kind}" if copied else f"readable {kind}"
         counted = f" ({copied} more are copies)" if copied else ""
         raise ParameterError(
             f"Expected at least {FEWEST} {which} images, got {len(rows)}{counted}: add more."
         )
-    return images.chosen(rows), copied
-
-
-def _labels(reference: Dataset, names: Sequence[str]) -> dict[str, NDArray[np.int64]]:
-    """The class index of every entry, -1 without one, of the models that know some class."""
-    sets = models.by_labels(names) if names else []
-    label_indices = labelled(reference, [labels for labels, _ in sets], KNOWN) if sets else {}
-    result: dict[str, NDArray[np.int64]] = {}
-    for labels, members in sets:
-        indices = np.array([-1 if label is None else label for label in label_indices[labels.key]])
-        if (indices >= 0).any():
-            result |= dict.fromkeys(members, indices)
-    return result
+    images = images.chosen(rows)
+    views = {name: images.views[own] for own in others for name in framings[own]}
+    return images, copied, views
 
 
 def _file_values(production: StudyPixels, reference: StudyPixels) -> tuple[dict[str, Any], ...]:
@@ -404,59 +335,6 @@ def _file_values(production: StudyPixels, reference: StudyPixels) -> tuple[dict[
             values = [part[name] for part in side.properties if name in part]
             row[key] = float(np.median(np.array(values, float))) if values else None
             row[f"{key}_images"] = len(values)
-        rows.append(row)
-    return tuple(row for row in rows if row["production_images"] or row["reference_images"])
-
-
-def perturbations_of(fitted: Estimate) -> tuple[MatchedPerturbation, ...]:
-    """The perturbations of the estimate, strongest first, without those of strength 0.00."""
-    parts = []
-    for name, strength in fitted.strengths.items():
-        if strength < _LEAST:
-            continue
-        draws = fitted.draws[:, fitted.names.index(name)]
-        low, high = np.quantile(draws[draws > 0] if (draws > 0).any() else draws, (0.025, 0.975))
-        alike = fitted.group(name).items()
-        group = {other: value for other, value in alike if other != name and value >= _LEAST}
-        low, high = min(float(low), strength), max(float(high), strength)
-        parts.append(MatchedPerturbation(name, strength, low, high, fitted.share, group))
-    return tuple(sorted(parts, key=lambda part: -part.strength))
-
-
-def drawn_compositions(fitted: Estimate, seed: int) -> tuple[Condition, ...]:
-    """Distinct compositions drawn from the estimate, up to ``CONDITIONS``, or the original."""
-    if not fitted.strengths:
-        return (Condition.of({fitted.names[0]: 0.0}),)
-    order = np.random.default_rng(seed).permutation(len(fitted.draws))
-    rounded = np.round(fitted.draws[order], 4)
-    conditions: dict[Condition, None] = {}
-    for draw in rounded[rounded.any(1)]:
-        strengths = {
-            name: float(value) for name, value in zip(fitted.names, draw, strict=True) if value > 0
-        }
-        conditions.setdefault(Condition.of(strengths))
-    return tuple(conditions)[:CONDITIONS]
-
-
-def profile_conditions(
-    compositions: Sequence[Condition], share: float, names: Sequence[str]
-) -> tuple[Condition, ...]:
-    """A profile of compositions of which about ``share`` change the image, as they count alike.
-
-    The others are perturbations at strength 0, each a condition of its own: those of ``names`` that
-    the first composition lacks, so that results under its perturbations are of affected images.
-    """
-    names = [name for name in names if name not in compositions[0].perturbations]
-    odds = share / max(1 - share, 1e-9)
-    affected = max(1, min(round(CONDITIONS * share), round(len(names) * odds)))
-    chosen = tuple(compositions[:affected])
-    unchanged = [Condition.of({name: 0.0}) for name in names]
-    return as_profile((*chosen, *unchanged[: round(len(chosen) / odds)]))
-
-
-def _table(cause: Cause, originals: Floats, scaled: Floats) -> tuple[dict[str, Any], ...]:
-    """Scaled means of each statistic, and the size of what is left in standard errors."""
-    sides = (scaled, originals, cause.simulated)
-    values = (*(side.mean(0).tolist() for side in sides), cause.left.sizes.tolist())
-    keys = ("statistic", "production", "reference", "simulation", "left")
-    return tuple(dict(zip(keys, row, strict=True)) for row in zip(NAMES, *values, strict=True))
+        if row["production_images"] or row["reference_images"]:
+            rows.append(row)
+    return tuple(rows)

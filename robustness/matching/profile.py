@@ -35,7 +35,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -102,17 +102,15 @@ def read_profile(path: Path, framing: Framing) -> Profile:
 
 def as_toml(match: Match) -> str:
     """``match`` as a profile for ``read_profile``, and for ``read_request`` with conditions."""
-    fit, side = match.overrides
-    lines = [
-        f"models = {json.dumps(match.models)}",
-        f"seed = {match.seed}",
-        *([] if fit is None else [f"fit = {json.dumps(fit)}"]),
-        *([] if side is None else [f"side = {side}"]),
-    ]
+    settings = match.settings
+    lines = _pairs({"models": settings.models, "seed": settings.seed})
+    lines += _pairs(
+        {key: x for key in ("fit", "side") if (x := getattr(settings, key)) is not None}
+    )
     for condition in match.conditions:
         lines += ["", "[[condition]]", *_pairs(condition.as_dict())]
-    lines += ["", "[match]", f"images = {match.images}"]
-    lines += [f"fit = {json.dumps(match.framing.fit)}", f"side = {match.framing.side}"]
+    fit, side, *_ = match.framing
+    lines += ["", "[match]", *_pairs({"images": match.images, "fit": fit, "side": side})]
     for part in match.perturbations:
         keys = ("perturbation", "strength", "low", "high", "share")
         lines += ["", "[[match.perturbations]]"]
@@ -143,40 +141,35 @@ class MatchChange:
 
 def changes(match: Match, before: Profile) -> tuple[list[MatchChange], list[MatchChange]]:
     """Changes since ``before``: strengths and share, then accuracies of the models in both."""
-    old = {part.perturbation: part for part in before.perturbations}
-    new = {part.perturbation: part for part in match.perturbations}
+    old, new = (
+        {part.perturbation: (part.strength, part.low, part.high) for part in side.perturbations}
+        for side in (before, match)
+    )
+    none = 0.0, 0.0, 0.0  # what an estimate does not contain
     strengths = [
-        _change(name, *(_triple(side.get(name), "strength") for side in (old, new)))
+        _change(name, old.get(name, none), new.get(name, none))
         for name in dict.fromkeys([*old, *new])
     ]
-    shares = [_share_triple(side.perturbations, side.images) for side in (before, match)]
-    if min(share for share, _, _ in shares) < 1:
+    shares = []
+    for side in (before, match):
+        share = side.perturbations[0].share if side.perturbations else 1.0
+        interval = wilson(round(share * side.images), side.images)
+        shares.append((share, interval.low, interval.high))
+    if min(shares)[0] < 1:
         strengths.append(_change(SHARE, *shares))
-    accuracies = {part.model: part for part in before.accuracies}
+    accuracies = {part.model: (part.value, part.low, part.high) for part in before.accuracies}
     models = [
-        _change(part.model, _triple(accuracies[part.model], "value"), _triple(part, "value"))
+        _change(part.model, accuracies[part.model], (part.value, part.low, part.high))
         for part in match.expected_accuracy
         if part.model in accuracies
     ]
     return strengths, models
 
 
-def _share_triple(parts: Sequence[Any], images: int) -> tuple[float, float, float]:
-    """The share of affected images with the interval of a rate."""
-    share = parts[0].share if parts else 1.0
-    interval = wilson(round(share * images), images)
-    return share, interval.low, interval.high
-
-
-def _triple(part: Any, key: str) -> tuple[float, float, float]:
-    """A value with its interval; 0 for what an estimate does not contain."""
-    return (0.0, 0.0, 0.0) if part is None else (getattr(part, key), part.low, part.high)
-
-
 def _change(
     name: str, before: tuple[float, float, float], after: tuple[float, float, float]
 ) -> MatchChange:
-    """The difference, tested by the error that both intervals imply."""
+    """The difference of two values with bounds, tested by the error that the bounds imply."""
     error = math.hypot(before[2] - before[1], after[2] - after[1]) / (2 * 1.96)
     gap = abs(after[0] - before[0])
     return MatchChange(name, before[0], after[0], gap > max(1.96 * error, 1e-9))

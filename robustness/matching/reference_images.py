@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import zipfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,18 +17,17 @@ from robustness.base import settings
 from robustness.base.files import put_whole, read_regular
 from robustness.base.progress import Note
 from robustness.evaluation.condition import Condition
-from robustness.matching.accuracy import ExpectedAccuracy, expect_accuracy
+from robustness.matching.accuracy import ExpectedAccuracy, simulated_estimate
 from robustness.matching.confidence import (
     SIMULATED,
     Confidence,
     TopPredictions,
     compositions,
-    identify,
     predict,
 )
 from robustness.matching.emulator import Emulator, train, version
-from robustness.matching.estimate import Estimate, Values
-from robustness.matching.image_statistics import NAMES, Floats, batch_statistics
+from robustness.matching.estimate import Estimate
+from robustness.matching.image_statistics import NAMES, Floats, Values, batch_statistics
 from robustness.perturbations import compose
 from robustness.pictures.eight_bits import from_uint8, to_uint8
 
@@ -35,30 +36,7 @@ _SHARED_IMAGES = 20
 _BATCH = 32
 _LARGEST_CACHE = 2**28
 
-
-def _read_predictions(path: Path) -> TopPredictions | None:
-    try:
-        if len(read_regular(path, _LARGEST_CACHE)):
-            with np.load(path, allow_pickle=False) as file:
-                return TopPredictions(*(file[name] for name in TopPredictions._fields))
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile):
-        pass
-    return None
-
-
-def _put_predictions(path: Path | None, output: TopPredictions) -> None:
-    if path is None:
-        return
-
-    def save(place: Path) -> None:
-        with place.open("wb") as file:
-            np.savez(file, **output._asdict())
-
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        put_whole(path, save)
-    except OSError:
-        pass  # a cache that cannot be written costs time alone
+Stored = TypeVar("Stored")
 
 
 class ReferenceImages:
@@ -80,8 +58,12 @@ class ReferenceImages:
         self._simulated: dict[bytes, Floats] = {}
 
     def learn(self, note: Note) -> None:
-        """Get the emulator, before any simulation."""
-        self.emulator = self._emulator(note)
+        """Get the emulator, from the cache or trained, before any simulation."""
+        path = _cache_file(version(), str(self.seed), *self.digests)
+        stored = _read_cache(path, Emulator.from_arrays)
+        self.emulator = stored or train(self.pixels, self.seed, note)
+        if stored is None:
+            _write_cache(path, self.emulator.arrays())
 
     def originals(self, name: str) -> TopPredictions:
         """The predictions of the model ``name`` for the reference."""
@@ -96,21 +78,32 @@ class ReferenceImages:
         drawn, draws = compositions(self.seed), np.random.default_rng(self.seed)
         usable = np.flatnonzero(np.any([column >= 0 for column in labels.values()], 0))
         chosen = [np.sort(draws.permutation(usable)[:SIMULATED]) for _ in drawn]
-        paths = {name: self._predictions_path(name, drawn, chosen) for name in labels}
-        outputs = {name: _read_predictions(path) for name, path in paths.items() if path}
-        missing = [name for name in labels if not outputs.get(name)]
+        rows_text = repr([rows.tolist() for rows in chosen])
+        paths = {}
+        for name in labels:
+            pixels = self.views.get(name, self.pixels)
+            # Without a key nobody can tell when a model's predictions change.
+            if key := models.load(name, side=pixels.shape[1]).key:
+                texts = [key, str(self.seed), repr(drawn), rows_text, *self.digests]
+                if name in self.views:
+                    texts.append(hashlib.sha256(pixels.tobytes()).hexdigest())
+                paths[name] = _cache_file(*texts)
+        stored = {
+            name: _read_cache(path, TopPredictions.from_arrays) for name, path in paths.items()
+        }
+        missing = [name for name in labels if not stored.get(name)]
         parts: dict[str, list[TopPredictions]] = {name: [] for name in missing}
         for done, (strengths, rows) in enumerate(zip(drawn, chosen, strict=True), 1):
-            images = self.images_of(missing, strengths, rows.tolist())
-            for name in missing:
-                parts[name].append(predict(name, to_uint8(images[name])))
+            for name, part in self.predictions(missing, strengths, rows).items():
+                parts[name].append(part)
             note("Estimating", done, len(drawn))
         fitted = {}
         for name, column in labels.items():
-            output = outputs.get(name)
+            output = stored.get(name)
             if output is None:
                 output = TopPredictions.join([self.originals(name), *parts[name]])
-                _put_predictions(paths[name], output)
+                if name in paths:
+                    _write_cache(paths[name], output._asdict())
             ends = np.cumsum([len(self.pixels), *map(len, chosen)])
             self._originals[name] = output.rows(np.arange(ends[0]))
             simulated = []
@@ -119,37 +112,6 @@ class ReferenceImages:
                 simulated.append((output.rows(start + known), rows[known]))
             fitted[name] = Confidence(self._originals[name], column, simulated)
         return fitted
-
-    def _predictions_path(
-        self, name: str, drawn: list[dict[str, float]], chosen: list[NDArray[np.int64]]
-    ) -> Path | None:
-        """Where the cache has a model's predictions; None for a model that cannot be identified."""
-        pixels = self.views.get(name, self.pixels)
-        model = identify(name, pixels.shape[1])
-        rows = [row.tolist() for row in chosen]
-        parts = [__version__, model, str(self.seed), repr(drawn), repr(rows), *self.digests]
-        if name in self.views:
-            parts.append(hashlib.sha256(pixels.tobytes()).hexdigest())
-        key = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:24]
-        return settings.cache_folder() / "matching" / f"{key}.npz" if model else None
-
-    def _emulator(self, note: Note) -> Emulator:
-        """The emulator of these images, from the cache or trained and cached."""
-        parts = [__version__, version(), str(self.seed), *self.digests]
-        key = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:24]
-        path = settings.cache_folder() / "matching" / f"{key}.npz"
-        try:
-            if len(read_regular(path, _LARGEST_CACHE)):
-                return Emulator.load(path)
-        except (OSError, ValueError, KeyError, zipfile.BadZipFile):
-            pass
-        emulator = train(self.pixels, self.seed, note)
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            put_whole(path, emulator.save)
-        except OSError:
-            pass  # a cache that cannot be written costs time alone
-        return emulator
 
     def images(
         self, strengths: dict[str, float], rows: Sequence[int], name: str | None = None
@@ -160,18 +122,20 @@ class ReferenceImages:
         plain = from_uint8(pixels[list(rows)])
         return compose(plain, strengths, seed=self.seed, digests=digests)
 
-    def images_of(
-        self, names: Iterable[str], strengths: dict[str, float], rows: Sequence[int]
-    ) -> dict[str, Floats]:
-        """``images`` for each of the models ``names``; those that see them alike share them."""
-        alike: dict[int, Floats] = {}
-        images = {}
-        for name in names:
-            key = id(self.views.get(name, self.pixels))
-            if key not in alike:
-                alike[key] = self.images(strengths, rows, name)
-            images[name] = alike[key]
-        return images
+    def predictions(
+        self, names: Sequence[str], strengths: dict[str, float], rows: NDArray[np.int64]
+    ) -> dict[str, TopPredictions]:
+        """The predictions of each of ``names`` for the images ``rows`` after a composition."""
+        parts: dict[str, list[TopPredictions]] = {name: [] for name in names}
+        for start in range(0, len(rows), _BATCH):
+            chosen = rows[start : start + _BATCH].tolist()
+            alike: dict[int, NDArray[np.uint8]] = {}  # of models that see the same images
+            for name in names:
+                view = id(self.views.get(name, self.pixels))
+                if view not in alike:
+                    alike[view] = to_uint8(self.images(strengths, chosen, name))
+                parts[name].append(predict(name, alike[view]))
+        return {name: TopPredictions.join(some) for name, some in parts.items()}
 
     def simulated(self, vector: Values, rows: slice) -> Floats:
         """Scaled statistics of the images ``rows`` at strengths (K,)."""
@@ -196,49 +160,64 @@ class ReferenceImages:
         remainder: float,
         note: Note,
     ) -> tuple[ExpectedAccuracy, ...]:
-        """Expected accuracies, from predictions on the reference under the estimate.
+        """Accuracies by simulation, from predictions on the reference under the estimate.
 
         The best composition is tried on all images, those of the profile on some, paired with it.
         """
-        networks = {
-            name: models.load(name, side=self.views.get(name, self.pixels).shape[1])
-            for name in labels
-        }
-        rows = np.flatnonzero(np.any([indices >= 0 for indices in labels.values()], 0))
+        names, columns = list(labels), np.stack(list(labels.values()))
+        rows = np.flatnonzero((columns >= 0).any(0))
 
-        def correct(strengths: dict[str, float], some: NDArray[np.int64]) -> Values:
+        def correct(outputs: Mapping[str, TopPredictions], some: NDArray[np.int64]) -> Values:
             """Correct predictions (models, images), NaN without a label."""
-            parts = []
-            for start in range(0, len(some), _BATCH):
-                chosen = some[start : start + _BATCH]
-                batch = self.images_of(networks, strengths, chosen.tolist())
-                answers = [
-                    network(batch[name]).probabilities.argmax(1)
-                    for name, network in networks.items()
-                ]
-                expected = np.stack([column[chosen] for column in labels.values()])
-                parts.append(np.where(expected >= 0, answers == expected, np.nan))
-            return np.concatenate(parts, 1)
+            expected, classes = columns[:, some], [outputs[name].classes for name in names]
+            return np.where(expected >= 0, np.equal(classes, expected), np.nan)
 
         total = len(conditions) + 2
-        original = np.stack(
-            [
-                np.where(column >= 0, self.originals(name).classes == column, np.nan)[rows]
-                for name, column in labels.items()
-            ]
-        )
+        original = correct({name: self.originals(name).rows(rows) for name in names}, rows)
         note("Predicting", 1, total)
-        best = correct(fitted.strengths, rows) if fitted.strengths else original
+        best = original
+        if fitted.strengths:
+            best = correct(self.predictions(names, fitted.strengths, rows), rows)
         note("Predicting", 2, total)
         draws = np.random.default_rng(self.seed)
         changes = []
         for done, condition in enumerate(conditions, 3):
-            some = draws.permutation(len(rows))[:_SHARED_IMAGES]
-            changes.append(correct(condition.as_dict(), rows[some]) - best[:, some])
+            places = draws.permutation(len(rows))[:_SHARED_IMAGES]
+            some = rows[places]
+            outputs = self.predictions(names, dict(condition.steps), some)
+            changes.append(correct(outputs, some) - best[:, places])
             note("Predicting", done, total)
-        return tuple(
-            expect_accuracy(name, *answers, fitted.share, images, remainder)
-            for name, answers in zip(
-                labels, zip(original, best, np.stack(changes, 1), strict=True), strict=True
-            )
-        )
+        accuracies = []
+        for name, before, after, others in zip(
+            names, original, best, np.stack(changes, 1), strict=True
+        ):
+            part = simulated_estimate(before, after, others, fitted.share, images, remainder)
+            accuracies.append(ExpectedAccuracy(name, float(np.nanmean(before)), simulation=part))
+        return tuple(accuracies)
+
+
+def _cache_file(*texts: str) -> Path:
+    """The file of what ``texts`` determine in this version."""
+    key = hashlib.sha256("\n".join([__version__, *texts]).encode()).hexdigest()[:24]
+    return settings.cache_folder() / "matching" / f"{key}.npz"
+
+
+def _read_cache(path: Path, make: Callable[[Mapping[str, NDArray[Any]]], Stored]) -> Stored | None:
+    """What ``make`` makes of the arrays in ``path``; None where there is nothing usable."""
+    try:
+        with np.load(io.BytesIO(read_regular(path, _LARGEST_CACHE)), allow_pickle=False) as arrays:
+            return make(arrays)
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        return None
+
+
+def _write_cache(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
+    def save(place: Path) -> None:
+        with place.open("wb") as file:  # a name would get another ending
+            np.savez(file, **arrays)  # type: ignore[arg-type]
+
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        put_whole(path, save)
+    except OSError:
+        pass  # a cache that cannot be written costs time alone

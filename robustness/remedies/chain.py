@@ -22,21 +22,19 @@ from robustness.remedies.remedy import (
     GATED,
     ON_IMAGE,
     ON_PREDICTION,
+    ORIGINAL,
     REGISTRY,
     SEVERAL_MODELS,
     SUREST,
     ImageView,
     Levels,
     Remedy,
-    unchanged,
 )
 
 if TYPE_CHECKING:
     from robustness.perturbations import Images
 
 Floats = NDArray[np.float32]
-
-AS_IS = ImageView(unchanged)
 
 MOST = 8
 """Remedies in a chain; anyone may put a chain into a link."""
@@ -76,7 +74,7 @@ class Chain:
     @property
     def changes_images(self) -> bool:
         """Whether a model predicts other images with it; else it acts on probabilities alone."""
-        return self._views != (AS_IS,) or any(
+        return self._views != (ORIGINAL,) or any(
             remedy.kind != ON_PREDICTION for remedy in self.remedies
         )
 
@@ -93,7 +91,7 @@ class Chain:
 
     def images(self, images: Images) -> Images:
         """``images`` (N, S, S, 3) after the remedies on the image; a new array."""
-        return self._changed(images, AS_IS)
+        return self._changed(images, ORIGINAL)
 
     def views(self, images: Images) -> list[Images]:
         """The views of ``images`` that a model predicts, each (N, S, S, 3)."""
@@ -103,7 +101,7 @@ class Chain:
 
     @property
     def _views(self) -> tuple[ImageView, ...]:
-        return (AS_IS,) if self.on_image or not self.last.views else self.last.views
+        return (ORIGINAL,) if self.on_image or not self.last.views else self.last.views
 
     def _changed(self, images: Images, view: ImageView) -> Images:
         remedied = np.empty(images.shape, np.uint8)
@@ -153,7 +151,13 @@ def parse(text: str | Iterable[str] | Chain) -> Chain:
     """
     if isinstance(text, Chain):
         return text
-    names = _names(text)
+    parts = [text] if isinstance(text, str) else [*text] if isinstance(text, Iterable) else []
+    if not parts or not all(isinstance(part, str) for part in parts):
+        raise ParameterError(
+            f"Expected the names of remedies, such as median+tta, got {text!r}. "
+            "The command remedies lists them."
+        )
+    names = "+".join(parts).split("+")
     if len(names) > MOST:
         raise ParameterError(
             f"Expected at most {MOST} remedies in a chain, got {len(names)}. Leave some out."
@@ -186,17 +190,6 @@ def _remedy(text: str) -> Remedy:
             f"{text.strip()!r}. The command calibrate fits it."
         )
     return replace(remedy, temperature=value, label=f"{remedy.label} {value:g}")
-
-
-def _names(text: object) -> list[str]:
-    parts = [text] if isinstance(text, str) else list(text) if isinstance(text, Iterable) else []
-    named = [part for part in parts if isinstance(part, str)]
-    if not named or named != parts:
-        raise ParameterError(
-            f"Expected the names of remedies, such as median+tta, got {text!r}. "
-            "The command remedies lists them."
-        )
-    return "+".join(named).split("+")
 
 
 def parse_all(texts: str | Iterable[str]) -> tuple[Chain, ...]:

@@ -11,6 +11,7 @@ import numpy as np
 from robustness.remedies.on_image import autocontrast, gamma, median
 from robustness.remedies.remedy import (
     ON_PREDICTION,
+    ORIGINAL,
     REGISTRY,
     SEVERAL_MODELS,
     SUREST,
@@ -20,8 +21,6 @@ from robustness.remedies.remedy import (
     Remedy,
     unchanged,
 )
-
-ORIGINAL = ImageView(unchanged)
 
 
 def view(

@@ -51,6 +51,10 @@ class ImageView:
     back: Callable[[Plane], Plane] = unchanged
 
 
+ORIGINAL = ImageView(unchanged)
+"""The image as it is."""
+
+
 @dataclass(frozen=True)
 class Gate:
     """The condition under which a gated remedy acts on an image.

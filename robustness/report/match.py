@@ -30,11 +30,12 @@ _TOO = {"darkness": "dark", "exposure": "bright"}
 
 def sentences(match: Match) -> list[str]:
     """The answer, shortest first."""
-    return list(_sentences(match))
+    return [*_cause(match), *_accuracy(match), *_cautions(match)]
 
 
-def _sentences(match: Match) -> Iterator[str]:
-    parts = [_described(part) for part in match.perturbations]
+def _cause(match: Match) -> Iterator[str]:
+    parts = match.perturbations
+    causes = join_names([_described(part) for part in parts], len(parts)) if parts else ""
     if not match.searched:
         pass
     elif not match.different:
@@ -43,20 +44,23 @@ def _sentences(match: Match) -> Iterator[str]:
         names = join_names(match.unexplained, len(match.unexplained))
         if parts:
             yield (
-                f"The cause is unknown: nearest is {join_names(parts, len(parts))}, but your "
-                f"images still differ in {names}."
+                f"The cause is unknown: nearest is {causes}, but your images still differ in "
+                f"{names}."
             )
         else:
             yield f"The cause is unknown: your images differ from the reference in {names}."
     elif parts:
         who = "Your images" if match.share == 1 else f"{share(match.share, 0)} of your images"
-        if light := _light(match.perturbations):
-            yield f"{who} are {light}."
+        if len(parts) == 1 and parts[0].perturbation in _TOO:  # of light: in plain words
+            record = REGISTRY[parts[0].perturbation]
+            strengths = parts[0].strength, parts[0].low, parts[0].high
+            at, low, high = (f"{abs(record.value_at(strength)):.3g}" for strength in strengths)
+            yield f"{who} are {at} {record.unit} too {_TOO[record.name]} ({low} to {high})."
         else:
-            yield f"{who} look like the reference with {join_names(parts, len(parts))}."
-    if match.matched and match.perturbations and not match.share_decided:
+            yield f"{who} look like the reference with {causes}."
+    if match.matched and parts and not match.share_decided:
         yield "The effect is too weak to tell whether all of your images are affected."
-    for part in match.perturbations:
+    for part in parts:
         if part.group:
             others = [
                 f"{in_sentence(REGISTRY[name].label)} ({REGISTRY[name].value_text(strength)})"
@@ -64,20 +68,48 @@ def _sentences(match: Match) -> Iterator[str]:
             ]
             label = REGISTRY[part.perturbation].label
             yield f"{label} fits as well as {join_names(others, len(others))}."
-    if any(answer.confidence or answer.labels for answer in match.expected_accuracy):
-        yield f"{_from_images(match.expected_accuracy)}."
-    elif match.expected_accuracy:
-        yield f"{_expected(match.expected_accuracy)}{_condition(match)}."
+
+
+def _accuracy(match: Match) -> Iterator[str]:
+    answers = match.expected_accuracy
+    sources = [name for name in ("confidence", "labels") if any(getattr(a, name) for a in answers)]
+    if sources:
+        texts = [
+            f"{model(a.model)} {share(a.value, 0)} "
+            f"({points(a.low, '.0f')} to {points(a.high, '.0f')})"
+            for a in answers
+        ]
+        yield f"Accuracy to expect, from {' and '.join(sources)}: {', '.join(texts)}."
+    elif answers:
+        values = [f"on {share(answer.value, 0)}" for answer in answers]
+        values[0] = f"would be correct {values[0]}"
+        texts = [f"{model(a.model)} {value}" for a, value in zip(answers, values, strict=True)]
+        condition = ""
+        if parts := match.perturbations:
+            names = [in_sentence(REGISTRY[part.perturbation].label) for part in parts]
+            verb = "is the only difference" if len(names) == 1 else "are the only differences"
+            condition = f", if {join_names(names, len(names))} {verb}"
+        yield f"{', '.join(texts)}{condition}."
     if match.no_accuracy:
         yield match.no_accuracy
-    yield from _reference_labels(match)
-    for answer in match.expected_accuracy:
+    for count in dict.fromkeys(match.reference_labels.values()):
+        if count < match.reference_images and any(match.reference_labels.values()):
+            names = [model(name) for name, own in match.reference_labels.items() if own == count]
+            verb = "has" if count == 1 else "have"
+            yield (
+                f"{count} of {counted(match.reference_images, 'reference image')} {verb} a class "
+                f"of {join_names(names, len(names))}."
+            )
+    for answer in answers:
         if answer.disagreement:
             advice = "" if answer.labelled else " Label some of your images."
             yield (
                 f"{model(answer.model)}: {answer.disagreement} disagree by more than their "
                 f"intervals.{advice}"
             )
+
+
+def _cautions(match: Match) -> Iterator[str]:
     if match.other_content:
         labelled = any(answer.labelled for answer in match.expected_accuracy)
         advice = "" if labelled else ": label some of them"
@@ -87,64 +119,6 @@ def _sentences(match: Match) -> Iterator[str]:
         yield f"{counted(match.copies, 'image')} {verb} of others; copies count once."
     if match.skipped:
         yield f"{counted(match.skipped, 'image')} could not be read."
-
-
-def _reference_labels(match: Match) -> Iterator[str]:
-    """How many reference images have a class of each model, where it is some of them."""
-    for count in dict.fromkeys(match.reference_labels.values()):
-        if count < match.reference_images and any(match.reference_labels.values()):
-            names = [
-                model(name) for name, number in match.reference_labels.items() if number == count
-            ]
-            verb = "has" if count == 1 else "have"
-            yield (
-                f"{count} of {counted(match.reference_images, 'reference image')} {verb} a class "
-                f"of {join_names(names, len(names))}."
-            )
-
-
-def _expected(answers: Sequence[ExpectedAccuracy]) -> str:
-    texts: list[str] = []
-    for answer in answers:
-        verb = "on" if texts else "would be correct on"
-        texts.append(f"{model(answer.model)} {verb} {share(answer.value, 0)}")
-    return ", ".join(texts)
-
-
-def _from_images(answers: Sequence[ExpectedAccuracy]) -> str:
-    """The headlines that confidences or labels give."""
-    sources = [
-        name
-        for name in ("confidence", "labels")
-        if any(getattr(answer, name) is not None for answer in answers)
-    ]
-    texts = [
-        f"{model(a.model)} {share(a.value, 0)} ({points(a.low, '.0f')} to {points(a.high, '.0f')})"
-        for a in answers
-    ]
-    return f"Accuracy to expect, from {' and '.join(sources)}: {', '.join(texts)}"
-
-
-def _condition(match: Match) -> str:
-    """What the accuracy assumes, as a clause."""
-    names = [in_sentence(REGISTRY[part.perturbation].label) for part in match.perturbations]
-    if not names:
-        return ""
-    verb = "is the only difference" if len(names) == 1 else "are the only differences"
-    return f", if {join_names(names, len(names))} {verb}"
-
-
-def _light(parts: Sequence[MatchedPerturbation]) -> str:
-    """The only perturbation in plain words, if it is one of light; else ""."""
-    first, *others = parts
-    if others or first.perturbation not in _TOO:
-        return ""
-    record = REGISTRY[first.perturbation]
-    at, *bounds = (
-        f"{abs(record.value_at(strength)):.3g}"
-        for strength in (first.strength, first.low, first.high)
-    )
-    return f"{at} {record.unit} too {_TOO[first.perturbation]} ({' to '.join(bounds)})"
 
 
 def _described(part: MatchedPerturbation) -> str:
@@ -180,46 +154,21 @@ def blocks(match: Match, figures: Figures | None = None) -> list[Printed]:
     """
     parts: list[Printed] = []
     if match.perturbations:
-        parts.append(camera_map(match, figures))
-        rows = [
-            (
-                REGISTRY[part.perturbation].label,
-                part.value,
-                f"{part.strength:.2f} ({part.low:.2f} to {part.high:.2f})",
-                share(part.share, 0) if match.share_decided else "undecided",
-                "" if part.severity is None else str(part.severity),
-                ", ".join(REGISTRY[name].label for name in part.group),
-            )
-            for part in match.perturbations
-        ]
-        head = (
-            "Perturbation",
-            "Value",
-            "Strength, 95% interval",
-            "Images",
-            "ImageNet-C",
-            "Alternatives",
-        )
-        parts.append(Titled("Perturbations", Table(head, rows)))
+        parts += [camera_map(match, figures), _perturbations(match)]
     if match.expected_accuracy:
         parts.append(_accuracies(match))
     if match.different and match.statistics:
         parts.append(_statistics(match))
     if match.pairs:
-        parts.append(
-            Cases(
-                "First: yours. Second: the reference, perturbed to match.",
-                lambda: _pairs(match),
-            )
-        )
+        title = "First: yours. Second: the reference, perturbed to match."
+        parts.append(Cases(title, lambda: _pairs(match)))
     if match.files:
         parts.append(_files(match))
-    conditions = counted(len(match.conditions) or "no", "composition")
     parts.append(
         Text(
             f"{counted(match.images, 'production image')}, "
             f"{counted(match.reference_images, 'reference image')}, {match.framing.text}; "
-            f"{conditions}."
+            f"{counted(len(match.conditions) or 'no', 'composition')}."
         )
     )
     return parts
@@ -229,7 +178,7 @@ def forecasts(match: Match) -> str:
     """How wide the widest interval is, and will be after more labels, as a sentence."""
     answers = {answer.model: answer for answer in match.expected_accuracy}
     spans: dict[str, dict[int, float]] = {}
-    for name in match.models:
+    for name in match.settings.models:
         answer = answers.get(name)
         widths = forecast(answer.confidence if answer else None, match.images)
         if answer:
@@ -240,16 +189,33 @@ def forecasts(match: Match) -> str:
     if not spans:
         return ""
     widest = max(spans, key=lambda name: next(iter(spans[name].values())))
-    texts = [f"{points(width, '.0f')} after {count}" for count, width in spans[widest].items()]
-    if widest in answers:
-        labelled = answers[widest].labelled
-        width = next(iter(spans[widest].values()))
-        texts[0] = f"{points(width, '.0f')} now{f' ({labelled} labelled)' if labelled else ''}"
+    texts: list[str] = []
+    for count, width in spans[widest].items():
+        when = f"after {count}"
+        if widest in answers and not texts:
+            when = f"now ({count} labelled)" if count else "now"
+        texts.append(f"{points(width, '.0f')} {when}")
     which = "Interval" if len(spans) == 1 else "Widest interval"
     return (
         f"{which}, that of {model(widest)}, in points to either side: {', '.join(texts)} labelled "
         "images."
     )
+
+
+def _perturbations(match: Match) -> Titled:
+    rows = [
+        (
+            REGISTRY[part.perturbation].label,
+            part.value,
+            f"{part.strength:.2f} ({part.low:.2f} to {part.high:.2f})",
+            share(part.share, 0) if match.share_decided else "undecided",
+            "" if part.severity is None else str(part.severity),
+            ", ".join(REGISTRY[name].label for name in part.group),
+        )
+        for part in match.perturbations
+    ]
+    head = "Perturbation", "Value", "Strength, 95% interval", "Images", "ImageNet-C", "Alternatives"
+    return Titled("Perturbations", Table(head, rows))
 
 
 def _accuracies(match: Match) -> Titled:
@@ -260,44 +226,37 @@ def _accuracies(match: Match) -> Titled:
             return ""
         return f"{share(part.value)} ({share(part.low)} to {share(part.high)})"
 
-    rows = []
+    columns: dict[str, list[str]] = {
+        "Model": [],
+        "Expected accuracy, 95% interval": [],
+        "From confidence": [],
+        "By method": [],
+        "By simulation": [],
+        "From labels": [],
+        "On the reference": [],
+    }
     for answer in match.expected_accuracy:
-        behind = answer.confidence.parts if answer.confidence else {}
-        rows.append(
-            (
-                model(answer.model),
-                cell(answer),
-                cell(answer.confidence),
-                ", ".join(f"{name} {share(value, 0)}" for name, value in behind.items()),
-                cell(answer.simulation),
-                cell(answer.labels) + _count(answer),
-                "" if answer.reference is None else share(answer.reference),
-            )
+        methods = answer.confidence.parts if answer.confidence else {}
+        labels = cell(answer.labels)
+        if answer.labels and answer.labelled:
+            correct = answer.labels.parts.get("labels", answer.labels.value) * answer.labelled
+            labels += f", {correct:.0f} of {answer.labelled} correct"
+        row = (
+            model(answer.model),
+            cell(answer),
+            cell(answer.confidence),
+            ", ".join(f"{name} {share(value, 0)}" for name, value in methods.items()),
+            cell(answer.simulation),
+            labels,
+            "" if answer.reference is None else share(answer.reference),
         )
-    head = (
-        "Model",
-        "Expected accuracy, 95% interval",
-        "From confidence",
-        "By method",
-        "By simulation",
-        "From labels",
-        "On the reference",
-    )
-    empty = {column for column in range(3, 6) if not any(row[column] for row in rows)}
-    shown = [column for column in range(len(head)) if column not in empty]
-    table = Table(
-        tuple(head[column] for column in shown),
-        [tuple(row[column] for column in shown) for row in rows],
-    )
-    return Titled("Expected accuracy", table)
-
-
-def _count(answer: ExpectedAccuracy) -> str:
-    """How many of the labelled images are correct, after a comma; "" without any."""
-    if answer.labels is None or not answer.labelled:
-        return ""
-    correct = answer.labels.parts.get("labels", answer.labels.value) * answer.labelled
-    return f", {correct:.0f} of {answer.labelled} correct"
+        for column, text in zip(columns.values(), row, strict=True):
+            column.append(text)
+    for name in ("By method", "By simulation", "From labels"):
+        if not any(columns[name]):
+            del columns[name]
+    rows = [*zip(*columns.values(), strict=True)]
+    return Titled("Expected accuracy", Table(tuple(columns), rows))
 
 
 def _statistics(match: Match) -> Chart:
@@ -340,20 +299,20 @@ def _pairs(match: Match) -> Iterator[Case]:
         yield Case(f"Pair {number}", shots, None, [])
 
 
-def _change_label(name: str) -> str:
-    return "The share of affected images" if name == SHARE else REGISTRY[name].label
-
-
 def changed(strengths: Sequence[MatchChange], accuracies: Sequence[MatchChange]) -> list[str]:
     """Changes since an earlier match, in sentences."""
-    parts = [
-        f"{_change_label(change.name)} moved from {change.before:.2f} to {change.after:.2f}"
-        + ("." if change.significant else " (not significant).")
-        for change in strengths
-    ]
+    parts = []
+    for change in strengths:
+        is_share = change.name == SHARE
+        label = "The share of affected images" if is_share else REGISTRY[change.name].label
+        parts.append(f"{label} moved from {change.before:.2f} to {change.after:.2f}")
     parts += [
         f"{model(change.name)}: {share(change.before, 0)} before, {share(change.after, 0)} now"
-        + ("." if change.significant else " (not significant).")
         for change in accuracies
     ]
-    return parts or ["Nothing to compare: neither match has a perturbation or an accuracy."]
+    if not parts:
+        return ["Nothing to compare: neither match has a perturbation or an accuracy."]
+    return [
+        text + ("." if change.significant else " (not significant).")
+        for text, change in zip(parts, [*strengths, *accuracies], strict=True)
+    ]

@@ -20,8 +20,7 @@ from robustness.base.files import write_whole
 from robustness.base.progress import Note, duration
 from robustness.base.validation import StrictRecord, read_json
 from robustness.datasets import Dataset, open_dataset
-from robustness.evaluation.framings import shared_framing
-from robustness.matching import Match
+from robustness.matching import Match, MatchSettings
 from robustness.runs import installation
 
 ANSWER = "match.json"
@@ -54,9 +53,8 @@ _FEWEST = 10
 class SavedMatch(StrictRecord):
     """The request of a match, as its manifest.
 
-    ``production`` and ``reference`` are sources as ``open_dataset`` takes them, ``fit`` and
-    ``side`` as ``make_spec`` does. ``images`` counts those that are used, of both.
-    ``created`` is in UTC, ISO 8601.
+    ``production`` and ``reference`` are sources as ``open_dataset`` takes them. ``images`` counts
+    those that are used, of both. ``created`` is in UTC, ISO 8601.
     """
 
     format: Literal["robustness match"] = "robustness match"
@@ -66,15 +64,12 @@ class SavedMatch(StrictRecord):
     production: str
     reference: str
     images: int
-    models: tuple[str, ...]
-    seed: int
-    fit: str | None = None
-    side: int | None = None
+    settings: MatchSettings
 
     @property
     def how(self) -> str:
         """The settings in which matches of the same images and models may differ."""
-        return f"{shared_framing(self.fit, self.side, self.models).text}, seed {self.seed}"
+        return f"{self.settings.framing.text}, seed {self.settings.seed}"
 
 
 def read_match(folder: Path) -> SavedMatch | None:
@@ -127,9 +122,7 @@ def perform(folder: Path, saved: SavedMatch, show: Callable[[str, int], object])
     answer = matching.match(
         _opened(saved.production),
         _opened(saved.reference),
-        saved.models,
-        overrides=(saved.fit, saved.side),
-        seed=saved.seed,
+        saved.settings,
         note=_as_a_whole(show),
         first=lambda answer: put(FIRST, answer),
     )

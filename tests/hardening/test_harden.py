@@ -24,10 +24,10 @@ from robustness.api.hardening import weakest_perturbations
 from robustness.base.errors import ParameterError
 from robustness.base.validation import read_json
 from robustness.commands.main import main
-from robustness.evaluation.condition import YOUR_CAMERA, Condition, as_profile
-from robustness.hardening import judgement, perturbation_kinds
+from robustness.evaluation.condition import Condition
+from robustness.hardening import judgement
 from robustness.hardening.harden import Hardening, most_likely
-from robustness.hardening.image_split import split_images
+from robustness.hardening.image_split import split_places
 from robustness.models.graph.keras_networks import keras_graph
 from robustness.models.own import user_models
 from robustness.models.tensorflow_runtime import keras
@@ -247,10 +247,8 @@ def test_without_labels_nothing_is_recommended(
     flat.mkdir()
     for path in (folder / "train").rglob("*.png"):
         shutil.copy(path, flat)
-    profile = folder / "profile.toml"
-    conditions = ("contrast = 0.4\nbrightness = 0.2", "brightness = 0.6")
-    profile.write_text("".join(f"[[condition]]\n{condition}\n" for condition in conditions))
-    words = ["harden", "digits", "--images", str(flat), "--suite", str(profile), "--name", "blind"]
+    words = ["harden", "digits", "--images", str(flat), "--name", "blind"]
+    words += ["--perturbations", ",".join(TRAINED)]
     copy = folder / "blind.xml"
     assert main([*words, "--epochs", "1", "--out", str(copy), "--json"]) == 0
     answer = json.loads(capsys.readouterr().out)
@@ -265,14 +263,10 @@ def test_what_cannot_be_hardened_says_why(folder: Path) -> None:
         hardened(folder, "digits")
     with pytest.raises(ParameterError, match="leave a family out"):
         hardened(folder, "all", perturbations=list(REGISTRY.names))
-    with pytest.raises(ParameterError, match="one of perturbations, a run or a suite"):
+    with pytest.raises(ParameterError, match="either perturbations or a run"):
         hardened(folder, "none", perturbations=None)
-    suite = folder / "suite.toml"
-    pgd = 'attack = "pgd"\nepsilon = 0.1\nnorm = "linf"\nsteps = 2\nrestarts = 1'
-    for condition, kind in (("fog = 0.0", "strengths of 0"), (pgd, "an attack")):
-        suite.write_text(f"[[condition]]\n{condition}\n")
-        with pytest.raises(ParameterError, match=f"perturbations to train on, got {kind}"):
-            hardened(folder, "nothing", perturbations=None, suite=suite)
+    with pytest.raises(ParameterError, match="at least one perturbation"):
+        hardened(folder, "none", perturbations=[])
     few = folder / "few"
     shutil.copytree(next((folder / "train").iterdir()), few, dirs_exist_ok=True)
     with pytest.raises(ParameterError, match="at least 20 different images"):
@@ -299,25 +293,24 @@ def test_copies_of_an_image_are_in_one_part() -> None:
     darker, mirrored = (scenes * 0.8).astype(np.uint8), scenes[:, :, ::-1]
     pixels = np.concatenate([scenes, darker, mirrored])
     for judging in (0, 60):
-        found = split_images(pixels, judging, seed=1)
-        sides = [{int(row) % 120 for row in rows} for rows in (found.train, found.choose)]
-        sides.append({int(row) % 120 for row in found.judge})
-        assert not sides[0] & sides[1] | sides[0] & sides[2] | sides[1] & sides[2]
-        rows = np.concatenate([found.train, found.choose, found.judge])
-        assert len(set(rows.tolist())) == len(rows) == len(pixels) - found.left_out
-        assert judging == 0 or min(*found.choose, *found.judge) >= len(pixels) - judging
+        parts = split_places(pixels, judging, seed=1)
+        train, choose, judge = ({int(row) % 120 for row in rows} for rows in parts)
+        assert not train & choose | train & judge | choose & judge
+        rows = np.concatenate(parts)
+        assert len(set(rows.tolist())) == len(rows)
+        assert judging == 0 or min(*parts[1], *parts[2]) >= len(pixels) - judging
 
 
 def test_unseen_perturbations_are_of_other_kinds() -> None:
     def kinds(trained: Sequence[str]) -> set[str]:
-        conditions = perturbation_kinds.unseen_conditions(trained)
-        return {perturbation_kinds.kind(name) for c in conditions for name in c.perturbations}
+        conditions = judgement.unseen_conditions(trained)
+        return {judgement.kind(name) for c in conditions for name in c.perturbations}
 
     for record in REGISTRY:
-        assert perturbation_kinds.kind(record.name) not in kinds([record.name])
-    assert "motion_blur" not in str(perturbation_kinds.unseen_conditions(["gaussian_blur"]))
-    weakest = perturbation_kinds.names_to_train(REGISTRY.names)
-    assert len(weakest) == perturbation_kinds.MOST_TRAINED
+        assert judgement.kind(record.name) not in kinds([record.name])
+    assert "motion_blur" not in str(judgement.unseen_conditions(["gaussian_blur"]))
+    weakest = judgement.names_to_train(REGISTRY.names)
+    assert len(weakest) == judgement.MOST_TRAINED
     assert len(kinds(weakest)) >= 2
 
 
@@ -329,18 +322,6 @@ def judged(lost: int, gained: int, *, labelled: bool = True) -> judgement.Judgem
     after[:lost, 0] = False
     after[:gained, 2] = True
     return judgement.judge_training(before, after, fog, fog, labelled=labelled)
-
-
-def test_a_profile_is_judged_as_one_condition() -> None:
-    camera = as_profile([Condition.of({"darkness": strength}) for strength in (0.2, 0.3, 0.4)])
-    before, after = np.zeros((2, 40, 5), bool)
-    after[:10, 1:3] = True
-    fog = [Condition.of({"fog": 0.5})]
-    found = judgement.judge_training(before, after, camera, fog, labelled=True)
-    names = [group.name for group in found.conditions]
-    assert names == [judgement.ORIGINALS, YOUR_CAMERA, "fog=0.5"]
-    assert found.conditions[1].difference == pytest.approx(10 * 2 / 120)
-    assert found.conditions[1].low == found.group(judgement.TRAINED).low
 
 
 def test_a_gain_without_a_loss_is_recommended() -> None:

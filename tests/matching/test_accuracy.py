@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -18,28 +19,24 @@ from robustness.base.errors import ParameterError
 from robustness.commands.main import main
 from robustness.matching import match as matched
 from robustness.matching import reference_images
-from robustness.matching.accuracy import headline
-from robustness.matching.confidence import (
+from robustness.matching.accuracy import (
     AccuracyEstimate,
-    Confidence,
-    TopPredictions,
+    ExpectedAccuracy,
     bounded,
-)
-from robustness.matching.labelling import (
-    SampleImage,
     combined,
     exact_estimate,
     labelled_estimate,
-    read_sheet,
-    sheet,
 )
-from robustness.matching.match import ExpectedAccuracy, Match, first_answer, with_labels
+from robustness.matching.confidence import Confidence, TopPredictions
+from robustness.matching.label_sheet import SampleImage, read_sheet, sheet
+from robustness.matching.match import Match, MatchSettings, first_answer, with_labels
 from robustness.matching.reference_images import ReferenceImages
 from robustness.pictures.eight_bits import from_uint8, to_uint8
 from robustness.report import match as results
 from tests.matching.test_match import FRAMING, SIDE, example, textures
 
 MODEL = "SqueezeNet"
+ONE_MODEL = MatchSettings(models=(MODEL,))
 
 
 def silent(_what: str, _done: int, _total: int) -> None: ...
@@ -142,8 +139,8 @@ def sample() -> tuple[SampleImage, ...]:
 
 def drawn(confidence: AccuracyEstimate | None = None) -> Match:
     match = replace(example(0.3, 0.5), sample=sample(), confidences={MODEL: 0.5})
-    part = ExpectedAccuracy(MODEL, 0, 0, 1, 0.7, confidence)
-    return replace(match, expected_accuracy=(headline(part),) if confidence else ())
+    part = ExpectedAccuracy(MODEL, 0.7, confidence)
+    return replace(match, expected_accuracy=(part,) if confidence else ())
 
 
 def fill_in(path: Path, words: list[str]) -> None:
@@ -216,7 +213,7 @@ def test_labels_narrow_an_estimate_and_stand_alone_without_one() -> None:
 
 
 def test_estimates_that_disagree_are_a_warning() -> None:
-    part = ExpectedAccuracy(MODEL, 0.6, 0.5, 0.7, 0.7, bounded(0.6, 0.05**2))
+    part = ExpectedAccuracy(MODEL, 0.7, bounded(0.6, 0.05**2))
     assert not part.disagreement
     assert not replace(part, simulation=bounded(0.65, 0.05**2)).disagreement
     assert not replace(part, labels=exact_estimate(np.ones(1))).disagreement
@@ -251,7 +248,6 @@ def side(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ReferenceImages]:
         patch.setattr("robustness.matching.confidence.COMPOSITIONS", 4)
         patch.setattr(reference_images, "SIMULATED", 10)
         patch.setattr(reference_images, "predict", predict)
-        patch.setattr(reference_images, "identify", lambda name, side: f"{name} {side}")
         patch.setenv("ROBUSTNESS_CACHE", str(tmp_path_factory.mktemp("cache")))
         patch.setitem(first_answer.__globals__, "predict", predict)
         yield ReferenceImages(textures(40, 0), 0)
@@ -259,7 +255,7 @@ def side(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ReferenceImages]:
 
 def first(side: ReferenceImages, pixels: NDArray[np.uint8], labels: NDArray[np.int64]) -> Match:
     names = [f"{number}.png" for number in range(len(pixels))]
-    return first_answer(side, pixels, names, {MODEL: labels}, [MODEL], silent)
+    return first_answer(side, pixels, names, {MODEL: labels}, ONE_MODEL, silent)
 
 
 def test_the_first_answer_has_an_accuracy_and_images_to_label(side: ReferenceImages) -> None:
@@ -299,7 +295,8 @@ def test_without_labels_or_models_it_says_which_are_missing(side: ReferenceImage
     assert "reference images have a class" in answer.no_accuracy
     assert not answer.expected_accuracy
     assert answer.sample, "labels alone give an accuracy"
-    answer = first_answer(side, textures(30, 1), [str(n) for n in range(30)], {}, [], silent)
+    names = [str(number) for number in range(30)]
+    answer = first_answer(side, textures(30, 1), names, {}, MatchSettings(), silent)
     assert "no model was named" in answer.no_accuracy
     assert not answer.sample
 
@@ -329,7 +326,7 @@ def test_copies_saved_again_count_once() -> None:
     noisy = to_uint8(np.clip(from_uint8(images) * 0.97 + 0.01, 0, 1))
     twice = np.concatenate([images, noisy])
     with pytest.raises(ParameterError, match=r"20 different .* got 15 \(15 more are copies\)"):
-        matched(opened(twice), opened(textures(30, 4)), overrides=FRAMING)
+        matched(opened(twice), opened(textures(30, 4)), FRAMING)
 
 
 def test_the_command_writes_a_table_and_reads_it(
@@ -382,7 +379,8 @@ def test_a_match_asks_each_model_with_its_own_preprocessing(
         shapes.setdefault(name, set()).add(pixels.shape[1])
         return predictions(len(pixels), 5)
 
-    names = ["small", "large"]
+    monkeypatch.setattr(models, "load", lambda _name, side: SimpleNamespace(key=f"{side}"))
+    names = ("small", "large")
     images, originals = textures(30, 2), textures(40, 3)
     views = {"small": np.ascontiguousarray(originals[:, ::2, ::2])}
     side = ReferenceImages(originals, 0, views)
@@ -390,5 +388,6 @@ def test_a_match_asks_each_model_with_its_own_preprocessing(
         monkeypatch.setitem(function.__globals__, "predict", noted)
     labels = dict.fromkeys(names, np.zeros(40, np.int64))
     of_camera = {"small": np.ascontiguousarray(images[:, ::2, ::2])}
-    first_answer(side, images, [str(n) for n in range(30)], labels, names, silent, of_camera)
+    settings = MatchSettings(models=names)
+    first_answer(side, images, [str(n) for n in range(30)], labels, settings, silent, of_camera)
     assert shapes == {"small": {SIDE // 2}, "large": {SIDE}}

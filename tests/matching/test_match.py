@@ -21,16 +21,17 @@ from robustness.evaluation.request import read_request
 from robustness.evaluation.suites import suite_conditions
 from robustness.matching import emulator
 from robustness.matching import match as matched
-from robustness.matching.accuracy import ExpectedAccuracy, expect_accuracy
-from robustness.matching.cause import is_explained, search_cause
-from robustness.matching.difference import difference
-from robustness.matching.image_statistics import NAMES, batch_statistics
-from robustness.matching.match import (
-    Match,
+from robustness.matching.accuracy import AccuracyEstimate, ExpectedAccuracy, simulated_estimate
+from robustness.matching.cause import (
+    Cause,
     MatchedPerturbation,
     profile_conditions,
+    search_cause,
 )
-from robustness.matching.mixture import affected
+from robustness.matching.difference import difference
+from robustness.matching.estimate import Estimate, Fit, affected
+from robustness.matching.image_statistics import NAMES, batch_statistics
+from robustness.matching.match import Match, MatchSettings
 from robustness.matching.reference_images import ReferenceImages
 from robustness.perturbations import compose
 from robustness.pictures.eight_bits import from_uint8, to_png, to_uint8
@@ -38,7 +39,7 @@ from robustness.pictures.fitting import Framing
 from robustness.report import match as results
 
 SIDE = 64
-FRAMING = ("squash", SIDE)
+FRAMING = MatchSettings(fit="squash", side=SIDE)
 
 
 def textures(count: int, seed: int) -> NDArray[np.uint8]:
@@ -72,7 +73,7 @@ def reference(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NDArray[np.u
 def answer(images: NDArray[np.uint8], reference: NDArray[np.uint8]) -> Match:
     from robustness.api.sources import opened
 
-    return matched(opened(images), opened(reference), overrides=FRAMING)
+    return matched(opened(images), opened(reference), FRAMING)
 
 
 def test_an_emulator_is_cached_by_every_number_of_its_training(
@@ -214,10 +215,16 @@ def test_a_difference_of_few_images_is_not_explained_because_they_are_few() -> N
     draws = np.random.default_rng(0)
     originals, images = (draws.normal(size=(n, len(NAMES))).astype(np.float32) for n in (60, 40))
     changed = difference(images + 3, originals, originals, 0)
+    dark = Estimate(("darkness",), (Fit((0,), np.ones(1), 0.0),), np.ones((1, 1)))
+
+    def is_explained() -> bool:
+        left = difference(images, originals, originals, 0)
+        return Cause(dark, changed, left, originals, np.zeros(0, np.int64)).explained
+
     images[:, :5] += 2  # what no perturbation changed
-    assert not is_explained(changed, difference(images, originals, originals, 0))
+    assert not is_explained()
     images[:, :5] -= 2
-    assert is_explained(changed, difference(images, originals, originals, 0))
+    assert is_explained()
 
 
 def test_few_images_are_refused(reference: NDArray[np.uint8]) -> None:
@@ -228,11 +235,22 @@ def test_few_images_are_refused(reference: NDArray[np.uint8]) -> None:
 def example(strength: float, accuracy: float) -> Match:
     """A match made by hand."""
     part = MatchedPerturbation("fog", strength, strength - 0.05, strength + 0.05, 1.0, {})
-    model = ExpectedAccuracy("SqueezeNet", accuracy, accuracy - 0.05, accuracy + 0.05, 0.7)
+    estimate = AccuracyEstimate(accuracy, accuracy - 0.05, accuracy + 0.05, 0.025)
+    model = ExpectedAccuracy("SqueezeNet", 0.7, simulation=estimate)
     conditions = as_profile([rb.Condition.of({"fog": strength + step / 100}) for step in range(3)])
     blank = to_png(np.zeros((SIDE, SIDE, 3), np.float32))
-    match = Match(50, 60, True, True, (part,), (model,), (), conditions, Framing(), 0)
-    return replace(match, pairs=((blank, blank),), models=("SqueezeNet",))
+    return Match(
+        images=50,
+        reference_images=60,
+        settings=MatchSettings(models=("SqueezeNet",)),
+        framing=Framing(),
+        different=True,
+        matched=True,
+        perturbations=(part,),
+        expected_accuracy=(model,),
+        conditions=conditions,
+        pairs=((blank, blank),),
+    )
 
 
 @pytest.mark.parametrize(("name", "light"), [("darkness", "dark"), ("exposure", "bright")])
@@ -319,11 +337,11 @@ def test_changes_since_a_profile_are_tested(tmp_path: Path) -> None:
 
 def test_unaffected_images_count_with_the_accuracy_of_originals() -> None:
     correct, wrong = np.ones(40), np.zeros(40)
-    answer = expect_accuracy("SqueezeNet", correct, wrong, np.zeros((3, 20)), 0.25, 50)
+    answer = simulated_estimate(correct, wrong, np.zeros((3, 20)), 0.25, 50)
     assert answer.value == pytest.approx(0.75)
     assert answer.low < 0.75 < answer.high
     hardly_any = np.array([1.0, *[0.0] * 59])
-    answer = expect_accuracy("SqueezeNet", hardly_any, hardly_any, np.zeros((3, 20)), 1.0, 20)
+    answer = simulated_estimate(hardly_any, hardly_any, np.zeros((3, 20)), 1.0, 20)
     assert answer.low == 0  # 20 images of 2 % may all be incorrect
 
 

@@ -12,7 +12,7 @@ import pytest
 from robustness import runs
 from robustness.base.errors import AccessError, RunError
 from robustness.commands.main import main
-from robustness.matching import Match
+from robustness.matching import Match, MatchSettings
 from robustness.runs import BIN, SavedMatch, installation, jobs, retention
 from tests.matching.test_match import example
 from tests.support.jobs import in_threads, worked_off
@@ -40,10 +40,7 @@ def queued(runs_folder: Path, by: str = "me") -> Path:
         production="samples",
         reference="samples",
         images=10,
-        models=("SqueezeNet",),
-        seed=3,
-        fit="crop",
-        side=224,
+        settings=MatchSettings(models=("SqueezeNet",), fit="crop", side=224, seed=3),
     )
     return jobs.match(saved, runs_folder, by)
 

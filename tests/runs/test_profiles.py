@@ -11,6 +11,7 @@ from benchmarks.support.synthetic_runs import saved
 from robustness import api, gate, runs
 from robustness.api.hardening import weakest_perturbations
 from robustness.base.errors import ParameterError
+from robustness.charts import run_map
 from robustness.evaluation.condition import YOUR_CAMERA, Condition, as_profile
 from robustness.evaluation.request import make_spec, read_request
 from robustness.evaluation.suites import suite_conditions
@@ -119,8 +120,13 @@ def test_runs_share_a_profile_of_equal_compositions_alone(tmp_path: Path) -> Non
     assert api.choose([first, same]).images == 60
 
 
-def test_the_weakest_of_a_profile_are_its_perturbations(tmp_path: Path) -> None:
-    assert weakest_perturbations("SqueezeNet", made(tmp_path)) == ("darkness", "fog")
+def test_a_profile_labels_its_row_of_the_map_like_a_perturbation(tmp_path: Path) -> None:
+    labels = [row.label for row in run_map.run_map(made(tmp_path).figures()).rows]
+    assert set(labels) - {"Originals"} == {"Your camera", "Fog effect"}
+
+
+def test_training_takes_single_perturbations_and_not_those_of_a_profile(tmp_path: Path) -> None:
+    assert weakest_perturbations("SqueezeNet", made(tmp_path)) == ("fog",)
 
 
 def test_a_flip_names_its_composition(tmp_path: Path) -> None:

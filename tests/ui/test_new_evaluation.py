@@ -252,9 +252,9 @@ def test_a_match_is_a_job_whose_answer_a_link_opens_and_whose_profile_is_evaluat
     assert not form.error
     name = form.query_params["run"]
     worked_off(uploaded.parent)
-    production, reference, names = requests.call_args.args
+    production, reference, settings = requests.call_args.args
     assert (len(production), len(reference)) == (FEWEST, FEWEST)
-    assert (names, requests.call_args.kwargs["seed"]) == (("SqueezeNet",), 5)
+    assert (settings.models, settings.seed) == (("SqueezeNet",), 5)
     form.button(key="open form").click().run()
     give(form, "coffee")  # the session has other images by now
     upload_store.collect()
@@ -310,7 +310,7 @@ def test_the_accuracy_is_on_the_page_before_the_search_and_labels_by_clicks_narr
         for number in range(30)
     )
     confidence = AccuracyEstimate(0.41, 0.2, 0.62, 0.1)
-    accuracy = ExpectedAccuracy("SqueezeNet", 0.41, 0.2, 0.62, 0.7, confidence)
+    accuracy = ExpectedAccuracy("SqueezeNet", 0.7, confidence)
     unknown = replace(
         example(0.3, 0.6),
         matched=False,

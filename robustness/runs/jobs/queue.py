@@ -123,7 +123,7 @@ def match(saved: SavedMatch, runs: Path, by: str) -> Path:
     Raises ``ParameterError`` for a model that lives in this process only, ``RunError`` if it cannot
     be written.
     """
-    require_described(saved.models, "a job")
+    require_described(saved.settings.models, "a job")
     folder = runs / new_id(saved.title)
     text = saved.model_copy(update={"creator": by}).model_dump_json().encode()
     try:

@@ -11,7 +11,7 @@ from robustness.base.errors import ParameterError
 from robustness.base.permissions import Action
 from robustness.base.text import plain, some
 from robustness.datasets.labels import KNOWN
-from robustness.matching import Correct, Match
+from robustness.matching import Correct, Match, MatchSettings
 from robustness.matching.match import MOST_PRODUCTION, MOST_REFERENCE
 from robustness.report import match as results
 from robustness.runs import Listed, SavedMatch
@@ -83,10 +83,7 @@ def form() -> None:
                 production=production,
                 reference=reference,
                 images=min(len(sides[0]), MOST_PRODUCTION) + min(len(sides[1]), MOST_REFERENCE),
-                models=names,
-                seed=seed,
-                fit=fit,
-                side=side,
+                settings=MatchSettings(models=names, fit=fit, side=side, seed=seed),
             )
             run_table.choose([jobs.match(saved)])
             st.rerun()
@@ -119,15 +116,16 @@ def show(entry: Listed, saved: SavedMatch) -> None:
                 blocks.draw(list(results.blocks(labelled)))
     with st.container(horizontal=True):
         if answer is not None:
-            _profile_buttons(folder.name, saved, answer)
+            _profile_buttons(folder.name, saved.settings, answer)
         with st.popover("Manage", icon=":material/more_horiz:"):
             run_actions.manage(entry)
     if answer is not None:
         blocks.draw(list(results.blocks(answer, _figures(entry, saved, answer))))
-    names = ", ".join(models.label(name) for name in saved.models)
+    names = ", ".join(models.label(name) for name in saved.settings.models)
     st.caption(
-        f"{plain(entry.title)} · {plain(names)} · seed {saved.seed} · {plain(folder.name)}. "
-        "To share it, copy the link: anyone with access to this server can open it."
+        f"{plain(entry.title)} · {plain(names)} · seed {saved.settings.seed} · "
+        f"{plain(folder.name)}. To share it, copy the link: anyone with access to this server can "
+        "open it."
     )
 
 
@@ -147,7 +145,9 @@ def _labelling(entry: Listed, answer: Match, correct: Correct) -> None:
         expanded=len(correct) > 0 and count < len(done),
         icon=":material/label:",
     ):
-        st.caption(f"{results.forecasts(answer)} Drawn at random, with seed {answer.seed}.")
+        st.caption(
+            f"{results.forecasts(answer)} Drawn at random, with seed {answer.settings.seed}."
+        )
         st.progress(count / len(done), text=f"{count} of {len(done)} images labelled")
         if count < len(done):
             image = answer.sample[count]
@@ -207,13 +207,13 @@ def _figures(entry: Listed, saved: SavedMatch, answer: Match) -> Figures | None:
     return None
 
 
-def _profile_buttons(name: str, saved: SavedMatch, answer: Match) -> None:
+def _profile_buttons(name: str, settings: MatchSettings, answer: Match) -> None:
     st.button(
         "Evaluate with this profile",
         type="primary" if answer.matched else "secondary",
         icon=":material/play_arrow:",
         on_click=_evaluate,
-        args=(name, saved),
+        args=(name, settings),
         disabled=not answer.conditions,
     )
     if not answer.conditions:
@@ -232,19 +232,19 @@ def _profile_buttons(name: str, saved: SavedMatch, answer: Match) -> None:
     )
 
 
-def _evaluate(name: str, saved: SavedMatch) -> None:
+def _evaluate(name: str, settings: MatchSettings) -> None:
     """Have the link ask for an evaluation of the reference under the profile, as it was matched."""
     st.session_state[QUESTION] = COMPARE
     st.session_state[run_table.FORM] = False  # the link opens the form, and Back closes it
-    st.session_state["seed"] = saved.seed
-    by_default = list(saved.models) == list(models.default_names())
+    st.session_state["seed"] = settings.seed
+    by_default = list(settings.models) == list(models.default_names())
     run_table.change_link(
         {
             **{RUN: [], run_table.COMPARE: [], QUESTION: [], "source": []},
             **{run_table.PROFILE: name, "suite": FROM_FILE, "labelling": KNOWN},
-            "dataset_fit": saved.fit or [],
-            "dataset_side": str(saved.side) if saved.side else [],
-            "models": [] if by_default else list(saved.models),
-            "seed": str(saved.seed) if saved.seed else [],
+            "dataset_fit": settings.fit or [],
+            "dataset_side": str(settings.side) if settings.side else [],
+            "models": [] if by_default else list(settings.models),
+            "seed": str(settings.seed) if settings.seed else [],
         }
     )

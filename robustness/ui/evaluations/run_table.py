@@ -352,7 +352,7 @@ def _images(entry: Listed) -> tuple[int, int]:
 def _models(entry: Listed) -> tuple[str, ...]:
     if entry.manifest is not None:
         return entry.manifest.spec.model_names
-    return entry.match.models if entry.match else ()
+    return entry.match.settings.models if entry.match else ()
 
 
 def _headline(entry: Listed) -> Headline | None:

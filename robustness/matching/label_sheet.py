@@ -1,41 +1,26 @@
-"""An accuracy from some labelled images of the camera, alone or beside one from confidences.
-
-Labels correct the mean confidence of all images (prediction-powered inference with tuning,
-Angelopoulos et al., "PPI++", 2023). Both estimates are combined by their precision.
-"""
+"""The table in which people write which predictions of a camera's images are correct."""
 
 from __future__ import annotations
 
 import csv
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
 from pydantic import ConfigDict
 
 from robustness.base.errors import ParameterError
 from robustness.base.files import read_regular
 from robustness.base.text import csv_cell, from_csv_cell
 from robustness.base.validation import CONFIG
-from robustness.matching.confidence import AccuracyEstimate, bounded
-
-Values = NDArray[np.float64]
 
 SAMPLE = 100
 """Images that are drawn to be labelled, at most."""
-STEPS = (20, 50, 100)
-"""Numbers of labels for which the width of the interval is forecast."""
 COLUMNS = ("image", "model", "prediction", "correct")
 _WORDS = {"yes": True, "1": True, "true": True, "no": False, "0": False, "false": False}
 _MOST_BYTES = 2**22
-_PSEUDO = 4.0
-"""Pseudo-images, half of them correct, in the variance of few labels (Agresti & Coull 1998)."""
-_EXPLAINED = 0.15
-"""Share of the variance of correctness that confidence explains, for forecasts."""
 
 Correct = Mapping[tuple[str, str], bool]
 """Whether the prediction is correct, by image and model."""
@@ -51,71 +36,6 @@ class SampleImage:
     image: bytes = field(repr=False)
     predictions: dict[str, str]
     confidences: dict[str, float]
-
-
-def labelled_estimate(
-    correct: Values, confidences: Values, mean_confidence: float, images: int
-) -> AccuracyEstimate:
-    """The accuracy from ``correct`` (n,) and ``confidences`` (n,) of a random part of ``images``.
-
-    ``mean_confidence`` is that of all images. ``parts`` has the accuracy by labels alone. Where all
-    or none are correct, the interval holds the exact one.
-    """
-    count = len(correct)
-    share = count / (count + _PSEUDO)
-    rate = share * correct.mean() + (1 - share) / 2
-    spread = float(confidences.var())
-    weight = 0.0
-    if count > 2 and spread > 1e-9:
-        covariance = float(np.cov(correct, confidences)[0, 1])
-        weight = float(np.clip(covariance / spread / (1 + count / images), 0, 1.5)) * share
-    value = rate + weight * (mean_confidence - confidences.mean())
-    residual = correct - weight * confidences
-    variance = count * residual.var() + _PSEUDO / 4
-    variance = variance / (count + _PSEUDO) / max(count - 1, 1) + weight**2 * spread / images
-    value = float(np.clip(value, 0, 1))
-    part = bounded(value, float(variance), None, {"labels": float(correct.mean())})
-    if correct.min() < correct.max():
-        return part
-    exact = exact_estimate(correct)
-    return replace(part, low=min(part.low, exact.low), high=max(part.high, exact.high))
-
-
-def exact_estimate(correct: Values) -> AccuracyEstimate:
-    """The accuracy from ``correct`` (n,) with the exact interval of Clopper and Pearson (1934)."""
-    from scipy import stats  # slow to import
-
-    total, count = int(correct.sum()), len(correct)
-    low = float(stats.beta.ppf(0.025, total, count - total + 1)) if total else 0.0
-    high = float(stats.beta.ppf(0.975, total + 1, count - total)) if total < count else 1.0
-    return AccuracyEstimate(float(correct.mean()), low, high, (high - low) / (2 * 1.96))
-
-
-def combined(confidence: AccuracyEstimate, labels: AccuracyEstimate) -> AccuracyEstimate:
-    """Both estimates, weighted by their precision.
-
-    Where labels are the more precise, 0 and 1 stay possible as they are by labels.
-    """
-    weights = np.array([confidence.error, labels.error]) ** -2.0
-    value = float(weights @ [confidence.value, labels.value] / weights.sum())
-    both = bounded(value, float(1 / weights.sum()))
-    if labels.error > confidence.error:
-        return both
-    low, high = 0.0 if labels.low == 0 else both.low, 1.0 if labels.high == 1 else both.high
-    return replace(both, low=low, high=high)
-
-
-def forecast(estimate: AccuracyEstimate | None, images: int) -> dict[int, float]:
-    """Half the width of the interval to expect after labelling some of ``images``."""
-    result = {}
-    for count in sorted({min(step, images) for step in STEPS}):
-        value = estimate.value if estimate else 0.5
-        variance = max(value * (1 - value), 0.01) / count
-        if estimate:
-            variance = 1 / (estimate.error**-2 + 1 / (variance * (1 - _EXPLAINED)))
-        bounds = bounded(value, variance)
-        result[count] = (bounds.high - bounds.low) / 2
-    return result
 
 
 def sheet(sample: Sequence[SampleImage], correct: Correct | None = None) -> str:
@@ -196,12 +116,3 @@ def read_sheet(path: Path, sample: Sequence[SampleImage]) -> dict[tuple[str, str
                 f"{sample[gap].name!r} of {model}: fill it in, because the order is random."
             )
     return correct
-
-
-def labels_of(model: str, sample: Sequence[SampleImage], correct: Correct) -> tuple[Values, Values]:
-    """Whether the labelled images of ``sample`` are correct (n,), and their confidences (n,)."""
-    some = [image for image in sample if (image.name, model) in correct]
-    return (
-        np.array([float(correct[image.name, model]) for image in some]),
-        np.array([image.confidences[model] for image in some]),
-    )
