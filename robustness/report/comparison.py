@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING
 from robustness import statistics
 from robustness.base.text import counted, points, share
 from robustness.charts import run_map
+from robustness.charts.run_map import ORIGINALS
 from robustness.charts.run_results import QUANTITIES
 from robustness.charts.tables import Column, Entry, Table, figure
 from robustness.evaluation.condition import perturbation_label, setting
 from robustness.report.blocks import Text, Titled
 from robustness.report.wording import MODEL, model
-from robustness.statistics.differences import OPEN, said
+from robustness.statistics.differences import CLEAN, OPEN, said
 from robustness.statistics.summaries import MOST_UNLABELLED
 
 if TYPE_CHECKING:
@@ -25,8 +26,13 @@ if TYPE_CHECKING:
 
 
 CONDITION: Sequence[Column] = (
-    ("Perturbation", lambda entry: perturbation_label(entry["perturbation"])),
-    ("Strength", lambda entry: setting(entry["condition"])),
+    (
+        "Perturbation",
+        lambda entry: (
+            perturbation_label(entry["perturbation"]) if entry["condition"] else ORIGINALS
+        ),
+    ),
+    ("Strength", lambda entry: setting(entry["condition"]) if entry["condition"] else ""),
 )
 
 
@@ -54,6 +60,26 @@ def sentence(entry: Entry, quantity: str) -> str:
     return f"{what} {before} → {after} ({by}), {said(entry[f'{quantity}_verdict'])}."
 
 
+def by_condition(entries: Sequence[Entry], quantity: str) -> list[Entry]:
+    """The entries of single conditions; an accuracy begins with those of the originals.
+
+    The condition of the originals is "", and their accuracy has the keys of ``quantity``.
+    """
+    originals = [
+        {**entry, "condition": ""}
+        | {
+            f"{quantity}_{name.removeprefix(f'{CLEAN}_')}": value
+            for name, value in entry.items()
+            if name.startswith(CLEAN)
+        }
+        for entry in entries
+        if entry["condition"] is None
+        and quantity != "consistency"
+        and entry[f"{CLEAN}_difference"] is not None
+    ]
+    return [*originals, *(entry for entry in entries if entry["condition"] is not None)]
+
+
 def changes(entries: Sequence[Entry], quantity: str) -> list[run_map.ShareChange]:
     """The changes of each model under each condition of ``entries``, for a map."""
     return [
@@ -68,8 +94,8 @@ def changes(entries: Sequence[Entry], quantity: str) -> list[run_map.ShareChange
             n=entry[f"{quantity}_images"],
             key=key(entry),
         )
-        for entry in entries
-        if entry["condition"] is not None and entry[f"{quantity}_difference"] is not None
+        for entry in by_condition(entries, quantity)
+        if entry[f"{quantity}_difference"] is not None
     ]
 
 
@@ -109,12 +135,12 @@ def blocks(comparison: Comparison) -> Iterator[Text | Titled]:
     for quantity in dict.fromkeys(quantity for quantity, _ in judged):
         mine = [entry for name, entry in judged if name == quantity]
         overall = [entry for entry in mine if entry["condition"] is None]
-        by_condition = [entry for entry in mine if entry["condition"] is not None]
+        each = by_condition(mine, quantity)
         label, columns = QUANTITIES[quantity], figures(quantity)
         if overall:
             yield Titled(label, Table.of(overall, [MODEL, *columns]))
-        if by_condition:
-            table = Table.of(by_condition, [MODEL, *CONDITION, *columns])
+        if each:
+            table = Table.of(each, [MODEL, *CONDITION, *columns])
             yield Titled(f"{label} by condition", table)
     if judged:
         yield Text(statistics.TEST_SUMMARY)

@@ -111,7 +111,7 @@ def _flags(
 class Flip(NamedTuple):
     """An image, as the second run calls it, and the classes predicted before and after.
 
-    ``condition`` is the id of what was done to it.
+    ``condition`` is the id of what was done to it, "" for an original.
     """
 
     image: str
@@ -126,15 +126,15 @@ def flips(
     """The images that got worse in ``other``, and those that got better, under ``condition``.
 
     Worse is changed where it was unchanged if ``quantity`` is "consistency", else incorrect where
-    it was correct. ``condition`` is an id of ``other``; under a profile, an image got worse if it
-    did under more of its compositions than it got better, and has the classes of the first such.
-    Images are matched as ``compare`` matches them.
+    it was correct. ``condition`` is an id of ``other``, or "" for the originals; under a profile,
+    an image got worse if it did under more of its compositions than it got better, and has the
+    classes of the first such. Images are matched as ``compare`` matches them.
     """
     parts = other.manifest.spec.profiles.get(condition, (condition,))
     gained: dict[str, int] = {}
     first_flips: dict[tuple[str, bool], Flip] = {}
     for part in parts:
-        same = [c.id for c in baseline.conditions if c.effect == effect(part)]
+        same = [c.id for c in baseline.conditions if c.effect == effect(part)] if part else [""]
         if not same:
             return [], []
         first, second = (
@@ -160,13 +160,16 @@ def flips(
 
 def _verdicts(run: Run, model: str, condition: str, quantity: str) -> Iterator[tuple[Any, ...]]:
     """(digest, image, class, whether it is good), None for what does not count."""
-    counts, values = counted_in_sql([condition] if quantity == "consistency" else [])
-    good = "consistent" if quantity == "consistency" else "top1 = label"
+    if condition:
+        counts, values = counted_in_sql([condition] if quantity == "consistency" else [])
+        good = "consistent" if quantity == "consistency" else "top1 = label"
+        columns = f"position, top1, CASE WHEN {counts} THEN {good} END"
+        where, values["condition"] = "condition = $condition", condition
+    else:
+        columns, where, values = "position, clean_top1, clean_top1 = label", "true", {}
     rows = run.rows.ask(
-        f"SELECT position, top1, CASE WHEN {counts} THEN {good} END FROM rows "
-        "WHERE model = $model AND condition = $condition ORDER BY position",
+        f"SELECT DISTINCT {columns} FROM rows WHERE model = $model AND {where} ORDER BY position",
         model=model,
-        condition=condition,
         **values,
     )
     digests, names = images.digests(run.image_table), run.rows.names
@@ -269,7 +272,12 @@ def _settings(first: Manifest, second: Manifest, said: Callable[[str], str]) -> 
             "Conditions", *([said(c.effect) for c in spec.pooled_conditions] for spec in (a, b))
         ),
     ]
-    changed = [name for name, digest in a.models if dict(b.models).get(name, digest) != digest]
+    after = dict(b.models)
+    changed = [
+        f"{models.label(name)} ({digest[:8]} → {after[name][:8]})"
+        for name, digest in a.models
+        if after.get(name, digest) != digest
+    ]
     if changed:
         notes.append(f"The weights differ: {some(changed, _MAX_NAMES)}.")
     if a.seed != b.seed:

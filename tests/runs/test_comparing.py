@@ -285,6 +285,27 @@ def test_flipped_images_are_those_that_the_change_counts(
     assert all(told)
 
 
+def test_originals_that_flip_are_those_whose_prediction_differs(
+    original: runs.Run, tmp_path: Path
+) -> None:
+    frame = original.frame()
+    row = frame[(frame["model"] == "SqueezeNet") & ~frame["clean_correct"].fillna(True)].iloc[0]
+    image, before, label = str(row["image"]), int(row["clean_top1"]), int(row["label"])
+    names = original.rows.names
+    corrected = {
+        at: {"clean_top1": label}
+        for at, each in enumerate(original.table().to_pylist())
+        if each["model"] == "SqueezeNet" and names[each["position"]] == image
+    }
+    other = altered(original, tmp_path, corrected)
+    pairs = (original, other), (other, original)
+    (worse, better), (back_worse, back_better) = (
+        flips(*pair, "SqueezeNet", "", "perturbed_accuracy") for pair in pairs
+    )
+    assert (worse, better) == ([], [(image, before, label, "")])
+    assert (back_worse, back_better) == ([(image, label, before, "")], [])
+
+
 def test_an_image_whose_prediction_is_the_target_already_flips_nowhere(tmp_path: Path) -> None:
     names, verdicts = [f"{at}.png" for at in range(12)], np.arange(24).reshape(2, 12, 1) < 12
     for target, flipped in ((ESPRESSO, 0), (TABBY, 12)):  # espresso is what was predicted before

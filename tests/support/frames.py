@@ -54,7 +54,8 @@ def _shared(frame_a: pd.DataFrame, frame_b: pd.DataFrame) -> pd.DataFrame:
     sides = []
     for frame in frames:
         whole = as_counted(with_conditions(with_correctness(frame)))
-        whole = whole[[*_KEYS, *_TOLD, *dict.fromkeys(QUANTITIES.values())]]
+        columns = dict.fromkeys(["clean_correct", *QUANTITIES.values()])
+        whole = whole[[*_KEYS, *_TOLD, *columns]]
         # An image with two names gives the same rows twice.
         whole = whole.astype(dict.fromkeys(_KEYS, str)).drop_duplicates(_KEYS)
         effects = {text: effect(text) for text in whole["condition"].unique()}

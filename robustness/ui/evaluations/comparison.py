@@ -190,7 +190,7 @@ def _one(other: Listed, compared_runs: Comparison | str, quantity: str, *, is_on
 
 def _changes(compared_runs: Comparison, entries: Sequence[Entry], quantity: str, name: str) -> None:
     overall = [entry for entry in entries if entry["perturbation"] is None]
-    by_condition = [entry for entry in entries if entry["perturbation"] is not None]
+    by_condition = comparison.by_condition(entries, quantity)
     columns = comparison.figures(quantity)
     if by_condition:
         _map(by_condition, quantity, name)
@@ -201,7 +201,7 @@ def _changes(compared_runs: Comparison, entries: Sequence[Entry], quantity: str,
         help="Intervals are 95%, paired by image. Exact sign-flip test over images with Holm's "
         "correction.",
     )
-    verdicts = [entry[f"{quantity}_verdict"] for entry in by_condition]
+    verdicts = [entry[f"{quantity}_verdict"] for entry in by_condition if entry["condition"]]
     counts = ", ".join(f"{verdicts.count(word)} {said(word)}" for word in (BETTER, WORSE))
     title = f"By condition: {counts}, of {len(verdicts)}"
     details = st.expander(title, key=f"conditions of {name}", on_change="rerun")
@@ -237,7 +237,7 @@ def _by_condition(
     condition = st.selectbox(
         "Images that flipped under",
         [str(entry["condition"]) for entry in most],
-        format_func=short,
+        format_func=lambda text: short(text) if text else run_map.ORIGINALS,
         key=f"flipped {name}",
         help="Conditions with most flipped images first. Below an image: its prediction before and "
         "now.",
@@ -267,10 +267,11 @@ def _thumbnail(
 ) -> None:
     """Draw ``image`` of ``run`` under ``condition``, with its ``classes`` before and after.
 
-    An attacked image is shown unattacked: an attack takes too long for a glance. Raises
-    ``RunError`` or ``ImageError`` if the image cannot be read any more.
+    The condition "" is that of an original. An attacked image is shown unattacked: an attack takes
+    too long for a glance. Raises ``RunError`` or ``ImageError`` if the image cannot be read.
     """
-    picture, done = run.picture_for(image, model), Condition.parse(condition)
+    picture = run.picture_for(image, model)
+    done = Condition.parse(condition) if condition else Condition.of({})
     perturbed = picture.image
     if done.in_files:
         perturbed = run.perturbed(picture, done)
