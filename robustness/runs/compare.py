@@ -272,14 +272,16 @@ def _settings(first: Manifest, second: Manifest, said: Callable[[str], str]) -> 
             "Conditions", *([said(c.effect) for c in spec.pooled_conditions] for spec in (a, b))
         ),
     ]
-    after = dict(b.models)
-    changed = [
-        f"{models.label(name)} ({digest[:8]} → {after[name][:8]})"
-        for name, digest in a.models
-        if after.get(name, digest) != digest
-    ]
-    if changed:
-        notes.append(f"The weights differ: {some(changed, _MAX_NAMES)}.")
+    after, weights, described = dict(b.models), list[str](), list[str]()
+    for name, digest in a.models:
+        versions = [text.removeprefix("sha256:")[:8] for text in (digest, after.get(name, digest))]
+        if versions[0] != versions[1]:
+            weights.append(f"{models.label(name)} ({' → '.join(versions)})")
+        elif after.get(name, digest) != digest:
+            described.append(models.label(name))
+    for what, named_models in (("weights differ", weights), ("description differs", described)):
+        if named_models:
+            notes.append(f"The {what}: {some(named_models, _MAX_NAMES)}.")
     if a.seed != b.seed:
         notes.append(f"The seed differs: {a.seed} and {b.seed}.")
     before, framed = dict(a.framings), dict[tuple[str, str], list[str]]()

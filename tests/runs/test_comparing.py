@@ -251,6 +251,33 @@ def test_runs_are_compared_on_what_they_share(original: runs.Run, other: runs.Ru
     assert "other run alone" not in text
 
 
+@pytest.mark.parametrize(
+    ("before", "after", "note"),
+    [
+        (
+            "sha256:0123456789+aa",
+            "sha256:9876543210+aa",
+            "weights differ: {} (01234567 → 98765432)",
+        ),
+        ("sha256:0123456789+aa", "sha256:0123456789+bb", "description differs: {}."),
+        ("sha256:0123456789+aa", "sha256:0123456789+aa", ""),
+    ],
+)
+def test_two_versions_of_one_model_are_told_apart(
+    original: runs.Run, before: str, after: str, note: str
+) -> None:
+    def version(digest: str) -> runs.Run:
+        (name, _), *rest = original.manifest.spec.models
+        spec = dataclasses.replace(original.manifest.spec, models=((name, digest), *rest))
+        return dataclasses.replace(original, manifest=original.manifest.updated(spec=spec))
+
+    compared = runs.compare(version(before), version(after))
+    label = models.label(original.manifest.spec.model_names[0])
+    assert {entry["model"] for entry in compared.differences} >= {"SqueezeNet"}, "paired by name"
+    differ = [text for text in compared.notes if "differ" in text]
+    assert (note.format(label) in differ[0]) if note else not differ
+
+
 @pytest.mark.parametrize("quantity", ["consistency", "perturbed_accuracy"])
 @pytest.mark.parametrize("side", [224, 96])
 def test_flipped_images_are_those_that_the_change_counts(
