@@ -218,8 +218,8 @@ def blocks(match: Match, figures: Figures | None = None) -> list[Printed]:
     parts.append(
         Text(
             f"{counted(match.images, 'production image')}, "
-            f"{counted(match.reference_images, 'reference image')}, {match.framing.text}; "
-            f"{conditions}."
+            f"{counted(match.reference_images, 'reference image')}, compared after "
+            f"{match.framing.text}; {conditions}."
         )
     )
     return parts

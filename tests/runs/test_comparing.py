@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,11 +16,12 @@ import pytest
 from benchmarks.support.image_folders import drawing, labelled_folder
 from benchmarks.support.own_runs import adopt
 from benchmarks.support.synthetic_runs import ESPRESSO, TABBY, saved
-from robustness import models, runs
+from robustness import api, models, report, runs
 from robustness.base.errors import ParameterError, RunError
 from robustness.evaluation.condition import Condition, named, short
 from robustness.evaluation.row_schema import TOLERANCE, stored
 from robustness.pictures.fitting import Framing
+from robustness.report.blocks import Map
 from robustness.runs.compare import flips
 from robustness.runs.row_differences import changes, compare_rows
 from robustness.runs.row_files import KEY
@@ -276,6 +278,35 @@ def test_two_versions_of_one_model_are_told_apart(
     assert {entry["model"] for entry in compared.differences} >= {"SqueezeNet"}, "paired by name"
     differ = [text for text in compared.notes if "differ" in text]
     assert (note.format(label) in differ[0]) if note else not differ
+
+
+def test_the_report_of_a_comparison_has_the_differences_on_its_map(
+    original: runs.Run, other: runs.Run, tmp_path: Path
+) -> None:
+    result = runs.compare(original, other)
+    made = report.of_comparison(result)
+    assert made.data.tables["differences"] == result.differences
+    (section,) = made.sections
+    (drawn,) = [block for block in section.printed if isinstance(block, Map)]
+    tiles = [
+        tile for row in drawn.drawing.rows for strip in row.strips if strip for tile in strip.tiles
+    ]
+    overall, noise = result.differences
+    gaps = [overall["clean_accuracy_difference"], noise["perturbed_accuracy_difference"]]
+    assert [int(tile.text) for tile in tiles] == [round(100 * gap) for gap in gaps]
+    files = [tmp_path / f"report{suffix}" for suffix in (".html", ".json", ".md")]
+    made_files = [path for file in files for path in api.report(result, file)]
+    texts = {path.suffix: path.read_text() for path in made_files}
+    assert json.loads(texts[".json"])["differences"] == result.differences
+    for text in (texts[".html"], texts[".md"]):
+        assert "Originals" in text
+        assert "2 images only in the baseline" in text
+        assert original.id in text
+        assert str(original.manifest.dataset.source) not in text
+    with pytest.raises(RunError, match="share no images"):
+        report.of_comparison(
+            dataclasses.replace(result, differences=[], notes=("These runs share no images.",))
+        )
 
 
 @pytest.mark.parametrize("quantity", ["consistency", "perturbed_accuracy"])
