@@ -16,7 +16,7 @@ from robustness.api.argument_checks import checked_call
 from robustness.base.errors import ParameterError
 from robustness.base.files import write_file
 from robustness.hardening import check_name
-from robustness.runs import Run, calibrations, row_selection, selected_cases
+from robustness.runs import Comparison, Run, calibrations, row_selection, selected_cases
 from robustness.runs import embedding_map as maps
 from robustness.runs.failures import Failures
 from robustness.runs.remedies import remedy_figures
@@ -114,9 +114,14 @@ def summary(run: Any) -> list[dict[str, Any]]:
 
 
 @checked_call
-def report(run: Run, to: str | PathLike[str]) -> list[Path]:
-    """Write the report of ``run``: see ``EvaluatedRun.report``."""
-    return EvaluatedRun.of(run).report(to)
+def report(run: Run | Comparison, to: str | PathLike[str]) -> list[Path]:
+    """Write the report of ``run``, or of what ``compare`` returns: see ``EvaluatedRun.report``."""
+    if isinstance(run, Run):
+        return EvaluatedRun.of(run).report(to)
+    from robustness import report
+
+    report.format_of(Path(to))  # now rather than after all the work
+    return report.write(report.of_comparison(run), Path(to))
 
 
 @checked_call

@@ -32,6 +32,9 @@ def add(parsers: Parsers) -> None:
 
     compared = add_command(actions, "compare", compare_command)
     compared.add_argument("runs", nargs="+", metavar="RUN", help="the first is the baseline")
+    compared.add_argument(
+        "--to", type=Path, metavar="FILE", help="also write a report of two runs, as `report` does"
+    )
 
     resumed = add_command(actions, "resume", resume_command, "run")
     resumed.add_argument(
@@ -137,10 +140,17 @@ def compare_command(options: argparse.Namespace) -> None:
     """Compare runs with a baseline."""
     if len(options.runs) < 2:
         options.parser.error("expected at least two runs; the first is the baseline")
-    from robustness import runs
+    from robustness import report, runs
 
+    if options.to:
+        report.format_of(options.to)  # now rather than after all the work
+        if len(options.runs) > 2:
+            options.parser.error("expected two runs with --to: one report compares two")
     baseline, *others = (_opened(run, options) for run in options.runs)
     comparisons = [runs.compare(baseline, other) for other in others]
+    written = []
+    if options.to:
+        written = report.write(report.of_comparison(comparisons[0]), options.to)
     if options.json:
         console.print_json(
             [
@@ -156,11 +166,12 @@ def compare_command(options: argparse.Namespace) -> None:
             ]
         )
         return
-    from robustness import report
     from robustness.report import comparison
 
     for result in comparisons:
         console.say(report.printed_blocks(comparison.blocks(result)))
+    for path in written:
+        console.say(str(path))
 
 
 def resume_command(options: argparse.Namespace) -> None:

@@ -6,6 +6,7 @@ format, page button and command then has it.
 
 from robustness.report.attack import of_attack
 from robustness.report.blocks import Report, Text, Titled
+from robustness.report.comparison import of_comparison
 from robustness.report.formats import FORMATS, Format, format_of, rendered, write
 from robustness.report.formats.markdown import printed, printed_blocks
 from robustness.report.image_map import of_map
@@ -20,6 +21,7 @@ __all__ = [
     "Titled",
     "format_of",
     "of_attack",
+    "of_comparison",
     "of_live",
     "of_map",
     "of_run",

@@ -6,27 +6,38 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from robustness import statistics
-from robustness.base.text import counted, points, share
+from robustness.base.errors import RunError
+from robustness.base.text import all_of, counted, points, share
 from robustness.charts import run_map
+from robustness.charts.run_map import ORIGINALS
 from robustness.charts.run_results import QUANTITIES
 from robustness.charts.tables import Column, Entry, Table, figure
 from robustness.evaluation.condition import perturbation_label, setting
-from robustness.report.blocks import Text, Titled
+from robustness.report import methods
+from robustness.report.blocks import Data, Map, Report, Section, Text, Titled
+from robustness.report.shared_parts import preprocessing, shared_manifest
 from robustness.report.wording import MODEL, model
-from robustness.statistics.run_differences import OPEN, said
+from robustness.statistics.model_ranking import TEST_SUMMARY
+from robustness.statistics.run_differences import BETTER, CLEAN, OPEN, WORSE, said
 from robustness.statistics.summaries import MOST_UNLABELLED
 
 if TYPE_CHECKING:
     from robustness.runs import Comparison
 
 
+MAP_NOTE = "Change in points. Pale: not significant."
+
 CONDITION: Sequence[Column] = (
-    ("Perturbation", lambda entry: perturbation_label(entry["perturbation"])),
-    ("Strength", lambda entry: setting(entry["condition"])),
+    (
+        "Perturbation",
+        lambda entry: (
+            perturbation_label(entry["perturbation"]) if entry["condition"] else ORIGINALS
+        ),
+    ),
+    ("Strength", lambda entry: setting(entry["condition"]) if entry["condition"] else ""),
 )
 
 
@@ -54,6 +65,26 @@ def sentence(entry: Entry, quantity: str) -> str:
     return f"{what} {before} → {after} ({by}), {said(entry[f'{quantity}_verdict'])}."
 
 
+def by_condition(entries: Sequence[Entry], quantity: str) -> list[Entry]:
+    """The entries of single conditions; an accuracy begins with those of the originals.
+
+    The condition of the originals is "", and their accuracy has the keys of ``quantity``.
+    """
+    originals = [
+        {**entry, "condition": ""}
+        | {
+            f"{quantity}_{name.removeprefix(f'{CLEAN}_')}": value
+            for name, value in entry.items()
+            if name.startswith(CLEAN)
+        }
+        for entry in entries
+        if entry["condition"] is None
+        and quantity != "consistency"
+        and entry[f"{CLEAN}_difference"] is not None
+    ]
+    return [*originals, *(entry for entry in entries if entry["condition"] is not None)]
+
+
 def changes(entries: Sequence[Entry], quantity: str) -> list[run_map.ShareChange]:
     """The changes of each model under each condition of ``entries``, for a map."""
     return [
@@ -68,8 +99,8 @@ def changes(entries: Sequence[Entry], quantity: str) -> list[run_map.ShareChange
             n=entry[f"{quantity}_images"],
             key=key(entry),
         )
-        for entry in entries
-        if entry["condition"] is not None and entry[f"{quantity}_difference"] is not None
+        for entry in by_condition(entries, quantity)
+        if entry[f"{quantity}_difference"] is not None
     ]
 
 
@@ -90,34 +121,137 @@ def key(entry: Entry) -> str:
     return json.dumps([entry["model"], entry["condition"]])
 
 
+def headline(comparisons: Sequence[Comparison], quantity: str) -> str:
+    """How many models, or else cells, got worse or better; "" if no model is in two runs."""
+    entries = [
+        entry
+        for comparison in comparisons
+        for entry in comparison.differences
+        if entry[f"{quantity}_difference"] is not None
+    ]
+    overall = [entry for entry in entries if entry["condition"] is None]
+    if not overall:
+        return ""
+    what = QUANTITIES[quantity].lower()
+    moving = [entry for entry in overall if entry[f"{quantity}_verdict"] != OPEN]
+    if len(moving) == 1 and len(comparisons) == 1:
+        by = f"{points(moving[0][f'{quantity}_difference'])} points of {what}"
+        verdict = said(moving[0][f"{quantity}_verdict"])
+        return f"{model(moving[0]['model'])} got {verdict}: {by}."
+    if moved := _moved(overall, quantity, "model"):
+        return f"{moved} in {what}."
+    each = [entry for entry in entries if entry["condition"] is not None]
+    if moved := _moved(each, quantity, "cell"):
+        return f"No significant change overall; {moved}."
+    return f"No significant change in {what}."
+
+
+def _moved(entries: Sequence[Entry], quantity: str, noun: str) -> str:
+    """How many of ``entries`` got significantly worse or better; "" if none did."""
+    verdicts = [entry[f"{quantity}_verdict"] for entry in entries]
+    counts = {word: verdicts.count(word) for word in (WORSE, BETTER)}
+    of = counted(len(entries), noun)
+    who = {n: f"{n} of {of}" for n in counts.values()}
+    who |= {len(entries): all_of(len(entries), noun).capitalize()}
+    return " and ".join(f"{who[n]} got {said(word)}" for word, n in counts.items() if n)
+
+
+def _judged(comparison: Comparison) -> dict[str, list[Entry]]:
+    """The entries by the quantity that each is judged by."""
+    judged: dict[str, list[Entry]] = {}
+    for entry in comparison.differences:
+        quantity = quantity_of(entry)
+        if entry[f"{quantity}_difference"] is not None:
+            judged.setdefault(quantity, []).append(entry)
+    return judged
+
+
+def _tables(entries: Sequence[Entry], quantity: str) -> list[Titled | Map]:
+    """The map of ``entries``, those over all conditions, and each."""
+    overall = [entry for entry in entries if entry["condition"] is None]
+    each = by_condition(entries, quantity)
+    label, columns = QUANTITIES[quantity], figures(quantity)
+    tables: list[Titled | Map] = []
+    if each:
+        drawing = run_map.change_map(changes(entries, quantity), quantity)
+        tables.append(Map(f"Change of {label.lower()}", drawing, MAP_NOTE))
+    if overall:
+        tables.append(Titled(label, Table.of(overall, [MODEL, *columns])))
+    if each:
+        table = Table.of(each, [MODEL, *CONDITION, *columns])
+        tables.append(Titled(f"{label} by condition", table, long=True))
+    return tables
+
+
+def _sentences(judged: Mapping[str, Sequence[Entry]]) -> list[str]:
+    return [
+        sentence(entry, quantity)
+        for quantity, entries in judged.items()
+        for entry in entries
+        if entry["condition"] is None
+    ]
+
+
 def blocks(comparison: Comparison) -> Iterator[Text | Titled]:
     """The comparison as the command line prints it, each condition by its own quantity."""
     images = counted(comparison.images, "shared image")
     yield Text(f"{comparison.other.id} against {comparison.baseline.id}: {images}.")
     if comparison.rows is not None:
         yield Text(comparison.rows.sentence)
-    for text in comparison.notes:
+    judged = _judged(comparison)
+    for text in (*comparison.notes, *_sentences(judged)):
         yield Text(text)
-    judged = [
-        (quantity, entry)
-        for entry in comparison.differences
-        if entry[f"{(quantity := quantity_of(entry))}_difference"] is not None
-    ]
-    for quantity, entry in judged:
-        if entry["condition"] is None:
-            yield Text(sentence(entry, quantity))
-    for quantity in dict.fromkeys(quantity for quantity, _ in judged):
-        mine = [entry for name, entry in judged if name == quantity]
-        overall = [entry for entry in mine if entry["condition"] is None]
-        by_condition = [entry for entry in mine if entry["condition"] is not None]
-        label, columns = QUANTITIES[quantity], figures(quantity)
-        if overall:
-            yield Titled(label, Table.of(overall, [MODEL, *columns]))
-        if by_condition:
-            table = Table.of(by_condition, [MODEL, *CONDITION, *columns])
-            yield Titled(f"{label} by condition", table)
+    for quantity, entries in judged.items():
+        yield from (block for block in _tables(entries, quantity) if isinstance(block, Titled))
     if judged:
-        yield Text(statistics.TEST_SUMMARY)
+        yield Text(TEST_SUMMARY)
+
+
+def of_comparison(comparison: Comparison) -> Report:
+    """The report of ``comparison``; its rows are those of the other run.
+
+    Raises ``RunError`` if nothing can be compared.
+    """
+    baseline, other, judged = comparison.baseline, comparison.other, _judged(comparison)
+    if not judged:
+        raise RunError(" ".join(comparison.notes))
+    (first, *_), spec = judged, other.manifest.spec
+    every = [entry for entries in judged.values() for entry in entries]
+    names = dict.fromkeys(model(entry["model"]) for entry in every)
+    rows = [] if comparison.rows is None else [comparison.rows.sentence]
+    return Report(
+        title=f"{other.manifest.dataset.title}: {other.id} against {baseline.id}",
+        answers=[
+            ("What has changed?", headline([comparison], first)),
+            ("By how much?", " ".join(_sentences(judged))),
+        ],
+        facts=[
+            ("Baseline", baseline.id),
+            ("This run", other.id),
+            ("Shared images", f"{comparison.images:,}"),
+            ("Models", ", ".join(names)),
+            *([("Preprocessing", text)] if (text := preprocessing(spec)) else []),
+        ],
+        cautions=[*rows, *comparison.notes],
+        sections=[
+            Section(QUANTITIES[quantity], [*_tables(entries, quantity), Text(TEST_SUMMARY)])
+            for quantity, entries in judged.items()
+        ],
+        brief=[
+            block
+            for quantity, entries in judged.items()
+            for block in _tables(entries, quantity)
+            if isinstance(block, Map) or not block.long
+        ],
+        methods=methods.blocks(spec.conditions, ["Rates", "Intervals", "Comparing models"]),
+        limits=methods.limits(),
+        manifest={"baseline": shared_manifest(baseline), "run": shared_manifest(other)},
+        replay=(
+            f"`python -m robustness runs compare {baseline.id} {other.id}` compares the folders of "
+            "these runs again."
+        ),
+        data=Data(other.tables, {"differences": comparison.differences}, other.own_scores),
+    )
 
 
 def _interval(entry: Entry, quantity: str) -> str:

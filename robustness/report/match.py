@@ -167,8 +167,8 @@ def blocks(match: Match, figures: Figures | None = None) -> list[Printed]:
     parts.append(
         Text(
             f"{counted(match.images, 'production image')}, "
-            f"{counted(match.reference_images, 'reference image')}, {match.framing.text}; "
-            f"{counted(len(match.conditions) or 'no', 'composition')}."
+            f"{counted(match.reference_images, 'reference image')}, compared after "
+            f"{match.framing.text}; {counted(len(match.conditions) or 'no', 'composition')}."
         )
     )
     return parts

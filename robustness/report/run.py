@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
-from pathlib import PurePosixPath, PureWindowsPath
 
 from robustness import models, statistics
 from robustness.base.errors import RunError
@@ -18,6 +16,7 @@ from robustness.report.shared_parts import (
     own_preprocessing,
     preprocessing,
     several_label_sets,
+    shared_manifest,
     trained_on,
 )
 from robustness.report.wording import model, sentence
@@ -49,8 +48,6 @@ def of_run(run: Run, figures: Figures | None = None) -> Report:
     classes = models.classes(spec.model_names[0])
     whole = f" of {len(classes):,}" if classes is not None else ""
     among = f"{len(spec.classes):,}{whole}: predictions are among the classes of the dataset alone"
-    values = manifest.as_dict()
-    source = _source(values["dataset"]["source"])
     sections = [question.section(of) for question in questions.REGISTRY]
     choice_last = sorted(questions.REGISTRY, key=lambda question: question is CHOICE)
     tables: dict[str, Sequence[Entry]] = {}
@@ -79,19 +76,11 @@ def of_run(run: Run, figures: Figures | None = None) -> Report:
         brief=[block for question in choice_last for block in question.brief(of.answer(question))],
         methods=methods.blocks(spec.conditions, methods.MANY_IMAGES),
         limits=methods.limits(),
-        manifest={**values, "dataset": {**values["dataset"], "source": source}},
+        manifest=shared_manifest(run),
         replay=IMPORTED if run.is_from_table else REPLAY,
         data=Data(run.tables, tables, run.own_scores),
         note=note(of),
     )
-
-
-def _source(text: str) -> str:
-    """The last part of an absolute path, and an address without its password."""
-    for path in PurePosixPath(text), PureWindowsPath(text):
-        if path.is_absolute():
-            return path.name
-    return re.sub(r"(?<=://)[^/@\s]*@", "", text)
 
 
 def answers(of: RunFigures) -> list[tuple[str, str]]:

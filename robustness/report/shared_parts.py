@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from pathlib import PurePosixPath, PureWindowsPath
+from typing import TYPE_CHECKING, Any
 
 from robustness import models
 from robustness.base.text import counted, join_names, share, visible
@@ -25,6 +27,9 @@ from robustness.report.blocks import Data, Shot
 from robustness.report.wording import class_title, model
 from robustness.statistics import scorecard
 
+if TYPE_CHECKING:
+    from robustness.runs import Run
+
 
 def facts(
     spec: Request, pictures: Sequence[Picture], rows: Sequence[Measurement]
@@ -43,6 +48,23 @@ def facts(
         ("Seed", str(spec.seed)),
         *([("Preprocessing", text)] if (text := preprocessing(spec)) else []),
     ]
+
+
+def shared_manifest(run: Run) -> dict[str, Any]:
+    """The manifest of ``run`` without what is only of this machine, or secret, in its source."""
+    values = run.manifest.as_dict()
+    return {
+        **values,
+        "dataset": {**values["dataset"], "source": _source(values["dataset"]["source"])},
+    }
+
+
+def _source(text: str) -> str:
+    """The last part of an absolute path, and an address without its password."""
+    for path in PurePosixPath(text), PureWindowsPath(text):
+        if path.is_absolute():
+            return path.name
+    return re.sub(r"(?<=://)[^/@\s]*@", "", text)
 
 
 def preprocessing(spec: Request) -> str:

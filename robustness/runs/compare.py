@@ -89,7 +89,7 @@ def paired_grids(
 class Flip(NamedTuple):
     """An image, as the second run calls it, and the classes predicted before and after.
 
-    ``condition`` is the id of what was done to it.
+    ``condition`` is the id of what was done to it, "" for an original.
     """
 
     image: str
@@ -104,15 +104,15 @@ def flips(
     """The images that got worse in ``other``, and those that got better, under ``condition``.
 
     Worse is changed where it was unchanged if ``quantity`` is "consistency", else incorrect where
-    it was correct. ``condition`` is an id of ``other``; under a profile, an image got worse if it
-    did under more of its compositions than it got better, and has the classes of the first such.
-    Images are matched as ``compare`` matches them.
+    it was correct. ``condition`` is an id of ``other``, or "" for the originals; under a profile,
+    an image got worse if it did under more of its compositions than it got better, and has the
+    classes of the first such. Images are matched as ``compare`` matches them.
     """
     parts = other.manifest.spec.profiles.get(condition, (condition,))
     gained: dict[str, int] = {}
     first_flips: dict[tuple[str, bool], Flip] = {}
     for part in parts:
-        same = [c.id for c in baseline.conditions if c.effect == effect(part)]
+        same = [c.id for c in baseline.conditions if c.effect == effect(part)] if part else [""]
         if not same:
             return [], []
         first, second = (
@@ -138,12 +138,17 @@ def flips(
 
 def _verdicts(run: Run, model: str, condition: str, quantity: str) -> Iterator[tuple[Any, ...]]:
     """(digest, image, class, whether it is good), None for what does not count."""
-    good = "CASE WHEN counted THEN consistent END" if quantity == "consistency" else "correct"
+    if condition:
+        good = "consistent" if quantity == "consistency" else "correct"
+        counts = "counted" if quantity == "consistency" else "true"
+        columns = f"position, top1, CASE WHEN {counts} THEN {good} END"
+        where, values = "condition = $condition", {"condition": condition}
+    else:
+        columns, where, values = "position, clean_top1, clean_top1 = label", "true", {}
     rows = run.rows.ask(
-        f"SELECT position, top1, {good} FROM rows "
-        "WHERE model = $model AND condition = $condition ORDER BY position",
+        f"SELECT DISTINCT {columns} FROM rows WHERE model = $model AND {where} ORDER BY position",
         model=model,
-        condition=condition,
+        **values,
     )
     digests, names = run.rows.digests, run.rows.names
     return ((digests[at], names[at], top1, good) for at, top1, good in rows)
@@ -238,9 +243,16 @@ def _settings(first: Manifest, second: Manifest, said: Callable[[str], str]) -> 
             "Conditions", *([said(c.effect) for c in spec.pooled_conditions] for spec in (a, b))
         ),
     ]
-    changed = [name for name, digest in a.models if dict(b.models).get(name, digest) != digest]
-    if changed:
-        notes.append(f"The weights differ: {some(changed, _MAX_NAMES)}.")
+    after, weights, described = dict(b.models), list[str](), list[str]()
+    for name, digest in a.models:
+        versions = [text.removeprefix("sha256:")[:8] for text in (digest, after.get(name, digest))]
+        if versions[0] != versions[1]:
+            weights.append(f"{models.label(name)} ({' → '.join(versions)})")
+        elif after.get(name, digest) != digest:
+            described.append(models.label(name))
+    for what, named_models in (("weights differ", weights), ("description differs", described)):
+        if named_models:
+            notes.append(f"The {what}: {some(named_models, _MAX_NAMES)}.")
     if a.seed != b.seed:
         notes.append(f"The seed differs: {a.seed} and {b.seed}.")
     before, framed = dict(a.framings), dict[tuple[str, str], list[str]]()

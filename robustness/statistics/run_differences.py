@@ -18,6 +18,8 @@ from robustness.statistics.robust_accuracy import budgets, survived
 Sides = list[NDArray[np.float64]]
 """Values (images, k) of the first run and of the second."""
 
+CLEAN = "clean_accuracy"
+
 BETTER, WORSE, OPEN = "better", "worse", "not established"
 
 
@@ -38,12 +40,15 @@ def changes(shared: Iterable[Grid]) -> list[dict[str, Any]]:
     correction over the models, or over models and conditions). None where labels or attacks are
     missing. Consistency counts an attack where both runs had a prediction to break. ``judged_by``
     is the quantity of the verdict: robust accuracy for attacks on labelled images, else
-    consistency.
+    consistency. Entries over all conditions have the same keys of ``clean_accuracy``, that of the
+    originals.
     """
     entries = [entry for grid in shared for entry in _entries(pool_profiles(grid))]
+    wholes = [entry for entry in entries if entry["condition"] is None]
     for quantity in QUANTITIES:
-        _settle([e for e in entries if e["condition"] is None], quantity)
+        _settle(wholes, quantity)
         _settle([e for e in entries if e["condition"] is not None], quantity)
+    _settle(wholes, CLEAN)
     order = [name for _, names in models.by_labels(e["model"] for e in entries) for name in names]
     return sorted(entries, key=lambda e: (e["condition"] is not None, order.index(e["model"])))
 
@@ -53,6 +58,9 @@ def _entries(grid: Grid) -> list[dict[str, Any]]:
     keys = (None, *grid.conditions)
     attacks = [key.is_attack for key in grid.conditions]
     images = [grid.there.any(axis=1).sum(), *grid.there.sum(axis=0)]
+    originals = [mean_of_rows(flags)[:, None] for flags in _shared_by(grid, "clean_correct")]
+    whole = _changes(originals, originals)[0]
+    clean = {f"{CLEAN}_{name}": value for name, value in whole.items()}
     shared = _shared_by(grid, "consistent")
     changes = {"consistency": _changes(shared, shared, grid.there)}
     del shared  # these arrays are large
@@ -76,6 +84,7 @@ def _entries(grid: Grid) -> list[dict[str, Any]]:
         }
         for quantity, estimates in changes.items():
             entry |= {f"{quantity}_{name}": value for name, value in estimates[at].items()}
+        entry |= {} if key else clean
         entries += [entry] if images[at] else []
     return entries
 

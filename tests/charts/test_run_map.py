@@ -128,9 +128,11 @@ def test_a_map_of_changes_has_the_differences_and_pales_what_is_not_significant(
     quantity: str,
 ) -> None:
     entries = difference(frame_of(0, 0.8), frame_of(1, 0.1))
-    by_key = {comparison.key(e): e for e in entries if e["condition"] is not None}
+    by_key = {comparison.key(e): e for e in comparison.by_condition(entries, quantity)}
     drawn = run_map.change_map(comparison.changes(entries, quantity), quantity)
-    assert drawn.rows[0].label == "Fog effect", "the largest loss first"
+    labels = [row.label for row in drawn.rows]
+    assert "Fog effect" in labels[:2], "the largest loss first"
+    assert (labels[0] == "Originals") == (quantity != "consistency")
     found = [tile for row in drawn.rows for strip in row.strips if strip for tile in strip.tiles]
     assert {tile.key for tile in found} == set(by_key)
     verdicts = set()
@@ -143,6 +145,30 @@ def test_a_map_of_changes_has_the_differences_and_pales_what_is_not_significant(
         assert ("not significant" in tile.title) == (verdict == "not established")
         verdicts.add(verdict)
     assert verdicts >= {"worse", "not established"}
+
+
+@pytest.mark.parametrize("fixed", [0, 3, 30])
+def test_the_originals_of_a_comparison_are_those_of_the_rows(fixed: int) -> None:
+    """A share of the images is correct before; ``fixed`` more are afterwards."""
+    before = frame_of(0, 0.8)
+    before["clean_correct"] = before["image"] < "00005.png"
+    more = before["image"].isin([f"{number:05}.png" for number in range(10, 10 + fixed)])
+    after = before.assign(clean_correct=before["clean_correct"] | more)
+    entries = difference(before, after)
+    drawn = run_map.change_map(
+        comparison.changes(entries, "perturbed_accuracy"), "perturbed_accuracy"
+    )
+    assert drawn.rows[0].label == "Originals"
+    for strip in drawn.rows[0].strips:
+        assert strip is not None
+        (tile,) = strip.tiles
+        gap = after["clean_correct"].mean() - before["clean_correct"].mean()
+        assert gap == pytest.approx(fixed / 40)
+        assert tile.text == (f"+{100 * gap:.0f}" if fixed else "0")
+        assert (abs(tile.tone) > 0.3) == ("not significant" not in tile.title) == (fixed == 30)
+    unlabelled = [frame.assign(label=np.nan, clean_correct=None) for frame in (before, after)]
+    changes = comparison.changes(difference(*unlabelled), "perturbed_accuracy")
+    assert all(change.condition for change in changes), "without labels there is no such row"
 
 
 def test_a_hardened_model_has_its_shares_before_and_after() -> None:

@@ -89,6 +89,13 @@ def test_runs_are_compared_by_id_or_folder(here: Path, capsys: pytest.CaptureFix
     with pytest.raises(SystemExit):
         main.main(["runs", "compare", "seed-5"])
     assert "at least two runs" in capsys.readouterr().err
+    to = ("--to", str(here / "compared.md"))
+    (again,) = answer(capsys, "runs", "compare", "seed-5", "seed-6", *to)
+    assert again == found
+    assert "seed-6 against seed-5" in (here / "compared.md").read_text()
+    with pytest.raises(SystemExit):
+        main.main(["runs", "compare", "seed-5", "seed-6", "seed-5", *to])
+    assert "one report compares two" in capsys.readouterr().err
 
 
 def test_a_run_is_handed_over_as_a_folder_and_deleted(

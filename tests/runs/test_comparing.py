@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,11 +16,12 @@ import pytest
 from benchmarks.support.image_folders import drawing, labelled_folder
 from benchmarks.support.own_runs import adopt
 from benchmarks.support.synthetic_runs import ESPRESSO, TABBY, saved
-from robustness import models, runs
+from robustness import api, models, report, runs
 from robustness.base.errors import ParameterError, RunError
 from robustness.evaluation.condition import Condition, named, short
 from robustness.evaluation.row_schema import TOLERANCE, stored
 from robustness.pictures.fitting import Framing
+from robustness.report.blocks import Map
 from robustness.runs.compare import flips
 from robustness.runs.row_differences import changes, compare_rows
 from robustness.runs.row_files import KEY
@@ -251,6 +253,62 @@ def test_runs_are_compared_on_what_they_share(original: runs.Run, other: runs.Ru
     assert "other run alone" not in text
 
 
+@pytest.mark.parametrize(
+    ("before", "after", "note"),
+    [
+        (
+            "sha256:0123456789+aa",
+            "sha256:9876543210+aa",
+            "weights differ: {} (01234567 → 98765432)",
+        ),
+        ("sha256:0123456789+aa", "sha256:0123456789+bb", "description differs: {}."),
+        ("sha256:0123456789+aa", "sha256:0123456789+aa", ""),
+    ],
+)
+def test_two_versions_of_one_model_are_told_apart(
+    original: runs.Run, before: str, after: str, note: str
+) -> None:
+    def version(digest: str) -> runs.Run:
+        (name, _), *rest = original.manifest.spec.models
+        spec = dataclasses.replace(original.manifest.spec, models=((name, digest), *rest))
+        return dataclasses.replace(original, manifest=original.manifest.updated(spec=spec))
+
+    compared = runs.compare(version(before), version(after))
+    label = models.label(original.manifest.spec.model_names[0])
+    assert {entry["model"] for entry in compared.differences} >= {"SqueezeNet"}, "paired by name"
+    differ = [text for text in compared.notes if "differ" in text]
+    assert (note.format(label) in differ[0]) if note else not differ
+
+
+def test_the_report_of_a_comparison_has_the_differences_on_its_map(
+    original: runs.Run, other: runs.Run, tmp_path: Path
+) -> None:
+    result = runs.compare(original, other)
+    made = report.of_comparison(result)
+    assert made.data.tables["differences"] == result.differences
+    (section,) = made.sections
+    (drawn,) = [block for block in section.printed if isinstance(block, Map)]
+    tiles = [
+        tile for row in drawn.drawing.rows for strip in row.strips if strip for tile in strip.tiles
+    ]
+    overall, noise = result.differences
+    gaps = [overall["clean_accuracy_difference"], noise["perturbed_accuracy_difference"]]
+    assert [int(tile.text) for tile in tiles] == [round(100 * gap) for gap in gaps]
+    files = [tmp_path / f"report{suffix}" for suffix in (".html", ".json", ".md")]
+    made_files = [path for file in files for path in api.report(result, file)]
+    texts = {path.suffix: path.read_text() for path in made_files}
+    assert json.loads(texts[".json"])["differences"] == result.differences
+    for text in (texts[".html"], texts[".md"]):
+        assert "Originals" in text
+        assert "2 images only in the baseline" in text
+        assert original.id in text
+        assert str(original.manifest.dataset.source) not in text
+    with pytest.raises(RunError, match="share no images"):
+        report.of_comparison(
+            dataclasses.replace(result, differences=[], notes=("These runs share no images.",))
+        )
+
+
 @pytest.mark.parametrize("quantity", ["consistency", "perturbed_accuracy"])
 @pytest.mark.parametrize("side", [224, 96])
 def test_flipped_images_are_those_that_the_change_counts(
@@ -283,6 +341,27 @@ def test_flipped_images_are_those_that_the_change_counts(
     expected = [np.flatnonzero(before & ~after), np.flatnonzero(~before & after)]
     assert told == [[names[at] for at in places] for places in expected]
     assert all(told)
+
+
+def test_originals_that_flip_are_those_whose_prediction_differs(
+    original: runs.Run, tmp_path: Path
+) -> None:
+    frame = original.frame()
+    row = frame[(frame["model"] == "SqueezeNet") & ~frame["clean_correct"].fillna(True)].iloc[0]
+    image, before, label = str(row["image"]), int(row["clean_top1"]), int(row["label"])
+    names = original.rows.names
+    corrected = {
+        at: {"clean_top1": label}
+        for at, each in enumerate(original.table().to_pylist())
+        if each["model"] == "SqueezeNet" and names[each["position"]] == image
+    }
+    other = altered(original, tmp_path, corrected)
+    pairs = (original, other), (other, original)
+    (worse, better), (back_worse, back_better) = (
+        flips(*pair, "SqueezeNet", "", "perturbed_accuracy") for pair in pairs
+    )
+    assert (worse, better) == ([], [(image, before, label, "")])
+    assert (back_worse, back_better) == ([(image, label, before, "")], [])
 
 
 def test_an_image_whose_prediction_is_the_target_already_flips_nowhere(tmp_path: Path) -> None:

@@ -74,7 +74,8 @@ def _shared(frame_a: pd.DataFrame, frame_b: pd.DataFrame) -> pd.DataFrame:
     for frame in frames:
         whole = with_conditions(with_correctness(frame))
         whole["consistent"] = whole["consistent"].astype("boolean").mask(is_idle(whole))
-        whole = whole[[*_KEYS, *_TOLD, *dict.fromkeys(QUANTITIES.values())]]
+        columns = dict.fromkeys(["clean_correct", *QUANTITIES.values()])
+        whole = whole[[*_KEYS, *_TOLD, *columns]]
         # An image with two names gives the same rows twice.
         whole = whole.astype(dict.fromkeys(_KEYS, str)).drop_duplicates(_KEYS)
         effects = {text: effect(text) for text in whole["condition"].unique()}

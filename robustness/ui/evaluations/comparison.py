@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from itertools import chain
 from typing import Any
 
 import streamlit as st
 
-from robustness import models, runs
+from robustness import models, report, runs
 from robustness import statistics as figures
 from robustness.base.errors import RobustnessError
-from robustness.base.text import all_of, counted, plain, points
+from robustness.base.text import counted, plain
 from robustness.charts import run_map
 from robustness.charts.run_results import QUANTITIES
 from robustness.charts.tables import Table
@@ -29,6 +30,7 @@ from robustness.ui.browser import components
 from robustness.ui.computation import cache
 from robustness.ui.computation.cache import cached, opened_run
 from robustness.ui.display import results
+from robustness.ui.display.export_buttons import report_button
 from robustness.ui.evaluations import run_table
 from robustness.ui.session.boundary import sentence
 from robustness.ui.session.inputs import one_of
@@ -69,7 +71,12 @@ def show(names: Sequence[str], listed: Mapping[str, Listed]) -> None:
             )
             run_table.comparison_input(listed[there[0]].folder.parent, there)
             quantity = _quantity(list(others.values()))
-        changes = _headline(list(others.values()), quantity)
+            compared_runs = [each for each in others.values() if not isinstance(each, str)]
+            if len(others) == 1 and compared_runs and compared_runs[0].differences:
+                report_button(
+                    partial(report.of_comparison, *compared_runs), "-against-".join(there[::-1])
+                )
+        changes = comparison.headline(compared_runs, quantity)
         chosen = _choice([listed[name] for name in there])
         sentences = [*filter(None, [changes]), *(chosen.sentences if chosen else ())]
         headline.html(results.headline((sentences or ["These runs cannot be compared."])[0]))
@@ -79,42 +86,6 @@ def show(names: Sequence[str], listed: Mapping[str, Listed]) -> None:
         for place, (name, compared) in enumerate(others.items()):
             with st.container(key=f"change-{place}"):
                 _one(listed[name], compared, quantity, is_only=len(others) == 1)
-
-
-def _headline(compared: Sequence[Comparison | str], quantity: str) -> str:
-    """How many models, or else cells, got worse or better; "" if no model is in two runs."""
-    entries = [
-        entry
-        for one in compared
-        if not isinstance(one, str)
-        for entry in one.differences
-        if entry[f"{quantity}_difference"] is not None
-    ]
-    overall = [entry for entry in entries if entry["perturbation"] is None]
-    if not overall:
-        return ""
-    what = QUANTITIES[quantity].lower()
-    moving = [entry for entry in overall if entry[f"{quantity}_verdict"] in (WORSE, BETTER)]
-    if len(moving) == 1 and len(compared) == 1:
-        by = f"{points(moving[0][f'{quantity}_difference'])} points of {what}"
-        verdict = said(moving[0][f"{quantity}_verdict"])
-        return f"{models.label(moving[0]['model'])} got {verdict}: {by}."
-    if moved := _moved(overall, quantity, "model"):
-        return f"{moved} in {what}."
-    by_condition = [entry for entry in entries if entry["perturbation"] is not None]
-    if moved := _moved(by_condition, quantity, "cell"):
-        return f"No significant change overall; {moved}."
-    return f"No significant change in {what}."
-
-
-def _moved(entries: Sequence[Entry], quantity: str, noun: str) -> str:
-    """How many of ``entries`` got significantly worse or better; "" if none did."""
-    verdicts = [entry[f"{quantity}_verdict"] for entry in entries]
-    counts = {word: verdicts.count(word) for word in (WORSE, BETTER)}
-    of = counted(len(entries), noun)
-    who = {n: f"{n} of {of}" for n in counts.values()}
-    who |= {len(entries): all_of(len(entries), noun).capitalize()}
-    return " and ".join(f"{who[n]} got {said(word)}" for word, n in counts.items() if n)
 
 
 def _choice(entries: Sequence[Listed]) -> ModelChoice | None:
@@ -190,7 +161,7 @@ def _one(other: Listed, compared_runs: Comparison | str, quantity: str, *, is_on
 
 def _changes(compared_runs: Comparison, entries: Sequence[Entry], quantity: str, name: str) -> None:
     overall = [entry for entry in entries if entry["perturbation"] is None]
-    by_condition = [entry for entry in entries if entry["perturbation"] is not None]
+    by_condition = comparison.by_condition(entries, quantity)
     columns = comparison.figures(quantity)
     if by_condition:
         _map(by_condition, quantity, name)
@@ -201,7 +172,7 @@ def _changes(compared_runs: Comparison, entries: Sequence[Entry], quantity: str,
         help="Intervals are 95%, paired by image. Exact sign-flip test over images with Holm's "
         "correction.",
     )
-    verdicts = [entry[f"{quantity}_verdict"] for entry in by_condition]
+    verdicts = [entry[f"{quantity}_verdict"] for entry in by_condition if entry["condition"]]
     counts = ", ".join(f"{verdicts.count(word)} {said(word)}" for word in (BETTER, WORSE))
     title = f"By condition: {counts}, of {len(verdicts)}"
     details = st.expander(title, key=f"conditions of {name}", on_change="rerun")
@@ -224,7 +195,7 @@ def _map(entries: Sequence[Entry], quantity: str, name: str) -> None:
 
     drawing = run_map.change_map(comparison.changes(entries, quantity), quantity)
     components.band_map(map_key, drawing, open_flips, st.session_state.get(chosen, ""))
-    st.caption("Change in points. Pale: not significant. Click a cell for the images that flipped.")
+    st.caption(f"{comparison.MAP_NOTE} Click a cell for the images that flipped.")
 
 
 def _by_condition(
@@ -237,7 +208,7 @@ def _by_condition(
     condition = st.selectbox(
         "Images that flipped under",
         [str(entry["condition"]) for entry in most],
-        format_func=short,
+        format_func=lambda text: short(text) if text else run_map.ORIGINALS,
         key=f"flipped {name}",
         help="Conditions with most flipped images first. Below an image: its prediction before and "
         "now.",
@@ -267,10 +238,11 @@ def _thumbnail(
 ) -> None:
     """Draw ``image`` of ``run`` under ``condition``, with its ``classes`` before and after.
 
-    An attacked image is shown unattacked: an attack takes too long for a glance. Raises
-    ``RunError`` or ``ImageError`` if the image cannot be read any more.
+    The condition "" is that of an original. An attacked image is shown unattacked: an attack takes
+    too long for a glance. Raises ``RunError`` or ``ImageError`` if the image cannot be read.
     """
-    picture, done = run.picture_for(image, model), Condition.parse(condition)
+    picture = run.picture_for(image, model)
+    done = Condition.parse(condition) if condition else Condition.of({})
     perturbed = picture.image
     if done.in_files:
         perturbed = run.perturbed(picture, done)
