@@ -17,7 +17,7 @@ from robustness.charts.tables import Column, Entry, Table, figure
 from robustness.evaluation.condition import perturbation_label, setting
 from robustness.report.blocks import Text, Titled
 from robustness.report.wording import MODEL, model
-from robustness.statistics.run_differences import OPEN, said
+from robustness.statistics.run_differences import OPEN, verdict_text
 from robustness.statistics.summaries import MOST_UNLABELLED
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def figures(quantity: str) -> Sequence[Column]:
         ("This run", figure(f"{quantity}_b", ".1%")),
         ("Change, points", lambda entry: points(entry[f"{quantity}_difference"])),
         ("95% interval", lambda entry: _interval(entry, quantity) or "none"),
-        ("Verdict", lambda entry: said(entry[f"{quantity}_verdict"])),
+        ("Verdict", lambda entry: verdict_text(entry[f"{quantity}_verdict"])),
     )
 
 
@@ -51,7 +51,7 @@ def sentence(entry: Entry, quantity: str) -> str:
     by = f"{points(entry[f'{quantity}_difference'])} points"
     interval = _interval(entry, quantity)
     by += f", {interval}" if interval else ""
-    return f"{what} {before} → {after} ({by}), {said(entry[f'{quantity}_verdict'])}."
+    return f"{what} {before} → {after} ({by}), {verdict_text(entry[f'{quantity}_verdict'])}."
 
 
 def changes(entries: Sequence[Entry], quantity: str) -> list[run_map.ShareChange]:

@@ -51,7 +51,7 @@ def budgets(conditions: Sequence[ConditionKey]) -> list[AttackBudget]:
     ]
 
 
-def survived(left: Floats, budgets: Sequence[AttackBudget]) -> Floats:
+def attack_survivors(left: Floats, budgets: Sequence[AttackBudget]) -> Floats:
     """Whether an image is ``left`` by every attack that a budget allows: (images, budgets).
 
     ``left`` (images, conditions) is 1 or 0. NaN for an image without every attack of the norm.
@@ -147,7 +147,7 @@ def _left(grid: Grid) -> Floats:
 
 def _survivors(grid: Grid, left: Floats, budgets: Sequence[AttackBudget]) -> tuple[Floats, Floats]:
     """(images, budgets): who survives, and of those with a prediction to break who does not."""
-    survivors = survived(left, budgets)
+    survivors = attack_survivors(left, budgets)
     counted = ~np.isnan(grid.values("consistent"))
     attacked = np.column_stack([counted[:, each.allowed].any(axis=1) for each in budgets])
     return survivors, np.where(attacked, 1 - survivors, np.nan)

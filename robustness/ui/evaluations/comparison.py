@@ -24,7 +24,7 @@ from robustness.report.wording import MODEL, class_title
 from robustness.runs import Comparison, Listed
 from robustness.runs.compare import flips
 from robustness.statistics import ModelChoice
-from robustness.statistics.run_differences import BETTER, WORSE, said
+from robustness.statistics.run_differences import BETTER, WORSE, verdict_text
 from robustness.ui.browser import components
 from robustness.ui.computation import cache
 from robustness.ui.computation.cache import cached, opened_run
@@ -97,7 +97,7 @@ def _headline(compared: Sequence[Comparison | str], quantity: str) -> str:
     moving = [entry for entry in overall if entry[f"{quantity}_verdict"] in (WORSE, BETTER)]
     if len(moving) == 1 and len(compared) == 1:
         by = f"{points(moving[0][f'{quantity}_difference'])} points of {what}"
-        verdict = said(moving[0][f"{quantity}_verdict"])
+        verdict = verdict_text(moving[0][f"{quantity}_verdict"])
         return f"{models.label(moving[0]['model'])} got {verdict}: {by}."
     if moved := _moved(overall, quantity, "model"):
         return f"{moved} in {what}."
@@ -114,7 +114,7 @@ def _moved(entries: Sequence[Entry], quantity: str, noun: str) -> str:
     of = counted(len(entries), noun)
     who = {n: f"{n} of {of}" for n in counts.values()}
     who |= {len(entries): all_of(len(entries), noun).capitalize()}
-    return " and ".join(f"{who[n]} got {said(word)}" for word, n in counts.items() if n)
+    return " and ".join(f"{who[n]} got {verdict_text(word)}" for word, n in counts.items() if n)
 
 
 def _choice(entries: Sequence[Listed]) -> ModelChoice | None:
@@ -202,7 +202,7 @@ def _changes(compared_runs: Comparison, entries: Sequence[Entry], quantity: str,
         "correction.",
     )
     verdicts = [entry[f"{quantity}_verdict"] for entry in by_condition]
-    counts = ", ".join(f"{verdicts.count(word)} {said(word)}" for word in (BETTER, WORSE))
+    counts = ", ".join(f"{verdicts.count(word)} {verdict_text(word)}" for word in (BETTER, WORSE))
     title = f"By condition: {counts}, of {len(verdicts)}"
     details = st.expander(title, key=f"conditions of {name}", on_change="rerun")
     if details.open:  # its images take long to read
