@@ -30,7 +30,7 @@ from robustness.evaluation.request import Request
 from robustness.evaluation.suites import (
     STUDY_SUITE,
     graded_conditions,
-    side_note,
+    profile_note,
     stored_conditions,
     suite_conditions,
 )
@@ -80,7 +80,7 @@ def make_spec(
     ]
     spec = requests.make_spec(model_names, parsed, seed=seed, fit=fit, side=side, remedies=remedies)
     uses_suite = given is None and perturbations is None
-    if note := side_note(suite, spec) if uses_suite else "":
+    if note := profile_note(suite, spec) if uses_suite else "":
         warnings.warn(note, ModelWarning, stacklevel=3)
     return spec
 

@@ -136,7 +136,7 @@ def _answers(original: Picture, outcome: Outcome) -> tuple[Request, list[Measure
     from robustness import models
     from robustness.evaluation.condition import AttackCondition
     from robustness.evaluation.framings import framing
-    from robustness.evaluation.loop import measured, picture_scores
+    from robustness.evaluation.loop import measure_batch, picture_scores
     from robustness.evaluation.measurement import Batch
     from robustness.evaluation.request import make_spec
 
@@ -154,7 +154,7 @@ def _answers(original: Picture, outcome: Outcome) -> tuple[Request, list[Measure
     for name in names:
         console.progress(f"predicting with {name} ...")
         try:
-            ((row,),) = measured(request, batch, models.load(name, side=original.side))
+            ((row,),) = measure_batch(request, batch, models.load(name, side=original.side))
         except RobustnessError as error:
             console.progress(f"left out: {error}")
         else:

@@ -172,7 +172,7 @@ def spec(options: argparse.Namespace) -> Request:
 
     if options.request is None:
         spec = request_of(options, options.models, _conditions(options))
-        if note := suites.side_note(options.suite or "", spec):
+        if note := suites.profile_note(options.suite or "", spec):
             console.remark(f"robustness: {note}")
         return spec
     own = [name for name in _REQUEST_OPTIONS if name != "models" or names_models(options)]

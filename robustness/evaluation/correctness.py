@@ -115,12 +115,8 @@ def with_correctness(frame: pd.DataFrame) -> pd.DataFrame:
     require_columns(frame, ("label", *_ANSWERS))
     labels = frame["label"].astype("Int64").tolist()
     answers = zip(*(frame[name].tolist() for name in _ANSWERS), strict=True)
-    columns = zip(*map(right, labels, answers), strict=True) if len(frame) else ((),) * 4
-    flags = {
-        name: pd.array(list(values), dtype="boolean")
-        for name, values in zip(CORRECTNESS, columns, strict=True)
-    }
-    return frame.assign(**flags)
+    flags = pd.DataFrame([*map(right, labels, answers)], frame.index, CORRECTNESS, "boolean")
+    return frame.assign(**{name: flags[name] for name in CORRECTNESS})
 
 
 def right(label: Any, answers: tuple[Any, Any, Any, Any]) -> tuple[bool | None, ...]:

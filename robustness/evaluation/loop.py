@@ -122,7 +122,7 @@ def prepare(
     return Batch(pictures, changed, [picture_scores(own[:1], own[1:]) for own in changed])
 
 
-def measured(
+def measure_batch(
     spec: Request,
     batch: Batch,
     classifier: Classifier,
@@ -165,7 +165,7 @@ def answers(
     load: Callable[..., Classifier] = models.load,
     labels: Labelling | None = None,
 ) -> Iterator[list[list[Measurement]]]:
-    """The result of ``measured`` for each model, with the attacks of ``spec`` on that model.
+    """The result of ``measure_batch`` for each model, with the attacks of ``spec`` on that model.
 
     ``batches`` hold the same images in each framing of the models. ``labels`` replaces the images'
     own labels. Raises ``GradientError`` for a model that cannot be attacked.
@@ -178,7 +178,7 @@ def answers(
             pairs = zip(batch.pictures, labels(classifier.record), strict=True)
             batch = replace(batch, pictures=[replace(each, label=label) for each, label in pairs])
         attacked = _with_attacks(spec, batch, classifier)
-        rows = measured(spec, attacked, classifier)
+        rows = measure_batch(spec, attacked, classifier)
         if spec.remedies:
             of_framing, trials = alike[own]
             rows = trials.tried(of_framing, attacked, classifier, rows)

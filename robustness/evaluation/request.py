@@ -244,23 +244,17 @@ def make_spec(
     hashes = tuple((name, models.digest(models.REGISTRY[name])) for name in names)
     framings = tuple((name, framing(fit, side, name)) for name in names)
     conditions = tuple(dict.fromkeys(conditions))
-    _check_profiles(conditions)
-    chains = parse_all(remedies)
-    return Request(hashes, conditions, framings, check_seed(seed), remedies=chains)
-
-
-def _check_profiles(conditions: Sequence[Condition]) -> None:
-    """Raise ``ParameterError`` for a condition that counts twice: rows would not tell for what."""
-    place: dict[str, str] = {}
+    place: dict[str, str] = {}  # rows of a condition would not tell for what they are
     for each in conditions:
         if place.setdefault(each.id, each.profile) != each.profile:
-            where = " and in ".join(
-                f"the profile {name!r}" if name else "no profile"
-                for name in (place[each.id], each.profile)
-            )
+            both = (place[each.id], each.profile)
+            texts = (f"the profile {name!r}" if name else "no profile" for name in both)
             raise ParameterError(
-                f"Expected each condition once, got {each.id} in {where}: evaluate two runs."
+                f"Expected each condition once, got {each.id} in {' and in '.join(texts)}: "
+                "evaluate two runs."
             )
+    chains = parse_all(remedies)
+    return Request(hashes, conditions, framings, check_seed(seed), remedies=chains)
 
 
 def spec_of(

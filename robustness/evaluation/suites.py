@@ -78,15 +78,13 @@ def suite_conditions(
     )
 
 
-def side_note(suite: str, spec: Request) -> str:
-    """A sentence if ``suite`` is a profile of another side than a model sees; "" if not."""
-    if not suite.endswith(".toml"):
-        return ""
-    return profile_note(suite, read_toml(Path(suite)), spec)
+def profile_note(name: str, spec: Request, table: Mapping[str, Any] | None = None) -> str:
+    """A sentence if the profile ``name`` is of another side than a model of ``spec`` sees.
 
-
-def profile_note(name: str, table: Mapping[str, Any], spec: Request) -> str:
-    """As ``side_note``, of the ``table`` in the file ``name``."""
+    ``table`` is that of its file, which is read without it. "" if ``name`` is no profile.
+    """
+    if table is None:
+        table = read_toml(Path(name)) if name.endswith(".toml") else {}
     match = table.get("match")
     if not isinstance(match, Mapping):
         return ""

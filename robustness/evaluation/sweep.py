@@ -15,7 +15,7 @@ from robustness.base.errors import ParameterError
 from robustness.base.text import counted
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.loop import (
-    measured,
+    measure_batch,
     perturbed,
     picture_scores,
     prepare,
@@ -160,7 +160,7 @@ def sweep(
             batch = prepare([version], spec.conditions, spec.seed)
             for name in of_framing:
                 classifier = load(name, side=own.side)  # again if memory ran short
-                (rows,) = measured(spec, batch, classifier, clean=[clean[name]])
+                (rows,) = measure_batch(spec, batch, classifier, clean=[clean[name]])
                 yield from rows
                 breaks[name] = _search(version, classifier, rows, spec.seed, record)
         yield from (breaks[name] for name in spec.model_names)

@@ -1,9 +1,16 @@
 """A gate for pipelines: checks a run against the limits of a budget."""
 
 from robustness.gate.budget import BREAKING, LIMITS, Budget, read_budget
-from robustness.gate.budget_verdicts import check, exclusions, rule_out
+from robustness.gate.budget_verdicts import (
+    BROKEN,
+    KEPT,
+    NOT_SHOWN,
+    Check,
+    check,
+    exclusions,
+    rule_out,
+)
 from robustness.gate.output_formats import as_dict, headline, junit, markdown
-from robustness.gate.verdict import BROKEN, KEPT, NOT_SHOWN, Check
 
 __all__ = [
     "BREAKING",

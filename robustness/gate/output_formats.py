@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 
 from robustness.base.text import counted, visible
 from robustness.gate.budget import LIMITS
-from robustness.gate.verdict import BROKEN, KEPT, NOT_SHOWN, Check
+from robustness.gate.budget_verdicts import BROKEN, KEPT, NOT_SHOWN, Check
 
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]()<>#!|~:$&@])")
 _NOT_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")

@@ -20,8 +20,8 @@ from robustness.report import methods
 from robustness.report.blocks import Data, Map, Report, Section, Text, Titled
 from robustness.report.shared_parts import preprocessing, shared_manifest
 from robustness.report.wording import MODEL, model
-from robustness.statistics.model_ranking import TEST_SUMMARY
-from robustness.statistics.run_differences import BETTER, CLEAN, OPEN, WORSE, said
+from robustness.statistics import TEST_SUMMARY
+from robustness.statistics.run_differences import BETTER, CLEAN, OPEN, WORSE, verdict_text
 from robustness.statistics.summaries import MOST_UNLABELLED
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def figures(quantity: str) -> Sequence[Column]:
         ("This run", figure(f"{quantity}_b", ".1%")),
         ("Change, points", lambda entry: points(entry[f"{quantity}_difference"])),
         ("95% interval", lambda entry: _interval(entry, quantity) or "none"),
-        ("Verdict", lambda entry: said(entry[f"{quantity}_verdict"])),
+        ("Verdict", lambda entry: verdict_text(entry[f"{quantity}_verdict"])),
     )
 
 
@@ -62,7 +62,7 @@ def sentence(entry: Entry, quantity: str) -> str:
     by = f"{points(entry[f'{quantity}_difference'])} points"
     interval = _interval(entry, quantity)
     by += f", {interval}" if interval else ""
-    return f"{what} {before} → {after} ({by}), {said(entry[f'{quantity}_verdict'])}."
+    return f"{what} {before} → {after} ({by}), {verdict_text(entry[f'{quantity}_verdict'])}."
 
 
 def by_condition(entries: Sequence[Entry], quantity: str) -> list[Entry]:
@@ -136,7 +136,7 @@ def headline(comparisons: Sequence[Comparison], quantity: str) -> str:
     moving = [entry for entry in overall if entry[f"{quantity}_verdict"] != OPEN]
     if len(moving) == 1 and len(comparisons) == 1:
         by = f"{points(moving[0][f'{quantity}_difference'])} points of {what}"
-        verdict = said(moving[0][f"{quantity}_verdict"])
+        verdict = verdict_text(moving[0][f"{quantity}_verdict"])
         return f"{model(moving[0]['model'])} got {verdict}: {by}."
     if moved := _moved(overall, quantity, "model"):
         return f"{moved} in {what}."
@@ -153,7 +153,7 @@ def _moved(entries: Sequence[Entry], quantity: str, noun: str) -> str:
     of = counted(len(entries), noun)
     who = {n: f"{n} of {of}" for n in counts.values()}
     who |= {len(entries): all_of(len(entries), noun).capitalize()}
-    return " and ".join(f"{who[n]} got {said(word)}" for word, n in counts.items() if n)
+    return " and ".join(f"{who[n]} got {verdict_text(word)}" for word, n in counts.items() if n)
 
 
 def _judged(comparison: Comparison) -> dict[str, list[Entry]]:

@@ -116,9 +116,9 @@ def _signed(confidence: Floats, correct: Floats) -> tuple[Floats, float]:
         return _signed_once(confidence[present], correct[present], present[:, 0])
     sums: Floats = np.zeros((len(present), BINS))
     variances = np.zeros(BINS)
-    for images, cells, sure, right in _in_blocks(present, confidence, correct):
+    for images, cells, places, sure, right in _in_blocks(present, confidence, correct):
         sums[images] = np.bincount(cells, right - sure, sums[images].size).reshape(-1, BINS)
-        variances += np.bincount(cells % BINS, sure * (1 - sure), BINS)
+        variances += np.bincount(places, sure * (1 - sure), BINS)
     by_image = picture_values(sums, present.sum(axis=1, keepdims=True).astype(float))
     gap = np.nanmean(by_image, axis=0)
     noise = np.nanstd(by_image, axis=0) / np.sqrt(max(present.any(axis=1).sum() - 1, 1))
@@ -170,8 +170,8 @@ def _present(confidence: Floats, correct: Floats) -> Flags:
 
 def _in_blocks(
     present: Flags, confidence: Floats, correct: Floats
-) -> Iterator[tuple[slice, NDArray[np.intp], Floats, Floats]]:
-    """Some images at a time: their predictions' cells, confidences and truth values.
+) -> Iterator[tuple[slice, NDArray[np.intp], NDArray[np.intp], Floats, Floats]]:
+    """Some images at a time: their predictions' cells, bins, confidences and truth values.
 
     A cell counts ``BINS`` for each of these images before, and the bin.
     """
@@ -180,7 +180,8 @@ def _in_blocks(
         images = slice(start, start + step)
         here = present[images]
         sure = confidence[images][here]
-        yield images, np.nonzero(here)[0] * BINS + _bins_of(sure), sure, correct[images][here]
+        places = _bins_of(sure)
+        yield images, np.nonzero(here)[0] * BINS + places, places, sure, correct[images][here]
 
 
 def _bins_of(confidence: Floats) -> NDArray[np.intp]:
@@ -198,11 +199,11 @@ def bins(model: str, kind: str, confidence: Floats, correct: Floats) -> list[dic
     present = _present(confidence, correct)
     right, rows = np.zeros((2, len(present), BINS))
     sums = np.zeros(BINS)
-    for images, cells, sure, well in _in_blocks(present, confidence, correct):
+    for images, cells, places, sure, well in _in_blocks(present, confidence, correct):
         size = rows[images].size
         right[images] = np.bincount(cells, well, size).reshape(-1, BINS)
         rows[images] = np.bincount(cells, minlength=size).reshape(-1, BINS)
-        sums += np.bincount(cells % BINS, sure, BINS)
+        sums += np.bincount(places, sure, BINS)
     counts = rows.sum(axis=0)
     accuracy = shares(picture_values(right, rows))
     return [

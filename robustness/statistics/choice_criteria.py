@@ -121,7 +121,11 @@ def weights_of(
     for word, weight in weight_by_name.items():
         if word == OTHERS:
             continue
-        meant[word] = [name for name in present if name in _named(word)]
+        # Called so, or of that risk or family, or else found by a search.
+        texts = [(r.name, {r.name, r.label, r.risk, r.family}) for r in REGISTRY]
+        names = {name for name, own in texts if word.casefold() in map(str.casefold, own)}
+        names = names or {record.name for record in find(word).records} or {word}
+        meant[word] = [name for name in present if name in names]
         if not meant[word]:
             raise ParameterError(
                 f"There is nothing called {word!r} among the run's perturbations: "
@@ -132,15 +136,3 @@ def weights_of(
     if not weights.any():
         raise ParameterError("Every weight is 0: expected one above 0.")
     return weights, meant
-
-
-def _named(word: str) -> set[str]:
-    """The perturbations called ``word``, of that risk or family, or else found by a search."""
-    by_name = {
-        name
-        for record in REGISTRY
-        for name in [record.name]
-        if word.casefold()
-        in {text.casefold() for text in (name, record.label, record.risk, record.family)}
-    }
-    return by_name or {record.name for record in find(word).records} or {word}

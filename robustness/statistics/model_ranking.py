@@ -22,7 +22,7 @@ from robustness.statistics.paired_differences import (
     sign_flip,
     whole_numbers,
 )
-from robustness.statistics.robust_accuracy import budgets, survived
+from robustness.statistics.robust_accuracy import attack_survivors, budgets
 
 Floats = NDArray[np.float64]
 
@@ -255,12 +255,11 @@ def _groups(grids: Sequence[Grid], quantity: str, *, joint: bool = True) -> list
 def outcomes(grid: Grid, quantity: str, *, joint: bool = True) -> NDArray[Any]:
     """(images, conditions) of 0, 1 and NEITHER; MISSING where there is no row, or no label.
 
-    They are bytes, but floats where a profile is a condition, of which they are shares.
-
-    Attacks count as ``survived`` has them for the robust accuracy ``joint``, else one by one.
+    They are bytes, but floats where a profile is a condition, of which they are shares. Attacks of
+    one norm and epsilon count ``joint`` for the robust accuracy, else one by one.
     """
     if quantity == "robust_accuracy" and joint:
-        survivors = survived(grid.values(QUANTITIES[quantity]), budgets(grid.conditions))
+        survivors = attack_survivors(grid.values(QUANTITIES[quantity]), budgets(grid.conditions))
         return np.where(np.isnan(survivors), MISSING, survivors).astype(np.int8)
     flags = grid.flags(QUANTITIES[quantity])
     missing = flags == UNKNOWN

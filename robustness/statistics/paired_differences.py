@@ -130,19 +130,14 @@ def sign_flip(net: Integers, exact: int = EXACT_TOTAL) -> float:
         from scipy.stats import chi2  # slow to import
 
         return float(chi2.sf(observed**2 / float((sizes.astype(float) ** 2).sum()), 1))
-    chances = _distribution(np.bincount(sizes))
-    sums = np.arange(-total, total + 1)
-    return min(1.0, float(chances[np.abs(sums) >= observed].sum()))
-
-
-def _distribution(counts: NDArray[np.intp]) -> NDArray[np.float64]:
-    """The chances of every total, from -sum to +sum, of ``counts[d]`` random signs of each d."""
-    chances = np.ones(1)
+    counts = np.bincount(sizes)
+    chances = np.ones(1)  # of every sum, from -total to total
     for size in np.flatnonzero(counts[1:]) + 1:
         step = np.zeros(2 * size * counts[size] + 1)  # each coin moves by twice its size
         step[:: 2 * size] = _heads(int(counts[size]))
         chances = np.convolve(chances, step)
-    return chances
+    sums = np.arange(-total, total + 1)
+    return min(1.0, float(chances[np.abs(sums) >= observed].sum()))
 
 
 @lru_cache(maxsize=512)  # many pairs of models have the same few counts

@@ -51,7 +51,7 @@ def budgets(conditions: Sequence[ConditionKey]) -> list[AttackBudget]:
     ]
 
 
-def survived(left: Floats, budgets: Sequence[AttackBudget]) -> Floats:
+def attack_survivors(left: Floats, budgets: Sequence[AttackBudget]) -> Floats:
     """Whether an image is ``left`` by every attack that a budget allows: (images, budgets).
 
     ``left`` (images, conditions) is 1 or 0. NaN for an image without every attack of the norm.
@@ -78,7 +78,8 @@ def robust_accuracy(grids: Sequence[Grid]) -> list[dict[str, Any]]:
     for grid in grids:
         if not (attacks := budgets(grid.conditions)):
             continue
-        left, (survivors, broken) = _left(grid), _survivors(grid, attacks)
+        left = _left(grid)
+        survivors, broken = _survivors(grid, left, attacks)
         for at, budget in enumerate(attacks):
             met = ~np.isnan(survivors[:, at])
             if not met.any():
@@ -113,7 +114,7 @@ def under_attack(grid: Grid) -> dict[str, float | None]:
         names = ("robust_accuracy", "attack_success")
         bounds = [f"{name}{bound}" for name in names for bound in ("", "_low", "_high")]
         return dict.fromkeys([*bounds, "n_attacked"])
-    survivors, broken = _survivors(grid, epsilons)
+    survivors, broken = _survivors(grid, _left(grid), epsilons)
     robust = survivors if is_labelled(grid) else np.full_like(survivors, np.nan)
     figures: dict[str, float | None] = {}
     for name, values in (("robust_accuracy", robust), ("attack_success", broken)):
@@ -144,9 +145,9 @@ def _left(grid: Grid) -> Floats:
     return grid.values("correct" if is_labelled(grid) else "consistent")
 
 
-def _survivors(grid: Grid, budgets: Sequence[AttackBudget]) -> tuple[Floats, Floats]:
+def _survivors(grid: Grid, left: Floats, budgets: Sequence[AttackBudget]) -> tuple[Floats, Floats]:
     """(images, budgets): who survives, and of those with a prediction to break who does not."""
-    survivors = survived(_left(grid), budgets)
+    survivors = attack_survivors(left, budgets)
     counted = ~np.isnan(grid.values("consistent"))
     attacked = np.column_stack([counted[:, each.allowed].any(axis=1) for each in budgets])
     return survivors, np.where(attacked, 1 - survivors, np.nan)

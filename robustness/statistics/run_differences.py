@@ -13,7 +13,7 @@ from robustness.statistics.estimates import number, over_conditions, shares
 from robustness.statistics.measurement_grid import Grid, mean_of_rows, pool_profiles
 from robustness.statistics.model_ranking import QUANTITIES
 from robustness.statistics.paired_differences import by_condition, established, holm, overall
-from robustness.statistics.robust_accuracy import budgets, survived
+from robustness.statistics.robust_accuracy import attack_survivors, budgets
 
 Sides = list[NDArray[np.float64]]
 """Values (images, k) of the first run and of the second."""
@@ -23,7 +23,7 @@ CLEAN = "clean_accuracy"
 BETTER, WORSE, OPEN = "better", "worse", "not established"
 
 
-def said(verdict: str) -> str:
+def verdict_text(verdict: str) -> str:
     """A ``q_verdict`` in words for people."""
     return "not significant" if verdict == OPEN else f"significantly {verdict}"
 
@@ -66,7 +66,7 @@ def _entries(grid: Grid) -> list[dict[str, Any]]:
     del shared  # these arrays are large
     right = _shared_by(grid, "correct")
     changes["perturbed_accuracy"] = _changes(right, right)
-    robust = [survived(flags, budgets(grid.conditions)) for flags in right]
+    robust = [attack_survivors(flags, budgets(grid.conditions)) for flags in right]
     for flags in right:
         flags[:, np.logical_not(attacks)] = np.nan
     changes["robust_accuracy"] = _changes(robust, right)

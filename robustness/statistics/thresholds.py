@@ -37,7 +37,7 @@ MAX_ERROR = 0.05
 """Largest share of wrong predictions among the accepted ones, unless another is asked for."""
 
 FIRST_PART = 0.3
-FEWEST = 20
+FEWEST_UNITS = 20
 """Fewest images, or groups of images, from which a threshold is sought."""
 
 Promise = Literal["suite", "condition"]
@@ -103,8 +103,8 @@ def certify(
     A prediction is accepted if its score is at least the threshold. Each of ``scores``, in [0, 1],
     and ``wrong``, 1 or 0, are (images, conditions), NaN where there is no prediction. Images of one
     of the ``groups`` (images,), such as frames of one video, stay together in the split and are one
-    piece of evidence. ``seed`` draws the split. Returns None for fewer than ``FEWEST`` images and
-    where no condition has a prediction; a condition without any is left out.
+    piece of evidence. ``seed`` draws the split. Returns None for fewer than ``FEWEST_UNITS``
+    images and where no condition has a prediction; a condition without any is left out.
 
     Over the ``suite`` an image has the mean over conditions of accepted x (wrong - max_error); that
     these means are negative on average is tested by betting. In each ``condition``, and in a suite
@@ -115,7 +115,7 @@ def certify(
     if groups is not None:
         names, unit_of = np.unique(groups, return_inverse=True)
         units, unit_of = len(names), unit_of.ravel()
-    if units < FEWEST:
+    if units < FEWEST_UNITS:
         return None
     order = np.random.default_rng([_SEED, seed]).permutation(units)
     first, rest = np.split(order, [round(FIRST_PART * units)])

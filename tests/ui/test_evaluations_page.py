@@ -27,7 +27,7 @@ from robustness.evaluation.condition import Condition
 from robustness.evaluation.suites import study_conditions
 from robustness.runs import foreign_runs, headline_figures, notes
 from robustness.runs import manifest as manifests
-from robustness.statistics.run_differences import said
+from robustness.statistics.run_differences import verdict_text
 from robustness.ui.browser import components
 from robustness.ui.evaluations import run_table
 from tests.support import pages
@@ -187,7 +187,7 @@ def test_the_comparison_is_that_of_the_statistics_in_words_and_numbers(folder: P
         if entry["perturbation"] is None:
             for side in "ab":
                 assert f">{share(entry[f'perturbed_accuracy_{side}'])}</td>" in text
-            assert f">{said(entry['perturbed_accuracy_verdict'])}</td>" in text
+            assert f">{verdict_text(entry['perturbed_accuracy_verdict'])}</td>" in text
     assert "5 and 6" in texts(app)
     assert any(caption.value.endswith("UTC, second") for caption in app.caption), "by its id, too"
     assert "12 shared images" in texts(app)

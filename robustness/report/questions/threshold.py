@@ -18,7 +18,7 @@ from robustness.report.questions.question import TRUST, Option, Question, RunFig
 from robustness.report.wording import MODEL, model
 from robustness.runs import Run, failures
 from robustness.statistics.thresholds import (
-    FEWEST,
+    FEWEST_UNITS,
     LEVEL,
     MAX_ERROR,
     NOT_MET,
@@ -203,10 +203,10 @@ def sentence(entry: Entry, figures: ThresholdFigures) -> str:
     images = counted(entry["images"], "image")
     most = f"{100 * figures.max_error:.3g}%"
     if entry["strongest"] is None:
-        if entry["images"] >= FEWEST:
-            return f"Expected at least {FEWEST} groups of images: these {images} form fewer."
+        if entry["images"] >= FEWEST_UNITS:
+            return f"Expected at least {FEWEST_UNITS} groups of images: these {images} form fewer."
         if entry["images"]:
-            return f"Expected at least {FEWEST} images with predictions, got {images}."
+            return f"Expected at least {FEWEST_UNITS} images with predictions, got {images}."
         if not figures.conditions:
             return "No threshold: the run has attacks alone, which are left out."
         return "Its predictions have no probabilities, so there is no threshold."

@@ -26,7 +26,7 @@ from robustness.base.scheduler import TURNS
 from robustness.base.text import plain
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.framings import by_framing, options, version_for
-from robustness.evaluation.loop import measured, measurements, picture_scores, prepare
+from robustness.evaluation.loop import measure_batch, measurements, picture_scores, prepare
 from robustness.evaluation.measurement import Batch, Measurement
 from robustness.evaluation.request import Request, spec_of
 from robustness.gate import Budget
@@ -296,7 +296,7 @@ def _answer(
     spec: Request, picture: Picture, classifier: Classifier, _batch: Batch, _turn: Turn
 ) -> Measurement:
     with _turn():
-        ((row,),) = measured(spec, _batch, classifier, clean=[_clean(classifier, picture)])
+        ((row,),) = measure_batch(spec, _batch, classifier, clean=[_clean(classifier, picture)])
     return row
 
 

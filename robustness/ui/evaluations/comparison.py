@@ -25,7 +25,7 @@ from robustness.report.wording import MODEL, class_title
 from robustness.runs import Comparison, Listed
 from robustness.runs.compare import flips
 from robustness.statistics import ModelChoice
-from robustness.statistics.run_differences import BETTER, WORSE, said
+from robustness.statistics.run_differences import BETTER, WORSE, verdict_text
 from robustness.ui.browser import components
 from robustness.ui.computation import cache
 from robustness.ui.computation.cache import cached, opened_run
@@ -173,7 +173,7 @@ def _changes(compared_runs: Comparison, entries: Sequence[Entry], quantity: str,
         "correction.",
     )
     verdicts = [entry[f"{quantity}_verdict"] for entry in by_condition if entry["condition"]]
-    counts = ", ".join(f"{verdicts.count(word)} {said(word)}" for word in (BETTER, WORSE))
+    counts = ", ".join(f"{verdicts.count(word)} {verdict_text(word)}" for word in (BETTER, WORSE))
     title = f"By condition: {counts}, of {len(verdicts)}"
     details = st.expander(title, key=f"conditions of {name}", on_change="rerun")
     if details.open:  # its images take long to read

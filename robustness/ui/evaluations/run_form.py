@@ -379,7 +379,7 @@ def side_note(spec: Request) -> str:
         return ""
     if _FILE in st.session_state:
         name, data = st.session_state[_FILE]
-        return profile_note(name, toml_of(data, name), spec)
+        return profile_note(name, spec, toml_of(data, name))
     matched = _matched()
     table = {"match": {"side": matched[1].framing.side}} if matched else {}
-    return profile_note("The profile", table, spec)
+    return profile_note("The profile", spec, table)
