@@ -6,6 +6,7 @@ takes as long to import as the command line takes to print its help.
 
 from __future__ import annotations
 
+import json
 import reprlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -151,6 +152,14 @@ def read_json(kind: type[Kind], file: Path, most: int = 16 * 2**20) -> Kind | No
         return checked_json(kind, read_regular(file, most, follow=False))
     except (OSError, ParameterError):
         return None
+
+
+def read_object(file: Path, most: int = 4 * 2**20) -> dict[str, Any]:
+    """The object in the JSON ``file``; raises ``OSError`` or ``ValueError`` where it is none."""
+    table = json.loads(read_regular(file, most))
+    if not isinstance(table, dict):
+        raise ValueError(f"{file.name} holds no JSON object")
+    return table
 
 
 def json_values(value: Any) -> Iterator[Any]:

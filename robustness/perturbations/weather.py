@@ -316,19 +316,14 @@ def occlusion(images: Images, strength: float, rng: Streams) -> Images:
     Its random position keeps it inside the image; edges are antialiased.
     """
     side = images.shape[1]
-    length = occluder_side(strength) * side
+    length, edges = occluder_side(strength) * side, np.arange(side + 1.0)
     result = blank(images)
     for image, stream, out in zip(images, rng, result, strict=True):
         starts = stream.uniform(size=2) * (side - length)
-        rows, columns = (_covered(start, start + length, side) for start in starts)
+        covered = (np.clip(edges, start, start + length) for start in starts)  # of each pixel
+        rows, columns = (np.diff(each).astype(np.float32) for each in covered)
         cover = cv2.cvtColor(np.outer(rows, columns), cv2.COLOR_GRAY2RGB)
         np.subtract(OCCLUDER_GREY, image, out=out)
         out *= cover
         out += image
     return clipped(result)
-
-
-def _covered(start: float, stop: float, side: int) -> Plane:
-    """How much of each of ``side`` pixels in a row lies between ``start`` and ``stop``."""
-    edges = np.clip(np.arange(side + 1.0), start, stop)
-    return np.diff(edges).astype(np.float32)

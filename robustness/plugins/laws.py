@@ -195,14 +195,15 @@ def _of_remedy(chain: Chain) -> list[Law]:
         chain.images(images(side))
         return ""
 
-    def repeats() -> str:
-        first, second = chain.images(images(SIDES[0])), chain.images(images(SIDES[0]))
-        return "" if np.array_equal(first, second) else "the second image differs from the first"
-
     return [
         *((f"runs on images of {side} pixels", partial(runs, side)) for side in SIDES),
-        ("gives the same image again", repeats),
+        ("gives the same image again", partial(_repeats, lambda: chain.images(images(SIDES[0])))),
     ]
+
+
+def _repeats(make: Callable[[], Images]) -> str:
+    first, second = make(), make()
+    return "" if np.array_equal(first, second) else "the second image differs from the first"
 
 
 def _of_attack(record: Attack) -> list[Law]:
@@ -216,11 +217,8 @@ def _of_attack(record: Attack) -> list[Law]:
         crafted(norm)
         return ""
 
-    def repeats() -> str:
-        first, second = crafted(record.norms[0]), crafted(record.norms[0])
-        return "" if np.array_equal(first, second) else "the second image differs from the first"
-
+    crafts = partial(crafted, record.norms[0])
     return [
         *((f"runs on a model in {norm}", partial(runs, norm)) for norm in record.norms),
-        ("gives the same image for the same seed", repeats),
+        ("gives the same image for the same seed", partial(_repeats, crafts)),
     ]

@@ -89,13 +89,6 @@ def _repeats(depth: float, stage: int) -> int:
     return repeats if stage in (0, len(LITE_STAGES) - 1) else math.ceil(depth * repeats)
 
 
-def _width(filters: int, coefficient: float) -> int:
-    """``filters`` scaled and rounded to a multiple of 8, never down by more than a tenth."""
-    scaled = filters * coefficient
-    rounded = max(8, int(scaled + 4) // 8 * 8)
-    return rounded + 8 if rounded < 0.9 * scaled else rounded
-
-
 def efficientnet_lite(name: str, size: int, width: float, depth: float) -> Any:
     """EfficientNet-Lite of input ``size`` with the given coefficients, without weights."""
     k = keras()
@@ -113,7 +106,9 @@ def efficientnet_lite(name: str, size: int, width: float, depth: float) -> Any:
     x = normalised(x, "bn0")
     index = 0
     for stage, (kernel, _, filters, expansion, stride) in enumerate(LITE_STAGES):
-        filters = _width(filters, width)
+        scaled = filters * width
+        filters = max(8, int(scaled + 4) // 8 * 8)
+        filters += 8 * (filters < 0.9 * scaled)  # never down by more than a tenth
         for repeat in range(_repeats(depth, stage)):
             block, shortcut = f"block{index}", x
             if expansion != 1:

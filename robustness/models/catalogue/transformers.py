@@ -6,15 +6,13 @@ plain HDF5 and its configuration as data; no class that it names is built.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from robustness.base.files import read_regular
+from robustness.base.validation import read_object
 from robustness.models.internals import all_layers
 from robustness.models.model_record import Weights
 from robustness.models.tensorflow_runtime import keras
@@ -40,7 +38,6 @@ the patches, row by row, is the last ``(SIDE // PATCH) ** 2`` of them."""
 _TAPPED = {int(stage.removeprefix("block")) for stage, _ in STAGES[:-1]}
 
 CONFIG, BACKBONE_WEIGHTS, HEAD_WEIGHTS = "config.json", "model.weights.h5", "task.weights.h5"
-_MOST_BYTES = 4 * 2**20  # of the configuration
 
 
 @dataclass(frozen=True)
@@ -89,9 +86,7 @@ class Transformer:
         Raises ``ValueError``, ``OSError`` or ``KeyError`` when the files are not its own. A preset
         of a version never changes; weights of another architecture lack some, or have other shapes.
         """
-        config = json.loads(read_regular(folder / CONFIG, _MOST_BYTES))
-        if not isinstance(config, Mapping):
-            raise ValueError(f"{CONFIG} holds no JSON object")
+        config = read_object(folder / CONFIG)
         for weight in network.weights:  # Keras only warns of some layers that a file lacks
             weight.assign(np.full(weight.shape, np.nan, np.float32))
         network.backbone.load_weights(str(folder / BACKBONE_WEIGHTS))

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
 from robustness.base.errors import WeightsError
@@ -59,7 +58,7 @@ from robustness.models.run.native_runtimes import (
     native_facts,
     session_maker,
 )
-from robustness.models.run.openvino import F32, MOST, SOONEST, core, first_line
+from robustness.models.run.openvino import F32, MOST, SOONEST, Floats, core, first_line
 from robustness.models.run.replay.graph import Operations, simplified
 
 TOLERANCE = 1e-4
@@ -73,8 +72,6 @@ _THREADS = "2"
 """Each thread takes memory."""
 
 _RANDOM = "its predictions for the same image differ, as if it used random numbers"
-
-Floats = NDArray[np.float32]
 
 _USE = TypeAdapter(Use)
 

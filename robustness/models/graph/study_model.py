@@ -12,6 +12,7 @@ from robustness.models.file_formats.model_format import UnusableError
 from robustness.models.graph.layout import FeatureStage, find_stages, make_names_unique
 from robustness.models.graph.use import TINY, Shape, Use, factors, other_classes, resizing
 from robustness.models.run.openvino import first_line
+from robustness.models.run.replay.operation_table import axis_sizes
 from robustness.pictures.fitting import MAX_SIDE
 
 MOST_NODES = 20_000
@@ -96,7 +97,8 @@ def facts(read: Any, shape_if_free: Shape | None, *, loops: bool = False) -> Fil
     ``loops`` is whether it may have some. Raises ``UnusableError`` for one that takes no images.
     """
     _check_graph(read)
-    sizes, whole = _sizes(read), not read.inputs[0].get_element_type().is_real()
+    sizes = axis_sizes(read.inputs[0].partial_shape) or ()
+    whole = not read.inputs[0].get_element_type().is_real()
     shape = input_shape(sizes, shape_if_free)
     if shape is None and None in sizes:
         return FileFacts(None, None, whole)
@@ -128,14 +130,6 @@ def only_count(counts: Iterable[int]) -> int | None:
     return several[0] if len(several) == 1 else None
 
 
-def _sizes(read: Any) -> list[Any]:
-    """The sizes of the input's axes, None for each that is free; empty if their number is free."""
-    shape = read.inputs[0].partial_shape
-    if shape.rank.is_dynamic:
-        return []
-    return [dimension.get_length() if dimension.is_static else None for dimension in shape]
-
-
 def _check_graph(read: Any) -> None:
     """Raises ``UnusableError`` for a graph that is too large or has not one input."""
     make_names_unique(read)
@@ -155,7 +149,7 @@ def check_count(count: int) -> None:
 
 def _for_one_image(read: Any, shape: Shape, *, loops: bool) -> tuple[bool, Any]:
     """Whether the channels of the image come second (NCHW), and the model for one such image."""
-    sizes = _sizes(read)
+    sizes = axis_sizes(read.inputs[0].partial_shape) or ()
     first_error: UnusableError | None = None
     for second, axes in ((True, (1, 2, 3)), (False, (3, 1, 2))) if len(sizes) == 4 else ():
         channels, *sides = (sizes[axis] for axis in axes)

@@ -18,6 +18,7 @@ from PIL import Image
 
 from robustness.base.files import read_regular
 from robustness.base.text import folded
+from robustness.base.validation import read_object
 from robustness.models.catalogue.records import CAFFE, INSIDE_MODEL, MINUS_ONE_TO_ONE, TORCH
 from robustness.models.file_formats.formats import format_of
 from robustness.models.file_formats.model_format import Quantisation, UnusableError
@@ -86,14 +87,6 @@ def framing_values(values: Mapping[str, Any], stated: Mapping[str, Any]) -> dict
     """``values`` and what is ``stated`` beside them; a fit of one's own has its own crop."""
     crop = ("crop_pct", "padding") if values.get("fit") else ()
     return {**{key: value for key, value in stated.items() if key not in crop}, **values}
-
-
-def read_object(file: Path) -> dict[str, Any]:
-    """The object in the JSON ``file``; raises ``OSError`` or ``ValueError`` where it is none."""
-    table = json.loads(read_regular(file, _MOST_BYTES))
-    if not isinstance(table, dict):
-        raise ValueError("not an object")
-    return table
 
 
 # --- of a file ------------------------------------------------------------------------------------

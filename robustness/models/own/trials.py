@@ -28,7 +28,7 @@ from robustness.models.own.stated_facts import (
     value_of,
 )
 from robustness.models.run.native_runtimes import NativePass, as_deployed
-from robustness.models.run.openvino import ForwardPass
+from robustness.models.run.openvino import Floats, ForwardPass
 from robustness.pictures.fitting import STUDY_FRAMING, Framing, read_file, study_image
 from robustness.pictures.resizing import OPENCV, PIL
 from robustness.pictures.samples import REGISTRY as SAMPLES
@@ -45,8 +45,6 @@ of correct images."""
 _BETTER = 0.05
 """Least lead over a normalisation that the user chose. Measured on the bundled models: a wrong
 one leads by at most 0.02, the right one leads harmful ones by 0.05 to 0.4."""
-
-Floats = NDArray[np.float32]
 
 
 @dataclass(frozen=True)

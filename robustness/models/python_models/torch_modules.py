@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import copy
 import importlib
-import json
 import math
 import re
 import threading
@@ -25,9 +24,9 @@ from typing import Any
 import numpy as np
 
 from robustness.base.errors import ParameterError, WeightsError
-from robustness.base.files import read_regular, require_regular
+from robustness.base.files import require_regular
 from robustness.base.text import nearest
-from robustness.base.validation import json_values
+from robustness.base.validation import json_values, read_object
 from robustness.base.zips import BoundedZip
 from robustness.models.file_formats.model_format import MAX_BYTES
 from robustness.models.internals import silent_export
@@ -52,7 +51,7 @@ _PLAIN_NAME = re.compile(r"[a-z0-9_]+(\.[a-z0-9_]+)?")
 _TIMM_ARGUMENTS = {"act_layer", "drop_path_rate", "drop_rate", "global_pool", "img_size"}
 """Arguments of an architecture that a folder may give; others name files or hosts."""
 
-_MOST_BYTES = 4 * 2**20  # of a file in JSON, or of the list of tensors in one of safetensors
+_MOST_BYTES = 4 * 2**20  # of the list of tensors in a file of safetensors
 _LARGEST_NUMBER = 10**6
 _MOST_PARTS = 20_000
 """Modules and parameters of a network; ViT-g has 1,500."""
@@ -303,7 +302,7 @@ def opened_hugging_face(folder: Path) -> LiveModel:
     _check_header(weights)
     local = {"local_files_only": True, "trust_remote_code": False}
     try:
-        for value in json_values(json.loads(read_regular(folder / CONFIG, _MOST_BYTES))):
+        for value in json_values(read_object(folder / CONFIG)):
             if isinstance(value, int) and value > _LARGEST_NUMBER:  # its network would never end
                 raise WeightsError(
                     f"expected numbers of at most {_LARGEST_NUMBER:,} in {CONFIG}, got {value:,}"

@@ -26,10 +26,9 @@ from robustness.base.errors import ExplanationError, GradientError, ParameterErr
 from robustness.base.text import counted
 from robustness.models.classifier import MAX_BATCH, Classifier
 from robustness.models.graph.layout import grip
+from robustness.models.run.openvino import Floats
 from robustness.models.run.replay.network import ReplayedNetwork
 from robustness.models.tensorflow_runtime import tensorflow
-
-Floats = NDArray[np.float32]
 
 
 @dataclass(frozen=True)

@@ -15,14 +15,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from robustness.base.errors import GradientError, WeightsError
 from robustness.models.file_formats.formats import BY_OPENVINO
 from robustness.models.file_formats.model_format import Runtime, UnusableError
 from robustness.models.graph.keras_networks import keras_function, load_network
 from robustness.models.graph.study_model import FileFacts, input_shape, only_count
-from robustness.models.graph.use import Shape, Use, other_classes, prepared, probabilities_of
+from robustness.models.graph.use import Array, Shape, Use, other_classes, prepared, probabilities_of
 from robustness.models.model_record import ModelRecord
 from robustness.models.run.gradients import Network
 from robustness.models.run.openvino import Floats, ForwardPass, thread_share
@@ -30,8 +29,6 @@ from robustness.models.tensorflow_runtime import tflite_interpreter
 
 STAGE = "answer"
 """The only features of a model without a graph are its probabilities."""
-
-Array = NDArray[Any]
 
 
 def as_deployed(record: ModelRecord, use: Use, by_openvino: ForwardPass | str) -> ForwardPass:

@@ -13,11 +13,10 @@ from importlib.metadata import version
 from typing import Any, Literal, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 from robustness.base import settings
 from robustness.base.errors import ParameterError
-from robustness.models.run.gradients import Network
+from robustness.models.run.gradients import Floats, Network
 from robustness.models.tensorflow_runtime import has_gpu
 
 # OpenVINO reports every import to Google Analytics unless this module is missing.
@@ -63,8 +62,6 @@ def first_line(error: Exception) -> str:
     text = (listed[-1:] or reasons or [type(error).__name__])[0][:200]
     return text.replace("std::bad_alloc", "out of memory")
 
-
-Floats = NDArray[np.float32]
 
 Precision = Literal["f32", "bf16"]
 F32: Precision = "f32"

@@ -322,6 +322,9 @@ def test_an_input_of_whole_numbers_takes_the_values_of_pixels(
     assert (found["entry"]["normalisation"], found["missing"]) == ("0..255", [])
     assert run("add", "bytes.onnx", "--labels", "ten.txt", "--normalisation", "torch") == 2
     assert "whole numbers, got torch" in capsys.readouterr().err
+    (folder / "models.toml").touch()
+    with pytest.raises(ParameterError, match="whole numbers, got torch"):
+        api.add_model("bytes", "bytes.onnx", labels="ten.txt", input_size=8, normalisation="torch")
 
 
 def test_a_refused_addition_writes_nothing_and_a_removed_model_takes_its_classes_along(

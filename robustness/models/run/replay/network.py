@@ -197,7 +197,10 @@ class ReplayedPass:
         @tf.function(input_signature=[images], autograph=False)
         def outputs(images: Any) -> Any:
             probabilities, *activations = network.graph.run(images, network.graph.results)
-            return [probabilities.plain, *(_pooled(value.plain) for value in activations)]
+            features = [value.plain for value in activations]  # (N, ..., D) to (N, D)
+            places = [tuple(range(1, each.shape.rank - 1)) for each in features]
+            pairs = zip(features, places, strict=True)
+            return [probabilities.plain, *(tf.reduce_mean(each, at) for each, at in pairs)]
 
         # The traced function: else TensorFlow takes several models' first calls for retracing.
         self._forward = outputs.get_concrete_function()
@@ -214,9 +217,3 @@ class ReplayedPass:
             parts.append([output.numpy() for output in outputs])
         probabilities, *features = map(np.concatenate, zip(*parts, strict=True))
         return probabilities, dict(zip(self.stages, features, strict=True))
-
-
-def _pooled(activation: Any) -> Any:
-    """Averages (N, ..., D) over its inner axes to (N, D)."""
-    between = tuple(range(1, activation.shape.rank - 1))
-    return tensorflow().reduce_mean(activation, between) if between else activation

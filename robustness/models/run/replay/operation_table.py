@@ -151,11 +151,12 @@ def node_of(node: Any) -> Node:
         reads=tuple((source.get_node().get_name(), source.get_index()) for source in inputs),
         sources=tuple(source.get_element_type().get_type_name() for source in inputs),
         kinds=tuple(output.get_element_type().get_type_name() for output in node.outputs()),
-        shapes=tuple(_shape(output.get_partial_shape()) for output in node.outputs()),
+        shapes=tuple(axis_sizes(output.get_partial_shape()) for output in node.outputs()),
     )
 
 
-def _shape(partial: Any) -> Shape | None:
+def axis_sizes(partial: Any) -> Shape | None:
+    """The sizes of OpenVINO's ``partial`` shape; None if their number is not fixed."""
     if partial.rank.is_dynamic:
         return None
     return tuple(size.get_length() if size.is_static else None for size in partial)

@@ -8,14 +8,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from robustness.models.run.openvino import F32, core
+from robustness.models.run.openvino import F32, Floats, core
 from robustness.models.run.replay.operation_table import Node, Shape, Value, operation
 from robustness.models.tensorflow_runtime import tensorflow
 
 MAPS = (0, 2, 3, 1)
 """The order of axes that TensorFlow wants of feature maps: (N, H, W, C)."""
 
-Floats = NDArray[np.float32]
 Pads = list[list[int]]
 
 
