@@ -30,7 +30,7 @@ from robustness.statistics.calibration import (
     fits_temperature,
     true_class_losses,
 )
-from robustness.statistics.estimates import Estimates, means, number
+from robustness.statistics.estimates import means, number
 from robustness.statistics.measurement_grid import UNKNOWN
 
 VERSION = "calibrations 2"
@@ -67,6 +67,10 @@ class Calibration:
     def helpful(self) -> bool:
         """Whether the interval of the gain is above 0."""
         return (self.gain["low"] or 0) > 0
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return {**asdict(self), "helpful": self.helpful}
 
     @property
     def added(self) -> models.ModelRecord | None:
@@ -201,12 +205,11 @@ def _judged(
         fitted,
         len(truth),
         left_out,
-        *map(_interval, (*(error.by_condition for error in errors), gain)),
+        *(
+            {name: number(getattr(estimate, name)[0]) for name in ("value", "low", "high")}
+            for estimate in (*(error.by_condition for error in errors), gain)
+        ),
     )
-
-
-def _interval(estimate: Estimates) -> dict[str, float | None]:
-    return {name: number(getattr(estimate, name)[0]) for name in ("value", "low", "high")}
 
 
 def add_calibrated(calibration: Calibration, name: str) -> models.ModelRecord:
@@ -231,8 +234,3 @@ def free_name(model: str) -> str:
     while (name := f"{model}Calibrated{number if number > 1 else ''}") in models.REGISTRY:
         number += 1
     return name
-
-
-def as_dict(calibration: Calibration) -> dict[str, Any]:
-    """JSON-ready."""
-    return {**asdict(calibration), "helpful": calibration.helpful}

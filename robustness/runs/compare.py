@@ -252,24 +252,16 @@ def _settings(first: Manifest, second: Manifest, said: Callable[[str], str]) -> 
         f"({some(names, _MAX_NAMES)})."
         for (one, two), names in framed.items()
     ]
-    return [*notes, *_version_notes(_versions(first), _versions(second))]
-
-
-def _versions(manifest: Manifest) -> dict[str, str]:
-    plugins = {f"the plugin {name}": digest[:12] for name, digest in manifest.plugins.items()}
-    return {**manifest.versions, **plugins}
-
-
-def _version_notes(first: Mapping[str, str], second: Mapping[str, str]) -> list[str]:
-    """One sentence for each version that is not the same in both."""
-    notes = [
-        f"Another version of {name}: {first.get(name, 'none')} and {second.get(name, 'none')}."
-        for name in sorted({*first, *second} - {ENGINE})
-        if first.get(name) != second.get(name)
-    ]
-    before, after = (versions.get(ENGINE, "none") for versions in (first, second))
-    if before != after:
-        notes.append(f"Another inference engine: {before} and {after}; they round differently.")
+    versions_a, versions_b = (
+        {**each.versions, **{f"the plugin {n}": text[:12] for n, text in each.plugins.items()}}
+        for each in (first, second)
+    )
+    for name in sorted({*versions_a, *versions_b}, key=lambda name: (name == ENGINE, name)):
+        one, two = versions_a.get(name, "none"), versions_b.get(name, "none")
+        if one != two and name == ENGINE:
+            notes.append(f"Another inference engine: {one} and {two}; they round differently.")
+        elif one != two:
+            notes.append(f"Another version of {name}: {one} and {two}.")
     return notes
 
 

@@ -83,7 +83,8 @@ def gather(folder: Path, images: pa.Table, dataset: Dataset) -> Path:
     with contextlib.suppress(ParameterError, OSError):  # the table may be gone
         for name, values in dataset.columns().items():
             texts = [values.get(dataset.entries[at].name) for at in positions]
-            images = with_table_column(images, name, pa.array(texts, pa.string()))
+            own = f"{name}{_TABLE}" if name in images.column_names else name
+            images = images.append_column(own, pa.array(texts, pa.string()))
     return put(folder, images)
 
 
@@ -91,11 +92,6 @@ def put(folder: Path, images: pa.Table) -> Path:
     """Write ``images`` as the one file of a run; raises ``OSError``."""
     put_table(folder / FILE, images)
     return folder / FILE
-
-
-def with_table_column(images: pa.Table, name: str, values: pa.Array) -> pa.Table:
-    """``images`` with the column ``name`` of their dataset's table."""
-    return images.append_column(f"{name}{_TABLE}" if name in images.column_names else name, values)
 
 
 def read(folder: Path, files: Iterable[str], batch: int, chunks: Collection[int]) -> pa.Table:
@@ -182,6 +178,11 @@ def with_columns(rows: pa.Table, names: Iterable[str], images: pa.Table, spec: R
         lists = images["framed"].combine_chunks()
         return pc.list_element(lists, number).take(place) if len(lists) else pa.nulls(0)
 
+    def profiles() -> pa.Array:
+        names = {text: name for name, ids in spec.profiles.items() for text in ids}
+        ids = pa.array([*names], rows["condition"].type)
+        return pa.array([*names.values()], pa.string()).take(pc.index_in(rows["condition"], ids))
+
     make: Mapping[str, Callable[[], Any]] = {
         "image": lambda: images["name"].take(place),
         "image_digest": lambda: images["digest"].take(place),
@@ -190,19 +191,12 @@ def with_columns(rows: pa.Table, names: Iterable[str], images: pa.Table, spec: R
         "side": lambda: of_model(
             [pa.repeat(pa.scalar(own.side, pa.int32()), len(rows)) for own in framings]
         ),
-        "profile": lambda: _profiles(rows["condition"], spec),
+        "profile": profiles,
         "seed": lambda: pa.repeat(pa.scalar(spec.seed, pa.int64()), len(rows)),
     }
     for name in names:
         rows = rows.append_column(name, make[name]())
     return rows
-
-
-def _profiles(conditions: pa.ChunkedArray, spec: Request) -> pa.Array:
-    """The profile of each of ``conditions``, by id; null for none."""
-    names = {text: name for name, ids in spec.profiles.items() for text in ids}
-    place = pc.index_in(conditions, pa.array([*names], conditions.type))
-    return pa.array([*names.values()], pa.string()).take(place)
 
 
 def checked(folder: Path, pictures: int, names_up_to: int) -> pa.Table:
@@ -213,7 +207,12 @@ def checked(folder: Path, pictures: int, names_up_to: int) -> pa.Table:
     path = folder / FILE
     try:
         with pq.ParquetFile(path) as file:
-            _check_columns(file.schema_arrow)
+            schema = file.schema_arrow
+            _expect(len(schema) <= len(SCHEMA) + MAX_COLUMNS)
+            _expect(len(set(schema.names)) == len(schema))
+            _expect(all(len(name.encode()) <= _LONGEST for name in schema.names))
+            own = ((name, pa.string()) for name in schema.names[len(SCHEMA) :])
+            _expect(schema.equals(pa.schema([*SCHEMA, *own])))
             _expect(file.metadata.num_rows <= pictures)
             table = file.read()
         table.validate(full=True)
@@ -238,13 +237,6 @@ def checked(folder: Path, pictures: int, names_up_to: int) -> pa.Table:
     _expect(not len(places) or (places[0] >= 0 and places[-1] < pictures))
     _expect(bool(np.all(np.diff(places) > 0)))
     return table
-
-
-def _check_columns(schema: pa.Schema) -> None:
-    _expect(len(schema) <= len(SCHEMA) + MAX_COLUMNS and len(set(schema.names)) == len(schema))
-    _expect(all(len(name.encode()) <= _LONGEST for name in schema.names))
-    others = schema.names[len(SCHEMA) :]
-    _expect(schema.equals(pa.schema([*SCHEMA, *((name, pa.string()) for name in others)])))
 
 
 def _expect(fine: bool) -> None:

@@ -69,16 +69,9 @@ def remedies_ms(spec: Request) -> dict[str, float]:
     """
     side = max(own.side for own in spec.by_framing)
     image = study_image(sample_bytes(PHOTOGRAPH), Framing(side=side))[None]
-    tasks = {chain.id: partial(_gates_open(chain).views, image) for chain in spec.remedies}
+    tasks = {}
+    for chain in spec.remedies:
+        gates = [each.gate and replace(each.gate, threshold=-math.inf) for each in chain.remedies]
+        remedies = map(lambda each, gate: replace(each, gate=gate), chain.remedies, gates)
+        tasks[chain.id] = partial(Chain(tuple(remedies)).views, image)
     return {name: timing.median for name, timing in in_turns(tasks).items()}
-
-
-def _gates_open(chain: Chain) -> Chain:
-    return Chain(
-        tuple(
-            remedy
-            if remedy.gate is None
-            else replace(remedy, gate=replace(remedy.gate, threshold=-math.inf))
-            for remedy in chain.remedies
-        )
-    )

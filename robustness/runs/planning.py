@@ -61,7 +61,18 @@ def plan(
     labels = labelled(dataset, sets, labelling)
     if own_classes:
         spec = replace(spec, classes=_own_classes(labels))
-    record = DatasetRecord(
+    record = record_of(dataset, labelling, limit, sample)
+    return Plan(spec, dataset, labels, batch or default_batch(spec), record)
+
+
+def record_of(
+    dataset: Dataset,
+    labelling: str = FOLDERS,
+    limit: int | None = None,
+    sample: int | None = None,
+) -> DatasetRecord:
+    """What a manifest says of ``dataset``, after the selection by ``limit`` and ``sample``."""
+    return DatasetRecord(
         source=dataset.source,
         title=dataset.title,
         labelling=labelling,
@@ -70,7 +81,6 @@ def plan(
         pictures=len(dataset),
         digest=dataset.digest,
     )
-    return Plan(spec, dataset, labels, batch or default_batch(spec), record)
 
 
 def _own_classes(labels: Mapping[str, Sequence[int | None]]) -> tuple[int, ...]:
