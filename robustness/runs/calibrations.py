@@ -104,8 +104,7 @@ def calibrate(
     """
     record = _record(run, model)
     cells, _ = run.rows.cells()
-    labels = cells.read(record.name, "label")
-    labels = labels.max(axis=1) if labels.ndim == 2 else labels
+    labels = cells.read(record.name, "label").max(axis=1)
     axes = run.rows.axes
     labelled = np.flatnonzero(labels != UNKNOWN)
     if len(labelled) < FEWEST:

@@ -21,7 +21,6 @@ from robustness.statistics.slices import inside
 
 _REMEMBERED = 200  # answers
 _MOST_REMEMBERED = 100  # cases of one
-_ROWS_AN_IMAGE = 8  # of the first look: an image may have many rows among the worst
 
 
 CASES_A_CELL = 24
@@ -205,22 +204,15 @@ class CaseRows:
     def _ordered(self, chosen: Chosen, kind: str, count: int, without: Sequence[int]) -> list[int]:
         """The rows of the first ``count`` cases, by a query."""
         where, values = self._where(chosen)
-        query = (
-            f"SELECT {ROW}, position FROM rows WHERE {where} AND {_OUTCOMES[kind]} "
-            "AND NOT list_contains($without, position) "
-            f"ORDER BY {_RANKING[kind]}, {ROW} LIMIT $most"
+        entries = self._rows.ask(
+            f"SELECT min(row({_RANKING[kind]}, {ROW})) AS entry FROM rows "
+            f"WHERE {where} AND {_OUTCOMES[kind]} AND NOT list_contains($without, position) "
+            "GROUP BY position ORDER BY entry LIMIT $count",
+            **values,
+            without=list(without) or [-1],
+            count=count,
         )
-        values["without"] = list(without) or [-1]
-        most, picked = count * _ROWS_AN_IMAGE, dict[int, int]()
-        while True:
-            rows = self._rows.ask(query, **values, most=most)
-            picked = {}
-            for row, position in rows:
-                picked.setdefault(position, row)
-            if len(picked) >= count or len(rows) < most:
-                break
-            most *= 8
-        return list(picked.values())[:count]
+        return [entry[-1] for (entry,) in entries]
 
     def _read(self, order: Sequence[int]) -> list[dict[str, Any]]:
         """The cases in the rows ``order``."""

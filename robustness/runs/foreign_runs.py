@@ -36,9 +36,9 @@ from robustness.base.limited_worker import (
 from robustness.base.validation import StrictRecord, read_json
 from robustness.evaluation.condition import readable
 from robustness.runs import cache, images, installation
+from robustness.runs.engines import is_from_table
 from robustness.runs.manifest import FILE, FINISHED, MAX_TEXT, Manifest
 from robustness.runs.row_checks import ExpectedRows
-from robustness.runs.run import Run
 
 MEMORY = 6 * 10**8
 FIGURES_MEMORY = 2 * 10**9
@@ -84,7 +84,7 @@ def check(folder: Path, manifest: Manifest) -> None:
     """
     _check_manifest(folder, manifest)
     size = _check_files(folder, manifest)
-    expected = asdict(_expected(folder, manifest))
+    expected = asdict(_expected(manifest))
     versions = [version(folder / name) for name in (FILE, *sorted(manifest.parts))]
     texts = json.dumps([versions, expected, cache.code()])
     files = hashlib.sha256(texts.encode()).hexdigest()
@@ -165,7 +165,7 @@ def _answered(
     return str(json.loads(answer)["problem"])
 
 
-def _expected(folder: Path, manifest: Manifest) -> ExpectedRows:
+def _expected(manifest: Manifest) -> ExpectedRows:
     """The rows that ``manifest`` promises."""
     spec = manifest.spec
     labels = [models.classes(name) for name in spec.model_names]
@@ -184,7 +184,7 @@ def _expected(folder: Path, manifest: Manifest) -> ExpectedRows:
         images=manifest.images,
         unreadable=manifest.unreadable,
         content=manifest.content,
-        is_from_table=Run(folder, manifest, ()).is_from_table,
+        is_from_table=is_from_table(manifest.engine),
     )
 
 

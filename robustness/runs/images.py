@@ -164,19 +164,19 @@ def with_columns(rows: pa.Table, names: Iterable[str], images: pa.Table, spec: R
     For columns of ``OF_FRAMING`` they have a model, too.
     """
     place = pc.index_in(rows["position"], images["position"].combine_chunks())
-    framings = list(spec.by_framing)
 
-    def of_model(values: Sequence[pa.Array]) -> pa.Array:
-        """For each row the value in the array of its model's framing."""
-        if len(values) == 1:
-            return values[0]
+    def of_model(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
+        """For each row the one of ``values`` of its model."""
         names = pa.array(spec.model_names, rows["model"].type)
-        framing_of = pa.array([framings.index(own) for _, own in spec.framings])
-        return pc.choose(framing_of.take(pc.index_in(rows["model"], names)), *values)
+        return pa.array(values, kind).take(pc.index_in(rows["model"], names))
 
-    def frame(number: int) -> pa.Array:
-        lists = images["framed"].combine_chunks()
-        return pc.list_element(lists, number).take(place) if len(lists) else pa.nulls(0)
+    def framed_digests() -> pa.Array:
+        framings, lists = list(spec.by_framing), images["framed"].combine_chunks()
+        if not len(lists):
+            return pa.nulls(0)
+        each = [pc.list_element(lists, at).take(place) for at in range(len(framings))]
+        framing_of = [framings.index(own) for _, own in spec.framings]
+        return each[0] if len(each) == 1 else pc.choose(of_model(framing_of, pa.int32()), *each)
 
     def profiles() -> pa.Array:
         names = {text: name for name, ids in spec.profiles.items() for text in ids}
@@ -186,11 +186,9 @@ def with_columns(rows: pa.Table, names: Iterable[str], images: pa.Table, spec: R
     make: Mapping[str, Callable[[], Any]] = {
         "image": lambda: images["name"].take(place),
         "image_digest": lambda: images["digest"].take(place),
-        "framed_digest": lambda: of_model([frame(at) for at in range(len(framings))]),
-        "fit": lambda: of_model([pa.repeat(own.fit, len(rows)) for own in framings]),
-        "side": lambda: of_model(
-            [pa.repeat(pa.scalar(own.side, pa.int32()), len(rows)) for own in framings]
-        ),
+        "framed_digest": framed_digests,
+        "fit": lambda: of_model([own.fit for _, own in spec.framings], pa.string()),
+        "side": lambda: of_model([own.side for _, own in spec.framings], pa.int32()),
         "profile": profiles,
         "seed": lambda: pa.repeat(pa.scalar(spec.seed, pa.int64()), len(rows)),
     }

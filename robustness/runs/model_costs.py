@@ -71,7 +71,9 @@ def remedies_ms(spec: Request) -> dict[str, float]:
     image = study_image(sample_bytes(PHOTOGRAPH), Framing(side=side))[None]
     tasks = {}
     for chain in spec.remedies:
-        gates = [each.gate and replace(each.gate, threshold=-math.inf) for each in chain.remedies]
-        remedies = map(lambda each, gate: replace(each, gate=gate), chain.remedies, gates)
-        tasks[chain.id] = partial(Chain(tuple(remedies)).views, image)
+        opened = (
+            replace(remedy, gate=remedy.gate and replace(remedy.gate, threshold=-math.inf))
+            for remedy in chain.remedies
+        )
+        tasks[chain.id] = partial(Chain(tuple(opened)).views, image)
     return {name: timing.median for name, timing in in_turns(tasks).items()}

@@ -339,15 +339,15 @@ class _RowChecks:
             _expect(bool(np.all((values >= 0) & (values < most))), _NO_CLASS)
 
 
-def _expect_one_value(known: NDArray[np.int32], keys: Whole, column: pa.Int32Array) -> None:
+def _expect_one_value(classes: NDArray[np.int32], keys: Whole, column: pa.Int32Array) -> None:
     """Raise ``RunError`` if ``column``, of classes or null, has two values for one of ``keys``.
 
-    ``known`` holds those of earlier rows, -2 for none yet.
+    ``classes`` holds those of earlier rows, -2 for none yet.
     """
     values = pc.fill_null(column, -1).to_numpy()
-    unknown = known[keys] == -2
-    known[keys[unknown]] = values[unknown]
-    fine = np.array_equal(known[keys], values)
+    unknown = classes[keys] == -2
+    classes[keys[unknown]] = values[unknown]
+    fine = np.array_equal(classes[keys], values)
     _expect(fine, "one image has different labels, or different predictions of one model")
 
 

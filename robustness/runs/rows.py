@@ -233,7 +233,7 @@ def _narrow(cells: NDArray[Any]) -> NDArray[Any]:
     """(images, conditions) from ``cells`` (conditions, images); one value an image is kept, and the
     array cannot be written to, where all conditions have it."""
     first = cells[:1]
-    same = len(cells) > 0 and bool((cells == first).all())
+    same = (cells == first).all()
     return np.broadcast_to(first.copy(), cells.shape).T if same else cells.T
 
 

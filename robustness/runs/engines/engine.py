@@ -119,6 +119,11 @@ class Engine:
 REGISTRY: Registry[Engine] = Registry("engine")
 
 
+def is_from_table(engine: str) -> bool:
+    """Whether predictions by the ``engine`` of a run came in a table, so that no model ran."""
+    return engine in REGISTRY and not REGISTRY[engine].asks_models
+
+
 @dataclass(frozen=True)
 class Prepared:
     """A chunk read and perturbed, before any model is asked.
