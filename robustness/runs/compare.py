@@ -18,7 +18,7 @@ from robustness.runs.manifest import Manifest
 from robustness.runs.row_differences import RowComparison, compare_rows
 from robustness.runs.run import Run
 from robustness.statistics.differences import changes
-from robustness.statistics.measurement_grid import Grid, effects
+from robustness.statistics.measurement_grid import Grid, effects, part_of
 
 Texts = Sequence[str] | NDArray[np.object_]
 
@@ -39,29 +39,14 @@ def shared_grids(several: Sequence[Sequence[Grid]], digests: Sequence[Texts]) ->
     )
     shared = []
     for grids, row_of, column_of in zip(several, images, conditions, strict=True):
-        columns = [column_of[key] for key in same]
-        cells = np.ix_([row_of[name] for name in names], columns)
-        shared.append(
-            [
-                Grid(
-                    grid.model,
-                    np.array(names, object),
-                    tuple(grid.conditions[at] for at in columns),
-                    grid.there[cells],
-                    partial(_read, grid, cells),
-                )
-                for grid in grids
-            ]
-        )
+        rows = np.array([row_of[name] for name in names], np.intp)
+        columns = np.array([column_of[key] for key in same], np.intp)
+        shared.append([replace(part_of(grid, rows, columns), own=()) for grid in grids])
     return shared
 
 
 def _places(keys: Texts) -> dict[str, int]:
     return {key: at for at, key in enumerate(keys)}
-
-
-def _read(grid: Grid, cells: tuple[NDArray[Any], ...], column: str) -> Any:
-    return grid.read(column)[cells]
 
 
 def paired_grids(
