@@ -195,7 +195,6 @@ def calibrate_command(options: argparse.Namespace) -> None:
     """
     from robustness import api, runs
     from robustness.report.questions import fixes
-    from robustness.runs.calibrations import as_dict
 
     run = runs.load(runs.folder_of(options.run, options.out), anywhere=True)
     found = api.calibrate(
@@ -206,7 +205,7 @@ def calibrate_command(options: argparse.Namespace) -> None:
     )
     console.end_progress()
     if options.json:
-        console.print_json({**as_dict(found), "added": options.name or None})
+        console.print_json({**found.as_dict(), "added": options.name or None})
         return
     console.say(fixes.calibration_sentence(found))
     console.say(

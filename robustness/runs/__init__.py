@@ -1,7 +1,7 @@
 """Runs over datasets: planned, performed, saved, listed and opened again; compared."""
 
 from robustness.runs import imported_predictions
-from robustness.runs.bin import BIN, Deleted, binned, deleted, empty_bin, restore, to_bin
+from robustness.runs.bin import BIN, binned, deleted, restore, to_bin
 from robustness.runs.compare import Comparison, compare
 from robustness.runs.manifest import FILE as MANIFEST_FILE
 from robustness.runs.manifest import FINISHED, UNFINISHED, Manifest
@@ -41,7 +41,6 @@ __all__ = [
     "UNFINISHED",
     "UPLOADS",
     "Comparison",
-    "Deleted",
     "Listed",
     "Manifest",
     "Plan",
@@ -53,7 +52,6 @@ __all__ = [
     "compare",
     "delete",
     "deleted",
-    "empty_bin",
     "find",
     "find_match",
     "folder_of",

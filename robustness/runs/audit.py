@@ -39,20 +39,14 @@ def note(runs: Path, *, who: str, role: str, action: str, thing: str, allowed: b
     try:
         runs.mkdir(parents=True, exist_ok=True)
         with file_lock(path):
-            _rotate(path)
+            if path.exists() and path.stat().st_size >= MOST_BYTES:
+                for number in range(MOST_FILES - 1, 0, -1):
+                    newer = path if number == 1 else runs / f".audit.{number - 1}.jsonl"
+                    if newer.exists():
+                        os.replace(newer, runs / f".audit.{number}.jsonl")
             with path.open("ab") as file:
                 file.write(data)
     except OSError as error:
         logging.getLogger(__name__).warning(
             "The audit log %s cannot be written: %s; it lacks %s", path, error.strerror, line
         )
-
-
-def _rotate(path: Path) -> None:
-    if not path.exists() or path.stat().st_size < MOST_BYTES:
-        return
-    for number in range(MOST_FILES - 1, 0, -1):
-        older = path.with_name(f".audit.{number}.jsonl")
-        newer = path if number == 1 else path.with_name(f".audit.{number - 1}.jsonl")
-        if newer.exists():
-            os.replace(newer, older)

@@ -6,6 +6,7 @@ import os
 import shutil
 import time
 from dataclasses import dataclass
+from itertools import chain, count
 from pathlib import Path
 
 from robustness.base.errors import RunError
@@ -65,8 +66,10 @@ def to_bin(folder: Path, by: str = "") -> None:
 def deleted(runs: Path) -> list[Deleted]:
     """The runs in the bin of the folder ``runs``, the last deleted first."""
     place = runs / BIN
-    folders = [path for path in place.iterdir() if path.is_dir()] if place.is_dir() else []
-    entries = [Deleted(listed(folder), *_deletion(folder)) for folder in folders]
+    entries = []
+    for folder in filter(Path.is_dir, place.iterdir() if place.is_dir() else ()):
+        said = notes.read(folder)
+        entries.append(Deleted(listed(folder), said.deleted or None, said.deleted_by))
     return sorted(entries, key=lambda entry: entry.when or 0.0, reverse=True)
 
 
@@ -108,16 +111,7 @@ def empty_bin(runs: Path, days: float) -> list[str]:
     return [entry.entry.folder.name for entry in old]
 
 
-def _deletion(folder: Path) -> tuple[float | None, str]:
-    """When the run was deleted, and by whom."""
-    said = notes.read(folder)
-    return said.deleted or None, said.deleted_by
-
-
 def _free(folder: Path) -> Path:
     """``folder``, or with a number behind its name where that is taken."""
-    number, free = 1, folder
-    while free.exists():
-        number += 1
-        free = folder.with_name(f"{folder.name}-{number}")
-    return free
+    others = (folder.with_name(f"{folder.name}-{number}") for number in count(2))
+    return next(path for path in chain([folder], others) if not path.exists())

@@ -68,6 +68,10 @@ class Calibration:
         """Whether the interval of the gain is above 0."""
         return (self.gain["low"] or 0) > 0
 
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return {**asdict(self), "helpful": self.helpful}
+
     @property
     def added(self) -> models.ModelRecord | None:
         """The model that it made of its own, if that is there."""
@@ -100,8 +104,7 @@ def calibrate(
     """
     record = _record(run, model)
     cells, _ = run.rows.cells()
-    labels = cells.read(record.name, "label")
-    labels = labels.max(axis=1) if labels.ndim == 2 else labels
+    labels = cells.read(record.name, "label").max(axis=1)
     axes = run.rows.axes
     labelled = np.flatnonzero(labels != UNKNOWN)
     if len(labelled) < FEWEST:
@@ -225,8 +228,3 @@ def free_name(model: str) -> str:
     while (name := f"{model}Calibrated{number if number > 1 else ''}") in models.REGISTRY:
         number += 1
     return name
-
-
-def as_dict(calibration: Calibration) -> dict[str, Any]:
-    """JSON-ready."""
-    return {**asdict(calibration), "helpful": calibration.helpful}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from heapq import merge
@@ -19,13 +19,8 @@ from robustness.runs.rows import ROW, Rows
 from robustness.statistics.measurement_grid import UNKNOWN, Grid
 from robustness.statistics.slices import inside
 
-_ORDER = {
-    True: "label IS NOT NULL AND clean_top1 <> label, retained_probability - clean_probability",
-    False: "ssim",
-}
 _REMEMBERED = 200  # answers
 _MOST_REMEMBERED = 100  # cases of one
-_ROWS_AN_IMAGE = 8  # of the first look: an image may have many rows among the worst
 
 
 CASES_A_CELL = 24
@@ -35,11 +30,9 @@ _LAST = "CASE WHEN isfinite({0}) THEN {0} ELSE 2 END"  # 2 is above any fall and
 _RANKING = {
     WORST: "label IS NOT NULL AND clean_top1 <> label, "
     + _LAST.format("(retained_probability - clean_probability)"),
-    SURVIVORS: "false, " + _LAST.format("ssim"),
+    SURVIVORS: _LAST.format("ssim"),
 }
-
-Entry = list[Any]
-"""The sort key of a case of a kind, then its row; smaller keys come first."""
+_OUTCOMES = {WORST: "counted AND NOT good", SURVIVORS: "counted AND good"}
 
 
 @dataclass(frozen=True)
@@ -49,9 +42,9 @@ class Outcomes:
     An attack without a prediction to break does not count.
     """
 
-    counted: int = 0
-    bad: int = 0
-    good: int = 0
+    counted: int
+    bad: int
+    good: int
 
 
 @dataclass(frozen=True)
@@ -77,7 +70,8 @@ class Tally:
 class FirstCases:
     """JSON-ready: ``first`` has [model, perturbation, condition, entries] by kind.
 
-    ``tallies`` has [model, perturbation, *counts of a ``Tally``], with "" for all.
+    An entry is the sort key of a case, smaller ones first, then its row. ``tallies`` has [model,
+    perturbation, *counts of a ``Tally``], with "" for all.
     """
 
     tallies: Sequence[Sequence[Any]]
@@ -88,19 +82,17 @@ class FirstCases:
         chosen = (tally[2:] for tally in self.tallies if tally[:2] == [model, perturbation])
         return next(chosen, None)
 
-    def rows(
-        self, kind: str, model: str, perturbation: str, conditions: Collection[str], most: int
-    ) -> list[int]:
-        """The first ``most`` rows of different images, which are at most ``EACH``."""
-        chosen = [
-            entries
-            for of, name, condition, entries in self.first[kind]
-            if model in ("", of)
-            and perturbation in ("", name)
-            and (not conditions or condition in conditions)
+    def rows(self, kind: str, chosen: Chosen, most: int) -> list[int]:
+        """The first ``most`` (up to ``CASES_A_CELL``) of the ``chosen`` rows, an image once."""
+        entries = [
+            own
+            for model, perturbation, condition, own in self.first[kind]
+            if chosen.model in ("", model)
+            and chosen.perturbation in ("", perturbation)
+            and (not chosen.conditions or condition in chosen.conditions)
         ]
         numbers: dict[int, int] = {}
-        for *_, row in merge(*chosen):
+        for *_, row in merge(*entries):
             numbers.setdefault(row >> 32, row)
             if len(numbers) == most:
                 break
@@ -173,12 +165,18 @@ class CaseRows:
         ``position``.
         """
         chosen = self._without_profiles(chosen)
-        if count > _MOST_REMEMBERED:
-            return self._read(chosen, kind, count, without)
         key = chosen, kind, count, tuple(without)
         cases: list[dict[str, Any]] | None = self._answers.get(key)
-        if cases is None:
-            cases = self._read(chosen, kind, count, without)
+        if cases is not None:
+            return cases
+        most = count + len(without)
+        if chosen.narrow or most > CASES_A_CELL or (first_cases := self.prepare()) is None:
+            order = self._ordered(chosen, kind, count, without)
+        else:
+            order = first_cases.rows(kind, chosen, most)
+            order = [row for row in order if row >> 32 not in without][:count]
+        cases = self._read(order)
+        if count <= _MOST_REMEMBERED:
             self._remember(key, cases)
         return cases
 
@@ -203,37 +201,20 @@ class CaseRows:
             conditions=(*(text for text in chosen.conditions if text not in names), *parts),
         )
 
-    def _read(
-        self, chosen: Chosen, kind: str, count: int, without: Sequence[int]
-    ) -> list[dict[str, Any]]:
-        most = count + len(without)
-        if chosen.narrow or most > CASES_A_CELL or (first_cases := self.prepare()) is None:
-            return self._read_cases(self._ordered(chosen, kind, count, without))
-        order = first_cases.rows(kind, chosen.model, chosen.perturbation, chosen.conditions, most)
-        return self._read_cases([row for row in order if row >> 32 not in without][:count])
-
     def _ordered(self, chosen: Chosen, kind: str, count: int, without: Sequence[int]) -> list[int]:
         """The rows of the first ``count`` cases, by a query."""
         where, values = self._where(chosen)
-        bad = kind == WORST
-        query = (
-            f"SELECT {ROW}, position FROM rows WHERE {where} AND counted "
-            f"AND {'NOT ' if bad else ''}good AND NOT list_contains($without, position) "
-            f"ORDER BY {_ORDER[bad]} NULLS LAST, {ROW} LIMIT $most"
+        entries = self._rows.ask(
+            f"SELECT min(row({_RANKING[kind]}, {ROW})) AS entry FROM rows "
+            f"WHERE {where} AND {_OUTCOMES[kind]} AND NOT list_contains($without, position) "
+            "GROUP BY position ORDER BY entry LIMIT $count",
+            **values,
+            without=list(without) or [-1],
+            count=count,
         )
-        values["without"] = list(without) or [-1]
-        most, picked = count * _ROWS_AN_IMAGE, dict[int, int]()
-        while True:
-            rows = self._rows.ask(query, **values, most=most)
-            picked = {}
-            for row, position in rows:
-                picked.setdefault(position, row)
-            if len(picked) >= count or len(rows) < most:
-                break
-            most *= 8
-        return list(picked.values())[:count]
+        return [entry[-1] for (entry,) in entries]
 
-    def _read_cases(self, order: Sequence[int]) -> list[dict[str, Any]]:
+    def _read(self, order: Sequence[int]) -> list[dict[str, Any]]:
         """The cases in the rows ``order``."""
         if not order:
             return []
@@ -308,8 +289,8 @@ class CaseRows:
 def _first(rows: Rows) -> FirstCases:
     """The first cases of each model under each condition, and the tallies of the perturbations."""
     packed = ", ".join(
-        f"min(row({_RANKING[kind]}, {ROW}), {CASES_A_CELL}) FILTER (counted AND {outcome})"
-        for kind, outcome in ((WORST, "NOT good"), (SURVIVORS, "good"))
+        f"min(row({_RANKING[kind]}, {ROW}), {CASES_A_CELL}) FILTER ({outcome})"
+        for kind, outcome in _OUTCOMES.items()
     )
     table = rows.ask(
         f"SELECT model, any_value(perturbation), condition, {packed} FROM rows "
@@ -317,7 +298,7 @@ def _first(rows: Rows) -> FirstCases:
     )
     first = {
         kind: [[*key[:3], [list(entry) for entry in key[at] or ()]] for key in table]
-        for kind, at in ((WORST, 3), (SURVIVORS, 4))
+        for at, kind in enumerate(_OUTCOMES, start=3)
     }
     return FirstCases(_tallies(rows.grids(copies=True)), first)
 

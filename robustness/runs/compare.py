@@ -17,7 +17,7 @@ from robustness.evaluation.provenance import ENGINE
 from robustness.runs.manifest import Manifest
 from robustness.runs.row_differences import RowComparison, compare_rows
 from robustness.runs.run import Run
-from robustness.statistics.measurement_grid import Grid, effects
+from robustness.statistics.measurement_grid import Grid, effects, part_of
 from robustness.statistics.run_differences import changes
 
 Texts = Sequence[str] | NDArray[np.object_]
@@ -39,29 +39,14 @@ def shared_grids(several: Sequence[Sequence[Grid]], digests: Sequence[Texts]) ->
     )
     shared = []
     for grids, row_of, column_of in zip(several, images, conditions, strict=True):
-        columns = [column_of[key] for key in same]
-        cells = np.ix_([row_of[name] for name in names], columns)
-        shared.append(
-            [
-                Grid(
-                    grid.model,
-                    np.array(names, object),
-                    tuple(grid.conditions[at] for at in columns),
-                    grid.there[cells],
-                    partial(_read, grid, cells),
-                )
-                for grid in grids
-            ]
-        )
+        rows = np.array([row_of[name] for name in names], np.intp)
+        columns = np.array([column_of[key] for key in same], np.intp)
+        shared.append([replace(part_of(grid, rows, columns), own=()) for grid in grids])
     return shared
 
 
 def _places(keys: Texts) -> dict[str, int]:
     return {key: at for at, key in enumerate(keys)}
-
-
-def _read(grid: Grid, cells: tuple[NDArray[Any], ...], column: str) -> Any:
-    return grid.read(column)[cells]
 
 
 def paired_grids(
@@ -264,24 +249,16 @@ def _settings(first: Manifest, second: Manifest, said: Callable[[str], str]) -> 
         f"({some(names, _MAX_NAMES)})."
         for (one, two), names in framed.items()
     ]
-    return [*notes, *_version_notes(_versions(first), _versions(second))]
-
-
-def _versions(manifest: Manifest) -> dict[str, str]:
-    plugins = {f"the plugin {name}": digest[:12] for name, digest in manifest.plugins.items()}
-    return {**manifest.versions, **plugins}
-
-
-def _version_notes(first: Mapping[str, str], second: Mapping[str, str]) -> list[str]:
-    """One sentence for each version that is not the same in both."""
-    notes = [
-        f"Another version of {name}: {first.get(name, 'none')} and {second.get(name, 'none')}."
-        for name in sorted({*first, *second} - {ENGINE})
-        if first.get(name) != second.get(name)
-    ]
-    before, after = (versions.get(ENGINE, "none") for versions in (first, second))
-    if before != after:
-        notes.append(f"Another inference engine: {before} and {after}; they round differently.")
+    versions_a, versions_b = (
+        {**each.versions, **{f"the plugin {n}": text[:12] for n, text in each.plugins.items()}}
+        for each in (first, second)
+    )
+    for name in sorted({*versions_a, *versions_b}, key=lambda name: (name == ENGINE, name)):
+        one, two = versions_a.get(name, "none"), versions_b.get(name, "none")
+        if one != two and name == ENGINE:
+            notes.append(f"Another inference engine: {one} and {two}; they round differently.")
+        elif one != two:
+            notes.append(f"Another version of {name}: {one} and {two}.")
     return notes
 
 

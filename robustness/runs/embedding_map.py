@@ -89,22 +89,35 @@ def embedding_map(
     condition = Condition.parse(chosen.conditions[0])
     classifier = models.load(chosen.model, side=run.manifest.spec.framing_of(chosen.model).side)
     used: list[Mapping[str, Any]] = []
-    parts: list[Features] = []
+    parts: list[Features] = []  # (2, images, D)
     for start in range(0, len(chosen_rows), _BATCH):
         rows_here = chosen_rows[start : start + _BATCH]
         pairs = [(row, _pair(run, row["image"], condition, classifier)) for row in rows_here]
         if batch := [(row, pair) for row, pair in pairs if pair is not None]:
             used += [row for row, _ in batch]
-            parts.append(_features(classifier, [pair for _, pair in batch]))
+            stacked = np.stack([pair for _, pair in batch], axis=1)  # originals, then perturbed
+            stages = classifier(stacked.reshape(-1, *stacked.shape[2:])).features
+            last = stages[list(stages)[-1]]
+            parts.append(last.reshape(2, len(batch), -1).astype(np.float64))
         note(min(start + _BATCH, len(chosen_rows)), len(chosen_rows))
     if len(used) < 3:
         raise RunError(f"Expected at least 3 images that can be read again, got {len(used)}.")
     before, after = np.concatenate(parts, axis=1)
     plane, explained = principal_components(np.concatenate([before, after]))
-    points = [
-        _point(row, chosen, old.tolist(), new.tolist())
-        for row, old, new in zip(used, plane[: len(used)], plane[len(used) :], strict=True)
-    ]
+    points = []
+    for row, old, new in zip(used, plane[: len(used)], plane[len(used) :], strict=True):
+        label = row["label"]
+        own = Chosen(chosen.model, conditions=chosen.conditions, positions=(row["position"],))
+        points.append(
+            {
+                "image": row["image"],
+                "before": old.tolist(),
+                "after": new.tolist(),
+                "well_before": None if label is None else row["clean_top1"] == label,
+                "well": row["consistent"] if label is None else row["top1"] == label,
+                "selection": own.text,
+            }
+        )
     embedding = EmbeddingMap(
         chosen.model, chosen.conditions[0], points, explained, len(chosen_rows) - len(used)
     )
@@ -125,28 +138,6 @@ def _pair(run: Run, name: str, condition: Condition, classifier: Classifier) -> 
     except ImageError:
         return None
     return np.stack([picture.image, changed])
-
-
-def _features(classifier: Classifier, pairs: Sequence[Images]) -> Features:
-    """(2, images, D): the last stage of the originals and of the perturbed images."""
-    stages = classifier(np.stack(pairs, axis=1).reshape(-1, *pairs[0].shape[1:])).features
-    last = stages[list(stages)[-1]]
-    return last.reshape(2, len(pairs), -1).astype(np.float64)
-
-
-def _point(
-    row: Mapping[str, Any], chosen: Chosen, before: Sequence[float], after: Sequence[float]
-) -> dict[str, Any]:
-    label = row["label"]
-    of = Chosen(chosen.model, conditions=chosen.conditions, positions=(row["position"],))
-    return {
-        "image": row["image"],
-        "before": before,
-        "after": after,
-        "well_before": None if label is None else row["clean_top1"] == label,
-        "well": row["consistent"] if label is None else row["top1"] == label,
-        "selection": of.text,
-    }
 
 
 def principal_components(features: Features) -> tuple[Features, tuple[float, float]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from robustness.statistics.calibration import fits_temperature
 from robustness.statistics.measurement_grid import (
     Grid,
     draw_compositions,
+    part_of,
     pool_profiles,
     profile_groups,
 )
@@ -116,14 +117,7 @@ def _sampled(rows: Rows) -> tuple[list[Grid], Places]:
     if images <= most:
         return grids, np.arange(images)
     sample = np.sort(np.random.default_rng(0).choice(images, most, replace=False))
-    return [_part(grid, sample) for grid in grids], sample
-
-
-def _part(grid: Grid, rows: Places) -> Grid:
-    def read(column: str) -> Any:
-        return np.take(grid.read(column).T, rows, axis=1).T  # in the order of the memory
-
-    return replace(grid, images=grid.images[rows], there=grid.there[rows], read=read)
+    return [part_of(grid, sample) for grid in grids], sample
 
 
 def _draw_of_profiles(rows: Rows, grids: Sequence[Grid], sample: Places) -> list[Grid]:
@@ -138,7 +132,7 @@ def _certifying(rows: Rows, grids: Sequence[Grid], sample: Places) -> Sequence[G
         return grids
     digests = rows.axes.digests[sample]
     rest = np.flatnonzero([not fits_temperature(digest) for digest in digests])
-    return [_part(grid, rest) if grid.model in calibrated else grid for grid in grids]
+    return [part_of(grid, rest) if grid.model in calibrated else grid for grid in grids]
 
 
 def _slices(

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -82,35 +81,30 @@ def from_earlier(plan: Workload, runs: Path) -> Forecast:
 
     Without one, or under attack, the time is unknown.
     """
-    spec, images = plan.spec, len(plan.dataset)
-    conditions, names = len(spec.conditions), len(spec.models)
-    rows = images * conditions * names
-    earlier = None if _attacks(spec) else next(_earlier(runs, spec), None)
+    without = Forecast(
+        images=len(plan.dataset),
+        conditions=len(plan.spec.conditions),
+        models=len(plan.spec.models),
+        basis=(),
+        bytes_on_disk=0,
+        each=_passes_a_cell(plan.spec),
+    )
+    earlier = None if _has_attacks(plan.spec) else _earlier(runs, plan.spec)
     if earlier is None:
-        return Forecast(
-            images, conditions, names, (), rows * BYTES_A_ROW, each=_passes_a_cell(spec)
-        )
-    before = len(earlier.spec.conditions)
-    a_row = sum(earlier.parts.values()) / (earlier.images * before * names)
-    a_frame = (
-        earlier.seconds
-        / (earlier.images * (1 + before))
-        / _passes_a_cell(earlier.spec)
-        * _passes_a_cell(spec)
-    )
-    return Forecast(
-        images,
-        conditions,
-        names,
-        (f"at the rate of the run of {earlier.created[:10]}",),
-        bytes_on_disk=round(rows * a_row),
-        seconds=images * (1 + conditions) * a_frame,
-        each=_passes_a_cell(spec),
+        return replace(without, bytes_on_disk=without.rows * BYTES_A_ROW)
+    conditions = len(earlier.spec.conditions)
+    rows = earlier.images * conditions * without.models
+    passes = earlier.images * (1 + conditions) * without.models * _passes_a_cell(earlier.spec)
+    return replace(
+        without,
+        basis=(f"at the rate of the run of {earlier.created[:10]}",),
+        bytes_on_disk=round(without.rows * sum(earlier.parts.values()) / rows),
+        seconds=without.passes * earlier.seconds / passes,
     )
 
 
-def _earlier(runs: Path, spec: Request) -> Iterator[Manifest]:
-    """Manifests of finished runs that the models of ``spec`` did here, the newest first."""
+def _earlier(runs: Path, spec: Request) -> Manifest | None:
+    """The manifest of the newest finished run that the models of ``spec`` did here."""
     for entry in listing(runs):
         manifest = entry.manifest
         if (
@@ -120,10 +114,11 @@ def _earlier(runs: Path, spec: Request) -> Iterator[Manifest]:
             and manifest.engine == "local"
             and manifest.images >= _ENOUGH
             and dict(manifest.spec.framings) == dict(spec.framings)
-            and not _attacks(manifest.spec)
+            and not _has_attacks(manifest.spec)
         ):
-            yield manifest
+            return manifest
+    return None
 
 
-def _attacks(spec: Request) -> bool:
+def _has_attacks(spec: Request) -> bool:
     return any(condition.needs_model for condition in spec.conditions)

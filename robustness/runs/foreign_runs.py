@@ -15,8 +15,8 @@ import shutil
 import stat
 import threading
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
@@ -36,9 +36,9 @@ from robustness.base.limited_worker import (
 from robustness.base.validation import StrictRecord, read_json
 from robustness.evaluation.condition import readable
 from robustness.runs import cache, images, installation
+from robustness.runs.engines import is_from_table
 from robustness.runs.manifest import FILE, FINISHED, MAX_TEXT, Manifest
 from robustness.runs.row_checks import ExpectedRows
-from robustness.runs.run import Run
 
 MEMORY = 6 * 10**8
 FIGURES_MEMORY = 2 * 10**9
@@ -84,32 +84,25 @@ def check(folder: Path, manifest: Manifest) -> None:
     """
     _check_manifest(folder, manifest)
     size = _check_files(folder, manifest)
-    expected = asdict(_expected(folder, manifest))
+    expected = asdict(_expected(manifest))
     versions = [version(folder / name) for name in (FILE, *sorted(manifest.parts))]
     texts = json.dumps([versions, expected, cache.code()])
     files = hashlib.sha256(texts.encode()).hexdigest()
     place = installation.stored(folder)
     checked = read_json(_Checked, place / _CHECKED)
     if checked is None or checked.files != files:
-        with _turn():
+        if not _TURNS.acquire(timeout=PATIENCE):
+            raise RunError("Other runs are being checked: try again in a few minutes.")
+        try:
             checked = read_json(_Checked, place / _CHECKED)  # another thread may have had its turn
             if checked is None or checked.files != files:
                 problem = _problem(folder, manifest, expected, size)
                 checked = _Checked(folder=str(folder), files=files, problem=problem)
                 with suppress(OSError):
                     write_whole(place / _CHECKED, checked.model_dump_json().encode())
-    if checked.problem:
-        raise _refused(folder, checked.problem)
-
-
-@contextmanager
-def _turn() -> Iterator[None]:
-    if not _TURNS.acquire(timeout=PATIENCE):
-        raise RunError("Other runs are being checked: try again in a few minutes.")
-    try:
-        yield
-    finally:
-        _TURNS.release()
+        finally:
+            _TURNS.release()
+    _expect(folder, not checked.problem, checked.problem)
 
 
 def _problem(folder: Path, manifest: Manifest, expected: Mapping[str, Any], size: int) -> str:
@@ -172,7 +165,7 @@ def _answered(
     return str(json.loads(answer)["problem"])
 
 
-def _expected(folder: Path, manifest: Manifest) -> ExpectedRows:
+def _expected(manifest: Manifest) -> ExpectedRows:
     """The rows that ``manifest`` promises."""
     spec = manifest.spec
     labels = [models.classes(name) for name in spec.model_names]
@@ -191,7 +184,7 @@ def _expected(folder: Path, manifest: Manifest) -> ExpectedRows:
         images=manifest.images,
         unreadable=manifest.unreadable,
         content=manifest.content,
-        is_from_table=Run(folder, manifest, ()).is_from_table,
+        is_from_table=is_from_table(manifest.engine),
     )
 
 
@@ -229,23 +222,14 @@ def _check_manifest(folder: Path, manifest: Manifest) -> None:
     )
     registered = all(readable(condition.id) for condition in spec.conditions)
     _expect(folder, registered, "one of its conditions is invalid")
-    _expect(folder, _is_time(manifest.created), "its creation has no date and time (ISO 8601)")
+    try:
+        datetime.fromisoformat(manifest.created)
+    except ValueError:
+        _expect(folder, False, "its creation has no date and time (ISO 8601)")
     named = all(len(name) <= MAX_TEXT for name in spec.model_names)
     _expect(folder, named, "the name of a model is too long")
 
 
-def _is_time(text: str) -> bool:
-    try:
-        datetime.fromisoformat(text)
-    except ValueError:
-        return False
-    return True
-
-
 def _expect(folder: Path, fine: bool, otherwise: str) -> None:
     if not fine:
-        raise _refused(folder, otherwise)
-
-
-def _refused(folder: Path, problem: str) -> RunError:
-    return RunError(f"The run {folder.name} is refused: {problem}.")
+        raise RunError(f"The run {folder.name} is refused: {otherwise}.")

@@ -14,25 +14,21 @@ import math
 import os
 import re
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import Any
 
 from robustness import metrics
 from robustness.base.errors import LabelError, ParameterError, RunError
 from robustness.base.files import put_whole
 from robustness.base.text import csv_cell
 from robustness.datasets import Dataset, classes_of, open_dataset
-from robustness.evaluation.condition import CLEAN, Condition
+from robustness.evaluation.condition import CLEAN
 from robustness.evaluation.request import Request
 from robustness.models.labels import Labels
 from robustness.pictures.eight_bits import to_png
-from robustness.pictures.picture import Picture
 from robustness.runs.engines.engine import Prepared, prepared
 from robustness.runs.planning import Plan, plan
 from robustness.runs.progress import Progress
@@ -48,12 +44,6 @@ _VERSION = 4
 
 _PROGRESS = "export-progress"
 """The folder of what is done: the request, and the rows of each chunk. It goes at the end."""
-
-
-class _Target(Protocol):
-    def write(self, name: str, data: bytes) -> None: ...
-    def read(self, name: str) -> bytes | None: ...
-    def finish(self) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -98,7 +88,7 @@ def export(plan: Plan, to: str, names: Sequence[str] = ()) -> Iterator[ExportPro
             f"Expected perturbations, got {attacks[0]}: an attack's images depend on the model."
         )
     try:
-        with _opened(to) as target:
+        with _Zip(to) if to.lower().endswith(".zip") else nullcontext(_Folder(to)) as target:
             yield from _written(plan, target, to, names)
     except OSError as error:
         reason = error.strerror or str(error)
@@ -108,7 +98,7 @@ def export(plan: Plan, to: str, names: Sequence[str] = ()) -> Iterator[ExportPro
 
 
 def _written(
-    plan: Plan, target: _Target, to: str, names: Sequence[str]
+    plan: Plan, target: _Folder | _Zip, to: str, names: Sequence[str]
 ) -> Iterator[ExportProgress]:
     indices = next(iter(plan.labels.values()))
     labels = [names[at] if names and at is not None else at for at in indices]
@@ -129,64 +119,53 @@ def _written(
     done = 0
     for number in range(plan.chunk_count):
         chunk = f"{_PROGRESS}/{number:08d}.json"
-        documents = target.read(chunk)
-        document = (
-            json.loads(documents)
-            if documents
-            else _of_chunk(plan.spec, labels, prepared(plan, number), target)
-        )
-        if not documents:
+        if text := target.read(chunk):
+            document = json.loads(text)
+        else:
+            document = _of_chunk(plan.spec, labels, prepared(plan, number), target)
             target.write(chunk, json.dumps(document).encode())
         rows += document["rows"]
         left_out += map(tuple, document["unreadable"])
         done += len(plan.positions(number))
         yield ExportProgress(done, len(plan.dataset), len(left_out), left_out=tuple(left_out))
-    target.write(TABLE, _table(rows))
+    target.write(TABLE, csv_table(COLUMNS, rows))
     target.finish()
 
 
 def _of_chunk(
-    spec: Request, labels: Sequence[int | str | None], ready: Prepared, target: _Target
+    spec: Request, labels: Sequence[int | str | None], ready: Prepared, target: _Folder | _Zip
 ) -> dict[str, Any]:
     rows = []
     for batch in ready.batches.values():
-        for read, picture, frames, of_pictures in zip(
+        for read, picture, frames, scores in zip(
             ready.readable, batch.pictures, batch.frames, batch.scores, strict=True
         ):
-            scores: list[Mapping[str, float | None]] = [{}, *_scores(of_pictures)]
-            for condition, image, own in zip((None, *spec.conditions), frames, scores, strict=True):
+            for place, (condition, image) in enumerate(
+                zip((None, *spec.conditions), frames, strict=True), start=-1
+            ):
                 png = to_png(image)
-                row = _about(spec, picture, condition)
-                target.write(row["path"], png)
-                row["label"] = labels[read.position]
-                rows.append({**row, "sha256": hashlib.sha256(png).hexdigest(), **own})
+                about = CLEAN if condition is None else condition.id
+                row = {
+                    "path": f"{about}/{png_name(picture.name)}",
+                    "label": labels[read.position],
+                    "image": picture.name,
+                    "condition": about,
+                    "perturbation": condition and condition.name,
+                    "strength": condition and condition.strength,
+                    "parameter": condition and condition.parameter_at(picture.side),
+                    "seed": spec.seed,
+                    "fit": picture.framing.fit,
+                    "side": picture.side,
+                    "sha256": hashlib.sha256(png).hexdigest(),
+                    "image_digest": picture.source,
+                    "framed_digest": picture.digest,
+                }
+                for name, values in scores.items() if condition else ():
+                    value = float(values[place])  # infinite is the PSNR of equal images
+                    row[name] = value if math.isfinite(value) else None
+                target.write(f"{about}/{png_name(picture.name)}", png)
+                rows.append(row)
     return {"rows": rows, "unreadable": [(image.name, image.reason) for image in ready.unreadable]}
-
-
-def _about(spec: Request, picture: Picture, condition: Condition | None) -> dict[str, Any]:
-    about = CLEAN if condition is None else condition.id
-    return {
-        "path": f"{about}/{png_name(picture.name)}",
-        "image": picture.name,
-        "condition": about,
-        "perturbation": condition and condition.name,
-        "strength": condition and condition.strength,
-        "parameter": condition and condition.parameter_at(picture.side),
-        "seed": spec.seed,
-        "fit": picture.framing.fit,
-        "side": picture.side,
-        "image_digest": picture.source,
-        "framed_digest": picture.digest,
-    }
-
-
-def _scores(scores: Mapping[str, NDArray[np.float64]]) -> Iterator[dict[str, float | None]]:
-    """The image metrics of each condition; None for the PSNR of equal images."""
-    for values in zip(*scores.values(), strict=True):
-        yield {
-            name: float(value) if math.isfinite(value) else None
-            for name, value in zip(scores, values, strict=True)
-        }
 
 
 def png_name(name: str) -> str:
@@ -198,30 +177,19 @@ def png_name(name: str) -> str:
     return f"{name}.png"
 
 
-def _table(rows: Sequence[Mapping[str, Any]]) -> bytes:
+def csv_table(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> bytes:
+    """The ``columns`` of ``rows`` as CSV; truth values are "true" and "false"."""
+
+    def cell(value: Any) -> Any:
+        if isinstance(value, str):
+            return csv_cell(value)
+        return str(value).lower() if isinstance(value, bool) else value
+
     text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    writer = csv.DictWriter(text, columns, lineterminator="\n", extrasaction="ignore")
     writer.writeheader()
-    for row in rows:
-        writer.writerow({name: csv_cell(v) if isinstance(v, str) else v for name, v in row.items()})
+    writer.writerows({name: cell(value) for name, value in row.items()} for row in rows)
     return text.getvalue().encode()
-
-
-@contextmanager
-def _opened(to: str) -> Iterator[_Target]:
-    if to.lower().endswith(".zip"):
-        if "://" in to:
-            raise ParameterError(
-                f"{to} cannot be written: expected the URL of a folder, or an archive on this "
-                "machine, got an archive elsewhere."
-            )
-        place = Path(to)
-        if place.exists():
-            raise ParameterError(f"{place.name} already exists: expected a new file.")
-        with _Zip(place) as target:
-            yield target
-    else:
-        yield _Folder(to)
 
 
 class _Folder:
@@ -273,9 +241,16 @@ def _errors_of_storage() -> Iterator[None]:
 class _Zip:
     """A new archive, there once it is whole."""
 
-    def __init__(self, place: Path) -> None:
-        self._place = place
-        self._temporary = place.with_name(f".{place.name}.{os.getpid()}.tmp")
+    def __init__(self, to: str) -> None:
+        if "://" in to:
+            raise ParameterError(
+                f"{to} cannot be written: expected the URL of a folder, or an archive on this "
+                "machine, got an archive elsewhere."
+            )
+        self._place = Path(to)
+        if self._place.exists():
+            raise ParameterError(f"{self._place.name} already exists: expected a new file.")
+        self._temporary = self._place.with_name(f".{self._place.name}.{os.getpid()}.tmp")
         self._whole = False
 
     def __enter__(self) -> _Zip:

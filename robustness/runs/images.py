@@ -83,7 +83,8 @@ def gather(folder: Path, images: pa.Table, dataset: Dataset) -> Path:
     with contextlib.suppress(ParameterError, OSError):  # the table may be gone
         for name, values in dataset.columns().items():
             texts = [values.get(dataset.entries[at].name) for at in positions]
-            images = with_table_column(images, name, pa.array(texts, pa.string()))
+            own = f"{name}{_TABLE}" if name in images.column_names else name
+            images = images.append_column(own, pa.array(texts, pa.string()))
     return put(folder, images)
 
 
@@ -91,11 +92,6 @@ def put(folder: Path, images: pa.Table) -> Path:
     """Write ``images`` as the one file of a run; raises ``OSError``."""
     put_table(folder / FILE, images)
     return folder / FILE
-
-
-def with_table_column(images: pa.Table, name: str, values: pa.Array) -> pa.Table:
-    """``images`` with the column ``name`` of their dataset's table."""
-    return images.append_column(f"{name}{_TABLE}" if name in images.column_names else name, values)
 
 
 def read(folder: Path, files: Iterable[str], batch: int, chunks: Collection[int]) -> pa.Table:
@@ -168,41 +164,37 @@ def with_columns(rows: pa.Table, names: Iterable[str], images: pa.Table, spec: R
     For columns of ``OF_FRAMING`` they have a model, too.
     """
     place = pc.index_in(rows["position"], images["position"].combine_chunks())
-    framings = list(spec.by_framing)
 
-    def of_model(values: Sequence[pa.Array]) -> pa.Array:
-        """For each row the value in the array of its model's framing."""
-        if len(values) == 1:
-            return values[0]
+    def of_model(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
+        """For each row the one of ``values`` of its model."""
         names = pa.array(spec.model_names, rows["model"].type)
-        framing_of = pa.array([framings.index(own) for _, own in spec.framings])
-        return pc.choose(framing_of.take(pc.index_in(rows["model"], names)), *values)
+        return pa.array(values, kind).take(pc.index_in(rows["model"], names))
 
-    def frame(number: int) -> pa.Array:
-        lists = images["framed"].combine_chunks()
-        return pc.list_element(lists, number).take(place) if len(lists) else pa.nulls(0)
+    def framed_digests() -> pa.Array:
+        framings, lists = list(spec.by_framing), images["framed"].combine_chunks()
+        if not len(lists):
+            return pa.nulls(0)
+        each = [pc.list_element(lists, at).take(place) for at in range(len(framings))]
+        framing_of = [framings.index(own) for _, own in spec.framings]
+        return each[0] if len(each) == 1 else pc.choose(of_model(framing_of, pa.int32()), *each)
+
+    def profiles() -> pa.Array:
+        names = {text: name for name, ids in spec.profiles.items() for text in ids}
+        ids = pa.array([*names], rows["condition"].type)
+        return pa.array([*names.values()], pa.string()).take(pc.index_in(rows["condition"], ids))
 
     make: Mapping[str, Callable[[], Any]] = {
         "image": lambda: images["name"].take(place),
         "image_digest": lambda: images["digest"].take(place),
-        "framed_digest": lambda: of_model([frame(at) for at in range(len(framings))]),
-        "fit": lambda: of_model([pa.repeat(own.fit, len(rows)) for own in framings]),
-        "side": lambda: of_model(
-            [pa.repeat(pa.scalar(own.side, pa.int32()), len(rows)) for own in framings]
-        ),
-        "profile": lambda: _profiles(rows["condition"], spec),
+        "framed_digest": framed_digests,
+        "fit": lambda: of_model([own.fit for _, own in spec.framings], pa.string()),
+        "side": lambda: of_model([own.side for _, own in spec.framings], pa.int32()),
+        "profile": profiles,
         "seed": lambda: pa.repeat(pa.scalar(spec.seed, pa.int64()), len(rows)),
     }
     for name in names:
         rows = rows.append_column(name, make[name]())
     return rows
-
-
-def _profiles(conditions: pa.ChunkedArray, spec: Request) -> pa.Array:
-    """The profile of each of ``conditions``, by id; null for none."""
-    names = {text: name for name, ids in spec.profiles.items() for text in ids}
-    place = pc.index_in(conditions, pa.array([*names], conditions.type))
-    return pa.array([*names.values()], pa.string()).take(place)
 
 
 def checked(folder: Path, pictures: int, names_up_to: int) -> pa.Table:
@@ -213,7 +205,12 @@ def checked(folder: Path, pictures: int, names_up_to: int) -> pa.Table:
     path = folder / FILE
     try:
         with pq.ParquetFile(path) as file:
-            _check_columns(file.schema_arrow)
+            schema = file.schema_arrow
+            _expect(len(schema) <= len(SCHEMA) + MAX_COLUMNS)
+            _expect(len(set(schema.names)) == len(schema))
+            _expect(all(len(name.encode()) <= _LONGEST for name in schema.names))
+            own = ((name, pa.string()) for name in schema.names[len(SCHEMA) :])
+            _expect(schema.equals(pa.schema([*SCHEMA, *own])))
             _expect(file.metadata.num_rows <= pictures)
             table = file.read()
         table.validate(full=True)
@@ -238,13 +235,6 @@ def checked(folder: Path, pictures: int, names_up_to: int) -> pa.Table:
     _expect(not len(places) or (places[0] >= 0 and places[-1] < pictures))
     _expect(bool(np.all(np.diff(places) > 0)))
     return table
-
-
-def _check_columns(schema: pa.Schema) -> None:
-    _expect(len(schema) <= len(SCHEMA) + MAX_COLUMNS and len(set(schema.names)) == len(schema))
-    _expect(all(len(name.encode()) <= _LONGEST for name in schema.names))
-    others = schema.names[len(SCHEMA) :]
-    _expect(schema.equals(pa.schema([*SCHEMA, *((name, pa.string()) for name in others)])))
 
 
 def _expect(fine: bool) -> None:

@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from robustness import metrics, models
 from robustness.base.errors import ImageError, ParameterError
-from robustness.datasets import FOLDERS, Dataset, labelled, open_dataset
+from robustness.datasets import Dataset, labelled, open_dataset
 from robustness.datasets.predictions import (
     Floats,
     Predictions,
@@ -29,7 +29,6 @@ from robustness.evaluation.request import Request
 from robustness.evaluation.row_schema import stored
 from robustness.metrics.predictions import top_k
 from robustness.models.labels import (
-    Labels,
     imagenet,
     labels_of_names,
     note_classes,
@@ -39,8 +38,8 @@ from robustness.perturbations import check_seed
 from robustness.pictures.fitting import DEFAULT_FIT, STUDY_SIDE, Framing, check_framing
 from robustness.pictures.untrusted import framed_image
 from robustness.runs.engines.engine import REGISTRY, Chunk, Engine, ImageRecord, Workload
-from robustness.runs.manifest import Classes, DatasetRecord
-from robustness.runs.planning import MAX_BATCH, Plan
+from robustness.runs.manifest import Classes
+from robustness.runs.planning import MAX_BATCH, Plan, record_of
 
 ENGINE = "predictions"
 Row = dict[str, Any]
@@ -280,7 +279,11 @@ def plan_predictions(
     labels_by_model |= {name: labels_of_names(names) for name, names in named.items()}
     sets = list({labels.key: labels for labels in labels_by_model.values()}.values())
     for labels in sets:
-        _check_width(answers, labels, predictions.title)
+        if answers.whole is not None and answers.whole.shape[1] != len(labels):
+            raise ParameterError(
+                f"{predictions.title}: expected {len(labels):,} probabilities in a row, one for "
+                f"each class of {labels.title}, got {answers.whole.shape[1]:,}."
+            )
         meaning(answers, labels, predictions.title)
     framing = check_framing(
         Framing(predictions.one("fit", DEFAULT_FIT), _whole(predictions, "side", STUDY_SIDE))
@@ -298,17 +301,8 @@ def plan_predictions(
     dataset.classes = labels_by_model
     if source is not None:
         dataset.source, dataset.title = source.source, source.title
-    record = DatasetRecord(
-        source=dataset.source,
-        title=dataset.title,
-        labelling=FOLDERS,
-        limit=None,
-        sample=None,
-        pictures=len(predictions),
-        digest=predictions.digest,
-    )
     batch = max(1, min(MAX_BATCH, _ROWS_AT_ONCE // (len(conditions) * len(predictions.models))))
-    return Plan(spec, dataset, labels_of_images, batch, record, named)
+    return Plan(spec, dataset, labels_of_images, batch, record_of(dataset), named)
 
 
 def _whole(predictions: Predictions, column: str, default: int) -> int:
@@ -342,11 +336,3 @@ def _classes_of_texts(answers: TableAnswers, labels: Sequence[str], title: str) 
         "name the classes.",
         hint="Use --classes imagenet or --classes FILE, with one class per line.",
     )
-
-
-def _check_width(answers: TableAnswers, labels: Labels, title: str) -> None:
-    if answers.whole is not None and answers.whole.shape[1] != len(labels):
-        raise ParameterError(
-            f"{title}: expected {len(labels):,} probabilities in a row, one for each class of "
-            f"{labels.title}, got {answers.whole.shape[1]:,}."
-        )

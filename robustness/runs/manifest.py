@@ -226,9 +226,14 @@ def read_with_origin(folder: Path) -> tuple[Manifest, bool]:
                 "them again.",
                 hint=_where(folder),
             )
-        if foreign:
-            _check_conditions(folder, head)
-        require_plugins(folder.name, head)
+        spec = head.get("spec")
+        conditions = spec.get("perturbations") if isinstance(spec, dict) else None
+        count = len(conditions) if isinstance(conditions, list) else 0
+        if foreign and count > MAX_FOREIGN_CONDITIONS:
+            raise _too_large(
+                folder, f"at most {MAX_FOREIGN_CONDITIONS:,} conditions, got {count:,}"
+            )
+        _require_plugins(folder.name, head)
         manifest = checked_json(Manifest, text, where)
     except ParameterError as error:
         raise RunError(str(error), hint=_where(folder)) from error
@@ -241,21 +246,11 @@ def read_with_origin(folder: Path) -> tuple[Manifest, bool]:
     return manifest, foreign
 
 
-def _check_conditions(folder: Path, head: Mapping[str, Any]) -> None:
-    """Raise ``RunError`` if the foreign manifest ``head`` has too many conditions."""
-    spec = head.get("spec")
-    conditions = spec.get("perturbations") if isinstance(spec, dict) else None
-    if isinstance(conditions, list) and len(conditions) > MAX_FOREIGN_CONDITIONS:
-        raise _too_large(
-            folder, f"at most {MAX_FOREIGN_CONDITIONS:,} conditions, got {len(conditions):,}"
-        )
-
-
 def _too_large(folder: Path, expected: str) -> RunError:
     return RunError(f"{folder.name} is refused: expected {expected}.", hint=_where(folder))
 
 
-def require_plugins(run: str, head: Mapping[str, Any]) -> None:
+def _require_plugins(run: str, head: Mapping[str, Any]) -> None:
     """Raise ``RunError`` if a condition of the manifest ``head`` needs a plugin that is missing."""
     plugin_names, spec = head.get("plugins"), head.get("spec")
     spec = spec if isinstance(spec, dict) else {}

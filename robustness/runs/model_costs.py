@@ -69,16 +69,11 @@ def remedies_ms(spec: Request) -> dict[str, float]:
     """
     side = max(own.side for own in spec.by_framing)
     image = study_image(sample_bytes(PHOTOGRAPH), Framing(side=side))[None]
-    tasks = {chain.id: partial(_gates_open(chain).views, image) for chain in spec.remedies}
-    return {name: timing.median for name, timing in in_turns(tasks).items()}
-
-
-def _gates_open(chain: Chain) -> Chain:
-    return Chain(
-        tuple(
-            remedy
-            if remedy.gate is None
-            else replace(remedy, gate=replace(remedy.gate, threshold=-math.inf))
+    tasks = {}
+    for chain in spec.remedies:
+        opened = (
+            replace(remedy, gate=remedy.gate and replace(remedy.gate, threshold=-math.inf))
             for remedy in chain.remedies
         )
-    )
+        tasks[chain.id] = partial(Chain(tuple(opened)).views, image)
+    return {name: timing.median for name, timing in in_turns(tasks).items()}

@@ -89,16 +89,12 @@ def _update(folder: Path, lock: Path, changes: dict[str, Any]) -> None:
     """``lock`` is held meanwhile; not in the folder of a run, which a lock would bring back."""
     try:
         with file_lock(lock):
-            now = Notes(**{**vars(read(folder)), **changes})
-            write_whole(folder / FILE, _written(vars(now)))
+            now = vars(Notes(**{**vars(read(folder)), **changes}))
+            values = {name: value for name, value in now.items() if value}
+            text = json.dumps(values, ensure_ascii=False) if values else ""
+            write_whole(folder / FILE, text.encode(errors="replace"))
     except OSError as error:
         raise RunError(
             f"The notes on {folder.name} cannot be saved: {error.strerror}.",
             hint=f"Its folder is {folder}.",
         ) from error
-
-
-def _written(values: dict[str, Any]) -> bytes:
-    values = {name: value for name, value in values.items() if value}
-    text = json.dumps(values, ensure_ascii=False) if values else ""
-    return text.encode(errors="replace")

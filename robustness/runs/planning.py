@@ -14,8 +14,7 @@ from robustness.evaluation.provenance import plugins_of
 from robustness.evaluation.request import Request
 from robustness.models.labels import Labels
 from robustness.remedies import parse_all
-from robustness.runs.engines import REGISTRY as ENGINES
-from robustness.runs.engines import Workload, default_batch
+from robustness.runs.engines import Workload, default_batch, is_from_table
 from robustness.runs.manifest import Classes, DatasetRecord, Manifest
 
 MAX_BATCH = 1024
@@ -61,7 +60,18 @@ def plan(
     labels = labelled(dataset, sets, labelling)
     if own_classes:
         spec = replace(spec, classes=_own_classes(labels))
-    record = DatasetRecord(
+    record = record_of(dataset, labelling, limit, sample)
+    return Plan(spec, dataset, labels, batch or default_batch(spec), record)
+
+
+def record_of(
+    dataset: Dataset,
+    labelling: str = FOLDERS,
+    limit: int | None = None,
+    sample: int | None = None,
+) -> DatasetRecord:
+    """What a manifest says of ``dataset``, after the selection by ``limit`` and ``sample``."""
+    return DatasetRecord(
         source=dataset.source,
         title=dataset.title,
         labelling=labelling,
@@ -70,7 +80,6 @@ def plan(
         pictures=len(dataset),
         digest=dataset.digest,
     )
-    return Plan(spec, dataset, labels, batch or default_batch(spec), record)
 
 
 def _own_classes(labels: Mapping[str, Sequence[int | None]]) -> tuple[int, ...]:
@@ -150,7 +159,7 @@ def reevaluation_plan(
 def _require(manifest: Manifest) -> None:
     """Raise ``RunError`` unless the models and plugins of a run are here as they were."""
     spec = manifest.spec
-    if manifest.engine in ENGINES and not ENGINES[manifest.engine].asks_models:
+    if is_from_table(manifest.engine):
         raise RunError("its predictions came from a table: evaluate that table again.")
     for name, digest in spec.models:
         models.require(models.REGISTRY[name])

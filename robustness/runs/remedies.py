@@ -5,7 +5,7 @@ A row with a remedy has the predictions for the original and under the condition
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 
 from robustness import models
 from robustness.base.errors import RunError
-from robustness.evaluation.condition import readable
 from robustness.remedies import Chain
 from robustness.runs.rows import Cells
 from robustness.runs.run import Run
@@ -54,13 +53,8 @@ _CACHE: WeakKeyDictionary[Run, RemedyFigures] = WeakKeyDictionary()
 
 def remedy_figures(run: Run) -> RemedyFigures:
     """The figures of the remedies of ``run``, worked out once; empty without remedies or images."""
-    figures = _CACHE.get(run)
-    if figures is None:
-        figures = _CACHE[run] = _fresh(run)
-    return figures
-
-
-def _fresh(run: Run) -> RemedyFigures:
+    if run in _CACHE:
+        return _CACHE[run]
     spec = run.manifest.spec
     trials: list[PairedTruths] = []
     labelled: set[bool] = set()
@@ -70,7 +64,8 @@ def _fresh(run: Run) -> RemedyFigures:
             labelled |= set(np.unique(predictions.labelled(model)).tolist())
             trials += predictions.truths(model)
     any_labels = None if len(labelled) > 1 else labelled != {False}
-    return RemedyFigures(tuple(gains(trials)), milliseconds(run), any_labels)
+    _CACHE[run] = RemedyFigures(tuple(gains(trials)), milliseconds(run), any_labels)
+    return _CACHE[run]
 
 
 class _Predictions:
@@ -81,7 +76,7 @@ class _Predictions:
         self.cells: Cells
         self.keys: tuple[ConditionKey, ...]
         self.cells, self.keys = run.rows.cells([chain.id for chain in self.chains])
-        self.attacks = np.array([is_attack(key.id) for key in self.keys])
+        self.attacks = np.array([key.is_attack for key in self.keys])
 
     def top1(self, model: str, remedy: str = "") -> tuple[Classes, Classes]:
         """(for the originals, under the conditions)."""
@@ -111,13 +106,6 @@ class _Predictions:
                 )
             yield chain, *self.top1(model, chain.id)
 
-    def in_order(self) -> list[tuple[str, list[int]]]:
-        """(id, places) of each condition, in the order of the rows; of a profile several places."""
-        first = {text: at for at, (text, *_) in enumerate(self.run.rows.axes.conditions)}
-        groups = profile_groups(self.keys).items()
-        parts = [(key.id, places) for key, places in groups]
-        return sorted(parts, key=lambda part: min(first[self.keys[at].id] for at in part[1]))
-
     def truths(self, model: str) -> Iterator[PairedTruths]:
         """An attack only fails if the original is correct, too."""
         right = self.true_classes(model)
@@ -128,10 +116,14 @@ class _Predictions:
         for chain, clean, top1 in self.of_chains(model):
             clean_after = clean == right
             tried.append((chain.id, (top1 == right) & (clean_after | ~self.attacks), clean_after))
-        for condition, places in self.in_order():
+        row_of = {text: at for at, (text, *_) in enumerate(self.run.rows.axes.conditions)}
+        groups = profile_groups(self.keys).items()
+        in_order = sorted(groups, key=lambda of: min(row_of[self.keys[at].id] for at in of[1]))
+        for condition, places in in_order:
             for name, after, clean_after in tried:
                 sides = (before, after, clean_before, clean_after)
-                yield PairedTruths(name, model, condition, *(_mean(side, places) for side in sides))
+                means = (_mean(side, places) for side in sides)
+                yield PairedTruths(name, model, condition.id, *means)
 
     def flags(self, model: str) -> Iterator[tuple[Chain, dict[str, Flags]]]:
         """Each remedy with ``FLAGS``, as ``remedied_models`` defines them."""
@@ -214,23 +206,20 @@ def remedied_models(
             own = flags_of.setdefault(text, {})
             for name in columns:
                 own[name] = np.minimum(own[name], flags[name]) if name in own else flags[name]
+
+    def grid(text: str, model: str) -> Grid:
+        flags, plain = flags_of[text], grid_of[model]
+
+        def read(column: str) -> NDArray[Any]:
+            return flags[column] if column in flags else np.full(plain.there.shape, np.nan)
+
+        return replace(plain, model=text, read=read, own=())
+
     return [
-        RemediedModel(_grid(grid_of[names[0]], text, flags_of[text]), names, chain)
+        RemediedModel(grid(text, names[0]), names, chain)
         for text, (names, chain) in by_id.items()
         if text in flags_of
     ]
-
-
-def _grid(grid: Grid, text: str, flags: Mapping[str, Flags]) -> Grid:
-    def read(column: str) -> NDArray[Any]:
-        return flags[column] if column in flags else np.full(grid.there.shape, np.nan)
-
-    return replace(grid, model=text, read=read, own=())
-
-
-def is_attack(condition: str) -> bool:
-    """Whether the condition with this id is an attack."""
-    return (parsed := readable(condition)) is not None and parsed.needs_model
 
 
 def same_classes(run: Run, model: str) -> tuple[str, ...]:

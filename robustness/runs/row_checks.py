@@ -32,11 +32,7 @@ from robustness.evaluation.row_schema import (
 from robustness.metrics.features import RESCALED
 from robustness.runs import images
 from robustness.runs.manifest import MAX_TEXT
-from robustness.runs.row_files import (
-    Part,
-    note_of,
-    read_part,
-)
+from robustness.runs.row_files import Part, read_part
 
 ROWS_FREE = 500_000
 MIN_ROW_BYTES = 32
@@ -88,20 +84,21 @@ def check_rows(folder: Path, files: Iterable[str], expected: ExpectedRows) -> No
 
     Raises ``MemoryError``, and ``OSError`` if they cannot be read.
     """
-    parts = [_part(folder / name) for name in files if name != images.FILE]
+    parts = []
+    for name in files:
+        if name != images.FILE:
+            try:
+                parts.append(read_part(folder / name))
+            except RunError as error:
+                raise RunError(f"{name} is damaged or of another kind") from error
     table = images.checked(folder, expected.pictures, MAX_TEXT)
     _check_counts(parts, table, expected)
     checks = _RowChecks(expected, table, sum(part.path.stat().st_size for part in parts))
     with ThreadPoolExecutor(_FILES_AT_ONCE) as pool:
         list(pool.map(partial(_check_part, checks), parts))
-    checks.check_places()
-
-
-def _part(path: Path) -> Part:
-    try:
-        return read_part(path)
-    except RunError as error:
-        raise RunError(f"{path.name} is damaged or of another kind") from error
+    # There are as many rows as there should be, so that each image has its own once.
+    fine = bool(checks.cells.all() and checks.remedied.all())
+    _expect(fine, "some of its rows are duplicates")
 
 
 def _check_counts(parts: Sequence[Part], table: pa.Table, expected: ExpectedRows) -> None:
@@ -114,27 +111,27 @@ def _check_counts(parts: Sequence[Part], table: pa.Table, expected: ExpectedRows
     remedied = sum(part.remedied for part in parts)
     numbers = [number for part in parts for number in part.chunks]
     readable, total = len(images.readable(table)), len(table)
-    notes = [len(note_of([part])) for part in parts]
+    notes = [len(part.note) for part in parts]
     size = sum(part.path.stat().st_size for part in parts)
-    for fine, otherwise in (
-        (rows <= max(ROWS_FREE, size // MIN_ROW_BYTES)
-         and remedied <= max(ROWS_FREE, size // MIN_REMEDIED_BYTES),
-         f"its {size:,} bytes claim to hold {rows + remedied:,} rows, as no measurements do"),
-        (total == expected.pictures, "images are missing in it"),
-        (read == readable == expected.images and total - read == expected.unreadable,
-         "its files have other numbers of images than its manifest"),
-        (images.content(table) == expected.content, "its rows are of other images"),
-        (max(notes, default=0) <= _MAX_NOTE and sum(notes) <= _MAX_NOTES,
-         "its texts are too long"),
-        (len(numbers) == len(set(numbers)) <= total
-         and all(0 <= number < expected.pictures for number in numbers),
-         "its files contain parts that the run does not have"),
-        (len({part.own for part in parts}) <= 1, "its files have different columns"),
-        (rows == read * cells
-         and remedied == read * cells * len(expected.remedies),
-         "it has too few or too many rows"),
-    ):  # fmt: skip
-        _expect(fine, otherwise)
+    most, most_remedied = (
+        max(ROWS_FREE, size // least) for least in (MIN_ROW_BYTES, MIN_REMEDIED_BYTES)
+    )
+    _expect(
+        rows <= most and remedied <= most_remedied,
+        f"its {size:,} bytes claim to hold {rows + remedied:,} rows, as no measurements do",
+    )
+    _expect(total == expected.pictures, "images are missing in it")
+    fine = read == readable == expected.images and total - read == expected.unreadable
+    _expect(fine, "its files have other numbers of images than its manifest")
+    _expect(images.content(table) == expected.content, "its rows are of other images")
+    fine = max(notes, default=0) <= _MAX_NOTE and sum(notes) <= _MAX_NOTES
+    _expect(fine, "its texts are too long")
+    fine = all(0 <= number < expected.pictures for number in numbers)
+    fine = fine and len(numbers) == len(set(numbers)) <= total
+    _expect(fine, "its files contain parts that the run does not have")
+    _expect(len({part.own for part in parts}) <= 1, "its files have different columns")
+    fine = rows == read * cells and remedied == read * cells * len(expected.remedies)
+    _expect(fine, "it has too few or too many rows")
 
 
 def _check_part(checks: _RowChecks, part: Part) -> None:
@@ -216,8 +213,11 @@ class _RowChecks:
         models, remedies = len(positions) * len(expected.models), len(expected.remedies)
         cells = models * len(expected.conditions)
         self.cells, self.remedied = np.zeros(cells, bool), np.zeros(cells * remedies, bool)
-        self.label = _OneValue(len(positions) * len(set(expected.label_sets)))
-        self.original, self.remedied_original = _OneValue(models), _OneValue(models * remedies)
+        self.sets = len(set(expected.label_sets))
+        self.label, self.original, self.remedied_original = (
+            np.full(count, -2, np.int32)  # until it is known
+            for count in (len(positions) * self.sets, models, models * remedies)
+        )
         self.length = 0
         self._lock = threading.Lock()
 
@@ -243,13 +243,8 @@ class _RowChecks:
         place, of_model, condition = self._cells(batch)
         self._check_classes(batch, REMEDIED[::2], of_model)
         own, remedies = place * len(self.classes) + of_model, len(self.expected.remedies)
-        self.remedied_original.check(batch["clean_top1"], own * remedies + remedy)
+        _expect_one_value(self.remedied_original, own * remedies + remedy, batch["clean_top1"])
         self.remedied[(own * len(self.expected.conditions) + condition) * remedies + remedy] = True
-
-    def check_places(self) -> None:
-        """Whether each image has its rows once, after all were checked: there are as many."""
-        fine = bool(self.cells.all() and self.remedied.all())
-        _expect(fine, "some of its rows are duplicates")
 
     def _texts(self, batch: pa.RecordBatch) -> None:
         columns = {word: batch[word] for word in _WORDS}
@@ -283,14 +278,14 @@ class _RowChecks:
 
     def _words(self, batch: pa.RecordBatch) -> None:
         place, of_model, condition = self._cells(batch)
-        self._classes(batch, of_model)
+        self._check_classes(batch, (*_CLASSES, "clean_top5", "top5"), of_model)
         same = pc.equal(batch["consistent"], pc.equal(batch["clean_top1"], batch["top1"]))
         _expect(same.null_count == 0 and _all(same), "'consistent' contradicts its predictions")
         self._check_correctness(batch)
         own = place * len(self.classes) + of_model
-        sets = len(set(self.expected.label_sets))
-        self.label.check(batch["label"], place * sets + self.label_sets[of_model])
-        self.original.check(batch["clean_top1"], own)
+        sets = place * self.sets + self.label_sets[of_model]
+        _expect_one_value(self.label, sets, batch["label"])
+        _expect_one_value(self.original, own, batch["clean_top1"])
         self.cells[own * len(self.expected.conditions) + condition] = True
 
     def _check_correctness(self, batch: pa.RecordBatch) -> None:
@@ -332,37 +327,28 @@ class _RowChecks:
         return place, of_model, conditions
 
     def _check_classes(self, batch: pa.RecordBatch, names: Sequence[str], of_model: Whole) -> None:
-        """Whether the columns ``names`` are classes of the models of the rows."""
-        most = self.classes[of_model]
+        """Whether the columns ``names`` are classes, or lists of these, of the rows' models."""
         for name in names:
-            _expect(name in _MAY_LACK or batch[name].null_count == 0, f"a row has no {name}")
-            values = pc.fill_null(batch[name], 0).to_numpy()
+            column, most = batch[name], self.classes[of_model]
+            if pa.types.is_list(column.type):
+                most = np.repeat(most, pc.list_value_length(column).to_numpy())
+                column = column.flatten()
+                _expect(column.null_count == 0, _NO_CLASS)
+            _expect(name in _MAY_LACK or column.null_count == 0, f"a row has no {name}")
+            values = pc.fill_null(column, 0).to_numpy()
             _expect(bool(np.all((values >= 0) & (values < most))), _NO_CLASS)
 
-    def _classes(self, batch: pa.RecordBatch, of_model: Whole) -> None:
-        most = self.classes[of_model]
-        self._check_classes(batch, _CLASSES, of_model)
-        for name in ("clean_top5", "top5"):
-            values = batch[name].flatten()
-            _expect(values.null_count == 0, _NO_CLASS)
-            rows = np.repeat(most, pc.list_value_length(batch[name]).to_numpy())
-            numbers = values.to_numpy()
-            _expect(bool(np.all((numbers >= 0) & (numbers < rows))), _NO_CLASS)
 
+def _expect_one_value(classes: NDArray[np.int32], keys: Whole, column: pa.Int32Array) -> None:
+    """Raise ``RunError`` if ``column``, of classes or null, has two values for one of ``keys``.
 
-class _OneValue:
-    """One value for each of ``count`` keys, such as the label of an image, once it is known."""
-
-    def __init__(self, count: int) -> None:
-        self._values = np.full(count, -2, np.int32)
-
-    def check(self, column: pa.Int32Array, keys: Whole) -> None:
-        """Raise ``RunError`` if ``column``, of classes or null, has another value for a key."""
-        values = pc.fill_null(column, -1).to_numpy()
-        unknown = self._values[keys] == -2
-        self._values[keys[unknown]] = values[unknown]
-        fine = np.array_equal(self._values[keys], values)
-        _expect(fine, "one image has different labels, or different predictions of one model")
+    ``classes`` holds those of earlier rows, -2 for none yet.
+    """
+    values = pc.fill_null(column, -1).to_numpy()
+    unknown = classes[keys] == -2
+    classes[keys[unknown]] = values[unknown]
+    fine = np.array_equal(classes[keys], values)
+    _expect(fine, "one image has different labels, or different predictions of one model")
 
 
 def _contradicts(name: str) -> str:

@@ -158,26 +158,36 @@ def changes(first: pa.Table, second: pa.Table) -> Iterator[Change]:
         if a.equals(b):
             continue
         differ, gaps = _differences(a.combine_chunks(), b.combine_chunks())
-        if differ.any():
-            yield _change(first, name, differ, gaps)
+        if not differ.any():
+            continue
+        place = int(np.argmax(differ if gaps is None else gaps))
+        largest = None if gaps is None or not np.isfinite(gaps[place]) else float(gaps[place])
+        tolerance = _TOLERANCES.get(name, TOLERANCE)
+        yield Change(
+            column=name,
+            rows=int(differ.sum()),
+            largest=largest,
+            **{word: first[word][place].as_py() for word in ("image", "model", "condition")},
+            rounding=tolerance == TIES or (largest is not None and largest <= tolerance),
+        )
 
 
 def _differences(first: pa.Array, second: pa.Array) -> tuple[NDArray[np.bool_], Floats | None]:
     """(which rows have another value, by how much), (n,) each; no numbers where it is no number."""
     kind = first.type.value_type if pa.types.is_list(first.type) else first.type
     if pa.types.is_struct(kind):  # of stages
-        values = [[_field(column, name) for column in (first, second)] for name in RESCALED]
-        gaps = np.maximum.reduce([_list_gaps(*pair) for pair in values])
+        columns = (first, second)
+        pairs = (
+            [pa.ListArray.from_arrays(each.offsets, each.values.field(name)) for each in columns]
+            for name in RESCALED
+        )
+        gaps = np.maximum.reduce([_list_gaps(*pair) for pair in pairs])
     elif not pa.types.is_floating(kind):
-        pairs = zip(first.to_pylist(), second.to_pylist(), strict=True)
-        return np.array([one != two for one, two in pairs], bool), None
+        values = zip(first.to_pylist(), second.to_pylist(), strict=True)
+        return np.array([one != two for one, two in values], bool), None
     else:
         gaps = (_gaps if kind == first.type else _list_gaps)(first, second)
     return gaps > 0, gaps
-
-
-def _field(column: pa.ListArray, name: str) -> pa.ListArray:
-    return pa.ListArray.from_arrays(column.offsets, column.values.field(name))
 
 
 def _list_gaps(first: pa.Array, second: pa.Array) -> Floats:
@@ -198,16 +208,3 @@ def _gaps(first: pa.Array, second: pa.Array) -> Floats:
     a, b = (column.to_numpy(zero_copy_only=False) for column in (first, second))
     gone = np.isnan(a).astype(int) + np.isnan(b)
     return np.where(gone == 0, np.abs(a - b), np.where(gone == 1, np.inf, 0.0))
-
-
-def _change(rows: pa.Table, name: str, differ: NDArray[np.bool_], gaps: Floats | None) -> Change:
-    place = int(np.argmax(differ if gaps is None else gaps))
-    largest = None if gaps is None or not np.isfinite(gaps[place]) else float(gaps[place])
-    tolerance = _TOLERANCES.get(name, TOLERANCE)
-    return Change(
-        column=name,
-        rows=int(differ.sum()),
-        largest=largest,
-        **{word: rows[word][place].as_py() for word in ("image", "model", "condition")},
-        rounding=tolerance == TIES or (largest is not None and largest <= tolerance),
-    )

@@ -63,6 +63,11 @@ class Part:
     remedied: int = 0
     own: tuple[str, ...] = ()
 
+    @property
+    def note(self) -> str:
+        """What the file says of itself."""
+        return _note(self.chunks, self.images, self.seconds)
+
 
 class _About(StrictRecord):
     """The stored metadata of a file of rows, as in ``Part``."""
@@ -78,28 +83,19 @@ def write_part(folder: Path, chunks: Sequence[Chunk], seconds: float) -> Part:
     Raises ``OSError`` where the disk does not take it.
     """
     ordered = sorted(chunks, key=lambda chunk: chunk.number)
-    about = {
-        "chunks": [chunk.number for chunk in ordered],
-        "images": sum(chunk.readable for chunk in ordered),
-        "seconds": seconds,
-    }
-    path = free_path(folder, NAME, ordered[0].number)
-    return _put_part(path, [chunk.table for chunk in ordered], json.dumps(about))
+    numbers = [chunk.number for chunk in ordered]
+    note = _note(numbers, sum(chunk.readable for chunk in ordered), seconds)
+    path = free_path(folder, NAME, numbers[0])
+    return _put_part(path, pa.concat_tables(chunk.table for chunk in ordered), note)
 
 
-def _put_part(path: Path, tables: Iterable[pa.Table], note: str) -> Part:
-    put_table(path, pa.concat_tables(tables).replace_schema_metadata({KEY: note.encode()}))
+def _put_part(path: Path, table: pa.Table, note: str) -> Part:
+    put_table(path, table.replace_schema_metadata({KEY: note.encode()}))
     return read_part(path)
 
 
-def note_of(group: Sequence[Part]) -> str:
-    """The metadata for a file of the rows of ``group``."""
-    about = {
-        "chunks": [number for part in group for number in part.chunks],
-        "images": sum(part.images for part in group),
-        "seconds": sum(part.seconds for part in group),
-    }
-    return json.dumps(about)
+def _note(chunks: Sequence[int], images: int, seconds: float) -> str:
+    return json.dumps({"chunks": list(chunks), "images": images, "seconds": seconds})
 
 
 def compact(folder: Path, parts: Sequence[Part]) -> list[Part]:
@@ -117,9 +113,12 @@ def compact(folder: Path, parts: Sequence[Part]) -> list[Part]:
             if len(group) == 1:
                 files += group
                 continue
-            path = free_path(folder, NAME, group[0].chunks[0])
-            rows = (_read(part) for part in group)
-            files.append(_put_part(path, rows, note_of(group)))
+            chunks = [number for part in group for number in part.chunks]
+            count = sum(part.images for part in group)
+            seconds = sum(part.seconds for part in group)
+            path = free_path(folder, NAME, chunks[0])
+            rows = pa.concat_tables(map(_read, group))
+            files.append(_put_part(path, rows, _note(chunks, count, seconds)))
             written.append(path)
     except OSError:  # no room for a second copy: the run is whole without it
         for path in written:
@@ -133,10 +132,10 @@ def _groups(parts: Sequence[Part]) -> Iterator[list[Part]]:
     group: list[Part] = []
     rows = note = 0
     for part in parts:
-        rows, note = rows + part.rows, note + len(note_of([part]))
+        rows, note = rows + part.rows, note + len(part.note)
         if group and (rows > ROWS_A_FILE or note > _NOTES_A_FILE):
             yield group
-            group, rows, note = [], part.rows, len(note_of([part]))
+            group, rows, note = [], part.rows, len(part.note)
         group.append(part)
     if group:
         yield group
@@ -282,5 +281,5 @@ def without_chunks(part: Part, numbers: Collection[int], positions: Collection[i
         return None
     rows = _read(part)
     rows = rows.filter(pc.invert(pc.is_in(rows["position"], pa.array(positions, pa.int32()))))
-    about = {"chunks": rest, "images": len(pc.unique(rows["position"])), "seconds": part.seconds}
-    return _put_part(free_path(part.path.parent, NAME, rest[0]), [rows], json.dumps(about))
+    note = _note(rest, len(pc.unique(rows["position"])), part.seconds)
+    return _put_part(free_path(part.path.parent, NAME, rest[0]), rows, note)

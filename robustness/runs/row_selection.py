@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NoReturn
 from urllib.parse import parse_qsl, quote, unquote
@@ -78,20 +78,22 @@ class Chosen:
     @property
     def text(self) -> str:
         """The selection as ``parse`` reads it, such as ``model=VGG16&slice=brightness:..0.2``."""
+        names = (models.class_name(model, index) for model, index in self.classes)
         pairs = [
             ("model", self.model),
             ("perturbation", self.perturbation),
             *(("condition", condition) for condition in self.conditions),
-            *(("class", name) for name in dict.fromkeys(self._names())),
-            *(("slice", f"{_escaped(column)}:{value}") for column, value in self.slices),
+            *(("class", name) for name in dict.fromkeys(names)),
+            *(
+                # without a colon, as ``unquote`` reads it back
+                ("slice", f"{column.replace('%', '%25').replace(':', '%3A')}:{value}")
+                for column, value in self.slices
+            ),
             ("became", ">".join(map(str, self.became or ()))),
             ("against", self.against),
             ("image", ",".join(map(str, self.positions))),
         ]
         return "&".join(f"{key}={quote(value, safe=_READABLE)}" for key, value in pairs if value)
-
-    def _names(self) -> Iterable[str]:
-        return (models.class_name(model, index) for model, index in self.classes)
 
     @classmethod
     def parse(cls, text: str, spec: Request) -> Chosen:
@@ -153,11 +155,6 @@ def _positions(text: str) -> tuple[int, ...]:
             f"got {text[:80]!r}."
         )
     return tuple(map(int, parts))
-
-
-def _escaped(column: str) -> str:
-    """``column`` without a colon, as ``unquote`` reads it back."""
-    return column.replace("%", "%25").replace(":", "%3A")
 
 
 def _meant(

@@ -233,7 +233,7 @@ def _narrow(cells: NDArray[Any]) -> NDArray[Any]:
     """(images, conditions) from ``cells`` (conditions, images); one value an image is kept, and the
     array cannot be written to, where all conditions have it."""
     first = cells[:1]
-    same = len(cells) > 0 and bool((cells == first).all())
+    same = (cells == first).all()
     return np.broadcast_to(first.copy(), cells.shape).T if same else cells.T
 
 
@@ -262,8 +262,8 @@ class Rows:
     def _source(self) -> tuple[str, dict[str, Any]]:
         """The start of a query, and the values that it names."""
         attacks, values = attacks_in_sql([condition.id for condition in self.spec.conditions])
-        return (
-            f"WITH rows AS (SELECT *, coalesce(correct, consistent) AS good, {attacks} "
+        return (  # our columns come first: a plugin may have a metric of the same name
+            f"WITH rows AS (SELECT coalesce(correct, consistent) AS good, {attacks}, * "
             "FROM read_parquet($files, file_row_number = true) WHERE remedy IS NULL) ",
             {"files": [str(path) for path in self.paths], **values},
         )
@@ -313,9 +313,8 @@ class Rows:
 
         ``rows`` are those without a remedy. Beside their columns they have ``good`` (correct or,
         without a label, unchanged), ``attacked``, and ``counted`` (not of an attack that had no
-        prediction to break).
+        prediction to break). Raises ``RunError`` where they cannot be read.
         """
-
         import duckdb
 
         if not self.paths:

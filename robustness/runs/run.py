@@ -34,7 +34,7 @@ from robustness.pictures.picture import Picture
 from robustness.pictures.untrusted import framed_image
 from robustness.runs import cache, images, notes
 from robustness.runs.case_queries import CaseRows, FirstCases
-from robustness.runs.engines import REGISTRY as ENGINES
+from robustness.runs.engines import is_from_table
 from robustness.runs.engines.engine import stored_image
 from robustness.runs.failures import ONCE_FINISHED, Failures, failure_tables
 from robustness.runs.manifest import FINISHED, Manifest
@@ -80,8 +80,7 @@ class Run:
     @property
     def is_from_table(self) -> bool:
         """Whether its predictions came in a table, so that no model ran."""
-        engine = self.manifest.engine
-        return engine in ENGINES and not ENGINES[engine].asks_models
+        return is_from_table(self.manifest.engine)
 
     @property
     def conditions(self) -> tuple[Condition, ...]:

@@ -6,7 +6,6 @@ FiftyOneImageClassificationDataset: one has the true classes, the other the pred
 
 from __future__ import annotations
 
-import csv
 import io
 import json
 import zipfile
@@ -15,11 +14,10 @@ from typing import Any
 
 from robustness import models
 from robustness.base.errors import ParameterError, RobustnessError
-from robustness.base.text import csv_cell
 from robustness.evaluation.condition import CLEAN, Condition
 from robustness.evaluation.correctness import is_correct
 from robustness.pictures.eight_bits import to_png
-from robustness.runs.image_export import png_name
+from robustness.runs.image_export import csv_table, png_name
 from robustness.runs.row_selection import CASE_COLUMNS, Chosen
 from robustness.runs.run import Run
 
@@ -68,7 +66,7 @@ def exported(run: Run, chosen: Chosen, suffix: str, kind: str = "") -> bytes:
         raise ParameterError(f"Expected a file that ends in .csv or .zip, got {suffix or 'none'}.")
     rows = cases(run, chosen, MOST[suffix], kind)
     if suffix == ".csv":
-        return _table(rows)
+        return csv_table(COLUMNS, rows)
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_STORED) as archive:
         classes: dict[str, Any] = {}
@@ -81,7 +79,7 @@ def exported(run: Run, chosen: Chosen, suffix: str, kind: str = "") -> bytes:
                     archive.writestr(name, png)
                     classes[image] = row["true_class"]
                     predictions[image] = _prediction(row, key)
-        archive.writestr(TABLE, _table(rows))
+        archive.writestr(TABLE, csv_table(COLUMNS, rows))
         archive.writestr(TRUE_CLASSES, json.dumps({"labels": classes}))
         archive.writestr(PREDICTIONS, json.dumps({"labels": predictions}))
     return packed.getvalue()
@@ -113,18 +111,3 @@ def _prediction(row: Mapping[str, Any], key: str) -> dict[str, Any]:
         confidence, about = row["probability"], {name: row[name] for name in _OF_PREDICTIONS}
     values = {name: value for name, value in about.items() if value is not None}
     return {"label": row[f"{key}_class"], "confidence": confidence, "attributes": values}
-
-
-def _cell(value: Any) -> Any:
-    """As in the table of a whole run."""
-    if isinstance(value, str):
-        return csv_cell(value)
-    return str(value).lower() if isinstance(value, bool) else value
-
-
-def _table(rows: list[dict[str, Any]]) -> bytes:
-    text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n", extrasaction="ignore")
-    writer.writeheader()
-    writer.writerows({name: _cell(value) for name, value in row.items()} for row in rows)
-    return text.getvalue().encode()

@@ -59,8 +59,11 @@ def _opened(
     note_classes(manifest.classes)
     if foreign:
         foreign_runs.check(folder, manifest)
-    elif manifest.status == FINISHED and not _is_whole(folder, manifest):
-        raise _damaged(folder, "its files of rows have changed")
+    elif manifest.status == FINISHED:
+        files = {name: folder / name for name in manifest.parts}
+        sizes = {name: file.stat().st_size for name, file in files.items() if file.is_file()}
+        if sizes != dict(manifest.parts) or not installation.is_intact(folder, files):
+            raise _damaged(folder, "its files of rows have changed")
     parts = all_parts(folder, manifest.parts)
     if manifest.status == FINISHED and not _is_complete(manifest, parts):
         raise _damaged(folder, "some of its rows are missing")
@@ -77,12 +80,6 @@ def _damaged(folder: Path, reason: str) -> RunError:
     return RunError(
         f"The run {folder.name} is damaged: {reason}. Delete it and evaluate the images again."
     )
-
-
-def _is_whole(folder: Path, manifest: Manifest) -> bool:
-    files = {name: folder / name for name in manifest.parts}
-    sizes = {name: file.stat().st_size for name, file in files.items() if file.is_file()}
-    return sizes == dict(manifest.parts) and installation.is_intact(folder, files)
 
 
 def _is_complete(manifest: Manifest, parts: Sequence[Part]) -> bool:
@@ -201,32 +198,27 @@ class Listed:
 
 def listed(folder: Path) -> Listed:
     """The entry of ``folder``, without opening its rows."""
+    manifest: Manifest | None = None
+    match, foreign = None, False
     try:
         _refuse_link(folder)
         manifest, foreign = manifests.read_with_origin(folder)
+        title, owner = manifest.dataset.title, "" if foreign else manifest.creator
     except RunError as error:
         match = read_match(folder)
         if match is None:
             return Listed(folder, None, str(error))
-        said = notes.read(folder)
-        return Listed(
-            folder,
-            None,
-            title=said.title or visible(match.title),
-            owner=match.creator,
-            tags=said.tags,
-            note=said.note,
-            match=match,
-        )
+        title, owner = match.title, match.creator
     said = notes.read(folder)
     return Listed(
         folder,
         manifest,
-        title=said.title or visible(manifest.dataset.title),
+        title=said.title or visible(title),
         foreign=foreign,
-        owner="" if foreign else manifest.creator,
+        owner=owner,
         tags=said.tags,
         note=said.note,
+        match=match,
     )
 
 

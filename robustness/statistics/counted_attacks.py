@@ -43,7 +43,7 @@ def attacks_in_sql(conditions: Sequence[str]) -> tuple[str, dict[str, Any]]:
 
 _ATTACKS = """
     list_contains($attacks, perturbation) AS attacked,
-    NOT attacked OR (
+    NOT list_contains($attacks, perturbation) OR (
         clean_correct IS DISTINCT FROM false
         AND NOT coalesce(list_extract($aims, list_position($aimed, condition)) = clean_top1, false)
     ) AS counted

@@ -201,6 +201,23 @@ def mean_of_groups(values: Floats, groups: Iterable[Sequence[int]]) -> Floats:
     return np.asfortranarray(np.stack([*parts], axis=1))
 
 
+def part_of(
+    grid: Grid, images: NDArray[np.intp], conditions: NDArray[np.intp] | slice = slice(None)
+) -> Grid:
+    """``grid`` at the places ``images`` and ``conditions``."""
+
+    def read(column: str) -> Any:  # in the order of the memory
+        return np.take(grid.read(column).T[conditions], images, axis=1).T
+
+    return replace(
+        grid,
+        images=grid.images[images],
+        conditions=tuple(np.array(grid.conditions, object)[conditions]),
+        there=grid.there[images][:, conditions],
+        read=read,
+    )
+
+
 def count_attacks(grid: Grid) -> Grid:
     """``grid`` with ``consistent`` unknown where an attack had no prediction to break."""
     attacks = np.array([key.is_attack for key in grid.conditions], bool)

@@ -11,6 +11,7 @@ from robustness.runs.engines.engine import (
     Engine,
     Workload,
     default_batch,
+    is_from_table,
 )
 
 __all__ = [
@@ -20,5 +21,6 @@ __all__ = [
     "Engine",
     "Workload",
     "default_batch",
+    "is_from_table",
     "ray_cluster",
 ]

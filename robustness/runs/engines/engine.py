@@ -119,6 +119,11 @@ class Engine:
 REGISTRY: Registry[Engine] = Registry("engine")
 
 
+def is_from_table(engine: str) -> bool:
+    """Whether predictions by the ``engine`` of a run came in a table, so that no model ran."""
+    return engine in REGISTRY and not REGISTRY[engine].asks_models
+
+
 @dataclass(frozen=True)
 class Prepared:
     """A chunk read and perturbed, before any model is asked.
@@ -156,9 +161,13 @@ def prepared(work: Workload, number: int) -> Prepared:
             # However long it waits: what a run says must not depend on what else is going on.
             pixels, properties = measured_image(data, framings, name=entry.name, patience=None)
             picture = pixels.picture(entry.name, framings)
-            if isinstance(work.dataset, PublishedTree):
-                for own, frames in _stored(work.dataset, entry, picture, spec).items():
-                    stored[own].append(frames)
+            if isinstance(work.dataset, PublishedTree):  # its files as they are, uncropped
+                frames_of = {
+                    own: [stored_image(work.dataset, entry, c, own.side) for c in spec.conditions]
+                    for own in framings
+                }  # all before the first is taken: one may be unreadable
+                for own, frames in frames_of.items():
+                    stored[own].append(np.stack([picture.at(own).image, *frames]))
             pictures.append(picture)
             framed = tuple(version.digest for version in picture.versions)
             images.append(
@@ -178,21 +187,6 @@ def prepared(work: Workload, number: int) -> Prepared:
         for own in (framings if pictures else ())
     }
     return Prepared(number, tuple(images), batches)
-
-
-def _stored(
-    dataset: PublishedTree, entry: Entry, picture: Picture, spec: Request
-) -> dict[Framing, Images]:
-    """``picture`` and the images of ``entry`` as ``dataset`` has them, uncropped, by framing."""
-    return {
-        own: np.stack(
-            [
-                picture.at(own).image,
-                *(stored_image(dataset, entry, each, own.side) for each in spec.conditions),
-            ]
-        )
-        for own in spec.by_framing
-    }
 
 
 def stored_image(dataset: Dataset, entry: Entry, condition: Condition, side: int) -> Images:
@@ -226,23 +220,19 @@ def answered(
             reason = f"{UNANSWERED} {error}"
             image = replace(ready.readable[0], digest=None, framed=(), reason=reason)
             return Chunk(ready.number, to_stored([], []), (*ready.unreadable, image))
-    alone = [answered(work, single, load) for single in _one_by_one(ready)]
-    return Chunk(
-        ready.number,
-        pa.concat_tables([chunk.table for chunk in alone]).combine_chunks(),
-        ready.unreadable + tuple(image for chunk in alone for image in chunk.images),
-    )
-
-
-def _one_by_one(ready: Prepared) -> Iterator[Prepared]:
-    """The images of ``ready``, which were read, one by one."""
+    alone = []
     for place, image in enumerate(ready.readable):
         rows = slice(place, place + 1)
         single = {
             own: Batch(batch.pictures[rows], batch.frames[rows], batch.scores[rows])
             for own, batch in ready.batches.items()
         }
-        yield Prepared(ready.number, (image,), single)
+        alone.append(answered(work, Prepared(ready.number, (image,), single), load))
+    return Chunk(
+        ready.number,
+        pa.concat_tables([chunk.table for chunk in alone]).combine_chunks(),
+        ready.unreadable + tuple(image for chunk in alone for image in chunk.images),
+    )
 
 
 def _answered(work: Workload, ready: Prepared, load: Callable[..., Classifier]) -> Chunk:

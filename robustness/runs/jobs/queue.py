@@ -27,7 +27,7 @@ from robustness.runs.matches import SavedMatch, read_answer, read_match
 from robustness.runs.planning import Plan, replan
 from robustness.runs.progress import Progress, ProgressFile, read_progress
 from robustness.runs.store import load, locked
-from robustness.runs.writer import RunWriter, earlier, new_id, reopen, start, unanswered
+from robustness.runs.writer import earlier, new_id, reopen, start, unanswered
 
 QUEUE = ".queue"
 """The folder of jobs, beside the runs."""
@@ -272,7 +272,14 @@ def work_off(
             if not _matched(folder, saved, queued):
                 return
         else:
-            with _reopened(folder) as writer:
+            manifest: Manifest = read(folder)
+            try:
+                reopened = reopen(replan(manifest), folder, patience=PATIENCE)
+            except RunError:
+                raise
+            except RobustnessError as error:
+                raise RunError(f"The run {manifest.id} cannot continue: {error}") from error
+            with reopened as writer:
                 _begin(folder, queued)
                 for state in writer.perform(engine, address):
                     if queued and not is_queued(folder):
@@ -318,16 +325,6 @@ def _matched(folder: Path, saved: SavedMatch, queued: bool) -> bool:
         file.remove()
         lock.release()
     return True
-
-
-def _reopened(folder: Path) -> RunWriter:
-    manifest: Manifest = read(folder)
-    try:
-        return reopen(replan(manifest), folder, patience=PATIENCE)
-    except RunError:
-        raise
-    except RobustnessError as error:
-        raise RunError(f"The run {manifest.id} cannot continue: {error}") from error
 
 
 def _add(folder: Path, by: str) -> None:

@@ -113,17 +113,13 @@ class Supervisor:
                 self.look()
                 self._trouble = ""
             except (OSError, RobustnessError) as error:  # such as a full disk or an invalid setting
-                self._say(str(error))
-
-    def _say(self, trouble: str) -> None:
-        """Logs what blocks the queue, once until it changes."""
-        if trouble != self._trouble:
-            self._trouble = trouble
-            logging.getLogger(__name__).warning(
-                "The queue of the runs in %s is blocked until this is fixed: %s",
-                self._runs,
-                trouble,
-            )
+                if str(error) != self._trouble:  # logged once until it changes
+                    self._trouble = str(error)
+                    logging.getLogger(__name__).warning(
+                        "The queue of the runs in %s is blocked until this is fixed: %s",
+                        self._runs,
+                        error,
+                    )
 
     def look(self) -> None:
         """Starts due jobs and checks the started processes."""
@@ -158,7 +154,11 @@ class Supervisor:
             if refusals < MOST_REFUSALS:
                 self._refusals[job.run] = refusals
             else:
-                cancel(folder, _refused(error))
+                cancel(
+                    folder,
+                    f"Its process cannot be started: {error.strerror or error}. Continue it once "
+                    "that is fixed, or ask the operator whether the run's job.log can be written.",
+                )
             return False
         self._refusals.pop(job.run, None)
         self._children[job.run] = _Child(job, process, _done(folder))
@@ -190,26 +190,16 @@ class Supervisor:
         if deaths < MOST_DEATHS:
             return False
         del self._deaths[child.job.run]
-        cancel(folder, _said(child.process.returncode, deaths, done))
+        status = child.process.returncode
+        how = f"was killed by signal {-status}" if status < 0 else f"ended with status {status}"
+        memory = ", as when memory runs out" if status == -9 else ""
+        after = f" after {counted(done, 'image')}" if done else ""
+        cancel(
+            folder,
+            f"Its process {how}{memory}, {counted(deaths, 'time')} in a row{after}. Continue it "
+            "when there is room, or ask the operator to read the run's job.log.",
+        )
         return True
-
-
-def _said(status: int, deaths: int, done: int) -> str:
-    how = f"was killed by signal {-status}" if status < 0 else f"ended with status {status}"
-    memory = ", as when memory runs out" if status == -9 else ""
-    after = f" after {counted(done, 'image')}" if done else ""
-    return (
-        f"Its process {how}{memory}, {counted(deaths, 'time')} in a row{after}. "
-        "Continue it when there is room, or ask "
-        "the operator to read the run's job.log."
-    )
-
-
-def _refused(error: OSError) -> str:
-    return (
-        f"Its process cannot be started: {error.strerror or error}. Continue it once that is "
-        "fixed, or ask the operator whether the run's job.log can be written."
-    )
 
 
 def _done(folder: Path) -> int:
