@@ -299,7 +299,9 @@ def _pairs(match: Match) -> Iterator[Case]:
         yield Case(f"Pair {number}", shots, None, [])
 
 
-def changed(strengths: Sequence[MatchChange], accuracies: Sequence[MatchChange]) -> list[str]:
+def change_sentences(
+    strengths: Sequence[MatchChange], accuracies: Sequence[MatchChange]
+) -> list[str]:
     """Changes since an earlier match, in sentences."""
     parts = []
     for change in strengths:
