@@ -53,9 +53,9 @@ def harden(
         name,
         opened(images, classes),
         perturbations,
-        judging=None if judge is None else opened(judge, classes),
-        settings=Settings(epochs, rate, seed),
-        note=note or (lambda *_: None),
+        None if judge is None else opened(judge, classes),
+        Settings(epochs, rate, seed),
+        note or (lambda *_: None),
     )
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robustness.attacks import norms
-from robustness.attacks.attack_loop import BestImages, Step, attack_steps, check_class, drained
+from robustness.attacks.attack_loop import BestImages, Step, attack_steps, check_class, run_to_end
 from robustness.attacks.attack_method import REGISTRY, Attack, AttackSpec, Task
 from robustness.attacks.norms import NOTHING, column, to_eight_bits
 from robustness.base.errors import ParameterError
@@ -109,7 +109,8 @@ def adversarial(
 
     The attack aims at the target of ``spec`` or, without one, away from the class ``label``.
     """
-    return drained(_saved(classifier, image, label, spec.scaled_to(len(image)), digest)).images[0]
+    steps = _saved(classifier, image, label, spec.scaled_to(len(image)), digest)
+    return run_to_end(steps).images[0]
 
 
 def _saved(

@@ -271,11 +271,11 @@ def attack(
         label = None if labels is None else int(labels[row])
         enough = any_success if spec.record.eager else None
         steps = attack_steps(classifier, images[row], label, spec, digest, enough=enough)
-        results.append(drained(steps, report).images[0])
+        results.append(run_to_end(steps, report).images[0])
     return np.stack(results)
 
 
-def drained(
+def run_to_end(
     steps: Generator[Step, None, BestImages], report: Callable[[Step], None] | None = None
 ) -> BestImages:
     """The return value of ``steps``; calls ``report`` at every step."""

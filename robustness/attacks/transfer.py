@@ -40,7 +40,7 @@ class Transfer:
         return asdict(self)
 
 
-def judged(
+def judge_transfer(
     picture: Picture,
     image: Images,
     spec: AttackSpec,
@@ -62,7 +62,7 @@ def judged(
         yield Transfer(
             source=source,
             model=name,
-            success=fooled(spec, source, name, top1, own),
+            success=is_fooled(spec, source, name, top1, own),
             clean_top1=own,
             clean_probability=float(before[own]),
             top1=top1,
@@ -71,7 +71,7 @@ def judged(
         )
 
 
-def fooled(spec: AttackSpec, source: str, name: str, top1: int, before: int) -> bool | None:
+def is_fooled(spec: AttackSpec, source: str, name: str, top1: int, before: int) -> bool | None:
     """Whether the attack on ``source`` succeeds on ``name`` too; None without the target class.
 
     ``top1`` is the prediction of ``name`` and ``before`` that for the original.
@@ -113,6 +113,6 @@ def transfers(
             for event in craft(picture, load(source, side=len(picture.image)), spec):
                 yield event
                 if isinstance(event, Outcome):
-                    yield from judged(picture, event.image, spec, source, names, load=load)
+                    yield from judge_transfer(picture, event.image, spec, source, names, load=load)
         except (GradientError, ParameterError):
             continue

@@ -59,7 +59,7 @@ def attack_command(options: argparse.Namespace) -> None:
     """Change an image slightly so that a model predicts another class."""
     from robustness import models
     from robustness.attacks import REGISTRY, Outcome, craft
-    from robustness.attacks.transfer import Transfer, fooled
+    from robustness.attacks.transfer import Transfer, is_fooled
     from robustness.evaluation.correctness import labelled, true_class
     from robustness.evaluation.framings import framing
     from robustness.pictures.eight_bits import to_png
@@ -89,7 +89,7 @@ def attack_command(options: argparse.Namespace) -> None:
             Transfer(
                 source=outcome.model,
                 model=row.model,
-                success=fooled(outcome.spec, outcome.model, row.model, row.top1, row.clean_top1),
+                success=is_fooled(outcome.spec, outcome.model, row.model, row.top1, row.clean_top1),
                 clean_top1=row.clean_top1,
                 clean_probability=row.clean_probability,
                 top1=row.top1,

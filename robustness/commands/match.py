@@ -100,7 +100,7 @@ def match_command(options: argparse.Namespace) -> int:
         console.print_json({**answer.as_dict(), **({"since": changed} if before else {})})
     else:
         lines = results.sentences(answer)
-        lines += results.changed(strengths, accuracies) if before else []
+        lines += results.change_sentences(strengths, accuracies) if before else []
         if options.max_loss is not None:
             verdict = "broken" if broken else "kept"
             why = "" if accuracies else ", because no accuracy could be compared"

@@ -62,7 +62,7 @@ class TableAnswers:
         return list(dict.fromkeys(text for row in self.classes for text in row))
 
 
-def predicted(table: pa.Table, title: str) -> TableAnswers:
+def read_answers(table: pa.Table, title: str) -> TableAnswers:
     """The predictions in ``table``; raises ``ParameterError`` if there are none it can use."""
     names = table.column_names
     columns = [name for name in names if re.fullmatch(r"p\d{1,6}", name)]
@@ -338,8 +338,8 @@ class Predictions(Dataset):
         return values[0]
 
     def answers(self) -> TableAnswers:
-        """The predictions by row; raises ``ParameterError`` as ``predicted`` does."""
-        return predicted(self.table, self.title)
+        """The predictions by row; raises ``ParameterError`` as ``read_answers`` does."""
+        return read_answers(self.table, self.title)
 
     def read(self, entry: Entry) -> bytes:
         """The bytes of an original's file; raises ``ImageError`` if there is none."""

@@ -73,10 +73,9 @@ def harden(
     name: str,
     images: Dataset,
     perturbations: Sequence[str],
-    *,
-    judging: Dataset | None = None,
-    settings: Settings | None = None,
-    note: Note = lambda *_: None,
+    judging: Dataset | None,
+    settings: Settings,
+    note: Note,
 ) -> Hardening:
     """Train the model ``parent`` on ``images`` and add the result as ``name``.
 
@@ -84,7 +83,6 @@ def harden(
     receives the progress and may raise to cancel; the same call then continues. Raises
     ``ParameterError`` for a model that cannot be trained, too few images, or a name that is taken.
     """
-    settings = settings or Settings()
     settings.check()
     record = models.REGISTRY[parent]
     parent = record.name  # also of a label

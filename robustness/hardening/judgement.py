@@ -148,7 +148,7 @@ def measure_predictions(
     conditions: Sequence[Condition],
     models: Sequence[Predict],
     seed: int,
-    note: Note = lambda *_: None,
+    note: Note,
 ) -> tuple[Flags, Logs]:
     """Which predictions of each of ``models`` are good, and the log of a good one's probability.
 

@@ -129,7 +129,7 @@ def search_cause(production: Floats, side: ReferenceImages, note: Note) -> Cause
     return nearer if left.distance <= changed.distance else same
 
 
-def drawn_compositions(fitted: Estimate, seed: int) -> tuple[Condition, ...]:
+def draw_compositions(fitted: Estimate, seed: int) -> tuple[Condition, ...]:
     """Distinct compositions drawn from the estimate, up to ``CONDITIONS``, or the original."""
     if not fitted.strengths:
         return (Condition.of({fitted.names[0]: 0.0}),)

@@ -6,8 +6,8 @@ that changes with what a camera does. No cause is needed.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,11 +57,6 @@ class TopPredictions(NamedTuple):
     def join(parts: Sequence[TopPredictions]) -> TopPredictions:
         """The predictions of consecutive parts as one."""
         return TopPredictions(*(np.concatenate(sides) for sides in zip(*parts, strict=True)))
-
-    @staticmethod
-    def from_arrays(arrays: Mapping[str, NDArray[Any]]) -> TopPredictions:
-        """The predictions with the fields ``arrays``; raises ``KeyError`` if one is missing."""
-        return TopPredictions(*(arrays[name] for name in TopPredictions._fields))
 
     def rows(self, rows: Places) -> TopPredictions:
         return TopPredictions(

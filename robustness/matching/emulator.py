@@ -88,7 +88,7 @@ class Emulator:
 
     @staticmethod
     def from_arrays(arrays: Mapping[str, NDArray[Any]]) -> Emulator:
-        """The emulator with these ``arrays``; raises ``KeyError`` if one is missing."""
+        """The emulator that has these ``arrays``."""
         names = tuple(arrays["names"].tolist())
         layers = tuple((arrays[f"layer{k}"], arrays[f"layer{k + 1}"]) for k in (0, 2, 4))
         others = {key: arrays[key] for key in ("centre", "scale", "originals", "error")}

@@ -151,7 +151,7 @@ def _estimate_share(
         probabilities, decided = np.ones(len(production)), True
         if not fits[0].support:
             break
-        probabilities, decided = affected(production, problem.emulator, fits[0].strengths)
+        probabilities, decided = find_affected(production, problem.emulator, fits[0].strengths)
         before, chosen = chosen, probabilities > 0.5
         if chosen.sum() < _FEWEST:  # no share that a fit could describe
             probabilities, decided = np.ones(len(production)), False
@@ -176,7 +176,7 @@ def _estimate_share(
     return Estimate(problem.emulator.names, alike, best, share, decided), likely
 
 
-def affected(production: Floats, emulator: Emulator, strengths: Values) -> tuple[Values, bool]:
+def find_affected(production: Floats, emulator: Emulator, strengths: Values) -> tuple[Values, bool]:
     """The probability (n,) of each image that the composition affects it; whether that is decided.
 
     Originals and simulations of the reference are two Gaussians on their linear discriminant.

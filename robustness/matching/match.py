@@ -28,7 +28,7 @@ from robustness.evaluation.framings import by_framing, shared_framing
 from robustness.matching.accuracy import ExpectedAccuracy, exact_estimate, labelled_estimate
 from robustness.matching.cause import (
     MatchedPerturbation,
-    drawn_compositions,
+    draw_compositions,
     nearest_pairs,
     profile_conditions,
     search_cause,
@@ -156,8 +156,12 @@ def match(
     ``FEWEST`` different readable images on a side.
     """
     check_seed(settings.seed)
-    images, copied, views = _different(production, MOST_PRODUCTION, settings, "production", note)
-    originals, _, own_views = _different(reference, MOST_REFERENCE, settings, "reference", note)
+    images, copied, views = _read_different(
+        production, MOST_PRODUCTION, settings, "production", note
+    )
+    originals, _, own_views = _read_different(
+        reference, MOST_REFERENCE, settings, "reference", note
+    )
     pixels, count = images.pixels, len(images.pixels)
     labels = _labels(reference, originals.rows, settings.models)
     side = ReferenceImages(originals.pixels, settings.seed, own_views)
@@ -168,14 +172,14 @@ def match(
         skipped=images.unreadable + originals.unreadable,
         files=_file_values(images, originals),
     )
-    if show_one_scene(pixels):
+    if answer.different:  # one scene alone
         return answer
     first(answer)
     side.learn(note)
     scaled = side.emulator.scaled(batch_statistics(lambda row: from_uint8(pixels[row]), count))
     cause = search_cause(scaled, side, note)
     fitted, explained = cause.estimate, cause.explained
-    drawn = drawn_compositions(fitted, settings.seed)
+    drawn = draw_compositions(fitted, settings.seed)
     accuracies = {part.model: part for part in answer.expected_accuracy}
     if labels and explained and (fitted.strengths or not accuracies):
         accuracies = {
@@ -303,7 +307,7 @@ def _labels(
     return result
 
 
-def _different(
+def _read_different(
     dataset: Dataset, most: int, settings: MatchSettings, kind: str, note: Note
 ) -> tuple[StudyPixels, int, dict[str, NDArray[np.uint8]]]:
     """The different images of ``dataset``, how many of those read are copies of others, and the

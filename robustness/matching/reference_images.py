@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 import io
 import zipfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,8 +36,6 @@ _SHARED_IMAGES = 20
 _BATCH = 32
 _LARGEST_CACHE = 2**28
 
-Stored = TypeVar("Stored")
-
 
 class ReferenceImages:
     """The reference images with their emulator, simulations and accuracies."""
@@ -60,9 +58,10 @@ class ReferenceImages:
     def learn(self, note: Note) -> None:
         """Get the emulator, from the cache or trained, before any simulation."""
         path = _cache_file(version(), str(self.seed), *self.digests)
-        stored = _read_cache(path, Emulator.from_arrays)
-        self.emulator = stored or train(self.pixels, self.seed, note)
-        if stored is None:
+        if stored := _read_cache(path):
+            self.emulator = Emulator.from_arrays(stored)
+        else:
+            self.emulator = train(self.pixels, self.seed, note)
             _write_cache(path, self.emulator.arrays())
 
     def originals(self, name: str) -> TopPredictions:
@@ -88,10 +87,9 @@ class ReferenceImages:
                 if name in self.views:
                     texts.append(hashlib.sha256(pixels.tobytes()).hexdigest())
                 paths[name] = _cache_file(*texts)
-        stored = {
-            name: _read_cache(path, TopPredictions.from_arrays) for name, path in paths.items()
-        }
-        missing = [name for name in labels if not stored.get(name)]
+        arrays = {name: _read_cache(path) for name, path in paths.items()}
+        outputs = {name: TopPredictions(**parts) for name, parts in arrays.items() if parts}
+        missing = [name for name in labels if name not in outputs]
         parts: dict[str, list[TopPredictions]] = {name: [] for name in missing}
         for done, (strengths, rows) in enumerate(zip(drawn, chosen, strict=True), 1):
             for name, part in self.predictions(missing, strengths, rows).items():
@@ -99,11 +97,11 @@ class ReferenceImages:
             note("Estimating", done, len(drawn))
         fitted = {}
         for name, column in labels.items():
-            output = stored.get(name)
-            if output is None:
-                output = TopPredictions.join([self.originals(name), *parts[name]])
+            if name in missing:
+                outputs[name] = TopPredictions.join([self.originals(name), *parts[name]])
                 if name in paths:
-                    _write_cache(paths[name], output._asdict())
+                    _write_cache(paths[name], outputs[name]._asdict())
+            output = outputs[name]
             ends = np.cumsum([len(self.pixels), *map(len, chosen)])
             self._originals[name] = output.rows(np.arange(ends[0]))
             simulated = []
@@ -202,13 +200,13 @@ def _cache_file(*texts: str) -> Path:
     return settings.cache_folder() / "matching" / f"{key}.npz"
 
 
-def _read_cache(path: Path, make: Callable[[Mapping[str, NDArray[Any]]], Stored]) -> Stored | None:
-    """What ``make`` makes of the arrays in ``path``; None where there is nothing usable."""
+def _read_cache(path: Path) -> dict[str, NDArray[Any]]:
+    """The arrays in ``path``; none where there is no usable file."""
     try:
         with np.load(io.BytesIO(read_regular(path, _LARGEST_CACHE)), allow_pickle=False) as arrays:
-            return make(arrays)
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
-        return None
+            return dict(arrays)
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile):
+        return {}
 
 
 def _write_cache(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:

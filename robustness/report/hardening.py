@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from robustness.base.text import counted, points, share
 from robustness.charts import run_map
-from robustness.charts.tables import Table
+from robustness.charts.tables import Column, Table
 from robustness.evaluation.condition import readable
 from robustness.hardening import GroupDifference, Hardening
 from robustness.hardening.judgement import MOST_LOSS, ORIGINALS, TRAINED, UNSEEN
@@ -104,21 +104,16 @@ def blocks(hardening: Hardening) -> list[Text | Titled]:
     """Tables of the groups and of the single conditions."""
     judgement = hardening.judgement
     measured = "Accuracy" if judgement.labelled else "Agreement with the parent's prediction"
-    head = ("", "Before", "After", "Difference, 95% interval", "Significant")
-
-    def row(group: GroupDifference) -> tuple[str, ...]:
-        significant = "yes" if group.significant else "no"
-        return (
-            _label(group.name),
-            share(group.before),
-            share(group.after),
-            _points(group),
-            significant,
-        )
-
+    columns: list[Column] = [
+        ("", lambda group: _label(group.name)),
+        ("Before", lambda group: share(group.before)),
+        ("After", lambda group: share(group.after)),
+        ("Difference, 95% interval", _points),
+        ("Significant", lambda group: "yes" if group.significant else "no"),
+    ]
     return [
-        Titled(measured, Table(head, [*map(row, judgement.groups)])),
-        Titled(f"{measured}, by perturbation", Table(head, [*map(row, judgement.conditions)])),
+        Titled(measured, Table.of(judgement.groups, columns)),
+        Titled(f"{measured}, by perturbation", Table.of(judgement.conditions, columns)),
         Text(trained_on(hardening.name, hardening.trained_on)),
     ]
 

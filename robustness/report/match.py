@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from robustness.base.text import counted, in_sentence, join_names, points, share
 from robustness.charts import run_map
 from robustness.charts.differences import statistics_that_differ
-from robustness.charts.tables import Table
+from robustness.charts.tables import Column, Table
 from robustness.matching import (
     SHARE,
     AccuracyEstimate,
@@ -203,19 +204,18 @@ def forecasts(match: Match) -> str:
 
 
 def _perturbations(match: Match) -> Titled:
-    rows = [
+    columns: list[Column] = [
+        ("Perturbation", lambda part: REGISTRY[part.perturbation].label),
+        ("Value", lambda part: part.value),
         (
-            REGISTRY[part.perturbation].label,
-            part.value,
-            f"{part.strength:.2f} ({part.low:.2f} to {part.high:.2f})",
-            share(part.share, 0) if match.share_decided else "undecided",
-            "" if part.severity is None else str(part.severity),
-            ", ".join(REGISTRY[name].label for name in part.group),
-        )
-        for part in match.perturbations
+            "Strength, 95% interval",
+            lambda part: f"{part.strength:.2f} ({part.low:.2f} to {part.high:.2f})",
+        ),
+        ("Images", lambda part: share(part.share, 0) if match.share_decided else "undecided"),
+        ("ImageNet-C", lambda part: "" if part.severity is None else str(part.severity)),
+        ("Alternatives", lambda part: ", ".join(REGISTRY[name].label for name in part.group)),
     ]
-    head = "Perturbation", "Value", "Strength, 95% interval", "Images", "ImageNet-C", "Alternatives"
-    return Titled("Perturbations", Table(head, rows))
+    return Titled("Perturbations", Table.of(match.perturbations, columns))
 
 
 def _accuracies(match: Match) -> Titled:
@@ -226,37 +226,30 @@ def _accuracies(match: Match) -> Titled:
             return ""
         return f"{share(part.value)} ({share(part.low)} to {share(part.high)})"
 
-    columns: dict[str, list[str]] = {
-        "Model": [],
-        "Expected accuracy, 95% interval": [],
-        "From confidence": [],
-        "By method": [],
-        "By simulation": [],
-        "From labels": [],
-        "On the reference": [],
-    }
-    for answer in match.expected_accuracy:
-        methods = answer.confidence.parts if answer.confidence else {}
-        labels = cell(answer.labels)
-        if answer.labels and answer.labelled:
-            correct = answer.labels.parts.get("labels", answer.labels.value) * answer.labelled
-            labels += f", {correct:.0f} of {answer.labelled} correct"
-        row = (
-            model(answer.model),
-            cell(answer),
-            cell(answer.confidence),
-            ", ".join(f"{name} {share(value, 0)}" for name, value in methods.items()),
-            cell(answer.simulation),
-            labels,
-            "" if answer.reference is None else share(answer.reference),
-        )
-        for column, text in zip(columns.values(), row, strict=True):
-            column.append(text)
-    for name in ("By method", "By simulation", "From labels"):
-        if not any(columns[name]):
-            del columns[name]
-    rows = [*zip(*columns.values(), strict=True)]
-    return Titled("Expected accuracy", Table(tuple(columns), rows))
+    def methods(answer: ExpectedAccuracy) -> str:
+        parts = answer.confidence.parts if answer.confidence else {}
+        return ", ".join(f"{name} {share(value, 0)}" for name, value in parts.items())
+
+    def labels(answer: ExpectedAccuracy) -> str:
+        part = answer.labels
+        if part is None or not answer.labelled:
+            return cell(part)
+        correct = part.parts.get("labels", part.value) * answer.labelled
+        return f"{cell(part)}, {correct:.0f} of {answer.labelled} correct"
+
+    optional: list[Column] = [
+        ("By method", methods),
+        ("By simulation", lambda answer: cell(answer.simulation)),
+        ("From labels", labels),
+    ]
+    columns: list[Column] = [
+        ("Model", lambda answer: model(answer.model)),
+        ("Expected accuracy, 95% interval", cell),
+        ("From confidence", lambda answer: cell(answer.confidence)),
+        *(column for column in optional if any(map(column[1], match.expected_accuracy))),
+        ("On the reference", lambda a: "" if a.reference is None else share(a.reference)),
+    ]
+    return Titled("Expected accuracy", Table.of(match.expected_accuracy, columns))
 
 
 def _statistics(match: Match) -> Chart:
@@ -278,16 +271,17 @@ def _statistics(match: Match) -> Chart:
 
 
 def _files(match: Match) -> Titled:
-    rows = []
-    for row in match.files:
-        record = PROPERTIES[row["property"]]
-        values = (
-            f"{row[side]:{record.form}} ({row[f'{side}_images']})" if row[f"{side}_images"] else ""
-            for side in ("production", "reference")
-        )
-        rows.append((record.label, *values))
-    head = ("Median (files)", "Your images", "Reference")
-    return Titled("Facts from the files, not used by the estimate", Table(head, rows))
+    def median(row: Mapping[str, Any], side: str) -> str:
+        count, form = row[f"{side}_images"], PROPERTIES[row["property"]].form
+        return f"{row[side]:{form}} ({count})" if count else ""
+
+    columns: list[Column] = [
+        ("Median (files)", lambda row: PROPERTIES[row["property"]].label),
+        ("Your images", lambda row: median(row, "production")),
+        ("Reference", lambda row: median(row, "reference")),
+    ]
+    title = "Facts from the files, not used by the estimate"
+    return Titled(title, Table.of(match.files, columns))
 
 
 def _pairs(match: Match) -> Iterator[Case]:
@@ -299,7 +293,9 @@ def _pairs(match: Match) -> Iterator[Case]:
         yield Case(f"Pair {number}", shots, None, [])
 
 
-def changed(strengths: Sequence[MatchChange], accuracies: Sequence[MatchChange]) -> list[str]:
+def change_sentences(
+    strengths: Sequence[MatchChange], accuracies: Sequence[MatchChange]
+) -> list[str]:
     """Changes since an earlier match, in sentences."""
     parts = []
     for change in strengths:

@@ -16,8 +16,8 @@ from robustness.attacks.attack_loop import (
     FAILED,
     any_success,
     attack_steps,
-    drained,
     make_task,
+    run_to_end,
     search,
 )
 from robustness.attacks.attack_method import Attack, Member, State, Task
@@ -87,7 +87,7 @@ def test_fab_finds_the_smallest_change(
     network: Any, linear: Classifier, grey: Picture, norm: str
 ) -> None:
     spec = AttackSpec.of("fab_t", norm=norm, steps=20, epsilon=NORMS[norm].most)
-    made = drained(attack_steps(linear, grey.image, None, spec, grey.digest)).images
+    made = run_to_end(attack_steps(linear, grey.image, None, spec, grey.digest)).images
     nearest = distance(network, grey, norm)
     assert nearest * 0.9999 < NORMS[norm].size(made - grey.image)[0] < nearest * 1.02
 
@@ -192,7 +192,7 @@ def test_a_member_is_asked_of_what_is_unbroken_and_the_one_that_broke_it_is_name
         sizes,
         ["a", "b", "c"],
     )
-    found = drained(search(both, task, enough=any_success))
+    found = run_to_end(search(both, task, enough=any_success))
     assert asked == {"weak": 3, "strong": 2}
     assert (found.level > FAILED).tolist() == [False, True, True]
     assert found.by.tolist()[1:] == ["strong", "weak"]
@@ -242,7 +242,7 @@ def test_a_gradient_is_the_mean_of_several_passes(linear: Classifier, grey: Pict
         patch.setitem(REGISTRY._records, "apgd_ce", quiet)
         spec = AttackSpec.of("apgd_ce", steps=1, epsilon=1e-6)
         task = make_task(Random(), grey.image[None], 0, spec, [1e-6], ["a"])  # type: ignore[arg-type]
-        drained(search(record, task))
+        run_to_end(search(record, task))
     plain = linear.gradients(grey.image[None], np.array([0], np.int32)).gradient
     assert len(asked) == 3
     np.testing.assert_allclose(seen[0] - plain, np.mean(asked), atol=1e-3)

@@ -21,7 +21,7 @@ from robustness.attacks.epsilon_search import (
     smallest_epsilon,
     succeeds,
 )
-from robustness.attacks.transfer import Transfer, attackable, judged, transfers
+from robustness.attacks.transfer import Transfer, attackable, judge_transfer, transfers
 from robustness.base.errors import ParameterError, WeightsError
 from robustness.models import Classifier
 from robustness.pictures.picture import Picture
@@ -197,4 +197,4 @@ def test_a_target_is_tried_on_who_has_it(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_a_judge_that_cannot_be_loaded_says_so(coffee: Picture) -> None:
     with pytest.raises(WeightsError):
-        list(judged(coffee, coffee.image, PGD, "SqueezeNet", ["VGG16"]))
+        list(judge_transfer(coffee, coffee.image, PGD, "SqueezeNet", ["VGG16"]))

@@ -29,7 +29,7 @@ from robustness.matching.cause import (
     search_cause,
 )
 from robustness.matching.difference import difference
-from robustness.matching.estimate import Estimate, Fit, affected
+from robustness.matching.estimate import Estimate, Fit, find_affected
 from robustness.matching.image_statistics import NAMES, batch_statistics
 from robustness.matching.match import Match, MatchSettings
 from robustness.matching.reference_images import ReferenceImages
@@ -151,7 +151,7 @@ def test_a_share_is_a_group_of_images_apart_from_the_others(
         images[row : row + 1] = perturbed(images[row : row + 1], darkness=strength)
     scaled = side.emulator.scaled(batch_statistics(lambda k: from_uint8(images[k]), 40))
     vector = np.array([0.6 * (name == "darkness") for name in side.emulator.names])
-    probabilities, decided = affected(scaled, side.emulator, vector)
+    probabilities, decided = find_affected(scaled, side.emulator, vector)
     assert decided
     assert probabilities.mean() == pytest.approx(share, abs=0.05)
 
@@ -326,7 +326,9 @@ def test_changes_since_a_profile_are_tested(tmp_path: Path) -> None:
     (fog,), (model,) = matching.changes(example(0.31, 0.49), before)
     assert not fog.significant
     assert not model.significant
-    assert all(text.endswith("(not significant).") for text in results.changed([fog], [model]))
+    assert all(
+        text.endswith("(not significant).") for text in results.change_sentences([fog], [model])
+    )
 
 
 def test_unaffected_images_count_with_the_accuracy_of_originals() -> None:

@@ -13,7 +13,7 @@ import pytest
 import robustness as rb
 from benchmarks.support.synthetic_runs import pictures, saved
 from robustness.commands.main import _parsed, main
-from robustness.evaluation.condition import Condition
+from robustness.evaluation.condition import Condition, as_profile
 from robustness.hardening import Hardening, Settings
 from robustness.hardening.judgement import judge_training
 from robustness.report.questions import RunFigures, fixes
@@ -110,7 +110,9 @@ def test_a_run_of_a_profile_offers_no_training(tmp_path: Path) -> None:
         pictures(tmp_path / "set", [f"{number}.png" for number in range(30)]),
         {"SqueezeNet": 0.2},
         source=tmp_path / "set",
-        conditions=[Condition.of({"fog": 0.2, "darkness": 0.3})],
+        conditions=as_profile(
+            [Condition.of({"fog": 0.2, "darkness": 0.3}), Condition.of({"fog": 1})]
+        ),
     )
     assert not of_kind(run, fixes.TRAINING)
 

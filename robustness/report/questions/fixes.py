@@ -291,7 +291,9 @@ def _training(of: RunFigures, name: str) -> Iterator[Fix]:
             group.high,
             significant=group.significant,
         )
-    elif not children and any(len(c.perturbations) == 1 for c in of.run.conditions):
+    elif not children and any(
+        len(c.perturbations) == 1 and not c.profile for c in of.run.conditions
+    ):
         words = ("harden", name, "--images", "IMAGES", "--run", of.run.id)
         yield Fix(
             name,
