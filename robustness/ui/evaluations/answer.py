@@ -158,7 +158,7 @@ def _choice(
     if check or values != {option.name: option.default for option in CHOICE.options}:
         try:
             own = RunFigures(of.run, of.statistics, values)
-            out = gate.exclusions(check) if check else {}
+            out = gate.exclusions(check, said=short) if check else {}
             return _chosen(run, values, out, own), True
         except RobustnessError as error:
             st.error(plain(sentence(error)), icon=":material/error:")
