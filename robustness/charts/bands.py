@@ -133,8 +133,8 @@ class BandMap(NamedTuple):
             if strip and (lengths := [len(tile.text) for tile in strip.tiles if tile.text])
         ]
         least = max(widths, default=0)
-        label = max([_SHORTEST, *(len(row.label) for row in self.rows)])
-        labels = min(_LABELS, label / 2 + 0.6)
+        longest = max([_SHORTEST, *(len(row.label) for row in self.rows)])
+        labels = min(_LABELS, longest / 2 + 0.6)
         whole = labels + len(self.columns) * (max(_COLUMN, least) + 0.6)
         sizes = (
             f"--rows:{len(self.rows)};--columns:{len(self.columns)};--least:{least:.2f}rem;"
