@@ -144,7 +144,8 @@ def _verdicts(check: gate.Check) -> None:
         )
         for verdict in order
     ]
-    with st.container(height=_VERDICT_PIXELS if len(rows) > _VERDICTS else "content", border=False):
+    scrolls = len(rows) > _VERDICTS
+    with st.container(height=_VERDICT_PIXELS if scrolls else "content", border=scrolls):
         st.html(results.html_table(_VERDICT_HEAD, rows))
 
 
