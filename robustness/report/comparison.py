@@ -141,11 +141,11 @@ def headline(comparisons: Sequence[Comparison], quantity: str) -> str:
     if moved := _moved(overall, quantity, "model"):
         return f"{moved} in {what}."
     each = by_condition(entries, quantity)
-    moving = [entry for entry in each if entry[f"{quantity}_verdict"] in (WORSE, BETTER)]
-    if len(moving) == 1:
-        (one,) = moving
-        where = f"under {short(one['condition'])}" if one["condition"] else "on the originals"
-        got = f"{model(one['model'])} got {said(one[f'{quantity}_verdict'])}"
+    cells = [entry for entry in each if entry[f"{quantity}_verdict"] in (WORSE, BETTER)]
+    if len(cells) == 1:
+        (cell,) = cells
+        where = f"under {short(cell['condition'])}" if cell["condition"] else "on the originals"
+        got = f"{model(cell['model'])} got {said(cell[f'{quantity}_verdict'])}"
         return f"No significant change overall; {got} {where}."
     if moved := _moved(each, quantity, "cell"):
         return f"No significant change overall; {moved}."
