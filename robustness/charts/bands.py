@@ -19,6 +19,14 @@ _FAINTEST = 0.4
 """How strong the colour of a prediction is whose confidence is 0, from 0 to 1."""
 
 
+_CHARACTER, _MARGIN = 0.45, 0.25
+"""The width in rem of a figure's character in a tile, and what a tile needs beside them."""
+_LABELS, _COLUMN, _PAPER = 19.0, 5.25, 42.0
+"""In rem: the most of the labels, the least of a column, as in ``bands.css``, and an A4 page."""
+_SHORTEST = 12
+"""Characters of the longest label, at least: the title above them has long words."""
+
+
 class Tile(NamedTuple):
     """One cell of a drawn band.
 
@@ -117,15 +125,23 @@ class BandMap(NamedTuple):
             body += (
                 f'<tr><th scope="row" title="{label}">{image}<span>{label}</span></th>{cells}</tr>'
             )
-        texts = [
-            sum(bool(tile.text) for tile in strip.tiles)
+        # The cells of a strip are equally wide; a figure that is cut is another figure.
+        widths = [
+            len(lengths) * (_CHARACTER * max(lengths) + _MARGIN)
             for row in self.rows
             for strip in row.strips
-            if strip
+            if strip and (lengths := [len(tile.text) for tile in strip.tiles if tile.text])
         ]
-        sizes = f"--rows:{len(self.rows)};--columns:{len(self.columns)}"
+        least = max(widths, default=0)
+        longest = max([_SHORTEST, *(len(row.label) for row in self.rows)])
+        labels = min(_LABELS, longest / 2 + 0.6)
+        whole = labels + len(self.columns) * (max(_COLUMN, least) + 0.6)
+        sizes = (
+            f"--rows:{len(self.rows)};--columns:{len(self.columns)};--least:{least:.2f}rem;"
+            f"--print:{min(1.0, _PAPER / whole):.2f}"
+        )
         return (
-            f'<div class="rb-map" style="{sizes};--texts:{max(texts, default=0)}"><table>'
+            f'<div class="rb-map" style="{sizes}"><table>'
             f"<caption>{_safe(self.caption)}</caption>"
             f'<thead><tr><th scope="col">{_safe(self.head)}</th>{titles}</tr></thead>'
             f"<tbody>{body}</tbody></table></div>"

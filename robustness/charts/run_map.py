@@ -230,7 +230,8 @@ def _strip(
             f"{cell.interval(exact)}, n = {cell.n:,}{'; ' * bool(said)}{said}"
         )
         figure = cell.written(short).removesuffix("%")
-        tiles.append(Tile(float(tone), title, 1.0, figure + sign, key))
+        text = f"{figure}\N{THIN SPACE}{sign}" if sign else figure
+        tiles.append(Tile(float(tone), title, 1.0, text, key))
     if len(cells) == 1:
         return Strip(tiles, f"{cells[0].written(exact)}{cells[0].interval(exact)}")
     there = [cell for cell in cells if cell.value is not None]

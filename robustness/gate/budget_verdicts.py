@@ -37,7 +37,7 @@ LABEL_FREE = {"consistency", "flip_rate"}
 """Figures that need no labels."""
 
 _NAMED = 2
-"""Limits of a budget that are named in the reason why a model is ruled out."""
+"""Limits of a budget, and conditions of each, that the reason why a model is ruled out names."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -427,13 +427,20 @@ def rule_out(
     return reasons
 
 
-def exclusions(check: Check) -> dict[str, str]:
-    """Why ``check`` rules out candidates, by their ids: what they break, else what is open."""
+def exclusions(check: Check, *, said: Callable[[str], str] = named) -> dict[str, str]:
+    """Why ``check`` rules out candidates, by their ids: what they break, else what is open.
+
+    ``said`` gives the words for the id of a condition: those of a command, unless others.
+    """
     reasons: dict[str, str] = {}
     for outcome, what in ((BROKEN, "it breaks"), (NOT_SHOWN, "too few images to show")):
-        limits: dict[str, list[str]] = {}
+        places: dict[str, dict[str, list[str]]] = {}
         for verdict in check.broken:
             if verdict.outcome == outcome and verdict.model not in reasons:
-                limits.setdefault(verdict.model, []).append(f"{verdict.limit}, {verdict.where}")
-        reasons |= {name: f"{what} {some(mine, _NAMED)}" for name, mine in limits.items()}
+                where = said(verdict.condition) if verdict.condition else verdict.where
+                limits = places.setdefault(verdict.model, {})
+                limits.setdefault(verdict.limit, []).append(where)
+        for name, limits in places.items():
+            texts = [f"{limit} ({some(wheres, _NAMED)})" for limit, wheres in limits.items()]
+            reasons[name] = f"{what} {some(texts, _NAMED)}"
     return reasons

@@ -15,7 +15,7 @@ from robustness.charts import run_map
 from robustness.charts.run_map import ORIGINALS
 from robustness.charts.run_results import QUANTITIES
 from robustness.charts.tables import Column, Entry, Table, figure
-from robustness.evaluation.condition import perturbation_label, setting
+from robustness.evaluation.condition import perturbation_label, setting, short
 from robustness.report import methods
 from robustness.report.blocks import Data, Map, Report, Section, Text, Titled
 from robustness.report.shared_parts import preprocessing, shared_manifest
@@ -133,14 +133,20 @@ def headline(comparisons: Sequence[Comparison], quantity: str) -> str:
     if not overall:
         return ""
     what = QUANTITIES[quantity].lower()
-    moving = [entry for entry in overall if entry[f"{quantity}_verdict"] != OPEN]
+    moving = [entry for entry in overall if entry[f"{quantity}_verdict"] in (WORSE, BETTER)]
     if len(moving) == 1 and len(comparisons) == 1:
         by = f"{points(moving[0][f'{quantity}_difference'])} points of {what}"
         verdict = verdict_text(moving[0][f"{quantity}_verdict"])
         return f"{model(moving[0]['model'])} got {verdict}: {by}."
     if moved := _moved(overall, quantity, "model"):
         return f"{moved} in {what}."
-    each = [entry for entry in entries if entry["condition"] is not None]
+    each = by_condition(entries, quantity)
+    cells = [entry for entry in each if entry[f"{quantity}_verdict"] in (WORSE, BETTER)]
+    if len(cells) == 1:
+        (cell,) = cells
+        where = f"under {short(cell['condition'])}" if cell["condition"] else "on the originals"
+        got = f"{model(cell['model'])} got {said(cell[f'{quantity}_verdict'])}"
+        return f"No significant change overall; {got} {where}."
     if moved := _moved(each, quantity, "cell"):
         return f"No significant change overall; {moved}."
     return f"No significant change in {what}."

@@ -173,11 +173,7 @@ def _record(run: Run, model: str) -> models.ModelRecord:
         raise ParameterError(
             f"Expected a model that is not calibrated, got {model}. Calibrate {record.base.name}."
         )
-    if models.digest(record) != dict(run.manifest.spec.models)[record.name]:
-        raise ParameterError(
-            f"Expected the weights that the run evaluated, got others of {model}. Evaluate it "
-            "again."
-        )
+    run.check_weights(record.name)
     return record
 
 

@@ -67,7 +67,8 @@ def embedding_map(
 
     ``chosen`` names a model and one condition. ``note`` is told how many images are done of how
     many. Raises ``ParameterError`` for another selection or a run of a table, ``RunError`` where
-    fewer than 3 images can be read, and ``WeightsError`` where the model cannot be loaded.
+    the weights are others now or fewer than 3 images can be read, and ``WeightsError`` where the
+    model cannot be loaded.
     """
     if run.is_from_table:
         raise ParameterError(
@@ -83,6 +84,7 @@ def embedding_map(
         )
     if not 3 <= images <= MOST_IMAGES:
         raise ParameterError(f"Expected 3 to {MOST_IMAGES} images for a map, got {images}.")
+    run.check_weights(chosen.model)
     rows = sorted(run.cases.both(chosen, 10 * MOST_IMAGES), key=lambda row: row["position"])
     places = np.unique(np.linspace(0, max(0, len(rows) - 1), min(images, len(rows))).astype(int))
     chosen_rows = [rows[at] for at in places]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
+from robustness import models
 from robustness.base import settings
 from robustness.base.errors import ImageError, RobustnessError, RunError
 from robustness.base.text import visible
@@ -265,6 +266,14 @@ class Run:
     def picture_for(self, name: str, model: str) -> Picture:
         """The image called ``name`` as ``model`` saw it; raises as ``picture`` does."""
         return self.picture(name, [self.manifest.spec.framing_of(model)])
+
+    def check_weights(self, model: str) -> None:
+        """Raise ``RunError`` if ``model`` is now another than the one that was evaluated."""
+        if models.digest(models.REGISTRY[model]) != dict(self.manifest.spec.models)[model]:
+            raise RunError(
+                f"Expected the weights that the run evaluated, got others of {model}. Evaluate it "
+                "again."
+            )
 
     def perturbed(self, picture: Picture, condition: Condition) -> Images:
         """The image (S, S, 3) of ``picture``, a version of this run's, under ``condition``.

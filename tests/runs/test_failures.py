@@ -29,8 +29,8 @@ from benchmarks.support.synthetic_runs import (
     with_column,
     with_images,
 )
-from robustness import api, report, runs
-from robustness.base.errors import ParameterError, RobustnessError
+from robustness import api, models, report, runs
+from robustness.base.errors import ParameterError, RobustnessError, RunError
 from robustness.commands.main import main
 from robustness.datasets import open_dataset
 from robustness.evaluation.condition import Condition
@@ -75,7 +75,10 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> runs.Run:
         labelled=False,
         kept=kept,
     )
-    return with_properties(made)
+    digests_of = tuple((name, models.digest(models.REGISTRY[name])) for name in kept)
+    spec = replace(made.manifest.spec, models=digests_of)
+    made.manifest.updated(spec=spec).write(made.folder)
+    return with_properties(runs.load(adopt(made.folder)))
 
 
 def test_the_worse_slice_is_the_same_everywhere(
@@ -152,6 +155,10 @@ def test_a_map_is_kept_for_the_report_and_its_points_open_their_images(
     for refused in ("model=SqueezeNet", f"condition={FOG.id}"):
         with pytest.raises(ParameterError, match="one model and one condition"):
             api.embedding_map(run, refused)
+    others = (("SqueezeNet", "sha256:0"), run.manifest.spec.models[1])
+    spec = replace(run.manifest.spec, models=others)
+    with pytest.raises(RunError, match="weights that the run evaluated"):
+        api.embedding_map(replace(run, manifest=run.manifest.updated(spec=spec)), where)
 
 
 def test_a_selection_gives_its_images_to_lists_tables_and_archives(

@@ -144,7 +144,8 @@ def _verdicts(check: gate.Check) -> None:
         )
         for verdict in order
     ]
-    with st.container(height=_VERDICT_PIXELS if len(rows) > _VERDICTS else "content", border=False):
+    scrolls = len(rows) > _VERDICTS
+    with st.container(height=_VERDICT_PIXELS if scrolls else "content", border=scrolls):
         st.html(results.html_table(_VERDICT_HEAD, rows))
 
 
@@ -158,7 +159,7 @@ def _choice(
     if check or values != {option.name: option.default for option in CHOICE.options}:
         try:
             own = RunFigures(of.run, of.statistics, values)
-            out = gate.exclusions(check) if check else {}
+            out = gate.exclusions(check, said=short) if check else {}
             return _chosen(run, values, out, own), True
         except RobustnessError as error:
             st.error(plain(sentence(error)), icon=":material/error:")

@@ -120,7 +120,7 @@ def _quantity(compared: Sequence[Comparison | str]) -> str:
 def _title(entry: Listed) -> str:
     assert entry.manifest is not None
     created = entry.manifest.created[:16].replace("T", " ")
-    return f"{entry.title}, {entry.manifest.how}, {created} UTC"
+    return f"{entry.title}, {created} UTC, {entry.manifest.how}"  # what differs first
 
 
 def _compare(baseline: str, other: str) -> Comparison | str:
@@ -206,7 +206,7 @@ def _by_condition(
     mine = [entry for entry in entries if entry["model"] == model]
     most = sorted(mine, key=lambda entry: -entry[f"{quantity}_moved"])
     condition = st.selectbox(
-        "Images that flipped under",
+        "Images that flipped",
         [str(entry["condition"]) for entry in most],
         format_func=lambda text: short(text) if text else run_map.ORIGINALS,
         key=f"flipped {name}",

@@ -5,9 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
 from playwright.sync_api import Browser
 
 from robustness import report
+from robustness.charts import bands
+from robustness.charts.bands import BandMap, MapRow, Strip, Tile
 from tests.support.reports import live
 
 
@@ -50,4 +53,36 @@ def test_the_policy_of_the_file_stops_scripts_that_are_not_its_own(
     page.goto(file.as_uri())
     assert page.locator('img[src="x"]').count() == 1
     assert page.title() != "ran"
+    page.close()
+
+
+MARKED = (75, "✓"), (100, "✗"), (8, "?")
+WIDTH = "part.getBoundingClientRect().width"
+CUT = f"""cells => cells.filter(cell => {{
+    const [whole, figure] = [cell, cell.querySelector("b")].map(part => {WIDTH})
+    return figure > whole
+}}).length"""
+
+
+@pytest.mark.parametrize("models", [2, 4, 10])
+def test_every_figure_of_a_map_is_whole_on_screen_and_on_paper(
+    browser: Browser, models: int
+) -> None:
+    """Half of -100 is another figure. A4 with its margins is 178 mm wide, 673 pixels."""
+    page = browser.new_page()
+    for texts in (
+        ["75", "100", "8"] * 2,
+        ["+14", "-100", "0"] * 2,
+        [f"{n}\N{THIN SPACE}{sign}" for n, sign in MARKED] * 2,
+    ):
+        strip = Strip([Tile(0.5, text, text=text) for text in texts], "")
+        drawn = BandMap("Hardest first", ["model"] * models, [MapRow("Fog", [strip] * models)])
+        page.set_content(f"<style>{bands.style()} body {{margin: 0}}</style>{drawn.html}")
+        page.emulate_media(media="screen")
+        page.set_viewport_size({"width": 1100, "height": 600})
+        assert page.locator(".rb-band > i:has(b)").evaluate_all(CUT) == 0, texts
+        page.emulate_media(media="print")
+        page.set_viewport_size({"width": 673, "height": 600})
+        assert page.locator(".rb-band > i:has(b)").evaluate_all(CUT) == 0, texts
+        assert page.evaluate("document.documentElement.scrollWidth") <= 673, texts
     page.close()
