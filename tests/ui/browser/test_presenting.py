@@ -45,7 +45,9 @@ def stands_still(page: Page) -> bool:
 @pytest.fixture(scope="module")
 def live(browser: Browser, address: str) -> Iterator[Page]:
     """The Live page for the two tests below, the last of which changes what it shows."""
-    with visiting(browser, f"{address}/?sample=coffee&gaussian_noise=0.2&remedy=median") as page:
+    models = "models=SqueezeNet&models=EfficientNetLite0"
+    link = f"{address}/?sample=coffee&gaussian_noise=0.2&remedy=median&{models}"
+    with visiting(browser, link) as page:
         yield settled(page)
 
 
