@@ -68,6 +68,7 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     if not everything:
         return 0
     os.environ.update(dict.fromkeys(shards.ONE_CORE, "1"))
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # else a hundred processes compile the product
     return shards.SHARDS
 
 
