@@ -45,9 +45,9 @@ def judged(found: gate.Check, *names: str) -> list[dict[str, Any]]:
     ]
 
 
-@pytest.mark.parametrize("remedy", ["median", "average"])
 @pytest.mark.parametrize(
-    ("conditions", "limits"), [(CONDITIONS, ACCURACIES), (ATTACKS, UNDER_ATTACK)]
+    ("remedy", "conditions", "limits"),
+    [("average", CONDITIONS, ACCURACIES), ("median", ATTACKS, UNDER_ATTACK)],
 )
 def test_a_model_behind_a_remedy_is_judged_as_one_with_its_predictions(
     tmp_path: Path, remedy: str, conditions: tuple[Condition, ...], limits: list[str]

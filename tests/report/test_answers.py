@@ -168,7 +168,7 @@ def generated(seed: int) -> tuple[pd.DataFrame, list[Condition]]:
     return with_classes(pd.concat(frames, ignore_index=True), 8, 9), conditions
 
 
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("seed", [1, 5, 6, 10, 11, 15])  # every number of each, and both answers
 def test_no_sentence_singles_out_a_condition_that_no_test_does(seed: int) -> None:
     frame, conditions = generated(seed)
     found = report.of_run(SyntheticRun(frame, conditions))

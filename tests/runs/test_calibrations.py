@@ -66,7 +66,7 @@ def evaluated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Evaluated:
     def run(count: int, **how: int) -> runs.Run:
         source = folder(tmp_path / "set", count, **how)
         request = spec([Condition.of({"rotation": 0.5})], names=["SqueezeNet"])
-        return performed(source, tmp_path / "runs", request)
+        return performed(source, tmp_path / "runs", request, batch=40)
 
     return run
 
@@ -124,7 +124,7 @@ def test_a_threshold_of_a_calibrated_model_rests_on_the_other_half(
     user_models.refresh()
     evaluated(60)
     request = spec([Condition.of({"rotation": 0.5})], names=["SqueezeNet", "calm"])
-    run = performed(tmp_path / "set", tmp_path / "both", request)
+    run = performed(tmp_path / "set", tmp_path / "both", request, batch=40)
     rest = sum(not fits_temperature(digest) for digest in run.rows.digests.values())
     for entries in (rb.safe_threshold(run), rb.safe_threshold(run, max_error=0.2)):
         images = {entry["model"]: entry["images"] for entry in entries["models"]}

@@ -40,9 +40,8 @@ def oracle(kept: NDArray[np.bool_]) -> set[int]:
     return set(range(kept.shape[1])) - less if less else set()
 
 
-@pytest.mark.parametrize("seed", range(4))
-@pytest.mark.parametrize("shares", SHARES, ids=str)
-def test_leaders_are_those_of_the_exact_tests(shares: list[float], seed: int) -> None:
+@pytest.mark.parametrize(("seed", "shares"), enumerate([*SHARES, *SHARES]), ids=str)
+def test_leaders_are_those_of_the_exact_tests(seed: int, shares: list[float]) -> None:
     kept = np.random.default_rng(seed).random((120, 4)) < shares
     hard = of(kept)
     ids = pd.unique(rows(kept[:1], conditions=LEVELS)["condition"])

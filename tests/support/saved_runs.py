@@ -49,10 +49,10 @@ def use_stand_ins(patch: pytest.MonkeyPatch) -> None:
 
 
 def performed(
-    source: Path | str, out: Path, request: Request, *, limit: int | None = None
+    source: Path | str, out: Path, request: Request, *, limit: int | None = None, batch: int = 2
 ) -> runs.Run:
     """A finished run of ``request`` in the folder ``out``."""
-    return finished(runs.plan(str(source), request, limit=limit, batch=2), out)
+    return finished(runs.plan(str(source), request, limit=limit, batch=batch), out)
 
 
 def evaluate_again(run: runs.Run, out: Path) -> runs.Run:

@@ -33,9 +33,14 @@ TOGETHER = (
         "tests/models/weights/test_presets.py",
     ),
     tuple(f"tests/test_{name}.py" for name in ("documents", "notebooks", "packaging", "readme")),
+    (
+        *("tests/pictures/test_decoding.py", "tests/base/test_text.py"),
+        "tests/evaluation/test_condition.py",
+    ),
 )
 """What shares a dashboard; what asks the offline models for gradients, as the networks of these
-take seconds to load and to trace; what imports KerasHub; and what installs the wheel."""
+take seconds to load and to trace; what imports KerasHub; what installs the wheel; and what imports
+Hypothesis."""
 
 LONG = (
     "tests/ui/browser/",
@@ -48,7 +53,11 @@ LONG = (
     *TOGETHER[3],
     "tests/test_deployment.py",
     "tests/ui/test_model_pages.py",
-    "tests/ui/test_pages.py",
+    "tests/hardening/",
+    "tests/matching/test_match.py",
+    "tests/models/own/test_adding.py",
+    *(f"tests/ui/test_{name}.py" for name in ("add_model_page", "new_evaluation", "pages")),
+    *(f"tests/ui/test_{name}.py" for name in ("evaluation_results", "evaluations_page", "access")),
 )
 """The longest files come first, so that all processes end at about the same time."""
 

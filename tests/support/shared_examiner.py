@@ -14,23 +14,23 @@ from robustness.runs import foreign_runs
 
 
 class _Shared:
-    """Replaces ``Worker``; restarted if a file has ended the process, or in another folder: paths
-    and settings may be relative to it."""
+    """Replaces ``Worker``; restarted if a file has ended the process, or for settings that may be
+    relative to another folder."""
 
     idle: ClassVar[dict[str, tuple[str, Worker]]] = {}
 
     def __init__(self, module: str) -> None:
         self._module = module
 
-    def ask(self, *args: Any, **limits: Any) -> bytes:
+    def ask(self, head: bytes, data: bytes, **limits: Any) -> bytes:
         here = os.getcwd()
         folder, worker = _Shared.idle.pop(self._module, (here, None))
-        if worker is not None and folder != here:
+        if worker is not None and folder != here and b'"settings"' in head:
             worker.end()
-            worker = None
+            folder, worker = here, None
         worker = worker or Worker(self._module)
-        found = worker.ask(*args, **limits)
-        _Shared.idle[self._module] = here, worker
+        found = worker.ask(head, data, **limits)
+        _Shared.idle[self._module] = folder, worker
         return found
 
     def end(self) -> None:

@@ -30,7 +30,7 @@ def test_a_first_visit_has_something_to_look_at_and_a_link_with_nothing_has_noth
     first = run()
     assert on(first) == stack.FIRST
     assert first.query_params == {name: f"{value:g}" for name, value in stack.FIRST.items()}
-    assert on(run(sample="coffee")) == {}
+    assert on(run(sample="coffee", models="SqueezeNet")) == {}
 
 
 def test_the_page_shows_what_the_core_computes_of_the_link() -> None:
@@ -85,7 +85,8 @@ def test_the_pictures_are_drawn_before_any_answer_is_waited_for(
 
 
 def test_a_link_that_means_no_strength_is_said_and_the_rest_holds() -> None:
-    app = run(sample="rocket", fog="strong", brightness="7", vertical_flip="no", darkness="0.25")
+    link = {"fog": "strong", "brightness": "7", "vertical_flip": "no", "darkness": "0.25"}
+    app = run(sample="rocket", models="SqueezeNet", **link)
     assert on(app) == {"darkness": 0.25}
     said = [warning.value.replace("\\", "") for warning in app.warning]
     assert len(said) == 3
@@ -98,6 +99,7 @@ def test_a_link_that_means_no_strength_is_said_and_the_rest_holds() -> None:
 def test_an_odd_link_is_no_fault_and_says_what_it_ignores() -> None:
     odd = run(
         sample="../../etc/passwd",
+        models="SqueezeNet",
         fog="nan",
         seed="-1",
         fit="stretch",

@@ -93,7 +93,7 @@ def test_only_the_open_view_computes(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_no_model_chosen_asks_for_one() -> None:
-    app = run(sample="coffee")
+    app = run(sample="coffee", models="SqueezeNet")
     app.multiselect(key="models").set_value([]).run()
     assert not app.exception
     assert "Choose at least one model" in app.info[0].value

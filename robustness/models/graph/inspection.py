@@ -67,9 +67,9 @@ def inspection(
     """The answer of ``inspection_process`` to ``request`` about the model at ``path``.
 
     ``request`` and answer are JSON. ``keras`` is whether it is a network of Keras, without code of
-    its own. A process that ends without an answer gives a ``problem``, a clause; the same request
-    about the same file then gets it at once. Raises ``NotInspectedError`` where others use the
-    processor.
+    its own. Paths are absolute, as the process may have begun in another folder. A process that
+    ends without an answer gives a ``problem``, a clause; the same request about the same file then
+    gets it at once. Raises ``NotInspectedError`` where others use the processor.
     """
     files = [file for part in all_files(path) for file in files_below(part)]
     versions = [(file, version(file)) for file in files]
@@ -84,7 +84,7 @@ def inspection(
     worker = KERAS_WORKERS if keras else Worker(_EXAMINER)
     try:
         answer = worker.ask(
-            json.dumps({"path": str(path), **request}).encode(),
+            json.dumps({"path": str(path.absolute()), **request}).encode(),
             b"",
             memory=memory,
             seconds=seconds,
@@ -130,7 +130,7 @@ def examine(record: ModelRecord, side: int, target: Path) -> Conversion:
             "use": asdict(use_of(record, side)),
             "native": record.weights.native_runtime is not None,
             "fallback": not file or file.runtime != BY_OPENVINO,
-            "to": str(target),
+            "to": str(target.absolute()),
         }
 
     answer = _answer(path, request, record.weights.format)

@@ -115,7 +115,6 @@ ONE = "models=SqueezeNet"
         (f"?gaussian_blur=0.6&fog=0.2&{ONE}", "One image: Live"),
         ("reference?search=geometric", "Reference"),
         (f"?view=map&sample=coffee&seed=4&perturbation=rotation&{ONE}", "One image: Map"),
-        ("models", "Models"),
         ("evaluations?run=a", "Evaluations"),
         ("reference?view=methods", "Reference"),
         (f"?view=attack&attack=square&steps_square=2&{ONE}", "One image: Attack"),
@@ -138,7 +137,7 @@ def test_axe_finds_nothing_wrong(tab: Page, address: str, path: str, title: str)
 
 
 def test_axe_finds_nothing_wrong_with_a_filled_form(tab: Page, address: str) -> None:
-    """A form of a model with missing classes, then with too few."""
+    """The Models page, and on it the form of a model with too few classes."""
     page = tab
     page.emulate_media(color_scheme="light")
     page.set_viewport_size({"width": 1440, "height": 900})

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from playwright.sync_api import Browser, FilePayload, Page, expect
+from playwright.sync_api import Browser, Page, expect
 
 from benchmarks.support.image_folders import flat_folder
 from benchmarks.support.page_actions import (
@@ -102,27 +102,6 @@ def test_an_upload_is_used_and_stays_out_of_the_link(live: Page, tmp_path: Path)
     settled(page)
     expect(page.get_by_text("Showing my *secret* photo.jpg")).to_be_visible()
     eventually(page, lambda: np.array_equal(pixels(page, 0), own))
-
-
-def payload(name: str, data: bytes) -> FilePayload:
-    return {"name": name, "mimeType": f"image/{name[-3:]}", "buffer": data}
-
-
-def test_an_upload_after_a_refused_one_has_its_own_verdicts(browser: Browser, address: str) -> None:
-    page = settled(visit(browser, f"{address}/?sample=chelsea&models=SqueezeNet"))
-    cat, choose = page.locator(".rb-below").inner_text(), page.locator("input[type=file]").first
-    choose.set_input_files(payload("bad.jpg", b"text"))
-    expect(page.get_by_text("is not an image")).to_be_visible()
-    settled(page)
-    choose.set_input_files(payload("good.png", sample_bytes("motorcycle")))
-    expect(page.get_by_text("Showing good.png")).to_be_visible()
-    settled(page)
-    expect(page.locator(".rb-card").first).to_contain_text("moped")
-    expect(page.locator(".rb-below")).to_contain_text("moped")
-    page.get_by_role("button", name="Chelsea", exact=True).click()
-    expect(page.locator(".rb-below")).to_have_text(cat, use_inner_text=True)
-    settled(page)
-    hand_back(page)
 
 
 def test_another_view_is_one_click_away_with_the_same_picture_and_models(

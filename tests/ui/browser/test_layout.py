@@ -20,7 +20,11 @@ SHIFT = """() => new Promise(done => {
     setTimeout(() => done(shift), 100)
 })"""
 """How much has moved since the page was opened, as the browser notes it by itself."""
-LAST = {"": ".rb-card table", "models": "[data-testid=stDataFrame]", "evaluations": "form, button"}
+LAST = {
+    "": ".rb-card table",
+    "models": "[data-testid=stDataFrame]",
+    "evaluations": ".st-key-evaluate",
+}
 """By page, what comes last."""
 TITLE = """() => {
     const text = document.createRange(), title = document.querySelector("h1")
