@@ -249,6 +249,11 @@ def test_every_format_of_a_report_is_named_where_people_read_of_them() -> None:
         if not re.search(rf"{re.escape(suffix)}\b", text)
     }
     assert not lacking
+    for name in ("README.md", "docs/command-line.md"):
+        lines = [line for line in DOCUMENTS[name].splitlines() if "HTML, PDF" in line]
+        assert lines
+        for line in lines:
+            assert all(format.label in line for format in report.FORMATS.values()), line
 
 
 def test_every_attack_and_norm_is_told() -> None:

@@ -25,12 +25,10 @@ import pytest
 from PIL import Image
 
 from benchmarks.support.own_runs import adopt
-from benchmarks.support.repository import ROOT
 from benchmarks.support.server import OF_THE_SYSTEM
 from benchmarks.support.synthetic_rows import severities
 from benchmarks.support.synthetic_runs import pictures, saved
 from robustness import report, runs
-from robustness.api.saved_runs import EvaluatedRun
 from robustness.attacks import NORMS
 from robustness.base.errors import RunError
 from robustness.charts.prediction_marks import judged
@@ -99,21 +97,6 @@ def page(made: dict[str, bytes]) -> Page:
     return Page(made[".html"].decode())
 
 
-def test_what_lists_the_formats_lists_all() -> None:
-    for name in ("README.md", "docs/command-line.md"):
-        text = (ROOT / name).read_text(encoding="utf-8")
-        lines = [line for line in text.splitlines() if "HTML, PDF" in line]
-        assert lines
-        for line in lines:
-            assert all(format.label in line for format in report.FORMATS.values()), line
-    for text in (
-        (ROOT / "docs" / "python.md").read_text(encoding="utf-8"),
-        (ROOT / "robustness" / "commands" / "saved_runs.py").read_text(encoding="utf-8"),
-        EvaluatedRun.report.__doc__ or "",
-    ):
-        assert all(suffix in text for suffix in report.FORMATS)
-
-
 # --- HTML -----------------------------------------------------------------------------------------
 
 
@@ -145,13 +128,6 @@ def test_the_policy_of_a_page_allows_its_own_scripts_alone(made: dict[str, bytes
         "img-src": ["data:"],
     }
     assert text.index("http-equiv") < min(map(text.index, ("<script", "<style", "<body")))
-
-
-def test_a_hostile_name_is_shown_and_does_nothing(page: Page) -> None:
-    assert len(page.scripts) == 3
-    assert not [image for image in page.all("img") if "onerror" in image]
-    assert "<b>broken</b>.jpg" in page.text
-    assert HOSTILE in "\n".join(page.text + [str(image["alt"]) for image in page.all("img")])
 
 
 def test_what_stands_in_a_script_cannot_end_it(content: report.Report) -> None:
