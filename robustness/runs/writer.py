@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import time
@@ -178,11 +177,9 @@ class RunWriter:
             installation.note(self.folder, self.manifest.text, files if self.finished else ())
             self.manifest.write(self.folder)
         except OSError as error:
-            # Arrow has the reason within a text of its own.
-            reason = os.strerror(error.errno) if error.errno else error.strerror
             raise RunError(
-                f"The rows of the run {self.manifest.id} cannot be written: {reason}; make room, "
-                "then continue the run.",
+                f"The rows of the run {self.manifest.id} cannot be written: {error.strerror}; make "
+                "room, then continue the run.",
                 hint=f"Its folder is {self.folder}. {_HOW_TO_CONTINUE}",
             ) from error
 

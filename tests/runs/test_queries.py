@@ -157,6 +157,17 @@ def test_queries_read_the_files_of_their_run_alone(run: runs.Run, tmp_path: Path
     assert rows.ask("SELECT count(*) FROM rows WHERE model = $name", name="' OR '1'='1") == [(0,)]
 
 
+def test_a_metric_may_have_the_name_of_a_column_of_queries(run: runs.Run, tmp_path: Path) -> None:
+    paths = []
+    for part in run.parts:
+        table = pq.read_table(part.path)
+        paths.append(tmp_path / part.path.name)
+        pq.write_table(table.append_column("good", pa.nulls(len(table), pa.float64())), paths[-1])
+    query = "SELECT count(*) FILTER (good), count(*) FILTER (counted AND NOT good) FROM rows"
+    rows = Rows(paths, run.rows.images, run.manifest.spec)
+    assert rows.ask(query) == rows_of(run).ask(query)
+
+
 def test_a_file_that_is_gone_is_said_in_one_sentence(run: runs.Run, tmp_path: Path) -> None:
     paths = [*(part.path for part in run.parts), run.folder / "part-000009.parquet"]
     gone = Rows(paths, run.rows.images, run.manifest.spec)
