@@ -322,6 +322,8 @@ def _accepting(rule: Rule, run: Run) -> Iterator[Verdict]:
                 **bounds,
                 outcome=outcome,
                 images=entry["images"],
+                of="accepted" if accepted else "error",
+                max_error=max_error,
             )
 
 

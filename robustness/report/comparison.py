@@ -1,19 +1,19 @@
 """What changed between two runs: sentences and tables of a page and ``runs compare``.
 
-``entries`` are those of ``statistics.differences.changes`` that know ``quantity``.
+``entries`` are those of ``entries_of`` that know ``quantity``.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from robustness import statistics
-from robustness.base.text import counted, points, share
+from robustness.base.text import FigureText, counted, figure_text, points
 from robustness.charts import run_map
 from robustness.charts.run_results import QUANTITIES
-from robustness.charts.tables import Column, Entry, Table, figure
+from robustness.charts.tables import Column, Entry, Table, figure, interval
 from robustness.evaluation.condition import perturbation_label, setting
 from robustness.report.blocks import Text, Titled
 from robustness.report.wording import MODEL, model
@@ -33,10 +33,10 @@ CONDITION: Sequence[Column] = (
 def figures(quantity: str) -> Sequence[Column]:
     """The columns with both rates, their difference and its verdict."""
     return (
-        ("Images", lambda entry: f"{entry[f'{quantity}_images']:,}"),
+        ("Images", figure(f"{quantity}_images", ",")),
         ("Baseline", figure(f"{quantity}_a", ".1%")),
         ("This run", figure(f"{quantity}_b", ".1%")),
-        ("Change, points", lambda entry: points(entry[f"{quantity}_difference"])),
+        ("Change, points", figure(f"{quantity}_difference", points)),
         ("95% interval", lambda entry: _interval(entry, quantity) or "none"),
         ("Verdict", lambda entry: said(entry[f"{quantity}_verdict"])),
     )
@@ -45,13 +45,22 @@ def figures(quantity: str) -> Sequence[Column]:
 def sentence(entry: Entry, quantity: str) -> str:
     """The change of one model over all conditions."""
     what = f"{model(entry['model'])}: {QUANTITIES[quantity].lower()}"
-    before, after = (share(entry[f"{quantity}_{side}"]) for side in "ab")
+    before, after = (figure_text(entry, f"{quantity}_{side}", ".1%") for side in "ab")
     if not entry[f"{quantity}_moved"]:
-        return f"{what} unchanged, {after}."
-    by = f"{points(entry[f'{quantity}_difference'])} points"
-    interval = _interval(entry, quantity)
-    by += f", {interval}" if interval else ""
-    return f"{what} {before} → {after} ({by}), {said(entry[f'{quantity}_verdict'])}."
+        return FigureText(f"{what} unchanged, {after}.", after)
+    by = figure_text(entry, f"{quantity}_difference", points)
+    bounds = _interval(entry, quantity)
+    verdict = said(entry[f"{quantity}_verdict"])
+    return FigureText(
+        f"{what} {before} → {after} ({by} points{bounds and f', {bounds}'}), {verdict}.",
+        *(before, after, by, bounds),
+    )
+
+
+def entries_of(comparison: Comparison) -> list[dict[str, Any]]:
+    """The differences of ``comparison``, each with the runs that it is between."""
+    runs = {"baseline": comparison.baseline.id, "run": comparison.other.id}
+    return [{**entry, **runs} for entry in comparison.differences]
 
 
 def changes(entries: Sequence[Entry], quantity: str) -> list[run_map.ShareChange]:
@@ -67,6 +76,7 @@ def changes(entries: Sequence[Entry], quantity: str) -> list[run_map.ShareChange
             significant=entry[f"{quantity}_verdict"] != OPEN,
             n=entry[f"{quantity}_images"],
             key=key(entry),
+            runs=(entry.get("baseline", ""), entry.get("run", "")),
         )
         for entry in entries
         if entry["condition"] is not None and entry[f"{quantity}_difference"] is not None
@@ -100,7 +110,7 @@ def blocks(comparison: Comparison) -> Iterator[Text | Titled]:
         yield Text(text)
     judged = [
         (quantity, entry)
-        for entry in comparison.differences
+        for entry in entries_of(comparison)
         if entry[f"{(quantity := quantity_of(entry))}_difference"] is not None
     ]
     for quantity, entry in judged:
@@ -121,5 +131,4 @@ def blocks(comparison: Comparison) -> Iterator[Text | Titled]:
 
 
 def _interval(entry: Entry, quantity: str) -> str:
-    low, high = (entry[f"{quantity}_difference_{side}"] for side in ("low", "high"))
-    return "" if low is None else f"{points(low)} to {points(high)}"
+    return interval(entry, f"{quantity}_difference", points, "")

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
-from robustness.base.text import counted, in_sentence, points, share
+from robustness.base.text import FigureText, counted, figure_text, in_sentence, points, share
 from robustness.charts import run_map
 from robustness.charts.differences import statistics_that_differ
-from robustness.charts.tables import Table
+from robustness.charts.tables import Table, flat, in_brackets, with_interval
 from robustness.matching import (
     SHARE,
-    AccuracyEstimate,
     ExpectedAccuracy,
     Match,
     MatchChange,
@@ -65,9 +65,11 @@ def _sentences(match: Match) -> Iterator[str]:
             label = REGISTRY[part.perturbation].label
             yield f"{label} fits as well as {listed(others, len(others))}."
     if any(answer.confidence or answer.labels for answer in match.expected_accuracy):
-        yield f"{_from_images(match.expected_accuracy)}."
+        expected = _from_images(match.expected_accuracy)
+        yield FigureText(f"{expected}.", expected)
     elif match.expected_accuracy:
-        yield f"{_expected(match.expected_accuracy)}{_condition(match)}."
+        expected = _expected(match.expected_accuracy)
+        yield FigureText(f"{expected}{_condition(match)}.", expected)
     if match.no_accuracy:
         yield match.no_accuracy
     yield from _reference_labels(match)
@@ -107,8 +109,9 @@ def _expected(answers: Sequence[ExpectedAccuracy]) -> str:
     texts: list[str] = []
     for answer in answers:
         verb = "on" if texts else "would be correct on"
-        texts.append(f"{model(answer.model)} {verb} {share(answer.value, 0)}")
-    return ", ".join(texts)
+        value = figure_text(_entry(answer), "expected_accuracy", ".0%")
+        texts.append(FigureText(f"{model(answer.model)} {verb} {value}", value))
+    return FigureText(", ".join(texts), *texts)
 
 
 def _from_images(answers: Sequence[ExpectedAccuracy]) -> str:
@@ -118,11 +121,23 @@ def _from_images(answers: Sequence[ExpectedAccuracy]) -> str:
         for name in ("confidence", "labels")
         if any(getattr(answer, name) is not None for answer in answers)
     ]
-    texts = [
-        f"{model(a.model)} {share(a.value, 0)} ({points(a.low, '.0f')} to {points(a.high, '.0f')})"
-        for a in answers
-    ]
-    return f"Accuracy to expect, from {' and '.join(sources)}: {', '.join(texts)}"
+    texts = []
+    for entry in map(_entry, answers):
+        value = figure_text(entry, "expected_accuracy", ".0%")
+        bounds = in_brackets(entry, "expected_accuracy", lambda end: points(end, ".0f"))
+        texts.append(FigureText(f"{model(entry['model'])} {value}{bounds}", value, bounds))
+    text = f"Accuracy to expect, from {' and '.join(sources)}: {', '.join(texts)}"
+    return FigureText(text, *texts)
+
+
+def _entry(answer: ExpectedAccuracy) -> dict[str, Any]:
+    """The accuracies of a model: the expected one, and the estimates behind it."""
+    entry = flat({"model": answer.model}, "expected_accuracy", vars(answer))
+    for name in ("confidence", "simulation", "labels"):
+        if estimate := getattr(answer, name):
+            entry = flat(entry, name, vars(estimate))
+            entry |= {f"{name} {method}": value for method, value in estimate.parts.items()}
+    return {**entry, "reference": answer.reference}
 
 
 def _condition(match: Match) -> str:
@@ -254,24 +269,27 @@ def forecasts(match: Match) -> str:
 
 def _accuracies(match: Match) -> Titled:
     """The headline of each model, and the estimates behind it."""
-
-    def cell(part: ExpectedAccuracy | AccuracyEstimate | None) -> str:
-        if part is None:
-            return ""
-        return f"{share(part.value)} ({share(part.low)} to {share(part.high)})"
-
     rows = []
     for answer in match.expected_accuracy:
-        behind = answer.confidence.parts if answer.confidence else {}
+        entry = _entry(answer)
+        expected, confidence, simulation, labels = (
+            with_interval(entry, name)
+            for name in ("expected_accuracy", "confidence", "simulation", "labels")
+        )
+        behind = [
+            FigureText(f"{name} {value}", value)
+            for name in (answer.confidence.parts if answer.confidence else {})
+            for value in [figure_text(entry, f"confidence {name}", ".0%")]
+        ]
         rows.append(
             (
                 model(answer.model),
-                cell(answer),
-                cell(answer.confidence),
-                ", ".join(f"{name} {share(value, 0)}" for name, value in behind.items()),
-                cell(answer.simulation),
-                cell(answer.labels) + _count(answer),
-                "" if answer.reference is None else share(answer.reference),
+                expected,
+                confidence,
+                FigureText(", ".join(behind), *behind),
+                simulation,
+                FigureText(f"{labels}{_count(answer)}", labels),
+                figure_text(entry, "reference", ".1%"),
             )
         )
     head = (

@@ -11,7 +11,7 @@ import streamlit as st
 from robustness import models, runs
 from robustness import statistics as figures
 from robustness.base.errors import RobustnessError
-from robustness.base.text import all_of, counted, plain, points
+from robustness.base.text import FigureText, all_of, counted, figure_text, plain, points
 from robustness.charts import run_map
 from robustness.charts.run_results import QUANTITIES
 from robustness.charts.tables import Table
@@ -75,7 +75,7 @@ def show(names: Sequence[str], listed: Mapping[str, Listed]) -> None:
         headline.html(results.headline((sentences or ["These runs cannot be compared."])[0]))
         if chosen:
             st.markdown(plain(" ".join(sentences[1:])))
-            st.html(results.html_table(*choice.table(chosen.models, chosen.quantity).table))
+            st.html(results.html_table(*choice.table(chosen.models, chosen).table))
         for place, (name, compared) in enumerate(others.items()):
             with st.container(key=f"change-{place}"):
                 _one(listed[name], compared, quantity, is_only=len(others) == 1)
@@ -87,7 +87,7 @@ def _headline(compared: Sequence[Comparison | str], quantity: str) -> str:
         entry
         for one in compared
         if not isinstance(one, str)
-        for entry in one.differences
+        for entry in comparison.entries_of(one)
         if entry[f"{quantity}_difference"] is not None
     ]
     overall = [entry for entry in entries if entry["perturbation"] is None]
@@ -96,9 +96,11 @@ def _headline(compared: Sequence[Comparison | str], quantity: str) -> str:
     what = QUANTITIES[quantity].lower()
     moving = [entry for entry in overall if entry[f"{quantity}_verdict"] in (WORSE, BETTER)]
     if len(moving) == 1 and len(compared) == 1:
-        by = f"{points(moving[0][f'{quantity}_difference'])} points of {what}"
+        by = figure_text(moving[0], f"{quantity}_difference", points)
         verdict = said(moving[0][f"{quantity}_verdict"])
-        return f"{models.label(moving[0]['model'])} got {verdict}: {by}."
+        return FigureText(
+            f"{models.label(moving[0]['model'])} got {verdict}: {by} points of {what}.", by
+        )
     if moved := _moved(overall, quantity, "model"):
         return f"{moved} in {what}."
     by_condition = [entry for entry in entries if entry["perturbation"] is not None]
@@ -176,7 +178,9 @@ def _one(other: Listed, compared_runs: Comparison | str, quantity: str, *, is_on
     if isinstance(compared_runs, str):
         st.error(plain(compared_runs), icon=":material/error:")
         return
-    entries = [e for e in compared_runs.differences if e[f"{quantity}_difference"] is not None]
+    entries = [
+        e for e in comparison.entries_of(compared_runs) if e[f"{quantity}_difference"] is not None
+    ]
     if entries:
         _changes(compared_runs, entries, quantity, other.folder.name)
     elif compared_runs.differences:
