@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from robustness import models
+from robustness.base.text import points
 from robustness.charts.style import COLOURS, ZERO_LINE, drawn, go, rows_axis, whiskers
 from robustness.charts.tables import Entry, in_brackets
 
@@ -22,23 +23,23 @@ def pair_differences(entries: Sequence[Entry]) -> go.Figure:
     significant = [entry["established"] for entry in entries]
     value, traces = "difference", []
     bounds = (value, f"{value}_low", f"{value}_high")
-    points = [
+    scaled = [
         {name: None if entry[name] is None else 100 * entry[name] for name in bounds}
         for entry in entries
     ]
-    ends = [0.0, *(end for row in points for end in row.values() if end is not None)]
+    ends = [0.0, *(end for row in scaled for end in row.values() if end is not None)]
     room = 0.08 * (max(ends) - min(ends)) or 1.0
     axis = {"title": "Difference, points", "range": [min(ends) - room, max(ends) + room]}
     for is_significant, name in ((True, "significant"), (False, "not significant")):
         chosen = [at for at in range(len(labels)) if significant[at] is is_significant]
-        rows = [points[at] for at in chosen]
+        rows = [scaled[at] for at in chosen]
         traces.append(
             {
                 "type": "scatter",
                 "name": name,
                 "x": [row[value] for row in rows],
                 "y": [labels[at] for at in chosen],
-                "customdata": [in_brackets(row, value, "+.1f") for row in rows],
+                "customdata": [in_brackets(entries[at], value, points) for at in chosen],
                 "mode": "markers",
                 "marker": {
                     "symbol": "circle" if is_significant else "circle-open",

@@ -7,7 +7,7 @@ from typing import Any
 
 from robustness.base.text import share
 from robustness.charts.style import COLOURS, drawn, go, model_trace, rows_axis, whiskers
-from robustness.charts.tables import Entry, in_brackets
+from robustness.charts.tables import Entry, flat, in_brackets
 
 
 def slice_rates(entries: Sequence[Entry], labels: Sequence[str], title: str) -> go.Figure:
@@ -91,9 +91,6 @@ def failing_alone(rows: Sequence[tuple[str, Entry]]) -> go.Figure:
     )
 
 
-_BOUNDS = (("", "value"), ("_low", "low"), ("_high", "high"))
-
-
 def risk_coverage(
     entries: Sequence[Entry], title: str, thresholds: Sequence[Entry] = ()
 ) -> go.Figure:
@@ -120,9 +117,7 @@ def risk_coverage(
             lines=False,
             size=15,
             showlegend=False,
-            error_y=whiskers(
-                [{f"error{key}": entry["error"]["suite"][name] for key, name in _BOUNDS}], "error"
-            ),
+            error_y=whiskers([flat({}, "error", entry["error"]["suite"])], "error"),
         )
         for entry in thresholds
     ]

@@ -7,6 +7,7 @@ with a prediction to break. Intervals are 95%.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -15,10 +16,10 @@ import numpy as np
 from robustness import models
 from robustness.attacks import NORMS
 from robustness.attacks import REGISTRY as ATTACKS
-from robustness.base.text import format_figure, points, share
+from robustness.base.text import FigureText, figure_text, format_figure, points
 from robustness.charts.bands import BandMap, MapRow, Strip, Tick, Tile, place, ticks
 from robustness.charts.run_results import forms, goodness, grouped, quantities
-from robustness.charts.tables import Entry
+from robustness.charts.tables import Entry, flat, in_brackets, with_interval
 from robustness.evaluation.condition import AttackCondition, readable, series, setting, short
 from robustness.perturbations import REGISTRY, Perturbation
 from robustness.runs.row_selection import Chosen
@@ -38,7 +39,7 @@ _PALE, _LEAST = 0.14, 0.4
 
 
 class MapCell(NamedTuple):
-    """One figure of a model on ``n`` images, with its interval; ``value`` None if not measured.
+    """The figure ``name`` of ``entry``; ``n`` is the name of its number of images.
 
     ``at`` is the strength, and ``title`` the condition, in words. ``conditions`` are those whose
     images fail there.
@@ -46,21 +47,16 @@ class MapCell(NamedTuple):
 
     at: str
     title: str
-    value: float | None
-    low: float | None
-    high: float | None
-    n: int
+    entry: Entry
+    name: str
+    n: str
     conditions: tuple[str, ...] = ()
 
-    def written(self, form: str) -> str:
-        """The figure; "" if it was not measured."""
-        return "" if self.value is None else format_figure(self.value, form)
-
-    def interval(self, form: str) -> str:
-        """The interval in parentheses after a space; "" without one."""
-        if self.low is None or self.high is None:
-            return ""
-        return f" ({format_figure(self.low, form)} to {format_figure(self.high, form)})"
+    @property
+    def value(self) -> float | None:
+        """The figure; None if it was not measured."""
+        value: float | None = self.entry.get(self.name)
+        return value
 
 
 _OUTCOMES = {"perturbed_accuracy": " correct", "consistency": " unchanged"}
@@ -111,9 +107,7 @@ def rows(figures: Figures, quantity: str) -> list[Row]:
     if quantity != "perturbed_accuracy":
         return rows
     originals = {
-        entry["model"]: [
-            MapCell("", "originals", *bounded(entry, "clean_accuracy"), entry["n_labelled"])
-        ]
+        entry["model"]: [MapCell("", "originals", entry, "clean_accuracy", "n_labelled")]
         for entry in figures.summary
         if entry["clean_accuracy"] is not None
     }
@@ -125,22 +119,16 @@ def _row_label(text: str) -> str:
     return text[:1].upper() + text[1:] if text.partition(" ")[0].islower() else text
 
 
-def bounded(entry: Entry, name: str) -> tuple[float | None, float | None, float | None]:
-    """The figure ``name`` of ``entry`` with its bounds."""
-    return entry[name], entry.get(f"{name}_low"), entry.get(f"{name}_high")
-
-
 def _cell(level: Entry, entry: Entry | None, quantity: str) -> MapCell:
     """The cell of a model at ``level``, which ``entry`` measures."""
     text = str(level["condition"])
     severity = f" (severity {level['severity']})" if level["severity"] else ""
     at, title = setting(text), f"{short(text)}{severity}"
     if entry is None:
-        return MapCell(at, title, None, None, None, 0)
-    n = entry["n_images"] if entry["n_attacked"] is None else entry["n_attacked"]
-    if "accuracy" in quantity:
-        n = entry["n_labelled"]
-    return MapCell(at, title, *bounded(entry, quantity), n, (text,))
+        return MapCell(at, title, {}, quantity, "")
+    n = "n_images" if entry["n_attacked"] is None else "n_attacked"
+    n = "n_labelled" if "accuracy" in quantity else n
+    return MapCell(at, title, entry, quantity, n, (text,))
 
 
 def _attacks(figures: Figures) -> list[Row]:
@@ -152,12 +140,17 @@ def _attacks(figures: Figures) -> list[Row]:
     ]
 
     def cell(entry: Entry) -> MapCell:
-        left, high, low = (None if part is None else 1 - part for part in bounded(entry, "success"))
+        bounds = {"": "", "_low": "_high", "_high": "_low"}
+        left = {
+            f"left{end}": None if part is None else 1 - part
+            for end, other in bounds.items()
+            for part in [entry[f"success{other}"]]
+        }
         specs = [each for each in attacks if each.spec.norm == entry["norm"]]
         size = next(e.spec.size_text for e in specs if e.spec.epsilon == entry["epsilon"])
         title = f"{NORMS[entry['norm']].label}, epsilon {size}"
         conditions = tuple(each.id for each in specs if each.spec.epsilon <= entry["epsilon"])
-        return MapCell(size, title, left, low, high, entry["n_attacked"], conditions)
+        return MapCell(size, title, {**entry, **left}, "left", "n_attacked", conditions)
 
     rows = []
     for norm, entries in grouped(figures.robust_accuracy, "norm").items():
@@ -225,17 +218,24 @@ def _strip(
         sign, said = next(
             (marks[name, text] for text in cell.conditions[-1:] if (name, text) in marks), ("", "")
         )
-        title = (
-            f"{cell.title}: {cell.written(exact)}{_OUTCOMES.get(quantity, '')}"
-            f"{cell.interval(exact)}, n = {cell.n:,}{'; ' * bool(said)}{said}"
+        value, n = figure_text(cell.entry, cell.name, exact), figure_text(cell.entry, cell.n, ",")
+        bounds = in_brackets(cell.entry, cell.name, exact)
+        outcome = _OUTCOMES.get(quantity, "")
+        title = FigureText(
+            f"{cell.title}: {value}{outcome}{bounds}, n = {n}{'; ' * bool(said)}{said}",
+            *(value, bounds, n),
         )
-        figure = cell.written(short).removesuffix("%")
-        text = f"{figure}\N{THIN SPACE}{sign}" if sign else figure
-        tiles.append(Tile(float(tone), title, 1.0, text, key))
+        figure = figure_text(cell.entry, cell.name, lambda v: format_figure(v, short).rstrip("%"))
+        written = FigureText(f"{figure}\N{THIN SPACE}{sign}" if sign else figure, figure)
+        tiles.append(Tile(float(tone), title, 1.0, written, key))
     if len(cells) == 1:
-        return Strip(tiles, f"{cells[0].written(exact)}{cells[0].interval(exact)}")
-    there = [cell for cell in cells if cell.value is not None]
-    return Strip(tiles, ", ".join(f"{cell.at}: {cell.written(short)}" for cell in there))
+        return Strip(tiles, with_interval(cells[0].entry, cells[0].name, exact))
+    texts = [
+        FigureText(f"{cell.at}: {value}", value)
+        for cell in cells
+        if (value := figure_text(cell.entry, cell.name, short))
+    ]
+    return Strip(tiles, FigureText(", ".join(texts), *texts))
 
 
 class Span(NamedTuple):
@@ -279,11 +279,15 @@ def _marked(
     tones = [0.0 if cell.value is None else 2 * cell.value - 1 for cell in cells]
     strip = _strip("", cells, tones, quantity_of(figures))
     mark = Tick(at, span.text, low=low, high=high)
-    return strip._replace(ticks=[mark], text=f"{strip.text}; your camera: {span.text}")
+    text = FigureText(f"{strip.text}; your camera: {span.text}", strip.text)
+    return strip._replace(ticks=[mark], text=text)
 
 
 class ShareChange(NamedTuple):
-    """How the share of a model differs under a ``condition`` ("" for originals)."""
+    """How the share of a model differs under a ``condition`` ("" for originals).
+
+    ``runs`` are the baseline and the other run, if it is between two.
+    """
 
     model: str
     condition: str
@@ -294,6 +298,7 @@ class ShareChange(NamedTuple):
     significant: bool
     n: int
     key: str = ""
+    runs: tuple[str, str] = ("", "")
 
     @property
     def difference(self) -> float:
@@ -310,21 +315,21 @@ class ShareChange(NamedTuple):
         strong = _LEAST + (1 - _LEAST) * min(1.0, abs(self.difference) / _FULL)
         return float(np.sign(self.difference)) * (strong if self.significant else _PALE)
 
-    @property
-    def text(self) -> str:
-        """The difference in points with its interval, and whether it is significant."""
-        interval = ""
-        if self.low is not None and self.high is not None:
-            interval = f" ({points(self.low)} to {points(self.high)})"
-        verdict = "" if self.significant else ", not significant"
-        return f"{points(self.difference)}{interval}{verdict}"
+    def entry(self, quantity: str) -> Entry:
+        """Its figures of ``quantity`` by the names that a comparison gives them."""
+        baseline, run = self.runs
+        of = {"model": self.model, "condition": self.condition, "baseline": baseline, "run": run}
+        figures = {"a": self.before, "b": self.after, "images": self.n}
+        by_name = {f"{quantity}_{name}": value for name, value in figures.items()}
+        difference = {"value": self.difference, "low": self.low, "high": self.high}
+        return flat({**of, **by_name}, f"{quantity}_difference", difference)
 
 
 def change_map(changes: Sequence[ShareChange], quantity: str) -> BandMap:
     """The map of ``changes`` of ``quantity``, the largest loss first; pale is not significant."""
     names = list(dict.fromkeys(change.model for change in changes))
     lines = [
-        MapRow(label, [_changes([c for c in mine if c.model == name]) for name in names])
+        MapRow(label, [_changes([c for c in mine if c.model == name], quantity) for name in names])
         for label, mine in _by_loss(changes)
     ]
     caption = f"Change of {quantities()[quantity].lower()}, in points"
@@ -342,20 +347,19 @@ def before_and_after(
                 MapCell(
                     setting(change.condition) if change.condition else "",
                     change.title,
-                    getattr(change, side),
-                    low=None,
-                    high=None,
-                    n=change.n,
+                    change.entry(quantity),
+                    f"{quantity}_{side}",
+                    f"{quantity}_images",
                 )
                 for change in mine
             ]
-            for side in ("before", "after")
+            for side in "ab"
         ]
         shares = [
             _strip("", cells, [2 * (c.value or 0.0) - 1 for c in cells], quantity)
             for cells in sides
         ]
-        lines.append(MapRow(label, [*shares, _changes(mine)]))
+        lines.append(MapRow(label, [*shares, _changes(mine, quantity)]))
     caption = f"{quantities()[quantity]} before and after"
     return BandMap(LOSSES, [*titles, "Change, points"], lines, caption)
 
@@ -376,25 +380,28 @@ def _by_loss(changes: Sequence[ShareChange]) -> list[tuple[str, list[ShareChange
     return [(_row_label(label), by_row[label]) for label in order]
 
 
-def _changes(ordered: Sequence[ShareChange]) -> Strip | None:
+def _changes(ordered: Sequence[ShareChange], quantity: str) -> Strip | None:
     """The differences of one model in a row; None without any."""
     if not ordered:
         return None
-    texts = [points(change.difference, "+.0f") for change in ordered]
-    tiles = [
-        Tile(
-            change.tone,
-            f"{change.title}: {share(change.before)} to {share(change.after)}, {change.text}, "
-            f"n = {change.n:,}",
-            text=text,
-            key=change.key,
+    name, tiles, words = f"{quantity}_difference", [], []
+    for change in ordered:
+        entry = change.entry(quantity)
+        verdict = "" if change.significant else ", not significant"
+        exact, brief = (
+            with_interval(entry, name, points),
+            figure_text(entry, name, partial(points, form="+.0f")),
         )
-        for change, text in zip(ordered, texts, strict=True)
-    ]
+        before, after = (figure_text(entry, f"{quantity}_{side}", ".1%") for side in "ab")
+        exact, n = (
+            FigureText(f"{exact}{verdict}", exact),
+            figure_text(entry, f"{quantity}_images", ","),
+        )
+        title = f"{change.title}: {before} to {after}, {exact}, n = {n}"
+        title = FigureText(title, before, after, exact, n)
+        tiles.append(Tile(change.tone, title, text=brief, key=change.key))
+        doubt = "" if change.significant else " (not significant)"
+        words.append(FigureText(f"{setting(change.condition)}: {brief}{doubt}", brief))
     if len(ordered) == 1:
-        return Strip(tiles, ordered[0].text)
-    words = [
-        f"{setting(change.condition)}: {text}{'' if change.significant else ' (not significant)'}"
-        for change, text in zip(ordered, texts, strict=True)
-    ]
-    return Strip(tiles, ", ".join(words))
+        return Strip(tiles, exact)
+    return Strip(tiles, FigureText(", ".join(words), *words))

@@ -10,12 +10,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple, Self
 
-import pandas as pd
-
 from robustness import models
 from robustness import statistics as figures
 from robustness.attacks import NORMS
-from robustness.base.text import counted, format_figure, points, share
+from robustness.base.text import FigureText, counted, figure_text, points
 from robustness.evaluation.condition import AttackCondition, Condition, perturbation_label, setting
 from robustness.metrics import FEATURES, PICTURE, PREDICTION, Metric
 from robustness.metrics import REGISTRY as METRICS
@@ -24,6 +22,8 @@ from robustness.metrics.metric import TABLES
 from robustness.statistics.model_choice import NOT_COMPARED
 
 Entry = Mapping[str, Any]
+Form = str | Callable[[float], str]
+"""How a figure is written: a format, or a function."""
 Column = tuple[str, Callable[[Any], str]]
 """The title of a column, and the function from an entry to the text of its cell."""
 
@@ -43,45 +43,41 @@ class Table(NamedTuple):
         )
 
 
-def interval(entry: Entry, name: str, digits: int = 0) -> str:
-    """The interval of the share ``name`` as text, or "no interval"."""
-    low, high = entry[f"{name}_low"], entry[f"{name}_high"]
-    if low is None:
-        return "no interval"
-    return f"{share(low, digits)} to {share(high, digits)}"
+def interval(entry: Entry, name: str, form: Form = ".0%", unknown: str = "no interval") -> str:
+    """The interval of the figure ``name``, "82.0% to 84.2%"; ``unknown`` if there is none."""
+    low, high = (figure_text(entry, f"{name}_{bound}", form) for bound in ("low", "high"))
+    return FigureText(f"{low} to {high}", low, high) if low and high else unknown
 
 
-def in_brackets(entry: Entry, name: str, form: str = ".1%") -> str:
+def in_brackets(entry: Entry, name: str, form: Form = ".1%") -> str:
     """The interval of the figure ``name`` in parentheses after a space; "" if there is none."""
-    low, high = entry[f"{name}_low"], entry[f"{name}_high"]
-    if low is None:
-        return ""
-    return f" ({format_figure(low, form)} to {format_figure(high, form)})"
+    bounds = interval(entry, name, form, "")
+    return FigureText(f" ({bounds})", bounds) if bounds else ""
 
 
-def with_interval(entry: Entry, name: str, form: str = ".1%") -> str:
+def with_interval(entry: Entry, name: str, form: Form = ".1%") -> str:
     """The figure ``name`` and its interval, "83.1% (82.0% to 84.2%)"; "" if there is none."""
-    if entry[name] is None:
-        return ""
-    return f"{format_figure(entry[name], form)}{in_brackets(entry, name, form)}"
+    text = figure_text(entry, name, form)
+    bounds = in_brackets(entry, name, form) if text else ""
+    return FigureText(f"{text}{bounds}", text, bounds)
 
 
-def in_points(entry: Entry, name: str) -> str:
-    """The difference ``name`` and its interval in points, "+3.1 (+1.0 to +5.2)"; "" for none."""
-    if entry[name] is None:
-        return ""
-    low, high = entry[f"{name}_low"], entry[f"{name}_high"]
-    interval = "" if low is None else f" ({points(low)} to {points(high)})"
-    return f"{points(entry[name])}{interval}"
+def flat(entry: Entry, name: str, bounds: Entry) -> dict[str, Any]:
+    """``entry`` with ``value``, ``low`` and ``high`` of ``bounds`` as the figure ``name``."""
+    ends = {"": "value", "_low": "low", "_high": "high"}
+    return {**entry, **{f"{name}{end}": bounds[key] for end, key in ends.items()}}
 
 
-def figure(name: str, form: str) -> Callable[[Entry], str]:
+def figure(name: str, form: Form) -> Callable[[Entry], str]:
     """A function from an entry to its figure ``name`` as text; "" if there is none."""
-    return lambda entry: "" if entry[name] is None else format_figure(entry[name], form)
+    return partial(figure_text, name=name, form=form)
 
 
-def rate(name: str, form: str = ".1%") -> Callable[[Entry], str]:
-    """A function from an entry to its figure ``name`` with the interval, as ``with_interval``."""
+def rate(name: str, form: Form = ".1%") -> Callable[[Entry], str]:
+    """A function from an entry to its figure ``name`` with the interval, as ``with_interval``.
+
+    By the form ``points`` it is a difference, "+3.1 (+1.0 to +5.2)".
+    """
     return partial(with_interval, name=name, form=form)
 
 
@@ -111,14 +107,13 @@ def ranking(entries: Sequence[Entry], by: str) -> Table:
     def rank(entry: Entry) -> str:
         if rivals[entry["label_set"]] == 1 < rivals.total():
             return NOT_COMPARED
-        low, high = entry["place_low"], entry["place_high"]
-        return str(low) if low == high else f"{low} to {high}"
+        return places({**entry, "quantity": by})
 
     columns: list[Column] = [
         ("Rank", rank),
         ("Model", label()),
         order[0],
-        ("95% interval", lambda entry: interval(entry, first, 1)),
+        ("95% interval", partial(interval, name=first, form=".1%")),
         *order[1:],
         *similarities(entries, ".3f"),
         *listed_metrics(entries),
@@ -131,10 +126,18 @@ def ranking(entries: Sequence[Entry], by: str) -> Table:
     return Table.of(entries, columns)
 
 
-LABELLED: Column = (
-    "Labelled images",
-    lambda entry: f"{entry['n_labelled']:,} of {entry['n_images']:,}",
-)
+def places(entry: Entry) -> str:
+    """The rank of ``entry``, of ties a range."""
+    low, high = (figure_text(entry, f"place_{end}", "") for end in ("low", "high"))
+    return low if low == high else FigureText(f"{low} to {high}", low, high)
+
+
+def _labelled(entry: Entry) -> str:
+    labelled, images = (figure_text(entry, f"n_{which}", ",") for which in ("labelled", "images"))
+    return FigureText(f"{labelled} of {images}", labelled, images)
+
+
+LABELLED: Column = ("Labelled images", _labelled)
 
 
 def labels_note(entries: Sequence[Entry], quantity: str) -> str:
@@ -157,7 +160,8 @@ def broken_by_attacks(entry: Entry, name: str = "attack_success") -> str:
     if entry[name] is None:
         return "no correct image to break"
     images = "image" if entry.get("of") == "consistency" else "correct image"
-    return f"{with_interval(entry, name)} of {counted(entry['n_attacked'], images)}"
+    rates, count = with_interval(entry, name), figure_text(entry, "n_attacked", ",")
+    return FigureText(f"{rates} of {counted(count, images)}", rates, count)
 
 
 def similarities(
@@ -203,17 +207,13 @@ def metric_titles(view: str) -> dict[str, str]:
 def pairs(entries: Sequence[Entry]) -> Table:
     """Every pair of models: the difference, its test, and advice on more images."""
 
-    def interval(entry: Entry) -> str:
-        low, high = entry["difference_low"], entry["difference_high"]
-        return "none" if low is None else f"{points(low)} to {points(high)}"
-
     columns: list[Column] = [
         ("Better", label("better")),
         ("Worse", label("worse")),
         ("Images", figure("n_images", ",")),
-        ("Difference, points", lambda entry: points(entry["difference"])),
-        ("95% interval", interval),
-        ("p, corrected", lambda entry: p_text(entry["p_holm"])),
+        ("Difference, points", figure("difference", points)),
+        ("95% interval", partial(interval, name="difference", form=points, unknown="none")),
+        ("p, corrected", figure("p_holm", p_text)),
         ("Verdict", figures.advice),
     ]
     return Table.of(entries, columns)
@@ -224,26 +224,29 @@ def p_text(p: float) -> str:
     return "< 0.0001" if p < 0.0001 else f"{p:.4f}"
 
 
-def tests(entries: Sequence[Entry]) -> pd.DataFrame:
-    """McNemar's tests per condition, as a frame."""
-    return pd.DataFrame(
+def tests(entries: Sequence[Entry]) -> list[dict[str, Any]]:
+    """McNemar's tests per condition, by the titles of the columns."""
+    figures = {
+        "Images": figure("n_images", ","),
+        "Only A": figure("only_a", ","),
+        "Only B": figure("only_b", ","),
+        "p, corrected": figure("p_holm", p_text),
+    }
+    return [
         {
             "Perturbation": perturbation_label(entry["perturbation"]),
             "Strength": setting(entry["condition"]),
             "Model A": models.label(entry["model_a"]),
             "Model B": models.label(entry["model_b"]),
-            "Images": entry["n_images"],
-            "Only A": entry["only_a"],
-            "Only B": entry["only_b"],
-            "p, corrected": p_text(entry["p_holm"]),
+            **{title: say(entry) for title, say in figures.items()},
             "Significant": entry["established"],
         }
         for entry in entries
-    )
+    ]
 
 
-def conditions(entries: Sequence[Entry]) -> pd.DataFrame:
-    """All figures per model and condition with intervals, as a frame."""
+def conditions(entries: Sequence[Entry]) -> list[dict[str, Any]]:
+    """All figures per model and condition with intervals, by the titles of the columns."""
     every = {"consistency": ("Consistency", ".1%"), "flip_rate": ("Flip rate", ".1%")}
     for metric in _by_subject():
         every[metric.name] = metric.column_title, metric.form
@@ -257,32 +260,29 @@ def conditions(entries: Sequence[Entry]) -> pd.DataFrame:
         "drop": ("Accuracy lost", ".1%"),
         "relative_drop": ("Relative loss", ".1%"),
     }
-    columns = {
-        name: column
-        for name, column in every.items()
-        if any(entry.get(name) is not None for entry in entries)
-    }
-    errors: list[Column] = [
-        ("Original ECE", rate("clean_ece", ".3f")),
-        ("Perturbed ECE", rate("perturbed_ece", ".3f")),
-        ("ECE by chance", figure("perturbed_ece_by_chance", ".3f")),
-    ]
-    labelled = "clean_accuracy" in columns
-    attacked = any(entry["n_attacked"] is not None for entry in entries)
-    return pd.DataFrame(
+    known = {name for name in every if any(entry.get(name) is not None for entry in entries)}
+    columns: list[Column] = [("Images", figure("n_images", ","))]
+    if labelled := "clean_accuracy" in known:
+        columns.append(("Labelled", figure("n_labelled", ",")))
+    if any(entry["n_attacked"] is not None for entry in entries):
+        columns.append(("Attacked", figure("n_attacked", ",")))
+    columns += [(title, rate(name, form)) for name, (title, form) in every.items() if name in known]
+    if labelled:
+        columns += [
+            ("Original ECE", rate("clean_ece", ".3f")),
+            ("Perturbed ECE", rate("perturbed_ece", ".3f")),
+            ("ECE by chance", figure("perturbed_ece_by_chance", ".3f")),
+        ]
+    return [
         {
             "Model": models.label(entry["model"]),
             "Perturbation": perturbation_label(entry["perturbation"]),
             "Strength": setting(entry["condition"]),
             "Severity": entry["severity"],
-            "Images": entry["n_images"],
-            **({"Labelled": entry["n_labelled"]} if labelled else {}),
-            **({"Attacked": entry["n_attacked"]} if attacked else {}),
-            **{title: with_interval(entry, name, form) for name, (title, form) in columns.items()},
-            **({title: say(entry) for title, say in errors} if labelled else {}),
+            **{title: say(entry) for title, say in columns},
         }
         for entry in entries
-    )
+    ]
 
 
 def robust_accuracy(entries: Sequence[Entry]) -> Table:
@@ -297,8 +297,8 @@ def robust_accuracy(entries: Sequence[Entry]) -> Table:
         ("Model", label()),
         ("Measured by", lambda entry: NORMS[entry["norm"]].label),
         ("Epsilon", lambda entry: attack(entry).spec.size_text),
-        ("Attacks", lambda entry: str(entry["attacks"])),
-        ("Images", lambda entry: str(entry["n_images"])),
+        ("Attacks", figure("attacks", "")),
+        ("Images", figure("n_images", "")),
         ("Robust", rate("robust")),
         ("Attacks succeed", lambda entry: broken_by_attacks(entry, "success")),
         ("Strongest attack", lambda entry: attack(entry).series),

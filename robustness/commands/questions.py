@@ -135,7 +135,7 @@ def choose_command(options: argparse.Namespace) -> int:
         *map(report.Text, own_preprocessing(run.manifest.spec for run in opened)),
         *(note for run in opened for note in threshold.notes(run, model_choice.best)),
     ]
-    console.say(report.printed_blocks([choice.table(entries, model_choice.quantity), *notes]))
+    console.say(report.printed_blocks([choice.table(entries, model_choice), *notes]))
     return 0
 
 
@@ -218,13 +218,12 @@ def calibrate_command(options: argparse.Namespace) -> None:
 def threshold_command(options: argparse.Namespace) -> None:
     """Say from which confidence to accept predictions, so that few accepted ones are wrong."""
     from robustness import report, runs
-    from robustness.report import wording
     from robustness.report.questions import RunFigures
     from robustness.report.questions.threshold import (
         THRESHOLD,
         document,
         groups_of,
-        sentence,
+        of_model,
     )
 
     run = runs.load(runs.folder_of(options.run, options.out), anywhere=True)
@@ -233,10 +232,7 @@ def threshold_command(options: argparse.Namespace) -> None:
     if options.json:
         console.print_json(document(figures))
         return
-    reasons = [
-        report.Text(f"{wording.model(entry['model'])}: {sentence(entry, figures)}")
-        for entry in figures.entries
-    ]
+    reasons = [report.Text(of_model(entry, figures)) for entry in figures.entries]
     console.say(_printed(THRESHOLD.blocks(figures)) or report.printed_blocks(reasons))
 
 

@@ -15,7 +15,8 @@ from typing import Any
 
 from robustness.attacks import REGISTRY as ATTACKS
 from robustness.base.errors import ParameterError
-from robustness.base.text import counted, share, some
+from robustness.base.text import FigureText, counted, figure_text, some
+from robustness.charts.tables import flat, in_brackets
 from robustness.evaluation.condition import named, perturbation_label
 from robustness.gate.budget import ACCEPTING, ATTACK, BREAKING, FIGURES, REGRESSIONS, Budget, Rule
 from robustness.report.questions import RunFigures
@@ -49,7 +50,7 @@ class Verdict:
     None; ``value`` and ``high`` are None if no strength of the run breaks the model. What a model
     accepts without a safe threshold has no figure. ``of`` names the figure as ``statistics`` does;
     for ``max_regression`` it is the robust accuracy under attack on labelled images, otherwise the
-    consistency.
+    consistency. ``max_error`` is what a threshold promises, for limits on accepted predictions.
     """
 
     model: str
@@ -65,6 +66,7 @@ class Verdict:
     outcome: str
     images: int
     of: str = "consistency"
+    max_error: float | None = None
 
     @property
     def sentence(self) -> str:
@@ -85,15 +87,22 @@ class Verdict:
     @property
     def figure_text(self) -> str:
         """The figure with its interval."""
+        of: dict[str, Any] = vars(self)
         if self.limit == BREAKING:
-            low, high = ("none" if x is None else f"{x:g}" for x in (self.low, self.high))
-            return f"breaks at {low}" if low == high else f"breaks at {low} to {high}"
+            ends = {f"breaking_{end}": of[end] for end in ("low", "high")}
+            low, high = (figure_text({**of, **ends}, end, "g") or "none" for end in ends)
+            span = low if low == high else f"{low} to {high}"
+            return FigureText(f"breaks at {span}", low, high)
         if self.value is None:
             return "no threshold"
-        of = " of robust accuracy" if self.of == "robust_accuracy" else ""
-        if self.low is None or self.high is None:
-            return f"{share(self.value)}{of} (fewer than {FEWEST} images: no interval)"
-        return f"{share(self.value)}{of} ({share(self.low)} to {share(self.high)})"
+        if self.max_error is not None:
+            of = {**of, "promise": SUITE, "condition": SUITE}
+        name = f"{self.of}_loss" if self.limit in REGRESSIONS else self.of
+        of = flat(of, name, of)
+        value, bounds = figure_text(of, name, ".1%"), in_brackets(of, name)
+        what = " of robust accuracy" if self.of == "robust_accuracy" else ""
+        unknown = f" (fewer than {FEWEST} images: no interval)"
+        return FigureText(f"{value}{what}{bounds or unknown}", value, bounds)
 
 
 @dataclass(frozen=True)
@@ -377,6 +386,8 @@ def _accepting(rule: Rule, run: Run) -> Iterator[Verdict]:
                 **bounds,
                 outcome=outcome,
                 images=entry["images"],
+                of="accepted" if accepted else "error",
+                max_error=max_error,
             )
 
 

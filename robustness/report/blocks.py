@@ -11,7 +11,6 @@ from datetime import datetime
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
-import pandas as pd
 import pyarrow as pa
 
 from robustness.charts.bands import BandMap
@@ -41,10 +40,13 @@ class Titled:
 
 @dataclass(frozen=True)
 class Sortable:
-    """A long table that a page shows sortable; files have ``printed`` or nothing in its place."""
+    """A long table that a page shows sortable; files have ``printed`` or nothing in its place.
+
+    Rows are by the titles of the columns. Columns of ``percentages`` sort by their figures.
+    """
 
     caption: str
-    read: Callable[[], pd.DataFrame]
+    read: Callable[[], Sequence[Mapping[str, Any]]]
     percentages: Sequence[str] = ()
     printed: Titled | None = None
 

@@ -1,20 +1,20 @@
 """What changed between two runs: sentences and tables of a page and ``runs compare``.
 
-``entries`` are those of ``statistics.run_differences.changes`` that know ``quantity``.
+``entries`` are those of ``entries_of`` that know ``quantity``.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from robustness.base.errors import RunError
-from robustness.base.text import all_of, counted, points, share
+from robustness.base.text import FigureText, all_of, counted, figure_text, points
 from robustness.charts import run_map
 from robustness.charts.run_map import ORIGINALS
 from robustness.charts.run_results import QUANTITIES
-from robustness.charts.tables import Column, Entry, Table, figure
+from robustness.charts.tables import Column, Entry, Table, figure, interval
 from robustness.evaluation.condition import perturbation_label, setting, short
 from robustness.report import methods
 from robustness.report.blocks import Data, Map, Report, Section, Text, Titled
@@ -44,10 +44,10 @@ CONDITION: Sequence[Column] = (
 def figures(quantity: str) -> Sequence[Column]:
     """The columns with both rates, their difference and its verdict."""
     return (
-        ("Images", lambda entry: f"{entry[f'{quantity}_images']:,}"),
+        ("Images", figure(f"{quantity}_images", ",")),
         ("Baseline", figure(f"{quantity}_a", ".1%")),
         ("This run", figure(f"{quantity}_b", ".1%")),
-        ("Change, points", lambda entry: points(entry[f"{quantity}_difference"])),
+        ("Change, points", figure(f"{quantity}_difference", points)),
         ("95% interval", lambda entry: _interval(entry, quantity) or "none"),
         ("Verdict", lambda entry: verdict_text(entry[f"{quantity}_verdict"])),
     )
@@ -56,13 +56,16 @@ def figures(quantity: str) -> Sequence[Column]:
 def sentence(entry: Entry, quantity: str) -> str:
     """The change of one model over all conditions."""
     what = f"{model(entry['model'])}: {QUANTITIES[quantity].lower()}"
-    before, after = (share(entry[f"{quantity}_{side}"]) for side in "ab")
+    before, after = (figure_text(entry, f"{quantity}_{side}", ".1%") for side in "ab")
     if not entry[f"{quantity}_moved"]:
-        return f"{what} unchanged, {after}."
-    by = f"{points(entry[f'{quantity}_difference'])} points"
-    interval = _interval(entry, quantity)
-    by += f", {interval}" if interval else ""
-    return f"{what} {before} → {after} ({by}), {verdict_text(entry[f'{quantity}_verdict'])}."
+        return FigureText(f"{what} unchanged, {after}.", after)
+    by = figure_text(entry, f"{quantity}_difference", points)
+    bounds = _interval(entry, quantity)
+    verdict = verdict_text(entry[f"{quantity}_verdict"])
+    return FigureText(
+        f"{what} {before} → {after} ({by} points{bounds and f', {bounds}'}), {verdict}.",
+        *(before, after, by, bounds),
+    )
 
 
 def by_condition(entries: Sequence[Entry], quantity: str) -> list[Entry]:
@@ -71,7 +74,7 @@ def by_condition(entries: Sequence[Entry], quantity: str) -> list[Entry]:
     The condition of the originals is "", and their accuracy has the keys of ``quantity``.
     """
     originals = [
-        {**entry, "condition": ""}
+        {**entry, "condition": "", "conditions": ORIGINALS}
         | {
             f"{quantity}_{name.removeprefix(f'{CLEAN}_')}": value
             for name, value in entry.items()
@@ -83,6 +86,12 @@ def by_condition(entries: Sequence[Entry], quantity: str) -> list[Entry]:
         and entry[f"{CLEAN}_difference"] is not None
     ]
     return [*originals, *(entry for entry in entries if entry["condition"] is not None)]
+
+
+def entries_of(comparison: Comparison) -> list[dict[str, Any]]:
+    """The differences of ``comparison``, each with the runs that it is between."""
+    runs = {"baseline": comparison.baseline.id, "run": comparison.other.id}
+    return [{**entry, **runs} for entry in comparison.differences]
 
 
 def changes(entries: Sequence[Entry], quantity: str) -> list[run_map.ShareChange]:
@@ -98,6 +107,7 @@ def changes(entries: Sequence[Entry], quantity: str) -> list[run_map.ShareChange
             significant=entry[f"{quantity}_verdict"] != OPEN,
             n=entry[f"{quantity}_images"],
             key=key(entry),
+            runs=(entry.get("baseline", ""), entry.get("run", "")),
         )
         for entry in by_condition(entries, quantity)
         if entry[f"{quantity}_difference"] is not None
@@ -126,7 +136,7 @@ def headline(comparisons: Sequence[Comparison], quantity: str) -> str:
     entries = [
         entry
         for comparison in comparisons
-        for entry in comparison.differences
+        for entry in entries_of(comparison)
         if entry[f"{quantity}_difference"] is not None
     ]
     overall = [entry for entry in entries if entry["condition"] is None]
@@ -135,9 +145,9 @@ def headline(comparisons: Sequence[Comparison], quantity: str) -> str:
     what = QUANTITIES[quantity].lower()
     moving = [entry for entry in overall if entry[f"{quantity}_verdict"] in (WORSE, BETTER)]
     if len(moving) == 1 and len(comparisons) == 1:
-        by = f"{points(moving[0][f'{quantity}_difference'])} points of {what}"
+        by = figure_text(moving[0], f"{quantity}_difference", points)
         verdict = verdict_text(moving[0][f"{quantity}_verdict"])
-        return f"{model(moving[0]['model'])} got {verdict}: {by}."
+        return FigureText(f"{model(moving[0]['model'])} got {verdict}: {by} points of {what}.", by)
     if moved := _moved(overall, quantity, "model"):
         return f"{moved} in {what}."
     each = by_condition(entries, quantity)
@@ -165,7 +175,7 @@ def _moved(entries: Sequence[Entry], quantity: str, noun: str) -> str:
 def _judged(comparison: Comparison) -> dict[str, list[Entry]]:
     """The entries by the quantity that each is judged by."""
     judged: dict[str, list[Entry]] = {}
-    for entry in comparison.differences:
+    for entry in entries_of(comparison):
         quantity = quantity_of(entry)
         if entry[f"{quantity}_difference"] is not None:
             judged.setdefault(quantity, []).append(entry)
@@ -223,13 +233,13 @@ def of_comparison(comparison: Comparison) -> Report:
         raise RunError(" ".join(comparison.notes))
     (first, *_), spec = judged, other.manifest.spec
     every = [entry for entries in judged.values() for entry in entries]
-    names = dict.fromkeys(model(entry["model"]) for entry in every)
+    names, sentences = dict.fromkeys(model(e["model"]) for e in every), [*_sentences(judged)]
     rows = [] if comparison.rows is None else [comparison.rows.sentence]
     return Report(
         title=f"{other.manifest.dataset.title}: {other.id} against {baseline.id}",
         answers=[
             ("What has changed?", headline([comparison], first)),
-            ("By how much?", " ".join(_sentences(judged))),
+            ("By how much?", FigureText(" ".join(sentences), *sentences)),
         ],
         facts=[
             ("Baseline", baseline.id),
@@ -261,5 +271,4 @@ def of_comparison(comparison: Comparison) -> Report:
 
 
 def _interval(entry: Entry, quantity: str) -> str:
-    low, high = (entry[f"{quantity}_difference_{side}"] for side in ("low", "high"))
-    return "" if low is None else f"{points(low)} to {points(high)}"
+    return interval(entry, f"{quantity}_difference", points, "")

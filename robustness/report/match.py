@@ -5,13 +5,29 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from robustness.base.text import counted, in_sentence, join_names, points, share
+from robustness.base.text import (
+    FigureText,
+    counted,
+    figure_text,
+    in_sentence,
+    join_names,
+    points,
+    share,
+)
 from robustness.charts import run_map
 from robustness.charts.differences import statistics_that_differ
-from robustness.charts.tables import Column, Table
+from robustness.charts.tables import (
+    Column,
+    Entry,
+    Table,
+    figure,
+    flat,
+    in_brackets,
+    rate,
+    with_interval,
+)
 from robustness.matching import (
     SHARE,
-    AccuracyEstimate,
     ExpectedAccuracy,
     Match,
     MatchChange,
@@ -22,7 +38,7 @@ from robustness.perturbations import REGISTRY
 from robustness.pictures.properties import PROPERTIES
 from robustness.report.blocks import Case, Cases, Chart, Map, Printed, Shot, Text, Titled
 from robustness.report.questions import perturbations
-from robustness.report.wording import model
+from robustness.report.wording import MODEL, model
 from robustness.statistics import Figures
 
 _STATISTICS = 12
@@ -73,24 +89,24 @@ def _cause(match: Match) -> Iterator[str]:
 
 def _accuracy(match: Match) -> Iterator[str]:
     answers = match.expected_accuracy
+    texts: list[str] = []
     sources = [name for name in ("confidence", "labels") if any(getattr(a, name) for a in answers)]
+    for entry in map(_entry, answers):
+        value = figure_text(entry, "expected_accuracy", ".0%")
+        bounds = in_brackets(entry, "expected_accuracy", lambda end: points(end, ".0f"))
+        verb = "" if sources else " on" if texts else " would be correct on"
+        what = f"{model(entry['model'])}{verb} {value}{bounds if sources else ''}"
+        texts.append(FigureText(what, value, bounds if sources else ""))
     if sources:
-        texts = [
-            f"{model(a.model)} {share(a.value, 0)} "
-            f"({points(a.low, '.0f')} to {points(a.high, '.0f')})"
-            for a in answers
-        ]
-        yield f"Accuracy to expect, from {' and '.join(sources)}: {', '.join(texts)}."
+        text = f"Accuracy to expect, from {' and '.join(sources)}: {', '.join(texts)}."
+        yield FigureText(text, *texts)
     elif answers:
-        values = [f"on {share(answer.value, 0)}" for answer in answers]
-        values[0] = f"would be correct {values[0]}"
-        texts = [f"{model(a.model)} {value}" for a, value in zip(answers, values, strict=True)]
         condition = ""
         if parts := match.perturbations:
             names = [in_sentence(REGISTRY[part.perturbation].label) for part in parts]
             verb = "is the only difference" if len(names) == 1 else "are the only differences"
             condition = f", if {join_names(names, len(names))} {verb}"
-        yield f"{', '.join(texts)}{condition}."
+        yield FigureText(f"{', '.join(texts)}{condition}.", *texts)
     if match.no_accuracy:
         yield match.no_accuracy
     for count in dict.fromkeys(match.reference_labels.values()):
@@ -120,6 +136,16 @@ def _cautions(match: Match) -> Iterator[str]:
         yield f"{counted(match.copies, 'image')} {verb} of others; copies count once."
     if match.skipped:
         yield f"{counted(match.skipped, 'image')} could not be read."
+
+
+def _entry(answer: ExpectedAccuracy) -> dict[str, Any]:
+    """The accuracies of a model: the expected one, and the estimates behind it."""
+    entry = flat({"model": answer.model}, "expected_accuracy", vars(answer.best))
+    for name in ("confidence", "simulation", "labels"):
+        if estimate := getattr(answer, name):
+            entry = flat(entry, name, vars(estimate))
+            entry |= {f"{name} {method}": value for method, value in estimate.parts.items()}
+    return {**entry, "labelled": answer.labelled, "reference": answer.reference}
 
 
 def _described(part: MatchedPerturbation) -> str:
@@ -221,35 +247,33 @@ def _perturbations(match: Match) -> Titled:
 def _accuracies(match: Match) -> Titled:
     """The headline of each model, and the estimates behind it."""
 
-    def cell(part: ExpectedAccuracy | AccuracyEstimate | None) -> str:
-        if part is None:
-            return ""
-        return f"{share(part.value)} ({share(part.low)} to {share(part.high)})"
+    def methods(entry: Entry) -> str:
+        names = [name for name in entry if name.startswith("confidence ")]
+        texts = [(name, figure_text(entry, name, ".0%")) for name in names]
+        parts = [FigureText(f"{name.partition(' ')[2]} {text}", text) for name, text in texts]
+        return FigureText(", ".join(parts), *parts)
 
-    def methods(answer: ExpectedAccuracy) -> str:
-        parts = answer.confidence.parts if answer.confidence else {}
-        return ", ".join(f"{name} {share(value, 0)}" for name, value in parts.items())
+    def labels(entry: Entry) -> str:
+        text, labelled = with_interval(entry, "labels"), entry["labelled"]
+        if not text or not labelled:
+            return text
+        correct = entry.get("labels labels", entry["labels"]) * labelled
+        return FigureText(f"{text}, {correct:.0f} of {labelled} correct", text)
 
-    def labels(answer: ExpectedAccuracy) -> str:
-        part = answer.labels
-        if part is None or not answer.labelled:
-            return cell(part)
-        correct = part.parts.get("labels", part.value) * answer.labelled
-        return f"{cell(part)}, {correct:.0f} of {answer.labelled} correct"
-
+    entries = [_entry(answer) for answer in match.expected_accuracy]
     optional: list[Column] = [
         ("By method", methods),
-        ("By simulation", lambda answer: cell(answer.simulation)),
+        ("By simulation", rate("simulation")),
         ("From labels", labels),
     ]
     columns: list[Column] = [
-        ("Model", lambda answer: model(answer.model)),
-        ("Expected accuracy, 95% interval", cell),
-        ("From confidence", lambda answer: cell(answer.confidence)),
-        *(column for column in optional if any(map(column[1], match.expected_accuracy))),
-        ("On the reference", lambda a: "" if a.reference is None else share(a.reference)),
+        MODEL,
+        ("Expected accuracy, 95% interval", rate("expected_accuracy")),
+        ("From confidence", rate("confidence")),
+        *(column for column in optional if any(map(column[1], entries))),
+        ("On the reference", figure("reference", ".1%")),
     ]
-    return Titled("Expected accuracy", Table.of(match.expected_accuracy, columns))
+    return Titled("Expected accuracy", Table.of(entries, columns))
 
 
 def _statistics(match: Match) -> Chart:

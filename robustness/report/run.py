@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from robustness import models, statistics
 from robustness.base.errors import RunError
-from robustness.base.text import are, counted, share
-from robustness.charts.tables import Entry
+from robustness.base.text import FigureText, are, counted, figure_text
+from robustness.charts.tables import LABELLED, Entry
 from robustness.report import methods, questions
 from robustness.report.blocks import BRACKETS, Data, Report
 from robustness.report.questions import RunFigures
@@ -119,16 +119,22 @@ def basis(figures: Figures) -> str:
     """Images, conditions, significant differences and labels."""
     conditions = len({entry["condition"] for entry in figures.by_perturbation})
     leader = figures.summary[0]
-    before, after = leader["clean_accuracy"], leader["perturbed_accuracy"]
+    before, after = (
+        figure_text(leader, f"{which}_accuracy", ".1%") for which in ("clean", "perturbed")
+    )
     labels = "without labels there is no accuracy"
-    if before is not None and after is not None:
-        count, images = leader["n_labelled"], leader["n_images"]
-        on = "all labelled" if count == images else f"{count:,} of {images:,} labelled"
-        labels = f"{on}; {model(leader['model'])} is correct on {share(before)} of the originals"
+    if before and after:
+        every = leader["n_labelled"] == leader["n_images"]
+        count = "all" if every else LABELLED[1](leader)
         low, high = leader["drop_low"], leader["drop_high"]
         doubt = " (no significant difference)" if low is None or low <= 0 <= high else ""
-        left = f"{share(after)} of the perturbed images{doubt}"
-        labels += f" and {'of the perturbed images' if leader['drop'] == 0 else left}"
+        left = f"{after} of the perturbed images{doubt}"
+        labels = FigureText(
+            f"{count} labelled; {model(leader['model'])} is correct on "
+            f"{before} of the originals and "
+            f"{'of the perturbed images' if leader['drop'] == 0 else left}",
+            *(count, before, after),
+        )
     return sentence(
         f"{counted(figures.images, 'image')} under {counted(conditions, 'condition')}",
         _differences(figures.pairs(), advised=figures.choice.more_images is not None),

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import Any
 
 from robustness import models
-from robustness.base.text import all_of, join_names, share, visible
+from robustness.base.text import FigureText, all_of, figure_text, join_names, visible
 from robustness.charts.tables import Column, Entry, with_interval
 from robustness.statistics import scorecard
 from robustness.statistics.model_choice import NAMES
@@ -41,8 +41,8 @@ def sentence(*clauses: str, names: Iterable[str] = ()) -> str:
     text = "; ".join(clause for clause in clauses if clause)
     labels = "|".join(re.escape(model(name)) for name in dict.fromkeys(names))
     if labels and re.match(rf"(?:{labels})(?!\w)", text):
-        return f"{text}."
-    return f"{text[0].upper()}{text[1:]}."
+        return FigureText(f"{text}.", *clauses)
+    return FigureText(f"{text[0].upper()}{text[1:]}.", *clauses)
 
 
 def code_parts(text: str) -> list[tuple[str, bool]]:
@@ -87,23 +87,26 @@ def order(
 
     def rate(entries: Sequence[Entry]) -> str:
         """Of all ``entries``, with its interval if they share that, too."""
-        rates = {with_interval(entry, by, f".{digits}%") for entry in entries}
-        return rates.pop() if len(rates) == 1 else share(entries[0][by], digits)
+        rates = [with_interval(entry, by, f".{digits}%") for entry in entries]
+        alone = figure_text(entries[0], by, f".{digits}%")
+        return rates[0] if len({*rates}) == 1 else alone
 
     most = rate(best)
     if len(group) == 1:
-        return f"{models_of(best)}: {what} {most}"
+        return FigureText(f"{models_of(best)}: {what} {most}", most)
     if not worst:
-        return f"{all_of(len(group), 'model')} have the same {what}, {most}"
+        return FigureText(f"{all_of(len(group), 'model')} have the same {what}, {most}", most)
+    least = rate(worst)
     span = (
         f"{models_of(best)} {'has' if len(best) == 1 else 'have'} the highest {what}, {most}; "
-        f"{models_of(worst)} the lowest, {rate(worst)}"
+        f"{models_of(worst)} the lowest, {least}"
     )
     others = [entry for entry in group if entry not in best]
     close = [e for e in others if any((b["model"], e["model"]) not in significant for b in best)]
-    if unknown or not significant:
-        return f"{span}; {unknown or 'no difference is significant'}"
-    if close:
-        return f"{span}; the highest is not significantly above {models_of(close)}"
     subject = "the difference is" if len(others) == 1 else "the lead over each other model is"
-    return f"{span}; {subject} significant"
+    verdict = f"{subject} significant"
+    if unknown or not significant:
+        verdict = unknown or "no difference is significant"
+    elif close:
+        verdict = f"the highest is not significantly above {models_of(close)}"
+    return FigureText(f"{span}; {verdict}", most, least)

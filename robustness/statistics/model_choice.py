@@ -4,13 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from robustness import models
-from robustness.base.text import counted, join_names, points, share
+from robustness.base.text import (
+    FigureText,
+    counted,
+    figure_text,
+    join_names,
+    points,
+    three_digits,
+)
 from robustness.metrics.intervals import FEWEST
 from robustness.statistics.choice_criteria import Cost, Criteria, reasons_against, weights_of
 from robustness.statistics.estimates import condition_shares, over_conditions, shares
@@ -92,9 +100,11 @@ class ModelChoice:
     ``robust`` (the weighted score) with its interval, ``certainty``, ``place_low`` and
     ``place_high`` (simultaneous 95%), ``hardest`` (the ids of the conditions that lead, as
     ``Hardest.leaders``), and the fields of ``Cost``. One that is not ranked has no ``robust``,
-    but ``own``, the score on its own images, with its interval. ``more_images`` would show a
+    but ``own``, the score on its own images, with its interval. ``gaps`` has by worse candidate
+    the first that is better by the margin, and its lead. ``more_images`` would show a
     difference of the margin (1 point, if that is 0) between the first two of a tie.
-    ``weighted`` says which perturbations each weight was for.
+    ``weighted`` says which perturbations each of the ``weights`` was for. ``unshared`` tells that
+    predictions that count for some candidates alone are left out.
     """
 
     best: tuple[str, ...]
@@ -106,7 +116,9 @@ class ModelChoice:
     margin: float
     more_images: int | None
     weighted: Mapping[str, Sequence[str]]
-    sentences: tuple[str, ...]
+    weights: Mapping[str, float]
+    unshared: bool
+    gaps: Mapping[str, tuple[str, float]]
 
     @property
     def compared(self) -> bool:
@@ -119,17 +131,33 @@ class ModelChoice:
             {**entry, **vars(costs[entry["model"]])} if entry["model"] in costs else entry
             for entry in self.models
         ]
-        before, now = (
-            list(_tie(tied, self.images, self.more_images, self.margin)) if tied else []
-            for some in (self.models, entries)
-            for tied in [[entry for entry in some if entry["status"] == TIED]]
-        )
-        sentences = (*now, *self.sentences[len(before) :])
-        return replace(self, models=tuple(entries), sentences=sentences)
+        return replace(self, models=tuple(entries))
+
+    @property
+    def scored_by(self) -> dict[str, str]:
+        """The quantity and, if they do not weigh alike, the conditions of the scores."""
+        weighted = ", ".join(f"{name}={weight:g}" for name, weight in self.weights.items())
+        return {"quantity": self.quantity, "conditions": weighted}
+
+    def score(self, entry: Mapping[str, Any]) -> dict[str, Any]:
+        """The score of ``entry`` with its interval, as the quantity that it is of."""
+        ends, name = ("", "_low", "_high"), "own" if "own" in entry else "robust"
+        by_end = {f"{self.quantity}{end}": entry[f"{name}{end}"] for end in ends}
+        shared = "shared predictions" * (self.unshared and name == "robust")
+        conditions = ", ".join(filter(None, [self.scored_by["conditions"], shared]))
+        return {"model": entry["model"], "conditions": conditions, **by_end}
+
+    @property
+    def sentences(self) -> tuple[str, ...]:
+        """The answer in words: the recommendation, then what it leaves out."""
+        return tuple(_sentences(self))
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-ready."""
-        return {**vars(self), "models": [dict(entry) for entry in self.models]}
+        inner = {"weights", "unshared", "gaps"}
+        values = {name: value for name, value in vars(self).items() if name not in inner}
+        models = [dict(entry) for entry in self.models]
+        return {**values, "models": models, "sentences": self.sentences}
 
 
 def choose(
@@ -197,9 +225,9 @@ def choose(
         margin=criteria.margin,
         more_images=more_images,
         weighted=weighted,
-        sentences=tuple(
-            _sentences(entries, gaps, quantity, scored.images, more_images, criteria.margin)
-        ),
+        weights=dict(criteria.weights),
+        unshared=scored.unshared,
+        gaps=gaps,
     )
 
 
@@ -269,6 +297,7 @@ class _Scored:
         self.outcomes = np.stack([value[:, used] for value in values]) if values else none
         self._there = np.logical_and.reduce(self.outcomes != MISSING)
         self._present = np.logical_and.reduce(self.outcomes >= 0)
+        self.unshared = bool(((self.outcomes >= 0) & ~self._present).any())
         counts = np.logical_or.reduce(self._present, axis=1)
         self.images = int(counts.sum())
         share = condition_shares(self._present, self._there, self.weights) / self.weights.sum()
@@ -305,37 +334,30 @@ def is_faster(entry: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     return high is not None and low is not None and bool(high < low)
 
 
-def _sentences(
-    entries: Sequence[Mapping[str, Any]],
-    gaps: Mapping[str, tuple[str, float]],
-    quantity: str,
-    images: int,
-    more: int | None,
-    margin: float,
-) -> Iterator[str]:
-    """The answer in words: the recommendation, then what it leaves out.
-
-    ``gaps`` has, by model, a better one and the difference between them.
-    """
+def _sentences(choice: ModelChoice) -> Iterator[str]:
+    entries = choice.models
     best = [entry for entry in entries if entry["status"] in (BEST, TIED)]
     worse = [entry for entry in entries if entry["status"] == WORSE]
     others = {entry["status"] for entry in entries} - {BEST}
+    if len(best) == 1:
+        score = figure_text(choice.score(best[0]), choice.quantity, ".1%")
+        score = FigureText(f"{NAMES[choice.quantity]} {score}", score)
     if not best:
         yield "No model meets the criteria."
     elif len(best) > 1:
-        yield from _tie(best, images, more, margin)
+        yield from _tie(best, choice.images, choice.more_images, choice.margin)
     elif WORSE not in others:
         only = others == {RULED_OUT}
         meets = " meets the criteria" if only else ""
-        score = f"{NAMES[quantity]} {share(best[0]['robust'])}"
-        yield f"{'Only ' * only}{best[0]['label']}{meets}: {score}."
-    elif gaps[worse[0]["model"]][0] == best[0]["model"]:
-        gap = gaps[worse[0]["model"]][1]  # one below a point has a digit more
-        lead = counted(points(gap, ".0f" if gap >= SMALLEST else ".1f"), "point")
-        yield f"Ship {best[0]['label']}: {lead} ahead of {worse.pop(0)['label']}."
+        yield FigureText(f"{'Only ' * only}{best[0]['label']}{meets}: {score}.", score)
+    elif choice.gaps[(first := worse[0])["model"]][0] == best[0]["model"]:
+        _, gap = choice.gaps[first["model"]]
+        form = ".0f" if gap >= SMALLEST else ".1f"  # below a point a digit more
+        lead = _gap(choice, worse.pop(0)["model"], form)
+        yield FigureText(f"Ship {best[0]['label']}: {lead} ahead of {first['label']}.", lead)
     else:
-        yield f"Ship {best[0]['label']}: {NAMES[quantity]} {share(best[0]['robust'])}."
-    yield from _worse_sentences(worse, entries, best, gaps)
+        yield FigureText(f"Ship {best[0]['label']}: {score}.", score)
+    yield from _worse_sentences(worse, choice, best)
     out = [entry for entry in entries if entry["status"] in (RULED_OUT, NOT_COMPARED)]
     named = out if len(out) <= _NAMED else out[: _NAMED - 1]
     for entry in named:
@@ -343,6 +365,14 @@ def _sentences(
     if rest := out[len(named) :]:
         statuses = " or ".join(dict.fromkeys(entry["status"] for entry in rest))
         yield f"{len(rest)} more are {statuses}."
+
+
+def _gap(choice: ModelChoice, name: str, form: str = ".0f") -> str:
+    """How many points the candidate ``name`` is behind the one that is better."""
+    better, lead = choice.gaps[name]
+    pair = {"better": better, "worse": name, "difference": lead}
+    gap = figure_text({**choice.scored_by, **pair}, "difference", partial(points, form=form))
+    return FigureText(counted(gap, "point"), gap)
 
 
 def _tie(
@@ -363,10 +393,12 @@ def _tie(
         rest = [entry for entry in best if entry is not first]
         to = rest[0]["label"] if len(rest) == 1 else f"{len(rest)} others"
         gap = f"{least} gap" if any(e["place_low"] > 1 for e in best) else "difference"
-        latency = min(float(entry["latency_ms"]) for entry in rest)
-        yield (
+        slower = min(rest, key=lambda entry: float(entry["latency_ms"]))
+        mine, other = (figure_text(entry, "latency_ms", three_digits) for entry in (first, slower))
+        yield FigureText(
             f"Ship {first['label']}: no significant {gap} to {to}; latency "
-            f"{first['latency_ms']:.3g} against {latency:.3g} ms{' or more' if rest[1:] else ''}."
+            f"{mine} against {other} ms{' or more' if rest[1:] else ''}.",
+            *(mine, other),
         )
         if settled:
             yield f"{settled}."
@@ -376,24 +408,25 @@ def _tie(
 
 def _worse_sentences(
     worse: Sequence[Mapping[str, Any]],
-    entries: Sequence[Mapping[str, Any]],
+    choice: ModelChoice,
     best: Sequence[Mapping[str, Any]],
-    gaps: Mapping[str, tuple[str, float]],
 ) -> Iterator[str]:
-    behind = [points(gaps[entry["model"]][1], ".0f") for entry in worse]
     if len(worse) > _NAMED:
-        least, most = min(behind, key=int), max(behind, key=int)
-        span = f"{least} to " if least != most else ""
-        yield f"{len(worse)} others are worse by {span}{counted(most, 'point')}."
+        order = sorted((entry["model"] for entry in worse), key=lambda name: choice.gaps[name][1])
+        least, most = (_gap(choice, name) for name in (order[0], order[-1]))
+        span = f"{least.partition(' ')[0]} to " if least != most else ""
+        yield FigureText(f"{len(worse)} others are worse by {span}{most}.", most, least)
     elif worse:
-        than = {entry["model"]: f" than {entry['label']}" for entry in entries}
+        than = {entry["model"]: f" than {entry['label']}" for entry in choice.models}
         if len(best) == 1:
             than[best[0]["model"]] = ""
         said = [
-            f"{entry['label']} is worse{than[gaps[entry['model']][0]]} by {counted(by, 'point')}"
-            for entry, by in zip(worse, behind, strict=True)
+            FigureText(f"{entry['label']} is worse{than[choice.gaps[name][0]]} by {by}", by)
+            for entry in worse
+            for name in [entry["model"]]
+            for by in [_gap(choice, name)]
         ]
-        yield f"{join_names(said, _NAMED)}."
+        yield FigureText(f"{join_names(said, _NAMED)}.", *said)
 
 
 # --- the robustness that accuracy predicts --------------------------------------------------------

@@ -78,7 +78,7 @@ def test_an_attack_counts_the_images_that_were_correct_before() -> None:
     figures = Figures(frame)
     *_, row = run_map.rows(figures, run_map.quantity_of(figures))
     assert "L2" in row.label
-    shares = {model: (cell.value, cell.n) for model, (cell,) in row.cells.items()}
+    shares = {model: (cell.value, cell.entry[cell.n]) for model, (cell,) in row.cells.items()}
     assert shares["SqueezeNet"] == (pytest.approx(2 / 42), 42)
     assert shares["EfficientNetLite0"] == (pytest.approx(45 / 60), 60)
     (key, *_) = [tile.key for tile in tiles(figures)]

@@ -73,7 +73,7 @@ def test_every_table_and_chart_has_it(record: Metric, rows: list[Measurement]) -
     frame = pd.DataFrame([row.as_row() for row in rows])
     figures = Figures(frame)
     assert record.label in tables.ranking(figures.ranking("consistency"), "consistency").head
-    assert record.label in tables.conditions(figures.by_perturbation)
+    assert record.label in tables.conditions(figures.by_perturbation)[0]
     assert record.label in live_view.verdicts(rows).head
     assert record in shared_parts.listed_metrics(rows)
     assert predictions.strength_titles()[NAME] == run_results.quantities()[NAME] == record.label

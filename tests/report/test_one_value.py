@@ -1,74 +1,357 @@
-"""One figure has one value, whichever report, command or table gives it."""
+"""One figure, one value: figures with the same key have the same value, wherever they are printed.
+
+A key says what a figure is of (quantity, model, condition, remedy, set of conditions), never where
+it stands. The function that writes a figure makes its key, and the block that prints it holds it.
+"""
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from benchmarks.support.synthetic_rows import APGD
-from robustness.api.saved_runs import open_run
+from benchmarks.support.repository import ROOT
+from benchmarks.support.synthetic_rows import APGD, FOG, PGD, severities
+from benchmarks.support.synthetic_runs import ESPRESSO
+from robustness import api, report
+from robustness.base import text
+from robustness.base.text import Figure, Key, key_of
 from robustness.commands.main import main
-from robustness.evaluation.condition import Condition
+from robustness.evaluation.condition import Condition, series
+from robustness.report import match
+from robustness.report.blocks import Chart, Chooser, Sortable
+from robustness.runs import headline_figures
+from robustness.runs.row_selection import Chosen
+from tests.matching.test_match import example
+from tests.support import pages
 from tests.support.synthetic_remedies import CONDITIONS, Made
 
-IDENTITY = frozenset(
-    {
-        *("model", "remedy", "condition", "perturbation", "series", "strength", "severity"),
-        *("label", "class_name", "column", "value", "before", "after", "better", "worse", "other"),
-        *("norm", "epsilon", "attack", "stage", "corruption", "lower", "upper"),
-    }
-)
-"""What a figure is of. Where it is printed is no part of that."""
-
-SUITES: dict[str, tuple[Condition, ...]] = {
-    "perturbations": CONDITIONS,
-    "attack": (APGD, Condition.of({"fog": 0.6})),
+GRADED = tuple(Condition.of({name: at}) for name, at in severities("fog") if at)
+RUNS: dict[str, dict[str, Any]] = {
+    "labels": {},
+    "no labels": {"labelled": False},
+    "severities": {"conditions": (*GRADED, CONDITIONS[1])},
+    "attacks": {"conditions": (APGD, PGD)},
+    "attack and fog": {"conditions": (APGD, FOG)},
+    "attack and fog, no labels": {"conditions": (APGD, FOG), "labelled": False},
+    "attack and fog, few labels": {"conditions": (APGD, FOG), "labelled": 0.4, "hard": [0]},
+    "four images": {"images": 4},
+    "ties": {"lone": "median"},
+    "a safe threshold": {"conditions": (APGD, FOG), "telling": True, "images": 200},
+    "a weak model": {"hard": [0], "weak": True},
+    "a hard attack, no labels": {"conditions": (APGD, FOG), "labelled": False, "hard": [0]},
+    "one class under attack": {"conditions": (APGD,), "classes": [ESPRESSO]},
 }
+BUDGET = """
+[[limit]]
+min_consistency = 0.5
+max_regression = 0.1
+[[limit]]
+perturbation = "*"
+min_consistency = 0.5
+max_regression = 0.1
+"""
+SUITE = "[[limit]]\nmax_accepted_error = 0.05\nmin_accepted = 0.2\n"
+BOUNDS = {"value": "", "low": "_low", "high": "_high"}
+OPPOSITE = {"_low": "_high", "_high": "_low", "": ""}
+SCORES = {"robust", "own", "certainty", "place"}
+VIEWS = ("compare", "failures", "trust", "images")
+NUMBER = re.compile(r"\d+\.\d%|[+-]\d+\.\d\b|\b\d\.\d{3}\b|\d+%")
+CONSTANTS = re.compile(
+    r"95% (intervals?|certain)|(at most|under|than) 5%|chance of 5%|random 30%"
+    r"|(?<=\| )(50|20|10|5)%(?= +\|)"  # limits of the budget
+)
 
-Key = tuple[str, tuple[tuple[str, Any], ...]]
 
-
-def figures(value: Any, quantity: str = "", of: tuple[tuple[str, Any], ...] = ()) -> Iterator[Any]:
-    """(key, number) of all figures within ``value``, of entries that name a model."""
-    if isinstance(value, Mapping):
-        own = {name: each for name, each in value.items() if name in IDENTITY and each is not None}
-        of = tuple(sorted({**dict(of), **{k: str(v) for k, v in own.items()}}.items()))
-        for name, each in value.items():
-            inner = name if "model" in own or not quantity else f"{quantity}.{name}"
-            if name not in IDENTITY:
-                yield from figures(each, inner, of)
-    elif isinstance(value, list):
+def strings(value: Any) -> Iterator[str]:
+    """The texts that ``value``, a report or a block of one, prints, with every option."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Chooser):
+        for option in value.options:
+            yield from strings(value.read(option))
+    elif isinstance(value, Sortable):
+        yield from strings([value.read(), value.printed])
+    elif isinstance(value, Chart):
+        yield from (value.alt, value.note)
+    elif isinstance(value, Mapping):
+        yield from strings(list(value.values()))
+    elif isinstance(value, list | tuple):
         for each in value:
-            if not isinstance(each, float):  # the points of a curve are of no one condition
-                yield from figures(each, quantity, of)
-    elif isinstance(value, float) and any(name in {"model", "better"} for name, _ in of):
-        yield (quantity, of), value
+            yield from strings(each)
+    elif is_dataclass(value) and not callable(getattr(value, "read", None)):
+        yield from strings([getattr(value, f.name) for f in fields(value) if f.name != "help"])
 
 
-@pytest.mark.parametrize("labelled", [True, False], ids=["labelled", "unlabelled"])
-@pytest.mark.parametrize("suite", SUITES)
-def test_a_figure_has_one_value_wherever_it_is(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], suite: str, labelled: bool
-) -> None:
-    run = Made(tmp_path, conditions=SUITES[suite], labelled=labelled).run.folder
-    file = tmp_path / "report.json"
-    assert main(["report", str(run), "--to", str(file)]) == 0
-    report = json.loads(file.read_text(encoding="utf-8"))
-    documents: dict[str, Any] = {"report": {k: v for k, v in report.items() if k != "rows"}}
-    for command in ("choose", "failures", "threshold"):
+def loose(written: str) -> list[str]:
+    """The numbers in a text that are no figures with keys."""
+    rest = CONSTANTS.sub("", written)
+    for figure in sorted(getattr(written, "figures", ()), key=lambda each: -len(each.text)):
+        assert figure.text in written
+        rest = re.sub(rf"(?<![\w.,]){re.escape(figure.text)}(?!\w)", "", rest)
+    return NUMBER.findall(rest)
+
+
+def document_figures(value: Any, of: Mapping[str, Any], name: str = "") -> Iterator[Any]:
+    """(key, number) of the figures in ``value``, which JSON holds, under ``name``."""
+    if isinstance(value, list):
+        for each in value:
+            if isinstance(each, dict | list):
+                yield from document_figures(each, of, name)
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        if len(key := key_of({**of, name: value}, name)) > 1:
+            yield key, value
+    elif isinstance(value, dict) and name in ("accepted", "error"):
+        for condition, each in value.items():
+            bounds = each if isinstance(each, dict) else {"value": each}
+            yield from document_figures(named(name, bounds), {**of, "condition": condition})
+    elif isinstance(value, dict) and "limit" in value:
+        yield from verdict_figures(value)
+    elif isinstance(value, dict):
+        own = {key: each for key, each in value.items() if not isinstance(each, dict | list)}
+        quantity = "" if "kind" in value else value.get("quantity", "")  # none of a fix
+        of = {**of, **own, "quantity": quantity}
+        for key, each in value.items():
+            if isinstance(each, dict) and {*each} <= {*BOUNDS}:
+                each = named(key, each)
+            yield from document_figures(each, of, key)
+
+
+def named(name: str, bounds: Mapping[str, Any]) -> dict[str, Any]:
+    return {f"{name}{BOUNDS[end]}": bound for end, bound in bounds.items()}
+
+
+def verdict_figures(verdict: Mapping[str, Any]) -> Iterator[Any]:
+    suite = {"condition": "suite", "promise": "suite"} if verdict["max_error"] is not None else {}
+    name = f"{verdict['of']}_loss" if "regression" in verdict["limit"] else verdict["of"]
+    for field, end in BOUNDS.items():
+        if verdict[field] is not None:
+            yield key_of({**verdict, **suite}, f"{name}{end}"), verdict[field]
+
+
+class World:
+    """A generated run, an earlier one of the same images, and the figures printed of them.
+
+    ``values`` are by key and place, ``texts`` the figures as they were written at the place.
+    """
+
+    def __init__(self, name: str, folder: Path) -> None:
+        self.runs = folder / "runs"
+        self.before = Made(folder / "before", **RUNS[name], seed=2, runs=self.runs).run
+        self.run = Made(folder / "made", **RUNS[name], runs=self.runs).run
+        self.values: dict[Key, dict[str, set[float]]] = {}
+        self.place = ""
+        self.texts: set[str] = set()
+        self.natural = [c.id for c in self.run.conditions if not c.needs_model]
+        self.classes = RUNS[name].get("classes", "many")
+
+    def note(self, entry: Mapping[str, Any], name: str, value: float, written: str) -> Figure:
+        figure = Figure(entry, name, value, written)
+        assert len(figure.key) > 1, f"{name}: a figure is of something"
+        self.add(figure.key, value)
+        self.texts.add(written)
+        return figure
+
+    def add(self, key: Key, value: float) -> None:
+        same, of_same = self.canonical(key, value)
+        self.values.setdefault(same, {}).setdefault(self.place, set()).add(round(of_same, 9))
+
+    def canonical(self, key: Key, value: float) -> tuple[Key, float]:
+        """What is the same as the figure in this world: complements and sets of one."""
+        of = dict(key)
+        end = next((end for end in OPPOSITE if end and of["figure"].endswith(end)), "")
+        stem = of["figure"].removesuffix(end)
+        for name in ("baseline", "run"):  # there is one comparison
+            of.pop(name, None)
+        if len(self.classes) == 1:
+            of.pop("label", None)
+        alike = [c.id for c in self.run.conditions if series(c.id) == of.get("series")]
+        if len(alike) == 1:
+            of = {"figure": of["figure"], "condition": alike[0]}
+        if len(self.natural) == 1 and of.get("condition") == "suite":
+            of["condition"] = self.natural[0]
+        if stem == "risk" and len(self.natural) == 1:
+            stem, value = self.run.failures.quantity, 1 - value
+            of = {"model": of["model"], "condition": self.natural[0]}
+        elif stem == "left":
+            stem, end, value = "success", OPPOSITE[end], 1 - value
+        elif stem.endswith("_loss"):
+            stem, end, value = f"{stem.removesuffix('loss')}difference", OPPOSITE[end], 0 - value
+        return frozenset({**of, "figure": f"{stem}{end}"}.items()), value
+
+    def add_document(self, place: str, document: Any) -> None:
+        self.place = place
+        for key, value in document_figures(document, {}):
+            self.add(key, value)
+
+
+WORLDS: dict[str, World] = {}
+
+
+@pytest.fixture
+def world(
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> World:
+    """All that is printed of a run: reports, commands, JSON and pages; each run once."""
+    name = request.param
+    if name in WORLDS:
+        return WORLDS[name]
+    world = World(name, tmp_path)
+    monkeypatch.setenv("ROBUSTNESS_RUNS", str(world.runs))
+    monkeypatch.setattr(text, "Figure", world.note)
+    run, before = str(world.run.folder), str(world.before.folder)
+    budget = tmp_path / "budget.toml"
+    attacks_alone = all(c.needs_model for c in world.run.conditions)
+    few = world.run.images < 20
+    budget.write_text(BUDGET + SUITE * (not attacks_alone and not few))
+
+    def command(*words: str) -> str:
+        world.place = " ".join(words[:2] if words[0] == "runs" else words[:1])
         capsys.readouterr()
-        assert main([command, str(run), "--json"]) == 0
-        documents[command] = json.loads(capsys.readouterr().out)
-    documents["summary"] = open_run(run).summary().to_dict("records")
-    values: dict[Key, dict[str, set[float]]] = {}
-    for name, document in documents.items():
-        for key, value in figures(document):
-            values.setdefault(key, {}).setdefault(name, set()).add(round(value, 9))
-    shared = [key for key, places in values.items() if len(places) > 1]
-    assert len(shared) > 20
-    for key, places in values.items():
-        assert len(set.union(*places.values())) == 1, (key, places)
+        assert main([*words]) in (0, 1)
+        return capsys.readouterr().out
+
+    def terminal(*words: str) -> None:
+        world.texts = set()
+        lines = command(*words).splitlines()
+        printed = " ".join(world.texts)
+        for line in lines:
+            assert not [n for n in NUMBER.findall(CONSTANTS.sub("", line)) if n not in printed], (
+                line
+            )
+
+    commands = [
+        *(["choose", run], ["failures", run], ["threshold", run], ["fixes", run]),
+        *(["check", run, "--budget", str(budget), "--baseline", before],),
+        ["runs", "compare", before, run],
+    ]
+    for words in commands:
+        terminal(*words)
+        document = json.loads(command(*words, "--json"))
+        if words[0] == "choose":
+            document = [document, *choice_scores(document, world.run.figures().choice.unshared)]
+        world.add_document(f"{words[0]} --json", document)
+    world.place = "report"
+    content = report.of_run(world.run)
+    for string in strings([content.answers, content.sections, content.brief]):
+        assert not loose(string), string
+    command("report", run, "--to", str(tmp_path / "report.md"))
+    command("report", run, "--to", str(tmp_path / "report.json"))
+    document = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
+    parts = {k: v for k, v in document.items() if k not in ("rows", "manifest", "compare")}
+    world.add_document("report.json", [*parts.values(), document["compare"]])
+    world.add_document("summary", api.open_run(run).summary().to_dict("records"))
+    world.add_document("gains", api.gains(world.run))
+    headline = headline_figures.compute(world.run.folder, world.run.manifest)
+    world.add_document("table of runs", list(headline.models))
+    world.place = "images of a cell"
+    labelled = RUNS[name].get("labelled", True)
+    for entry in world.run.figures().by_perturbation if labelled in (True, False) else ():
+        tally = world.run.cases.tally(Chosen(entry["model"], conditions=(entry["condition"],)))
+        images = tally.by_label if labelled else tally.by_change
+        attacked = entry["n_attacked"] is not None
+        quantity = "perturbed_accuracy" if labelled and not attacked else "consistency"
+        world.add(key_of(entry, quantity), 1 - images.bad / images.counted)
+    for view in VIEWS:
+        world.place, world.texts = f"page {view}", set()
+        app = pages.run(ROOT / "pages" / "evaluations.py", run=world.run.folder.name, view=view)
+        printed = " ".join(world.texts)
+        for cell in re.findall(r"<t[dh][^>]*>(.*?)</t[dh]>", pages.html(app), re.DOTALL):
+            numbers = NUMBER.findall(CONSTANTS.sub("", re.sub("<[^>]*>", " ", cell)))
+            assert not [number for number in numbers if number not in printed], (view, cell)
+    world.place = "page of a comparison"
+    names = [world.before.folder.name, world.run.folder.name]
+    pages.run(ROOT / "pages" / "evaluations.py", run=names)
+    WORLDS[name] = world
+    return world
+
+
+def choice_scores(document: Mapping[str, Any], unshared: bool) -> list[dict[str, Any]]:
+    """What is of the quantity of the choice, apart from what is of the model alone."""
+    scored, shared = [], "shared predictions" * unshared
+    for entry in document["models"]:
+        names = [name for name in entry if name.partition("_")[0] in SCORES]
+        of, quantity = {"model": entry["model"]}, document["quantity"]
+        by_name = {name: entry.pop(name) for name in names}
+        same = {re.sub("^(robust|own)", quantity, name): by_name[name] for name in by_name}
+        scored += [{**of, "quantity": quantity, **by_name}, {**of, **same, "conditions": shared}]
+    return scored
+
+
+@pytest.mark.parametrize("world", RUNS, indirect=True)
+def test_equal_keys_have_equal_values(world: World) -> None:
+    assert len([key for key, places in world.values.items() if len(places) > 1]) > 20
+    unequal = {
+        key: places for key, places in world.values.items() if len(set.union(*places.values())) > 1
+    }
+    assert not unequal, "\n".join(f"{sorted(key)}: {places}" for key, places in unequal.items())
+
+
+LITE0 = "EfficientNetLite0"
+SUITE_ERROR = {"model": LITE0, "condition": "fog=0.6", "max_error": "0.05", "promise": "suite"}
+
+
+@pytest.mark.parametrize(
+    ("world", "figure", "of", "places"),
+    [
+        # errors among accepted predictions: the threshold, its gate and its advice; the curve
+        ("a safe threshold", "error", SUITE_ERROR, "threshold check fixes report.json"),
+        (
+            "a safe threshold",
+            "perturbed_accuracy",
+            {"model": LITE0, "condition": "fog=0.6"},
+            "threshold fixes report.json images_of_a_cell",
+        ),
+        # what is hardest, and the mean of the models under it
+        ("attack and fog, few labels", "consistency", {"condition": "*"}, "report report.json"),
+        # one class, and all images
+        ("one class under attack", "consistency", {"model": "*"}, "report report.json check"),
+        # the images that an attack rests on
+        (
+            "attacks",
+            "n_attacked",
+            {"model": "*", "condition": "*"},
+            "report report.json page_failures",
+        ),
+        # the lead of a model in a sentence and in the table of pairs
+        (
+            "a weak model",
+            "difference",
+            {"better": "*", "worse": "SqueezeNet", "quantity": "perturbed_accuracy"},
+            "choose report.json page_compare",
+        ),
+    ],
+    indirect=["world"],
+)
+def test_places_that_used_to_differ_share_a_key(
+    world: World, figure: str, of: Mapping[str, str], places: str
+) -> None:
+    wanted = {place.replace("_", " ") for place in places.split()}
+    for key, printed in world.values.items():
+        own = dict(key)
+        same = own.pop("figure") == figure and own.keys() == of.keys()
+        if same and all(of[name] in ("*", value) for name, value in own.items()):
+            assert wanted <= {*printed}, key
+            return
+    pytest.fail("no such figure is printed")
+
+
+def test_the_accuracies_of_a_match_have_one_value() -> None:
+    answer = example(0.3, 0.5)
+    values: dict[Key, set[float]] = {}
+    for written in strings([match.sentences(answer), match.blocks(answer)]):
+        for figure in getattr(written, "figures", ()):
+            values.setdefault(figure.key, set()).add(figure.value)
+    for accuracy in answer.as_dict()["expected_accuracy"]:
+        for field, end in BOUNDS.items():
+            values[key_of(accuracy, f"expected_accuracy{end}")].add(accuracy[field])
+    assert all(len(each) == 1 for each in values.values()), values
+    assert len(values) > 3

@@ -167,7 +167,7 @@ def test_what_costs_too_much_is_ruled_out_with_the_reason(
     alone = chosen(frame).models
     (own,) = [each["robust"] for each in alone if each["model"] == out]
     assert (entry["robust"], entry["own"]) == (None, pytest.approx(own))
-    table = run_choice.table(found.models, found.quantity).table
+    table = run_choice.table(found.models, found).table
     (row,) = [row for row in table.rows if row[0] == "ruled out"]
     assert row[2].startswith(f"{own:.1%} (")
     assert len(found.best) == 1

@@ -33,43 +33,60 @@ Classes = np.ndarray[tuple[int, ...], np.dtype[np.int64]]
 class Made:
     """Predictions drawn by chance, and the run that has them.
 
-    ``clean`` (images,) and ``top`` (images, conditions) are by remedy and model; "" is none, and
-    ``average`` has no model. ``sure`` (images, conditions) are confidences, by model. Under an
-    attack what was incorrect before is so after. A remedy that is ``lone`` gives the predictions
-    of the models themselves, which try none.
+    The first ``labelled`` images, all or a share, have a label. ``clean`` (images,) and ``top``
+    (images, conditions) are by remedy and model; "" is none, and ``average`` has no model. ``sure``
+    (images, conditions) are confidences, by model. Under an attack what was incorrect before is so
+    after. A remedy that is ``lone`` gives the predictions of the models themselves, which try none.
+    If ``telling``, confidence tells what is correct; conditions at the places ``hard``, and the
+    first model if ``weak``, are correct on a tenth of the images. The run is called "made" or,
+    among other ``runs``, like ``folder``.
     """
 
     def __init__(
         self,
         folder: Path,
         *,
-        labelled: bool = True,
+        labelled: bool | float = True,
         asked: str = ASKED,
         conditions: Sequence[Condition] = CONDITIONS,
         seed: int = 1,
         lone: str = "",
+        images: int = IMAGES,
+        telling: bool = False,
+        hard: Sequence[int] = (),
+        weak: bool = False,
+        classes: Sequence[int] = (ESPRESSO, TABBY),
+        runs: Path | None = None,
     ) -> None:
         rng = np.random.default_rng(seed)
         self.labelled = labelled
         self.tried = [name for name in asked.split(",") if name]
-        self.labels = rng.choice([ESPRESSO, TABBY], IMAGES)
+        self.labels = rng.choice(classes, images)
         self.clean: dict[tuple[str, str], Classes] = {}
         self.top: dict[tuple[str, str], Classes] = {}
         keys = [(remedy, model) for remedy in ("", "median", "flip") for model in MODELS]
         for place, key in enumerate([*keys, ("average", "")]):
             self.clean[key] = self._drawn(rng, 0.9, self.labels)
-            self.top[key] = self._drawn(rng, 0.5 + 0.05 * place, np.stack([self.labels] * 2, 1))
+            labels = np.stack([self.labels] * len(conditions), 1)
+            self.top[key] = self._drawn(rng, 0.5 + 0.05 * place, labels)
+            for at in hard:
+                self.top[key][:, at] = self._drawn(rng, 0.1, self.labels)
+            if weak and key[1] == MODELS[0]:
+                self.top[key] = self._drawn(rng, 0.1, labels)
             if conditions[0].needs_model:
                 wrong = self.clean[key] != self.labels
                 self.top[key][wrong] = self.clean[key][wrong, None]
         for model in MODELS if lone else ():
             key = lone, "" if lone == "average" else model
             self.clean["", model], self.top["", model] = self.clean[key], self.top[key]
-        self.sure = {model: rng.random((IMAGES, 2)) for model in MODELS}
-        self.sure_clean = {model: rng.random(IMAGES) for model in MODELS}
-        digests = pictures(folder / "set", [f"{number}.png" for number in range(IMAGES)])
+        self.sure = {model: rng.random((images, len(conditions))) for model in MODELS}
+        self.sure_clean = {model: rng.random(images) for model in MODELS}
+        for model in MODELS if telling else ():
+            right = self.top["", model] == self.labels[:, None]
+            self.sure[model] = np.where(right, 0.5 + self.sure[model] / 2, self.sure[model] / 2)
+        digests = pictures(folder / "set", [f"{number}.png" for number in range(images)])
         self.run = saved(
-            folder / "runs" / "made",
+            folder / "runs" / "made" if runs is None else runs / folder.name,
             digests,
             dict.fromkeys(MODELS, 0.5),
             source=folder / "set",
@@ -96,7 +113,7 @@ class Made:
         clean, top = int(self.clean["", model][place]), int(self.top["", model][place, at])
         return replace(
             row,
-            label=int(self.labels[place]) if self.labelled else None,
+            label=int(self.labels[place]) if place < self.labelled * len(self.labels) else None,
             clean_top1=clean,
             top1=top,
             clean_probability=float(self.sure_clean[model][place]),

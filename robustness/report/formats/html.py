@@ -70,7 +70,11 @@ def _environment() -> Environment:
         autoescape=True,
         undefined=StrictUndefined,
         # What is safe has its own type.
-        finalize=lambda value: visible_part(value) if type(value) is str else value,
+        finalize=lambda value: (
+            visible_part(value)
+            if isinstance(value, str) and not hasattr(value, "__html__")
+            else value
+        ),
         trim_blocks=True,
         lstrip_blocks=True,
     )

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from functools import partial
 
 from robustness import models, statistics
+from robustness.base.text import FigureText, points
 from robustness.charts import model_scores, run_results
 from robustness.charts.tables import (
     LABELLED,
@@ -13,7 +14,6 @@ from robustness.charts.tables import (
     Entry,
     Table,
     figure,
-    in_points,
     interval,
     label,
     rate,
@@ -47,8 +47,12 @@ def _blocks(figures: Figures) -> list[Block]:
         chart = Chart(
             f"Reliability of {model(name)}",
             run_results.reliability_diagram(bins),
-            "Accuracy over confidence, original and perturbed. Expected calibration error: "
-            f"{before} original, {after} perturbed.",
+            FigureText(
+                "Accuracy over confidence, original and perturbed. Expected calibration error: "
+                f"{before} original, {after} perturbed.",
+                before,
+                after,
+            ),
             "Below the diagonal: overconfident.",
         )
         return [chart]
@@ -139,7 +143,7 @@ def _accuracies(labelled: Sequence[Entry]) -> Table:
         ("Original top-1", figure("clean_accuracy", ".1%")),
         ("Perturbed top-1", figure("perturbed_accuracy", ".1%")),
         ("Accuracy lost", figure("drop", ".1%")),
-        ("95% interval", lambda entry: interval(entry, "drop", 1)),
+        ("95% interval", partial(interval, name="drop", form=".1%")),
         ("Relative loss", figure("relative_drop", ".1%")),
     ]
     if any(entry["clean_accuracy_top5"] is not None for entry in labelled):
@@ -160,8 +164,8 @@ def _calibration(labelled: Sequence[Entry]) -> Table:
         ("Perturbed ECE", rate("perturbed_ece", ".3f")),
         ("Per condition", rate("condition_ece", ".3f")),
         ("By chance", figure("condition_ece_by_chance", ".3f")),
-        ("Original overconfidence", partial(in_points, name="clean_overconfidence")),
-        ("Perturbed overconfidence", partial(in_points, name="overconfidence")),
+        ("Original overconfidence", rate("clean_overconfidence", points)),
+        ("Perturbed overconfidence", rate("overconfidence", points)),
     ]
     return Table.of(labelled, columns)
 
@@ -171,17 +175,15 @@ def _corruption_errors(entries: Sequence[Entry]) -> Table:
     names = [corruption["corruption"] for corruption in entries[0]["corruptions"]]
     head = ["CE, in percent", *(models.label(entry["model"]) for entry in entries)]
     mean = f"Mean of {len(names)} of {len(ALEXNET_ERRORS)} corruptions"
+    titles = {"mean_ce": mean, "mean_relative_ce": f"{mean}, relative"}
     rows = [
-        [mean, *(with_interval(entry, "mean_ce", ".1f") for entry in entries)],
-        [
-            f"{mean}, relative",
-            *(with_interval(entry, "mean_relative_ce", ".1f") for entry in entries),
-        ],
+        [title, *(with_interval(entry, name, ".1f") for entry in entries)]
+        for name, title in titles.items()
     ]
     rows += [
         [
             perturbation_label(name),
-            *(with_interval(entry["corruptions"][at], "ce", ".1f") for entry in entries),
+            *(with_interval({**e, **e["corruptions"][at]}, "ce", ".1f") for e in entries),
         ]
         for at, name in enumerate(names)
     ]

@@ -7,9 +7,9 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from robustness.base.text import share, visible
+from robustness.base.text import FigureText, figure_text, share, three_digits, visible
 from robustness.charts import model_scores, run_results
-from robustness.charts.tables import Column, Entry, Table, figure, with_interval
+from robustness.charts.tables import Column, Entry, Form, Table, figure, places, with_interval
 from robustness.perturbations import REGISTRY
 from robustness.report.blocks import Block, Chart, Chooser, Text, Titled
 from robustness.report.questions.model_candidates import choose_of_run, costs
@@ -63,14 +63,14 @@ def answer(figures: Figures, chosen: ModelChoice) -> str:
     pairs = figures.pairs_under_attack
     by = "robust_accuracy"
     attacks = [
-        f"under attack, {_leader(ranking, by, pairs)}"
+        FigureText(f"under attack, {leader}", leader)
         for ranking in rankings
         if ranking[0]["ranked_by"] != by and any(entry[by] is not None for entry in ranking)
+        for leader in [_leader(ranking, by, pairs)]
     ]
     if chosen.compared and len(rankings) == 1:
-        return " ".join(
-            [*chosen.sentences, *([sentence(*attacks, names=names)] if attacks else [])]
-        )
+        texts = [*chosen.sentences, *([sentence(*attacks, names=names)] if attacks else [])]
+        return FigureText(" ".join(texts), *texts)
     led = (_leader(ranking, ranking[0]["ranked_by"], figures.pairs()) for ranking in rankings)
     return sentence(*led, *attacks, names=names)
 
@@ -91,11 +91,11 @@ def blocks(costs: Mapping[str, Mapping[Any, float]], chosen: ModelChoice) -> lis
     rule = _RULE.format(what=what)
     if any(entry["remedy"] for entry in entries):
         rule += f" {_REMEDIES}"
-    columns = [column for column in _columns(entries) if column[0] in _FIRST_COLUMNS]
+    columns = [column for column in _columns(entries, chosen) if column[0] in _FIRST_COLUMNS]
     return [
         Titled("Models", Table.of(entries, columns)),
         Text(_SHORT, rule),
-        replace(table(entries, chosen.quantity), long=True),
+        replace(table(entries, chosen), long=True),
         *busy(entries),
     ]
 
@@ -122,45 +122,48 @@ def priced(costs: Mapping[str, Mapping[Any, float]], chosen: ModelChoice) -> lis
     ]
 
 
-def table(entries: Sequence[Entry], quantity: str) -> Titled:
-    """The models of a ``ModelChoice`` with their scores and costs."""
-    caption = f"All figures; robustness is {run_results.QUANTITIES[quantity].lower()}"
-    return Titled(caption, Table.of(entries, _columns(entries)))
+def table(entries: Sequence[Entry], chosen: ModelChoice) -> Titled:
+    """The models of ``chosen`` with their scores and costs."""
+    what = run_results.QUANTITIES[chosen.quantity].lower()
+    on = " on the predictions that count for every model" * chosen.unshared
+    return Titled(
+        f"All figures; robustness is {what}{on}", Table.of(entries, _columns(entries, chosen))
+    )
 
 
-def _columns(entries: Sequence[Entry]) -> list[Column]:
+def _columns(entries: Sequence[Entry], chosen: ModelChoice) -> list[Column]:
     statuses = [entry["status"] for entry in entries if entry["place_low"] is None]
     # The only one with a rank beside models of other classes: no two can be compared.
     alone = len(entries) - len(statuses) == 1 and NOT_COMPARED in statuses
 
     def rank(entry: Entry) -> str:
-        low, high = entry["place_low"], entry["place_high"]
-        if low is None:
+        if entry["place_low"] is None:
             return str(entry["status"])
-        return NOT_COMPARED if alone else f"{low}" if low == high else f"{low} to {high}"
+        return NOT_COMPARED if alone else places({**entry, **chosen.scored_by})
 
     def latency(entry: Entry) -> str:
-        text = written("latency_ms", "{:.3g} ms")(entry)
-        low, high = (entry.get(f"latency_{bound}_ms") for bound in ("low", "high"))
-        return text if low is None or high is None else f"{text} ({low:.3g} to {high:.3g})"
+        names = ("latency_ms", "latency_low_ms", "latency_high_ms")
+        text, low, high = (figure_text(entry, name, three_digits) for name in names)
+        spread = f" ({low} to {high})" if low and high else ""
+        return FigureText(f"{text} ms{spread}", text, low, high) if text else ""
 
-    def written(name: str, form: str, times: float = 1) -> Callable[[Entry], str]:
+    def in_unit(name: str, form: Form, unit: str) -> Callable[[Entry], str]:
         def text(entry: Entry) -> str:
-            value = entry.get(name)
-            return "" if value is None else form.format(times * value)
+            number = figure_text(entry, name, form)
+            return FigureText(f"{number} {unit}", number) if number else ""
 
         return text
 
     columns: list[Column] = [
         ("Rank", rank),
         ("Model", lambda entry: visible(entry["label"])),
-        ("Robustness", lambda entry: with_interval(entry, "own" if "own" in entry else "robust")),
+        ("Robustness", lambda entry: with_interval(chosen.score(entry), chosen.quantity)),
         ("Accuracy", figure("accuracy", ".1%")),
         ("Latency", latency),
-        ("Above expected", written("above", "{:+.1f} points", 100)),
-        ("First", figure("certainty", ".0%")),
-        ("Memory", written("memory_megabytes", "{:.0f} MB")),
-        ("Size", written("megabytes", "{:.1f} MB")),
+        ("Above expected", in_unit("above", lambda value: f"{100 * value:+.1f}", "points")),
+        ("First", lambda e: figure_text({**e, **chosen.scored_by}, "certainty", ".0%")),
+        ("Memory", in_unit("memory_megabytes", lambda value: f"{value:.0f}", "MB")),
+        ("Size", in_unit("megabytes", lambda value: f"{value:.1f}", "MB")),
         ("Hardest", lambda entry: name_leaders(entry["hardest"])),
     ]
     return [(head, say) for head, say in columns if any(say(entry) for entry in entries)]

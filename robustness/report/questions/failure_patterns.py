@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-
-import pandas as pd
+from typing import Any
 
 from robustness import models
 from robustness.base.text import counted, points, visible
-from robustness.charts import run_results, tables
+from robustness.charts import run_results
 from robustness.charts.run_failures import change_counts, failing_alone, slice_rates
-from robustness.charts.tables import Column, Entry, Table, figure, in_points, rate
+from robustness.charts.tables import Column, Entry, Table, figure, interval, rate
 from robustness.evaluation.condition import short
 from robustness.pictures.properties import PROPERTIES
 from robustness.report.blocks import Block, Chart, Chooser, Sortable, Text, Titled
@@ -51,28 +50,25 @@ def _slices(figures: Failures) -> list[Block]:
         ("Images", figure("n_images", ",")),
         ("Rate", rate("rate")),
         ("Other images", figure("rest", ".1%")),
-        ("Difference in points", lambda entry: points(entry["difference"])),
+        ("Difference in points", figure("difference", points)),
         ("Corrected p", figure("p", ".3f")),
     ]
 
-    def every() -> pd.DataFrame:
-        return pd.DataFrame(
-            {
-                "Slice": slice_title(entry),
-                "Model": model(entry["model"]),
-                "Images": entry["n_images"],
-                "Rate": entry["rate"],
-                "Other images": entry["rest"],
-                "Corrected p": f"{entry['p']:.3f}",
-            }
-            for entry in figures.slices
-        )
+    all_columns: list[Column] = [
+        *columns[:3],
+        ("Rate", figure("rate", ".1%")),
+        *(column for column in columns if column[0] in ("Other images", "Corrected p")),
+    ]
 
     return [
         Text(" ".join([summary, *figures.unknown]), SLICE_RULE),
         chart,
         Titled("Significantly worse", Table.of(worst, columns)),
-        Sortable("All slices", every, ("Rate", "Other images")),
+        Sortable(
+            "All slices",
+            lambda: [{title: say(e) for title, say in all_columns} for e in figures.slices],
+            ("Rate", "Other images"),
+        ),
     ]
 
 
@@ -141,7 +137,7 @@ def _class_drops(figures: Figures) -> list[Block]:
         ("Original", figure("clean_accuracy", ".0%")),
         ("Perturbed", figure("perturbed_accuracy", ".0%")),
         ("Lost", figure("drop", ".0%")),
-        ("95% interval", lambda entry: tables.interval(entry, "drop")),
+        ("95% interval", partial(interval, name="drop")),
     ]
     shares = {
         "Original accuracy": "clean_accuracy",
@@ -150,19 +146,16 @@ def _class_drops(figures: Figures) -> list[Block]:
         "Consistency": "consistency",
     }
 
-    def every(names: Sequence[str]) -> pd.DataFrame:
-        rows = [
-            {
-                "Class": entry["class_name"],
-                "Model": model(entry["model"]),
-                "Images": entry["n_images"],
-                **{title: entry[name] for title, name in shares.items()},
-                "95% interval of the loss": tables.interval(entry, "drop"),
-            }
-            for entry in entries
-            if entry["model"] in names
-        ]
-        return pd.DataFrame(rows).sort_values("Accuracy lost", ascending=False, kind="stable")
+    every: list[Column] = [
+        *columns[:3],
+        *((title, figure(name, ".1%")) for title, name in shares.items()),
+        ("95% interval of the loss", partial(interval, name="drop")),
+    ]
+
+    def read(names: Sequence[str]) -> list[dict[str, Any]]:
+        mine = [entry for entry in entries if entry["model"] in names]
+        mine.sort(key=lambda entry: -entry["drop"])
+        return [{title: say(entry) for title, say in every} for entry in mine]
 
     note = (
         f"Classes with {FEWEST_OF_A_CLASS} images or more. The largest losses of many classes are "
@@ -182,7 +175,7 @@ def _class_drops(figures: Figures) -> list[Block]:
         )
         table = Titled(f"The {len(worst)} largest losses", Table.of(worst, columns))
         title = "All classes, with any number of images"
-        blocks += [chart, Sortable(title, partial(every, names), [*shares], table)]
+        blocks += [chart, Sortable(title, partial(read, names), [*shares], table)]
     return blocks
 
 
@@ -303,7 +296,7 @@ def _agreement(figures: Failures) -> list[Block]:
         ("Majority", rate("rate")),
         ("Best model", lambda entry: model(entry["best"])),
         ("Its rate", figure("best_rate", ".1%")),
-        ("Majority minus best, points", lambda entry: in_points(entry, "difference")),
+        ("Majority minus best, points", rate("difference", points)),
     ]
     majority = Titled("What a majority would do", Table.of(figures.majority, columns))
     return [chart, together, about, majority]

@@ -5,12 +5,23 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import NamedTuple
+from functools import partial
+from typing import Any, NamedTuple
 
 from robustness import models
-from robustness.base.text import counted, in_sentence, join_names, points, share
+from robustness.base.text import (
+    FigureText,
+    counted,
+    figure_text,
+    in_sentence,
+    join_names,
+    points,
+    share,
+    three_digits,
+)
 from robustness.base.validation import read_json
-from robustness.charts.tables import Column, Entry, Table, in_points, with_interval
+from robustness.charts import tables
+from robustness.charts.tables import Column, Entry, Table, with_interval
 from robustness.evaluation.condition import short
 from robustness.hardening import Hardening
 from robustness.hardening.judgement import UNSEEN
@@ -44,6 +55,7 @@ _RULE = (
     "the interval of the gain in log-likelihood is above 0. Other models: only those that no other "
     "significantly exceeds, if the paired difference is significant."
 )
+_points = partial(points, form=".1f")
 _NAMED = 3
 """Conditions that a sentence names."""
 
@@ -55,7 +67,7 @@ class Fix:
     ``gain`` is None until it is ``measured``; it is a difference of ``quantity`` with its interval,
     of shares in [-1, 1] or of the log-likelihood in nats, under ``condition`` if that is not "".
     ``significant`` is None where there is no test. ``command`` measures it, "" where nothing more
-    is to be measured.
+    is to be measured. ``remedy`` is the id of the remedy, ``other`` the model to use instead.
     """
 
     model: str
@@ -71,6 +83,8 @@ class Fix:
     measured: bool = True
     result: str = ""
     command: str = ""
+    remedy: str = ""
+    other: str = ""
 
 
 class FixFigures(NamedTuple):
@@ -100,7 +114,7 @@ def _command(*words: str) -> str:
 
 
 def _remedies(run: Run, name: str, tried: RemedyFigures) -> Iterator[Fix]:
-    own = [gain for gain in tried.gains if gain.model == name]
+    own = [gain for gain in tried.as_rows() if gain["model"] == name]
     if not own:
         size = counted(len(run.manifest.spec.pooled_conditions), "condition")
         yield Fix(
@@ -112,22 +126,23 @@ def _remedies(run: Run, name: str, tried: RemedyFigures) -> Iterator[Fix]:
             command=_command("evaluate", "--request", run.id, "--remedies", ",".join(REMEDIES)),
         )
         return
-    helpful = [gain for gain in own if gain.helpful]
+    helpful = [gain for gain in own if gain["helpful"]]
     for gain in helpful:
-        lost = 100 * gain.cost_on_originals
-        took = tried.milliseconds.get((gain.remedy, name))
-        originals = f"{lost:.1f} points on originals" if lost > 0 else "nothing on originals"
+        lost, took = figure_text(gain, "cost_on_originals", _points), _time(gain)
+        costs = gain["cost_on_originals"] > 0
+        originals = f"{lost} points on originals" if costs else "nothing on originals"
         yield Fix(
             name,
             REMEDY,
-            parse(gain.remedy).label,
-            originals + ("" if took is None else f", {took:.3g} ms an image"),
+            parse(gain["remedy"]).label,
+            FigureText(originals + (took and f", {took} an image"), lost if costs else "", took),
             _quantity(tried).lower(),
-            gain.condition,
-            gain.gain,
-            gain.gain_low,
-            gain.gain_high,
+            gain["condition"],
+            gain["gain"],
+            gain["gain_low"],
+            gain["gain_high"],
             significant=True,
+            remedy=gain["remedy"],
         )
     if not helpful:
         yield Fix(
@@ -136,7 +151,7 @@ def _remedies(run: Run, name: str, tried: RemedyFigures) -> Iterator[Fix]:
             "Remedies",
             "",
             significant=False,
-            result=f"none of {len({gain.remedy for gain in own})} helps significantly",
+            result=f"none of {len({gain['remedy'] for gain in own})} helps significantly",
         )
 
 
@@ -144,35 +159,28 @@ def _threshold(of: RunFigures, entry: Entry | None) -> Iterator[Fix]:
     if entry is None or not entry["status"]:
         return
     figures = of.answer(threshold.THRESHOLD)
-    error, accepted = entry["error"].get(SUITE, {}), entry["accepted"].get(SUITE)
     most = f"{100 * figures.max_error:.3g}%"
     if entry["threshold"] is None:
-        needed = entry["images_needed"]
-        cost = "" if needed is None else f"about {threshold.round_to_digit(needed):,} images in all"
+        needed = figure_text(entry, "images_needed", threshold.round_to_digit)
+        cost = FigureText(f"about {needed} images in all", needed) if needed else ""
         result = f"none keeps errors under {most}"
         yield Fix(entry["model"], THRESHOLD, "A safe threshold", cost, result=result)
         return
-    kept, whole = error.get("value"), _failing(of, entry["model"])
+    kept = figure_text(threshold.error_of(entry, SUITE), "error", ".1%")
+    whole = threshold.risk_text(figures, entry["model"])
     result = f"at most {most} of the accepted are {figures.wrong}"
-    if kept is not None and whole is not None:
-        result += f" ({share(kept)} measured; {share(whole)} of all)"
+    if kept and whole:
+        result = FigureText(f"{result} ({kept} measured; {whole} of all)", kept, whole)
+    rejected = threshold.accepted_text(entry, SUITE, lambda accepted: share(1 - accepted))
+    at = threshold.score_text(entry)
     yield Fix(
         entry["model"],
         THRESHOLD,
-        f"Accept from {threshold.score_text(entry)}",
-        "" if accepted is None else f"{share(1 - accepted)} of predictions are rejected",
+        FigureText(f"Accept from {at}", at),
+        FigureText(f"{rejected} of predictions are rejected", rejected) if rejected else "",
         significant=True,
         result=result,
     )
-
-
-def _failing(of: RunFigures, name: str) -> float | None:
-    """The share of all predictions of the model that are not as they should be."""
-    by = of.run.failures.quantity
-    for entry in of.statistics.summary:
-        if entry["model"] == name and entry.get(by) is not None:
-            return 1 - float(entry[by])
-    return None
 
 
 def _calibration(of: RunFigures, name: str) -> Iterator[Fix]:
@@ -208,7 +216,7 @@ def _calibration(of: RunFigures, name: str) -> Iterator[Fix]:
         fit.gain["low"],
         fit.gain["high"],
         significant=fit.helpful,
-        result=f"calibration error {_ece(fit.before)} -> {_ece(fit.after)}",
+        result=_errors(fit),
         command=_command("calibrate", run.id, name, "--name", f"{name}Calibrated")
         if fit.helpful and not made
         else "",
@@ -228,25 +236,32 @@ def _copy_in_run(of: RunFigures, name: str) -> Fix | None:
                 CALIBRATION,
                 f"Temperature {record.temperature:g}: {model(record.name)}",
                 "no top class changes, no latency",
-                result=f"calibration error {before} -> {after}, on images that fitted it, too",
+                result=FigureText(
+                    f"calibration error {before} -> {after}, on images that fitted it, too",
+                    *(before, after),
+                ),
             )
     return None
 
 
-def _ece(error: Mapping[str, float | None]) -> str:
-    value, low, high = (error[key] for key in ("value", "low", "high"))
-    if value is None:
-        return "unknown"
-    return f"{value:.3f}" + ("" if low is None or high is None else f" ({low:.3f} to {high:.3f})")
+def _errors(fit: Calibration) -> str:
+    """The calibration error before and after."""
+    before, after = (
+        with_interval(tables.flat({"model": fit.model}, name, getattr(fit, name)), name, ".3f")
+        for name in ("before", "after")
+    )
+    return FigureText(
+        f"calibration error {before or 'unknown'} -> {after or 'unknown'}", before, after
+    )
 
 
 def calibration_sentence(fit: Calibration) -> str:
     """What the temperature of a model does."""
     originals = counted(fit.images, "other original")
-    error = f"calibration error {_ece(fit.before)} -> {_ece(fit.after)} on {originals}"
+    errors = _errors(fit)
     verdict = "" if fit.helpful else " No significant gain."
     number = f"temperature {fit.temperature:g}, fitted on {counted(fit.fitted, 'original')}"
-    return f"{model(fit.model)}: {number}; {error}.{verdict}"
+    return FigureText(f"{model(fit.model)}: {number}; {errors} on {originals}.{verdict}", errors)
 
 
 def _labelled(of: RunFigures, name: str) -> bool:
@@ -329,10 +344,13 @@ def _other_models(of: RunFigures, name: str) -> Iterator[Fix]:
         return
     hardened = {record.name for record in models.REGISTRY if _is_child(record, name)}
     better = False
-    costs = of.run.manifest.costs
+    costs: Mapping[str, Any] = of.run.manifest.costs
     for other in of.answer(CHOICE).chosen.best:
-        now, then = (costs.get(each, {}).get("latency_ms") for each in (name, other))
-        cost = "" if now is None or then is None else f"{then:.3g} ms an image, now {now:.3g}"
+        now, then = (
+            figure_text({**costs.get(each, {}), "model": each}, "latency_ms", three_digits)
+            for each in (name, other)
+        )
+        cost = FigureText(f"{then} ms an image, now {now}", then, now) if now and then else ""
         fix = _difference(of, other, name, OTHER_MODEL, cost)
         if other not in hardened and fix.significant and (fix.gain or 0) > 0:
             better = True
@@ -360,6 +378,7 @@ def _difference(of: RunFigures, other: str, name: str, kind: str, cost: str) -> 
                 bounds[0] if bounds else None,
                 bounds[-1] if bounds else None,
                 significant=bool(pair["established"]),
+                other=other,
             )
     return Fix(name, kind, f"Use {model(other)}", cost, result="not compared on these images")
 
@@ -377,12 +396,17 @@ def gain_text(fix: Fix) -> str:
         return f"not measured yet{f'; {fix.result}' if fix.result else ''}"
     if fix.gain is None or fix.kind == CALIBRATION:
         suffix = "" if fix.significant in (True, None) or fix.gain is None else ", not significant"
-        return fix.result + suffix
-    text = f"{points(fix.gain)} points of {fix.quantity}"
-    if fix.gain_low is not None and fix.gain_high is not None:
-        text += f" ({points(fix.gain_low, '.1f')} to {points(fix.gain_high, '.1f')})"
-    text += f" under {short(fix.condition)}" if fix.condition else ""
-    return text if fix.significant else f"{text}, not significant"
+        return FigureText(f"{fix.result}{suffix}", fix.result)
+    of, name = {**vars(fix), "quantity": ""}, "gain"
+    if fix.other and fix.gain >= 0:  # as the table of pairs has it
+        quantity = next(name for name, words in _QUANTITIES.items() if words == fix.quantity)
+        pair = {"better": fix.other, "worse": fix.model, "quantity": quantity}
+        ends, name = ("", "_low", "_high"), "difference"
+        of = {**pair, **{f"{name}{end}": getattr(fix, f"gain{end}") for end in ends}}
+    gain, bounds = figure_text(of, name, points), tables.in_brackets(of, name, _points)
+    under = f" under {short(fix.condition)}" if fix.condition else ""
+    suffix = "" if fix.significant else ", not significant"
+    return FigureText(f"{gain} points of {fix.quantity}{bounds}{under}{suffix}", gain, bounds)
 
 
 def answers(figures: FixFigures) -> list[tuple[str, str]]:
@@ -391,9 +415,15 @@ def answers(figures: FixFigures) -> list[tuple[str, str]]:
     for fix in figures.fixes:
         own = by_model.setdefault(fix.model, [])
         if fix.significant and fix.kind in (REMEDY, CALIBRATION, TRAINING):
-            own.append(f"{fix.what}, {gain_text(fix)}")
-    said = [f"{model(name)}: {join_names(own, _NAMED)}." for name, own in by_model.items() if own]
-    return [(TITLE, " ".join(said))] if said else []
+            gain = gain_text(fix)
+            own.append(FigureText(f"{fix.what}, {gain}", fix.what, gain))
+    said = [
+        FigureText(f"{model(name)}: {fixes}.", fixes)
+        for name, own in by_model.items()
+        if own
+        for fixes in [join_names(own, _NAMED)]
+    ]
+    return [(TITLE, FigureText(" ".join(said), *said))] if said else []
 
 
 def blocks(figures: FixFigures) -> list[Block]:
@@ -403,16 +433,16 @@ def blocks(figures: FixFigures) -> list[Block]:
     rows = [{**asdict(fix), "text": gain_text(fix)} for fix in figures.fixes]
     columns: list[Column] = [
         MODEL,
-        ("Fix", lambda entry: str(entry["what"])),
-        ("Gain", lambda entry: str(entry["text"])),
-        ("Cost", lambda entry: str(entry["cost"])),
+        ("Fix", lambda entry: entry["what"]),
+        ("Gain", lambda entry: entry["text"]),
+        ("Cost", lambda entry: entry["cost"]),
     ]
     parts: list[Block] = [
         Text("Gains that this run measured; what is open can be measured.", _RULE),
         Titled("Fixes by model", Table.of(rows, columns)),
     ]
     if open_rows := [row for row in rows if row["command"]]:
-        columns = [columns[0], columns[1], ("Command", lambda entry: str(entry["command"]))]
+        columns = [columns[0], columns[1], ("Command", lambda entry: entry["command"])]
         parts.append(Titled("To measure or add", Table.of(open_rows, columns), long=True))
     if figures.tried.gains:
         tried, every = figures.tried.as_rows(), _columns(figures.tried)
@@ -431,20 +461,19 @@ def _columns(figures: RemedyFigures) -> list[Column]:
         MODEL,
         ("Condition", lambda entry: short(entry["condition"])),
         ("Remedy", lambda entry: parse(entry["remedy"]).label),
-        (f"Gain in {_quantity(figures).lower()}, points", lambda entry: in_points(entry, "gain")),
-        ("Change on originals, points", _on_originals),
+        (f"Gain in {_quantity(figures).lower()}, points", tables.rate("gain", points)),
+        (
+            "Change on originals, points",
+            tables.figure("cost_on_originals", lambda lost: points(-lost, "+z.1f")),
+        ),
         ("Time", _time),
         ("Verdict", _verdict),
     ]
 
 
-def _on_originals(entry: Entry) -> str:
-    return points(-entry["cost_on_originals"], "+z.1f")
-
-
 def _time(entry: Entry) -> str:
-    took = entry["milliseconds"]
-    return "" if took is None else f"{took:.3g} ms"
+    took = figure_text(entry, "milliseconds", three_digits)
+    return FigureText(f"{took} ms", took) if took else ""
 
 
 def _verdict(entry: Entry) -> str:

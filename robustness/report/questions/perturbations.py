@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from robustness.attacks import REGISTRY as ATTACK_RECORDS
-from robustness.base.text import join_names, share
+from robustness.base.text import FigureText, figure_text, join_names, share
 from robustness.charts import run_map, run_results, tables
 from robustness.charts.tables import (
     Column,
@@ -38,8 +38,10 @@ def _blocks(figures: Figures) -> list[Block]:
 
     def images(entry: Entry) -> str:
         """Under attack with how many of them consistency counts."""
-        attacked, count = entry["n_attacked"], entry["n_images"]
-        return f"{count}" if attacked in (None, count) else f"{count}, {attacked} attacked"
+        count, attacked = (figure_text(entry, f"n_{which}", "") for which in ("images", "attacked"))
+        if attacked in ("", count):
+            return count
+        return FigureText(f"{count}, {attacked} attacked", count, attacked)
 
     columns: list[Column] = [
         ("Perturbation", lambda entry: perturbation_label(entry["perturbation"])),
@@ -79,7 +81,10 @@ def harm(figures: Figures) -> str:
         worst = hard.leaders[0]
         over = ", the mean of the models" if len(figures.summary) > 1 else ""
         failed = "changed" if figures.ranked_by == "consistency" else "incorrect"
-        rest = f"{'up to ' * (len(hard.leaders) > 1)}{share(hard.harm[worst])} {failed}{over}"
+        one = {"model": figures.summary[0]["model"]} if not over else {}
+        by = {"condition": worst, figures.ranked_by: 1 - hard.harm[worst], **one}
+        harm = figure_text(by, figures.ranked_by, lambda value: share(1 - value))
+        rest = FigureText(f"{'up to ' * (len(hard.leaders) > 1)}{harm} {failed}{over}", harm)
         return sentence(f"hardest: {name_leaders(hard.leaders)}", rest, few)
     if len(hard.compared) > 1:
         return sentence("no perturbation does significantly more harm than another", few)

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 from robustness.base.errors import ParameterError
-from robustness.base.text import counted, join_names, share
+from robustness.base.text import FigureText, counted, figure_text, join_names, share
 from robustness.charts.run_failures import risk_coverage
-from robustness.charts.tables import Column, Entry, Table
+from robustness.charts.tables import Column, Entry, Form, Table, flat, with_interval
 from robustness.evaluation.condition import Condition, readable, short
 from robustness.pictures.fitting import Framing
 from robustness.report.blocks import Block, Chart, Text, Titled
@@ -212,45 +212,53 @@ def sentence(entry: Entry, figures: ThresholdFigures) -> str:
         return "Its predictions have no probabilities, so there is no threshold."
     over = counted(len(entry["status"]), "condition")
     if entry["threshold"] is None:
-        return f"No threshold keeps errors under {most}. {_advice(entry, figures)}"
+        advice = _advice(entry, figures)
+        return FigureText(f"No threshold keeps errors under {most}. {advice}", advice)
     where = f"in each of these {over}" if figures.promise == "condition" else f"over these {over}"
     if len(entry["status"]) == 1:
         where = f"under {short(next(iter(entry['status'])))}"
     at = score_text(entry)
     start = "if the top class has" if entry["score"] == "margin" else "from a confidence of"
     certain = share(1 - LEVEL, 0)
-    return f"Accept {start} {at}: at most {most} {figures.wrong} {where} ({certain} certain)."
+    return FigureText(
+        f"Accept {start} {at}: at most {most} {figures.wrong} {where} ({certain} certain).", at
+    )
 
 
 def _advice(entry: Entry, figures: ThresholdFigures) -> str:
     """Why no threshold passes, and how many images may show one."""
     if entry["images_needed"] is not None:
         such = "such labelled images" if figures.wrong == "wrong" else "such images"
-        return f"About {round_to_digit(entry['images_needed']):,} {such} in total may show one."
+        needed = figure_text(entry, "images_needed", round_to_digit)
+        return FigureText(f"About {needed} {such} in total may show one.", needed)
     over = entry["error"][SUITE]["value"]
     failing = [short(text) for text, status in entry["status"].items() if status == NOT_MET]
     if figures.promise == "condition" and not failing:
         return f"From {score_text(entry)}, too few predictions are accepted in each condition."
     if figures.promise == "suite" and (over is None or over <= figures.max_error):
-        accepted = share(entry["accepted"][SUITE] or 0.0)
-        at = score_text(entry)
-        return f"Accepting {accepted} of predictions, from {at}, is too few to show one."
-    rate = f"{share(over)} of accepted predictions are {figures.wrong}"
-    if failing:
-        rate += f"; more than {100 * figures.max_error:.3g}% under {join_names(failing)}"
-    return f"From {score_text(entry)}, {rate}."
+        accepted, at = accepted_text(entry, SUITE), score_text(entry)
+        return FigureText(
+            f"Accepting {accepted} of predictions, from {at}, is too few to show one.", accepted, at
+        )
+    at, error = score_text(entry), figure_text(error_of(entry, SUITE), "error", ".1%")
+    more = (
+        f"; more than {100 * figures.max_error:.3g}% under {join_names(failing)}" if failing else ""
+    )
+    return FigureText(
+        f"From {at}, {error} of accepted predictions are {figures.wrong}{more}.", at, error
+    )
 
 
-def round_to_digit(images: int) -> int:
+def round_to_digit(images: float) -> str:
     """``images`` with one digit: another random split may say half or twice as many."""
-    return int(float(f"{images:.0e}"))
+    return f"{int(float(f'{images:.0e}')):,}"
 
 
 def score_text(entry: Entry) -> str:
     """The threshold of ``entry``, or the strongest one that was tested."""
-    at = entry["strongest"] if entry["threshold"] is None else entry["threshold"]
-    text = f"{at:.7f}".rstrip("0").rstrip(".")
-    return text if entry["score"] == "probability" else f"a lead of {text}"
+    name = "strongest" if entry["threshold"] is None else "threshold"
+    text = figure_text(entry, name, lambda at: f"{at:.7f}".rstrip("0").rstrip("."))
+    return text if entry["score"] == "probability" else FigureText(f"a lead of {text}", text)
 
 
 def blocks(figures: ThresholdFigures) -> list[Block]:
@@ -262,7 +270,7 @@ def blocks(figures: ThresholdFigures) -> list[Block]:
     safe = [entry for entry in tested if entry["threshold"] is not None]
     without = [entry for entry in tested if entry not in safe]
     alone = [entry for entry in entries if len(without) < 2 or entry not in without]
-    texts = [f"{model(entry['model'])}: {sentence(entry, figures)}" for entry in alone]
+    texts = [of_model(entry, figures) for entry in alone]
     reasons: list[Block] = []
     if len(without) > 1:  # said once
         names = join_names([model(entry["model"]) for entry in without], len(without))
@@ -276,15 +284,15 @@ def blocks(figures: ThresholdFigures) -> list[Block]:
     columns = (
         MODEL,
         ("Accept from", lambda entry: "none" if entry["threshold"] is None else score_text(entry)),
-        ("Accepted, originals", at_threshold(_accepted, ORIGINAL)),
-        ("Accepted, perturbed", at_threshold(_accepted, SUITE)),
+        ("Accepted, originals", at_threshold(accepted_text, ORIGINAL)),
+        ("Accepted, perturbed", at_threshold(accepted_text, SUITE)),
         (f"{figures.wrong.capitalize()} among accepted", at_threshold(_error, SUITE)),
     )
     table = Titled("Safe thresholds", Table.of(tested, columns))
     by_condition: Sequence[Column] = (
         MODEL,
         ("Condition", lambda entry: short(entry["condition"])),
-        ("Accepted", lambda entry: _accepted(entry, entry["condition"])),
+        ("Accepted", lambda entry: accepted_text(entry, entry["condition"])),
         (f"{figures.wrong.capitalize()} among accepted", lambda e: _error(e, e["condition"])),
         ("In this condition alone", lambda entry: entry["status"][entry["condition"]]),
     )
@@ -293,12 +301,16 @@ def blocks(figures: ThresholdFigures) -> list[Block]:
     parts: list[Block] = [*notes, *reasons, *([table] if safe else [])]
     if figures.curves:
         errors = "Errors" if figures.wrong == "wrong" else "Changed predictions"
+        whole = [(c["model"], risk_text(figures, c["model"])) for c in figures.curves]
+        alt = (
+            f"{errors} among the accepted predictions over the share accepted, with the safe "
+            f"thresholds. All accepted: {', '.join(f'{model(m)} {text}' for m, text in whole)}."
+        )
         parts.append(
             Chart(
                 "Error among accepted predictions",
                 risk_coverage(figures.curves, errors, safe),
-                f"{errors} among the accepted predictions over the share accepted, with the safe "
-                "thresholds.",
+                FigureText(alt, *(text for _, text in whole)),
                 "The most confident predictions are on the left. Attacks are left out."
                 + (" Large markers: safe thresholds." if safe else ""),
             )
@@ -308,17 +320,38 @@ def blocks(figures: ThresholdFigures) -> list[Block]:
     return parts
 
 
-def _accepted(entry: Entry, name: str) -> str:
-    value = entry["accepted"].get(name)
-    return "" if value is None else share(value)
+def accepted_text(entry: Entry, condition: str, form: Form = ".1%") -> str:
+    """The share of predictions that the threshold of ``entry`` accepts under ``condition``."""
+    accepted = entry["accepted"].get(condition)
+    return figure_text({**entry, "accepted": accepted, "condition": condition}, "accepted", form)
 
 
-def _error(entry: Entry, name: str) -> str:
-    error = entry["error"].get(name, {"value": None})
-    if error["value"] is None:
-        return ""
-    bounds = "" if error["low"] is None else f" ({share(error['low'])} to {share(error['high'])})"
-    return f"{share(error['value'])}{bounds}"
+def error_of(entry: Entry, condition: str) -> Entry:
+    """``entry`` with the ``error`` among the accepted predictions under ``condition``."""
+    unknown = dict.fromkeys(("value", "low", "high"))
+    return flat({**entry, "condition": condition}, "error", entry["error"].get(condition, unknown))
+
+
+def _error(entry: Entry, condition: str) -> str:
+    return with_interval(error_of(entry, condition), "error")
+
+
+def risk_text(figures: ThresholdFigures, name: str) -> str:
+    """The share of all predictions of the model that are not as they should be; "" if unknown.
+
+    Attacks are left out, as they are of the accepted ones.
+    """
+    for curve in figures.curves:
+        if curve["model"] == name:
+            of = {"model": name, "conditions": "without attacks", "risk": curve["risk"][-1]}
+            return figure_text(of, "risk", ".1%")
+    return ""
+
+
+def of_model(entry: Entry, figures: ThresholdFigures) -> str:
+    """``sentence`` with the name of the model."""
+    text = sentence(entry, figures)
+    return FigureText(f"{model(entry['model'])}: {text}", text)
 
 
 def entries(several: Iterable[Run]) -> list[Entry]:
@@ -334,7 +367,7 @@ def notes(run: Run, models: Sequence[str]) -> list[Text]:
     """From which confidence to accept the predictions of ``models`` of ``run``."""
     figures = RunFigures(run).answer(THRESHOLD)
     chosen = [entry for entry in figures.entries if entry["model"] in models and entry["status"]]
-    return [Text(f"{model(entry['model'])}: {sentence(entry, figures)}") for entry in chosen]
+    return [Text(of_model(entry, figures)) for entry in chosen]
 
 
 OPTIONS = (

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
+import pandas as pd
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
@@ -144,11 +145,24 @@ def _table(block: Titled) -> None:
 
 
 def _frame(block: Sortable) -> None:
+    """Draw a frame; counts and percentages are numbers in it, which sort."""
+
+    def cell(title: str, content: Any) -> Any:
+        for figure in getattr(content, "figures", ()):
+            if figure.text == content and title in block.percentages:
+                return 100 * figure.value
+            if figure.text == content and isinstance(figure.value, int):
+                return figure.value
+        return None if content == "" else content
+
     form = st.column_config.NumberColumn(format="%.1f%%")
     with st.expander(plain(block.caption)):
-        frame, shares = block.read(), list(block.percentages)
-        frame[shares] = 100 * frame[shares].astype(float)
-        st.dataframe(frame, hide_index=True, column_config=dict.fromkeys(block.percentages, form))
+        rows = [{title: cell(title, each) for title, each in row.items()} for row in block.read()]
+        st.dataframe(
+            pd.DataFrame(rows),
+            hide_index=True,
+            column_config=dict.fromkeys(block.percentages, form),
+        )
 
 
 def _chart(block: Chart, clicked: Clicked, result: str, chosen: Mapping[str, str]) -> None:

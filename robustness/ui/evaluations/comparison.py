@@ -82,7 +82,7 @@ def show(names: Sequence[str], listed: Mapping[str, Listed]) -> None:
         headline.html(results.headline((sentences or ["These runs cannot be compared."])[0]))
         if chosen:
             st.markdown(plain(" ".join(sentences[1:])))
-            st.html(results.html_table(*choice.table(chosen.models, chosen.quantity).table))
+            st.html(results.html_table(*choice.table(chosen.models, chosen).table))
         for place, (name, compared) in enumerate(others.items()):
             with st.container(key=f"change-{place}"):
                 _one(listed[name], compared, quantity, is_only=len(others) == 1)
@@ -104,7 +104,9 @@ _choose = cached(16, "Choosing …")(choose)
 
 def _quantity(compared: Sequence[Comparison | str]) -> str:
     """The compared quantity: one that is available, by default the one the verdict uses."""
-    entries = [e for one in compared if not isinstance(one, str) for e in one.differences]
+    entries = [
+        e for one in compared if not isinstance(one, str) for e in comparison.entries_of(one)
+    ]
     overall = [entry for entry in entries if entry["condition"] is None]
     titles = {
         name: QUANTITIES[name]
@@ -147,7 +149,9 @@ def _one(other: Listed, compared_runs: Comparison | str, quantity: str, *, is_on
     if isinstance(compared_runs, str):
         st.error(plain(compared_runs), icon=":material/error:")
         return
-    entries = [e for e in compared_runs.differences if e[f"{quantity}_difference"] is not None]
+    entries = [
+        e for e in comparison.entries_of(compared_runs) if e[f"{quantity}_difference"] is not None
+    ]
     if entries:
         _changes(compared_runs, entries, quantity, other.folder.name)
     elif compared_runs.differences:
