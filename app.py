@@ -7,20 +7,19 @@ from starlette.middleware import Middleware
 from streamlit.starlette import App
 
 from robustness.base.permissions import Action
-from robustness.ui.controls.model_choice import require_models, sidebar_input
+from robustness.ui.controls.model_input import require_models, sidebar_input
 from robustness.ui.controls.picture_input import picture_input
 from robustness.ui.controls.true_class import suggest_true_class
-from robustness.ui.one_image import attack, live, stack, stories
-from robustness.ui.one_image import map as map_view
+from robustness.ui.one_image import attack_view, live_view, map_view, stack, stories
 from robustness.ui.one_image.slider_drag import ROUTES
-from robustness.ui.page import ROUTES as PAGE_ROUTES
-from robustness.ui.page import page
-from robustness.ui.server import metrics
+from robustness.ui.page_frame import ROUTES as PAGE_ROUTES
+from robustness.ui.page_frame import page
+from robustness.ui.server import operator_metrics
 from robustness.ui.server.counters import note_error
 from robustness.ui.server.request_security import Guard
 from robustness.ui.server.startup import settle, warm_up
 from robustness.ui.session import access
-from robustness.ui.session.inputs import one_of, place_of_own
+from robustness.ui.session.link_inputs import one_of, place_of_own
 from robustness.ui.session.upload_limit import UploadLimit
 
 if __name__ == "__main__":  # as the script of a page
@@ -30,7 +29,7 @@ if __name__ == "__main__":  # as the script of a page
         skips_to="controls",
     ):
         stack.begin()
-        views = {stack.LIVE: live, stack.MAP: map_view, "attack": attack}
+        views = {stack.LIVE: live_view, stack.MAP: map_view, "attack": attack_view}
         titles = {stack.LIVE: "Live", stack.MAP: "Map", "attack": "Attack"}
         with st.container(horizontal=True, horizontal_alignment="distribute", key="page-header"):
             view = one_of("View", titles, stack.VIEW, shows_label=False)
@@ -50,7 +49,7 @@ else:  # as the server imports it when it starts
     app = App(
         __file__,
         lifespan=warm_up,
-        routes=[*ROUTES, *metrics.ROUTES, *PAGE_ROUTES],
+        routes=[*ROUTES, *operator_metrics.ROUTES, *PAGE_ROUTES],
         middleware=[Middleware(Guard), Middleware(UploadLimit)],
         on_script_error=note_error,
     )

@@ -23,10 +23,10 @@ from robustness.evaluation.sweep import sweep
 from robustness.models import Classifier, Outputs
 from robustness.perturbations import REGISTRY
 from robustness.pictures.fitting import study_image
-from robustness.pictures.picture import Picture
+from robustness.pictures.framed_picture import Picture
 from robustness.pictures.samples import sample_bytes
-from robustness.ui.computation import bands
-from robustness.ui.computation.cache import LIMIT, ResultCache
+from robustness.ui.computation import band_cells
+from robustness.ui.computation.shared_results import LIMIT, ResultCache
 
 SWEPT = "gaussian_blur"
 
@@ -59,10 +59,10 @@ def measure(repeats: int = 5) -> list[dict[str, Any]]:
 
 def _map(picture: Picture, perturbations: Sequence[str]) -> None:
     """Compute the cells of a page's map, of which nothing is cached."""
-    with patch.object(bands, "RESULT_CACHE", ResultCache(LIMIT)):
+    with patch.object(band_cells, "RESULT_CACHE", ResultCache(LIMIT)):
         for name in perturbations:
             at = strengths(REGISTRY[name])
-            list(bands.cells(picture, NAMES, Condition.of({}), name, at, 0, nullcontext))
+            list(band_cells.cells(picture, NAMES, Condition.of({}), name, at, 0, nullcontext))
 
 
 def _passes(run: Callable[[], object]) -> list[tuple[Classifier, Any]]:

@@ -23,7 +23,7 @@ from robustness.metrics.intervals import difference_bounds
 from robustness.perturbations import REGISTRY
 from robustness.statistics import Figures
 from robustness.statistics.calibration import condition_errors
-from robustness.statistics.hardest import Hardest
+from robustness.statistics.hardest_conditions import Hardest
 from robustness.statistics.paired_differences import images_needed
 
 Floats = NDArray[np.float64]

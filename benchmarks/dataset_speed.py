@@ -21,7 +21,7 @@ from robustness.evaluation.suites import study_conditions
 from robustness.models.classifier import MAX_BATCH
 from robustness.models.run.openvino import OPENVINO, TENSORFLOW
 from robustness.pictures.fitting import study_image
-from robustness.pictures.picture import Picture
+from robustness.pictures.framed_picture import Picture
 from robustness.pictures.samples import sample_bytes
 
 

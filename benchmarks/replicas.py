@@ -39,7 +39,7 @@ from robustness.base.files import put_whole
 from robustness.evaluation.request import make_spec
 from robustness.evaluation.row_schema import REMEDY, stored
 from robustness.evaluation.suites import IMAGENET_C_SUITE, SEVERITIES, suite_conditions
-from robustness.runs import images
+from robustness.runs import image_table
 from robustness.runs.row_files import KEY, NAME, ROWS_A_FILE, ROWS_A_GROUP, Part, read_part
 
 CASES_A_CELL = 2
@@ -203,12 +203,13 @@ def _put_images(folder: Path, count: int) -> Path:
         "position": range(count),
         "name": map(_name, range(count)),
         "digest": map(_digest, range(count)),
-        "status": [images.READABLE] * count,
+        "status": [image_table.READABLE] * count,
     }
     table = [
-        pa.array(columns.get(field.name, [None] * count), field.type) for field in images.SCHEMA
+        pa.array(columns.get(field.name, [None] * count), field.type)
+        for field in image_table.SCHEMA
     ]
-    return images.put(folder, pa.table(table, images.SCHEMA))
+    return image_table.put(folder, pa.table(table, image_table.SCHEMA))
 
 
 def _content(count: int) -> str:

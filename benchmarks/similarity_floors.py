@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 
 from robustness import models
-from robustness.evaluation.similarity import Features, Floors, floors
+from robustness.evaluation.rescaled_similarity import Features, Floors, floors
 from robustness.metrics import REGISTRY
-from robustness.metrics.features import RESCALED
+from robustness.metrics.feature_similarity import RESCALED
 from robustness.pictures.fitting import load_study_image
 
 _SUFFIXES = {".jpg", ".jpeg", ".png"}

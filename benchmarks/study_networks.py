@@ -15,10 +15,10 @@ from robustness.models import Classifier, WeightsState
 from robustness.models import load as published_load
 from robustness.models import state as published_state
 from robustness.models.catalogue.transformers import rewire
+from robustness.models.graph.input_and_output import factors, resizing
 from robustness.models.graph.keras_networks import load_network
-from robustness.models.graph.use import factors, resizing
-from robustness.models.internals import layer_output
 from robustness.models.model_record import Stages
+from robustness.models.private_interfaces import layer_output
 from robustness.models.tensorflow_runtime import keras, tensorflow
 
 NAMES = tuple(record.name for record in models.REGISTRY if record.group == models.STUDY)

@@ -18,7 +18,7 @@ from robustness.evaluation.request import make_spec
 from robustness.evaluation.suites import study_conditions
 from robustness.models.tensorflow_runtime import keras
 from robustness.pictures.fitting import study_image
-from robustness.pictures.picture import Picture
+from robustness.pictures.framed_picture import Picture
 from robustness.pictures.samples import sample_bytes
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from robustness.ui.evaluations import overview
-from robustness.ui.page import page
+from robustness.ui.page_frame import page
 
 with page("Evaluations", overview.introduction()):
     overview.show()

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from robustness.ui.models import views
-from robustness.ui.page import page
+from robustness.ui.models import model_list
+from robustness.ui.page_frame import page
 
 with page(
     "Models",
     "The image classifiers that you can evaluate here, and your own.",
 ):
-    views.show()
+    model_list.show()

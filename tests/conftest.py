@@ -20,8 +20,8 @@ import pytest
 from numpy.typing import NDArray
 
 from robustness import models
-from robustness.base import settings, timing
-from robustness.models import labels, loaded_models
+from robustness.base import settings, timing_in_turns
+from robustness.models import class_labels, loaded_models
 from robustness.models.model_record import ADDED
 from robustness.models.own import user_models
 from robustness.models.weights.sources import published_file
@@ -107,7 +107,7 @@ def quick_pages() -> Iterator[None]:
 def few_rounds() -> Iterator[None]:
     """The latencies that a run notes are measured in as few rounds as may be."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(timing, "SECONDS_A_TASK", 0.001)
+        patch.setattr(timing_in_turns, "SECONDS_A_TASK", 0.001)
         yield
 
 
@@ -126,7 +126,7 @@ def models_of_the_house() -> Iterator[None]:
     the process has one registry."""
     yield
     ADDED.clear()
-    labels._IMPORTED.clear()
+    class_labels._IMPORTED.clear()
     user_models.refresh()
 
 

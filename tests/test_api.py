@@ -17,7 +17,7 @@ import robustness as rb
 from benchmarks.support.image_folders import labelled_folder
 from benchmarks.support.stand_in_models import Stable
 from robustness import api
-from robustness.api.sources import opened
+from robustness.api.session_images import opened
 from robustness.base.errors import ParameterError
 from robustness.evaluation import loop
 from robustness.evaluation.request import Request

@@ -189,7 +189,7 @@ def test_text_needs_no_plotly() -> None:
     assert not faults(users, lambda path: room(path) not in {"charts", "report", "ui"})
 
 
-HANDS_OUT_TENSORFLOW = ("tensorflow_runtime.py", "internals.py", "catalogue/transformers.py")
+HANDS_OUT_TENSORFLOW = ("tensorflow_runtime.py", "private_interfaces.py", "catalogue/transformers.py")
 """The files of ``models`` that import TensorFlow, Keras or KerasHub; others of it call these."""
 
 
@@ -293,7 +293,9 @@ def test_a_part_that_reruns_alone_has_the_boundary_of_a_page() -> None:
         dotted = (node for node in ast.walk(tree(path)) if isinstance(node, ast.Attribute))
         return any(ast.unparse(node) == "st.fragment" for node in dotted)
 
-    assert [named(path) for path in users if bare(path)] == ["robustness/ui/session/boundary.py"]
+    assert [named(path) for path in users if bare(path)] == [
+        "robustness/ui/session/error_boundary.py"
+    ]
 
 
 def test_the_pages_have_their_html_from_the_template_that_escapes_it() -> None:

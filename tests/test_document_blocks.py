@@ -25,7 +25,7 @@ from PIL import Image
 from robustness import models, perturbations, plugins
 from robustness.base import settings
 from robustness.commands import main
-from robustness.matching import emulator, estimate
+from robustness.matching import composition_estimate, emulator
 from robustness.models.graph.keras_networks import keras_graph
 from robustness.models.own import user_models
 from robustness.pictures.eight_bits import to_uint8
@@ -192,7 +192,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         patch.setattr(emulator, "SIMULATIONS", 1500)
         patch.setattr(emulator, "_EPOCHS", 20)
         for constant in ("_ROUNDS", "_REPEATS"):
-            patch.setattr(estimate, constant, 1)
+            patch.setattr(composition_estimate, constant, 1)
         write_networks(base, patch)
         yield base
     plugins.load()

@@ -22,18 +22,18 @@ from streamlit.runtime.state.session_state import SessionState
 from streamlit.testing.v1 import AppTest
 
 from benchmarks.support.repository import ROOT
-from robustness.models import internals
+from robustness.models import private_interfaces
 from robustness.models.tensorflow_runtime import keras
 from robustness.ui.server import streamlit_internals
-from robustness.ui.session.inputs import link_number
+from robustness.ui.session.link_inputs import link_number
 from tests.test_conventions import PRODUCT, named, room
 
 STYLES = {".css", ".js", ".py"}
 
-CHECKED = {**internals.CHECKED_WITH, "streamlit": streamlit_internals.CHECKED_WITH}
+CHECKED = {**private_interfaces.CHECKED_WITH, "streamlit": streamlit_internals.CHECKED_WITH}
 
 OWN = {
-    "robustness/models/internals.py",
+    "robustness/models/private_interfaces.py",
     "robustness/ui/server/streamlit_internals.py",
 }
 

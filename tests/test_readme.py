@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from robustness.perturbations import REGISTRY, apply, perturbation
-from robustness.perturbations.search import find
-from robustness.ui.page import PAGES
+from robustness.perturbations.search_by_name import find
+from robustness.ui.page_frame import PAGES
 from tests.support.documents import DOCUMENTS, README, blocks, first_column
 
 

@@ -7,9 +7,9 @@ from functools import partial
 from typing import Any
 
 from robustness.models import Classifier, ModelRecord
+from robustness.models.graph.graph_with_preprocessing import ANY_BATCH, study_models
 from robustness.models.graph.inspection import use_of
 from robustness.models.graph.keras_networks import keras_graph
-from robustness.models.graph.study_model import ANY_BATCH, study_models
 from robustness.models.model_record import Stages
 from robustness.models.run.openvino import TENSORFLOW, ForwardPass, chosen
 from robustness.models.run.openvino_pass import OpenVinoPass

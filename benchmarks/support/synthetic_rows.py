@@ -17,7 +17,7 @@ from robustness.evaluation.condition import Condition, unspecified
 from robustness.evaluation.request import Request
 from robustness.evaluation.row_schema import stored
 from robustness.pictures.fitting import Framing
-from robustness.runs import images
+from robustness.runs import image_table
 from robustness.runs.case_queries import CaseRows
 from robustness.runs.manifest import DatasetRecord
 from robustness.runs.rows import Rows
@@ -182,7 +182,7 @@ class SyntheticRun(runs.Run):
             {"position": at, "name": name, "digest": digest_of[name]}
             for at, name in enumerate(names)
         ]
-        table = pa.Table.from_pylist(rows, images.SCHEMA)
+        table = pa.Table.from_pylist(rows, image_table.SCHEMA)
         return Rows([file], table, self.manifest.spec)
 
     @property

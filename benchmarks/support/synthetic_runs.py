@@ -19,12 +19,12 @@ from robustness.evaluation.provenance import versions
 from robustness.evaluation.request import Request
 from robustness.evaluation.row_schema import to_stored
 from robustness.evaluation.suites import study_conditions
-from robustness.metrics.features import RESCALED
+from robustness.metrics.feature_similarity import RESCALED
 from robustness.pictures.decoding import decode
 from robustness.pictures.fitting import Framing
-from robustness.pictures.picture import source_digest
+from robustness.pictures.framed_picture import source_digest
 from robustness.remedies import Chain
-from robustness.runs import images
+from robustness.runs import image_table
 from robustness.runs.engines import Chunk
 from robustness.runs.engines.engine import ImageRecord
 from robustness.runs.manifest import DatasetRecord, Manifest
@@ -88,7 +88,7 @@ def saved(
                 for position, (name, reason) in enumerate(unreadable, start=len(items))
             )
             chunk = replace(chunk, images=(*chunk.images, *others))
-        files.append(images.write(folder, [chunk]))
+        files.append(image_table.write(folder, [chunk]))
         files.append(write_part(folder, [chunk], seconds=1.5).path)
     count = len(items) + len(unreadable)
     manifest = Manifest(
@@ -110,7 +110,7 @@ def saved(
 
 def with_images(run: runs.Run, change: Callable[[pa.Table], pa.Table]) -> runs.Run:
     """``run`` with a changed table of its images."""
-    file = images.put(run.folder, change(run.image_table))
+    file = image_table.put(run.folder, change(run.image_table))
     paths = [file, *(part.path for part in run.parts)]
     sizes = {path.name: path.stat().st_size for path in paths}
     run.manifest.updated(parts=sizes).write(run.folder)

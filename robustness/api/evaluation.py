@@ -20,7 +20,7 @@ from robustness import runs
 from robustness.api.argument_checks import checked_call
 from robustness.api.own_models import names_of
 from robustness.api.saved_runs import EvaluatedRun
-from robustness.api.sources import check_classes, opened
+from robustness.api.session_images import check_classes, opened
 from robustness.base.errors import ModelWarning, ParameterError
 from robustness.datasets import FOLDERS, PublishedTree
 from robustness.datasets.predictions import Predictions, read_predictions
@@ -35,7 +35,7 @@ from robustness.evaluation.suites import (
     suite_conditions,
 )
 from robustness.pictures.fitting import Framing
-from robustness.runs import Progress, image_export, imported_predictions, installation
+from robustness.runs import Progress, image_export, imported_predictions, own_runs
 
 
 @checked_call
@@ -194,7 +194,7 @@ def perform(
 def _discard(runs_folder: Path) -> None:
     """Remove the temporary ``runs_folder``, of which this installation then knows no run."""
     for folder in runs_folder.glob("*/"):
-        installation.forget(folder)
+        own_runs.forget(folder)
     shutil.rmtree(runs_folder, ignore_errors=True)
 
 

@@ -38,7 +38,7 @@ from robustness.pictures import fitting
 from robustness.pictures.decoding import decode, read_file
 from robustness.pictures.eight_bits import from_uint8, to_png, to_uint8
 from robustness.pictures.fitting import STUDY_SIDE, Framing
-from robustness.pictures.picture import Overrides, Picture, frame, image_digest, load_picture
+from robustness.pictures.framed_picture import Overrides, Picture, frame, image_digest, load_picture
 from robustness.pictures.samples import picture_file
 from robustness.remedies import parse
 

@@ -12,7 +12,7 @@ from typing import Any
 from robustness import models
 from robustness.api.argument_checks import checked_call
 from robustness.base.errors import ParameterError
-from robustness.models.own import add, add_from_python, user_models
+from robustness.models.own import add_from_python, models_file, user_models
 
 _NO_KEYS = ("name", "what", "weights", "calls")
 """Arguments of ``add_model`` that are no keys of ``models.toml``."""
@@ -84,7 +84,7 @@ def remove_model(name: str) -> None:
     ``UnknownNameError`` for a model that is not your own.
     """
     if not user_models.remove_from_process(name):
-        add.remove(name)
+        models_file.remove(name)
 
 
 @checked_call

@@ -19,7 +19,7 @@ from robustness.hardening import check_name
 from robustness.runs import Comparison, Run, calibrations, row_selection, selected_cases
 from robustness.runs import embedding_map as maps
 from robustness.runs.failures import Failures
-from robustness.runs.remedies import remedy_figures
+from robustness.runs.remedied_models import remedy_figures
 from robustness.statistics import Criteria, ModelChoice
 from robustness.statistics.choice_criteria import MARGIN
 from robustness.statistics.thresholds import MAX_ERROR
@@ -170,7 +170,7 @@ def safe_threshold(
     prediction counts as wrong. Raises ``ParameterError`` for a share that is none.
     """
     from robustness.report.questions import RunFigures
-    from robustness.report.questions.threshold import THRESHOLD, document, groups_of
+    from robustness.report.questions.safe_threshold import THRESHOLD, document, groups_of
 
     options = {
         "max_error": max_error,

@@ -14,12 +14,12 @@ from robustness.attacks.attack_loop import BestImages, Step, attack_steps, check
 from robustness.attacks.attack_method import REGISTRY, Attack, AttackSpec, Task
 from robustness.attacks.norms import NOTHING, column, to_eight_bits
 from robustness.base.errors import ParameterError
-from robustness.metrics.pictures import ssim
+from robustness.metrics.image_similarity import ssim
 from robustness.models import Classifier
 from robustness.perturbations import Images
 from robustness.perturbations.compose import stream
 from robustness.pictures.eight_bits import LEVELS
-from robustness.pictures.picture import Picture
+from robustness.pictures.framed_picture import Picture
 
 DRAWS = 16
 """Number of noise draws: an attack is news only if it beats them all. Also the number of sizes at

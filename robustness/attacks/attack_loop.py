@@ -18,7 +18,7 @@ from robustness.models import Classifier
 from robustness.models.run.gradients import ALL_OTHERS, BEST_OTHER
 from robustness.perturbations import Images
 from robustness.perturbations.compose import stream
-from robustness.pictures.picture import image_digest
+from robustness.pictures.framed_picture import image_digest
 
 Bools = NDArray[np.bool_]
 Places = NDArray[np.intp]

@@ -12,7 +12,7 @@ from robustness.attacks.attack_method import AttackSpec
 from robustness.attacks.norms import REGISTRY as NORMS
 from robustness.models import Classifier
 from robustness.pictures.eight_bits import LEVELS
-from robustness.pictures.picture import Picture
+from robustness.pictures.framed_picture import Picture
 
 FIRST_GUESS = 0.25 / LEVELS
 TOLERANCE = 0.05

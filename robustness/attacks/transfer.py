@@ -13,7 +13,7 @@ from robustness.attacks.attack_method import AttackSpec
 from robustness.base.errors import GradientError, ParameterError
 from robustness.models import Classifier
 from robustness.perturbations import Images
-from robustness.pictures.picture import Picture
+from robustness.pictures.framed_picture import Picture
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from robustness import models
 from robustness.charts.style import COLOURS, drawn, go, model_style, whiskers
 from robustness.charts.tables import Entry
 from robustness.statistics.model_choice import expected_robustness, is_faster
-from robustness.statistics.scorecard import PUBLISHED
+from robustness.statistics.study_scorecard import PUBLISHED
 
 
 def ranking(

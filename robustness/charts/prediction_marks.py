@@ -17,7 +17,7 @@ from robustness import models
 from robustness.base.text import share
 from robustness.evaluation.correctness import good_rows, is_correct
 from robustness.evaluation.measurement import Measurement
-from robustness.statistics.scorecard import UNSURE
+from robustness.statistics.study_scorecard import UNSURE
 
 Tone = Literal["correct", "incorrect", "unchanged", "changed", "unsure", "rejected"]
 

@@ -17,7 +17,7 @@ from robustness.base.text import FigureText, counted, figure_text, points
 from robustness.evaluation.condition import AttackCondition, Condition, perturbation_label, setting
 from robustness.metrics import FEATURES, PICTURE, PREDICTION, Metric
 from robustness.metrics import REGISTRY as METRICS
-from robustness.metrics.features import RESCALED
+from robustness.metrics.feature_similarity import RESCALED
 from robustness.metrics.metric import TABLES
 from robustness.statistics.model_choice import NOT_COMPARED
 

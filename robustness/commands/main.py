@@ -20,21 +20,21 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from robustness import __version__
-from robustness.base import allocator, removed_names
+from robustness.base import freed_memory, removed_names
 from robustness.base.errors import ModelWarning, RobustnessError
 from robustness.base.text import visible
 from robustness.commands import (
-    attack,
-    check,
-    evaluate,
-    harden,
-    match,
-    models,
+    attack_command,
+    check_command,
+    evaluate_command,
+    harden_command,
+    match_command,
+    models_command,
     predict_perturb,
-    questions,
     registries,
-    saved_runs,
-    study,
+    run_questions,
+    runs_command,
+    study_command,
 )
 from robustness.commands.console import OutputError, remark
 from robustness.commands.options import LISTS, MODELS
@@ -43,18 +43,18 @@ EXIT_BAD_INPUT = 2
 EXIT_INTERRUPTED = 130
 
 ADDITIONS = (
-    models.add,
+    models_command.add,
     registries.add_perturbations,
     predict_perturb.add,
     registries.add_remedies,
-    study.add,
-    evaluate.add,
-    attack.add,
-    saved_runs.add,
-    questions.add,
-    check.add,
-    match.add,
-    harden.add,
+    study_command.add,
+    evaluate_command.add,
+    attack_command.add,
+    runs_command.add,
+    run_questions.add,
+    check_command.add,
+    match_command.add,
+    harden_command.add,
     registries.add_plugins,
 )
 """In the order of the help."""
@@ -66,7 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     0; 1 when ``models check``, ``check`` or ``match`` found something wrong; 2 for bad input, or
     when the output or a file cannot be read or written; 130 when interrupted.
     """
-    allocator.share_with_arrow()
+    freed_memory.share_with_arrow()
     options = _parsed(list(sys.argv[1:] if arguments is None else arguments))
     if isinstance(sys.stdout, io.TextIOWrapper):  # the name of a file may not be encodable
         sys.stdout.reconfigure(errors="backslashreplace")
@@ -155,7 +155,7 @@ class _Parser(argparse.ArgumentParser):
         self.exit(EXIT_BAD_INPUT, f"{self.prog}: {gone or message}; see {self.prog} --help\n")
 
 
-def _parser(words: Sequence[str] = questions.COMMANDS) -> argparse.ArgumentParser:
+def _parser(words: Sequence[str] = run_questions.COMMANDS) -> argparse.ArgumentParser:
     """The parser; only commands in ``words`` get their questions' options: imports are slow."""
     script = Path(sys.argv[0]).stem  # what is typed to get here, or Python and the package's name
     parser = _Parser(
@@ -166,6 +166,6 @@ def _parser(words: Sequence[str] = questions.COMMANDS) -> argparse.ArgumentParse
     parsers = parser.add_subparsers(required=True, metavar="COMMAND")
     for add in ADDITIONS:
         add(parsers)
-    for name in set(questions.COMMANDS).intersection(words[:3]):
-        questions.add_options(parsers.choices[name], name)
+    for name in set(run_questions.COMMANDS).intersection(words[:3]):
+        run_questions.add_options(parsers.choices[name], name)
     return parser

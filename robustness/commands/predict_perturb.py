@@ -15,7 +15,7 @@ from robustness.commands.options import Parsers, add_command, add_shared, reques
 
 if TYPE_CHECKING:
     from robustness.pictures.fitting import Framing
-    from robustness.pictures.picture import Picture
+    from robustness.pictures.framed_picture import Picture
 
 
 def add(parsers: Parsers) -> None:
@@ -114,7 +114,7 @@ def predict_command(options: argparse.Namespace) -> None:
 
 def picture(options: argparse.Namespace, image: str, framings: Sequence[Framing]) -> Picture:
     """The image in each of ``framings``, which follow from --fit and --side."""
-    from robustness.pictures.picture import load_picture
+    from robustness.pictures.framed_picture import load_picture
     from robustness.pictures.samples import picture_file
 
     overrides = options.fit, options.side
@@ -136,7 +136,7 @@ def _prediction_entry(name: str, index: int, probability: float) -> dict[str, An
 def perturb_command(options: argparse.Namespace) -> None:
     """Write a perturbed image, as a model sees it."""
     from robustness import models
-    from robustness.evaluation.framings import framing
+    from robustness.evaluation.framing_of_models import framing
     from robustness.perturbations import REGISTRY, apply, check_seed
     from robustness.pictures.eight_bits import to_png
 

@@ -9,8 +9,8 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+from robustness.base.bounded_zip import BoundedZip, TooManyFilesError
 from robustness.base.errors import ImageError, ParameterError
-from robustness.base.zips import BoundedZip, TooManyFilesError
 from robustness.datasets.dataset import Dataset, Entry, distinct, folders_of, is_picture
 from robustness.pictures.decoding import MAX_FILE_BYTES
 

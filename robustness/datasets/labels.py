@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from robustness.base.errors import LabelError
 from robustness.base.text import folded, nearest
 from robustness.datasets.dataset import Dataset, Entry
-from robustness.models.labels import Labels
+from robustness.models.class_labels import Labels
 
 FOLDERS, KNOWN, NO_LABELS = "folders", "known", "none"
 LABELLINGS = (FOLDERS, KNOWN, NO_LABELS)

@@ -32,7 +32,7 @@ from robustness.base.errors import ImageError, ParameterError, RobustnessError
 from robustness.base.files import require_regular
 from robustness.base.text import counted, from_csv_cell
 from robustness.datasets.dataset import Dataset, Entry
-from robustness.models.labels import Labels
+from robustness.models.class_labels import Labels
 from robustness.pictures.decoding import read_file
 
 PREDICTED = "prediction or probabilities"

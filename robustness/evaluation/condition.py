@@ -26,7 +26,7 @@ from robustness.base.text import counted
 from robustness.base.validation import StrictTable, checked, expected
 from robustness.models import Classifier
 from robustness.perturbations import REGISTRY, Images, compose, ordered
-from robustness.pictures.picture import Picture
+from robustness.pictures.framed_picture import Picture
 
 CLEAN = "clean"
 """The name of the original image on the command line."""

@@ -18,7 +18,7 @@ from robustness.datasets.labels import class_index
 from robustness.evaluation.measurement import Measurement
 from robustness.evaluation.sweep import Break
 from robustness.models import REGISTRY, by_labels
-from robustness.models.labels import Labels, imagenet
+from robustness.models.class_labels import Labels, imagenet
 from robustness.pictures.samples import REGISTRY as SAMPLES
 from robustness.pictures.samples import SAMPLE
 

@@ -13,12 +13,12 @@ from robustness.evaluation.condition import Condition
 from robustness.evaluation.measurement import Batch, Measurement
 from robustness.evaluation.remedy_trials import Trials, among
 from robustness.evaluation.request import Request
-from robustness.evaluation.similarity import at, floors, similarities
-from robustness.metrics.predictions import top_k
+from robustness.evaluation.rescaled_similarity import at, floors, similarities
+from robustness.metrics.prediction_changes import top_k
 from robustness.models import Classifier, ModelRecord, Outputs
 from robustness.perturbations import Images
 from robustness.pictures.fitting import Framing
-from robustness.pictures.picture import Picture
+from robustness.pictures.framed_picture import Picture
 
 
 def frames(pictures: Sequence[Picture], conditions: Sequence[Condition], seed: int) -> Images:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robustness.perturbations import Images
-from robustness.pictures.picture import Picture
+from robustness.pictures.framed_picture import Picture
 
 
 class RemediedPrediction(NamedTuple):

@@ -47,11 +47,11 @@ from robustness.base.validation import (
     parsed_by,
 )
 from robustness.evaluation.condition import Condition, pool_profiles
-from robustness.evaluation.framings import framing, groups, options
+from robustness.evaluation.framing_of_models import framing, groups, options
 from robustness.perturbations import check_seed
 from robustness.pictures.eight_bits import BITS
 from robustness.pictures.fitting import Framing
-from robustness.pictures.picture import Picture
+from robustness.pictures.framed_picture import Picture
 from robustness.remedies import Chain, parse, parse_all
 
 _ORIGINAL = "brightness"

@@ -17,7 +17,7 @@ from robustness import metrics
 from robustness.base.errors import ParameterError
 from robustness.evaluation.correctness import correctness
 from robustness.evaluation.measurement import Measurement
-from robustness.metrics.features import RESCALED
+from robustness.metrics.feature_similarity import RESCALED
 
 if TYPE_CHECKING:
     import pandas as pd

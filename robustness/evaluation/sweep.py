@@ -24,7 +24,7 @@ from robustness.evaluation.measurement import Measurement
 from robustness.evaluation.request import spec_of
 from robustness.models import Classifier
 from robustness.perturbations import REGISTRY, Perturbation, check_seed
-from robustness.pictures.picture import Picture
+from robustness.pictures.framed_picture import Picture
 
 DEFAULT_STEPS = 21
 MAX_STEPS = 101

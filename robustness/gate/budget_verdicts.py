@@ -20,14 +20,14 @@ from robustness.charts.tables import flat, in_brackets
 from robustness.evaluation.condition import named, perturbation_label
 from robustness.gate.budget import ACCEPTING, ATTACK, BREAKING, FIGURES, REGRESSIONS, Budget, Rule
 from robustness.report.questions import RunFigures
-from robustness.report.questions.threshold import THRESHOLD
+from robustness.report.questions.safe_threshold import THRESHOLD
 from robustness.report.shared_parts import own_preprocessing, trained_on
 from robustness.runs import Run, compare
 from robustness.runs.compare import paired_grids
-from robustness.runs.remedies import RemediedModel, remedied_models, remedied_names
+from robustness.runs.remedied_models import RemediedModel, remedied_models, remedied_names
 from robustness.statistics import FEWEST
+from robustness.statistics.model_tables import model_tables
 from robustness.statistics.run_differences import changes
-from robustness.statistics.summaries import model_tables
 from robustness.statistics.thresholds import FEWEST_UNITS, MAX_ERROR, SUITE
 
 KEPT, BROKEN, NOT_SHOWN = "kept", "broken", "not shown"

@@ -29,11 +29,11 @@ from robustness.hardening.judgement import (
     measure_predictions,
     unseen_conditions,
 )
-from robustness.hardening.training import Checkpoint, Settings, checkpoints, train
+from robustness.hardening.training_loop import Checkpoint, Settings, checkpoints, train
 from robustness.models.loaded_models import LOADED
 from robustness.models.model_record import OWN, ModelRecord
-from robustness.models.own import add, user_models
-from robustness.models.training import TrainableModel
+from robustness.models.own import models_file, user_models
+from robustness.models.trainable_model import TrainableModel
 from robustness.models.weights.weight_files import digest as weights_digest
 from robustness.pictures.fitting import STUDY_FRAMING
 
@@ -94,7 +94,7 @@ def harden(
     note("Preparing the training", 0, 1)
     model = TrainableModel(models.load(parent, side=record.input_size))
     settings = replace(settings, rate=settings.rate or model.rate)
-    add.check(name, {**_entry(record, model, name), "path": FILE})
+    models_file.check(name, {**_entry(record, model, name), "path": FILE})
     _check_room(model)
     before = models.load(parent, side=record.framing.side)
     parts = split_images(record, before, images, judging, settings.seed, note)
@@ -137,7 +137,7 @@ def harden(
             "version": __version__,
         }
         classes = () if record.labels is models.imagenet else record.labels().names
-        add.add(name, {**values, "origin": origin}, classes, Path(folder))
+        models_file.add(name, {**values, "origin": origin}, classes, Path(folder))
     checkpoint.remove()
     return Hardening(
         parent,
@@ -228,7 +228,7 @@ def _entry(record: ModelRecord, model: TrainableModel, name: str) -> dict[str, A
     own = record.labels is not models.imagenet
     framing = record.framing.as_dict() if record.framing != STUDY_FRAMING else {}
     return {
-        "labels": add.label_file(name) if own else "imagenet",
+        "labels": models_file.label_file(name) if own else "imagenet",
         "input_size": model.side,
         "normalisation": "0..1",
         **{key: value for key, value in framing.items() if key != "side"},

@@ -12,10 +12,10 @@ from robustness import models
 from robustness.base.errors import ParameterError
 from robustness.base.progress import Note
 from robustness.datasets import Dataset
+from robustness.datasets.images_in_memory import study_pixels
 from robustness.datasets.labels import KNOWN, labelled
-from robustness.datasets.pixels import study_pixels
 from robustness.models.model_record import ModelRecord
-from robustness.pictures.copies import copies
+from robustness.pictures.copies_and_scenes import copies
 from robustness.pictures.eight_bits import from_uint8
 
 Bytes = NDArray[np.uint8]

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robustness import models
-from robustness.matching.accuracy import COLLECTIONS, AccuracyEstimate, bounded
 from robustness.matching.emulator import MOST, matchable
+from robustness.matching.expected_accuracy import COLLECTIONS, AccuracyEstimate, bounded
 from robustness.matching.image_statistics import Values
 from robustness.pictures.eight_bits import from_uint8
 

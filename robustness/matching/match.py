@@ -21,12 +21,11 @@ from robustness.base.errors import ParameterError
 from robustness.base.progress import Note
 from robustness.base.validation import CONFIG, StrictRecord
 from robustness.datasets import Dataset
+from robustness.datasets.images_in_memory import StudyPixels, study_pixels
 from robustness.datasets.labels import KNOWN, labelled
-from robustness.datasets.pixels import StudyPixels, study_pixels
 from robustness.evaluation.condition import Condition
-from robustness.evaluation.framings import by_framing, shared_framing
-from robustness.matching.accuracy import ExpectedAccuracy, exact_estimate, labelled_estimate
-from robustness.matching.cause import (
+from robustness.evaluation.framing_of_models import by_framing, shared_framing
+from robustness.matching.cause_of_difference import (
     MatchedPerturbation,
     draw_compositions,
     nearest_pairs,
@@ -34,11 +33,16 @@ from robustness.matching.cause import (
     search_cause,
 )
 from robustness.matching.confidence import predict
+from robustness.matching.expected_accuracy import (
+    ExpectedAccuracy,
+    exact_estimate,
+    labelled_estimate,
+)
 from robustness.matching.image_statistics import NAMES, batch_statistics
 from robustness.matching.label_sheet import SAMPLE, Correct, SampleImage
 from robustness.matching.reference_images import ReferenceImages
 from robustness.perturbations import check_seed
-from robustness.pictures.copies import copies, show_one_scene
+from robustness.pictures.copies_and_scenes import copies, show_one_scene
 from robustness.pictures.eight_bits import from_uint8, to_jpeg, to_png
 from robustness.pictures.fitting import Framing
 

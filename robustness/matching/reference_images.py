@@ -17,7 +17,7 @@ from robustness.base import settings
 from robustness.base.files import put_whole, read_regular
 from robustness.base.progress import Note
 from robustness.evaluation.condition import Condition
-from robustness.matching.accuracy import ExpectedAccuracy, simulated_estimate
+from robustness.matching.composition_estimate import Estimate
 from robustness.matching.confidence import (
     SIMULATED,
     Confidence,
@@ -26,7 +26,7 @@ from robustness.matching.confidence import (
     predict,
 )
 from robustness.matching.emulator import Emulator, train, version
-from robustness.matching.estimate import Estimate
+from robustness.matching.expected_accuracy import ExpectedAccuracy, simulated_estimate
 from robustness.matching.image_statistics import NAMES, Floats, Values, batch_statistics
 from robustness.perturbations import compose
 from robustness.pictures.eight_bits import from_uint8, to_uint8

@@ -1,6 +1,6 @@
 """Metrics of predictions, features and images: pure NumPy, one registered record each."""
 
-from robustness.metrics import features, pictures, predictions
+from robustness.metrics import feature_similarity, image_similarity, prediction_changes
 from robustness.metrics.intervals import Interval, wilson
 from robustness.metrics.metric import FEATURES, PICTURE, PREDICTION, REGISTRY, Metric
 
@@ -11,8 +11,8 @@ __all__ = [
     "REGISTRY",
     "Interval",
     "Metric",
-    "features",
-    "pictures",
-    "predictions",
+    "feature_similarity",
+    "image_similarity",
+    "prediction_changes",
     "wilson",
 ]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from robustness.models.class_labels import imagenet
 from robustness.models.file_formats.formats import BY_OPENVINO, is_quantised
-from robustness.models.graph.cache import conversion
-from robustness.models.labels import imagenet
+from robustness.models.graph.conversion_cache import conversion
 from robustness.models.model_record import ModelRecord
 from robustness.models.run.openvino import F32, TENSORFLOW, chosen
 from robustness.models.weights.weight_files import digest, state

@@ -17,11 +17,11 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from robustness.base import allocator, settings
+from robustness.base import freed_memory, settings
 from robustness.base.errors import GradientError, RobustnessError, WeightsError
 from robustness.base.text import in_bytes
 from robustness.models.classifier import Classifier
-from robustness.models.graph.cache import graph_pass, place
+from robustness.models.graph.conversion_cache import graph_pass, place
 from robustness.models.graph.inspection import examine, use_of
 from robustness.models.model_record import REGISTRY, ModelRecord, PythonCall, UserFile
 from robustness.models.python_models.function_pass import FunctionPass
@@ -77,7 +77,7 @@ def give_back(*, garbage: bool = True) -> None:
     """
     if garbage:
         gc.collect()
-    allocator.give_back()
+    freed_memory.give_back()
 
 
 class Loaded:

@@ -17,11 +17,11 @@ import numpy as np
 from robustness.base import settings
 from robustness.base.errors import ParameterError, RobustnessError
 from robustness.base.files import write_whole
-from robustness.base.timing import Timing, in_turns
+from robustness.base.timing_in_turns import Timing, in_turns
 from robustness.base.validation import read_json
+from robustness.models.class_labels import imagenet
 from robustness.models.classifier import Classifier
-from robustness.models.graph.cache import conversion
-from robustness.models.labels import imagenet
+from robustness.models.graph.conversion_cache import conversion
 from robustness.models.loaded_models import LOADED, load
 from robustness.models.model_record import (
     OWN,
@@ -29,8 +29,8 @@ from robustness.models.model_record import (
     ModelRecord,
     Normalisation,
 )
+from robustness.models.own.preprocessing_trials import clearly_better, renormalise, samples, trials
 from robustness.models.own.stated_facts import value_of
-from robustness.models.own.trials import clearly_better, renormalise, samples, trials
 from robustness.models.run.openvino import F32, Floats, chosen
 from robustness.models.weights.weight_files import digest, state
 from robustness.pictures.fitting import Framing, read_file, study_image

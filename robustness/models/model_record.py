@@ -15,9 +15,9 @@ from robustness.base.errors import ParameterError
 from robustness.base.registry import Registry
 from robustness.base.text import counted, visible
 from robustness.base.validation import RefusedError, StrictTable
+from robustness.models.class_labels import Labels, imagenet, noted_labels
 from robustness.models.file_formats.formats import BY_OPENVINO, KERAS, format_of, is_quantised
 from robustness.models.file_formats.model_format import ModelFormat, Runtime
-from robustness.models.labels import Labels, imagenet, noted_labels
 from robustness.pictures.fitting import DEFAULT_FIT, STUDY_FRAMING, Framing
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from robustness.base import allocator
+from robustness.base import freed_memory
 
 _importing = threading.Lock()
 _START_UP_NOISE = re.compile(rb"^(WARNING: All log messages before absl|[IWE]0000 )")
@@ -41,7 +41,7 @@ def tensorflow() -> Any:
         # system's allocator returns memory, but by default maps and unmaps every large activation,
         # which made a pass up to three times as slow; kept in one heap until it is given back, it
         # is as fast.
-        if allocator.keep_everything():
+        if freed_memory.keep_everything():
             os.environ.setdefault("TF_ONEDNN_USE_SYSTEM_ALLOCATOR", "1")
         with _without_start_up_noise(), _fast_import():
             import tensorflow as tf

@@ -11,8 +11,8 @@ from robustness.base.errors import ImageError
 from robustness.base.limited_worker import serve
 from robustness.pictures.decoding import CostError, as_subject, decode
 from robustness.pictures.fitting import Framing
-from robustness.pictures.picture import frame
-from robustness.pictures.properties import measured
+from robustness.pictures.framed_picture import frame
+from robustness.pictures.image_properties import measured
 
 PIXELS, SENTENCE, NEEDS = b"P", b"S", b"N"
 """First byte of a reply: a line of JSON and 8-bit RGB pixels, a sentence, or the bytes of memory

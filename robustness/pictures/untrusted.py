@@ -34,8 +34,8 @@ from robustness.pictures.decoding import MAX_PIXELS, as_subject
 from robustness.pictures.decoding_process import NEEDS, PIXELS
 from robustness.pictures.eight_bits import from_uint8
 from robustness.pictures.fitting import STUDY_FRAMING, Framing, check_framing
-from robustness.pictures.picture import FramedPixels
-from robustness.pictures.properties import PropertyValues
+from robustness.pictures.framed_picture import FramedPixels
+from robustness.pictures.image_properties import PropertyValues
 
 DEFAULT_MEMORY = 800 * 10**6
 """Default bytes of ``decode_memory``: keeps a shared server below two gigabytes. Camera images fit;

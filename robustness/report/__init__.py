@@ -4,14 +4,14 @@ Nothing here runs a model. A new kind of result needs a function that returns a 
 format, page button and command then has it.
 """
 
-from robustness.report.attack import of_attack
+from robustness.report.attack_report import of_attack
 from robustness.report.blocks import Report, Text, Titled
-from robustness.report.comparison import of_comparison
+from robustness.report.comparison_report import of_comparison
 from robustness.report.formats import FORMATS, Format, format_of, rendered, write
 from robustness.report.formats.markdown import printed, printed_blocks
-from robustness.report.image_map import of_map
-from robustness.report.live_view import of_live
-from robustness.report.run import of_run
+from robustness.report.image_map_report import of_map
+from robustness.report.live_report import of_live
+from robustness.report.run_report import of_run
 
 __all__ = [
     "FORMATS",

@@ -11,7 +11,7 @@ from robustness import models
 from robustness.base.text import counted, join_names, share, visible
 from robustness.charts.prediction_marks import percent, verdict
 from robustness.evaluation.condition import Condition
-from robustness.evaluation.framings import options
+from robustness.evaluation.framing_of_models import options
 from robustness.evaluation.loop import perturbed
 from robustness.evaluation.measurement import Measurement
 from robustness.evaluation.request import OWN_PREPROCESSING, Request
@@ -22,10 +22,10 @@ from robustness.metrics.metric import TABLES
 from robustness.perturbations import REGISTRY as PERTURBATIONS
 from robustness.pictures.eight_bits import to_png
 from robustness.pictures.fitting import Framing
-from robustness.pictures.picture import Picture
+from robustness.pictures.framed_picture import Picture
 from robustness.report.blocks import Data, Shot
 from robustness.report.wording import class_title, model
-from robustness.statistics import scorecard
+from robustness.statistics import study_scorecard
 
 if TYPE_CHECKING:
     from robustness.runs import Run
@@ -104,7 +104,7 @@ def cautions(rows: Sequence[Measurement]) -> list[str]:
     several = len({row.image for row in rows}) > 1
     cases = [
         f"{model(name)} ({percent(p)}{f' on {visible(image)}' if several else ''})"
-        for image, name, p in scorecard.unsure(rows)
+        for image, name, p in study_scorecard.unsure(rows)
     ]
     unsure = f"Low confidence on the original, treat with caution: {', '.join(cases)}."
     names = dict.fromkeys(row.model for row in rows)
@@ -118,10 +118,10 @@ def cautions(rows: Sequence[Measurement]) -> list[str]:
 
 def low_confidence(rows: Sequence[Measurement]) -> str:
     """How many predictions on originals have low confidence; "" for none."""
-    if not (cases := scorecard.unsure(rows)):
+    if not (cases := study_scorecard.unsure(rows)):
         return ""
     what = counted(len(cases), "prediction")
-    return f"{what} on an original below {share(scorecard.UNSURE, 0)} confidence"
+    return f"{what} on an original below {share(study_scorecard.UNSURE, 0)} confidence"
 
 
 def several_label_sets(names: Iterable[str]) -> list[str]:

@@ -10,7 +10,7 @@ from typing import Any
 from robustness import models
 from robustness.base.text import FigureText, all_of, figure_text, join_names, visible
 from robustness.charts.tables import Column, Entry, with_interval
-from robustness.statistics import scorecard
+from robustness.statistics import study_scorecard
 from robustness.statistics.model_choice import NAMES
 
 
@@ -83,7 +83,7 @@ def order(
     if not group:
         return "no attack had a correct prediction to break"
     what = NAMES[by]
-    best, worst = scorecard.ends(group, by)
+    best, worst = study_scorecard.ends(group, by)
 
     def rate(entries: Sequence[Entry]) -> str:
         """Of all ``entries``, with its interval if they share that, too."""

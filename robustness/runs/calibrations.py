@@ -18,11 +18,11 @@ from robustness.base.errors import ImageError, ParameterError
 from robustness.evaluation.remedy_trials import among
 from robustness.hardening import check_name
 from robustness.models.classifier import MAX_BATCH
-from robustness.models.own import add, user_models
-from robustness.pictures.copies import copies
+from robustness.models.own import models_file, user_models
+from robustness.pictures.copies_and_scenes import copies
 from robustness.pictures.eight_bits import to_uint8
 from robustness.remedies import parse
-from robustness.runs import cache
+from robustness.runs import result_files
 from robustness.runs.run import Run
 from robustness.statistics.calibration import (
     condition_errors,
@@ -87,7 +87,9 @@ class Calibration:
 def read_calibrations(run: Run) -> dict[str, Calibration]:
     """The saved calibrations of ``run`` by model."""
     kind = list[Calibration]
-    saved = cache.read(run.folder, run.manifest, cache.CALIBRATIONS, kind, VERSION) or []
+    saved = (
+        result_files.read(run.folder, run.manifest, result_files.CALIBRATIONS, kind, VERSION) or []
+    )
     return {calibration.model: calibration for calibration in saved}
 
 
@@ -153,7 +155,9 @@ def calibrate(
         len(chosen) - len(fitting) - len(rest),
     )
     saved = {**read_calibrations(run), record.name: calibration}
-    cache.write(run.folder, run.manifest, cache.CALIBRATIONS, [*saved.values()], VERSION)
+    result_files.write(
+        run.folder, run.manifest, result_files.CALIBRATIONS, [*saved.values()], VERSION
+    )
     return calibration
 
 
@@ -214,7 +218,7 @@ def add_calibrated(calibration: Calibration, name: str) -> models.ModelRecord:
         return user_models.add_to_process(
             user_models.calibrated(name, base, calibration.temperature)
         )
-    add.add(name, {"of": base.name, "temperature": calibration.temperature})
+    models_file.add(name, {"of": base.name, "temperature": calibration.temperature})
     return models.REGISTRY[name]
 
 

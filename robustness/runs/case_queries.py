@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from robustness.base.errors import ParameterError
 from robustness.runs.row_selection import CASE_COLUMNS, SURVIVORS, WORST, Chosen
 from robustness.runs.rows import ROW, Rows
+from robustness.statistics.image_slices import inside
 from robustness.statistics.measurement_grid import UNKNOWN, Grid
-from robustness.statistics.slices import inside
 
 _REMEMBERED = 200  # answers
 _MOST_REMEMBERED = 100  # cases of one

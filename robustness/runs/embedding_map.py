@@ -17,7 +17,7 @@ from robustness.base.errors import ImageError, ParameterError, RunError
 from robustness.evaluation.condition import Condition
 from robustness.models import Classifier
 from robustness.perturbations import Images
-from robustness.runs import cache
+from robustness.runs import result_files
 from robustness.runs.row_selection import Chosen
 from robustness.runs.run import Run
 
@@ -54,7 +54,10 @@ class EmbeddingMap:
 
 def read_maps(run: Run) -> list[EmbeddingMap]:
     """The saved maps of ``run``, newest first."""
-    return cache.read(run.folder, run.manifest, cache.MAPS, list[EmbeddingMap], _VERSION) or []
+    return (
+        result_files.read(run.folder, run.manifest, result_files.MAPS, list[EmbeddingMap], _VERSION)
+        or []
+    )
 
 
 def embedding_map(
@@ -125,7 +128,7 @@ def embedding_map(
     )
     others = [other for other in read_maps(run) if other.name != embedding.name]
     maps = [embedding, *others][:_MAX_MAPS]
-    cache.write(run.folder, run.manifest, cache.MAPS, maps, _VERSION)
+    result_files.write(run.folder, run.manifest, result_files.MAPS, maps, _VERSION)
     return embedding
 
 

@@ -16,6 +16,7 @@ from robustness.runs.row_selection import Chosen
 from robustness.runs.rows import Rows
 from robustness.statistics import agreement, thresholds
 from robustness.statistics.calibration import fits_temperature
+from robustness.statistics.image_slices import by_slice, slices
 from robustness.statistics.measurement_grid import (
     Grid,
     draw_compositions,
@@ -23,7 +24,6 @@ from robustness.statistics.measurement_grid import (
     pool_profiles,
     profile_groups,
 )
-from robustness.statistics.slices import by_slice, slices
 
 NO_PROPERTIES = "Unknown: no properties of the images were measured, which slices need."
 
@@ -46,7 +46,7 @@ class Failures:
     """Where the models fail; each table is JSON-ready.
 
     ``quantity`` is what counts as going well: "perturbed_accuracy" or, with few labels,
-    "consistency". ``slices`` are those of ``statistics.slices.by_slice``, ``changes`` those of
+    "consistency". ``slices`` are those of ``statistics.image_slices.by_slice``, ``changes`` those of
     ``changes_by_condition``, ``pairs`` and ``majority`` those of ``statistics.agreement``,
     ``thresholds`` those of ``safe_thresholds``, and ``risk_coverage`` those of ``curves`` in
     ``statistics.thresholds``. Entries about images have their ``selection``, the text of a

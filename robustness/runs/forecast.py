@@ -11,7 +11,7 @@ from robustness.base.text import counted, in_bytes
 from robustness.evaluation.request import Request
 from robustness.runs.engines import Workload
 from robustness.runs.manifest import FINISHED, Manifest
-from robustness.runs.store import listing
+from robustness.runs.run_folders import listing
 
 BYTES_A_ROW = 220
 """As measured on runs of the offline models."""

@@ -15,7 +15,7 @@ from robustness.models.own import user_models
 from robustness.runs import headline_figures
 from robustness.runs import manifest as manifests
 from robustness.runs.row_checks import ExpectedRows, check_rows
-from robustness.runs.store import unchecked
+from robustness.runs.run_folders import unchecked
 
 
 def answer(head: bytes, _data: bytes) -> bytes:

@@ -35,7 +35,7 @@ from robustness.base.limited_worker import (
 )
 from robustness.base.validation import StrictRecord, read_json
 from robustness.evaluation.condition import readable
-from robustness.runs import cache, images, installation
+from robustness.runs import image_table, own_runs, result_files
 from robustness.runs.engines import is_from_table
 from robustness.runs.manifest import FILE, FINISHED, MAX_TEXT, Manifest
 from robustness.runs.row_checks import ExpectedRows
@@ -86,9 +86,9 @@ def check(folder: Path, manifest: Manifest) -> None:
     size = _check_files(folder, manifest)
     expected = asdict(_expected(manifest))
     versions = [version(folder / name) for name in (FILE, *sorted(manifest.parts))]
-    texts = json.dumps([versions, expected, cache.code()])
+    texts = json.dumps([versions, expected, result_files.code()])
     files = hashlib.sha256(texts.encode()).hexdigest()
-    place = installation.stored(folder)
+    place = own_runs.stored(folder)
     checked = read_json(_Checked, place / _CHECKED)
     if checked is None or checked.files != files:
         if not _TURNS.acquire(timeout=PATIENCE):
@@ -107,7 +107,7 @@ def check(folder: Path, manifest: Manifest) -> None:
 
 def _problem(folder: Path, manifest: Manifest, expected: Mapping[str, Any], size: int) -> str:
     """What is wrong with the rows, "" for nothing; their figures are stored then."""
-    place = installation.stored(folder)
+    place = own_runs.stored(folder)
     _empty(place)
     with suppress(OSError):  # so that it is removed later even if this check does not end
         unchecked = _Checked(folder=str(folder), files="", problem="")
@@ -191,8 +191,8 @@ def _expected(manifest: Manifest) -> ExpectedRows:
 def _check_files(folder: Path, manifest: Manifest) -> int:
     """Bytes of the files that ``manifest`` names; raises ``RunError`` unless it can be these."""
     parts = manifest.parts
-    is_one = [name for name in parts if name.startswith("images")] == [images.FILE]
-    _expect(folder, is_one, f"expected {images.FILE} and files of rows in its manifest")
+    is_one = [name for name in parts if name.startswith("images")] == [image_table.FILE]
+    _expect(folder, is_one, f"expected {image_table.FILE} and files of rows in its manifest")
     sizes = {}
     for name in parts:
         with suppress(OSError):

@@ -27,11 +27,11 @@ from robustness.base.text import csv_cell
 from robustness.datasets import Dataset, classes_of, open_dataset
 from robustness.evaluation.condition import CLEAN
 from robustness.evaluation.request import Request
-from robustness.models.labels import Labels
+from robustness.models.class_labels import Labels
 from robustness.pictures.eight_bits import to_png
 from robustness.runs.engines.engine import Prepared, prepared
 from robustness.runs.planning import Plan, plan
-from robustness.runs.progress import Progress
+from robustness.runs.run_progress import Progress
 
 TABLE = "images.csv"
 COLUMNS = (

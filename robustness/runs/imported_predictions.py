@@ -27,8 +27,8 @@ from robustness.evaluation.condition import Condition
 from robustness.evaluation.correctness import CORRECTNESS, right
 from robustness.evaluation.request import Request
 from robustness.evaluation.row_schema import stored
-from robustness.metrics.predictions import top_k
-from robustness.models.labels import (
+from robustness.metrics.prediction_changes import top_k
+from robustness.models.class_labels import (
     imagenet,
     labels_of_names,
     note_classes,

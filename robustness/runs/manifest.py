@@ -23,9 +23,9 @@ from robustness.evaluation.request import Request
 from robustness.perturbations import REGISTRY as PERTURBATIONS
 from robustness.plugins import plugins
 from robustness.remedies import REGISTRY as REMEDIES
-from robustness.runs import installation
+from robustness.runs import own_runs
 
-FILE = installation.MANIFEST
+FILE = own_runs.MANIFEST
 MAX_FOREIGN_BYTES, MAX_FOREIGN_CONDITIONS = 1024**2, 10_000
 """Of a foreign run, so that listing it takes no time."""
 
@@ -180,8 +180,8 @@ def read(folder: Path) -> Manifest:
 
 def _text(folder: Path) -> tuple[bytes, bool]:
     """The text of the manifest in ``folder``, and whether the run is foreign."""
-    own = installation.own_run(folder)
-    most = MAX_FOREIGN_BYTES if own is None else installation.MAX_MANIFEST
+    own = own_runs.own_run(folder)
+    most = MAX_FOREIGN_BYTES if own is None else own_runs.MAX_MANIFEST
     try:
         text = read_regular(folder / FILE, most, follow=False)
     except OSError as error:

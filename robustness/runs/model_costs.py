@@ -10,7 +10,7 @@ from functools import partial
 
 from robustness import models
 from robustness.base.errors import RobustnessError
-from robustness.base.timing import in_turns
+from robustness.base.timing_in_turns import in_turns
 from robustness.evaluation.request import Request
 from robustness.models.loaded_models import budget, needed
 from robustness.models.model_check import PHOTOGRAPH, latencies

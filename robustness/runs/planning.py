@@ -12,7 +12,7 @@ from robustness.base.text import counted
 from robustness.datasets import FOLDERS, Dataset, PublishedTree, labelled, open_dataset
 from robustness.evaluation.provenance import plugins_of
 from robustness.evaluation.request import Request
-from robustness.models.labels import Labels
+from robustness.models.class_labels import Labels
 from robustness.remedies import parse_all
 from robustness.runs.engines import Workload, default_batch, is_from_table
 from robustness.runs.manifest import Classes, DatasetRecord, Manifest

@@ -17,7 +17,7 @@ from robustness.base.text import counted
 from robustness.runs import notes
 from robustness.runs.bin import DAY, empty_bin, now, to_bin
 from robustness.runs.manifest import FILE
-from robustness.runs.store import Listed, listing
+from robustness.runs.run_folders import Listed, listing
 
 BIN_DAYS = 7
 

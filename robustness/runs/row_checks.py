@@ -29,8 +29,8 @@ from robustness.evaluation.row_schema import (
     REMEDY,
     stored,
 )
-from robustness.metrics.features import RESCALED
-from robustness.runs import images
+from robustness.metrics.feature_similarity import RESCALED
+from robustness.runs import image_table
 from robustness.runs.manifest import MAX_TEXT
 from robustness.runs.row_files import Part, read_part
 
@@ -86,12 +86,12 @@ def check_rows(folder: Path, files: Iterable[str], expected: ExpectedRows) -> No
     """
     parts = []
     for name in files:
-        if name != images.FILE:
+        if name != image_table.FILE:
             try:
                 parts.append(read_part(folder / name))
             except RunError as error:
                 raise RunError(f"{name} is damaged or of another kind") from error
-    table = images.checked(folder, expected.pictures, MAX_TEXT)
+    table = image_table.checked(folder, expected.pictures, MAX_TEXT)
     _check_counts(parts, table, expected)
     checks = _RowChecks(expected, table, sum(part.path.stat().st_size for part in parts))
     with ThreadPoolExecutor(_FILES_AT_ONCE) as pool:
@@ -110,7 +110,7 @@ def _check_counts(parts: Sequence[Part], table: pa.Table, expected: ExpectedRows
     read, rows = sum(part.images for part in parts), sum(part.rows for part in parts)
     remedied = sum(part.remedied for part in parts)
     numbers = [number for part in parts for number in part.chunks]
-    readable, total = len(images.readable(table)), len(table)
+    readable, total = len(image_table.readable(table)), len(table)
     notes = [len(part.note) for part in parts]
     size = sum(part.path.stat().st_size for part in parts)
     most, most_remedied = (
@@ -123,7 +123,7 @@ def _check_counts(parts: Sequence[Part], table: pa.Table, expected: ExpectedRows
     _expect(total == expected.pictures, "images are missing in it")
     fine = read == readable == expected.images and total - read == expected.unreadable
     _expect(fine, "its files have other numbers of images than its manifest")
-    _expect(images.content(table) == expected.content, "its rows are of other images")
+    _expect(image_table.content(table) == expected.content, "its rows are of other images")
     fine = max(notes, default=0) <= _MAX_NOTE and sum(notes) <= _MAX_NOTES
     _expect(fine, "its texts are too long")
     fine = all(0 <= number < expected.pictures for number in numbers)
@@ -197,7 +197,7 @@ class _RowChecks:
 
     def __init__(self, expected: ExpectedRows, table: pa.Table, size: int) -> None:
         self.expected, self.size = expected, size
-        positions = images.readable(table)["position"].to_numpy()
+        positions = image_table.readable(table)["position"].to_numpy()
         self.place_of = np.full(expected.pictures, -1)
         self.place_of[positions] = np.arange(len(positions))
         self.ranges = {

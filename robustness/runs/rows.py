@@ -35,7 +35,7 @@ from robustness.statistics.measurement_grid import (
     count_attacks,
     in_order,
 )
-from robustness.statistics.summaries import MOST_UNLABELLED
+from robustness.statistics.model_tables import MOST_UNLABELLED
 
 if TYPE_CHECKING:
     import duckdb

@@ -31,9 +31,9 @@ from robustness.evaluation.row_schema import (
 )
 from robustness.perturbations import Images
 from robustness.pictures.fitting import Framing
-from robustness.pictures.picture import Picture
+from robustness.pictures.framed_picture import Picture
 from robustness.pictures.untrusted import framed_image
-from robustness.runs import cache, images, notes
+from robustness.runs import image_table, notes, result_files
 from robustness.runs.case_queries import CaseRows, FirstCases
 from robustness.runs.engines import is_from_table
 from robustness.runs.engines.engine import stored_image
@@ -98,14 +98,14 @@ class Run:
 
     @cached_property
     def image_table(self) -> pa.Table:
-        """Its images, as ``images.SCHEMA`` has them, and the columns of their dataset's table."""
+        """Its images, as ``image_table.SCHEMA``, and the columns of their dataset's table."""
         chunks = [number for part in self.parts for number in part.chunks]
-        return images.read(self.folder, self.manifest.parts, self.manifest.batch, chunks)
+        return image_table.read(self.folder, self.manifest.parts, self.manifest.batch, chunks)
 
     @cached_property
     def unreadable(self) -> list[tuple[str, str]]:
         """(name, reason) of the images that could not be read."""
-        return images.unreadable(self.image_table)
+        return image_table.unreadable(self.image_table)
 
     @property
     def seconds(self) -> float:
@@ -116,7 +116,7 @@ class Run:
     def rows(self) -> Rows:
         """Its saved rows, to query."""
         paths = [part.path for part in self.parts]
-        return Rows(paths, images.readable(self.image_table), self.manifest.spec)
+        return Rows(paths, image_table.readable(self.image_table), self.manifest.spec)
 
     @cached_property
     def cases(self) -> CaseRows:
@@ -124,7 +124,7 @@ class Run:
         settled = self.finished and self.manifest.images  # else its rows change
         return CaseRows(
             self.rows,
-            partial(cache.stored, self.folder, self.manifest, cache.CASES, FirstCases)
+            partial(result_files.stored, self.folder, self.manifest, result_files.CASES, FirstCases)
             if settled
             else None,
             self.properties,
@@ -133,17 +133,17 @@ class Run:
     @cached_property
     def properties(self) -> pa.Table | None:
         """The properties of its images by ``position``; None where they were not measured."""
-        return images.properties(self.image_table)
+        return image_table.properties(self.image_table)
 
     @cached_property
     def failures(self) -> Failures:
         """Where and why its models fail, worked out once it is finished; empty until then."""
         if not self.finished:  # each write would have them worked out anew
             return Failures("consistency", (), (), (), (), (), (), (ONCE_FINISHED,))
-        return cache.stored(
+        return result_files.stored(
             self.folder,
             self.manifest,
-            cache.FAILURES,
+            result_files.FAILURES,
             Failures,
             lambda: failure_tables(self.rows, self.properties),
         )
@@ -162,10 +162,10 @@ class Run:
         """Its figures, computed once and cached with a finished run."""
         if not (self.finished and self.manifest.images):
             return self.rows.figures()
-        tables = cache.stored(
+        tables = result_files.stored(
             self.folder,
             self.manifest,
-            cache.FIGURES,
+            result_files.FIGURES,
             FigureTables,
             lambda: self.rows.figures().tables(),
         )
@@ -195,12 +195,12 @@ class Run:
         """The ``columns``, with "position" among them, of the rows of ``part``."""
         others = [name for name in columns if name in NOT_STORED]
         names = [name for name in columns if name not in NOT_STORED]
-        if "model" not in names and not set(others).isdisjoint(images.OF_FRAMING):
+        if "model" not in names and not set(others).isdisjoint(image_table.OF_FRAMING):
             names.append("model")
         if "condition" not in names and "profile" in others:
             names.append("condition")
         rows = read_rows(part, names, model, remedied=remedied)
-        rows = images.with_columns(rows, others, self.image_table, self.manifest.spec)
+        rows = image_table.with_columns(rows, others, self.image_table, self.manifest.spec)
         return rows.select(columns)
 
     def tables(

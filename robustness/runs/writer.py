@@ -21,13 +21,12 @@ from robustness.base.errors import RunError
 from robustness.base.files import TEMPORARY, file_lock
 from robustness.base.text import counted
 from robustness.evaluation.provenance import plugin_digests, versions
-from robustness.runs import headline_figures, images, installation, notes
+from robustness.runs import headline_figures, image_table, notes, own_runs
 from robustness.runs.engines import REGISTRY as ENGINES
 from robustness.runs.engines import UNANSWERED, Chunk
 from robustness.runs.manifest import FINISHED, UNFINISHED, Manifest, read
 from robustness.runs.model_costs import measured, remedies_ms
 from robustness.runs.planning import Plan
-from robustness.runs.progress import Progress, ProgressFile
 from robustness.runs.row_files import (
     ROWS_A_FILE,
     Part,
@@ -37,7 +36,8 @@ from robustness.runs.row_files import (
     without_chunks,
     write_part,
 )
-from robustness.runs.store import listing, load, locked
+from robustness.runs.run_folders import listing, load, locked
+from robustness.runs.run_progress import Progress, ProgressFile
 
 
 def unanswered(images: pa.Table) -> list[int]:
@@ -68,7 +68,7 @@ class RunWriter:
         self._parts = list(parts)
         self._image_files = [name for name in manifest.parts if name.startswith("images")]
         table = self._image_table
-        self._images = len(images.readable(table))
+        self._images = len(image_table.readable(table))
         self._unreadable = len(table) - self._images
         self._waiting: list[Chunk] = []
         self._since = time.perf_counter()
@@ -77,7 +77,7 @@ class RunWriter:
     @property
     def _image_table(self) -> pa.Table:
         chunks = [number for part in self._parts for number in part.chunks]
-        return images.read(self.folder, self.manifest.parts, self.manifest.batch, chunks)
+        return image_table.read(self.folder, self.manifest.parts, self.manifest.batch, chunks)
 
     @property
     def finished(self) -> bool:
@@ -158,13 +158,13 @@ class RunWriter:
         try:
             if self._waiting:
                 now = time.perf_counter()
-                self._image_files.append(images.write(self.folder, self._waiting).name)
+                self._image_files.append(image_table.write(self.folder, self._waiting).name)
                 self._parts.append(write_part(self.folder, self._waiting, now - self._since))
                 self._waiting, self._since = [], now
             if changes.get("status") == FINISHED:
                 table = self._image_table
-                changes["content"] = images.content(table)
-                file = images.gather(self.folder, table, self._plan.dataset)
+                changes["content"] = image_table.content(table)
+                file = image_table.gather(self.folder, table, self._plan.dataset)
                 self._image_files = [file.name]
             files = [*self._image_files, *(part.path.name for part in self._parts)]
             self.manifest = self.manifest.updated(
@@ -174,7 +174,7 @@ class RunWriter:
                 parts={name: (self.folder / name).stat().st_size for name in files},
                 **changes,
             )
-            installation.note(self.folder, self.manifest.text, files if self.finished else ())
+            own_runs.note(self.folder, self.manifest.text, files if self.finished else ())
             self.manifest.write(self.folder)
         except OSError as error:
             raise RunError(
@@ -257,7 +257,7 @@ def reopen(plan: Plan, folder: Path, *, patience: float = 0.0) -> RunWriter:
     where somebody else still writes it after ``patience`` seconds.
     """
     manifest = read(folder)
-    installation.require_own(folder)
+    own_runs.require_own(folder)
     now = replace(
         manifest,
         spec=plan.spec,
@@ -282,7 +282,7 @@ def _open_writer(plan: Plan, folder: Path, fresh: Manifest | None, patience: flo
     try:
         lock = locked(folder, patience)
         if fresh is not None:
-            installation.note(folder, fresh.text)
+            own_runs.note(folder, fresh.text)
             fresh.write(folder)  # from here on others see a run, which is ours already
         manifest = fresh or read(folder)  # as it stands now that nobody else writes it
         if manifest.status == FINISHED:
@@ -304,7 +304,7 @@ def _open_writer(plan: Plan, folder: Path, fresh: Manifest | None, patience: flo
             lock.release()
         if fresh is not None:
             shutil.rmtree(folder, ignore_errors=True)
-            installation.forget(folder)
+            own_runs.forget(folder)
         if isinstance(error, OSError):
             raise _refused(folder.parent, error) from error
         raise
@@ -313,7 +313,7 @@ def _open_writer(plan: Plan, folder: Path, fresh: Manifest | None, patience: flo
 def _answered(plan: Plan, folder: Path, manifest: Manifest, parts: Sequence[Part]) -> list[Part]:
     """``parts`` without the chunks of unanswered images, in new files; the old ones stay."""
     done = [number for part in parts for number in part.chunks]
-    table = images.read(folder, manifest.parts, manifest.batch, done)
+    table = image_table.read(folder, manifest.parts, manifest.batch, done)
     numbers = {position // plan.batch for position in unanswered(table)}
     positions = [position for number in numbers for position in plan.positions(number)]
     rest = (

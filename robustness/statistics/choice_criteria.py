@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from robustness.base.errors import ParameterError
 from robustness.base.text import share
 from robustness.perturbations import REGISTRY
-from robustness.perturbations.search import find
+from robustness.perturbations.search_by_name import find
 from robustness.statistics.measurement_grid import ConditionKey
 from robustness.statistics.robust_accuracy import budgets
 

@@ -11,19 +11,19 @@ import numpy as np
 import pandas as pd
 
 from robustness.base.text import counted
-from robustness.statistics.hardest import Hardest, hardest
+from robustness.statistics.hardest_conditions import Hardest, hardest
 from robustness.statistics.imagenet_c import corruption_errors
 from robustness.statistics.measurement_grid import UNKNOWN, Grid, Measured, contradictory, grids
 from robustness.statistics.model_choice import ModelChoice, choose
 from robustness.statistics.model_ranking import QUANTITIES, compare, compare_by_condition, ranking
-from robustness.statistics.robust_accuracy import robust_accuracy
-from robustness.statistics.summaries import (
+from robustness.statistics.model_tables import (
     ModelTables,
     by_class,
     model_tables,
     over_models,
     rank_models,
 )
+from robustness.statistics.robust_accuracy import robust_accuracy
 
 Entries = list[dict[str, Any]]
 

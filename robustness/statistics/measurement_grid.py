@@ -27,7 +27,7 @@ from robustness.attacks import REGISTRY as ATTACKS
 from robustness.evaluation.condition import STORED, degree, effect, series, unspecified
 from robustness.evaluation.correctness import CORRECTNESS, require_columns, with_correctness
 from robustness.evaluation.row_schema import own_scores
-from robustness.metrics.features import RESCALED
+from robustness.metrics.feature_similarity import RESCALED
 from robustness.perturbations import REGISTRY
 from robustness.statistics.counted_attacks import breakable, targets
 

@@ -22,7 +22,7 @@ from robustness.base.text import (
 from robustness.metrics.intervals import FEWEST
 from robustness.statistics.choice_criteria import Cost, Criteria, reasons_against, weights_of
 from robustness.statistics.estimates import condition_shares, over_conditions, shares
-from robustness.statistics.hardest import hardest
+from robustness.statistics.hardest_conditions import hardest
 from robustness.statistics.measurement_grid import Grid, grids
 from robustness.statistics.model_ranking import (
     MISSING,

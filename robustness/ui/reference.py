@@ -14,7 +14,7 @@ from robustness.base.text import counted, plain
 from robustness.charts.tables import Table
 from robustness.evaluation.condition import Condition
 from robustness.perturbations import REGISTRY, Perturbation, apply
-from robustness.perturbations.search import find
+from robustness.perturbations.search_by_name import find
 from robustness.pictures.eight_bits import to_png
 from robustness.pictures.fitting import Framing, study_image
 from robustness.pictures.samples import REGISTRY as SAMPLES
@@ -22,10 +22,10 @@ from robustness.pictures.samples import sample_bytes
 from robustness.report import methods
 from robustness.report.copy_as import link_values
 from robustness.ui.browser.html import Html, html
-from robustness.ui.computation.cache import cached
+from robustness.ui.computation.shared_results import cached
 from robustness.ui.controls.picture_input import FIRST_SAMPLE
-from robustness.ui.display import results
-from robustness.ui.session.inputs import listed, one_of
+from robustness.ui.display import pairs_cards_tables
+from robustness.ui.session.link_inputs import listed, one_of
 from robustness.ui.session.run_link import page_link
 
 STRENGTHS = (0.2, 0.4, 0.6, 0.8, 1.0)
@@ -169,7 +169,7 @@ def _methods(query: str) -> None:
         st.header(title, anchor=title.lower().replace(" ", "-"))
         st.markdown(re.sub(r"^### (.+)$", r"**\1**", body, flags=re.MULTILINE))
         if rows:
-            st.html(results.html_table(table.head, rows))
+            st.html(pairs_cards_tables.html_table(table.head, rows))
     if empty:
         st.info(
             "No match in the methods. Try “interval”, “similarity” or “epsilon”.", icon=_NOTHING

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from robustness.models import Classifier
 from robustness.models.tensorflow_runtime import keras
-from robustness.pictures.picture import Picture
+from robustness.pictures.framed_picture import Picture
 from tests.support.twelve_classes import of_twelve_classes
 
 Images = NDArray[np.float32]

@@ -25,7 +25,7 @@ from robustness.attacks.norms import to_eight_bits
 from robustness.base.errors import ParameterError, UnknownNameError
 from robustness.models import Classifier
 from robustness.pictures.eight_bits import to_uint8
-from robustness.pictures.picture import Picture
+from robustness.pictures.framed_picture import Picture
 
 Images = NDArray[np.float32]
 STEPS = 3

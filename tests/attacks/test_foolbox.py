@@ -15,7 +15,7 @@ from robustness.attacks import AttackSpec, attack
 from robustness.attacks.attack_loop import make_task
 from robustness.models import Classifier
 from robustness.models.tensorflow_runtime import keras, tensorflow
-from robustness.pictures.picture import image_digest
+from robustness.pictures.framed_picture import image_digest
 from tests.attacks.conftest import SIDE
 from tests.support.preparing import in_tensorflow
 from tests.support.twelve_classes import of_twelve_classes

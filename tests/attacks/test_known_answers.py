@@ -26,7 +26,7 @@ from robustness.attacks.gradient_attacks import _windows
 from robustness.models import Classifier
 from robustness.models.run.gradients import BEST_OTHER
 from robustness.models.tensorflow_runtime import keras
-from robustness.pictures.picture import Picture
+from robustness.pictures.framed_picture import Picture
 from tests.support.twelve_classes import of_twelve_classes
 
 CLASSES, SIDE = 12, 8

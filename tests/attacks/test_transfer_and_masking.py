@@ -24,8 +24,8 @@ from robustness.attacks.epsilon_search import (
 from robustness.attacks.transfer import Transfer, attackable, judge_transfer, transfers
 from robustness.base.errors import ParameterError, WeightsError
 from robustness.models import Classifier
-from robustness.pictures.picture import Picture
-from robustness.report.attack import epsilon_section
+from robustness.pictures.framed_picture import Picture
+from robustness.report.attack_report import epsilon_section
 from robustness.report.blocks import Titled
 from tests.conftest import register
 

@@ -9,8 +9,8 @@ import time
 
 import pytest
 
-from robustness.base import timing
-from robustness.base.timing import Timing, in_turns, share_waiting
+from robustness.base import timing_in_turns
+from robustness.base.timing_in_turns import Timing, in_turns, share_waiting
 
 CORES = os.cpu_count() or 1
 
@@ -27,9 +27,9 @@ def test_a_machine_that_slows_down_puts_no_task_behind_another(
         busy = 5 if sum(calls.values()) > 10 else 1
         now += cold + seconds * busy
 
-    monkeypatch.setattr(timing.time, "perf_counter", lambda: now)
-    monkeypatch.setattr(timing, "SECONDS_A_TASK", 1000)
-    monkeypatch.setattr(timing, "share_waiting", lambda: 0.25)
+    monkeypatch.setattr(timing_in_turns.time, "perf_counter", lambda: now)
+    monkeypatch.setattr(timing_in_turns, "SECONDS_A_TASK", 1000)
+    monkeypatch.setattr(timing_in_turns, "share_waiting", lambda: 0.25)
     found = in_turns({"a": lambda: task("a", 0.010), "b": lambda: task("b", 0.011)})
     assert calls == {"a": 10, "b": 10}
     for name, fast in (("a", 10), ("b", 11)):

@@ -18,8 +18,8 @@ from robustness.evaluation.condition import Condition
 from robustness.evaluation.correctness import with_correctness
 from robustness.hardening import Hardening
 from robustness.hardening.judgement import judge_training
-from robustness.report import comparison
-from robustness.report import hardening as results
+from robustness.report import comparison_report
+from robustness.report import hardening_report as results
 from robustness.runs.row_selection import Chosen
 from robustness.statistics import Figures
 from tests.support.frames import difference
@@ -128,8 +128,10 @@ def test_a_map_of_changes_has_the_differences_and_pales_what_is_not_significant(
     quantity: str,
 ) -> None:
     entries = difference(frame_of(0, 0.8), frame_of(1, 0.1))
-    by_key = {comparison.key(e): e for e in comparison.by_condition(entries, quantity)}
-    drawn = run_map.change_map(comparison.changes(entries, quantity), quantity)
+    by_key = {
+        comparison_report.key(e): e for e in comparison_report.by_condition(entries, quantity)
+    }
+    drawn = run_map.change_map(comparison_report.changes(entries, quantity), quantity)
     labels = [row.label for row in drawn.rows]
     assert "Fog effect" in labels[:2], "the largest loss first"
     assert (labels[0] == "Originals") == (quantity != "consistency")
@@ -156,7 +158,7 @@ def test_the_originals_of_a_comparison_are_those_of_the_rows(fixed: int) -> None
     after = before.assign(clean_correct=before["clean_correct"] | more)
     entries = difference(before, after)
     drawn = run_map.change_map(
-        comparison.changes(entries, "perturbed_accuracy"), "perturbed_accuracy"
+        comparison_report.changes(entries, "perturbed_accuracy"), "perturbed_accuracy"
     )
     assert drawn.rows[0].label == "Originals"
     for strip in drawn.rows[0].strips:
@@ -167,7 +169,7 @@ def test_the_originals_of_a_comparison_are_those_of_the_rows(fixed: int) -> None
         assert tile.text == (f"+{100 * gap:.0f}" if fixed else "0")
         assert (abs(tile.tone) > 0.3) == ("not significant" not in tile.title) == (fixed == 30)
     unlabelled = [frame.assign(label=np.nan, clean_correct=None) for frame in (before, after)]
-    changes = comparison.changes(difference(*unlabelled), "perturbed_accuracy")
+    changes = comparison_report.changes(difference(*unlabelled), "perturbed_accuracy")
     assert all(change.condition for change in changes), "without labels there is no such row"
 
 

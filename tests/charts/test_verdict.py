@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from robustness.charts.prediction_marks import judged, percent
-from robustness.statistics.scorecard import UNSURE
+from robustness.statistics.study_scorecard import UNSURE
 
 
 @pytest.mark.parametrize(

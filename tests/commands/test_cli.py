@@ -25,7 +25,7 @@ from robustness import models, perturbations
 from robustness.commands.main import EXIT_BAD_INPUT, main
 from robustness.models.weights.weight_files import size
 from robustness.pictures.fitting import Framing, load_study_image
-from robustness.pictures.picture import image_digest
+from robustness.pictures.framed_picture import image_digest
 from robustness.pictures.samples import sample_path
 
 COFFEE = str(sample_path("coffee"))

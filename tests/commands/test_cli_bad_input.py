@@ -195,7 +195,7 @@ def test_an_interruption_ends_with_a_word_and_its_own_status(
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("robustness.pictures.picture.load_picture", interrupted)
+    monkeypatch.setattr("robustness.pictures.framed_picture.load_picture", interrupted)
     assert main(perturb_arguments(COFFEE, tmp_path / "out.png")) == EXIT_INTERRUPTED == 130
     assert capsys.readouterr() == ("", "robustness: interrupted.\n")
 

@@ -12,7 +12,7 @@ from robustness.commands.main import main
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.loop import perturbed
 from robustness.pictures.fitting import load_study_image
-from robustness.pictures.picture import Picture
+from robustness.pictures.framed_picture import Picture
 from robustness.pictures.samples import sample_path
 
 COFFEE = str(sample_path("coffee"))

@@ -14,7 +14,7 @@ from benchmarks.support.image_folders import labelled_folder
 from benchmarks.support.own_runs import adopt_all
 from robustness import runs
 from robustness.commands import main
-from robustness.report import comparison
+from robustness.report import comparison_report
 from tests.support.saved_runs import assert_same_rows, finished, performed, spec, use_stand_ins
 
 BUDGET = """
@@ -85,7 +85,9 @@ def test_runs_are_compared_by_id_or_folder(here: Path, capsys: pytest.CaptureFix
     assert "6 shared images" in printed
     for entry in found["differences"]:
         if entry["condition"] is None:
-            assert comparison.sentence(entry, "perturbed_accuracy") in printed, "as on the page"
+            assert comparison_report.sentence(entry, "perturbed_accuracy") in printed, (
+                "as on the page"
+            )
     with pytest.raises(SystemExit):
         main.main(["runs", "compare", "seed-5"])
     assert "at least two runs" in capsys.readouterr().err

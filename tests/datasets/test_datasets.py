@@ -22,10 +22,10 @@ from PIL import Image
 import robustness as rb
 from benchmarks.support.image_folders import CLASSES, drawing, flat_folder, labelled_folder
 from benchmarks.support.process_memory import growing_at_most
+from robustness.base.bounded_zip import BoundedZip, TooManyFilesError
 from robustness.base.errors import ImageError, LabelError, ParameterError
-from robustness.base.zips import BoundedZip, TooManyFilesError
 from robustness.datasets import Dataset, class_index, distinct, labelled, open_dataset
-from robustness.datasets.pixels import study_pixels
+from robustness.datasets.images_in_memory import study_pixels
 from robustness.models import Labels, imagenet
 from robustness.pictures.fitting import Framing
 from robustness.pictures.samples import REGISTRY as SAMPLES

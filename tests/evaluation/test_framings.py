@@ -16,7 +16,7 @@ from robustness import api, runs
 from robustness.base.errors import ParameterError
 from robustness.base.validation import checked_json
 from robustness.commands.main import main
-from robustness.evaluation.framings import by_framing, framing, options
+from robustness.evaluation.framing_of_models import by_framing, framing, options
 from robustness.evaluation.request import Request, read_request
 from robustness.pictures.decoding import decode
 from robustness.pictures.fitting import Framing, fit

@@ -18,21 +18,20 @@ from scipy.spatial import distance
 from benchmarks.support.stand_in_models import TWO, Stable, StandIn
 from robustness import metrics
 from robustness.base.errors import ParameterError, UnknownNameError, WeightsError
-from robustness.evaluation import loop as loop
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.loop import evaluate, perturbed
 from robustness.evaluation.measurement import Measurement
 from robustness.evaluation.provenance import manifest
 from robustness.evaluation.request import Request, make_spec
-from robustness.evaluation.similarity import strangers
+from robustness.evaluation.rescaled_similarity import strangers
 from robustness.evaluation.suites import study_conditions
-from robustness.metrics.features import RESCALED
+from robustness.metrics.feature_similarity import RESCALED
 from robustness.models import REGISTRY as MODELS
 from robustness.models import digest
 from robustness.perturbations import REGISTRY, Images, apply, compose
 from robustness.pictures.eight_bits import round_to_grid
 from robustness.pictures.fitting import Framing
-from robustness.pictures.picture import Picture
+from robustness.pictures.framed_picture import Picture
 from robustness.remedies import parse_all
 from tests.support.oracles import photos
 
@@ -231,7 +230,9 @@ def test_a_row_says_what_the_model_made_of_the_picture() -> None:
             assert scores["cosine"] == pytest.approx(turned, abs=1e-6)
         assert list(row.stages) == [stage for stage, _ in model.record.stages]
         assert row.scores["euclidean"] == row.stages["head"]["euclidean"]
-        assert row.scores["ssim"] == metrics.pictures.ssim(picture.image[None], images)[index]
+        assert (
+            row.scores["ssim"] == metrics.image_similarity.ssim(picture.image[None], images)[index]
+        )
         assert set(row.scores) == {*metrics.REGISTRY.names, *RESCALED.values()}
     assert [(row.strength, row.parameter) for row in rows] == [
         (0.6, REGISTRY["fog"].parameter_at(0.6)),

@@ -11,11 +11,11 @@ import pytest
 from robustness import models
 from robustness.base.errors import ParameterError
 from robustness.evaluation.measurement import Measurement
-from robustness.evaluation.similarity import strangers
+from robustness.evaluation.rescaled_similarity import strangers
 from robustness.evaluation.sweep import TOLERANCE, Break, sweep
 from robustness.models import Outputs
 from robustness.perturbations import compose
-from robustness.pictures.picture import Picture
+from robustness.pictures.framed_picture import Picture
 
 LEVEL = float(np.float32(77) / np.float32(255))
 GREY = np.full((224, 224, 3), LEVEL, np.float32)

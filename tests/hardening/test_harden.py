@@ -31,11 +31,11 @@ from robustness.hardening.image_split import split_places
 from robustness.models.graph.keras_networks import keras_graph
 from robustness.models.own import user_models
 from robustness.models.tensorflow_runtime import keras
-from robustness.models.training import TrainableModel
+from robustness.models.trainable_model import TrainableModel
 from robustness.models.weights.weight_files import digest
 from robustness.perturbations import REGISTRY
-from robustness.report import hardening as results
-from robustness.report.run import of_run
+from robustness.report import hardening_report as results
+from robustness.report.run_report import of_run
 from robustness.runs import MANIFEST_FILE, jobs
 from tests.support.user_models import DIGITS, describe, digits_images, small_network
 

@@ -14,12 +14,13 @@ import pytest
 from numpy.typing import NDArray
 
 from robustness import matching, models
-from robustness.api.sources import opened
+from robustness.api.session_images import opened
 from robustness.base.errors import ParameterError
 from robustness.commands.main import main
 from robustness.matching import match as matched
 from robustness.matching import reference_images
-from robustness.matching.accuracy import (
+from robustness.matching.confidence import Confidence, TopPredictions
+from robustness.matching.expected_accuracy import (
     AccuracyEstimate,
     ExpectedAccuracy,
     bounded,
@@ -27,12 +28,11 @@ from robustness.matching.accuracy import (
     exact_estimate,
     labelled_estimate,
 )
-from robustness.matching.confidence import Confidence, TopPredictions
 from robustness.matching.label_sheet import SampleImage, read_sheet, sheet
 from robustness.matching.match import Match, MatchSettings, first_answer, with_labels
 from robustness.matching.reference_images import ReferenceImages
 from robustness.pictures.eight_bits import from_uint8, to_uint8
-from robustness.report import match as results
+from robustness.report import match_report as results
 from tests.matching.test_match import FRAMING, SIDE, example, textures
 
 MODEL = "SqueezeNet"

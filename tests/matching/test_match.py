@@ -19,24 +19,28 @@ from robustness.commands.main import main
 from robustness.evaluation.condition import as_profile
 from robustness.evaluation.request import read_request
 from robustness.evaluation.suites import suite_conditions
-from robustness.matching import emulator, estimate
+from robustness.matching import composition_estimate, emulator
 from robustness.matching import match as matched
-from robustness.matching.accuracy import AccuracyEstimate, ExpectedAccuracy, simulated_estimate
-from robustness.matching.cause import (
+from robustness.matching.cause_of_difference import (
     Cause,
     MatchedPerturbation,
     profile_conditions,
     search_cause,
 )
-from robustness.matching.difference import difference
-from robustness.matching.estimate import Estimate, Fit, find_affected
+from robustness.matching.composition_estimate import Estimate, Fit, find_affected
+from robustness.matching.expected_accuracy import (
+    AccuracyEstimate,
+    ExpectedAccuracy,
+    simulated_estimate,
+)
 from robustness.matching.image_statistics import NAMES, batch_statistics
 from robustness.matching.match import Match, MatchSettings
 from robustness.matching.reference_images import ReferenceImages
+from robustness.matching.set_difference import difference
 from robustness.perturbations import compose
 from robustness.pictures.eight_bits import from_uint8, to_png, to_uint8
 from robustness.pictures.fitting import Framing
-from robustness.report import match as results
+from robustness.report import match_report as results
 
 SIDE = 64
 FRAMING = MatchSettings(fit="squash", side=SIDE)
@@ -68,12 +72,12 @@ def reference(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NDArray[np.u
         patch.setenv("ROBUSTNESS_CACHE", str(tmp_path_factory.mktemp("cache")))
         patch.setattr(emulator, "SIMULATIONS", 1000)
         patch.setattr(emulator, "_EPOCHS", 30)
-        patch.setattr(estimate, "MOST", 2)
+        patch.setattr(composition_estimate, "MOST", 2)
         yield textures(60, 0)
 
 
 def answer(images: NDArray[np.uint8], reference: NDArray[np.uint8]) -> Match:
-    from robustness.api.sources import opened
+    from robustness.api.session_images import opened
 
     return matched(opened(images), opened(reference), FRAMING)
 

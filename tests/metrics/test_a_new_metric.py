@@ -11,14 +11,14 @@ import pytest
 
 from benchmarks.support.stand_in_models import Stable
 from robustness import metrics
-from robustness.charts import predictions, run_map, run_results, tables
+from robustness.charts import one_image, run_map, run_results, tables
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.loop import evaluate
 from robustness.evaluation.measurement import Measurement
 from robustness.evaluation.request import spec_of
 from robustness.evaluation.row_schema import dictionary, own_scores, to_table
 from robustness.metrics import PICTURE, Metric
-from robustness.report import live_view, methods, shared_parts
+from robustness.report import live_report, methods, shared_parts
 from robustness.statistics import Figures
 from tests.support.pages import sample
 
@@ -74,10 +74,10 @@ def test_every_table_and_chart_has_it(record: Metric, rows: list[Measurement]) -
     figures = Figures(frame)
     assert record.label in tables.ranking(figures.ranking("consistency"), "consistency").head
     assert record.label in tables.conditions(figures.by_perturbation)[0]
-    assert record.label in live_view.verdicts(rows).head
+    assert record.label in live_report.verdicts(rows).head
     assert record in shared_parts.listed_metrics(rows)
-    assert predictions.strength_titles()[NAME] == run_results.quantities()[NAME] == record.label
-    curve = predictions.over_strength(frame, NAME)
+    assert one_image.strength_titles()[NAME] == run_results.quantities()[NAME] == record.label
+    curve = one_image.over_strength(frame, NAME)
     assert curve.layout.yaxis.range[1] >= max(frame[NAME])
     (row,) = run_map.rows(figures, NAME)
     for model, cells in row.cells.items():

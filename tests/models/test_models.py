@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from robustness import models
 from robustness.base.errors import ParameterError, UnknownNameError
+from robustness.models.class_labels import read_labels
 from robustness.models.classifier import MAX_BATCH
-from robustness.models.labels import read_labels
 from robustness.pictures import samples
 from robustness.pictures.fitting import Framing, study_image
 from tests.conftest import OFFLINE_NAMES

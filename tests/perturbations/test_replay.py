@@ -17,7 +17,7 @@ from robustness.perturbations import REGISTRY, apply
 from robustness.perturbations.arrays import random_words, standard_normals
 from robustness.perturbations.blur import GLASS_SWEEPS
 from robustness.perturbations.compose import stream
-from robustness.pictures.picture import image_digest
+from robustness.pictures.framed_picture import image_digest
 from tests.support.oracles import at_every_severity, photo_bytes, photos
 
 peer = Later("imagecorruptions.corruptions")

@@ -12,7 +12,7 @@ from scipy import ndimage
 from robustness.pictures import untrusted
 from robustness.pictures.eight_bits import from_uint8
 from robustness.pictures.fitting import Framing
-from robustness.pictures.properties import PROPERTIES, measured
+from robustness.pictures.image_properties import PROPERTIES, measured
 
 RNG = np.random.default_rng(0)
 PIXELS = ndimage.gaussian_filter(RNG.uniform(0, 255, (64, 96, 3)), (2, 2, 0)).astype(np.uint8)

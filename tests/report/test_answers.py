@@ -25,13 +25,12 @@ from robustness.evaluation.band import Band, Cell
 from robustness.evaluation.condition import Condition, perturbation_label
 from robustness.evaluation.measurement import Measurement
 from robustness.evaluation.suites import study_conditions
-from robustness.report import image_map, study
-from robustness.report import run as run_report
+from robustness.report import image_map_report, run_report, study_report
 from robustness.report.blocks import Text
 from robustness.report.questions import choice
 from robustness.report.questions.perturbations import harm
 from robustness.statistics import Figures
-from robustness.statistics.scorecard import summarise
+from robustness.statistics.study_scorecard import summarise
 
 LEVELS = [("fog", 0.6), ("rotation", 0.5), ("contrast", 0.6)]
 A, B, C = "SqueezeNet", "EfficientNetLite0", "EfficientNetLite1"
@@ -196,7 +195,7 @@ def measured(stays: dict[str, list[bool]], pictures: int = 1) -> list[Measuremen
 
 
 def scored(rows: list[Measurement], images: int) -> str:
-    return study.consistency(summarise(rows), images)
+    return study_report.consistency(summarise(rows), images)
 
 
 def test_a_study_claims_an_order_only_where_intervals_do_not_overlap() -> None:
@@ -232,12 +231,17 @@ def test_a_map_counts_the_models_that_its_earliest_perturbation_breaks() -> None
     snow = [band(name, "++++-", name="snow") for name in (A, B)]
     rotation = [band(name, "+++++", name="rotation") for name in (A, B)]
     assert (
-        image_map.answer([*snow, *fog, *rotation])
+        image_map_report.answer([*snow, *fog, *rotation])
         == "On this image, fog effect breaks 2 of 2 models by 0.5."
     )
-    assert [*image_map.mean_breaks([*snow, *rotation, *fog])] == ["fog", "snow", "rotation"]
-    assert image_map.answer(rotation) == "On this image, rotation does not break any of 2 models."
-    assert image_map.answer([fog[0]]) == f"On this image, fog effect breaks {A_LABEL} at 0.25."
-    assert image_map.answer([fog[2]]) == "No model is correct on the original."
+    assert [*image_map_report.mean_breaks([*snow, *rotation, *fog])] == ["fog", "snow", "rotation"]
+    assert (
+        image_map_report.answer(rotation)
+        == "On this image, rotation does not break any of 2 models."
+    )
+    assert (
+        image_map_report.answer([fog[0]]) == f"On this image, fog effect breaks {A_LABEL} at 0.25."
+    )
+    assert image_map_report.answer([fog[2]]) == "No model is correct on the original."
     half = [band(A, "+++++"), band(B, "++---")]
-    assert "breaks 1 of 2 models at 0.5" in image_map.answer(half)
+    assert "breaks 1 of 2 models at 0.5" in image_map_report.answer(half)

@@ -15,14 +15,14 @@ from robustness import report, runs
 from robustness.attacks import AttackSpec, Control, Outcome
 from robustness.attacks.transfer import Transfer
 from robustness.commands import main
-from robustness.commands.attack import _spec
+from robustness.commands.attack_command import _spec
 from robustness.evaluation.condition import AttackCondition, Condition
 from robustness.evaluation.measurement import Measurement
 from robustness.evaluation.request import Request
 from robustness.pictures.fitting import Framing, study_image
-from robustness.pictures.picture import Picture
+from robustness.pictures.framed_picture import Picture
 from robustness.pictures.samples import sample_bytes
-from robustness.report.attack import answers
+from robustness.report.attack_report import answers
 from tests.support.reports import HOSTILE, WHEN, Page
 
 ATTACK = AttackSpec.of("pgd", epsilon=2 / 255, steps=7, restarts=2, seed=3)

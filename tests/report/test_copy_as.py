@@ -22,7 +22,7 @@ from robustness.evaluation.measurement import Measurement
 from robustness.evaluation.request import Request, make_spec, read_request
 from robustness.pictures.decoding import decode
 from robustness.pictures.fitting import study_image
-from robustness.pictures.picture import Picture, frame
+from robustness.pictures.framed_picture import Picture, frame
 from robustness.pictures.samples import sample_bytes
 from robustness.report.copy_as import COMMAND, LINK, PYTHON, TOML, copies
 from tests.support.pages import changes, run

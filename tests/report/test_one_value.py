@@ -23,7 +23,7 @@ from robustness.base import text
 from robustness.base.text import Figure, Key, key_of
 from robustness.commands.main import main
 from robustness.evaluation.condition import Condition, series
-from robustness.report import match
+from robustness.report import match_report
 from robustness.report.blocks import Chart, Chooser, Sortable
 from robustness.runs import headline_figures
 from robustness.runs.row_selection import Chosen
@@ -347,7 +347,7 @@ def test_places_that_used_to_differ_share_a_key(
 def test_the_accuracies_of_a_match_have_one_value() -> None:
     answer = example(0.3, 0.5)
     values: dict[Key, set[float]] = {}
-    for written in strings([match.sentences(answer), match.blocks(answer)]):
+    for written in strings([match_report.sentences(answer), match_report.blocks(answer)]):
         for figure in getattr(written, "figures", ()):
             values.setdefault(figure.key, set()).add(figure.value)
     for accuracy in answer.as_dict()["expected_accuracy"]:

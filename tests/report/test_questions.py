@@ -19,10 +19,10 @@ from robustness.evaluation.condition import Condition
 from robustness.pictures.fitting import Framing
 from robustness.report.blocks import Chart, Text, Titled
 from robustness.report.formats import FORMATS, rendered
-from robustness.report.questions import REGISTRY, Question, RunFigures, threshold
+from robustness.report.questions import REGISTRY, Question, RunFigures, safe_threshold
 from robustness.report.questions.choice import CHOICE
 from robustness.report.questions.question import LABELS, Option
-from robustness.report.questions.threshold import THRESHOLD
+from robustness.report.questions.safe_threshold import THRESHOLD
 from tests.support import pages
 from tests.support.pages import html
 from tests.support.reports import WHEN
@@ -185,7 +185,9 @@ def test_a_safe_threshold_is_the_same_everywhere(
     (chart,) = [b for b in THRESHOLD.blocks(of.answer(THRESHOLD)) if isinstance(b, Chart)]
     assert any(list(trace.y) == [0.0] for trace in chart.figure.data)  # the safe threshold
     attacked = of.answer(THRESHOLD)._replace(conditions=0)
-    assert "attacks alone" in threshold.sentence({**weak, "strongest": None, "images": 0}, attacked)
+    assert "attacks alone" in safe_threshold.sentence(
+        {**weak, "strongest": None, "images": 0}, attacked
+    )
     both = [weak, {**weak, "model": "EfficientNetLite0"}]
     without = THRESHOLD.blocks(of.answer(THRESHOLD)._replace(entries=both))
     said = [block.text for block in without if isinstance(block, Text)]
@@ -199,7 +201,7 @@ def test_a_safe_threshold_is_the_same_everywhere(
     assert outcomes["EfficientNetLite0", "min_accepted"] == gate.KEPT
     assert outcomes["SqueezeNet", "max_accepted_error"] == gate.BROKEN
     assert "no threshold" in {verdict.figure_text for verdict in verdicts}
-    by_model = threshold.certified(made, of.answer(THRESHOLD))
+    by_model = safe_threshold.certified(made, of.answer(THRESHOLD))
     name = "EfficientNetLite0"
     assert by_model.pop("SqueezeNet") is None
     in_use = by_model[name]
@@ -248,9 +250,9 @@ def test_a_threshold_covers_no_stack_of_what_was_tested_apart() -> None:
     assert {"Fog effect 0.4", "Random noise 0.6"} == set(said.split(" + "))
 
 
-def in_use(conditions: Sequence[str]) -> threshold.AcceptedFrom:
+def in_use(conditions: Sequence[str]) -> safe_threshold.AcceptedFrom:
     """A threshold certified under ``conditions``."""
-    return threshold.AcceptedFrom(
+    return safe_threshold.AcceptedFrom(
         weights="sha256:0",
         framing=Framing(),
         score="probability",

@@ -13,7 +13,7 @@ import pytest
 from benchmarks.support.own_runs import adopt
 from robustness import runs
 from robustness.base.errors import AccessError, RunError
-from robustness.runs import audit, installation, manifest, retention
+from robustness.runs import audit, manifest, own_runs, retention
 from tests.support.saved_runs import performed, spec, use_stand_ins
 
 
@@ -101,7 +101,7 @@ def test_a_run_without_a_note_of_deletion_stays_in_the_bin(folder: Path, note: s
 
 
 def test_a_run_that_is_being_written_is_not_deleted(folder: Path) -> None:
-    from robustness.runs.store import locked
+    from robustness.runs.run_folders import locked
 
     lock = locked(folder / "first")
     try:
@@ -151,7 +151,7 @@ def test_a_run_that_came_back_or_from_elsewhere_counts_from_then(
 ) -> None:
     for name, days_ago in (("new", 1.0), ("newer", 0.5), ("old", 9.0), ("foreign", 10.0)):
         another(folder, name, days_ago=days_ago)
-    installation.forget(folder / "foreign")
+    own_runs.forget(folder / "foreign")
     runs.delete(folder / "first")
     runs.to_bin(folder / "old")
     runs.restore(folder, "old")

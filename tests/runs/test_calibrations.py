@@ -16,7 +16,7 @@ from robustness.base.errors import ParameterError
 from robustness.evaluation.condition import Condition
 from robustness.models import Outputs
 from robustness.models.own import user_models
-from robustness.pictures.copies import copies
+from robustness.pictures.copies_and_scenes import copies
 from robustness.pictures.eight_bits import to_uint8
 from robustness.runs import calibrations
 from robustness.runs.calibrations import read_calibrations

@@ -17,7 +17,7 @@ from benchmarks.support.image_folders import flat_folder
 from robustness import runs
 from robustness.base.files import TEMPORARY, put_whole
 from robustness.evaluation.row_schema import SCHEMA
-from robustness.pictures.properties import PROPERTIES
+from robustness.pictures.image_properties import PROPERTIES
 from robustness.runs import engines, row_files, writer
 from robustness.runs.engines import Chunk, Engine
 from robustness.runs.engines.engine import ImageRecord

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from robustness.base import timing
+from robustness.base import timing_in_turns
 from robustness.evaluation.suites import suite_conditions
 from robustness.models.loaded_models import needed
 from robustness.models.model_record import REGISTRY as MODELS
@@ -35,14 +35,14 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
             assert images.std() > 0.1, "a photograph"
             found.append(self.name)
 
-    monkeypatch.setattr(timing, "SECONDS_A_TASK", 1000)
+    monkeypatch.setattr(timing_in_turns, "SECONDS_A_TASK", 1000)
     monkeypatch.setattr(model_costs.models, "load", lambda name, *, side: Recorder(name, side))
     return found
 
 
 def test_models_are_timed_in_turns(calls: list[str]) -> None:
     costs = model_costs.measured(SPEC, here=True)
-    assert calls == [*NAMES] * (1 + timing.ROUNDS)
+    assert calls == [*NAMES] * (1 + timing_in_turns.ROUNDS)
     for cost in costs.values():
         assert 0 < cost["latency_low_ms"] <= cost["latency_ms"] <= cost["latency_high_ms"]
         assert 0 <= cost["waiting"] <= 1
@@ -55,7 +55,7 @@ def test_models_that_memory_does_not_hold_at_once_are_loaded_once(
     monkeypatch.setattr(model_costs, "budget", lambda: max(needed(MODELS[name]) for name in NAMES))
     assert model_costs.measured(SPEC, here=True).keys() == {*NAMES}
     first, second = NAMES
-    assert calls == [first] * (1 + timing.ROUNDS) + [second] * (1 + timing.ROUNDS)
+    assert calls == [first] * (1 + timing_in_turns.ROUNDS) + [second] * (1 + timing_in_turns.ROUNDS)
 
 
 def test_the_time_of_a_gated_remedy_is_that_with_its_gate_open(
@@ -70,5 +70,5 @@ def test_the_time_of_a_gated_remedy_is_that_with_its_gate_open(
 
     monkeypatch.setitem(REGISTRY._records, gated.name, replace(gated, function=function))
     costs = model_costs.remedies_ms(replace(SPEC, remedies=(parse(gated.name),)))
-    assert len(opened) == 1 + timing.ROUNDS
+    assert len(opened) == 1 + timing_in_turns.ROUNDS
     assert costs["median_if_impulsive"] > 0

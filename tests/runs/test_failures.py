@@ -37,7 +37,7 @@ from robustness.evaluation.condition import Condition
 from robustness.evaluation.measurement import Measurement
 from robustness.report.blocks import Titled
 from robustness.report.questions.failure_patterns import property_title
-from robustness.runs import failures, headline_figures, images, notes
+from robustness.runs import failures, headline_figures, image_table, notes
 from robustness.runs.embedding_map import read_maps
 from robustness.runs.row_selection import Chosen
 
@@ -328,8 +328,8 @@ def test_columns_of_the_table_stand_beside_what_was_measured(tmp_path: Path) -> 
     dataset = open_dataset(str(table))
     run = saved(tmp_path / "run", {"a.png": "1", "b.png": "2"}, {"SqueezeNet": 1.0}, source=table)
     measured = with_column(run.image_table, "brightness", [0.5, 1.0])
-    assert images.gather(run.folder, measured, dataset).name == images.FILE
-    found = images.properties(pq.read_table(run.folder / images.FILE))
+    assert image_table.gather(run.folder, measured, dataset).name == image_table.FILE
+    found = image_table.properties(pq.read_table(run.folder / image_table.FILE))
     assert found is not None
     assert found["position"].to_pylist() == [0, 1]
     assert found["brightness"].to_pylist() == [0.5, 1.0]

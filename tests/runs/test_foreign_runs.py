@@ -28,14 +28,14 @@ from robustness.base.limited_worker import (
 )
 from robustness.evaluation.correctness import CORRECTNESS
 from robustness.runs import (
-    cache,
     forecast,
     foreign_process,
     foreign_runs,
     headline_figures,
-    images,
-    installation,
+    image_table,
     jobs,
+    own_runs,
+    result_files,
     retention,
     row_checks,
     writer,
@@ -107,7 +107,7 @@ def test_the_list_lies_outside_the_runs_and_a_copy_of_all_carries_nothing_along(
 ) -> None:
     there = tmp_path / "there"
     shutil.copytree(made[0].folder.parent, there)
-    assert not list(there.rglob(installation.FILE))
+    assert not list(there.rglob(own_runs.FILE))
     assert [entry.foreign for entry in runs.listing(there)] == [True]
 
 
@@ -115,10 +115,10 @@ def test_no_manifest_makes_a_folder_an_own_run(made: tuple[runs.Run, Path], tmp_
     """Not at the path of one, with its id, date, creator and all other words."""
     folder = tmp_path / "runs" / made[0].id
     shutil.copytree(made[0].folder, folder)
-    installation.note(folder, (folder / runs.MANIFEST_FILE).read_bytes(), made[0].manifest.parts)
-    assert installation.is_own(folder)
+    own_runs.note(folder, (folder / runs.MANIFEST_FILE).read_bytes(), made[0].manifest.parts)
+    assert own_runs.is_own(folder)
     change_manifest(made[0].__class__(folder, made[0].manifest, ()), creator="me@example.org")
-    assert not installation.is_own(folder)
+    assert not own_runs.is_own(folder)
     assert runs.owner_of(folder) == ""
 
 
@@ -127,7 +127,7 @@ def test_rows_that_were_replaced_under_an_own_manifest_are_noticed(
 ) -> None:
     folder = tmp_path / "runs" / made[0].id
     shutil.copytree(made[0].folder, folder)
-    installation.note(folder, (folder / runs.MANIFEST_FILE).read_bytes(), made[0].manifest.parts)
+    own_runs.note(folder, (folder / runs.MANIFEST_FILE).read_bytes(), made[0].manifest.parts)
     (part,) = folder.glob("part-*")
     part.chmod(stat.S_IRUSR | stat.S_IWUSR)  # changes a time, but no byte
     assert not runs.load(folder).foreign
@@ -147,7 +147,7 @@ def test_a_run_that_was_begun_is_listed_before_others_see_it(
 
     def watched(manifest: Any, folder: Path) -> None:
         write(manifest, folder)
-        seen.append(installation.is_own(folder))
+        seen.append(own_runs.is_own(folder))
 
     monkeypatch.setattr(writer.Manifest, "write", watched)
     use_stand_ins(monkeypatch)
@@ -161,11 +161,11 @@ def test_without_the_list_every_run_is_foreign_and_a_damaged_one_is_not_lost(
 ) -> None:
     monkeypatch.setenv("ROBUSTNESS_CACHE", str(tmp_path / "state"))
     assert runs.load(made[0].folder).foreign
-    (tmp_path / "state" / installation.FILE).write_text("{")
+    (tmp_path / "state" / own_runs.FILE).write_text("{")
     assert runs.listed(made[0].folder).foreign
-    with pytest.raises(RunError, match=f"{installation.FILE} in the state folder is damaged"):
+    with pytest.raises(RunError, match=f"{own_runs.FILE} in the state folder is damaged"):
         runs.start(runs.plan(str(made[1]), spec()), tmp_path / "runs")
-    assert (tmp_path / "state" / installation.FILE).read_text() == "{"
+    assert (tmp_path / "state" / own_runs.FILE).read_text() == "{"
     assert os.listdir(tmp_path / "runs") == []
 
 
@@ -178,12 +178,12 @@ def test_the_bin_keeps_a_run_own_and_deleting_it_forgets_it(
     (deleted,) = runs.deleted(tmp_path)
     assert (deleted.entry.foreign, deleted.entry.owner) == (False, "me")
     assert runs.restore(tmp_path, begun.folder.name) == begun.folder
-    assert installation.is_own(begun.folder)
+    assert own_runs.is_own(begun.folder)
     copy = tmp_path / "copy"
     shutil.copytree(begun.folder, copy)
     runs.delete(begun.folder)
     copy.rename(begun.folder)
-    assert not installation.is_own(begun.folder)
+    assert not own_runs.is_own(begun.folder)
 
 
 # --- the check ----------------------------------------------------------------------------------
@@ -204,7 +204,7 @@ def test_rows_are_checked_once_and_again_when_a_file_changes(
     os.utime(part, (1, 1))
     runs.load(run.folder)
     assert len(checked) == 2
-    monkeypatch.setattr(cache, "code", lambda: "newer")
+    monkeypatch.setattr(result_files, "code", lambda: "newer")
     runs.load(run.folder)
     assert len(checked) == 3, "the checks may be stricter by now"
 
@@ -246,12 +246,12 @@ def test_figures_that_came_along_are_ignored(run: runs.Run, tmp_path: Path) -> N
     own = runs.load(run.folder).figures()
     results = ("figures", "headline", "cases", "failures", "maps")
     for name in results:
-        file = installation.stored(run.folder) / f"{name}.json.gz"
+        file = own_runs.stored(run.folder) / f"{name}.json.gz"
         (run.folder / file.name).write_bytes(file.read_bytes() if file.exists() else b"x")
-    tables = cache.read(run.folder, run.manifest, cache.FIGURES, FigureTables)
-    shutil.rmtree(installation.stored(run.folder))
+    tables = result_files.read(run.folder, run.manifest, result_files.FIGURES, FigureTables)
+    shutil.rmtree(own_runs.stored(run.folder))
     assert tables is not None
-    assert cache.read(run.folder, run.manifest, cache.FIGURES, FigureTables) is None
+    assert result_files.read(run.folder, run.manifest, result_files.FIGURES, FigureTables) is None
     assert runs.load(run.folder).figures().summary == own.summary
 
 
@@ -574,11 +574,14 @@ def unread(run: runs.Run, number: int, reason: str = "") -> None:
     others = {
         "position": range(run.images, total),
         "name": ["x"] * number,
-        "status": [images.UNREADABLE] * number,
+        "status": [image_table.UNREADABLE] * number,
         "reason": [reason] * number,
     }
     more = pa.table(
-        {name: pa.array(values, images.SCHEMA.field(name).type) for name, values in others.items()}
+        {
+            name: pa.array(values, image_table.SCHEMA.field(name).type)
+            for name, values in others.items()
+        }
     )
     images_of(lambda table: pa.concat_tables([table, more], promote_options="default"))(
         runs.Run(run.folder, manifest, run.parts)
@@ -595,7 +598,7 @@ def of_a_stage(name: str, value: object) -> Change:
 
 def images_of(change: Callable[[pa.Table], pa.Table]) -> Change:
     def made(run: runs.Run) -> None:
-        pq.write_table(change(run.image_table), run.folder / images.FILE)
+        pq.write_table(change(run.image_table), run.folder / image_table.FILE)
         write_sizes(run)
 
     return made
@@ -707,7 +710,7 @@ HOSTILE: dict[str, tuple[Change, str]] = {
         "expected at most 10,000 conditions, got 10,001",
     ),
     "images that are none": (
-        lambda run: (run.folder / images.FILE).write_bytes(b"x"),
+        lambda run: (run.folder / image_table.FILE).write_bytes(b"x"),
         "rows differ",
     ),
     "properties of more images": (

@@ -21,7 +21,7 @@ from robustness.evaluation.request import make_spec
 from robustness.perturbations import compose
 from robustness.pictures.eight_bits import to_uint8
 from robustness.pictures.fitting import load_study_image
-from robustness.pictures.picture import image_digest
+from robustness.pictures.framed_picture import image_digest
 from robustness.runs import image_export, plan
 from robustness.runs.planning import Plan
 

@@ -16,7 +16,7 @@ from robustness.evaluation.condition import YOUR_CAMERA, Condition, as_profile
 from robustness.evaluation.request import make_spec, read_request
 from robustness.evaluation.suites import suite_conditions
 from robustness.report.questions import RunFigures
-from robustness.report.questions.threshold import THRESHOLD, certified
+from robustness.report.questions.safe_threshold import THRESHOLD, certified
 from robustness.runs.compare import flips
 from robustness.runs.row_selection import Chosen
 from robustness.statistics import Figures

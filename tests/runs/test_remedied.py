@@ -21,7 +21,7 @@ from robustness.commands.main import main
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.request import Request
 from robustness.remedies import parse_all
-from robustness.runs.remedies import remedy_figures
+from robustness.runs.remedied_models import remedy_figures
 from tests.support.saved_runs import (
     assert_same_rows,
     evaluate_again,

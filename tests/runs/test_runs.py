@@ -33,7 +33,7 @@ from robustness.evaluation.request import Request
 from robustness.evaluation.row_schema import SCHEMA, to_table
 from robustness.evaluation.suites import graded_conditions, suite_conditions, suite_names
 from robustness.pictures.fitting import Framing
-from robustness.pictures.picture import load_picture
+from robustness.pictures.framed_picture import load_picture
 from robustness.runs import engines, manifest
 from robustness.runs.engines import Chunk, Engine, Workload
 from robustness.runs.engines.engine import chunks

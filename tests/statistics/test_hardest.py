@@ -13,7 +13,7 @@ from statsmodels.stats.multitest import multipletests
 
 from benchmarks.support.synthetic_rows import rows
 from robustness.statistics import Figures
-from robustness.statistics.hardest import Hardest
+from robustness.statistics.hardest_conditions import Hardest
 
 LEVELS = [("fog", 0.6), ("jpeg_compression", 0.6), ("contrast", 0.6), ("motion_blur", 0.6)]
 SHARES = ([0.5, 0.5, 0.5, 0.5], [0.2, 0.3, 0.6, 0.9], [0.1, 0.15, 0.8, 0.8], [0.0, 0.05, 0.1, 0.9])

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import permutation_test
 
-from robustness.statistics.slices import ImageSlice, by_slice, inside, slices
+from robustness.statistics.image_slices import ImageSlice, by_slice, inside, slices
 
 
 def test_one_slice_has_the_p_of_a_permutation_test() -> None:

@@ -7,7 +7,7 @@ from robustness.evaluation.band import Band, Cell, strengths
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.loop import perturbed
 from robustness.perturbations import REGISTRY
-from robustness.pictures.picture import Picture
+from robustness.pictures.framed_picture import Picture
 
 
 def complete_band(picture: Picture, name: str, model: str = "SqueezeNet", seed: int = 0) -> Band:

@@ -17,10 +17,10 @@ from benchmarks.support.repository import ROOT
 from robustness.evaluation.condition import Condition
 from robustness.perturbations import REGISTRY
 from robustness.pictures.fitting import study_image
-from robustness.pictures.picture import Picture
+from robustness.pictures.framed_picture import Picture
 from robustness.pictures.samples import sample_bytes
 from robustness.ui.browser.components import unpack
-from robustness.ui.computation import cache
+from robustness.ui.computation import shared_results
 
 PATIENCE = 240
 """Seconds that a run of a page may take, on a machine that does much else."""
@@ -64,13 +64,13 @@ def sample(name: str) -> Picture:
 def changes(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, Condition, int]]:
     """Records what pages perturb: digest of the image, condition, seed."""
     seen: list[tuple[str, Condition, int]] = []
-    change = cache.change
+    change = shared_results.change
 
-    def noted(picture: Picture, condition: Condition, seed: int) -> cache.Altered:
+    def noted(picture: Picture, condition: Condition, seed: int) -> shared_results.Altered:
         seen.append((picture.digest, condition, seed))
         return change(picture, condition, seed)
 
-    monkeypatch.setattr(cache, "change", noted)
+    monkeypatch.setattr(shared_results, "change", noted)
     return seen
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from robustness.models.graph.use import factors, resizing
+from robustness.models.graph.input_and_output import factors, resizing
 from robustness.models.model_record import ModelRecord, Normalisation
 from robustness.models.tensorflow_runtime import tensorflow
 

@@ -14,7 +14,7 @@ from robustness.evaluation.request import Request
 from robustness.evaluation.suites import study_conditions
 from robustness.evaluation.sweep import Break
 from robustness.pictures.fitting import Framing, study_image
-from robustness.pictures.picture import Picture
+from robustness.pictures.framed_picture import Picture
 from robustness.pictures.samples import sample_bytes
 
 WHEN = datetime(2026, 1, 2, 3, 4, tzinfo=UTC)

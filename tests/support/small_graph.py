@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robustness import models
+from robustness.models.class_labels import Labels
+from robustness.models.graph.graph_with_preprocessing import ANY_BATCH, StudyModel, study_models
 from robustness.models.graph.inspection import use_of
 from robustness.models.graph.keras_networks import keras_graph
-from robustness.models.graph.study_model import ANY_BATCH, StudyModel, study_models
-from robustness.models.labels import Labels
 from robustness.models.model_record import Normalisation
 from robustness.models.tensorflow_runtime import keras
 

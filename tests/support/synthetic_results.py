@@ -13,7 +13,7 @@ from robustness import models
 from robustness.base.errors import ImageError
 from robustness.evaluation.condition import Condition
 from robustness.pictures.fitting import STUDY_SIDE, Framing
-from robustness.pictures.picture import Picture
+from robustness.pictures.framed_picture import Picture
 
 ODD_NAME = "a <b>bold</b> *star*.png"
 MISSING = "00001.png"

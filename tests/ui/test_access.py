@@ -17,8 +17,8 @@ from robustness.base.permissions import Action, Role, Who
 from robustness.evaluation.condition import Condition
 from robustness.runs import audit, jobs, manifest
 from robustness.runs.jobs.queue import Job
-from robustness.runs.progress import Progress, ProgressFile
-from robustness.ui.computation import jobs as under_way
+from robustness.runs.run_progress import Progress, ProgressFile
+from robustness.ui.computation import job_controls as under_way
 from robustness.ui.one_image.live_request import LiveRequest
 from robustness.ui.one_image.slider_drag import Tickets
 from robustness.ui.session import access

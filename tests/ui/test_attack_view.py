@@ -13,12 +13,12 @@ from robustness import models
 from robustness.attacks import REGISTRY, Attack, AttackSpec, Outcome, craft
 from robustness.attacks.epsilon_search import Smallest, smallest_epsilon
 from robustness.models import Classifier
-from robustness.report.attack import attack_answer
-from robustness.ui.computation import cache
-from robustness.ui.computation import progress as work
-from robustness.ui.computation.cache import ResultCache
-from robustness.ui.one_image import attack
-from robustness.ui.one_image.attack import FIRST
+from robustness.report.attack_report import attack_answer
+from robustness.ui.computation import long_work as work
+from robustness.ui.computation import shared_results
+from robustness.ui.computation.shared_results import ResultCache
+from robustness.ui.one_image import attack_view
+from robustness.ui.one_image.attack_view import FIRST
 from tests.support.pages import headline, html, pictures, run, sample
 
 
@@ -33,14 +33,14 @@ def opened(**query: str) -> AppTest:
 @pytest.fixture(scope="module")
 def apart() -> ResultCache:
     """Keeps what is found with few draws, which is not what other pages would find."""
-    return ResultCache(cache.LIMIT)
+    return ResultCache(shared_results.LIMIT)
 
 
 @pytest.fixture
 def few_draws(apart: ResultCache, monkeypatch: pytest.MonkeyPatch) -> None:
     """Noise is tried four times: for tests that are not about it."""
     monkeypatch.setattr("robustness.attacks.attack_image.DRAWS", 4)
-    for module in (cache, work):
+    for module in (shared_results, work):
         monkeypatch.setattr(module, "RESULT_CACHE", apart)
 
 
@@ -120,8 +120,8 @@ def test_every_kind_of_attack_runs(few_draws: None, name: str) -> None:
 def test_the_smallest_epsilon_is_the_core_s(
     classifiers: Mapping[str, Classifier], few_draws: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(attack, "QUERIES", 3)
-    monkeypatch.setattr(attack, "STRONGEST", "pgd")
+    monkeypatch.setattr(attack_view, "QUERIES", 3)
+    monkeypatch.setattr(attack_view, "STRONGEST", "pgd")
     app = opened()
     app.button(key="start Finding the smallest epsilon").click().run()
     assert not app.exception

@@ -20,8 +20,8 @@ from robustness.evaluation.condition import Condition
 from robustness.evaluation.loop import perturbed
 from robustness.perturbations import REGISTRY
 from robustness.pictures.samples import sample_path
-from robustness.ui.computation import bands
-from robustness.ui.computation.cache import LIMIT, ResultCache
+from robustness.ui.computation import band_cells
+from robustness.ui.computation.shared_results import LIMIT, ResultCache
 from tests.support.pages import sample
 
 NOTHING = Condition.of({})
@@ -30,7 +30,7 @@ EVERY = band.strengths(REGISTRY["fog"])
 
 @pytest.fixture(autouse=True)
 def fresh(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bands, "RESULT_CACHE", ResultCache(LIMIT))
+    monkeypatch.setattr(band_cells, "RESULT_CACHE", ResultCache(LIMIT))
 
 
 class Passes:
@@ -42,7 +42,7 @@ class Passes:
         self.passed: list[int] = []
         self.stop_after = 10**6
         self._within = False
-        monkeypatch.setattr(bands, "perturbed", self._noted(perturbed, self.perturbed, 1))
+        monkeypatch.setattr(band_cells, "perturbed", self._noted(perturbed, self.perturbed, 1))
         call = models.Classifier.__call__
         monkeypatch.setattr(models.Classifier, "__call__", self._noted(call, self.passed, 1))
 
@@ -78,7 +78,7 @@ def cells(turn: Any, *names: str, **changed: Any) -> dict[str, Any]:
         "seed": 3,
         **changed,
     }
-    return dict(bands.cells(sample("chelsea"), names, turn=turn, **values))
+    return dict(band_cells.cells(sample("chelsea"), names, turn=turn, **values))
 
 
 def expected(name: str, condition: Condition, strength: float, seed: int) -> Cell:
@@ -116,7 +116,7 @@ def test_known_cells_are_not_computed_again_and_the_rest_is(passes: Passes) -> N
     assert passes.turns == turns
     cells(passes.turn, "SqueezeNet", seed=4)  # fog is random
     assert sum(passes.passed) == len(EVERY) + 5
-    assert max(passes.passed + passes.perturbed) <= bands.PART
+    assert max(passes.passed + passes.perturbed) <= band_cells.PART
 
 
 def test_every_perturbation_shares_the_original(passes: Passes) -> None:
@@ -131,7 +131,7 @@ def test_models_share_the_images_and_equal_images_are_passed_once(
     half = lambda picture, conditions, seed: np.stack(  # noqa: E731
         [picture.image if (c.strength or 0) < 0.5 else 1 - picture.image for c in conditions]
     )
-    monkeypatch.setattr(bands, "perturbed", half)
+    monkeypatch.setattr(band_cells, "perturbed", half)
     names = ("SqueezeNet", "EfficientNetLite0")
     found = cells(passes.turn, *names, strengths=EVERY)
     assert sum(passes.passed) == 2 * len(names)
@@ -175,10 +175,10 @@ def test_a_remedy_has_its_own_cells(passes: Passes) -> None:
 
 def test_known_cells_are_those_of_the_original_under_one_perturbation(passes: Passes) -> None:
     chelsea, names = sample("chelsea"), ["SqueezeNet", "EfficientNetLite0"]
-    assert not any(bands.read_cells(chelsea, names, ["fog"], 3).values())
+    assert not any(band_cells.read_cells(chelsea, names, ["fog"], 3).values())
     made = cells(passes.turn, "SqueezeNet")["SqueezeNet"]
     cells(passes.turn, "SqueezeNet", others=Condition.of({"rotation": 0.2}), strengths=EVERY)
-    have = bands.read_cells(chelsea, names, ["fog", "snow"], 3)
+    have = band_cells.read_cells(chelsea, names, ["fog", "snow"], 3)
     assert have["fog", "SqueezeNet"] == sorted(made, key=lambda cell: cell.strength)
     assert [cell.strength for cell in have["snow", "SqueezeNet"]] == [0.0]
     assert not have["fog", "EfficientNetLite0"]
@@ -187,17 +187,19 @@ def test_known_cells_are_those_of_the_original_under_one_perturbation(passes: Pa
 def test_an_estimate_follows_measured_rates_and_counts_only_what_is_missing(
     passes: Passes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bands, "_PASS", {})
-    monkeypatch.setattr(bands, "_PERTURB", {})
+    monkeypatch.setattr(band_cells, "_PASS", {})
+    monkeypatch.setattr(band_cells, "_PERTURB", {})
     chelsea, names = sample("chelsea"), ["SqueezeNet", "EfficientNetLite0"]
-    assert bands.seconds(chelsea, names, ["fog"], 3) is None
+    assert band_cells.seconds(chelsea, names, ["fog"], 3) is None
     cells(passes.turn, *names)
-    one, two = (bands.seconds(chelsea, names, what, 3) for what in (["fog"], ["fog", "rotation"]))
+    one, two = (
+        band_cells.seconds(chelsea, names, what, 3) for what in (["fog"], ["fog", "rotation"])
+    )
     assert one
     assert two
     assert two > one
     cells(passes.turn, *names, strengths=EVERY)
-    assert bands.seconds(chelsea, names, ["fog"], 3) == 0
+    assert band_cells.seconds(chelsea, names, ["fog"], 3) == 0
 
 
 def test_a_cell_is_what_the_commands_say_of_the_image_that_they_write(

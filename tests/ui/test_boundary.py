@@ -13,9 +13,9 @@ from benchmarks.support.repository import ROOT
 from robustness.base.errors import RobustnessError
 from robustness.evaluation.measurement import Measurement
 from robustness.models.loaded_models import LOADED
-from robustness.ui.computation import cache
+from robustness.ui.computation import shared_results
 from robustness.ui.server.counters import ERRORS
-from robustness.ui.session.boundary import sentence
+from robustness.ui.session.error_boundary import sentence
 from tests.support.pages import html, perturb
 
 
@@ -53,15 +53,15 @@ def test_what_is_no_sentence_for_the_user_is_a_fault_still(
     def broken(*_: object) -> Measurement:
         raise KeyError("a fault of the program")
 
-    monkeypatch.setattr(cache, "change", broken)
+    monkeypatch.setattr(shared_results, "change", broken)
     assert opened("app.py").run().exception
 
 
 SCRIPT = """
 import streamlit as st
-from robustness.ui.one_image import live
+from robustness.ui.one_image import live_view
 from robustness.base.errors import ParameterError
-from robustness.ui.page import boundary, fragment, page
+from robustness.ui.page_frame import boundary, fragment, page
 
 @fragment
 def part():
@@ -142,7 +142,7 @@ def test_a_script_with_a_newer_run_ends_without_a_word() -> None:
         import streamlit as st
 
         from robustness.base.scheduler import SupersededError
-        from robustness.ui.session.boundary import boundary
+        from robustness.ui.session.error_boundary import boundary
 
         st.text("before")
         with boundary():

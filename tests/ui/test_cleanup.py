@@ -15,20 +15,20 @@ from streamlit.runtime import Runtime
 from streamlit.runtime.uploaded_file_manager import UploadedFileRec
 
 from robustness.evaluation.condition import Condition
-from robustness.pictures.picture import Picture
+from robustness.pictures.framed_picture import Picture
 from robustness.ui.one_image.live_request import LiveRequest
 from robustness.ui.one_image.slider_drag import Tickets
-from robustness.ui.session import access, cleanup
+from robustness.ui.session import access, session_end
 from tests.support.pages import sample
 from tests.support.streamlit_runtime import Browser, started
 
 TTL = "server.disconnectedSessionTTL"
 
 SCRIPT = """
-from robustness.ui.session import cleanup
+from robustness.ui.session import session_end
 from tests.ui import test_cleanup
 
-cleanup.watch()
+session_end.watch()
 test_cleanup.hold()
 """
 
@@ -57,9 +57,9 @@ def ended(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     """Grows whenever a session has ended."""
     found: list[str] = []
     monkeypatch.setattr(access, "connection", lambda: access.Connection("127.0.0.1", {}, COOKIES))
-    monkeypatch.setattr(cleanup, "_MARGIN", 0.0)
-    monkeypatch.setattr(cleanup, "_BATCH_SECONDS", 0.0)
-    monkeypatch.setattr(cleanup, "AFTERWARDS", [lambda: found.append("ended")])
+    monkeypatch.setattr(session_end, "_MARGIN", 0.0)
+    monkeypatch.setattr(session_end, "_BATCH_SECONDS", 0.0)
+    monkeypatch.setattr(session_end, "AFTERWARDS", [lambda: found.append("ended")])
     lasted = config.get_option(TTL)
     yield found
     config.set_option(TTL, lasted)

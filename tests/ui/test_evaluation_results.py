@@ -21,7 +21,7 @@ from robustness.report.questions.fixes import REMEDIES
 from robustness.runs import MANIFEST_FILE, jobs
 from robustness.runs.calibrations import Calibration
 from robustness.statistics import TOO_FEW
-from robustness.ui.display.results import _customdata
+from robustness.ui.display.pairs_cards_tables import _customdata
 from tests.support import pages
 from tests.support.pages import html
 from tests.support.retired_words import retired, said
@@ -40,7 +40,7 @@ def page(
     run.manifest = replace(run.manifest, id=tmp_path.name, status=status)
     script = tmp_path / "app.py"
     script.write_text(
-        "from robustness.ui.evaluations import results\n"
+        "from robustness.ui.evaluations import run_view\n"
         "from tests.ui import test_evaluation_results as this\n"
         "results.show(this.CURRENT, this.ENTRY)\n"
     )
@@ -148,7 +148,7 @@ def test_a_button_fits_a_temperature_and_adds_the_model_if_it_helps(
     (models_folder / "models.toml").write_text("")
     bounds = {"value": 0.2, "low": 0.1 if helps else -0.1, "high": 0.3}
     fitted = Calibration("SqueezeNet", 1.7, 55, 65, 0, bounds, bounds, bounds)
-    monkeypatch.setattr("robustness.ui.evaluations.fixes.calibrate", lambda *_: fitted)
+    monkeypatch.setattr("robustness.ui.evaluations.fixes_view.calibrate", lambda *_: fitted)
     app = shown(squares_run(images=120), view="trust")
     assert app.selectbox(key="calibrated model").value == "SqueezeNet"
     app.button(key="calibrate").click().run()
@@ -172,7 +172,7 @@ def test_a_button_tries_remedies_in_a_new_run(
         return "plan"
 
     monkeypatch.setattr(runs, "reevaluation_plan", planned)
-    monkeypatch.setattr("robustness.ui.computation.jobs.submit", lambda _: ["new-run"])
+    monkeypatch.setattr("robustness.ui.computation.job_controls.submit", lambda _: ["new-run"])
     run = squares_run()
     app = shown(run, view="trust")
     app.button(key="try remedies").click().run()

@@ -12,11 +12,11 @@ from benchmarks.support.synthetic_runs import measurement
 from robustness import models
 from robustness.base.errors import ImageError, RobustnessError
 from robustness.evaluation.condition import Condition
-from robustness.pictures.picture import Picture
-from robustness.report.questions import cases
+from robustness.pictures.framed_picture import Picture
+from robustness.report.questions import failing_images
 from robustness.runs import Run
 from robustness.ui.browser.html import html
-from robustness.ui.display import results
+from robustness.ui.display import pairs_cards_tables
 from robustness.ui.one_image.answer_cards import answer_cards
 from robustness.ui.one_image.live_request import LiveRequest
 from tests.support.pages import sample
@@ -40,15 +40,15 @@ def hostile(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_plain_parts_are_escaped() -> None:
-    assert_escaped(results.headline(HOSTILE), 1)
-    assert_escaped(results.html_table([HOSTILE, "b"], [[HOSTILE, HOSTILE]]), 5)
+    assert_escaped(pairs_cards_tables.headline(HOSTILE), 1)
+    assert_escaped(pairs_cards_tables.html_table([HOSTILE, "b"], [[HOSTILE, HOSTILE]]), 5)
 
 
 @pytest.mark.usefixtures("hostile")
 @pytest.mark.parametrize("stays", [True, False])
 def test_a_card_escapes_the_model_its_classes_and_its_second_heading(stays: bool) -> None:
     row = measurement(HOSTILE, "digest", "SqueezeNet", FOG, stays)
-    made = results.card(row, HOSTILE)
+    made = pairs_cards_tables.card(row, HOSTILE)
     # the model, the heading, ten bars with a title each, and the classes of the verdict
     assert_escaped(made, 2 + 1 + 20 + (1 if stays else 3))
     asked = LiveRequest(sample("coffee"), FOG, ("SqueezeNet", "VGG16"), 0, HOSTILE)
@@ -67,6 +67,6 @@ def test_a_case_escapes_the_picture_the_model_and_its_classes(stays: bool) -> No
         def picture_for(self, name: str, model: str) -> Picture:
             raise ImageError(HOSTILE)
 
-    case = cases.case(Gone(Path(), None, ()), row.as_row())  # type: ignore[arg-type]
+    case = failing_images.case(Gone(Path(), None, ()), row.as_row())  # type: ignore[arg-type]
     # the model, the image, the class of the label, the error, and the classes of the predictions
     assert_escaped(html("case", case=case), 4 + (1 if stays else 3))

@@ -19,7 +19,7 @@ from robustness.models.own import user_models
 from robustness.perturbations import REGISTRY, compose, ordered
 from robustness.pictures.eight_bits import to_uint8
 from robustness.ui.browser import components
-from robustness.ui.computation import cache
+from robustness.ui.computation import shared_results
 from robustness.ui.one_image import stack
 from robustness.ui.one_image.stack import StackStep
 from tests.support.pages import components as given
@@ -67,7 +67,7 @@ def test_the_pictures_are_drawn_before_any_answer_is_waited_for(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     seen: list[str] = []
-    pair, answers = components.pair, cache.answers
+    pair, answers = components.pair, shared_results.answers
 
     def drawn(*given: Any) -> None:
         seen.append("pictures")
@@ -79,7 +79,7 @@ def test_the_pictures_are_drawn_before_any_answer_is_waited_for(
             yield answer
 
     monkeypatch.setattr(components, "pair", drawn)
-    monkeypatch.setattr(cache, "answers", told)
+    monkeypatch.setattr(shared_results, "answers", told)
     run(sample="coffee", fog="0.3", models="SqueezeNet")
     assert seen[:2] == ["pictures", "answer"]
 

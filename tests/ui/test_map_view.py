@@ -16,10 +16,10 @@ from robustness.evaluation.request import make_spec
 from robustness.evaluation.suites import study_conditions
 from robustness.evaluation.sweep import Break, sweep
 from robustness.perturbations import REGISTRY
-from robustness.report import image_map
-from robustness.ui.computation import bands as band_cells
-from robustness.ui.computation.cache import LIMIT, ResultCache
-from robustness.ui.one_image import map as map_view
+from robustness.report import image_map_report
+from robustness.ui.computation import band_cells
+from robustness.ui.computation.shared_results import LIMIT, ResultCache
+from robustness.ui.one_image import map_view
 from tests.support.bands import complete_band
 from tests.support.pages import components, headline, html, run, sample, texts
 
@@ -49,7 +49,7 @@ def test_the_map_has_the_cells_of_the_core_and_its_sentence() -> None:
     rows = re.findall(r'scope="row"[^>]*><img [^>]*><span>([^<]*)<', text)
     labels = [label.removesuffix(" =") for label in rows]
     assert {*labels} == {REGISTRY[name].label for name in TEN}
-    order = [REGISTRY[name].label for name in image_map.mean_breaks(made)]
+    order = [REGISTRY[name].label for name in image_map_report.mean_breaks(made)]
     assert [label for label in labels if label in order] == order, "the earliest to break first"
 
 

@@ -31,10 +31,10 @@ from robustness.matching import (
     Match,
     SampleImage,
 )
-from robustness.models.labels import imagenet
+from robustness.models.class_labels import imagenet
 from robustness.pictures.eight_bits import to_jpeg, to_png
 from robustness.pictures.samples import sample_bytes
-from robustness.ui.evaluations import new_evaluation, upload_store
+from robustness.ui.evaluations import new_evaluation_form, upload_store
 from robustness.ui.session import run_link
 from tests.matching.test_match import example
 from tests.support.bad_images import BAD
@@ -87,8 +87,8 @@ def evaluate(app: AppTest) -> Path:
 def test_a_first_visit_offers_the_samples(
     runs_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    matched = Mock(wraps=new_evaluation.summary)
-    monkeypatch.setattr(new_evaluation, "summary", matched)
+    matched = Mock(wraps=new_evaluation_form.summary)
+    monkeypatch.setattr(new_evaluation_form, "summary", matched)
     app = run(PAGE)
     assert not app.error
     said = texts(app)

@@ -8,9 +8,9 @@ import pytest
 from streamlit.runtime.state.session_state import SessionState
 
 from benchmarks.support.repository import ROOT
-from robustness.ui.computation import cache
+from robustness.ui.computation import shared_results
 from robustness.ui.server.streamlit_internals import report_ignored_values
-from robustness.ui.session.inputs import link_number, warn_of_link
+from robustness.ui.session.link_inputs import link_number, warn_of_link
 from tests.support.bad_images import BAD
 from tests.support.pages import changes, html, on, run, texts
 
@@ -87,7 +87,7 @@ def test_a_view_goes_on_with_the_image_and_the_perturbation_of_the_last() -> Non
 
 def test_only_the_open_view_computes(monkeypatch: pytest.MonkeyPatch) -> None:
     computed = changes(monkeypatch)
-    monkeypatch.setattr(cache, "answers", None)  # neither images nor predictions of Live
+    monkeypatch.setattr(shared_results, "answers", None)  # neither images nor predictions of Live
     run(view="map", sample="coffee", models="SqueezeNet")
     assert not computed
 

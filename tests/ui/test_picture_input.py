@@ -10,9 +10,9 @@ from streamlit.testing.v1 import AppTest
 
 from benchmarks.support.repository import ROOT
 from robustness.pictures.fitting import Framing, study_image
-from robustness.pictures.picture import image_digest
+from robustness.pictures.framed_picture import image_digest
 from robustness.pictures.samples import sample_bytes
-from robustness.ui.one_image import map as map_view
+from robustness.ui.one_image import map_view
 from robustness.ui.session import access
 from tests.support.pages import changes, html, run
 

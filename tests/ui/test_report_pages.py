@@ -9,8 +9,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from robustness import api, report
-from robustness.ui.one_image import live as live_view
-from robustness.ui.one_image import map as map_view
+from robustness.ui.one_image import live_view, map_view
 from tests.support.pages import run
 from tests.support.reports import live
 

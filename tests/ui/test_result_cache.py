@@ -20,10 +20,10 @@ from robustness.pictures import untrusted
 from robustness.pictures.fitting import Framing
 from robustness.pictures.samples import sample_bytes
 from robustness.pictures.untrusted import BusyError
-from robustness.ui.computation import bands, cache
-from robustness.ui.computation import progress as work
-from robustness.ui.computation.cache import ResultCache, work_key
-from robustness.ui.one_image import map as map_view
+from robustness.ui.computation import band_cells, shared_results
+from robustness.ui.computation import long_work as work
+from robustness.ui.computation.shared_results import ResultCache, work_key
+from robustness.ui.one_image import map_view
 from tests.support import onnx_files
 from tests.support.pages import html, run, sample
 from tests.support.user_models import describe
@@ -34,8 +34,8 @@ FOG = [Condition.of({"fog": 0.4})]
 @pytest.fixture
 def fresh(monkeypatch: pytest.MonkeyPatch) -> ResultCache:
     """A server that has kept nothing yet."""
-    empty = ResultCache(cache.LIMIT)
-    for module in (cache, work, bands):
+    empty = ResultCache(shared_results.LIMIT)
+    for module in (shared_results, work, band_cells):
         monkeypatch.setattr(module, "RESULT_CACHE", empty)
     return empty
 
@@ -65,15 +65,17 @@ def test_other_weights_under_the_same_name_answer_anew(models_folder: Path) -> N
     describe(models_folder, path="digits.onnx", output="logits")
     user_models.refresh()
     spec = make_spec(["digits"], FOG)
-    altered = cache.change(sample("coffee"), FOG[0], 0)
-    ((_, before),) = cache.answers(spec, sample("coffee"), ["digits"], altered)
+    altered = shared_results.change(sample("coffee"), FOG[0], 0)
+    ((_, before),) = shared_results.answers(spec, sample("coffee"), ["digits"], altered)
     key = work_key("score", sample("coffee"), ["digits"], FOG, 0)
     card = html(run(sample="coffee", models="digits", fog="0.4"))
-    assert [("digits", before)] == [*cache.answers(spec, sample("coffee"), ["digits"], altered)]
+    assert [("digits", before)] == [
+        *shared_results.answers(spec, sample("coffee"), ["digits"], altered)
+    ]
     others = onnx_files.small_model(onnx_files.small_weights(seed=1))
     (models_folder / "digits.onnx").write_bytes(others)
     spec = make_spec(["digits"], FOG)
-    ((_, after),) = cache.answers(spec, sample("coffee"), ["digits"], altered)
+    ((_, after),) = shared_results.answers(spec, sample("coffee"), ["digits"], altered)
     assert isinstance(before, Measurement)
     assert isinstance(after, Measurement)
     (expected,) = evaluate(spec, [sample("coffee")])
@@ -89,7 +91,7 @@ def test_other_weights_under_the_same_name_answer_anew(models_folder: Path) -> N
 def test_a_decoded_upload_goes_by_the_name_of_whoever_uploads_it() -> None:
     data = sample_bytes("coffee")
     names = ["hers.png", "his.png", "hers.png"]
-    pictures = [cache.uploaded_picture(name, data, (Framing(),)) for name in names]
+    pictures = [shared_results.uploaded_picture(name, data, (Framing(),)) for name in names]
     assert [picture.name for picture in pictures] == names
     assert len({id(picture.image) for picture in pictures}) == 1, "decoded once"
 
@@ -104,9 +106,9 @@ def test_a_file_that_is_no_picture_is_looked_at_once(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(untrusted, "framed_image", framed_image)
     for name in ("a.png", "b.png"):
         with pytest.raises(ImageError, match=f'^"{name}" is The image.$'):
-            cache.uploaded_picture(name, b"bad", (Framing(),))
+            shared_results.uploaded_picture(name, b"bad", (Framing(),))
         with pytest.raises(ImageError):
-            cache.uploaded_picture(name, b"good", (Framing(),))
+            shared_results.uploaded_picture(name, b"good", (Framing(),))
     assert asked == [b"bad", b"good", b"good"], "another time it may be decoded"
 
 

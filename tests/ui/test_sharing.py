@@ -14,7 +14,7 @@ from robustness.base.errors import AccessError, ParameterError
 from robustness.pictures.samples import sample_bytes
 from robustness.runs import listing
 from robustness.ui.controls import sharing
-from robustness.ui.session import access, reloads
+from robustness.ui.session import access, uploads_after_reload
 from robustness.ui.session.access import Connection
 from tests.support.pages import changes, run, sample, texts
 
@@ -182,7 +182,7 @@ def reloaded(before: AppTest) -> AppTest:
 
 def end(app: AppTest) -> None:
     """As ``cleanup`` does when the browser has left, for what matters here."""
-    del app.session_state[reloads.KEY]
+    del app.session_state[uploads_after_reload.KEY]
     gc.collect()
 
 
@@ -200,7 +200,7 @@ def test_a_reload_keeps_the_upload_while_any_session_shows_it(
     assert "Showing mine.png" in texts(third)
     for app in (second, third):
         end(app)
-    assert not reloads.contents(), "the memory is free"
+    assert not uploads_after_reload.contents(), "the memory is free"
     last = reloaded(third)
     assert "Your upload has ended" in texts(last)
     assert not last.file_uploader[0].disabled, "it can be chosen again"
@@ -219,19 +219,19 @@ def test_nobody_else_sees_the_upload(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_another_user_of_the_browser_does_not_see_it(monkeypatch: pytest.MonkeyPatch) -> None:
     sender = uploading()
     monkeypatch.setattr(access, "me", lambda: "bob@example.org")
-    assert not reloads.uploads(str(sender.query_params["upload"]))
+    assert not uploads_after_reload.uploads(str(sender.query_params["upload"]))
 
 
 def test_a_sample_replaces_the_upload_and_frees_it() -> None:
     app = uploading()
-    assert reloads.contents()
+    assert uploads_after_reload.contents()
     app.button(key="choose_coffee").click().run()
     gc.collect()
-    assert not reloads.contents()
+    assert not uploads_after_reload.contents()
     assert "upload" not in app.query_params
 
 
 @pytest.mark.parametrize("link", ["own", "own-", "own-x", "own-" + 22 * "a" + "-" + 16 * "0", "é"])
 def test_an_invented_link_is_nobodys(link: str) -> None:
-    assert not reloads.uploads(link)
-    assert not reloads.is_mine(link)
+    assert not uploads_after_reload.uploads(link)
+    assert not uploads_after_reload.is_mine(link)

@@ -11,8 +11,8 @@ from robustness.attacks import Outcome, craft
 from robustness.evaluation import loop
 from robustness.evaluation.condition import AttackCondition, Condition
 from robustness.evaluation.request import make_spec
-from robustness.ui.one_image.attack import adversarial
-from robustness.ui.one_image.attack import row as attack_row
+from robustness.ui.one_image.attack_view import adversarial
+from robustness.ui.one_image.attack_view import row as attack_row
 from robustness.ui.one_image.stories import OFFLINE, STORIES, Story
 from tests.support.pages import changes, headline, run, sample
 

@@ -21,7 +21,7 @@ from streamlit.runtime.memory_uploaded_file_manager import MemoryUploadedFileMan
 from streamlit.web.server.starlette.starlette_routes import create_upload_routes
 
 from robustness.runs import audit
-from robustness.ui.session import access, reloads
+from robustness.ui.session import access, uploads_after_reload
 from robustness.ui.session.upload_limit import UploadLimit
 from tests.support.streamlit_runtime import Browser, started
 
@@ -189,13 +189,13 @@ def test_what_a_reload_keeps_counts_once_while_it_is_in_memory(
             for name in "12":
                 assert await there.put(before, 19 * MEGABYTE, name) == 204
             files = there.files.file_storage[before].values()
-            reloads.keep([(file.file_id, file.data) for file in files])
+            uploads_after_reload.keep([(file.file_id, file.data) for file in files])
             assert await there.put(after, 19 * MEGABYTE) == 204, "once: 57 MB so far"
             there.files.remove_session_files(before)
             assert await there.put(yours, 19 * MEGABYTE, "1") == 204
             assert await there.put(yours, 19 * MEGABYTE, "2") == 413, "38 MB are kept"
             del files
-            reloads.forget()
+            uploads_after_reload.forget()
             gc.collect()
             assert await there.put(yours, 19 * MEGABYTE, "2") == 204
 

@@ -10,8 +10,8 @@ from functools import partial
 import pytest
 
 from robustness.base.progress import Pace
-from robustness.ui.computation import progress as work
-from robustness.ui.computation.progress import Show, Work, begin
+from robustness.ui.computation import long_work as work
+from robustness.ui.computation.long_work import Show, Work, begin
 from robustness.ui.server.counters import ERRORS
 
 

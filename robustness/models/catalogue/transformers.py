@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from robustness.base.validation import read_object
-from robustness.models.internals import all_layers
 from robustness.models.model_record import Weights
+from robustness.models.private_interfaces import all_layers
 from robustness.models.tensorflow_runtime import keras
 from robustness.models.weights import sources
 

@@ -13,8 +13,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import BinaryIO
 
+from robustness.base.bounded_zip import BoundedZip
 from robustness.base.files import Version, require_regular, version
-from robustness.base.zips import BoundedZip
 from robustness.models.file_formats.model_format import (
     MAX_BYTES,
     ModelFormat,

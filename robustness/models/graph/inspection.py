@@ -20,6 +20,7 @@ from robustness.base.limited_worker import (
     Workers,
     WorkerTimeError,
 )
+from robustness.models.class_labels import imagenet
 from robustness.models.file_formats.formats import (
     BY_OPENVINO,
     KERAS,
@@ -34,9 +35,8 @@ from robustness.models.file_formats.model_format import (
     Numbers,
     UnusableError,
 )
-from robustness.models.graph.cache import Conversion
-from robustness.models.graph.use import Shape, Use
-from robustness.models.labels import imagenet
+from robustness.models.graph.conversion_cache import Conversion
+from robustness.models.graph.input_and_output import Shape, Use
 from robustness.models.model_record import ModelRecord
 from robustness.models.weights.weight_files import mark_unusable, require
 

@@ -20,14 +20,8 @@ from robustness.base.errors import WeightsError
 from robustness.base.limited_worker import serve
 from robustness.models.file_formats.formats import KERAS, format_of
 from robustness.models.file_formats.model_format import UnusableError
-from robustness.models.graph.cache import Conversion
-from robustness.models.graph.keras_networks import (
-    image_shape,
-    keras_graph,
-    named_stages,
-    open_keras,
-)
-from robustness.models.graph.study_model import (
+from robustness.models.graph.conversion_cache import Conversion
+from robustness.models.graph.graph_with_preprocessing import (
     ANY_BATCH,
     ONE_IMAGE,
     FileFacts,
@@ -39,7 +33,7 @@ from robustness.models.graph.study_model import (
     only_count,
     study_models,
 )
-from robustness.models.graph.use import (
+from robustness.models.graph.input_and_output import (
     NOT_FINITE,
     OTHER_OUTPUTS,
     Shape,
@@ -48,6 +42,12 @@ from robustness.models.graph.use import (
     is_distribution,
     probabilities_of,
     trial_images,
+)
+from robustness.models.graph.keras_networks import (
+    image_shape,
+    keras_graph,
+    named_stages,
+    open_keras,
 )
 from robustness.models.model_record import REGISTRY, Normalisation
 from robustness.models.own.stated_facts import describe, stated_shape

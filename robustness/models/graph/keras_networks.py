@@ -11,13 +11,13 @@ from typing import Any
 
 import numpy as np
 
+from robustness.base.bounded_zip import BoundedZip
 from robustness.base.errors import WeightsError
 from robustness.base.files import require_regular
 from robustness.base.validation import json_values
-from robustness.base.zips import BoundedZip
 from robustness.models.file_formats.model_format import MAX_BYTES
-from robustness.models.internals import frozen, layer_output, translated
 from robustness.models.model_record import LayerWeights, ModelRecord, Stages
+from robustness.models.private_interfaces import frozen, layer_output, translated
 from robustness.models.tensorflow_runtime import keras, tensorflow
 from robustness.models.weights.weight_files import require, verified_bytes
 

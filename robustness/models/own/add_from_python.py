@@ -13,10 +13,10 @@ from robustness.base import removed_names
 from robustness.base.errors import ModelWarning, ParameterError
 from robustness.base.text import did_you_mean
 from robustness.base.validation import checked
+from robustness.models.class_labels import check_class_names, read_labels
 from robustness.models.classifier import Classifier
+from robustness.models.graph.input_and_output import SIGMOID, are_logits, is_distribution
 from robustness.models.graph.inspection import use_of
-from robustness.models.graph.use import SIGMOID, are_logits, is_distribution
-from robustness.models.labels import check_class_names, read_labels
 from robustness.models.loaded_models import LOADED
 from robustness.models.model_record import (
     ADDED,
@@ -29,7 +29,7 @@ from robustness.models.model_record import (
     UserFile,
 )
 from robustness.models.own import user_models
-from robustness.models.own.propose import WHOLE, read_description, try_out
+from robustness.models.own.description_proposal import WHOLE, read_description, try_out
 from robustness.models.own.stated_facts import (
     FRAMING_KEYS,
     IMAGENET,

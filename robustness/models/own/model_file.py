@@ -7,9 +7,9 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from robustness.base.bounded_zip import BoundedZip
 from robustness.base.errors import ParameterError
 from robustness.base.files import files_below, require_regular
-from robustness.base.zips import BoundedZip
 from robustness.models.file_formats.formats import ENDINGS, is_saved_model
 from robustness.models.file_formats.model_format import MAX_BYTES
 

@@ -20,11 +20,11 @@ from robustness.base.files import read_regular
 from robustness.base.text import folded
 from robustness.base.validation import read_object
 from robustness.models.catalogue.records import CAFFE, INSIDE_MODEL, MINUS_ONE_TO_ONE, TORCH
+from robustness.models.class_labels import imagenet
 from robustness.models.file_formats.formats import format_of
 from robustness.models.file_formats.model_format import Quantisation, UnusableError
-from robustness.models.graph.study_model import FileFacts
-from robustness.models.graph.use import SIGMOID, Shape
-from robustness.models.labels import imagenet
+from robustness.models.graph.graph_with_preprocessing import FileFacts
+from robustness.models.graph.input_and_output import SIGMOID, Shape
 from robustness.models.model_record import Normalisation
 from robustness.pictures.fitting import Framing, check_framing
 from robustness.pictures.resizing import PIL

@@ -31,7 +31,7 @@ from robustness.base.errors import ParameterError, UnknownNameError
 from robustness.base.files import Version, version
 from robustness.base.toml import read_toml
 from robustness.base.validation import RefusedError, StrictTable, as_refusal, checked, expected
-from robustness.models.labels import imagenet, read_labels
+from robustness.models.class_labels import imagenet, read_labels
 from robustness.models.loaded_models import LOADED
 from robustness.models.model_record import (
     ADDED,

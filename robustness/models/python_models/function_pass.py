@@ -22,14 +22,14 @@ import numpy as np
 
 from robustness.base.errors import AnswerError, GradientError, ModelWarning, WeightsError
 from robustness.base.text import some
-from robustness.models.graph.inspection import use_of
-from robustness.models.graph.use import (
+from robustness.models.graph.input_and_output import (
     Use,
     is_distribution,
     prepared,
     probabilities_of,
     trial_images,
 )
+from robustness.models.graph.inspection import use_of
 from robustness.models.model_record import CallOptions, ModelRecord, PythonCall
 from robustness.models.run.gradients import Network
 from robustness.models.run.native_runtimes import STAGE

@@ -22,8 +22,8 @@ import numpy as np
 
 from robustness.base.errors import ParameterError, RobustnessError, WeightsError
 from robustness.models.classifier import Classifier
+from robustness.models.graph.input_and_output import probabilities_of
 from robustness.models.graph.inspection import use_of
-from robustness.models.graph.use import probabilities_of
 from robustness.models.model_record import FUNCTION, ModelRecord, PythonCall, UserFile
 from robustness.models.own.stated_facts import size_of
 from robustness.models.python_models.function_pass import LiveModel, as_array, model_pixels

@@ -23,13 +23,12 @@ from typing import Any
 
 import numpy as np
 
+from robustness.base.bounded_zip import BoundedZip
 from robustness.base.errors import ParameterError, WeightsError
 from robustness.base.files import require_regular
 from robustness.base.text import nearest
 from robustness.base.validation import json_values, read_object
-from robustness.base.zips import BoundedZip
 from robustness.models.file_formats.model_format import MAX_BYTES
-from robustness.models.internals import silent_export
 from robustness.models.own.stated_facts import (
     CONFIG,
     hugging_face_shape,
@@ -38,6 +37,7 @@ from robustness.models.own.stated_facts import (
     stated_entry,
     timm_entry,
 )
+from robustness.models.private_interfaces import silent_export
 from robustness.models.python_models.function_pass import LiveModel
 
 TORCH_MODULE = "torch module"

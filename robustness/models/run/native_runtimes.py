@@ -19,9 +19,16 @@ import numpy as np
 from robustness.base.errors import GradientError, WeightsError
 from robustness.models.file_formats.formats import BY_OPENVINO
 from robustness.models.file_formats.model_format import Runtime, UnusableError
+from robustness.models.graph.graph_with_preprocessing import FileFacts, input_shape, only_count
+from robustness.models.graph.input_and_output import (
+    Array,
+    Shape,
+    Use,
+    other_classes,
+    prepared,
+    probabilities_of,
+)
 from robustness.models.graph.keras_networks import keras_function, load_network
-from robustness.models.graph.study_model import FileFacts, input_shape, only_count
-from robustness.models.graph.use import Array, Shape, Use, other_classes, prepared, probabilities_of
 from robustness.models.model_record import ModelRecord
 from robustness.models.run.gradients import Network
 from robustness.models.run.openvino import Floats, ForwardPass, thread_share

@@ -5,13 +5,13 @@ from typing import Any
 from robustness.base.registry import Registry
 from robustness.report.questions import (
     accuracy,
-    cases,
     choice,
+    failing_images,
     failure_patterns,
     fixes,
     perturbations,
     ranking,
-    threshold,
+    safe_threshold,
 )
 from robustness.report.questions.question import Question, RunFigures
 
@@ -24,7 +24,7 @@ for _question in (
     *(choice.TRADE_OFFS, ranking.RANKING, failure_patterns.AGREEMENT),
     *(perturbations.PERTURBATIONS, perturbations.OVER_STRENGTH, perturbations.UNDER_ATTACK),
     *(failure_patterns.CLASSES, failure_patterns.SLICES, failure_patterns.CHANGED_CLASSES),
-    *(fixes.FIXES, accuracy.ACCURACY, threshold.THRESHOLD, accuracy.CORRUPTION_ERRORS),
-    *(cases.CASES, cases.MAP, cases.LEFT_OUT),
+    *(fixes.FIXES, accuracy.ACCURACY, safe_threshold.THRESHOLD, accuracy.CORRUPTION_ERRORS),
+    *(failing_images.CASES, failing_images.MAP, failing_images.LEFT_OUT),
 ):
     REGISTRY.add(_question)

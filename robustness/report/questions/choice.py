@@ -23,9 +23,9 @@ from robustness.report.questions.question import (
     RunFigures,
 )
 from robustness.report.wording import order, sentence
-from robustness.statistics import Criteria, Figures, ModelChoice, scorecard
+from robustness.statistics import Criteria, Figures, ModelChoice, study_scorecard
 from robustness.statistics.choice_criteria import MARGIN
-from robustness.statistics.hardest import name_leaders
+from robustness.statistics.hardest_conditions import name_leaders
 from robustness.statistics.model_choice import (
     NOT_COMPARED,
     RULED_OUT,
@@ -58,7 +58,7 @@ _BUSY = 0.1
 
 def answer(figures: Figures, chosen: ModelChoice) -> str:
     """Which model of a run to choose: the sentences of ``chosen``, or what one model scores."""
-    rankings = scorecard.rankings(figures.summary)
+    rankings = study_scorecard.rankings(figures.summary)
     names = [entry["model"] for entry in figures.summary]
     pairs = figures.pairs_under_attack
     by = "robust_accuracy"

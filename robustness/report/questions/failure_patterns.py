@@ -12,13 +12,13 @@ from robustness.charts import run_results
 from robustness.charts.run_failures import change_counts, failing_alone, slice_rates
 from robustness.charts.tables import Column, Entry, Table, figure, interval, rate
 from robustness.evaluation.condition import short
-from robustness.pictures.properties import PROPERTIES
+from robustness.pictures.image_properties import PROPERTIES
 from robustness.report.blocks import Block, Chart, Chooser, Sortable, Text, Titled
 from robustness.report.questions.question import COMPARE, LABELS, TWO_MODELS, Question
 from robustness.report.wording import MODEL, model
 from robustness.runs.failures import Failures
 from robustness.statistics import Figures
-from robustness.statistics.slices import SLICE_RULE
+from robustness.statistics.image_slices import SLICE_RULE
 
 _SLICES = 10
 """Slices that a chart and a file show."""
@@ -78,7 +78,7 @@ def slice_title(entry: Entry) -> str:
 
 
 def property_title(column: str, value: str) -> str:
-    """A ``value`` of a ``column``, as ``statistics.slices`` writes it, in words."""
+    """A ``value`` of a ``column``, as ``statistics.image_slices`` writes it, in words."""
     name = property_name(column)
     low, dots, high = value.partition("..")
     if column in PROPERTIES and PROPERTIES[column].form.endswith("%"):

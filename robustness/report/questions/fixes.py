@@ -27,13 +27,13 @@ from robustness.hardening import Hardening
 from robustness.hardening.judgement import UNSEEN
 from robustness.remedies import parse
 from robustness.report.blocks import Block, Text, Titled
-from robustness.report.questions import threshold
+from robustness.report.questions import safe_threshold
 from robustness.report.questions.choice import CHOICE
 from robustness.report.questions.question import TRUST, Question, RunFigures
 from robustness.report.wording import MODEL, model
 from robustness.runs import Run, jobs
 from robustness.runs.calibrations import FEWEST, Calibration, read_calibrations
-from robustness.runs.remedies import RemedyFigures, remedy_figures
+from robustness.runs.remedied_models import RemedyFigures, remedy_figures
 from robustness.statistics.thresholds import SUITE
 
 TITLE = "What should we fix?"
@@ -97,7 +97,7 @@ class FixFigures(NamedTuple):
 def figures(of: RunFigures) -> FixFigures:
     """What the run, its calibrations and trainings say; nothing is measured for it."""
     tried = remedy_figures(of.run)
-    thresholds = {entry["model"]: entry for entry in of.answer(threshold.THRESHOLD).entries}
+    thresholds = {entry["model"]: entry for entry in of.answer(safe_threshold.THRESHOLD).entries}
     fixes: list[Fix] = []
     for name in of.run.manifest.spec.model_names if of.run.row_count else ():
         asked = not of.run.is_from_table
@@ -158,21 +158,21 @@ def _remedies(run: Run, name: str, tried: RemedyFigures) -> Iterator[Fix]:
 def _threshold(of: RunFigures, entry: Entry | None) -> Iterator[Fix]:
     if entry is None or not entry["status"]:
         return
-    figures = of.answer(threshold.THRESHOLD)
+    figures = of.answer(safe_threshold.THRESHOLD)
     most = f"{100 * figures.max_error:.3g}%"
     if entry["threshold"] is None:
-        needed = figure_text(entry, "images_needed", threshold.round_to_digit)
+        needed = figure_text(entry, "images_needed", safe_threshold.round_to_digit)
         cost = FigureText(f"about {needed} images in all", needed) if needed else ""
         result = f"none keeps errors under {most}"
         yield Fix(entry["model"], THRESHOLD, "A safe threshold", cost, result=result)
         return
-    kept = figure_text(threshold.error_of(entry, SUITE), "error", ".1%")
-    whole = threshold.risk_text(figures, entry["model"])
+    kept = figure_text(safe_threshold.error_of(entry, SUITE), "error", ".1%")
+    whole = safe_threshold.risk_text(figures, entry["model"])
     result = f"at most {most} of the accepted are {figures.wrong}"
     if kept and whole:
         result = FigureText(f"{result} ({kept} measured; {whole} of all)", kept, whole)
-    rejected = threshold.accepted_text(entry, SUITE, lambda accepted: share(1 - accepted))
-    at = threshold.score_text(entry)
+    rejected = safe_threshold.accepted_text(entry, SUITE, lambda accepted: share(1 - accepted))
+    at = safe_threshold.score_text(entry)
     yield Fix(
         entry["model"],
         THRESHOLD,

@@ -10,7 +10,7 @@ from robustness import models
 from robustness.base.errors import ParameterError
 from robustness.runs import Run
 from robustness.runs.compare import shared_grids
-from robustness.runs.remedies import RemediedModel, milliseconds, remedied_models
+from robustness.runs.remedied_models import RemediedModel, milliseconds, remedied_models
 from robustness.statistics import QUANTITIES, Cost, Criteria, Figures, ModelChoice
 from robustness.statistics import choose as choose_among
 from robustness.statistics.measurement_grid import UNKNOWN, Grid

@@ -19,7 +19,7 @@ from robustness.report.blocks import Block, Chart, Chooser, Map, Sortable, Text,
 from robustness.report.questions.question import ATTACKS, Question
 from robustness.report.wording import MODEL, sentence
 from robustness.statistics import FEWEST, Figures
-from robustness.statistics.hardest import name_leaders
+from robustness.statistics.hardest_conditions import name_leaders
 
 _CURVES = 6
 """Curves in a file."""

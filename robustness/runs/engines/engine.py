@@ -27,8 +27,8 @@ from robustness.evaluation.row_schema import to_stored
 from robustness.models import Classifier, ModelRecord
 from robustness.perturbations import Images
 from robustness.pictures.fitting import Framing
-from robustness.pictures.picture import Picture
-from robustness.pictures.properties import PropertyValues
+from robustness.pictures.framed_picture import Picture
+from robustness.pictures.image_properties import PropertyValues
 from robustness.pictures.untrusted import measured_image, untrusted_image
 
 FRAMES_AT_ONCE = 176

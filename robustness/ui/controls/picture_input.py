@@ -16,15 +16,15 @@ from robustness import models
 from robustness.base.errors import ImageError, UnknownNameError
 from robustness.base.permissions import Action
 from robustness.base.text import counted, plain, some
-from robustness.evaluation.framings import by_framing, framing
+from robustness.evaluation.framing_of_models import by_framing, framing
 from robustness.pictures.decoding import ACCEPTED_EXTENSIONS
 from robustness.pictures.fitting import FITS, STUDY_FRAMING
-from robustness.pictures.picture import Overrides, Picture
+from robustness.pictures.framed_picture import Overrides, Picture
 from robustness.pictures.samples import REGISTRY as SAMPLES
 from robustness.pictures.samples import sample_bytes
 from robustness.ui.browser import components
 from robustness.ui.browser.html import html
-from robustness.ui.computation.cache import (
+from robustness.ui.computation.shared_results import (
     Framings,
     linked_picture,
     sample_picture,
@@ -33,9 +33,9 @@ from robustness.ui.computation.cache import (
 from robustness.ui.controls import sharing
 from robustness.ui.controls.true_class import USABLE, true_class_input
 from robustness.ui.server.streamlit_internals import UploadedFile, forget_files
-from robustness.ui.session import access, reloads
-from robustness.ui.session.boundary import do, sentence
-from robustness.ui.session.inputs import one_of
+from robustness.ui.session import access, uploads_after_reload
+from robustness.ui.session.error_boundary import do, sentence
+from robustness.ui.session.link_inputs import one_of
 from robustness.ui.session.run_link import RUN, UPLOAD, leave
 
 FIRST_SAMPLE = "chelsea"
@@ -65,7 +65,7 @@ def picture_input(names: Sequence[str], *, camera: bool) -> tuple[Picture, str |
     """
     state = st.session_state
     if not state.get("uploads"):  # as after a reload
-        state["uploads"] = list(reloads.uploads(st.query_params.get(UPLOAD, "")))
+        state["uploads"] = list(uploads_after_reload.uploads(st.query_params.get(UPLOAD, "")))
     sample, overrides = _current_sample(), _current_overrides()
     framings = tuple(by_framing(*overrides, names)) or (framing(*overrides),)
 
@@ -207,7 +207,7 @@ def _accept(files: Sequence[UploadedFile]) -> None:
     if files:
         _link_to_own()
     else:
-        reloads.forget()
+        uploads_after_reload.forget()
         st.query_params.pop(UPLOAD, None)
 
 
@@ -219,7 +219,7 @@ def _noted(files: Sequence[UploadedFile]) -> tuple[str, ...]:
 def _link_to_own() -> None:
     """Mark in the link that an upload is shown, which it includes for this browser alone."""
     leave()
-    st.query_params[UPLOAD] = reloads.keep(st.session_state["uploads"])
+    st.query_params[UPLOAD] = uploads_after_reload.keep(st.session_state["uploads"])
 
 
 def _uploaded(framings: Framings) -> Picture | None:
@@ -247,9 +247,9 @@ def _shared(framings: Framings) -> Picture | None:
     link = st.query_params.get(UPLOAD)
     if link is None or st.session_state.get("uploads"):
         return None
-    if reloads.is_mine(link):
+    if uploads_after_reload.is_mine(link):
         st.info("Your upload has ended; this is a sample. Upload the image again.", icon=_LOCK)
-    elif reloads.is_own(link):
+    elif uploads_after_reload.is_own(link):
         said = "The sender used their own image, which links do not include; this is a sample."
         st.info(said, icon=_LOCK)
     elif (copied := sharing.shared(link)) is None:
@@ -292,7 +292,7 @@ def _choose_sample(name: str) -> None:
     leave()
     st.query_params["sample"] = name
     st.session_state["uploads"] = []
-    reloads.forget()
+    uploads_after_reload.forget()
     # A fresh uploader: the sample replaces the upload.
     version = st.session_state.get("upload_version", 0)
     forget_files(st.session_state.get(f"upload_{version}"))

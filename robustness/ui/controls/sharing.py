@@ -23,7 +23,7 @@ from robustness.base.errors import AccessError, ParameterError, RobustnessError
 from robustness.base.files import read_regular, stored_bytes, write_whole
 from robustness.base.permissions import Action, policy
 from robustness.base.text import counted, plain
-from robustness.ui.session import access, reloads
+from robustness.ui.session import access, uploads_after_reload
 from robustness.ui.session.run_link import UPLOAD, runs_folder
 from robustness.ui.session.upload_limit import room
 
@@ -109,7 +109,7 @@ def button(files: Sequence[tuple[str, bytes]]) -> None:
         return
     with st.popover("Share", icon=":material/share:"):
         linked = st.query_params.get(UPLOAD, "")
-        if len(files) == 1 and reloads.is_own(linked):
+        if len(files) == 1 and uploads_after_reload.is_own(linked):
             st.caption(
                 "Includes the image in the link. Everyone with the link who may use this dashboard "
                 f"sees it for {counted(days, 'day')}."
@@ -124,7 +124,7 @@ def button(files: Sequence[tuple[str, bytes]]) -> None:
                 if st.button("Delete", key=f"unshare {one.id}", icon=":material/delete:"):
                     _delete(one)
                     if linked == one.id:
-                        st.query_params[UPLOAD] = reloads.keep(files)
+                        st.query_params[UPLOAD] = uploads_after_reload.keep(files)
                     st.rerun()
 
 

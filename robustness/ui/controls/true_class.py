@@ -9,12 +9,12 @@ import streamlit as st
 from robustness import models
 from robustness.base.text import visible
 from robustness.evaluation.correctness import sample_class
-from robustness.models.labels import imagenet
-from robustness.pictures.picture import Picture
+from robustness.models.class_labels import imagenet
+from robustness.pictures.framed_picture import Picture
 from robustness.report.copy_as import TRUE_CLASS
-from robustness.ui.computation.cache import is_sample, likeliest_class, linked_class
-from robustness.ui.session import reloads
-from robustness.ui.session.inputs import new_in_link, set_in_link, warn_of_link
+from robustness.ui.computation.shared_results import is_sample, likeliest_class, linked_class
+from robustness.ui.session import uploads_after_reload
+from robustness.ui.session.link_inputs import new_in_link, set_in_link, warn_of_link
 from robustness.ui.session.run_link import UPLOAD
 
 USABLE = "usable uploads"
@@ -34,7 +34,7 @@ def true_class_input(picture: Picture, names: Sequence[str]) -> str | None:
     st.markdown("True class", width="content")
     own = linked_class(picture) or (sample_class(picture.name) if is_sample(picture) else None)
     own = own if own in options else None
-    shared = not reloads.is_own(st.query_params.get(UPLOAD, reloads.OWN))
+    shared = not uploads_after_reload.is_own(st.query_params.get(UPLOAD, uploads_after_reload.OWN))
     in_link = shared or not st.session_state.get(USABLE)
     said = st.session_state.setdefault(_SAID, {})
     linked = new_in_link(TRUE_CLASS) if in_link else None

@@ -16,11 +16,11 @@ from robustness.base.errors import RobustnessError
 from robustness.base.text import plain, share
 from robustness.perturbations import Images
 from robustness.pictures.eight_bits import to_png
-from robustness.pictures.picture import image_digest
+from robustness.pictures.framed_picture import image_digest
 from robustness.ui.browser.html import Html, html
-from robustness.ui.computation.progress import Measuring
-from robustness.ui.display import results
-from robustness.ui.session.boundary import sentence
+from robustness.ui.computation.long_work import Measuring
+from robustness.ui.display import pairs_cards_tables
+from robustness.ui.session.error_boundary import sentence
 
 SWITCH = "attention"
 """Key of the switch of ``section``, in links too."""
@@ -70,7 +70,7 @@ def section(
     ):
         return
     st.html(_legend())
-    columns = results.cells(2, gap="medium")
+    columns = pairs_cards_tables.cells(2, gap="medium")
     for (model, indices), column in zip(classes.items(), columns, strict=False):
         with column.container(key=f"attention-{model}", border=True):
             _draw(model, captions, indices, looking(model, images_of(model), indices).at_once())

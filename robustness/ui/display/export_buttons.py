@@ -10,11 +10,11 @@ from functools import partial
 import streamlit as st
 
 from robustness.evaluation.request import Request
-from robustness.pictures.picture import Picture
+from robustness.pictures.framed_picture import Picture
 from robustness.report import FORMATS, Report
 from robustness.report.copy_as import COMMAND, LINK, PYTHON, TOML, copies
 from robustness.report.formats import Format, Write, rendered
-from robustness.ui.computation.cache import is_sample
+from robustness.ui.computation.shared_results import is_sample
 
 _LANGUAGES = {LINK: None, COMMAND: "bash", PYTHON: "python", TOML: "toml"}
 

@@ -7,17 +7,17 @@ import streamlit as st
 from robustness import runs
 from robustness.base.text import counted
 from robustness.runs import retention
-from robustness.ui.computation import jobs
-from robustness.ui.computation.cache import opened_run
+from robustness.ui.computation import job_controls
+from robustness.ui.computation.shared_results import opened_run
 from robustness.ui.evaluations import (
-    comparison,
-    match,
-    new_evaluation,
-    results,
-    run_actions,
+    comparison_view,
+    manage_run,
+    match_page,
+    new_evaluation_form,
     run_table,
+    run_view,
 )
-from robustness.ui.page import boundary
+from robustness.ui.page_frame import boundary
 from robustness.ui.session.run_link import runs_folder, show_what_is_no_run
 
 
@@ -35,10 +35,10 @@ def show() -> None:
     entries = runs.listing(folder)
     listed = {entry.folder.name: entry for entry in entries if not entry.reason}
     names = run_table.chosen()
-    opens_form = new_evaluation.is_open(bool(listed or names))
+    opens_form = new_evaluation_form.is_open(bool(listed or names))
     lists = run_table.is_listed(opens_form)
     with st.container(horizontal=True, vertical_alignment="center", key="runs-tools"):
-        new_evaluation.button(bool(listed or names))
+        new_evaluation_form.button(bool(listed or names))
         if names and not opens_form:
             run_table.list_button(len(listed))
             if len(names) == 1 and names[0] in listed:
@@ -55,7 +55,7 @@ def show() -> None:
                 disabled=not listed,
             )
     if opens_form:
-        new_evaluation.form()
+        new_evaluation_form.form()
     if lists and listed:
         matches = run_table.matching(listed, text)
         if matches:
@@ -69,16 +69,16 @@ def show() -> None:
     if opens_form:
         pass  # the form takes the place of an answer
     elif len(names) > 1:
-        comparison.show(names, {name: e for name, e in listed.items() if e.manifest})
+        comparison_view.show(names, {name: e for name, e in listed.items() if e.manifest})
     elif names and (entry := listed.get(names[0])) and entry.match:
         with boundary():
-            match.show(entry, entry.match)
+            match_page.show(entry, entry.match)
     elif names:
         with boundary():
             run = opened_run(names[0])
-            results.show_state(run)
-            if run.images or not jobs.is_active(run.folder):
-                results.show(run, runs.listed(run.folder))
-            results.about(run)
-    run_actions.show_bin(folder)
+            run_view.show_state(run)
+            if run.images or not job_controls.is_active(run.folder):
+                run_view.show(run, runs.listed(run.folder))
+            run_view.about(run)
+    manage_run.show_bin(folder)
     show_what_is_no_run(entries)

@@ -31,14 +31,14 @@ from robustness.perturbations import REGISTRY
 from robustness.pictures.decoding import ACCEPTED_EXTENSIONS
 from robustness.remedies import REGISTRY as REMEDIES
 from robustness.runs import SavedMatch, find_match, title_of
-from robustness.ui.computation.cache import cached
-from robustness.ui.controls.model_choice import model_input, seed_input
+from robustness.ui.computation.shared_results import cached
+from robustness.ui.controls.model_input import model_input, seed_input
 from robustness.ui.controls.picture_input import fit_input, overrides_of, side_input
-from robustness.ui.evaluations import release_limits
+from robustness.ui.evaluations import limits_input
 from robustness.ui.evaluations.run_table import PROFILE, forget_limits
 from robustness.ui.evaluations.upload_store import upload
 from robustness.ui.session import access
-from robustness.ui.session.inputs import keep_in_link, listed, one_of, set_number
+from robustness.ui.session.link_inputs import keep_in_link, listed, one_of, set_number
 from robustness.ui.session.run_link import RUN, page_link, runs_folder
 
 UPLOADED, ON_SERVER = "upload", "server"
@@ -141,7 +141,7 @@ def request_input(question: str) -> RunForm | None:
         settings_of_run = _settings_input(matched)
     if question == RELEASE:
         with place:
-            release_limits.limits_input(names, settings_of_run["conditions"], source)
+            limits_input.limits_input(names, settings_of_run["conditions"], source)
     if source is None or not names or not settings_of_run["conditions"]:
         return None
     return RunForm(models=tuple(names), source=source, **settings_of_run)

@@ -20,14 +20,14 @@ from robustness.runs.compare import differences_in_setup
 from robustness.runs.headline_figures import Headline
 from robustness.runs.jobs import Job, is_queued, outside_job, read_queue
 from robustness.statistics.model_choice import NAMES
-from robustness.ui.computation import jobs
-from robustness.ui.computation.cache import RESULT_CACHE
-from robustness.ui.computation.progress import begin
-from robustness.ui.display.blocks import deselect
-from robustness.ui.page import fragment
+from robustness.ui.computation import job_controls
+from robustness.ui.computation.long_work import begin
+from robustness.ui.computation.shared_results import RESULT_CACHE
+from robustness.ui.display.draw_blocks import deselect
+from robustness.ui.page_frame import fragment
 from robustness.ui.server.counters import note_error
 from robustness.ui.session import access
-from robustness.ui.session.inputs import set_number
+from robustness.ui.session.link_inputs import set_number
 from robustness.ui.session.run_link import RUN, baseline_id
 
 COMPARE = "compare"
@@ -144,7 +144,7 @@ def matching(listed: Mapping[str, Listed], text: str) -> dict[str, Listed]:
 def show(folder: Path, listed: Mapping[str, Listed]) -> None:
     """Draw the runs ``listed`` of ``folder``; the table follows its jobs by itself."""
     grows = bool(_working(folder, listed)) or any(_headline(e) is None for e in listed.values())
-    every = jobs.SECONDS_BETWEEN if grows else None
+    every = job_controls.SECONDS_BETWEEN if grows else None
     fragment(_table, run_every=every)(folder, list(listed), grows)
 
 
@@ -287,7 +287,7 @@ def _compare(folder: Path, names: Sequence[str]) -> None:
 def _act(entries: Sequence[Listed]) -> None:
     """Cancel or continue the run whose button was clicked."""
     folder = entries[st.session_state[_BUTTON]["row"]].folder
-    jobs.toggle(folder, is_queued(folder))
+    job_controls.toggle(folder, is_queued(folder))
     st.session_state[_CLICKED] = True
 
 

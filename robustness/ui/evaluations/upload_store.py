@@ -24,11 +24,11 @@ from robustness.base.errors import ParameterError, RobustnessError
 from robustness.base.files import read_regular, stored_bytes, write_whole
 from robustness.datasets import distinct
 from robustness.runs import BIN, MANIFEST_FILE, UPLOADS, jobs
-from robustness.runs.installation import MAX_MANIFEST
+from robustness.runs.own_runs import MAX_MANIFEST
 from robustness.ui.controls import sharing
 from robustness.ui.server.streamlit_internals import UploadedFile
-from robustness.ui.session.cleanup import AFTERWARDS
 from robustness.ui.session.run_link import runs_folder
+from robustness.ui.session.session_end import AFTERWARDS
 from robustness.ui.session.upload_limit import room
 
 YOUNG = 3600.0

@@ -16,19 +16,19 @@ import streamlit as st
 from robustness.base.errors import ParameterError, RobustnessError
 from robustness.base.permissions import Action
 from robustness.base.text import counted, plain, share, some
+from robustness.models.class_labels import check_class_names, imagenet
 from robustness.models.file_formats.formats import ENDINGS, FORMATS, is_saved_model
-from robustness.models.labels import check_class_names, imagenet
-from robustness.models.own import add, model_file, user_models
-from robustness.models.own.propose import UNDECIDED, Description, name_of, propose
+from robustness.models.own import model_file, models_file, user_models
+from robustness.models.own.description_proposal import UNDECIDED, Description, name_of, propose
+from robustness.models.own.preprocessing_trials import USUAL, clearly_better, cropping_cost
 from robustness.models.own.stated_facts import IMAGENET
-from robustness.models.own.trials import USUAL, clearly_better, cropping_cost
 from robustness.pictures.fitting import FITS, MIN_SHARE
 from robustness.pictures.resizing import INTERPOLATIONS, STUDY
-from robustness.ui.computation.progress import Work
-from robustness.ui.display import results
+from robustness.ui.computation.long_work import Work
+from robustness.ui.display import pairs_cards_tables
 from robustness.ui.server.streamlit_internals import UploadedFile
 from robustness.ui.session import access
-from robustness.ui.session.boundary import boundary, fragment, sentence
+from robustness.ui.session.error_boundary import boundary, fragment, sentence
 from robustness.ui.session.run_link import page_link
 
 UPLOAD, ON_SERVER = "Upload", "File on the server"
@@ -247,7 +247,7 @@ def _finish(source: _Source, form: _Form, description: Description, is_current: 
         missing.append("a valid name")
     elif not missing:
         try:
-            add.check(complete.name, complete.entry)
+            models_file.check(complete.name, complete.entry)
         except ParameterError as error:
             problem = sentence(error)
             _say_problem(problem)
@@ -327,7 +327,7 @@ def _evidence(description: Description) -> None:
             for trial in description.trials[:_MAX_TRIALS]
         ]
         head = ("Normalisation", "Correct", "Mean confidence", "Mean probability of the true class")
-        st.html(results.html_table(head, rows))
+        st.html(pairs_cards_tables.html_table(head, rows))
     if better := clearly_better(
         description.trials, description.entry.get("normalisation"), description.tried_on
     ):
@@ -350,7 +350,7 @@ def _evidence(description: Description) -> None:
                 (answer["image"], answer["class"], share(answer["confidence"]))
                 for answer in description.samples
             ]
-            st.html(results.html_table(("Image", "Prediction", "Confidence"), samples))
+            st.html(pairs_cards_tables.html_table(("Image", "Prediction", "Confidence"), samples))
         if description.native:
             st.caption(
                 f"Predictions come from {description.native.runtime}. OpenVINO agrees on "

@@ -11,12 +11,12 @@ from robustness.base.errors import RobustnessError
 from robustness.charts.prediction_marks import Mark, verdict
 from robustness.evaluation.condition import NOTHING, Condition
 from robustness.evaluation.correctness import labelled
-from robustness.evaluation.framings import framing
+from robustness.evaluation.framing_of_models import framing
 from robustness.evaluation.measurement import Measurement
 from robustness.evaluation.request import Request, spec_of
-from robustness.pictures.picture import Picture
-from robustness.report.questions.threshold import AcceptedFrom
-from robustness.ui.computation import cache
+from robustness.pictures.framed_picture import Picture
+from robustness.report.questions.safe_threshold import AcceptedFrom
+from robustness.ui.computation import shared_results
 
 Answer = Measurement | RobustnessError
 
@@ -74,9 +74,9 @@ class LiveRequest(NamedTuple):
         """The condition in words."""
         return NOTHING if self.condition.idle else self.condition.label
 
-    def change(self) -> cache.Altered:
+    def change(self) -> shared_results.Altered:
         """The image under the condition."""
-        return cache.change(self.picture, self.condition, self.seed)
+        return shared_results.change(self.picture, self.condition, self.seed)
 
     def acceptances(self, rows: Mapping[str, Measurement]) -> dict[str, Acceptance]:
         """The verdict on each of ``rows`` by the safe thresholds in use, by model."""
@@ -101,11 +101,11 @@ class LiveRequest(NamedTuple):
         return acceptances
 
     def answers(
-        self, altered: cache.Altered, who: str | None = None
+        self, altered: shared_results.Altered, who: str | None = None
     ) -> Iterator[tuple[str, Answer]]:
         """Start all forward passes, in the turns of ``who``; yield each result as it arrives.
 
         Each row gets the true class as its label.
         """
-        coming = cache.answers(self.spec, self.picture, self.models, altered, who)
+        coming = shared_results.answers(self.spec, self.picture, self.models, altered, who)
         return ((name, labelled(answer, self.truth)) for name, answer in coming)

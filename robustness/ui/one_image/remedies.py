@@ -21,10 +21,10 @@ from robustness.remedies.remedy import SUREST
 from robustness.report.blocks import Titled
 from robustness.report.copy_as import REMEDY
 from robustness.ui.browser import components
-from robustness.ui.computation import cache
-from robustness.ui.display.results import thumbnail_uri
+from robustness.ui.computation import shared_results
+from robustness.ui.display.pairs_cards_tables import thumbnail_uri
 from robustness.ui.one_image.live_request import Answer, LiveRequest
-from robustness.ui.session.boundary import sentence
+from robustness.ui.session.error_boundary import sentence
 
 _OPEN = "helping"
 _LINES = 2
@@ -35,7 +35,7 @@ class RemedyLine(NamedTuple):
     """The prediction of a model behind a remedy; without one, ``text`` says why."""
 
     label: str
-    row: cache.Remedied | None
+    row: shared_results.Remedied | None
     mark: Mark | None
     text: str
 
@@ -81,17 +81,17 @@ def chosen(several: bool, *, warn: bool = False) -> str:
 
 
 def image(
-    request: LiveRequest, chain: Chain, altered: cache.Altered, who: str | None = None
+    request: LiveRequest, chain: Chain, altered: shared_results.Altered, who: str | None = None
 ) -> Images:
     """The image (S, S, 3) after ``chain``: the view that decided, else that before the views.
 
     Where models choose different views, it is that of the first.
     """
     if chain.last.combine == SUREST:
-        ((_, row),) = cache.remedied(
+        ((_, row),) = shared_results.remedied(
             request.spec, request.picture, request.models[:1], altered, chain, who
         ).items()
-        if isinstance(row, cache.Remedied) and row.view is not None:
+        if isinstance(row, shared_results.Remedied) and row.view is not None:
             return chain.views(altered.image[None])[row.view][0]
     return chain.images(altered.image[None])[0]
 
@@ -99,19 +99,19 @@ def image(
 def _effect(
     request: LiveRequest,
     chain: Chain,
-    altered: cache.Altered,
+    altered: shared_results.Altered,
     answers: Mapping[str, Answer],
     who: str | None = None,
 ) -> RemedyEffect:
     """Predict ``altered`` after ``chain``; ``answers`` are the predictions without it."""
     rows = {name: row for name, row in answers.items() if isinstance(row, Measurement)}
     names = [name for name in request.models if name in rows]  # not in the order of arrival
-    after = cache.remedied(request.spec, request.picture, names, altered, chain, who)
+    after = shared_results.remedied(request.spec, request.picture, names, altered, chain, who)
     lines = []
     for name in filter(after.__contains__, names):
         title = "All models" if chain.several_models else models.label(name)
         row, label = after[name], label_index(name, request.truth)
-        if isinstance(row, cache.Remedied):
+        if isinstance(row, shared_results.Remedied):
             mark = judged(row.top1 == rows[name].clean_top1, is_correct(label, row.top1))
             lines.append(RemedyLine(title, row, mark, models.class_name(name, row.top1)))
         elif isinstance(row, PluginError):
@@ -121,7 +121,7 @@ def _effect(
 
 def remedy_effect(
     request: LiveRequest,
-    altered: cache.Altered,
+    altered: shared_results.Altered,
     answers: Mapping[str, Answer],
     who: str | None = None,
 ) -> RemedyEffect:
@@ -150,7 +150,9 @@ def offered(several: bool) -> list[Chain]:
     return [chain for chain in chains if several or not chain.several_models]
 
 
-def show(request: LiveRequest, altered: cache.Altered, answers: Mapping[str, Answer]) -> None:
+def show(
+    request: LiveRequest, altered: shared_results.Altered, answers: Mapping[str, Answer]
+) -> None:
     """Draw the remedies once the visitor asks for them, those that help first."""
     if request.condition.idle or not answers:
         return
@@ -204,7 +206,7 @@ def rerun_if_chosen() -> None:
 
 def _card(
     request: LiveRequest,
-    altered: cache.Altered,
+    altered: shared_results.Altered,
     chain: Chain,
     effect: RemedyEffect,
     before: Sequence[Mark],
@@ -236,7 +238,7 @@ def _good(marks: Sequence[Mark], truth: str | None) -> str:
 
 
 def pair(
-    request: LiveRequest, altered: cache.Altered, who: str | None = None
+    request: LiveRequest, altered: shared_results.Altered, who: str | None = None
 ) -> tuple[dict[str, Any], list[Images]]:
     """The texts and the image that stand beside the pair; nothing without a remedy."""
     if not request.remedy:

@@ -30,22 +30,22 @@ from robustness.base.scheduler import PAUSES, TURNS, SupersededError
 from robustness.charts.bands import strip
 from robustness.evaluation.band import Band, Cell, strengths
 from robustness.evaluation.condition import Condition
-from robustness.evaluation.framings import version_for
+from robustness.evaluation.framing_of_models import version_for
 from robustness.perturbations import REGISTRY
-from robustness.perturbations.search import find
+from robustness.perturbations.search_by_name import find
 from robustness.pictures.eight_bits import to_png
 from robustness.pictures.untrusted import framed_image
 from robustness.remedies import parse
 from robustness.ui.browser import components
-from robustness.ui.computation.bands import cells, pass_seconds
-from robustness.ui.display import results
+from robustness.ui.computation.band_cells import cells, pass_seconds
+from robustness.ui.display import pairs_cards_tables
 from robustness.ui.one_image import remedies
 from robustness.ui.one_image.answer_cards import answer_cards
 from robustness.ui.one_image.live_request import Answer, LiveRequest
 from robustness.ui.one_image.stack import Stack, checked, said
 from robustness.ui.server.counters import UPDATES
 from robustness.ui.session import access
-from robustness.ui.session.boundary import sentence
+from robustness.ui.session.error_boundary import sentence
 
 MOST_BYTES = 1_000_000
 """Limit of a request with an image; a camera frame takes 200,000."""
@@ -299,7 +299,9 @@ def _refused(error: AccessError) -> Response:
 
 def _picture(live: LiveRequest, _pictures: list[bytes], who: str) -> Message:
     altered = live.change()
-    header, after = results.pair_of(live.picture, altered.image, live.what, altered.scores)
+    header, after = pairs_cards_tables.pair_of(
+        live.picture, altered.image, live.what, altered.scores
+    )
     texts, remedied = remedies.pair(live, altered, f"{who} image")
     return {**header, **texts}, [b"", after, *map(to_png, remedied)]
 

@@ -19,17 +19,17 @@ from PIL import Image
 
 from robustness.base.errors import PluginError
 from robustness.base.text import plain
-from robustness.charts.predictions import value_and_severity
+from robustness.charts.one_image import value_and_severity
 from robustness.evaluation.condition import Condition
 from robustness.perturbations import REGISTRY, Perturbation, apply, ordered
 from robustness.pictures.eight_bits import to_uint8
-from robustness.pictures.picture import Picture
+from robustness.pictures.framed_picture import Picture
 from robustness.report.copy_as import link_values
 from robustness.ui.browser import components
 from robustness.ui.browser.components import first_strength
-from robustness.ui.computation.cache import cached
+from robustness.ui.computation.shared_results import cached
 from robustness.ui.one_image.live_request import LiveRequest
-from robustness.ui.session.inputs import brief, link_number
+from robustness.ui.session.link_inputs import brief, link_number
 
 SIDE = 72
 """Side of a thumbnail in pixels; parameters in pixels scale with it."""

@@ -17,13 +17,13 @@ from robustness.base.text import plain
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.loop import perturbed
 from robustness.pictures.fitting import STUDY_FRAMING
-from robustness.pictures.picture import Picture
+from robustness.pictures.framed_picture import Picture
 from robustness.report.copy_as import link_values
 from robustness.ui.browser import components
 from robustness.ui.browser.html import html
-from robustness.ui.computation.cache import is_sample, sample_picture
-from robustness.ui.display.results import thumbnail_uri
-from robustness.ui.session.inputs import warn_of_link
+from robustness.ui.computation.shared_results import is_sample, sample_picture
+from robustness.ui.display.pairs_cards_tables import thumbnail_uri
+from robustness.ui.session.link_inputs import warn_of_link
 from robustness.ui.session.run_link import page_link
 
 OFFLINE = ("SqueezeNet", "EfficientNetLite0", "EfficientNetLite1", "EfficientNetLite2")

@@ -23,7 +23,7 @@ from streamlit import config
 
 from robustness.base import settings
 from robustness.base.errors import RobustnessError
-from robustness.ui.server import metrics
+from robustness.ui.server import operator_metrics
 from robustness.ui.server.counters import note_error
 from robustness.ui.server.streamlit_internals import index_page
 from robustness.ui.session.access import COOKIE, is_own_origin
@@ -87,8 +87,8 @@ class Guard:
         if refused := refusal(headers.get("host", "")) or _refused_cookies(headers):
             await _refuse(refused, 400, scope, receive, send)
         elif refused := _refused_origin(scope, headers) or (
-            metrics.refusal((scope.get("client") or ("",))[0], headers)
-            if scope["path"].rstrip("/").endswith(metrics.PATHS)
+            operator_metrics.refusal((scope.get("client") or ("",))[0], headers)
+            if scope["path"].rstrip("/").endswith(operator_metrics.PATHS)
             else ""
         ):
             await _refuse(refused, 403, scope, receive, send)

@@ -24,8 +24,7 @@ from streamlit.runtime.caching.cache_utils import Cache
 from streamlit.runtime.caching.cache_utils import CachedFunc as CachedFunc
 from streamlit.runtime.forward_msg_queue import ForwardMsgQueue
 from streamlit.runtime.memory_uploaded_file_manager import MemoryUploadedFileManager
-from streamlit.runtime.scriptrunner import get_script_run_ctx as get_script_run_ctx
-from streamlit.runtime.scriptrunner import script_runner
+from streamlit.runtime.scriptrunner import get_script_run_ctx, script_runner
 from streamlit.runtime.session_manager import SessionClient as SessionClient
 from streamlit.runtime.state.query_params import (
     EMBED_QUERY_PARAMS_KEYS,

@@ -14,7 +14,7 @@ from robustness import runs
 from robustness.base import settings
 from robustness.base.errors import RobustnessError
 from robustness.base.text import plain
-from robustness.report.questions.threshold import AcceptedFrom
+from robustness.report.questions.safe_threshold import AcceptedFrom
 from robustness.runs import notes
 
 RUN, IMAGE = "run", "image"

@@ -18,8 +18,8 @@ from robustness.base import settings
 from robustness.base.errors import AccessError, ParameterError
 from robustness.base.permissions import Action
 from robustness.ui.server.streamlit_internals import uploaded_files
-from robustness.ui.session import access, reloads
-from robustness.ui.session.boundary import sentence
+from robustness.ui.session import access, uploads_after_reload
+from robustness.ui.session.error_boundary import sentence
 
 DEFAULT_ROOM = 2 * 10**9
 """Bytes of the setting ``uploads``."""
@@ -86,7 +86,7 @@ class UploadLimit:
             total = room()
         held = [data for files in uploads.values() for data in files]
         # What is kept after a reload is in memory once, here or there.
-        sizes = {id(data): len(data) for data in (*held, *reloads.contents())}
+        sizes = {id(data): len(data) for data in (*held, *uploads_after_reload.contents())}
         own = sum(map(len, uploads.get(session, []))) + self._under_way[session] + size
         everybody = sum(sizes.values()) + self._under_way.total() + size
         return everybody <= total and own <= max(largest, int(SHARE_OF_A_SESSION * total))

@@ -22,14 +22,14 @@ from robustness.attacks import AttackSpec, Outcome, craft
 from robustness.base.errors import GradientError, WeightsError
 from robustness.commands import main
 from robustness.models import Classifier
+from robustness.models.graph.graph_with_preprocessing import study_models
+from robustness.models.graph.input_and_output import Use
 from robustness.models.graph.layout import find_stages
-from robustness.models.graph.study_model import study_models
-from robustness.models.graph.use import Use
 from robustness.models.model_record import Normalisation
 from robustness.models.own import user_models
 from robustness.models.run.openvino import core
 from robustness.models.tensorflow_runtime import keras, tensorflow
-from robustness.pictures.picture import Picture
+from robustness.pictures.framed_picture import Picture
 from tests.support import onnx_files as onnx
 from tests.support.user_models import DIGITS, describe, small_network
 

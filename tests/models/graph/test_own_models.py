@@ -13,7 +13,7 @@ from robustness import models
 from robustness.base.errors import GradientError
 from robustness.models import Classifier, loaded_models
 from robustness.models.engine_and_limits import limits
-from robustness.models.graph import cache
+from robustness.models.graph import conversion_cache
 from robustness.models.own import user_models
 from robustness.models.tensorflow_runtime import keras, tensorflow
 from tests.support.user_models import describe, small_network
@@ -48,7 +48,7 @@ def started_anew(folder: Path, **changes: Any) -> Classifier:
 
 def refusal() -> str:
     record = models.REGISTRY["digits"]
-    converted = cache.conversion(record, models.digest(record), 8)
+    converted = conversion_cache.conversion(record, models.digest(record), 8)
     return converted.refusal if converted else ""
 
 

@@ -10,8 +10,8 @@ import pytest
 from numpy.typing import NDArray
 from openvino import opset15 as operations
 
-from robustness.models.graph.study_model import ANY_BATCH, study_models
-from robustness.models.graph.use import Use, prepared
+from robustness.models.graph.graph_with_preprocessing import ANY_BATCH, study_models
+from robustness.models.graph.input_and_output import Use, prepared
 from robustness.models.model_record import Normalisation
 from robustness.models.run.openvino import core
 from robustness.models.tensorflow_runtime import tensorflow

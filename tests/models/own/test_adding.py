@@ -20,13 +20,13 @@ from scipy.stats import binomtest
 from robustness import api, models, runs
 from robustness.base.errors import ModelWarning, ParameterError
 from robustness.commands import main
+from robustness.models.class_labels import Labels
 from robustness.models.file_formats.model_format import Quantisation
-from robustness.models.graph.use import factors
-from robustness.models.labels import Labels
+from robustness.models.graph.input_and_output import factors
 from robustness.models.model_record import LabelledAccuracy, Normalisation
-from robustness.models.own import add, stated_facts
-from robustness.models.own.propose import propose
-from robustness.models.own.trials import Labelled, from_folder, is_clear, trials
+from robustness.models.own import models_file, stated_facts
+from robustness.models.own.description_proposal import propose
+from robustness.models.own.preprocessing_trials import Labelled, from_folder, is_clear, trials
 from robustness.models.tensorflow_runtime import keras
 from robustness.pictures.fitting import Framing
 from tests.support import onnx_files as onnx
@@ -352,7 +352,7 @@ def test_a_refused_addition_writes_nothing_and_a_removed_model_takes_its_classes
     refused("mine", "mine.labels.txt")
     proposed.write()
     shared = {**proposed.entry, "labels": "named.labels.txt"}
-    add.add("sharing", shared)
+    models_file.add("sharing", shared)
     assert run("remove", "named") == 0
     assert labels.exists(), "another model reads it"
     assert run("remove", "other") == run("remove", "sharing") == 0
@@ -483,7 +483,7 @@ def test_what_cannot_be_removed_line_by_line_is_left(
 @pytest.mark.parametrize("text", ['a "quoted" \\ one', "é\t\u007f", "]\n[x"])
 def test_any_text_is_written_as_toml(text: str) -> None:
     table = {"title": text, "mean": [1.0, 2], "check": {"image": text, "class": "x"}}
-    assert tomllib.loads(add.entry_text("a", table)) == {"a": table}
+    assert tomllib.loads(models_file.entry_text("a", table)) == {"a": table}
 
 
 # --- what others wrote beside or into the file ----------------------------------------------------

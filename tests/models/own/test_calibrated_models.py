@@ -13,9 +13,9 @@ from robustness import models
 from robustness.base.errors import ParameterError
 from robustness.models import Classifier
 from robustness.models.model_check import check_model
-from robustness.models.own import add, user_models
+from robustness.models.own import models_file, user_models
 from robustness.models.run.heat_map import heat_maps
-from robustness.models.training import TrainableModel
+from robustness.models.trainable_model import TrainableModel
 from robustness.pictures.fitting import Framing, study_image
 from robustness.pictures.samples import sample_bytes
 
@@ -117,10 +117,10 @@ def test_a_base_in_use_is_not_removed(models_folder: Path) -> None:
     described(models_folder, f'[own]\n{table}\n[calm]\nof = "own"\ntemperature = 1.7\n')
     assert models.REGISTRY["calm"].base == models.REGISTRY["own"]
     with pytest.raises(ParameterError, match="Remove 'calm' first"):
-        add.remove("own")
+        models_file.remove("own")
     assert "own" in models.REGISTRY
-    add.remove("calm")
-    add.remove("own")
+    models_file.remove("calm")
+    models_file.remove("own")
     assert not {"own", "calm"} & set(models.REGISTRY.names)
 
 

@@ -28,7 +28,7 @@ from robustness.models.model_check import check_model
 from robustness.models.own import user_models
 from robustness.models.tensorflow_runtime import keras, tensorflow
 from robustness.pictures.fitting import Framing, study_image
-from robustness.pictures.picture import Picture
+from robustness.pictures.framed_picture import Picture
 from robustness.pictures.samples import sample_bytes
 from tests.support.user_models import (
     DIGITS,

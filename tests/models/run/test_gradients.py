@@ -17,7 +17,7 @@ from robustness.attacks import AttackSpec, attack
 from robustness.attacks.attack_loop import leads
 from robustness.base.errors import GradientError
 from robustness.models import Classifier
-from robustness.models.labels import Labels
+from robustness.models.class_labels import Labels
 from robustness.models.own import user_models
 from robustness.models.tensorflow_runtime import keras, tensorflow
 from tests.support.user_models import describe, digits_images, small_network

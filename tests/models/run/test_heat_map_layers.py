@@ -15,7 +15,7 @@ from benchmarks.support.keras_classifiers import keras_classifier
 from robustness import models
 from robustness.base.errors import ExplanationError
 from robustness.models.catalogue.transformers import Transformer, rewire
-from robustness.models.labels import Labels
+from robustness.models.class_labels import Labels
 from robustness.models.own import user_models
 from robustness.models.run.heat_map import heat_maps
 from robustness.models.tensorflow_runtime import keras, tensorflow

@@ -13,7 +13,7 @@ import pytest
 from numpy.typing import NDArray
 
 from benchmarks.support.repository import ROOT
-from robustness.models.graph.study_model import StudyModel
+from robustness.models.graph.graph_with_preprocessing import StudyModel
 from robustness.models.run.openvino import Compiled
 from robustness.models.run.openvino_pass import ROWS_AT_ONCE, OpenVinoPass
 from robustness.models.run.replay.network import ReplayedPass

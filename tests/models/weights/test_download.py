@@ -23,7 +23,7 @@ from robustness.base.errors import (
     DownloadError,
     UnknownNameError,
 )
-from robustness.models.weights.fetch import download
+from robustness.models.weights.download import download
 from robustness.models.weights.sources import user_file
 from tests.conftest import register
 from tests.support.download_server import (

@@ -14,7 +14,7 @@ import pytest
 from robustness import models
 from robustness.base import settings
 from robustness.base.errors import DownloadError
-from robustness.models.weights.fetch import download
+from robustness.models.weights.download import download
 from robustness.models.weights.sources import preset
 from robustness.models.weights.weight_files import SUMS, fault, find_whole, sums, sums_text
 from tests.conftest import register

@@ -22,7 +22,7 @@ import pytest
 from benchmarks.support.repository import ROOT
 from robustness import models
 from robustness.base.errors import UnknownNameError, WeightsError
-from robustness.models import labels
+from robustness.models import class_labels
 from robustness.models.catalogue import networks
 from robustness.models.graph.keras_networks import load_network
 from robustness.models.model_record import Normalisation
@@ -231,7 +231,7 @@ def test_labels_are_the_thousand_classes_without_any_network(
 
     monkeypatch.setattr(socket, "socket", refuse)
     monkeypatch.setattr(socket, "getaddrinfo", refuse)
-    labels.imagenet.cache_clear()
+    class_labels.imagenet.cache_clear()
     names, synsets = models.imagenet().names, models.imagenet().synsets
     assert synsets is not None
     assert len(names) == len(set(names)) == 1000

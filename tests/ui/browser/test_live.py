@@ -28,7 +28,7 @@ from benchmarks.support.server import eventually, post, until
 from benchmarks.support.slider_drag import following, sweep_back_and_forth, watched
 from robustness.evaluation.band import STEPS
 from robustness.perturbations import REGISTRY, compose
-from robustness.perturbations.search import find
+from robustness.perturbations.search_by_name import find
 from robustness.pictures.eight_bits import to_uint8
 from robustness.ui.browser.components import pack
 from tests.support.bands import complete_band

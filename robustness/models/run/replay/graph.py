@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from robustness.models.internals import folded_shapes
+from robustness.models.private_interfaces import folded_shapes
 from robustness.models.run import openvino  # noqa: F401  (keeps OpenVINO silent)
-from robustness.models.run.replay import arithmetic, arranging, spatial  # noqa: F401  (the table)
+from robustness.models.run.replay import arithmetic, convolution_and_pooling, shape_operations  # noqa: F401  (the table)
 from robustness.models.run.replay.operation_table import TABLE, Node, Value, node_of
 from robustness.models.tensorflow_runtime import tensorflow
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from robustness.base.errors import GradientError
-from robustness.models.graph.use import trial_images
+from robustness.models.graph.input_and_output import trial_images
 from robustness.models.run.gradients import MOST_ROWS, Gradients, Network
 from robustness.models.run.openvino import F32, TENSORFLOW, Choice, Floats, core
 from robustness.models.run.replay.graph import (

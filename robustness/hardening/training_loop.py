@@ -1,0 +1,192 @@
+"""The training: consistency to the frozen parent, in steps that can be interrupted and resumed.
+
+The loss is the Kullback-Leibler divergence from the parent's prediction on the original to the
+model's on the original and on the perturbed image. Batch statistics stay (as in Schneider et al.,
+NeurIPS 2020, they would move with the perturbations), the learning rate follows a cosine.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import time
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+from robustness import __version__
+from robustness.base import settings
+from robustness.base.errors import ParameterError
+from robustness.base.files import overwrite
+from robustness.base.progress import Note
+from robustness.hardening.image_split import Views
+from robustness.models.trainable_model import TrainableModel
+from robustness.perturbations import check_seed, compose
+from robustness.pictures.eight_bits import from_uint8
+
+BATCH = 16
+WEAKEST, STRONGEST = 0.1, 0.8
+"""Range of the strengths, drawn uniformly."""
+
+_SAVE_STEPS = 25
+_LIFETIME = 7 * 24 * 3600.0
+"""Seconds that an unfinished training stays in the cache."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a model is trained: epochs over the images, the largest learning rate, the seed.
+
+    Without a rate it is the model's own.
+    """
+
+    epochs: int = 5
+    rate: float | None = None
+    seed: int = 0
+
+    def check(self) -> None:
+        """Raise ``ParameterError`` for settings out of range."""
+        if not 1 <= self.epochs <= 1000:
+            raise ParameterError(f"Expected 1 to 1000 epochs, got {self.epochs}.")
+        if self.rate is not None and not 0 < self.rate <= 1:
+            raise ParameterError(f"Expected a learning rate above 0 up to 1, got {self.rate:g}.")
+        check_seed(self.seed)
+
+
+def checkpoints() -> Path:
+    """The folder of the states of unfinished trainings."""
+    return settings.cache_folder() / "hardening"
+
+
+class Checkpoint:
+    """The state of an unfinished training, in the cache; the same request finds it again.
+
+    It is written by turns into two files of constant size, each in its place: a disk that is full
+    by the end of the training takes the result, too, and one file is always whole.
+    """
+
+    def __init__(self, *request: object) -> None:
+        """``request`` is all that the training depends on, JSON-ready."""
+        key = hashlib.sha256(json.dumps([__version__, *request]).encode()).hexdigest()[:24]
+        self._files = [checkpoints() / f"{key}-{number}.npz" for number in range(2)]
+
+    def read(self, model: TrainableModel) -> int:
+        """Restore ``model``; return the number of steps done, 0 without a usable file."""
+        for file in sorted(self._files, key=_steps, reverse=True):
+            try:
+                with np.load(file, allow_pickle=False) as stored:
+                    state = dict(stored)
+                model.restore(state)
+                return int(state["steps"])
+            except _UNUSABLE:
+                pass
+        return 0
+
+    def reserve(self, model: TrainableModel) -> None:
+        """Make room for the states of ``model``, which is not trained yet.
+
+        Raises ``ParameterError`` if the disk has none.
+        """
+        missing = [file for file in self._files if not file.exists()]
+        try:
+            self._files[0].parent.mkdir(parents=True, exist_ok=True)
+            for file in missing:
+                _save(file, model, 0)
+        except OSError as error:
+            for file in missing:
+                file.unlink(missing_ok=True)
+            raise ParameterError(
+                f"The training cannot be saved: {error.strerror}. Make room on the disk, then "
+                "train again.",
+                hint=f"The folder is {self._files[0].parent}.",
+            ) from error
+
+    def write(self, model: TrainableModel, steps: int) -> None:
+        """Store the state of ``model`` after ``steps``."""
+        try:
+            _save(min(self._files, key=_steps), model, steps)
+            for other in self._files[0].parent.glob("*.npz"):
+                if time.time() - other.stat().st_mtime > _LIFETIME and other not in self._files:
+                    other.unlink(missing_ok=True)
+        except OSError:
+            pass  # a resumed training continues from the last one
+
+    def remove(self) -> None:
+        for file in self._files:
+            file.unlink(missing_ok=True)
+
+
+_UNUSABLE = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile)
+
+
+def _steps(file: Path) -> int:
+    """The steps of the state in ``file``; -1 if it is not usable."""
+    try:
+        with np.load(file, allow_pickle=False) as stored:
+            return int(stored["steps"])
+    except _UNUSABLE:
+        return -1
+
+
+def _save(file: Path, model: TrainableModel, steps: int) -> None:
+    """Write the state of ``model`` over ``file``, which keeps its place on the disk."""
+
+    def write(stream: BinaryIO) -> None:
+        np.savez(stream, steps=np.array(steps), **model.state())  # type: ignore[arg-type]
+
+    overwrite(file, write)
+
+
+def train(
+    model: TrainableModel,
+    images: Views,
+    perturbations: Sequence[str],
+    chosen: Settings,
+    checkpoint: Checkpoint,
+    note: Note,
+) -> None:
+    """Train ``model``, from the ``checkpoint`` on if there is one.
+
+    Each image gets a random one of the ``perturbations`` at a random strength. What ``note`` raises
+    ends the training; the next call continues it.
+    """
+    count = len(images.pixels)
+    per_epoch = math.ceil(count / BATCH)
+    total = per_epoch * chosen.epochs
+    checkpoint.reserve(model)
+    done = start = checkpoint.read(model)
+    try:
+        for step in range(start, total):
+            note("Training", min(step * BATCH, count * chosen.epochs), count * chosen.epochs)
+            epoch, place = divmod(step, per_epoch)
+            order = np.random.default_rng([chosen.seed, epoch]).permutation(count)
+            rows = order[place * BATCH : (place + 1) * BATCH]
+            draws = np.random.default_rng([chosen.seed, step, 1])
+            plain = from_uint8(images.pixels[rows])
+            perturbed = []
+            for image, row in zip(plain, rows, strict=True):
+                name = perturbations[int(draws.integers(len(perturbations)))]
+                steps = {name: float(draws.uniform(WEAKEST, STRONGEST))}
+                seed = int(draws.integers(2**32))
+                digests = [images.digests[row]]
+                perturbed.append(compose(image[None], steps, seed=seed, digests=digests))
+            both = model.resized(np.concatenate([plain, *perturbed]))
+            targets = np.concatenate([images.targets[rows]] * 2)
+            rate = (chosen.rate or model.rate) * (1 + math.cos(math.pi * step / total)) / 2
+            model.step(both, targets, rate, step + 1)
+            done = step + 1
+            if done % _SAVE_STEPS == 0:
+                checkpoint.write(model, done)
+    except ParameterError:  # it diverged
+        checkpoint.remove()
+        raise
+    except BaseException:
+        checkpoint.write(model, done)
+        raise
+    checkpoint.write(model, total)
+    note("Training", count * chosen.epochs, count * chosen.epochs)

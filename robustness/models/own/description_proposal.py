@@ -1,0 +1,270 @@
+"""Propose the description of a model file from its contents and its predictions on images."""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from robustness.base.errors import ParameterError
+from robustness.models.class_labels import imagenet
+from robustness.models.graph.inspection import describe_file
+from robustness.models.model_record import (
+    LabelledAccuracy,
+    ModelRecord,
+)
+from robustness.models.own import model_file, models_file, user_models
+from robustness.models.own.preprocessing_trials import (
+    Difference,
+    FramingTrial,
+    Trial,
+    answers,
+    asks,
+    difference,
+    framing_trials,
+    from_folder,
+    is_clear,
+    resizing_difference,
+    sample_images,
+    samples,
+    trials,
+)
+from robustness.models.own.stated_facts import (
+    FRAMING_KEYS,
+    INPUT_TYPE,
+    NORMALISATIONS,
+    OF_BYTES,
+    are_imagenet,
+    framing_values,
+    shape_of,
+    value_of,
+)
+from robustness.pictures.fitting import STUDY_FRAMING, Framing
+
+WHOLE = "squash"
+"""The fit of models with classes of their own: their images may be framed as nobody knows."""
+
+UNDECIDED = (
+    "These images cannot decide the normalisation: use labelled ones, or check the model's "
+    "documentation."
+)
+
+
+@dataclass(frozen=True)
+class Description:
+    """A model file as ``models.toml`` describes it, and why so.
+
+    ``entry`` are its values there; ``missing`` are the keys that nothing tells, and ``sources``
+    says what told a value that the user did not give. The file has ``outputs`` classes, None if
+    unknown; ``classes`` are their names in the file, which the file of ``labels`` is to hold.
+    ``trials`` are the normalisations that were tried, the best first, on ``tried_on`` images, and
+    ``framings`` its own framing and the usual crop, tried on the same ones if they were given.
+    ``samples`` is what the model says of the bundled samples; ``native`` is how far OpenVINO
+    differs from that for a quantised file.
+    ``warning`` says why a given value may be wrong, ``resizings`` that another interpolation does
+    better on the images than that of its ``framing``.
+    """
+
+    name: str
+    format: str
+    entry: Mapping[str, Any]
+    sources: Mapping[str, str]
+    missing: tuple[str, ...]
+    classes: tuple[str, ...] = ()
+    trials: tuple[Trial, ...] = ()
+    tried_on: int = 0
+    samples: Sequence[Mapping[str, Any]] = ()
+    native: Difference | None = None
+    warning: str = ""
+    framings: tuple[FramingTrial, ...] = ()
+    resizings: str = ""
+    framing: Framing = STUDY_FRAMING
+    outputs: int | None = None
+
+    @property
+    def toml(self) -> str:
+        """The entry as it is written."""
+        return models_file.entry_text(self.name, self.entry)
+
+    def document(self) -> dict[str, Any]:
+        """The description as JSON-ready values."""
+        values = asdict(self)
+        values["told_by"] = values.pop("sources")
+        values["framing"] = self.framing.as_dict()
+        values["framings"] = [
+            {**trial.framing.as_dict(), "correct": trial.correct} for trial in self.framings
+        ]
+        return {**values, "toml": self.toml}
+
+    @property
+    def preprocessing(self) -> str:
+        """How images become the input, and who says so, for people."""
+        source = next((self.sources[key] for key in FRAMING_KEYS if key in self.sources), "")
+        given = set(FRAMING_KEYS) & set(self.entry) - set(self.sources)
+        origin = f"from {source}" if source else "as given" if given else "assumed"
+        return f"{self.framing.text}, {origin}"
+
+    def renamed(self, name: str) -> Description:
+        """The description under another ``name``, with the file of its classes."""
+        labels = {"labels": models_file.label_file(name)} if self.classes else {}
+        return replace(self, name=name, entry={**self.entry, **labels})
+
+    def write(self, folder: Path | None = None) -> Path:
+        """Write the entry and the classes that the file names; return the file it is in.
+
+        ``folder`` is a temporary one with the model, which is copied to stay. Raises
+        ``ParameterError`` where something is missing or cannot be written.
+        """
+        if self.missing:
+            raise ParameterError(f"The description of {self.name!r} lacks {self.missing[0]!r}.")
+        return models_file.add(self.name, self.entry, self.classes, folder)
+
+
+def propose(
+    path: Path,
+    choices: Mapping[str, Any],
+    *,
+    name: str,
+    images: Path | None = None,
+    said: Callable[[str], None] = lambda _: None,
+) -> Description:
+    """Describe the model file ``path``; the values of ``choices`` stay.
+
+    ``images`` is a folder of sub-folders named after classes; without it the bundled photographs
+    serve for ImageNet's classes. ``said`` is called with each step; what it raises ends the work.
+    Raises ``WeightsError`` for a file that cannot be used, and ``ParameterError`` for values that
+    describe no model.
+    """
+    said("reading the file")
+    return try_out(read_description(path, choices, name), images, said)
+
+
+def read_description(path: Path, choices: Mapping[str, Any], name: str) -> Description:
+    """Describe the model file ``path`` by what it holds; raises as ``propose``."""
+    path = model_file.model_file(path.resolve())
+    choices = user_models.with_normalisation(choices)
+    if Path(labels := choices.get("labels", "")).is_absolute():
+        choices["labels"] = models_file.relative(Path(labels))
+    described = describe_file(path, shape_of(choices.get("input_size")))
+    stated, sources = described["entry"], described["told_by"]
+    by_name = choices.get("normalisation")
+    rounded = by_name in NORMALISATIONS if isinstance(by_name, str) else False
+    if sources.get("normalisation") == INPUT_TYPE and rounded and by_name != OF_BYTES:
+        raise ParameterError(
+            f"{name}: expected normalisation {OF_BYTES}, as its input holds whole numbers, got "
+            f"{by_name}."
+        )
+    classes = () if "labels" in choices else tuple(described["classes"])
+    if classes:
+        stated = {**stated, "labels": models_file.label_file(name)}
+    entry = _ordered({"path": models_file.relative(path), **framing_values(choices, stated)})
+    return Description(
+        name,
+        described["format"],
+        entry,
+        {key: source for key, source in sources.items() if key in entry and key not in choices},
+        tuple(key for key in user_models.REQUIRED if key not in entry),
+        classes,
+        warning=described["warning"] if entry.get("output") == "logits" else "",
+        outputs=described["outputs"],
+    )
+
+
+def try_out(
+    description: Description,
+    images: Path | None = None,
+    said: Callable[[str], None] = lambda _: None,
+) -> Description:
+    """``description`` with a normalisation, if it lacks one, and predictions for the samples.
+
+    ``images`` and ``said`` are those of ``propose``. As it was where another value is missing.
+    """
+    if set(description.missing) - {"normalisation"}:
+        return description
+    entry, sources = dict(description.entry), dict(description.sources)
+    models_file.check(description.name, {"normalisation": "0..1", **entry})
+    with tempfile.TemporaryDirectory() as folder:
+        record = _record(description, Path(folder))
+        if not set(FRAMING_KEYS) & set(entry) and not are_imagenet(record.labels().names):
+            entry["fit"], sources["fit"] = WHOLE, "its own classes"
+            record = replace(record, framing=Framing(WHOLE, record.input_size))
+        ask = asks(record)
+        framing, labels = record.own_framing, record.labels()
+        results: tuple[Trial, ...] = ()
+        labelled = from_folder(images, record, framing) if images else None
+        if labelled is None and labels == imagenet():
+            labelled = samples(framing)
+        if labelled is not None:
+            own = record.normalisation if "normalisation" in entry else None
+            results = trials(ask, labelled, said, own)
+        if "normalisation" not in entry and labelled and is_clear(results, len(labelled.classes)):
+            entry["normalisation"] = results[0].value
+            sources["normalisation"] = "the images it was tried on"
+        missing = () if "normalisation" in entry else ("normalisation",)
+        predictions: Sequence[Mapping[str, Any]] = ()
+        native, warning = None, description.warning
+        framings: tuple[FramingTrial, ...] = ()
+        resizings = ""
+        if not missing:
+            record = _record(replace(description, entry=entry), Path(folder))
+            pictures = sample_images(framing)
+            predictions = answers(ask(pictures, record.normalisation), labels)
+            said("predicting the samples")
+            native = difference(record, pictures if labelled is None else labelled.images)
+            if images:
+                said("trying the usual crop")
+                framings = framing_trials(record, images)
+                resizings = resizing_difference(record, images, said)
+            if labelled is not None:
+                mine = next(t for t in results if t.value == value_of(record.normalisation))
+                accuracy = LabelledAccuracy(
+                    images=len(labelled.classes),
+                    correct=mine.correct,
+                    confidence=round(mine.confidence, 4),
+                    true_class_probability=round(mine.true_class_probability, 4),
+                    crop_correct=framings[1].correct if framings else None,
+                )
+                warning = " ".join(filter(None, (warning, accuracy.doubt(len(labels)))))
+                if images:  # a few bundled ones tell no accuracy
+                    found_by = sources.get("normalisation", "")
+                    accuracy = accuracy.model_copy(update={"normalisation": found_by})
+                    entry["accuracy"] = accuracy.model_dump(exclude_defaults=True)
+    return replace(
+        description,
+        entry=_ordered(entry),
+        missing=missing,
+        sources=sources,
+        trials=results,
+        tried_on=len(labelled.classes) if labelled else 0,
+        samples=predictions,
+        native=native,
+        framings=framings,
+        resizings=resizings,
+        framing=record.framing,
+        warning=warning,
+    )
+
+
+def _ordered(values: Mapping[str, Any]) -> dict[str, Any]:
+    """``values`` in the order in which descriptions are documented."""
+    order = (*user_models.REQUIRED, *user_models.OPTIONAL)
+    return {key: values[key] for key in sorted(values, key=order.index)}
+
+
+def _record(description: Description, folder: Path) -> ModelRecord:
+    """The record of the description, with a stand-in normalisation if it has none."""
+    values = {"normalisation": "0..1", **description.entry}
+    if description.classes:
+        values["labels"] = str(folder / "labels.txt")
+        Path(values["labels"]).write_bytes(models_file.lines(description.classes))
+    (record,) = user_models.records_of(user_models.described_in(), {description.name: values})
+    return record
+
+
+def name_of(path: Path) -> str:
+    """A valid name for the model at ``path``."""
+    name = re.sub(r"[^A-Za-z0-9_.-]+", "-", path.stem).strip("-._")
+    return name[: user_models.LONGEST_NAME] or "model"

@@ -1,0 +1,265 @@
+"""The comparison of runs: which got worse or better since the baseline, and on which images."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from itertools import chain
+from typing import Any
+
+import streamlit as st
+
+from robustness import models, report, runs
+from robustness import statistics as figures
+from robustness.base.errors import RobustnessError
+from robustness.base.text import counted, plain
+from robustness.charts import run_map
+from robustness.charts.run_results import QUANTITIES
+from robustness.charts.tables import Table
+from robustness.evaluation.condition import Condition, short
+from robustness.pictures.eight_bits import to_png
+from robustness.report import comparison_report
+from robustness.report.questions import choice
+from robustness.report.questions.model_candidates import choose
+from robustness.report.wording import MODEL, class_title
+from robustness.runs import Comparison, Listed
+from robustness.runs.compare import flips
+from robustness.statistics import ModelChoice
+from robustness.statistics.run_differences import BETTER, WORSE, verdict_text
+from robustness.ui.browser import components
+from robustness.ui.computation import shared_results
+from robustness.ui.computation.shared_results import cached, opened_run
+from robustness.ui.display import pairs_cards_tables
+from robustness.ui.display.export_buttons import report_button
+from robustness.ui.evaluations import run_table
+from robustness.ui.session.error_boundary import sentence
+from robustness.ui.session.link_inputs import one_of
+
+_PIXELS = 132
+"""The width of a flipped image."""
+
+FLIPPED = 6
+"""Flipped images that are shown, each way."""
+
+Entry = Mapping[str, Any]
+
+
+def show(names: Sequence[str], listed: Mapping[str, Listed]) -> None:
+    """Draw what changed in the runs ``names`` since the first, the baseline."""
+    with st.container(border=True, key="comparison"):
+        for name in names:
+            if name not in listed:
+                st.warning(f"No run {plain(name)} here.", icon=":material/link_off:")
+        there = [name for name in names if name in listed]
+        if len(there) < 2:
+            st.info("Select another run to compare.", icon=":material/difference:")
+            return
+        others = {name: _compare(there[0], name) for name in there[1:]}
+        headline = st.container()
+        with st.container(horizontal=True, vertical_alignment="bottom"):
+            st.session_state["baseline"] = there[0]
+            st.selectbox(
+                "Baseline",
+                there,
+                # The browser returns a title: two runs of one minute may have the same.
+                format_func=lambda name: f"{_title(listed[name])}, {name}",
+                key="baseline",
+                on_change=lambda: run_table.choose(
+                    list(dict.fromkeys([st.session_state["baseline"], *there]))
+                ),
+                help="Default: the pinned run, or the oldest selected.",
+            )
+            run_table.comparison_input(listed[there[0]].folder.parent, there)
+            quantity = _quantity(list(others.values()))
+            compared_runs = [each for each in others.values() if not isinstance(each, str)]
+            if len(others) == 1 and compared_runs and compared_runs[0].differences:
+                report_button(
+                    partial(report.of_comparison, *compared_runs), "-against-".join(there[::-1])
+                )
+        changes = comparison_report.headline(compared_runs, quantity)
+        chosen = _choice([listed[name] for name in there])
+        sentences = [*filter(None, [changes]), *(chosen.sentences if chosen else ())]
+        headline.html(
+            pairs_cards_tables.headline((sentences or ["These runs cannot be compared."])[0])
+        )
+        if chosen:
+            st.markdown(plain(" ".join(sentences[1:])))
+            st.html(pairs_cards_tables.html_table(*choice.table(chosen.models, chosen).table))
+        for place, (name, compared) in enumerate(others.items()):
+            with st.container(key=f"change-{place}"):
+                _one(listed[name], compared, quantity, is_only=len(others) == 1)
+
+
+def _choice(entries: Sequence[Listed]) -> ModelChoice | None:
+    """Which model to choose among all that the compared runs have, if they differ."""
+    names = [e.manifest.spec.model_names if e.manifest else () for e in entries]
+    if len({*chain(*names)}) == min(map(len, names)):
+        return None
+    try:
+        return _choose([opened_run(entry.folder.name) for entry in entries])
+    except RobustnessError:  # each comparison says why
+        return None
+
+
+_choose = cached(16, "Choosing …")(choose)
+
+
+def _quantity(compared: Sequence[Comparison | str]) -> str:
+    """The compared quantity: one that is available, by default the one the verdict uses."""
+    entries = [
+        e for one in compared if not isinstance(one, str) for e in comparison_report.entries_of(one)
+    ]
+    overall = [entry for entry in entries if entry["condition"] is None]
+    titles = {
+        name: QUANTITIES[name]
+        for name in figures.QUANTITIES
+        if any(entry[f"{name}_difference"] is not None for entry in entries)
+    }
+    if not titles:
+        return "consistency"
+    first = comparison_report.quantity_of(overall[0])
+    return one_of("Quantity", titles, "change_of", first=first, shows_label=False)
+
+
+def _title(entry: Listed) -> str:
+    assert entry.manifest is not None
+    created = entry.manifest.created[:16].replace("T", " ")
+    return f"{entry.title}, {created} UTC, {entry.manifest.how}"  # what differs first
+
+
+def _compare(baseline: str, other: str) -> Comparison | str:
+    """The comparison of two runs by their ids, or why there is none."""
+    try:
+        return _compared(opened_run(baseline), opened_run(other))
+    except RobustnessError as error:
+        return sentence(error)
+    except OSError as error:  # such as deleted meanwhile
+        return f"The run cannot be read: {error.strerror}."
+
+
+@cached(16, "Comparing …")
+def _compared(baseline: runs.Run, other: runs.Run) -> Comparison:
+    return runs.compare(baseline, other, said=short)
+
+
+def _one(other: Listed, compared_runs: Comparison | str, quantity: str, *, is_only: bool) -> None:
+    title = plain(_title(other))
+    if is_only:
+        st.caption(f"This run: {title}, {plain(other.folder.name)}")
+    else:
+        st.header(title, anchor=False)
+    if isinstance(compared_runs, str):
+        st.error(plain(compared_runs), icon=":material/error:")
+        return
+    entries = [
+        e
+        for e in comparison_report.entries_of(compared_runs)
+        if e[f"{quantity}_difference"] is not None
+    ]
+    if entries:
+        _changes(compared_runs, entries, quantity, other.folder.name)
+    elif compared_runs.differences:
+        st.info(f"{QUANTITIES[quantity]} is not available in both runs.")
+    if not compared_runs.differences:
+        text = f"No change can be shown. {' '.join(compared_runs.notes)}"
+        st.warning(plain(text), icon=":material/difference:")
+    elif compared_runs.notes:
+        st.caption("Differences between the runs: " + plain(" ".join(compared_runs.notes)))
+
+
+def _changes(compared_runs: Comparison, entries: Sequence[Entry], quantity: str, name: str) -> None:
+    overall = [entry for entry in entries if entry["perturbation"] is None]
+    by_condition = comparison_report.by_condition(entries, quantity)
+    columns = comparison_report.figures(quantity)
+    if by_condition:
+        _map(by_condition, quantity, name)
+    st.html(pairs_cards_tables.html_table(*Table.of(overall, [MODEL, *columns])))
+    st.caption(
+        f"{counted(compared_runs.images, 'shared image')}, all shared conditions. "
+        f"{figures.TEST_SUMMARY}",
+        help="Intervals are 95%, paired by image. Exact sign-flip test over images with Holm's "
+        "correction.",
+    )
+    verdicts = [entry[f"{quantity}_verdict"] for entry in by_condition if entry["condition"]]
+    counts = ", ".join(f"{verdicts.count(word)} {verdict_text(word)}" for word in (BETTER, WORSE))
+    title = f"By condition: {counts}, of {len(verdicts)}"
+    details = st.expander(title, key=f"conditions of {name}", on_change="rerun")
+    if details.open:  # its images take long to read
+        with details:
+            _by_condition(compared_runs, by_condition, quantity, name)
+
+
+def _map(entries: Sequence[Entry], quantity: str, name: str) -> None:
+    """Draw the changes; a click on one opens the images that flipped."""
+    map_key, chosen = f"changes map {name}", f"changes chosen {name}"
+
+    def open_flips() -> None:
+        key = st.session_state[chosen] = str((components.sent(map_key, "chosen") or {}).get("key"))
+        for entry in entries:
+            if key == comparison_report.key(entry):
+                st.session_state[f"conditions of {name}"] = True
+                st.session_state[f"changes of {name}"] = entry["model"]
+                st.session_state[f"flipped {name}"] = entry["condition"]
+
+    drawing = run_map.change_map(comparison_report.changes(entries, quantity), quantity)
+    components.band_map(map_key, drawing, open_flips, st.session_state.get(chosen, ""))
+    st.caption(f"{comparison_report.MAP_NOTE} Click a cell for the images that flipped.")
+
+
+def _by_condition(
+    compared_runs: Comparison, entries: Sequence[Entry], quantity: str, name: str
+) -> None:
+    names = list(dict.fromkeys(entry["model"] for entry in entries))
+    model = st.selectbox("Model", names, format_func=models.label, key=f"changes of {name}")
+    mine = [entry for entry in entries if entry["model"] == model]
+    most = sorted(mine, key=lambda entry: -entry[f"{quantity}_moved"])
+    condition = st.selectbox(
+        "Images that flipped",
+        [str(entry["condition"]) for entry in most],
+        format_func=lambda text: short(text) if text else run_map.ORIGINALS,
+        key=f"flipped {name}",
+        help="Conditions with most flipped images first. Below an image: its prediction before and "
+        "now.",
+    )
+    try:
+        both = flips(compared_runs.baseline, compared_runs.other, model, condition, quantity)
+        for which, flipped in zip(("Now worse", "Now better"), both, strict=True):
+            first = f", the first {FLIPPED}" if len(flipped) > FLIPPED else ""
+            st.markdown(f"**{which}: {counted(len(flipped), 'image')}{first}**")
+            with st.container(horizontal=True, gap="small", key=f"{which} {name}"):
+                for flip in flipped[:FLIPPED]:
+                    _thumbnail(
+                        compared_runs.other,
+                        model,
+                        flip.image,
+                        flip.condition,
+                        (flip.before, flip.after),
+                    )
+    except RobustnessError as error:
+        st.caption(plain(f"The images cannot be shown: {sentence(error)}"))
+    columns = [*comparison_report.CONDITION, *comparison_report.figures(quantity)]
+    st.html(pairs_cards_tables.html_table(*Table.of(mine, columns)))
+
+
+def _thumbnail(
+    run: runs.Run, model: str, image: str, condition: str, classes: tuple[int, int]
+) -> None:
+    """Draw ``image`` of ``run`` under ``condition``, with its ``classes`` before and after.
+
+    The condition "" is that of an original. An attacked image is shown unattacked: an attack takes
+    too long for a glance. Raises ``RunError`` or ``ImageError`` if the image cannot be read.
+    """
+    picture = run.picture_for(image, model)
+    done = Condition.parse(condition) if condition else Condition.of({})
+    perturbed = picture.image
+    if done.in_files:
+        perturbed = run.perturbed(picture, done)
+    elif not done.needs_model:
+        perturbed = shared_results.change(picture, done, run.seed).image
+    st.image(
+        to_png(perturbed),
+        caption=plain(" → ".join(class_title(model, index) for index in classes)),
+        width=_PIXELS,
+        output_format="PNG",
+        alt=f"{picture.name} under {done.described}",
+    )

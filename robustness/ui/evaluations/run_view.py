@@ -1,0 +1,166 @@
+"""The results of a run in four views, of which the open one is computed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import streamlit as st
+
+from robustness import models
+from robustness.base.permissions import Action
+from robustness.base.progress import duration
+from robustness.base.text import counted, plain
+from robustness.evaluation.condition import short
+from robustness.report.questions import REGISTRY, RunFigures
+from robustness.report.questions.failing_images import CASES, LEFT_OUT, MAP
+from robustness.report.questions.fixes import FIXES
+from robustness.report.questions.perturbations import RUN_MAP
+from robustness.report.questions.question import COMPARE, FAILURES, VIEWS
+from robustness.report.questions.safe_threshold import THRESHOLD
+from robustness.runs import Listed, Run
+from robustness.runs.embedding_map import IMAGES, embedding_map, read_maps
+from robustness.runs.row_selection import Chosen
+from robustness.statistics import Figures
+from robustness.ui.browser import components
+from robustness.ui.computation import job_controls as under_way
+from robustness.ui.computation.long_work import Work
+from robustness.ui.computation.shared_results import cached
+from robustness.ui.display import draw_blocks
+from robustness.ui.display.draw_blocks import SELECTIONS
+from robustness.ui.evaluations import answer_view, failing_images_view, fixes_view, manage_run
+from robustness.ui.evaluations.failing_images_view import VIEW
+from robustness.ui.page_frame import boundary, fragment
+from robustness.ui.session import access
+from robustness.ui.session.link_inputs import listed, new_in_link, one_of, place_of_own
+
+
+@cached(8)
+def _figures(run: Run, classes: Sequence[tuple[str, str, Sequence[str]]]) -> Figures:
+    """The figures of ``run`` for the ``classes`` of its models: a file of labels may change."""
+    return RunFigures(run).statistics
+
+
+def show(run: Run, entry: Listed) -> None:
+    """Draw the answer of ``run`` and the view of its results that is open."""
+    if not run.row_count:
+        if run.finished:
+            st.error(
+                "Expected at least one image to measure, got none: this run has no results.",
+                icon=":material/broken_image:",
+            )
+        else:
+            st.info("No image is measured yet.", icon=":material/hourglass_empty:")
+        draw_blocks.question(LEFT_OUT, RunFigures(run), lambda *_: None, "")
+        return
+    with st.spinner(f"Computing the figures of {run.row_count:,} rows …", show_time=True):
+        groups = models.by_labels(run.manifest.spec.model_names)
+        classes = [(labels.title, labels.key, names) for labels, names in groups]
+        of = RunFigures(run, _figures(run, classes))
+    if VIEW not in st.query_params and any(new_in_link(link) is not None for link in SELECTIONS):
+        st.session_state.pop(VIEW, None)  # Back and Forward: the selection decides about the view
+    answer_view.show(run, of, entry)
+    there = {question.view for question in REGISTRY if question.fits(of)}
+    if len(run.manifest.spec.models) < 2:
+        there.discard(COMPARE)
+    views = {view: title for view, title in VIEWS.items() if view in there}
+    view = one_of("Results", views, VIEW, first=_first(views), shows_label=False)
+    with place_of_own(view, VIEWS, "results"):
+        fragment(_view)(view, run, of)
+    components.place("place", run.id)
+
+
+def _first(views: Mapping[str, str]) -> str:
+    """The view that the link asks for by a selection or by the question of an evaluation."""
+    query = st.query_params
+    if RUN_MAP.link in query and FAILURES in views:
+        return FAILURES
+    for question in REGISTRY:
+        if question.view in views and question.link and question.link in query:
+            return question.view
+    asks = query.get("question") == "weaknesses" and FAILURES in views
+    return FAILURES if asks else next(iter(views))
+
+
+def _view(view: str, run: Run, of: RunFigures) -> None:
+    """Draw the sections of ``view``."""
+
+    def clicked(point: Sequence[str], _: Mapping[str, str]) -> None:
+        selection = failing_images_view.selection_of(of, point)
+        if selection is not None:
+            failing_images_view.preview(run, selection)
+        else:
+            st.caption(f"This run has no such selection: {plain(', '.join(point))}.")
+
+    if view == FAILURES and (cell := st.query_params.get_all(RUN_MAP.link)):
+        with st.container(key="cell-failures"):
+            clicked(cell, {})
+    for question in REGISTRY:
+        if question.view != view:
+            continue
+        if question is CASES:
+            failing_images_view.gallery(of, run.id)
+            continue
+        if not question.fits(of):
+            continue
+        drawn = draw_blocks.question(question, of, clicked, run.id)
+        if question is MAP:
+            if run.finished and not run.is_from_table:
+                first = "Map: how far perturbed images move in the features of a model"
+                with st.expander("Make another map" if read_maps(run) else first):
+                    _map_form(run)
+        elif question is THRESHOLD:
+            manage_run.acceptance_button(drawn)
+        elif question is FIXES:
+            fixes_view.show(of)
+
+
+def _map_form(run: Run) -> None:
+    """Draw the choice of a model and a condition, and the button; make the map once asked to."""
+    images = counted(min(IMAGES, run.manifest.images), "image")
+    st.caption(f"Re-runs the model on up to {images}.")
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        names = {name: models.label(name) for name in run.manifest.spec.model_names}
+        model = listed("Model", names, "new_map_model")
+        conditions = {entry.id: short(entry.id) for entry in run.conditions}
+        condition = listed("Condition", conditions, "new_map_condition")
+        work = Work("map", f"{run.id} {model} {condition}")
+        st.button(
+            "Make a map",
+            icon=":material/scatter_plot:",
+            on_click=work.ask,
+            **access.allowed(Action.MEASURE, key="make_map"),
+        )
+    if not work.requested:
+        return
+    with boundary():
+        access.require(Action.MEASURE)
+        with work.bar("Loading the model …") as show:
+
+            def note(done: int, total: int) -> None:
+                show(done / max(1, total), f"{done} of {counted(total, 'image')}")
+
+            embedding_map(run, Chosen(model, conditions=(condition,)), note=note)
+        st.rerun()
+
+
+def show_state(run: Run) -> None:
+    """Draw the state of the run, above its figures."""
+    if not run.finished and under_way.is_active(run.folder):
+        under_way.progress(run.folder, "it continues")
+    elif not run.finished:
+        under_way.stopped(run.folder, "This run is not finished.")
+    if run.foreign:
+        st.info(
+            "Foreign run: it comes from another installation. Images are shown if they are in the "
+            "folder of the setting *datasets*.",
+            icon=":material/move_to_inbox:",
+        )
+
+
+def about(run: Run) -> None:
+    """The request, and how to share the run."""
+    took = f" · evaluated in {duration(run.seconds)}" if run.seconds >= 0.5 else ""
+    st.container(key="run-about").caption(
+        f"{plain(run.id)} · {run.manifest.how}{took}. "
+        "To share it, copy the link: anyone with access to this server can open it."
+    )
