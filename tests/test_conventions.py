@@ -189,7 +189,11 @@ def test_text_needs_no_plotly() -> None:
     assert not faults(users, lambda path: room(path) not in {"charts", "report", "ui"})
 
 
-HANDS_OUT_TENSORFLOW = ("tensorflow_runtime.py", "private_interfaces.py", "catalogue/transformers.py")
+HANDS_OUT_TENSORFLOW = (
+    "tensorflow_runtime.py",
+    "private_interfaces.py",
+    "catalogue/transformers.py",
+)
 """The files of ``models`` that import TensorFlow, Keras or KerasHub; others of it call these."""
 
 

@@ -46,7 +46,7 @@ class Failures:
     """Where the models fail; each table is JSON-ready.
 
     ``quantity`` is what counts as going well: "perturbed_accuracy" or, with few labels,
-    "consistency". ``slices`` are those of ``statistics.image_slices.by_slice``, ``changes`` those of
+    "consistency". ``slices`` are those of ``image_slices.by_slice``, ``changes`` those of
     ``changes_by_condition``, ``pairs`` and ``majority`` those of ``statistics.agreement``,
     ``thresholds`` those of ``safe_thresholds``, and ``risk_coverage`` those of ``curves`` in
     ``statistics.thresholds``. Entries about images have their ``selection``, the text of a

@@ -53,7 +53,7 @@ class Chosen:
     """Which rows: those of a ``model``, a ``perturbation``, some ``conditions``; () or "" is all.
 
     ``classes`` are (model, class): rows whose label, else the prediction on the original, is one.
-    ``slices`` are (column, value) of the properties of the images, as in ``statistics.image_slices``; in
+    ``slices`` are (column, value) of the properties of the images, as in ``image_slices``; in
     ``text``, a colon within a column is ``%253A``.
     The name of a profile stands for all of its compositions.
     ``became`` is a change (original class, new class). ``against`` is another model, which went
