@@ -10,7 +10,7 @@ from robustness.base.permissions import Action
 from robustness.ui.controls.model_input import require_models, sidebar_input
 from robustness.ui.controls.picture_input import picture_input
 from robustness.ui.controls.true_class import suggest_true_class
-from robustness.ui.one_image import attack_view, live_view, map_view, stack, stories
+from robustness.ui.one_image import attack_view, live_view, map_view, stack, stories_and_present
 from robustness.ui.one_image.slider_drag import ROUTES
 from robustness.ui.page_frame import ROUTES as PAGE_ROUTES
 from robustness.ui.page_frame import page
@@ -34,11 +34,11 @@ if __name__ == "__main__":  # as the script of a page
         with st.container(horizontal=True, horizontal_alignment="distribute", key="page-header"):
             view = one_of("View", titles, stack.VIEW, shows_label=False)
             with st.container(horizontal=True, width="content", key="page-tools"):
-                stories.buttons()
+                stories_and_present.buttons()
         if view == "attack":
             access.require(Action.ATTACK)
         names, seed = sidebar_input()
-        stories.frame()
+        stories_and_present.frame()
         picture, truth = picture_input(names, camera=view == stack.LIVE)
         require_models(names)
         with place_of_own(view, views, "view-body"):  # only the chosen view computes

@@ -22,7 +22,7 @@ from robustness.base.progress import Note
 from robustness.datasets import open_dataset
 from robustness.datasets.images_in_memory import study_pixels
 from robustness.datasets.labels import KNOWN, labelled
-from robustness.matching.confidence import Confidence
+from robustness.matching.confidence_estimate import Confidence
 from robustness.matching.match import MOST_REFERENCE, MatchSettings, first_answer
 from robustness.matching.reference_images import ReferenceImages
 from robustness.pictures.fitting import Framing

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from robustness.ui.evaluations import overview
+from robustness.ui.evaluations import evaluations_page
 from robustness.ui.page_frame import page
 
-with page("Evaluations", overview.introduction()):
-    overview.show()
+with page("Evaluations", evaluations_page.introduction()):
+    evaluations_page.show()

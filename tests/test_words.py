@@ -13,7 +13,7 @@ from benchmarks.support.synthetic_runs import pictures, saved
 from robustness import report
 from robustness.commands import main
 from robustness.report.methods import glossary
-from robustness.report.questions.question import VIEWS
+from robustness.report.questions.question_record import VIEWS
 from tests.report.test_attack import built
 from tests.support import reports
 from tests.support.pages import run

@@ -13,6 +13,21 @@ goes wrong raises a ``RobustnessError`` with a sentence for people. Nothing impo
 before a model is loaded.
 """
 
+from robustness.api.evaluated_run import (
+    EvaluatedRun,
+    calibrate,
+    check,
+    choose,
+    compare,
+    embedding_map,
+    failing_images,
+    failures,
+    gains,
+    open_run,
+    report,
+    safe_threshold,
+    summary,
+)
 from robustness.api.evaluation import (
     evaluate,
     evaluate_predictions,
@@ -33,21 +48,6 @@ from robustness.api.images import (
 )
 from robustness.api.matching import match
 from robustness.api.own_models import add_model, load_model, model, model_names, remove_model
-from robustness.api.saved_runs import (
-    EvaluatedRun,
-    calibrate,
-    check,
-    choose,
-    compare,
-    embedding_map,
-    failing_images,
-    failures,
-    gains,
-    open_run,
-    report,
-    safe_threshold,
-    summary,
-)
 from robustness.base.errors import RobustnessError
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.request import Request

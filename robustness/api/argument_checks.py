@@ -7,7 +7,7 @@ from functools import wraps
 from typing import Any, TypeVar
 
 from robustness import plugins
-from robustness.base.function_checks import checked_arguments
+from robustness.base.argument_and_result_checks import checked_arguments
 from robustness.models.own import user_models
 
 Function = TypeVar("Function", bound=Callable[..., Any])

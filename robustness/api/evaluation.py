@@ -18,12 +18,12 @@ import pyarrow as pa
 
 from robustness import runs
 from robustness.api.argument_checks import checked_call
+from robustness.api.evaluated_run import EvaluatedRun
 from robustness.api.own_models import names_of
-from robustness.api.saved_runs import EvaluatedRun
 from robustness.api.session_images import check_classes, opened
 from robustness.base.errors import ModelWarning, ParameterError
 from robustness.datasets import FOLDERS, PublishedTree
-from robustness.datasets.predictions import Predictions, read_predictions
+from robustness.datasets.prediction_table import Predictions, read_predictions
 from robustness.evaluation import request as requests
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.request import Request

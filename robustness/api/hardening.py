@@ -8,7 +8,7 @@ from typing import Any
 from robustness import hardening
 from robustness import models as known_models
 from robustness.api.argument_checks import checked_call
-from robustness.api.saved_runs import open_run
+from robustness.api.evaluated_run import open_run
 from robustness.api.session_images import check_classes, opened
 from robustness.base.errors import ParameterError
 from robustness.hardening import Hardening, Settings

@@ -25,7 +25,7 @@ from robustness.base.text import counted
 from robustness.evaluation import loop
 from robustness.evaluation import sweep as sweeps
 from robustness.evaluation.condition import Condition
-from robustness.evaluation.correctness import labelled, true_class
+from robustness.evaluation.labels_and_correctness import labelled, true_class
 from robustness.evaluation.measurement import Measurement
 from robustness.evaluation.remedy_trials import loader_with_remedies
 from robustness.evaluation.request import Request, make_spec

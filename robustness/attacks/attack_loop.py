@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from robustness.attacks import norms
 from robustness.attacks.attack_method import REGISTRY, Attack, AttackSpec, Classes, State, Task
 from robustness.attacks.norms import Sizes
+from robustness.base.argument_and_result_checks import check_finite, checked_array
 from robustness.base.errors import ParameterError
-from robustness.base.function_checks import check_finite, checked_array
 from robustness.models import Classifier
 from robustness.models.run.gradients import ALL_OTHERS, BEST_OTHER
 from robustness.perturbations import Images

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from robustness.attacks import norms
 from robustness.attacks.norms import Norm, Sizes
+from robustness.base.argument_and_result_checks import read_only
 from robustness.base.errors import ParameterError
-from robustness.base.function_checks import read_only
 from robustness.base.registry import Registry
 from robustness.models.run.gradients import ALL_OTHERS
 from robustness.perturbations import Images, check_seed

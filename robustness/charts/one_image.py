@@ -15,7 +15,7 @@ from robustness.charts.prediction_marks import OPEN_MARKERS, judged
 from robustness.charts.style import COLOURS, dodged, drawn, go, model_trace
 from robustness.charts.tables import metric_titles
 from robustness.evaluation.condition import perturbation_label
-from robustness.evaluation.correctness import good_rows, is_correct
+from robustness.evaluation.labels_and_correctness import good_rows, is_correct
 from robustness.evaluation.measurement import Measurement
 from robustness.metrics.feature_similarity import RESCALED
 from robustness.metrics.metric import STRENGTHS

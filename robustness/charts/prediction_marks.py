@@ -15,7 +15,7 @@ import pandas as pd
 
 from robustness import models
 from robustness.base.text import share
-from robustness.evaluation.correctness import good_rows, is_correct
+from robustness.evaluation.labels_and_correctness import good_rows, is_correct
 from robustness.evaluation.measurement import Measurement
 from robustness.statistics.study_scorecard import UNSURE
 

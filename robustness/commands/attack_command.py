@@ -60,8 +60,8 @@ def attack_command(options: argparse.Namespace) -> None:
     from robustness import models
     from robustness.attacks import REGISTRY, Outcome, craft
     from robustness.attacks.transfer import Transfer, is_fooled
-    from robustness.evaluation.correctness import labelled, true_class
     from robustness.evaluation.framing_of_models import framing
+    from robustness.evaluation.labels_and_correctness import labelled, true_class
     from robustness.pictures.eight_bits import to_png
 
     if options.to is not None:

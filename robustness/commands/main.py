@@ -28,13 +28,13 @@ from robustness.commands import (
     check_command,
     evaluate_command,
     harden_command,
+    list_commands,
     match_command,
     models_command,
     predict_perturb,
-    registries,
     run_questions,
     runs_command,
-    study_command,
+    study_and_sweep,
 )
 from robustness.commands.console import OutputError, remark
 from robustness.commands.options import LISTS, MODELS
@@ -44,10 +44,10 @@ EXIT_INTERRUPTED = 130
 
 ADDITIONS = (
     models_command.add,
-    registries.add_perturbations,
+    list_commands.add_perturbations,
     predict_perturb.add,
-    registries.add_remedies,
-    study_command.add,
+    list_commands.add_remedies,
+    study_and_sweep.add,
     evaluate_command.add,
     attack_command.add,
     runs_command.add,
@@ -55,7 +55,7 @@ ADDITIONS = (
     check_command.add,
     match_command.add,
     harden_command.add,
-    registries.add_plugins,
+    list_commands.add_plugins,
 )
 """In the order of the help."""
 

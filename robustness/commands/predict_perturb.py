@@ -49,7 +49,7 @@ def predict_command(options: argparse.Namespace) -> None:
     from robustness.charts.prediction_marks import verdict_of
     from robustness.charts.tables import Table
     from robustness.evaluation.condition import CLEAN, Condition
-    from robustness.evaluation.correctness import is_correct, label_index, true_class
+    from robustness.evaluation.labels_and_correctness import is_correct, label_index, true_class
     from robustness.evaluation.loop import evaluate
     from robustness.remedies import parse
     from robustness.report import Titled, printed_blocks

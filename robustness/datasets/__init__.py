@@ -7,10 +7,10 @@ from pathlib import Path
 
 from robustness.base.errors import ParameterError
 from robustness.base.files import require_regular
-from robustness.datasets import predictions
+from robustness.datasets import prediction_table
 from robustness.datasets.archive import Archive
 from robustness.datasets.dataset import Dataset, Entry, distinct
-from robustness.datasets.folder import Folder, Remote
+from robustness.datasets.folder_and_url import Folder, Remote
 from robustness.datasets.labels import (
     FOLDERS,
     KNOWN,
@@ -88,8 +88,8 @@ def open_dataset(source: str) -> Dataset:
         )
     if not os.path.isfile(path):
         raise ParameterError(f"{source} is a pipe or device: expected a folder, zip or table.")
-    if suffix in predictions.SUFFIXES and predictions.holds_predictions(path):
-        return predictions.read_predictions(path)
+    if suffix in prediction_table.SUFFIXES and prediction_table.holds_predictions(path):
+        return prediction_table.read_predictions(path)
     if suffix in SUFFIXES:
         return _with_images(TableDataset(path), source)
     raise ParameterError(

@@ -14,7 +14,7 @@ from robustness.base.progress import Note
 from robustness.datasets.dataset import Dataset
 from robustness.pictures.fitting import Framing
 from robustness.pictures.image_properties import PropertyValues
-from robustness.pictures.untrusted import measured_image
+from robustness.pictures.untrusted_decoding import measured_image
 
 
 class StudyPixels(NamedTuple):

@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 
 from robustness.base.errors import ImageError, ParameterError
 from robustness.datasets.dataset import Entry
-from robustness.datasets.folder import Folder
+from robustness.datasets.folder_and_url import Folder
 from robustness.pictures.decoding import read_file
 
 PAIRED = "::"

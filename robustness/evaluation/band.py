@@ -10,7 +10,7 @@ from itertools import groupby
 import numpy as np
 
 from robustness.evaluation.condition import Condition
-from robustness.evaluation.correctness import label_index
+from robustness.evaluation.labels_and_correctness import label_index
 from robustness.evaluation.sweep import grid
 from robustness.models.classifier import Floats
 from robustness.perturbations import REGISTRY, Perturbation

@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from robustness import metrics
 from robustness.base.errors import ParameterError
-from robustness.evaluation.correctness import correctness
+from robustness.evaluation.labels_and_correctness import correctness
 from robustness.evaluation.measurement import Measurement
 from robustness.metrics.feature_similarity import RESCALED
 

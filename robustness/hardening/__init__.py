@@ -10,7 +10,7 @@ from robustness.hardening.judgement import (
     names_to_train,
     unseen_conditions,
 )
-from robustness.hardening.training_loop import Settings
+from robustness.hardening.training_and_checkpoints import Settings
 
 __all__ = [
     "GroupDifference",

@@ -29,7 +29,7 @@ from robustness.hardening.judgement import (
     measure_predictions,
     unseen_conditions,
 )
-from robustness.hardening.training_loop import Checkpoint, Settings, checkpoints, train
+from robustness.hardening.training_and_checkpoints import Checkpoint, Settings, checkpoints, train
 from robustness.models.loaded_models import LOADED
 from robustness.models.model_record import OWN, ModelRecord
 from robustness.models.own import models_file, user_models

@@ -32,7 +32,7 @@ from robustness.matching.cause_of_difference import (
     profile_conditions,
     search_cause,
 )
-from robustness.matching.confidence import predict
+from robustness.matching.confidence_estimate import predict
 from robustness.matching.expected_accuracy import (
     ExpectedAccuracy,
     exact_estimate,

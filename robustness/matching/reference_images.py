@@ -18,7 +18,7 @@ from robustness.base.files import put_whole, read_regular
 from robustness.base.progress import Note
 from robustness.evaluation.condition import Condition
 from robustness.matching.composition_estimate import Estimate
-from robustness.matching.confidence import (
+from robustness.matching.confidence_estimate import (
     SIMULATED,
     Confidence,
     TopPredictions,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from robustness.base.function_checks import checked_array, read_only
+from robustness.base.argument_and_result_checks import checked_array, read_only
 from robustness.base.registry import Registry
 
 Floats = NDArray[np.float32]

@@ -27,9 +27,9 @@ from robustness.models.model_record import REGISTRY, ModelRecord, PythonCall, Us
 from robustness.models.python_models.function_pass import FunctionPass
 from robustness.models.python_models.model_objects import as_graph, opened_reference
 from robustness.models.run.gradients import Network
-from robustness.models.run.native_runtimes import as_deployed
 from robustness.models.run.openvino import PARALLEL_MODELS, TENSORFLOW, Choice, ForwardPass, chosen
 from robustness.models.run.openvino_pass import OpenVinoPass
+from robustness.models.run.original_runtimes import as_deployed
 from robustness.models.run.replay.network import ReplayedPass
 from robustness.models.weights.weight_files import digest, require, size, state
 from robustness.pictures.fitting import STUDY_SIDE

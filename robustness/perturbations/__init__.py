@@ -18,7 +18,16 @@ freed_memory.keep_arrays()
 SAVED_AS_JPEG = "saved_as_jpeg"
 """The switch that saves an image as JPEG, as in the published ImageNet-C."""
 
-_MODULES = ("blur", "colour", "digital", "frost", "geometry", "lens_and_shutter", "noise", "weather")
+_MODULES = (
+    "blur",
+    "colour",
+    "digital",
+    "frost",
+    "geometry",
+    "lens_and_shutter",
+    "noise",
+    "weather",
+)
 for _module in _MODULES:
     import_module(f"{__name__}.{_module}")
 

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from robustness.base.argument_and_result_checks import check_finite, checked_array, read_only
 from robustness.base.errors import ParameterError, PluginError
-from robustness.base.function_checks import check_finite, checked_array, read_only
 from robustness.base.registry import Registry
 
 Images = NDArray[np.float32]

@@ -1,4 +1,4 @@
-"""The process that decodes images for ``pictures.untrusted``."""
+"""The process that decodes images for ``untrusted_decoding``."""
 
 from __future__ import annotations
 

@@ -17,8 +17,8 @@ from pydantic import Field
 from robustness.attacks import NORMS
 from robustness.attacks import REGISTRY as ATTACKS
 from robustness.attacks.attack_method import Attack, Task, at_clean
+from robustness.base.argument_and_result_checks import checked_arguments
 from robustness.base.errors import PluginError, RobustnessError
-from robustness.base.function_checks import checked_arguments
 from robustness.base.registry import Registry
 from robustness.base.scheduler import SupersededError
 from robustness.base.validation import expected

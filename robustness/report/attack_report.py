@@ -13,7 +13,7 @@ from robustness.attacks.transfer import Transfer
 from robustness.base.text import counted, share
 from robustness.charts.prediction_marks import tally, verdict_of
 from robustness.charts.tables import Column, Table
-from robustness.evaluation.correctness import is_correct
+from robustness.evaluation.labels_and_correctness import is_correct
 from robustness.evaluation.measurement import Measurement
 from robustness.evaluation.provenance import manifest
 from robustness.evaluation.request import Request

@@ -15,7 +15,7 @@ from robustness.base.text import (
     share,
 )
 from robustness.charts import run_map
-from robustness.charts.differences import statistics_that_differ
+from robustness.charts.difference_charts import statistics_that_differ
 from robustness.charts.tables import (
     Column,
     Entry,

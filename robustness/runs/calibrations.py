@@ -22,7 +22,7 @@ from robustness.models.own import models_file, user_models
 from robustness.pictures.copies_and_scenes import copies
 from robustness.pictures.eight_bits import to_uint8
 from robustness.remedies import parse
-from robustness.runs import result_files
+from robustness.runs import result_cache
 from robustness.runs.run import Run
 from robustness.statistics.calibration import (
     condition_errors,
@@ -88,7 +88,7 @@ def read_calibrations(run: Run) -> dict[str, Calibration]:
     """The saved calibrations of ``run`` by model."""
     kind = list[Calibration]
     saved = (
-        result_files.read(run.folder, run.manifest, result_files.CALIBRATIONS, kind, VERSION) or []
+        result_cache.read(run.folder, run.manifest, result_cache.CALIBRATIONS, kind, VERSION) or []
     )
     return {calibration.model: calibration for calibration in saved}
 
@@ -155,8 +155,8 @@ def calibrate(
         len(chosen) - len(fitting) - len(rest),
     )
     saved = {**read_calibrations(run), record.name: calibration}
-    result_files.write(
-        run.folder, run.manifest, result_files.CALIBRATIONS, [*saved.values()], VERSION
+    result_cache.write(
+        run.folder, run.manifest, result_cache.CALIBRATIONS, [*saved.values()], VERSION
     )
     return calibration
 

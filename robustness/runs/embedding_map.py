@@ -17,7 +17,7 @@ from robustness.base.errors import ImageError, ParameterError, RunError
 from robustness.evaluation.condition import Condition
 from robustness.models import Classifier
 from robustness.perturbations import Images
-from robustness.runs import result_files
+from robustness.runs import result_cache
 from robustness.runs.row_selection import Chosen
 from robustness.runs.run import Run
 
@@ -55,7 +55,7 @@ class EmbeddingMap:
 def read_maps(run: Run) -> list[EmbeddingMap]:
     """The saved maps of ``run``, newest first."""
     return (
-        result_files.read(run.folder, run.manifest, result_files.MAPS, list[EmbeddingMap], _VERSION)
+        result_cache.read(run.folder, run.manifest, result_cache.MAPS, list[EmbeddingMap], _VERSION)
         or []
     )
 
@@ -128,7 +128,7 @@ def embedding_map(
     )
     others = [other for other in read_maps(run) if other.name != embedding.name]
     maps = [embedding, *others][:_MAX_MAPS]
-    result_files.write(run.folder, run.manifest, result_files.MAPS, maps, _VERSION)
+    result_cache.write(run.folder, run.manifest, result_cache.MAPS, maps, _VERSION)
     return embedding
 
 

@@ -35,7 +35,7 @@ from robustness.base.limited_worker import (
 )
 from robustness.base.validation import StrictRecord, read_json
 from robustness.evaluation.condition import readable
-from robustness.runs import image_table, own_runs, result_files
+from robustness.runs import image_table, own_runs, result_cache
 from robustness.runs.engines import is_from_table
 from robustness.runs.manifest import FILE, FINISHED, MAX_TEXT, Manifest
 from robustness.runs.row_checks import ExpectedRows
@@ -86,7 +86,7 @@ def check(folder: Path, manifest: Manifest) -> None:
     size = _check_files(folder, manifest)
     expected = asdict(_expected(manifest))
     versions = [version(folder / name) for name in (FILE, *sorted(manifest.parts))]
-    texts = json.dumps([versions, expected, result_files.code()])
+    texts = json.dumps([versions, expected, result_cache.code()])
     files = hashlib.sha256(texts.encode()).hexdigest()
     place = own_runs.stored(folder)
     checked = read_json(_Checked, place / _CHECKED)

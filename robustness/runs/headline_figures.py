@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 
 from robustness.base.errors import RobustnessError
-from robustness.runs import result_files
+from robustness.runs import result_cache
 from robustness.runs.manifest import FINISHED, Manifest
 from robustness.runs.run import Run
 from robustness.runs.run_folders import load
@@ -40,7 +40,7 @@ class Headline:
 
 def stored(folder: Path, manifest: Manifest) -> Headline | None:
     """The figures that ``compute`` stored for this run; None before that."""
-    return result_files.read(folder, manifest, result_files.HEADLINE, Headline)
+    return result_cache.read(folder, manifest, result_cache.HEADLINE, Headline)
 
 
 def compute(folder: Path, manifest: Manifest) -> Headline:
@@ -70,5 +70,5 @@ def compute_of(folder: Path, manifest: Manifest, opened: Callable[[Path], Run]) 
         [{name: pair[name] for name in _PAIR} for pair in pairs],
         choice,
     )
-    result_files.write(folder, manifest, result_files.HEADLINE, headline)
+    result_cache.write(folder, manifest, result_cache.HEADLINE, headline)
     return headline

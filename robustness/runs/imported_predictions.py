@@ -16,7 +16,7 @@ import pyarrow as pa
 from robustness import metrics, models
 from robustness.base.errors import ImageError, ParameterError
 from robustness.datasets import Dataset, labelled, open_dataset
-from robustness.datasets.predictions import (
+from robustness.datasets.prediction_table import (
     Floats,
     Predictions,
     TableAnswers,
@@ -24,7 +24,7 @@ from robustness.datasets.predictions import (
     read_predictions,
 )
 from robustness.evaluation.condition import Condition
-from robustness.evaluation.correctness import CORRECTNESS, right
+from robustness.evaluation.labels_and_correctness import CORRECTNESS, right
 from robustness.evaluation.request import Request
 from robustness.evaluation.row_schema import stored
 from robustness.metrics.prediction_changes import top_k
@@ -36,7 +36,7 @@ from robustness.models.class_labels import (
 )
 from robustness.perturbations import check_seed
 from robustness.pictures.fitting import DEFAULT_FIT, STUDY_SIDE, Framing, check_framing
-from robustness.pictures.untrusted import framed_image
+from robustness.pictures.untrusted_decoding import framed_image
 from robustness.runs.engines.engine import REGISTRY, Chunk, Engine, ImageRecord, Workload
 from robustness.runs.manifest import Classes
 from robustness.runs.planning import MAX_BATCH, Plan, record_of

@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from robustness.base.errors import RunError
-from robustness.evaluation.correctness import CORRECTNESS
+from robustness.evaluation.labels_and_correctness import CORRECTNESS
 from robustness.evaluation.request import Request
 from robustness.evaluation.row_schema import own_columns, stored
 from robustness.statistics import Figures

@@ -32,8 +32,8 @@ from robustness.evaluation.row_schema import (
 from robustness.perturbations import Images
 from robustness.pictures.fitting import Framing
 from robustness.pictures.framed_picture import Picture
-from robustness.pictures.untrusted import framed_image
-from robustness.runs import image_table, notes, result_files
+from robustness.pictures.untrusted_decoding import framed_image
+from robustness.runs import image_table, notes, result_cache
 from robustness.runs.case_queries import CaseRows, FirstCases
 from robustness.runs.engines import is_from_table
 from robustness.runs.engines.engine import stored_image
@@ -124,7 +124,7 @@ class Run:
         settled = self.finished and self.manifest.images  # else its rows change
         return CaseRows(
             self.rows,
-            partial(result_files.stored, self.folder, self.manifest, result_files.CASES, FirstCases)
+            partial(result_cache.stored, self.folder, self.manifest, result_cache.CASES, FirstCases)
             if settled
             else None,
             self.properties,
@@ -140,10 +140,10 @@ class Run:
         """Where and why its models fail, worked out once it is finished; empty until then."""
         if not self.finished:  # each write would have them worked out anew
             return Failures("consistency", (), (), (), (), (), (), (ONCE_FINISHED,))
-        return result_files.stored(
+        return result_cache.stored(
             self.folder,
             self.manifest,
-            result_files.FAILURES,
+            result_cache.FAILURES,
             Failures,
             lambda: failure_tables(self.rows, self.properties),
         )
@@ -162,10 +162,10 @@ class Run:
         """Its figures, computed once and cached with a finished run."""
         if not (self.finished and self.manifest.images):
             return self.rows.figures()
-        tables = result_files.stored(
+        tables = result_cache.stored(
             self.folder,
             self.manifest,
-            result_files.FIGURES,
+            result_cache.FIGURES,
             FigureTables,
             lambda: self.rows.figures().tables(),
         )

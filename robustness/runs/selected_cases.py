@@ -15,7 +15,7 @@ from typing import Any
 from robustness import models
 from robustness.base.errors import ParameterError, RobustnessError
 from robustness.evaluation.condition import CLEAN, Condition
-from robustness.evaluation.correctness import is_correct
+from robustness.evaluation.labels_and_correctness import is_correct
 from robustness.pictures.eight_bits import to_png
 from robustness.runs.image_export import csv_table, png_name
 from robustness.runs.row_selection import CASE_COLUMNS, Chosen

@@ -25,7 +25,11 @@ from numpy.typing import NDArray
 from robustness import metrics
 from robustness.attacks import REGISTRY as ATTACKS
 from robustness.evaluation.condition import STORED, degree, effect, series, unspecified
-from robustness.evaluation.correctness import CORRECTNESS, require_columns, with_correctness
+from robustness.evaluation.labels_and_correctness import (
+    CORRECTNESS,
+    require_columns,
+    with_correctness,
+)
 from robustness.evaluation.row_schema import own_scores
 from robustness.metrics.feature_similarity import RESCALED
 from robustness.perturbations import REGISTRY

@@ -15,7 +15,7 @@ from robustness.attacks import REGISTRY as ATTACKS
 from robustness.charts import run_map
 from robustness.charts.bands import Tile, place
 from robustness.evaluation.condition import Condition
-from robustness.evaluation.correctness import with_correctness
+from robustness.evaluation.labels_and_correctness import with_correctness
 from robustness.hardening import Hardening
 from robustness.hardening.judgement import judge_training
 from robustness.report import comparison_report

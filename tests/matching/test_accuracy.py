@@ -19,7 +19,7 @@ from robustness.base.errors import ParameterError
 from robustness.commands.main import main
 from robustness.matching import match as matched
 from robustness.matching import reference_images
-from robustness.matching.confidence import Confidence, TopPredictions
+from robustness.matching.confidence_estimate import Confidence, TopPredictions
 from robustness.matching.expected_accuracy import (
     AccuracyEstimate,
     ExpectedAccuracy,
@@ -245,7 +245,7 @@ def predict(_name: str, pixels: NDArray[np.uint8]) -> TopPredictions:
 def side(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ReferenceImages]:
     """Reference images of few simulations, and a model without a network."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("robustness.matching.confidence.COMPOSITIONS", 4)
+        patch.setattr("robustness.matching.confidence_estimate.COMPOSITIONS", 4)
         patch.setattr(reference_images, "SIMULATED", 10)
         patch.setattr(reference_images, "predict", predict)
         patch.setenv("ROBUSTNESS_CACHE", str(tmp_path_factory.mktemp("cache")))

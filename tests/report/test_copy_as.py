@@ -17,7 +17,7 @@ from robustness.charts.prediction_marks import verdict
 from robustness.commands.main import main
 from robustness.evaluation import loop
 from robustness.evaluation.condition import Condition
-from robustness.evaluation.correctness import labelled
+from robustness.evaluation.labels_and_correctness import labelled
 from robustness.evaluation.measurement import Measurement
 from robustness.evaluation.request import Request, make_spec, read_request
 from robustness.pictures.decoding import decode

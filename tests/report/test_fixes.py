@@ -18,7 +18,7 @@ from robustness.hardening import Hardening, Settings
 from robustness.hardening.judgement import judge_training
 from robustness.report.questions import RunFigures, fixes
 from robustness.report.questions.fixes import FIXES, Fix
-from robustness.runs import Run, jobs, result_files
+from robustness.runs import Run, jobs, result_cache
 from robustness.runs.calibrations import VERSION, Calibration
 from tests.support.synthetic_remedies import Made
 
@@ -88,7 +88,7 @@ def test_a_saved_calibration_is_read(plain: Run) -> None:
     bounds = {"value": 0.2, "low": 0.1, "high": 0.3}
     none = {"value": 0.01, "low": None, "high": None}
     found = Calibration("SqueezeNet", 1.7, 55, 65, 0, bounds, none, bounds)
-    result_files.write(plain.folder, plain.manifest, result_files.CALIBRATIONS, [found], VERSION)
+    result_cache.write(plain.folder, plain.manifest, result_cache.CALIBRATIONS, [found], VERSION)
     (after,) = of_kind(plain, fixes.CALIBRATION)
     assert after.measured
     assert after.significant

@@ -21,7 +21,7 @@ from robustness.report.blocks import Chart, Text, Titled
 from robustness.report.formats import FORMATS, rendered
 from robustness.report.questions import REGISTRY, Question, RunFigures, safe_threshold
 from robustness.report.questions.choice import CHOICE
-from robustness.report.questions.question import LABELS, Option
+from robustness.report.questions.question_record import LABELS, Option
 from robustness.report.questions.safe_threshold import THRESHOLD
 from tests.support import pages
 from tests.support.pages import html

@@ -26,7 +26,7 @@ from robustness.base.limited_worker import (
     WorkerLateError,
     WorkerTimeError,
 )
-from robustness.evaluation.correctness import CORRECTNESS
+from robustness.evaluation.labels_and_correctness import CORRECTNESS
 from robustness.runs import (
     forecast,
     foreign_process,
@@ -35,7 +35,7 @@ from robustness.runs import (
     image_table,
     jobs,
     own_runs,
-    result_files,
+    result_cache,
     retention,
     row_checks,
     writer,
@@ -204,7 +204,7 @@ def test_rows_are_checked_once_and_again_when_a_file_changes(
     os.utime(part, (1, 1))
     runs.load(run.folder)
     assert len(checked) == 2
-    monkeypatch.setattr(result_files, "code", lambda: "newer")
+    monkeypatch.setattr(result_cache, "code", lambda: "newer")
     runs.load(run.folder)
     assert len(checked) == 3, "the checks may be stricter by now"
 
@@ -248,10 +248,10 @@ def test_figures_that_came_along_are_ignored(run: runs.Run, tmp_path: Path) -> N
     for name in results:
         file = own_runs.stored(run.folder) / f"{name}.json.gz"
         (run.folder / file.name).write_bytes(file.read_bytes() if file.exists() else b"x")
-    tables = result_files.read(run.folder, run.manifest, result_files.FIGURES, FigureTables)
+    tables = result_cache.read(run.folder, run.manifest, result_cache.FIGURES, FigureTables)
     shutil.rmtree(own_runs.stored(run.folder))
     assert tables is not None
-    assert result_files.read(run.folder, run.manifest, result_files.FIGURES, FigureTables) is None
+    assert result_cache.read(run.folder, run.manifest, result_cache.FIGURES, FigureTables) is None
     assert runs.load(run.folder).figures().summary == own.summary
 
 

@@ -21,8 +21,8 @@ from benchmarks.support.synthetic_runs import saved, with_column
 from robustness import runs
 from robustness.base.errors import RunError
 from robustness.evaluation.condition import Condition
-from robustness.evaluation.correctness import CORRECTNESS
-from robustness.runs import result_files
+from robustness.evaluation.labels_and_correctness import CORRECTNESS
+from robustness.runs import result_cache
 from robustness.runs import rows as row_files
 from robustness.runs.case_queries import CaseRows, Chosen
 from robustness.runs.row_selection import SURVIVORS, WORST
@@ -265,7 +265,7 @@ def test_figures_that_may_be_wrong_are_worked_out_anew(
     harm: str, run: runs.Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expected = run.figures().summary
-    file, worked_out = result_files.file(run.folder, result_files.FIGURES), counted(monkeypatch)
+    file, worked_out = result_cache.file(run.folder, result_cache.FIGURES), counted(monkeypatch)
     if harm == "half":
         file.write_bytes(file.read_bytes()[:-200])
     elif harm == "text":
@@ -276,7 +276,7 @@ def test_figures_that_may_be_wrong_are_worked_out_anew(
         del document["hardest"]["harm"]
         file.write_bytes(gzip.compress(key + b"\n" + json.dumps(document).encode()))
     elif harm == "other code":
-        monkeypatch.setattr(result_files, "code", lambda: "0")
+        monkeypatch.setattr(result_cache, "code", lambda: "0")
     else:
         changes = {"content": "0"} if harm == "other rows" else {"status": runs.UNFINISHED}
         run = runs.Run(run.folder, replace(run.manifest, **changes), run.parts)
@@ -294,7 +294,7 @@ def test_kept_figures_rest_on_all_code_that_computes_them(
     def version_with(room: str) -> str:
         with (package / room / "__init__.py").open("a") as file:
             file.write("# Changed.\n")
-        return result_files.code.__wrapped__()
+        return result_cache.code.__wrapped__()
 
     versions = [version_with(room) for room in ("statistics", "runs", "evaluation", "metrics")]
     assert len(set(versions)) == len(versions)
@@ -305,7 +305,7 @@ def test_kept_figures_rest_on_all_code_that_computes_them(
 def test_a_process_that_ends_while_it_keeps_figures_leaves_the_old_ones_or_none(
     before: bool, run: runs.Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    expected, file = run.figures().summary, result_files.file(run.folder, result_files.FIGURES)
+    expected, file = run.figures().summary, result_cache.file(run.folder, result_cache.FIGURES)
     old = file.read_bytes()
     if not before:
         file.unlink()
@@ -316,7 +316,7 @@ def test_a_process_that_ends_while_it_keeps_figures_leaves_the_old_ones_or_none(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as ending:
-        ending.setattr(result_files, "code", lambda: "0")  # so that they are worked out anew
+        ending.setattr(result_cache, "code", lambda: "0")  # so that they are worked out anew
         ending.setattr(Path, "write_bytes", half)
         ending.setattr(Path, "unlink", lambda *_, **__: None)  # a killed process clears nothing
         with pytest.raises(KeyboardInterrupt):

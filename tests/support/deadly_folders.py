@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from robustness.datasets import Entry
-from robustness.datasets.folder import Folder
+from robustness.datasets.folder_and_url import Folder
 
 
 class DeadlyFolder(Folder):

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from robustness.attacks import REGISTRY as ATTACKS
 from robustness.evaluation.condition import effect, readable
-from robustness.evaluation.correctness import good_rows, with_correctness
+from robustness.evaluation.labels_and_correctness import good_rows, with_correctness
 from robustness.runs.row_selection import WORST
 from robustness.statistics import QUANTITIES
 from robustness.statistics.measurement_grid import laid_out, with_conditions

@@ -16,7 +16,7 @@ from tests.support.reports import live
 ASKED: list[str] = []
 
 SCRIPT = """
-from robustness.ui.display.export_buttons import report_button
+from robustness.ui.display.copy_and_report_buttons import report_button
 from tests.ui import test_report_pages
 report_button(test_report_pages.build, "a <b>/name")
 """

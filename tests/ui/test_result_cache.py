@@ -16,10 +16,10 @@ from robustness.evaluation.loop import evaluate
 from robustness.evaluation.measurement import Measurement
 from robustness.evaluation.request import make_spec
 from robustness.models.own import user_models
-from robustness.pictures import untrusted
+from robustness.pictures import untrusted_decoding
 from robustness.pictures.fitting import Framing
 from robustness.pictures.samples import sample_bytes
-from robustness.pictures.untrusted import BusyError
+from robustness.pictures.untrusted_decoding import BusyError
 from robustness.ui.computation import band_cells, shared_results
 from robustness.ui.computation import long_work as work
 from robustness.ui.computation.shared_results import ResultCache, work_key
@@ -103,7 +103,7 @@ def test_a_file_that_is_no_picture_is_looked_at_once(monkeypatch: pytest.MonkeyP
         asked.append(data)
         raise (BusyError if data == b"good" else ImageError)("The image is The image.")
 
-    monkeypatch.setattr(untrusted, "framed_image", framed_image)
+    monkeypatch.setattr(untrusted_decoding, "framed_image", framed_image)
     for name in ("a.png", "b.png"):
         with pytest.raises(ImageError, match=f'^"{name}" is The image.$'):
             shared_results.uploaded_picture(name, b"bad", (Framing(),))

@@ -13,7 +13,7 @@ from robustness.evaluation.condition import AttackCondition, Condition
 from robustness.evaluation.request import make_spec
 from robustness.ui.one_image.attack_view import adversarial
 from robustness.ui.one_image.attack_view import row as attack_row
-from robustness.ui.one_image.stories import OFFLINE, STORIES, Story
+from robustness.ui.one_image.stories_and_present import OFFLINE, STORIES, Story
 from tests.support.pages import changes, headline, run, sample
 
 

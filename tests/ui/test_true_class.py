@@ -9,7 +9,7 @@ from streamlit.testing.v1 import AppTest
 
 from benchmarks.support.synthetic_runs import measurement
 from robustness.evaluation.condition import Condition
-from robustness.evaluation.correctness import is_correct, labelled
+from robustness.evaluation.labels_and_correctness import is_correct, labelled
 from robustness.models.class_labels import imagenet
 from robustness.pictures.samples import sample_bytes
 from tests.support.pages import html, run, sample

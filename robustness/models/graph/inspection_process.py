@@ -1,6 +1,6 @@
 """Reads, converts, compiles and asks a model, in a process with limits on its memory and time.
 
-``inspection_process`` starts it.
+``inspection`` starts it.
 """
 
 from __future__ import annotations
@@ -51,14 +51,14 @@ from robustness.models.graph.keras_networks import (
 )
 from robustness.models.model_record import REGISTRY, Normalisation
 from robustness.models.own.stated_facts import describe, stated_shape
-from robustness.models.run.native_runtimes import (
+from robustness.models.run.openvino import F32, MOST, SOONEST, Floats, core, first_line
+from robustness.models.run.original_runtimes import (
     RuntimeSession,
     keras_session,
     native_answers,
     native_facts,
     session_maker,
 )
-from robustness.models.run.openvino import F32, MOST, SOONEST, Floats, core, first_line
 from robustness.models.run.replay.graph import Operations, simplified
 
 TOLERANCE = 1e-4

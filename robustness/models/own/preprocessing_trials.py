@@ -27,8 +27,8 @@ from robustness.models.own.stated_facts import (
     NORMALISATIONS,
     value_of,
 )
-from robustness.models.run.native_runtimes import NativePass, as_deployed
 from robustness.models.run.openvino import Floats, ForwardPass
+from robustness.models.run.original_runtimes import NativePass, as_deployed
 from robustness.pictures.fitting import STUDY_FRAMING, Framing, read_file, study_image
 from robustness.pictures.resizing import OPENCV, PIL
 from robustness.pictures.samples import REGISTRY as SAMPLES

@@ -32,8 +32,8 @@ from robustness.models.graph.input_and_output import (
 from robustness.models.graph.inspection import use_of
 from robustness.models.model_record import CallOptions, ModelRecord, PythonCall
 from robustness.models.run.gradients import Network
-from robustness.models.run.native_runtimes import STAGE
 from robustness.models.run.openvino import Floats
+from robustness.models.run.original_runtimes import STAGE
 
 Ask = Callable[[Floats], Any]
 """Maps normalised pixels (N, H, W, 3) to answers (N, classes)."""

@@ -13,7 +13,7 @@ from robustness.report.questions import (
     ranking,
     safe_threshold,
 )
-from robustness.report.questions.question import Question, RunFigures
+from robustness.report.questions.question_record import Question, RunFigures
 
 __all__ = ["REGISTRY", "Question", "RunFigures"]
 

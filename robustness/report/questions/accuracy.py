@@ -21,7 +21,7 @@ from robustness.charts.tables import (
 )
 from robustness.evaluation.condition import perturbation_label
 from robustness.report.blocks import Block, Chart, Chooser, Columns, Text, Titled
-from robustness.report.questions.question import LABELS, TRUST, Question
+from robustness.report.questions.question_record import LABELS, TRUST, Question
 from robustness.report.wording import model
 from robustness.statistics import Figures
 from robustness.statistics.imagenet_c import ALEXNET_ERRORS, published_errors

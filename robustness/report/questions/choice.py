@@ -13,7 +13,7 @@ from robustness.charts.tables import Column, Entry, Form, Table, figure, places,
 from robustness.perturbations import REGISTRY
 from robustness.report.blocks import Block, Chart, Chooser, Text, Titled
 from robustness.report.questions.model_candidates import choose_of_run, costs
-from robustness.report.questions.question import (
+from robustness.report.questions.question_record import (
     COMPARE,
     LABELS,
     TWO_MODELS,

@@ -20,7 +20,7 @@ from robustness.pictures.eight_bits import to_png
 from robustness.pictures.framed_picture import Picture
 from robustness.report.blocks import Block, Case, Cases, Chart, Chooser, Shot, Titled
 from robustness.report.questions.failure_patterns import property_title
-from robustness.report.questions.question import IMAGES, Question
+from robustness.report.questions.question_record import IMAGES, Question
 from robustness.report.shared_parts import clean_shot
 from robustness.report.wording import class_title, model
 from robustness.runs import Run

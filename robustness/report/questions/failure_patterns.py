@@ -14,7 +14,7 @@ from robustness.charts.tables import Column, Entry, Table, figure, interval, rat
 from robustness.evaluation.condition import short
 from robustness.pictures.image_properties import PROPERTIES
 from robustness.report.blocks import Block, Chart, Chooser, Sortable, Text, Titled
-from robustness.report.questions.question import COMPARE, LABELS, TWO_MODELS, Question
+from robustness.report.questions.question_record import COMPARE, LABELS, TWO_MODELS, Question
 from robustness.report.wording import MODEL, model
 from robustness.runs.failures import Failures
 from robustness.statistics import Figures

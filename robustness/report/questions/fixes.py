@@ -29,7 +29,7 @@ from robustness.remedies import parse
 from robustness.report.blocks import Block, Text, Titled
 from robustness.report.questions import safe_threshold
 from robustness.report.questions.choice import CHOICE
-from robustness.report.questions.question import TRUST, Question, RunFigures
+from robustness.report.questions.question_record import TRUST, Question, RunFigures
 from robustness.report.wording import MODEL, model
 from robustness.runs import Run, jobs
 from robustness.runs.calibrations import FEWEST, Calibration, read_calibrations

@@ -16,7 +16,7 @@ from robustness.charts.tables import (
 )
 from robustness.evaluation.condition import perturbation_label, setting
 from robustness.report.blocks import Block, Chart, Chooser, Map, Sortable, Text, Titled
-from robustness.report.questions.question import ATTACKS, Question
+from robustness.report.questions.question_record import ATTACKS, Question
 from robustness.report.wording import MODEL, sentence
 from robustness.statistics import FEWEST, Figures
 from robustness.statistics.hardest_conditions import name_leaders

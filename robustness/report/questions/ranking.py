@@ -5,9 +5,9 @@ from __future__ import annotations
 import pandas as pd
 
 from robustness import statistics
-from robustness.charts import differences, model_scores, run_results, tables
+from robustness.charts import difference_charts, model_scores, run_results, tables
 from robustness.report.blocks import Block, Chart, Chooser, Sortable, Text, Titled
-from robustness.report.questions.question import COMPARE, Question
+from robustness.report.questions.question_record import COMPARE, Question
 from robustness.statistics import Figures
 
 _MEANING = {
@@ -34,7 +34,7 @@ def _ranked(figures: Figures, quantity: str) -> list[Block]:
         return [chart, note, table]
     differing = Chart(
         "Differences between models",
-        differences.pair_differences(pairs),
+        difference_charts.pair_differences(pairs),
         "Difference of each pair of models with its interval; the table below holds the numbers.",
     )
     rule = Text(statistics.TEST_SUMMARY, statistics.TEST_RULE)

@@ -14,7 +14,7 @@ from robustness.charts.tables import Column, Entry, Form, Table, flat, with_inte
 from robustness.evaluation.condition import Condition, readable, short
 from robustness.pictures.fitting import Framing
 from robustness.report.blocks import Block, Chart, Text, Titled
-from robustness.report.questions.question import TRUST, Option, Question, RunFigures
+from robustness.report.questions.question_record import TRUST, Option, Question, RunFigures
 from robustness.report.wording import MODEL, model
 from robustness.runs import Run, failures
 from robustness.statistics.thresholds import (

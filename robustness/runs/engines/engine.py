@@ -29,7 +29,7 @@ from robustness.perturbations import Images
 from robustness.pictures.fitting import Framing
 from robustness.pictures.framed_picture import Picture
 from robustness.pictures.image_properties import PropertyValues
-from robustness.pictures.untrusted import measured_image, untrusted_image
+from robustness.pictures.untrusted_decoding import measured_image, untrusted_image
 
 FRAMES_AT_ONCE = 176
 """Images and their perturbed versions in one chunk: 11 full passes of 16, and about 100 MB."""

@@ -34,14 +34,14 @@ from robustness.models import Classifier, Outputs
 from robustness.models.loaded_models import run_parallel
 from robustness.models.run.openvino import chosen
 from robustness.perturbations import Images
-from robustness.pictures import untrusted
+from robustness.pictures import untrusted_decoding
 from robustness.pictures.decoding import as_subject, decode
 from robustness.pictures.eight_bits import to_png
 from robustness.pictures.fitting import STUDY_FRAMING, Framing
 from robustness.pictures.framed_picture import Picture, frame
 from robustness.pictures.samples import REGISTRY as SAMPLES
 from robustness.pictures.samples import sample_bytes
-from robustness.pictures.untrusted import BusyError
+from robustness.pictures.untrusted_decoding import BusyError
 from robustness.remedies import Chain, parse
 from robustness.remedies.remedy import SUREST
 from robustness.runs import Run
@@ -163,7 +163,7 @@ def _decoded(data: bytes, framings: Framings) -> Picture | str:
     The cache keys ``data`` by a digest.
     """
     try:
-        return untrusted.framed_image(data, framings).picture("", framings)
+        return untrusted_decoding.framed_image(data, framings).picture("", framings)
     except BusyError:  # a later attempt may succeed
         raise
     except ImageError as error:

@@ -8,7 +8,7 @@ import streamlit as st
 
 from robustness import models
 from robustness.base.text import visible
-from robustness.evaluation.correctness import sample_class
+from robustness.evaluation.labels_and_correctness import sample_class
 from robustness.models.class_labels import imagenet
 from robustness.pictures.framed_picture import Picture
 from robustness.report.copy_as import TRUE_CLASS

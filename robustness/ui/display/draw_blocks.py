@@ -23,7 +23,7 @@ from robustness.report.blocks import (
     Titled,
 )
 from robustness.report.questions import REGISTRY
-from robustness.report.questions.question import Option, Question, RunFigures
+from robustness.report.questions.question_record import Option, Question, RunFigures
 from robustness.statistics.choice_criteria import OTHERS
 from robustness.ui.browser import components
 from robustness.ui.browser.html import html

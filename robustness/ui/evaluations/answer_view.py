@@ -16,16 +16,16 @@ from robustness.report import run_report
 from robustness.report.blocks import Titled
 from robustness.report.questions import RunFigures, choice, perturbations
 from robustness.report.questions.choice import CHOICE
-from robustness.report.questions.question import FAILURES
+from robustness.report.questions.question_record import FAILURES
 from robustness.runs import Listed, Run
 from robustness.statistics import ModelChoice
 from robustness.ui.browser.html import html
 from robustness.ui.computation.shared_results import cached
 from robustness.ui.display import draw_blocks, pairs_cards_tables
-from robustness.ui.display.export_buttons import report_button
+from robustness.ui.display.copy_and_report_buttons import report_button
 from robustness.ui.evaluations import limits_input, manage_run, run_table
 from robustness.ui.evaluations.failing_images_view import VIEW
-from robustness.ui.one_image import stories
+from robustness.ui.one_image import stories_and_present
 from robustness.ui.session.error_boundary import sentence
 
 _STYLE = Path(__file__).with_name("present.css")
@@ -37,8 +37,8 @@ _VERDICT_HEAD = ("Outcome", "Model", "Condition", "Limit", "Required", "Measured
 def show(run: Run, of: RunFigures, entry: Listed) -> None:
     """Draw the answer of ``run``: what can be done with it, what to choose, its map and table."""
     with st.container():  # keeps the elements below in their places
-        stories.frame(with_stories=False)
-        if stories.is_presented():
+        stories_and_present.frame(with_stories=False)
+        if stories_and_present.is_presented():
             st.html(_STYLE)
     with st.container(key="decision"):
         with st.container(horizontal=True, vertical_alignment="center", key="run-tools"):
@@ -52,7 +52,7 @@ def show(run: Run, of: RunFigures, entry: Listed) -> None:
             report_button(partial(report.of_run, run), run.id)
             with st.popover("Manage", icon=":material/more_horiz:"):
                 manage_run.manage(entry)
-            stories.present_button("the recommendation and the map")
+            stories_and_present.present_button("the recommendation and the map")
         _answer(run, of, values)
     for caution in run_report.cautions(of):
         st.info(plain(caution), icon=":material/info:")

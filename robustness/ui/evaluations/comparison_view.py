@@ -30,7 +30,7 @@ from robustness.ui.browser import components
 from robustness.ui.computation import shared_results
 from robustness.ui.computation.shared_results import cached, opened_run
 from robustness.ui.display import pairs_cards_tables
-from robustness.ui.display.export_buttons import report_button
+from robustness.ui.display.copy_and_report_buttons import report_button
 from robustness.ui.evaluations import run_table
 from robustness.ui.session.error_boundary import sentence
 from robustness.ui.session.link_inputs import one_of

@@ -18,7 +18,7 @@ from robustness.pictures.framed_picture import Picture
 from robustness.report.copy_as import link_values
 from robustness.report.questions import RunFigures, failure_patterns
 from robustness.report.questions import failing_images as cases_question
-from robustness.report.questions.question import IMAGES
+from robustness.report.questions.question_record import IMAGES
 from robustness.runs import Run, selected_cases
 from robustness.runs.case_queries import Chosen
 from robustness.ui.browser.html import html

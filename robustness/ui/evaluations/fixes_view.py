@@ -32,7 +32,7 @@ from robustness.ui.computation.long_work import Work
 from robustness.ui.display import draw_blocks
 from robustness.ui.display import pairs_cards_tables as results_on_page
 from robustness.ui.evaluations import run_table
-from robustness.ui.evaluations.run_form import source_input
+from robustness.ui.evaluations.run_controls import source_input
 from robustness.ui.page_frame import boundary
 from robustness.ui.session import access
 from robustness.ui.session.link_inputs import listed

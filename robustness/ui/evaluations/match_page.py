@@ -23,7 +23,7 @@ from robustness.ui.controls.picture_input import fit_input, overrides_of, side_i
 from robustness.ui.display import draw_blocks
 from robustness.ui.display import pairs_cards_tables as results_on_page
 from robustness.ui.evaluations import manage_run, run_table
-from robustness.ui.evaluations.run_form import (
+from robustness.ui.evaluations.run_controls import (
     COMPARE,
     FROM_FILE,
     QUESTION,

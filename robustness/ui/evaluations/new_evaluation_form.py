@@ -19,13 +19,13 @@ from robustness.base.text import counted, plain, some
 from robustness.datasets import Dataset
 from robustness.evaluation.request import OWN_PREPROCESSING, Request, make_spec
 from robustness.pictures.eight_bits import to_png
-from robustness.pictures.untrusted import BusyError, untrusted_image
+from robustness.pictures.untrusted_decoding import BusyError, untrusted_image
 from robustness.runs import Plan, forecast
 from robustness.ui.computation import job_controls
 from robustness.ui.computation.long_work import begin
 from robustness.ui.computation.shared_results import cached
 from robustness.ui.evaluations import match_page, run_table
-from robustness.ui.evaluations.run_form import (
+from robustness.ui.evaluations.run_controls import (
     DEFAULTS,
     MATCH,
     QUESTION,

@@ -15,7 +15,7 @@ from robustness.report.questions import REGISTRY, RunFigures
 from robustness.report.questions.failing_images import CASES, LEFT_OUT, MAP
 from robustness.report.questions.fixes import FIXES
 from robustness.report.questions.perturbations import RUN_MAP
-from robustness.report.questions.question import COMPARE, FAILURES, VIEWS
+from robustness.report.questions.question_record import COMPARE, FAILURES, VIEWS
 from robustness.report.questions.safe_threshold import THRESHOLD
 from robustness.runs import Listed, Run
 from robustness.runs.embedding_map import IMAGES, embedding_map, read_maps

@@ -17,8 +17,8 @@ from robustness.base.errors import GradientError
 from robustness.base.text import counted, plain, share, some
 from robustness.charts.prediction_marks import verdict
 from robustness.evaluation.condition import AttackCondition
-from robustness.evaluation.correctness import labelled
 from robustness.evaluation.framing_of_models import version_for
+from robustness.evaluation.labels_and_correctness import labelled
 from robustness.evaluation.loop import picture_scores
 from robustness.evaluation.measurement import Measurement
 from robustness.evaluation.request import Request, spec_of
@@ -37,8 +37,8 @@ from robustness.ui.computation import shared_results
 from robustness.ui.computation.long_work import Measuring
 from robustness.ui.computation.shared_results import work_key
 from robustness.ui.display import draw_blocks, explanations, pairs_cards_tables
-from robustness.ui.display.export_buttons import report_button
-from robustness.ui.one_image import stories
+from robustness.ui.display.copy_and_report_buttons import report_button
+from robustness.ui.one_image import stories_and_present
 from robustness.ui.session.error_boundary import sentence
 from robustness.ui.session.link_inputs import forget_unless, leave_link, listed, one_of, slider
 
@@ -87,7 +87,7 @@ def show(picture: Picture, names: tuple[str, ...], seed: int, truth: str | None)
     picture = version_for(picture, attacked_model)
     with answer, st.container(key="attack-answer"):
         condition = AttackCondition.of_spec(spec)
-        stories.show_story(picture, names, seed, f"{attacked_model} {condition.id}")
+        stories_and_present.show_story(picture, names, seed, f"{attacked_model} {condition.id}")
         outcome = _measure(picture, attacked_model, spec)
         rows = [row(picture, adversarial(picture, outcome), name, spec, truth) for name in alike]
         _show_outcome(picture, outcome, rows)

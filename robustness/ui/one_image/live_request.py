@@ -10,8 +10,8 @@ from robustness import models
 from robustness.base.errors import RobustnessError
 from robustness.charts.prediction_marks import Mark, verdict
 from robustness.evaluation.condition import NOTHING, Condition
-from robustness.evaluation.correctness import labelled
 from robustness.evaluation.framing_of_models import framing
+from robustness.evaluation.labels_and_correctness import labelled
 from robustness.evaluation.measurement import Measurement
 from robustness.evaluation.request import Request, spec_of
 from robustness.pictures.framed_picture import Picture

@@ -22,8 +22,8 @@ from robustness.report.questions.safe_threshold import AcceptedFrom
 from robustness.ui.browser import components
 from robustness.ui.computation import shared_results
 from robustness.ui.display import draw_blocks, explanations, pairs_cards_tables
-from robustness.ui.display.export_buttons import copy_button, report_button
-from robustness.ui.one_image import remedies, slider_drag, stack, stories
+from robustness.ui.display.copy_and_report_buttons import copy_button, report_button
+from robustness.ui.one_image import remedies, slider_drag, stack, stories_and_present
 from robustness.ui.one_image.answer_cards import answer_cards
 from robustness.ui.one_image.live_request import Answer, LiveRequest
 from robustness.ui.page_frame import fragment
@@ -74,7 +74,7 @@ def _show_images(
     )
     if not on.condition.idle:
         request = request._replace(remedy=remedies.chosen(request.several_models, warn=True))
-    stories.show_story(picture, request.models, seed, request.condition.id)
+    stories_and_present.show_story(picture, request.models, seed, request.condition.id)
     draw(request, on)
 
 

@@ -18,7 +18,7 @@ from robustness.base.scheduler import TURNS
 from robustness.base.text import counted, plain
 from robustness.evaluation.band import COARSE, STEPS, Band, strengths
 from robustness.evaluation.condition import Condition
-from robustness.evaluation.correctness import labelled
+from robustness.evaluation.labels_and_correctness import labelled
 from robustness.evaluation.loop import evaluate
 from robustness.evaluation.measurement import Measurement
 from robustness.evaluation.request import spec_of
@@ -35,8 +35,8 @@ from robustness.ui.computation import band_cells
 from robustness.ui.computation.long_work import Measuring, Work
 from robustness.ui.computation.shared_results import Turn, work_key
 from robustness.ui.display import draw_blocks, pairs_cards_tables
-from robustness.ui.display.export_buttons import report_button
-from robustness.ui.one_image import stack, stories
+from robustness.ui.display.copy_and_report_buttons import report_button
+from robustness.ui.one_image import stack, stories_and_present
 from robustness.ui.one_image.live_view import usable
 from robustness.ui.session.access import session
 from robustness.ui.session.link_inputs import listed, one_of
@@ -66,7 +66,7 @@ def show(picture: Picture, names: Sequence[str], seed: int, truth: str | None) -
         reports = st.container(width="content")
     rows = [record.name for record in REGISTRY if chosen == _ALL or record.in_study]
     with st.container(key="map-style"):
-        if stories.is_presented():
+        if stories_and_present.is_presented():
             st.html(_STYLE)
     with st.container(key="image-map"):
         drawing = _Drawing(picture, names, rows, seed, truth)

@@ -12,7 +12,7 @@ from robustness.base.errors import PluginError, RobustnessError
 from robustness.base.text import plain, share
 from robustness.charts.prediction_marks import Mark, judged, verdict
 from robustness.charts.tables import Table
-from robustness.evaluation.correctness import is_correct, label_index
+from robustness.evaluation.labels_and_correctness import is_correct, label_index
 from robustness.evaluation.measurement import Measurement
 from robustness.perturbations import Images
 from robustness.plugins import plugin_of

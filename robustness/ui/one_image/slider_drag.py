@@ -34,7 +34,7 @@ from robustness.evaluation.framing_of_models import version_for
 from robustness.perturbations import REGISTRY
 from robustness.perturbations.search_by_name import find
 from robustness.pictures.eight_bits import to_png
-from robustness.pictures.untrusted import framed_image
+from robustness.pictures.untrusted_decoding import framed_image
 from robustness.remedies import parse
 from robustness.ui.browser import components
 from robustness.ui.computation.band_cells import cells, pass_seconds

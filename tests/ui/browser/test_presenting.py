@@ -21,7 +21,7 @@ from benchmarks.support.page_actions import (
     visiting,
 )
 from benchmarks.support.server import eventually, until
-from robustness.ui.one_image.stories import OFFLINE, STORIES
+from robustness.ui.one_image.stories_and_present import OFFLINE, STORIES
 
 END = "(shown => document.querySelector(shown).getBoundingClientRect().bottom)"
 TOP = "node => node.getBoundingClientRect().top"

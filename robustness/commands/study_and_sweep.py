@@ -44,7 +44,7 @@ def add(parsers: Parsers) -> None:
 
 def study_command(options: argparse.Namespace) -> None:
     """Consistency and feature similarity under the perturbations."""
-    from robustness.evaluation.correctness import labelled, true_class
+    from robustness.evaluation.labels_and_correctness import labelled, true_class
     from robustness.evaluation.loop import evaluate, perturbed
     from robustness.evaluation.provenance import manifest
     from robustness.evaluation.suites import study_conditions
@@ -102,7 +102,7 @@ def sweep_command(options: argparse.Namespace) -> None:
     """The strength at which each model's prediction changes or becomes incorrect."""
     from robustness import models, report
     from robustness.evaluation.condition import Condition
-    from robustness.evaluation.correctness import labelled, true_class
+    from robustness.evaluation.labels_and_correctness import labelled, true_class
     from robustness.evaluation.remedy_trials import loader_with_remedies
     from robustness.evaluation.request import make_spec
     from robustness.evaluation.sweep import Break, sweep
