@@ -318,7 +318,9 @@ class ShareChange(NamedTuple):
     def entry(self, quantity: str) -> Entry:
         """Its figures of ``quantity`` by the names that a comparison gives them."""
         baseline, run = self.runs
-        of = {"model": self.model, "condition": self.condition, "baseline": baseline, "run": run}
+        conditions = "" if self.condition else ORIGINALS
+        of = {"model": self.model, "condition": self.condition, "conditions": conditions}
+        of |= {"baseline": baseline, "run": run}
         figures = {"a": self.before, "b": self.after, "images": self.n}
         by_name = {f"{quantity}_{name}": value for name, value in figures.items()}
         difference = {"value": self.difference, "low": self.low, "high": self.high}

@@ -2,29 +2,19 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
-from heapq import merge
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
 from robustness.base.errors import ParameterError
 from robustness.runs.row_selection import CASE_COLUMNS, SURVIVORS, WORST, Chosen
 from robustness.runs.rows import ROW, Rows
 from robustness.statistics.image_slices import inside
-from robustness.statistics.measurement_grid import UNKNOWN, Grid
 
 _REMEMBERED = 200  # answers
 _MOST_REMEMBERED = 100  # cases of one
-
-
-CASES_A_CELL = 24
-"""Stored cases per model and condition."""
 
 _LAST = "CASE WHEN isfinite({0}) THEN {0} ELSE 2 END"  # 2 is above any fall and similarity
 _RANKING = {
@@ -66,78 +56,21 @@ class Tally:
         return cls(counts[0], *(Outcomes(*counts[at : at + 3]) for at in (1, 4, 7)))
 
 
-@dataclass(frozen=True)
-class FirstCases:
-    """JSON-ready: ``first`` has [model, perturbation, condition, entries] by kind.
-
-    An entry is the sort key of a case, smaller ones first, then its row. ``tallies`` has [model,
-    perturbation, *counts of a ``Tally``], with "" for all.
-    """
-
-    tallies: Sequence[Sequence[Any]]
-    first: Mapping[str, Sequence[Sequence[Any]]]
-
-    def tally(self, model: str, perturbation: str) -> Sequence[int] | None:
-        """The counts of images, if they are kept."""
-        chosen = (tally[2:] for tally in self.tallies if tally[:2] == [model, perturbation])
-        return next(chosen, None)
-
-    def rows(self, kind: str, chosen: Chosen, most: int) -> list[int]:
-        """The first ``most`` (up to ``CASES_A_CELL``) of the ``chosen`` rows, an image once."""
-        entries = [
-            own
-            for model, perturbation, condition, own in self.first[kind]
-            if chosen.model in ("", model)
-            and chosen.perturbation in ("", perturbation)
-            and (not chosen.conditions or condition in chosen.conditions)
-        ]
-        numbers: dict[int, int] = {}
-        for *_, row in merge(*entries):
-            numbers.setdefault(row >> 32, row)
-            if len(numbers) == most:
-                break
-        return list(numbers.values())
-
-
 class CaseRows:
     """The cases among ``rows``; short answers are remembered.
 
     A profile in a selection stands for the conditions that ``rows`` have as its compositions.
-    ``store`` returns what is stored beside a finished run for the filters that are used most; it is
-    called with the function that reads this from the rows.
     ``properties`` are those of the images, None if they are not known.
     """
 
-    def __init__(
-        self,
-        rows: Rows,
-        store: Callable[[Callable[[], FirstCases]], FirstCases] | None = None,
-        properties: pa.Table | None = None,
-    ) -> None:
+    def __init__(self, rows: Rows, properties: pa.Table | None = None) -> None:
         self._rows = rows
         self._properties = properties
         self._answers: dict[Any, Any] = {}
-        self._store = store
-        self._lock = threading.Lock()
-
-    @cached_property
-    def _first_cases(self) -> FirstCases | None:
-        if self._store is None:
-            return None
-        return self._store(lambda: _first(self._rows))
-
-    def prepare(self) -> FirstCases | None:
-        """The cached cases of the most used filters, read from the rows the first time."""
-        with self._lock:
-            return self._first_cases
 
     def tally(self, chosen: Chosen) -> Tally:
         """How many images there are among the ``chosen`` rows."""
         chosen = self._without_profiles(chosen)
-        first_cases = None if chosen.conditions or chosen.narrow else self.prepare()
-        counts = first_cases and first_cases.tally(chosen.model, chosen.perturbation)
-        if counts:
-            return Tally.of(counts)
         tally: Tally | None = self._answers.get(chosen)
         if tally is None:
             where, values = self._where(chosen)
@@ -169,13 +102,7 @@ class CaseRows:
         cases: list[dict[str, Any]] | None = self._answers.get(key)
         if cases is not None:
             return cases
-        most = count + len(without)
-        if chosen.narrow or most > CASES_A_CELL or (first_cases := self.prepare()) is None:
-            order = self._ordered(chosen, kind, count, without)
-        else:
-            order = first_cases.rows(kind, chosen, most)
-            order = [row for row in order if row >> 32 not in without][:count]
-        cases = self._read(order)
+        cases = self._read(self._ordered(chosen, kind, count, without))
         if count <= _MOST_REMEMBERED:
             self._remember(key, cases)
         return cases
@@ -284,46 +211,3 @@ class CaseRows:
         if len(self._answers) >= _REMEMBERED:
             self._answers.clear()
         self._answers[key] = answer
-
-
-def _first(rows: Rows) -> FirstCases:
-    """The first cases of each model under each condition, and the tallies of the perturbations."""
-    packed = ", ".join(
-        f"min(row({_RANKING[kind]}, {ROW}), {CASES_A_CELL}) FILTER ({outcome})"
-        for kind, outcome in _OUTCOMES.items()
-    )
-    table = rows.ask(
-        f"SELECT model, any_value(perturbation), condition, {packed} FROM rows "
-        f"GROUP BY model, condition ORDER BY min({ROW})"
-    )
-    first = {
-        kind: [[*key[:3], [list(entry) for entry in key[at] or ()]] for key in table]
-        for at, kind in enumerate(_OUTCOMES, start=3)
-    }
-    return FirstCases(_tallies(rows.grids(copies=True)), first)
-
-
-def _tallies(grids: Sequence[Grid]) -> list[list[Any]]:
-    """The ``tallies`` of ``FirstCases``."""
-    names = [key.perturbation for key in grids[0].conditions]
-    places = {"": slice(None)} | {
-        name: [at for at, other in enumerate(names) if other == name] for name in names
-    }
-    tallies, of_all = [], dict[str, NDArray[np.bool_]]()
-    for grid in grids:
-        consistent, correct = grid.flags("consistent"), grid.flags("correct")
-        counted, labelled = consistent != UNKNOWN, correct != UNKNOWN
-        good = np.where(labelled, correct, consistent) == 1
-        flags = [
-            grid.there,
-            *(
-                counted & labels & outcome
-                for labels in (True, labelled, ~labelled)
-                for outcome in (True, ~good, good)
-            ),
-        ]
-        for name, chosen in places.items():
-            images = np.array([flag[:, chosen].any(axis=1) for flag in flags])
-            of_all[name] = of_all.get(name, False) | images
-            tallies.append([grid.model, name, *images.sum(axis=1).tolist()])
-    return [["", name, *images.sum(axis=1).tolist()] for name, images in of_all.items()] + tallies

@@ -60,7 +60,6 @@ def compute_of(folder: Path, manifest: Manifest, opened: Callable[[Path], Run]) 
         return Headline()
     run = opened(folder)
     figures = run.figures()
-    run.cases.prepare()
     if run.row_count > _ROWS_SOON_READ:
         _ = run.failures
     pairs = [*figures.pairs(), *figures.pairs_under_attack]

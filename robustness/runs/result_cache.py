@@ -27,7 +27,7 @@ from robustness.base.validation import checked_json
 from robustness.runs import own_runs
 from robustness.runs.manifest import FINISHED, Manifest
 
-FIGURES, FAILURES, CASES, HEADLINE = "figures", "failures", "cases", "headline"
+FIGURES, FAILURES, HEADLINE = "figures", "failures", "headline"
 MAPS, CALIBRATIONS = "maps", "calibrations"
 """Names of results."""
 

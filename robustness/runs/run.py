@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,7 +34,7 @@ from robustness.pictures.fitting import Framing
 from robustness.pictures.framed_picture import Picture
 from robustness.pictures.untrusted_decoding import framed_image
 from robustness.runs import image_table, notes, result_cache
-from robustness.runs.case_queries import CaseRows, FirstCases
+from robustness.runs.case_queries import CaseRows
 from robustness.runs.engines import is_from_table
 from robustness.runs.engines.engine import stored_image
 from robustness.runs.failures import ONCE_FINISHED, Failures, failure_tables
@@ -121,14 +121,7 @@ class Run:
     @cached_property
     def cases(self) -> CaseRows:
         """Its measurements to look at."""
-        settled = self.finished and self.manifest.images  # else its rows change
-        return CaseRows(
-            self.rows,
-            partial(result_cache.stored, self.folder, self.manifest, result_cache.CASES, FirstCases)
-            if settled
-            else None,
-            self.properties,
-        )
+        return CaseRows(self.rows, self.properties)
 
     @cached_property
     def properties(self) -> pa.Table | None:

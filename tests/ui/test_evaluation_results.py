@@ -42,7 +42,7 @@ def page(
     script.write_text(
         "from robustness.ui.evaluations import run_view\n"
         "from tests.ui import test_evaluation_results as this\n"
-        "results.show(this.CURRENT, this.ENTRY)\n"
+        "run_view.show(this.CURRENT, this.ENTRY)\n"
     )
     monkeypatch.setitem(globals(), "CURRENT", run)
     monkeypatch.setitem(globals(), "ENTRY", runs.Listed(tmp_path, run.manifest))

@@ -15,7 +15,7 @@ import resource, sys
 import numpy as np
 from robustness.base import freed_memory
 for name in sys.argv[2:]:
-    getattr(allocator, name)()
+    getattr(freed_memory, name)()
 made = [np.ones(int(sys.argv[1])) for _ in range(4)]
 del made
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
