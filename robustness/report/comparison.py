@@ -145,7 +145,7 @@ def headline(comparisons: Sequence[Comparison], quantity: str) -> str:
     if len(cells) == 1:
         (cell,) = cells
         where = f"under {short(cell['condition'])}" if cell["condition"] else "on the originals"
-        got = f"{model(cell['model'])} got {said(cell[f'{quantity}_verdict'])}"
+        got = f"{model(cell['model'])} got {verdict_text(cell[f'{quantity}_verdict'])}"
         return f"No significant change overall; {got} {where}."
     if moved := _moved(each, quantity, "cell"):
         return f"No significant change overall; {moved}."
