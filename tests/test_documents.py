@@ -21,6 +21,7 @@ from robustness import api, attacks, gate, metrics, models, report
 from robustness.base import settings
 from robustness.evaluation.request import read_request
 from robustness.metrics import metric
+from robustness.models.file_formats.formats import ENDINGS
 from robustness.models.model_record import ADDED
 from robustness.models.own import user_models
 from robustness.pictures import decoding
@@ -256,6 +257,12 @@ def test_every_format_of_a_report_is_named_where_people_read_of_them() -> None:
             assert all(format.label in line for format in report.FORMATS.values()), line
 
 
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_every_ending_of_a_model_file_is_named_where_people_describe_one(ending: str) -> None:
+    for text in (DOCUMENTS["docs/own-models.md"], user_models.__doc__ or ""):
+        assert re.search(rf"{re.escape(ending)}\b", text)
+
+
 def test_every_attack_and_norm_is_told() -> None:
     text = DOCUMENTS["docs/attacks.md"]
     assert [name for name in attacks.REGISTRY.names if f"`{name}`" not in text] == []
@@ -278,6 +285,7 @@ def test_the_server_listens_and_takes_what_deployment_says() -> None:
     assert size < int(body) < 1.1 * size, "what the dashboard takes, and a little for the form"
     limits = f"limited to {size} MB per file and {decoding.MAX_PIXELS // 10**6} million pixels"
     assert limits in " ".join(text.split())
+    assert f"| {limits.removeprefix('limited to ').replace(' and', ',')} per image |" in text
 
 
 def test_the_picture_of_the_house_shows_the_rooms_in_their_order() -> None:

@@ -22,8 +22,13 @@ _REQUEST_OPTIONS = (
     *("models", "perturbations", "conditions", "suite", "strength", "severities", "epsilon"),
     *("attack_steps", "attack_restarts", "seed", "fit", "side", "remedies"),
 )
+"""Options that a request's file or run says: they are refused beside it."""
+
 _SELECTION = ("limit", "sample", "batch", "labels", "own_classes")
+"""Options for the images of a source: they are refused beside a run."""
+
 _DEGREES = ("strength", "severities", "epsilon", "attack_steps", "attack_restarts")
+"""Those of ``_REQUEST_OPTIONS`` that conditions have: they are refused beside --conditions."""
 
 
 def add_request(evaluated: argparse.ArgumentParser, *, runs: bool = False) -> None:

@@ -163,6 +163,8 @@ def _of_totals(
 
 
 def _beta_bounds(rate: Floats, trials: Floats, tail: float) -> Bounds:
+    """Clopper & Pearson's bounds of ``rate`` in ``trials``, which may be fractions, with ``tail``
+    beyond each; NaN for NaN trials."""
     from scipy.special import betaincinv  # slow to import
 
     successes, failures = rate * trials, (1 - rate) * trials

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 from benchmarks.support.image_folders import labelled_folder
 from robustness import models, runs
 from robustness.attacks import AttackSpec, Outcome, craft
-from robustness.commands import main
+from robustness.commands import main, request_options
 from robustness.evaluation.condition import AttackCondition
 from robustness.perturbations import REGISTRY
 
@@ -53,6 +54,15 @@ def test_the_document_tells_what_was_found(
     assert entry["euclidean"] == pytest.approx(rows["euclidean"].mean())
     names = [row["perturbation"] for row in found["by_perturbation"]]
     assert names == [record.name for record in REGISTRY if record.in_study]
+
+
+def test_every_option_of_a_request_is_refused_beside_a_run() -> None:
+    parser = argparse.ArgumentParser(add_help=False)
+    request_options.add_request(parser)
+    options = {action.dest for action in parser._actions} - {"request"}
+    listed = {*request_options._REQUEST_OPTIONS, *request_options._SELECTION}
+    assert options == listed
+    assert listed >= {*request_options._DEGREES}
 
 
 def test_a_plan_tells_what_a_run_takes_and_begins_none(

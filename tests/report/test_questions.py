@@ -152,6 +152,7 @@ def test_a_question_without_what_it_needs_has_no_section(tmp_path: Path) -> None
     lacking = [q for q in REGISTRY if not all(need.met(of) for need in q.needs)]
     assert {q.name for q in lacking} >= {"accuracy", "classes", "trade_offs", "agreement"}
     assert not any(q.section(of) for q in lacking)
+    assert report.of_run(bare).sections, "the figures of these questions are computed all the same"
 
 
 def test_an_option_changes_the_choice_alike_everywhere(

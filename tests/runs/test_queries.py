@@ -24,7 +24,7 @@ from robustness.evaluation.condition import Condition
 from robustness.evaluation.labels_and_correctness import CORRECTNESS
 from robustness.runs import result_cache
 from robustness.runs import rows as row_files
-from robustness.runs.case_queries import CaseRows, Chosen
+from robustness.runs.case_queries import Chosen
 from robustness.runs.row_selection import SURVIVORS, WORST
 from robustness.runs.rows import Rows
 from robustness.statistics import Criteria, Figures, choose, measurement_grid
@@ -184,7 +184,6 @@ def test_a_file_that_is_gone_is_said_in_one_sentence(run: runs.Run, tmp_path: Pa
 # --- cases ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kept", [True, False])
 @pytest.mark.parametrize("kind", [WORST, SURVIVORS])
 @pytest.mark.parametrize(
     "chosen",
@@ -196,9 +195,7 @@ def test_a_file_that_is_gone_is_said_in_one_sentence(run: runs.Run, tmp_path: Pa
         Chosen(model="no such"),
     ],
 )
-def test_cases_equal_those_of_the_frame(
-    run: runs.Run, kind: str, chosen: Chosen, kept: bool
-) -> None:
+def test_cases_equal_those_of_the_frame(run: runs.Run, kind: str, chosen: Chosen) -> None:
     frame = run.frame()
     index = frame["label"].fillna(frame["clean_top1"])
     keep = pd.Series(True, index=frame.index)
@@ -212,7 +209,7 @@ def test_cases_equal_those_of_the_frame(
         pairs = list(zip(frame["model"], index, strict=True))
         keep &= pd.Series([pair in chosen.classes for pair in pairs], index=frame.index)
     expected = cases(frame[keep], kind)
-    some = run.cases if kept else CaseRows(rows_of(run))
+    some = run.cases
     tally = some.tally(chosen)
     assert (tally.either.bad if kind == WORST else tally.either.good) == len(expected)
     assert tally.images == frame[keep]["image"].nunique()

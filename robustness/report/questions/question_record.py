@@ -110,8 +110,10 @@ class Question(Generic[F]):
     """One question about a run.
 
     ``title`` heads its section, and ``about`` says beside it what the section answers. ``blocks``
-    tell its ``figures``; without any there is no section. A page shows it in ``view``, if that is
-    not "". ``link`` is the parameter of the link that a click in the section sets.
+    tell its ``figures``. There is no section without any blocks, or for a run without what it
+    ``needs``; ``figures``, ``answers``, ``brief`` and ``tables`` are computed for every run, and
+    must work for such a one, too. A page shows it in ``view``, if that is not "". ``link`` is the
+    parameter of the link that a click in the section sets.
 
     A report opens with ``answers``: pairs of a question in words and a sentence. ``brief`` are the
     blocks that a model card and the command line have, ``tables`` the figures in JSON. ``command``
