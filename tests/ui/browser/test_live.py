@@ -237,8 +237,7 @@ def phone(browser: Browser, address: str) -> Iterator[tuple[Page, CDPSession]]:
         page.set_viewport_size({"width": 390, "height": 844})
         fingers = page.context.new_cdp_session(page)
         fingers.send("Emulation.setTouchEmulationEnabled", {"enabled": True})
-        models = "models=SqueezeNet&models=EfficientNetLite0"
-        page.goto(f"{address}/?sample=coffee&gaussian_noise=0.2&{models}")
+        page.goto(f"{address}/?sample=coffee&gaussian_noise=0.2")
         yield settled(page), fingers
 
 
