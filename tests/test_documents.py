@@ -75,6 +75,15 @@ def test_the_files_of_this_repository_that_they_name_exist() -> None:
 # --- commands -------------------------------------------------------------------------------------
 
 
+def test_each_step_of_the_roads_is_a_function_that_is_there() -> None:
+    names, text = re.findall(r"`([^`]+)`", DOCUMENTS["docs/roads.md"].partition("\n## ")[2]), ""
+    for name in names[1:]:
+        if name.endswith(".py"):
+            text = (ROOT / name).read_text(encoding="utf-8")
+        else:
+            assert re.search(rf"\b{name.split('.')[-1]}\b", text), name
+
+
 def test_commands_are_understood() -> None:
     lines = "\n".join(blocks("bash") + blocks("yaml"))
     commands = re.findall(r"(?:-m |^)robustness (.*)", lines, re.MULTILINE)
