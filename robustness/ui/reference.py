@@ -24,7 +24,7 @@ from robustness.report.copy_as import link_values
 from robustness.ui.browser.html import Html, html
 from robustness.ui.computation.shared_results import cached
 from robustness.ui.controls.picture_input import FIRST_SAMPLE
-from robustness.ui.display import pairs_cards_tables
+from robustness.ui.display import page_elements
 from robustness.ui.session.link_inputs import listed, one_of
 from robustness.ui.session.run_link import page_link
 
@@ -169,7 +169,7 @@ def _methods(query: str) -> None:
         st.header(title, anchor=title.lower().replace(" ", "-"))
         st.markdown(re.sub(r"^### (.+)$", r"**\1**", body, flags=re.MULTILINE))
         if rows:
-            st.html(pairs_cards_tables.html_table(table.head, rows))
+            st.html(page_elements.html_table(table.head, rows))
     if empty:
         st.info(
             "No match in the methods. Try “interval”, “similarity” or “epsilon”.", icon=_NOTHING

@@ -21,7 +21,7 @@ from robustness.report.questions.fixes import REMEDIES
 from robustness.runs import MANIFEST_FILE, jobs
 from robustness.runs.calibrations import Calibration
 from robustness.statistics import TOO_FEW
-from robustness.ui.display.pairs_cards_tables import _customdata
+from robustness.ui.display.page_elements import _customdata
 from tests.support import pages
 from tests.support.pages import html
 from tests.support.retired_words import retired, said

@@ -16,7 +16,7 @@ from robustness.pictures.framed_picture import Picture
 from robustness.report.questions import failing_images
 from robustness.runs import Run
 from robustness.ui.browser.html import html
-from robustness.ui.display import pairs_cards_tables
+from robustness.ui.display import page_elements
 from robustness.ui.one_image.answer_cards import answer_cards
 from robustness.ui.one_image.live_request import LiveRequest
 from tests.support.pages import sample
@@ -40,15 +40,15 @@ def hostile(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_plain_parts_are_escaped() -> None:
-    assert_escaped(pairs_cards_tables.headline(HOSTILE), 1)
-    assert_escaped(pairs_cards_tables.html_table([HOSTILE, "b"], [[HOSTILE, HOSTILE]]), 5)
+    assert_escaped(page_elements.headline(HOSTILE), 1)
+    assert_escaped(page_elements.html_table([HOSTILE, "b"], [[HOSTILE, HOSTILE]]), 5)
 
 
 @pytest.mark.usefixtures("hostile")
 @pytest.mark.parametrize("stays", [True, False])
 def test_a_card_escapes_the_model_its_classes_and_its_second_heading(stays: bool) -> None:
     row = measurement(HOSTILE, "digest", "SqueezeNet", FOG, stays)
-    made = pairs_cards_tables.card(row, HOSTILE)
+    made = page_elements.card(row, HOSTILE)
     # the model, the heading, ten bars with a title each, and the classes of the verdict
     assert_escaped(made, 2 + 1 + 20 + (1 if stays else 3))
     asked = LiveRequest(sample("coffee"), FOG, ("SqueezeNet", "VGG16"), 0, HOSTILE)

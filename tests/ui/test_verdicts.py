@@ -19,7 +19,7 @@ from robustness.evaluation.request import Request
 from robustness.pictures.fitting import Framing
 from robustness.report.blocks import Map, Titled
 from robustness.report.questions.safe_threshold import AcceptedFrom
-from robustness.ui.display import pairs_cards_tables
+from robustness.ui.display import page_elements
 from robustness.ui.one_image.answer_cards import answer_cards
 from robustness.ui.one_image.live_request import LiveRequest
 from tests.support import pages
@@ -62,7 +62,7 @@ def by_model(texts: Sequence[str]) -> dict[str, str]:
 
 
 def cards() -> dict[str, str]:
-    return by_model([pairs_cards_tables.card(made) for made in ROWS])
+    return by_model([page_elements.card(made) for made in ROWS])
 
 
 def live_rows() -> dict[str, str]:

@@ -27,7 +27,7 @@ from robustness.report.questions.question_record import Option, Question, RunFig
 from robustness.statistics.choice_criteria import OTHERS
 from robustness.ui.browser import components
 from robustness.ui.browser.html import html
-from robustness.ui.display import pairs_cards_tables
+from robustness.ui.display import page_elements
 from robustness.ui.session.link_inputs import listed, one_of, set_in_link
 
 SELECTIONS = tuple(question.link for question in REGISTRY if question.link)
@@ -52,7 +52,7 @@ def linked_map(block: Map, result: str, clicked: Callable[[], None]) -> None:
         st.session_state[state_key] = [str(report.get("key"))]
         clicked()
 
-    chosen = pairs_cards_tables.in_link(state_key, block.link)
+    chosen = page_elements.in_link(state_key, block.link)
     components.band_map(f"{block.link}s", block.drawing, choose, chosen="".join(chosen))
 
 
@@ -138,10 +138,10 @@ def _option(block: Chooser, row: DeltaGenerator) -> str:
 def _table(block: Titled) -> None:
     if block.long:
         with st.expander(plain(block.caption)):
-            st.html(pairs_cards_tables.html_table(*block.table))
+            st.html(page_elements.html_table(*block.table))
         return
     st.markdown(f"**{plain(block.caption)}**")
-    st.html(pairs_cards_tables.html_table(*block.table))
+    st.html(page_elements.html_table(*block.table))
 
 
 def _frame(block: Sortable) -> None:
@@ -170,7 +170,7 @@ def _chart(block: Chart, clicked: Clicked, result: str, chosen: Mapping[str, str
     st.markdown(f"**{plain(block.title)}**")
     point: Sequence[str] = ()
     if block.link:
-        point = pairs_cards_tables.clicked(
+        point = page_elements.clicked(
             block.figure,
             key,
             block.alt,
@@ -179,7 +179,7 @@ def _chart(block: Chart, clicked: Clicked, result: str, chosen: Mapping[str, str
             partial(deselect, result),
         )
     else:
-        st.plotly_chart(block.figure, key=key, config=pairs_cards_tables.NO_TOOLBAR, alt=block.alt)
+        st.plotly_chart(block.figure, key=key, config=page_elements.NO_TOOLBAR, alt=block.alt)
     box = " To select several, draw a box (top right)." if block.figure.layout.dragmode else ""
     note = f"{block.note} Click to see the images.{box}" if block.link else block.note
     if note:
@@ -195,7 +195,7 @@ def _map(block: Map, clicked: Clicked, result: str, chosen: Mapping[str, str]) -
         components.band_map(block.title or "map", block.drawing)
     else:
         linked_map(block, result, components.nothing)
-        if point := pairs_cards_tables.in_link(f"{block.link} of {result}", block.link):
+        if point := page_elements.in_link(f"{block.link} of {result}", block.link):
             clicked(point, chosen)
     if block.note:
         st.caption(plain(block.note))

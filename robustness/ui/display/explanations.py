@@ -19,7 +19,7 @@ from robustness.pictures.eight_bits import to_png
 from robustness.pictures.framed_picture import image_digest
 from robustness.ui.browser.html import Html, html
 from robustness.ui.computation.long_work import Measuring
-from robustness.ui.display import pairs_cards_tables
+from robustness.ui.display import page_elements
 from robustness.ui.session.error_boundary import sentence
 
 SWITCH = "attention"
@@ -70,7 +70,7 @@ def section(
     ):
         return
     st.html(_legend())
-    columns = pairs_cards_tables.cells(2, gap="medium")
+    columns = page_elements.cells(2, gap="medium")
     for (model, indices), column in zip(classes.items(), columns, strict=False):
         with column.container(key=f"attention-{model}", border=True):
             _draw(model, captions, indices, looking(model, images_of(model), indices).at_once())

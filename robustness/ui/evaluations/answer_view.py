@@ -21,7 +21,7 @@ from robustness.runs import Listed, Run
 from robustness.statistics import ModelChoice
 from robustness.ui.browser.html import html
 from robustness.ui.computation.shared_results import cached
-from robustness.ui.display import draw_blocks, pairs_cards_tables
+from robustness.ui.display import draw_blocks, page_elements
 from robustness.ui.display.copy_and_report_buttons import report_button
 from robustness.ui.evaluations import limits_input, manage_run, run_table
 from robustness.ui.evaluations.failing_images_view import VIEW
@@ -76,7 +76,7 @@ def _answer(run: Run, of: RunFigures, values: dict[str, Any]) -> None:
     first, *rest = [answer for _, answer in run_report.answers(of)]
     text = " ".join(chosen.sentences) if by_own else first
     head = chosen.sentences[0] if text.startswith(chosen.sentences[0]) else text
-    st.html(pairs_cards_tables.headline(head))
+    st.html(page_elements.headline(head))
     weighed = [f"{word}: {', '.join(names)}." for word, names in chosen.weighted.items()]
     own = ["By your criteria.", *weighed] if by_own else []
     more = text.removeprefix(head).strip()
@@ -102,7 +102,7 @@ def _answer(run: Run, of: RunFigures, values: dict[str, Any]) -> None:
         draw_blocks.linked_map(block, run.id, clicked)
     others = choice.blocks(run.manifest.costs, chosen)
     if others and isinstance(table := others.pop(0), Titled) and chosen.compared:
-        st.html(pairs_cards_tables.html_table(*table.table))
+        st.html(page_elements.html_table(*table.table))
     with st.expander("More"):
         draw_blocks.draw(others)
         facts = (*rest, run_report.note(of))
@@ -131,7 +131,7 @@ def _marks(check: gate.Check) -> dict[tuple[str, str], tuple[str, str]]:
 
 
 def _verdicts(check: gate.Check) -> None:
-    st.html(pairs_cards_tables.headline(gate.headline(check)))
+    st.html(page_elements.headline(gate.headline(check)))
     order = sorted(check.verdicts, key=lambda verdict: list(_SIGNS).index(verdict.outcome))
     rows = [
         (
@@ -146,7 +146,7 @@ def _verdicts(check: gate.Check) -> None:
     ]
     scrolls = len(rows) > _VERDICTS
     with st.container(height=_VERDICT_PIXELS if scrolls else "content", border=scrolls):
-        st.html(pairs_cards_tables.html_table(_VERDICT_HEAD, rows))
+        st.html(page_elements.html_table(_VERDICT_HEAD, rows))
 
 
 # --- the choice -----------------------------------------------------------------------------------

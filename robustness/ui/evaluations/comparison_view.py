@@ -29,7 +29,7 @@ from robustness.statistics.run_differences import BETTER, WORSE, verdict_text
 from robustness.ui.browser import components
 from robustness.ui.computation import shared_results
 from robustness.ui.computation.shared_results import cached, opened_run
-from robustness.ui.display import pairs_cards_tables
+from robustness.ui.display import page_elements
 from robustness.ui.display.copy_and_report_buttons import report_button
 from robustness.ui.evaluations import run_table
 from robustness.ui.session.error_boundary import sentence
@@ -79,12 +79,10 @@ def show(names: Sequence[str], listed: Mapping[str, Listed]) -> None:
         changes = comparison_report.headline(compared_runs, quantity)
         chosen = _choice([listed[name] for name in there])
         sentences = [*filter(None, [changes]), *(chosen.sentences if chosen else ())]
-        headline.html(
-            pairs_cards_tables.headline((sentences or ["These runs cannot be compared."])[0])
-        )
+        headline.html(page_elements.headline((sentences or ["These runs cannot be compared."])[0]))
         if chosen:
             st.markdown(plain(" ".join(sentences[1:])))
-            st.html(pairs_cards_tables.html_table(*choice.table(chosen.models, chosen).table))
+            st.html(page_elements.html_table(*choice.table(chosen.models, chosen).table))
         for place, (name, compared) in enumerate(others.items()):
             with st.container(key=f"change-{place}"):
                 _one(listed[name], compared, quantity, is_only=len(others) == 1)
@@ -173,7 +171,7 @@ def _changes(compared_runs: Comparison, entries: Sequence[Entry], quantity: str,
     columns = comparison_report.figures(quantity)
     if by_condition:
         _map(by_condition, quantity, name)
-    st.html(pairs_cards_tables.html_table(*Table.of(overall, [MODEL, *columns])))
+    st.html(page_elements.html_table(*Table.of(overall, [MODEL, *columns])))
     st.caption(
         f"{counted(compared_runs.images, 'shared image')}, all shared conditions. "
         f"{figures.TEST_SUMMARY}",
@@ -238,7 +236,7 @@ def _by_condition(
     except RobustnessError as error:
         st.caption(plain(f"The images cannot be shown: {sentence(error)}"))
     columns = [*comparison_report.CONDITION, *comparison_report.figures(quantity)]
-    st.html(pairs_cards_tables.html_table(*Table.of(mine, columns)))
+    st.html(page_elements.html_table(*Table.of(mine, columns)))
 
 
 def _thumbnail(

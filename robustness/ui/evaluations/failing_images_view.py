@@ -23,7 +23,7 @@ from robustness.runs import Run, selected_cases
 from robustness.runs.case_queries import Chosen
 from robustness.ui.browser.html import html
 from robustness.ui.computation import shared_results
-from robustness.ui.display import pairs_cards_tables
+from robustness.ui.display import page_elements
 from robustness.ui.display.draw_blocks import SELECTIONS, deselect
 from robustness.ui.session.link_inputs import listed, one_of
 from robustness.ui.session.run_link import page_link
@@ -180,7 +180,7 @@ def _downloads(run: Run, chosen: Chosen, kind: str) -> None:
 
 
 def _grid(run: Run, rows: Sequence[dict[str, Any]]) -> None:
-    for row, column in zip(rows, pairs_cards_tables.cells(IN_A_ROW), strict=False):
+    for row, column in zip(rows, page_elements.cells(IN_A_ROW), strict=False):
         with column, st.container(border=True, height="stretch", gap="small"):
             _card(run, row)
 

@@ -30,7 +30,7 @@ from robustness.runs.calibrations import add_calibrated, calibrate, free_name, r
 from robustness.ui.computation import job_controls as under_way
 from robustness.ui.computation.long_work import Work
 from robustness.ui.display import draw_blocks
-from robustness.ui.display import pairs_cards_tables as results_on_page
+from robustness.ui.display import page_elements as results_on_page
 from robustness.ui.evaluations import run_table
 from robustness.ui.evaluations.run_controls import source_input
 from robustness.ui.page_frame import boundary

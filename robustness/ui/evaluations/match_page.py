@@ -21,7 +21,7 @@ from robustness.ui.computation.shared_results import opened_run
 from robustness.ui.controls.model_input import model_input, seed_input
 from robustness.ui.controls.picture_input import fit_input, overrides_of, side_input
 from robustness.ui.display import draw_blocks
-from robustness.ui.display import pairs_cards_tables as results_on_page
+from robustness.ui.display import page_elements as results_on_page
 from robustness.ui.evaluations import manage_run, run_table
 from robustness.ui.evaluations.run_controls import (
     COMPARE,

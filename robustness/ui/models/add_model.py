@@ -25,7 +25,7 @@ from robustness.models.own.stated_facts import IMAGENET
 from robustness.pictures.fitting import FITS, MIN_SHARE
 from robustness.pictures.resizing import INTERPOLATIONS, STUDY
 from robustness.ui.computation.long_work import Work
-from robustness.ui.display import pairs_cards_tables
+from robustness.ui.display import page_elements
 from robustness.ui.server.streamlit_internals import UploadedFile
 from robustness.ui.session import access
 from robustness.ui.session.error_boundary import boundary, fragment, sentence
@@ -327,7 +327,7 @@ def _evidence(description: Description) -> None:
             for trial in description.trials[:_MAX_TRIALS]
         ]
         head = ("Normalisation", "Correct", "Mean confidence", "Mean probability of the true class")
-        st.html(pairs_cards_tables.html_table(head, rows))
+        st.html(page_elements.html_table(head, rows))
     if better := clearly_better(
         description.trials, description.entry.get("normalisation"), description.tried_on
     ):
@@ -350,7 +350,7 @@ def _evidence(description: Description) -> None:
                 (answer["image"], answer["class"], share(answer["confidence"]))
                 for answer in description.samples
             ]
-            st.html(pairs_cards_tables.html_table(("Image", "Prediction", "Confidence"), samples))
+            st.html(page_elements.html_table(("Image", "Prediction", "Confidence"), samples))
         if description.native:
             st.caption(
                 f"Predictions come from {description.native.runtime}. OpenVINO agrees on "

@@ -30,7 +30,7 @@ from robustness.models.weights.weight_files import (
 from robustness.pictures.fitting import Framing
 from robustness.ui.browser.html import html
 from robustness.ui.computation.long_work import Work
-from robustness.ui.display import pairs_cards_tables
+from robustness.ui.display import page_elements
 from robustness.ui.models import add_model
 from robustness.ui.server.streamlit_internals import ColumnConfig
 from robustness.ui.session import access
@@ -50,9 +50,7 @@ def show() -> None:
     states = {record.name: models.state(record) for record in models.REGISTRY}
     ready = [name for name, state in states.items() if state.ready]
     subject = are(len(ready), len(states), "model")
-    st.html(
-        pairs_cards_tables.headline(f"{subject[0].upper()}{subject[1:]} ready on this machine.")
-    )
+    st.html(page_elements.headline(f"{subject[0].upper()}{subject[1:]} ready on this machine."))
     add_model.show()
     view = one_of("View", _VIEWS, "view", shows_label=False)
     if view == "models":
@@ -177,7 +175,7 @@ def _cards(states: Mapping[str, models.WeightsState]) -> None:
         if not records:
             continue
         st.markdown(f"**{title}.** {text}")
-        for record, column in zip(records, pairs_cards_tables.cells(4), strict=False):
+        for record, column in zip(records, page_elements.cells(4), strict=False):
             with column.container(
                 border=True, key=f"weights_{record.name}", gap="xsmall", height="stretch"
             ):
@@ -198,9 +196,7 @@ def _card(record: models.ModelRecord, state: models.WeightsState) -> None:
         st.caption(plain(f"When added: {record.accuracy.text}."))
     with st.container(horizontal=True, gap="small"):
         with st.popover("Source", icon=":material/info:"):
-            st.html(
-                pairs_cards_tables.html_table(("Weights", record.label), _origin(record, state))
-            )
+            st.html(page_elements.html_table(("Weights", record.label), _origin(record, state)))
         if not state.ready:
             download_button(record)
         if record.group == models.OWN:

@@ -36,7 +36,7 @@ from robustness.ui.browser.html import html
 from robustness.ui.computation import shared_results
 from robustness.ui.computation.long_work import Measuring
 from robustness.ui.computation.shared_results import work_key
-from robustness.ui.display import draw_blocks, explanations, pairs_cards_tables
+from robustness.ui.display import draw_blocks, explanations, page_elements
 from robustness.ui.display.copy_and_report_buttons import report_button
 from robustness.ui.one_image import stories_and_present
 from robustness.ui.session.error_boundary import sentence
@@ -105,11 +105,11 @@ def show(picture: Picture, names: tuple[str, ...], seed: int, truth: str | None)
 
 def _show_outcome(picture: Picture, outcome: Outcome, rows: Sequence[Measurement]) -> None:
     """Draw the result of one attack: headline, noise control, images and verdicts."""
-    st.html(pairs_cards_tables.headline(attack_answer(outcome, rows)))
+    st.html(page_elements.headline(attack_answer(outcome, rows)))
     if outcome.success:
         draw, icon = (st.success, "verified") if outcome.beats_noise else (st.warning, "grain")
         draw(plain(noise_answer(outcome)), icon=f":material/{icon}:")
-    pairs_cards_tables.show_pictures(
+    page_elements.show_pictures(
         picture,
         outcome.image,
         f"{outcome.spec.record.label} against {models.label(outcome.model)}",
@@ -130,13 +130,13 @@ def _in_detail(
     picture: Picture, outcome: Outcome, rows: Sequence[Measurement], truth: str | None
 ) -> None:
     """Draw the top-5 classes of each model, those under noise, and where the models look."""
-    cards = [pairs_cards_tables.card(entry, "Adversarial") for entry in rows]
+    cards = [page_elements.card(entry, "Adversarial") for entry in rows]
     if outcome.l2:
         control = outcome.control
         noisy = Picture.of(f"{picture.name}, noisy", control.image, framing=picture.framing)
         noise = row(picture, noisy, outcome.model, outcome.spec, truth)
-        cards.append(pairs_cards_tables.card(noise, f"Noise, the closest of {control.draws} draws"))
-    for card, slot in zip(cards, pairs_cards_tables.cells(2), strict=False):
+        cards.append(page_elements.card(noise, f"Noise, the closest of {control.draws} draws"))
+    for card, slot in zip(cards, page_elements.cells(2), strict=False):
         slot.html(card)
     explanations.section(
         ["Original", "Adversarial"],

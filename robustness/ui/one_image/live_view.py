@@ -21,7 +21,7 @@ from robustness.report.live_report import change_charts, similarity
 from robustness.report.questions.safe_threshold import AcceptedFrom
 from robustness.ui.browser import components
 from robustness.ui.computation import shared_results
-from robustness.ui.display import draw_blocks, explanations, pairs_cards_tables
+from robustness.ui.display import draw_blocks, explanations, page_elements
 from robustness.ui.display.copy_and_report_buttons import copy_button, report_button
 from robustness.ui.one_image import remedies, slider_drag, stack, stories_and_present
 from robustness.ui.one_image.answer_cards import answer_cards
@@ -92,7 +92,7 @@ def _begin(request: LiveRequest, on: stack.Stack, follows: bool) -> None:
     start, drawing = time.perf_counter(), components.next_drawing()
     altered = request.change()
     asking, coming = time.perf_counter(), request.answers(altered)  # while the images are drawn
-    pairs_cards_tables.show_pictures(
+    page_elements.show_pictures(
         request.picture, altered.image, request.what, altered.scores, drawing=drawing
     )
     place = st.empty()
@@ -114,7 +114,7 @@ def _follow(request: LiveRequest, on: stack.Stack, follows: bool) -> None:
     start, drawing = time.perf_counter(), components.next_drawing()
     altered = request.change()
     asking, coming = time.perf_counter(), request.answers(altered)
-    pairs_cards_tables.show_pictures(
+    page_elements.show_pictures(
         *(request.picture, altered.image, request.what, altered.scores),
         follows=on.dragging and follows,
         remedied=remedies.pair(request, altered),

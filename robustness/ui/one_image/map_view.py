@@ -34,7 +34,7 @@ from robustness.ui.browser.html import drawings, html
 from robustness.ui.computation import band_cells
 from robustness.ui.computation.long_work import Measuring, Work
 from robustness.ui.computation.shared_results import Turn, work_key
-from robustness.ui.display import draw_blocks, pairs_cards_tables
+from robustness.ui.display import draw_blocks, page_elements
 from robustness.ui.display.copy_and_report_buttons import report_button
 from robustness.ui.one_image import stack, stories_and_present
 from robustness.ui.one_image.live_view import usable
@@ -209,7 +209,7 @@ class _Drawing:
         said = (
             image_map_report.answer(bands) if self._order is not self._rows else "Filling the map …"
         )
-        self._sentence.html(pairs_cards_tables.headline(said))
+        self._sentence.html(page_elements.headline(said))
         drawn = image_map_report.band_maps(bands, self._images, columns=self._good, rows=order)
         self._map.html(drawings(each.drawing for each in drawn))
         self._drawn = time.monotonic()
@@ -221,7 +221,7 @@ class _Drawing:
         complete = {band.perturbation for band in bands} == {*self._rows}
         waiting = "Fill the map to see what breaks first." if self._good else "No model can run."
         said = image_map_report.answer(bands) if complete else waiting
-        self._sentence.html(pairs_cards_tables.headline(said))
+        self._sentence.html(page_elements.headline(said))
         drawn = image_map_report.band_maps(
             bands,
             self._images,

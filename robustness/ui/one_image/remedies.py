@@ -22,7 +22,7 @@ from robustness.report.blocks import Titled
 from robustness.report.copy_as import REMEDY
 from robustness.ui.browser import components
 from robustness.ui.computation import shared_results
-from robustness.ui.display.pairs_cards_tables import thumbnail_uri
+from robustness.ui.display.page_elements import thumbnail_uri
 from robustness.ui.one_image.live_request import Answer, LiveRequest
 from robustness.ui.session.error_boundary import sentence
 

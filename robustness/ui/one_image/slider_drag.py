@@ -38,7 +38,7 @@ from robustness.pictures.untrusted_decoding import framed_image
 from robustness.remedies import parse
 from robustness.ui.browser import components
 from robustness.ui.computation.band_cells import cells, pass_seconds
-from robustness.ui.display import pairs_cards_tables
+from robustness.ui.display import page_elements
 from robustness.ui.one_image import remedies
 from robustness.ui.one_image.answer_cards import answer_cards
 from robustness.ui.one_image.live_request import Answer, LiveRequest
@@ -299,9 +299,7 @@ def _refused(error: AccessError) -> Response:
 
 def _picture(live: LiveRequest, _pictures: list[bytes], who: str) -> Message:
     altered = live.change()
-    header, after = pairs_cards_tables.pair_of(
-        live.picture, altered.image, live.what, altered.scores
-    )
+    header, after = page_elements.pair_of(live.picture, altered.image, live.what, altered.scores)
     texts, remedied = remedies.pair(live, altered, f"{who} image")
     return {**header, **texts}, [b"", after, *map(to_png, remedied)]
 

@@ -22,7 +22,7 @@ from robustness.report.copy_as import link_values
 from robustness.ui.browser import components
 from robustness.ui.browser.html import html
 from robustness.ui.computation.shared_results import is_sample, sample_picture
-from robustness.ui.display.pairs_cards_tables import thumbnail_uri
+from robustness.ui.display.page_elements import thumbnail_uri
 from robustness.ui.session.link_inputs import warn_of_link
 from robustness.ui.session.run_link import page_link
 
