@@ -37,8 +37,6 @@ RUNS: dict[str, dict[str, Any]] = {
     "no labels": {"labelled": False},
     "severities": {"conditions": (*GRADED, CONDITIONS[1])},
     "attacks": {"conditions": (APGD, PGD)},
-    "attack and fog": {"conditions": (APGD, FOG)},
-    "attack and fog, no labels": {"conditions": (APGD, FOG), "labelled": False},
     "attack and fog, few labels": {"conditions": (APGD, FOG), "labelled": 0.4, "hard": [0]},
     "four images": {"images": 4},
     "ties": {"lone": "median"},
