@@ -33,7 +33,6 @@ from tests.support.synthetic_remedies import CONDITIONS, Made
 
 GRADED = tuple(Condition.of({name: at}) for name, at in severities("fog") if at)
 RUNS: dict[str, dict[str, Any]] = {
-    "labels": {},
     "no labels": {"labelled": False},
     "severities": {"conditions": (*GRADED, CONDITIONS[1])},
     "attacks": {"conditions": (APGD, PGD)},
@@ -42,7 +41,6 @@ RUNS: dict[str, dict[str, Any]] = {
     "ties": {"lone": "median"},
     "a safe threshold": {"conditions": (APGD, FOG), "telling": True, "images": 200},
     "a weak model": {"hard": [0], "weak": True},
-    "a hard attack, no labels": {"conditions": (APGD, FOG), "labelled": False, "hard": [0]},
     "one class under attack": {"conditions": (APGD,), "classes": [ESPRESSO]},
 }
 BUDGET = """
