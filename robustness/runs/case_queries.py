@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
@@ -70,7 +70,6 @@ class CaseRows:
 
     def tally(self, chosen: Chosen) -> Tally:
         """How many images there are among the ``chosen`` rows."""
-        chosen = self._without_profiles(chosen)
         tally: Tally | None = self._answers.get(chosen)
         if tally is None:
             where, values = self._where(chosen)
@@ -97,7 +96,6 @@ class CaseRows:
         Images at the positions ``without`` are left out. A case has ``CASE_COLUMNS`` and
         ``position``.
         """
-        chosen = self._without_profiles(chosen)
         key = chosen, kind, count, tuple(without)
         cases: list[dict[str, Any]] | None = self._answers.get(key)
         if cases is not None:
@@ -114,19 +112,6 @@ class CaseRows:
             return worst
         positions = [row["position"] for row in worst]
         return [*worst, *self.first(chosen, SURVIVORS, count - len(worst), positions)]
-
-    def _without_profiles(self, chosen: Chosen) -> Chosen:
-        """``chosen`` with the compositions of a profile in place of its name."""
-        named = {*chosen.conditions, chosen.perturbation}
-        parts = tuple(text for text, name in self._rows.profiles.items() if name in named)
-        if not parts:
-            return chosen
-        names = self._rows.profiles.values()
-        return replace(
-            chosen,
-            perturbation="" if chosen.perturbation in names else chosen.perturbation,
-            conditions=(*(text for text in chosen.conditions if text not in names), *parts),
-        )
 
     def _ordered(self, chosen: Chosen, kind: str, count: int, without: Sequence[int]) -> list[int]:
         """The rows of the first ``count`` cases, by a query."""
@@ -164,12 +149,18 @@ class CaseRows:
         if chosen.model:
             parts.append("model = $model")
             values["model"] = chosen.model
-        if chosen.perturbation:
+        profiles = self._rows.spec.profiles
+        if compositions := profiles.get(chosen.perturbation):
+            parts.append("list_contains($compositions, condition)")
+            values["compositions"] = list(compositions)
+        elif chosen.perturbation:
             parts.append("perturbation = $perturbation")
             values["perturbation"] = chosen.perturbation
         if chosen.conditions:
             parts.append("list_contains($conditions, condition)")
-            values["conditions"] = list(chosen.conditions)
+            values["conditions"] = [
+                text for name in chosen.conditions for text in profiles.get(name, (name,))
+            ]
         if chosen.classes:
             parts.append(
                 "list_contains($classes, coalesce(label, clean_top1)::INTEGER) AND "

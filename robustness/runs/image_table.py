@@ -179,7 +179,7 @@ def with_columns(rows: pa.Table, names: Iterable[str], images: pa.Table, spec: R
         return each[0] if len(each) == 1 else pc.choose(of_model(framing_of, pa.int32()), *each)
 
     def profiles() -> pa.Array:
-        names = {text: name for name, ids in spec.profiles.items() for text in ids}
+        names = {each.id: each.profile for each in spec.conditions if each.profile}
         ids = pa.array([*names], rows["condition"].type)
         return pa.array([*names.values()], pa.string()).take(pc.index_in(rows["condition"], ids))
 

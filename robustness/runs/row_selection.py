@@ -70,12 +70,6 @@ class Chosen:
     positions: tuple[int, ...] = ()
 
     @property
-    def narrow(self) -> bool:
-        """Whether it asks for more than a model, a perturbation and conditions."""
-        others = (self.classes, self.slices, self.became, self.against, self.positions)
-        return any(map(bool, others))
-
-    @property
     def text(self) -> str:
         """The selection as ``parse`` reads it, such as ``model=VGG16&slice=brightness:..0.2``."""
         names = (models.class_name(model, index) for model, index in self.classes)

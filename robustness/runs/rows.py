@@ -254,11 +254,6 @@ class Rows:
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     @cached_property
-    def profiles(self) -> dict[str, str]:
-        """By the id of a condition the name of the profile whose composition it is."""
-        return {text: name for name, ids in self.spec.profiles.items() for text in ids}
-
-    @cached_property
     def _source(self) -> tuple[str, dict[str, Any]]:
         """The start of a query, and the values that it names."""
         attacks, values = attacks_in_sql([condition.id for condition in self.spec.conditions])
@@ -412,7 +407,8 @@ class Rows:
             names, places = self.images["name"].to_numpy(), np.arange(len(axes.positions))
             axes = replace(axes, images=names, image_of=places)
         ids, perturbations, strengths = zip(*axes.conditions, strict=True)
-        _, keys = in_order(ids, perturbations, strengths, self.profiles)
+        profiles = {each.id: each.profile for each in self.spec.conditions}
+        _, keys = in_order(ids, perturbations, strengths, profiles)
         return Cells(self.paths, axes, [key.id for key in keys], self.own_scores, remedies), keys
 
     def grids(self, *, copies: bool = False) -> list[Grid]:

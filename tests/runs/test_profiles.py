@@ -67,6 +67,10 @@ def test_a_selection_is_of_all_compositions(tmp_path: Path) -> None:
         rows = run.cases.both(chosen, 25)
         assert {row["condition"] for row in rows[:20]} <= {part.id for part in PARTS[:3]}
         assert not any(row["consistent"] for row in rows[:20])
+    for of_one, images in ((PARTS[5], 60), (FOG, 0)):  # what is in both
+        both = Chosen(model="SqueezeNet", perturbation=YOUR_CAMERA, conditions=(of_one.id,))
+        assert run.cases.tally(both).images == images
+        assert {row["condition"] for row in run.cases.both(both, 60)} <= {PARTS[5].id}
     changes = [entry for entry in run.failures.changes if entry["condition"] == YOUR_CAMERA]
     assert [entry["n_images"] for entry in changes if entry["model"] == "SqueezeNet"] == [20]
     with pytest.raises(ParameterError, match="composition"):
