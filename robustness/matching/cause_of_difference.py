@@ -80,7 +80,7 @@ class Cause:
     def explained(self) -> bool:
         """Whether there is no difference, or one that the composition explains."""
         is_small = self.remainder <= _SMALL and self.left.distance <= _WIDEST * self.left.ordinary
-        return not self.changed.significant or (bool(self.estimate.strengths) and is_small)
+        return not self.changed.significant or (bool(self.perturbations) and is_small)
 
     @property
     def perturbations(self) -> tuple[MatchedPerturbation, ...]:

@@ -213,16 +213,18 @@ def test_a_difference_of_few_images_is_not_explained_because_they_are_few() -> N
     draws = np.random.default_rng(0)
     originals, images = (draws.normal(size=(n, len(NAMES))).astype(np.float32) for n in (60, 40))
     changed = difference(images + 3, originals, originals, 0)
-    dark = Estimate(("darkness",), (Fit((0,), np.ones(1), 0.0),), np.ones((1, 1)))
 
-    def is_explained() -> bool:
+    def is_explained(strength: float = 1.0) -> bool:
         left = difference(images, originals, originals, 0)
+        strengths = np.full(1, strength)
+        dark = Estimate(("darkness",), (Fit((0,), strengths, 0.0),), strengths[None])
         return Cause(dark, changed, left, originals, np.zeros(0, np.int64)).explained
 
     images[:, :5] += 2  # what no perturbation changed
     assert not is_explained()
     images[:, :5] -= 2
     assert is_explained()
+    assert not is_explained(0.001), "a strength that rounds to 0.00 is named nowhere"
 
 
 def test_few_images_are_refused(reference: NDArray[np.uint8]) -> None:
