@@ -25,5 +25,5 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    known = set(import_module("robustness.api").__all__)
-    return sorted({*globals(), *known} - (known & _PACKAGES))
+    public = set(import_module("robustness.api").__all__)
+    return sorted({*globals(), *public} - (public & _PACKAGES))

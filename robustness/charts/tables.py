@@ -260,13 +260,13 @@ def conditions(entries: Sequence[Entry]) -> list[dict[str, Any]]:
         "drop": ("Accuracy lost", ".1%"),
         "relative_drop": ("Relative loss", ".1%"),
     }
-    known = {name for name in every if any(entry.get(name) is not None for entry in entries)}
+    every = {k: v for k, v in every.items() if any(entry.get(k) is not None for entry in entries)}
     columns: list[Column] = [("Images", figure("n_images", ","))]
-    if labelled := "clean_accuracy" in known:
+    if labelled := "clean_accuracy" in every:
         columns.append(("Labelled", figure("n_labelled", ",")))
     if any(entry["n_attacked"] is not None for entry in entries):
         columns.append(("Attacked", figure("n_attacked", ",")))
-    columns += [(title, rate(name, form)) for name, (title, form) in every.items() if name in known]
+    columns += [(title, rate(name, form)) for name, (title, form) in every.items()]
     if labelled:
         columns += [
             ("Original ECE", rate("clean_ece", ".3f")),

@@ -197,7 +197,7 @@ def calibrate_command(options: argparse.Namespace) -> None:
     from robustness.report.questions import fixes
 
     run = runs.load(runs.folder_of(options.run, options.out), anywhere=True)
-    found = api.calibrate(
+    fit = api.calibrate(
         run,
         options.model,
         name=options.name,
@@ -205,13 +205,13 @@ def calibrate_command(options: argparse.Namespace) -> None:
     )
     console.end_progress()
     if options.json:
-        console.print_json({**found.as_dict(), "added": options.name or None})
+        console.print_json({**fit.as_dict(), "added": options.name or None})
         return
-    console.say(fixes.calibration_sentence(found))
+    console.say(fixes.calibration_sentence(fit))
     console.say(
         f"Added as {options.name}."
         if options.name
-        else f"To add it: python -m robustness calibrate {options.run} {found.model} --name NAME"
+        else f"To add it: python -m robustness calibrate {options.run} {fit.model} --name NAME"
     )
 
 

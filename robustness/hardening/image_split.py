@@ -74,10 +74,10 @@ def split_images(
     for dataset, most in ((images, MOST_TRAINING), (judging, MOST_JUDGING)):
         if dataset is not None:
             read = study_pixels(dataset, record.framing, most, seed, note)
-            known = labelled(dataset, [labels], KNOWN)[labels.key]
+            class_of = labelled(dataset, [labels], KNOWN)[labels.key]
             stacks.append(read.pixels)
             digests += read.streams
-            indices += [-1 if known[row] is None else known[row] for row in read.rows]
+            indices += [-1 if class_of[row] is None else class_of[row] for row in read.rows]
             unreadable += read.unreadable
             reserved = len(read.rows) if dataset is judging else 0
     pixels, classes = np.concatenate(stacks), np.array(indices, np.int64)

@@ -241,8 +241,8 @@ def _whitened_directions(rows: Values, most: int) -> Values:
         return np.zeros((0, rows.shape[1]))
     first = max(len(rows) - most, 0)
     squares, sides = linalg.eigh(rows @ rows.T, subset_by_index=(first, len(rows) - 1))
-    kept = squares > max(1e-10 * squares[-1], 1e-18)
-    return np.asarray((sides[:, kept] / squares[kept]).T @ rows * np.sqrt(len(rows)))[::-1]
+    large = squares > max(1e-10 * squares[-1], 1e-18)
+    return np.asarray((sides[:, large] / squares[large]).T @ rows * np.sqrt(len(rows)))[::-1]
 
 
 def _correct(output: TopPredictions, labels: Places) -> Values:

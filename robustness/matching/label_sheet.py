@@ -45,8 +45,8 @@ def sheet(sample: Sequence[SampleImage], correct: Correct | None = None) -> str:
     writer.writerow(COLUMNS)
     for image in sample:
         for model, prediction in image.predictions.items():
-            known = (correct or {}).get((image.name, model))
-            word = "" if known is None else "yes" if known else "no"
+            is_correct = (correct or {}).get((image.name, model))
+            word = "" if is_correct is None else "yes" if is_correct else "no"
             writer.writerow([csv_cell(image.name), csv_cell(model), csv_cell(prediction), word])
     return text.getvalue()
 
@@ -108,9 +108,11 @@ def read_sheet(path: Path, sample: Sequence[SampleImage]) -> dict[tuple[str, str
             )
         correct[key] = row.correct
     for model in {model for _, model in correct}:
-        known = [(image.name, model) in correct for image in sample if model in image.predictions]
-        if False in known[: sum(known)]:
-            gap = known.index(False)
+        labelled = [
+            (image.name, model) in correct for image in sample if model in image.predictions
+        ]
+        if False in labelled[: sum(labelled)]:
+            gap = labelled.index(False)
             raise ParameterError(
                 f"{path}: expected labels from the first image on, got none for "
                 f"{sample[gap].name!r} of {model}: fill it in, because the order is random."

@@ -304,8 +304,8 @@ def _labels(
     by_set = labelled(reference, [labels for labels, _ in sets], KNOWN)
     result: dict[str, NDArray[np.int64]] = {}
     for labels, members in sets:
-        known = by_set[labels.key]
-        indices = np.array([-1 if known[row] is None else known[row] for row in rows])
+        classes = by_set[labels.key]
+        indices = np.array([-1 if classes[row] is None else classes[row] for row in rows])
         if (indices >= 0).any():
             result |= dict.fromkeys(members, indices)
     return result

@@ -106,8 +106,8 @@ class ReferenceImages:
             self._originals[name] = output.rows(np.arange(ends[0]))
             simulated = []
             for rows, start in zip(chosen, ends[:-1], strict=True):
-                known = np.flatnonzero(column[rows] >= 0)
-                simulated.append((output.rows(start + known), rows[known]))
+                labelled = np.flatnonzero(column[rows] >= 0)
+                simulated.append((output.rows(start + labelled), rows[labelled]))
             fitted[name] = Confidence(self._originals[name], column, simulated)
         return fitted
 

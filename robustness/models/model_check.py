@@ -161,7 +161,7 @@ def _of_ready(record: ModelRecord, side: int, timing: bool) -> ModelCheck:
         if strangers:
             raise ParameterError(f"{name} has no class called {strangers[0]!r} to check.")
     engine = load(name, side=side).engine
-    file, made = record.weights.own, record.base or record
+    file, base = record.weights.own, record.base or record
     classifier = load(name, side=record.input_size)
     images, answers = [], []
     for picture in record.check_pictures:
@@ -186,7 +186,7 @@ def _of_ready(record: ModelRecord, side: int, timing: bool) -> ModelCheck:
         name,
         OK if all(answer.right for answer in answers) else WRONG,
         engine,
-        None if file and file.call else conversion(made, digest(made), side) is not None,
+        None if file and file.call else conversion(base, digest(base), side) is not None,
         tuple(answers),
         latency.median if latency else None,
         _rounding(classifier, images),

@@ -103,15 +103,15 @@ def compare_rows(baseline: Run, other: Run) -> RowComparison | None:
     tables = {"": ["image", *plain]}
     if spec.remedies:
         tables["remedied "] = ["image", *REMEDIED_KEYS, REMEDY.name, *REMEDIED]
-    found = [
+    differences = [
         replace(change, column=kind + change.column)
         for kind, names in tables.items()
         for change in _all_changes(baseline, other, same, names, remedied=bool(kind))
     ]
     order = [kind + name for kind, names in tables.items() for name in names]
-    beyond = [change for change in found if not change.rounding]
+    beyond = [change for change in differences if not change.rounding]
     first = min(beyond, key=lambda change: order.index(change.column), default=None)
-    return RowComparison(count, first, rounding=len(beyond) < len(found))
+    return RowComparison(count, first, rounding=len(beyond) < len(differences))
 
 
 def _all_changes(

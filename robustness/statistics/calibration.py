@@ -241,8 +241,8 @@ def fit_temperature(probabilities: NDArray[np.floating[Any]], truth: NDArray[np.
         return float((logsumexp(inverse * logits, axis=1) - inverse * own).mean())
 
     low, high = REGISTRY["temperature"].range or (1.0, 1.0)
-    found = minimize_scalar(loss, bounds=(np.log(low), np.log(high)), method="bounded")
-    return float(f"{np.clip(np.exp(found.x), low, high):.3g}")
+    minimum = minimize_scalar(loss, bounds=(np.log(low), np.log(high)), method="bounded")
+    return float(f"{np.clip(np.exp(minimum.x), low, high):.3g}")
 
 
 def true_class_losses(probabilities: NDArray[np.floating[Any]], truth: NDArray[np.intp]) -> Floats:

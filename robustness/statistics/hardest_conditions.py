@@ -106,9 +106,9 @@ def _p_values(flags: Sequence[Flags], pairs: Sequence[tuple[int, int]]) -> list[
     from scipy.special import bdtr  # slow to import
 
     if any(cells.dtype.kind == "f" for cells in flags):
-        known = [np.where(cells == UNKNOWN, np.nan, cells).T for cells in flags]
+        shares = [np.where(cells == UNKNOWN, np.nan, cells).T for cells in flags]
         return [
-            sign_flip(whole_numbers(sum(np.nan_to_num(cells[b] - cells[a]) for cells in known)))
+            sign_flip(whole_numbers(sum(np.nan_to_num(cells[b] - cells[a]) for cells in shares)))
             for a, b in pairs
         ]
     fails, goods = ([(cells == value).T for cells in flags] for value in (0, 1))

@@ -156,8 +156,8 @@ class Grid:
         cells = self.read(column)
         if cells.dtype == np.int8:
             return cells
-        known = np.where(np.isnan(cells), UNKNOWN, cells)
-        return known.astype(np.int8) if self.compositions is None else known
+        flags = np.where(np.isnan(cells), UNKNOWN, cells)
+        return flags.astype(np.int8) if self.compositions is None else flags
 
     def blocks(self, cells: int) -> list[slice]:
         """The conditions in blocks of at most ``cells``, to work on one after the other."""

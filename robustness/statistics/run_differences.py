@@ -103,9 +103,9 @@ def _changes(
 
     ``there``: where ``whole`` has a row; by default where it is not NaN.
     """
-    present, known_each = (~np.isnan(values[0]) for values in (whole, columns))
+    present, present_each = (~np.isnan(values[0]) for values in (whole, columns))
     rows = present if there is None else there
-    changes = [overall(_gaps(whole), present, rows), *by_condition(_gaps(columns), known_each)]
+    changes = [overall(_gaps(whole), present, rows), *by_condition(_gaps(columns), present_each)]
     rates = [
         np.append(over_conditions(some, rows, shares).value, mean_of_rows(values.T))
         for some, values in zip(whole, columns, strict=True)

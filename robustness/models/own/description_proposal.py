@@ -229,8 +229,8 @@ def try_out(
                 )
                 warning = " ".join(filter(None, (warning, accuracy.doubt(len(labels)))))
                 if images:  # a few bundled ones tell no accuracy
-                    found_by = sources.get("normalisation", "")
-                    accuracy = accuracy.model_copy(update={"normalisation": found_by})
+                    source = sources.get("normalisation", "")
+                    accuracy = accuracy.model_copy(update={"normalisation": source})
                     entry["accuracy"] = accuracy.model_dump(exclude_defaults=True)
     return replace(
         description,

@@ -100,11 +100,11 @@ def figures(of: RunFigures) -> FixFigures:
     thresholds = {entry["model"]: entry for entry in of.answer(safe_threshold.THRESHOLD).entries}
     fixes: list[Fix] = []
     for name in of.run.manifest.spec.model_names if of.run.row_count else ():
-        asked = not of.run.is_from_table
-        fixes += _remedies(of.run, name, tried) if asked else ()
+        has_models = not of.run.is_from_table
+        fixes += _remedies(of.run, name, tried) if has_models else ()
         fixes += _threshold(of, thresholds.get(name))
-        fixes += _calibration(of, name) if asked else ()
-        fixes += _training(of, name) if asked else ()
+        fixes += _calibration(of, name) if has_models else ()
+        fixes += _training(of, name) if has_models else ()
         fixes += _other_models(of, name)
     return FixFigures(fixes, tried)
 
@@ -166,11 +166,11 @@ def _threshold(of: RunFigures, entry: Entry | None) -> Iterator[Fix]:
         result = f"none keeps errors under {most}"
         yield Fix(entry["model"], THRESHOLD, "A safe threshold", cost, result=result)
         return
-    kept = figure_text(safe_threshold.error_of(entry, SUITE), "error", ".1%")
+    error = figure_text(safe_threshold.error_of(entry, SUITE), "error", ".1%")
     whole = safe_threshold.risk_text(figures, entry["model"])
     result = f"at most {most} of the accepted are {figures.wrong}"
-    if kept and whole:
-        result = FigureText(f"{result} ({kept} measured; {whole} of all)", kept, whole)
+    if error and whole:
+        result = FigureText(f"{result} ({error} measured; {whole} of all)", error, whole)
     rejected = safe_threshold.accepted_text(entry, SUITE, lambda accepted: share(1 - accepted))
     at = safe_threshold.score_text(entry)
     yield Fix(
@@ -204,11 +204,11 @@ def _calibration(of: RunFigures, name: str) -> Iterator[Fix]:
             command="" if few else _command("calibrate", run.id, name),
         )
         return
-    made = fit.added
+    added = fit.added
     yield Fix(
         name,
         CALIBRATION,
-        f"Temperature {fit.temperature:g}" + (f": {model(made.name)}" if made else ""),
+        f"Temperature {fit.temperature:g}" + (f": {model(added.name)}" if added else ""),
         "no top class changes, no latency",
         "log-likelihood",
         "",
@@ -218,7 +218,7 @@ def _calibration(of: RunFigures, name: str) -> Iterator[Fix]:
         significant=fit.helpful,
         result=_errors(fit),
         command=_command("calibrate", run.id, name, "--name", f"{name}Calibrated")
-        if fit.helpful and not made
+        if fit.helpful and not added
         else "",
     )
 

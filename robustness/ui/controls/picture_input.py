@@ -284,8 +284,8 @@ def _current_overrides() -> Overrides:
         st.session_state.get(key) or st.query_params.get(key, AS_DESCRIBED)
         for key in ("fit", "side")
     )
-    known = side in map(str, _sides())
-    return overrides_of(fit if fit in FITS else AS_DESCRIBED, side if known else AS_DESCRIBED)
+    is_side = side in map(str, _sides())
+    return overrides_of(fit if fit in FITS else AS_DESCRIBED, side if is_side else AS_DESCRIBED)
 
 
 def _choose_sample(name: str) -> None:

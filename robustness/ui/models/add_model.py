@@ -385,7 +385,7 @@ def _fields(file: Description, description: Description, form: _Form) -> None:
         with st.expander("Preprocessing"):
             _choice(file, form, "fit", dict(zip(FITS, FITS, strict=True)), "Automatic")
             stated = file.entry.get("crop_pct")
-            kept = st.number_input(
+            crop_share = st.number_input(
                 "Crop share (crop_pct)",
                 *(MIN_SHARE, 1.0),
                 value=None,
@@ -394,8 +394,8 @@ def _fields(file: Description, description: Description, form: _Form) -> None:
                 key=_key(file, "crop_pct"),
                 placeholder=f"{stated:g}" if stated else "0.875 of a crop",
             )
-            if kept is not None:
-                form.choices["crop_pct"] = kept
+            if crop_share is not None:
+                form.choices["crop_pct"] = crop_share
             libraries = dict(zip(INTERPOLATIONS, INTERPOLATIONS, strict=True))
             _choice(file, form, "resize", libraries, STUDY)
             names = INTERPOLATIONS[form.choices.get("resize", file.entry.get("resize", STUDY))]

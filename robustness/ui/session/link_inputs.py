@@ -136,8 +136,8 @@ def keep_in_link(
     # browser has the link of the last one comes with that outdated link.
     is_new = key not in state or page != last_page
     if goes_along and is_new and not said and state.get("arrived"):
-        kept = state.get(f"kept {key}", first)
-        names = [name for name in (kept if several else [kept]) if name in texts]
+        choice = state.get(f"kept {key}", first)
+        names = [name for name in (choice if several else [choice]) if name in texts]
         state[key] = names if several else (names or [first])[0]
     elif is_new or (said != last_said and state[key] == last_value):
         by_text = {text: name for name in texts for text in (str(name), _in_link(name))}
