@@ -235,6 +235,7 @@ def of_comparison(comparison: Comparison) -> Report:
     every = [entry for entries in judged.values() for entry in entries]
     names, sentences = dict.fromkeys(model(e["model"]) for e in every), [*_sentences(judged)]
     rows = [] if comparison.rows is None else [comparison.rows.sentence]
+    tables = {quantity: _tables(entries, quantity) for quantity, entries in judged.items()}
     return Report(
         title=f"{other.manifest.dataset.title}: {other.id} against {baseline.id}",
         answers=[
@@ -250,13 +251,13 @@ def of_comparison(comparison: Comparison) -> Report:
         ],
         cautions=[*rows, *comparison.notes],
         sections=[
-            Section(QUANTITIES[quantity], [*_tables(entries, quantity), Text(TEST_SUMMARY)])
-            for quantity, entries in judged.items()
+            Section(QUANTITIES[quantity], [*of_quantity, Text(TEST_SUMMARY)])
+            for quantity, of_quantity in tables.items()
         ],
         brief=[
             block
-            for quantity, entries in judged.items()
-            for block in _tables(entries, quantity)
+            for of_quantity in tables.values()
+            for block in of_quantity
             if isinstance(block, Map) or not block.long
         ],
         methods=methods.blocks(spec.conditions, ["Rates", "Intervals", "Comparing models"]),
