@@ -187,7 +187,7 @@ def groups_of(run: Run, groups: str | Mapping[str, str] | None) -> Mapping[str, 
         pattern = re.compile(groups)
     except re.error as error:
         raise ParameterError(f"Expected a regular expression, got {groups!r}: {error}.") from error
-    images: list[str] = run.rows.grids()[0].images.tolist() if run.images else []
+    images: list[str] = run.rows.axes.images.tolist()
     matches = {image: pattern.search(image) for image in images}
     group_of = {image: match.group() for image, match in matches.items() if match is not None}
     if images and not group_of:
