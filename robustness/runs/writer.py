@@ -53,7 +53,7 @@ _LEAST_SECONDS, _MOST_SECONDS, _SHARE = 5.0, 60.0, 0.01
 
 
 class RunWriter:
-    """Writes a run, whose folder it holds alone meanwhile; ``parts`` are its files of rows.
+    """Writes a run, with its folder locked against other writers; ``parts`` are its files of rows.
 
     A context manager: on leaving it, however that happens, what was computed is on the disk.
     """
@@ -136,12 +136,12 @@ class RunWriter:
                 hint=_HOW_TO_CONTINUE,
             )
         self._parts = compact(self.folder, self._parts)
-        taken: dict[str, object] = {}
         if todo and ENGINES[engine].asks_models:
             spec = self.manifest.spec
-            taken["costs"] = measured(spec, here=engine == "local")
-            taken["remedies_ms"] = remedies_ms(spec)
-        self.write(status=FINISHED, **taken)
+            self.manifest = self.manifest.updated(
+                costs=measured(spec, here=engine == "local"), remedies_ms=remedies_ms(spec)
+            )
+        self.write(status=FINISHED)
         remove_unlisted(self.folder, self.manifest.parts)
         headline_figures.compute(self.folder, self.manifest)
 

@@ -143,23 +143,23 @@ class Figures:
     def by_perturbation(self) -> Entries:
         """Per model and condition, in the order of the models and conditions.
 
-        Keys: ``model``, ``condition``, ``series`` (the label of all that differ from it in strength
-        alone), ``perturbation``, ``strength``, ``severity`` (of ImageNet-C, where the strength is
-        exactly one), ``n_images``, ``n_attacked`` (of an attack: the images that consistency
-        counts, those that the model had right, without labels all), ``attack_success`` with its
-        interval, the figures of ``summary``, the expected calibration errors ``clean_ece`` and
-        ``perturbed_ece``, and without intervals ``clean_ece_by_chance`` and
-        ``perturbed_ece_by_chance``: what so few images give a perfectly calibrated model.
+        Keys: ``model``, ``condition``, ``series`` (the label shared by all conditions that differ
+        only in strength), ``perturbation``, ``strength``, ``severity`` (of ImageNet-C, if the
+        strength is exactly that of one), ``n_images``, ``n_attacked`` (under an attack, the images
+        that consistency counts: those that the model predicts correctly, or all without labels),
+        ``attack_success`` with its interval, the figures of ``summary``, the expected calibration
+        errors ``clean_ece`` and ``perturbed_ece``, and without intervals ``clean_ece_by_chance``
+        and ``perturbed_ece_by_chance``, which a perfectly calibrated model has on so few images.
         """
         return [entry for tables in self._of_models for entry in tables.by_perturbation]
 
     @cached_property
     def by_severity(self) -> Entries:
-        """Per model and ImageNet-C severity, the mean over the perturbations that have all of them.
+        """Per model and ImageNet-C severity, the mean over some perturbations.
 
-        ``all of them`` are the severities that occur in the run. Keys as ``by_perturbation``
-        without what tells of one condition and without calibration, with ``severity`` and
-        ``perturbations`` (their names). Empty if no perturbation has two severities or more.
+        They are those that have every severity of the run. Keys as ``by_perturbation``, but those
+        of a single condition and of calibration, with ``severity`` and ``perturbations`` (their
+        names). Empty if no perturbation has two severities or more.
         """
         return [entry for tables in self._of_models for entry in tables.by_severity]
 

@@ -83,7 +83,7 @@ class ConditionKey:
 
     @property
     def series(self) -> str:
-        """The label of all conditions that differ from this one in strength alone."""
+        """The label shared by all conditions that differ only in strength."""
         return series(self.id)
 
     @property
