@@ -22,7 +22,7 @@ from robustness import api, report
 from robustness.base import text
 from robustness.base.text import Figure, Key, key_of
 from robustness.commands.main import main
-from robustness.evaluation.condition import Condition, series
+from robustness.evaluation.condition import Condition, as_profile, series
 from robustness.report import match_report
 from robustness.report.blocks import Chart, Chooser, Sortable
 from robustness.runs import headline_figures
@@ -32,9 +32,10 @@ from tests.support import pages
 from tests.support.synthetic_remedies import CONDITIONS, Made
 
 GRADED = tuple(Condition.of({name: at}) for name, at in severities("fog") if at)
+CAMERA = as_profile([Condition.of({"darkness": at / 10}) for at in (1, 2, 3)])
 RUNS: dict[str, dict[str, Any]] = {
     "no labels": {"labelled": False},
-    "severities": {"conditions": (*GRADED, CONDITIONS[1])},
+    "severities and a profile": {"conditions": (*GRADED, CONDITIONS[1], *CAMERA)},
     "attacks": {"conditions": (APGD, PGD)},
     "attack and fog, few labels": {"conditions": (APGD, FOG), "labelled": 0.4, "hard": [0]},
     "four images": {"images": 4},
@@ -251,6 +252,8 @@ def world(
     world.place = "images of a cell"
     labelled = RUNS[name].get("labelled", True)
     for entry in world.run.figures().by_perturbation if labelled in (True, False) else ():
+        if entry["condition"] in world.run.manifest.spec.profiles:
+            continue  # its images count under any composition
         tally = world.run.cases.tally(Chosen(entry["model"], conditions=(entry["condition"],)))
         images = tally.by_label if labelled else tally.by_change
         attacked = entry["n_attacked"] is not None
