@@ -11,7 +11,6 @@ from functools import partial
 from typing import Any, NamedTuple, Self
 
 from robustness import models
-from robustness import statistics as figures
 from robustness.attacks import NORMS
 from robustness.base.text import FigureText, counted, figure_text, points
 from robustness.evaluation.condition import AttackCondition, Condition, perturbation_label, setting
@@ -19,6 +18,7 @@ from robustness.metrics import FEATURES, PICTURE, PREDICTION, Metric
 from robustness.metrics import REGISTRY as METRICS
 from robustness.metrics.feature_similarity import RESCALED
 from robustness.metrics.metric import TABLES
+from robustness.statistics import advice
 from robustness.statistics.model_choice import NOT_COMPARED
 
 Entry = Mapping[str, Any]
@@ -214,7 +214,7 @@ def pairs(entries: Sequence[Entry]) -> Table:
         ("Difference, points", figure("difference", points)),
         ("95% interval", partial(interval, name="difference", form=points, unknown="none")),
         ("p, corrected", figure("p_holm", p_text)),
-        ("Verdict", figures.advice),
+        ("Verdict", advice),
     ]
     return Table.of(entries, columns)
 

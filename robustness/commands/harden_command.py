@@ -65,7 +65,7 @@ def harden_command(options: argparse.Namespace) -> None:
     from robustness.api.hardening import harden
     from robustness.base import processes
     from robustness.hardening import Settings
-    from robustness.report import hardening_report as results
+    from robustness.report import hardening_report
     from robustness.runs import jobs
 
     if options.out is not None and options.out.suffix != ".xml":
@@ -99,8 +99,8 @@ def harden_command(options: argparse.Namespace) -> None:
     if options.json:
         console.print_json(answer.as_dict())
         return
-    console.say("\n".join(results.sentences(answer)))
-    console.say(report.printed_blocks(results.blocks(answer)))
+    console.say("\n".join(hardening_report.sentences(answer)))
+    console.say(report.printed_blocks(hardening_report.blocks(answer)))
     console.say(f"Model: {answer.name}, {answer.file}")
 
 

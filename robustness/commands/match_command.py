@@ -57,7 +57,7 @@ def match_command(options: argparse.Namespace) -> int:
     Exit status 1 if --max-loss is broken, or cannot be judged.
     """
     from robustness import api, matching, models, report
-    from robustness.report import match_report as results
+    from robustness.report import match_report
 
     if options.max_loss is not None and (options.since is None or not 0 <= options.max_loss <= 1):
         raise ParameterError("--max-loss expects a share from 0 to 1, together with --since.")
@@ -78,7 +78,7 @@ def match_command(options: argparse.Namespace) -> int:
         labels=options.labels,
         **settings.model_dump(),
         note=console.phase,
-        first=lambda answer: console.remark("\n".join(results.sentences(answer)[:1])),
+        first=lambda answer: console.remark("\n".join(match_report.sentences(answer)[:1])),
     )
     console.end_progress()
     if options.labels is not None:
@@ -99,14 +99,16 @@ def match_command(options: argparse.Namespace) -> int:
         }
         console.print_json({**answer.as_dict(), **({"since": changed} if before else {})})
     else:
-        lines = results.sentences(answer)
-        lines += results.change_sentences(strengths, accuracies) if before else []
+        lines = match_report.sentences(answer)
+        lines += match_report.change_sentences(strengths, accuracies) if before else []
         if options.max_loss is not None:
             verdict = "broken" if broken else "kept"
             why = "" if accuracies else ", because no accuracy could be compared"
             lines.append(f"Limit of {100 * options.max_loss:g}% lost accuracy: {verdict}{why}.")
         console.say("\n".join(lines))
-        tables = [b for b in results.blocks(answer) if isinstance(b, report.Text | report.Titled)]
+        tables = [
+            b for b in match_report.blocks(answer) if isinstance(b, report.Text | report.Titled)
+        ]
         console.say(report.printed_blocks(tables))
         if options.out is not None:
             console.say(f"Profile: {options.out}")
@@ -115,5 +117,5 @@ def match_command(options: argparse.Namespace) -> int:
                 f"To label: {options.labels}. Write yes or no into the column correct, from the "
                 "first image on, and run this command again."
             )
-            console.say(results.forecasts(answer))
+            console.say(match_report.forecasts(answer))
     return EXIT_LOSS if broken else 0

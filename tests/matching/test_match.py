@@ -40,7 +40,7 @@ from robustness.matching.set_difference import difference
 from robustness.perturbations import compose
 from robustness.pictures.eight_bits import from_uint8, to_png, to_uint8
 from robustness.pictures.fitting import Framing
-from robustness.report import match_report as results
+from robustness.report import match_report
 
 SIDE = 64
 FRAMING = MatchSettings(fit="squash", side=SIDE)
@@ -167,7 +167,7 @@ def test_the_share_of_affected_images_is_estimated(reference: NDArray[np.uint8])
     match = answer(images, reference)
     assert match.share == pytest.approx(0.5, abs=0.1)
     assert match.strengths["darkness"] == pytest.approx(0.6, abs=0.1)
-    assert results.sentences(match)[0].startswith("50% of your images")
+    assert match_report.sentences(match)[0].startswith("50% of your images")
     idle = [condition.idle for condition in match.conditions]
     assert np.mean(idle) == pytest.approx(0.5, abs=0.1)
     assert len(match.pairs) == 5
@@ -193,7 +193,7 @@ def test_like_images_have_no_difference(reference: NDArray[np.uint8]) -> None:
     assert found.matched
     assert not found.perturbations
     assert found.conditions == ()
-    assert results.sentences(found)[0].startswith("No difference found")
+    assert match_report.sentences(found)[0].startswith("No difference found")
 
 
 def test_what_no_perturbation_explains_is_named(reference: NDArray[np.uint8]) -> None:
@@ -204,8 +204,8 @@ def test_what_no_perturbation_explains_is_named(reference: NDArray[np.uint8]) ->
     assert not found.matched
     assert set(found.unexplained) <= set(NAMES)
     assert found.conditions == ()
-    assert all(name in results.sentences(found)[0] for name in found.unexplained)
-    assert not any("correct on" in text for text in results.sentences(found)), "no accuracy"
+    assert all(name in match_report.sentences(found)[0] for name in found.unexplained)
+    assert not any("correct on" in text for text in match_report.sentences(found)), "no accuracy"
 
 
 def test_a_difference_of_few_images_is_not_explained_because_they_are_few() -> None:
@@ -257,7 +257,7 @@ def example(strength: float, accuracy: float) -> Match:
 def test_light_alone_is_told_in_stops(name: str, light: str) -> None:
     match = example(0.3, 0.5)
     parts = (replace(match.perturbations[0], perturbation=name),)
-    said = results.sentences(replace(match, perturbations=parts))
+    said = match_report.sentences(replace(match, perturbations=parts))
     assert f"stops too {light}" in said[0]
 
 
@@ -333,7 +333,8 @@ def test_changes_since_a_profile_are_tested(tmp_path: Path) -> None:
     assert not fog.significant
     assert not model.significant
     assert all(
-        text.endswith("(not significant).") for text in results.change_sentences([fog], [model])
+        text.endswith("(not significant).")
+        for text in match_report.change_sentences([fog], [model])
     )
 
 

@@ -9,8 +9,7 @@ from typing import Any
 
 import streamlit as st
 
-from robustness import models, report, runs
-from robustness import statistics as figures
+from robustness import models, report, runs, statistics
 from robustness.base.errors import RobustnessError
 from robustness.base.text import counted, plain
 from robustness.charts import run_map
@@ -110,7 +109,7 @@ def _quantity(compared: Sequence[Comparison | str]) -> str:
     overall = [entry for entry in entries if entry["condition"] is None]
     titles = {
         name: QUANTITIES[name]
-        for name in figures.QUANTITIES
+        for name in statistics.QUANTITIES
         if any(entry[f"{name}_difference"] is not None for entry in entries)
     }
     if not titles:
@@ -174,7 +173,7 @@ def _changes(compared_runs: Comparison, entries: Sequence[Entry], quantity: str,
     st.html(page_elements.html_table(*Table.of(overall, [MODEL, *columns])))
     st.caption(
         f"{counted(compared_runs.images, 'shared image')}, all shared conditions. "
-        f"{figures.TEST_SUMMARY}",
+        f"{statistics.TEST_SUMMARY}",
         help="Intervals are 95%, paired by image. Exact sign-flip test over images with Holm's "
         "correction.",
     )

@@ -16,8 +16,7 @@ from robustness.evaluation.condition import Condition, perturbation_label
 from robustness.perturbations import Images
 from robustness.pictures.framed_picture import Picture
 from robustness.report.copy_as import link_values
-from robustness.report.questions import RunFigures, failure_patterns
-from robustness.report.questions import failing_images as cases_question
+from robustness.report.questions import RunFigures, failing_images, failure_patterns
 from robustness.report.questions.question_record import IMAGES
 from robustness.runs import Run, selected_cases
 from robustness.runs.case_queries import Chosen
@@ -78,8 +77,8 @@ def _caption(run: Run, chosen: Chosen) -> None:
     where = where or (" at one strength or more" if len(chosen.conditions) > 1 else "")
     left = tally.images - tally.either.counted
     more = f" {left:,} more were incorrect before the attack." if left else ""
-    st.markdown(f"**{plain(cases_question.selected_title(chosen))}**")
-    st.caption(f"{cases_question.failures(tally, where)}. Failures come first.{more}")
+    st.markdown(f"**{plain(failing_images.selected_title(chosen))}**")
+    st.caption(f"{failing_images.failures(tally, where)}. Failures come first.{more}")
 
 
 def gallery(of: RunFigures, result: str) -> None:
@@ -93,11 +92,11 @@ def gallery(of: RunFigures, result: str) -> None:
         kind = ""
         total = run.cases.tally(chosen).either.counted
     else:
-        kind = one_of("Cases", cases_question.KINDS, "cases", shows_label=False)
+        kind = one_of("Cases", failing_images.KINDS, "cases", shows_label=False)
         chosen = _filters(of)
         tally = run.cases.tally(chosen)
-        total = cases_question.number(tally, kind)
-        about = cases_question.caption(tally, kind)
+        total = failing_images.number(tally, kind)
+        about = failing_images.caption(tally, kind)
         st.caption(about[0].upper() + about[1:])
     _downloads(run, chosen, kind)
     key = f"shown_{kind or chosen.text}"
@@ -188,13 +187,13 @@ def _grid(run: Run, rows: Sequence[dict[str, Any]]) -> None:
 def _card(run: Run, row: dict[str, Any]) -> None:
     """A case with its images; an attacked one is made on the model of ``row`` alone."""
 
-    def change(picture: Picture, condition: Condition, of: cases_question.Row) -> Images:
+    def change(picture: Picture, condition: Condition, of: failing_images.Row) -> Images:
         if not condition.needs_model:
             return shared_results.change(picture, condition, run.seed).image
         labelled = replace(picture, label=int(of["label"]) if pd.notna(of["label"]) else None)
         return shared_results.attacked_picture(labelled, condition, run.seed, str(of["model"]))
 
-    case = cases_question.case(run, row, change)
+    case = failing_images.case(run, row, change)
     if case.shots:
         for column, shot in zip(st.columns(2, gap="small", wrap=False), case.shots, strict=True):
             column.image(shot.png, width="stretch", output_format="PNG", alt=shot.alt)

@@ -15,7 +15,7 @@ from robustness.base.text import counted, plain, some
 from robustness.base.validation import read_json
 from robustness.hardening import Hardening
 from robustness.perturbations import REGISTRY
-from robustness.report import hardening_report as results
+from robustness.report import hardening_report
 from robustness.report.questions import RunFigures
 from robustness.report.questions.fixes import (
     CALIBRATION,
@@ -27,10 +27,9 @@ from robustness.report.questions.fixes import (
 )
 from robustness.runs import Run, jobs
 from robustness.runs.calibrations import add_calibrated, calibrate, free_name, read_calibrations
-from robustness.ui.computation import job_controls as under_way
+from robustness.ui.computation import job_controls
 from robustness.ui.computation.long_work import Work
-from robustness.ui.display import draw_blocks
-from robustness.ui.display import page_elements as results_on_page
+from robustness.ui.display import draw_blocks, page_elements
 from robustness.ui.evaluations import run_table
 from robustness.ui.evaluations.run_controls import source_input
 from robustness.ui.page_frame import boundary
@@ -60,7 +59,7 @@ def show(of: RunFigures) -> None:
     if tries:
         with boundary():
             plan = runs.reevaluation_plan(run.manifest, remedies=REMEDIES)
-            run_table.choose(under_way.submit([plan])[:1])
+            run_table.choose(job_controls.submit([plan])[:1])
             st.rerun()  # the whole page, which shows the new run
     if OTHER_MODEL in kinds and st.button(
         "Evaluate with another model", icon=":material/compare:", key="other model"
@@ -126,20 +125,20 @@ def _training(of: RunFigures) -> None:
     st.header("Train a model to be more robust", anchor=False)
     st.caption("Teaches a copy of a model to ignore perturbations.")
     if jobs.is_queued(run.folder):
-        under_way.progress(run.folder, "the training continues")
+        job_controls.progress(run.folder, "the training continues")
         return
     if jobs.is_hardening(run.folder):
-        under_way.stopped(run.folder, "The training stopped.")
+        job_controls.stopped(run.folder, "The training stopped.")
     answer = read_json(Hardening, run.folder / jobs.HARDENED)
     if answer is not None:
-        first, *rest = results.sentences(answer)
-        st.html(results_on_page.headline(first))
+        first, *rest = hardening_report.sentences(answer)
+        st.html(page_elements.headline(first))
         st.markdown(plain(" ".join(rest)))
         if answer.name in models.REGISTRY:
             label = f"See {plain(answer.name)} on Models"
             page_link("pages/models.py", label, ":material/model_training:", {})
-        groups, _, caution = results.blocks(answer)
-        draw_blocks.draw([results.before_and_after(answer), groups, caution])
+        groups, _, caution = hardening_report.blocks(answer)
+        draw_blocks.draw([hardening_report.before_and_after(answer), groups, caution])
     with st.expander("Train another model" if answer else "Train a model on images without labels"):
         _training_form(of)
 
@@ -200,5 +199,5 @@ def _training_form(of: RunFigures) -> None:
             hardening.unseen_conditions(chosen)
             judging = ["--judge", judge] if judge else []
             arguments = [model, "--images", str(source), "--name", name, *judging]
-            under_way.harden(run.folder, [*arguments, "--perturbations", ",".join(chosen)])
+            job_controls.harden(run.folder, [*arguments, "--perturbations", ",".join(chosen)])
             st.rerun()

@@ -15,7 +15,7 @@ from robustness.report.questions import RunFigures
 from robustness.report.questions.safe_threshold import THRESHOLD, AcceptedFrom, certified
 from robustness.runs import MAX_TITLE, Listed, jobs, notes, retention
 from robustness.runs.bin import DAY
-from robustness.ui.computation import job_controls as under_way
+from robustness.ui.computation import job_controls
 from robustness.ui.evaluations import run_table
 from robustness.ui.session import access
 from robustness.ui.session.error_boundary import do
@@ -114,7 +114,7 @@ def _accept_from(thresholds: Mapping[str, AcceptedFrom]) -> str:
 def _delete(entry: Listed) -> str:
     access.require(Action.DELETE, runs.owner_of(entry.folder), entry.folder.name)
     if jobs.is_queued(entry.folder):
-        under_way.require_cancel(entry.folder)
+        job_controls.require_cancel(entry.folder)
     runs.to_bin(entry.folder, access.me())
     run_table.choose([])
     return f"Moved {entry.title} ({entry.folder.name}) to the bin."

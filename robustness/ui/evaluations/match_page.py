@@ -13,15 +13,14 @@ from robustness.base.text import plain, some
 from robustness.datasets.labels import KNOWN
 from robustness.matching import Correct, Match, MatchSettings
 from robustness.matching.match import MOST_PRODUCTION, MOST_REFERENCE
-from robustness.report import match_report as results
+from robustness.report import match_report
 from robustness.runs import Listed, SavedMatch
 from robustness.statistics import Figures
 from robustness.ui.computation import job_controls
 from robustness.ui.computation.shared_results import opened_run
 from robustness.ui.controls.model_input import model_input, seed_input
 from robustness.ui.controls.picture_input import fit_input, overrides_of, side_input
-from robustness.ui.display import draw_blocks
-from robustness.ui.display import page_elements as results_on_page
+from robustness.ui.display import draw_blocks, page_elements
 from robustness.ui.evaluations import manage_run, run_table
 from robustness.ui.evaluations.run_controls import (
     COMPARE,
@@ -106,21 +105,21 @@ def show(entry: Listed, saved: SavedMatch) -> None:
             correct = runs.read_labels(folder, shown)
             labelled = matching.with_labels(shown, correct)
             answer = labelled if answer else None
-            headline, *rest = results.sentences(labelled)
-            st.html(results_on_page.headline(headline))
+            headline, *rest = match_report.sentences(labelled)
+            st.html(page_elements.headline(headline))
             if rest:
                 st.markdown(plain(" ".join(rest)))
             if shown.sample:
                 _labelling(entry, labelled, correct)
             if answer is None:
-                draw_blocks.draw(list(results.blocks(labelled)))
+                draw_blocks.draw(list(match_report.blocks(labelled)))
     with st.container(horizontal=True):
         if answer is not None:
             _profile_buttons(folder.name, saved.settings, answer)
         with st.popover("Manage", icon=":material/more_horiz:"):
             manage_run.manage(entry)
     if answer is not None:
-        draw_blocks.draw(list(results.blocks(answer, _figures(entry, saved, answer))))
+        draw_blocks.draw(list(match_report.blocks(answer, _figures(entry, saved, answer))))
     names = ", ".join(models.label(name) for name in saved.settings.models)
     st.caption(
         f"{plain(entry.title)} · {plain(names)} · seed {saved.settings.seed} · "
@@ -146,7 +145,7 @@ def _labelling(entry: Listed, answer: Match, correct: Correct) -> None:
         icon=":material/label:",
     ):
         st.caption(
-            f"{results.forecasts(answer)} Drawn at random, with seed {answer.settings.seed}."
+            f"{match_report.forecasts(answer)} Drawn at random, with seed {answer.settings.seed}."
         )
         st.progress(count / len(done), text=f"{count} of {len(done)} images labelled")
         if count < len(done):

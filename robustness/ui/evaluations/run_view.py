@@ -22,7 +22,7 @@ from robustness.runs.embedding_map import IMAGES, embedding_map, read_maps
 from robustness.runs.row_selection import Chosen
 from robustness.statistics import Figures
 from robustness.ui.browser import components
-from robustness.ui.computation import job_controls as under_way
+from robustness.ui.computation import job_controls
 from robustness.ui.computation.long_work import Work
 from robustness.ui.computation.shared_results import cached
 from robustness.ui.display import draw_blocks
@@ -145,10 +145,10 @@ def _map_form(run: Run) -> None:
 
 def show_state(run: Run) -> None:
     """Draw the state of the run, above its figures."""
-    if not run.finished and under_way.is_active(run.folder):
-        under_way.progress(run.folder, "it continues")
+    if not run.finished and job_controls.is_active(run.folder):
+        job_controls.progress(run.folder, "it continues")
     elif not run.finished:
-        under_way.stopped(run.folder, "This run is not finished.")
+        job_controls.stopped(run.folder, "This run is not finished.")
     if run.foreign:
         st.info(
             "Foreign run: it comes from another installation. Images are shown if they are in the "
