@@ -200,11 +200,13 @@ def differences_in_setup(before: Manifest, after: Manifest) -> str:
     if before.dataset.digest != after.dataset.digest:
         texts.insert(0, "other images")
     for what, mine, others in (
-        ("models", one.models, two.models),
-        ("conditions", one.conditions, two.conditions),
+        ("other models", one.model_names, two.model_names),
+        ("other conditions", one.conditions, two.conditions),
     ):
         if mine != others:
-            texts.append(f"other {what}")
+            texts.append(what)
+        elif what == "other models" and one.models != two.models:
+            texts.append("other versions of models")
     return ", ".join(texts)
 
 

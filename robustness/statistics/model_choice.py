@@ -25,6 +25,7 @@ from robustness.statistics.estimates import condition_shares, over_conditions, s
 from robustness.statistics.hardest_conditions import hardest
 from robustness.statistics.measurement_grid import Grid, grids
 from robustness.statistics.model_ranking import (
+    FEWEST_TO_PLAN,
     MISSING,
     ModelPair,
     outcomes,
@@ -383,7 +384,7 @@ def _tie(
     needed = None if more is None else counted(round_up(more), "more image")
     settled = "" if needed is None else f"{needed} would settle a {least} gap"
     faster = (e for e in best if all(is_faster(e, other) for other in best if other is not e))
-    first = next(faster, None) if images >= FEWEST else None
+    first = next(faster, None) if images >= FEWEST_TO_PLAN else None
     if first is None:
         names = [entry["label"] for entry in best]
         tied = join_names(names) if len(names) <= _NAMED_IN_A_TIE else f"{len(names)} models"
