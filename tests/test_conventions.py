@@ -73,7 +73,7 @@ LATE = {
     "keras_hub": ["robustness/models/catalogue/transformers.py"],
     "mlflow": ["robustness/report/external_stores.py"],
     "ray": ["robustness/runs/engines/ray_cluster.py"],
-    "jinja2": ["robustness/report/formats/html.py", "robustness/ui/browser/html.py"],
+    "jinja2": ["robustness/report/formats/html_report.py", "robustness/ui/browser/escaped_html.py"],
 }
 """What is optional, or slow to import and seldom needed, and the files that may import it: one,
 or with templates one for the reports and one for the pages."""
@@ -303,7 +303,7 @@ def test_a_part_that_reruns_alone_has_the_boundary_of_a_page() -> None:
 
 
 def test_the_pages_have_their_html_from_the_template_that_escapes_it() -> None:
-    own = ROOT / "robustness" / "ui" / "browser" / "html.py"
+    own = ROOT / "robustness" / "ui" / "browser" / "escaped_html.py"
     drawing = [path for path in PRODUCT if room(path) in {"pages", "ui"} and path != own]
     safe = {
         node.name

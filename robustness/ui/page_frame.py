@@ -25,7 +25,7 @@ from robustness.base.text import plain
 from robustness.models.own import user_models
 from robustness.report.copy_as import TRUE_CLASS
 from robustness.ui.browser import components
-from robustness.ui.browser.html import Html, html
+from robustness.ui.browser.escaped_html import Html, html
 from robustness.ui.computation import job_controls
 from robustness.ui.server.streamlit_internals import index_page
 from robustness.ui.session import access, session_end

@@ -21,7 +21,7 @@ from robustness.pictures.samples import REGISTRY as SAMPLES
 from robustness.pictures.samples import sample_bytes
 from robustness.report import methods
 from robustness.report.copy_as import link_values
-from robustness.ui.browser.html import Html, html
+from robustness.ui.browser.escaped_html import Html, html
 from robustness.ui.computation.shared_results import cached
 from robustness.ui.controls.picture_input import FIRST_SAMPLE
 from robustness.ui.display import page_elements

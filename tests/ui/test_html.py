@@ -15,7 +15,7 @@ from robustness.evaluation.condition import Condition
 from robustness.pictures.framed_picture import Picture
 from robustness.report.questions import failing_images
 from robustness.runs import Run
-from robustness.ui.browser.html import html
+from robustness.ui.browser.escaped_html import html
 from robustness.ui.display import page_elements
 from robustness.ui.one_image.answer_cards import answer_cards
 from robustness.ui.one_image.live_request import LiveRequest

@@ -13,7 +13,7 @@ from typing import IO
 from robustness.base.errors import ParameterError
 from robustness.base.files import put_whole, writing
 from robustness.report.blocks import Report
-from robustness.report.formats import data_files, html, markdown, pdf
+from robustness.report.formats import data_files, html_report, markdown, pdf
 
 Write = Callable[[Report, IO[bytes], datetime], None]
 
@@ -39,7 +39,7 @@ class Format:
 FORMATS: Mapping[str, Format] = {
     format.suffix: format
     for format in (
-        Format(".html", "HTML", "text/html", "description", html.html_file),
+        Format(".html", "HTML", "text/html", "description", html_report.html_file),
         Format(".pdf", "PDF", "application/pdf", "", pdf.pdf_file, needs_browser=True),
         Format(
             ".csv",

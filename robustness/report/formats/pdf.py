@@ -16,7 +16,7 @@ from typing import IO, Any
 from robustness.base.errors import ParameterError
 from robustness.base.processes import small_environment
 from robustness.report.blocks import Report
-from robustness.report.formats.html import html_file
+from robustness.report.formats.html_report import html_file
 
 _COMMANDS = (
     *("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome"),

@@ -23,7 +23,7 @@ from robustness.pictures.framed_picture import Overrides, Picture
 from robustness.pictures.samples import REGISTRY as SAMPLES
 from robustness.pictures.samples import sample_bytes
 from robustness.ui.browser import components
-from robustness.ui.browser.html import html
+from robustness.ui.browser.escaped_html import html
 from robustness.ui.computation.shared_results import (
     Framings,
     linked_picture,

@@ -26,7 +26,7 @@ from robustness.report.questions import REGISTRY
 from robustness.report.questions.question_record import Option, Question, RunFigures
 from robustness.statistics.choice_criteria import OTHERS
 from robustness.ui.browser import components
-from robustness.ui.browser.html import html
+from robustness.ui.browser.escaped_html import html
 from robustness.ui.display import page_elements
 from robustness.ui.session.link_inputs import listed, one_of, set_in_link
 

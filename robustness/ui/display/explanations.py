@@ -17,7 +17,7 @@ from robustness.base.text import plain, share
 from robustness.perturbations import Images
 from robustness.pictures.eight_bits import to_png
 from robustness.pictures.framed_picture import image_digest
-from robustness.ui.browser.html import Html, html
+from robustness.ui.browser.escaped_html import Html, html
 from robustness.ui.computation.long_work import Measuring
 from robustness.ui.display import page_elements
 from robustness.ui.session.error_boundary import sentence

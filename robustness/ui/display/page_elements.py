@@ -25,7 +25,7 @@ from robustness.pictures.framed_picture import Picture
 from robustness.report.shared_parts import listed_metrics
 from robustness.statistics.study_scorecard import UNSURE
 from robustness.ui.browser import components
-from robustness.ui.browser.html import Html, html
+from robustness.ui.browser.escaped_html import Html, html
 from robustness.ui.computation.shared_results import original_png
 from robustness.ui.session.link_inputs import new_in_link, set_in_link
 

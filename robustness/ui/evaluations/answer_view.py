@@ -19,7 +19,7 @@ from robustness.report.questions.choice import CHOICE
 from robustness.report.questions.question_record import FAILURES
 from robustness.runs import Listed, Run
 from robustness.statistics import ModelChoice
-from robustness.ui.browser.html import html
+from robustness.ui.browser.escaped_html import html
 from robustness.ui.computation.shared_results import cached
 from robustness.ui.display import draw_blocks, page_elements
 from robustness.ui.display.copy_and_report_buttons import report_button

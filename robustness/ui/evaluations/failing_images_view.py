@@ -20,7 +20,7 @@ from robustness.report.questions import RunFigures, failing_images, failure_patt
 from robustness.report.questions.question_record import IMAGES
 from robustness.runs import Run, selected_cases
 from robustness.runs.case_queries import Chosen
-from robustness.ui.browser.html import html
+from robustness.ui.browser.escaped_html import html
 from robustness.ui.computation import shared_results
 from robustness.ui.display import page_elements
 from robustness.ui.display.draw_blocks import SELECTIONS, deselect

@@ -28,7 +28,7 @@ from robustness.models.weights.weight_files import (
     state_text,
 )
 from robustness.pictures.fitting import Framing
-from robustness.ui.browser.html import html
+from robustness.ui.browser.escaped_html import html
 from robustness.ui.computation.long_work import Work
 from robustness.ui.display import page_elements
 from robustness.ui.models import add_model

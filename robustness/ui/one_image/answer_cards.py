@@ -11,7 +11,7 @@ from robustness.charts.prediction_marks import correct_models, tally
 from robustness.evaluation.measurement import Measurement
 from robustness.perturbations import REGISTRY
 from robustness.ui.browser import components
-from robustness.ui.browser.html import Html, html
+from robustness.ui.browser.escaped_html import Html, html
 from robustness.ui.display import page_elements
 from robustness.ui.one_image.live_request import Acceptance, Answer, LiveRequest
 from robustness.ui.one_image.remedies import RemedyEffect

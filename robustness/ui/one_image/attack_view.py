@@ -32,7 +32,7 @@ from robustness.report.attack_report import (
     transfer_section,
 )
 from robustness.report.blocks import Text
-from robustness.ui.browser.html import html
+from robustness.ui.browser.escaped_html import html
 from robustness.ui.computation import shared_results
 from robustness.ui.computation.long_work import Measuring
 from robustness.ui.computation.shared_results import work_key

@@ -30,7 +30,7 @@ from robustness.pictures.framed_picture import Picture
 from robustness.report import image_map_report
 from robustness.report.blocks import Titled
 from robustness.ui.browser import components
-from robustness.ui.browser.html import drawings, html
+from robustness.ui.browser.escaped_html import drawings, html
 from robustness.ui.computation import band_cells
 from robustness.ui.computation.long_work import Measuring, Work
 from robustness.ui.computation.shared_results import Turn, work_key

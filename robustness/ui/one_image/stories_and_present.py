@@ -20,7 +20,7 @@ from robustness.pictures.fitting import STUDY_FRAMING
 from robustness.pictures.framed_picture import Picture
 from robustness.report.copy_as import link_values
 from robustness.ui.browser import components
-from robustness.ui.browser.html import html
+from robustness.ui.browser.escaped_html import html
 from robustness.ui.computation.shared_results import is_sample, sample_picture
 from robustness.ui.display.page_elements import thumbnail_uri
 from robustness.ui.session.link_inputs import warn_of_link

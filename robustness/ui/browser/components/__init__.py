@@ -23,7 +23,7 @@ import streamlit as st
 from robustness.charts import bands
 from robustness.charts.bands import BandMap
 from robustness.perturbations import REGISTRY, Perturbation, ordered
-from robustness.ui.browser.html import Html
+from robustness.ui.browser.escaped_html import Html
 from robustness.ui.server.streamlit_internals import ComponentRenderer
 
 _HERE = Path(__file__).parent
