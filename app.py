@@ -6,12 +6,18 @@ import streamlit as st
 from starlette.middleware import Middleware
 from streamlit.starlette import App
 
-from robustness.base.permissions import Action
-from robustness.ui.controls.model_input import require_models, sidebar_input
-from robustness.ui.controls.picture_input import picture_input
+from robustness.base.user_permissions import Action
+from robustness.ui.controls.model_and_seed_input import require_models, sidebar_input
+from robustness.ui.controls.picture_and_framing_input import picture_input
 from robustness.ui.controls.true_class import suggest_true_class
-from robustness.ui.one_image import attack_view, live_view, map_view, stack, stories_and_present
-from robustness.ui.one_image.slider_drag import ROUTES
+from robustness.ui.one_image import (
+    attack_view,
+    live_view,
+    stack_state,
+    stories_and_present,
+    strength_map_and_sweep,
+)
+from robustness.ui.one_image.live_routes_and_tickets import ROUTES
 from robustness.ui.page_frame import ROUTES as PAGE_ROUTES
 from robustness.ui.page_frame import page
 from robustness.ui.server import operator_metrics
@@ -28,18 +34,26 @@ if __name__ == "__main__":  # as the script of a page
         "Choose an image, change it, and see which classifiers stay correct.",
         skips_to="controls",
     ):
-        stack.begin()
-        views = {stack.LIVE: live_view, stack.MAP: map_view, "attack": attack_view}
-        titles = {stack.LIVE: "Live", stack.MAP: "Map", "attack": "Attack"}
+        stack_state.begin()
+        views = {
+            stack_state.LIVE: live_view,
+            stack_state.MAP: strength_map_and_sweep,
+            "attack": attack_view,
+        }
+        titles = {
+            stack_state.LIVE: "Live",
+            stack_state.MAP: "Map",
+            "attack": "Attack",
+        }
         with st.container(horizontal=True, horizontal_alignment="distribute", key="page-header"):
-            view = one_of("View", titles, stack.VIEW, shows_label=False)
+            view = one_of("View", titles, stack_state.VIEW, shows_label=False)
             with st.container(horizontal=True, width="content", key="page-tools"):
                 stories_and_present.buttons()
         if view == "attack":
             access.require(Action.ATTACK)
         names, seed = sidebar_input()
         stories_and_present.frame()
-        picture, truth = picture_input(names, camera=view == stack.LIVE)
+        picture, truth = picture_input(names, camera=view == stack_state.LIVE)
         require_models(names)
         with place_of_own(view, views, "view-body"):  # only the chosen view computes
             views[view].show(picture, names, seed, truth)

@@ -16,9 +16,9 @@ from benchmarks.timing import interleaved_ms
 from robustness import models
 from robustness.attacks import AttackSpec, attack
 from robustness.models import Classifier
-from robustness.models.tensorflow_runtime import tensorflow
-from robustness.pictures.fitting import study_image
-from robustness.pictures.samples import sample_bytes
+from robustness.models.tensorflow_and_keras_import import tensorflow
+from robustness.pictures.sample_files import sample_bytes
+from robustness.pictures.square_framing import study_image
 
 STEPS = 20
 

@@ -25,10 +25,10 @@ from benchmarks.study_networks import study_network
 from robustness import models
 from robustness.attacks import AttackSpec, attack
 from robustness.models import Classifier
-from robustness.models.tensorflow_runtime import tensorflow
-from robustness.pictures.fitting import load_study_image
-from robustness.pictures.samples import REGISTRY as SAMPLES
-from robustness.pictures.samples import sample_path
+from robustness.models.tensorflow_and_keras_import import tensorflow
+from robustness.pictures.sample_files import REGISTRY as SAMPLES
+from robustness.pictures.sample_files import sample_path
+from robustness.pictures.square_framing import load_study_image
 
 Images = NDArray[np.float32]
 MOST_PICTURES = 30

@@ -18,14 +18,14 @@ from numpy.typing import NDArray
 
 from benchmarks.support.cameras import CAMERAS, photographs, take
 from robustness import models
-from robustness.base.progress import Note
+from robustness.base.progress_and_time_left import Note
 from robustness.datasets import open_dataset
-from robustness.datasets.images_in_memory import study_pixels
-from robustness.datasets.labels import KNOWN, labelled
-from robustness.matching.confidence_estimate import Confidence
+from robustness.datasets.class_indices import KNOWN, labelled
+from robustness.datasets.random_image_sample import study_pixels
+from robustness.matching.accuracy_from_confidence import Confidence
 from robustness.matching.match import MOST_REFERENCE, MatchSettings, first_answer
-from robustness.matching.reference_images import ReferenceImages
-from robustness.pictures.fitting import Framing
+from robustness.matching.reference_simulation_and_accuracy import ReferenceImages
+from robustness.pictures.square_framing import Framing
 
 MODELS = ("SqueezeNet", "EfficientNetLite0")
 FOLDERS = 4

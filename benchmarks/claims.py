@@ -19,7 +19,7 @@ from benchmarks.support.claim_simulation import (
     power,
     verdicts,
 )
-from robustness.metrics.intervals import difference_bounds
+from robustness.metrics.proportion_and_difference_intervals import difference_bounds
 from robustness.perturbations import REGISTRY
 from robustness.statistics import Figures
 from robustness.statistics.calibration import condition_errors

@@ -26,15 +26,19 @@ from benchmarks.support.stand_in_models import StandIn
 from benchmarks.support.synthetic_runs import measurement
 from robustness import runs
 from robustness.datasets import NO_LABELS, Dataset
-from robustness.datasets.dataset import Entry
+from robustness.datasets.dataset_and_entry import Entry
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.request import Request
 from robustness.evaluation.row_schema import to_stored
-from robustness.evaluation.suites import IMAGENET_C_SUITE, SEVERITIES, suite_conditions
-from robustness.pictures.fitting import Framing
+from robustness.evaluation.suites_and_strengths import (
+    IMAGENET_C_SUITE,
+    SEVERITIES,
+    suite_conditions,
+)
+from robustness.pictures.square_framing import Framing
 from robustness.runs import engines
 from robustness.runs.engines import Chunk, Engine, Workload
-from robustness.runs.engines.engine import ImageRecord, chunks
+from robustness.runs.engines.engine_and_local_chunks import ImageRecord, chunks
 
 IMAGES = {"loop": 10_000, "rows": 100_000}
 MODEL, SIDE = "SqueezeNet", 32

@@ -23,7 +23,7 @@ from benchmarks.processes import below, serving
 from benchmarks.support.server import chromium, dashboard
 from robustness import runs
 from robustness.evaluation.request import make_spec
-from robustness.evaluation.suites import STUDY_SUITE, suite_conditions
+from robustness.evaluation.suites_and_strengths import STUDY_SUITE, suite_conditions
 from robustness.runs import jobs
 
 KILLS = 10

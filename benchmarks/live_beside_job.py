@@ -24,7 +24,7 @@ from benchmarks.support.repository import ROOT
 from benchmarks.support.server import dashboard
 from robustness import runs
 from robustness.evaluation.request import make_spec
-from robustness.evaluation.suites import IMAGENET_C_SUITE, suite_conditions
+from robustness.evaluation.suites_and_strengths import IMAGENET_C_SUITE, suite_conditions
 from robustness.models import label
 from robustness.runs import jobs
 

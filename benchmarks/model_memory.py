@@ -12,7 +12,7 @@ import sys
 from typing import Any
 
 from benchmarks.offline_models import NAMES, run_by
-from robustness.models.run.openvino import OPENVINO, TENSORFLOW
+from robustness.models.run.openvino_and_engine_choice import OPENVINO, TENSORFLOW
 
 _SCRIPT = f"""
 import numpy as np

@@ -20,7 +20,7 @@ from benchmarks.support.image_folders import flat_folder
 from benchmarks.support.repository import ROOT
 from robustness import runs
 from robustness.evaluation.request import make_spec
-from robustness.evaluation.suites import study_conditions
+from robustness.evaluation.suites_and_strengths import study_conditions
 
 IMAGES = 96
 MODEL = "SqueezeNet"

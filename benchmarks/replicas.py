@@ -35,10 +35,14 @@ from benchmarks.offline_models import NAMES
 from benchmarks.support.image_folders import labelled_folder
 from benchmarks.support.own_runs import adopt
 from robustness import runs
-from robustness.base.files import put_whole
+from robustness.base.files_and_locks import put_whole
 from robustness.evaluation.request import make_spec
 from robustness.evaluation.row_schema import REMEDY, stored
-from robustness.evaluation.suites import IMAGENET_C_SUITE, SEVERITIES, suite_conditions
+from robustness.evaluation.suites_and_strengths import (
+    IMAGENET_C_SUITE,
+    SEVERITIES,
+    suite_conditions,
+)
 from robustness.runs import image_table
 from robustness.runs.row_files import KEY, NAME, ROWS_A_FILE, ROWS_A_GROUP, Part, read_part
 

@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 
 from robustness import models
-from robustness.evaluation.rescaled_similarity import Features, Floors, floors
+from robustness.evaluation.similarity_and_floor import Features, Floors, floors
 from robustness.metrics import REGISTRY
-from robustness.metrics.feature_similarity import RESCALED
-from robustness.pictures.fitting import load_study_image
+from robustness.metrics.cosine_and_euclidean_similarity import RESCALED
+from robustness.pictures.square_framing import load_study_image
 
 _SUFFIXES = {".jpg", ".jpeg", ".png"}
 

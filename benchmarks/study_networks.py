@@ -14,12 +14,12 @@ from robustness import models
 from robustness.models import Classifier, WeightsState
 from robustness.models import load as published_load
 from robustness.models import state as published_state
-from robustness.models.catalogue.transformers import rewire
-from robustness.models.graph.input_and_output import factors, resizing
-from robustness.models.graph.keras_networks import load_network
-from robustness.models.model_record import Stages
-from robustness.models.private_interfaces import layer_output
-from robustness.models.tensorflow_runtime import keras, tensorflow
+from robustness.models.catalogue.kerashub_vision_transformers import rewire
+from robustness.models.graph.keras_reading_and_conversion import load_network
+from robustness.models.graph.preprocessing_and_probabilities import factors, resizing
+from robustness.models.model_and_weights_record import Stages
+from robustness.models.private_keras_and_openvino import layer_output
+from robustness.models.tensorflow_and_keras_import import keras, tensorflow
 
 NAMES = tuple(record.name for record in models.REGISTRY if record.group == models.STUDY)
 
@@ -79,4 +79,4 @@ def stand_in() -> None:
     ready = WeightsState(True, Path("random"), "")
     patch("robustness.models.load", random_classifier).start()
     patch("robustness.models.state", lambda record: ready).start()
-    patch("robustness.models.weights.weight_files.state", lambda record: ready).start()
+    patch("robustness.models.weights.weights_state_and_digest.state", lambda record: ready).start()

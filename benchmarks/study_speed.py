@@ -15,11 +15,11 @@ from benchmarks.timing import interleaved_ms
 from robustness import models
 from robustness.evaluation.loop import evaluate, perturbed
 from robustness.evaluation.request import make_spec
-from robustness.evaluation.suites import study_conditions
-from robustness.models.tensorflow_runtime import keras
-from robustness.pictures.fitting import study_image
+from robustness.evaluation.suites_and_strengths import study_conditions
+from robustness.models.tensorflow_and_keras_import import keras
 from robustness.pictures.framed_picture import Picture
-from robustness.pictures.samples import sample_bytes
+from robustness.pictures.sample_files import sample_bytes
+from robustness.pictures.square_framing import study_image
 
 
 def measure(repeats: int = 3) -> list[dict[str, Any]]:

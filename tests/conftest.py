@@ -22,11 +22,11 @@ from numpy.typing import NDArray
 from robustness import models
 from robustness.base import settings, timing_in_turns
 from robustness.models import class_labels, loaded_models
-from robustness.models.model_record import ADDED
-from robustness.models.own import user_models
-from robustness.models.weights.sources import published_file
-from robustness.pictures import samples
-from robustness.pictures.fitting import study_image
+from robustness.models.model_and_weights_record import ADDED
+from robustness.models.own import registration_and_schema
+from robustness.models.weights.preset_and_file_sources import published_file
+from robustness.pictures import sample_files
+from robustness.pictures.square_framing import study_image
 from robustness.ui.session import access
 from tests.support import pages, shards
 from tests.support.shared_examiner import one_examiner
@@ -127,7 +127,7 @@ def models_of_the_house() -> Iterator[None]:
     yield
     ADDED.clear()
     class_labels._IMPORTED.clear()
-    user_models.refresh()
+    registration_and_schema.refresh()
 
 
 @pytest.fixture(autouse=True)
@@ -179,7 +179,9 @@ def classifiers(caches: Path) -> Mapping[str, models.Classifier]:
 @pytest.fixture(scope="session")
 def photographs() -> NDArray[np.float32]:
     """The five sample photographs as study images, (5, 224, 224, 3)."""
-    return np.stack([study_image(samples.sample_bytes(name)) for name in samples.REGISTRY.names])
+    return np.stack(
+        [study_image(sample_files.sample_bytes(name)) for name in sample_files.REGISTRY.names]
+    )
 
 
 def save_official(network: Any, path: Path) -> models.Weights:
@@ -200,7 +202,7 @@ def register(patch: pytest.MonkeyPatch, record: models.ModelRecord) -> models.Mo
 
     No other process knows it, so that it is converted in this one.
     """
-    from robustness.models.graph import inspection as inspecting
+    from robustness.models.graph import inspection_and_conversion as inspecting
     from robustness.models.graph import inspection_process
 
     def inspection(path: Path, request: Mapping[str, Any], **_: Any) -> Any:
@@ -222,4 +224,4 @@ def models_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[P
     yield tmp_path
     (tmp_path / "models.toml").unlink(missing_ok=True)  # it may be one that is refused
     monkeypatch.delenv("ROBUSTNESS_MODELS")
-    user_models.refresh()
+    registration_and_schema.refresh()

@@ -17,13 +17,13 @@ import robustness as rb
 from benchmarks.support.image_folders import labelled_folder
 from benchmarks.support.stand_in_models import Stable
 from robustness import api
-from robustness.api.session_images import opened
+from robustness.api.dataset_argument import opened
 from robustness.base.errors import ParameterError
 from robustness.evaluation import loop
 from robustness.evaluation.request import Request
 from robustness.perturbations import REGISTRY, compose
 from robustness.pictures.eight_bits import round_to_grid, to_uint8
-from robustness.pictures.fitting import load_study_image
+from robustness.pictures.square_framing import load_study_image
 from tests.support.saved_runs import use_stand_ins
 
 

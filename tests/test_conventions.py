@@ -20,7 +20,7 @@ from benchmarks.support.repository import PAGES, ROOT
 from robustness import attacks, metrics, models, perturbations, remedies
 from robustness.base import removed_names
 from robustness.base.registry import Registry
-from robustness.pictures import samples
+from robustness.pictures import sample_files
 from tests.support import shards
 
 PRODUCT = [*sorted((ROOT / "robustness").rglob("*.py")), *PAGES]
@@ -70,9 +70,9 @@ OPTIONAL = {
 """Optional packages, and the file of requirements that asks for each."""
 
 LATE = {
-    "keras_hub": ["robustness/models/catalogue/transformers.py"],
-    "mlflow": ["robustness/report/external_stores.py"],
-    "ray": ["robustness/runs/engines/ray_cluster.py"],
+    "keras_hub": ["robustness/models/catalogue/kerashub_vision_transformers.py"],
+    "mlflow": ["robustness/report/mlflow_export.py"],
+    "ray": ["robustness/runs/engines/ray_engine_and_workers.py"],
     "jinja2": ["robustness/report/formats/html_report.py", "robustness/ui/browser/escaped_html.py"],
 }
 """What is optional, or slow to import and seldom needed, and the files that may import it: one,
@@ -210,7 +210,7 @@ def test_tensorflow_is_imported_late_and_behind_one_wall() -> None:
     others = [path for path in PRODUCT if path not in wall]
     assert not faults(others, lambda path: third_parties(tree(path)) & HEAVY)
     outside = [path for path in PRODUCT if models not in path.parents]
-    hands_out = {f"robustness.models.tensorflow_runtime.{name}" for name in HEAVY}
+    hands_out = {f"robustness.models.tensorflow_and_keras_import.{name}" for name in HEAVY}
     assert not faults(outside, lambda path: hands_out & set(imports(tree(path))))
 
 
@@ -473,7 +473,7 @@ def test_other_records_say_what_they_are() -> None:
             for r in perturbations.REGISTRY
         ),
         *((r.name, r.label, r.subject, r.formula) for r in metrics.REGISTRY),
-        *((r.name, r.label, r.alt, r.credit) for r in samples.REGISTRY),
+        *((r.name, r.label, r.alt, r.credit) for r in sample_files.REGISTRY),
         *((r.name, r.label, r.formula, r.source) for r in attacks.REGISTRY),
         *((r.name, r.label) for r in attacks.NORMS),
         *((r.name, r.label, r.kind, r.against, r.source) for r in remedies.REGISTRY),
@@ -481,7 +481,7 @@ def test_other_records_say_what_they_are() -> None:
     for record in texts:
         assert all(text and text == text.strip() for text in record), record
     registries: tuple[Registry[Any], ...] = (
-        *(models.REGISTRY, perturbations.REGISTRY, metrics.REGISTRY, samples.REGISTRY),
+        *(models.REGISTRY, perturbations.REGISTRY, metrics.REGISTRY, sample_files.REGISTRY),
         *(attacks.REGISTRY, attacks.NORMS, remedies.REGISTRY),
     )
     for registry in registries:

@@ -98,7 +98,7 @@ def commands(folder: Path) -> Iterator[tuple[str, Iterable[str]]]:
         "choose labelled --remedies",
         "failures labelled",
         "failures labelled --where model=SqueezeNet",
-        "check labelled --budget budget.toml",
+        "check labelled --budget budget_rules.toml",
         "runs",
         "runs compare labelled twin",
     ):
@@ -135,18 +135,18 @@ def results(folder: Path) -> Iterator[tuple[str, Iterable[str]]]:
 def tables() -> Iterator[tuple[str, Iterable[str]]]:
     """The keys of TOML files."""
     from robustness.evaluation import condition, request
-    from robustness.gate import budget
-    from robustness.models.own import user_models
+    from robustness.gate import budget_rules
+    from robustness.models.own import registration_and_schema
 
     for kind, classes in {
         "request": (request.RequestTable, condition._AttackTable, condition._WrittenAttack),
         "stored condition": (condition.StoredTable,),
-        "gate": (budget._File, budget.Rule),
+        "gate": (budget_rules._File, budget_rules.Rule),
         "models": (
-            user_models.ModelTable,
-            user_models.VariantTable,
-            user_models._Scaling,
-            user_models._Check,
+            registration_and_schema.ModelTable,
+            registration_and_schema.VariantTable,
+            registration_and_schema._Scaling,
+            registration_and_schema._Check,
         ),
     }.items():
         yield kind, [key for table in classes for key in table.key_names()]
@@ -164,7 +164,7 @@ def page_keys() -> Iterator[tuple[str, Iterable[str]]]:
     the questions and blocks that it draws.
     """
     from robustness.ui.browser.components import Answers, _records
-    from robustness.ui.one_image.stack import StackStep
+    from robustness.ui.one_image.stack_state import StackStep
 
     found: dict[str, set[str]] = {"link": set(), "session": set(), "component": set()}
     found["component"] |= {

@@ -22,18 +22,18 @@ from streamlit.runtime.state.session_state import SessionState
 from streamlit.testing.v1 import AppTest
 
 from benchmarks.support.repository import ROOT
-from robustness.models import private_interfaces
-from robustness.models.tensorflow_runtime import keras
+from robustness.models import private_keras_and_openvino
+from robustness.models.tensorflow_and_keras_import import keras
 from robustness.ui.server import streamlit_internals
 from robustness.ui.session.link_inputs import link_number
 from tests.test_conventions import PRODUCT, named, room
 
 STYLES = {".css", ".js", ".py"}
 
-CHECKED = {**private_interfaces.CHECKED_WITH, "streamlit": streamlit_internals.CHECKED_WITH}
+CHECKED = {**private_keras_and_openvino.CHECKED_WITH, "streamlit": streamlit_internals.CHECKED_WITH}
 
 OWN = {
-    "robustness/models/private_interfaces.py",
+    "robustness/models/private_keras_and_openvino.py",
     "robustness/ui/server/streamlit_internals.py",
 }
 

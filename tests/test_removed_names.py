@@ -9,7 +9,7 @@ import pytest
 import robustness as rb
 from robustness.base import removed_names
 from robustness.base.errors import ParameterError
-from robustness.base.validation import StrictTable, checked
+from robustness.base.pydantic_validation import StrictTable, checked
 from robustness.commands import main
 
 

@@ -12,8 +12,8 @@ from benchmarks.support.repository import PAGES
 from benchmarks.support.synthetic_runs import pictures, saved
 from robustness import report
 from robustness.commands import main
-from robustness.report.methods import glossary
-from robustness.report.questions.question_record import VIEWS
+from robustness.report.methods_and_registry_tables import glossary
+from robustness.report.questions.question_and_figures import VIEWS
 from tests.report.test_attack import built
 from tests.support import reports
 from tests.support.pages import run

@@ -9,7 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from benchmarks.support.synthetic_rows import rows
-from robustness.metrics.intervals import difference_bounds
+from robustness.metrics.proportion_and_difference_intervals import difference_bounds
 from robustness.perturbations import REGISTRY
 from robustness.statistics.paired_differences import established, sign_flip
 

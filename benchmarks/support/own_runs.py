@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from robustness import runs
-from robustness.runs import own_runs
+from robustness.runs import installation_runs
 
 
 def adopt(folder: Path) -> Path:
     """List the run in ``folder`` among those that this installation began; returns ``folder``."""
-    own_runs.note(folder, (folder / runs.MANIFEST_FILE).read_bytes())
+    installation_runs.note(folder, (folder / runs.MANIFEST_FILE).read_bytes())
     return folder
 
 

@@ -16,11 +16,11 @@ from robustness import runs
 from robustness.evaluation.condition import Condition, unspecified
 from robustness.evaluation.request import Request
 from robustness.evaluation.row_schema import stored
-from robustness.pictures.fitting import Framing
+from robustness.pictures.square_framing import Framing
 from robustness.runs import image_table
-from robustness.runs.case_queries import CaseRows
+from robustness.runs.case_counts_and_queries import CaseRows
 from robustness.runs.manifest import DatasetRecord
-from robustness.runs.rows import Rows
+from robustness.runs.row_queries_and_cells import Rows
 from robustness.statistics import Figures
 from robustness.statistics.measurement_grid import MEANS
 

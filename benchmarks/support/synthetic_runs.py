@@ -14,19 +14,19 @@ from benchmarks.support.image_folders import drawing
 from benchmarks.support.own_runs import adopt
 from robustness import metrics, models, runs
 from robustness.evaluation.condition import Condition
-from robustness.evaluation.measurement import Measurement
+from robustness.evaluation.measurement_records import Measurement
 from robustness.evaluation.provenance import versions
 from robustness.evaluation.request import Request
 from robustness.evaluation.row_schema import to_stored
-from robustness.evaluation.suites import study_conditions
-from robustness.metrics.feature_similarity import RESCALED
+from robustness.evaluation.suites_and_strengths import study_conditions
+from robustness.metrics.cosine_and_euclidean_similarity import RESCALED
 from robustness.pictures.decoding import decode
-from robustness.pictures.fitting import Framing
 from robustness.pictures.framed_picture import source_digest
+from robustness.pictures.square_framing import Framing
 from robustness.remedies import Chain
 from robustness.runs import image_table
 from robustness.runs.engines import Chunk
-from robustness.runs.engines.engine import ImageRecord
+from robustness.runs.engines.engine_and_local_chunks import ImageRecord
 from robustness.runs.manifest import DatasetRecord, Manifest
 from robustness.runs.row_files import write_part
 

@@ -28,7 +28,7 @@ from robustness.api.evaluated_run import (
     safe_threshold,
     summary,
 )
-from robustness.api.evaluation import (
+from robustness.api.evaluation_and_external_predictions import (
     evaluate,
     evaluate_predictions,
     export,
@@ -36,7 +36,7 @@ from robustness.api.evaluation import (
     read_request,
 )
 from robustness.api.hardening import harden
-from robustness.api.images import (
+from robustness.api.image_perturbation_and_conversion import (
     Pair,
     Sweep,
     adversarial,
@@ -55,8 +55,8 @@ from robustness.hardening import Hardening
 from robustness.matching import Match
 from robustness.plugins.decorators import attack, metric, perturbation, remedy_plugin
 from robustness.runs import Comparison, Progress, Run
-from robustness.runs.calibrations import Calibration
-from robustness.runs.failures import Failures
+from robustness.runs.model_failure_tables import Failures
+from robustness.runs.temperature_scaling import Calibration
 from robustness.statistics import ModelChoice
 
 __all__ = [

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from robustness import plugins
 from robustness.base.argument_and_result_checks import checked_arguments
-from robustness.models.own import user_models
+from robustness.models.own import registration_and_schema
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -20,7 +20,7 @@ def checked_call(function: Function) -> Function:
     @wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
         plugins.load()
-        user_models.refresh()
+        registration_and_schema.refresh()
         return checked(*args, **kwargs)
 
     return call  # type: ignore[return-value]

@@ -14,14 +14,14 @@ import pandas as pd
 from robustness import runs, statistics
 from robustness.api.argument_checks import checked_call
 from robustness.base.errors import ParameterError
-from robustness.base.files import write_file
+from robustness.base.files_and_locks import write_file
 from robustness.hardening import check_name
-from robustness.runs import Comparison, Run, calibrations, row_selection, selected_cases
+from robustness.runs import Comparison, Run, row_selection, selected_cases, temperature_scaling
 from robustness.runs import embedding_map as maps
-from robustness.runs.failures import Failures
-from robustness.runs.remedied_models import remedy_figures
+from robustness.runs.model_failure_tables import Failures
+from robustness.runs.remedy_figures_and_models import remedy_figures
 from robustness.statistics import Criteria, ModelChoice
-from robustness.statistics.choice_criteria import MARGIN
+from robustness.statistics.choice_weights_and_limits import MARGIN
 from robustness.statistics.thresholds import MAX_ERROR
 
 if TYPE_CHECKING:
@@ -59,16 +59,16 @@ class EvaluatedRun(Run):
 
         Raises ``ParameterError`` if MLflow is not installed.
         """
-        from robustness.report import external_stores
+        from robustness.report import mlflow_export
 
-        return external_stores.log_mlflow(self)
+        return mlflow_export.log_mlflow(self)
 
     def _repr_html_(self) -> str:
         """The answers, the table of models and the map of the report, as static HTML."""
         if not self.images:
             return "<p>No image was evaluated.</p>"
         from robustness import report
-        from robustness.charts import bands
+        from robustness.charts import correctness_bands_and_maps
         from robustness.report.blocks import Map
 
         summary = report.of_run(self)
@@ -77,7 +77,7 @@ class EvaluatedRun(Run):
         assert isinstance(drawn, Map)
         assert isinstance(ranking, report.Titled)
         parts.append(_html_table(ranking.table.head, *ranking.table.rows))
-        parts.append(f"<style>{bands.style()}</style>{drawn.drawing.html}")
+        parts.append(f"<style>{correctness_bands_and_maps.style()}</style>{drawn.drawing.html}")
         return "\n".join(parts)
 
 
@@ -216,7 +216,7 @@ def calibrate(
     *,
     name: str = "",
     note: Callable[[int, int], object] = lambda _done, _total: None,
-) -> calibrations.Calibration:
+) -> temperature_scaling.Calibration:
     """Fit the temperature of ``model`` on half of the labelled originals of ``run``.
 
     The model predicts the originals again. The other half judges it, and certifies thresholds of
@@ -226,9 +226,9 @@ def calibrate(
     """
     if name:
         check_name(name)
-    calibration = calibrations.calibrate(run, model, note)
+    calibration = temperature_scaling.calibrate(run, model, note)
     if name:
-        calibrations.add_calibrated(calibration, name)
+        temperature_scaling.add_calibrated(calibration, name)
     return calibration
 
 
@@ -257,7 +257,7 @@ def choose(
     answer.
     """
     from robustness import gate
-    from robustness.report.questions import model_candidates
+    from robustness.report.questions import candidate_choice
 
     criteria = Criteria(weights or {}, min_accuracy, max_latency_ms, max_megabytes, margin)
     several = [run] if isinstance(run, Run) else list(run)
@@ -265,4 +265,4 @@ def choose(
     if budget is not None:
         limits = gate.read_budget(Path(budget))
         rule_out = gate.rule_out(limits, several, baseline, remedies=remedies)
-    return model_candidates.choose(several, criteria, rule_out, remedies=remedies)
+    return candidate_choice.choose(several, criteria, rule_out, remedies=remedies)

@@ -8,8 +8,8 @@ from typing import Any
 from robustness import hardening
 from robustness import models as known_models
 from robustness.api.argument_checks import checked_call
+from robustness.api.dataset_argument import check_classes, opened
 from robustness.api.evaluated_run import open_run
-from robustness.api.session_images import check_classes, opened
 from robustness.base.errors import ParameterError
 from robustness.hardening import Hardening, Settings
 from robustness.perturbations import REGISTRY

@@ -10,9 +10,9 @@ from typing import Any
 from robustness import matching
 from robustness import models as model_records
 from robustness.api.argument_checks import checked_call
-from robustness.api.session_images import check_classes, opened
+from robustness.api.dataset_argument import check_classes, opened
 from robustness.base.errors import ParameterError
-from robustness.base.files import expect_writable, write_file
+from robustness.base.files_and_locks import expect_writable, write_file
 from robustness.matching import Match, MatchSettings
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from robustness import models
 from robustness.api.argument_checks import checked_call
 from robustness.base.errors import ParameterError
-from robustness.models.own import add_from_python, models_file, user_models
+from robustness.models.own import add_from_python, registration_and_schema, toml_entries
 
 _NO_KEYS = ("name", "what", "weights", "calls")
 """Arguments of ``add_model`` that are no keys of ``models.toml``."""
@@ -83,8 +83,8 @@ def remove_model(name: str) -> None:
     Its file stays, unless it was uploaded on the Models page or unpacked from a zip archive. Raises
     ``UnknownNameError`` for a model that is not your own.
     """
-    if not user_models.remove_from_process(name):
-        models_file.remove(name)
+    if not registration_and_schema.remove_from_process(name):
+        toml_entries.remove(name)
 
 
 @checked_call

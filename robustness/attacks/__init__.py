@@ -5,9 +5,9 @@ Importing this package registers them all. TensorFlow is imported only when an a
 
 from importlib import import_module
 
+from robustness.attacks.attack_and_settings import REGISTRY, Attack, AttackSpec, parse_epsilon
 from robustness.attacks.attack_image import Control, Outcome, adversarial, craft
-from robustness.attacks.attack_loop import Step, attack
-from robustness.attacks.attack_method import REGISTRY, Attack, AttackSpec, parse_epsilon
+from robustness.attacks.attack_loop_and_batch import Step, attack
 from robustness.attacks.norms import REGISTRY as NORMS
 
 # In the order of the controls: an import statement would be sorted by name.

@@ -10,14 +10,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robustness.attacks import norms
-from robustness.attacks.attack_loop import BestImages, Step, attack_steps, check_class, run_to_end
-from robustness.attacks.attack_method import REGISTRY, Attack, AttackSpec, Task
+from robustness.attacks.attack_and_settings import REGISTRY, Attack, AttackSpec, Task
+from robustness.attacks.attack_loop_and_batch import (
+    BestImages,
+    Step,
+    attack_steps,
+    check_class,
+    run_to_end,
+)
 from robustness.attacks.norms import NOTHING, column, to_eight_bits
 from robustness.base.errors import ParameterError
 from robustness.metrics.image_similarity import ssim
 from robustness.models import Classifier
 from robustness.perturbations import Images
-from robustness.perturbations.compose import stream
+from robustness.perturbations.apply_and_compose import stream
 from robustness.pictures.eight_bits import LEVELS
 from robustness.pictures.framed_picture import Picture
 

@@ -5,7 +5,7 @@ Croce & Hein, ICML 2020; the versions and their settings are those of the author
 
 from __future__ import annotations
 
-from robustness.attacks.attack_method import REGISTRY, Attack, Member, State, Task
+from robustness.attacks.attack_and_settings import REGISTRY, Attack, Member, State, Task
 
 _SOURCE = (
     "Croce & Hein, Reliable Evaluation of Adversarial Robustness with an Ensemble of Diverse "

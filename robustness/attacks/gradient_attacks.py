@@ -7,9 +7,9 @@ from functools import lru_cache, partial
 
 import numpy as np
 
-from robustness.attacks.attack_method import State, Task, moves
+from robustness.attacks.attack_and_settings import State, Task, moves
 from robustness.attacks.norms import column
-from robustness.models.run.gradients import BEST_OTHER
+from robustness.models.run.network_and_gradients import BEST_OTHER
 from robustness.perturbations import Images
 
 # Attacks that climb the gradient in steps of a set size: FGSM, PGD, MI-FGSM.

@@ -9,8 +9,8 @@ from functools import lru_cache
 
 import numpy as np
 
-from robustness.attacks.attack_method import State, Task, moves
-from robustness.models.run.gradients import BEST_OTHER
+from robustness.attacks.attack_and_settings import State, Task, moves
+from robustness.models.run.network_and_gradients import BEST_OTHER
 from robustness.perturbations import Images
 
 FIRST_SHARE = 0.8

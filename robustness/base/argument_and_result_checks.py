@@ -18,8 +18,8 @@ from pydantic import BeforeValidator, ConfigDict, ValidationError, validate_call
 
 from robustness.base import removed_names
 from robustness.base.errors import ParameterError, PluginError
+from robustness.base.pydantic_validation import expectation
 from robustness.base.text import counted, did_you_mean
-from robustness.base.validation import expectation
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 

@@ -11,9 +11,9 @@ import pandas as pd
 
 from robustness import models
 from robustness.charts.style import COLOURS, drawn, go, model_style, whiskers
-from robustness.charts.tables import Entry
+from robustness.charts.text_tables import Entry
 from robustness.statistics.model_choice import expected_robustness, is_faster
-from robustness.statistics.study_scorecard import PUBLISHED
+from robustness.statistics.study_ranking_and_verdicts import PUBLISHED
 
 
 def ranking(

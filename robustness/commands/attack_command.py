@@ -8,15 +8,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from robustness.base.errors import RobustnessError
-from robustness.base.files import expect_writable, write_file
+from robustness.base.files_and_locks import expect_writable, write_file
 from robustness.base.text import some
 from robustness.commands import console
-from robustness.commands.options import Parsers, add_command, add_shared
 from robustness.commands.predict_perturb import picture
+from robustness.commands.subcommands_and_options import Parsers, add_command, add_shared
 
 if TYPE_CHECKING:
     from robustness.attacks import AttackSpec, Outcome
-    from robustness.evaluation.measurement import Measurement
+    from robustness.evaluation.measurement_records import Measurement
     from robustness.evaluation.request import Request
     from robustness.pictures.framed_picture import Picture
 
@@ -137,7 +137,7 @@ def _answers(original: Picture, outcome: Outcome) -> tuple[Request, list[Measure
     from robustness.evaluation.condition import AttackCondition
     from robustness.evaluation.framing_of_models import framing
     from robustness.evaluation.loop import measure_batch, picture_scores
-    from robustness.evaluation.measurement import Batch
+    from robustness.evaluation.measurement_records import Batch
     from robustness.evaluation.request import make_spec
 
     ready = [record.name for record in models.REGISTRY if models.state(record).ready]

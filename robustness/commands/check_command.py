@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from robustness.base.errors import ParameterError
-from robustness.base.files import expect_writable, write_file
+from robustness.base.files_and_locks import expect_writable, write_file
 from robustness.base.text import counted
-from robustness.commands import console, evaluate_command, request_options
-from robustness.commands.options import RUN, Parsers, add_command, add_shared
+from robustness.commands import console, evaluate_and_export, request_options
+from robustness.commands.subcommands_and_options import RUN, Parsers, add_command, add_shared
 
 if TYPE_CHECKING:
     from robustness.gate import Budget, Check
@@ -55,7 +55,7 @@ def check_command(options: argparse.Namespace) -> int:
     folders = (options.out / options.run, Path(options.run))
     folder = next((path for path in folders if (path / runs.MANIFEST_FILE).is_file()), None)
     if folder is None:  # one of the same request is not computed twice
-        run = evaluate_command.evaluated(options, options.run, resume=True)
+        run = evaluate_and_export.evaluated(options, options.run, resume=True)
     elif own := request_options.option_names(options, "engine", "address"):
         raise ParameterError(
             f"{options.run} is a saved run, which {own} cannot change: expected a source to "
@@ -100,7 +100,7 @@ def baseline_of(budget: Budget, options: argparse.Namespace) -> Run | None:
 
 def _print_check(check: Check) -> None:
     from robustness import gate, report
-    from robustness.charts.tables import Table
+    from robustness.charts.text_tables import Table
 
     rows = [
         (

@@ -9,10 +9,10 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 from robustness.base.errors import ParameterError, RobustnessError
-from robustness.base.files import expect_writable, write_file
-from robustness.base.progress import Note, Pace, Unit
+from robustness.base.files_and_locks import expect_writable, write_file
+from robustness.base.progress_and_time_left import Note, Pace, Unit
 from robustness.commands import console
-from robustness.commands.options import RUN, Parsers, add_command, add_shared, names
+from robustness.commands.subcommands_and_options import RUN, Parsers, add_command, add_shared, names
 
 
 def add(parsers: Parsers) -> None:

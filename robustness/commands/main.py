@@ -20,42 +20,42 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from robustness import __version__
-from robustness.base import freed_memory, removed_names
+from robustness.base import memory_allocator, removed_names
 from robustness.base.errors import ModelWarning, RobustnessError
 from robustness.base.text import visible
 from robustness.commands import (
     attack_command,
     check_command,
-    evaluate_command,
+    choose_failures_threshold,
+    evaluate_and_export,
     harden_command,
-    list_commands,
     match_command,
     models_command,
+    perturbation_and_remedy_lists,
     predict_perturb,
-    run_questions,
-    runs_command,
+    runs_report_compare,
     study_and_sweep,
 )
 from robustness.commands.console import OutputError, remark
-from robustness.commands.options import LISTS, MODELS
+from robustness.commands.subcommands_and_options import LISTS, MODELS
 
 EXIT_BAD_INPUT = 2
 EXIT_INTERRUPTED = 130
 
 ADDITIONS = (
     models_command.add,
-    list_commands.add_perturbations,
+    perturbation_and_remedy_lists.add_perturbations,
     predict_perturb.add,
-    list_commands.add_remedies,
+    perturbation_and_remedy_lists.add_remedies,
     study_and_sweep.add,
-    evaluate_command.add,
+    evaluate_and_export.add,
     attack_command.add,
-    runs_command.add,
-    run_questions.add,
+    runs_report_compare.add,
+    choose_failures_threshold.add,
     check_command.add,
     match_command.add,
     harden_command.add,
-    list_commands.add_plugins,
+    perturbation_and_remedy_lists.add_plugins,
 )
 """In the order of the help."""
 
@@ -66,7 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     0; 1 when ``models check``, ``check`` or ``match`` found something wrong; 2 for bad input, or
     when the output or a file cannot be read or written; 130 when interrupted.
     """
-    freed_memory.share_with_arrow()
+    memory_allocator.share_with_arrow()
     options = _parsed(list(sys.argv[1:] if arguments is None else arguments))
     if isinstance(sys.stdout, io.TextIOWrapper):  # the name of a file may not be encodable
         sys.stdout.reconfigure(errors="backslashreplace")
@@ -117,9 +117,9 @@ def _end(options: argparse.Namespace) -> int:
 
             load()
         if options.reads == MODELS:
-            from robustness.models.own import user_models
+            from robustness.models.own import registration_and_schema
 
-            user_models.refresh()
+            registration_and_schema.refresh()
         status: int | None = options.command(options)
         return status or 0
     except RobustnessError as error:
@@ -155,7 +155,7 @@ class _Parser(argparse.ArgumentParser):
         self.exit(EXIT_BAD_INPUT, f"{self.prog}: {gone or message}; see {self.prog} --help\n")
 
 
-def _parser(words: Sequence[str] = run_questions.COMMANDS) -> argparse.ArgumentParser:
+def _parser(words: Sequence[str] = choose_failures_threshold.COMMANDS) -> argparse.ArgumentParser:
     """The parser; only commands in ``words`` get their questions' options: imports are slow."""
     script = Path(sys.argv[0]).stem  # what is typed to get here, or Python and the package's name
     parser = _Parser(
@@ -166,6 +166,6 @@ def _parser(words: Sequence[str] = run_questions.COMMANDS) -> argparse.ArgumentP
     parsers = parser.add_subparsers(required=True, metavar="COMMAND")
     for add in ADDITIONS:
         add(parsers)
-    for name in set(run_questions.COMMANDS).intersection(words[:3]):
-        run_questions.add_options(parsers.choices[name], name)
+    for name in set(choose_failures_threshold.COMMANDS).intersection(words[:3]):
+        choose_failures_threshold.add_options(parsers.choices[name], name)
     return parser

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from robustness.base.errors import ParameterError
 from robustness.commands import console
-from robustness.commands.options import Parsers, add_command, add_shared
+from robustness.commands.subcommands_and_options import Parsers, add_command, add_shared
 
 EXIT_LOSS = 1
 _ROUNDING = 1e-9  # of differences: 0.65 - 0.6 is not quite 0.05

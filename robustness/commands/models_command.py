@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 from robustness.base.errors import ParameterError, RobustnessError
 from robustness.base.text import counted, share
-from robustness.base.toml import toml_of
+from robustness.base.toml_reader import toml_of
 from robustness.commands import console
-from robustness.commands.options import Parsers, add_command, add_shared
+from robustness.commands.subcommands_and_options import Parsers, add_command, add_shared
 
 if TYPE_CHECKING:
     from robustness.models.own.description_proposal import Description
@@ -105,9 +105,9 @@ def add(parsers: Parsers) -> None:
 def models_command(options: argparse.Namespace) -> None:
     """List the models and whether they are ready."""
     from robustness import models
-    from robustness.models.engine_and_limits import engine_text, limits
-    from robustness.models.own.stated_facts import stated_licence
-    from robustness.models.weights.weight_files import parameters_text, size
+    from robustness.models.engine_and_limitation_texts import engine_text, limits
+    from robustness.models.own.file_and_library_metadata import stated_licence
+    from robustness.models.weights.weights_state_and_digest import parameters_text, size
 
     states = [(record, models.state(record)) for record in models.REGISTRY]
     if options.json:
@@ -143,11 +143,11 @@ def add_model_command(options: argparse.Namespace) -> None:
 
     Asks only for what the file lacks; tries the usual normalisations on labelled images.
     """
-    from robustness.models.model_record import LabelledAccuracy
-    from robustness.models.own import model_file
+    from robustness.models.model_and_weights_record import LabelledAccuracy
+    from robustness.models.own import model_archive
     from robustness.models.own.preprocessing_trials import cropping_cost
 
-    with model_file.opened(options.file) as (path, unpacked):
+    with model_archive.opened(options.file) as (path, unpacked):
         description = _complete(path, options)
         file = None if options.dry_run else description.write(unpacked)
     if options.json:
@@ -181,7 +181,7 @@ def add_model_command(options: argparse.Namespace) -> None:
 def _complete(path: Path, options: argparse.Namespace) -> Description:
     """The complete proposal; with ``--dry-run --json`` values may be missing."""
     from robustness.models.own.description_proposal import name_of, propose
-    from robustness.models.own.user_models import name_problem
+    from robustness.models.own.registration_and_schema import name_problem
 
     readers = _readers()
     texts = {key: getattr(options, key) for key in readers}
@@ -213,9 +213,9 @@ def remove_model_command(options: argparse.Namespace) -> None:
 
     Its file stays, unless it was uploaded on the Models page or unpacked from a zip archive.
     """
-    from robustness.models.own import models_file
+    from robustness.models.own import toml_entries
 
-    file = models_file.remove(options.name)
+    file = toml_entries.remove(options.name)
     if options.json:
         console.print_json({"name": options.name, "removed_from": str(file)})
     else:
@@ -224,7 +224,7 @@ def remove_model_command(options: argparse.Namespace) -> None:
 
 def _readers() -> dict[str, Callable[[str], Any]]:
     """By key of ``models.toml``, what reads its value from a text."""
-    from robustness.models.own.user_models import parsed_size
+    from robustness.models.own.registration_and_schema import parsed_size
 
     return {
         "labels": lambda text: text if text == "imagenet" else str(Path(text).resolve()),
@@ -304,7 +304,7 @@ def _trial_lines(description: Description) -> list[str]:
 def download_command(options: argparse.Namespace) -> int:
     """Fetch the published weights of models."""
     from robustness import models
-    from robustness.base.files import stored_bytes
+    from robustness.base.files_and_locks import stored_bytes
     from robustness.models.weights.download import download, downloadable
 
     offered = [record for record in models.REGISTRY if record.weights.url]
@@ -345,7 +345,7 @@ def download_command(options: argparse.Namespace) -> int:
 
 def _progress_of(name: str) -> Callable[[int, int], None]:
     """Return a function that reports the progress of ``name``; off a terminal, a line per tenth."""
-    from robustness.base.progress import MEGABYTES, Pace
+    from robustness.base.progress_and_time_left import MEGABYTES, Pace
 
     pace, last = Pace(MEGABYTES), -1
 
@@ -368,7 +368,7 @@ def check_command(options: argparse.Namespace) -> int:
     """
     from robustness import models
     from robustness.models.model_check import MISSING, OK, check_model
-    from robustness.pictures.fitting import check_side
+    from robustness.pictures.square_framing import check_side
 
     if options.side is not None:
         check_side(options.side)

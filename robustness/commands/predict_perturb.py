@@ -8,14 +8,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from robustness.base.files import write_file
+from robustness.base.files_and_locks import write_file
 from robustness.base.text import share
 from robustness.commands import console
-from robustness.commands.options import Parsers, add_command, add_shared, request_of
+from robustness.commands.subcommands_and_options import Parsers, add_command, add_shared, request_of
 
 if TYPE_CHECKING:
-    from robustness.pictures.fitting import Framing
     from robustness.pictures.framed_picture import Picture
+    from robustness.pictures.square_framing import Framing
 
 
 def add(parsers: Parsers) -> None:
@@ -46,8 +46,8 @@ def predict_command(options: argparse.Namespace) -> None:
     Each model sees the images as it is described, unless --fit or --side say otherwise.
     """
     from robustness import models
-    from robustness.charts.prediction_marks import verdict_of
-    from robustness.charts.tables import Table
+    from robustness.charts.prediction_verdicts import verdict_of
+    from robustness.charts.text_tables import Table
     from robustness.evaluation.condition import CLEAN, Condition
     from robustness.evaluation.labels_and_correctness import is_correct, label_index, true_class
     from robustness.evaluation.loop import evaluate
@@ -115,7 +115,7 @@ def predict_command(options: argparse.Namespace) -> None:
 def picture(options: argparse.Namespace, image: str, framings: Sequence[Framing]) -> Picture:
     """The image in each of ``framings``, which follow from --fit and --side."""
     from robustness.pictures.framed_picture import load_picture
-    from robustness.pictures.samples import picture_file
+    from robustness.pictures.sample_files import picture_file
 
     overrides = options.fit, options.side
     return load_picture(picture_file(image), framings, name=image, overrides=overrides)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from robustness.base.errors import ParameterError
 from robustness.commands import console
-from robustness.commands.options import add_shared, names, request_of
+from robustness.commands.subcommands_and_options import add_shared, names, request_of
 
 if TYPE_CHECKING:
     from robustness.datasets import PublishedTree
@@ -172,12 +172,12 @@ def plan(options: argparse.Namespace, source: str | None) -> Plan:
 
 def spec(options: argparse.Namespace) -> Request:
     """The request, from a file or from the options."""
-    from robustness.evaluation import suites
+    from robustness.evaluation import suites_and_strengths
     from robustness.evaluation.request import read_request
 
     if options.request is None:
         spec = request_of(options, options.models, _conditions(options))
-        if note := suites.profile_note(options.suite or "", spec):
+        if note := suites_and_strengths.profile_note(options.suite or "", spec):
             console.remark(f"robustness: {note}")
         return spec
     own = [name for name in _REQUEST_OPTIONS if name != "models" or names_models(options)]
@@ -188,7 +188,7 @@ def spec(options: argparse.Namespace) -> Request:
 
 def names_models(options: argparse.Namespace) -> bool:
     """Whether the file of --request names models."""
-    from robustness.base.toml import read_toml
+    from robustness.base.toml_reader import read_toml
 
     return options.request is not None and bool(read_toml(options.request).get("models"))
 
@@ -206,7 +206,7 @@ def _option_names(options: argparse.Namespace, names: Sequence[str]) -> str:
 
 def _conditions(options: argparse.Namespace) -> tuple[Condition, ...]:
     from robustness.attacks import REGISTRY as ATTACKS
-    from robustness.evaluation import suites
+    from robustness.evaluation import suites_and_strengths
     from robustness.evaluation.condition import Condition
 
     if published := _published(options):
@@ -216,7 +216,9 @@ def _conditions(options: argparse.Namespace) -> tuple[Condition, ...]:
                 f"{published.title} is already perturbed: expected --perturbations and "
                 f"--severities at most, got {'--conditions' if options.conditions else twice}."
             )
-        return suites.stored_conditions(published, options.perturbations, options.severities)
+        return suites_and_strengths.stored_conditions(
+            published, options.perturbations, options.severities
+        )
     if options.conditions:
         if twice := _option_names(options, _DEGREES):
             raise ParameterError(f"Expected either --conditions or {twice}, got both.")
@@ -231,14 +233,14 @@ def _conditions(options: argparse.Namespace) -> tuple[Condition, ...]:
                 "2/255,8/255."
             )
         return attacked
-    suite, severities = options.suite or suites.STUDY_SUITE, options.severities
-    fixed = suite == suites.STUDY_SUITE or suite.endswith(".toml")
+    suite, severities = options.suite or suites_and_strengths.STUDY_SUITE, options.severities
+    fixed = suite == suites_and_strengths.STUDY_SUITE or suite.endswith(".toml")
     if not fixed and options.strength is None:
-        severities = severities or suites.SEVERITIES
+        severities = severities or suites_and_strengths.SEVERITIES
     degrees = {"strengths": options.strength, "severities": severities}
     if plain:
-        return (*suites.graded_conditions(plain, **degrees), *attacked)
-    return suites.suite_conditions(suite, **degrees)
+        return (*suites_and_strengths.graded_conditions(plain, **degrees), *attacked)
+    return suites_and_strengths.suite_conditions(suite, **degrees)
 
 
 def _published(options: argparse.Namespace) -> PublishedTree | None:

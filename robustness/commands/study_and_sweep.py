@@ -7,15 +7,21 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from robustness.base.files import make_folder, write_file
+from robustness.base.files_and_locks import make_folder, write_file
 from robustness.base.text import counted, csv_cell
 from robustness.commands import console
-from robustness.commands.options import Parsers, add_command, add_shared, names, request_of
 from robustness.commands.predict_perturb import picture
+from robustness.commands.subcommands_and_options import (
+    Parsers,
+    add_command,
+    add_shared,
+    names,
+    request_of,
+)
 
 if TYPE_CHECKING:
-    from robustness.evaluation.measurement import Measurement
-    from robustness.evaluation.sweep import Break
+    from robustness.evaluation.breaking_strength_sweep import Break
+    from robustness.evaluation.measurement_records import Measurement
     from robustness.remedies import Chain
 
 
@@ -47,10 +53,10 @@ def study_command(options: argparse.Namespace) -> None:
     from robustness.evaluation.labels_and_correctness import labelled, true_class
     from robustness.evaluation.loop import evaluate, perturbed
     from robustness.evaluation.provenance import manifest
-    from robustness.evaluation.suites import study_conditions
+    from robustness.evaluation.suites_and_strengths import study_conditions
     from robustness.models import resolve
     from robustness.pictures.eight_bits import to_png
-    from robustness.statistics.study_scorecard import summarise
+    from robustness.statistics.study_ranking_and_verdicts import summarise
 
     conditions = study_conditions(options.perturbations, options.strength)
     names = resolve(options.models)
@@ -101,11 +107,11 @@ def study_command(options: argparse.Namespace) -> None:
 def sweep_command(options: argparse.Namespace) -> None:
     """The strength at which each model's prediction changes or becomes incorrect."""
     from robustness import models, report
+    from robustness.evaluation.breaking_strength_sweep import Break, sweep
     from robustness.evaluation.condition import Condition
     from robustness.evaluation.labels_and_correctness import labelled, true_class
-    from robustness.evaluation.remedy_trials import loader_with_remedies
+    from robustness.evaluation.remedy_trials_and_loader import loader_with_remedies
     from robustness.evaluation.request import make_spec
-    from robustness.evaluation.sweep import Break, sweep
     from robustness.perturbations import REGISTRY
     from robustness.remedies import parse_all
 
@@ -150,7 +156,7 @@ def sweep_command(options: argparse.Namespace) -> None:
 
 
 def _document(events: Sequence[Measurement | Break]) -> dict[str, Any]:
-    from robustness.evaluation.sweep import Break
+    from robustness.evaluation.breaking_strength_sweep import Break
 
     return {
         "points": [event.as_row() for event in events if not isinstance(event, Break)],

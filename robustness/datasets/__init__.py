@@ -6,12 +6,9 @@ import os
 from pathlib import Path
 
 from robustness.base.errors import ParameterError
-from robustness.base.files import require_regular
+from robustness.base.files_and_locks import require_regular
 from robustness.datasets import prediction_table
-from robustness.datasets.archive import Archive
-from robustness.datasets.dataset import Dataset, Entry, distinct
-from robustness.datasets.folder_and_url import Folder, Remote
-from robustness.datasets.labels import (
+from robustness.datasets.class_indices import (
     FOLDERS,
     KNOWN,
     LABELLINGS,
@@ -20,9 +17,12 @@ from robustness.datasets.labels import (
     classes_of,
     labelled,
 )
-from robustness.datasets.published import PAIRED, PublishedTree, refuse_published
-from robustness.datasets.table import SUFFIXES, TableDataset
-from robustness.pictures.samples import REGISTRY, sample_bytes
+from robustness.datasets.dataset_and_entry import Dataset, Entry, distinct
+from robustness.datasets.imagenet_c_tree import PAIRED, PublishedTree, refuse_published
+from robustness.datasets.local_and_remote_folder import Folder, Remote
+from robustness.datasets.table_and_other_columns import SUFFIXES, TableDataset
+from robustness.datasets.zip_archive import Archive
+from robustness.pictures.sample_files import REGISTRY, sample_bytes
 
 __all__ = [
     "FOLDERS",

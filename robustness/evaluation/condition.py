@@ -22,8 +22,8 @@ from pydantic import Field, StrictBool, StrictFloat
 from robustness.attacks import NORMS, AttackSpec, adversarial, parse_epsilon
 from robustness.attacks import REGISTRY as ATTACKS
 from robustness.base.errors import ParameterError, RobustnessError
+from robustness.base.pydantic_validation import StrictTable, checked, expected
 from robustness.base.text import counted
-from robustness.base.validation import StrictTable, checked, expected
 from robustness.models import Classifier
 from robustness.perturbations import REGISTRY, Images, compose, ordered
 from robustness.pictures.framed_picture import Picture

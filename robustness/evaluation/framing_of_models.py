@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from robustness.models.model_record import REGISTRY
-from robustness.pictures.fitting import Framing, check_framing
+from robustness.models.model_and_weights_record import REGISTRY
 from robustness.pictures.framed_picture import Overrides, Picture
+from robustness.pictures.square_framing import Framing, check_framing
 
 
 def framing(fit: str | None, side: int | None, name: str | None = None) -> Framing:

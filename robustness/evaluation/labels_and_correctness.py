@@ -14,13 +14,13 @@ import pandas as pd
 from robustness.attacks.transfer import Transfer
 from robustness.base.errors import ParameterError
 from robustness.base.text import folded
-from robustness.datasets.labels import class_index
-from robustness.evaluation.measurement import Measurement
-from robustness.evaluation.sweep import Break
+from robustness.datasets.class_indices import class_index
+from robustness.evaluation.breaking_strength_sweep import Break
+from robustness.evaluation.measurement_records import Measurement
 from robustness.models import REGISTRY, by_labels
 from robustness.models.class_labels import Labels, imagenet
-from robustness.pictures.samples import REGISTRY as SAMPLES
-from robustness.pictures.samples import SAMPLE
+from robustness.pictures.sample_files import REGISTRY as SAMPLES
+from robustness.pictures.sample_files import SAMPLE
 
 
 def require_columns(frame: pd.DataFrame, columns: Sequence[str]) -> None:

@@ -10,15 +10,15 @@ from numpy.typing import NDArray
 
 from robustness import metrics, models
 from robustness.evaluation.condition import Condition
-from robustness.evaluation.measurement import Batch, Measurement
-from robustness.evaluation.remedy_trials import Trials, among
+from robustness.evaluation.measurement_records import Batch, Measurement
+from robustness.evaluation.remedy_trials_and_loader import Trials, among
 from robustness.evaluation.request import Request
-from robustness.evaluation.rescaled_similarity import at, floors, similarities
+from robustness.evaluation.similarity_and_floor import at, floors, similarities
 from robustness.metrics.prediction_changes import top_k
 from robustness.models import Classifier, ModelRecord, Outputs
 from robustness.perturbations import Images
-from robustness.pictures.fitting import Framing
 from robustness.pictures.framed_picture import Picture
+from robustness.pictures.square_framing import Framing
 
 
 def frames(pictures: Sequence[Picture], conditions: Sequence[Condition], seed: int) -> Images:

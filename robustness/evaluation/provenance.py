@@ -13,7 +13,7 @@ from robustness.attacks import REGISTRY as ATTACKS
 from robustness.base.registry import Registry
 from robustness.evaluation.request import Request
 from robustness.evaluation.row_schema import own_scores
-from robustness.models.run.openvino import chosen
+from robustness.models.run.openvino_and_engine_choice import chosen
 from robustness.perturbations import REGISTRY as PERTURBATIONS
 from robustness.plugins import Plugin, plugin_of
 from robustness.remedies import REGISTRY as REMEDIES

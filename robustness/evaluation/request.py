@@ -37,8 +37,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from robustness import models
 from robustness.base.errors import ParameterError
-from robustness.base.toml import read_toml, toml_of
-from robustness.base.validation import (
+from robustness.base.pydantic_validation import (
     CONFIG,
     RefusedError,
     StrictTable,
@@ -46,12 +45,13 @@ from robustness.base.validation import (
     expected,
     parsed_by,
 )
+from robustness.base.toml_reader import read_toml, toml_of
 from robustness.evaluation.condition import Condition, pool_profiles
 from robustness.evaluation.framing_of_models import framing, groups, options
 from robustness.perturbations import check_seed
 from robustness.pictures.eight_bits import BITS
-from robustness.pictures.fitting import Framing
 from robustness.pictures.framed_picture import Picture
+from robustness.pictures.square_framing import Framing
 from robustness.remedies import Chain, parse, parse_all
 
 _ORIGINAL = "brightness"

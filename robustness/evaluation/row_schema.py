@@ -16,8 +16,8 @@ import pyarrow as pa
 from robustness import metrics
 from robustness.base.errors import ParameterError
 from robustness.evaluation.labels_and_correctness import correctness
-from robustness.evaluation.measurement import Measurement
-from robustness.metrics.feature_similarity import RESCALED
+from robustness.evaluation.measurement_records import Measurement
+from robustness.metrics.cosine_and_euclidean_similarity import RESCALED
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -1,6 +1,6 @@
 """A gate for pipelines: checks a run against the limits of a budget."""
 
-from robustness.gate.budget import BREAKING, LIMITS, Budget, read_budget
+from robustness.gate.budget_rules import BREAKING, LIMITS, Budget, read_budget
 from robustness.gate.budget_verdicts import (
     BROKEN,
     KEPT,

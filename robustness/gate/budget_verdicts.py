@@ -16,15 +16,23 @@ from typing import Any
 from robustness.attacks import REGISTRY as ATTACKS
 from robustness.base.errors import ParameterError
 from robustness.base.text import FigureText, counted, figure_text, some
-from robustness.charts.tables import flat, in_brackets
+from robustness.charts.text_tables import flat, in_brackets
 from robustness.evaluation.condition import named, perturbation_label
-from robustness.gate.budget import ACCEPTING, ATTACK, BREAKING, FIGURES, REGRESSIONS, Budget, Rule
+from robustness.gate.budget_rules import (
+    ACCEPTING,
+    ATTACK,
+    BREAKING,
+    FIGURES,
+    REGRESSIONS,
+    Budget,
+    Rule,
+)
+from robustness.report.facts_and_cautions import own_preprocessing, trained_on
 from robustness.report.questions import RunFigures
 from robustness.report.questions.safe_threshold import THRESHOLD
-from robustness.report.shared_parts import own_preprocessing, trained_on
 from robustness.runs import Run, compare
 from robustness.runs.compare import paired_grids
-from robustness.runs.remedied_models import RemediedModel, remedied_models, remedied_names
+from robustness.runs.remedy_figures_and_models import RemediedModel, remedied_models, remedied_names
 from robustness.statistics import FEWEST
 from robustness.statistics.model_tables import model_tables
 from robustness.statistics.run_differences import changes

@@ -7,7 +7,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 from robustness.base.text import counted, visible
-from robustness.gate.budget import LIMITS
+from robustness.gate.budget_rules import LIMITS
 from robustness.gate.budget_verdicts import BROKEN, KEPT, NOT_SHOWN, Check
 
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]()<>#!|~:$&@])")

@@ -14,8 +14,8 @@ from typing import Any
 
 from robustness import __version__, models
 from robustness.base.errors import ParameterError
-from robustness.base.files import stored_bytes
-from robustness.base.progress import Note
+from robustness.base.files_and_locks import stored_bytes
+from robustness.base.progress_and_time_left import Note
 from robustness.base.text import in_bytes
 from robustness.datasets import Dataset
 from robustness.evaluation.condition import Condition
@@ -31,11 +31,11 @@ from robustness.hardening.judgement import (
 )
 from robustness.hardening.training_and_checkpoints import Checkpoint, Settings, checkpoints, train
 from robustness.models.loaded_models import LOADED
-from robustness.models.model_record import OWN, ModelRecord
-from robustness.models.own import models_file, user_models
+from robustness.models.model_and_weights_record import OWN, ModelRecord
+from robustness.models.own import registration_and_schema, toml_entries
 from robustness.models.trainable_model import TrainableModel
-from robustness.models.weights.weight_files import digest as weights_digest
-from robustness.pictures.fitting import STUDY_FRAMING
+from robustness.models.weights.weights_state_and_digest import digest as weights_digest
+from robustness.pictures.square_framing import STUDY_FRAMING
 
 SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
 """Interpolations between the parent (0) and the trained model (1): Wortsman et al., CVPR 2022."""
@@ -94,7 +94,7 @@ def harden(
     note("Preparing the training", 0, 1)
     model = TrainableModel(models.load(parent, side=record.input_size))
     settings = replace(settings, rate=settings.rate or model.rate)
-    models_file.check(name, {**_entry(record, model, name), "path": FILE})
+    toml_entries.check(name, {**_entry(record, model, name), "path": FILE})
     _check_room(model)
     before = models.load(parent, side=record.framing.side)
     parts = split_images(record, before, images, judging, settings.seed, note)
@@ -105,8 +105,8 @@ def harden(
     with _result_folder() as folder:
         model.save(model.interpolated(share), Path(folder) / FILE)
         values = {**_entry(record, model, name), "path": str(Path(folder) / FILE)}
-        (child,) = user_models.records_of(
-            user_models.described_in(), {name: {**values, "labels": "imagenet"}}
+        (child,) = registration_and_schema.records_of(
+            registration_and_schema.described_in(), {name: {**values, "labels": "imagenet"}}
         )
         child = replace(child, labels=record.labels, group=OWN)
         try:
@@ -137,7 +137,7 @@ def harden(
             "version": __version__,
         }
         classes = () if record.labels is models.imagenet else record.labels().names
-        models_file.add(name, {**values, "origin": origin}, classes, Path(folder))
+        toml_entries.add(name, {**values, "origin": origin}, classes, Path(folder))
     checkpoint.remove()
     return Hardening(
         parent,
@@ -174,7 +174,7 @@ def _check_room(model: TrainableModel) -> None:
     for folder, needed in (
         (checkpoints(), max(0, 2 * model.state_bytes - stored_bytes(checkpoints()))),
         (Path(tempfile.gettempdir()), model.model_bytes),
-        (user_models.described_in().parent, model.model_bytes),
+        (registration_and_schema.described_in().parent, model.model_bytes),
     ):
         place = next(path for path in (folder, *folder.absolute().parents) if path.exists())
         device = place.stat().st_dev
@@ -191,7 +191,7 @@ def _check_room(model: TrainableModel) -> None:
 
 def check_name(name: str) -> None:
     """Raise ``ParameterError`` before the training for a name that is taken."""
-    problem = user_models.name_problem(name)
+    problem = registration_and_schema.name_problem(name)
     if problem or name in models.REGISTRY:
         reason = problem or "a model of that name exists; choose another name"
         raise ParameterError(f"Expected a new name for the model, got {name!r}: {reason}.")
@@ -228,7 +228,7 @@ def _entry(record: ModelRecord, model: TrainableModel, name: str) -> dict[str, A
     own = record.labels is not models.imagenet
     framing = record.framing.as_dict() if record.framing != STUDY_FRAMING else {}
     return {
-        "labels": models_file.label_file(name) if own else "imagenet",
+        "labels": toml_entries.label_file(name) if own else "imagenet",
         "input_size": model.side,
         "normalisation": "0..1",
         **{key: value for key, value in framing.items() if key != "side"},

@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 
 from robustness import models
 from robustness.base.errors import ParameterError
-from robustness.base.progress import Note
+from robustness.base.progress_and_time_left import Note
 from robustness.datasets import Dataset
-from robustness.datasets.images_in_memory import study_pixels
-from robustness.datasets.labels import KNOWN, labelled
-from robustness.models.model_record import ModelRecord
-from robustness.pictures.copies_and_scenes import copies
+from robustness.datasets.class_indices import KNOWN, labelled
+from robustness.datasets.random_image_sample import study_pixels
+from robustness.models.model_and_weights_record import ModelRecord
+from robustness.pictures.copies_and_single_scene import copies
 from robustness.pictures.eight_bits import from_uint8
 
 Bytes = NDArray[np.uint8]

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robustness.base.errors import ParameterError
-from robustness.base.progress import Note
+from robustness.base.progress_and_time_left import Note
 from robustness.evaluation.condition import Condition
 from robustness.hardening.image_split import Views
 from robustness.perturbations import REGISTRY

@@ -22,8 +22,8 @@ import numpy as np
 from robustness import __version__
 from robustness.base import settings
 from robustness.base.errors import ParameterError
-from robustness.base.files import overwrite
-from robustness.base.progress import Note
+from robustness.base.files_and_locks import overwrite
+from robustness.base.progress_and_time_left import Note
 from robustness.hardening.image_split import Views
 from robustness.models.trainable_model import TrainableModel
 from robustness.perturbations import check_seed, compose

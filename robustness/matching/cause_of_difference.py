@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from robustness.base.progress import Note
+from robustness.base.progress_and_time_left import Note
 from robustness.evaluation.condition import Condition, as_profile
 from robustness.matching.composition_estimate import DRAWS, Estimate, Fit, estimate
 from robustness.matching.image_statistics import NAMES, Floats
-from robustness.matching.reference_images import ReferenceImages
+from robustness.matching.reference_simulation_and_accuracy import ReferenceImages
 from robustness.matching.set_difference import SetDifference, difference
 from robustness.perturbations import REGISTRY
 

@@ -16,10 +16,10 @@ from itertools import product
 import numpy as np
 from numpy.typing import NDArray
 
-from robustness.base.progress import Note
-from robustness.matching.emulator import MOST, Emulator
+from robustness.base.progress_and_time_left import Note
 from robustness.matching.image_statistics import Floats, Values
 from robustness.matching.set_difference import distance, mean_covariance, shrunk_covariance, spread
+from robustness.matching.statistics_emulator import MOST, Emulator
 
 Support = tuple[int, ...]
 

@@ -13,7 +13,7 @@ from itertools import combinations
 
 import numpy as np
 
-from robustness.base.validation import CONFIG
+from robustness.base.pydantic_validation import CONFIG
 from robustness.matching.image_statistics import Values
 
 COLLECTIONS = 0.05

@@ -12,9 +12,9 @@ from typing import NamedTuple
 from pydantic import ConfigDict
 
 from robustness.base.errors import ParameterError
-from robustness.base.files import read_regular
+from robustness.base.files_and_locks import read_regular
+from robustness.base.pydantic_validation import CONFIG
 from robustness.base.text import csv_cell, from_csv_cell
-from robustness.base.validation import CONFIG
 
 SAMPLE = 100
 """Images that are drawn to be labelled, at most."""

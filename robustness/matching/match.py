@@ -18,13 +18,14 @@ from threadpoolctl import threadpool_limits
 
 from robustness import models
 from robustness.base.errors import ParameterError
-from robustness.base.progress import Note
-from robustness.base.validation import CONFIG, StrictRecord
+from robustness.base.progress_and_time_left import Note
+from robustness.base.pydantic_validation import CONFIG, StrictRecord
 from robustness.datasets import Dataset
-from robustness.datasets.images_in_memory import StudyPixels, study_pixels
-from robustness.datasets.labels import KNOWN, labelled
+from robustness.datasets.class_indices import KNOWN, labelled
+from robustness.datasets.random_image_sample import StudyPixels, study_pixels
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.framing_of_models import by_framing, shared_framing
+from robustness.matching.accuracy_from_confidence import predict
 from robustness.matching.cause_of_difference import (
     MatchedPerturbation,
     draw_compositions,
@@ -32,7 +33,6 @@ from robustness.matching.cause_of_difference import (
     profile_conditions,
     search_cause,
 )
-from robustness.matching.confidence_estimate import predict
 from robustness.matching.expected_accuracy import (
     ExpectedAccuracy,
     exact_estimate,
@@ -40,11 +40,11 @@ from robustness.matching.expected_accuracy import (
 )
 from robustness.matching.image_statistics import NAMES, batch_statistics
 from robustness.matching.label_sheet import SAMPLE, Correct, SampleImage
-from robustness.matching.reference_images import ReferenceImages
+from robustness.matching.reference_simulation_and_accuracy import ReferenceImages
 from robustness.perturbations import check_seed
-from robustness.pictures.copies_and_scenes import copies, show_one_scene
+from robustness.pictures.copies_and_single_scene import copies, show_one_scene
 from robustness.pictures.eight_bits import from_uint8, to_jpeg, to_png
-from robustness.pictures.fitting import Framing
+from robustness.pictures.square_framing import Framing
 
 FEWEST = 20
 """Images that each side needs."""

@@ -1,8 +1,8 @@
 """Metrics of predictions, features and images: pure NumPy, one registered record each."""
 
-from robustness.metrics import feature_similarity, image_similarity, prediction_changes
-from robustness.metrics.intervals import Interval, wilson
+from robustness.metrics import cosine_and_euclidean_similarity, image_similarity, prediction_changes
 from robustness.metrics.metric import FEATURES, PICTURE, PREDICTION, REGISTRY, Metric
+from robustness.metrics.proportion_and_difference_intervals import Interval, wilson
 
 __all__ = [
     "FEATURES",
@@ -11,7 +11,7 @@ __all__ = [
     "REGISTRY",
     "Interval",
     "Metric",
-    "feature_similarity",
+    "cosine_and_euclidean_similarity",
     "image_similarity",
     "prediction_changes",
     "wilson",

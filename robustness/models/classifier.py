@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robustness.base.errors import ParameterError, WeightsError
-from robustness.models.model_record import ModelRecord
-from robustness.models.run.gradients import Gradients, Network
-from robustness.models.run.openvino import Floats, ForwardPass
-from robustness.models.run.remedied_pass import RemediedGradients, RemediedPass
+from robustness.models.model_and_weights_record import ModelRecord
+from robustness.models.run.network_and_gradients import Gradients, Network
+from robustness.models.run.openvino_and_engine_choice import Floats, ForwardPass
+from robustness.models.run.remedied_pass_and_gradients import RemediedGradients, RemediedPass
 
 if TYPE_CHECKING:
     from robustness.remedies import Chain

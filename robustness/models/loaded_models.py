@@ -17,22 +17,28 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from robustness.base import freed_memory, settings
+from robustness.base import memory_allocator, settings
 from robustness.base.errors import GradientError, RobustnessError, WeightsError
 from robustness.base.text import in_bytes
 from robustness.models.classifier import Classifier
 from robustness.models.graph.conversion_cache import graph_pass, place
-from robustness.models.graph.inspection import examine, use_of
-from robustness.models.model_record import REGISTRY, ModelRecord, PythonCall, UserFile
+from robustness.models.graph.inspection_and_conversion import examine, use_of
+from robustness.models.model_and_weights_record import REGISTRY, ModelRecord, PythonCall, UserFile
 from robustness.models.python_models.function_pass import FunctionPass
-from robustness.models.python_models.model_objects import as_graph, opened_reference
-from robustness.models.run.gradients import Network
-from robustness.models.run.openvino import PARALLEL_MODELS, TENSORFLOW, Choice, ForwardPass, chosen
+from robustness.models.python_models.model_import_and_export import as_graph, opened_reference
+from robustness.models.run.native_runtime_pass import as_deployed
+from robustness.models.run.network_and_gradients import Network
+from robustness.models.run.openvino_and_engine_choice import (
+    PARALLEL_MODELS,
+    TENSORFLOW,
+    Choice,
+    ForwardPass,
+    chosen,
+)
 from robustness.models.run.openvino_pass import OpenVinoPass
-from robustness.models.run.original_runtimes import as_deployed
-from robustness.models.run.replay.network import ReplayedPass
-from robustness.models.weights.weight_files import digest, require, size, state
-from robustness.pictures.fitting import STUDY_SIDE
+from robustness.models.run.replay.network_and_forward_pass import ReplayedPass
+from robustness.models.weights.weights_state_and_digest import digest, require, size, state
+from robustness.pictures.square_framing import STUDY_SIDE
 
 Key = tuple[str, int, str, Choice]
 Answer = TypeVar("Answer")
@@ -77,7 +83,7 @@ def give_back(*, garbage: bool = True) -> None:
     """
     if garbage:
         gc.collect()
-    freed_memory.give_back()
+    memory_allocator.give_back()
 
 
 class Loaded:

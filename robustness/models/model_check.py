@@ -16,25 +16,25 @@ import numpy as np
 
 from robustness.base import settings
 from robustness.base.errors import ParameterError, RobustnessError
-from robustness.base.files import write_whole
+from robustness.base.files_and_locks import write_whole
+from robustness.base.pydantic_validation import read_json
 from robustness.base.timing_in_turns import Timing, in_turns
-from robustness.base.validation import read_json
 from robustness.models.class_labels import imagenet
 from robustness.models.classifier import Classifier
 from robustness.models.graph.conversion_cache import conversion
 from robustness.models.loaded_models import LOADED, load
-from robustness.models.model_record import (
+from robustness.models.model_and_weights_record import (
     OWN,
     REGISTRY,
     ModelRecord,
     Normalisation,
 )
+from robustness.models.own.file_and_library_metadata import value_of
 from robustness.models.own.preprocessing_trials import clearly_better, renormalise, samples, trials
-from robustness.models.own.stated_facts import value_of
-from robustness.models.run.openvino import F32, Floats, chosen
-from robustness.models.weights.weight_files import digest, state
-from robustness.pictures.fitting import Framing, read_file, study_image
-from robustness.pictures.samples import sample_bytes
+from robustness.models.run.openvino_and_engine_choice import F32, Floats, chosen
+from robustness.models.weights.weights_state_and_digest import digest, state
+from robustness.pictures.sample_files import sample_bytes
+from robustness.pictures.square_framing import Framing, read_file, study_image
 
 TOLERANCE = 0.02
 """Largest difference of a probability from its reference. Right weights on another processor

@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 
 from robustness.base.errors import GradientError, ParameterError
 from robustness.models.classifier import Classifier
-from robustness.models.graph.input_and_output import resizing
-from robustness.models.run.openvino import Floats
+from robustness.models.graph.preprocessing_and_probabilities import resizing
+from robustness.models.run.openvino_and_engine_choice import Floats
 from robustness.models.run.openvino_pass import OpenVinoPass
-from robustness.models.run.replay.graph import NORMALISATION, Graph, Output
-from robustness.models.run.replay.network import ReplayedNetwork
-from robustness.models.run.replay.operation_table import Value
-from robustness.models.tensorflow_runtime import tensorflow
+from robustness.models.run.replay.network_and_forward_pass import ReplayedNetwork
+from robustness.models.run.replay.openvino_graph import NORMALISATION, Graph, Output
+from robustness.models.run.replay.operation_table_and_values import Value
+from robustness.models.tensorflow_and_keras_import import tensorflow
 
 Arrays = list[NDArray[np.float32]]
 

@@ -7,13 +7,13 @@ from importlib import import_module
 
 import cv2
 
-from robustness.base import freed_memory
-from robustness.perturbations.compose import apply, compose, ordered
+from robustness.base import memory_allocator
+from robustness.perturbations.apply_and_compose import apply, compose, ordered
 from robustness.perturbations.perturbation import REGISTRY, Images, Perturbation, Stage, check_seed
 
 # Two threads, not one per core: study images are small, and TensorFlow needs the other cores.
 cv2.setNumThreads(2)
-freed_memory.keep_arrays()
+memory_allocator.keep_arrays()
 
 SAVED_AS_JPEG = "saved_as_jpeg"
 """The switch that saves an image as JPEG, as in the published ImageNet-C."""

@@ -9,7 +9,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from robustness.perturbations.arrays import Plane, blank, clipped, grain_words, in_pixels
+from robustness.perturbations.arrays_and_random_numbers import (
+    Plane,
+    blank,
+    clipped,
+    grain_words,
+    in_pixels,
+)
 from robustness.perturbations.perturbation import (
     BLUR,
     LIGHTING,

@@ -8,7 +8,7 @@ from functools import partial
 import cv2
 import numpy as np
 
-from robustness.perturbations.arrays import Plane, blank, clipped
+from robustness.perturbations.arrays_and_random_numbers import Plane, blank, clipped
 from robustness.perturbations.perturbation import (
     DIGITAL,
     REFERENCE_SIDE,

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from robustness.perturbations.arrays import Plane, at_side, blank, clipped
+from robustness.perturbations.arrays_and_random_numbers import Plane, at_side, blank, clipped
 from robustness.perturbations.perturbation import (
     BAD_WEATHER,
     REFERENCE_SIDE,

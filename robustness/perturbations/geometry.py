@@ -9,7 +9,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from robustness.perturbations.arrays import Plane, at_side, blank, clipped, random_words
+from robustness.perturbations.arrays_and_random_numbers import (
+    Plane,
+    at_side,
+    blank,
+    clipped,
+    random_words,
+)
 from robustness.perturbations.blur import smoothed
 from robustness.perturbations.perturbation import (
     GEOMETRIC,

@@ -9,7 +9,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from robustness.perturbations.arrays import blank, clipped, grain_words, normal_quantiles
+from robustness.perturbations.arrays_and_random_numbers import (
+    blank,
+    clipped,
+    grain_words,
+    normal_quantiles,
+)
 from robustness.perturbations.perturbation import (
     CHEAP_CAMERA,
     LOW_LIGHT,

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from robustness.base import settings
 from robustness.base.errors import ImageError
-from robustness.base.limited_worker import (
+from robustness.base.limited_worker_pool import (
     WorkerDiedError,
     WorkerLateError,
     Workers,
@@ -33,9 +33,9 @@ from robustness.base.limited_worker import (
 from robustness.pictures.decoding import MAX_PIXELS, as_subject
 from robustness.pictures.decoding_process import NEEDS, PIXELS
 from robustness.pictures.eight_bits import from_uint8
-from robustness.pictures.fitting import STUDY_FRAMING, Framing, check_framing
 from robustness.pictures.framed_picture import FramedPixels
 from robustness.pictures.image_properties import PropertyValues
+from robustness.pictures.square_framing import STUDY_FRAMING, Framing, check_framing
 
 DEFAULT_MEMORY = 800 * 10**6
 """Default bytes of ``decode_memory``: keeps a shared server below two gigabytes. Camera images fit;

@@ -16,12 +16,12 @@ from pydantic import Field
 
 from robustness.attacks import NORMS
 from robustness.attacks import REGISTRY as ATTACKS
-from robustness.attacks.attack_method import Attack, Task, at_clean
+from robustness.attacks.attack_and_settings import Attack, Task, at_clean
 from robustness.base.argument_and_result_checks import checked_arguments
 from robustness.base.errors import PluginError, RobustnessError
+from robustness.base.pydantic_validation import expected
 from robustness.base.registry import Registry
-from robustness.base.scheduler import SupersededError
-from robustness.base.validation import expected
+from robustness.base.round_robin_and_job_pauses import SupersededError
 from robustness.metrics import FEATURES, PICTURE, PREDICTION, Metric
 from robustness.metrics import REGISTRY as METRICS
 from robustness.metrics.metric import Floats, Scores

@@ -8,23 +8,23 @@ from typing import Any
 
 from robustness.attacks import NORMS, Outcome, parse_epsilon
 from robustness.attacks import REGISTRY as ATTACKS
-from robustness.attacks.epsilon_search import Masking, Smallest
+from robustness.attacks.epsilon_and_gradient_masking import Masking, Smallest
 from robustness.attacks.transfer import Transfer
 from robustness.base.text import counted, share
-from robustness.charts.prediction_marks import tally, verdict_of
-from robustness.charts.tables import Column, Table
+from robustness.charts.prediction_verdicts import tally, verdict_of
+from robustness.charts.text_tables import Column, Table
 from robustness.evaluation.labels_and_correctness import is_correct
-from robustness.evaluation.measurement import Measurement
+from robustness.evaluation.measurement_records import Measurement
 from robustness.evaluation.provenance import manifest
 from robustness.evaluation.request import Request
-from robustness.metrics.intervals import wilson
+from robustness.metrics.proportion_and_difference_intervals import wilson
 from robustness.pictures.eight_bits import LEVELS, to_png
 from robustness.pictures.framed_picture import Picture
-from robustness.report import methods
+from robustness.report import methods_and_registry_tables
 from robustness.report.blocks import Case, Cases, Report, Section, Shot, Text, Titled
-from robustness.report.live_report import features, image_case, top5, verdicts
-from robustness.report.shared_parts import cautions, data, facts, framing_options
-from robustness.report.wording import class_title, model, sentence
+from robustness.report.facts_and_cautions import cautions, data, facts, framing_options
+from robustness.report.names_and_sentences import class_title, model, sentence
+from robustness.report.one_image_report import features, image_case, top5, verdicts
 
 INVISIBLE = 0.01
 """Largest change of a pixel, a share of its range, that is called invisible: contrasts below about
@@ -72,7 +72,7 @@ def of_attack(
         facts=[
             *facts(spec, [picture], rows),
             ("Model attacked", model(outcome.model)),
-            ("Attack", f"{attack_title(outcome)}, {methods.effort(attack)}"),
+            ("Attack", f"{attack_title(outcome)}, {methods_and_registry_tables.effort(attack)}"),
             ("Target", aim),
         ],
         cautions=cautions(rows),
@@ -85,8 +85,8 @@ def of_attack(
             features(rows),
         ],
         brief=[table, sizes(outcome)],
-        methods=methods.blocks(spec.conditions, ["Noise"]),
-        limits=methods.limits(),
+        methods=methods_and_registry_tables.blocks(spec.conditions, ["Noise"]),
+        limits=methods_and_registry_tables.limits(),
         manifest={**manifest(spec, [(picture.name, picture.digest)]), "attack": values},
         replay=(
             f"With the same image, `python -m robustness attack IMAGE --model {outcome.model} "

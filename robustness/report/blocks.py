@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from robustness.charts.bands import BandMap
-from robustness.charts.prediction_marks import Mark
-from robustness.charts.tables import Table
+from robustness.charts.correctness_bands_and_maps import BandMap
+from robustness.charts.prediction_verdicts import Mark
+from robustness.charts.text_tables import Table
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go

@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 from robustness.base.errors import RunError
 from robustness.base.text import FigureText, all_of, counted, figure_text, points
-from robustness.charts import run_map
-from robustness.charts.run_map import ORIGINALS
-from robustness.charts.run_results import QUANTITIES
-from robustness.charts.tables import Column, Entry, Table, figure, interval
+from robustness.charts import run_and_change_maps
+from robustness.charts.run_and_change_maps import ORIGINALS
+from robustness.charts.strength_and_reliability_curves import QUANTITIES
+from robustness.charts.text_tables import Column, Entry, Table, figure, interval
 from robustness.evaluation.condition import perturbation_label, setting, short
-from robustness.report import methods
+from robustness.report import methods_and_registry_tables
 from robustness.report.blocks import Data, Map, Report, Section, Text, Titled
-from robustness.report.shared_parts import preprocessing, shared_manifest
-from robustness.report.wording import MODEL, model
+from robustness.report.facts_and_cautions import preprocessing, shared_manifest
+from robustness.report.names_and_sentences import MODEL, model
 from robustness.statistics import TEST_SUMMARY
 from robustness.statistics.model_tables import MOST_UNLABELLED
 from robustness.statistics.run_differences import BETTER, CLEAN, OPEN, WORSE, verdict_text
@@ -94,10 +94,10 @@ def entries_of(comparison: Comparison) -> list[dict[str, Any]]:
     return [{**entry, **runs} for entry in comparison.differences]
 
 
-def changes(entries: Sequence[Entry], quantity: str) -> list[run_map.ShareChange]:
+def changes(entries: Sequence[Entry], quantity: str) -> list[run_and_change_maps.ShareChange]:
     """The changes of each model under each condition of ``entries``, for a map."""
     return [
-        run_map.ShareChange(
+        run_and_change_maps.ShareChange(
             entry["model"],
             entry["condition"],
             before=entry[f"{quantity}_a"],
@@ -189,7 +189,7 @@ def _tables(entries: Sequence[Entry], quantity: str) -> list[Titled | Map]:
     label, columns = QUANTITIES[quantity], figures(quantity)
     tables: list[Titled | Map] = []
     if each:
-        drawing = run_map.change_map(changes(entries, quantity), quantity)
+        drawing = run_and_change_maps.change_map(changes(entries, quantity), quantity)
         tables.append(Map(f"Change of {label.lower()}", drawing, MAP_NOTE))
     if overall:
         tables.append(Titled(label, Table.of(overall, [MODEL, *columns])))
@@ -260,8 +260,10 @@ def of_comparison(comparison: Comparison) -> Report:
             for block in of_quantity
             if isinstance(block, Map) or not block.long
         ],
-        methods=methods.blocks(spec.conditions, ["Rates", "Intervals", "Comparing models"]),
-        limits=methods.limits(),
+        methods=methods_and_registry_tables.blocks(
+            spec.conditions, ["Rates", "Intervals", "Comparing models"]
+        ),
+        limits=methods_and_registry_tables.limits(),
         manifest={"baseline": shared_manifest(baseline), "run": shared_manifest(other)},
         replay=(
             f"`python -m robustness runs compare {baseline.id} {other.id}` compares the folders of "

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from robustness.base.text import counted, points, share
-from robustness.charts import run_map
-from robustness.charts.tables import Column, Table
+from robustness.charts import run_and_change_maps
+from robustness.charts.text_tables import Column, Table
 from robustness.evaluation.condition import readable
 from robustness.hardening import GroupDifference, Hardening
 from robustness.hardening.judgement import MOST_LOSS, ORIGINALS, TRAINED, UNSEEN
 from robustness.report.blocks import Map, Text, Titled
-from robustness.report.shared_parts import trained_on
-from robustness.report.wording import model
-from robustness.statistics.model_ranking import round_up
+from robustness.report.facts_and_cautions import trained_on
+from robustness.report.names_and_sentences import model
+from robustness.statistics.model_pairs_and_ranks import round_up
 
 _TITLES = {
     ORIGINALS: "Originals",
@@ -80,7 +80,7 @@ def before_and_after(hardening: Hardening) -> Map:
     judgement = hardening.judgement
     quantity = "perturbed_accuracy" if judgement.labelled else "consistency"
     changes = [
-        run_map.ShareChange(
+        run_and_change_maps.ShareChange(
             hardening.name,
             "" if group.name == ORIGINALS else group.name,
             before=group.before,
@@ -95,7 +95,7 @@ def before_and_after(hardening: Hardening) -> Map:
     titles = (model(hardening.parent), hardening.name)
     return Map(
         "Before and after",
-        run_map.before_and_after(changes, quantity, titles),
+        run_and_change_maps.before_and_after(changes, quantity, titles),
         "In percent, by growing strength. A pale change is not significant.",
     )
 

@@ -14,9 +14,9 @@ from robustness.base.text import (
     points,
     share,
 )
-from robustness.charts import run_map
-from robustness.charts.difference_charts import statistics_that_differ
-from robustness.charts.tables import (
+from robustness.charts import run_and_change_maps
+from robustness.charts.model_and_image_differences import statistics_that_differ
+from robustness.charts.text_tables import (
     Column,
     Entry,
     Table,
@@ -37,8 +37,8 @@ from robustness.matching import (
 from robustness.perturbations import REGISTRY
 from robustness.pictures.image_properties import PROPERTIES
 from robustness.report.blocks import Case, Cases, Chart, Map, Printed, Shot, Text, Titled
+from robustness.report.names_and_sentences import MODEL, model
 from robustness.report.questions import perturbations
-from robustness.report.wording import MODEL, model
 from robustness.statistics import Figures
 
 _STATISTICS = 12
@@ -160,7 +160,7 @@ def camera_map(match: Match, figures: Figures | None = None) -> Map:
     ``figures`` are those of a run of the reference, whose shares the rows then have.
     """
     spans = {
-        part.perturbation: run_map.Span(
+        part.perturbation: run_and_change_maps.Span(
             part.strength,
             part.low,
             part.high,
@@ -171,7 +171,7 @@ def camera_map(match: Match, figures: Figures | None = None) -> Map:
     note = "Dot: your camera, with its 95% interval."
     if figures is not None:
         note += f" {perturbations.map_note(figures)}"
-    return Map("Your camera", run_map.camera_map(spans, figures), note)
+    return Map("Your camera", run_and_change_maps.camera_map(spans, figures), note)
 
 
 def blocks(match: Match, figures: Figures | None = None) -> list[Printed]:

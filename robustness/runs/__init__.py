@@ -5,11 +5,18 @@ from robustness.runs.bin import BIN, binned, deleted, restore, to_bin
 from robustness.runs.compare import Comparison, compare
 from robustness.runs.manifest import FILE as MANIFEST_FILE
 from robustness.runs.manifest import FINISHED, UNFINISHED, Manifest
+from robustness.runs.match_request_and_answer import (
+    SavedMatch,
+    read_answer,
+    read_first_answer,
+    read_labels,
+    write_labels,
+)
 from robustness.runs.notes import MAX_TITLE
 from robustness.runs.planning import Plan, plan, reevaluation_plan, replan
 from robustness.runs.row_differences import RowComparison
 from robustness.runs.run import UPLOADS, Run
-from robustness.runs.run_folders import (
+from robustness.runs.run_folders_and_opening import (
     Listed,
     delete,
     find,
@@ -24,14 +31,7 @@ from robustness.runs.run_folders import (
     written,
 )
 from robustness.runs.run_progress import Progress, read_progress
-from robustness.runs.saved_match import (
-    SavedMatch,
-    read_answer,
-    read_first_answer,
-    read_labels,
-    write_labels,
-)
-from robustness.runs.writer import reopen, start
+from robustness.runs.run_writer_and_continuation import reopen, start
 
 __all__ = [
     "BIN",

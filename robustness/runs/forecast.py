@@ -6,12 +6,12 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from robustness.base.progress import duration
+from robustness.base.progress_and_time_left import duration
 from robustness.base.text import counted, in_bytes
 from robustness.evaluation.request import Request
 from robustness.runs.engines import Workload
 from robustness.runs.manifest import FINISHED, Manifest
-from robustness.runs.run_folders import listing
+from robustness.runs.run_folders_and_opening import listing
 
 BYTES_A_ROW = 220
 """As measured on runs of the offline models."""

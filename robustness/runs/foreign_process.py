@@ -11,11 +11,11 @@ import pyarrow as pa
 from robustness import plugins
 from robustness.base.errors import RobustnessError
 from robustness.base.parquet_process import serve_arrow
-from robustness.models.own import user_models
+from robustness.models.own import registration_and_schema
 from robustness.runs import headline_figures
 from robustness.runs import manifest as manifests
 from robustness.runs.row_checks import ExpectedRows, check_rows
-from robustness.runs.run_folders import unchecked
+from robustness.runs.run_folders_and_opening import unchecked
 
 
 def answer(head: bytes, _data: bytes) -> bytes:
@@ -34,7 +34,7 @@ def answer(head: bytes, _data: bytes) -> bytes:
         else:
             os.environ.update(question["settings"])
             plugins.load()
-            user_models.refresh()
+            registration_and_schema.refresh()
             headline_figures.compute_of(folder, manifests.read(folder), unchecked)
     except MemoryError:
         problem = "its files need more memory than those of any run"

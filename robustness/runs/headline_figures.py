@@ -13,7 +13,7 @@ from robustness.base.errors import RobustnessError
 from robustness.runs import result_cache
 from robustness.runs.manifest import FINISHED, Manifest
 from robustness.runs.run import Run
-from robustness.runs.run_folders import load
+from robustness.runs.run_folders_and_opening import load
 
 _RATES = ("consistency", "perturbed_accuracy", "robust_accuracy")
 _NAMES = (

@@ -22,14 +22,14 @@ from typing import Any
 
 from robustness import metrics
 from robustness.base.errors import LabelError, ParameterError, RunError
-from robustness.base.files import put_whole
+from robustness.base.files_and_locks import put_whole
 from robustness.base.text import csv_cell
 from robustness.datasets import Dataset, classes_of, open_dataset
 from robustness.evaluation.condition import CLEAN
 from robustness.evaluation.request import Request
 from robustness.models.class_labels import Labels
 from robustness.pictures.eight_bits import to_png
-from robustness.runs.engines.engine import Prepared, prepared
+from robustness.runs.engines.engine_and_local_chunks import Prepared, prepared
 from robustness.runs.planning import Plan, plan
 from robustness.runs.run_progress import Progress
 

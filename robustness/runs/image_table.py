@@ -18,9 +18,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from robustness.base.errors import ParameterError, RunError
-from robustness.base.files import require_regular
+from robustness.base.files_and_locks import require_regular
 from robustness.datasets import Dataset
-from robustness.datasets.table import LONGEST_VALUE, MAX_COLUMNS
+from robustness.datasets.table_and_other_columns import LONGEST_VALUE, MAX_COLUMNS
 from robustness.evaluation.request import Request
 from robustness.pictures.image_properties import PROPERTIES
 from robustness.runs.row_files import free_path, put_table

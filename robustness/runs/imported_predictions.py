@@ -35,9 +35,15 @@ from robustness.models.class_labels import (
     read_labels,
 )
 from robustness.perturbations import check_seed
-from robustness.pictures.fitting import DEFAULT_FIT, STUDY_SIDE, Framing, check_framing
+from robustness.pictures.square_framing import DEFAULT_FIT, STUDY_SIDE, Framing, check_framing
 from robustness.pictures.untrusted_decoding import framed_image
-from robustness.runs.engines.engine import REGISTRY, Chunk, Engine, ImageRecord, Workload
+from robustness.runs.engines.engine_and_local_chunks import (
+    REGISTRY,
+    Chunk,
+    Engine,
+    ImageRecord,
+    Workload,
+)
 from robustness.runs.manifest import Classes
 from robustness.runs.planning import MAX_BATCH, Plan, record_of
 

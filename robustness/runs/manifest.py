@@ -16,16 +16,16 @@ from pydantic import Field
 
 from robustness.attacks import REGISTRY as ATTACKS
 from robustness.base.errors import ParameterError, RunError
-from robustness.base.files import read_regular, write_whole
-from robustness.base.validation import CONFIG, checked_json
+from robustness.base.files_and_locks import read_regular, write_whole
+from robustness.base.pydantic_validation import CONFIG, checked_json
 from robustness.datasets import LABELLINGS
 from robustness.evaluation.request import Request
 from robustness.perturbations import REGISTRY as PERTURBATIONS
 from robustness.plugins import plugins
 from robustness.remedies import REGISTRY as REMEDIES
-from robustness.runs import own_runs
+from robustness.runs import installation_runs
 
-FILE = own_runs.MANIFEST
+FILE = installation_runs.MANIFEST
 MAX_FOREIGN_BYTES, MAX_FOREIGN_CONDITIONS = 1024**2, 10_000
 """Of a foreign run, so that listing it takes no time."""
 
@@ -180,8 +180,8 @@ def read(folder: Path) -> Manifest:
 
 def _text(folder: Path) -> tuple[bytes, bool]:
     """The text of the manifest in ``folder``, and whether the run is foreign."""
-    own = own_runs.own_run(folder)
-    most = MAX_FOREIGN_BYTES if own is None else own_runs.MAX_MANIFEST
+    own = installation_runs.own_run(folder)
+    most = MAX_FOREIGN_BYTES if own is None else installation_runs.MAX_MANIFEST
     try:
         text = read_regular(folder / FILE, most, follow=False)
     except OSError as error:

@@ -29,7 +29,7 @@ from robustness.evaluation.row_schema import (
     REMEDY,
     stored,
 )
-from robustness.metrics.feature_similarity import RESCALED
+from robustness.metrics.cosine_and_euclidean_similarity import RESCALED
 from robustness.runs import image_table
 from robustness.runs.manifest import MAX_TEXT
 from robustness.runs.row_files import Part, read_part

@@ -21,7 +21,7 @@ from robustness.evaluation.row_schema import (
     TOLERANCE,
     stored,
 )
-from robustness.metrics.feature_similarity import RESCALED
+from robustness.metrics.cosine_and_euclidean_similarity import RESCALED
 from robustness.runs.run import Run
 
 Floats = NDArray[np.float64]

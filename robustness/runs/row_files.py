@@ -21,8 +21,8 @@ import pyarrow.parquet as pq
 from pydantic import Field
 
 from robustness.base.errors import ParameterError, RunError
-from robustness.base.files import put_whole, require_regular
-from robustness.base.validation import StrictRecord, checked_json
+from robustness.base.files_and_locks import put_whole, require_regular
+from robustness.base.pydantic_validation import StrictRecord, checked_json
 from robustness.evaluation.row_schema import REMEDY, own_columns, stored
 
 if TYPE_CHECKING:

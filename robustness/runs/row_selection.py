@@ -13,7 +13,7 @@ from robustness.base.errors import ParameterError, UnknownNameError
 from robustness.base.text import some
 from robustness.evaluation.condition import perturbation_name
 from robustness.evaluation.request import Request
-from robustness.models.model_record import model_name
+from robustness.models.model_and_weights_record import model_name
 from robustness.runs.manifest import MAX_PICTURES
 
 _KEYS = "model, perturbation, condition, class, slice, became, against, image"

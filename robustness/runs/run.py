@@ -30,18 +30,18 @@ from robustness.evaluation.row_schema import (
     to_frame,
 )
 from robustness.perturbations import Images
-from robustness.pictures.fitting import Framing
 from robustness.pictures.framed_picture import Picture
+from robustness.pictures.square_framing import Framing
 from robustness.pictures.untrusted_decoding import framed_image
 from robustness.runs import image_table, notes, result_cache
-from robustness.runs.case_queries import CaseRows
+from robustness.runs.case_counts_and_queries import CaseRows
 from robustness.runs.engines import is_from_table
-from robustness.runs.engines.engine import stored_image
-from robustness.runs.failures import ONCE_FINISHED, Failures, failure_tables
+from robustness.runs.engines.engine_and_local_chunks import stored_image
 from robustness.runs.manifest import FINISHED, Manifest
+from robustness.runs.model_failure_tables import ONCE_FINISHED, Failures, failure_tables
 from robustness.runs.row_files import Part, read_rows
-from robustness.runs.rows import Rows
-from robustness.statistics.figures import Figures, FigureTables
+from robustness.runs.row_queries_and_cells import Rows
+from robustness.statistics.result_tables import Figures, FigureTables
 
 if TYPE_CHECKING:
     import pandas as pd

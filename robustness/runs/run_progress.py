@@ -10,8 +10,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from robustness.base.processes import Identity
-from robustness.base.progress import Pace, Unit
-from robustness.base.validation import read_json
+from robustness.base.progress_and_time_left import Pace, Unit
+from robustness.base.pydantic_validation import read_json
 
 FILE = "progress.json"
 

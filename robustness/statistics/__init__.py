@@ -4,20 +4,20 @@
 ``measurement_grid.COLUMNS``. They are lists of flat, JSON-ready dictionaries; None is unknown.
 """
 
-from robustness.metrics.intervals import FEWEST
+from robustness.metrics.proportion_and_difference_intervals import FEWEST
 from robustness.statistics.calibration import BINS
-from robustness.statistics.choice_criteria import Cost, Criteria
-from robustness.statistics.estimates import INTERVAL_RULE, TOO_FEW
-from robustness.statistics.figures import Figures
-from robustness.statistics.imagenet_c import published
+from robustness.statistics.choice_weights_and_limits import Cost, Criteria
+from robustness.statistics.corruption_errors_and_literature import published
+from robustness.statistics.means_with_intervals import INTERVAL_RULE, TOO_FEW
 from robustness.statistics.model_choice import ModelChoice, choose
-from robustness.statistics.model_ranking import (
+from robustness.statistics.model_pairs_and_ranks import (
     QUANTITIES,
     RANK_RULE,
     TEST_RULE,
     TEST_SUMMARY,
     advice,
 )
+from robustness.statistics.result_tables import Figures
 
 __all__ = [
     "BINS",

@@ -10,9 +10,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from robustness.metrics.intervals import difference_bounds
+from robustness.metrics.proportion_and_difference_intervals import difference_bounds
 from robustness.remedies import REGISTRY
-from robustness.statistics.estimates import Estimates, picture_values, shares, side_by_side
+from robustness.statistics.means_with_intervals import (
+    Estimates,
+    picture_values,
+    shares,
+    side_by_side,
+)
 from robustness.statistics.measurement_grid import Places, mean_of_rows
 
 Floats = NDArray[np.float64]

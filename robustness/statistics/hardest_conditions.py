@@ -20,10 +20,10 @@ from numpy.typing import NDArray
 
 from robustness.base.text import join_names
 from robustness.evaluation.condition import series
-from robustness.metrics.intervals import FEWEST
+from robustness.metrics.proportion_and_difference_intervals import FEWEST
 from robustness.perturbations import REGISTRY
 from robustness.statistics.measurement_grid import UNKNOWN, ConditionKey, Grid
-from robustness.statistics.model_ranking import QUANTITIES
+from robustness.statistics.model_pairs_and_ranks import QUANTITIES
 from robustness.statistics.paired_differences import ALPHA, holm, sign_flip, whole_numbers
 
 Flags = NDArray[Any]

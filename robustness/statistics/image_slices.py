@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from robustness.statistics.estimates import number, shares
+from robustness.statistics.means_with_intervals import number, shares
 from robustness.statistics.paired_differences import ALPHA, holm
 
 Floats = NDArray[np.float64]

@@ -31,7 +31,7 @@ from robustness.evaluation.labels_and_correctness import (
     with_correctness,
 )
 from robustness.evaluation.row_schema import own_scores
-from robustness.metrics.feature_similarity import RESCALED
+from robustness.metrics.cosine_and_euclidean_similarity import RESCALED
 from robustness.perturbations import REGISTRY
 from robustness.statistics.counted_attacks import breakable, targets
 

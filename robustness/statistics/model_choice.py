@@ -19,12 +19,17 @@ from robustness.base.text import (
     points,
     three_digits,
 )
-from robustness.metrics.intervals import FEWEST
-from robustness.statistics.choice_criteria import Cost, Criteria, reasons_against, weights_of
-from robustness.statistics.estimates import condition_shares, over_conditions, shares
+from robustness.metrics.proportion_and_difference_intervals import FEWEST
+from robustness.statistics.choice_weights_and_limits import (
+    Cost,
+    Criteria,
+    reasons_against,
+    weights_of,
+)
 from robustness.statistics.hardest_conditions import hardest
+from robustness.statistics.means_with_intervals import condition_shares, over_conditions, shares
 from robustness.statistics.measurement_grid import Grid, grids
-from robustness.statistics.model_ranking import (
+from robustness.statistics.model_pairs_and_ranks import (
     FEWEST_TO_PLAN,
     MISSING,
     ModelPair,

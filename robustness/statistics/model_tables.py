@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robustness import metrics, models
-from robustness.metrics.feature_similarity import RESCALED
+from robustness.metrics.cosine_and_euclidean_similarity import RESCALED
 from robustness.statistics.calibration import (
     KINDS,
     ConditionErrors,
@@ -24,7 +24,7 @@ from robustness.statistics.calibration import (
     condition_errors,
     group_errors,
 )
-from robustness.statistics.estimates import (
+from robustness.statistics.means_with_intervals import (
     Estimates,
     complement,
     differences,
@@ -49,7 +49,7 @@ from robustness.statistics.measurement_grid import (
     mean_of_rows,
     profile_groups,
 )
-from robustness.statistics.robust_accuracy import success, under_attack
+from robustness.statistics.robust_accuracy_by_epsilon import success, under_attack
 
 Floats = NDArray[np.float64]
 

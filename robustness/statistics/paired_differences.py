@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from robustness.statistics.estimates import (
+from robustness.statistics.means_with_intervals import (
     Estimates,
     condition_shares,
     differences,

@@ -22,8 +22,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from robustness.statistics.agreement import without_attacks
-from robustness.statistics.estimates import picture_values, shares
+from robustness.statistics.agreement_of_pairs_and_majority import without_attacks
+from robustness.statistics.means_with_intervals import picture_values, shares
 from robustness.statistics.measurement_grid import UNKNOWN, Grid
 from robustness.statistics.paired_differences import holm
 

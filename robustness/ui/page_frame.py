@@ -20,10 +20,10 @@ from starlette.routing import Route
 from robustness import plugins
 from robustness.base import settings
 from robustness.base.errors import ParameterError
-from robustness.base.permissions import policy
 from robustness.base.text import plain
-from robustness.models.own import user_models
-from robustness.report.copy_as import TRUE_CLASS
+from robustness.base.user_permissions import policy
+from robustness.models.own import registration_and_schema
+from robustness.report.copy_as_link_or_code import TRUE_CLASS
 from robustness.ui.browser import components
 from robustness.ui.browser.escaped_html import Html, html
 from robustness.ui.computation import job_controls
@@ -31,7 +31,7 @@ from robustness.ui.server.streamlit_internals import index_page
 from robustness.ui.session import access, session_end
 from robustness.ui.session.error_boundary import boundary, fragment, say, sentence
 from robustness.ui.session.link_inputs import arrive, link_warnings
-from robustness.ui.session.run_link import IMAGE, RUN, UPLOAD, linked_run, page_link
+from robustness.ui.session.runs_folder_and_links import IMAGE, RUN, UPLOAD, linked_run, page_link
 
 __all__ = ["boundary", "fragment", "page"]
 
@@ -123,6 +123,6 @@ def page(title: str, introduction: str, skips_to: str = CONTENT) -> Iterator[Non
     with boundary(_SETTINGS_ICON):  # what is built in keeps working
         plugins.load()
     with boundary(_SETTINGS_ICON):
-        user_models.refresh()
+        registration_and_schema.refresh()
     with boundary():
         yield

@@ -11,31 +11,31 @@ import streamlit as st
 
 from robustness.attacks import REGISTRY as ATTACKS
 from robustness.base.text import counted, plain
-from robustness.charts.tables import Table
+from robustness.charts.text_tables import Table
 from robustness.evaluation.condition import Condition
 from robustness.perturbations import REGISTRY, Perturbation, apply
-from robustness.perturbations.search_by_name import find
+from robustness.perturbations.perturbation_search import find
 from robustness.pictures.eight_bits import to_png
-from robustness.pictures.fitting import Framing, study_image
-from robustness.pictures.samples import REGISTRY as SAMPLES
-from robustness.pictures.samples import sample_bytes
-from robustness.report import methods
-from robustness.report.copy_as import link_values
+from robustness.pictures.sample_files import REGISTRY as SAMPLES
+from robustness.pictures.sample_files import sample_bytes
+from robustness.pictures.square_framing import Framing, study_image
+from robustness.report import methods_and_registry_tables
+from robustness.report.copy_as_link_or_code import link_values
 from robustness.ui.browser.escaped_html import Html, html
 from robustness.ui.computation.shared_results import cached
-from robustness.ui.controls.picture_input import FIRST_SAMPLE
-from robustness.ui.display import page_elements
+from robustness.ui.controls.picture_and_framing_input import FIRST_SAMPLE
+from robustness.ui.display import image_pairs_and_cards
 from robustness.ui.session.link_inputs import listed, one_of
-from robustness.ui.session.run_link import page_link
+from robustness.ui.session.runs_folder_and_links import page_link
 
 STRENGTHS = (0.2, 0.4, 0.6, 0.8, 1.0)
 SIDE = 160
 """Side of an image in a strip, in pixels; parameters in pixels scale with it."""
 
 _TABLES: Mapping[str, Callable[[], pd.DataFrame]] = {
-    "Study image": methods.fit_table,
-    "Metrics": methods.metric_table,
-    "Attacks": lambda: methods.attack_table(ATTACKS),
+    "Study image": methods_and_registry_tables.fit_table,
+    "Metrics": methods_and_registry_tables.metric_table,
+    "Attacks": lambda: methods_and_registry_tables.attack_table(ATTACKS),
 }
 """The table below each section of the methods."""
 
@@ -153,15 +153,19 @@ def _methods(query: str) -> None:
         text = " ".join(texts).lower()
         return all(word in text for word in words)
 
-    glossary = [term for term in methods.glossary() if matches(*term)]
+    glossary = [term for term in methods_and_registry_tables.glossary() if matches(*term)]
     if glossary:
         st.header("Glossary", anchor="glossary")
         st.html(html("glossary", terms=glossary))
     empty = not glossary
-    for title, text in methods.sections().items():
+    for title, text in methods_and_registry_tables.sections().items():
         paragraphs = re.split(r"^(?=### )", text, flags=re.MULTILINE)
         body = "\n".join(part for part in paragraphs if matches(title, part))
-        table = methods.as_table(_TABLES[title]()) if title in _TABLES else Table((), [])
+        table = (
+            methods_and_registry_tables.as_table(_TABLES[title]())
+            if title in _TABLES
+            else Table((), [])
+        )
         rows = [row for row in table.rows if matches(title, *row)]
         if not body.strip() and not rows:
             continue
@@ -169,7 +173,7 @@ def _methods(query: str) -> None:
         st.header(title, anchor=title.lower().replace(" ", "-"))
         st.markdown(re.sub(r"^### (.+)$", r"**\1**", body, flags=re.MULTILINE))
         if rows:
-            st.html(page_elements.html_table(table.head, rows))
+            st.html(image_pairs_and_cards.html_table(table.head, rows))
     if empty:
         st.info(
             "No match in the methods. Try “interval”, “similarity” or “epsilon”.", icon=_NOTHING

@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from robustness.models import Classifier
-from robustness.models.tensorflow_runtime import keras
+from robustness.models.tensorflow_and_keras_import import keras
 from robustness.pictures.framed_picture import Picture
 from tests.support.twelve_classes import of_twelve_classes
 

@@ -20,7 +20,7 @@ from robustness.attacks import (
     craft,
     parse_epsilon,
 )
-from robustness.attacks.attack_method import State, Task
+from robustness.attacks.attack_and_settings import State, Task
 from robustness.attacks.norms import to_eight_bits
 from robustness.base.errors import ParameterError, UnknownNameError
 from robustness.models import Classifier

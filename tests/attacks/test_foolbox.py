@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from benchmarks.support.lazy_modules import Later
 from robustness.attacks import AttackSpec, attack
-from robustness.attacks.attack_loop import make_task
+from robustness.attacks.attack_loop_and_batch import make_task
 from robustness.models import Classifier
-from robustness.models.tensorflow_runtime import keras, tensorflow
+from robustness.models.tensorflow_and_keras_import import keras, tensorflow
 from robustness.pictures.framed_picture import image_digest
 from tests.attacks.conftest import SIDE
 from tests.support.preparing import in_tensorflow

@@ -12,7 +12,8 @@ from scipy import optimize
 
 from robustness import models
 from robustness.attacks import NORMS, REGISTRY, AttackSpec, Step, attack
-from robustness.attacks.attack_loop import (
+from robustness.attacks.attack_and_settings import Attack, Member, State, Task
+from robustness.attacks.attack_loop_and_batch import (
     FAILED,
     any_success,
     attack_steps,
@@ -20,12 +21,11 @@ from robustness.attacks.attack_loop import (
     run_to_end,
     search,
 )
-from robustness.attacks.attack_method import Attack, Member, State, Task
 from robustness.attacks.autoattack import no_move
 from robustness.attacks.gradient_attacks import _windows
 from robustness.models import Classifier
-from robustness.models.run.gradients import BEST_OTHER
-from robustness.models.tensorflow_runtime import keras
+from robustness.models.run.network_and_gradients import BEST_OTHER
+from robustness.models.tensorflow_and_keras_import import keras
 from robustness.pictures.framed_picture import Picture
 from tests.support.twelve_classes import of_twelve_classes
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from robustness import models
 from robustness.attacks import AttackSpec, Outcome, Step
-from robustness.attacks.epsilon_search import (
+from robustness.attacks.epsilon_and_gradient_masking import (
     FIRST_GUESS,
     TOLERANCE,
     Masking,

@@ -8,12 +8,12 @@ import sys
 import pytest
 
 from benchmarks.support.repository import ROOT
-from robustness.base import freed_memory
+from robustness.base import memory_allocator
 
 PAGES_AGAIN = """
 import resource, sys
 import numpy as np
-from robustness.base import freed_memory
+from robustness.base import memory_allocator
 for name in sys.argv[2:]:
     getattr(freed_memory, name)()
 made = [np.ones(int(sys.argv[1])) for _ in range(4)]
@@ -33,6 +33,8 @@ def pages_again(size: int, *kept: str) -> int:
     return int(subprocess.run(run, cwd=ROOT, capture_output=True, check=True, text=True).stdout)
 
 
-@pytest.mark.skipif(freed_memory._glibc() is None, reason="glibc alone keeps memory as it is told")
+@pytest.mark.skipif(
+    memory_allocator._glibc() is None, reason="glibc alone keeps memory as it is told"
+)
 def test_freed_arrays_are_made_again_of_what_is_there() -> None:
     assert 10 * pages_again(PICTURE, "keep_arrays") < pages_again(PICTURE)

@@ -13,8 +13,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from robustness.base import scheduler
-from robustness.base.scheduler import Pauses
+from robustness.base import round_robin_and_job_pauses
+from robustness.base.round_robin_and_job_pauses import Pauses
 
 
 def within(condition: Callable[[], object], seconds: float = 240.0) -> bool:
@@ -35,13 +35,13 @@ class Told(list[tuple[str, int]]):
 
 @pytest.fixture(autouse=True)
 def able(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scheduler, "CAN_PAUSE", True)
+    monkeypatch.setattr(round_robin_and_job_pauses, "CAN_PAUSE", True)
 
 
 @pytest.fixture
 def owed_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """No time is owed to jobs within a test."""
-    monkeypatch.setattr(scheduler, "OWED", 1e-6)
+    monkeypatch.setattr(round_robin_and_job_pauses, "OWED", 1e-6)
 
 
 @pytest.mark.usefixtures("owed_nothing")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from robustness.base.progress import MEGABYTES, Pace, Unit, duration
+from robustness.base.progress_and_time_left import MEGABYTES, Pace, Unit, duration
 
 
 class Clock:

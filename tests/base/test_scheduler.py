@@ -9,14 +9,14 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
 
-from robustness.base import scheduler
-from robustness.base.scheduler import SupersededError, Turns
+from robustness.base import round_robin_and_job_pauses
+from robustness.base.round_robin_and_job_pauses import SupersededError, Turns
 
 
 @pytest.fixture(autouse=True)
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Long work waits for as long as a test takes."""
-    monkeypatch.setattr(scheduler, "PATIENCE_SECONDS", 240.0)
+    monkeypatch.setattr(round_robin_and_job_pauses, "PATIENCE_SECONDS", 240.0)
 
 
 class Line:

@@ -10,7 +10,7 @@ import pytest
 
 from benchmarks.support.synthetic_rows import Told, rows, severities
 from robustness import models
-from robustness.charts import difference_charts, run_results
+from robustness.charts import model_and_image_differences, strength_and_reliability_curves
 from robustness.charts.style import model_style
 from robustness.statistics import Figures
 
@@ -45,7 +45,7 @@ def named(figure: Any, name: str) -> Any:
 
 def test_curves_have_a_line_and_a_band_a_model() -> None:
     entries = Figures(run()).by_severity
-    figure = run_results.over_levels(entries, "consistency", "severity")
+    figure = strength_and_reliability_curves.over_levels(entries, "consistency", "severity")
     assert len(figure.data) == 2 * len(MODELS)
     for model in MODELS:
         mine = [entry for entry in entries if entry["model"] == model]
@@ -62,7 +62,7 @@ def test_curves_have_a_line_and_a_band_a_model() -> None:
 def test_pairs_are_filled_where_established() -> None:
     pairs = Figures(run()).pairs()
     doubtful = [*pairs, {**pairs[0], "better": "VGG16", "established": False}]
-    filled, hollow = difference_charts.pair_differences(doubtful).data
+    filled, hollow = model_and_image_differences.pair_differences(doubtful).data
     assert (filled.marker.symbol, hollow.marker.symbol) == ("circle", "circle-open")
     assert list(filled.y) == ["EfficientNet-Lite0<br>over SqueezeNet 1.1"]
     low = filled.x[0] - filled.error_x.arrayminus[0]
@@ -71,11 +71,11 @@ def test_pairs_are_filled_where_established() -> None:
 
 def test_the_classes_that_lose_most_come_first() -> None:
     entries = Figures(run()).by_class
-    figure = run_results.class_drops(entries, count=2)
+    figure = strength_and_reliability_curves.class_drops(entries, count=2)
     shown = figure.layout.yaxis.ticktext
     drops = {
         name: np.mean([e["drop"] for e in mine])
-        for name, mine in run_results.grouped(entries, "class_name").items()
+        for name, mine in strength_and_reliability_curves.grouped(entries, "class_name").items()
     }
     assert list(shown) == sorted(drops, key=lambda name: -drops[name])[:2]
     assert {trace.name for trace in figure.data} == {models.label(model) for model in MODELS}
@@ -83,7 +83,7 @@ def test_the_classes_that_lose_most_come_first() -> None:
 
 def test_the_reliability_diagram_tells_clean_from_perturbed() -> None:
     entries = Figures(run()).reliability
-    figure = run_results.reliability_diagram(entries)
+    figure = strength_and_reliability_curves.reliability_diagram(entries)
     clean = named(figure, "SqueezeNet 1.1, original")
     perturbed = named(figure, "SqueezeNet 1.1, perturbed")
     assert clean.marker.symbol != perturbed.marker.symbol

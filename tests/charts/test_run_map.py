@@ -12,8 +12,8 @@ from scipy.stats import binomtest
 
 from benchmarks.support.synthetic_rows import APGD, PGD, SyntheticRun, attacked, rows
 from robustness.attacks import REGISTRY as ATTACKS
-from robustness.charts import run_map
-from robustness.charts.bands import Tile, place
+from robustness.charts import run_and_change_maps
+from robustness.charts.correctness_bands_and_maps import Tile, place
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.labels_and_correctness import with_correctness
 from robustness.hardening import Hardening
@@ -28,7 +28,7 @@ from tests.support.synthetic_results import squares_run
 
 def tiles(figures: Figures) -> list[Tile]:
     """The tiles of the map with a selection of images."""
-    drawn = run_map.run_map(figures, keyed=True)
+    drawn = run_and_change_maps.run_map(figures, keyed=True)
     strips = [strip for row in drawn.rows for strip in row.strips if strip]
     return [tile for strip in strips for tile in strip.tiles if tile.key]
 
@@ -56,7 +56,7 @@ def test_the_shares_of_the_map_are_those_of_the_rows(labelled: bool, seed: int) 
 
 def test_originals_come_first_and_the_hardest_next() -> None:
     run = squares_run()
-    lines = run_map.rows(run.figures(), "perturbed_accuracy")
+    lines = run_and_change_maps.rows(run.figures(), "perturbed_accuracy")
     first, *others = lines
     before = run.frame().drop_duplicates(["model", "image"]).groupby("model", observed=True)
     for model, share in before["clean_correct"].mean().to_dict().items():
@@ -68,7 +68,9 @@ def test_originals_come_first_and_the_hardest_next() -> None:
     assert means == sorted(means)
     together = next(row for row in others if "+" in row.label)
     assert {len(cells) for cells in together.cells.values()} == {1}, "a composition is one cell"
-    assert "Originals" not in [r.label for r in run_map.rows(run.figures(), "consistency")]
+    assert "Originals" not in [
+        r.label for r in run_and_change_maps.rows(run.figures(), "consistency")
+    ]
 
 
 def test_an_attack_counts_the_images_that_were_correct_before() -> None:
@@ -76,7 +78,7 @@ def test_an_attack_counts_the_images_that_were_correct_before() -> None:
         [attacked("SqueezeNet", 42, 2), attacked("EfficientNetLite0", 60, 45)], ignore_index=True
     )
     figures = Figures(frame)
-    *_, row = run_map.rows(figures, run_map.quantity_of(figures))
+    *_, row = run_and_change_maps.rows(figures, run_and_change_maps.quantity_of(figures))
     assert "L2" in row.label
     shares = {model: (cell.value, cell.entry[cell.n]) for model, (cell,) in row.cells.items()}
     assert shares["SqueezeNet"] == (pytest.approx(2 / 42), 42)
@@ -91,7 +93,7 @@ def test_a_model_without_a_condition_leaves_its_cell_empty() -> None:
     conditions = [("fog", 0.2), ("fog", 0.4)]
     whole = rows([[True, False]] * 5, conditions=conditions)
     part = rows([[True]] * 5, model="EfficientNetLite0", conditions=conditions[1:])
-    drawn = run_map.run_map(Figures(pd.concat([whole, part], ignore_index=True)))
+    drawn = run_and_change_maps.run_map(Figures(pd.concat([whole, part], ignore_index=True)))
     at = list(drawn.columns).index("EfficientNet-Lite0")
     strip = drawn.rows[0].strips[at]
     assert strip is not None
@@ -131,7 +133,7 @@ def test_a_map_of_changes_has_the_differences_and_pales_what_is_not_significant(
     by_key = {
         comparison_report.key(e): e for e in comparison_report.by_condition(entries, quantity)
     }
-    drawn = run_map.change_map(comparison_report.changes(entries, quantity), quantity)
+    drawn = run_and_change_maps.change_map(comparison_report.changes(entries, quantity), quantity)
     labels = [row.label for row in drawn.rows]
     assert "Fog effect" in labels[:2], "the largest loss first"
     assert (labels[0] == "Originals") == (quantity != "consistency")
@@ -157,7 +159,7 @@ def test_the_originals_of_a_comparison_are_those_of_the_rows(fixed: int) -> None
     more = before["image"].isin([f"{number:05}.png" for number in range(10, 10 + fixed)])
     after = before.assign(clean_correct=before["clean_correct"] | more)
     entries = difference(before, after)
-    drawn = run_map.change_map(
+    drawn = run_and_change_maps.change_map(
         comparison_report.changes(entries, "perturbed_accuracy"), "perturbed_accuracy"
     )
     assert drawn.rows[0].label == "Originals"
@@ -195,12 +197,14 @@ def test_a_hardened_model_has_its_shares_before_and_after() -> None:
 
 def test_the_camera_is_marked_between_the_strengths_of_a_run() -> None:
     spans = {
-        "fog": run_map.Span(0.5, 0.4, 0.9, "fog 0.5"),
-        "contrast": run_map.Span(0.3, 0.2, 0.4, "contrast 0.3"),
+        "fog": run_and_change_maps.Span(0.5, 0.4, 0.9, "fog 0.5"),
+        "contrast": run_and_change_maps.Span(0.3, 0.2, 0.4, "contrast 0.3"),
     }
     figures = squares_run().figures()
-    fog, other = run_map.camera_map(spans, figures).rows
-    shares = next(r for r in run_map.rows(figures, "perturbed_accuracy") if r.label == fog.label)
+    fog, other = run_and_change_maps.camera_map(spans, figures).rows
+    shares = next(
+        r for r in run_and_change_maps.rows(figures, "perturbed_accuracy") if r.label == fog.label
+    )
     names = [entry["model"] for entry in figures.summary]
     for strip, name in zip(fog.strips, names, strict=True):
         assert strip is not None
@@ -208,7 +212,7 @@ def test_the_camera_is_marked_between_the_strengths_of_a_run() -> None:
         assert [t.text for t in strip.tiles] == [f"{100 * (c.value or 0):.0f}" for c in cells]
         (mark,) = strip.ticks
         assert (mark.low, mark.place, mark.high) == pytest.approx((0.3, 0.4, 0.8)), "of five cells"
-    (alone,) = run_map.camera_map({"contrast": spans["contrast"]}).rows
+    (alone,) = run_and_change_maps.camera_map({"contrast": spans["contrast"]}).rows
     for strip in (*other.strips, *alone.strips):
         assert strip is not None
         assert [tile.text for tile in strip.tiles] == [""], "nothing is measured"
@@ -219,7 +223,7 @@ def test_the_camera_is_marked_between_the_strengths_of_a_run() -> None:
 def test_a_map_of_thousands_of_compositions_has_the_hardest() -> None:
     conditions = [Condition.of({"fog": 0.2, "rotation": at / 200}) for at in range(1, 131)]
     kept = np.arange(131)[:, None] > np.arange(130)  # each is harder than the one before
-    drawn = run_map.run_map(Figures(rows(kept, conditions=conditions)))
+    drawn = run_and_change_maps.run_map(Figures(rows(kept, conditions=conditions)))
     assert len(drawn.rows) == 100
     assert "hardest 100 of 130" in drawn.head
     assert drawn.rows[0].label == conditions[-1].short

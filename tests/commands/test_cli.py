@@ -23,10 +23,10 @@ from PIL import Image
 from benchmarks.support.repository import ROOT
 from robustness import models, perturbations
 from robustness.commands.main import EXIT_BAD_INPUT, main
-from robustness.models.weights.weight_files import size
-from robustness.pictures.fitting import Framing, load_study_image
+from robustness.models.weights.weights_state_and_digest import size
 from robustness.pictures.framed_picture import image_digest
-from robustness.pictures.samples import sample_path
+from robustness.pictures.sample_files import sample_path
+from robustness.pictures.square_framing import Framing, load_study_image
 
 COFFEE = str(sample_path("coffee"))
 NAMES = [

@@ -12,7 +12,7 @@ import pytest
 from benchmarks.support.repository import ROOT
 from robustness.commands.main import EXIT_BAD_INPUT, EXIT_INTERRUPTED, main
 from robustness.perturbations import REGISTRY
-from robustness.pictures.samples import sample_path
+from robustness.pictures.sample_files import sample_path
 from tests.support.bad_images import BAD
 from tests.support.console import check_sentence
 

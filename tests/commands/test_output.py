@@ -13,10 +13,10 @@ import pytest
 
 from benchmarks.support.repository import ROOT
 from robustness.base.errors import ParameterError
-from robustness.base.files import write_file
+from robustness.base.files_and_locks import write_file
 from robustness.commands.main import EXIT_BAD_INPUT, main
 from robustness.evaluation import loop
-from robustness.pictures.samples import sample_path
+from robustness.pictures.sample_files import sample_path
 from tests.support.console import check_sentence
 
 COFFEE = str(sample_path("coffee"))

@@ -11,9 +11,9 @@ from robustness import models
 from robustness.commands.main import main
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.loop import perturbed
-from robustness.pictures.fitting import load_study_image
 from robustness.pictures.framed_picture import Picture
-from robustness.pictures.samples import sample_path
+from robustness.pictures.sample_files import sample_path
+from robustness.pictures.square_framing import load_study_image
 
 COFFEE = str(sample_path("coffee"))
 TWO = ["SqueezeNet", "EfficientNetLite0"]

@@ -25,11 +25,11 @@ from benchmarks.support.process_memory import growing_at_most
 from robustness.base.bounded_zip import BoundedZip, TooManyFilesError
 from robustness.base.errors import ImageError, LabelError, ParameterError
 from robustness.datasets import Dataset, class_index, distinct, labelled, open_dataset
-from robustness.datasets.images_in_memory import study_pixels
+from robustness.datasets.random_image_sample import study_pixels
 from robustness.models import Labels, imagenet
-from robustness.pictures.fitting import Framing
-from robustness.pictures.samples import REGISTRY as SAMPLES
-from robustness.pictures.samples import sample_bytes
+from robustness.pictures.sample_files import REGISTRY as SAMPLES
+from robustness.pictures.sample_files import sample_bytes
+from robustness.pictures.square_framing import Framing
 from tests.support.large_files import terabyte, within
 
 DIGITS = Labels("digits", ("zero", "one", "two"))

@@ -17,9 +17,9 @@ from benchmarks.support.repository import ROOT
 from robustness import models
 from robustness.commands.main import main
 from robustness.datasets import PublishedTree, open_dataset
-from robustness.evaluation.suites import SEVERITIES, graded_conditions
+from robustness.evaluation.suites_and_strengths import SEVERITIES, graded_conditions
 from robustness.perturbations import SAVED_AS_JPEG
-from robustness.statistics.imagenet_c import AS_JPEG, AS_STORED, IN_MEMORY
+from robustness.statistics.corruption_errors_and_literature import AS_JPEG, AS_STORED, IN_MEMORY
 from tests.support import pages
 from tests.support.onnx_files import small_model, small_weights
 from tests.support.saved_runs import assert_same_rows, evaluate_again

@@ -7,8 +7,8 @@ import re
 import numpy as np
 import pytest
 
-from robustness.charts import bands as drawing
-from robustness.evaluation.band import STEPS, Band, Cell, strengths
+from robustness.charts import correctness_bands_and_maps as drawing
+from robustness.evaluation.predictions_by_strength import STEPS, Band, Cell, strengths
 from robustness.perturbations import REGISTRY
 
 

@@ -14,13 +14,13 @@ from PIL import Image
 
 from robustness import api, runs
 from robustness.base.errors import ParameterError
-from robustness.base.validation import checked_json
+from robustness.base.pydantic_validation import checked_json
 from robustness.commands.main import main
 from robustness.evaluation.framing_of_models import by_framing, framing, options
 from robustness.evaluation.request import Request, read_request
 from robustness.pictures.decoding import decode
-from robustness.pictures.fitting import Framing, fit
-from robustness.pictures.samples import sample_bytes
+from robustness.pictures.sample_files import sample_bytes
+from robustness.pictures.square_framing import Framing, fit
 
 BUNDLED = ("SqueezeNet", "EfficientNetLite1")
 WHOLE = Framing("squash", 8)

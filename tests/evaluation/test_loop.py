@@ -20,18 +20,18 @@ from robustness import metrics
 from robustness.base.errors import ParameterError, UnknownNameError, WeightsError
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.loop import evaluate, perturbed
-from robustness.evaluation.measurement import Measurement
+from robustness.evaluation.measurement_records import Measurement
 from robustness.evaluation.provenance import manifest
 from robustness.evaluation.request import Request, make_spec
-from robustness.evaluation.rescaled_similarity import strangers
-from robustness.evaluation.suites import study_conditions
-from robustness.metrics.feature_similarity import RESCALED
+from robustness.evaluation.similarity_and_floor import strangers
+from robustness.evaluation.suites_and_strengths import study_conditions
+from robustness.metrics.cosine_and_euclidean_similarity import RESCALED
 from robustness.models import REGISTRY as MODELS
 from robustness.models import digest
 from robustness.perturbations import REGISTRY, Images, apply, compose
 from robustness.pictures.eight_bits import round_to_grid
-from robustness.pictures.fitting import Framing
 from robustness.pictures.framed_picture import Picture
+from robustness.pictures.square_framing import Framing
 from robustness.remedies import parse_all
 from tests.support.oracles import photos
 

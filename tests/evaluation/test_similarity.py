@@ -10,12 +10,12 @@ import pytest
 
 from benchmarks.support.stand_in_models import StandIn
 from robustness import models
-from robustness.evaluation import rescaled_similarity
+from robustness.evaluation import similarity_and_floor
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.loop import evaluate
 from robustness.evaluation.request import make_spec
-from robustness.evaluation.rescaled_similarity import floors, strangers
-from robustness.metrics.feature_similarity import RESCALED, cosine
+from robustness.evaluation.similarity_and_floor import floors, strangers
+from robustness.metrics.cosine_and_euclidean_similarity import RESCALED, cosine
 from robustness.models import Classifier
 from tests.support.pages import sample
 
@@ -84,7 +84,7 @@ def test_an_unchanged_picture_is_1_and_a_stranger_about_0() -> None:
     coffee, rocket = sample("coffee"), sample("rocket")
     (same,) = evaluate(make_spec(["SqueezeNet"], [Condition.of({"fog": 0.0})]), [coffee])
     classifier = models.load("SqueezeNet")
-    measured_floors = rescaled_similarity.similarities(
+    measured_floors = similarity_and_floor.similarities(
         classifier(coffee.image[None]).features,
         classifier(rocket.image[None]).features,
         floors(classifier),

@@ -10,9 +10,9 @@ import pytest
 
 from robustness import models
 from robustness.base.errors import ParameterError
-from robustness.evaluation.measurement import Measurement
-from robustness.evaluation.rescaled_similarity import strangers
-from robustness.evaluation.sweep import TOLERANCE, Break, sweep
+from robustness.evaluation.breaking_strength_sweep import TOLERANCE, Break, sweep
+from robustness.evaluation.measurement_records import Measurement
+from robustness.evaluation.similarity_and_floor import strangers
 from robustness.models import Outputs
 from robustness.perturbations import compose
 from robustness.pictures.framed_picture import Picture

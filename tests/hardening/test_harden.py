@@ -22,20 +22,20 @@ from benchmarks.support.own_runs import adopt
 from robustness import gate, models
 from robustness.api.hardening import weakest_perturbations
 from robustness.base.errors import ParameterError
-from robustness.base.validation import read_json
+from robustness.base.pydantic_validation import read_json
 from robustness.commands.main import main
 from robustness.evaluation.condition import Condition
 from robustness.hardening import judgement
 from robustness.hardening.harden import Hardening, most_likely
 from robustness.hardening.image_split import split_places
-from robustness.models.graph.keras_networks import keras_graph
-from robustness.models.own import user_models
-from robustness.models.tensorflow_runtime import keras
+from robustness.models.graph.keras_reading_and_conversion import keras_graph
+from robustness.models.own import registration_and_schema
+from robustness.models.tensorflow_and_keras_import import keras
 from robustness.models.trainable_model import TrainableModel
-from robustness.models.weights.weight_files import digest
+from robustness.models.weights.weights_state_and_digest import digest
 from robustness.perturbations import REGISTRY
 from robustness.report import hardening_report as results
-from robustness.report.run_report import of_run
+from robustness.report.run_report_and_answers import of_run
 from robustness.runs import MANIFEST_FILE, jobs
 from tests.support.user_models import DIGITS, describe, digits_images, small_network
 
@@ -68,7 +68,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ROBUSTNESS_MODELS", str(base / "models.toml"))
         yield base
-    user_models.refresh()
+    registration_and_schema.refresh()
 
 
 def hardened(folder: Path, name: str, **changes: Any) -> Hardening:
@@ -81,7 +81,7 @@ class CancelledError(Exception):
 
 
 def test_hardening_gains_and_says_so_ever_after(folder: Path) -> None:
-    user_models.refresh()
+    registration_and_schema.refresh()
     parent, description = digest(models.REGISTRY["digits"]), (folder / "models.toml").read_text()
     steps: list[int] = []
 
@@ -178,7 +178,7 @@ def fill_disk(patch: pytest.MonkeyPatch, *folders: Path) -> None:
 def test_a_training_without_room_says_so_before_it_begins(
     folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    user_models.refresh()
+    registration_and_schema.refresh()
     phases: list[str] = []
 
     def note(phase: str, _done: int, _total: int) -> None:
@@ -200,7 +200,7 @@ def test_a_training_without_room_says_so_before_it_begins(
 def test_a_training_survives_a_disk_that_is_full_at_its_end(
     folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    user_models.refresh()
+    registration_and_schema.refresh()
     monkeypatch.setenv("ROBUSTNESS_CACHE", str(tmp_path))
     steps: list[int] = []
     changes = {"rate": 1e-2, "epochs": 1}

@@ -14,12 +14,12 @@ import pytest
 from numpy.typing import NDArray
 
 from robustness import matching, models
-from robustness.api.session_images import opened
+from robustness.api.dataset_argument import opened
 from robustness.base.errors import ParameterError
 from robustness.commands.main import main
 from robustness.matching import match as matched
-from robustness.matching import reference_images
-from robustness.matching.confidence_estimate import Confidence, TopPredictions
+from robustness.matching import reference_simulation_and_accuracy
+from robustness.matching.accuracy_from_confidence import Confidence, TopPredictions
 from robustness.matching.expected_accuracy import (
     AccuracyEstimate,
     ExpectedAccuracy,
@@ -30,7 +30,7 @@ from robustness.matching.expected_accuracy import (
 )
 from robustness.matching.label_sheet import SampleImage, read_sheet, sheet
 from robustness.matching.match import Match, MatchSettings, first_answer, with_labels
-from robustness.matching.reference_images import ReferenceImages
+from robustness.matching.reference_simulation_and_accuracy import ReferenceImages
 from robustness.pictures.eight_bits import from_uint8, to_uint8
 from robustness.report import match_report as results
 from tests.matching.test_match import FRAMING, SIDE, example, textures
@@ -245,9 +245,9 @@ def predict(_name: str, pixels: NDArray[np.uint8]) -> TopPredictions:
 def side(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ReferenceImages]:
     """Reference images of few simulations, and a model without a network."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("robustness.matching.confidence_estimate.COMPOSITIONS", 4)
-        patch.setattr(reference_images, "SIMULATED", 10)
-        patch.setattr(reference_images, "predict", predict)
+        patch.setattr("robustness.matching.accuracy_from_confidence.COMPOSITIONS", 4)
+        patch.setattr(reference_simulation_and_accuracy, "SIMULATED", 10)
+        patch.setattr(reference_simulation_and_accuracy, "predict", predict)
         patch.setenv("ROBUSTNESS_CACHE", str(tmp_path_factory.mktemp("cache")))
         patch.setitem(first_answer.__globals__, "predict", predict)
         yield ReferenceImages(textures(40, 0), 0)
@@ -285,7 +285,9 @@ def test_the_next_match_with_a_reference_predicts_it_from_the_cache(
 ) -> None:
     labels = side.originals(MODEL).classes
     before = first(side, textures(30, 1), labels)
-    monkeypatch.setattr(reference_images, "predict", lambda *_: pytest.fail("predicted again"))
+    monkeypatch.setattr(
+        reference_simulation_and_accuracy, "predict", lambda *_: pytest.fail("predicted again")
+    )
     again = first(ReferenceImages(side.pixels, side.seed), textures(30, 1), labels)
     assert again.expected_accuracy == before.expected_accuracy
 

@@ -18,8 +18,8 @@ from robustness.base.errors import ModelWarning, ParameterError
 from robustness.commands.main import main
 from robustness.evaluation.condition import as_profile
 from robustness.evaluation.request import read_request
-from robustness.evaluation.suites import suite_conditions
-from robustness.matching import composition_estimate, emulator
+from robustness.evaluation.suites_and_strengths import suite_conditions
+from robustness.matching import composition_estimate, statistics_emulator
 from robustness.matching import match as matched
 from robustness.matching.cause_of_difference import (
     Cause,
@@ -35,11 +35,11 @@ from robustness.matching.expected_accuracy import (
 )
 from robustness.matching.image_statistics import NAMES, batch_statistics
 from robustness.matching.match import Match, MatchSettings
-from robustness.matching.reference_images import ReferenceImages
+from robustness.matching.reference_simulation_and_accuracy import ReferenceImages
 from robustness.matching.set_difference import difference
 from robustness.perturbations import compose
 from robustness.pictures.eight_bits import from_uint8, to_png, to_uint8
-from robustness.pictures.fitting import Framing
+from robustness.pictures.square_framing import Framing
 from robustness.report import match_report
 
 SIDE = 64
@@ -70,14 +70,14 @@ def reference(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NDArray[np.u
     are the most that these tests know, and that is searched."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ROBUSTNESS_CACHE", str(tmp_path_factory.mktemp("cache")))
-        patch.setattr(emulator, "SIMULATIONS", 1000)
-        patch.setattr(emulator, "_EPOCHS", 30)
+        patch.setattr(statistics_emulator, "SIMULATIONS", 1000)
+        patch.setattr(statistics_emulator, "_EPOCHS", 30)
         patch.setattr(composition_estimate, "MOST", 2)
         yield textures(60, 0)
 
 
 def answer(images: NDArray[np.uint8], reference: NDArray[np.uint8]) -> Match:
-    from robustness.api.session_images import opened
+    from robustness.api.dataset_argument import opened
 
     return matched(opened(images), opened(reference), FRAMING)
 
@@ -85,13 +85,15 @@ def answer(images: NDArray[np.uint8], reference: NDArray[np.uint8]) -> Match:
 def test_an_emulator_is_cached_by_every_number_of_its_training(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    numbers = {k: v for k, v in vars(emulator).items() if isinstance(v, int | float | np.number)}
+    numbers = {
+        k: v for k, v in vars(statistics_emulator).items() if isinstance(v, int | float | np.number)
+    }
     assert {"SIMULATIONS", "MOST"} < set(numbers)
-    versions = {emulator.version()}
+    versions = {statistics_emulator.version()}
     for name, value in numbers.items():
         with monkeypatch.context() as patch:
-            patch.setattr(emulator, name, value + 1)
-            versions.add(emulator.version())
+            patch.setattr(statistics_emulator, name, value + 1)
+            versions.add(statistics_emulator.version())
     assert len(versions) == len(numbers) + 1
 
 

@@ -11,14 +11,19 @@ import pytest
 
 from benchmarks.support.stand_in_models import Stable
 from robustness import metrics
-from robustness.charts import one_image, run_map, run_results, tables
+from robustness.charts import (
+    confidence_and_similarity,
+    run_and_change_maps,
+    strength_and_reliability_curves,
+    text_tables,
+)
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.loop import evaluate
-from robustness.evaluation.measurement import Measurement
+from robustness.evaluation.measurement_records import Measurement
 from robustness.evaluation.request import spec_of
 from robustness.evaluation.row_schema import dictionary, own_scores, to_table
 from robustness.metrics import PICTURE, Metric
-from robustness.report import live_report, methods, shared_parts
+from robustness.report import facts_and_cautions, methods_and_registry_tables, one_image_report
 from robustness.statistics import Figures
 from tests.support.pages import sample
 
@@ -65,21 +70,25 @@ def test_it_is_a_column_with_its_unit(record: Metric, rows: list[Measurement]) -
 
 
 def test_the_methods_explain_it(record: Metric) -> None:
-    assert (record.label, record.meaning) in methods.glossary()
-    assert record.label in set(methods.metric_table()["Metric"])
+    assert (record.label, record.meaning) in methods_and_registry_tables.glossary()
+    assert record.label in set(methods_and_registry_tables.metric_table()["Metric"])
 
 
 def test_every_table_and_chart_has_it(record: Metric, rows: list[Measurement]) -> None:
     frame = pd.DataFrame([row.as_row() for row in rows])
     figures = Figures(frame)
-    assert record.label in tables.ranking(figures.ranking("consistency"), "consistency").head
-    assert record.label in tables.conditions(figures.by_perturbation)[0]
-    assert record.label in live_report.verdicts(rows).head
-    assert record in shared_parts.listed_metrics(rows)
-    assert one_image.strength_titles()[NAME] == run_results.quantities()[NAME] == record.label
-    curve = one_image.over_strength(frame, NAME)
+    assert record.label in text_tables.ranking(figures.ranking("consistency"), "consistency").head
+    assert record.label in text_tables.conditions(figures.by_perturbation)[0]
+    assert record.label in one_image_report.verdicts(rows).head
+    assert record in facts_and_cautions.listed_metrics(rows)
+    assert (
+        confidence_and_similarity.strength_titles()[NAME]
+        == strength_and_reliability_curves.quantities()[NAME]
+        == record.label
+    )
+    curve = confidence_and_similarity.over_strength(frame, NAME)
     assert curve.layout.yaxis.range[1] >= max(frame[NAME])
-    (row,) = run_map.rows(figures, NAME)
+    (row,) = run_and_change_maps.rows(figures, NAME)
     for model, cells in row.cells.items():
         means = frame[frame["model"] == model].groupby("strength")[NAME].mean()
         assert [cell.value for cell in cells] == pytest.approx(means.tolist())

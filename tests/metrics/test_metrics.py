@@ -13,7 +13,7 @@ from skimage import metrics as skimage_metrics
 from robustness import perturbations
 from robustness.base.errors import ParameterError
 from robustness.metrics import FEATURES, PREDICTION, REGISTRY, Metric, wilson
-from robustness.metrics.feature_similarity import cosine, euclidean
+from robustness.metrics.cosine_and_euclidean_similarity import cosine, euclidean
 from robustness.metrics.image_similarity import amplified_difference, psnr, ssim
 from robustness.metrics.prediction_changes import (
     confidence_change,

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from robustness import models
 from robustness.commands import main
 from robustness.models import model_check
+from robustness.models.model_and_weights_record import Normalisation
 from robustness.models.model_check import Answer, ModelCheck, check_model, last_check
-from robustness.models.model_record import Normalisation
-from robustness.models.run.openvino import chosen
+from robustness.models.run.openvino_and_engine_choice import chosen
 from tests.conftest import OFFLINE_NAMES, register
 from tests.support.preparing import prepared, undone
 

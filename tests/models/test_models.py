@@ -16,8 +16,8 @@ from robustness import models
 from robustness.base.errors import ParameterError, UnknownNameError
 from robustness.models.class_labels import read_labels
 from robustness.models.classifier import MAX_BATCH
-from robustness.pictures import samples
-from robustness.pictures.fitting import Framing, study_image
+from robustness.pictures import sample_files
+from robustness.pictures.square_framing import Framing, study_image
 from tests.conftest import OFFLINE_NAMES
 
 Floats = NDArray[np.float32]
@@ -29,15 +29,15 @@ REFERENCE = json.loads(Path(__file__).with_name("reference_models.json").read_te
     "name",
     [*OFFLINE_NAMES[:2], *(pytest.param(n, marks=pytest.mark.slow) for n in OFFLINE_NAMES[2:])],
 )
-@pytest.mark.parametrize("sample", samples.REGISTRY.names)
+@pytest.mark.parametrize("sample", sample_files.REGISTRY.names)
 def test_an_offline_model_gives_the_reference_answers(
     name: str, sample: str, classifiers: Mapping[str, models.Classifier]
 ) -> None:
     reference, classifier = REFERENCE["models"][name], classifiers[name]
-    file = samples.REGISTRY[sample].filename
-    assert samples.REGISTRY[sample].sha256 == REFERENCE["images"][file]
+    file = sample_files.REGISTRY[sample].filename
+    assert sample_files.REGISTRY[sample].sha256 == REFERENCE["images"][file]
     assert classifier.side == classifier.record.input_size == reference["input"]
-    image = study_image(samples.sample_bytes(sample), Framing(side=classifier.side))
+    image = study_image(sample_files.sample_bytes(sample), Framing(side=classifier.side))
     probabilities = classifier(image[None]).probabilities[0]
     classes, expected = zip(*reference["top5"][file], strict=True)
     assert np.argsort(-probabilities)[:5].tolist() == list(classes)

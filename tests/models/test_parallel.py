@@ -10,7 +10,7 @@ import pytest
 from robustness import models
 from robustness.base.errors import WeightsError
 from robustness.models import loaded_models
-from robustness.models.run.openvino import PARALLEL_MODELS
+from robustness.models.run.openvino_and_engine_choice import PARALLEL_MODELS
 from tests.conftest import OFFLINE_NAMES
 
 

@@ -11,8 +11,8 @@ import pytest
 from robustness.base.errors import ParameterError, UnknownNameError
 from robustness.perturbations import REGISTRY, Stage, apply, compose, ordered
 from robustness.pictures.eight_bits import round_to_grid, to_png
-from robustness.pictures.fitting import Framing, study_image
 from robustness.pictures.framed_picture import image_digest
+from robustness.pictures.square_framing import Framing, study_image
 from tests.support.oracles import photos
 
 

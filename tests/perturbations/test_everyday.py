@@ -11,8 +11,15 @@ from scipy import ndimage
 from skimage import color, exposure, transform
 
 from robustness.perturbations import REGISTRY, Images, apply
-from robustness.perturbations.arrays import DISPLAY_GAMMA
-from robustness.perturbations.colour import DAYLIGHT, LUMINANCE, SKY, TUNGSTEN, hue_matrix, white
+from robustness.perturbations.arrays_and_random_numbers import DISPLAY_GAMMA
+from robustness.perturbations.light_and_colour import (
+    DAYLIGHT,
+    LUMINANCE,
+    SKY,
+    TUNGSTEN,
+    hue_matrix,
+    white,
+)
 from tests.support.oracles import PHOTOS, grey, photo_bytes, photos, psnr
 
 

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from benchmarks.support.lazy_modules import Later
 from benchmarks.support.original_corruptions import levels_above, original
 from robustness.perturbations import REGISTRY, apply
-from robustness.perturbations.arrays import random_words, standard_normals
+from robustness.perturbations.apply_and_compose import stream
+from robustness.perturbations.arrays_and_random_numbers import random_words, standard_normals
 from robustness.perturbations.blur import GLASS_SWEEPS
-from robustness.perturbations.compose import stream
 from robustness.pictures.framed_picture import image_digest
 from tests.support.oracles import at_every_severity, photo_bytes, photos
 

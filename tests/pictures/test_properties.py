@@ -11,8 +11,8 @@ from scipy import ndimage
 
 from robustness.pictures import untrusted_decoding
 from robustness.pictures.eight_bits import from_uint8
-from robustness.pictures.fitting import Framing
 from robustness.pictures.image_properties import PROPERTIES, measured
+from robustness.pictures.square_framing import Framing
 
 RNG = np.random.default_rng(0)
 PIXELS = ndimage.gaussian_filter(RNG.uniform(0, 255, (64, 96, 3)), (2, 2, 0)).astype(np.uint8)

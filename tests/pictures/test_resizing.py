@@ -10,11 +10,11 @@ import pytest
 from PIL import Image
 
 from robustness.base.errors import ParameterError, UnknownNameError
-from robustness.models.tensorflow_runtime import tensorflow
+from robustness.models.tensorflow_and_keras_import import tensorflow
 from robustness.pictures.decoding import decode
-from robustness.pictures.fitting import FITS, Framing, fitted
-from robustness.pictures.resizing import INTERPOLATIONS
-from robustness.pictures.samples import sample_bytes
+from robustness.pictures.library_resizing import INTERPOLATIONS
+from robustness.pictures.sample_files import sample_bytes
+from robustness.pictures.square_framing import FITS, Framing, fitted
 
 PHOTOGRAPHS = {
     "odd": decode(sample_bytes("chelsea")).crop((3, 5, 398, 300)),  # 395 x 295

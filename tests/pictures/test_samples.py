@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from robustness.base.errors import ImageError, UnknownNameError
-from robustness.pictures import samples
+from robustness.pictures import sample_files
 from robustness.pictures.decoding import decode
 
 NAMES = ("coffee", "chelsea", "rocket", "motorcycle", "astronaut")
@@ -16,10 +16,10 @@ NAMES = ("coffee", "chelsea", "rocket", "motorcycle", "astronaut")
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_sample_is_there_and_described(name: str) -> None:
-    sample = samples.REGISTRY[name]
-    data = samples.sample_bytes(name)
+    sample = sample_files.REGISTRY[name]
+    data = sample_files.sample_bytes(name)
     assert hashlib.sha256(data).hexdigest() == sample.sha256
-    assert samples.sample_path(name).read_bytes() == data
+    assert sample_files.sample_path(name).read_bytes() == data
     assert min(decode(data).size) >= 256, "large enough not to be enlarged by the crop"
     assert sample.alt.endswith(".")
     assert len(sample.alt) > 40
@@ -28,7 +28,7 @@ def test_a_sample_is_there_and_described(name: str) -> None:
 
 
 def test_an_unknown_sample_lists_the_known() -> None:
-    for look_up in (samples.sample_path, samples.sample_bytes):
+    for look_up in (sample_files.sample_path, sample_files.sample_bytes):
         with pytest.raises(UnknownNameError, match=r"Did you mean 'coffee'.*astronaut"):
             look_up("cofee")
 
@@ -36,19 +36,19 @@ def test_an_unknown_sample_lists_the_known() -> None:
 def test_a_changed_or_missing_file_says_what_to_do(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(samples, "sample_path", lambda name: tmp_path / f"{name}.png")
+    monkeypatch.setattr(sample_files, "sample_path", lambda name: tmp_path / f"{name}.png")
     with pytest.raises(ImageError, match=r"is missing: expected the file .*coffee\.png; fetch"):
-        samples.sample_bytes("coffee")
+        sample_files.sample_bytes("coffee")
     (tmp_path / "coffee.png").write_bytes(b"something else")
     with pytest.raises(ImageError, match=r"not the expected file.*fetch"):
-        samples.sample_bytes("coffee")
+        sample_files.sample_bytes("coffee")
 
 
 def test_their_terms_stand_beside_them() -> None:
-    beside = {path.name for path in samples.FOLDER.iterdir()}
-    assert beside == {"README.md", *(sample.filename for sample in samples.REGISTRY)}
-    terms = (samples.FOLDER / "README.md").read_text(encoding="utf-8")
-    for sample in samples.REGISTRY:
+    beside = {path.name for path in sample_files.FOLDER.iterdir()}
+    assert beside == {"README.md", *(sample.filename for sample in sample_files.REGISTRY)}
+    terms = (sample_files.FOLDER / "README.md").read_text(encoding="utf-8")
+    for sample in sample_files.REGISTRY:
         (row,) = (line for line in terms.splitlines() if f"`{sample.filename}`" in line)
         licence = sample.credit.rpartition("(")[2].rstrip(")")
         assert licence in row

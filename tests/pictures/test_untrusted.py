@@ -17,10 +17,10 @@ import pytest
 from benchmarks.support.image_files import photo, plain, saved, webp_bomb
 from benchmarks.support.repository import ROOT
 from robustness.base.errors import ImageError, ParameterError
-from robustness.base.limited_worker import Workers
-from robustness.pictures import decoding, fitting, untrusted_decoding
+from robustness.base.limited_worker_pool import Workers
+from robustness.pictures import decoding, square_framing, untrusted_decoding
 from robustness.pictures.decoding import decode
-from robustness.pictures.samples import sample_bytes
+from robustness.pictures.sample_files import sample_bytes
 from tests.support.bad_images import BAD, GOOD_ODD
 
 pytestmark = [
@@ -52,7 +52,7 @@ def test_what_comes_out_is_what_this_process_would_make() -> None:
         apart = list(
             pool.map(lambda data: outcome(untrusted_decoding.untrusted_image, data), files)
         )
-    assert apart == [outcome(fitting.study_image, data) for data in files]
+    assert apart == [outcome(square_framing.study_image, data) for data in files]
 
 
 def test_a_killed_decoder_costs_nothing_and_one_that_breaks_costs_one_picture(
@@ -63,7 +63,7 @@ def test_a_killed_decoder_costs_nothing_and_one_that_breaks_costs_one_picture(
     for pid in untrusted_decoding._WORKERS.pids():
         os.kill(pid, signal.SIGKILL)
     np.testing.assert_array_equal(
-        untrusted_decoding.untrusted_image(data), fitting.study_image(data)
+        untrusted_decoding.untrusted_image(data), square_framing.study_image(data)
     )
     with monkeypatch.context() as patch:
         breaks = Workers("tests.support.no_such_module", 2)  # ends before it answers
@@ -152,7 +152,7 @@ FIVE_AT_ONCE = """
 import sys, threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from robustness.base.limited_worker import Worker, Workers
+from robustness.base.limited_worker_pool import Worker, Workers
 from robustness.pictures import untrusted_decoding
 
 untrusted_decoding._WORKERS = Workers("robustness.pictures.decoding_process", 4)

@@ -13,7 +13,11 @@ import robustness as rb
 from robustness.base.errors import ParameterError, UnknownNameError
 from robustness.models import REGISTRY as MODELS
 from robustness.models import Classifier
-from robustness.models.run.remedied_pass import RemediedGradients, ensemble, remedied_outputs
+from robustness.models.run.remedied_pass_and_gradients import (
+    RemediedGradients,
+    ensemble,
+    remedied_outputs,
+)
 from robustness.perturbations import REGISTRY as PERTURBATIONS
 from robustness.perturbations import Images, apply
 from robustness.pictures.eight_bits import to_uint8
@@ -209,7 +213,7 @@ def test_a_temperature_that_is_none_is_one_sentence(text: str) -> None:
 
 def slope(images: Images, *_: object, **__: object) -> Any:
     """A slope at one pixel."""
-    from robustness.models.run.gradients import Slope
+    from robustness.models.run.network_and_gradients import Slope
 
     gradient = np.zeros_like(images)
     gradient[:, 10, 20] = 1

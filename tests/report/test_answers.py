@@ -21,16 +21,20 @@ from benchmarks.support.synthetic_rows import (
 )
 from benchmarks.support.synthetic_runs import measurement
 from robustness import report
-from robustness.evaluation.band import Band, Cell
 from robustness.evaluation.condition import Condition, perturbation_label
-from robustness.evaluation.measurement import Measurement
-from robustness.evaluation.suites import study_conditions
-from robustness.report import image_map_report, run_report, study_report
+from robustness.evaluation.measurement_records import Measurement
+from robustness.evaluation.predictions_by_strength import Band, Cell
+from robustness.evaluation.suites_and_strengths import study_conditions
+from robustness.report import (
+    breaking_strength_report,
+    published_study_tables,
+    run_report_and_answers,
+)
 from robustness.report.blocks import Text
-from robustness.report.questions import choice
+from robustness.report.questions import choice_and_trade_offs
 from robustness.report.questions.perturbations import harm
 from robustness.statistics import Figures
-from robustness.statistics.study_scorecard import summarise
+from robustness.statistics.study_ranking_and_verdicts import summarise
 
 LEVELS = [("fog", 0.6), ("rotation", 0.5), ("contrast", 0.6)]
 A, B, C = "SqueezeNet", "EfficientNetLite0", "EfficientNetLite1"
@@ -73,7 +77,11 @@ def sentences(found: Sequence[str], *, choice: bool = False) -> tuple[str, ...]:
 
 def answer_of(frame: pd.DataFrame) -> tuple[str, ...]:
     found = Figures(frame)
-    said = choice.answer(found, found.choice), harm(found), run_report.basis(found)
+    said = (
+        choice_and_trade_offs.answer(found, found.choice),
+        harm(found),
+        run_report_and_answers.basis(found),
+    )
     return sentences(said, choice=True)
 
 
@@ -195,7 +203,7 @@ def measured(stays: dict[str, list[bool]], pictures: int = 1) -> list[Measuremen
 
 
 def scored(rows: list[Measurement], images: int) -> str:
-    return study_report.consistency(summarise(rows), images)
+    return published_study_tables.consistency(summarise(rows), images)
 
 
 def test_a_study_claims_an_order_only_where_intervals_do_not_overlap() -> None:
@@ -231,17 +239,22 @@ def test_a_map_counts_the_models_that_its_earliest_perturbation_breaks() -> None
     snow = [band(name, "++++-", name="snow") for name in (A, B)]
     rotation = [band(name, "+++++", name="rotation") for name in (A, B)]
     assert (
-        image_map_report.answer([*snow, *fog, *rotation])
+        breaking_strength_report.answer([*snow, *fog, *rotation])
         == "On this image, fog effect breaks 2 of 2 models by 0.5."
     )
-    assert [*image_map_report.mean_breaks([*snow, *rotation, *fog])] == ["fog", "snow", "rotation"]
+    assert [*breaking_strength_report.mean_breaks([*snow, *rotation, *fog])] == [
+        "fog",
+        "snow",
+        "rotation",
+    ]
     assert (
-        image_map_report.answer(rotation)
+        breaking_strength_report.answer(rotation)
         == "On this image, rotation does not break any of 2 models."
     )
     assert (
-        image_map_report.answer([fog[0]]) == f"On this image, fog effect breaks {A_LABEL} at 0.25."
+        breaking_strength_report.answer([fog[0]])
+        == f"On this image, fog effect breaks {A_LABEL} at 0.25."
     )
-    assert image_map_report.answer([fog[2]]) == "No model is correct on the original."
+    assert breaking_strength_report.answer([fog[2]]) == "No model is correct on the original."
     half = [band(A, "+++++"), band(B, "++---")]
-    assert "breaks 1 of 2 models at 0.5" in image_map_report.answer(half)
+    assert "breaks 1 of 2 models at 0.5" in breaking_strength_report.answer(half)

@@ -17,11 +17,11 @@ from robustness.attacks.transfer import Transfer
 from robustness.commands import main
 from robustness.commands.attack_command import _spec
 from robustness.evaluation.condition import AttackCondition, Condition
-from robustness.evaluation.measurement import Measurement
+from robustness.evaluation.measurement_records import Measurement
 from robustness.evaluation.request import Request
-from robustness.pictures.fitting import Framing, study_image
 from robustness.pictures.framed_picture import Picture
-from robustness.pictures.samples import sample_bytes
+from robustness.pictures.sample_files import sample_bytes
+from robustness.pictures.square_framing import Framing, study_image
 from robustness.report.attack_report import answers
 from tests.support.reports import HOSTILE, WHEN, Page
 

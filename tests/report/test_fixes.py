@@ -19,7 +19,7 @@ from robustness.hardening.judgement import judge_training
 from robustness.report.questions import RunFigures, fixes
 from robustness.report.questions.fixes import FIXES, Fix
 from robustness.runs import Run, jobs, result_cache
-from robustness.runs.calibrations import VERSION, Calibration
+from robustness.runs.temperature_scaling import VERSION, Calibration
 from tests.support.synthetic_remedies import Made
 
 

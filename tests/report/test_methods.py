@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 
 from robustness.attacks.attack_image import DRAWS
-from robustness.evaluation.sweep import CLOSE, DEFAULT_STEPS, TOLERANCE
-from robustness.metrics.intervals import FEWEST, FEWEST_OF_A_MEAN
-from robustness.models.model_record import FIT_PHOTOGRAPHS
-from robustness.report import methods
+from robustness.evaluation.breaking_strength_sweep import CLOSE, DEFAULT_STEPS, TOLERANCE
+from robustness.metrics.proportion_and_difference_intervals import FEWEST, FEWEST_OF_A_MEAN
+from robustness.models.model_and_weights_record import FIT_PHOTOGRAPHS
+from robustness.report import methods_and_registry_tables
 from robustness.report.blocks import Text
 from robustness.statistics.calibration import BINS
-from robustness.statistics.model_ranking import FEWEST_TO_PLAN
+from robustness.statistics.model_pairs_and_ranks import FEWEST_TO_PLAN
 from robustness.statistics.paired_differences import SMALLEST
 
 
@@ -29,7 +29,7 @@ from robustness.statistics.paired_differences import SMALLEST
     ],
 )
 def test_numbers_are_those_of_the_code(title: str, words: str) -> None:
-    assert words in methods.note(title)
+    assert words in methods_and_registry_tables.note(title)
 
 
 @pytest.mark.parametrize(
@@ -40,11 +40,15 @@ def test_numbers_are_those_of_the_code(title: str, words: str) -> None:
     ],
 )
 def test_numbers_of_the_glossary_are_those_of_the_code(term: str, words: str) -> None:
-    assert words in dict(methods.glossary())[term]
+    assert words in dict(methods_and_registry_tables.glossary())[term]
 
 
 def test_a_report_has_the_notes_as_plain_paragraphs() -> None:
-    told = [block.text for block in methods.blocks([], methods.MANY_IMAGES) if type(block) is Text]
-    for title in methods.MANY_IMAGES:
-        assert f"{title}. {methods.note(title)}" in told
+    told = [
+        block.text
+        for block in methods_and_registry_tables.blocks([], methods_and_registry_tables.MANY_IMAGES)
+        if type(block) is Text
+    ]
+    for title in methods_and_registry_tables.MANY_IMAGES:
+        assert f"{title}. {methods_and_registry_tables.note(title)}" in told
     assert not any("#" in text or "`" in text for text in told)

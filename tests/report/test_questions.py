@@ -13,15 +13,15 @@ from benchmarks.support.repository import ROOT
 from benchmarks.support.synthetic_runs import pictures, saved
 from robustness import api, gate, report, runs
 from robustness.base.errors import ParameterError
-from robustness.charts.tables import Table
+from robustness.charts.text_tables import Table
 from robustness.commands.main import main
 from robustness.evaluation.condition import Condition
-from robustness.pictures.fitting import Framing
+from robustness.pictures.square_framing import Framing
 from robustness.report.blocks import Chart, Text, Titled
 from robustness.report.formats import FORMATS, rendered
 from robustness.report.questions import REGISTRY, Question, RunFigures, safe_threshold
-from robustness.report.questions.choice import CHOICE
-from robustness.report.questions.question_record import LABELS, Option
+from robustness.report.questions.choice_and_trade_offs import CHOICE
+from robustness.report.questions.question_and_figures import LABELS, Option
 from robustness.report.questions.safe_threshold import THRESHOLD
 from tests.support import pages
 from tests.support.pages import html

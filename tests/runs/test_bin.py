@@ -13,7 +13,7 @@ import pytest
 from benchmarks.support.own_runs import adopt
 from robustness import runs
 from robustness.base.errors import AccessError, RunError
-from robustness.runs import audit, manifest, own_runs, retention
+from robustness.runs import audit, installation_runs, manifest, retention_and_storage_limits
 from tests.support.saved_runs import performed, spec, use_stand_ins
 
 
@@ -78,10 +78,10 @@ def test_the_bin_empties_after_days(folder: Path, monkeypatch: pytest.MonkeyPatc
         runs.to_bin(folder / name)
     age(folder, "first", 7.1)
     age(folder, "young", 6.9)
-    retention.tidy(folder)
+    retention_and_storage_limits.tidy(folder)
     assert os.listdir(folder / runs.BIN) == ["young"]
     monkeypatch.setenv("ROBUSTNESS_BIN_DAYS", "6")
-    retention.tidy(folder)
+    retention_and_storage_limits.tidy(folder)
     assert os.listdir(folder / runs.BIN) == []
 
 
@@ -94,14 +94,14 @@ def test_a_run_without_a_note_of_deletion_stays_in_the_bin(folder: Path, note: s
     if note:
         (place / "notes.json").write_text(note)
     os.utime(place, (1, 1))
-    retention.tidy(folder)
+    retention_and_storage_limits.tidy(folder)
     (entry,) = runs.deleted(folder)
     assert entry.when is None
     assert runs.load(runs.restore(folder, "first")).images
 
 
 def test_a_run_that_is_being_written_is_not_deleted(folder: Path) -> None:
-    from robustness.runs.run_folders import locked
+    from robustness.runs.run_folders_and_opening import locked
 
     lock = locked(folder / "first")
     try:
@@ -118,13 +118,13 @@ def test_runs_beyond_the_number_or_the_days_go_to_the_bin(
     for name, days_ago in (("new", 0.0), ("older", 3.0), ("oldest", 9.0)):
         another(folder, name, days_ago=days_ago)
     runs.delete(folder / "first")
-    retention.tidy(folder)
+    retention_and_storage_limits.tidy(folder)
     assert names(folder) == {"new", "older", "oldest"}, "without a setting all are kept"
     monkeypatch.setenv("ROBUSTNESS_DAYS_KEPT", "8")
-    retention.tidy(folder)
+    retention_and_storage_limits.tidy(folder)
     assert names(folder) == {"new", "older"}
     monkeypatch.setenv("ROBUSTNESS_RUNS_KEPT", "1")
-    retention.tidy(folder)
+    retention_and_storage_limits.tidy(folder)
     assert names(folder) == {"new"}
     assert {entry.entry.folder.name for entry in runs.deleted(folder)} == {"older", "oldest"}
 
@@ -142,7 +142,7 @@ def test_the_runs_of_a_stranger_bin_nobody_elses(
         manifest.read(folder / name).updated(creator=creator).write(folder / name)
         adopt(folder / name)
     monkeypatch.setenv("ROBUSTNESS_RUNS_KEPT", "2")
-    retention.tidy(folder)
+    retention_and_storage_limits.tidy(folder)
     assert names(folder) == {"first", "mine", "mine before", "other 0", "other 1"}
 
 
@@ -151,15 +151,15 @@ def test_a_run_that_came_back_or_from_elsewhere_counts_from_then(
 ) -> None:
     for name, days_ago in (("new", 1.0), ("newer", 0.5), ("old", 9.0), ("foreign", 10.0)):
         another(folder, name, days_ago=days_ago)
-    own_runs.forget(folder / "foreign")
+    installation_runs.forget(folder / "foreign")
     runs.delete(folder / "first")
     runs.to_bin(folder / "old")
     runs.restore(folder, "old")
     monkeypatch.setenv("ROBUSTNESS_DAYS_KEPT", "8")
-    retention.tidy(folder)
+    retention_and_storage_limits.tidy(folder)
     assert names(folder) == {"new", "newer", "old", "foreign"}
     monkeypatch.setenv("ROBUSTNESS_RUNS_KEPT", "2")
-    retention.tidy(folder)
+    retention_and_storage_limits.tidy(folder)
     assert names(folder) == {"newer", "old", "foreign"}
 
 
@@ -172,7 +172,7 @@ def test_a_dashboard_that_is_read_only_deletes_nothing(
     age(folder, "binned", 8.0)
     monkeypatch.setenv("ROBUSTNESS_DAYS_KEPT", "8")
     monkeypatch.setenv("ROBUSTNESS_READ_ONLY", "on")
-    retention.tidy(folder)
+    retention_and_storage_limits.tidy(folder)
     assert names(folder) == {"first", "old"}
     assert os.listdir(folder / runs.BIN) == ["binned"]
 
@@ -180,15 +180,15 @@ def test_a_dashboard_that_is_read_only_deletes_nothing(
 def test_too_many_pictures_or_bytes_are_refused(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    retention.check_begin(folder, 10**9)
+    retention_and_storage_limits.check_begin(folder, 10**9)
     monkeypatch.setenv("ROBUSTNESS_OPERATOR_CONTACT", "op@example.org")
     monkeypatch.setenv("ROBUSTNESS_PICTURES_LIMIT", "100")
-    retention.check_begin(folder, 100)
+    retention_and_storage_limits.check_begin(folder, 100)
     with pytest.raises(AccessError, match=r"at most 100 images, got 101: .* ask op@example.org"):
-        retention.check_begin(folder, 101)
+        retention_and_storage_limits.check_begin(folder, 101)
     monkeypatch.setenv("ROBUSTNESS_DISK_LIMIT", "1KB")
     with pytest.raises(AccessError, match=r"folder of runs takes .* ask op@example.org"):
-        retention.check_begin(folder)
+        retention_and_storage_limits.check_begin(folder)
 
 
 def test_whose_a_run_is(folder: Path) -> None:

@@ -15,11 +15,11 @@ from robustness import models, runs
 from robustness.base.errors import ParameterError
 from robustness.evaluation.condition import Condition
 from robustness.models import Outputs
-from robustness.models.own import user_models
-from robustness.pictures.copies_and_scenes import copies
+from robustness.models.own import registration_and_schema
+from robustness.pictures.copies_and_single_scene import copies
 from robustness.pictures.eight_bits import to_uint8
-from robustness.runs import calibrations
-from robustness.runs.calibrations import read_calibrations
+from robustness.runs import temperature_scaling
+from robustness.runs.temperature_scaling import read_calibrations
 from robustness.statistics.calibration import fits_temperature
 from tests.support.saved_runs import performed, spec, use_stand_ins
 
@@ -61,7 +61,7 @@ Evaluated = Callable[..., runs.Run]
 @pytest.fixture
 def evaluated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Evaluated:
     use_stand_ins(monkeypatch)
-    monkeypatch.setattr(calibrations.models, "load", lambda name, *, side: overconfident)
+    monkeypatch.setattr(temperature_scaling.models, "load", lambda name, *, side: overconfident)
 
     def run(count: int, **how: int) -> runs.Run:
         source = folder(tmp_path / "set", count, **how)
@@ -95,7 +95,7 @@ def test_a_temperature_is_fitted_on_one_half_and_judged_on_the_other(evaluated: 
 
 def test_copies_stay_together(evaluated: Evaluated) -> None:
     run = evaluated(90, mirrored=40)
-    found = calibrations.calibrate(run, "SqueezeNet")
+    found = temperature_scaling.calibrate(run, "SqueezeNet")
     axes = run.rows.axes
     names, digests = zip(*sorted(zip(axes.images, axes.digests, strict=True)), strict=True)
     groups = copies(to_uint8(run.picture(name).image) for name in names)
@@ -112,16 +112,16 @@ def test_copies_stay_together(evaluated: Evaluated) -> None:
 def test_too_few_labels_are_one_sentence(evaluated: Evaluated) -> None:
     run = evaluated(99)
     with pytest.raises(ParameterError, match=r"at least 100 labelled originals.*got 99"):
-        calibrations.calibrate(run, "SqueezeNet")
+        temperature_scaling.calibrate(run, "SqueezeNet")
     with pytest.raises(ParameterError, match="a model of the run"):
-        calibrations.calibrate(run, "EfficientNetLite0")
+        temperature_scaling.calibrate(run, "EfficientNetLite0")
 
 
 def test_a_threshold_of_a_calibrated_model_rests_on_the_other_half(
     evaluated: Evaluated, models_folder: Path, tmp_path: Path
 ) -> None:
     (models_folder / "models.toml").write_text('[calm]\nof = "SqueezeNet"\ntemperature = 1.7\n')
-    user_models.refresh()
+    registration_and_schema.refresh()
     evaluated(60)
     request = spec([Condition.of({"rotation": 0.5})], names=["SqueezeNet", "calm"])
     run = performed(tmp_path / "set", tmp_path / "both", request, batch=40)
@@ -130,7 +130,7 @@ def test_a_threshold_of_a_calibrated_model_rests_on_the_other_half(
         images = {entry["model"]: entry["images"] for entry in entries["models"]}
         assert images == {"SqueezeNet": 60, "calm": rest}
     with pytest.raises(ParameterError, match="Calibrate SqueezeNet"):
-        calibrations.calibrate(run, "calm")
+        temperature_scaling.calibrate(run, "calm")
 
 
 def test_a_calibrated_model_is_added_in_two_lines(

@@ -20,7 +20,7 @@ from robustness import api
 from robustness.base.errors import ParameterError
 from robustness.charts import model_scores
 from robustness.report.blocks import Titled
-from robustness.report.questions import choice as run_choice
+from robustness.report.questions import choice_and_trade_offs as run_choice
 from robustness.statistics import Cost, Criteria, Figures, ModelChoice, choose
 from robustness.statistics.model_choice import above_expected
 

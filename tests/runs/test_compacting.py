@@ -15,12 +15,12 @@ import pytest
 
 from benchmarks.support.image_folders import flat_folder
 from robustness import runs
-from robustness.base.files import TEMPORARY, put_whole
+from robustness.base.files_and_locks import TEMPORARY, put_whole
 from robustness.evaluation.row_schema import SCHEMA
 from robustness.pictures.image_properties import PROPERTIES
-from robustness.runs import engines, row_files, writer
+from robustness.runs import engines, row_files, run_writer_and_continuation
 from robustness.runs.engines import Chunk, Engine
-from robustness.runs.engines.engine import ImageRecord
+from robustness.runs.engines.engine_and_local_chunks import ImageRecord
 from tests.support.saved_runs import spec, use_stand_ins
 
 PICTURES, FEW = 5, 2
@@ -41,9 +41,9 @@ def stand_ins(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def write_each_chunk(patch: pytest.MonkeyPatch, few: int = FEW) -> None:
     use_stand_ins(patch)
-    patch.setattr(writer, "measured", lambda *_, **__: {})
-    patch.setattr(writer.headline_figures, "compute", lambda *_: None)
-    patch.setattr(writer, "ROWS_A_FILE", 1)
+    patch.setattr(run_writer_and_continuation, "measured", lambda *_, **__: {})
+    patch.setattr(run_writer_and_continuation.headline_figures, "compute", lambda *_: None)
+    patch.setattr(run_writer_and_continuation, "ROWS_A_FILE", 1)
     patch.setattr(row_files, "FEW", few)
 
 
@@ -204,7 +204,7 @@ def test_a_disk_without_room_for_a_second_copy_keeps_the_files_there_are(
 
     monkeypatch.setattr(row_files, "ROWS_A_FILE", 2 * whole.parts[0].rows)
     monkeypatch.setattr(row_files, "put_whole", full)
-    monkeypatch.setattr(writer, "compact", compact)
+    monkeypatch.setattr(run_writer_and_continuation, "compact", compact)
     run = performed(photos, tmp_path)
     assert compacted > 1
     assert files(run.folder) == sorted(run.manifest.parts)

@@ -20,7 +20,7 @@ from robustness import api, models, report, runs
 from robustness.base.errors import ParameterError, RunError
 from robustness.evaluation.condition import Condition, named, short
 from robustness.evaluation.row_schema import TOLERANCE, stored
-from robustness.pictures.fitting import Framing
+from robustness.pictures.square_framing import Framing
 from robustness.report.blocks import Map
 from robustness.runs.compare import flips
 from robustness.runs.row_differences import changes, compare_rows

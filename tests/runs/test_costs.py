@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 
 from robustness.base import timing_in_turns
-from robustness.evaluation.suites import suite_conditions
+from robustness.evaluation.suites_and_strengths import suite_conditions
 from robustness.models.loaded_models import needed
-from robustness.models.model_record import REGISTRY as MODELS
+from robustness.models.model_and_weights_record import REGISTRY as MODELS
 from robustness.remedies.chain import parse
 from robustness.remedies.remedy import REGISTRY
-from robustness.runs import model_costs
+from robustness.runs import model_and_remedy_costs
 from tests.support.saved_runs import NAMES, spec
 
 SPEC = spec(suite_conditions("study"))
@@ -36,24 +36,31 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
             found.append(self.name)
 
     monkeypatch.setattr(timing_in_turns, "SECONDS_A_TASK", 1000)
-    monkeypatch.setattr(model_costs.models, "load", lambda name, *, side: Recorder(name, side))
+    monkeypatch.setattr(
+        model_and_remedy_costs.models, "load", lambda name, *, side: Recorder(name, side)
+    )
     return found
 
 
 def test_models_are_timed_in_turns(calls: list[str]) -> None:
-    costs = model_costs.measured(SPEC, here=True)
+    costs = model_and_remedy_costs.measured(SPEC, here=True)
     assert calls == [*NAMES] * (1 + timing_in_turns.ROUNDS)
     for cost in costs.values():
         assert 0 < cost["latency_low_ms"] <= cost["latency_ms"] <= cost["latency_high_ms"]
         assert 0 <= cost["waiting"] <= 1
-    assert all("latency_ms" not in cost for cost in model_costs.measured(SPEC, here=False).values())
+    assert all(
+        "latency_ms" not in cost
+        for cost in model_and_remedy_costs.measured(SPEC, here=False).values()
+    )
 
 
 def test_models_that_memory_does_not_hold_at_once_are_loaded_once(
     calls: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(model_costs, "budget", lambda: max(needed(MODELS[name]) for name in NAMES))
-    assert model_costs.measured(SPEC, here=True).keys() == {*NAMES}
+    monkeypatch.setattr(
+        model_and_remedy_costs, "budget", lambda: max(needed(MODELS[name]) for name in NAMES)
+    )
+    assert model_and_remedy_costs.measured(SPEC, here=True).keys() == {*NAMES}
     first, second = NAMES
     assert calls == [first] * (1 + timing_in_turns.ROUNDS) + [second] * (1 + timing_in_turns.ROUNDS)
 
@@ -69,6 +76,6 @@ def test_the_time_of_a_gated_remedy_is_that_with_its_gate_open(
         return gated.function(image)
 
     monkeypatch.setitem(REGISTRY._records, gated.name, replace(gated, function=function))
-    costs = model_costs.remedies_ms(replace(SPEC, remedies=(parse(gated.name),)))
+    costs = model_and_remedy_costs.remedies_ms(replace(SPEC, remedies=(parse(gated.name),)))
     assert len(opened) == 1 + timing_in_turns.ROUNDS
     assert costs["median_if_impulsive"] > 0

@@ -12,7 +12,7 @@ from benchmarks.support.synthetic_runs import saved
 from robustness import runs
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.request import make_spec
-from robustness.evaluation.suites import study_conditions
+from robustness.evaluation.suites_and_strengths import study_conditions
 from robustness.runs import forecast
 from tests.support.saved_runs import CONDITIONS
 

@@ -20,7 +20,7 @@ from benchmarks.support.image_folders import labelled_folder
 from benchmarks.support.process_memory import growing_at_most
 from robustness import runs
 from robustness.base.errors import RunError
-from robustness.base.limited_worker import (
+from robustness.base.limited_worker_pool import (
     WorkerDiedError,
     WorkerKilledError,
     WorkerLateError,
@@ -30,19 +30,19 @@ from robustness.evaluation.labels_and_correctness import CORRECTNESS
 from robustness.runs import (
     forecast,
     foreign_process,
-    foreign_runs,
+    foreign_run_checks,
     headline_figures,
     image_table,
+    installation_runs,
     jobs,
-    own_runs,
     result_cache,
-    retention,
+    retention_and_storage_limits,
     row_checks,
-    writer,
+    run_writer_and_continuation,
 )
-from robustness.runs.rows import Rows
+from robustness.runs.row_queries_and_cells import Rows
 from robustness.statistics import Figures
-from robustness.statistics.figures import FigureTables
+from robustness.statistics.result_tables import FigureTables
 from tests.support.saved_runs import performed, spec, use_stand_ins
 
 
@@ -52,7 +52,9 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[runs.Run, P
     folder = tmp_path_factory.mktemp("made")
     with pytest.MonkeyPatch.context() as patch:
         use_stand_ins(patch)
-        patch.setattr(writer, "_LEAST_SECONDS", 600.0)  # one file of rows, on slow machines, too
+        patch.setattr(
+            run_writer_and_continuation, "_LEAST_SECONDS", 600.0
+        )  # one file of rows, on slow machines, too
         photos = labelled_folder(folder / "photos", 2)
         yield performed(photos, folder / "runs", spec()), photos
 
@@ -69,7 +71,7 @@ def run(made: tuple[runs.Run, Path], tmp_path: Path) -> runs.Run:
 def checks(patch: pytest.MonkeyPatch) -> list[str]:
     """The folders whose files are checked from now on."""
     folders = []
-    ask = foreign_runs.Worker.ask
+    ask = foreign_run_checks.Worker.ask
 
     def asked(worker: Any, head: bytes, data: bytes, **limits: Any) -> bytes:
         question = json.loads(head)
@@ -77,7 +79,7 @@ def checks(patch: pytest.MonkeyPatch) -> list[str]:
             folders.append(question["folder"])
         return ask(worker, head, data, **limits)
 
-    patch.setattr(foreign_runs.Worker, "ask", asked)
+    patch.setattr(foreign_run_checks.Worker, "ask", asked)
     return folders
 
 
@@ -107,7 +109,7 @@ def test_the_list_lies_outside_the_runs_and_a_copy_of_all_carries_nothing_along(
 ) -> None:
     there = tmp_path / "there"
     shutil.copytree(made[0].folder.parent, there)
-    assert not list(there.rglob(own_runs.FILE))
+    assert not list(there.rglob(installation_runs.FILE))
     assert [entry.foreign for entry in runs.listing(there)] == [True]
 
 
@@ -115,10 +117,12 @@ def test_no_manifest_makes_a_folder_an_own_run(made: tuple[runs.Run, Path], tmp_
     """Not at the path of one, with its id, date, creator and all other words."""
     folder = tmp_path / "runs" / made[0].id
     shutil.copytree(made[0].folder, folder)
-    own_runs.note(folder, (folder / runs.MANIFEST_FILE).read_bytes(), made[0].manifest.parts)
-    assert own_runs.is_own(folder)
+    installation_runs.note(
+        folder, (folder / runs.MANIFEST_FILE).read_bytes(), made[0].manifest.parts
+    )
+    assert installation_runs.is_own(folder)
     change_manifest(made[0].__class__(folder, made[0].manifest, ()), creator="me@example.org")
-    assert not own_runs.is_own(folder)
+    assert not installation_runs.is_own(folder)
     assert runs.owner_of(folder) == ""
 
 
@@ -127,7 +131,9 @@ def test_rows_that_were_replaced_under_an_own_manifest_are_noticed(
 ) -> None:
     folder = tmp_path / "runs" / made[0].id
     shutil.copytree(made[0].folder, folder)
-    own_runs.note(folder, (folder / runs.MANIFEST_FILE).read_bytes(), made[0].manifest.parts)
+    installation_runs.note(
+        folder, (folder / runs.MANIFEST_FILE).read_bytes(), made[0].manifest.parts
+    )
     (part,) = folder.glob("part-*")
     part.chmod(stat.S_IRUSR | stat.S_IWUSR)  # changes a time, but no byte
     assert not runs.load(folder).foreign
@@ -143,13 +149,13 @@ def test_a_run_that_was_begun_is_listed_before_others_see_it(
     made: tuple[runs.Run, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[bool] = []
-    write = writer.Manifest.write
+    write = run_writer_and_continuation.Manifest.write
 
     def watched(manifest: Any, folder: Path) -> None:
         write(manifest, folder)
-        seen.append(own_runs.is_own(folder))
+        seen.append(installation_runs.is_own(folder))
 
-    monkeypatch.setattr(writer.Manifest, "write", watched)
+    monkeypatch.setattr(run_writer_and_continuation.Manifest, "write", watched)
     use_stand_ins(monkeypatch)
     performed(made[1], tmp_path, spec(seed=9))
     assert len(seen) >= 2
@@ -161,11 +167,11 @@ def test_without_the_list_every_run_is_foreign_and_a_damaged_one_is_not_lost(
 ) -> None:
     monkeypatch.setenv("ROBUSTNESS_CACHE", str(tmp_path / "state"))
     assert runs.load(made[0].folder).foreign
-    (tmp_path / "state" / own_runs.FILE).write_text("{")
+    (tmp_path / "state" / installation_runs.FILE).write_text("{")
     assert runs.listed(made[0].folder).foreign
-    with pytest.raises(RunError, match=f"{own_runs.FILE} in the state folder is damaged"):
+    with pytest.raises(RunError, match=f"{installation_runs.FILE} in the state folder is damaged"):
         runs.start(runs.plan(str(made[1]), spec()), tmp_path / "runs")
-    assert (tmp_path / "state" / own_runs.FILE).read_text() == "{"
+    assert (tmp_path / "state" / installation_runs.FILE).read_text() == "{"
     assert os.listdir(tmp_path / "runs") == []
 
 
@@ -178,12 +184,12 @@ def test_the_bin_keeps_a_run_own_and_deleting_it_forgets_it(
     (deleted,) = runs.deleted(tmp_path)
     assert (deleted.entry.foreign, deleted.entry.owner) == (False, "me")
     assert runs.restore(tmp_path, begun.folder.name) == begun.folder
-    assert own_runs.is_own(begun.folder)
+    assert installation_runs.is_own(begun.folder)
     copy = tmp_path / "copy"
     shutil.copytree(begun.folder, copy)
     runs.delete(begun.folder)
     copy.rename(begun.folder)
-    assert not own_runs.is_own(begun.folder)
+    assert not installation_runs.is_own(begun.folder)
 
 
 # --- the check ----------------------------------------------------------------------------------
@@ -222,15 +228,15 @@ def test_figures_are_worked_out_once_within_limits_and_never_in_the_server(
     run: runs.Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Rows, "figures", lambda rows: pytest.fail("worked out here"))
-    ask = foreign_runs.Worker.ask
+    ask = foreign_run_checks.Worker.ask
 
     def dying(worker: Any, head: bytes, data: bytes, **limits: Any) -> bytes:
-        if limits["memory"] >= foreign_runs.FIGURES_MEMORY:
+        if limits["memory"] >= foreign_run_checks.FIGURES_MEMORY:
             raise WorkerDiedError
         return ask(worker, head, data, **limits)
 
     with monkeypatch.context() as patch:
-        patch.setattr(foreign_runs.Worker, "ask", dying)
+        patch.setattr(foreign_run_checks.Worker, "ask", dying)
         with pytest.raises(RunError, match=r"figures .* more than 2\.0 GB"):
             runs.load(run.folder)
     (run.folder / runs.MANIFEST_FILE).touch()
@@ -246,10 +252,10 @@ def test_figures_that_came_along_are_ignored(run: runs.Run, tmp_path: Path) -> N
     own = runs.load(run.folder).figures()
     results = ("figures", "headline", "cases", "failures", "maps")
     for name in results:
-        file = own_runs.stored(run.folder) / f"{name}.json.gz"
+        file = installation_runs.stored(run.folder) / f"{name}.json.gz"
         (run.folder / file.name).write_bytes(file.read_bytes() if file.exists() else b"x")
     tables = result_cache.read(run.folder, run.manifest, result_cache.FIGURES, FigureTables)
-    shutil.rmtree(own_runs.stored(run.folder))
+    shutil.rmtree(installation_runs.stored(run.folder))
     assert tables is not None
     assert result_cache.read(run.folder, run.manifest, result_cache.FIGURES, FigureTables) is None
     assert runs.load(run.folder).figures().summary == own.summary
@@ -279,7 +285,7 @@ def test_a_check_that_ends_midway_opens_nothing(
         tried += 1
         raise error
 
-    monkeypatch.setattr(foreign_runs.Worker, "ask", ask)
+    monkeypatch.setattr(foreign_run_checks.Worker, "ask", ask)
     expected = error if error is KeyboardInterrupt else RunError
     for _ in range(2):
         with pytest.raises(expected, match=message):
@@ -362,11 +368,11 @@ def test_the_age_of_a_foreign_run_is_that_of_its_arrival(
     change_manifest(run, created="2999-01-01T00:00:00+00:00")
     (run.folder / "notes.json").write_text('{"restored": 1e18}')
     monkeypatch.setenv("ROBUSTNESS_RUNS_KEPT", "1")
-    retention.tidy(folder)
+    retention_and_storage_limits.tidy(folder)
     assert len(runs.listing(folder)) == 2, "it takes no other run's place"
     monkeypatch.setenv("ROBUSTNESS_DAYS_KEPT", "1")
-    monkeypatch.setattr(retention, "now", lambda: 4e9)
-    retention.tidy(folder)
+    monkeypatch.setattr(retention_and_storage_limits, "now", lambda: 4e9)
+    retention_and_storage_limits.tidy(folder)
     assert runs.listing(folder) == []
 
 

@@ -20,8 +20,8 @@ from robustness.commands.main import main
 from robustness.evaluation.request import make_spec
 from robustness.perturbations import compose
 from robustness.pictures.eight_bits import to_uint8
-from robustness.pictures.fitting import load_study_image
 from robustness.pictures.framed_picture import image_digest
+from robustness.pictures.square_framing import load_study_image
 from robustness.runs import image_export, plan
 from robustness.runs.planning import Plan
 

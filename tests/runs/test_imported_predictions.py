@@ -20,7 +20,7 @@ from robustness import api, models, report, runs
 from robustness.base.errors import ParameterError, RunError
 from robustness.base.text import csv_cell, from_csv_cell
 from robustness.commands.main import main
-from robustness.metrics.feature_similarity import RESCALED
+from robustness.metrics.cosine_and_euclidean_similarity import RESCALED
 from tests.support.onnx_files import small_model
 
 NAMES = [f"class {at}" for at in range(10)]

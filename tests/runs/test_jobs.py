@@ -22,8 +22,8 @@ from benchmarks.support.own_runs import adopt
 from robustness import runs
 from robustness.base.errors import RobustnessError, RunError
 from robustness.base.processes import Identity
-from robustness.base.scheduler import in_turn
-from robustness.runs import MANIFEST_FILE, Plan, jobs, own_runs
+from robustness.base.round_robin_and_job_pauses import in_turn
+from robustness.runs import MANIFEST_FILE, Plan, installation_runs, jobs
 from robustness.runs.jobs import Supervisor, queue
 from robustness.runs.jobs.queue import Job
 from robustness.runs.jobs.supervisor import MOST_DEATHS, MOST_REFUSALS
@@ -345,7 +345,7 @@ def test_only_an_unfinished_run_of_this_installation_goes_on(asked: Plan, tmp_pa
         jobs.resume(finished.folder, "me")
     with runs.start(runs.plan(asked.record.source, spec(seed=9)), tmp_path) as writer:
         pass
-    own_runs.forget(writer.folder)
+    installation_runs.forget(writer.folder)
     with pytest.raises(RunError, match="from another installation"):
         jobs.resume(writer.folder, "me")
 

@@ -13,7 +13,7 @@ from robustness import runs
 from robustness.base.errors import AccessError, RunError
 from robustness.commands.main import main
 from robustness.matching import Match, MatchSettings
-from robustness.runs import BIN, SavedMatch, jobs, own_runs, retention
+from robustness.runs import BIN, SavedMatch, installation_runs, jobs, retention_and_storage_limits
 from tests.matching.test_match import example
 from tests.support.jobs import in_threads, worked_off
 
@@ -101,17 +101,17 @@ def test_matches_count_among_the_runs_of_their_creator(
 ) -> None:
     monkeypatch.setenv("ROBUSTNESS_RUNS_KEPT", "2")
     mine, theirs = [queued(tmp_path) for _ in range(3)], queued(tmp_path, "they")
-    retention.tidy(tmp_path)
+    retention_and_storage_limits.tidy(tmp_path)
     left = {entry.folder for entry in runs.listing(tmp_path)}
     assert theirs in left
     assert len(left & {*mine}) == 2
     monkeypatch.setenv("ROBUSTNESS_PICTURES_LIMIT", "9")
     with pytest.raises(AccessError, match="at most 9 images, got 10"):
-        retention.check_begin(tmp_path, 10)
+        retention_and_storage_limits.check_begin(tmp_path, 10)
 
 
 def test_a_match_from_elsewhere_is_neither_opened_nor_performed(folder: Path) -> None:
-    own_runs.forget(folder)
+    installation_runs.forget(folder)
     (entry,) = runs.listing(folder.parent)
     assert entry.match is None
     assert entry.reason

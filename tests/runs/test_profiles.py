@@ -11,10 +11,10 @@ from benchmarks.support.synthetic_runs import saved
 from robustness import api, gate, runs
 from robustness.api.hardening import weakest_perturbations
 from robustness.base.errors import ParameterError
-from robustness.charts import run_map
+from robustness.charts import run_and_change_maps
 from robustness.evaluation.condition import YOUR_CAMERA, Condition, as_profile
 from robustness.evaluation.request import make_spec, read_request
-from robustness.evaluation.suites import suite_conditions
+from robustness.evaluation.suites_and_strengths import suite_conditions
 from robustness.report.questions import RunFigures
 from robustness.report.questions.safe_threshold import THRESHOLD, certified
 from robustness.runs.compare import flips
@@ -125,7 +125,7 @@ def test_runs_share_a_profile_of_equal_compositions_alone(tmp_path: Path) -> Non
 
 
 def test_a_profile_labels_its_row_of_the_map_like_a_perturbation(tmp_path: Path) -> None:
-    labels = [row.label for row in run_map.run_map(made(tmp_path).figures()).rows]
+    labels = [row.label for row in run_and_change_maps.run_map(made(tmp_path).figures()).rows]
     assert set(labels) - {"Originals"} == {"Your camera", "Fog effect"}
 
 

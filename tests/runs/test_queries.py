@@ -23,10 +23,10 @@ from robustness.base.errors import RunError
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.labels_and_correctness import CORRECTNESS
 from robustness.runs import result_cache
-from robustness.runs import rows as row_files
-from robustness.runs.case_queries import Chosen
+from robustness.runs import row_queries_and_cells as row_files
+from robustness.runs.case_counts_and_queries import Chosen
+from robustness.runs.row_queries_and_cells import Rows
 from robustness.runs.row_selection import SURVIVORS, WORST
-from robustness.runs.rows import Rows
 from robustness.statistics import Criteria, Figures, choose, measurement_grid
 from robustness.statistics.measurement_grid import MEANS, grids
 from tests.support.frames import cases, difference

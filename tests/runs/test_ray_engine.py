@@ -21,7 +21,7 @@ from robustness import runs
 from robustness.commands import main
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.request import make_spec
-from robustness.runs.engines import ray_cluster
+from robustness.runs.engines import ray_engine_and_workers
 from tests.support.deadly_folders import DeadlyFolder
 
 ray = Later("ray")
@@ -93,7 +93,7 @@ def survived(
     dataset = DeadlyFolder(folder, notes, once=names[3], always=names[-1])
     deadly = replace(plan, dataset=dataset)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ray_cluster, "_RETRIES", 0)  # each costs the start of a process
+        patch.setattr(ray_engine_and_workers, "_RETRIES", 0)  # each costs the start of a process
         with runs.start(deadly, tmp_path_factory.mktemp("ray"), engine="ray") as writer:
             done = [state.done for state in writer.perform("ray", address)]
     return Survived(runs.load(writer.folder), done, notes, names[-1])
@@ -170,8 +170,8 @@ def test_every_machine_has_a_worker_and_what_comes_in_any_order_counts_once(
     plan: runs.Plan, local: runs.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = Machines(0, 4, 3)
-    monkeypatch.setattr(ray_cluster, "_ray", lambda: made)
-    monkeypatch.setattr(ray_cluster, "_connect", lambda *_: None)
+    monkeypatch.setattr(ray_engine_and_workers, "_ray", lambda: made)
+    monkeypatch.setattr(ray_engine_and_workers, "_connect", lambda *_: None)
     with runs.start(plan, tmp_path) as writer:
         states = list(writer.perform("ray", "anywhere"))
     assert [state.done for state in states] == [0, 0, 2, 4, 6, 8, 10]

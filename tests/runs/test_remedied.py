@@ -16,12 +16,12 @@ from benchmarks.support.image_folders import labelled_folder
 from benchmarks.support.own_runs import adopt
 from robustness import api, runs
 from robustness.base.errors import RunError
-from robustness.base.validation import checked_json
+from robustness.base.pydantic_validation import checked_json
 from robustness.commands.main import main
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.request import Request
 from robustness.remedies import parse_all
-from robustness.runs.remedied_models import remedy_figures
+from robustness.runs.remedy_figures_and_models import remedy_figures
 from tests.support.saved_runs import (
     assert_same_rows,
     evaluate_again,

@@ -9,7 +9,7 @@ import pytest
 from benchmarks.support.image_folders import flat_folder
 from robustness import runs
 from robustness.evaluation.request import make_spec
-from robustness.evaluation.suites import study_conditions
+from robustness.evaluation.suites_and_strengths import study_conditions
 from robustness.runs.row_differences import changes
 from tests.support.saved_runs import evaluate_again, performed
 

@@ -31,12 +31,16 @@ from robustness.evaluation.condition import Condition
 from robustness.evaluation.loop import evaluate
 from robustness.evaluation.request import Request
 from robustness.evaluation.row_schema import SCHEMA, to_table
-from robustness.evaluation.suites import graded_conditions, suite_conditions, suite_names
-from robustness.pictures.fitting import Framing
+from robustness.evaluation.suites_and_strengths import (
+    graded_conditions,
+    suite_conditions,
+    suite_names,
+)
 from robustness.pictures.framed_picture import load_picture
+from robustness.pictures.square_framing import Framing
 from robustness.runs import engines, manifest
 from robustness.runs.engines import Chunk, Engine, Workload
-from robustness.runs.engines.engine import chunks
+from robustness.runs.engines.engine_and_local_chunks import chunks
 from robustness.runs.manifest import Manifest
 from tests.support.saved_runs import SIDE
 
@@ -242,7 +246,10 @@ def test_a_full_disk_gets_a_sentence_and_leaves_no_half_file(
         runs.start(plan, tmp_path) as writer,
     ):
         list(patch.setattr(pq, "write_table", full) or writer.perform("stand-in"))
-    assert sorted(path.name for path in writer.folder.iterdir()) == [".lock", "manifest.json"]
+    assert sorted(path.name for path in writer.folder.iterdir()) == [
+        ".lock",
+        "manifest.json",
+    ]
     with runs.start(plan, tmp_path, resume=True) as resumed:
         list(resumed.perform("stand-in"))
     assert runs.load(resumed.folder).table().equals(whole.table())
@@ -251,13 +258,13 @@ def test_a_full_disk_gets_a_sentence_and_leaves_no_half_file(
 STOPPED = """
 import signal, sys
 from pathlib import Path
-from robustness.base.progress import Pace
+from robustness.base.progress_and_time_left import Pace
 from robustness import runs
 from robustness.commands.main import main
-from robustness.runs import writer
+from robustness.runs import run_writer_and_continuation
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored below a job in the background
-writer.ROWS_A_FILE = 1
+run_writer_and_continuation.ROWS_A_FILE = 1
 note = Pace.note
 place, number = 2, signal.SIGINT
 

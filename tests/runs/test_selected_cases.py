@@ -16,7 +16,7 @@ from benchmarks.support.synthetic_runs import pictures, saved
 from robustness import api, runs
 from robustness.evaluation.condition import Condition
 from robustness.runs import selected_cases
-from robustness.runs.case_queries import Chosen
+from robustness.runs.case_counts_and_queries import Chosen
 from robustness.runs.row_selection import SURVIVORS, WORST
 from tests.support.documents import DOCUMENTS, blocks
 

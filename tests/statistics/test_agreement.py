@@ -8,7 +8,7 @@ import pytest
 from benchmarks.support.lazy_modules import Later
 from benchmarks.support.synthetic_rows import rows
 from robustness.evaluation.condition import Condition
-from robustness.statistics.agreement import by_pair, majorities
+from robustness.statistics.agreement_of_pairs_and_majority import by_pair, majorities
 from robustness.statistics.measurement_grid import Grid, grids
 from robustness.statistics.thresholds import SUITE, curves, risk_coverage, safe_thresholds
 

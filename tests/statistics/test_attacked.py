@@ -9,7 +9,7 @@ import pytest
 from benchmarks.support.synthetic_rows import APGD, FOG, PGD, attacked, rows
 from robustness.evaluation.condition import Condition
 from robustness.statistics import Figures
-from robustness.statistics.estimates import over_conditions, shares
+from robustness.statistics.means_with_intervals import over_conditions, shares
 from tests.support.frames import difference
 
 WEAK, STRONG = "SqueezeNet", "EfficientNetLite0"

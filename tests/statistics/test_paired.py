@@ -17,7 +17,7 @@ from statsmodels.stats.proportion import proportion_confint
 
 from benchmarks.support.claim_simulation import one_condition, power
 from benchmarks.support.synthetic_rows import rows, severities
-from robustness.metrics.intervals import difference_bounds
+from robustness.metrics.proportion_and_difference_intervals import difference_bounds
 from robustness.statistics import Figures, advice
 from robustness.statistics.paired_differences import (
     ALPHA,

@@ -13,11 +13,16 @@ from statsmodels.stats.proportion import proportion_confint
 from benchmarks.support.synthetic_rows import rows, severities
 from robustness import metrics, models
 from robustness.evaluation.condition import Condition
-from robustness.metrics.intervals import share_bounds
+from robustness.metrics.proportion_and_difference_intervals import share_bounds
 from robustness.perturbations import SAVED_AS_JPEG
 from robustness.statistics import FEWEST, Figures
-from robustness.statistics.estimates import drops
-from robustness.statistics.imagenet_c import ALEXNET_CLEAN_ERROR, ALEXNET_ERRORS, AS_JPEG, IN_MEMORY
+from robustness.statistics.corruption_errors_and_literature import (
+    ALEXNET_CLEAN_ERROR,
+    ALEXNET_ERRORS,
+    AS_JPEG,
+    IN_MEMORY,
+)
+from robustness.statistics.means_with_intervals import drops
 from robustness.statistics.measurement_grid import MEANS
 
 

@@ -16,9 +16,9 @@ from streamlit.testing.v1 import AppTest, local_script_runner
 from benchmarks.support.repository import ROOT
 from robustness.evaluation.condition import Condition
 from robustness.perturbations import REGISTRY
-from robustness.pictures.fitting import study_image
 from robustness.pictures.framed_picture import Picture
-from robustness.pictures.samples import sample_bytes
+from robustness.pictures.sample_files import sample_bytes
+from robustness.pictures.square_framing import study_image
 from robustness.ui.browser.components import unpack
 from robustness.ui.computation import shared_results
 

@@ -11,10 +11,10 @@ from benchmarks.support.stand_in_models import Stable
 from robustness import models, runs
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.request import Request
-from robustness.pictures.fitting import DEFAULT_FIT, Framing
-from robustness.runs import engines, writer
+from robustness.pictures.square_framing import DEFAULT_FIT, Framing
+from robustness.runs import engines, run_writer_and_continuation
 from robustness.runs.engines import Chunk, Engine, Workload
-from robustness.runs.engines.engine import chunks
+from robustness.runs.engines.engine_and_local_chunks import chunks
 
 NAMES = ("SqueezeNet", "EfficientNetLite0")
 CONDITIONS = (Condition.of({"gaussian_noise": 0.6}), Condition.of({"rotation": 0.5}))
@@ -45,7 +45,7 @@ def use_stand_ins(patch: pytest.MonkeyPatch) -> None:
         return {name: {"megabytes": 5.0, "latency_ms": 8.0} for name in request.model_names}
 
     patch.setitem(engines.REGISTRY._records, "local", Engine("local", "stand-ins", run))
-    patch.setattr(writer, "measured", measured)
+    patch.setattr(run_writer_and_continuation, "measured", measured)
 
 
 def performed(

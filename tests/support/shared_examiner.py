@@ -8,9 +8,9 @@ from typing import Any, ClassVar
 
 import pytest
 
-from robustness.base.limited_worker import Worker
-from robustness.models.graph import inspection
-from robustness.runs import foreign_runs
+from robustness.base.limited_worker_pool import Worker
+from robustness.models.graph import inspection_and_conversion
+from robustness.runs import foreign_run_checks
 
 
 class _Shared:
@@ -44,9 +44,9 @@ def one_examiner() -> Iterator[None]:
     That of Keras stays, too: after a minute without work the next one would import TensorFlow anew.
     """
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(inspection.KERAS_WORKERS, "_least", 1)
-        patch.setattr(inspection, "Worker", _Shared)
-        patch.setattr(foreign_runs, "Worker", _Shared)
+        patch.setattr(inspection_and_conversion.KERAS_WORKERS, "_least", 1)
+        patch.setattr(inspection_and_conversion, "Worker", _Shared)
+        patch.setattr(foreign_run_checks, "Worker", _Shared)
         yield
     for _, worker in _Shared.idle.values():
         worker.end()

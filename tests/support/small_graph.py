@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from robustness import models
 from robustness.models.class_labels import Labels
 from robustness.models.graph.graph_with_preprocessing import ANY_BATCH, StudyModel, study_models
-from robustness.models.graph.inspection import use_of
-from robustness.models.graph.keras_networks import keras_graph
-from robustness.models.model_record import Normalisation
-from robustness.models.tensorflow_runtime import keras
+from robustness.models.graph.inspection_and_conversion import use_of
+from robustness.models.graph.keras_reading_and_conversion import keras_graph
+from robustness.models.model_and_weights_record import Normalisation
+from robustness.models.tensorflow_and_keras_import import keras
 
 SIDE = 16
 

@@ -12,8 +12,8 @@ from benchmarks.support.synthetic_rows import SyntheticRun, rows, severities, wi
 from robustness import models
 from robustness.base.errors import ImageError
 from robustness.evaluation.condition import Condition
-from robustness.pictures.fitting import STUDY_SIDE, Framing
 from robustness.pictures.framed_picture import Picture
+from robustness.pictures.square_framing import STUDY_SIDE, Framing
 
 ODD_NAME = "a <b>bold</b> *star*.png"
 MISSING = "00001.png"

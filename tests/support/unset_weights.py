@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from robustness.models.tensorflow_runtime import keras
+from robustness.models.tensorflow_and_keras_import import keras
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from streamlit.testing.v1 import AppTest
 
 from benchmarks.support.repository import ROOT
 from robustness import models
-from robustness.models.tensorflow_runtime import tensorflow
+from robustness.models.tensorflow_and_keras_import import tensorflow
 from robustness.ui.models import add_model
 from tests.models.own.test_adding import COLOURS, colour_model
 from tests.support.pages import html, run

@@ -11,7 +11,7 @@ from streamlit.testing.v1 import AppTest
 
 from robustness import models
 from robustness.attacks import REGISTRY, Attack, AttackSpec, Outcome, craft
-from robustness.attacks.epsilon_search import Smallest, smallest_epsilon
+from robustness.attacks.epsilon_and_gradient_masking import Smallest, smallest_epsilon
 from robustness.models import Classifier
 from robustness.report.attack_report import attack_answer
 from robustness.ui.computation import long_work as work

@@ -14,18 +14,18 @@ import pytest
 from robustness import models
 from robustness.base.errors import WeightsError
 from robustness.commands.main import main
-from robustness.evaluation import band
-from robustness.evaluation.band import Cell
+from robustness.evaluation import predictions_by_strength
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.loop import perturbed
+from robustness.evaluation.predictions_by_strength import Cell
 from robustness.perturbations import REGISTRY
-from robustness.pictures.samples import sample_path
+from robustness.pictures.sample_files import sample_path
 from robustness.ui.computation import band_cells
 from robustness.ui.computation.shared_results import LIMIT, ResultCache
 from tests.support.pages import sample
 
 NOTHING = Condition.of({})
-EVERY = band.strengths(REGISTRY["fog"])
+EVERY = predictions_by_strength.strengths(REGISTRY["fog"])
 
 
 @pytest.fixture(autouse=True)

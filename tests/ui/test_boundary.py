@@ -11,7 +11,7 @@ from streamlit.testing.v1 import AppTest
 
 from benchmarks.support.repository import ROOT
 from robustness.base.errors import RobustnessError
-from robustness.evaluation.measurement import Measurement
+from robustness.evaluation.measurement_records import Measurement
 from robustness.models.loaded_models import LOADED
 from robustness.ui.computation import shared_results
 from robustness.ui.server.counters import ERRORS
@@ -141,7 +141,7 @@ def test_a_script_with_a_newer_run_ends_without_a_word() -> None:
     def script() -> None:
         import streamlit as st
 
-        from robustness.base.scheduler import SupersededError
+        from robustness.base.round_robin_and_job_pauses import SupersededError
         from robustness.ui.session.error_boundary import boundary
 
         st.text("before")

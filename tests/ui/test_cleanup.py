@@ -17,7 +17,7 @@ from streamlit.runtime.uploaded_file_manager import UploadedFileRec
 from robustness.evaluation.condition import Condition
 from robustness.pictures.framed_picture import Picture
 from robustness.ui.one_image.live_request import LiveRequest
-from robustness.ui.one_image.slider_drag import Tickets
+from robustness.ui.one_image.live_routes_and_tickets import Tickets
 from robustness.ui.session import access, session_end
 from tests.support.pages import sample
 from tests.support.streamlit_runtime import Browser, started

@@ -19,10 +19,10 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.testclient import TestClient
 
-from robustness.base.scheduler import SupersededError
+from robustness.base.round_robin_and_job_pauses import SupersededError
 from robustness.evaluation.condition import Condition
 from robustness.ui.browser.components import unpack
-from robustness.ui.one_image import slider_drag
+from robustness.ui.one_image import live_routes_and_tickets
 from robustness.ui.one_image.live_request import LiveRequest
 from robustness.ui.session import access
 from robustness.ui.session.access import Connection
@@ -35,16 +35,17 @@ ELSEWHERE = Connection("192.0.2.7", {"host": "dashboard.example"}, {access.COOKI
 
 @pytest.fixture
 def client() -> TestClient:
-    return TestClient(Starlette(routes=slider_drag.ROUTES), cookies=dict(ELSEWHERE.cookies))
+    return TestClient(
+        Starlette(routes=live_routes_and_tickets.ROUTES), cookies=dict(ELSEWHERE.cookies)
+    )
 
 
 @pytest.fixture
 def path(monkeypatch: pytest.MonkeyPatch) -> str:
     """The path for a visitor from another machine and a sample."""
     monkeypatch.setattr(access, "connection", lambda: ELSEWHERE)
-    return (
-        f"/live/{slider_drag.TICKETS.give(LiveRequest(sample('coffee'), Condition.of({}), (), 0))}"
-    )
+    request = LiveRequest(sample("coffee"), Condition.of({}), (), 0)
+    return f"/live/{live_routes_and_tickets.TICKETS.give(request)}"
 
 
 @pytest.fixture
@@ -70,7 +71,7 @@ def test_a_picture_comes_back(client: TestClient, path: str, viewer: None) -> No
 def test_a_ticket_is_of_no_use_in_another_browser(
     client: TestClient, path: str, cookies: dict[str, str]
 ) -> None:
-    stranger = TestClient(Starlette(routes=slider_drag.ROUTES), cookies=cookies)
+    stranger = TestClient(Starlette(routes=live_routes_and_tickets.ROUTES), cookies=cookies)
     assert stranger.post(path, content=message([])).status_code == 404
     assert stranger.get(f"{path}/perturbations?words=dark").status_code == 404
     assert client.get(f"{path}/perturbations?words=dark").status_code == 200
@@ -79,8 +80,10 @@ def test_a_ticket_is_of_no_use_in_another_browser(
 def test_without_cookies_no_ticket_is_of_use(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every browser without cookies would be the same one."""
     monkeypatch.setattr(access, "connection", lambda: Connection("192.0.2.7", {}, {}))
-    ticket = slider_drag.TICKETS.give(LiveRequest(sample("coffee"), Condition.of({}), (), 0))
-    stranger = TestClient(Starlette(routes=slider_drag.ROUTES))
+    ticket = live_routes_and_tickets.TICKETS.give(
+        LiveRequest(sample("coffee"), Condition.of({}), (), 0)
+    )
+    stranger = TestClient(Starlette(routes=live_routes_and_tickets.ROUTES))
     assert stranger.post(f"/live/{ticket}", content=message([])).status_code == 404
 
 
@@ -89,7 +92,7 @@ def foggy(monkeypatch: pytest.MonkeyPatch) -> str:
     """The path for a visitor with a model and a true class."""
     monkeypatch.setattr(access, "connection", lambda: ELSEWHERE)
     live = LiveRequest(sample("chelsea"), Condition.of({}), ("SqueezeNet",), 0, "Egyptian cat")
-    return f"/live/{slider_drag.TICKETS.give(live)}"
+    return f"/live/{live_routes_and_tickets.TICKETS.give(live)}"
 
 
 def bands(client: TestClient, path: str, **values: Any) -> Any:
@@ -169,7 +172,12 @@ def test_sizes_are_checked_before_anything_is_copied(
 
 @pytest.mark.usefixtures("limited", "viewer")
 def test_who_may_not_upload_sends_no_more_than_steps(client: TestClient, path: str) -> None:
-    assert client.post(path, content=bytes(slider_drag.MOST_BYTES_OF_STEPS + 1)).status_code == 403
+    assert (
+        client.post(
+            path, content=bytes(live_routes_and_tickets.MOST_BYTES_OF_STEPS + 1)
+        ).status_code
+        == 403
+    )
     assert client.post(path, content=HOSTILE["negative sizes"]).status_code == 403
     assert client.post(path, content=message([3], b"png", want="camera")).status_code == 403
     assert client.post(path, content=message([3], b"png")).status_code == 403
@@ -189,10 +197,10 @@ def test_of_a_hundred_requests_of_a_ticket_two_are_worked_on(
         return call
 
     monkeypatch.setattr(LiveRequest, "change", held(LiveRequest.change))
-    monkeypatch.setattr(slider_drag, "find", held(slider_drag.find))
+    monkeypatch.setattr(live_routes_and_tickets, "find", held(live_routes_and_tickets.find))
 
     async def ask() -> list[int]:
-        app = httpx.ASGITransport(Starlette(routes=slider_drag.ROUTES))
+        app = httpx.ASGITransport(Starlette(routes=live_routes_and_tickets.ROUTES))
         async with httpx.AsyncClient(
             transport=app, base_url="http://localhost", cookies=dict(ELSEWHERE.cookies)
         ) as client:
@@ -224,14 +232,17 @@ def test_overlapping_requests_without_pause_are_few(
         worked_on += 1
         raise SupersededError
 
-    monkeypatch.setitem(slider_drag._MAKERS, "answers", superseded)
+    monkeypatch.setitem(live_routes_and_tickets._MAKERS, "answers", superseded)
 
     async def ask() -> list[int]:
-        app = httpx.ASGITransport(Starlette(routes=slider_drag.ROUTES))
+        app = httpx.ASGITransport(Starlette(routes=live_routes_and_tickets.ROUTES))
         async with httpx.AsyncClient(
             transport=app, base_url="http://localhost", cookies=dict(ELSEWHERE.cookies)
         ) as client:
-            until, statuses = time.monotonic() + 0.8 * slider_drag.SECONDS_OVERLAPPING, []
+            until, statuses = (
+                time.monotonic() + 0.8 * live_routes_and_tickets.SECONDS_OVERLAPPING,
+                [],
+            )
 
             async def post_without_pause() -> None:
                 while time.monotonic() < until:
@@ -270,5 +281,5 @@ def test_a_body_without_end_is_read_no_further_than_its_limit() -> None:
         return {"type": "http.request", "body": bytes(1000), "more_body": True}
 
     request = Request({"type": "http", "method": "POST", "headers": []}, receive)
-    assert asyncio.run(slider_drag.body(request, 10_000)) is None
+    assert asyncio.run(live_routes_and_tickets.body(request, 10_000)) is None
     assert taken == 11_000

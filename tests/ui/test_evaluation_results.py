@@ -19,9 +19,9 @@ from robustness.report.blocks import Text, Titled
 from robustness.report.questions import perturbations
 from robustness.report.questions.fixes import REMEDIES
 from robustness.runs import MANIFEST_FILE, jobs
-from robustness.runs.calibrations import Calibration
+from robustness.runs.temperature_scaling import Calibration
 from robustness.statistics import TOO_FEW
-from robustness.ui.display.page_elements import _customdata
+from robustness.ui.display.image_pairs_and_cards import _customdata
 from tests.support import pages
 from tests.support.pages import html
 from tests.support.retired_words import retired, said
@@ -148,7 +148,9 @@ def test_a_button_fits_a_temperature_and_adds_the_model_if_it_helps(
     (models_folder / "models.toml").write_text("")
     bounds = {"value": 0.2, "low": 0.1 if helps else -0.1, "high": 0.3}
     fitted = Calibration("SqueezeNet", 1.7, 55, 65, 0, bounds, bounds, bounds)
-    monkeypatch.setattr("robustness.ui.evaluations.fixes_view.calibrate", lambda *_: fitted)
+    monkeypatch.setattr(
+        "robustness.ui.evaluations.calibration_and_training_form.calibrate", lambda *_: fitted
+    )
     app = shown(squares_run(images=120), view="trust")
     assert app.selectbox(key="calibrated model").value == "SqueezeNet"
     app.button(key="calibrate").click().run()

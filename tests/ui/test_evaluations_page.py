@@ -22,10 +22,10 @@ from benchmarks.support.repository import ROOT
 from benchmarks.support.synthetic_runs import pictures, saved
 from robustness import models, runs
 from robustness.base.text import share
-from robustness.charts.bands import BandMap
+from robustness.charts.correctness_bands_and_maps import BandMap
 from robustness.evaluation.condition import Condition
-from robustness.evaluation.suites import study_conditions
-from robustness.runs import foreign_runs, headline_figures, notes
+from robustness.evaluation.suites_and_strengths import study_conditions
+from robustness.runs import foreign_run_checks, headline_figures, notes
 from robustness.runs import manifest as manifests
 from robustness.statistics.run_differences import verdict_text
 from robustness.ui.browser import components
@@ -314,7 +314,7 @@ def test_a_copied_folder_is_a_foreign_run(
     copy = shutil.copytree(folder / "first", tmp_path / "there" / "copy")
     monkeypatch.setenv("ROBUSTNESS_RUNS", str(tmp_path / "there"))
     with monkeypatch.context() as patch:
-        patch.setattr(foreign_runs, "check", lambda *_: pytest.fail("checked"))
+        patch.setattr(foreign_run_checks, "check", lambda *_: pytest.fail("checked"))
         app = visit()
     assert not app.exception
     assert app.dataframe[0].value["State"][0] == "foreign"

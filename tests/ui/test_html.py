@@ -13,10 +13,10 @@ from robustness import models
 from robustness.base.errors import ImageError, RobustnessError
 from robustness.evaluation.condition import Condition
 from robustness.pictures.framed_picture import Picture
-from robustness.report.questions import failing_images
+from robustness.report.questions import failure_counts_and_images
 from robustness.runs import Run
 from robustness.ui.browser.escaped_html import html
-from robustness.ui.display import page_elements
+from robustness.ui.display import image_pairs_and_cards
 from robustness.ui.one_image.answer_cards import answer_cards
 from robustness.ui.one_image.live_request import LiveRequest
 from tests.support.pages import sample
@@ -40,15 +40,15 @@ def hostile(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_plain_parts_are_escaped() -> None:
-    assert_escaped(page_elements.headline(HOSTILE), 1)
-    assert_escaped(page_elements.html_table([HOSTILE, "b"], [[HOSTILE, HOSTILE]]), 5)
+    assert_escaped(image_pairs_and_cards.headline(HOSTILE), 1)
+    assert_escaped(image_pairs_and_cards.html_table([HOSTILE, "b"], [[HOSTILE, HOSTILE]]), 5)
 
 
 @pytest.mark.usefixtures("hostile")
 @pytest.mark.parametrize("stays", [True, False])
 def test_a_card_escapes_the_model_its_classes_and_its_second_heading(stays: bool) -> None:
     row = measurement(HOSTILE, "digest", "SqueezeNet", FOG, stays)
-    made = page_elements.card(row, HOSTILE)
+    made = image_pairs_and_cards.card(row, HOSTILE)
     # the model, the heading, ten bars with a title each, and the classes of the verdict
     assert_escaped(made, 2 + 1 + 20 + (1 if stays else 3))
     asked = LiveRequest(sample("coffee"), FOG, ("SqueezeNet", "VGG16"), 0, HOSTILE)
@@ -67,6 +67,6 @@ def test_a_case_escapes_the_picture_the_model_and_its_classes(stays: bool) -> No
         def picture_for(self, name: str, model: str) -> Picture:
             raise ImageError(HOSTILE)
 
-    case = failing_images.case(Gone(Path(), None, ()), row.as_row())  # type: ignore[arg-type]
+    case = failure_counts_and_images.case(Gone(Path(), None, ()), row.as_row())  # type: ignore[arg-type]
     # the model, the image, the class of the label, the error, and the classes of the predictions
     assert_escaped(html("case", case=case), 4 + (1 if stays else 3))

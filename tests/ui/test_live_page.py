@@ -15,21 +15,21 @@ from PIL import Image
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.loop import evaluate
 from robustness.evaluation.request import make_spec
-from robustness.models.own import user_models
+from robustness.models.own import registration_and_schema
 from robustness.perturbations import REGISTRY, compose, ordered
 from robustness.pictures.eight_bits import to_uint8
 from robustness.ui.browser import components
 from robustness.ui.computation import shared_results
-from robustness.ui.one_image import stack
-from robustness.ui.one_image.stack import StackStep
+from robustness.ui.one_image import stack_state
+from robustness.ui.one_image.stack_state import StackStep
 from tests.support.pages import components as given
 from tests.support.pages import headline, html, on, perturb, pictures, run, sample
 
 
 def test_a_first_visit_has_something_to_look_at_and_a_link_with_nothing_has_nothing_on() -> None:
     first = run()
-    assert on(first) == stack.FIRST
-    assert first.query_params == {name: f"{value:g}" for name, value in stack.FIRST.items()}
+    assert on(first) == stack_state.FIRST
+    assert first.query_params == {name: f"{value:g}" for name, value in stack_state.FIRST.items()}
     assert on(run(sample="coffee", models="SqueezeNet")) == {}
 
 
@@ -53,7 +53,7 @@ def test_the_page_shows_what_the_core_computes_of_the_link() -> None:
 
 def test_a_calibrated_model_is_shown_with_its_own_probability(models_folder: Path) -> None:
     (models_folder / "models.toml").write_text('[calm]\nof = "SqueezeNet"\ntemperature = 1.7\n')
-    user_models.refresh()
+    registration_and_schema.refresh()
     app = run(sample="coffee", models=["SqueezeNet", "calm"], fog="0.5")
     assert not app.exception
     spec = make_spec(["SqueezeNet", "calm"], [Condition.of({"fog": 0.5})])
@@ -128,31 +128,34 @@ def test_an_odd_link_is_no_fault_and_says_what_it_ignores() -> None:
     ],
 )
 def test_what_a_browser_reports_is_no_step_unless_it_is_one(given: Any) -> None:
-    assert stack.checked(given) == []
+    assert stack_state.checked(given) == []
 
 
 def test_a_link_says_what_is_on_and_is_read_back_as_it() -> None:
     steps = [StackStep(record.name, components.first_strength(record)) for record in REGISTRY]
-    query = stack.query([*steps[:-1], StackStep(steps[-1].name, 0.5, hidden=True)])
-    assert stack._steps_of(query) == stack._in_order(steps[:-1])
-    assert stack.query([StackStep("fog", 0.0)]) == {}
+    query = stack_state.query([*steps[:-1], StackStep(steps[-1].name, 0.5, hidden=True)])
+    assert stack_state._steps_of(query) == stack_state._in_order(steps[:-1])
+    assert stack_state.query([StackStep("fog", 0.0)]) == {}
 
 
 @pytest.mark.parametrize("record", REGISTRY, ids=lambda record: record.name)
 def test_every_perturbation_can_be_put_on_and_says_what_it_is_worth(record: Any) -> None:
     strength = components.first_strength(record)
     assert 0 < strength <= 1
-    assert stack.said(StackStep(record.name, strength))
-    assert stack.said(StackStep(record.name, 0.0)).startswith("off")
+    assert stack_state.said(StackStep(record.name, strength))
+    assert stack_state.said(StackStep(record.name, 0.0)).startswith("off")
     marked = {mark["value"] for mark in components.marks(record)}
     assert marked >= set(record.severity_strengths)
     assert not record.in_study or not record.graded or record.study_strength in marked
 
 
 def test_thumbnails_are_each_perturbation_of_this_picture() -> None:
-    strip = stack.thumbnails(sample("coffee"))
+    strip = stack_state.thumbnails(sample("coffee"))
     image = Image.open(io.BytesIO(base64.b64decode(strip)))
-    assert image.size == (stack.SIDE * len(REGISTRY), stack.SIDE)
-    assert stack.thumbnails(sample("rocket")) != strip
+    assert image.size == (
+        stack_state.SIDE * len(REGISTRY),
+        stack_state.SIDE,
+    )
+    assert stack_state.thumbnails(sample("rocket")) != strip
     (shown,) = given(run(sample="coffee", models="SqueezeNet"), "stack")
     assert shown["thumbs"] == "", "until somebody searches"

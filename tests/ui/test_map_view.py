@@ -10,16 +10,16 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from robustness.charts.bands import strip
+from robustness.charts.correctness_bands_and_maps import strip
+from robustness.evaluation.breaking_strength_sweep import Break, sweep
 from robustness.evaluation.loop import evaluate
 from robustness.evaluation.request import make_spec
-from robustness.evaluation.suites import study_conditions
-from robustness.evaluation.sweep import Break, sweep
+from robustness.evaluation.suites_and_strengths import study_conditions
 from robustness.perturbations import REGISTRY
-from robustness.report import image_map_report
+from robustness.report import breaking_strength_report
 from robustness.ui.computation import band_cells
 from robustness.ui.computation.shared_results import LIMIT, ResultCache
-from robustness.ui.one_image import map_view
+from robustness.ui.one_image import strength_map_and_sweep
 from tests.support.bands import complete_band
 from tests.support.pages import components, headline, html, run, sample, texts
 
@@ -49,7 +49,7 @@ def test_the_map_has_the_cells_of_the_core_and_its_sentence() -> None:
     rows = re.findall(r'scope="row"[^>]*><img [^>]*><span>([^<]*)<', text)
     labels = [label.removesuffix(" =") for label in rows]
     assert {*labels} == {REGISTRY[name].label for name in TEN}
-    order = [REGISTRY[name].label for name in image_map_report.mean_breaks(made)]
+    order = [REGISTRY[name].label for name in breaking_strength_report.mean_breaks(made)]
     assert [label for label in labels if label in order] == order, "the earliest to break first"
 
 
@@ -88,7 +88,7 @@ def empty(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_long_map_waits_for_a_click_and_keeps_what_was_computed(
     empty: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(map_view, "AT_ONCE_SECONDS", 0)
+    monkeypatch.setattr(strength_map_and_sweep, "AT_ONCE_SECONDS", 0)
     app = run(view="map", sample="chelsea", models="SqueezeNet")
     before = cells(app)
     assert before < 5 * len(TEN)
@@ -105,7 +105,7 @@ def test_a_long_map_waits_for_a_click_and_keeps_what_was_computed(
 @pytest.fixture(autouse=True)
 def begins_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     """However slow this machine is."""
-    monkeypatch.setattr(map_view, "AT_ONCE_SECONDS", math.inf)
+    monkeypatch.setattr(strength_map_and_sweep, "AT_ONCE_SECONDS", math.inf)
 
 
 def test_models_of_other_classes_have_a_map_of_their_own(own_models: Path) -> None:

@@ -21,7 +21,7 @@ from benchmarks.support.image_folders import labelled_folder
 from benchmarks.support.own_runs import adopt_all
 from benchmarks.support.repository import ROOT
 from robustness import runs
-from robustness.charts.prediction_marks import verdict_of
+from robustness.charts.prediction_verdicts import verdict_of
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.request import make_spec
 from robustness.matching import (
@@ -33,9 +33,9 @@ from robustness.matching import (
 )
 from robustness.models.class_labels import imagenet
 from robustness.pictures.eight_bits import to_jpeg, to_png
-from robustness.pictures.samples import sample_bytes
-from robustness.ui.evaluations import new_evaluation_form, upload_store
-from robustness.ui.session import run_link
+from robustness.pictures.sample_files import sample_bytes
+from robustness.ui.evaluations import new_evaluation_form_and_preview, upload_store
+from robustness.ui.session import runs_folder_and_links
 from tests.matching.test_match import example
 from tests.support.bad_images import BAD
 from tests.support.jobs import in_threads, worked_off
@@ -76,7 +76,7 @@ def threads() -> Iterator[None]:
 
 def evaluate(app: AppTest) -> Path:
     """Evaluate the page's request and show the run; returns its folder."""
-    folder = run_link.runs_folder()
+    folder = runs_folder_and_links.runs_folder()
     app.button(key="evaluate").click().run()
     assert not app.exception
     worked_off(folder)
@@ -87,8 +87,8 @@ def evaluate(app: AppTest) -> Path:
 def test_a_first_visit_offers_the_samples(
     runs_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    matched = Mock(wraps=new_evaluation_form.summary)
-    monkeypatch.setattr(new_evaluation_form, "summary", matched)
+    matched = Mock(wraps=new_evaluation_form_and_preview.summary)
+    monkeypatch.setattr(new_evaluation_form_and_preview, "summary", matched)
     app = run(PAGE)
     assert not app.error
     said = texts(app)

@@ -9,10 +9,10 @@ from streamlit.runtime.scriptrunner import get_script_run_ctx
 from streamlit.testing.v1 import AppTest
 
 from benchmarks.support.repository import ROOT
-from robustness.pictures.fitting import Framing, study_image
 from robustness.pictures.framed_picture import image_digest
-from robustness.pictures.samples import sample_bytes
-from robustness.ui.one_image import map_view
+from robustness.pictures.sample_files import sample_bytes
+from robustness.pictures.square_framing import Framing, study_image
+from robustness.ui.one_image import strength_map_and_sweep
 from robustness.ui.session import access
 from tests.support.pages import changes, html, run
 
@@ -22,7 +22,7 @@ FILES = [(f"{name}.png", sample_bytes(name), "image/png") for name in ("rocket",
 @pytest.fixture(autouse=True)
 def few_cells(monkeypatch: pytest.MonkeyPatch) -> None:
     """A map computes a few cells and waits for a click."""
-    monkeypatch.setattr(map_view, "AT_ONCE_SECONDS", 0)
+    monkeypatch.setattr(strength_map_and_sweep, "AT_ONCE_SECONDS", 0)
 
 
 def image_map() -> AppTest:

@@ -9,7 +9,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from robustness import api, report
-from robustness.ui.one_image import live_view, map_view
+from robustness.ui.one_image import live_view, strength_map_and_sweep
 from tests.support.pages import run
 from tests.support.reports import live
 
@@ -52,7 +52,7 @@ def test_every_format_of_the_server_is_offered_and_made_after_the_click(
 def reported(monkeypatch: pytest.MonkeyPatch) -> list[report.Report]:
     """The reports that a page's buttons would download."""
     found = []
-    for module in (live_view, map_view):
+    for module in (live_view, strength_map_and_sweep):
         monkeypatch.setattr(module, "report_button", lambda build, _: found.append(build()))
     return found
 

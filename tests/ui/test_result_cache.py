@@ -13,17 +13,17 @@ from benchmarks.support.repository import ROOT
 from robustness.base.errors import ImageError
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.loop import evaluate
-from robustness.evaluation.measurement import Measurement
+from robustness.evaluation.measurement_records import Measurement
 from robustness.evaluation.request import make_spec
-from robustness.models.own import user_models
+from robustness.models.own import registration_and_schema
 from robustness.pictures import untrusted_decoding
-from robustness.pictures.fitting import Framing
-from robustness.pictures.samples import sample_bytes
+from robustness.pictures.sample_files import sample_bytes
+from robustness.pictures.square_framing import Framing
 from robustness.pictures.untrusted_decoding import BusyError
 from robustness.ui.computation import band_cells, shared_results
 from robustness.ui.computation import long_work as work
 from robustness.ui.computation.shared_results import ResultCache, work_key
-from robustness.ui.one_image import map_view
+from robustness.ui.one_image import strength_map_and_sweep
 from tests.support import onnx_files
 from tests.support.pages import html, run, sample
 from tests.support.user_models import describe
@@ -63,7 +63,7 @@ def test_the_least_recently_used_is_forgotten_first() -> None:
 def test_other_weights_under_the_same_name_answer_anew(models_folder: Path) -> None:
     (models_folder / "digits.onnx").write_bytes(onnx_files.small_model())
     describe(models_folder, path="digits.onnx", output="logits")
-    user_models.refresh()
+    registration_and_schema.refresh()
     spec = make_spec(["digits"], FOG)
     altered = shared_results.change(sample("coffee"), FOG[0], 0)
     ((_, before),) = shared_results.answers(spec, sample("coffee"), ["digits"], altered)
@@ -116,7 +116,7 @@ def test_another_sessions_file_name_is_not_seen_on_a_page(
     fresh: ResultCache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Neither in a warning nor in a table nor in what the page gives on."""
-    monkeypatch.setattr(map_view, "AT_ONCE_SECONDS", 0)  # a few cells will do
+    monkeypatch.setattr(strength_map_and_sweep, "AT_ONCE_SECONDS", 0)  # a few cells will do
     seen = []
     for name in ("her secret.png", "his.png"):
         app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=240)

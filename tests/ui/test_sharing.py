@@ -11,9 +11,9 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from robustness.base.errors import AccessError, ParameterError
-from robustness.pictures.samples import sample_bytes
+from robustness.pictures.sample_files import sample_bytes
 from robustness.runs import listing
-from robustness.ui.controls import sharing
+from robustness.ui.controls import upload_sharing
 from robustness.ui.session import access, uploads_after_reload
 from robustness.ui.session.access import Connection
 from tests.support.pages import changes, run, sample, texts
@@ -30,7 +30,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("ROBUSTNESS_RUNS", str(tmp_path / "runs"))
     monkeypatch.setenv("ROBUSTNESS_SHARED_DAYS", "1")
     monkeypatch.setattr(access, "connection", lambda: ADA)
-    return tmp_path / "runs" / sharing.FOLDER
+    return tmp_path / "runs" / upload_sharing.FOLDER
 
 
 def comes(monkeypatch: pytest.MonkeyPatch, connection: Connection) -> None:
@@ -44,7 +44,7 @@ def uploading(data: bytes = sample_bytes("astronaut")) -> AppTest:
 
 def shared_one() -> str:
     """The id of an image that who is there has shared."""
-    return sharing.share("mine.png", sample_bytes("astronaut"))
+    return upload_sharing.share("mine.png", sample_bytes("astronaut"))
 
 
 def opened(id_: str, **link: Any) -> AppTest:
@@ -98,9 +98,9 @@ def test_a_copy_is_gone_when_its_time_is_over(
     id_ = shared_one()
     later = time.time() + 86_500
     monkeypatch.setattr(time, "time", lambda: later)
-    assert sharing.shared(id_) is None
+    assert upload_sharing.shared(id_) is None
     assert "has expired or was deleted" in texts(opened(id_))
-    sharing.forget_expired()
+    upload_sharing.forget_expired()
     assert not list(folder.iterdir())
 
 
@@ -132,7 +132,7 @@ def test_who_may_not_share_does_not(
     app = opened(id_ := shared_one())
     monkeypatch.setenv(f"ROBUSTNESS_{setting}", value)
     with pytest.raises(AccessError, match="You may not share images"):
-        sharing.share("other.png", b"data")
+        upload_sharing.share("other.png", b"data")
     app.button(key=f"unshare {id_}").click().run()
     assert [path.name for path in folder.iterdir()] == [id_], "nor delete"
     assert "Showing mine.png" in texts(opened(id_)), "but looks"
@@ -140,17 +140,17 @@ def test_who_may_not_share_does_not(
 
 def test_what_is_too_large_is_not_kept(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
     with pytest.raises(ParameterError, match=r"at most 20\.0 MB"):
-        sharing.share("large.png", bytes(sharing.MOST_BYTES + 1))
+        upload_sharing.share("large.png", bytes(upload_sharing.MOST_BYTES + 1))
     monkeypatch.setenv("ROBUSTNESS_UPLOADS", "1MB")
-    sharing.share("small.png", bytes(600_000))
+    upload_sharing.share("small.png", bytes(600_000))
     with pytest.raises(ParameterError, match=r"at most 0\.4 MB"):
-        sharing.share("small.png", bytes(600_000))
+        upload_sharing.share("small.png", bytes(600_000))
     assert len(list(folder.iterdir())) == 1
 
 
 def test_an_id_that_is_none_shows_a_sample() -> None:
     for id_ in ("../../app.py", "a" * 22, "own\0"):
-        assert sharing.shared(id_) is None
+        assert upload_sharing.shared(id_) is None
     app = opened("../../app.py")
     assert not app.exception
     assert "has expired or was deleted" in texts(app)
@@ -160,13 +160,13 @@ def test_an_id_that_is_none_shows_a_sample() -> None:
 def test_a_file_that_is_no_copy_is_none(folder: Path, content: bytes) -> None:
     folder.mkdir(parents=True)
     (folder / ("a" * 22)).write_bytes(content)
-    assert sharing.shared("a" * 22) is None
-    sharing.forget_expired()
+    assert upload_sharing.shared("a" * 22) is None
+    upload_sharing.forget_expired()
     assert not list(folder.iterdir())
 
 
 def test_a_hostile_image_that_is_shared_ends_in_a_sentence(folder: Path) -> None:
-    app = opened(sharing.share("<b>bad</b>.png", b"\x89PNG\r\n\x1a\n" + bytes(100)))
+    app = opened(upload_sharing.share("<b>bad</b>.png", b"\x89PNG\r\n\x1a\n" + bytes(100)))
     assert not app.exception
     assert "bad" in app.error[0].value
     assert any(folder.iterdir())

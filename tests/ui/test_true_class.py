@@ -11,7 +11,7 @@ from benchmarks.support.synthetic_runs import measurement
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.labels_and_correctness import is_correct, labelled
 from robustness.models.class_labels import imagenet
-from robustness.pictures.samples import sample_bytes
+from robustness.pictures.sample_files import sample_bytes
 from tests.support.pages import html, run, sample
 
 

@@ -13,7 +13,7 @@ from benchmarks.support.repository import ROOT
 from robustness import runs
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.request import make_spec
-from robustness.pictures.samples import sample_bytes
+from robustness.pictures.sample_files import sample_bytes
 from robustness.ui.evaluations import upload_store
 from tests.support.pages import run
 

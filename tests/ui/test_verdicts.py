@@ -12,14 +12,14 @@ import pytest
 from benchmarks.support.repository import ROOT
 from benchmarks.support.synthetic_runs import ESPRESSO, TABBY, measurement, pictures, saved
 from robustness import models, report
-from robustness.charts.prediction_marks import Mark, judged
+from robustness.charts.prediction_verdicts import Mark, judged
 from robustness.evaluation.condition import Condition
-from robustness.evaluation.measurement import Measurement
+from robustness.evaluation.measurement_records import Measurement
 from robustness.evaluation.request import Request
-from robustness.pictures.fitting import Framing
+from robustness.pictures.square_framing import Framing
 from robustness.report.blocks import Map, Titled
 from robustness.report.questions.safe_threshold import AcceptedFrom
-from robustness.ui.display import page_elements
+from robustness.ui.display import image_pairs_and_cards
 from robustness.ui.one_image.answer_cards import answer_cards
 from robustness.ui.one_image.live_request import LiveRequest
 from tests.support import pages
@@ -62,7 +62,7 @@ def by_model(texts: Sequence[str]) -> dict[str, str]:
 
 
 def cards() -> dict[str, str]:
-    return by_model([page_elements.card(made) for made in ROWS])
+    return by_model([image_pairs_and_cards.card(made) for made in ROWS])
 
 
 def live_rows() -> dict[str, str]:

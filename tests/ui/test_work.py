@@ -9,7 +9,7 @@ from functools import partial
 
 import pytest
 
-from robustness.base.progress import Pace
+from robustness.base.progress_and_time_left import Pace
 from robustness.ui.computation import long_work as work
 from robustness.ui.computation.long_work import Show, Work, begin
 from robustness.ui.server.counters import ERRORS

@@ -1,5 +1,5 @@
 """The models of the catalogue, and the Keras networks that they are built of."""
 
-from robustness.models.catalogue import records
+from robustness.models.catalogue import imagenet_models
 
-__all__ = ["records"]
+__all__ = ["imagenet_models"]

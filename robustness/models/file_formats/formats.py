@@ -9,14 +9,14 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from robustness.models.file_formats.model_format import (
+from robustness.models.file_formats.format_and_runtime import (
     GraphSize,
     ModelFormat,
     Runtime,
     UnusableError,
 )
-from robustness.models.file_formats.onnx_file import ONNX
-from robustness.models.file_formats.tflite_file import TFLITE
+from robustness.models.file_formats.onnx_parser import ONNX
+from robustness.models.file_formats.tflite_quantisation_and_labels import TFLITE
 
 OPENVINO = ModelFormat(
     "OpenVINO",

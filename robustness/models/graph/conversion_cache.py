@@ -20,12 +20,12 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from robustness.base import settings
-from robustness.base.files import TEMPORARY, file_lock, put_whole, write_whole
-from robustness.base.validation import read_json
-from robustness.models.model_record import ModelRecord
-from robustness.models.run.openvino import F32, Precision, core
+from robustness.base.files_and_locks import TEMPORARY, file_lock, put_whole, write_whole
+from robustness.base.pydantic_validation import read_json
+from robustness.models.model_and_weights_record import ModelRecord
+from robustness.models.run.openvino_and_engine_choice import F32, Precision, core
 from robustness.models.run.openvino_pass import OpenVinoPass
-from robustness.models.weights.weight_files import file_digest, fresh_digest
+from robustness.models.weights.weights_state_and_digest import file_digest, fresh_digest
 
 _KEY_DIGITS = 24
 _LARGEST_RECORD = 1 << 16

@@ -8,8 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from robustness.models.file_formats.model_format import UnusableError
-from robustness.models.graph.input_and_output import (
+from robustness.models.file_formats.format_and_runtime import UnusableError
+from robustness.models.graph.feature_stages_and_grid import (
+    FeatureStage,
+    find_stages,
+    make_names_unique,
+)
+from robustness.models.graph.preprocessing_and_probabilities import (
     TINY,
     Shape,
     Use,
@@ -17,10 +22,9 @@ from robustness.models.graph.input_and_output import (
     other_classes,
     resizing,
 )
-from robustness.models.graph.layout import FeatureStage, find_stages, make_names_unique
-from robustness.models.run.openvino import first_line
-from robustness.models.run.replay.operation_table import axis_sizes
-from robustness.pictures.fitting import MAX_SIDE
+from robustness.models.run.openvino_and_engine_choice import first_line
+from robustness.models.run.replay.operation_table_and_values import axis_sizes
+from robustness.pictures.square_framing import MAX_SIDE
 
 MOST_NODES = 20_000
 """Operations of a graph; the largest published classifiers have a few thousand."""

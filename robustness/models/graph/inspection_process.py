@@ -17,9 +17,9 @@ import numpy as np
 from pydantic import TypeAdapter
 
 from robustness.base.errors import WeightsError
-from robustness.base.limited_worker import serve
+from robustness.base.limited_worker_pool import serve
+from robustness.models.file_formats.format_and_runtime import UnusableError
 from robustness.models.file_formats.formats import KERAS, format_of
-from robustness.models.file_formats.model_format import UnusableError
 from robustness.models.graph.conversion_cache import Conversion
 from robustness.models.graph.graph_with_preprocessing import (
     ANY_BATCH,
@@ -33,7 +33,13 @@ from robustness.models.graph.graph_with_preprocessing import (
     only_count,
     study_models,
 )
-from robustness.models.graph.input_and_output import (
+from robustness.models.graph.keras_reading_and_conversion import (
+    image_shape,
+    keras_graph,
+    named_stages,
+    open_keras,
+)
+from robustness.models.graph.preprocessing_and_probabilities import (
     NOT_FINITE,
     OTHER_OUTPUTS,
     Shape,
@@ -43,23 +49,24 @@ from robustness.models.graph.input_and_output import (
     probabilities_of,
     trial_images,
 )
-from robustness.models.graph.keras_networks import (
-    image_shape,
-    keras_graph,
-    named_stages,
-    open_keras,
-)
-from robustness.models.model_record import REGISTRY, Normalisation
-from robustness.models.own.stated_facts import describe, stated_shape
-from robustness.models.run.openvino import F32, MOST, SOONEST, Floats, core, first_line
-from robustness.models.run.original_runtimes import (
+from robustness.models.model_and_weights_record import REGISTRY, Normalisation
+from robustness.models.own.file_and_library_metadata import describe, stated_shape
+from robustness.models.run.native_runtime_pass import (
     RuntimeSession,
     keras_session,
     native_answers,
     native_facts,
     session_maker,
 )
-from robustness.models.run.replay.graph import Operations, simplified
+from robustness.models.run.openvino_and_engine_choice import (
+    F32,
+    MOST,
+    SOONEST,
+    Floats,
+    core,
+    first_line,
+)
+from robustness.models.run.replay.openvino_graph import Operations, simplified
 
 TOLERANCE = 1e-4
 """Largest accepted difference of a probability from TensorFlow's. In float32 both differ by less

@@ -11,14 +11,18 @@ from typing import Any
 
 from robustness.base import removed_names
 from robustness.base.errors import ModelWarning, ParameterError
+from robustness.base.pydantic_validation import checked
 from robustness.base.text import did_you_mean
-from robustness.base.validation import checked
 from robustness.models.class_labels import check_class_names, read_labels
 from robustness.models.classifier import Classifier
-from robustness.models.graph.input_and_output import SIGMOID, are_logits, is_distribution
-from robustness.models.graph.inspection import use_of
+from robustness.models.graph.inspection_and_conversion import use_of
+from robustness.models.graph.preprocessing_and_probabilities import (
+    SIGMOID,
+    are_logits,
+    is_distribution,
+)
 from robustness.models.loaded_models import LOADED
-from robustness.models.model_record import (
+from robustness.models.model_and_weights_record import (
     ADDED,
     CALL_KEYS,
     OWN,
@@ -28,9 +32,9 @@ from robustness.models.model_record import (
     PythonCall,
     UserFile,
 )
-from robustness.models.own import user_models
+from robustness.models.own import registration_and_schema
 from robustness.models.own.description_proposal import WHOLE, read_description, try_out
-from robustness.models.own.stated_facts import (
+from robustness.models.own.file_and_library_metadata import (
     FRAMING_KEYS,
     IMAGENET,
     are_imagenet,
@@ -38,17 +42,17 @@ from robustness.models.own.stated_facts import (
     is_torchvision,
     torchvision_entry,
 )
-from robustness.models.python_models import torch_modules
+from robustness.models.python_models import torch_and_hugging_face
 from robustness.models.python_models.function_pass import FunctionPass, LiveModel, problem
-from robustness.models.python_models.model_objects import (
+from robustness.models.python_models.model_import_and_export import (
     as_graph,
     new_folder,
     opened,
     preprocessed,
     source_text,
 )
-from robustness.models.weights.sources import user_file
-from robustness.pictures.fitting import STUDY_SIDE, Framing
+from robustness.models.weights.preset_and_file_sources import user_file
+from robustness.pictures.square_framing import STUDY_SIDE, Framing
 
 _WHERE = Path("add_model")
 """The name in messages, in place of a file of descriptions."""
@@ -75,10 +79,12 @@ def add_model(
     be used.
     """
     if name in REGISTRY and REGISTRY[name].group == OWN and name not in ADDED:
-        raise ParameterError(f"{user_models.described_in()} describes a model called {name!r}.")
+        raise ParameterError(
+            f"{registration_and_schema.described_in()} describes a model called {name!r}."
+        )
     entry = {key: value for key, value in arguments.items() if value is not None}
     preprocess = entry.pop("preprocess", None)
-    values, names = _with_label_file(name, user_models.with_normalisation(entry))
+    values, names = _with_label_file(name, registration_and_schema.with_normalisation(entry))
     keys = (*arguments, "weights", *CALL_KEYS)
     if unknown := next((key for key in calls if key not in keys), ""):
         removed = removed_names.removal(removed_names.ARGUMENTS, unknown)
@@ -91,26 +97,28 @@ def add_model(
         preprocess = None
     elif preprocess is not None:
         _check_preprocess(name, preprocess, text, values)
-    if weights and not text.startswith(torch_modules.TIMM):
+    if weights and not text.startswith(torch_and_hugging_face.TIMM):
         raise ParameterError(f'{name}: expected weights with "timm:NAME" only.')
-    if text and not text.startswith(torch_modules.TIMM):
+    if text and not text.startswith(torch_and_hugging_face.TIMM):
         path = Path(text).resolve()
-        if not torch_modules.is_hugging_face(path):
+        if not torch_and_hugging_face.is_hugging_face(path):
             if calls:
                 raise ParameterError(f"{name}: expected {min(calls)} with a function only.")
             record = _of_file(name, path, values)
             LOADED.get(record, record.framing.side)  # refuses what is not as described
-            return user_models.add_to_process(record)
-        model = torch_modules.opened_hugging_face(path)
+            return registration_and_schema.add_to_process(record)
+        model = torch_and_hugging_face.opened_hugging_face(path)
     elif text:
         count = len(names) if names else None
-        model = torch_modules.opened_timm(text.removeprefix(torch_modules.TIMM), weights, count)
+        model = torch_and_hugging_face.opened_timm(
+            text.removeprefix(torch_and_hugging_face.TIMM), weights, count
+        )
     elif preprocess is not None:
         model = preprocessed(what, preprocess)
     else:
         model = opened(what)
     options = checked(CallOptions, calls, name)
-    return user_models.add_to_process(_of_model(name, what, model, values, options))
+    return registration_and_schema.add_to_process(_of_model(name, what, model, values, options))
 
 
 def _check_preprocess(name: str, preprocess: Any, text: str, values: Mapping[str, Any]) -> None:
@@ -157,7 +165,7 @@ def _label_file(name: str, names: Sequence[str]) -> str:
 def _of_file(name: str, path: Path, values: Mapping[str, Any]) -> ModelRecord:
     description = read_description(path, values, name)
     stated = {key: description.entry[key] for key in FRAMING_KEYS if key in description.entry}
-    if description.missing or not set(user_models.REQUIRED[1:]) <= set(values):
+    if description.missing or not set(registration_and_schema.REQUIRED[1:]) <= set(values):
         description = try_out(description)
         stated = {**description.entry}
         if description.classes:
@@ -175,7 +183,7 @@ def _warn(name: str, warning: str) -> None:
 
 def _check_complete(name: str, values: Mapping[str, Any], kind: str) -> None:
     """Raises ``ParameterError`` for the first required key that is missing."""
-    for key in user_models.REQUIRED:
+    for key in registration_and_schema.REQUIRED:
         if key not in values:
             raise ParameterError(
                 f"{name}: expected {key}={_EXPECTED[key]}, since {kind} does not say."
@@ -183,7 +191,7 @@ def _check_complete(name: str, values: Mapping[str, Any], kind: str) -> None:
 
 
 def _record(name: str, entry: Mapping[str, Any]) -> ModelRecord:
-    (record,) = user_models.records_of(_WHERE, {name: entry})
+    (record,) = registration_and_schema.records_of(_WHERE, {name: entry})
     if any(other.label == record.label and other.name != name for other in REGISTRY):
         raise ParameterError(f"{name}: expected a title that no other model has.")
     if set(FRAMING_KEYS) & set(entry) or are_imagenet(record.labels().names):

@@ -11,12 +11,22 @@ from typing import Any
 
 from robustness.base.errors import ParameterError
 from robustness.models.class_labels import imagenet
-from robustness.models.graph.inspection import describe_file
-from robustness.models.model_record import (
+from robustness.models.graph.inspection_and_conversion import describe_file
+from robustness.models.model_and_weights_record import (
     LabelledAccuracy,
     ModelRecord,
 )
-from robustness.models.own import model_file, models_file, user_models
+from robustness.models.own import model_archive, registration_and_schema, toml_entries
+from robustness.models.own.file_and_library_metadata import (
+    FRAMING_KEYS,
+    INPUT_TYPE,
+    NORMALISATIONS,
+    OF_BYTES,
+    are_imagenet,
+    framing_values,
+    shape_of,
+    value_of,
+)
 from robustness.models.own.preprocessing_trials import (
     Difference,
     FramingTrial,
@@ -32,17 +42,7 @@ from robustness.models.own.preprocessing_trials import (
     samples,
     trials,
 )
-from robustness.models.own.stated_facts import (
-    FRAMING_KEYS,
-    INPUT_TYPE,
-    NORMALISATIONS,
-    OF_BYTES,
-    are_imagenet,
-    framing_values,
-    shape_of,
-    value_of,
-)
-from robustness.pictures.fitting import STUDY_FRAMING, Framing
+from robustness.pictures.square_framing import STUDY_FRAMING, Framing
 
 WHOLE = "squash"
 """The fit of models with classes of their own: their images may be framed as nobody knows."""
@@ -87,7 +87,7 @@ class Description:
     @property
     def toml(self) -> str:
         """The entry as it is written."""
-        return models_file.entry_text(self.name, self.entry)
+        return toml_entries.entry_text(self.name, self.entry)
 
     def document(self) -> dict[str, Any]:
         """The description as JSON-ready values."""
@@ -109,7 +109,7 @@ class Description:
 
     def renamed(self, name: str) -> Description:
         """The description under another ``name``, with the file of its classes."""
-        labels = {"labels": models_file.label_file(name)} if self.classes else {}
+        labels = {"labels": toml_entries.label_file(name)} if self.classes else {}
         return replace(self, name=name, entry={**self.entry, **labels})
 
     def write(self, folder: Path | None = None) -> Path:
@@ -120,7 +120,7 @@ class Description:
         """
         if self.missing:
             raise ParameterError(f"The description of {self.name!r} lacks {self.missing[0]!r}.")
-        return models_file.add(self.name, self.entry, self.classes, folder)
+        return toml_entries.add(self.name, self.entry, self.classes, folder)
 
 
 def propose(
@@ -144,10 +144,10 @@ def propose(
 
 def read_description(path: Path, choices: Mapping[str, Any], name: str) -> Description:
     """Describe the model file ``path`` by what it holds; raises as ``propose``."""
-    path = model_file.model_file(path.resolve())
-    choices = user_models.with_normalisation(choices)
+    path = model_archive.model_file(path.resolve())
+    choices = registration_and_schema.with_normalisation(choices)
     if Path(labels := choices.get("labels", "")).is_absolute():
-        choices["labels"] = models_file.relative(Path(labels))
+        choices["labels"] = toml_entries.relative(Path(labels))
     described = describe_file(path, shape_of(choices.get("input_size")))
     stated, sources = described["entry"], described["told_by"]
     by_name = choices.get("normalisation")
@@ -159,14 +159,14 @@ def read_description(path: Path, choices: Mapping[str, Any], name: str) -> Descr
         )
     classes = () if "labels" in choices else tuple(described["classes"])
     if classes:
-        stated = {**stated, "labels": models_file.label_file(name)}
-    entry = _ordered({"path": models_file.relative(path), **framing_values(choices, stated)})
+        stated = {**stated, "labels": toml_entries.label_file(name)}
+    entry = _ordered({"path": toml_entries.relative(path), **framing_values(choices, stated)})
     return Description(
         name,
         described["format"],
         entry,
         {key: source for key, source in sources.items() if key in entry and key not in choices},
-        tuple(key for key in user_models.REQUIRED if key not in entry),
+        tuple(key for key in registration_and_schema.REQUIRED if key not in entry),
         classes,
         warning=described["warning"] if entry.get("output") == "logits" else "",
         outputs=described["outputs"],
@@ -185,7 +185,7 @@ def try_out(
     if set(description.missing) - {"normalisation"}:
         return description
     entry, sources = dict(description.entry), dict(description.sources)
-    models_file.check(description.name, {"normalisation": "0..1", **entry})
+    toml_entries.check(description.name, {"normalisation": "0..1", **entry})
     with tempfile.TemporaryDirectory() as folder:
         record = _record(description, Path(folder))
         if not set(FRAMING_KEYS) & set(entry) and not are_imagenet(record.labels().names):
@@ -250,7 +250,7 @@ def try_out(
 
 def _ordered(values: Mapping[str, Any]) -> dict[str, Any]:
     """``values`` in the order in which descriptions are documented."""
-    order = (*user_models.REQUIRED, *user_models.OPTIONAL)
+    order = (*registration_and_schema.REQUIRED, *registration_and_schema.OPTIONAL)
     return {key: values[key] for key in sorted(values, key=order.index)}
 
 
@@ -259,12 +259,14 @@ def _record(description: Description, folder: Path) -> ModelRecord:
     values = {"normalisation": "0..1", **description.entry}
     if description.classes:
         values["labels"] = str(folder / "labels.txt")
-        Path(values["labels"]).write_bytes(models_file.lines(description.classes))
-    (record,) = user_models.records_of(user_models.described_in(), {description.name: values})
+        Path(values["labels"]).write_bytes(toml_entries.lines(description.classes))
+    (record,) = registration_and_schema.records_of(
+        registration_and_schema.described_in(), {description.name: values}
+    )
     return record
 
 
 def name_of(path: Path) -> str:
     """A valid name for the model at ``path``."""
     name = re.sub(r"[^A-Za-z0-9_.-]+", "-", path.stem).strip("-._")
-    return name[: user_models.LONGEST_NAME] or "model"
+    return name[: registration_and_schema.LONGEST_NAME] or "model"

@@ -22,18 +22,18 @@ import numpy as np
 
 from robustness.base.errors import AnswerError, GradientError, ModelWarning, WeightsError
 from robustness.base.text import some
-from robustness.models.graph.input_and_output import (
+from robustness.models.graph.inspection_and_conversion import use_of
+from robustness.models.graph.preprocessing_and_probabilities import (
     Use,
     is_distribution,
     prepared,
     probabilities_of,
     trial_images,
 )
-from robustness.models.graph.inspection import use_of
-from robustness.models.model_record import CallOptions, ModelRecord, PythonCall
-from robustness.models.run.gradients import Network
-from robustness.models.run.openvino import Floats
-from robustness.models.run.original_runtimes import STAGE
+from robustness.models.model_and_weights_record import CallOptions, ModelRecord, PythonCall
+from robustness.models.run.native_runtime_pass import STAGE
+from robustness.models.run.network_and_gradients import Network
+from robustness.models.run.openvino_and_engine_choice import Floats
 
 Ask = Callable[[Floats], Any]
 """Maps normalised pixels (N, H, W, 3) to answers (N, classes)."""

@@ -25,10 +25,10 @@ from numpy.typing import ArrayLike, NDArray
 from robustness.base.errors import ExplanationError, GradientError, ParameterError
 from robustness.base.text import counted
 from robustness.models.classifier import MAX_BATCH, Classifier
-from robustness.models.graph.layout import grip
-from robustness.models.run.openvino import Floats
-from robustness.models.run.replay.network import ReplayedNetwork
-from robustness.models.tensorflow_runtime import tensorflow
+from robustness.models.graph.feature_stages_and_grid import grip
+from robustness.models.run.openvino_and_engine_choice import Floats
+from robustness.models.run.replay.network_and_forward_pass import ReplayedNetwork
+from robustness.models.tensorflow_and_keras_import import tensorflow
 
 
 @dataclass(frozen=True)

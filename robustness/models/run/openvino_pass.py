@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from robustness.models.run.gradients import Network
-from robustness.models.run.openvino import (
+from robustness.models.run.network_and_gradients import Network
+from robustness.models.run.openvino_and_engine_choice import (
     F32,
     MOST,
     OPENVINO,
@@ -20,7 +20,7 @@ from robustness.models.run.openvino import (
     Floats,
     Precision,
 )
-from robustness.models.run.replay.network import ReplayedNetwork
+from robustness.models.run.replay.network_and_forward_pass import ReplayedNetwork
 
 ROWS_AT_ONCE = 4
 """Images in one inference of a large network, which reads all weights each time."""

@@ -27,8 +27,8 @@ from robustness import __version__
 from robustness.base import settings
 from robustness.base.errors import DownloadError, UnknownNameError
 from robustness.base.text import counted, in_bytes
-from robustness.models.model_record import REGISTRY, ModelRecord
-from robustness.models.weights.weight_files import (
+from robustness.models.model_and_weights_record import REGISTRY, ModelRecord
+from robustness.models.weights.weights_state_and_digest import (
     SUMS,
     fault,
     find_whole,

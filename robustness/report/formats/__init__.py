@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import IO
 
 from robustness.base.errors import ParameterError
-from robustness.base.files import put_whole, writing
+from robustness.base.files_and_locks import put_whole, writing
 from robustness.report.blocks import Report
-from robustness.report.formats import data_files, html_report, markdown, pdf
+from robustness.report.formats import data_files, html_report, markdown_and_terminal, pdf
 
 Write = Callable[[Report, IO[bytes], datetime], None]
 
@@ -58,7 +58,7 @@ FORMATS: Mapping[str, Format] = {
             data_files.parquet_file,
         ),
         Format(".json", "JSON", "application/json", "data_object", data_files.json_file),
-        Format(".md", "Markdown", "text/markdown", "markdown", markdown.markdown_file),
+        Format(".md", "Markdown", "text/markdown", "markdown", markdown_and_terminal.markdown_file),
     )
 }
 """By the suffix of the file."""

@@ -4,27 +4,40 @@ from typing import Any
 
 from robustness.base.registry import Registry
 from robustness.report.questions import (
-    accuracy,
-    choice,
-    failing_images,
-    failure_patterns,
+    accuracy_and_corruption_error,
+    choice_and_trade_offs,
+    failure_counts_and_images,
     fixes,
     perturbations,
     ranking,
     safe_threshold,
+    slices_and_class_changes,
 )
-from robustness.report.questions.question_record import Question, RunFigures
+from robustness.report.questions.question_and_figures import Question, RunFigures
 
 __all__ = ["REGISTRY", "Question", "RunFigures"]
 
 REGISTRY: Registry[Question[Any]] = Registry("question about a run")
 
 for _question in (
-    *(perturbations.RUN_MAP, choice.CHOICE),
-    *(choice.TRADE_OFFS, ranking.RANKING, failure_patterns.AGREEMENT),
+    *(perturbations.RUN_MAP, choice_and_trade_offs.CHOICE),
+    *(choice_and_trade_offs.TRADE_OFFS, ranking.RANKING, slices_and_class_changes.AGREEMENT),
     *(perturbations.PERTURBATIONS, perturbations.OVER_STRENGTH, perturbations.UNDER_ATTACK),
-    *(failure_patterns.CLASSES, failure_patterns.SLICES, failure_patterns.CHANGED_CLASSES),
-    *(fixes.FIXES, accuracy.ACCURACY, safe_threshold.THRESHOLD, accuracy.CORRUPTION_ERRORS),
-    *(failing_images.CASES, failing_images.MAP, failing_images.LEFT_OUT),
+    *(
+        slices_and_class_changes.CLASSES,
+        slices_and_class_changes.SLICES,
+        slices_and_class_changes.CHANGED_CLASSES,
+    ),
+    *(
+        fixes.FIXES,
+        accuracy_and_corruption_error.ACCURACY,
+        safe_threshold.THRESHOLD,
+        accuracy_and_corruption_error.CORRUPTION_ERRORS,
+    ),
+    *(
+        failure_counts_and_images.CASES,
+        failure_counts_and_images.MAP,
+        failure_counts_and_images.LEFT_OUT,
+    ),
 ):
     REGISTRY.add(_question)

@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from robustness import models
+from robustness.base.pydantic_validation import read_json
 from robustness.base.text import (
     FigureText,
     counted,
@@ -19,21 +20,20 @@ from robustness.base.text import (
     share,
     three_digits,
 )
-from robustness.base.validation import read_json
-from robustness.charts import tables
-from robustness.charts.tables import Column, Entry, Table, with_interval
+from robustness.charts import text_tables
+from robustness.charts.text_tables import Column, Entry, Table, with_interval
 from robustness.evaluation.condition import short
 from robustness.hardening import Hardening
 from robustness.hardening.judgement import UNSEEN
 from robustness.remedies import parse
 from robustness.report.blocks import Block, Text, Titled
+from robustness.report.names_and_sentences import MODEL, model
 from robustness.report.questions import safe_threshold
-from robustness.report.questions.choice import CHOICE
-from robustness.report.questions.question_record import TRUST, Question, RunFigures
-from robustness.report.wording import MODEL, model
+from robustness.report.questions.choice_and_trade_offs import CHOICE
+from robustness.report.questions.question_and_figures import TRUST, Question, RunFigures
 from robustness.runs import Run, jobs
-from robustness.runs.calibrations import FEWEST, Calibration, read_calibrations
-from robustness.runs.remedied_models import RemedyFigures, remedy_figures
+from robustness.runs.remedy_figures_and_models import RemedyFigures, remedy_figures
+from robustness.runs.temperature_scaling import FEWEST, Calibration, read_calibrations
 from robustness.statistics.thresholds import SUITE
 
 TITLE = "What should we fix?"
@@ -247,7 +247,7 @@ def _copy_in_run(of: RunFigures, name: str) -> Fix | None:
 def _errors(fit: Calibration) -> str:
     """The calibration error before and after."""
     before, after = (
-        with_interval(tables.flat({"model": fit.model}, name, getattr(fit, name)), name, ".3f")
+        with_interval(text_tables.flat({"model": fit.model}, name, getattr(fit, name)), name, ".3f")
         for name in ("before", "after")
     )
     return FigureText(
@@ -403,7 +403,7 @@ def gain_text(fix: Fix) -> str:
         pair = {"better": fix.other, "worse": fix.model, "quantity": quantity}
         ends, name = ("", "_low", "_high"), "difference"
         of = {**pair, **{f"{name}{end}": getattr(fix, f"gain{end}") for end in ends}}
-    gain, bounds = figure_text(of, name, points), tables.in_brackets(of, name, _points)
+    gain, bounds = figure_text(of, name, points), text_tables.in_brackets(of, name, _points)
     under = f" under {short(fix.condition)}" if fix.condition else ""
     suffix = "" if fix.significant else ", not significant"
     return FigureText(f"{gain} points of {fix.quantity}{bounds}{under}{suffix}", gain, bounds)
@@ -461,10 +461,10 @@ def _columns(figures: RemedyFigures) -> list[Column]:
         MODEL,
         ("Condition", lambda entry: short(entry["condition"])),
         ("Remedy", lambda entry: parse(entry["remedy"]).label),
-        (f"Gain in {_quantity(figures).lower()}, points", tables.rate("gain", points)),
+        (f"Gain in {_quantity(figures).lower()}, points", text_tables.rate("gain", points)),
         (
             "Change on originals, points",
-            tables.figure("cost_on_originals", lambda lost: points(-lost, "+z.1f")),
+            text_tables.figure("cost_on_originals", lambda lost: points(-lost, "+z.1f")),
         ),
         ("Time", _time),
         ("Verdict", _verdict),

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from robustness.attacks import REGISTRY as ATTACK_RECORDS
 from robustness.base.text import FigureText, figure_text, join_names, share
-from robustness.charts import run_map, run_results, tables
-from robustness.charts.tables import (
+from robustness.charts import run_and_change_maps, strength_and_reliability_curves, text_tables
+from robustness.charts.text_tables import (
     Column,
     Entry,
     Table,
@@ -16,8 +16,8 @@ from robustness.charts.tables import (
 )
 from robustness.evaluation.condition import perturbation_label, setting
 from robustness.report.blocks import Block, Chart, Chooser, Map, Sortable, Text, Titled
-from robustness.report.questions.question_record import ATTACKS, Question
-from robustness.report.wording import MODEL, sentence
+from robustness.report.names_and_sentences import MODEL, sentence
+from robustness.report.questions.question_and_figures import ATTACKS, Question
 from robustness.statistics import FEWEST, Figures
 from robustness.statistics.hardest_conditions import name_leaders
 
@@ -29,10 +29,10 @@ _AVERAGE = "average"
 
 def _blocks(figures: Figures) -> list[Block]:
     entries = figures.by_perturbation
-    mapped = run_map.quantity_of(figures)
+    mapped = run_and_change_maps.quantity_of(figures)
     others = [
         name
-        for name in run_results.quantities()
+        for name in strength_and_reliability_curves.quantities()
         if name != mapped and any(entry.get(name) is not None for entry in entries)
     ]
 
@@ -51,20 +51,20 @@ def _blocks(figures: Figures) -> list[Block]:
         ("Consistency", rate("consistency")),
         *similarities(entries, ".3f", ["cosine"]),
         ("SSIM", figure("ssim", ".3f")),
-        *tables.listed_metrics(entries),
+        *text_tables.listed_metrics(entries),
     ]
     if any(entry["clean_accuracy"] is not None for entry in entries):
         lost = "Accuracy lost", rate("drop")
-        columns += [tables.LABELLED, lost]
+        columns += [text_tables.LABELLED, lost]
     table = Titled("By model and condition", Table.of(entries, columns), long=True)
     every = Sortable(
-        "All figures by model and condition", lambda: tables.conditions(entries), printed=table
+        "All figures by model and condition", lambda: text_tables.conditions(entries), printed=table
     )
-    titles = run_results.titles(others)
+    titles = strength_and_reliability_curves.titles(others)
 
     def read(quantity: str) -> list[Block]:
         note = labels_note(figures.summary, quantity)
-        return [Map(titles[quantity], run_map.run_map(figures, quantity), note)]
+        return [Map(titles[quantity], run_and_change_maps.run_map(figures, quantity), note)]
 
     maps = Chooser("Figure", "cell_figure", titles, read, printed=[], listed=True)
     return [maps, every] if others else [every]
@@ -110,7 +110,7 @@ PERTURBATIONS = Question(
 
 def _curves(figures: Figures) -> list[Block]:
     """Rates over severity and strength; [] if each perturbation has one strength."""
-    of = run_results.grouped(figures.by_perturbation, "series")
+    of = strength_and_reliability_curves.grouped(figures.by_perturbation, "series")
     several = [
         entry["series"]
         for entry in figures.over_models
@@ -128,14 +128,14 @@ def _curves(figures: Figures) -> list[Block]:
         rows, level = (
             (figures.by_severity, "severity") if name == _AVERAGE else (of[name], "strength")
         )
-        titles = run_results.titles(drawn)
+        titles = strength_and_reliability_curves.titles(drawn)
 
         def curve(quantity: str) -> list[Block]:
             chart = Chart(
                 names[name],
-                run_results.over_levels(rows, quantity, level),
-                f"{titles[quantity]} of each model over {run_results.LEVELS[level]}; the table of "
-                "all figures holds the numbers.",
+                strength_and_reliability_curves.over_levels(rows, quantity, level),
+                f"{titles[quantity]} of each model over "
+                f"{strength_and_reliability_curves.LEVELS[level]}; the table of all figures holds the numbers.",
                 labels_note(figures.summary, quantity),
             )
             return [chart]
@@ -157,10 +157,10 @@ OVER_STRENGTH = Question(
 
 
 def _under_attack(figures: Figures) -> list[Block]:
-    table = Titled("Robust accuracy", tables.robust_accuracy(figures.robust_accuracy))
-    blocks: list[Block] = [table, Text(tables.ROBUST_NOTE)]
+    table = Titled("Robust accuracy", text_tables.robust_accuracy(figures.robust_accuracy))
+    blocks: list[Block] = [table, Text(text_tables.ROBUST_NOTE)]
     if pairs := figures.pairs_under_attack:
-        blocks.append(Titled("Differences in robust accuracy, in points", tables.pairs(pairs)))
+        blocks.append(Titled("Differences in robust accuracy, in points", text_tables.pairs(pairs)))
     return blocks
 
 
@@ -182,7 +182,7 @@ SHARES = {
 
 def map_note(figures: Figures) -> str:
     """What the cells of the map show."""
-    quantity = run_map.quantity_of(figures)
+    quantity = run_and_change_maps.quantity_of(figures)
     texts = [f"{SHARES[quantity]}, in percent, by growing strength."]
     if not set(ATTACK_RECORDS.names).isdisjoint(e["perturbation"] for e in figures.by_perturbation):
         of = "images correct before" if quantity == "perturbed_accuracy" else "predictions to break"
@@ -190,20 +190,24 @@ def map_note(figures: Figures) -> str:
     return " ".join(filter(None, [*texts, labels_note(figures.summary, quantity)]))
 
 
-def keyed_map(figures: Figures, marks: run_map.Marks | None = None) -> Map:
+def keyed_map(figures: Figures, marks: run_and_change_maps.Marks | None = None) -> Map:
     """The map, with a selection of images behind each cell, and ``marks`` in some."""
-    drawing = run_map.run_map(figures, keyed=True, marks=marks)
+    drawing = run_and_change_maps.run_map(figures, keyed=True, marks=marks)
     return Map("", drawing, map_note(figures), link="cell")
 
 
 RUN_MAP: Question[Figures] = Question(
     "run_map",
     "Robustness by strength",
-    lambda figures: [Map("", run_map.run_map(figures), map_note(figures))],
+    lambda figures: [Map("", run_and_change_maps.run_map(figures), map_note(figures))],
     "what each model withstands",
     link="cell",
     brief=lambda figures: [
-        Map(SHARES[run_map.quantity_of(figures)], run_map.run_map(figures), map_note(figures))
+        Map(
+            SHARES[run_and_change_maps.quantity_of(figures)],
+            run_and_change_maps.run_map(figures),
+            map_note(figures),
+        )
     ],
     view="",
 )

@@ -5,9 +5,14 @@ from __future__ import annotations
 import pandas as pd
 
 from robustness import statistics
-from robustness.charts import difference_charts, model_scores, run_results, tables
+from robustness.charts import (
+    model_and_image_differences,
+    model_scores,
+    strength_and_reliability_curves,
+    text_tables,
+)
 from robustness.report.blocks import Block, Chart, Chooser, Sortable, Text, Titled
-from robustness.report.questions.question_record import COMPARE, Question
+from robustness.report.questions.question_and_figures import COMPARE, Question
 from robustness.statistics import Figures
 
 _MEANING = {
@@ -22,39 +27,39 @@ _MEANING = {
 
 def _ranked(figures: Figures, quantity: str) -> list[Block]:
     ranked, pairs = figures.ranking(quantity), figures.pairs(quantity)
-    title = run_results.QUANTITIES[quantity]
+    title = strength_and_reliability_curves.QUANTITIES[quantity]
     chart = Chart(
         title,
         model_scores.ranking(pd.DataFrame(ranked), quantity, title),
         f"{title} of each model with its 95% interval; the table below holds the numbers.",
     )
     note = Text(f"{_MEANING[quantity]} {statistics.RANK_RULE}", statistics.INTERVAL_RULE)
-    table = Titled(f"Models by {title.lower()}", tables.ranking(ranked, quantity))
+    table = Titled(f"Models by {title.lower()}", text_tables.ranking(ranked, quantity))
     if not pairs:
         return [chart, note, table]
     differing = Chart(
         "Differences between models",
-        difference_charts.pair_differences(pairs),
+        model_and_image_differences.pair_differences(pairs),
         "Difference of each pair of models with its interval; the table below holds the numbers.",
     )
     rule = Text(statistics.TEST_SUMMARY, statistics.TEST_RULE)
-    in_points = Titled("Differences in points", tables.pairs(pairs))
+    in_points = Titled("Differences in points", text_tables.pairs(pairs))
     tests = Sortable(
         "Each pair under each condition (McNemar's test)",
-        lambda: tables.tests(figures.tests(quantity)),
+        lambda: text_tables.tests(figures.tests(quantity)),
     )
     return [chart, note, table, differing, rule, in_points, tests]
 
 
 def _brief(figures: Figures) -> list[Titled | Text]:
     ranked, pairs = figures.ranking(), figures.pairs()
-    brief: list[Titled | Text] = [Titled("Ranking", tables.ranking(ranked, figures.ranked_by))]
+    brief: list[Titled | Text] = [Titled("Ranking", text_tables.ranking(ranked, figures.ranked_by))]
     if pairs:
-        what = run_results.QUANTITIES[pairs[0]["quantity"]].lower()
-        brief.append(Titled(f"Differences in {what}, in points", tables.pairs(pairs)))
+        what = strength_and_reliability_curves.QUANTITIES[pairs[0]["quantity"]].lower()
+        brief.append(Titled(f"Differences in {what}, in points", text_tables.pairs(pairs)))
         brief.append(Text(statistics.TEST_SUMMARY))
     if figures.robust_accuracy:
-        robust = tables.robust_accuracy(figures.robust_accuracy)
+        robust = text_tables.robust_accuracy(figures.robust_accuracy)
         brief.append(Titled("Robust accuracy", robust))
     return brief
 
@@ -66,7 +71,7 @@ RANKING = Question(
         Chooser(
             "Rank by",
             "rank_by",
-            run_results.titles(figures.quantities),
+            strength_and_reliability_curves.titles(figures.quantities),
             lambda quantity: _ranked(figures, quantity),
             printed=[figures.ranked_by],
             first=figures.ranked_by,

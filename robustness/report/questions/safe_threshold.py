@@ -9,14 +9,14 @@ from typing import Any, Literal, NamedTuple
 
 from robustness.base.errors import ParameterError
 from robustness.base.text import FigureText, counted, figure_text, join_names, share
-from robustness.charts.run_failures import risk_coverage
-from robustness.charts.tables import Column, Entry, Form, Table, flat, with_interval
+from robustness.charts.slices_embeddings_and_risk import risk_coverage
+from robustness.charts.text_tables import Column, Entry, Form, Table, flat, with_interval
 from robustness.evaluation.condition import Condition, readable, short
-from robustness.pictures.fitting import Framing
+from robustness.pictures.square_framing import Framing
 from robustness.report.blocks import Block, Chart, Text, Titled
-from robustness.report.questions.question_record import TRUST, Option, Question, RunFigures
-from robustness.report.wording import MODEL, model
-from robustness.runs import Run, failures
+from robustness.report.names_and_sentences import MODEL, model
+from robustness.report.questions.question_and_figures import TRUST, Option, Question, RunFigures
+from robustness.runs import Run, model_failure_tables
 from robustness.statistics.thresholds import (
     FEWEST_UNITS,
     LEVEL,
@@ -128,7 +128,7 @@ def threshold_figures(of: RunFigures) -> ThresholdFigures:
     if (max_error, promise, groups) == (MAX_ERROR, "suite", None):
         entries = failing.thresholds
     else:
-        entries = failures.safe_thresholds(of.run.rows, max_error, promise, groups)
+        entries = model_failure_tables.safe_thresholds(of.run.rows, max_error, promise, groups)
     return ThresholdFigures(
         [{**entry, "max_error": max_error, "promise": promise} for entry in entries],
         failing.risk_coverage,

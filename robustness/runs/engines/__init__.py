@@ -3,8 +3,8 @@
 Importing this package registers these two.
 """
 
-from robustness.runs.engines import ray_cluster
-from robustness.runs.engines.engine import (
+from robustness.runs.engines import ray_engine_and_workers
+from robustness.runs.engines.engine_and_local_chunks import (
     REGISTRY,
     UNANSWERED,
     Chunk,
@@ -22,5 +22,5 @@ __all__ = [
     "Workload",
     "default_batch",
     "is_from_table",
-    "ray_cluster",
+    "ray_engine_and_workers",
 ]

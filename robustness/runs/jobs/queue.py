@@ -16,18 +16,18 @@ from typing import Any
 from pydantic import Field, FiniteFloat
 
 from robustness.base.errors import RobustnessError, RunError, RunLockedError
-from robustness.base.files import overwrite, write_whole
-from robustness.base.scheduler import in_turn
+from robustness.base.files_and_locks import overwrite, write_whole
+from robustness.base.pydantic_validation import StrictRecord, read_json
+from robustness.base.round_robin_and_job_pauses import in_turn
 from robustness.base.text import counted
-from robustness.base.validation import StrictRecord, read_json
-from robustness.models.model_record import require_described
-from robustness.runs import notes, own_runs, saved_match
+from robustness.models.model_and_weights_record import require_described
+from robustness.runs import installation_runs, match_request_and_answer, notes
 from robustness.runs.manifest import FINISHED, Manifest, read
+from robustness.runs.match_request_and_answer import SavedMatch, read_answer, read_match
 from robustness.runs.planning import Plan, replan
-from robustness.runs.run_folders import load, locked
+from robustness.runs.run_folders_and_opening import load, locked
 from robustness.runs.run_progress import Progress, ProgressFile, read_progress
-from robustness.runs.saved_match import SavedMatch, read_answer, read_match
-from robustness.runs.writer import earlier, new_id, reopen, start, unanswered
+from robustness.runs.run_writer_and_continuation import earlier, new_id, reopen, start, unanswered
 
 QUEUE = ".queue"
 """The folder of jobs, beside the runs."""
@@ -107,7 +107,7 @@ def resume(folder: Path, by: str) -> None:
         )
     if read_match(folder) is None:
         manifest = read(folder)
-        own_runs.require_own(folder)
+        installation_runs.require_own(folder)
         unfinished = is_hardening(folder) or _left_to_do(folder, manifest)
     else:
         unfinished = read_answer(folder) is None
@@ -128,12 +128,12 @@ def match(saved: SavedMatch, runs: Path, by: str) -> Path:
     text = saved.model_copy(update={"creator": by}).model_dump_json().encode()
     try:
         folder.mkdir(parents=True)
-        own_runs.note(folder, text)
-        write_whole(folder / own_runs.MANIFEST, text)
+        installation_runs.note(folder, text)
+        write_whole(folder / installation_runs.MANIFEST, text)
         _add(folder, by)
     except (OSError, RunError) as error:
         shutil.rmtree(folder, ignore_errors=True)
-        own_runs.forget(folder)
+        installation_runs.forget(folder)
         if isinstance(error, RunError):
             raise
         raise RunError(f"The match cannot be queued: {error.strerror}.") from error
@@ -145,7 +145,7 @@ def harden(folder: Path, arguments: Sequence[str], by: str) -> None:
 
     Raises ``RunError`` if the run is foreign or has a job already, or if it cannot be written.
     """
-    own_runs.require_own(folder)
+    installation_runs.require_own(folder)
     if is_queued(folder):
         raise RunError(f"The run {folder.name} already has a job: wait for it, or cancel it.")
     try:
@@ -214,7 +214,7 @@ def outside_job(folder: Path) -> Job | None:
     progress = read_progress(folder)
     if progress is None or is_queued(folder):
         return None
-    if stop_reason(folder) or not own_runs.is_own(folder):
+    if stop_reason(folder) or not installation_runs.is_own(folder):
         return None
     return Job(by="", asked=0.0, run=folder.name, progress=progress)
 
@@ -230,7 +230,7 @@ def read_queue(runs: Path) -> list[Job]:
         job = read_json(Job, file)
         folder = runs / file.stem
         if job is not None and folder.is_dir():
-            if not own_runs.is_own(folder):
+            if not installation_runs.is_own(folder):
                 continue
             job = job.model_copy(update={"run": file.stem, "progress": read_progress(folder)})
             (waiting if job.progress is None else working).append(job)
@@ -264,11 +264,11 @@ def work_off(
     another process works on it, ``RunError`` if it cannot continue, and what its engine or
     ``matching.match`` raises.
     """
-    own_runs.require_own(folder)
+    installation_runs.require_own(folder)
     queued = is_queued(folder)
     try:
         if (saved := read_match(folder)) is not None:
-            yield Progress(0, saved_match.PARTS, 0, loading=True, text="matching ...")
+            yield Progress(0, match_request_and_answer.PARTS, 0, loading=True, text="matching ...")
             if not _matched(folder, saved, queued):
                 return
         else:
@@ -307,18 +307,18 @@ class _CancelledError(Exception):
 
 def _matched(folder: Path, saved: SavedMatch, queued: bool) -> bool:
     """Performs the match ``saved`` in ``folder``; returns whether it came to its end."""
-    lock, file = locked(folder, PATIENCE), ProgressFile(folder, saved_match.PARTS)
+    lock, file = locked(folder, PATIENCE), ProgressFile(folder, match_request_and_answer.PARTS)
 
     def show(text: str, done: int) -> None:
         if queued and not is_queued(folder):
             raise _CancelledError
-        file.put(Progress(done, saved_match.PARTS, 0, text=text))
+        file.put(Progress(done, match_request_and_answer.PARTS, 0, text=text))
 
     try:
         if read_answer(folder) is None:
             _begin(folder, queued)
             show("Starting …", 0)
-            saved_match.perform(folder, saved, show)
+            match_request_and_answer.perform(folder, saved, show)
     except _CancelledError:
         return False
     finally:

@@ -15,9 +15,9 @@ from filelock import FileLock, Timeout
 
 from robustness.base import processes, settings
 from robustness.base.errors import RobustnessError
-from robustness.base.scheduler import PAUSES, in_turn
+from robustness.base.pydantic_validation import read_json
+from robustness.base.round_robin_and_job_pauses import PAUSES, in_turn
 from robustness.base.text import counted
-from robustness.base.validation import read_json
 from robustness.runs.jobs.queue import (
     HARDENING,
     QUEUE,

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any, NewType
 
 from robustness.base.text import share, unhidden
-from robustness.charts.bands import BandMap
-from robustness.charts.prediction_marks import percent
+from robustness.charts.correctness_bands_and_maps import BandMap
+from robustness.charts.prediction_verdicts import percent
 
 Html = NewType("Html", str)
 """Safe HTML: all text in it is escaped. Only this module makes it."""

@@ -11,11 +11,11 @@ import numpy as np
 
 from robustness import models
 from robustness.base.errors import RobustnessError
-from robustness.evaluation import band
-from robustness.evaluation.band import Cell
+from robustness.evaluation import predictions_by_strength
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.framing_of_models import by_framing
 from robustness.evaluation.loop import perturbed
+from robustness.evaluation.predictions_by_strength import Cell
 from robustness.perturbations import REGISTRY, Images
 from robustness.pictures.framed_picture import Picture
 from robustness.ui.computation.shared_results import RESULT_CACHE, Turn, work_key
@@ -78,7 +78,11 @@ def cells(
                             probabilities = classifier(few).probabilities
                         for place, row in zip(places, probabilities, strict=True):
                             at = images.equal(place, missing[name])
-                            shelf.add(band.cells(at, np.repeat(row[None], len(at), axis=0)))
+                            shelf.add(
+                                predictions_by_strength.cells(
+                                    at, np.repeat(row[None], len(at), axis=0)
+                                )
+                            )
                 yield name, shelf.cells(strengths)
             except RobustnessError as error:
                 yield name, error
@@ -109,7 +113,7 @@ def seconds(
     total = 0.0
     for (_, side, *_), alike in by_framing(*picture.overrides, names).items():
         for perturbation in perturbations:
-            count = len(band.strengths(REGISTRY[perturbation]))
+            count = len(predictions_by_strength.strengths(REGISTRY[perturbation]))
             missing = {name: count - len(have[perturbation, name]) for name in alike}
             for name in filter(missing.get, missing):
                 if (rate := pass_seconds(name, side)) is None:
@@ -198,7 +202,9 @@ class _Distinct:
         self._place: dict[float, int] = {}
         for few in _parts(strengths):
             with turn(), _measured(_PERTURB, perturbation, version.side, len(few)):
-                changed = perturbed(version, band.conditions(others, perturbation, few), seed)
+                changed = perturbed(
+                    version, predictions_by_strength.conditions(others, perturbation, few), seed
+                )
             for strength, image in zip(few, changed, strict=True):
                 if not self._images or not np.array_equal(image, self._images[-1]):
                     self._images.append(image)

@@ -12,13 +12,13 @@ import streamlit as st
 from robustness import runs
 from robustness.base import settings
 from robustness.base.errors import AccessError
-from robustness.base.permissions import Action, Role, policy
 from robustness.base.text import counted, plain
-from robustness.runs import Plan, SavedMatch, jobs, retention
+from robustness.base.user_permissions import Action, Role, policy
+from robustness.runs import Plan, SavedMatch, jobs, retention_and_storage_limits
 from robustness.ui.session import access
 from robustness.ui.session.access import session
 from robustness.ui.session.error_boundary import do, fragment, without_folders
-from robustness.ui.session.run_link import RUN, page_link, runs_folder
+from robustness.ui.session.runs_folder_and_links import RUN, page_link, runs_folder
 
 SECONDS_BETWEEN = 1.0
 """Seconds between updates of a running job where it is shown in full."""
@@ -41,7 +41,7 @@ def submit(plans: Sequence[Plan]) -> list[str]:
     """
     for plan in plans:
         access.require(Action.EVALUATE, thing=plan.record.title)
-        retention.check_begin(runs_folder(), plan.record.pictures)
+        retention_and_storage_limits.check_begin(runs_folder(), plan.record.pictures)
     with _places(len(plans)):
         folders = [jobs.submit(plan, runs_folder(), _asker()) for plan in plans]
     for folder in folders:
@@ -68,7 +68,7 @@ def _places(count: int) -> Iterator[None]:
 def harden(folder: Path, arguments: Sequence[str]) -> None:
     """Queue the training of a model of the run in ``folder``; raises ``RobustnessError``."""
     access.require(Action.CHANGE_MODELS, thing=folder.name)
-    retention.check_begin(folder.parent)
+    retention_and_storage_limits.check_begin(folder.parent)
     jobs.harden(folder, arguments, _asker())
     _watch(folder)
 
@@ -76,7 +76,7 @@ def harden(folder: Path, arguments: Sequence[str]) -> None:
 def match(saved: SavedMatch) -> str:
     """Queue the match ``saved`` and return its id; raises as ``submit`` does."""
     access.require(Action.EVALUATE, thing=saved.title)
-    retention.check_begin(runs_folder(), saved.images)
+    retention_and_storage_limits.check_begin(runs_folder(), saved.images)
     with _places(1):
         folder = jobs.match(saved, runs_folder(), _asker())
     _watch(folder)
@@ -93,7 +93,7 @@ def _action(folder: Path, active: bool) -> Action:
 def _resume(folder: Path) -> None:
     """Continue the unfinished run in ``folder``."""
     access.require(_action(folder, False), thing=folder.name)
-    retention.check_begin(folder.parent)
+    retention_and_storage_limits.check_begin(folder.parent)
     with _places(1):
         jobs.resume(folder, _asker())
     _watch(folder)

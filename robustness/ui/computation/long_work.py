@@ -11,9 +11,9 @@ from typing import Any, TypeVar
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from robustness.base.progress import Pace, Unit, duration
-from robustness.base.scheduler import TURNS
-from robustness.evaluation.measurement import Measurement
+from robustness.base.progress_and_time_left import Pace, Unit, duration
+from robustness.base.round_robin_and_job_pauses import TURNS
+from robustness.evaluation.measurement_records import Measurement
 from robustness.pictures.framed_picture import Picture
 from robustness.ui.computation.shared_results import RESULT_CACHE
 from robustness.ui.server.counters import note_error

@@ -11,11 +11,11 @@ from robustness.base.text import visible
 from robustness.evaluation.labels_and_correctness import sample_class
 from robustness.models.class_labels import imagenet
 from robustness.pictures.framed_picture import Picture
-from robustness.report.copy_as import TRUE_CLASS
+from robustness.report.copy_as_link_or_code import TRUE_CLASS
 from robustness.ui.computation.shared_results import is_sample, likeliest_class, linked_class
 from robustness.ui.session import uploads_after_reload
 from robustness.ui.session.link_inputs import new_in_link, set_in_link, warn_of_link
-from robustness.ui.session.run_link import UPLOAD
+from robustness.ui.session.runs_folder_and_links import UPLOAD
 
 USABLE = "usable uploads"
 """Session key: whether an upload is shown."""

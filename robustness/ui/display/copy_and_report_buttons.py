@@ -12,7 +12,7 @@ import streamlit as st
 from robustness.evaluation.request import Request
 from robustness.pictures.framed_picture import Picture
 from robustness.report import FORMATS, Report
-from robustness.report.copy_as import COMMAND, LINK, PYTHON, TOML, copies
+from robustness.report.copy_as_link_or_code import COMMAND, LINK, PYTHON, TOML, copies
 from robustness.report.formats import Format, Write, rendered
 from robustness.ui.computation.shared_results import is_sample
 

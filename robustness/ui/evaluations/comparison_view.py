@@ -12,15 +12,15 @@ import streamlit as st
 from robustness import models, report, runs, statistics
 from robustness.base.errors import RobustnessError
 from robustness.base.text import counted, plain
-from robustness.charts import run_map
-from robustness.charts.run_results import QUANTITIES
-from robustness.charts.tables import Table
+from robustness.charts import run_and_change_maps
+from robustness.charts.strength_and_reliability_curves import QUANTITIES
+from robustness.charts.text_tables import Table
 from robustness.evaluation.condition import Condition, short
 from robustness.pictures.eight_bits import to_png
 from robustness.report import comparison_report
-from robustness.report.questions import choice
-from robustness.report.questions.model_candidates import choose
-from robustness.report.wording import MODEL, class_title
+from robustness.report.names_and_sentences import MODEL, class_title
+from robustness.report.questions import choice_and_trade_offs
+from robustness.report.questions.candidate_choice import choose
 from robustness.runs import Comparison, Listed
 from robustness.runs.compare import flips
 from robustness.statistics import ModelChoice
@@ -28,7 +28,7 @@ from robustness.statistics.run_differences import BETTER, WORSE, verdict_text
 from robustness.ui.browser import components
 from robustness.ui.computation import shared_results
 from robustness.ui.computation.shared_results import cached, opened_run
-from robustness.ui.display import page_elements
+from robustness.ui.display import image_pairs_and_cards
 from robustness.ui.display.copy_and_report_buttons import report_button
 from robustness.ui.evaluations import run_table
 from robustness.ui.session.error_boundary import sentence
@@ -78,10 +78,16 @@ def show(names: Sequence[str], listed: Mapping[str, Listed]) -> None:
         changes = comparison_report.headline(compared_runs, quantity)
         chosen = _choice([listed[name] for name in there])
         sentences = [*filter(None, [changes]), *(chosen.sentences if chosen else ())]
-        headline.html(page_elements.headline((sentences or ["These runs cannot be compared."])[0]))
+        headline.html(
+            image_pairs_and_cards.headline((sentences or ["These runs cannot be compared."])[0])
+        )
         if chosen:
             st.markdown(plain(" ".join(sentences[1:])))
-            st.html(page_elements.html_table(*choice.table(chosen.models, chosen).table))
+            st.html(
+                image_pairs_and_cards.html_table(
+                    *choice_and_trade_offs.table(chosen.models, chosen).table
+                )
+            )
         for place, (name, compared) in enumerate(others.items()):
             with st.container(key=f"change-{place}"):
                 _one(listed[name], compared, quantity, is_only=len(others) == 1)
@@ -170,7 +176,7 @@ def _changes(compared_runs: Comparison, entries: Sequence[Entry], quantity: str,
     columns = comparison_report.figures(quantity)
     if by_condition:
         _map(by_condition, quantity, name)
-    st.html(page_elements.html_table(*Table.of(overall, [MODEL, *columns])))
+    st.html(image_pairs_and_cards.html_table(*Table.of(overall, [MODEL, *columns])))
     st.caption(
         f"{counted(compared_runs.images, 'shared image')}, all shared conditions. "
         f"{statistics.TEST_SUMMARY}",
@@ -198,7 +204,7 @@ def _map(entries: Sequence[Entry], quantity: str, name: str) -> None:
                 st.session_state[f"changes of {name}"] = entry["model"]
                 st.session_state[f"flipped {name}"] = entry["condition"]
 
-    drawing = run_map.change_map(comparison_report.changes(entries, quantity), quantity)
+    drawing = run_and_change_maps.change_map(comparison_report.changes(entries, quantity), quantity)
     components.band_map(map_key, drawing, open_flips, st.session_state.get(chosen, ""))
     st.caption(f"{comparison_report.MAP_NOTE} Click a cell for the images that flipped.")
 
@@ -213,7 +219,7 @@ def _by_condition(
     condition = st.selectbox(
         "Images that flipped",
         [str(entry["condition"]) for entry in most],
-        format_func=lambda text: short(text) if text else run_map.ORIGINALS,
+        format_func=lambda text: short(text) if text else run_and_change_maps.ORIGINALS,
         key=f"flipped {name}",
         help="Conditions with most flipped images first. Below an image: its prediction before and "
         "now.",
@@ -235,7 +241,7 @@ def _by_condition(
     except RobustnessError as error:
         st.caption(plain(f"The images cannot be shown: {sentence(error)}"))
     columns = [*comparison_report.CONDITION, *comparison_report.figures(quantity)]
-    st.html(page_elements.html_table(*Table.of(mine, columns)))
+    st.html(image_pairs_and_cards.html_table(*Table.of(mine, columns)))
 
 
 def _thumbnail(

@@ -6,19 +6,19 @@ import streamlit as st
 
 from robustness import runs
 from robustness.base.text import counted
-from robustness.runs import retention
+from robustness.runs import retention_and_storage_limits
 from robustness.ui.computation import job_controls
 from robustness.ui.computation.shared_results import opened_run
 from robustness.ui.evaluations import (
     comparison_view,
-    manage_run,
-    match_page,
-    new_evaluation_form,
+    match_form_and_view,
+    new_evaluation_form_and_preview,
+    run_actions_and_bin,
     run_table,
     run_view,
 )
 from robustness.ui.page_frame import boundary
-from robustness.ui.session.run_link import runs_folder, show_what_is_no_run
+from robustness.ui.session.runs_folder_and_links import runs_folder, show_what_is_no_run
 
 
 def introduction() -> str:
@@ -31,14 +31,14 @@ def introduction() -> str:
 def show() -> None:
     """Draw the page."""
     folder = runs_folder()
-    retention.tidy(folder)
+    retention_and_storage_limits.tidy(folder)
     entries = runs.listing(folder)
     listed = {entry.folder.name: entry for entry in entries if not entry.reason}
     names = run_table.chosen()
-    opens_form = new_evaluation_form.is_open(bool(listed or names))
+    opens_form = new_evaluation_form_and_preview.is_open(bool(listed or names))
     lists = run_table.is_listed(opens_form)
     with st.container(horizontal=True, vertical_alignment="center", key="runs-tools"):
-        new_evaluation_form.button(bool(listed or names))
+        new_evaluation_form_and_preview.button(bool(listed or names))
         if names and not opens_form:
             run_table.list_button(len(listed))
             if len(names) == 1 and names[0] in listed:
@@ -55,7 +55,7 @@ def show() -> None:
                 disabled=not listed,
             )
     if opens_form:
-        new_evaluation_form.form()
+        new_evaluation_form_and_preview.form()
     if lists and listed:
         matches = run_table.matching(listed, text)
         if matches:
@@ -72,7 +72,7 @@ def show() -> None:
         comparison_view.show(names, {name: e for name, e in listed.items() if e.manifest})
     elif names and (entry := listed.get(names[0])) and entry.match:
         with boundary():
-            match_page.show(entry, entry.match)
+            match_form_and_view.show(entry, entry.match)
     elif names:
         with boundary():
             run = opened_run(names[0])
@@ -80,5 +80,5 @@ def show() -> None:
             if run.images or not job_controls.is_active(run.folder):
                 run_view.show(run, runs.listed(run.folder))
             run_view.about(run)
-    manage_run.show_bin(folder)
+    run_actions_and_bin.show_bin(folder)
     show_what_is_no_run(entries)

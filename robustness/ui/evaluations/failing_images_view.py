@@ -15,17 +15,21 @@ from robustness.base.text import plain
 from robustness.evaluation.condition import Condition, perturbation_label
 from robustness.perturbations import Images
 from robustness.pictures.framed_picture import Picture
-from robustness.report.copy_as import link_values
-from robustness.report.questions import RunFigures, failing_images, failure_patterns
-from robustness.report.questions.question_record import IMAGES
+from robustness.report.copy_as_link_or_code import link_values
+from robustness.report.questions import (
+    RunFigures,
+    failure_counts_and_images,
+    slices_and_class_changes,
+)
+from robustness.report.questions.question_and_figures import IMAGES
 from robustness.runs import Run, selected_cases
-from robustness.runs.case_queries import Chosen
+from robustness.runs.case_counts_and_queries import Chosen
 from robustness.ui.browser.escaped_html import html
 from robustness.ui.computation import shared_results
-from robustness.ui.display import page_elements
-from robustness.ui.display.draw_blocks import SELECTIONS, deselect
+from robustness.ui.display import image_pairs_and_cards
+from robustness.ui.display.block_display_and_selection import SELECTIONS, deselect
 from robustness.ui.session.link_inputs import listed, one_of
-from robustness.ui.session.run_link import page_link
+from robustness.ui.session.runs_folder_and_links import page_link
 
 VIEW = "view"
 """Parameter of the link: the open view of the results."""
@@ -77,8 +81,8 @@ def _caption(run: Run, chosen: Chosen) -> None:
     where = where or (" at one strength or more" if len(chosen.conditions) > 1 else "")
     left = tally.images - tally.either.counted
     more = f" {left:,} more were incorrect before the attack." if left else ""
-    st.markdown(f"**{plain(failing_images.selected_title(chosen))}**")
-    st.caption(f"{failing_images.failures(tally, where)}. Failures come first.{more}")
+    st.markdown(f"**{plain(failure_counts_and_images.selected_title(chosen))}**")
+    st.caption(f"{failure_counts_and_images.failures(tally, where)}. Failures come first.{more}")
 
 
 def gallery(of: RunFigures, result: str) -> None:
@@ -92,11 +96,11 @@ def gallery(of: RunFigures, result: str) -> None:
         kind = ""
         total = run.cases.tally(chosen).either.counted
     else:
-        kind = one_of("Cases", failing_images.KINDS, "cases", shows_label=False)
+        kind = one_of("Cases", failure_counts_and_images.KINDS, "cases", shows_label=False)
         chosen = _filters(of)
         tally = run.cases.tally(chosen)
-        total = failing_images.number(tally, kind)
-        about = failing_images.caption(tally, kind)
+        total = failure_counts_and_images.number(tally, kind)
+        about = failure_counts_and_images.caption(tally, kind)
         st.caption(about[0].upper() + about[1:])
     _downloads(run, chosen, kind)
     key = f"shown_{kind or chosen.text}"
@@ -145,11 +149,11 @@ def _slice_input(run: Run) -> tuple[tuple[str, str], ...]:
     """The controls of a property and its values; () for all images."""
     values: dict[str, dict[str, str]] = {}
     for entry in run.failures.slices:
-        title = failure_patterns.property_title(entry["column"], entry["value"])
+        title = slices_and_class_changes.property_title(entry["column"], entry["value"])
         values.setdefault(entry["column"], {})[entry["value"]] = title
     if not values:
         return ()
-    titles = {name: failure_patterns.property_name(name) for name in sorted(values)}
+    titles = {name: slices_and_class_changes.property_name(name) for name in sorted(values)}
     column, value = st.columns(2, gap="small")
     with column:
         name = listed("Property", {ALL: "All"} | titles, "case_property")
@@ -179,7 +183,7 @@ def _downloads(run: Run, chosen: Chosen, kind: str) -> None:
 
 
 def _grid(run: Run, rows: Sequence[dict[str, Any]]) -> None:
-    for row, column in zip(rows, page_elements.cells(IN_A_ROW), strict=False):
+    for row, column in zip(rows, image_pairs_and_cards.cells(IN_A_ROW), strict=False):
         with column, st.container(border=True, height="stretch", gap="small"):
             _card(run, row)
 
@@ -187,13 +191,13 @@ def _grid(run: Run, rows: Sequence[dict[str, Any]]) -> None:
 def _card(run: Run, row: dict[str, Any]) -> None:
     """A case with its images; an attacked one is made on the model of ``row`` alone."""
 
-    def change(picture: Picture, condition: Condition, of: failing_images.Row) -> Images:
+    def change(picture: Picture, condition: Condition, of: failure_counts_and_images.Row) -> Images:
         if not condition.needs_model:
             return shared_results.change(picture, condition, run.seed).image
         labelled = replace(picture, label=int(of["label"]) if pd.notna(of["label"]) else None)
         return shared_results.attacked_picture(labelled, condition, run.seed, str(of["model"]))
 
-    case = failing_images.case(run, row, change)
+    case = failure_counts_and_images.case(run, row, change)
     if case.shots:
         for column, shot in zip(st.columns(2, gap="small", wrap=False), case.shots, strict=True):
             column.image(shot.png, width="stretch", output_format="PNG", alt=shot.alt)

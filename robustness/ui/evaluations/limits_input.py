@@ -9,15 +9,15 @@ import streamlit as st
 
 from robustness import gate
 from robustness.base.errors import ParameterError
-from robustness.base.permissions import Action
 from robustness.base.text import plain
+from robustness.base.user_permissions import Action
 from robustness.evaluation.condition import Condition, pool_profiles
 from robustness.evaluation.request import Request
-from robustness.gate.budget import Rule
+from robustness.gate.budget_rules import Rule
 from robustness.runs import Run, find, listing
 from robustness.ui.evaluations import run_table
 from robustness.ui.session import access
-from robustness.ui.session.run_link import baseline_id, runs_folder, set_baseline
+from robustness.ui.session.runs_folder_and_links import baseline_id, runs_folder, set_baseline
 
 _FILE, _UPLOADER = "budget file", "budget"
 _ORIGIN = Path("the limits of this page")

@@ -12,8 +12,8 @@ import pandas as pd
 import streamlit as st
 
 from robustness import models, runs
-from robustness.base.permissions import Role
 from robustness.base.text import counted, plain
+from robustness.base.user_permissions import Role
 from robustness.evaluation.condition import perturbation_label
 from robustness.runs import Listed, headline_figures
 from robustness.runs.compare import differences_in_setup
@@ -23,12 +23,12 @@ from robustness.statistics.model_choice import NAMES
 from robustness.ui.computation import job_controls
 from robustness.ui.computation.long_work import begin
 from robustness.ui.computation.shared_results import RESULT_CACHE
-from robustness.ui.display.draw_blocks import deselect
+from robustness.ui.display.block_display_and_selection import deselect
 from robustness.ui.page_frame import fragment
 from robustness.ui.server.counters import note_error
 from robustness.ui.session import access
 from robustness.ui.session.link_inputs import set_number
-from robustness.ui.session.run_link import RUN, baseline_id
+from robustness.ui.session.runs_folder_and_links import RUN, baseline_id
 
 COMPARE = "compare"
 """Parameter of the link: the compared runs, the baseline first."""

@@ -7,15 +7,15 @@ from collections.abc import Mapping, Sequence
 import streamlit as st
 
 from robustness import models
-from robustness.base.permissions import Action
-from robustness.base.progress import duration
+from robustness.base.progress_and_time_left import duration
 from robustness.base.text import counted, plain
+from robustness.base.user_permissions import Action
 from robustness.evaluation.condition import short
 from robustness.report.questions import REGISTRY, RunFigures
-from robustness.report.questions.failing_images import CASES, LEFT_OUT, MAP
+from robustness.report.questions.failure_counts_and_images import CASES, LEFT_OUT, MAP
 from robustness.report.questions.fixes import FIXES
 from robustness.report.questions.perturbations import RUN_MAP
-from robustness.report.questions.question_record import COMPARE, FAILURES, VIEWS
+from robustness.report.questions.question_and_figures import COMPARE, FAILURES, VIEWS
 from robustness.report.questions.safe_threshold import THRESHOLD
 from robustness.runs import Listed, Run
 from robustness.runs.embedding_map import IMAGES, embedding_map, read_maps
@@ -25,9 +25,14 @@ from robustness.ui.browser import components
 from robustness.ui.computation import job_controls
 from robustness.ui.computation.long_work import Work
 from robustness.ui.computation.shared_results import cached
-from robustness.ui.display import draw_blocks
-from robustness.ui.display.draw_blocks import SELECTIONS
-from robustness.ui.evaluations import answer_view, failing_images_view, fixes_view, manage_run
+from robustness.ui.display import block_display_and_selection
+from robustness.ui.display.block_display_and_selection import SELECTIONS
+from robustness.ui.evaluations import (
+    calibration_and_training_form,
+    choice_and_limits_view,
+    failing_images_view,
+    run_actions_and_bin,
+)
 from robustness.ui.evaluations.failing_images_view import VIEW
 from robustness.ui.page_frame import boundary, fragment
 from robustness.ui.session import access
@@ -50,7 +55,7 @@ def show(run: Run, entry: Listed) -> None:
             )
         else:
             st.info("No image is measured yet.", icon=":material/hourglass_empty:")
-        draw_blocks.question(LEFT_OUT, RunFigures(run), lambda *_: None, "")
+        block_display_and_selection.question(LEFT_OUT, RunFigures(run), lambda *_: None, "")
         return
     with st.spinner(f"Computing the figures of {run.row_count:,} rows …", show_time=True):
         groups = models.by_labels(run.manifest.spec.model_names)
@@ -58,7 +63,7 @@ def show(run: Run, entry: Listed) -> None:
         of = RunFigures(run, _figures(run, classes))
     if VIEW not in st.query_params and any(new_in_link(link) is not None for link in SELECTIONS):
         st.session_state.pop(VIEW, None)  # Back and Forward: the selection decides about the view
-    answer_view.show(run, of, entry)
+    choice_and_limits_view.show(run, of, entry)
     there = {question.view for question in REGISTRY if question.fits(of)}
     if len(run.manifest.spec.models) < 2:
         there.discard(COMPARE)
@@ -102,16 +107,16 @@ def _view(view: str, run: Run, of: RunFigures) -> None:
             continue
         if not question.fits(of):
             continue
-        drawn = draw_blocks.question(question, of, clicked, run.id)
+        drawn = block_display_and_selection.question(question, of, clicked, run.id)
         if question is MAP:
             if run.finished and not run.is_from_table:
                 first = "Map: how far perturbed images move in the features of a model"
                 with st.expander("Make another map" if read_maps(run) else first):
                     _map_form(run)
         elif question is THRESHOLD:
-            manage_run.acceptance_button(drawn)
+            run_actions_and_bin.acceptance_button(drawn)
         elif question is FIXES:
-            fixes_view.show(of)
+            calibration_and_training_form.show(of)
 
 
 def _map_form(run: Run) -> None:

@@ -21,13 +21,13 @@ from pathlib import Path
 import streamlit as st
 
 from robustness.base.errors import ParameterError, RobustnessError
-from robustness.base.files import read_regular, stored_bytes, write_whole
+from robustness.base.files_and_locks import read_regular, stored_bytes, write_whole
 from robustness.datasets import distinct
 from robustness.runs import BIN, MANIFEST_FILE, UPLOADS, jobs
-from robustness.runs.own_runs import MAX_MANIFEST
-from robustness.ui.controls import sharing
+from robustness.runs.installation_runs import MAX_MANIFEST
+from robustness.ui.controls import upload_sharing
 from robustness.ui.server.streamlit_internals import UploadedFile
-from robustness.ui.session.run_link import runs_folder
+from robustness.ui.session.runs_folder_and_links import runs_folder
 from robustness.ui.session.session_end import AFTERWARDS
 from robustness.ui.session.upload_limit import room
 
@@ -121,7 +121,7 @@ def tend() -> None:
             with contextlib.suppress(OSError):
                 folder.touch()
         collect()
-        sharing.forget_expired()
+        upload_sharing.forget_expired()
         time.sleep(SECONDS_BETWEEN)
 
 

@@ -14,22 +14,22 @@ from typing import Any
 import streamlit as st
 
 from robustness.base.errors import ParameterError, RobustnessError
-from robustness.base.permissions import Action
 from robustness.base.text import counted, plain, share, some
+from robustness.base.user_permissions import Action
 from robustness.models.class_labels import check_class_names, imagenet
 from robustness.models.file_formats.formats import ENDINGS, FORMATS, is_saved_model
-from robustness.models.own import model_file, models_file, user_models
+from robustness.models.own import model_archive, registration_and_schema, toml_entries
 from robustness.models.own.description_proposal import UNDECIDED, Description, name_of, propose
+from robustness.models.own.file_and_library_metadata import IMAGENET
 from robustness.models.own.preprocessing_trials import USUAL, clearly_better, cropping_cost
-from robustness.models.own.stated_facts import IMAGENET
-from robustness.pictures.fitting import FITS, MIN_SHARE
-from robustness.pictures.resizing import INTERPOLATIONS, STUDY
+from robustness.pictures.library_resizing import INTERPOLATIONS, STUDY
+from robustness.pictures.square_framing import FITS, MIN_SHARE
 from robustness.ui.computation.long_work import Work
-from robustness.ui.display import page_elements
+from robustness.ui.display import image_pairs_and_cards
 from robustness.ui.server.streamlit_internals import UploadedFile
 from robustness.ui.session import access
 from robustness.ui.session.error_boundary import boundary, fragment, sentence
-from robustness.ui.session.run_link import page_link
+from robustness.ui.session.runs_folder_and_links import page_link
 
 UPLOAD, ON_SERVER = "Upload", "File on the server"
 SIDECAR_ENDINGS = (*filter(None, (record.weights_ending for record in FORMATS)), ".json", ".txt")
@@ -216,7 +216,7 @@ def _described(source: _Source, form: _Form, work: Work) -> Description:
             match = _STEP.search(step)
             show(int(match[1]) / int(match[2]) if match else 0.0, plain(step))
 
-        with model_file.opened(path) as (file, _), tempfile.TemporaryDirectory() as folder:
+        with model_archive.opened(path) as (file, _), tempfile.TemporaryDirectory() as folder:
             if is_saved_model(file) and not source.trusted:
                 raise ParameterError(
                     "Expected a model file, got a SavedModel, which is a program: convert it to "
@@ -243,11 +243,11 @@ def _finish(source: _Source, form: _Form, description: Description, is_current: 
     complete = replace(description, entry=entry).renamed(form.name)
     missing = [_NEEDED.get(field, field) for field in description.missing]
     problem = ""
-    if user_models.name_problem(form.name):  # said below the name
+    if registration_and_schema.name_problem(form.name):  # said below the name
         missing.append("a valid name")
     elif not missing:
         try:
-            models_file.check(complete.name, complete.entry)
+            toml_entries.check(complete.name, complete.entry)
         except ParameterError as error:
             problem = sentence(error)
             _say_problem(problem)
@@ -271,7 +271,7 @@ def _finish(source: _Source, form: _Form, description: Description, is_current: 
 
 def _add(source: _Source, description: Description) -> None:
     access.require(Action.CHANGE_MODELS, thing=description.name)
-    with source.at() as (path, uploaded), model_file.opened(path) as (_, unpacked):
+    with source.at() as (path, uploaded), model_archive.opened(path) as (_, unpacked):
         description.write(unpacked or uploaded)
     st.session_state[_DONE] = description.name
     del st.session_state[_INSPECTED]
@@ -289,7 +289,7 @@ def _say_what_it_has(description: Description) -> None:
     size = description.entry.get("input_size")
     facts = [
         description.format,
-        f"{user_models.size_text(size)} px" if size else "",
+        f"{registration_and_schema.size_text(size)} px" if size else "",
         counted(outputs, "output") if outputs else "",
         str(description.entry.get("output", "")),
     ]
@@ -327,7 +327,7 @@ def _evidence(description: Description) -> None:
             for trial in description.trials[:_MAX_TRIALS]
         ]
         head = ("Normalisation", "Correct", "Mean confidence", "Mean probability of the true class")
-        st.html(page_elements.html_table(head, rows))
+        st.html(image_pairs_and_cards.html_table(head, rows))
     if better := clearly_better(
         description.trials, description.entry.get("normalisation"), description.tried_on
     ):
@@ -350,7 +350,9 @@ def _evidence(description: Description) -> None:
                 (answer["image"], answer["class"], share(answer["confidence"]))
                 for answer in description.samples
             ]
-            st.html(page_elements.html_table(("Image", "Prediction", "Confidence"), samples))
+            st.html(
+                image_pairs_and_cards.html_table(("Image", "Prediction", "Confidence"), samples)
+            )
         if description.native:
             st.caption(
                 f"Predictions come from {description.native.runtime}. OpenVINO agrees on "
@@ -369,7 +371,7 @@ def _fields(file: Description, description: Description, form: _Form) -> None:
     with left:
         name = st.text_input("Name", file.name, key=_key(file, "name"), live=True)
         form.name = name.strip()
-        if problem := user_models.name_problem(form.name):
+        if problem := registration_and_schema.name_problem(form.name):
             _say_problem(f"Name: {problem}.")
         _classes("labels" in file.sources, description, form)
         if "input_size" not in file.sources:
@@ -452,8 +454,8 @@ def _input_size(file: Description, form: _Form) -> None:
     ).strip()
     if not size:
         return
-    value = user_models.parsed_size(size)
-    smallest, largest = user_models.SMALLEST, user_models.LARGEST
+    value = registration_and_schema.parsed_size(size)
+    smallest, largest = registration_and_schema.SMALLEST, registration_and_schema.LARGEST
     for side in value if isinstance(value, list) else [value]:
         if not isinstance(side, int) or not smallest <= side <= largest:
             form.problem = (

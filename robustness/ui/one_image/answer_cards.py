@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from robustness import models
 from robustness.base.errors import RobustnessError
 from robustness.base.text import counted
-from robustness.charts.prediction_marks import correct_models, tally
-from robustness.evaluation.measurement import Measurement
+from robustness.charts.prediction_verdicts import correct_models, tally
+from robustness.evaluation.measurement_records import Measurement
 from robustness.perturbations import REGISTRY
 from robustness.ui.browser import components
 from robustness.ui.browser.escaped_html import Html, html
-from robustness.ui.display import page_elements
+from robustness.ui.display import image_pairs_and_cards
 from robustness.ui.one_image.live_request import Acceptance, Answer, LiveRequest
 from robustness.ui.one_image.remedies import RemedyEffect
 from robustness.ui.session.error_boundary import sentence
@@ -33,7 +33,7 @@ def answer_cards(
         headline=_headline(request, answers, accepted, remedied),
         rows=_rows(request, answers, accepted, remedied),
         cards=[
-            page_elements.card(row, alone=False, accepted=accepted[name].text)
+            image_pairs_and_cards.card(row, alone=False, accepted=accepted[name].text)
             if isinstance(row := answers.get(name), Measurement)
             else html(
                 "card_without",
@@ -68,10 +68,10 @@ def _headline(
     if rejected := sum(acceptance.mark.tone == "rejected" for acceptance in accepted.values()):
         text += f"; {rejected} would be rejected" if total > 1 else "; it would be rejected"
     if not text:
-        return page_elements.headline("No perturbation yet.")
+        return image_pairs_and_cards.headline("No perturbation yet.")
     steps = [REGISTRY[name].label for name, _ in request.condition.steps]
     what = "Original" if idle else steps[0] + f" and {len(steps) - 1} more" * (len(steps) > 1)
-    return page_elements.headline(f"{what}: {text}.")
+    return image_pairs_and_cards.headline(f"{what}: {text}.")
 
 
 def _rows(

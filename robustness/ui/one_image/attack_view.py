@@ -11,16 +11,21 @@ import streamlit as st
 
 from robustness import models, report
 from robustness.attacks import NORMS, REGISTRY, Attack, AttackSpec, Outcome, Step, craft
-from robustness.attacks.epsilon_search import Masking, Smallest, gradient_masking, smallest_epsilon
+from robustness.attacks.epsilon_and_gradient_masking import (
+    Masking,
+    Smallest,
+    gradient_masking,
+    smallest_epsilon,
+)
 from robustness.attacks.transfer import Transfer, attackable, transfers
 from robustness.base.errors import GradientError
 from robustness.base.text import counted, plain, share, some
-from robustness.charts.prediction_marks import verdict
+from robustness.charts.prediction_verdicts import verdict
 from robustness.evaluation.condition import AttackCondition
 from robustness.evaluation.framing_of_models import version_for
 from robustness.evaluation.labels_and_correctness import labelled
 from robustness.evaluation.loop import picture_scores
-from robustness.evaluation.measurement import Measurement
+from robustness.evaluation.measurement_records import Measurement
 from robustness.evaluation.request import Request, spec_of
 from robustness.pictures.eight_bits import LEVELS
 from robustness.pictures.framed_picture import Picture
@@ -36,7 +41,11 @@ from robustness.ui.browser.escaped_html import html
 from robustness.ui.computation import shared_results
 from robustness.ui.computation.long_work import Measuring
 from robustness.ui.computation.shared_results import work_key
-from robustness.ui.display import draw_blocks, explanations, page_elements
+from robustness.ui.display import (
+    block_display_and_selection,
+    heat_map_section,
+    image_pairs_and_cards,
+)
 from robustness.ui.display.copy_and_report_buttons import report_button
 from robustness.ui.one_image import stories_and_present
 from robustness.ui.session.error_boundary import sentence
@@ -98,18 +107,18 @@ def show(picture: Picture, names: tuple[str, ...], seed: int, truth: str | None)
         _show_report(picture, outcome, rows, truth)
     with st.container(key="attack-details"):
         _show_steps(picture, outcome, alike, truth, len(names))
-        if opened := explanations.in_detail("top-5 classes, heat maps"):
+        if opened := heat_map_section.in_detail("top-5 classes, heat maps"):
             with opened:
                 _in_detail(picture, outcome, rows, truth)
 
 
 def _show_outcome(picture: Picture, outcome: Outcome, rows: Sequence[Measurement]) -> None:
     """Draw the result of one attack: headline, noise control, images and verdicts."""
-    st.html(page_elements.headline(attack_answer(outcome, rows)))
+    st.html(image_pairs_and_cards.headline(attack_answer(outcome, rows)))
     if outcome.success:
         draw, icon = (st.success, "verified") if outcome.beats_noise else (st.warning, "grain")
         draw(plain(noise_answer(outcome)), icon=f":material/{icon}:")
-    page_elements.show_pictures(
+    image_pairs_and_cards.show_pictures(
         picture,
         outcome.image,
         f"{outcome.spec.record.label} against {models.label(outcome.model)}",
@@ -123,22 +132,26 @@ def _show_outcome(picture: Picture, outcome: Outcome, rows: Sequence[Measurement
     ]
     st.html(html("verdicts", lines=lines))
     with st.container(key="attack-sizes"):
-        draw_blocks.draw([sizes(outcome), Text("All figures are of the saved 8-bit image.")])
+        block_display_and_selection.draw(
+            [sizes(outcome), Text("All figures are of the saved 8-bit image.")]
+        )
 
 
 def _in_detail(
     picture: Picture, outcome: Outcome, rows: Sequence[Measurement], truth: str | None
 ) -> None:
     """Draw the top-5 classes of each model, those under noise, and where the models look."""
-    cards = [page_elements.card(entry, "Adversarial") for entry in rows]
+    cards = [image_pairs_and_cards.card(entry, "Adversarial") for entry in rows]
     if outcome.l2:
         control = outcome.control
         noisy = Picture.of(f"{picture.name}, noisy", control.image, framing=picture.framing)
         noise = row(picture, noisy, outcome.model, outcome.spec, truth)
-        cards.append(page_elements.card(noise, f"Noise, the closest of {control.draws} draws"))
-    for card, slot in zip(cards, page_elements.cells(2), strict=False):
+        cards.append(
+            image_pairs_and_cards.card(noise, f"Noise, the closest of {control.draws} draws")
+        )
+    for card, slot in zip(cards, image_pairs_and_cards.cells(2), strict=False):
         slot.html(card)
-    explanations.section(
+    heat_map_section.section(
         ["Original", "Adversarial"],
         lambda _: np.stack([picture.image, outcome.image]),
         {r.model: tuple(dict.fromkeys((r.clean_top1, r.top1))) for r in rows},
@@ -364,7 +377,7 @@ def _transfer(picture: Picture, outcome: Outcome, names: Sequence[str], truth: s
     if not events:
         return
     entries = [labelled(entry, truth) for entry in events]
-    draw_blocks.draw(transfer_section(entries).blocks)
+    block_display_and_selection.draw(transfer_section(entries).blocks)
 
 
 def _finding(picture: Picture, outcome: Outcome, names: Sequence[str]) -> Measuring:
@@ -427,7 +440,7 @@ def _epsilon(picture: Picture, outcome: Outcome, names: Sequence[str]) -> None:
         if isinstance(refusal, str):
             st.warning(plain(refusal), icon=":material/block:")
     if results := _without_refusals(events):
-        draw_blocks.draw(epsilon_section(results).blocks)
+        block_display_and_selection.draw(epsilon_section(results).blocks)
 
 
 def _without_refusals(events: Sequence[Any] | None) -> list[Smallest | Masking]:

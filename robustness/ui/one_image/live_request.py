@@ -8,11 +8,11 @@ from typing import NamedTuple
 
 from robustness import models
 from robustness.base.errors import RobustnessError
-from robustness.charts.prediction_marks import Mark, verdict
+from robustness.charts.prediction_verdicts import Mark, verdict
 from robustness.evaluation.condition import NOTHING, Condition
 from robustness.evaluation.framing_of_models import framing
 from robustness.evaluation.labels_and_correctness import labelled
-from robustness.evaluation.measurement import Measurement
+from robustness.evaluation.measurement_records import Measurement
 from robustness.evaluation.request import Request, spec_of
 from robustness.pictures.framed_picture import Picture
 from robustness.report.questions.safe_threshold import AcceptedFrom

@@ -10,25 +10,34 @@ from dataclasses import replace
 import streamlit as st
 
 from robustness import models, report
-from robustness.base.scheduler import PAUSES
+from robustness.base.round_robin_and_job_pauses import PAUSES
 from robustness.base.text import plain
-from robustness.evaluation.measurement import Measurement
+from robustness.evaluation.measurement_records import Measurement
 from robustness.models import REGISTRY as MODELS
 from robustness.pictures.framed_picture import Picture
 from robustness.remedies import parse_all
 from robustness.report.blocks import Columns
-from robustness.report.live_report import change_charts, similarity
+from robustness.report.one_image_report import change_charts, similarity
 from robustness.report.questions.safe_threshold import AcceptedFrom
 from robustness.ui.browser import components
 from robustness.ui.computation import shared_results
-from robustness.ui.display import draw_blocks, explanations, page_elements
+from robustness.ui.display import (
+    block_display_and_selection,
+    heat_map_section,
+    image_pairs_and_cards,
+)
 from robustness.ui.display.copy_and_report_buttons import copy_button, report_button
-from robustness.ui.one_image import remedies, slider_drag, stack, stories_and_present
+from robustness.ui.one_image import (
+    live_routes_and_tickets,
+    remedies,
+    stack_state,
+    stories_and_present,
+)
 from robustness.ui.one_image.answer_cards import answer_cards
 from robustness.ui.one_image.live_request import Answer, LiveRequest
 from robustness.ui.page_frame import fragment
 from robustness.ui.server.counters import UPDATES
-from robustness.ui.session.run_link import IMAGE, RUN, accept_from, accepted_from
+from robustness.ui.session.runs_folder_and_links import IMAGE, RUN, accept_from, accepted_from
 
 _STANDING = "standing"
 _LOADING = 3.0
@@ -64,7 +73,7 @@ def _show_images(
     picture: Picture, model_names: tuple[str, ...], seed: int, truth: str | None
 ) -> None:
     """Draw the images, the predictions and the stack; a fragment that reruns alone."""
-    on = stack.current()
+    on = stack_state.current()
     states = {name: models.state(MODELS[name]) for name in model_names}
     failed = {name: state.reason for name, state in states.items() if not state.ready}
     request = LiveRequest(
@@ -78,7 +87,7 @@ def _show_images(
     draw(request, on)
 
 
-def draw(request: LiveRequest, on: stack.Stack) -> None:
+def draw(request: LiveRequest, on: stack_state.Stack) -> None:
     """Draw the images, the predictions and the sliders of ``on``, within a fragment."""
     follows = st.session_state.pop(_STANDING, None) == request.of_whom
     with PAUSES.answering(), st.container(key="live"):
@@ -87,16 +96,16 @@ def draw(request: LiveRequest, on: stack.Stack) -> None:
     st.session_state[_STANDING] = request.of_whom  # last: only a complete page can be followed
 
 
-def _begin(request: LiveRequest, on: stack.Stack, follows: bool) -> None:
+def _begin(request: LiveRequest, on: stack_state.Stack, follows: bool) -> None:
     """Draw a new image, and each prediction as it arrives: models may have to load."""
     start, drawing = time.perf_counter(), components.next_drawing()
     altered = request.change()
     asking, coming = time.perf_counter(), request.answers(altered)  # while the images are drawn
-    page_elements.show_pictures(
+    image_pairs_and_cards.show_pictures(
         request.picture, altered.image, request.what, altered.scores, drawing=drawing
     )
     place = st.empty()
-    stack.show(on, request, slider_drag.TICKETS.give(request), drawing)
+    stack_state.show(on, request, live_routes_and_tickets.TICKETS.give(request), drawing)
     answers: dict[str, Answer] = {}
     components.answers(place, "live answers 0", answer_cards(request, answers), drawing)
     for name, row in coming:
@@ -109,12 +118,12 @@ def _begin(request: LiveRequest, on: stack.Stack, follows: bool) -> None:
     components.answers(place, "live answers", answer_cards(request, answers, note), drawing)
 
 
-def _follow(request: LiveRequest, on: stack.Stack, follows: bool) -> None:
+def _follow(request: LiveRequest, on: stack_state.Stack, follows: bool) -> None:
     """Draw all changes at once, so that no part of the page is empty in between."""
     start, drawing = time.perf_counter(), components.next_drawing()
     altered = request.change()
     asking, coming = time.perf_counter(), request.answers(altered)
-    page_elements.show_pictures(
+    image_pairs_and_cards.show_pictures(
         *(request.picture, altered.image, request.what, altered.scores),
         follows=on.dragging and follows,
         remedied=remedies.pair(request, altered),
@@ -127,7 +136,7 @@ def _follow(request: LiveRequest, on: stack.Stack, follows: bool) -> None:
         nullcontext(), "live answers", answer_cards(request, answers, note, remedied), drawing
     )
     # Last: the browser may then ask for more, which would drop what is not sent yet.
-    stack.show(on, request, slider_drag.TICKETS.give(request), drawing)
+    stack_state.show(on, request, live_routes_and_tickets.TICKETS.give(request), drawing)
 
 
 def _pace(asking: float, start: float) -> str:
@@ -151,7 +160,7 @@ def _show_details(
 ) -> None:
     """Draw the charts and exports; a fragment that reruns once the predictions have settled."""
     remedies.rerun_if_chosen()
-    condition = stack.last_stack().condition
+    condition = stack_state.last_stack().condition
     request = LiveRequest(picture, condition, usable(model_names), seed, truth)
     if not condition.idle:
         request = request._replace(remedy=remedies.chosen(request.several_models))
@@ -164,7 +173,7 @@ def _show_details(
     with st.container(key="live-details"):
         left, right = st.columns(2, gap="medium")
         with left:
-            draw_blocks.draw([similarity(rows)])
+            block_display_and_selection.draw([similarity(rows)])
         with right:
             remedies.show(request, altered, answers)
             with st.container(horizontal=True):
@@ -172,7 +181,7 @@ def _show_details(
                 report_button(lambda: report.of_live(request.spec, picture, rows, tried), "live")
                 chain = parse_all(request.remedy)
                 copy_button(replace(request.spec, remedies=chain), picture, truth)
-        if opened := explanations.in_detail("confidence, layers, heat maps"):
+        if opened := heat_map_section.in_detail("confidence, layers, heat maps"):
             with opened:
                 _in_detail(request, altered, rows)
 
@@ -181,8 +190,8 @@ def _in_detail(
     request: LiveRequest, altered: shared_results.Altered, rows: Sequence[Measurement]
 ) -> None:
     picture = request.picture
-    draw_blocks.draw([Columns([[chart] for chart in change_charts(rows)])])
-    explanations.section(
+    block_display_and_selection.draw([Columns([[chart] for chart in change_charts(rows)])])
+    heat_map_section.section(
         ["Original", "Perturbed"],
         lambda name: shared_results.model_view(request.spec, picture, name, altered)[1].frames[0],
         {row.model: tuple(dict.fromkeys((row.clean_top1, row.top1))) for row in rows},

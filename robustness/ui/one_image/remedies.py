@@ -10,19 +10,19 @@ import streamlit as st
 from robustness import models
 from robustness.base.errors import PluginError, RobustnessError
 from robustness.base.text import plain, share
-from robustness.charts.prediction_marks import Mark, judged, verdict
-from robustness.charts.tables import Table
+from robustness.charts.prediction_verdicts import Mark, judged, verdict
+from robustness.charts.text_tables import Table
 from robustness.evaluation.labels_and_correctness import is_correct, label_index
-from robustness.evaluation.measurement import Measurement
+from robustness.evaluation.measurement_records import Measurement
 from robustness.perturbations import Images
 from robustness.plugins import plugin_of
 from robustness.remedies import REGISTRY, Chain, parse, python
 from robustness.remedies.remedy import SUREST
 from robustness.report.blocks import Titled
-from robustness.report.copy_as import REMEDY
+from robustness.report.copy_as_link_or_code import REMEDY
 from robustness.ui.browser import components
 from robustness.ui.computation import shared_results
-from robustness.ui.display.page_elements import thumbnail_uri
+from robustness.ui.display.image_pairs_and_cards import thumbnail_uri
 from robustness.ui.one_image.live_request import Answer, LiveRequest
 from robustness.ui.session.error_boundary import sentence
 

@@ -16,15 +16,15 @@ import streamlit as st
 from robustness.base.text import plain
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.loop import perturbed
-from robustness.pictures.fitting import STUDY_FRAMING
 from robustness.pictures.framed_picture import Picture
-from robustness.report.copy_as import link_values
+from robustness.pictures.square_framing import STUDY_FRAMING
+from robustness.report.copy_as_link_or_code import link_values
 from robustness.ui.browser import components
 from robustness.ui.browser.escaped_html import html
 from robustness.ui.computation.shared_results import is_sample, sample_picture
-from robustness.ui.display.page_elements import thumbnail_uri
+from robustness.ui.display.image_pairs_and_cards import thumbnail_uri
 from robustness.ui.session.link_inputs import warn_of_link
-from robustness.ui.session.run_link import page_link
+from robustness.ui.session.runs_folder_and_links import page_link
 
 OFFLINE = ("SqueezeNet", "EfficientNetLite0", "EfficientNetLite1", "EfficientNetLite2")
 """The models of every story, which are always ready."""

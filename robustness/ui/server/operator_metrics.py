@@ -22,8 +22,8 @@ from starlette.routing import Route
 
 from robustness.base import settings
 from robustness.base.errors import RobustnessError
-from robustness.base.files import stored_bytes
-from robustness.base.permissions import policy
+from robustness.base.files_and_locks import stored_bytes
+from robustness.base.user_permissions import policy
 from robustness.evaluation.provenance import versions
 from robustness.models.loaded_models import LOADED, budget
 from robustness.runs import deleted, jobs, listing
@@ -31,7 +31,7 @@ from robustness.ui.computation.shared_results import RESULT_CACHE, cached
 from robustness.ui.server.counters import REGISTRY
 from robustness.ui.server.streamlit_internals import open_sessions
 from robustness.ui.session.access import Connection, is_local
-from robustness.ui.session.run_link import runs_folder
+from robustness.ui.session.runs_folder_and_links import runs_folder
 
 PREFIX = "robustness_"
 

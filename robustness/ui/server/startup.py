@@ -12,11 +12,11 @@ from streamlit import config
 from streamlit.starlette import App
 
 from robustness import models
-from robustness.base import freed_memory, settings
+from robustness.base import memory_allocator, settings
 from robustness.base.errors import RobustnessError
-from robustness.base.permissions import Who, policy
-from robustness.evaluation import rescaled_similarity
-from robustness.models.graph.inspection import KERAS_WORKERS
+from robustness.base.user_permissions import Who, policy
+from robustness.evaluation import similarity_and_floor
+from robustness.models.graph.inspection_and_conversion import KERAS_WORKERS
 from robustness.models.loaded_models import run_parallel
 from robustness.runs import jobs
 from robustness.ui.computation.long_work import begin
@@ -31,7 +31,7 @@ from robustness.ui.server.streamlit_internals import (
     take_values_in_turn,
 )
 from robustness.ui.session.link_inputs import link_number, warn_of_link
-from robustness.ui.session.run_link import runs_folder
+from robustness.ui.session.runs_folder_and_links import runs_folder
 
 _MEGABYTE = 2**20
 
@@ -39,7 +39,7 @@ _MEGABYTE = 2**20
 def settle() -> None:
     """Lower Streamlit's limit on uploads to ours, and replace what it does to shared caches, to
     their locks, to Keras, to unsent messages and to invalid values in a link."""
-    freed_memory.share_with_arrow()
+    memory_allocator.share_with_arrow()
     keep_shared_caches()
     forget_locks_of_values()
     keep_kernels()
@@ -107,5 +107,5 @@ def _load_defaults() -> None:
 def _prepare(name: str) -> None:
     """Load a model and run it once, which compiles it."""
     classifier = models.load(name, side=models.REGISTRY[name].framing.side)
-    rescaled_similarity.floors(classifier)
+    similarity_and_floor.floors(classifier)
     classifier(np.zeros((1, classifier.side, classifier.side, 3), np.float32))

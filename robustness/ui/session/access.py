@@ -17,10 +17,10 @@ import streamlit as st
 from streamlit import runtime
 from streamlit.errors import StreamlitAPIException
 
-from robustness.base import permissions
+from robustness.base import user_permissions
 from robustness.base.errors import AccessError
-from robustness.base.permissions import Action, Policy, Role, Who, policy
 from robustness.base.text import plain
+from robustness.base.user_permissions import Action, Policy, Role, Who, policy
 from robustness.runs import audit
 from robustness.ui.server.streamlit_internals import (
     SessionClient,
@@ -28,7 +28,7 @@ from robustness.ui.server.streamlit_internals import (
     is_click_dropped,
     user_claims,
 )
-from robustness.ui.session.run_link import runs_folder
+from robustness.ui.session.runs_folder_and_links import runs_folder
 
 _KEY = "takes turns as"
 
@@ -100,7 +100,7 @@ def me() -> str:
 
 def role() -> Role:
     """The role of this session's user."""
-    return permissions.policy().role(who())
+    return user_permissions.policy().role(who())
 
 
 def require(
@@ -111,9 +111,9 @@ def require(
     ``owner`` is who owns the thing; ``thing`` is its name in the audit log, such as a run's id.
     Call it once per action, not whenever a page is drawn.
     """
-    asking, settled = by or who(), permissions.policy()
+    asking, settled = by or who(), user_permissions.policy()
     try:
-        permissions.check(action, asking, owner, settled)
+        user_permissions.check(action, asking, owner, settled)
     except AccessError:
         _note(action, asking, settled, thing, allowed=False)
         raise
@@ -124,7 +124,7 @@ def require(
 def refusal(action: Action, owner: str | None = None) -> str:
     """Why this session may not do ``action``; "" if it may."""
     try:
-        permissions.check(action, who(), owner, permissions.policy())
+        user_permissions.check(action, who(), owner, user_permissions.policy())
     except AccessError as error:
         return str(error)
     return ""
@@ -154,7 +154,7 @@ def allowed(
     """
     refused = refusal(action, owner)
     if refused and key and is_click_dropped(key):
-        _note(action, who(), permissions.policy(), thing, allowed=False)
+        _note(action, who(), user_permissions.policy(), thing, allowed=False)
     return {"key": key, "disabled": disabled or bool(refused), "help": refused or help}
 
 
@@ -193,7 +193,7 @@ def verified_email(said: Mapping[str, Any]) -> str:
     if said.get("is_logged_in") is not True or not (verified is True or verified == "true"):
         return ""
     email = said.get("email")
-    return permissions.address_of(email) if isinstance(email, str) else ""
+    return user_permissions.address_of(email) if isinstance(email, str) else ""
 
 
 def is_local(connection: Connection) -> bool:

@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 
 from benchmarks.support.keras_classifiers import keras_classifier
 from robustness import models
-from robustness.models.graph.keras_networks import load_network
-from robustness.models.graph.layout import grip
-from robustness.models.run.replay.network import ReplayedNetwork
-from robustness.models.tensorflow_runtime import keras, tensorflow
-from robustness.models.weights.sources import keras_cache
+from robustness.models.graph.feature_stages_and_grid import grip
+from robustness.models.graph.keras_reading_and_conversion import load_network
+from robustness.models.run.replay.network_and_forward_pass import ReplayedNetwork
+from robustness.models.tensorflow_and_keras_import import keras, tensorflow
+from robustness.models.weights.preset_and_file_sources import keras_cache
 from tests.conftest import save_official
 from tests.support.preparing import prepared, undone
 from tests.support.unset_weights import recycled_weights, unset_weights

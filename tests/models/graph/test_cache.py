@@ -18,13 +18,13 @@ import openvino
 import pytest
 from numpy.typing import NDArray
 
-from robustness.base.files import files_below
+from robustness.base.files_and_locks import files_below
 from robustness.models.class_labels import Labels
 from robustness.models.graph import conversion_cache
 from robustness.models.graph.conversion_cache import Conversion
 from robustness.models.graph.graph_with_preprocessing import StudyModel
-from robustness.models.model_record import ModelRecord
-from robustness.models.run.openvino import ForwardPass
+from robustness.models.model_and_weights_record import ModelRecord
+from robustness.models.run.openvino_and_engine_choice import ForwardPass
 from robustness.models.run.openvino_pass import OpenVinoPass
 from tests.support.small_graph import RECORD, SIDE, images, small_graph
 

@@ -22,13 +22,13 @@ from robustness.attacks import AttackSpec, Outcome, craft
 from robustness.base.errors import GradientError, WeightsError
 from robustness.commands import main
 from robustness.models import Classifier
+from robustness.models.graph.feature_stages_and_grid import find_stages
 from robustness.models.graph.graph_with_preprocessing import study_models
-from robustness.models.graph.input_and_output import Use
-from robustness.models.graph.layout import find_stages
-from robustness.models.model_record import Normalisation
-from robustness.models.own import user_models
-from robustness.models.run.openvino import core
-from robustness.models.tensorflow_runtime import keras, tensorflow
+from robustness.models.graph.preprocessing_and_probabilities import Use
+from robustness.models.model_and_weights_record import Normalisation
+from robustness.models.own import registration_and_schema
+from robustness.models.run.openvino_and_engine_choice import core
+from robustness.models.tensorflow_and_keras_import import keras, tensorflow
 from robustness.pictures.framed_picture import Picture
 from tests.support import onnx_files as onnx
 from tests.support.user_models import DIGITS, describe, small_network
@@ -66,7 +66,7 @@ def loaded(folder: Path, name: str, content: bytes | None = None, **described: A
         (folder / name).write_bytes(content)
     side = described.pop("side", 8)
     describe(folder, path=name, **{"output": "logits", **described})
-    user_models.refresh()
+    registration_and_schema.refresh()
     return models.load("digits", side=side)
 
 

@@ -17,10 +17,10 @@ import pytest
 
 from robustness import models
 from robustness.base.errors import WeightsError
-from robustness.base.limited_worker import WorkerLateError
-from robustness.models.graph import inspection
-from robustness.models.own import stated_facts as file_description
-from robustness.models.own import user_models
+from robustness.base.limited_worker_pool import WorkerLateError
+from robustness.models.graph import inspection_and_conversion
+from robustness.models.own import file_and_library_metadata as file_description
+from robustness.models.own import registration_and_schema
 from tests.support import onnx_files as onnx
 from tests.support.large_files import TERABYTE, terabyte, within
 from tests.support.user_models import describe
@@ -29,10 +29,10 @@ from tests.support.user_models import describe
 def examined(folder: Path, name: str = "model.onnx", **described: Any) -> tuple[str, ...]:
     """The stages of the file ``name`` in ``folder``; raises what examining it does."""
     describe(folder, path=name, **{"output": "logits", **described})
-    user_models.refresh()
+    registration_and_schema.refresh()
     record = models.REGISTRY["digits"]
     assert record.weights.own
-    return inspection.examine(record, 8, folder / "study.xml").stages
+    return inspection_and_conversion.examine(record, 8, folder / "study.xml").stages
 
 
 def refusal(folder: Path, name: str = "model.onnx", **described: Any) -> str:
@@ -316,16 +316,16 @@ def test_a_model_of_a_terabyte_is_refused_in_seconds(models_folder: Path, what: 
     for part in parts:
         terabyte(models_folder / part, size=TERABYTE // len(parts))
     describe(models_folder, path=name)
-    user_models.refresh()
+    registration_and_schema.refresh()
     record = models.REGISTRY["digits"]
     with within(10):
         state = models.state(record)
         with pytest.raises(WeightsError, match=SIZES):
             models.require(record)
         with pytest.raises(WeightsError, match=SIZES):
-            inspection.examine(record, 8, models_folder / "study.xml")
+            inspection_and_conversion.examine(record, 8, models_folder / "study.xml")
         with pytest.raises(WeightsError, match=SIZES):
-            inspection.describe_file(models_folder / name, (8, 8))
+            inspection_and_conversion.describe_file(models_folder / name, (8, 8))
     assert not state.ready
     assert re.search(SIZES, state.reason)
 
@@ -338,7 +338,7 @@ def test_a_digest_takes_time_in_proportion_to_the_file(models_folder: Path) -> N
     """Ten megabytes of fields take as long as ten megabytes of weights."""
     (models_folder / "model.onnx").write_bytes(b"\x08\x01" * 5 * 10**6)
     describe(models_folder, path="model.onnx")
-    user_models.refresh()
+    registration_and_schema.refresh()
     record = models.REGISTRY["digits"]
     begun = time.process_time()
     models.digest(record)
@@ -351,7 +351,7 @@ def test_a_digest_takes_time_in_proportion_to_the_file(models_folder: Path) -> N
 def test_a_graph_without_end_is_given_up(
     models_folder: Path, monkeypatch: pytest.MonkeyPatch, what: Callable[[], bytes]
 ) -> None:
-    monkeypatch.setattr(inspection, "SECONDS", 2)
+    monkeypatch.setattr(inspection_and_conversion, "SECONDS", 2)
     (models_folder / "model.onnx").write_bytes(what())
     refusal(models_folder)
 
@@ -361,15 +361,15 @@ def test_a_file_that_ended_its_process_is_not_tried_until_it_changes(
 ) -> None:
     mark, times = models_folder / "times", []
     odd = SimpleNamespace(dumps=lambda _: f"note and die {mark}")
-    monkeypatch.setattr(inspection, "json", odd)
-    monkeypatch.setattr(inspection, "_EXAMINER", "tests.support.odd_worker")
+    monkeypatch.setattr(inspection_and_conversion, "json", odd)
+    monkeypatch.setattr(inspection_and_conversion, "_EXAMINER", "tests.support.odd_worker")
     for classes in (12, 13):
         content = onnx.small_model(onnx.small_weights(classes))
         (models_folder / "model.onnx").write_bytes(content)
         for _ in range(2):
             assert "the process that read it died" in refusal(models_folder)
             with pytest.raises(WeightsError, match="the process that read it died"):
-                inspection.describe_file(models_folder / "model.onnx", (8, 8))
+                inspection_and_conversion.describe_file(models_folder / "model.onnx", (8, 8))
             times.append(len(mark.read_text().split()))
     assert times == [2, 2, 4, 4], "once for each question about each content"
 
@@ -379,12 +379,12 @@ def test_a_busy_machine_says_nothing_of_the_file(
 ) -> None:
     (models_folder / "model.onnx").write_bytes(SOUND)
 
-    class LateWorker(inspection.Worker):
+    class LateWorker(inspection_and_conversion.Worker):
         def ask(self, *_args: Any, **_limits: Any) -> bytes:
             raise WorkerLateError
 
     with monkeypatch.context() as patched:
-        patched.setattr(inspection, "Worker", LateWorker)
+        patched.setattr(inspection_and_conversion, "Worker", LateWorker)
         with pytest.raises(WeightsError, match="the machine is busy"):
             examined(models_folder)
     assert models.state(models.REGISTRY["digits"]).ready
@@ -427,7 +427,7 @@ def test_a_document_that_is_no_network_is_refused(models_folder: Path, what: str
 def test_a_network_without_all_of_its_weights_is_refused(models_folder: Path) -> None:
     import openvino
 
-    from robustness.models.run.openvino import core
+    from robustness.models.run.openvino_and_engine_choice import core
 
     openvino.save_model(core().read_model(SOUND), models_folder / "model.xml")
     weights = models_folder / "model.bin"

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from robustness import models
 from robustness.base.errors import GradientError
 from robustness.models import Classifier, loaded_models
-from robustness.models.engine_and_limits import limits
+from robustness.models.engine_and_limitation_texts import limits
 from robustness.models.graph import conversion_cache
-from robustness.models.own import user_models
-from robustness.models.tensorflow_runtime import keras, tensorflow
+from robustness.models.own import registration_and_schema
+from robustness.models.tensorflow_and_keras_import import keras, tensorflow
 from tests.support.user_models import describe, small_network
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -41,7 +41,7 @@ def opened(tmp_path: Path, models_folder: Path, monkeypatch: pytest.MonkeyPatch)
 def started_anew(folder: Path, **changes: Any) -> Classifier:
     """The model as a process loads it that has just started."""
     describe(folder, **changes)
-    user_models.refresh()
+    registration_and_schema.refresh()
     loaded_models.LOADED.release("digits")
     return models.load("digits", side=8)
 

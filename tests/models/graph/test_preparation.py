@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from openvino import opset15 as operations
 
 from robustness.models.graph.graph_with_preprocessing import ANY_BATCH, study_models
-from robustness.models.graph.input_and_output import Use, prepared
-from robustness.models.model_record import Normalisation
-from robustness.models.run.openvino import core
-from robustness.models.tensorflow_runtime import tensorflow
+from robustness.models.graph.preprocessing_and_probabilities import Use, prepared
+from robustness.models.model_and_weights_record import Normalisation
+from robustness.models.run.openvino_and_engine_choice import core
+from robustness.models.tensorflow_and_keras_import import tensorflow
 
 Floats = NDArray[np.float32]
 

@@ -21,14 +21,14 @@ from robustness import api, models, runs
 from robustness.base.errors import ModelWarning, ParameterError
 from robustness.commands import main
 from robustness.models.class_labels import Labels
-from robustness.models.file_formats.model_format import Quantisation
-from robustness.models.graph.input_and_output import factors
-from robustness.models.model_record import LabelledAccuracy, Normalisation
-from robustness.models.own import models_file, stated_facts
+from robustness.models.file_formats.format_and_runtime import Quantisation
+from robustness.models.graph.preprocessing_and_probabilities import factors
+from robustness.models.model_and_weights_record import LabelledAccuracy, Normalisation
+from robustness.models.own import file_and_library_metadata, toml_entries
 from robustness.models.own.description_proposal import propose
 from robustness.models.own.preprocessing_trials import Labelled, from_folder, is_clear, trials
-from robustness.models.tensorflow_runtime import keras
-from robustness.pictures.fitting import Framing
+from robustness.models.tensorflow_and_keras_import import keras
+from robustness.pictures.square_framing import Framing
 from tests.support import onnx_files as onnx
 from tests.support.large_files import terabyte, within
 
@@ -352,7 +352,7 @@ def test_a_refused_addition_writes_nothing_and_a_removed_model_takes_its_classes
     refused("mine", "mine.labels.txt")
     proposed.write()
     shared = {**proposed.entry, "labels": "named.labels.txt"}
-    models_file.add("sharing", shared)
+    toml_entries.add("sharing", shared)
     assert run("remove", "named") == 0
     assert labels.exists(), "another model reads it"
     assert run("remove", "other") == run("remove", "sharing") == 0
@@ -483,7 +483,7 @@ def test_what_cannot_be_removed_line_by_line_is_left(
 @pytest.mark.parametrize("text", ['a "quoted" \\ one', "é\t\u007f", "]\n[x"])
 def test_any_text_is_written_as_toml(text: str) -> None:
     table = {"title": text, "mean": [1.0, 2], "check": {"image": text, "class": "x"}}
-    assert tomllib.loads(models_file.entry_text("a", table)) == {"a": table}
+    assert tomllib.loads(toml_entries.entry_text("a", table)) == {"a": table}
 
 
 # --- what others wrote beside or into the file ----------------------------------------------------
@@ -500,21 +500,24 @@ def test_classes_are_read_from_wherever_exporters_write_them(folder: Path) -> No
     }
     for key, text in texts.items():
         (folder / "told.onnx").write_bytes(colour_model((key, text)))
-        assert stated_facts.class_names(folder / "told.onnx", len(COLOURS)) == names
-    assert stated_facts.class_names(folder / "told.onnx", 5) == ()
-    assert stated_facts.class_names(folder / "colours.onnx", len(COLOURS)) == ()
+        assert file_and_library_metadata.class_names(folder / "told.onnx", len(COLOURS)) == names
+    assert file_and_library_metadata.class_names(folder / "told.onnx", 5) == ()
+    assert file_and_library_metadata.class_names(folder / "colours.onnx", len(COLOURS)) == ()
     (folder / "config.json").write_text(json.dumps({"id2label": numbered}))
-    assert stated_facts.class_names(folder / "colours.onnx", len(COLOURS)) == names
+    assert file_and_library_metadata.class_names(folder / "colours.onnx", len(COLOURS)) == names
     (folder / "config.json").write_text(json.dumps({"id2label": {"0": "red", "x": "blue"}}))
-    assert stated_facts.class_names(folder / "colours.onnx", 2) == ()
+    assert file_and_library_metadata.class_names(folder / "colours.onnx", 2) == ()
     (folder / "colours.json").write_text(json.dumps({"index2label": numbered}))
-    assert stated_facts.class_names(folder / "colours.onnx", len(COLOURS)) == names
+    assert file_and_library_metadata.class_names(folder / "colours.onnx", len(COLOURS)) == names
     archive = io.BytesIO(b"TFL3" * 10)
     with zipfile.ZipFile(archive, "a") as labels:
         labels.writestr("labels.txt", "\n".join(names))
     (folder / "other").mkdir()
     (folder / "other" / "model.tflite").write_bytes(archive.getvalue())
-    assert stated_facts.class_names(folder / "other" / "model.tflite", len(COLOURS)) == names
+    assert (
+        file_and_library_metadata.class_names(folder / "other" / "model.tflite", len(COLOURS))
+        == names
+    )
 
 
 def test_normalisations_are_read_from_configurations(folder: Path) -> None:
@@ -524,10 +527,10 @@ def test_normalisations_are_read_from_configurations(folder: Path) -> None:
 
     def stated(**changes: Any) -> tuple[Any, Any]:
         (folder / "preprocessor_config.json").write_text(json.dumps({**told, **changes}))
-        entry, sources = stated_facts.stated_entry(folder / "colours.onnx")
+        entry, sources = file_and_library_metadata.stated_entry(folder / "colours.onnx")
         return entry.get("normalisation"), sources.get("normalisation")
 
-    assert stated_facts.stated_entry(folder / "colours.onnx") == ({}, {})
+    assert file_and_library_metadata.stated_entry(folder / "colours.onnx") == ({}, {})
     assert stated() == (table, "preprocessor_config.json")
     assert stated(do_normalize=False) == ("0..1", "preprocessor_config.json")
     assert stated(image_std=[0, 1, 1]) == (None, None)
@@ -539,7 +542,7 @@ def test_normalisations_are_read_from_configurations(folder: Path) -> None:
     "quantised", [Quantisation(1 / 128, 127, 0, 255), Quantisation(1 / 128, -1, -128, 127)]
 )
 def test_a_quantised_input_takes_the_values_of_pixels(quantised: Quantisation) -> None:
-    found = stated_facts.of_integers(quantised)
+    found = file_and_library_metadata.of_integers(quantised)
     values = np.arange(256)
     real = (values - found.mean[0]) / found.std[0]
     integers = real / quantised.scale + quantised.zero_point

@@ -13,18 +13,18 @@ from robustness import models
 from robustness.base.errors import ParameterError
 from robustness.models import Classifier
 from robustness.models.model_check import check_model
-from robustness.models.own import models_file, user_models
+from robustness.models.own import registration_and_schema, toml_entries
 from robustness.models.run.heat_map import heat_maps
 from robustness.models.trainable_model import TrainableModel
-from robustness.pictures.fitting import Framing, study_image
-from robustness.pictures.samples import sample_bytes
+from robustness.pictures.sample_files import sample_bytes
+from robustness.pictures.square_framing import Framing, study_image
 
 Images = NDArray[np.float32]
 
 
 def described(folder: Path, text: str = '[calm]\nof = "SqueezeNet"\ntemperature = 1.7\n') -> None:
     (folder / "models.toml").write_text(text)
-    user_models.refresh()
+    registration_and_schema.refresh()
 
 
 def softened(probabilities: NDArray[np.float32], temperature: float) -> NDArray[np.float64]:
@@ -117,16 +117,16 @@ def test_a_base_in_use_is_not_removed(models_folder: Path) -> None:
     described(models_folder, f'[own]\n{table}\n[calm]\nof = "own"\ntemperature = 1.7\n')
     assert models.REGISTRY["calm"].base == models.REGISTRY["own"]
     with pytest.raises(ParameterError, match="Remove 'calm' first"):
-        models_file.remove("own")
+        toml_entries.remove("own")
     assert "own" in models.REGISTRY
-    models_file.remove("calm")
-    models_file.remove("own")
+    toml_entries.remove("calm")
+    toml_entries.remove("own")
     assert not {"own", "calm"} & set(models.REGISTRY.names)
 
 
 def test_a_variant_has_a_preprocessing_of_its_own(models_folder: Path) -> None:
     (models_folder / "models.toml").write_text('[large]\nof = "EfficientNetLite1"\nside = 240\n')
-    user_models.refresh()
+    registration_and_schema.refresh()
     large, base = models.REGISTRY["large"], models.REGISTRY["EfficientNetLite1"]
     assert (large.framing, base.framing) == (Framing(side=240), Framing())
     image = study_image(sample_bytes("coffee"), large.framing)[None]
@@ -145,4 +145,4 @@ def test_a_variant_has_a_preprocessing_of_its_own(models_folder: Path) -> None:
 def test_a_variant_that_cannot_be_is_refused(models_folder: Path, keys: str, message: str) -> None:
     (models_folder / "models.toml").write_text(f'[other]\nof = "SqueezeNet"\n{keys}\n')
     with pytest.raises(ParameterError, match=message):
-        user_models.refresh()
+        registration_and_schema.refresh()

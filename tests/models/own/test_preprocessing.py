@@ -14,16 +14,16 @@ from PIL import Image
 
 from robustness import api, models
 from robustness.base.errors import ParameterError
-from robustness.base.toml import read_toml
-from robustness.models.own import user_models
-from robustness.models.own.stated_facts import (
+from robustness.base.toml_reader import read_toml
+from robustness.models.own import registration_and_schema
+from robustness.models.own.file_and_library_metadata import (
     hugging_face_entry,
     stated_entry,
     timm_entry,
     torchvision_entry,
 )
 from robustness.pictures.eight_bits import from_uint8
-from robustness.pictures.fitting import Framing
+from robustness.pictures.square_framing import Framing
 from tests.models.own.test_adding import COLOURS, added, folder
 from tests.support.user_models import describe
 
@@ -40,7 +40,7 @@ def test_a_description_says_it_by_the_fields_names(models_folder: Path) -> None:
         "antialias": False,
     }
     describe(models_folder, input_size=96, **keys)
-    user_models.refresh()
+    registration_and_schema.refresh()
     expected = Framing("crop", 96, 0.95, "bilinear", "torch", antialias=False)
     assert models.REGISTRY["digits"].framing == expected
 
@@ -50,11 +50,13 @@ def test_mean_and_std_stand_for_a_normalisation(models_folder: Path) -> None:
     text = file.read_text().splitlines()
     plain = [line for line in text if not line.startswith("normalisation")]
     file.write_text("\n".join([*plain, f"mean = {MEAN}", f"std = {STD}"]))
-    user_models.refresh()
-    assert models.REGISTRY["digits"].normalisation == user_models.NORMALISATIONS["torch"]
+    registration_and_schema.refresh()
+    assert (
+        models.REGISTRY["digits"].normalisation == registration_and_schema.NORMALISATIONS["torch"]
+    )
     file.write_text("\n".join([*text, f"mean = {MEAN}"]))
     with pytest.raises(ParameterError, match="expected either normalisation, or mean and std"):
-        user_models.refresh()
+        registration_and_schema.refresh()
 
 
 @pytest.mark.parametrize(
@@ -70,7 +72,7 @@ def test_preprocessing_that_no_library_has_is_refused(
 ) -> None:
     describe(models_folder, **changes)
     with pytest.raises(ParameterError, match=said):
-        user_models.refresh()
+        registration_and_schema.refresh()
 
 
 @pytest.mark.parametrize(
@@ -228,7 +230,7 @@ def test_a_function_prepares_the_perturbed_image(
     np.testing.assert_array_equal(seen[-1], np.rint(255 * image[0]))
     assert answer[0, 1] == pytest.approx(image.mean(), abs=1e-5)
     with pytest.raises(ParameterError, match="lives in this process only"):
-        models.model_record.require_described(["processed"], "a job")
+        models.model_and_weights_record.require_described(["processed"], "a job")
 
 
 def test_where_a_function_cannot_prepare_images_a_sentence_says_so(
@@ -244,4 +246,6 @@ def test_where_a_function_cannot_prepare_images_a_sentence_says_so(
 
 def test_mean_and_std_of_bytes_are_refused() -> None:
     with pytest.raises(ParameterError, match="from 0 to 1, got 127"):
-        user_models.with_normalisation({"mean": [127, 127, 127], "std": [128, 128, 128]})
+        registration_and_schema.with_normalisation(
+            {"mean": [127, 127, 127], "std": [128, 128, 128]}
+        )

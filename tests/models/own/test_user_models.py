@@ -22,14 +22,14 @@ from robustness.base.errors import ParameterError, RobustnessError, WeightsError
 from robustness.commands import main
 from robustness.evaluation.loop import evaluate
 from robustness.evaluation.request import make_spec
-from robustness.evaluation.suites import study_conditions
+from robustness.evaluation.suites_and_strengths import study_conditions
 from robustness.models.loaded_models import LOADED
 from robustness.models.model_check import check_model
-from robustness.models.own import user_models
-from robustness.models.tensorflow_runtime import keras, tensorflow
-from robustness.pictures.fitting import Framing, study_image
+from robustness.models.own import registration_and_schema
+from robustness.models.tensorflow_and_keras_import import keras, tensorflow
 from robustness.pictures.framed_picture import Picture
-from robustness.pictures.samples import sample_bytes
+from robustness.pictures.sample_files import sample_bytes
+from robustness.pictures.square_framing import Framing, study_image
 from tests.support.user_models import (
     DIGITS,
     describe,
@@ -114,7 +114,7 @@ def test_a_saved_model_answers_the_same(models_folder: Path) -> None:
     network = small_network()
     tensorflow().saved_model.save(network, str(models_folder / "saved"))
     describe(models_folder, path="saved")
-    user_models.refresh()
+    registration_and_schema.refresh()
     picture = study_image(sample_bytes("coffee"), Framing(side=8))[None]
     outputs = models.load("digits", side=8)(picture)
     np.testing.assert_allclose(outputs.probabilities, answers(network, picture), atol=1e-5)
@@ -135,7 +135,7 @@ def test_grouped_and_recurrent_layers_become_one_graph(models_folder: Path) -> N
     network = keras().Model(inputs, layers.Dense(10, activation="softmax")(x))
     network.save(models_folder / "digits.keras")
     describe(models_folder)
-    user_models.refresh()
+    registration_and_schema.refresh()
     picture = study_image(sample_bytes("coffee"), Framing(side=8))[None]
     outputs = models.load("digits", side=8)(picture)
     np.testing.assert_allclose(outputs.probabilities, answers(network, picture), atol=1e-5)
@@ -151,14 +151,14 @@ def test_without_a_file_there_is_nothing_to_do(
     before = models.REGISTRY.names
     monkeypatch.delenv("ROBUSTNESS_MODELS", raising=False)
     monkeypatch.chdir(tmp_path)
-    user_models.refresh()
+    registration_and_schema.refresh()
     assert models.REGISTRY.names == before
     small_network().save(tmp_path / "digits.keras")
     describe(tmp_path)
-    user_models.refresh()
+    registration_and_schema.refresh()
     assert models.REGISTRY.names == (*before, "digits")
     (tmp_path / "models.toml").unlink()
-    user_models.refresh()
+    registration_and_schema.refresh()
     assert models.REGISTRY.names == before
 
 
@@ -208,7 +208,7 @@ def test_a_bad_description_is_refused(
     before = models.REGISTRY.names
     describe(models_folder, **changes)
     with pytest.raises(ParameterError, match=said) as caught:
-        user_models.refresh()
+        registration_and_schema.refresh()
     assert_one_sentence(caught.value)
     assert "models.toml" in str(caught.value)
     assert models.REGISTRY.names == before
@@ -230,13 +230,13 @@ def test_a_file_that_is_no_description_is_refused(
     data = text if isinstance(text, bytes) else text.encode()
     (models_folder / "models.toml").write_bytes(data)
     with pytest.raises(ParameterError, match=said) as caught:
-        user_models.refresh()
+        registration_and_schema.refresh()
     assert_one_sentence(caught.value)
 
 
 def test_a_named_file_that_is_not_there_is_refused(models_folder: Path) -> None:
     with pytest.raises(ParameterError, match=r"setting 'models' names .*models\.toml") as caught:
-        user_models.refresh()
+        registration_and_schema.refresh()
     assert_one_sentence(caught.value)
 
 
@@ -336,7 +336,7 @@ def test_a_model_that_is_not_as_described_is_refused(
 ) -> None:
     make(models_folder)
     describe(models_folder, **changes)
-    user_models.refresh()
+    registration_and_schema.refresh()
     with pytest.raises(WeightsError, match=said) as caught:
         models.load("digits")
     assert_one_sentence(caught.value)
@@ -350,7 +350,7 @@ def test_a_model_that_is_not_as_described_is_refused(
     small = models_folder / "digits.keras"
     if small.is_file():
         small.write_bytes(network_file())
-        user_models.refresh()
+        registration_and_schema.refresh()
         assert models.state(models.REGISTRY["digits"]).ready, "mended"
 
 
@@ -407,7 +407,7 @@ def test_a_bomb_is_refused_before_it_takes_memory(
 ) -> None:
     make(models_folder / "digits.keras")
     describe(models_folder)
-    user_models.refresh()
+    registration_and_schema.refresh()
     keras()
     with growing_at_most(60), pytest.raises(WeightsError, match=said) as caught:
         models.load("digits")
@@ -430,7 +430,7 @@ def test_a_label_file_that_cannot_serve_is_named(
     describe(models_folder, labels="mine.txt")
     if labels is not None:
         (models_folder / "mine.txt").write_bytes(labels)
-    user_models.refresh()
+    registration_and_schema.refresh()
     state = models.state(models.REGISTRY["digits"])
     assert not state.ready
     with pytest.raises(WeightsError, match=said) as caught:
@@ -443,7 +443,7 @@ def test_files_of_a_windows_editor_are_read_as_they_are_meant(models_folder: Pat
     small_network().save(models_folder / "digits.keras")
     for file in (describe(models_folder), models_folder / "digits.txt"):
         file.write_bytes(b"\xef\xbb\xbf" + file.read_bytes().replace(b"\n", b"\r\n"))
-    user_models.refresh()
+    registration_and_schema.refresh()
     assert models.REGISTRY["digits"].labels().names == DIGITS
 
 

@@ -4,12 +4,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from robustness.models.model_record import ADDED
-from robustness.models.own import user_models
+from robustness.models.model_and_weights_record import ADDED
+from robustness.models.own import registration_and_schema
 
 
 @pytest.fixture(autouse=True)
 def nothing_stays() -> Iterator[None]:
     yield
     ADDED.clear()
-    user_models.refresh()
+    registration_and_schema.refresh()

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from robustness import api, models, runs
-from robustness.attacks.attack_loop import attack
-from robustness.attacks.attack_method import AttackSpec
+from robustness.attacks.attack_and_settings import AttackSpec
+from robustness.attacks.attack_loop_and_batch import attack
 from robustness.base.errors import (
     GradientError,
     ModelWarning,
@@ -28,11 +28,11 @@ from robustness.base.errors import (
 )
 from robustness.commands import main
 from robustness.models.loaded_models import LOADED
+from robustness.models.model_and_weights_record import CallOptions
 from robustness.models.model_check import latencies
-from robustness.models.model_record import CallOptions
-from robustness.models.own import user_models
+from robustness.models.own import registration_and_schema
 from robustness.models.python_models.function_pass import Caller
-from robustness.runs import jobs, writer
+from robustness.runs import jobs, run_writer_and_continuation
 from tests.support.onnx_files import small_model
 from tests.support.user_models import DIGITS, describe
 
@@ -233,7 +233,7 @@ def described(folder: Path, module: str, text: str, **changes: Any) -> models.Mo
     (folder / f"{module}.py").write_text(text)
     values = {"path": None, "function": f"{module}:ask", "output": "logits", **changes}
     describe(folder, **values)
-    user_models.refresh()
+    registration_and_schema.refresh()
     return models.REGISTRY["digits"]
 
 
@@ -284,7 +284,7 @@ def test_a_limit_that_is_gone_says_what_to_do(models_folder: Path) -> None:
     changes: dict[str, Any] = {"path": None, "function": "a:b", key: 1}
     describe(models_folder, **changes)
     with pytest.raises(ParameterError, match=f"{key} is gone: .* in the function"):
-        user_models.refresh()
+        registration_and_schema.refresh()
     (models_folder / "models.toml").write_text("")
     arguments: dict[str, Any] = {**DESCRIBED, key: 1}
     with pytest.raises(ParameterError, match=f"colours: {key} is gone: .* in the function"):
@@ -319,7 +319,7 @@ def test_an_image_without_an_answer_is_listed_and_asked_about_when_the_run_is_re
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(writer, "ROWS_A_FILE", rows)
+    monkeypatch.setattr(run_writer_and_continuation, "ROWS_A_FILE", rows)
     answering, counted = [True], [0]
     number, colour = 4, (90, 130, 90)
 
@@ -362,7 +362,7 @@ def test_jobs_and_clusters_refuse_what_only_this_process_has(photos: Path, tmp_p
     with pytest.raises(ParameterError, match=r"a job.*module:name"):
         jobs.submit(plan, tmp_path / "runs", "somebody")
     with pytest.raises(ParameterError, match="Ray cluster"):
-        next(runs.engines.ray_cluster.chunks(plan, [0], None))
+        next(runs.engines.ray_engine_and_workers.chunks(plan, [0], None))
 
 
 def test_a_model_added_again_takes_the_place_of_the_first() -> None:
@@ -370,7 +370,7 @@ def test_a_model_added_again_takes_the_place_of_the_first() -> None:
     api.load_model("colours")
     api.add_model("colours", lambda pixels: -logits(pixels), **DESCRIBED)
     assert "colours" not in LOADED.names()
-    user_models.refresh()
+    registration_and_schema.refresh()
     assert api.load_model("colours")(colour(0.9, 0.5, 0.1)).probabilities.argmax() == 2
 
 
@@ -420,7 +420,7 @@ def test_a_model_is_removed_from_the_process_or_from_the_file(models_folder: Pat
     for name in ("colours", "digits"):
         assert name in api.model_names(ready=False)
         api.remove_model(name)
-        user_models.refresh()
+        registration_and_schema.refresh()
         assert name not in api.model_names(ready=False)
         with pytest.raises(UnknownNameError):
             api.remove_model(name)

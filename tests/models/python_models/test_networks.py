@@ -15,14 +15,14 @@ import pytest
 
 from robustness import api, models
 from robustness.base.errors import GradientError, ModelWarning, ParameterError, WeightsError
-from robustness.models.model_record import UserFile
-from robustness.models.own.stated_facts import value_of
-from robustness.models.python_models import torch_modules
-from robustness.models.tensorflow_runtime import keras
+from robustness.models.model_and_weights_record import UserFile
+from robustness.models.own.file_and_library_metadata import value_of
+from robustness.models.python_models import torch_and_hugging_face
+from robustness.models.tensorflow_and_keras_import import keras
 from robustness.pictures.decoding import decode
 from robustness.pictures.eight_bits import to_uint8
-from robustness.pictures.fitting import fit, study_image
-from robustness.pictures.samples import sample_bytes
+from robustness.pictures.sample_files import sample_bytes
+from robustness.pictures.square_framing import fit, study_image
 from tests.support.large_files import terabyte, within
 from tests.support.onnx_files import small_model
 from tests.support.user_models import DIGITS, small_network
@@ -253,7 +253,7 @@ def test_weights_that_are_none_get_a_sentence(
 @pytest.mark.parametrize("name", ["a.pt", "a.safetensors"])
 def test_weights_of_a_terabyte_are_refused_in_seconds(tmp_path: Path, name: str) -> None:
     with within(10), pytest.raises(WeightsError, match=r"1,099,.* bytes are more than"):
-        torch_modules.read_state(terabyte(tmp_path / name))
+        torch_and_hugging_face.read_state(terabyte(tmp_path / name))
 
 
 @pytest.fixture

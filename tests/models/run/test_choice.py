@@ -8,10 +8,10 @@ from numpy.typing import NDArray
 
 from robustness import models
 from robustness.base.errors import ParameterError
-from robustness.models.run import openvino as choice
-from robustness.models.run.openvino import Choice, chosen
-from robustness.models.run.replay.network import ReplayedPass
-from robustness.models.tensorflow_runtime import tensorflow
+from robustness.models.run import openvino_and_engine_choice as choice
+from robustness.models.run.openvino_and_engine_choice import Choice, chosen
+from robustness.models.run.replay.network_and_forward_pass import ReplayedPass
+from robustness.models.tensorflow_and_keras_import import tensorflow
 
 Floats = NDArray[np.float32]
 

@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 from benchmarks.support.keras_classifiers import keras_classifier
 from robustness import models
 from robustness.attacks import AttackSpec, attack
-from robustness.attacks.attack_loop import leads
+from robustness.attacks.attack_loop_and_batch import leads
 from robustness.base.errors import GradientError
 from robustness.models import Classifier
 from robustness.models.class_labels import Labels
-from robustness.models.own import user_models
-from robustness.models.tensorflow_runtime import keras, tensorflow
+from robustness.models.own import registration_and_schema
+from robustness.models.tensorflow_and_keras_import import keras, tensorflow
 from tests.support.user_models import describe, digits_images, small_network
 
 LETTERS = Labels("letters", tuple("abcdefghij"))
@@ -32,7 +32,7 @@ Images = NDArray[np.float32]
 
 def described(models_folder: Path, **changes: Any) -> Classifier:
     describe(models_folder, **changes)
-    user_models.refresh()
+    registration_and_schema.refresh()
     return models.load("digits", side=8)
 
 

@@ -16,9 +16,9 @@ from skimage.color import rgb2lab
 from benchmarks.support.keras_classifiers import keras_classifier
 from robustness import models
 from robustness.base.errors import ParameterError
-from robustness.models.graph.keras_networks import load_network
+from robustness.models.graph.keras_reading_and_conversion import load_network
 from robustness.models.run.heat_map import HeatMaps, colours, heat_maps, overlay
-from robustness.models.tensorflow_runtime import keras, tensorflow
+from robustness.models.tensorflow_and_keras_import import keras, tensorflow
 from robustness.pictures.eight_bits import to_png, to_uint8
 from tests.support.grad_cam_oracle import Floats, upsampled, weighed
 from tests.support.small_graph import RECORD, SIDE, small_network

@@ -14,11 +14,11 @@ import pytest
 from benchmarks.support.keras_classifiers import keras_classifier
 from robustness import models
 from robustness.base.errors import ExplanationError
-from robustness.models.catalogue.transformers import Transformer, rewire
+from robustness.models.catalogue.kerashub_vision_transformers import Transformer, rewire
 from robustness.models.class_labels import Labels
-from robustness.models.own import user_models
+from robustness.models.own import registration_and_schema
 from robustness.models.run.heat_map import heat_maps
-from robustness.models.tensorflow_runtime import keras, tensorflow
+from robustness.models.tensorflow_and_keras_import import keras, tensorflow
 from tests.support.grad_cam_oracle import Floats, upsampled, weighed
 from tests.support.transformer_oracle import needs_hub, normalised, randomise
 from tests.support.user_models import DIGITS, describe, small_network
@@ -174,7 +174,7 @@ def test_a_nested_base_is_explained_by_what_it_gives(models_folder: Path) -> Non
     stack = [layers.Input((8, 8, 3)), base, layers.Flatten(), layers.Dense(10, "softmax")]
     keras().Sequential(stack).save(models_folder / "digits.keras")
     describe(models_folder)
-    user_models.refresh()
+    registration_and_schema.refresh()
     pictures = np.random.default_rng(0).random((2, 8, 8, 3), np.float32)
     found = heat_maps(models.load("digits", side=8), pictures, [1, 2])
     assert found.cells == (6, 6)

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 
 from benchmarks.support.repository import ROOT
 from robustness.models.graph.graph_with_preprocessing import StudyModel
-from robustness.models.run.openvino import Compiled
+from robustness.models.run.openvino_and_engine_choice import Compiled
 from robustness.models.run.openvino_pass import ROWS_AT_ONCE, OpenVinoPass
-from robustness.models.run.replay.network import ReplayedPass
-from robustness.models.tensorflow_runtime import keras
+from robustness.models.run.replay.network_and_forward_pass import ReplayedPass
+from robustness.models.tensorflow_and_keras_import import keras
 from tests.support.preparing import in_tensorflow
 from tests.support.small_graph import RECORD, images, small_graph, small_network
 
@@ -132,7 +132,7 @@ def test_openvino_tells_nobody_that_it_is_used() -> None:
 RACE = """
 import sys, threading
 
-from robustness.models.run.openvino import core
+from robustness.models.run.openvino_and_engine_choice import core
 
 def ask():
     together.wait()

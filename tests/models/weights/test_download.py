@@ -24,7 +24,7 @@ from robustness.base.errors import (
     UnknownNameError,
 )
 from robustness.models.weights.download import download
-from robustness.models.weights.sources import user_file
+from robustness.models.weights.preset_and_file_sources import user_file
 from tests.conftest import register
 from tests.support.download_server import (
     CONTENT,

@@ -101,7 +101,7 @@ def test_one_that_fails_does_not_stop_the_others(server: Server, capsys: Capture
 
 def page() -> None:
     from robustness import models
-    from robustness.ui.models.model_list import download_button
+    from robustness.ui.models.model_list_and_download import download_button
 
     download_button(models.REGISTRY["VGG16"])
     download_button(models.REGISTRY["SqueezeNet"])

@@ -15,8 +15,14 @@ from robustness import models
 from robustness.base import settings
 from robustness.base.errors import DownloadError
 from robustness.models.weights.download import download
-from robustness.models.weights.sources import preset
-from robustness.models.weights.weight_files import SUMS, fault, find_whole, sums, sums_text
+from robustness.models.weights.preset_and_file_sources import preset
+from robustness.models.weights.weights_state_and_digest import (
+    SUMS,
+    fault,
+    find_whole,
+    sums,
+    sums_text,
+)
 from tests.conftest import register
 from tests.support.download_server import (
     CONTENT,

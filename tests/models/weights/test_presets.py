@@ -11,8 +11,8 @@ import pytest
 
 from robustness import models
 from robustness.base.errors import WeightsError
-from robustness.models.catalogue.transformers import Transformer
-from robustness.models.graph.keras_networks import load_network
+from robustness.models.catalogue.kerashub_vision_transformers import Transformer
+from robustness.models.graph.keras_reading_and_conversion import load_network
 from tests.support.transformer_oracle import needs_hub, with_epsilon
 
 # Keras' reader of its own HDF5 layout.

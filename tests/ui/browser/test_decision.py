@@ -12,7 +12,7 @@ from benchmarks.support.page_actions import HEADLINE, hand_back, visit
 from benchmarks.support.server import AT_REST
 from benchmarks.support.synthetic_runs import pictures, saved
 from robustness import runs
-from robustness.pictures.samples import sample_bytes
+from robustness.pictures.sample_files import sample_bytes
 
 
 def test_an_upload_and_one_click_answer_which_model_and_where_it_fails(

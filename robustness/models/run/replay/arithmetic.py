@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from robustness.models.run.replay.operation_table import TABLE, Node, Value, operation
-from robustness.models.tensorflow_runtime import tensorflow
+from robustness.models.run.replay.operation_table_and_values import TABLE, Node, Value, operation
+from robustness.models.tensorflow_and_keras_import import tensorflow
 
 FLOATS = frozenset({"f16", "bf16", "f32", "f64"})
 """Element types that are all computed in float32, as OpenVINO is asked to."""

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from robustness.models.run.openvino import F32, Floats, core
-from robustness.models.run.replay.operation_table import Node, Shape, Value, operation
-from robustness.models.tensorflow_runtime import tensorflow
+from robustness.models.run.openvino_and_engine_choice import F32, Floats, core
+from robustness.models.run.replay.operation_table_and_values import Node, Shape, Value, operation
+from robustness.models.tensorflow_and_keras_import import tensorflow
 
 MAPS = (0, 2, 3, 1)
 """The order of axes that TensorFlow wants of feature maps: (N, H, W, C)."""

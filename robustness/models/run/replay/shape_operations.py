@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from robustness.models.run.replay.operation_table import Node, Value, operation
-from robustness.models.tensorflow_runtime import tensorflow
+from robustness.models.run.replay.operation_table_and_values import Node, Value, operation
+from robustness.models.tensorflow_and_keras_import import tensorflow
 
 
 def number_type(name: str) -> Any:

@@ -20,8 +20,8 @@ from typing import Any, NamedTuple
 
 import streamlit as st
 
-from robustness.charts import bands
-from robustness.charts.bands import BandMap
+from robustness.charts import correctness_bands_and_maps
+from robustness.charts.correctness_bands_and_maps import BandMap
 from robustness.perturbations import REGISTRY, Perturbation, ordered
 from robustness.ui.browser.escaped_html import Html
 from robustness.ui.server.streamlit_internals import ComponentRenderer
@@ -40,7 +40,9 @@ def _files(*names: str) -> str:
 @cache
 def style() -> str:
     """The CSS of the components."""
-    return bands.style() + _files("answers.css", "slider.css", "components.css")
+    return correctness_bands_and_maps.style() + _files(
+        "answers.css", "slider.css", "components.css"
+    )
 
 
 def first_strength(record: Perturbation) -> float:

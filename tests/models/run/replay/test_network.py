@@ -14,12 +14,12 @@ from openvino import opset13 as o
 
 from robustness import models
 from robustness.base.errors import GradientError
-from robustness.models.graph.keras_networks import load_network
-from robustness.models.graph.layout import grip
-from robustness.models.run.openvino import core
-from robustness.models.run.replay.network import ReplayedNetwork
-from robustness.models.run.replay.operation_table import TABLE
-from robustness.models.tensorflow_runtime import tensorflow
+from robustness.models.graph.feature_stages_and_grid import grip
+from robustness.models.graph.keras_reading_and_conversion import load_network
+from robustness.models.run.openvino_and_engine_choice import core
+from robustness.models.run.replay.network_and_forward_pass import ReplayedNetwork
+from robustness.models.run.replay.operation_table_and_values import TABLE
+from robustness.models.tensorflow_and_keras_import import tensorflow
 from tests.conftest import OFFLINE_NAMES
 from tests.support.preparing import in_tensorflow
 

@@ -13,15 +13,15 @@ import pytest
 from numpy.typing import NDArray
 from openvino import opset13 as o
 
-from robustness.models.run.openvino import core
-from robustness.models.run.replay.graph import (
+from robustness.models.run.openvino_and_engine_choice import core
+from robustness.models.run.replay.openvino_graph import (
     NORMALISATION,
     Graph,
     UnknownOperationError,
     simplified,
 )
-from robustness.models.run.replay.operation_table import TABLE
-from robustness.models.tensorflow_runtime import tensorflow
+from robustness.models.run.replay.operation_table_and_values import TABLE
+from robustness.models.tensorflow_and_keras_import import tensorflow
 
 Make = Callable[[Any], Any]
 Floats = NDArray[np.float32]

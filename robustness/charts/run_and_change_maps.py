@@ -1,0 +1,417 @@
+"""The map of a run: the share of images that each model withstands, by condition.
+
+A share is of the images that are correct or, without labels, unchanged. Under attack it is of those
+with a prediction to break. Intervals are 95%.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from types import MappingProxyType
+from typing import NamedTuple
+
+import numpy as np
+
+from robustness import models
+from robustness.attacks import NORMS
+from robustness.attacks import REGISTRY as ATTACKS
+from robustness.base.text import FigureText, figure_text, format_figure, points
+from robustness.charts.correctness_bands_and_maps import (
+    BandMap,
+    MapRow,
+    Strip,
+    Tick,
+    Tile,
+    place,
+    ticks,
+)
+from robustness.charts.strength_and_reliability_curves import forms, goodness, grouped, quantities
+from robustness.charts.text_tables import Entry, flat, in_brackets, with_interval
+from robustness.evaluation.condition import AttackCondition, readable, series, setting, short
+from robustness.perturbations import REGISTRY, Perturbation
+from robustness.runs.row_selection import Chosen
+from robustness.statistics import Figures
+
+ORIGINALS = "Originals"
+HEAD = "Hardest first, by estimate"
+LOSSES = "Largest loss first, by estimate"
+
+_MOST = 100
+"""Rows of a map, which a browser still draws at once; a profile or a plan may have thousands."""
+
+_FULL = 0.3
+"""The difference of shares from which a colour is as strong as can be."""
+_PALE, _LEAST = 0.14, 0.4
+"""Strengths of colour: of a difference that is not significant, and of the smallest that is."""
+
+
+class MapCell(NamedTuple):
+    """The figure ``name`` of ``entry``; ``n`` is the name of its number of images.
+
+    ``at`` is the strength, and ``title`` the condition, in words. ``conditions`` are those whose
+    images fail there.
+    """
+
+    at: str
+    title: str
+    entry: Entry
+    name: str
+    n: str
+    conditions: tuple[str, ...] = ()
+
+    @property
+    def value(self) -> float | None:
+        """The figure; None if it was not measured."""
+        value: float | None = self.entry.get(self.name)
+        return value
+
+
+_OUTCOMES = {"perturbed_accuracy": " correct", "consistency": " unchanged"}
+
+
+class Row(NamedTuple):
+    """What differs in strength alone: the cells of each model, by growing strength."""
+
+    label: str
+    cells: Mapping[str, Sequence[MapCell]]
+
+
+def quantity_of(figures: Figures) -> str:
+    """What a map shows by default: accuracy or, without labels, consistency."""
+    return "consistency" if figures.ranked_by == "consistency" else "perturbed_accuracy"
+
+
+def rows(figures: Figures, quantity: str) -> list[Row]:
+    """The rows of a map of ``quantity``, the hardest first; accuracies begin with the originals.
+
+    ``quantity`` is one of ``run_results.quantities``. Conditions of strength 0 are left out, unless
+    there are no others. Accuracy and consistency have attacks by norm, as robust accuracy does.
+    """
+    entries = [e for e in figures.by_perturbation if e.get(quantity) is not None]
+    by_norm = quantity == quantity_of(figures)
+    if by_norm:
+        entries = [entry for entry in entries if entry["perturbation"] not in ATTACKS]
+    active = {entry["series"] for entry in entries if entry["strength"] != 0}
+    rows = []
+    for label, mine in grouped(entries, "series").items():
+        if active and label not in active:
+            continue
+        levels = {entry["condition"]: entry for entry in mine}
+        order = sorted(levels, key=lambda text: levels[text]["strength"] or 0.0)
+        by_cell = {(entry["model"], entry["condition"]): entry for entry in mine}
+        cells = {
+            model: [_cell(levels[text], by_cell.get((model, text)), quantity) for text in order]
+            for model in grouped(mine, "model")
+        }
+        rows.append(Row(_row_label(label), cells))
+    rows += _attacks(figures) if by_norm else []
+    sign = 1.0 if goodness(np.array([0.0, 1.0]), quantity)[1] == 1 else -1.0
+    hardness = []
+    for row in rows:
+        values = [c.value for cells in row.cells.values() for c in cells if c.value is not None]
+        hardness.append(sign * float(np.mean(values)) if values else np.inf)
+    rows = [rows[at] for at in np.argsort(hardness, kind="stable")]
+    if quantity != "perturbed_accuracy":
+        return rows
+    originals = {
+        entry["model"]: [MapCell("", "originals", entry, "clean_accuracy", "n_labelled")]
+        for entry in figures.summary
+        if entry["clean_accuracy"] is not None
+    }
+    return [Row(ORIGINALS, originals), *rows]
+
+
+def _row_label(text: str) -> str:
+    """``text``, such as the name of a profile, with a capital unless its first word has one."""
+    return text[:1].upper() + text[1:] if text.partition(" ")[0].islower() else text
+
+
+def _cell(level: Entry, entry: Entry | None, quantity: str) -> MapCell:
+    """The cell of a model at ``level``, which ``entry`` measures."""
+    text = str(level["condition"])
+    severity = f" (severity {level['severity']})" if level["severity"] else ""
+    at, title = setting(text), f"{short(text)}{severity}"
+    if entry is None:
+        return MapCell(at, title, {}, quantity, "")
+    n = "n_images" if entry["n_attacked"] is None else "n_attacked"
+    n = "n_labelled" if "accuracy" in quantity else n
+    return MapCell(at, title, entry, quantity, n, (text,))
+
+
+def _attacks(figures: Figures) -> list[Row]:
+    """A row a norm, of the images with a prediction to break."""
+    attacks = [
+        condition
+        for text in grouped(figures.by_perturbation, "condition")
+        if isinstance(condition := readable(str(text)), AttackCondition)
+    ]
+
+    def cell(entry: Entry) -> MapCell:
+        bounds = {"": "", "_low": "_high", "_high": "_low"}
+        left = {
+            f"left{end}": None if part is None else 1 - part
+            for end, other in bounds.items()
+            for part in [entry[f"success{other}"]]
+        }
+        specs = [each for each in attacks if each.spec.norm == entry["norm"]]
+        size = next(e.spec.size_text for e in specs if e.spec.epsilon == entry["epsilon"])
+        title = f"{NORMS[entry['norm']].label}, epsilon {size}"
+        conditions = tuple(each.id for each in specs if each.spec.epsilon <= entry["epsilon"])
+        return MapCell(size, title, {**entry, **left}, "left", "n_attacked", conditions)
+
+    rows = []
+    for norm, entries in grouped(figures.robust_accuracy, "norm").items():
+        cells = {
+            model: [cell(entry) for entry in mine]
+            for model, mine in grouped(entries, "model").items()
+        }
+        rows.append(Row(f"Attacks, {NORMS[norm].label}", cells))
+    return rows
+
+
+Marks = Mapping[tuple[str, str], tuple[str, str]]
+"""By model and condition: a sign in the cell, and what it says."""
+
+
+def run_map(
+    figures: Figures, quantity: str = "", *, keyed: bool = False, marks: Marks | None = None
+) -> BandMap:
+    """The map of ``quantity`` (default: what the models are ranked by, as a share).
+
+    Columns are in the order of the ranking. If ``keyed``, the key of a tile is the selection of its
+    images, as ``Chosen.text``.
+    """
+    quantity = quantity or quantity_of(figures)
+    names = [entry["model"] for entry in figures.summary]
+    every = rows(figures, quantity)
+    lines = every[:_MOST]
+    head = HEAD if lines == every else f"The hardest {_MOST} of {len(every):,}, by estimate"
+    values = np.array(
+        [
+            np.nan if cell.value is None else cell.value
+            for row in lines
+            for cells in row.cells.values()
+            for cell in cells
+        ]
+    )
+    tones = iter(2 * goodness(values, quantity) - 1)
+    drawn = []
+    for row in lines:
+        strips = {
+            name: _strip(name, cells, [next(tones) for _ in cells], quantity, keyed, marks or {})
+            for name, cells in row.cells.items()
+        }
+        drawn.append(MapRow(row.label, [strips.get(name) for name in names]))
+    caption = f"{quantities()[quantity]} by strength"
+    return BandMap(head, [models.label(name) for name in names], drawn, caption)
+
+
+def _strip(
+    name: str,
+    cells: Sequence[MapCell],
+    tones: Sequence[float],
+    quantity: str,
+    keyed: bool = False,
+    marks: Marks = MappingProxyType({}),
+) -> Strip:
+    short, exact = forms(quantity)
+    tiles = []
+    for cell, tone in zip(cells, tones, strict=True):
+        if cell.value is None:
+            tiles.append(Tile(0.0, f"{cell.title}: not measured"))
+            continue
+        chosen = Chosen(model=name, conditions=cell.conditions)
+        key = chosen.text if keyed and cell.conditions else ""
+        sign, said = next(
+            (marks[name, text] for text in cell.conditions[-1:] if (name, text) in marks), ("", "")
+        )
+        value, n = figure_text(cell.entry, cell.name, exact), figure_text(cell.entry, cell.n, ",")
+        bounds = in_brackets(cell.entry, cell.name, exact)
+        outcome = _OUTCOMES.get(quantity, "")
+        title = FigureText(
+            f"{cell.title}: {value}{outcome}{bounds}, n = {n}{'; ' * bool(said)}{said}",
+            *(value, bounds, n),
+        )
+        figure = figure_text(cell.entry, cell.name, lambda v: format_figure(v, short).rstrip("%"))
+        written = FigureText(f"{figure}\N{THIN SPACE}{sign}" if sign else figure, figure)
+        tiles.append(Tile(float(tone), title, 1.0, written, key))
+    if len(cells) == 1:
+        return Strip(tiles, with_interval(cells[0].entry, cells[0].name, exact))
+    texts = [
+        FigureText(f"{cell.at}: {value}", value)
+        for cell in cells
+        if (value := figure_text(cell.entry, cell.name, short))
+    ]
+    return Strip(tiles, FigureText(", ".join(texts), *texts))
+
+
+class Span(NamedTuple):
+    """A strength with its interval, and what it is in words."""
+
+    strength: float
+    low: float
+    high: float
+    text: str
+
+
+def camera_map(spans: Mapping[str, Span], figures: Figures | None = None) -> BandMap:
+    """A row a perturbation of ``spans``, which are marked, with the cells of ``figures`` if any."""
+    names = [entry["model"] for entry in figures.summary] if figures else []
+    measured = {row.label: row for row in rows(figures, quantity_of(figures))} if figures else {}
+    drawn = []
+    for name, span in spans.items():
+        record = REGISTRY[name]
+        cells = measured[record.label].cells if record.label in measured else {}
+        strips = [_marked(cells.get(model, ()), record, span, figures) for model in names or [""]]
+        drawn.append(MapRow(record.label, strips))
+    titles = [models.label(name) for name in names] or ["Strength, 0 to 1"]
+    return BandMap("Perturbation", titles, drawn, "Strengths of your camera")
+
+
+def _marked(
+    cells: Sequence[MapCell], record: Perturbation, span: Span, figures: Figures | None
+) -> Strip:
+    """The ``cells`` of a model, or an empty band of all strengths, with the mark of ``span``."""
+    if not cells or figures is None:
+        at, low, high = (place(value) for value in (span.strength, span.low, span.high))
+        mark = Tick(at, span.text, low=low, high=high)
+        return Strip([Tile(0.0, record.label)], span.text, [*ticks(record), mark])
+    centres = {float(cell.at): (at + 0.5) / len(cells) for at, cell in enumerate(cells)}
+    places = {0.0: 0.0, 1.0: 1.0} | centres
+    levels = sorted(places)
+    at, low, high = (
+        float(np.interp(strength, levels, [places[level] for level in levels]))
+        for strength in (span.strength, span.low, span.high)
+    )
+    tones = [0.0 if cell.value is None else 2 * cell.value - 1 for cell in cells]
+    strip = _strip("", cells, tones, quantity_of(figures))
+    mark = Tick(at, span.text, low=low, high=high)
+    text = FigureText(f"{strip.text}; your camera: {span.text}", strip.text)
+    return strip._replace(ticks=[mark], text=text)
+
+
+class ShareChange(NamedTuple):
+    """How the share of a model differs under a ``condition`` ("" for originals).
+
+    ``runs`` are the baseline and the other run, if it is between two.
+    """
+
+    model: str
+    condition: str
+    before: float
+    after: float
+    low: float | None
+    high: float | None
+    significant: bool
+    n: int
+    key: str = ""
+    runs: tuple[str, str] = ("", "")
+
+    @property
+    def difference(self) -> float:
+        return self.after - self.before
+
+    @property
+    def title(self) -> str:
+        """The condition in words."""
+        return short(self.condition) if self.condition else "originals"
+
+    @property
+    def tone(self) -> float:
+        """The colour: the sign of the difference, and how strong it is."""
+        strong = _LEAST + (1 - _LEAST) * min(1.0, abs(self.difference) / _FULL)
+        return float(np.sign(self.difference)) * (strong if self.significant else _PALE)
+
+    def entry(self, quantity: str) -> Entry:
+        """Its figures of ``quantity`` by the names that a comparison gives them."""
+        baseline, run = self.runs
+        conditions = "" if self.condition else ORIGINALS
+        of = {"model": self.model, "condition": self.condition, "conditions": conditions}
+        of |= {"baseline": baseline, "run": run}
+        figures = {"a": self.before, "b": self.after, "images": self.n}
+        by_name = {f"{quantity}_{name}": value for name, value in figures.items()}
+        difference = {"value": self.difference, "low": self.low, "high": self.high}
+        return flat({**of, **by_name}, f"{quantity}_difference", difference)
+
+
+def change_map(changes: Sequence[ShareChange], quantity: str) -> BandMap:
+    """The map of ``changes`` of ``quantity``, the largest loss first; pale is not significant."""
+    names = list(dict.fromkeys(change.model for change in changes))
+    lines = [
+        MapRow(label, [_changes([c for c in mine if c.model == name], quantity) for name in names])
+        for label, mine in _by_loss(changes)
+    ]
+    caption = f"Change of {quantities()[quantity].lower()}, in points"
+    return BandMap(LOSSES, [models.label(name) for name in names], lines, caption)
+
+
+def before_and_after(
+    changes: Sequence[ShareChange], quantity: str, titles: Sequence[str]
+) -> BandMap:
+    """The shares of one model before and after, and their changes; ``titles`` name both."""
+    lines = []
+    for label, mine in _by_loss(changes):
+        sides = [
+            [
+                MapCell(
+                    setting(change.condition) if change.condition else "",
+                    change.title,
+                    change.entry(quantity),
+                    f"{quantity}_{side}",
+                    f"{quantity}_images",
+                )
+                for change in mine
+            ]
+            for side in "ab"
+        ]
+        shares = [
+            _strip("", cells, [2 * (c.value or 0.0) - 1 for c in cells], quantity)
+            for cells in sides
+        ]
+        lines.append(MapRow(label, [*shares, _changes(mine, quantity)]))
+    caption = f"{quantities()[quantity]} before and after"
+    return BandMap(LOSSES, [*titles, "Change, points"], lines, caption)
+
+
+def _by_loss(changes: Sequence[ShareChange]) -> list[tuple[str, list[ShareChange]]]:
+    """``changes`` by row, each by growing strength; after the originals the largest loss first."""
+
+    def strength(change: ShareChange) -> float:
+        step = readable(change.condition) if change.condition else None
+        return 0.0 if step is None else step.strength or 0.0
+
+    by_row: dict[str, list[ShareChange]] = {}
+    for change in sorted(changes, key=strength):
+        label = series(change.condition) if change.condition else ORIGINALS
+        by_row.setdefault(label, []).append(change)
+    mean = {label: np.mean([c.difference for c in mine]) for label, mine in by_row.items()}
+    order = sorted(by_row, key=lambda label: (label != ORIGINALS, mean[label]))
+    return [(_row_label(label), by_row[label]) for label in order]
+
+
+def _changes(ordered: Sequence[ShareChange], quantity: str) -> Strip | None:
+    """The differences of one model in a row; None without any."""
+    if not ordered:
+        return None
+    name, tiles, words = f"{quantity}_difference", [], []
+    for change in ordered:
+        entry = change.entry(quantity)
+        verdict = "" if change.significant else ", not significant"
+        exact, brief = (
+            with_interval(entry, name, points),
+            figure_text(entry, name, partial(points, form="+.0f")),
+        )
+        before, after = (figure_text(entry, f"{quantity}_{side}", ".1%") for side in "ab")
+        exact, n = (
+            FigureText(f"{exact}{verdict}", exact),
+            figure_text(entry, f"{quantity}_images", ","),
+        )
+        title = f"{change.title}: {before} to {after}, {exact}, n = {n}"
+        title = FigureText(title, before, after, exact, n)
+        tiles.append(Tile(change.tone, title, text=brief, key=change.key))
+        doubt = "" if change.significant else " (not significant)"
+        words.append(FigureText(f"{setting(change.condition)}: {brief}{doubt}", brief))
+    if len(ordered) == 1:
+        return Strip(tiles, exact)
+    return Strip(tiles, FigureText(", ".join(words), *words))

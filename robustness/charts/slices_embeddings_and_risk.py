@@ -1,0 +1,188 @@
+"""Plotly figures of where models fail; a click on a point opens its selection of images."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from robustness.base.text import share
+from robustness.charts.style import COLOURS, drawn, go, model_trace, rows_axis, whiskers
+from robustness.charts.text_tables import Entry, flat, in_brackets
+
+
+def slice_rates(entries: Sequence[Entry], labels: Sequence[str], title: str) -> go.Figure:
+    """The rate of each slice with its interval, and that of all other images.
+
+    ``entries`` are of ``by_slice``, with the text of their ``selection``.
+    """
+    shared: dict[str, Any] = {"type": "scatter", "y": list(labels), "mode": "markers"}
+    inside = {
+        **shared,
+        "name": "in the slice",
+        "x": [entry["rate"] for entry in entries],
+        "text": [in_brackets(entry, "rate") for entry in entries],
+        "customdata": [[entry["selection"]] for entry in entries],
+        "marker": {"size": 12, "color": COLOURS[4]},
+        "error_x": whiskers(entries, "rate"),
+        "hovertemplate": "%{y}: %{x:.1%}%{text}<extra>in the slice</extra>",
+    }
+    others = {
+        **shared,
+        "name": "other images",
+        "x": [entry["rest"] for entry in entries],
+        "customdata": [[entry["selection"]] for entry in entries],
+        "marker": {"size": 12, "symbol": "diamond-open", "color": COLOURS[5]},
+        "hovertemplate": "%{y}: %{x:.1%}<extra>other images</extra>",
+    }
+    return drawn(
+        [others, inside],
+        height=150 + 44 * len(labels),
+        showlegend=True,
+        xaxis={"title": title, "tickformat": ".0%", "range": [-0.03, 1.03]},
+        yaxis=rows_axis(labels),
+    )
+
+
+def change_counts(entries: Sequence[Entry], labels: Sequence[str]) -> go.Figure:
+    """How many images made each change.
+
+    ``entries`` are of ``runs.failures.changes_by_condition``.
+    """
+    return drawn(
+        [_bar("changed", COLOURS[0], list(zip(labels, entries, strict=True)))],
+        height=130 + 34 * len(labels),
+        showlegend=False,
+        xaxis=_images(entries),
+        yaxis=rows_axis(labels),
+    )
+
+
+def _images(entries: Sequence[Entry]) -> dict[str, Any]:
+    """An axis of numbers of images, which are whole."""
+    most = max(entry["n_images"] for entry in entries)
+    return {"title": "Images", "rangemode": "tozero"} | ({"dtick": 1} if most < 8 else {})
+
+
+def _bar(name: str, colour: str, rows: Sequence[tuple[str, Entry]]) -> dict[str, Any]:
+    return {
+        "type": "bar",
+        "orientation": "h",
+        "name": name,
+        "y": [label for label, _ in rows],
+        "x": [entry["n_images"] for _, entry in rows],
+        "customdata": [[entry["selection"]] for _, entry in rows],
+        "text": [f"{entry['n_images']:,}" for _, entry in rows],
+        "textposition": "outside",
+        "cliponaxis": False,
+        "marker": {"color": colour},
+        "hovertemplate": f"%{{y}}<br>Images: %{{x}}<extra>{name}</extra>",
+    }
+
+
+def failing_alone(rows: Sequence[tuple[str, Entry]]) -> go.Figure:
+    """How many images one model of a pair fails on and the other does not."""
+    labels = [label for label, _ in rows]
+    return drawn(
+        [_bar("fails alone", COLOURS[4], rows)],
+        height=130 + 44 * len(labels),
+        showlegend=False,
+        xaxis=_images([entry for _, entry in rows]),
+        yaxis=rows_axis(labels),
+    )
+
+
+def risk_coverage(
+    entries: Sequence[Entry], title: str, thresholds: Sequence[Entry] = ()
+) -> go.Figure:
+    """The share of errors among accepted predictions over the share that is accepted.
+
+    Large markers are at the safe ``thresholds``, with the interval of the error.
+    """
+    curves = [
+        model_trace(
+            entry["model"],
+            entry["coverage"],
+            entry["risk"],
+            hover="%{x:.0%} accepted: %{y:.1%} errors",
+            size=5,
+        )
+        for entry in entries
+    ]
+    points = [
+        model_trace(
+            entry["model"],
+            [entry["accepted"]["suite"]],
+            [entry["error"]["suite"]["value"]],
+            hover=f"accepted from {entry['threshold']:g}: %{{x:.0%}}, %{{y:.1%}} errors",
+            lines=False,
+            size=15,
+            showlegend=False,
+            error_y=whiskers([flat({}, "error", entry["error"]["suite"])], "error"),
+        )
+        for entry in thresholds
+    ]
+    return drawn(
+        [*curves, *points],
+        height=360,
+        xaxis={"title": "Accepted", "tickformat": ".0%", "range": [-0.03, 1.03]},
+        yaxis={"title": title, "tickformat": ".0%", "rangemode": "tozero"},
+    )
+
+
+def embedding_map(points: Sequence[Entry], explained: Sequence[float]) -> go.Figure:
+    """Originals and perturbed images, joined by lines; ``points`` are those of a map.
+
+    Crosses are failures.
+    """
+    lines: dict[bool, tuple[list[float | None], list[float | None]]] = {}
+    for point in points:
+        x, y = lines.setdefault(bool(point["well"]), ([], []))
+        x += [point["before"][0], point["after"][0], None]
+        y += [point["before"][1], point["after"][1], None]
+    traces: list[dict[str, Any]] = [
+        {
+            "type": "scatter",
+            "x": x,
+            "y": y,
+            "mode": "lines",
+            "line": {"width": 1, "color": "#8796a5" if well else COLOURS[4]},
+            "opacity": 0.45,
+            "hoverinfo": "skip",
+            "showlegend": False,
+        }
+        for well, (x, y) in lines.items()
+    ]
+    labelled = any(point["well_before"] is not None for point in points)
+    words = ("correct", "incorrect") if labelled else ("unchanged", "changed")
+    for side, key, well, kind in (
+        ("original", "before", "well_before", "-open"),
+        ("perturbed", "after", "well", ""),
+    ):
+        for good, word in zip((True, False), words, strict=True):
+            chosen = [point for point in points if (point[well] is not False) is good]
+            if not chosen:
+                continue
+            trace = {
+                "type": "scatter",
+                "name": f"{side}, {word}",
+                "x": [point[key][0] for point in chosen],
+                "y": [point[key][1] for point in chosen],
+                "text": [point["image"] for point in chosen],
+                "customdata": [[point["selection"]] for point in chosen],
+                "mode": "markers",
+                "marker": {
+                    "size": 9,
+                    "symbol": f"{'circle' if good else 'x'}{kind}",
+                    "color": COLOURS[0] if good else COLOURS[4],
+                },
+                "hovertemplate": f"%{{text}}<extra>{side}, {word}</extra>",
+            }
+            traces.append(trace)
+    across, up = (f"Component {at} ({share(part, 0)})" for at, part in enumerate(explained, 1))
+    return drawn(
+        traces,
+        height=520,
+        dragmode="pan",  # nothing moves; Streamlit takes no clicks while a box can be drawn
+        xaxis={"title": across, "showticklabels": False, "zeroline": False},
+        yaxis={"title": up, "showticklabels": False, "zeroline": False},
+    )

@@ -1,0 +1,436 @@
+"""What is known about a model before anything is loaded, the registry of all, and their names."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Self
+
+from numpy.typing import NDArray
+from pydantic import Field, model_validator
+
+from robustness.base.errors import ParameterError
+from robustness.base.pydantic_validation import RefusedError, StrictTable
+from robustness.base.registry import Registry
+from robustness.base.text import counted, visible
+from robustness.models.class_labels import Labels, imagenet, noted_labels
+from robustness.models.file_formats.format_and_runtime import ModelFormat, Runtime
+from robustness.models.file_formats.formats import BY_OPENVINO, KERAS, format_of, is_quantised
+from robustness.pictures.square_framing import DEFAULT_FIT, STUDY_FRAMING, Framing
+
+if TYPE_CHECKING:
+    from robustness.metrics import Interval
+
+STUDY = "study"
+OFFLINE = "offline"
+MODERN = "modern"
+OWN = "own"
+
+LayerWeights = Mapping[str, list[NDArray[Any]]]
+"""Arrays by Keras layer name, in the order in which the layer lists its weights."""
+
+
+@dataclass(frozen=True)
+class Normalisation:
+    """``(pixels - mean) / std`` on pixels in [0, ``scale``], channels in ``order``."""
+
+    order: str = "RGB"
+    scale: float = 1.0
+    mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    std: tuple[float, float, float] = (1.0, 1.0, 1.0)
+
+
+FUNCTION = "function"
+
+
+class CallOptions(StrictTable):
+    """How a function may be called.
+
+    ``batch`` is the largest number of images in one call, ``timeout`` the seconds for one call. A
+    new ``version`` marks a changed model behind the same code.
+    """
+
+    batch: Annotated[int, Field(ge=1, le=64)] = 16
+    timeout: Annotated[float, Field(gt=0, le=3600)] = 60.0
+    version: str = ""
+
+
+CALL_KEYS = CallOptions.key_names()
+
+
+@dataclass(frozen=True)
+class PythonCall:
+    """How a model is called through Python.
+
+    ``reference`` is ``module:name``, which is imported, from ``folder`` if need be, when the model
+    is loaded; it is empty for an object of this process, which ``ask`` calls. ``limit`` says why
+    its graph cannot be had, as a clause.
+    """
+
+    reference: str = ""
+    folder: Path = Path()
+    ask: Any = field(default=None, compare=False)
+    limit: str = "a function shows no graph"
+    options: CallOptions = field(default_factory=CallOptions)
+
+
+@dataclass(frozen=True)
+class UserFile:
+    """A whole model of the user's on this machine, and how to read its output.
+
+    ``path`` is a file or folder in a format of ``file_formats.formats``, or the source of a model
+    that Python calls as ``call`` says. ``output`` is ``probabilities`` or ``logits``. ``features``
+    are the layers to compare, shallow to deep; chosen automatically if empty.
+    ``runtime`` is "native", "openvino", or empty: then quantised files are asked by their own.
+    ``kind`` says which network in Python it was made of, if any; ``content`` is the digest of what
+    it holds, where its bytes are not always the same.
+    """
+
+    path: Path
+    output: str
+    features: tuple[str, ...]
+    runtime: str = ""
+    kind: str = ""
+    content: str = ""
+    call: PythonCall | None = None
+
+    @property
+    def variant(self) -> str:
+        """A text that distinguishes models of the same file; part of the digest."""
+        call = self.call
+        return f"{self.kind} {call.reference} {call.options.version}" if call else self.kind
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Weights of a model: where they come from, how they are checked, and how they are read.
+
+    ``source`` is where they come from, for people; ``name`` is what the file or folder is called
+    wherever it is. ``paths()`` are the paths to search, in order; downloads go to the last.
+    ``load(record, path)`` returns the network of ``record`` with the weights at ``path``, and its
+    stages. ``digest`` is the published hash: ``md5:`` or ``sha256:`` and hexadecimal digits. It is
+    empty where none was published: then a download checks the host's own, and writes a list of
+    SHA-256 sums into the folder, which is checked before use. ``size`` is in bytes, None where it
+    was never published. A folder has ``files``, a single file none. ``url`` is the address of the
+    file or folder; weights without one are not downloaded. ``remedy`` says what to do about a
+    damaged file, as the end of a sentence. ``requirement`` pins the package that brings the file;
+    ``requires`` is an optional package that reading takes, and its requirements file.
+    ``identity`` is the digest that saved runs know them by, if that is another. ``own`` is set for
+    a model of the user's.
+    """
+
+    source: str
+    name: str
+    paths: Callable[[], tuple[Path, ...]]
+    load: Callable[[ModelRecord, Path], tuple[Any, Stages]]
+    digest: str = ""
+    size: int | None = None
+    files: tuple[str, ...] = ()
+    url: str = ""
+    remedy: str = ""
+    requirement: str = ""
+    requires: tuple[str, str] | None = None
+    identity: str = ""
+    own: UserFile | None = None
+
+    @property
+    def file_names(self) -> tuple[str, ...]:
+        """The names of all its files."""
+        return self.files or (self.name,)
+
+    @property
+    def format(self) -> ModelFormat:
+        """The format of a file of the user's; Keras' of all others."""
+        return format_of(self.own.path) if self.own else KERAS
+
+    @property
+    def native_runtime(self) -> Runtime | None:
+        """What runs a file of the user's in place of OpenVINO; None where OpenVINO does.
+
+        By its description; where that says nothing, OpenVINO runs all but quantised files.
+        """
+        if self.own is None or self.own.runtime == BY_OPENVINO:
+            return None
+        return self.format.runtime if self.own.runtime or is_quantised(self.own.path) else None
+
+    def address(self, file: str) -> str:
+        """The address of the file called ``file``."""
+        return self.url + file if self.files else self.url
+
+
+@dataclass(frozen=True)
+class PublishedScores:
+    """Published scores of a model, in percent; None if unknown.
+
+    ``top1`` and ``top5`` are ImageNet validation accuracies according to ``source``.
+    ``mce`` is ImageNet-C's mean corruption error relative to AlexNet, lower is better, and
+    ``relative_mce`` the same for what the corruptions add, both according to
+    ``robustness_source``.
+    """
+
+    top1: float | None = None
+    top5: float | None = None
+    source: str = ""
+    mce: float | None = None
+    relative_mce: float | None = None
+    robustness_source: str = ""
+
+
+@dataclass(frozen=True)
+class FitAccuracies:
+    """Top-1 accuracy, in percent, by how a photo becomes the square that the model is shown.
+
+    ``crop``, ``squash`` and ``letterbox`` are of study images of 224 pixels; ``own`` is of the crop
+    at the model's own input size. Measured on ``FIT_PHOTOGRAPHS`` labelled photographs, one a
+    class.
+    """
+
+    crop: float
+    squash: float
+    letterbox: float
+    own: float
+
+
+FIT_PHOTOGRAPHS = 200
+
+
+@dataclass(frozen=True)
+class CheckPicture:
+    """An image that a working model knows: a bundled sample by name, or a file.
+
+    The answer is right when the top-1 class is one of ``classes``, and near ``probability`` where
+    that is known. Measured on the offline models, a wrong channel order or scale can leave every
+    top-1 class right and shows in the probability alone.
+    """
+
+    source: str | Path
+    classes: tuple[str, ...]
+    probability: float | None = None
+
+
+IMAGENET_PICTURES = (
+    CheckPicture("coffee", ("espresso", "cup", "coffee mug")),
+    CheckPicture("chelsea", ("Egyptian cat", "tabby", "tiger cat")),
+    CheckPicture("motorcycle", ("moped", "motor scooter", "disk brake")),
+)
+
+
+Stages = tuple[tuple[str, str], ...]
+"""(name of a feature stage, name of the layer whose output it is), shallow to deep."""
+
+
+Word = Annotated[str, Field(max_length=256)]
+
+
+class Origin(StrictTable):
+    """What ``harden`` made a model of: written into its table, never by hand.
+
+    ``digest`` and ``images`` are those of the parent's weights and of the training images;
+    ``trained_on`` are perturbations, those of a hardened parent included.
+    """
+
+    parent: Word
+    digest: Word
+    trained_on: Annotated[tuple[Word, ...], Field(strict=False)]
+    images: Word
+    image_count: Annotated[int, Field(ge=0)]
+    epochs: Annotated[int, Field(ge=0)]
+    rate: Annotated[float, Field(ge=0)]
+    seed: Annotated[int, Field(ge=0)]
+    share: Annotated[float, Field(ge=0, le=1)]
+    recommended: bool
+    version: Word
+
+
+class LabelledAccuracy(StrictTable):
+    """How a model of the user's did on labelled images when it was added.
+
+    ``correct`` of so many ``images``, in its own fit and side; ``crop_correct`` in the usual crop,
+    None where that is the same or was not tried. ``confidence`` is the mean probability of the
+    predicted class, ``true_class_probability`` that of the true one. ``normalisation`` says what
+    its normalisation was found by, "" if the user gave it.
+    """
+
+    images: Annotated[int, Field(ge=1)]
+    correct: Annotated[int, Field(ge=0)]
+    confidence: Annotated[float, Field(ge=0, le=1)]
+    true_class_probability: Annotated[float, Field(ge=0, le=1)]
+    crop_correct: Annotated[int, Field(ge=0)] | None = None
+    normalisation: Word = ""
+
+    @model_validator(mode="after")
+    def _check_counts(self) -> Self:
+        if max(self.correct, self.crop_correct or 0) > self.images:
+            raise RefusedError(f"expected at most {self.images} correct images, got more")
+        return self
+
+    @property
+    def interval(self) -> Interval:
+        """The accuracy with its 95% interval."""
+        from robustness.metrics import wilson  # loads OpenCV, which listing models needs not
+
+        return wilson(self.correct, self.images)
+
+    @property
+    def text(self) -> str:
+        """The accuracy and both means, for people."""
+        rate, low, high = self.interval
+        return (
+            f"Accuracy {rate:.1%} ({low:.1%} to {high:.1%}) on {counted(self.images, 'image')}; "
+            f"mean confidence {self.confidence:.1%}, mean probability of the true class "
+            f"{self.true_class_probability:.1%}"
+        )
+
+    def doubt(self, classes: int) -> str:
+        """Why a model of so many ``classes`` may be described wrongly; "" if it is not low."""
+        _, low, high = self.interval
+        if low <= 1 / classes <= high:
+            low_as = f"may be chance, 1 of {counted(classes, 'class')}"
+        elif high < _LOW:
+            low_as = f"is below {_LOW:.0%}"
+        else:
+            return ""
+        return f"{self.text}. This {low_as}: check the classes and their order, normalisation, fit."
+
+
+_LOW = 0.5
+"""An accuracy below it is worth a doubt."""
+
+
+@dataclass(frozen=True)
+class ModelRecord:
+    """A classifier: facts about it, where its weights are, and how it is built.
+
+    ``build()`` returns a Keras model without weights, from normalised pixels of ``input_size`` to
+    probabilities. ``stages`` name the feature stages from shallow to deep with the layer whose
+    output each one is; the last is the embedding that the classifier head reads. Both are unused
+    for a model of the user's, whose file holds all of it. ``head_reads_map`` is whether the head
+    reads the last stage place by place, and not its average over height and width. ``parameters``
+    counts as Keras does, moving averages included; it and ``year`` are None where unknown.
+    ``input_shape`` is (height, width) of an input that is not square, whose longer side is
+    ``input_size``. ``framing`` is how it sees images unless a request says otherwise: that of the
+    study image, or the described one at its own side. ``origin`` is that of a hardened model;
+    ``accuracy`` is that of a model of the user's on labelled images when it was added;
+    ``by_default`` is whether it is among the models that are selected unless somebody chooses.
+    A calibrated model is its ``base``, whose logits its ``temperature`` divides.
+    """
+
+    name: str
+    label: str
+    group: str
+    family: str
+    year: int | None
+    parameters: int | None
+    input_size: int
+    normalisation: Normalisation
+    stages: Stages
+    weights: Weights
+    build: Callable[[], Any]
+    labels: Callable[[], Labels] = imagenet
+    published: PublishedScores = PublishedScores()
+    fits: FitAccuracies | None = None
+    check_pictures: tuple[CheckPicture, ...] = IMAGENET_PICTURES
+    head_reads_map: bool = False
+    input_shape: tuple[int, int] | None = None
+    framing: Framing = STUDY_FRAMING
+    origin: Origin | None = None
+    accuracy: LabelledAccuracy | None = None
+    by_default: bool = True
+    base: ModelRecord | None = None
+    temperature: float = 1.0
+
+    @property
+    def trained_on(self) -> tuple[str, ...]:
+        """The perturbations that ``harden`` trained it on."""
+        return self.origin.trained_on if self.origin else ()
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width of the network's input."""
+        return self.input_shape or (self.input_size, self.input_size)
+
+    @property
+    def own_framing(self) -> Framing:
+        """The framing at its own side, which shows it all that it was trained to see."""
+        if self.framing != STUDY_FRAMING:
+            return self.framing
+        return Framing("squash" if self.input_shape else DEFAULT_FIT, self.input_size)
+
+    @property
+    def input_text(self) -> str:
+        """The size of the network's input, for people."""
+        return " x ".join(map(str, self.input_shape or (self.input_size,))) + " px"
+
+    def class_name(self, index: int) -> str:
+        """The name of the class ``index``; the index itself if it has no such class."""
+        return self.labels().name(index)
+
+
+REGISTRY: Registry[ModelRecord] = Registry("model")
+
+ADDED: dict[str, ModelRecord] = {}
+"""The models added from Python, which last as long as this process, by name."""
+
+
+def require_described(names: Iterable[str], who: str) -> None:
+    """Raise ``ParameterError`` if one of ``names`` is known to this process only.
+
+    ``who`` runs the models in another process.
+    """
+    for name in names:
+        if name in ADDED:
+            raise ParameterError(
+                f"{name} was added from Python and lives in this process only, so {who} cannot "
+                'load it: describe it in models.toml by its file, or as function = "module:name".'
+            )
+
+
+def label(name: str) -> str:
+    """The readable name of the model called ``name``.
+
+    That of one which is not known here is itself, with what cannot be seen made ``visible``.
+    """
+    return REGISTRY[name].label if name in REGISTRY else visible(name)
+
+
+def model_name(text: str) -> str:
+    """The name of the model that ``text`` names or labels, else ``text``."""
+    record = REGISTRY.find(text)
+    return record.name if record else text
+
+
+def class_name(model: str, index: int) -> str:
+    """The name of the class ``index`` of the model called ``model``.
+
+    The index itself if that is not known, as in a run from another machine.
+    """
+    labels = classes(model)
+    return labels.name(index) if labels else str(index)
+
+
+def classes(model: str) -> Labels | None:
+    """The classes of the model called ``model``, also of one that only saved runs name."""
+    return REGISTRY[model].labels() if model in REGISTRY else noted_labels(model)
+
+
+def by_labels(names: Iterable[str]) -> list[tuple[Labels, tuple[str, ...]]]:
+    """The models ``names`` in groups with the same classes, in order of appearance.
+
+    Only within a group is it fair to rank: keeping an answer among ten classes is easier than
+    among a thousand. Models that are not registered here, as in a run from another machine, form
+    a group of their own. No two groups have one title: of those that would, each names its first
+    model.
+    """
+    groups: dict[str, tuple[Labels, list[str]]] = {}
+    for name in names:
+        labels = classes(name) or Labels("unknown classes", ())
+        groups.setdefault(labels.key, (labels, []))[1].append(name)
+    titles = Counter(labels.title for labels, _ in groups.values())
+    sets = []
+    for labels, members in groups.values():
+        if titles[labels.title] > 1:
+            labels = replace(labels, title=f"{labels.title} ({members[0]})")
+        sets.append((labels, tuple(members)))
+    return sets

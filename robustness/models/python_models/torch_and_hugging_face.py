@@ -1,0 +1,376 @@
+"""Networks of torch: modules, timm's architectures, and folders in Hugging Face's format.
+
+Weights are read from safetensors, or by ``torch.load`` with ``weights_only``; code beside them is
+never run.
+"""
+
+from __future__ import annotations
+
+import copy
+import importlib
+import math
+import re
+import threading
+import warnings
+import zipfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from importlib.metadata import version
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from robustness.base.bounded_zip import BoundedZip
+from robustness.base.errors import ParameterError, WeightsError
+from robustness.base.files_and_locks import require_regular
+from robustness.base.pydantic_validation import json_values, read_object
+from robustness.base.text import nearest
+from robustness.models.file_formats.format_and_runtime import MAX_BYTES
+from robustness.models.own.file_and_library_metadata import (
+    CONFIG,
+    hugging_face_shape,
+    shape_of,
+    size_of,
+    stated_entry,
+    timm_entry,
+)
+from robustness.models.private_keras_and_openvino import silent_export
+from robustness.models.python_models.function_pass import LiveModel
+
+TORCH_MODULE = "torch module"
+TIMM = "timm:"
+SAFETENSORS = "model.safetensors"
+
+LEAST_TIMM = (1, 0, 26)
+"""From here on timm reads checkpoints without running code in them."""
+
+_PLAIN_NAME = re.compile(r"[a-z0-9_]+(\.[a-z0-9_]+)?")
+_TIMM_ARGUMENTS = {"act_layer", "drop_path_rate", "drop_rate", "global_pool", "img_size"}
+"""Arguments of an architecture that a folder may give; others name files or hosts."""
+
+_MOST_BYTES = 4 * 2**20  # of the list of tensors in a file of safetensors
+_LARGEST_NUMBER = 10**6
+_MOST_PARTS = 20_000
+"""Modules and parameters of a network; ViT-g has 1,500."""
+_NESTED = ("state_dict", "model", "state_dict_ema", "model_ema")
+"""Under which training scripts keep the weights in a checkpoint."""
+
+
+def package(name: str) -> Any:
+    """The optional package ``name``; raises ``ParameterError`` where it is not installed."""
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise ParameterError(
+            f"This model needs the package {name}: run 'pip install {name}'."
+        ) from error
+
+
+def opened_module(module: Any) -> LiveModel:
+    """A ``torch.nn.Module`` from images (N, 3, H, W) to answers (N, classes), as it is now."""
+    torch = package("torch")
+    module = getattr(module, "_orig_mod", module)  # as before torch.compile
+    network = copy.deepcopy(module).cpu().float().eval()
+
+    module_type: Any = torch.nn.Module
+
+    class Logits(module_type):
+        def __init__(self) -> None:
+            super().__init__()
+            self.network = network
+
+        def forward(self, images: Any) -> Any:
+            output = self.network(images)
+            return getattr(output, "logits", output)
+
+    answers = Logits().eval()
+
+    def ask(pixels: Any) -> Any:
+        with torch.inference_mode():
+            images = np.ascontiguousarray(pixels.transpose(0, 3, 1, 2))
+            return answers(torch.from_numpy(images))
+
+    def export(folder: Path, shape: tuple[int, int]) -> Path:
+        path, images = folder / "model.onnx", torch.zeros(1, 3, *shape)
+        with warnings.catch_warnings(record=True) as caught, silent_export(torch):
+            warnings.simplefilter("always")
+            # The older exporter: a third of the time of OpenVINO's own, and any batch.
+            torch.onnx.export(
+                answers,
+                (images,),
+                str(path),
+                dynamo=False,
+                # In evaluation mode, but with its batch normalisations, which hardening trains.
+                training=torch.onnx.TrainingMode.PRESERVE,
+                input_names=["image"],
+                dynamic_axes={"image": {0: "n"}},
+            )
+        traced = torch.jit.TracerWarning
+        if any(issubclass(warning.category, traced) for warning in caught):
+            _check_runs_without_values(torch, answers, images)
+        return path
+
+    config = getattr(module, "pretrained_cfg", None)
+    entry = timm_entry(config) if isinstance(config, Mapping) else {}
+    return LiveModel(TORCH_MODULE, ask, entry=entry, export=export)
+
+
+def _check_runs_without_values(torch: Any, network: Any, images: Any) -> None:
+    """Raises ``WeightsError`` if ``network`` reads values of ``images`` in Python.
+
+    torch also warns of shapes that it reads there, as transformers do; those do not change.
+    """
+    tensors = (*network.named_parameters(), *network.named_buffers())
+    empty = {name: tensor.detach().to("meta") for name, tensor in tensors}
+    try:
+        with torch.inference_mode():
+            torch.func.functional_call(network, empty, (images.to("meta"),))
+    except Exception as error:  # a forward pass raises anything
+        raise WeightsError(
+            "torch traces its operations for one image, but they depend on the image's values, as "
+            "after a branch"
+        ) from error
+
+
+# --- timm -----------------------------------------------------------------------------------------
+
+
+def opened_timm(name: str, weights: Path | None, classes: int | None) -> LiveModel:
+    """timm's architecture ``name`` with the weights of a local file; nothing is downloaded.
+
+    ``classes`` is their number where that is known. Raises ``ParameterError`` for an unknown name
+    or a missing package, ``WeightsError`` for a file that cannot be used.
+    """
+    timm = _timm()
+    if not timm.is_model(name):
+        near = " or ".join(map(repr, nearest(name, timm.list_models())))
+        hint = f" Did you mean {near}?" if near else ""
+        raise ParameterError(f"timm has no architecture called {name!r}.{hint}")
+    if weights is None:
+        raise ParameterError(
+            f"Expected weights=, a local file with the weights of {name} (.safetensors, or of "
+            "torch.save), got none: nothing is downloaded."
+        )
+    state = read_state(weights)
+    arguments = {} if classes is None else {"num_classes": classes}
+    network = timm.create_model(name, pretrained=False, **arguments)
+    _fill(network, state, weights)
+    model = opened_module(network)
+    return replace(model, kind=f"timm {name}", entry={**model.entry, "output": "logits"})
+
+
+def _timm() -> Any:
+    timm = package("timm")
+    installed = version("timm")
+    if tuple(int(part) for part in re.findall(r"\d+", installed)[:3]) < LEAST_TIMM:
+        least = ".".join(map(str, LEAST_TIMM))
+        raise ParameterError(
+            f"Expected timm {least} or newer, got {installed}: run 'pip install -U timm'."
+        )
+    return timm
+
+
+def _check_timm(name: Any, arguments: Any) -> None:
+    """Raises ``WeightsError`` unless a folder names a plain architecture and known arguments."""
+    plain = isinstance(name, str) and _PLAIN_NAME.fullmatch(name) and _timm().is_model(name)
+    if not plain:
+        raise WeightsError(f"expected the name of an architecture of timm, got {name!r}")
+    for key in arguments or {}:
+        if key not in _TIMM_ARGUMENTS:
+            allowed = ", ".join(sorted(_TIMM_ARGUMENTS))
+            raise WeightsError(f"expected {allowed} in model_args, got {key!r}")
+
+
+def _fill(network: Any, state: Mapping[str, Any], path: Path) -> None:
+    expected = {key: tuple(value.shape) for key, value in network.state_dict().items()}
+    got = {key: tuple(value.shape) for key, value in state.items()}
+    for key in sorted(expected.keys() | got.keys()):
+        if expected.get(key) != got.get(key):
+            problem = f"expected {key} with shape {expected.get(key)}, got {got.get(key)}"
+            if key not in got:
+                problem = f"it lacks {key}"
+            elif key not in expected:
+                problem = f"{key} is not part of it"
+            raise WeightsError(f"{path.name} does not fit this architecture: {problem}.")
+    network.load_state_dict(state)
+
+
+def read_state(path: Path) -> dict[str, Any]:
+    """The tensors in a file of safetensors, or of ``torch.save`` without code, by name.
+
+    Raises ``WeightsError`` for another file, for sizes that it does not hold, and for more than
+    ``MAX_BYTES``.
+    """
+    if not path.is_file():
+        raise WeightsError(f"There is no file of weights at {path}.")
+    _check_size(path)
+    torch = package("torch")
+    if path.suffix.lower() == ".safetensors":
+        return _safetensors(path)
+    try:
+        _check_archive(path)
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except WeightsError:
+        raise
+    except Exception as error:  # unpickling raises anything
+        raise WeightsError(
+            f"{path.name} is not loaded: expected tensors alone, as torch.save(model.state_dict()) "
+            f"writes them, got a file that is damaged or holds code ({type(error).__name__})."
+        ) from error
+    for _ in _NESTED:  # a mapping may hold itself
+        inner = next((key for key in _NESTED if isinstance(state, dict) and key in state), None)
+        state = state if inner is None else state[inner]
+    if not isinstance(state, dict) or not all(isinstance(v, torch.Tensor) for v in state.values()):
+        raise WeightsError(f"{path.name} is not loaded: expected a mapping from names to tensors.")
+    stored_bytes = path.stat().st_size
+    for key, tensor in state.items():
+        size = math.prod(tensor.shape) * tensor.element_size()
+        if size > min(stored_bytes, tensor.untyped_storage().nbytes()):
+            raise WeightsError(
+                f"{path.name} is not loaded: its tensor {key} claims {size:,} bytes, more than "
+                "the file holds."
+            )
+    return {key.removeprefix("module."): tensor for key, tensor in state.items()}
+
+
+def _check_size(path: Path) -> None:
+    """Raises ``WeightsError`` for a file of weights that is too large."""
+    try:
+        require_regular(path, MAX_BYTES)
+    except OSError as error:
+        raise WeightsError(f"{path} is not loaded: {error.strerror}.") from error
+
+
+def _check_archive(path: Path) -> None:
+    """Raises ``WeightsError`` for an archive that would unpack to more than it holds."""
+    if not zipfile.is_zipfile(path):
+        raise WeightsError(
+            f"{path.name} is not loaded: expected a file of torch.save in its current format."
+        )
+    with BoundedZip(path, _MOST_PARTS) as archive:
+        if sum(entry.file_size for entry in archive.infolist()) > path.stat().st_size:
+            raise WeightsError(
+                f"{path.name} is not loaded: it would unpack to more bytes than it has."
+            )
+
+
+def _safetensors(path: Path) -> dict[str, Any]:
+    _check_header(path)
+    try:
+        return dict(package("safetensors.torch").load_file(str(path)))
+    except ParameterError:
+        raise
+    except Exception as error:  # its error is a class of its own
+        raise WeightsError(
+            f"{path.name} is not a whole file of safetensors ({' '.join(str(error).split())})."
+        ) from error
+
+
+def _check_header(path: Path) -> None:
+    """Raises ``WeightsError`` for a file of safetensors that lists too many tensors."""
+    with path.open("rb") as file:
+        header = int.from_bytes(file.read(8), "little")
+    if header > _MOST_BYTES:
+        raise WeightsError(
+            f"{path.name} is not loaded: expected a list of tensors of at most {_MOST_BYTES:,} "
+            f"bytes, got {header:,}."
+        )
+
+
+# --- Hugging Face ---------------------------------------------------------------------------------
+
+
+def is_hugging_face(folder: Path) -> bool:
+    """Whether ``folder`` is in Hugging Face's format, going by its files."""
+    return (folder / CONFIG).is_file() and not (folder / "saved_model.pb").exists()
+
+
+def opened_hugging_face(folder: Path) -> LiveModel:
+    """The image classifier in ``folder``: config.json, model.safetensors, and its preprocessing.
+
+    Raises ``ParameterError`` without the package, ``WeightsError`` for a folder that cannot be
+    used.
+    """
+    transformers, torch = package("transformers"), package("torch")
+    weights = folder / SAFETENSORS
+    if not weights.is_file():
+        raise WeightsError(f"{folder} has no {SAFETENSORS}: save the model as safetensors.")
+    _check_size(weights)
+    _check_header(weights)
+    local = {"local_files_only": True, "trust_remote_code": False}
+    try:
+        for value in json_values(read_object(folder / CONFIG)):
+            if isinstance(value, int) and value > _LARGEST_NUMBER:  # its network would never end
+                raise WeightsError(
+                    f"expected numbers of at most {_LARGEST_NUMBER:,} in {CONFIG}, got {value:,}"
+                )
+        with _offline(), _at_most_parts(torch):
+            config = transformers.AutoConfig.from_pretrained(str(folder), **local)
+            if config.model_type == "timm_wrapper":
+                _check_timm(config.architecture, config.model_args)
+            with torch.device("meta"):  # takes no memory
+                model = transformers.AutoModelForImageClassification.from_config(config)
+            needed = sum(parameter.numel() for parameter in model.parameters())
+            if needed > weights.stat().st_size:
+                raise WeightsError(
+                    f"its {CONFIG} describes {needed:,} parameters, more than {SAFETENSORS} holds"
+                )
+            network, report = transformers.AutoModelForImageClassification.from_pretrained(
+                str(folder), config=config, use_safetensors=True, output_loading_info=True, **local
+            )
+    except Exception as error:  # it raises anything for a folder that is none
+        text = " ".join(str(error).split()).partition(". ")[0][:300]
+        if "trust_remote_code" in str(error):
+            text = "transformers does not know its architecture"
+        raise WeightsError(
+            f"{folder} cannot be used as an image classifier: {text.removesuffix('.')}. Code of "
+            "its own is never run."
+        ) from error
+    if missing := sorted(report["missing_keys"]):
+        raise WeightsError(f"{weights} lacks {missing[0]} and {len(missing) - 1} more tensors.")
+    names = getattr(config, "id2label", None) or {}
+    model = opened_module(network)
+    entry = {**model.entry, **stated_entry(weights)[0], "output": "logits"}
+    if shape := hugging_face_shape(folder) or shape_of(getattr(config, "image_size", None)):
+        entry["input_size"] = size_of(*shape)
+    return replace(
+        model,
+        kind=f"Hugging Face {config.model_type}",
+        labels=tuple(" ".join(str(names[index]).split()) for index in sorted(names)),
+        entry=entry,
+    )
+
+
+@contextmanager
+def _offline() -> Iterator[None]:
+    """Keep Hugging Face's packages from making requests within the context."""
+    constants = package("huggingface_hub").constants
+    before, constants.HF_HUB_OFFLINE = constants.HF_HUB_OFFLINE, True
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE = before
+
+
+@contextmanager
+def _at_most_parts(torch: Any) -> Iterator[None]:
+    """A network of more than ``_MOST_PARTS`` that this thread builds raises ``WeightsError``."""
+    thread, parts = threading.get_ident(), count(1)
+
+    def add(*_: Any) -> None:
+        if threading.get_ident() == thread and next(parts) > 2 * _MOST_PARTS:  # it is built twice
+            raise WeightsError(f"its {CONFIG} describes more than {_MOST_PARTS:,} layers")
+
+    hooks = torch.nn.modules.module
+    handles = (
+        hooks.register_module_module_registration_hook(add),
+        hooks.register_module_parameter_registration_hook(add),
+    )
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()

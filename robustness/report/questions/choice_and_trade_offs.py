@@ -1,0 +1,313 @@
+"""Which model of a run to choose, and what it costs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+from robustness.base.text import FigureText, figure_text, share, three_digits, visible
+from robustness.charts import model_scores, strength_and_reliability_curves
+from robustness.charts.text_tables import Column, Entry, Form, Table, figure, places, with_interval
+from robustness.perturbations import REGISTRY
+from robustness.report.blocks import Block, Chart, Chooser, Text, Titled
+from robustness.report.names_and_sentences import order, sentence
+from robustness.report.questions.candidate_choice import choose_of_run, costs
+from robustness.report.questions.question_and_figures import (
+    COMPARE,
+    LABELS,
+    TWO_MODELS,
+    Need,
+    Option,
+    Question,
+    RunFigures,
+)
+from robustness.statistics import Criteria, Figures, ModelChoice, study_ranking_and_verdicts
+from robustness.statistics.choice_weights_and_limits import MARGIN
+from robustness.statistics.hardest_conditions import name_leaders
+from robustness.statistics.model_choice import (
+    NOT_COMPARED,
+    RULED_OUT,
+    above_expected,
+    expected_robustness,
+)
+
+_SHORT = "Rank counts significant differences only; ties share a range."
+_RULE = (
+    '"Worse" means a significant gap of at least 1 point, unless criteria set another. Ranks hold '
+    "for all models together at 95%. Robustness: {what} under perturbation, the mean of all "
+    "conditions. Accuracy: on the originals. Above expected: above what the accuracy on the "
+    "originals predicts, by a line through the logits of these models (Taori et al. 2020). First: "
+    "the share of 1,000 resamples of the images in which the model scores highest. "
+    "Latency is the median of passes over one photograph, models in turns, on the machine that "
+    "ended the run; 8 of 10 passes took the time in parentheses. "
+    "Memory is estimated from the weights."
+)
+_REMEDIES = (
+    "Each model is also ranked with each remedy; tests and ranks are corrected for the number of "
+    "candidates. The best score of many is likely too high. Latency "
+    "includes the remedy."
+)
+_FIRST_COLUMNS = ("Rank", "Model", "Robustness", "Accuracy", "Latency")
+"""Those of the short table."""
+
+_BUSY = 0.1
+"""Share of the time in which passes waited for a core: a free machine has less."""
+
+
+def answer(figures: Figures, chosen: ModelChoice) -> str:
+    """Which model of a run to choose: the sentences of ``chosen``, or what one model scores."""
+    rankings = study_ranking_and_verdicts.rankings(figures.summary)
+    names = [entry["model"] for entry in figures.summary]
+    pairs = figures.pairs_under_attack
+    by = "robust_accuracy"
+    attacks = [
+        FigureText(f"under attack, {leader}", leader)
+        for ranking in rankings
+        if ranking[0]["ranked_by"] != by and any(entry[by] is not None for entry in ranking)
+        for leader in [_leader(ranking, by, pairs)]
+    ]
+    if chosen.compared and len(rankings) == 1:
+        texts = [*chosen.sentences, *([sentence(*attacks, names=names)] if attacks else [])]
+        return FigureText(" ".join(texts), *texts)
+    led = (_leader(ranking, ranking[0]["ranked_by"], figures.pairs()) for ranking in rankings)
+    return sentence(*led, *attacks, names=names)
+
+
+def _leader(ranking: Sequence[Entry], by: str, pairs: Sequence[Entry]) -> str:
+    mine = [pair for pair in pairs if pair["label_set"] == ranking[0]["label_set"]]
+    significant = {(pair["better"], pair["worse"]) for pair in mine if pair["established"]}
+    unknown = "" if mine else "no image was evaluated with every model, so there is no order"
+    return order(ranking, by, significant, unknown, 1)
+
+
+def blocks(costs: Mapping[str, Mapping[Any, float]], chosen: ModelChoice) -> list[Block]:
+    """The models with what each scores and costs; [] where none has a score or is ruled out."""
+    entries = priced(costs, chosen)
+    if all(entry["robust"] is None and entry["status"] != RULED_OUT for entry in entries):
+        return []
+    what = strength_and_reliability_curves.QUANTITIES[chosen.quantity].lower()
+    rule = _RULE.format(what=what)
+    if any(entry["remedy"] for entry in entries):
+        rule += f" {_REMEDIES}"
+    columns = [column for column in _columns(entries, chosen) if column[0] in _FIRST_COLUMNS]
+    return [
+        Titled("Models", Table.of(entries, columns)),
+        Text(_SHORT, rule),
+        replace(table(entries, chosen), long=True),
+        *busy(entries),
+    ]
+
+
+def busy(entries: Sequence[Entry]) -> list[Text]:
+    """A caution where other programs slowed the passes that latencies were measured by."""
+    waiting = max((entry["waiting"] or 0.0 for entry in entries), default=0.0)
+    if waiting < _BUSY:
+        return []
+    return [
+        Text(
+            "The machine was busy when latencies were measured: passes waited "
+            f"{share(waiting, 0)} of the time for a core. Expect lower latencies on a free machine."
+        )
+    ]
+
+
+def priced(costs: Mapping[str, Mapping[Any, float]], chosen: ModelChoice) -> list[Entry]:
+    """The entries of ``chosen`` with each model's ``costs`` from the manifest."""
+    above = above_expected(chosen.models)
+    return [
+        {**entry, **costs.get(entry["model"], {}), "above": above.get(entry["model"])}
+        for entry in chosen.models
+    ]
+
+
+def table(entries: Sequence[Entry], chosen: ModelChoice) -> Titled:
+    """The models of ``chosen`` with their scores and costs."""
+    what = strength_and_reliability_curves.QUANTITIES[chosen.quantity].lower()
+    on = " on the predictions that count for every model" * chosen.unshared
+    return Titled(
+        f"All figures; robustness is {what}{on}", Table.of(entries, _columns(entries, chosen))
+    )
+
+
+def _columns(entries: Sequence[Entry], chosen: ModelChoice) -> list[Column]:
+    statuses = [entry["status"] for entry in entries if entry["place_low"] is None]
+    # The only one with a rank beside models of other classes: no two can be compared.
+    alone = len(entries) - len(statuses) == 1 and NOT_COMPARED in statuses
+
+    def rank(entry: Entry) -> str:
+        if entry["place_low"] is None:
+            return str(entry["status"])
+        return NOT_COMPARED if alone else places({**entry, **chosen.scored_by})
+
+    def latency(entry: Entry) -> str:
+        names = ("latency_ms", "latency_low_ms", "latency_high_ms")
+        text, low, high = (figure_text(entry, name, three_digits) for name in names)
+        spread = f" ({low} to {high})" if low and high else ""
+        return FigureText(f"{text} ms{spread}", text, low, high) if text else ""
+
+    def in_unit(name: str, form: Form, unit: str) -> Callable[[Entry], str]:
+        def text(entry: Entry) -> str:
+            number = figure_text(entry, name, form)
+            return FigureText(f"{number} {unit}", number) if number else ""
+
+        return text
+
+    columns: list[Column] = [
+        ("Rank", rank),
+        ("Model", lambda entry: visible(entry["label"])),
+        ("Robustness", lambda entry: with_interval(chosen.score(entry), chosen.quantity)),
+        ("Accuracy", figure("accuracy", ".1%")),
+        ("Latency", latency),
+        ("Above expected", in_unit("above", lambda value: f"{100 * value:+.1f}", "points")),
+        ("First", lambda e: figure_text({**e, **chosen.scored_by}, "certainty", ".0%")),
+        ("Memory", in_unit("memory_megabytes", lambda value: f"{value:.0f}", "MB")),
+        ("Size", in_unit("megabytes", lambda value: f"{value:.1f}", "MB")),
+        ("Hardest", lambda entry: name_leaders(entry["hardest"])),
+    ]
+    return [(head, say) for head, say in columns if any(say(entry) for entry in entries)]
+
+
+def _risks(of: RunFigures) -> list[str]:
+    """The risks of the perturbations of a run, as they appear; none under attacks alone."""
+    if of.statistics.ranked_by == "robust_accuracy":
+        return []
+    names = dict.fromkeys(entry["perturbation"] for entry in of.statistics.by_perturbation)
+    return list(dict.fromkeys(REGISTRY[name].risk for name in names if name in REGISTRY))
+
+
+def _measured(name: str, cost: str) -> Need:
+    return Need(name, lambda of: any(cost in each for each in of.run.manifest.costs.values()))
+
+
+OPTIONS = (
+    Option(
+        "weights",
+        "What matters most",
+        'how much perturbations or risks matter, such as "low light=3,fog=2,others=0" '
+        "(default: each 1)",
+        {},
+        metavar="A=N,B=N",
+        blank="all alike",
+        help="Counts three times as much as the rest.",
+        key="matters",
+        names=_risks,
+    ),
+    Option(
+        "min_accuracy",
+        "Min accuracy on originals, %",
+        "on the originals",
+        metavar="SHARE",
+        scale=100.0,
+        most=100.0,
+        needs=LABELS,
+    ),
+    Option(
+        "max_latency_ms",
+        "Max latency, ms",
+        "milliseconds for one image, as measured in the run",
+        needs=_measured("latencies", "latency_ms"),
+    ),
+    Option(
+        "max_megabytes",
+        "Max size, MB",
+        "size of the weights",
+        needs=_measured("sizes", "megabytes"),
+    ),
+    Option(
+        "margin",
+        "Smallest difference that matters, points",
+        "a smaller difference is a tie (default: 0.01)",
+        MARGIN,
+        metavar="SHARE",
+        scale=100.0,
+        most=100.0,
+        blank="1",
+    ),
+    Option(
+        "remedies",
+        "Include remedies",
+        "also rank each model with each remedy of the run",
+        False,
+        help="Also rank each model with each remedy.",
+        key="choose_remedies",
+        needs=Need("remedies before models", lambda of: bool(of.run.manifest.spec.remedies)),
+    ),
+)
+
+
+class ChoiceFigures(NamedTuple):
+    """The models of a run with what they score and cost, and the sentence on which to choose."""
+
+    costs: Mapping[str, Mapping[Any, float]]
+    chosen: ModelChoice
+    statistics: Figures
+
+
+def figures(of: RunFigures, out: Mapping[str, str] = MappingProxyType({})) -> ChoiceFigures:
+    """The choice by the options; ``out`` are reasons that rule out candidates."""
+    values = {
+        option.name: of.options[option.name] for option in OPTIONS if option.name in of.options
+    }
+    if values or out:
+        remedies = values.pop("remedies", False)
+        criteria = Criteria(**values)
+        chosen = choose_of_run(of.run, of.statistics, criteria, out, remedies=remedies)
+    else:
+        chosen = of.statistics.choice.with_costs(costs(of.run))
+    return ChoiceFigures(of.run.manifest.costs, chosen, of.statistics)
+
+
+CHOICE = Question(
+    "choice",
+    "Choice",
+    lambda figures: blocks(figures.costs, figures.chosen),
+    figures=figures,
+    answers=lambda of: [("Which model is most robust?", answer(of.statistics, of.chosen))],
+    brief=lambda of: [
+        block
+        for block in blocks(of.costs, of.chosen)
+        if isinstance(block, Titled | Text) and len(of.statistics.summary) > 1
+    ],
+    options=OPTIONS,
+    command="choose",
+    view="",
+)
+
+
+def _trade_offs(figures: ChoiceFigures) -> list[Block]:
+    chosen = figures.chosen
+    scored = [e for e in priced(figures.costs, chosen) if e["robust"] is not None]
+    axes = model_scores.measured_axes(scored)
+    if len(scored) < 2 or not axes:
+        return []
+    title = strength_and_reliability_curves.QUANTITIES[chosen.quantity]
+    options = {name: model_scores.AXES[name].title for name in axes}
+
+    def read(name: str) -> list[Block]:
+        notes, across = [], options[name].lower()
+        if len(scored) - len(model_scores.dominated(scored, name)) > 1:
+            notes.append("The dotted line joins the models that no other beats in both figures.")
+        if name == "accuracy" and expected_robustness(scored):
+            notes.append(f"The dashed line is fitted to the logits of these {len(scored)} models.")
+        chart = Chart(
+            f"{title} against {across}",
+            model_scores.trade_off(scored, name, title),
+            f"{title} of each model against its {across}; the table holds the numbers.",
+            " ".join(notes),
+        )
+        return [chart]
+
+    return [Chooser("Against", "trade", options, read, printed=axes[:1], first=axes[0])]
+
+
+TRADE_OFFS = Question(
+    "trade_offs",
+    "Trade-offs",
+    _trade_offs,
+    "accuracy against robustness, latency and size",
+    figures=figures,
+    needs=(TWO_MODELS,),
+    view=COMPARE,
+)

@@ -1,0 +1,159 @@
+"""Matches among the runs: the request that a job works on, and its answer.
+
+A match has the folder of a run, with another manifest: title, notes, bin, locks, queue and owner
+are those of runs. A folder from another installation is no match.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, TypeAdapter
+
+from robustness import matching
+from robustness.base.errors import RunError
+from robustness.base.files_and_locks import write_whole
+from robustness.base.progress_and_time_left import Note, duration
+from robustness.base.pydantic_validation import StrictRecord, read_json
+from robustness.datasets import Dataset, open_dataset
+from robustness.matching import Match, MatchSettings
+from robustness.runs import installation_runs
+
+ANSWER = "match.json"
+"""The answer, once there is one."""
+
+FIRST = "accuracy.json"
+"""The answer without a cause, before one is searched for."""
+
+LABELS = "labels.csv"
+"""Labels of images of the match, as ``matching.sheet`` writes them."""
+
+PARTS = 1000
+"""Of a match, for its progress."""
+
+_MOST_REQUEST, _MOST_ANSWER = 2**16, 2**27  # bytes
+_PHASES = {
+    "Reading": (0, 20),
+    "Estimating": (20, 100),
+    "Simulating": (100, 600),
+    "Learning": (600, 660),
+    "Fitting": (660, 780),
+    "Predicting": (780, PARTS),
+}
+"""First and last part of each phase, by the first word of what it notes: about as long as it takes
+with two models."""
+_FEWEST = 10
+"""Parts from which the time left is estimated."""
+
+
+class SavedMatch(StrictRecord):
+    """The request of a match, as its manifest.
+
+    ``production`` and ``reference`` are sources as ``open_dataset`` takes them. ``images`` counts
+    those that are used, of both. ``created`` is in UTC, ISO 8601.
+    """
+
+    format: Literal["robustness match"] = "robustness match"
+    created: str = Field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
+    creator: str = ""
+    title: str
+    production: str
+    reference: str
+    images: int
+    settings: MatchSettings
+
+    @property
+    def how(self) -> str:
+        """The settings in which matches of the same images and models may differ."""
+        return f"{self.settings.framing.text}, seed {self.settings.seed}"
+
+
+def read_match(folder: Path) -> SavedMatch | None:
+    """The match in ``folder``; None for anything else, and for one of another installation."""
+    saved = read_json(SavedMatch, folder / installation_runs.MANIFEST, _MOST_REQUEST)
+    return saved if saved is not None and installation_runs.is_own(folder) else None
+
+
+def read_answer(folder: Path) -> Match | None:
+    """The answer of the match in ``folder``; None until it is finished."""
+    return read_json(Match, folder / ANSWER, _MOST_ANSWER)
+
+
+def read_first_answer(folder: Path) -> Match | None:
+    """The answer of the match in ``folder`` that has no cause yet; None until it is there."""
+    return read_json(Match, folder / FIRST, _MOST_ANSWER)
+
+
+def read_labels(folder: Path, answer: Match) -> dict[tuple[str, str], bool]:
+    """The labels of the match in ``folder``, by image and model; none if there are none."""
+    if not (folder / LABELS).exists():
+        return {}
+    return matching.read_sheet(folder / LABELS, answer.sample)
+
+
+def write_labels(folder: Path, answer: Match, correct: Mapping[tuple[str, str], bool]) -> None:
+    """Keep ``correct`` as the labels of the match in ``folder``; raises ``RunError``."""
+    try:
+        write_whole(folder / LABELS, matching.sheet(answer.sample, correct).encode())
+    except OSError as error:
+        raise RunError(f"The labels cannot be written: {error.strerror}; make room.") from error
+
+
+def perform(folder: Path, saved: SavedMatch, show: Callable[[str, int], object]) -> None:
+    """Performs the match in ``folder`` and writes its answer.
+
+    ``show`` receives what is computed and how many of ``PARTS`` are done; it may raise to cancel.
+    Raises ``RunError`` where the answer cannot be written, and what ``matching.match`` raises.
+    """
+
+    def put(name: str, answer: Match) -> None:
+        try:
+            write_whole(folder / name, TypeAdapter(Match).dump_json(answer))
+        except OSError as error:
+            raise RunError(
+                f"The answer cannot be written: {error.strerror}; make room, then continue the "
+                "match."
+            ) from error
+
+    answer = matching.match(
+        _opened(saved.production),
+        _opened(saved.reference),
+        saved.settings,
+        note=_as_a_whole(show),
+        first=lambda answer: put(FIRST, answer),
+    )
+    put(ANSWER, answer)
+
+
+def _opened(source: str) -> Dataset:
+    try:
+        return open_dataset(source)
+    except OSError as error:
+        raise RunError(f"{Path(source).name} cannot be read: {error.strerror}.") from error
+
+
+def _as_a_whole(show: Callable[[str, int], object]) -> Note:
+    """A note that shows the phases of a match as parts of the whole, with the time left.
+
+    The pace is that of the parts that were worked on: a cached emulator skips the longest phases.
+    """
+    began, phase, worked, last = time.monotonic(), "", 0.0, 0.0
+
+    def note(what: str, done: int, total: int) -> None:
+        nonlocal phase, worked, last
+        begin, end = _PHASES.get(what.partition(" ")[0], (last, last))
+        parts = max(last, begin + (end - begin) * done / max(1, total))  # fits are repeated
+        if what == phase:
+            worked += parts - last
+        phase, last = what, parts
+        left = ""
+        if worked >= _FEWEST and parts < PARTS:
+            seconds = (time.monotonic() - began) * (PARTS - parts) / worked
+            left = f", about {duration(seconds)} left"
+        show(f"{what}: {done:,} of {total:,}{left}", int(parts))
+
+    return note

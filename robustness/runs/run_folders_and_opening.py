@@ -1,0 +1,297 @@
+"""The folder of saved runs: opening, listing, locking and deleting them."""
+
+from __future__ import annotations
+
+import os
+import reprlib
+import shutil
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from robustness.base.errors import ParameterError, RunError, RunLockedError
+from robustness.base.files_and_locks import version
+from robustness.base.text import counted, visible
+from robustness.matching import Match
+from robustness.models.class_labels import note_classes
+from robustness.runs import foreign_run_checks, installation_runs, notes
+from robustness.runs import manifest as manifests
+from robustness.runs.manifest import FINISHED, Manifest
+from robustness.runs.match_request_and_answer import ANSWER, SavedMatch, read_answer, read_match
+from robustness.runs.row_files import Part, all_parts
+from robustness.runs.run import Run
+
+MAX_ID = 255
+"""Bytes of the longest name that a folder can have."""
+
+
+def load(folder: Path, *, unfinished: bool = False, anywhere: bool = False) -> Run:
+    """The run in ``folder``; a foreign one once its rows are checked.
+
+    The manifest of a foreign run may name any path as its source: its images are opened only
+    where ``run.open_offered`` allows that, unless ``anywhere`` says that the user may read every
+    path. Raises ``RunError`` where there is no run, where it is damaged, and for one
+    that is not finished unless ``unfinished`` allows that.
+    """
+    origin = manifests.read_with_origin(folder)
+    try:
+        return _opened(folder, *origin, unfinished, anywhere)
+    except RunError:
+        now = manifests.read_with_origin(folder)
+        if now == origin:
+            raise
+        return _opened(folder, *now, unfinished, anywhere)  # it was written on between two looks
+
+
+def unchecked(folder: Path) -> Run:
+    """The foreign run in ``folder``, for the process that checks it."""
+    manifest = manifests.read(folder)
+    note_classes(manifest.classes)
+    return Run(folder, manifest, all_parts(folder, manifest.parts), foreign=True)
+
+
+def _opened(
+    folder: Path, manifest: Manifest, foreign: bool, unfinished: bool, anywhere: bool
+) -> Run:
+    note_classes(manifest.classes)
+    if foreign:
+        foreign_run_checks.check(folder, manifest)
+    elif manifest.status == FINISHED:
+        files = {name: folder / name for name in manifest.parts}
+        sizes = {name: file.stat().st_size for name, file in files.items() if file.is_file()}
+        if sizes != dict(manifest.parts) or not installation_runs.is_intact(folder, files):
+            raise _damaged(folder, "its files of rows have changed")
+    parts = all_parts(folder, manifest.parts)
+    if manifest.status == FINISHED and not _is_complete(manifest, parts):
+        raise _damaged(folder, "some of its rows are missing")
+    if manifest.status != FINISHED and not unfinished:
+        raise RunError(
+            f"The run {folder.name} is not finished ({sum(p.images for p in parts)} of "
+            f"{counted(manifest.dataset.pictures, 'image')}): continue it first.",
+            hint="The command 'evaluate' with --resume does.",
+        )
+    return Run(folder, manifest, parts, anywhere, foreign)
+
+
+def _damaged(folder: Path, reason: str) -> RunError:
+    return RunError(
+        f"The run {folder.name} is damaged: {reason}. Delete it and evaluate the images again."
+    )
+
+
+def _is_complete(manifest: Manifest, parts: Sequence[Part]) -> bool:
+    """Whether the ``parts`` have the rows of all images of the finished run."""
+    spec, images = manifest.spec, sum(part.images for part in parts)
+    rows = images * len(spec.models) * len(spec.conditions)
+    return (
+        images == manifest.images == manifest.dataset.pictures - manifest.unreadable
+        and sum(part.rows for part in parts) == rows
+        and sum(part.remedied for part in parts) == rows * len(spec.remedies)
+    )
+
+
+def title_of(folder: Path) -> str:
+    """The title of the run or match in ``folder``, else that of its images, else its id."""
+    return listed(folder).title or folder.name
+
+
+def find(runs: Path, run_id: str, *, unfinished: bool = False) -> Run:
+    """The run called ``run_id`` in the folder ``runs``; raises ``RunError`` as ``load`` does."""
+    folder = place(runs, run_id)
+    _refuse_link(folder)
+    return load(folder, unfinished=unfinished)
+
+
+def find_match(runs: Path, name: str) -> tuple[SavedMatch, Match]:
+    """The finished match called ``name`` in the folder ``runs``, and its answer.
+
+    Raises ``RunError`` where there is none.
+    """
+    folder = place(runs, name)
+    saved, answer = read_match(folder), read_answer(folder)
+    if saved is None or answer is None:
+        raise RunError(f"There is no finished match {name} here: choose one in the table.")
+    return saved, answer
+
+
+def _refuse_link(folder: Path) -> None:
+    """Raise ``RunError`` for a link among the runs: it may lead to what nobody here may see."""
+    if folder.is_symlink() and not installation_runs.is_own(folder):
+        raise RunError(f"{folder.name} is a link to another folder: copy that folder here.")
+
+
+def folder_of(run: str, runs: Path) -> Path:
+    """The folder of ``run``, which is the path of one or an id in the folder ``runs``.
+
+    Raises ``ParameterError`` where there is neither.
+    """
+    by_id = runs / run
+    if run == Path(run).name and by_id.is_dir():
+        return by_id
+    if Path(run).is_dir():
+        return Path(run).resolve()
+    raise ParameterError(
+        f"There is no run {run}: expected the folder of a run, or the id of one in {runs}; "
+        "'runs' lists them."
+    )
+
+
+def place(runs: Path, run_id: str) -> Path:
+    """The path of the run ``run_id`` in the folder ``runs``, if there is one.
+
+    Raises ``RunError`` for an invalid name: links may contain any text.
+    """
+    try:
+        fine = 0 < len(os.fsencode(run_id)) <= MAX_ID and "\0" not in run_id
+    except UnicodeEncodeError:
+        fine = False
+    if not fine or run_id != Path(run_id).name or run_id.startswith("."):
+        raise RunError(f"Expected the name of a run in {runs.name}, got {reprlib.repr(run_id)}.")
+    return runs / run_id
+
+
+def written(folder: Path) -> int:
+    """A number that changes whenever the run in ``folder`` does; 0 if there is none."""
+    try:
+        if installation_runs.is_own(folder):
+            return (folder / manifests.FILE).stat().st_mtime_ns
+        names = (manifests.FILE, *manifests.read(folder).parts)
+        return hash(tuple(version(folder / name) for name in names))
+    except (OSError, RunError):
+        return 0
+
+
+@dataclass(frozen=True)
+class Listed:
+    """One folder among the runs: its manifest, its match, or the ``reason`` why it cannot be used.
+
+    ``title`` is what people call the run; ``foreign`` whether it is from another installation;
+    ``owner`` the name of whose it is here, "" where it is nobody's; ``tags`` and ``note`` are what
+    users said of it.
+    """
+
+    folder: Path
+    manifest: Manifest | None
+    reason: str = ""
+    title: str = ""
+    foreign: bool = False
+    owner: str = ""
+    tags: tuple[str, ...] = ()
+    note: str = ""
+    match: SavedMatch | None = None
+
+    @property
+    def created(self) -> str:
+        """When the run or match began, in UTC, ISO 8601; "" for what is neither."""
+        return what.created if (what := self.manifest or self.match) else ""
+
+    @property
+    def finished(self) -> bool:
+        """Whether it has all its rows, or its answer."""
+        if self.manifest is not None:
+            return self.manifest.status == FINISHED
+        return self.match is not None and (self.folder / ANSWER).exists()
+
+
+def listed(folder: Path) -> Listed:
+    """The entry of ``folder``, without opening its rows."""
+    manifest: Manifest | None = None
+    match, foreign = None, False
+    try:
+        _refuse_link(folder)
+        manifest, foreign = manifests.read_with_origin(folder)
+        title, owner = manifest.dataset.title, "" if foreign else manifest.creator
+    except RunError as error:
+        match = read_match(folder)
+        if match is None:
+            return Listed(folder, None, str(error))
+        title, owner = match.title, match.creator
+    said = notes.read(folder)
+    return Listed(
+        folder,
+        manifest,
+        title=said.title or visible(title),
+        foreign=foreign,
+        owner=owner,
+        tags=said.tags,
+        note=said.note,
+        match=match,
+    )
+
+
+def owner_of(folder: Path) -> str:
+    """The owner of the run or match in ``folder``, "" for nobody.
+
+    What a foreign run says of its creator gives nobody a right. Raises ``RunError`` where there is
+    neither.
+    """
+    entry = listed(folder)
+    if entry.reason:
+        raise RunError(entry.reason)
+    return entry.owner
+
+
+def listing(runs: Path) -> list[Listed]:
+    """Every folder in ``runs``, the newest run or match first, then those that are neither."""
+    try:
+        folders = sorted(path for path in runs.iterdir() if path.is_dir())
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise RunError(
+            f"The folder of runs cannot be listed: {error.strerror}.", hint=f"It is {runs}."
+        ) from error
+    entries = [listed(path) for path in folders if not path.name.startswith(".")]
+    return sorted(entries, key=lambda entry: entry.created, reverse=True)
+
+
+def delete(folder: Path) -> None:
+    """Deletes the run or match in ``folder``.
+
+    Raises ``RunError`` for anything else, for one that is being written, and where the disk does
+    not allow it.
+    """
+    owner_of(folder)  # raises for anything else
+    gone = folder.with_name(f".{uuid.uuid4().hex}.deleted")  # no reader meets it by half
+    try:
+        lock = locked(folder)
+        try:
+            folder.rename(gone)
+            installation_runs.forget(folder)
+        finally:
+            lock.release()
+        shutil.rmtree(gone)
+    except OSError as error:
+        raise RunError(f"The run {folder.name} cannot be deleted: {error.strerror}.") from error
+
+
+def locked(folder: Path, patience: float = 0.0) -> FileLock:
+    """Holds the run in ``folder`` alone.
+
+    Raises ``RunLockedError`` where somebody else still does after ``patience`` seconds,
+    ``RunError`` where the folder is deleted or moved before.
+    """
+    path = folder / ".lock"
+    lock = FileLock(path)
+    if path.is_symlink() or (path.exists() and not path.is_file()):
+        raise RunError(f"The run {folder.name} cannot be locked: its .lock is no file. Remove it.")
+    try:
+        before = folder.stat().st_ino
+        lock.acquire(timeout=patience)
+        if folder.stat().st_ino != before:  # FileLock has made a folder for its file
+            path.unlink(missing_ok=True)
+            folder.rmdir()
+            raise FileNotFoundError
+    except FileNotFoundError as error:
+        lock.release()
+        raise RunError(
+            f"The run {folder.name} was deleted meanwhile: restore it from the bin first."
+        ) from error
+    except Timeout as error:
+        raise RunLockedError(
+            f"The run {folder.name} is being written by another process: wait for it to end."
+        ) from error
+    return lock

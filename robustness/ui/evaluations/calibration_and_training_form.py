@@ -1,0 +1,210 @@
+"""What is below "What should we fix?": buttons that measure what the run lacks, and training."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+
+import streamlit as st
+
+from robustness import hardening, models, runs
+from robustness.api.hardening import weakest_perturbations
+from robustness.base.errors import ParameterError
+from robustness.base.pydantic_validation import read_json
+from robustness.base.text import counted, plain, some
+from robustness.base.user_permissions import Action
+from robustness.hardening import Hardening
+from robustness.perturbations import REGISTRY
+from robustness.report import hardening_report
+from robustness.report.questions import RunFigures
+from robustness.report.questions.fixes import (
+    CALIBRATION,
+    FIXES,
+    OTHER_MODEL,
+    REMEDIES,
+    REMEDY,
+    calibration_sentence,
+)
+from robustness.runs import Run, jobs
+from robustness.runs.temperature_scaling import (
+    add_calibrated,
+    calibrate,
+    free_name,
+    read_calibrations,
+)
+from robustness.ui.computation import job_controls
+from robustness.ui.computation.long_work import Work
+from robustness.ui.display import block_display_and_selection, image_pairs_and_cards
+from robustness.ui.evaluations import run_table
+from robustness.ui.evaluations.new_evaluation_inputs import source_input
+from robustness.ui.page_frame import boundary
+from robustness.ui.session import access
+from robustness.ui.session.link_inputs import listed
+from robustness.ui.session.runs_folder_and_links import page_link
+
+_SAID = "what a calibration said"
+
+
+def show(of: RunFigures) -> None:
+    """Draw a button for each kind of fix that is open, and the training of a model."""
+    run = of.run
+    if not run.finished:
+        return
+    fixes = [fix for fix in of.answer(FIXES).fixes if fix.command]
+    kinds = {fix.kind for fix in fixes}
+    tries = REMEDY in kinds and st.button(
+        "Try remedies",
+        icon=":material/healing:",
+        **access.allowed(
+            Action.EVALUATE,
+            key="try remedies",
+            help=f"Evaluates the run again with {', '.join(REMEDIES)}, in the background.",
+        ),
+    )
+    if tries:
+        with boundary():
+            plan = runs.reevaluation_plan(run.manifest, remedies=REMEDIES)
+            run_table.choose(job_controls.submit([plan])[:1])
+            st.rerun()  # the whole page, which shows the new run
+    if OTHER_MODEL in kinds and st.button(
+        "Evaluate with another model", icon=":material/compare:", key="other model"
+    ):
+        st.session_state[run_table.FORM] = True
+        st.rerun()
+    if names := [fix.model for fix in fixes if fix.kind == CALIBRATION]:
+        _calibration(run, names)
+    if said := st.session_state.get(_SAID, {}).get(run.id):
+        st.caption(plain(said))
+    _training(of)
+
+
+def _calibration(run: Run, names: list[str]) -> None:
+    """Draw the choice of a model and the button; fit the temperature once asked to."""
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        labels = {name: models.label(name) for name in names}
+        model = listed("Model to calibrate", labels, "calibrated model")
+        work = Work("calibration", f"{run.id} {model}")
+        st.button(
+            "Calibrate and add",
+            icon=":material/thermostat:",
+            on_click=work.ask,
+            **access.allowed(
+                Action.CHANGE_MODELS,
+                key="calibrate",
+                help="Fits a temperature on half of the labelled originals, by one more pass. If "
+                "the others gain, the model with it is added.",
+            ),
+        )
+    if not work.requested:
+        return
+    with boundary():
+        access.require(Action.CHANGE_MODELS)
+        with work.bar("Loading the model …") as progress:
+
+            def note(done: int, total: int) -> None:
+                progress(done / max(1, total), f"{done} of {counted(total, 'original')}")
+
+            fit = read_calibrations(run).get(model) or calibrate(run, model, note)
+            text = calibration_sentence(fit)
+            if fit.helpful and not fit.added:
+                text += f" Added as {add_calibrated(fit, free_name(model)).name}."
+        st.session_state[_SAID] = {run.id: text}
+        st.rerun()
+
+
+# --- training -------------------------------------------------------------------------------------
+
+
+_FEWEST_JUDGING = 40
+"""Labelled images of a run from which they judge."""
+
+
+def _training(of: RunFigures) -> None:
+    """Draw the form, the job under way, or the answer.
+
+    Nothing is drawn for those who may not add models, nor of a foreign run: no job works on it.
+    """
+    run = of.run
+    if access.refusal(Action.CHANGE_MODELS) or run.is_from_table or run.foreign:
+        return
+    st.header("Train a model to be more robust", anchor=False)
+    st.caption("Teaches a copy of a model to ignore perturbations.")
+    if jobs.is_queued(run.folder):
+        job_controls.progress(run.folder, "the training continues")
+        return
+    if jobs.is_hardening(run.folder):
+        job_controls.stopped(run.folder, "The training stopped.")
+    answer = read_json(Hardening, run.folder / jobs.HARDENED)
+    if answer is not None:
+        first, *rest = hardening_report.sentences(answer)
+        st.html(image_pairs_and_cards.headline(first))
+        st.markdown(plain(" ".join(rest)))
+        if answer.name in models.REGISTRY:
+            label = f"See {plain(answer.name)} on Models"
+            page_link("pages/models.py", label, ":material/model_training:", {})
+        groups, _, caution = hardening_report.blocks(answer)
+        block_display_and_selection.draw(
+            [hardening_report.before_and_after(answer), groups, caution]
+        )
+    with st.expander("Train another model" if answer else "Train a model on images without labels"):
+        _training_form(of)
+
+
+def _training_form(of: RunFigures) -> None:
+    run = of.run
+    left, right = st.columns(2, gap="large")
+    names = [name for name in run.manifest.spec.model_names if name in models.REGISTRY]
+    if not names:
+        st.caption("The models of this run are not on this server.")
+        return
+    with left:
+        source = source_input("Images to train on", "harden_", samples=False)
+        st.caption("At least 20, better 300 or more. Labels are not used.")
+    with right:
+        labels = {name: models.label(name) for name in names}
+        model = listed("Model", labels, "harden_model")
+        free = (f"{model}Hardened{number or ''}" for number in (0, *range(2, 10**6)))
+        new = next(name for name in free if name not in models.REGISTRY)
+        name = st.text_input("Name", new, key=f"harden_name {new}").strip()
+        families = {record.name: record.label for record in REGISTRY}
+        weakest: Sequence[str] = ()
+        with suppress(ParameterError):
+            weakest = weakest_perturbations(model, run)
+        chosen = st.multiselect(
+            "Perturbations",
+            list(families),
+            list(weakest),
+            format_func=families.__getitem__,
+            key=f"harden_perturbations {model}",
+            help="Default: the five with the lowest rate in this run. Leave some families out: "
+            "their perturbations judge the result.",
+        )
+    labelled = any(entry["clean_accuracy"] is not None for entry in of.statistics.summary)
+    judge = run.manifest.dataset.source if labelled and run.images >= _FEWEST_JUDGING else ""
+    st.caption(
+        "Takes about 15 minutes on two cores. "
+        + (
+            "The labelled images of this run judge the result."
+            if judge
+            else f"Without {_FEWEST_JUDGING} labelled images in this run, nothing is recommended."
+        )
+    )
+    needs = {"images to train on": source, "perturbations": chosen, "a name": name}
+    missing = [what for what, value in needs.items() if not value]
+    with st.container(horizontal=True, vertical_alignment="center"):
+        pressed = st.button(
+            "Train",
+            type="primary",
+            icon=":material/fitness_center:",
+            **access.allowed(Action.CHANGE_MODELS, key="harden", disabled=bool(missing)),
+        )
+        if missing:
+            st.caption(f"Still needed: {some(missing, len(missing))}.")
+    if pressed:
+        with boundary():
+            hardening.check_name(name)  # refused here rather than in the job
+            hardening.unseen_conditions(chosen)
+            judging = ["--judge", judge] if judge else []
+            arguments = [model, "--images", str(source), "--name", name, *judging]
+            job_controls.harden(run.folder, [*arguments, "--perturbations", ",".join(chosen)])
+            st.rerun()

@@ -1,0 +1,171 @@
+"""The answer of an evaluation: what to choose, whether limits hold, and the map of the run."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import streamlit as st
+
+from robustness import gate, models, report
+from robustness.base.errors import RobustnessError
+from robustness.base.text import plain
+from robustness.evaluation.condition import short
+from robustness.report import run_report_and_answers
+from robustness.report.blocks import Titled
+from robustness.report.questions import RunFigures, choice_and_trade_offs, perturbations
+from robustness.report.questions.choice_and_trade_offs import CHOICE
+from robustness.report.questions.question_and_figures import FAILURES
+from robustness.runs import Listed, Run
+from robustness.statistics import ModelChoice
+from robustness.ui.browser.escaped_html import html
+from robustness.ui.computation.shared_results import cached
+from robustness.ui.display import block_display_and_selection, image_pairs_and_cards
+from robustness.ui.display.copy_and_report_buttons import report_button
+from robustness.ui.evaluations import limits_input, run_actions_and_bin, run_table
+from robustness.ui.evaluations.failing_images_view import VIEW
+from robustness.ui.one_image import stories_and_present
+from robustness.ui.session.error_boundary import sentence
+
+_STYLE = Path(__file__).with_name("present.css")
+_VERDICTS, _VERDICT_PIXELS = 8, 360  # rows in sight
+_MOST_IN_LINE = 4  # models: the map of more scrolls in place on a phone
+_VERDICT_HEAD = ("Outcome", "Model", "Condition", "Limit", "Required", "Measured")
+
+
+def show(run: Run, of: RunFigures, entry: Listed) -> None:
+    """Draw the answer of ``run``: what can be done with it, what to choose, its map and table."""
+    with st.container():  # keeps the elements below in their places
+        stories_and_present.frame(with_stories=False)
+        if stories_and_present.is_presented():
+            st.html(_STYLE)
+    with st.container(key="decision"):
+        with st.container(horizontal=True, vertical_alignment="center", key="run-tools"):
+            with st.popover("Criteria", icon=":material/tune:"):
+                values = block_display_and_selection.options_input(CHOICE.options, of)
+            with st.popover("Limits", icon=":material/rule:"):
+                st.caption("Say whether each model meets these.")
+                spec, source = run.manifest.spec, run.manifest.dataset.source
+                limits_input.limits_input(spec.model_names, spec.conditions, source, run.id)
+            run_table.comparison_input(entry.folder.parent, [entry.folder.name])
+            report_button(partial(report.of_run, run), run.id)
+            with st.popover("Manage", icon=":material/more_horiz:"):
+                run_actions_and_bin.manage(entry)
+            stories_and_present.present_button("the recommendation and the map")
+        _answer(run, of, values)
+    for caution in run_report_and_answers.cautions(of):
+        st.info(plain(caution), icon=":material/info:")
+
+
+def _answer(run: Run, of: RunFigures, values: dict[str, Any]) -> None:
+    check = None
+    try:
+        if budget := limits_input.budget():
+            check = _check(
+                budget, run, limits_input.baseline(budget), remedies=bool(values["remedies"])
+            )
+    except RobustnessError as error:
+        if limits_input.is_uploaded():
+            st.error(plain(sentence(error)), icon=":material/error:")
+        else:
+            st.info(plain(sentence(error)), icon=":material/rule:")
+    if check is not None:
+        _verdicts(check)
+    chosen, by_own = _choice(run, of, values, check)
+    first, *rest = [answer for _, answer in run_report_and_answers.answers(of)]
+    text = " ".join(chosen.sentences) if by_own else first
+    head = chosen.sentences[0] if text.startswith(chosen.sentences[0]) else text
+    st.html(image_pairs_and_cards.headline(head))
+    weighed = [f"{word}: {', '.join(names)}." for word, names in chosen.weighted.items()]
+    own = ["By your criteria.", *weighed] if by_own else []
+    more = text.removeprefix(head).strip()
+    marks = _marks(check) if check else None
+    signs = ", ".join(f"{sign} {outcome}" for outcome, sign in _SIGNS.items()) if marks else ""
+    about = f"{perturbations.map_note(of.statistics)} Click a cell for its failures."
+    limits_of = signs and f"Limits: {signs}."
+    st.caption(plain(" ".join(filter(None, [*own, more, about, limits_of]))))
+    block = perturbations.keyed_map(of.statistics, marks)
+    rows, columns = len(block.drawing.rows), len(block.drawing.columns)
+    # Its least height, so that nothing below moves when it comes; on a phone of a band a line.
+    wide, narrow = f"{1.43 * rows + 1.5:.1f}rem", f"{rows * (1.8 * columns + 1.9):.1f}rem"
+    inside = ""
+    if columns > _MOST_IN_LINE:
+        narrow, inside = "80vh", ".st-key-run-map .rb-map { max-height: 80vh }"
+    css = (
+        f".st-key-run-map {{ min-height: {wide} }} @media (max-width: 640px) "
+        f"{{ .st-key-run-map {{ min-height: {narrow} }} {inside} }}"
+    )
+    with st.container(key="run-map"):
+        st.html(html("style", css=css))
+        clicked = partial(st.session_state.update, {VIEW: FAILURES})  # the images of the cell
+        block_display_and_selection.linked_map(block, run.id, clicked)
+    others = choice_and_trade_offs.blocks(run.manifest.costs, chosen)
+    if others and isinstance(table := others.pop(0), Titled) and chosen.compared:
+        st.html(image_pairs_and_cards.html_table(*table.table))
+    with st.expander("More"):
+        block_display_and_selection.draw(others)
+        facts = (*rest, run_report_and_answers.note(of))
+        st.caption("\n".join(f"- {plain(sentence)}" for sentence in facts if sentence))
+
+
+# --- limits ---------------------------------------------------------------------------------------
+
+
+_check = cached(16, "Checking the limits …")(gate.check)
+
+
+_SIGNS = {gate.BROKEN: "✗", gate.NOT_SHOWN: "?", gate.KEPT: "✓"}
+"""By outcome, the worst first."""
+
+
+def _marks(check: gate.Check) -> dict[tuple[str, str], tuple[str, str]]:
+    """The worst verdict on each model and condition, for its cell of the map."""
+    marks: dict[tuple[str, str], tuple[str, str]] = {}
+    for verdict in sorted(check.verdicts, key=lambda verdict: list(_SIGNS).index(verdict.outcome)):
+        if verdict.condition is not None:
+            limit = f"{gate.LIMITS[verdict.limit]} {verdict.limit_text}: {verdict.outcome}"
+            cell = verdict.model, verdict.condition
+            marks.setdefault(cell, (_SIGNS[verdict.outcome], limit))
+    return marks
+
+
+def _verdicts(check: gate.Check) -> None:
+    st.html(image_pairs_and_cards.headline(gate.headline(check)))
+    order = sorted(check.verdicts, key=lambda verdict: list(_SIGNS).index(verdict.outcome))
+    rows = [
+        (
+            verdict.outcome,
+            models.label(verdict.model),
+            short(verdict.condition) if verdict.condition else verdict.where,
+            gate.LIMITS[verdict.limit],
+            verdict.limit_text,
+            verdict.figure_text,
+        )
+        for verdict in order
+    ]
+    scrolls = len(rows) > _VERDICTS
+    with st.container(height=_VERDICT_PIXELS if scrolls else "content", border=scrolls):
+        st.html(image_pairs_and_cards.html_table(_VERDICT_HEAD, rows))
+
+
+# --- the choice -----------------------------------------------------------------------------------
+
+
+def _choice(
+    run: Run, of: RunFigures, values: dict[str, Any], check: gate.Check | None
+) -> tuple[ModelChoice, bool]:
+    """(The choice, whether it is by the user's criteria); says why there is none."""
+    if check or values != {option.name: option.default for option in CHOICE.options}:
+        try:
+            own = RunFigures(of.run, of.statistics, values)
+            out = gate.exclusions(check, said=short) if check else {}
+            return _chosen(run, values, out, own), True
+        except RobustnessError as error:
+            st.error(plain(sentence(error)), icon=":material/error:")
+    return of.answer(CHOICE).chosen, False
+
+
+@cached(16, "Choosing …")
+def _chosen(run: Run, values: dict[str, Any], out: dict[str, str], _of: RunFigures) -> ModelChoice:
+    return choice_and_trade_offs.figures(_of, out).chosen

@@ -1,0 +1,340 @@
+"""Images and predictions while a slider is held, served past the page's script.
+
+A run of the script draws the whole page, which is too slow for a moving slider. These answers are
+temporary: once the slider is released, the script runs and shows the last state.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import repeat
+from typing import Any
+from weakref import WeakValueDictionary
+
+import streamlit as st
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from robustness.base.errors import AccessError, ImageError, RobustnessError
+from robustness.base.round_robin_and_job_pauses import PAUSES, TURNS, SupersededError
+from robustness.base.user_permissions import Action, Who, check, policy
+from robustness.charts.correctness_bands_and_maps import strip
+from robustness.evaluation.condition import Condition
+from robustness.evaluation.framing_of_models import version_for
+from robustness.evaluation.predictions_by_strength import Band, Cell, strengths
+from robustness.perturbations import REGISTRY
+from robustness.perturbations.perturbation_search import find
+from robustness.pictures.eight_bits import to_png
+from robustness.pictures.untrusted_decoding import framed_image
+from robustness.remedies import parse
+from robustness.ui.browser import components
+from robustness.ui.computation.band_cells import cells, pass_seconds
+from robustness.ui.display import image_pairs_and_cards
+from robustness.ui.one_image import remedies
+from robustness.ui.one_image.answer_cards import answer_cards
+from robustness.ui.one_image.live_request import Answer, LiveRequest
+from robustness.ui.one_image.stack_state import Stack, checked, said
+from robustness.ui.server.counters import UPDATES
+from robustness.ui.session import access
+from robustness.ui.session.error_boundary import sentence
+
+MOST_BYTES = 1_000_000
+"""Limit of a request with an image; a camera frame takes 200,000."""
+
+MOST_BYTES_OF_STEPS = 50_000
+"""Limit of a request without an image; each perturbation takes 100."""
+
+SECONDS_OVERLAPPING = 0.5
+"""Delay before a superseded or surplus request is answered. A page rarely sends either; without the
+delay, a client that never pauses would occupy the server."""
+
+Message = tuple[dict[str, object], list[bytes]]
+"""The arguments of ``components.pack``."""
+
+MOST_PIXELS = 1_000_000
+"""Limit of a camera frame, which has a short side of 256."""
+
+_MOST_THREADS = 128
+
+_BAND_THREADS = ThreadPoolExecutor(4, thread_name_prefix="bands")
+"""Bands wait for idle turns, so they must not take the threads of what is waited for."""
+
+_THREADS = ThreadPoolExecutor(_MOST_THREADS, thread_name_prefix="held")
+"""A separate pool: requests that wait for their turn must not block the server."""
+
+_STATE = "ticket of Live"
+"""Key of the session's part in ``Tickets``."""
+
+MOST_OF_A_TICKET = 2
+"""Requests of one kind and ticket that may be open at once: an image and its predictions."""
+
+
+@dataclass(eq=False)
+class _TicketState:
+    """The part of a session's state that ends with the session."""
+
+    ticket: str
+    browser: str
+    value: tuple[Who, LiveRequest]
+    outstanding: Counter[str] = field(default_factory=Counter)
+
+
+class Tickets:
+    """What each session may request, by its ticket; thread-safe."""
+
+    def __init__(self) -> None:
+        """No ticket is given yet."""
+        self._states: WeakValueDictionary[str, _TicketState] = WeakValueDictionary()
+
+    def give(self, what: LiveRequest) -> str:
+        """Return this session's unguessable ticket, which stands for ``what`` from now on.
+
+        Raises ``AccessError`` if the session may not measure.
+        """
+        access.require(Action.MEASURE)
+        connection = access.connection()
+        browser = connection.cookies.get(access.COOKIE, "") if connection else ""
+        value = access.who(), what
+        state: _TicketState | None = st.session_state.get(_STATE)
+        if state is None:
+            state = _TicketState(secrets.token_urlsafe(24), browser, value)
+            st.session_state[_STATE] = state
+        state.browser, state.value = browser, value
+        self._states[state.ticket] = state
+        return state.ticket
+
+    def get(
+        self, ticket: str, cookies: Mapping[str, str], action: Action = Action.MEASURE
+    ) -> LiveRequest | None:
+        """Return what ``ticket`` stands for; None if it is unknown or its session has ended.
+
+        It is unknown, too, without the ``cookies`` of the browser of its session. Raises
+        ``AccessError`` if its holder may no longer do ``action``.
+        """
+        state = self._states.get(ticket)
+        if state is None or not state.browser or cookies.get(access.COOKIE) != state.browser:
+            return None
+        who, what = state.value
+        check(action, who, None, policy())
+        return what
+
+    @contextmanager
+    def place(self, ticket: str, kind: str = "") -> Iterator[bool]:
+        """Count one open request of ``kind`` and ``ticket``; yield whether it is allowed.
+
+        Only for the server's event loop.
+        """
+        state = self._states.get(ticket)
+        if state is None or state.outstanding[kind] >= MOST_OF_A_TICKET:
+            yield False
+            return
+        state.outstanding[kind] += 1
+        try:
+            yield True
+        finally:
+            state.outstanding[kind] -= 1
+
+
+TICKETS = Tickets()
+"""With a ticket, a session's browser may ask for its request under any condition."""
+
+
+# --- requests -------------------------------------------------------------------------------------
+
+
+async def body(request: Request, most: int) -> bytes | None:
+    """Read the body of ``request``; stop and return None once it exceeds ``most`` bytes."""
+    data = bytearray()
+    async for part in request.stream():
+        data += part
+        if len(data) > most:
+            return None
+    return bytes(data)
+
+
+async def _answer(request: Request) -> Response:
+    ticket = request.path_params["ticket"]
+    try:
+        live = TICKETS.get(ticket, request.cookies)
+    except AccessError as error:
+        return _refused(error)
+    if live is None:
+        return Response(status_code=404)
+    with TICKETS.place(ticket) as free:
+        if free:
+            return await _answered(request, ticket, live)
+        await asyncio.sleep(SECONDS_OVERLAPPING)
+        return Response(status_code=429)
+
+
+async def _answered(request: Request, ticket: str, live: LiveRequest) -> Response:
+    try:
+        TICKETS.get(ticket, request.cookies, Action.UPLOAD)
+        may_not_upload = None
+    except AccessError as error:
+        may_not_upload = error
+    message = await body(request, MOST_BYTES_OF_STEPS if may_not_upload else MOST_BYTES)
+    if message is None:
+        return _refused(may_not_upload) if may_not_upload else Response(status_code=413)
+    try:
+        request_header, pictures = components.unpack(message, most=1)
+        steps = checked(request_header["steps"])
+        want = request_header["want"]
+        make = _MAKERS[want] if want != "bands" else _answers
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return Response(status_code=400)
+    if pictures and may_not_upload:
+        return _refused(may_not_upload)
+    live = live._replace(condition=Stack(tuple(steps)).condition)
+    if want == "bands":
+        return await _bands(request, ticket, live, request_header)
+
+    def make_undisturbed() -> Message:
+        with PAUSES.answering():
+            return make(live, pictures, f"held {ticket}")
+
+    start = time.perf_counter()
+    try:
+        header, images = await asyncio.get_running_loop().run_in_executor(
+            _THREADS, make_undisturbed
+        )
+        UPDATES.labels(request_header["want"]).observe(time.perf_counter() - start)
+    except SupersededError:
+        await asyncio.sleep(SECONDS_OVERLAPPING)
+        return Response(status_code=409)
+    except ImageError as error:
+        return Response(sentence(error), status_code=422, media_type="text/plain")
+    texts = {step.name: said(step) for step in steps}
+    packed = components.pack({**header, "texts": texts}, images)
+    return Response(packed, media_type="application/octet-stream")
+
+
+async def _bands(
+    request: Request, ticket: str, live: LiveRequest, header: Mapping[str, Any]
+) -> Response:
+    """The first ``count`` cells of each model's band under the perturbation ``of``.
+
+    Nobody's image or prediction waits for them; they end with the request.
+    """
+    name, count = str(header.get("of")), header.get("count")
+    if name not in REGISTRY or not REGISTRY[name].graded or not isinstance(count, int):
+        return Response(status_code=400)
+    with TICKETS.place(ticket, "bands") as free:
+        if not free:
+            return Response(status_code=429)
+        answers, seconds = {}, 0.0
+        work = _drawn_bands(live, name, count, f"bands {ticket}")
+        loop = asyncio.get_running_loop()
+        while (answer := await loop.run_in_executor(_BAND_THREADS, next, work, None)) is not None:
+            if await request.is_disconnected():
+                return Response(status_code=409)
+            answers[answer[0]] = answer[1]
+            seconds += answer[2]
+    return JSONResponse({"bands": answers, "seconds": seconds})
+
+
+def _drawn_bands(
+    live: LiveRequest, perturbation: str, count: int, who: str
+) -> Iterator[tuple[str, dict[str, Any], float]]:
+    """Yield each model with its band, drawn, and the estimated seconds of so many passes."""
+    every = sorted(strengths(REGISTRY[perturbation], count))
+    remedy = "" if not live.remedy or parse(live.remedy).several_models else live.remedy
+
+    def predicted(
+        condition: Condition, at: Sequence[float], remedy: str = ""
+    ) -> Iterator[tuple[str, list[Cell] | RobustnessError]]:
+        return cells(
+            *(live.picture, live.models, condition, perturbation, at, live.seed),
+            lambda: TURNS.turn(who, idle=True),
+            remedy,
+        )
+
+    originals = dict(predicted(Condition.of({}), [0.0]))
+    remedied = predicted(live.condition, every, remedy) if remedy else repeat(("", []))
+    pairs = zip(predicted(live.condition, every), remedied, strict=False)
+    for (model, own), (_, behind) in pairs:
+        answers = [originals[model], own, *([behind] if remedy else [])]
+        rows = [answer for answer in answers if not isinstance(answer, RobustnessError)]
+        bands = []
+        if len(rows) == len(answers):  # else the row of the model has the sentence
+            (original,), *drawn = rows
+            bands = [
+                Band(model, perturbation, tuple(each), original).labelled(live.truth)
+                for each in drawn
+            ]
+        html = "".join(strip(band).html for band in bands)
+        rate = pass_seconds(model, version_for(live.picture, model).side) or 0.0
+        answer = {"html": html, "breaksAt": bands[0].breaks_at if bands else None}
+        yield model, answer, rate * count
+
+
+async def _search(request: Request) -> Response:
+    """The names of the perturbations that match a search."""
+    ticket = request.path_params["ticket"]
+    try:
+        if TICKETS.get(ticket, request.cookies) is None:
+            return Response(status_code=404)
+    except AccessError as error:
+        return _refused(error)
+    with TICKETS.place(ticket, "search") as free:
+        if not free:
+            return Response(status_code=429)
+        matches = await run_in_threadpool(find, request.query_params.get("words", ""))
+    names = [record.name for record in matches.records]
+    return JSONResponse({"names": names, "no_match": matches.no_match})
+
+
+def _refused(error: AccessError) -> Response:
+    return Response(sentence(error), status_code=403, media_type="text/plain")
+
+
+def _picture(live: LiveRequest, _pictures: list[bytes], who: str) -> Message:
+    altered = live.change()
+    header, after = image_pairs_and_cards.pair_of(
+        live.picture, altered.image, live.what, altered.scores
+    )
+    texts, remedied = remedies.pair(live, altered, f"{who} image")
+    return {**header, **texts}, [b"", after, *map(to_png, remedied)]
+
+
+def _answers(live: LiveRequest, _pictures: list[bytes], who: str) -> Message:
+    altered = live.change()
+    answers: dict[str, Answer] = dict(live.answers(altered, who))
+    remedied = remedies.remedy_effect(live, altered, answers, who)
+    return {"answers": answer_cards(live, answers, remedied=remedied)._asdict()}, []
+
+
+def _camera(live: LiveRequest, pictures: list[bytes], who: str) -> Message:
+    """The image and predictions of a camera frame, which replaces the image."""
+    if len(pictures) != 1:
+        raise ImageError(f"Expected one frame of the camera, got {len(pictures)}.")
+
+    framings = [version.framing for version in live.picture.versions]
+    frame = framed_image(pictures[0], framings, name="camera", pixels=MOST_PIXELS)
+    picture = frame.picture("camera", framings, overrides=live.picture.overrides)
+    live = live._replace(picture=picture, truth=None)
+    header, (_, *changed) = _picture(live, [], who)
+    answers, _ = _answers(live, [], who)
+    return {**header, **answers}, [to_png(picture.image), *changed]
+
+
+_MAKERS: dict[str, Callable[[LiveRequest, list[bytes], str], Message]] = {
+    "picture": _picture,
+    "answers": _answers,
+    "camera": _camera,
+}
+
+ROUTES = [
+    Route("/live/{ticket}", _answer, methods=["POST"]),
+    Route("/live/{ticket}/perturbations", _search, methods=["GET"]),
+]
+"""Routes that the server serves beside the pages."""
