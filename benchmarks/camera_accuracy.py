@@ -22,7 +22,7 @@ from robustness.base.progress_and_time_left import Note
 from robustness.datasets import open_dataset
 from robustness.datasets.class_indices import KNOWN, labelled
 from robustness.datasets.random_image_sample import study_pixels
-from robustness.matching.accuracy_from_confidence import Confidence
+from robustness.matching.accuracy_from_confidence import ConfidenceEstimator
 from robustness.matching.match import MOST_REFERENCE, MatchSettings, first_answer
 from robustness.matching.reference_simulation_and_accuracy import ReferenceImages
 from robustness.pictures.square_framing import Framing
@@ -34,11 +34,11 @@ FOLDERS = 4
 class _Reference(ReferenceImages):
     """The reference of all folders: what confidence tells is fitted once."""
 
-    fitted: dict[str, Confidence] | None = None
+    fitted: dict[str, ConfidenceEstimator] | None = None
 
     def confidences(
         self, labels: dict[str, NDArray[np.int64]], note: Note
-    ) -> dict[str, Confidence]:
+    ) -> dict[str, ConfidenceEstimator]:
         if self.fitted is None:
             self.fitted = super().confidences(labels, note)
         return self.fitted

@@ -17,7 +17,7 @@ import robustness as rb
 from benchmarks.support.image_folders import labelled_folder
 from benchmarks.support.stand_in_models import Stable
 from robustness import api
-from robustness.api.dataset_argument import opened
+from robustness.api.dataset_argument import open_images
 from robustness.base.errors import ParameterError
 from robustness.evaluation import loop
 from robustness.evaluation.request import Request
@@ -220,7 +220,7 @@ def test_the_columns_of_a_frame_stay_with_their_images(form: str, tmp_path: Path
     }
     frame = pd.DataFrame({"image": images[form], "site": ["x", "y", "z"]})
     labels = pd.array([1, None, 0], dtype="Int64")
-    found = opened(frame.assign(label=labels), CLASSES)
+    found = open_images(frame.assign(label=labels), CLASSES)
     assert [*found.columns()["site"].values()] == ["x", "y", "z"][: len(found)]
     assert [*found.columns()["site"]] == [entry.name for entry in found.entries]
     assert [entry.label for entry in found.entries] == ["goldfish", None, "tench"][: len(found)]
@@ -230,7 +230,7 @@ def test_the_columns_of_a_frame_stay_with_their_images(form: str, tmp_path: Path
 def test_integer_labels_are_indices_of_the_classes(tmp_path: Path) -> None:
     def labels(given: list[Any], classes: Any) -> list[str | None]:
         pairs = list(zip([PIXELS[0]] * len(given), given, strict=True))
-        return [entry.label for entry in opened(pairs, classes).entries]
+        return [entry.label for entry in open_images(pairs, classes).entries]
 
     (tmp_path / "classes.txt").write_text("dog\ncat\n")
     assert labels([1, 0, None, "n01440764", "281"], CLASSES) == [

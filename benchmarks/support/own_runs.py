@@ -10,7 +10,7 @@ from robustness.runs import installation_runs
 
 def adopt(folder: Path) -> Path:
     """List the run in ``folder`` among those that this installation began; returns ``folder``."""
-    installation_runs.note(folder, (folder / runs.MANIFEST_FILE).read_bytes())
+    installation_runs.register(folder, (folder / runs.MANIFEST_FILE).read_bytes())
     return folder
 
 

@@ -83,7 +83,7 @@ def _noted(image: Any, name: str, content: Any) -> int | None:
     return pixels.nbytes
 
 
-def opened(source: Any, classes: Any = None) -> Dataset:
+def open_images(source: Any, classes: Any = None) -> Dataset:
     """The images of ``source``, listed.
 
     ``classes`` name the integer labels of images in memory, as ``class_names`` takes them. Raises

@@ -191,7 +191,7 @@ def failing_images(
     ``.zip`` with the images. At most ``most`` are returned. Raises ``ParameterError`` for a
     selection that the run does not have, and for a file that cannot be written.
     """
-    chosen = row_selection.Chosen.parse(where, run.manifest.spec)
+    chosen = row_selection.RowSelection.parse(where, run.manifest.spec)
     if to is not None:
         write_file(Path(to), selected_cases.exported(run, chosen, Path(to).suffix.lower()))
     return selected_cases.cases(run, chosen, most)
@@ -205,7 +205,7 @@ def embedding_map(run: Run, where: str, *, images: int = maps.IMAGES) -> maps.Em
     ``"model=SqueezeNet&condition=fog=0.6"``. The model predicts the images again; the map is kept
     beside the run, for its page and its report. Raises as ``runs.embedding_map`` does.
     """
-    chosen = row_selection.Chosen.parse(where, run.manifest.spec)
+    chosen = row_selection.RowSelection.parse(where, run.manifest.spec)
     return maps.embedding_map(run, chosen, images)
 
 

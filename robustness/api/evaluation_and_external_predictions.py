@@ -18,11 +18,11 @@ import pyarrow as pa
 
 from robustness import runs
 from robustness.api.argument_checks import checked_call
-from robustness.api.dataset_argument import check_classes, opened
+from robustness.api.dataset_argument import check_classes, open_images
 from robustness.api.evaluated_run import EvaluatedRun
 from robustness.api.own_models import names_of
 from robustness.base.errors import ModelWarning, ParameterError
-from robustness.datasets import FOLDERS, PublishedTree
+from robustness.datasets import FOLDERS, ImageNetCTree
 from robustness.datasets.prediction_table import Predictions, read_predictions
 from robustness.evaluation import request as requests
 from robustness.evaluation.condition import Condition
@@ -138,9 +138,9 @@ def evaluate(
     run cannot be kept.
     """
     check_classes(classes, source)
-    dataset = opened(source, classes)
+    dataset = open_images(source, classes)
     if spec is None:
-        if conditions is None and isinstance(dataset, PublishedTree):
+        if conditions is None and isinstance(dataset, ImageNetCTree):
             conditions = stored_conditions(dataset)
         spec = make_spec(
             names_of(models),
@@ -224,7 +224,7 @@ def export(
         fit, side = fit or study.fit, side or study.side
     spec = make_spec(names, conditions=conditions, seed=seed, fit=fit, side=side)
     check_classes(classes, source)
-    dataset = opened(source, classes)
+    dataset = open_images(source, classes)
     if names is None:
         plan, own = image_export.plan_without_models(dataset, spec)
     else:
@@ -293,7 +293,7 @@ def evaluate_predictions(
         raise ParameterError(
             f"Expected a table of predictions, as a file or a frame, got {type(table).__name__}."
         )
-    dataset = None if source is None else opened(source, classes)
+    dataset = None if source is None else open_images(source, classes)
     plan = imported_predictions.plan_predictions(
         predictions, source=dataset, classes=imported_predictions.class_names(classes)
     )

@@ -8,7 +8,7 @@ from typing import Any
 from robustness import hardening
 from robustness import models as known_models
 from robustness.api.argument_checks import checked_call
-from robustness.api.dataset_argument import check_classes, opened
+from robustness.api.dataset_argument import check_classes, open_images
 from robustness.api.evaluated_run import open_run
 from robustness.base.errors import ParameterError
 from robustness.hardening import Hardening, Settings
@@ -51,9 +51,9 @@ def harden(
     return hardening.harden(
         model,
         name,
-        opened(images, classes),
+        open_images(images, classes),
         perturbations,
-        None if judge is None else opened(judge, classes),
+        None if judge is None else open_images(judge, classes),
         Settings(epochs, rate, seed),
         note or (lambda *_: None),
     )

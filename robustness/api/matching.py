@@ -10,7 +10,7 @@ from typing import Any
 from robustness import matching
 from robustness import models as model_records
 from robustness.api.argument_checks import checked_call
-from robustness.api.dataset_argument import check_classes, opened
+from robustness.api.dataset_argument import check_classes, open_images
 from robustness.base.errors import ParameterError
 from robustness.base.files_and_locks import expect_writable, write_file
 from robustness.matching import Match, MatchSettings
@@ -63,8 +63,8 @@ def match(
 
     answer = with_labels(
         matching.match(
-            opened(images, classes),
-            opened(reference, classes),
+            open_images(images, classes),
+            open_images(reference, classes),
             MatchSettings(
                 models=model_records.resolve(list(models) if models else None),
                 fit=fit,

@@ -30,7 +30,7 @@ from robustness.charts.strength_and_reliability_curves import forms, goodness, g
 from robustness.charts.text_tables import Entry, flat, in_brackets, with_interval
 from robustness.evaluation.condition import AttackCondition, readable, series, setting, short
 from robustness.perturbations import REGISTRY, Perturbation
-from robustness.runs.row_selection import Chosen
+from robustness.runs.row_selection import RowSelection
 from robustness.statistics import Figures
 
 ORIGINALS = "Originals"
@@ -180,7 +180,7 @@ def run_map(
     """The map of ``quantity`` (default: what the models are ranked by, as a share).
 
     Columns are in the order of the ranking. If ``keyed``, the key of a tile is the selection of its
-    images, as ``Chosen.text``.
+    images, as ``RowSelection.text``.
     """
     quantity = quantity or quantity_of(figures)
     names = [entry["model"] for entry in figures.summary]
@@ -221,7 +221,7 @@ def _strip(
         if cell.value is None:
             tiles.append(Tile(0.0, f"{cell.title}: not measured"))
             continue
-        chosen = Chosen(model=name, conditions=cell.conditions)
+        chosen = RowSelection(model=name, conditions=cell.conditions)
         key = chosen.text if keyed and cell.conditions else ""
         sign, said = next(
             (marks[name, text] for text in cell.conditions[-1:] if (name, text) in marks), ("", "")

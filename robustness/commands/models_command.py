@@ -105,7 +105,7 @@ def add(parsers: Parsers) -> None:
 def models_command(options: argparse.Namespace) -> None:
     """List the models and whether they are ready."""
     from robustness import models
-    from robustness.models.engine_and_limitation_texts import engine_text, limits
+    from robustness.models.engine_and_limitation_texts import engine_text, limitations
     from robustness.models.own.file_and_library_metadata import stated_licence
     from robustness.models.weights.weights_state_and_digest import parameters_text, size
 
@@ -120,7 +120,7 @@ def models_command(options: argparse.Namespace) -> None:
                     "source": record.weights.source,
                     "digest": models.digest(record) if state.ready else None,
                     "licence": stated_licence(own.path) if (own := record.weights.own) else "",
-                    "limits": list(limits(record)),
+                    "limits": list(limitations(record)),
                     "weights_bytes": size(record),
                     "published": asdict(record.published),
                     "reason": state.reason,
@@ -134,7 +134,7 @@ def models_command(options: argparse.Namespace) -> None:
             f"{record.name:18}{record.group:9}{parameters_text(record):>8}{record.input_text:>12}"
             f"  {state.reason or 'ready'}"
         )
-        for limit in limits(record):
+        for limit in limitations(record):
             console.say(f"{'':18}{limit}")
 
 

@@ -13,7 +13,7 @@ from robustness.commands import console
 from robustness.commands.subcommands_and_options import add_shared, names, request_of
 
 if TYPE_CHECKING:
-    from robustness.datasets import PublishedTree
+    from robustness.datasets import ImageNetCTree
     from robustness.evaluation.condition import Condition
     from robustness.evaluation.request import Request
     from robustness.runs import Plan
@@ -243,14 +243,14 @@ def _conditions(options: argparse.Namespace) -> tuple[Condition, ...]:
     return suites_and_strengths.suite_conditions(suite, **degrees)
 
 
-def _published(options: argparse.Namespace) -> PublishedTree | None:
+def _published(options: argparse.Namespace) -> ImageNetCTree | None:
     """The source, if it is a published tree with its originals; ``images`` takes it as listed."""
-    from robustness.datasets import PAIRED, PublishedTree, open_dataset
+    from robustness.datasets import PAIRED, ImageNetCTree, open_dataset
 
     source = getattr(options, "source", None) or getattr(options, "run", None) or ""
     dataset = open_dataset(source) if PAIRED in source and "://" not in source else None
     options.listed = {source: dataset}
-    return dataset if isinstance(dataset, PublishedTree) else None
+    return dataset if isinstance(dataset, ImageNetCTree) else None
 
 
 def _attacks(options: argparse.Namespace, names: list[str]) -> tuple[Condition, ...]:
@@ -283,9 +283,9 @@ def _attacks(options: argparse.Namespace, names: list[str]) -> tuple[Condition, 
     )
 
 
-def images(options: argparse.Namespace, source: str) -> str | PublishedTree:
+def images(options: argparse.Namespace, source: str) -> str | ImageNetCTree:
     """``source``, as it is listed already if it is."""
-    listed: str | PublishedTree = getattr(options, "listed", {}).get(source) or source
+    listed: str | ImageNetCTree = getattr(options, "listed", {}).get(source) or source
     return listed
 
 

@@ -52,7 +52,7 @@ def study_command(options: argparse.Namespace) -> None:
     """Consistency and feature similarity under the perturbations."""
     from robustness.evaluation.labels_and_correctness import labelled, true_class
     from robustness.evaluation.loop import evaluate, perturbed
-    from robustness.evaluation.provenance import manifest
+    from robustness.evaluation.provenance import provenance_record
     from robustness.evaluation.suites_and_strengths import study_conditions
     from robustness.models import resolve
     from robustness.pictures.eight_bits import to_png
@@ -77,7 +77,7 @@ def study_command(options: argparse.Namespace) -> None:
             )
     console.end_progress()
     result: dict[str, Any] = {
-        "manifest": manifest(spec, [(shown.name, shown.source) for shown in pictures]),
+        "manifest": provenance_record(spec, [(shown.name, shown.source) for shown in pictures]),
         "summary": summarise(rows),
         "measurements": [row.as_row() for row in rows],
     }

@@ -18,7 +18,7 @@ from robustness.datasets.class_indices import (
     labelled,
 )
 from robustness.datasets.dataset_and_entry import Dataset, Entry, distinct
-from robustness.datasets.imagenet_c_tree import PAIRED, PublishedTree, refuse_published
+from robustness.datasets.imagenet_c_tree import PAIRED, ImageNetCTree, refuse_imagenet_c_tree
 from robustness.datasets.local_and_remote_folder import Folder, Remote
 from robustness.datasets.table_and_other_columns import SUFFIXES, TableDataset
 from robustness.datasets.zip_archive import Archive
@@ -33,7 +33,7 @@ __all__ = [
     "SAMPLES",
     "Dataset",
     "Entry",
-    "PublishedTree",
+    "ImageNetCTree",
     "class_index",
     "classes_of",
     "distinct",
@@ -62,7 +62,7 @@ def open_dataset(source: str) -> Dataset:
     """List the images of ``source`` without reading any.
 
     ``source`` is the path of a folder, zip archive or table (CSV or Parquet), the URL of a folder
-    that fsspec knows, ``samples``, or TREE::ORIGINALS for a ``PublishedTree``. Raises
+    that fsspec knows, ``samples``, or TREE::ORIGINALS for an ``ImageNetCTree``. Raises
     ``ParameterError`` if it does not exist, cannot be used, or holds no image.
     """
     if not source:  # an empty path would mean the working folder
@@ -75,7 +75,7 @@ def open_dataset(source: str) -> Dataset:
     path = Path(source)
     tree, pair, originals = source.partition(PAIRED)
     if pair and not path.exists() and Path(tree).is_dir() and Path(originals).is_dir():
-        return PublishedTree(Path(tree), Path(originals))
+        return ImageNetCTree(Path(tree), Path(originals))
     if source == SAMPLES and not path.exists():
         return Samples()
     suffix = path.suffix.lower()
@@ -104,7 +104,7 @@ def open_folder_or_archive(path: Path) -> Dataset:
     Neither leads to files outside of it.
     """
     if path.is_dir():
-        refuse_published(path)
+        refuse_imagenet_c_tree(path)
         return _with_images(Folder(path), str(path))
     require_regular(path)
     return _with_images(Archive(path), str(path))

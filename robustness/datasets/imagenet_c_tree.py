@@ -42,7 +42,7 @@ _SUFFIXES = (".JPEG", ".jpg", ".jpeg", ".png")
 _MOST_SEVERITIES = 5
 
 
-class PublishedTree(Folder):
+class ImageNetCTree(Folder):
     """The originals of a published tree, by their path; ``read_stored`` reads a perturbed one.
 
     Originals that the tree has nowhere are left out. ``stored`` are the corruptions and severities
@@ -85,7 +85,7 @@ class PublishedTree(Folder):
         return read_file(place, name=f"{corruption}/{severity}/{entry.name}")
 
 
-def refuse_published(folder: Path) -> None:
+def refuse_imagenet_c_tree(folder: Path) -> None:
     """Raise ``ParameterError`` for a published tree: its images are perturbed already."""
     names = {path.name for path in _folders(folder)}
     if not any(names & {*corruptions.split(), *_GROUPS} for corruptions in _TREES.values()):

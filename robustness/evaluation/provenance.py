@@ -55,7 +55,7 @@ def plugin_digests(spec: Request) -> dict[str, str]:
     return {plugin.name: plugin.digest for plugin in plugins_of(spec)}
 
 
-def manifest(spec: Request, pictures: Sequence[tuple[str, str]]) -> dict[str, Any]:
+def provenance_record(spec: Request, pictures: Sequence[tuple[str, str]]) -> dict[str, Any]:
     """Everything needed to run ``spec`` again: the spec, the images (name, digest), versions."""
     return {
         "spec": spec.as_dict(),

@@ -14,7 +14,7 @@ from typing import Any
 from robustness.base.errors import ParameterError, UnknownNameError
 from robustness.base.text import some
 from robustness.base.toml_reader import read_toml
-from robustness.datasets import PublishedTree
+from robustness.datasets import ImageNetCTree
 from robustness.evaluation.condition import Condition, StoredCondition, StoredTable
 from robustness.evaluation.request import Request, read_conditions
 from robustness.perturbations import REGISTRY, SAVED_AS_JPEG, Perturbation
@@ -128,7 +128,7 @@ def graded_conditions(
 
 
 def stored_conditions(
-    dataset: PublishedTree,
+    dataset: ImageNetCTree,
     names: Iterable[str] | None = None,
     severities: Iterable[int] | None = None,
 ) -> tuple[Condition, ...]:

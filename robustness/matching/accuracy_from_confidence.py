@@ -64,7 +64,7 @@ class TopPredictions(NamedTuple):
         )
 
 
-def predict(name: str, pixels: NDArray[np.uint8]) -> TopPredictions:
+def top_predictions(name: str, pixels: NDArray[np.uint8]) -> TopPredictions:
     """The predictions of the model ``name`` for study images (N, S, S, 3)."""
     network = models.load(name, side=pixels.shape[1])
     starts = range(0, len(pixels), _BATCH)
@@ -93,7 +93,7 @@ def compositions(seed: int) -> list[dict[str, float]]:
     return result
 
 
-class Confidence:
+class ConfidenceEstimator:
     """How the confidence of a model tells its accuracy, from labelled images and simulations.
 
     ``labels`` (N,) are classes of the images that ``originals`` are of, -1 without one.

@@ -25,7 +25,7 @@ from robustness.datasets.class_indices import KNOWN, labelled
 from robustness.datasets.random_image_sample import StudyPixels, study_pixels
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.framing_of_models import by_framing, shared_framing
-from robustness.matching.accuracy_from_confidence import predict
+from robustness.matching.accuracy_from_confidence import top_predictions
 from robustness.matching.cause_of_difference import (
     MatchedPerturbation,
     draw_compositions,
@@ -235,8 +235,9 @@ def first_answer(
     elif not enough:
         why = f"No accuracy: fewer than {FEWEST} reference images have a class of the models."
     order = np.random.default_rng(settings.seed).permutation(len(pixels))
+    rows = order[:SAMPLE] if why else order
     predictions = {
-        name: predict(name, (views or {}).get(name, pixels)[order[:SAMPLE] if why else order])
+        name: top_predictions(name, (views or {}).get(name, pixels)[rows])
         for name in settings.models
     }
     fitted = side.confidences(enough, note) if not why else {}

@@ -19,10 +19,10 @@ from robustness.base.progress_and_time_left import Note
 from robustness.evaluation.condition import Condition
 from robustness.matching.accuracy_from_confidence import (
     SIMULATED,
-    Confidence,
+    ConfidenceEstimator,
     TopPredictions,
     compositions,
-    predict,
+    top_predictions,
 )
 from robustness.matching.composition_estimate import Estimate
 from robustness.matching.expected_accuracy import ExpectedAccuracy, simulated_estimate
@@ -67,12 +67,12 @@ class ReferenceImages:
     def originals(self, name: str) -> TopPredictions:
         """The predictions of the model ``name`` for the reference."""
         if name not in self._originals:
-            self._originals[name] = predict(name, self.views.get(name, self.pixels))
+            self._originals[name] = top_predictions(name, self.views.get(name, self.pixels))
         return self._originals[name]
 
     def confidences(
         self, labels: dict[str, NDArray[np.int64]], note: Note
-    ) -> dict[str, Confidence]:
+    ) -> dict[str, ConfidenceEstimator]:
         """How the confidence of each model in ``labels`` tells its accuracy."""
         drawn, draws = compositions(self.seed), np.random.default_rng(self.seed)
         usable = np.flatnonzero(np.any([column >= 0 for column in labels.values()], 0))
@@ -108,7 +108,7 @@ class ReferenceImages:
             for rows, start in zip(chosen, ends[:-1], strict=True):
                 labelled = np.flatnonzero(column[rows] >= 0)
                 simulated.append((output.rows(start + labelled), rows[labelled]))
-            fitted[name] = Confidence(self._originals[name], column, simulated)
+            fitted[name] = ConfidenceEstimator(self._originals[name], column, simulated)
         return fitted
 
     def images(
@@ -132,7 +132,7 @@ class ReferenceImages:
                 view = id(self.views.get(name, self.pixels))
                 if view not in alike:
                     alike[view] = to_uint8(self.images(strengths, chosen, name))
-                parts[name].append(predict(name, alike[view]))
+                parts[name].append(top_predictions(name, alike[view]))
         return {name: TopPredictions.join(some) for name, some in parts.items()}
 
     def simulated(self, vector: Values, rows: slice) -> Floats:

@@ -32,7 +32,7 @@ def engine_text(record: ModelRecord) -> str:
     return "OpenVINO" if choice.precision == F32 else f"OpenVINO, {choice.precision}"
 
 
-def limits(record: ModelRecord) -> Iterator[str]:
+def limitations(record: ModelRecord) -> Iterator[str]:
     """Yield the limits of ``record``, each a sentence or two; none of a built-in model."""
     record = record.base or record
     file = record.weights.own

@@ -26,7 +26,7 @@ from robustness.models.graph.inspection_and_conversion import examine, use_of
 from robustness.models.model_and_weights_record import REGISTRY, ModelRecord, PythonCall, UserFile
 from robustness.models.python_models.function_pass import FunctionPass
 from robustness.models.python_models.model_import_and_export import as_graph, opened_reference
-from robustness.models.run.native_runtime_pass import as_deployed
+from robustness.models.run.native_runtime_pass import native_pass
 from robustness.models.run.network_and_gradients import Network
 from robustness.models.run.openvino_and_engine_choice import (
     PARALLEL_MODELS,
@@ -130,7 +130,7 @@ class Loaded:
             return self._built_of_code(key, record, file, file.call)
         save = partial(examine, record, side)
         by_openvino = graph_pass(record, weights, side, choice.precision, save)
-        forward = as_deployed(record, use_of(record, side), by_openvino)
+        forward = native_pass(record, use_of(record, side), by_openvino)
         if choice.engine == TENSORFLOW and isinstance(forward, OpenVinoPass):
             with suppress(GradientError):  # TensorFlow lacks an operation of its graph
                 forward = ReplayedPass(forward.model, forward.stages, record.label)

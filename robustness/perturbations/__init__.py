@@ -20,13 +20,13 @@ SAVED_AS_JPEG = "saved_as_jpeg"
 
 _MODULES = (
     "blur",
-    "colour",
+    "light_and_colour",
     "digital",
     "frost",
     "geometry",
-    "lens_and_shutter",
+    "vignetting_and_aberration",
     "noise",
-    "weather",
+    "weather_and_occlusion",
 )
 for _module in _MODULES:
     import_module(f"{__name__}.{_module}")

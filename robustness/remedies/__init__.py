@@ -8,7 +8,7 @@ from importlib import import_module
 from robustness.remedies.chain import Chain, parse, parse_all, python
 from robustness.remedies.remedy import ON_IMAGE, REGISTRY, Remedy
 
-for _module in ("on_image", "on_prediction"):  # the order of display
+for _module in ("on_image", "views_and_ensembles"):  # the order of display
     import_module(f"{__name__}.{_module}")
 
 __all__ = [

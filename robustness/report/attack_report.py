@@ -15,7 +15,7 @@ from robustness.charts.prediction_verdicts import tally, verdict_of
 from robustness.charts.text_tables import Column, Table
 from robustness.evaluation.labels_and_correctness import is_correct
 from robustness.evaluation.measurement_records import Measurement
-from robustness.evaluation.provenance import manifest
+from robustness.evaluation.provenance import provenance_record
 from robustness.evaluation.request import Request
 from robustness.metrics.proportion_and_difference_intervals import wilson
 from robustness.pictures.eight_bits import LEVELS, to_png
@@ -87,7 +87,7 @@ def of_attack(
         brief=[table, sizes(outcome)],
         methods=methods_and_registry_tables.blocks(spec.conditions, ["Noise"]),
         limits=methods_and_registry_tables.limits(),
-        manifest={**manifest(spec, [(picture.name, picture.digest)]), "attack": values},
+        manifest={**provenance_record(spec, [(picture.name, picture.digest)]), "attack": values},
         replay=(
             f"With the same image, `python -m robustness attack IMAGE --model {outcome.model} "
             f"--attack {attack.name} --norm {attack.norm} --epsilon {epsilon} --steps "

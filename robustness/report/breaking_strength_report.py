@@ -30,7 +30,7 @@ from robustness.evaluation.breaking_strength_sweep import TOLERANCE, Break
 from robustness.evaluation.condition import perturbation_label, series
 from robustness.evaluation.measurement_records import Measurement
 from robustness.evaluation.predictions_by_strength import STEPS, Band, Cell
-from robustness.evaluation.provenance import manifest
+from robustness.evaluation.provenance import provenance_record
 from robustness.evaluation.request import Request
 from robustness.evaluation.suites_and_strengths import study_conditions
 from robustness.perturbations import REGISTRY
@@ -144,7 +144,7 @@ def of_map(
         ),
         limits=methods_and_registry_tables.limits(),
         manifest={
-            **manifest(spec, [(picture.name, picture.digest) for picture in pictures]),
+            **provenance_record(spec, [(picture.name, picture.digest) for picture in pictures]),
             **({"sweep": {"steps": _steps(points), "tolerance": TOLERANCE}} if breaks else {}),
         },
         replay=_replay(spec, rows, points),

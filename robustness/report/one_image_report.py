@@ -14,7 +14,7 @@ from robustness.charts.prediction_verdicts import tally, verdict
 from robustness.charts.text_tables import Column, Table
 from robustness.evaluation.loop import perturbed
 from robustness.evaluation.measurement_records import Measurement
-from robustness.evaluation.provenance import manifest
+from robustness.evaluation.provenance import provenance_record
 from robustness.evaluation.request import Request
 from robustness.metrics.cosine_and_euclidean_similarity import RESCALED
 from robustness.metrics.image_similarity import amplified_difference
@@ -86,7 +86,7 @@ def of_live(
         brief=blocks,
         methods=methods_and_registry_tables.blocks(spec.conditions, []),
         limits=methods_and_registry_tables.limits(),
-        manifest=manifest(spec, [(picture.name, picture.digest)]),
+        manifest=provenance_record(spec, [(picture.name, picture.digest)]),
         replay="Reproduce it in the view Live with this image, strengths, models and seed.",
         data=data(rows, {}),
     )

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from robustness.base.errors import ParameterError
 from robustness.runs.row_queries_and_cells import ROW, Rows
-from robustness.runs.row_selection import CASE_COLUMNS, SURVIVORS, WORST, Chosen
+from robustness.runs.row_selection import CASE_COLUMNS, SURVIVORS, WORST, RowSelection
 from robustness.statistics.image_slices import inside
 
 _REMEMBERED = 200  # answers
@@ -68,7 +68,7 @@ class CaseRows:
         self._properties = properties
         self._answers: dict[Any, Any] = {}
 
-    def tally(self, chosen: Chosen) -> Tally:
+    def tally(self, chosen: RowSelection) -> Tally:
         """How many images there are among the ``chosen`` rows."""
         tally: Tally | None = self._answers.get(chosen)
         if tally is None:
@@ -89,7 +89,7 @@ class CaseRows:
         return tally
 
     def first(
-        self, chosen: Chosen, kind: str, count: int, without: Sequence[int] = ()
+        self, chosen: RowSelection, kind: str, count: int, without: Sequence[int] = ()
     ) -> list[dict[str, Any]]:
         """The first ``count`` cases of ``kind``, each image once, in the order of ``cases``.
 
@@ -105,7 +105,7 @@ class CaseRows:
             self._remember(key, cases)
         return cases
 
-    def both(self, chosen: Chosen, count: int) -> list[dict[str, Any]]:
+    def both(self, chosen: RowSelection, count: int) -> list[dict[str, Any]]:
         """The first ``count`` cases of both kinds, failures first, each image once."""
         worst = self.first(chosen, WORST, count)
         if len(worst) == count:
@@ -113,7 +113,9 @@ class CaseRows:
         positions = [row["position"] for row in worst]
         return [*worst, *self.first(chosen, SURVIVORS, count - len(worst), positions)]
 
-    def _ordered(self, chosen: Chosen, kind: str, count: int, without: Sequence[int]) -> list[int]:
+    def _ordered(
+        self, chosen: RowSelection, kind: str, count: int, without: Sequence[int]
+    ) -> list[int]:
         """The rows of the first ``count`` cases, by a query."""
         where, values = self._where(chosen)
         entries = self._rows.ask(
@@ -142,7 +144,7 @@ class CaseRows:
         }
         return [{image: self._rows.names[row >> 32], **case_of[row]} for row in order]
 
-    def _where(self, chosen: Chosen) -> tuple[str, dict[str, Any]]:
+    def _where(self, chosen: RowSelection) -> tuple[str, dict[str, Any]]:
         """The condition on the rows, and the values that it and the queries name."""
         values: dict[str, Any] = {}
         parts = ["true"]
@@ -184,7 +186,7 @@ class CaseRows:
             values[f"positions{at}"] = positions
         return " AND ".join(parts), values
 
-    def _positions(self, chosen: Chosen) -> Iterator[list[int]]:
+    def _positions(self, chosen: RowSelection) -> Iterator[list[int]]:
         """The positions of each part of ``chosen`` that is about images."""
         if chosen.positions:
             yield list(chosen.positions)

@@ -18,7 +18,7 @@ from robustness.evaluation.condition import Condition
 from robustness.models import Classifier
 from robustness.perturbations import Images
 from robustness.runs import result_cache
-from robustness.runs.row_selection import Chosen
+from robustness.runs.row_selection import RowSelection
 from robustness.runs.run import Run
 
 _VERSION = "maps 2"
@@ -62,7 +62,7 @@ def read_maps(run: Run) -> list[EmbeddingMap]:
 
 def embedding_map(
     run: Run,
-    chosen: Chosen,
+    chosen: RowSelection,
     images: int = IMAGES,
     note: Callable[[int, int], object] = lambda _done, _total: None,
 ) -> EmbeddingMap:
@@ -112,7 +112,7 @@ def embedding_map(
     points = []
     for row, old, new in zip(used, plane[: len(used)], plane[len(used) :], strict=True):
         label = row["label"]
-        own = Chosen(chosen.model, conditions=chosen.conditions, positions=(row["position"],))
+        own = RowSelection(chosen.model, conditions=chosen.conditions, positions=(row["position"],))
         points.append(
             {
                 "image": row["image"],

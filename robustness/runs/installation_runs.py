@@ -52,7 +52,7 @@ class _Installation(StrictRecord):
     runs: dict[str, OwnRun]
 
 
-def note(folder: Path, manifest: bytes, files: Iterable[str] = ()) -> None:
+def register(folder: Path, manifest: bytes, files: Iterable[str] = ()) -> None:
     """List the run in ``folder``, where ``manifest`` is written next, with its finished ``files``.
 
     Raises ``RunError`` where the state folder cannot be written to, ``OSError`` where a file cannot

@@ -22,7 +22,7 @@ from robustness.remedies.chain import Chain
 Costs = Mapping[str, Mapping[str, float]]
 
 
-def measured(spec: Request, *, here: bool) -> Costs:
+def measure_costs(spec: Request, *, here: bool) -> Costs:
     """Per model the fields of ``Cost``; what is unknown is left out.
 
     The memory of the loaded model is estimated from its weights. Latencies are measured in turns,

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from robustness import models
 from robustness.models.weights.weights_state_and_digest import is_calibrated
 from robustness.runs.row_queries_and_cells import Rows
-from robustness.runs.row_selection import Chosen
+from robustness.runs.row_selection import RowSelection
 from robustness.statistics import agreement_of_pairs_and_majority, thresholds
 from robustness.statistics.calibration import fits_temperature
 from robustness.statistics.image_slices import by_slice, slices
@@ -50,7 +50,7 @@ class Failures:
     ``changes_by_condition``, ``pairs`` and ``majority`` those of ``statistics.agreement``,
     ``thresholds`` those of ``safe_thresholds``, and ``risk_coverage`` those of ``curves`` in
     ``statistics.thresholds``. Entries about images have their ``selection``, the text of a
-    ``Chosen``. ``unknown`` holds sentences on what this run cannot tell.
+    ``RowSelection``. ``unknown`` holds sentences on what this run cannot tell.
     """
 
     quantity: str
@@ -75,8 +75,8 @@ def failure_tables(rows: Rows, properties: pa.Table | None) -> Failures:
     pairs = agreement_of_pairs_and_majority.by_pair(grids, column)
     for entry in pairs:
         one, other = entry["model"], entry["other"]
-        entry["model_selection"] = Chosen(model=one, against=other).text
-        entry["other_selection"] = Chosen(model=other, against=one).text
+        entry["model_selection"] = RowSelection(model=one, against=other).text
+        entry["other_selection"] = RowSelection(model=other, against=one).text
     is_sampled = len(sample) < len(rows.axes.images)
     return Failures(
         "perturbed_accuracy" if column == "correct" else "consistency",
@@ -154,7 +154,7 @@ def _slices(
     entries = by_slice(names, [values[at] for at in measured], slices(columns))
     for entry in entries:
         part = (entry["column"], entry["value"])
-        entry["selection"] = Chosen(model=entry["model"], slices=(part,)).text
+        entry["selection"] = RowSelection(model=entry["model"], slices=(part,)).text
     return entries
 
 
@@ -177,7 +177,7 @@ def changes_by_condition(grids: Sequence[Grid]) -> list[dict[str, Any]]:
             "after": models.class_name(model, after),
             "n_images": images,
             "share": images / every,
-            "selection": Chosen(
+            "selection": RowSelection(
                 model=model,
                 conditions=(condition,) if condition else (),
                 became=(before, after),

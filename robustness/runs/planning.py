@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from robustness import models
 from robustness.base.errors import ParameterError, RobustnessError, RunError
 from robustness.base.text import counted
-from robustness.datasets import FOLDERS, Dataset, PublishedTree, labelled, open_dataset
+from robustness.datasets import FOLDERS, Dataset, ImageNetCTree, labelled, open_dataset
 from robustness.evaluation.provenance import plugins_of
 from robustness.evaluation.request import Request
 from robustness.models.class_labels import Labels
@@ -97,7 +97,7 @@ def _own_classes(labels: Mapping[str, Sequence[int | None]]) -> tuple[int, ...]:
 
 def _check_stored(dataset: Dataset, spec: Request) -> None:
     """Raise ``ParameterError`` unless all conditions are files of ``dataset``, or none is."""
-    published = isinstance(dataset, PublishedTree)
+    published = isinstance(dataset, ImageNetCTree)
     wrong = [condition.id for condition in spec.conditions if condition.in_files != published]
     if wrong and published:
         raise ParameterError(

@@ -49,7 +49,7 @@ a prediction to break are neither."""
 
 
 @dataclass(frozen=True)
-class Chosen:
+class RowSelection:
     """Which rows: those of a ``model``, a ``perturbation``, some ``conditions``; () or "" is all.
 
     ``classes`` are (model, class): rows whose label, else the prediction on the original, is one.
@@ -90,7 +90,7 @@ class Chosen:
         return "&".join(f"{key}={quote(value, safe=_READABLE)}" for key, value in pairs if value)
 
     @classmethod
-    def parse(cls, text: str, spec: Request) -> Chosen:
+    def parse(cls, text: str, spec: Request) -> RowSelection:
         """The selection that ``text`` means in a run of ``spec``.
 
         Classes are names, synsets or indices. Raises ``ParameterError`` for another text.

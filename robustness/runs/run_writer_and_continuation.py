@@ -25,7 +25,7 @@ from robustness.runs import headline_figures, image_table, installation_runs, no
 from robustness.runs.engines import REGISTRY as ENGINES
 from robustness.runs.engines import UNANSWERED, Chunk
 from robustness.runs.manifest import FINISHED, UNFINISHED, Manifest, read
-from robustness.runs.model_and_remedy_costs import measured, remedies_ms
+from robustness.runs.model_and_remedy_costs import measure_costs, remedies_ms
 from robustness.runs.planning import Plan
 from robustness.runs.row_files import (
     ROWS_A_FILE,
@@ -139,7 +139,7 @@ class RunWriter:
         if todo and ENGINES[engine].asks_models:
             spec = self.manifest.spec
             self.manifest = self.manifest.updated(
-                costs=measured(spec, here=engine == "local"), remedies_ms=remedies_ms(spec)
+                costs=measure_costs(spec, here=engine == "local"), remedies_ms=remedies_ms(spec)
             )
         self.write(status=FINISHED)
         remove_unlisted(self.folder, self.manifest.parts)
@@ -174,7 +174,8 @@ class RunWriter:
                 parts={name: (self.folder / name).stat().st_size for name in files},
                 **changes,
             )
-            installation_runs.note(self.folder, self.manifest.text, files if self.finished else ())
+            intact = files if self.finished else ()
+            installation_runs.register(self.folder, self.manifest.text, intact)
             self.manifest.write(self.folder)
         except OSError as error:
             raise RunError(
@@ -282,7 +283,7 @@ def _open_writer(plan: Plan, folder: Path, fresh: Manifest | None, patience: flo
     try:
         lock = locked(folder, patience)
         if fresh is not None:
-            installation_runs.note(folder, fresh.text)
+            installation_runs.register(folder, fresh.text)
             fresh.write(folder)  # from here on others see a run, which is ours already
         manifest = fresh or read(folder)  # as it stands now that nobody else writes it
         if manifest.status == FINISHED:

@@ -18,7 +18,7 @@ from robustness.evaluation.condition import CLEAN, Condition
 from robustness.evaluation.labels_and_correctness import is_correct
 from robustness.pictures.eight_bits import to_png
 from robustness.runs.image_export import csv_table, png_name
-from robustness.runs.row_selection import CASE_COLUMNS, Chosen
+from robustness.runs.row_selection import CASE_COLUMNS, RowSelection
 from robustness.runs.run import Run
 
 MOST: Mapping[str, int] = {".csv": 100_000, ".zip": 500}
@@ -39,7 +39,7 @@ _CLASSES = {"label": "true_class", "clean_top1": "original_class", "top1": "pert
 COLUMNS = (*CASE_COLUMNS, "correct", *_CLASSES.values(), "original", "perturbed")
 
 
-def cases(run: Run, chosen: Chosen, most: int, kind: str = "") -> list[dict[str, Any]]:
+def cases(run: Run, chosen: RowSelection, most: int, kind: str = "") -> list[dict[str, Any]]:
     """The ``chosen`` cases, each image once.
 
     They are of the ``kind``, as in ``selection``; by default the failures come first, then
@@ -56,7 +56,7 @@ def cases(run: Run, chosen: Chosen, most: int, kind: str = "") -> list[dict[str,
     return rows
 
 
-def exported(run: Run, chosen: Chosen, suffix: str, kind: str = "") -> bytes:
+def exported(run: Run, chosen: RowSelection, suffix: str, kind: str = "") -> bytes:
     """The ``cases`` as the bytes of a file of the ``suffix`` .csv or .zip.
 
     Images that cannot be read, and those that an attack made, are left out of the zip; their cells

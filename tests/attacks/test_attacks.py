@@ -21,7 +21,7 @@ from robustness.attacks import (
     parse_epsilon,
 )
 from robustness.attacks.attack_and_settings import State, Task
-from robustness.attacks.norms import to_eight_bits
+from robustness.attacks.attack_image import to_eight_bits
 from robustness.base.errors import ParameterError, UnknownNameError
 from robustness.models import Classifier
 from robustness.pictures.eight_bits import to_uint8

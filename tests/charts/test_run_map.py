@@ -20,7 +20,7 @@ from robustness.hardening import Hardening
 from robustness.hardening.judgement import judge_training
 from robustness.report import comparison_report
 from robustness.report import hardening_report as results
-from robustness.runs.row_selection import Chosen
+from robustness.runs.row_selection import RowSelection
 from robustness.statistics import Figures
 from tests.support.frames import difference
 from tests.support.synthetic_results import squares_run
@@ -44,7 +44,7 @@ def test_the_shares_of_the_map_are_those_of_the_rows(labelled: bool, seed: int) 
     measured = tiles(run.figures())
     assert len(measured) == len(means)
     for tile in measured:
-        chosen = Chosen.parse(tile.key, run.manifest.spec)
+        chosen = RowSelection.parse(tile.key, run.manifest.spec)
         (condition,) = chosen.conditions
         share = means[chosen.model, condition]
         assert tile.text == f"{100 * share:.0f}"
@@ -85,7 +85,7 @@ def test_an_attack_counts_the_images_that_were_correct_before() -> None:
     assert shares["EfficientNetLite0"] == (pytest.approx(45 / 60), 60)
     (key, *_) = [tile.key for tile in tiles(figures)]
     spec = SyntheticRun(frame, (APGD, PGD)).manifest.spec
-    assert len(Chosen.parse(key, spec).conditions) == 2, "every attack that counts"
+    assert len(RowSelection.parse(key, spec).conditions) == 2, "every attack that counts"
     assert ATTACKS["apgd"].label not in row.label
 
 

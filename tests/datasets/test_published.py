@@ -16,7 +16,7 @@ import robustness as rb
 from benchmarks.support.repository import ROOT
 from robustness import models
 from robustness.commands.main import main
-from robustness.datasets import PublishedTree, open_dataset
+from robustness.datasets import ImageNetCTree, open_dataset
 from robustness.evaluation.suites_and_strengths import SEVERITIES, graded_conditions
 from robustness.perturbations import SAVED_AS_JPEG
 from robustness.statistics.corruption_errors_and_literature import AS_JPEG, AS_STORED, IN_MEMORY
@@ -104,13 +104,13 @@ def test_a_lossless_tree_gives_the_rows_that_were_measured_live(
     command = ["evaluate", source, "--severities", "3", "--perturbations", "contrast", "--json"]
     how = ["--models", "thousand", "--side", "32", "--fit", "squash", "--out", str(tmp_path)]
     listed: list[Path] = []
-    listing = PublishedTree.__init__
+    listing = ImageNetCTree.__init__
 
-    def noted(self: PublishedTree, place: Path, *rest: Path) -> None:
+    def noted(self: ImageNetCTree, place: Path, *rest: Path) -> None:
         listed.append(place)
         listing(self, place, *rest)
 
-    monkeypatch.setattr(PublishedTree, "__init__", noted)
+    monkeypatch.setattr(ImageNetCTree, "__init__", noted)
     assert main([*command, *how]) == 0
     assert len(listed) == 1, "a large tree takes long to list"
     (row,) = json.loads(capsys.readouterr().out)["by_perturbation"]
@@ -155,7 +155,7 @@ def test_severities_may_be_numbers_of_any_size(originals: Path, tmp_path: Path) 
     for level in ("10.00", "1.50", "4.00"):
         shutil.copytree(originals, tmp_path / "bar" / "plasma_noise" / level)
     dataset = open_dataset(f"{tmp_path / 'bar'}::{originals}")
-    assert isinstance(dataset, PublishedTree)
+    assert isinstance(dataset, ImageNetCTree)
     assert dataset.title == "ImageNet-C-bar (bar)"
     assert [(name, level, place.name) for (name, level), place in dataset.stored.items()] == [
         ("plasma_noise", 1, "1.50"),

@@ -21,7 +21,7 @@ from robustness.base.errors import ParameterError, UnknownNameError, WeightsErro
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.loop import evaluate, perturbed
 from robustness.evaluation.measurement_records import Measurement
-from robustness.evaluation.provenance import manifest
+from robustness.evaluation.provenance import provenance_record
 from robustness.evaluation.request import Request, make_spec
 from robustness.evaluation.similarity_and_floor import strangers
 from robustness.evaluation.suites_and_strengths import study_conditions
@@ -133,7 +133,7 @@ def test_every_field_of_a_spec_changes_its_digest(field: str) -> None:
 
 
 def test_the_manifest_names_everything_and_no_time() -> None:
-    found = manifest(SPEC, [("a.png", "0" * 64)])
+    found = provenance_record(SPEC, [("a.png", "0" * 64)])
     assert set(found) == {"spec", "spec_digest", "pictures", "versions"}
     assert found["spec"] == {
         "models": dict(TWO),
@@ -146,7 +146,7 @@ def test_the_manifest_names_everything_and_no_time() -> None:
     assert found["pictures"] == [{"image": "a.png", "digest": "0" * 64}]
     assert {"robustness", "python", "numpy", "tensorflow", "keras"} <= set(found["versions"])
     text = json.dumps(found, allow_nan=False)
-    assert json.dumps(manifest(SPEC, [("a.png", "0" * 64)])) == text
+    assert json.dumps(provenance_record(SPEC, [("a.png", "0" * 64)])) == text
     assert json.loads(text) == found
 
 

@@ -14,12 +14,12 @@ import pytest
 from numpy.typing import NDArray
 
 from robustness import matching, models
-from robustness.api.dataset_argument import opened
+from robustness.api.dataset_argument import open_images
 from robustness.base.errors import ParameterError
 from robustness.commands.main import main
 from robustness.matching import match as matched
 from robustness.matching import reference_simulation_and_accuracy
-from robustness.matching.accuracy_from_confidence import Confidence, TopPredictions
+from robustness.matching.accuracy_from_confidence import ConfidenceEstimator, TopPredictions
 from robustness.matching.expected_accuracy import (
     AccuracyEstimate,
     ExpectedAccuracy,
@@ -57,14 +57,14 @@ def predictions(count: int, seed: int, shift: float = 0.0, honest: bool = True) 
     return TopPredictions(classes, shown, cues, features)
 
 
-def fitted(honest: bool = True) -> Confidence:
+def fitted(honest: bool = True) -> ConfidenceEstimator:
     """What 300 reference images and 12 compositions tell of such a model."""
     draws = np.random.default_rng(0)
     simulated = [
         (predictions(40, 1 + number, 0.06 * number, honest), draws.permutation(300)[:40])
         for number in range(12)
     ]
-    return Confidence(predictions(300, 0), np.zeros(300, np.int64), simulated)
+    return ConfidenceEstimator(predictions(300, 0), np.zeros(300, np.int64), simulated)
 
 
 @pytest.mark.parametrize("shift", [0.0, 0.2, 0.5])
@@ -231,7 +231,7 @@ def test_estimates_that_disagree_are_a_warning() -> None:
     assert not replace(part, confidence=few, labels=none).disagreement
 
 
-def predict(_name: str, pixels: NDArray[np.uint8]) -> TopPredictions:
+def top_predictions(_name: str, pixels: NDArray[np.uint8]) -> TopPredictions:
     """A model of the mean colours."""
     images = from_uint8(pixels)
     features = images.mean((1, 2)).astype(np.float64)
@@ -247,9 +247,9 @@ def side(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ReferenceImages]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("robustness.matching.accuracy_from_confidence.COMPOSITIONS", 4)
         patch.setattr(reference_simulation_and_accuracy, "SIMULATED", 10)
-        patch.setattr(reference_simulation_and_accuracy, "predict", predict)
+        patch.setattr(reference_simulation_and_accuracy, "top_predictions", top_predictions)
         patch.setenv("ROBUSTNESS_CACHE", str(tmp_path_factory.mktemp("cache")))
-        patch.setitem(first_answer.__globals__, "predict", predict)
+        patch.setitem(first_answer.__globals__, "top_predictions", top_predictions)
         yield ReferenceImages(textures(40, 0), 0)
 
 
@@ -259,7 +259,7 @@ def first(side: ReferenceImages, pixels: NDArray[np.uint8], labels: NDArray[np.i
 
 
 def test_the_first_answer_has_an_accuracy_and_images_to_label(side: ReferenceImages) -> None:
-    labels = predict(MODEL, side.pixels).classes
+    labels = top_predictions(MODEL, side.pixels).classes
     labels[::3] = 0  # a third is incorrect
     answer = first(side, textures(30, 1), labels)
     assert not answer.searched
@@ -273,7 +273,7 @@ def test_the_first_answer_has_an_accuracy_and_images_to_label(side: ReferenceIma
     for image in answer.sample[:2]:
         row = int(image.name.partition(".")[0])
         (name,) = image.predictions.values()
-        only = predict(MODEL, textures(30, 1)[row : row + 1])
+        only = top_predictions(MODEL, textures(30, 1)[row : row + 1])
         assert name == models.class_name(MODEL, int(only.classes[0]))
         assert image.confidences[MODEL] == pytest.approx(only.confidences[0], abs=1e-4)
     assert any(text.startswith("Accuracy to expect") for text in results.sentences(answer))
@@ -285,9 +285,8 @@ def test_the_next_match_with_a_reference_predicts_it_from_the_cache(
 ) -> None:
     labels = side.originals(MODEL).classes
     before = first(side, textures(30, 1), labels)
-    monkeypatch.setattr(
-        reference_simulation_and_accuracy, "predict", lambda *_: pytest.fail("predicted again")
-    )
+    path = "robustness.matching.reference_simulation_and_accuracy.top_predictions"
+    monkeypatch.setattr(path, lambda *_: pytest.fail("predicted again"))
     again = first(ReferenceImages(side.pixels, side.seed), textures(30, 1), labels)
     assert again.expected_accuracy == before.expected_accuracy
 
@@ -314,7 +313,7 @@ def moved(image: NDArray[np.uint8], count: int) -> NDArray[np.uint8]:
 
 
 def test_frames_of_one_scene_are_refused_and_labels_alone_are_not(side: ReferenceImages) -> None:
-    answer = first(side, moved(textures(1, 7)[0], 40), predict(MODEL, side.pixels).classes)
+    answer = first(side, moved(textures(1, 7)[0], 40), top_predictions(MODEL, side.pixels).classes)
     assert "one scene" in results.sentences(answer)[0]
     assert not answer.expected_accuracy
     assert not answer.perturbations
@@ -328,7 +327,7 @@ def test_copies_saved_again_count_once() -> None:
     noisy = to_uint8(np.clip(from_uint8(images) * 0.97 + 0.01, 0, 1))
     twice = np.concatenate([images, noisy])
     with pytest.raises(ParameterError, match=r"20 different .* got 15 \(15 more are copies\)"):
-        matched(opened(twice), opened(textures(30, 4)), FRAMING)
+        matched(open_images(twice), open_images(textures(30, 4)), FRAMING)
 
 
 def test_the_command_writes_a_table_and_reads_it(
@@ -387,7 +386,7 @@ def test_a_match_asks_each_model_with_its_own_preprocessing(
     views = {"small": np.ascontiguousarray(originals[:, ::2, ::2])}
     side = ReferenceImages(originals, 0, views)
     for function in (first_answer, ReferenceImages.confidences):
-        monkeypatch.setitem(function.__globals__, "predict", noted)
+        monkeypatch.setitem(function.__globals__, "top_predictions", noted)
     labels = dict.fromkeys(names, np.zeros(40, np.int64))
     of_camera = {"small": np.ascontiguousarray(images[:, ::2, ::2])}
     settings = MatchSettings(models=names)

@@ -77,9 +77,9 @@ def reference(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NDArray[np.u
 
 
 def answer(images: NDArray[np.uint8], reference: NDArray[np.uint8]) -> Match:
-    from robustness.api.dataset_argument import opened
+    from robustness.api.dataset_argument import open_images
 
-    return matched(opened(images), opened(reference), FRAMING)
+    return matched(open_images(images), open_images(reference), FRAMING)
 
 
 def test_an_emulator_is_cached_by_every_number_of_its_training(

@@ -26,7 +26,7 @@ from robustness.evaluation.condition import Condition, as_profile, series
 from robustness.report import match_report
 from robustness.report.blocks import Chart, Chooser, Sortable
 from robustness.runs import headline_figures
-from robustness.runs.row_selection import Chosen
+from robustness.runs.row_selection import RowSelection
 from tests.matching.test_match import example
 from tests.support import pages
 from tests.support.synthetic_remedies import CONDITIONS, Made
@@ -254,7 +254,8 @@ def world(
     for entry in world.run.figures().by_perturbation if labelled in (True, False) else ():
         if entry["condition"] in world.run.manifest.spec.profiles:
             continue  # its images count under any composition
-        tally = world.run.cases.tally(Chosen(entry["model"], conditions=(entry["condition"],)))
+        selection = RowSelection(entry["model"], conditions=(entry["condition"],))
+        tally = world.run.cases.tally(selection)
         images = tally.by_label if labelled else tally.by_change
         attacked = entry["n_attacked"] is not None
         quantity = "perturbed_accuracy" if labelled and not attacked else "consistency"

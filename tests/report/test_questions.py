@@ -251,9 +251,9 @@ def test_a_threshold_covers_no_stack_of_what_was_tested_apart() -> None:
     assert {"Fog effect 0.4", "Random noise 0.6"} == set(said.split(" + "))
 
 
-def in_use(conditions: Sequence[str]) -> safe_threshold.AcceptedFrom:
+def in_use(conditions: Sequence[str]) -> safe_threshold.ThresholdInUse:
     """A threshold certified under ``conditions``."""
-    return safe_threshold.AcceptedFrom(
+    return safe_threshold.ThresholdInUse(
         weights="sha256:0",
         framing=Framing(),
         score="probability",

@@ -43,14 +43,14 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def test_models_are_timed_in_turns(calls: list[str]) -> None:
-    costs = model_and_remedy_costs.measured(SPEC, here=True)
+    costs = model_and_remedy_costs.measure_costs(SPEC, here=True)
     assert calls == [*NAMES] * (1 + timing_in_turns.ROUNDS)
     for cost in costs.values():
         assert 0 < cost["latency_low_ms"] <= cost["latency_ms"] <= cost["latency_high_ms"]
         assert 0 <= cost["waiting"] <= 1
     assert all(
         "latency_ms" not in cost
-        for cost in model_and_remedy_costs.measured(SPEC, here=False).values()
+        for cost in model_and_remedy_costs.measure_costs(SPEC, here=False).values()
     )
 
 
@@ -60,7 +60,7 @@ def test_models_that_memory_does_not_hold_at_once_are_loaded_once(
     monkeypatch.setattr(
         model_and_remedy_costs, "budget", lambda: max(needed(MODELS[name]) for name in NAMES)
     )
-    assert model_and_remedy_costs.measured(SPEC, here=True).keys() == {*NAMES}
+    assert model_and_remedy_costs.measure_costs(SPEC, here=True).keys() == {*NAMES}
     first, second = NAMES
     assert calls == [first] * (1 + timing_in_turns.ROUNDS) + [second] * (1 + timing_in_turns.ROUNDS)
 

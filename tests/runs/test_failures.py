@@ -39,7 +39,7 @@ from robustness.report.blocks import Titled
 from robustness.report.questions.slices_and_class_changes import property_title
 from robustness.runs import headline_figures, image_table, model_failure_tables, notes
 from robustness.runs.embedding_map import read_maps
-from robustness.runs.row_selection import Chosen
+from robustness.runs.row_selection import RowSelection
 
 FOG, BLUR = Condition.of({"fog": 0.6}), Condition.of({"gaussian_blur": 0.5})
 IMAGES = 48
@@ -183,23 +183,23 @@ def test_a_selection_gives_its_images_to_lists_tables_and_archives(
 @pytest.mark.parametrize(
     ("chosen", "images"),
     [
-        (Chosen(slices=(("brightness", "0.25..0.5"), ("camera", "A"))), 12),
-        (Chosen(model="SqueezeNet", against="EfficientNetLite0", conditions=(FOG.id,)), 24),
-        (Chosen(model="EfficientNetLite0", against="SqueezeNet"), 0),
-        (Chosen(model="SqueezeNet", became=(967, 281)), 24),
-        (Chosen(positions=(3, 40)), 2),
-        (Chosen(classes=(("SqueezeNet", 967), ("EfficientNetLite0", 967))), IMAGES),
+        (RowSelection(slices=(("brightness", "0.25..0.5"), ("camera", "A"))), 12),
+        (RowSelection(model="SqueezeNet", against="EfficientNetLite0", conditions=(FOG.id,)), 24),
+        (RowSelection(model="EfficientNetLite0", against="SqueezeNet"), 0),
+        (RowSelection(model="SqueezeNet", became=(967, 281)), 24),
+        (RowSelection(positions=(3, 40)), 2),
+        (RowSelection(classes=(("SqueezeNet", 967), ("EfficientNetLite0", 967))), IMAGES),
     ],
 )
-def test_a_selection_is_its_text(run: runs.Run, chosen: Chosen, images: int) -> None:
-    assert Chosen.parse(chosen.text, run.manifest.spec) == chosen
+def test_a_selection_is_its_text(run: runs.Run, chosen: RowSelection, images: int) -> None:
+    assert RowSelection.parse(chosen.text, run.manifest.spec) == chosen
     assert run.cases.tally(chosen).images == images
 
 
 @pytest.mark.parametrize("column", ["site:camera", "a%3Ab", "100 %", ":"])
 def test_a_column_may_have_any_name(run: runs.Run, column: str) -> None:
-    chosen = Chosen(slices=((column, "x:y"), (column, "..0.2")))
-    assert Chosen.parse(chosen.text, run.manifest.spec) == chosen
+    chosen = RowSelection(slices=((column, "x:y"), (column, "..0.2")))
+    assert RowSelection.parse(chosen.text, run.manifest.spec) == chosen
 
 
 @pytest.mark.parametrize(
@@ -222,7 +222,7 @@ def test_a_column_may_have_any_name(run: runs.Run, column: str) -> None:
 )
 def test_a_text_that_is_no_selection_is_refused(run: runs.Run, text: str, reason: str) -> None:
     with pytest.raises(ParameterError, match=reason):
-        Chosen.parse(text, run.manifest.spec)
+        RowSelection.parse(text, run.manifest.spec)
     with pytest.raises(ParameterError, match="brightness"):
         api.failing_images(run, "slice=nothing:1")
 
@@ -313,12 +313,12 @@ def test_pairs_of_a_partly_labelled_run_open_the_images_that_they_count(
     well = wide("correct")[labelled] if without < 0.5 else wide("consistent")
     a, b = well.astype(bool).T
     assert (pair["n_images"], pair["both"]) == (len(well), (~a & ~b).sum())
-    tally = made.cases.tally(Chosen(perturbation="fog"))
+    tally = made.cases.tally(RowSelection(perturbation="fog"))
     wrong = ~wide("correct")[labelled].astype(bool).all(axis=1)
     changed = ~wide("consistent")[~labelled].astype(bool).all(axis=1)
     assert (tally.by_label.counted, tally.by_label.bad) == (labelled.sum(), wrong.sum())
     assert (tally.by_change.counted, tally.by_change.bad) == ((~labelled).sum(), changed.sum())
-    narrow = Chosen(perturbation="fog", conditions=(FOG.id,), positions=tuple(range(IMAGES)))
+    narrow = RowSelection(perturbation="fog", conditions=(FOG.id,), positions=tuple(range(IMAGES)))
     assert made.cases.tally(narrow) == tally, "by a query as from what is kept"
 
 

@@ -117,7 +117,7 @@ def test_no_manifest_makes_a_folder_an_own_run(made: tuple[runs.Run, Path], tmp_
     """Not at the path of one, with its id, date, creator and all other words."""
     folder = tmp_path / "runs" / made[0].id
     shutil.copytree(made[0].folder, folder)
-    installation_runs.note(
+    installation_runs.register(
         folder, (folder / runs.MANIFEST_FILE).read_bytes(), made[0].manifest.parts
     )
     assert installation_runs.is_own(folder)
@@ -131,7 +131,7 @@ def test_rows_that_were_replaced_under_an_own_manifest_are_noticed(
 ) -> None:
     folder = tmp_path / "runs" / made[0].id
     shutil.copytree(made[0].folder, folder)
-    installation_runs.note(
+    installation_runs.register(
         folder, (folder / runs.MANIFEST_FILE).read_bytes(), made[0].manifest.parts
     )
     (part,) = folder.glob("part-*")

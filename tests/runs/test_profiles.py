@@ -18,7 +18,7 @@ from robustness.evaluation.suites_and_strengths import suite_conditions
 from robustness.report.questions import RunFigures
 from robustness.report.questions.safe_threshold import THRESHOLD, certified
 from robustness.runs.compare import flips
-from robustness.runs.row_selection import Chosen
+from robustness.runs.row_selection import RowSelection
 from robustness.statistics import Figures
 
 DIGESTS = {f"{at:03}.png": f"{at:064x}" for at in range(60)}
@@ -59,8 +59,9 @@ def test_tables_have_one_row_and_rows_every_composition(tmp_path: Path) -> None:
 
 def test_a_selection_is_of_all_compositions(tmp_path: Path) -> None:
     run = made(tmp_path)
-    by_condition = Chosen.parse(f"model=SqueezeNet&condition={YOUR_CAMERA}", run.manifest.spec)
-    by_name = Chosen(model="SqueezeNet", perturbation=YOUR_CAMERA)
+    text = f"model=SqueezeNet&condition={YOUR_CAMERA}"
+    by_condition = RowSelection.parse(text, run.manifest.spec)
+    by_name = RowSelection(model="SqueezeNet", perturbation=YOUR_CAMERA)
     for chosen in (by_condition, by_name):
         tally = run.cases.tally(chosen)
         assert (tally.images, tally.either.bad) == (60, 20)
@@ -68,7 +69,7 @@ def test_a_selection_is_of_all_compositions(tmp_path: Path) -> None:
         assert {row["condition"] for row in rows[:20]} <= {part.id for part in PARTS[:3]}
         assert not any(row["consistent"] for row in rows[:20])
     for of_one, images in ((PARTS[5], 60), (FOG, 0)):  # what is in both
-        both = Chosen(model="SqueezeNet", perturbation=YOUR_CAMERA, conditions=(of_one.id,))
+        both = RowSelection(model="SqueezeNet", perturbation=YOUR_CAMERA, conditions=(of_one.id,))
         assert run.cases.tally(both).images == images
         assert {row["condition"] for row in run.cases.both(both, 60)} <= {PARTS[5].id}
     changes = [entry for entry in run.failures.changes if entry["condition"] == YOUR_CAMERA]

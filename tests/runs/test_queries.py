@@ -24,7 +24,7 @@ from robustness.evaluation.condition import Condition
 from robustness.evaluation.labels_and_correctness import CORRECTNESS
 from robustness.runs import result_cache
 from robustness.runs import row_queries_and_cells as row_files
-from robustness.runs.case_counts_and_queries import Chosen
+from robustness.runs.case_counts_and_queries import RowSelection
 from robustness.runs.row_queries_and_cells import Rows
 from robustness.runs.row_selection import SURVIVORS, WORST
 from robustness.statistics import Criteria, Figures, choose, measurement_grid
@@ -188,14 +188,14 @@ def test_a_file_that_is_gone_is_said_in_one_sentence(run: runs.Run, tmp_path: Pa
 @pytest.mark.parametrize(
     "chosen",
     [
-        Chosen(),
-        Chosen(model="SqueezeNet", perturbation="pgd"),
-        Chosen(conditions=(APGD.id, CONDITIONS[0].id)),
-        Chosen(classes=(("SqueezeNet", 281), ("EfficientNetLite0", 967))),
-        Chosen(model="no such"),
+        RowSelection(),
+        RowSelection(model="SqueezeNet", perturbation="pgd"),
+        RowSelection(conditions=(APGD.id, CONDITIONS[0].id)),
+        RowSelection(classes=(("SqueezeNet", 281), ("EfficientNetLite0", 967))),
+        RowSelection(model="no such"),
     ],
 )
-def test_cases_equal_those_of_the_frame(run: runs.Run, kind: str, chosen: Chosen) -> None:
+def test_cases_equal_those_of_the_frame(run: runs.Run, kind: str, chosen: RowSelection) -> None:
     frame = run.frame()
     index = frame["label"].fillna(frame["clean_top1"])
     keep = pd.Series(True, index=frame.index)

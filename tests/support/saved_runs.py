@@ -45,7 +45,7 @@ def use_stand_ins(patch: pytest.MonkeyPatch) -> None:
         return {name: {"megabytes": 5.0, "latency_ms": 8.0} for name in request.model_names}
 
     patch.setitem(engines.REGISTRY._records, "local", Engine("local", "stand-ins", run))
-    patch.setattr(run_writer_and_continuation, "measured", measured)
+    patch.setattr(run_writer_and_continuation, "measure_costs", measured)
 
 
 def performed(

@@ -18,7 +18,7 @@ from robustness.evaluation.measurement_records import Measurement
 from robustness.evaluation.request import Request
 from robustness.pictures.square_framing import Framing
 from robustness.report.blocks import Map, Titled
-from robustness.report.questions.safe_threshold import AcceptedFrom
+from robustness.report.questions.safe_threshold import ThresholdInUse
 from robustness.ui.display import image_pairs_and_cards
 from robustness.ui.one_image.answer_cards import answer_cards
 from robustness.ui.one_image.live_request import LiveRequest
@@ -127,7 +127,7 @@ def test_a_prediction_below_the_safe_threshold_would_be_rejected() -> None:
     picture, name = pages.sample("coffee"), "SqueezeNet"
     request = LiveRequest(picture, FLIP, (name,), seed=0)
     made = replace(row(name), top5_probabilities=(0.6, 0.3, 0.05, 0.03, 0.02))
-    threshold = AcceptedFrom(
+    threshold = ThresholdInUse(
         weights=models.digest(models.REGISTRY[name]),
         framing=Framing(),
         score="probability",
@@ -139,10 +139,10 @@ def test_a_prediction_below_the_safe_threshold_would_be_rejected() -> None:
         run="some",
     )
 
-    def accepted(threshold: AcceptedFrom) -> Mark:
+    def accepted(threshold: ThresholdInUse) -> Mark:
         return with_it(threshold).acceptances({name: made})[name].mark
 
-    def with_it(threshold: AcceptedFrom) -> LiveRequest:
+    def with_it(threshold: ThresholdInUse) -> LiveRequest:
         return request._replace(thresholds={name: threshold})
 
     assert accepted(threshold) == EXPECTED[name]

@@ -266,7 +266,7 @@ _PICKING = {"Gather", "Slice", "StridedSlice"}
 
 
 @dataclass(frozen=True)
-class Grip:
+class FeatureGrid:
     """A value of a graph that holds the last features which still have a place in the image."""
 
     output: Output
@@ -283,7 +283,7 @@ class Grip:
         return tf.reshape(plain, sizes)
 
 
-def grip(label: str, graph: Graph) -> Grip:
+def find_last_grid(label: str, graph: Graph) -> FeatureGrid:
     """Finds it in ``graph``, whose first result is probabilities (N, classes).
 
     Of feature maps and tokens that are all read it is the last, before local pooling, where that
@@ -298,7 +298,7 @@ def grip(label: str, graph: Graph) -> Grip:
             f"Where {label} looks cannot be shown: expected a network whose answer is computed of "
             "one grid of features, as a convolutional network's is, and found none, or several."
         )
-    return Grip(grid, walk.layouts[grid])
+    return FeatureGrid(grid, walk.layouts[grid])
 
 
 class _GridWalk(FeatureWalk):

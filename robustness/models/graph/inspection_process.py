@@ -177,7 +177,7 @@ def _written(path: Path, use: Use, request: Mapping[str, Any]) -> Conversion:
     expected = _ask_natively(source, use, "") if source.is_keras else None
     refusal = ""
     try:
-        model = examined(source.graph, use, Path(request["to"]), expected)
+        model = compile_and_check(source.graph, use, Path(request["to"]), expected)
     except OpenVinoError as error:
         source.check_fallback(error)
         refusal = str(error)
@@ -188,7 +188,7 @@ def _written(path: Path, use: Use, request: Mapping[str, Any]) -> Conversion:
     return Conversion(model.stages, Operations(simplified(model.model)).missing)
 
 
-def examined(
+def compile_and_check(
     graph: Callable[[], Any], use: Use, target: Path, expected: Floats | None = None
 ) -> StudyModel:
     """Compile and ask the model ``graph``; save its study model to ``target`` and return it.

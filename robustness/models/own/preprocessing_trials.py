@@ -27,7 +27,7 @@ from robustness.models.own.file_and_library_metadata import (
     NORMALISATIONS,
     value_of,
 )
-from robustness.models.run.native_runtime_pass import NativePass, as_deployed
+from robustness.models.run.native_runtime_pass import NativePass, native_pass
 from robustness.models.run.openvino_and_engine_choice import Floats, ForwardPass
 from robustness.pictures.library_resizing import OPENCV, PIL
 from robustness.pictures.sample_files import REGISTRY as SAMPLES
@@ -173,7 +173,7 @@ def _pass(record: ModelRecord, side: int | None = None) -> ForwardPass:
     with tempfile.TemporaryDirectory() as folder:
         save = partial(examine, record, side)
         by_openvino = written_pass(Path(folder) / "network.xml", save)
-        return as_deployed(record, use_of(record, side), by_openvino)
+        return native_pass(record, use_of(record, side), by_openvino)
 
 
 def difference(record: ModelRecord, images: Floats) -> Difference | None:

@@ -25,7 +25,7 @@ from numpy.typing import ArrayLike, NDArray
 from robustness.base.errors import ExplanationError, GradientError, ParameterError
 from robustness.base.text import counted
 from robustness.models.classifier import MAX_BATCH, Classifier
-from robustness.models.graph.feature_stages_and_grid import grip
+from robustness.models.graph.feature_stages_and_grid import find_last_grid
 from robustness.models.run.openvino_and_engine_choice import Floats
 from robustness.models.run.replay.network_and_forward_pass import ReplayedNetwork
 from robustness.models.tensorflow_and_keras_import import tensorflow
@@ -110,7 +110,7 @@ class Explainer:
     def __init__(self, network: ReplayedNetwork) -> None:
         """Raises ``ExplanationError`` for a network whose features have no positions."""
         tf = tensorflow()
-        layer, side = grip(network.label, network.graph), network.side
+        layer, side = find_last_grid(network.label, network.graph), network.side
         self.rows = network.rows or MAX_BATCH
         signature = [
             tf.TensorSpec((network.rows, side, side, 3), tf.float32),

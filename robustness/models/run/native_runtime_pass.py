@@ -38,7 +38,7 @@ STAGE = "answer"
 """The only features of a model without a graph are its probabilities."""
 
 
-def as_deployed(record: ModelRecord, use: Use, by_openvino: ForwardPass | str) -> ForwardPass:
+def native_pass(record: ModelRecord, use: Use, by_openvino: ForwardPass | str) -> ForwardPass:
     """The pass of ``record`` by the runtime it was made for, if that is not OpenVINO.
 
     ``by_openvino`` is its pass by OpenVINO, or why there is none. Raises ``WeightsError`` where

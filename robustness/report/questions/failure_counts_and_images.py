@@ -24,7 +24,7 @@ from robustness.report.names_and_sentences import class_title, model
 from robustness.report.questions.question_and_figures import IMAGES, Question
 from robustness.report.questions.slices_and_class_changes import property_title
 from robustness.runs import Run
-from robustness.runs.case_counts_and_queries import Chosen, Tally
+from robustness.runs.case_counts_and_queries import RowSelection, Tally
 from robustness.runs.embedding_map import EmbeddingMap, read_maps
 from robustness.runs.row_selection import SURVIVORS, WORST
 
@@ -139,7 +139,7 @@ def listed_cases(rows: Sequence[Entry]) -> Titled:
     return Titled(counted(len(rows), "image"), Table.of(rows, columns))
 
 
-def selected_title(chosen: Chosen) -> str:
+def selected_title(chosen: RowSelection) -> str:
     """A selection in words: what is chosen, in the order of its keys."""
     of, became = chosen.model, ""
     if chosen.became is not None:
@@ -159,10 +159,10 @@ def selected_title(chosen: Chosen) -> str:
 
 
 def _cases(run: Run) -> list[Block]:
-    tally = run.cases.tally(Chosen())
+    tally = run.cases.tally(RowSelection())
     blocks: list[Block] = []
     for kind, title in KINDS.items():
-        rows = run.cases.first(Chosen(), kind, _PRINTED[kind])
+        rows = run.cases.first(RowSelection(), kind, _PRINTED[kind])
         first = f"the first {len(rows)} of " if len(rows) < number(tally, kind) else ""
         read = partial(map, partial(case, run), rows)
         blocks.append(Cases(f"{title}: {first}{caption(tally, kind)}", read))

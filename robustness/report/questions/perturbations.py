@@ -135,7 +135,8 @@ def _curves(figures: Figures) -> list[Block]:
                 names[name],
                 strength_and_reliability_curves.over_levels(rows, quantity, level),
                 f"{titles[quantity]} of each model over "
-                f"{strength_and_reliability_curves.LEVELS[level]}; the table of all figures holds the numbers.",
+                f"{strength_and_reliability_curves.LEVELS[level]}; "
+                "the table of all figures holds the numbers.",
                 labels_note(figures.summary, quantity),
             )
             return [chart]

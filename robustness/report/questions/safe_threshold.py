@@ -37,7 +37,7 @@ _RULE = (
 
 
 @dataclass(frozen=True)
-class AcceptedFrom:
+class ThresholdInUse:
     """The safe threshold in use for a model, and what it was certified for.
 
     ``weights`` is the digest of the model's weights. At most ``max_error`` of the predictions whose
@@ -149,17 +149,17 @@ def document(figures: ThresholdFigures) -> dict[str, Any]:
     }
 
 
-def certified(run: Run, figures: ThresholdFigures) -> dict[str, AcceptedFrom | None]:
+def certified(run: Run, figures: ThresholdFigures) -> dict[str, ThresholdInUse | None]:
     """The thresholds of the models of ``run``, to use elsewhere; None where there is none."""
     spec = run.manifest.spec
     digests = dict(spec.models)
-    thresholds: dict[str, AcceptedFrom | None] = {}
+    thresholds: dict[str, ThresholdInUse | None] = {}
     for entry in figures.entries:
         name = entry["model"]
         thresholds[name] = (
             None
             if entry["threshold"] is None
-            else AcceptedFrom(
+            else ThresholdInUse(
                 weights=digests[name],
                 framing=spec.framing_of(name),
                 score=entry["score"],

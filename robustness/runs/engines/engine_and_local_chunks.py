@@ -18,7 +18,7 @@ import pyarrow as pa
 from robustness import models
 from robustness.base.errors import AnswerError, ImageError, ParameterError
 from robustness.base.registry import Registry
-from robustness.datasets import Dataset, Entry, PublishedTree
+from robustness.datasets import Dataset, Entry, ImageNetCTree
 from robustness.evaluation.condition import Condition, StoredCondition
 from robustness.evaluation.loop import answers, prepare
 from robustness.evaluation.measurement_records import Batch, Measurement
@@ -161,7 +161,7 @@ def prepared(work: Workload, number: int) -> Prepared:
             # However long it waits: what a run says must not depend on what else is going on.
             pixels, properties = measured_image(data, framings, name=entry.name, patience=None)
             picture = pixels.picture(entry.name, framings)
-            if isinstance(work.dataset, PublishedTree):  # its files as they are, uncropped
+            if isinstance(work.dataset, ImageNetCTree):  # its files as they are, uncropped
                 frames_of = {
                     own: [stored_image(work.dataset, entry, c, own.side) for c in spec.conditions]
                     for own in framings
@@ -195,7 +195,7 @@ def stored_image(dataset: Dataset, entry: Entry, condition: Condition, side: int
     Raises ``ParameterError`` unless the dataset is published and the condition one of its own,
     ``ImageError`` where the file cannot be read.
     """
-    if not (isinstance(dataset, PublishedTree) and isinstance(condition, StoredCondition)):
+    if not (isinstance(dataset, ImageNetCTree) and isinstance(condition, StoredCondition)):
         raise ParameterError(
             f"{dataset.title} is already perturbed: expected conditions such as "
             f"stored(corruption=fog,severity=3), got {condition.id}."

@@ -128,7 +128,7 @@ def match(saved: SavedMatch, runs: Path, by: str) -> Path:
     text = saved.model_copy(update={"creator": by}).model_dump_json().encode()
     try:
         folder.mkdir(parents=True)
-        installation_runs.note(folder, text)
+        installation_runs.register(folder, text)
         write_whole(folder / installation_runs.MANIFEST, text)
         _add(folder, by)
     except (OSError, RunError) as error:

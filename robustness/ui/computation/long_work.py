@@ -123,7 +123,7 @@ class Work:
 
 
 @dataclass(frozen=True)
-class Measuring(Work):
+class CachedWork(Work):
     """Work on ``picture``, if there is one; its results are cached for all sessions under its key.
 
     ``events`` starts it on the image without its name and yields items that sum to about

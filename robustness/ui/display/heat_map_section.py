@@ -18,7 +18,7 @@ from robustness.perturbations import Images
 from robustness.pictures.eight_bits import to_png
 from robustness.pictures.framed_picture import image_digest
 from robustness.ui.browser.escaped_html import Html, html
-from robustness.ui.computation.long_work import Measuring
+from robustness.ui.computation.long_work import CachedWork
 from robustness.ui.display import image_pairs_and_cards
 from robustness.ui.session.error_boundary import sentence
 
@@ -38,7 +38,7 @@ class View:
     cells: tuple[int, int]
 
 
-def in_detail(about: str) -> DeltaGenerator | None:
+def section_expander(about: str) -> DeltaGenerator | None:
     """Draw the folded part of a view that ends with ``section``; its container if it is open.
 
     A link with heat maps opens it.
@@ -76,10 +76,10 @@ def section(
             _draw(model, captions, indices, looking(model, images_of(model), indices).at_once())
 
 
-def looking(model: str, images: Images, classes: Sequence[int]) -> Measuring:
+def looking(model: str, images: Images, classes: Sequence[int]) -> CachedWork:
     """The views of ``model``: of ``images`` (N, S, S, 3) for each of ``classes``, or why not."""
     parts = [models.digest(models.REGISTRY[model]), *map(image_digest, images), *map(str, classes)]
-    return Measuring(
+    return CachedWork(
         f"Looking with {plain(models.label(model))}",
         " ".join(["attention", model, *parts]),
         None,

@@ -23,7 +23,7 @@ from robustness.report.questions import (
 )
 from robustness.report.questions.question_and_figures import IMAGES
 from robustness.runs import Run, selected_cases
-from robustness.runs.case_counts_and_queries import Chosen
+from robustness.runs.case_counts_and_queries import RowSelection
 from robustness.ui.browser.escaped_html import html
 from robustness.ui.computation import shared_results
 from robustness.ui.display import image_pairs_and_cards
@@ -39,17 +39,17 @@ AT_ONCE = 6
 ALL = "all"
 
 
-def selection_of(of: RunFigures, point: Sequence[str]) -> Chosen | None:
+def selection_of(of: RunFigures, point: Sequence[str]) -> RowSelection | None:
     """The selection that the ``point`` of a chart means, which may come from a link.
 
     Raises ``ParameterError`` for a selection of nothing known.
     """
     if len(point) != 1 or "=" not in point[0]:
         return None
-    return Chosen.parse(point[0], of.run.manifest.spec)
+    return RowSelection.parse(point[0], of.run.manifest.spec)
 
 
-def _linked(of: RunFigures) -> Chosen | None:
+def _linked(of: RunFigures) -> RowSelection | None:
     """The selection in the link, made by a click in any view."""
     query = st.query_params
     for link in SELECTIONS:
@@ -58,7 +58,7 @@ def _linked(of: RunFigures) -> Chosen | None:
     return None
 
 
-def preview(run: Run, chosen: Chosen) -> None:
+def preview(run: Run, chosen: RowSelection) -> None:
     """Draw the first images of ``chosen`` and the way to all."""
     _caption(run, chosen)
     total = run.cases.tally(chosen).either.counted
@@ -74,7 +74,7 @@ def preview(run: Run, chosen: Chosen) -> None:
             st.rerun()  # the whole page, not this view alone
 
 
-def _caption(run: Run, chosen: Chosen) -> None:
+def _caption(run: Run, chosen: RowSelection) -> None:
     tally = run.cases.tally(chosen)
     profiles = {*run.manifest.spec.profiles} & {*chosen.conditions, chosen.perturbation}
     where = " under one of its compositions or more" if profiles else ""
@@ -116,7 +116,7 @@ def gallery(of: RunFigures, result: str) -> None:
         )
 
 
-def _filters(of: RunFigures) -> Chosen:
+def _filters(of: RunFigures) -> RowSelection:
     """Draw the filters by class, model, perturbation and property."""
     classes: dict[str, list[tuple[str, int]]] = {}
     for model, index in of.statistics.classes:
@@ -137,7 +137,7 @@ def _filters(of: RunFigures) -> Chosen:
             options = {ALL: "All"} | {name: text(name) for name in names}
             choice = listed(label, options, f"case_{label.lower()}")
         choices.append("" if choice == ALL else choice)
-    return Chosen(
+    return RowSelection(
         model=choices[1],
         perturbation=choices[2],
         classes=tuple(classes.get(choices[0], ())),
@@ -163,7 +163,7 @@ def _slice_input(run: Run) -> tuple[tuple[str, str], ...]:
         return ((name, listed("Values", dict(sorted(values[name].items())), "case_values")),)
 
 
-def _downloads(run: Run, chosen: Chosen, kind: str) -> None:
+def _downloads(run: Run, chosen: RowSelection, kind: str) -> None:
     """Buttons for the selection (of the ``kind``) as a table, and as a zip with its images."""
     order = "" if kind else ", failures first"
     with st.container(horizontal=True):

@@ -12,7 +12,7 @@ from robustness import runs
 from robustness.base.text import counted, plain, visible
 from robustness.base.user_permissions import Action
 from robustness.report.questions import RunFigures
-from robustness.report.questions.safe_threshold import THRESHOLD, AcceptedFrom, certified
+from robustness.report.questions.safe_threshold import THRESHOLD, ThresholdInUse, certified
 from robustness.runs import MAX_TITLE, Listed, jobs, notes, retention_and_storage_limits
 from robustness.runs.bin import DAY
 from robustness.ui.computation import job_controls
@@ -106,7 +106,7 @@ def acceptance_button(of: RunFigures) -> None:
         st.caption("No model of this run has a safe threshold.")
 
 
-def _accept_from(thresholds: Mapping[str, AcceptedFrom]) -> str:
+def _accept_from(thresholds: Mapping[str, ThresholdInUse]) -> str:
     accept_from(thresholds)
     return f"One image {'uses' if thresholds else 'no longer uses'} these thresholds."
 

@@ -19,7 +19,7 @@ from robustness.report.questions.question_and_figures import COMPARE, FAILURES, 
 from robustness.report.questions.safe_threshold import THRESHOLD
 from robustness.runs import Listed, Run
 from robustness.runs.embedding_map import IMAGES, embedding_map, read_maps
-from robustness.runs.row_selection import Chosen
+from robustness.runs.row_selection import RowSelection
 from robustness.statistics import Figures
 from robustness.ui.browser import components
 from robustness.ui.computation import job_controls
@@ -144,7 +144,7 @@ def _map_form(run: Run) -> None:
             def note(done: int, total: int) -> None:
                 show(done / max(1, total), f"{done} of {counted(total, 'image')}")
 
-            embedding_map(run, Chosen(model, conditions=(condition,)), note=note)
+            embedding_map(run, RowSelection(model, conditions=(condition,)), note=note)
         st.rerun()
 
 

@@ -12,7 +12,7 @@ from robustness.base.progress_and_time_left import MEGABYTES, Pace
 from robustness.base.text import are, counted, plain
 from robustness.base.user_permissions import Action
 from robustness.evaluation.condition import perturbation_label
-from robustness.models.engine_and_limitation_texts import engine_text, limits
+from robustness.models.engine_and_limitation_texts import engine_text, limitations
 from robustness.models.model_check import OK, ModelCheck, check_model, last_check
 from robustness.models.own import toml_entries
 from robustness.models.own.file_and_library_metadata import stated_licence, value_of
@@ -192,7 +192,7 @@ def _card(record: models.ModelRecord, state: models.WeightsState) -> None:
     st.html(html("weights", label=record.label, good=good, state=text, facts=facts))
     if not state.ready and (state.path or not record.weights.url or lacks_package(record)):
         st.caption(plain(state.reason))
-    for limit in limits(record):
+    for limit in limitations(record):
         st.caption(plain(limit))
     if record.accuracy:
         st.caption(plain(f"When added: {record.accuracy.text}."))

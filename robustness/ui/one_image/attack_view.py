@@ -39,7 +39,7 @@ from robustness.report.attack_report import (
 from robustness.report.blocks import Text
 from robustness.ui.browser.escaped_html import html
 from robustness.ui.computation import shared_results
-from robustness.ui.computation.long_work import Measuring
+from robustness.ui.computation.long_work import CachedWork
 from robustness.ui.computation.shared_results import work_key
 from robustness.ui.display import (
     block_display_and_selection,
@@ -107,7 +107,7 @@ def show(picture: Picture, names: tuple[str, ...], seed: int, truth: str | None)
         _show_report(picture, outcome, rows, truth)
     with st.container(key="attack-details"):
         _show_steps(picture, outcome, alike, truth, len(names))
-        if opened := heat_map_section.in_detail("top-5 classes, heat maps"):
+        if opened := heat_map_section.section_expander("top-5 classes, heat maps"):
             with opened:
                 _in_detail(picture, outcome, rows, truth)
 
@@ -165,7 +165,7 @@ def _measure(picture: Picture, model: str, spec: AttackSpec) -> Outcome:
         yield from craft(nameless, models.load(model, side=picture.side), spec)
 
     outcome: Outcome
-    (outcome,) = Measuring(
+    (outcome,) = CachedWork(
         "Attacking",
         _key("attack", picture, [model], spec),
         picture,
@@ -344,10 +344,10 @@ def _show_steps(
     _epsilon(picture, outcome, names)
 
 
-def _transferring(picture: Picture, outcome: Outcome, names: Sequence[str]) -> Measuring:
+def _transferring(picture: Picture, outcome: Outcome, names: Sequence[str]) -> CachedWork:
     """The attack of ``outcome`` on each of the models ``names``, judged by all of them."""
     spec, able = outcome.spec, attackable(names, outcome.spec, outcome.model)
-    return Measuring(
+    return CachedWork(
         "Transfer",
         _key(f"transfer from {able}", picture, names, spec),
         picture,
@@ -380,7 +380,7 @@ def _transfer(picture: Picture, outcome: Outcome, names: Sequence[str], truth: s
     block_display_and_selection.draw(transfer_section(entries).blocks)
 
 
-def _finding(picture: Picture, outcome: Outcome, names: Sequence[str]) -> Measuring:
+def _finding(picture: Picture, outcome: Outcome, names: Sequence[str]) -> CachedWork:
     """The smallest epsilon of each of the models ``names``, and signs of gradient masking."""
     spec, names = outcome.spec, attackable(names, outcome.spec, outcome.model)
     alike = partial(
@@ -390,7 +390,7 @@ def _finding(picture: Picture, outcome: Outcome, names: Sequence[str]) -> Measur
     black_box = alike(BLACK_BOX, steps=QUERIES) if spec.record.white_box else spec
     chosen = gradient if spec.record.white_box else black_box
     passes = chosen.total_steps * (1 + BISECTION_PASSES // 2)
-    return Measuring(
+    return CachedWork(
         "Finding the smallest epsilon",
         _key("epsilon", picture, names, chosen),
         picture,

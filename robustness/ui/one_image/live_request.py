@@ -15,7 +15,7 @@ from robustness.evaluation.labels_and_correctness import labelled
 from robustness.evaluation.measurement_records import Measurement
 from robustness.evaluation.request import Request, spec_of
 from robustness.pictures.framed_picture import Picture
-from robustness.report.questions.safe_threshold import AcceptedFrom
+from robustness.report.questions.safe_threshold import ThresholdInUse
 from robustness.ui.computation import shared_results
 
 Answer = Measurement | RobustnessError
@@ -41,7 +41,7 @@ class LiveRequest(NamedTuple):
     """The id of the remedy whose effect is shown, too."""
     failed: Mapping[str, str] = MappingProxyType({})
     """The sentences of the chosen models that cannot run, by name."""
-    thresholds: Mapping[str, AcceptedFrom] = MappingProxyType({})
+    thresholds: Mapping[str, ThresholdInUse] = MappingProxyType({})
     """The safe thresholds in use, by model."""
 
     @property

@@ -18,7 +18,7 @@ from robustness.pictures.framed_picture import Picture
 from robustness.remedies import parse_all
 from robustness.report.blocks import Columns
 from robustness.report.one_image_report import change_charts, similarity
-from robustness.report.questions.safe_threshold import AcceptedFrom
+from robustness.report.questions.safe_threshold import ThresholdInUse
 from robustness.ui.browser import components
 from robustness.ui.computation import shared_results
 from robustness.ui.display import (
@@ -51,7 +51,7 @@ def show(picture: Picture, model_names: tuple[str, ...], seed: int, truth: str |
     _show_details(picture, model_names, seed, truth)
 
 
-def thresholds() -> Mapping[str, AcceptedFrom]:
+def thresholds() -> Mapping[str, ThresholdInUse]:
     """The safe thresholds in use; none for an image of another run than theirs."""
     in_use, run_id = accepted_from(), st.query_params.get(RUN)
     if run_id and IMAGE in st.query_params:
@@ -181,7 +181,7 @@ def _show_details(
                 report_button(lambda: report.of_live(request.spec, picture, rows, tried), "live")
                 chain = parse_all(request.remedy)
                 copy_button(replace(request.spec, remedies=chain), picture, truth)
-        if opened := heat_map_section.in_detail("confidence, layers, heat maps"):
+        if opened := heat_map_section.section_expander("confidence, layers, heat maps"):
             with opened:
                 _in_detail(request, altered, rows)
 

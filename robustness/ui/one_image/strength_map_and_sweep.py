@@ -32,7 +32,7 @@ from robustness.report.blocks import Titled
 from robustness.ui.browser import components
 from robustness.ui.browser.escaped_html import drawings, html
 from robustness.ui.computation import band_cells
-from robustness.ui.computation.long_work import Measuring, Work
+from robustness.ui.computation.long_work import CachedWork, Work
 from robustness.ui.computation.shared_results import Turn, work_key
 from robustness.ui.display import block_display_and_selection, image_pairs_and_cards
 from robustness.ui.display.copy_and_report_buttons import report_button
@@ -258,7 +258,7 @@ def _study(
     """The rows at the study's settings."""
     conditions = study_conditions()
     spec = spec_of(picture, names, conditions, seed)
-    rows = Measuring(
+    rows = CachedWork(
         "Scoring",
         work_key("score", picture, names, conditions, seed),
         picture,
@@ -268,10 +268,10 @@ def _study(
     return [labelled(row, truth) for row in rows]
 
 
-def sweeping(picture: Picture, perturbation: str, names: Sequence[str], seed: int) -> Measuring:
+def sweeping(picture: Picture, perturbation: str, names: Sequence[str], seed: int) -> CachedWork:
     """The sweep of one perturbation; its events are ``Measurement`` and ``Break``."""
     steps = len(strengths(REGISTRY[perturbation]))
-    return Measuring(
+    return CachedWork(
         "Sweeping",
         work_key("sweep", picture, names, [Condition.of({perturbation: 1.0})], seed),
         picture,

@@ -14,7 +14,7 @@ from robustness import runs
 from robustness.base import settings
 from robustness.base.errors import RobustnessError
 from robustness.base.text import plain
-from robustness.report.questions.safe_threshold import AcceptedFrom
+from robustness.report.questions.safe_threshold import ThresholdInUse
 from robustness.runs import notes
 
 RUN, IMAGE = "run", "image"
@@ -46,13 +46,13 @@ def set_baseline(run_id: str) -> None:
 _ACCEPTED = "accepted from"
 
 
-def accepted_from() -> Mapping[str, AcceptedFrom]:
+def accepted_from() -> Mapping[str, ThresholdInUse]:
     """The safe thresholds that this session uses on One image, by model."""
-    thresholds: Mapping[str, AcceptedFrom] = st.session_state.get(_ACCEPTED, {})
+    thresholds: Mapping[str, ThresholdInUse] = st.session_state.get(_ACCEPTED, {})
     return thresholds
 
 
-def accept_from(thresholds: Mapping[str, AcceptedFrom]) -> None:
+def accept_from(thresholds: Mapping[str, ThresholdInUse]) -> None:
     """Use ``thresholds``, by model, on One image in this session; {} for none."""
     st.session_state[_ACCEPTED] = thresholds
 

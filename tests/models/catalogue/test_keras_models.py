@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from benchmarks.support.keras_classifiers import keras_classifier
 from robustness import models
-from robustness.models.graph.feature_stages_and_grid import grip
+from robustness.models.graph.feature_stages_and_grid import find_last_grid
 from robustness.models.graph.keras_reading_and_conversion import load_network
 from robustness.models.run.replay.network_and_forward_pass import ReplayedNetwork
 from robustness.models.tensorflow_and_keras_import import keras, tensorflow
@@ -301,5 +301,5 @@ def test_its_batch_normalisations_stay_whole(compared: Compared) -> None:
 def test_heat_maps_find_its_last_grid(compared: Compared) -> None:
     record, network = compared.classifier.record, compared.classifier.graph
     assert isinstance(network, ReplayedNetwork)
-    layout = grip(record.label, network.graph).layout
+    layout = find_last_grid(record.label, network.graph).layout
     assert (layout.height, layout.width) == (7, 7)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from robustness import models
 from robustness.base.errors import GradientError
 from robustness.models import Classifier, loaded_models
-from robustness.models.engine_and_limitation_texts import limits
+from robustness.models.engine_and_limitation_texts import limitations
 from robustness.models.graph import conversion_cache
 from robustness.models.own import registration_and_schema
 from robustness.models.tensorflow_and_keras_import import keras, tensorflow
@@ -127,7 +127,7 @@ def test_a_saved_model_only_predicts_where_openvino_lacks_an_operation(
     assert np.abs(answers(network, pictures) - answers(network)).max() > 1e-4
     with pytest.raises(GradientError, match="ResizeBicubic"):
         classifier.gradients  # noqa: B018
-    (limit,) = (limit for limit in limits(classifier.record) if "Predictions only" in limit)
+    (limit,) = (limit for limit in limitations(classifier.record) if "Predictions only" in limit)
     assert "by TensorFlow: " in limit
 
 

@@ -14,7 +14,7 @@ from openvino import opset13 as o
 
 from robustness import models
 from robustness.base.errors import GradientError
-from robustness.models.graph.feature_stages_and_grid import grip
+from robustness.models.graph.feature_stages_and_grid import find_last_grid
 from robustness.models.graph.keras_reading_and_conversion import load_network
 from robustness.models.run.openvino_and_engine_choice import core
 from robustness.models.run.replay.network_and_forward_pass import ReplayedNetwork
@@ -252,7 +252,7 @@ def transformer(read: str) -> Any:
 def test_a_transformer_is_explained_by_what_its_last_attention_reads(read: str, kind: str) -> None:
     """Or by its last tokens, where all of them are averaged."""
     replay = ReplayedNetwork(transformer(read), "Small")
-    found = grip("Small", replay.graph)
+    found = find_last_grid("Small", replay.graph)
     assert replay.graph.nodes[found.output[0]].type == kind
     assert (found.layout.height, found.layout.width) == (3, 3)
     assert found.layout.before == (1 if kind == "MVN" else 0)
