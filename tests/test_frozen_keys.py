@@ -98,7 +98,7 @@ def commands(folder: Path) -> Iterator[tuple[str, Iterable[str]]]:
         "choose labelled --remedies",
         "failures labelled",
         "failures labelled --where model=SqueezeNet",
-        "check labelled --budget budget_rules.toml",
+        "check labelled --budget budget.toml",
         "runs",
         "runs compare labelled twin",
     ):

@@ -1,4 +1,4 @@
-"""The drawing of bands and maps, as HTML that pages and reports share; ``correctness_bands_and_maps.css`` styles it."""
+"""The drawing of bands and maps, as HTML that pages and reports share, and its style sheet."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _FAINTEST = 0.4
 _CHARACTER, _MARGIN = 0.45, 0.25
 """The width in rem of a figure's character in a tile, and what a tile needs beside them."""
 _LABELS, _COLUMN, _PAPER = 19.0, 5.25, 42.0
-"""In rem: the most of the labels, the least of a column, as in ``correctness_bands_and_maps.css``, and an A4 page."""
+"""In rem: the most of the labels, the least of a column, as in the style sheet, and an A4 page."""
 _SHORTEST = 12
 """Characters of the longest label, at least: the title above them has long words."""
 

@@ -15,7 +15,7 @@ import resource, sys
 import numpy as np
 from robustness.base import memory_allocator
 for name in sys.argv[2:]:
-    getattr(freed_memory, name)()
+    getattr(memory_allocator, name)()
 made = [np.ones(int(sys.argv[1])) for _ in range(4)]
 del made
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
