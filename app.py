@@ -6,7 +6,7 @@ import streamlit as st
 from starlette.middleware import Middleware
 from streamlit.starlette import App
 
-from robustness.base.user_permissions import Action
+from robustness.base.permission_policy_and_check import Action
 from robustness.ui.controls.model_and_seed_input import require_models, sidebar_input
 from robustness.ui.controls.picture_and_framing_input import picture_input
 from robustness.ui.controls.true_class import suggest_true_class
@@ -20,12 +20,12 @@ from robustness.ui.one_image import (
 from robustness.ui.one_image.live_routes_and_tickets import ROUTES
 from robustness.ui.page_frame import ROUTES as PAGE_ROUTES
 from robustness.ui.page_frame import page
-from robustness.ui.server import operator_metrics
+from robustness.ui.server import metrics_text_and_access
 from robustness.ui.server.counters import note_error
 from robustness.ui.server.request_security import Guard
-from robustness.ui.server.startup import settle, warm_up
+from robustness.ui.server.startup_settings_and_warmup import settle, warm_up
 from robustness.ui.session import access
-from robustness.ui.session.link_inputs import one_of, place_of_own
+from robustness.ui.session.choice_controls_and_link import one_of, place_of_own
 from robustness.ui.session.upload_limit import UploadLimit
 
 if __name__ == "__main__":  # as the script of a page
@@ -63,7 +63,7 @@ else:  # as the server imports it when it starts
     app = App(
         __file__,
         lifespan=warm_up,
-        routes=[*ROUTES, *operator_metrics.ROUTES, *PAGE_ROUTES],
+        routes=[*ROUTES, *metrics_text_and_access.ROUTES, *PAGE_ROUTES],
         middleware=[Middleware(Guard), Middleware(UploadLimit)],
         on_script_error=note_error,
     )

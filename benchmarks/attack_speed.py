@@ -17,8 +17,8 @@ from robustness import models
 from robustness.attacks import AttackSpec, attack
 from robustness.models import Classifier
 from robustness.models.tensorflow_and_keras_import import tensorflow
+from robustness.pictures.framing_and_study_image import study_image
 from robustness.pictures.sample_files import sample_bytes
-from robustness.pictures.square_framing import study_image
 
 STEPS = 20
 

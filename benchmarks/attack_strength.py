@@ -26,9 +26,9 @@ from robustness import models
 from robustness.attacks import AttackSpec, attack
 from robustness.models import Classifier
 from robustness.models.tensorflow_and_keras_import import tensorflow
+from robustness.pictures.framing_and_study_image import load_study_image
 from robustness.pictures.sample_files import REGISTRY as SAMPLES
 from robustness.pictures.sample_files import sample_path
-from robustness.pictures.square_framing import load_study_image
 
 Images = NDArray[np.float32]
 MOST_PICTURES = 30

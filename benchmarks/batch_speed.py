@@ -15,16 +15,16 @@ from benchmarks.offline_models import NAMES
 from benchmarks.timing import interleaved_ms
 from robustness import models
 from robustness.evaluation.breaking_strength_sweep import sweep
-from robustness.evaluation.condition import Condition
 from robustness.evaluation.loop import evaluate
-from robustness.evaluation.predictions_by_strength import strengths
+from robustness.evaluation.perturbation_and_attack_conditions import Condition
+from robustness.evaluation.prediction_band_and_strengths import strengths
 from robustness.evaluation.request import make_spec
 from robustness.evaluation.suites_and_strengths import study_conditions
 from robustness.models import Classifier, Outputs
 from robustness.perturbations import REGISTRY
 from robustness.pictures.framed_picture import Picture
+from robustness.pictures.framing_and_study_image import study_image
 from robustness.pictures.sample_files import sample_bytes
-from robustness.pictures.square_framing import study_image
 from robustness.ui.computation import band_cells
 from robustness.ui.computation.shared_results import LIMIT, ResultCache
 

@@ -22,10 +22,10 @@ from robustness.base.progress_and_time_left import Note
 from robustness.datasets import open_dataset
 from robustness.datasets.class_indices import KNOWN, labelled
 from robustness.datasets.random_image_sample import study_pixels
-from robustness.matching.accuracy_from_confidence import ConfidenceEstimator
+from robustness.matching.confidences_and_accuracy_estimator import ConfidenceEstimator
 from robustness.matching.match import MOST_REFERENCE, MatchSettings, first_answer
 from robustness.matching.reference_simulation_and_accuracy import ReferenceImages
-from robustness.pictures.square_framing import Framing
+from robustness.pictures.framing_and_study_image import Framing
 
 MODELS = ("SqueezeNet", "EfficientNetLite0")
 FOLDERS = 4

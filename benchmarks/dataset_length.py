@@ -27,7 +27,7 @@ from benchmarks.support.synthetic_runs import measurement
 from robustness import runs
 from robustness.datasets import NO_LABELS, Dataset
 from robustness.datasets.dataset_and_entry import Entry
-from robustness.evaluation.condition import Condition
+from robustness.evaluation.perturbation_and_attack_conditions import Condition
 from robustness.evaluation.request import Request
 from robustness.evaluation.row_schema import to_stored
 from robustness.evaluation.suites_and_strengths import (
@@ -35,7 +35,7 @@ from robustness.evaluation.suites_and_strengths import (
     SEVERITIES,
     suite_conditions,
 )
-from robustness.pictures.square_framing import Framing
+from robustness.pictures.framing_and_study_image import Framing
 from robustness.runs import engines
 from robustness.runs.engines import Chunk, Engine, Workload
 from robustness.runs.engines.engine_and_local_chunks import ImageRecord, chunks

@@ -18,11 +18,11 @@ from robustness import models, runs
 from robustness.evaluation.loop import frames
 from robustness.evaluation.request import make_spec
 from robustness.evaluation.suites_and_strengths import study_conditions
-from robustness.models.classifier import MAX_BATCH
+from robustness.models.classifier_and_outputs import MAX_BATCH
 from robustness.models.run.openvino_and_engine_choice import OPENVINO, TENSORFLOW
 from robustness.pictures.framed_picture import Picture
+from robustness.pictures.framing_and_study_image import study_image
 from robustness.pictures.sample_files import sample_bytes
-from robustness.pictures.square_framing import study_image
 
 
 def measure(images: int = 64, repeats: int = 3) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from robustness import models
 from robustness.evaluation.similarity_and_floor import Features, Floors, floors
 from robustness.metrics import REGISTRY
 from robustness.metrics.cosine_and_euclidean_similarity import RESCALED
-from robustness.pictures.square_framing import load_study_image
+from robustness.pictures.framing_and_study_image import load_study_image
 
 _SUFFIXES = {".jpg", ".jpeg", ".png"}
 

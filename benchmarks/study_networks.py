@@ -14,7 +14,7 @@ from robustness import models
 from robustness.models import Classifier, WeightsState
 from robustness.models import load as published_load
 from robustness.models import state as published_state
-from robustness.models.catalogue.kerashub_vision_transformers import rewire
+from robustness.models.catalogue.kerashub_transformer_and_rewiring import rewire
 from robustness.models.graph.keras_reading_and_conversion import load_network
 from robustness.models.graph.preprocessing_and_probabilities import factors, resizing
 from robustness.models.model_and_weights_record import Stages

@@ -18,8 +18,8 @@ from robustness.evaluation.request import make_spec
 from robustness.evaluation.suites_and_strengths import study_conditions
 from robustness.models.tensorflow_and_keras_import import keras
 from robustness.pictures.framed_picture import Picture
+from robustness.pictures.framing_and_study_image import study_image
 from robustness.pictures.sample_files import sample_bytes
-from robustness.pictures.square_framing import study_image
 
 
 def measure(repeats: int = 3) -> list[dict[str, Any]]:

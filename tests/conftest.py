@@ -26,7 +26,7 @@ from robustness.models.model_and_weights_record import ADDED
 from robustness.models.own import registration_and_schema
 from robustness.models.weights.preset_and_file_sources import published_file
 from robustness.pictures import sample_files
-from robustness.pictures.square_framing import study_image
+from robustness.pictures.framing_and_study_image import study_image
 from robustness.ui.session import access
 from tests.support import pages, shards
 from tests.support.shared_examiner import one_examiner
@@ -202,12 +202,14 @@ def register(patch: pytest.MonkeyPatch, record: models.ModelRecord) -> models.Mo
 
     No other process knows it, so that it is converted in this one.
     """
+    from robustness.models.graph import compilation_and_inspection_process
     from robustness.models.graph import inspection_and_conversion as inspecting
-    from robustness.models.graph import inspection_process
 
     def inspection(path: Path, request: Mapping[str, Any], **_: Any) -> Any:
         question = {"path": str(path), **request}
-        return json.loads(inspection_process.answer(json.dumps(question).encode(), b""))
+        return json.loads(
+            compilation_and_inspection_process.answer(json.dumps(question).encode(), b"")
+        )
 
     patch.setattr(inspecting, "inspection", inspection)
     patch.setitem(models.REGISTRY._records, record.name, record)

@@ -23,7 +23,7 @@ from robustness.evaluation import loop
 from robustness.evaluation.request import Request
 from robustness.perturbations import REGISTRY, compose
 from robustness.pictures.eight_bits import round_to_grid, to_uint8
-from robustness.pictures.square_framing import load_study_image
+from robustness.pictures.framing_and_study_image import load_study_image
 from tests.support.saved_runs import use_stand_ins
 
 

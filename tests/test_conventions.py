@@ -70,7 +70,7 @@ OPTIONAL = {
 """Optional packages, and the file of requirements that asks for each."""
 
 LATE = {
-    "keras_hub": ["robustness/models/catalogue/kerashub_vision_transformers.py"],
+    "keras_hub": ["robustness/models/catalogue/kerashub_transformer_and_rewiring.py"],
     "mlflow": ["robustness/report/mlflow_export.py"],
     "ray": ["robustness/runs/engines/ray_engine_and_workers.py"],
     "jinja2": ["robustness/report/formats/html_report.py", "robustness/ui/browser/escaped_html.py"],

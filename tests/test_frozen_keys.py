@@ -134,13 +134,17 @@ def results(folder: Path) -> Iterator[tuple[str, Iterable[str]]]:
 
 def tables() -> Iterator[tuple[str, Iterable[str]]]:
     """The keys of TOML files."""
-    from robustness.evaluation import condition, request
+    from robustness.evaluation import perturbation_and_attack_conditions, request
     from robustness.gate import budget_rules
     from robustness.models.own import registration_and_schema
 
     for kind, classes in {
-        "request": (request.RequestTable, condition._AttackTable, condition._WrittenAttack),
-        "stored condition": (condition.StoredTable,),
+        "request": (
+            request.RequestTable,
+            perturbation_and_attack_conditions._AttackTable,
+            perturbation_and_attack_conditions._WrittenAttack,
+        ),
+        "stored condition": (perturbation_and_attack_conditions.StoredTable,),
         "gate": (budget_rules._File, budget_rules.Rule),
         "models": (
             registration_and_schema.ModelTable,

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from robustness.perturbations import REGISTRY, apply, perturbation
-from robustness.perturbations.perturbation_search import find
+from robustness.perturbations.perturbation_text_search import find
 from robustness.ui.page_frame import PAGES
 from tests.support.documents import DOCUMENTS, README, blocks, first_column
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from robustness import runs
-from robustness.runs import installation_runs
+from robustness.runs import run_registration_and_origin
 
 
 def adopt(folder: Path) -> Path:
     """List the run in ``folder`` among those that this installation began; returns ``folder``."""
-    installation_runs.register(folder, (folder / runs.MANIFEST_FILE).read_bytes())
+    run_registration_and_origin.register(folder, (folder / runs.MANIFEST_FILE).read_bytes())
     return folder
 
 

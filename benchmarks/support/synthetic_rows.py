@@ -13,10 +13,10 @@ import pyarrow.parquet as pq
 from numpy.typing import ArrayLike, NDArray
 
 from robustness import runs
-from robustness.evaluation.condition import Condition, unspecified
+from robustness.evaluation.perturbation_and_attack_conditions import Condition, unspecified
 from robustness.evaluation.request import Request
 from robustness.evaluation.row_schema import stored
-from robustness.pictures.square_framing import Framing
+from robustness.pictures.framing_and_study_image import Framing
 from robustness.runs import image_table
 from robustness.runs.case_counts_and_queries import CaseRows
 from robustness.runs.manifest import DatasetRecord

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from benchmarks.support.image_folders import drawing
 from benchmarks.support.own_runs import adopt
 from robustness import metrics, models, runs
-from robustness.evaluation.condition import Condition
-from robustness.evaluation.measurement_records import Measurement
+from robustness.evaluation.measurement_and_image_batch import Measurement
+from robustness.evaluation.perturbation_and_attack_conditions import Condition
 from robustness.evaluation.provenance import versions
 from robustness.evaluation.request import Request
 from robustness.evaluation.row_schema import to_stored
@@ -22,7 +22,7 @@ from robustness.evaluation.suites_and_strengths import study_conditions
 from robustness.metrics.cosine_and_euclidean_similarity import RESCALED
 from robustness.pictures.decoding import decode
 from robustness.pictures.framed_picture import source_digest
-from robustness.pictures.square_framing import Framing
+from robustness.pictures.framing_and_study_image import Framing
 from robustness.remedies import Chain
 from robustness.runs import image_table
 from robustness.runs.engines import Chunk

@@ -35,7 +35,7 @@ from robustness.api.evaluation_and_external_predictions import (
     make_spec,
     read_request,
 )
-from robustness.api.hardening import harden
+from robustness.api.hardening_and_weakest_perturbations import harden
 from robustness.api.image_perturbation_and_conversion import (
     Pair,
     Sweep,
@@ -49,13 +49,13 @@ from robustness.api.image_perturbation_and_conversion import (
 from robustness.api.matching import match
 from robustness.api.own_models import add_model, load_model, model, model_names, remove_model
 from robustness.base.errors import RobustnessError
-from robustness.evaluation.condition import Condition
+from robustness.evaluation.perturbation_and_attack_conditions import Condition
 from robustness.evaluation.request import Request
 from robustness.hardening import Hardening
 from robustness.matching import Match
 from robustness.plugins.decorators import attack, metric, perturbation, remedy_plugin
 from robustness.runs import Comparison, Progress, Run
-from robustness.runs.model_failure_tables import Failures
+from robustness.runs.failures_and_class_changes import Failures
 from robustness.runs.temperature_scaling import Calibration
 from robustness.statistics import ModelChoice
 

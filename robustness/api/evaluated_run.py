@@ -16,13 +16,19 @@ from robustness.api.argument_checks import checked_call
 from robustness.base.errors import ParameterError
 from robustness.base.files_and_locks import write_file
 from robustness.hardening import check_name
-from robustness.runs import Comparison, Run, row_selection, selected_cases, temperature_scaling
+from robustness.runs import (
+    Comparison,
+    Run,
+    case_selection_export,
+    row_selection,
+    temperature_scaling,
+)
 from robustness.runs import embedding_map as maps
-from robustness.runs.model_failure_tables import Failures
+from robustness.runs.failures_and_class_changes import Failures
 from robustness.runs.remedy_figures_and_models import remedy_figures
 from robustness.statistics import Criteria, ModelChoice
-from robustness.statistics.choice_weights_and_limits import MARGIN
-from robustness.statistics.thresholds import MAX_ERROR
+from robustness.statistics.choice_criteria_and_cost import MARGIN
+from robustness.statistics.safe_confidence_thresholds import MAX_ERROR
 
 if TYPE_CHECKING:
     from robustness import gate
@@ -68,7 +74,7 @@ class EvaluatedRun(Run):
         if not self.images:
             return "<p>No image was evaluated.</p>"
         from robustness import report
-        from robustness.charts import correctness_bands_and_maps
+        from robustness.charts import band_and_map_drawing
         from robustness.report.blocks import Map
 
         summary = report.of_run(self)
@@ -77,7 +83,7 @@ class EvaluatedRun(Run):
         assert isinstance(drawn, Map)
         assert isinstance(ranking, report.Titled)
         parts.append(_html_table(ranking.table.head, *ranking.table.rows))
-        parts.append(f"<style>{correctness_bands_and_maps.style()}</style>{drawn.drawing.html}")
+        parts.append(f"<style>{band_and_map_drawing.style()}</style>{drawn.drawing.html}")
         return "\n".join(parts)
 
 
@@ -193,8 +199,8 @@ def failing_images(
     """
     chosen = row_selection.RowSelection.parse(where, run.manifest.spec)
     if to is not None:
-        write_file(Path(to), selected_cases.exported(run, chosen, Path(to).suffix.lower()))
-    return selected_cases.cases(run, chosen, most)
+        write_file(Path(to), case_selection_export.exported(run, chosen, Path(to).suffix.lower()))
+    return case_selection_export.cases(run, chosen, most)
 
 
 @checked_call
@@ -257,7 +263,7 @@ def choose(
     answer.
     """
     from robustness import gate
-    from robustness.report.questions import candidate_choice
+    from robustness.report.questions import candidates_and_choice
 
     criteria = Criteria(weights or {}, min_accuracy, max_latency_ms, max_megabytes, margin)
     several = [run] if isinstance(run, Run) else list(run)
@@ -265,4 +271,4 @@ def choose(
     if budget is not None:
         limits = gate.read_budget(Path(budget))
         rule_out = gate.rule_out(limits, several, baseline, remedies=remedies)
-    return candidate_choice.choose(several, criteria, rule_out, remedies=remedies)
+    return candidates_and_choice.choose(several, criteria, rule_out, remedies=remedies)

@@ -25,7 +25,7 @@ from robustness.base.errors import ModelWarning, ParameterError
 from robustness.datasets import FOLDERS, ImageNetCTree
 from robustness.datasets.prediction_table import Predictions, read_predictions
 from robustness.evaluation import request as requests
-from robustness.evaluation.condition import Condition
+from robustness.evaluation.perturbation_and_attack_conditions import Condition
 from robustness.evaluation.request import Request
 from robustness.evaluation.suites_and_strengths import (
     STUDY_SUITE,
@@ -34,8 +34,13 @@ from robustness.evaluation.suites_and_strengths import (
     stored_conditions,
     suite_conditions,
 )
-from robustness.pictures.square_framing import Framing
-from robustness.runs import Progress, image_export, imported_predictions, installation_runs
+from robustness.pictures.framing_and_study_image import Framing
+from robustness.runs import (
+    Progress,
+    dataset_image_export,
+    imported_predictions,
+    run_registration_and_origin,
+)
 
 
 @checked_call
@@ -194,7 +199,7 @@ def perform(
 def _discard(runs_folder: Path) -> None:
     """Remove the temporary ``runs_folder``, of which this installation then knows no run."""
     for folder in runs_folder.glob("*/"):
-        installation_runs.forget(folder)
+        run_registration_and_origin.forget(folder)
     shutil.rmtree(runs_folder, ignore_errors=True)
 
 
@@ -226,11 +231,11 @@ def export(
     check_classes(classes, source)
     dataset = open_images(source, classes)
     if names is None:
-        plan, own = image_export.plan_without_models(dataset, spec)
+        plan, own = dataset_image_export.plan_without_models(dataset, spec)
     else:
         plan, own = runs.plan(dataset, spec), ()
     with _progress_reporter(None, progress, len(plan.dataset)) as tell:
-        for state in image_export.export(plan, fspath(to), own):
+        for state in dataset_image_export.export(plan, fspath(to), own):
             tell(state)
     return Path(to)
 

@@ -19,27 +19,27 @@ from PIL import Image
 from robustness import models as known_models
 from robustness.api.argument_checks import checked_call
 from robustness.api.own_models import names_of
-from robustness.attacks.attack_loop_and_batch import check_class
+from robustness.attacks.batch_attack_and_loop import check_class
 from robustness.base.errors import ParameterError
 from robustness.base.text import counted
 from robustness.evaluation import breaking_strength_sweep as sweeps
 from robustness.evaluation import loop
 from robustness.evaluation.breaking_strength_sweep import Break
-from robustness.evaluation.condition import Condition
 from robustness.evaluation.labels_and_correctness import labelled, true_class
-from robustness.evaluation.measurement_records import Measurement
-from robustness.evaluation.remedy_trials_and_loader import loader_with_remedies
+from robustness.evaluation.measurement_and_image_batch import Measurement
+from robustness.evaluation.perturbation_and_attack_conditions import Condition
+from robustness.evaluation.remedied_models_and_trials import loader_with_remedies
 from robustness.evaluation.request import Request, make_spec
 from robustness.evaluation.row_schema import NUMBERS, own_scores, to_frame, to_table
 from robustness.models import Classifier
 from robustness.models.model_and_weights_record import ModelRecord
 from robustness.perturbations import check_seed
-from robustness.pictures import square_framing
+from robustness.pictures import framing_and_study_image
 from robustness.pictures.decoding import decode, read_file
 from robustness.pictures.eight_bits import from_uint8, to_png, to_uint8
 from robustness.pictures.framed_picture import Overrides, Picture, frame, image_digest, load_picture
+from robustness.pictures.framing_and_study_image import STUDY_SIDE, Framing
 from robustness.pictures.sample_files import picture_file
-from robustness.pictures.square_framing import STUDY_SIDE, Framing
 from robustness.remedies import parse
 
 Levels = NDArray[np.uint8]
@@ -174,7 +174,9 @@ def perturb(
         square = from_uint8(np.pad(image, edges, mode="reflect"))
         # Random streams are seeded by the digest of the source as a study image.
         seeding = (
-            square if own is None else square_framing.fit(Image.fromarray(levels(own, "source")))
+            square
+            if own is None
+            else framing_and_study_image.fit(Image.fromarray(levels(own, "source")))
         )
         levels_under = to_uint8(condition.images(square[None], [image_digest(seeding)], seed)[0])
         perturbed.append(levels_under[top : top + height, left : left + width])

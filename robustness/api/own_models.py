@@ -12,7 +12,11 @@ from typing import Any
 from robustness import models
 from robustness.api.argument_checks import checked_call
 from robustness.base.errors import ParameterError
-from robustness.models.own import add_from_python, registration_and_schema, toml_entries
+from robustness.models.own import (
+    add_from_python,
+    registration_and_schema,
+    toml_entry_addition_and_removal,
+)
 
 _NO_KEYS = ("name", "what", "weights", "calls")
 """Arguments of ``add_model`` that are no keys of ``models.toml``."""
@@ -84,7 +88,7 @@ def remove_model(name: str) -> None:
     ``UnknownNameError`` for a model that is not your own.
     """
     if not registration_and_schema.remove_from_process(name):
-        toml_entries.remove(name)
+        toml_entry_addition_and_removal.remove(name)
 
 
 @checked_call

@@ -7,11 +7,11 @@ from importlib import import_module
 
 from robustness.attacks.attack_and_settings import REGISTRY, Attack, AttackSpec, parse_epsilon
 from robustness.attacks.attack_image import Control, Outcome, adversarial, craft
-from robustness.attacks.attack_loop_and_batch import Step, attack
+from robustness.attacks.batch_attack_and_loop import Step, attack
 from robustness.attacks.norms import REGISTRY as NORMS
 
 # In the order of the controls: an import statement would be sorted by name.
-for _module in ("gradient_attacks", "square", "autoattack"):
+for _module in ("gradient_attacks", "square", "autoattack_ensembles"):
     import_module(f"{__name__}.{_module}")
 
 __all__ = [

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from robustness.attacks import norms
 from robustness.attacks.attack_and_settings import REGISTRY, Attack, AttackSpec, Task
-from robustness.attacks.attack_loop_and_batch import (
+from robustness.attacks.batch_attack_and_loop import (
     BestImages,
     Step,
     attack_steps,

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from robustness.attacks.attack_and_settings import AttackSpec
-from robustness.attacks.attack_loop_and_batch import Step, any_success, attack_steps
+from robustness.attacks.batch_attack_and_loop import Step, any_success, attack_steps
 from robustness.attacks.norms import REGISTRY as NORMS
 from robustness.models import Classifier
 from robustness.pictures.eight_bits import LEVELS

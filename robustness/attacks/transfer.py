@@ -9,7 +9,7 @@ from typing import Any
 from robustness import models
 from robustness.attacks.attack_and_settings import AttackSpec
 from robustness.attacks.attack_image import Outcome, craft
-from robustness.attacks.attack_loop_and_batch import Step
+from robustness.attacks.batch_attack_and_loop import Step
 from robustness.base.errors import GradientError, ParameterError
 from robustness.models import Classifier
 from robustness.perturbations import Images

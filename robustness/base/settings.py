@@ -23,7 +23,7 @@ from robustness.base.files_and_locks import Version, version
 from robustness.base.pydantic_validation import checked, expected
 from robustness.base.registry import Registry
 from robustness.base.text import did_you_mean
-from robustness.base.toml_reader import read_toml
+from robustness.base.untrusted_toml import read_toml
 
 CONFIG_VARIABLE = "ROBUSTNESS_CONFIG"
 CONFIG_FILE = "robustness.toml"

@@ -10,10 +10,10 @@ import numpy as np
 import pandas as pd
 
 from robustness import models
+from robustness.charts.ranking_and_condition_tables import Entry
 from robustness.charts.style import COLOURS, drawn, go, model_style, whiskers
-from robustness.charts.text_tables import Entry
 from robustness.statistics.model_choice import expected_robustness, is_faster
-from robustness.statistics.study_ranking_and_verdicts import PUBLISHED
+from robustness.statistics.robustness_ranking_and_verdicts import PUBLISHED
 
 
 def ranking(

@@ -17,7 +17,7 @@ from robustness import models
 from robustness.attacks import NORMS
 from robustness.attacks import REGISTRY as ATTACKS
 from robustness.base.text import FigureText, figure_text, format_figure, points
-from robustness.charts.correctness_bands_and_maps import (
+from robustness.charts.band_and_map_drawing import (
     BandMap,
     MapRow,
     Strip,
@@ -26,9 +26,15 @@ from robustness.charts.correctness_bands_and_maps import (
     place,
     ticks,
 )
+from robustness.charts.ranking_and_condition_tables import Entry, flat, in_brackets, with_interval
 from robustness.charts.strength_and_reliability_curves import forms, goodness, grouped, quantities
-from robustness.charts.text_tables import Entry, flat, in_brackets, with_interval
-from robustness.evaluation.condition import AttackCondition, readable, series, setting, short
+from robustness.evaluation.perturbation_and_attack_conditions import (
+    AttackCondition,
+    readable,
+    series,
+    setting,
+    short,
+)
 from robustness.perturbations import REGISTRY, Perturbation
 from robustness.runs.row_selection import RowSelection
 from robustness.statistics import Figures

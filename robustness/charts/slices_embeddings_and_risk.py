@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from robustness.base.text import share
+from robustness.charts.ranking_and_condition_tables import Entry, flat, in_brackets
 from robustness.charts.style import COLOURS, drawn, go, model_trace, rows_axis, whiskers
-from robustness.charts.text_tables import Entry, flat, in_brackets
 
 
 def slice_rates(entries: Sequence[Entry], labels: Sequence[str], title: str) -> go.Figure:

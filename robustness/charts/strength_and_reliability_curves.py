@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from robustness import models
 from robustness.attacks import REGISTRY as ATTACKS
+from robustness.charts.ranking_and_condition_tables import Entry, in_brackets, metric_titles
 from robustness.charts.style import (
     ZERO_LINE,
     dodged,
@@ -22,7 +23,6 @@ from robustness.charts.style import (
     model_style,
     model_trace,
 )
-from robustness.charts.text_tables import Entry, in_brackets, metric_titles
 from robustness.metrics import REGISTRY as METRICS
 from robustness.metrics.metric import RUN
 

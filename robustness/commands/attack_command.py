@@ -16,7 +16,7 @@ from robustness.commands.subcommands_and_options import Parsers, add_command, ad
 
 if TYPE_CHECKING:
     from robustness.attacks import AttackSpec, Outcome
-    from robustness.evaluation.measurement_records import Measurement
+    from robustness.evaluation.measurement_and_image_batch import Measurement
     from robustness.evaluation.request import Request
     from robustness.pictures.framed_picture import Picture
 
@@ -134,10 +134,10 @@ def _answers(original: Picture, outcome: Outcome) -> tuple[Request, list[Measure
     import numpy as np
 
     from robustness import models
-    from robustness.evaluation.condition import AttackCondition
     from robustness.evaluation.framing_of_models import framing
     from robustness.evaluation.loop import measure_batch, picture_scores
-    from robustness.evaluation.measurement_records import Batch
+    from robustness.evaluation.measurement_and_image_batch import Batch
+    from robustness.evaluation.perturbation_and_attack_conditions import AttackCondition
     from robustness.evaluation.request import make_spec
 
     ready = [record.name for record in models.REGISTRY if models.state(record).ready]

@@ -100,7 +100,7 @@ def baseline_of(budget: Budget, options: argparse.Namespace) -> Run | None:
 
 def _print_check(check: Check) -> None:
     from robustness import gate, report
-    from robustness.charts.text_tables import Table
+    from robustness.charts.ranking_and_condition_tables import Table
 
     rows = [
         (

@@ -212,8 +212,8 @@ def export_command(options: argparse.Namespace) -> int:
     from robustness import runs
     from robustness.base.progress_and_time_left import Pace, Unit
     from robustness.models.class_labels import imagenet, read_labels
-    from robustness.pictures.square_framing import Framing
-    from robustness.runs import image_export
+    from robustness.pictures.framing_and_study_image import Framing
+    from robustness.runs import dataset_image_export
 
     names: Sequence[str]
     of_models = options.models or request_options.names_models(options)
@@ -230,11 +230,13 @@ def export_command(options: argparse.Namespace) -> int:
     else:
         named = options.class_names
         classes = named and (imagenet() if named == "imagenet" else read_labels(Path(named)))
-        plan, names = image_export.plan_without_models(images, spec, classes=classes, **chosen)
+        plan, names = dataset_image_export.plan_without_models(
+            images, spec, classes=classes, **chosen
+        )
     pace = Pace(Unit("images"), len(plan.dataset))
     done = 0
     left_out: Sequence[tuple[str, str]] = ()
-    for state in image_export.export(plan, options.to, names):
+    for state in dataset_image_export.export(plan, options.to, names):
         done, left_out = state.done, state.left_out
         pace.note(done)
         console.progress(pace.text)
@@ -243,7 +245,7 @@ def export_command(options: argparse.Namespace) -> int:
     if options.json:
         console.print_json({"to": options.to, "images": written, "unreadable": len(left_out)})
     else:
-        console.say(f"{counted(written, 'image')} and {image_export.TABLE} in {options.to}")
+        console.say(f"{counted(written, 'image')} and {dataset_image_export.TABLE} in {options.to}")
         if names:
             console.say(f"labels: {counted(len(names), 'class')}, by name: {some(names, 5)}")
         _print_left_out(left_out)

@@ -62,7 +62,7 @@ def harden_command(options: argparse.Namespace) -> None:
     continues.
     """
     from robustness import report, runs
-    from robustness.api.hardening import harden
+    from robustness.api.hardening_and_weakest_perturbations import harden
     from robustness.base import processes
     from robustness.hardening import Settings
     from robustness.report import hardening_report

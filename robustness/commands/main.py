@@ -34,7 +34,7 @@ from robustness.commands import (
     perturbation_and_remedy_lists,
     predict_perturb,
     runs_report_compare,
-    study_and_sweep,
+    study_and_breaking_strength,
 )
 from robustness.commands.console import OutputError, remark
 from robustness.commands.subcommands_and_options import LISTS, MODELS
@@ -47,7 +47,7 @@ ADDITIONS = (
     perturbation_and_remedy_lists.add_perturbations,
     predict_perturb.add,
     perturbation_and_remedy_lists.add_remedies,
-    study_and_sweep.add,
+    study_and_breaking_strength.add,
     evaluate_and_export.add,
     attack_command.add,
     runs_report_compare.add,

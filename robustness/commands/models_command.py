@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from robustness.base.errors import ParameterError, RobustnessError
 from robustness.base.text import counted, share
-from robustness.base.toml_reader import toml_of
+from robustness.base.untrusted_toml import toml_of
 from robustness.commands import console
 from robustness.commands.subcommands_and_options import Parsers, add_command, add_shared
 
@@ -144,10 +144,10 @@ def add_model_command(options: argparse.Namespace) -> None:
     Asks only for what the file lacks; tries the usual normalisations on labelled images.
     """
     from robustness.models.model_and_weights_record import LabelledAccuracy
-    from robustness.models.own import model_archive
+    from robustness.models.own import model_file_in_archive
     from robustness.models.own.preprocessing_trials import cropping_cost
 
-    with model_archive.opened(options.file) as (path, unpacked):
+    with model_file_in_archive.opened(options.file) as (path, unpacked):
         description = _complete(path, options)
         file = None if options.dry_run else description.write(unpacked)
     if options.json:
@@ -213,9 +213,9 @@ def remove_model_command(options: argparse.Namespace) -> None:
 
     Its file stays, unless it was uploaded on the Models page or unpacked from a zip archive.
     """
-    from robustness.models.own import toml_entries
+    from robustness.models.own import toml_entry_addition_and_removal
 
-    file = toml_entries.remove(options.name)
+    file = toml_entry_addition_and_removal.remove(options.name)
     if options.json:
         console.print_json({"name": options.name, "removed_from": str(file)})
     else:
@@ -368,7 +368,7 @@ def check_command(options: argparse.Namespace) -> int:
     """
     from robustness import models
     from robustness.models.model_check import MISSING, OK, check_model
-    from robustness.pictures.square_framing import check_side
+    from robustness.pictures.framing_and_study_image import check_side
 
     if options.side is not None:
         check_side(options.side)

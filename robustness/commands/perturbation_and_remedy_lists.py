@@ -36,7 +36,7 @@ def add_plugins(parsers: Parsers) -> None:
 
 def perturbations_command(options: argparse.Namespace) -> None:
     """List the perturbations, or those that match words such as "too dark", best match first."""
-    from robustness.perturbations.perturbation_search import find
+    from robustness.perturbations.perturbation_text_search import find
 
     matches = find(" ".join(options.words))
     if not matches.records:

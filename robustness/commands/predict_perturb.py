@@ -15,7 +15,7 @@ from robustness.commands.subcommands_and_options import Parsers, add_command, ad
 
 if TYPE_CHECKING:
     from robustness.pictures.framed_picture import Picture
-    from robustness.pictures.square_framing import Framing
+    from robustness.pictures.framing_and_study_image import Framing
 
 
 def add(parsers: Parsers) -> None:
@@ -46,11 +46,11 @@ def predict_command(options: argparse.Namespace) -> None:
     Each model sees the images as it is described, unless --fit or --side say otherwise.
     """
     from robustness import models
-    from robustness.charts.prediction_verdicts import verdict_of
-    from robustness.charts.text_tables import Table
-    from robustness.evaluation.condition import CLEAN, Condition
+    from robustness.charts.ranking_and_condition_tables import Table
+    from robustness.charts.verdict_signs_and_words import verdict_of
     from robustness.evaluation.labels_and_correctness import is_correct, label_index, true_class
     from robustness.evaluation.loop import evaluate
+    from robustness.evaluation.perturbation_and_attack_conditions import CLEAN, Condition
     from robustness.remedies import parse
     from robustness.report import Titled, printed_blocks
 

@@ -14,7 +14,7 @@ from robustness.commands.subcommands_and_options import add_shared, names, reque
 
 if TYPE_CHECKING:
     from robustness.datasets import ImageNetCTree
-    from robustness.evaluation.condition import Condition
+    from robustness.evaluation.perturbation_and_attack_conditions import Condition
     from robustness.evaluation.request import Request
     from robustness.runs import Plan
 
@@ -188,7 +188,7 @@ def spec(options: argparse.Namespace) -> Request:
 
 def names_models(options: argparse.Namespace) -> bool:
     """Whether the file of --request names models."""
-    from robustness.base.toml_reader import read_toml
+    from robustness.base.untrusted_toml import read_toml
 
     return options.request is not None and bool(read_toml(options.request).get("models"))
 
@@ -207,7 +207,7 @@ def _option_names(options: argparse.Namespace, names: Sequence[str]) -> str:
 def _conditions(options: argparse.Namespace) -> tuple[Condition, ...]:
     from robustness.attacks import REGISTRY as ATTACKS
     from robustness.evaluation import suites_and_strengths
-    from robustness.evaluation.condition import Condition
+    from robustness.evaluation.perturbation_and_attack_conditions import Condition
 
     if published := _published(options):
         wrong = ("suite", "strength", "epsilon", "attack_steps", "attack_restarts")
@@ -259,7 +259,7 @@ def _attacks(options: argparse.Namespace, names: list[str]) -> tuple[Condition, 
     Steps and restarts apply to the attacks that have any; if none has, they are refused.
     """
     from robustness.attacks import REGISTRY, parse_epsilon
-    from robustness.evaluation.condition import Condition
+    from robustness.evaluation.perturbation_and_attack_conditions import Condition
 
     restarts = 1 if options.attack_restarts is None else options.attack_restarts
     if _option_names(options, ("epsilon", "attack_steps", "attack_restarts")) and not names:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 if TYPE_CHECKING:
-    from robustness.evaluation.condition import Condition
+    from robustness.evaluation.perturbation_and_attack_conditions import Condition
     from robustness.evaluation.request import Request
 
 Parsers: TypeAlias = "argparse._SubParsersAction[Any]"

@@ -21,7 +21,7 @@ from robustness.datasets.dataset_and_entry import Dataset, Entry, distinct
 from robustness.datasets.imagenet_c_tree import PAIRED, ImageNetCTree, refuse_imagenet_c_tree
 from robustness.datasets.local_and_remote_folder import Folder, Remote
 from robustness.datasets.table_and_other_columns import SUFFIXES, TableDataset
-from robustness.datasets.zip_archive import Archive
+from robustness.datasets.zip_dataset import Archive
 from robustness.pictures.sample_files import REGISTRY, sample_bytes
 
 __all__ = [

@@ -27,7 +27,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from robustness.base import untrusted_parquet
+from robustness.base import untrusted_parquet_columns
 from robustness.base.errors import ImageError, ParameterError, RobustnessError
 from robustness.base.files_and_locks import require_regular
 from robustness.base.text import counted, from_csv_cell
@@ -225,7 +225,7 @@ COLUMNS = (
 _MAX_RATIO = 200
 _CELLS_FREE, _MAX_GAPS = 1_000_000, 20
 """Most places for predictions, and most for each row of the table."""
-MAX_BYTES = untrusted_parquet.MAX_BYTES
+MAX_BYTES = untrusted_parquet_columns.MAX_BYTES
 _FIRST_BYTES = 64 * 1024  # enough for the names of the columns
 
 
@@ -407,7 +407,7 @@ def holds_predictions(path: Path) -> bool:
     """Whether the table ``path`` has predictions: the columns, and a row of an original."""
     try:
         if path.suffix.lower() == ".parquet":
-            names = [name for name, _ in untrusted_parquet.columns(path)]
+            names = [name for name, _ in untrusted_parquet_columns.columns(path)]
         elif path.suffix.lower() == ".csv":
             with path.open("rb") as file:
                 names = (
@@ -449,7 +449,7 @@ def _jsonl(path: Path, columns: list[str] | None = None) -> pa.Table:
 
 
 def _parquet(path: Path, columns: list[str] | None = None) -> pa.Table:
-    return untrusted_parquet.read(path, columns, _MAX_RATIO)
+    return untrusted_parquet_columns.read(path, columns, _MAX_RATIO)
 
 
 _READERS = {".csv": _csv, ".parquet": _parquet, ".jsonl": _jsonl}

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
-from robustness.base import untrusted_parquet
+from robustness.base import untrusted_parquet_columns
 from robustness.base.errors import ParameterError
 from robustness.base.files_and_locks import require_regular
 from robustness.base.text import from_csv_cell
@@ -181,7 +181,7 @@ def _parquet(path: Path, others: bool) -> pd.DataFrame:
     """The columns of paths and labels; of the ``others`` the first, or only their names."""
     import pandas as pd
 
-    columns = untrusted_parquet.columns(path)
+    columns = untrusted_parquet_columns.columns(path)
     _check_once(path, [name for name, _ in columns])
     flat = [name for name, nested in columns if not nested]
     chosen = [name for name in flat if _is_asked(name)]
@@ -189,7 +189,7 @@ def _parquet(path: Path, others: bool) -> pd.DataFrame:
         return pd.DataFrame(columns=flat)
     if others:
         chosen += [name for name in flat if name not in chosen][:MAX_COLUMNS]
-    return untrusted_parquet.read(path, chosen).to_pandas(ignore_metadata=True)
+    return untrusted_parquet_columns.read(path, chosen).to_pandas(ignore_metadata=True)
 
 
 def _check_once(path: Path, names: Sequence[str]) -> None:

@@ -13,14 +13,14 @@ from numpy.typing import NDArray
 from robustness import models
 from robustness.base.errors import ParameterError
 from robustness.base.text import counted
-from robustness.evaluation.condition import Condition
 from robustness.evaluation.loop import (
     measure_batch,
     perturbed,
     picture_scores,
     prepare,
 )
-from robustness.evaluation.measurement_records import Measurement
+from robustness.evaluation.measurement_and_image_batch import Measurement
+from robustness.evaluation.perturbation_and_attack_conditions import Condition
 from robustness.evaluation.request import spec_of
 from robustness.models import Classifier
 from robustness.perturbations import REGISTRY, Perturbation, check_seed

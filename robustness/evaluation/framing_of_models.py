@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from robustness.models.model_and_weights_record import REGISTRY
 from robustness.pictures.framed_picture import Overrides, Picture
-from robustness.pictures.square_framing import Framing, check_framing
+from robustness.pictures.framing_and_study_image import Framing, check_framing
 
 
 def framing(fit: str | None, side: int | None, name: str | None = None) -> Framing:

@@ -16,7 +16,7 @@ from robustness.base.errors import ParameterError
 from robustness.base.text import folded
 from robustness.datasets.class_indices import class_index
 from robustness.evaluation.breaking_strength_sweep import Break
-from robustness.evaluation.measurement_records import Measurement
+from robustness.evaluation.measurement_and_image_batch import Measurement
 from robustness.models import REGISTRY, by_labels
 from robustness.models.class_labels import Labels, imagenet
 from robustness.pictures.sample_files import REGISTRY as SAMPLES

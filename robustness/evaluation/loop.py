@@ -9,16 +9,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robustness import metrics, models
-from robustness.evaluation.condition import Condition
-from robustness.evaluation.measurement_records import Batch, Measurement
-from robustness.evaluation.remedy_trials_and_loader import Trials, among
+from robustness.evaluation.measurement_and_image_batch import Batch, Measurement
+from robustness.evaluation.perturbation_and_attack_conditions import Condition
+from robustness.evaluation.remedied_models_and_trials import Trials, among
 from robustness.evaluation.request import Request
 from robustness.evaluation.similarity_and_floor import at, floors, similarities
 from robustness.metrics.prediction_changes import top_k
 from robustness.models import Classifier, ModelRecord, Outputs
 from robustness.perturbations import Images
 from robustness.pictures.framed_picture import Picture
-from robustness.pictures.square_framing import Framing
+from robustness.pictures.framing_and_study_image import Framing
 
 
 def frames(pictures: Sequence[Picture], conditions: Sequence[Condition], seed: int) -> Images:

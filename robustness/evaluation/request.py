@@ -45,13 +45,13 @@ from robustness.base.pydantic_validation import (
     expected,
     parsed_by,
 )
-from robustness.base.toml_reader import read_toml, toml_of
-from robustness.evaluation.condition import Condition, pool_profiles
+from robustness.base.untrusted_toml import read_toml, toml_of
 from robustness.evaluation.framing_of_models import framing, groups, options
+from robustness.evaluation.perturbation_and_attack_conditions import Condition, pool_profiles
 from robustness.perturbations import check_seed
 from robustness.pictures.eight_bits import BITS
 from robustness.pictures.framed_picture import Picture
-from robustness.pictures.square_framing import Framing
+from robustness.pictures.framing_and_study_image import Framing
 from robustness.remedies import Chain, parse, parse_all
 
 _ORIGINAL = "brightness"

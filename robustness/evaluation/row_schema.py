@@ -16,7 +16,7 @@ import pyarrow as pa
 from robustness import metrics
 from robustness.base.errors import ParameterError
 from robustness.evaluation.labels_and_correctness import correctness
-from robustness.evaluation.measurement_records import Measurement
+from robustness.evaluation.measurement_and_image_batch import Measurement
 from robustness.metrics.cosine_and_euclidean_similarity import RESCALED
 
 if TYPE_CHECKING:

@@ -25,9 +25,9 @@ from robustness.metrics import cosine_and_euclidean_similarity as feature_metric
 from robustness.metrics.cosine_and_euclidean_similarity import RESCALED, rescaled
 from robustness.models import Classifier
 from robustness.perturbations import Images
-from robustness.pictures import sample_files, square_framing
+from robustness.pictures import framing_and_study_image, sample_files
 from robustness.pictures.eight_bits import round_to_grid
-from robustness.pictures.square_framing import Framing, study_image
+from robustness.pictures.framing_and_study_image import Framing, study_image
 
 Features = Mapping[str, NDArray[np.floating]]
 """By stage, (N, D)."""
@@ -84,7 +84,7 @@ def _scores(
 @cache
 def _measure() -> str:
     """A digest of the code that computes the floors."""
-    files = (__file__, feature_metrics.__file__, square_framing.__file__)
+    files = (__file__, feature_metrics.__file__, framing_and_study_image.__file__)
     return hashlib.sha256(b"".join(Path(file).read_bytes() for file in files)).hexdigest()
 
 

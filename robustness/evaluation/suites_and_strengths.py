@@ -13,12 +13,16 @@ from typing import Any
 
 from robustness.base.errors import ParameterError, UnknownNameError
 from robustness.base.text import some
-from robustness.base.toml_reader import read_toml
+from robustness.base.untrusted_toml import read_toml
 from robustness.datasets import ImageNetCTree
-from robustness.evaluation.condition import Condition, StoredCondition, StoredTable
+from robustness.evaluation.perturbation_and_attack_conditions import (
+    Condition,
+    StoredCondition,
+    StoredTable,
+)
 from robustness.evaluation.request import Request, read_conditions
 from robustness.perturbations import REGISTRY, SAVED_AS_JPEG, Perturbation
-from robustness.pictures.square_framing import STUDY_SIDE
+from robustness.pictures.framing_and_study_image import STUDY_SIDE
 
 
 def study_conditions(

@@ -35,10 +35,10 @@ from pydantic import AfterValidator, Field, model_validator
 from robustness.base.errors import ParameterError
 from robustness.base.pydantic_validation import RefusedError, StrictTable, checked, expected
 from robustness.base.text import did_you_mean
-from robustness.base.toml_reader import read_toml, toml_of
-from robustness.evaluation.condition import Condition, perturbation_name
+from robustness.base.untrusted_toml import read_toml, toml_of
+from robustness.evaluation.perturbation_and_attack_conditions import Condition, perturbation_name
 from robustness.models.model_and_weights_record import model_name
-from robustness.statistics.thresholds import MAX_ERROR
+from robustness.statistics.safe_confidence_thresholds import MAX_ERROR
 
 ATTACK = "max_attack_success"
 """Only for attacks: the share of correct predictions they break."""

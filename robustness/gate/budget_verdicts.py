@@ -16,8 +16,8 @@ from typing import Any
 from robustness.attacks import REGISTRY as ATTACKS
 from robustness.base.errors import ParameterError
 from robustness.base.text import FigureText, counted, figure_text, some
-from robustness.charts.text_tables import flat, in_brackets
-from robustness.evaluation.condition import named, perturbation_label
+from robustness.charts.ranking_and_condition_tables import flat, in_brackets
+from robustness.evaluation.perturbation_and_attack_conditions import named, perturbation_label
 from robustness.gate.budget_rules import (
     ACCEPTING,
     ATTACK,
@@ -36,7 +36,7 @@ from robustness.runs.remedy_figures_and_models import RemediedModel, remedied_mo
 from robustness.statistics import FEWEST
 from robustness.statistics.model_tables import model_tables
 from robustness.statistics.run_differences import changes
-from robustness.statistics.thresholds import FEWEST_UNITS, MAX_ERROR, SUITE
+from robustness.statistics.safe_confidence_thresholds import FEWEST_UNITS, MAX_ERROR, SUITE
 
 KEPT, BROKEN, NOT_SHOWN = "kept", "broken", "not shown"
 

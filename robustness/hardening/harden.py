@@ -18,7 +18,7 @@ from robustness.base.files_and_locks import stored_bytes
 from robustness.base.progress_and_time_left import Note
 from robustness.base.text import in_bytes
 from robustness.datasets import Dataset
-from robustness.evaluation.condition import Condition
+from robustness.evaluation.perturbation_and_attack_conditions import Condition
 from robustness.hardening.image_split import Views, split_images
 from robustness.hardening.judgement import (
     STRENGTH,
@@ -32,10 +32,10 @@ from robustness.hardening.judgement import (
 from robustness.hardening.training_and_checkpoints import Checkpoint, Settings, checkpoints, train
 from robustness.models.loaded_models import LOADED
 from robustness.models.model_and_weights_record import OWN, ModelRecord
-from robustness.models.own import registration_and_schema, toml_entries
-from robustness.models.trainable_model import TrainableModel
+from robustness.models.openvino_graph_training import TrainableModel
+from robustness.models.own import registration_and_schema, toml_entry_addition_and_removal
 from robustness.models.weights.weights_state_and_digest import digest as weights_digest
-from robustness.pictures.square_framing import STUDY_FRAMING
+from robustness.pictures.framing_and_study_image import STUDY_FRAMING
 
 SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
 """Interpolations between the parent (0) and the trained model (1): Wortsman et al., CVPR 2022."""
@@ -94,7 +94,7 @@ def harden(
     note("Preparing the training", 0, 1)
     model = TrainableModel(models.load(parent, side=record.input_size))
     settings = replace(settings, rate=settings.rate or model.rate)
-    toml_entries.check(name, {**_entry(record, model, name), "path": FILE})
+    toml_entry_addition_and_removal.check(name, {**_entry(record, model, name), "path": FILE})
     _check_room(model)
     before = models.load(parent, side=record.framing.side)
     parts = split_images(record, before, images, judging, settings.seed, note)
@@ -137,7 +137,9 @@ def harden(
             "version": __version__,
         }
         classes = () if record.labels is models.imagenet else record.labels().names
-        toml_entries.add(name, {**values, "origin": origin}, classes, Path(folder))
+        toml_entry_addition_and_removal.add(
+            name, {**values, "origin": origin}, classes, Path(folder)
+        )
     checkpoint.remove()
     return Hardening(
         parent,
@@ -228,7 +230,7 @@ def _entry(record: ModelRecord, model: TrainableModel, name: str) -> dict[str, A
     own = record.labels is not models.imagenet
     framing = record.framing.as_dict() if record.framing != STUDY_FRAMING else {}
     return {
-        "labels": toml_entries.label_file(name) if own else "imagenet",
+        "labels": toml_entry_addition_and_removal.label_file(name) if own else "imagenet",
         "input_size": model.side,
         "normalisation": "0..1",
         **{key: value for key, value in framing.items() if key != "side"},

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from robustness.base.errors import ParameterError
 from robustness.base.progress_and_time_left import Note
-from robustness.evaluation.condition import Condition
+from robustness.evaluation.perturbation_and_attack_conditions import Condition
 from robustness.hardening.image_split import Views
 from robustness.perturbations import REGISTRY
 from robustness.perturbations.perturbation import BLUR, COLOUR, FAMILIES, LIGHTING, WEATHER

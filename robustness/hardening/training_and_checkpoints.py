@@ -25,7 +25,7 @@ from robustness.base.errors import ParameterError
 from robustness.base.files_and_locks import overwrite
 from robustness.base.progress_and_time_left import Note
 from robustness.hardening.image_split import Views
-from robustness.models.trainable_model import TrainableModel
+from robustness.models.openvino_graph_training import TrainableModel
 from robustness.perturbations import check_seed, compose
 from robustness.pictures.eight_bits import from_uint8
 

@@ -4,8 +4,12 @@ The result is a profile of compositions, and the accuracy to expect of each mode
 """
 
 from robustness.matching.cause_of_difference import CONDITIONS, MatchedPerturbation
-from robustness.matching.expected_accuracy import AccuracyEstimate, ExpectedAccuracy, forecast
 from robustness.matching.label_sheet import Correct, SampleImage, read_sheet, sheet, sheet_rows
+from robustness.matching.labelled_and_simulated_accuracy import (
+    AccuracyEstimate,
+    ExpectedAccuracy,
+    forecast,
+)
 from robustness.matching.match import FEWEST, Match, MatchSettings, match, with_labels
 from robustness.matching.profile_file import SHARE, MatchChange, as_toml, changes, read_profile
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robustness.base.progress_and_time_left import Note
-from robustness.evaluation.condition import Condition, as_profile
+from robustness.evaluation.perturbation_and_attack_conditions import Condition, as_profile
 from robustness.matching.composition_estimate import DRAWS, Estimate, Fit, estimate
 from robustness.matching.image_statistics import NAMES, Floats
 from robustness.matching.reference_simulation_and_accuracy import ReferenceImages

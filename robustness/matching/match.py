@@ -23,9 +23,8 @@ from robustness.base.pydantic_validation import CONFIG, StrictRecord
 from robustness.datasets import Dataset
 from robustness.datasets.class_indices import KNOWN, labelled
 from robustness.datasets.random_image_sample import StudyPixels, study_pixels
-from robustness.evaluation.condition import Condition
 from robustness.evaluation.framing_of_models import by_framing, shared_framing
-from robustness.matching.accuracy_from_confidence import top_predictions
+from robustness.evaluation.perturbation_and_attack_conditions import Condition
 from robustness.matching.cause_of_difference import (
     MatchedPerturbation,
     draw_compositions,
@@ -33,18 +32,19 @@ from robustness.matching.cause_of_difference import (
     profile_conditions,
     search_cause,
 )
-from robustness.matching.expected_accuracy import (
+from robustness.matching.confidences_and_accuracy_estimator import top_predictions
+from robustness.matching.image_statistics import NAMES, batch_statistics
+from robustness.matching.label_sheet import SAMPLE, Correct, SampleImage
+from robustness.matching.labelled_and_simulated_accuracy import (
     ExpectedAccuracy,
     exact_estimate,
     labelled_estimate,
 )
-from robustness.matching.image_statistics import NAMES, batch_statistics
-from robustness.matching.label_sheet import SAMPLE, Correct, SampleImage
 from robustness.matching.reference_simulation_and_accuracy import ReferenceImages
 from robustness.perturbations import check_seed
 from robustness.pictures.copies_and_single_scene import copies, show_one_scene
 from robustness.pictures.eight_bits import from_uint8, to_jpeg, to_png
-from robustness.pictures.square_framing import Framing
+from robustness.pictures.framing_and_study_image import Framing
 
 FEWEST = 20
 """Images that each side needs."""

@@ -44,11 +44,11 @@ from pydantic import Field
 
 from robustness.base.errors import ParameterError
 from robustness.base.pydantic_validation import StrictTable, checked
-from robustness.base.toml_reader import read_toml
+from robustness.base.untrusted_toml import read_toml
 from robustness.evaluation.request import RequestTable
 from robustness.matching.match import Match
 from robustness.metrics.proportion_and_difference_intervals import wilson
-from robustness.pictures.square_framing import Framing
+from robustness.pictures.framing_and_study_image import Framing
 
 SHARE = "share"
 """Name of the change of the share of affected images."""

@@ -16,17 +16,17 @@ from robustness import __version__, models
 from robustness.base import settings
 from robustness.base.files_and_locks import put_whole, read_regular
 from robustness.base.progress_and_time_left import Note
-from robustness.evaluation.condition import Condition
-from robustness.matching.accuracy_from_confidence import (
+from robustness.evaluation.perturbation_and_attack_conditions import Condition
+from robustness.matching.composition_estimate import Estimate
+from robustness.matching.confidences_and_accuracy_estimator import (
     SIMULATED,
     ConfidenceEstimator,
     TopPredictions,
     compositions,
     top_predictions,
 )
-from robustness.matching.composition_estimate import Estimate
-from robustness.matching.expected_accuracy import ExpectedAccuracy, simulated_estimate
 from robustness.matching.image_statistics import NAMES, Floats, Values, batch_statistics
+from robustness.matching.labelled_and_simulated_accuracy import ExpectedAccuracy, simulated_estimate
 from robustness.matching.statistics_emulator import Emulator, train, version
 from robustness.perturbations import compose
 from robustness.pictures.eight_bits import from_uint8, to_uint8

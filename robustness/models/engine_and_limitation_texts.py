@@ -6,11 +6,11 @@ from collections.abc import Iterator
 
 from robustness.models.class_labels import imagenet
 from robustness.models.file_formats.formats import BY_OPENVINO, is_quantised
-from robustness.models.graph.conversion_cache import conversion
+from robustness.models.graph.conversion_record_and_cache import conversion
 from robustness.models.model_and_weights_record import ModelRecord
 from robustness.models.run.openvino_and_engine_choice import F32, TENSORFLOW, chosen
 from robustness.models.weights.weights_state_and_digest import digest, state
-from robustness.pictures.square_framing import STUDY_FRAMING, STUDY_SIDE
+from robustness.pictures.framing_and_study_image import STUDY_FRAMING, STUDY_SIDE
 
 
 def engine_text(record: ModelRecord) -> str:

@@ -20,14 +20,14 @@ from typing import TypeVar
 from robustness.base import memory_allocator, settings
 from robustness.base.errors import GradientError, RobustnessError, WeightsError
 from robustness.base.text import in_bytes
-from robustness.models.classifier import Classifier
-from robustness.models.graph.conversion_cache import graph_pass, place
+from robustness.models.classifier_and_outputs import Classifier
+from robustness.models.graph.conversion_record_and_cache import graph_pass, place
 from robustness.models.graph.inspection_and_conversion import examine, use_of
 from robustness.models.model_and_weights_record import REGISTRY, ModelRecord, PythonCall, UserFile
-from robustness.models.python_models.function_pass import FunctionPass
+from robustness.models.python_models.function_pass_and_caller import FunctionPass
 from robustness.models.python_models.model_import_and_export import as_graph, opened_reference
-from robustness.models.run.native_runtime_pass import native_pass
 from robustness.models.run.network_and_gradients import Network
+from robustness.models.run.onnxruntime_tflite_keras_pass import native_pass
 from robustness.models.run.openvino_and_engine_choice import (
     PARALLEL_MODELS,
     TENSORFLOW,
@@ -38,7 +38,7 @@ from robustness.models.run.openvino_and_engine_choice import (
 from robustness.models.run.openvino_pass import OpenVinoPass
 from robustness.models.run.replay.network_and_forward_pass import ReplayedPass
 from robustness.models.weights.weights_state_and_digest import digest, require, size, state
-from robustness.pictures.square_framing import STUDY_SIDE
+from robustness.pictures.framing_and_study_image import STUDY_SIDE
 
 Key = tuple[str, int, str, Choice]
 Answer = TypeVar("Answer")

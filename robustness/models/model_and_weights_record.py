@@ -16,9 +16,9 @@ from robustness.base.pydantic_validation import RefusedError, StrictTable
 from robustness.base.registry import Registry
 from robustness.base.text import counted, visible
 from robustness.models.class_labels import Labels, imagenet, noted_labels
-from robustness.models.file_formats.format_and_runtime import ModelFormat, Runtime
+from robustness.models.file_formats.format_and_runtime_record import ModelFormat, Runtime
 from robustness.models.file_formats.formats import BY_OPENVINO, KERAS, format_of, is_quantised
-from robustness.pictures.square_framing import DEFAULT_FIT, STUDY_FRAMING, Framing
+from robustness.pictures.framing_and_study_image import DEFAULT_FIT, STUDY_FRAMING, Framing
 
 if TYPE_CHECKING:
     from robustness.metrics import Interval

@@ -20,8 +20,8 @@ from robustness.base.files_and_locks import write_whole
 from robustness.base.pydantic_validation import read_json
 from robustness.base.timing_in_turns import Timing, in_turns
 from robustness.models.class_labels import imagenet
-from robustness.models.classifier import Classifier
-from robustness.models.graph.conversion_cache import conversion
+from robustness.models.classifier_and_outputs import Classifier
+from robustness.models.graph.conversion_record_and_cache import conversion
 from robustness.models.loaded_models import LOADED, load
 from robustness.models.model_and_weights_record import (
     OWN,
@@ -33,8 +33,8 @@ from robustness.models.own.file_and_library_metadata import value_of
 from robustness.models.own.preprocessing_trials import clearly_better, renormalise, samples, trials
 from robustness.models.run.openvino_and_engine_choice import F32, Floats, chosen
 from robustness.models.weights.weights_state_and_digest import digest, state
+from robustness.pictures.framing_and_study_image import Framing, read_file, study_image
 from robustness.pictures.sample_files import sample_bytes
-from robustness.pictures.square_framing import Framing, read_file, study_image
 
 TOLERANCE = 0.02
 """Largest difference of a probability from its reference. Right weights on another processor

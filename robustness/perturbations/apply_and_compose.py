@@ -11,7 +11,7 @@ from robustness.base.errors import ParameterError
 from robustness.perturbations.perturbation import REGISTRY, Images, Perturbation, check_strength
 from robustness.pictures.eight_bits import round_to_grid
 from robustness.pictures.framed_picture import image_digest
-from robustness.pictures.square_framing import MIN_SIDE
+from robustness.pictures.framing_and_study_image import MIN_SIDE
 
 
 def stream(seed: int, digest: str, name: str) -> np.random.Generator:

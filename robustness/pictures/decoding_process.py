@@ -8,11 +8,11 @@ import cv2
 from PIL import AvifImagePlugin, Image
 
 from robustness.base.errors import ImageError
-from robustness.base.limited_worker_pool import serve
+from robustness.base.untrusted_data_worker_pool import serve
 from robustness.pictures.decoding import CostError, as_subject, decode
 from robustness.pictures.framed_picture import frame
+from robustness.pictures.framing_and_study_image import Framing
 from robustness.pictures.image_properties import measured
-from robustness.pictures.square_framing import Framing
 
 PIXELS, SENTENCE, NEEDS = b"P", b"S", b"N"
 """First byte of a reply: a line of JSON and 8-bit RGB pixels, a sentence, or the bytes of memory

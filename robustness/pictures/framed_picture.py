@@ -13,7 +13,7 @@ from PIL import Image
 
 from robustness.pictures.decoding import decode, read_file
 from robustness.pictures.eight_bits import from_uint8, to_uint8
-from robustness.pictures.square_framing import STUDY_FRAMING, Framing, fitted
+from robustness.pictures.framing_and_study_image import STUDY_FRAMING, Framing, fitted
 
 _ROWS_AT_ONCE = 256
 """Rows of an image that are copied at a time to compute its digest."""

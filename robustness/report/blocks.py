@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from robustness.charts.correctness_bands_and_maps import BandMap
-from robustness.charts.prediction_verdicts import Mark
-from robustness.charts.text_tables import Table
+from robustness.charts.band_and_map_drawing import BandMap
+from robustness.charts.ranking_and_condition_tables import Table
+from robustness.charts.verdict_signs_and_words import Mark
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go

@@ -15,9 +15,10 @@ import pandas as pd
 
 from robustness import models
 from robustness.base.text import counted, join_names, visible
-from robustness.charts import confidence_and_similarity
-from robustness.charts.correctness_bands_and_maps import BandMap, MapRow, Strip, Tile, strip
-from robustness.charts.prediction_verdicts import (
+from robustness.charts import confidence_and_feature_similarity
+from robustness.charts.band_and_map_drawing import BandMap, MapRow, Strip, Tile, strip
+from robustness.charts.ranking_and_condition_tables import Column, Table
+from robustness.charts.verdict_signs_and_words import (
     LEGEND,
     OPEN_MARKERS,
     cell,
@@ -25,18 +26,17 @@ from robustness.charts.prediction_verdicts import (
     judged,
     no_change,
 )
-from robustness.charts.text_tables import Column, Table
 from robustness.evaluation.breaking_strength_sweep import TOLERANCE, Break
-from robustness.evaluation.condition import perturbation_label, series
-from robustness.evaluation.measurement_records import Measurement
-from robustness.evaluation.predictions_by_strength import STEPS, Band, Cell
+from robustness.evaluation.measurement_and_image_batch import Measurement
+from robustness.evaluation.perturbation_and_attack_conditions import perturbation_label, series
+from robustness.evaluation.prediction_band_and_strengths import STEPS, Band, Cell
 from robustness.evaluation.provenance import provenance_record
 from robustness.evaluation.request import Request
 from robustness.evaluation.suites_and_strengths import study_conditions
 from robustness.perturbations import REGISTRY
 from robustness.pictures.framed_picture import Picture
 from robustness.remedies import Chain
-from robustness.report import methods_and_registry_tables, published_study_tables
+from robustness.report import methods_and_registry_tables, published_study_report
 from robustness.report.blocks import (
     BRACKETS,
     Block,
@@ -49,7 +49,7 @@ from robustness.report.blocks import (
 )
 from robustness.report.facts_and_cautions import cautions, command, data, facts, low_confidence
 from robustness.report.names_and_sentences import model, sentence
-from robustness.statistics import TOO_FEW, study_ranking_and_verdicts
+from robustness.statistics import TOO_FEW, robustness_ranking_and_verdicts
 
 NEVER = 1 + 1 / (STEPS - 1)
 """Stands for the first incorrect cell of a band without one: it is beyond strength 1."""
@@ -86,7 +86,7 @@ def of_map(
     points = [event for event in swept if isinstance(event, Measurement)]
     breaks = [event for event in swept if isinstance(event, Break)]
     bands = bands or swept_bands(points)
-    summary = study_ranking_and_verdicts.summarise(rows) if rows else []
+    summary = robustness_ranking_and_verdicts.summarise(rows) if rows else []
     names, on = spec.model_names, pictures[0].name
     who = model(names[0]) if len(names) == 1 else counted(len(names), "model")
     maps = band_maps(bands) if bands else [Map(f"Predictions. {LEGEND}", _one_cell_map(rows))]
@@ -94,12 +94,12 @@ def of_map(
     by_model: list[Titled] = []
     if rows:
         by_model = [
-            Titled("By model", published_study_tables.consistency_table(summary)),
-            *published_study_tables.remedies(rows),
+            Titled("By model", published_study_report.consistency_table(summary)),
+            *published_study_report.remedies(rows),
         ]
     answers = [("What is this based on?", _basis(rows or points, pictures))]
     if summary:
-        text = published_study_tables.consistency(summary, len(pictures))
+        text = published_study_report.consistency(summary, len(pictures))
         answers.insert(0, ("How consistent are the predictions?", text))
     if bands:
         answers.insert(0, ("Which perturbation breaks the models first?", answer(bands)))
@@ -121,12 +121,12 @@ def of_map(
     }
     sections = [
         Section(_MAP, maps),
-        *([Section("The study", published_study_tables.blocks(summary, rows))] if rows else []),
+        *([Section("The study", published_study_report.blocks(summary, rows))] if rows else []),
         *([Section("In detail", [*exact, curves(points)])] if breaks else []),
         *(
             [
-                published_study_tables.features(rows),
-                published_study_tables.images(spec, pictures, rows),
+                published_study_report.features(rows),
+                published_study_report.images(spec, pictures, rows),
             ]
             if rows
             else []
@@ -149,7 +149,7 @@ def of_map(
         },
         replay=_replay(spec, rows, points),
         data=data([*rows, *points], {name: table for name, table in tables.items() if table}),
-        note=(BRACKETS if study_ranking_and_verdicts.has_intervals(summary) else TOO_FEW)
+        note=(BRACKETS if robustness_ranking_and_verdicts.has_intervals(summary) else TOO_FEW)
         if rows
         else "",
     )
@@ -397,13 +397,13 @@ def _at(entry: Break) -> str:
 def curves(points: Sequence[Measurement]) -> Chooser:
     """Confidence and similarity of each model over the strength of each perturbation."""
     frame = pd.DataFrame([row.as_row() for row in points])
-    titles = confidence_and_similarity.strength_titles()
+    titles = confidence_and_feature_similarity.strength_titles()
 
     def read(quantity: str) -> list[Block]:
         return [
             Chart(
                 f"{titles[quantity]} under {perturbation_label(str(name))}",
-                confidence_and_similarity.over_strength(own, quantity),
+                confidence_and_feature_similarity.over_strength(own, quantity),
                 f"{titles[quantity]} of each model over the strength; the table has the breaking "
                 "strengths.",
                 OPEN_MARKERS,

@@ -12,10 +12,14 @@ from typing import TYPE_CHECKING, Any
 from robustness.base.errors import RunError
 from robustness.base.text import FigureText, all_of, counted, figure_text, points
 from robustness.charts import run_and_change_maps
+from robustness.charts.ranking_and_condition_tables import Column, Entry, Table, figure, interval
 from robustness.charts.run_and_change_maps import ORIGINALS
 from robustness.charts.strength_and_reliability_curves import QUANTITIES
-from robustness.charts.text_tables import Column, Entry, Table, figure, interval
-from robustness.evaluation.condition import perturbation_label, setting, short
+from robustness.evaluation.perturbation_and_attack_conditions import (
+    perturbation_label,
+    setting,
+    short,
+)
 from robustness.report import methods_and_registry_tables
 from robustness.report.blocks import Data, Map, Report, Section, Text, Titled
 from robustness.report.facts_and_cautions import preprocessing, shared_manifest

@@ -9,9 +9,9 @@ from urllib.parse import urlencode
 
 from robustness import models
 from robustness.base.errors import ParameterError
-from robustness.evaluation.condition import CLEAN, Condition
 from robustness.evaluation.framing_of_models import options
 from robustness.evaluation.labels_and_correctness import sample_class
+from robustness.evaluation.perturbation_and_attack_conditions import CLEAN, Condition
 from robustness.evaluation.request import Request
 from robustness.perturbations import REGISTRY
 from robustness.pictures.sample_files import SAMPLE

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from robustness import models
 from robustness.base.text import counted, join_names, share, visible
-from robustness.charts.prediction_verdicts import percent, verdict
-from robustness.evaluation.condition import Condition
+from robustness.charts.verdict_signs_and_words import percent, verdict
 from robustness.evaluation.framing_of_models import options
 from robustness.evaluation.loop import perturbed
-from robustness.evaluation.measurement_records import Measurement
+from robustness.evaluation.measurement_and_image_batch import Measurement
+from robustness.evaluation.perturbation_and_attack_conditions import Condition
 from robustness.evaluation.request import OWN_PREPROCESSING, Request
 from robustness.evaluation.row_schema import own_scores, to_table
 from robustness.metrics import REGISTRY as METRICS
@@ -22,10 +22,10 @@ from robustness.metrics.metric import TABLES
 from robustness.perturbations import REGISTRY as PERTURBATIONS
 from robustness.pictures.eight_bits import to_png
 from robustness.pictures.framed_picture import Picture
-from robustness.pictures.square_framing import Framing
+from robustness.pictures.framing_and_study_image import Framing
 from robustness.report.blocks import Data, Shot
 from robustness.report.names_and_sentences import class_title, model
-from robustness.statistics import study_ranking_and_verdicts
+from robustness.statistics import robustness_ranking_and_verdicts
 
 if TYPE_CHECKING:
     from robustness.runs import Run
@@ -104,7 +104,7 @@ def cautions(rows: Sequence[Measurement]) -> list[str]:
     several = len({row.image for row in rows}) > 1
     cases = [
         f"{model(name)} ({percent(p)}{f' on {visible(image)}' if several else ''})"
-        for image, name, p in study_ranking_and_verdicts.unsure(rows)
+        for image, name, p in robustness_ranking_and_verdicts.unsure(rows)
     ]
     unsure = f"Low confidence on the original, treat with caution: {', '.join(cases)}."
     names = dict.fromkeys(row.model for row in rows)
@@ -118,10 +118,12 @@ def cautions(rows: Sequence[Measurement]) -> list[str]:
 
 def low_confidence(rows: Sequence[Measurement]) -> str:
     """How many predictions on originals have low confidence; "" for none."""
-    if not (cases := study_ranking_and_verdicts.unsure(rows)):
+    if not (cases := robustness_ranking_and_verdicts.unsure(rows)):
         return ""
     what = counted(len(cases), "prediction")
-    return f"{what} on an original below {share(study_ranking_and_verdicts.UNSURE, 0)} confidence"
+    return (
+        f"{what} on an original below {share(robustness_ranking_and_verdicts.UNSURE, 0)} confidence"
+    )
 
 
 def several_label_sets(names: Iterable[str]) -> list[str]:

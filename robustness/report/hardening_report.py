@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 from robustness.base.text import counted, points, share
 from robustness.charts import run_and_change_maps
-from robustness.charts.text_tables import Column, Table
-from robustness.evaluation.condition import readable
+from robustness.charts.ranking_and_condition_tables import Column, Table
+from robustness.evaluation.perturbation_and_attack_conditions import readable
 from robustness.hardening import GroupDifference, Hardening
 from robustness.hardening.judgement import MOST_LOSS, ORIGINALS, TRAINED, UNSEEN
 from robustness.report.blocks import Map, Text, Titled

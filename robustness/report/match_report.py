@@ -15,8 +15,8 @@ from robustness.base.text import (
     share,
 )
 from robustness.charts import run_and_change_maps
-from robustness.charts.model_and_image_differences import statistics_that_differ
-from robustness.charts.text_tables import (
+from robustness.charts.model_and_statistic_differences import statistics_that_differ
+from robustness.charts.ranking_and_condition_tables import (
     Column,
     Entry,
     Table,
@@ -38,7 +38,7 @@ from robustness.perturbations import REGISTRY
 from robustness.pictures.image_properties import PROPERTIES
 from robustness.report.blocks import Case, Cases, Chart, Map, Printed, Shot, Text, Titled
 from robustness.report.names_and_sentences import MODEL, model
-from robustness.report.questions import perturbations
+from robustness.report.questions import perturbation_harm_and_map
 from robustness.statistics import Figures
 
 _STATISTICS = 12
@@ -170,7 +170,7 @@ def camera_map(match: Match, figures: Figures | None = None) -> Map:
     }
     note = "Dot: your camera, with its 95% interval."
     if figures is not None:
-        note += f" {perturbations.map_note(figures)}"
+        note += f" {perturbation_harm_and_map.map_note(figures)}"
     return Map("Your camera", run_and_change_maps.camera_map(spans, figures), note)
 
 

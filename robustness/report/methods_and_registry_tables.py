@@ -13,8 +13,8 @@ import pandas as pd
 from robustness import metrics
 from robustness.attacks import NORMS, Attack, AttackSpec
 from robustness.base.text import counted
-from robustness.charts.text_tables import Table
-from robustness.evaluation.condition import Condition
+from robustness.charts.ranking_and_condition_tables import Table
+from robustness.evaluation.perturbation_and_attack_conditions import Condition
 from robustness.models import REGISTRY as MODELS
 from robustness.perturbations import REGISTRY, Perturbation
 from robustness.report.blocks import Printed, Text, Titled

@@ -9,7 +9,7 @@ from typing import Any
 
 from robustness import report
 from robustness.base.errors import ParameterError, RunError
-from robustness.evaluation.condition import short
+from robustness.evaluation.perturbation_and_attack_conditions import short
 from robustness.runs import MANIFEST_FILE, Run
 from robustness.statistics import Figures
 

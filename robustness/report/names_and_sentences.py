@@ -9,8 +9,8 @@ from typing import Any
 
 from robustness import models
 from robustness.base.text import FigureText, all_of, figure_text, join_names, visible
-from robustness.charts.text_tables import Column, Entry, with_interval
-from robustness.statistics import study_ranking_and_verdicts
+from robustness.charts.ranking_and_condition_tables import Column, Entry, with_interval
+from robustness.statistics import robustness_ranking_and_verdicts
 from robustness.statistics.model_choice import NAMES
 
 
@@ -83,7 +83,7 @@ def order(
     if not group:
         return "no attack had a correct prediction to break"
     what = NAMES[by]
-    best, worst = study_ranking_and_verdicts.ends(group, by)
+    best, worst = robustness_ranking_and_verdicts.ends(group, by)
 
     def rate(entries: Sequence[Entry]) -> str:
         """Of all ``entries``, with its interval if they share that, too."""

@@ -9,11 +9,11 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from robustness.base.text import share
-from robustness.charts import confidence_and_similarity, style
-from robustness.charts.prediction_verdicts import tally, verdict
-from robustness.charts.text_tables import Column, Table
+from robustness.charts import confidence_and_feature_similarity, style
+from robustness.charts.ranking_and_condition_tables import Column, Table
+from robustness.charts.verdict_signs_and_words import tally, verdict
 from robustness.evaluation.loop import perturbed
-from robustness.evaluation.measurement_records import Measurement
+from robustness.evaluation.measurement_and_image_batch import Measurement
 from robustness.evaluation.provenance import provenance_record
 from robustness.evaluation.request import Request
 from robustness.metrics.cosine_and_euclidean_similarity import RESCALED
@@ -162,7 +162,7 @@ def similarity(rows: Sequence[Measurement]) -> Chart:
     frame = pd.DataFrame([row.as_row() for row in rows])
     return Chart(
         "Feature similarity",
-        confidence_and_similarity.similarity_bars(frame),
+        confidence_and_feature_similarity.similarity_bars(frame),
         style.describe(frame, [n for pair in RESCALED.items() for n in pair]),
         "Similarity of the two images to the network: 1 is identical, 0 is as different as "
         "unrelated images. Unscaled values in parentheses.",
@@ -174,11 +174,11 @@ def change_charts(rows: Sequence[Measurement]) -> list[Chart]:
     frame = pd.DataFrame([row.as_row() for row in rows])
     confidence = Chart(
         "Confidence in the original class",
-        confidence_and_similarity.clean_class_bars(frame),
+        confidence_and_feature_similarity.clean_class_bars(frame),
         style.describe(frame, ["clean_probability", "retained_probability"]),
         "Probability of the class that each model predicts for the original.",
     )
-    return [confidence, stages(confidence_and_similarity.stage_frame(rows), "cosine")]
+    return [confidence, stages(confidence_and_feature_similarity.stage_frame(rows), "cosine")]
 
 
 def features(rows: Sequence[Measurement]) -> Section:
@@ -193,7 +193,7 @@ def stages(frame: pd.DataFrame, metric: str) -> Chart:
     whose = " and ".join(f"{model(name)}'s" for name in names if MODELS[name].head_reads_map)
     return Chart(
         "Where the features diverge",
-        confidence_and_similarity.stage_lines(frame, metric),
+        confidence_and_feature_similarity.stage_lines(frame, metric),
         style.describe(
             frame.assign(model=frame["model"] + " " + frame["stage"]), [metric, RESCALED[metric]]
         ),

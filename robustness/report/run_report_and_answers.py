@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from robustness import models, statistics
 from robustness.base.errors import RunError
 from robustness.base.text import FigureText, are, counted, figure_text
-from robustness.charts.text_tables import LABELLED, Entry
+from robustness.charts.ranking_and_condition_tables import LABELLED, Entry
 from robustness.report import methods_and_registry_tables, questions
 from robustness.report.blocks import BRACKETS, Data, Report
 from robustness.report.facts_and_cautions import (

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from robustness import models
 from robustness.base.text import counted, some
-from robustness.evaluation.condition import effect, named
+from robustness.evaluation.perturbation_and_attack_conditions import effect, named
 from robustness.evaluation.provenance import ENGINE
 from robustness.runs.manifest import Manifest
 from robustness.runs.row_differences import RowComparison, compare_rows

@@ -14,7 +14,7 @@ import numpy as np
 
 from robustness import models
 from robustness.base.errors import ImageError, ParameterError, RunError
-from robustness.evaluation.condition import Condition
+from robustness.evaluation.perturbation_and_attack_conditions import Condition
 from robustness.models import Classifier
 from robustness.perturbations import Images
 from robustness.runs import result_cache

@@ -14,7 +14,7 @@ from robustness.base.parquet_process import serve_arrow
 from robustness.models.own import registration_and_schema
 from robustness.runs import headline_figures
 from robustness.runs import manifest as manifests
-from robustness.runs.row_checks import ExpectedRows, check_rows
+from robustness.runs.row_specification_and_check import ExpectedRows, check_rows
 from robustness.runs.run_folders_and_opening import unchecked
 
 

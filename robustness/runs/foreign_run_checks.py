@@ -26,19 +26,19 @@ from robustness import models
 from robustness.base import settings
 from robustness.base.errors import RunError
 from robustness.base.files_and_locks import version, write_whole
-from robustness.base.limited_worker_pool import (
+from robustness.base.pydantic_validation import StrictRecord, read_json
+from robustness.base.untrusted_data_worker_pool import (
     Worker,
     WorkerDiedError,
     WorkerKilledError,
     WorkerLateError,
     WorkerTimeError,
 )
-from robustness.base.pydantic_validation import StrictRecord, read_json
-from robustness.evaluation.condition import readable
-from robustness.runs import image_table, installation_runs, result_cache
+from robustness.evaluation.perturbation_and_attack_conditions import readable
+from robustness.runs import image_table, result_cache, run_registration_and_origin
 from robustness.runs.engines import is_from_table
 from robustness.runs.manifest import FILE, FINISHED, MAX_TEXT, Manifest
-from robustness.runs.row_checks import ExpectedRows
+from robustness.runs.row_specification_and_check import ExpectedRows
 
 MEMORY = 6 * 10**8
 FIGURES_MEMORY = 2 * 10**9
@@ -88,7 +88,7 @@ def check(folder: Path, manifest: Manifest) -> None:
     versions = [version(folder / name) for name in (FILE, *sorted(manifest.parts))]
     texts = json.dumps([versions, expected, result_cache.code()])
     files = hashlib.sha256(texts.encode()).hexdigest()
-    place = installation_runs.stored(folder)
+    place = run_registration_and_origin.stored(folder)
     checked = read_json(_Checked, place / _CHECKED)
     if checked is None or checked.files != files:
         if not _TURNS.acquire(timeout=PATIENCE):
@@ -107,7 +107,7 @@ def check(folder: Path, manifest: Manifest) -> None:
 
 def _problem(folder: Path, manifest: Manifest, expected: Mapping[str, Any], size: int) -> str:
     """What is wrong with the rows, "" for nothing; their figures are stored then."""
-    place = installation_runs.stored(folder)
+    place = run_registration_and_origin.stored(folder)
     _empty(place)
     with suppress(OSError):  # so that it is removed later even if this check does not end
         unchecked = _Checked(folder=str(folder), files="", problem="")

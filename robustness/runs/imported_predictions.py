@@ -23,8 +23,8 @@ from robustness.datasets.prediction_table import (
     meaning,
     read_predictions,
 )
-from robustness.evaluation.condition import Condition
 from robustness.evaluation.labels_and_correctness import CORRECTNESS, right
+from robustness.evaluation.perturbation_and_attack_conditions import Condition
 from robustness.evaluation.request import Request
 from robustness.evaluation.row_schema import stored
 from robustness.metrics.prediction_changes import top_k
@@ -35,8 +35,13 @@ from robustness.models.class_labels import (
     read_labels,
 )
 from robustness.perturbations import check_seed
-from robustness.pictures.square_framing import DEFAULT_FIT, STUDY_SIDE, Framing, check_framing
-from robustness.pictures.untrusted_decoding import framed_image
+from robustness.pictures.framing_and_study_image import (
+    DEFAULT_FIT,
+    STUDY_SIDE,
+    Framing,
+    check_framing,
+)
+from robustness.pictures.untrusted_decoding_and_framing import framed_image
 from robustness.runs.engines.engine_and_local_chunks import (
     REGISTRY,
     Chunk,

@@ -23,9 +23,9 @@ from robustness.evaluation.request import Request
 from robustness.perturbations import REGISTRY as PERTURBATIONS
 from robustness.plugins import plugins
 from robustness.remedies import REGISTRY as REMEDIES
-from robustness.runs import installation_runs
+from robustness.runs import run_registration_and_origin
 
-FILE = installation_runs.MANIFEST
+FILE = run_registration_and_origin.MANIFEST
 MAX_FOREIGN_BYTES, MAX_FOREIGN_CONDITIONS = 1024**2, 10_000
 """Of a foreign run, so that listing it takes no time."""
 
@@ -180,8 +180,8 @@ def read(folder: Path) -> Manifest:
 
 def _text(folder: Path) -> tuple[bytes, bool]:
     """The text of the manifest in ``folder``, and whether the run is foreign."""
-    own = installation_runs.own_run(folder)
-    most = MAX_FOREIGN_BYTES if own is None else installation_runs.MAX_MANIFEST
+    own = run_registration_and_origin.own_run(folder)
+    most = MAX_FOREIGN_BYTES if own is None else run_registration_and_origin.MAX_MANIFEST
     try:
         text = read_regular(folder / FILE, most, follow=False)
     except OSError as error:

@@ -21,7 +21,7 @@ from robustness.base.progress_and_time_left import Note, duration
 from robustness.base.pydantic_validation import StrictRecord, read_json
 from robustness.datasets import Dataset, open_dataset
 from robustness.matching import Match, MatchSettings
-from robustness.runs import installation_runs
+from robustness.runs import run_registration_and_origin
 
 ANSWER = "match.json"
 """The answer, once there is one."""
@@ -74,8 +74,8 @@ class SavedMatch(StrictRecord):
 
 def read_match(folder: Path) -> SavedMatch | None:
     """The match in ``folder``; None for anything else, and for one of another installation."""
-    saved = read_json(SavedMatch, folder / installation_runs.MANIFEST, _MOST_REQUEST)
-    return saved if saved is not None and installation_runs.is_own(folder) else None
+    saved = read_json(SavedMatch, folder / run_registration_and_origin.MANIFEST, _MOST_REQUEST)
+    return saved if saved is not None and run_registration_and_origin.is_own(folder) else None
 
 
 def read_answer(folder: Path) -> Match | None:

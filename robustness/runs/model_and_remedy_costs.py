@@ -15,8 +15,8 @@ from robustness.evaluation.request import Request
 from robustness.models.loaded_models import budget, needed
 from robustness.models.model_check import PHOTOGRAPH, latencies
 from robustness.models.weights.weights_state_and_digest import size
+from robustness.pictures.framing_and_study_image import Framing, study_image
 from robustness.pictures.sample_files import sample_bytes
-from robustness.pictures.square_framing import Framing, study_image
 from robustness.remedies.chain import Chain
 
 Costs = Mapping[str, Mapping[str, float]]

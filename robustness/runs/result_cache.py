@@ -24,7 +24,7 @@ from robustness import models
 from robustness.base.errors import ParameterError
 from robustness.base.files_and_locks import read_regular, version, write_whole
 from robustness.base.pydantic_validation import checked_json
-from robustness.runs import installation_runs
+from robustness.runs import run_registration_and_origin
 from robustness.runs.manifest import FINISHED, Manifest
 
 FIGURES, FAILURES, HEADLINE = "figures", "failures", "headline"
@@ -53,7 +53,11 @@ def code() -> str:
 
 def file(folder: Path, name: str) -> Path:
     """The file of the result ``name`` of the run in ``folder``."""
-    place = folder if installation_runs.is_own(folder) else installation_runs.stored(folder)
+    place = (
+        folder
+        if run_registration_and_origin.is_own(folder)
+        else run_registration_and_origin.stored(folder)
+    )
     return place / f"{name}.json.gz"
 
 

@@ -12,8 +12,8 @@ from pathlib import Path
 from robustness.base import settings
 from robustness.base.errors import AccessError, RunError
 from robustness.base.files_and_locks import stored_bytes
+from robustness.base.permission_policy_and_check import policy
 from robustness.base.text import counted
-from robustness.base.user_permissions import policy
 from robustness.runs import notes
 from robustness.runs.bin import DAY, empty_bin, now, to_bin
 from robustness.runs.manifest import FILE

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from robustness.evaluation.condition import named
+from robustness.evaluation.perturbation_and_attack_conditions import named
 from robustness.evaluation.row_schema import (
     COLUMNS,
     REMEDIED,

@@ -11,7 +11,7 @@ from urllib.parse import parse_qsl, quote, unquote
 from robustness import models
 from robustness.base.errors import ParameterError, UnknownNameError
 from robustness.base.text import some
-from robustness.evaluation.condition import perturbation_name
+from robustness.evaluation.perturbation_and_attack_conditions import perturbation_name
 from robustness.evaluation.request import Request
 from robustness.models.model_and_weights_record import model_name
 from robustness.runs.manifest import MAX_PICTURES

@@ -21,7 +21,7 @@ from robustness.datasets import (
     open_dataset,
     open_folder_or_archive,
 )
-from robustness.evaluation.condition import Condition
+from robustness.evaluation.perturbation_and_attack_conditions import Condition
 from robustness.evaluation.row_schema import (
     NOT_STORED,
     NUMBERS,
@@ -31,14 +31,14 @@ from robustness.evaluation.row_schema import (
 )
 from robustness.perturbations import Images
 from robustness.pictures.framed_picture import Picture
-from robustness.pictures.square_framing import Framing
-from robustness.pictures.untrusted_decoding import framed_image
+from robustness.pictures.framing_and_study_image import Framing
+from robustness.pictures.untrusted_decoding_and_framing import framed_image
 from robustness.runs import image_table, notes, result_cache
 from robustness.runs.case_counts_and_queries import CaseRows
 from robustness.runs.engines import is_from_table
 from robustness.runs.engines.engine_and_local_chunks import stored_image
+from robustness.runs.failures_and_class_changes import ONCE_FINISHED, Failures, failure_tables
 from robustness.runs.manifest import FINISHED, Manifest
-from robustness.runs.model_failure_tables import ONCE_FINISHED, Failures, failure_tables
 from robustness.runs.row_files import Part, read_rows
 from robustness.runs.row_queries_and_cells import Rows
 from robustness.statistics.result_tables import Figures, FigureTables

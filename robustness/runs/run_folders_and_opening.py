@@ -17,7 +17,7 @@ from robustness.base.files_and_locks import version
 from robustness.base.text import counted, visible
 from robustness.matching import Match
 from robustness.models.class_labels import note_classes
-from robustness.runs import foreign_run_checks, installation_runs, notes
+from robustness.runs import foreign_run_checks, notes, run_registration_and_origin
 from robustness.runs import manifest as manifests
 from robustness.runs.manifest import FINISHED, Manifest
 from robustness.runs.match_request_and_answer import ANSWER, SavedMatch, read_answer, read_match
@@ -62,7 +62,9 @@ def _opened(
     elif manifest.status == FINISHED:
         files = {name: folder / name for name in manifest.parts}
         sizes = {name: file.stat().st_size for name, file in files.items() if file.is_file()}
-        if sizes != dict(manifest.parts) or not installation_runs.is_intact(folder, files):
+        if sizes != dict(manifest.parts) or not run_registration_and_origin.is_intact(
+            folder, files
+        ):
             raise _damaged(folder, "its files of rows have changed")
     parts = all_parts(folder, manifest.parts)
     if manifest.status == FINISHED and not _is_complete(manifest, parts):
@@ -119,7 +121,7 @@ def find_match(runs: Path, name: str) -> tuple[SavedMatch, Match]:
 
 def _refuse_link(folder: Path) -> None:
     """Raise ``RunError`` for a link among the runs: it may lead to what nobody here may see."""
-    if folder.is_symlink() and not installation_runs.is_own(folder):
+    if folder.is_symlink() and not run_registration_and_origin.is_own(folder):
         raise RunError(f"{folder.name} is a link to another folder: copy that folder here.")
 
 
@@ -156,7 +158,7 @@ def place(runs: Path, run_id: str) -> Path:
 def written(folder: Path) -> int:
     """A number that changes whenever the run in ``folder`` does; 0 if there is none."""
     try:
-        if installation_runs.is_own(folder):
+        if run_registration_and_origin.is_own(folder):
             return (folder / manifests.FILE).stat().st_mtime_ns
         names = (manifests.FILE, *manifests.read(folder).parts)
         return hash(tuple(version(folder / name) for name in names))
@@ -260,7 +262,7 @@ def delete(folder: Path) -> None:
         lock = locked(folder)
         try:
             folder.rename(gone)
-            installation_runs.forget(folder)
+            run_registration_and_origin.forget(folder)
         finally:
             lock.release()
         shutil.rmtree(gone)

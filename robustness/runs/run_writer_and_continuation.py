@@ -21,7 +21,7 @@ from robustness.base.errors import RunError
 from robustness.base.files_and_locks import TEMPORARY, file_lock
 from robustness.base.text import counted
 from robustness.evaluation.provenance import plugin_digests, versions
-from robustness.runs import headline_figures, image_table, installation_runs, notes
+from robustness.runs import headline_figures, image_table, notes, run_registration_and_origin
 from robustness.runs.engines import REGISTRY as ENGINES
 from robustness.runs.engines import UNANSWERED, Chunk
 from robustness.runs.manifest import FINISHED, UNFINISHED, Manifest, read
@@ -175,7 +175,7 @@ class RunWriter:
                 **changes,
             )
             intact = files if self.finished else ()
-            installation_runs.register(self.folder, self.manifest.text, intact)
+            run_registration_and_origin.register(self.folder, self.manifest.text, intact)
             self.manifest.write(self.folder)
         except OSError as error:
             raise RunError(
@@ -258,7 +258,7 @@ def reopen(plan: Plan, folder: Path, *, patience: float = 0.0) -> RunWriter:
     where somebody else still writes it after ``patience`` seconds.
     """
     manifest = read(folder)
-    installation_runs.require_own(folder)
+    run_registration_and_origin.require_own(folder)
     now = replace(
         manifest,
         spec=plan.spec,
@@ -283,7 +283,7 @@ def _open_writer(plan: Plan, folder: Path, fresh: Manifest | None, patience: flo
     try:
         lock = locked(folder, patience)
         if fresh is not None:
-            installation_runs.register(folder, fresh.text)
+            run_registration_and_origin.register(folder, fresh.text)
             fresh.write(folder)  # from here on others see a run, which is ours already
         manifest = fresh or read(folder)  # as it stands now that nobody else writes it
         if manifest.status == FINISHED:
@@ -305,7 +305,7 @@ def _open_writer(plan: Plan, folder: Path, fresh: Manifest | None, patience: flo
             lock.release()
         if fresh is not None:
             shutil.rmtree(folder, ignore_errors=True)
-            installation_runs.forget(folder)
+            run_registration_and_origin.forget(folder)
         if isinstance(error, OSError):
             raise _refused(folder.parent, error) from error
         raise

@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 
 from robustness import models
 from robustness.base.errors import ImageError, ParameterError
-from robustness.evaluation.remedy_trials_and_loader import among
+from robustness.evaluation.remedied_models_and_trials import among
 from robustness.hardening import check_name
-from robustness.models.classifier import MAX_BATCH
-from robustness.models.own import registration_and_schema, toml_entries
+from robustness.models.classifier_and_outputs import MAX_BATCH
+from robustness.models.own import registration_and_schema, toml_entry_addition_and_removal
 from robustness.pictures.copies_and_single_scene import copies
 from robustness.pictures.eight_bits import to_uint8
 from robustness.remedies import parse
@@ -218,7 +218,9 @@ def add_calibrated(calibration: Calibration, name: str) -> models.ModelRecord:
         return registration_and_schema.add_to_process(
             registration_and_schema.calibrated(name, base, calibration.temperature)
         )
-    toml_entries.add(name, {"of": base.name, "temperature": calibration.temperature})
+    toml_entry_addition_and_removal.add(
+        name, {"of": base.name, "temperature": calibration.temperature}
+    )
     return models.REGISTRY[name]
 
 

@@ -6,7 +6,7 @@
 
 from robustness.metrics.proportion_and_difference_intervals import FEWEST
 from robustness.statistics.calibration import BINS
-from robustness.statistics.choice_weights_and_limits import Cost, Criteria
+from robustness.statistics.choice_criteria_and_cost import Cost, Criteria
 from robustness.statistics.corruption_errors_and_literature import published
 from robustness.statistics.means_with_intervals import INTERVAL_RULE, TOO_FEW
 from robustness.statistics.model_choice import ModelChoice, choose

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robustness import models
-from robustness.evaluation.condition import STORED
+from robustness.evaluation.perturbation_and_attack_conditions import STORED
 from robustness.evaluation.suites_and_strengths import SEVERITIES
 from robustness.perturbations import SAVED_AS_JPEG
 from robustness.statistics.means_with_intervals import Estimates, differences, shares

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robustness.attacks import REGISTRY as ATTACKS
-from robustness.evaluation.condition import readable
+from robustness.evaluation.perturbation_and_attack_conditions import readable
 
 Flags = NDArray[np.bool_]
 

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robustness.base.text import join_names
-from robustness.evaluation.condition import series
+from robustness.evaluation.perturbation_and_attack_conditions import series
 from robustness.metrics.proportion_and_difference_intervals import FEWEST
 from robustness.perturbations import REGISTRY
 from robustness.statistics.measurement_grid import UNKNOWN, ConditionKey, Grid

@@ -24,11 +24,17 @@ from numpy.typing import NDArray
 
 from robustness import metrics
 from robustness.attacks import REGISTRY as ATTACKS
-from robustness.evaluation.condition import STORED, degree, effect, series, unspecified
 from robustness.evaluation.labels_and_correctness import (
     CORRECTNESS,
     require_columns,
     with_correctness,
+)
+from robustness.evaluation.perturbation_and_attack_conditions import (
+    STORED,
+    degree,
+    effect,
+    series,
+    unspecified,
 )
 from robustness.evaluation.row_schema import own_scores
 from robustness.metrics.cosine_and_euclidean_similarity import RESCALED

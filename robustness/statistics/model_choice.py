@@ -20,7 +20,7 @@ from robustness.base.text import (
     three_digits,
 )
 from robustness.metrics.proportion_and_difference_intervals import FEWEST
-from robustness.statistics.choice_weights_and_limits import (
+from robustness.statistics.choice_criteria_and_cost import (
     Cost,
     Criteria,
     reasons_against,

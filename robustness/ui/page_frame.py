@@ -20,17 +20,17 @@ from starlette.routing import Route
 from robustness import plugins
 from robustness.base import settings
 from robustness.base.errors import ParameterError
+from robustness.base.permission_policy_and_check import policy
 from robustness.base.text import plain
-from robustness.base.user_permissions import policy
 from robustness.models.own import registration_and_schema
 from robustness.report.copy_as_link_or_code import TRUE_CLASS
 from robustness.ui.browser import components
 from robustness.ui.browser.escaped_html import Html, html
 from robustness.ui.computation import job_controls
-from robustness.ui.server.streamlit_internals import index_page
+from robustness.ui.server.streamlit_patches_and_internals import index_page
 from robustness.ui.session import access, session_end
+from robustness.ui.session.choice_controls_and_link import arrive, link_warnings
 from robustness.ui.session.error_boundary import boundary, fragment, say, sentence
-from robustness.ui.session.link_inputs import arrive, link_warnings
 from robustness.ui.session.runs_folder_and_links import IMAGE, RUN, UPLOAD, linked_run, page_link
 
 __all__ = ["boundary", "fragment", "page"]

@@ -11,21 +11,21 @@ import streamlit as st
 
 from robustness.attacks import REGISTRY as ATTACKS
 from robustness.base.text import counted, plain
-from robustness.charts.text_tables import Table
-from robustness.evaluation.condition import Condition
+from robustness.charts.ranking_and_condition_tables import Table
+from robustness.evaluation.perturbation_and_attack_conditions import Condition
 from robustness.perturbations import REGISTRY, Perturbation, apply
-from robustness.perturbations.perturbation_search import find
+from robustness.perturbations.perturbation_text_search import find
 from robustness.pictures.eight_bits import to_png
+from robustness.pictures.framing_and_study_image import Framing, study_image
 from robustness.pictures.sample_files import REGISTRY as SAMPLES
 from robustness.pictures.sample_files import sample_bytes
-from robustness.pictures.square_framing import Framing, study_image
 from robustness.report import methods_and_registry_tables
 from robustness.report.copy_as_link_or_code import link_values
 from robustness.ui.browser.escaped_html import Html, html
 from robustness.ui.computation.shared_results import cached
 from robustness.ui.controls.picture_and_framing_input import FIRST_SAMPLE
 from robustness.ui.display import image_pairs_and_cards
-from robustness.ui.session.link_inputs import listed, one_of
+from robustness.ui.session.choice_controls_and_link import listed, one_of
 from robustness.ui.session.runs_folder_and_links import page_link
 
 STRENGTHS = (0.2, 0.4, 0.6, 0.8, 1.0)

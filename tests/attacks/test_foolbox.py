@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from benchmarks.support.lazy_modules import Later
 from robustness.attacks import AttackSpec, attack
-from robustness.attacks.attack_loop_and_batch import make_task
+from robustness.attacks.batch_attack_and_loop import make_task
 from robustness.models import Classifier
 from robustness.models.tensorflow_and_keras_import import keras, tensorflow
 from robustness.pictures.framed_picture import image_digest

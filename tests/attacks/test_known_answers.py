@@ -13,7 +13,8 @@ from scipy import optimize
 from robustness import models
 from robustness.attacks import NORMS, REGISTRY, AttackSpec, Step, attack
 from robustness.attacks.attack_and_settings import Attack, Member, State, Task
-from robustness.attacks.attack_loop_and_batch import (
+from robustness.attacks.autoattack_ensembles import no_move
+from robustness.attacks.batch_attack_and_loop import (
     FAILED,
     any_success,
     attack_steps,
@@ -21,7 +22,6 @@ from robustness.attacks.attack_loop_and_batch import (
     run_to_end,
     search,
 )
-from robustness.attacks.autoattack import no_move
 from robustness.attacks.gradient_attacks import _windows
 from robustness.models import Classifier
 from robustness.models.run.network_and_gradients import BEST_OTHER

@@ -25,8 +25,8 @@ from robustness.attacks.transfer import Transfer, attackable, judge_transfer, tr
 from robustness.base.errors import ParameterError, WeightsError
 from robustness.models import Classifier
 from robustness.pictures.framed_picture import Picture
-from robustness.report.attack_report import epsilon_section
 from robustness.report.blocks import Titled
+from robustness.report.one_image_attack_report import epsilon_section
 from tests.conftest import register
 
 PGD = AttackSpec.of("pgd", steps=5)

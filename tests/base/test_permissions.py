@@ -7,7 +7,7 @@ from itertools import product
 import pytest
 
 from robustness.base.errors import AccessError
-from robustness.base.user_permissions import Action, Policy, Role, Who, check, policy
+from robustness.base.permission_policy_and_check import Action, Policy, Role, Who, check, policy
 
 MINE, OTHERS, NOBODYS = "ada@example.org", "bob@example.org", ""
 THINGS = (MINE, OTHERS, NOBODYS)

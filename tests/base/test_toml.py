@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from robustness.base.errors import ParameterError
-from robustness.base.toml_reader import MAX_BYTES, read_toml
+from robustness.base.untrusted_toml import MAX_BYTES, read_toml
 
 
 def test_a_file_is_read_once_until_it_changes(tmp_path: Path) -> None:

@@ -13,8 +13,8 @@ import pandas as pd
 import plotly.graph_objects as go
 import pytest
 
-from robustness.charts import confidence_and_similarity, model_scores, style
-from robustness.evaluation.condition import Condition
+from robustness.charts import confidence_and_feature_similarity, model_scores, style
+from robustness.evaluation.perturbation_and_attack_conditions import Condition
 from robustness.models import REGISTRY
 
 Chart = Callable[[pd.DataFrame], go.Figure]
@@ -72,12 +72,12 @@ BARS = pytest.mark.parametrize(
     ("chart", "columns", "names_of_bars"),
     [
         (
-            confidence_and_similarity.similarity_bars,
+            confidence_and_feature_similarity.similarity_bars,
             ("cosine_rescaled", "euclidean_rescaled"),
             ["Cosine similarity, rescaled", "Euclidean similarity, rescaled"],
         ),
         (
-            confidence_and_similarity.clean_class_bars,
+            confidence_and_feature_similarity.clean_class_bars,
             ("clean_probability", "retained_probability"),
             ["Original", "Perturbed"],
         ),
@@ -111,7 +111,7 @@ def test_stage_lines_draw_a_line_a_model_from_shallow_to_deep(
     names: tuple[str, ...], metric: str
 ) -> None:
     frame = stages(names)
-    figure = confidence_and_similarity.stage_lines(frame, metric)
+    figure = confidence_and_feature_similarity.stage_lines(frame, metric)
     assert [trace.name for trace in figure.data] == labels(names)
     for name, trace in zip(names, figure.data, strict=True):
         rows = frame[frame["model"] == name]
@@ -143,7 +143,7 @@ def test_every_model_has_a_look_of_its_own(with_own_models: tuple[str, ...]) -> 
     for one, other in itertools.pairwise(styles):
         assert one[0] != other[0]
         assert one[1] != other[1]
-    figure = confidence_and_similarity.stage_lines(stages(with_own_models))
+    figure = confidence_and_feature_similarity.stage_lines(stages(with_own_models))
     assert len({trace.marker.symbol for trace in figure.data}) == 16
 
 
@@ -155,11 +155,11 @@ HOSTILE = "<a href='javascript:x'>net</a>\u202e &lt;b>"
 
 def test_the_name_of_a_model_from_elsewhere_is_no_tag_and_turns_nothing() -> None:
     safe = "&lt;a href='javascript:x'>net&lt;/a>U+202E &amp;lt;b>"
-    lines = confidence_and_similarity.stage_lines(stages((HOSTILE,))).data[0]
+    lines = confidence_and_feature_similarity.stage_lines(stages((HOSTILE,))).data[0]
     assert lines.name == safe
     assert all(told[0] == f"{safe} stage {at}" for at, told in enumerate(lines.customdata))
     frame = measured_rows().assign(model=HOSTILE)
-    assert confidence_and_similarity.movement(frame.iloc[:1]).data[0].name == safe
+    assert confidence_and_feature_similarity.movement(frame.iloc[:1]).data[0].name == safe
     assert unescape(safe) == HOSTILE.replace("\u202e", "U+202E")
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from benchmarks.support.synthetic_rows import Told, rows, severities
 from robustness import models
-from robustness.charts import model_and_image_differences, strength_and_reliability_curves
+from robustness.charts import model_and_statistic_differences, strength_and_reliability_curves
 from robustness.charts.style import model_style
 from robustness.statistics import Figures
 
@@ -62,7 +62,7 @@ def test_curves_have_a_line_and_a_band_a_model() -> None:
 def test_pairs_are_filled_where_established() -> None:
     pairs = Figures(run()).pairs()
     doubtful = [*pairs, {**pairs[0], "better": "VGG16", "established": False}]
-    filled, hollow = model_and_image_differences.pair_differences(doubtful).data
+    filled, hollow = model_and_statistic_differences.pair_differences(doubtful).data
     assert (filled.marker.symbol, hollow.marker.symbol) == ("circle", "circle-open")
     assert list(filled.y) == ["EfficientNet-Lite0<br>over SqueezeNet 1.1"]
     low = filled.x[0] - filled.error_x.arrayminus[0]

@@ -13,9 +13,9 @@ from scipy.stats import binomtest
 from benchmarks.support.synthetic_rows import APGD, PGD, SyntheticRun, attacked, rows
 from robustness.attacks import REGISTRY as ATTACKS
 from robustness.charts import run_and_change_maps
-from robustness.charts.correctness_bands_and_maps import Tile, place
-from robustness.evaluation.condition import Condition
+from robustness.charts.band_and_map_drawing import Tile, place
 from robustness.evaluation.labels_and_correctness import with_correctness
+from robustness.evaluation.perturbation_and_attack_conditions import Condition
 from robustness.hardening import Hardening
 from robustness.hardening.judgement import judge_training
 from robustness.report import comparison_report

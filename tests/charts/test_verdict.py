@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from robustness.charts.prediction_verdicts import judged, percent
-from robustness.statistics.study_ranking_and_verdicts import UNSURE
+from robustness.charts.verdict_signs_and_words import judged, percent
+from robustness.statistics.robustness_ranking_and_verdicts import UNSURE
 
 
 @pytest.mark.parametrize(

@@ -13,8 +13,8 @@ from PIL import Image
 
 from robustness.commands.main import main
 from robustness.models import Classifier
+from robustness.pictures.framing_and_study_image import load_study_image
 from robustness.pictures.sample_files import sample_path
-from robustness.pictures.square_framing import load_study_image
 from tests.support.console import check_sentence
 
 COFFEE = str(sample_path("coffee"))

@@ -25,8 +25,8 @@ from robustness import models, perturbations
 from robustness.commands.main import EXIT_BAD_INPUT, main
 from robustness.models.weights.weights_state_and_digest import size
 from robustness.pictures.framed_picture import image_digest
+from robustness.pictures.framing_and_study_image import Framing, load_study_image
 from robustness.pictures.sample_files import sample_path
-from robustness.pictures.square_framing import Framing, load_study_image
 
 COFFEE = str(sample_path("coffee"))
 NAMES = [

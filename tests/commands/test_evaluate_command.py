@@ -13,7 +13,7 @@ from benchmarks.support.image_folders import labelled_folder
 from robustness import models, runs
 from robustness.attacks import AttackSpec, Outcome, craft
 from robustness.commands import main, request_options
-from robustness.evaluation.condition import AttackCondition
+from robustness.evaluation.perturbation_and_attack_conditions import AttackCondition
 from robustness.perturbations import REGISTRY
 
 

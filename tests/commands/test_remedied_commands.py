@@ -9,11 +9,11 @@ import pytest
 
 from robustness import models
 from robustness.commands.main import main
-from robustness.evaluation.condition import Condition
 from robustness.evaluation.loop import perturbed
+from robustness.evaluation.perturbation_and_attack_conditions import Condition
 from robustness.pictures.framed_picture import Picture
+from robustness.pictures.framing_and_study_image import load_study_image
 from robustness.pictures.sample_files import sample_path
-from robustness.pictures.square_framing import load_study_image
 
 COFFEE = str(sample_path("coffee"))
 TWO = ["SqueezeNet", "EfficientNetLite0"]

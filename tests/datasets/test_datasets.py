@@ -27,9 +27,9 @@ from robustness.base.errors import ImageError, LabelError, ParameterError
 from robustness.datasets import Dataset, class_index, distinct, labelled, open_dataset
 from robustness.datasets.random_image_sample import study_pixels
 from robustness.models import Labels, imagenet
+from robustness.pictures.framing_and_study_image import Framing
 from robustness.pictures.sample_files import REGISTRY as SAMPLES
 from robustness.pictures.sample_files import sample_bytes
-from robustness.pictures.square_framing import Framing
 from tests.support.large_files import terabyte, within
 
 DIGITS = Labels("digits", ("zero", "one", "two"))

@@ -7,8 +7,8 @@ import re
 import numpy as np
 import pytest
 
-from robustness.charts import correctness_bands_and_maps as drawing
-from robustness.evaluation.predictions_by_strength import STEPS, Band, Cell, strengths
+from robustness.charts import band_and_map_drawing as drawing
+from robustness.evaluation.prediction_band_and_strengths import STEPS, Band, Cell, strengths
 from robustness.perturbations import REGISTRY
 
 

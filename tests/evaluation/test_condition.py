@@ -9,8 +9,8 @@ import pytest
 
 from robustness.attacks import REGISTRY as ATTACKS
 from robustness.base.errors import RobustnessError
-from robustness.evaluation import condition as texts
-from robustness.evaluation.condition import Condition
+from robustness.evaluation import perturbation_and_attack_conditions as texts
+from robustness.evaluation.perturbation_and_attack_conditions import Condition
 from robustness.perturbations import REGISTRY, SAVED_AS_JPEG
 from tests.support.property_tests import property_test
 

@@ -19,8 +19,8 @@ from robustness.commands.main import main
 from robustness.evaluation.framing_of_models import by_framing, framing, options
 from robustness.evaluation.request import Request, read_request
 from robustness.pictures.decoding import decode
+from robustness.pictures.framing_and_study_image import Framing, fit
 from robustness.pictures.sample_files import sample_bytes
-from robustness.pictures.square_framing import Framing, fit
 
 BUNDLED = ("SqueezeNet", "EfficientNetLite1")
 WHOLE = Framing("squash", 8)

@@ -18,9 +18,9 @@ from scipy.spatial import distance
 from benchmarks.support.stand_in_models import TWO, Stable, StandIn
 from robustness import metrics
 from robustness.base.errors import ParameterError, UnknownNameError, WeightsError
-from robustness.evaluation.condition import Condition
 from robustness.evaluation.loop import evaluate, perturbed
-from robustness.evaluation.measurement_records import Measurement
+from robustness.evaluation.measurement_and_image_batch import Measurement
+from robustness.evaluation.perturbation_and_attack_conditions import Condition
 from robustness.evaluation.provenance import provenance_record
 from robustness.evaluation.request import Request, make_spec
 from robustness.evaluation.similarity_and_floor import strangers
@@ -31,7 +31,7 @@ from robustness.models import digest
 from robustness.perturbations import REGISTRY, Images, apply, compose
 from robustness.pictures.eight_bits import round_to_grid
 from robustness.pictures.framed_picture import Picture
-from robustness.pictures.square_framing import Framing
+from robustness.pictures.framing_and_study_image import Framing
 from robustness.remedies import parse_all
 from tests.support.oracles import photos
 
@@ -162,7 +162,9 @@ def test_each_picture_is_perturbed_once_and_passes_once_through_each_model(
         composed.append(strengths)
         return compose(images, strengths, **options)
 
-    monkeypatch.setattr("robustness.evaluation.condition.compose", counting)
+    monkeypatch.setattr(
+        "robustness.evaluation.perturbation_and_attack_conditions.compose", counting
+    )
     given = pictures("coffee", "chelsea", "rocket")
     list(evaluate(request(CONDITIONS), given, load=stable.load))
     assert len(composed) == len(given) * len(CONDITIONS)

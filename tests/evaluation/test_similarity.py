@@ -11,8 +11,8 @@ import pytest
 from benchmarks.support.stand_in_models import StandIn
 from robustness import models
 from robustness.evaluation import similarity_and_floor
-from robustness.evaluation.condition import Condition
 from robustness.evaluation.loop import evaluate
+from robustness.evaluation.perturbation_and_attack_conditions import Condition
 from robustness.evaluation.request import make_spec
 from robustness.evaluation.similarity_and_floor import floors, strangers
 from robustness.metrics.cosine_and_euclidean_similarity import RESCALED, cosine

@@ -11,7 +11,7 @@ import pytest
 from robustness import models
 from robustness.base.errors import ParameterError
 from robustness.evaluation.breaking_strength_sweep import TOLERANCE, Break, sweep
-from robustness.evaluation.measurement_records import Measurement
+from robustness.evaluation.measurement_and_image_batch import Measurement
 from robustness.evaluation.similarity_and_floor import strangers
 from robustness.models import Outputs
 from robustness.perturbations import compose

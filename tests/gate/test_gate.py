@@ -18,7 +18,7 @@ from benchmarks.support.repository import ROOT
 from benchmarks.support.synthetic_rows import APGD, PGD, SyntheticRun, attacked, rows
 from robustness import gate, runs
 from robustness.base.errors import ParameterError
-from robustness.evaluation.condition import Condition
+from robustness.evaluation.perturbation_and_attack_conditions import Condition
 from robustness.gate import BROKEN, KEPT, NOT_SHOWN
 from tests.support.documents import DOCUMENTS, blocks, parser
 

@@ -11,7 +11,7 @@ import pytest
 from robustness import api, gate
 from robustness.base.errors import ParameterError
 from robustness.commands.main import main
-from robustness.evaluation.condition import Condition
+from robustness.evaluation.perturbation_and_attack_conditions import Condition
 from tests.support.synthetic_remedies import CONDITIONS, MODELS, Made
 
 TOGETHER = "+".join([*MODELS, "average"])

@@ -20,18 +20,18 @@ from PIL import Image
 import robustness as rb
 from benchmarks.support.own_runs import adopt
 from robustness import gate, models
-from robustness.api.hardening import weakest_perturbations
+from robustness.api.hardening_and_weakest_perturbations import weakest_perturbations
 from robustness.base.errors import ParameterError
 from robustness.base.pydantic_validation import read_json
 from robustness.commands.main import main
-from robustness.evaluation.condition import Condition
+from robustness.evaluation.perturbation_and_attack_conditions import Condition
 from robustness.hardening import judgement
 from robustness.hardening.harden import Hardening, most_likely
 from robustness.hardening.image_split import split_places
 from robustness.models.graph.keras_reading_and_conversion import keras_graph
+from robustness.models.openvino_graph_training import TrainableModel
 from robustness.models.own import registration_and_schema
 from robustness.models.tensorflow_and_keras_import import keras
-from robustness.models.trainable_model import TrainableModel
 from robustness.models.weights.weights_state_and_digest import digest
 from robustness.perturbations import REGISTRY
 from robustness.report import hardening_report as results

@@ -19,8 +19,12 @@ from robustness.base.errors import ParameterError
 from robustness.commands.main import main
 from robustness.matching import match as matched
 from robustness.matching import reference_simulation_and_accuracy
-from robustness.matching.accuracy_from_confidence import ConfidenceEstimator, TopPredictions
-from robustness.matching.expected_accuracy import (
+from robustness.matching.confidences_and_accuracy_estimator import (
+    ConfidenceEstimator,
+    TopPredictions,
+)
+from robustness.matching.label_sheet import SampleImage, read_sheet, sheet
+from robustness.matching.labelled_and_simulated_accuracy import (
     AccuracyEstimate,
     ExpectedAccuracy,
     bounded,
@@ -28,7 +32,6 @@ from robustness.matching.expected_accuracy import (
     exact_estimate,
     labelled_estimate,
 )
-from robustness.matching.label_sheet import SampleImage, read_sheet, sheet
 from robustness.matching.match import Match, MatchSettings, first_answer, with_labels
 from robustness.matching.reference_simulation_and_accuracy import ReferenceImages
 from robustness.pictures.eight_bits import from_uint8, to_uint8
@@ -245,7 +248,7 @@ def top_predictions(_name: str, pixels: NDArray[np.uint8]) -> TopPredictions:
 def side(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ReferenceImages]:
     """Reference images of few simulations, and a model without a network."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("robustness.matching.accuracy_from_confidence.COMPOSITIONS", 4)
+        patch.setattr("robustness.matching.confidences_and_accuracy_estimator.COMPOSITIONS", 4)
         patch.setattr(reference_simulation_and_accuracy, "SIMULATED", 10)
         patch.setattr(reference_simulation_and_accuracy, "top_predictions", top_predictions)
         patch.setenv("ROBUSTNESS_CACHE", str(tmp_path_factory.mktemp("cache")))

@@ -16,7 +16,7 @@ import robustness as rb
 from robustness import matching
 from robustness.base.errors import ModelWarning, ParameterError
 from robustness.commands.main import main
-from robustness.evaluation.condition import as_profile
+from robustness.evaluation.perturbation_and_attack_conditions import as_profile
 from robustness.evaluation.request import read_request
 from robustness.evaluation.suites_and_strengths import suite_conditions
 from robustness.matching import composition_estimate, statistics_emulator
@@ -28,18 +28,18 @@ from robustness.matching.cause_of_difference import (
     search_cause,
 )
 from robustness.matching.composition_estimate import Estimate, Fit, find_affected
-from robustness.matching.expected_accuracy import (
+from robustness.matching.image_statistics import NAMES, batch_statistics
+from robustness.matching.labelled_and_simulated_accuracy import (
     AccuracyEstimate,
     ExpectedAccuracy,
     simulated_estimate,
 )
-from robustness.matching.image_statistics import NAMES, batch_statistics
 from robustness.matching.match import Match, MatchSettings
 from robustness.matching.reference_simulation_and_accuracy import ReferenceImages
 from robustness.matching.set_difference import difference
 from robustness.perturbations import compose
 from robustness.pictures.eight_bits import from_uint8, to_png, to_uint8
-from robustness.pictures.square_framing import Framing
+from robustness.pictures.framing_and_study_image import Framing
 from robustness.report import match_report
 
 SIDE = 64

@@ -12,14 +12,14 @@ import pytest
 from benchmarks.support.stand_in_models import Stable
 from robustness import metrics
 from robustness.charts import (
-    confidence_and_similarity,
+    confidence_and_feature_similarity,
+    ranking_and_condition_tables,
     run_and_change_maps,
     strength_and_reliability_curves,
-    text_tables,
 )
-from robustness.evaluation.condition import Condition
 from robustness.evaluation.loop import evaluate
-from robustness.evaluation.measurement_records import Measurement
+from robustness.evaluation.measurement_and_image_batch import Measurement
+from robustness.evaluation.perturbation_and_attack_conditions import Condition
 from robustness.evaluation.request import spec_of
 from robustness.evaluation.row_schema import dictionary, own_scores, to_table
 from robustness.metrics import PICTURE, Metric
@@ -77,16 +77,19 @@ def test_the_methods_explain_it(record: Metric) -> None:
 def test_every_table_and_chart_has_it(record: Metric, rows: list[Measurement]) -> None:
     frame = pd.DataFrame([row.as_row() for row in rows])
     figures = Figures(frame)
-    assert record.label in text_tables.ranking(figures.ranking("consistency"), "consistency").head
-    assert record.label in text_tables.conditions(figures.by_perturbation)[0]
+    assert (
+        record.label
+        in ranking_and_condition_tables.ranking(figures.ranking("consistency"), "consistency").head
+    )
+    assert record.label in ranking_and_condition_tables.conditions(figures.by_perturbation)[0]
     assert record.label in one_image_report.verdicts(rows).head
     assert record in facts_and_cautions.listed_metrics(rows)
     assert (
-        confidence_and_similarity.strength_titles()[NAME]
+        confidence_and_feature_similarity.strength_titles()[NAME]
         == strength_and_reliability_curves.quantities()[NAME]
         == record.label
     )
-    curve = confidence_and_similarity.over_strength(frame, NAME)
+    curve = confidence_and_feature_similarity.over_strength(frame, NAME)
     assert curve.layout.yaxis.range[1] >= max(frame[NAME])
     (row,) = run_and_change_maps.rows(figures, NAME)
     for model, cells in row.cells.items():

@@ -12,7 +12,7 @@ from robustness.base.errors import ParameterError, UnknownNameError
 from robustness.perturbations import REGISTRY, Stage, apply, compose, ordered
 from robustness.pictures.eight_bits import round_to_grid, to_png
 from robustness.pictures.framed_picture import image_digest
-from robustness.pictures.square_framing import Framing, study_image
+from robustness.pictures.framing_and_study_image import Framing, study_image
 from tests.support.oracles import photos
 
 

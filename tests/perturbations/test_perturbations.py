@@ -20,7 +20,7 @@ from robustness.perturbations.perturbation import (
     RISKS,
     SEVERITY_STRENGTHS,
 )
-from robustness.pictures.square_framing import MIN_SIDE
+from robustness.pictures.framing_and_study_image import MIN_SIDE
 from tests.support.oracles import photos
 
 STUDY = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from robustness.perturbations import REGISTRY
-from robustness.perturbations.perturbation_search import MOST_LETTERS, find
+from robustness.perturbations.perturbation_text_search import MOST_LETTERS, find
 
 BLURS = {"gaussian_blur", "defocus_blur", "motion_blur", "zoom_blur", "glass_blur"}
 NOISES = {"gaussian_noise", "salt_and_pepper", "impulse_noise", "shot_noise", "speckle_noise"}

@@ -20,7 +20,7 @@ from PIL import Image, ImageCms, ImageFile
 from benchmarks.support.image_files import photo, plain, saved
 from benchmarks.support.repository import ROOT
 from robustness.base.errors import ImageError
-from robustness.pictures import decoding, square_framing
+from robustness.pictures import decoding, framing_and_study_image
 from tests.support.bad_images import (
     BAD,
     GOOD_ODD,
@@ -208,7 +208,7 @@ def test_mutated_files_raise_image_error_or_nothing(
         stop = {"set": start + len(value), "insert": start, "delete": start + len(value)}
         data[start : stop.get(action, len(data))] = value if action in {"set", "insert"} else b""
     try:
-        study = square_framing.study_image(bytes(data))
+        study = framing_and_study_image.study_image(bytes(data))
     except ImageError as error:
         check_sentence(str(error))
     else:
@@ -275,8 +275,8 @@ def test_odd_pictures_come_out_right(build: Builder, colour: RGB) -> None:
     assert image.mode == "RGB"
     assert not image.info, "a profile left behind would be embedded again on saving"
     np.testing.assert_allclose(np.asarray(image)[0, 0], colour, atol=CLOSE)
-    for name in square_framing.FITS:
-        study = square_framing.fit(image, square_framing.Framing(name))
+    for name in framing_and_study_image.FITS:
+        study = framing_and_study_image.fit(image, framing_and_study_image.Framing(name))
         assert study.shape == (224, 224, 3)
         assert study.dtype == np.float32
 
@@ -374,7 +374,9 @@ def test_threads_get_what_one_gets() -> None:
 
     def outcome(one: bytes) -> bytes:
         try:
-            return square_framing.study_image(one, square_framing.Framing(side=32)).tobytes()
+            return framing_and_study_image.study_image(
+                one, framing_and_study_image.Framing(side=32)
+            ).tobytes()
         except ImageError as error:
             return str(error).encode()
 

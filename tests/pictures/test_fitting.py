@@ -15,27 +15,27 @@ from PIL import Image
 from benchmarks.support.image_files import photo
 from benchmarks.support.repository import ROOT
 from robustness.base.errors import ParameterError, UnknownNameError
-from robustness.pictures import square_framing
+from robustness.pictures import framing_and_study_image
 from robustness.pictures.eight_bits import to_png, to_uint8
+from robustness.pictures.framing_and_study_image import Framing
 from robustness.pictures.sample_files import sample_bytes, sample_path
-from robustness.pictures.square_framing import Framing
 from tests.support.bad_images import RED
 
 
 @pytest.mark.parametrize("name", ["coffee", "rocket"])
 def test_the_samples_match_the_reference_recipe_bit_for_bit(name: str) -> None:
     plain_image = Image.open(sample_path(name)).convert("RGB")
-    decoded = square_framing.decode(sample_bytes(name))
+    decoded = framing_and_study_image.decode(sample_bytes(name))
     np.testing.assert_array_equal(np.asarray(decoded), np.asarray(plain_image))
     short = min(plain_image.size)
     width, height = (round(length * 256 / short) for length in plain_image.size)
     resized = plain_image.resize((width, height), Image.Resampling.BICUBIC)
     left, top = (width - 224) // 2, (height - 224) // 2
     expected = np.asarray(resized.crop((left, top, left + 224, top + 224)), np.float32) / 255
-    np.testing.assert_array_equal(square_framing.study_image(sample_bytes(name)), expected)
+    np.testing.assert_array_equal(framing_and_study_image.study_image(sample_bytes(name)), expected)
 
 
-@pytest.mark.parametrize("fit", square_framing.FITS)
+@pytest.mark.parametrize("fit", framing_and_study_image.FITS)
 @pytest.mark.parametrize("size", [(1, 1), (3, 1000), (20_000, 1), (1, 20_000)])
 def test_every_shape_fits_without_a_giant_in_between(
     fit: str, size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
@@ -43,14 +43,14 @@ def test_every_shape_fits_without_a_giant_in_between(
     resize = Image.Image.resize
 
     def noted(image: Image.Image, size: tuple[int, int], *rest: Any, **more: Any) -> Image.Image:
-        assert max(size) <= 20 * side / square_framing.CROP_SHARE, (
+        assert max(size) <= 20 * side / framing_and_study_image.CROP_SHARE, (
             "a 20,000 x 1 image would be huge"
         )
         return resize(image, size, *rest, **more)
 
     monkeypatch.setattr(Image.Image, "resize", noted)
-    for side in (224, 64, square_framing.MIN_SIDE, 384):
-        study = square_framing.fit(Image.new("RGB", size, RED), Framing(fit, side))
+    for side in (224, 64, framing_and_study_image.MIN_SIDE, 384):
+        study = framing_and_study_image.fit(Image.new("RGB", size, RED), Framing(fit, side))
         assert study.shape == (side, side, 3)
         assert study.dtype == np.float32
         if fit != "letterbox":
@@ -59,16 +59,18 @@ def test_every_shape_fits_without_a_giant_in_between(
 
 @pytest.mark.parametrize("size", [(5000, 300), (40, 8000)])
 def test_a_long_picture_is_cropped_as_if_it_were_resized_whole(size: tuple[int, int]) -> None:
-    image = square_framing.decode(sample_bytes("astronaut")).resize(size, Image.Resampling.BICUBIC)
+    image = framing_and_study_image.decode(sample_bytes("astronaut")).resize(
+        size, Image.Resampling.BICUBIC
+    )
     width, height = (round(length * 256 / min(size)) for length in size)
     left, top = (width - 224) // 2, (height - 224) // 2
     whole = image.resize((width, height), Image.Resampling.BICUBIC)
     expected = np.asarray(whole.crop((left, top, left + 224, top + 224)), np.float32)
-    np.testing.assert_allclose(square_framing.fit(image) * 255, expected, atol=2.01)
+    np.testing.assert_allclose(framing_and_study_image.fit(image) * 255, expected, atol=2.01)
 
 
 def test_letterbox_keeps_the_whole_picture_on_grey() -> None:
-    study = square_framing.fit(Image.new("RGB", (400, 200), RED), Framing("letterbox"))
+    study = framing_and_study_image.fit(Image.new("RGB", (400, 200), RED), Framing("letterbox"))
     np.testing.assert_array_equal(study[56:168], np.broadcast_to([1, 0, 0], (112, 224, 3)))
     assert np.all(study[:56] == np.float32(128 / 255))
     assert np.all(study[168:] == np.float32(128 / 255))
@@ -76,16 +78,16 @@ def test_letterbox_keeps_the_whole_picture_on_grey() -> None:
 
 def test_a_wrong_fit_side_or_mode_is_refused() -> None:
     with pytest.raises(UnknownNameError, match="crop, squash, letterbox"):
-        square_framing.fit(photo(), Framing("stretch"))
+        framing_and_study_image.fit(photo(), Framing("stretch"))
     for side in (0, -1, 10**6):
         with pytest.raises(ParameterError, match=f"got {side}"):
-            square_framing.fit(photo(), Framing(side=side))
+            framing_and_study_image.fit(photo(), Framing(side=side))
     with pytest.raises(ParameterError, match="mode L"):
-        square_framing.fit(photo().convert("L"))
+        framing_and_study_image.fit(photo().convert("L"))
 
 
 def test_to_png_is_lossless_and_the_same_every_time() -> None:
-    study = square_framing.study_image(sample_bytes("coffee"))
+    study = framing_and_study_image.study_image(sample_bytes("coffee"))
     data = to_png(study)
     assert data == to_png(study.copy())
     np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(data))), to_uint8(study))
@@ -94,7 +96,7 @@ def test_to_png_is_lossless_and_the_same_every_time() -> None:
 
 def test_the_module_is_quick_to_import() -> None:
     code = (
-        "import sys, robustness.pictures.square_framing; "
+        "import sys, robustness.pictures.framing_and_study_image; "
         "print([m for m in sys.modules if m in set(sys.argv[1:])])"
     )
     heavy = ["skimage", "scipy", "tensorflow", "pandas", "cv2", "streamlit"]
@@ -118,8 +120,10 @@ def test_a_framing_reads_back_from_its_mapping_and_has_one_form() -> None:
             {"fit": "letterbox", "side": 224, "padding": [0, 0, 0], "interpolation": "lanczos"},
         ),
     ):
-        assert square_framing.check_framing(framing).as_dict() == values
-        assert Framing.of(json.loads(json.dumps(values))) == square_framing.check_framing(framing)
+        assert framing_and_study_image.check_framing(framing).as_dict() == values
+        assert Framing.of(json.loads(json.dumps(values))) == framing_and_study_image.check_framing(
+            framing
+        )
     assert Framing().text == "crop at 224 px"
     assert "0.95" in Framing(crop_pct=0.95).text
 

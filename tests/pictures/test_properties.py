@@ -9,10 +9,10 @@ import pytest
 from PIL import Image
 from scipy import ndimage
 
-from robustness.pictures import untrusted_decoding
+from robustness.pictures import untrusted_decoding_and_framing
 from robustness.pictures.eight_bits import from_uint8
+from robustness.pictures.framing_and_study_image import Framing
 from robustness.pictures.image_properties import PROPERTIES, measured
-from robustness.pictures.square_framing import Framing
 
 RNG = np.random.default_rng(0)
 PIXELS = ndimage.gaussian_filter(RNG.uniform(0, 255, (64, 96, 3)), (2, 2, 0)).astype(np.uint8)
@@ -45,7 +45,7 @@ def test_noise_is_measured_in_levels_and_grey_has_no_colour() -> None:
 
 @pytest.mark.parametrize("quality", [25, 75])
 def test_the_quality_of_a_jpeg_is_found(quality: int) -> None:
-    _, told = untrusted_decoding.measured_image(jpeg(quality), [Framing(side=32)])
+    _, told = untrusted_decoding_and_framing.measured_image(jpeg(quality), [Framing(side=32)])
     assert told["jpeg_quality"] == pytest.approx(quality, abs=1)
 
 
@@ -54,8 +54,8 @@ def test_what_the_camera_wrote_is_read_and_the_pixels_stay_the_same() -> None:
     exif[271], exif[272], exif[274] = "Canon", "Canon EOS\0 80D", 6
     exif.get_ifd(0x8769).update({33434: 0.01, 34855: 400})
     data = jpeg(exif=exif)
-    image, told = untrusted_decoding.measured_image(data, [Framing(side=32)])
-    expected = untrusted_decoding.untrusted_image(data, Framing(side=32))
+    image, told = untrusted_decoding_and_framing.measured_image(data, [Framing(side=32)])
+    expected = untrusted_decoding_and_framing.untrusted_image(data, Framing(side=32))
     np.testing.assert_array_equal(from_uint8(image.pixels[0]), expected)
     assert (told["camera"], told["orientation"]) == ("Canon EOS 80D", "6")
     assert (told["exposure"], told["iso"]) == (pytest.approx(0.01), 400)

@@ -12,9 +12,9 @@ from PIL import Image
 from robustness.base.errors import ParameterError, UnknownNameError
 from robustness.models.tensorflow_and_keras_import import tensorflow
 from robustness.pictures.decoding import decode
-from robustness.pictures.library_resizing import INTERPOLATIONS
+from robustness.pictures.framing_and_study_image import FITS, Framing, fitted
+from robustness.pictures.library_resizing_and_check import INTERPOLATIONS
 from robustness.pictures.sample_files import sample_bytes
-from robustness.pictures.square_framing import FITS, Framing, fitted
 
 PHOTOGRAPHS = {
     "odd": decode(sample_bytes("chelsea")).crop((3, 5, 398, 300)),  # 395 x 295

@@ -17,8 +17,8 @@ import pytest
 from benchmarks.support.image_files import photo, plain, saved, webp_bomb
 from benchmarks.support.repository import ROOT
 from robustness.base.errors import ImageError, ParameterError
-from robustness.base.limited_worker_pool import Workers
-from robustness.pictures import decoding, square_framing, untrusted_decoding
+from robustness.base.untrusted_data_worker_pool import Workers
+from robustness.pictures import decoding, framing_and_study_image, untrusted_decoding_and_framing
 from robustness.pictures.decoding import decode
 from robustness.pictures.sample_files import sample_bytes
 from tests.support.bad_images import BAD, GOOD_ODD
@@ -33,7 +33,7 @@ pytestmark = [
 def odd_workers(monkeypatch: pytest.MonkeyPatch) -> Iterator[Workers]:
     """In the place of decoders: processes that do as the name of an image says."""
     workers = Workers("tests.support.odd_worker", 2)
-    monkeypatch.setattr(untrusted_decoding, "_WORKERS", workers)
+    monkeypatch.setattr(untrusted_decoding_and_framing, "_WORKERS", workers)
     yield workers
     workers.end()
 
@@ -50,54 +50,59 @@ def test_what_comes_out_is_what_this_process_would_make() -> None:
     files = [builder() for builder in builders]
     with ThreadPoolExecutor(2) as pool:
         apart = list(
-            pool.map(lambda data: outcome(untrusted_decoding.untrusted_image, data), files)
+            pool.map(
+                lambda data: outcome(untrusted_decoding_and_framing.untrusted_image, data), files
+            )
         )
-    assert apart == [outcome(square_framing.study_image, data) for data in files]
+    assert apart == [outcome(framing_and_study_image.study_image, data) for data in files]
 
 
 def test_a_killed_decoder_costs_nothing_and_one_that_breaks_costs_one_picture(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     data = sample_bytes("rocket")
-    untrusted_decoding.untrusted_image(data)
-    for pid in untrusted_decoding._WORKERS.pids():
+    untrusted_decoding_and_framing.untrusted_image(data)
+    for pid in untrusted_decoding_and_framing._WORKERS.pids():
         os.kill(pid, signal.SIGKILL)
     np.testing.assert_array_equal(
-        untrusted_decoding.untrusted_image(data), square_framing.study_image(data)
+        untrusted_decoding_and_framing.untrusted_image(data),
+        framing_and_study_image.study_image(data),
     )
     with monkeypatch.context() as patch:
         breaks = Workers("tests.support.no_such_module", 2)  # ends before it answers
-        patch.setattr(untrusted_decoding, "_WORKERS", breaks)
+        patch.setattr(untrusted_decoding_and_framing, "_WORKERS", breaks)
         with pytest.raises(ImageError, match=r'^"odd.png" broke its decoder: '):
-            untrusted_decoding.untrusted_image(data, name="odd.png")
-    untrusted_decoding.untrusted_image(data)
+            untrusted_decoding_and_framing.untrusted_image(data, name="odd.png")
+    untrusted_decoding_and_framing.untrusted_image(data)
 
 
 def test_what_takes_too_long_gets_a_sentence(
     odd_workers: Workers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(untrusted_decoding, "SECONDS", 0)
-    monkeypatch.setattr(untrusted_decoding.json, "dumps", lambda _: "spin")
+    monkeypatch.setattr(untrusted_decoding_and_framing, "SECONDS", 0)
+    monkeypatch.setattr(untrusted_decoding_and_framing.json, "dumps", lambda _: "spin")
     with pytest.raises(ImageError, match=r'^"slow.png" takes too long to decode: ') as raised:
-        untrusted_decoding.untrusted_image(b"any", name="slow.png")
-    assert not isinstance(raised.value, untrusted_decoding.BusyError)
+        untrusted_decoding_and_framing.untrusted_image(b"any", name="slow.png")
+    assert not isinstance(raised.value, untrusted_decoding_and_framing.BusyError)
 
 
 def test_an_image_that_ended_its_decoder_is_not_tried_again(
     odd_workers: Workers, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     mark = tmp_path / "times"
-    monkeypatch.setattr(untrusted_decoding.json, "dumps", lambda _: f"note and die {mark}")
+    monkeypatch.setattr(
+        untrusted_decoding_and_framing.json, "dumps", lambda _: f"note and die {mark}"
+    )
     for name in ("one.png", "same.png"):
         with pytest.raises(ImageError, match=rf'^"{name}" broke its decoder: '):
-            untrusted_decoding.untrusted_image(b"bad", name=name)
+            untrusted_decoding_and_framing.untrusted_image(b"bad", name=name)
     assert mark.read_text() == "died "
 
 
 LARGE = """
 import sys
-from robustness.pictures import untrusted_decoding
-with untrusted_decoding._only_large_one(None):
+from robustness.pictures import untrusted_decoding_and_framing
+with untrusted_decoding_and_framing._only_large_one(None):
     print(flush=True)
     sys.stdin.read()
 """
@@ -118,15 +123,17 @@ def test_who_waited_in_vain_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
     data = saved(plain("RGB", 0, 3000), "PNG")
     with (
         held_by_another_process(),
-        pytest.raises(untrusted_decoding.BusyError, match=r"^The image was not decoded within"),
+        pytest.raises(
+            untrusted_decoding_and_framing.BusyError, match=r"^The image was not decoded within"
+        ),
     ):
-        untrusted_decoding.untrusted_image(data, patience=0.5)
-    assert untrusted_decoding.untrusted_image(data).shape == (224, 224, 3)
+        untrusted_decoding_and_framing.untrusted_image(data, patience=0.5)
+    assert untrusted_decoding_and_framing.untrusted_image(data).shape == (224, 224, 3)
 
 
 def test_what_is_small_does_not_wait_for_what_is_large() -> None:
     with held_by_another_process():
-        untrusted_decoding.untrusted_image(saved(photo(1280, 720), "JPEG"), patience=30)
+        untrusted_decoding_and_framing.untrusted_image(saved(photo(1280, 720), "JPEG"), patience=30)
 
 
 def test_a_picture_that_exceeds_the_budget_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -134,10 +141,10 @@ def test_a_picture_that_exceeds_the_budget_is_refused(monkeypatch: pytest.Monkey
     if not Path("/proc/self/statm").exists():
         pytest.skip("this system limits no memory")
     with pytest.raises(ImageError, match=r"^The image needs too much memory to decode"):
-        untrusted_decoding.untrusted_image(webp_bomb(2500))
+        untrusted_decoding_and_framing.untrusted_image(webp_bomb(2500))
     monkeypatch.setenv("ROBUSTNESS_DECODE_MEMORY", "much")
     with pytest.raises(ParameterError, match="decode_memory"):
-        untrusted_decoding.untrusted_image(webp_bomb(2500))
+        untrusted_decoding_and_framing.untrusted_image(webp_bomb(2500))
 
 
 @pytest.mark.parametrize(("mode", "lossless"), [("RGB", False), ("RGB", True), ("RGBA", False)])
@@ -152,11 +159,12 @@ FIVE_AT_ONCE = """
 import sys, threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from robustness.base.limited_worker_pool import Worker, Workers
-from robustness.pictures import untrusted_decoding
+from robustness.base.untrusted_data_worker_pool import Worker, Workers
+from robustness.pictures import untrusted_decoding_and_framing
 
-untrusted_decoding._WORKERS = Workers("robustness.pictures.decoding_process", 4)
-untrusted_decoding.PROCESSES = 2  # by which the budget is reckoned, whatever machine this is
+untrusted_decoding_and_framing._WORKERS = Workers("robustness.pictures.decoding_process", 4)
+# The budget is reckoned by it, whatever machine this is.
+untrusted_decoding_and_framing.PROCESSES = 2
 made, resident, done = [], [], threading.Event()
 init = Worker.__init__
 Worker.__init__ = lambda self, module: (init(self, module), made.append(self.pid))[0]
@@ -171,11 +179,11 @@ def watch():
 bomb = Path(sys.argv[1]).read_bytes()
 with ThreadPoolExecutor(5) as pool:
     small = (Path(sys.argv[2]).read_bytes(),) * 5
-    list(pool.map(untrusted_decoding.untrusted_image, small))
+    list(pool.map(untrusted_decoding_and_framing.untrusted_image, small))
     before = megabytes()
     watching = threading.Thread(target=watch)
     watching.start()
-    images = list(pool.map(untrusted_decoding.untrusted_image, (bomb,) * 5))
+    images = list(pool.map(untrusted_decoding_and_framing.untrusted_image, (bomb,) * 5))
     done.set()
     watching.join()
 assert len(made) > 1 and all((image == images[0]).all() for image in images)

@@ -25,7 +25,7 @@ from robustness.base.errors import PluginError, RunError
 from robustness.base.processes import environment
 from robustness.base.registry import Registry
 from robustness.commands.main import main
-from robustness.evaluation.condition import Condition
+from robustness.evaluation.perturbation_and_attack_conditions import Condition
 from robustness.evaluation.row_schema import SCHEMA
 from robustness.perturbations import REGISTRY as PERTURBATIONS
 from robustness.perturbations import compose

@@ -21,20 +21,20 @@ from benchmarks.support.synthetic_rows import (
 )
 from benchmarks.support.synthetic_runs import measurement
 from robustness import report
-from robustness.evaluation.condition import Condition, perturbation_label
-from robustness.evaluation.measurement_records import Measurement
-from robustness.evaluation.predictions_by_strength import Band, Cell
+from robustness.evaluation.measurement_and_image_batch import Measurement
+from robustness.evaluation.perturbation_and_attack_conditions import Condition, perturbation_label
+from robustness.evaluation.prediction_band_and_strengths import Band, Cell
 from robustness.evaluation.suites_and_strengths import study_conditions
 from robustness.report import (
     breaking_strength_report,
-    published_study_tables,
+    published_study_report,
     run_report_and_answers,
 )
 from robustness.report.blocks import Text
 from robustness.report.questions import choice_and_trade_offs
-from robustness.report.questions.perturbations import harm
+from robustness.report.questions.perturbation_harm_and_map import harm
 from robustness.statistics import Figures
-from robustness.statistics.study_ranking_and_verdicts import summarise
+from robustness.statistics.robustness_ranking_and_verdicts import summarise
 
 LEVELS = [("fog", 0.6), ("rotation", 0.5), ("contrast", 0.6)]
 A, B, C = "SqueezeNet", "EfficientNetLite0", "EfficientNetLite1"
@@ -203,7 +203,7 @@ def measured(stays: dict[str, list[bool]], pictures: int = 1) -> list[Measuremen
 
 
 def scored(rows: list[Measurement], images: int) -> str:
-    return published_study_tables.consistency(summarise(rows), images)
+    return published_study_report.consistency(summarise(rows), images)
 
 
 def test_a_study_claims_an_order_only_where_intervals_do_not_overlap() -> None:

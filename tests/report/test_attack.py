@@ -16,13 +16,13 @@ from robustness.attacks import AttackSpec, Control, Outcome
 from robustness.attacks.transfer import Transfer
 from robustness.commands import main
 from robustness.commands.attack_command import _spec
-from robustness.evaluation.condition import AttackCondition, Condition
-from robustness.evaluation.measurement_records import Measurement
+from robustness.evaluation.measurement_and_image_batch import Measurement
+from robustness.evaluation.perturbation_and_attack_conditions import AttackCondition, Condition
 from robustness.evaluation.request import Request
 from robustness.pictures.framed_picture import Picture
+from robustness.pictures.framing_and_study_image import Framing, study_image
 from robustness.pictures.sample_files import sample_bytes
-from robustness.pictures.square_framing import Framing, study_image
-from robustness.report.attack_report import answers
+from robustness.report.one_image_attack_report import answers
 from tests.support.reports import HOSTILE, WHEN, Page
 
 ATTACK = AttackSpec.of("pgd", epsilon=2 / 255, steps=7, restarts=2, seed=3)

@@ -13,17 +13,17 @@ import pytest
 
 from benchmarks.support.repository import ROOT
 from robustness import api
-from robustness.charts.prediction_verdicts import verdict
+from robustness.charts.verdict_signs_and_words import verdict
 from robustness.commands.main import main
 from robustness.evaluation import loop
-from robustness.evaluation.condition import Condition
 from robustness.evaluation.labels_and_correctness import labelled
-from robustness.evaluation.measurement_records import Measurement
+from robustness.evaluation.measurement_and_image_batch import Measurement
+from robustness.evaluation.perturbation_and_attack_conditions import Condition
 from robustness.evaluation.request import Request, make_spec, read_request
 from robustness.pictures.decoding import decode
 from robustness.pictures.framed_picture import Picture, frame
+from robustness.pictures.framing_and_study_image import study_image
 from robustness.pictures.sample_files import sample_bytes
-from robustness.pictures.square_framing import study_image
 from robustness.report.copy_as_link_or_code import COMMAND, LINK, PYTHON, TOML, copies
 from tests.support.pages import changes, run
 

@@ -31,10 +31,10 @@ from benchmarks.support.synthetic_runs import pictures, saved
 from robustness import report, runs
 from robustness.attacks import NORMS
 from robustness.base.errors import RunError
-from robustness.charts.prediction_verdicts import judged
+from robustness.charts.verdict_signs_and_words import judged
 from robustness.commands import main
-from robustness.evaluation.condition import Condition
 from robustness.evaluation.loop import perturbed
+from robustness.evaluation.perturbation_and_attack_conditions import Condition
 from robustness.evaluation.row_schema import COLUMNS, SCHEMA, dictionary
 from robustness.pictures.eight_bits import to_png, to_uint8
 from robustness.pictures.sample_files import sample_bytes

@@ -13,7 +13,7 @@ import pytest
 import robustness as rb
 from benchmarks.support.synthetic_runs import pictures, saved
 from robustness.commands.main import _parsed, main
-from robustness.evaluation.condition import Condition, as_profile
+from robustness.evaluation.perturbation_and_attack_conditions import Condition, as_profile
 from robustness.hardening import Hardening, Settings
 from robustness.hardening.judgement import judge_training
 from robustness.report.questions import RunFigures, fixes

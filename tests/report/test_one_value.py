@@ -22,7 +22,7 @@ from robustness import api, report
 from robustness.base import text
 from robustness.base.text import Figure, Key, key_of
 from robustness.commands.main import main
-from robustness.evaluation.condition import Condition, as_profile, series
+from robustness.evaluation.perturbation_and_attack_conditions import Condition, as_profile, series
 from robustness.report import match_report
 from robustness.report.blocks import Chart, Chooser, Sortable
 from robustness.runs import headline_figures

@@ -13,10 +13,10 @@ from benchmarks.support.repository import ROOT
 from benchmarks.support.synthetic_runs import pictures, saved
 from robustness import api, gate, report, runs
 from robustness.base.errors import ParameterError
-from robustness.charts.text_tables import Table
+from robustness.charts.ranking_and_condition_tables import Table
 from robustness.commands.main import main
-from robustness.evaluation.condition import Condition
-from robustness.pictures.square_framing import Framing
+from robustness.evaluation.perturbation_and_attack_conditions import Condition
+from robustness.pictures.framing_and_study_image import Framing
 from robustness.report.blocks import Chart, Text, Titled
 from robustness.report.formats import FORMATS, rendered
 from robustness.report.questions import REGISTRY, Question, RunFigures, safe_threshold

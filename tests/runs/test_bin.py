@@ -13,7 +13,12 @@ import pytest
 from benchmarks.support.own_runs import adopt
 from robustness import runs
 from robustness.base.errors import AccessError, RunError
-from robustness.runs import audit, installation_runs, manifest, retention_and_storage_limits
+from robustness.runs import (
+    audit,
+    manifest,
+    retention_and_storage_limits,
+    run_registration_and_origin,
+)
 from tests.support.saved_runs import performed, spec, use_stand_ins
 
 
@@ -151,7 +156,7 @@ def test_a_run_that_came_back_or_from_elsewhere_counts_from_then(
 ) -> None:
     for name, days_ago in (("new", 1.0), ("newer", 0.5), ("old", 9.0), ("foreign", 10.0)):
         another(folder, name, days_ago=days_ago)
-    installation_runs.forget(folder / "foreign")
+    run_registration_and_origin.forget(folder / "foreign")
     runs.delete(folder / "first")
     runs.to_bin(folder / "old")
     runs.restore(folder, "old")

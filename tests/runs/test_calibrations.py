@@ -13,7 +13,7 @@ from PIL import Image, ImageOps
 import robustness as rb
 from robustness import models, runs
 from robustness.base.errors import ParameterError
-from robustness.evaluation.condition import Condition
+from robustness.evaluation.perturbation_and_attack_conditions import Condition
 from robustness.models import Outputs
 from robustness.models.own import registration_and_schema
 from robustness.pictures.copies_and_single_scene import copies

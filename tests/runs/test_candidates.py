@@ -9,7 +9,7 @@ import pytest
 
 from robustness import api
 from robustness.base.errors import ParameterError
-from robustness.evaluation.condition import Condition
+from robustness.evaluation.perturbation_and_attack_conditions import Condition
 from robustness.runs import Run
 from tests.support.synthetic_remedies import MODELS, Made
 

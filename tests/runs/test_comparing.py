@@ -18,9 +18,9 @@ from benchmarks.support.own_runs import adopt
 from benchmarks.support.synthetic_runs import ESPRESSO, TABBY, saved
 from robustness import api, models, report, runs
 from robustness.base.errors import ParameterError, RunError
-from robustness.evaluation.condition import Condition, named, short
+from robustness.evaluation.perturbation_and_attack_conditions import Condition, named, short
 from robustness.evaluation.row_schema import TOLERANCE, stored
-from robustness.pictures.square_framing import Framing
+from robustness.pictures.framing_and_study_image import Framing
 from robustness.report.blocks import Map
 from robustness.runs.compare import flips
 from robustness.runs.row_differences import changes, compare_rows

@@ -33,11 +33,11 @@ from robustness import api, models, report, runs
 from robustness.base.errors import ParameterError, RobustnessError, RunError
 from robustness.commands.main import main
 from robustness.datasets import open_dataset
-from robustness.evaluation.condition import Condition
-from robustness.evaluation.measurement_records import Measurement
+from robustness.evaluation.measurement_and_image_batch import Measurement
+from robustness.evaluation.perturbation_and_attack_conditions import Condition
 from robustness.report.blocks import Titled
 from robustness.report.questions.slices_and_class_changes import property_title
-from robustness.runs import headline_figures, image_table, model_failure_tables, notes
+from robustness.runs import failures_and_class_changes, headline_figures, image_table, notes
 from robustness.runs.embedding_map import read_maps
 from robustness.runs.row_selection import RowSelection
 
@@ -228,11 +228,11 @@ def test_a_text_that_is_no_selection_is_refused(run: runs.Run, text: str, reason
 
 
 def test_large_runs_are_sampled_and_say_so(run: runs.Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(model_failure_tables, "MOST_CELLS", 20)
-    found = model_failure_tables.failure_tables(run.rows, run.properties)
+    monkeypatch.setattr(failures_and_class_changes, "MOST_CELLS", 20)
+    found = failures_and_class_changes.failure_tables(run.rows, run.properties)
     assert [entry["n_images"] for entry in found.pairs] == [10]
     assert found.changes[0]["n_images"] < 10
-    assert list(found.unknown) == [model_failure_tables.SAMPLED.format(10)]
+    assert list(found.unknown) == [failures_and_class_changes.SAMPLED.format(10)]
 
 
 def _put(path: Path, instead: str) -> None:

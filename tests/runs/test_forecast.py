@@ -10,7 +10,7 @@ from benchmarks.support.image_folders import flat_folder
 from benchmarks.support.own_runs import adopt
 from benchmarks.support.synthetic_runs import saved
 from robustness import runs
-from robustness.evaluation.condition import Condition
+from robustness.evaluation.perturbation_and_attack_conditions import Condition
 from robustness.evaluation.request import make_spec
 from robustness.evaluation.suites_and_strengths import study_conditions
 from robustness.runs import forecast

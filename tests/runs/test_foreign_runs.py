@@ -20,7 +20,7 @@ from benchmarks.support.image_folders import labelled_folder
 from benchmarks.support.process_memory import growing_at_most
 from robustness import runs
 from robustness.base.errors import RunError
-from robustness.base.limited_worker_pool import (
+from robustness.base.untrusted_data_worker_pool import (
     WorkerDiedError,
     WorkerKilledError,
     WorkerLateError,
@@ -33,11 +33,11 @@ from robustness.runs import (
     foreign_run_checks,
     headline_figures,
     image_table,
-    installation_runs,
     jobs,
     result_cache,
     retention_and_storage_limits,
-    row_checks,
+    row_specification_and_check,
+    run_registration_and_origin,
     run_writer_and_continuation,
 )
 from robustness.runs.row_queries_and_cells import Rows
@@ -109,7 +109,7 @@ def test_the_list_lies_outside_the_runs_and_a_copy_of_all_carries_nothing_along(
 ) -> None:
     there = tmp_path / "there"
     shutil.copytree(made[0].folder.parent, there)
-    assert not list(there.rglob(installation_runs.FILE))
+    assert not list(there.rglob(run_registration_and_origin.FILE))
     assert [entry.foreign for entry in runs.listing(there)] == [True]
 
 
@@ -117,12 +117,12 @@ def test_no_manifest_makes_a_folder_an_own_run(made: tuple[runs.Run, Path], tmp_
     """Not at the path of one, with its id, date, creator and all other words."""
     folder = tmp_path / "runs" / made[0].id
     shutil.copytree(made[0].folder, folder)
-    installation_runs.register(
+    run_registration_and_origin.register(
         folder, (folder / runs.MANIFEST_FILE).read_bytes(), made[0].manifest.parts
     )
-    assert installation_runs.is_own(folder)
+    assert run_registration_and_origin.is_own(folder)
     change_manifest(made[0].__class__(folder, made[0].manifest, ()), creator="me@example.org")
-    assert not installation_runs.is_own(folder)
+    assert not run_registration_and_origin.is_own(folder)
     assert runs.owner_of(folder) == ""
 
 
@@ -131,7 +131,7 @@ def test_rows_that_were_replaced_under_an_own_manifest_are_noticed(
 ) -> None:
     folder = tmp_path / "runs" / made[0].id
     shutil.copytree(made[0].folder, folder)
-    installation_runs.register(
+    run_registration_and_origin.register(
         folder, (folder / runs.MANIFEST_FILE).read_bytes(), made[0].manifest.parts
     )
     (part,) = folder.glob("part-*")
@@ -153,7 +153,7 @@ def test_a_run_that_was_begun_is_listed_before_others_see_it(
 
     def watched(manifest: Any, folder: Path) -> None:
         write(manifest, folder)
-        seen.append(installation_runs.is_own(folder))
+        seen.append(run_registration_and_origin.is_own(folder))
 
     monkeypatch.setattr(run_writer_and_continuation.Manifest, "write", watched)
     use_stand_ins(monkeypatch)
@@ -167,11 +167,13 @@ def test_without_the_list_every_run_is_foreign_and_a_damaged_one_is_not_lost(
 ) -> None:
     monkeypatch.setenv("ROBUSTNESS_CACHE", str(tmp_path / "state"))
     assert runs.load(made[0].folder).foreign
-    (tmp_path / "state" / installation_runs.FILE).write_text("{")
+    (tmp_path / "state" / run_registration_and_origin.FILE).write_text("{")
     assert runs.listed(made[0].folder).foreign
-    with pytest.raises(RunError, match=f"{installation_runs.FILE} in the state folder is damaged"):
+    with pytest.raises(
+        RunError, match=f"{run_registration_and_origin.FILE} in the state folder is damaged"
+    ):
         runs.start(runs.plan(str(made[1]), spec()), tmp_path / "runs")
-    assert (tmp_path / "state" / installation_runs.FILE).read_text() == "{"
+    assert (tmp_path / "state" / run_registration_and_origin.FILE).read_text() == "{"
     assert os.listdir(tmp_path / "runs") == []
 
 
@@ -184,12 +186,12 @@ def test_the_bin_keeps_a_run_own_and_deleting_it_forgets_it(
     (deleted,) = runs.deleted(tmp_path)
     assert (deleted.entry.foreign, deleted.entry.owner) == (False, "me")
     assert runs.restore(tmp_path, begun.folder.name) == begun.folder
-    assert installation_runs.is_own(begun.folder)
+    assert run_registration_and_origin.is_own(begun.folder)
     copy = tmp_path / "copy"
     shutil.copytree(begun.folder, copy)
     runs.delete(begun.folder)
     copy.rename(begun.folder)
-    assert not installation_runs.is_own(begun.folder)
+    assert not run_registration_and_origin.is_own(begun.folder)
 
 
 # --- the check ----------------------------------------------------------------------------------
@@ -252,10 +254,10 @@ def test_figures_that_came_along_are_ignored(run: runs.Run, tmp_path: Path) -> N
     own = runs.load(run.folder).figures()
     results = ("figures", "headline", "cases", "failures", "maps")
     for name in results:
-        file = installation_runs.stored(run.folder) / f"{name}.json.gz"
+        file = run_registration_and_origin.stored(run.folder) / f"{name}.json.gz"
         (run.folder / file.name).write_bytes(file.read_bytes() if file.exists() else b"x")
     tables = result_cache.read(run.folder, run.manifest, result_cache.FIGURES, FigureTables)
-    shutil.rmtree(installation_runs.stored(run.folder))
+    shutil.rmtree(run_registration_and_origin.stored(run.folder))
     assert tables is not None
     assert result_cache.read(run.folder, run.manifest, result_cache.FIGURES, FigureTables) is None
     assert runs.load(run.folder).figures().summary == own.summary
@@ -947,7 +949,10 @@ def test_rows_that_their_file_denies_are_refused(column: str, run: runs.Run) -> 
     """Readers skip the rows that a file says it does not hold."""
     (part,) = run.parts
     with pq.ParquetFile(part.path) as file:
-        first, second = (row_checks._Bounds(file.metadata.row_group(0), [column]) for _ in range(2))
+        first, second = (
+            row_specification_and_check._Bounds(file.metadata.row_group(0), [column])
+            for _ in range(2)
+        )
         rows = file.read().to_batches()[0]
     wrong = {"position": 99, "model": "z" * 9, "probability": 2.0, "remedy": "median"}[column]
     first.add(rows)

@@ -21,8 +21,8 @@ from robustness.evaluation.request import make_spec
 from robustness.perturbations import compose
 from robustness.pictures.eight_bits import to_uint8
 from robustness.pictures.framed_picture import image_digest
-from robustness.pictures.square_framing import load_study_image
-from robustness.runs import image_export, plan
+from robustness.pictures.framing_and_study_image import load_study_image
+from robustness.runs import dataset_image_export, plan
 from robustness.runs.planning import Plan
 
 CONDITION = {"fog": 0.4, "gaussian_noise": 0.3}
@@ -41,7 +41,7 @@ def table(data: bytes) -> list[dict[str, str]]:
 
 def test_the_pixels_are_those_that_models_are_asked_about(planned: Plan, tmp_path: Path) -> None:
     to = tmp_path / "out"
-    assert [state.done for state in image_export.export(planned, str(to))] == [1, 2, 3]
+    assert [state.done for state in dataset_image_export.export(planned, str(to))] == [1, 2, 3]
     rows = table((to / "images.csv").read_bytes())
     assert len(rows) == 3 * 3
     assert len({row["label"] for row in rows}) == 3
@@ -61,19 +61,19 @@ def test_an_interrupted_export_goes_on_and_another_is_refused(
     planned: Plan, tmp_path: Path
 ) -> None:
     whole, broken = tmp_path / "whole", tmp_path / "broken"
-    list(image_export.export(planned, str(whole)))
-    list(islice(image_export.export(planned, str(broken)), 1))
+    list(dataset_image_export.export(planned, str(whole)))
+    list(islice(dataset_image_export.export(planned, str(broken)), 1))
     first = {path: path.stat().st_mtime_ns for path in broken.rglob("*.png")}
-    list(image_export.export(planned, str(broken)))
+    list(dataset_image_export.export(planned, str(broken)))
     assert (broken / "images.csv").read_bytes() == (whole / "images.csv").read_bytes()
     assert {path: path.stat().st_mtime_ns for path in first} == first, "not written again"
     with pytest.raises(ParameterError, match="a finished export"):
-        list(image_export.export(planned, str(whole)))
+        list(dataset_image_export.export(planned, str(whole)))
 
 
 def test_an_archive_holds_the_same(planned: Plan, tmp_path: Path) -> None:
-    list(image_export.export(planned, str(tmp_path / "out")))
-    list(image_export.export(planned, str(tmp_path / "out.zip")))
+    list(dataset_image_export.export(planned, str(tmp_path / "out")))
+    list(dataset_image_export.export(planned, str(tmp_path / "out.zip")))
     with zipfile.ZipFile(tmp_path / "out.zip") as archive:
         held = {name: archive.read(name) for name in archive.namelist()}
     assert held == {
@@ -182,4 +182,4 @@ def test_a_place_that_cannot_be_used_is_refused(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "taken.zip").touch()
     with pytest.raises(RobustnessError, match=r"\.$"):
-        list(image_export.export(planned, to))
+        list(dataset_image_export.export(planned, to))

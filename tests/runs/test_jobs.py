@@ -23,7 +23,7 @@ from robustness import runs
 from robustness.base.errors import RobustnessError, RunError
 from robustness.base.processes import Identity
 from robustness.base.round_robin_and_job_pauses import in_turn
-from robustness.runs import MANIFEST_FILE, Plan, installation_runs, jobs
+from robustness.runs import MANIFEST_FILE, Plan, jobs, run_registration_and_origin
 from robustness.runs.jobs import Supervisor, queue
 from robustness.runs.jobs.queue import Job
 from robustness.runs.jobs.supervisor import MOST_DEATHS, MOST_REFUSALS
@@ -345,7 +345,7 @@ def test_only_an_unfinished_run_of_this_installation_goes_on(asked: Plan, tmp_pa
         jobs.resume(finished.folder, "me")
     with runs.start(runs.plan(asked.record.source, spec(seed=9)), tmp_path) as writer:
         pass
-    installation_runs.forget(writer.folder)
+    run_registration_and_origin.forget(writer.folder)
     with pytest.raises(RunError, match="from another installation"):
         jobs.resume(writer.folder, "me")
 

@@ -13,7 +13,13 @@ from robustness import runs
 from robustness.base.errors import AccessError, RunError
 from robustness.commands.main import main
 from robustness.matching import Match, MatchSettings
-from robustness.runs import BIN, SavedMatch, installation_runs, jobs, retention_and_storage_limits
+from robustness.runs import (
+    BIN,
+    SavedMatch,
+    jobs,
+    retention_and_storage_limits,
+    run_registration_and_origin,
+)
 from tests.matching.test_match import example
 from tests.support.jobs import in_threads, worked_off
 
@@ -111,7 +117,7 @@ def test_matches_count_among_the_runs_of_their_creator(
 
 
 def test_a_match_from_elsewhere_is_neither_opened_nor_performed(folder: Path) -> None:
-    installation_runs.forget(folder)
+    run_registration_and_origin.forget(folder)
     (entry,) = runs.listing(folder.parent)
     assert entry.match is None
     assert entry.reason

@@ -9,10 +9,14 @@ import pytest
 
 from benchmarks.support.synthetic_runs import saved
 from robustness import api, gate, runs
-from robustness.api.hardening import weakest_perturbations
+from robustness.api.hardening_and_weakest_perturbations import weakest_perturbations
 from robustness.base.errors import ParameterError
 from robustness.charts import run_and_change_maps
-from robustness.evaluation.condition import YOUR_CAMERA, Condition, as_profile
+from robustness.evaluation.perturbation_and_attack_conditions import (
+    YOUR_CAMERA,
+    Condition,
+    as_profile,
+)
 from robustness.evaluation.request import make_spec, read_request
 from robustness.evaluation.suites_and_strengths import suite_conditions
 from robustness.report.questions import RunFigures

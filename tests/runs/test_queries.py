@@ -20,8 +20,8 @@ from benchmarks.support.synthetic_rows import APGD, PGD
 from benchmarks.support.synthetic_runs import saved, with_column
 from robustness import runs
 from robustness.base.errors import RunError
-from robustness.evaluation.condition import Condition
 from robustness.evaluation.labels_and_correctness import CORRECTNESS
+from robustness.evaluation.perturbation_and_attack_conditions import Condition
 from robustness.runs import result_cache
 from robustness.runs import row_queries_and_cells as row_files
 from robustness.runs.case_counts_and_queries import RowSelection

@@ -19,7 +19,7 @@ from benchmarks.support.lazy_modules import Later
 from benchmarks.support.repository import ROOT
 from robustness import runs
 from robustness.commands import main
-from robustness.evaluation.condition import Condition
+from robustness.evaluation.perturbation_and_attack_conditions import Condition
 from robustness.evaluation.request import make_spec
 from robustness.runs.engines import ray_engine_and_workers
 from tests.support.deadly_folders import DeadlyFolder

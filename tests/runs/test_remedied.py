@@ -18,7 +18,7 @@ from robustness import api, runs
 from robustness.base.errors import RunError
 from robustness.base.pydantic_validation import checked_json
 from robustness.commands.main import main
-from robustness.evaluation.condition import Condition
+from robustness.evaluation.perturbation_and_attack_conditions import Condition
 from robustness.evaluation.request import Request
 from robustness.remedies import parse_all
 from robustness.runs.remedy_figures_and_models import remedy_figures

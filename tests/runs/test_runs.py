@@ -27,8 +27,8 @@ from robustness import runs
 from robustness.base.errors import ParameterError, RobustnessError, RunError
 from robustness.commands import main
 from robustness.datasets import open_dataset
-from robustness.evaluation.condition import Condition
 from robustness.evaluation.loop import evaluate
+from robustness.evaluation.perturbation_and_attack_conditions import Condition
 from robustness.evaluation.request import Request
 from robustness.evaluation.row_schema import SCHEMA, to_table
 from robustness.evaluation.suites_and_strengths import (
@@ -37,7 +37,7 @@ from robustness.evaluation.suites_and_strengths import (
     suite_names,
 )
 from robustness.pictures.framed_picture import load_picture
-from robustness.pictures.square_framing import Framing
+from robustness.pictures.framing_and_study_image import Framing
 from robustness.runs import engines, manifest
 from robustness.runs.engines import Chunk, Engine, Workload
 from robustness.runs.engines.engine_and_local_chunks import chunks

@@ -14,8 +14,8 @@ import pytest
 
 from benchmarks.support.synthetic_runs import pictures, saved
 from robustness import api, runs
-from robustness.evaluation.condition import Condition
-from robustness.runs import selected_cases
+from robustness.evaluation.perturbation_and_attack_conditions import Condition
+from robustness.runs import case_selection_export
 from robustness.runs.case_counts_and_queries import RowSelection
 from robustness.runs.row_selection import SURVIVORS, WORST
 from tests.support.documents import DOCUMENTS, blocks
@@ -73,7 +73,7 @@ def test_a_kind_of_cases_is_exported_alone(tmp_path: Path) -> None:
     run = made(tmp_path, labelled=False, kept=[True, False, False])
     worst = NAMES[:0:-1]  # by the loss of confidence
     for kind, names in ((WORST, worst), (SURVIVORS, NAMES[:1]), ("", [*worst, NAMES[0]])):
-        table = selected_cases.exported(run, RowSelection(), ".csv", kind).decode()
+        table = case_selection_export.exported(run, RowSelection(), ".csv", kind).decode()
         assert [row["image"] for row in csv.DictReader(table.splitlines())] == names
 
 

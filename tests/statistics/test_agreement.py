@@ -7,10 +7,15 @@ import pytest
 
 from benchmarks.support.lazy_modules import Later
 from benchmarks.support.synthetic_rows import rows
-from robustness.evaluation.condition import Condition
-from robustness.statistics.agreement_of_pairs_and_majority import by_pair, majorities
+from robustness.evaluation.perturbation_and_attack_conditions import Condition
+from robustness.statistics.agreement_and_majority_vote import by_pair, majorities
 from robustness.statistics.measurement_grid import Grid, grids
-from robustness.statistics.thresholds import SUITE, curves, risk_coverage, safe_thresholds
+from robustness.statistics.safe_confidence_thresholds import (
+    SUITE,
+    curves,
+    risk_coverage,
+    safe_thresholds,
+)
 
 sklearn = Later("sklearn.metrics")
 

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from benchmarks.support.synthetic_rows import APGD, FOG, PGD, attacked, rows
-from robustness.evaluation.condition import Condition
+from robustness.evaluation.perturbation_and_attack_conditions import Condition
 from robustness.statistics import Figures
 from robustness.statistics.means_with_intervals import over_conditions, shares
 from tests.support.frames import difference

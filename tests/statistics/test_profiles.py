@@ -10,7 +10,11 @@ from scipy import stats
 
 from benchmarks.support.populations import shares as drawn_shares
 from benchmarks.support.synthetic_rows import rows
-from robustness.evaluation.condition import YOUR_CAMERA, Condition, as_profile
+from robustness.evaluation.perturbation_and_attack_conditions import (
+    YOUR_CAMERA,
+    Condition,
+    as_profile,
+)
 from robustness.metrics.proportion_and_difference_intervals import share_bounds
 from robustness.statistics import Figures
 from robustness.statistics.measurement_grid import draw_compositions, grids, laid_out

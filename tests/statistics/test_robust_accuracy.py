@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from benchmarks.support.synthetic_rows import rows
-from robustness.charts import text_tables
-from robustness.evaluation.condition import Condition
+from robustness.charts import ranking_and_condition_tables
+from robustness.evaluation.perturbation_and_attack_conditions import Condition
 from robustness.statistics import Figures
 
 ATTACKS = [
@@ -30,7 +30,7 @@ def test_a_picture_is_robust_if_no_attack_that_was_allowed_broke_it() -> None:
     assert second["strongest_left"] == pytest.approx(0.4)
     assert all(entry["of"] == "accuracy" for entry in (first, second, l2))
     assert all(e["robust_low"] <= e["robust"] <= e["robust_high"] for e in (first, second, l2))
-    told = text_tables.robust_accuracy([first, second, l2])
+    told = ranking_and_condition_tables.robust_accuracy([first, second, l2])
     assert told.rows[0][2:4] == ("1/255", "2")
     assert any("APGD-T" in cell for cell in told.rows[0])
 

@@ -10,15 +10,15 @@ import pytest
 from statsmodels.stats.proportion import proportion_confint
 
 from robustness.evaluation.loop import evaluate
-from robustness.evaluation.measurement_records import Measurement
+from robustness.evaluation.measurement_and_image_batch import Measurement
 from robustness.evaluation.request import make_spec
 from robustness.evaluation.suites_and_strengths import study_conditions
 from robustness.pictures.framed_picture import Picture
+from robustness.pictures.framing_and_study_image import study_image
 from robustness.pictures.sample_files import sample_bytes
-from robustness.pictures.square_framing import study_image
-from robustness.statistics import FEWEST, study_ranking_and_verdicts
+from robustness.statistics import FEWEST, robustness_ranking_and_verdicts
 from robustness.statistics.means_with_intervals import shares
-from robustness.statistics.study_ranking_and_verdicts import summarise
+from robustness.statistics.robustness_ranking_and_verdicts import summarise
 
 
 @pytest.fixture(scope="module")
@@ -53,17 +53,17 @@ def entry(kept: int, of: int, cosine: float = 0.5) -> dict[str, Any]:
     ],
 )
 def test_the_verdict_follows_its_rule(kept: int, of: int, cosine: float, expected: str) -> None:
-    assert study_ranking_and_verdicts.verdict(entry(kept, of, cosine)) == expected
+    assert robustness_ranking_and_verdicts.verdict(entry(kept, of, cosine)) == expected
 
 
 def test_an_unsure_clean_answer_is_flagged_once_a_picture_and_model(
     rows: list[Measurement],
 ) -> None:
-    (found,) = study_ranking_and_verdicts.unsure(rows)
+    (found,) = robustness_ranking_and_verdicts.unsure(rows)
     assert found[:2] == ("rocket", "SqueezeNet")
     assert found[2] == pytest.approx(0.206, abs=0.01)
     sure = [replace(row, clean_probability=0.3) for row in rows]
-    assert study_ranking_and_verdicts.unsure(sure) == []
+    assert robustness_ranking_and_verdicts.unsure(sure) == []
 
 
 def test_pictures_are_the_unit_of_the_intervals_not_perturbations(rows: list[Measurement]) -> None:
@@ -75,7 +75,7 @@ def test_pictures_are_the_unit_of_the_intervals_not_perturbations(rows: list[Mea
     one, few, enough, many = (card(count) for count in (1, FEWEST - 1, FEWEST, 40))
     for found in (one, few):
         assert (found["consistency_low"], found["consistency_high"]) == (None, None)
-        assert study_ranking_and_verdicts.verdict(found) == "undecided"
+        assert robustness_ranking_and_verdicts.verdict(found) == "undecided"
     assert enough["n"] == 10 * FEWEST
     kept = sum(row.consistent for row in rows) / 10
     assert enough["consistency"] == pytest.approx(kept)

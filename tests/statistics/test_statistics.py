@@ -12,7 +12,7 @@ from statsmodels.stats.proportion import proportion_confint
 
 from benchmarks.support.synthetic_rows import rows, severities
 from robustness import metrics, models
-from robustness.evaluation.condition import Condition
+from robustness.evaluation.perturbation_and_attack_conditions import Condition
 from robustness.metrics.proportion_and_difference_intervals import share_bounds
 from robustness.perturbations import SAVED_AS_JPEG
 from robustness.statistics import FEWEST, Figures

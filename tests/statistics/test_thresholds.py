@@ -12,7 +12,7 @@ from scipy.stats import binomtest
 
 from benchmarks.support.synthetic_rows import rows
 from robustness.statistics.measurement_grid import grids
-from robustness.statistics.thresholds import (
+from robustness.statistics.safe_confidence_thresholds import (
     FIRST_PART,
     LEVEL,
     Promise,

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from robustness import models
-from robustness.evaluation.condition import Condition
 from robustness.evaluation.loop import perturbed
-from robustness.evaluation.predictions_by_strength import Band, Cell, strengths
+from robustness.evaluation.perturbation_and_attack_conditions import Condition
+from robustness.evaluation.prediction_band_and_strengths import Band, Cell, strengths
 from robustness.perturbations import REGISTRY
 from robustness.pictures.framed_picture import Picture
 

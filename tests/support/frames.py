@@ -9,8 +9,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from robustness.attacks import REGISTRY as ATTACKS
-from robustness.evaluation.condition import effect, readable
 from robustness.evaluation.labels_and_correctness import good_rows, with_correctness
+from robustness.evaluation.perturbation_and_attack_conditions import effect, readable
 from robustness.runs.row_selection import WORST
 from robustness.statistics import QUANTITIES
 from robustness.statistics.measurement_grid import laid_out, with_conditions

@@ -9,7 +9,7 @@ import struct
 import sys
 import time
 
-from robustness.base.limited_worker_pool import serve
+from robustness.base.untrusted_data_worker_pool import serve
 
 
 def answer(head: bytes, data: bytes) -> bytes:

@@ -14,11 +14,11 @@ from streamlit.components.v2 import manifest_scanner
 from streamlit.testing.v1 import AppTest, local_script_runner
 
 from benchmarks.support.repository import ROOT
-from robustness.evaluation.condition import Condition
+from robustness.evaluation.perturbation_and_attack_conditions import Condition
 from robustness.perturbations import REGISTRY
 from robustness.pictures.framed_picture import Picture
+from robustness.pictures.framing_and_study_image import study_image
 from robustness.pictures.sample_files import sample_bytes
-from robustness.pictures.square_framing import study_image
 from robustness.ui.browser.components import unpack
 from robustness.ui.computation import shared_results
 

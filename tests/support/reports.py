@@ -9,13 +9,13 @@ from html.parser import HTMLParser
 from benchmarks.support.synthetic_runs import measurement
 from robustness import report
 from robustness.evaluation.breaking_strength_sweep import Break
-from robustness.evaluation.condition import Condition
-from robustness.evaluation.measurement_records import Measurement
+from robustness.evaluation.measurement_and_image_batch import Measurement
+from robustness.evaluation.perturbation_and_attack_conditions import Condition
 from robustness.evaluation.request import Request
 from robustness.evaluation.suites_and_strengths import study_conditions
 from robustness.pictures.framed_picture import Picture
+from robustness.pictures.framing_and_study_image import Framing, study_image
 from robustness.pictures.sample_files import sample_bytes
-from robustness.pictures.square_framing import Framing, study_image
 
 WHEN = datetime(2026, 1, 2, 3, 4, tzinfo=UTC)
 HOSTILE = 'a</script><script>alert(1)</script><img src=x onerror="alert(2)">|`*_[x](y).png'

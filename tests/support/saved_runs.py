@@ -9,9 +9,9 @@ import pytest
 
 from benchmarks.support.stand_in_models import Stable
 from robustness import models, runs
-from robustness.evaluation.condition import Condition
+from robustness.evaluation.perturbation_and_attack_conditions import Condition
 from robustness.evaluation.request import Request
-from robustness.pictures.square_framing import DEFAULT_FIT, Framing
+from robustness.pictures.framing_and_study_image import DEFAULT_FIT, Framing
 from robustness.runs import engines, run_writer_and_continuation
 from robustness.runs.engines import Chunk, Engine, Workload
 from robustness.runs.engines.engine_and_local_chunks import chunks

@@ -10,7 +10,11 @@ from numpy.typing import NDArray
 
 from robustness import models
 from robustness.models.class_labels import Labels
-from robustness.models.graph.graph_with_preprocessing import ANY_BATCH, StudyModel, study_models
+from robustness.models.graph.graph_preprocessing_and_facts import (
+    ANY_BATCH,
+    StudyModel,
+    study_models,
+)
 from robustness.models.graph.inspection_and_conversion import use_of
 from robustness.models.graph.keras_reading_and_conversion import keras_graph
 from robustness.models.model_and_weights_record import Normalisation

@@ -11,8 +11,8 @@ import numpy as np
 
 from benchmarks.support.own_runs import adopt
 from benchmarks.support.synthetic_runs import ESPRESSO, TABBY, pictures, saved
-from robustness.evaluation.condition import Condition
-from robustness.evaluation.measurement_records import Measurement, RemediedPrediction
+from robustness.evaluation.measurement_and_image_batch import Measurement, RemediedPrediction
+from robustness.evaluation.perturbation_and_attack_conditions import Condition
 from robustness.remedies import parse_all
 
 MODELS = ("SqueezeNet", "EfficientNetLite0")

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy.special import erf, softmax
 
 from robustness import models
-from robustness.models.catalogue.kerashub_vision_transformers import Transformer
+from robustness.models.catalogue.kerashub_transformer_and_rewiring import Transformer
 from robustness.models.model_and_weights_record import Normalisation
 from robustness.models.tensorflow_and_keras_import import keras
 

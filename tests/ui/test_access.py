@@ -13,13 +13,13 @@ from benchmarks.support.own_runs import adopt
 from benchmarks.support.repository import ROOT
 from robustness import runs
 from robustness.base.errors import AccessError
-from robustness.base.user_permissions import Action, Role, Who
-from robustness.evaluation.condition import Condition
+from robustness.base.permission_policy_and_check import Action, Role, Who
+from robustness.evaluation.perturbation_and_attack_conditions import Condition
 from robustness.runs import audit, jobs, manifest
 from robustness.runs.jobs.queue import Job
 from robustness.runs.run_progress import Progress, ProgressFile
 from robustness.ui.computation import job_controls as under_way
-from robustness.ui.one_image.live_request import LiveRequest
+from robustness.ui.one_image.live_request_and_acceptance import LiveRequest
 from robustness.ui.one_image.live_routes_and_tickets import Tickets
 from robustness.ui.session import access
 from robustness.ui.session.access import Connection, is_local

@@ -13,8 +13,8 @@ from robustness import models
 from robustness.attacks import REGISTRY, Attack, AttackSpec, Outcome, craft
 from robustness.attacks.epsilon_and_gradient_masking import Smallest, smallest_epsilon
 from robustness.models import Classifier
-from robustness.report.attack_report import attack_answer
-from robustness.ui.computation import long_work as work
+from robustness.report.one_image_attack_report import attack_answer
+from robustness.ui.computation import background_work_and_cache as work
 from robustness.ui.computation import shared_results
 from robustness.ui.computation.shared_results import ResultCache
 from robustness.ui.one_image import attack_view

@@ -7,11 +7,11 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from robustness import models
-from robustness.evaluation.condition import Condition
 from robustness.evaluation.loop import perturbed
+from robustness.evaluation.perturbation_and_attack_conditions import Condition
 from robustness.models.run import heat_map as explain
 from robustness.pictures.eight_bits import to_png
-from robustness.ui.display import heat_map_section
+from robustness.ui.display import grad_cam_section
 from tests.support.pages import components, html, maps, run, sample
 
 
@@ -43,7 +43,7 @@ def test_the_switch_shows_the_clean_class_and_the_new_one() -> None:
         found = explain.heat_maps(
             models.load(name), np.concatenate([images] * len(classes)), np.repeat(classes, 2)
         )
-        views = heat_map_section.looking(name, images, classes).cached or []
+        views = grad_cam_section.looking(name, images, classes).cached or []
         assert len(views) == 2 * len(classes)
         for n, view in enumerate(views):
             assert view.png == to_png(explain.overlay(images[n % 2], found.relative[n]))

@@ -14,10 +14,10 @@ import pytest
 from robustness import models
 from robustness.base.errors import WeightsError
 from robustness.commands.main import main
-from robustness.evaluation import predictions_by_strength
-from robustness.evaluation.condition import Condition
+from robustness.evaluation import prediction_band_and_strengths
 from robustness.evaluation.loop import perturbed
-from robustness.evaluation.predictions_by_strength import Cell
+from robustness.evaluation.perturbation_and_attack_conditions import Condition
+from robustness.evaluation.prediction_band_and_strengths import Cell
 from robustness.perturbations import REGISTRY
 from robustness.pictures.sample_files import sample_path
 from robustness.ui.computation import band_cells
@@ -25,7 +25,7 @@ from robustness.ui.computation.shared_results import LIMIT, ResultCache
 from tests.support.pages import sample
 
 NOTHING = Condition.of({})
-EVERY = predictions_by_strength.strengths(REGISTRY["fog"])
+EVERY = prediction_band_and_strengths.strengths(REGISTRY["fog"])
 
 
 @pytest.fixture(autouse=True)

@@ -11,7 +11,7 @@ from streamlit.testing.v1 import AppTest
 
 from benchmarks.support.repository import ROOT
 from robustness.base.errors import RobustnessError
-from robustness.evaluation.measurement_records import Measurement
+from robustness.evaluation.measurement_and_image_batch import Measurement
 from robustness.models.loaded_models import LOADED
 from robustness.ui.computation import shared_results
 from robustness.ui.server.counters import ERRORS

@@ -14,9 +14,9 @@ from streamlit.proto.BackMsg_pb2 import BackMsg
 from streamlit.runtime import Runtime
 from streamlit.runtime.uploaded_file_manager import UploadedFileRec
 
-from robustness.evaluation.condition import Condition
+from robustness.evaluation.perturbation_and_attack_conditions import Condition
 from robustness.pictures.framed_picture import Picture
-from robustness.ui.one_image.live_request import LiveRequest
+from robustness.ui.one_image.live_request_and_acceptance import LiveRequest
 from robustness.ui.one_image.live_routes_and_tickets import Tickets
 from robustness.ui.session import access, session_end
 from tests.support.pages import sample

@@ -20,10 +20,10 @@ from starlette.requests import Request
 from starlette.testclient import TestClient
 
 from robustness.base.round_robin_and_job_pauses import SupersededError
-from robustness.evaluation.condition import Condition
+from robustness.evaluation.perturbation_and_attack_conditions import Condition
 from robustness.ui.browser.components import unpack
 from robustness.ui.one_image import live_routes_and_tickets
-from robustness.ui.one_image.live_request import LiveRequest
+from robustness.ui.one_image.live_request_and_acceptance import LiveRequest
 from robustness.ui.session import access
 from robustness.ui.session.access import Connection
 from tests.support.bands import complete_band

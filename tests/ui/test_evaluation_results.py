@@ -16,7 +16,7 @@ from streamlit.testing.v1 import AppTest
 from benchmarks.support.own_runs import adopt
 from robustness import models, report, runs
 from robustness.report.blocks import Text, Titled
-from robustness.report.questions import perturbations
+from robustness.report.questions import perturbation_harm_and_map
 from robustness.report.questions.fixes import REMEDIES
 from robustness.runs import MANIFEST_FILE, jobs
 from robustness.runs.temperature_scaling import Calibration
@@ -102,7 +102,7 @@ def test_the_open_view_draws_its_sections_of_the_report_alone(shown: Shown, view
     if view == "compare":
         assert escape(run.figures().choice.sentences[0]) in html(app)
         (drawn,) = pages.components(app, "map")
-        assert drawn["html"] == perturbations.keyed_map(run.figures()).drawing.html
+        assert drawn["html"] == perturbation_harm_and_map.keyed_map(run.figures()).drawing.html
         for titled in [block for block in told.brief if isinstance(block, Titled)][:2]:
             for row in titled.table.rows:
                 assert all(f">{escape(cell)}</td>" in html(app) for cell in row)

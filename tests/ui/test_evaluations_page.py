@@ -22,14 +22,14 @@ from benchmarks.support.repository import ROOT
 from benchmarks.support.synthetic_runs import pictures, saved
 from robustness import models, runs
 from robustness.base.text import share
-from robustness.charts.correctness_bands_and_maps import BandMap
-from robustness.evaluation.condition import Condition
+from robustness.charts.band_and_map_drawing import BandMap
+from robustness.evaluation.perturbation_and_attack_conditions import Condition
 from robustness.evaluation.suites_and_strengths import study_conditions
 from robustness.runs import foreign_run_checks, headline_figures, notes
 from robustness.runs import manifest as manifests
 from robustness.statistics.run_differences import verdict_text
 from robustness.ui.browser import components
-from robustness.ui.evaluations import run_table
+from robustness.ui.evaluations import run_table_and_selection
 from tests.support import pages
 from tests.support.pages import html, run, texts
 from tests.support.saved_runs import performed, spec, use_stand_ins
@@ -111,7 +111,7 @@ def test_figures_come_while_the_page_is_open_and_are_tried_once(
     for path in (folder / "second").glob("*.parquet"):
         path.write_bytes(b"no rows")
     works: list[Callable[[], object]] = []
-    monkeypatch.setattr(run_table, "begin", lambda _, work: works.append(work))
+    monkeypatch.setattr(run_table_and_selection, "begin", lambda _, work: works.append(work))
     table = visit().dataframe[0].value.set_index("Id")
     assert {*table["First model"]} == {"Computing …"}
     works.pop(0)()
@@ -151,7 +151,7 @@ def test_an_unfinished_run_says_so_and_can_continue_where_it_began(folder: Path)
 )
 def test_the_search_finds_what_describes_a_run(folder: Path, words: str, names: set[str]) -> None:
     known = {entry.folder.name: entry for entry in runs.listing(folder) if entry.manifest}
-    assert set(run_table.matching(known, words)) == names
+    assert set(run_table_and_selection.matching(known, words)) == names
 
 
 # --- comparison -----------------------------------------------------------------------------------
@@ -170,7 +170,7 @@ def test_the_baseline_is_the_one_before_or_pinned_or_the_oldest(folder: Path) ->
     known = {entry.folder.name: entry for entry in runs.listing(folder) if entry.manifest}
 
     def order(*names: str, before: tuple[str, ...] = ()) -> list[str]:
-        return run_table.in_order(names, before, known)
+        return run_table_and_selection.in_order(names, before, known)
 
     assert order("third", "second") == ["second", "third"]
     assert order("first", "second", "third", before=("third", "second"))[0] == "third"

@@ -11,14 +11,14 @@ import pytest
 from benchmarks.support.synthetic_runs import measurement
 from robustness import models
 from robustness.base.errors import ImageError, RobustnessError
-from robustness.evaluation.condition import Condition
+from robustness.evaluation.perturbation_and_attack_conditions import Condition
 from robustness.pictures.framed_picture import Picture
 from robustness.report.questions import failure_counts_and_images
 from robustness.runs import Run
 from robustness.ui.browser.escaped_html import html
 from robustness.ui.display import image_pairs_and_cards
 from robustness.ui.one_image.answer_cards import answer_cards
-from robustness.ui.one_image.live_request import LiveRequest
+from robustness.ui.one_image.live_request_and_acceptance import LiveRequest
 from tests.support.pages import sample
 
 HOSTILE = """</b><script src='x'>"&amp; <img src=x onerror="y">"""

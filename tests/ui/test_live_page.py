@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from robustness.evaluation.condition import Condition
 from robustness.evaluation.loop import evaluate
+from robustness.evaluation.perturbation_and_attack_conditions import Condition
 from robustness.evaluation.request import make_spec
 from robustness.models.own import registration_and_schema
 from robustness.perturbations import REGISTRY, compose, ordered

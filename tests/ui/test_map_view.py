@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from robustness.charts.correctness_bands_and_maps import strip
+from robustness.charts.band_and_map_drawing import strip
 from robustness.evaluation.breaking_strength_sweep import Break, sweep
 from robustness.evaluation.loop import evaluate
 from robustness.evaluation.request import make_spec

@@ -21,8 +21,8 @@ from benchmarks.support.image_folders import labelled_folder
 from benchmarks.support.own_runs import adopt_all
 from benchmarks.support.repository import ROOT
 from robustness import runs
-from robustness.charts.prediction_verdicts import verdict_of
-from robustness.evaluation.condition import Condition
+from robustness.charts.verdict_signs_and_words import verdict_of
+from robustness.evaluation.perturbation_and_attack_conditions import Condition
 from robustness.evaluation.request import make_spec
 from robustness.matching import (
     FEWEST,

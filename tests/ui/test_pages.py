@@ -9,8 +9,8 @@ from streamlit.runtime.state.session_state import SessionState
 
 from benchmarks.support.repository import ROOT
 from robustness.ui.computation import shared_results
-from robustness.ui.server.streamlit_internals import report_ignored_values
-from robustness.ui.session.link_inputs import link_number, warn_of_link
+from robustness.ui.server.streamlit_patches_and_internals import report_ignored_values
+from robustness.ui.session.choice_controls_and_link import link_number, warn_of_link
 from tests.support.bad_images import BAD
 from tests.support.pages import changes, html, on, run, texts
 

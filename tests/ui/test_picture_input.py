@@ -10,8 +10,8 @@ from streamlit.testing.v1 import AppTest
 
 from benchmarks.support.repository import ROOT
 from robustness.pictures.framed_picture import image_digest
+from robustness.pictures.framing_and_study_image import Framing, study_image
 from robustness.pictures.sample_files import sample_bytes
-from robustness.pictures.square_framing import Framing, study_image
 from robustness.ui.one_image import strength_map_and_sweep
 from robustness.ui.session import access
 from tests.support.pages import changes, html, run

@@ -11,7 +11,7 @@ from streamlit.testing.v1 import AppTest
 from benchmarks.support.repository import ROOT
 from robustness import metrics
 from robustness.perturbations import REGISTRY
-from robustness.perturbations.perturbation_search import find
+from robustness.perturbations.perturbation_text_search import find
 from robustness.ui.reference import STRENGTHS
 from robustness.ui.session import access
 from tests.support.pages import html, run

@@ -11,17 +11,17 @@ from streamlit.testing.v1 import AppTest
 
 from benchmarks.support.repository import ROOT
 from robustness.base.errors import ImageError
-from robustness.evaluation.condition import Condition
 from robustness.evaluation.loop import evaluate
-from robustness.evaluation.measurement_records import Measurement
+from robustness.evaluation.measurement_and_image_batch import Measurement
+from robustness.evaluation.perturbation_and_attack_conditions import Condition
 from robustness.evaluation.request import make_spec
 from robustness.models.own import registration_and_schema
-from robustness.pictures import untrusted_decoding
+from robustness.pictures import untrusted_decoding_and_framing
+from robustness.pictures.framing_and_study_image import Framing
 from robustness.pictures.sample_files import sample_bytes
-from robustness.pictures.square_framing import Framing
-from robustness.pictures.untrusted_decoding import BusyError
+from robustness.pictures.untrusted_decoding_and_framing import BusyError
+from robustness.ui.computation import background_work_and_cache as work
 from robustness.ui.computation import band_cells, shared_results
-from robustness.ui.computation import long_work as work
 from robustness.ui.computation.shared_results import ResultCache, work_key
 from robustness.ui.one_image import strength_map_and_sweep
 from tests.support import onnx_files
@@ -103,7 +103,7 @@ def test_a_file_that_is_no_picture_is_looked_at_once(monkeypatch: pytest.MonkeyP
         asked.append(data)
         raise (BusyError if data == b"good" else ImageError)("The image is The image.")
 
-    monkeypatch.setattr(untrusted_decoding, "framed_image", framed_image)
+    monkeypatch.setattr(untrusted_decoding_and_framing, "framed_image", framed_image)
     for name in ("a.png", "b.png"):
         with pytest.raises(ImageError, match=f'^"{name}" is The image.$'):
             shared_results.uploaded_picture(name, b"bad", (Framing(),))

@@ -20,7 +20,7 @@ from streamlit.runtime.app_session import AppSession
 from streamlit.runtime.forward_msg_queue import ForwardMsgQueue
 
 from robustness.base import settings
-from robustness.ui.server import request_security, startup
+from robustness.ui.server import request_security, startup_settings_and_warmup
 from robustness.ui.server.request_security import Guard
 from robustness.ui.session.access import COOKIE
 
@@ -192,7 +192,7 @@ def test_one_session_clears_its_own_state_alone(monkeypatch: pytest.MonkeyPatch)
     original = AppSession._handle_clear_cache_request
     monkeypatch.setattr(AppSession, "_handle_clear_cache_request", original)
     monkeypatch.setattr(ForwardMsgQueue, "clear", ForwardMsgQueue.clear)
-    startup.settle()
+    startup_settings_and_warmup.settle()
     cleared: list[str] = []
     session: Any = SimpleNamespace(
         _session_state=SimpleNamespace(clear=lambda: cleared.append("own"))
@@ -226,7 +226,7 @@ def test_nothing_is_sent_for_a_place_that_an_interrupted_fragment_has_not_made(
     monkeypatch.setattr(ForwardMsgQueue, "clear", ForwardMsgQueue.clear)
     assert [0, 8] not in sent()
     assert sent() != [], "what Streamlit does by itself, else there is nothing to prevent"
-    startup.settle()
+    startup_settings_and_warmup.settle()
     assert sent() == [[0, 8], [0, 8, 0], [0, 8, 1]]
 
 
@@ -238,7 +238,7 @@ def test_the_lower_limit_of_uploads_holds(
     before = config.get_option("server.maxUploadSize")
     try:
         config.set_option("server.maxUploadSize", 64)
-        startup.lower_upload_limit()
+        startup_settings_and_warmup.lower_upload_limit()
         assert config.get_option("server.maxUploadSize") == holds
     finally:
         config.set_option("server.maxUploadSize", before)
@@ -247,11 +247,11 @@ def test_the_lower_limit_of_uploads_holds(
 def test_the_start_says_who_is_an_owner_by_place_where_others_are_expected(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    startup.note_local_role()
+    startup_settings_and_warmup.note_local_role()
     assert not caplog.records
     monkeypatch.setenv("ROBUSTNESS_HOSTS", "dashboard.example")
-    startup.note_local_role()
+    startup_settings_and_warmup.note_local_role()
     monkeypatch.setenv("ROBUSTNESS_LOCAL_OWNER", "on")
-    startup.note_local_role()
+    startup_settings_and_warmup.note_local_role()
     assert all(settings.LOCAL_OWNER.name in message for message in caplog.messages)
     assert ["evaluator" in message for message in caplog.messages] == [True, False]

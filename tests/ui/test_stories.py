@@ -9,7 +9,7 @@ import pytest
 from robustness import models
 from robustness.attacks import Outcome, craft
 from robustness.evaluation import loop
-from robustness.evaluation.condition import AttackCondition, Condition
+from robustness.evaluation.perturbation_and_attack_conditions import AttackCondition, Condition
 from robustness.evaluation.request import make_spec
 from robustness.ui.one_image.attack_view import adversarial
 from robustness.ui.one_image.attack_view import row as attack_row

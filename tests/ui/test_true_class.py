@@ -8,8 +8,8 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from benchmarks.support.synthetic_runs import measurement
-from robustness.evaluation.condition import Condition
 from robustness.evaluation.labels_and_correctness import is_correct, labelled
+from robustness.evaluation.perturbation_and_attack_conditions import Condition
 from robustness.models.class_labels import imagenet
 from robustness.pictures.sample_files import sample_bytes
 from tests.support.pages import html, run, sample

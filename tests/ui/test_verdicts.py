@@ -12,16 +12,16 @@ import pytest
 from benchmarks.support.repository import ROOT
 from benchmarks.support.synthetic_runs import ESPRESSO, TABBY, measurement, pictures, saved
 from robustness import models, report
-from robustness.charts.prediction_verdicts import Mark, judged
-from robustness.evaluation.condition import Condition
-from robustness.evaluation.measurement_records import Measurement
+from robustness.charts.verdict_signs_and_words import Mark, judged
+from robustness.evaluation.measurement_and_image_batch import Measurement
+from robustness.evaluation.perturbation_and_attack_conditions import Condition
 from robustness.evaluation.request import Request
-from robustness.pictures.square_framing import Framing
+from robustness.pictures.framing_and_study_image import Framing
 from robustness.report.blocks import Map, Titled
 from robustness.report.questions.safe_threshold import ThresholdInUse
 from robustness.ui.display import image_pairs_and_cards
 from robustness.ui.one_image.answer_cards import answer_cards
-from robustness.ui.one_image.live_request import LiveRequest
+from robustness.ui.one_image.live_request_and_acceptance import LiveRequest
 from tests.support import pages
 
 FLIP = Condition.of({"vertical_flip": 1.0})

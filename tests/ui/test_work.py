@@ -10,8 +10,8 @@ from functools import partial
 import pytest
 
 from robustness.base.progress_and_time_left import Pace
-from robustness.ui.computation import long_work as work
-from robustness.ui.computation.long_work import Show, Work, begin
+from robustness.ui.computation import background_work_and_cache as work
+from robustness.ui.computation.background_work_and_cache import Show, Work, begin
 from robustness.ui.server.counters import ERRORS
 
 

@@ -1,5 +1,5 @@
 """The models of the catalogue, and the Keras networks that they are built of."""
 
-from robustness.models.catalogue import imagenet_models
+from robustness.models.catalogue import imagenet_model_registration
 
-__all__ = ["imagenet_models"]
+__all__ = ["imagenet_model_registration"]

@@ -9,13 +9,13 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from robustness.models.file_formats.format_and_runtime import (
+from robustness.models.file_formats.format_and_runtime_record import (
     GraphSize,
     ModelFormat,
     Runtime,
     UnusableError,
 )
-from robustness.models.file_formats.onnx_parser import ONNX
+from robustness.models.file_formats.onnx_weights_and_metadata import ONNX
 from robustness.models.file_formats.tflite_quantisation_and_labels import TFLITE
 
 OPENVINO = ModelFormat(

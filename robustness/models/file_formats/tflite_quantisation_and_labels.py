@@ -15,7 +15,7 @@ from typing import BinaryIO
 
 from robustness.base.bounded_zip import BoundedZip
 from robustness.base.files_and_locks import Version, require_regular, version
-from robustness.models.file_formats.format_and_runtime import (
+from robustness.models.file_formats.format_and_runtime_record import (
     MAX_BYTES,
     ModelFormat,
     Numbers,

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from robustness.base.errors import ExplanationError
-from robustness.models.file_formats.format_and_runtime import UnusableError
+from robustness.models.file_formats.format_and_runtime_record import UnusableError
 from robustness.models.run.replay.openvino_graph import Graph, Operations, Output
 from robustness.models.run.replay.operation_table_and_values import Node, Shape, Value
 from robustness.models.tensorflow_and_keras_import import tensorflow

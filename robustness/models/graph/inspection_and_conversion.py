@@ -12,7 +12,7 @@ from typing import Any
 
 from robustness.base.errors import NotInspectedError, WeightsError
 from robustness.base.files_and_locks import files_below, require_regular, stored_bytes, version
-from robustness.base.limited_worker_pool import (
+from robustness.base.untrusted_data_worker_pool import (
     Worker,
     WorkerDiedError,
     WorkerKilledError,
@@ -21,7 +21,7 @@ from robustness.base.limited_worker_pool import (
     WorkerTimeError,
 )
 from robustness.models.class_labels import imagenet
-from robustness.models.file_formats.format_and_runtime import (
+from robustness.models.file_formats.format_and_runtime_record import (
     MAX_BYTES,
     ModelFormat,
     Numbers,
@@ -35,7 +35,7 @@ from robustness.models.file_formats.formats import (
     check_weights,
     format_of,
 )
-from robustness.models.graph.conversion_cache import Conversion
+from robustness.models.graph.conversion_record_and_cache import Conversion
 from robustness.models.graph.preprocessing_and_probabilities import Shape, Use
 from robustness.models.model_and_weights_record import ModelRecord
 from robustness.models.weights.weights_state_and_digest import mark_unusable, require
@@ -52,7 +52,7 @@ _PATIENCE = 3
 """Seconds to wait for each second of work: others use the processor, too."""
 
 
-_EXAMINER = "robustness.models.graph.inspection_process"
+_EXAMINER = "robustness.models.graph.compilation_and_inspection_process"
 
 _FATAL: dict[object, str] = {}
 """The problems of files that have ended a process, by their versions and what was asked."""

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from robustness.models.file_formats.format_and_runtime import Quantisation
+from robustness.models.file_formats.format_and_runtime_record import Quantisation
 from robustness.models.model_and_weights_record import Normalisation
 
 Array = NDArray[Any]

@@ -14,7 +14,7 @@ from robustness.base.errors import ModelWarning, ParameterError
 from robustness.base.pydantic_validation import checked
 from robustness.base.text import did_you_mean
 from robustness.models.class_labels import check_class_names, read_labels
-from robustness.models.classifier import Classifier
+from robustness.models.classifier_and_outputs import Classifier
 from robustness.models.graph.inspection_and_conversion import use_of
 from robustness.models.graph.preprocessing_and_probabilities import (
     SIGMOID,
@@ -43,7 +43,11 @@ from robustness.models.own.file_and_library_metadata import (
     torchvision_entry,
 )
 from robustness.models.python_models import torch_and_hugging_face
-from robustness.models.python_models.function_pass import FunctionPass, LiveModel, problem
+from robustness.models.python_models.function_pass_and_caller import (
+    FunctionPass,
+    LiveModel,
+    problem,
+)
 from robustness.models.python_models.model_import_and_export import (
     as_graph,
     new_folder,
@@ -52,7 +56,7 @@ from robustness.models.python_models.model_import_and_export import (
     source_text,
 )
 from robustness.models.weights.preset_and_file_sources import user_file
-from robustness.pictures.square_framing import STUDY_SIDE, Framing
+from robustness.pictures.framing_and_study_image import STUDY_SIDE, Framing
 
 _WHERE = Path("add_model")
 """The name in messages, in place of a file of descriptions."""

@@ -16,7 +16,11 @@ from robustness.models.model_and_weights_record import (
     LabelledAccuracy,
     ModelRecord,
 )
-from robustness.models.own import model_archive, registration_and_schema, toml_entries
+from robustness.models.own import (
+    model_file_in_archive,
+    registration_and_schema,
+    toml_entry_addition_and_removal,
+)
 from robustness.models.own.file_and_library_metadata import (
     FRAMING_KEYS,
     INPUT_TYPE,
@@ -42,7 +46,7 @@ from robustness.models.own.preprocessing_trials import (
     samples,
     trials,
 )
-from robustness.pictures.square_framing import STUDY_FRAMING, Framing
+from robustness.pictures.framing_and_study_image import STUDY_FRAMING, Framing
 
 WHOLE = "squash"
 """The fit of models with classes of their own: their images may be framed as nobody knows."""
@@ -87,7 +91,7 @@ class Description:
     @property
     def toml(self) -> str:
         """The entry as it is written."""
-        return toml_entries.entry_text(self.name, self.entry)
+        return toml_entry_addition_and_removal.entry_text(self.name, self.entry)
 
     def document(self) -> dict[str, Any]:
         """The description as JSON-ready values."""
@@ -109,7 +113,9 @@ class Description:
 
     def renamed(self, name: str) -> Description:
         """The description under another ``name``, with the file of its classes."""
-        labels = {"labels": toml_entries.label_file(name)} if self.classes else {}
+        labels = (
+            {"labels": toml_entry_addition_and_removal.label_file(name)} if self.classes else {}
+        )
         return replace(self, name=name, entry={**self.entry, **labels})
 
     def write(self, folder: Path | None = None) -> Path:
@@ -120,7 +126,7 @@ class Description:
         """
         if self.missing:
             raise ParameterError(f"The description of {self.name!r} lacks {self.missing[0]!r}.")
-        return toml_entries.add(self.name, self.entry, self.classes, folder)
+        return toml_entry_addition_and_removal.add(self.name, self.entry, self.classes, folder)
 
 
 def propose(
@@ -144,10 +150,10 @@ def propose(
 
 def read_description(path: Path, choices: Mapping[str, Any], name: str) -> Description:
     """Describe the model file ``path`` by what it holds; raises as ``propose``."""
-    path = model_archive.model_file(path.resolve())
+    path = model_file_in_archive.model_file(path.resolve())
     choices = registration_and_schema.with_normalisation(choices)
     if Path(labels := choices.get("labels", "")).is_absolute():
-        choices["labels"] = toml_entries.relative(Path(labels))
+        choices["labels"] = toml_entry_addition_and_removal.relative(Path(labels))
     described = describe_file(path, shape_of(choices.get("input_size")))
     stated, sources = described["entry"], described["told_by"]
     by_name = choices.get("normalisation")
@@ -159,8 +165,10 @@ def read_description(path: Path, choices: Mapping[str, Any], name: str) -> Descr
         )
     classes = () if "labels" in choices else tuple(described["classes"])
     if classes:
-        stated = {**stated, "labels": toml_entries.label_file(name)}
-    entry = _ordered({"path": toml_entries.relative(path), **framing_values(choices, stated)})
+        stated = {**stated, "labels": toml_entry_addition_and_removal.label_file(name)}
+    entry = _ordered(
+        {"path": toml_entry_addition_and_removal.relative(path), **framing_values(choices, stated)}
+    )
     return Description(
         name,
         described["format"],
@@ -185,7 +193,7 @@ def try_out(
     if set(description.missing) - {"normalisation"}:
         return description
     entry, sources = dict(description.entry), dict(description.sources)
-    toml_entries.check(description.name, {"normalisation": "0..1", **entry})
+    toml_entry_addition_and_removal.check(description.name, {"normalisation": "0..1", **entry})
     with tempfile.TemporaryDirectory() as folder:
         record = _record(description, Path(folder))
         if not set(FRAMING_KEYS) & set(entry) and not are_imagenet(record.labels().names):
@@ -259,7 +267,9 @@ def _record(description: Description, folder: Path) -> ModelRecord:
     values = {"normalisation": "0..1", **description.entry}
     if description.classes:
         values["labels"] = str(folder / "labels.txt")
-        Path(values["labels"]).write_bytes(toml_entries.lines(description.classes))
+        Path(values["labels"]).write_bytes(
+            toml_entry_addition_and_removal.lines(description.classes)
+        )
     (record,) = registration_and_schema.records_of(
         registration_and_schema.described_in(), {description.name: values}
     )

@@ -19,15 +19,20 @@ from PIL import Image
 from robustness.base.files_and_locks import read_regular
 from robustness.base.pydantic_validation import read_object
 from robustness.base.text import folded
-from robustness.models.catalogue.imagenet_models import CAFFE, INSIDE_MODEL, MINUS_ONE_TO_ONE, TORCH
+from robustness.models.catalogue.imagenet_model_registration import (
+    CAFFE,
+    INSIDE_MODEL,
+    MINUS_ONE_TO_ONE,
+    TORCH,
+)
 from robustness.models.class_labels import imagenet
-from robustness.models.file_formats.format_and_runtime import Quantisation, UnusableError
+from robustness.models.file_formats.format_and_runtime_record import Quantisation, UnusableError
 from robustness.models.file_formats.formats import format_of
-from robustness.models.graph.graph_with_preprocessing import FileFacts
+from robustness.models.graph.graph_preprocessing_and_facts import FileFacts
 from robustness.models.graph.preprocessing_and_probabilities import SIGMOID, Shape
 from robustness.models.model_and_weights_record import Normalisation
-from robustness.pictures.library_resizing import PIL
-from robustness.pictures.square_framing import Framing, check_framing
+from robustness.pictures.framing_and_study_image import Framing, check_framing
+from robustness.pictures.library_resizing_and_check import PIL
 
 IMAGENET = "imagenet"
 INPUT_TYPE = "the type of its input"

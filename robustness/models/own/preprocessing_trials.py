@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from robustness.base.errors import ParameterError
 from robustness.models.class_labels import Labels, imagenet
-from robustness.models.graph.conversion_cache import written_pass
+from robustness.models.graph.conversion_record_and_cache import written_pass
 from robustness.models.graph.inspection_and_conversion import examine, use_of
 from robustness.models.graph.preprocessing_and_probabilities import factors
 from robustness.models.model_and_weights_record import (
@@ -27,12 +27,17 @@ from robustness.models.own.file_and_library_metadata import (
     NORMALISATIONS,
     value_of,
 )
-from robustness.models.run.native_runtime_pass import NativePass, native_pass
+from robustness.models.run.onnxruntime_tflite_keras_pass import NativePass, native_pass
 from robustness.models.run.openvino_and_engine_choice import Floats, ForwardPass
-from robustness.pictures.library_resizing import OPENCV, PIL
+from robustness.pictures.framing_and_study_image import (
+    STUDY_FRAMING,
+    Framing,
+    read_file,
+    study_image,
+)
+from robustness.pictures.library_resizing_and_check import OPENCV, PIL
 from robustness.pictures.sample_files import REGISTRY as SAMPLES
 from robustness.pictures.sample_files import sample_bytes
-from robustness.pictures.square_framing import STUDY_FRAMING, Framing, read_file, study_image
 
 MOST_IMAGES, _MOST_BYTES = 200, 2**28
 """Images of a folder that are tried, and bytes that they may take."""

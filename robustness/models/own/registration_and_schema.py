@@ -36,7 +36,7 @@ from robustness.base.pydantic_validation import (
     checked,
     expected,
 )
-from robustness.base.toml_reader import read_toml
+from robustness.base.untrusted_toml import read_toml
 from robustness.models.class_labels import imagenet, read_labels
 from robustness.models.loaded_models import LOADED
 from robustness.models.model_and_weights_record import (
@@ -57,7 +57,7 @@ from robustness.models.model_and_weights_record import (
 from robustness.models.own.file_and_library_metadata import FRAMING_KEYS, NORMALISATIONS, size_of
 from robustness.models.python_models.model_import_and_export import source_of
 from robustness.models.weights.preset_and_file_sources import user_file
-from robustness.pictures.square_framing import STUDY_FRAMING, Framing
+from robustness.pictures.framing_and_study_image import STUDY_FRAMING, Framing
 
 DEFAULT_FILE = "models.toml"
 

@@ -21,18 +21,22 @@ from typing import Any
 import numpy as np
 
 from robustness.base.errors import ParameterError, RobustnessError, WeightsError
-from robustness.models.classifier import Classifier
+from robustness.models.classifier_and_outputs import Classifier
 from robustness.models.graph.inspection_and_conversion import use_of
 from robustness.models.graph.preprocessing_and_probabilities import probabilities_of
 from robustness.models.model_and_weights_record import FUNCTION, ModelRecord, PythonCall, UserFile
 from robustness.models.own.file_and_library_metadata import size_of
-from robustness.models.python_models.function_pass import LiveModel, as_array, model_pixels
+from robustness.models.python_models.function_pass_and_caller import (
+    LiveModel,
+    as_array,
+    model_pixels,
+)
 from robustness.models.run.openvino_and_engine_choice import Floats, first_line
 from robustness.models.weights.preset_and_file_sources import user_file
 from robustness.models.weights.weights_state_and_digest import file_digest
+from robustness.pictures.framing_and_study_image import Framing, study_image
 from robustness.pictures.sample_files import REGISTRY as SAMPLES
 from robustness.pictures.sample_files import sample_bytes
-from robustness.pictures.square_framing import Framing, study_image
 
 KERAS_MODEL, MAITE_MODEL = "Keras model", "maite model"
 

@@ -28,7 +28,7 @@ from robustness.base.errors import ParameterError, WeightsError
 from robustness.base.files_and_locks import require_regular
 from robustness.base.pydantic_validation import json_values, read_object
 from robustness.base.text import nearest
-from robustness.models.file_formats.format_and_runtime import MAX_BYTES
+from robustness.models.file_formats.format_and_runtime_record import MAX_BYTES
 from robustness.models.own.file_and_library_metadata import (
     CONFIG,
     hugging_face_shape,
@@ -38,7 +38,7 @@ from robustness.models.own.file_and_library_metadata import (
     timm_entry,
 )
 from robustness.models.private_keras_and_openvino import silent_export
-from robustness.models.python_models.function_pass import LiveModel
+from robustness.models.python_models.function_pass_and_caller import LiveModel
 
 TORCH_MODULE = "torch module"
 TIMM = "timm:"

@@ -22,7 +22,7 @@ from robustness.base.files_and_locks import (
     version,
 )
 from robustness.base.text import in_bytes
-from robustness.models.file_formats.format_and_runtime import MAX_BYTES
+from robustness.models.file_formats.format_and_runtime_record import MAX_BYTES
 from robustness.models.file_formats.formats import all_files, is_quantised
 from robustness.models.model_and_weights_record import (
     OFFLINE,

@@ -13,7 +13,7 @@ from typing import IO
 from robustness.base.errors import ParameterError
 from robustness.base.files_and_locks import put_whole, writing
 from robustness.report.blocks import Report
-from robustness.report.formats import data_files, html_report, markdown_and_terminal, pdf
+from robustness.report.formats import data_files, html_report, markdown_and_terminal, pdf_by_browser
 
 Write = Callable[[Report, IO[bytes], datetime], None]
 
@@ -40,7 +40,7 @@ FORMATS: Mapping[str, Format] = {
     format.suffix: format
     for format in (
         Format(".html", "HTML", "text/html", "description", html_report.html_file),
-        Format(".pdf", "PDF", "application/pdf", "", pdf.pdf_file, needs_browser=True),
+        Format(".pdf", "PDF", "application/pdf", "", pdf_by_browser.pdf_file, needs_browser=True),
         Format(
             ".csv",
             "CSV",

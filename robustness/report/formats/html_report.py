@@ -20,7 +20,7 @@ from typing import IO, TYPE_CHECKING, Any, get_args
 from PIL import Image
 
 from robustness import __version__
-from robustness.charts import correctness_bands_and_maps
+from robustness.charts import band_and_map_drawing
 from robustness.report.blocks import Chart, Printed, Report, Section
 from robustness.report.names_and_sentences import code_parts, folded, visible_part
 
@@ -50,7 +50,7 @@ def html_file(
             sections=[*report.sections, Section("Methods", report.methods)],
             figures=_Figures(),
             version=__version__,
-            style=_own_file("report.css") + correctness_bands_and_maps.style(),
+            style=_own_file("report.css") + band_and_map_drawing.style(),
             hashes=hashes,
             packed=packs_plotly,
             **scripts,

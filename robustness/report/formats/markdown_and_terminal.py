@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import IO
 
 from robustness.base.text import visible
-from robustness.charts.text_tables import Table
+from robustness.charts.ranking_and_condition_tables import Table
 from robustness.report.blocks import Map, Report, Text, Titled
 from robustness.report.names_and_sentences import code_parts, folded, visible_part
 

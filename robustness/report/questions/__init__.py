@@ -8,7 +8,7 @@ from robustness.report.questions import (
     choice_and_trade_offs,
     failure_counts_and_images,
     fixes,
-    perturbations,
+    perturbation_harm_and_map,
     ranking,
     safe_threshold,
     slices_and_class_changes,
@@ -20,9 +20,13 @@ __all__ = ["REGISTRY", "Question", "RunFigures"]
 REGISTRY: Registry[Question[Any]] = Registry("question about a run")
 
 for _question in (
-    *(perturbations.RUN_MAP, choice_and_trade_offs.CHOICE),
+    *(perturbation_harm_and_map.RUN_MAP, choice_and_trade_offs.CHOICE),
     *(choice_and_trade_offs.TRADE_OFFS, ranking.RANKING, slices_and_class_changes.AGREEMENT),
-    *(perturbations.PERTURBATIONS, perturbations.OVER_STRENGTH, perturbations.UNDER_ATTACK),
+    *(
+        perturbation_harm_and_map.PERTURBATIONS,
+        perturbation_harm_and_map.OVER_STRENGTH,
+        perturbation_harm_and_map.UNDER_ATTACK,
+    ),
     *(
         slices_and_class_changes.CLASSES,
         slices_and_class_changes.SLICES,

@@ -8,7 +8,7 @@ from functools import partial
 from robustness import models, statistics
 from robustness.base.text import FigureText, points
 from robustness.charts import model_scores, strength_and_reliability_curves
-from robustness.charts.text_tables import (
+from robustness.charts.ranking_and_condition_tables import (
     LABELLED,
     Column,
     Entry,
@@ -19,7 +19,7 @@ from robustness.charts.text_tables import (
     rate,
     with_interval,
 )
-from robustness.evaluation.condition import perturbation_label
+from robustness.evaluation.perturbation_and_attack_conditions import perturbation_label
 from robustness.report.blocks import Block, Chart, Chooser, Columns, Text, Titled
 from robustness.report.names_and_sentences import model
 from robustness.report.questions.question_and_figures import LABELS, TRUST, Question

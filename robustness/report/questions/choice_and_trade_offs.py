@@ -9,11 +9,19 @@ from typing import Any, NamedTuple
 
 from robustness.base.text import FigureText, figure_text, share, three_digits, visible
 from robustness.charts import model_scores, strength_and_reliability_curves
-from robustness.charts.text_tables import Column, Entry, Form, Table, figure, places, with_interval
+from robustness.charts.ranking_and_condition_tables import (
+    Column,
+    Entry,
+    Form,
+    Table,
+    figure,
+    places,
+    with_interval,
+)
 from robustness.perturbations import REGISTRY
 from robustness.report.blocks import Block, Chart, Chooser, Text, Titled
 from robustness.report.names_and_sentences import order, sentence
-from robustness.report.questions.candidate_choice import choose_of_run, costs
+from robustness.report.questions.candidates_and_choice import choose_of_run, costs
 from robustness.report.questions.question_and_figures import (
     COMPARE,
     LABELS,
@@ -23,8 +31,8 @@ from robustness.report.questions.question_and_figures import (
     Question,
     RunFigures,
 )
-from robustness.statistics import Criteria, Figures, ModelChoice, study_ranking_and_verdicts
-from robustness.statistics.choice_weights_and_limits import MARGIN
+from robustness.statistics import Criteria, Figures, ModelChoice, robustness_ranking_and_verdicts
+from robustness.statistics.choice_criteria_and_cost import MARGIN
 from robustness.statistics.hardest_conditions import name_leaders
 from robustness.statistics.model_choice import (
     NOT_COMPARED,
@@ -58,7 +66,7 @@ _BUSY = 0.1
 
 def answer(figures: Figures, chosen: ModelChoice) -> str:
     """Which model of a run to choose: the sentences of ``chosen``, or what one model scores."""
-    rankings = study_ranking_and_verdicts.rankings(figures.summary)
+    rankings = robustness_ranking_and_verdicts.rankings(figures.summary)
     names = [entry["model"] for entry in figures.summary]
     pairs = figures.pairs_under_attack
     by = "robust_accuracy"

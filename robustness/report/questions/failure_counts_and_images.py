@@ -11,10 +11,14 @@ import pandas as pd
 from robustness import models
 from robustness.base.errors import RobustnessError
 from robustness.base.text import counted, share, visible
-from robustness.charts.prediction_verdicts import verdict_of
+from robustness.charts.ranking_and_condition_tables import Column, Entry, Table, figure
 from robustness.charts.slices_embeddings_and_risk import embedding_map
-from robustness.charts.text_tables import Column, Entry, Table, figure
-from robustness.evaluation.condition import Condition, perturbation_label, short
+from robustness.charts.verdict_signs_and_words import verdict_of
+from robustness.evaluation.perturbation_and_attack_conditions import (
+    Condition,
+    perturbation_label,
+    short,
+)
 from robustness.perturbations import Images
 from robustness.pictures.eight_bits import to_png
 from robustness.pictures.framed_picture import Picture

@@ -20,9 +20,9 @@ from robustness.base.text import (
     share,
     three_digits,
 )
-from robustness.charts import text_tables
-from robustness.charts.text_tables import Column, Entry, Table, with_interval
-from robustness.evaluation.condition import short
+from robustness.charts import ranking_and_condition_tables
+from robustness.charts.ranking_and_condition_tables import Column, Entry, Table, with_interval
+from robustness.evaluation.perturbation_and_attack_conditions import short
 from robustness.hardening import Hardening
 from robustness.hardening.judgement import UNSEEN
 from robustness.remedies import parse
@@ -34,7 +34,7 @@ from robustness.report.questions.question_and_figures import TRUST, Question, Ru
 from robustness.runs import Run, jobs
 from robustness.runs.remedy_figures_and_models import RemedyFigures, remedy_figures
 from robustness.runs.temperature_scaling import FEWEST, Calibration, read_calibrations
-from robustness.statistics.thresholds import SUITE
+from robustness.statistics.safe_confidence_thresholds import SUITE
 
 TITLE = "What should we fix?"
 
@@ -247,7 +247,11 @@ def _copy_in_run(of: RunFigures, name: str) -> Fix | None:
 def _errors(fit: Calibration) -> str:
     """The calibration error before and after."""
     before, after = (
-        with_interval(text_tables.flat({"model": fit.model}, name, getattr(fit, name)), name, ".3f")
+        with_interval(
+            ranking_and_condition_tables.flat({"model": fit.model}, name, getattr(fit, name)),
+            name,
+            ".3f",
+        )
         for name in ("before", "after")
     )
     return FigureText(
@@ -403,7 +407,10 @@ def gain_text(fix: Fix) -> str:
         pair = {"better": fix.other, "worse": fix.model, "quantity": quantity}
         ends, name = ("", "_low", "_high"), "difference"
         of = {**pair, **{f"{name}{end}": getattr(fix, f"gain{end}") for end in ends}}
-    gain, bounds = figure_text(of, name, points), text_tables.in_brackets(of, name, _points)
+    gain, bounds = (
+        figure_text(of, name, points),
+        ranking_and_condition_tables.in_brackets(of, name, _points),
+    )
     under = f" under {short(fix.condition)}" if fix.condition else ""
     suffix = "" if fix.significant else ", not significant"
     return FigureText(f"{gain} points of {fix.quantity}{bounds}{under}{suffix}", gain, bounds)
@@ -461,10 +468,15 @@ def _columns(figures: RemedyFigures) -> list[Column]:
         MODEL,
         ("Condition", lambda entry: short(entry["condition"])),
         ("Remedy", lambda entry: parse(entry["remedy"]).label),
-        (f"Gain in {_quantity(figures).lower()}, points", text_tables.rate("gain", points)),
+        (
+            f"Gain in {_quantity(figures).lower()}, points",
+            ranking_and_condition_tables.rate("gain", points),
+        ),
         (
             "Change on originals, points",
-            text_tables.figure("cost_on_originals", lambda lost: points(-lost, "+z.1f")),
+            ranking_and_condition_tables.figure(
+                "cost_on_originals", lambda lost: points(-lost, "+z.1f")
+            ),
         ),
         ("Time", _time),
         ("Verdict", _verdict),

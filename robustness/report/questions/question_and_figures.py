@@ -11,7 +11,7 @@ from functools import cached_property
 from types import MappingProxyType
 from typing import Any, Generic, NamedTuple, TypeVar
 
-from robustness.charts.text_tables import Entry
+from robustness.charts.ranking_and_condition_tables import Entry
 from robustness.report.blocks import Block, Map, Section, Text, Titled
 from robustness.runs import Run
 from robustness.statistics import Figures

@@ -6,10 +6,10 @@ import pandas as pd
 
 from robustness import statistics
 from robustness.charts import (
-    model_and_image_differences,
+    model_and_statistic_differences,
     model_scores,
+    ranking_and_condition_tables,
     strength_and_reliability_curves,
-    text_tables,
 )
 from robustness.report.blocks import Block, Chart, Chooser, Sortable, Text, Titled
 from robustness.report.questions.question_and_figures import COMPARE, Question
@@ -34,32 +34,38 @@ def _ranked(figures: Figures, quantity: str) -> list[Block]:
         f"{title} of each model with its 95% interval; the table below holds the numbers.",
     )
     note = Text(f"{_MEANING[quantity]} {statistics.RANK_RULE}", statistics.INTERVAL_RULE)
-    table = Titled(f"Models by {title.lower()}", text_tables.ranking(ranked, quantity))
+    table = Titled(
+        f"Models by {title.lower()}", ranking_and_condition_tables.ranking(ranked, quantity)
+    )
     if not pairs:
         return [chart, note, table]
     differing = Chart(
         "Differences between models",
-        model_and_image_differences.pair_differences(pairs),
+        model_and_statistic_differences.pair_differences(pairs),
         "Difference of each pair of models with its interval; the table below holds the numbers.",
     )
     rule = Text(statistics.TEST_SUMMARY, statistics.TEST_RULE)
-    in_points = Titled("Differences in points", text_tables.pairs(pairs))
+    in_points = Titled("Differences in points", ranking_and_condition_tables.pairs(pairs))
     tests = Sortable(
         "Each pair under each condition (McNemar's test)",
-        lambda: text_tables.tests(figures.tests(quantity)),
+        lambda: ranking_and_condition_tables.tests(figures.tests(quantity)),
     )
     return [chart, note, table, differing, rule, in_points, tests]
 
 
 def _brief(figures: Figures) -> list[Titled | Text]:
     ranked, pairs = figures.ranking(), figures.pairs()
-    brief: list[Titled | Text] = [Titled("Ranking", text_tables.ranking(ranked, figures.ranked_by))]
+    brief: list[Titled | Text] = [
+        Titled("Ranking", ranking_and_condition_tables.ranking(ranked, figures.ranked_by))
+    ]
     if pairs:
         what = strength_and_reliability_curves.QUANTITIES[pairs[0]["quantity"]].lower()
-        brief.append(Titled(f"Differences in {what}, in points", text_tables.pairs(pairs)))
+        brief.append(
+            Titled(f"Differences in {what}, in points", ranking_and_condition_tables.pairs(pairs))
+        )
         brief.append(Text(statistics.TEST_SUMMARY))
     if figures.robust_accuracy:
-        robust = text_tables.robust_accuracy(figures.robust_accuracy)
+        robust = ranking_and_condition_tables.robust_accuracy(figures.robust_accuracy)
         brief.append(Titled("Robust accuracy", robust))
     return brief
 

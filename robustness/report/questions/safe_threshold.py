@@ -9,15 +9,22 @@ from typing import Any, Literal, NamedTuple
 
 from robustness.base.errors import ParameterError
 from robustness.base.text import FigureText, counted, figure_text, join_names, share
+from robustness.charts.ranking_and_condition_tables import (
+    Column,
+    Entry,
+    Form,
+    Table,
+    flat,
+    with_interval,
+)
 from robustness.charts.slices_embeddings_and_risk import risk_coverage
-from robustness.charts.text_tables import Column, Entry, Form, Table, flat, with_interval
-from robustness.evaluation.condition import Condition, readable, short
-from robustness.pictures.square_framing import Framing
+from robustness.evaluation.perturbation_and_attack_conditions import Condition, readable, short
+from robustness.pictures.framing_and_study_image import Framing
 from robustness.report.blocks import Block, Chart, Text, Titled
 from robustness.report.names_and_sentences import MODEL, model
 from robustness.report.questions.question_and_figures import TRUST, Option, Question, RunFigures
-from robustness.runs import Run, model_failure_tables
-from robustness.statistics.thresholds import (
+from robustness.runs import Run, failures_and_class_changes
+from robustness.statistics.safe_confidence_thresholds import (
     FEWEST_UNITS,
     LEVEL,
     MAX_ERROR,
@@ -128,7 +135,9 @@ def threshold_figures(of: RunFigures) -> ThresholdFigures:
     if (max_error, promise, groups) == (MAX_ERROR, "suite", None):
         entries = failing.thresholds
     else:
-        entries = model_failure_tables.safe_thresholds(of.run.rows, max_error, promise, groups)
+        entries = failures_and_class_changes.safe_thresholds(
+            of.run.rows, max_error, promise, groups
+        )
     return ThresholdFigures(
         [{**entry, "max_error": max_error, "promise": promise} for entry in entries],
         failing.risk_coverage,

@@ -9,14 +9,21 @@ from typing import Any
 from robustness import models
 from robustness.base.text import counted, points, visible
 from robustness.charts import strength_and_reliability_curves
+from robustness.charts.ranking_and_condition_tables import (
+    Column,
+    Entry,
+    Table,
+    figure,
+    interval,
+    rate,
+)
 from robustness.charts.slices_embeddings_and_risk import change_counts, failing_alone, slice_rates
-from robustness.charts.text_tables import Column, Entry, Table, figure, interval, rate
-from robustness.evaluation.condition import short
+from robustness.evaluation.perturbation_and_attack_conditions import short
 from robustness.pictures.image_properties import PROPERTIES
 from robustness.report.blocks import Block, Chart, Chooser, Sortable, Text, Titled
 from robustness.report.names_and_sentences import MODEL, model
 from robustness.report.questions.question_and_figures import COMPARE, LABELS, TWO_MODELS, Question
-from robustness.runs.model_failure_tables import Failures
+from robustness.runs.failures_and_class_changes import Failures
 from robustness.statistics import Figures
 from robustness.statistics.image_slices import SLICE_RULE
 

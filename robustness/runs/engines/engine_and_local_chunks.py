@@ -19,17 +19,17 @@ from robustness import models
 from robustness.base.errors import AnswerError, ImageError, ParameterError
 from robustness.base.registry import Registry
 from robustness.datasets import Dataset, Entry, ImageNetCTree
-from robustness.evaluation.condition import Condition, StoredCondition
 from robustness.evaluation.loop import answers, prepare
-from robustness.evaluation.measurement_records import Batch, Measurement
+from robustness.evaluation.measurement_and_image_batch import Batch, Measurement
+from robustness.evaluation.perturbation_and_attack_conditions import Condition, StoredCondition
 from robustness.evaluation.request import Request
 from robustness.evaluation.row_schema import to_stored
 from robustness.models import Classifier, ModelRecord
 from robustness.perturbations import Images
 from robustness.pictures.framed_picture import Picture
+from robustness.pictures.framing_and_study_image import Framing
 from robustness.pictures.image_properties import PropertyValues
-from robustness.pictures.square_framing import Framing
-from robustness.pictures.untrusted_decoding import measured_image, untrusted_image
+from robustness.pictures.untrusted_decoding_and_framing import measured_image, untrusted_image
 
 FRAMES_AT_ONCE = 176
 """Images and their perturbed versions in one chunk: 11 full passes of 16, and about 100 MB."""

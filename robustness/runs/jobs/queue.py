@@ -21,7 +21,7 @@ from robustness.base.pydantic_validation import StrictRecord, read_json
 from robustness.base.round_robin_and_job_pauses import in_turn
 from robustness.base.text import counted
 from robustness.models.model_and_weights_record import require_described
-from robustness.runs import installation_runs, match_request_and_answer, notes
+from robustness.runs import match_request_and_answer, notes, run_registration_and_origin
 from robustness.runs.manifest import FINISHED, Manifest, read
 from robustness.runs.match_request_and_answer import SavedMatch, read_answer, read_match
 from robustness.runs.planning import Plan, replan
@@ -107,7 +107,7 @@ def resume(folder: Path, by: str) -> None:
         )
     if read_match(folder) is None:
         manifest = read(folder)
-        installation_runs.require_own(folder)
+        run_registration_and_origin.require_own(folder)
         unfinished = is_hardening(folder) or _left_to_do(folder, manifest)
     else:
         unfinished = read_answer(folder) is None
@@ -128,12 +128,12 @@ def match(saved: SavedMatch, runs: Path, by: str) -> Path:
     text = saved.model_copy(update={"creator": by}).model_dump_json().encode()
     try:
         folder.mkdir(parents=True)
-        installation_runs.register(folder, text)
-        write_whole(folder / installation_runs.MANIFEST, text)
+        run_registration_and_origin.register(folder, text)
+        write_whole(folder / run_registration_and_origin.MANIFEST, text)
         _add(folder, by)
     except (OSError, RunError) as error:
         shutil.rmtree(folder, ignore_errors=True)
-        installation_runs.forget(folder)
+        run_registration_and_origin.forget(folder)
         if isinstance(error, RunError):
             raise
         raise RunError(f"The match cannot be queued: {error.strerror}.") from error
@@ -145,7 +145,7 @@ def harden(folder: Path, arguments: Sequence[str], by: str) -> None:
 
     Raises ``RunError`` if the run is foreign or has a job already, or if it cannot be written.
     """
-    installation_runs.require_own(folder)
+    run_registration_and_origin.require_own(folder)
     if is_queued(folder):
         raise RunError(f"The run {folder.name} already has a job: wait for it, or cancel it.")
     try:
@@ -214,7 +214,7 @@ def outside_job(folder: Path) -> Job | None:
     progress = read_progress(folder)
     if progress is None or is_queued(folder):
         return None
-    if stop_reason(folder) or not installation_runs.is_own(folder):
+    if stop_reason(folder) or not run_registration_and_origin.is_own(folder):
         return None
     return Job(by="", asked=0.0, run=folder.name, progress=progress)
 
@@ -230,7 +230,7 @@ def read_queue(runs: Path) -> list[Job]:
         job = read_json(Job, file)
         folder = runs / file.stem
         if job is not None and folder.is_dir():
-            if not installation_runs.is_own(folder):
+            if not run_registration_and_origin.is_own(folder):
                 continue
             job = job.model_copy(update={"run": file.stem, "progress": read_progress(folder)})
             (waiting if job.progress is None else working).append(job)
@@ -264,7 +264,7 @@ def work_off(
     another process works on it, ``RunError`` if it cannot continue, and what its engine or
     ``matching.match`` raises.
     """
-    installation_runs.require_own(folder)
+    run_registration_and_origin.require_own(folder)
     queued = is_queued(folder)
     try:
         if (saved := read_match(folder)) is not None:

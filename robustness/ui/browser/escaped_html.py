@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any, NewType
 
 from robustness.base.text import share, unhidden
-from robustness.charts.correctness_bands_and_maps import BandMap
-from robustness.charts.prediction_verdicts import percent
+from robustness.charts.band_and_map_drawing import BandMap
+from robustness.charts.verdict_signs_and_words import percent
 
 Html = NewType("Html", str)
 """Safe HTML: all text in it is escaped. Only this module makes it."""

@@ -11,11 +11,11 @@ import numpy as np
 
 from robustness import models
 from robustness.base.errors import RobustnessError
-from robustness.evaluation import predictions_by_strength
-from robustness.evaluation.condition import Condition
+from robustness.evaluation import prediction_band_and_strengths
 from robustness.evaluation.framing_of_models import by_framing
 from robustness.evaluation.loop import perturbed
-from robustness.evaluation.predictions_by_strength import Cell
+from robustness.evaluation.perturbation_and_attack_conditions import Condition
+from robustness.evaluation.prediction_band_and_strengths import Cell
 from robustness.perturbations import REGISTRY, Images
 from robustness.pictures.framed_picture import Picture
 from robustness.ui.computation.shared_results import RESULT_CACHE, Turn, work_key
@@ -79,7 +79,7 @@ def cells(
                         for place, row in zip(places, probabilities, strict=True):
                             at = images.equal(place, missing[name])
                             shelf.add(
-                                predictions_by_strength.cells(
+                                prediction_band_and_strengths.cells(
                                     at, np.repeat(row[None], len(at), axis=0)
                                 )
                             )
@@ -113,7 +113,7 @@ def seconds(
     total = 0.0
     for (_, side, *_), alike in by_framing(*picture.overrides, names).items():
         for perturbation in perturbations:
-            count = len(predictions_by_strength.strengths(REGISTRY[perturbation]))
+            count = len(prediction_band_and_strengths.strengths(REGISTRY[perturbation]))
             missing = {name: count - len(have[perturbation, name]) for name in alike}
             for name in filter(missing.get, missing):
                 if (rate := pass_seconds(name, side)) is None:
@@ -203,7 +203,9 @@ class _Distinct:
         for few in _parts(strengths):
             with turn(), _measured(_PERTURB, perturbation, version.side, len(few)):
                 changed = perturbed(
-                    version, predictions_by_strength.conditions(others, perturbation, few), seed
+                    version,
+                    prediction_band_and_strengths.conditions(others, perturbation, few),
+                    seed,
                 )
             for strength, image in zip(few, changed, strict=True):
                 if not self._images or not np.array_equal(image, self._images[-1]):

@@ -12,8 +12,8 @@ import streamlit as st
 from robustness import runs
 from robustness.base import settings
 from robustness.base.errors import AccessError
+from robustness.base.permission_policy_and_check import Action, Role, policy
 from robustness.base.text import counted, plain
-from robustness.base.user_permissions import Action, Role, policy
 from robustness.runs import Plan, SavedMatch, jobs, retention_and_storage_limits
 from robustness.ui.session import access
 from robustness.ui.session.access import session

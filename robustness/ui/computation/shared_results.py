@@ -24,28 +24,28 @@ from robustness import models, runs
 from robustness.base.errors import ImageError, RobustnessError
 from robustness.base.round_robin_and_job_pauses import TURNS
 from robustness.base.text import plain
-from robustness.evaluation.condition import Condition
 from robustness.evaluation.framing_of_models import by_framing, options, version_for
 from robustness.evaluation.loop import measure_batch, measurements, picture_scores, prepare
-from robustness.evaluation.measurement_records import Batch, Measurement
+from robustness.evaluation.measurement_and_image_batch import Batch, Measurement
+from robustness.evaluation.perturbation_and_attack_conditions import Condition
 from robustness.evaluation.request import Request, spec_of
 from robustness.gate import Budget
 from robustness.models import Classifier, Outputs
 from robustness.models.loaded_models import run_parallel
 from robustness.models.run.openvino_and_engine_choice import chosen
 from robustness.perturbations import Images
-from robustness.pictures import untrusted_decoding
+from robustness.pictures import untrusted_decoding_and_framing
 from robustness.pictures.decoding import as_subject, decode
 from robustness.pictures.eight_bits import to_png
 from robustness.pictures.framed_picture import Picture, frame
+from robustness.pictures.framing_and_study_image import STUDY_FRAMING, Framing
 from robustness.pictures.sample_files import REGISTRY as SAMPLES
 from robustness.pictures.sample_files import sample_bytes
-from robustness.pictures.square_framing import STUDY_FRAMING, Framing
-from robustness.pictures.untrusted_decoding import BusyError
+from robustness.pictures.untrusted_decoding_and_framing import BusyError
 from robustness.remedies import Chain, parse
 from robustness.remedies.remedy import SUREST
 from robustness.runs import Run
-from robustness.ui.server.streamlit_internals import CachedFunc
+from robustness.ui.server.streamlit_patches_and_internals import CachedFunc
 from robustness.ui.session.access import session
 from robustness.ui.session.error_boundary import sentence
 from robustness.ui.session.runs_folder_and_links import IMAGE, RUN, last_written, runs_folder
@@ -163,7 +163,7 @@ def _decoded(data: bytes, framings: Framings) -> Picture | str:
     The cache keys ``data`` by a digest.
     """
     try:
-        return untrusted_decoding.framed_image(data, framings).picture("", framings)
+        return untrusted_decoding_and_framing.framed_image(data, framings).picture("", framings)
     except BusyError:  # a later attempt may succeed
         raise
     except ImageError as error:

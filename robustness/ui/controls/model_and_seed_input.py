@@ -9,12 +9,12 @@ import streamlit as st
 
 from robustness import models
 from robustness.base.errors import RobustnessError
+from robustness.base.permission_policy_and_check import Action
 from robustness.base.text import counted, plain
-from robustness.base.user_permissions import Action
 from robustness.perturbations.perturbation import MAX_SEED
 from robustness.ui.session import access
+from robustness.ui.session.choice_controls_and_link import keep_in_link, warn_of_link
 from robustness.ui.session.error_boundary import sentence
-from robustness.ui.session.link_inputs import keep_in_link, warn_of_link
 from robustness.ui.session.runs_folder_and_links import page_link
 
 

@@ -14,14 +14,14 @@ from PIL import Image, ImageOps
 
 from robustness import models
 from robustness.base.errors import ImageError, UnknownNameError
+from robustness.base.permission_policy_and_check import Action
 from robustness.base.text import counted, plain, some
-from robustness.base.user_permissions import Action
 from robustness.evaluation.framing_of_models import by_framing, framing
 from robustness.pictures.decoding import ACCEPTED_EXTENSIONS
 from robustness.pictures.framed_picture import Overrides, Picture
+from robustness.pictures.framing_and_study_image import FITS, STUDY_FRAMING
 from robustness.pictures.sample_files import REGISTRY as SAMPLES
 from robustness.pictures.sample_files import sample_bytes
-from robustness.pictures.square_framing import FITS, STUDY_FRAMING
 from robustness.ui.browser import components
 from robustness.ui.browser.escaped_html import html
 from robustness.ui.computation.shared_results import (
@@ -32,10 +32,10 @@ from robustness.ui.computation.shared_results import (
 )
 from robustness.ui.controls import upload_sharing
 from robustness.ui.controls.true_class import USABLE, true_class_input
-from robustness.ui.server.streamlit_internals import UploadedFile, forget_files
+from robustness.ui.server.streamlit_patches_and_internals import UploadedFile, forget_files
 from robustness.ui.session import access, uploads_after_reload
+from robustness.ui.session.choice_controls_and_link import one_of
 from robustness.ui.session.error_boundary import do, sentence
-from robustness.ui.session.link_inputs import one_of
 from robustness.ui.session.runs_folder_and_links import RUN, UPLOAD, leave
 
 FIRST_SAMPLE = "chelsea"

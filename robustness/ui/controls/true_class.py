@@ -14,7 +14,7 @@ from robustness.pictures.framed_picture import Picture
 from robustness.report.copy_as_link_or_code import TRUE_CLASS
 from robustness.ui.computation.shared_results import is_sample, likeliest_class, linked_class
 from robustness.ui.session import uploads_after_reload
-from robustness.ui.session.link_inputs import new_in_link, set_in_link, warn_of_link
+from robustness.ui.session.choice_controls_and_link import new_in_link, set_in_link, warn_of_link
 from robustness.ui.session.runs_folder_and_links import UPLOAD
 
 USABLE = "usable uploads"

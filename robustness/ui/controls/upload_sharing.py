@@ -21,8 +21,8 @@ import streamlit as st
 from robustness.base import settings
 from robustness.base.errors import AccessError, ParameterError, RobustnessError
 from robustness.base.files_and_locks import read_regular, stored_bytes, write_whole
+from robustness.base.permission_policy_and_check import Action, policy
 from robustness.base.text import counted, plain
-from robustness.base.user_permissions import Action, policy
 from robustness.ui.session import access, uploads_after_reload
 from robustness.ui.session.runs_folder_and_links import UPLOAD, runs_folder
 from robustness.ui.session.upload_limit import room

@@ -24,11 +24,11 @@ from robustness.report.blocks import (
 )
 from robustness.report.questions import REGISTRY
 from robustness.report.questions.question_and_figures import Option, Question, RunFigures
-from robustness.statistics.choice_weights_and_limits import OTHERS
+from robustness.statistics.choice_criteria_and_cost import OTHERS
 from robustness.ui.browser import components
 from robustness.ui.browser.escaped_html import html
 from robustness.ui.display import image_pairs_and_cards
-from robustness.ui.session.link_inputs import listed, one_of, set_in_link
+from robustness.ui.session.choice_controls_and_link import listed, one_of, set_in_link
 
 SELECTIONS = tuple(question.link for question in REGISTRY if question.link)
 """Parameters of the link that select images; a click in one chart replaces that in another."""

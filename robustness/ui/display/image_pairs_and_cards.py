@@ -17,17 +17,17 @@ from streamlit.delta_generator import DeltaGenerator
 
 from robustness import models
 from robustness.base.text import points, share, visible
-from robustness.charts.prediction_verdicts import verdict
-from robustness.evaluation.measurement_records import Measurement
+from robustness.charts.verdict_signs_and_words import verdict
+from robustness.evaluation.measurement_and_image_batch import Measurement
 from robustness.perturbations import Images
 from robustness.pictures.eight_bits import to_png, to_uint8
 from robustness.pictures.framed_picture import Picture
 from robustness.report.facts_and_cautions import listed_metrics
-from robustness.statistics.study_ranking_and_verdicts import UNSURE
+from robustness.statistics.robustness_ranking_and_verdicts import UNSURE
 from robustness.ui.browser import components
 from robustness.ui.browser.escaped_html import Html, html
 from robustness.ui.computation.shared_results import original_png
-from robustness.ui.session.link_inputs import new_in_link, set_in_link
+from robustness.ui.session.choice_controls_and_link import new_in_link, set_in_link
 
 GAIN = 3
 _IMAGE = "&image="

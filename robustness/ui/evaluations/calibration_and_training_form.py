@@ -8,11 +8,11 @@ from contextlib import suppress
 import streamlit as st
 
 from robustness import hardening, models, runs
-from robustness.api.hardening import weakest_perturbations
+from robustness.api.hardening_and_weakest_perturbations import weakest_perturbations
 from robustness.base.errors import ParameterError
+from robustness.base.permission_policy_and_check import Action
 from robustness.base.pydantic_validation import read_json
 from robustness.base.text import counted, plain, some
-from robustness.base.user_permissions import Action
 from robustness.hardening import Hardening
 from robustness.perturbations import REGISTRY
 from robustness.report import hardening_report
@@ -33,13 +33,13 @@ from robustness.runs.temperature_scaling import (
     read_calibrations,
 )
 from robustness.ui.computation import job_controls
-from robustness.ui.computation.long_work import Work
+from robustness.ui.computation.background_work_and_cache import Work
 from robustness.ui.display import block_display_and_selection, image_pairs_and_cards
-from robustness.ui.evaluations import run_table
+from robustness.ui.evaluations import run_table_and_selection
 from robustness.ui.evaluations.new_evaluation_inputs import source_input
 from robustness.ui.page_frame import boundary
 from robustness.ui.session import access
-from robustness.ui.session.link_inputs import listed
+from robustness.ui.session.choice_controls_and_link import listed
 from robustness.ui.session.runs_folder_and_links import page_link
 
 _SAID = "what a calibration said"
@@ -64,12 +64,12 @@ def show(of: RunFigures) -> None:
     if tries:
         with boundary():
             plan = runs.reevaluation_plan(run.manifest, remedies=REMEDIES)
-            run_table.choose(job_controls.submit([plan])[:1])
+            run_table_and_selection.choose(job_controls.submit([plan])[:1])
             st.rerun()  # the whole page, which shows the new run
     if OTHER_MODEL in kinds and st.button(
         "Evaluate with another model", icon=":material/compare:", key="other model"
     ):
-        st.session_state[run_table.FORM] = True
+        st.session_state[run_table_and_selection.FORM] = True
         st.rerun()
     if names := [fix.model for fix in fixes if fix.kind == CALIBRATION]:
         _calibration(run, names)

@@ -11,10 +11,10 @@ import streamlit as st
 from robustness import gate, models, report
 from robustness.base.errors import RobustnessError
 from robustness.base.text import plain
-from robustness.evaluation.condition import short
+from robustness.evaluation.perturbation_and_attack_conditions import short
 from robustness.report import run_report_and_answers
 from robustness.report.blocks import Titled
-from robustness.report.questions import RunFigures, choice_and_trade_offs, perturbations
+from robustness.report.questions import RunFigures, choice_and_trade_offs, perturbation_harm_and_map
 from robustness.report.questions.choice_and_trade_offs import CHOICE
 from robustness.report.questions.question_and_figures import FAILURES
 from robustness.runs import Listed, Run
@@ -23,7 +23,7 @@ from robustness.ui.browser.escaped_html import html
 from robustness.ui.computation.shared_results import cached
 from robustness.ui.display import block_display_and_selection, image_pairs_and_cards
 from robustness.ui.display.copy_and_report_buttons import report_button
-from robustness.ui.evaluations import limits_input, run_actions_and_bin, run_table
+from robustness.ui.evaluations import limits_input, run_actions_and_bin, run_table_and_selection
 from robustness.ui.evaluations.failing_images_view import VIEW
 from robustness.ui.one_image import stories_and_present
 from robustness.ui.session.error_boundary import sentence
@@ -48,7 +48,7 @@ def show(run: Run, of: RunFigures, entry: Listed) -> None:
                 st.caption("Say whether each model meets these.")
                 spec, source = run.manifest.spec, run.manifest.dataset.source
                 limits_input.limits_input(spec.model_names, spec.conditions, source, run.id)
-            run_table.comparison_input(entry.folder.parent, [entry.folder.name])
+            run_table_and_selection.comparison_input(entry.folder.parent, [entry.folder.name])
             report_button(partial(report.of_run, run), run.id)
             with st.popover("Manage", icon=":material/more_horiz:"):
                 run_actions_and_bin.manage(entry)
@@ -82,10 +82,10 @@ def _answer(run: Run, of: RunFigures, values: dict[str, Any]) -> None:
     more = text.removeprefix(head).strip()
     marks = _marks(check) if check else None
     signs = ", ".join(f"{sign} {outcome}" for outcome, sign in _SIGNS.items()) if marks else ""
-    about = f"{perturbations.map_note(of.statistics)} Click a cell for its failures."
+    about = f"{perturbation_harm_and_map.map_note(of.statistics)} Click a cell for its failures."
     limits_of = signs and f"Limits: {signs}."
     st.caption(plain(" ".join(filter(None, [*own, more, about, limits_of]))))
-    block = perturbations.keyed_map(of.statistics, marks)
+    block = perturbation_harm_and_map.keyed_map(of.statistics, marks)
     rows, columns = len(block.drawing.rows), len(block.drawing.columns)
     # Its least height, so that nothing below moves when it comes; on a phone of a band a line.
     wide, narrow = f"{1.43 * rows + 1.5:.1f}rem", f"{rows * (1.8 * columns + 1.9):.1f}rem"

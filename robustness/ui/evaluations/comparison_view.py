@@ -13,14 +13,14 @@ from robustness import models, report, runs, statistics
 from robustness.base.errors import RobustnessError
 from robustness.base.text import counted, plain
 from robustness.charts import run_and_change_maps
+from robustness.charts.ranking_and_condition_tables import Table
 from robustness.charts.strength_and_reliability_curves import QUANTITIES
-from robustness.charts.text_tables import Table
-from robustness.evaluation.condition import Condition, short
+from robustness.evaluation.perturbation_and_attack_conditions import Condition, short
 from robustness.pictures.eight_bits import to_png
 from robustness.report import comparison_report
 from robustness.report.names_and_sentences import MODEL, class_title
 from robustness.report.questions import choice_and_trade_offs
-from robustness.report.questions.candidate_choice import choose
+from robustness.report.questions.candidates_and_choice import choose
 from robustness.runs import Comparison, Listed
 from robustness.runs.compare import flips
 from robustness.statistics import ModelChoice
@@ -30,9 +30,9 @@ from robustness.ui.computation import shared_results
 from robustness.ui.computation.shared_results import cached, opened_run
 from robustness.ui.display import image_pairs_and_cards
 from robustness.ui.display.copy_and_report_buttons import report_button
-from robustness.ui.evaluations import run_table
+from robustness.ui.evaluations import run_table_and_selection
+from robustness.ui.session.choice_controls_and_link import one_of
 from robustness.ui.session.error_boundary import sentence
-from robustness.ui.session.link_inputs import one_of
 
 _PIXELS = 132
 """The width of a flipped image."""
@@ -63,12 +63,12 @@ def show(names: Sequence[str], listed: Mapping[str, Listed]) -> None:
                 # The browser returns a title: two runs of one minute may have the same.
                 format_func=lambda name: f"{_title(listed[name])}, {name}",
                 key="baseline",
-                on_change=lambda: run_table.choose(
+                on_change=lambda: run_table_and_selection.choose(
                     list(dict.fromkeys([st.session_state["baseline"], *there]))
                 ),
                 help="Default: the pinned run, or the oldest selected.",
             )
-            run_table.comparison_input(listed[there[0]].folder.parent, there)
+            run_table_and_selection.comparison_input(listed[there[0]].folder.parent, there)
             quantity = _quantity(list(others.values()))
             compared_runs = [each for each in others.values() if not isinstance(each, str)]
             if len(others) == 1 and compared_runs and compared_runs[0].differences:

@@ -14,7 +14,7 @@ from robustness.ui.evaluations import (
     match_form_and_view,
     new_evaluation_form_and_preview,
     run_actions_and_bin,
-    run_table,
+    run_table_and_selection,
     run_view,
 )
 from robustness.ui.page_frame import boundary
@@ -23,7 +23,9 @@ from robustness.ui.session.runs_folder_and_links import runs_folder, show_what_i
 
 def introduction() -> str:
     """What the page is for; "" while a run is open alone, which needs the room."""
-    if not run_table.is_listed(opens_form=bool(st.session_state.get(run_table.FORM))):
+    if not run_table_and_selection.is_listed(
+        opens_form=bool(st.session_state.get(run_table_and_selection.FORM))
+    ):
         return ""
     return "Evaluate models on many images: which to choose, where they fail, and what changed."
 
@@ -34,15 +36,15 @@ def show() -> None:
     retention_and_storage_limits.tidy(folder)
     entries = runs.listing(folder)
     listed = {entry.folder.name: entry for entry in entries if not entry.reason}
-    names = run_table.chosen()
+    names = run_table_and_selection.chosen()
     opens_form = new_evaluation_form_and_preview.is_open(bool(listed or names))
-    lists = run_table.is_listed(opens_form)
+    lists = run_table_and_selection.is_listed(opens_form)
     with st.container(horizontal=True, vertical_alignment="center", key="runs-tools"):
         new_evaluation_form_and_preview.button(bool(listed or names))
         if names and not opens_form:
-            run_table.list_button(len(listed))
+            run_table_and_selection.list_button(len(listed))
             if len(names) == 1 and names[0] in listed:
-                st.markdown(run_table.title(listed[names[0]]))
+                st.markdown(run_table_and_selection.title(listed[names[0]]))
         text = ""
         if lists:
             text = st.text_input(
@@ -57,9 +59,9 @@ def show() -> None:
     if opens_form:
         new_evaluation_form_and_preview.form()
     if lists and listed:
-        matches = run_table.matching(listed, text)
+        matches = run_table_and_selection.matching(listed, text)
         if matches:
-            run_table.show(folder, matches)
+            run_table_and_selection.show(folder, matches)
         count = counted(len(listed), "run")
         total = count if len(matches) == len(listed) else f"{len(matches):,} of {count}"
         st.caption(

@@ -12,7 +12,7 @@ import streamlit as st
 
 from robustness import models
 from robustness.base.text import plain
-from robustness.evaluation.condition import Condition, perturbation_label
+from robustness.evaluation.perturbation_and_attack_conditions import Condition, perturbation_label
 from robustness.perturbations import Images
 from robustness.pictures.framed_picture import Picture
 from robustness.report.copy_as_link_or_code import link_values
@@ -22,13 +22,13 @@ from robustness.report.questions import (
     slices_and_class_changes,
 )
 from robustness.report.questions.question_and_figures import IMAGES
-from robustness.runs import Run, selected_cases
+from robustness.runs import Run, case_selection_export
 from robustness.runs.case_counts_and_queries import RowSelection
 from robustness.ui.browser.escaped_html import html
 from robustness.ui.computation import shared_results
 from robustness.ui.display import image_pairs_and_cards
 from robustness.ui.display.block_display_and_selection import SELECTIONS, deselect
-from robustness.ui.session.link_inputs import listed, one_of
+from robustness.ui.session.choice_controls_and_link import listed, one_of
 from robustness.ui.session.runs_folder_and_links import page_link
 
 VIEW = "view"
@@ -173,12 +173,12 @@ def _downloads(run: Run, chosen: RowSelection, kind: str) -> None:
         ):
             st.download_button(
                 label,
-                partial(selected_cases.exported, run, chosen, suffix, kind),
+                partial(case_selection_export.exported, run, chosen, suffix, kind),
                 f"{run.id}-selection{suffix}",
                 key=f"{label} {kind} {chosen.text}",
                 icon=icon,
                 on_click="ignore",
-                help=f"At most {selected_cases.MOST[suffix]:,} images{order}.",
+                help=f"At most {case_selection_export.MOST[suffix]:,} images{order}.",
             )
 
 

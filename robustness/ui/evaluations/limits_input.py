@@ -9,13 +9,13 @@ import streamlit as st
 
 from robustness import gate
 from robustness.base.errors import ParameterError
+from robustness.base.permission_policy_and_check import Action
 from robustness.base.text import plain
-from robustness.base.user_permissions import Action
-from robustness.evaluation.condition import Condition, pool_profiles
+from robustness.evaluation.perturbation_and_attack_conditions import Condition, pool_profiles
 from robustness.evaluation.request import Request
 from robustness.gate.budget_rules import Rule
 from robustness.runs import Run, find, listing
-from robustness.ui.evaluations import run_table
+from robustness.ui.evaluations import run_table_and_selection
 from robustness.ui.session import access
 from robustness.ui.session.runs_folder_and_links import baseline_id, runs_folder, set_baseline
 
@@ -32,7 +32,7 @@ def limits_input(
     """
     with st.container(horizontal=True, vertical_alignment="bottom"):
         _baseline_input(names, conditions, source, run_id)
-        for key, label in run_table.LIMITS.items():
+        for key, label in run_table_and_selection.LIMITS.items():
             st.number_input(
                 label, 0.0, 100.0, None, key=key, bind="query-params", placeholder="no limit"
             )
@@ -109,7 +109,11 @@ def _baseline_input(
         for entry in listing(folder)
         if entry.manifest and entry.folder.name != run_id
     }
-    titles = {name: title for name, title in run_table.comparable(folder).items() if name in order}
+    titles = {
+        name: title
+        for name, title in run_table_and_selection.comparable(folder).items()
+        if name in order
+    }
     if not titles:
         st.caption("A limit on losses needs a baseline: first evaluate the current release.")
         return

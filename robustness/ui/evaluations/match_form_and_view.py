@@ -8,8 +8,8 @@ import streamlit as st
 
 from robustness import matching, models, runs
 from robustness.base.errors import ParameterError
+from robustness.base.permission_policy_and_check import Action
 from robustness.base.text import plain, some
-from robustness.base.user_permissions import Action
 from robustness.datasets.class_indices import KNOWN
 from robustness.matching import Correct, Match, MatchSettings
 from robustness.matching.match import MOST_PRODUCTION, MOST_REFERENCE
@@ -21,7 +21,7 @@ from robustness.ui.computation.shared_results import opened_run
 from robustness.ui.controls.model_and_seed_input import model_input, seed_input
 from robustness.ui.controls.picture_and_framing_input import fit_input, overrides_of, side_input
 from robustness.ui.display import block_display_and_selection, image_pairs_and_cards
-from robustness.ui.evaluations import run_actions_and_bin, run_table
+from robustness.ui.evaluations import run_actions_and_bin, run_table_and_selection
 from robustness.ui.evaluations.new_evaluation_inputs import (
     COMPARE,
     FROM_FILE,
@@ -84,7 +84,7 @@ def form() -> None:
                 images=min(len(sides[0]), MOST_PRODUCTION) + min(len(sides[1]), MOST_REFERENCE),
                 settings=MatchSettings(models=names, fit=fit, side=side, seed=seed),
             )
-            run_table.choose([job_controls.match(saved)])
+            run_table_and_selection.choose([job_controls.match(saved)])
             st.rerun()
 
 
@@ -236,13 +236,15 @@ def _profile_buttons(name: str, settings: MatchSettings, answer: Match) -> None:
 def _evaluate(name: str, settings: MatchSettings) -> None:
     """Have the link ask for an evaluation of the reference under the profile, as it was matched."""
     st.session_state[QUESTION] = COMPARE
-    st.session_state[run_table.FORM] = False  # the link opens the form, and Back closes it
+    st.session_state[run_table_and_selection.FORM] = (
+        False  # the link opens the form, and Back closes it
+    )
     st.session_state["seed"] = settings.seed
     by_default = list(settings.models) == list(models.default_names())
-    run_table.change_link(
+    run_table_and_selection.change_link(
         {
-            **{RUN: [], run_table.COMPARE: [], QUESTION: [], "source": []},
-            **{run_table.PROFILE: name, "suite": FROM_FILE, "labelling": KNOWN},
+            **{RUN: [], run_table_and_selection.COMPARE: [], QUESTION: [], "source": []},
+            **{run_table_and_selection.PROFILE: name, "suite": FROM_FILE, "labelling": KNOWN},
             "dataset_fit": settings.fit or [],
             "dataset_side": str(settings.side) if settings.side else [],
             "models": [] if by_default else list(settings.models),

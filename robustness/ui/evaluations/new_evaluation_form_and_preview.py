@@ -14,17 +14,17 @@ import streamlit as st
 
 from robustness import models, runs
 from robustness.base.errors import ImageError, LabelError, ParameterError
+from robustness.base.permission_policy_and_check import Action
 from robustness.base.text import counted, plain, some
-from robustness.base.user_permissions import Action
 from robustness.datasets import Dataset
 from robustness.evaluation.request import OWN_PREPROCESSING, Request, make_spec
 from robustness.pictures.eight_bits import to_png
-from robustness.pictures.untrusted_decoding import BusyError, untrusted_image
+from robustness.pictures.untrusted_decoding_and_framing import BusyError, untrusted_image
 from robustness.runs import Plan, forecast
 from robustness.ui.computation import job_controls
-from robustness.ui.computation.long_work import begin
+from robustness.ui.computation.background_work_and_cache import begin
 from robustness.ui.computation.shared_results import cached
-from robustness.ui.evaluations import match_form_and_view, run_table
+from robustness.ui.evaluations import match_form_and_view, run_table_and_selection
 from robustness.ui.evaluations.new_evaluation_inputs import (
     DEFAULTS,
     MATCH,
@@ -38,7 +38,7 @@ from robustness.ui.evaluations.new_evaluation_inputs import (
     request_input,
     side_note,
 )
-from robustness.ui.evaluations.run_table import FORM, PROFILE
+from robustness.ui.evaluations.run_table_and_selection import FORM, PROFILE
 from robustness.ui.page_frame import boundary
 from robustness.ui.session import access
 from robustness.ui.session.runs_folder_and_links import RUN, runs_folder
@@ -74,7 +74,9 @@ def is_open(has_runs: bool) -> bool:
     A profile in the link opens it for as long as it is there.
     """
     requested = any(name in st.query_params for name in ("source", QUESTION))
-    opened = any(name in st.query_params for name in (RUN, run_table.COMPARE, PROFILE))
+    opened = any(
+        name in st.query_params for name in (RUN, run_table_and_selection.COMPARE, PROFILE)
+    )
     is_open = st.session_state.setdefault(FORM, requested and not opened)
     return bool(is_open or not has_runs or PROFILE in st.query_params)
 
@@ -98,7 +100,7 @@ def _toggle(opens: bool) -> None:
     st.session_state[FORM] = opens
     st.query_params.pop(PROFILE, None)
     if st.session_state.pop(DEFAULTS, None) == RELEASE and not opens:
-        run_table.forget_limits()  # they were for the run that is not begun
+        run_table_and_selection.forget_limits()  # they were for the run that is not begun
 
 
 def form() -> None:
@@ -191,7 +193,7 @@ def _begin(request: RunForm, spec: Request) -> None:
         written = last_written(request.source)
         plan, _ = _planned(request, spec.digest, written, spec, looked)
         first = job_controls.submit([plan])
-        run_table.choose(first, with_limits=st.session_state[QUESTION] == RELEASE)
+        run_table_and_selection.choose(first, with_limits=st.session_state[QUESTION] == RELEASE)
         st.rerun()
 
 

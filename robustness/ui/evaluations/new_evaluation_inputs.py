@@ -11,11 +11,11 @@ import streamlit as st
 
 from robustness.base import settings
 from robustness.base.errors import ParameterError
+from robustness.base.permission_policy_and_check import Action
 from robustness.base.text import counted, plain
-from robustness.base.toml_reader import toml_of
-from robustness.base.user_permissions import Action
+from robustness.base.untrusted_toml import toml_of
 from robustness.datasets import FOLDERS, KNOWN, NO_LABELS, SAMPLES, Dataset, open_dataset
-from robustness.evaluation.condition import Condition, pool_profiles
+from robustness.evaluation.perturbation_and_attack_conditions import Condition, pool_profiles
 from robustness.evaluation.request import Request, read_conditions
 from robustness.evaluation.suites_and_strengths import (
     IMAGENET_C_JPEG_SUITE,
@@ -35,10 +35,10 @@ from robustness.ui.computation.shared_results import cached
 from robustness.ui.controls.model_and_seed_input import model_input, seed_input
 from robustness.ui.controls.picture_and_framing_input import fit_input, overrides_of, side_input
 from robustness.ui.evaluations import limits_input
-from robustness.ui.evaluations.run_table import PROFILE, forget_limits
+from robustness.ui.evaluations.run_table_and_selection import PROFILE, forget_limits
 from robustness.ui.evaluations.upload_store import upload
 from robustness.ui.session import access
-from robustness.ui.session.link_inputs import keep_in_link, listed, one_of, set_number
+from robustness.ui.session.choice_controls_and_link import keep_in_link, listed, one_of, set_number
 from robustness.ui.session.runs_folder_and_links import RUN, page_link, runs_folder
 
 UPLOADED, ON_SERVER = "upload", "server"

@@ -9,14 +9,14 @@ from pathlib import Path
 import streamlit as st
 
 from robustness import runs
+from robustness.base.permission_policy_and_check import Action
 from robustness.base.text import counted, plain, visible
-from robustness.base.user_permissions import Action
 from robustness.report.questions import RunFigures
 from robustness.report.questions.safe_threshold import THRESHOLD, ThresholdInUse, certified
 from robustness.runs import MAX_TITLE, Listed, jobs, notes, retention_and_storage_limits
 from robustness.runs.bin import DAY
 from robustness.ui.computation import job_controls
-from robustness.ui.evaluations import run_table
+from robustness.ui.evaluations import run_table_and_selection
 from robustness.ui.session import access
 from robustness.ui.session.error_boundary import do
 from robustness.ui.session.runs_folder_and_links import accept_from, accepted_from
@@ -116,7 +116,7 @@ def _delete(entry: Listed) -> str:
     if jobs.is_queued(entry.folder):
         job_controls.require_cancel(entry.folder)
     runs.to_bin(entry.folder, access.me())
-    run_table.choose([])
+    run_table_and_selection.choose([])
     return f"Moved {entry.title} ({entry.folder.name}) to the bin."
 
 

@@ -7,14 +7,14 @@ from collections.abc import Mapping, Sequence
 import streamlit as st
 
 from robustness import models
+from robustness.base.permission_policy_and_check import Action
 from robustness.base.progress_and_time_left import duration
 from robustness.base.text import counted, plain
-from robustness.base.user_permissions import Action
-from robustness.evaluation.condition import short
+from robustness.evaluation.perturbation_and_attack_conditions import short
 from robustness.report.questions import REGISTRY, RunFigures
 from robustness.report.questions.failure_counts_and_images import CASES, LEFT_OUT, MAP
 from robustness.report.questions.fixes import FIXES
-from robustness.report.questions.perturbations import RUN_MAP
+from robustness.report.questions.perturbation_harm_and_map import RUN_MAP
 from robustness.report.questions.question_and_figures import COMPARE, FAILURES, VIEWS
 from robustness.report.questions.safe_threshold import THRESHOLD
 from robustness.runs import Listed, Run
@@ -23,7 +23,7 @@ from robustness.runs.row_selection import RowSelection
 from robustness.statistics import Figures
 from robustness.ui.browser import components
 from robustness.ui.computation import job_controls
-from robustness.ui.computation.long_work import Work
+from robustness.ui.computation.background_work_and_cache import Work
 from robustness.ui.computation.shared_results import cached
 from robustness.ui.display import block_display_and_selection
 from robustness.ui.display.block_display_and_selection import SELECTIONS
@@ -36,7 +36,7 @@ from robustness.ui.evaluations import (
 from robustness.ui.evaluations.failing_images_view import VIEW
 from robustness.ui.page_frame import boundary, fragment
 from robustness.ui.session import access
-from robustness.ui.session.link_inputs import listed, new_in_link, one_of, place_of_own
+from robustness.ui.session.choice_controls_and_link import listed, new_in_link, one_of, place_of_own
 
 
 @cached(8)

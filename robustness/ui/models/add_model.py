@@ -14,19 +14,23 @@ from typing import Any
 import streamlit as st
 
 from robustness.base.errors import ParameterError, RobustnessError
+from robustness.base.permission_policy_and_check import Action
 from robustness.base.text import counted, plain, share, some
-from robustness.base.user_permissions import Action
 from robustness.models.class_labels import check_class_names, imagenet
 from robustness.models.file_formats.formats import ENDINGS, FORMATS, is_saved_model
-from robustness.models.own import model_archive, registration_and_schema, toml_entries
+from robustness.models.own import (
+    model_file_in_archive,
+    registration_and_schema,
+    toml_entry_addition_and_removal,
+)
 from robustness.models.own.description_proposal import UNDECIDED, Description, name_of, propose
 from robustness.models.own.file_and_library_metadata import IMAGENET
 from robustness.models.own.preprocessing_trials import USUAL, clearly_better, cropping_cost
-from robustness.pictures.library_resizing import INTERPOLATIONS, STUDY
-from robustness.pictures.square_framing import FITS, MIN_SHARE
-from robustness.ui.computation.long_work import Work
+from robustness.pictures.framing_and_study_image import FITS, MIN_SHARE
+from robustness.pictures.library_resizing_and_check import INTERPOLATIONS, STUDY
+from robustness.ui.computation.background_work_and_cache import Work
 from robustness.ui.display import image_pairs_and_cards
-from robustness.ui.server.streamlit_internals import UploadedFile
+from robustness.ui.server.streamlit_patches_and_internals import UploadedFile
 from robustness.ui.session import access
 from robustness.ui.session.error_boundary import boundary, fragment, sentence
 from robustness.ui.session.runs_folder_and_links import page_link
@@ -216,7 +220,10 @@ def _described(source: _Source, form: _Form, work: Work) -> Description:
             match = _STEP.search(step)
             show(int(match[1]) / int(match[2]) if match else 0.0, plain(step))
 
-        with model_archive.opened(path) as (file, _), tempfile.TemporaryDirectory() as folder:
+        with (
+            model_file_in_archive.opened(path) as (file, _),
+            tempfile.TemporaryDirectory() as folder,
+        ):
             if is_saved_model(file) and not source.trusted:
                 raise ParameterError(
                     "Expected a model file, got a SavedModel, which is a program: convert it to "
@@ -247,7 +254,7 @@ def _finish(source: _Source, form: _Form, description: Description, is_current: 
         missing.append("a valid name")
     elif not missing:
         try:
-            toml_entries.check(complete.name, complete.entry)
+            toml_entry_addition_and_removal.check(complete.name, complete.entry)
         except ParameterError as error:
             problem = sentence(error)
             _say_problem(problem)
@@ -271,7 +278,7 @@ def _finish(source: _Source, form: _Form, description: Description, is_current: 
 
 def _add(source: _Source, description: Description) -> None:
     access.require(Action.CHANGE_MODELS, thing=description.name)
-    with source.at() as (path, uploaded), model_archive.opened(path) as (_, unpacked):
+    with source.at() as (path, uploaded), model_file_in_archive.opened(path) as (_, unpacked):
         description.write(unpacked or uploaded)
     st.session_state[_DONE] = description.name
     del st.session_state[_INSPECTED]

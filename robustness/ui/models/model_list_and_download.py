@@ -8,16 +8,16 @@ import pandas as pd
 import streamlit as st
 
 from robustness import models
+from robustness.base.permission_policy_and_check import Action
 from robustness.base.progress_and_time_left import MEGABYTES, Pace
 from robustness.base.text import are, counted, plain
-from robustness.base.user_permissions import Action
-from robustness.evaluation.condition import perturbation_label
+from robustness.evaluation.perturbation_and_attack_conditions import perturbation_label
 from robustness.models.engine_and_limitation_texts import engine_text, limitations
 from robustness.models.model_check import OK, ModelCheck, check_model, last_check
-from robustness.models.own import toml_entries
+from robustness.models.own import toml_entry_addition_and_removal
 from robustness.models.own.file_and_library_metadata import stated_licence, value_of
 from robustness.models.own.preprocessing_trials import FramingTrial
-from robustness.models.own.toml_entries import as_toml
+from robustness.models.own.toml_entry_addition_and_removal import as_toml
 from robustness.models.weights.download import download
 from robustness.models.weights.weights_state_and_digest import (
     NOT_DOWNLOADED,
@@ -27,15 +27,15 @@ from robustness.models.weights.weights_state_and_digest import (
     size_text,
     state_text,
 )
-from robustness.pictures.square_framing import Framing
+from robustness.pictures.framing_and_study_image import Framing
 from robustness.ui.browser.escaped_html import html
-from robustness.ui.computation.long_work import Work
+from robustness.ui.computation.background_work_and_cache import Work
 from robustness.ui.display import image_pairs_and_cards
 from robustness.ui.models import add_model
-from robustness.ui.server.streamlit_internals import ColumnConfig
+from robustness.ui.server.streamlit_patches_and_internals import ColumnConfig
 from robustness.ui.session import access
+from robustness.ui.session.choice_controls_and_link import one_of
 from robustness.ui.session.error_boundary import boundary
-from robustness.ui.session.link_inputs import one_of
 
 GROUPS: Mapping[str, tuple[str, str]] = {
     models.OWN: ("Your own", "Described in your models file."),
@@ -310,5 +310,5 @@ def _remove_button(record: models.ModelRecord) -> None:
         if st.button("Remove it", key=f"remove_{record.name}"):
             with boundary():
                 access.require(Action.CHANGE_MODELS, thing=record.name)
-                toml_entries.remove(record.name)
+                toml_entry_addition_and_removal.remove(record.name)
                 st.rerun()

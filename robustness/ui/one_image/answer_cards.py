@@ -7,13 +7,13 @@ from collections.abc import Mapping
 from robustness import models
 from robustness.base.errors import RobustnessError
 from robustness.base.text import counted
-from robustness.charts.prediction_verdicts import correct_models, tally
-from robustness.evaluation.measurement_records import Measurement
+from robustness.charts.verdict_signs_and_words import correct_models, tally
+from robustness.evaluation.measurement_and_image_batch import Measurement
 from robustness.perturbations import REGISTRY
 from robustness.ui.browser import components
 from robustness.ui.browser.escaped_html import Html, html
 from robustness.ui.display import image_pairs_and_cards
-from robustness.ui.one_image.live_request import Acceptance, Answer, LiveRequest
+from robustness.ui.one_image.live_request_and_acceptance import Acceptance, Answer, LiveRequest
 from robustness.ui.one_image.remedies import RemedyEffect
 from robustness.ui.session.error_boundary import sentence
 

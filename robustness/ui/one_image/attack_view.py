@@ -20,36 +20,42 @@ from robustness.attacks.epsilon_and_gradient_masking import (
 from robustness.attacks.transfer import Transfer, attackable, transfers
 from robustness.base.errors import GradientError
 from robustness.base.text import counted, plain, share, some
-from robustness.charts.prediction_verdicts import verdict
-from robustness.evaluation.condition import AttackCondition
+from robustness.charts.verdict_signs_and_words import verdict
 from robustness.evaluation.framing_of_models import version_for
 from robustness.evaluation.labels_and_correctness import labelled
 from robustness.evaluation.loop import picture_scores
-from robustness.evaluation.measurement_records import Measurement
+from robustness.evaluation.measurement_and_image_batch import Measurement
+from robustness.evaluation.perturbation_and_attack_conditions import AttackCondition
 from robustness.evaluation.request import Request, spec_of
 from robustness.pictures.eight_bits import LEVELS
 from robustness.pictures.framed_picture import Picture
-from robustness.report.attack_report import (
+from robustness.report.blocks import Text
+from robustness.report.one_image_attack_report import (
     attack_answer,
     epsilon_section,
     noise_answer,
     sizes,
     transfer_section,
 )
-from robustness.report.blocks import Text
 from robustness.ui.browser.escaped_html import html
 from robustness.ui.computation import shared_results
-from robustness.ui.computation.long_work import CachedWork
+from robustness.ui.computation.background_work_and_cache import CachedWork
 from robustness.ui.computation.shared_results import work_key
 from robustness.ui.display import (
     block_display_and_selection,
-    heat_map_section,
+    grad_cam_section,
     image_pairs_and_cards,
 )
 from robustness.ui.display.copy_and_report_buttons import report_button
 from robustness.ui.one_image import stories_and_present
+from robustness.ui.session.choice_controls_and_link import (
+    forget_unless,
+    leave_link,
+    listed,
+    one_of,
+    slider,
+)
 from robustness.ui.session.error_boundary import sentence
-from robustness.ui.session.link_inputs import forget_unless, leave_link, listed, one_of, slider
 
 EPSILONS = {
     "linf": (0.0, 1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0, 24.0, 32.0),
@@ -107,7 +113,7 @@ def show(picture: Picture, names: tuple[str, ...], seed: int, truth: str | None)
         _show_report(picture, outcome, rows, truth)
     with st.container(key="attack-details"):
         _show_steps(picture, outcome, alike, truth, len(names))
-        if opened := heat_map_section.section_expander("top-5 classes, heat maps"):
+        if opened := grad_cam_section.section_expander("top-5 classes, heat maps"):
             with opened:
                 _in_detail(picture, outcome, rows, truth)
 
@@ -151,7 +157,7 @@ def _in_detail(
         )
     for card, slot in zip(cards, image_pairs_and_cards.cells(2), strict=False):
         slot.html(card)
-    heat_map_section.section(
+    grad_cam_section.section(
         ["Original", "Adversarial"],
         lambda _: np.stack([picture.image, outcome.image]),
         {r.model: tuple(dict.fromkeys((r.clean_top1, r.top1))) for r in rows},

@@ -25,23 +25,23 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from robustness.base.errors import AccessError, ImageError, RobustnessError
+from robustness.base.permission_policy_and_check import Action, Who, check, policy
 from robustness.base.round_robin_and_job_pauses import PAUSES, TURNS, SupersededError
-from robustness.base.user_permissions import Action, Who, check, policy
-from robustness.charts.correctness_bands_and_maps import strip
-from robustness.evaluation.condition import Condition
+from robustness.charts.band_and_map_drawing import strip
 from robustness.evaluation.framing_of_models import version_for
-from robustness.evaluation.predictions_by_strength import Band, Cell, strengths
+from robustness.evaluation.perturbation_and_attack_conditions import Condition
+from robustness.evaluation.prediction_band_and_strengths import Band, Cell, strengths
 from robustness.perturbations import REGISTRY
-from robustness.perturbations.perturbation_search import find
+from robustness.perturbations.perturbation_text_search import find
 from robustness.pictures.eight_bits import to_png
-from robustness.pictures.untrusted_decoding import framed_image
+from robustness.pictures.untrusted_decoding_and_framing import framed_image
 from robustness.remedies import parse
 from robustness.ui.browser import components
 from robustness.ui.computation.band_cells import cells, pass_seconds
 from robustness.ui.display import image_pairs_and_cards
 from robustness.ui.one_image import remedies
 from robustness.ui.one_image.answer_cards import answer_cards
-from robustness.ui.one_image.live_request import Answer, LiveRequest
+from robustness.ui.one_image.live_request_and_acceptance import Answer, LiveRequest
 from robustness.ui.one_image.stack_state import Stack, checked, said
 from robustness.ui.server.counters import UPDATES
 from robustness.ui.session import access

@@ -12,7 +12,7 @@ import streamlit as st
 from robustness import models, report
 from robustness.base.round_robin_and_job_pauses import PAUSES
 from robustness.base.text import plain
-from robustness.evaluation.measurement_records import Measurement
+from robustness.evaluation.measurement_and_image_batch import Measurement
 from robustness.models import REGISTRY as MODELS
 from robustness.pictures.framed_picture import Picture
 from robustness.remedies import parse_all
@@ -23,7 +23,7 @@ from robustness.ui.browser import components
 from robustness.ui.computation import shared_results
 from robustness.ui.display import (
     block_display_and_selection,
-    heat_map_section,
+    grad_cam_section,
     image_pairs_and_cards,
 )
 from robustness.ui.display.copy_and_report_buttons import copy_button, report_button
@@ -34,7 +34,7 @@ from robustness.ui.one_image import (
     stories_and_present,
 )
 from robustness.ui.one_image.answer_cards import answer_cards
-from robustness.ui.one_image.live_request import Answer, LiveRequest
+from robustness.ui.one_image.live_request_and_acceptance import Answer, LiveRequest
 from robustness.ui.page_frame import fragment
 from robustness.ui.server.counters import UPDATES
 from robustness.ui.session.runs_folder_and_links import IMAGE, RUN, accept_from, accepted_from
@@ -181,7 +181,7 @@ def _show_details(
                 report_button(lambda: report.of_live(request.spec, picture, rows, tried), "live")
                 chain = parse_all(request.remedy)
                 copy_button(replace(request.spec, remedies=chain), picture, truth)
-        if opened := heat_map_section.section_expander("confidence, layers, heat maps"):
+        if opened := grad_cam_section.section_expander("confidence, layers, heat maps"):
             with opened:
                 _in_detail(request, altered, rows)
 
@@ -191,7 +191,7 @@ def _in_detail(
 ) -> None:
     picture = request.picture
     block_display_and_selection.draw([Columns([[chart] for chart in change_charts(rows)])])
-    heat_map_section.section(
+    grad_cam_section.section(
         ["Original", "Perturbed"],
         lambda name: shared_results.model_view(request.spec, picture, name, altered)[1].frames[0],
         {row.model: tuple(dict.fromkeys((row.clean_top1, row.top1))) for row in rows},

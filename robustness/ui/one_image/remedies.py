@@ -10,10 +10,10 @@ import streamlit as st
 from robustness import models
 from robustness.base.errors import PluginError, RobustnessError
 from robustness.base.text import plain, share
-from robustness.charts.prediction_verdicts import Mark, judged, verdict
-from robustness.charts.text_tables import Table
+from robustness.charts.ranking_and_condition_tables import Table
+from robustness.charts.verdict_signs_and_words import Mark, judged, verdict
 from robustness.evaluation.labels_and_correctness import is_correct, label_index
-from robustness.evaluation.measurement_records import Measurement
+from robustness.evaluation.measurement_and_image_batch import Measurement
 from robustness.perturbations import Images
 from robustness.plugins import plugin_of
 from robustness.remedies import REGISTRY, Chain, parse, python
@@ -23,7 +23,7 @@ from robustness.report.copy_as_link_or_code import REMEDY
 from robustness.ui.browser import components
 from robustness.ui.computation import shared_results
 from robustness.ui.display.image_pairs_and_cards import thumbnail_uri
-from robustness.ui.one_image.live_request import Answer, LiveRequest
+from robustness.ui.one_image.live_request_and_acceptance import Answer, LiveRequest
 from robustness.ui.session.error_boundary import sentence
 
 _OPEN = "helping"

@@ -19,8 +19,8 @@ from PIL import Image
 
 from robustness.base.errors import PluginError
 from robustness.base.text import plain
-from robustness.charts.confidence_and_similarity import value_and_severity
-from robustness.evaluation.condition import Condition
+from robustness.charts.confidence_and_feature_similarity import value_and_severity
+from robustness.evaluation.perturbation_and_attack_conditions import Condition
 from robustness.perturbations import REGISTRY, Perturbation, apply, ordered
 from robustness.pictures.eight_bits import to_uint8
 from robustness.pictures.framed_picture import Picture
@@ -28,8 +28,8 @@ from robustness.report.copy_as_link_or_code import link_values
 from robustness.ui.browser import components
 from robustness.ui.browser.components import first_strength
 from robustness.ui.computation.shared_results import cached
-from robustness.ui.one_image.live_request import LiveRequest
-from robustness.ui.session.link_inputs import brief, link_number
+from robustness.ui.one_image.live_request_and_acceptance import LiveRequest
+from robustness.ui.session.choice_controls_and_link import brief, link_number
 
 SIDE = 72
 """Side of a thumbnail in pixels; parameters in pixels scale with it."""

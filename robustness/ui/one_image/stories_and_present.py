@@ -14,16 +14,16 @@ from typing import NamedTuple
 import streamlit as st
 
 from robustness.base.text import plain
-from robustness.evaluation.condition import Condition
 from robustness.evaluation.loop import perturbed
+from robustness.evaluation.perturbation_and_attack_conditions import Condition
 from robustness.pictures.framed_picture import Picture
-from robustness.pictures.square_framing import STUDY_FRAMING
+from robustness.pictures.framing_and_study_image import STUDY_FRAMING
 from robustness.report.copy_as_link_or_code import link_values
 from robustness.ui.browser import components
 from robustness.ui.browser.escaped_html import html
 from robustness.ui.computation.shared_results import is_sample, sample_picture
 from robustness.ui.display.image_pairs_and_cards import thumbnail_uri
-from robustness.ui.session.link_inputs import warn_of_link
+from robustness.ui.session.choice_controls_and_link import warn_of_link
 from robustness.ui.session.runs_folder_and_links import page_link
 
 OFFLINE = ("SqueezeNet", "EfficientNetLite0", "EfficientNetLite1", "EfficientNetLite2")

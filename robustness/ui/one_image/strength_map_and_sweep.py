@@ -17,11 +17,11 @@ from robustness.base.progress_and_time_left import Pace, Unit, duration
 from robustness.base.round_robin_and_job_pauses import TURNS
 from robustness.base.text import counted, plain
 from robustness.evaluation.breaking_strength_sweep import Break, sweep
-from robustness.evaluation.condition import Condition
 from robustness.evaluation.labels_and_correctness import labelled
 from robustness.evaluation.loop import evaluate
-from robustness.evaluation.measurement_records import Measurement
-from robustness.evaluation.predictions_by_strength import COARSE, STEPS, Band, strengths
+from robustness.evaluation.measurement_and_image_batch import Measurement
+from robustness.evaluation.perturbation_and_attack_conditions import Condition
+from robustness.evaluation.prediction_band_and_strengths import COARSE, STEPS, Band, strengths
 from robustness.evaluation.request import spec_of
 from robustness.evaluation.suites_and_strengths import study_conditions
 from robustness.models import REGISTRY as MODELS
@@ -32,14 +32,14 @@ from robustness.report.blocks import Titled
 from robustness.ui.browser import components
 from robustness.ui.browser.escaped_html import drawings, html
 from robustness.ui.computation import band_cells
-from robustness.ui.computation.long_work import CachedWork, Work
+from robustness.ui.computation.background_work_and_cache import CachedWork, Work
 from robustness.ui.computation.shared_results import Turn, work_key
 from robustness.ui.display import block_display_and_selection, image_pairs_and_cards
 from robustness.ui.display.copy_and_report_buttons import report_button
 from robustness.ui.one_image import stack_state, stories_and_present
 from robustness.ui.one_image.live_view import usable
 from robustness.ui.session.access import session
-from robustness.ui.session.link_inputs import listed, one_of
+from robustness.ui.session.choice_controls_and_link import listed, one_of
 
 _STUDY, _ALL = "study", "all"
 

@@ -23,9 +23,9 @@ from streamlit import config
 
 from robustness.base import settings
 from robustness.base.errors import RobustnessError
-from robustness.ui.server import operator_metrics
+from robustness.ui.server import metrics_text_and_access
 from robustness.ui.server.counters import note_error
-from robustness.ui.server.streamlit_internals import index_page
+from robustness.ui.server.streamlit_patches_and_internals import index_page
 from robustness.ui.session.access import COOKIE, is_own_origin
 
 _HOST = re.compile(r"(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._-]+)(:[0-9]{1,5})?")
@@ -87,8 +87,8 @@ class Guard:
         if refused := refusal(headers.get("host", "")) or _refused_cookies(headers):
             await _refuse(refused, 400, scope, receive, send)
         elif refused := _refused_origin(scope, headers) or (
-            operator_metrics.refusal((scope.get("client") or ("",))[0], headers)
-            if scope["path"].rstrip("/").endswith(operator_metrics.PATHS)
+            metrics_text_and_access.refusal((scope.get("client") or ("",))[0], headers)
+            if scope["path"].rstrip("/").endswith(metrics_text_and_access.PATHS)
             else ""
         ):
             await _refuse(refused, 403, scope, receive, send)

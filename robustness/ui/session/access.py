@@ -17,12 +17,12 @@ import streamlit as st
 from streamlit import runtime
 from streamlit.errors import StreamlitAPIException
 
-from robustness.base import user_permissions
+from robustness.base import permission_policy_and_check
 from robustness.base.errors import AccessError
+from robustness.base.permission_policy_and_check import Action, Policy, Role, Who, policy
 from robustness.base.text import plain
-from robustness.base.user_permissions import Action, Policy, Role, Who, policy
 from robustness.runs import audit
-from robustness.ui.server.streamlit_internals import (
+from robustness.ui.server.streamlit_patches_and_internals import (
     SessionClient,
     get_script_run_ctx,
     is_click_dropped,
@@ -100,7 +100,7 @@ def me() -> str:
 
 def role() -> Role:
     """The role of this session's user."""
-    return user_permissions.policy().role(who())
+    return permission_policy_and_check.policy().role(who())
 
 
 def require(
@@ -111,9 +111,9 @@ def require(
     ``owner`` is who owns the thing; ``thing`` is its name in the audit log, such as a run's id.
     Call it once per action, not whenever a page is drawn.
     """
-    asking, settled = by or who(), user_permissions.policy()
+    asking, settled = by or who(), permission_policy_and_check.policy()
     try:
-        user_permissions.check(action, asking, owner, settled)
+        permission_policy_and_check.check(action, asking, owner, settled)
     except AccessError:
         _note(action, asking, settled, thing, allowed=False)
         raise
@@ -124,7 +124,9 @@ def require(
 def refusal(action: Action, owner: str | None = None) -> str:
     """Why this session may not do ``action``; "" if it may."""
     try:
-        user_permissions.check(action, who(), owner, user_permissions.policy())
+        permission_policy_and_check.check(
+            action, who(), owner, permission_policy_and_check.policy()
+        )
     except AccessError as error:
         return str(error)
     return ""
@@ -154,7 +156,7 @@ def allowed(
     """
     refused = refusal(action, owner)
     if refused and key and is_click_dropped(key):
-        _note(action, who(), user_permissions.policy(), thing, allowed=False)
+        _note(action, who(), permission_policy_and_check.policy(), thing, allowed=False)
     return {"key": key, "disabled": disabled or bool(refused), "help": refused or help}
 
 
@@ -193,7 +195,7 @@ def verified_email(said: Mapping[str, Any]) -> str:
     if said.get("is_logged_in") is not True or not (verified is True or verified == "true"):
         return ""
     email = said.get("email")
-    return user_permissions.address_of(email) if isinstance(email, str) else ""
+    return permission_policy_and_check.address_of(email) if isinstance(email, str) else ""
 
 
 def is_local(connection: Connection) -> bool:

@@ -15,9 +15,9 @@ import streamlit as st
 
 from robustness.base import settings
 from robustness.base.errors import ParameterError, RobustnessError
+from robustness.base.permission_policy_and_check import Action
 from robustness.base.round_robin_and_job_pauses import SupersededError
 from robustness.base.text import plain
-from robustness.base.user_permissions import Action
 from robustness.runs import UPLOADS
 from robustness.ui.server.counters import note_error
 from robustness.ui.session.access import require

@@ -14,8 +14,12 @@ from collections.abc import Callable
 import streamlit as st
 
 from robustness.models.loaded_models import give_back
-from robustness.ui.computation.long_work import begin
-from robustness.ui.server.streamlit_internals import AppSession, Runtime, get_script_run_ctx
+from robustness.ui.computation.background_work_and_cache import begin
+from robustness.ui.server.streamlit_patches_and_internals import (
+    AppSession,
+    Runtime,
+    get_script_run_ctx,
+)
 
 _MARGIN = 5.0
 """Seconds before Streamlit forgets a session and it could no longer be closed."""

@@ -16,8 +16,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from robustness.base import settings
 from robustness.base.errors import AccessError, ParameterError
-from robustness.base.user_permissions import Action
-from robustness.ui.server.streamlit_internals import uploaded_files
+from robustness.base.permission_policy_and_check import Action
+from robustness.ui.server.streamlit_patches_and_internals import uploaded_files
 from robustness.ui.session import access, uploads_after_reload
 from robustness.ui.session.error_boundary import sentence
 

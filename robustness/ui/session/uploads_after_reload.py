@@ -16,7 +16,7 @@ from weakref import WeakValueDictionary
 
 import streamlit as st
 
-from robustness.base.user_permissions import Action
+from robustness.base.permission_policy_and_check import Action
 from robustness.ui.session import access
 
 OWN = "own"

@@ -15,7 +15,11 @@ from scipy.special import softmax
 from benchmarks.support.keras_classifiers import keras_classifier
 from benchmarks.support.repository import ROOT
 from robustness import models
-from robustness.models.catalogue.kerashub_vision_transformers import STAGES, Transformer, rewire
+from robustness.models.catalogue.kerashub_transformer_and_rewiring import (
+    STAGES,
+    Transformer,
+    rewire,
+)
 from robustness.models.graph.keras_reading_and_conversion import load_network
 from robustness.models.tensorflow_and_keras_import import keras
 from tests.support.transformer_oracle import (

@@ -20,9 +20,9 @@ from numpy.typing import NDArray
 
 from robustness.base.files_and_locks import files_below
 from robustness.models.class_labels import Labels
-from robustness.models.graph import conversion_cache
-from robustness.models.graph.conversion_cache import Conversion
-from robustness.models.graph.graph_with_preprocessing import StudyModel
+from robustness.models.graph import conversion_record_and_cache
+from robustness.models.graph.conversion_record_and_cache import Conversion
+from robustness.models.graph.graph_preprocessing_and_facts import StudyModel
 from robustness.models.model_and_weights_record import ModelRecord
 from robustness.models.run.openvino_and_engine_choice import ForwardPass
 from robustness.models.run.openvino_pass import OpenVinoPass
@@ -46,7 +46,7 @@ class Asked:
         return Conversion(self.graph.stages)
 
     def forward(self, record: ModelRecord = RECORD, weights: str = "w") -> OpenVinoPass:
-        found = conversion_cache.graph_pass(record, weights, self.side, "f32", self)
+        found = conversion_record_and_cache.graph_pass(record, weights, self.side, "f32", self)
         assert isinstance(found, OpenVinoPass)
         return found
 
@@ -83,7 +83,7 @@ def asked(graph: StudyModel) -> Asked:
 
 def parts(record: Path) -> tuple[Path, Path, Path]:
     """The files of a conversion: its record, the network and the weights."""
-    network = conversion_cache.network_of(record)
+    network = conversion_record_and_cache.network_of(record)
     return record, network, network.with_suffix(".bin")
 
 
@@ -93,7 +93,7 @@ def whole(graph: StudyModel, tmp_path_factory: pytest.TempPathFactory) -> tuple[
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ROBUSTNESS_CACHE", str(tmp_path_factory.mktemp("whole")))
         Asked(graph).forward()
-        return parts(conversion_cache.place(RECORD, "w", SIDE))
+        return parts(conversion_record_and_cache.place(RECORD, "w", SIDE))
 
 
 def copy(whole: tuple[Path, ...], record: Path) -> tuple[Path, Path, Path]:
@@ -123,7 +123,7 @@ def test_a_kept_model_answers_bitwise_as_the_one_that_was_just_converted(
         for stage, features in other(images(5))[1].items():
             np.testing.assert_array_equal(read(images(5))[1][stage], features)
     files = {path for path in folder.rglob("*") if path.is_file()}
-    assert files == set(parts(conversion_cache.place(RECORD, "w", SIDE)))
+    assert files == set(parts(conversion_record_and_cache.place(RECORD, "w", SIDE)))
 
 
 # --- files that are not what they were ------------------------------------------------------------
@@ -157,7 +157,7 @@ def test_a_damaged_file_is_made_again(
     damage: Callable[[bytes], bytes],
     part: str,
 ) -> None:
-    file = copy(whole, conversion_cache.place(RECORD, "w", SIDE))[PARTS.index(part)]
+    file = copy(whole, conversion_record_and_cache.place(RECORD, "w", SIDE))[PARTS.index(part)]
     data = file.read_bytes()
     file.write_bytes(damage(data))
     assert file.read_bytes() != data
@@ -169,7 +169,7 @@ def test_a_damaged_file_is_made_again(
 def test_a_missing_file_is_made_again(
     whole: tuple[Path, ...], asked: Asked, expected: NDArray[np.float32], part: str
 ) -> None:
-    copy(whole, conversion_cache.place(RECORD, "w", SIDE))[PARTS.index(part)].unlink()
+    copy(whole, conversion_record_and_cache.place(RECORD, "w", SIDE))[PARTS.index(part)].unlink()
     assert_made_again(asked, expected)
 
 
@@ -180,7 +180,7 @@ def changed(values: dict[str, Any]) -> Callable[[str], str]:
 DIGITS = Labels("digits", tuple("0123456789"))
 OTHERS: dict[str, Callable[[pytest.MonkeyPatch], tuple[ModelRecord, str]]] = {
     "version": lambda patch: (
-        patch.setattr(conversion_cache, "_maker", lambda: "others") or (RECORD, "w")
+        patch.setattr(conversion_record_and_cache, "_maker", lambda: "others") or (RECORD, "w")
     ),
     "weights": lambda patch: (RECORD, "others"),
     "labels": lambda patch: (replace(RECORD, labels=lambda: DIGITS), "w"),
@@ -203,7 +203,7 @@ def test_what_is_kept_of_another_is_not_used(
     monkeypatch: pytest.MonkeyPatch,
     change: Callable[[pytest.MonkeyPatch], tuple[ModelRecord, str]],
 ) -> None:
-    copy(whole, conversion_cache.place(RECORD, "w", SIDE))
+    copy(whole, conversion_record_and_cache.place(RECORD, "w", SIDE))
     asked.forward()
     assert asked.times == 0, "it would be used"
     with monkeypatch.context() as patch:
@@ -233,7 +233,7 @@ def test_a_cache_that_cannot_be_written_costs_a_conversion(
         assert_right(asked.forward(), expected)
         assert asked.times == times
     assert [path.name for path in closed.iterdir()] == ["file"]
-    assert conversion_cache.conversion(RECORD, "w", SIDE) is None
+    assert conversion_record_and_cache.conversion(RECORD, "w", SIDE) is None
 
 
 def test_threads_that_need_it_at_once_convert_it_once(
@@ -261,8 +261,12 @@ def test_only_the_newest_conversions_stay(folder: Path, asked: Asked) -> None:
     assert len(apart) == 3 * 4
     for number in range(6):
         asked.forward(weights=f"w{number}")
-    newest = range(6 - conversion_cache._CONVERSIONS_A_MODEL, 6)
-    made = {part for n in newest for part in parts(conversion_cache.place(RECORD, f"w{n}", SIDE))}
+    newest = range(6 - conversion_record_and_cache._CONVERSIONS_A_MODEL, 6)
+    made = {
+        part
+        for n in newest
+        for part in parts(conversion_record_and_cache.place(RECORD, f"w{n}", SIDE))
+    }
     assert set(files_below(folder)) == {*apart, *made}
 
 
@@ -270,8 +274,8 @@ def test_only_the_newest_conversions_stay(folder: Path, asked: Asked) -> None:
 
 
 def test_what_a_killed_process_left_goes_when_it_is_old(folder: Path, asked: Asked) -> None:
-    record = conversion_cache.place(RECORD, "another", SIDE)
-    network = conversion_cache.network_of(record)
+    record = conversion_record_and_cache.place(RECORD, "another", SIDE)
+    network = conversion_record_and_cache.network_of(record)
     left = [network.parent / ".writing.tmp", network, network.with_suffix(".model")]
     left += [record.parent / ".small.abc.tmp"]
     for path in left:
@@ -295,9 +299,12 @@ def test_a_refusal_is_kept_as_well(folder: Path) -> None:
         return Conversion((), refusal="no rule for it")
 
     for _ in range(3):
-        assert conversion_cache.graph_pass(RECORD, "w", SIDE, "f32", refuse) == "no rule for it"
+        assert (
+            conversion_record_and_cache.graph_pass(RECORD, "w", SIDE, "f32", refuse)
+            == "no rule for it"
+        )
     assert len(tried) == 1
-    converted = conversion_cache.conversion(RECORD, "w", SIDE)
+    converted = conversion_record_and_cache.conversion(RECORD, "w", SIDE)
     assert converted is not None
     assert converted.refusal == "no rule for it"
-    assert conversion_cache.conversion(RECORD, "others", SIDE) is None
+    assert conversion_record_and_cache.conversion(RECORD, "others", SIDE) is None

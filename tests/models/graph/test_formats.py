@@ -23,7 +23,7 @@ from robustness.base.errors import GradientError, WeightsError
 from robustness.commands import main
 from robustness.models import Classifier
 from robustness.models.graph.feature_stages_and_grid import find_stages
-from robustness.models.graph.graph_with_preprocessing import study_models
+from robustness.models.graph.graph_preprocessing_and_facts import study_models
 from robustness.models.graph.preprocessing_and_probabilities import Use
 from robustness.models.model_and_weights_record import Normalisation
 from robustness.models.own import registration_and_schema

@@ -13,7 +13,7 @@ from robustness import models
 from robustness.base.errors import GradientError
 from robustness.models import Classifier, loaded_models
 from robustness.models.engine_and_limitation_texts import limitations
-from robustness.models.graph import conversion_cache
+from robustness.models.graph import conversion_record_and_cache
 from robustness.models.own import registration_and_schema
 from robustness.models.tensorflow_and_keras_import import keras, tensorflow
 from tests.support.user_models import describe, small_network
@@ -48,7 +48,7 @@ def started_anew(folder: Path, **changes: Any) -> Classifier:
 
 def refusal() -> str:
     record = models.REGISTRY["digits"]
-    converted = conversion_cache.conversion(record, models.digest(record), 8)
+    converted = conversion_record_and_cache.conversion(record, models.digest(record), 8)
     return converted.refusal if converted else ""
 
 

@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 from openvino import opset15 as operations
 
-from robustness.models.graph.graph_with_preprocessing import ANY_BATCH, study_models
+from robustness.models.graph.graph_preprocessing_and_facts import ANY_BATCH, study_models
 from robustness.models.graph.preprocessing_and_probabilities import Use, prepared
 from robustness.models.model_and_weights_record import Normalisation
 from robustness.models.run.openvino_and_engine_choice import core

@@ -21,14 +21,14 @@ from robustness import api, models, runs
 from robustness.base.errors import ModelWarning, ParameterError
 from robustness.commands import main
 from robustness.models.class_labels import Labels
-from robustness.models.file_formats.format_and_runtime import Quantisation
+from robustness.models.file_formats.format_and_runtime_record import Quantisation
 from robustness.models.graph.preprocessing_and_probabilities import factors
 from robustness.models.model_and_weights_record import LabelledAccuracy, Normalisation
-from robustness.models.own import file_and_library_metadata, toml_entries
+from robustness.models.own import file_and_library_metadata, toml_entry_addition_and_removal
 from robustness.models.own.description_proposal import propose
 from robustness.models.own.preprocessing_trials import Labelled, from_folder, is_clear, trials
 from robustness.models.tensorflow_and_keras_import import keras
-from robustness.pictures.square_framing import Framing
+from robustness.pictures.framing_and_study_image import Framing
 from tests.support import onnx_files as onnx
 from tests.support.large_files import terabyte, within
 
@@ -352,7 +352,7 @@ def test_a_refused_addition_writes_nothing_and_a_removed_model_takes_its_classes
     refused("mine", "mine.labels.txt")
     proposed.write()
     shared = {**proposed.entry, "labels": "named.labels.txt"}
-    toml_entries.add("sharing", shared)
+    toml_entry_addition_and_removal.add("sharing", shared)
     assert run("remove", "named") == 0
     assert labels.exists(), "another model reads it"
     assert run("remove", "other") == run("remove", "sharing") == 0
@@ -483,7 +483,7 @@ def test_what_cannot_be_removed_line_by_line_is_left(
 @pytest.mark.parametrize("text", ['a "quoted" \\ one', "é\t\u007f", "]\n[x"])
 def test_any_text_is_written_as_toml(text: str) -> None:
     table = {"title": text, "mean": [1.0, 2], "check": {"image": text, "class": "x"}}
-    assert tomllib.loads(toml_entries.entry_text("a", table)) == {"a": table}
+    assert tomllib.loads(toml_entry_addition_and_removal.entry_text("a", table)) == {"a": table}
 
 
 # --- what others wrote beside or into the file ----------------------------------------------------

@@ -13,11 +13,11 @@ from robustness import models
 from robustness.base.errors import ParameterError
 from robustness.models import Classifier
 from robustness.models.model_check import check_model
-from robustness.models.own import registration_and_schema, toml_entries
+from robustness.models.openvino_graph_training import TrainableModel
+from robustness.models.own import registration_and_schema, toml_entry_addition_and_removal
 from robustness.models.run.heat_map import heat_maps
-from robustness.models.trainable_model import TrainableModel
+from robustness.pictures.framing_and_study_image import Framing, study_image
 from robustness.pictures.sample_files import sample_bytes
-from robustness.pictures.square_framing import Framing, study_image
 
 Images = NDArray[np.float32]
 
@@ -117,10 +117,10 @@ def test_a_base_in_use_is_not_removed(models_folder: Path) -> None:
     described(models_folder, f'[own]\n{table}\n[calm]\nof = "own"\ntemperature = 1.7\n')
     assert models.REGISTRY["calm"].base == models.REGISTRY["own"]
     with pytest.raises(ParameterError, match="Remove 'calm' first"):
-        toml_entries.remove("own")
+        toml_entry_addition_and_removal.remove("own")
     assert "own" in models.REGISTRY
-    toml_entries.remove("calm")
-    toml_entries.remove("own")
+    toml_entry_addition_and_removal.remove("calm")
+    toml_entry_addition_and_removal.remove("own")
     assert not {"own", "calm"} & set(models.REGISTRY.names)
 
 

@@ -14,7 +14,7 @@ from PIL import Image
 
 from robustness import api, models
 from robustness.base.errors import ParameterError
-from robustness.base.toml_reader import read_toml
+from robustness.base.untrusted_toml import read_toml
 from robustness.models.own import registration_and_schema
 from robustness.models.own.file_and_library_metadata import (
     hugging_face_entry,
@@ -23,7 +23,7 @@ from robustness.models.own.file_and_library_metadata import (
     torchvision_entry,
 )
 from robustness.pictures.eight_bits import from_uint8
-from robustness.pictures.square_framing import Framing
+from robustness.pictures.framing_and_study_image import Framing
 from tests.models.own.test_adding import COLOURS, added, folder
 from tests.support.user_models import describe
 

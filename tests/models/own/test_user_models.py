@@ -28,8 +28,8 @@ from robustness.models.model_check import check_model
 from robustness.models.own import registration_and_schema
 from robustness.models.tensorflow_and_keras_import import keras, tensorflow
 from robustness.pictures.framed_picture import Picture
+from robustness.pictures.framing_and_study_image import Framing, study_image
 from robustness.pictures.sample_files import sample_bytes
-from robustness.pictures.square_framing import Framing, study_image
 from tests.support.user_models import (
     DIGITS,
     describe,

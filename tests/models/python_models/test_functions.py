@@ -17,7 +17,7 @@ from PIL import Image
 
 from robustness import api, models, runs
 from robustness.attacks.attack_and_settings import AttackSpec
-from robustness.attacks.attack_loop_and_batch import attack
+from robustness.attacks.batch_attack_and_loop import attack
 from robustness.base.errors import (
     GradientError,
     ModelWarning,
@@ -31,7 +31,7 @@ from robustness.models.loaded_models import LOADED
 from robustness.models.model_and_weights_record import CallOptions
 from robustness.models.model_check import latencies
 from robustness.models.own import registration_and_schema
-from robustness.models.python_models.function_pass import Caller
+from robustness.models.python_models.function_pass_and_caller import Caller
 from robustness.runs import jobs, run_writer_and_continuation
 from tests.support.onnx_files import small_model
 from tests.support.user_models import DIGITS, describe

@@ -21,8 +21,8 @@ from robustness.models.python_models import torch_and_hugging_face
 from robustness.models.tensorflow_and_keras_import import keras
 from robustness.pictures.decoding import decode
 from robustness.pictures.eight_bits import to_uint8
+from robustness.pictures.framing_and_study_image import fit, study_image
 from robustness.pictures.sample_files import sample_bytes
-from robustness.pictures.square_framing import fit, study_image
 from tests.support.large_files import terabyte, within
 from tests.support.onnx_files import small_model
 from tests.support.user_models import DIGITS, small_network

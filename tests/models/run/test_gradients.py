@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from benchmarks.support.keras_classifiers import keras_classifier
 from robustness import models
 from robustness.attacks import AttackSpec, attack
-from robustness.attacks.attack_loop_and_batch import leads
+from robustness.attacks.batch_attack_and_loop import leads
 from robustness.base.errors import GradientError
 from robustness.models import Classifier
 from robustness.models.class_labels import Labels

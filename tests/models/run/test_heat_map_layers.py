@@ -14,7 +14,7 @@ import pytest
 from benchmarks.support.keras_classifiers import keras_classifier
 from robustness import models
 from robustness.base.errors import ExplanationError
-from robustness.models.catalogue.kerashub_vision_transformers import Transformer, rewire
+from robustness.models.catalogue.kerashub_transformer_and_rewiring import Transformer, rewire
 from robustness.models.class_labels import Labels
 from robustness.models.own import registration_and_schema
 from robustness.models.run.heat_map import heat_maps

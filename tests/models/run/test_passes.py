@@ -13,7 +13,7 @@ import pytest
 from numpy.typing import NDArray
 
 from benchmarks.support.repository import ROOT
-from robustness.models.graph.graph_with_preprocessing import StudyModel
+from robustness.models.graph.graph_preprocessing_and_facts import StudyModel
 from robustness.models.run.openvino_and_engine_choice import Compiled
 from robustness.models.run.openvino_pass import ROWS_AT_ONCE, OpenVinoPass
 from robustness.models.run.replay.network_and_forward_pass import ReplayedPass

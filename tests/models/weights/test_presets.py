@@ -11,7 +11,7 @@ import pytest
 
 from robustness import models
 from robustness.base.errors import WeightsError
-from robustness.models.catalogue.kerashub_vision_transformers import Transformer
+from robustness.models.catalogue.kerashub_transformer_and_rewiring import Transformer
 from robustness.models.graph.keras_reading_and_conversion import load_network
 from tests.support.transformer_oracle import needs_hub, with_epsilon
 

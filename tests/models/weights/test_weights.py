@@ -23,7 +23,7 @@ from benchmarks.support.repository import ROOT
 from robustness import models
 from robustness.base.errors import UnknownNameError, WeightsError
 from robustness.models import class_labels
-from robustness.models.catalogue import network_builders
+from robustness.models.catalogue import keras_networks_and_weight_readers
 from robustness.models.graph.keras_reading_and_conversion import load_network
 from robustness.models.model_and_weights_record import Normalisation
 from robustness.models.weights import weights_state_and_digest as weights
@@ -262,7 +262,7 @@ ARRAYS = "b8cc7aec9fe22d228011792c1c2c74d0223d47ae8e8b2166a2fad69ff9ae9241"
 def test_the_arrays_are_those_of_the_published_file() -> None:
     digest = hashlib.sha256()
     data = weights.verified_bytes(RECORD.weights, models.require(RECORD))
-    for layer, arrays in network_builders.read_squeezenet(data).items():
+    for layer, arrays in keras_networks_and_weight_readers.read_squeezenet(data).items():
         for array in arrays:
             digest.update(f"{layer} {array.dtype} {array.shape}".encode())
             digest.update(array.tobytes())
@@ -284,7 +284,7 @@ def test_an_object_in_the_file_is_not_unpickled(tmp_path: Path) -> None:
     arrays: dict[str, Any] = {"conv1.0": np.array([Call()], dtype=object)}
     np.savez(stream, **arrays)
     with pytest.raises(ValueError, match="allow_pickle=False"):
-        network_builders.read_squeezenet(stream.getvalue())
+        keras_networks_and_weight_readers.read_squeezenet(stream.getvalue())
     assert not sentinel.exists()
 
 
@@ -296,7 +296,7 @@ def test_a_pickle_that_calls_something_is_refused_before_the_call(tmp_path: Path
             return Path.touch, (sentinel,)
 
     with pytest.raises(KeyError):
-        network_builders.read_efficientnet_lite(pickle.dumps({"layer": Call()}))
+        keras_networks_and_weight_readers.read_efficientnet_lite(pickle.dumps({"layer": Call()}))
     assert not sentinel.exists()
 
 

@@ -29,8 +29,8 @@ from benchmarks.support.server import AT_REST, eventually, until
 from robustness import runs
 from robustness.perturbations import REGISTRY, apply
 from robustness.pictures.eight_bits import to_uint8
+from robustness.pictures.framing_and_study_image import study_image
 from robustness.pictures.sample_files import sample_bytes
-from robustness.pictures.square_framing import study_image
 from tests.support.jobs import worked_off
 
 POINTER = "canvas => getComputedStyle(canvas).cursor === 'pointer'"

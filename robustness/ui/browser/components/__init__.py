@@ -20,11 +20,11 @@ from typing import Any, NamedTuple
 
 import streamlit as st
 
-from robustness.charts import correctness_bands_and_maps
-from robustness.charts.correctness_bands_and_maps import BandMap
+from robustness.charts import band_and_map_drawing
+from robustness.charts.band_and_map_drawing import BandMap
 from robustness.perturbations import REGISTRY, Perturbation, ordered
 from robustness.ui.browser.escaped_html import Html
-from robustness.ui.server.streamlit_internals import ComponentRenderer
+from robustness.ui.server.streamlit_patches_and_internals import ComponentRenderer
 
 _HERE = Path(__file__).parent
 _DRAWING = "drawing"
@@ -40,9 +40,7 @@ def _files(*names: str) -> str:
 @cache
 def style() -> str:
     """The CSS of the components."""
-    return correctness_bands_and_maps.style() + _files(
-        "answers.css", "slider.css", "components.css"
-    )
+    return band_and_map_drawing.style() + _files("answers.css", "slider.css", "components.css")
 
 
 def first_strength(record: Perturbation) -> float:

@@ -1,0 +1,281 @@
+"""The accuracy of a model on unlabelled images, from its confidences.
+
+A labelled reference says how confidence and accuracy go together, simulated compositions say how
+that changes with what a camera does. No cause is needed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from robustness import models
+from robustness.matching.image_statistics import Values
+from robustness.matching.labelled_and_simulated_accuracy import (
+    COLLECTIONS,
+    AccuracyEstimate,
+    bounded,
+)
+from robustness.matching.statistics_emulator import MOST, matchable
+from robustness.pictures.eight_bits import from_uint8
+
+Places = NDArray[np.int64]
+
+COMPOSITIONS, SIMULATED = 16, 40
+"""Simulated compositions, and reference images of each."""
+_STRENGTHS = (0.1, 0.9)
+_BATCH = 16
+_DIRECTIONS = 32
+"""Principal directions of the features that a regression uses."""
+_WEIGHT = 0.5
+"""Weight of the originals in a regression, as a share of that of the simulations."""
+_PENALTIES = (0.1, 3.0)
+"""Of the squared coefficients of the regressions, without and with features."""
+_STEPS = 15
+_FOLDS = 4
+_CONTENT_DIRECTIONS, _CAMERA = 24, 0.95
+"""Directions in which contents are compared, without those that have so much of the shift by
+simulated compositions."""
+_LEAK = 2.0
+"""Times the share of a composition's shift outside of what others span, that a camera may have."""
+_SPLITS, _RARE, _CONTENT_FOLDS = 1000, 0.99, 10
+"""Random parts of the reference, the quantile of their distances, and parts in which its variance
+is measured."""
+_OTHER_CONTENT = 0.1
+"""Standard deviation of accuracy between collections of another kind of content."""
+
+
+class TopPredictions(NamedTuple):
+    """A model's top-1 classes (N,) with their probabilities (N,), what tells how sure it is (N, 3),
+    and its last features (N, D)."""
+
+    classes: NDArray[np.int64]
+    confidences: Values
+    cues: Values
+    features: Values
+
+    @staticmethod
+    def join(parts: Sequence[TopPredictions]) -> TopPredictions:
+        """The predictions of consecutive parts as one."""
+        return TopPredictions(*(np.concatenate(sides) for sides in zip(*parts, strict=True)))
+
+    def rows(self, rows: Places) -> TopPredictions:
+        return TopPredictions(
+            self.classes[rows], self.confidences[rows], self.cues[rows], self.features[rows]
+        )
+
+
+def top_predictions(name: str, pixels: NDArray[np.uint8]) -> TopPredictions:
+    """The predictions of the model ``name`` for study images (N, S, S, 3)."""
+    network = models.load(name, side=pixels.shape[1])
+    starts = range(0, len(pixels), _BATCH)
+    parts = [network(from_uint8(pixels[start : start + _BATCH])) for start in starts]
+    probabilities = np.concatenate([part.probabilities for part in parts]).astype(np.float64)
+    stages = list(parts[0].features)
+    features = (
+        np.concatenate([part.features[stages[-1]] for part in parts])
+        if stages
+        else np.zeros((len(pixels), 0))
+    )
+    ordered = np.sort(probabilities, 1)
+    top, second = ordered[:, -1], ordered[:, -2] if ordered.shape[1] > 1 else 0 * ordered[:, -1]
+    bounded = np.clip(top, 1e-4, 1 - 1e-4)
+    entropy = -np.sum(probabilities * np.log(np.maximum(probabilities, 1e-12)), 1)
+    cues = np.stack([np.log(bounded / (1 - bounded)), entropy, top - second], 1)
+    return TopPredictions(probabilities.argmax(1), top, cues, features.astype(np.float64))
+
+
+def compositions(seed: int) -> list[dict[str, float]]:
+    """Random compositions of perturbations, ``COMPOSITIONS`` of them."""
+    draws, names, result = np.random.default_rng(seed), matchable(), []
+    for _ in range(COMPOSITIONS):
+        chosen = draws.choice(len(names), draws.integers(1, MOST + 1), replace=False)
+        result.append({names[k]: float(draws.uniform(*_STRENGTHS)) for k in chosen})
+    return result
+
+
+class ConfidenceEstimator:
+    """How the confidence of a model tells its accuracy, from labelled images and simulations.
+
+    ``labels`` (N,) are classes of the images that ``originals`` are of, -1 without one.
+    ``simulated`` are predictions for some labelled ones under compositions, with their rows.
+    """
+
+    def __init__(
+        self,
+        originals: TopPredictions,
+        labels: Places,
+        simulated: Sequence[tuple[TopPredictions, Places]],
+    ) -> None:
+        self.simulated = [(part, originals.rows(rows)) for part, rows in simulated if len(rows)]
+        truths = [_correct(part, labels[rows]) for part, rows in simulated if len(rows)]
+        self.original = original = originals.rows(np.flatnonzero(labels >= 0))
+        correct = _correct(original, labels[labels >= 0])
+        self.accuracy, self.count = float(correct.mean()), len(correct)
+        self.threshold = float(np.quantile(original.confidences, 1 - self.accuracy))
+        outputs = [*(part for part, _ in self.simulated), original]
+        cues = np.concatenate([part.cues for part in outputs])
+        features = np.concatenate([part.features for part in outputs])
+        self._cues = cues.mean(0), cues.std(0) + 1e-9
+        self._centre = features.mean(0)
+        self._directions = _whitened_directions(features - self._centre, _DIRECTIONS)
+        groups = [np.full(len(part.classes), k) for k, part in enumerate(outputs)]
+        groups[-1][:] = -1
+        group, targets = np.concatenate(groups), np.concatenate([*truths, correct])
+        inputs = [np.concatenate(sides) for sides in zip(*map(self._inputs, outputs), strict=True)]
+        images = max(int((group >= 0).sum()), 1)
+        weights = np.where(group >= 0, 1.0, _WEIGHT * images / self.count)
+        self._regressions = _regress(inputs, targets, weights)
+        errors, noise = [], []
+        for fold in range(_FOLDS):
+            others = (group < 0) | (group % _FOLDS != fold)
+            parts = _regress([side[others] for side in inputs], targets[others], weights[others])
+            for k in range(fold, len(truths), _FOLDS):
+                value = self._mean(self.simulated[k][0], parts)
+                errors.append(value - truths[k].mean())
+                noise.append(max(value * (1 - value), 0.01) / len(truths[k]))
+        own = float(np.mean(np.square(errors)) - np.mean(noise)) if errors else 0.0
+        self.error = max(COLLECTIONS, np.sqrt(max(own, 0.0)))
+        """Standard deviation between collections, or of its own error on the compositions."""
+
+    def _inputs(self, output: TopPredictions) -> tuple[Values, Values]:
+        """Inputs of the regressions, without and with features."""
+        cues = (output.cues - self._cues[0]) / self._cues[1]
+        return cues, np.hstack([cues, (output.features - self._centre) @ self._directions.T])
+
+    def _parts(self, output: TopPredictions, regressions: Sequence[Values]) -> dict[str, float]:
+        parts = {"ATC": float((output.confidences > self.threshold).mean())}
+        names = ("regression", "regression with features")
+        for name, side, line in zip(names, self._inputs(output), regressions, strict=True):
+            parts[name] = float(_sigmoid(side @ line[:-1] + line[-1]).mean())
+        return parts
+
+    def _mean(self, output: TopPredictions, regressions: Sequence[Values]) -> float:
+        return float(np.mean(list(self._parts(output, regressions).values())))
+
+    def estimate(self, production: TopPredictions, other_content: bool = False) -> AccuracyEstimate:
+        """The accuracy on ``production``: the mean of ATC and the regressions; DoC is beside it."""
+        parts = self._parts(production, self._regressions)
+        value = float(np.mean(list(parts.values())))
+        fall = float(self.original.confidences.mean() - production.confidences.mean())
+        parts["DoC"] = float(np.clip(self.accuracy - fall, 0, 1))
+        images = len(production.classes)
+        error = max(self.error, _OTHER_CONTENT) if other_content else self.error
+        variance = max(value * (1 - value), 0.01) * (1 / images + 1 / self.count) + error**2
+        return bounded(value, variance, images, parts)
+
+    def content_distance(self, production: TopPredictions) -> float:
+        """How far the content is from the reference's: above 1 it is of another kind.
+
+        Features are compared in the reference's principal directions. A shift within the span of
+        the simulated compositions is the camera's. Of a shift outside it, as much is the camera's
+        as a composition leaves outside the span of the others. The unit is the 99 % quantile of
+        random parts of the reference.
+        """
+        originals = _unit(self.original.features)
+        count = min(len(production.classes), len(originals) // 3)
+        directions = _whitened_directions(originals - originals.mean(0), _CONTENT_DIRECTIONS)
+        if len(self.simulated) < 2 or not directions.size or not count:
+            return 0.0
+        shifts = np.stack(
+            [
+                (_unit(part.features) - _unit(before.features)).mean(0) @ directions.T
+                for part, before in self.simulated
+            ]
+        )
+        rows = range(len(shifts))
+        apart = np.sum(
+            [_lengths(shifts[row], _basis(np.delete(shifts, row, 0))) for row in rows], 0
+        )
+        leak, basis = _LEAK * apart[0] / max(apart[1], 1e-12), _basis(shifts)
+
+        def distance(first: Values, second: Values) -> float:
+            outside, inside = _lengths(first.mean(0) - second.mean(0), basis)
+            return (outside - leak * inside) / (1 / len(first) + 1 / len(second))
+
+        images, seen = (side @ directions.T for side in (originals, _unit(production.features)))
+        draws, parts = np.random.default_rng(0), []
+        for _ in range(_SPLITS):
+            order = draws.permutation(len(images))
+            parts.append(distance(images[order[:count]], images[order[count:]]))
+        unit = max(float(np.quantile(parts, _RARE)) * _fold_variance(originals), 1e-9)
+        return distance(seen, images) / unit
+
+
+def _basis(shifts: Values) -> Values:
+    """Directions (k, D) that have ``_CAMERA`` of the shifts (N, D)."""
+    _, spread, basis = np.linalg.svd(shifts, full_matrices=False)
+    share = np.cumsum(spread**2) / max(float(np.sum(spread**2)), 1e-12)
+    return np.asarray(basis[: int(np.searchsorted(share, _CAMERA)) + 1])
+
+
+def _lengths(shift: Values, basis: Values) -> tuple[float, float]:
+    """The squared lengths of a shift (D,) outside and inside of a basis (k, D), by direction."""
+    inside = basis @ shift
+    rest = shift - basis.T @ inside
+    directions = max(len(shift) - len(basis), 1)
+    return float(rest @ rest) / directions, float(inside @ inside) / len(basis)
+
+
+def _fold_variance(rows: Values) -> float:
+    """The variance of rows (N, D) in whitened directions of others: 1 without overfitting."""
+    order, variances = np.random.default_rng(0).permutation(len(rows)), []
+    for fold in range(_CONTENT_FOLDS):
+        part = order[fold::_CONTENT_FOLDS]
+        rest = np.setdiff1d(order, part)
+        centre = rows[rest].mean(0)
+        directions = _whitened_directions(rows[rest] - centre, _CONTENT_DIRECTIONS)
+        variances.append(float(((rows[part] - centre) @ directions.T).var(0, ddof=1).mean()))
+    return float(np.mean(variances))
+
+
+def _unit(features: Values) -> Values:
+    """Features (N, D) of length 1, so that few images do not make the principal directions."""
+    return features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-9)
+
+
+def _whitened_directions(rows: Values, most: int) -> Values:
+    """The principal directions (k, D) of centred ``rows`` (N, D), over their deviations."""
+    from scipy import linalg  # slow to import
+
+    if not rows.size:
+        return np.zeros((0, rows.shape[1]))
+    first = max(len(rows) - most, 0)
+    squares, sides = linalg.eigh(rows @ rows.T, subset_by_index=(first, len(rows) - 1))
+    large = squares > max(1e-10 * squares[-1], 1e-18)
+    return np.asarray((sides[:, large] / squares[large]).T @ rows * np.sqrt(len(rows)))[::-1]
+
+
+def _correct(output: TopPredictions, labels: Places) -> Values:
+    return (output.classes == labels).astype(np.float64)
+
+
+def _regress(inputs: Sequence[Values], targets: Values, weights: Values) -> list[Values]:
+    return [
+        _logistic(side, targets, weights, penalty)
+        for side, penalty in zip(inputs, _PENALTIES, strict=True)
+    ]
+
+
+def _logistic(inputs: Values, targets: Values, weights: Values, penalty: float) -> Values:
+    """Coefficients, the constant last, of a logistic regression by Newton's method."""
+    columns = np.hstack([inputs, np.ones((len(inputs), 1))])
+    penalties = np.full(columns.shape[1], penalty)
+    penalties[-1] = 1e-3
+    line = np.zeros(columns.shape[1])
+    for _ in range(_STEPS):
+        share = _sigmoid(columns @ line)
+        slope = columns.T @ (weights * (share - targets)) + penalties * line
+        curve = (columns * (weights * share * (1 - share))[:, None]).T @ columns
+        step = np.linalg.solve(curve + np.diag(penalties), slope)
+        line = line - step
+        if np.abs(step).max() < 1e-6:
+            break
+    return line
+
+
+def _sigmoid(values: Values) -> Values:
+    return np.asarray(1 / (1 + np.exp(-np.clip(values, -30, 30))))

@@ -1,0 +1,259 @@
+"""The study image, on which perturbations act and which models see, from untrusted bytes.
+
+A **study image** is float32 RGB in [0, 1], shape (S, S, 3), S = 224 unless a ``side`` is given,
+every value on the grid of ``pictures.eight_bits``.
+``decode`` turns bytes into an upright 8-bit image, ``fit`` that into the study image. Every
+function is thread-safe.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from math import floor
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from robustness.base.errors import ParameterError, UnknownNameError
+from robustness.pictures.decoding import decode, read_file
+from robustness.pictures.eight_bits import Floats, from_uint8
+from robustness.pictures.library_resizing_and_check import (
+    PIL,
+    PILLOW,
+    STUDY,
+    TENSORFLOW,
+    TORCH,
+    check_resizing,
+    resize,
+)
+
+STUDY_SIDE = 224
+MIN_SIDE, MAX_SIDE = 2, 1024
+FITS = ("crop", "squash", "letterbox")
+DEFAULT_FIT = "crop"
+
+
+CROP_SHARE = 0.875
+"""Share of the short side that the centre crop keeps: 224 of 256, as in tests of ImageNet
+models."""
+
+MIN_SHARE = 0.5
+"""Least share of the resized image that a model sees."""
+
+_LONGEST = 16
+"""Largest aspect ratio of an image that is resized whole."""
+
+PADDING = (128, 128, 128)
+"""Colour around a letterboxed image: mid-grey in 8 bits."""
+
+
+class Framing(NamedTuple):
+    """How an image becomes the square that a model sees.
+
+    - ``crop``: the short side to ``side / crop_pct`` (256 for 224), then the central square;
+    - ``squash``: both sides to ``side / crop_pct``, then the central square;
+    - ``letterbox``: the long side to ``side / crop_pct``, centred on ``padding``.
+
+    ``crop_pct`` is the share of the resized image that is kept: None is 0.875 for a crop, as in
+    tests of ImageNet models, and 1 for the others. ``resize`` names the library whose resizing and
+    rounding it is, one of ``resizing.INTERPOLATIONS``. As Keras and ``tf.image.central_crop`` do,
+    ``tensorflow`` crops first: a crop is the share of the central square. ``padding`` is RGB in 8
+    bits.
+    """
+
+    fit: str = DEFAULT_FIT
+    side: int = STUDY_SIDE
+    crop_pct: float | None = None
+    interpolation: str = "bicubic"
+    resize: str = STUDY
+    antialias: bool = True
+    padding: tuple[int, int, int] = PADDING
+
+    @classmethod
+    def of(cls, mapping: Mapping[str, Any]) -> Framing:
+        """The framing that ``as_dict`` made ``mapping`` of; raises as ``check_framing``."""
+        if extra := set(mapping) - set(cls._fields):
+            raise ParameterError(
+                f"Expected a framing with {', '.join(cls._fields)}, got {min(extra)!r}."
+            )
+        values = dict(mapping)
+        if isinstance(values.get("padding"), list):
+            values["padding"] = tuple(values["padding"])
+        return check_framing(cls(**values))
+
+    def as_dict(self) -> dict[str, Any]:
+        """Fit, side, and what differs from the default, as JSON has it."""
+        values = {
+            key: list(value) if isinstance(value, tuple) else value
+            for key, value in self._asdict().items()
+            if value != self._field_defaults[key]
+        }
+        return {"fit": self.fit, "side": self.side, **values}
+
+    @property
+    def share(self) -> float:
+        """The share of the resized image that is kept, in (0, 1]."""
+        return self.crop_pct or _share_of(self.fit)
+
+    @property
+    def text(self) -> str:
+        """All of it that differs from the study image, for people."""
+        details = [
+            *([f"{self.crop_pct:.4g} kept"] if self.crop_pct else []),
+            *([self.interpolation] if self.interpolation != "bicubic" else []),
+            *([f"resized as {self.resize}"] if self.resize != STUDY else []),
+            *([] if self.antialias else ["not antialiased"]),
+            *([f"on RGB {self.padding}"] if self.padding != PADDING else []),
+        ]
+        return f"{self.fit} at {self.side} px" + (f" ({', '.join(details)})" if details else "")
+
+
+STUDY_FRAMING = Framing()
+"""The framing of the study image, which models see unless they are described otherwise."""
+
+
+def fit(image: Image.Image, framing: Framing = STUDY_FRAMING) -> NDArray[np.float32]:
+    """The study image of ``image`` (mode "RGB", from ``decode``): (side, side, 3) in [0, 1].
+
+    By default the resizing is Pillow's: bicubic and antialiased, on 8 bits. Raises what
+    ``check_framing`` raises, and ``ParameterError`` for an image not in RGB.
+    """
+    return from_uint8(np.asarray(fitted(image, framing)))
+
+
+def fitted(image: Image.Image, framing: Framing) -> Image.Image:
+    """The study image that ``fit`` makes, still in 8 bits; raises as that does."""
+    framing = check_framing(framing)
+    if image.mode != "RGB":
+        raise ParameterError(f"Expected an RGB image as decode returns it, got mode {image.mode}.")
+    side = framing.side
+    if framing.resize == TENSORFLOW:
+        image = _central_part(image, framing)
+    lengths = _resized_lengths(image.size, framing)
+    if max(lengths) > _LONGEST * side / framing.share:
+        # A 20,000 x 1 image would become 5 million x 256: make only the part that is kept.
+        if framing.resize == STUDY:
+            return _resize_part(image, lengths, framing)
+        most = _LONGEST * min(image.size)
+        left, top = (max(0, length - most) // 2 for length in image.size)
+        image = image.crop((left, top, image.width - left, image.height - top))
+        lengths = _resized_lengths(image.size, framing)
+    size = max(1, int(lengths[0])), max(1, int(lengths[1]))
+    resized = resize(image, size, framing.resize, framing.interpolation, framing.antialias)
+    square = Image.new("RGB", (side, side), framing.padding)
+    left, top = (_corner(length, framing) for length in lengths)
+    square.paste(resized, (-left, -top))
+    return square
+
+
+def check_framing(framing: Framing) -> Framing:
+    """``framing`` in its only form: without what its fit does not use.
+
+    Raises ``UnknownNameError`` or ``ParameterError`` for anything that no framing has.
+    """
+    fit, side, crop_pct, interpolation, library, antialias, padding = framing
+    if fit not in FITS:
+        raise UnknownNameError(f"There is no fit called {fit!r}. Known: {', '.join(FITS)}.")
+    check_side(side)
+    is_number = isinstance(crop_pct, int | float) and not isinstance(crop_pct, bool)
+    if crop_pct is not None and not (is_number and MIN_SHARE <= crop_pct <= 1):
+        raise ParameterError(f"Expected crop_pct from {MIN_SHARE} to 1, got {crop_pct!r}.")
+    check_resizing(library, interpolation, antialias)
+    if not isinstance(padding, tuple) or not all(
+        type(value) is int and 0 <= value <= 255 for value in (*padding, -(len(padding) != 3))
+    ):
+        raise ParameterError(f"Expected padding of three whole numbers to 255, got {padding!r}.")
+    return framing._replace(
+        crop_pct=None if crop_pct == _share_of(fit) else crop_pct,
+        padding=padding if fit == "letterbox" else PADDING,
+    )
+
+
+def _share_of(fit: str) -> float:
+    return CROP_SHARE if fit == "crop" else 1.0
+
+
+def check_side(side: int) -> int:
+    """``side`` itself; raises ``ParameterError`` outside of ``MIN_SIDE`` to ``MAX_SIDE``."""
+    if type(side) is not int or not MIN_SIDE <= side <= MAX_SIDE:
+        raise ParameterError(f"Expected a side from {MIN_SIDE} to {MAX_SIDE} pixels, got {side}.")
+    return side
+
+
+def study_image(
+    data: bytes, framing: Framing = STUDY_FRAMING, *, name: str = "the image"
+) -> NDArray[np.float32]:
+    """The study image of the image in ``data``; raises what ``decode`` and ``fit`` raise."""
+    return fit(decode(data, name=name), framing)
+
+
+def load_study_image(
+    path: str | os.PathLike[str], framing: Framing = STUDY_FRAMING
+) -> NDArray[np.float32]:
+    """The study image of an image file; raises what ``read_file`` and ``study_image`` raise."""
+    return study_image(read_file(path), framing, name=os.fspath(path))
+
+
+def _resized_lengths(size: tuple[int, int], framing: Framing) -> tuple[float, float]:
+    """Width and height of the whole image before it is cropped or padded.
+
+    They are whole numbers, but for ``tensorflow``, which rounds them down and pads by the fraction.
+    """
+    fit, side, by_torch = framing.fit, framing.side, framing.resize in (PIL, TORCH)
+    if framing.resize == TENSORFLOW:  # it has cropped before
+        ratio = [np.float32(length) / np.float32(side) for length in size]
+        width, height = (
+            float(np.float32(length) / max(ratio)) if fit == "letterbox" else side
+            for length in size
+        )
+        return width, height
+    target = side / framing.share
+    if by_torch:
+        target = floor(target + 1e-9)  # 224 / (224 / 232) is less than 232
+    if fit == "squash":
+        return round(target), round(target)
+    reference = min(size) if fit == "crop" else max(size)
+    # the other side is scaled before both are rounded
+    width, height = (length * target / reference for length in size)
+    if fit == "crop" and by_torch:
+        return int(width), int(height)
+    return max(1, round(width)), max(1, round(height))
+
+
+def _corner(length: float, framing: Framing) -> int:
+    """Where the square begins in a resized image of ``length``; negative if that is shorter."""
+    half = (length - framing.side) / 2
+    return round(half) if half > 0 and framing.resize in (PIL, TORCH) else int(half)
+
+
+def _central_part(image: Image.Image, framing: Framing) -> Image.Image:
+    """What ``tf.image.central_crop`` keeps, of the central square for a crop."""
+    bounds = []
+    for length in image.size:
+        kept = min(image.size) if framing.fit == "crop" else length
+        start, edge = (length - kept) // 2, int((kept - kept * framing.share) / 2)
+        bounds.append((start + edge, start + kept - edge))
+    (left, right), (top, bottom) = bounds
+    return image.crop((left, top, right, bottom))
+
+
+def _resize_part(image: Image.Image, size: tuple[float, float], framing: Framing) -> Image.Image:
+    """The square at the centre of ``image`` resized to ``size``, computed without the rest."""
+    side, support = framing.side, 3 if framing.interpolation == "lanczos" else 2
+    corner = [_corner(length, framing) for length in size]
+    scale = np.divide(image.size, size)
+    low, high = np.array(corner) * scale, (np.array(corner) + side) * scale
+    reach = support * np.maximum(scale, 1) + 1  # how far the filter looks to either side
+    start = np.maximum(np.floor(low - reach), 0)
+    stop = np.minimum(np.ceil(high + reach), image.size)
+    # Crop first: Pillow holds the numbers of the box in single precision.
+    part = image.crop(_box(start, stop))
+    box = _box(low - start, high - start)
+    return part.resize((side, side), PILLOW[framing.interpolation], box=box)
+
+
+def _box(low: Floats, high: Floats) -> tuple[float, float, float, float]:
+    return float(low[0]), float(low[1]), float(high[0]), float(high[1])

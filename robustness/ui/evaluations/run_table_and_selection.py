@@ -1,0 +1,387 @@
+"""The table of all runs, with running jobs: select one for its answer, two for a comparison."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+from robustness import models, runs
+from robustness.base.permission_policy_and_check import Role
+from robustness.base.text import counted, plain
+from robustness.evaluation.perturbation_and_attack_conditions import perturbation_label
+from robustness.runs import Listed, headline_figures
+from robustness.runs.compare import differences_in_setup
+from robustness.runs.headline_figures import Headline
+from robustness.runs.jobs import Job, is_queued, outside_job, read_queue
+from robustness.statistics.model_choice import NAMES
+from robustness.ui.computation import job_controls
+from robustness.ui.computation.background_work_and_cache import begin
+from robustness.ui.computation.shared_results import RESULT_CACHE
+from robustness.ui.display.block_display_and_selection import deselect
+from robustness.ui.page_frame import fragment
+from robustness.ui.server.counters import note_error
+from robustness.ui.session import access
+from robustness.ui.session.choice_controls_and_link import set_number
+from robustness.ui.session.runs_folder_and_links import RUN, baseline_id
+
+COMPARE = "compare"
+"""Parameter of the link: the compared runs, the baseline first."""
+
+PROFILE = "profile"
+"""Parameter of the link: the match whose profile is evaluated, by default on its reference."""
+
+FORM = "new-run"
+"""Key of the session: whether the form of a new evaluation is open."""
+
+LISTS = "lists-runs"
+"""Key of the session: whether the table stands above an open run."""
+
+_KEY, _TITLE, _BUTTON = "runs table", "run title", "run button"
+_CLICKED, _WITH = "run clicked", "compare with"
+_WITH_PIXELS = 200
+_ROW, _ROWS, _ROWS_ABOVE_A_RESULT = 35, 10, 5  # pixels; rows in sight
+_CANCEL, _CONTINUE, _WAITING = "Cancel", "Continue", "Computing …"
+
+
+def chosen() -> list[str]:
+    """The runs that the link names, the baseline of a comparison first."""
+    compared = list(dict.fromkeys(st.query_params.get_all(COMPARE)))
+    if len(compared) > 1:
+        return compared
+    return st.query_params.get_all(RUN)[-1:] or compared
+
+
+LIMITS = {
+    "max_loss": "Largest acceptable loss, points",
+    "min_consistency": "Min consistency, %",
+}
+"""The limits of a release by their parameters in the link; they belong to one run."""
+
+
+def forget_limits() -> None:
+    """Empty the limits of a release, on the page and in the link."""
+    for key in LIMITS:
+        if st.session_state.get(key) is not None or key in st.query_params:
+            set_number(key, None)
+
+
+def choose(names: Sequence[str], *, with_limits: bool = False) -> None:
+    """Have the link name the runs ``names``: one to open, or several to compare.
+
+    ``with_limits`` keeps those of the run before, or of the form.
+    """
+    deselect()
+    if not with_limits:
+        forget_limits()
+    st.session_state[FORM] = False
+    several = len(names) > 1
+    change_link({COMPARE: list(names) * several, RUN: list(names) * (not several), PROFILE: []})
+
+
+def change_link(values: Mapping[str, str | list[str]]) -> None:
+    """Have the link say ``values``, in one entry of the browser's history; empty ones leave it."""
+    st.query_params.update(values)
+    for name in values:
+        if not values[name]:
+            st.query_params.pop(name, None)
+
+
+def is_listed(opens_form: bool) -> bool:
+    """Whether the table is drawn: always, unless a run is open and nobody wants it."""
+    return opens_form or not chosen() or bool(st.session_state.get(LISTS))
+
+
+def list_button(runs: int) -> None:
+    """Draw the button that shows or hides the table above an open run."""
+    shows = bool(st.session_state.get(LISTS))
+    st.button(
+        "Hide the list" if shows else f"All {counted(runs, 'run')}",
+        key="list runs",
+        icon=":material/expand_less:" if shows else ":material/list:",
+        on_click=st.session_state.update,
+        args=({LISTS: not shows},),
+    )
+
+
+def title(entry: Listed) -> str:
+    """The title of a run and its size, as Markdown."""
+    if (manifest := entry.manifest) is None:
+        return f"**{plain(entry.title)}**"
+    spec = manifest.spec
+    size = (
+        counted(manifest.images, "image"),
+        counted(len(spec.pooled_conditions), "condition"),
+        counted(len(spec.models), "model"),
+    )
+    return f"**{plain(entry.title)}** {', '.join(size)}"
+
+
+def matching(listed: Mapping[str, Listed], text: str) -> dict[str, Listed]:
+    """The runs with all words of ``text`` in what describes them."""
+    words, matches = text.casefold().split(), {}
+    for run, entry in listed.items():
+        manifest, names = entry.manifest, _models(entry)
+        spec = manifest.spec if manifest else None
+        perturbations = {*(c.name for c in spec.conditions), *spec.profiles} if spec else set()
+        texts = (
+            *(entry.title, run, entry.created, entry.note),
+            manifest.dataset.title if manifest else "match",
+            *(*entry.tags, *names, *map(models.label, names)),
+            *(*perturbations, *map(perturbation_label, perturbations)),
+        )
+        description = "\n".join(texts).casefold()
+        if all(word in description for word in words):
+            matches[run] = entry
+    return matches
+
+
+def show(folder: Path, listed: Mapping[str, Listed]) -> None:
+    """Draw the runs ``listed`` of ``folder``; the table follows its jobs by itself."""
+    grows = bool(_working(folder, listed)) or any(_headline(e) is None for e in listed.values())
+    every = job_controls.SECONDS_BETWEEN if grows else None
+    fragment(_table, run_every=every)(folder, list(listed), grows)
+
+
+def _working(folder: Path, listed: Mapping[str, Listed]) -> dict[str, Job]:
+    """The jobs of ``folder`` by run, and what other processes do on those ``listed``."""
+    queue = {job.run: job for job in read_queue(folder)}
+    unfinished = [e.folder for e in listed.values() if not (e.reason or e.finished)]
+    others = [job for job in map(outside_job, unfinished) if job]
+    return queue | {job.run: job for job in others}
+
+
+def _table(folder: Path, names: Sequence[str], grows: bool) -> None:
+    entries = {e.folder.name: e for e in (runs.listed(folder / name) for name in names)}
+    listed = {name: entry for name, entry in entries.items() if not entry.reason}
+    queue = _working(folder, listed)
+    missing = [entry for entry in listed.values() if _headline(entry) is None]
+    if st.session_state.pop(_CLICKED, False) or grows != bool(queue or missing):
+        st.rerun()  # the selection or the end of the last job changes the page
+    if missing:
+        begin("headlines", lambda: [*map(_compute_headline, missing)])
+    selected = chosen()
+    pinned = baseline_id(folder)
+    compared = [name for name, entry in listed.items() if entry.manifest is not None]
+    others = dict(pairwise(compared)) if pinned not in compared else dict.fromkeys(compared, pinned)
+    rows = [
+        _row(entry, listed.get(others.get(name, "")), queue.get(name), pinned)
+        for name, entry in listed.items()
+    ]
+    if not rows:  # somebody deleted the last one just now
+        return
+    heads = [head for head in rows[0] if any(row[head] not in (None, "") for row in rows)]
+    places = [at for at, name in enumerate(listed) if name in selected]
+    ticked = st.session_state.get(_KEY, {"selection": {"rows": []}})["selection"]["rows"]
+    if grows or sorted(ticked) != places:  # else arrow keys go on from where they are
+        st.session_state[_KEY] = {"selection": {"rows": places, "columns": [], "cells": []}}
+    points = st.column_config.NumberColumn(format="%.1f%%")
+    rows_in_sight = min(len(rows), _ROWS_ABOVE_A_RESULT if selected else _ROWS)
+    st.dataframe(
+        pd.DataFrame(rows)[heads],
+        hide_index=True,
+        height=_ROW * (rows_in_sight + 1) + 3,
+        key=_KEY,
+        on_select=lambda: _select(selected, listed),
+        selection_mode="multi-row",
+        placeholder="",
+        alt="Evaluations, the newest first",
+        column_config={name.capitalize(): points for name in NAMES.values()}
+        | {
+            "Evaluation": st.column_config.ButtonColumn(
+                type="tertiary",
+                alignment="left",
+                on_click=_open,
+                args=(list(listed),),
+                key=_TITLE,
+                width="medium",
+            ),
+            "State": st.column_config.TextColumn(
+                help="A foreign run is from another installation.", width="medium"
+            ),
+            "Progress": st.column_config.ProgressColumn(format="percent", width="small"),
+            "Action": st.column_config.ButtonColumn(
+                "", on_click=_act, args=(list(listed.values()),), key=_BUTTON, width="small"
+            ),
+            "Differs": st.column_config.TextColumn(
+                help="From the baseline." if pinned in listed else "From the run before.",
+                width="medium",
+            ),
+            "Made": st.column_config.DatetimeColumn(format="YYYY-MM-DD HH:mm"),
+        },
+    )
+
+
+def _select(before: Sequence[str], listed: Mapping[str, Listed]) -> None:
+    """Take the ticked rows into the link."""
+    names = list(listed)
+    ticked = [names[row] for row in st.session_state[_KEY]["selection"]["rows"]]
+    if len(ticked) > 1:  # a match compares with nothing
+        ticked = [name for name in ticked if listed[name].manifest is not None]
+    choose(in_order(ticked, before, listed))
+    st.session_state[LISTS] = True  # for the next tick
+    st.session_state[_CLICKED] = True
+
+
+def _open(names: Sequence[str]) -> None:
+    """Open the run whose title was clicked, or chosen by Enter."""
+    choose([names[st.session_state[_TITLE]["row"]]])
+    st.session_state[LISTS] = False
+    st.session_state[_CLICKED] = True
+
+
+def in_order(
+    names: Sequence[str], before: Sequence[str], listed: Mapping[str, Listed]
+) -> list[str]:
+    """``names`` with the baseline first: the one compared ``before``, the pinned one, the oldest.
+
+    The rest follow by age.
+    """
+    pinned = baseline_id(listed[names[0]].folder.parent) if names else ""
+    by_age = sorted(names, key=lambda name: listed[name].created)
+    first = [name for name in (*before[: len(before) > 1], pinned) if name in names]
+    return list(dict.fromkeys([*first[:1], *by_age]))
+
+
+def comparable(folder: Path) -> dict[str, str]:
+    """The titles of the finished runs of ``folder`` by id."""
+    pinned = baseline_id(folder)
+    return {
+        entry.folder.name: f"{entry.title}, {entry.folder.name}"
+        + " (baseline)" * (entry.folder.name == pinned)
+        for entry in runs.listing(folder)
+        if entry.manifest and entry.manifest.status == runs.FINISHED
+    }
+
+
+def comparison_input(folder: Path, names: Sequence[str]) -> None:
+    """Draw a list of runs to compare with ``names``: on a phone, ticks are far away."""
+    titles = {name: title for name, title in comparable(folder).items() if name not in names}
+    if titles:
+        st.selectbox(
+            "Compare with",
+            list(titles),
+            index=None,
+            format_func=titles.__getitem__,
+            key=_WITH,
+            placeholder="Compare with …",
+            label_visibility="collapsed",
+            width=_WITH_PIXELS,
+            on_change=_compare,
+            args=(folder, names),
+        )
+
+
+def _compare(folder: Path, names: Sequence[str]) -> None:
+    listed = {entry.folder.name: entry for entry in runs.listing(folder)}
+    compared = [name for name in (*names, st.session_state[_WITH]) if name in listed]
+    st.session_state[_WITH] = None
+    choose(in_order(compared, names, listed))
+
+
+def _act(entries: Sequence[Listed]) -> None:
+    """Cancel or continue the run whose button was clicked."""
+    folder = entries[st.session_state[_BUTTON]["row"]].folder
+    job_controls.toggle(folder, is_queued(folder))
+    st.session_state[_CLICKED] = True
+
+
+def _row(entry: Listed, other: Listed | None, job: Job | None, pinned: str) -> dict[str, Any]:
+    manifest, finished = entry.manifest, entry.finished
+    headline = _headline(entry)
+    first = next(iter(headline.models), None) if headline else None
+    unknown = headline.problem if headline else _WAITING
+    before = other.manifest if other else None
+    done, whole = _images(entry)
+    return {
+        "Evaluation": entry.title,
+        "Made": pd.to_datetime(entry.created, errors="coerce", utc=True),
+        "Progress": None if finished else job.share if job else done / max(1, whole),
+        "State": _state(entry, job, pinned),
+        # What another process does is no job of the dashboard's.
+        "Action": None
+        if finished or entry.foreign or (job and not job.by)
+        else (_CANCEL if job else _CONTINUE),
+        "First model": models.label(first["model"]) if first else unknown,
+        **{
+            name.capitalize(): first and first[key] and 100 * first[key]
+            for key, name in NAMES.items()
+        },
+        "Images": manifest.images if manifest and finished else whole,
+        "Models": len(_models(entry)),
+        "Conditions": len(manifest.spec.pooled_conditions) if manifest else None,
+        "Tags": ", ".join(entry.tags),
+        "Note": entry.note,
+        "Differs": differences_in_setup(before, manifest) if before and manifest else "",
+        "Set-up": what.how if (what := manifest or entry.match) else "",
+        "Owner": entry.owner if "@" in entry.owner else "",
+        "Id": entry.folder.name,
+    }
+
+
+def _state(entry: Listed, job: Job | None, pinned: str) -> str:
+    done, whole = _images(entry)
+    unfinished = f"unfinished: {done:,} of {counted(whole, 'image')}"
+    if job:
+        unfinished = job.text if job.by else f"in another process: {job.text}"
+    elif entry.match:
+        unfinished = "unfinished"
+    yours = entry.owner == access.me() and access.role() is not Role.OWNER
+    badges = {
+        "match": entry.match is not None,
+        unfinished: not entry.finished,
+        "baseline": entry.folder.name == pinned,
+        "foreign": entry.foreign,
+        "yours": yours,
+    }
+    return ", ".join(badge for badge, applies in badges.items() if applies)
+
+
+def _images(entry: Listed) -> tuple[int, int]:
+    """How many images are done, and how many there are."""
+    if (manifest := entry.manifest) is not None:
+        return manifest.images + manifest.unreadable, manifest.dataset.pictures
+    return 0, entry.match.images if entry.match else 0
+
+
+def _models(entry: Listed) -> tuple[str, ...]:
+    if entry.manifest is not None:
+        return entry.manifest.spec.model_names
+    return entry.match.settings.models if entry.match else ()
+
+
+def _headline(entry: Listed) -> Headline | None:
+    """The scores of the run's models, the best first; None until somebody had them computed.
+
+    There are none in an unfinished run, one that cannot be read, a match, and a foreign run before
+    somebody has opened it.
+    """
+    manifest = entry.manifest
+    if manifest is None or manifest.status != runs.FINISHED:
+        return Headline()
+    if stored := headline_figures.stored(entry.folder, manifest):
+        return stored
+    if entry.foreign:
+        return Headline()
+    return next(iter(RESULT_CACHE.get(_headline_key(entry)) or ()), None)
+
+
+def _headline_key(entry: Listed) -> str:
+    return f"headline {entry.folder} {entry.manifest!r}"
+
+
+def _compute_headline(entry: Listed) -> None:
+    """Compute the figures of a finished run for ``_headline``."""
+    assert entry.manifest is not None
+    try:
+        headline = headline_figures.compute(entry.folder, entry.manifest)
+    except Exception as error:  # a defect of ours, or of a plugin: the other runs have figures
+        note_error(error)
+        logging.getLogger(__name__).exception("The figures of %s", entry.folder)
+        headline = Headline(problem=f"Failed: {type(error).__name__}, see the log")
+    RESULT_CACHE.put(_headline_key(entry), [headline])
