@@ -20,8 +20,8 @@ from benchmarks.support.cameras import CAMERAS, photographs, take
 from robustness import models
 from robustness.base.progress_and_time_left import Note
 from robustness.datasets import open_dataset
-from robustness.datasets.class_indices import KNOWN, labelled
-from robustness.datasets.random_image_sample import study_pixels
+from robustness.datasets.class_indices import KNOWN, entry_class_indices
+from robustness.datasets.random_image_sample import sample_pixels
 from robustness.matching.confidences_and_accuracy_estimator import ConfidenceEstimator
 from robustness.matching.match import MOST_REFERENCE, MatchSettings, first_answer
 from robustness.matching.reference_simulation_and_accuracy import ReferenceImages
@@ -74,8 +74,8 @@ def rows(photos: Path, reference: Path, images: int, seed: int = 0) -> list[Row]
     """The rows of every camera, each with ``FOLDERS`` disjoint folders of ``images``."""
     paths, labels = photographs(photos), models.REGISTRY[MODELS[0]].labels()
     source = open_dataset(str(reference))
-    originals = study_pixels(source, Framing(), MOST_REFERENCE, seed, _silent)
-    known = labelled(source, [labels], KNOWN)[labels.key]
+    originals = sample_pixels(source, Framing(), MOST_REFERENCE, seed, _silent)
+    known = entry_class_indices(source, [labels], KNOWN)[labels.key]
     indices = np.array([-1 if index is None else index for index in known])[originals.rows]
     side = _Reference(originals.pixels, seed)
     result = []
@@ -101,8 +101,8 @@ def _folder(
         with ThreadPoolExecutor(2) as pool:
             list(pool.map(save, paths))
         dataset = open_dataset(name)
-        images = study_pixels(dataset, Framing(), len(paths), seed, _silent)
-        known = labelled(dataset, [labels], KNOWN)[labels.key]
+        images = sample_pixels(dataset, Framing(), len(paths), seed, _silent)
+        known = entry_class_indices(dataset, [labels], KNOWN)[labels.key]
     names = [dataset.entries[row].name for row in images.rows]
     settings = MatchSettings(models=MODELS, seed=seed)
     answer = first_answer(

@@ -62,7 +62,7 @@ def small_environment() -> dict[str, str]:
     return {name: whole[name] for name in _HARMLESS if name in whole}
 
 
-def step_back() -> None:
+def set_idle_priority() -> None:
     """Give this process and its future threads idle CPU priority.
 
     On Linux that is the idle scheduling class, elsewhere the lowest priority. If the parent

@@ -37,10 +37,10 @@ def read_toml(file: Path) -> Mapping[str, Any]:
 
 @lru_cache(maxsize=16)
 def _read(file: Path, _version: Version) -> Mapping[str, Any]:
-    return toml_of(read_regular(file, MAX_BYTES), str(file))
+    return parse_toml(read_regular(file, MAX_BYTES), str(file))
 
 
-def toml_of(data: bytes, name: str) -> dict[str, Any]:
+def parse_toml(data: bytes, name: str) -> dict[str, Any]:
     """The content of ``data``, which errors call ``name``.
 
     Raises ``ParameterError`` for more than ``MAX_BYTES``, and for what is not TOML or beyond what

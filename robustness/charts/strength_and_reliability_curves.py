@@ -67,7 +67,7 @@ def grouped(entries: Iterable[Entry], key: str) -> dict[Any, list[Entry]]:
     return groups
 
 
-def over_levels(entries: Sequence[Entry], quantity: str, level: str) -> go.Figure:
+def strength_curves(entries: Sequence[Entry], quantity: str, level: str) -> go.Figure:
     """``quantity`` of each model over ``level``, with a band for its interval.
 
     ``entries`` are of ``by_severity``, or those of one series of ``by_perturbation``.

@@ -73,7 +73,7 @@ def harden_command(options: argparse.Namespace) -> None:
     expect_writable(options.out)
     phases = _Phases(lambda text, _done, _total: console.progress(text))
     if options.idle:
-        processes.step_back()
+        processes.set_idle_priority()
     run = None if options.run is None else runs.folder_of(options.run, Path("runs"))
     with _background(options.background) if options.background else nullcontext(phases) as note:
         answer = harden(

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from robustness.base.errors import ParameterError, RobustnessError
 from robustness.base.text import counted, share
-from robustness.base.untrusted_toml import toml_of
+from robustness.base.untrusted_toml import parse_toml
 from robustness.commands import console
 from robustness.commands.subcommands_and_options import Parsers, add_command, add_shared
 
@@ -256,7 +256,7 @@ def _name_or_table(text: str) -> Any:
     """A table as TOML, else the text itself."""
     if not text.lstrip().startswith("{"):
         return text
-    return toml_of(f"value = {text}".encode(), "--normalisation")["value"]
+    return parse_toml(f"value = {text}".encode(), "--normalisation")["value"]
 
 
 def _lacking(description: Description) -> str:
@@ -305,7 +305,7 @@ def download_command(options: argparse.Namespace) -> int:
     """Fetch the published weights of models."""
     from robustness import models
     from robustness.base.files_and_locks import stored_bytes
-    from robustness.models.weights.download import download, downloadable
+    from robustness.models.weights.download import download, record_with_download
 
     offered = [record for record in models.REGISTRY if record.weights.url]
     if bool(options.names) == bool(options.group):
@@ -316,7 +316,7 @@ def download_command(options: argparse.Namespace) -> int:
     if options.group:
         records = [record for record in offered if options.group in ("all", record.group)]
     else:  # unknown names fail before the first download
-        records = [downloadable(name) for name in dict.fromkeys(options.names)]
+        records = [record_with_download(name) for name in dict.fromkeys(options.names)]
     rows: list[dict[str, Any]] = []
     for record in records:
         name, path, reason = record.name, None, ""

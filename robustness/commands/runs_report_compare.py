@@ -182,7 +182,7 @@ def resume_command(options: argparse.Namespace) -> None:
     from robustness.runs import jobs
 
     if options.idle:
-        processes.step_back()
+        processes.set_idle_priority()
     if options.background:
         processes.heed_termination()
     folder = runs.folder_of(options.run, options.out)

@@ -15,13 +15,13 @@ from robustness.datasets.class_indices import (
     NO_LABELS,
     class_index,
     classes_of,
-    labelled,
+    entry_class_indices,
 )
 from robustness.datasets.dataset_and_entry import Dataset, Entry, distinct
 from robustness.datasets.imagenet_c_tree import PAIRED, ImageNetCTree, refuse_imagenet_c_tree
 from robustness.datasets.local_and_remote_folder import Folder, Remote
 from robustness.datasets.table_and_other_columns import SUFFIXES, TableDataset
-from robustness.datasets.zip_dataset import Archive
+from robustness.datasets.zip_dataset import ZipDataset
 from robustness.pictures.sample_files import REGISTRY, sample_bytes
 
 __all__ = [
@@ -37,7 +37,7 @@ __all__ = [
     "class_index",
     "classes_of",
     "distinct",
-    "labelled",
+    "entry_class_indices",
     "open_dataset",
     "open_folder_or_archive",
 ]
@@ -107,7 +107,7 @@ def open_folder_or_archive(path: Path) -> Dataset:
         refuse_imagenet_c_tree(path)
         return _with_images(Folder(path), str(path))
     require_regular(path)
-    return _with_images(Archive(path), str(path))
+    return _with_images(ZipDataset(path), str(path))
 
 
 def _with_images(dataset: Dataset, source: str) -> Dataset:

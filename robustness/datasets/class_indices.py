@@ -21,7 +21,7 @@ def class_index(text: str, labels: Labels) -> int | None:
     return indices[0] if len(indices) == 1 else None
 
 
-def labelled(
+def entry_class_indices(
     dataset: Dataset, label_sets: Sequence[Labels], labelling: str = FOLDERS
 ) -> dict[str, tuple[int | None, ...]]:
     """The class index of every entry, for each of ``label_sets`` by its ``key``.

@@ -17,7 +17,7 @@ from robustness.pictures.image_properties import PropertyValues
 from robustness.pictures.untrusted_decoding_and_framing import measured_image
 
 
-class StudyPixels(NamedTuple):
+class SamplePixels(NamedTuple):
     """Distinct images (N, S, S, 3) in 8 bits, in one framing, and their positions in the dataset.
 
     ``properties`` are those of each image, ``streams`` the digests that seed its random
@@ -32,7 +32,7 @@ class StudyPixels(NamedTuple):
     streams: list[str]
     views: Mapping[Framing, NDArray[np.uint8]]
 
-    def chosen(self, places: NDArray[np.int64]) -> StudyPixels:
+    def chosen(self, places: NDArray[np.int64]) -> SamplePixels:
         """The images at ``places``."""
         return self._replace(
             pixels=self.pixels[places],
@@ -43,14 +43,14 @@ class StudyPixels(NamedTuple):
         )
 
 
-def study_pixels(
+def sample_pixels(
     dataset: Dataset,
     framing: Framing,
     most: int,
     seed: int,
     note: Note,
     others: Sequence[Framing] = (),
-) -> StudyPixels:
+) -> SamplePixels:
     """The images of ``dataset``, drawn at random from more than ``most``; copies count once.
 
     They are in ``framing``, and in ``others``. Squares of the framing's side, such as those that
@@ -81,7 +81,7 @@ def study_pixels(
         empty = np.zeros((0, side, side, 3), np.uint8)
         return np.stack([views[place] for views in pixels]) if pixels else empty
 
-    return StudyPixels(
+    return SamplePixels(
         stacked(0, framing.side),
         unreadable,
         np.array(rows, np.int64),

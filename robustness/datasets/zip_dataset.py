@@ -23,7 +23,7 @@ MAX_RATIO = 100
 _FREE_BYTES = 256 * 1024 * 1024  # a small archive may compress well
 
 
-class Archive(Dataset):
+class ZipDataset(Dataset):
     """The images in a zip archive, by their path in it.
 
     An archive with paths that lead out of it, or with an excessive unpacked size, is refused whole.

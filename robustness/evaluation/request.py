@@ -45,7 +45,7 @@ from robustness.base.pydantic_validation import (
     expected,
     parsed_by,
 )
-from robustness.base.untrusted_toml import read_toml, toml_of
+from robustness.base.untrusted_toml import parse_toml, read_toml
 from robustness.evaluation.framing_of_models import framing, groups, options
 from robustness.evaluation.perturbation_and_attack_conditions import Condition, pool_profiles
 from robustness.perturbations import check_seed
@@ -270,7 +270,7 @@ def read_conditions(name: str, data: bytes | None = None) -> tuple[Condition, ..
 
     Raises ``ParameterError`` for a file of another form.
     """
-    values = read_toml(Path(name)) if data is None else toml_of(data, name)
+    values = read_toml(Path(name)) if data is None else parse_toml(data, name)
     return _to_evaluate(checked(RequestTable, values, name), name)
 
 

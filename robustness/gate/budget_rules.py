@@ -35,7 +35,7 @@ from pydantic import AfterValidator, Field, model_validator
 from robustness.base.errors import ParameterError
 from robustness.base.pydantic_validation import RefusedError, StrictTable, checked, expected
 from robustness.base.text import did_you_mean
-from robustness.base.untrusted_toml import read_toml, toml_of
+from robustness.base.untrusted_toml import parse_toml, read_toml
 from robustness.evaluation.perturbation_and_attack_conditions import Condition, perturbation_name
 from robustness.models.model_and_weights_record import model_name
 from robustness.statistics.safe_confidence_thresholds import MAX_ERROR
@@ -243,7 +243,7 @@ def read_budget(path: Path, data: bytes | None = None) -> Budget:
 
     Raises ``ParameterError`` for an invalid one.
     """
-    values = read_toml(path) if data is None else toml_of(data, path.name)
+    values = read_toml(path) if data is None else parse_toml(data, path.name)
     file = checked(_File, values, str(path))
     if (count := len(file.limit)) > MAX_RULES:
         raise ParameterError(f"{path}: expected up to {MAX_RULES} tables [[limit]], got {count:,}.")

@@ -32,7 +32,7 @@ from robustness.hardening.judgement import (
 from robustness.hardening.training_and_checkpoints import Checkpoint, Settings, checkpoints, train
 from robustness.models.loaded_models import LOADED
 from robustness.models.model_and_weights_record import OWN, ModelRecord
-from robustness.models.openvino_graph_training import TrainableModel
+from robustness.models.openvino_graph_training import GraphTrainer
 from robustness.models.own import registration_and_schema, toml_entry_addition_and_removal
 from robustness.models.weights.weights_state_and_digest import digest as weights_digest
 from robustness.pictures.framing_and_study_image import STUDY_FRAMING
@@ -92,7 +92,7 @@ def harden(
     trained_on = tuple(dict.fromkeys((*record.trained_on, *names)))
     unseen = unseen_conditions(trained_on)
     note("Preparing the training", 0, 1)
-    model = TrainableModel(models.load(parent, side=record.input_size))
+    model = GraphTrainer(models.load(parent, side=record.input_size))
     settings = replace(settings, rate=settings.rate or model.rate)
     toml_entry_addition_and_removal.check(name, {**_entry(record, model, name), "path": FILE})
     _check_room(model)
@@ -170,7 +170,7 @@ def _result_folder() -> Iterator[str]:
         ) from error
 
 
-def _check_room(model: TrainableModel) -> None:
+def _check_room(model: GraphTrainer) -> None:
     """Raise ``ParameterError`` unless the disks have room to save the training and its result."""
     needs = Counter[Path]()
     for folder, needed in (
@@ -200,7 +200,7 @@ def check_name(name: str) -> None:
 
 
 def _choose_share(
-    model: TrainableModel, views: Views, conditions: Sequence[Condition], seed: int, note: Note
+    model: GraphTrainer, views: Views, conditions: Sequence[Condition], seed: int, note: Note
 ) -> float:
     """The interpolation to take, by the predictions on the choosing images."""
 
@@ -225,7 +225,7 @@ def most_likely(logs: Logs) -> int:
     return int((2 * logs[:, :, 0] + logs[:, :, 1:].mean(2)).mean(1).argmax())
 
 
-def _entry(record: ModelRecord, model: TrainableModel, name: str) -> dict[str, Any]:
+def _entry(record: ModelRecord, model: GraphTrainer, name: str) -> dict[str, Any]:
     """The table of the hardened model in the user's file, without its path."""
     own = record.labels is not models.imagenet
     framing = record.framing.as_dict() if record.framing != STUDY_FRAMING else {}

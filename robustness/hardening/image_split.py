@@ -12,8 +12,8 @@ from robustness import models
 from robustness.base.errors import ParameterError
 from robustness.base.progress_and_time_left import Note
 from robustness.datasets import Dataset
-from robustness.datasets.class_indices import KNOWN, labelled
-from robustness.datasets.random_image_sample import study_pixels
+from robustness.datasets.class_indices import KNOWN, entry_class_indices
+from robustness.datasets.random_image_sample import sample_pixels
 from robustness.models.model_and_weights_record import ModelRecord
 from robustness.pictures.copies_and_single_scene import copies
 from robustness.pictures.eight_bits import from_uint8
@@ -73,8 +73,8 @@ def split_images(
     stacks, digests, indices, unreadable, reserved = [], [], [], 0, 0
     for dataset, most in ((images, MOST_TRAINING), (judging, MOST_JUDGING)):
         if dataset is not None:
-            read = study_pixels(dataset, record.framing, most, seed, note)
-            class_of = labelled(dataset, [labels], KNOWN)[labels.key]
+            read = sample_pixels(dataset, record.framing, most, seed, note)
+            class_of = entry_class_indices(dataset, [labels], KNOWN)[labels.key]
             stacks.append(read.pixels)
             digests += read.streams
             indices += [-1 if class_of[row] is None else class_of[row] for row in read.rows]

@@ -25,7 +25,7 @@ from robustness.base.errors import ParameterError
 from robustness.base.files_and_locks import overwrite
 from robustness.base.progress_and_time_left import Note
 from robustness.hardening.image_split import Views
-from robustness.models.openvino_graph_training import TrainableModel
+from robustness.models.openvino_graph_training import GraphTrainer
 from robustness.perturbations import check_seed, compose
 from robustness.pictures.eight_bits import from_uint8
 
@@ -75,7 +75,7 @@ class Checkpoint:
         key = hashlib.sha256(json.dumps([__version__, *request]).encode()).hexdigest()[:24]
         self._files = [checkpoints() / f"{key}-{number}.npz" for number in range(2)]
 
-    def read(self, model: TrainableModel) -> int:
+    def read(self, model: GraphTrainer) -> int:
         """Restore ``model``; return the number of steps done, 0 without a usable file."""
         for file in sorted(self._files, key=_steps, reverse=True):
             try:
@@ -87,7 +87,7 @@ class Checkpoint:
                 pass
         return 0
 
-    def reserve(self, model: TrainableModel) -> None:
+    def reserve(self, model: GraphTrainer) -> None:
         """Make room for the states of ``model``, which is not trained yet.
 
         Raises ``ParameterError`` if the disk has none.
@@ -106,7 +106,7 @@ class Checkpoint:
                 hint=f"The folder is {self._files[0].parent}.",
             ) from error
 
-    def write(self, model: TrainableModel, steps: int) -> None:
+    def write(self, model: GraphTrainer, steps: int) -> None:
         """Store the state of ``model`` after ``steps``."""
         try:
             _save(min(self._files, key=_steps), model, steps)
@@ -133,7 +133,7 @@ def _steps(file: Path) -> int:
         return -1
 
 
-def _save(file: Path, model: TrainableModel, steps: int) -> None:
+def _save(file: Path, model: GraphTrainer, steps: int) -> None:
     """Write the state of ``model`` over ``file``, which keeps its place on the disk."""
 
     def write(stream: BinaryIO) -> None:
@@ -143,7 +143,7 @@ def _save(file: Path, model: TrainableModel, steps: int) -> None:
 
 
 def train(
-    model: TrainableModel,
+    model: GraphTrainer,
     images: Views,
     perturbations: Sequence[str],
     chosen: Settings,

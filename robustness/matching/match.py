@@ -21,8 +21,8 @@ from robustness.base.errors import ParameterError
 from robustness.base.progress_and_time_left import Note
 from robustness.base.pydantic_validation import CONFIG, StrictRecord
 from robustness.datasets import Dataset
-from robustness.datasets.class_indices import KNOWN, labelled
-from robustness.datasets.random_image_sample import StudyPixels, study_pixels
+from robustness.datasets.class_indices import KNOWN, entry_class_indices
+from robustness.datasets.random_image_sample import SamplePixels, sample_pixels
 from robustness.evaluation.framing_of_models import by_framing, shared_framing
 from robustness.evaluation.perturbation_and_attack_conditions import Condition
 from robustness.matching.cause_of_difference import (
@@ -302,7 +302,7 @@ def _labels(
 ) -> dict[str, NDArray[np.int64]]:
     """The class index of the images ``rows``, -1 without one, of the models that know some."""
     sets = models.by_labels(names)
-    by_set = labelled(reference, [labels for labels, _ in sets], KNOWN)
+    by_set = entry_class_indices(reference, [labels for labels, _ in sets], KNOWN)
     result: dict[str, NDArray[np.int64]] = {}
     for labels, members in sets:
         classes = by_set[labels.key]
@@ -314,13 +314,13 @@ def _labels(
 
 def _read_different(
     dataset: Dataset, most: int, settings: MatchSettings, kind: str, note: Note
-) -> tuple[StudyPixels, int, dict[str, NDArray[np.uint8]]]:
+) -> tuple[SamplePixels, int, dict[str, NDArray[np.uint8]]]:
     """The different images of ``dataset``, how many of those read are copies of others, and the
     images as models see them that do not see the framing of all."""
     shared = settings.framing
     framings = by_framing(settings.fit, settings.side, settings.models)
     others = [own for own in framings if own != shared]
-    images = study_pixels(dataset, shared, most, settings.seed, note, others)
+    images = sample_pixels(dataset, shared, most, settings.seed, note, others)
     numbers = copies(images.pixels)
     rows = np.flatnonzero(numbers == np.arange(len(numbers)))
     copied = min(len(dataset), most) - images.unreadable - len(rows)
@@ -335,7 +335,7 @@ def _read_different(
     return images, copied, views
 
 
-def _file_values(production: StudyPixels, reference: StudyPixels) -> tuple[dict[str, Any], ...]:
+def _file_values(production: SamplePixels, reference: SamplePixels) -> tuple[dict[str, Any], ...]:
     """Medians of what the files of both sides tell, with the number of files that tell it."""
     rows = []
     for name in _FILE_PROPERTIES:

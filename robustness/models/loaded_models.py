@@ -22,7 +22,7 @@ from robustness.base.errors import GradientError, RobustnessError, WeightsError
 from robustness.base.text import in_bytes
 from robustness.models.classifier_and_outputs import Classifier
 from robustness.models.graph.conversion_record_and_cache import graph_pass, place
-from robustness.models.graph.inspection_and_conversion import examine, use_of
+from robustness.models.graph.inspection_and_conversion import inspect_and_convert, use_of
 from robustness.models.model_and_weights_record import REGISTRY, ModelRecord, PythonCall, UserFile
 from robustness.models.python_models.function_pass_and_caller import FunctionPass
 from robustness.models.python_models.model_import_and_export import as_graph, opened_reference
@@ -128,7 +128,7 @@ class Loaded:
         file = record.weights.own
         if file and file.call:
             return self._built_of_code(key, record, file, file.call)
-        save = partial(examine, record, side)
+        save = partial(inspect_and_convert, record, side)
         by_openvino = graph_pass(record, weights, side, choice.precision, save)
         forward = native_pass(record, use_of(record, side), by_openvino)
         if choice.engine == TENSORFLOW and isinstance(forward, OpenVinoPass):

@@ -34,7 +34,7 @@ _SCALE, _OFFSET, _MEAN, _VARIANCE = 1, 2, 3, 4
 """Inputs of a batch normalisation."""
 
 
-class TrainableModel:
+class GraphTrainer:
     """The graph of a classifier whose constants can be trained; not thread-safe.
 
     It takes images (N, S, S, 3) of the model's own side. ``stages`` name operations of the graph.

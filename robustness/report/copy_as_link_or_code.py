@@ -25,7 +25,7 @@ REMEDY = "remedy"
 LINK, COMMAND, PYTHON, TOML = "Link", "Command line", "Python", "TOML"
 
 
-def copies(
+def reproduction_texts(
     spec: Request, picture_name: str, *, sample: str | None, truth: str | None = None
 ) -> dict[str, str]:
     """The texts that reproduce ``spec``, which has one condition, by title.

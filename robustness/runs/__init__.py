@@ -6,7 +6,7 @@ from robustness.runs.compare import Comparison, compare
 from robustness.runs.manifest import FILE as MANIFEST_FILE
 from robustness.runs.manifest import FINISHED, UNFINISHED, Manifest
 from robustness.runs.match_request_and_answer import (
-    SavedMatch,
+    MatchRequest,
     read_answer,
     read_first_answer,
     read_labels,
@@ -43,11 +43,11 @@ __all__ = [
     "Comparison",
     "Listed",
     "Manifest",
+    "MatchRequest",
     "Plan",
     "Progress",
     "RowComparison",
     "Run",
-    "SavedMatch",
     "binned",
     "compare",
     "delete",

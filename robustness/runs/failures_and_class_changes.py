@@ -47,9 +47,9 @@ class Failures:
 
     ``quantity`` is what counts as going well: "perturbed_accuracy" or, with few labels,
     "consistency". ``slices`` are those of ``image_slices.by_slice``, ``changes`` those of
-    ``changes_by_condition``, ``pairs`` and ``majority`` those of ``statistics.agreement``,
+    ``changes_by_condition``, ``pairs`` and ``majority`` those of ``statistics``,
     ``thresholds`` those of ``safe_thresholds``, and ``risk_coverage`` those of ``curves`` in
-    ``statistics.thresholds``. Entries about images have their ``selection``, the text of a
+    ``statistics.safe_confidence_thresholds``. Entries about images have their ``selection``, the text of a
     ``RowSelection``. ``unknown`` holds sentences on what this run cannot tell.
     """
 

@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from robustness import metrics, models
 from robustness.base.errors import ImageError, ParameterError
-from robustness.datasets import Dataset, labelled, open_dataset
+from robustness.datasets import Dataset, entry_class_indices, open_dataset
 from robustness.datasets.prediction_table import (
     Floats,
     Predictions,
@@ -306,7 +306,7 @@ def plan_predictions(
         seed=check_seed(_whole(predictions, "seed", 0)),
     )
     scores(predictions)  # refuses what are no numbers before a run begins
-    labels_of_images = labelled(predictions, sets)
+    labels_of_images = entry_class_indices(predictions, sets)
     note_classes(named)  # now that the table is known to fit them
     dataset = copy(predictions)
     dataset.classes = labels_by_model

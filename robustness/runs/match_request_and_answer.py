@@ -50,7 +50,7 @@ _FEWEST = 10
 """Parts from which the time left is estimated."""
 
 
-class SavedMatch(StrictRecord):
+class MatchRequest(StrictRecord):
     """The request of a match, as its manifest.
 
     ``production`` and ``reference`` are sources as ``open_dataset`` takes them. ``images`` counts
@@ -72,9 +72,9 @@ class SavedMatch(StrictRecord):
         return f"{self.settings.framing.text}, seed {self.settings.seed}"
 
 
-def read_match(folder: Path) -> SavedMatch | None:
+def read_match(folder: Path) -> MatchRequest | None:
     """The match in ``folder``; None for anything else, and for one of another installation."""
-    saved = read_json(SavedMatch, folder / run_registration_and_origin.MANIFEST, _MOST_REQUEST)
+    saved = read_json(MatchRequest, folder / run_registration_and_origin.MANIFEST, _MOST_REQUEST)
     return saved if saved is not None and run_registration_and_origin.is_own(folder) else None
 
 
@@ -103,7 +103,7 @@ def write_labels(folder: Path, answer: Match, correct: Mapping[tuple[str, str], 
         raise RunError(f"The labels cannot be written: {error.strerror}; make room.") from error
 
 
-def perform(folder: Path, saved: SavedMatch, show: Callable[[str, int], object]) -> None:
+def perform(folder: Path, saved: MatchRequest, show: Callable[[str, int], object]) -> None:
     """Performs the match in ``folder`` and writes its answer.
 
     ``show`` receives what is computed and how many of ``PARTS`` are done; it may raise to cancel.

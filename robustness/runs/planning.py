@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from robustness import models
 from robustness.base.errors import ParameterError, RobustnessError, RunError
 from robustness.base.text import counted
-from robustness.datasets import FOLDERS, Dataset, ImageNetCTree, labelled, open_dataset
+from robustness.datasets import FOLDERS, Dataset, ImageNetCTree, entry_class_indices, open_dataset
 from robustness.evaluation.provenance import plugins_of
 from robustness.evaluation.request import Request
 from robustness.models.class_labels import Labels
@@ -57,7 +57,7 @@ def plan(
     _check_stored(dataset, spec)
     dataset.select(limit, sample, spec.seed)
     sets = [classes] if classes else [each for each, _ in models.by_labels(spec.model_names)]
-    labels = labelled(dataset, sets, labelling)
+    labels = entry_class_indices(dataset, sets, labelling)
     if own_classes:
         spec = replace(spec, classes=_own_classes(labels))
     record = record_of(dataset, labelling, limit, sample)

@@ -216,7 +216,7 @@ class Run:
         record = self.manifest.dataset
         try:
             if self.foreign and not self.anywhere:
-                dataset = open_offered(record.source, self.folder.parent)
+                dataset = _open_offered(record.source, self.folder.parent)
             else:
                 dataset = open_dataset(record.source)
         except RunError:
@@ -286,7 +286,7 @@ class Run:
         return {name: (digest, framed) for name, digest, framed in zip(*columns, strict=True)}
 
 
-def open_offered(source: str, runs: Path) -> Dataset:
+def _open_offered(source: str, runs: Path) -> Dataset:
     """The images of ``source``, which is untrusted; ``RunError`` unless pages may show them.
 
     They may show the bundled samples, and a folder or zip archive that lies in the folder of the

@@ -20,7 +20,7 @@ from robustness.models.class_labels import note_classes
 from robustness.runs import foreign_run_checks, notes, run_registration_and_origin
 from robustness.runs import manifest as manifests
 from robustness.runs.manifest import FINISHED, Manifest
-from robustness.runs.match_request_and_answer import ANSWER, SavedMatch, read_answer, read_match
+from robustness.runs.match_request_and_answer import ANSWER, MatchRequest, read_answer, read_match
 from robustness.runs.row_files import Part, all_parts
 from robustness.runs.run import Run
 
@@ -32,7 +32,7 @@ def load(folder: Path, *, unfinished: bool = False, anywhere: bool = False) -> R
     """The run in ``folder``; a foreign one once its rows are checked.
 
     The manifest of a foreign run may name any path as its source: its images are opened only
-    where ``run.open_offered`` allows that, unless ``anywhere`` says that the user may read every
+    where ``run._open_offered`` allows that, unless ``anywhere`` says that the user may read every
     path. Raises ``RunError`` where there is no run, where it is damaged, and for one
     that is not finished unless ``unfinished`` allows that.
     """
@@ -107,7 +107,7 @@ def find(runs: Path, run_id: str, *, unfinished: bool = False) -> Run:
     return load(folder, unfinished=unfinished)
 
 
-def find_match(runs: Path, name: str) -> tuple[SavedMatch, Match]:
+def find_match(runs: Path, name: str) -> tuple[MatchRequest, Match]:
     """The finished match called ``name`` in the folder ``runs``, and its answer.
 
     Raises ``RunError`` where there is none.
@@ -183,7 +183,7 @@ class Listed:
     owner: str = ""
     tags: tuple[str, ...] = ()
     note: str = ""
-    match: SavedMatch | None = None
+    match: MatchRequest | None = None
 
     @property
     def created(self) -> str:

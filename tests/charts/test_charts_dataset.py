@@ -45,7 +45,7 @@ def named(figure: Any, name: str) -> Any:
 
 def test_curves_have_a_line_and_a_band_a_model() -> None:
     entries = Figures(run()).by_severity
-    figure = strength_and_reliability_curves.over_levels(entries, "consistency", "severity")
+    figure = strength_and_reliability_curves.strength_curves(entries, "consistency", "severity")
     assert len(figure.data) == 2 * len(MODELS)
     for model in MODELS:
         mine = [entry for entry in entries if entry["model"] == model]

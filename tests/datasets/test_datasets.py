@@ -24,8 +24,8 @@ from benchmarks.support.image_folders import CLASSES, drawing, flat_folder, labe
 from benchmarks.support.process_memory import growing_at_most
 from robustness.base.bounded_zip import BoundedZip, TooManyFilesError
 from robustness.base.errors import ImageError, LabelError, ParameterError
-from robustness.datasets import Dataset, class_index, distinct, labelled, open_dataset
-from robustness.datasets.random_image_sample import study_pixels
+from robustness.datasets import Dataset, class_index, distinct, entry_class_indices, open_dataset
+from robustness.datasets.random_image_sample import sample_pixels
 from robustness.models import Labels, imagenet
 from robustness.pictures.framing_and_study_image import Framing
 from robustness.pictures.sample_files import REGISTRY as SAMPLES
@@ -67,12 +67,12 @@ def test_a_flat_folder_is_listed_in_order_and_without_labels(tmp_path: Path) -> 
     assert names(dataset) == ["00000.jpg", "00001.jpg", "00002.jpg"]
     assert dataset.title == "photos"
     assert dataset.read(dataset.entries[1]) == (folder / "00001.jpg").read_bytes()
-    assert labelled(dataset, [imagenet()])[imagenet().key] == (None,) * 3
+    assert entry_class_indices(dataset, [imagenet()])[imagenet().key] == (None,) * 3
 
 
 def test_sub_folders_are_classes_by_index_synset_or_name(tmp_path: Path) -> None:
     dataset = open_dataset(str(labelled_folder(tmp_path / "set", 1)))
-    found = labelled(dataset, [imagenet()])[imagenet().key]
+    found = entry_class_indices(dataset, [imagenet()])[imagenet().key]
     by_folder = {e.folders[0]: label for e, label in zip(dataset.entries, found, strict=True)}
     assert by_folder == {"n07920052": 967, "Egyptian cat": 285, "670": 670}
     assert imagenet().names[967] == "espresso"
@@ -102,7 +102,7 @@ def test_a_name_that_is_no_unicode_is_read_and_can_be_written_down(tmp_path: Pat
     dataset = open_dataset(str(tmp_path))
     assert names(dataset) == [r"285/bad\xff\xfe.png"]
     assert dataset.read(dataset.entries[0]) == png()
-    assert labelled(dataset, [imagenet()])[imagenet().key] == (285,)
+    assert entry_class_indices(dataset, [imagenet()])[imagenet().key] == (285,)
 
 
 def test_links_out_of_the_folder_are_refused_and_those_within_followed(tmp_path: Path) -> None:
@@ -137,31 +137,31 @@ def test_a_folder_that_is_no_class_is_named(tmp_path: Path, wrong: str) -> None:
     with pytest.raises(
         ParameterError, match=f"(?s)'{wrong}' is not a class of ImageNet-1k.*--labels"
     ):
-        labelled(dataset, [imagenet()])
-    assert labelled(dataset, [imagenet()], "none")[imagenet().key] == (None, None)
+        entry_class_indices(dataset, [imagenet()])
+    assert entry_class_indices(dataset, [imagenet()], "none")[imagenet().key] == (None, None)
     known = {"n07920052": 967, wrong: None}
     expected = tuple(known[entry.folders[0]] for entry in dataset.entries)
-    assert labelled(dataset, [imagenet()], "known")[imagenet().key] == expected
+    assert entry_class_indices(dataset, [imagenet()], "known")[imagenet().key] == expected
 
 
 def test_names_that_only_case_tells_apart_are_told_apart_by_it(tmp_path: Path) -> None:
     letters = Labels("letters", (*"0123456789", *"ABC", *"abc"))
     for name in ("A", "a"):
         put(tmp_path / "letters" / name / "x.png")
-    found = labelled(open_dataset(str(tmp_path / "letters")), [letters])
+    found = entry_class_indices(open_dataset(str(tmp_path / "letters")), [letters])
     assert found[letters.key] == (10, 13)
     assert class_index("Cardigan", imagenet()) == 264  # the dog
     assert class_index("cardigan", imagenet()) == 474  # the sweater
     assert class_index("CARDIGAN", imagenet()) is None
     put(tmp_path / "both" / "CARDIGAN" / "x.png")
     with pytest.raises(ParameterError, match="Did you mean 'Cardigan' or 'cardigan'"):
-        labelled(open_dataset(str(tmp_path / "both")), [imagenet()])
+        entry_class_indices(open_dataset(str(tmp_path / "both")), [imagenet()])
 
 
 def test_each_set_of_classes_has_its_own_index(tmp_path: Path) -> None:
     put(tmp_path / "two" / "a.png")
     put(tmp_path / "tabby" / "a.png")
-    found = labelled(open_dataset(str(tmp_path)), [imagenet(), DIGITS])
+    found = entry_class_indices(open_dataset(str(tmp_path)), [imagenet(), DIGITS])
     assert found[imagenet().key] == (281, None)
     assert found[DIGITS.key] == (None, 2)
 
@@ -176,7 +176,7 @@ def test_padded_indices_are_classes_in_folders_archives_and_tables(tmp_path: Pat
     zipped(tmp_path / "set.zip", {"007/a.png": png(), "281/a.png": png()})
     for source in ("set", "set.csv", "texts.parquet", "numbers.parquet", "set.zip"):
         dataset = open_dataset(str(tmp_path / source))
-        assert labelled(dataset, [imagenet()])[imagenet().key] == (7, 281), source
+        assert entry_class_indices(dataset, [imagenet()])[imagenet().key] == (7, 281), source
 
 
 @pytest.mark.parametrize("source", ["empty", "nowhere", "notes.txt", "pipe"])
@@ -250,7 +250,11 @@ def test_a_table_names_pictures_and_their_classes(tmp_path: Path, suffix: str) -
     frame.to_csv(table, index=False) if suffix == ".csv" else frame.to_parquet(table)
     dataset = open_dataset(str(table))
     assert names(dataset) == ["photos/a.png", "b.png", "gone.png"]
-    assert labelled(dataset, [imagenet()])[imagenet().key] == (281, 7, None)  # written as 281.0
+    assert entry_class_indices(dataset, [imagenet()])[imagenet().key] == (
+        281,
+        7,
+        None,
+    )  # written as 281.0
     assert dataset.read(dataset.entries[1]) == png(1)
     with pytest.raises(ImageError, match="does not exist"):
         dataset.read(dataset.entries[2])
@@ -261,7 +265,7 @@ def test_a_csv_with_a_byte_order_mark_and_quotes(tmp_path: Path) -> None:
     text = '\ufefffile,class\n"a, b.png",tench\n'
     (tmp_path / "list.csv").write_text(text, encoding="utf-8")
     dataset = open_dataset(str(tmp_path / "list.csv"))
-    assert labelled(dataset, [imagenet()])[imagenet().key] == (0,)
+    assert entry_class_indices(dataset, [imagenet()])[imagenet().key] == (0,)
     assert dataset.read(dataset.entries[0]) == png()
 
 
@@ -409,7 +413,7 @@ def test_an_archive_is_read_without_unpacking_it(tmp_path: Path) -> None:
     dataset = open_dataset(str(path))
     assert names(dataset) == ["tabby/a.png", "tench/b.png"]
     assert dataset.read(dataset.entries[1]) == png(2)
-    assert labelled(dataset, [imagenet()])[imagenet().key] == (281, 0)
+    assert entry_class_indices(dataset, [imagenet()])[imagenet().key] == (281, 0)
     assert os.listdir(tmp_path) == ["set.zip"]
     copied = pickle.loads(pickle.dumps(dataset))
     assert copied.read(copied.entries[0]) == png(1)
@@ -418,11 +422,11 @@ def test_an_archive_is_read_without_unpacking_it(tmp_path: Path) -> None:
 def test_a_folder_around_everything_in_an_archive_says_nothing(tmp_path: Path) -> None:
     wrapped = {"val/tabby/a.png": png(), "val/tench/b.png": png()}
     dataset = open_dataset(str(zipped(tmp_path / "set.zip", wrapped)))
-    assert labelled(dataset, [imagenet()])[imagenet().key] == (281, 0)
+    assert entry_class_indices(dataset, [imagenet()])[imagenet().key] == (281, 0)
     flat = open_dataset(str(zipped(tmp_path / "flat.zip", {"photos/a.png": png()})))
-    assert labelled(flat, [imagenet()])[imagenet().key] == (None,)
+    assert entry_class_indices(flat, [imagenet()])[imagenet().key] == (None,)
     one = open_dataset(str(zipped(tmp_path / "one.zip", {"tabby/a.png": png()})))
-    assert labelled(one, [imagenet()])[imagenet().key] == (281,)
+    assert entry_class_indices(one, [imagenet()])[imagenet().key] == (281,)
 
 
 def test_ten_thousands_of_equal_names_are_told_apart() -> None:
@@ -541,7 +545,7 @@ def test_a_url_is_listed_and_read_like_a_folder(tmp_path: Path) -> None:
     folder = labelled_folder(tmp_path / "set", 1)
     remote, local = open_dataset(f"file://{folder}"), open_dataset(str(folder))
     assert names(remote) == names(local)
-    assert labelled(remote, [imagenet()]) == labelled(local, [imagenet()])
+    assert entry_class_indices(remote, [imagenet()]) == entry_class_indices(local, [imagenet()])
     assert remote.read(remote.entries[0]) == local.read(local.entries[0])
 
 
@@ -556,7 +560,7 @@ def test_a_folder_without_a_class_is_told_the_nearest(text: str, near: str, tmp_
     (tmp_path / "set" / text).mkdir(parents=True)
     drawing(0).save(tmp_path / "set" / text / "a.png")
     with pytest.raises(LabelError, match=rf"Did you mean '[^']*\b{near}\b"):
-        labelled(open_dataset(str(tmp_path / "set")), [imagenet()])
+        entry_class_indices(open_dataset(str(tmp_path / "set")), [imagenet()])
 
 
 def test_study_images_are_not_cropped_again(tmp_path: Path) -> None:
@@ -564,7 +568,7 @@ def test_study_images_are_not_cropped_again(tmp_path: Path) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
     Image.fromarray(pixels).save(tmp_path / "exported.png")
     Image.fromarray(pixels).resize((65, 64)).save(tmp_path / "other.png")
-    exported, other = study_pixels(
+    exported, other = sample_pixels(
         open_dataset(str(tmp_path)), Framing("crop", 64), 10, 0, lambda *_: None
     ).pixels
     assert (exported == pixels).all()

@@ -29,7 +29,7 @@ from robustness.hardening import judgement
 from robustness.hardening.harden import Hardening, most_likely
 from robustness.hardening.image_split import split_places
 from robustness.models.graph.keras_reading_and_conversion import keras_graph
-from robustness.models.openvino_graph_training import TrainableModel
+from robustness.models.openvino_graph_training import GraphTrainer
 from robustness.models.own import registration_and_schema
 from robustness.models.tensorflow_and_keras_import import keras
 from robustness.models.weights.weights_state_and_digest import digest
@@ -138,7 +138,7 @@ def test_a_model_made_worse_is_not_recommended_and_a_job_ends_with_its_answer(
     run = tmp_path / "run"
     run.mkdir()
     (run / MANIFEST_FILE).touch()
-    jobs.harden(adopt(run), words, "somebody")
+    jobs.submit_hardening(adopt(run), words, "somebody")
     assert jobs.is_queued(run)
     assert main(["harden", *words, "--background", str(run)]) == 0
     assert not jobs.is_queued(run)
@@ -147,7 +147,7 @@ def test_a_model_made_worse_is_not_recommended_and_a_job_ends_with_its_answer(
     assert answer is not None
     assert next(results.sentences(answer)).startswith("Not recommended")
 
-    jobs.harden(run, words, "somebody")
+    jobs.submit_hardening(run, words, "somebody")
     assert main(["harden", *words, "--background", str(run)]) == 2  # the name is taken
     assert jobs.is_hardening(run)  # it can be continued
     assert "a model of that name exists" in jobs.stop_reason(run)
@@ -230,7 +230,7 @@ def test_the_answer_of_a_job_needs_no_room(monkeypatch: pytest.MonkeyPatch, tmp_
     run = tmp_path / "runs" / "run"
     run.mkdir(parents=True)
     (run / MANIFEST_FILE).touch()
-    jobs.harden(adopt(run), ["digits"], "somebody")
+    jobs.submit_hardening(adopt(run), ["digits"], "somebody")
     answer = {"conditions": ["x" * 1000] * 20}
     with monkeypatch.context() as patch:
         fill_disk(patch, run)
@@ -280,7 +280,7 @@ def test_what_cannot_be_hardened_says_why(folder: Path) -> None:
         output="probabilities",
     )
     with pytest.raises(ParameterError, match="function cannot be trained"):
-        TrainableModel(models.load("function", side=8))
+        GraphTrainer(models.load("function", side=8))
     rb.remove_model("function")
 
 

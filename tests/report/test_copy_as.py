@@ -24,7 +24,7 @@ from robustness.pictures.decoding import decode
 from robustness.pictures.framed_picture import Picture, frame
 from robustness.pictures.framing_and_study_image import study_image
 from robustness.pictures.sample_files import sample_bytes
-from robustness.report.copy_as_link_or_code import COMMAND, LINK, PYTHON, TOML, copies
+from robustness.report.copy_as_link_or_code import COMMAND, LINK, PYTHON, TOML, reproduction_texts
 from tests.support.pages import changes, run
 
 TWO = ["SqueezeNet", "EfficientNetLite1"]
@@ -44,7 +44,7 @@ Answer = tuple[str, int, object]
 def test_a_remedy_is_in_each_text(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     condition = Condition.of({"salt_and_pepper": 0.5})
     spec = make_spec(["SqueezeNet"], [condition], remedies=["median+tta"])
-    texts = copies(spec, "coffee", sample="coffee")
+    texts = reproduction_texts(spec, "coffee", sample="coffee")
     assert parse_qs(texts[LINK].partition("?")[2])["remedy"] == ["median+tta"]
     arguments = shlex.split(texts[COMMAND])[3:]
     assert main([*arguments, "--json"]) == 0
@@ -89,7 +89,7 @@ def told_by_python(code: str) -> list[Answer]:
 def test_the_command_and_the_code_give_what_is_shown(
     sample: str, spec: Request, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    texts = copies(spec, sample, sample=sample)
+    texts = reproduction_texts(spec, sample, sample=sample)
     assert list(texts) == [LINK, COMMAND, PYTHON, TOML]
     expected = shown(spec, sample)
     assert told_by_the_command(texts[COMMAND], capsys) == expected
@@ -99,7 +99,7 @@ def test_the_command_and_the_code_give_what_is_shown(
 @views
 def test_the_file_asks_the_same(sample: str, spec: Request, tmp_path: Path) -> None:
     file = tmp_path / "request.toml"
-    file.write_text(copies(spec, sample, sample=sample)[TOML])
+    file.write_text(reproduction_texts(spec, sample, sample=sample)[TOML])
     assert read_request(file) == spec == api.read_request(str(file))
 
 
@@ -108,7 +108,7 @@ def test_the_link_opens_the_same_view(
     sample: str, spec: Request, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen = changes(monkeypatch)
-    link = copies(spec, sample, sample=sample)[LINK]
+    link = reproduction_texts(spec, sample, sample=sample)[LINK]
     assert link.startswith(f"?sample={sample}")
     values = parse_qs(link[1:], strict_parsing=True)
     app = run(LIVE, **{key: v[0] if len(v) == 1 else v for key, v in values.items()})
@@ -131,7 +131,7 @@ def test_the_true_class_is_copied(capsys: pytest.CaptureFixture[str]) -> None:
     image = Picture.of(sample, study_image(sample_bytes(sample)))
     expected = [labelled(row, truth) for row in loop.evaluate(spec, [image])]
     correct = [row.top1 == row.label for row in expected]
-    texts = copies(spec, sample, sample=sample, truth=truth)
+    texts = reproduction_texts(spec, sample, sample=sample, truth=truth)
     _, _, _, *arguments = shlex.split(texts[COMMAND])
     capsys.readouterr()
     assert main([*arguments, "--json"]) == 0
@@ -158,18 +158,18 @@ def test_an_upload_is_named_and_has_no_link(
     monkeypatch.chdir(tmp_path)
     for name in (ODD_NAME, "sample:coffee"):
         Path(name).write_bytes(sample_bytes("rocket"))
-        texts = copies(spec, name, sample=None)
+        texts = reproduction_texts(spec, name, sample=None)
         assert list(texts) == [COMMAND, PYTHON, TOML]
         expected = shown(spec, "rocket")
         assert told_by_the_command(texts[COMMAND], capsys) == expected
         assert told_by_python(texts[PYTHON]) == expected
-    assert shlex.quote(ODD_NAME) in copies(spec, ODD_NAME, sample=None)[COMMAND]
+    assert shlex.quote(ODD_NAME) in reproduction_texts(spec, ODD_NAME, sample=None)[COMMAND]
 
 
 def test_an_attack_is_copied_without_a_link(capsys: pytest.CaptureFixture[str]) -> None:
     attack = Condition.attack("square", epsilon=0.05, steps=2)  # without gradients
     spec = make_spec(["SqueezeNet"], [attack])
-    texts = copies(spec, "coffee", sample="coffee")
+    texts = reproduction_texts(spec, "coffee", sample="coffee")
     assert list(texts) == [COMMAND, PYTHON, TOML]
     expected = shown(spec, "coffee")
     assert told_by_the_command(texts[COMMAND], capsys) == expected

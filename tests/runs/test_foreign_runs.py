@@ -351,7 +351,7 @@ def test_a_foreign_run_is_nobody_s_and_no_job_works_on_it(run: runs.Run) -> None
     with pytest.raises(RunError, match="foreign, from another installation"):
         jobs.resume(run.folder, "eve")
     with pytest.raises(RunError, match="foreign, from another installation"):
-        jobs.harden(run.folder, [], "eve")
+        jobs.submit_hardening(run.folder, [], "eve")
     queue = run.folder.parent / ".queue"
     queue.mkdir()
     job = queue / f"{run.id}.json"

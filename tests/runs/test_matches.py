@@ -15,7 +15,7 @@ from robustness.commands.main import main
 from robustness.matching import Match, MatchSettings
 from robustness.runs import (
     BIN,
-    SavedMatch,
+    MatchRequest,
     jobs,
     retention_and_storage_limits,
     run_registration_and_origin,
@@ -41,14 +41,14 @@ def folder(tmp_path: Path) -> Path:
 
 
 def queued(runs_folder: Path, by: str = "me") -> Path:
-    saved = SavedMatch(
+    saved = MatchRequest(
         title="Match of photos",
         production="samples",
         reference="samples",
         images=10,
         settings=MatchSettings(models=("SqueezeNet",), fit="crop", side=224, seed=3),
     )
-    return jobs.match(saved, runs_folder, by)
+    return jobs.submit_match(saved, runs_folder, by)
 
 
 def matched(monkeypatch: pytest.MonkeyPatch, during: Callable[[], object] = lambda: None) -> Any:

@@ -292,7 +292,7 @@ def test_a_browser_has_so_many_jobs_waiting_and_an_owner_any_number(
 def test_a_training_is_cancelled_by_whoever_started_it_and_by_an_owner(
     folder: Path, elsewhere: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    jobs.harden(folder / MINE, ["SqueezeNet"], "bob@example.org")
+    jobs.submit_hardening(folder / MINE, ["SqueezeNet"], "bob@example.org")
     app = run(ROOT / "pages" / "models.py")
     force_click(app, f"sidebar Cancel {MINE}")
     with pytest.raises(AccessError, match="You may not cancel this training: it is not yours"):
@@ -303,7 +303,7 @@ def test_a_training_is_cancelled_by_whoever_started_it_and_by_an_owner(
         patch.setenv("ROBUSTNESS_ANONYMOUS_ROLE", "owner")
         under_way.require_cancel(folder / MINE)
     jobs.cancel(folder / MINE)
-    jobs.harden(folder / MINE, ["SqueezeNet"], access.me())
+    jobs.submit_hardening(folder / MINE, ["SqueezeNet"], access.me())
     run(ROOT / "pages" / "models.py").button(key=f"sidebar Cancel {MINE}").click().run()
     assert not jobs.is_queued(folder / MINE)
 

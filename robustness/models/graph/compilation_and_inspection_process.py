@@ -1,6 +1,6 @@
 """Reads, converts, compiles and asks a model, in a process with limits on its memory and time.
 
-``inspection`` starts it.
+``inspection_and_conversion`` starts it.
 """
 
 from __future__ import annotations

@@ -114,7 +114,7 @@ def inspection(
     return {"problem": problem}
 
 
-def examine(record: ModelRecord, side: int, target: Path) -> Conversion:
+def inspect_and_convert(record: ModelRecord, side: int, target: Path) -> Conversion:
     """Have the study model of ``record`` for images of ``side`` written to ``target``.
 
     Raises ``WeightsError`` for a model that is not the image classifier of its description, that

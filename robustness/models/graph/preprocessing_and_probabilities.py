@@ -1,6 +1,6 @@
 """How a model is used: what it takes of study images, and what its answers say, in NumPy.
 
-``study_model`` does the same in a graph.
+``graph_preprocessing_and_facts`` does the same in a graph.
 """
 
 from __future__ import annotations

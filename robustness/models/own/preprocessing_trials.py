@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from robustness.base.errors import ParameterError
 from robustness.models.class_labels import Labels, imagenet
 from robustness.models.graph.conversion_record_and_cache import written_pass
-from robustness.models.graph.inspection_and_conversion import examine, use_of
+from robustness.models.graph.inspection_and_conversion import inspect_and_convert, use_of
 from robustness.models.graph.preprocessing_and_probabilities import factors
 from robustness.models.model_and_weights_record import (
     IMAGENET_PICTURES,
@@ -176,7 +176,7 @@ def asks(record: ModelRecord) -> Callable[[Floats, Normalisation], Floats]:
 def _pass(record: ModelRecord, side: int | None = None) -> ForwardPass:
     side = side or record.input_size
     with tempfile.TemporaryDirectory() as folder:
-        save = partial(examine, record, side)
+        save = partial(inspect_and_convert, record, side)
         by_openvino = written_pass(Path(folder) / "network.xml", save)
         return native_pass(record, use_of(record, side), by_openvino)
 

@@ -13,7 +13,7 @@ from typing import Any
 from robustness.base.errors import ParameterError, UnknownNameError
 from robustness.base.files_and_locks import file_lock, read_regular, stored_bytes, write_whole
 from robustness.base.text import did_you_mean
-from robustness.base.untrusted_toml import MAX_BYTES, toml_of
+from robustness.base.untrusted_toml import MAX_BYTES, parse_toml
 from robustness.models.own import registration_and_schema
 from robustness.models.own.model_file_in_archive import model_file
 
@@ -188,4 +188,4 @@ def _text(file: Path) -> str:
 
 
 def _tables(file: Path, text: str) -> dict[str, Any]:
-    return toml_of(text.encode(), str(file))
+    return parse_toml(text.encode(), str(file))

@@ -78,10 +78,10 @@ def download(name: str, progress: Progress | None = None, to: Path | None = None
     ``weights_mirror``; what is on this machine already is copied. What arrives gets its final name
     once it is complete and right. Several callers at once each fetch it; the first one's stays.
 
-    Raises ``UnknownNameError`` for a model without a downloadable file, ``ParameterError`` for a
-    setting that means nothing, ``DownloadError`` when it fails, and whatever ``progress`` raises.
+    Raises ``UnknownNameError`` for a model without a download, ``ParameterError`` for a setting
+    that means nothing, ``DownloadError`` when it fails, and whatever ``progress`` raises.
     """
-    record = downloadable(name)
+    record = record_with_download(name)
     weights = record.weights
     target = weights.paths()[-1] if to is None else to / weights.name
     if not fault(weights, target):
@@ -135,7 +135,7 @@ def download(name: str, progress: Progress | None = None, to: Path | None = None
     return target
 
 
-def downloadable(name: str) -> ModelRecord:
+def record_with_download(name: str) -> ModelRecord:
     """The record ``name``; raises ``UnknownNameError`` if its weights cannot be downloaded."""
     record = REGISTRY[name]
     weights = record.weights

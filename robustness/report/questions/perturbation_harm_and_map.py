@@ -139,7 +139,7 @@ def _curves(figures: Figures) -> list[Block]:
         def curve(quantity: str) -> list[Block]:
             chart = Chart(
                 names[name],
-                strength_and_reliability_curves.over_levels(rows, quantity, level),
+                strength_and_reliability_curves.strength_curves(rows, quantity, level),
                 f"{titles[quantity]} of each model over "
                 f"{strength_and_reliability_curves.LEVELS[level]}; "
                 "the table of all figures holds the numbers.",

@@ -23,7 +23,7 @@ from robustness.base.text import counted
 from robustness.models.model_and_weights_record import require_described
 from robustness.runs import match_request_and_answer, notes, run_registration_and_origin
 from robustness.runs.manifest import FINISHED, Manifest, read
-from robustness.runs.match_request_and_answer import SavedMatch, read_answer, read_match
+from robustness.runs.match_request_and_answer import MatchRequest, read_answer, read_match
 from robustness.runs.planning import Plan, replan
 from robustness.runs.run_folders_and_opening import load, locked
 from robustness.runs.run_progress import Progress, ProgressFile, read_progress
@@ -117,7 +117,7 @@ def resume(folder: Path, by: str) -> None:
         _add(folder, by)
 
 
-def match(saved: SavedMatch, runs: Path, by: str) -> Path:
+def submit_match(saved: MatchRequest, runs: Path, by: str) -> Path:
     """Queues the match ``saved``, which is ``by``'s, and returns its folder.
 
     Raises ``ParameterError`` for a model that lives in this process only, ``RunError`` if it cannot
@@ -140,7 +140,7 @@ def match(saved: SavedMatch, runs: Path, by: str) -> Path:
     return folder
 
 
-def harden(folder: Path, arguments: Sequence[str], by: str) -> None:
+def submit_hardening(folder: Path, arguments: Sequence[str], by: str) -> None:
     """Queues the training of a model of the run in ``folder``, by ``arguments`` of `harden`.
 
     Raises ``RunError`` if the run is foreign or has a job already, or if it cannot be written.
@@ -305,7 +305,7 @@ class _CancelledError(Exception):
     """The job of a match was deleted."""
 
 
-def _matched(folder: Path, saved: SavedMatch, queued: bool) -> bool:
+def _matched(folder: Path, saved: MatchRequest, queued: bool) -> bool:
     """Performs the match ``saved`` in ``folder``; returns whether it came to its end."""
     lock, file = locked(folder, PATIENCE), ProgressFile(folder, match_request_and_answer.PARTS)
 

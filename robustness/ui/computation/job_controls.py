@@ -14,7 +14,7 @@ from robustness.base import settings
 from robustness.base.errors import AccessError
 from robustness.base.permission_policy_and_check import Action, Role, policy
 from robustness.base.text import counted, plain
-from robustness.runs import Plan, SavedMatch, jobs, retention_and_storage_limits
+from robustness.runs import MatchRequest, Plan, jobs, retention_and_storage_limits
 from robustness.ui.session import access
 from robustness.ui.session.access import session
 from robustness.ui.session.error_boundary import do, fragment, without_folders
@@ -65,20 +65,20 @@ def _places(count: int) -> Iterator[None]:
         yield
 
 
-def harden(folder: Path, arguments: Sequence[str]) -> None:
+def submit_hardening(folder: Path, arguments: Sequence[str]) -> None:
     """Queue the training of a model of the run in ``folder``; raises ``RobustnessError``."""
     access.require(Action.CHANGE_MODELS, thing=folder.name)
     retention_and_storage_limits.check_begin(folder.parent)
-    jobs.harden(folder, arguments, _asker())
+    jobs.submit_hardening(folder, arguments, _asker())
     _watch(folder)
 
 
-def match(saved: SavedMatch) -> str:
+def submit_match(saved: MatchRequest) -> str:
     """Queue the match ``saved`` and return its id; raises as ``submit`` does."""
     access.require(Action.EVALUATE, thing=saved.title)
     retention_and_storage_limits.check_begin(runs_folder(), saved.images)
     with _places(1):
-        folder = jobs.match(saved, runs_folder(), _asker())
+        folder = jobs.submit_match(saved, runs_folder(), _asker())
     _watch(folder)
     return folder.name
 

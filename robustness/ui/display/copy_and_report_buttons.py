@@ -12,7 +12,7 @@ import streamlit as st
 from robustness.evaluation.request import Request
 from robustness.pictures.framed_picture import Picture
 from robustness.report import FORMATS, Report
-from robustness.report.copy_as_link_or_code import COMMAND, LINK, PYTHON, TOML, copies
+from robustness.report.copy_as_link_or_code import COMMAND, LINK, PYTHON, TOML, reproduction_texts
 from robustness.report.formats import Format, Write, rendered
 from robustness.ui.computation.shared_results import is_sample
 
@@ -25,7 +25,9 @@ def copy_button(spec: Request, picture: Picture, truth: str | None) -> None:
     with st.popover("Copy as", icon=":material/content_copy:"):
         if sample is None:
             st.caption("Replace the file name with its path: links cannot include uploads.")
-        for title, text in copies(spec, picture.name, sample=sample, truth=truth).items():
+        for title, text in reproduction_texts(
+            spec, picture.name, sample=sample, truth=truth
+        ).items():
             if title == LINK:  # to this page, as this browser has opened it
                 text = f"{(st.context.url or '').partition('?')[0].rstrip('/')}/{text}"
             st.markdown(f"**{title}**")

@@ -206,5 +206,7 @@ def _training_form(of: RunFigures) -> None:
             hardening.unseen_conditions(chosen)
             judging = ["--judge", judge] if judge else []
             arguments = [model, "--images", str(source), "--name", name, *judging]
-            job_controls.harden(run.folder, [*arguments, "--perturbations", ",".join(chosen)])
+            job_controls.submit_hardening(
+                run.folder, [*arguments, "--perturbations", ",".join(chosen)]
+            )
             st.rerun()

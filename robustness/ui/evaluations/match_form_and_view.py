@@ -14,7 +14,7 @@ from robustness.datasets.class_indices import KNOWN
 from robustness.matching import Correct, Match, MatchSettings
 from robustness.matching.match import MOST_PRODUCTION, MOST_REFERENCE
 from robustness.report import match_report
-from robustness.runs import Listed, SavedMatch
+from robustness.runs import Listed, MatchRequest
 from robustness.statistics import Figures
 from robustness.ui.computation import job_controls
 from robustness.ui.computation.shared_results import opened_run
@@ -77,18 +77,18 @@ def form() -> None:
                     f"Expected at least {matching.FEWEST} images on each side, got {fewest} on "
                     "one: add more."
                 )
-            saved = SavedMatch(
+            saved = MatchRequest(
                 title=f"Match of {sides[0].title}",
                 production=production,
                 reference=reference,
                 images=min(len(sides[0]), MOST_PRODUCTION) + min(len(sides[1]), MOST_REFERENCE),
                 settings=MatchSettings(models=names, fit=fit, side=side, seed=seed),
             )
-            run_table_and_selection.choose([job_controls.match(saved)])
+            run_table_and_selection.choose([job_controls.submit_match(saved)])
             st.rerun()
 
 
-def show(entry: Listed, saved: SavedMatch) -> None:
+def show(entry: Listed, saved: MatchRequest) -> None:
     """Draw the progress or the answer of the match ``saved``, and what can be done with it."""
     folder = entry.folder
     active = job_controls.is_active(folder)  # first: the work ends once the answer is there
@@ -190,7 +190,7 @@ def _keep(entry: Listed, answer: Match, correct: Correct) -> None:
     runs.write_labels(entry.folder, answer, correct)
 
 
-def _figures(entry: Listed, saved: SavedMatch, answer: Match) -> Figures | None:
+def _figures(entry: Listed, saved: MatchRequest, answer: Match) -> Figures | None:
     """The figures of the last run of the reference under a perturbation of ``answer``; else None.
 
     It has two strengths or more of one.

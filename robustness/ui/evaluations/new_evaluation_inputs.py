@@ -13,7 +13,7 @@ from robustness.base import settings
 from robustness.base.errors import ParameterError
 from robustness.base.permission_policy_and_check import Action
 from robustness.base.text import counted, plain
-from robustness.base.untrusted_toml import toml_of
+from robustness.base.untrusted_toml import parse_toml
 from robustness.datasets import FOLDERS, KNOWN, NO_LABELS, SAMPLES, Dataset, open_dataset
 from robustness.evaluation.perturbation_and_attack_conditions import Condition, pool_profiles
 from robustness.evaluation.request import Request, read_conditions
@@ -30,7 +30,7 @@ from robustness.matching import Match
 from robustness.perturbations import REGISTRY
 from robustness.pictures.decoding import ACCEPTED_EXTENSIONS
 from robustness.remedies import REGISTRY as REMEDIES
-from robustness.runs import SavedMatch, find_match, title_of
+from robustness.runs import MatchRequest, find_match, title_of
 from robustness.ui.computation.shared_results import cached
 from robustness.ui.controls.model_and_seed_input import model_input, seed_input
 from robustness.ui.controls.picture_and_framing_input import fit_input, overrides_of, side_input
@@ -164,7 +164,7 @@ def _take_defaults(question: str) -> None:
         set_number("max_loss", _MAX_LOSS)
 
 
-def _matched() -> tuple[SavedMatch, Match] | None:
+def _matched() -> tuple[MatchRequest, Match] | None:
     """The match whose profile the link names.
 
     Raises ``RunError`` if it is not there, ``ParameterError`` for a profile without conditions.
@@ -180,7 +180,7 @@ def _matched() -> tuple[SavedMatch, Match] | None:
     return saved, answer
 
 
-def _settings_input(matched: tuple[SavedMatch, Match] | None) -> dict[str, Any]:
+def _settings_input(matched: tuple[MatchRequest, Match] | None) -> dict[str, Any]:
     """Draw what has a default; returns the values by the fields of ``RunForm``."""
     left, right = st.columns(2, gap="large")
     with left:
@@ -303,7 +303,7 @@ def _server_input(allowed: Path, key: str) -> str | None:
     return str(allowed / name) if name in names else None
 
 
-def _conditions_input(matched: tuple[SavedMatch, Match] | None) -> tuple[Condition, ...]:
+def _conditions_input(matched: tuple[MatchRequest, Match] | None) -> tuple[Condition, ...]:
     first = _FIRST_SUITES.get(st.session_state[QUESTION], STUDY_SUITE)
     suite = one_of("Perturbations", _SUITES, "suite", first=first)
     if suite == STUDY_SUITE:
@@ -350,7 +350,7 @@ def _conditions_input(matched: tuple[SavedMatch, Match] | None) -> tuple[Conditi
     return suite_conditions(suite, severities=sorted(severities)) if severities else ()
 
 
-def _file_input(matched: tuple[SavedMatch, Match] | None) -> tuple[Condition, ...]:
+def _file_input(matched: tuple[MatchRequest, Match] | None) -> tuple[Condition, ...]:
     refused = access.refusal(Action.UPLOAD)
     file = st.file_uploader(
         "Profile or request, TOML",
@@ -379,7 +379,7 @@ def side_note(spec: Request) -> str:
         return ""
     if _FILE in st.session_state:
         name, data = st.session_state[_FILE]
-        return profile_note(name, spec, toml_of(data, name))
+        return profile_note(name, spec, parse_toml(data, name))
     matched = _matched()
     table = {"match": {"side": matched[1].framing.side}} if matched else {}
     return profile_note("The profile", spec, table)

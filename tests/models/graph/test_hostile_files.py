@@ -32,7 +32,7 @@ def examined(folder: Path, name: str = "model.onnx", **described: Any) -> tuple[
     registration_and_schema.refresh()
     record = models.REGISTRY["digits"]
     assert record.weights.own
-    return inspection_and_conversion.examine(record, 8, folder / "study.xml").stages
+    return inspection_and_conversion.inspect_and_convert(record, 8, folder / "study.xml").stages
 
 
 def refusal(folder: Path, name: str = "model.onnx", **described: Any) -> str:
@@ -323,7 +323,7 @@ def test_a_model_of_a_terabyte_is_refused_in_seconds(models_folder: Path, what: 
         with pytest.raises(WeightsError, match=SIZES):
             models.require(record)
         with pytest.raises(WeightsError, match=SIZES):
-            inspection_and_conversion.examine(record, 8, models_folder / "study.xml")
+            inspection_and_conversion.inspect_and_convert(record, 8, models_folder / "study.xml")
         with pytest.raises(WeightsError, match=SIZES):
             inspection_and_conversion.describe_file(models_folder / name, (8, 8))
     assert not state.ready

@@ -28,13 +28,13 @@ def opened(tmp_path: Path, models_folder: Path, monkeypatch: pytest.MonkeyPatch)
     """Names of the models that were converted; the cache is empty."""
     monkeypatch.setenv("ROBUSTNESS_CACHE", str(tmp_path / "cache"))
     names: list[str] = []
-    real = loaded_models.examine
+    real = loaded_models.inspect_and_convert
 
-    def examine(record: models.ModelRecord, *arguments: Any) -> Any:
+    def inspect_and_convert(record: models.ModelRecord, *arguments: Any) -> Any:
         names.append(record.name)
         return real(record, *arguments)
 
-    monkeypatch.setattr(loaded_models, "examine", examine)
+    monkeypatch.setattr(loaded_models, "inspect_and_convert", inspect_and_convert)
     return names
 
 

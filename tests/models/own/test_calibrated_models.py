@@ -13,7 +13,7 @@ from robustness import models
 from robustness.base.errors import ParameterError
 from robustness.models import Classifier
 from robustness.models.model_check import check_model
-from robustness.models.openvino_graph_training import TrainableModel
+from robustness.models.openvino_graph_training import GraphTrainer
 from robustness.models.own import registration_and_schema, toml_entry_addition_and_removal
 from robustness.models.run.heat_map import heat_maps
 from robustness.pictures.framing_and_study_image import Framing, study_image
@@ -90,7 +90,7 @@ def test_its_gradient_is_that_of_the_softened_log_odds(
 def test_its_base_is_trained_in_its_place(models_folder: Path) -> None:
     described(models_folder)
     with pytest.raises(ParameterError, match=r"train SqueezeNet 1\.1"):
-        TrainableModel(models.load("calm"))
+        GraphTrainer(models.load("calm"))
 
 
 @pytest.mark.parametrize(
