@@ -172,8 +172,8 @@ def safe_threshold(
     ``each_condition``; attacks are left out. ``groups`` names by image what belongs together, such
     as frames of one video, or is a pattern whose match in an image's name does. ``models`` has an
     entry per model: ``threshold`` (None if none passed), ``accepted`` and ``error`` by condition,
-    and what else ``statistics.thresholds.safe_thresholds`` tells. Without labels a changed
-    prediction counts as wrong. Raises ``ParameterError`` for a share that is none.
+    and what else ``safe_thresholds`` of ``statistics`` tells. Without labels a changed prediction
+    counts as wrong. Raises ``ParameterError`` for a share that is none.
     """
     from robustness.report.questions import RunFigures
     from robustness.report.questions.safe_threshold import THRESHOLD, document, groups_of
@@ -228,7 +228,7 @@ def calibrate(
     The model predicts the originals again. The other half judges it, and certifies thresholds of
     the calibrated model, which is added as ``name`` if one is given. ``note`` receives how many
     originals are done of how many. Raises ``ParameterError`` with
-    fewer than 100 labelled originals, and as ``runs.calibrations.calibrate`` does.
+    fewer than 100 labelled originals, and as ``runs.temperature_scaling.calibrate`` does.
     """
     if name:
         check_name(name)

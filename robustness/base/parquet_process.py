@@ -1,4 +1,4 @@
-"""The process that reads untrusted Parquet tables for ``parquet``."""
+"""The process that reads untrusted Parquet tables for ``untrusted_parquet_columns``."""
 
 from __future__ import annotations
 

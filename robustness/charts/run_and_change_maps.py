@@ -91,8 +91,8 @@ def quantity_of(figures: Figures) -> str:
 def rows(figures: Figures, quantity: str) -> list[Row]:
     """The rows of a map of ``quantity``, the hardest first; accuracies begin with the originals.
 
-    ``quantity`` is one of ``run_results.quantities``. Conditions of strength 0 are left out, unless
-    there are no others. Accuracy and consistency have attacks by norm, as robust accuracy does.
+    ``quantity`` is one of ``quantities``. Conditions of strength 0 are left out, unless there are
+    no others. Accuracy and consistency have attacks by norm, as robust accuracy does.
     """
     entries = [e for e in figures.by_perturbation if e.get(quantity) is not None]
     by_norm = quantity == quantity_of(figures)

@@ -46,7 +46,7 @@ def slice_rates(entries: Sequence[Entry], labels: Sequence[str], title: str) -> 
 def change_counts(entries: Sequence[Entry], labels: Sequence[str]) -> go.Figure:
     """How many images made each change.
 
-    ``entries`` are of ``runs.failures.changes_by_condition``.
+    ``entries`` are of ``runs.failures_and_class_changes``.
     """
     return drawn(
         [_bar("changed", COLOURS[0], list(zip(labels, entries, strict=True)))],

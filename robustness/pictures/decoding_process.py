@@ -1,4 +1,4 @@
-"""The process that decodes images for ``untrusted_decoding``."""
+"""The process that decodes images for ``untrusted_decoding_and_framing``."""
 
 from __future__ import annotations
 

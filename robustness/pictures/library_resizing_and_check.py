@@ -3,7 +3,7 @@
 Each agrees with its library to one grey level, after rounding to 8 bits: ``pil`` and ``torch``
 with torchvision's transforms of Pillow images and of tensors, ``tensorflow`` with
 ``tf.image.resize``, ``opencv`` with ``cv2.resize``. ``study`` is Pillow's resizing, with the
-rounding of ``fitting``.
+rounding of ``framing_and_study_image``.
 """
 
 from __future__ import annotations

@@ -76,7 +76,7 @@ def untrusted_image(
     name: str = "the image",
     patience: float | None = PATIENCE,
 ) -> NDArray[np.float32]:
-    """The same as ``fitting.study_image``, to the bit, decoded in a limited process.
+    """The same as ``study_image``, to the bit, decoded in a limited process.
 
     The options are those of ``framed_image``, and so are the errors.
     """

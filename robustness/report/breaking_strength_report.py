@@ -80,7 +80,7 @@ def of_map(
 ) -> Report:
     """The report of ``rows`` that ``spec`` gave on ``pictures``, and of bands of the first.
 
-    ``swept`` are the events of ``sweep.sweep``, which have bands, too; ``remedied`` are those
+    ``swept`` are the events of ``sweep``, which have bands, too; ``remedied`` are those
     behind remedies. There is at least one row, or one event of a sweep.
     """
     points = [event for event in swept if isinstance(event, Measurement)]

@@ -48,9 +48,9 @@ class Failures:
     ``quantity`` is what counts as going well: "perturbed_accuracy" or, with few labels,
     "consistency". ``slices`` are those of ``image_slices.by_slice``, ``changes`` those of
     ``changes_by_condition``, ``pairs`` and ``majority`` those of ``statistics``,
-    ``thresholds`` those of ``safe_thresholds``, and ``risk_coverage`` those of ``curves`` in
-    ``statistics.safe_confidence_thresholds``. Entries about images have their ``selection``, the text of a
-    ``RowSelection``. ``unknown`` holds sentences on what this run cannot tell.
+    ``thresholds`` those of ``safe_thresholds``, and ``risk_coverage`` those of ``curves``
+    beside it. Entries about images have their ``selection``, the text of a ``RowSelection``.
+    ``unknown`` holds sentences on what this run cannot tell.
     """
 
     quantity: str
@@ -99,7 +99,7 @@ def safe_thresholds(
     promise: safe_confidence_thresholds.Promise = "suite",
     groups: Mapping[str, str] | None = None,
 ) -> Entries:
-    """``statistics.thresholds.safe_thresholds`` of the images that other tables rest on, too.
+    """``safe_thresholds`` of the images that other tables rest on, too.
 
     Those of models with a temperature rest on the images that fit none.
     """

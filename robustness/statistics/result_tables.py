@@ -132,7 +132,7 @@ class Figures:
 
         Keys: ``model``, ``label_set``, ``ranked_by`` ("robust_accuracy" for attacks alone on
         labelled images, else "perturbed_accuracy" where at least half of the images have a label,
-        else "consistency"), ``n_images``, the figures of ``robust_accuracy.under_attack``, and with
+        else "consistency"), ``n_images``, the figures of ``under_attack``, and with
         their intervals ``consistency`` (the mean over the conditions, where some count more images
         than others), ``flip_rate``, the accuracies of ``RATES``, ``drop`` and ``relative_drop`` (of
         the accuracy; also ``..._top5``), the means of ``MEANS``, the expected calibration errors

@@ -129,7 +129,7 @@ IMAGE = value("image", ["n", 3, 8, 8])
 
 
 def small_nodes(image: str = "image", answer: str = "answer") -> list[bytes]:
-    """The layers of ``user_models.small_network``, its batch normalisation folded in."""
+    """The layers of ``small_network``, its batch normalisation folded in."""
     return [
         node("Conv", [image, "w1", "b1"], ["c1"], kernel_shape=[3, 3], pads=[1, 1, 1, 1]),
         node("Relu", ["c1"], ["r1"]),

@@ -64,7 +64,7 @@ KERAS_WORKERS = Workers(_EXAMINER, most=1, least=0)
 def inspection(
     path: Path, request: Mapping[str, Any], *, more_memory: int = 0, keras: bool = False
 ) -> dict[str, Any]:
-    """The answer of ``inspection_process`` to ``request`` about the model at ``path``.
+    """The answer of the inspection's process to ``request`` about the model at ``path``.
 
     ``request`` and answer are JSON. ``keras`` is whether it is a network of Keras, without code of
     its own. Paths are absolute, as the process may have begun in another folder. A process that
@@ -148,7 +148,7 @@ def inspect_and_convert(record: ModelRecord, side: int, target: Path) -> Convers
 
 
 def describe_file(path: Path, shape: Shape | None) -> Mapping[str, Any]:
-    """The facts in the file ``path``, as ``own.stated_facts.describe`` gives them.
+    """The facts in the file ``path``, as ``own.file_and_library_metadata`` gives them.
 
     ``shape`` is that of a free input. Raises ``WeightsError`` for a file that cannot be used.
     """
