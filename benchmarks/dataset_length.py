@@ -26,7 +26,7 @@ from benchmarks.support.stand_in_models import StandIn
 from benchmarks.support.synthetic_runs import measurement
 from robustness import runs
 from robustness.datasets import NO_LABELS, Dataset
-from robustness.datasets.dataset_and_entry import Entry
+from robustness.datasets.dataset_and_image_entry import Entry
 from robustness.evaluation.perturbation_and_attack_conditions import Condition
 from robustness.evaluation.request import Request
 from robustness.evaluation.row_schema import to_stored

@@ -18,7 +18,7 @@ from robustness import models, runs
 from robustness.evaluation.loop import frames
 from robustness.evaluation.request import make_spec
 from robustness.evaluation.suites_and_strengths import study_conditions
-from robustness.models.classifier_and_outputs import MAX_BATCH
+from robustness.models.classifier_with_probabilities_and_features import MAX_BATCH
 from robustness.models.run.openvino_and_engine_choice import OPENVINO, TENSORFLOW
 from robustness.pictures.framed_picture import Picture
 from robustness.pictures.framing_and_study_image import study_image

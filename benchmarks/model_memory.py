@@ -17,7 +17,7 @@ from robustness.models.run.openvino_and_engine_choice import OPENVINO, TENSORFLO
 _SCRIPT = f"""
 import numpy as np
 from robustness import models
-from robustness.models.classifier_and_outputs import MAX_BATCH
+from robustness.models.classifier_with_probabilities_and_features import MAX_BATCH
 from benchmarks.support.process_memory import resident
 images = np.random.default_rng(0).random((MAX_BATCH, 224, 224, 3), np.float32)
 classifiers = [models.load(name) for name in {NAMES!r}]

@@ -18,7 +18,7 @@ from robustness.models.catalogue.kerashub_transformer_and_rewiring import rewire
 from robustness.models.graph.keras_reading_and_conversion import load_network
 from robustness.models.graph.preprocessing_and_probabilities import factors, resizing
 from robustness.models.model_and_weights_record import Stages
-from robustness.models.private_keras_and_openvino import layer_output
+from robustness.models.private_framework_interfaces import layer_output
 from robustness.models.tensorflow_and_keras_import import keras, tensorflow
 
 NAMES = tuple(record.name for record in models.REGISTRY if record.group == models.STUDY)

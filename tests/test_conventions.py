@@ -191,7 +191,7 @@ def test_text_needs_no_plotly() -> None:
 
 HANDS_OUT_TENSORFLOW = (
     "tensorflow_and_keras_import.py",
-    "private_keras_and_openvino.py",
+    "private_framework_interfaces.py",
     "catalogue/kerashub_vision_transformers.py",
 )
 """The files of ``models`` that import TensorFlow, Keras or KerasHub; others of it call these."""

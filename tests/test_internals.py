@@ -22,7 +22,7 @@ from streamlit.runtime.state.session_state import SessionState
 from streamlit.testing.v1 import AppTest
 
 from benchmarks.support.repository import ROOT
-from robustness.models import private_keras_and_openvino
+from robustness.models import private_framework_interfaces
 from robustness.models.tensorflow_and_keras_import import keras
 from robustness.ui.server import streamlit_patches_and_internals
 from robustness.ui.session.choice_controls_and_link import link_number
@@ -31,12 +31,12 @@ from tests.test_conventions import PRODUCT, named, room
 STYLES = {".css", ".js", ".py"}
 
 CHECKED = {
-    **private_keras_and_openvino.CHECKED_WITH,
+    **private_framework_interfaces.CHECKED_WITH,
     "streamlit": streamlit_patches_and_internals.CHECKED_WITH,
 }
 
 OWN = {
-    "robustness/models/private_keras_and_openvino.py",
+    "robustness/models/private_framework_interfaces.py",
     "robustness/ui/server/streamlit_patches_and_internals.py",
 }
 

@@ -14,7 +14,7 @@ from robustness.api.image_perturbation_and_conversion import as_array, is_image,
 from robustness.base.errors import ImageError, ParameterError
 from robustness.base.text import counted
 from robustness.datasets import Dataset, Entry, distinct, open_dataset
-from robustness.datasets.dataset_and_entry import Columns
+from robustness.datasets.dataset_and_image_entry import Columns
 from robustness.datasets.table_and_other_columns import LABEL_COLUMNS, PATH_COLUMNS, other_columns
 from robustness.models.class_labels import labels_of_names
 from robustness.pictures.sample_files import picture_file

@@ -17,7 +17,7 @@ from robustness.datasets.class_indices import (
     classes_of,
     entry_class_indices,
 )
-from robustness.datasets.dataset_and_entry import Dataset, Entry, distinct
+from robustness.datasets.dataset_and_image_entry import Dataset, Entry, distinct
 from robustness.datasets.imagenet_c_tree import PAIRED, ImageNetCTree, refuse_imagenet_c_tree
 from robustness.datasets.local_and_remote_folder import Folder, Remote
 from robustness.datasets.table_and_other_columns import SUFFIXES, TableDataset

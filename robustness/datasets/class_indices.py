@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from robustness.base.errors import LabelError
 from robustness.base.text import folded, nearest
-from robustness.datasets.dataset_and_entry import Dataset, Entry
+from robustness.datasets.dataset_and_image_entry import Dataset, Entry
 from robustness.models.class_labels import Labels
 
 FOLDERS, KNOWN, NO_LABELS = "folders", "known", "none"

@@ -12,7 +12,7 @@ from functools import cache
 from pathlib import Path, PurePosixPath
 
 from robustness.base.errors import ImageError, ParameterError
-from robustness.datasets.dataset_and_entry import Entry
+from robustness.datasets.dataset_and_image_entry import Entry
 from robustness.datasets.local_and_remote_folder import Folder
 from robustness.pictures.decoding import read_file
 

@@ -7,7 +7,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from robustness.base.errors import ImageError, ParameterError
-from robustness.datasets.dataset_and_entry import Dataset, Entry, folders_of, is_picture, path_text
+from robustness.datasets.dataset_and_image_entry import (
+    Dataset,
+    Entry,
+    folders_of,
+    is_picture,
+    path_text,
+)
 from robustness.pictures.decoding import MAX_FILE_BYTES, read_file
 
 _LEADS_OUT = "Links that lead out of the folder are not followed."

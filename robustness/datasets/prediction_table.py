@@ -31,7 +31,7 @@ from robustness.base import untrusted_parquet_columns
 from robustness.base.errors import ImageError, ParameterError, RobustnessError
 from robustness.base.files_and_locks import require_regular
 from robustness.base.text import counted, from_csv_cell
-from robustness.datasets.dataset_and_entry import Dataset, Entry
+from robustness.datasets.dataset_and_image_entry import Dataset, Entry
 from robustness.models.class_labels import Labels
 from robustness.pictures.decoding import read_file
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from robustness.base.errors import ImageError
 from robustness.base.progress_and_time_left import Note
-from robustness.datasets.dataset_and_entry import Dataset
+from robustness.datasets.dataset_and_image_entry import Dataset
 from robustness.pictures.framing_and_study_image import Framing
 from robustness.pictures.image_properties import PropertyValues
 from robustness.pictures.untrusted_decoding_and_framing import measured_image

@@ -12,7 +12,7 @@ from robustness.base import untrusted_parquet_columns
 from robustness.base.errors import ParameterError
 from robustness.base.files_and_locks import require_regular
 from robustness.base.text import from_csv_cell
-from robustness.datasets.dataset_and_entry import Columns, Dataset, Entry
+from robustness.datasets.dataset_and_image_entry import Columns, Dataset, Entry
 from robustness.pictures.decoding import read_file
 
 if TYPE_CHECKING:

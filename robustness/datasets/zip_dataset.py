@@ -11,7 +11,13 @@ from typing import Any
 
 from robustness.base.bounded_zip import BoundedZip, TooManyFilesError
 from robustness.base.errors import ImageError, ParameterError
-from robustness.datasets.dataset_and_entry import Dataset, Entry, distinct, folders_of, is_picture
+from robustness.datasets.dataset_and_image_entry import (
+    Dataset,
+    Entry,
+    distinct,
+    folders_of,
+    is_picture,
+)
 from robustness.pictures.decoding import MAX_FILE_BYTES
 
 MAX_ENTRIES = 200_000

@@ -12,7 +12,7 @@ import numpy as np
 from robustness.evaluation.breaking_strength_sweep import grid
 from robustness.evaluation.labels_and_correctness import label_index
 from robustness.evaluation.perturbation_and_attack_conditions import Condition
-from robustness.models.classifier_and_outputs import Floats
+from robustness.models.classifier_with_probabilities_and_features import Floats
 from robustness.perturbations import REGISTRY, Perturbation
 
 STEPS = 21

@@ -5,7 +5,7 @@ Nothing here imports TensorFlow until a model is loaded.
 
 from robustness.models import catalogue as _catalogue  # noqa: F401  (registers the models)
 from robustness.models.class_labels import Labels, imagenet
-from robustness.models.classifier_and_outputs import Classifier, Outputs
+from robustness.models.classifier_with_probabilities_and_features import Classifier, Outputs
 from robustness.models.loaded_models import load
 from robustness.models.model_and_weights_record import (
     MODERN,

@@ -20,7 +20,7 @@ from typing import TypeVar
 from robustness.base import memory_allocator, settings
 from robustness.base.errors import GradientError, RobustnessError, WeightsError
 from robustness.base.text import in_bytes
-from robustness.models.classifier_and_outputs import Classifier
+from robustness.models.classifier_with_probabilities_and_features import Classifier
 from robustness.models.graph.conversion_record_and_cache import graph_pass, place
 from robustness.models.graph.inspection_and_conversion import inspect_and_convert, use_of
 from robustness.models.model_and_weights_record import REGISTRY, ModelRecord, PythonCall, UserFile

@@ -20,7 +20,7 @@ from robustness.base.files_and_locks import write_whole
 from robustness.base.pydantic_validation import read_json
 from robustness.base.timing_in_turns import Timing, in_turns
 from robustness.models.class_labels import imagenet
-from robustness.models.classifier_and_outputs import Classifier
+from robustness.models.classifier_with_probabilities_and_features import Classifier
 from robustness.models.graph.conversion_record_and_cache import conversion
 from robustness.models.loaded_models import LOADED, load
 from robustness.models.model_and_weights_record import (

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robustness.base.errors import GradientError, ParameterError
-from robustness.models.classifier_and_outputs import Classifier
+from robustness.models.classifier_with_probabilities_and_features import Classifier
 from robustness.models.graph.preprocessing_and_probabilities import resizing
 from robustness.models.run.openvino_and_engine_choice import Floats
 from robustness.models.run.openvino_pass import OpenVinoPass

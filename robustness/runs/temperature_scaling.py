@@ -17,7 +17,7 @@ from robustness import models
 from robustness.base.errors import ImageError, ParameterError
 from robustness.evaluation.remedied_models_and_trials import among
 from robustness.hardening import check_name
-from robustness.models.classifier_and_outputs import MAX_BATCH
+from robustness.models.classifier_with_probabilities_and_features import MAX_BATCH
 from robustness.models.own import registration_and_schema, toml_entry_addition_and_removal
 from robustness.pictures.copies_and_single_scene import copies
 from robustness.pictures.eight_bits import to_uint8

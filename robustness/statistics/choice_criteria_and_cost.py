@@ -14,7 +14,7 @@ from robustness.base.text import share
 from robustness.perturbations import REGISTRY
 from robustness.perturbations.perturbation_text_search import find
 from robustness.statistics.measurement_grid import ConditionKey
-from robustness.statistics.robust_accuracy_and_survivors import budgets
+from robustness.statistics.robust_accuracy_under_attack import budgets
 
 Floats = NDArray[np.float64]
 

@@ -22,7 +22,7 @@ from robustness.statistics.paired_differences import (
     sign_flip,
     whole_numbers,
 )
-from robustness.statistics.robust_accuracy_and_survivors import attack_survivors, budgets
+from robustness.statistics.robust_accuracy_under_attack import attack_survivors, budgets
 
 Floats = NDArray[np.float64]
 

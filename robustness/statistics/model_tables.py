@@ -49,7 +49,7 @@ from robustness.statistics.measurement_grid import (
     mean_of_rows,
     profile_groups,
 )
-from robustness.statistics.robust_accuracy_and_survivors import success, under_attack
+from robustness.statistics.robust_accuracy_under_attack import success, under_attack
 
 Floats = NDArray[np.float64]
 

@@ -28,7 +28,7 @@ from robustness.statistics.model_tables import (
     over_models,
     rank_models,
 )
-from robustness.statistics.robust_accuracy_and_survivors import robust_accuracy
+from robustness.statistics.robust_accuracy_under_attack import robust_accuracy
 
 Entries = list[dict[str, Any]]
 

@@ -13,7 +13,7 @@ from robustness.statistics.means_with_intervals import number, over_conditions, 
 from robustness.statistics.measurement_grid import Grid, mean_of_rows, pool_profiles
 from robustness.statistics.model_pairs_and_ranks import QUANTITIES
 from robustness.statistics.paired_differences import by_condition, established, holm, overall
-from robustness.statistics.robust_accuracy_and_survivors import attack_survivors, budgets
+from robustness.statistics.robust_accuracy_under_attack import attack_survivors, budgets
 
 Sides = list[NDArray[np.float64]]
 """Values (images, k) of the first run and of the second."""

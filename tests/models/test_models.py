@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from robustness import models
 from robustness.base.errors import ParameterError, UnknownNameError
 from robustness.models.class_labels import read_labels
-from robustness.models.classifier_and_outputs import MAX_BATCH
+from robustness.models.classifier_with_probabilities_and_features import MAX_BATCH
 from robustness.pictures import sample_files
 from robustness.pictures.framing_and_study_image import Framing, study_image
 from tests.conftest import OFFLINE_NAMES

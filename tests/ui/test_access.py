@@ -19,7 +19,7 @@ from robustness.runs import audit, jobs, manifest
 from robustness.runs.jobs.queue import Job
 from robustness.runs.run_progress import Progress, ProgressFile
 from robustness.ui.computation import job_controls as under_way
-from robustness.ui.one_image.live_request_and_acceptance import LiveRequest
+from robustness.ui.one_image.live_request_and_threshold_verdict import LiveRequest
 from robustness.ui.one_image.live_routes_and_tickets import Tickets
 from robustness.ui.session import access
 from robustness.ui.session.access import Connection, is_local

@@ -16,7 +16,7 @@ from streamlit.runtime.uploaded_file_manager import UploadedFileRec
 
 from robustness.evaluation.perturbation_and_attack_conditions import Condition
 from robustness.pictures.framed_picture import Picture
-from robustness.ui.one_image.live_request_and_acceptance import LiveRequest
+from robustness.ui.one_image.live_request_and_threshold_verdict import LiveRequest
 from robustness.ui.one_image.live_routes_and_tickets import Tickets
 from robustness.ui.session import access, session_end
 from tests.support.pages import sample

@@ -23,7 +23,7 @@ from robustness.base.round_robin_and_job_pauses import SupersededError
 from robustness.evaluation.perturbation_and_attack_conditions import Condition
 from robustness.ui.browser.components import unpack
 from robustness.ui.one_image import live_routes_and_tickets
-from robustness.ui.one_image.live_request_and_acceptance import LiveRequest
+from robustness.ui.one_image.live_request_and_threshold_verdict import LiveRequest
 from robustness.ui.session import access
 from robustness.ui.session.access import Connection
 from tests.support.bands import complete_band

@@ -18,7 +18,7 @@ from robustness.runs import Run
 from robustness.ui.browser.escaped_html import html
 from robustness.ui.display import image_pairs_and_cards
 from robustness.ui.one_image.answer_cards import answer_cards
-from robustness.ui.one_image.live_request_and_acceptance import LiveRequest
+from robustness.ui.one_image.live_request_and_threshold_verdict import LiveRequest
 from tests.support.pages import sample
 
 HOSTILE = """</b><script src='x'>"&amp; <img src=x onerror="y">"""

@@ -21,7 +21,7 @@ from robustness.report.blocks import Map, Titled
 from robustness.report.questions.safe_threshold import ThresholdInUse
 from robustness.ui.display import image_pairs_and_cards
 from robustness.ui.one_image.answer_cards import answer_cards
-from robustness.ui.one_image.live_request_and_acceptance import LiveRequest
+from robustness.ui.one_image.live_request_and_threshold_verdict import LiveRequest
 from tests.support import pages
 
 FLIP = Condition.of({"vertical_flip": 1.0})

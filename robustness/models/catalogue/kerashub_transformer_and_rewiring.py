@@ -14,7 +14,7 @@ import numpy as np
 
 from robustness.base.pydantic_validation import read_object
 from robustness.models.model_and_weights_record import Weights
-from robustness.models.private_keras_and_openvino import all_layers
+from robustness.models.private_framework_interfaces import all_layers
 from robustness.models.tensorflow_and_keras_import import keras
 from robustness.models.weights import preset_and_file_sources
 

@@ -17,7 +17,7 @@ from robustness.base.files_and_locks import require_regular
 from robustness.base.pydantic_validation import json_values
 from robustness.models.file_formats.format_and_runtime_record import MAX_BYTES
 from robustness.models.model_and_weights_record import LayerWeights, ModelRecord, Stages
-from robustness.models.private_keras_and_openvino import frozen, layer_output, translated
+from robustness.models.private_framework_interfaces import frozen, layer_output, translated
 from robustness.models.tensorflow_and_keras_import import keras, tensorflow
 from robustness.models.weights.weights_state_and_digest import require, verified_bytes
 

@@ -14,7 +14,7 @@ from robustness.base.errors import ModelWarning, ParameterError
 from robustness.base.pydantic_validation import checked
 from robustness.base.text import did_you_mean
 from robustness.models.class_labels import check_class_names, read_labels
-from robustness.models.classifier_and_outputs import Classifier
+from robustness.models.classifier_with_probabilities_and_features import Classifier
 from robustness.models.graph.inspection_and_conversion import use_of
 from robustness.models.graph.preprocessing_and_probabilities import (
     SIGMOID,

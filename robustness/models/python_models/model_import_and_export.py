@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from robustness.base.errors import ParameterError, RobustnessError, WeightsError
-from robustness.models.classifier_and_outputs import Classifier
+from robustness.models.classifier_with_probabilities_and_features import Classifier
 from robustness.models.graph.inspection_and_conversion import use_of
 from robustness.models.graph.preprocessing_and_probabilities import probabilities_of
 from robustness.models.model_and_weights_record import FUNCTION, ModelRecord, PythonCall, UserFile

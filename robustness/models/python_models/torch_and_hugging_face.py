@@ -37,7 +37,7 @@ from robustness.models.own.file_and_library_metadata import (
     stated_entry,
     timm_entry,
 )
-from robustness.models.private_keras_and_openvino import silent_export
+from robustness.models.private_framework_interfaces import silent_export
 from robustness.models.python_models.function_pass_and_caller import LiveModel
 
 TORCH_MODULE = "torch module"

@@ -24,7 +24,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from robustness.base.errors import ExplanationError, GradientError, ParameterError
 from robustness.base.text import counted
-from robustness.models.classifier_and_outputs import MAX_BATCH, Classifier
+from robustness.models.classifier_with_probabilities_and_features import MAX_BATCH, Classifier
 from robustness.models.graph.feature_stages_and_grid import find_last_grid
 from robustness.models.run.openvino_and_engine_choice import Floats
 from robustness.models.run.replay.network_and_forward_pass import ReplayedNetwork

@@ -13,7 +13,11 @@ from robustness.perturbations import REGISTRY
 from robustness.ui.browser import components
 from robustness.ui.browser.escaped_html import Html, html
 from robustness.ui.display import image_pairs_and_cards
-from robustness.ui.one_image.live_request_and_acceptance import Acceptance, Answer, LiveRequest
+from robustness.ui.one_image.live_request_and_threshold_verdict import (
+    Answer,
+    LiveRequest,
+    ThresholdVerdict,
+)
 from robustness.ui.one_image.remedies import RemedyEffect
 from robustness.ui.session.error_boundary import sentence
 
@@ -50,7 +54,7 @@ def answer_cards(
 def _headline(
     request: LiveRequest,
     answers: Mapping[str, Answer],
-    accepted: Mapping[str, Acceptance],
+    accepted: Mapping[str, ThresholdVerdict],
     remedied: RemedyEffect,
 ) -> Html:
     """The result in one sentence of at most twelve words, most of the time."""
@@ -77,7 +81,7 @@ def _headline(
 def _rows(
     request: LiveRequest,
     answers: Mapping[str, Answer],
-    accepted: Mapping[str, Acceptance],
+    accepted: Mapping[str, ThresholdVerdict],
     remedied: RemedyEffect,
 ) -> Html:
     """One row per model: its verdict, its prediction, and that with the remedy."""

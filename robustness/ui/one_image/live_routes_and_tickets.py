@@ -41,7 +41,7 @@ from robustness.ui.computation.band_cells import cells, pass_seconds
 from robustness.ui.display import image_pairs_and_cards
 from robustness.ui.one_image import remedies
 from robustness.ui.one_image.answer_cards import answer_cards
-from robustness.ui.one_image.live_request_and_acceptance import Answer, LiveRequest
+from robustness.ui.one_image.live_request_and_threshold_verdict import Answer, LiveRequest
 from robustness.ui.one_image.stack_state import Stack, checked, said
 from robustness.ui.server.counters import UPDATES
 from robustness.ui.session import access

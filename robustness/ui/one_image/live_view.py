@@ -34,7 +34,7 @@ from robustness.ui.one_image import (
     stories_and_present,
 )
 from robustness.ui.one_image.answer_cards import answer_cards
-from robustness.ui.one_image.live_request_and_acceptance import Answer, LiveRequest
+from robustness.ui.one_image.live_request_and_threshold_verdict import Answer, LiveRequest
 from robustness.ui.page_frame import fragment
 from robustness.ui.server.counters import UPDATES
 from robustness.ui.session.runs_folder_and_links import IMAGE, RUN, accept_from, accepted_from

@@ -23,7 +23,7 @@ from robustness.report.copy_as_link_or_code import REMEDY
 from robustness.ui.browser import components
 from robustness.ui.computation import shared_results
 from robustness.ui.display.image_pairs_and_cards import thumbnail_uri
-from robustness.ui.one_image.live_request_and_acceptance import Answer, LiveRequest
+from robustness.ui.one_image.live_request_and_threshold_verdict import Answer, LiveRequest
 from robustness.ui.session.error_boundary import sentence
 
 _OPEN = "helping"

@@ -28,7 +28,7 @@ from robustness.report.copy_as_link_or_code import link_values
 from robustness.ui.browser import components
 from robustness.ui.browser.components import first_strength
 from robustness.ui.computation.shared_results import cached
-from robustness.ui.one_image.live_request_and_acceptance import LiveRequest
+from robustness.ui.one_image.live_request_and_threshold_verdict import LiveRequest
 from robustness.ui.session.choice_controls_and_link import brief, link_number
 
 SIDE = 72

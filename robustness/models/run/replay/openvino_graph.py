@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from robustness.models.private_keras_and_openvino import folded_shapes
+from robustness.models.private_framework_interfaces import folded_shapes
 from robustness.models.run import openvino_and_engine_choice  # noqa: F401  (keeps OpenVINO silent)
 from robustness.models.run.replay import arithmetic, convolution_and_pooling, shape_operations  # noqa: F401  (the table)
 from robustness.models.run.replay.operation_table_and_values import TABLE, Node, Value, node_of

@@ -21,7 +21,7 @@ from robustness.ui.computation import shared_results
 Answer = Measurement | RobustnessError
 
 
-class Acceptance(NamedTuple):
+class ThresholdVerdict(NamedTuple):
     """The verdict on a prediction, rejected or not, and what the safe threshold says, in words."""
 
     mark: Mark
@@ -78,26 +78,28 @@ class LiveRequest(NamedTuple):
         """The image under the condition."""
         return shared_results.change(self.picture, self.condition, self.seed)
 
-    def acceptances(self, rows: Mapping[str, Measurement]) -> dict[str, Acceptance]:
+    def acceptances(self, rows: Mapping[str, Measurement]) -> dict[str, ThresholdVerdict]:
         """The verdict on each of ``rows`` by the safe thresholds in use, by model."""
         acceptances = {}
         for name, row in rows.items():
             mark, threshold = verdict(row), self.thresholds.get(name)
             if threshold is None:
-                acceptances[name] = Acceptance(mark)
+                acceptances[name] = ThresholdVerdict(mark)
                 continue
             own = framing(*self.picture.overrides, name)
             at = f"safe threshold {threshold.text}"
             if change := threshold.stale(models.digest(models.REGISTRY[name]), own):
                 text = f"Its {at} is out of date: it was made for {change}"
-                acceptances[name] = Acceptance(mark, text)
+                acceptances[name] = ThresholdVerdict(mark, text)
                 continue
             if untested := threshold.untested(self.condition):
                 at += f", which was not tested under {untested}"
             if threshold.accepts(row.top5_probabilities):
-                acceptances[name] = Acceptance(mark, f"Accepted by its {at}")
+                acceptances[name] = ThresholdVerdict(mark, f"Accepted by its {at}")
             else:
-                acceptances[name] = Acceptance(mark.rejected, f"Would be rejected by its {at}")
+                acceptances[name] = ThresholdVerdict(
+                    mark.rejected, f"Would be rejected by its {at}"
+                )
         return acceptances
 
     def answers(
