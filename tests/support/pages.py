@@ -21,6 +21,7 @@ from robustness.pictures.framing_and_study_image import study_image
 from robustness.pictures.sample_files import sample_bytes
 from robustness.ui.browser.components import unpack
 from robustness.ui.computation import shared_results
+from robustness.ui.one_image import live_view
 
 PATIENCE = 240
 """Seconds that a run of a page may take, on a machine that does much else."""
@@ -51,6 +52,7 @@ def run(page: Path = ROOT / "app.py", /, **query: str | list[str]) -> AppTest:
     app = AppTest.from_file(str(page), default_timeout=PATIENCE)
     for name, value in query.items():
         app.query_params[name] = value
+    app.session_state[live_view.OPENED] = True  # no browser asks for the charts of Live
     app.run()
     assert not app.exception
     return app

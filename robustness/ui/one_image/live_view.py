@@ -40,6 +40,8 @@ from robustness.ui.server.counters import UPDATES
 from robustness.ui.session.runs_folder_and_links import IMAGE, RUN, accept_from, accepted_from
 
 _STANDING = "standing"
+OPENED = "live opened"
+"""In the session's state once the page has been drawn without its charts."""
 _LOADING = 3.0
 """Forward passes that take more seconds than this include the loading of models."""
 
@@ -158,13 +160,20 @@ def usable(model_names: Sequence[str]) -> tuple[str, ...]:
 def _show_details(
     picture: Picture, model_names: tuple[str, ...], seed: int, truth: str | None
 ) -> None:
-    """Draw the charts and exports; a fragment that reruns once the predictions have settled."""
+    """Draw the charts and exports; a fragment that reruns once the predictions have settled.
+
+    Not on the first drawing of a session: the browser would load Plotly before it draws the images.
+    """
     remedies.rerun_if_chosen()
     condition = stack_state.last_stack().condition
     request = LiveRequest(picture, condition, usable(model_names), seed, truth)
     if not condition.idle:
         request = request._replace(remedy=remedies.chosen(request.several_models))
-    components.settled("details settled", request.id)
+    opened = st.session_state.setdefault(OPENED, False)
+    st.session_state[OPENED] = True
+    components.settled("details settled", request.id if opened else "")
+    if not opened:
+        return
     altered = request.change()
     answers = dict(request.answers(altered))
     rows = [row for name in request.models if isinstance(row := answers[name], Measurement)]
