@@ -122,7 +122,7 @@ def counted(number: int | str, thing: str) -> str:
     """``number``, or its text, and ``thing``, plural unless it is "1"."""
     text = number if isinstance(number, str) else f"{number:,}"
     ending = "es" if thing.endswith("s") else "s"
-    return f"{text} {thing}{ending * (text != '1')}"
+    return FigureText(f"{text} {thing}{ending * (text != '1')}", text)
 
 
 def all_of(total: int, thing: str) -> str:

@@ -120,7 +120,8 @@ class Judgement:
 
         They show a gain of 1 point, or exclude the loss.
         """
-        if not self.labelled or self.recommended or not any(c.difference for c in self.conditions):
+        alike = not any(each.difference for each in (*self.groups, *self.conditions))
+        if not self.labelled or self.recommended or alike:
             return None
         if not self.gain_established:
             group, margin, tests = self.group(UNSEEN), SMALLEST, len(GROUPS)
@@ -182,9 +183,11 @@ def judge_training(
     """The judgement of flags (images, 1 + trained + unseen) of ``measure_predictions``."""
     gaps = after.astype(np.int64) - before
 
-    def differences(names: Sequence[str], sizes: Sequence[int]) -> tuple[GroupDifference, ...]:
-        """One for each of ``names``, which have so many columns each."""
-        edges = np.cumsum([0, *sizes])
+    def differences(
+        names: Sequence[str], first: int, sizes: Sequence[int]
+    ) -> tuple[GroupDifference, ...]:
+        """One for each of ``names``, which have so many columns each from the ``first`` on."""
+        edges = np.cumsum([first, *sizes])
         columns = [slice(*pair) for pair in pairwise(edges.tolist())]
         parts = [gaps[:, some] for some in columns]
         estimates = [overall(part, *np.ones((2, *part.shape), bool)) for part in parts]
@@ -205,12 +208,12 @@ def judge_training(
             )
         )
 
-    names = [ORIGINALS, *(condition.id for condition in (*trained, *unseen))]
+    names = [condition.id for condition in (*trained, *unseen)]
     return Judgement(
         len(gaps),
         labelled,
-        differences(GROUPS, [1, len(trained), len(unseen)]),
-        differences(names, [1] * len(names)),
+        differences(GROUPS, 0, [1, len(trained), len(unseen)]),
+        differences(names, 1, [1] * len(names)),
     )
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from robustness.base.text import counted, points, share
+from robustness.base.text import FigureText, counted, figure_text, points
 from robustness.charts import run_and_change_maps
-from robustness.charts.ranking_and_condition_tables import Column, Table
+from robustness.charts.ranking_and_condition_tables import Column, Entry, Table, figure, in_brackets
 from robustness.evaluation.perturbation_and_attack_conditions import readable
 from robustness.hardening import GroupDifference, Hardening
 from robustness.hardening.judgement import MOST_LOSS, ORIGINALS, TRAINED, UNSEEN
@@ -16,7 +16,7 @@ from robustness.report.names_and_sentences import model
 from robustness.statistics.model_pairs_and_ranks import round_up
 
 _TITLES = {
-    ORIGINALS: "Originals",
+    ORIGINALS: run_and_change_maps.ORIGINALS,
     TRAINED: "Perturbations trained on",
     UNSEEN: "Perturbations of other families",
 }
@@ -24,10 +24,12 @@ _TITLES = {
 
 def sentences(hardening: Hardening) -> Iterator[str]:
     """The answer, shortest first."""
-    judgement = hardening.judgement
-    unseen, originals = judgement.group(UNSEEN), judgement.group(ORIGINALS)
-    gain = f"{_points(unseen)} on perturbations of other families"
+    judgement, quantity = hardening.judgement, _quantity(hardening)
+    originals, trained, unseen = (_entry(hardening, group) for group in judgement.groups)
+    gained, lost, learned = (_points(entry, quantity) for entry in (unseen, originals, trained))
+    gain = FigureText(f"{gained} on perturbations of other families", gained)
     most = f"a loss above {points(MOST_LOSS, '.0f')} points on originals"
+    low = judgement.group(ORIGINALS).low
     if not judgement.labelled:
         yield (
             "No recommendation: without labels only consistency is measured, and training "
@@ -39,85 +41,100 @@ def sentences(hardening: Hardening) -> Iterator[str]:
             "no step towards the trained ones was better on the images that choose."
         )
     elif judgement.recommended:
-        yield f"Recommended: {gain}; {most} is excluded."
+        yield FigureText(f"Recommended: {gain}; {most} is excluded.", gain)
     elif not judgement.gain_established:
-        yield f"Not recommended: {gain}, which is no significant gain."
-    elif originals.low is not None and originals.difference > -MOST_LOSS:
-        loss = (
-            f"a loss of up to {points(-originals.low, '.1f')} points on originals is not excluded"
-        )
-        yield f"Not recommended: {gain}, but {loss}."
+        yield FigureText(f"Not recommended: {gain}, which is no significant gain.", gain)
+    elif low is not None and judgement.group(ORIGINALS).difference > -MOST_LOSS:
+        most = figure_text(originals, f"{quantity}_difference_low", lambda at: points(-at, ".1f"))
+        loss = f"a loss of up to {most} points on originals is not excluded"
+        yield FigureText(f"Not recommended: {gain}, but {loss}.", gain, most)
     else:
-        yield f"Not recommended: {gain}, but {_points(originals)} on originals."
-    trained = judgement.group(TRAINED)
-    if judgement.labelled and trained.significant:
-        yield f"Perturbations trained on: {_points(trained)}."
-    if more := judgement.more_images:
+        yield FigureText(f"Not recommended: {gain}, but {lost} on originals.", gain, lost)
+    if judgement.labelled and judgement.group(TRAINED).significant:
+        yield FigureText(f"Perturbations trained on: {learned}.", learned)
+    counts = {**vars(hardening), "model": hardening.name, "more_images": judgement.more_images}
+    if more := figure_text(counts, "more_images", lambda number: f"{round_up(int(number)):,}"):
         decided = "exclude the loss" if judgement.gain_established else "show a gain of 1 point"
-        yield f"About {counted(round_up(more), 'more labelled image')} would {decided}."
-    share_ = f"interpolated by {hardening.share:g} from {model(hardening.parent)}"
-    yield (
-        f"{hardening.name} was trained on {counted(hardening.train, 'image')} without labels, "
-        f"{share_}, and judged on {counted(judgement.images, 'other image')}."
+        yield FigureText(f"About {counted(more, 'more labelled image')} would {decided}.", more)
+    train, copies, unreadable = (
+        counted(figure_text(counts, name, ","), "image")
+        for name in ("train", "left_out", "unreadable")
+    )
+    share = figure_text(counts, "share", "g")
+    others = counted(figure_text(originals, f"{quantity}_images", ","), "other image")
+    yield FigureText(
+        f"{hardening.name} was trained on {train} without labels, interpolated by {share} from "
+        f"{model(hardening.parent)}, and judged on {others}.",
+        *(train, share, others),
     )
     if hardening.left_out:
-        copies = counted(hardening.left_out, "image")
-        yield f"{copies} left out, as copies of others."
+        yield FigureText(f"{copies} left out, as copies of others.", copies)
     if hardening.unreadable:
-        yield f"{counted(hardening.unreadable, 'image')} could not be read."
+        yield FigureText(f"{unreadable} could not be read.", unreadable)
 
 
-def _points(group: GroupDifference) -> str:
+def _quantity(hardening: Hardening) -> str:
+    return "perturbed_accuracy" if hardening.judgement.labelled else "consistency"
+
+
+def _change(hardening: Hardening, group: GroupDifference) -> run_and_change_maps.ShareChange:
+    return run_and_change_maps.ShareChange(
+        hardening.name,
+        "" if group.name in _TITLES else group.name,
+        before=group.before,
+        after=group.after,
+        low=group.low,
+        high=group.high,
+        significant=group.significant,
+        n=hardening.judgement.images,
+    )
+
+
+def _entry(hardening: Hardening, group: GroupDifference) -> Entry:
+    """The figures of ``group`` as the map has them, and its ``title``."""
+    entry, condition = _change(hardening, group).entry(_quantity(hardening)), readable(group.name)
+    title = _TITLES.get(group.name) or (group.name if condition is None else condition.described)
+    conditions = _TITLES.get(group.name, "")
+    return {**entry, "conditions": conditions, "title": title, "significant": group.significant}
+
+
+def _points(entry: Entry, quantity: str) -> str:
     """The difference in points with its interval."""
-    text = f"{points(group.difference)} points"
-    if group.low is None or group.high is None:
-        return text
-    return f"{text} ({points(group.low)} to {points(group.high)})"
+    name = f"{quantity}_difference"
+    text, bounds = figure_text(entry, name, points), in_brackets(entry, name, points)
+    return FigureText(f"{text} points{bounds}", text, bounds)
 
 
 def before_and_after(hardening: Hardening) -> Map:
     """The share of good predictions of the parent and of the trained model, by condition."""
     judgement = hardening.judgement
-    quantity = "perturbed_accuracy" if judgement.labelled else "consistency"
-    changes = [
-        run_and_change_maps.ShareChange(
-            hardening.name,
-            "" if group.name == ORIGINALS else group.name,
-            before=group.before,
-            after=group.after,
-            low=group.low,
-            high=group.high,
-            significant=group.significant,
-            n=judgement.images,
-        )
-        for group in judgement.conditions
-    ]
+    groups = (judgement.group(ORIGINALS), *judgement.conditions)
+    changes = [_change(hardening, group) for group in groups]
     titles = (model(hardening.parent), hardening.name)
     return Map(
         "Before and after",
-        run_and_change_maps.before_and_after(changes, quantity, titles),
+        run_and_change_maps.before_and_after(changes, _quantity(hardening), titles),
         "In percent, by growing strength. A pale change is not significant.",
     )
 
 
 def blocks(hardening: Hardening) -> list[Text | Titled]:
     """Tables of the groups and of the single conditions."""
-    judgement = hardening.judgement
+    judgement, quantity = hardening.judgement, _quantity(hardening)
     measured = "Accuracy" if judgement.labelled else "Agreement with the parent's prediction"
     columns: list[Column] = [
-        ("", lambda group: _label(group.name)),
-        ("Before", lambda group: share(group.before)),
-        ("After", lambda group: share(group.after)),
-        ("Difference, 95% interval", _points),
-        ("Significant", lambda group: "yes" if group.significant else "no"),
+        ("", lambda entry: entry["title"]),
+        ("Before", figure(f"{quantity}_a", ".1%")),
+        ("After", figure(f"{quantity}_b", ".1%")),
+        ("Difference, 95% interval", lambda entry: _points(entry, quantity)),
+        ("Significant", lambda entry: "yes" if entry["significant"] else "no"),
     ]
+    groups, conditions = (
+        Table.of([_entry(hardening, group) for group in some], columns)
+        for some in (judgement.groups, judgement.conditions)
+    )
     return [
-        Titled(measured, Table.of(judgement.groups, columns)),
-        Titled(f"{measured}, by perturbation", Table.of(judgement.conditions, columns)),
+        Titled(measured, groups),
+        Titled(f"{measured}, by perturbation", conditions),
         Text(trained_on(hardening.name, hardening.trained_on)),
     ]
-
-
-def _label(name: str) -> str:
-    condition = readable(name)
-    return _TITLES.get(name) or (name if condition is None else condition.described)
