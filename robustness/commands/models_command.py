@@ -164,7 +164,7 @@ def add_model_command(options: argparse.Namespace) -> None:
             f"images, and its probabilities differ by up to {native.largest:.2f}"
         )
     if accuracy := description.entry.get("accuracy"):
-        console.say(f"{LabelledAccuracy(**accuracy).text}.")
+        console.say(f"{LabelledAccuracy(**accuracy).text(description.name)}.")
     if description.warning:
         console.remark(f"robustness: {description.warning}")
     console.say(f"preprocessing: {description.preprocessing}")
@@ -298,7 +298,12 @@ def _answer(description: Description) -> str:
 
 
 def _trial_lines(description: Description) -> list[str]:
-    return [f"  {trial.name:16}{trial.text}" for trial in description.trials[:_MOST_TRIALS]]
+    from robustness.models.model_and_weights_record import means_text
+
+    return [
+        f"  {trial.name:16}{trial.correct} correct, {means_text(trial.entry(description.name))}"
+        for trial in description.trials[:_MOST_TRIALS]
+    ]
 
 
 def download_command(options: argparse.Namespace) -> int:

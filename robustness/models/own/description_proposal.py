@@ -231,11 +231,12 @@ def try_out(
                 accuracy = LabelledAccuracy(
                     images=len(labelled.classes),
                     correct=mine.correct,
-                    confidence=round(mine.confidence, 4),
-                    true_class_probability=round(mine.true_class_probability, 4),
+                    confidence=mine.confidence,
+                    true_class_probability=mine.true_class_probability,
                     crop_correct=framings[1].correct if framings else None,
                 )
-                warning = " ".join(filter(None, (warning, accuracy.doubt(len(labels)))))
+                doubt = accuracy.doubt(description.name, len(labels))
+                warning = " ".join(filter(None, (warning, doubt)))
                 if images:  # a few bundled ones tell no accuracy
                     source = sources.get("normalisation", "")
                     accuracy = accuracy.model_copy(update={"normalisation": source})

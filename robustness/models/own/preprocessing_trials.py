@@ -20,6 +20,7 @@ from robustness.models.graph.inspection_and_conversion import inspect_and_conver
 from robustness.models.graph.preprocessing_and_probabilities import factors
 from robustness.models.model_and_weights_record import (
     IMAGENET_PICTURES,
+    WHEN_ADDED,
     ModelRecord,
     Normalisation,
 )
@@ -67,7 +68,7 @@ class Labelled:
 
 @dataclass(frozen=True)
 class Trial:
-    """A normalisation, its number of correct images, and two means over all images.
+    """A normalisation, its number of correct images, and two means over all images, to 4 digits.
 
     ``value`` is what ``models.toml`` says for it; ``confidence`` is the mean probability of the
     predicted class, ``true_class_probability`` that of the true one.
@@ -79,13 +80,10 @@ class Trial:
     confidence: float
     true_class_probability: float
 
-    @property
-    def text(self) -> str:
-        """What it gave, for people."""
-        return (
-            f"{self.correct} correct, mean confidence {self.confidence:.1%}, mean probability of "
-            f"the true class {self.true_class_probability:.1%}"
-        )
+    def entry(self, model: str) -> dict[str, Any]:
+        """Its figures, which are of ``model``."""
+        of = {"model": model, "column": "normalisation", "value": self.name}
+        return {**vars(self), **WHEN_ADDED, **of}
 
 
 @dataclass(frozen=True)
@@ -222,7 +220,7 @@ def trials(
             float(row[list(classes)].sum())
             for row, classes in zip(probabilities, labelled.classes, strict=True)
         ]
-        means = float(np.mean(probabilities.max(axis=1))), float(np.mean(shares))
+        means = (round(float(np.mean(some)), 4) for some in (probabilities.max(axis=1), shares))
         results.append(Trial(name, value_of(normalisation), correct, *means))
     return tuple(sorted(results, key=lambda trial: (-trial.correct, -trial.true_class_probability)))
 

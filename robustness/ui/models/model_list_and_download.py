@@ -10,7 +10,7 @@ import streamlit as st
 from robustness import models
 from robustness.base.permission_policy_and_check import Action
 from robustness.base.progress_and_time_left import MEGABYTES, Pace
-from robustness.base.text import are, counted, plain
+from robustness.base.text import are, counted, figure_text, plain
 from robustness.evaluation.perturbation_and_attack_conditions import perturbation_label
 from robustness.models.engine_and_limitation_texts import engine_text, limitations
 from robustness.models.model_check import OK, ModelCheck, check_model, last_check
@@ -195,7 +195,7 @@ def _card(record: models.ModelRecord, state: models.WeightsState) -> None:
     for limit in limitations(record):
         st.caption(plain(limit))
     if record.accuracy:
-        st.caption(plain(f"When added: {record.accuracy.text}."))
+        st.caption(plain(f"When added: {record.accuracy.text(record.name)}."))
     with st.container(horizontal=True, gap="small"):
         with st.popover("Source", icon=":material/info:"):
             st.html(
@@ -224,13 +224,16 @@ def _origin(record: models.ModelRecord, state: models.WeightsState) -> list[tupl
     else:
         rows.append(("Searched at", "\n".join(map(str, weights.paths()))))
     if origin := record.origin:
+        of = {"model": record.name, "train": origin.image_count, "share": origin.share}
+        images = counted(figure_text(of, "train", ","), "image")
+        share = figure_text(of, "share", "g")
         rows += [
             ("Parent", f"{models.label(origin.parent)}, {_shortened(origin.digest)}"),
             ("Trained on", ", ".join(map(perturbation_label, origin.trained_on))),
             (
                 "Training",
-                f"{counted(origin.image_count, 'image')}, {counted(origin.epochs, 'epoch')}, rate "
-                f"{origin.rate:g}, seed {origin.seed}, interpolated by {origin.share:g}",
+                f"{images}, {counted(origin.epochs, 'epoch')}, rate {origin.rate:g}, seed "
+                f"{origin.seed}, interpolated by {share}",
             ),
             ("Recommended", "yes" if origin.recommended else "no"),
         ]

@@ -265,7 +265,7 @@ def test_a_low_accuracy_is_doubted(correct: int, images: int, classes: int, doub
     accuracy = LabelledAccuracy(
         images=images, correct=correct, confidence=0.9, true_class_probability=share
     )
-    assert bool(accuracy.doubt(classes)) == doubtful
+    assert bool(accuracy.doubt("colours", classes)) == doubtful
     low, high = binomtest(correct, images).proportion_ci(method="wilson")
     assert accuracy.interval == pytest.approx((share, low, high))
     assert doubtful == (high < 0.5 or low <= 1 / classes <= high)
