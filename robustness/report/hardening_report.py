@@ -16,7 +16,7 @@ from robustness.report.names_and_sentences import model
 from robustness.statistics.model_pairs_and_ranks import round_up
 
 _TITLES = {
-    ORIGINALS: run_and_change_maps.ORIGINALS,
+    ORIGINALS: "Originals",
     TRAINED: "Perturbations trained on",
     UNSEEN: "Perturbations of other families",
 }
@@ -94,8 +94,8 @@ def _entry(hardening: Hardening, group: GroupDifference) -> Entry:
     """The figures of ``group`` as the map has them, and its ``title``."""
     entry, condition = _change(hardening, group).entry(_quantity(hardening)), readable(group.name)
     title = _TITLES.get(group.name) or (group.name if condition is None else condition.described)
-    conditions = _TITLES.get(group.name, "")
-    return {**entry, "conditions": conditions, "title": title, "significant": group.significant}
+    of = {"conditions": group.name} if group.name in (TRAINED, UNSEEN) else {}
+    return {**entry, **of, "title": title, "significant": group.significant}
 
 
 def _points(entry: Entry, quantity: str) -> str:

@@ -13,23 +13,27 @@ from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
 import pytest
 
 from benchmarks.support.repository import ROOT
 from benchmarks.support.synthetic_rows import APGD, FOG, PGD, severities
-from benchmarks.support.synthetic_runs import ESPRESSO
+from benchmarks.support.synthetic_runs import ESPRESSO, with_column, with_images
 from robustness import api, report
 from robustness.base import text
 from robustness.base.text import Figure, Key, key_of
+from robustness.charts.run_and_change_maps import ORIGINALS
 from robustness.commands.main import main
 from robustness.evaluation.perturbation_and_attack_conditions import Condition, as_profile, series
-from robustness.report import match_report
+from robustness.hardening import Hardening, Settings, judgement
+from robustness.report import hardening_report, match_report
 from robustness.report.blocks import Chart, Chooser, Sortable
-from robustness.runs import headline_figures
+from robustness.runs import Run, headline_figures, jobs
 from robustness.runs.row_selection import RowSelection
 from tests.matching.test_match import example
 from tests.support import pages
-from tests.support.synthetic_remedies import CONDITIONS, Made
+from tests.support.synthetic_remedies import CONDITIONS, MODELS, Made
 
 GRADED = tuple(Condition.of({name: at}) for name, at in severities("fog") if at)
 CAMERA = as_profile([Condition.of({"darkness": at / 10}) for at in (1, 2, 3)])
@@ -57,6 +61,7 @@ SUITE = "[[limit]]\nmax_accepted_error = 0.05\nmin_accepted = 0.2\n"
 BOUNDS = {"value": "", "low": "_low", "high": "_high"}
 OPPOSITE = {"_low": "_high", "_high": "_low", "": ""}
 SCORES = {"robust", "own", "certainty", "place"}
+HARDEN = ("--name", "hard", "--images", "a folder", "--perturbations", "fog")
 VIEWS = ("compare", "failures", "trust", "images")
 NUMBER = re.compile(r"\d+\.\d%|[+-]\d+\.\d\b|\b\d\.\d{3}\b|\d+%")
 CONSTANTS = re.compile(
@@ -131,21 +136,16 @@ def verdict_figures(verdict: Mapping[str, Any]) -> Iterator[Any]:
             yield key_of({**verdict, **suite}, f"{name}{end}"), verdict[field]
 
 
-class World:
-    """A generated run, an earlier one of the same images, and the figures printed of them.
+class Printed:
+    """The figures that are printed.
 
     ``values`` are by key and place, ``texts`` the figures as they were written at the place.
     """
 
-    def __init__(self, name: str, folder: Path) -> None:
-        self.runs = folder / "runs"
-        self.before = Made(folder / "before", **RUNS[name], seed=2, runs=self.runs).run
-        self.run = Made(folder / "made", **RUNS[name], runs=self.runs).run
+    def __init__(self) -> None:
         self.values: dict[Key, dict[str, set[float]]] = {}
         self.place = ""
         self.texts: set[str] = set()
-        self.natural = [c.id for c in self.run.conditions if not c.needs_model]
-        self.classes = RUNS[name].get("classes", "many")
 
     def note(self, entry: Mapping[str, Any], name: str, value: float, written: str) -> Figure:
         figure = Figure(entry, name, value, written)
@@ -158,6 +158,41 @@ class World:
         same, of_same = self.canonical(key, value)
         self.values.setdefault(same, {}).setdefault(self.place, set()).add(round(of_same, 9))
 
+    def add_document(self, place: str, document: Any) -> None:
+        self.place = place
+        for key, value in document_figures(document, {}):
+            self.add(key, value)
+
+    def canonical(self, key: Key, value: float) -> tuple[Key, float]:
+        """What is the same as the figure here."""
+        return key, value
+
+    @property
+    def unequal(self) -> str:
+        """The keys with several values, and where each is printed."""
+        unequal = [
+            f"{sorted(key)}: {places}"
+            for key, places in self.values.items()
+            if len(set.union(*places.values())) > 1
+        ]
+        return "\n".join(unequal)
+
+
+class World(Printed):
+    """A generated run, an earlier one of the same images, and the figures printed of them."""
+
+    def __init__(self, name: str, folder: Path) -> None:
+        super().__init__()
+        self.runs = folder / "runs"
+        self.before = Made(folder / "before", **RUNS[name], seed=2, runs=self.runs).run
+        made = Made(folder / "made", **RUNS[name], runs=self.runs)
+        self.run = with_properties(made) if RUNS[name].get("telling") else made.run
+        self.natural = [c.id for c in self.run.conditions if not c.needs_model]
+        self.classes = RUNS[name].get("classes", "many")
+        self.alike: dict[str, list[str]] = {}
+        for condition in self.run.conditions:
+            self.alike.setdefault(series(condition.id), []).append(condition.id)
+
     def canonical(self, key: Key, value: float) -> tuple[Key, float]:
         """What is the same as the figure in this world: complements and sets of one."""
         of = dict(key)
@@ -167,7 +202,7 @@ class World:
             of.pop(name, None)
         if len(self.classes) == 1:
             of.pop("label", None)
-        alike = [c.id for c in self.run.conditions if series(c.id) == of.get("series")]
+        alike = self.alike.get(of.get("series", ""), ())
         if len(alike) == 1:
             of = {"figure": of["figure"], "condition": alike[0]}
         if len(self.natural) == 1 and of.get("condition") == "suite":
@@ -179,12 +214,59 @@ class World:
             stem, end, value = "success", OPPOSITE[end], 1 - value
         elif stem.endswith("_loss"):
             stem, end, value = f"{stem.removesuffix('loss')}difference", OPPOSITE[end], 0 - value
+        elif stem == "gain" and of.keys() == {"figure", "model"}:  # of the training
+            stem, of = f"{TRAINED}_difference", {"model": "hard", "conditions": judgement.UNSEEN}
         return frozenset({**of, "figure": f"{stem}{end}"}.items()), value
 
-    def add_document(self, place: str, document: Any) -> None:
-        self.place = place
-        for key, value in document_figures(document, {}):
-            self.add(key, value)
+
+def with_properties(made: Made) -> Run:
+    """Its run, with a number for each image, and a camera on whose images one model fails."""
+    wrong, numbers = made.top["", MODELS[0]][:, -1] != made.labels, np.arange(len(made.labels))
+    cameras = np.where(wrong | (numbers % 3 == 0), "A", "B").tolist()
+
+    def change(table: pa.Table) -> pa.Table:
+        return with_column(with_column(table, "iso", numbers.tolist()), "camera", cameras)
+
+    return with_images(made.run, change)
+
+
+TRAINED = "perturbed_accuracy"
+
+
+def training(lost: float = 0.0, gained: float = 0.4, *, labelled: bool = True) -> Hardening:
+    """A training that loses so much on originals, and gains so much under fog and rotation."""
+    rng = np.random.default_rng(0)
+    before, after = rng.random((2, 80, 3))
+    conditions = [[Condition.of({name: 0.5})] for name in ("fog", "rotation")]
+    counts: dict[str, Any] = {"train": 1090, "choose": 10, "left_out": 3, "unreadable": 1}
+    return Hardening(
+        *("SqueezeNet", "hard", ("fog",), Settings(), 0.25),
+        **counts,
+        judgement=judgement.judge_training(
+            before < [0.9, 0.5, 0.5],
+            after < [0.9 - lost, 0.5 + gained, 0.5 + gained],
+            *conditions,
+            labelled=labelled,
+        ),
+        file="hard.xml",
+    )
+
+
+def training_figures(document: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The figures of the JSON of a training by the names that texts give them."""
+    judged, of = document["judgement"], {"model": document["name"]}
+    quantity = TRAINED if judged["labelled"] else "consistency"
+    names = {"before": "_a", "after": "_b", "difference": "_difference"}
+    names |= {end: f"_difference_{end}" for end in ("low", "high")}
+    counts = {name: document[name] for name in ("share", "train", "left_out", "unreadable")}
+    entries = [{**of, **counts, "more_images": judged["more_images"]}]
+    for group in (*judged["groups"], *judged["conditions"]):
+        title = {judgement.ORIGINALS: ORIGINALS}.get(group["name"], group["name"])
+        field = "conditions" if group["name"] in judgement.GROUPS else "condition"
+        figures = {f"{quantity}{ending}": group[name] for name, ending in names.items()}
+        images = {f"{quantity}_images": judged["images"]}
+        entries.append({**of, field: title, **figures, **images})
+    return entries
 
 
 WORLDS: dict[str, World] = {}
@@ -210,6 +292,13 @@ def world(
     few = world.run.images < 20
     budget.write_text(BUDGET + SUITE * (not attacks_alone and not few))
 
+    if trained := name == "a weak model":
+        answer = training()
+        (world.run.folder / jobs.HARDENED).write_text(json.dumps(answer.as_dict()))
+        monkeypatch.setattr(
+            "robustness.api.hardening_and_weakest_perturbations.harden", lambda *_, **__: answer
+        )
+
     def command(*words: str) -> str:
         world.place = " ".join(words[:2] if words[0] == "runs" else words[:1])
         capsys.readouterr()
@@ -227,12 +316,15 @@ def world(
 
     commands = [
         *(["choose", run], ["failures", run], ["threshold", run], ["fixes", run]),
+        *[["harden", "SqueezeNet", *HARDEN]] * trained,
         *(["check", run, "--budget", str(budget), "--baseline", before],),
         ["runs", "compare", before, run],
     ]
     for words in commands:
         terminal(*words)
         document = json.loads(command(*words, "--json"))
+        if words[0] == "harden":
+            document = training_figures(document)
         if words[0] == "choose":
             document = [document, *choice_scores(document, world.run.figures().choice.unshared)]
         world.add_document(f"{words[0]} --json", document)
@@ -240,7 +332,6 @@ def world(
     content = report.of_run(world.run)
     for string in strings([content.answers, content.sections, content.brief]):
         assert not loose(string), string
-    command("report", run, "--to", str(tmp_path / "report.md"))
     command("report", run, "--to", str(tmp_path / "report.json"))
     document = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
     parts = {k: v for k, v in document.items() if k not in ("rows", "manifest", "compare")}
@@ -289,13 +380,12 @@ def choice_scores(document: Mapping[str, Any], unshared: bool) -> list[dict[str,
 @pytest.mark.parametrize("world", RUNS, indirect=True)
 def test_equal_keys_have_equal_values(world: World) -> None:
     assert len([key for key, places in world.values.items() if len(places) > 1]) > 20
-    unequal = {
-        key: places for key, places in world.values.items() if len(set.union(*places.values())) > 1
-    }
-    assert not unequal, "\n".join(f"{sorted(key)}: {places}" for key, places in unequal.items())
+    assert not world.unequal
 
 
 LITE0 = "EfficientNetLite0"
+SLICE = {"column": "camera", "value": "A"}
+SLICES = "failures failures_--json report report.json page_failures"
 SUITE_ERROR = {"model": LITE0, "condition": "fog=0.6", "max_error": "0.05", "promise": "suite"}
 
 
@@ -328,6 +418,23 @@ SUITE_ERROR = {"model": LITE0, "condition": "fog=0.6", "max_error": "0.05", "pro
             {"better": "*", "worse": "SqueezeNet", "quantity": "perturbed_accuracy"},
             "choose report.json page_compare",
         ),
+        # a slice of the images
+        ("a safe threshold", "rate", {"model": "SqueezeNet", **SLICE}, SLICES),
+        ("a safe threshold", "n_images", {"model": "SqueezeNet", **SLICE}, SLICES),
+        # a training: its answer, its tables and map, and the fix that it is
+        (
+            "a weak model",
+            "perturbed_accuracy_difference",
+            {"model": "hard", "conditions": judgement.UNSEEN},
+            "harden harden_--json page_trust fixes fixes_--json report report.json",
+        ),
+        (
+            "a weak model",
+            "perturbed_accuracy_images",
+            {"model": "hard", "conditions": ORIGINALS},
+            "harden harden_--json page_trust",
+        ),
+        ("a weak model", "train", {"model": "hard"}, "harden harden_--json page_trust"),
     ],
     indirect=["world"],
 )
@@ -342,6 +449,26 @@ def test_places_that_used_to_differ_share_a_key(
             assert wanted <= {*printed}, key
             return
     pytest.fail("no such figure is printed")
+
+
+@pytest.mark.parametrize(
+    ("lost", "gained", "labelled"),
+    [(-0.1, 0.4, True), (0, 0, True), (0.02, 0.4, True), (0.5, 0.4, True), (0, 0.4, False)],
+)
+def test_the_figures_of_a_training_have_one_value(
+    lost: float, gained: float, labelled: bool
+) -> None:
+    answer, printed = training(lost, gained, labelled=labelled), Printed()
+    drawn = [hardening_report.before_and_after(answer), hardening_report.blocks(answer)]
+    for written in strings([list(hardening_report.sentences(answer)), drawn]):
+        assert not loose(written), written
+        for figure in getattr(written, "figures", ()):
+            printed.add(figure.key, figure.value)
+    texts = {*printed.values}
+    printed.add_document("JSON", training_figures(answer.as_dict()))
+    assert not printed.unequal
+    assert len(texts) > 20
+    assert texts <= {key for key, places in printed.values.items() if "JSON" in places}
 
 
 def test_the_accuracies_of_a_match_have_one_value() -> None:

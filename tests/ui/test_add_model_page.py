@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +15,15 @@ from streamlit.testing.v1 import AppTest
 
 from benchmarks.support.repository import ROOT
 from robustness import models
+from robustness.base import text
+from robustness.base.text import Key, key_of
+from robustness.commands.main import main
+from robustness.models.model_and_weights_record import WHEN_ADDED
+from robustness.models.own.preprocessing_trials import Trial
 from robustness.models.tensorflow_and_keras_import import tensorflow
 from robustness.ui.models import add_model
 from tests.models.own.test_adding import COLOURS, colour_model
+from tests.report.test_one_value import Printed
 from tests.support.pages import html, run
 
 MODELS = ROOT / "pages" / "models.py"
@@ -47,9 +55,25 @@ def errors(app: AppTest) -> str:
     return " ".join(element.value.replace("\\", "") for element in app.error)
 
 
+class PrintedOfColours(Printed):
+    """The figures of the model of colours: its accuracy is that of its normalisation."""
+
+    def canonical(self, key: Key, value: float) -> tuple[Key, float]:
+        return key - {("column", "normalisation"), ("value", "-1..1")}, value
+
+    def add_accuracy(self, place: str, accuracy: Mapping[str, Any]) -> None:
+        rate = accuracy["correct"] / accuracy["images"]
+        of = {**WHEN_ADDED, "model": "colours", "accuracy": rate}
+        self.add_document(place, {**accuracy, **of})
+
+
 def test_a_model_is_added_with_what_only_the_user_knows_and_removed(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    images, printed = len(COLOURS) + 1, PrintedOfColours()
+    printed.place = "page"
+    monkeypatch.setattr(text, "Figure", printed.note)
+    shutil.copy(folder / "images" / "red" / "1.png", folder / "images" / "blue" / "red.png")
     tried: list[tuple[str, Any]] = []
     link = lambda page, _label, _icon, query: tried.append((page, query))  # noqa: E731
     monkeypatch.setattr(add_model, "page_link", link)
@@ -63,7 +87,7 @@ def test_a_model_is_added_with_what_only_the_user_knows_and_removed(
     app.text_input(key="add images colours").set_value(str(folder / "missing")).run()
     assert "Expected sub-folders of missing named after classes, such as 'red'" in errors(app)
     app.text_input(key="add images colours").set_value(str(folder / "images")).run()
-    assert f"{len(COLOURS)} of {len(COLOURS)}" in html(app), "the trial of normalisations"
+    assert f"{len(COLOURS)} of {images}" in html(app), "the trial of normalisations"
     app.text_input(key="add name colours").set_value("x" * 70).run()
     assert "at most 64 characters, got 70" in errors(app)
     assert app.button(key="add_model").disabled
@@ -78,6 +102,8 @@ def test_a_model_is_added_with_what_only_the_user_knows_and_removed(
     described = tomllib.loads((folder / "models.toml").read_text())["colours"]
     assert described["normalisation"] == "-1..1"
     assert models.REGISTRY["colours"].labels().names == tuple(COLOURS)
+    printed.add_accuracy("TOML", described["accuracy"])
+    printed.place = "card"
     app.segmented_control(key="view").set_value("weights").run()
     assert "CC0-1.0" in html(app), "its card names its licence"
     accuracy = models.REGISTRY["colours"].accuracy
@@ -90,6 +116,21 @@ def test_a_model_is_added_with_what_only_the_user_knows_and_removed(
     app.button(key="remove_colours").click().run()
     assert "colours" not in models.REGISTRY
     assert (folder / "colours.onnx").exists()
+    (folder / "colours.txt").write_text("\n".join(COLOURS))
+    words = ["models", "add", "colours.onnx", "--labels", "colours.txt", "--images", "images"]
+    printed.place = "console"
+    assert main([*words, "--dry-run"]) == 0
+    capsys.readouterr()
+    assert main([*words, "--dry-run", "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    printed.add_accuracy("JSON", document["entry"]["accuracy"])
+    trials = [Trial(**trial) for trial in document["trials"]]
+    printed.add_document("JSON", [trial.entry("colours") for trial in trials])
+    assert not printed.unequal
+    everywhere = {"console", "card", "TOML", "JSON"}
+    for name, page in (("confidence", True), ("true_class_probability", True), ("accuracy", False)):
+        places = printed.values[key_of({**WHEN_ADDED, "model": "colours"}, name)]
+        assert {*places} == everywhere | ({"page"} if page else set())
 
 
 def test_a_normalisation_that_images_do_not_decide_is_chosen(folder: Path) -> None:
