@@ -252,6 +252,17 @@ def test_percentages_are_written_by_the_function_that_rounds_them() -> None:
     assert not faults(files, formatted)
 
 
+def test_endings_of_plurals_are_written_by_one_function() -> None:
+    pattern = re.compile(r"""['"]e?s['"] (?:\*|if\b)|== 1 else ['"][a-z]+s['"]""")
+
+    def endings(path: Path) -> list[str]:
+        return pattern.findall(path.read_text(encoding="utf-8"))
+
+    text = next(path for path in PRODUCT if path.match("base/text.py"))
+    assert endings(text)
+    assert not faults([path for path in PRODUCT if path != text], endings)
+
+
 def test_only_the_console_prints() -> None:
     """Else a failure of stdout would be taken for one of a file."""
     quiet = [path for path in PRODUCT if named(path) != "robustness/commands/console.py"]

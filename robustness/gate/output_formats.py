@@ -27,17 +27,17 @@ def as_dict(check: Check) -> dict[str, Any]:
 def headline(check: Check) -> str:
     """Whether the run meets the budget, in one sentence."""
     total, broken = len(check.verdicts), check.broken
-    limits = f"limit{'s' * (total != 1)}"
+    limits = counted(total, "limit")
     if check.passed:
-        return f"The run meets the budget: {total} {limits}."
+        return f"The run meets the budget: {limits}."
     sure = sum(verdict.outcome == BROKEN for verdict in broken)
     unsure = len(broken) - sure
     if not sure:
         return (
-            f"Too few images to tell whether the run meets the budget: {unsure} of {total} "
-            f"{limits} undecided."
+            f"Too few images to tell whether the run meets the budget: {unsure} of {limits} "
+            "undecided."
         )
-    text = f"The run breaks the budget: {sure} of {total} {limits}"
+    text = f"The run breaks the budget: {sure} of {limits}"
     return f"{text}, and {unsure} more undecided." if unsure else f"{text}."
 
 

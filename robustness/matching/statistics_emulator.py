@@ -38,6 +38,11 @@ _RATE, _DECAY, _MOMENTUM, _SQUARES, _TINY = 2e-3, 1e-5, 0.9, 0.999, 1e-8
 _CLIP = 2
 """Largest error that counts squared, in standard deviations."""
 _LEAK = np.float32(0.05)
+_FLOOR, _CENTRE, _MOST_INPUT, _LEAST_SCALE = 0.02, 3.9, 4, 1e-6
+"""Of the inputs: what is added to a strength in its logarithm and to that, largest original in
+standard deviations, and what is added to these."""
+_TEST = 10
+"""Of so many simulations one measures the error."""
 
 
 def matchable() -> tuple[str, ...]:
@@ -123,22 +128,23 @@ def train(pixels: NDArray[np.uint8], seed: int, note: Note) -> Emulator:
     outputs = batch_statistics(
         simulated, SIMULATIONS, lambda done: note("Simulating the reference", done, SIMULATIONS)
     )
-    centre, scale = statistics.mean(0), outputs.std(0) + 1e-6
+    centre, scale = statistics.mean(0), outputs.std(0) + _LEAST_SCALE
     originals = (statistics - centre) / scale
     inputs = np.hstack([_features(strengths), _inputs(originals)[rows]]).astype(np.float32)
     targets = (outputs - centre) / scale - originals[rows]
-    test = np.arange(SIMULATIONS) % 10 == 0
+    test = np.arange(SIMULATIONS) % _TEST == 0
     layers = _train_layers(inputs[~test], targets[~test], draws, note)
     error = np.cov((targets[test] - _forward(layers, inputs[test])[-1]).T)
     return Emulator(names, centre, scale, originals, layers, error)
 
 
 def _features(strengths: Values) -> Values:
-    return np.hstack([2 * strengths, np.log(strengths + 0.02) + 3.9, 2 * strengths**2])
+    return np.hstack([2 * strengths, np.log(strengths + _FLOOR) + _CENTRE, 2 * strengths**2])
 
 
 def _inputs(originals: Floats) -> Floats:
-    return np.clip(originals / (originals.std(0) + 1e-6), -4, 4)
+    scaled = originals / (originals.std(0) + _LEAST_SCALE)
+    return np.clip(scaled, -_MOST_INPUT, _MOST_INPUT)
 
 
 def _forward(layers: Layers, inputs: Floats) -> list[Floats]:

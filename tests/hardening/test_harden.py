@@ -34,9 +34,15 @@ from robustness.models.own import registration_and_schema
 from robustness.models.tensorflow_and_keras_import import keras
 from robustness.models.weights.weights_state_and_digest import digest
 from robustness.perturbations import REGISTRY
+from robustness.pictures.copies_and_single_scene import copies
+from robustness.pictures.eight_bits import to_uint8
+from robustness.pictures.framing_and_study_image import study_image
+from robustness.pictures.sample_files import REGISTRY as SAMPLES
+from robustness.pictures.sample_files import sample_bytes
 from robustness.report import hardening_report as results
 from robustness.report.run_report_and_answers import of_run
 from robustness.runs import MANIFEST_FILE, jobs
+from robustness.statistics.paired_differences import holm, overall
 from tests.support.user_models import DIGITS, describe, digits_images, small_network
 
 TRAINED = ["brightness", "contrast"]
@@ -108,6 +114,7 @@ def test_hardening_gains_and_says_so_ever_after(folder: Path) -> None:
     assert (added.trained_on, added.by_default) == (tuple(TRAINED), False)
     assert added.origin
     assert (added.origin.parent, added.origin.digest) == ("digits", parent)
+    assert (added.origin.image_count, added.origin.share) == (answer.train, answer.share)
     assert json.dumps(answer.as_dict(), allow_nan=False)
     assert "ImageNet-C" in str(results.blocks(answer)[-1])
 
@@ -301,6 +308,18 @@ def test_copies_of_an_image_are_in_one_part() -> None:
         assert judging == 0 or min(*parts[1], *parts[2]) >= len(pixels) - judging
 
 
+def test_a_crop_is_not_found_as_a_copy() -> None:
+    """As the documentation says."""
+    images = [Image.fromarray(to_uint8(study_image(sample_bytes(r.name)))) for r in SAMPLES]
+    side, border = images[0].width, round(0.06 * images[0].width)
+    box = (border, border, side - border, side - border)
+    small = [image.resize((side // 2, side // 2)).resize((side, side)) for image in images]
+    crops = [image.crop(box).resize((side, side)) for image in images]
+    numbers = copies(map(np.asarray, [*images, *small, *crops]))
+    originals = [*range(len(images))]
+    assert numbers.tolist() == [*originals, *originals, *np.arange(len(crops)) + 2 * len(images)]
+
+
 def test_unseen_perturbations_are_of_other_kinds() -> None:
     def kinds(trained: Sequence[str]) -> set[str]:
         conditions = judgement.unseen_conditions(trained)
@@ -322,6 +341,18 @@ def judged(lost: int, gained: int, *, labelled: bool = True) -> judgement.Judgem
     after[:lost, 0] = False
     after[:gained, 2] = True
     return judgement.judge_training(before, after, fog, fog, labelled=labelled)
+
+
+def test_p_values_alone_are_corrected_for_the_number_of_differences() -> None:
+    fog = (Condition.of({"fog": 0.5}),)
+    before, after = np.random.default_rng(0).random((2, 60, 3)) < [[[0.4]], [[0.6]]]
+    gaps, present = after.astype(int) - before, np.ones((2, 60, 1), bool)
+    alone = [overall(gaps[:, [at]], *present) for at in range(3)]
+    made = judgement.judge_training(before, after, fog, fog, labelled=True)
+    for judged_alike, first in ((made.groups, 0), (made.conditions, 1)):
+        assert [each.p for each in judged_alike] == holm([each.p for each in alone[first:]])
+        bounds = [(each.low, each.high) for each in judged_alike]
+        assert bounds == [(each.low, each.high) for each in alone[first:]]
 
 
 def test_a_gain_without_a_loss_is_recommended() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import tomllib
 from collections.abc import Iterator
@@ -95,6 +96,10 @@ def test_an_emulator_is_cached_by_every_number_of_its_training(
             patch.setattr(statistics_emulator, name, value + 1)
             versions.add(statistics_emulator.version())
     assert len(versions) == len(numbers) + 1
+    functions = ast.parse(Path(statistics_emulator.__file__).read_text(encoding="utf-8")).body
+    nodes = [node for f in functions if isinstance(f, ast.FunctionDef) for node in ast.walk(f)]
+    literals = {node.value for node in nodes if isinstance(node, ast.Constant)}
+    assert {each for each in literals if isinstance(each, int | float)} <= {0, 1, 2}
 
 
 @pytest.mark.parametrize(

@@ -257,7 +257,7 @@ def training_figures(document: Mapping[str, Any]) -> list[dict[str, Any]]:
     judged, of = document["judgement"], {"model": document["name"]}
     quantity = TRAINED if judged["labelled"] else "consistency"
     names = {"before": "_a", "after": "_b", "difference": "_difference"}
-    names |= {end: f"_difference_{end}" for end in ("low", "high")}
+    names |= {end: f"_difference_{end}" for end in ("low", "high", "p")}
     counts = {name: document[name] for name in ("share", "train", "left_out", "unreadable")}
     entries = [{**of, **counts, "more_images": judged["more_images"]}]
     for group in (*judged["groups"], *judged["conditions"]):

@@ -7,9 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from benchmarks.support.repository import ROOT
+from benchmarks.support.synthetic_rows import rows
 from benchmarks.support.synthetic_runs import pictures, saved
 from robustness import api, gate, report, runs
 from robustness.base.errors import ParameterError
@@ -22,7 +24,9 @@ from robustness.report.formats import FORMATS, rendered
 from robustness.report.questions import REGISTRY, Question, RunFigures, safe_threshold
 from robustness.report.questions.choice_and_trade_offs import CHOICE
 from robustness.report.questions.question_and_figures import LABELS, Option
-from robustness.report.questions.safe_threshold import THRESHOLD
+from robustness.report.questions.safe_threshold import THRESHOLD, ThresholdFigures
+from robustness.statistics.measurement_grid import grids
+from robustness.statistics.safe_confidence_thresholds import safe_thresholds
 from tests.support import pages
 from tests.support.pages import html
 from tests.support.reports import WHEN
@@ -221,6 +225,20 @@ def test_a_safe_threshold_is_the_same_everywhere(
         api.safe_threshold(made, groups="(")
     with pytest.raises(ParameterError, match="in none of them"):
         api.safe_threshold(made, groups="film")
+
+
+@pytest.mark.parametrize(("empty", "said"), [([1], "Accept "), ([0, 1], "have no probabilities")])
+def test_a_condition_without_probabilities_leaves_a_sentence(empty: list[int], said: str) -> None:
+    sure = np.full((120, 2), 0.9)
+    sure[:, empty] = np.nan
+    made = rows(
+        np.ones(sure.shape),
+        conditions=[("fog", 0.2), ("fog", 0.4)],
+        figures={"probability": sure, "margin": sure},
+    )
+    entries = safe_thresholds(grids(made), "consistent", 0.05, "condition")
+    figures = ThresholdFigures(entries, [], 0.05, "condition", 2, "changed")
+    assert said in safe_threshold.sentence(entries[0], figures)
 
 
 @pytest.mark.parametrize(

@@ -132,3 +132,7 @@ def test_predictions_that_are_missing_do_not_count_and_few_images_promise_nothin
     assert found is not None
     assert found.threshold is not None
     assert certify({"p": scores[:19]}, wrong[:19], 0.05) is None
+    wrong[:, 1] = np.nan
+    alone = certify({"p": scores[:, :1]}, wrong[:, :1], 0.05, "condition")
+    assert certify({"p": scores}, wrong, 0.05, "condition") == alone
+    assert certify({"p": scores}, np.full_like(wrong, np.nan), 0.05, "condition") is None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import tomllib
 from collections.abc import Mapping
@@ -87,7 +88,10 @@ def test_a_model_is_added_with_what_only_the_user_knows_and_removed(
     app.text_input(key="add images colours").set_value(str(folder / "missing")).run()
     assert "Expected sub-folders of missing named after classes, such as 'red'" in errors(app)
     app.text_input(key="add images colours").set_value(str(folder / "images")).run()
-    assert f"{len(COLOURS)} of {images}" in html(app), "the trial of normalisations"
+    cells = re.findall("<t[dh][^>]*>(.*?)</t[dh]>", html(app), re.DOTALL)
+    *head, _ = cells[: cells.index("-1..1") + 1]
+    assert head[2:] == ["Mean confidence", "Mean probability of the true class"]
+    assert cells[4:8] == ["-1..1", f"{len(COLOURS)} of {images}", "100.0%", "87.5%"]
     app.text_input(key="add name colours").set_value("x" * 70).run()
     assert "at most 64 characters, got 70" in errors(app)
     assert app.button(key="add_model").disabled

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robustness.base.errors import ParameterError
+from robustness.base.text import are, counted
 from robustness.models.class_labels import Labels, imagenet
 from robustness.models.graph.conversion_record_and_cache import written_pass
 from robustness.models.graph.inspection_and_conversion import inspect_and_convert, use_of
@@ -265,9 +266,10 @@ def resizing_difference(
     gained, lost = int((trials[best] & ~mine).sum()), int((mine & ~trials[best]).sum())
     if gained == lost or binomtest(gained, gained + lost).pvalue >= 0.05 / len(RESIZINGS):
         return ""
+    correct = are(int(trials[best].sum()), len(mine), "image")
     return (
-        f"{trials[best].sum()} of {len(mine)} images are correct with {best.text}, against "
-        f"{mine.sum()} with {own.text}: check how the model was trained."
+        f"{correct[:1].upper()}{correct[1:]} correct with {best.text}, against {mine.sum()} with "
+        f"{own.text}: check how the model was trained."
     )
 
 
@@ -279,7 +281,7 @@ def cropping_cost(framings: Sequence[FramingTrial], images: int) -> str:
     points = 100 * (own.correct - crop.correct) / images
     effect = "gain" if points < 0 else "cost"
     return (
-        f"Correct of {images} images: {own.text}, {crop.text}. Cropping would {effect} "
+        f"Correct of {counted(images, 'image')}: {own.text}, {crop.text}. Cropping would {effect} "
         f"{abs(points):.1f} points."
     )
 

@@ -263,7 +263,7 @@ def _classes(plan: Plan) -> str:
     how = _how([text for text, at in pairs if at is not None])
     others = list(dict.fromkeys(repr(text) for text, at in pairs if text and at is None))
     return (
-        f" in {count:,} {'class' if count == 1 else 'classes'}, {matched} to {titles[key]} by {how}"
+        f" in {counted(count, 'class')}, {matched} to {titles[key]} by {how}"
         f"{f', none in {some(others, 3)}' if others else ''}"
     )
 

@@ -23,7 +23,7 @@ from robustness.commands import main
 from robustness.models.class_labels import Labels
 from robustness.models.file_formats.format_and_runtime_record import Quantisation
 from robustness.models.graph.preprocessing_and_probabilities import factors
-from robustness.models.model_and_weights_record import LabelledAccuracy, Normalisation
+from robustness.models.model_and_weights_record import LabelledAccuracy, Normalisation, means_text
 from robustness.models.own import file_and_library_metadata, toml_entry_addition_and_removal
 from robustness.models.own.description_proposal import propose
 from robustness.models.own.preprocessing_trials import Labelled, from_folder, is_clear, trials
@@ -228,6 +228,8 @@ def test_a_trial_has_the_confidence_and_the_probability_of_the_true_class(folder
         assert trial.correct == 1
         assert trial.confidence == pytest.approx(0.8)
         assert trial.true_class_probability == pytest.approx(0.4)
+        means = means_text(trial.entry("two"))
+        assert means == "mean confidence 80.0%, mean probability of the true class 40.0%"
 
 
 def test_grey_images_decide_a_normalisation_without_an_order_of_channels() -> None:

@@ -188,7 +188,7 @@ def test_labelled_images_tell_which_interpolation_is_better(
             Image.fromarray(pixels).save(folder / "images" / name / f"{number}.png")
     told = ["colours.onnx", "--labels", "colours.txt", "--normalisation", "-1..1"]
     found = added(capsys, *told, "--images", "images", "--name", "one")
-    assert f"{12 * len(COLOURS)} of {12 * len(COLOURS)} images are correct" in found["resizings"]
+    assert f"All {12 * len(COLOURS)} images are correct" in found["resizings"]
     assert "bilinear, resized as opencv" in found["resizings"]
     described = ["--fit", "squash", "--resize", "opencv", "--interpolation", "bilinear"]
     found = added(capsys, *told, *described, "--images", "images", "--name", "two")
