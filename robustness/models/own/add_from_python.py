@@ -33,7 +33,12 @@ from robustness.models.model_and_weights_record import (
     UserFile,
 )
 from robustness.models.own import registration_and_schema
-from robustness.models.own.description_proposal import WHOLE, read_description, try_out
+from robustness.models.own.description_proposal import (
+    WHOLE,
+    read_description,
+    sees_whole_images,
+    try_out,
+)
 from robustness.models.own.file_and_library_metadata import (
     FRAMING_KEYS,
     IMAGENET,
@@ -56,7 +61,7 @@ from robustness.models.python_models.model_import_and_export import (
     source_text,
 )
 from robustness.models.weights.preset_and_file_sources import user_file
-from robustness.pictures.framing_and_study_image import STUDY_SIDE, Framing
+from robustness.pictures.framing_and_study_image import STUDY_SIDE
 
 _WHERE = Path("add_model")
 """The name in messages, in place of a file of descriptions."""
@@ -198,9 +203,7 @@ def _record(name: str, entry: Mapping[str, Any]) -> ModelRecord:
     (record,) = registration_and_schema.records_of(_WHERE, {name: entry})
     if any(other.label == record.label and other.name != name for other in REGISTRY):
         raise ParameterError(f"{name}: expected a title that no other model has.")
-    if set(FRAMING_KEYS) & set(entry) or are_imagenet(record.labels().names):
-        return record
-    return replace(record, framing=Framing(WHOLE, record.input_size))
+    return _record(name, {**entry, "fit": WHOLE}) if sees_whole_images(entry, record) else record
 
 
 def _of_model(

@@ -52,9 +52,14 @@ WHOLE = "squash"
 """The fit of models with classes of their own: their images may be framed as nobody knows."""
 
 UNDECIDED = (
-    "These images cannot decide the normalisation: use labelled ones, or check the model's "
+    "These images cannot decide the normalisation: use other labelled ones, or check the model's "
     "documentation."
 )
+
+
+def sees_whole_images(entry: Mapping[str, Any], record: ModelRecord) -> bool:
+    """Whether the fit is ``WHOLE``: own classes, and no key of ``entry`` says another."""
+    return not {"fit", "crop_pct"} & entry.keys() and not are_imagenet(record.labels().names)
 
 
 @dataclass(frozen=True)
@@ -196,9 +201,9 @@ def try_out(
     toml_entry_addition_and_removal.check(description.name, {"normalisation": "0..1", **entry})
     with tempfile.TemporaryDirectory() as folder:
         record = _record(description, Path(folder))
-        if not set(FRAMING_KEYS) & set(entry) and not are_imagenet(record.labels().names):
+        if sees_whole_images(entry, record):
             entry["fit"], sources["fit"] = WHOLE, "its own classes"
-            record = replace(record, framing=Framing(WHOLE, record.input_size))
+            record = _record(replace(description, entry=entry), Path(folder))
         ask = asks(record)
         framing, labels = record.own_framing, record.labels()
         results: tuple[Trial, ...] = ()

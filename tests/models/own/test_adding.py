@@ -154,6 +154,11 @@ def test_a_model_with_its_own_classes_sees_whole_images_at_its_own_size(
     assert measured("without") == ("crop", 224, 1 / len(COLOURS))
     assert added(capsys, "colours.onnx", *told, "--fit", "letterbox", "--name", "boxed")
     assert models.REGISTRY["boxed"].framing == Framing("letterbox", 8)
+    smooth = ("--interpolation", "bilinear", "--name", "smooth")
+    assert added(capsys, "colours.onnx", *told, *smooth)["entry"]["fit"] == "squash"
+    assert models.REGISTRY["smooth"].framing == Framing("squash", 8, None, "bilinear")
+    assert added(capsys, "colours.onnx", *told, "--crop-pct", "0.8", "--name", "cropped")
+    assert models.REGISTRY["cropped"].framing == Framing("crop", 8, 0.8)
 
 
 def test_told_all_it_asks_nothing_and_the_model_is_used_at_once(
