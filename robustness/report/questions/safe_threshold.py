@@ -301,6 +301,7 @@ def blocks(figures: ThresholdFigures) -> list[Block]:
     by_condition: Sequence[Column] = (
         MODEL,
         ("Condition", lambda entry: short(entry["condition"])),
+        ("Tested from", score_text),
         ("Accepted", lambda entry: accepted_text(entry, entry["condition"])),
         (f"{figures.wrong.capitalize()} among accepted", lambda e: _error(e, e["condition"])),
         ("In this condition alone", lambda entry: entry["status"][entry["condition"]]),
