@@ -144,7 +144,7 @@ def _answers(original: Picture, outcome: Outcome) -> tuple[Request, list[Measure
     ready.sort(key=lambda name: name != outcome.model)
     names = [name for name in ready if framing(*original.overrides, name) == original.framing]
     if others := [name for name in ready if name not in names]:
-        console.remark(f"not compared, as they see the image otherwise: {some(others, 5)}")
+        console.remark(f"not compared, as they see another version of the image: {some(others, 5)}")
     condition, seed = AttackCondition.of_spec(outcome.spec), outcome.spec.seed
     fit, side = original.overrides
     request = make_spec(names, [condition], seed=seed, fit=fit, side=side)

@@ -108,7 +108,9 @@ def show(picture: Picture, names: tuple[str, ...], seed: int, truth: str | None)
         _show_outcome(picture, outcome, rows)
         if others := [models.label(name) for name in names if name not in alike]:
             names_of_others = some(others, len(others))
-            st.caption(plain(f"Without {names_of_others}: they see the image otherwise."))
+            st.caption(
+                plain(f"Not compared, as they see another version of the image: {names_of_others}.")
+            )
     with reports:
         _show_report(picture, outcome, rows, truth)
     with st.container(key="attack-details"):
