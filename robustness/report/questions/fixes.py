@@ -263,7 +263,7 @@ def calibration_sentence(fit: Calibration) -> str:
     """What the temperature of a model does."""
     originals = counted(fit.images, "other original")
     errors = _errors(fit)
-    verdict = "" if fit.helpful else " No significant gain."
+    verdict = "" if fit.helpful else " No significant gain in log-likelihood."
     number = f"temperature {fit.temperature:g}, fitted on {counted(fit.fitted, 'original')}"
     return FigureText(f"{model(fit.model)}: {number}; {errors} on {originals}.{verdict}", errors)
 
@@ -399,7 +399,8 @@ def gain_text(fix: Fix) -> str:
     if not fix.measured:
         return f"not measured yet{f'; {fix.result}' if fix.result else ''}"
     if fix.gain is None or fix.kind == CALIBRATION:
-        suffix = "" if fix.significant in (True, None) or fix.gain is None else ", not significant"
+        settled = fix.significant in (True, None) or fix.gain is None
+        suffix = "" if settled else f"; gain in {fix.quantity} not significant"
         return FigureText(f"{fix.result}{suffix}", fix.result)
     of, name = {**vars(fix), "quantity": ""}, "gain"
     if fix.other and fix.gain >= 0:  # as the table of pairs has it
