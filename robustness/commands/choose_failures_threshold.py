@@ -133,7 +133,7 @@ def choose_command(options: argparse.Namespace) -> int:
         *map(report.Text, weighted),
         *(report.Text(trained_on(*entry)) for entry in hardened.items()),
         *map(report.Text, own_preprocessing(run.manifest.spec for run in opened)),
-        *(note for run in opened for note in safe_threshold.notes(run, model_choice.best)),
+        *safe_threshold.notes(opened, model_choice.best),
     ]
     console.say(report.printed_blocks([choice_and_trade_offs.table(entries, model_choice), *notes]))
     return 0

@@ -216,6 +216,9 @@ def test_a_safe_threshold_is_the_same_everywhere(
     assert not in_use.stale(digest, Framing())
     assert in_use.stale("sha256:0", Framing())
     assert in_use.stale(digest, Framing("squash"))
+    again = saved(tmp_path / "again", digests, shares, source=tmp_path / "set", labelled=False)
+    first = safe_threshold.notes([made], [name])
+    assert safe_threshold.notes([made, again], [name]) == first, "as in JSON, by the first run"
     together = api.safe_threshold(made, 0.2, groups="clip[0-4]")
     assert together["models"][1]["threshold"] is None  # five groups are too few
     for wrong in (0.0, 1.0):

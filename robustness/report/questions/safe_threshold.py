@@ -366,18 +366,25 @@ def of_model(entry: Entry, figures: ThresholdFigures) -> str:
 
 def entries(several: Iterable[Run]) -> list[Entry]:
     """The safe threshold of each model of ``several`` runs, by the first run that has one."""
-    by_model: dict[str, Entry] = {}
+    return [entry for entry, _ in _of_first_run(several)]
+
+
+def notes(several: Iterable[Run], models: Sequence[str]) -> list[Text]:
+    """From which confidence to accept the predictions of ``models``, by ``entries``."""
+    return [
+        Text(of_model(entry, figures))
+        for entry, figures in _of_first_run(several)
+        if entry["model"] in models and entry["status"]
+    ]
+
+
+def _of_first_run(several: Iterable[Run]) -> Iterable[tuple[Entry, ThresholdFigures]]:
+    by_model: dict[str, tuple[Entry, ThresholdFigures]] = {}
     for run in several:
-        for entry in RunFigures(run).answer(THRESHOLD).entries:
-            by_model.setdefault(entry["model"], entry)
-    return list(by_model.values())
-
-
-def notes(run: Run, models: Sequence[str]) -> list[Text]:
-    """From which confidence to accept the predictions of ``models`` of ``run``."""
-    figures = RunFigures(run).answer(THRESHOLD)
-    chosen = [entry for entry in figures.entries if entry["model"] in models and entry["status"]]
-    return [Text(of_model(entry, figures)) for entry in chosen]
+        figures = RunFigures(run).answer(THRESHOLD)
+        for entry in figures.entries:
+            by_model.setdefault(entry["model"], (entry, figures))
+    return by_model.values()
 
 
 OPTIONS = (
