@@ -187,6 +187,13 @@ def test_arrays_of_any_shape_and_type_are_perturbed(name: str) -> None:
     assert (rb.perturb(PIXELS, name, 0) == PIXELS).all()
 
 
+@pytest.mark.parametrize(("mode", "grey"), [("I;16", 32896), ("F", 128 / 255), ("I", 128)])
+def test_grey_of_any_depth_is_the_same_image(mode: str, grey: float) -> None:
+    assert (rb.perturb(Image.new(mode, (8, 8), grey), "fog", 0.0) == 128).all()
+    with pytest.raises(ParameterError, match="from 0 to"):
+        rb.perturb(Image.new("I", (8, 8), 40000), "fog", 0.0)
+
+
 def test_a_study_image_is_perturbed_as_a_run_does_it() -> None:
     study = round_to_grid(np.random.default_rng(1).random((1, 224, 224, 3), np.float32))
     condition = {"fog": 0.4, "gaussian_noise": 0.2}

@@ -57,6 +57,11 @@ def is_image(value: Any) -> bool:
     return getattr(value, "ndim", 0) in (2, 3) and hasattr(value, "dtype")
 
 
+_NUMBERS = ("F", "I")
+"""Pillow's modes of any range, which are read as arrays: converting them to RGB clips at 255."""
+_OF_PNG = ("1", "L", "LA", "I;16", "I;16B", "P", "RGB", "RGBA")
+
+
 def levels(image: Any, name: str = "the image") -> Levels:
     """``image`` as 8-bit RGB (H, W, 3).
 
@@ -66,7 +71,7 @@ def levels(image: Any, name: str = "the image") -> Levels:
     if isinstance(image, str | os.PathLike):
         path = picture_file(image)
         return np.asarray(decode(read_file(path), name=os.fspath(path)))
-    if isinstance(image, Image.Image):
+    if isinstance(image, Image.Image) and image.mode not in _NUMBERS:
         return np.asarray(decode(_encoded(image), name=name))
     pixels = in_range(as_array(image, name), name)
     if pixels.ndim == 2:
@@ -82,15 +87,13 @@ def png(image: Any, name: str) -> bytes:
     """``levels`` of an image as a lossless PNG; of a file its own bytes."""
     if isinstance(image, str | os.PathLike):
         return read_file(picture_file(image))
-    if isinstance(image, Image.Image):
+    if isinstance(image, Image.Image) and image.mode not in _NUMBERS:
         return _encoded(image)
     return to_png(from_uint8(levels(image, name)))
 
 
 def _encoded(image: Image.Image) -> bytes:
-    converted = (
-        image if image.mode in ("1", "L", "LA", "P", "RGB", "RGBA") else image.convert("RGB")
-    )
+    converted = image if image.mode in _OF_PNG else image.convert("RGB")
     file = io.BytesIO()
     converted.save(file, "PNG", exif=image.getexif())
     return file.getvalue()
