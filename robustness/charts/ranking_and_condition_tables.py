@@ -229,27 +229,6 @@ def p_text(p: float) -> str:
     return "< 0.0001" if p < 0.0001 else f"{p:.4f}"
 
 
-def tests(entries: Sequence[Entry]) -> list[dict[str, Any]]:
-    """McNemar's tests per condition, by the titles of the columns."""
-    figures = {
-        "Images": figure("n_images", ","),
-        "Only A": figure("only_a", ","),
-        "Only B": figure("only_b", ","),
-        "p, corrected": figure("p_holm", p_text),
-    }
-    return [
-        {
-            "Perturbation": perturbation_label(entry["perturbation"]),
-            "Strength": setting(entry["condition"]),
-            "Model A": models.label(entry["model_a"]),
-            "Model B": models.label(entry["model_b"]),
-            **{title: say(entry) for title, say in figures.items()},
-            "Significant": entry["established"],
-        }
-        for entry in entries
-    ]
-
-
 def conditions(entries: Sequence[Entry]) -> list[dict[str, Any]]:
     """All figures per model and condition with intervals, by the titles of the columns."""
     every = {"consistency": ("Consistency", ".1%"), "flip_rate": ("Flip rate", ".1%")}

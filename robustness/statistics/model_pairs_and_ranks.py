@@ -11,16 +11,13 @@ from numpy.typing import NDArray
 
 from robustness import models
 from robustness.base.text import counted
-from robustness.statistics.measurement_grid import UNKNOWN, ConditionKey, Grid
+from robustness.statistics.measurement_grid import UNKNOWN, Grid
 from robustness.statistics.paired_differences import (
-    ALPHA,
     SMALLEST,
     established,
     holm,
     images_needed,
     overall,
-    sign_flip,
-    whole_numbers,
 )
 from robustness.statistics.robust_accuracy_under_attack import attack_survivors, budgets
 
@@ -68,24 +65,33 @@ def compare(grids: Sequence[Grid], quantity: str) -> list[dict[str, Any]]:
     too few to plan.
     The pairs of one group stand together; [] where nothing can be compared.
     """
-    return [
-        {
-            "quantity": quantity,
-            "label_set": title,
-            "better": group[pair.better],
-            "worse": group[pair.worse],
-            "n_images": pair.images,
-            "difference": pair.difference,
-            "difference_low": pair.low,
-            "difference_high": pair.high,
-            "p": pair.p,
-            "p_holm": pair.p_holm,
-            "established": pair.established,
-            "more_images": pair.more_images(),
-        }
-        for title, group, _, values in _groups(grids, quantity)
-        for pair in pair_differences(values)
-    ]
+    by_name: dict[str, Grid] = {grid.model: grid for grid in grids}
+    entries = []
+    for labels, names in models.by_labels(by_name):
+        if len(names) < 2:
+            continue
+        values = np.stack([outcomes(by_name[name], quantity) for name in names])
+        shared = (values != MISSING).all(axis=0).any(axis=1)
+        if not shared.any():
+            continue
+        entries += [
+            {
+                "quantity": quantity,
+                "label_set": labels.title,
+                "better": names[pair.better],
+                "worse": names[pair.worse],
+                "n_images": pair.images,
+                "difference": pair.difference,
+                "difference_low": pair.low,
+                "difference_high": pair.high,
+                "p": pair.p,
+                "p_holm": pair.p_holm,
+                "established": pair.established,
+                "more_images": pair.more_images(),
+            }
+            for pair in pair_differences(values[:, shared])
+        ]
+    return entries
 
 
 class ModelPair(NamedTuple):
@@ -182,89 +188,17 @@ def ranking(
     return ranked
 
 
-def compare_by_condition(grids: Sequence[Grid], quantity: str) -> list[dict[str, Any]]:
-    """McNemar's test of every pair of models under every condition by itself.
-
-    Images as in ``compare``, and conditions, but attacks alone with the robust accuracy; Holm's
-    correction is over all pairs and conditions of a group. Keys: ``quantity``, ``label_set``,
-    ``condition``, ``perturbation``, ``strength``, ``model_a``, ``model_b``, ``n_images``,
-    ``only_a`` and ``only_b`` (images that went well with one of them alone; under a profile, that
-    went better with it), ``difference`` (a minus b), ``p``, ``p_holm``, ``established``.
-    """
-    tests = []
-    for title, group, keys, values in _groups(grids, quantity, joint=False):
-        entries: list[dict[str, Any]] = []
-        of_condition = np.ascontiguousarray(values.transpose(2, 0, 1))
-        for key, answers in zip(keys, of_condition, strict=True):
-            there = (answers != MISSING).all(axis=0)
-            for a, b in itertools.combinations(range(len(group)), 2):
-                shared = there & (answers[a] != NEITHER) & (answers[b] != NEITHER)
-                if not shared.any():
-                    continue
-                net = (answers[a] - answers[b])[shared]
-                only_a, only_b = int((net > 0).sum()), int((net < 0).sum())
-                entries.append(
-                    {
-                        "quantity": quantity,
-                        "label_set": title,
-                        "condition": key.id,
-                        "perturbation": key.perturbation,
-                        "strength": key.strength,
-                        "model_a": group[a],
-                        "model_b": group[b],
-                        "n_images": int(shared.sum()),
-                        "only_a": only_a,
-                        "only_b": only_b,
-                        "difference": float(net.sum()) / int(shared.sum()),
-                        "p": sign_flip(whole_numbers(net)),
-                    }
-                )
-        adjusted = holm([entry["p"] for entry in entries])
-        tests += [
-            {**entry, "p_holm": p, "established": p < ALPHA}
-            for entry, p in zip(entries, adjusted, strict=True)
-        ]
-    return tests
-
-
-Group = tuple[str, tuple[str, ...], tuple[ConditionKey, ...], NDArray[Any]]
-"""Name of the classes, models, conditions, and their ``outcomes`` (models, images, conditions)."""
-
-
-def _groups(grids: Sequence[Grid], quantity: str, *, joint: bool = True) -> list[Group]:
-    """The groups of two models or more with the same classes that share any row.
-
-    Attacks of one norm and epsilon count ``joint`` for the robust accuracy, instead of
-    conditions.
-    """
-    by_name: dict[str, Grid] = {grid.model: grid for grid in grids}
-    groups = []
-    for labels, names in models.by_labels(by_name):
-        if len(names) < 2:
-            continue
-        keys = by_name[names[0]].conditions
-        if quantity == "robust_accuracy" and not joint:
-            keys = tuple(key for key in keys if key.is_attack)
-        values = np.stack([outcomes(by_name[name], quantity, joint=joint) for name in names])
-        whole = (values != MISSING).all(axis=0).any(axis=1)
-        if whole.any():
-            groups.append((labels.title, names, keys, values[:, whole]))
-    return groups
-
-
-def outcomes(grid: Grid, quantity: str, *, joint: bool = True) -> NDArray[Any]:
+def outcomes(grid: Grid, quantity: str) -> NDArray[Any]:
     """(images, conditions) of 0, 1 and NEITHER; MISSING where there is no row, or no label.
 
     They are bytes, but floats where a profile is a condition, of which they are shares. Attacks of
-    one norm and epsilon count ``joint`` for the robust accuracy, else one by one.
+    one norm and epsilon count together for the robust accuracy.
     """
-    if quantity == "robust_accuracy" and joint:
+    if quantity == "robust_accuracy":
         survivors = attack_survivors(grid.values(QUANTITIES[quantity]), budgets(grid.conditions))
         return np.where(np.isnan(survivors), MISSING, survivors).astype(np.int8)
     flags = grid.flags(QUANTITIES[quantity])
     missing = flags == UNKNOWN
     if quantity == "consistency":
         missing &= ~grid.there
-    values = np.where(missing, np.int8(MISSING), flags)
-    attacks = [at for at, key in enumerate(grid.conditions) if key.is_attack]
-    return values[:, attacks] if quantity == "robust_accuracy" else values
+    return np.where(missing, np.int8(MISSING), flags)

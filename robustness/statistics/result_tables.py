@@ -18,7 +18,6 @@ from robustness.statistics.model_choice import ModelChoice, choose
 from robustness.statistics.model_pairs_and_ranks import (
     QUANTITIES,
     compare,
-    compare_by_condition,
     ranking,
 )
 from robustness.statistics.model_tables import (
@@ -53,12 +52,9 @@ class FigureTables:
     hardest: Hardest
     classes: Sequence[tuple[str, int]]
     pairs: Mapping[str, Entries]
-    tests: Mapping[str, Entries]
 
 
-_WORKED_OUT = tuple(
-    field.name for field in fields(FigureTables) if field.name not in ("pairs", "tests")
-)
+_WORKED_OUT = tuple(field.name for field in fields(FigureTables) if field.name != "pairs")
 
 
 class Figures:
@@ -87,14 +83,13 @@ class Figures:
         self.classes: Sequence[tuple[str, int]] = ()
         """(model, class) of the images, where the rows were asked for them."""
         self._pairs: dict[str, Entries] = {}
-        self._tests: dict[str, Entries] = {}
 
     @classmethod
     def of_tables(cls, tables: FigureTables, read: Callable[[], Sequence[Grid]]) -> Figures:
         """The inverse of ``tables``; ``read`` returns the grids if they are needed."""
         figures = cls(read)
         vars(figures).update({name: getattr(tables, name) for name in _WORKED_OUT})
-        figures._pairs, figures._tests = dict(tables.pairs), dict(tables.tests)
+        figures._pairs = dict(tables.pairs)
         return figures
 
     def tables(self) -> FigureTables:
@@ -102,7 +97,6 @@ class Figures:
         return FigureTables(
             **{name: getattr(self, name) for name in _WORKED_OUT},
             pairs={quantity: self.pairs(quantity) for quantity in QUANTITIES},
-            tests={quantity: self.tests(quantity) for quantity in QUANTITIES},
         )
 
     @cached_property
@@ -233,13 +227,6 @@ class Figures:
         """The pairs by robust accuracy, if models are ranked by something else."""
         robust = "robust_accuracy"
         return [] if self.ranked_by == robust else self.pairs(robust)
-
-    def tests(self, quantity: str = "") -> Entries:
-        """Every pair under every condition, as ``compare_by_condition`` gives it."""
-        quantity = quantity or self.ranked_by
-        if quantity not in self._tests:
-            self._tests[quantity] = compare_by_condition(self.grids, quantity)
-        return self._tests[quantity]
 
     def ranking(self, quantity: str = "") -> Entries:
         """The summary with ranks."""

@@ -49,7 +49,7 @@ TABLES = (
 def tell(figures: Figures) -> dict[str, Any]:
     """All that is told of a run."""
     told = {name: getattr(figures, name) for name in TABLES}
-    each = {q: [figures.pairs(q), figures.tests(q), figures.ranking(q)] for q in QUANTITIES}
+    each = {q: [figures.pairs(q), figures.ranking(q)] for q in QUANTITIES}
     rest = (figures.images, figures.copies, figures.labelled)
     return {**told, "each": each, "rest": rest, "choice": figures.choice.as_dict()}
 

@@ -253,20 +253,6 @@ def test_pairs_use_the_rows_that_all_models_have() -> None:
     )
     cut = frame.drop(frame.index[-3:])  # the last model lacks one image and half of another
     assert {pair["n_images"] for pair in Figures(cut).pairs()} == {29}
-    assert [test["n_images"] for test in Figures(cut).tests()] == [29] * 3 + [28] * 3
-
-
-def test_each_condition_by_itself_is_corrected_over_all_of_them() -> None:
-    kept = [random(seed).random((50, 2)) < share for seed, share in enumerate((0.3, 0.5, 0.9))]
-    entries = Figures(run(*kept, conditions=severities("fog")[:2])).tests()
-    assert len(entries) == 6
-    assert [e["p_holm"] for e in entries] == pytest.approx(holm([e["p"] for e in entries]))
-    for entry in entries:
-        a, b = (kept[THREE.index(entry[key])] for key in ("model_a", "model_b"))
-        place = 0 if entry["strength"] == 0.2 else 1
-        assert entry["p"] == sign_flip(a[:, place].astype(int) - b[:, place])
-        expected = a[:, place].mean() - b[:, place].mean()
-        assert entry["difference"] == pytest.approx(expected)
 
 
 # --- two runs -------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from robustness.charts import (
     ranking_and_condition_tables,
     strength_and_reliability_curves,
 )
-from robustness.report.blocks import Block, Chart, Chooser, Sortable, Text, Titled
+from robustness.report.blocks import Block, Chart, Chooser, Text, Titled
 from robustness.report.questions.question_and_figures import COMPARE, Question
 from robustness.statistics import Figures
 
@@ -46,11 +46,7 @@ def _ranked(figures: Figures, quantity: str) -> list[Block]:
     )
     rule = Text(statistics.TEST_SUMMARY, statistics.TEST_RULE)
     in_points = Titled("Differences in points", ranking_and_condition_tables.pairs(pairs))
-    tests = Sortable(
-        "Each pair under each condition (McNemar's test)",
-        lambda: ranking_and_condition_tables.tests(figures.tests(quantity)),
-    )
-    return [chart, note, table, differing, rule, in_points, tests]
+    return [chart, note, table, differing, rule, in_points]
 
 
 def _brief(figures: Figures) -> list[Titled | Text]:
