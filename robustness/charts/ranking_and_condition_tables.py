@@ -13,13 +13,8 @@ from typing import Any, NamedTuple, Self
 from robustness import models
 from robustness.attacks import NORMS
 from robustness.base.text import FigureText, counted, figure_text, points
-from robustness.evaluation.perturbation_and_attack_conditions import (
-    AttackCondition,
-    Condition,
-    perturbation_label,
-    setting,
-)
-from robustness.metrics import FEATURES, PICTURE, PREDICTION, Metric
+from robustness.evaluation.perturbation_and_attack_conditions import AttackCondition, Condition
+from robustness.metrics import FEATURES, PICTURE, PREDICTION
 from robustness.metrics import REGISTRY as METRICS
 from robustness.metrics.cosine_and_euclidean_similarity import RESCALED
 from robustness.metrics.metric import TABLES
@@ -192,16 +187,13 @@ def listed_metrics(entries: Sequence[Entry]) -> list[Column]:
     ]
 
 
-def _by_subject() -> list[Metric]:
-    """The metrics, those of predictions first."""
-    subjects = (PREDICTION, FEATURES, PICTURE)
-    return sorted(METRICS, key=lambda metric: subjects.index(metric.subject))
-
-
 def metric_titles(view: str) -> dict[str, str]:
-    """The titles of the metrics of ``view`` by column, with those of rescaled similarities."""
-    titles = {}
-    for metric in _by_subject():
+    """The titles of the metrics of ``view`` by column, with those of rescaled similarities.
+
+    Those of predictions come first.
+    """
+    titles, subjects = {}, (PREDICTION, FEATURES, PICTURE)
+    for metric in sorted(METRICS, key=lambda metric: subjects.index(metric.subject)):
         if view in metric.views:
             titles[metric.name] = metric.label
             if metric.name in RESCALED:
@@ -227,46 +219,6 @@ def pairs(entries: Sequence[Entry]) -> Table:
 def p_text(p: float) -> str:
     """A p-value as text with four digits."""
     return "< 0.0001" if p < 0.0001 else f"{p:.4f}"
-
-
-def conditions(entries: Sequence[Entry]) -> list[dict[str, Any]]:
-    """All figures per model and condition with intervals, by the titles of the columns."""
-    every = {"consistency": ("Consistency", ".1%"), "flip_rate": ("Flip rate", ".1%")}
-    for metric in _by_subject():
-        every[metric.name] = metric.column_title, metric.form
-        if metric.name in RESCALED:
-            every[RESCALED[metric.name]] = f"{metric.column_title}, rescaled", metric.form
-    every |= {
-        "clean_accuracy": ("Original accuracy", ".1%"),
-        "perturbed_accuracy": ("Perturbed accuracy", ".1%"),
-        "clean_accuracy_top5": ("Original top-5", ".1%"),
-        "perturbed_accuracy_top5": ("Perturbed top-5", ".1%"),
-        "drop": ("Accuracy lost", ".1%"),
-        "relative_drop": ("Relative loss", ".1%"),
-    }
-    every = {k: v for k, v in every.items() if any(entry.get(k) is not None for entry in entries)}
-    columns: list[Column] = [("Images", figure("n_images", ","))]
-    if labelled := "clean_accuracy" in every:
-        columns.append(("Labelled", figure("n_labelled", ",")))
-    if any(entry["n_attacked"] is not None for entry in entries):
-        columns.append(("Attacked", figure("n_attacked", ",")))
-    columns += [(title, rate(name, form)) for name, (title, form) in every.items()]
-    if labelled:
-        columns += [
-            ("Original ECE", rate("clean_ece", ".3f")),
-            ("Perturbed ECE", rate("perturbed_ece", ".3f")),
-            ("ECE by chance", figure("perturbed_ece_by_chance", ".3f")),
-        ]
-    return [
-        {
-            "Model": models.label(entry["model"]),
-            "Perturbation": perturbation_label(entry["perturbation"]),
-            "Strength": setting(entry["condition"]),
-            "Severity": entry["severity"],
-            **{title: say(entry) for title, say in columns},
-        }
-        for entry in entries
-    ]
 
 
 def robust_accuracy(entries: Sequence[Entry]) -> Table:

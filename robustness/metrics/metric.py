@@ -19,7 +19,7 @@ FEATURES = "features"
 PICTURE = "image"
 
 TABLES, STRENGTHS, RUN = "tables", "strengths", "run"
-"""Where a metric appears, beside the glossary and the table of all figures: in the tables of
+"""Where a metric appears, beside the glossary and the rows: in the tables of
 models, in the curves over the strength, and in the map of a run."""
 
 

@@ -39,19 +39,6 @@ class Titled:
 
 
 @dataclass(frozen=True)
-class Sortable:
-    """A long table that a page shows sortable; files have ``printed`` or nothing in its place.
-
-    Rows are by the titles of the columns. Columns of ``percentages`` sort by their figures.
-    """
-
-    caption: str
-    read: Callable[[], Sequence[Mapping[str, Any]]]
-    percentages: Sequence[str] = ()
-    printed: Titled | None = None
-
-
-@dataclass(frozen=True)
 class Chart:
     """A figure with its text alternative, and a ``note`` below it.
 
@@ -130,7 +117,7 @@ class Columns:
 
 Printed = Text | Titled | Chart | Map | Cases
 """What every format can render."""
-Block = Printed | Sortable | Chooser | Columns
+Block = Printed | Chooser | Columns
 
 
 @dataclass(frozen=True)
@@ -159,8 +146,6 @@ def _printed(blocks: Sequence[Block]) -> Iterator[Printed]:
                 yield from _printed(block.read(option))
         elif isinstance(block, Columns):
             yield from _printed([*chain(*block.columns)])
-        elif isinstance(block, Sortable):
-            yield from [block.printed] if block.printed else []
         else:
             yield block
 

@@ -81,7 +81,6 @@ def test_every_table_and_chart_has_it(record: Metric, rows: list[Measurement]) -
         record.label
         in ranking_and_condition_tables.ranking(figures.ranking("consistency"), "consistency").head
     )
-    assert record.label in ranking_and_condition_tables.conditions(figures.by_perturbation)[0]
     assert record.label in one_image_report.verdicts(rows).head
     assert record in facts_and_cautions.listed_metrics(rows)
     assert (

@@ -28,7 +28,7 @@ from robustness.commands.main import main
 from robustness.evaluation.perturbation_and_attack_conditions import Condition, as_profile, series
 from robustness.hardening import Hardening, Settings, judgement
 from robustness.report import hardening_report, match_report
-from robustness.report.blocks import Chart, Chooser, Sortable
+from robustness.report.blocks import Chart, Chooser
 from robustness.runs import Run, headline_figures, jobs
 from robustness.runs.row_selection import RowSelection
 from tests.matching.test_match import example
@@ -77,8 +77,6 @@ def strings(value: Any) -> Iterator[str]:
     elif isinstance(value, Chooser):
         for option in value.options:
             yield from strings(value.read(option))
-    elif isinstance(value, Sortable):
-        yield from strings([value.read(), value.printed])
     elif isinstance(value, Chart):
         yield from (value.alt, value.note)
     elif isinstance(value, Mapping):

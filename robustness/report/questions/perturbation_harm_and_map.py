@@ -19,7 +19,7 @@ from robustness.charts.ranking_and_condition_tables import (
     similarities,
 )
 from robustness.evaluation.perturbation_and_attack_conditions import perturbation_label, setting
-from robustness.report.blocks import Block, Chart, Chooser, Map, Sortable, Text, Titled
+from robustness.report.blocks import Block, Chart, Chooser, Map, Text, Titled
 from robustness.report.names_and_sentences import MODEL, sentence
 from robustness.report.questions.question_and_figures import ATTACKS, Question
 from robustness.statistics import FEWEST, Figures
@@ -61,11 +61,6 @@ def _blocks(figures: Figures) -> list[Block]:
         lost = "Accuracy lost", rate("drop")
         columns += [ranking_and_condition_tables.LABELLED, lost]
     table = Titled("By model and condition", Table.of(entries, columns), long=True)
-    every = Sortable(
-        "All figures by model and condition",
-        lambda: ranking_and_condition_tables.conditions(entries),
-        printed=table,
-    )
     titles = strength_and_reliability_curves.titles(others)
 
     def read(quantity: str) -> list[Block]:
@@ -73,7 +68,7 @@ def _blocks(figures: Figures) -> list[Block]:
         return [Map(titles[quantity], run_and_change_maps.run_map(figures, quantity), note)]
 
     maps = Chooser("Figure", "cell_figure", titles, read, printed=[], listed=True)
-    return [maps, every] if others else [every]
+    return [maps, table] if others else [table]
 
 
 def harm(figures: Figures) -> str:
@@ -141,8 +136,7 @@ def _curves(figures: Figures) -> list[Block]:
                 names[name],
                 strength_and_reliability_curves.strength_curves(rows, quantity, level),
                 f"{titles[quantity]} of each model over "
-                f"{strength_and_reliability_curves.LEVELS[level]}; "
-                "the table of all figures holds the numbers.",
+                f"{strength_and_reliability_curves.LEVELS[level]}.",
                 labels_note(figures.summary, quantity),
             )
             return [chart]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
 
 from robustness import models
 from robustness.base.text import counted, points, visible
@@ -20,7 +19,7 @@ from robustness.charts.ranking_and_condition_tables import (
 from robustness.charts.slices_embeddings_and_risk import change_counts, failing_alone, slice_rates
 from robustness.evaluation.perturbation_and_attack_conditions import short
 from robustness.pictures.image_properties import PROPERTIES
-from robustness.report.blocks import Block, Chart, Chooser, Sortable, Text, Titled
+from robustness.report.blocks import Block, Chart, Chooser, Text, Titled
 from robustness.report.names_and_sentences import MODEL, model
 from robustness.report.questions.question_and_figures import COMPARE, LABELS, TWO_MODELS, Question
 from robustness.runs.failures_and_class_changes import Failures
@@ -60,22 +59,10 @@ def _slices(figures: Failures) -> list[Block]:
         ("Difference in points", figure("difference", points)),
         ("Corrected p", figure("p", ".3f")),
     ]
-
-    all_columns: list[Column] = [
-        *columns[:3],
-        ("Rate", figure("rate", ".1%")),
-        *(column for column in columns if column[0] in ("Other images", "Corrected p")),
-    ]
-
     return [
         Text(" ".join([summary, *figures.unknown]), SLICE_RULE),
         chart,
         Titled("Significantly worse", Table.of(worst, columns)),
-        Sortable(
-            "All slices",
-            lambda: [{title: say(e) for title, say in all_columns} for e in figures.slices],
-            ("Rate", "Other images"),
-        ),
     ]
 
 
@@ -131,8 +118,7 @@ _CLASSES = 15
 
 
 def _class_drops(figures: Figures) -> list[Block]:
-    entries = figures.by_class
-    enough = [entry for entry in entries if entry["n_images"] >= FEWEST_OF_A_CLASS]
+    enough = [entry for entry in figures.by_class if entry["n_images"] >= FEWEST_OF_A_CLASS]
     if not enough:
         fewest = f"Per-class results need at least {FEWEST_OF_A_CLASS} images in a class."
         return [Text(fewest)]
@@ -146,45 +132,21 @@ def _class_drops(figures: Figures) -> list[Block]:
         ("Lost", figure("drop", ".0%")),
         ("95% interval", partial(interval, name="drop")),
     ]
-    shares = {
-        "Original accuracy": "clean_accuracy",
-        "Perturbed accuracy": "perturbed_accuracy",
-        "Accuracy lost": "drop",
-        "Consistency": "consistency",
-    }
-
-    every: list[Column] = [
-        *columns[:3],
-        *((title, figure(name, ".1%")) for title, name in shares.items()),
-        ("95% interval of the loss", partial(interval, name="drop")),
-    ]
-
-    def read(names: Sequence[str]) -> list[dict[str, Any]]:
-        mine = [entry for entry in entries if entry["model"] in names]
-        mine.sort(key=lambda entry: -entry["drop"])
-        return [{title: say(entry) for title, say in every} for entry in mine]
-
     note = (
         f"Classes with {FEWEST_OF_A_CLASS} images or more. The largest losses of many classes are "
         "partly chance: see the intervals."
     )
     blocks: list[Block] = [Text(note)]
-    for labels, names in models.by_labels(
-        strength_and_reliability_curves.grouped(entries, "model")
-    ):
-        mine = [entry for name in names for entry in by_model.get(name, [])]
+    for labels, names in models.by_labels(by_model):
+        mine = [entry for name in names for entry in by_model[name]]
         worst = sorted(mine, key=lambda entry: -entry["drop"])[:_CLASSES]
-        if not worst:
-            continue
         chart = Chart(
             f"Classes that lose most accuracy, {labels.title}",
             strength_and_reliability_curves.class_drops(mine, _CLASSES),
             "Accuracy lost in the classes that lose most; the table below names them.",
             link="class",
         )
-        table = Titled(f"The {len(worst)} largest losses", Table.of(worst, columns))
-        title = "All classes, with any number of images"
-        blocks += [chart, Sortable(title, partial(read, names), [*shares], table)]
+        blocks += [chart, Titled(f"The {len(worst)} largest losses", Table.of(worst, columns))]
     return blocks
 
 

@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-import pandas as pd
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
@@ -18,7 +17,6 @@ from robustness.report.blocks import (
     Chooser,
     Columns,
     Map,
-    Sortable,
     Text,
     Titled,
 )
@@ -99,8 +97,6 @@ def _draw(
             st.caption(plain(block.text), help=block.help or None)
         elif isinstance(block, Titled):
             _table(block)
-        elif isinstance(block, Sortable):
-            _frame(block)
         elif isinstance(block, Chart):
             _chart(block, clicked, result, chosen)
         elif isinstance(block, Map):
@@ -142,27 +138,6 @@ def _table(block: Titled) -> None:
         return
     st.markdown(f"**{plain(block.caption)}**")
     st.html(image_pairs_and_cards.html_table(*block.table))
-
-
-def _frame(block: Sortable) -> None:
-    """Draw a frame; counts and percentages are numbers in it, which sort."""
-
-    def cell(title: str, content: Any) -> Any:
-        for figure in getattr(content, "figures", ()):
-            if figure.text == content and title in block.percentages:
-                return 100 * figure.value
-            if figure.text == content and isinstance(figure.value, int):
-                return figure.value
-        return None if content == "" else content
-
-    form = st.column_config.NumberColumn(format="%.1f%%")
-    with st.expander(plain(block.caption)):
-        rows = [{title: cell(title, each) for title, each in row.items()} for row in block.read()]
-        st.dataframe(
-            pd.DataFrame(rows),
-            hide_index=True,
-            column_config=dict.fromkeys(block.percentages, form),
-        )
 
 
 def _chart(block: Chart, clicked: Clicked, result: str, chosen: Mapping[str, str]) -> None:
