@@ -8,11 +8,8 @@ are kept apart.
 
 from __future__ import annotations
 
-import csv
 import itertools
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -132,16 +129,6 @@ def published(names: list[str]) -> list[dict[str, Any]]:
                 }
             )
     return rows
-
-
-@cache
-def published_errors() -> tuple[Mapping[str, Any], ...]:
-    """Published of other models: ``model``, ``clean_error`` and ``mce`` in percent, ``source``."""
-    with (Path(__file__).parent / "published_robustness.csv").open(encoding="utf-8") as file:
-        return tuple(
-            {**row, "clean_error": float(row["clean_error"]), "mce": float(row["mce"])}
-            for row in csv.DictReader(file)
-        )
 
 
 def _percent(of: Callable[[Floats], Estimates], totals: Floats, alexnet: Floats) -> Estimates:

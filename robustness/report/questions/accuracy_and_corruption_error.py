@@ -7,7 +7,7 @@ from functools import partial
 
 from robustness import models, statistics
 from robustness.base.text import FigureText, points
-from robustness.charts import model_scores, strength_and_reliability_curves
+from robustness.charts import strength_and_reliability_curves
 from robustness.charts.ranking_and_condition_tables import (
     LABELLED,
     Column,
@@ -24,7 +24,7 @@ from robustness.report.blocks import Block, Chart, Chooser, Columns, Text, Title
 from robustness.report.names_and_sentences import model
 from robustness.report.questions.question_and_figures import LABELS, TRUST, Question
 from robustness.statistics import Figures
-from robustness.statistics.corruption_errors_and_literature import ALEXNET_ERRORS, published_errors
+from robustness.statistics.corruption_errors_and_literature import ALEXNET_ERRORS
 
 _CALIBRATION_NOTE = (
     f"ECE, expected calibration error: the mean distance from the diagonal in {statistics.BINS} "
@@ -98,21 +98,6 @@ def _errors(figures: Figures) -> list[Block]:
     ).items():
         table = _corruption_errors(alike)
         blocks += [Text(f"{note}."), Titled("Corruption error (CE), 95% intervals", table)]
-    every = len(ALEXNET_ERRORS)
-    if whole := [e for e in figures.corruption_errors if len(e["corruptions"]) == every]:
-        accuracy = {entry["model"]: entry["clean_accuracy"] for entry in figures.summary}
-        protocol = whole[-1]["note"]  # that of the published files, where the run has it
-        mine = [{**e, "error": 1 - accuracy[e["model"]]} for e in whole if e["note"] == protocol]
-        errors = published_errors()
-        chart = Chart(
-            "mCE against the error on the originals",
-            model_scores.corruption_errors(mine, errors),
-            "Mean corruption error of each model against its error on the originals, beside "
-            "published models.",
-            "Grey: measured elsewhere, on ImageNet's validation set ("
-            f"{'; '.join(dict.fromkeys(row['source'] for row in errors))}). {protocol}.",
-        )
-        blocks.append(chart)
     run = [entry["model"] for entry in figures.corruption_errors]
     literature = statistics.published(list(dict.fromkeys([*run, *models.REGISTRY.names])))
     columns: list[Column] = [
