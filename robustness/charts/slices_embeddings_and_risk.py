@@ -1,13 +1,16 @@
-"""Plotly figures of where models fail; a click on a point opens its selection of images."""
+"""Plotly figures of where models fail, and of how images differ from a reference.
+
+A click on a point of a failure opens its selection of images.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from robustness.base.text import share
 from robustness.charts.ranking_and_condition_tables import Entry, flat, in_brackets
-from robustness.charts.style import COLOURS, drawn, go, model_trace, rows_axis, whiskers
+from robustness.charts.style import COLOURS, ZERO_LINE, drawn, go, model_trace, rows_axis, whiskers
 
 
 def slice_rates(entries: Sequence[Entry], labels: Sequence[str], title: str) -> go.Figure:
@@ -185,4 +188,49 @@ def embedding_map(points: Sequence[Entry], explained: Sequence[float]) -> go.Fig
         dragmode="pan",  # nothing moves; Streamlit takes no clicks while a box can be drawn
         xaxis={"title": across, "showticklabels": False, "zeroline": False},
         yaxis={"title": up, "showticklabels": False, "zeroline": False},
+    )
+
+
+def statistics_that_differ(rows: Sequence[Mapping[str, Any]]) -> go.Figure:
+    """Means of statistics of both sides, minus the reference's.
+
+    ``rows`` have ``statistic``, ``production`` and ``simulation``, in deviations of images.
+    """
+    names = [row["statistic"] for row in rows]
+    traces: list[dict[str, Any]] = [
+        {
+            "type": "scatter",
+            "x": [value for row in rows for value in (row["production"], row["simulation"], None)],
+            "y": [name for name in names for _ in range(3)],
+            "mode": "lines",
+            "line": {"color": "#8796a5", "width": 2},
+            "hoverinfo": "skip",
+            "showlegend": False,
+        }
+    ]
+    traces += [
+        {
+            "type": "scatter",
+            "name": label,
+            "x": [row[side] for row in rows],
+            "y": names,
+            "mode": "markers",
+            "marker": {
+                "symbol": symbol,
+                "size": size,
+                "color": COLOURS[0],
+                "line": {"width": 2, "color": COLOURS[0]},
+            },
+            "hovertemplate": "%{y}: %{x:+.2f}<extra>" + label + "</extra>",
+        }
+        for side, label, symbol, size in (
+            ("production", "Your images", "circle", 9),
+            ("simulation", "Simulation", "circle-open", 15),  # a ring around it where they agree
+        )
+    ]
+    return drawn(
+        traces,
+        height=130 + 30 * len(names),
+        xaxis={"title": "Deviations from the reference"} | ZERO_LINE,
+        yaxis=rows_axis(names),
     )

@@ -15,7 +15,6 @@ from robustness.base.text import (
     share,
 )
 from robustness.charts import run_and_change_maps
-from robustness.charts.model_and_statistic_differences import statistics_that_differ
 from robustness.charts.ranking_and_condition_tables import (
     Column,
     Entry,
@@ -26,6 +25,7 @@ from robustness.charts.ranking_and_condition_tables import (
     rate,
     with_interval,
 )
+from robustness.charts.slices_embeddings_and_risk import statistics_that_differ
 from robustness.matching import (
     SHARE,
     ExpectedAccuracy,

@@ -10,7 +10,7 @@ import pytest
 
 from benchmarks.support.synthetic_rows import Told, rows, severities
 from robustness import models
-from robustness.charts import model_and_statistic_differences, strength_and_reliability_curves
+from robustness.charts import strength_and_reliability_curves
 from robustness.charts.style import model_style
 from robustness.statistics import Figures
 
@@ -57,16 +57,6 @@ def test_curves_have_a_line_and_a_band_a_model() -> None:
         assert list(band.y[:5]) == [entry["consistency_high"] for entry in mine]
         assert list(band.y[5:]) == [entry["consistency_low"] for entry in reversed(mine)]
         assert list(band.x[:5]) == list(band.x[5:])[::-1]
-
-
-def test_pairs_are_filled_where_established() -> None:
-    pairs = Figures(run()).pairs()
-    doubtful = [*pairs, {**pairs[0], "better": "VGG16", "established": False}]
-    filled, hollow = model_and_statistic_differences.pair_differences(doubtful).data
-    assert (filled.marker.symbol, hollow.marker.symbol) == ("circle", "circle-open")
-    assert list(filled.y) == ["EfficientNet-Lite0<br>over SqueezeNet 1.1"]
-    low = filled.x[0] - filled.error_x.arrayminus[0]
-    assert low == pytest.approx(100 * pairs[0]["difference_low"]), "in points"
 
 
 def test_the_classes_that_lose_most_come_first() -> None:

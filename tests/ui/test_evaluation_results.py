@@ -73,7 +73,7 @@ def case_names(app: AppTest) -> list[str]:
 
 
 VIEWS = {
-    "compare": (["Trade-offs", "Ranking", "Agreement"], 4),
+    "compare": (["Trade-offs", "Ranking", "Agreement"], 3),
     "failures": (
         ["Perturbations", "Over strength", "Classes", "Changed classes", "Slices"],
         3,

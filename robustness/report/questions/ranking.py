@@ -6,7 +6,6 @@ import pandas as pd
 
 from robustness import statistics
 from robustness.charts import (
-    model_and_statistic_differences,
     model_scores,
     ranking_and_condition_tables,
     strength_and_reliability_curves,
@@ -39,14 +38,9 @@ def _ranked(figures: Figures, quantity: str) -> list[Block]:
     )
     if not pairs:
         return [chart, note, table]
-    differing = Chart(
-        "Differences between models",
-        model_and_statistic_differences.pair_differences(pairs),
-        "Difference of each pair of models with its interval; the table below holds the numbers.",
-    )
     rule = Text(statistics.TEST_SUMMARY, statistics.TEST_RULE)
     in_points = Titled("Differences in points", ranking_and_condition_tables.pairs(pairs))
-    return [chart, note, table, differing, rule, in_points]
+    return [chart, note, table, rule, in_points]
 
 
 def _brief(figures: Figures) -> list[Titled | Text]:
