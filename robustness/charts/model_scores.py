@@ -13,45 +13,24 @@ from robustness import models
 from robustness.charts.ranking_and_condition_tables import Entry
 from robustness.charts.style import COLOURS, drawn, go, model_style, whiskers
 from robustness.statistics.model_choice import expected_robustness, is_faster
-from robustness.statistics.robustness_ranking_and_verdicts import PUBLISHED
 
 
-def ranking(
-    summary: pd.DataFrame, quantity: str = "consistency", title: str = "Prediction consistency"
-) -> go.Figure:
+def ranking(summary: pd.DataFrame, quantity: str, title: str) -> go.Figure:
     """A rate of each model with its 95% interval if known, in the order of ``summary``.
 
-    ``summary`` has a row per model with ``quantity`` and its bounds, as from
-    ``scorecard.summarise``. An open diamond is the consistency that the study published.
+    ``summary`` has a row per model with ``quantity`` and its bounds.
     """
-    bounded = summary[f"{quantity}_low"].notna().any()
-    traces: list[dict[str, Any]] = [
-        {
-            "type": "scatter",
-            "name": "measured, with 95% interval" if bounded else "measured",
-            "x": summary[quantity].tolist(),
-            "y": [models.label(model) for model in summary["model"]],
-            "mode": "markers",
-            "marker": {"size": 12, "color": COLOURS[0]},
-            "error_x": whiskers(summary.to_dict("records"), quantity),
-            "hovertemplate": "%{y}: %{x:.0%}<extra></extra>",
-        }
-    ]
-    published = [(models.label(m), PUBLISHED[m]) for m in summary["model"] if m in PUBLISHED]
-    if published and quantity == "consistency":
-        traces.append(
-            {
-                "type": "scatter",
-                "name": "published by the study",
-                "x": [figures.consistency for _, figures in published],
-                "y": [label for label, _ in published],
-                "mode": "markers",
-                "marker": {"size": 12, "symbol": "diamond-open", "color": COLOURS[4]},
-                "hovertemplate": "%{y}: %{x:.0%}<extra>published</extra>",
-            }
-        )
+    measured = {
+        "type": "scatter",
+        "x": summary[quantity].tolist(),
+        "y": [models.label(model) for model in summary["model"]],
+        "mode": "markers",
+        "marker": {"size": 12, "color": COLOURS[0]},
+        "error_x": whiskers(summary.to_dict("records"), quantity),
+        "hovertemplate": "%{y}: %{x:.0%}<extra></extra>",
+    }
     return drawn(
-        traces,
+        [measured],
         height=150 + 42 * len(summary),
         xaxis={"range": [-0.03, 1.03], "tickformat": ".0%", "title": title},
         yaxis={"autorange": "reversed"},
