@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -12,7 +11,7 @@ import pandas as pd
 from robustness import models
 from robustness.charts.ranking_and_condition_tables import Entry
 from robustness.charts.style import COLOURS, drawn, go, model_style, whiskers
-from robustness.statistics.model_choice import expected_robustness, is_faster
+from robustness.statistics.model_choice import expected_robustness
 
 
 def ranking(summary: pd.DataFrame, quantity: str, title: str) -> go.Figure:
@@ -38,22 +37,19 @@ def ranking(summary: pd.DataFrame, quantity: str, title: str) -> go.Figure:
 
 
 class Axis(NamedTuple):
-    """A horizontal axis of ``trade``: name, unit, format, and whether more is better."""
+    """A horizontal axis of ``trade_off``: name, unit and format."""
 
     title: str
     unit: str
     form: str = ""
-    more_is_better: bool = False
 
 
 AXES: Mapping[str, Axis] = {
-    "accuracy": Axis("Accuracy", "on the originals", ".0%", more_is_better=True),
+    "accuracy": Axis("Accuracy", "on the originals", ".0%"),
     "latency_ms": Axis("Latency", "in ms per image"),
     "megabytes": Axis("Size", "in MB"),
 }
 """By the column of a choice."""
-
-_SMALLEST, _LARGEST = 12, 34  # pixels across a marker
 
 
 def measured_axes(entries: Sequence[Entry]) -> list[str]:
@@ -61,41 +57,14 @@ def measured_axes(entries: Sequence[Entry]) -> list[str]:
     return [name for name in AXES if sum(entry[name] is not None for entry in entries) > 1]
 
 
-def dominated(entries: Sequence[Entry], name: str) -> dict[str, list[str]]:
-    """The models that others dominate, each with those, the one with the best score first.
-
-    One dominates another if it is no worse in ``name`` and ``robust``, and better in one. Of
-    latencies the spreads must not overlap.
-    """
-    measured = [entry for entry in entries if entry[name] is not None]
-    sign = 1 if AXES[name].more_is_better else -1
-
-    def dominates(entry: Entry, other: Entry) -> bool:
-        if name == "latency_ms":
-            return is_faster(entry, other) and bool(entry["robust"] >= other["robust"])
-        (a, b), (x, y) = ((sign * model[name], model["robust"]) for model in (entry, other))
-        return bool(a >= x and b >= y and (a, b) != (x, y))
-
-    dominators = {}
-    for entry in measured:
-        better = [other for other in measured if dominates(other, entry)]
-        if better:
-            better.sort(key=lambda other: -float(other["robust"]))
-            dominators[str(entry["model"])] = [str(other["model"]) for other in better]
-    return dominators
-
-
 def trade_off(entries: Sequence[Entry], name: str, title: str) -> go.Figure:
     """A marker per model: ``name`` of ``AXES`` across, the score up with its interval.
 
-    ``entries`` are those of a choice that have a score. The area of a marker is the model's size.
-    A dotted line joins the models that none dominates; against accuracy, a dashed one shows what
+    ``entries`` are those of a choice that have a score. Against accuracy, a dashed line shows what
     the accuracy of all of them predicts.
     """
     measured = sorted((e for e in entries if e[name] is not None), key=lambda e: float(e[name]))
     axis = AXES[name]
-    front = [e for e in measured if e["model"] not in dominated(measured, name)]
-    largest = max((e["megabytes"] or 0.0 for e in measured), default=0.0) or 1.0
     line = expected_robustness(measured) if name == "accuracy" else None
     values = [e[name] for e in measured]
     traces: list[dict[str, Any]] = []
@@ -112,21 +81,8 @@ def trade_off(entries: Sequence[Entry], name: str, title: str) -> go.Figure:
             "showlegend": True,
         }
         traces.append(predicted)
-    traces.append(
-        {
-            "type": "scatter",
-            "name": "not dominated",
-            "x": [e[name] for e in front],
-            "y": [e["robust"] for e in front],
-            "mode": "lines",
-            "line": {"color": "#8796a5", "width": 1, "dash": "dot"},
-            "hoverinfo": "skip",
-            "showlegend": False,
-        }
-    )
     for entry in measured:
         colour, marker, _ = model_style(entry["model"])
-        size = _LARGEST * math.sqrt((entry["megabytes"] or 0.0) / largest)
         traces.append(
             {
                 "type": "scatter",
@@ -134,7 +90,7 @@ def trade_off(entries: Sequence[Entry], name: str, title: str) -> go.Figure:
                 "x": [entry[name]],
                 "y": [entry["robust"]],
                 "mode": "markers",
-                "marker": {"size": max(_SMALLEST, size), "color": colour, "symbol": marker},
+                "marker": {"size": 14, "color": colour, "symbol": marker},
                 "error_y": whiskers([entry], "robust"),
                 "hovertemplate": f"%{{x:{axis.form or '.3g'}}}, %{{y:.1%}}"
                 "<extra>%{fullData.name}</extra>",

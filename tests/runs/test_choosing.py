@@ -18,11 +18,10 @@ from benchmarks.support.synthetic_rows import APGD, FOG, SyntheticRun, attacked,
 from benchmarks.support.synthetic_runs import pictures, saved
 from robustness import api
 from robustness.base.errors import ParameterError
-from robustness.charts import model_scores
 from robustness.report.blocks import Titled
 from robustness.report.questions import choice_and_trade_offs as run_choice
 from robustness.statistics import Cost, Criteria, Figures, ModelChoice, choose
-from robustness.statistics.model_choice import above_expected
+from robustness.statistics.model_choice import above_expected, is_faster
 
 NAMES = ("SqueezeNet", "EfficientNetLite0", "EfficientNetLite1", "EfficientNetLite2")
 CONDITIONS = (("fog", 0.6), ("gaussian_noise", 0.4))
@@ -320,10 +319,11 @@ def test_a_model_is_faster_only_beyond_the_spread() -> None:
         }
         for name, (low, high) in spreads.items()
     ]
-    assert model_scores.dominated(entries, "latency_ms") == {third: [first]}
+    faster = {(a["model"], b["model"]) for a in entries for b in entries if is_faster(a, b)}
+    assert faster == {(first, third)}
     unknown = dict.fromkeys(("latency_ms", "latency_low_ms", "latency_high_ms", "waiting"))
     without = [each | unknown for each in entries]
-    assert model_scores.dominated(without, "latency_ms") == {}
+    assert not any(is_faster(a, b) for a in without for b in without)
     (caution,) = run_choice.busy(entries)
     assert "30%" in caution.text
     assert not run_choice.busy(without)

@@ -294,16 +294,14 @@ def _trade_offs(figures: ChoiceFigures) -> list[Block]:
     options = {name: model_scores.AXES[name].title for name in axes}
 
     def read(name: str) -> list[Block]:
-        notes, across = [], options[name].lower()
-        if len(scored) - len(model_scores.dominated(scored, name)) > 1:
-            notes.append("The dotted line joins the models that no other beats in both figures.")
+        note, across = "", options[name].lower()
         if name == "accuracy" and expected_robustness(scored):
-            notes.append(f"The dashed line is fitted to the logits of these {len(scored)} models.")
+            note = f"The dashed line is fitted to the logits of these {len(scored)} models."
         chart = Chart(
             f"{title} against {across}",
             model_scores.trade_off(scored, name, title),
             f"{title} of each model against its {across}; the table holds the numbers.",
-            " ".join(notes),
+            note,
         )
         return [chart]
 
