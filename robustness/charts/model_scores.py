@@ -10,7 +10,7 @@ import pandas as pd
 
 from robustness import models
 from robustness.charts.ranking_and_condition_tables import Entry
-from robustness.charts.style import COLOURS, drawn, go, model_style, whiskers
+from robustness.charts.style import COLOURS, drawn, go, model_trace, whiskers
 from robustness.statistics.model_choice import expected_robustness
 
 
@@ -81,21 +81,18 @@ def trade_off(entries: Sequence[Entry], name: str, title: str) -> go.Figure:
             "showlegend": True,
         }
         traces.append(predicted)
-    for entry in measured:
-        colour, marker, _ = model_style(entry["model"])
-        traces.append(
-            {
-                "type": "scatter",
-                "name": models.label(entry["model"]),
-                "x": [entry[name]],
-                "y": [entry["robust"]],
-                "mode": "markers",
-                "marker": {"size": 14, "color": colour, "symbol": marker},
-                "error_y": whiskers([entry], "robust"),
-                "hovertemplate": f"%{{x:{axis.form or '.3g'}}}, %{{y:.1%}}"
-                "<extra>%{fullData.name}</extra>",
-            }
+    traces += [
+        model_trace(
+            entry["model"],
+            [entry[name]],
+            [entry["robust"]],
+            hover=f"%{{x:{axis.form or '.3g'}}}, %{{y:.1%}}",
+            lines=False,
+            size=14,
+            error_y=whiskers([entry], "robust"),
         )
+        for entry in measured
+    ]
     limits: dict[str, Any] = {"rangemode": "tozero"}
     if axis.form:  # of shares: between 0% and 100%, with room were they all equal
         low, high = min(values), max(values)
