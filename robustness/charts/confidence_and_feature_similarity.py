@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from itertools import cycle
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 
 from robustness import metrics, models
-from robustness.base.text import share
 from robustness.charts.ranking_and_condition_tables import metric_titles
 from robustness.charts.style import COLOURS, dodged, drawn, go, model_trace
 from robustness.charts.verdict_signs_and_words import OPEN_MARKERS, judged
@@ -24,7 +21,7 @@ from robustness.statistics.robustness_ranking_and_verdicts import STABLE_FEATURE
 
 _PATTERNS = [
     {"shape": shape, "fillmode": "overlay", "fgcolor": "rgba(255,255,255,0.7)", "size": 6}
-    for shape in ("", "/", "x", ".", "+")
+    for shape in ("", "/")
 ]
 
 _FOR_WORDS = 0.6
@@ -36,63 +33,31 @@ def similarity_bars(frame: pd.DataFrame) -> go.Figure:
 
     ``frame`` has the columns ``model``, ``cosine``, ``euclidean`` and those ``RESCALED``.
     """
-    series = {
-        RESCALED[name]: (f"{metrics.REGISTRY[name].label}, rescaled", colour)
-        for name, colour in zip(RESCALED, COLOURS, strict=False)
-    }
-    words = {
-        RESCALED[name]: [
-            f"{value:.2f} ({raw:.2f})"
-            for value, raw in zip(frame[RESCALED[name]], frame[name], strict=True)
-        ]
-        for name in RESCALED
-    }
-    low = float(frame[list(series)].min().min())
+    low = float(frame[list(RESCALED.values())].min().min())
     left = low - _FOR_WORDS if low < 0 else 0.0
-    return _bars(frame, series, words, {"range": [left, 1 + _FOR_WORDS]})
-
-
-def clean_class_bars(frame: pd.DataFrame) -> go.Figure:
-    """Confidence in the original class before and after: a pair of bars per model.
-
-    ``frame`` has the columns ``model``, ``clean_probability`` and ``retained_probability``.
-    """
-    series = {
-        "clean_probability": ("Original", "#8796a5"),
-        "retained_probability": ("Perturbed", COLOURS[4]),
-    }
-    words = {name: [share(value) for value in frame[name]] for name in series}
-    return _bars(frame, series, words, {"range": [0, 1.15], "tickformat": ".0%"})
-
-
-def _bars(
-    frame: pd.DataFrame,
-    series: Mapping[str, tuple[str, str]],
-    words: Mapping[str, Sequence[str]],
-    xaxis: Mapping[str, Any],
-) -> go.Figure:
-    """A pair of bars per model, distinguished by pattern and colour, with ``words`` at the end.
-
-    ``series`` are (label, colour) by column.
-    """
     return drawn(
         [
             {
                 "type": "bar",
-                "name": label,
+                "name": f"{metrics.REGISTRY[name].label}, rescaled",
                 "y": [models.label(model) for model in frame["model"]],
-                "x": frame[column].tolist(),
+                "x": frame[rescaled].tolist(),
                 "orientation": "h",
-                "text": list(words[column]),
+                "text": [
+                    f"{value:.2f} ({raw:.2f})"
+                    for value, raw in zip(frame[rescaled], frame[name], strict=True)
+                ],
                 "textposition": "outside",
                 "cliponaxis": False,
                 "marker": {"color": colour, "pattern": pattern},
-                "hovertemplate": f"%{{y}}: %{{x:.3f}}<extra>{label}</extra>",
+                "hovertemplate": "%{y}: %{x:.3f}<extra>%{fullData.name}</extra>",
             }
-            for (column, (label, colour)), pattern in zip(series.items(), cycle(_PATTERNS))
+            for (name, rescaled), colour, pattern in zip(
+                RESCALED.items(), COLOURS, _PATTERNS, strict=False
+            )
         ],
         height=110 + 56 * len(frame),
-        xaxis={"tickvals": [0, 0.25, 0.5, 0.75, 1], **xaxis},
+        xaxis={"tickvals": [0, 0.25, 0.5, 0.75, 1], "range": [left, 1 + _FOR_WORDS]},
         yaxis={"autorange": "reversed"},
     )
 

@@ -169,22 +169,14 @@ def similarity(rows: Sequence[Measurement]) -> Chart:
     )
 
 
-def change_charts(rows: Sequence[Measurement]) -> list[Chart]:
-    """The charts of confidence and of the layers, for every model."""
-    frame = pd.DataFrame([row.as_row() for row in rows])
-    confidence = Chart(
-        "Confidence in the original class",
-        confidence_and_feature_similarity.clean_class_bars(frame),
-        style.describe(frame, ["clean_probability", "retained_probability"]),
-        "Probability of the class that each model predicts for the original.",
-    )
-    return [confidence, stages(confidence_and_feature_similarity.stage_frame(rows), "cosine")]
+def layers(rows: Sequence[Measurement]) -> Chart:
+    """The chart of the layers, for every model."""
+    return stages(confidence_and_feature_similarity.stage_frame(rows), "cosine")
 
 
 def features(rows: Sequence[Measurement]) -> Section:
-    """All charts of features and confidence."""
-    charts = [similarity(rows), *change_charts(rows)]
-    return Section("Features and confidence", [Columns([[chart] for chart in charts])])
+    """All charts of features."""
+    return Section("Features", [Columns([[similarity(rows)], [layers(rows)]])])
 
 
 def stages(frame: pd.DataFrame, metric: str) -> Chart:

@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from html import unescape
-from typing import Any
 
 import numpy as np
 import pandas as pd
-import plotly.graph_objects as go
 import pytest
 
 from robustness.charts import confidence_and_feature_similarity, model_scores, style
 from robustness.evaluation.perturbation_and_attack_conditions import Condition
 from robustness.models import REGISTRY
-
-Chart = Callable[[pd.DataFrame], go.Figure]
 
 EIGHT = REGISTRY.names[:8]
 MANY = pytest.mark.parametrize("names", [EIGHT[4:5], EIGHT], ids=["one model", "eight models"])
@@ -32,8 +28,6 @@ def answer_rows(names: tuple[str, ...]) -> pd.DataFrame:
             "cosine_rescaled": 0.8 - place / 20,
             "euclidean": 0.6 - place / 20,
             "euclidean_rescaled": 0.5 - place / 20,
-            "clean_probability": 0.95 - place / 20,
-            "retained_probability": 0.4 - place / 20,
         }
         for place, name in enumerate(names)
     )
@@ -60,46 +54,20 @@ def labels(names: tuple[str, ...]) -> list[str]:
     return [REGISTRY[name].label for name in names]
 
 
-def texts(trace: Any) -> list[float]:
-    """The first numbers printed beside the bars; percentages as shares."""
-    first = [text.split()[0] for text in trace.text]
-    return [float(t.rstrip("%")) / (100 if t.endswith("%") else 1) for t in first]
-
-
 # --- bars -----------------------------------------------------------------------------------------
-
-BARS = pytest.mark.parametrize(
-    ("chart", "columns", "names_of_bars"),
-    [
-        (
-            confidence_and_feature_similarity.similarity_bars,
-            ("cosine_rescaled", "euclidean_rescaled"),
-            ["Cosine similarity, rescaled", "Euclidean similarity, rescaled"],
-        ),
-        (
-            confidence_and_feature_similarity.clean_class_bars,
-            ("clean_probability", "retained_probability"),
-            ["Original", "Perturbed"],
-        ),
-    ],
-    ids=["similarity", "clean class"],
-)
 
 
 @MANY
-@BARS
-def test_bars_show_a_pair_for_each_model(
-    chart: Chart, columns: tuple[str, str], names_of_bars: list[str], names: tuple[str, ...]
-) -> None:
+def test_bars_show_a_pair_for_each_model(names: tuple[str, ...]) -> None:
     frame = answer_rows(names)
-    figure = chart(frame)
-    assert [trace.type for trace in figure.data] == ["bar", "bar"]
-    assert [trace.name for trace in figure.data] == names_of_bars
-    for trace, column in zip(figure.data, columns, strict=True):
-        assert trace.orientation == "h"
-        assert list(trace.y) == labels(names)
-        assert list(trace.x) == frame[column].tolist()
-        assert texts(trace) == pytest.approx(frame[column].tolist(), abs=0.005)
+    figure = confidence_and_feature_similarity.similarity_bars(frame)
+    bars = {trace.name: trace for trace in figure.data}
+    assert list(bars) == ["Cosine similarity, rescaled", "Euclidean similarity, rescaled"]
+    for trace, metric in zip(figure.data, ("cosine", "euclidean"), strict=True):
+        shown = frame[f"{metric}_rescaled"].tolist()
+        assert (trace.type, trace.orientation, list(trace.y)) == ("bar", "h", labels(names))
+        assert list(trace.x) == shown
+        assert [float(text.split()[0]) for text in trace.text] == pytest.approx(shown, abs=0.005)
 
 
 # --- lines ----------------------------------------------------------------------------------------

@@ -16,8 +16,7 @@ from robustness.evaluation.measurement_and_image_batch import Measurement
 from robustness.models import REGISTRY as MODELS
 from robustness.pictures.framed_picture import Picture
 from robustness.remedies import parse_all
-from robustness.report.blocks import Columns
-from robustness.report.one_image_report import change_charts, similarity
+from robustness.report.one_image_report import layers, similarity
 from robustness.report.questions.safe_threshold import ThresholdInUse
 from robustness.ui.browser import components
 from robustness.ui.computation import shared_results
@@ -190,7 +189,7 @@ def _show_details(
                 report_button(lambda: report.of_live(request.spec, picture, rows, tried), "live")
                 chain = parse_all(request.remedy)
                 copy_button(replace(request.spec, remedies=chain), picture, truth)
-        if opened := grad_cam_section.section_expander("confidence, layers, heat maps"):
+        if opened := grad_cam_section.section_expander("layers, heat maps"):
             with opened:
                 _in_detail(request, altered, rows)
 
@@ -199,7 +198,7 @@ def _in_detail(
     request: LiveRequest, altered: shared_results.Altered, rows: Sequence[Measurement]
 ) -> None:
     picture = request.picture
-    block_display_and_selection.draw([Columns([[chart] for chart in change_charts(rows)])])
+    block_display_and_selection.draw([layers(rows)])
     grad_cam_section.section(
         ["Original", "Perturbed"],
         lambda name: shared_results.model_view(request.spec, picture, name, altered)[1].frames[0],
