@@ -418,22 +418,6 @@ def test_a_limit_of_a_release_check_stays_with_it(saved: str, leaves: str) -> No
     assert app.number_input(key="max_loss").value == 2.0, "the default, once more"
 
 
-def test_baselines_that_can_be_compared_come_first(saved: str, tmp_path: Path) -> None:
-    folder = tmp_path / "runs"
-    made = runs.load(folder / saved)
-    for name, models_of_it in (("a-newer", ["EfficientNetLite0"]), ("b-newer", ["SqueezeNet"])):
-        spec = make_spec(models_of_it, CONDITIONS, seed=4)
-        shutil.copytree(folder / saved, folder / name)
-        made.manifest.updated(
-            id=name, spec=spec, created=f"2027-01-0{len(name)}T00:00:00+00:00"
-        ).write(folder / name)
-    adopt_all(folder)
-    app = run(PAGE, run=saved)
-    choices = app.selectbox(key="limits baseline").options
-    assert [choice.rpartition(", ")[2] for choice in choices] == ["b-newer", "a-newer"]
-    assert "last 1" in app.selectbox(key="limits baseline").help
-
-
 def test_a_run_is_made_of_what_its_source_holds_when_it_is_asked_for(
     saved: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -46,8 +46,7 @@ def show(run: Run, of: RunFigures, entry: Listed) -> None:
                 values = block_display_and_selection.options_input(CHOICE.options, of)
             with st.popover("Limits", icon=":material/rule:"):
                 st.caption("Say whether each model meets these.")
-                spec, source = run.manifest.spec, run.manifest.dataset.source
-                limits_input.limits_input(spec.model_names, spec.conditions, source, run.id)
+                limits_input.limits_input(run.id)
             run_table_and_selection.comparison_input(entry.folder.parent, [entry.folder.name])
             report_button(partial(report.of_run, run), run.id)
             with st.popover("Manage", icon=":material/more_horiz:"):

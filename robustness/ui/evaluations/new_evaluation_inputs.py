@@ -136,12 +136,11 @@ def request_input(question: str) -> RunForm | None:
             st.info("Choose at least one model.", icon=":material/model_training:")
         elif question == COMPARE and len(names) < 2:
             st.caption("Choose a second model to compare.")
-    place = st.container()
+    with st.container():  # keeps what is below in its place
+        if question == RELEASE:
+            limits_input.limits_input()
     with st.expander("Settings", icon=":material/tune:"):
         settings_of_run = _settings_input(matched)
-    if question == RELEASE:
-        with place:
-            limits_input.limits_input(names, settings_of_run["conditions"], source)
     if source is None or not names or not settings_of_run["conditions"]:
         return None
     return RunForm(models=tuple(names), source=source, **settings_of_run)
