@@ -111,11 +111,6 @@ def _cancel(folder: Path) -> None:
     st.session_state.get(_WATCHED, {}).pop(folder.name, None)
 
 
-def toggle(folder: Path, active: bool) -> None:
-    """Cancel the run in ``folder`` if it is ``active``, else continue it; for a button."""
-    do(_cancel if active else _resume, folder)
-
-
 def _asker() -> str:
     """Identify who asks: a person, a browser, or this session."""
     return access.me() or session()
@@ -132,8 +127,8 @@ def buttons(folder: Path, active: bool, key: str) -> None:
     st.button(
         label,
         icon=f":material/{icon}:",
-        on_click=toggle,
-        args=(folder, active),
+        on_click=do,
+        args=(_cancel if active else _resume, folder),
         **access.allowed(
             _action(folder, active),
             jobs.asker(folder),

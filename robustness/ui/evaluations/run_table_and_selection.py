@@ -18,7 +18,7 @@ from robustness.evaluation.perturbation_and_attack_conditions import perturbatio
 from robustness.runs import Listed, headline_figures
 from robustness.runs.compare import differences_in_setup
 from robustness.runs.headline_figures import Headline
-from robustness.runs.jobs import Job, is_queued, outside_job, read_queue
+from robustness.runs.jobs import Job, outside_job, read_queue
 from robustness.statistics.model_choice import NAMES
 from robustness.ui.computation import job_controls
 from robustness.ui.computation.background_work_and_cache import begin
@@ -42,11 +42,11 @@ FORM = "new-run"
 LISTS = "lists-runs"
 """Key of the session: whether the table stands above an open run."""
 
-_KEY, _TITLE, _BUTTON = "runs table", "run title", "run button"
+_KEY, _TITLE = "runs table", "run title"
 _CLICKED, _WITH = "run clicked", "compare with"
 _WITH_PIXELS = 200
 _ROW, _ROWS, _ROWS_ABOVE_A_RESULT = 35, 10, 5  # pixels; rows in sight
-_CANCEL, _CONTINUE, _WAITING = "Cancel", "Continue", "Computing …"
+_WAITING = "Computing …"
 
 
 def chosen() -> list[str]:
@@ -205,9 +205,6 @@ def _table(folder: Path, names: Sequence[str], grows: bool) -> None:
                 help="A foreign run is from another installation.", width="medium"
             ),
             "Progress": st.column_config.ProgressColumn(format="percent", width="small"),
-            "Action": st.column_config.ButtonColumn(
-                "", on_click=_act, args=(list(listed.values()),), key=_BUTTON, width="small"
-            ),
             "Differs": st.column_config.TextColumn(
                 help="From the baseline." if pinned in listed else "From the run before.",
                 width="medium",
@@ -284,13 +281,6 @@ def _compare(folder: Path, names: Sequence[str]) -> None:
     choose(in_order(compared, names, listed))
 
 
-def _act(entries: Sequence[Listed]) -> None:
-    """Cancel or continue the run whose button was clicked."""
-    folder = entries[st.session_state[_BUTTON]["row"]].folder
-    job_controls.toggle(folder, is_queued(folder))
-    st.session_state[_CLICKED] = True
-
-
 def _row(entry: Listed, other: Listed | None, job: Job | None, pinned: str) -> dict[str, Any]:
     manifest, finished = entry.manifest, entry.finished
     headline = _headline(entry)
@@ -303,10 +293,6 @@ def _row(entry: Listed, other: Listed | None, job: Job | None, pinned: str) -> d
         "Made": pd.to_datetime(entry.created, errors="coerce", utc=True),
         "Progress": None if finished else job.share if job else done / max(1, whole),
         "State": _state(entry, job, pinned),
-        # What another process does is no job of the dashboard's.
-        "Action": None
-        if finished or entry.foreign or (job and not job.by)
-        else (_CANCEL if job else _CONTINUE),
         "First model": models.label(first["model"]) if first else unknown,
         **{
             name.capitalize(): first and first[key] and 100 * first[key]
