@@ -32,31 +32,6 @@ if TYPE_CHECKING:
     from robustness.runs import Comparison
 
 
-MAP_NOTE = "Change in points. Pale: not significant."
-
-CONDITION: Sequence[Column] = (
-    (
-        "Perturbation",
-        lambda entry: (
-            perturbation_label(entry["perturbation"]) if entry["condition"] else ORIGINALS
-        ),
-    ),
-    ("Strength", lambda entry: setting(entry["condition"]) if entry["condition"] else ""),
-)
-
-
-def figures(quantity: str) -> Sequence[Column]:
-    """The columns with both rates, their difference and its verdict."""
-    return (
-        ("Images", figure(f"{quantity}_images", ",")),
-        ("Baseline", figure(f"{quantity}_a", ".1%")),
-        ("This run", figure(f"{quantity}_b", ".1%")),
-        ("Change, points", figure(f"{quantity}_difference", points)),
-        ("95% interval", lambda entry: _interval(entry, quantity) or "none"),
-        ("Verdict", lambda entry: verdict_text(entry[f"{quantity}_verdict"])),
-    )
-
-
 def sentence(entry: Entry, quantity: str) -> str:
     """The change of one model over all conditions."""
     what = f"{model(entry['model'])}: {QUANTITIES[quantity].lower()}"
@@ -186,21 +161,36 @@ def _judged(comparison: Comparison) -> dict[str, list[Entry]]:
     return judged
 
 
-def _tables(entries: Sequence[Entry], quantity: str) -> list[Titled | Map]:
+def tables(entries: Sequence[Entry], quantity: str) -> list[Titled | Map]:
     """The map of ``entries``, those over all conditions, and each."""
     overall = [entry for entry in entries if entry["condition"] is None]
     each = by_condition(entries, quantity)
-    label, columns = QUANTITIES[quantity], figures(quantity)
-    tables: list[Titled | Map] = []
+    label, parts = QUANTITIES[quantity], list[Titled | Map]()
+    columns: list[Column] = [
+        ("Images", figure(f"{quantity}_images", ",")),
+        ("Baseline", figure(f"{quantity}_a", ".1%")),
+        ("This run", figure(f"{quantity}_b", ".1%")),
+        ("Change, points", figure(f"{quantity}_difference", points)),
+        ("95% interval", lambda entry: _interval(entry, quantity) or "none"),
+        ("Verdict", lambda entry: verdict_text(entry[f"{quantity}_verdict"])),
+    ]
     if each:
         drawing = run_and_change_maps.change_map(changes(entries, quantity), quantity)
-        tables.append(Map(f"Change of {label.lower()}", drawing, MAP_NOTE))
+        note = "Change in points. Pale: not significant."
+        parts.append(Map(f"Change of {label.lower()}", drawing, note))
     if overall:
-        tables.append(Titled(label, Table.of(overall, [MODEL, *columns])))
+        parts.append(Titled(label, Table.of(overall, [MODEL, *columns])))
     if each:
-        table = Table.of(each, [MODEL, *CONDITION, *columns])
-        tables.append(Titled(f"{label} by condition", table, long=True))
-    return tables
+        of_condition: list[Column] = [
+            (
+                "Perturbation",
+                lambda e: perturbation_label(e["perturbation"]) if e["condition"] else ORIGINALS,
+            ),
+            ("Strength", lambda e: setting(e["condition"]) if e["condition"] else ""),
+        ]
+        table = Table.of(each, [MODEL, *of_condition, *columns])
+        parts.append(Titled(f"{label} by condition", table, long=True))
+    return parts
 
 
 def _sentences(judged: Mapping[str, Sequence[Entry]]) -> list[str]:
@@ -222,7 +212,7 @@ def blocks(comparison: Comparison) -> Iterator[Text | Titled]:
     for text in (*comparison.notes, *_sentences(judged)):
         yield Text(text)
     for quantity, entries in judged.items():
-        yield from (block for block in _tables(entries, quantity) if isinstance(block, Titled))
+        yield from (block for block in tables(entries, quantity) if isinstance(block, Titled))
     if judged:
         yield Text(TEST_SUMMARY)
 
@@ -239,7 +229,7 @@ def of_comparison(comparison: Comparison) -> Report:
     every = [entry for entries in judged.values() for entry in entries]
     names, sentences = dict.fromkeys(model(e["model"]) for e in every), [*_sentences(judged)]
     rows = [] if comparison.rows is None else [comparison.rows.sentence]
-    tables = {quantity: _tables(entries, quantity) for quantity, entries in judged.items()}
+    blocks_of = {quantity: tables(entries, quantity) for quantity, entries in judged.items()}
     return Report(
         title=f"{other.manifest.dataset.title}: {other.id} against {baseline.id}",
         answers=[
@@ -256,11 +246,11 @@ def of_comparison(comparison: Comparison) -> Report:
         cautions=[*rows, *comparison.notes],
         sections=[
             Section(QUANTITIES[quantity], [*of_quantity, Text(TEST_SUMMARY)])
-            for quantity, of_quantity in tables.items()
+            for quantity, of_quantity in blocks_of.items()
         ],
         brief=[
             block
-            for of_quantity in tables.values()
+            for of_quantity in blocks_of.values()
             for block in of_quantity
             if isinstance(block, Map) or not block.long
         ],

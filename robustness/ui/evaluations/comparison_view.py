@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from functools import partial
 from itertools import chain
@@ -12,23 +13,21 @@ import streamlit as st
 from robustness import models, report, runs, statistics
 from robustness.base.errors import RobustnessError
 from robustness.base.text import counted, plain
-from robustness.charts import run_and_change_maps
-from robustness.charts.ranking_and_condition_tables import Table
 from robustness.charts.strength_and_reliability_curves import QUANTITIES
 from robustness.evaluation.perturbation_and_attack_conditions import Condition, short
 from robustness.pictures.eight_bits import to_png
 from robustness.report import comparison_report
-from robustness.report.names_and_sentences import MODEL, class_title
+from robustness.report.blocks import Map
+from robustness.report.names_and_sentences import class_title
 from robustness.report.questions import choice_and_trade_offs
 from robustness.report.questions.candidates_and_choice import choose
 from robustness.runs import Comparison, Listed
 from robustness.runs.compare import flips
 from robustness.statistics import ModelChoice
-from robustness.statistics.run_differences import BETTER, WORSE, verdict_text
 from robustness.ui.browser import components
 from robustness.ui.computation import shared_results
 from robustness.ui.computation.shared_results import cached, opened_run
-from robustness.ui.display import image_pairs_and_cards
+from robustness.ui.display import block_display_and_selection, image_pairs_and_cards
 from robustness.ui.display.copy_and_report_buttons import report_button
 from robustness.ui.evaluations import run_table_and_selection
 from robustness.ui.session.choice_controls_and_link import one_of
@@ -171,64 +170,48 @@ def _one(other: Listed, compared_runs: Comparison | str, quantity: str, *, is_on
 
 
 def _changes(compared_runs: Comparison, entries: Sequence[Entry], quantity: str, name: str) -> None:
-    overall = [entry for entry in entries if entry["perturbation"] is None]
-    by_condition = comparison_report.by_condition(entries, quantity)
-    columns = comparison_report.figures(quantity)
-    if by_condition:
-        _map(by_condition, quantity, name)
-    st.html(image_pairs_and_cards.html_table(*Table.of(overall, [MODEL, *columns])))
-    st.caption(
-        f"{counted(compared_runs.images, 'shared image')}, all shared conditions. "
-        f"{statistics.TEST_SUMMARY}",
-        help="Intervals are 95%, paired by image. Exact sign-flip test over images with Holm's "
-        "correction.",
-    )
-    verdicts = [entry[f"{quantity}_verdict"] for entry in by_condition if entry["condition"]]
-    counts = ", ".join(f"{verdicts.count(word)} {verdict_text(word)}" for word in (BETTER, WORSE))
-    title = f"By condition: {counts}, of {len(verdicts)}"
-    details = st.expander(title, key=f"conditions of {name}", on_change="rerun")
-    if details.open:  # its images take long to read
-        with details:
-            _by_condition(compared_runs, by_condition, quantity, name)
+    """Draw the blocks of the report; below the map the images that flipped in the chosen cell."""
+    for block in comparison_report.tables(entries, quantity):
+        if isinstance(block, Map):
+            _map(compared_runs, block, entries, quantity, name)
+        elif block.long:
+            block_display_and_selection.draw([block])
+        else:
+            st.html(image_pairs_and_cards.html_table(*block.table))
+            st.caption(
+                f"{counted(compared_runs.images, 'shared image')}, all shared conditions. "
+                f"{statistics.TEST_SUMMARY}",
+                help="Intervals are 95%, paired by image. Exact sign-flip test over images with "
+                "Holm's correction.",
+            )
 
 
-def _map(entries: Sequence[Entry], quantity: str, name: str) -> None:
-    """Draw the changes; a click on one opens the images that flipped."""
-    map_key, chosen = f"changes map {name}", f"changes chosen {name}"
-
-    def open_flips() -> None:
-        key = st.session_state[chosen] = str((components.sent(map_key, "chosen") or {}).get("key"))
-        for entry in entries:
-            if key == comparison_report.key(entry):
-                st.session_state[f"conditions of {name}"] = True
-                st.session_state[f"changes of {name}"] = entry["model"]
-                st.session_state[f"flipped {name}"] = entry["condition"]
-
-    drawing = run_and_change_maps.change_map(comparison_report.changes(entries, quantity), quantity)
-    components.band_map(map_key, drawing, open_flips, st.session_state.get(chosen, ""))
-    st.caption(f"{comparison_report.MAP_NOTE} Click a cell for the images that flipped.")
-
-
-def _by_condition(
-    compared_runs: Comparison, entries: Sequence[Entry], quantity: str, name: str
+def _map(
+    compared_runs: Comparison, block: Map, entries: Sequence[Entry], quantity: str, name: str
 ) -> None:
-    names = list(dict.fromkeys(entry["model"] for entry in entries))
-    model = st.selectbox("Model", names, format_func=models.label, key=f"changes of {name}")
-    mine = [entry for entry in entries if entry["model"] == model]
-    most = sorted(mine, key=lambda entry: -entry[f"{quantity}_moved"])
-    condition = st.selectbox(
-        "Images that flipped",
-        [str(entry["condition"]) for entry in most],
-        format_func=lambda text: short(text) if text else run_and_change_maps.ORIGINALS,
-        key=f"flipped {name}",
-        help="Conditions with most flipped images first. Below an image: its prediction before and "
-        "now.",
-    )
+    map_key, chosen_key = f"changes map {name}", f"changes chosen {name}"
+
+    def choose() -> None:
+        report = components.sent(map_key, "chosen") or {}
+        st.session_state[chosen_key] = str(report.get("key"))
+
+    chosen = st.session_state.get(chosen_key, "")
+    components.band_map(map_key, block.drawing, choose, chosen)
+    st.caption(f"{block.note} Click a cell for the images that flipped.")
+    cells = comparison_report.by_condition(entries, quantity)
+    if chosen not in map(comparison_report.key, cells):
+        return
+    model, condition = json.loads(chosen)
+    where = f"under {short(condition)}" if condition else "on the originals"
+    st.markdown(f"**{plain(models.label(model))} {where}**")
     try:
         both = flips(compared_runs.baseline, compared_runs.other, model, condition, quantity)
         for which, flipped in zip(("Now worse", "Now better"), both, strict=True):
             first = f", the first {FLIPPED}" if len(flipped) > FLIPPED else ""
-            st.markdown(f"**{which}: {counted(len(flipped), 'image')}{first}**")
+            st.caption(
+                f"{which}: {counted(len(flipped), 'image')}{first}",
+                help="Below an image: its prediction before and now.",
+            )
             with st.container(horizontal=True, gap="small", key=f"{which} {name}"):
                 for flip in flipped[:FLIPPED]:
                     _thumbnail(
@@ -240,8 +223,6 @@ def _by_condition(
                     )
     except RobustnessError as error:
         st.caption(plain(f"The images cannot be shown: {sentence(error)}"))
-    columns = [*comparison_report.CONDITION, *comparison_report.figures(quantity)]
-    st.html(image_pairs_and_cards.html_table(*Table.of(mine, columns)))
 
 
 def _thumbnail(
