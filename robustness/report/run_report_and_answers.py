@@ -35,15 +35,15 @@ IMPORTED = (
 )
 
 
-def of_run(run: Run, figures: Figures | None = None) -> Report:
-    """The report of ``run``, finished or not, with its ``figures`` if they are known.
+def of_run(run: Run) -> Report:
+    """The report of ``run``, finished or not.
 
     The images are read one at a time when a format asks for the cases. Raises ``RunError`` for a
     run without rows.
     """
     if not run.row_count:
         raise RunError(f"The run {run.id} has no rows, so there is nothing to report.")
-    of, manifest, spec = RunFigures(run, figures), run.manifest, run.manifest.spec
+    of, manifest, spec = RunFigures(run), run.manifest, run.manifest.spec
     names = [model(name) for name in spec.model_names]
     classes = models.classes(spec.model_names[0])
     whole = f" of {len(classes):,}" if classes is not None else ""

@@ -25,11 +25,11 @@ def markdown_file(report: Report, file: IO[bytes], when: datetime) -> None:
         file.write(line.encode("utf-8", "backslashreplace") + b"\n")
 
 
-def printed(report: Report, tables: int | None = None) -> str:
-    """Answers, cautions and ``tables`` (default: all) for a terminal: aligned, nothing escaped."""
+def printed(report: Report) -> str:
+    """Answers, cautions and tables for a terminal: aligned, nothing escaped."""
     answers = "\n".join(f"- {visible(sentence)}" for sentence in report.answer)
     notes = [Text(text) for text in (report.note, *report.cautions) if text]
-    return f"{answers}\n{printed_blocks([*notes, *report.brief[:tables]])}".strip()
+    return f"{answers}\n{printed_blocks([*notes, *report.brief])}".strip()
 
 
 def printed_blocks(blocks: Iterable[Text | Titled | Map]) -> str:
