@@ -24,6 +24,7 @@ from robustness.evaluation.request import Request
 from robustness.perturbations import REGISTRY, compose
 from robustness.pictures.eight_bits import round_to_grid, to_uint8
 from robustness.pictures.framing_and_study_image import load_study_image
+from robustness.statistics import Figures
 from tests.support.saved_runs import use_stand_ins
 
 
@@ -70,7 +71,7 @@ def test_a_folder_and_the_same_pictures_have_the_same_rows(
     by_name = {name: photos / name for name in frame["image"].unique()}
     again = api.evaluate_pictures(by_name, spec, labels=labels)
     assert again.astype(object).equals(frame.astype(object))
-    assert api.summary(again) == api.summary(run)
+    assert Figures(again).summary == run.figures().summary
     assert api.open_run(run.folder).table().equals(run.table())
 
 
@@ -314,7 +315,6 @@ CALLS: dict[str, Callable[[Any], object]] = {
     "classes": lambda wrong: rb.evaluate((PIXELS, LABELS), classes=[wrong], models=["SqueezeNet"]),
     "predictions": lambda wrong: rb.evaluate_predictions(wrong, classes=wrong),
     "report": lambda wrong: api.report(wrong, wrong),
-    "summary": lambda wrong: api.summary(wrong),
     "check": lambda wrong: rb.check(wrong, wrong),
     "choose": lambda wrong: rb.choose(wrong),
     "read_request": lambda wrong: rb.read_request(wrong),

@@ -26,7 +26,6 @@ from robustness.api.evaluated_run import (
     open_run,
     report,
     safe_threshold,
-    summary,
 )
 from robustness.api.evaluation_and_external_predictions import (
     evaluate,
@@ -106,6 +105,5 @@ __all__ = [
     "remove_model",
     "report",
     "safe_threshold",
-    "summary",
     "sweep",
 ]

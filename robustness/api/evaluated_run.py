@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from robustness import runs, statistics
+from robustness import runs
 from robustness.api.argument_checks import checked_call
-from robustness.base.errors import ParameterError
 from robustness.base.files_and_locks import write_file
 from robustness.hardening import check_name
 from robustness.runs import (
@@ -104,19 +103,6 @@ compare = checked_call(runs.compare)
 def open_run(folder: str | PathLike[str]) -> EvaluatedRun:
     """The finished run in ``folder``; raises ``RunError`` where there is none."""
     return EvaluatedRun.of(runs.load(Path(folder), anywhere=True))
-
-
-@checked_call
-def summary(run: Any) -> list[dict[str, Any]]:
-    """Per model the figures with 95% intervals over the images: ``Figures.summary``.
-
-    ``robustness.statistics.Figures(run.frame())`` has all other tables.
-    """
-    if isinstance(run, Run):
-        return run.figures().summary
-    if not hasattr(run, "columns"):
-        raise ParameterError(f"Expected a run or a frame of its rows, got {type(run).__name__}.")
-    return statistics.Figures(run).summary
 
 
 @checked_call
