@@ -150,12 +150,13 @@ def test_every_perturbation_can_be_put_on_and_says_what_it_is_worth(record: Any)
 
 
 def test_thumbnails_are_each_perturbation_of_this_picture() -> None:
-    strip = stack_state.thumbnails(sample("coffee"))
-    image = Image.open(io.BytesIO(base64.b64decode(strip)))
-    assert image.size == (
-        stack_state.SIDE * len(REGISTRY),
-        stack_state.SIDE,
-    )
-    assert stack_state.thumbnails(sample("rocket")) != strip
+    uris = stack_state.thumbnail_uris(sample("coffee"))
+    assert list(uris) == list(REGISTRY.names)
+    sides = {
+        Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2]))).size
+        for uri in uris.values()
+    }
+    assert sides == {(stack_state.SIDE, stack_state.SIDE)}
+    assert stack_state.thumbnail_uris(sample("rocket")) != uris
     (shown,) = given(run(sample="coffee", models="SqueezeNet"), "stack")
     assert shown["thumbs"] == "", "until somebody searches"

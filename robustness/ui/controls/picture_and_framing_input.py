@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache, partial
 from typing import Any
 
 import streamlit as st
-from PIL import Image, ImageOps
 
 from robustness import models
 from robustness.base.errors import ImageError, UnknownNameError
@@ -21,7 +18,6 @@ from robustness.pictures.decoding import ACCEPTED_EXTENSIONS
 from robustness.pictures.framed_picture import Overrides, Picture
 from robustness.pictures.framing_and_study_image import FITS, STUDY_FRAMING
 from robustness.pictures.sample_files import REGISTRY as SAMPLES
-from robustness.pictures.sample_files import sample_bytes
 from robustness.ui.browser import components
 from robustness.ui.browser.escaped_html import html
 from robustness.ui.computation.shared_results import (
@@ -32,6 +28,7 @@ from robustness.ui.computation.shared_results import (
 )
 from robustness.ui.controls import upload_sharing
 from robustness.ui.controls.true_class import USABLE, true_class_input
+from robustness.ui.display.image_pairs_and_cards import thumbnail_uri
 from robustness.ui.server.streamlit_patches_and_internals import UploadedFile, forget_files
 from robustness.ui.session import access, uploads_after_reload
 from robustness.ui.session.choice_controls_and_link import one_of
@@ -51,9 +48,6 @@ _CAMERA = "live camera"
 _LOCK = ":material/lock:"
 _UPLOADER = 250
 """Its width in pixels."""
-
-_SIDE = 96
-"""Side of a thumbnail in pixels; drawn at half of that."""
 
 
 def picture_input(names: Sequence[str], *, camera: bool) -> tuple[Picture, str | None]:
@@ -304,12 +298,8 @@ def _choose_sample(name: str) -> None:
 @cache
 def _thumbnails() -> str:
     """The style that gives each sample's button its image."""
-    rules = []
-    for name in SAMPLES.names:
-        with Image.open(io.BytesIO(sample_bytes(name))) as image:
-            small = ImageOps.fit(image.convert("RGB"), (_SIDE, _SIDE), Image.Resampling.LANCZOS)
-        buffer = io.BytesIO()
-        small.save(buffer, "JPEG", quality=85)
-        uri = f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"
-        rules.append(f".st-key-choose_{name} button {{ background-image: url({uri}); }}")
-    return "\n".join(rules)
+    uris = {name: thumbnail_uri(sample_picture(name).image) for name in SAMPLES.names}
+    return "\n".join(
+        f".st-key-choose_{name} button {{ background-image: url({uri}); }}"
+        for name, uri in uris.items()
+    )

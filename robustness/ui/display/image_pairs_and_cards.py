@@ -201,6 +201,11 @@ _SIDE = 112  # pixels
 def thumbnail_uri(image: Images) -> str:
     """``image`` (S, S, 3), 112 pixels a side, as the URI of a JPEG."""
     small = cv2.resize(to_uint8(image), (_SIDE, _SIDE), interpolation=cv2.INTER_AREA)
+    return jpeg_uri(np.asarray(small, np.uint8))
+
+
+def jpeg_uri(pixels: NDArray[np.uint8]) -> str:
+    """8-bit RGB ``pixels`` (H, W, 3) as the URI of a JPEG."""
     buffer = io.BytesIO()
-    Image.fromarray(small).save(buffer, "JPEG", quality=85)
+    Image.fromarray(pixels).save(buffer, "JPEG", quality=85)
     return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"

@@ -6,8 +6,6 @@ after Back. The search has a thumbnail of the image under each perturbation.
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -15,7 +13,7 @@ from typing import Any
 import cv2
 import numpy as np
 import streamlit as st
-from PIL import Image
+from numpy.typing import NDArray
 
 from robustness.base.errors import PluginError
 from robustness.base.text import plain
@@ -28,6 +26,7 @@ from robustness.report.copy_as_link_or_code import link_values
 from robustness.ui.browser import components
 from robustness.ui.browser.components import first_strength
 from robustness.ui.computation.shared_results import cached
+from robustness.ui.display.image_pairs_and_cards import jpeg_uri
 from robustness.ui.one_image.live_request_and_threshold_verdict import LiveRequest
 from robustness.ui.session.choice_controls_and_link import brief, link_number
 
@@ -35,46 +34,26 @@ SIDE = 72
 """Side of a thumbnail in pixels; parameters in pixels scale with it."""
 
 
-def thumbnails(picture: Picture) -> str:
-    """All perturbations of ``picture`` in one row, in the registry's order, as a base64 JPEG.
+def thumbnail_uris(picture: Picture) -> Mapping[str, str]:
+    """``picture`` under each perturbation at its first strength, as URIs by perturbation.
 
-    Each has its first strength. For display only: nothing is measured on it.
+    For display only: nothing is measured on them.
     """
-    return _strip(picture, REGISTRY.names)
+    return {name: jpeg_uri(small) for name, small in _small(picture, REGISTRY.names).items()}
 
 
 @cached(16)
-def _strip(picture: Picture, names: tuple[str, ...]) -> str:
-    small = cv2.resize(picture.image, (SIDE, SIDE), interpolation=cv2.INTER_AREA)
-    clean = np.asarray(small, dtype=np.float32)[np.newaxis]
-    strip = []
+def _small(picture: Picture, names: tuple[str, ...]) -> Mapping[str, NDArray[np.uint8]]:
+    resized = cv2.resize(picture.image, (SIDE, SIDE), interpolation=cv2.INTER_AREA)
+    clean = np.asarray(resized, dtype=np.float32)[np.newaxis]
+    images = {}
     for record in map(REGISTRY.__getitem__, names):
         try:
-            strip.append(apply(record, clean, first_strength(record))[0])
+            changed = apply(record, clean, first_strength(record))
         except PluginError:  # the others are of use; the page says it once this one is chosen
-            strip.append(clean[0])
-    return _jpeg(Image.fromarray(to_uint8(np.concatenate(strip, axis=1))))
-
-
-def thumbnail_uris(picture: Picture) -> Mapping[str, str]:
-    """As ``thumbnails``, an image each: URIs by perturbation."""
-    return _uris(picture, REGISTRY.names)
-
-
-@cached(16)
-def _uris(picture: Picture, names: tuple[str, ...]) -> Mapping[str, str]:
-    strip = Image.open(io.BytesIO(base64.b64decode(_strip(picture, names))))
-    parts = (strip.crop((SIDE * at, 0, SIDE * (at + 1), SIDE)) for at in range(len(names)))
-    return {
-        name: f"data:image/jpeg;base64,{_jpeg(part)}"
-        for name, part in zip(names, parts, strict=True)
-    }
-
-
-def _jpeg(image: Image.Image) -> str:
-    buffer = io.BytesIO()
-    image.save(buffer, "JPEG", quality=85)
-    return base64.b64encode(buffer.getvalue()).decode()
+            changed = clean
+        images[record.name] = to_uint8(changed[0])
+    return images
 
 
 FIRST = {"gaussian_blur": 0.6}
@@ -161,6 +140,9 @@ def show(stack: Stack, request: LiveRequest, ticket: str, drawing: int) -> None:
     """Draw the stack below the images of ``request``, for which ``ticket`` stands."""
     state, picture = st.session_state, request.picture
     picking = state.get(_KEY, {}).get("picking") if _KEY in state else None
+    thumbs = ""
+    if picking == picture.digest:  # in one row, in the order of the registry
+        thumbs = jpeg_uri(np.concatenate([*_small(picture, REGISTRY.names).values()], axis=1))
     components.stack(
         key=_KEY,
         data={
@@ -172,7 +154,7 @@ def show(stack: Stack, request: LiveRequest, ticket: str, drawing: int) -> None:
             "ofBands": request.of_bands,
             "ticket": ticket,
             "drawing": drawing,
-            "thumbs": thumbnails(picture) if picking == picture.digest else "",
+            "thumbs": thumbs,
         },
         on_stack_change=components.nothing,
         on_picking_change=components.nothing,

@@ -65,7 +65,7 @@ class Picker {
   update({ thumbs, picture }) {
     if (!thumbs) return;
     this.pictured = picture;
-    this.list.style.setProperty("--thumbs", `url("data:image/jpeg;base64,${thumbs}")`);
+    this.list.style.setProperty("--thumbs", `url("${thumbs}")`);
   }
 
   get shown() {
