@@ -17,7 +17,7 @@ from robustness.base.errors import ImageError, LabelError, ParameterError
 from robustness.base.permission_policy_and_check import Action
 from robustness.base.text import counted, plain, some
 from robustness.datasets import Dataset
-from robustness.evaluation.request import OWN_PREPROCESSING, Request, make_spec
+from robustness.evaluation.request import OWN_PREPROCESSING
 from robustness.pictures.eight_bits import to_png
 from robustness.pictures.untrusted_decoding_and_framing import BusyError, untrusted_image
 from robustness.runs import Plan, forecast
@@ -31,11 +31,11 @@ from robustness.ui.evaluations.new_evaluation_inputs import (
     QUESTION,
     RELEASE,
     WITHOUT_CLASSES,
-    RunForm,
+    NewRun,
     dataset_of,
     last_written,
     question_input,
-    request_input,
+    run_input,
     side_note,
 )
 from robustness.ui.evaluations.run_table_and_selection import FORM, PROFILE
@@ -113,33 +113,25 @@ def form() -> None:
         if question == MATCH:
             match_form_and_view.form()
             return
-        request = request_input(question)
-        if request is not None:
-            spec = make_spec(
-                request.models,
-                request.conditions,
-                seed=request.seed,
-                fit=request.fit,
-                side=request.side,
-                remedies=request.remedies,
-            )
-            if note := side_note(spec):
+        new = run_input(question)
+        if new is not None:
+            if note := side_note(new.spec):
                 st.info(plain(note), icon=":material/aspect_ratio:")
-            _begin(request, spec)
+            _begin(new)
 
 
 @cached(8)
-def _planned(
-    request: RunForm, digest: str, written: tuple[int, ...], _spec: Request, _look: Look
-) -> tuple[Plan, str]:
-    """The plan of the run of ``_spec``, whose ``digest`` is in the key, and what it reads."""
+def _planned(new: NewRun, digest: str, written: tuple[int, ...], _look: Look) -> tuple[Plan, str]:
+    """The plan of the run ``new`` and what it reads; ``digest`` is that of its request."""
     try:
         plan = runs.plan(
-            dataset_of(request.source, written),
-            _spec,
-            labelling=request.labelling,
-            limit=request.limit,
-            batch=max(1, FRAMES_AT_ONCE // (len(_spec.by_framing) * (1 + len(_spec.conditions)))),
+            dataset_of(new.source, written),
+            new.spec,
+            labelling=new.labelling,
+            limit=new.limit,
+            batch=max(
+                1, FRAMES_AT_ONCE // (len(new.spec.by_framing) * (1 + len(new.spec.conditions)))
+            ),
         )
     except LabelError as error:
         raise LabelError(f"{error} {WITHOUT_CLASSES}") from error
@@ -157,24 +149,24 @@ def _forecast(folder: Path, request_json: str, images: int, _plan: Plan) -> fore
     return forecast.from_earlier(_plan, folder)
 
 
-def _begin(request: RunForm, spec: Request) -> None:
-    """Draw the start button of a run of ``spec``."""
-    written = last_written(request.source)
-    looked = _looked(request.source, written)
+def _begin(new: NewRun) -> None:
+    """Draw the start button of the run ``new``."""
+    written, digest = last_written(new.source), new.spec.digest
+    looked = _looked(new.source, written)
     if looked.nothing:
-        title = dataset_of(request.source, written).title
+        title = dataset_of(new.source, written).title
         raise ParameterError(
             f"Expected at least one readable image in {title}, got "
             f"{counted(looked.tried, 'file')} that cannot be read. {looked.reasons[0]}"
         )
     try:
-        plan, about = _planned(request, spec.digest, written, spec, looked)
+        plan, about = _planned(new, digest, written, looked)
     except LabelError:
         _show_look(looked)  # the images can be read all the same
         raise
     estimate = _forecast(runs_folder(), plan.spec.digest, len(plan.dataset), plan)
     size = f"{estimate.size}. Time: {estimate.time}. Disk: {estimate.disk}."
-    if len(spec.by_framing) > 1:
+    if len(new.spec.by_framing) > 1:
         size += f" {OWN_PREPROCESSING.capitalize()}."
     st.markdown(f"**{plain(about)}**")
     buttons = st.container(horizontal=True, vertical_alignment="center")
@@ -190,8 +182,8 @@ def _begin(request: RunForm, spec: Request) -> None:
     if pressed:
         dataset_of.clear()  # evaluate the current content of the source
         _planned.clear()
-        written = last_written(request.source)
-        plan, _ = _planned(request, spec.digest, written, spec, looked)
+        written = last_written(new.source)
+        plan, _ = _planned(new, digest, written, looked)
         first = job_controls.submit([plan])
         run_table_and_selection.choose(first, with_limits=st.session_state[QUESTION] == RELEASE)
         st.rerun()

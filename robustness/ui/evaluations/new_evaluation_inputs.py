@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import streamlit as st
 
@@ -16,7 +15,7 @@ from robustness.base.text import counted, plain
 from robustness.base.untrusted_toml import parse_toml
 from robustness.datasets import FOLDERS, KNOWN, NO_LABELS, SAMPLES, Dataset, open_dataset
 from robustness.evaluation.perturbation_and_attack_conditions import Condition, pool_profiles
-from robustness.evaluation.request import Request, read_conditions
+from robustness.evaluation.request import Request, make_spec, read_conditions
 from robustness.evaluation.suites_and_strengths import (
     IMAGENET_C_JPEG_SUITE,
     IMAGENET_C_SUITE,
@@ -87,23 +86,13 @@ _MAX_LOSS = 2.0
 _FILE = "file of conditions"
 
 
-@dataclass(frozen=True)
-class RunForm:
-    """The values of the page's controls.
+class NewRun(NamedTuple):
+    """What the controls ask for; ``source`` is as ``open_dataset`` takes it."""
 
-    ``source`` is as ``open_dataset`` takes it, ``fit`` and ``side`` as ``make_spec`` does.
-    ``remedies`` are the names of those that are tried.
-    """
-
-    models: tuple[str, ...]
-    seed: int
     source: str
-    conditions: tuple[Condition, ...]
+    spec: Request
     labelling: str
     limit: int | None
-    fit: str | None
-    side: int | None
-    remedies: tuple[str, ...] = ()
 
 
 def question_input() -> str:
@@ -114,7 +103,7 @@ def question_input() -> str:
     return question
 
 
-def request_input(question: str) -> RunForm | None:
+def run_input(question: str) -> NewRun | None:
     """Draw the controls for ``question``; None while something is missing, which is said."""
     matched = _matched()
     if matched is not None:
@@ -140,10 +129,10 @@ def request_input(question: str) -> RunForm | None:
         if question == RELEASE:
             limits_input.limits_input()
     with st.expander("Settings", icon=":material/tune:"):
-        settings_of_run = _settings_input(matched)
-    if source is None or not names or not settings_of_run["conditions"]:
+        conditions, how, labelling, limit = _settings_input(matched)
+    if source is None or not names or not conditions:
         return None
-    return RunForm(models=tuple(names), source=source, **settings_of_run)
+    return NewRun(source, make_spec(names, conditions, **how), labelling, limit)
 
 
 def _take_defaults(question: str) -> None:
@@ -179,8 +168,10 @@ def _matched() -> tuple[MatchRequest, Match] | None:
     return saved, answer
 
 
-def _settings_input(matched: tuple[MatchRequest, Match] | None) -> dict[str, Any]:
-    """Draw what has a default; returns the values by the fields of ``RunForm``."""
+def _settings_input(
+    matched: tuple[MatchRequest, Match] | None,
+) -> tuple[tuple[Condition, ...], dict[str, Any], str, int | None]:
+    """Draw what has a default: conditions, arguments of ``make_spec``, labelling and limit."""
     left, right = st.columns(2, gap="large")
     with left:
         conditions = _conditions_input(matched)
@@ -211,10 +202,8 @@ def _settings_input(matched: tuple[MatchRequest, Match] | None) -> dict[str, Any
             )
             seed = seed_input()
         fit, side = overrides_of(fit_input("dataset_fit"), side_input("dataset_side"))
-    return {
-        **{"conditions": conditions, "labelling": labelling, "limit": limit, "seed": seed},
-        **{"fit": fit, "side": side, "remedies": tuple(remedies)},
-    }
+    how = {"seed": seed, "fit": fit, "side": side, "remedies": remedies}
+    return conditions, how, labelling, limit
 
 
 def last_written(source: str) -> tuple[int, ...]:
