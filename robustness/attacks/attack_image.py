@@ -56,7 +56,6 @@ class Control:
     ssim: float
     top1: int
     probability: float
-    image: Images
 
 
 @dataclass(frozen=True)
@@ -99,8 +98,6 @@ class Outcome:
 
     def as_row(self) -> dict[str, Any]:
         """The outcome as JSON of the command, without images and ``transfer``."""
-        control = asdict(self.control)
-        del control["image"]
         return {
             "success": self.success,
             "by": self.by,
@@ -112,7 +109,7 @@ class Outcome:
             "clean_top1": self.clean_top1,
             "top1": self.top1,
             "probability": self.probability,
-            "noise_control": control,
+            "noise_control": asdict(self.control),
         }
 
 
@@ -237,7 +234,6 @@ def _control(
         draws=DRAWS,
         top1=int(answers[nearest].argmax()),
         probability=float(answers[nearest].max()),
-        image=noisy[nearest],
         **distances(picture.image, noisy[nearest]),
     )
 

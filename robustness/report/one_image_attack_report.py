@@ -18,10 +18,10 @@ from robustness.evaluation.measurement_and_image_batch import Measurement
 from robustness.evaluation.provenance import provenance_record
 from robustness.evaluation.request import Request
 from robustness.metrics.proportion_and_difference_intervals import wilson
-from robustness.pictures.eight_bits import LEVELS, to_png
+from robustness.pictures.eight_bits import LEVELS
 from robustness.pictures.framed_picture import Picture
 from robustness.report import methods_and_registry_tables
-from robustness.report.blocks import Case, Cases, Report, Section, Shot, Text, Titled
+from robustness.report.blocks import Case, Cases, Report, Section, Text, Titled
 from robustness.report.facts_and_cautions import cautions, data, facts, framing_options
 from robustness.report.names_and_sentences import class_title, model, sentence
 from robustness.report.one_image_report import features, image_case, top5, verdicts
@@ -45,7 +45,7 @@ def of_attack(
     condition is the attack. ``transfer`` is the same attack on each model, judged by all, and
     ``smallest`` what ``epsilon_section`` takes.
     """
-    attack, control = outcome.spec, outcome.control
+    attack = outcome.spec
     table = Titled("Predictions", verdicts(rows))
     values = {**asdict(attack), "model": outcome.model}
     aim = "any other class" if attack.target is None else title(outcome, attack.target)
@@ -58,14 +58,6 @@ def of_attack(
         gain = outcome.gain
         return image_case(picture, outcome.image, "adversarial", alt, gain, rows, signed=True)
 
-    def noise() -> Iterator[Case]:
-        shot = Shot(to_png(control.image), "noise", f"{picture.name} with noise")
-        after = f"{title(outcome, control.top1)} {share(control.probability)}"
-        yield Case(
-            f"{picture.name}, with noise", [shot], None, [f"{model(outcome.model)}: {after}"]
-        )
-
-    closest = Cases(f"The closest of {control.draws} random changes.", noise)
     return Report(
         title=f"{attack_title(outcome)} against {model(outcome.model)} on {picture.name}",
         answers=answers(outcome, rows),
@@ -78,7 +70,7 @@ def of_attack(
         cautions=cautions(rows),
         sections=[
             Section("Image and predictions", [Cases("", images), table]),
-            Section("Noise of the same size", [sizes(outcome), *[closest] * bool(outcome.l2)]),
+            Section("Noise of the same size", [sizes(outcome)]),
             *([transfer_section(transfer)] if transfer else []),
             *([epsilon_section(smallest)] if smallest else []),
             Section("Top-5 classes", [top5(row) for row in rows]),

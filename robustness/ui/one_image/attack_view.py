@@ -117,7 +117,7 @@ def show(picture: Picture, names: tuple[str, ...], seed: int, truth: str | None)
         _show_steps(picture, outcome, alike, truth, len(names))
         if opened := grad_cam_section.section_expander("top-5 classes, heat maps"):
             with opened:
-                _in_detail(picture, outcome, rows, truth)
+                _in_detail(picture, outcome, rows)
 
 
 def _show_outcome(picture: Picture, outcome: Outcome, rows: Sequence[Measurement]) -> None:
@@ -145,20 +145,10 @@ def _show_outcome(picture: Picture, outcome: Outcome, rows: Sequence[Measurement
         )
 
 
-def _in_detail(
-    picture: Picture, outcome: Outcome, rows: Sequence[Measurement], truth: str | None
-) -> None:
-    """Draw the top-5 classes of each model, those under noise, and where the models look."""
-    cards = [image_pairs_and_cards.card(entry, "Adversarial") for entry in rows]
-    if outcome.l2:
-        control = outcome.control
-        noisy = Picture.of(f"{picture.name}, noisy", control.image, framing=picture.framing)
-        noise = row(picture, noisy, outcome.model, outcome.spec, truth)
-        cards.append(
-            image_pairs_and_cards.card(noise, f"Noise, the closest of {control.draws} draws")
-        )
-    for card, slot in zip(cards, image_pairs_and_cards.cells(2), strict=False):
-        slot.html(card)
+def _in_detail(picture: Picture, outcome: Outcome, rows: Sequence[Measurement]) -> None:
+    """Draw the top-5 classes of each model, and where the models look."""
+    for entry, slot in zip(rows, image_pairs_and_cards.cells(2), strict=False):
+        slot.html(image_pairs_and_cards.card(entry, "Adversarial"))
     grad_cam_section.section(
         ["Original", "Adversarial"],
         lambda _: np.stack([picture.image, outcome.image]),
