@@ -39,7 +39,7 @@ SIZES = ((1000, 1), (50_000, 1), (50_000, 4))
 """(images, models)."""
 
 VISITORS = 10
-CONTROL, CASES = "curve_of", "case_perturbation"
+CONTROL, CASES = "cell_figure", "case_perturbation"
 
 _BUDGET = "baseline = {baseline}\n[[limit]]\nmin_consistency = 0\nmax_regression = 1\n"
 _SECONDS_TO_SETTLE = 3.0

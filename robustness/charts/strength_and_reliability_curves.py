@@ -13,11 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robustness import models
-from robustness.attacks import REGISTRY as ATTACKS
 from robustness.charts.ranking_and_condition_tables import Entry, in_brackets, metric_titles
 from robustness.charts.style import (
     ZERO_LINE,
-    dodged,
     drawn,
     go,
     model_style,
@@ -35,9 +33,6 @@ QUANTITIES = {
 """Shares of images with their titles. Accuracies need labels; robust accuracy is for a whole run
 only."""
 
-
-LEVELS = {"severity": "ImageNet-C severity", "strength": "Strength"}
-"""Horizontal axes of the curves."""
 
 _SHARE = {"range": [-0.03, 1.03], "tickformat": ".0%"}  # an axis from 0 to 1
 
@@ -65,63 +60,6 @@ def grouped(entries: Iterable[Entry], key: str) -> dict[Any, list[Entry]]:
     for entry in entries:
         groups.setdefault(entry[key], []).append(entry)
     return groups
-
-
-def strength_curves(entries: Sequence[Entry], quantity: str, level: str) -> go.Figure:
-    """``quantity`` of each model over ``level``, with a band for its interval.
-
-    ``entries`` are of ``by_severity``, or those of one series of ``by_perturbation``.
-    """
-    (short, exact), bands, lines = forms(quantity), [], []
-    for model, mine in grouped(entries, "model").items():
-        rows = sorted((e for e in mine if e[quantity] is not None), key=lambda e: e[level])
-        bounded = [row for row in rows if row[f"{quantity}_low"] is not None]
-        back = bounded[::-1]
-        red, green, blue = (int(model_style(model)[0][at : at + 2], 16) for at in (1, 3, 5))
-        band = {
-            "type": "scatter",
-            "x": [row[level] for row in [*bounded, *back]],
-            "y": [row[f"{quantity}_high"] for row in bounded]
-            + [row[f"{quantity}_low"] for row in back],
-            "mode": "lines",
-            "line": {"width": 0},
-            "fill": "toself",
-            "fillcolor": f"rgba({red},{green},{blue},0.18)",
-            "hoverinfo": "skip",
-            "showlegend": False,
-            "legendgroup": model,
-        }
-        bands.append(band)
-        line = model_trace(
-            model,
-            [row[level] for row in rows],
-            [row[quantity] for row in rows],
-            legendgroup=model,
-            customdata=[in_brackets(row, quantity, exact) for row in rows],
-            hover=f"%{{x:.3g}}: %{{y:{exact}}}%{{customdata}}",
-        )
-        lines.append(line)
-    values = sorted({entry[level] for entry in entries})
-    lowest = min((e[quantity] for e in entries if e[quantity] is not None), default=0.0)
-    attacked = {entry.get("perturbation") for entry in entries} <= set(ATTACKS.names)
-    return drawn(
-        [
-            trace
-            for pair in zip(bands, dodged(lines, 1.03 - min(0.0, lowest)), strict=True)
-            for trace in pair
-        ],
-        height=400,
-        xaxis={
-            "title": "Epsilon" if attacked else LEVELS[level],
-            "tickvals": values,
-            "ticktext": [f"{255 * v:.3g}/255" if attacked else f"{v:.3g}" for v in values],
-        },
-        yaxis={
-            "title": quantities()[quantity],
-            "tickformat": short,
-            "range": [min(0.0, lowest) - 0.03, 1.03],
-        },
-    )
 
 
 def goodness(values: NDArray[np.float64], quantity: str) -> NDArray[np.float64]:

@@ -11,7 +11,6 @@ import pytest
 from benchmarks.support.synthetic_rows import Told, rows, severities
 from robustness import models
 from robustness.charts import strength_and_reliability_curves
-from robustness.charts.style import model_style
 from robustness.statistics import Figures
 
 MODELS = ("SqueezeNet", "EfficientNetLite0")
@@ -41,22 +40,6 @@ def run(*conditions: Told, seed: int = 0) -> pd.DataFrame:
 def named(figure: Any, name: str) -> Any:
     (found,) = [trace for trace in figure.data if trace.name == name]
     return found
-
-
-def test_curves_have_a_line_and_a_band_a_model() -> None:
-    entries = Figures(run()).by_severity
-    figure = strength_and_reliability_curves.strength_curves(entries, "consistency", "severity")
-    assert len(figure.data) == 2 * len(MODELS)
-    for model in MODELS:
-        mine = [entry for entry in entries if entry["model"] == model]
-        line = named(figure, models.label(model))
-        assert list(line.x) == [1, 2, 3, 4, 5]
-        assert list(line.y) == [entry["consistency"] for entry in mine]
-        assert (line.line.color, line.marker.symbol, line.line.dash) == model_style(model)
-        (band,) = [t for t in figure.data if t.fill == "toself" and t.legendgroup == model]
-        assert list(band.y[:5]) == [entry["consistency_high"] for entry in mine]
-        assert list(band.y[5:]) == [entry["consistency_low"] for entry in reversed(mine)]
-        assert list(band.x[:5]) == list(band.x[5:])[::-1]
 
 
 def test_the_classes_that_lose_most_come_first() -> None:

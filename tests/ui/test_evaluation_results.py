@@ -75,8 +75,8 @@ def case_names(app: AppTest) -> list[str]:
 VIEWS = {
     "compare": (["Trade-offs", "Ranking", "Agreement"], 3),
     "failures": (
-        ["Perturbations", "Over strength", "Classes", "Changed classes", "Slices"],
-        3,
+        ["Perturbations", "Classes", "Changed classes", "Slices"],
+        2,
     ),
     "trust": (
         [

@@ -22,11 +22,7 @@ REGISTRY: Registry[Question[Any]] = Registry("question about a run")
 for _question in (
     *(perturbation_harm_and_map.RUN_MAP, choice_and_trade_offs.CHOICE),
     *(choice_and_trade_offs.TRADE_OFFS, ranking.RANKING, slices_and_class_changes.AGREEMENT),
-    *(
-        perturbation_harm_and_map.PERTURBATIONS,
-        perturbation_harm_and_map.OVER_STRENGTH,
-        perturbation_harm_and_map.UNDER_ATTACK,
-    ),
+    *(perturbation_harm_and_map.PERTURBATIONS, perturbation_harm_and_map.UNDER_ATTACK),
     *(
         slices_and_class_changes.CLASSES,
         slices_and_class_changes.SLICES,

@@ -19,16 +19,11 @@ from robustness.charts.ranking_and_condition_tables import (
     similarities,
 )
 from robustness.evaluation.perturbation_and_attack_conditions import perturbation_label, setting
-from robustness.report.blocks import Block, Chart, Chooser, Map, Text, Titled
+from robustness.report.blocks import Block, Chooser, Map, Text, Titled
 from robustness.report.names_and_sentences import MODEL, sentence
 from robustness.report.questions.question_and_figures import ATTACKS, Question
 from robustness.statistics import FEWEST, Figures
 from robustness.statistics.hardest_conditions import name_leaders
-
-_CURVES = 6
-"""Curves in a file."""
-
-_AVERAGE = "average"
 
 
 def _blocks(figures: Figures) -> list[Block]:
@@ -105,55 +100,8 @@ PERTURBATIONS = Question(
     tables=lambda figures: {
         "over_models": figures.over_models,
         "by_perturbation": figures.by_perturbation,
+        "by_severity": figures.by_severity,
     },
-)
-
-
-def _curves(figures: Figures) -> list[Block]:
-    """Rates over severity and strength; [] if each perturbation has one strength."""
-    of = strength_and_reliability_curves.grouped(figures.by_perturbation, "series")
-    several = [
-        entry["series"]
-        for entry in figures.over_models
-        if len({row["strength"] for row in of[entry["series"]]}) > 1
-    ]
-    if not several:
-        return []
-    names = {name: name for name in several}
-    count = len(figures.by_severity[0]["perturbations"]) if figures.by_severity else 0
-    if count > 1:
-        names = {_AVERAGE: f"Mean of {count} ImageNet-C corruptions"} | names
-
-    def by_quantity(name: str) -> list[Block]:
-        drawn = [q for q in figures.quantities if q in figures.by_perturbation[0]]
-        rows, level = (
-            (figures.by_severity, "severity") if name == _AVERAGE else (of[name], "strength")
-        )
-        titles = strength_and_reliability_curves.titles(drawn)
-
-        def curve(quantity: str) -> list[Block]:
-            chart = Chart(
-                names[name],
-                strength_and_reliability_curves.strength_curves(rows, quantity, level),
-                f"{titles[quantity]} of each model over "
-                f"{strength_and_reliability_curves.LEVELS[level]}.",
-                labels_note(figures.summary, quantity),
-            )
-            return [chart]
-
-        return [Chooser("Figure", "curve_figure", titles, curve, ["consistency"], listed=True)]
-
-    printed = list(names)[: _CURVES + (count > 1)]
-    choice = Chooser("Perturbation", "curve_of", names, by_quantity, printed=printed, listed=True)
-    return [choice, Text("Bands are 95% intervals. They overlap more than paired differences.")]
-
-
-OVER_STRENGTH = Question(
-    "over_strength",
-    "Over strength",
-    _curves,
-    "how fast each model loses",
-    tables=lambda figures: {"by_severity": figures.by_severity},
 )
 
 
