@@ -110,12 +110,6 @@ def stage_frame(rows: Sequence[Measurement]) -> pd.DataFrame:
     )
 
 
-def stage_means(rows: Sequence[Measurement]) -> pd.DataFrame:
-    """As ``stage_frame``, with the mean over the measurements of each model and stage."""
-    stages = stage_frame(rows)
-    return stages.groupby(["model", "stage", "depth"], sort=False, as_index=False).mean()
-
-
 CONFIDENCE = "retained_probability"
 
 

@@ -52,11 +52,6 @@ AXES: Mapping[str, Axis] = {
 """By the column of a choice."""
 
 
-def measured_axes(entries: Sequence[Entry]) -> list[str]:
-    """The columns of ``AXES`` that are known of two models or more."""
-    return [name for name in AXES if sum(entry[name] is not None for entry in entries) > 1]
-
-
 def trade_off(entries: Sequence[Entry], name: str, title: str) -> go.Figure:
     """A marker per model: ``name`` of ``AXES`` across, the score up with its interval.
 

@@ -142,7 +142,8 @@ def remedies(rows: Sequence[Measurement]) -> list[Titled]:
 
 def features(rows: Sequence[Measurement]) -> Section:
     """How features and predictions changed."""
-    means = confidence_and_feature_similarity.stage_means(rows)
+    every = confidence_and_feature_similarity.stage_frame(rows)
+    means = every.groupby(["model", "stage", "depth"], sort=False, as_index=False).mean()
     movement = Chart(
         "Feature shift and divergence of the predictions",
         confidence_and_feature_similarity.movement(pd.DataFrame([row.as_row() for row in rows])),

@@ -287,8 +287,8 @@ CHOICE = Question(
 def _trade_offs(figures: ChoiceFigures) -> list[Block]:
     chosen = figures.chosen
     scored = [e for e in priced(figures.costs, chosen) if e["robust"] is not None]
-    axes = model_scores.measured_axes(scored)
-    if len(scored) < 2 or not axes:
+    axes = [name for name in model_scores.AXES if sum(e[name] is not None for e in scored) > 1]
+    if not axes:
         return []
     title = strength_and_reliability_curves.QUANTITIES[chosen.quantity]
     options = {name: model_scores.AXES[name].title for name in axes}

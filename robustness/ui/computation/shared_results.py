@@ -196,15 +196,11 @@ def _linked(names: Sequence[str]) -> tuple[Picture, str | None] | None:
     run_id, name = st.query_params.get(RUN), st.query_params.get(IMAGE)
     if run_id is None or name is None:
         return None
-    folder = runs_folder()
-    return _picture(str(folder), run_id, last_written(folder, run_id), name, tuple(names))
+    return _picture(opened_run(run_id), name, tuple(names))
 
 
 @cached(32, "Reading the run …")
-def _picture(
-    folder: str, run_id: str, written: int, name: str, names: tuple[str, ...]
-) -> tuple[Picture, str | None]:
-    run = runs.find(Path(folder), run_id, unfinished=True)
+def _picture(run: Run, name: str, names: tuple[str, ...]) -> tuple[Picture, str | None]:
     values = options(dict(run.manifest.spec.framings))
     overrides = values.get("fit"), int(values["side"]) if "side" in values else None
     framings = list(by_framing(*overrides, names))

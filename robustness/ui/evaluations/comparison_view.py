@@ -204,8 +204,9 @@ def _map(
     model, condition = json.loads(chosen)
     where = f"under {short(condition)}" if condition else "on the originals"
     st.markdown(f"**{plain(models.label(model))} {where}**")
+    run = compared_runs.other
     try:
-        both = flips(compared_runs.baseline, compared_runs.other, model, condition, quantity)
+        both = flips(compared_runs.baseline, run, model, condition, quantity)
         for which, flipped in zip(("Now worse", "Now better"), both, strict=True):
             first = f", the first {FLIPPED}" if len(flipped) > FLIPPED else ""
             st.caption(
@@ -214,36 +215,20 @@ def _map(
             )
             with st.container(horizontal=True, gap="small", key=f"{which} {name}"):
                 for flip in flipped[:FLIPPED]:
-                    _thumbnail(
-                        compared_runs.other,
-                        model,
-                        flip.image,
-                        flip.condition,
-                        (flip.before, flip.after),
+                    done = Condition.parse(flip.condition) if flip.condition else Condition.of({})
+                    picture = run.picture_for(flip.image, model)
+                    image = picture.image  # also of an attack, which takes too long for a glance
+                    if done.in_files:
+                        image = run.perturbed(picture, done)
+                    elif not done.needs_model:
+                        image = shared_results.change(picture, done, run.seed).image
+                    classes = (class_title(model, index) for index in (flip.before, flip.after))
+                    st.image(
+                        to_png(image),
+                        caption=plain(" → ".join(classes)),
+                        width=_PIXELS,
+                        output_format="PNG",
+                        alt=f"{picture.name} under {done.described}",
                     )
     except RobustnessError as error:
         st.caption(plain(f"The images cannot be shown: {sentence(error)}"))
-
-
-def _thumbnail(
-    run: runs.Run, model: str, image: str, condition: str, classes: tuple[int, int]
-) -> None:
-    """Draw ``image`` of ``run`` under ``condition``, with its ``classes`` before and after.
-
-    The condition "" is that of an original. An attacked image is shown unattacked: an attack takes
-    too long for a glance. Raises ``RunError`` or ``ImageError`` if the image cannot be read.
-    """
-    picture = run.picture_for(image, model)
-    done = Condition.parse(condition) if condition else Condition.of({})
-    perturbed = picture.image
-    if done.in_files:
-        perturbed = run.perturbed(picture, done)
-    elif not done.needs_model:
-        perturbed = shared_results.change(picture, done, run.seed).image
-    st.image(
-        to_png(perturbed),
-        caption=plain(" → ".join(class_title(model, index) for index in classes)),
-        width=_PIXELS,
-        output_format="PNG",
-        alt=f"{picture.name} under {done.described}",
-    )

@@ -49,15 +49,6 @@ def selection_of(of: RunFigures, point: Sequence[str]) -> RowSelection | None:
     return RowSelection.parse(point[0], of.run.manifest.spec)
 
 
-def _linked(of: RunFigures) -> RowSelection | None:
-    """The selection in the link, made by a click in any view."""
-    query = st.query_params
-    for link in SELECTIONS:
-        if point := query.get_all(link):
-            return selection_of(of, point)
-    return None
-
-
 def preview(run: Run, chosen: RowSelection) -> None:
     """Draw the first images of ``chosen`` and the way to all."""
     _caption(run, chosen)
@@ -88,7 +79,8 @@ def _caption(run: Run, chosen: RowSelection) -> None:
 def gallery(of: RunFigures, result: str) -> None:
     """Draw the selected images of the run or those that filters choose, each image once."""
     run = of.run
-    if (chosen := _linked(of)) is not None:
+    points = filter(None, map(st.query_params.get_all, SELECTIONS))  # of a click in any view
+    if (chosen := selection_of(of, next(points, ()))) is not None:
         _caption(run, chosen)
         st.button(
             "Show all images", icon=":material/filter_alt_off:", on_click=deselect, args=(result,)
