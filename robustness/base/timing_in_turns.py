@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import statistics
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -59,8 +58,6 @@ def in_turns(tasks: Mapping[str, Callable[[], object]]) -> dict[str, Timing]:
 
 def share_waiting() -> float:
     """The share of a few milliseconds in which threads of this process wait for a core."""
-    if sys.platform == "win32":  # whose clock of threads ticks every 16 ms
-        return 0.0
 
     def work(_: int) -> tuple[float, float]:
         start, used = time.perf_counter(), time.thread_time()

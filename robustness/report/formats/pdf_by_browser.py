@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Mapping
 from contextlib import suppress
 from datetime import datetime
@@ -20,23 +19,12 @@ from robustness.report.formats.html_report import html_file
 
 _COMMANDS = (
     *("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome"),
-    *("google-chrome-stable", "chrome", "microsoft-edge", "msedge"),
+    *("google-chrome-stable", "chrome", "microsoft-edge"),
 )
-_PROGRAMS = {  # where the two systems that leave browsers off the PATH install them
-    "darwin": [
-        "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",
-        "/Applications/Chromium.app/Contents/MacOS/Chromium",
-        "/Applications/Microsoft Edge.app/Contents/MacOS/Microsoft Edge",
-    ],
-    "win32": [
-        rf"C:\{folder}\{program}"
-        for folder in ("Program Files", "Program Files (x86)")
-        for program in (
-            r"Google\Chrome\Application\chrome.exe",
-            r"Microsoft\Edge\Application\msedge.exe",
-        )
-    ],
-}
+_ON_A_MAC = tuple(  # which leaves browsers off the PATH
+    f"/Applications/{name}.app/Contents/MacOS/{name}"
+    for name in ("Google Chrome", "Chromium", "Microsoft Edge")
+)
 _SECONDS = 120
 _HINT = "Write a .html report and print it from any browser."
 
@@ -46,8 +34,7 @@ def pdf_file(report: Report, file: IO[bytes], when: datetime) -> None:
 
     Raises ``ParameterError`` without a browser, or if it does not print in two minutes.
     """
-    commands = (*_COMMANDS, *_PROGRAMS.get(sys.platform, ()))
-    browser = next(filter(None, map(shutil.which, commands)), None)
+    browser = next(filter(None, map(shutil.which, (*_COMMANDS, *_ON_A_MAC))), None)
     if browser is None:
         raise ParameterError("A PDF needs Chromium, Chrome or Edge; none is installed.", hint=_HINT)
     with TemporaryDirectory(prefix="report-") as name:
@@ -76,7 +63,7 @@ def _account(folder: Path) -> Mapping[str, Any]:
     Root gives way to ``nobody``, as browsers deny root a sandbox.
     """
     variables = small_environment()
-    if sys.platform == "win32" or os.geteuid() != 0:
+    if os.geteuid() != 0:
         return {"env": variables}
     import pwd
 
