@@ -6,17 +6,14 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any
-
-import pandas as pd
 
 from robustness import metrics
 from robustness.attacks import NORMS, Attack, AttackSpec
 from robustness.base.text import counted
-from robustness.charts.ranking_and_condition_tables import Table
+from robustness.charts.ranking_and_condition_tables import Column, Table
 from robustness.evaluation.perturbation_and_attack_conditions import Condition
 from robustness.models import REGISTRY as MODELS
-from robustness.perturbations import REGISTRY, Perturbation
+from robustness.perturbations import REGISTRY
 from robustness.report.blocks import Printed, Text, Titled
 
 MANY_IMAGES = (
@@ -71,21 +68,29 @@ def blocks(conditions: Iterable[Condition], notes: Sequence[str]) -> list[Printe
     chosen = list(conditions)
     specs = [attack for c in chosen for attack in c.attacks]
     names = dict.fromkeys(name for c in chosen for name in c.perturbations)
-    used = perturbation_table(REGISTRY[name] for name in names)
-    used = used.drop(columns=["Family", "Acts on", "Study setting", "Random"], errors="ignore")
+    columns: list[Column] = [
+        ("Perturbation", lambda record: record.label),
+        ("Stands for", lambda record: record.risk),
+        ("Parameter", lambda record: record.parameter),
+        ("At strength 0.2", lambda record: record.value_text(0.2)),
+        ("At strength 1", lambda record: record.value_text(1.0)),
+        ("ImageNet-C", lambda record: record.imagenet_c or "none"),
+        ("Source", lambda record: record.source),
+    ]
+    used = Table.of(map(REGISTRY.__getitem__, names), columns)
     return [
         Text(note("From photo to study image")),
-        *([Text(note("Strength")), Titled("Perturbations", as_table(used))] if names else ()),
+        *([Text(note("Strength")), Titled("Perturbations", used)] if names else ()),
         *(_attacks(specs) if specs else ()),
         Text(note("Features")),
-        Titled("Metrics", as_table(metric_table())),
+        Titled("Metrics", metric_table()),
         *(Text(f"{title}. {note(title)}") for title in notes),
         Text(f"Sources. {' '.join(sections()['Sources'].split())}"),
     ]
 
 
 def _attacks(specs: Sequence[AttackSpec]) -> list[Printed]:
-    rows = attack_table({spec.name: spec.record for spec in specs}.values())
+    rows = attack_table({spec.name: spec.record for spec in specs}.values(), settings=())
     allowed = Table(
         ("Attack", "Measured by", "Epsilon (strength)", "Effort"),
         [
@@ -96,7 +101,7 @@ def _attacks(specs: Sequence[AttackSpec]) -> list[Printed]:
     return [
         Text(note("Size and objective")),
         Text(note("Judging an attack")),
-        Titled("Attacks", as_table(rows.drop(columns=["Target", "Steps", "Measured by"]))),
+        Titled("Attacks", rows),
         Titled("Attack budgets", allowed),
     ]
 
@@ -107,86 +112,45 @@ def effort(spec: AttackSpec) -> str:
     return f"{counted(spec.steps, 'step')}{restarts}"
 
 
-def as_table(frame: pd.DataFrame) -> Table:
-    """``frame`` as text; empty for unknown values."""
-
-    def text(cell: Any) -> str:
-        return "" if pd.isna(cell) else f"{cell:g}" if isinstance(cell, float) else str(cell)
-
-    rows = [tuple(map(text, row)) for row in frame.itertuples(index=False, name=None)]
-    return Table(tuple(map(str, frame.columns)), rows)
-
-
-def perturbation_table(records: Iterable[Perturbation]) -> pd.DataFrame:
-    """One row for each of ``records``."""
-    return pd.DataFrame(
-        [
-            {
-                "Perturbation": record.label,
-                "Family": record.family,
-                "Stands for": record.risk,
-                "Acts on": record.stage.name.lower(),
-                "Parameter": record.parameter,
-                "At strength 0.2": record.value_text(0.2),
-                "At strength 1": record.value_text(1.0),
-                "Study setting": ""
-                if record.study_strength is None
-                else record.value_text(record.study_strength),
-                "ImageNet-C": record.imagenet_c or "none",
-                "Random": "yes" if record.random else "no",
-                "Source": record.source,
-            }
-            for record in records
-        ]
-    )
-
-
-def fit_table() -> pd.DataFrame:
+def fit_table() -> Table:
     """Accuracy of each model by fit and side, where measured."""
-    return pd.DataFrame(
-        [
-            {
-                "Model": record.label,
-                "Crop, 224 px": f"{fits.crop:.1f}%",
-                "Squash, 224 px": f"{fits.squash:.1f}%",
-                "Letterbox, 224 px": f"{fits.letterbox:.1f}%",
-                "Own size": record.input_text,
-                "Crop, own size": f"{fits.own:.1f}%",
-            }
-            for record in MODELS
-            if (fits := record.fits) is not None
-        ]
-    )
+    columns: list[Column] = [
+        ("Model", lambda record: record.label),
+        ("Crop, 224 px", lambda record: f"{record.fits.crop:.1f}%"),
+        ("Squash, 224 px", lambda record: f"{record.fits.squash:.1f}%"),
+        ("Letterbox, 224 px", lambda record: f"{record.fits.letterbox:.1f}%"),
+        ("Own size", lambda record: record.input_text),
+        ("Crop, own size", lambda record: f"{record.fits.own:.1f}%"),
+    ]
+    return Table.of([record for record in MODELS if record.fits is not None], columns)
 
 
-def metric_table() -> pd.DataFrame:
+def metric_table() -> Table:
     """Every metric with its formula."""
-    return pd.DataFrame(
-        [
-            {
-                "Metric": metric.label,
-                "Compares": metric.subject,
-                "Formula": metric.formula,
-                "Better": "higher" if metric.higher_is_better else "lower",
-            }
-            for metric in metrics.REGISTRY
-        ]
-    )
+    columns: list[Column] = [
+        ("Metric", lambda metric: metric.label),
+        ("Compares", lambda metric: metric.subject),
+        ("Formula", lambda metric: metric.formula),
+        ("Better", lambda metric: "higher" if metric.higher_is_better else "lower"),
+    ]
+    return Table.of(metrics.REGISTRY, columns)
 
 
-def attack_table(records: Iterable[Attack]) -> pd.DataFrame:
-    """One row for each of the attacks ``records``."""
-    return pd.DataFrame(
-        [
-            {
-                "Attack": record.label,
-                "Sees": "gradients" if record.white_box else "predictions only",
-                "Measured by": ", ".join(NORMS[norm].label for norm in record.norms),
-                "Target": "can aim" if record.targeted else "none",
-                "Steps": record.steps,
-                "Formula": record.formula,
-                "Source": record.source,
-            }
-            for record in records
-        ]
-    )
+_SETTINGS: Sequence[Column] = (
+    ("Measured by", lambda record: ", ".join(NORMS[norm].label for norm in record.norms)),
+    ("Target", lambda record: "can aim" if record.targeted else "none"),
+    ("Steps", lambda record: str(record.steps)),
+)
+"""What an attack can be set to, and its steps by default."""
+
+
+def attack_table(records: Iterable[Attack], settings: Sequence[Column] = _SETTINGS) -> Table:
+    """One row for each of the attacks ``records``, with their ``settings``."""
+    columns: list[Column] = [
+        ("Attack", lambda record: record.label),
+        ("Sees", lambda record: "gradients" if record.white_box else "predictions only"),
+        *settings,
+        ("Formula", lambda record: record.formula),
+        ("Source", lambda record: record.source),
+    ]
+    return Table.of(records, columns)

@@ -6,7 +6,6 @@ import re
 from collections.abc import Callable, Mapping
 
 import numpy as np
-import pandas as pd
 import streamlit as st
 
 from robustness.attacks import REGISTRY as ATTACKS
@@ -32,7 +31,7 @@ STRENGTHS = (0.2, 0.4, 0.6, 0.8, 1.0)
 SIDE = 160
 """Side of an image in a strip, in pixels; parameters in pixels scale with it."""
 
-_TABLES: Mapping[str, Callable[[], pd.DataFrame]] = {
+_TABLES: Mapping[str, Callable[[], Table]] = {
     "Study image": methods_and_registry_tables.fit_table,
     "Metrics": methods_and_registry_tables.metric_table,
     "Attacks": lambda: methods_and_registry_tables.attack_table(ATTACKS),
@@ -161,11 +160,7 @@ def _methods(query: str) -> None:
     for title, text in methods_and_registry_tables.sections().items():
         paragraphs = re.split(r"^(?=### )", text, flags=re.MULTILINE)
         body = "\n".join(part for part in paragraphs if matches(title, part))
-        table = (
-            methods_and_registry_tables.as_table(_TABLES[title]())
-            if title in _TABLES
-            else Table((), [])
-        )
+        table = _TABLES[title]() if title in _TABLES else Table((), [])
         rows = [row for row in table.rows if matches(title, *row)]
         if not body.strip() and not rows:
             continue
