@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-import pandas as pd
 
 from robustness import models
 from robustness.charts.ranking_and_condition_tables import Entry
@@ -14,23 +13,20 @@ from robustness.charts.style import COLOURS, drawn, go, model_trace, whiskers
 from robustness.statistics.model_choice import expected_robustness
 
 
-def ranking(summary: pd.DataFrame, quantity: str, title: str) -> go.Figure:
-    """A rate of each model with its 95% interval if known, in the order of ``summary``.
-
-    ``summary`` has a row per model with ``quantity`` and its bounds.
-    """
+def ranking(entries: Sequence[Entry], quantity: str, title: str) -> go.Figure:
+    """A rate of each model with its 95% interval if known, in the order of ``entries``."""
     measured = {
         "type": "scatter",
-        "x": summary[quantity].tolist(),
-        "y": [models.label(model) for model in summary["model"]],
+        "x": [entry[quantity] for entry in entries],
+        "y": [models.label(entry["model"]) for entry in entries],
         "mode": "markers",
         "marker": {"size": 12, "color": COLOURS[0]},
-        "error_x": whiskers(summary.to_dict("records"), quantity),
+        "error_x": whiskers(entries, quantity),
         "hovertemplate": "%{y}: %{x:.0%}<extra></extra>",
     }
     return drawn(
         [measured],
-        height=150 + 42 * len(summary),
+        height=150 + 42 * len(entries),
         xaxis={"range": [-0.03, 1.03], "tickformat": ".0%", "title": title},
         yaxis={"autorange": "reversed"},
     )

@@ -132,12 +132,10 @@ def test_the_name_of_a_model_from_elsewhere_is_no_tag_and_turns_nothing() -> Non
 
 
 def test_the_ranking_shows_intervals() -> None:
-    summary = pd.DataFrame(
-        [
-            {"model": m, "consistency": 0.5, "consistency_low": 0.3, "consistency_high": 0.9}
-            for m in ("ResNet50", "SqueezeNet")
-        ]
-    )
+    summary = [
+        {"model": m, "consistency": 0.5, "consistency_low": 0.3, "consistency_high": 0.9}
+        for m in ("ResNet50", "SqueezeNet")
+    ]
     (measured,) = model_scores.ranking(summary, "consistency", "Consistency").data
     assert list(measured.x) == [0.5, 0.5]
     assert list(measured.error_x.array) == pytest.approx([0.4, 0.4])

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pandas as pd
-
 from robustness import statistics
 from robustness.charts import (
     model_scores,
@@ -29,7 +27,7 @@ def _ranked(figures: Figures, quantity: str) -> list[Block]:
     title = strength_and_reliability_curves.QUANTITIES[quantity]
     chart = Chart(
         title,
-        model_scores.ranking(pd.DataFrame(ranked), quantity, title),
+        model_scores.ranking(ranked, quantity, title),
         f"{title} of each model with its 95% interval; the table below holds the numbers.",
     )
     note = Text(f"{_MEANING[quantity]} {statistics.RANK_RULE}", statistics.INTERVAL_RULE)
