@@ -39,8 +39,7 @@ _CLIP = 2
 """Largest error that counts squared, in standard deviations."""
 _LEAK = np.float32(0.05)
 _FLOOR, _CENTRE, _MOST_INPUT, _LEAST_SCALE = 0.02, 3.9, 4, 1e-6
-"""Of the inputs: what is added to a strength in its logarithm and to that, largest original in
-standard deviations, and what is added to these."""
+"""Added to a strength and to its logarithm; largest input and least scale of a statistic."""
 _TEST = 10
 """Of so many simulations one measures the error."""
 

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from robustness.base.text import FigureText, counted, figure_text, points
 from robustness.charts import run_and_change_maps
 from robustness.charts.ranking_and_condition_tables import Column, Entry, Table, figure, in_brackets
-from robustness.evaluation.perturbation_and_attack_conditions import readable
 from robustness.hardening import GroupDifference, Hardening
 from robustness.hardening.judgement import MOST_LOSS, ORIGINALS, TRAINED, UNSEEN
 from robustness.report.blocks import Map, Text, Titled
@@ -56,10 +55,8 @@ def sentences(hardening: Hardening) -> Iterator[str]:
     if more := figure_text(counts, "more_images", lambda number: f"{round_up(int(number)):,}"):
         decided = "exclude the loss" if judgement.gain_established else "show a gain of 1 point"
         yield FigureText(f"About {counted(more, 'more labelled image')} would {decided}.", more)
-    train, copies, unreadable = (
-        counted(figure_text(counts, name, ","), "image")
-        for name in ("train", "left_out", "unreadable")
-    )
+    names = ("train", "left_out", "unreadable")
+    train, copies, unreadable = (counted(figure_text(counts, n, ","), "image") for n in names)
     share = figure_text(counts, "share", "g")
     others = counted(figure_text(originals, f"{quantity}_images", ","), "other image")
     yield FigureText(
@@ -78,24 +75,17 @@ def _quantity(hardening: Hardening) -> str:
 
 
 def _change(hardening: Hardening, group: GroupDifference) -> run_and_change_maps.ShareChange:
+    condition, images = "" if group.name in _TITLES else group.name, hardening.judgement.images
+    shares = (group.before, group.after, group.low, group.high)
     return run_and_change_maps.ShareChange(
-        hardening.name,
-        "" if group.name in _TITLES else group.name,
-        before=group.before,
-        after=group.after,
-        low=group.low,
-        high=group.high,
-        significant=group.significant,
-        n=hardening.judgement.images,
+        hardening.name, condition, *shares, group.significant, images
     )
 
 
 def _entry(hardening: Hardening, group: GroupDifference) -> Entry:
-    """The figures of ``group`` as the map has them, and its ``title``."""
-    entry, condition = _change(hardening, group).entry(_quantity(hardening)), readable(group.name)
-    title = _TITLES.get(group.name) or (group.name if condition is None else condition.described)
-    of = {"conditions": group.name} if group.name in (TRAINED, UNSEEN) else {}
-    return {**entry, **of, "title": title, "significant": group.significant}
+    """The figures of ``group``, as the map has those of originals and conditions."""
+    of = {} if group.name == ORIGINALS else {"conditions": group.name}
+    return {**_change(hardening, group).entry(_quantity(hardening)), **of, "group": group}
 
 
 def _points(entry: Entry, quantity: str) -> str:
@@ -105,36 +95,28 @@ def _points(entry: Entry, quantity: str) -> str:
     return FigureText(f"{text} points{bounds}", text, bounds)
 
 
-def before_and_after(hardening: Hardening) -> Map:
-    """The share of good predictions of the parent and of the trained model, by condition."""
-    judgement = hardening.judgement
+def blocks(hardening: Hardening) -> list[Text | Titled | Map]:
+    """A map of the conditions before and after, and a table of the groups."""
+    judgement, quantity = hardening.judgement, _quantity(hardening)
     groups = (judgement.group(ORIGINALS), *judgement.conditions)
     changes = [_change(hardening, group) for group in groups]
     titles = (model(hardening.parent), hardening.name)
-    return Map(
-        "Before and after",
-        run_and_change_maps.before_and_after(changes, _quantity(hardening), titles),
-        "In percent, by growing strength. A pale change is not significant.",
-    )
-
-
-def blocks(hardening: Hardening) -> list[Text | Titled]:
-    """Tables of the groups and of the single conditions."""
-    judgement, quantity = hardening.judgement, _quantity(hardening)
-    measured = "Accuracy" if judgement.labelled else "Agreement with the parent's prediction"
     columns: list[Column] = [
-        ("", lambda entry: entry["title"]),
+        ("", lambda entry: _TITLES[entry["group"].name]),
         ("Before", figure(f"{quantity}_a", ".1%")),
         ("After", figure(f"{quantity}_b", ".1%")),
         ("Difference, 95% interval", lambda entry: _points(entry, quantity)),
-        ("Significant", lambda entry: "yes" if entry["significant"] else "no"),
+        ("Significant", lambda entry: "yes" if entry["group"].significant else "no"),
     ]
-    groups, conditions = (
-        Table.of([_entry(hardening, group) for group in some], columns)
-        for some in (judgement.groups, judgement.conditions)
-    )
     return [
-        Titled(measured, groups),
-        Titled(f"{measured}, by perturbation", conditions),
+        Map(
+            "Before and after",
+            run_and_change_maps.before_and_after(changes, quantity, titles),
+            "In percent, by growing strength. A pale change is not significant.",
+        ),
+        Titled(
+            "Accuracy" if judgement.labelled else "Agreement with the parent's prediction",
+            Table.of([_entry(hardening, group) for group in judgement.groups], columns),
+        ),
         Text(trained_on(hardening.name, hardening.trained_on)),
     ]

@@ -20,6 +20,7 @@ from robustness.hardening import Hardening
 from robustness.hardening.judgement import judge_training
 from robustness.report import comparison_report
 from robustness.report import hardening_report as results
+from robustness.report.blocks import Map
 from robustness.runs.row_selection import RowSelection
 from robustness.statistics import Figures
 from tests.support.frames import difference
@@ -180,10 +181,12 @@ def test_a_hardened_model_has_its_shares_before_and_after() -> None:
     before, after = rng.random((50, 3)) < 0.5, rng.random((50, 3)) < [0.5, 0.95, 0.5]
     fog = Condition.of({"fog": 0.6}), Condition.of({"rotation": 0.4})
     values: dict[str, Any] = dict.fromkeys(field.name for field in fields(Hardening))
-    values |= {"parent": "SqueezeNet", "name": "hard"}
+    values |= {"parent": "SqueezeNet", "name": "hard", "trained_on": ()}
     values["judgement"] = judge_training(before, after, fog[:1], fog[1:], labelled=True)
     answer = Hardening(**values)
-    drawn = results.before_and_after(answer).drawing
+    block = results.blocks(answer)[0]
+    assert isinstance(block, Map)
+    drawn = block.drawing
     assert list(drawn.columns)[:2] == ["SqueezeNet 1.1", "hard"]
     shares = {row.label: [s.tiles[0].text for s in row.strips if s] for row in drawn.rows}
     for at, label in enumerate(["Originals", "Fog effect", "Rotation"]):

@@ -142,10 +142,7 @@ def _training(of: RunFigures) -> None:
         if answer.name in models.REGISTRY:
             label = f"See {plain(answer.name)} on Models"
             page_link("pages/models.py", label, ":material/model_training:", {})
-        groups, _, caution = hardening_report.blocks(answer)
-        block_display_and_selection.draw(
-            [hardening_report.before_and_after(answer), groups, caution]
-        )
+        block_display_and_selection.draw(hardening_report.blocks(answer))
     with st.expander("Train another model" if answer else "Train a model on images without labels"):
         _training_form(of)
 
