@@ -6,6 +6,7 @@ from collections.abc import Callable
 from itertools import product
 
 import numpy as np
+import pandas as pd
 import pytest
 from numpy.typing import NDArray
 from scipy.stats import binomtest
@@ -122,6 +123,14 @@ def test_a_condition_that_breaks_the_limit_is_seldom_called_proven_among_many() 
         (entry,) = safe_thresholds(grids(made), "consistent")
         false.append("proven" in entry["status"].values())
     assert np.mean(false) <= 0.1, "without a correction it is 40%"
+
+
+def test_what_a_condition_proves_alone_is_corrected_for_the_models_shown() -> None:
+    names = ("SqueezeNet", "EfficientNetLite0")
+    shown = grids(pd.concat([rows(np.ones(60), model=n).assign(margin=0.5) for n in names]))
+    for count, proven in ((1, True), (2, False)):  # 59 of 59 prove it once, and not twice
+        entries = safe_thresholds(shown[:count], "consistent")
+        assert all(("proven" in entry["status"].values()) == proven for entry in entries)
 
 
 def test_predictions_that_are_missing_do_not_count_and_few_images_promise_nothing() -> None:
