@@ -103,6 +103,6 @@ def _baseline_input(run_id: str) -> None:
         format_func=titles.__getitem__,
         key="limits baseline",
         index=None,
-        placeholder="Choose the evaluation of the current release",
+        placeholder="Choose a run",
         on_change=lambda: set_baseline(st.session_state["limits baseline"] or ""),
     )
