@@ -273,6 +273,12 @@ def plan_predictions(
     default is those of a model that is known here, else what the predictions tell. Raises
     ``ParameterError`` for a table that cannot be used.
     """
+    names = {entry.name for entry in predictions.entries}
+    if source is not None and names.isdisjoint(entry.name for entry in source.entries):
+        raise ParameterError(
+            f"{source.title}: expected images named as in the table, such as "
+            f"{predictions.entries[0].name!r}, got none of them, but {source.entries[0].name!r}."
+        )
     conditions = tuple(Condition.parse(text) for text in predictions.conditions)
     if not conditions or len(set(conditions)) < len(conditions):
         raise ParameterError(

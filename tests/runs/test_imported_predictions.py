@@ -310,3 +310,10 @@ def test_options_of_a_request_are_refused(asked: Path, capsys: pytest.CaptureFix
     assert "--models, --resume" in first
     assert "SOURCE" in second
     assert "--predictions" in third
+
+
+def test_a_source_without_the_images_of_the_table_is_refused(
+    asked: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["evaluate", "samples", "--predictions", str(asked / "elsewhere.parquet")]) == 2
+    assert "named as in the table" in capsys.readouterr().err
