@@ -150,7 +150,12 @@ def _entry(answer: ExpectedAccuracy) -> dict[str, Any]:
 
 def _described(part: MatchedPerturbation) -> str:
     record = REGISTRY[part.perturbation]
-    low, high = record.value_text(part.low), record.value_text(part.high)
+    wording = record.wording or f"{{value}} {record.unit}"
+    before, after = wording.partition("{")[0].rpartition(" ")[0], wording.rpartition("}")[2]
+    low, high = (  # as in "noise 10% (4% to 15%)"
+        record.value_text(end).removeprefix(f"{before} ").removesuffix(after)
+        for end in (part.low, part.high)
+    )
     return f"{in_sentence(record.label)}: {part.value} ({low} to {high})"
 
 
