@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,10 @@ def test_a_measured_remedy_has_the_gain_of_its_trial(made: Run) -> None:
                 assert fix.gain in gains
             else:
                 assert not [name for name, _ in helpful if name == model]
+    figures = RunFigures(made).answer(FIXES)
+    none = tuple(replace(gain, helpful=False) for gain in figures.tried.gains)
+    useless = figures._replace(fixes=(), tried=replace(figures.tried, gains=none))
+    assert len(FIXES.answers(useless)) == 1, "remedies that were asked for have an answer"
 
 
 def test_what_is_not_measured_has_the_command_that_measures_it(plain: Run) -> None:

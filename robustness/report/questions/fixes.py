@@ -418,7 +418,7 @@ def gain_text(fix: Fix) -> str:
 
 
 def answers(figures: FixFigures) -> list[tuple[str, str]]:
-    """What helps each model significantly, other than what the answers of other questions say."""
+    """What helps each model significantly, beside the answers of other questions."""
     by_model: dict[str, list[str]] = {}
     for fix in figures.fixes:
         own = by_model.setdefault(fix.model, [])
@@ -431,6 +431,8 @@ def answers(figures: FixFigures) -> list[tuple[str, str]]:
         if own
         for fixes in [join_names(own, _NAMED)]
     ]
+    if figures.tried.gains and not any(gain.helpful for gain in figures.tried.gains):
+        said.append(FigureText("None of the remedies helps significantly."))
     return [(TITLE, FigureText(" ".join(said), *said))] if said else []
 
 
