@@ -163,7 +163,7 @@ def _threshold(of: RunFigures, entry: Entry | None) -> Iterator[Fix]:
     if entry["threshold"] is None:
         needed = figure_text(entry, "images_needed", safe_threshold.round_to_digit)
         cost = FigureText(f"about {needed} images in all", needed) if needed else ""
-        result = f"none keeps errors under {most}"
+        result = f"none is proven to keep errors under {most}"
         yield Fix(entry["model"], THRESHOLD, "A safe threshold", cost, result=result)
         return
     error = figure_text(safe_threshold.error_of(entry, SUITE), "error", ".1%")

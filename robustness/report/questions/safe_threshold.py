@@ -222,7 +222,7 @@ def sentence(entry: Entry, figures: ThresholdFigures) -> str:
     over = counted(len(entry["status"]), "condition")
     if entry["threshold"] is None:
         advice = _advice(entry, figures)
-        return FigureText(f"No threshold keeps errors under {most}. {advice}", advice)
+        return FigureText(f"No threshold is proven to keep errors under {most}. {advice}", advice)
     where = f"in each of these {over}" if figures.promise == "condition" else f"over these {over}"
     if len(entry["status"]) == 1:
         where = f"under {short(next(iter(entry['status'])))}"
@@ -254,7 +254,9 @@ def _advice(entry: Entry, figures: ThresholdFigures) -> str:
         f"; more than {100 * figures.max_error:.3g}% under {join_names(failing)}" if failing else ""
     )
     return FigureText(
-        f"From {at}, {error} of accepted predictions are {figures.wrong}{more}.", at, error
+        f"From {at}, the most promising one, {error} of accepted predictions are "
+        f"{figures.wrong}{more}.",
+        *(at, error),
     )
 
 
@@ -283,7 +285,8 @@ def blocks(figures: ThresholdFigures) -> list[Block]:
     reasons: list[Block] = []
     if len(without) > 1:  # said once
         names = join_names([model(entry["model"]) for entry in without], len(without))
-        texts.append(f"{names}: no threshold keeps errors under {100 * figures.max_error:.3g}%.")
+        most = f"{100 * figures.max_error:.3g}%"
+        texts.append(f"{names}: no threshold is proven to keep errors under {most}.")
         reason = "Reason", lambda entry: _advice(entry, figures)
         reasons = [Titled("Why there is no threshold", Table.of(without, [MODEL, reason]))]
 
