@@ -144,12 +144,6 @@ def table(effect: RemedyEffect) -> Titled | None:
     return Titled(f"Predictions with {effect.label}", Table(head, lines))
 
 
-def offered(several: bool) -> list[Chain]:
-    """The remedies that can be tried on one image; ``several`` as in ``chosen``."""
-    chains = [parse(record.name) for record in REGISTRY if record.range is None]
-    return [chain for chain in chains if several or not chain.several_models]
-
-
 def show(
     request: LiveRequest, altered: shared_results.Altered, answers: Mapping[str, Answer]
 ) -> None:
@@ -162,9 +156,11 @@ def show(
         if not st.toggle("Try every remedy on this image", value=bool(now), key=_OPEN):
             return
         with st.spinner("Trying the remedies …"):
+            every = [parse(record.name) for record in REGISTRY if record.range is None]
             effects = {
                 chain: _effect(request, chain, altered, answers)
-                for chain in offered(request.several_models)
+                for chain in every
+                if request.several_models or not chain.several_models
             }
         chains = sorted(effects, key=lambda chain: effects[chain].rank)
         verdicts = [verdict(row) for row in answers.values() if isinstance(row, Measurement)]
