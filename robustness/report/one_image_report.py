@@ -180,7 +180,7 @@ def features(rows: Sequence[Measurement]) -> Section:
 
 
 def stages(frame: pd.DataFrame, metric: str) -> Chart:
-    """Where the features diverge; ``frame`` is of ``charts.answers.stage_frame``."""
+    """Where the features diverge; ``frame`` is of ``stage_frame``."""
     names = [n for n in dict.fromkeys(frame["model"]) if n in MODELS]
     whose = " and ".join(f"{model(name)}'s" for name in names if MODELS[name].head_reads_map)
     return Chart(
