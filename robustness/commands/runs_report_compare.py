@@ -84,7 +84,10 @@ def runs_command(options: argparse.Namespace) -> None:
     for entry in entries:
         manifest = entry.manifest
         if manifest is None:
-            about = f"\n    {_match_text(entry)}" if entry.match else f": {entry.reason}"
+            about = f": {entry.reason}"
+            if entry.match:
+                status = "finished" if entry.finished else "unfinished"
+                about = f"\n    {entry.title}: a match, {entry.created}, {status}"
             console.say(f"{entry.folder.name}{about}")
             continue
         foreign = ", foreign (from another installation)" if entry.foreign else ""
@@ -95,11 +98,6 @@ def runs_command(options: argparse.Namespace) -> None:
             f"{counted(len(manifest.spec.pooled_conditions), 'condition')}, {manifest.how}, "
             f"{manifest.created}, {manifest.status}{foreign}"
         )
-
-
-def _match_text(entry: Listed) -> str:
-    status = "finished" if entry.finished else "unfinished"
-    return f"{entry.title}: a match, {entry.created}, {status}"
 
 
 def _listed(entry: Listed) -> dict[str, Any]:

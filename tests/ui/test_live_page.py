@@ -18,10 +18,11 @@ from robustness.evaluation.request import make_spec
 from robustness.models.own import registration_and_schema
 from robustness.perturbations import REGISTRY, compose, ordered
 from robustness.pictures.eight_bits import to_uint8
+from robustness.report.copy_as_link_or_code import link_values
 from robustness.ui.browser import components
 from robustness.ui.computation import shared_results
 from robustness.ui.one_image import stack_state
-from robustness.ui.one_image.stack_state import StackStep
+from robustness.ui.one_image.stack_state import Stack, StackStep
 from tests.support.pages import components as given
 from tests.support.pages import headline, html, on, perturb, pictures, run, sample
 
@@ -133,9 +134,10 @@ def test_what_a_browser_reports_is_no_step_unless_it_is_one(given: Any) -> None:
 
 def test_a_link_says_what_is_on_and_is_read_back_as_it() -> None:
     steps = [StackStep(record.name, components.first_strength(record)) for record in REGISTRY]
-    query = stack_state.query([*steps[:-1], StackStep(steps[-1].name, 0.5, hidden=True)])
+    stack = Stack((*steps[:-1], StackStep(steps[-1].name, 0.5, hidden=True)))
+    query = link_values(stack.condition)
     assert stack_state._steps_of(query) == stack_state._in_order(steps[:-1])
-    assert stack_state.query([StackStep("fog", 0.0)]) == {}
+    assert link_values(Stack((StackStep("fog", 0.0),)).condition) == {}
 
 
 @pytest.mark.parametrize("record", REGISTRY, ids=lambda record: record.name)

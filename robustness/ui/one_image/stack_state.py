@@ -214,14 +214,9 @@ def _strength(record: Perturbation, text: str) -> float | None:
     return None if strength is None else round(strength, DIGITS)
 
 
-def query(steps: Iterable[StackStep]) -> dict[str, str]:
-    """``steps`` as parameters of a link."""
-    return link_values(Stack(tuple(steps)).condition)
-
-
 def _write(steps: Sequence[StackStep]) -> None:
     """Write ``steps`` to the link if they differ: one entry in the browser's history."""
-    link, target = _of_link(), query(steps)
+    link, target = _of_link(), link_values(Stack(tuple(steps)).condition)
     if _steps_of(link) == _steps_of(target) and set(link) >= set(target):
         st.session_state[_LAST_LINK] = link
         return
