@@ -226,35 +226,6 @@ def held(datasets: Path) -> Iterator[Path]:
     shutil.rmtree(folder)
 
 
-def click_in_first_row(page: Page) -> None:
-    """Clicks on the button in the first row of the table of runs: Cancel or Continue."""
-    table = page.get_by_test_id("stDataFrame").first  # an unfinished run may have figures, too
-    expect(page.locator(AT_REST)).to_be_visible()
-    page.get_by_role("button", name=re.compile("All .* runs?")).click()
-    expect(table).to_be_visible()
-
-    def is_button() -> bool:
-        return bool(table.locator("canvas").first.evaluate(POINTER))
-
-    def clicks() -> bool:
-        """Whether there was a button: the table draws it, and its pointer, a little later."""
-        box = table.bounding_box()
-        if box is None:
-            return False
-        y = box["y"] + 35 + 17
-        for x in range(int(box["x"]) + 260, int(box["x"] + box["width"]), 20):  # after the title
-            page.mouse.move(x, y)
-            page.wait_for_timeout(20)
-            if is_button():
-                page.wait_for_timeout(200)  # else the mouse may be beyond it by now
-                if is_button():
-                    page.mouse.click(x, y)
-                    return True
-        return False
-
-    eventually(page, clicks)
-
-
 def test_a_dataset_run_can_be_cancelled_and_gone_on_with(
     browser: Browser, address: str, kept_runs: Path, held: Path
 ) -> None:
@@ -265,12 +236,12 @@ def test_a_dataset_run_can_be_cancelled_and_gone_on_with(
     page.get_by_role("button", name="Evaluate", exact=True).click()
     under_way = page.locator(".st-key-under-way")
     expect(under_way.get_by_text(re.compile(r"\d of 5 images"))).to_be_visible()
-    click_in_first_row(page)
+    under_way.get_by_role("button", name="Cancel").click()
     expect(page.get_by_text("This run is not finished")).to_be_visible()
     # At once, while it may have yet to stop; and by another page, as whoever has the link may.
     again = visit(browser, page.url)
     expect(again.get_by_text("This run is not finished")).to_be_visible()
-    click_in_first_row(again)
+    again.get_by_role("button", name="Continue").click()
     expect(again.locator(".st-key-under-way")).to_be_visible()
     held.unlink()
     hand_back(page)
