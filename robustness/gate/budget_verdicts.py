@@ -365,7 +365,7 @@ def _accepting(rule: Rule, run: Run) -> Iterator[Verdict]:
     """Verdicts on the predictions that the safe threshold of each model accepts.
 
     The error is kept if a threshold promises it. Without one it is broken where even the most
-    promising threshold accepts more errors on these images, else not shown.
+    promising threshold certainly accepts more errors, else not shown.
     """
     limits = {name: rule.limits[name] for name in ACCEPTING if name in rule.limits}
     if not limits:
@@ -375,8 +375,8 @@ def _accepting(rule: Rule, run: Run) -> Iterator[Verdict]:
     for entry in RunFigures(run, options=options).answer(THRESHOLD).entries:
         if entry["strongest"] is None or not rule.fits(entry["model"], None, None):
             continue
-        error = entry["error"][SUITE]["value"]
-        missing = BROKEN if error is not None and error > max_error else NOT_SHOWN
+        low = entry["error"][SUITE]["low"]
+        missing = BROKEN if low is not None and low > max_error else NOT_SHOWN
         for limit, bound in limits.items():
             accepted = limit == "min_accepted"
             bounds = entry["acceptance"] if accepted else entry["error"][SUITE]

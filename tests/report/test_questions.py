@@ -206,6 +206,12 @@ def test_a_safe_threshold_is_the_same_everywhere(
     assert outcomes["EfficientNetLite0", "min_accepted"] == gate.KEPT
     assert outcomes["SqueezeNet", "max_accepted_error"] == gate.BROKEN
     assert "no threshold" in {verdict.figure_text for verdict in verdicts}
+    (tmp_path / "near.toml").write_text("[[limit]]\nmax_accepted_error = 0.45\n")
+    near, _ = api.check(made, tmp_path / "near.toml").verdicts
+    assert near.low is not None
+    assert near.value is not None
+    assert near.low < 0.45 < near.value
+    assert near.outcome == gate.NOT_SHOWN, "the interval holds the limit"
     by_model = safe_threshold.certified(made, of.answer(THRESHOLD))
     name = "EfficientNetLite0"
     assert by_model.pop("SqueezeNet") is None
