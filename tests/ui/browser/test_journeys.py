@@ -33,8 +33,6 @@ from robustness.pictures.framing_and_study_image import study_image
 from robustness.pictures.sample_files import sample_bytes
 from tests.support.jobs import worked_off
 
-POINTER = "canvas => getComputedStyle(canvas).cursor === 'pointer'"
-
 
 @pytest.fixture(scope="module")
 def live(browser: Browser, address: str) -> Iterator[Page]:
