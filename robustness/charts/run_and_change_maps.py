@@ -27,7 +27,7 @@ from robustness.charts.band_and_map_drawing import (
     ticks,
 )
 from robustness.charts.ranking_and_condition_tables import Entry, flat, in_brackets, with_interval
-from robustness.charts.strength_and_reliability_curves import forms, goodness, grouped, quantities
+from robustness.charts.run_quantities_and_reliability import forms, goodness, grouped, quantities
 from robustness.evaluation.perturbation_and_attack_conditions import (
     AttackCondition,
     readable,

@@ -14,7 +14,7 @@ from robustness.base.text import FigureText, all_of, counted, figure_text, point
 from robustness.charts import run_and_change_maps
 from robustness.charts.ranking_and_condition_tables import Column, Entry, Table, figure, interval
 from robustness.charts.run_and_change_maps import ORIGINALS
-from robustness.charts.strength_and_reliability_curves import QUANTITIES
+from robustness.charts.run_quantities_and_reliability import QUANTITIES
 from robustness.evaluation.perturbation_and_attack_conditions import (
     perturbation_label,
     setting,

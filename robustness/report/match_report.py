@@ -15,6 +15,7 @@ from robustness.base.text import (
     share,
 )
 from robustness.charts import run_and_change_maps
+from robustness.charts.failures_and_image_differences import statistics_that_differ
 from robustness.charts.ranking_and_condition_tables import (
     Column,
     Entry,
@@ -25,7 +26,6 @@ from robustness.charts.ranking_and_condition_tables import (
     rate,
     with_interval,
 )
-from robustness.charts.slices_embeddings_and_risk import statistics_that_differ
 from robustness.matching import (
     SHARE,
     ExpectedAccuracy,

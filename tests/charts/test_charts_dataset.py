@@ -10,7 +10,7 @@ import pytest
 
 from benchmarks.support.synthetic_rows import Told, rows, severities
 from robustness import models
-from robustness.charts import strength_and_reliability_curves
+from robustness.charts import run_quantities_and_reliability
 from robustness.statistics import Figures
 
 MODELS = ("SqueezeNet", "EfficientNetLite0")
@@ -44,11 +44,11 @@ def named(figure: Any, name: str) -> Any:
 
 def test_the_classes_that_lose_most_come_first() -> None:
     entries = Figures(run()).by_class
-    figure = strength_and_reliability_curves.class_drops(entries, count=2)
+    figure = run_quantities_and_reliability.class_drops(entries, count=2)
     shown = figure.layout.yaxis.ticktext
     drops = {
         name: np.mean([e["drop"] for e in mine])
-        for name, mine in strength_and_reliability_curves.grouped(entries, "class_name").items()
+        for name, mine in run_quantities_and_reliability.grouped(entries, "class_name").items()
     }
     assert list(shown) == sorted(drops, key=lambda name: -drops[name])[:2]
     assert {trace.name for trace in figure.data} == {models.label(model) for model in MODELS}
@@ -56,7 +56,7 @@ def test_the_classes_that_lose_most_come_first() -> None:
 
 def test_the_reliability_diagram_tells_clean_from_perturbed() -> None:
     entries = Figures(run()).reliability
-    figure = strength_and_reliability_curves.reliability_diagram(entries)
+    figure = run_quantities_and_reliability.reliability_diagram(entries)
     clean = named(figure, "SqueezeNet 1.1, original")
     perturbed = named(figure, "SqueezeNet 1.1, perturbed")
     assert clean.marker.symbol != perturbed.marker.symbol

@@ -15,7 +15,7 @@ from robustness.charts import (
     confidence_and_feature_similarity,
     ranking_and_condition_tables,
     run_and_change_maps,
-    strength_and_reliability_curves,
+    run_quantities_and_reliability,
 )
 from robustness.evaluation.loop import evaluate
 from robustness.evaluation.measurement_and_image_batch import Measurement
@@ -85,7 +85,7 @@ def test_every_table_and_chart_has_it(record: Metric, rows: list[Measurement]) -
     assert record in facts_and_cautions.listed_metrics(rows)
     assert (
         confidence_and_feature_similarity.strength_titles()[NAME]
-        == strength_and_reliability_curves.quantities()[NAME]
+        == run_quantities_and_reliability.quantities()[NAME]
         == record.label
     )
     curve = confidence_and_feature_similarity.over_strength(frame, NAME)

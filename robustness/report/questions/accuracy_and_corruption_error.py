@@ -7,7 +7,7 @@ from functools import partial
 
 from robustness import models, statistics
 from robustness.base.text import FigureText, points
-from robustness.charts import strength_and_reliability_curves
+from robustness.charts import run_quantities_and_reliability
 from robustness.charts.ranking_and_condition_tables import (
     LABELLED,
     Column,
@@ -46,7 +46,7 @@ def _blocks(figures: Figures) -> list[Block]:
         before, after = (rate(f"{k}_ece", ".3f")(labelled[name]) for k in ("clean", "perturbed"))
         chart = Chart(
             f"Reliability of {model(name)}",
-            strength_and_reliability_curves.reliability_diagram(bins),
+            run_quantities_and_reliability.reliability_diagram(bins),
             FigureText(
                 "Accuracy over confidence, original and perturbed. Expected calibration error: "
                 f"{before} original, {after} perturbed.",
@@ -93,7 +93,7 @@ def _errors(figures: Figures) -> list[Block]:
             "originals."
         )
     ]
-    for note, alike in strength_and_reliability_curves.grouped(
+    for note, alike in run_quantities_and_reliability.grouped(
         figures.corruption_errors, "note"
     ).items():
         table = _corruption_errors(alike)

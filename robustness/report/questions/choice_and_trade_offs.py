@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from robustness.base.text import FigureText, figure_text, share, three_digits, visible
-from robustness.charts import model_scores, strength_and_reliability_curves
+from robustness.charts import model_scores, run_quantities_and_reliability
 from robustness.charts.ranking_and_condition_tables import (
     Column,
     Entry,
@@ -95,7 +95,7 @@ def blocks(costs: Mapping[str, Mapping[Any, float]], chosen: ModelChoice) -> lis
     entries = priced(costs, chosen)
     if all(entry["robust"] is None and entry["status"] != RULED_OUT for entry in entries):
         return []
-    what = strength_and_reliability_curves.QUANTITIES[chosen.quantity].lower()
+    what = run_quantities_and_reliability.QUANTITIES[chosen.quantity].lower()
     rule = _RULE.format(what=what)
     if any(entry["remedy"] for entry in entries):
         rule += f" {_REMEDIES}"
@@ -132,7 +132,7 @@ def priced(costs: Mapping[str, Mapping[Any, float]], chosen: ModelChoice) -> lis
 
 def table(entries: Sequence[Entry], chosen: ModelChoice) -> Titled:
     """The models of ``chosen`` with their scores and costs."""
-    what = strength_and_reliability_curves.QUANTITIES[chosen.quantity].lower()
+    what = run_quantities_and_reliability.QUANTITIES[chosen.quantity].lower()
     on = " on the predictions that count for every model" * chosen.unshared
     return Titled(
         f"All figures; robustness is {what}{on}", Table.of(entries, _columns(entries, chosen))
@@ -290,7 +290,7 @@ def _trade_offs(figures: ChoiceFigures) -> list[Block]:
     axes = [name for name in model_scores.AXES if sum(e[name] is not None for e in scored) > 1]
     if not axes:
         return []
-    title = strength_and_reliability_curves.QUANTITIES[chosen.quantity]
+    title = run_quantities_and_reliability.QUANTITIES[chosen.quantity]
     options = {name: model_scores.AXES[name].title for name in axes}
 
     def read(name: str) -> list[Block]:

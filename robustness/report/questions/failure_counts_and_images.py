@@ -11,8 +11,8 @@ import pandas as pd
 from robustness import models
 from robustness.base.errors import RobustnessError
 from robustness.base.text import counted, share, visible
+from robustness.charts.failures_and_image_differences import embedding_map
 from robustness.charts.ranking_and_condition_tables import Column, Entry, Table, figure
-from robustness.charts.slices_embeddings_and_risk import embedding_map
 from robustness.charts.verdict_signs_and_words import verdict_of
 from robustness.evaluation.perturbation_and_attack_conditions import (
     Condition,

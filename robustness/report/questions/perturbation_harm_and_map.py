@@ -7,7 +7,7 @@ from robustness.base.text import FigureText, figure_text, join_names, share
 from robustness.charts import (
     ranking_and_condition_tables,
     run_and_change_maps,
-    strength_and_reliability_curves,
+    run_quantities_and_reliability,
 )
 from robustness.charts.ranking_and_condition_tables import (
     Column,
@@ -31,7 +31,7 @@ def _blocks(figures: Figures) -> list[Block]:
     mapped = run_and_change_maps.quantity_of(figures)
     others = [
         name
-        for name in strength_and_reliability_curves.quantities()
+        for name in run_quantities_and_reliability.quantities()
         if name != mapped and any(entry.get(name) is not None for entry in entries)
     ]
 
@@ -56,7 +56,7 @@ def _blocks(figures: Figures) -> list[Block]:
         lost = "Accuracy lost", rate("drop")
         columns += [ranking_and_condition_tables.LABELLED, lost]
     table = Titled("By model and condition", Table.of(entries, columns), long=True)
-    titles = strength_and_reliability_curves.titles(others)
+    titles = run_quantities_and_reliability.titles(others)
 
     def read(quantity: str) -> list[Block]:
         note = labels_note(figures.summary, quantity)

@@ -6,7 +6,7 @@ from robustness import statistics
 from robustness.charts import (
     model_scores,
     ranking_and_condition_tables,
-    strength_and_reliability_curves,
+    run_quantities_and_reliability,
 )
 from robustness.report.blocks import Block, Chart, Chooser, Text, Titled
 from robustness.report.questions.question_and_figures import COMPARE, Question
@@ -24,7 +24,7 @@ _MEANING = {
 
 def _ranked(figures: Figures, quantity: str) -> list[Block]:
     ranked, pairs = figures.ranking(quantity), figures.pairs(quantity)
-    title = strength_and_reliability_curves.QUANTITIES[quantity]
+    title = run_quantities_and_reliability.QUANTITIES[quantity]
     chart = Chart(
         title,
         model_scores.ranking(ranked, quantity, title),
@@ -47,7 +47,7 @@ def _brief(figures: Figures) -> list[Titled | Text]:
         Titled("Ranking", ranking_and_condition_tables.ranking(ranked, figures.ranked_by))
     ]
     if pairs:
-        what = strength_and_reliability_curves.QUANTITIES[pairs[0]["quantity"]].lower()
+        what = run_quantities_and_reliability.QUANTITIES[pairs[0]["quantity"]].lower()
         brief.append(
             Titled(f"Differences in {what}, in points", ranking_and_condition_tables.pairs(pairs))
         )
@@ -65,7 +65,7 @@ RANKING = Question(
         Chooser(
             "Rank by",
             "rank_by",
-            strength_and_reliability_curves.titles(figures.quantities),
+            run_quantities_and_reliability.titles(figures.quantities),
             lambda quantity: _ranked(figures, quantity),
             printed=[figures.ranked_by],
             first=figures.ranked_by,

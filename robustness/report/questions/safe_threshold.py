@@ -9,6 +9,7 @@ from typing import Any, Literal, NamedTuple
 
 from robustness.base.errors import ParameterError
 from robustness.base.text import FigureText, counted, figure_text, join_names, share
+from robustness.charts.failures_and_image_differences import risk_coverage
 from robustness.charts.ranking_and_condition_tables import (
     Column,
     Entry,
@@ -17,7 +18,6 @@ from robustness.charts.ranking_and_condition_tables import (
     flat,
     with_interval,
 )
-from robustness.charts.slices_embeddings_and_risk import risk_coverage
 from robustness.evaluation.perturbation_and_attack_conditions import Condition, readable, short
 from robustness.pictures.framing_and_study_image import Framing
 from robustness.report.blocks import Block, Chart, Text, Titled

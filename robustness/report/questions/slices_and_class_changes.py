@@ -7,7 +7,12 @@ from functools import partial
 
 from robustness import models
 from robustness.base.text import counted, points, visible
-from robustness.charts import strength_and_reliability_curves
+from robustness.charts import run_quantities_and_reliability
+from robustness.charts.failures_and_image_differences import (
+    change_counts,
+    failing_alone,
+    slice_rates,
+)
 from robustness.charts.ranking_and_condition_tables import (
     Column,
     Entry,
@@ -16,7 +21,6 @@ from robustness.charts.ranking_and_condition_tables import (
     interval,
     rate,
 )
-from robustness.charts.slices_embeddings_and_risk import change_counts, failing_alone, slice_rates
 from robustness.evaluation.perturbation_and_attack_conditions import short
 from robustness.pictures.image_properties import PROPERTIES
 from robustness.report.blocks import Block, Chart, Chooser, Text, Titled
@@ -34,7 +38,7 @@ def _slices(figures: Failures) -> list[Block]:
     if not figures.slices:
         why = figures.unknown or ["Slices need at least 40 images, and a property that differs."]
         return [Text(" ".join(why))]
-    title = strength_and_reliability_curves.QUANTITIES[figures.quantity]
+    title = run_quantities_and_reliability.QUANTITIES[figures.quantity]
     worse = [entry for entry in figures.slices if entry["worse"]]
     if not worse:
         none = f"None of {counted(len(figures.slices), 'slice')} is significantly below the other"
@@ -122,7 +126,7 @@ def _class_drops(figures: Figures) -> list[Block]:
     if not enough:
         fewest = f"Per-class results need at least {FEWEST_OF_A_CLASS} images in a class."
         return [Text(fewest)]
-    by_model = strength_and_reliability_curves.grouped(enough, "model")
+    by_model = run_quantities_and_reliability.grouped(enough, "model")
     columns: list[Column] = [
         ("Class", lambda entry: entry["class_name"]),
         MODEL,
@@ -142,7 +146,7 @@ def _class_drops(figures: Figures) -> list[Block]:
         worst = sorted(mine, key=lambda entry: -entry["drop"])[:_CLASSES]
         chart = Chart(
             f"Classes that lose most accuracy, {labels.title}",
-            strength_and_reliability_curves.class_drops(mine, _CLASSES),
+            run_quantities_and_reliability.class_drops(mine, _CLASSES),
             "Accuracy lost in the classes that lose most; the table below names them.",
             link="class",
         )
@@ -170,7 +174,7 @@ _ANY = "any"
 def _changed_classes(figures: Failures) -> list[Block]:
     if not figures.changes:
         return []
-    of = strength_and_reliability_curves.grouped(figures.changes, "model")
+    of = run_quantities_and_reliability.grouped(figures.changes, "model")
     columns: list[Column] = [
         ("Original", lambda entry: visible(entry["before"])),
         ("Perturbed", lambda entry: visible(entry["after"])),
@@ -194,7 +198,7 @@ def _changed_classes(figures: Failures) -> list[Block]:
         return [chart, table]
 
     def by_model(name: str) -> list[Block]:
-        under = strength_and_reliability_curves.grouped(of[name], "condition")
+        under = run_quantities_and_reliability.grouped(of[name], "condition")
         return [
             Chooser(
                 "Condition",

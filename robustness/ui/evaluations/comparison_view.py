@@ -13,7 +13,7 @@ import streamlit as st
 from robustness import models, report, runs, statistics
 from robustness.base.errors import RobustnessError
 from robustness.base.text import counted, plain
-from robustness.charts.strength_and_reliability_curves import QUANTITIES
+from robustness.charts.run_quantities_and_reliability import QUANTITIES
 from robustness.evaluation.perturbation_and_attack_conditions import Condition, short
 from robustness.pictures.eight_bits import to_png
 from robustness.report import comparison_report
