@@ -25,8 +25,9 @@ from robustness.matching.confidences_and_accuracy_estimator import (
     compositions,
     top_predictions,
 )
-from robustness.matching.image_statistics import NAMES, Floats, Values, batch_statistics
+from robustness.matching.image_statistics import NAMES, Floats, Values
 from robustness.matching.labelled_and_simulated_accuracy import ExpectedAccuracy, simulated_estimate
+from robustness.matching.simulations import simulated_statistics
 from robustness.matching.statistics_emulator import Emulator, train, version
 from robustness.perturbations import compose
 from robustness.pictures.eight_bits import from_uint8, to_uint8
@@ -145,7 +146,13 @@ class ReferenceImages:
         )
         chosen = [row for row in range(len(self.pixels))[rows] if np.isnan(values[row, 0])]
         values[chosen] = self.emulator.scaled(
-            batch_statistics(lambda index: self.images(strengths, [chosen[index]])[0], len(chosen))
+            simulated_statistics(
+                self.pixels,
+                chosen,
+                [strengths] * len(chosen),
+                [self.digests[row] for row in chosen],
+                self.seed,
+            )
         )
         return values[rows]
 

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from robustness.base.progress_and_time_left import Note
 from robustness.matching.image_statistics import NAMES as STATISTICS
 from robustness.matching.image_statistics import Floats, Values, batch_statistics
-from robustness.perturbations import REGISTRY, compose
+from robustness.matching.simulations import simulated_statistics
+from robustness.perturbations import REGISTRY
 from robustness.pictures.eight_bits import from_uint8
 
 Layers = tuple[tuple[Floats, Floats], ...]
@@ -119,13 +120,13 @@ def train(pixels: NDArray[np.uint8], seed: int, note: Note) -> Emulator:
         high = np.where(draws.random(len(active)) < _WEAK_SHARE, _WEAK, 1.0)
         composition[active] = draws.uniform(_WEAKEST, high)
 
-    def simulated(index: int) -> Floats:
-        values = dict(zip(names, strengths[index].tolist(), strict=True))
-        plain = from_uint8(pixels[rows[index]])[None]
-        return compose(plain, values, seed=seed, digests=[str(index)])[0]
-
-    outputs = batch_statistics(
-        simulated, SIMULATIONS, lambda done: note("Simulating the reference", done, SIMULATIONS)
+    outputs = simulated_statistics(
+        pixels,
+        rows,
+        [dict(zip(names, values, strict=True)) for values in strengths.tolist()],
+        [str(index) for index in range(SIMULATIONS)],
+        seed,
+        lambda done: note("Simulating the reference", done, SIMULATIONS),
     )
     centre, scale = statistics.mean(0), outputs.std(0) + _LEAST_SCALE
     originals = (statistics - centre) / scale
