@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from robustness.base.errors import ParameterError
 from robustness.base.files_and_locks import require_regular, version
-from robustness.base.untrusted_data_worker_pool import (
+from robustness.base.worker_process_pool import (
     WorkerDiedError,
     WorkerLateError,
     Workers,

@@ -27,7 +27,7 @@ from robustness.matching.confidences_and_accuracy_estimator import (
 )
 from robustness.matching.image_statistics import NAMES, Floats, Values
 from robustness.matching.labelled_and_simulated_accuracy import ExpectedAccuracy, simulated_estimate
-from robustness.matching.simulations import simulated_statistics
+from robustness.matching.simulated_statistics import simulated_statistics
 from robustness.matching.statistics_emulator import Emulator, train, version
 from robustness.perturbations import compose
 from robustness.pictures.eight_bits import from_uint8, to_uint8

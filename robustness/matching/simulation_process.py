@@ -1,4 +1,4 @@
-"""The process that perturbs reference images and takes their statistics for ``simulations``."""
+"""The process that perturbs reference images and takes their statistics."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from robustness.base.untrusted_data_worker_pool import serve
+from robustness.base.worker_process_pool import serve
 from robustness.matching.image_statistics import image_statistics
 from robustness.perturbations import REGISTRY, compose
 from robustness.pictures.eight_bits import from_uint8

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from robustness.base.progress_and_time_left import Note
 from robustness.matching.image_statistics import NAMES as STATISTICS
 from robustness.matching.image_statistics import Floats, Values, batch_statistics
-from robustness.matching.simulations import simulated_statistics
+from robustness.matching.simulated_statistics import simulated_statistics
 from robustness.perturbations import REGISTRY
 from robustness.pictures.eight_bits import from_uint8
 

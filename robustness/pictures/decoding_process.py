@@ -8,7 +8,7 @@ import cv2
 from PIL import AvifImagePlugin, Image
 
 from robustness.base.errors import ImageError
-from robustness.base.untrusted_data_worker_pool import serve
+from robustness.base.worker_process_pool import serve
 from robustness.pictures.decoding import CostError, as_subject, decode
 from robustness.pictures.framed_picture import frame
 from robustness.pictures.framing_and_study_image import Framing

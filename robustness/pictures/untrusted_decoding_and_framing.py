@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from robustness.base import settings
 from robustness.base.errors import ImageError
-from robustness.base.untrusted_data_worker_pool import (
+from robustness.base.worker_process_pool import (
     WorkerDiedError,
     WorkerLateError,
     Workers,

@@ -27,7 +27,7 @@ from robustness.base import settings
 from robustness.base.errors import RunError
 from robustness.base.files_and_locks import version, write_whole
 from robustness.base.pydantic_validation import StrictRecord, read_json
-from robustness.base.untrusted_data_worker_pool import (
+from robustness.base.worker_process_pool import (
     Worker,
     WorkerDiedError,
     WorkerKilledError,

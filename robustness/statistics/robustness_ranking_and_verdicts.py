@@ -102,7 +102,7 @@ PUBLISHED_NOTE = (
 
 
 def verdict(entry: Mapping[str, Any]) -> str:
-    """The verdict on one entry of ``scorecard.summarise`` by ``VERDICT_RULE``."""
+    """The verdict on one entry of ``summarise`` by ``VERDICT_RULE``."""
     if entry["consistency_low"] is None:
         return "undecided"
     if entry["consistency_low"] > EVEN:

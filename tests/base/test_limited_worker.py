@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 
 from benchmarks.support.repository import ROOT
-from robustness.base import untrusted_data_worker_pool
-from robustness.base.untrusted_data_worker_pool import (
+from robustness.base import worker_process_pool
+from robustness.base.worker_process_pool import (
     Worker,
     WorkerDiedError,
     WorkerLateError,
@@ -109,7 +109,7 @@ def test_nobody_waits_for_a_pool_that_stops() -> None:
 
 
 def test_a_spare_worker_ends(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(untrusted_data_worker_pool, "REST_SECONDS", 0.05)
+    monkeypatch.setattr(worker_process_pool, "REST_SECONDS", 0.05)
     workers = Workers(ODD, 1, least=0)
     assert ask(workers, b"hello") == b"hello"
     _wait_until(lambda: not workers.pids())
@@ -118,7 +118,7 @@ def test_a_spare_worker_ends(monkeypatch: pytest.MonkeyPatch) -> None:
 
 PARENT = f"""
 import os, sys, threading, time
-from robustness.base.untrusted_data_worker_pool import Worker
+from robustness.base.worker_process_pool import Worker
 
 def ask(worker, head):
     worker.ask(head, b"", memory=2**26, seconds=600, deadline=None)
@@ -173,7 +173,7 @@ def test_it_sees_no_settings_and_no_keys(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_an_answer_has_a_largest_length() -> None:
-    for size in (2**63, untrusted_data_worker_pool.MAX_ANSWER + 1):
+    for size in (2**63, worker_process_pool.MAX_ANSWER + 1):
         worker = Worker(ODD)
         with pytest.raises(WorkerDiedError):
             ask(worker, b"claim %d" % size)

@@ -17,7 +17,7 @@ import pytest
 from benchmarks.support.image_files import photo, plain, saved, webp_bomb
 from benchmarks.support.repository import ROOT
 from robustness.base.errors import ImageError, ParameterError
-from robustness.base.untrusted_data_worker_pool import Workers
+from robustness.base.worker_process_pool import Workers
 from robustness.pictures import decoding, framing_and_study_image, untrusted_decoding_and_framing
 from robustness.pictures.decoding import decode
 from robustness.pictures.sample_files import sample_bytes
@@ -159,7 +159,7 @@ FIVE_AT_ONCE = """
 import sys, threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from robustness.base.untrusted_data_worker_pool import Worker, Workers
+from robustness.base.worker_process_pool import Worker, Workers
 from robustness.pictures import untrusted_decoding_and_framing
 
 untrusted_decoding_and_framing._WORKERS = Workers("robustness.pictures.decoding_process", 4)

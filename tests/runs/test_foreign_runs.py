@@ -20,7 +20,7 @@ from benchmarks.support.image_folders import labelled_folder
 from benchmarks.support.process_memory import growing_at_most
 from robustness import runs
 from robustness.base.errors import RunError
-from robustness.base.untrusted_data_worker_pool import (
+from robustness.base.worker_process_pool import (
     WorkerDiedError,
     WorkerKilledError,
     WorkerLateError,

@@ -1,4 +1,4 @@
-"""A process for ``base.limited_worker`` that does what it is told, however odd."""
+"""A process for ``base.worker_process_pool`` that does odd things on request."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import struct
 import sys
 import time
 
-from robustness.base.untrusted_data_worker_pool import serve
+from robustness.base.worker_process_pool import serve
 
 
 def answer(head: bytes, data: bytes) -> bytes:

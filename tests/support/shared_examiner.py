@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import pytest
 
-from robustness.base.untrusted_data_worker_pool import Worker
+from robustness.base.worker_process_pool import Worker
 from robustness.models.graph import inspection_and_conversion
 from robustness.runs import foreign_run_checks
 

@@ -17,7 +17,7 @@ import numpy as np
 from pydantic import TypeAdapter
 
 from robustness.base.errors import WeightsError
-from robustness.base.untrusted_data_worker_pool import serve
+from robustness.base.worker_process_pool import serve
 from robustness.models.file_formats.format_and_runtime_record import UnusableError
 from robustness.models.file_formats.formats import KERAS, format_of
 from robustness.models.graph.conversion_record_and_cache import Conversion

@@ -12,7 +12,7 @@ from typing import Any
 
 from robustness.base.errors import NotInspectedError, WeightsError
 from robustness.base.files_and_locks import files_below, require_regular, stored_bytes, version
-from robustness.base.untrusted_data_worker_pool import (
+from robustness.base.worker_process_pool import (
     Worker,
     WorkerDiedError,
     WorkerKilledError,

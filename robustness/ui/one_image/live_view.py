@@ -168,8 +168,7 @@ def _show_details(
     request = LiveRequest(picture, condition, usable(model_names), seed, truth)
     if not condition.idle:
         request = request._replace(remedy=remedies.chosen(request.several_models))
-    opened = st.session_state.setdefault(OPENED, False)
-    st.session_state[OPENED] = True
+    opened, st.session_state[OPENED] = st.session_state.get(OPENED, False), True
     components.settled("details settled", request.id if opened else "")
     if not opened:
         return

@@ -17,7 +17,7 @@ import pytest
 
 from robustness import models
 from robustness.base.errors import WeightsError
-from robustness.base.untrusted_data_worker_pool import WorkerLateError
+from robustness.base.worker_process_pool import WorkerLateError
 from robustness.models.graph import inspection_and_conversion
 from robustness.models.own import file_and_library_metadata as file_description
 from robustness.models.own import registration_and_schema

@@ -1,4 +1,4 @@
-"""Worker processes for untrusted bytes, with limits on memory and time.
+"""Worker processes with limits on memory and time, for untrusted bytes and for work in parallel.
 
 ``Worker`` is the caller's end of the connection, ``serve`` the worker's. A worker exits when its
 parent does, however that ends and whatever the worker computes. It sees nothing of the parent's

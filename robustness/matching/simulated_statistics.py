@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from numpy.typing import NDArray
 
-from robustness.base.untrusted_data_worker_pool import WorkerDiedError, Workers
+from robustness.base.worker_process_pool import WorkerDiedError, Workers
 from robustness.matching.image_statistics import NAMES, Floats
 from robustness.matching.simulation_process import answer
 

@@ -34,7 +34,7 @@ def pages_again(size: int, *kept: str) -> int:
 
 
 @pytest.mark.skipif(
-    memory_allocator._glibc() is None, reason="glibc alone keeps memory as it is told"
+    memory_allocator._glibc() is None, reason="no other C library has these settings"
 )
 def test_freed_arrays_are_made_again_of_what_is_there() -> None:
     assert 10 * pages_again(PICTURE, "keep_arrays") < pages_again(PICTURE)

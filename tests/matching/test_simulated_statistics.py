@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from robustness.matching.image_statistics import image_statistics
-from robustness.matching.simulations import simulated_statistics
+from robustness.matching.simulated_statistics import simulated_statistics
 from robustness.perturbations import REGISTRY, compose
 from robustness.pictures.eight_bits import from_uint8
 
