@@ -14,6 +14,8 @@ from benchmarks.support.synthetic_runs import pictures, saved
 from robustness import runs
 from robustness.pictures.sample_files import sample_bytes
 
+IMAGES = ".st-key-dataset_upload input[type=file]"
+
 
 def test_an_upload_and_one_click_answer_which_model_and_where_it_fails(
     browser: Browser, address: str, tmp_path: Path
@@ -25,7 +27,7 @@ def test_an_upload_and_one_click_answer_which_model_and_where_it_fails(
     models = "models=SqueezeNet&models=EfficientNetLite0"
     suite = "suite=own&dataset_perturbations=gaussian_blur"
     page = visit(browser, f"{address}/evaluations?source=upload&{models}&{suite}")
-    page.locator("input[type=file]").first.set_input_files(archive)
+    page.locator(IMAGES).set_input_files(archive)
     expect(page.get_by_text("3 images in 1 class, all matched to ImageNet-1k")).to_be_visible()
     page.get_by_role("button", name="Evaluate", exact=True).click()
     expect(page.locator(HEADLINE).first).to_have_text(re.compile("Ship|tie"))

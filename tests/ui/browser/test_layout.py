@@ -16,7 +16,11 @@ SHIFTS = """window.shift = 0;
 new PerformanceObserver(list => {
     for (const entry of list.getEntries()) if (!entry.hadRecentInput) window.shift += entry.value
 }).observe({type: "layout-shift", buffered: true})"""
-LAST = {"": ".rb-card table", "models": "[data-testid=stDataFrame]", "evaluations": "form, button"}
+LAST = {
+    "": ".rb-card table",
+    "models": "[data-testid=stDataFrame]",
+    "evaluations": ".st-key-new-evaluation button",
+}
 """By page, what comes last."""
 TITLE = """() => {
     const text = document.createRange(), title = document.querySelector("h1")
