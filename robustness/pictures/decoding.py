@@ -51,6 +51,9 @@ _BYTES_PER_PIXEL = {
 }
 """Peak bytes per pixel of each decoder; measured and rounded up."""
 
+_COEFFICIENT_BYTES = 8
+"""Bytes per pixel of the coefficients of a JPEG with four components, none of them subsampled."""
+
 _MOST_PER_PIXEL = max(_BYTES_PER_PIXEL.values())
 _COPIES = 3
 """Copies of the file that a decoder may hold."""
@@ -67,12 +70,16 @@ class CostError(Exception):
         self.needed = needed
 
 
-def check_cost(pixels: int, kind: str | None, size: int, allowed: int | None) -> None:
+def check_cost(
+    pixels: int, kind: str | None, size: int, allowed: int | None, *, coefficients: int = 0
+) -> None:
     """Raise ``CostError`` if decoding may take more than ``allowed`` bytes; None is no limit.
 
-    The file has ``size`` bytes and ``pixels``; ``kind`` is a format name of Pillow.
+    The file has ``size`` bytes and ``pixels``; ``kind`` is a format name of Pillow. The
+    decoder also holds ``coefficients``, in bytes.
     """
-    needed = _ANY + _COPIES * size + pixels * _BYTES_PER_PIXEL.get(kind or "", _MOST_PER_PIXEL)
+    per_pixel = _BYTES_PER_PIXEL.get(kind or "", _MOST_PER_PIXEL)
+    needed = _ANY + _COPIES * size + pixels * per_pixel + coefficients
     if allowed is not None and needed > allowed:
         raise CostError(needed)
 
@@ -96,6 +103,10 @@ def webp_canvas(data: bytes) -> tuple[int, int] | None:
 
 MAX_FILE_BYTES = 64 * 1024 * 1024
 MAX_PIXELS = 65_000_000
+JPEG_SCALE = 2
+"""A JPEG of more pixels is decoded at 1 / ``JPEG_SCALE`` of its width and height, by libjpeg, which
+never makes the other pixels."""
+MAX_JPEG_PIXELS = JPEG_SCALE**2 * MAX_PIXELS
 MAX_LENGTH = 30_000
 """Largest width and height in pixels."""
 
@@ -137,6 +148,8 @@ logging.getLogger("PIL").addHandler(logging.NullHandler())
 pi_heif.register_heif_opener(
     thumbnails=False, depth_images=False, aux_images=False, decode_threads=1
 )
+# Pillow refuses twice this number of pixels before it says how many there are.
+Image.MAX_IMAGE_PIXELS = MAX_JPEG_PIXELS // 2
 
 
 def decode(
@@ -150,9 +163,12 @@ def decode(
 
     ``name`` stands for the image in messages. Raises ``ImageError`` for
     anything but a whole image of an accepted format with at most ``pixels`` pixels, counted before
-    decoding, and ``CostError`` if decoding may take more than ``allowed`` bytes of memory.
+    decoding, and ``CostError`` if decoding may take more than ``allowed`` bytes of memory. A JPEG
+    may have ``JPEG_SCALE ** 2`` times as many: of one with more than ``pixels``, the result has
+    half the width and height.
     """
     subject = as_subject(name)
+    most = JPEG_SCALE**2 * pixels if data.startswith(b"\xff\xd8") else pixels
     _check_bytes(len(data), subject)
     try:
         scans = _jpeg_scans(data)
@@ -167,9 +183,13 @@ def decode(
         else:
             file = io.BytesIO(data)
         with Image.open(file, formats=_FORMATS) as image:
-            _check_size(image.size, subject, pixels)
-            _check_pixels(image, scans, pixels)
-            check_cost(_largest_block(image), image.format, len(data), allowed)
+            _check_size(image.size, subject, most)
+            _check_pixels(image, scans, pixels, most)
+            coefficients = 0
+            if math.prod(image.size) > pixels:
+                coefficients = _reduce_jpeg(image, scans)
+            block = _largest_block(image)
+            check_cost(block, image.format, len(data), allowed, coefficients=coefficients)
             colour = image.info.get("transparency")
             if colour and any(tile[3] == "RGB;16B" for tile in image.tile):
                 # of a 16-bit PNG, whose pixels have only the upper 8 bits
@@ -190,7 +210,7 @@ def decode(
     except Image.DecompressionBombError as error:
         count = re.search(r"\d+", str(error))
         size = f"{int(count[0]) // 10**6:,} million" if count else "far more"
-        raise _too_many_pixels(subject, size, pixels) from error
+        raise _too_many_pixels(subject, size, most) from error
     except Exception as error:  # hostile bytes make Pillow raise nearly anything
         raise _unreadable(subject, data) from error
 
@@ -346,15 +366,30 @@ def _check_bytes(size: int, subject: str) -> None:
         )
 
 
-def _check_pixels(image: ImageFile.ImageFile, scans: int, most: int) -> None:
-    """Refuse, by its header, an image that would take too much memory or time to decode."""
-    pixels = image.width * image.height
-    if pixels * scans > _MAX_SCANS * most:
+def _reduce_jpeg(image: ImageFile.ImageFile, scans: int) -> int:
+    """Have the decoder make a JPEG smaller; returns the bytes that it still holds of the whole.
+
+    Raises ``ValueError`` for a JPEG that cannot be decoded so.
+    """
+    whole = math.prod(image.size)
+    reduced = image.draft(image.mode, (image.width // JPEG_SCALE, image.height // JPEG_SCALE))
+    if reduced is None or math.prod(image.size) > whole / 2:
+        raise ValueError("a JPEG that cannot be decoded at a smaller size")
+    # Only of a JPEG in several scans, such as a progressive one, are all coefficients held.
+    return whole * _COEFFICIENT_BYTES if scans > 1 else 0
+
+
+def _check_pixels(image: ImageFile.ImageFile, scans: int, pixels: int, most: int) -> None:
+    """Refuse, by its header, an image that would take too much memory or time to decode.
+
+    A JPEG has ``most`` pixels, which exceed ``pixels`` where it is decoded at a smaller size.
+    """
+    if math.prod(image.size) * scans > _MAX_SCANS * pixels:
         raise ValueError(f"{scans} scans in a JPEG")
     if _largest_block(image) > most:
         raise ValueError(f"{_largest_block(image)} pixels in a tile")
-    if pixels > _MAX_SLOW_PIXELS and any(tile[0] == "bmp_rle" for tile in image.tile):
-        raise ValueError(f"{pixels} pixels in a run-length BMP")
+    if math.prod(image.size) > _MAX_SLOW_PIXELS and any(t[0] == "bmp_rle" for t in image.tile):
+        raise ValueError(f"{math.prod(image.size)} pixels in a run-length BMP")
 
 
 def _check_size(size: tuple[int, int], subject: str, pixels: int) -> None:

@@ -96,6 +96,8 @@ def _of_file(data: bytes) -> PropertyValues:
         return properties
     with contextlib.suppress(Exception):  # broken metadata must not cost the image
         with Image.open(io.BytesIO(data), formats=("JPEG", "TIFF")) as image:
+            # ``decode`` halves the sides of a very large JPEG
+            properties["original_size"] = image.width * image.height / 1e6
             if tables := getattr(image, "quantization", None):
                 scale = 100 * sum(tables[min(tables)]) / _STANDARD_SUM  # as libjpeg reckons it
                 quality = 5000 / scale if scale > 100 else (200 - scale) / 2

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from benchmarks.support.image_files import photo, plain, saved, webp_bomb
 from benchmarks.support.repository import ROOT
@@ -145,6 +146,30 @@ def test_a_picture_that_exceeds_the_budget_is_refused(monkeypatch: pytest.Monkey
     monkeypatch.setenv("ROBUSTNESS_DECODE_MEMORY", "much")
     with pytest.raises(ParameterError, match="decode_memory"):
         untrusted_decoding_and_framing.untrusted_image(webp_bomb(2500))
+
+
+def test_a_camera_jpeg_of_108_megapixels_is_read_at_half_its_size() -> None:
+    small = Image.fromarray(np.asarray(photo(240, 180)))
+    large = small.resize((12_000, 9_000), Image.Resampling.BICUBIC)
+    expected = framing_and_study_image.fit(large.crop((0, 0, *large.size)))
+    data = saved(large, "JPEG", quality=95)
+    del large
+    framed, properties = untrusted_decoding_and_framing.measured_image(
+        data, [framing_and_study_image.STUDY_FRAMING]
+    )
+    levels = np.abs(framed.pixels[0] - np.rint(255 * expected))
+    assert levels.max() <= 3
+    assert properties["original_size"] == 108
+    assert properties["aspect"] == pytest.approx(4 / 3)
+
+
+def test_only_a_jpeg_may_have_more_pixels() -> None:
+    image = photo(80, 60)
+    decoded = decode(saved(image, "JPEG", quality=95), pixels=80 * 60 // 4)
+    assert decoded.size == (40, 30)
+    for kind, pixels in (("JPEG", 80 * 60 // 4 - 1), ("PNG", 80 * 60 - 1)):
+        with pytest.raises(ImageError, match="has too many pixels"):
+            decode(saved(image, kind), pixels=pixels)
 
 
 @pytest.mark.parametrize(("mode", "lossless"), [("RGB", False), ("RGB", True), ("RGBA", False)])
