@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import http.client
+import os
 import re
 import shlex
 import shutil
 import tempfile
 import threading
+import time
 import tomllib
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
@@ -193,6 +195,32 @@ def test_whoever_comes_from_another_site_is_refused_without_asking_anybody(
         assert connection.getresponse().status == status
         connection.close()
     assert outside.asked == []
+
+
+# --- what strangers leave behind ------------------------------------------------------------------
+
+
+def descriptors(process: int) -> int:
+    return len(os.listdir(f"/proc/{process}/fd"))
+
+
+def test_web_sockets_that_say_nothing_leave_no_descriptors(
+    image: Image, running: list[str]
+) -> None:
+    before = descriptors(image.process)
+    silent = []
+    for _ in range(200):
+        connection = http.client.HTTPConnection("127.0.0.1", int(image.port))
+        connection.request("GET", "/_stcore/stream", headers=HANDSHAKE)
+        assert connection.getresponse().status == 101
+        silent.append(connection)
+    assert descriptors(image.process) >= before + 200
+    for connection in silent:
+        connection.close()
+    deadline = time.monotonic() + 60
+    while descriptors(image.process) > before + 20:
+        assert time.monotonic() < deadline, f"{descriptors(image.process)}, {before} at the start"
+        time.sleep(0.1)
 
 
 # --- the proxy ------------------------------------------------------------------------------------

@@ -28,7 +28,7 @@ from robustness.ui.browser import components
 from robustness.ui.browser.escaped_html import Html, html
 from robustness.ui.computation import job_controls
 from robustness.ui.server.streamlit_patches_and_internals import index_page
-from robustness.ui.session import access, session_end
+from robustness.ui.session import access
 from robustness.ui.session.choice_controls_and_link import arrive, link_warnings
 from robustness.ui.session.error_boundary import boundary, fragment, say, sentence
 from robustness.ui.session.runs_folder_and_links import IMAGE, RUN, UPLOAD, linked_run, page_link
@@ -90,7 +90,6 @@ def page(title: str, introduction: str, skips_to: str = CONTENT) -> Iterator[Non
     """
     st.set_page_config(page_title=f"{title} · Robustness", page_icon=_ICON, layout="wide")
     st.html(_style())  # again, for a script that runs without our server
-    session_end.watch()
     arrive(title)
     with st.sidebar:
         st.html(html("skip", target=skips_to))

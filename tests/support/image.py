@@ -88,6 +88,8 @@ class Image:
     folder: Path
     outside: Outside
     port: str = field(init=False)
+    process: int = field(init=False)
+    """The id of the dashboard's process once it has started."""
     _held: socket.socket = field(init=False, repr=False)
     """Holds the port until the dashboard starts: the steps before take long."""
 
@@ -168,6 +170,7 @@ class Image:
         self._held.close()
         with self.confined(*json.loads(command)) as server:
             assert server.stdout is not None
+            self.process = server.pid
             reader = threading.Thread(target=lambda out: printed.extend(out), args=(server.stdout,))
             reader.start()
             try:

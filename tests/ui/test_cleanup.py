@@ -13,6 +13,7 @@ from streamlit import config
 from streamlit.proto.BackMsg_pb2 import BackMsg
 from streamlit.runtime import Runtime
 from streamlit.runtime.uploaded_file_manager import UploadedFileRec
+from streamlit.runtime.websocket_session_manager import WebsocketSessionManager
 
 from robustness.evaluation.perturbation_and_attack_conditions import Condition
 from robustness.pictures.framed_picture import Picture
@@ -25,10 +26,8 @@ from tests.support.streamlit_runtime import Browser, started
 TTL = "server.disconnectedSessionTTL"
 
 SCRIPT = """
-from robustness.ui.session import session_end
 from tests.ui import test_cleanup
 
-session_end.watch()
 test_cleanup.hold()
 """
 
@@ -60,6 +59,9 @@ def ended(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     monkeypatch.setattr(session_end, "_MARGIN", 0.0)
     monkeypatch.setattr(session_end, "_BATCH_SECONDS", 0.0)
     monkeypatch.setattr(session_end, "AFTERWARDS", [lambda: found.append("ended")])
+    disconnect = WebsocketSessionManager.disconnect_session
+    monkeypatch.setattr(WebsocketSessionManager, "disconnect_session", disconnect)  # put back
+    session_end.watch()
     lasted = config.get_option(TTL)
     yield found
     config.set_option(TTL, lasted)

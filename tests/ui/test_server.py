@@ -18,6 +18,7 @@ from streamlit import config
 from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 from streamlit.runtime.app_session import AppSession
 from streamlit.runtime.forward_msg_queue import ForwardMsgQueue
+from streamlit.runtime.websocket_session_manager import WebsocketSessionManager
 
 from robustness.base import settings
 from robustness.ui.server import request_security, startup_settings_and_warmup
@@ -192,6 +193,8 @@ def test_one_session_clears_its_own_state_alone(monkeypatch: pytest.MonkeyPatch)
     original = AppSession._handle_clear_cache_request
     monkeypatch.setattr(AppSession, "_handle_clear_cache_request", original)
     monkeypatch.setattr(ForwardMsgQueue, "clear", ForwardMsgQueue.clear)
+    disconnect = WebsocketSessionManager.disconnect_session
+    monkeypatch.setattr(WebsocketSessionManager, "disconnect_session", disconnect)
     startup_settings_and_warmup.settle()
     cleared: list[str] = []
     session: Any = SimpleNamespace(
@@ -224,6 +227,8 @@ def test_nothing_is_sent_for_a_place_that_an_interrupted_fragment_has_not_made(
 
     monkeypatch.setattr(AppSession, "_handle_clear_cache_request", lambda _: None)
     monkeypatch.setattr(ForwardMsgQueue, "clear", ForwardMsgQueue.clear)
+    disconnect = WebsocketSessionManager.disconnect_session
+    monkeypatch.setattr(WebsocketSessionManager, "disconnect_session", disconnect)
     assert [0, 8] not in sent()
     assert sent() != [], "what Streamlit does by itself, else there is nothing to prevent"
     startup_settings_and_warmup.settle()

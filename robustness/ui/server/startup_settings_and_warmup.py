@@ -30,6 +30,7 @@ from robustness.ui.server.streamlit_patches_and_internals import (
     stay_off_the_network,
     take_values_in_turn,
 )
+from robustness.ui.session import session_end
 from robustness.ui.session.choice_controls_and_link import link_number, warn_of_link
 from robustness.ui.session.runs_folder_and_links import runs_folder
 
@@ -37,8 +38,7 @@ _MEGABYTE = 2**20
 
 
 def settle() -> None:
-    """Lower Streamlit's limit on uploads to ours, and replace what it does to shared caches, to
-    their locks, to Keras, to unsent messages and to invalid values in a link."""
+    """Lower Streamlit's limit on uploads to ours, and replace what of it does not suit us."""
     memory_allocator.share_with_arrow()
     keep_shared_caches()
     forget_locks_of_values()
@@ -46,6 +46,7 @@ def settle() -> None:
     send_all_of_fragments()
     take_values_in_turn()
     report_ignored_values(warn_of_link, link_number)
+    session_end.watch()
     with suppress(RobustnessError):  # every page shows the error
         lower_upload_limit()
 

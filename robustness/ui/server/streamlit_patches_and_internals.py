@@ -35,6 +35,7 @@ from streamlit.runtime.state.query_params import (
 from streamlit.runtime.state.safe_session_state import SafeSessionState
 from streamlit.runtime.state.session_state import SessionState
 from streamlit.runtime.uploaded_file_manager import UploadedFile as UploadedFile
+from streamlit.runtime.websocket_session_manager import WebsocketSessionManager
 
 CHECKED_WITH = "1.67.0"
 """The version of Streamlit that every function here was checked with."""
@@ -135,6 +136,28 @@ def open_sessions() -> int:
     """The number of browsers that have a page open."""
     manager = getattr(runtime.get_instance(), "_session_mgr", None) if runtime.exists() else None
     return manager.num_active_sessions() if manager else 0
+
+
+def report_departures(report: Callable[[AppSession, bool], None]) -> None:
+    """Call ``report`` with each session that its browser leaves, and whether a script ever ran.
+
+    The call comes from the server's event loop. Streamlit keeps such a session, with an event loop
+    of its own and three descriptors, in case the browser returns. It drops the session when later
+    ones take its place, and closes its descriptors only when garbage is collected.
+    """
+    disconnect = WebsocketSessionManager.disconnect_session
+
+    def disconnect_and_report(self: WebsocketSessionManager, session_id: str) -> None:
+        active = self.get_active_session_info(session_id)
+        disconnect(self, session_id)
+        if active is not None:
+            session = active.session
+            has_run = active.script_run_count > 0 or session._scriptrunner is not None
+            report(session, has_run)
+
+    WebsocketSessionManager.disconnect_session = (  # type: ignore[method-assign]
+        disconnect_and_report
+    )
 
 
 def uploaded_files() -> dict[str, list[bytes]]:

@@ -1,4 +1,4 @@
-"""Frees a session's memory some time after its browser has left.
+"""Frees a session's memory and descriptors some time after its browser has left.
 
 Streamlit keeps a disconnected session, uploads included, in case its browser returns, and removes
 it only when another session comes or goes. This module closes and empties the session just before
@@ -18,11 +18,14 @@ from robustness.ui.computation.background_work_and_cache import begin
 from robustness.ui.server.streamlit_patches_and_internals import (
     AppSession,
     Runtime,
-    get_script_run_ctx,
+    report_departures,
 )
 
 _MARGIN = 5.0
 """Seconds before Streamlit forgets a session and it could no longer be closed."""
+
+_MOST_LEFT = 128
+"""Sessions that Streamlit keeps for the return of their browsers; it forgets the oldest first."""
 
 _BATCH_SECONDS = 2.0
 """Sessions that end within this time are handled together."""
@@ -30,37 +33,43 @@ _BATCH_SECONDS = 2.0
 AFTERWARDS: list[Callable[[], object]] = []
 """What to do in the background after sessions have ended."""
 
+_LEFT: dict[str, tuple[AppSession, asyncio.TimerHandle]] = {}
+"""Sessions whose browsers have left, each with its scheduled end; the first to leave first."""
+
 
 def watch() -> None:
-    """Arrange for this session to end after its browser leaves; call it whenever a page runs."""
-    context = get_script_run_ctx()
-    if context is not None:
-        _connected(context.session_id)
+    """Arrange for every session of this server to end after its browser leaves."""
+    report_departures(_left)
 
 
-def _disconnected(session_id: str) -> None:
-    """Schedule the end of a session that lost its connection or whose caches were cleared."""
-    try:
-        loop = asyncio.get_running_loop()
-    except RuntimeError:  # called from its script: the browser is there
+def _left(session: AppSession, has_run: bool) -> None:
+    """End ``session`` later; at once if no script has run in it, as there is nothing to keep."""
+    if not has_run:
+        Runtime.instance().close_session(session.id)
         return
-    session = Runtime.instance().get_app_session(session_id)
+    _forget(session)  # it may have left before, and come back
     wait = max(0.0, float(st.get_option("server.disconnectedSessionTTL")) - _MARGIN)
-    if session is not None:
-        loop.call_later(wait, _end, session)
+    end = asyncio.get_running_loop().call_later(wait, _end, session)
+    _LEFT[session.id] = session, end
+    if len(_LEFT) > _MOST_LEFT:
+        oldest, _ = next(iter(_LEFT.values()))
+        _end(oldest)
 
 
-@st.cache_resource(scope="session", on_release=_disconnected, show_spinner=False)
-def _connected(session_id: str) -> str:
-    """Cached value that lives as long as one connection of the session's browser."""
-    return session_id
+def _forget(session: AppSession) -> None:
+    """Take ``session`` from those that end later."""
+    if session.id in _LEFT:
+        _, end = _LEFT.pop(session.id)
+        end.cancel()
 
 
 def _end(session: AppSession) -> None:
+    _forget(session)
     runtime = Runtime.instance()
     if runtime.is_active_session(session.id):  # its browser has come back
         return
     runtime.close_session(session.id)
+    session.shutdown()  # also of a session that Streamlit has forgotten
     session.session_state.clear()
     begin("after sessions", _clean)
 
