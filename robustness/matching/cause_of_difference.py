@@ -5,7 +5,7 @@ No composition is the answer that is farther from the production images than the
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,7 @@ from robustness.base.progress_and_time_left import Note
 from robustness.evaluation.perturbation_and_attack_conditions import Condition, as_profile
 from robustness.matching.composition_estimate import DRAWS, Estimate, Fit, estimate
 from robustness.matching.image_statistics import NAMES, Floats
+from robustness.matching.labelled_and_simulated_accuracy import AccuracyEstimate, ExpectedAccuracy
 from robustness.matching.reference_simulation_and_accuracy import ReferenceImages
 from robustness.matching.set_difference import SetDifference, difference
 from robustness.perturbations import REGISTRY
@@ -127,6 +128,22 @@ def search_cause(production: Floats, side: ReferenceImages, note: Note) -> Cause
     left = difference(production, best, originals, side.seed)
     nearer = Cause(fitted, changed, left, best, unaffected)
     return nearer if left.distance <= changed.distance else same
+
+
+def explains_accuracy(
+    expected: Sequence[ExpectedAccuracy], simulated: Mapping[str, AccuracyEstimate]
+) -> bool:
+    """Whether the accuracies that a cause gives on the reference are those from confidence.
+
+    For each model the two estimates must lie in the intervals of each other.
+    """
+    for answer in expected:
+        ours, other = answer.confidence, simulated.get(answer.model)
+        if ours is None or other is None:
+            continue
+        if not (ours.low <= other.value <= ours.high and other.low <= ours.value <= other.high):
+            return False
+    return True
 
 
 def draw_compositions(fitted: Estimate, seed: int) -> tuple[Condition, ...]:

@@ -1,7 +1,8 @@
-"""The accuracy to expect of a model: from confidence, from labels, and by simulation.
+"""The accuracy to expect of a model, from confidence and from labels.
 
-Labels correct the mean confidence of all images (prediction-powered inference with tuning,
-Angelopoulos et al., "PPI++", 2023). Both estimates are combined by their precision.
+The accuracy under simulated perturbations is not among them: it tests a cause. Labels correct the
+mean confidence of all images (prediction-powered inference with tuning, Angelopoulos et al.,
+"PPI++", 2023). Both estimates are combined by their precision.
 """
 
 from __future__ import annotations
@@ -9,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from itertools import combinations
 
 import numpy as np
 
@@ -47,15 +47,13 @@ class ExpectedAccuracy:
     """A model's accuracy to expect on the production images, with a 95 % interval.
 
     It is ``confidence``, the estimate from confidences; with ``labelled`` images both combined;
-    else ``labels`` alone. ``simulation``, under the composition that explains the difference, is
-    beside them, or alone: docs/match.md says how the estimates were chosen. ``reference`` is the
-    accuracy on the reference, None without labels there.
+    else ``labels`` alone. ``reference`` is the accuracy on the reference, None without labels
+    there.
     """
 
     model: str
     reference: float | None = None
     confidence: AccuracyEstimate | None = None
-    simulation: AccuracyEstimate | None = None
     labels: AccuracyEstimate | None = None
     labelled: int = 0
 
@@ -64,7 +62,10 @@ class ExpectedAccuracy:
         """The estimate that has the value and the interval; there is at least one."""
         if self.confidence and self.labels:
             return combined(self.confidence, self.labels)
-        return next(part for part in (self.confidence, self.labels, self.simulation) if part)
+        estimate = self.confidence or self.labels
+        if estimate is None:
+            raise ValueError(f"{self.model} has neither an estimate from confidence nor labels")
+        return estimate
 
     @property
     def value(self) -> float:
@@ -81,12 +82,12 @@ class ExpectedAccuracy:
     @property
     def disagreement(self) -> str:
         """Two estimates that lie outside the interval of each other; "" without any."""
-        sources = ("confidence", "simulation", "labels")
-        parts = [(name, part) for name in sources if (part := getattr(self, name))]
-        for (name, part), (other_name, other) in combinations(parts, 2):
-            if not (part.low <= other.value <= part.high or other.low <= part.value <= other.high):
-                return f"{name} and {other_name}"
-        return ""
+        part, other = self.confidence, self.labels
+        if part is None or other is None:
+            return ""
+        if part.low <= other.value <= part.high or other.low <= part.value <= other.high:
+            return ""
+        return "confidence and labels"
 
 
 def simulated_estimate(

@@ -28,6 +28,7 @@ from robustness.evaluation.perturbation_and_attack_conditions import Condition
 from robustness.matching.cause_of_difference import (
     MatchedPerturbation,
     draw_compositions,
+    explains_accuracy,
     nearest_pairs,
     profile_conditions,
     search_cause,
@@ -184,19 +185,15 @@ def match(
     cause = search_cause(scaled, side, note)
     fitted, explained = cause.estimate, cause.explained
     drawn = draw_compositions(fitted, settings.seed)
-    accuracies = {part.model: part for part in answer.expected_accuracy}
-    if labels and explained and (fitted.strengths or not accuracies):
-        accuracies = {
-            part.model: replace(accuracies.get(part.model, part), simulation=part.simulation)
-            for part in side.accuracies(labels, fitted, drawn, count, cause.remainder, note)
-        }
+    if explained and cause.perturbations and answer.expected_accuracy:
+        simulated = side.accuracies(labels, fitted, drawn, count, cause.remainder, note)
+        explained = explains_accuracy(answer.expected_accuracy, simulated)
     return replace(
         answer,
         searched=True,
         different=cause.changed.significant,
         matched=explained,
         perturbations=cause.perturbations,
-        expected_accuracy=tuple(accuracies.values()),
         unexplained=() if explained else tuple(NAMES[index] for index in cause.left.largest),
         conditions=profile_conditions(drawn, fitted.share, fitted.names)
         if explained and fitted.strengths

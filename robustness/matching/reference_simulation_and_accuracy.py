@@ -26,7 +26,7 @@ from robustness.matching.confidences_and_accuracy_estimator import (
     top_predictions,
 )
 from robustness.matching.image_statistics import NAMES, Floats, Values
-from robustness.matching.labelled_and_simulated_accuracy import ExpectedAccuracy, simulated_estimate
+from robustness.matching.labelled_and_simulated_accuracy import AccuracyEstimate, simulated_estimate
 from robustness.matching.simulated_statistics import simulated_statistics
 from robustness.matching.statistics_emulator import Emulator, train, version
 from robustness.perturbations import compose
@@ -164,7 +164,7 @@ class ReferenceImages:
         images: int,
         remainder: float,
         note: Note,
-    ) -> tuple[ExpectedAccuracy, ...]:
+    ) -> dict[str, AccuracyEstimate]:
         """Accuracies by simulation, from predictions on the reference under the estimate.
 
         The best composition is tried on all images, those of the profile on some, paired with it.
@@ -192,13 +192,12 @@ class ReferenceImages:
             outputs = self.predictions(names, dict(condition.steps), some)
             changes.append(correct(outputs, some) - best[:, places])
             note("Predicting", done, total)
-        accuracies = []
-        for name, before, after, others in zip(
-            names, original, best, np.stack(changes, 1), strict=True
-        ):
-            part = simulated_estimate(before, after, others, fitted.share, images, remainder)
-            accuracies.append(ExpectedAccuracy(name, float(np.nanmean(before)), simulation=part))
-        return tuple(accuracies)
+        return {
+            name: simulated_estimate(before, after, others, fitted.share, images, remainder)
+            for name, before, after, others in zip(
+                names, original, best, np.stack(changes, 1), strict=True
+            )
+        }
 
 
 def _cache_file(*texts: str) -> Path:

@@ -94,19 +94,10 @@ def _accuracy(match: Match) -> Iterator[str]:
     for entry in map(_entry, answers):
         value = figure_text(entry, "expected_accuracy", ".0%")
         bounds = in_brackets(entry, "expected_accuracy", lambda end: points(end, ".0f"))
-        verb = "" if sources else " on" if texts else " would be correct on"
-        what = f"{model(entry['model'])}{verb} {value}{bounds if sources else ''}"
-        texts.append(FigureText(what, value, bounds if sources else ""))
-    if sources:
+        texts.append(FigureText(f"{model(entry['model'])} {value}{bounds}", value, bounds))
+    if texts:
         text = f"Accuracy to expect, from {' and '.join(sources)}: {', '.join(texts)}."
         yield FigureText(text, *texts)
-    elif answers:
-        condition = ""
-        if parts := match.perturbations:
-            names = [in_sentence(REGISTRY[part.perturbation].label) for part in parts]
-            verb = "is the only difference" if len(names) == 1 else "are the only differences"
-            condition = f", if {join_names(names, len(names))} {verb}"
-        yield FigureText(f"{', '.join(texts)}{condition}.", *texts)
     if match.no_accuracy:
         yield match.no_accuracy
     for count in dict.fromkeys(match.reference_labels.values()):
@@ -119,10 +110,9 @@ def _accuracy(match: Match) -> Iterator[str]:
             )
     for answer in answers:
         if answer.disagreement:
-            advice = "" if answer.labelled else " Label some of your images."
             yield (
                 f"{model(answer.model)}: {answer.disagreement} disagree by more than their "
-                f"intervals.{advice}"
+                "intervals."
             )
 
 
@@ -141,7 +131,7 @@ def _cautions(match: Match) -> Iterator[str]:
 def _entry(answer: ExpectedAccuracy) -> dict[str, Any]:
     """The accuracies of a model: the expected one, and the estimates behind it."""
     entry = flat({"model": answer.model}, "expected_accuracy", vars(answer.best))
-    for name in ("confidence", "simulation", "labels"):
+    for name in ("confidence", "labels"):
         if estimate := getattr(answer, name):
             entry = flat(entry, name, vars(estimate))
             entry |= {f"{name} {method}": value for method, value in estimate.parts.items()}
@@ -268,7 +258,6 @@ def _accuracies(match: Match) -> Titled:
     entries = [_entry(answer) for answer in match.expected_accuracy]
     optional: list[Column] = [
         ("By method", methods),
-        ("By simulation", rate("simulation")),
         ("From labels", labels),
     ]
     columns: list[Column] = [

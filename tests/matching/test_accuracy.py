@@ -218,13 +218,10 @@ def test_labels_narrow_an_estimate_and_stand_alone_without_one() -> None:
 def test_estimates_that_disagree_are_a_warning() -> None:
     part = ExpectedAccuracy(MODEL, 0.7, bounded(0.6, 0.05**2))
     assert not part.disagreement
-    assert not replace(part, simulation=bounded(0.65, 0.05**2)).disagreement
+    assert not replace(part, labels=bounded(0.65, 0.05**2)).disagreement
     assert not replace(part, labels=exact_estimate(np.ones(1))).disagreement
-    apart = replace(part, simulation=bounded(0.3, 0.05**2))
-    assert apart.disagreement == "confidence and simulation"
-    said = results.sentences(replace(example(0.3, 0.5), expected_accuracy=(apart,)))
-    assert any("disagree" in text and "Label some" in text for text in said)
-    labels = replace(apart, labels=exact_estimate(np.ones(20)), labelled=20)
+    labels = replace(part, labels=exact_estimate(np.zeros(20)), labelled=20)
+    assert labels.disagreement == "confidence and labels"
     match = replace(example(0.3, 0.5), expected_accuracy=(labels,), other_content=True)
     said = results.sentences(match)
     assert any("disagree" in text for text in said)

@@ -8,13 +8,15 @@ import tomllib
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 import robustness as rb
-from robustness import matching
+from robustness import matching, models
+from robustness.api.dataset_argument import open_images
 from robustness.base.errors import ModelWarning, ParameterError
 from robustness.commands.main import main
 from robustness.evaluation.perturbation_and_attack_conditions import as_profile
@@ -29,13 +31,14 @@ from robustness.matching.cause_of_difference import (
     search_cause,
 )
 from robustness.matching.composition_estimate import Estimate, Fit, find_affected
+from robustness.matching.confidences_and_accuracy_estimator import TopPredictions
 from robustness.matching.image_statistics import NAMES, batch_statistics
 from robustness.matching.labelled_and_simulated_accuracy import (
     AccuracyEstimate,
     ExpectedAccuracy,
     simulated_estimate,
 )
-from robustness.matching.match import Match, MatchSettings
+from robustness.matching.match import Match, MatchSettings, first_answer
 from robustness.matching.reference_simulation_and_accuracy import ReferenceImages
 from robustness.matching.set_difference import difference
 from robustness.perturbations import compose
@@ -78,8 +81,6 @@ def reference(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NDArray[np.u
 
 
 def answer(images: NDArray[np.uint8], reference: NDArray[np.uint8]) -> Match:
-    from robustness.api.dataset_argument import open_images
-
     return matched(open_images(images), open_images(reference), FRAMING)
 
 
@@ -122,6 +123,42 @@ def test_a_perturbation_is_estimated_and_one_that_is_not_needed_not_named(
     assert len(found.conditions) == matching.CONDITIONS
     assert not found.expected_accuracy  # no labels, no model
     assert json.dumps(found.as_dict(), allow_nan=False)
+
+
+def sure(pixels: NDArray[np.uint8], most: float) -> TopPredictions:
+    """A model that is right as often as it says: up to ``most``, whatever the image is."""
+    draws = np.random.default_rng(0)
+    confidences = draws.uniform(most - 0.3, most, len(pixels))
+    cues = np.stack([np.log(confidences / (1 - confidences)), -confidences, confidences], 1)
+    features = draws.normal(size=(len(pixels), 8))
+    return TopPredictions(
+        np.where(draws.random(len(pixels)) < confidences, 0, 1), confidences, cues, features
+    )
+
+
+@pytest.mark.parametrize(("most", "explained"), [(0.95, True), (0.35, False)])
+def test_a_cause_explains_what_the_model_loses_or_is_none(
+    reference: NDArray[np.uint8], most: float, explained: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Darkness costs this model nothing, so it does not explain a camera on which it loses much."""
+    monkeypatch.setattr(models, "load", lambda _name, side: SimpleNamespace(key=None))
+    path = "robustness.matching.reference_simulation_and_accuracy.top_predictions"
+    monkeypatch.setattr(path, lambda _name, pixels: sure(pixels, 0.95))
+    monkeypatch.setitem(
+        first_answer.__globals__, "top_predictions", lambda _name, pixels: sure(pixels, most)
+    )
+    found = matched(
+        open_images(perturbed(textures(40, 6), darkness=0.5)),
+        open_images((reference, ["tench"] * len(reference))),
+        MatchSettings(models=("SqueezeNet",), fit="squash", side=SIDE),
+    )
+    assert found.matched == explained
+    assert bool(found.conditions) == explained
+    document = json.dumps(found.as_dict(), allow_nan=False)
+    assert "simulat" not in document.partition("expected_accuracy")[2].partition("]")[0]
+    said = " ".join(match_report.sentences(found))
+    assert ("The cause is unknown" in said) != explained
+    assert [part.model for part in found.expected_accuracy] == ["SqueezeNet"]
 
 
 @pytest.mark.parametrize("kind", ["stripes", "varied"])
@@ -243,7 +280,7 @@ def example(strength: float, accuracy: float) -> Match:
     """A match made by hand."""
     part = MatchedPerturbation("fog", strength, strength - 0.05, strength + 0.05, 1.0, {})
     estimate = AccuracyEstimate(accuracy, accuracy - 0.05, accuracy + 0.05, 0.025)
-    model = ExpectedAccuracy("SqueezeNet", 0.7, simulation=estimate)
+    model = ExpectedAccuracy("SqueezeNet", 0.7, estimate)
     conditions = as_profile([rb.Condition.of({"fog": strength + step / 100}) for step in range(3)])
     blank = to_png(np.zeros((SIDE, SIDE, 3), np.float32))
     return Match(
