@@ -9,7 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -30,11 +30,13 @@ _HARMLESS = (
 """Variables for any program: places, languages and processors, but no settings and no keys."""
 
 
-def start(arguments: Sequence[str], *, errors: IO[bytes]) -> subprocess.Popen[bytes]:
+def start(
+    arguments: Sequence[str], *, errors: IO[bytes], inherits: Collection[int] = ()
+) -> subprocess.Popen[bytes]:
     """Start the command line with ``arguments``, with this Python in this working folder.
 
-    Its stderr goes to ``errors``. It gets no signals from our terminal, such as Ctrl-C, and may
-    outlive us.
+    Its stderr goes to ``errors``; it has the descriptors ``inherits``, too. It gets no signals from
+    our terminal, such as Ctrl-C, and may outlive us.
     """
     return subprocess.Popen(
         [sys.executable, "-m", "robustness", *arguments],
@@ -43,6 +45,7 @@ def start(arguments: Sequence[str], *, errors: IO[bytes]) -> subprocess.Popen[by
         stdout=subprocess.DEVNULL,
         stderr=errors,
         start_new_session=True,
+        pass_fds=inherits,
     )
 
 

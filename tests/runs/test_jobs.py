@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from benchmarks.processes import below
 from benchmarks.support.image_folders import labelled_folder
 from benchmarks.support.own_runs import adopt
 from robustness import runs
@@ -288,6 +289,43 @@ def test_what_another_server_left_running_is_not_started_twice(asked: Plan, tmp_
     file.remove()  # it died
     supervisor.look()
     assert processes.started == [folder.name]
+
+
+SERVER = """
+import sys, time
+from pathlib import Path
+from robustness.runs.jobs import Supervisor
+Supervisor(Path(sys.argv[1]), 1).look()
+time.sleep(600)
+"""
+"""Starts the first process of a queue, and is killed."""
+
+
+def test_what_a_killed_server_was_starting_counts(tmp_path: Path) -> None:
+    """Its process has written nothing yet, and one run at a time is allowed."""
+    first = ordered(tmp_path, "first", 1.0)
+    ordered(tmp_path, "second", 2.0)
+    server = subprocess.Popen([sys.executable, "-c", SERVER, str(tmp_path)])
+    waited_for(lambda: below(server.pid))
+    (process,) = below(server.pid)
+    os.kill(process, signal.SIGSTOP)  # so that it stays at its start
+    try:
+        server.kill()
+        server.wait()
+        processes = Processes()
+        supervisor = Supervisor(tmp_path, 1, processes)
+        supervisor.look()
+        assert not processes.started
+    finally:
+        os.kill(process, signal.SIGKILL)
+
+    def begun() -> list[str]:
+        supervisor.look()
+        return processes.started
+
+    waited_for(begun)
+    assert processes.started == [first.name], "its process is gone, and the other waits"
+    supervisor.end()
 
 
 def test_one_keeper_of_a_folder_starts_processes(asked: Plan, tmp_path: Path) -> None:

@@ -6,10 +6,12 @@ A run that stopped early, by an error or a cancellation, stores the reason.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
+import os
 import shutil
 import time
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -252,6 +254,36 @@ def note_served(runs: Path, by: str) -> None:
     recent = {who: when for who, when in last_served(runs).items() if now - when < _REMEMBERED}
     with contextlib.suppress(OSError):
         write_whole(runs / QUEUE / _SERVED_FILE, json.dumps({**recent, by: now}).encode())
+
+
+@contextlib.contextmanager
+def process_lock(folder: Path) -> Iterator[int]:
+    """Lock the job of the run in ``folder``; yields the descriptor for its process to inherit.
+
+    The system holds the lock until that process has ended, whatever becomes of the one that started
+    it. Raises ``BlockingIOError`` while a process of the job lives, another ``OSError`` where there
+    is no job.
+    """
+    descriptor = os.open(_file(folder), os.O_RDWR)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def has_process(folder: Path) -> bool:
+    """Whether a process of the job of the run in ``folder`` lives, at work or still starting.
+
+    Only for the active supervisor: to ask is to lock for a moment.
+    """
+    try:
+        with process_lock(folder):
+            return False
+    except BlockingIOError:
+        return True
+    except OSError:  # the job is done
+        return False
 
 
 def work_off(

@@ -23,9 +23,11 @@ from robustness.runs.jobs.queue import (
     QUEUE,
     Job,
     cancel,
+    has_process,
     is_queued,
     last_served,
     note_served,
+    process_lock,
     read_queue,
 )
 from robustness.runs.manifest import read
@@ -136,13 +138,21 @@ class Supervisor:
         self._pause_beside_answers(due.values())
         if not due or self._stopping or not self._is_mine():
             return
-        # An earlier server may have left processes, too.
-        waiting = [job for run, job in due.items() if not (run in self._children or job.progress)]
+        waiting = [job for job in due.values() if not self._has_begun(job)]
         free = self._limit - (len(due) - len(waiting))
         for job in in_turn(waiting, last_served(self._runs)):
             if free <= 0:
                 break
             free -= self._begins(job)
+
+    def _has_begun(self, job: Job) -> bool:
+        """Whether a process for ``job`` lives; an earlier server, killed or not, may have left it.
+
+        Such a process writes no progress before it has imported everything, but it holds the lock.
+        """
+        if job.run in self._children or job.progress is not None:
+            return True
+        return has_process(self._runs / job.run)
 
     def _begins(self, job: Job) -> bool:
         """Starts a process for ``job``; returns whether it did. Gives up after many refusals."""
@@ -216,8 +226,8 @@ def _started(folder: Path) -> subprocess.Popen[bytes]:
         command = ["harden", *arguments, "--background", str(folder)]
     if _is_idle():
         command.append("--idle")
-    with (folder / LOG_FILE).open("wb") as log:
-        return processes.start(command, errors=log)
+    with process_lock(folder) as lock, (folder / LOG_FILE).open("wb") as log:
+        return processes.start(command, errors=log, inherits=[lock])
 
 
 _SUPERVISORS: dict[Path, Supervisor] = {}
