@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import ast
-import json
 import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from functools import cache
 from importlib.metadata import packages_distributions
 from pathlib import Path
@@ -18,7 +17,6 @@ import pytest
 
 from benchmarks.support.repository import PAGES, ROOT
 from robustness import attacks, metrics, models, perturbations, remedies
-from robustness.base import removed_names
 from robustness.base.registry import Registry
 from robustness.pictures import sample_files
 from tests.support import shards
@@ -366,94 +364,7 @@ def test_templates_read_fields_that_records_have() -> None:
     assert not faults(sorted((ROOT / "robustness").rglob("*.j2")), unknown)
 
 
-# --- words ----------------------------------------------------------------------------------------
-
-
-def test_modules_and_what_they_offer_are_documented() -> None:
-    def bare(path: Path) -> list[str]:
-        return [
-            node.name
-            for node in tree(path).body
-            if isinstance(node, ast.FunctionDef | ast.ClassDef)
-            and not node.name.startswith("_")
-            and not ast.get_docstring(node)
-        ]
-
-    assert not faults(PRODUCT, lambda path: not ast.get_docstring(tree(path)))
-    assert not faults(PRODUCT, bare)
-
-
-BANNED = frozenset(
-    {
-        *("again", "apart", "asked", "behind", "beside", "each", "elsewhere", "found", "given"),
-        *("held", "kept", "known", "made", "screened", "seen", "shown", "together", "told"),
-        "wanted",
-    }
-)
-"""Participles, adverbs and pronouns: they say nothing about a value or a function."""
-
-PREDICATES = frozenset({"are", "can", "has", "is", "was", "were"})
-"""A name that begins with one of these is a question: ``is_known``."""
-
-SPELT = frozenset(
-    {
-        *("DAYS_KEPT", "RUNS_KEPT"),  # settings
-        *("Forecast.each", "Verdict.wanted", "each_condition"),
-    }
-)
-"""Spelt as what others rely on: a setting, or a key of JSON that the fields of a record become."""
-
-
-def test_names_are_nouns_and_verbs() -> None:
-    def banned(path: Path) -> list[str]:
-        return sorted({name for name in (path.stem, *declared(tree(path))) if _is_banned(name)})
-
-    assert not faults(PRODUCT, banned)
-
-
-def declared(module: ast.Module) -> Iterator[str]:
-    """The names of functions, classes, parameters, attributes and module variables.
-
-    Fields of tables that files spell are keys, not names.
-    """
-    for node in ast.walk(module):
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-            yield node.name
-        if isinstance(node, ast.arg) and node.arg not in SPELT:
-            yield node.arg
-        if isinstance(node, ast.Module) or (isinstance(node, ast.ClassDef) and not _is_table(node)):
-            owner = f"{node.name}." if isinstance(node, ast.ClassDef) else ""
-            named = (target.id for target in _targets(node.body) if isinstance(target, ast.Name))
-            yield from (name for name in named if owner + name not in SPELT)
-        if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
-            yield node.attr
-
-
-def _targets(body: list[ast.stmt]) -> Iterator[ast.expr]:
-    for node in body:
-        if isinstance(node, ast.Assign):
-            yield from node.targets
-        elif isinstance(node, ast.AnnAssign):
-            yield node.target
-
-
-def _is_table(node: ast.ClassDef) -> bool:
-    return any(ast.unparse(b) in {"StrictRecord", "StrictTable", "TypedDict"} for b in node.bases)
-
-
-def _is_banned(name: str) -> bool:
-    words = re.findall(r"[A-Z]?[a-z]+|[A-Z]+|\d+", name)
-    first, last = (words[0].lower(), words[-1].lower()) if words else ("", "")
-    return first not in PREDICATES and not BANNED.isdisjoint({first, last})
-
-
-def test_no_two_classes_have_the_same_name() -> None:
-    places: dict[str, list[str]] = {}
-    for path in PRODUCT:
-        for node in ast.walk(tree(path)):
-            if isinstance(node, ast.ClassDef):
-                places.setdefault(node.name, []).append(named(path))
-    assert not {name: found for name, found in places.items() if len(found) > 1}
+# --- records -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("record", models.REGISTRY, ids=models.REGISTRY.names)
@@ -514,105 +425,6 @@ def test_errors_name_options_of_a_command_in_their_hint_alone() -> None:
 
     assert optional(ROOT / "robustness" / "commands" / "console.py")
     assert not faults(elsewhere, optional)
-
-
-# --- what is gone ---------------------------------------------------------------------------------
-
-REMOVED = {
-    "modules": (
-        *("attacks.epsilon_sweep", "charts.attacks", "commands.plugin_check"),
-        *("evaluation.adaptation", "evaluation.random_order", "gate.race_verdicts"),
-        *("models.run.adaptation", "models.selfcheck", "models.weights.verify", "models.wordnet"),
-        *("perturbations.equivalents", "plugins.plugin_laws", "plugins.toml_perturbations"),
-        *("report.questions.race", "runs.convert_0_13", "runs.import_checks"),
-        *("runs.import_process", "runs.racing", "runs.replay", "runs.run_archive"),
-        *("report.scorecard", "report.sweep", "ui.one_image.breaking_points"),
-        *("ui.one_image.scorecard",),
-        *("statistics.confidence_sequences", "statistics.racing", "ui.one_image.attack_undo"),
-        *("ui.operations", "ui.server.redirects"),
-    ),
-    "commands": tuple(removed_names.COMMANDS),
-    "options": tuple(removed_names.OPTIONS.keys() - {"--margin"}),  # choose keeps its own
-    "TOML keys": tuple(removed_names.KEYS),
-    "JSON paths": (
-        *("agreement[].kappa", "changed_classes[].same_group", "changes[].same_group"),
-        *("changes[].shared", "class_groups", "groups[].group_consistency", "manifest.decided"),
-        *("manifest.dataset.apart", "manifest.dataset.unlabelled", "manifest.race", "[].imported"),
-        *("manifest.versions.grain of noise", "pairs[].kappa", "same_listing", "[].right"),
-        *("seconds_on_workers", "breaking[].repeats"),
-    ),
-    "addresses": (
-        *("adversarial", "breaking_point", "catalogue", "dataset", "methods", "operations", "runs"),
-        "scorecard",
-    ),
-    "parameters of links": (
-        "also",
-        "dial",
-        "shown_strength",
-        "with_remedy",
-        "undo",
-        "undo_strength",
-        "until",
-    ),
-    "remedies": ("abstain", "batch_norm"),
-    "packages": ("albucore", "albumentations", "simsimd", "stringzilla"),
-}
-"""What is gone for good, each in its form: its word may live on elsewhere. ``removed_names`` has
-the sentences that refuse commands, options and keys."""
-
-
-def spelling(kind: str, name: str) -> str:
-    """A pattern for ``name`` as code and documents spell something of ``kind``."""
-    word = re.escape(name)
-    return {
-        "modules": rf"robustness[./]{word.replace(re.escape('.'), '[./]')}\b",
-        "commands": rf"robustness +{word}\b|(?<!`)`{word}\b|'{word}'",
-        "options": rf"(?<![\w-]){word}(?![\w-])",
-        "TOML keys": rf"(?m)^{word} *=(?!=)",
-        "addresses": rf"[\"'`(]/{word}[\"'`)?]|\bpages/{word}\.py",
-        "parameters of links": rf"[?&]{word}=|bind=\"{word}\"",
-        "remedies": rf"[\"'`+]{word}[\"'`+]",
-        "packages": rf"\b{word}\b",
-    }[kind]
-
-
-@cache
-def texts() -> dict[Path, str]:
-    """The code and the documents, without what refuses the names that are gone."""
-    refusing = ROOT / "robustness" / "base" / "removed_names.py"
-    return {
-        path: path.read_text(encoding="utf-8")
-        for path in tracked()
-        if path.suffix in {".css", ".ipynb", ".j2", ".js", ".md", ".py", ".toml", ".in", ".txt"}
-        and path.relative_to(ROOT).parts[0] not in {"tests", "CHANGELOG.md"}
-        and path != refusing
-    }
-
-
-@pytest.mark.parametrize("kind", [kind for kind in REMOVED if kind != "JSON paths"])
-def test_what_is_gone_is_spelt_nowhere(kind: str) -> None:
-    assert len(texts()) > 100
-    patterns = {name: re.compile(spelling(kind, name)) for name in REMOVED[kind]}
-    found = [
-        f"{named(path)}: {line.strip()}"
-        for path, text in texts().items()
-        for name, pattern in patterns.items()
-        if name.rpartition(".")[2] in text  # which is soon seen, and seldom so
-        for line in text.splitlines()
-        if pattern.search(line)
-    ]
-    assert not found
-
-
-def test_json_and_links_have_no_key_that_is_gone() -> None:
-    frozen = json.loads((ROOT / "tests" / "frozen_keys.json").read_text(encoding="utf-8"))
-    outputs = [frozen["commands"], frozen["files"], frozen["python"]]
-    paths = {path for output in outputs for keys in output.values() for path in keys}
-    gone = "|".join(map(re.escape, REMOVED["JSON paths"]))
-    assert len(paths) > 100
-    assert not [path for path in paths if re.match(rf"(?:{gone})(?![\w ])", path)]
-    assert not {*REMOVED["parameters of links"]} & {*frozen["pages"]["link"]}
-    assert not {*REMOVED["TOML keys"]} & {*frozen["toml"]["models"]}
 
 
 # --- files ----------------------------------------------------------------------------------------

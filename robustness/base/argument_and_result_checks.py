@@ -16,7 +16,6 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BeforeValidator, ConfigDict, ValidationError, validate_call
 
-from robustness.base import removed_names
 from robustness.base.errors import ParameterError, PluginError
 from robustness.base.pydantic_validation import expectation
 from robustness.base.text import counted, did_you_mean
@@ -86,9 +85,7 @@ def _problem(function: Callable[..., Any], positional: int, errors: Sequence[Any
     names = list(inspect.signature(function).parameters)
     name = names[argument] if isinstance(argument, int) else argument
     if kind == "unexpected_keyword_argument":
-        removed = removed_names.removal(removed_names.ARGUMENTS, name)
-        hint = f"there is no {name!r}. {did_you_mean(name, names)}"
-        return f"{function.__name__}: {removed or hint}"
+        return f"{function.__name__}: there is no {name!r}. {did_you_mean(name, names)}"
     if kind == "multiple_argument_values":
         return f"{function.__name__}: expected one value of {name}, got two"
     if kind.startswith("missing"):

@@ -24,7 +24,6 @@ from pydantic import (
     model_validator,
 )
 
-from robustness.base import removed_names
 from robustness.base.errors import ParameterError, RobustnessError
 from robustness.base.files_and_locks import read_regular
 from robustness.base.text import did_you_mean
@@ -85,9 +84,8 @@ class StrictTable(StrictRecord):
         key_names = cls.key_names()
         for key in values if isinstance(values, Mapping) else ():
             if key not in key_names:
-                removed = removed_names.removal(removed_names.KEYS, str(key))
                 hint = did_you_mean(str(key), key_names)
-                raise RefusedError(removed or f"there is no {key!r}. {hint}")
+                raise RefusedError(f"there is no {key!r}. {hint}")
         return values
 
 

@@ -11,7 +11,6 @@ import argparse
 import contextlib
 import io
 import os
-import re
 import sys
 import warnings
 from collections.abc import Callable, Sequence
@@ -20,7 +19,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from robustness import __version__
-from robustness.base import memory_allocator, removed_names
+from robustness.base import memory_allocator
 from robustness.base.errors import ModelWarning, RobustnessError
 from robustness.base.text import visible
 from robustness.commands import (
@@ -87,13 +86,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parsed(words: list[str]) -> argparse.Namespace:
     """The options in ``words``; exits with a sentence if they are not understood."""
     parser = _parser(words)
-    for option in [word.partition("=")[0] for word in words[1:]]:
-        if removed := removed_names.removal(removed_names.OPTIONS, f"{words[0]} {option}"):
-            parser.error(removed)
     options, unknown = parser.parse_known_args(words)
     if unknown:
-        if removed := removed_names.removal(removed_names.COMMANDS, " ".join(words[:2])):
-            parser.error(removed)
         before = [word.partition("=")[0] for word in words[: words.index(unknown[0])]]
         lists = [] if unknown[0].startswith("-") else [word for word in before if word in LISTS]
         hint = f"; separate the values of {lists[-1]} with commas, as in A,B" if lists else ""
@@ -144,15 +138,7 @@ class _Parser(argparse.ArgumentParser):
     """Answers a command that it does not understand with one sentence, without the usage."""
 
     def error(self, message: str) -> NoReturn:
-        if choice := re.search(r"invalid choice: '([^']+)'", message):
-            command = f"{self.prog} {choice[1]}".rpartition("robustness ")[2]
-            gone = removed_names.removal(removed_names.COMMANDS, command)
-        else:
-            words = message.removeprefix("unrecognized arguments: ").split()
-            options = [word.partition("=")[0] for word in words]
-            removals = [removed_names.removal(removed_names.OPTIONS, name) for name in options]
-            gone = next(filter(None, removals), "")
-        self.exit(EXIT_BAD_INPUT, f"{self.prog}: {gone or message}; see {self.prog} --help\n")
+        self.exit(EXIT_BAD_INPUT, f"{self.prog}: {message}; see {self.prog} --help\n")
 
 
 def _parser(words: Sequence[str] = choose_failures_threshold.COMMANDS) -> argparse.ArgumentParser:

@@ -23,7 +23,7 @@ TOGETHER = (
         ),
         *("tests/ui/test_attention.py", "tests/ui/test_stories.py", "tests/report/test_attack.py"),
         *("tests/commands/test_attack_command.py", "tests/commands/test_evaluate_command.py"),
-        *("tests/runs/test_golden_runs.py", "tests/ui/test_true_class.py", "tests/test_words.py"),
+        *("tests/runs/test_golden_runs.py", "tests/ui/test_true_class.py"),
     ),
     (
         *(

@@ -7,12 +7,20 @@ from pathlib import Path
 import pytest
 from streamlit.runtime.state.session_state import SessionState
 
-from benchmarks.support.repository import ROOT
+from benchmarks.support.repository import PAGES, ROOT
 from robustness.ui.computation import shared_results
 from robustness.ui.server.streamlit_patches_and_internals import report_ignored_values
 from robustness.ui.session.choice_controls_and_link import link_number, warn_of_link
 from tests.support.bad_images import BAD
 from tests.support.pages import changes, html, on, run, texts
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_every_page_opens_on_its_own(page: Path) -> None:
+    app = run(page, models="SqueezeNet", sample="coffee", perturbation="Rotation", steps_pgd="1")
+    assert not app.exception
+    assert not app.error
+    assert app.title[0].value
 
 
 def test_a_model_of_the_link_that_cannot_run_is_named(

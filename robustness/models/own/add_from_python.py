@@ -9,7 +9,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from robustness.base import removed_names
 from robustness.base.errors import ModelWarning, ParameterError
 from robustness.base.pydantic_validation import checked
 from robustness.base.text import did_you_mean
@@ -96,9 +95,8 @@ def add_model(
     values, names = _with_label_file(name, registration_and_schema.with_normalisation(entry))
     keys = (*arguments, "weights", *CALL_KEYS)
     if unknown := next((key for key in calls if key not in keys), ""):
-        removed = removed_names.removal(removed_names.ARGUMENTS, unknown)
-        hint = removed or f"there is no {unknown!r}. {did_you_mean(unknown, keys)}"
-        raise ParameterError(f"{name}: {hint}.")
+        hint = did_you_mean(unknown, keys)
+        raise ParameterError(f"{name}: there is no {unknown!r}. {hint}.")
     LOADED.release(name)  # it may have the same weights and other labels
     text = os.fspath(what) if isinstance(what, str | os.PathLike) else ""
     if is_torchvision(preprocess):
