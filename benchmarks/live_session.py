@@ -20,8 +20,6 @@ from robustness.ui.browser.components import pack, unpack
 TIMINGS = re.compile(r"Updated in [\d.]+ m?s, (?:(\d+) ms of it forward passes|mostly loading)")
 TICKET = re.compile(r'"ticket": ?"([^"]+)"')
 
-COOKIE = {"Cookie": "robustness_browser=benchmark"}
-
 PATIENCE = 300
 """Seconds that an answer may take."""
 
@@ -33,11 +31,15 @@ class LiveSession:
     """
 
     def __init__(self, address: str, query: str) -> None:
-        self._address, self._query = address, query
+        self._address = address
+        self._query = query
+        with urllib.request.urlopen(address, timeout=PATIENCE) as page:
+            given = page.headers["Set-Cookie"].partition(";")[0]
+        self._cookie = {"Cookie": given}
         self._server = connect(
             f"{address.replace('http', 'ws')}/_stcore/stream",
             subprotocols=[Subprotocol("streamlit")],
-            additional_headers=COOKIE,
+            additional_headers=self._cookie,
             max_size=None,
             open_timeout=PATIENCE,
         )
@@ -71,7 +73,7 @@ class LiveSession:
         request = urllib.request.Request(
             f"{self._address}/live/{self._stack['ticket']}",
             data=pack({"want": want, "steps": self._steps}, pictures),
-            headers=COOKIE,
+            headers=self._cookie,
             method="POST",
         )
         try:

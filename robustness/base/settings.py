@@ -160,6 +160,7 @@ PICTURES_LIMIT = _whole("pictures_limit", "most images in one run of the dashboa
 WAITING_LIMIT = _whole(
     "waiting_limit", "jobs that one browser or account may have waiting (default: 3)"
 )
+QUEUE_LIMIT = _whole("queue_limit", "jobs that may wait, of all users together (default: 30)")
 DISK_LIMIT = _size("disk_limit", "disk space of the runs folder above which no new run starts")
 RUNS_KEPT = _whole("runs_kept", "number of runs kept of each creator; older ones go to the bin")
 DAYS_KEPT = _whole("days_kept", "days after which a run goes to the bin")

@@ -289,6 +289,33 @@ def test_a_browser_has_so_many_jobs_waiting_and_an_owner_any_number(
     submit(9, 500)
 
 
+def test_so_many_jobs_wait_of_all_users_together_and_owners_are_no_exception(
+    folder: Path, elsewhere: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("robustness.runs.jobs.supervise", lambda _: None)  # nobody works on it here
+    monkeypatch.setenv("ROBUSTNESS_QUEUE_LIMIT", "4")
+
+    def submit(visitor: str, seed: int) -> None:
+        browser = Connection("192.0.2.8", {"host": "dashboard.example"}, {access.COOKIE: visitor})
+        with monkeypatch.context() as patch:
+            patch.setattr(access, "connection", lambda: browser)
+            under_way.submit([runs.plan("samples", spec(seed=seed))])
+
+    for seed, visitor in enumerate(("one", "two", "three", "four")):
+        submit(visitor, 100 + seed)
+    full = r"at most 4 jobs of all users to wait, got 5: .* ask op@example.org"
+    with pytest.raises(AccessError, match=full):
+        submit("five", 104)
+    monkeypatch.setenv("ROBUSTNESS_ANONYMOUS_ROLE", "owner")
+    with pytest.raises(AccessError, match=full):
+        submit("one", 104)
+    with pytest.raises(AccessError, match=full):
+        under_way.submit_hardening(folder / MINE, ["SqueezeNet"])
+    assert len(jobs.read_queue(folder)) == 4
+    jobs.cancel(folder / jobs.read_queue(folder)[0].run)
+    submit("one", 104)
+
+
 def test_a_training_is_cancelled_by_whoever_started_it_and_by_an_owner(
     folder: Path, elsewhere: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:

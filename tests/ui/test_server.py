@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -23,6 +24,7 @@ from streamlit.runtime.websocket_session_manager import WebsocketSessionManager
 from robustness.base import settings
 from robustness.ui.server import request_security, startup_settings_and_warmup
 from robustness.ui.server.request_security import Guard
+from robustness.ui.session import browser_cookie
 from robustness.ui.session.access import COOKIE
 
 
@@ -34,6 +36,10 @@ async def _cookies(request: Request) -> PlainTextResponse:
     return PlainTextResponse(str(len(request.cookies)))
 
 
+async def _browser(request: Request) -> PlainTextResponse:
+    return PlainTextResponse(request.cookies.get(COOKIE, "a new visitor"))
+
+
 async def _text(request: object) -> PlainTextResponse:
     return PlainTextResponse("text", headers={"Referrer-Policy": "no-referrer"})
 
@@ -41,6 +47,7 @@ async def _text(request: object) -> PlainTextResponse:
 async def _stream(websocket: WebSocket) -> None:
     await websocket.accept()
     await websocket.send_text("hello")
+    await websocket.send_text(websocket.cookies.get(COOKIE, "a new visitor"))
     await websocket.close()
 
 
@@ -51,6 +58,7 @@ def client(monkeypatch: pytest.MonkeyPatch) -> TestClient:
         Route("/", _page),
         Route("/text", _text, methods=["GET", "PUT"]),
         Route("/cookies", _cookies),
+        Route("/browser", _browser),
         WebSocketRoute("/stream", _stream),
     ]
     return TestClient(Guard(Starlette(routes=routes)), base_url="http://localhost:8501")
@@ -122,12 +130,54 @@ def test_every_answer_has_the_headers_and_keeps_its_own(client: TestClient) -> N
 def test_a_browser_gets_one_cookie_that_no_script_reads(client: TestClient) -> None:
     first = client.get("/", headers={"x-forwarded-proto": "https"})
     cookie = first.headers["set-cookie"]
-    assert cookie.startswith(f"{COOKIE}=")
+    name, _, value = cookie.partition(";")[0].partition("=")
+    assert name.startswith(COOKIE)
     assert {"HttpOnly", "SameSite=Lax", "Secure"} <= set(cookie.split("; "))
     assert "Secure" not in client.get("/").headers["set-cookie"].split("; ")
     assert "set-cookie" not in client.get("/text").headers
-    again = client.get("/", headers={"cookie": f"other=1; {COOKIE}=abc"})
+    again = client.get("/", headers={"cookie": f"other=1; {name}={value}"})
     assert "set-cookie" not in again.headers
+
+
+def test_a_cookie_that_the_server_did_not_sign_is_a_new_visitors(
+    client: TestClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name, _, value = client.get("/").headers["set-cookie"].partition(";")[0].partition("=")
+    client.cookies.clear()
+    text, _, signature = value.rpartition(".")
+    invented = [
+        f"{COOKIE}=made-up",
+        f"{COOKIE}={value}",
+        f"{name}=made-up",
+        f"{name}={text}x.{signature}",
+        f"{name}={text}.{signature[::-1]}",
+        f"{name}=.",
+        f"{name}={text}",
+        f" {COOKIE} =made-up",
+        f"{name}=made-up; {COOKIE}=made-up",
+    ]
+    known = {
+        f"{name}={value}",
+        f"{COOKIE}=made-up; {name}={value}; {COOKIE}=made-up",
+        f"{name}={value}; {name}=made-up",
+    }
+    for cookie in (*invented, *known):
+        expected = value if cookie in known else "a new visitor"
+        headers = {"cookie": cookie, "host": "localhost:8501"}
+        assert client.get("/browser", headers=headers).text == expected, cookie
+        with client.websocket_connect("/stream", headers=headers) as stream:
+            stream.receive_text()
+            assert stream.receive_text() == expected, cookie
+    monkeypatch.setenv("ROBUSTNESS_CACHE", str(tmp_path / "elsewhere"))
+    mine = {"cookie": f"{name}={value}"}
+    other = client.get("/", headers=mine)
+    assert client.get("/browser", headers=mine).text == "a new visitor"
+    elsewhere = other.headers["set-cookie"].partition(";")[0]
+    assert not elsewhere.startswith(f"{name}="), "an installation replaces no other one's cookie"
+    assert (tmp_path / "elsewhere" / browser_cookie.FILE).stat().st_mode & 0o077 == 0
+    monkeypatch.undo()
+    both = {"cookie": f"{elsewhere}; {name}={value}", "host": "localhost"}
+    assert client.get("/browser", headers=both).text == value
 
 
 @pytest.mark.parametrize(

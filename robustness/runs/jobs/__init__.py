@@ -17,6 +17,7 @@ from robustness.runs.jobs.queue import (
     submit,
     submit_hardening,
     submit_match,
+    submitting,
     work_off,
 )
 from robustness.runs.jobs.supervisor import Supervisor, end_all, supervise
@@ -40,6 +41,7 @@ __all__ = [
     "submit",
     "submit_hardening",
     "submit_match",
+    "submitting",
     "supervise",
     "work_off",
 ]

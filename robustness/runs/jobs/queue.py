@@ -18,7 +18,7 @@ from typing import Any
 from pydantic import Field, FiniteFloat
 
 from robustness.base.errors import RobustnessError, RunError, RunLockedError
-from robustness.base.files_and_locks import overwrite, write_whole
+from robustness.base.files_and_locks import file_lock, overwrite, write_whole
 from robustness.base.pydantic_validation import StrictRecord, read_json
 from robustness.base.round_robin_and_job_pauses import in_turn
 from robustness.base.text import counted
@@ -195,6 +195,21 @@ def drop(folder: Path) -> None:
 def stop_reason(folder: Path) -> str:
     """Why the unfinished run in ``folder`` stopped, in a sentence; "" if unknown."""
     return notes.read(folder).stopped
+
+
+@contextlib.contextmanager
+def submitting(runs: Path) -> Iterator[None]:
+    """Let nobody else, in any process, add jobs to the queue of ``runs`` within.
+
+    Raises ``RunError`` if the folder cannot be written to.
+    """
+    with contextlib.ExitStack() as stack:
+        try:
+            (runs / QUEUE).mkdir(parents=True, exist_ok=True)
+            stack.enter_context(file_lock(runs / QUEUE / "submitting"))
+        except OSError as error:
+            raise RunError(f"The queue of runs cannot be written: {error.strerror}.") from error
+        yield
 
 
 def is_queued(folder: Path) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,9 +28,10 @@ _SIDEBAR_SECONDS_BETWEEN = 2.0
 WAITING_LIMIT = 3
 """Default of the setting ``waiting_limit``."""
 
-_WATCHED, _CLICKED = "runs watched", "clicked on runs"
+QUEUE_LIMIT = 30
+"""Default of the setting ``queue_limit``."""
 
-_QUEUING = threading.Lock()
+_WATCHED, _CLICKED = "runs watched", "clicked on runs"
 
 
 def submit(plans: Sequence[Plan]) -> list[str]:
@@ -51,16 +51,27 @@ def submit(plans: Sequence[Plan]) -> list[str]:
 
 @contextmanager
 def _places(count: int) -> Iterator[None]:
-    """Add ``count`` jobs within; raises ``AccessError`` if too many of this user would wait."""
-    with _QUEUING:
-        most = settings.value(settings.WAITING_LIMIT) or WAITING_LIMIT
+    """Add ``count`` jobs within; raises ``AccessError`` if too many would then wait.
+
+    Owners may have any number of their own waiting, but not more than all users together may.
+    """
+    with jobs.submitting(runs_folder()):
         queue = jobs.read_queue(runs_folder())
-        waiting = count + sum(job.progress is None and job.by == _asker() for job in queue)
+        waiting = [job for job in queue if job.progress is None]
+        own = count + sum(job.by == _asker() for job in waiting)
+        everybody = count + len(waiting)
+        most_own = settings.value(settings.WAITING_LIMIT) or WAITING_LIMIT
+        most = settings.value(settings.QUEUE_LIMIT) or QUEUE_LIMIT
         # A request for models of several sides is several jobs, and passes where none waits.
-        if waiting > max(most, count) and access.role() < Role.OWNER:
+        if own > max(most_own, count) and access.role() < Role.OWNER:
             raise AccessError(
-                f"Expected at most {counted(most, 'job')} of yours to wait, got {waiting}: wait "
+                f"Expected at most {counted(most_own, 'job')} of yours to wait, got {own}: wait "
                 f"until one begins, cancel one, or ask {policy().contact}."
+            )
+        if everybody > max(most, count):
+            raise AccessError(
+                f"Expected at most {counted(most, 'job')} of all users to wait, got {everybody}: "
+                f"wait until one begins, or ask {policy().contact}."
             )
         yield
 
@@ -69,7 +80,8 @@ def submit_hardening(folder: Path, arguments: Sequence[str]) -> None:
     """Queue the training of a model of the run in ``folder``; raises ``RobustnessError``."""
     access.require(Action.CHANGE_MODELS, thing=folder.name)
     retention_and_storage_limits.check_begin(folder.parent)
-    jobs.submit_hardening(folder, arguments, _asker())
+    with _places(1):
+        jobs.submit_hardening(folder, arguments, _asker())
     _watch(folder)
 
 

@@ -10,7 +10,6 @@ import base64
 import hashlib
 import ipaddress
 import re
-import secrets
 import socket
 from collections.abc import Iterable
 from contextlib import suppress
@@ -26,7 +25,8 @@ from robustness.base.errors import RobustnessError
 from robustness.ui.server import metrics_text_and_access
 from robustness.ui.server.counters import note_error
 from robustness.ui.server.streamlit_patches_and_internals import index_page
-from robustness.ui.session.access import COOKIE, is_own_origin
+from robustness.ui.session import browser_cookie
+from robustness.ui.session.access import is_own_origin
 
 _HOST = re.compile(r"(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._-]+)(:[0-9]{1,5})?")
 _CONFIGURED = ("server.address", "browser.serverAddress")
@@ -67,7 +67,6 @@ MOST_ESCAPES = 200
 
 _READS = ("GET", "HEAD", "OPTIONS")
 _TLS = ("https", "wss")
-_COOKIE = re.compile(rf"(?:^|;)\s*{COOKIE}=")
 _INLINE = re.compile(r"[<]script>(.*?)[<]/script>", re.DOTALL)
 
 
@@ -92,31 +91,42 @@ class Guard:
             else ""
         ):
             await _refuse(refused, 403, scope, receive, send)
-        elif scope["type"] == "websocket":
-            await self._app(scope, receive, send)
         else:
-            cookie = ""
-            if not _COOKIE.search(headers.get("cookie", "")):  # hidden from scripts, other sites
-                tls = "https" in (scope["scheme"], headers.get("x-forwarded-proto"))
-                cookie = (
-                    f"{COOKIE}={secrets.token_urlsafe(24)}; Path=/; Max-Age={COOKIE_SECONDS}; "
-                    f"HttpOnly; SameSite=Lax{'; Secure' if tls else ''}"
-                )
+            await self._pass_on(scope, receive, send)
 
-            async def answer(message: Message) -> None:
-                if message["type"] == "http.response.start":
-                    answered = MutableHeaders(scope=message)
-                    for name, value in _fixed_headers().items():
-                        answered.setdefault(name, value)
-                    if cookie and answered.get("content-type", "").startswith("text/html"):
-                        answered.append("set-cookie", cookie)
-                await send(message)
+    async def _pass_on(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle a request or WebSocket that is not refused, without a cookie that was invented."""
+        replaced, is_known = browser_cookie.replace_in(scope["headers"])
+        scope = {**scope, "headers": replaced}
+        if scope["type"] == "websocket":
+            await self._app(scope, receive, send)
+            return
+        cookie = ""
+        if not is_known:
+            is_encrypted = "https" in (
+                scope["scheme"],
+                Headers(scope=scope).get("x-forwarded-proto"),
+            )
+            # Hidden from scripts and other sites.
+            cookie = (
+                f"{browser_cookie.issue()}; Path=/; Max-Age={COOKIE_SECONDS}; "
+                f"HttpOnly; SameSite=Lax{'; Secure' if is_encrypted else ''}"
+            )
 
-            try:
-                await self._app(scope, receive, answer)
-            except Exception as error:
-                note_error(error)
-                raise
+        async def answer(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                answered = MutableHeaders(scope=message)
+                for name, value in _fixed_headers().items():
+                    answered.setdefault(name, value)
+                if cookie and answered.get("content-type", "").startswith("text/html"):
+                    answered.append("set-cookie", cookie)
+            await send(message)
+
+        try:
+            await self._app(scope, receive, answer)
+        except Exception as error:
+            note_error(error)
+            raise
 
 
 def _refused_cookies(headers: Headers) -> str:
