@@ -164,9 +164,9 @@ def points(difference: float, form: str = "+.1f") -> str:
     return text if float(text) else text.lstrip("+-")
 
 
-def three_digits(value: float) -> str:
-    """``value`` to three digits, as of milliseconds."""
-    return f"{value:.3g}"
+def milliseconds(value: float) -> str:
+    """``value`` in whole milliseconds, below 10 with a digit more."""
+    return f"{value:.0f}" if value >= 9.95 else f"{value:.1f}"
 
 
 Key = frozenset[tuple[str, str]]

@@ -6,54 +6,61 @@ import hashlib
 import os
 import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
-import numpy as np
+TURNS = 5
+"""In each turn every task has its passes, one task after the other."""
 
-ROUNDS, FEWEST_ROUNDS, SECONDS_A_TASK = 9, 3, 0.3
-"""At most so many rounds, and at least so few once the tasks have had their seconds."""
+FEWEST_TURNS = 3
+"""Turns of tasks so slow that they exceed their seconds."""
+
+SECONDS_A_TASK = 1.0
+"""A task has about so many seconds in all turns together, but at least a pass in each."""
+
+MOST_PASSES = 5
+"""Passes of a task in a turn, the median of which counts."""
 
 _SECONDS = 0.004  # of a look at the load
 _THREADS = min(4, os.cpu_count() or 1)
 _WORK = bytes(2**16)
 
 
-class Timing(NamedTuple):
-    """Milliseconds of a task: the median of its rounds; 8 of 10 are from ``low`` to ``high``.
+class Timings(NamedTuple):
+    """Milliseconds by task, a number a turn: the median of its passes.
 
     ``waiting`` is the share of the time that threads of this process waited for a core.
     """
 
-    median: float
-    low: float
-    high: float
-    waiting: float = 0.0
-
-    @classmethod
-    def of(cls, seconds: Sequence[float], waiting: float = 0.0) -> Timing:
-        """The timing of a task whose rounds took ``seconds``, at least one."""
-        low, high = np.quantile(seconds, (0.1, 0.9)).tolist()
-        return cls(1000 * statistics.median(seconds), 1000 * low, 1000 * high, waiting)
+    turns: dict[str, list[float]]
+    waiting: float
 
 
-def in_turns(tasks: Mapping[str, Callable[[], object]]) -> dict[str, Timing]:
-    """The timing of each of ``tasks``, by name, after a first round that does not count."""
+def in_turns(tasks: Mapping[str, Callable[[], object]]) -> Timings:
+    """The timings of ``tasks``, by name, after a first pass of each that does not count."""
     for task in tasks.values():
         task()
-    seconds: dict[str, list[float]] = {name: [] for name in tasks}
+    turns: dict[str, list[float]] = {name: [] for name in tasks}
     waiting = []
     end = time.perf_counter() + SECONDS_A_TASK * len(tasks)
-    for done in range(ROUNDS):
-        if done >= FEWEST_ROUNDS and time.perf_counter() > end:
+    for turn in range(TURNS):
+        if turn >= FEWEST_TURNS and time.perf_counter() > end:
             break
         waiting.append(share_waiting())
         for name, task in tasks.items():
-            start = time.perf_counter()
-            task()
-            seconds[name].append(time.perf_counter() - start)
-    return {name: Timing.of(own, statistics.fmean(waiting)) for name, own in seconds.items()}
+            turns[name].append(_milliseconds(task))
+    return Timings(turns, statistics.fmean(waiting))
+
+
+def _milliseconds(task: Callable[[], object]) -> float:
+    """The median of the passes of ``task`` in one turn."""
+    passes: list[float] = []
+    while len(passes) < MOST_PASSES and sum(passes) < SECONDS_A_TASK / TURNS:
+        start = time.perf_counter()
+        task()
+        passes.append(time.perf_counter() - start)
+    return 1000 * statistics.median(passes)
 
 
 def share_waiting() -> float:

@@ -125,10 +125,11 @@ def choose_command(options: argparse.Namespace) -> int:
     from robustness import report
 
     weighted = [f"{word}: {', '.join(names)}" for word, names in model_choice.weighted.items()]
-    entries = choice_and_trade_offs.priced({}, model_choice)
+    entries = choice_and_trade_offs.placed(model_choice)
     console.say("\n".join(model_choice.sentences))
     hardened = dict(entry for run in opened for entry in run.manifest.trained_on.items())
     notes = [
+        *choice_and_trade_offs.measured_on(entries),
         *choice_and_trade_offs.busy(entries),
         *map(report.Text, weighted),
         *(report.Text(trained_on(*entry)) for entry in hardened.items()),

@@ -6,7 +6,8 @@ The cache keeps the last check of each model: all who share the cache see it.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+import statistics
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -18,7 +19,7 @@ from robustness.base import settings
 from robustness.base.errors import ParameterError, RobustnessError
 from robustness.base.files_and_locks import write_whole
 from robustness.base.pydantic_validation import read_json
-from robustness.base.timing_in_turns import Timing, in_turns
+from robustness.base.timing_in_turns import in_turns
 from robustness.models.class_labels import imagenet
 from robustness.models.classifier_with_probabilities_and_features import Classifier
 from robustness.models.graph.conversion_record_and_cache import conversion
@@ -181,14 +182,13 @@ def _of_ready(record: ModelRecord, side: int, timing: bool) -> ModelCheck:
             )
         )
         images.append(image)
-    latency = latencies({name: classifier}).get(name) if timing else None
     return ModelCheck(
         name,
         OK if all(answer.right for answer in answers) else WRONG,
         engine,
         None if file and file.call else conversion(base, digest(base), side) is not None,
         tuple(answers),
-        latency.median if latency else None,
+        pass_milliseconds(classifier) if timing else None,
         _rounding(classifier, images),
         better=_better(classifier) if record.group == OWN and not record.base else "",
     )
@@ -261,20 +261,20 @@ def _rounding(classifier: Classifier, pictures: Sequence[Floats]) -> float | Non
     return float(np.abs(classifier(batch).probabilities - exact(batch).probabilities).max())
 
 
-def latencies(classifiers: Mapping[str, Classifier]) -> dict[str, Timing]:
-    """The timing of a pass over one image by each of ``classifiers``, measured in turns.
+def single_pass(classifier: Classifier) -> Callable[[], object]:
+    """A function that has ``classifier`` predict one photograph of its own side."""
+    framing = Framing(side=classifier.side)
+    image = study_image(sample_bytes(PHOTOGRAPH), framing)[None]
+    return lambda: classifier(image)
 
-    A function may be a paid service: its earlier calls tell; without any it is left out.
+
+def pass_milliseconds(classifier: Classifier) -> float | None:
+    """The median time of a pass over one image, in milliseconds; None if it is unknown.
+
+    A function may be a paid service: its earlier calls tell, if there are any.
     """
-
-    def task(classifier: Classifier) -> Callable[[], object]:
-        side = classifier.side
-        image = study_image(sample_bytes(PHOTOGRAPH), Framing(side=side))[None]
-        return lambda: classifier(image)
-
-    calls = {name: classifier.call_seconds for name, classifier in classifiers.items()}
-    passes = {
-        name: task(classifier) for name, classifier in classifiers.items() if calls[name] is None
-    }
-    functions = {name: Timing.of(seconds) for name, seconds in calls.items() if seconds}
-    return {**in_turns(passes), **functions}
+    seconds = classifier.call_seconds
+    if seconds is None:
+        turns, _ = in_turns({"": single_pass(classifier)})
+        return statistics.median(turns[""])
+    return 1000 * statistics.median(seconds) if seconds else None

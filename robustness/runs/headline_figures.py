@@ -63,11 +63,12 @@ def compute_of(folder: Path, manifest: Manifest, opened: Callable[[Path], Run]) 
     if run.row_count > _ROWS_SOON_READ:
         _ = run.failures
     pairs = [*figures.pairs(), *figures.pairs_under_attack]
-    choice = figures.choice.sentences if figures.choice.compared else ()
+    choice = figures.choice.with_costs(manifest.costs)
+    sentences = choice.sentences if choice.compared else ()
     headline = Headline(
         [{name: entry[name] for name in _NAMES} for entry in figures.summary],
         [{name: pair[name] for name in _PAIR} for pair in pairs],
-        choice,
+        sentences,
     )
     result_cache.write(folder, manifest, result_cache.HEADLINE, headline)
     return headline

@@ -24,12 +24,14 @@ from robustness.perturbations import REGISTRY as PERTURBATIONS
 from robustness.plugins import plugins
 from robustness.remedies import REGISTRY as REMEDIES
 from robustness.runs import run_registration_and_origin
+from robustness.runs.latencies import Latencies, costs
+from robustness.statistics.choice_criteria_and_cost import Cost
 
 FILE = run_registration_and_origin.MANIFEST
 MAX_FOREIGN_BYTES, MAX_FOREIGN_CONDITIONS = 1024**2, 10_000
 """Of a foreign run, so that listing it takes no time."""
 
-FORMAT, VERSION = "robustness run", 5
+FORMAT, VERSION = "robustness run", 6
 
 UNFINISHED: Literal["unfinished"] = "unfinished"
 FINISHED: Literal["finished"] = "finished"
@@ -45,15 +47,8 @@ Word = Annotated[str, Field(max_length=256)]
 Count = Annotated[int, Field(ge=0, le=2**63)]
 Pictures = Annotated[int, Field(ge=1, le=MAX_PICTURES)]
 Seconds = Annotated[float, Field(ge=0, lt=1e12)]
-Cost = Annotated[float, Field(ge=0, lt=1e9)]
-CostField = Literal[
-    "latency_ms",
-    "latency_low_ms",
-    "latency_high_ms",
-    "waiting",
-    "megabytes",
-    "memory_megabytes",
-]
+Megabytes = Annotated[float, Field(ge=0, lt=1e9)]
+SizeField = Literal["megabytes", "memory_megabytes"]
 Classes = Mapping[Text, Literal["imagenet"] | list[Text]]
 PartName = Annotated[str, Field(pattern=r"^(part-[0-9]{1,12}|images(-[0-9]{1,12})?)\.parquet$")]
 
@@ -87,11 +82,10 @@ class Manifest:
     ``content`` is the SHA-256 over the digests of the images, then known.
     ``creator`` is the name of who began it, "" where that is not known; it is no part of the key.
     ``plugins`` has the digests of the plugins it used, by their names.
-    ``costs`` has, by model and as far as they are known, the fields of ``Cost``; latencies are
-    those of the machine that finished the run.
+    ``sizes`` has those of the models, as far as they are known; ``latencies`` are of the machine
+    that finished the run.
     ``classes`` are those of models that are not here, whose predictions came in a table: their
-    names in order, or "imagenet". ``remedies_ms`` has the milliseconds that each remedy takes for
-    one image, without further forward passes.
+    names in order, or "imagenet".
     ``trained_on`` has the perturbations that hardened models were trained on.
     """
 
@@ -113,9 +107,9 @@ class Manifest:
     content: Word | None = None
     creator: Word = ""
     plugins: Mapping[Word, Word] = field(default_factory=dict)
-    costs: Mapping[Text, Mapping[CostField, Cost]] = field(default_factory=dict)
+    sizes: Mapping[Text, Mapping[SizeField, Megabytes]] = field(default_factory=dict)
+    latencies: tuple[Latencies, ...] = ()
     classes: Classes = field(default_factory=dict)
-    remedies_ms: Mapping[Text, Cost] = field(default_factory=dict)
     trained_on: Mapping[Text, tuple[Word, ...]] = field(default_factory=dict)
 
     @property
@@ -140,6 +134,11 @@ class Manifest:
         return hashlib.sha256(canonical.encode()).hexdigest()
 
     @property
+    def costs(self) -> dict[str, Cost]:
+        """What is known of the cost of each model."""
+        return costs(self.sizes, self.latencies)
+
+    @property
     def how(self) -> str:
         """The settings in which runs of the same images, models and conditions may differ."""
         return f"{self.spec.framing_text}, seed {self.spec.seed}"
@@ -147,7 +146,7 @@ class Manifest:
     def as_dict(self) -> dict[str, Any]:
         """The manifest as it stands in its file."""
         values = {name: value for name, value in vars(self).items() if name != "spec"}
-        for name in ("classes", "remedies_ms", "trained_on"):
+        for name in ("classes", "trained_on"):
             if not values[name]:
                 del values[name]
         return {
@@ -155,6 +154,7 @@ class Manifest:
             "version": VERSION,
             **values,
             "dataset": asdict(self.dataset),
+            "latencies": [asdict(record) for record in self.latencies],
             "spec": self.spec.as_dict(),
             "spec_digest": self.spec.digest,
         }

@@ -5,6 +5,7 @@ A row with a remedy has the predictions for the original and under the condition
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -228,23 +229,23 @@ def same_classes(run: Run, model: str) -> tuple[str, ...]:
     return next(names for _, names in groups if model in names)
 
 
+def added_turns(run: Run) -> dict[tuple[str, str], tuple[float, ...]]:
+    """By remedy and model the milliseconds that the remedy adds to one image, in each turn."""
+    added: dict[tuple[str, str], tuple[float, ...]] = {}
+    for record in run.manifest.latencies:
+        for chain in run.manifest.spec.remedies:
+            for model in record.models:
+                passes = [model] * (chain.passes - 1)
+                if chain.several_models:
+                    passes = [name for name in same_classes(run, model) if name != model]
+                if chain.id not in record.remedies or not record.models.keys() >= {*passes}:
+                    continue
+                more = [record.models[name] for name in passes]
+                times = zip(record.remedies[chain.id], *more, strict=False)
+                added[chain.id, model] = tuple(map(sum, times))
+    return added
+
+
 def milliseconds(run: Run) -> dict[tuple[str, str], float]:
     """As ``RemedyFigures.milliseconds``."""
-    manifest = run.manifest
-    added = {}
-    for chain in manifest.spec.remedies:
-        prepared = manifest.remedies_ms.get(chain.id)
-        for model in manifest.spec.model_names:
-            latency = manifest.costs.get(model, {}).get("latency_ms")
-            if prepared is None:
-                continue
-            more = (chain.passes - 1) * (latency or 0.0)
-            if chain.several_models:
-                others = [name for name in same_classes(run, model) if name != model]
-                latencies = [manifest.costs.get(name, {}).get("latency_ms") for name in others]
-                if None in latencies:
-                    continue
-                more = sum(filter(None, latencies))
-            if latency is not None or chain.passes == 1:
-                added[chain.id, model] = prepared + more
-    return added
+    return {key: statistics.median(turns) for key, turns in added_turns(run).items()}

@@ -25,7 +25,7 @@ from robustness.runs import headline_figures, image_table, notes, run_registrati
 from robustness.runs.engines import REGISTRY as ENGINES
 from robustness.runs.engines import UNANSWERED, Chunk
 from robustness.runs.manifest import FINISHED, UNFINISHED, Manifest, read
-from robustness.runs.model_and_remedy_costs import measure_costs, remedies_ms
+from robustness.runs.model_and_remedy_costs import measure_latencies, measure_sizes
 from robustness.runs.planning import Plan
 from robustness.runs.row_files import (
     ROWS_A_FILE,
@@ -136,10 +136,12 @@ class RunWriter:
                 hint=_HOW_TO_CONTINUE,
             )
         self._parts = compact(self.folder, self._parts)
-        if todo and ENGINES[engine].asks_models:
+        # A run that was killed while it measured has no rows left to do, but no latencies either.
+        unmeasured = bool(todo) or not self.manifest.latencies
+        if unmeasured and ENGINES[engine].asks_models:
             spec = self.manifest.spec
             self.manifest = self.manifest.updated(
-                costs=measure_costs(spec, here=engine == "local"), remedies_ms=remedies_ms(spec)
+                sizes=measure_sizes(spec), latencies=measure_latencies(spec)
             )
         self.write(status=FINISHED)
         remove_unlisted(self.folder, self.manifest.parts)

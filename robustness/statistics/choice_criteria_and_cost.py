@@ -24,6 +24,13 @@ OTHERS = "others"
 MARGIN = 0.01
 """Default of the smallest difference that matters: 1 point."""
 
+EQUIVALENCE = 0.02
+"""Two models are as good as each other if the 95% interval of their difference lies within 2 points
+to either side."""
+
+CLEARLY_FASTER = 1.1
+"""How many times as fast a model is in every turn for its speed to decide."""
+
 
 @dataclass(frozen=True)
 class Criteria:
@@ -42,6 +49,11 @@ class Criteria:
     max_megabytes: float | None = None
     margin: float = MARGIN
 
+    @property
+    def equivalence(self) -> float:
+        """The largest difference of models that are as good as each other."""
+        return max(EQUIVALENCE, self.margin)
+
     def __post_init__(self) -> None:
         for name, value, most in (
             ("min_accuracy", self.min_accuracy, 1.0),
@@ -59,10 +71,11 @@ class Criteria:
 class Cost:
     """The cost of a model; None if unknown.
 
-    ``latency_ms`` is the median of passes over one image, 8 of 10 of which took from
-    ``latency_low_ms`` to ``latency_high_ms``; ``waiting`` is the share of the time in which the
-    machine had no core free for them. ``megabytes`` are those of the weights, ``memory_megabytes``
-    those of the loaded model.
+    ``turns_ms`` are milliseconds of a pass over one image, in each turn of all models that were
+    ``measured`` together: when, in UTC, or "". ``latency_ms`` is their median, ``latency_low_ms``
+    and ``latency_high_ms`` are the fastest and the slowest turn; ``waiting`` is the share of the
+    time in which the ``machine`` (processor, cores, engine) had no core free for them.
+    ``megabytes`` are those of the weights, ``memory_megabytes`` those of the loaded model.
     """
 
     latency_ms: float | None = None
@@ -71,6 +84,9 @@ class Cost:
     latency_low_ms: float | None = None
     latency_high_ms: float | None = None
     waiting: float | None = None
+    turns_ms: tuple[float, ...] = ()
+    measured: str = ""
+    machine: str = ""
 
     @property
     def least_ms(self) -> float | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -16,11 +17,13 @@ from robustness.base.text import (
     counted,
     figure_text,
     join_names,
+    milliseconds,
     points,
-    three_digits,
 )
+from robustness.base.timing_in_turns import FEWEST_TURNS
 from robustness.metrics.proportion_and_difference_intervals import FEWEST
 from robustness.statistics.choice_criteria_and_cost import (
+    CLEARLY_FASTER,
     Cost,
     Criteria,
     reasons_against,
@@ -59,6 +62,9 @@ NAMES = {
     "perturbed_accuracy": "perturbed accuracy",
     "robust_accuracy": "robust accuracy",
 }
+
+UNDECIDED = {**NAMES, "perturbed_accuracy": "accuracy"}
+"""What is undecided between tied models."""
 
 
 @dataclass(frozen=True)
@@ -110,7 +116,9 @@ class ModelChoice:
     the first that is better by the margin, and its lead. ``more_images`` would show a
     difference of the margin (1 point, if that is 0) between the first two of a tie.
     ``weighted`` says which perturbations each of the ``weights`` was for. ``unshared`` tells that
-    predictions that count for some candidates alone are left out.
+    predictions that count for some candidates alone are left out. ``equivalent`` has the pairs of
+    tied models that are as good as each other: the 95% interval of their difference lies within
+    ``equivalence`` to either side (two one-sided tests).
     """
 
     best: tuple[str, ...]
@@ -125,6 +133,8 @@ class ModelChoice:
     weights: Mapping[str, float]
     unshared: bool
     gaps: Mapping[str, tuple[str, float]]
+    equivalence: float
+    equivalent: tuple[tuple[str, str], ...]
 
     @property
     def compared(self) -> bool:
@@ -153,6 +163,17 @@ class ModelChoice:
         conditions = ", ".join(filter(None, [self.scored_by["conditions"], shared]))
         return {"model": entry["model"], "conditions": conditions, **by_end}
 
+    def is_as_good(self, model: str) -> bool:
+        """Whether ``model`` is equivalent to every other of ``best``."""
+        pairs = {frozenset(pair) for pair in self.equivalent}
+        return all(frozenset((model, other)) in pairs for other in self.best if other != model)
+
+    @property
+    def fastest(self) -> dict[str, Any] | None:
+        """Of tied models the ``model`` that is clearly faster, and by how many ``times``."""
+        found = _fastest(self)
+        return None if found is None else {"model": found[0]["model"], "times": found[1]}
+
     @property
     def sentences(self) -> tuple[str, ...]:
         """The answer in words: the recommendation, then what it leaves out."""
@@ -163,7 +184,12 @@ class ModelChoice:
         inner = {"weights", "unshared", "gaps"}
         values = {name: value for name, value in vars(self).items() if name not in inner}
         models = [dict(entry) for entry in self.models]
-        return {**values, "models": models, "sentences": self.sentences}
+        return {
+            **values,
+            "models": models,
+            "fastest": self.fastest,
+            "sentences": self.sentences,
+        }
 
 
 def choose(
@@ -195,7 +221,7 @@ def choose(
     keys = next(iter(of.values())).conditions
     weights, weighted = weights_of(keys, criteria.weights, quantity)
     scored = _Scored([outcomes(of[name], quantity) for name in group], weights)
-    ranked, gaps, more_images = _ranked(group, scored, criteria.margin)
+    ranked, gaps, more_images, equivalent = _ranked(group, scored, criteria)
     others = [
         {
             "model": name,
@@ -234,6 +260,8 @@ def choose(
         weights=dict(criteria.weights),
         unshared=scored.unshared,
         gaps=gaps,
+        equivalence=criteria.equivalence,
+        equivalent=equivalent,
     )
 
 
@@ -251,11 +279,17 @@ _ROUNDING = 1e-9  # of sums
 
 
 def _ranked(
-    group: Sequence[str], scored: _Scored, margin: float
-) -> tuple[list[dict[str, Any]], dict[str, tuple[str, float]], int | None]:
+    group: Sequence[str], scored: _Scored, criteria: Criteria
+) -> tuple[
+    list[dict[str, Any]],
+    dict[str, tuple[str, float]],
+    int | None,
+    tuple[tuple[str, str], ...],
+]:
     """The candidates' entries, best first; by worse one, a better one and the difference between
-    them; and how many more images would separate a tie.
+    them; how many more images would separate a tie; and the pairs of it that are equivalent.
     """
+    margin = criteria.margin
     order = np.argsort(-scored.scores, kind="stable").tolist()
     place = {candidate: at for at, candidate in enumerate(order)}
     pairs = pair_differences(scored.outcomes, scored.weights)
@@ -280,7 +314,13 @@ def _ranked(
     ]
     gaps = {group[c]: (group[pair.better], pair.difference) for c, pair in above.items()}
     tie = [pair for pair in pairs if {pair.better, pair.worse} == {*best[:2]}]
-    return entries, gaps, tie[0].more_images(margin or SMALLEST) if tie else None
+    more_images = tie[0].more_images(margin or SMALLEST) if tie else None
+    equivalent = tuple(
+        (group[pair.better], group[pair.worse])
+        for pair in pairs
+        if {pair.better, pair.worse} <= {*best} and pair.is_within(criteria.equivalence)
+    )
+    return entries, gaps, more_images, equivalent
 
 
 _SCORES = (
@@ -334,10 +374,29 @@ def _resampled(scored: _Scored) -> Floats:
     return firsts
 
 
-def is_faster(entry: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    """Whether the spreads of the latencies do not overlap; False where one is unknown."""
-    high, low = entry["latency_high_ms"], other["latency_low_ms"]
-    return high is not None and low is not None and bool(high < low)
+def times_faster(entry: Mapping[str, Any], other: Mapping[str, Any]) -> float | None:
+    """How many times as fast ``entry`` is as ``other``, if that is clear in every turn; else None.
+
+    Only latencies that were measured together, turn by turn, compare.
+    """
+    if not entry["measured"] or entry["measured"] != other["measured"]:
+        return None
+    turns = zip(entry["turns_ms"], other["turns_ms"], strict=False)
+    ratios = [slow / fast for fast, slow in turns]
+    if len(ratios) < FEWEST_TURNS or min(ratios) < CLEARLY_FASTER:
+        return None
+    return statistics.median(ratios)
+
+
+def _fastest(choice: ModelChoice) -> tuple[Mapping[str, Any], float] | None:
+    """The fastest of tied models, and how many times as fast as any other it is at least."""
+    tied = [entry for entry in choice.models if entry["status"] == TIED]
+    for entry in tied:
+        times = [times_faster(entry, other) for other in tied if other is not entry]
+        clear = [ratio for ratio in times if ratio is not None]
+        if clear and len(clear) == len(times):
+            return entry, min(clear)
+    return None
 
 
 def _sentences(choice: ModelChoice) -> Iterator[str]:
@@ -351,7 +410,7 @@ def _sentences(choice: ModelChoice) -> Iterator[str]:
     if not best:
         yield "No model meets the criteria."
     elif len(best) > 1:
-        yield from _tie(best, choice.images, choice.more_images, choice.margin)
+        yield from _tie(choice, best)
     elif WORSE not in others:
         only = others == {RULED_OUT}
         meets = " meets the criteria" if only else ""
@@ -381,35 +440,54 @@ def _gap(choice: ModelChoice, name: str, form: str = ".0f") -> str:
     return FigureText(counted(gap, "point"), gap)
 
 
-def _tie(
-    best: Sequence[Mapping[str, Any]], images: int, more: int | None, margin: float
-) -> Iterator[str]:
-    """The fastest of the ``best``, where there are images enough; else that they tie."""
-    least = f"{100 * (margin or SMALLEST):.3g}-point"
-    needed = None if more is None else counted(round_up(more), "more image")
-    settled = "" if needed is None else f"{needed} would settle a {least} gap"
-    faster = (e for e in best if all(is_faster(e, other) for other in best if other is not e))
-    first = next(faster, None) if images >= FEWEST_TO_PLAN else None
-    if first is None:
+def _tie(choice: ModelChoice, best: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """The fastest of the ``best``, to ship if it is as good as the others; else what is open."""
+    found = _fastest(choice) if choice.images >= FEWEST_TO_PLAN else None
+    if found is None:
         names = [entry["label"] for entry in best]
         tied = join_names(names) if len(names) <= _NAMED_IN_A_TIE else f"{len(names)} models"
-        on = f" on {counted(images, 'image')}"
-        yield f"{tied} tie{f'; {settled}' if settled else on}."
+        on = "" if choice.more_images is not None else f" on {counted(choice.images, 'image')}"
+        yield f"{tied} tie{on}."
+        yield from _plan(choice)
     else:
-        rest = [entry for entry in best if entry is not first]
-        to = rest[0]["label"] if len(rest) == 1 else f"{len(rest)} others"
-        gap = f"{least} gap" if any(e["place_low"] > 1 for e in best) else "difference"
-        slower = min(rest, key=lambda entry: float(entry["latency_ms"]))
-        mine, other = (figure_text(entry, "latency_ms", three_digits) for entry in (first, slower))
-        yield FigureText(
-            f"Ship {first['label']}: no significant {gap} to {to}; latency "
-            f"{mine} against {other} ms{' or more' if rest[1:] else ''}.",
-            *(mine, other),
-        )
-        if settled:
-            yield f"{settled}."
+        first, ratio = found
+        times = FigureText(f"{ratio:.1f} times")
+        if choice.is_as_good(first["model"]):
+            rest = [entry["label"] for entry in best if entry is not first]
+            others = rest[0] if len(rest) == 1 else f"{len(rest)} others"
+            within = counted(f"{100 * choice.equivalence:g}", "point")
+            yield (f"Ship {first['label']}: as good as {others} within {within}, {times} as fast.")
+            yield _latencies(first, best)
+        else:
+            yield f"{first['label']} is fastest ({times}); {UNDECIDED[choice.quantity]} undecided."
+            yield _latencies(first, best)
+            yield from _plan(choice)
+    margin = choice.margin
     if margin and any(entry["place_low"] > 1 for entry in best):
         yield f"Differences below {counted(f'{100 * margin:g}', 'point')} count as ties."
+
+
+def _plan(choice: ModelChoice) -> Iterator[str]:
+    """How many more images would tell a tie apart, if that is known."""
+    if choice.more_images is not None:
+        least = f"{100 * (choice.margin or SMALLEST):.3g}-point"
+        needed = counted(round_up(choice.more_images), "more image")
+        yield f"To detect a {least} gap: about {needed}."
+
+
+def _latencies(first: Mapping[str, Any], best: Sequence[Mapping[str, Any]]) -> str:
+    """The latency of the fastest, and those of the others."""
+    others = sorted(
+        (entry for entry in best if entry is not first), key=lambda entry: entry["latency_ms"]
+    )
+    mine = figure_text(first, "latency_ms", milliseconds)
+    texts = [figure_text(entry, "latency_ms", milliseconds) for entry in others]
+    if len(texts) == 1:
+        return FigureText(f"{mine} ms; the other {texts[0]}.", mine, *texts)
+    if len(texts) > _NAMED_IN_A_TIE:
+        texts = [texts[0], texts[-1]]
+        return FigureText(f"{mine} ms; the others {texts[0]} to {texts[1]}.", mine, *texts)
+    return FigureText(f"{mine} ms; the others {join_names(texts)}.", mine, *texts)
 
 
 def _worse_sentences(

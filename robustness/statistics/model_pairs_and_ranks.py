@@ -111,6 +111,12 @@ class ModelPair(NamedTuple):
     def established(self) -> bool:
         return established(self.p_holm, self.low, self.high)
 
+    def is_within(self, margin: float) -> bool:
+        """Whether the interval lies within ``margin`` to either side: an equivalence test."""
+        if self.low is None or self.high is None:
+            return False
+        return -margin <= self.low and self.high <= margin
+
     def more_images(self, smallest: float = SMALLEST) -> int | None:
         """How many more images would show a difference of ``smallest``; None if that is unknown."""
         if self.low is None or not self.difference or self.images < FEWEST_TO_PLAN:

@@ -10,7 +10,7 @@ import time
 import pytest
 
 from robustness.base import timing_in_turns
-from robustness.base.timing_in_turns import Timing, in_turns, share_waiting
+from robustness.base.timing_in_turns import in_turns, share_waiting
 
 CORES = os.cpu_count() or 1
 
@@ -24,24 +24,31 @@ def test_a_machine_that_slows_down_puts_no_task_behind_another(
         nonlocal now
         calls[name] += 1
         cold = 100 * (calls[name] == 1)
-        busy = 5 if sum(calls.values()) > 10 else 1
+        busy = 5 if sum(calls.values()) > 12 else 1
         now += cold + seconds * busy
 
     monkeypatch.setattr(timing_in_turns.time, "perf_counter", lambda: now)
     monkeypatch.setattr(timing_in_turns, "SECONDS_A_TASK", 1000)
     monkeypatch.setattr(timing_in_turns, "share_waiting", lambda: 0.25)
-    found = in_turns({"a": lambda: task("a", 0.010), "b": lambda: task("b", 0.011)})
-    assert calls == {"a": 10, "b": 10}
-    for name, fast in (("a", 10), ("b", 11)):
-        assert found[name].median == pytest.approx(5 * fast)
-        assert found[name].low == pytest.approx(fast)
-        assert found[name].high == pytest.approx(5 * fast)
-        assert found[name].waiting == 0.25
+    turns, waiting = in_turns({"a": lambda: task("a", 0.010), "b": lambda: task("b", 0.011)})
+    assert calls == {"a": 26, "b": 26}
+    assert turns["a"] == pytest.approx([10, 50, 50, 50, 50])
+    assert turns["b"] == pytest.approx([11, 55, 55, 55, 55])
+    assert waiting == 0.25
 
 
-def test_the_spread_leaves_out_one_pass_in_ten_on_either_side() -> None:
-    found = Timing.of([second / 1000 for second in range(101)])
-    assert (found.low, found.median, found.high) == pytest.approx((10, 50, 90))
+def test_slow_tasks_have_few_passes(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+
+    def task() -> None:
+        nonlocal now
+        now += 4
+
+    monkeypatch.setattr(timing_in_turns.time, "perf_counter", lambda: now)
+    monkeypatch.setattr(timing_in_turns, "SECONDS_A_TASK", 1)
+    monkeypatch.setattr(timing_in_turns, "share_waiting", lambda: 0.0)
+    assert in_turns({"a": task}).turns == {"a": [4000] * timing_in_turns.FEWEST_TURNS}
+    assert now == 4 * (1 + timing_in_turns.FEWEST_TURNS)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="its clock of threads is too coarse")

@@ -20,13 +20,29 @@ from robustness import api
 from robustness.base.errors import ParameterError
 from robustness.report.blocks import Titled
 from robustness.report.questions import choice_and_trade_offs as run_choice
+from robustness.runs.latencies import Latencies
 from robustness.statistics import Cost, Criteria, Figures, ModelChoice, choose
-from robustness.statistics.model_choice import above_expected, is_faster
+from robustness.statistics.model_choice import above_expected
 
 NAMES = ("SqueezeNet", "EfficientNetLite0", "EfficientNetLite1", "EfficientNetLite2")
 CONDITIONS = (("fog", 0.6), ("gaussian_noise", 0.4))
+
+
+def cost(*turns_ms: float, measured: str = "2026-01-02T03:04:05+00:00", **other: Any) -> Cost:
+    """The cost of a model that took ``turns_ms`` in turns with the others."""
+    return Cost(
+        latency_ms=float(np.median(turns_ms)),
+        latency_low_ms=min(turns_ms),
+        latency_high_ms=max(turns_ms),
+        turns_ms=turns_ms,
+        measured=measured,
+        machine="a processor",
+        **other,
+    )
+
+
 COSTS = {
-    name: Cost(10.0 * place, 5.0 * place, latency_low_ms=10.0 * place, latency_high_ms=10.0 * place)
+    name: cost(*[10.0 * place] * 3, megabytes=5.0 * place)
     for place, name in enumerate(NAMES, start=1)
 }
 
@@ -174,7 +190,7 @@ def test_what_costs_too_much_is_ruled_out_with_the_reason(
 
 
 @pytest.mark.parametrize(
-    ("cost", "is_out"),
+    ("measured", "is_out"),
     [
         (Cost(42.0, latency_low_ms=39.0, latency_high_ms=45.0, waiting=0.0), False),
         (Cost(42.0, latency_low_ms=41.0, latency_high_ms=45.0, waiting=0.0), True),
@@ -183,10 +199,10 @@ def test_what_costs_too_much_is_ruled_out_with_the_reason(
     ],
 )
 def test_a_latency_is_too_high_if_its_whole_spread_is_on_a_free_machine(
-    cost: Cost, is_out: bool
+    measured: Cost, is_out: bool
 ) -> None:
     frame = models_with([0.6, 0.9], 50)
-    costs = {"SqueezeNet": Cost(1.0), "EfficientNetLite0": cost}
+    costs = {"SqueezeNet": Cost(1.0), "EfficientNetLite0": measured}
     found = choose(Figures(frame), Criteria(max_latency_ms=40), costs)
     (entry,) = [each for each in found.models if each["model"] == "EfficientNetLite0"]
     assert (entry["status"] == "ruled out") == is_out
@@ -196,7 +212,7 @@ def test_if_all_are_ruled_out_none_is_best() -> None:
     found = chosen(models_with([0.6, 0.9], 50), max_latency_ms=1)
     assert (found.best, found.worse, found.images) == ((), (), 0)
     assert [entry["status"] for entry in found.models] == ["ruled out"] * 2
-    table, *_ = run_choice.blocks({}, found)
+    table, *_ = run_choice.blocks(found)
     assert isinstance(table, Titled)
     assert [row[0] for row in table.table.rows] == ["ruled out"] * 2
 
@@ -245,8 +261,12 @@ def test_equal_models_are_seldom_told_apart_and_a_better_one_is_found() -> None:
 
 def test_a_saved_run_knows_costs_and_a_gate_rules_out(tmp_path: Any) -> None:
     run = SyntheticRun(models_with([0.3, 0.9], 100), CONDITIONS)
-    costs: Any = {"SqueezeNet": {"latency_ms": 4.0}, "EfficientNetLite0": {"megabytes": 19.0}}
-    run.manifest = replace(run.manifest, costs=costs)
+    turns = {"SqueezeNet": (4.0,) * 3}
+    run.manifest = replace(
+        run.manifest,
+        sizes={"EfficientNetLite0": {"megabytes": 19.0}},
+        latencies=(Latencies("2026-01-02T03:04:05+00:00", "a processor", 2, {}, turns),),
+    )
     budget = tmp_path / "gate.toml"
     budget.write_text("[[limit]]\nmin_accuracy = 0.6\n")
     found = api.choose(run, budget=budget)
@@ -257,23 +277,74 @@ def test_a_saved_run_knows_costs_and_a_gate_rules_out(tmp_path: Any) -> None:
     assert by_name["EfficientNetLite0"]["megabytes"] == 19.0
 
 
-def test_the_fastest_of_tied_models_is_recommended() -> None:
-    def cost(low: float, high: float) -> Cost:
-        return Cost((low + high) / 2, latency_low_ms=low, latency_high_ms=high)
-
-    figures = Figures(models_with([0.7, 0.72, 0.3], 60))
-    slow, fast = NAMES[:2]
-    costs = {slow: cost(20, 30), fast: cost(8, 12), NAMES[2]: cost(1, 2)}
-    found = choose(figures, costs=costs)
-    assert found.sentences[0] == (
-        "Ship EfficientNet-Lite0: no significant difference to SqueezeNet 1.1; latency 10 against "
-        "25 ms."
+def tied(images: int, apart: int) -> Figures:
+    """Two models, of which the first is correct on ``apart`` more of ``images``, and a bad one."""
+    at = np.arange(images)
+    first, second, third = at % 10 < 7, (at % 10 < 7) & (at >= apart), at % 10 < 3
+    return Figures(
+        pd.concat(
+            rows(right, model=name, labels=at * 0, clean_correct=at >= 0, correct=right)
+            for name, right in zip(NAMES, (first, second, third), strict=False)
+        )
     )
-    assert found.sentences == choose(figures).with_costs(costs).sentences
-    for other in (cost(8, 21), Cost()):  # the spreads overlap, or one is unknown
-        first = choose(figures, costs={**costs, fast: other}).sentences[0]
-        assert re.fullmatch(r".* tie; [\d,]+ more images would settle a 1-point gap\.", first)
-    few = choose(Figures(models_with([0.7, 0.6], 11)), costs=costs)
+
+
+SLOW, FAST = NAMES[:2]
+SPEEDS = {SLOW: cost(25, 60, 24, 25), FAST: cost(10, 22, 10, 11), NAMES[2]: cost(1, 2, 1, 1)}
+
+
+def test_the_fastest_of_equivalent_models_is_recommended() -> None:
+    found = choose(tied(4_000, 4), costs=SPEEDS)
+    assert found.equivalent == ((SLOW, FAST),)
+    assert found.fastest == {"model": FAST, "times": pytest.approx(2.45, abs=0.05)}
+    assert found.sentences[:2] == (
+        "Ship EfficientNet-Lite0: as good as SqueezeNet 1.1 within 2 points, 2.5 times as fast.",
+        "10 ms; the other 25.",
+    )
+    assert found.sentences == choose(tied(4_000, 4)).with_costs(SPEEDS).sentences
+    (pair,) = [p for p in tied(4_000, 4).pairs() if {p["better"], p["worse"]} == {SLOW, FAST}]
+    assert pair["difference_high"] < found.equivalence
+    json.dumps(found.as_dict(), allow_nan=False)
+
+
+def test_no_significant_difference_is_not_as_good() -> None:
+    """On 60 images the interval of the difference is wide: the speed alone recommends no model."""
+    found = choose(Figures(models_with([0.7, 0.72, 0.3], 60)), costs=SPEEDS)
+    assert found.equivalent == ()
+    assert found.sentences[0] == ("EfficientNet-Lite0 is fastest (2.5 times); accuracy undecided.")
+    assert found.sentences[1] == "10 ms; the other 25."
+    assert re.fullmatch(r"To detect a 1-point gap: about [\d,]+ more images\.", found.sentences[2])
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        cost(10, 58, 10, 11),  # not clearly faster in one of the turns
+        cost(10, 22, 10, 11, measured="2026-01-02T04:05:06+00:00"),  # not in turns with the other
+        cost(10, 22),  # too few turns
+        Cost(),
+    ],
+)
+def test_a_latency_decides_only_where_the_ratio_is_clear_in_every_turn(other: Cost) -> None:
+    found = choose(Figures(models_with([0.7, 0.72, 0.3], 60)), costs={**SPEEDS, FAST: other})
+    assert found.fastest is None
+    assert re.search(r" tie\.$", found.sentences[0])
+    assert not any("fast" in sentence for sentence in found.sentences)
+
+
+def test_the_load_of_the_machine_changes_no_recommendation() -> None:
+    """Every turn slows all models alike, here by up to five times."""
+    figures = tied(4_000, 4)
+    for load in ((1, 1, 1), (5, 1, 2), (1, 4.8, 5)):
+        speeds = {
+            name: cost(*(load_of_turn * ms for load_of_turn in load))
+            for name, ms in ((SLOW, 25.0), (FAST, 22.0), (NAMES[2], 20.0))
+        }
+        assert choose(figures, costs=speeds).sentences[0].startswith("Ship EfficientNet-Lite0")
+
+
+def test_few_images_tell_nothing_of_speed() -> None:
+    few = choose(Figures(models_with([0.7, 0.6], 11)), costs=SPEEDS)
     assert few.sentences[0] == "SqueezeNet 1.1 and EfficientNet-Lite0 tie on 11 images."
 
 
@@ -305,28 +376,11 @@ def test_several_runs_of_the_same_images_are_chosen_from_together(tmp_path: Any)
         api.choose([one, apart])
 
 
-def test_a_model_is_faster_only_beyond_the_spread() -> None:
-    first, second, third = NAMES[:3]
-    spreads = {first: (30, 40), second: (34, 45), third: (41, 50)}
-    entries: list[dict[str, Any]] = [
-        {
-            "model": name,
-            "robust": 0.5,
-            "latency_ms": (low + high) / 2,
-            "latency_low_ms": low,
-            "latency_high_ms": high,
-            "waiting": 0.3,
-        }
-        for name, (low, high) in spreads.items()
-    ]
-    faster = {(a["model"], b["model"]) for a in entries for b in entries if is_faster(a, b)}
-    assert faster == {(first, third)}
-    unknown = dict.fromkeys(("latency_ms", "latency_low_ms", "latency_high_ms", "waiting"))
-    without = [each | unknown for each in entries]
-    assert not any(is_faster(a, b) for a in without for b in without)
+def test_a_busy_machine_is_noted() -> None:
+    entries = [{"model": name, **vars(cost(8.0, waiting=0.3))} for name in NAMES]
     (caution,) = run_choice.busy(entries)
     assert "30%" in caution.text
-    assert not run_choice.busy(without)
+    assert not run_choice.busy([{**entry, "waiting": None} for entry in entries])
 
 
 # --- the robustness that accuracy predicts --------------------------------------------------------

@@ -41,7 +41,7 @@ def stand_ins(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def write_each_chunk(patch: pytest.MonkeyPatch, few: int = FEW) -> None:
     use_stand_ins(patch)
-    patch.setattr(run_writer_and_continuation, "measure_costs", lambda *_, **__: {})
+    patch.setattr(run_writer_and_continuation, "measure_latencies", lambda _: ())
     patch.setattr(run_writer_and_continuation.headline_figures, "compute", lambda *_: None)
     patch.setattr(run_writer_and_continuation, "ROWS_A_FILE", 1)
     patch.setattr(row_files, "FEW", few)

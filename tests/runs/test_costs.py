@@ -14,6 +14,8 @@ from robustness.models.model_and_weights_record import REGISTRY as MODELS
 from robustness.remedies.chain import parse
 from robustness.remedies.remedy import REGISTRY
 from robustness.runs import model_and_remedy_costs
+from robustness.runs.latencies import costs
+from robustness.statistics.model_choice import times_faster
 from tests.support.saved_runs import NAMES, spec
 
 SPEC = spec(suite_conditions("study"))
@@ -25,7 +27,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     found: list[str] = []
 
     class Recorder:
-        call_seconds = None
+        call_seconds, engine = None, "a stand-in"
 
         def __init__(self, name: str, side: int) -> None:
             self.name, self.side = name, side
@@ -43,15 +45,18 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def test_models_are_timed_in_turns(calls: list[str]) -> None:
-    costs = model_and_remedy_costs.measure_costs(SPEC, here=True)
-    assert calls == [*NAMES] * (1 + timing_in_turns.ROUNDS)
-    for cost in costs.values():
-        assert 0 < cost["latency_low_ms"] <= cost["latency_ms"] <= cost["latency_high_ms"]
-        assert 0 <= cost["waiting"] <= 1
-    assert all(
-        "latency_ms" not in cost
-        for cost in model_and_remedy_costs.measure_costs(SPEC, here=False).values()
-    )
+    (record,) = model_and_remedy_costs.measure_latencies(SPEC)
+    turn = [name for name in NAMES for _ in range(timing_in_turns.MOST_PASSES)]
+    assert calls == [*NAMES] + turn * timing_in_turns.TURNS
+    assert record.cores >= 1
+    assert record.processor
+    assert {name: len(turns) for name, turns in record.models.items()} == dict.fromkeys(NAMES, 5)
+    for cost in costs({}, [record]).values():
+        assert cost.latency_ms is not None
+        assert 0 < min(cost.turns_ms) <= cost.latency_ms <= max(cost.turns_ms)
+        assert cost.waiting is not None
+        assert 0 <= cost.waiting <= 1
+        assert cost.machine.startswith(record.processor)
 
 
 def test_models_that_memory_does_not_hold_at_once_are_loaded_once(
@@ -60,9 +65,13 @@ def test_models_that_memory_does_not_hold_at_once_are_loaded_once(
     monkeypatch.setattr(
         model_and_remedy_costs, "budget", lambda: max(needed(MODELS[name]) for name in NAMES)
     )
-    assert model_and_remedy_costs.measure_costs(SPEC, here=True).keys() == {*NAMES}
+    records = model_and_remedy_costs.measure_latencies(SPEC)
     first, second = NAMES
-    assert calls == [first] * (1 + timing_in_turns.ROUNDS) + [second] * (1 + timing_in_turns.ROUNDS)
+    passes = 1 + timing_in_turns.TURNS * timing_in_turns.MOST_PASSES
+    assert calls == [first] * passes + [second] * passes
+    one, other = (vars(cost) for cost in costs({}, records).values())
+    assert times_faster(one, other) is None, "measured apart"
+    assert times_faster(other, one) is None
 
 
 def test_the_time_of_a_gated_remedy_is_that_with_its_gate_open(
@@ -76,6 +85,7 @@ def test_the_time_of_a_gated_remedy_is_that_with_its_gate_open(
         return gated.function(image)
 
     monkeypatch.setitem(REGISTRY._records, gated.name, replace(gated, function=function))
-    costs = model_and_remedy_costs.remedies_ms(replace(SPEC, remedies=(parse(gated.name),)))
-    assert len(opened) == 1 + timing_in_turns.ROUNDS
-    assert costs["median_if_impulsive"] > 0
+    spec = replace(SPEC, remedies=(parse(gated.name),))
+    (record,) = model_and_remedy_costs.measure_latencies(spec)
+    assert len(opened) == 1 + timing_in_turns.TURNS * timing_in_turns.MOST_PASSES
+    assert min(record.remedies["median_if_impulsive"]) > 0

@@ -15,6 +15,7 @@ from robustness.pictures.framing_and_study_image import DEFAULT_FIT, Framing
 from robustness.runs import engines, run_writer_and_continuation
 from robustness.runs.engines import Chunk, Engine, Workload
 from robustness.runs.engines.engine_and_local_chunks import chunks
+from robustness.runs.latencies import Latencies
 
 NAMES = ("SqueezeNet", "EfficientNetLite0")
 CONDITIONS = (Condition.of({"gaussian_noise": 0.6}), Condition.of({"rotation": 0.5}))
@@ -41,11 +42,16 @@ def use_stand_ins(patch: pytest.MonkeyPatch) -> None:
     def run(job: Workload, numbers: Sequence[int], _address: str | None) -> Iterator[Chunk | None]:
         return chunks(job, numbers, load=Stable().load)
 
-    def measured(request: Request, *, here: bool) -> dict[str, dict[str, float]]:
-        return {name: {"megabytes": 5.0, "latency_ms": 8.0} for name in request.model_names}
+    def sizes(request: Request) -> dict[str, dict[str, float]]:
+        return {name: {"megabytes": 5.0} for name in request.model_names}
+
+    def latencies(request: Request) -> tuple[Latencies, ...]:
+        turns = dict.fromkeys(request.model_names, (8.0, 8.0, 8.0))
+        return (Latencies("2026-01-02T03:04:05+00:00", "a processor", 2, {}, turns),)
 
     patch.setitem(engines.REGISTRY._records, "local", Engine("local", "stand-ins", run))
-    patch.setattr(run_writer_and_continuation, "measure_costs", measured)
+    patch.setattr(run_writer_and_continuation, "measure_sizes", sizes)
+    patch.setattr(run_writer_and_continuation, "measure_latencies", latencies)
 
 
 def performed(

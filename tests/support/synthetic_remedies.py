@@ -14,18 +14,25 @@ from benchmarks.support.synthetic_runs import ESPRESSO, TABBY, pictures, saved
 from robustness.evaluation.measurement_and_image_batch import Measurement, RemediedPrediction
 from robustness.evaluation.perturbation_and_attack_conditions import Condition
 from robustness.remedies import parse_all
+from robustness.runs.latencies import Latencies
 
 MODELS = ("SqueezeNet", "EfficientNetLite0")
 CONDITIONS = (Condition.of({"fog": 0.6}), Condition.of({"gaussian_noise": 0.4}))
 IMAGES = 60
-COSTS: Any = {
-    "SqueezeNet": {"latency_ms": 4.0, "latency_low_ms": 4.0, "latency_high_ms": 4.0}
-    | {"megabytes": 5.0, "memory_megabytes": 90.0},
-    "EfficientNetLite0": {"latency_ms": 10.0, "latency_low_ms": 10.0, "latency_high_ms": 10.0}
-    | {"megabytes": 19.0, "memory_megabytes": 110.0},
+SIZES: Any = {
+    "SqueezeNet": {"megabytes": 5.0, "memory_megabytes": 90.0},
+    "EfficientNetLite0": {"megabytes": 19.0, "memory_megabytes": 110.0},
 }
 ASKED = "median,flip,average"
 MILLISECONDS = {"median": 0.5, "flip": 0.25, "average": 0.125}
+LATENCIES = Latencies(
+    measured="2026-01-02T03:04:05+00:00",
+    processor="a processor",
+    cores=2,
+    engines=dict.fromkeys(MODELS, "OpenVINO"),
+    models={"SqueezeNet": (4.0,) * 3, "EfficientNetLite0": (10.0,) * 3},
+    remedies={name: (milliseconds,) * 3 for name, milliseconds in MILLISECONDS.items()},
+)
 
 Classes = np.ndarray[tuple[int, ...], np.dtype[np.int64]]
 
@@ -94,7 +101,7 @@ class Made:
             remedies=parse_all(asked),
             changed=self._row,
         )
-        self.run.manifest = replace(self.run.manifest, costs=COSTS, remedies_ms=MILLISECONDS)
+        self.run.manifest = replace(self.run.manifest, sizes=SIZES, latencies=(LATENCIES,))
         self.run.manifest.write(self.run.folder)
         adopt(self.run.folder)
 

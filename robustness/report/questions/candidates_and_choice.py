@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain
@@ -10,7 +11,7 @@ from robustness import models
 from robustness.base.errors import ParameterError
 from robustness.runs import Run
 from robustness.runs.compare import shared_grids
-from robustness.runs.remedy_figures_and_models import RemediedModel, milliseconds, remedied_models
+from robustness.runs.remedy_figures_and_models import RemediedModel, added_turns, remedied_models
 from robustness.statistics import QUANTITIES, Cost, Criteria, Figures, ModelChoice
 from robustness.statistics import choose as choose_among
 from robustness.statistics.measurement_grid import UNKNOWN, Grid
@@ -48,7 +49,7 @@ def choose(
     spent: dict[str, Cost] = {}
     reasons: dict[str, str] = {}
     for run in reversed(several):  # the first run that has a model counts
-        spent |= costs(run)
+        spent |= run.manifest.costs
         own = run.manifest.spec.model_names
         reasons = {name: why for name, why in reasons.items() if name not in own}
         reasons |= rule_out(run) if rule_out else {}
@@ -65,7 +66,7 @@ def choose_of_run(
 ) -> ModelChoice:
     """Like ``choose``, for one run with known ``figures`` and reasons ``out`` to rule out."""
     more = candidates(run, figures) if remedies else ()
-    return choose_among(figures, criteria, costs(run), out, more)
+    return choose_among(figures, criteria, run.manifest.costs, out, more)
 
 
 def _check_remedies(several: Sequence[Run]) -> None:
@@ -113,17 +114,10 @@ def _check_weights(several: Sequence[Run]) -> None:
                 )
 
 
-def costs(run: Run) -> dict[str, Cost]:
-    """The costs of each model of ``run``, from its manifest."""
-    return {
-        name: Cost(**{str(field): cost[field] for field in cost})
-        for name, cost in run.manifest.costs.items()
-    }
-
-
 def candidates(run: Run, figures: Figures) -> list[Candidate]:
     """Every model of ``run`` behind each of its remedies, as ``remedied_models`` has them."""
-    spent, added = costs(run), milliseconds(run)
+    costs = run.manifest.costs
+    added = added_turns(run)
     entries = []
     for model in remedied_models(
         run, run.rows.grids(), (QUANTITIES[figures.ranked_by], "clean_correct")
@@ -131,7 +125,7 @@ def candidates(run: Run, figures: Figures) -> list[Candidate]:
         clean = model.grid.flags("clean_correct")
         labelled = clean[clean != UNKNOWN]
         cost = _cost(
-            [spent.get(name, Cost()) for name in model.names],
+            [costs.get(name, Cost()) for name in model.names],
             added.get((model.chain.id, model.names[0])),
         )
         accuracy = float(labelled.mean()) if len(labelled) else None
@@ -149,23 +143,28 @@ def _label(run: Run, candidate: RemediedModel) -> str:
     return chain.label if len(groups) == 1 else f"{chain.label} ({title})"
 
 
-def _cost(costs: Sequence[Cost], added: float | None) -> Cost:
-    """The cost of models together behind a remedy that adds ``added`` milliseconds to the first.
+def _cost(costs: Sequence[Cost], added: Sequence[float] | None) -> Cost:
+    """The cost of models together behind a remedy.
 
-    Its latency spreads in proportion as that of the first.
+    ``added`` are the milliseconds that it adds to those of the first model in each turn.
     """
     first = costs[0]
-    more = None if added is None or not first.latency_ms else 1 + added / first.latency_ms
-    scaled = {
-        name: None if more is None or value is None else more * value
-        for name in ("latency_ms", "latency_low_ms", "latency_high_ms")
-        for value in [getattr(first, name)]
-    }
-    return Cost(
-        **scaled,
-        waiting=first.waiting,
+    sizes = Cost(
         megabytes=_sum([cost.megabytes for cost in costs]),
         memory_megabytes=_sum([cost.memory_megabytes for cost in costs]),
+    )
+    if added is None:
+        return sizes
+    turns = [own + more for own, more in zip(first.turns_ms, added, strict=False)]
+    return replace(
+        sizes,
+        latency_ms=statistics.median(turns),
+        latency_low_ms=min(turns),
+        latency_high_ms=max(turns),
+        waiting=first.waiting,
+        turns_ms=tuple(turns),
+        measured=first.measured,
+        machine=first.machine,
     )
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from datetime import datetime
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from robustness.base.text import FigureText, figure_text, share, three_digits, visible
+from robustness.base.text import FigureText, figure_text, join_names, milliseconds, share, visible
 from robustness.charts import model_scores, run_quantities_and_reliability
 from robustness.charts.ranking_and_condition_tables import (
     Column,
@@ -21,7 +22,7 @@ from robustness.charts.ranking_and_condition_tables import (
 from robustness.perturbations import REGISTRY
 from robustness.report.blocks import Block, Chart, Chooser, Text, Titled
 from robustness.report.names_and_sentences import order, sentence
-from robustness.report.questions.candidates_and_choice import choose_of_run, costs
+from robustness.report.questions.candidates_and_choice import choose_of_run
 from robustness.report.questions.question_and_figures import (
     COMPARE,
     LABELS,
@@ -48,8 +49,10 @@ _RULE = (
     "conditions. Accuracy: on the originals. Above expected: above what the accuracy on the "
     "originals predicts, by a line through the logits of these models (Taori et al. 2020). First: "
     "the share of 1,000 resamples of the images in which the model scores highest. "
-    "Latency is the median of passes over one photograph, models in turns, on the machine that "
-    "ended the run; 8 of 10 passes took the time in parentheses. "
+    "Latency is the median of passes over one photograph, after the run, models in turns; in "
+    "parentheses the fastest and the slowest turn. A model is faster if it is so by 10% in every "
+    "turn. It is as good as another if the 95% interval of their difference lies within 2 points, "
+    "or within the margin if that is larger: an equivalence test. "
     "Memory is estimated from the weights."
 )
 _REMEDIES = (
@@ -90,9 +93,9 @@ def _leader(ranking: Sequence[Entry], by: str, pairs: Sequence[Entry]) -> str:
     return order(ranking, by, significant, unknown, 1)
 
 
-def blocks(costs: Mapping[str, Mapping[Any, float]], chosen: ModelChoice) -> list[Block]:
+def blocks(chosen: ModelChoice) -> list[Block]:
     """The models with what each scores and costs; [] where none has a score or is ruled out."""
-    entries = priced(costs, chosen)
+    entries = placed(chosen)
     if all(entry["robust"] is None and entry["status"] != RULED_OUT for entry in entries):
         return []
     what = run_quantities_and_reliability.QUANTITIES[chosen.quantity].lower()
@@ -104,8 +107,20 @@ def blocks(costs: Mapping[str, Mapping[Any, float]], chosen: ModelChoice) -> lis
         Titled("Models", Table.of(entries, columns)),
         Text(_SHORT, rule),
         replace(table(entries, chosen), long=True),
+        *measured_on(entries),
         *busy(entries),
     ]
+
+
+def measured_on(entries: Sequence[Entry]) -> list[Text]:
+    """The machines on which latencies were measured, and when."""
+    found = dict.fromkeys(
+        (entry["machine"], datetime.fromisoformat(entry["measured"]))
+        for entry in entries
+        if entry["measured"]
+    )
+    texts = dict.fromkeys(f"{machine} ({time:%Y-%m-%d %H:%M} UTC)" for machine, time in found)
+    return [Text(f"Latency on {join_names(list(texts))}.")] if texts else []
 
 
 def busy(entries: Sequence[Entry]) -> list[Text]:
@@ -121,13 +136,10 @@ def busy(entries: Sequence[Entry]) -> list[Text]:
     ]
 
 
-def priced(costs: Mapping[str, Mapping[Any, float]], chosen: ModelChoice) -> list[Entry]:
-    """The entries of ``chosen`` with each model's ``costs`` from the manifest."""
+def placed(chosen: ModelChoice) -> list[Entry]:
+    """The entries of ``chosen``, with how far each is above what its accuracy predicts."""
     above = above_expected(chosen.models)
-    return [
-        {**entry, **costs.get(entry["model"], {}), "above": above.get(entry["model"])}
-        for entry in chosen.models
-    ]
+    return [{**entry, "above": above.get(entry["model"])} for entry in chosen.models]
 
 
 def table(entries: Sequence[Entry], chosen: ModelChoice) -> Titled:
@@ -151,7 +163,7 @@ def _columns(entries: Sequence[Entry], chosen: ModelChoice) -> list[Column]:
 
     def latency(entry: Entry) -> str:
         names = ("latency_ms", "latency_low_ms", "latency_high_ms")
-        text, low, high = (figure_text(entry, name, three_digits) for name in names)
+        text, low, high = (figure_text(entry, name, milliseconds) for name in names)
         spread = f" ({low} to {high})" if low and high else ""
         return FigureText(f"{text} ms{spread}", text, low, high) if text else ""
 
@@ -186,7 +198,11 @@ def _risks(of: RunFigures) -> list[str]:
 
 
 def _measured(name: str, cost: str) -> Need:
-    return Need(name, lambda of: any(cost in each for each in of.run.manifest.costs.values()))
+    def is_known(of: RunFigures) -> bool:
+        costs = of.run.manifest.costs.values()
+        return any(getattr(each, cost) is not None for each in costs)
+
+    return Need(name, is_known)
 
 
 OPTIONS = (
@@ -248,7 +264,6 @@ OPTIONS = (
 class ChoiceFigures(NamedTuple):
     """The models of a run with what they score and cost, and the sentence on which to choose."""
 
-    costs: Mapping[str, Mapping[Any, float]]
     chosen: ModelChoice
     statistics: Figures
 
@@ -263,19 +278,19 @@ def figures(of: RunFigures, out: Mapping[str, str] = MappingProxyType({})) -> Ch
         criteria = Criteria(**values)
         chosen = choose_of_run(of.run, of.statistics, criteria, out, remedies=remedies)
     else:
-        chosen = of.statistics.choice.with_costs(costs(of.run))
-    return ChoiceFigures(of.run.manifest.costs, chosen, of.statistics)
+        chosen = of.statistics.choice.with_costs(of.run.manifest.costs)
+    return ChoiceFigures(chosen, of.statistics)
 
 
 CHOICE = Question(
     "choice",
     "Choice",
-    lambda figures: blocks(figures.costs, figures.chosen),
+    lambda figures: blocks(figures.chosen),
     figures=figures,
     answers=lambda of: [("Which model is most robust?", answer(of.statistics, of.chosen))],
     brief=lambda of: [
         block
-        for block in blocks(of.costs, of.chosen)
+        for block in blocks(of.chosen)
         if isinstance(block, Titled | Text) and len(of.statistics.summary) > 1
     ],
     options=OPTIONS,
@@ -286,7 +301,7 @@ CHOICE = Question(
 
 def _trade_offs(figures: ChoiceFigures) -> list[Block]:
     chosen = figures.chosen
-    scored = [e for e in priced(figures.costs, chosen) if e["robust"] is not None]
+    scored = [e for e in placed(chosen) if e["robust"] is not None]
     axes = [name for name in model_scores.AXES if sum(e[name] is not None for e in scored) > 1]
     if not axes:
         return []

@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from robustness import models
 from robustness.base.pydantic_validation import read_json
@@ -16,9 +16,9 @@ from robustness.base.text import (
     figure_text,
     in_sentence,
     join_names,
+    milliseconds,
     points,
     share,
-    three_digits,
 )
 from robustness.charts import ranking_and_condition_tables
 from robustness.charts.ranking_and_condition_tables import Column, Entry, Table, with_interval
@@ -34,6 +34,7 @@ from robustness.report.questions.question_and_figures import TRUST, Question, Ru
 from robustness.runs import Run, jobs
 from robustness.runs.remedy_figures_and_models import RemedyFigures, remedy_figures
 from robustness.runs.temperature_scaling import FEWEST, Calibration, read_calibrations
+from robustness.statistics.choice_criteria_and_cost import Cost
 from robustness.statistics.safe_confidence_thresholds import SUITE
 
 TITLE = "What should we fix?"
@@ -348,12 +349,9 @@ def _other_models(of: RunFigures, name: str) -> Iterator[Fix]:
         return
     hardened = {record.name for record in models.REGISTRY if _is_child(record, name)}
     better = False
-    costs: Mapping[str, Any] = of.run.manifest.costs
+    costs = of.run.manifest.costs
     for other in of.answer(CHOICE).chosen.best:
-        now, then = (
-            figure_text({**costs.get(each, {}), "model": each}, "latency_ms", three_digits)
-            for each in (name, other)
-        )
+        now, then = (_latency(each, costs) for each in (name, other))
         cost = FigureText(f"{then} ms an image, now {now}", then, now) if now and then else ""
         fix = _difference(of, other, name, OTHER_MODEL, cost)
         if other not in hardened and fix.significant and (fix.gain or 0) > 0:
@@ -362,6 +360,11 @@ def _other_models(of: RunFigures, name: str) -> Iterator[Fix]:
     if not better:
         result = "none of this run is significantly better"
         yield Fix(name, OTHER_MODEL, "Another model", "", significant=False, result=result)
+
+
+def _latency(model: str, costs: Mapping[str, Cost]) -> str:
+    cost = costs.get(model, Cost())
+    return figure_text({**vars(cost), "model": model}, "latency_ms", milliseconds)
 
 
 def _difference(of: RunFigures, other: str, name: str, kind: str, cost: str) -> Fix:
@@ -487,7 +490,7 @@ def _columns(figures: RemedyFigures) -> list[Column]:
 
 
 def _time(entry: Entry) -> str:
-    took = figure_text(entry, "milliseconds", three_digits)
+    took = figure_text(entry, "milliseconds", milliseconds)
     return FigureText(f"{took} ms", took) if took else ""
 
 

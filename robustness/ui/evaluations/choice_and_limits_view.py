@@ -99,7 +99,7 @@ def _answer(run: Run, of: RunFigures, values: dict[str, Any]) -> None:
         st.html(html("style", css=css))
         clicked = partial(st.session_state.update, {VIEW: FAILURES})  # the images of the cell
         block_display_and_selection.linked_map(block, run.id, clicked)
-    others = choice_and_trade_offs.blocks(run.manifest.costs, chosen)
+    others = choice_and_trade_offs.blocks(chosen)
     if others and isinstance(table := others.pop(0), Titled) and chosen.compared:
         st.html(image_pairs_and_cards.html_table(*table.table))
     with st.expander("More"):

@@ -1,0 +1,79 @@
+"""The latencies of a run's models as its manifest has them, and the costs that follow."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from robustness.base.pydantic_validation import CONFIG
+from robustness.statistics.choice_criteria_and_cost import Cost
+
+Sizes = Mapping[str, Mapping[Literal["megabytes", "memory_megabytes"], float]]
+"""By model ``megabytes`` and ``memory_megabytes``, as far as they are known."""
+
+_MOST_TURNS = 100
+_Text = Annotated[str, Field(max_length=4096)]
+_Word = Annotated[str, Field(max_length=256)]
+_Milliseconds = Annotated[float, Field(gt=0, lt=1e9)]
+_ByTurn = Annotated[tuple[_Milliseconds, ...], Field(min_length=1, max_length=_MOST_TURNS)]
+
+
+@dataclass(frozen=True)
+class Latencies:
+    """Milliseconds of single passes over one photograph, measured in turns by one process.
+
+    ``measured`` is when, in UTC, ISO 8601. ``processor`` and ``cores`` are of the machine,
+    ``engines`` by model what runs it. ``models`` and ``remedies`` have a number a turn; a remedy's
+    is the time in which it makes the images that a model is asked about. ``waiting`` is the share
+    of the time in which the machine had no core free. Of a model that is a function, such as a paid
+    service, the earlier calls tell, in a record of its own: the shortest of 8 in 10, the median,
+    and the longest.
+    """
+
+    __pydantic_config__ = CONFIG
+
+    measured: _Word
+    processor: _Word
+    cores: Annotated[int, Field(ge=1, le=2**31)]
+    engines: Mapping[_Text, _Word]
+    models: Mapping[_Text, _ByTurn]
+    remedies: Mapping[_Text, _ByTurn] = field(default_factory=dict)
+    waiting: Annotated[float, Field(ge=0, le=1)] = 0.0
+
+    def cost(self, turns_ms: Sequence[float], model: str) -> Cost:
+        """The latency of what took ``turns_ms`` in each turn, with ``model`` in it."""
+        engine = self.engines.get(model, "")
+        cores = "1 core" if self.cores == 1 else f"{self.cores} cores"
+        return Cost(
+            latency_ms=statistics.median(turns_ms),
+            latency_low_ms=min(turns_ms),
+            latency_high_ms=max(turns_ms),
+            waiting=self.waiting,
+            turns_ms=tuple(turns_ms),
+            measured=self.measured,
+            machine=", ".join(filter(None, [self.processor, cores, engine])),
+        )
+
+
+def costs(sizes: Sizes, latencies: Sequence[Latencies]) -> dict[str, Cost]:
+    """By model what a run's manifest knows of its cost."""
+    found = {
+        name: Cost(
+            megabytes=own.get("megabytes"),
+            memory_megabytes=own.get("memory_megabytes"),
+        )
+        for name, own in sizes.items()
+    }
+    for record in latencies:
+        for name, turns_ms in record.models.items():
+            before = found.get(name, Cost())
+            found[name] = replace(
+                record.cost(turns_ms, name),
+                megabytes=before.megabytes,
+                memory_megabytes=before.memory_megabytes,
+            )
+    return found
