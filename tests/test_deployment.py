@@ -7,11 +7,13 @@ import os
 import re
 import shlex
 import shutil
+import socket
 import tempfile
 import threading
 import time
 import tomllib
 from collections.abc import Iterator
+from contextlib import ExitStack
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -221,6 +223,28 @@ def test_web_sockets_that_say_nothing_leave_no_descriptors(
     while descriptors(image.process) > before + 20:
         assert time.monotonic() < deadline, f"{descriptors(image.process)}, {before} at the start"
         time.sleep(0.1)
+
+
+def test_half_a_request_is_not_waited_for_and_garbage_does_not_fill_the_log(
+    image: Image, running: list[str]
+) -> None:
+    def connected() -> socket.socket:
+        return socket.create_connection(("127.0.0.1", int(image.port)), timeout=60)
+
+    printed = len(running)
+    with ExitStack() as stack:
+        halves = [stack.enter_context(connected()) for _ in range(100)]
+        for half in halves:
+            half.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\nX-")
+        for _ in range(100):
+            connection = http.client.HTTPConnection("127.0.0.1", int(image.port))
+            connection.request("GET", "/_stcore/stream", headers=HANDSHAKE)
+            assert connection.getresponse().status == 101
+            connection.sock.sendall(b"\x81\x81\0\0\0\0a")  # a frame of text: pages send none
+            connection.close()
+        assert [half.recv(1) for half in halves] == [b""] * len(halves)
+    said = "".join(running[printed:])
+    assert 0 < said.count("Traceback") < 30
 
 
 # --- the proxy ------------------------------------------------------------------------------------

@@ -20,11 +20,13 @@ from streamlit.runtime.state.query_params import QueryParams
 from streamlit.runtime.state.safe_session_state import SafeSessionState
 from streamlit.runtime.state.session_state import SessionState
 from streamlit.testing.v1 import AppTest
+from uvicorn.protocols.http.auto import AutoHTTPProtocol
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from benchmarks.support.repository import ROOT
 from robustness.models import private_framework_interfaces
 from robustness.models.tensorflow_and_keras_import import keras
-from robustness.ui.server import streamlit_patches_and_internals
+from robustness.ui.server import connections, streamlit_patches_and_internals
 from robustness.ui.session.choice_controls_and_link import link_number
 from tests.test_conventions import PRODUCT, named, room
 
@@ -33,6 +35,7 @@ STYLES = {".css", ".js", ".py"}
 CHECKED = {
     **private_framework_interfaces.CHECKED_WITH,
     "streamlit": streamlit_patches_and_internals.CHECKED_WITH,
+    "uvicorn": connections.CHECKED_WITH,
 }
 
 OWN = {
@@ -73,6 +76,8 @@ def test_private_interfaces_are_checked_with_the_installed_version(package: str)
         ("streamlit", "runtime/scriptrunner/script_runner.py", "backend.clear_session()"),
         ("streamlit", "runtime/scriptrunner/script_runner.py", "(_clean_problem_modules)"),
         ("streamlit", "web/server/server_util.py", "net_util.get_external_ip"),
+        ("uvicorn", "protocols/http/h11_impl.py", "self.connections.discard(self)"),
+        ("uvicorn", "protocols/http/h11_impl.py", "self.flow.pause_reading()"),
         ("openvino", "frontend/tensorflow/node_decoder.py", "TFGraphNodeDecoder.get_variable("),
         ("keras", "src/ops/function.py", "self._nodes_by_depth"),
         ("keras", "src/ops/operation.py", "self._inbound_nodes"),
@@ -84,6 +89,10 @@ def test_what_is_used_or_replaced_is_still_there(package: str, file: str, used: 
     spec = find_spec(package)
     assert spec is not None
     assert used in (Path(str(spec.origin)).parent / file).read_text(encoding="utf-8")
+
+
+def test_the_server_speaks_http_by_the_protocol_that_has_limits() -> None:
+    assert AutoHTTPProtocol is H11Protocol
 
 
 def test_what_style_and_scripts_look_for_is_still_drawn() -> None:

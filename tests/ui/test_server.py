@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import socket
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import streamlit as st
+import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse
@@ -20,9 +25,11 @@ from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 from streamlit.runtime.app_session import AppSession
 from streamlit.runtime.forward_msg_queue import ForwardMsgQueue
 from streamlit.runtime.websocket_session_manager import WebsocketSessionManager
+from uvicorn.protocols.http.h11_impl import H11Protocol
+from websockets.sync.client import connect
 
 from robustness.base import settings
-from robustness.ui.server import request_security, startup_settings_and_warmup
+from robustness.ui.server import connections, request_security, startup_settings_and_warmup
 from robustness.ui.server.request_security import Guard
 from robustness.ui.session import browser_cookie
 from robustness.ui.session.access import COOKIE
@@ -243,6 +250,7 @@ def test_one_session_clears_its_own_state_alone(monkeypatch: pytest.MonkeyPatch)
     original = AppSession._handle_clear_cache_request
     monkeypatch.setattr(AppSession, "_handle_clear_cache_request", original)
     monkeypatch.setattr(ForwardMsgQueue, "clear", ForwardMsgQueue.clear)
+    monkeypatch.setattr(connections, "limit", lambda: None)
     disconnect = WebsocketSessionManager.disconnect_session
     monkeypatch.setattr(WebsocketSessionManager, "disconnect_session", disconnect)
     startup_settings_and_warmup.settle()
@@ -277,12 +285,91 @@ def test_nothing_is_sent_for_a_place_that_an_interrupted_fragment_has_not_made(
 
     monkeypatch.setattr(AppSession, "_handle_clear_cache_request", lambda _: None)
     monkeypatch.setattr(ForwardMsgQueue, "clear", ForwardMsgQueue.clear)
+    monkeypatch.setattr(connections, "limit", lambda: None)
     disconnect = WebsocketSessionManager.disconnect_session
     monkeypatch.setattr(WebsocketSessionManager, "disconnect_session", disconnect)
     assert [0, 8] not in sent()
     assert sent() != [], "what Streamlit does by itself, else there is nothing to prevent"
     startup_settings_and_warmup.settle()
     assert sent() == [[0, 8], [0, 8, 0], [0, 8, 1]]
+
+
+@pytest.fixture
+def listening(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
+    """The port of a server of Uvicorn with short patience, for at most eight connections."""
+    for name in ("connection_made", "data_received", "connection_lost"):
+        monkeypatch.setattr(H11Protocol, name, getattr(H11Protocol, name))  # put back afterwards
+    monkeypatch.setattr(connections, "HEAD_SECONDS", 0.5)
+    monkeypatch.setattr(connections, "BODY_SECONDS", 0.5)
+    connections.limit_time()
+    connections.limit_count(8)
+    app = Starlette(routes=[Route("/", _length, methods=["POST"]), WebSocketRoute("/ws", _echo)])
+    server = uvicorn.Server(uvicorn.Config(app, http="h11", ws="websockets-sansio", lifespan="off"))
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen(100)
+        thread = threading.Thread(target=server.run, args=([taken],))
+        thread.start()
+        yield taken.getsockname()[1]
+        server.should_exit = True
+        thread.join()
+
+
+async def _length(request: Request) -> PlainTextResponse:
+    return PlainTextResponse(str(len(await request.body())))
+
+
+async def _echo(websocket: WebSocket) -> None:
+    await websocket.accept()
+    await websocket.send_text(await websocket.receive_text())
+    await websocket.close()
+
+
+HEAD = b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 40\r\n"
+
+
+def _sent(port: int, *parts: bytes, seconds: float = 0.1) -> bytes:
+    """The answer to ``parts``, one every ``seconds``; nothing if the server ends the connection."""
+    with socket.create_connection(("127.0.0.1", port), timeout=60) as visitor:
+        with suppress(OSError):
+            for part in parts:
+                visitor.sendall(part)
+                visitor.settimeout(seconds)
+                with suppress(TimeoutError):
+                    return visitor.recv(1000)
+            visitor.settimeout(60)
+            return visitor.recv(1000)
+        return b""
+
+
+def test_a_request_that_does_not_arrive_in_time_is_ended(listening: int) -> None:
+    dripped = [HEAD[place : place + 2] for place in range(0, len(HEAD), 2)]
+    for parts in ([], [HEAD], dripped, [HEAD + b"\r\n"], [HEAD + b"\r\n", b"half of it"]):
+        started = time.monotonic()
+        assert _sent(listening, *parts) == b""
+        assert time.monotonic() - started < 30, "by the server, before this test gives up"
+    whole = HEAD + b"\r\n"
+    body = [b"0123456789"] * 4
+    assert _sent(listening, whole[:9], whole[9:] + b"".join(body)).startswith(b"HTTP/1.1 200")
+    answer = _sent(listening, whole, *body, seconds=0.3)
+    assert answer.startswith(b"HTTP/1.1 200"), "a body may take longer in all, part by part"
+    with connect(f"ws://127.0.0.1:{listening}/ws") as page:
+        time.sleep(1.2)
+        page.send("still here")
+        assert page.recv() == "still here"
+
+
+def test_connections_beyond_the_limit_are_refused_and_those_within_are_served(
+    listening: int,
+) -> None:
+    with ExitStack() as stack:
+        for _ in range(30):
+            stack.enter_context(socket.create_connection(("127.0.0.1", listening), timeout=60))
+        assert _sent(listening, HEAD) == b""
+    whole = HEAD + b"\r\n" + bytes(40)
+    deadline = time.monotonic() + 60
+    while not _sent(listening, whole):
+        assert time.monotonic() < deadline
 
 
 @pytest.mark.parametrize(("wanted", "holds"), [("20MB", 19), ("1GB", 64), ("3KB", 1), ("", 64)])

@@ -21,6 +21,7 @@ from robustness.models.loaded_models import run_parallel
 from robustness.runs import jobs
 from robustness.ui.computation.background_work_and_cache import begin
 from robustness.ui.evaluations.upload_store import tend
+from robustness.ui.server import connections
 from robustness.ui.server.streamlit_patches_and_internals import (
     forget_locks_of_values,
     keep_kernels,
@@ -47,6 +48,7 @@ def settle() -> None:
     take_values_in_turn()
     report_ignored_values(warn_of_link, link_number)
     session_end.watch()
+    connections.limit()
     with suppress(RobustnessError):  # every page shows the error
         lower_upload_limit()
 

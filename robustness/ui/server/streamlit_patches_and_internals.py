@@ -41,6 +41,13 @@ CHECKED_WITH = "1.67.0"
 """The version of Streamlit that every function here was checked with."""
 
 
+LOGGERS_OF_SESSIONS = (
+    "streamlit.runtime.websocket_session_manager",
+    "streamlit.web.server.starlette.starlette_websocket",
+)
+"""Names of the loggers of WebSockets and of what they send."""
+
+
 def keep_shared_caches() -> None:
     """Let a browser that clears caches clear its own session, not the caches of everybody."""
     clear_own: Any = lambda session: session._session_state.clear()  # noqa: E731
