@@ -133,7 +133,7 @@ def inspect_and_convert(record: ModelRecord, side: int, target: Path) -> Convers
             "to": str(target.absolute()),
         }
 
-    answer = _answer(path, request, record.weights.format)
+    answer = _answer(path, record.weights.files, request, record.weights.format)
     reason = answer.get("error", "")
     if "problem" in answer:
         reason = f"{path.name} cannot be used: {answer['problem']}."
@@ -157,7 +157,7 @@ def describe_file(path: Path, shape: Shape | None) -> Mapping[str, Any]:
         format_of(path).numbers(path)  # of a damaged file, it says what is wrong
         return {"record": "", "shape": shape, "native": False, "fallback": True}
 
-    answer = _answer(path, request, format_of(path))
+    answer = _answer(path, (), request, format_of(path))
     if "error" in answer:
         raise WeightsError(answer["error"])
     if "problem" in answer:
@@ -166,15 +166,22 @@ def describe_file(path: Path, shape: Shape | None) -> Mapping[str, Any]:
 
 
 def _answer(
-    path: Path, request: Callable[[], dict[str, Any]], kind: ModelFormat
+    path: Path, names: tuple[str, ...], request: Callable[[], dict[str, Any]], kind: ModelFormat
 ) -> Mapping[str, Any]:
-    """The worker's answer to the ``request`` about a model, or the ``problem``."""
+    """The worker's answer to the ``request`` about a model, or the ``problem``.
+
+    ``names`` are the files of a preset, whose folder ``path`` is.
+    """
     try:
-        if kind is not SAVED_MODEL:
-            require_regular(path)  # a pipe may never end
-            check_weights(path)
-        elif damage := kind.damage(path):
-            raise UnusableError(damage)
+        if kind is SAVED_MODEL:
+            if damage := kind.damage(path):
+                raise UnusableError(damage)
+        else:
+            files = [path / name for name in names] if names else [path]
+            for file in files:
+                require_regular(file)  # a pipe may never end
+            if not names:
+                check_weights(path)
         question = request()
         in_runtime = kind.runtime if question["native"] or not kind.is_graph else None
         more = in_runtime.import_bytes if in_runtime else 0

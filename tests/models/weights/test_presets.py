@@ -1,4 +1,4 @@
-"""Presets of KerasHub that are damaged, or of others, are refused in one sentence."""
+"""Presets of KerasHub load, predict and are attacked; one sentence refuses damaged ones."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ import pytest
 
 from robustness import models
 from robustness.base.errors import WeightsError
-from robustness.models.catalogue.kerashub_transformer_and_rewiring import Transformer
-from robustness.models.graph.keras_reading_and_conversion import load_network
+from robustness.models.catalogue.kerashub_transformer_and_rewiring import STAGES, Transformer
+from tests.conftest import register
 from tests.support.transformer_oracle import needs_hub, with_epsilon
+from tests.support.used_models import check_use
 
 # Keras' reader of its own HDF5 layout.
 pytestmark = [
@@ -24,7 +25,13 @@ pytestmark = [
 
 WHOLE = models.REGISTRY["DeiTTiny"]
 SHORT = Transformer("DeiT", heads=3, width=192, blocks=2)
-RECORD = replace(WHOLE, build=SHORT.build, weights=SHORT.preset("keras/deit/keras/short/1"))
+RECORD = replace(
+    WHOLE,
+    name="ShortDeiT",
+    stages=(STAGES[0], STAGES[-1]),
+    build=SHORT.build,
+    weights=SHORT.preset("keras/deit/keras/short/1"),
+)
 """DeiT-Tiny with two blocks of its twelve, which are alike."""
 
 
@@ -34,6 +41,15 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("saved")
     with_epsilon(SHORT, WHOLE.normalisation).save_to_preset(str(folder))
     return folder
+
+
+def test_a_preset_is_loaded_asked_and_attacked(
+    saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ROBUSTNESS_CACHE", str(tmp_path))
+    register(monkeypatch, RECORD)
+    shutil.copytree(saved, RECORD.weights.paths()[-1])
+    check_use(RECORD.name)
 
 
 def swap_files(folder: Path) -> None:
@@ -63,11 +79,12 @@ def test_files_that_do_not_fit_are_refused(
     saved: Path, spoil: Callable[[Path], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ROBUSTNESS_CACHE", str(tmp_path))
+    register(monkeypatch, RECORD)
     folder = RECORD.weights.paths()[-1]
     shutil.copytree(saved, folder)
     spoil(folder)
     with pytest.raises(WeightsError) as caught:
-        load_network(RECORD)
+        models.load(RECORD.name)
     message = str(caught.value)
     assert str(folder) in message
     assert message.endswith("download it again.")
