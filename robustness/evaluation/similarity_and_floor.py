@@ -11,8 +11,7 @@ import hashlib
 import json
 import threading
 from collections.abc import Mapping
-from functools import cache, lru_cache
-from pathlib import Path
+from functools import lru_cache
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -20,12 +19,12 @@ from numpy.typing import NDArray
 
 from robustness import metrics
 from robustness.base import settings
+from robustness.base.code_digest import code_digest
 from robustness.base.files_and_locks import read_regular, write_whole
-from robustness.metrics import cosine_and_euclidean_similarity as feature_metrics
 from robustness.metrics.cosine_and_euclidean_similarity import RESCALED, rescaled
 from robustness.models import Classifier
 from robustness.perturbations import Images
-from robustness.pictures import framing_and_study_image, sample_files
+from robustness.pictures import sample_files
 from robustness.pictures.eight_bits import round_to_grid
 from robustness.pictures.framing_and_study_image import Framing, study_image
 
@@ -81,13 +80,6 @@ def _scores(
     return {name: metrics.REGISTRY[name].scores(before, after) for name in RESCALED}
 
 
-@cache
-def _measure() -> str:
-    """A digest of the code that computes the floors."""
-    files = (__file__, feature_metrics.__file__, framing_and_study_image.__file__)
-    return hashlib.sha256(b"".join(Path(file).read_bytes() for file in files)).hexdigest()
-
-
 _CHANGING = threading.Lock()
 _MEASURING: WeakKeyDictionary[Classifier, threading.Lock] = WeakKeyDictionary()
 _FLOORS: WeakKeyDictionary[Classifier, Floors] = WeakKeyDictionary()
@@ -109,7 +101,7 @@ def floors(classifier: Classifier) -> Floors:
 
 def _read_or_measured(classifier: Classifier) -> Floors:
     """The floors from a file that is named after everything they depend on, if there can be one."""
-    key = (classifier.key, _measure(), *sample_files.REGISTRY)
+    key = (classifier.key, code_digest(__name__), *sample_files.REGISTRY)
     name = hashlib.sha256(repr(key).encode()).hexdigest()[:24]
     file = settings.cache_folder() / "floors" / f"{name}.json"
     if classifier.key:

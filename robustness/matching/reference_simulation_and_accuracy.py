@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from robustness import __version__, models
+from robustness import models
 from robustness.base import settings
+from robustness.base.code_digest import code_digest
 from robustness.base.files_and_locks import put_whole, read_regular
 from robustness.base.progress_and_time_left import Note
 from robustness.evaluation.perturbation_and_attack_conditions import Condition
@@ -201,8 +202,8 @@ class ReferenceImages:
 
 
 def _cache_file(*texts: str) -> Path:
-    """The file of what ``texts`` determine in this version."""
-    key = hashlib.sha256("\n".join([__version__, *texts]).encode()).hexdigest()[:24]
+    """The file of what ``texts`` determine with this code."""
+    key = hashlib.sha256("\n".join([code_digest(__name__), *texts]).encode()).hexdigest()[:24]
     return settings.cache_folder() / "matching" / f"{key}.npz"
 
 

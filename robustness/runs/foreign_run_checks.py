@@ -24,6 +24,7 @@ from typing import Any
 
 from robustness import models
 from robustness.base import settings
+from robustness.base.code_digest import code_digest
 from robustness.base.errors import RunError
 from robustness.base.files_and_locks import version, write_whole
 from robustness.base.pydantic_validation import StrictRecord, read_json
@@ -35,7 +36,7 @@ from robustness.base.worker_process_pool import (
     WorkerTimeError,
 )
 from robustness.evaluation.perturbation_and_attack_conditions import readable
-from robustness.runs import image_table, result_cache, run_registration_and_origin
+from robustness.runs import image_table, run_registration_and_origin
 from robustness.runs.engines import is_from_table
 from robustness.runs.manifest import FILE, FINISHED, MAX_TEXT, Manifest
 from robustness.runs.row_specification_and_check import ExpectedRows
@@ -86,7 +87,7 @@ def check(folder: Path, manifest: Manifest) -> None:
     size = _check_files(folder, manifest)
     expected = asdict(_expected(manifest))
     versions = [version(folder / name) for name in (FILE, *sorted(manifest.parts))]
-    texts = json.dumps([versions, expected, result_cache.code()])
+    texts = json.dumps([versions, expected, code_digest(__name__)])
     files = hashlib.sha256(texts.encode()).hexdigest()
     place = run_registration_and_origin.stored(folder)
     checked = read_json(_Checked, place / _CHECKED)

@@ -9,6 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from robustness.base.code_digest import code_digest
 from robustness.base.errors import RobustnessError
 from robustness.runs import result_cache
 from robustness.runs.manifest import FINISHED, Manifest
@@ -40,7 +41,9 @@ class Headline:
 
 def stored(folder: Path, manifest: Manifest) -> Headline | None:
     """The figures that ``compute`` stored for this run; None before that."""
-    return result_cache.read(folder, manifest, result_cache.HEADLINE, Headline)
+    return result_cache.read(
+        folder, manifest, result_cache.HEADLINE, Headline, code_digest(__name__)
+    )
 
 
 def compute(folder: Path, manifest: Manifest) -> Headline:
@@ -70,5 +73,5 @@ def compute_of(folder: Path, manifest: Manifest, opened: Callable[[Path], Run]) 
         [{name: pair[name] for name in _PAIR} for pair in pairs],
         sentences,
     )
-    result_cache.write(folder, manifest, result_cache.HEADLINE, headline)
+    result_cache.write(folder, manifest, result_cache.HEADLINE, headline, code_digest(__name__))
     return headline

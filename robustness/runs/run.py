@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from robustness import models
 from robustness.base import settings
+from robustness.base.code_digest import code_digest
 from robustness.base.errors import ImageError, RobustnessError, RunError
 from robustness.base.text import visible
 from robustness.datasets import (
@@ -138,6 +139,7 @@ class Run:
             self.manifest,
             result_cache.FAILURES,
             Failures,
+            code_digest(__name__),
             lambda: failure_tables(self.rows, self.properties),
         )
 
@@ -160,6 +162,7 @@ class Run:
             self.manifest,
             result_cache.FIGURES,
             FigureTables,
+            code_digest(__name__),
             lambda: self.rows.figures().tables(),
         )
         return Figures.of_tables(tables, self.rows.grids)  # which holds no rows in memory

@@ -19,6 +19,7 @@ import pytest
 from benchmarks.support.image_folders import labelled_folder
 from benchmarks.support.process_memory import growing_at_most
 from robustness import runs
+from robustness.base.code_digest import code_digest
 from robustness.base.errors import RunError
 from robustness.base.worker_process_pool import (
     WorkerDiedError,
@@ -212,7 +213,7 @@ def test_rows_are_checked_once_and_again_when_a_file_changes(
     os.utime(part, (1, 1))
     runs.load(run.folder)
     assert len(checked) == 2
-    monkeypatch.setattr(result_cache, "code", lambda: "newer")
+    monkeypatch.setattr("robustness.runs.foreign_run_checks.code_digest", lambda _: "newer")
     runs.load(run.folder)
     assert len(checked) == 3, "the checks may be stricter by now"
 
@@ -256,10 +257,17 @@ def test_figures_that_came_along_are_ignored(run: runs.Run, tmp_path: Path) -> N
     for name in results:
         file = run_registration_and_origin.stored(run.folder) / f"{name}.json.gz"
         (run.folder / file.name).write_bytes(file.read_bytes() if file.exists() else b"x")
-    tables = result_cache.read(run.folder, run.manifest, result_cache.FIGURES, FigureTables)
+
+    def stored_tables() -> FigureTables | None:
+        version = code_digest("robustness.runs.run")
+        return result_cache.read(
+            run.folder, run.manifest, result_cache.FIGURES, FigureTables, version
+        )
+
+    tables = stored_tables()
     shutil.rmtree(run_registration_and_origin.stored(run.folder))
     assert tables is not None
-    assert result_cache.read(run.folder, run.manifest, result_cache.FIGURES, FigureTables) is None
+    assert stored_tables() is None
     assert runs.load(run.folder).figures().summary == own.summary
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import json
-import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-import robustness
 from benchmarks.support.synthetic_rows import APGD, PGD
 from benchmarks.support.synthetic_runs import saved, with_column
 from robustness import runs
@@ -273,29 +271,12 @@ def test_figures_that_may_be_wrong_are_worked_out_anew(
         del document["hardest"]["harm"]
         file.write_bytes(gzip.compress(key + b"\n" + json.dumps(document).encode()))
     elif harm == "other code":
-        monkeypatch.setattr(result_cache, "code", lambda: "0")
+        monkeypatch.setattr("robustness.runs.run.code_digest", lambda _: "0")
     else:
         changes = {"content": "0"} if harm == "other rows" else {"status": runs.UNFINISHED}
         run = runs.Run(run.folder, replace(run.manifest, **changes), run.parts)
     assert run.figures().summary == expected
     assert len(worked_out) == 1
-
-
-def test_kept_figures_rest_on_all_code_that_computes_them(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    package = tmp_path / "robustness"
-    shutil.copytree(Path(robustness.__file__).parent, package)
-    monkeypatch.setattr(robustness, "__file__", str(package / "__init__.py"))
-
-    def version_with(room: str) -> str:
-        with (package / room / "__init__.py").open("a") as file:
-            file.write("# Changed.\n")
-        return result_cache.code.__wrapped__()
-
-    versions = [version_with(room) for room in ("statistics", "runs", "evaluation", "metrics")]
-    assert len(set(versions)) == len(versions)
-    assert version_with("ui") == version_with("models") == versions[-1]
 
 
 @pytest.mark.parametrize("before", [True, False])
@@ -313,7 +294,9 @@ def test_a_process_that_ends_while_it_keeps_figures_leaves_the_old_ones_or_none(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as ending:
-        ending.setattr(result_cache, "code", lambda: "0")  # so that they are worked out anew
+        ending.setattr(
+            "robustness.runs.run.code_digest", lambda _: "0"
+        )  # so that they are worked out anew
         ending.setattr(Path, "write_bytes", half)
         ending.setattr(Path, "unlink", lambda *_, **__: None)  # a killed process clears nothing
         with pytest.raises(KeyboardInterrupt):

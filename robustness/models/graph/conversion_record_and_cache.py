@@ -20,6 +20,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from robustness.base import settings
+from robustness.base.code_digest import code_digest
 from robustness.base.files_and_locks import TEMPORARY, file_lock, put_whole, write_whole
 from robustness.base.pydantic_validation import read_json
 from robustness.models.model_and_weights_record import ModelRecord
@@ -30,6 +31,9 @@ from robustness.models.weights.weights_state_and_digest import file_digest, fres
 _KEY_DIGITS = 24
 _LARGEST_RECORD = 1 << 16
 _LEFT_SECONDS = 86_400.0
+_MAKERS = "robustness.models"
+"""The package that builds and converts networks, with all that it imports."""
+
 _CONVERSIONS_A_MODEL = 4
 """Conversions of one model and side, by versions and weights, that stay on disk."""
 
@@ -125,9 +129,7 @@ def _maker() -> str:
     for package in ("tensorflow", "keras", "keras-hub", "openvino", "numpy"):
         with contextlib.suppress(PackageNotFoundError):  # one of them is optional
             digest.update(f"{package} {version(package)}\n".encode())
-    models = Path(__file__).parent.parent
-    for source in sorted(models.rglob("*.py")):
-        digest.update(source.read_bytes())
+    digest.update(code_digest(_MAKERS).encode())
     return digest.hexdigest()
 
 
