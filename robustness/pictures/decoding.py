@@ -22,6 +22,7 @@ Conversions:
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import io
 import logging
 import math
@@ -30,11 +31,13 @@ import re
 import stat
 import struct
 import warnings
+import zlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pi_heif
-from PIL import Image, ImageChops, ImageCms, ImageFile, ImageOps, TiffImagePlugin
+from PIL import Image, ImageChops, ImageCms, ImageFile, ImageOps, PngImagePlugin, TiffImagePlugin
 
 from robustness.base.errors import ImageError
 
@@ -79,7 +82,8 @@ def check_cost(
     decoder also holds ``coefficients``, in bytes.
     """
     per_pixel = _BYTES_PER_PIXEL.get(kind or "", _MOST_PER_PIXEL)
-    needed = _ANY + _COPIES * size + pixels * per_pixel + coefficients
+    copies = 2 * _COPIES if kind == "TIFF" else _COPIES  # one may be decoded twice
+    needed = _ANY + copies * size + pixels * per_pixel + coefficients
     if allowed is not None and needed > allowed:
         raise CostError(needed)
 
@@ -137,7 +141,11 @@ _MAX_SCANS = 100  # at the largest number of pixels; a smaller JPEG may have mor
 _MAX_JPEG_SEGMENTS = 5_000
 _MAX_TIFF_LIST = 100_000
 _DEPTHS = {2**bits - 1 for bits in range(8, 17)}
-_JPEG_SEGMENT = re.compile(rb"\xff([\x02-\xcf\xd9-\xfe])")
+_JPEG_SEGMENT = re.compile(rb"\xff+([\x02-\xcf\xd9-\xfe])")
+_START_OF_SCAN, _END_OF_IMAGE = 0xDA, 0xD9
+_ARITHMETIC = range(0xC9, 0xD0)  # frames whose scans may leave out their last bytes
+_RESTARTS = range(0xD0, 0xD8)
+_NOISE = hashlib.shake_128(b"noise").digest(512).replace(b"\xff", b"\xfe")
 _METADATA = re.compile(rb"(infe.{8}(?:..)?)(?:Exif|mime)", re.DOTALL)
 
 # Hide Pillow's warnings about metadata and sizes: this module raises what matters. One filter,
@@ -181,20 +189,30 @@ def decode(
             # is stored elsewhere.
             file = io.BytesIO(_METADATA.sub(rb"\1free", data))
         else:
+            _check_png_profile(data, subject)
             file = io.BytesIO(data)
         with Image.open(file, formats=_FORMATS) as image:
             _check_size(image.size, subject, most)
             _check_pixels(image, scans, pixels, most)
             coefficients = 0
-            if math.prod(image.size) > pixels:
+            is_reduced = math.prod(image.size) > pixels
+            if is_reduced:
                 coefficients = _reduce_jpeg(image, scans)
             block = _largest_block(image)
             check_cost(block, image.format, len(data), allowed, coefficients=coefficients)
+            # The check of several scans comes first, so that one image is in memory at a time.
+            noisy = _noisy_pixels(data, is_reduced) if scans > 1 else None
             colour = image.info.get("transparency")
             if colour and any(tile[3] == "RGB;16B" for tile in image.tile):
                 # of a 16-bit PNG, whose pixels have only the upper 8 bits
                 image.info["transparency"] = tuple(value >> 8 for value in colour)
             image.load()
+            if scans == 1 and _may_be_filled(image):
+                noisy = _noisy_pixels(data, is_reduced)
+            if noisy is not None and noisy != _pixels_digest(image):
+                raise ValueError("a JPEG with fewer rows than its header says")
+            if image.format in {"PNG", "TIFF"}:
+                _check_last_rows(image, data)
             with contextlib.suppress(Exception):  # broken metadata must not cost the image
                 ImageOps.exif_transpose(image, in_place=True)
         for decoder in ("_decoder", "_heif_file"):  # WebP, AVIF and HEIC keep their pixels in it
@@ -204,14 +222,16 @@ def decode(
         raise
     except MemoryError as error:
         raise ImageError(
-            f"{subject} takes too much memory to decode: expected a smaller image; save a copy "
-            "of fewer pixels."
+            f"{subject} takes too much memory to decode: expected a smaller file; save a copy "
+            "of fewer pixels, without metadata such as colour profiles."
         ) from error
     except Image.DecompressionBombError as error:
         count = re.search(r"\d+", str(error))
         size = f"{int(count[0]) // 10**6:,} million" if count else "far more"
         raise _too_many_pixels(subject, size, most) from error
     except Exception as error:  # hostile bytes make Pillow raise nearly anything
+        if "MAX_TEXT_CHUNK" in str(error):
+            raise _much_metadata(subject) from error
         raise _unreadable(subject, data) from error
 
 
@@ -318,14 +338,112 @@ def _jpeg_scans(data: bytes) -> int:
     """Number of scans of a JPEG; 0 for another kind of file."""
     if not data.startswith(b"\xff\xd8"):
         return 0
-    scans = position = 0
+    return sum(marker == _START_OF_SCAN for marker, _ in _jpeg_segments(data))
+
+
+def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int]]:
+    """The marker and the start of each segment of a JPEG, to the end of its first image."""
+    position = 2
     for _ in range(_MAX_JPEG_SEGMENTS):
         segment = _JPEG_SEGMENT.search(data, position)
-        if segment is None or segment[1] == b"\xd9":
-            return scans
-        scans += segment[1] == b"\xda"
+        if segment is None:
+            return
+        (marker,) = segment[1]
+        yield marker, segment.start()
+        if marker == _END_OF_IMAGE:
+            return
         position = segment.end() + int.from_bytes(data[segment.end() : segment.end() + 2])
     raise ValueError("too many segments in a JPEG")
+
+
+# --- whether all pixels come from the file --------------------------------------------------------
+#
+# Decoders fill what the data lacks, without an error. Each check below decodes the image once more,
+# so that what is filled comes out different, and is left out where the last pixels tell that
+# nothing was filled.
+
+
+def _may_be_filled(image: Image.Image) -> bool:
+    """Whether the last pixel of a JPEG with one scan may stand for missing data.
+
+    All coefficients of that are 0, which gives the middle of each range.
+    """
+    if image.mode == "CMYK":
+        return True
+    (last,) = _last_pixels(image, rows=1)
+    return set(last) <= {127, 128}
+
+
+def _last_pixels(image: Image.Image, rows: int) -> list[bytes]:
+    """The last pixel of each of the last ``rows`` of a loaded image."""
+    column = image.width - 1
+    tops = range(max(0, image.height - rows), image.height)
+    return [image.crop((column, top, column + 1, top + 1)).tobytes() for top in tops]
+
+
+def _noisy_pixels(data: bytes, is_reduced: bool) -> int | None:
+    """The digest of a JPEG's pixels with noise after the data of each scan.
+
+    A decoder skips what follows a whole scan, and takes it for missing rows of another. None for
+    arithmetic coding.
+    """
+    noise = _NOISE + b"".join(bytes([0xFF, restart]) + _NOISE for restart in _RESTARTS)
+    pieces = []
+    copied = 0
+    in_scan = False
+    for marker, start in _jpeg_segments(data):
+        if marker in _ARITHMETIC:
+            return None
+        if in_scan:
+            pieces += [data[copied:start], noise]
+            copied = start
+        in_scan = marker == _START_OF_SCAN
+    pieces.append(data[copied:])
+    with Image.open(io.BytesIO(b"".join(pieces)), formats=("JPEG",)) as image:
+        if is_reduced:
+            _reduce_jpeg(image, scans=1)
+        return _pixels_digest(image)
+
+
+def _pixels_digest(image: Image.Image) -> int:
+    return zlib.crc32(image.tobytes())
+
+
+def _check_last_rows(image: ImageFile.ImageFile, data: bytes) -> None:
+    """Raise ``ValueError`` if the last pixels of a loaded PNG or TIFF are not from its ``data``.
+
+    Pillow begins with zeros. Where one is left, the image is decoded over ones.
+    """
+    found = _last_pixels(image, rows=2)  # an interlaced PNG ends with the last odd row
+    if all(any(pixel) for pixel in found):
+        return
+    with Image.open(io.BytesIO(data), formats=(image.format or "",)) as again:
+        again.load_prepare()
+        bands = len(again.getbands())
+        again.im.paste(1 if bands == 1 else (1,) * bands, (0, 0, *again.size))
+        again.load()
+        if _last_pixels(again, rows=2) != found:
+            raise ValueError("an image with fewer rows than its header says")
+
+
+def _check_png_profile(data: bytes, subject: str) -> None:
+    """Refuse a PNG with a colour profile that Pillow would read whole, and then refuse."""
+    position = 8
+    while data.startswith(b"\x89PNG") and position + 8 <= len(data):
+        length = int.from_bytes(data[position : position + 4])
+        kind = data[position + 4 : position + 8]
+        if kind == b"iCCP" and length > PngImagePlugin.MAX_TEXT_CHUNK:
+            raise _much_metadata(subject)
+        if kind == b"IDAT":
+            return
+        position += 12 + length
+
+
+def _much_metadata(subject: str) -> ImageError:
+    return ImageError(
+        f"{subject} holds too much besides its pixels: expected a colour profile and texts of at "
+        f"most {PngImagePlugin.MAX_TEXT_CHUNK >> 20} MiB each, got more; save a copy without them."
+    )
 
 
 def _check_tiff_lists(data: bytes) -> None:

@@ -20,7 +20,11 @@ from PIL import Image, ImageCms, ImageFile
 from benchmarks.support.image_files import photo, plain, saved
 from benchmarks.support.repository import ROOT
 from robustness.base.errors import ImageError
-from robustness.pictures import decoding, framing_and_study_image
+from robustness.pictures import (
+    decoding,
+    framing_and_study_image,
+    untrusted_decoding_and_framing,
+)
 from tests.support.bad_images import (
     BAD,
     GOOD_ODD,
@@ -366,6 +370,68 @@ def test_the_stored_numbers_stand_whatever_the_profile(mode: str, kind: str) -> 
     expected = np.asarray(stored.convert("RGB"), dtype=np.int16)
     assert np.abs(np.asarray(shown) - expected).max() > 10, "on a screen they would look different"
     np.testing.assert_array_equal(pixels(saved(stored, kind, icc_profile=profile)), expected)
+
+
+def noise(mode: str = "RGB") -> Image.Image:
+    levels = np.random.default_rng(1).integers(0, 256, (20, 16, 3), np.uint8)
+    return Image.fromarray(levels).resize((128, 160), Image.Resampling.NEAREST).convert(mode)
+
+
+def taller_jpeg(data: bytes) -> bytes:
+    """The JPEG with a header that claims twice its 160 rows."""
+    return data.replace(b"\x00\xa0\x00\x80", b"\x01\x40\x00\x80", 1)
+
+
+def taller_png(data: bytes) -> bytes:
+    header = data[12:20] + (320).to_bytes(4) + data[24:29]
+    return data[:12] + header + zlib.crc32(header).to_bytes(4) + data[33:]
+
+
+def cut_and_closed(data: bytes) -> bytes:
+    """The first half of a JPEG with the marker of its end."""
+    return data[: len(data) // 2] + b"\xff\xd9"
+
+
+SHORT = {
+    "baseline": taller_jpeg(saved(noise(), "JPEG")),
+    "progressive": taller_jpeg(saved(noise(), "JPEG", progressive=True)),
+    "grey": taller_jpeg(saved(noise("L"), "JPEG")),
+    "CMYK": taller_jpeg(saved(noise("CMYK"), "JPEG")),
+    "restarts": taller_jpeg(saved(noise(), "JPEG", restart_marker_rows=1)),
+    "half, baseline": cut_and_closed(saved(noise(), "JPEG")),
+    "half, progressive": cut_and_closed(saved(noise(), "JPEG", progressive=True)),
+    "PNG": taller_png(saved(noise(), "PNG")),
+    "grey PNG": taller_png(saved(noise("L"), "PNG")),
+}
+
+
+@pytest.mark.parametrize("data", SHORT.values(), ids=SHORT.keys())
+def test_rows_that_a_decoder_would_make_up_are_refused(data: bytes) -> None:
+    with pytest.raises(ImageError, match="expected a whole image"):
+        decoding.decode(data)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+@pytest.mark.parametrize("level", [0, 127, 128, 255])
+def test_whole_images_of_one_colour_are_not_taken_for_missing_rows(mode: str, level: int) -> None:
+    flat = Image.new("L", (150, 90), level).convert(mode)
+    options: list[dict[str, Any]] = [{}, {"progressive": True}, {"restart_marker_rows": 1}]
+    files = [saved(flat, "JPEG", **option) for option in options]
+    files.append(saved(flat, "TIFF"))
+    if mode != "CMYK":
+        files.append(saved(flat, "PNG"))
+    for data in files:
+        assert decoding.decode(data).size == (150, 90)
+
+
+@pytest.mark.parametrize("size", [3 * 2**20, 50 * 2**20])
+def test_a_large_colour_profile_is_refused_for_what_it_is(size: int) -> None:
+    profile = np.random.default_rng(0).bytes(size)
+    with pytest.raises(ImageError, match="colour profile") as caught:
+        untrusted_decoding_and_framing.framed_image(
+            saved(noise(), "PNG", icc_profile=profile), [framing_and_study_image.STUDY_FRAMING]
+        )
+    assert "fewer pixels" not in str(caught.value)
 
 
 def test_threads_get_what_one_gets() -> None:
