@@ -15,6 +15,7 @@ import numpy as np
 
 from robustness.base.pydantic_validation import CONFIG
 from robustness.matching.image_statistics import Values
+from robustness.metrics.proportion_and_difference_intervals import rate_interval
 
 COLLECTIONS = 0.05
 """Standard deviation of accuracy between collections of images of the same kind."""
@@ -147,12 +148,8 @@ def labelled_estimate(
 
 def exact_estimate(correct: Values) -> AccuracyEstimate:
     """The accuracy from ``correct`` (n,) with the exact interval of Clopper and Pearson (1934)."""
-    from scipy import stats  # slow to import
-
-    total, count = int(correct.sum()), len(correct)
-    low = float(stats.beta.ppf(0.025, total, count - total + 1)) if total else 0.0
-    high = float(stats.beta.ppf(0.975, total + 1, count - total)) if total < count else 1.0
-    return AccuracyEstimate(float(correct.mean()), low, high, (high - low) / (2 * 1.96))
+    value, low, high = rate_interval(int(correct.sum()), len(correct))
+    return AccuracyEstimate(value, low, high, (high - low) / (2 * 1.96))
 
 
 def combined(confidence: AccuracyEstimate, labels: AccuracyEstimate) -> AccuracyEstimate:

@@ -47,7 +47,7 @@ from robustness.base.pydantic_validation import StrictTable, checked
 from robustness.base.untrusted_toml import read_toml
 from robustness.evaluation.request import RequestTable
 from robustness.matching.match import Match
-from robustness.metrics.proportion_and_difference_intervals import wilson
+from robustness.metrics.proportion_and_difference_intervals import rate_interval
 from robustness.pictures.framing_and_study_image import Framing
 
 SHARE = "share"
@@ -153,7 +153,7 @@ def changes(match: Match, before: Profile) -> tuple[list[MatchChange], list[Matc
     shares = []
     for side in (before, match):
         share = side.perturbations[0].share if side.perturbations else 1.0
-        interval = wilson(round(share * side.images), side.images)
+        interval = rate_interval(round(share * side.images), side.images)
         shares.append((share, interval.low, interval.high))
     if min(shares)[0] < 1:
         strengths.append(_change(SHARE, *shares))

@@ -2,7 +2,7 @@
 
 from robustness.metrics import cosine_and_euclidean_similarity, image_similarity, prediction_changes
 from robustness.metrics.metric import FEATURES, PICTURE, PREDICTION, REGISTRY, Metric
-from robustness.metrics.proportion_and_difference_intervals import Interval, wilson
+from robustness.metrics.proportion_and_difference_intervals import Interval, rate_interval
 
 __all__ = [
     "FEATURES",
@@ -14,5 +14,5 @@ __all__ = [
     "cosine_and_euclidean_similarity",
     "image_similarity",
     "prediction_changes",
-    "wilson",
+    "rate_interval",
 ]

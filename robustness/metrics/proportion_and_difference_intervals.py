@@ -7,7 +7,6 @@ images. docs/intervals.md shows their coverage.
 
 from __future__ import annotations
 
-import math
 from statistics import NormalDist
 from typing import NamedTuple
 
@@ -28,7 +27,6 @@ is one in ten may be missing, and its values are unknown."""
 
 _CELLS = 250_000  # values worked on at once: some arrays of 2 MB
 _TAIL = 0.025
-_Z = NormalDist().inv_cdf(1 - _TAIL)
 _SHARE_PSEUDO, _DIFFERENCE_PSEUDO = 6.0, 1.0
 """Pseudo-images, half at each end of the range, so that few images do not understate the spread.
 The smallest number with which ``benchmarks.interval_coverage`` finds at most 3% of the truths
@@ -43,8 +41,10 @@ class Interval(NamedTuple):
     high: float
 
 
-def wilson(successes: int, trials: int) -> Interval:
-    """``successes`` out of independent ``trials``, with Wilson's score interval (JASA 22, 1927).
+def rate_interval(successes: int, trials: int) -> Interval:
+    """``successes`` out of independent ``trials``, with Clopper & Pearson's exact interval.
+
+    It is that of ``share_bounds`` for one prediction per image, however few there are.
 
     Raises ``ParameterError`` without trials or with more successes than trials.
     """
@@ -54,11 +54,8 @@ def wilson(successes: int, trials: int) -> Interval:
             f"{successes} of {trials}."
         )
     rate = successes / trials
-    centre = rate + _Z**2 / (2 * trials)
-    reach = _Z * math.sqrt(rate * (1 - rate) / trials + (_Z / (2 * trials)) ** 2)
-    low, high = ((centre + side * reach) / (1 + _Z**2 / trials) for side in (-1, 1))
-    # Rounding may put a bound one bit past a rate of 0 or 1.
-    return Interval(rate, min(max(low, 0.0), rate), max(min(high, 1.0), rate))
+    low, high = _beta_bounds(np.array(rate), np.array(float(trials)), _TAIL)
+    return Interval(rate, float(low), float(high))
 
 
 def share_bounds(values: Floats) -> Bounds:

@@ -269,9 +269,9 @@ class LabelledAccuracy(StrictTable):
     @property
     def interval(self) -> Interval:
         """The accuracy with its 95% interval."""
-        from robustness.metrics import wilson  # loads OpenCV, which listing models needs not
+        from robustness.metrics import rate_interval  # loads OpenCV, which listing models needs not
 
-        return wilson(self.correct, self.images)
+        return rate_interval(self.correct, self.images)
 
     def text(self, model: str) -> str:
         """The accuracy of ``model`` and both means, for people."""

@@ -17,7 +17,7 @@ from robustness.evaluation.labels_and_correctness import is_correct
 from robustness.evaluation.measurement_and_image_batch import Measurement
 from robustness.evaluation.provenance import provenance_record
 from robustness.evaluation.request import Request
-from robustness.metrics.proportion_and_difference_intervals import wilson
+from robustness.metrics.proportion_and_difference_intervals import rate_interval
 from robustness.pictures.eight_bits import LEVELS
 from robustness.pictures.framed_picture import Picture
 from robustness.report import methods_and_registry_tables
@@ -100,7 +100,7 @@ def of_attack(
 def sizes(outcome: Outcome) -> Titled:
     """The attack and noise of the same size, with how far each moves the image."""
     control = outcome.control
-    rate = wilson(control.successes, control.draws)
+    rate = rate_interval(control.successes, control.draws)
     noise = (
         f"{control.successes} of {control.draws} ({share(rate.low, 0)} to {share(rate.high, 0)})"
     )

@@ -273,7 +273,7 @@ def test_a_low_accuracy_is_doubted(correct: int, images: int, classes: int, doub
         images=images, correct=correct, confidence=0.9, true_class_probability=share
     )
     assert bool(accuracy.doubt("colours", classes)) == doubtful
-    low, high = binomtest(correct, images).proportion_ci(method="wilson")
+    low, high = binomtest(correct, images).proportion_ci(method="exact")
     assert accuracy.interval == pytest.approx((share, low, high))
     assert doubtful == (high < 0.5 or low <= 1 / classes <= high)
 
