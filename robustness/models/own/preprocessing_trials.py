@@ -49,6 +49,8 @@ _CLEARLY = 0.02
 """Least lead over another normalisation: in the mean probability of the true class, or in the share
 of correct images."""
 
+_SIGNIFICANT = 0.05
+
 _BETTER = 0.05
 """Least lead over a normalisation that the user chose. Measured on the bundled models: a wrong
 one leads by at most 0.02, the right one leads harmful ones by 0.05 to 0.4."""
@@ -101,10 +103,16 @@ class Difference:
 
 @dataclass(frozen=True)
 class FramingTrial:
-    """The number of correct images in one framing."""
+    """The number of correct images in one framing.
+
+    Against the model's own framing ``gained`` images are correct in this one alone, ``lost`` ones
+    in that alone.
+    """
 
     framing: Framing
     correct: int
+    gained: int = 0
+    lost: int = 0
 
     @property
     def text(self) -> str:
@@ -231,12 +239,18 @@ def framing_trials(record: ModelRecord, folder: Path) -> tuple[FramingTrial, ...
 
     Empty if they are the same.
     """
-    results = []
-    for framing in (record.framing, STUDY_FRAMING) if record.framing != STUDY_FRAMING else ():
+    if record.framing == STUDY_FRAMING:
+        return ()
+    rights = []
+    for framing in (record.framing, STUDY_FRAMING):
         labelled = from_folder(folder, record, framing)
-        correct = labelled.correct(_pass(record, framing.side)(labelled.images)[0])
-        results.append(FramingTrial(framing, int(correct.sum())))
-    return tuple(results)
+        rights.append(labelled.correct(_pass(record, framing.side)(labelled.images)[0]))
+    own, crop = rights
+    gained, lost = int((crop & ~own).sum()), int((own & ~crop).sum())
+    return (
+        FramingTrial(record.framing, int(own.sum())),
+        FramingTrial(STUDY_FRAMING, int(crop.sum()), gained=gained, lost=lost),
+    )
 
 
 RESIZINGS = (("bilinear", PIL), ("bicubic", PIL), ("bilinear", OPENCV), ("area", OPENCV))
@@ -274,15 +288,31 @@ def resizing_difference(
 
 
 def cropping_cost(framings: Sequence[FramingTrial], images: int) -> str:
-    """The cost of the usual crop on ``images``, in a sentence; empty if none, or not tried."""
-    if not framings or framings[0].correct == framings[1].correct:
+    """The effect of the usual crop on ``images``, in a sentence; "" if it was not tried.
+
+    How many points it gains or costs is said only where McNemar's exact test is significant and
+    the paired interval excludes 0.
+    """
+    from scipy.stats import binomtest  # slow to import
+
+    from robustness.metrics.proportion_and_difference_intervals import difference_bounds
+
+    if not framings:
         return ""
     own, crop = framings
-    points = 100 * (own.correct - crop.correct) / images
-    effect = "gain" if points < 0 else "cost"
+    both = f"Correct of {counted(images, 'image')}: {own.text}, {crop.text}."
+    changed = crop.gained + crop.lost
+    differences = np.repeat([1.0, -1.0, 0.0], [crop.gained, crop.lost, images - changed])
+    low, high = (float(bound) for bound in difference_bounds(differences))
+    by_chance = changed == 0 or binomtest(crop.gained, changed).pvalue >= _SIGNIFICANT
+    if by_chance or not (low > 0 or high < 0):
+        return f"{both} No significant difference."
+    effect, points = "gain", differences.mean()
+    if points < 0:
+        effect, points, low, high = "cost", -points, -high, -low
     return (
-        f"Correct of {counted(images, 'image')}: {own.text}, {crop.text}. Cropping would {effect} "
-        f"{abs(points):.1f} points."
+        f"{both} Cropping would {effect} {100 * points:.1f} points "
+        f"({100 * low:.1f} to {100 * high:.1f})."
     )
 
 
