@@ -329,11 +329,13 @@ def make_task(
 ) -> Task:
     """The task of ``spec`` for rows ``clean``, each with its own largest change.
 
+    A calibrated copy takes the attacks of its original: a temperature changes the steps of an
+    attack, but not whether an image fools the model, so that copies would differ by luck alone.
     Raises ``ParameterError`` for a ``label`` that is no class of the model.
     """
     check_class(classifier, label)
     return Task(
-        classifier=classifier,
+        classifier=classifier.untempered,
         clean=clean,
         classes=np.full(len(clean), label, np.int32),
         rivals=np.full(len(clean), ALL_OTHERS, np.int32),

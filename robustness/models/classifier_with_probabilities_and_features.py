@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -140,6 +140,21 @@ class Classifier:
             classifier.record = record
             self._calibrated[record.name] = classifier
         return classifier
+
+    @property
+    def untempered(self) -> Classifier:
+        """The same classifier before its temperature, which leaves the order of classes as it is.
+
+        An image that fools one of them fools the other.
+        """
+        if self._remedied is None:
+            return self
+        chain, plain = self._remedied
+        if chain.last.temperature == 1:
+            return self
+        if chain.remedies[1:]:
+            return plain[0].with_remedies(replace(chain, remedies=chain.remedies[:-1]))
+        return plain[0].untempered
 
     def __call__(self, images: Floats) -> Outputs:
         """Classifies ``images``, float32 (N, side, side, 3) in [0, 1], N >= 1.

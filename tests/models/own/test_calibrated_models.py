@@ -10,6 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from robustness import models
+from robustness.attacks import AttackSpec, attack
 from robustness.base.errors import ParameterError
 from robustness.models import Classifier
 from robustness.models.model_check import check_model
@@ -146,3 +147,21 @@ def test_a_variant_that_cannot_be_is_refused(models_folder: Path, keys: str, mes
     (models_folder / "models.toml").write_text(f'[other]\nof = "SqueezeNet"\n{keys}\n')
     with pytest.raises(ParameterError, match=message):
         registration_and_schema.refresh()
+
+
+@pytest.mark.parametrize("copied", ["calm", "SqueezeNet"])
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_a_copy_takes_the_attacks_of_its_original(
+    models_folder: Path, photographs: Images, copied: str, norm: str
+) -> None:
+    """Both have one order of classes, so what fools one of them fools the other."""
+    described(models_folder)
+    spec = AttackSpec.of("pgd", norm=norm, steps=6)
+    original = models.load("SqueezeNet")
+    copy = models.load(copied)
+    if copied == "SqueezeNet":
+        copy = copy.with_remedies("temperature=0.4")
+    images = photographs[:2]
+    mine, theirs = (attack(classifier, images, spec=spec) for classifier in (copy, original))
+    assert np.array_equal(mine, theirs)
+    assert not np.array_equal(mine, images)
