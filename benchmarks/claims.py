@@ -141,7 +141,7 @@ def print_extremes() -> None:
             cells = []
             for level in LEVELS.values():
                 ease = level(count)
-                runs = [Figures(perturbed(ease, images, rng)).hardest for _ in range(CLAIMS)]
+                runs = [Figures(perturbed(ease, images, rng)).hardest[0] for _ in range(CLAIMS)]
                 wrong = np.mean([untrue(hard, ease) for hard in runs])
                 claimed = np.mean([bool(hard.leaders) for hard in runs])
                 cells.append(f"{wrong:.1%} ({claimed:.0%})")

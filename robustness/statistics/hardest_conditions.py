@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from robustness import models
 from robustness.base.text import join_names
 from robustness.evaluation.perturbation_and_attack_conditions import series
 from robustness.metrics.proportion_and_difference_intervals import FEWEST
@@ -45,12 +46,14 @@ class Hardest:
     significantly less harmful, so that none may be named. ``compared`` are all that were compared,
     by falling ``harm``: the share of failed predictions, the mean of the models. ``too_few`` have
     fewer than ``FEWEST`` images that count, under attack those with a prediction to break.
+    ``models`` are the names of those models.
     """
 
     leaders: tuple[str, ...]
     compared: tuple[str, ...]
     harm: Mapping[str, float]
     too_few: tuple[str, ...]
+    models: tuple[str, ...] = ()
 
 
 def name_leaders(leaders: Sequence[str]) -> str:
@@ -94,7 +97,17 @@ def hardest(grids: Sequence[Grid], quantity: str) -> Hardest:
         tuple(ids[at] for at in enough),
         {ids[at]: harm[at] for at in enough},
         tuple(ids[at] for at in range(len(places)) if 0 < counts[at] < FEWEST),
+        tuple(grid.model for grid in grids),
     )
+
+
+def hardest_of_groups(grids: Sequence[Grid], quantity: str) -> list[Hardest]:
+    """``hardest`` of each group of models with the same classes: others are not compared."""
+    by_name = {grid.model: grid for grid in grids}
+    return [
+        hardest([by_name[name] for name in names], quantity)
+        for _, names in models.by_labels(by_name)
+    ]
 
 
 def _p_values(flags: Sequence[Flags], pairs: Sequence[tuple[int, int]]) -> list[float]:

@@ -12,7 +12,7 @@ import pandas as pd
 
 from robustness.base.text import counted
 from robustness.statistics.corruption_errors_and_literature import corruption_errors
-from robustness.statistics.hardest_conditions import Hardest, hardest
+from robustness.statistics.hardest_conditions import Hardest, hardest_of_groups
 from robustness.statistics.measurement_grid import UNKNOWN, Grid, Measured, contradictory, grids
 from robustness.statistics.model_choice import ModelChoice, choose
 from robustness.statistics.model_pairs_and_ranks import (
@@ -49,7 +49,7 @@ class FigureTables:
     robust_accuracy: Entries
     reliability: Entries
     choice: ModelChoice
-    hardest: Hardest
+    hardest: Sequence[Hardest]
     classes: Sequence[tuple[str, int]]
     pairs: Mapping[str, Entries]
 
@@ -201,9 +201,12 @@ class Figures:
         return choose(self)
 
     @cached_property
-    def hardest(self) -> Hardest:
-        """What does most harm to all models together, by the quantity of the ranking."""
-        return hardest(self.grids, self.ranked_by)
+    def hardest(self) -> Sequence[Hardest]:
+        """What does most harm to each group of models with the same classes.
+
+        By the quantity of the ranking.
+        """
+        return hardest_of_groups(self.grids, self.ranked_by)
 
     @property
     def quantities(self) -> list[str]:

@@ -180,13 +180,37 @@ def test_no_sentence_singles_out_a_condition_that_no_test_does(seed: int) -> Non
     frame, conditions = generated(seed)
     found = report.of_run(SyntheticRun(frame, conditions))
     parts = (frame, *(part for _, part in frame.groupby("model")))
-    hard = [Figures(part).hardest for part in parts]
+    hard = [group for part in parts for group in Figures(part).hardest]
     tested = {text for each in hard for text in (*each.leaders, *each.too_few)}
     texts = [block.text for part in found.sections for block in part.blocks if type(block) is Text]
     labels = {perturbation_label(condition.name): condition.id for condition in conditions}
     for sentence in (*found.answer, *texts):
         named = {id_ for label, id_ in labels.items() if label in sentence}
         assert named <= tested or len(labels) == 1, sentence
+
+
+def test_what_is_hardest_is_told_of_models_with_the_same_classes() -> None:
+    """A model of unknown classes has the opposite order; another loses more than the mean."""
+    conditions = [Condition.of({name: 0.4}) for name in ("fog", "contrast")]
+    places = np.arange(80)
+
+    def failing(name: str, fog: int, contrast: int) -> pd.DataFrame:
+        good = np.column_stack([places >= fog, places >= contrast])
+        right: dict[str, Any] = {"labels": 7, "clean_correct": True, "correct": good}
+        return rows(good, model=name, conditions=conditions, **right)
+
+    frame = pd.concat(
+        [failing(A, 30, 4), failing(B, 70, 8), failing("elsewhere", 4, 60)], ignore_index=True
+    )
+    found = report.of_run(SyntheticRun(with_classes(frame, 8, 9), conditions))
+    (told,) = [text for question, text in found.answers if "most harm" in question]
+    ours, theirs = told.split(". ")[0], told.rpartition("elsewhere")[2]
+    assert "Fog" in ours
+    assert "62.5%" in ours, "the mean of 37.5% and 87.5%"
+    assert "87.5%" in ours, "the largest loss"
+    assert "contrast" in theirs
+    assert "75.0%" in theirs
+    assert "Fog" not in theirs
 
 
 # --- the study ------------------------------------------------------------------------------------

@@ -20,7 +20,7 @@ SHARES = ([0.5, 0.5, 0.5, 0.5], [0.2, 0.3, 0.6, 0.9], [0.1, 0.15, 0.8, 0.8], [0.
 
 
 def of(kept: NDArray[np.bool_], conditions: list[tuple[str, float]] = LEVELS) -> Hardest:
-    return Figures(rows(kept, conditions=conditions)).hardest
+    return Figures(rows(kept, conditions=conditions)).hardest[0]
 
 
 def oracle(kept: NDArray[np.bool_]) -> set[int]:

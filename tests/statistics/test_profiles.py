@@ -125,10 +125,11 @@ def test_beside_others_it_counts_once() -> None:
 def test_the_hardest_is_not_one_of_its_compositions() -> None:
     good = np.ones((60, 20), bool)
     good[:40, 3] = False  # one composition alone does harm
-    alone = Figures(measured(good, camera(), "SqueezeNet")).hardest
+    (alone,) = Figures(measured(good, camera(), "SqueezeNet")).hardest
     assert (alone.leaders, alone.compared) == ((), (YOUR_CAMERA,))
     foggy = np.arange(60)[:, None] >= 30
-    both = Figures(measured(np.hstack([good, foggy]), (*camera(), FOG), "SqueezeNet")).hardest
+    whole = measured(np.hstack([good, foggy]), (*camera(), FOG), "SqueezeNet")
+    (both,) = Figures(whole).hardest
     assert both.leaders == (FOG.id,)
     assert both.harm == pytest.approx({FOG.id: 0.5, YOUR_CAMERA: 40 / 60 / 20})
 

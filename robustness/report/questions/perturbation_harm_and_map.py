@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from robustness.attacks import REGISTRY as ATTACK_RECORDS
 from robustness.base.text import FigureText, figure_text, join_names, share
 from robustness.charts import (
@@ -17,13 +19,14 @@ from robustness.charts.ranking_and_condition_tables import (
     labels_note,
     rate,
     similarities,
+    with_interval,
 )
 from robustness.evaluation.perturbation_and_attack_conditions import perturbation_label, setting
 from robustness.report.blocks import Block, Chooser, Map, Text, Titled
-from robustness.report.names_and_sentences import MODEL, sentence
+from robustness.report.names_and_sentences import MODEL, model, sentence
 from robustness.report.questions.question_and_figures import ATTACKS, Question
 from robustness.statistics import FEWEST, Figures
-from robustness.statistics.hardest_conditions import name_leaders
+from robustness.statistics.hardest_conditions import Hardest, name_leaders
 
 
 def _blocks(figures: Figures) -> list[Block]:
@@ -36,18 +39,25 @@ def _blocks(figures: Figures) -> list[Block]:
     ]
 
     def images(entry: Entry) -> str:
-        """Under attack with how many of them consistency counts."""
+        """Under attack with how many of them had a prediction to break."""
         count, attacked = (figure_text(entry, f"n_{which}", "") for which in ("images", "attacked"))
         if attacked in ("", count):
             return count
         return FigureText(f"{count}, {attacked} attacked", count, attacked)
+
+    def of_every_image(entry: Entry) -> str:
+        return "" if leaves_out(entry) else with_interval(entry, "consistency")
+
+    def of_attacked(entry: Entry) -> str:
+        return with_interval(entry, "consistency") if leaves_out(entry) else ""
 
     columns: list[Column] = [
         ("Perturbation", lambda entry: perturbation_label(entry["perturbation"])),
         ("Strength", lambda entry: setting(entry["condition"])),
         MODEL,
         ("Images", images),
-        ("Consistency", rate("consistency")),
+        ("Consistency", of_every_image),
+        *([("Consistency of attacked", of_attacked)] if any(map(leaves_out, entries)) else []),
         *similarities(entries, ".3f", ["cosine"]),
         ("SSIM", figure("ssim", ".3f")),
         *ranking_and_condition_tables.listed_metrics(entries),
@@ -66,29 +76,78 @@ def _blocks(figures: Figures) -> list[Block]:
     return [maps, table] if others else [table]
 
 
+def leaves_out(entry: Entry) -> bool:
+    """Whether consistency counts only some of the images, those with a prediction to break."""
+    attacked = entry["n_attacked"]
+    return attacked is not None and bool(attacked < entry["n_images"])
+
+
 def harm(figures: Figures) -> str:
-    """The perturbations that do most harm, where the images decide that."""
-    hard, of = figures.hardest, {e["condition"]: e for e in figures.by_perturbation}
+    """The perturbations that do most harm, where the images decide that.
+
+    Each group of models with the same classes has a sentence.
+    """
+    texts = [_harm(figures, group, alone=len(figures.hardest) == 1) for group in figures.hardest]
+    return FigureText(" ".join(texts), *texts)
+
+
+def _harm(figures: Figures, hard: Hardest, *, alone: bool) -> str:
+    """The sentence on the models of ``hard``, which are named unless they are ``alone``."""
+    entries = [entry for entry in figures.by_perturbation if entry["model"] in hard.models]
+    of = {entry["condition"]: entry for entry in entries}
+    whose = "" if alone else f"{join_names([model(name) for name in hard.models])}: "
     few = ""
     if hard.too_few:
         names = join_names([of[text]["series"] for text in hard.too_few])
         few = f"fewer than {FEWEST} images count under {names}: not ranked"
     if hard.leaders:
-        worst = hard.leaders[0]
-        over = ", the mean of the models" if len(figures.summary) > 1 else ""
-        failed = "changed" if figures.ranked_by == "consistency" else "incorrect"
-        one = {"model": figures.summary[0]["model"]} if not over else {}
-        by = {"condition": worst, figures.ranked_by: 1 - hard.harm[worst], **one}
-        harm = figure_text(by, figures.ranked_by, lambda value: share(1 - value))
-        rest = FigureText(f"{'up to ' * (len(hard.leaders) > 1)}{harm} {failed}{over}", harm)
-        return sentence(f"hardest: {name_leaders(hard.leaders)}", rest, few)
+        share_lost = _lost(figures, hard, entries)
+        clause = f"{whose}hardest: {name_leaders(hard.leaders)}"
+        return sentence(clause, share_lost, few, names=hard.models)
     if len(hard.compared) > 1:
-        return sentence("no perturbation does significantly more harm than another", few)
-    if len(figures.over_models) == 1 and not few:
-        return sentence(f"only {figures.over_models[0]['series']} was tested")
+        none = f"{whose}no perturbation does significantly more harm than another"
+        return sentence(none, few, names=hard.models)
+    series = dict.fromkeys(entry["series"] for entry in entries)
+    if len(series) == 1 and not few:
+        return sentence(f"{whose}only {next(iter(series))} was tested", names=hard.models)
     if figures.images < FEWEST:
-        return sentence("too few images to rank perturbations")
-    return sentence(few or "the perturbations share no strength, so they are not ranked")
+        return sentence(f"{whose}too few images to rank perturbations", names=hard.models)
+    no_order = few or "the perturbations share no strength, so they are not ranked"
+    return sentence(f"{whose}{no_order}", names=hard.models)
+
+
+def _lost(figures: Figures, hard: Hardest, entries: Sequence[Entry]) -> str:
+    """The share of failed predictions under the leaders: of several models mean and largest."""
+    worst = hard.leaders[0]
+    failed = "changed" if figures.ranked_by == "consistency" else "incorrect"
+
+    def lost(value: float) -> str:
+        return share(1 - value)
+
+    if len(hard.models) == 1:
+        kept = {figures.ranked_by: 1 - hard.harm[worst]}
+        by = {"model": hard.models[0], "condition": worst, **kept}
+        of_one = figure_text(by, figures.ranked_by, lost)
+        up_to = "up to " if len(hard.leaders) > 1 else ""
+        return FigureText(f"{up_to}{of_one} {failed}", of_one)
+    group = {"condition": worst, figures.ranked_by: 1 - hard.harm[worst]}
+    if len(hard.models) < len(figures.summary):
+        group |= {"model": ", ".join(hard.models)}
+    mean = figure_text(group, figures.ranked_by, lost)
+    quantity = "consistency" if figures.ranked_by == "consistency" else "perturbed_accuracy"
+    measured = [
+        entry
+        for entry in entries
+        if entry["condition"] in hard.leaders and entry[quantity] is not None
+    ]
+    lowest = min(measured, key=lambda entry: float(entry[quantity]))
+    largest = figure_text(lowest, quantity, lost)
+    first = " under the first" if len(hard.leaders) > 1 else ""
+    text = (
+        f"{mean} {failed}, the mean of {len(hard.models)} models{first}, and up to {largest} "
+        f"({model(lowest['model'])})"
+    )
+    return FigureText(text, mean, largest)
 
 
 PERTURBATIONS = Question(
@@ -141,8 +200,10 @@ def map_note(figures: Figures) -> str:
     quantity = run_and_change_maps.quantity_of(figures)
     texts = [f"{SHARES[quantity]}, in percent, by growing strength."]
     if not set(ATTACK_RECORDS.names).isdisjoint(e["perturbation"] for e in figures.by_perturbation):
-        of = "images correct before" if quantity == "perturbed_accuracy" else "predictions to break"
-        texts.append(f"Under attack: of the {of}.")
+        if quantity == "perturbed_accuracy":
+            texts.append("Under attack: robust accuracy, of all images.")
+        elif any(map(leaves_out, figures.by_perturbation)):
+            texts.append("Under attack, a prediction that was incorrect before counts as changed.")
     return " ".join(filter(None, [*texts, labels_note(figures.summary, quantity)]))
 
 
