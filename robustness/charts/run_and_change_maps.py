@@ -1,7 +1,7 @@
 """The map of a run: the share of images that each model withstands, by condition.
 
-A share is of the images that are correct or, without labels, unchanged. Under attack it is of those
-with a prediction to break. Intervals are 95%.
+A share is that of the images that are correct or, without labels, unchanged, and it is of all
+images, under attack as well. Intervals are 95%.
 """
 
 from __future__ import annotations
@@ -92,10 +92,11 @@ def rows(figures: Figures, quantity: str) -> list[Row]:
     """The rows of a map of ``quantity``, the hardest first; accuracies begin with the originals.
 
     ``quantity`` is one of ``quantities``. Conditions of strength 0 are left out, unless there are
-    no others. Accuracy and consistency have attacks by norm, as robust accuracy does.
+    no others. Accuracy and consistency have attacks by norm, as robust accuracy does, and so count
+    every image.
     """
     entries = [e for e in figures.by_perturbation if e.get(quantity) is not None]
-    by_norm = quantity == quantity_of(figures)
+    by_norm = quantity in ATTACKED_SHARES
     if by_norm:
         entries = [entry for entry in entries if entry["perturbation"] not in ATTACKS]
     active = {entry["series"] for entry in entries if entry["strength"] != 0}
@@ -111,7 +112,7 @@ def rows(figures: Figures, quantity: str) -> list[Row]:
             for model in grouped(mine, "model")
         }
         rows.append(Row(_row_label(label), cells))
-    rows += _attacks(figures) if by_norm else []
+    rows += _attacks(figures, quantity) if by_norm else []
     sign = 1.0 if goodness(np.array([0.0, 1.0]), quantity)[1] == 1 else -1.0
     hardness = []
     for row in rows:
@@ -140,13 +141,21 @@ def _cell(level: Entry, entry: Entry | None, quantity: str) -> MapCell:
     at, title = setting(text), f"{short(text)}{severity}"
     if entry is None:
         return MapCell(at, title, {}, quantity, "")
-    n = "n_images" if entry["n_attacked"] is None else "n_attacked"
-    n = "n_labelled" if "accuracy" in quantity else n
+    n = "n_labelled" if "accuracy" in quantity else "n_images"
     return MapCell(at, title, entry, quantity, n, (text,))
 
 
-def _attacks(figures: Figures) -> list[Row]:
-    """A row a norm, of the images with a prediction to break."""
+ATTACKED_SHARES: Mapping[str, tuple[str, str]] = {
+    "perturbed_accuracy": ("robust", "n_images"),
+    "consistency": ("unchanged", "n_unchanged"),
+}
+"""By quantity of a map: the figure of ``Figures.robust_accuracy`` that is the same share under
+attack, of all images, and the name of their number."""
+
+
+def _attacks(figures: Figures, quantity: str) -> list[Row]:
+    """A row a norm: the share of all images that every attack leaves correct, or unchanged."""
+    name, n = ATTACKED_SHARES[quantity]
     attacks = [
         condition
         for text in grouped(figures.by_perturbation, "condition")
@@ -154,20 +163,17 @@ def _attacks(figures: Figures) -> list[Row]:
     ]
 
     def cell(entry: Entry) -> MapCell:
-        bounds = {"": "", "_low": "_high", "_high": "_low"}
-        left = {
-            f"left{end}": None if part is None else 1 - part
-            for end, other in bounds.items()
-            for part in [entry[f"success{other}"]]
-        }
         specs = [each for each in attacks if each.spec.norm == entry["norm"]]
         size = next(e.spec.size_text for e in specs if e.spec.epsilon == entry["epsilon"])
         title = f"{NORMS[entry['norm']].label}, epsilon {size}"
         conditions = tuple(each.id for each in specs if each.spec.epsilon <= entry["epsilon"])
-        return MapCell(size, title, {**entry, **left}, "left", "n_attacked", conditions)
+        return MapCell(size, title, entry, name, n, conditions)
 
     rows = []
-    for norm, entries in grouped(figures.robust_accuracy, "norm").items():
+    measured = figures.robust_accuracy
+    if quantity == "perturbed_accuracy":
+        measured = [entry for entry in measured if entry["of"] == "accuracy"]
+    for norm, entries in grouped(measured, "norm").items():
         cells = {
             model: [cell(entry) for entry in mine]
             for model, mine in grouped(entries, "model").items()

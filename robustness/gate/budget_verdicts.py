@@ -83,8 +83,6 @@ class Verdict:
             return f"{self.figure_text}; wanted: not below {self.limit_text}"
         sign = "at least" if self.limit.startswith("min") else "at most"
         pictures = counted(self.images, "image")
-        if self.limit == ATTACK:
-            pictures += " with a prediction to break"
         return f"{self.figure_text} on {pictures}; wanted: {sign} {self.limit_text}"
 
     @property
@@ -108,7 +106,11 @@ class Verdict:
         name = f"{self.of}_loss" if self.limit in REGRESSIONS else self.of
         of = flat(of, name, of)
         value, bounds = figure_text(of, name, ".1%"), in_brackets(of, name)
-        what = " of robust accuracy" if self.of == "robust_accuracy" else ""
+        what = ""
+        if self.of == "robust_accuracy":
+            what = " of robust accuracy"
+        elif self.of in LABEL_FREE and self.limit in FIGURES and self.perturbation in ATTACKS:
+            what = " of predictions to break"
         unknown = f" (fewer than {FEWEST} images: no interval)"
         return FigureText(f"{value}{what}{bounds or unknown}", value, bounds)
 

@@ -51,6 +51,7 @@ def by_condition(entries: Sequence[Entry], quantity: str) -> list[Entry]:
     """The entries of single conditions; an accuracy begins with those of the originals.
 
     The condition of the originals is "", and their accuracy has the keys of ``quantity``.
+    Consistency is without attacks on labelled images, which leave some images out.
     """
     originals = [
         {**entry, "condition": "", "conditions": ORIGINALS}
@@ -64,7 +65,13 @@ def by_condition(entries: Sequence[Entry], quantity: str) -> list[Entry]:
         and quantity != "consistency"
         and entry[f"{CLEAN}_difference"] is not None
     ]
-    return [*originals, *(entry for entry in entries if entry["condition"] is not None)]
+    single = [
+        entry
+        for entry in entries
+        if entry["condition"] is not None
+        and (quantity != "consistency" or entry["judged_by"] == "consistency")
+    ]
+    return [*originals, *single]
 
 
 def entries_of(comparison: Comparison) -> list[dict[str, Any]]:

@@ -22,14 +22,17 @@ _RANKING = {
     + _LAST.format("(retained_probability - clean_probability)"),
     SURVIVORS: _LAST.format("ssim"),
 }
-_OUTCOMES = {WORST: "counted AND NOT good", SURVIVORS: "counted AND good"}
+_COUNTED = "(counted OR correct IS NOT NULL)"
+"""Rows that are good or bad: with a label all, as an image that was incorrect before an attack is
+incorrect after it, too."""
+_OUTCOMES = {WORST: f"{_COUNTED} AND NOT good", SURVIVORS: f"{_COUNTED} AND good"}
 
 
 @dataclass(frozen=True)
 class Outcomes:
     """How many images have rows that count, a bad row, and a good one.
 
-    An attack without a prediction to break does not count.
+    Without a label, an attack without a prediction to break does not count.
     """
 
     counted: int
@@ -74,7 +77,7 @@ class CaseRows:
         if tally is None:
             where, values = self._where(chosen)
             flags = [
-                f"counted AND {labels} AND {outcome}"
+                f"{_COUNTED} AND {labels} AND {outcome}"
                 for labels in ("true", "label IS NOT NULL", "label IS NULL")
                 for outcome in ("true", "NOT good", "good")
             ]

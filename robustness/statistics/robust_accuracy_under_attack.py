@@ -72,7 +72,9 @@ def robust_accuracy(grids: Sequence[Grid]) -> list[dict[str, Any]]:
     ``robust`` with its interval, ``n_attacked`` (images correct before; without labels all) and
     ``success`` with its interval, the share of these that is broken; ``strongest``, the condition
     id of the attack that breaks most at that epsilon, and ``strongest_left``, the share that it
-    leaves. Only images with every attack count. [] without attacks.
+    leaves. ``unchanged``, with its interval, is the share of all ``n_unchanged`` images, labelled
+    or not, whose prediction no attack changes; one without a prediction to break counts as changed.
+    Only images with every attack count. [] without attacks.
     """
     entries = []
     for grid in grids:
@@ -80,6 +82,8 @@ def robust_accuracy(grids: Sequence[Grid]) -> list[dict[str, Any]]:
             continue
         left = _left(grid)
         survivors, broken = _survivors(grid, left, attacks)
+        kept = np.where(grid.there, np.nan_to_num(grid.values("consistent")), np.nan)
+        unchanged = attack_survivors(kept, attacks)
         for at, budget in enumerate(attacks):
             met = ~np.isnan(survivors[:, at])
             if not met.any():
@@ -98,6 +102,8 @@ def robust_accuracy(grids: Sequence[Grid]) -> list[dict[str, Any]]:
                     **shares(broken[:, [at]]).named("success", 0),
                     "strongest": grid.conditions[strongest].id,
                     "strongest_left": float(left[met, strongest].mean()),
+                    "n_unchanged": int((~np.isnan(unchanged[:, at])).sum()),
+                    **shares(unchanged[:, [at]]).named("unchanged", 0),
                 }
             )
     return entries

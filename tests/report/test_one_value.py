@@ -28,7 +28,7 @@ from robustness.commands.main import main
 from robustness.evaluation.perturbation_and_attack_conditions import Condition, as_profile, series
 from robustness.hardening import Hardening, Settings, judgement
 from robustness.report import hardening_report, match_report
-from robustness.report.blocks import Chart, Chooser
+from robustness.report.blocks import Chart, Chooser, Map, Section, Titled
 from robustness.runs import Run, headline_figures, jobs
 from robustness.runs.row_selection import RowSelection
 from tests.matching.test_match import example
@@ -208,8 +208,6 @@ class World(Printed):
         if stem == "risk" and len(self.natural) == 1:
             stem, value = self.run.failures.quantity, 1 - value
             of = {"model": of["model"], "condition": self.natural[0]}
-        elif stem == "left":
-            stem, end, value = "success", OPPOSITE[end], 1 - value
         elif stem.endswith("_loss"):
             stem, end, value = f"{stem.removesuffix('loss')}difference", OPPOSITE[end], 0 - value
         elif stem == "gain" and of.keys() == {"figure", "model"}:  # of the training
@@ -345,8 +343,7 @@ def world(
         selection = RowSelection(entry["model"], conditions=(entry["condition"],))
         tally = world.run.cases.tally(selection)
         images = tally.by_label if labelled else tally.by_change
-        attacked = entry["n_attacked"] is not None
-        quantity = "perturbed_accuracy" if labelled and not attacked else "consistency"
+        quantity = "perturbed_accuracy" if labelled else "consistency"
         world.add(key_of(entry, quantity), 1 - images.bad / images.counted)
     for view in VIEWS:
         world.place, world.texts = f"page {view}", set()
@@ -378,6 +375,71 @@ def choice_scores(document: Mapping[str, Any], unshared: bool) -> list[dict[str,
 def test_equal_keys_have_equal_values(world: World) -> None:
     assert len([key for key, places in world.values.items() if len(places) > 1]) > 20
     assert not world.unequal
+
+
+TO_BREAK = {"success", "attack_success", "left"}
+EVERY = {"robust", "unchanged", "drop"}
+
+
+def denominator(figure: Figure) -> str:
+    """The images that a share counts: "every" one, or those with a prediction "to break"."""
+    name, of = figure.name, figure.entry
+    if name.endswith(("_low", "_high")):  # of the share beside it
+        return ""
+    if name in TO_BREAK:
+        return "to break"
+    if name in EVERY or "accuracy" in name:
+        return "every"
+    if name not in ("consistency", "flip_rate") or "n_images" not in of:
+        return ""
+    attacked = of.get("n_attacked")
+    return "every" if attacked in (None, of["n_images"]) else "to break"
+
+
+def headed(value: Any) -> Iterator[tuple[str, Figure]]:
+    """The figures of the tables and maps in ``value``, each with the words above it."""
+    if isinstance(value, Chooser):
+        for option in value.options:
+            yield from headed(value.read(option))
+    elif isinstance(value, Titled):
+        for row in value.table.rows:
+            for head, cell in zip(value.table.head, row, strict=True):
+                yield from ((head, figure) for figure in getattr(cell, "figures", ()))
+    elif isinstance(value, Map):
+        words = value.title or value.drawing.caption
+        for written in strings(value):
+            yield from ((words, figure) for figure in getattr(written, "figures", ()))
+    elif isinstance(value, list | tuple):
+        for each in value:
+            yield from headed(each)
+    elif isinstance(value, Section):
+        yield from headed(list(value.blocks))
+
+
+@pytest.mark.parametrize("world", RUNS, indirect=True)
+def test_equal_words_have_one_denominator(world: World) -> None:
+    content = report.of_run(world.run)
+    denominators: dict[str, dict[str, str]] = {}
+    for words, figure in headed([content.sections, content.brief]):
+        if of := denominator(figure):
+            denominators.setdefault(words, {})[of] = str(sorted(figure.key))
+    mixed = {words: kinds for words, kinds in denominators.items() if len(kinds) > 1}
+    assert not mixed
+    assert denominators
+
+
+@pytest.mark.parametrize("world", RUNS, indirect=True)
+def test_every_cell_of_a_map_counts_the_same_images(world: World) -> None:
+    """A model has as many images in each cell, under attack as well."""
+    content = report.of_run(world.run)
+    maps = [b for b in content.brief if isinstance(b, Map)]
+    assert maps
+    for drawing in [block.drawing for block in maps]:
+        for at, model in enumerate(drawing.columns):
+            strips = [row.strips[at] for row in drawing.rows]
+            titles = [tile.title for strip in strips if strip for tile in strip.tiles]
+            counts = {count for title in titles for count in re.findall(r"n = ([\d,]+)", title)}
+            assert len(counts) == 1, (model, titles)
 
 
 LITE0 = "EfficientNetLite0"

@@ -13,7 +13,10 @@ from robustness.report.questions.question_and_figures import COMPARE, Question
 from robustness.statistics import Figures
 
 _MEANING = {
-    "consistency": "Consistency: share of perturbed images with the prediction of the original.",
+    "consistency": (
+        "Consistency: share of perturbed images with the prediction of the original; under attack, "
+        "of those with a prediction to break."
+    ),
     "perturbed_accuracy": "Perturbed accuracy: share of perturbed images predicted correctly.",
     "robust_accuracy": (
         "Robust accuracy: share of labelled images that stay correct under every attack, averaged "
