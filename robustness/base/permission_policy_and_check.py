@@ -35,6 +35,7 @@ class Action(Enum):
     CANCEL = "cancel an evaluation"
     CANCEL_TRAINING = "cancel this training"
     RENAME = "rename this run"
+    LIMIT = "set the limits of this run"
     DELETE = "delete this run"
     RESTORE = "bring this run back"
     PIN = "pin a baseline for everyone"
@@ -66,6 +67,7 @@ RULES: Mapping[Action, Permission] = {
     Action.CANCEL: Permission(Role.EVALUATOR),  # what was done is kept, and can be continued
     Action.CANCEL_TRAINING: Permission(Role.EVALUATOR, own=True),
     Action.RENAME: Permission(Role.EVALUATOR, own=True, writes=True),
+    Action.LIMIT: Permission(Role.EVALUATOR, own=True, writes=True),
     Action.DELETE: Permission(Role.EVALUATOR, own=True, writes=True),
     Action.RESTORE: Permission(Role.EVALUATOR, own=True, writes=True),
     Action.PIN: Permission(Role.OWNER, writes=True),

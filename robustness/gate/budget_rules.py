@@ -52,8 +52,10 @@ FIGURES: Mapping[str, str] = {
 }
 """Limits on figures of ``statistics``."""
 
+LOSS = "max_regression"
+
 REGRESSIONS: Mapping[str, str] = {
-    "max_regression": "consistency",
+    LOSS: "consistency",
     "max_accuracy_regression": "perturbed_accuracy",
     "max_robust_accuracy_regression": "robust_accuracy",
 }
@@ -122,15 +124,12 @@ class Rule(StrictTable):
     )
     max_regression: Share | None = Field(
         None,
-        description="consistency lost against the baseline; under attack on labelled images, "
-        "robust accuracy",
+        description="consistency lost",
     )
     max_accuracy_regression: Share | None = Field(
-        None, description="accuracy under perturbation lost against the baseline"
+        None, description="accuracy under perturbation lost"
     )
-    max_robust_accuracy_regression: Share | None = Field(
-        None, description="robust accuracy lost against the baseline"
-    )
+    max_robust_accuracy_regression: Share | None = Field(None, description="robust accuracy lost")
 
     @property
     def limits(self) -> Mapping[str, float]:

@@ -7,7 +7,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 from robustness.base.text import counted, visible
-from robustness.gate.budget_rules import LIMITS
+from robustness.gate.budget_rules import LIMITS, LOSS
 from robustness.gate.budget_verdicts import BROKEN, KEPT, NOT_SHOWN, Check
 
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]()<>#!|~:$&@])")
@@ -25,19 +25,20 @@ def as_dict(check: Check) -> dict[str, Any]:
 
 
 def headline(check: Check) -> str:
-    """Whether the run meets the budget, in one sentence."""
+    """Whether the run keeps its limits, in one sentence."""
     total, broken = len(check.verdicts), check.broken
     limits = counted(total, "limit")
     if check.passed:
-        return f"The run meets the budget: {limits}."
+        lost = {verdict.wanted for verdict in check.verdicts if verdict.limit == LOSS}
+        if len(lost) == 1 and all(verdict.limit == LOSS for verdict in check.verdicts):
+            most = counted(f"{100 * lost.pop():g}", "point")
+            return f"Release passes: no model loses more than {most}."
+        return f"Release passes: {limits} {'holds' if total == 1 else 'hold'}."
     sure = sum(verdict.outcome == BROKEN for verdict in broken)
     unsure = len(broken) - sure
     if not sure:
-        return (
-            f"Too few images to tell whether the run meets the budget: {unsure} of {limits} "
-            "undecided."
-        )
-    text = f"The run breaks the budget: {sure} of {limits}"
+        return f"Too few images to decide on the release: {unsure} of {limits} undecided."
+    text = f"Release fails: {sure} of {limits} broken"
     return f"{text}, and {unsure} more undecided." if unsure else f"{text}."
 
 

@@ -1,4 +1,4 @@
-"""What people and the server say of a run: title, tags and note; why it stopped.
+"""What people and the server say of a run: title, tags and note; its limits; why it stopped.
 
 One file beside the run's rows, changed under a lock, so that the run itself stays as it is. The
 folder of runs has such a file, too: it names the baseline.
@@ -9,9 +9,9 @@ from __future__ import annotations
 import json
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, FiniteFloat
+from pydantic import AfterValidator, Field, FiniteFloat
 
 from robustness.base.errors import ParameterError, RunError
 from robustness.base.files_and_locks import file_lock, write_whole
@@ -20,6 +20,8 @@ from robustness.base.text import visible
 
 FILE = "notes.json"
 MAX_TITLE, MAX_TAGS, MAX_NOTE = 120, 200, 2000
+
+LimitName = Literal["max_loss", "min_consistency"]
 
 _MAX_REASON = 4096
 _MAX_BYTES = 2**20
@@ -39,8 +41,9 @@ class Notes(StrictRecord):
     """The file. Times are in seconds since 1970, 0 for never.
 
     ``stopped`` is why an unfinished run stopped. ``deleted_by`` names a person, "" where that
-    is unknown. In the folder of runs, ``baseline`` is the id of the run that comparisons start
-    from.
+    is unknown. ``limits`` are those of a release, in percent or points, and ``baseline`` is the id
+    of the run that they compare with. In the folder of runs, it is that from which comparisons
+    start.
     """
 
     title: Annotated[str, AfterValidator(partial(_line, MAX_TITLE))] = ""
@@ -51,6 +54,7 @@ class Notes(StrictRecord):
     deleted: FiniteFloat = 0.0
     deleted_by: str = ""
     baseline: str = ""
+    limits: dict[LimitName, Annotated[float, Field(ge=0, le=100)]] = Field(default_factory=dict)
 
 
 def read(folder: Path) -> Notes:

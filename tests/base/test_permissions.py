@@ -25,6 +25,7 @@ TABLE = {
     Action.CANCEL: ("EO", "EO", False),
     Action.CANCEL_TRAINING: ("EO", "O", False),
     Action.RENAME: ("EO", "O", True),
+    Action.LIMIT: ("EO", "O", True),
     Action.DELETE: ("EO", "O", True),
     Action.RESTORE: ("EO", "O", True),
     Action.PIN: ("O", "O", True),

@@ -188,7 +188,7 @@ def test_check_tells_by_its_status_whether_the_budget_is_kept(
     command = ["check", "seed-5", "--budget", "budget.toml"]
     assert main.main([*command, *files]) == 0
     printed = capsys.readouterr().out
-    assert "The run meets the budget: 2 limits." in printed
+    assert "Release passes: 2 limits hold." in printed
     head, _, first = printed.splitlines()[4:7]
     assert head.index("Condition") == first.index("all conditions"), "the heading of the column"
     assert "<testsuites>" in Path("out/a.xml").read_text()

@@ -379,7 +379,7 @@ def test_junit_has_a_case_a_limit(found: gate.Check) -> None:
 
 def test_the_summary_puts_what_fails_first_and_escapes_names(found: gate.Check) -> None:
     text = gate.markdown(found)
-    assert text.startswith("## Robustness: The run breaks the budget: 1 of 3 limits, and 1 more")
+    assert text.startswith("## Robustness: Release fails: 1 of 3 limits broken, and 1 more")
     table = [line for line in text.splitlines() if line.startswith("| ")][1:]
     assert [line.split("|")[1].strip()[2:].strip() for line in table] == [BROKEN, NOT_SHOWN, KEPT]
     assert "odd\\|\\<b\\>\\&" in text

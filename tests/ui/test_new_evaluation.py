@@ -375,7 +375,9 @@ def test_a_match_keeps_the_limits_of_evaluations(
     assert not runs.listing(uploaded.parent)
 
 
-def test_a_release_is_checked_against_a_baseline(saved: str) -> None:
+def test_a_release_verdict_stays_with_run_and_link(
+    saved: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     link = {"source": "server", "server_source": "three", "suite": "own", "models": "SqueezeNet"}
     app = run(PAGE, question="release", seed="4", **link)
     assert app.query_params["max_loss"] == "2"
@@ -383,17 +385,31 @@ def test_a_release_is_checked_against_a_baseline(saved: str) -> None:
     app.multiselect(key="dataset_perturbations").set_value(["fog"]).run()
     evaluate(app)
     assert not app.error
-    assert headline(app) == "The run meets the budget: 1 limit."
+    assert headline(app) == "Release passes: no model loses more than 2 points."
+    release = app.query_params["run"]
+    assert app.query_params["baseline"] == saved, "whoever opens the link sees the verdict"
+    assert headline(run(PAGE, run=release)) == headline(app), "as does who opens the run"
     app.number_input(key="max_loss").set_value(None)
     app.number_input(key="min_consistency").set_value(100.0).run()
-    assert "The run breaks the budget: 1 of 1 limit" in headline(app)
-    release = app.query_params["run"]
+    assert "Release fails: 1 of 1 limit" in headline(app)
+    assert headline(run(PAGE, run=release)) == headline(app)
+    linked = run(PAGE, run=release, max_loss="3", baseline=saved)
+    assert headline(linked) == "Release passes: no model loses more than 3 points."
+    assert headline(run(PAGE, run=release)) == headline(app), "a link changes no run"
+    with monkeypatch.context() as patch:
+        patch.setenv("ROBUSTNESS_READ_ONLY", "1")
+        visitor = run(PAGE, run=release)
+        visitor.number_input(key="min_consistency").set_value(None)
+        visitor.number_input(key="max_loss").set_value(4.0).run()
+        assert not visitor.error
+        assert headline(visitor) == "Release passes: no model loses more than 4 points."
+    assert headline(run(PAGE, run=release)) == headline(app), "a visitor changes his link alone"
     app.selectbox(key="compare with").set_value(saved).run()
     assert not {"max_loss", "min_consistency"} & {*app.query_params}, "they are of that run"
     app.query_params["run"] = release
     del app.query_params["compare"]
     app.run()
-    assert "budget" not in headline(app)
+    assert "Release fails: 1 of 1 limit" in headline(app)
 
 
 @pytest.mark.parametrize("leaves", ["question", "form"])
@@ -411,7 +427,7 @@ def test_a_limit_of_a_release_check_stays_with_it(saved: str, leaves: str) -> No
     app.run()
     assert not app.exception
     assert not app.error
-    assert "budget" not in headline(app)
+    assert "Release" not in headline(app)
     app.button(key="open form").click().run()
     app.segmented_control(key="question").set_value("release").run()
     assert not app.exception

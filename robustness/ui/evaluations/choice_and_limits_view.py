@@ -45,8 +45,9 @@ def show(run: Run, of: RunFigures, entry: Listed) -> None:
             with st.popover("Criteria", icon=":material/tune:"):
                 values = block_display_and_selection.options_input(CHOICE.options, of)
             with st.popover("Limits", icon=":material/rule:"):
-                st.caption("Say whether each model meets these.")
-                limits_input.limits_input(run.id)
+                st.caption("Limits each model must meet")
+                limits_input.take_limits(run.folder)
+                limits_input.limits_input(run.folder)
             run_table_and_selection.comparison_input(entry.folder.parent, [entry.folder.name])
             report_button(partial(report.of_run, run), run.id)
             with st.popover("Manage", icon=":material/more_horiz:"):

@@ -24,7 +24,11 @@ from robustness.runs import Plan, forecast
 from robustness.ui.computation import job_controls
 from robustness.ui.computation.background_work_and_cache import begin
 from robustness.ui.computation.shared_results import cached
-from robustness.ui.evaluations import match_form_and_view, run_table_and_selection
+from robustness.ui.evaluations import (
+    limits_input,
+    match_form_and_view,
+    run_table_and_selection,
+)
 from robustness.ui.evaluations.new_evaluation_inputs import (
     DEFAULTS,
     MATCH,
@@ -185,7 +189,11 @@ def _begin(new: NewRun) -> None:
         written = last_written(new.source)
         plan, _ = _planned(new, digest, written, looked)
         first = job_controls.submit([plan])
-        run_table_and_selection.choose(first, with_limits=st.session_state[QUESTION] == RELEASE)
+        is_release = st.session_state[QUESTION] == RELEASE
+        if is_release:
+            for name in first:
+                limits_input.store_limits(runs_folder() / name)
+        run_table_and_selection.choose(first, with_limits=is_release)
         st.rerun()
 
 

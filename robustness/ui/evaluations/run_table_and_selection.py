@@ -64,8 +64,16 @@ LIMITS = {
 """The limits of a release by their parameters in the link; they belong to one run."""
 
 
+LIMITS_TAKEN = "run whose limits these are"
+
+BASELINE = "baseline"
+"""Link parameter: the id of the run that the limits compare with."""
+
+
 def forget_limits() -> None:
     """Empty the limits of a release, on the page and in the link."""
+    st.session_state.pop(LIMITS_TAKEN, None)
+    st.query_params.pop(BASELINE, None)
     for key in LIMITS:
         if st.session_state.get(key) is not None or key in st.query_params:
             set_number(key, None)
