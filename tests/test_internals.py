@@ -77,6 +77,12 @@ def test_private_interfaces_are_checked_with_the_installed_version(package: str)
         ("streamlit", "runtime/scriptrunner/script_runner.py", "(_clean_problem_modules)"),
         ("streamlit", "web/server/server_util.py", "net_util.get_external_ip"),
         ("uvicorn", "protocols/http/h11_impl.py", "self.connections.discard(self)"),
+        (
+            "uvicorn",
+            "protocols/websockets/websockets_sansio_impl.py",
+            "self.conn = ServerProtocol(",
+        ),
+        ("websockets", "protocol.py", "max_size = self.max_message_size"),
         ("uvicorn", "protocols/http/h11_impl.py", "self.flow.pause_reading()"),
         ("openvino", "frontend/tensorflow/node_decoder.py", "TFGraphNodeDecoder.get_variable("),
         ("keras", "src/ops/function.py", "self._nodes_by_depth"),

@@ -26,6 +26,8 @@ from streamlit.runtime.app_session import AppSession
 from streamlit.runtime.forward_msg_queue import ForwardMsgQueue
 from streamlit.runtime.websocket_session_manager import WebsocketSessionManager
 from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.exceptions import ConnectionClosedError
 from websockets.sync.client import connect
 
 from robustness.base import settings
@@ -299,10 +301,13 @@ def listening(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
     """The port of a server of Uvicorn with short patience, for at most eight connections."""
     for name in ("connection_made", "data_received", "connection_lost"):
         monkeypatch.setattr(H11Protocol, name, getattr(H11Protocol, name))  # put back afterwards
+    begin = WebSocketsSansIOProtocol.__init__
+    monkeypatch.setattr(WebSocketsSansIOProtocol, "__init__", begin)
     monkeypatch.setattr(connections, "HEAD_SECONDS", 0.5)
     monkeypatch.setattr(connections, "BODY_SECONDS", 0.5)
     connections.limit_time()
     connections.limit_count(8)
+    connections.limit_messages(1000)
     app = Starlette(routes=[Route("/", _length, methods=["POST"]), WebSocketRoute("/ws", _echo)])
     server = uvicorn.Server(uvicorn.Config(app, http="h11", ws="websockets-sansio", lifespan="off"))
     with socket.socket() as taken:
@@ -357,6 +362,16 @@ def test_a_request_that_does_not_arrive_in_time_is_ended(listening: int) -> None
         time.sleep(1.2)
         page.send("still here")
         assert page.recv() == "still here"
+
+
+def test_a_message_beyond_the_limit_is_refused_before_it_has_arrived(listening: int) -> None:
+    with connect(f"ws://127.0.0.1:{listening}/ws") as page:
+        page.send("a" * 1000)
+        assert page.recv() == "a" * 1000
+    with connect(f"ws://127.0.0.1:{listening}/ws") as page:
+        page.socket.sendall(b"\x81\xff" + (10**6).to_bytes(8, "big"))  # the head of a frame
+        with pytest.raises(ConnectionClosedError, match="1009"):
+            page.recv()
 
 
 def test_connections_beyond_the_limit_are_refused_and_those_within_are_served(

@@ -13,10 +13,13 @@ import resource
 import threading
 import time
 from collections import Counter
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import h11
+from streamlit import config
 from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from robustness.ui.server.streamlit_patches_and_internals import LOGGERS_OF_SESSIONS
 
@@ -51,6 +54,7 @@ def limit() -> None:
     limit_log()
     limit_time()
     limit_count(_most_connections())
+    limit_messages(int(config.get_option("server.maxWidgetStateSize")) * 2**20)
 
 
 def limit_time() -> None:
@@ -119,6 +123,20 @@ def limit_count(most: int) -> None:
             transport.abort()
 
     H11Protocol.connection_made = connection_made  # type: ignore[method-assign]
+
+
+def limit_messages(most: int) -> None:
+    """Refuse a message of a WebSocket beyond ``most`` bytes before it has arrived.
+
+    Streamlit refuses it afterwards, and holds up to ``server.maxMessageSize`` of each until then.
+    """
+    begin = WebSocketsSansIOProtocol.__init__
+
+    def begin_with_limit(self: WebSocketsSansIOProtocol, *others: Any, **named: Any) -> None:
+        begin(self, *others, **named)
+        self.conn.max_message_size = most
+
+    WebSocketsSansIOProtocol.__init__ = begin_with_limit  # type: ignore[method-assign]
 
 
 def _most_connections() -> int:
