@@ -33,7 +33,6 @@ from numpy.typing import NDArray
 
 from benchmarks.offline_models import NAMES
 from benchmarks.support.image_folders import labelled_folder
-from benchmarks.support.own_runs import adopt
 from robustness import runs
 from robustness.base.files_and_locks import put_whole
 from robustness.evaluation.request import make_spec
@@ -112,7 +111,7 @@ def replicated(
         content=_content(count),
     )
     manifest.write(folder)
-    return runs.load(adopt(folder))
+    return runs.load(folder)
 
 
 @dataclass(frozen=True)

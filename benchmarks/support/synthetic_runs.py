@@ -11,7 +11,6 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from benchmarks.support.image_folders import drawing
-from benchmarks.support.own_runs import adopt
 from robustness import metrics, models, runs
 from robustness.evaluation.measurement_and_image_batch import Measurement
 from robustness.evaluation.perturbation_and_attack_conditions import Condition
@@ -105,7 +104,7 @@ def saved(
         parts={path.name: path.stat().st_size for path in files},
     )
     manifest.write(folder)
-    return runs.load(adopt(folder), unfinished=True)
+    return runs.load(folder, unfinished=True)
 
 
 def with_images(run: runs.Run, change: Callable[[pa.Table], pa.Table]) -> runs.Run:
@@ -114,7 +113,7 @@ def with_images(run: runs.Run, change: Callable[[pa.Table], pa.Table]) -> runs.R
     paths = [file, *(part.path for part in run.parts)]
     sizes = {path.name: path.stat().st_size for path in paths}
     run.manifest.updated(parts=sizes).write(run.folder)
-    return runs.load(adopt(run.folder), unfinished=True)
+    return runs.load(run.folder, unfinished=True)
 
 
 def with_column(table: pa.Table, name: str, values: Sequence[object]) -> pa.Table:

@@ -102,7 +102,7 @@ compare = checked_call(runs.compare)
 @checked_call
 def open_run(folder: str | PathLike[str]) -> EvaluatedRun:
     """The finished run in ``folder``; raises ``RunError`` where there is none."""
-    return EvaluatedRun.of(runs.load(Path(folder), anywhere=True))
+    return EvaluatedRun.of(runs.load(Path(folder)))
 
 
 @checked_call

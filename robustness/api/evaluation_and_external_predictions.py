@@ -39,7 +39,6 @@ from robustness.runs import (
     Progress,
     dataset_image_export,
     imported_predictions,
-    run_registration_and_origin,
 )
 
 
@@ -186,7 +185,7 @@ def perform(
         with runs.start(plan, folder, engine=engine, resume=resume) as writer:
             for state in () if writer.finished else writer.perform(engine, address):
                 tell(state)
-        run = EvaluatedRun.of(runs.load(writer.folder, anywhere=True))
+        run = EvaluatedRun.of(runs.load(writer.folder))
     except BaseException:
         if out is None:
             _discard(folder)
@@ -197,9 +196,7 @@ def perform(
 
 
 def _discard(runs_folder: Path) -> None:
-    """Remove the temporary ``runs_folder``, of which this installation then knows no run."""
-    for folder in runs_folder.glob("*/"):
-        run_registration_and_origin.forget(folder)
+    """Remove the temporary ``runs_folder``."""
     shutil.rmtree(runs_folder, ignore_errors=True)
 
 

@@ -59,7 +59,7 @@ def model_style(name: str) -> tuple[str, str, str]:
     """(colour, marker symbol, dash) of the model called ``name``, the same everywhere.
 
     No two of 48 registered models have the same marker and dash, nor of 128 the same marker and
-    colour. The style of an unregistered model, as in a foreign run, depends on its name.
+    colour. The style of an unregistered model, as in a run from elsewhere, depends on its name.
     """
     if name in models.REGISTRY:
         place = models.REGISTRY.names.index(name)

@@ -62,7 +62,7 @@ def check_command(options: argparse.Namespace) -> int:
             "evaluate, or none of these options."
         )
     else:
-        run = runs.load(folder.resolve(), anywhere=True)
+        run = runs.load(folder.resolve())
     check = gate.check(budget, run, baseline)
     if options.junit:
         write_file(options.junit, gate.junit(check))
@@ -95,7 +95,7 @@ def baseline_of(budget: Budget, options: argparse.Namespace) -> Run | None:
     candidate = options.budget.parent / named
     if not options.baseline and not (options.out / named).is_dir() and candidate.is_dir():
         return runs.load(candidate.resolve())
-    return runs.load(runs.folder_of(named, options.out), anywhere=True)
+    return runs.load(runs.folder_of(named, options.out))
 
 
 def _print_check(check: Check) -> None:

@@ -112,7 +112,7 @@ def choose_command(options: argparse.Namespace) -> int:
         if options.baseline or budget.compares:
             baseline = baseline_of(budget, options)
     folders = dict.fromkeys(runs.folder_of(run, options.out) for run in options.runs)
-    opened = [runs.load(folder, anywhere=True) for folder in folders]
+    opened = [runs.load(folder) for folder in folders]
     model_choice = api.choose(
         opened,
         budget=options.budget,
@@ -145,7 +145,7 @@ def failures_command(options: argparse.Namespace) -> None:
     from robustness import api, report, runs
     from robustness.report.questions import REGISTRY, RunFigures, failure_counts_and_images
 
-    run = runs.load(runs.folder_of(options.run, options.out), unfinished=True, anywhere=True)
+    run = runs.load(runs.folder_of(options.run, options.out), unfinished=True)
     if options.map is not None:
         embedding = api.embedding_map(run, options.where or "", images=options.map)
         if options.json:
@@ -181,7 +181,7 @@ def fixes_command(options: argparse.Namespace) -> None:
     from robustness.report.questions import RunFigures
     from robustness.report.questions.fixes import FIXES
 
-    run = runs.load(runs.folder_of(options.run, options.out), anywhere=True)
+    run = runs.load(runs.folder_of(options.run, options.out))
     figures = RunFigures(run).answer(FIXES)
     if options.json:
         console.print_json(FIXES.tables(figures)["fixes"])
@@ -197,7 +197,7 @@ def calibrate_command(options: argparse.Namespace) -> None:
     from robustness import api, runs
     from robustness.report.questions import fixes
 
-    run = runs.load(runs.folder_of(options.run, options.out), anywhere=True)
+    run = runs.load(runs.folder_of(options.run, options.out))
     fit = api.calibrate(
         run,
         options.model,
@@ -227,7 +227,7 @@ def threshold_command(options: argparse.Namespace) -> None:
         of_model,
     )
 
-    run = runs.load(runs.folder_of(options.run, options.out), anywhere=True)
+    run = runs.load(runs.folder_of(options.run, options.out))
     values = vars(options) | {"groups": groups_of(run, options.groups)}
     figures = RunFigures(run, options=values).answer(THRESHOLD)
     if options.json:

@@ -90,13 +90,12 @@ def runs_command(options: argparse.Namespace) -> None:
                 about = f"\n    {entry.title}: a match, {entry.created}, {status}"
             console.say(f"{entry.folder.name}{about}")
             continue
-        foreign = ", foreign (from another installation)" if entry.foreign else ""
         console.say(
             f"{entry.folder.name}\n    {entry.title}: {manifest.images} of "
             f"{counted(manifest.dataset.pictures, 'image')}, "
             f"{counted(len(manifest.spec.models), 'model')}, "
             f"{counted(len(manifest.spec.pooled_conditions), 'condition')}, {manifest.how}, "
-            f"{manifest.created}, {manifest.status}{foreign}"
+            f"{manifest.created}, {manifest.status}"
         )
 
 
@@ -115,7 +114,6 @@ def _listed(entry: Listed) -> dict[str, Any]:
         "title": entry.title,
         "created": manifest.created,
         "status": manifest.status,
-        "foreign": entry.foreign,
         "source": manifest.dataset.source,
         "pictures": manifest.dataset.pictures,
         "images": manifest.images,
@@ -131,7 +129,7 @@ def _opened(run: str, options: argparse.Namespace, *, unfinished: bool = False) 
     from robustness import runs
 
     folder = runs.folder_of(run, options.out)
-    return runs.load(folder, unfinished=unfinished, anywhere=True)
+    return runs.load(folder, unfinished=unfinished)
 
 
 def compare_command(options: argparse.Namespace) -> None:

@@ -44,11 +44,11 @@ Fill = Callable[[Measurement], Any]
 class Column:
     """One column of the rows.
 
-    ``values`` and ``meaning`` are for the data dictionary. Numbers of foreign rows, also those in
-    a list, must lie between ``low`` and ``high``. ``null`` says that a row may lack the value. Two
-    runs agree if their values differ by at most ``tolerance``. ``fill`` returns the value of a
-    measurement, by default its attribute. ``stored`` says that the files of rows of a run have it:
-    the others are of the image or of the request.
+    ``values`` and ``meaning`` are for the data dictionary. Numbers, also those in a list, lie
+    between ``low`` and ``high``. ``null`` says that a row may lack the value. Two runs agree if
+    their values differ by at most ``tolerance``. ``fill`` returns the value of a measurement, by
+    default its attribute. ``stored`` says that the files of rows of a run have it: the others are
+    of the image or of the request.
     """
 
     name: str

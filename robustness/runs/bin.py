@@ -10,7 +10,7 @@ from itertools import chain, count
 from pathlib import Path
 
 from robustness.base.errors import RunError
-from robustness.runs import notes, run_registration_and_origin
+from robustness.runs import notes
 from robustness.runs.run_folders_and_opening import Listed, listed, locked, owner_of
 
 BIN = ".bin"
@@ -54,9 +54,7 @@ def to_bin(folder: Path, by: str = "") -> None:
         lock = locked(folder)
         try:
             notes.update(folder, deleted=now(), deleted_by=by)
-            to = _free(place / folder.name)
-            folder.rename(to)
-            run_registration_and_origin.forget(folder, to)
+            folder.rename(_free(place / folder.name))
         finally:
             lock.release()
     except OSError as error:
@@ -84,7 +82,6 @@ def restore(runs: Path, name: str) -> Path:
     try:
         notes.update(folder, restored=time.time(), deleted=0.0, deleted_by="")
         folder.rename(back)
-        run_registration_and_origin.forget(folder, back)
     except OSError as error:
         raise RunError(f"The run {name} cannot be restored: {error.strerror}.") from error
     return back
@@ -107,7 +104,6 @@ def empty_bin(runs: Path, days: float) -> list[str]:
     old = [entry for entry in deleted(runs) if entry.when is not None and entry.when <= oldest]
     for entry in old:
         shutil.rmtree(entry.entry.folder, ignore_errors=True)
-        run_registration_and_origin.forget(entry.entry.folder)
     return [entry.entry.folder.name for entry in old]
 
 

@@ -109,7 +109,6 @@ def _earlier(runs: Path, spec: Request) -> Manifest | None:
         manifest = entry.manifest
         if (
             manifest is not None
-            and not entry.foreign
             and manifest.status == FINISHED
             and manifest.engine == "local"
             and manifest.images >= _ENOUGH

@@ -20,7 +20,6 @@ import pyarrow.parquet as pq
 from robustness.base.errors import ParameterError, RunError
 from robustness.base.files_and_locks import require_regular
 from robustness.datasets import Dataset
-from robustness.datasets.table_and_other_columns import LONGEST_VALUE, MAX_COLUMNS
 from robustness.evaluation.request import Request
 from robustness.pictures.image_properties import PROPERTIES
 from robustness.runs.row_files import free_path, put_table
@@ -51,9 +50,6 @@ pixels in each framing of the request, or ``UNREADABLE`` for a ``reason``."""
 
 _TABLE = " (table)"
 """Ends the name of a column of the dataset that is taken."""
-
-_FREE, _MAX_RATIO = 64 * 1024**2, 100
-_LONGEST = 8 * LONGEST_VALUE  # bytes; a name may be longer than a value
 
 
 def write(folder: Path, chunks: Sequence[Chunk]) -> Path:
@@ -195,50 +191,3 @@ def with_columns(rows: pa.Table, names: Iterable[str], images: pa.Table, spec: R
     for name in names:
         rows = rows.append_column(name, make[name]())
     return rows
-
-
-def checked(folder: Path, pictures: int, names_up_to: int) -> pa.Table:
-    """The images of the foreign run in ``folder``.
-
-    Raises ``RunError`` unless they are some of ``pictures`` images, and ``MemoryError``.
-    """
-    path = folder / FILE
-    try:
-        with pq.ParquetFile(path) as file:
-            schema = file.schema_arrow
-            _expect(len(schema) <= len(SCHEMA) + MAX_COLUMNS)
-            _expect(len(set(schema.names)) == len(schema))
-            _expect(all(len(name.encode()) <= _LONGEST for name in schema.names))
-            own = ((name, pa.string()) for name in schema.names[len(SCHEMA) :])
-            _expect(schema.equals(pa.schema([*SCHEMA, *own])))
-            _expect(file.metadata.num_rows <= pictures)
-            table = file.read()
-        table.validate(full=True)
-    except MemoryError:
-        raise
-    except (pa.ArrowException, ValueError, OSError) as error:
-        raise RunError(f"{FILE} is damaged or has another format") from error
-    _expect(table.nbytes <= max(_FREE, _MAX_RATIO * path.stat().st_size))
-    for field, column in zip(table.schema, table.columns, strict=True):
-        most = names_up_to if field.name in _ABOUT.names else _LONGEST
-        if pa.types.is_string(column.type):
-            _expect((pc.max(pc.binary_length(column)).as_py() or 0) <= most)
-        elif pa.types.is_floating(column.type):
-            _expect(pc.all(pc.is_finite(column), min_count=0).as_py() is not False)
-    positions, status = table["position"], table["status"]
-    _expect(positions.null_count == table["name"].null_count == status.null_count == 0)
-    _expect(set(status.unique().to_pylist()) <= {READABLE, UNREADABLE})
-    read = readable(table)
-    _expect(read["digest"].null_count == 0 and len(read["name"].unique()) == len(read))
-    _expect(table["reason"].null_count == len(read))
-    places = positions.to_numpy()
-    _expect(not len(places) or (places[0] >= 0 and places[-1] < pictures))
-    _expect(bool(np.all(np.diff(places) > 0)))
-    return table
-
-
-def _expect(fine: bool) -> None:
-    if not fine:
-        raise RunError(
-            f"{FILE} is refused: expected one row per image, with numbers and short texts"
-        )

@@ -23,13 +23,11 @@ from robustness.evaluation.request import Request
 from robustness.perturbations import REGISTRY as PERTURBATIONS
 from robustness.plugins import plugins
 from robustness.remedies import REGISTRY as REMEDIES
-from robustness.runs import run_registration_and_origin
 from robustness.runs.latencies import Latencies, costs
 from robustness.statistics.choice_criteria_and_cost import Cost
 
-FILE = run_registration_and_origin.MANIFEST
-MAX_FOREIGN_BYTES, MAX_FOREIGN_CONDITIONS = 1024**2, 10_000
-"""Of a foreign run, so that listing it takes no time."""
+FILE = "manifest.json"
+MAX_BYTES = 32 * 1024**2
 
 FORMAT, VERSION = "robustness run", 6
 
@@ -175,37 +173,7 @@ class Manifest:
 
 def read(folder: Path) -> Manifest:
     """The manifest in ``folder``; raises ``RunError`` where there is none that can be used."""
-    return read_with_origin(folder)[0]
-
-
-def _text(folder: Path) -> tuple[bytes, bool]:
-    """The text of the manifest in ``folder``, and whether the run is foreign."""
-    own = run_registration_and_origin.own_run(folder)
-    most = MAX_FOREIGN_BYTES if own is None else run_registration_and_origin.MAX_MANIFEST
-    try:
-        text = read_regular(folder / FILE, most, follow=False)
-    except OSError as error:
-        if error.errno == errno.EFBIG:
-            raise _too_large(folder, f"a {FILE} of at most {most:,} bytes") from error
-        if not os.path.isdir(folder):
-            raise RunError(
-                f"There is no run {folder.name} here.", hint=f"Looked for it in {folder.parent}."
-            ) from error
-        raise RunError(
-            f"{folder.name} is not a saved run: expected a readable {FILE} in it.",
-            hint=_where(folder),
-        ) from error
-    foreign = own is None or not own.wrote(text)
-    if foreign and len(text) > MAX_FOREIGN_BYTES:
-        raise _too_large(folder, f"a {FILE} of at most {MAX_FOREIGN_BYTES:,} bytes")
-    return text, foreign
-
-
-def read_with_origin(folder: Path) -> tuple[Manifest, bool]:
-    """The manifest in ``folder``, and whether the run is foreign; raises as ``read`` does."""
-    text, foreign = _text(folder)
-    if foreign:  # or list and manifest were written one after the other between the two reads
-        text, foreign = _text(folder)
+    text = _text(folder)
     where = f"The {FILE} of {folder.name} is damaged"
     try:
         head = checked_json(dict[str, Any], text, where)
@@ -220,34 +188,36 @@ def read_with_origin(folder: Path) -> tuple[Manifest, bool]:
                 f"{VERSION}: evaluate the images again.",
                 hint=_where(folder),
             )
-        if "race" in head:
-            raise RunError(
-                f"{folder.name} was a race, which ended before its last image: evaluate all of "
-                "them again.",
-                hint=_where(folder),
-            )
-        spec = head.get("spec")
-        conditions = spec.get("perturbations") if isinstance(spec, dict) else None
-        count = len(conditions) if isinstance(conditions, list) else 0
-        if foreign and count > MAX_FOREIGN_CONDITIONS:
-            raise _too_large(
-                folder, f"at most {MAX_FOREIGN_CONDITIONS:,} conditions, got {count:,}"
-            )
         _require_plugins(folder.name, head)
         manifest = checked_json(Manifest, text, where)
     except ParameterError as error:
         raise RunError(str(error), hint=_where(folder)) from error
-    if foreign and head.get("spec_digest") != manifest.spec.digest:
+    if head.get("spec_digest") != manifest.spec.digest:
         raise RunError(
             f"{folder.name} is refused: its request has changed since it was evaluated. Copy the "
             "run again, or evaluate the images again.",
             hint=_where(folder),
         )
-    return manifest, foreign
+    return manifest
 
 
-def _too_large(folder: Path, expected: str) -> RunError:
-    return RunError(f"{folder.name} is refused: expected {expected}.", hint=_where(folder))
+def _text(folder: Path) -> bytes:
+    try:
+        return read_regular(folder / FILE, MAX_BYTES)
+    except OSError as error:
+        if error.errno == errno.EFBIG:
+            raise RunError(
+                f"{folder.name} is refused: expected a {FILE} of at most {MAX_BYTES:,} bytes.",
+                hint=_where(folder),
+            ) from error
+        if not os.path.isdir(folder):
+            raise RunError(
+                f"There is no run {folder.name} here.", hint=f"Looked for it in {folder.parent}."
+            ) from error
+        raise RunError(
+            f"{folder.name} is not a saved run: expected a readable {FILE} in it.",
+            hint=_where(folder),
+        ) from error
 
 
 def _require_plugins(run: str, head: Mapping[str, Any]) -> None:

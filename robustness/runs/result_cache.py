@@ -1,9 +1,10 @@
 """Results of a finished run, worked out once and stored, each in a file of its own.
 
-They lie in the folder of the run or, of a foreign one, in the state folder. They are those of their
-key: the rows, the images, the request with the versions and plugins that computed them, the names
-of the models' classes, and a ``version``: the ``code_digest`` of the module that works them out, or
-one of their own for results that other code does not put out of date.
+They lie in the folder of the run, signed by the installation that worked them out: those of another
+one are worked out again from the rows. They are those of their key: the rows, the images, the
+request with the versions and plugins that computed them, the names of the models' classes, and a
+``version``: the ``code_digest`` of the module that works them out, or one of their own for results
+that other code does not put out of date.
 """
 
 from __future__ import annotations
@@ -20,11 +21,11 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from robustness import models
+from robustness.base import secret
 from robustness.base.errors import ParameterError
 from robustness.base.files_and_locks import read_regular, write_whole
 from robustness.base.files_and_locks import version as file_version
 from robustness.base.pydantic_validation import checked_json
-from robustness.runs import run_registration_and_origin
 from robustness.runs.manifest import FINISHED, Manifest
 
 FIGURES, FAILURES, HEADLINE = "figures", "failures", "headline"
@@ -33,19 +34,16 @@ MAPS, CALIBRATIONS = "maps", "calibrations"
 
 _MOST = 64 * 2**20  # bytes of a file
 _MOST_TEXT = 512 * 2**20
-_KEY_BYTES = 65  # a digest, and the end of its line
+_PURPOSE = "stored result"
+_SIGNATURE_BYTES = 65  # with the end of its line
+
 Kind = TypeVar("Kind")
 """What a result is: a dataclass, or a list of them, that JSON holds whole."""
 
 
 def file(folder: Path, name: str) -> Path:
     """The file of the result ``name`` of the run in ``folder``."""
-    place = (
-        folder
-        if run_registration_and_origin.is_own(folder)
-        else run_registration_and_origin.stored(folder)
-    )
-    return place / f"{name}.json.gz"
+    return folder / f"{name}.json.gz"
 
 
 def stored(
@@ -73,7 +71,9 @@ def write(folder: Path, manifest: Manifest, name: str, result: object, version: 
         return
     with contextlib.suppress(OSError, ValueError):  # a number that is none, as of odd rows
         text = json.dumps(result, allow_nan=False, default=_fields)
-        lines = f"{_key(folder, manifest, version)}\n{text}".encode()
+        key = _key(folder, manifest, version)
+        signature = secret.signature(_PURPOSE, f"{name}\n{key}\n{text}")
+        lines = f"{signature}\n{text}".encode()
         write_whole(file(folder, name), gzip.compress(lines, compresslevel=5, mtime=0))
 
 
@@ -90,12 +90,16 @@ def read(
     try:
         data = read_regular(file(folder, name), _MOST)
         with gzip.GzipFile(fileobj=io.BytesIO(data)) as unpacked:
-            if unpacked.readline(_KEY_BYTES) != f"{_key(folder, manifest, version)}\n".encode():
-                return None
+            signature = unpacked.readline(_SIGNATURE_BYTES).decode().rstrip("\n")
             text = unpacked.read(_MOST_TEXT + 1)
-        return checked_json(kind, text) if len(text) <= _MOST_TEXT else None
-    except (OSError, EOFError, zlib.error, ParameterError):  # a file that is missing or damaged
-        return None
+        if len(text) > _MOST_TEXT:
+            return None
+        key = _key(folder, manifest, version)
+        if not secret.is_signed(_PURPOSE, f"{name}\n{key}\n{text.decode()}", signature):
+            return None
+        return checked_json(kind, text)
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError, ParameterError):
+        return None  # a file that is missing or damaged
 
 
 def _key(folder: Path, manifest: Manifest, version: str) -> str:

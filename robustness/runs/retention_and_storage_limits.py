@@ -16,7 +16,6 @@ from robustness.base.permission_policy_and_check import policy
 from robustness.base.text import counted
 from robustness.runs import notes
 from robustness.runs.bin import DAY, empty_bin, now, to_bin
-from robustness.runs.manifest import FILE
 from robustness.runs.run_folders_and_opening import Listed, listing
 
 BIN_DAYS = 7
@@ -46,9 +45,9 @@ def check_begin(runs: Path, pictures: int = 0) -> None:
 def tidy(runs: Path) -> None:
     """Empties the bin of what is old, and moves runs to it that are too old or too many.
 
-    The number counts for each creator alone, and for foreign runs together: nobody's runs make
-    room for somebody else's. A run that is being written stays, and all do while the dashboard is
-    read-only. One that was brought back is as old as that is ago, a foreign one as its arrival.
+    The number counts for each creator alone: nobody's runs make room for somebody else's. A run
+    that is being written stays, and all do while the dashboard is read-only. One that was brought
+    back is as old as that is ago.
     """
     if policy().read_only:
         return
@@ -59,20 +58,16 @@ def tidy(runs: Path) -> None:
     entries = [(_since(entry), entry) for entry in listing(runs) if not entry.reason]
     oldest = -math.inf if days is None else now() - days * DAY
     entries.sort(key=itemgetter(0), reverse=True)
-    counts: Counter[tuple[bool, str]] = Counter()
+    counts: Counter[str] = Counter()
     for since, entry in entries:
-        whose = entry.foreign, entry.owner
-        counts[whose] += 1
-        if since < oldest or (most is not None and counts[whose] > most):
+        counts[entry.owner] += 1
+        if since < oldest or (most is not None and counts[entry.owner] > most):
             with suppress(RunError):
                 to_bin(entry.folder, "the limits of this dashboard")
 
 
 def _since(entry: Listed) -> float:
-    """When the run last came here, else was begun, in seconds since 1970; ``now`` if unknown."""
-    if entry.foreign:  # by the file system: its manifest and notes may say anything
-        with suppress(OSError):
-            return (entry.folder / FILE).stat().st_ctime
+    """When the run was restored, else begun, in seconds since 1970; ``now`` if unknown."""
     if restored := notes.read(entry.folder).restored:
         return restored
     try:

@@ -183,7 +183,7 @@ def free_path(folder: Path, name: str, number: int) -> Path:
 
 
 def read_part(path: Path) -> Part:
-    """The metadata of the file; raises ``RunError`` for one that is damaged or foreign."""
+    """The metadata of the file; raises ``RunError`` for one that is damaged or of another kind."""
     try:
         require_regular(path)
         with pq.ParquetFile(path) as file:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -11,16 +11,13 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from robustness import models
-from robustness.base import settings
 from robustness.base.code_digest import code_digest
 from robustness.base.errors import ImageError, RobustnessError, RunError
 from robustness.base.text import visible
 from robustness.datasets import (
-    SAMPLES,
     Dataset,
     Entry,
     open_dataset,
-    open_folder_or_archive,
 )
 from robustness.evaluation.perturbation_and_attack_conditions import Condition
 from robustness.evaluation.row_schema import (
@@ -54,20 +51,15 @@ UPLOADS = ".uploads"
 
 @dataclass(eq=False)
 class Run:
-    """One saved run, opened for reading by ``load``, which says what ``anywhere`` means.
-
-    It is ``foreign`` unless this installation began it.
-    """
+    """One saved run, opened for reading by ``load``."""
 
     folder: Path
     manifest: Manifest
     parts: Sequence[Part]
-    anywhere: bool = False
-    foreign: bool = False
 
     @property
     def id(self) -> str:
-        """The name of its folder: what a foreign manifest says may be the id of another run."""
+        """The name of its folder."""
         return self.folder.name
 
     @property
@@ -218,10 +210,7 @@ class Run:
         """The images, listed again; raises ``RunError`` where they cannot be opened."""
         record = self.manifest.dataset
         try:
-            if self.foreign and not self.anywhere:
-                dataset = _open_offered(record.source, self.folder.parent)
-            else:
-                dataset = open_dataset(record.source)
+            dataset = open_dataset(record.source)
         except RunError:
             raise
         except (RobustnessError, OSError) as error:
@@ -287,37 +276,3 @@ class Run:
         """By name of every image: its digest, and those of its pixels in each framing, if known."""
         columns = (self.rows.images[column].to_pylist() for column in ("name", "digest", "framed"))
         return {name: (digest, framed) for name, digest, framed in zip(*columns, strict=True)}
-
-
-def _open_offered(source: str, runs: Path) -> Dataset:
-    """The images of ``source``, which is untrusted; ``RunError`` unless pages may show them.
-
-    They may show the bundled samples, and a folder or zip archive that lies in the folder of the
-    setting ``datasets`` or was uploaded beside the ``runs``. A table or a published tree may name
-    files elsewhere, and what is hidden is not for pages. Raises as ``open_dataset`` does.
-    """
-    if source == SAMPLES and not Path(SAMPLES).exists():
-        return open_dataset(SAMPLES)
-    path = _offered(source, (runs / UPLOADS, settings.value(settings.DATASETS)))
-    if path is None:
-        raise RunError(
-            "This run is from another installation: its images are shown only from a folder or "
-            "zip archive in the folder of the setting 'datasets'."
-        )
-    return open_folder_or_archive(path)
-
-
-def _offered(source: str, folders: Iterable[Path | None]) -> Path | None:
-    """The folder or file that ``source`` names, if it lies in one of ``folders``, not hidden."""
-    if "://" in source:
-        return None
-    try:
-        path = Path(source).resolve(strict=True)
-        for folder in filter(None, folders):
-            if path.is_relative_to(root := folder.resolve()):
-                hidden = any(part.startswith(".") for part in path.relative_to(root).parts)
-                if not hidden and (path.is_dir() or path.suffix.lower() == ".zip"):
-                    return path
-    except (OSError, ValueError, RuntimeError):
-        pass
-    return None

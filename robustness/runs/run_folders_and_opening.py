@@ -13,12 +13,11 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from robustness.base.errors import ParameterError, RunError, RunLockedError
-from robustness.base.files_and_locks import version
 from robustness.base.text import counted, visible
 from robustness.matching import Match
 from robustness.models.class_labels import note_classes
-from robustness.runs import foreign_run_checks, notes, run_registration_and_origin
 from robustness.runs import manifest as manifests
+from robustness.runs import notes
 from robustness.runs.manifest import FINISHED, Manifest
 from robustness.runs.match_request_and_answer import ANSWER, MatchRequest, read_answer, read_match
 from robustness.runs.row_files import Part, all_parts
@@ -28,43 +27,28 @@ MAX_ID = 255
 """Bytes of the longest name that a folder can have."""
 
 
-def load(folder: Path, *, unfinished: bool = False, anywhere: bool = False) -> Run:
-    """The run in ``folder``; a foreign one once its rows are checked.
+def load(folder: Path, *, unfinished: bool = False) -> Run:
+    """The run in ``folder``, which is trusted: only the operator writes to the folder of runs.
 
-    The manifest of a foreign run may name any path as its source: its images are opened only
-    where ``run._open_offered`` allows that, unless ``anywhere`` says that the user may read every
-    path. Raises ``RunError`` where there is no run, where it is damaged, and for one
-    that is not finished unless ``unfinished`` allows that.
+    Raises ``RunError`` where there is no run, where it is damaged, and for one that is not finished
+    unless ``unfinished`` allows that.
     """
-    origin = manifests.read_with_origin(folder)
-    try:
-        return _opened(folder, *origin, unfinished, anywhere)
-    except RunError:
-        now = manifests.read_with_origin(folder)
-        if now == origin:
-            raise
-        return _opened(folder, *now, unfinished, anywhere)  # it was written on between two looks
-
-
-def unchecked(folder: Path) -> Run:
-    """The foreign run in ``folder``, for the process that checks it."""
     manifest = manifests.read(folder)
-    note_classes(manifest.classes)
-    return Run(folder, manifest, all_parts(folder, manifest.parts), foreign=True)
+    try:
+        return _opened(folder, manifest, unfinished)
+    except RunError:
+        now = manifests.read(folder)
+        if now == manifest:
+            raise
+        return _opened(folder, now, unfinished)  # it was written on between two looks
 
 
-def _opened(
-    folder: Path, manifest: Manifest, foreign: bool, unfinished: bool, anywhere: bool
-) -> Run:
+def _opened(folder: Path, manifest: Manifest, unfinished: bool) -> Run:
     note_classes(manifest.classes)
-    if foreign:
-        foreign_run_checks.check(folder, manifest)
-    elif manifest.status == FINISHED:
+    if manifest.status == FINISHED:
         files = {name: folder / name for name in manifest.parts}
         sizes = {name: file.stat().st_size for name, file in files.items() if file.is_file()}
-        if sizes != dict(manifest.parts) or not run_registration_and_origin.is_intact(
-            folder, files
-        ):
+        if sizes != dict(manifest.parts):
             raise _damaged(folder, "its files of rows have changed")
     parts = all_parts(folder, manifest.parts)
     if manifest.status == FINISHED and not _is_complete(manifest, parts):
@@ -75,7 +59,7 @@ def _opened(
             f"{counted(manifest.dataset.pictures, 'image')}): continue it first.",
             hint="The command 'evaluate' with --resume does.",
         )
-    return Run(folder, manifest, parts, anywhere, foreign)
+    return Run(folder, manifest, parts)
 
 
 def _damaged(folder: Path, reason: str) -> RunError:
@@ -102,9 +86,7 @@ def title_of(folder: Path) -> str:
 
 def find(runs: Path, run_id: str, *, unfinished: bool = False) -> Run:
     """The run called ``run_id`` in the folder ``runs``; raises ``RunError`` as ``load`` does."""
-    folder = place(runs, run_id)
-    _refuse_link(folder)
-    return load(folder, unfinished=unfinished)
+    return load(place(runs, run_id), unfinished=unfinished)
 
 
 def find_match(runs: Path, name: str) -> tuple[MatchRequest, Match]:
@@ -117,12 +99,6 @@ def find_match(runs: Path, name: str) -> tuple[MatchRequest, Match]:
     if saved is None or answer is None:
         raise RunError(f"There is no finished match {name} here: choose one in the table.")
     return saved, answer
-
-
-def _refuse_link(folder: Path) -> None:
-    """Raise ``RunError`` for a link among the runs: it may lead to what nobody here may see."""
-    if folder.is_symlink() and not run_registration_and_origin.is_own(folder):
-        raise RunError(f"{folder.name} is a link to another folder: copy that folder here.")
 
 
 def folder_of(run: str, runs: Path) -> Path:
@@ -158,11 +134,8 @@ def place(runs: Path, run_id: str) -> Path:
 def written(folder: Path) -> int:
     """A number that changes whenever the run in ``folder`` does; 0 if there is none."""
     try:
-        if run_registration_and_origin.is_own(folder):
-            return (folder / manifests.FILE).stat().st_mtime_ns
-        names = (manifests.FILE, *manifests.read(folder).parts)
-        return hash(tuple(version(folder / name) for name in names))
-    except (OSError, RunError):
+        return (folder / manifests.FILE).stat().st_mtime_ns
+    except OSError:
         return 0
 
 
@@ -170,16 +143,14 @@ def written(folder: Path) -> int:
 class Listed:
     """One folder among the runs: its manifest, its match, or the ``reason`` why it cannot be used.
 
-    ``title`` is what people call the run; ``foreign`` whether it is from another installation;
-    ``owner`` the name of whose it is here, "" where it is nobody's; ``tags`` and ``note`` are what
-    users said of it.
+    ``title`` is what people call the run; ``owner`` the name of whose it is, "" where it is
+    nobody's; ``tags`` and ``note`` are what users said of it.
     """
 
     folder: Path
     manifest: Manifest | None
     reason: str = ""
     title: str = ""
-    foreign: bool = False
     owner: str = ""
     tags: tuple[str, ...] = ()
     note: str = ""
@@ -201,22 +172,22 @@ class Listed:
 def listed(folder: Path) -> Listed:
     """The entry of ``folder``, without opening its rows."""
     manifest: Manifest | None = None
-    match, foreign = None, False
+    match = None
     try:
-        _refuse_link(folder)
-        manifest, foreign = manifests.read_with_origin(folder)
-        title, owner = manifest.dataset.title, "" if foreign else manifest.creator
+        manifest = manifests.read(folder)
+        title = manifest.dataset.title
+        owner = manifest.creator
     except RunError as error:
         match = read_match(folder)
         if match is None:
             return Listed(folder, None, str(error))
-        title, owner = match.title, match.creator
+        title = match.title
+        owner = match.creator
     said = notes.read(folder)
     return Listed(
         folder,
         manifest,
         title=said.title or visible(title),
-        foreign=foreign,
         owner=owner,
         tags=said.tags,
         note=said.note,
@@ -227,8 +198,7 @@ def listed(folder: Path) -> Listed:
 def owner_of(folder: Path) -> str:
     """The owner of the run or match in ``folder``, "" for nobody.
 
-    What a foreign run says of its creator gives nobody a right. Raises ``RunError`` where there is
-    neither.
+    Raises ``RunError`` where there is neither.
     """
     entry = listed(folder)
     if entry.reason:
@@ -262,7 +232,6 @@ def delete(folder: Path) -> None:
         lock = locked(folder)
         try:
             folder.rename(gone)
-            run_registration_and_origin.forget(folder)
         finally:
             lock.release()
         shutil.rmtree(gone)

@@ -21,7 +21,7 @@ from robustness.base.errors import RunError
 from robustness.base.files_and_locks import TEMPORARY, file_lock
 from robustness.base.text import counted
 from robustness.evaluation.provenance import plugin_digests, versions
-from robustness.runs import headline_figures, image_table, notes, run_registration_and_origin
+from robustness.runs import headline_figures, image_table, notes
 from robustness.runs.engines import REGISTRY as ENGINES
 from robustness.runs.engines import UNANSWERED, Chunk
 from robustness.runs.manifest import FINISHED, UNFINISHED, Manifest, read
@@ -176,8 +176,6 @@ class RunWriter:
                 parts={name: (self.folder / name).stat().st_size for name in files},
                 **changes,
             )
-            intact = files if self.finished else ()
-            run_registration_and_origin.register(self.folder, self.manifest.text, intact)
             self.manifest.write(self.folder)
         except OSError as error:
             raise RunError(
@@ -260,7 +258,6 @@ def reopen(plan: Plan, folder: Path, *, patience: float = 0.0) -> RunWriter:
     where somebody else still writes it after ``patience`` seconds.
     """
     manifest = read(folder)
-    run_registration_and_origin.require_own(folder)
     now = replace(
         manifest,
         spec=plan.spec,
@@ -285,8 +282,7 @@ def _open_writer(plan: Plan, folder: Path, fresh: Manifest | None, patience: flo
     try:
         lock = locked(folder, patience)
         if fresh is not None:
-            run_registration_and_origin.register(folder, fresh.text)
-            fresh.write(folder)  # from here on others see a run, which is ours already
+            fresh.write(folder)  # from here on others see a run
         manifest = fresh or read(folder)  # as it stands now that nobody else writes it
         if manifest.status == FINISHED:
             load(folder)  # says so if it is damaged
@@ -307,7 +303,6 @@ def _open_writer(plan: Plan, folder: Path, fresh: Manifest | None, patience: flo
             lock.release()
         if fresh is not None:
             shutil.rmtree(folder, ignore_errors=True)
-            run_registration_and_origin.forget(folder)
         if isinstance(error, OSError):
             raise _refused(folder.parent, error) from error
         raise
@@ -335,7 +330,6 @@ def _same_request(runs: Path, fresh: Manifest) -> Path | None:
         and entry.manifest.key == fresh.key
         # Images elsewhere may be others, even where all names and sizes are the same.
         and entry.manifest.dataset.source == fresh.dataset.source
-        and not entry.foreign  # what somebody says is no substitute for computing it
     ]
     return min(same, key=lambda pair: pair[0])[1] if same else None
 

@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 
 from benchmarks.support.image_folders import labelled_folder
-from benchmarks.support.own_runs import adopt_all
 from robustness import runs
 from robustness.commands import main
 from robustness.report import comparison_report
@@ -45,7 +44,6 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def here(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A copy of it as the working folder; the images stay where the runs know them."""
     shutil.copytree(made / "runs", tmp_path / "runs")
-    adopt_all(tmp_path / "runs")
     monkeypatch.chdir(tmp_path)
     (tmp_path / "budget.toml").write_text(BUDGET)
     return tmp_path
@@ -104,13 +102,8 @@ def test_a_run_is_handed_over_as_a_folder_and_deleted(
     here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     shutil.copytree(here / "runs" / "seed-5", here / "there" / "copy")
-    assert answer(capsys, "runs", "--out", "there")[0]["foreign"]
-    assert main.main(["runs", "--out", "there"]) == 0
-    assert "finished, foreign (from another installation)" in capsys.readouterr().out
     (found,) = answer(capsys, "runs", "compare", "seed-5", "there/copy")
     assert found["images"] == 6
-    assert main.main(["runs", "resume", "copy", "--out", "there"]) == 2
-    assert "evaluate the images again" in capsys.readouterr().err
     assert main.main(["runs", "delete", "copy", "--out", "there"]) == 2
     assert "--yes" in capsys.readouterr().err
     answer(capsys, "runs", "delete", "copy", "--out", "there", "--yes")
@@ -169,14 +162,6 @@ def test_a_request_of_a_run_is_whole(
     shutil.rmtree(photos)
     assert main.main(request) == 2
     assert "not where they were" in capsys.readouterr().err
-
-
-def test_a_foreign_run_is_evaluated_again_from_wherever_it_says(
-    here: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    shutil.copytree(here / "runs" / "seed-5", here / "there" / "copy")
-    again = answer(capsys, "evaluate", "--request", "copy", "--out", "there")
-    assert again["run"] != "copy", "it is no substitute for computing"
 
 
 def test_check_tells_by_its_status_whether_the_budget_is_kept(

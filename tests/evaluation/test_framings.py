@@ -130,10 +130,9 @@ def test_a_copied_run_of_several_classes_and_framings_opens(whole: str, tmp_path
         "samples", models=names, conditions=["brightness=0.5"], limit=2, out=tmp_path
     )
     copied = shutil.copytree(run.folder, tmp_path / "elsewhere" / "copied")
-    foreign = runs.load(copied)
-    assert foreign.foreign
-    assert foreign.table().equals(run.table())
-    image = foreign.image_table.column("framed").combine_chunks().flatten()
+    copy = runs.load(copied)
+    assert copy.table().equals(run.table())
+    image = copy.image_table.column("framed").combine_chunks().flatten()
     assert len(image) == 2 * 2, "a digest for each framing"
 
 

@@ -18,7 +18,6 @@ import pytest
 from PIL import Image
 
 import robustness as rb
-from benchmarks.support.own_runs import adopt
 from robustness import gate, models
 from robustness.api.hardening_and_weakest_perturbations import weakest_perturbations
 from robustness.base.errors import ParameterError
@@ -145,7 +144,7 @@ def test_a_model_made_worse_is_not_recommended_and_a_job_ends_with_its_answer(
     run = tmp_path / "run"
     run.mkdir()
     (run / MANIFEST_FILE).touch()
-    jobs.submit_hardening(adopt(run), words, "somebody")
+    jobs.submit_hardening(run, words, "somebody")
     assert jobs.is_queued(run)
     assert main(["harden", *words, "--background", str(run)]) == 0
     assert not jobs.is_queued(run)
@@ -237,7 +236,7 @@ def test_the_answer_of_a_job_needs_no_room(monkeypatch: pytest.MonkeyPatch, tmp_
     run = tmp_path / "runs" / "run"
     run.mkdir(parents=True)
     (run / MANIFEST_FILE).touch()
-    jobs.submit_hardening(adopt(run), ["digits"], "somebody")
+    jobs.submit_hardening(run, ["digits"], "somebody")
     answer = {"conditions": ["x" * 1000] * 20}
     with monkeypatch.context() as patch:
         fill_disk(patch, run)

@@ -24,7 +24,6 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from benchmarks.support.own_runs import adopt
 from benchmarks.support.server import OF_THE_SYSTEM
 from benchmarks.support.synthetic_rows import severities
 from benchmarks.support.synthetic_runs import pictures, saved
@@ -418,7 +417,7 @@ def test_an_unfinished_run_is_reported_with_a_mark(
     told = json.loads((folder / "manifest.json").read_text())
     told |= {"status": "unfinished", "dataset": {**told["dataset"], "pictures": 90}}
     (folder / "manifest.json").write_text(json.dumps(told))
-    assert main.main(["report", str(adopt(folder)), "--to", str(tmp_path / "a.md")]) == 0
+    assert main.main(["report", str(folder), "--to", str(tmp_path / "a.md")]) == 0
     assert "is not finished (41 of 90 images)" in capsys.readouterr().err
     text = (tmp_path / "a.md").read_text(encoding="utf-8")
     assert "> Unfinished run: 41 of 90 images" in text

@@ -10,14 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.support.own_runs import adopt
 from robustness import runs
 from robustness.base.errors import AccessError, RunError
 from robustness.runs import (
     audit,
     manifest,
     retention_and_storage_limits,
-    run_registration_and_origin,
 )
 from tests.support.saved_runs import performed, spec, use_stand_ins
 
@@ -33,7 +31,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def folder(made: Path, tmp_path: Path) -> Path:
-    adopt(Path(shutil.copytree(made, tmp_path / "runs")) / "first")
+    shutil.copytree(made, tmp_path / "runs")
     return tmp_path / "runs"
 
 
@@ -42,7 +40,7 @@ def another(folder: Path, name: str, *, days_ago: float = 0.0) -> Path:
     shutil.copytree(folder / "first", folder / name)
     created = datetime.now(UTC) - timedelta(days=days_ago)
     manifest.read(folder / name).updated(id=name, created=created.isoformat()).write(folder / name)
-    return adopt(folder / name)
+    return folder / name
 
 
 def age(folder: Path, name: str, days: float) -> None:
@@ -145,27 +143,25 @@ def test_the_runs_of_a_stranger_bin_nobody_elses(
     ):
         another(folder, name, days_ago=days_ago)
         manifest.read(folder / name).updated(creator=creator).write(folder / name)
-        adopt(folder / name)
     monkeypatch.setenv("ROBUSTNESS_RUNS_KEPT", "2")
     retention_and_storage_limits.tidy(folder)
     assert names(folder) == {"first", "mine", "mine before", "other 0", "other 1"}
 
 
-def test_a_run_that_came_back_or_from_elsewhere_counts_from_then(
+def test_a_run_that_came_back_counts_from_then(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name, days_ago in (("new", 1.0), ("newer", 0.5), ("old", 9.0), ("foreign", 10.0)):
+    for name, days_ago in (("new", 1.0), ("newer", 0.5), ("old", 9.0)):
         another(folder, name, days_ago=days_ago)
-    run_registration_and_origin.forget(folder / "foreign")
     runs.delete(folder / "first")
     runs.to_bin(folder / "old")
     runs.restore(folder, "old")
     monkeypatch.setenv("ROBUSTNESS_DAYS_KEPT", "8")
     retention_and_storage_limits.tidy(folder)
-    assert names(folder) == {"new", "newer", "old", "foreign"}
+    assert names(folder) == {"new", "newer", "old"}
     monkeypatch.setenv("ROBUSTNESS_RUNS_KEPT", "2")
     retention_and_storage_limits.tidy(folder)
-    assert names(folder) == {"newer", "old", "foreign"}
+    assert names(folder) == {"newer", "old"}
 
 
 def test_a_dashboard_that_is_read_only_deletes_nothing(
@@ -201,8 +197,6 @@ def test_whose_a_run_is(folder: Path) -> None:
     mine = manifest.read(folder / "first").updated(creator="ada@example.org")
     assert mine.key == manifest.read(folder / "first").key
     mine.write(folder / "first")
-    assert runs.owner_of(folder / "first") == "", "what a foreign run says gives nobody a right"
-    adopt(folder / "first")
     assert runs.owner_of(folder / "first") == "ada@example.org"
     assert runs.listing(folder)[0].owner == "ada@example.org"
 

@@ -93,7 +93,6 @@ def test_a_file_takes_no_more_than_can_be_read_at_once(
     assert [part.rows for part in run.parts] == [3 * each, each]
     assert run.table().equals(whole.table())
     there = runs.load(Path(shutil.copytree(run.folder, tmp_path / "there")))
-    assert there.foreign
     assert there.table().equals(whole.table())
 
 

@@ -14,7 +14,6 @@ import pyarrow.parquet as pq
 import pytest
 
 from benchmarks.support.image_folders import drawing, labelled_folder
-from benchmarks.support.own_runs import adopt
 from benchmarks.support.synthetic_runs import ESPRESSO, TABBY, saved
 from robustness import api, models, report, runs
 from robustness.base.errors import ParameterError, RunError
@@ -66,7 +65,7 @@ def run(original: runs.Run, photos: Path, tmp_path: Path) -> runs.Run:
     shutil.copytree(original.folder, folder)
     dataset = dataclasses.replace(original.manifest.dataset, source=str(photos))
     original.manifest.updated(dataset=dataset).write(folder)
-    return runs.load(adopt(folder))
+    return runs.load(folder)
 
 
 # --- evaluated again ------------------------------------------------------------------------------
@@ -121,7 +120,7 @@ def altered(run: runs.Run, tmp_path: Path, changes: Mapping[int, Mapping[str, ob
     pq.write_table(changed, path)
     sizes = {part.name: part.stat().st_size for part in folder.glob("*.parquet")}
     run.manifest.updated(parts=sizes).write(folder)
-    return runs.load(adopt(folder))
+    return runs.load(folder)
 
 
 def plus(amount: float) -> object:
@@ -330,7 +329,6 @@ def test_flipped_images_are_those_that_the_change_counts(
     framings = (("SqueezeNet", Framing(side=side)),)
     asked = dataclasses.replace(made[1].manifest.spec, framings=framings)
     made[1].manifest.updated(spec=asked).write(made[1].folder)
-    adopt(made[1].folder)
     first, second = (runs.load(run.folder) for run in made)
     incorrect = np.arange(12) % 5 == 0  # before the perturbation: correct where it is changed
     before, after = verdicts[..., 0] ^ (incorrect & (quantity != "consistency"))

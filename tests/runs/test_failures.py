@@ -19,7 +19,6 @@ import pyarrow.parquet as pq
 import pytest
 
 from benchmarks.support import synthetic_runs
-from benchmarks.support.own_runs import adopt
 from benchmarks.support.synthetic_runs import (
     ESPRESSO,
     TABBY,
@@ -78,7 +77,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> runs.Run:
     digests_of = tuple((name, models.digest(models.REGISTRY[name])) for name in kept)
     spec = replace(made.manifest.spec, models=digests_of)
     made.manifest.updated(spec=spec).write(made.folder)
-    return with_properties(runs.load(adopt(made.folder)))
+    return with_properties(runs.load(made.folder))
 
 
 def test_the_worse_slice_is_the_same_everywhere(
@@ -261,7 +260,7 @@ def test_whatever_lies_in_place_of_a_file_a_run_opens_or_says_why(
     assert {"images.parquet", "manifest.json", "notes.json", "maps.json.gz"} <= {*names}
     for name in names:
         folder = tmp_path / name / "run"
-        adopt(Path(shutil.copytree(run.folder, folder)))
+        shutil.copytree(run.folder, folder)
         _put(folder / name, instead)
         assert len(runs.listing(folder.parent)) == 1
         refused = ""

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from benchmarks.support.image_folders import flat_folder
-from benchmarks.support.own_runs import adopt
 from benchmarks.support.synthetic_runs import saved
 from robustness import runs
 from robustness.evaluation.perturbation_and_attack_conditions import Condition
@@ -40,7 +39,6 @@ def test_the_rate_is_that_of_the_newest_finished_run_of_the_same_models(
         run = saved(tmp_path / day, digests, {model: 0.5}, source=photos, finished=finished)
         created = f"{day}T00:00:00+00:00"
         run.manifest.updated(seconds=seconds, created=created).write(run.folder)
-        adopt(run.folder)
     found = forecast.from_earlier(plan, tmp_path)
     assert found.seconds == pytest.approx(5 * 3 * 66.0 / (6 * (1 + len(study_conditions()))))
     assert found.time.endswith("at the rate of the run of 2026-01-02")

@@ -139,7 +139,6 @@ def test_classes_alone_give_every_figure_that_needs_no_confidence(
     report.write(report.of_run(found), tmp_path / "report.html")
     assert "class 3" in (tmp_path / "report.html").read_text()
     copy = Path(shutil.copytree(found.folder, tmp_path / "others"))
-    assert runs.load(copy).foreign
     assert runs.load(copy).figures().summary == [told]
     with pytest.raises(RunError, match="a table"):
         runs.reevaluation_plan(found.manifest)
@@ -168,7 +167,6 @@ def test_a_top_5_needs_five_classes_or_all(
     )
     found = rb.evaluate_predictions(frame, classes=names)
     (summary,) = found.figures().summary
-    assert runs.load(Path(shutil.copytree(found.folder, tmp_path / "copy"))).foreign
     assert summary["clean_accuracy_top5"] == expected
     assert (summary["perturbed_accuracy_top5"] is None) is (expected is None)
 

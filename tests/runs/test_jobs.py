@@ -19,12 +19,11 @@ import pytest
 
 from benchmarks.processes import below
 from benchmarks.support.image_folders import labelled_folder
-from benchmarks.support.own_runs import adopt
 from robustness import runs
 from robustness.base.errors import RobustnessError, RunError
 from robustness.base.processes import Identity
 from robustness.base.round_robin_and_job_pauses import in_turn
-from robustness.runs import MANIFEST_FILE, Plan, jobs, run_registration_and_origin
+from robustness.runs import MANIFEST_FILE, Plan, jobs
 from robustness.runs.jobs import Supervisor, queue
 from robustness.runs.jobs.queue import Job
 from robustness.runs.jobs.supervisor import MOST_DEATHS, MOST_REFUSALS
@@ -87,7 +86,7 @@ def ordered(runs: Path, name: str, asked: float = 0.0) -> Path:
     order = json.dumps({"by": "me", "asked": asked})
     (runs / queue.QUEUE / f"{name}.json").write_text(order)
     (runs / name / MANIFEST_FILE).touch()
-    return adopt(runs / name)
+    return runs / name
 
 
 def test_each_who_asks_has_a_turn_before_anybody_has_two() -> None:
@@ -377,15 +376,10 @@ def test_a_broken_settings_file_holds_the_queue_up_until_it_is_mended(
     assert "robustness.toml is not valid TOML" in caplog.text
 
 
-def test_only_an_unfinished_run_of_this_installation_goes_on(asked: Plan, tmp_path: Path) -> None:
+def test_only_an_unfinished_run_goes_on(asked: Plan, tmp_path: Path) -> None:
     finished = performed(asked.record.source, tmp_path, asked.spec)
     with pytest.raises(RunError, match="nothing to continue"):
         jobs.resume(finished.folder, "me")
-    with runs.start(runs.plan(asked.record.source, spec(seed=9)), tmp_path) as writer:
-        pass
-    run_registration_and_origin.forget(writer.folder)
-    with pytest.raises(RunError, match="from another installation"):
-        jobs.resume(writer.folder, "me")
 
 
 def test_a_run_that_is_done_while_the_keeper_looks_is_not_started_again(

@@ -18,7 +18,6 @@ from robustness.runs import (
     MatchRequest,
     jobs,
     retention_and_storage_limits,
-    run_registration_and_origin,
 )
 from tests.matching.test_match import example
 from tests.support.jobs import in_threads, worked_off
@@ -116,16 +115,8 @@ def test_matches_count_among_the_runs_of_their_creator(
         retention_and_storage_limits.check_begin(tmp_path, 10)
 
 
-def test_a_match_from_elsewhere_is_neither_opened_nor_performed(folder: Path) -> None:
-    run_registration_and_origin.forget(folder)
-    (entry,) = runs.listing(folder.parent)
-    assert entry.match is None
-    assert entry.reason
-    assert jobs.read_queue(folder.parent) == []
-    for use in (jobs.work_off, runs.owner_of, runs.to_bin, runs.delete):
-        with pytest.raises(RunError):
-            list(use(folder) or ())
-    for name in (folder.name, "..", "a\0b", BIN):
+def test_a_name_that_is_no_match_is_refused(folder: Path) -> None:
+    for name in ("..", "a\0b", BIN, "no-such-match"):
         with pytest.raises(RunError):
             runs.find_match(folder.parent, name)
 

@@ -254,10 +254,10 @@ def test_kept_figures_equal_fresh_ones_and_are_worked_out_once(
 
 
 @pytest.mark.parametrize(
-    "harm", ["half", "text", "lacks", "other code", "other rows", "unfinished"]
+    "harm", ["half", "text", "planted", "elsewhere", "other code", "other rows", "unfinished"]
 )
 def test_figures_that_may_be_wrong_are_worked_out_anew(
-    harm: str, run: runs.Run, monkeypatch: pytest.MonkeyPatch
+    harm: str, run: runs.Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     expected = run.figures().summary
     file, worked_out = result_cache.file(run.folder, result_cache.FIGURES), counted(monkeypatch)
@@ -265,11 +265,13 @@ def test_figures_that_may_be_wrong_are_worked_out_anew(
         file.write_bytes(file.read_bytes()[:-200])
     elif harm == "text":
         file.write_bytes(gzip.compress(b"[1, 2"))
-    elif harm == "lacks":
-        key, _, text = gzip.decompress(file.read_bytes()).partition(b"\n")
+    elif harm == "planted":
+        signature, _, text = gzip.decompress(file.read_bytes()).partition(b"\n")
         document = json.loads(text)
-        del document["hardest"]["harm"]
-        file.write_bytes(gzip.compress(key + b"\n" + json.dumps(document).encode()))
+        document["summary"][0]["consistency"] = 0.987
+        file.write_bytes(gzip.compress(signature + b"\n" + json.dumps(document).encode()))
+    elif harm == "elsewhere":
+        monkeypatch.setenv("ROBUSTNESS_CACHE", str(tmp_path / "of another installation"))
     elif harm == "other code":
         monkeypatch.setattr("robustness.runs.run.code_digest", lambda _: "0")
     else:

@@ -10,7 +10,6 @@ import pytest
 
 from robustness.base.worker_process_pool import Worker
 from robustness.models.graph import inspection_and_conversion
-from robustness.runs import foreign_run_checks
 
 
 class _Shared:
@@ -39,14 +38,13 @@ class _Shared:
 
 @pytest.fixture(scope="session", autouse=True)
 def one_examiner() -> Iterator[None]:
-    """Graphs, networks of Keras and foreign runs are checked by one process each.
+    """Graphs and networks of Keras are checked by one process each.
 
     That of Keras stays, too: after a minute without work the next one would import TensorFlow anew.
     """
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(inspection_and_conversion.KERAS_WORKERS, "_least", 1)
         patch.setattr(inspection_and_conversion, "Worker", _Shared)
-        patch.setattr(foreign_run_checks, "Worker", _Shared)
         yield
     for _, worker in _Shared.idle.values():
         worker.end()

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.support.own_runs import adopt
 from benchmarks.support.synthetic_runs import ESPRESSO, TABBY, pictures, saved
 from robustness.evaluation.measurement_and_image_batch import Measurement, RemediedPrediction
 from robustness.evaluation.perturbation_and_attack_conditions import Condition
@@ -103,7 +102,6 @@ class Made:
         )
         self.run.manifest = replace(self.run.manifest, sizes=SIZES, latencies=(LATENCIES,))
         self.run.manifest.write(self.run.folder)
-        adopt(self.run.folder)
 
     def _drawn(self, rng: np.random.Generator, share: float, labels: Classes) -> Classes:
         return np.where(rng.random(labels.shape) < share, labels, ESPRESSO + TABBY - labels)

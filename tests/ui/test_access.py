@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from benchmarks.support.own_runs import adopt
 from benchmarks.support.repository import ROOT
 from robustness import runs
 from robustness.base.errors import AccessError
@@ -49,8 +48,6 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def folder(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     shutil.copytree(made, tmp_path / "runs")
-    for name in (MINE, OTHERS):
-        adopt(tmp_path / "runs" / name)
     monkeypatch.setenv("ROBUSTNESS_RUNS", str(tmp_path / "runs"))
     monkeypatch.setenv("ROBUSTNESS_OPERATOR_CONTACT", "op@example.org")
     return tmp_path / "runs"
@@ -215,7 +212,6 @@ def test_a_viewer_evaluates_continues_and_cancels_nothing(
 ) -> None:
     begun = manifest.read(folder / MINE)
     begun.updated(status=runs.UNFINISHED, parts={}).write(folder / MINE)
-    adopt(folder / MINE)
     monkeypatch.setenv("ROBUSTNESS_ANONYMOUS_ROLE", "viewer")
     monkeypatch.setattr(access, "allowed", lambda *_, key=None, **__: {"key": key})
     monkeypatch.setattr("robustness.runs.jobs.resume", lambda *_: pytest.fail("went on"))
@@ -270,7 +266,6 @@ def test_a_browser_has_so_many_jobs_waiting_and_an_owner_any_number(
         submit(1, 200)
     begun = manifest.read(folder / MINE)
     begun.updated(status=runs.UNFINISHED, parts={}).write(folder / MINE)
-    adopt(folder / MINE)
     app = run(RUNS, run=MINE)
     app.button(key=f"page Continue {MINE}").click().run()
     assert "at most 3 jobs" in app.error[0].value.replace("\\", "")

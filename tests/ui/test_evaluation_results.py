@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from benchmarks.support.own_runs import adopt
 from robustness import models, report, runs
 from robustness.report.blocks import Text, Titled
 from robustness.report.questions import perturbation_harm_and_map
@@ -131,7 +130,6 @@ def test_a_training_is_queued_for_the_weakest_perturbations(
     run.folder = tmp_path / "run"
     run.folder.mkdir()
     (run.folder / MANIFEST_FILE).touch()
-    adopt(run.folder)
     app = shown(run, view="trust", harden_source="server", harden_server_source="images")
     app.button(key="harden").click().run()
     assert not app.exception

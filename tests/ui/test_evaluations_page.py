@@ -17,7 +17,6 @@ import streamlit as st
 from streamlit.testing.v1 import AppTest
 
 from benchmarks.support.image_folders import labelled_folder
-from benchmarks.support.own_runs import adopt, adopt_all
 from benchmarks.support.repository import ROOT
 from benchmarks.support.synthetic_runs import pictures, saved
 from robustness import models, runs
@@ -25,7 +24,7 @@ from robustness.base.text import share
 from robustness.charts.band_and_map_drawing import BandMap
 from robustness.evaluation.perturbation_and_attack_conditions import Condition
 from robustness.evaluation.suites_and_strengths import study_conditions
-from robustness.runs import foreign_run_checks, headline_figures, notes
+from robustness.runs import headline_figures, notes
 from robustness.runs import manifest as manifests
 from robustness.statistics.run_differences import verdict_text
 from robustness.ui.browser import components
@@ -61,7 +60,7 @@ def folder(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A copy of it, where the dashboard keeps its runs."""
     shutil.copytree(made, tmp_path / "runs")
     monkeypatch.setenv("ROBUSTNESS_RUNS", str(tmp_path / "runs"))
-    return adopt_all(tmp_path / "runs")
+    return tmp_path / "runs"
 
 
 def shown(app: AppTest) -> set[str]:
@@ -127,9 +126,7 @@ def test_an_unfinished_run_says_so_and_can_continue_where_it_began(folder: Path)
     told = json.loads(manifest.read_text())
     manifest.write_text(json.dumps(told | {"status": "unfinished", "images": 3}))
     row = visit().dataframe[0].value.set_index("Id").loc["first"]
-    assert row["State"] == "unfinished: 3 of 12 images, foreign"
-    assert "foreign and not finished" in run(PAGE, run="first").error[0].value
-    adopt(folder / "first")
+    assert row["State"] == "unfinished: 3 of 12 images"
     app = visit(run="first")
     assert not [t for t in app.dataframe if "Id" in t.value], "the list makes room for the run"
     app.button(key="list runs").click().run()
@@ -163,7 +160,6 @@ def aged(folder: Path, **days: int) -> None:
     for name, day in days.items():
         manifest = manifests.read(folder / name)
         manifest.updated(created=f"2026-01-{day:02}T00:00:00+00:00").write(folder / name)
-        adopt(folder / name)
 
 
 def test_the_baseline_is_the_one_before_or_pinned_or_the_oldest(folder: Path) -> None:
@@ -215,7 +211,6 @@ def test_a_loss_under_one_condition_is_not_hidden_by_the_whole(folder: Path) -> 
             kept={"SqueezeNet": kept},
             labelled=False,
         )
-    adopt_all(folder)
     app, worst = visit("whole", "less"), study_conditions()[0]
     lost = f"SqueezeNet 1.1 got significantly worse under {worst.short}."
     assert f"No significant change overall; {lost}" in html(app)
@@ -306,25 +301,3 @@ def test_a_run_is_deleted_once_that_is_confirmed(folder: Path) -> None:
     seen = {name for name in os.listdir(folder) if not name.startswith(".")}
     assert seen == {"holiday <b>", "second", "third"}
     assert "run" not in app.query_params
-
-
-def test_a_copied_folder_is_a_foreign_run(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Its rows are checked when somebody opens it, not to list it."""
-    copy = shutil.copytree(folder / "first", tmp_path / "there" / "copy")
-    monkeypatch.setenv("ROBUSTNESS_RUNS", str(tmp_path / "there"))
-    with monkeypatch.context() as patch:
-        patch.setattr(foreign_run_checks, "check", lambda *_: pytest.fail("checked"))
-        app = visit()
-    assert not app.exception
-    assert app.dataframe[0].value["State"][0] == "foreign"
-    opened = run(PAGE, run="copy")
-    assert not opened.error
-    assert "from another installation" in texts(opened)
-    for place, trains in ((tmp_path / "there", False), (folder, True)):
-        monkeypatch.setenv("ROBUSTNESS_RUNS", str(place))
-        app = run(PAGE, run="copy" if place.name == "there" else "first", view="trust")
-        heads = [header.value for header in app.header]
-        assert ("Train a model to be more robust" in heads) is trains
-    assert runs.load(Path(copy)).table().equals(runs.load(folder / "first").table())

@@ -18,7 +18,6 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from benchmarks.support.image_folders import labelled_folder
-from benchmarks.support.own_runs import adopt_all
 from benchmarks.support.repository import ROOT
 from robustness import runs
 from robustness.charts.verdict_signs_and_words import verdict_of
@@ -61,7 +60,6 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def saved(made: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> str:
     """The id of a finished run in the dashboard's own folder of runs."""
     shutil.copytree(made / "runs", tmp_path / "runs")
-    adopt_all(tmp_path / "runs")
     monkeypatch.setenv("ROBUSTNESS_RUNS", str(tmp_path / "runs"))
     monkeypatch.setenv("ROBUSTNESS_DATASETS", str(made / "sets"))
     (entry,) = runs.listing(tmp_path / "runs")

@@ -30,10 +30,9 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 from websockets.exceptions import ConnectionClosedError
 from websockets.sync.client import connect
 
-from robustness.base import settings
+from robustness.base import secret, settings
 from robustness.ui.server import connections, request_security, startup_settings_and_warmup
 from robustness.ui.server.request_security import Guard
-from robustness.ui.session import browser_cookie
 from robustness.ui.session.access import COOKIE
 
 
@@ -183,7 +182,7 @@ def test_a_cookie_that_the_server_did_not_sign_is_a_new_visitors(
     assert client.get("/browser", headers=mine).text == "a new visitor"
     elsewhere = other.headers["set-cookie"].partition(";")[0]
     assert not elsewhere.startswith(f"{name}="), "an installation replaces no other one's cookie"
-    assert (tmp_path / "elsewhere" / browser_cookie.FILE).stat().st_mode & 0o077 == 0
+    assert (tmp_path / "elsewhere" / secret.FILE).stat().st_mode & 0o077 == 0
     monkeypatch.undo()
     both = {"cookie": f"{elsewhere}; {name}={value}", "host": "localhost"}
     assert client.get("/browser", headers=both).text == value

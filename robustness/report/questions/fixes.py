@@ -281,7 +281,7 @@ def _training(of: RunFigures, name: str) -> Iterator[Fix]:
     record = models.REGISTRY.find(name)
     if record is None or record.base:
         return
-    answer = None if of.run.foreign else read_json(Hardening, of.run.folder / jobs.HARDENED)
+    answer = read_json(Hardening, of.run.folder / jobs.HARDENED)
     judged = answer is not None and answer.parent == name
     children = {r.name: r.origin for r in models.REGISTRY if _is_child(r, name) and not r.base}
     for child, origin in children.items():

@@ -23,7 +23,8 @@ from robustness.base.pydantic_validation import StrictRecord, read_json
 from robustness.base.round_robin_and_job_pauses import in_turn
 from robustness.base.text import counted
 from robustness.models.model_and_weights_record import require_described
-from robustness.runs import match_request_and_answer, notes, run_registration_and_origin
+from robustness.runs import match_request_and_answer, notes
+from robustness.runs.manifest import FILE as MANIFEST
 from robustness.runs.manifest import FINISHED, Manifest, read
 from robustness.runs.match_request_and_answer import MatchRequest, read_answer, read_match
 from robustness.runs.planning import Plan, replan
@@ -100,8 +101,8 @@ def submit(plan: Plan, runs: Path, by: str) -> Path:
 def resume(folder: Path, by: str) -> None:
     """Queues the unfinished run or match in ``folder`` for ``by``.
 
-    Raises ``RunError`` if it is finished or foreign, if another process works on it, or if the job
-    cannot be written.
+    Raises ``RunError`` if it is finished, if another process works on it, or if the job cannot be
+    written.
     """
     if outside_job(folder):
         raise RunLockedError(
@@ -109,7 +110,6 @@ def resume(folder: Path, by: str) -> None:
         )
     if read_match(folder) is None:
         manifest = read(folder)
-        run_registration_and_origin.require_own(folder)
         unfinished = is_hardening(folder) or _left_to_do(folder, manifest)
     else:
         unfinished = read_answer(folder) is None
@@ -130,12 +130,10 @@ def submit_match(saved: MatchRequest, runs: Path, by: str) -> Path:
     text = saved.model_copy(update={"creator": by}).model_dump_json().encode()
     try:
         folder.mkdir(parents=True)
-        run_registration_and_origin.register(folder, text)
-        write_whole(folder / run_registration_and_origin.MANIFEST, text)
+        write_whole(folder / MANIFEST, text)
         _add(folder, by)
     except (OSError, RunError) as error:
         shutil.rmtree(folder, ignore_errors=True)
-        run_registration_and_origin.forget(folder)
         if isinstance(error, RunError):
             raise
         raise RunError(f"The match cannot be queued: {error.strerror}.") from error
@@ -145,9 +143,8 @@ def submit_match(saved: MatchRequest, runs: Path, by: str) -> Path:
 def submit_hardening(folder: Path, arguments: Sequence[str], by: str) -> None:
     """Queues the training of a model of the run in ``folder``, by ``arguments`` of `harden`.
 
-    Raises ``RunError`` if the run is foreign or has a job already, or if it cannot be written.
+    Raises ``RunError`` if the run has a job already, or if it cannot be written.
     """
-    run_registration_and_origin.require_own(folder)
     if is_queued(folder):
         raise RunError(f"The run {folder.name} already has a job: wait for it, or cancel it.")
     try:
@@ -231,7 +228,7 @@ def outside_job(folder: Path) -> Job | None:
     progress = read_progress(folder)
     if progress is None or is_queued(folder):
         return None
-    if stop_reason(folder) or not run_registration_and_origin.is_own(folder):
+    if stop_reason(folder):
         return None
     return Job(by="", asked=0.0, run=folder.name, progress=progress)
 
@@ -239,7 +236,7 @@ def outside_job(folder: Path) -> Job | None:
 def read_queue(runs: Path) -> list[Job]:
     """The jobs in the folder ``runs``: running ones, then the others in order.
 
-    Deletes files that are not the job of a run; one of a foreign run is none of ours.
+    Deletes files that are not the job of a run.
     """
     working: list[Job] = []
     waiting: list[Job] = []
@@ -247,8 +244,6 @@ def read_queue(runs: Path) -> list[Job]:
         job = read_json(Job, file)
         folder = runs / file.stem
         if job is not None and folder.is_dir():
-            if not run_registration_and_origin.is_own(folder):
-                continue
             job = job.model_copy(update={"run": file.stem, "progress": read_progress(folder)})
             (waiting if job.progress is None else working).append(job)
         elif job is not None or file.exists():  # else it is done just now
@@ -311,7 +306,6 @@ def work_off(
     another process works on it, ``RunError`` if it cannot continue, and what its engine or
     ``matching.match`` raises.
     """
-    run_registration_and_origin.require_own(folder)
     queued = is_queued(folder)
     try:
         if (saved := read_match(folder)) is not None:

@@ -122,10 +122,10 @@ _FEWEST_JUDGING = 40
 def _training(of: RunFigures) -> None:
     """Draw the form, the job under way, or the answer.
 
-    Nothing is drawn for those who may not add models, nor of a foreign run: no job works on it.
+    Nothing is drawn for those who may not add models.
     """
     run = of.run
-    if access.refusal(Action.CHANGE_MODELS) or run.is_from_table or run.foreign:
+    if access.refusal(Action.CHANGE_MODELS) or run.is_from_table:
         return
     st.header("Train a model to be more robust", anchor=False)
     st.caption("Teaches a copy of a model to ignore perturbations.")

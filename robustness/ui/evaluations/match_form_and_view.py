@@ -197,7 +197,7 @@ def _figures(entry: Listed, saved: MatchRequest, answer: Match) -> Figures | Non
     """
     for other in runs.listing(entry.folder.parent):
         manifest = other.manifest
-        if manifest is None or manifest.status != runs.FINISHED or other.foreign:
+        if manifest is None or manifest.status != runs.FINISHED:
             continue
         steps = [c.steps[0] for c in manifest.spec.conditions if len(c.steps) == 1]
         names = [name for name, _ in steps]

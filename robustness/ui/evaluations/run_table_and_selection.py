@@ -209,9 +209,7 @@ def _table(folder: Path, names: Sequence[str], grows: bool) -> None:
                 key=_TITLE,
                 width="medium",
             ),
-            "State": st.column_config.TextColumn(
-                help="A foreign run is from another installation.", width="medium"
-            ),
+            "State": st.column_config.TextColumn(width="medium"),
             "Progress": st.column_config.ProgressColumn(format="percent", width="small"),
             "Differs": st.column_config.TextColumn(
                 help="From the baseline." if pinned in listed else "From the run before.",
@@ -330,7 +328,6 @@ def _state(entry: Listed, job: Job | None, pinned: str) -> str:
         "match": entry.match is not None,
         unfinished: not entry.finished,
         "baseline": entry.folder.name == pinned,
-        "foreign": entry.foreign,
         "yours": yours,
     }
     return ", ".join(badge for badge, applies in badges.items() if applies)
@@ -352,16 +349,13 @@ def _models(entry: Listed) -> tuple[str, ...]:
 def _headline(entry: Listed) -> Headline | None:
     """The scores of the run's models, the best first; None until somebody had them computed.
 
-    There are none in an unfinished run, one that cannot be read, a match, and a foreign run before
-    somebody has opened it.
+    There are none in an unfinished run, one that cannot be read, and a match.
     """
     manifest = entry.manifest
     if manifest is None or manifest.status != runs.FINISHED:
         return Headline()
     if stored := headline_figures.stored(entry.folder, manifest):
         return stored
-    if entry.foreign:
-        return Headline()
     return next(iter(RESULT_CACHE.get(_headline_key(entry)) or ()), None)
 
 

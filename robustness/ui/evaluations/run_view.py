@@ -154,12 +154,6 @@ def show_state(run: Run) -> None:
         job_controls.progress(run.folder, "it continues")
     elif not run.finished:
         job_controls.stopped(run.folder, "This run is not finished.")
-    if run.foreign:
-        st.info(
-            "Foreign run: it comes from another installation. Images are shown if they are in the "
-            "folder of the setting *datasets*.",
-            icon=":material/move_to_inbox:",
-        )
 
 
 def about(run: Run) -> None:

@@ -24,7 +24,7 @@ from robustness.base.errors import ParameterError, RobustnessError
 from robustness.base.files_and_locks import read_regular, stored_bytes, write_whole
 from robustness.datasets import distinct
 from robustness.runs import BIN, MANIFEST_FILE, UPLOADS, jobs
-from robustness.runs.run_registration_and_origin import MAX_MANIFEST
+from robustness.runs.manifest import MAX_BYTES as MAX_MANIFEST
 from robustness.ui.controls import upload_sharing
 from robustness.ui.server.streamlit_patches_and_internals import UploadedFile
 from robustness.ui.session.runs_folder_and_links import runs_folder
