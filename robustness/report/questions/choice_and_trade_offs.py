@@ -8,7 +8,15 @@ from datetime import datetime
 from types import MappingProxyType
 from typing import NamedTuple
 
-from robustness.base.text import FigureText, figure_text, join_names, milliseconds, share, visible
+from robustness.base.text import (
+    FigureText,
+    figure_text,
+    join_names,
+    milliseconds,
+    points,
+    share,
+    visible,
+)
 from robustness.charts import model_scores, run_quantities_and_reliability
 from robustness.charts.ranking_and_condition_tables import (
     Column,
@@ -180,7 +188,7 @@ def _columns(entries: Sequence[Entry], chosen: ModelChoice) -> list[Column]:
         ("Robustness", lambda entry: with_interval(chosen.score(entry), chosen.quantity)),
         ("Accuracy", figure("accuracy", ".1%")),
         ("Latency", latency),
-        ("Above expected", in_unit("above", lambda value: f"{100 * value:+.1f}", "points")),
+        ("Above expected", in_unit("above", points, "points")),
         ("First", lambda e: figure_text({**e, **chosen.scored_by}, "certainty", ".0%")),
         ("Memory", in_unit("memory_megabytes", lambda value: f"{value:.0f}", "MB")),
         ("Size", in_unit("megabytes", lambda value: f"{value:.1f}", "MB")),
