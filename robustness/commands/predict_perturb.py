@@ -134,11 +134,12 @@ def _prediction_entry(name: str, index: int, probability: float) -> dict[str, An
 
 
 def perturb_command(options: argparse.Namespace) -> None:
-    """Write a perturbed image, as a model sees it."""
+    """Write a perturbed image, as a model sees it, and say how to predict those very pixels."""
     from robustness import models
     from robustness.evaluation.framing_of_models import framing
     from robustness.perturbations import REGISTRY, apply, check_seed
     from robustness.pictures.eight_bits import to_png
+    from robustness.report.copy_as_link_or_code import predict_written
 
     record = REGISTRY[options.perturbation]
     console.expect_png(options.to, "The perturbed image")
@@ -148,3 +149,4 @@ def perturb_command(options: argparse.Namespace) -> None:
     result = apply(record, shown.image[None], options.strength, seed=seed, digests=streams)[0]
     write_file(options.to, to_png(result))
     console.remark(f"{options.to}: {record.label}, {record.value_text(options.strength)}")
+    console.remark(f"To predict these pixels: {predict_written(options.to, name, shown.side)}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 from collections.abc import Mapping
 from urllib.parse import urlencode
@@ -23,6 +24,11 @@ REMEDY = "remedy"
 """Parameter of a link: the remedy whose effect is shown."""
 
 LINK, COMMAND, PYTHON, TOML = "Link", "Command line", "Python", "TOML"
+
+WRITTEN = "Command line, with the image"
+"""Commands that write the perturbed image and predict it, of a condition of one perturbation."""
+
+_PROGRAM = ("python", "-m", "robustness")
 
 
 def reproduction_texts(
@@ -53,11 +59,11 @@ def reproduction_texts(
     words += [word for option, value in framing.items() for word in (f"--{option}", str(value))]
     words += ["--remedies", ",".join(remedies)] * bool(remedies)
     source = "samples" if sample else "PHOTOS"
-    texts = {
-        COMMAND: shlex.join(["python", "-m", "robustness", *words]),
-        PYTHON: _python(spec, {picture_name: path}, truth),
-        TOML: f"# python -m robustness evaluate {source} --request FILE.toml\n{spec.as_toml()}",
-    }
+    texts = {COMMAND: shlex.join([*_PROGRAM, *words])}
+    if not condition.needs_model and not condition.idle and len(condition.steps) == 1:
+        texts[WRITTEN] = _written(spec, path)
+    texts[PYTHON] = _python(spec, {picture_name: path}, truth)
+    texts[TOML] = f"# python -m robustness evaluate {source} --request FILE.toml\n{spec.as_toml()}"
     if sample is None or condition.needs_model:
         return texts
     # Every link names the sample: without parameters the Live page shows a first visit.
@@ -69,6 +75,36 @@ def reproduction_texts(
     values |= framing
     values |= {REMEDY: remedies[-1]} if remedies else {}
     return {LINK: query(values), **texts}
+
+
+def predict_written(image: str | os.PathLike[str], model: str | None, side: int) -> str:
+    """The command that predicts an ``image`` of ``side`` pixels, as ``perturb`` wrote it, as it is.
+
+    A model's own framing would crop the square once more. ``model`` is the one that sees images so,
+    None for those that see the study image.
+    """
+    models_option = [] if model is None else ["--models", model]
+    unframed = ["--fit", "squash", "--side", str(side)]
+    words = [*_PROGRAM, "predict", os.fspath(image), *models_option, *unframed]
+    return shlex.join(words)
+
+
+def _written(spec: Request, path: str) -> str:
+    """For each model, the command that writes what it sees, and the one that predicts that."""
+    ((name, strength),) = spec.conditions[0].steps
+    options_of_request = options(dict(spec.framings))
+    lines = []
+    for model in spec.model_names:
+        image = f"{model}.png" if len(spec.model_names) > 1 else "perturbed.png"
+        words = ["perturb", path, "--model", model, "--perturbation", name]
+        words += ["--strength", repr(strength), "--to", image]
+        if spec.seed:
+            words += ["--seed", str(spec.seed)]
+        for option, value in options_of_request.items():
+            words += [f"--{option}", value]
+        lines.append(shlex.join([*_PROGRAM, *words]))
+        lines.append(predict_written(image, model, spec.framing_of(model).side))
+    return "\n".join(lines)
 
 
 def link_values(condition: Condition) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shlex
 from collections.abc import Sequence
@@ -10,6 +11,7 @@ from typing import Any
 from urllib.parse import parse_qs
 
 import pytest
+from PIL import Image
 
 from benchmarks.support.repository import ROOT
 from robustness import api
@@ -20,11 +22,19 @@ from robustness.evaluation.labels_and_correctness import labelled
 from robustness.evaluation.measurement_and_image_batch import Measurement
 from robustness.evaluation.perturbation_and_attack_conditions import Condition
 from robustness.evaluation.request import Request, make_spec, read_request
+from robustness.models.own import registration_and_schema
 from robustness.pictures.decoding import decode
 from robustness.pictures.framed_picture import Picture, frame
 from robustness.pictures.framing_and_study_image import study_image
 from robustness.pictures.sample_files import sample_bytes
-from robustness.report.copy_as_link_or_code import COMMAND, LINK, PYTHON, TOML, reproduction_texts
+from robustness.report.copy_as_link_or_code import (
+    COMMAND,
+    LINK,
+    PYTHON,
+    TOML,
+    WRITTEN,
+    reproduction_texts,
+)
 from tests.support.pages import changes, run
 
 TWO = ["SqueezeNet", "EfficientNetLite1"]
@@ -174,6 +184,35 @@ def test_an_attack_is_copied_without_a_link(capsys: pytest.CaptureFixture[str]) 
     expected = shown(spec, "coffee")
     assert told_by_the_command(texts[COMMAND], capsys) == expected
     assert told_by_python(texts[PYTHON]) == expected
+
+
+def test_the_written_image_is_predicted_as_the_cell_says(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    models_folder: Path,
+) -> None:
+    """Of a wide photo, also by a model that sees it otherwise than the bundled ones."""
+    monkeypatch.chdir(tmp_path)
+    own = '[wide]\nof = "SqueezeNet"\nside = 160\nfit = "letterbox"\n'
+    (models_folder / "models.toml").write_text(own)
+    registration_and_schema.refresh()
+    image = Image.open(io.BytesIO(sample_bytes("rocket"))).convert("RGB").resize((900, 310))
+    image.save("wide.png")
+    spec = make_spec(["SqueezeNet", "wide"], [Condition.of({"gaussian_noise": 0.7})], seed=5)
+    framings = list(spec.by_framing)
+    assert len(framings) == 2
+    pixels, _ = frame(decode(Path("wide.png").read_bytes()), framings)
+    expected = answers(list(loop.evaluate(spec, [pixels.picture("wide.png", framings)])))
+    found: list[Answer] = []
+    for command in reproduction_texts(spec, "wide.png", sample=None)[WRITTEN].splitlines():
+        if " perturb " in command:
+            assert main(shlex.split(command)[3:]) == 0
+            printed = capsys.readouterr().err.strip()
+        else:
+            assert printed.endswith(command), "the command says it, too"
+            found += told_by_the_command(command, capsys)
+    assert found == expected
 
 
 # --- the file -------------------------------------------------------------------------------------

@@ -12,11 +12,18 @@ import streamlit as st
 from robustness.evaluation.request import Request
 from robustness.pictures.framed_picture import Picture
 from robustness.report import FORMATS, Report
-from robustness.report.copy_as_link_or_code import COMMAND, LINK, PYTHON, TOML, reproduction_texts
+from robustness.report.copy_as_link_or_code import (
+    COMMAND,
+    LINK,
+    PYTHON,
+    TOML,
+    WRITTEN,
+    reproduction_texts,
+)
 from robustness.report.formats import Format, Write, rendered
 from robustness.ui.computation.shared_results import is_sample
 
-_LANGUAGES = {LINK: None, COMMAND: "bash", PYTHON: "python", TOML: "toml"}
+_LANGUAGES = {LINK: None, COMMAND: "bash", WRITTEN: "bash", PYTHON: "python", TOML: "toml"}
 
 
 def copy_button(spec: Request, picture: Picture, truth: str | None) -> None:
