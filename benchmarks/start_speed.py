@@ -6,6 +6,10 @@ TensorFlow's passes: from the start of its server until a headless Chromium, whi
 shows the headline with the verdict of all four. Everything in turns, after a round that is not
 counted: what is measured is a later start, with compiled modules, converted models and a filled
 cache of files.
+
+The very first start of the dashboard, whose cache is empty, is measured until the first verdict,
+until all four, and until the server rests. ``python -m benchmarks.start_speed CHECKOUT`` measures
+that alone, in turns with another checkout of the repository.
 """
 
 from __future__ import annotations
@@ -17,6 +21,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -32,6 +37,7 @@ from robustness.pictures.sample_files import sample_bytes
 
 _VERDICT = """() => /: (?!.* done[.])/.test(document.querySelector(".rb-headline")?.innerText)"""
 """The headline of all models, as those of some end with "done"."""
+_FIRST_VERDICT = """() => /: /.test(document.querySelector(".rb-headline")?.innerText)"""
 _LINK = urlencode({"sample": "chelsea", "gaussian_blur": 0.6, "models": NAMES}, doseq=True)
 
 
@@ -81,6 +87,80 @@ def measure_dashboard(browser: Browser, repeats: int = 5) -> list[dict[str, Any]
     ]
 
 
+def measure_first_start(
+    browser: Browser, *checkouts: Path, repeats: int = 3
+) -> list[dict[str, Any]]:
+    """Milliseconds of first starts of ``checkouts`` in turns, and ``ratio`` to the last of them."""
+    taken: dict[Path, list[tuple[float, float, float]]] = {checkout: [] for checkout in checkouts}
+    for turn in range(1 + repeats):
+        for checkout, times in taken.items():
+            found = _first_start(browser, checkout)
+            if turn:
+                times.append(found)
+    rows = []
+    reference = [statistics.median(column) for column in zip(*taken[checkouts[-1]], strict=True)]
+    for checkout, times in taken.items():
+        for step, column, last in zip(_STEPS, zip(*times, strict=True), reference, strict=True):
+            seconds = statistics.median(column)
+            what = f"{checkout.name}, {step}"
+            rows.append({"what": what, "ms": 1000 * seconds, "ratio": seconds / last})
+    return rows
+
+
+_STEPS = ("first verdict", "all verdicts", "at rest")
+
+
+def _first_start(browser: Browser, checkout: Path) -> tuple[float, float, float]:
+    """Seconds from the start of a server with an empty cache until each of ``_STEPS``."""
+    processes: list[int] = []
+    with tempfile.TemporaryDirectory() as folder:
+        start = time.perf_counter()
+        with dashboard(
+            checkout=checkout,
+            started=processes.append,
+            ROBUSTNESS_CACHE=f"{folder}/cache",
+            ROBUSTNESS_RUNS=f"{folder}/runs",
+        ) as address:
+            page = browser.new_page(viewport={"width": 1440, "height": 900})
+            page.goto(f"{address}/?{_LINK}", timeout=PATIENCE)
+            until(page, _FIRST_VERDICT)
+            first = time.perf_counter() - start
+            until(page, _VERDICT)
+            everything = time.perf_counter() - start
+            rest = _at_rest(processes[0]) - start
+            page.close()
+    return first, everything, rest
+
+
+_IDLE_SHARE = 0.1
+"""A server rests while it and its processes take less than this share of a core, for a second."""
+
+
+def _at_rest(process: int) -> float:
+    """The time at which a second began in which ``process`` and all that it started rested."""
+    while True:
+        began = time.perf_counter()
+        before = _processor_seconds(process)
+        time.sleep(1)
+        if _processor_seconds(process) - before < _IDLE_SHARE:
+            return began
+
+
+def _processor_seconds(process: int) -> float:
+    """Seconds of processor time that ``process`` and its descendants have taken."""
+    fields = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):  # it has ended meanwhile
+            fields[int(stat.parent.name)] = stat.read_text().rpartition(")")[2].split()
+    total = 0
+    waiting = [process]
+    while waiting:
+        parent = waiting.pop()
+        total += sum(map(int, fields.get(parent, ["0"] * 20)[11:15]))
+        waiting += [child for child, values in fields.items() if int(values[1]) == parent]
+    return total / os.sysconf("SC_CLK_TCK")
+
+
 def _python(engine: str, *arguments: str) -> None:
     with run_by(engine):
         subprocess.run([sys.executable, *arguments], cwd=ROOT, capture_output=True, check=True)
@@ -121,13 +201,18 @@ def _in_turns_ms(*works: Callable[[], float | None], repeats: int) -> tuple[floa
 
 
 def main() -> None:
-    """Prints the tables."""
+    """Prints the tables, or of first starts alone those of this checkout and of another."""
+    if len(sys.argv) > 1 and Path(sys.argv[1], "app.py").exists():
+        with chromium() as browser:
+            _print(measure_first_start(browser, ROOT, Path(sys.argv[1])))
+        return
     print(f"{'what':26}{'ms':>8}{'of the last':>14}")
     _print(measure_import())
     _print(measure_predict())
     try:
         with chromium() as browser:
             _print(measure_dashboard(browser))
+            _print(measure_first_start(browser, ROOT))
     except NoBrowserError as missing:
         print(f"dashboard: {missing}")
 

@@ -41,20 +41,29 @@ def free_port() -> int:
 
 @contextmanager
 def dashboard(
-    script: str | Path = "app.py", port: int | None = None, **variables: str
+    script: str | Path = "app.py",
+    port: int | None = None,
+    *,
+    checkout: Path = ROOT,
+    started: Callable[[int], object] = lambda _: None,
+    **variables: str,
 ) -> Iterator[str]:
-    """Starts a fresh server of ``script`` with these in its environment; yields its address."""
+    """Starts a fresh server of ``script`` with these in its environment; yields its address.
+
+    ``script`` is of ``checkout``, whose code runs. ``started`` is told the id of the process.
+    """
     port = port or free_port()
     command = [sys.executable, "-m", "streamlit", "run", str(script)]
     options = ["--server.headless=true", f"--server.port={port}"]
     with subprocess.Popen(
         command + options,
-        cwd=ROOT,
+        cwd=checkout,
         env={**os.environ, **variables},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     ) as process:
         address = f"http://127.0.0.1:{port}"
+        started(process.pid)
         try:
             _wait_until_healthy(f"{address}/_stcore/health", process)
             yield address

@@ -23,6 +23,7 @@ from robustness.base.text import in_bytes
 from robustness.models.classifier_with_probabilities_and_features import Classifier
 from robustness.models.graph.conversion_record_and_cache import graph_pass, place
 from robustness.models.graph.inspection_and_conversion import inspect_and_convert, use_of
+from robustness.models.graph.openvino_layers import build_and_write
 from robustness.models.model_and_weights_record import REGISTRY, ModelRecord, PythonCall, UserFile
 from robustness.models.python_models.function_pass_and_caller import FunctionPass
 from robustness.models.python_models.model_import_and_export import as_graph, opened_reference
@@ -128,7 +129,8 @@ class Loaded:
         file = record.weights.own
         if file and file.call:
             return self._built_of_code(key, record, file, file.call)
-        save = partial(inspect_and_convert, record, side)
+        write = build_and_write if record.weights.read else inspect_and_convert
+        save = partial(write, record, side)
         by_openvino = graph_pass(record, weights, side, choice.precision, save)
         forward = native_pass(record, use_of(record, side), by_openvino)
         if choice.engine == TENSORFLOW and isinstance(forward, OpenVinoPass):

@@ -110,7 +110,8 @@ class Weights:
     ``source`` is where they come from, for people; ``name`` is what the file or folder is called
     wherever it is. ``paths()`` are the paths to search, in order; downloads go to the last.
     ``load(record, path)`` returns the network of ``record`` with the weights at ``path``, and its
-    stages. ``digest`` is the published hash: ``md5:`` or ``sha256:`` and hexadecimal digits. It is
+    stages. ``read`` turns the bytes of a bundled file into arrays by layer. ``digest`` is the
+    published hash: ``md5:`` or ``sha256:`` and hexadecimal digits. It is
     empty where none was published: then a download checks the host's own, and writes a list of
     SHA-256 sums into the folder, which is checked before use. ``size`` is in bytes, None where it
     was never published. A folder has ``files``, a single file none. ``url`` is the address of the
@@ -125,6 +126,7 @@ class Weights:
     name: str
     paths: Callable[[], tuple[Path, ...]]
     load: Callable[[ModelRecord, Path], tuple[Any, Stages]]
+    read: Callable[[bytes], LayerWeights] | None = None
     digest: str = ""
     size: int | None = None
     files: tuple[str, ...] = ()
@@ -315,7 +317,8 @@ class ModelRecord:
     """A classifier: facts about it, where its weights are, and how it is built.
 
     ``build()`` returns a Keras model without weights, from normalised pixels of ``input_size`` to
-    probabilities. ``stages`` name the feature stages from shallow to deep with the layer whose
+    probabilities; that of a bundled model also takes other layers in place of Keras.
+    ``stages`` name the feature stages from shallow to deep with the layer whose
     output each one is; the last is the embedding that the classifier head reads. Both are unused
     for a model of the user's, whose file holds all of it. ``head_reads_map`` is whether the head
     reads the last stage place by place, and not its average over height and width. ``parameters``
@@ -338,7 +341,7 @@ class ModelRecord:
     normalisation: Normalisation
     stages: Stages
     weights: Weights
-    build: Callable[[], Any]
+    build: Callable[..., Any]
     labels: Callable[[], Labels] = imagenet
     published: PublishedScores = PublishedScores()
     fits: FitAccuracies | None = None

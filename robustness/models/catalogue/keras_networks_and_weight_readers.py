@@ -23,9 +23,9 @@ SQUEEZENET_FIRES = {2: 16, 3: 16, 4: 32, 5: 32, 6: 48, 7: 48, 8: 64, 9: 64}
 Iandola et al., SqueezeNet, 2016; version 1.1 of its official repository."""
 
 
-def squeezenet() -> Any:
-    """SqueezeNet 1.1, 224 x 224, without weights."""
-    k = keras()
+def squeezenet(k: Any = None) -> Any:
+    """SqueezeNet 1.1, 224 x 224, in Keras without weights, or of the layers ``k``."""
+    k = k or keras()
     layers = k.layers
 
     def conv(filters: int, size: int, name: str, strides: int = 1) -> Any:
@@ -89,9 +89,12 @@ def _repeats(depth: float, stage: int) -> int:
     return repeats if stage in (0, len(LITE_STAGES) - 1) else math.ceil(depth * repeats)
 
 
-def efficientnet_lite(name: str, size: int, width: float, depth: float) -> Any:
-    """EfficientNet-Lite of input ``size`` with the given coefficients, without weights."""
-    k = keras()
+def efficientnet_lite(name: str, size: int, width: float, depth: float, k: Any = None) -> Any:
+    """EfficientNet-Lite of input ``size`` with the given coefficients.
+
+    In Keras without weights, or of the layers ``k``.
+    """
+    k = k or keras()
     layers = k.layers
 
     def normalised(x: Any, name: str, active: bool = True) -> Any:

@@ -63,6 +63,7 @@ def packaged_file(
         name=Path(path).name,
         paths=paths,
         load=partial(keras_reading_and_conversion.load_arrays, read),
+        read=read,
         digest=f"sha256:{sha256}",
         size=size,
         remedy=reinstall if requirement else "fetch the dashboard's own files again",
