@@ -99,28 +99,42 @@ class MapRow(NamedTuple):
     image: str = ""
 
 
+class CellAxis(NamedTuple):
+    """What the cells of all strips stand for: a quantity such as "severity", and a label a cell."""
+
+    quantity: str
+    labels: Sequence[str]
+
+
 class BandMap(NamedTuple):
     """Strips by row and column; ``head`` is the title of the column of labels.
 
-    ``caption`` says what it shows, to those who listen.
+    ``caption`` says what it shows, to those who listen. ``axis`` labels the cells of each column. A
+    ``badge`` is what the first column has that the others lack; that column is tinted.
     """
 
     head: str
     columns: Sequence[str]
     rows: Sequence[MapRow]
     caption: str = "Map"
+    axis: CellAxis | None = None
+    badge: str = ""
 
     @property
     def html(self) -> str:
         """The map as an HTML table, with all texts escaped."""
-        titles = "".join(f'<th scope="col">{_safe(each)}</th>' for each in self.columns)
+        titles = "".join(
+            f'<th scope="col"{self._mark(at)}>{self._title(at)}</th>'
+            for at in range(len(self.columns))
+        )
         body = ""
         for row in self.rows:
             image = f'<img src="{_safe(row.image)}" alt="">' if row.image else ""
             label = _safe(row.label)
             cells = "".join(
-                f'<td data-title="{_safe(title)}">{strip.html if strip else ""}</td>'
-                for title, strip in zip(self.columns, row.strips, strict=True)
+                f'<td{self._mark(at)} data-title="{_safe(self.columns[at])}">'
+                f"{strip.html if strip else ''}</td>"
+                for at, strip in enumerate(row.strips)
             )
             body += (
                 f'<tr><th scope="row" title="{label}">{image}<span>{label}</span></th>{cells}</tr>'
@@ -143,17 +157,42 @@ class BandMap(NamedTuple):
         return (
             f'<div class="rb-map" style="{sizes}"><table>'
             f"<caption>{_safe(self.caption)}</caption>"
-            f'<thead><tr><th scope="col">{_safe(self.head)}</th>{titles}</tr></thead>'
+            f'<thead><tr><th scope="col">{self._corner}</th>{titles}</tr></thead>'
             f"<tbody>{body}</tbody></table></div>"
         )
+
+    def _mark(self, column: int) -> str:
+        return " class=rb-first" if self.badge and column == 0 else ""
+
+    def _title(self, column: int) -> str:
+        """The title of a column as HTML, with its badge and the labels of its cells."""
+        title = f"<span>{_safe(self.columns[column])}</span>"
+        if self.badge and column == 0:
+            title += f" <em>{_safe(self.badge)}</em>"
+        if self.axis is None:
+            return title
+        labels = "".join(f"<i>{_safe(label)}</i>" for label in self.axis.labels)
+        return f'{title}<span class="rb-levels" aria-hidden="true">{labels}</span>'
+
+    @property
+    def _corner(self) -> str:
+        """The title of the labels as HTML, above the quantity of the axis."""
+        if self.axis is None:
+            return _safe(self.head)
+        quantity = _safe(self.axis.quantity.capitalize())
+        return f'{_safe(self.head)}<span class="rb-levels" aria-hidden="true">{quantity}</span>'
 
     @property
     def table(self) -> Table:
         """The map in words."""
+        head = self.head if self.axis is None else f"{self.head}; {self.axis.quantity}: share"
+        columns = list(self.columns)
+        if self.badge and columns:
+            columns[0] = f"{columns[0]} ({self.badge.lower()})"
         rows = [
             (row.label, *(strip.text if strip else "" for strip in row.strips)) for row in self.rows
         ]
-        return Table((self.head, *self.columns), rows)
+        return Table((head, *columns), rows)
 
 
 @cache

@@ -46,6 +46,38 @@ def slice_rates(entries: Sequence[Entry], labels: Sequence[str], title: str) -> 
     )
 
 
+def expected_accuracies(entries: Sequence[Entry], labels: Sequence[str]) -> go.Figure:
+    """The accuracy to expect of each model with its interval, and that on the reference.
+
+    ``entries`` have ``expected_accuracy`` with its interval, and ``reference``, None if unknown.
+    """
+    shared: dict[str, Any] = {"type": "scatter", "y": list(labels), "mode": "markers"}
+    on_reference = {
+        **shared,
+        "name": "on the reference",
+        "x": [entry["reference"] for entry in entries],
+        "marker": {"size": 13, "symbol": "diamond-open", "color": COLOURS[5], "line": {"width": 2}},
+        "hovertemplate": "%{y}: %{x:.0%}<extra>on the reference</extra>",
+    }
+    expected = {
+        **shared,
+        "name": "on your images, 95% interval",
+        "x": [entry["expected_accuracy"] for entry in entries],
+        "text": [in_brackets(entry, "expected_accuracy", ".0%") for entry in entries],
+        "marker": {"size": 13, "color": COLOURS[0]},
+        "error_x": whiskers(entries, "expected_accuracy"),
+        "hovertemplate": "%{y}: %{x:.0%}%{text}<extra>on your images</extra>",
+    }
+    has_reference = any(entry["reference"] is not None for entry in entries)
+    return drawn(
+        [expected, on_reference] if has_reference else [expected],
+        height=130 + 44 * len(labels),
+        showlegend=True,
+        xaxis={"tickformat": ".0%", "range": [-0.03, 1.03]},
+        yaxis=rows_axis(labels),
+    )
+
+
 def change_counts(entries: Sequence[Entry], labels: Sequence[str]) -> go.Figure:
     """How many images made each change.
 
@@ -80,18 +112,6 @@ def _bar(name: str, colour: str, rows: Sequence[tuple[str, Entry]]) -> dict[str,
         "marker": {"color": colour},
         "hovertemplate": f"%{{y}}<br>Images: %{{x}}<extra>{name}</extra>",
     }
-
-
-def failing_alone(rows: Sequence[tuple[str, Entry]]) -> go.Figure:
-    """How many images one model of a pair fails on and the other does not."""
-    labels = [label for label, _ in rows]
-    return drawn(
-        [_bar("fails alone", COLOURS[4], rows)],
-        height=130 + 44 * len(labels),
-        showlegend=False,
-        xaxis=_images([entry for _, entry in rows]),
-        yaxis=rows_axis(labels),
-    )
 
 
 def risk_coverage(

@@ -42,6 +42,12 @@ class Table(NamedTuple):
             [tuple(say(entry) for _, say in columns) for entry in entries],
         )
 
+    @classmethod
+    def of_filled(cls, entries: Sequence[Any], columns: Sequence[Column]) -> Self:
+        """A table with a row per entry, without columns that are empty in every row."""
+        filled = [(title, say) for title, say in columns if any(say(entry) for entry in entries)]
+        return cls.of(entries, filled)
+
 
 def interval(entry: Entry, name: str, form: Form = ".0%", unknown: str = "no interval") -> str:
     """The interval of the figure ``name``, "82.0% to 84.2%"; ``unknown`` if there is none."""

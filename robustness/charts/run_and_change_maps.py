@@ -19,6 +19,7 @@ from robustness.attacks import REGISTRY as ATTACKS
 from robustness.base.text import FigureText, figure_text, format_figure, points
 from robustness.charts.band_and_map_drawing import (
     BandMap,
+    CellAxis,
     MapRow,
     Strip,
     Tick,
@@ -37,10 +38,12 @@ from robustness.evaluation.perturbation_and_attack_conditions import (
 )
 from robustness.perturbations import REGISTRY, Perturbation
 from robustness.runs.row_selection import RowSelection
-from robustness.statistics import Figures
+from robustness.statistics import Figures, ModelChoice
 
 ORIGINALS = "Originals"
+EPSILON = "epsilon"
 HEAD = "Hardest first, by estimate"
+RECOMMENDED, FASTEST = "Recommended", "Fastest"
 LOSSES = "Largest loss first, by estimate"
 
 _MOST = 100
@@ -56,7 +59,7 @@ class MapCell(NamedTuple):
     """The figure ``name`` of ``entry``; ``n`` is the name of its number of images.
 
     ``at`` is the strength, and ``title`` the condition, in words. ``conditions`` are those whose
-    images fail there.
+    images fail there. ``severity`` is that of ImageNet-C, if the strength is one of its.
     """
 
     at: str
@@ -65,6 +68,7 @@ class MapCell(NamedTuple):
     name: str
     n: str
     conditions: tuple[str, ...] = ()
+    severity: int | None = None
 
     @property
     def value(self) -> float | None:
@@ -81,6 +85,12 @@ class Row(NamedTuple):
 
     label: str
     cells: Mapping[str, Sequence[MapCell]]
+    quantity: str = "strength"
+
+    @property
+    def levels(self) -> list[MapCell]:
+        """The cells of one model, which has all levels."""
+        return list(next(iter(self.cells.values()), ()))
 
 
 def quantity_of(figures: Figures) -> str:
@@ -137,12 +147,14 @@ def _row_label(text: str) -> str:
 def _cell(level: Entry, entry: Entry | None, quantity: str) -> MapCell:
     """The cell of a model at ``level``, which ``entry`` measures."""
     text = str(level["condition"])
-    severity = f" (severity {level['severity']})" if level["severity"] else ""
-    at, title = setting(text), f"{short(text)}{severity}"
+    severity: int | None = level["severity"] or None
+    at, title = setting(text), short(text)
+    if severity is not None:
+        title += f" (severity {severity})"
     if entry is None:
-        return MapCell(at, title, {}, quantity, "")
+        return MapCell(at, title, {}, quantity, "", severity=severity)
     n = "n_labelled" if "accuracy" in quantity else "n_images"
-    return MapCell(at, title, entry, quantity, n, (text,))
+    return MapCell(at, title, entry, quantity, n, (text,), severity)
 
 
 ATTACKED_SHARES: Mapping[str, tuple[str, str]] = {
@@ -178,7 +190,7 @@ def _attacks(figures: Figures, quantity: str) -> list[Row]:
             model: [cell(entry) for entry in mine]
             for model, mine in grouped(entries, "model").items()
         }
-        rows.append(Row(f"Attacks, {NORMS[norm].label}", cells))
+        rows.append(Row(f"Attacks, {NORMS[norm].label}", cells, EPSILON))
     return rows
 
 
@@ -186,16 +198,41 @@ Marks = Mapping[tuple[str, str], tuple[str, str]]
 """By model and condition: a sign in the cell, and what it says."""
 
 
+def _axis(rows: Sequence[Row]) -> CellAxis | None:
+    """The levels that the rows have in common, as severities where they are some.
+
+    Rows of one cell have no levels; epsilons are an axis where there are no strengths.
+    """
+    with_levels = [row for row in rows if len(row.levels) > 1]
+    graded = [row for row in with_levels if row.quantity != EPSILON] or with_levels
+    severities = {tuple(cell.severity for cell in row.levels) for row in graded}
+    if len(severities) == 1:
+        (shared,) = severities
+        if None not in shared:
+            return CellAxis("severity", [str(severity) for severity in shared])
+    settings = {tuple(cell.at for cell in row.levels) for row in graded}
+    if len(settings) == 1:
+        return CellAxis(graded[0].quantity, settings.pop())
+    return None
+
+
 def run_map(
-    figures: Figures, quantity: str = "", *, keyed: bool = False, marks: Marks | None = None
+    figures: Figures,
+    quantity: str = "",
+    *,
+    chosen: ModelChoice | None = None,
+    keyed: bool = False,
+    marks: Marks | None = None,
 ) -> BandMap:
     """The map of ``quantity`` (default: what the models are ranked by, as a share).
 
-    Columns are in the order of the ranking. If ``keyed``, the key of a tile is the selection of its
+    The first column is the model that leads ``chosen`` (default: the choice of ``figures``), the
+    others are in the order of the ranking. If ``keyed``, the key of a tile is the selection of its
     images, as ``RowSelection.text``.
     """
     quantity = quantity or quantity_of(figures)
-    names = [entry["model"] for entry in figures.summary]
+    chosen = chosen or figures.choice
+    names = chosen.in_order([entry["model"] for entry in figures.summary])
     every = rows(figures, quantity)
     lines = every[:_MOST]
     head = HEAD if lines == every else f"The hardest {_MOST} of {len(every):,}, by estimate"
@@ -208,15 +245,30 @@ def run_map(
         ]
     )
     tones = iter(2 * goodness(values, quantity) - 1)
+    axis = _axis(lines)
     drawn = []
     for row in lines:
         strips = {
-            name: _strip(name, cells, [next(tones) for _ in cells], quantity, keyed, marks or {})
+            name: _strip(
+                name,
+                cells,
+                [next(tones) for _ in cells],
+                quantity,
+                keyed,
+                marks or {},
+                by_severity=axis is not None and axis.quantity == "severity",
+            )
             for name, cells in row.cells.items()
         }
-        drawn.append(MapRow(row.label, [strips.get(name) for name in names]))
-    caption = f"{quantities()[quantity]} by strength"
-    return BandMap(head, [models.label(name) for name in names], drawn, caption)
+        label = row.label
+        if row.quantity == EPSILON and (axis is None or axis.quantity != EPSILON):
+            label += f" {', '.join(cell.at for cell in row.levels)}"
+        drawn.append(MapRow(label, [strips.get(name) for name in names]))
+    caption = f"{quantities()[quantity]} by {axis.quantity if axis else 'strength'}"
+    badge = ""
+    if chosen.leading in names:
+        badge = RECOMMENDED if chosen.recommended else FASTEST
+    return BandMap(head, [models.label(name) for name in names], drawn, caption, axis, badge)
 
 
 def _strip(
@@ -226,6 +278,7 @@ def _strip(
     quantity: str,
     keyed: bool = False,
     marks: Marks = MappingProxyType({}),
+    by_severity: bool = False,
 ) -> Strip:
     short, exact = forms(quantity)
     tiles = []
@@ -250,11 +303,11 @@ def _strip(
         tiles.append(Tile(float(tone), title, 1.0, written, key))
     if len(cells) == 1:
         return Strip(tiles, with_interval(cells[0].entry, cells[0].name, exact))
-    texts = [
-        FigureText(f"{cell.at}: {value}", value)
-        for cell in cells
-        if (value := figure_text(cell.entry, cell.name, short))
-    ]
+    texts = []
+    for cell in cells:
+        level = str(cell.severity) if by_severity and cell.severity is not None else cell.at
+        if value := figure_text(cell.entry, cell.name, short):
+            texts.append(FigureText(f"{level}: {value}", value))
     return Strip(tiles, FigureText(", ".join(texts), *texts))
 
 

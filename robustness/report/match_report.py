@@ -15,7 +15,10 @@ from robustness.base.text import (
     share,
 )
 from robustness.charts import run_and_change_maps
-from robustness.charts.failures_and_image_differences import statistics_that_differ
+from robustness.charts.failures_and_image_differences import (
+    expected_accuracies,
+    statistics_that_differ,
+)
 from robustness.charts.ranking_and_condition_tables import (
     Column,
     Entry,
@@ -119,8 +122,8 @@ def _accuracy(match: Match) -> Iterator[str]:
 def _cautions(match: Match) -> Iterator[str]:
     if match.other_content:
         labelled = any(answer.labelled for answer in match.expected_accuracy)
-        advice = "" if labelled else ": label some of them"
-        yield f"Your images show another kind of content than the reference{advice}."
+        advice = "" if labelled else " Label some of your images."
+        yield f"Your images show other content than the reference.{advice}"
     if match.copies:
         verb = "is a copy" if match.copies == 1 else "are copies"
         yield f"{counted(match.copies, 'image')} {verb} of others; copies count once."
@@ -170,26 +173,28 @@ def camera_map(match: Match, figures: Figures | None = None) -> Map:
 
 
 def blocks(match: Match, figures: Figures | None = None) -> list[Printed]:
-    """Tables of perturbations and accuracies, a chart of the statistics, pairs of images.
+    """The accuracy to expect, pairs of images, then what they rest on, as charts and tables.
 
     ``figures`` are as for ``camera_map``.
     """
     parts: list[Printed] = []
+    if match.expected_accuracy:
+        parts.append(_expected(match))
+    if match.pairs:
+        title = "First: yours. Second: the reference, perturbed to match."
+        parts.append(Cases(title, lambda: _pairs(match)))
     if match.perturbations:
         parts += [camera_map(match, figures), _perturbations(match)]
     if match.expected_accuracy:
         parts.append(_accuracies(match))
     if match.different and match.statistics:
         parts.append(_statistics(match))
-    if match.pairs:
-        title = "First: yours. Second: the reference, perturbed to match."
-        parts.append(Cases(title, lambda: _pairs(match)))
     if match.files:
         parts.append(_files(match))
     parts.append(
         Text(
-            f"{counted(match.images, 'production image')}, "
-            f"{counted(match.reference_images, 'reference image')}, compared after "
+            f"{match.images:,} of your images, "
+            f"{counted(match.reference_images, 'reference image')}; "
             f"{match.framing.text}; {counted(len(match.conditions) or 'no', 'composition')}."
         )
     )
@@ -236,7 +241,24 @@ def _perturbations(match: Match) -> Titled:
         ("ImageNet-C", lambda part: "" if part.severity is None else str(part.severity)),
         ("Alternatives", lambda part: ", ".join(REGISTRY[name].label for name in part.group)),
     ]
-    return Titled("Perturbations", Table.of(match.perturbations, columns))
+    return Titled("Perturbations", Table.of_filled(match.perturbations, columns))
+
+
+def _expected(match: Match) -> Chart:
+    """The accuracy to expect of each model, beside that on the reference."""
+    entries = [_entry(answer) for answer in match.expected_accuracy]
+    texts = []
+    for entry in entries:
+        expected = with_interval(entry, "expected_accuracy", ".0%")
+        reference = figure_text(entry, "reference", ".0%")
+        against = f", {reference} on the reference" if reference else ""
+        text = f"{model(entry['model'])}: {expected}{against}"
+        texts.append(FigureText(text, expected, reference))
+    return Chart(
+        "Accuracy to expect on your images",
+        expected_accuracies(entries, [model(entry["model"]) for entry in entries]),
+        FigureText(f"{'; '.join(texts)}.", *texts),
+    )
 
 
 def _accuracies(match: Match) -> Titled:
@@ -256,18 +278,20 @@ def _accuracies(match: Match) -> Titled:
         return FigureText(f"{text}, {correct:.0f} of {labelled} correct", text)
 
     entries = [_entry(answer) for answer in match.expected_accuracy]
-    optional: list[Column] = [
-        ("By method", methods),
-        ("From labels", labels),
-    ]
+
+    def confidence(entry: Entry) -> str:
+        """Empty without labels: it is then the accuracy to expect."""
+        return with_interval(entry, "confidence") if entry["labelled"] else ""
+
     columns: list[Column] = [
         MODEL,
         ("Expected accuracy, 95% interval", rate("expected_accuracy")),
-        ("From confidence", rate("confidence")),
-        *(column for column in optional if any(map(column[1], entries))),
+        ("From confidence", confidence),
+        ("By method", methods),
+        ("From labels", labels),
         ("On the reference", figure("reference", ".1%")),
     ]
-    return Titled("Expected accuracy", Table.of(entries, columns))
+    return Titled("Expected accuracy", Table.of_filled(entries, columns))
 
 
 def _statistics(match: Match) -> Chart:
@@ -284,7 +308,7 @@ def _statistics(match: Match) -> Chart:
         "Statistics that differ most",
         statistics_that_differ(rows),
         f"Difference of your images from the reference, in deviations (simulation): {values}.",
-        "In standard deviations of images. Dot inside its ring: explained.",
+        "In standard deviations. Dot inside ring: the simulation explains it.",
     )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from robustness import models, statistics
 from robustness.base.errors import RunError
-from robustness.base.text import FigureText, are, counted, figure_text
+from robustness.base.text import FigureText, counted, figure_text
 from robustness.charts.ranking_and_condition_tables import LABELLED, Entry
 from robustness.report import methods_and_registry_tables, questions
 from robustness.report.blocks import BRACKETS, Data, Report
@@ -21,7 +21,7 @@ from robustness.report.names_and_sentences import model, sentence
 from robustness.report.questions import RunFigures
 from robustness.report.questions.choice_and_trade_offs import CHOICE
 from robustness.runs import Run
-from robustness.statistics import Figures
+from robustness.statistics import Figures, ModelChoice
 
 REPLAY = (
     "The manifest names models with the hashes of their weights, perturbations with their "
@@ -90,7 +90,7 @@ def answers(of: RunFigures) -> list[tuple[str, str]]:
     pairs = [
         pair for question in questions.REGISTRY for pair in question.answers(of.answer(question))
     ]
-    pairs.insert(2, ("What is this based on?", basis(of.statistics)))
+    pairs.insert(2, ("What is this based on?", basis(of.statistics, of.answer(CHOICE).chosen)))
     return pairs
 
 
@@ -117,10 +117,15 @@ def cautions(of: RunFigures) -> list[str]:
     return [text for text in texts if text]
 
 
-def basis(figures: Figures) -> str:
-    """Images, conditions, significant differences and labels."""
+def basis(figures: Figures, chosen: ModelChoice | None = None) -> str:
+    """Images, conditions, significant differences and labels.
+
+    The accuracy is that of the model that ``chosen`` recommends, else of the first by rank.
+    """
     conditions = len({entry["condition"] for entry in figures.by_perturbation})
-    leader = figures.summary[0]
+    chosen = chosen or figures.choice
+    by_model = {entry["model"]: entry for entry in figures.summary}
+    leader = by_model[chosen.in_order(list(by_model))[0]]
     before, after = (
         figure_text(leader, f"{which}_accuracy", ".1%") for which in ("clean", "perturbed")
     )
@@ -153,7 +158,9 @@ def _differences(pairs: Sequence[Entry], *, advised: bool) -> str:
     if not pairs:
         return ""
     rest = [pair for pair in pairs if not pair["established"]]
-    count = f"between models {are(len(pairs) - len(rest), len(pairs), 'difference')} significant"
+    significant = len(pairs) - len(rest)
+    verb = "differs" if 1 in (significant, len(pairs)) else "differ"
+    count = f"{significant} of {counted(len(pairs), 'pair')} of models {verb} significantly"
     if not rest or advised:
         return count
     undecided = [pair for pair in rest if pair["more_images"] is not None]

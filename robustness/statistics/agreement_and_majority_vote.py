@@ -31,9 +31,9 @@ _CELLS = 100_000  # of each model worked on at once
 def by_pair(some: Sequence[Grid], column: str) -> list[dict[str, Any]]:
     """Every pair of models with the same classes; ``column`` says whether a row went well.
 
-    Keys: ``model``, ``other``, ``n_images``, ``model_only`` and ``other_only`` (images that this
-    model alone fails on, under a condition or more), and ``both`` (images on which both fail under
-    the same condition). Attacks do not count.
+    Keys: ``model``, ``other``, ``n_predictions`` (images times conditions that count for both),
+    and of these ``model_only`` and ``other_only``, on which this model alone fails, and ``both``.
+    Attacks do not count.
     """
     some = _with_conditions(some)
     pairs = [
@@ -70,10 +70,10 @@ def _pair(one: Grid, other: Grid, column: str) -> dict[str, Any]:
     return {
         "model": one.model,
         "other": other.model,
-        "n_images": int(present.any(axis=1).sum()),
-        "model_only": int((fails & ~other_fails).any(axis=1).sum()),
-        "other_only": int((other_fails & ~fails).any(axis=1).sum()),
-        "both": int((fails & other_fails).any(axis=1).sum()),
+        "n_predictions": int(present.sum()),
+        "model_only": int((fails & ~other_fails).sum()),
+        "other_only": int((other_fails & ~fails).sum()),
+        "both": int((fails & other_fails).sum()),
     }
 
 

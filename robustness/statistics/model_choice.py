@@ -141,6 +141,25 @@ class ModelChoice:
         """Whether there were two models or more to choose from."""
         return sum(entry["robust"] is not None for entry in self.models) > 1
 
+    @property
+    def leading(self) -> str:
+        """The model that the answer names first: the best, or the fastest of tied ones; else ""."""
+        if len(self.best) > 1:
+            found = _fastest(self) if self.images >= FEWEST_TO_PLAN else None
+            return "" if found is None else str(found[0]["model"])
+        statuses = {entry["status"] for entry in self.models}
+        has_beaten_others = bool(statuses & {WORSE, RULED_OUT})
+        return self.best[0] if self.best and has_beaten_others else ""
+
+    @property
+    def recommended(self) -> str:
+        """The model to ship: the best one, or the fastest if it is as good as the others; or ""."""
+        return self.leading if self.is_as_good(self.leading) else ""
+
+    def in_order(self, names: Sequence[str]) -> list[str]:
+        """``names`` of models as every map and table has them: the leading one comes first."""
+        return sorted(names, key=lambda name: name != self.leading)
+
     def with_costs(self, costs: Mapping[str, Cost]) -> ModelChoice:
         """The same choice where the models cost that: of tied ones, the fastest is recommended."""
         entries = [

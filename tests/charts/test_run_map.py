@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,7 @@ from robustness.report import hardening_report as results
 from robustness.report.blocks import Map
 from robustness.runs.row_selection import RowSelection
 from robustness.statistics import Figures
+from robustness.statistics.model_choice import BEST, WORSE
 from tests.support.frames import difference
 from tests.support.synthetic_results import squares_run
 
@@ -72,6 +73,38 @@ def test_originals_come_first_and_the_hardest_next() -> None:
     assert "Originals" not in [
         r.label for r in run_and_change_maps.rows(run.figures(), "consistency")
     ]
+
+
+def test_the_recommended_model_comes_first_and_cells_stand_under_their_severities() -> None:
+    figures = squares_run().figures()
+    by_rank = run_and_change_maps.run_map(figures)
+    assert by_rank.badge == "", "two models tie"
+    assert "SqueezeNet" in by_rank.columns[-1]
+    entries = [
+        {**entry, "status": BEST if entry["model"] == "SqueezeNet" else WORSE}
+        for entry in figures.choice.models
+    ]
+    chosen = replace(figures.choice, best=("SqueezeNet",), models=tuple(entries))
+    drawn = run_and_change_maps.run_map(figures, chosen=chosen)
+    assert list(drawn.columns) == [by_rank.columns[-1], *by_rank.columns[:-1]]
+    for before, after in zip(by_rank.rows, drawn.rows, strict=True):
+        assert list(after.strips) == [before.strips[-1], *before.strips[:-1]]
+    assert "recommended" in drawn.table.head[1], "in words where there is no tint"
+    assert drawn.axis is not None
+    assert (drawn.axis.quantity, list(drawn.axis.labels)) == ("severity", list("12345"))
+    (fog,) = [row for row in drawn.rows if row.label == "Fog effect"]
+    assert fog.strips[0] is not None
+    assert fog.strips[0].text.startswith("1: ")
+
+
+def test_cells_of_other_strengths_have_no_common_axis() -> None:
+    conditions = [("fog", 0.2), ("fog", 0.4), ("rotation", 0.3), ("rotation", 0.5)]
+    kept = np.random.default_rng(0).random((30, 4)) < 0.5
+    assert run_and_change_maps.run_map(Figures(rows(kept, conditions=conditions))).axis is None
+    alike = [(name, strength) for name in ("rotation", "contrast") for strength in (0.3, 0.5)]
+    axis = run_and_change_maps.run_map(Figures(rows(kept, conditions=alike))).axis
+    assert axis is not None
+    assert (axis.quantity, list(axis.labels)) == ("strength", ["0.3", "0.5"])
 
 
 def test_an_attack_counts_every_image() -> None:

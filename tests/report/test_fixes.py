@@ -106,7 +106,7 @@ def test_the_terminal_has_the_same_list(made: Run, capsys: pytest.CaptureFixture
     printed = json.loads(capsys.readouterr().out)
     assert printed == [vars(fix) for fix in RunFigures(made).answer(FIXES).fixes]
     assert main(["fixes", str(made.folder)]) == 0
-    assert "To measure or add" in capsys.readouterr().out
+    assert "python -m robustness harden" in capsys.readouterr().out
 
 
 def test_a_run_of_a_profile_offers_no_training(tmp_path: Path) -> None:

@@ -62,7 +62,7 @@ BOUNDS = {"value": "", "low": "_low", "high": "_high"}
 OPPOSITE = {"_low": "_high", "_high": "_low", "": ""}
 SCORES = {"robust", "own", "certainty", "place"}
 HARDEN = ("--name", "hard", "--images", "a folder", "--perturbations", "fog")
-VIEWS = ("compare", "failures", "trust", "images")
+VIEWS = ("compare", "failures", "fix", "images")
 NUMBER = re.compile(r"\d+\.\d%|[+-]\d+\.\d\b|\b\d\.\d{3}\b|\d+%")
 CONSTANTS = re.compile(
     r"95% (intervals?|certain)|(at most|under|than) 5%|chance of 5%|random 30%"
@@ -485,15 +485,15 @@ SUITE_ERROR = {"model": LITE0, "condition": "fog=0.6", "max_error": "0.05", "pro
             "a weak model",
             "perturbed_accuracy_difference",
             {"model": "hard", "conditions": judgement.UNSEEN},
-            "harden harden_--json page_trust fixes fixes_--json report report.json",
+            "harden harden_--json page_fix fixes fixes_--json report report.json",
         ),
         (
             "a weak model",
             "perturbed_accuracy_images",
             {"model": "hard", "conditions": ORIGINALS},
-            "harden harden_--json page_trust",
+            "harden harden_--json page_fix",
         ),
-        ("a weak model", "train", {"model": "hard"}, "harden harden_--json page_trust"),
+        ("a weak model", "train", {"model": "hard"}, "harden harden_--json page_fix"),
     ],
     indirect=["world"],
 )

@@ -141,7 +141,7 @@ def test_a_new_question_is_on_report_page_and_command_line(
     monkeypatch.setenv("ROBUSTNESS_RUNS", str(run.folder.parent))
     app = pages.run(ROOT / "pages" / "evaluations.py", run="made", view="failures")
     assert not app.exception
-    assert "2 models in the dark." in " ".join(str(c.value).replace("\\", "") for c in app.caption)
+    assert "2 models in the dark." in pages.texts(app)
     assert "0.25" in html(app)
     (box,) = [box for box in app.number_input if box.label == alone.options[0].label]
     box.set_value(0.75).run()

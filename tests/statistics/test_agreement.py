@@ -47,10 +47,10 @@ def test_failures_of_one_model_alone_and_of_both_are_counted() -> None:
     for entry in by_pair(made, "correct"):
         a, b = (next(g for g in made if g.model == entry[key]) for key in ("model", "other"))
         one, other = a.flags("correct"), b.flags("correct")
-        assert entry["n_images"] == 60
-        assert entry["model_only"] == ((one == 0) & (other == 1)).any(axis=1).sum() > 0
-        assert entry["other_only"] == ((one == 1) & (other == 0)).any(axis=1).sum() > 0
-        assert entry["both"] == ((one == 0) & (other == 0)).any(axis=1).sum() > 0
+        assert entry["n_predictions"] == 60 * 2
+        assert entry["model_only"] == ((one == 0) & (other == 1)).sum() > 0
+        assert entry["other_only"] == ((one == 1) & (other == 0)).sum() > 0
+        assert entry["both"] == ((one == 0) & (other == 0)).sum() > 0
 
 
 def test_a_majority_is_what_most_models_predict_and_ties_go_to_the_surest() -> None:

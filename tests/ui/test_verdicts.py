@@ -175,7 +175,7 @@ def test_a_threshold_in_use_is_of_the_session_that_chose_it_and_says_its_run(
         app.run()
         assert not app.exception
 
-    open_page("pages/evaluations.py", run="made", view="trust", max_error="20")
+    open_page("pages/evaluations.py", run="made", view="fix", max_error="20")
     app.button(key="accept from").click().run()
     open_page("app.py", **link)
     assert "safe threshold" in pages.html(app)

@@ -22,7 +22,7 @@ from robustness.charts.ranking_and_condition_tables import (
 from robustness.evaluation.perturbation_and_attack_conditions import perturbation_label
 from robustness.report.blocks import Block, Chart, Chooser, Columns, Text, Titled
 from robustness.report.names_and_sentences import model
-from robustness.report.questions.question_and_figures import LABELS, TRUST, Question
+from robustness.report.questions.question_and_figures import COMPARE, LABELS, Question
 from robustness.statistics import Figures
 from robustness.statistics.corruption_errors_and_literature import ALEXNET_ERRORS
 
@@ -79,7 +79,7 @@ ACCURACY = Question(
     _blocks,
     "top-1, top-5 and calibration",
     needs=(LABELS,),
-    view=TRUST,
+    view=COMPARE,
 )
 
 
@@ -118,7 +118,7 @@ CORRUPTION_ERRORS = Question(
     "beside published models",
     needs=(LABELS,),
     tables=lambda figures: {"corruption_errors": figures.corruption_errors},
-    view=TRUST,
+    view=COMPARE,
 )
 
 

@@ -145,9 +145,13 @@ def busy(entries: Sequence[Entry]) -> list[Text]:
 
 
 def placed(chosen: ModelChoice) -> list[Entry]:
-    """The entries of ``chosen``, with how far each is above what its accuracy predicts."""
+    """The entries of ``chosen``, with how far each is above what its accuracy predicts.
+
+    The leading one comes first, as in the map.
+    """
     above = above_expected(chosen.models)
-    return [{**entry, "above": above.get(entry["model"])} for entry in chosen.models]
+    entries = {entry["model"]: entry for entry in chosen.models}
+    return [{**entries[name], "above": above.get(name)} for name in chosen.in_order(list(entries))]
 
 
 def table(entries: Sequence[Entry], chosen: ModelChoice) -> Titled:

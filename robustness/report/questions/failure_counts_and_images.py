@@ -88,7 +88,10 @@ def failures(tally: Tally, where: str = "") -> str:
 
 
 def case(run: Run, row: Row, change: Change | None = None) -> Case:
-    """One measurement with its images; without ``change``, attacked images are left out."""
+    """One measurement with its images, titled by its true class or, without, by the original one.
+
+    Without ``change``, attacked images are left out.
+    """
     condition, name = Condition.parse(str(row["condition"])), str(row["model"])
     before, after = (class_title(name, int(row[key])) for key in ("clean_top1", "top1"))
 
@@ -98,11 +101,12 @@ def case(run: Run, row: Row, change: Change | None = None) -> Case:
 
     caption = f"{before} {confidence('clean_probability')} → "
     caption += f"{'' if row['consistent'] else f'{after} '}{confidence('probability')}"
-    if not row["consistent"] and pd.notna(row["retained_probability"]):
-        caption += f"; {before}: {confidence('retained_probability')}"
-    lines = [condition.described, caption]
+    title: str = before
     if pd.notna(row["label"]):
-        lines.append(f"True class: {class_title(name, int(row['label']))}")
+        title = class_title(name, int(row["label"]))
+    lines = [f"{model(name)}, {condition.described}", caption, f"Image: {row['image']}"]
+    if not row["consistent"] and pd.notna(row["retained_probability"]):
+        lines.append(f"Confidence left in {before}: {confidence('retained_probability')}")
     if pd.notna(row["ssim"]):
         lines.append(f"SSIM {row['ssim']:.2f}")
     if condition.needs_model and change is None:
@@ -112,7 +116,7 @@ def case(run: Run, row: Row, change: Change | None = None) -> Case:
         shots = _shots(run, row, condition, change)
     except RobustnessError as error:
         lines.append(f"The image cannot be shown: {visible(str(error))}")
-    return Case(f"{model(name)}: {row['image']}", shots, verdict_of(row), lines)
+    return Case(title, shots, verdict_of(row), lines)
 
 
 def _shots(run: Run, row: Row, condition: Condition, change: Change | None) -> list[Shot]:

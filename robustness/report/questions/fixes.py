@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -30,7 +31,7 @@ from robustness.report.blocks import Block, Text, Titled
 from robustness.report.names_and_sentences import MODEL, model
 from robustness.report.questions import safe_threshold
 from robustness.report.questions.choice_and_trade_offs import CHOICE
-from robustness.report.questions.question_and_figures import TRUST, Question, RunFigures
+from robustness.report.questions.question_and_figures import FIX, Question, RunFigures
 from robustness.runs import Run, jobs
 from robustness.runs.remedy_figures_and_models import RemedyFigures, remedy_figures
 from robustness.runs.temperature_scaling import FEWEST, Calibration, read_calibrations
@@ -100,7 +101,11 @@ def figures(of: RunFigures) -> FixFigures:
     tried = remedy_figures(of.run)
     thresholds = {entry["model"]: entry for entry in of.answer(safe_threshold.THRESHOLD).entries}
     fixes: list[Fix] = []
-    for name in of.run.manifest.spec.model_names if of.run.row_count else ():
+    names: list[str] = []
+    if of.run.row_count:
+        ranked = [entry["model"] for entry in of.statistics.summary]
+        names = of.answer(CHOICE).chosen.in_order(ranked)
+    for name in names:
         has_models = not of.run.is_from_table
         fixes += _remedies(of.run, name, tried) if has_models else ()
         fixes += _threshold(of, thresholds.get(name))
@@ -121,8 +126,8 @@ def _remedies(run: Run, name: str, tried: RemedyFigures) -> Iterator[Fix]:
         yield Fix(
             name,
             REMEDY,
-            f"Remedies such as {in_sentence(parse(REMEDIES[0]).label)}",
-            f"the run again, {counted(run.images, 'image')} under {size}",
+            "Image filters, such as a median",
+            f"another run of {counted(run.images, 'image')} under {size}",
             measured=False,
             command=_command("evaluate", "--request", run.id, "--remedies", ",".join(REMEDIES)),
         )
@@ -164,7 +169,7 @@ def _threshold(of: RunFigures, entry: Entry | None) -> Iterator[Fix]:
     if entry["threshold"] is None:
         needed = figure_text(entry, "images_needed", safe_threshold.round_to_digit)
         cost = FigureText(f"about {needed} images in all", needed) if needed else ""
-        result = f"none is proven to keep errors under {most}"
+        result = f"none proven to keep errors under {most}"
         yield Fix(entry["model"], THRESHOLD, "A safe threshold", cost, result=result)
         return
     error = figure_text(safe_threshold.error_of(entry, SUITE), "error", ".1%")
@@ -210,7 +215,7 @@ def _calibration(of: RunFigures, name: str) -> Iterator[Fix]:
         name,
         CALIBRATION,
         f"Temperature {fit.temperature:g}" + (f": {model(added.name)}" if added else ""),
-        "no top class changes, no latency",
+        "none: top class and latency stay",
         "log-likelihood",
         "",
         fit.gain["value"],
@@ -236,7 +241,7 @@ def _copy_in_run(of: RunFigures, name: str) -> Fix | None:
                 name,
                 CALIBRATION,
                 f"Temperature {record.temperature:g}: {model(record.name)}",
-                "no top class changes, no latency",
+                "none: top class and latency stay",
                 result=FigureText(
                     f"calibration error {before} -> {after}, on images that fitted it, too",
                     *(before, after),
@@ -325,7 +330,7 @@ def _training(of: RunFigures, name: str) -> Iterator[Fix]:
         )
 
 
-_SAME_LATENCY = "the latency stays"
+_SAME_LATENCY = "none: latency stays"
 
 
 def _is_child(record: models.ModelRecord, name: str) -> bool:
@@ -358,7 +363,7 @@ def _other_models(of: RunFigures, name: str) -> Iterator[Fix]:
             better = True
             yield fix
     if not better:
-        result = "none of this run is significantly better"
+        result = "none is significantly better"
         yield Fix(name, OTHER_MODEL, "Another model", "", significant=False, result=result)
 
 
@@ -440,27 +445,101 @@ def answers(figures: FixFigures) -> list[tuple[str, str]]:
 
 
 def blocks(figures: FixFigures) -> list[Block]:
-    """The fixes of each model, and what every remedy gains."""
+    """What each fix gains by model, with the costs, and how to test the rest."""
     if not figures.fixes:
         return []
-    rows = [{**asdict(fix), "text": gain_text(fix)} for fix in figures.fixes]
-    columns: list[Column] = [
-        MODEL,
-        ("Fix", lambda entry: entry["what"]),
-        ("Gain", lambda entry: entry["text"]),
-        ("Cost", lambda entry: entry["cost"]),
-    ]
-    parts: list[Block] = [
-        Text("Gains that this run measured; what is open can be measured.", _RULE),
-        Titled("Fixes by model", Table.of(rows, columns)),
-    ]
-    if open_rows := [row for row in rows if row["command"]]:
-        columns = [columns[0], columns[1], ("Command", lambda entry: entry["command"])]
-        parts.append(Titled("To measure or add", Table.of(open_rows, columns), long=True))
+    measured = [fix for fix in figures.fixes if fix.measured]
+    parts: list[Block] = [Text("Measured gains first; the rest can be tested.", _RULE)]
+    if measured:
+        parts.append(Titled("Gain by fix and model", _by_fix(figures.fixes)))
+    if untested := untested_text(figures.fixes):
+        parts.append(Text(untested))
+    if commands := [fix for fix in figures.fixes if fix.command]:
+        parts.append(Titled("Commands to test or add", _commands(commands), long=True))
+    if costs := [fix for fix in measured if fix.cost or fix.gain is not None]:
+        columns: list[Column] = [
+            MODEL,
+            ("Fix", lambda fix: fix["what"]),
+            ("Gain", lambda fix: fix["text"]),
+            ("Cost", lambda fix: fix["cost"]),
+        ]
+        rows = [{**asdict(fix), "text": gain_text(fix)} for fix in costs]
+        parts.append(Titled("Gains and costs", Table.of(rows, columns), long=True))
     if figures.tried.gains:
         tried, every = figures.tried.as_rows(), _columns(figures.tried)
         parts.append(Titled("All remedies tried", Table.of(tried, every), long=True))
     return parts
+
+
+_TITLES = {
+    THRESHOLD: "Safe threshold",
+    CALIBRATION: "Temperature scaling",
+    TRAINING: "Trained copy",
+    OTHER_MODEL: "Another model",
+}
+
+
+def _title(fix: Fix) -> str:
+    """What ``fix`` is called where models are the columns: each remedy by its name."""
+    return fix.what if fix.kind == REMEDY else _TITLES[fix.kind]
+
+
+def _by_fix(fixes: Sequence[Fix]) -> Table:
+    """A row a fix that was measured for some model, a column a model."""
+    names = list(dict.fromkeys(fix.model for fix in fixes))
+    by_title: dict[str, dict[str, list[Fix]]] = {}
+    for fix in fixes:
+        by_title.setdefault(_title(fix), {}).setdefault(fix.model, []).append(fix)
+    rows = []
+    for title, by_model in by_title.items():
+        if any(fix.measured for own in by_model.values() for fix in own):
+            rows.append([title, *(_cell(by_model.get(name, [])) for name in names)])
+    return Table(("Fix", *map(model, names)), rows)
+
+
+def _cell(fixes: Sequence[Fix]) -> str:
+    """The largest gain of one model by a fix; "" where it is not for this model."""
+    if not fixes:
+        return ""
+    largest = max(fixes, key=lambda fix: fix.gain or 0.0)
+    if not largest.measured:
+        return "not tested"
+    text = gain_text(largest)
+    if largest.kind in (TRAINING, OTHER_MODEL) and largest.gain is not None:
+        text = FigureText(f"{largest.what.removeprefix('Use ')}: {text}", text)
+    if len(fixes) > 1:
+        text = FigureText(f"{text}; {len(fixes) - 1} more", text)
+    return text
+
+
+def untested_text(fixes: Sequence[Fix]) -> str:
+    """The fixes that no model has a measured gain of, in a sentence; "" if there are none."""
+    tested = {_title(fix) for fix in fixes if fix.measured}
+    names = {REMEDY: "image filters", TRAINING: "a trained copy"}
+    untested = []
+    for fix in fixes:
+        if _title(fix) not in tested:
+            name = names.get(fix.kind, in_sentence(_title(fix)))
+            needs = f" ({fix.result})" if fix.kind == CALIBRATION and fix.result else ""
+            untested.append(f"{name}{needs}")
+    return f"Not tested yet: {', '.join(dict.fromkeys(untested))}." if untested else ""
+
+
+def _commands(fixes: Sequence[Fix]) -> Table:
+    """A row a command, in which MODEL stands for each of several models."""
+    models_of: dict[tuple[str, str, str], list[str]] = {}
+    for fix in fixes:
+        # The model is an argument or the start of a new name; the run's id may hold it, too.
+        command = re.sub(
+            rf" {re.escape(fix.model)}(?=Calibrated|Hardened|,| |$)", " MODEL", fix.command
+        )
+        models_of.setdefault((fix.what, fix.cost, command), []).append(fix.model)
+    rows = []
+    for (what, cost, command), names in models_of.items():
+        if len(names) == 1:
+            command = command.replace(" MODEL", f" {names[0]}")
+        rows.append((what, ", ".join(names), cost, command))
+    return Table(("Fix", "Models", "Cost", "Command"), rows)
 
 
 def _quantity(figures: RemedyFigures) -> str:
@@ -507,5 +586,5 @@ FIXES = Question(
     answers=answers,
     tables=lambda figures: {"fixes": [asdict(fix) for fix in figures.fixes]},
     command="fixes",
-    view=TRUST,
+    view=FIX,
 )

@@ -11,6 +11,7 @@ from robustness.charts import (
     run_and_change_maps,
     run_quantities_and_reliability,
 )
+from robustness.charts.band_and_map_drawing import BandMap
 from robustness.charts.ranking_and_condition_tables import (
     Column,
     Entry,
@@ -24,12 +25,19 @@ from robustness.charts.ranking_and_condition_tables import (
 from robustness.evaluation.perturbation_and_attack_conditions import perturbation_label, setting
 from robustness.report.blocks import Block, Chooser, Map, Text, Titled
 from robustness.report.names_and_sentences import MODEL, model, sentence
-from robustness.report.questions.question_and_figures import ATTACKS, Question
-from robustness.statistics import FEWEST, Figures
+from robustness.report.questions.choice_and_trade_offs import CHOICE, ChoiceFigures
+from robustness.report.questions.question_and_figures import ATTACKS, Question, RunFigures
+from robustness.statistics import FEWEST, Figures, ModelChoice
 from robustness.statistics.hardest_conditions import Hardest, name_leaders
 
 
-def _blocks(figures: Figures) -> list[Block]:
+def _with_choice(of: RunFigures) -> ChoiceFigures:
+    """The figures of a run with its recommendation, which comes first in every map."""
+    return of.answer(CHOICE)
+
+
+def _blocks(choice: ChoiceFigures) -> list[Block]:
+    figures = choice.statistics
     entries = figures.by_perturbation
     mapped = run_and_change_maps.quantity_of(figures)
     others = [
@@ -70,7 +78,8 @@ def _blocks(figures: Figures) -> list[Block]:
 
     def read(quantity: str) -> list[Block]:
         note = labels_note(figures.summary, quantity)
-        return [Map(titles[quantity], run_and_change_maps.run_map(figures, quantity), note)]
+        drawing = run_and_change_maps.run_map(figures, quantity, chosen=choice.chosen)
+        return [Map(titles[quantity], drawing, note)]
 
     maps = Chooser("Figure", "cell_figure", titles, read, printed=[], listed=True)
     return [maps, table] if others else [table]
@@ -155,11 +164,12 @@ PERTURBATIONS = Question(
     "Perturbations",
     _blocks,
     "under which each model fails",
-    answers=lambda figures: [("Which perturbation does most harm?", harm(figures))],
-    tables=lambda figures: {
-        "over_models": figures.over_models,
-        "by_perturbation": figures.by_perturbation,
-        "by_severity": figures.by_severity,
+    figures=_with_choice,
+    answers=lambda choice: [("Which perturbation does most harm?", harm(choice.statistics))],
+    tables=lambda choice: {
+        "over_models": choice.statistics.over_models,
+        "by_perturbation": choice.statistics.by_perturbation,
+        "by_severity": choice.statistics.by_severity,
     },
 )
 
@@ -195,10 +205,10 @@ SHARES = {
 }
 
 
-def map_note(figures: Figures) -> str:
-    """What the cells of the map show."""
+def map_note(figures: Figures, drawing: BandMap | None = None) -> str:
+    """What the cells of ``drawing`` show, or of another map of the shares by strength."""
     quantity = run_and_change_maps.quantity_of(figures)
-    texts = [f"{SHARES[quantity]}, in percent, by growing strength."]
+    texts = [f"{SHARES[quantity]}, in percent{_levels(drawing)}."]
     if not set(ATTACK_RECORDS.names).isdisjoint(e["perturbation"] for e in figures.by_perturbation):
         if quantity == "perturbed_accuracy":
             texts.append("Under attack: robust accuracy, of all images.")
@@ -207,24 +217,51 @@ def map_note(figures: Figures) -> str:
     return " ".join(filter(None, [*texts, labels_note(figures.summary, quantity)]))
 
 
-def keyed_map(figures: Figures, marks: run_and_change_maps.Marks | None = None) -> Map:
+def _levels(drawing: BandMap | None) -> str:
+    """By what the cells of a row differ, as an addition to a sentence; "" if a row has one cell."""
+    if drawing is not None and drawing.axis is not None:
+        return f", by {drawing.axis.quantity}"
+    if drawing is not None:
+        strips = [strip for row in drawing.rows for strip in row.strips if strip is not None]
+        if all(len(strip.tiles) == 1 for strip in strips):
+            return ""
+    return ", by growing strength"
+
+
+def _map(
+    choice: ChoiceFigures,
+    *,
+    title: str = "",
+    keyed: bool = False,
+    marks: run_and_change_maps.Marks | None = None,
+) -> Map:
+    figures = choice.statistics
+    drawing = run_and_change_maps.run_map(figures, chosen=choice.chosen, keyed=keyed, marks=marks)
+    link = RUN_MAP.link if keyed else ""
+    return Map(title, drawing, map_note(figures, drawing), link)
+
+
+def keyed_map(
+    figures: Figures,
+    chosen: ModelChoice,
+    marks: run_and_change_maps.Marks | None = None,
+) -> Map:
     """The map, with a selection of images behind each cell, and ``marks`` in some."""
-    drawing = run_and_change_maps.run_map(figures, keyed=True, marks=marks)
-    return Map("", drawing, map_note(figures), link="cell")
+    return _map(ChoiceFigures(chosen, figures), keyed=True, marks=marks)
 
 
-RUN_MAP: Question[Figures] = Question(
+def _brief_map(choice: ChoiceFigures) -> list[Titled | Text | Map]:
+    quantity = run_and_change_maps.quantity_of(choice.statistics)
+    return [_map(choice, title=SHARES[quantity])]
+
+
+RUN_MAP: Question[ChoiceFigures] = Question(
     "run_map",
     "Robustness by strength",
-    lambda figures: [Map("", run_and_change_maps.run_map(figures), map_note(figures))],
+    lambda choice: [_map(choice)],
     "what each model withstands",
+    figures=_with_choice,
     link="cell",
-    brief=lambda figures: [
-        Map(
-            SHARES[run_and_change_maps.quantity_of(figures)],
-            run_and_change_maps.run_map(figures),
-            map_note(figures),
-        )
-    ],
+    brief=_brief_map,
     view="",
 )

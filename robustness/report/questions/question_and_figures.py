@@ -49,6 +49,12 @@ class RunFigures:
         figures: F = self._answers[question.name]
         return figures
 
+    def with_answer(self, question: Question[F], figures: F) -> RunFigures:
+        """The same, but the figures of ``question`` are ``figures``."""
+        other = RunFigures(self.run, self.statistics, self.options)
+        other._answers[question.name] = figures
+        return other
+
 
 class Need(NamedTuple):
     """What a question needs of a run."""
@@ -94,12 +100,12 @@ def _statistics(of: RunFigures) -> Any:
     return of.statistics
 
 
-COMPARE, FAILURES, TRUST, IMAGES = "compare", "failures", "trust", "images"
+COMPARE, FAILURES, FIX, IMAGES = "compare", "failures", "fix", "images"
 
 VIEWS: Mapping[str, str] = {
     COMPARE: "Compare",
     FAILURES: "Where it fails",
-    TRUST: "Trust",
+    FIX: "Fix",
     IMAGES: "Images",
 }
 """The views in which a page groups the questions, and their titles."""

@@ -22,7 +22,7 @@ from robustness.evaluation.perturbation_and_attack_conditions import Condition, 
 from robustness.pictures.framing_and_study_image import Framing
 from robustness.report.blocks import Block, Chart, Text, Titled
 from robustness.report.names_and_sentences import MODEL, model
-from robustness.report.questions.question_and_figures import TRUST, Option, Question, RunFigures
+from robustness.report.questions.question_and_figures import FIX, Option, Question, RunFigures
 from robustness.runs import Run, failures_and_class_changes
 from robustness.statistics.safe_confidence_thresholds import (
     FEWEST_UNITS,
@@ -237,25 +237,24 @@ def sentence(entry: Entry, figures: ThresholdFigures) -> str:
 def _advice(entry: Entry, figures: ThresholdFigures) -> str:
     """Why no threshold passes, and how many images may show one."""
     if entry["images_needed"] is not None:
-        such = "such labelled images" if figures.wrong == "wrong" else "such images"
+        such = "labelled images" if figures.wrong == "wrong" else "images"
         needed = figure_text(entry, "images_needed", round_to_digit)
-        return FigureText(f"About {needed} {such} in total may show one.", needed)
+        return FigureText(f"About {needed} {such} in total may prove one.", needed)
     over = entry["error"][SUITE]["value"]
     failing = [short(text) for text, status in entry["status"].items() if status == NOT_MET]
     if figures.promise == "condition" and not failing:
-        return f"From {score_text(entry)}, too few predictions are accepted in each condition."
+        return f"Too few predictions exceed {score_text(entry)} in each condition."
     if figures.promise == "suite" and (over is None or over <= figures.max_error):
         accepted, at = accepted_text(entry, SUITE), score_text(entry)
         return FigureText(
-            f"Accepting {accepted} of predictions, from {at}, is too few to show one.", accepted, at
+            f"Only {accepted} exceed {at}: too few to prove a threshold.", accepted, at
         )
     at, error = score_text(entry), figure_text(error_of(entry, SUITE), "error", ".1%")
     more = (
         f"; more than {100 * figures.max_error:.3g}% under {join_names(failing)}" if failing else ""
     )
     return FigureText(
-        f"From {at}, the most promising one, {error} of accepted predictions are "
-        f"{figures.wrong}{more}.",
+        f"Even from {at}, {error} of accepted predictions are {figures.wrong}{more}.",
         *(at, error),
     )
 
@@ -419,5 +418,5 @@ THRESHOLD = Question(
     options=OPTIONS,
     tables=lambda figures: {"thresholds": figures.entries, "risk_coverage": figures.curves},
     command="threshold",
-    view=TRUST,
+    view=FIX,
 )

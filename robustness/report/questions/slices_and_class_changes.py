@@ -10,7 +10,6 @@ from robustness.base.text import counted, points, visible
 from robustness.charts import run_quantities_and_reliability
 from robustness.charts.failures_and_image_differences import (
     change_counts,
-    failing_alone,
     slice_rates,
 )
 from robustness.charts.ranking_and_condition_tables import (
@@ -36,7 +35,9 @@ _SLICES = 10
 
 def _slices(figures: Failures) -> list[Block]:
     if not figures.slices:
-        why = figures.unknown or ["Slices need at least 40 images, and a property that differs."]
+        why = figures.unknown or [
+            "Slices need at least 40 images and a property in which they differ."
+        ]
         return [Text(" ".join(why))]
     title = run_quantities_and_reliability.QUANTITIES[figures.quantity]
     worse = [entry for entry in figures.slices if entry["worse"]]
@@ -187,7 +188,7 @@ def _changed_classes(figures: Failures) -> list[Block]:
         table = Titled(f"Changes of {whose}", Table.of(first, columns), long=True)
         frequent = [entry for entry in first if entry["n_images"] > 1]
         if not frequent:
-            return [Text(f"No prediction of {whose} changes in the same way on two images."), table]
+            return [Text(f"{whose}: no two images change in the same way."), table]
         labels = [f"{visible(e['before'])} to<br>{visible(e['after'])}" for e in frequent]
         chart = Chart(
             f"Most frequent changes of {whose}",
@@ -211,7 +212,7 @@ def _changed_classes(figures: Failures) -> list[Block]:
         ]
 
     if all(entry["n_images"] == 1 for entry in figures.changes):
-        return [Text("No prediction changes in the same way on two images.")]
+        return [Text("No two images change in the same way.")]
     names = {name: model(name) for name in of}
     return [Chooser("Model", "change_of", names, by_model, printed=list(names), listed=True)]
 
@@ -231,41 +232,22 @@ CHANGED_CLASSES = Question(
 def _agreement(figures: Failures) -> list[Block]:
     if not figures.pairs:
         return []
-    alone = [
-        (f"{model(a)} fails,<br>{model(b)} does not", {"n_images": count, "selection": text})
-        for entry in figures.pairs
-        for a, b, count, text in (
-            (entry["model"], entry["other"], entry["model_only"], entry["model_selection"]),
-            (entry["other"], entry["model"], entry["other_only"], entry["other_selection"]),
-        )
-    ]
-    chart = Chart(
-        "Images on which only one model fails",
-        failing_alone(alone),
-        "Images that one model of each pair fails on and the other does not.",
-        link="against",
-    )
     labelled = figures.quantity == "perturbed_accuracy"
-    failure = (
-        "an incorrect prediction; only labelled images count"
-        if labelled
-        else "a changed prediction"
-    )
+    failure = "an incorrect prediction" if labelled else "a changed prediction"
     columns: list[Column] = [
         ("Models", lambda entry: f"{model(entry['model'])} and {model(entry['other'])}"),
-        ("Images", figure("n_images", ",")),
-        ("First alone fails", figure("model_only", ",")),
-        ("Second alone fails", figure("other_only", ",")),
+        ("Predictions", figure("n_predictions", ",")),
+        ("Only the first fails", figure("model_only", ",")),
+        ("Only the second fails", figure("other_only", ",")),
         ("Both fail", figure("both", ",")),
     ]
     about = Text(
-        f"A failure is {failure}. An image counts in a column if this happens under at least one "
-        "condition, so it can count in several columns.",
+        f"Counts each image under each condition. A failure is {failure}.",
         "Attacks are left out: each model has its own attacked image.",
     )
     together = Titled("Do they fail together?", Table.of(figures.pairs, columns))
     if not figures.majority:
-        return [chart, together, about]
+        return [together, about]
     columns = [
         ("Models", figure("n_models", "")),
         ("Majority", rate("rate")),
@@ -274,7 +256,7 @@ def _agreement(figures: Failures) -> list[Block]:
         ("Majority minus best, points", rate("difference", points)),
     ]
     majority = Titled("What a majority would do", Table.of(figures.majority, columns))
-    return [chart, together, about, majority]
+    return [together, about, majority]
 
 
 AGREEMENT = Question(
@@ -284,7 +266,6 @@ AGREEMENT = Question(
     "where one model fails and another does not",
     figures=lambda of: of.run.failures,
     needs=(TWO_MODELS,),
-    link="against",
     tables=lambda figures: {"agreement": figures.pairs, "majority": figures.majority},
     command="failures",
     view=COMPARE,

@@ -12,7 +12,7 @@ from robustness.api.hardening_and_weakest_perturbations import weakest_perturbat
 from robustness.base.errors import ParameterError
 from robustness.base.permission_policy_and_check import Action
 from robustness.base.pydantic_validation import read_json
-from robustness.base.text import counted, plain, some
+from robustness.base.text import counted, join_names, plain, some
 from robustness.hardening import Hardening
 from robustness.perturbations import REGISTRY
 from robustness.report import hardening_report
@@ -23,7 +23,6 @@ from robustness.report.questions.fixes import (
     OTHER_MODEL,
     REMEDIES,
     REMEDY,
-    calibration_sentence,
 )
 from robustness.runs import Run, jobs
 from robustness.runs.temperature_scaling import (
@@ -40,76 +39,86 @@ from robustness.ui.evaluations.new_evaluation_inputs import source_input
 from robustness.ui.page_frame import boundary
 from robustness.ui.session import access
 from robustness.ui.session.choice_controls_and_link import listed
+from robustness.ui.session.error_boundary import do
 from robustness.ui.session.runs_folder_and_links import page_link
-
-_SAID = "what a calibration said"
 
 
 def show(of: RunFigures) -> None:
-    """Draw a button for each kind of fix that is open, and the training of a model."""
+    """Draw the buttons that test what is open, for all models at once, and the training."""
     run = of.run
     if not run.finished:
         return
     fixes = [fix for fix in of.answer(FIXES).fixes if fix.command]
     kinds = {fix.kind for fix in fixes}
-    tries = REMEDY in kinds and st.button(
-        "Try remedies",
-        icon=":material/healing:",
-        **access.allowed(
-            Action.EVALUATE,
-            key="try remedies",
-            help=f"Evaluates the run again with {', '.join(REMEDIES)}, in the background.",
-        ),
-    )
+    calibrations = [fix for fix in fixes if fix.kind == CALIBRATION]
+    fit = Work("calibration", run.id)
+    tries = False
+    with st.container(horizontal=True):
+        if REMEDY in kinds:
+            tries = st.button(
+                "Test image filters",
+                icon=":material/healing:",
+                **access.allowed(
+                    Action.EVALUATE,
+                    key="try remedies",
+                    help=f"Evaluates the run again with {', '.join(REMEDIES)}, in the background.",
+                ),
+            )
+        if not_fitted := [fix.model for fix in calibrations if not fix.measured]:
+            st.button(
+                "Test temperature scaling",
+                icon=":material/thermostat:",
+                on_click=fit.ask,
+                **access.allowed(
+                    Action.MEASURE,
+                    key="calibrate",
+                    help="Fits a temperature to half of the labelled originals, by one more pass "
+                    f"of {counted(len(not_fitted), 'model')}. The other half judges it.",
+                ),
+            )
+        if helpful := [fix.model for fix in calibrations if fix.measured]:
+            st.button(
+                f"Add {counted(len(helpful), 'calibrated model')}",
+                icon=":material/add:",
+                on_click=do,
+                args=(_add_calibrated, run, helpful),
+                **access.allowed(Action.CHANGE_MODELS, key="add calibrated"),
+            )
+        if OTHER_MODEL in kinds and st.button(
+            "Evaluate with another model", icon=":material/compare:", key="other model"
+        ):
+            st.session_state[run_table_and_selection.FORM] = True
+            st.rerun()
     if tries:
         with boundary():
             plan = runs.reevaluation_plan(run.manifest, remedies=REMEDIES)
             run_table_and_selection.choose(job_controls.submit([plan])[:1])
             st.rerun()  # the whole page, which shows the new run
-    if OTHER_MODEL in kinds and st.button(
-        "Evaluate with another model", icon=":material/compare:", key="other model"
-    ):
-        st.session_state[run_table_and_selection.FORM] = True
-        st.rerun()
-    if names := [fix.model for fix in fixes if fix.kind == CALIBRATION]:
-        _calibration(run, names)
-    if said := st.session_state.get(_SAID, {}).get(run.id):
-        st.caption(plain(said))
+    if fit.requested:
+        _fit(run, not_fitted, fit)
     _training(of)
 
 
-def _calibration(run: Run, names: list[str]) -> None:
-    """Draw the choice of a model and the button; fit the temperature once asked to."""
-    with st.container(horizontal=True, vertical_alignment="bottom"):
-        labels = {name: models.label(name) for name in names}
-        model = listed("Model to calibrate", labels, "calibrated model")
-        work = Work("calibration", f"{run.id} {model}")
-        st.button(
-            "Calibrate and add",
-            icon=":material/thermostat:",
-            on_click=work.ask,
-            **access.allowed(
-                Action.CHANGE_MODELS,
-                key="calibrate",
-                help="Fits a temperature on half of the labelled originals, by one more pass. If "
-                "the others gain, the model with it is added.",
-            ),
-        )
-    if not work.requested:
-        return
+def _fit(run: Run, names: Sequence[str], fit: Work) -> None:
+    """Fit the temperatures of the models ``names``; the page then shows what they gain."""
     with boundary():
-        access.require(Action.CHANGE_MODELS)
-        with work.bar("Loading the model …") as progress:
+        access.require(Action.MEASURE)
+        with fit.bar("Loading the models …") as progress:
+            for place, name in enumerate(names):
 
-            def note(done: int, total: int) -> None:
-                progress(done / max(1, total), f"{done} of {counted(total, 'original')}")
+                def note(done: int, total: int, place: int = place, name: str = name) -> None:
+                    share = (place + done / max(1, total)) / len(names)
+                    progress(share, f"{models.label(name)}: {done} of {counted(total, 'original')}")
 
-            fit = read_calibrations(run).get(model) or calibrate(run, model, note)
-            text = calibration_sentence(fit)
-            if fit.helpful and not fit.added:
-                text += f" Added as {add_calibrated(fit, free_name(model)).name}."
-        st.session_state[_SAID] = {run.id: text}
+                calibrate(run, name, note)
         st.rerun()
+
+
+def _add_calibrated(run: Run, names: Sequence[str]) -> str:
+    access.require(Action.CHANGE_MODELS)
+    fits = read_calibrations(run)
+    added = [add_calibrated(fits[name], free_name(name)).name for name in names]
+    return f"Added {join_names(added, len(added))}."
 
 
 # --- training -------------------------------------------------------------------------------------

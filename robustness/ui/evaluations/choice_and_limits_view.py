@@ -13,9 +13,8 @@ from robustness.base.errors import RobustnessError
 from robustness.base.text import plain
 from robustness.evaluation.perturbation_and_attack_conditions import short
 from robustness.report import run_report_and_answers
-from robustness.report.blocks import Titled
 from robustness.report.questions import RunFigures, choice_and_trade_offs, perturbation_harm_and_map
-from robustness.report.questions.choice_and_trade_offs import CHOICE
+from robustness.report.questions.choice_and_trade_offs import CHOICE, ChoiceFigures
 from robustness.report.questions.question_and_figures import FAILURES
 from robustness.runs import Listed, Run
 from robustness.statistics import ModelChoice
@@ -34,8 +33,11 @@ _MOST_IN_LINE = 4  # models: the map of more scrolls in place on a phone
 _VERDICT_HEAD = ("Outcome", "Model", "Condition", "Limit", "Required", "Measured")
 
 
-def show(run: Run, of: RunFigures, entry: Listed) -> None:
-    """Draw the answer of ``run``: what can be done with it, what to choose, its map and table."""
+def show(run: Run, of: RunFigures, entry: Listed) -> RunFigures:
+    """Draw the answer of ``run``: what can be done with it, what to choose, and its map.
+
+    Returns ``of`` with the choice by the user's criteria, for all that is below.
+    """
     with st.container():  # keeps the elements below in their places
         stories_and_present.frame(with_stories=False)
         if stories_and_present.is_presented():
@@ -53,12 +55,15 @@ def show(run: Run, of: RunFigures, entry: Listed) -> None:
             with st.popover("Manage", icon=":material/more_horiz:"):
                 run_actions_and_bin.manage(entry)
             stories_and_present.present_button("the recommendation and the map")
-        _answer(run, of, values)
+        chosen = _answer(run, of, values)
     for caution in run_report_and_answers.cautions(of):
         st.info(plain(caution), icon=":material/info:")
+    figures = ChoiceFigures(chosen, of.statistics)
+    return of.with_answer(CHOICE, figures)
 
 
-def _answer(run: Run, of: RunFigures, values: dict[str, Any]) -> None:
+def _answer(run: Run, of: RunFigures, values: dict[str, Any]) -> ModelChoice:
+    """Draw the verdict, the recommendation and the map; return the choice that they show."""
     check = None
     try:
         if budget := limits_input.budget():
@@ -73,7 +78,7 @@ def _answer(run: Run, of: RunFigures, values: dict[str, Any]) -> None:
     if check is not None:
         _verdicts(check)
     chosen, by_own = _choice(run, of, values, check)
-    first, *rest = [answer for _, answer in run_report_and_answers.answers(of)]
+    first = CHOICE.answers(of.answer(CHOICE))[0][1]
     text = " ".join(chosen.sentences) if by_own else first
     head = chosen.sentences[0] if text.startswith(chosen.sentences[0]) else text
     st.html(image_pairs_and_cards.headline(head))
@@ -82,13 +87,14 @@ def _answer(run: Run, of: RunFigures, values: dict[str, Any]) -> None:
     more = text.removeprefix(head).strip()
     marks = _marks(check) if check else None
     signs = ", ".join(f"{sign} {outcome}" for outcome, sign in _SIGNS.items()) if marks else ""
-    about = f"{perturbation_harm_and_map.map_note(of.statistics)} Click a cell for its failures."
+    block = perturbation_harm_and_map.keyed_map(of.statistics, chosen, marks)
+    about = f"{block.note} Click a cell for its failures."
     limits_of = signs and f"Limits: {signs}."
     st.caption(plain(" ".join(filter(None, [*own, more, about, limits_of]))))
-    block = perturbation_harm_and_map.keyed_map(of.statistics, marks)
     rows, columns = len(block.drawing.rows), len(block.drawing.columns)
     # Its least height, so that nothing below moves when it comes; on a phone of a band a line.
-    wide, narrow = f"{1.43 * rows + 1.5:.1f}rem", f"{rows * (1.8 * columns + 1.9):.1f}rem"
+    titles = 1.5 if block.drawing.axis is None else 2.5
+    wide, narrow = f"{1.43 * rows + titles:.1f}rem", f"{rows * (1.8 * columns + 1.9):.1f}rem"
     inside = ""
     if columns > _MOST_IN_LINE:
         narrow, inside = "80vh", ".st-key-run-map .rb-map { max-height: 80vh }"
@@ -100,13 +106,7 @@ def _answer(run: Run, of: RunFigures, values: dict[str, Any]) -> None:
         st.html(html("style", css=css))
         clicked = partial(st.session_state.update, {VIEW: FAILURES})  # the images of the cell
         block_display_and_selection.linked_map(block, run.id, clicked)
-    others = choice_and_trade_offs.blocks(chosen)
-    if others and isinstance(table := others.pop(0), Titled) and chosen.compared:
-        st.html(image_pairs_and_cards.html_table(*table.table))
-    with st.expander("More"):
-        block_display_and_selection.draw(others)
-        facts = (*rest, run_report_and_answers.note(of))
-        st.caption("\n".join(f"- {plain(sentence)}" for sentence in facts if sentence))
+    return chosen
 
 
 # --- limits ---------------------------------------------------------------------------------------

@@ -82,11 +82,9 @@ def show(names: Sequence[str], listed: Mapping[str, Listed]) -> None:
         )
         if chosen:
             st.markdown(plain(" ".join(sentences[1:])))
-            st.html(
-                image_pairs_and_cards.html_table(
-                    *choice_and_trade_offs.table(chosen.models, chosen).table
-                )
-            )
+            entries = choice_and_trade_offs.placed(chosen)
+            table = choice_and_trade_offs.table(entries, chosen).table
+            st.html(image_pairs_and_cards.html_table(*table))
         for place, (name, compared) in enumerate(others.items()):
             with st.container(key=f"change-{place}"):
                 _one(listed[name], compared, quantity, is_only=len(others) == 1)

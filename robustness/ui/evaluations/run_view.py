@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import streamlit as st
 
@@ -11,11 +12,20 @@ from robustness.base.permission_policy_and_check import Action
 from robustness.base.progress_and_time_left import duration
 from robustness.base.text import counted, plain
 from robustness.evaluation.perturbation_and_attack_conditions import short
-from robustness.report.questions import REGISTRY, RunFigures
+from robustness.report import run_report_and_answers
+from robustness.report.blocks import Titled
+from robustness.report.questions import REGISTRY, RunFigures, choice_and_trade_offs
+from robustness.report.questions.choice_and_trade_offs import CHOICE
 from robustness.report.questions.failure_counts_and_images import CASES, LEFT_OUT, MAP
 from robustness.report.questions.fixes import FIXES
 from robustness.report.questions.perturbation_harm_and_map import RUN_MAP
-from robustness.report.questions.question_and_figures import COMPARE, FAILURES, VIEWS
+from robustness.report.questions.question_and_figures import (
+    COMPARE,
+    FAILURES,
+    TWO_MODELS,
+    VIEWS,
+)
+from robustness.report.questions.ranking import RANKING
 from robustness.report.questions.safe_threshold import THRESHOLD
 from robustness.runs import Listed, Run
 from robustness.runs.embedding_map import IMAGES, embedding_map, read_maps
@@ -63,15 +73,21 @@ def show(run: Run, entry: Listed) -> None:
         of = RunFigures(run, _figures(run, classes))
     if VIEW not in st.query_params and any(new_in_link(link) is not None for link in SELECTIONS):
         st.session_state.pop(VIEW, None)  # Back and Forward: the selection decides about the view
-    choice_and_limits_view.show(run, of, entry)
-    there = {question.view for question in REGISTRY if question.fits(of)}
-    if len(run.manifest.spec.models) < 2:
-        there.discard(COMPARE)
-    views = {view: title for view, title in VIEWS.items() if view in there}
+    of = choice_and_limits_view.show(run, of, entry)
+    views = _views(of)
     view = one_of("Results", views, VIEW, first=_first(views), shows_label=False)
     with place_of_own(view, VIEWS, "results"):
         fragment(_view)(view, run, of)
     components.place("place", run.id)
+
+
+def _views(of: RunFigures) -> dict[str, str]:
+    """The views with something to show and their titles; one model has nothing to compare."""
+    there = {question.view for question in REGISTRY if question.fits(of)}
+    views = {view: title for view, title in VIEWS.items() if view in there}
+    if not TWO_MODELS.met(of) and views.pop(COMPARE, ""):
+        views[COMPARE] = "Figures"
+    return views
 
 
 def _first(views: Mapping[str, str]) -> str:
@@ -96,11 +112,14 @@ def _view(view: str, run: Run, of: RunFigures) -> None:
         else:
             st.caption(f"This run has no such selection: {plain(', '.join(point))}.")
 
+    _say_answers(of, view)
     if view == FAILURES and (cell := st.query_params.get_all(RUN_MAP.link)):
         with st.container(key="cell-failures"):
             clicked(cell, {})
+    if view == COMPARE:
+        _draw_choice(of)
     for question in REGISTRY:
-        if question.view != view:
+        if question.view != view or (question is RANKING and not TWO_MODELS.met(of)):
             continue
         if question is CASES:
             failing_images_view.gallery(of, run.id)
@@ -117,6 +136,33 @@ def _view(view: str, run: Run, of: RunFigures) -> None:
             run_actions_and_bin.acceptance_button(drawn)
         elif question is FIXES:
             calibration_and_training_form.show(of)
+
+
+def _say_answers(of: RunFigures, view: str) -> None:
+    """Write the sentences that answer the questions of ``view``."""
+    sentences = [
+        sentence
+        for question in REGISTRY
+        if question.view == view
+        for _, sentence in question.answers(of.answer(question))
+    ]
+    if view == COMPARE:
+        sentences += [
+            run_report_and_answers.basis(of.statistics, of.answer(CHOICE).chosen),
+            run_report_and_answers.note(of),
+        ]
+    if text := " ".join(filter(None, sentences)):
+        st.markdown(plain(text))
+
+
+def _draw_choice(of: RunFigures) -> None:
+    """Draw the models with what they score and cost; of one model all figures at once."""
+    choice = of.answer(CHOICE)
+    blocks = choice_and_trade_offs.blocks(choice.chosen)
+    if not TWO_MODELS.met(of):
+        tables = [block for block in blocks if isinstance(block, Titled) and block.long]
+        blocks = [replace(table, long=False) for table in tables]
+    block_display_and_selection.draw(blocks)
 
 
 def _map_form(run: Run) -> None:
