@@ -17,7 +17,7 @@ from robustness import models, report, runs
 from robustness.report.blocks import Text, Titled
 from robustness.report.questions import perturbation_harm_and_map
 from robustness.report.questions.fixes import REMEDIES
-from robustness.runs import MANIFEST_FILE, jobs
+from robustness.runs import jobs
 from robustness.runs.temperature_scaling import Calibration
 from robustness.statistics import TOO_FEW
 from robustness.ui.display.image_pairs_and_cards import _customdata
@@ -36,6 +36,9 @@ def page(
     """A page that shows ``run``; it stands where the Live page does, so that links find it."""
     status = runs.FINISHED if finished else "unfinished"
     run.manifest = replace(run.manifest, id=tmp_path.name, status=status)
+    if not run.folder.exists():
+        run.folder = tmp_path
+    run.manifest.write(run.folder)  # whose the run is stands there
     script = tmp_path / "app.py"
     script.write_text(
         "from robustness.ui.evaluations import run_view\n"
@@ -135,7 +138,6 @@ def test_a_training_is_queued_for_the_weakest_perturbations(
     run = squares_run()
     run.folder = tmp_path / "run"
     run.folder.mkdir()
-    (run.folder / MANIFEST_FILE).touch()
     app = shown(run, view="fix", harden_source="server", harden_server_source="images")
     app.button(key="harden").click().run()
     assert not app.exception
