@@ -37,7 +37,9 @@ from robustness.pictures.sample_files import sample_bytes
 
 _VERDICT = """() => /: (?!.* done[.])/.test(document.querySelector(".rb-headline")?.innerText)"""
 """The headline of all models, as those of some end with "done"."""
-_FIRST_VERDICT = """() => /: /.test(document.querySelector(".rb-headline")?.innerText)"""
+_FIRST_VERDICT = (
+    """() => /: (?!0 of .* done[.])/.test(document.querySelector(".rb-headline")?.innerText)"""
+)
 _LINK = urlencode({"sample": "chelsea", "gaussian_blur": 0.6, "models": NAMES}, doseq=True)
 
 
