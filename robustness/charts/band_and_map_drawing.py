@@ -74,7 +74,14 @@ class Strip(NamedTuple):
 
     @property
     def html(self) -> str:
-        """The band as HTML, with all texts escaped; keys make it work like a button."""
+        """``html_of`` a band that stands alone."""
+        return self.html_of("")
+
+    def html_of(self, what: str) -> str:
+        """The band as HTML, with all texts escaped; keys make it work like a button.
+
+        Its name, for those who listen, begins with ``what``, such as a model and a perturbation.
+        """
         tiles = "".join(
             f'<i{" class=rb-bad" * (tile.tone < 0)} title="{_safe(tile.title)}"'
             + (f' data-key="{_safe(tile.key)}"' if tile.key else "")
@@ -85,7 +92,7 @@ class Strip(NamedTuple):
         ticks = "".join(tick.html for tick in self.ticks)
         role = "button" if any(tile.key for tile in self.tiles) else "img"
         focus = ' tabindex="0"' if role == "button" else ""
-        label = _safe(self.text)
+        label = _safe(f"{what}: {self.text}" if what else self.text)
         return (
             f'<div class="rb-band" role="{role}"{focus} aria-label="{label}">{tiles}{ticks}</div>'
         )
@@ -133,7 +140,7 @@ class BandMap(NamedTuple):
             label = _safe(row.label)
             cells = "".join(
                 f'<td{self._mark(at)} data-title="{_safe(self.columns[at])}">'
-                f"{strip.html if strip else ''}</td>"
+                f"{strip.html_of(f'{self.columns[at]}, {row.label}') if strip else ''}</td>"
                 for at, strip in enumerate(row.strips)
             )
             body += (

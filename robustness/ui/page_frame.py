@@ -52,6 +52,8 @@ CONTENT = "content"
 """Id of the page's content, after the navigation."""
 
 _ICON = Path(__file__).with_name("icon.png")  # Streamlit would fetch a named icon from the web
+_SIDEBAR = 232
+"""Its width in pixels; the style reserves the same."""
 _SETTINGS_ICON = ":material/settings:"
 _STYLE = Path(__file__).with_name("style.css")
 
@@ -88,7 +90,12 @@ def page(title: str, introduction: str, skips_to: str = CONTENT) -> Iterator[Non
     ``skips_to`` is the id of the element that the first link, for keyboard users, jumps to.
     Every page's script draws all of itself inside, so that each works when opened first.
     """
-    st.set_page_config(page_title=f"{title} · Robustness", page_icon=_ICON, layout="wide")
+    st.set_page_config(
+        page_title=f"{title} · Robustness",
+        page_icon=_ICON,
+        layout="wide",
+        initial_sidebar_state=_SIDEBAR,
+    )
     st.html(_style())  # again, for a script that runs without our server
     arrive(title)
     with st.sidebar:

@@ -44,7 +44,8 @@ def test_the_map_has_the_cells_of_the_core_and_its_sentence() -> None:
     ]
     text = unescape(drawn(app))
     for band in made:
-        assert f'aria-label="{band.text}"' in text
+        of_whom = f"SqueezeNet 1.1, {REGISTRY[band.perturbation].label}"
+        assert re.search(rf'aria-label="{of_whom}[^"]*: {re.escape(band.text)}"', text)
         assert escape(strip(band).tiles[1].title) in drawn(app)
     rows = re.findall(r'scope="row"[^>]*><img [^>]*><span>([^<]*)<', text)
     labels = [label.removesuffix(" =") for label in rows]

@@ -86,10 +86,11 @@ def picture_input(names: Sequence[str], *, camera: bool) -> tuple[Picture, str |
     with gallery:
         st.html(html("style", css=_thumbnails()))
         for record in SAMPLES:  # an image, with its name for those who listen
+            is_shown = record.name == sample and not own
             st.button(
-                record.name.capitalize(),
+                record.name.capitalize() + (", shown" if is_shown else ""),
                 key=f"choose_{record.name}",
-                type="primary" if record.name == sample and not own else "secondary",
+                type="primary" if is_shown else "secondary",
                 help=record.alt,
                 on_click=_choose_sample,
                 args=(record.name,),

@@ -114,7 +114,7 @@ def card(
 
     def bars(classes: Sequence[int], shares: Sequence[float]) -> list[tuple[str, float, bool]]:
         pairs = zip(classes, shares, strict=True)
-        return [(name(index), share, index == row.clean_top1) for index, share in pairs]
+        return [(name(index), share, index == row.label) for index, share in pairs]
 
     before = name(row.clean_top1)
     detail = f"Confidence change: {points(row.scores['confidence_change'])} points"

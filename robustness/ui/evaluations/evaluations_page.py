@@ -46,7 +46,7 @@ def show() -> None:
             if len(names) == 1 and names[0] in listed:
                 st.markdown(run_table_and_selection.title(listed[names[0]]))
         text = ""
-        if lists:
+        if lists and listed:
             text = st.text_input(
                 "Search",
                 key="search",
@@ -54,7 +54,6 @@ def show() -> None:
                 placeholder="title, tag, model or perturbation",
                 icon=":material/search:",
                 label_visibility="collapsed",
-                disabled=not listed,
             )
     if opens_form:
         new_evaluation_form_and_preview.form()

@@ -61,7 +61,11 @@ def show() -> None:
         checks = {name: last_check(models.REGISTRY[name]) for name in ready}
         records = sorted(_records(), key=lambda record: not states[record.name].ready)
         with place:
-            _table(_row(r, states[r.name], checks.get(r.name)) for r in records)
+            rows = [_row(r, states[r.name], checks.get(r.name)) for r in records]
+            columns = [name for name in rows[0] if any(row[name] is not None for row in rows)]
+            _table({name: row[name] for name in columns} for row in rows)
+            if unchecked := [name for name in ready if checks[name] is None]:
+                st.caption(f"{counted(len(unchecked), 'ready model')} not checked yet.")
         for name, check in checks.items():
             for note in filter(None, (check.problem, *check.notes)) if check else ():
                 st.warning(plain(f"{models.label(name)}: {note}"), icon=":material/warning:")
@@ -103,7 +107,7 @@ def _table(rows: Iterable[Mapping[str, object]]) -> None:
         height="content",
         placeholder="",
         column_config={
-            "Model": st.column_config.TextColumn(pinned=True, width=150),
+            "Model": st.column_config.TextColumn(width=150),  # Streamlit fades a pinned one
             "Check": st.column_config.TextColumn(width=105),
             "Year": st.column_config.NumberColumn(format="%d"),
             "Top-1": _percent("Published ImageNet validation accuracy."),
@@ -131,7 +135,7 @@ def _row(
     return {
         "Model": record.label,
         "State": state_text(record, state),
-        "Check": f"{'✓' if check.state == OK else '✗'} {check.state}" if check else "not checked",
+        "Check": f"{'✓' if check.state == OK else '✗'} {check.state}" if check else None,
         "Known images": check.images_text if check else None,
         "Latency": check.milliseconds if check else None,
         "Group": GROUPS[record.group][0],

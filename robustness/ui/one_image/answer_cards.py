@@ -94,4 +94,13 @@ def _rows(
         failure = sentence(answer) if isinstance(answer, RobustnessError) else ""
         error = request.failed.get(name) or failure
         lines.append((name, label, row, mark, title, after.pop(label, None), error))
-    return html("rows", lines=lines, remedy=remedied.label, together=after.values())
+    knows_class = request.truth is not None
+    return html(
+        "rows",
+        lines=lines,
+        good="correct" if knows_class else "unchanged",
+        bad="incorrect" if knows_class else "changed",
+        knows_class=knows_class,
+        remedy=remedied.label,
+        together=after.values(),
+    )

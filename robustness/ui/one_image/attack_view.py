@@ -124,8 +124,10 @@ def _show_outcome(picture: Picture, outcome: Outcome, rows: Sequence[Measurement
     """Draw the result of one attack: headline, noise control, images and verdicts."""
     st.html(image_pairs_and_cards.headline(attack_answer(outcome, rows)))
     if outcome.success:
-        draw, icon = (st.success, "verified") if outcome.beats_noise else (st.warning, "grain")
-        draw(plain(noise_answer(outcome)), icon=f":material/{icon}:")
+        if outcome.beats_noise:
+            st.caption(plain(noise_answer(outcome)))
+        else:  # so would chance
+            st.warning(plain(noise_answer(outcome)), icon=":material/grain:")
     image_pairs_and_cards.show_pictures(
         picture,
         outcome.image,

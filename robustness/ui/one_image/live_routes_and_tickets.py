@@ -24,6 +24,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from robustness import models
 from robustness.base.errors import AccessError, ImageError, RobustnessError
 from robustness.base.permission_policy_and_check import Action, Who, check, policy
 from robustness.base.round_robin_and_job_pauses import PAUSES, TURNS, SupersededError
@@ -271,7 +272,8 @@ def _drawn_bands(
                 Band(model, perturbation, tuple(each), original).labelled(live.truth)
                 for each in drawn
             ]
-        html = "".join(strip(band).html for band in bands)
+        of_whom = f"{models.label(model)}, {REGISTRY[perturbation].label}"
+        html = "".join(strip(band).html_of(of_whom) for band in bands)
         rate = pass_seconds(model, version_for(live.picture, model).side) or 0.0
         answer = {"html": html, "breaksAt": bands[0].breaks_at if bands else None}
         yield model, answer, rate * count

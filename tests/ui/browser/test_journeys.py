@@ -174,7 +174,8 @@ def test_a_cell_opens_in_live_and_back_undoes_it(image_map: Page) -> None:
 def test_the_keyboard_chooses_a_cell_of_a_band(image_map: Page) -> None:
     page = image_map
     band = page.locator(".rb-map tr").filter(has_text="Gaussian blur").locator(".rb-band")
-    assert re.match("correct (up to|always)", band.get_attribute("aria-label") or "")
+    named = "SqueezeNet 1.1, Gaussian blur.*: correct (up to|always)"
+    assert re.match(named, band.get_attribute("aria-label") or "")
     ground = page.locator(".rb-map tbody th").first.evaluate(
         "n => getComputedStyle(n).backgroundColor"
     )

@@ -262,7 +262,7 @@ def test_a_swipe_scrolls_and_changes_nothing(phone: tuple[Page, CDPSession]) -> 
     assert page.locator(".rb-number").input_value() == "0.2"
     assert page.url == before
     assert drawn(page) == times
-    for further in (0, 700):  # to the answers of the last models
+    for further in (0, 300):  # to the answers of the last models
         page.get_by_test_id("stMain").evaluate("(main, by) => { main.scrollTop += by }", further)
         original, picture, sheet = (
             page.locator(part).bounding_box()

@@ -114,7 +114,7 @@ _map = _component("map", _files("map.js"))
 _settled = _component("settled", _files("slider.js", "settled.js"))
 _place = _component("place", _files("place.js"))
 _story_keys = _component("story_keys", _files("story_keys.js"))
-_history = _component("history", _files("history.js"))
+_history = _component("history", _files("dragging.js", "texts.js", "history.js"))
 
 
 def pack(header: Mapping[str, Any], pictures: Sequence[bytes]) -> bytes:
@@ -224,7 +224,8 @@ def story_keys(key: str, story: str) -> None:
 
 
 def history(key: str) -> None:
-    """Make the browser's Back lead to the previous page."""
+    """What every page has: a Back that leads to the previous page, our words for a lost connection
+    and a refused file, and a mark while a file is dragged over it."""
     _history(key=key)
 
 

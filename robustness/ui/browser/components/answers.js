@@ -13,7 +13,7 @@ function fillRows(place, content) {
   if (!place || place.rbContent === content) return;
   const fresh = document.createElement("div");
   fresh.innerHTML = content;
-  const parts = (root) => [...root.querySelectorAll(".rb-rows > li > *, .rb-remedy-name")];
+  const parts = (root) => [...root.querySelectorAll(".rb-rows > li > *, .rb-remedy-name, .rb-key")];
   const before = place.rbContent ? parts(place) : [];
   const after = parts(fresh);
   const alike = (node, at) => node.classList[0] === before[at].classList[0];
@@ -35,10 +35,13 @@ function show(parentElement, data) {
     root = document.createElement("div");
     root.className = "rb-answers-all";
     root.innerHTML =
-      '<h2 class="rb-unseen">Predictions</h2><div class="rb-cards"></div><p class="rb-note"></p>';
+      '<h2 class="rb-unseen">Predictions</h2><div class="rb-cards"></div><div class="rb-foot">' +
+      '<label class="rb-more"><input type="checkbox">Top 5, with the original</label>' +
+      '<p class="rb-note"></p></div>';
     parentElement.append(root);
   }
-  const [, cards, note] = root.children;
+  const cards = root.querySelector(".rb-cards");
+  const note = root.querySelector(".rb-note");
   while (cards.children.length > data.cards.length) cards.lastChild.remove();
   while (cards.children.length < data.cards.length) cards.append(document.createElement("div"));
   data.cards.forEach((card, index) => fill(cards.children[index], card));

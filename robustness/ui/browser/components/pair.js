@@ -61,8 +61,9 @@ class Pair {
       this.bar.append(node);
     }
     this.text = make("p", "rb-note");
+    this.bar.append(this.text);
     const [top, below] = ["rb-top", "rb-below"].map((name) => make("div", name));
-    this.root.append(top, this.bar, this.frames, this.text, below);
+    this.root.append(top, this.bar, this.frames, below);
     parent.append(this.root);
     this.listen();
     this.look(this.view);
