@@ -24,7 +24,7 @@ from robustness.ui.browser.escaped_html import Html, html
 from robustness.ui.computation.shared_results import cached
 from robustness.ui.controls.picture_and_framing_input import FIRST_SAMPLE
 from robustness.ui.display import image_pairs_and_cards
-from robustness.ui.session.choice_controls_and_link import listed, one_of
+from robustness.ui.session.choice_controls_and_link import listed, one_of, place_of_own
 from robustness.ui.session.runs_folder_and_links import page_link
 
 STRENGTHS = (0.2, 0.4, 0.6, 0.8, 1.0)
@@ -58,10 +58,11 @@ def show() -> None:
         if view == "perturbations":
             samples = {record.name: record.label for record in SAMPLES}
             sample = listed("Image", samples, "sample", FIRST_SAMPLE)
-    if view == "perturbations":
-        _perturbations(query or "", sample)
-    else:
-        _methods(query or "")
+    with place_of_own(view, ("perturbations", "methods"), "reference-body"):
+        if view == "perturbations":
+            _perturbations(query or "", sample)
+        else:
+            _methods(query or "")
 
 
 # --- the perturbations ----------------------------------------------------------------------------
@@ -96,7 +97,8 @@ def _strip(record: Perturbation, sample: str) -> None:
     strengths = STRENGTHS if record.graded else STRENGTHS[-1:]
     text, strip = st.columns([2, 5], gap="medium")
     text.html(_description(record))
-    with strip.container(key=f"strip-{record.name}"):
+    kind = "strip" if record.graded else "switch"  # its style reserves the place of the image
+    with strip.container(key=f"{kind}-{record.name}"):
         st.image(
             _pictures(record.name, sample),
             width="stretch" if record.graded else SIDE,
@@ -155,7 +157,8 @@ def _methods(query: str) -> None:
     glossary = [term for term in methods_and_registry_tables.glossary() if matches(*term)]
     if glossary:
         st.header("Glossary", anchor="glossary")
-        st.html(html("glossary", terms=glossary))
+        with st.container(key="searched-glossary" if words else "glossary"):
+            st.html(html("glossary", terms=glossary))
     empty = not glossary
     for title, text in methods_and_registry_tables.sections().items():
         paragraphs = re.split(r"^(?=### )", text, flags=re.MULTILINE)
