@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -92,12 +93,14 @@ def _answer(run: Run, of: RunFigures, values: dict[str, Any]) -> ModelChoice:
     limits_of = signs and f"Limits: {signs}."
     st.caption(plain(" ".join(filter(None, [*own, more, about, limits_of]))))
     rows, columns = len(block.drawing.rows), len(block.drawing.columns)
-    # Its least height, so that nothing below moves when it comes; on a phone of a band a line.
+    # Its least height, so that nothing below moves when it comes; on a phone of two bands a line.
     titles = 1.5 if block.drawing.axis is None else 2.5
-    wide, narrow = f"{1.43 * rows + titles:.1f}rem", f"{rows * (1.8 * columns + 1.9):.1f}rem"
+    lines = ceil(columns / 2)
+    wide, narrow = f"{1.43 * rows + titles:.1f}rem", f"{rows * (1.65 * lines + 1.5):.1f}rem"
     inside = ""
     if columns > _MOST_IN_LINE:
-        narrow, inside = "80vh", ".st-key-run-map .rb-map { max-height: 80vh }"
+        narrow = "80vh"
+        inside = ".st-key-run-map .rb-map { max-height: 80vh; overflow: auto; --rb-map-top: 0 }"
     css = (
         f".st-key-run-map {{ min-height: {wide} }} @media (max-width: 640px) "
         f"{{ .st-key-run-map {{ min-height: {narrow} }} {inside} }}"
