@@ -45,6 +45,7 @@ LISTS = "lists-runs"
 _KEY, _TITLE = "runs table", "run title"
 _CLICKED, _WITH = "run clicked", "compare with"
 _WITH_PIXELS = 200
+_DIFFERS_PIXELS = 280
 _ROW, _ROWS, _ROWS_ABOVE_A_RESULT = 35, 10, 5  # pixels; rows in sight
 _WAITING = "Computing …"
 
@@ -213,7 +214,7 @@ def _table(folder: Path, names: Sequence[str], grows: bool) -> None:
             "Progress": st.column_config.ProgressColumn(format="percent", width="small"),
             "Differs": st.column_config.TextColumn(
                 help="From the baseline." if pinned in listed else "From the run before.",
-                width="medium",
+                width=_DIFFERS_PIXELS,
             ),
             "Made": st.column_config.DatetimeColumn(format="YYYY-MM-DD HH:mm"),
         },
@@ -299,6 +300,7 @@ def _row(entry: Listed, other: Listed | None, job: Job | None, pinned: str) -> d
         "Made": pd.to_datetime(entry.created, errors="coerce", utc=True),
         "Progress": None if finished else job.share if job else done / max(1, whole),
         "State": _state(entry, job, pinned),
+        "Differs": differences_in_setup(before, manifest) if before and manifest else "",
         "First model": models.label(first["model"]) if first else unknown,
         **{
             name.capitalize(): first and first[key] and 100 * first[key]
@@ -309,7 +311,6 @@ def _row(entry: Listed, other: Listed | None, job: Job | None, pinned: str) -> d
         "Conditions": len(manifest.spec.pooled_conditions) if manifest else None,
         "Tags": ", ".join(entry.tags),
         "Note": entry.note,
-        "Differs": differences_in_setup(before, manifest) if before and manifest else "",
         "Set-up": what.how if (what := manifest or entry.match) else "",
         "Owner": entry.owner if "@" in entry.owner else "",
         "Id": entry.folder.name,
