@@ -26,7 +26,7 @@ PAGES = {
     "models": ("[data-testid=stDataFrame]", "view"),
     "reference": (".rb-strip", "view"),
     "reference?view=methods": (".rb-glossary", ""),
-    "evaluations": (".st-key-new-evaluation button", "question"),
+    "evaluations?question=compare": (".st-key-new-evaluation button", "question"),
     "evaluations?run=views": (".st-key-results h2", "view"),
 }
 """By page: what comes last, and the key of the control of its views."""
