@@ -133,7 +133,7 @@ def no_change(before: bool | None) -> str:
 
 
 def tally(rows: Sequence[Measurement]) -> str:
-    """How many models are correct, and which fell: "3 of 4 correct; SqueezeNet 1.1 fell".
+    """How many models are correct, and which no longer: "3 of 4 correct; Lite0 is now wrong".
 
     Without a true class, how many are unchanged, and which changed. ``rows`` has one row per model.
     """
@@ -148,7 +148,10 @@ def tally(rows: Sequence[Measurement]) -> str:
     if len(rows) == 1 or not fallen:
         return correct
     who = models.label(fallen[0].model) if len(fallen) == 1 else str(len(fallen))
-    return f"{correct}; {who} {'fell' if with_class else 'changed'}"
+    if not with_class:
+        return f"{correct}; {who} changed"
+    verb = "is" if len(fallen) == 1 else "are"
+    return f"{correct}; {who} {verb} now wrong"
 
 
 def correct_models(rows: Sequence[Measurement]) -> str:

@@ -280,6 +280,15 @@ def legend(bands: Sequence[Band]) -> str:
     return f"{_LEGEND}{f' {_WRONG}before a model: incorrect on the original.' * wrong}"
 
 
+def brief_legend(bands: Sequence[Band]) -> str:
+    """As ``legend``, for people who do not know the map: what grows, and what the colours mean."""
+    good, bad = bands[0].words if bands else ("unchanged", "changed")
+    text = f"Each band grows stronger to the right. Blue: {good}. Orange: {bad}."
+    if any(not band.breakable for band in bands):
+        text += f" {_WRONG}before a model: incorrect on the original."
+    return text
+
+
 def _one_cell_map(rows: Sequence[Measurement]) -> BandMap:
     """The map of predictions at one strength: of several images, how many are good."""
     frame = pd.DataFrame([row.as_row() for row in rows])

@@ -6,6 +6,7 @@ from robustness.base.registry import Registry
 from robustness.report.questions import (
     accuracy_and_corruption_error,
     choice_and_trade_offs,
+    closing,
     failure_counts_and_images,
     fixes,
     perturbation_harm_and_map,
@@ -22,7 +23,11 @@ REGISTRY: Registry[Question[Any]] = Registry("question about a run")
 for _question in (
     *(perturbation_harm_and_map.RUN_MAP, choice_and_trade_offs.CHOICE),
     *(choice_and_trade_offs.TRADE_OFFS, ranking.RANKING, slices_and_class_changes.AGREEMENT),
-    *(perturbation_harm_and_map.PERTURBATIONS, perturbation_harm_and_map.UNDER_ATTACK),
+    *(
+        closing.CLOSING,
+        perturbation_harm_and_map.PERTURBATIONS,
+        perturbation_harm_and_map.UNDER_ATTACK,
+    ),
     *(
         slices_and_class_changes.CLASSES,
         slices_and_class_changes.SLICES,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from functools import partial
 from math import ceil
-from pathlib import Path
 from typing import Any
 
 import streamlit as st
@@ -28,7 +27,6 @@ from robustness.ui.evaluations.failing_images_view import VIEW
 from robustness.ui.one_image import stories_and_present
 from robustness.ui.session.error_boundary import sentence
 
-_STYLE = Path(__file__).with_name("present.css")
 _VERDICTS, _VERDICT_PIXELS = 8, 360  # rows in sight
 _MOST_IN_LINE = 4  # models: the map of more scrolls in place on a phone
 _VERDICT_HEAD = ("Outcome", "Model", "Condition", "Limit", "Required", "Measured")
@@ -39,10 +37,6 @@ def show(run: Run, of: RunFigures, entry: Listed) -> RunFigures:
 
     Returns ``of`` with the choice by the user's criteria, for all that is below.
     """
-    with st.container():  # keeps the elements below in their places
-        stories_and_present.frame(with_stories=False)
-        if stories_and_present.is_presented():
-            st.html(_STYLE)
     with st.container(key="decision"):
         with st.container(horizontal=True, vertical_alignment="center", key="run-tools"):
             with st.popover("Criteria", icon=":material/tune:"):
@@ -55,7 +49,7 @@ def show(run: Run, of: RunFigures, entry: Listed) -> RunFigures:
             report_button(partial(report.of_run, run), run.id)
             with st.popover("Manage", icon=":material/more_horiz:"):
                 run_actions_and_bin.manage(entry)
-            stories_and_present.present_button("the recommendation and the map")
+            stories_and_present.present_button("the answer, the map and the worst images")
         chosen = _answer(run, of, values)
     for caution in run_report_and_answers.cautions(of):
         st.info(plain(caution), icon=":material/info:")

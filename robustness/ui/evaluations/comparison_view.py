@@ -30,6 +30,7 @@ from robustness.ui.computation.shared_results import cached, opened_run
 from robustness.ui.display import block_display_and_selection, image_pairs_and_cards
 from robustness.ui.display.copy_and_report_buttons import report_button
 from robustness.ui.evaluations import run_table_and_selection
+from robustness.ui.one_image import stories_and_present
 from robustness.ui.session.choice_controls_and_link import one_of
 from robustness.ui.session.error_boundary import sentence
 
@@ -74,6 +75,7 @@ def show(names: Sequence[str], listed: Mapping[str, Listed]) -> None:
                 report_button(
                     partial(report.of_comparison, *compared_runs), "-against-".join(there[::-1])
                 )
+            stories_and_present.present_button("what changed and its map")
         changes = comparison_report.headline(compared_runs, quantity)
         chosen = _choice([listed[name] for name in there])
         sentences = [*filter(None, [changes]), *(chosen.sentences if chosen else ())]

@@ -13,6 +13,7 @@ from robustness.ui.evaluations import (
     comparison_view,
     match_form_and_view,
     new_evaluation_form_and_preview,
+    presentation,
     run_actions_and_bin,
     run_table_and_selection,
     run_view,
@@ -32,6 +33,7 @@ def introduction() -> str:
 
 def show() -> None:
     """Draw the page."""
+    presentation.frame()
     folder = runs_folder()
     retention_and_storage_limits.tidy(folder)
     entries = runs.listing(folder)

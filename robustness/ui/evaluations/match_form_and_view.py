@@ -14,14 +14,18 @@ from robustness.datasets.class_indices import KNOWN
 from robustness.matching import Correct, Match, MatchSettings
 from robustness.matching.match import MOST_PRODUCTION, MOST_REFERENCE
 from robustness.report import match_report
-from robustness.runs import Listed, MatchRequest
+from robustness.runs import Listed, MatchRequest, Run
 from robustness.statistics import Figures
 from robustness.ui.computation import job_controls
 from robustness.ui.computation.shared_results import opened_run
 from robustness.ui.controls.model_and_seed_input import model_input, seed_input
 from robustness.ui.controls.picture_and_framing_input import fit_input, overrides_of, side_input
 from robustness.ui.display import block_display_and_selection, image_pairs_and_cards
-from robustness.ui.evaluations import run_actions_and_bin, run_table_and_selection
+from robustness.ui.evaluations import (
+    presentation,
+    run_actions_and_bin,
+    run_table_and_selection,
+)
 from robustness.ui.evaluations.new_evaluation_inputs import (
     COMPARE,
     FROM_FILE,
@@ -30,6 +34,7 @@ from robustness.ui.evaluations.new_evaluation_inputs import (
     last_written,
     source_input,
 )
+from robustness.ui.one_image import stories_and_present
 from robustness.ui.page_frame import boundary
 from robustness.ui.session import access
 from robustness.ui.session.error_boundary import do, fragment
@@ -91,6 +96,10 @@ def form() -> None:
 def show(entry: Listed, saved: MatchRequest) -> None:
     """Draw the progress or the answer of the match ``saved``, and what can be done with it."""
     folder = entry.folder
+    if stories_and_present.is_presented() and (found := runs.read_answer(folder)) is not None:
+        reference = _reference_run(entry, saved, found)
+        if presentation.show(presentation.match_slides(found, reference)):
+            return
     active = job_controls.is_active(folder)  # first: the work ends once the answer is there
     answer = runs.read_answer(folder)
     first = runs.read_first_answer(folder) if answer is None else None
@@ -116,6 +125,7 @@ def show(entry: Listed, saved: MatchRequest) -> None:
     with st.container(horizontal=True):
         if answer is not None:
             _profile_buttons(folder.name, saved.settings, answer)
+            stories_and_present.present_button("the answer and pairs of images")
         with st.popover("Manage", icon=":material/more_horiz:"):
             run_actions_and_bin.manage(entry)
     if answer is not None:
@@ -195,6 +205,12 @@ def _figures(entry: Listed, saved: MatchRequest, answer: Match) -> Figures | Non
 
     It has two strengths or more of one.
     """
+    run = _reference_run(entry, saved, answer)
+    return None if run is None else run.figures()
+
+
+def _reference_run(entry: Listed, saved: MatchRequest, answer: Match) -> Run | None:
+    """The run that ``_figures`` are of."""
     for other in runs.listing(entry.folder.parent):
         manifest = other.manifest
         if manifest is None or manifest.status != runs.FINISHED:
@@ -204,7 +220,7 @@ def _figures(entry: Listed, saved: MatchRequest, answer: Match) -> Figures | Non
         if manifest.dataset.source == saved.reference and any(
             names.count(part.perturbation) > 1 for part in answer.perturbations
         ):
-            return opened_run(other.folder.name).figures()
+            return opened_run(other.folder.name)
     return None
 
 

@@ -41,9 +41,11 @@ from robustness.ui.evaluations import (
     calibration_and_training_form,
     choice_and_limits_view,
     failing_images_view,
+    presentation,
     run_actions_and_bin,
 )
 from robustness.ui.evaluations.failing_images_view import VIEW
+from robustness.ui.one_image import stories_and_present
 from robustness.ui.page_frame import boundary, fragment
 from robustness.ui.session import access
 from robustness.ui.session.choice_controls_and_link import listed, new_in_link, one_of, place_of_own
@@ -73,6 +75,10 @@ def show(run: Run, entry: Listed) -> None:
         of = RunFigures(run, _figures(run, classes))
     if VIEW not in st.query_params and any(new_in_link(link) is not None for link in SELECTIONS):
         st.session_state.pop(VIEW, None)  # Back and Forward: the selection decides about the view
+    if stories_and_present.is_presented():
+        slides = presentation.run_slides(of, entry.folder.parent)
+        if presentation.show(slides):
+            return
     of = choice_and_limits_view.show(run, of, entry)
     views = _views(of)
     view = one_of("Results", views, VIEW, first=_first(views), shows_label=False)

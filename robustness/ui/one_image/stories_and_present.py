@@ -70,11 +70,10 @@ STORIES = (
         gaussian_noise=0.25,
     ),
     _live(
-        "Features move, two predictions stay",
-        "A blur of 6 px moves the features of every model far: their rescaled cosine similarity is "
-        "below 0.6, where 1 is identical. SqueezeNet 1.1 and EfficientNet-Lite2 still predict "
-        "espresso; the other two change.",
-        gaussian_blur=1.0,
+        "Fog that one model does not survive",
+        "In this fog three of four models still predict espresso. EfficientNet-Lite1 now "
+        "predicts consomme.",
+        fog=0.3,
     ),
     Story(
         {"view": "attack", "sample": "coffee", "attack": "pgd", "epsilon": "2"},
@@ -95,6 +94,9 @@ STORIES = (
 
 
 _PRESENT = "present"
+SLIDE = "slide"
+"""Parameter of the link in Present mode: the number of the slide, from 1."""
+
 _STYLE = Path(__file__).with_name("present.css")
 
 
@@ -119,15 +121,16 @@ def frame(*, with_stories: bool = True) -> None:
                 args=(False,),
                 shortcut="Esc",
             )
+            story_now = ""
             if with_stories:
+                story_now = st.query_params.get("story", "")
                 st.html(html("style", css=_thumbnails()))
                 with st.container(horizontal=True, width="content", key="story-strip"):
                     for story in STORIES:
                         link = {**story.link, _PRESENT: "true"}
                         with st.container(width="content", key=f"story-{story.name}"):
                             page_link("app.py", story.title, ":material/play_circle:", link)
-                    story_now = st.query_params.get("story", "")
-                    components.story_keys("story keys", story_now)  # the arrow keys follow them
+            components.stage("stage", story_now)
 
 
 @cache
@@ -161,7 +164,8 @@ def _present(begins: bool) -> None:
     if begins:
         st.query_params[_PRESENT] = "true"
     else:
-        st.query_params.pop(_PRESENT, None)
+        for name in (_PRESENT, SLIDE):
+            st.query_params.pop(name, None)
 
 
 def present_button(what: str) -> None:
@@ -172,7 +176,7 @@ def present_button(what: str) -> None:
         key="present",
         on_click=_present,
         args=(True,),
-        help=f"Large type for an audience: {what}. Escape ends it.",
+        help=f"Full screen for an audience: {what}. Escape ends it.",
     )
 
 
@@ -190,4 +194,6 @@ def show_story(picture: Picture, names: Sequence[str], seed: int, subject: str) 
     ):
         st.empty()  # holds the place, so that the elements below keep theirs
     else:
-        st.info(f"**{plain(story.title)}.** {plain(story.watch)}", icon=":material/auto_stories:")
+        with st.container(key="story"):
+            text = f"**{plain(story.title)}.** {plain(story.watch)}"
+            st.info(text, icon=":material/auto_stories:")

@@ -239,7 +239,10 @@ class _Drawing:
                     st.markdown(f"**{plain(each.title)}**")
                 key = f"bands {number}"
                 components.band_map(key, each.drawing, partial(_open, key))
-            st.caption(f"{breaking_strength_report.legend(bands)} Click a cell to open it in Live.")
+            legend = breaking_strength_report.legend(bands)
+            if stories_and_present.is_presented():
+                legend = breaking_strength_report.brief_legend(bands)
+            st.caption(f"{legend} Click a cell to open it in Live.")
 
 
 def _open(key: str) -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from urllib.parse import urlencode
 
 import numpy as np
 import pytest
 from playwright.sync_api import Browser, Page, expect
+from pydantic import TypeAdapter
 
 from benchmarks.support.page_actions import (
     HEADLINE,
@@ -20,12 +22,64 @@ from benchmarks.support.page_actions import (
     visit,
     visiting,
 )
-from benchmarks.support.server import eventually, until
+from benchmarks.support.server import AT_REST, eventually, until
+from benchmarks.support.synthetic_runs import pictures, saved
+from robustness import runs
+from robustness.evaluation.perturbation_and_attack_conditions import Condition
+from robustness.matching import (
+    AccuracyEstimate,
+    ExpectedAccuracy,
+    Match,
+    MatchedPerturbation,
+    MatchSettings,
+)
+from robustness.pictures.sample_files import sample_bytes
+from robustness.runs import MatchRequest
 from robustness.ui.one_image.stories_and_present import OFFLINE, STORIES
 
 END = "(shown => document.querySelector(shown).getBoundingClientRect().bottom)"
 TOP = "node => node.getBoundingClientRect().top"
 SIZE = "node => parseFloat(getComputedStyle(node).fontSize)"
+
+TEXTS = """() => {
+    const seen = []
+    const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT)
+    while (walker.nextNode()) {
+        const node = walker.currentNode
+        const options = {opacityProperty: true, visibilityProperty: true}
+        if (!node.data.trim() || !node.parentElement.checkVisibility(options)) continue
+        const range = document.createRange()
+        range.selectNodeContents(node)
+        for (const rect of range.getClientRects()) {
+            const box = {left: rect.left, right: rect.right, top: rect.top, bottom: rect.bottom}
+            for (let at = node.parentElement; at; at = at.parentElement) {
+                const style = getComputedStyle(at)
+                if (style.clipPath !== "none") box.right = box.left
+                if (style.overflow === "visible") continue
+                const frame = at.getBoundingClientRect()
+                for (const edge of ["left", "top"]) box[edge] = Math.max(box[edge], frame[edge])
+                for (const edge of ["right", "bottom"]) box[edge] = Math.min(box[edge], frame[edge])
+            }
+            if (box.right - box.left > 2 && box.bottom - box.top > 2)
+                seen.push({text: node.data.trim(), node, ...box})
+        }
+    }
+    const over = []
+    for (const [place, one] of seen.entries())
+        for (const other of seen.slice(place + 1)) {
+            const wide = Math.min(one.right, other.right) - Math.max(one.left, other.left)
+            const high = Math.min(one.bottom, other.bottom) - Math.max(one.top, other.top)
+            if (one.node !== other.node && wide > 2 && high > 4) over.push([one.text, other.text])
+        }
+    return {over, count: seen.length}
+}"""
+"""Pairs of texts in sight whose boxes overlap, and the number of lines in sight."""
+SCROLLS = "document.querySelector('[data-testid=stMain]').scrollHeight - innerHeight"
+CONDITIONS = [
+    Condition.of({name: strength}) for name in ("fog", "darkness") for strength in (0.2, 0.6, 1.0)
+]
+MODELS = {"SqueezeNet": 0.2, "EfficientNetLite0": 0.6}
+CHOSEN = "&".join(f"models={name}" for name in MODELS)
 
 
 def leave(page: Page) -> None:
@@ -149,3 +203,103 @@ def test_a_running_camera_goes_through_the_stack_until_it_is_frozen(
     eventually(page, lambda: stands_still(page))
     page.context.clear_permissions()
     page.close()
+
+
+@pytest.fixture(scope="module")
+def evaluated(kept_runs: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Two runs of the same images, "staged" and "restaged", and a match of theirs, "matched"."""
+    source = tmp_path_factory.mktemp("staged") / "set"
+    digests = pictures(source, [f"{number}.png" for number in range(40)])
+    for name, shares in (("staged", MODELS), ("restaged", {**MODELS, "SqueezeNet": 0.8})):
+        saved(kept_runs / name, digests, shares, source=source, conditions=CONDITIONS)
+    match(kept_runs / "matched", str(source))
+    yield "staged"
+    for name in ("staged", "restaged", "matched"):
+        runs.delete(kept_runs / name)
+
+
+def match(folder: Path, source: str) -> None:
+    """Write a match in ``folder`` whose camera is too dark."""
+    settings = MatchSettings(models=tuple(MODELS))
+    accuracies = [
+        ExpectedAccuracy(name, 0.9, AccuracyEstimate(0.8, 0.6, 0.9, 0.1)) for name in MODELS
+    ]
+    answer = Match(
+        images=40,
+        reference_images=40,
+        settings=settings,
+        framing=settings.framing,
+        different=True,
+        matched=True,
+        perturbations=(MatchedPerturbation("darkness", 0.6, 0.5, 0.7, 1.0, {}),),
+        expected_accuracy=tuple(accuracies),
+        conditions=(CONDITIONS[4],),
+        pairs=((sample_bytes("coffee"), sample_bytes("rocket")),),
+    )
+    saved = MatchRequest(
+        title="Match", production=source, reference=source, images=80, settings=settings
+    )
+    folder.mkdir()
+    (folder / runs.MANIFEST_FILE).write_text(saved.model_dump_json())
+    (folder / "match.json").write_bytes(TypeAdapter(Match).dump_json(answer))
+
+
+def test_no_texts_overlap_in_present_of_any_view(
+    browser: Browser, address: str, evaluated: str
+) -> None:
+    """At both sizes of a projector, with and without what controls it, and on one screen."""
+    sample = f"{address}/?sample=coffee&{CHOSEN}&present=true"
+    longest = max(STORIES, key=lambda story: len(story.watch))
+    story = urlencode({**longest.link, "present": "true"}, doseq=True)
+    evaluations = f"{address}/evaluations?present=true"
+    views = {
+        f"{address}/?{story}": ".rb-rows .rb-band",
+        f"{sample}&fog=0.6&gaussian_noise=0.2": ".rb-rows .rb-band",
+        f"{sample}&view=map&models=SqueezeNet": ".rb-map tr:nth-child(10) [data-key]",
+        f"{sample}&view=attack&attack=pgd": ".rb-verdicts",
+        f"{evaluations}&run={evaluated}": ".rb-map",
+        f"{evaluations}&run={evaluated}&slide=2": ".rb-said",
+        f"{evaluations}&run={evaluated}&slide=4": ".st-key-closing .rb-map",
+        f"{evaluations}&compare={evaluated}&compare=restaged": ".rb-map",
+        f"{evaluations}&run=matched": ".rb-map",
+        f"{evaluations}&run=matched&slide=2": ".rb-slide",
+    }
+    with visiting(browser, "about:blank") as page:
+        for link, content in views.items():
+            page.set_viewport_size({"width": 1440, "height": 900})
+            page.goto(link)
+            expect(page.locator(content).first).to_be_visible()
+            expect(page.locator(AT_REST)).to_be_visible()
+            expect(page.locator(HEADLINE)).not_to_have_count(0)
+            for width, height in ((1440, 900), (1920, 1080)):
+                page.set_viewport_size({"width": width, "height": height})
+                for opacity in ("1", "0"):
+                    page.mouse.move(width / 2 + int(opacity), height - 5)
+                    expect(page.locator(".st-key-leave")).to_have_css("opacity", opacity)
+                    texts = page.evaluate(TEXTS)
+                    assert not texts["over"], (link, width)
+                    assert texts["count"] > 2, (link, width)
+                assert page.locator(HEADLINE).first.evaluate(SIZE) <= 0.026 * width + 0.1
+                assert page.evaluate(SCROLLS) <= 1, (link, width)
+
+
+def test_a_run_plays_its_worst_images_by_keys(
+    browser: Browser, address: str, evaluated: str
+) -> None:
+    with visiting(browser, f"{address}/evaluations?run={evaluated}&present=true") as page:
+        said = page.locator(".rb-said li")
+        expect(page.locator(".st-key-decision .rb-map")).to_be_visible()
+        for key, slide in (("ArrowRight", 2), ("ArrowRight", 3), ("ArrowLeft", 2)):
+            page.keyboard.press(key)
+            expect(page).to_have_url(re.compile(f"slide={slide}"))
+            expect(page.get_by_text(f"{slide} / 4")).to_be_visible()
+            expect(said).to_have_count(len(MODELS))
+            expect(page.locator(".rb-slide img")).to_have_count(2)
+            expect(page.locator(AT_REST)).to_be_visible()
+        page.keyboard.press("p")
+        expect(page).to_have_url(re.compile("slide=4"))  # it plays to the last word
+        expect(page.locator(".st-key-closing")).to_be_visible()
+        expect(page.locator(HEADLINE)).to_have_text(re.compile(r"drops from \d+% to \d+%\."))
+        page.keyboard.press("Escape")
+        expect(page.get_by_test_id("stSidebar")).to_be_visible()
+        assert "slide" not in page.url

@@ -113,7 +113,7 @@ _remedies = _component("remedies", _files("slider.js", "remedies.js"))
 _map = _component("map", _files("map.js"))
 _settled = _component("settled", _files("slider.js", "settled.js"))
 _place = _component("place", _files("place.js"))
-_story_keys = _component("story_keys", _files("story_keys.js"))
+_stage = _component("stage", _files("stage.js"))
 _history = _component("history", _files("dragging.js", "texts.js", "history.js"))
 
 
@@ -218,9 +218,12 @@ def place(key: str, what: str) -> None:
     _place(key=key, data={"id": what})
 
 
-def story_keys(key: str, story: str) -> None:
-    """Have the arrow keys follow the links of the stories before and after ``story``."""
-    _story_keys(key=key, data={"story": story})
+def stage(key: str, story: str) -> None:
+    """Show the controls of Present mode while the pointer moves.
+
+    The arrow keys follow the links of the stories before and after ``story``, where there are any.
+    """
+    _stage(key=key, data={"story": story})
 
 
 def history(key: str) -> None:
