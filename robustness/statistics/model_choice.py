@@ -157,8 +157,10 @@ class ModelChoice:
         return self.leading if self.is_as_good(self.leading) else ""
 
     def in_order(self, names: Sequence[str]) -> list[str]:
-        """``names`` of models as every map and table has them: the leading one comes first."""
-        return sorted(names, key=lambda name: name != self.leading)
+        """``names`` of models as every map and table has them: the leading one, then by score."""
+        leading = self.leading
+        places = {entry["model"]: place for place, entry in enumerate(self.models)}
+        return sorted(names, key=lambda name: (name != leading, places.get(name, len(places))))
 
     def with_costs(self, costs: Mapping[str, Cost]) -> ModelChoice:
         """The same choice where the models cost that: of tied ones, the fastest is recommended."""
