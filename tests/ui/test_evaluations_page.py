@@ -128,6 +128,7 @@ def test_an_unfinished_run_says_so_and_can_continue_where_it_began(folder: Path)
     row = visit().dataframe[0].value.set_index("Id").loc["first"]
     assert row["State"] == "unfinished: 3 of 12 images"
     app = visit(run="first")
+    assert "3 of 12 images" in texts(app)
     assert not [t for t in app.dataframe if "Id" in t.value], "the list makes room for the run"
     app.button(key="list runs").click().run()
     row = app.dataframe[0].value.set_index("Id").loc["first"]

@@ -13,7 +13,7 @@ from robustness.base import settings
 from robustness.base.errors import AccessError
 from robustness.base.permission_policy_and_check import Action, Role, policy
 from robustness.base.text import counted, plain
-from robustness.runs import MatchRequest, Plan, jobs, retention_and_storage_limits
+from robustness.runs import MatchRequest, Plan, jobs, manifest, retention_and_storage_limits
 from robustness.ui.session import access
 from robustness.ui.session.access import session
 from robustness.ui.session.error_boundary import do, fragment, without_folders
@@ -155,12 +155,22 @@ def is_active(folder: Path) -> bool:
     return jobs.is_queued(folder) or jobs.outside_job(folder) is not None
 
 
-def progress(folder: Path, what: str) -> None:
-    """Draw the job in ``folder`` until it ends; ``what`` is said to go on without the page."""
-    fragment(_progress, run_every=SECONDS_BETWEEN)(folder, what)
+def progress(folder: Path, what: str, images: int | None = None) -> None:
+    """Draw the job in ``folder`` until it ends; ``what`` is said to go on without the page.
+
+    ``images`` is how many the page shows the results of, None if it shows none.
+    """
+    fragment(_progress, run_every=SECONDS_BETWEEN)(folder, what, images)
 
 
-def _progress(folder: Path, what: str) -> None:
+_MORE = 1.5
+"""The page of a run is drawn again when it has so many times as many images: its map fills, and a
+long run is not computed anew at every write."""
+
+
+def _progress(folder: Path, what: str, images: int | None) -> None:
+    if images is not None and manifest.read(folder).images > _MORE * images:
+        st.rerun()
     queue = {job.run: job for job in jobs.read_queue(folder.parent)}
     job = queue.get(folder.name) or jobs.outside_job(folder)
     if job is None:

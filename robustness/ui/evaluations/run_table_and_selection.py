@@ -123,8 +123,11 @@ def title(entry: Listed) -> str:
     if (manifest := entry.manifest) is None:
         return f"**{plain(entry.title)}**"
     spec = manifest.spec
+    images = counted(manifest.images, "image")
+    if not entry.finished:
+        images = f"{manifest.images:,} of {counted(manifest.dataset.pictures, 'image')}"
     size = (
-        counted(manifest.images, "image"),
+        images,
         counted(len(spec.pooled_conditions), "condition"),
         counted(len(spec.models), "model"),
     )

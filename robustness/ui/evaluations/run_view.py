@@ -203,7 +203,7 @@ def _map_form(run: Run) -> None:
 def show_state(run: Run) -> None:
     """Draw the state of the run, above its figures."""
     if not run.finished and job_controls.is_active(run.folder):
-        job_controls.progress(run.folder, "it continues")
+        job_controls.progress(run.folder, "it continues", run.manifest.images)
     elif not run.finished:
         job_controls.stopped(run.folder, "This run is not finished.")
 
