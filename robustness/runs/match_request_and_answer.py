@@ -17,7 +17,7 @@ from pydantic import Field, TypeAdapter
 from robustness import matching
 from robustness.base.errors import RunError
 from robustness.base.files_and_locks import write_whole
-from robustness.base.progress_and_time_left import Note, duration
+from robustness.base.progress_and_time_left import Note, Pace, Unit, duration
 from robustness.base.pydantic_validation import StrictRecord, read_json
 from robustness.datasets import Dataset, open_dataset
 from robustness.matching import Match, MatchSettings
@@ -46,8 +46,9 @@ _PHASES = {
 }
 """First and last part of each phase, by the first word of what it notes: about as long as it takes
 with two models."""
-_FEWEST = 10
-"""Parts from which the time left is estimated."""
+_PACED = (("Simulating", "Learning"), ("Predicting",))
+"""Phases that tell how long the rest takes. Reading and estimating do not: they are other work."""
+_UNIT = Unit("parts")
 
 
 class MatchRequest(StrictRecord):
@@ -136,23 +137,29 @@ def _opened(source: str) -> Dataset:
 
 
 def _as_a_whole(show: Callable[[str, int], object]) -> Note:
-    """A note that shows the phases of a match as parts of the whole, with the time left.
+    """A note that shows the phases of a match as parts of the whole, with the time left if known.
 
-    The pace is that of the parts that were worked on: a cached emulator skips the longest phases.
+    The pace of one phase tells nothing of another kind of work, and a fit takes as many rounds as
+    it needs: only the phases of ``_PACED`` show a time, each group at its own pace.
     """
-    began, phase, worked, last = time.monotonic(), "", 0.0, 0.0
+    last = 0.0
+    group: tuple[str, ...] = ()
+    pace = Pace(_UNIT)
 
     def note(what: str, done: int, total: int) -> None:
-        nonlocal phase, worked, last
-        begin, end = _PHASES.get(what.partition(" ")[0], (last, last))
-        parts = max(last, begin + (end - begin) * done / max(1, total))  # fits are repeated
-        if what == phase:
-            worked += parts - last
-        phase, last = what, parts
+        nonlocal last, group, pace
+        phase = what.partition(" ")[0]
+        begin, end = _PHASES.get(phase, (last, last))
+        last = max(last, begin + (end - begin) * done / max(1, total))  # fits are repeated
         left = ""
-        if worked >= _FEWEST and parts < PARTS:
-            seconds = (time.monotonic() - began) * (PARTS - parts) / worked
-            left = f", about {duration(seconds)} left"
-        show(f"{what}: {done:,} of {total:,}{left}", int(parts))
+        if phase not in group:
+            group = next((phases for phases in _PACED if phase in phases), ())
+            pace = Pace(_UNIT, PARTS, time.monotonic, overall=True)
+        if group:
+            pace.note(last)
+            seconds = pace.seconds_left
+            if seconds is not None and last < PARTS:
+                left = f", about {duration(seconds)} left"
+        show(f"{what}: {done:,} of {total:,}{left}", int(last))
 
     return note

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,6 +19,7 @@ from robustness.runs import (
     BIN,
     MatchRequest,
     jobs,
+    match_request_and_answer,
     retention_and_storage_limits,
 )
 from tests.matching.test_match import example
@@ -25,6 +28,7 @@ from tests.support.jobs import in_threads, worked_off
 PHASES = (
     *[("Reading photos", done, 4) for done in range(1, 5)],
     *[("Reading scenes", done, 4) for done in range(1, 5)],
+    *[("Estimating", done, 16) for done in range(1, 17)],
     *[("Simulating the reference", done, 80) for done in range(10, 81, 10)],
     *[("Learning the reference", done, 9) for done in range(1, 10)],
     *[("Fitting", done, 7) for done in (*range(1, 8), *range(1, 8))],
@@ -75,6 +79,41 @@ def test_the_queue_performs_a_match_and_keeps_its_answer(
     assert runs.find_match(folder.parent, folder.name) == (entry.match, example(0.3, 0.6))
     with pytest.raises(RunError, match="finished"):
         jobs.resume(folder, "me")
+
+
+def test_the_time_left_is_shown_once_it_is_known_and_does_not_climb(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Reading is fast here and simulating is slow, as on a new machine."""
+    seconds = 0.0
+    steps = {"Reading": 0.01, "Estimating": 0.1, "Simulating": 20.0, "Learning": 3.0}
+    monkeypatch.setattr(
+        "robustness.runs.match_request_and_answer.time",
+        SimpleNamespace(monotonic=lambda: seconds),
+    )
+
+    def match(*_arguments: Any, note: Callable[[str, int, int], object], **_: Any) -> Match:
+        nonlocal seconds
+        for what, done, total in PHASES:
+            seconds += steps.get(what.split()[0], 3.0)
+            note(what, done, total)
+        return example(0.3, 0.6)
+
+    monkeypatch.setattr("robustness.matching.match", match)
+    shown: list[str] = []
+    saved = match_request_and_answer.read_match(folder)
+    assert saved is not None
+    match_request_and_answer.perform(folder, saved, lambda text, _: shown.append(text))
+    with_time = [text for text in shown if "left" in text]
+    phases = {text.split()[0].strip(":") for text in with_time}
+    assert phases == {"Simulating", "Learning", "Predicting"}
+    left = []
+    for text in with_time:
+        words = text.partition("about ")[2].split()
+        units = {"s": 1, "min": 60, "h": 3600}
+        pairs = zip(words[::2], words[1::2], strict=False)
+        left.append(sum(int(value) * units.get(unit, 0) for value, unit in pairs))
+    assert all(after <= 1.1 * before for before, after in pairwise(left)), left
 
 
 def test_a_cancelled_match_stops_and_can_continue(
