@@ -1,12 +1,13 @@
 """The accuracy of a model on unlabelled images, from its confidences.
 
 A labelled reference says how confidence and accuracy go together, simulated compositions say how
-that changes with what a camera does. No cause is needed.
+that changes with what a camera does. Where several models know the same classes, their agreement
+tells more than the confidence of one. No cause is needed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -34,6 +35,8 @@ _WEIGHT = 0.5
 """Weight of the originals in a regression, as a share of that of the simulations."""
 _PENALTIES = (0.1, 3.0)
 """Of the squared coefficients of the regressions, without and with features."""
+_LEAST_NOISE = 0.005
+"""Variance of the correctness of an image that no model is too sure for."""
 _STEPS = 15
 _FOLDS = 4
 _CONTENT_DIRECTIONS, _CAMERA = 24, 0.95
@@ -50,7 +53,7 @@ _OTHER_CONTENT = 0.1
 
 class TopPredictions(NamedTuple):
     """A model's top-1 classes (N,) with their probabilities (N,), what tells how sure it is (N, 3),
-    and its last features (N, D)."""
+    or (N, 6) with the agreement of other models, and its last features (N, D)."""
 
     classes: NDArray[np.int64]
     confidences: Values
@@ -86,6 +89,32 @@ def top_predictions(name: str, pixels: NDArray[np.uint8]) -> TopPredictions:
     entropy = -np.sum(probabilities * np.log(np.maximum(probabilities, 1e-12)), 1)
     cues = np.stack([np.log(bounded / (1 - bounded)), entropy, top - second], 1)
     return TopPredictions(probabilities.argmax(1), top, cues, features.astype(np.float64))
+
+
+def with_agreement(
+    outputs: Mapping[str, TopPredictions], labels: Mapping[str, Places]
+) -> dict[str, TopPredictions]:
+    """``outputs`` of the same images by several models, with cues from those of the same classes.
+
+    ``labels`` has a column for each model; models with equal columns have the same classes. The
+    cues are the share of the others that agree, and their log-odds where they agree and where not,
+    as means over the others. A model without any other keeps its cues.
+    """
+    result = {}
+    for name, output in outputs.items():
+        others = [
+            other
+            for key, other in outputs.items()
+            if key != name and np.array_equal(labels[key], labels[name])
+        ]
+        if others:
+            agreed = np.stack([other.classes == output.classes for other in others])
+            odds = np.stack([other.cues[:, 0] for other in others])
+            parts = (agreed, odds * agreed, odds * ~agreed)
+            cues = np.stack([part.mean(0) for part in parts], 1)
+            output = output._replace(cues=np.hstack([output.cues, cues]))
+        result[name] = output
+    return result
 
 
 def compositions(seed: int) -> list[dict[str, float]]:
@@ -134,7 +163,7 @@ class ConfidenceEstimator:
             others = (group < 0) | (group % _FOLDS != fold)
             parts = _regress([side[others] for side in inputs], targets[others], weights[others])
             for k in range(fold, len(truths), _FOLDS):
-                value = self._mean(self.simulated[k][0], parts)
+                value = float(self._probabilities(self.simulated[k][0], parts).mean())
                 errors.append(value - truths[k].mean())
                 noise.append(max(value * (1 - value), 0.01) / len(truths[k]))
         own = float(np.mean(np.square(errors)) - np.mean(noise)) if errors else 0.0
@@ -146,26 +175,33 @@ class ConfidenceEstimator:
         cues = (output.cues - self._cues[0]) / self._cues[1]
         return cues, np.hstack([cues, (output.features - self._centre) @ self._directions.T])
 
-    def _parts(self, output: TopPredictions, regressions: Sequence[Values]) -> dict[str, float]:
-        parts = {"ATC": float((output.confidences > self.threshold).mean())}
-        names = ("regression", "regression with features")
-        for name, side, line in zip(names, self._inputs(output), regressions, strict=True):
-            parts[name] = float(_sigmoid(side @ line[:-1] + line[-1]).mean())
-        return parts
-
-    def _mean(self, output: TopPredictions, regressions: Sequence[Values]) -> float:
-        return float(np.mean(list(self._parts(output, regressions).values())))
+    def _probabilities(self, output: TopPredictions, regressions: Sequence[Values]) -> Values:
+        """The probability (2, N) by each regression that an image is correct."""
+        sides = zip(self._inputs(output), regressions, strict=True)
+        return np.stack([_sigmoid(side @ line[:-1] + line[-1]) for side, line in sides])
 
     def estimate(self, production: TopPredictions, other_content: bool = False) -> AccuracyEstimate:
-        """The accuracy on ``production``: the mean of ATC and the regressions; DoC is beside it."""
-        parts = self._parts(production, self._regressions)
-        value = float(np.mean(list(parts.values())))
+        """The accuracy on these ``production`` images: the mean of the regressions.
+
+        ATC and DoC are beside it. The interval is that of the accuracy on these images: what is
+        known of each leaves less to chance than a draw from the camera would.
+        """
+        probabilities = self._probabilities(production, self._regressions)
+        first, second = probabilities.mean(1).tolist()
         fall = float(self.original.confidences.mean() - production.confidences.mean())
-        parts["DoC"] = float(np.clip(self.accuracy - fall, 0, 1))
+        parts = {
+            "regression": first,
+            "regression with features": second,
+            "ATC": float((production.confidences > self.threshold).mean()),
+            "DoC": float(np.clip(self.accuracy - fall, 0, 1)),
+        }
+        of_image = probabilities.mean(0)
+        value = float(of_image.mean())
         images = len(production.classes)
+        sampling = max(float((of_image * (1 - of_image)).mean()), _LEAST_NOISE) / images
+        reference = max(value * (1 - value), 0.01) / self.count
         error = max(self.error, _OTHER_CONTENT) if other_content else self.error
-        variance = max(value * (1 - value), 0.01) * (1 / images + 1 / self.count) + error**2
-        return bounded(value, variance, images, parts)
+        return bounded(value, sampling + reference + error**2, images, parts)
 
     def content_distance(self, production: TopPredictions) -> float:
         """How far the content is from the reference's: above 1 it is of another kind.

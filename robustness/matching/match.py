@@ -33,7 +33,7 @@ from robustness.matching.cause_of_difference import (
     profile_conditions,
     search_cause,
 )
-from robustness.matching.confidences_and_accuracy_estimator import top_predictions
+from robustness.matching.confidences_and_accuracy_estimator import top_predictions, with_agreement
 from robustness.matching.image_statistics import NAMES, batch_statistics
 from robustness.matching.label_sheet import SAMPLE, Correct, SampleImage
 from robustness.matching.labelled_and_simulated_accuracy import (
@@ -238,7 +238,9 @@ def first_answer(
         for name in settings.models
     }
     fitted = side.confidences(enough, note) if not why else {}
-    contents = [part.content_distance(predictions[name]) for name, part in fitted.items()]
+    # Only of models with an estimate: the reference tells what the agreement with others means.
+    seen = with_agreement({name: predictions[name] for name in fitted}, enough)
+    contents = [part.content_distance(seen[name]) for name, part in fitted.items()]
     other_content = bool(contents) and float(np.mean(contents)) > 1
     return Match(
         len(pixels),
@@ -247,7 +249,7 @@ def first_answer(
         settings.framing,
         different=one_scene,
         expected_accuracy=tuple(
-            ExpectedAccuracy(name, part.accuracy, part.estimate(predictions[name], other_content))
+            ExpectedAccuracy(name, part.accuracy, part.estimate(seen[name], other_content))
             for name, part in fitted.items()
         ),
         searched=False,

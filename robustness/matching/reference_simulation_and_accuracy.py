@@ -25,6 +25,7 @@ from robustness.matching.confidences_and_accuracy_estimator import (
     TopPredictions,
     compositions,
     top_predictions,
+    with_agreement,
 )
 from robustness.matching.image_statistics import NAMES, Floats, Values
 from robustness.matching.labelled_and_simulated_accuracy import AccuracyEstimate, simulated_estimate
@@ -97,20 +98,23 @@ class ReferenceImages:
             for name, part in self.predictions(missing, strengths, rows).items():
                 parts[name].append(part)
             note("Estimating", done, len(drawn))
-        fitted = {}
-        for name, column in labels.items():
+        for name in labels:
             if name in missing:
                 outputs[name] = TopPredictions.join([self.originals(name), *parts[name]])
                 if name in paths:
                     _write_cache(paths[name], outputs[name]._asdict())
-            output = outputs[name]
-            ends = np.cumsum([len(self.pixels), *map(len, chosen)])
-            self._originals[name] = output.rows(np.arange(ends[0]))
+        in_order = {name: outputs[name] for name in labels}
+        fitted = {}
+        ends = np.cumsum([len(self.pixels), *map(len, chosen)])
+        for name, output in with_agreement(in_order, labels).items():
+            column = labels[name]
+            self._originals[name] = outputs[name].rows(np.arange(ends[0]))
+            originals = output.rows(np.arange(ends[0]))
             simulated = []
             for rows, start in zip(chosen, ends[:-1], strict=True):
                 labelled = np.flatnonzero(column[rows] >= 0)
                 simulated.append((output.rows(start + labelled), rows[labelled]))
-            fitted[name] = ConfidenceEstimator(self._originals[name], column, simulated)
+            fitted[name] = ConfidenceEstimator(originals, column, simulated)
         return fitted
 
     def images(

@@ -22,6 +22,7 @@ from robustness.matching import reference_simulation_and_accuracy
 from robustness.matching.confidences_and_accuracy_estimator import (
     ConfidenceEstimator,
     TopPredictions,
+    with_agreement,
 )
 from robustness.matching.label_sheet import SampleImage, read_sheet, sheet
 from robustness.matching.labelled_and_simulated_accuracy import (
@@ -85,6 +86,39 @@ def test_a_model_whose_confidence_does_not_follow_has_a_wide_interval() -> None:
     honest, other = fitted(), fitted(honest=False)
     assert other.error > 2 * honest.error
     assert other.estimate(production).error > honest.estimate(production).error
+
+
+def pair(count: int, seed: int, shift: float = 0.0) -> dict[str, TopPredictions]:
+    """A strong honest model, and a weak one that stays sure of itself. Their errors differ."""
+    strong = predictions(count, seed, shift)
+    weak = predictions(count, seed + 1000, min(0.1 + 2 * shift, 0.9), honest=False)
+    wrong = np.where(weak.classes == 0, 0, 2)
+    return {"strong": strong, "weak": weak._replace(classes=wrong)}
+
+
+def test_another_model_tells_when_a_sure_one_is_wrong() -> None:
+    labels = dict.fromkeys(("strong", "weak"), np.zeros(300, np.int64))
+    draws = np.random.default_rng(0)
+    rows = [draws.permutation(300)[:40] for _ in range(16)]
+    originals = pair(300, 0)
+    simulated = [pair(40, 1 + number, 0.04 * number) for number in range(16)]
+    widths, inside = [], []
+    for with_other in (False, True):
+
+        def seen(outputs: dict[str, TopPredictions], both: bool = with_other) -> TopPredictions:
+            chosen = outputs if both else {"weak": outputs["weak"]}
+            return with_agreement(chosen, labels)["weak"]
+
+        parts = [(seen(outputs), own) for outputs, own in zip(simulated, rows, strict=True)]
+        estimator = ConfidenceEstimator(seen(originals), labels["weak"], parts)
+        for number in range(20):
+            production = pair(50, 200 + number, 0.02 * number)
+            estimate = estimator.estimate(seen(production))
+            true = float((production["weak"].classes == 0).mean())
+            widths.append(estimate.high - estimate.low)
+            inside.append(estimate.low <= true <= estimate.high)
+    assert np.mean(widths[20:]) < 0.75 * np.mean(widths[:20])
+    assert sum(inside[20:]) >= 19
 
 
 def test_other_features_are_another_content_and_those_of_a_composition_are_not() -> None:
