@@ -211,10 +211,7 @@ def test_cases_equal_those_of_the_frame(run: runs.Run, kind: str, chosen: RowSel
     tally = some.tally(chosen)
     assert (tally.either.bad if kind == WORST else tally.either.good) == len(expected)
     assert tally.images == frame[keep]["image"].nunique()
-    asked = (
-        (frame["condition"] != APGD.id) | frame["label"].isna() | frame["clean_correct"].eq(True)
-    )
-    labelled = frame[keep & asked & frame["label"].notna()]
+    labelled = frame[keep & frame["label"].notna()]
     assert tally.by_label.counted == labelled["image"].nunique()
     for count in (1, 3, 50):
         found = some.first(chosen, kind, count)

@@ -21,8 +21,11 @@ _TOLD = ["perturbation", "strength"]
 
 
 def cases(frame: pd.DataFrame, kind: str) -> pd.DataFrame:
-    """Rows of ``frame`` of one ``kind``, most interesting first, each image once."""
-    frame = frame[~is_idle(frame)]
+    """Rows of ``frame`` of one ``kind``, most interesting first, each image once.
+
+    A row with a label always counts, as in the accuracy under an attack.
+    """
+    frame = frame[frame["label"].notna() | ~is_idle(frame)]
     good = good_rows(frame).to_numpy(bool)
     if kind == WORST:
         chosen = frame[~good]
