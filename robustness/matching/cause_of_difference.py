@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from robustness.base.progress_and_time_left import Note
 from robustness.evaluation.perturbation_and_attack_conditions import Condition, as_profile
 from robustness.matching.composition_estimate import DRAWS, Estimate, Fit, estimate
-from robustness.matching.image_statistics import NAMES, Floats
+from robustness.matching.image_statistics import NAMES, Floats, Values
 from robustness.matching.labelled_and_simulated_accuracy import AccuracyEstimate, ExpectedAccuracy
 from robustness.matching.reference_simulation_and_accuracy import ReferenceImages
 from robustness.matching.set_difference import SetDifference, difference
@@ -30,6 +30,12 @@ _SMALL, _WIDEST = 0.1, 2.5
 """The perturbations explain a difference up to such a share of it, if what is left is within so
 many times the ordinary distance. Measured: the true composition left up to 0.04 in a tenth of
 folders."""
+_MOST_LEFT = 0.5
+"""Share of the whole distance, ordinary or not, that an explanation leaves at most: what moves the
+images by a trifle explains no difference, however small that is."""
+_MOST_BY_CHANCE = 0.5
+"""Share of random compositions that may agree with the accuracies from confidence, too. Beyond it
+the intervals are so wide that agreement is chance."""
 
 
 @dataclass(frozen=True)
@@ -80,8 +86,11 @@ class Cause:
     @property
     def explained(self) -> bool:
         """Whether there is no difference, or one that the composition explains."""
+        if not self.changed.significant:
+            return True
         is_small = self.remainder <= _SMALL and self.left.distance <= _WIDEST * self.left.ordinary
-        return not self.changed.significant or (bool(self.perturbations) and is_small)
+        is_most = self.left.distance <= _MOST_LEFT * self.changed.distance
+        return bool(self.perturbations) and is_small and is_most
 
     @property
     def perturbations(self) -> tuple[MatchedPerturbation, ...]:
@@ -131,19 +140,28 @@ def search_cause(production: Floats, side: ReferenceImages, note: Note) -> Cause
 
 
 def explains_accuracy(
-    expected: Sequence[ExpectedAccuracy], simulated: Mapping[str, AccuracyEstimate]
+    expected: Sequence[ExpectedAccuracy],
+    simulated: Mapping[str, AccuracyEstimate],
+    by_chance: Mapping[str, Values],
 ) -> bool:
     """Whether the accuracies that a cause gives on the reference are those from confidence.
 
-    For each model the two estimates must lie in the intervals of each other.
+    For each model the two estimates must lie in the intervals of each other. ``by_chance`` are the
+    accuracies (compositions,) of each model under the same random compositions: too many of these
+    must not lie in the intervals of all models, or agreement would be no evidence.
     """
+    agree_by_chance: list[NDArray[np.bool_]] = []
     for answer in expected:
         ours, other = answer.confidence, simulated.get(answer.model)
         if ours is None or other is None:
             continue
         if not (ours.low <= other.value <= ours.high and other.low <= ours.value <= other.high):
             return False
-    return True
+        random = by_chance[answer.model]
+        agree_by_chance.append((ours.low <= random) & (random <= ours.high))
+    if not agree_by_chance:
+        return True
+    return bool(np.all(agree_by_chance, axis=0).mean() <= _MOST_BY_CHANCE)
 
 
 def draw_compositions(fitted: Estimate, seed: int) -> tuple[Condition, ...]:

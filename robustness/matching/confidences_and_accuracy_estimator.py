@@ -141,6 +141,8 @@ class ConfidenceEstimator:
     ) -> None:
         self.simulated = [(part, originals.rows(rows)) for part, rows in simulated if len(rows)]
         truths = [_correct(part, labels[rows]) for part, rows in simulated if len(rows)]
+        self.by_chance = np.array([truth.mean() for truth in truths])
+        """Accuracies under the compositions."""
         self.original = original = originals.rows(np.flatnonzero(labels >= 0))
         correct = _correct(original, labels[labels >= 0])
         self.accuracy, self.count = float(correct.mean()), len(correct)

@@ -187,7 +187,7 @@ def match(
     drawn = draw_compositions(fitted, settings.seed)
     if explained and cause.perturbations and answer.expected_accuracy:
         simulated = side.accuracies(labels, fitted, drawn, count, cause.remainder, note)
-        explained = explains_accuracy(answer.expected_accuracy, simulated)
+        explained = explains_accuracy(answer.expected_accuracy, simulated, side.by_chance)
     return replace(
         answer,
         searched=True,

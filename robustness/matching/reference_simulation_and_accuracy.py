@@ -34,8 +34,8 @@ from robustness.matching.statistics_emulator import Emulator, train, version
 from robustness.perturbations import compose
 from robustness.pictures.eight_bits import from_uint8, to_uint8
 
-_SHARED_IMAGES = 20
-"""Images on which each composition of the profile is tried."""
+_TRIED, _SHARED_IMAGES = 6, 20
+"""Compositions of the profile that are tried, and images on which each is."""
 _BATCH = 32
 _LARGEST_CACHE = 2**28
 
@@ -45,6 +45,8 @@ class ReferenceImages:
 
     emulator: Emulator
     """There once it has learnt."""
+    by_chance: dict[str, Values]
+    """Accuracies of each model under random compositions, there with ``confidences``."""
 
     def __init__(
         self,
@@ -115,6 +117,7 @@ class ReferenceImages:
                 labelled = np.flatnonzero(column[rows] >= 0)
                 simulated.append((output.rows(start + labelled), rows[labelled]))
             fitted[name] = ConfidenceEstimator(originals, column, simulated)
+        self.by_chance = {name: estimator.by_chance for name, estimator in fitted.items()}
         return fitted
 
     def images(
@@ -172,8 +175,9 @@ class ReferenceImages:
     ) -> dict[str, AccuracyEstimate]:
         """Accuracies by simulation, from predictions on the reference under the estimate.
 
-        The best composition is tried on all images, those of the profile on some, paired with it.
+        The best composition is tried on all images, some of the profile on some, paired with it.
         """
+        conditions = conditions[:_TRIED]
         names, columns = list(labels), np.stack(list(labels.values()))
         rows = np.flatnonzero((columns >= 0).any(0))
 

@@ -99,6 +99,7 @@ MARGIN = 2
     risk=POOR_FOCUS,
     search=words("bokeh lens autofocus unsharp sharpness fuzzy out"),
     wording="radius {value} px",
+    matchable=True,
 )
 def defocus_blur(images: Images, strength: float, rng: Streams = ()) -> Images:
     """Convolve with a disk of radius ``defocus_radius(strength)`` pixels (at side 224).
