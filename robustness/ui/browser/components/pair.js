@@ -134,10 +134,8 @@ class Pair {
     this.view = view;
     if (view === "Difference" && this.data) this.subtract(this.data.gain, this.data.signed);
     this.root.dataset.view = view;
-    for (const node of this.bar.children) {
-      if (!node.classList.contains("rb-zoom")) {
-        node.setAttribute("aria-pressed", node.textContent === view);
-      }
+    for (const node of this.bar.querySelectorAll(".rb-view:not(.rb-zoom)")) {
+      node.setAttribute("aria-pressed", node.textContent === view);
     }
     clearInterval(this.blinking);
     this.root.classList.remove("rb-first");
