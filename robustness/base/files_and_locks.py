@@ -10,7 +10,6 @@ import tempfile
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import BinaryIO
 
 from filelock import FileLock
 
@@ -110,18 +109,6 @@ def put_whole(path: Path, write: Callable[[Path], object]) -> None:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-
-
-def overwrite(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Let ``write`` fill the file ``path`` in its place, where its present size needs no room.
-
-    Raises what ``write`` raises; ``path`` may then be damaged.
-    """
-    with os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o666), "r+b") as file:
-        write(file)
-        file.truncate()
-        file.flush()
-        os.fsync(file.fileno())
 
 
 @contextlib.contextmanager

@@ -88,9 +88,9 @@ def harden_command(options: argparse.Namespace) -> None:
             seed=options.seed,
             note=note,
         )
-    if options.background:
-        jobs.end_hardening(options.background, answer.as_dict())
-        return
+        if options.background:
+            jobs.end_hardening(options.background, answer.as_dict())
+            return
     console.end_progress()
     if options.out is not None:
         for suffix in (".xml", ".bin"):

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import shutil
 import tempfile
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -14,9 +12,7 @@ from typing import Any
 
 from robustness import __version__, models
 from robustness.base.errors import ParameterError
-from robustness.base.files_and_locks import stored_bytes
 from robustness.base.progress_and_time_left import Note
-from robustness.base.text import in_bytes
 from robustness.datasets import Dataset
 from robustness.evaluation.perturbation_and_attack_conditions import Condition
 from robustness.hardening.image_split import Views, split_images
@@ -29,7 +25,7 @@ from robustness.hardening.judgement import (
     measure_predictions,
     unseen_conditions,
 )
-from robustness.hardening.training_and_checkpoints import Checkpoint, Settings, checkpoints, train
+from robustness.hardening.training_and_checkpoints import Checkpoint, Settings, train
 from robustness.models.loaded_models import LOADED
 from robustness.models.model_and_weights_record import OWN, ModelRecord
 from robustness.models.openvino_graph_training import GraphTrainer
@@ -95,7 +91,6 @@ def harden(
     model = GraphTrainer(models.load(parent, side=record.input_size))
     settings = replace(settings, rate=settings.rate or model.rate)
     toml_entry_addition_and_removal.check(name, {**_entry(record, model, name), "path": FILE})
-    _check_room(model)
     before = models.load(parent, side=record.framing.side)
     parts = split_images(record, before, images, judging, settings.seed, note)
     digest = hashlib.sha256("\n".join(sorted(parts.train.digests)).encode()).hexdigest()
@@ -168,27 +163,6 @@ def _result_folder() -> Iterator[str]:
             "train again: the training continues from its end.",
             hint=f"The folder is {tempfile.gettempdir()}.",
         ) from error
-
-
-def _check_room(model: GraphTrainer) -> None:
-    """Raise ``ParameterError`` unless the disks have room to save the training and its result."""
-    needs = Counter[Path]()
-    for folder, needed in (
-        (checkpoints(), max(0, 2 * model.state_bytes - stored_bytes(checkpoints()))),
-        (Path(tempfile.gettempdir()), model.model_bytes),
-        (registration_and_schema.described_in().parent, model.model_bytes),
-    ):
-        place = next(path for path in (folder, *folder.absolute().parents) if path.exists())
-        device = place.stat().st_dev
-        disk = next((other for other in needs if other.stat().st_dev == device), place)
-        needs[disk] += needed
-    for folder, needed in needs.items():
-        if (free := shutil.disk_usage(folder).free) < needed:
-            raise ParameterError(
-                f"The training needs {in_bytes(needed)} of free disk space, got {in_bytes(free)}: "
-                "make room, then train again.",
-                hint=f"They are needed on the disk of {folder}.",
-            )
 
 
 def check_name(name: str) -> None:

@@ -7,6 +7,7 @@ NeurIPS 2020, they would move with the perturbations), the learning rate follows
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import math
@@ -15,14 +16,13 @@ import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 
 from robustness import __version__
 from robustness.base import settings
 from robustness.base.errors import ParameterError
-from robustness.base.files_and_locks import overwrite
+from robustness.base.files_and_locks import put_whole
 from robustness.base.progress_and_time_left import Note
 from robustness.hardening.image_split import Views
 from robustness.models.openvino_graph_training import GraphTrainer
@@ -58,88 +58,51 @@ class Settings:
         check_seed(self.seed)
 
 
-def checkpoints() -> Path:
-    """The folder of the states of unfinished trainings."""
-    return settings.cache_folder() / "hardening"
-
-
 class Checkpoint:
-    """The state of an unfinished training, in the cache; the same request finds it again.
-
-    It is written by turns into two files of constant size, each in its place: a disk that is full
-    by the end of the training takes the result, too, and one file is always whole.
-    """
+    """The state of an unfinished training, a file of the cache; the same request finds it again."""
 
     def __init__(self, *request: object) -> None:
         """``request`` is all that the training depends on, JSON-ready."""
         key = hashlib.sha256(json.dumps([__version__, *request]).encode()).hexdigest()[:24]
-        self._files = [checkpoints() / f"{key}-{number}.npz" for number in range(2)]
+        self._file = settings.cache_folder() / "hardening" / f"{key}.npz"
 
     def read(self, model: GraphTrainer) -> int:
         """Restore ``model``; return the number of steps done, 0 without a usable file."""
-        for file in sorted(self._files, key=_steps, reverse=True):
-            try:
-                with np.load(file, allow_pickle=False) as stored:
-                    state = dict(stored)
-                model.restore(state)
-                return int(state["steps"])
-            except _UNUSABLE:
-                pass
-        return 0
-
-    def reserve(self, model: GraphTrainer) -> None:
-        """Make room for the states of ``model``, which is not trained yet.
-
-        Raises ``ParameterError`` if the disk has none.
-        """
-        missing = [file for file in self._files if not file.exists()]
         try:
-            self._files[0].parent.mkdir(parents=True, exist_ok=True)
-            for file in missing:
-                _save(file, model, 0)
-        except OSError as error:
-            for file in missing:
-                file.unlink(missing_ok=True)
-            raise ParameterError(
-                f"The training cannot be saved: {error.strerror}. Make room on the disk, then "
-                "train again.",
-                hint=f"The folder is {self._files[0].parent}.",
-            ) from error
+            with np.load(self._file, allow_pickle=False) as stored:
+                state = dict(stored)
+            model.restore(state)
+            return int(state["steps"])
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+            return 0
 
     def write(self, model: GraphTrainer, steps: int) -> None:
-        """Store the state of ``model`` after ``steps``."""
+        """Store the state of ``model`` after ``steps``.
+
+        Raises ``ParameterError`` where it cannot be written; the file written before it stays.
+        """
+
+        def save(temporary: Path) -> None:
+            # An open file, because NumPy adds .npz to a path with another ending.
+            with temporary.open("wb") as stream:
+                np.savez(stream, steps=np.array(steps), **model.state())  # type: ignore[arg-type]
+
+        folder = self._file.parent
         try:
-            _save(min(self._files, key=_steps), model, steps)
-            for other in self._files[0].parent.glob("*.npz"):
-                if time.time() - other.stat().st_mtime > _LIFETIME and other not in self._files:
+            folder.mkdir(parents=True, exist_ok=True)
+            for other in folder.glob("*.npz"):
+                if time.time() - other.stat().st_mtime > _LIFETIME and other != self._file:
                     other.unlink(missing_ok=True)
-        except OSError:
-            pass  # a resumed training continues from the last one
+            put_whole(self._file, save)
+        except OSError as error:
+            raise ParameterError(
+                f"The training cannot be saved: {error.strerror}. Make room on the disk, then "
+                "train again: it continues from the last saved step.",
+                hint=f"The folder is {folder}.",
+            ) from error
 
     def remove(self) -> None:
-        for file in self._files:
-            file.unlink(missing_ok=True)
-
-
-_UNUSABLE = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile)
-
-
-def _steps(file: Path) -> int:
-    """The steps of the state in ``file``; -1 if it is not usable."""
-    try:
-        with np.load(file, allow_pickle=False) as stored:
-            return int(stored["steps"])
-    except _UNUSABLE:
-        return -1
-
-
-def _save(file: Path, model: GraphTrainer, steps: int) -> None:
-    """Write the state of ``model`` over ``file``, which keeps its place on the disk."""
-
-    def write(stream: BinaryIO) -> None:
-        np.savez(stream, steps=np.array(steps), **model.state())  # type: ignore[arg-type]
-
-    overwrite(file, write)
+        self._file.unlink(missing_ok=True)
 
 
 def train(
@@ -158,7 +121,6 @@ def train(
     count = len(images.pixels)
     per_epoch = math.ceil(count / BATCH)
     total = per_epoch * chosen.epochs
-    checkpoint.reserve(model)
     done = start = checkpoint.read(model)
     try:
         for step in range(start, total):
@@ -178,15 +140,20 @@ def train(
             both = model.resized(np.concatenate([plain, *perturbed]))
             targets = np.concatenate([images.targets[rows]] * 2)
             rate = (chosen.rate or model.rate) * (1 + math.cos(math.pi * step / total)) / 2
-            model.step(both, targets, rate, step + 1)
+            try:
+                model.step(both, targets, rate, step + 1)
+            except ParameterError:  # it diverged
+                checkpoint.remove()
+                raise
             done = step + 1
             if done % _SAVE_STEPS == 0:
                 checkpoint.write(model, done)
-    except ParameterError:  # it diverged
-        checkpoint.remove()
-        raise
+    except ParameterError:
+        raise  # it diverged, or the disk is full
     except BaseException:
-        checkpoint.write(model, done)
+        # A full disk does not hide the reason, such as a cancellation; the last checkpoint stays.
+        with contextlib.suppress(ParameterError):
+            checkpoint.write(model, done)
         raise
     checkpoint.write(model, total)
     note("Training", count * chosen.epochs, count * chosen.epochs)

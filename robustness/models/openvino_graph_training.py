@@ -131,17 +131,6 @@ class GraphTrainer:
         """The trained constants."""
         return [variable.numpy() for variable in self._variables]
 
-    @property
-    def state_bytes(self) -> int:
-        """Bytes of the arrays of ``state``."""
-        return 3 * sum(values.nbytes for values in self.parent)
-
-    @property
-    def model_bytes(self) -> int:
-        """Bytes of the constants that ``save`` writes."""
-        constants = (op for op in self._model.get_ops() if op.get_type_name() == "Constant")
-        return sum(int(constant.get_data().nbytes) for constant in constants)
-
     def state(self) -> Mapping[str, NDArray[np.float32]]:
         """All that training changes, for ``restore``."""
         kinds = (self._variables, *self._moments)

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import errno
-import io
 import json
 import os
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -159,91 +157,41 @@ def test_a_model_made_worse_is_not_recommended_and_a_job_ends_with_its_answer(
     assert "a model of that name exists" in jobs.stop_reason(run)
 
 
-def fill_disk(patch: pytest.MonkeyPatch, *folders: Path) -> None:
-    """Let no new file be made in ``folders``."""
-    open_file, open_text = os.open, io.open
-
-    def refuse(path: Any) -> None:
-        if any(Path(os.fsdecode(path)).is_relative_to(folder) for folder in folders):
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path)
-
-    def opened(path: Any, flags: int, *others: Any, **named: Any) -> int:
-        if flags & os.O_CREAT and not os.path.exists(path):
-            refuse(path)
-        return open_file(path, flags, *others, **named)
-
-    def io_opened(path: Any, mode: str = "r", *others: Any, **named: Any) -> Any:
-        if "w" in mode or "x" in mode:
-            refuse(path)
-        return open_text(path, mode, *others, **named)
-
-    patch.setattr(os, "open", opened)
-    patch.setattr(io, "open", io_opened)
-
-
-def test_a_training_without_room_says_so_before_it_begins(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    registration_and_schema.refresh()
-    phases: list[str] = []
-
-    def note(phase: str, _done: int, _total: int) -> None:
-        phases.append(phase)
-
-    monkeypatch.setenv("ROBUSTNESS_CACHE", str(tmp_path))
-    with monkeypatch.context() as patch:
-        patch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
-        with pytest.raises(ParameterError, match="free disk space, got 1 kB: make room"):
-            hardened(folder, "roomy", note=note)
-    with monkeypatch.context() as patch:  # a quota, of which the disk knows nothing
-        fill_disk(patch, tmp_path)
-        with pytest.raises(ParameterError, match="cannot be saved: No space left"):
-            hardened(folder, "roomy", note=note)
-    assert "Training" not in phases
-
-
-@pytest.mark.slow
-def test_a_training_survives_a_disk_that_is_full_at_its_end(
+def test_a_full_disk_ends_a_training_that_goes_on_from_its_last_checkpoint(
     folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     registration_and_schema.refresh()
     monkeypatch.setenv("ROBUSTNESS_CACHE", str(tmp_path))
+    replace_file = os.replace
+    written: list[str] = []
     steps: list[int] = []
-    changes = {"rate": 1e-2, "epochs": 1}
+
+    def refuse(source: Any, target: Any) -> None:
+        """Only the first checkpoint finds room."""
+        if Path(target).suffix == ".npz":
+            written.append(str(target))
+            if len(written) > 1:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(target))
+        replace_file(source, target)
+
+    def note(phase: str, done: int, _total: int) -> None:
+        if phase == "Training":
+            steps.append(done)
+
     with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", refuse)
+        with pytest.raises(ParameterError, match="cannot be saved: No space left"):
+            hardened(folder, "late", note=note)
+    assert "late" not in models.REGISTRY
+    assert len(set(written)) == 1
+    assert [path.name for path in (tmp_path / "hardening").iterdir()] == [Path(written[0]).name]
 
-        def fill(phase: str, done: int, _total: int) -> None:
-            if phase == "Training":
-                if not steps:
-                    fill_disk(patch, tmp_path, folder)
-                steps.append(done)
-
-        with pytest.raises(ParameterError, match="No space left"):
-            hardened(folder, "late", note=fill, **changes)
-    last, steps[:] = steps[-1], []
-    answer = hardened(
-        folder,
-        "late",
-        note=lambda phase, done, _: steps.append(done) if phase == "Training" else None,
-        **changes,
-    )
-    assert steps == [last], "nothing is trained twice"
-    assert answer.name in models.REGISTRY
+    per_step, saved_after = steps[1], 25
+    steps.clear()
+    hardened(folder, "late", note=note)
+    assert steps[0] == saved_after * per_step, "training goes on from the last checkpoint"
+    assert not list((tmp_path / "hardening").iterdir())
     assert main(["models", "remove", "late"]) == 0
-
-
-def test_the_answer_of_a_job_needs_no_room(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    run = tmp_path / "runs" / "run"
-    run.mkdir(parents=True)
-    (run / MANIFEST_FILE).touch()
-    jobs.submit_hardening(run, ["digits"], "somebody")
-    answer = {"conditions": ["x" * 1000] * 20}
-    with monkeypatch.context() as patch:
-        fill_disk(patch, run)
-        jobs.end_hardening(run, answer)
-    assert json.loads((run / jobs.HARDENED).read_text()) == answer
-    assert not jobs.is_hardening(run)
-    assert not jobs.is_queued(run)
 
 
 def test_without_labels_nothing_is_recommended(

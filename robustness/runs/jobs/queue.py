@@ -18,7 +18,7 @@ from typing import Any
 from pydantic import Field, FiniteFloat
 
 from robustness.base.errors import RobustnessError, RunError, RunLockedError
-from robustness.base.files_and_locks import file_lock, overwrite, write_whole
+from robustness.base.files_and_locks import file_lock, write_whole
 from robustness.base.pydantic_validation import StrictRecord, read_json
 from robustness.base.round_robin_and_job_pauses import in_turn
 from robustness.base.text import counted
@@ -42,9 +42,6 @@ HARDENED = "hardened.json"
 """The answer of the last one."""
 
 CANCELLED = "It was cancelled."
-
-_ANSWER_BYTES = 2**16
-"""Bytes of the file of a request for a training: its answer is written there, on any disk."""
 
 _SERVED_FILE = "served"
 _REMEMBERED = 24 * 3600.0
@@ -148,8 +145,7 @@ def submit_hardening(folder: Path, arguments: Sequence[str], by: str) -> None:
     if is_queued(folder):
         raise RunError(f"The run {folder.name} already has a job: wait for it, or cancel it.")
     try:
-        text = json.dumps(list(arguments)).ljust(_ANSWER_BYTES)
-        write_whole(folder / HARDENING, text.encode())
+        write_whole(folder / HARDENING, json.dumps(list(arguments)).encode())
     except OSError as error:
         raise RunError(f"The run {folder.name} cannot be queued: {error.strerror}.") from error
     _add(folder, by)
@@ -161,9 +157,18 @@ def is_hardening(folder: Path) -> bool:
 
 
 def end_hardening(folder: Path, answer: Mapping[str, Any]) -> None:
-    """Stores the ``answer`` of the training in the place of its request, and deletes its job."""
-    overwrite(folder / HARDENING, lambda file: file.write(json.dumps(answer).encode()))
-    (folder / HARDENING).replace(folder / HARDENED)
+    """Stores the ``answer`` of the training, and deletes its request and its job.
+
+    Raises ``RunError`` if the answer cannot be written.
+    """
+    try:
+        write_whole(folder / HARDENED, json.dumps(answer).encode())
+        (folder / HARDENING).unlink(missing_ok=True)
+    except OSError as error:
+        raise RunError(
+            f"The model is added, but its judgement cannot be written: {error.strerror}. Make "
+            "room on the disk, remove the model and train again."
+        ) from error
     drop(folder)
 
 
