@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, WebSocketRoute, expect
 
 from benchmarks.support.image_folders import flat_folder
 from benchmarks.support.page_actions import (
@@ -25,7 +25,7 @@ from benchmarks.support.page_actions import (
     visit,
     visiting,
 )
-from benchmarks.support.server import AT_REST, eventually, until
+from benchmarks.support.server import AT_REST, PATIENCE, eventually, until
 from robustness import runs
 from robustness.perturbations import REGISTRY, apply
 from robustness.pictures.eight_bits import to_uint8
@@ -34,6 +34,12 @@ from robustness.pictures.sample_files import sample_bytes
 from tests.support.jobs import worked_off
 
 UPLOAD = ".st-key-picker input[type=file]"
+DRAG = """kind => {
+    const dataTransfer = new DataTransfer()
+    dataTransfer.items.add(new File(["a"], "a.png", {type: "image/png"}))
+    document.body.dispatchEvent(new DragEvent(kind, {dataTransfer, bubbles: true}))
+}"""
+"""A file comes over the page, or leaves it."""
 
 
 @pytest.fixture(scope="module")
@@ -73,6 +79,41 @@ def test_a_file_above_the_limit_says_so_where_it_is_seen(live: Page, tmp_path: P
     assert box["height"] > 15
     page.get_by_role("button", name="Remove large.jpg").click()
     expect(reason).to_have_count(0)
+    (tmp_path / "notes.txt").write_text("no image")
+    page.locator(UPLOAD).set_input_files(tmp_path / "notes.txt")
+    expect(reason).to_contain_text(re.compile("JPG, PNG.* 64 MB"))
+    page.get_by_role("button", name="Remove notes.txt").click()
+    expect(reason).to_have_count(0)
+    zone = page.get_by_test_id("stFileUploaderDropzone")
+    room = "zone => zone.getBoundingClientRect().width"
+    assert zone.evaluate(room) < 150, "a button"
+    page.evaluate(DRAG, "dragenter")
+    eventually(page, lambda: zone.evaluate(room) == 1440)
+    page.evaluate(DRAG, "dragleave")
+    eventually(page, lambda: zone.evaluate(room) < 150)
+
+
+def test_a_lost_connection_says_so_until_it_is_back(browser: Browser, address: str) -> None:
+    page = browser.new_page()
+    page.set_default_timeout(PATIENCE)
+    connections: list[WebSocketRoute] = []
+
+    def forward(connection: WebSocketRoute) -> None:
+        connection.connect_to_server()
+        connections.append(connection)
+
+    page.route_web_socket("**/_stcore/stream", forward)
+    page.goto(f"{address}/reference?view=methods")
+    expect(page.get_by_role("heading", name="Glossary")).to_be_visible()
+    expect(page.locator(AT_REST)).to_be_visible()
+    page.route("**/_stcore/**", lambda route: route.abort())
+    connections[-1].close()
+    dialog = page.get_by_role("dialog")
+    expect(dialog).to_contain_text("Connection lost. Reconnecting")
+    assert "Streamlit" not in dialog.inner_text()
+    page.unroute("**/_stcore/**")
+    expect(dialog).to_have_count(0)
+    page.close()
 
 
 def test_an_upload_is_used_and_stays_out_of_the_link(live: Page, tmp_path: Path) -> None:

@@ -17,27 +17,25 @@ function sayLost(dialog) {
   dialog.append(later);
 }
 
-// The instructions of an uploader are such as "64MB per file • JPG, PNG".
-function accepted(uploader) {
-  const said = uploader.querySelector("[data-testid=stFileUploaderDropzoneInstructions]");
-  const [limit = "", types = ""] = (said?.textContent ?? "").split(" • ");
+// The instructions of an uploader are such as "64MB per file • JPG, PNG"; they go once it has a file.
+function noteAccepted(instructions) {
+  const [limit = "", types = ""] = instructions.textContent.split(" • ");
   const size = limit.match(/([\d.]+) ?([KMG]B)/);
-  return { types, size: size ? `${size[1]} ${size[2]}` : "" };
+  const uploader = instructions.closest("[data-testid=stFileUploader]");
+  if (uploader && size) uploader.rbAccepted = `${types} of at most ${size[1]} ${size[2]}`;
 }
 
 function sayRefused(alert) {
-  const text = alert.textContent;
-  const uploader = alert.closest("[data-testid=stFileUploader]");
-  const wrongType = text.match(WRONG_TYPE);
-  const tooLarge = text.match(TOO_LARGE);
-  if (!uploader || !(wrongType || tooLarge)) return;
-  const { types, size } = accepted(uploader);
+  const reason = [...alert.childNodes].at(-1); // "Error: " stands before it
+  const wrongType = reason?.textContent.match(WRONG_TYPE);
+  const tooLarge = reason?.textContent.match(TOO_LARGE);
   if (wrongType) {
+    const accepted = alert.closest("[data-testid=stFileUploader]")?.rbAccepted ?? "another type";
     const got = wrongType[1] === "This type of" ? "another type" : wrongType[1];
-    alert.firstChild.data = `Expected ${types || "another type"} of at most ${size}, got ${got}.`;
-  } else {
+    reason.textContent = `Expected ${accepted}, got ${got}.`;
+  } else if (tooLarge) {
     const limit = `${Number(tooLarge[1])} ${tooLarge[2]}`;
-    alert.firstChild.data = `Expected at most ${limit}, got a larger file. Choose a smaller one.`;
+    reason.textContent = `Expected at most ${limit}, got a larger file. Choose a smaller one.`;
   }
 }
 
@@ -50,6 +48,9 @@ function replaceSoon() {
   requestAnimationFrame(() => {
     planned = false;
     document.querySelectorAll("[role=dialog]").forEach(sayLost);
+    document
+      .querySelectorAll("[data-testid=stFileUploaderDropzoneInstructions]")
+      .forEach(noteAccepted);
     document.querySelectorAll("[data-testid=stFileChip] [role=alert]").forEach(sayRefused);
   });
 }
