@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
@@ -23,7 +24,7 @@ def test_who_logs_in_has_the_role_of_their_address(browser: Browser, tmp_path: P
     with provider() as asked:
         address = f"http://localhost:{port}"
         (tmp_path / "secrets.toml").write_text(asked.secrets(address), encoding="utf-8")
-        settings = {
+        settings: dict[str, Any] = {
             "ROBUSTNESS_LOGIN": "on",
             "ROBUSTNESS_EVALUATORS": "*@example.org",
             "ROBUSTNESS_OPERATOR_CONTACT": "op@example.org",
