@@ -145,7 +145,6 @@ def add_model_command(options: argparse.Namespace) -> None:
     """
     from robustness.models.model_and_weights_record import LabelledAccuracy
     from robustness.models.own import model_file_in_archive
-    from robustness.models.own.preprocessing_trials import cropping_cost
 
     with model_file_in_archive.opened(options.file) as (path, unpacked):
         description = _complete(path, options)
@@ -170,10 +169,8 @@ def add_model_command(options: argparse.Namespace) -> None:
     console.say(f"preprocessing: {description.preprocessing}")
     if description.resizings:
         console.remark(f"robustness: {description.resizings}")
-    if cost := cropping_cost(description.framings, description.tried_on):
-        console.say(cost)
-    elif description.entry.get("fit") and not description.framings:
-        console.say("measured at its own size; use --images DIR to see the cost of the usual crop")
+    if description.entry.get("fit"):
+        console.say("measured at its own size")
     console.say(description.toml.rstrip())
     console.say(f"written to {file}" if file else "nothing was written")
 

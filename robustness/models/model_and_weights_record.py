@@ -249,22 +249,20 @@ class Origin(StrictTable):
 class LabelledAccuracy(StrictTable):
     """How a model of the user's did on labelled images when it was added.
 
-    ``correct`` of so many ``images``, in its own fit and side; ``crop_correct`` in the usual crop,
-    None where that is the same or was not tried. ``confidence`` is the mean probability of the
-    predicted class, ``true_class_probability`` that of the true one. ``normalisation`` says what
-    its normalisation was found by, "" if the user gave it.
+    ``correct`` of so many ``images``, in its own fit and side. ``confidence`` is the mean
+    probability of the predicted class, ``true_class_probability`` that of the true one.
+    ``normalisation`` says what its normalisation was found by, "" if the user gave it.
     """
 
     images: Annotated[int, Field(ge=1)]
     correct: Annotated[int, Field(ge=0)]
     confidence: Annotated[float, Field(ge=0, le=1)]
     true_class_probability: Annotated[float, Field(ge=0, le=1)]
-    crop_correct: Annotated[int, Field(ge=0)] | None = None
     normalisation: Word = ""
 
     @model_validator(mode="after")
     def _check_counts(self) -> Self:
-        if max(self.correct, self.crop_correct or 0) > self.images:
+        if self.correct > self.images:
             raise RefusedError(f"expected at most {self.images} correct images, got more")
         return self
 

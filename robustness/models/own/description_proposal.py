@@ -33,12 +33,10 @@ from robustness.models.own.file_and_library_metadata import (
 )
 from robustness.models.own.preprocessing_trials import (
     Difference,
-    FramingTrial,
     Trial,
     answers,
     asks,
     difference,
-    framing_trials,
     from_folder,
     is_clear,
     resizing_difference,
@@ -69,8 +67,7 @@ class Description:
     ``entry`` are its values there; ``missing`` are the keys that nothing tells, and ``sources``
     says what told a value that the user did not give. The file has ``outputs`` classes, None if
     unknown; ``classes`` are their names in the file, which the file of ``labels`` is to hold.
-    ``trials`` are the normalisations that were tried, the best first, on ``tried_on`` images, and
-    ``framings`` its own framing and the usual crop, tried on the same ones if they were given.
+    ``trials`` are the normalisations that were tried, the best first, on ``tried_on`` images.
     ``samples`` is what the model says of the bundled samples; ``native`` is how far OpenVINO
     differs from that for a quantised file.
     ``warning`` says why a given value may be wrong, ``resizings`` that another interpolation does
@@ -88,7 +85,6 @@ class Description:
     samples: Sequence[Mapping[str, Any]] = ()
     native: Difference | None = None
     warning: str = ""
-    framings: tuple[FramingTrial, ...] = ()
     resizings: str = ""
     framing: Framing = STUDY_FRAMING
     outputs: int | None = None
@@ -103,9 +99,6 @@ class Description:
         values = asdict(self)
         values["told_by"] = values.pop("sources")
         values["framing"] = self.framing.as_dict()
-        values["framings"] = [
-            {**trial.framing.as_dict(), "correct": trial.correct} for trial in self.framings
-        ]
         return {**values, "toml": self.toml}
 
     @property
@@ -219,7 +212,6 @@ def try_out(
         missing = () if "normalisation" in entry else ("normalisation",)
         predictions: Sequence[Mapping[str, Any]] = ()
         native, warning = None, description.warning
-        framings: tuple[FramingTrial, ...] = ()
         resizings = ""
         if not missing:
             record = _record(replace(description, entry=entry), Path(folder))
@@ -228,8 +220,6 @@ def try_out(
             said("predicting the samples")
             native = difference(record, pictures if labelled is None else labelled.images)
             if images:
-                said("trying the usual crop")
-                framings = framing_trials(record, images)
                 resizings = resizing_difference(record, images, said)
             if labelled is not None:
                 mine = next(t for t in results if t.value == value_of(record.normalisation))
@@ -238,7 +228,6 @@ def try_out(
                     correct=mine.correct,
                     confidence=mine.confidence,
                     true_class_probability=mine.true_class_probability,
-                    crop_correct=framings[1].correct if framings else None,
                 )
                 doubt = accuracy.doubt(description.name, len(labels))
                 warning = " ".join(filter(None, (warning, doubt)))
@@ -255,7 +244,6 @@ def try_out(
         tried_on=len(labelled.classes) if labelled else 0,
         samples=predictions,
         native=native,
-        framings=framings,
         resizings=resizings,
         framing=record.framing,
         warning=warning,

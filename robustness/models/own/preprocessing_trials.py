@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robustness.base.errors import ParameterError
-from robustness.base.text import are, counted
+from robustness.base.text import are
 from robustness.models.class_labels import Labels, imagenet
 from robustness.models.graph.conversion_record_and_cache import written_pass
 from robustness.models.graph.inspection_and_conversion import inspect_and_convert, use_of
@@ -32,7 +32,6 @@ from robustness.models.own.file_and_library_metadata import (
 from robustness.models.run.onnxruntime_tflite_keras_pass import NativePass, native_pass
 from robustness.models.run.openvino_and_engine_choice import Floats, ForwardPass
 from robustness.pictures.framing_and_study_image import (
-    STUDY_FRAMING,
     Framing,
     read_file,
     study_image,
@@ -48,8 +47,6 @@ _ENDINGS = {".jpg", ".jpeg", ".png", ".webp", ".bmp"}
 _CLEARLY = 0.02
 """Least lead over another normalisation: in the mean probability of the true class, or in the share
 of correct images."""
-
-_SIGNIFICANT = 0.05
 
 _BETTER = 0.05
 """Least lead over a normalisation that the user chose. Measured on the bundled models: a wrong
@@ -99,25 +96,6 @@ class Difference:
     runtime: str
     agreement: float
     largest: float
-
-
-@dataclass(frozen=True)
-class FramingTrial:
-    """The number of correct images in one framing.
-
-    Against the model's own framing ``gained`` images are correct in this one alone, ``lost`` ones
-    in that alone.
-    """
-
-    framing: Framing
-    correct: int
-    gained: int = 0
-    lost: int = 0
-
-    @property
-    def text(self) -> str:
-        """All of it, for people."""
-        return f"{self.correct} with {self.framing.text}"
 
 
 def _usual() -> Iterator[tuple[str, Normalisation]]:
@@ -234,25 +212,6 @@ def trials(
     return tuple(sorted(results, key=lambda trial: (-trial.correct, -trial.true_class_probability)))
 
 
-def framing_trials(record: ModelRecord, folder: Path) -> tuple[FramingTrial, ...]:
-    """Try the default framing of ``record``, then the usual crop, as ``from_folder`` reads images.
-
-    Empty if they are the same.
-    """
-    if record.framing == STUDY_FRAMING:
-        return ()
-    rights = []
-    for framing in (record.framing, STUDY_FRAMING):
-        labelled = from_folder(folder, record, framing)
-        rights.append(labelled.correct(_pass(record, framing.side)(labelled.images)[0]))
-    own, crop = rights
-    gained, lost = int((crop & ~own).sum()), int((own & ~crop).sum())
-    return (
-        FramingTrial(record.framing, int(own.sum())),
-        FramingTrial(STUDY_FRAMING, int(crop.sum()), gained=gained, lost=lost),
-    )
-
-
 RESIZINGS = (("bilinear", PIL), ("bicubic", PIL), ("bilinear", OPENCV), ("area", OPENCV))
 """Interpolations that are tried: the usual ones, antialiased and not."""
 
@@ -284,35 +243,6 @@ def resizing_difference(
     return (
         f"{correct[:1].upper()}{correct[1:]} correct with {best.text}, against {mine.sum()} with "
         f"{own.text}: check how the model was trained."
-    )
-
-
-def cropping_cost(framings: Sequence[FramingTrial], images: int) -> str:
-    """The effect of the usual crop on ``images``, in a sentence; "" if it was not tried.
-
-    How many points it gains or costs is said only where McNemar's exact test is significant and
-    the paired interval excludes 0.
-    """
-    from scipy.stats import binomtest  # slow to import
-
-    from robustness.metrics.proportion_and_difference_intervals import difference_bounds
-
-    if not framings:
-        return ""
-    own, crop = framings
-    both = f"Correct of {counted(images, 'image')}: {own.text}, {crop.text}."
-    changed = crop.gained + crop.lost
-    differences = np.repeat([1.0, -1.0, 0.0], [crop.gained, crop.lost, images - changed])
-    low, high = (float(bound) for bound in difference_bounds(differences))
-    by_chance = changed == 0 or binomtest(crop.gained, changed).pvalue >= _SIGNIFICANT
-    if by_chance or not (low > 0 or high < 0):
-        return f"{both} No significant difference."
-    effect, points = "gain", differences.mean()
-    if points < 0:
-        effect, points, low, high = "cost", -points, -high, -low
-    return (
-        f"{both} Cropping would {effect} {100 * points:.1f} points "
-        f"({100 * low:.1f} to {100 * high:.1f})."
     )
 
 

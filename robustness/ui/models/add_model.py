@@ -25,7 +25,7 @@ from robustness.models.own import (
 )
 from robustness.models.own.description_proposal import UNDECIDED, Description, name_of, propose
 from robustness.models.own.file_and_library_metadata import IMAGENET
-from robustness.models.own.preprocessing_trials import USUAL, clearly_better, cropping_cost
+from robustness.models.own.preprocessing_trials import USUAL, clearly_better
 from robustness.pictures.framing_and_study_image import FITS, MIN_SHARE
 from robustness.pictures.library_resizing_and_check import INTERPOLATIONS, STUDY
 from robustness.ui.computation.background_work_and_cache import Work
@@ -348,8 +348,6 @@ def _evidence(description: Description) -> None:
         st.caption(f"Preprocessing: {description.preprocessing}.")
     if description.resizings:
         st.warning(plain(description.resizings), icon=":material/warning:")
-    if cost := cropping_cost(description.framings, description.tried_on):
-        st.markdown(cost)
     with st.expander("Details"):
         if description.samples:
             st.markdown("Predictions for the bundled images:")

@@ -16,7 +16,6 @@ from robustness.models.engine_and_limitation_texts import engine_text, limitatio
 from robustness.models.model_check import OK, ModelCheck, check_model, last_check
 from robustness.models.own import toml_entry_addition_and_removal
 from robustness.models.own.file_and_library_metadata import stated_licence, value_of
-from robustness.models.own.preprocessing_trials import FramingTrial
 from robustness.models.own.toml_entry_addition_and_removal import as_toml
 from robustness.models.weights.download import download
 from robustness.models.weights.weights_state_and_digest import (
@@ -27,7 +26,6 @@ from robustness.models.weights.weights_state_and_digest import (
     size_text,
     state_text,
 )
-from robustness.pictures.framing_and_study_image import Framing
 from robustness.ui.browser.escaped_html import html
 from robustness.ui.computation.background_work_and_cache import Work
 from robustness.ui.display import image_pairs_and_cards
@@ -254,12 +252,7 @@ def _preparation(record: models.ModelRecord) -> list[tuple[str, str]]:
     normalisation, accuracy = value_of(record.normalisation), record.accuracy
     value = normalisation if isinstance(normalisation, str) else as_toml(normalisation)
     found_by = f", from {accuracy.normalisation}" if accuracy and accuracy.normalisation else ""
-    rows = [("Normalisation", value + found_by), ("Images", record.framing.text)]
-    if accuracy and accuracy.crop_correct is not None:
-        usual = FramingTrial(Framing(), accuracy.crop_correct).text
-        own = FramingTrial(record.framing, accuracy.correct).text
-        rows.append(("Correct", f"of {counted(accuracy.images, 'image')}: {own}; {usual}"))
-    return rows
+    return [("Normalisation", value + found_by), ("Images", record.framing.text)]
 
 
 def _shortened(digest: str) -> str:

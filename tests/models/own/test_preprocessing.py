@@ -15,7 +15,6 @@ from PIL import Image
 from robustness import api, models
 from robustness.base.errors import ParameterError
 from robustness.base.untrusted_toml import read_toml
-from robustness.metrics.proportion_and_difference_intervals import difference_bounds
 from robustness.models.own import registration_and_schema
 from robustness.models.own.file_and_library_metadata import (
     hugging_face_entry,
@@ -23,7 +22,6 @@ from robustness.models.own.file_and_library_metadata import (
     timm_entry,
     torchvision_entry,
 )
-from robustness.models.own.preprocessing_trials import FramingTrial, cropping_cost
 from robustness.pictures.eight_bits import from_uint8
 from robustness.pictures.framing_and_study_image import Framing
 from tests.models.own.test_adding import COLOURS, added, folder
@@ -251,27 +249,3 @@ def test_mean_and_std_of_bytes_are_refused() -> None:
         registration_and_schema.with_normalisation(
             {"mean": [127, 127, 127], "std": [128, 128, 128]}
         )
-
-
-@pytest.mark.parametrize(
-    ("gained", "lost", "said"),
-    [
-        (1, 0, ""),  # of 112 images one more is chance
-        (5, 0, ""),
-        (20, 4, "gain 14.3 points"),
-        (4, 20, "cost 14.3 points"),
-    ],
-)
-def test_what_cropping_gains_is_said_only_by_a_paired_test(
-    gained: int, lost: int, said: str
-) -> None:
-    own = FramingTrial(Framing("squash", 96), 60)
-    crop = FramingTrial(Framing(), 60 + gained - lost, gained=gained, lost=lost)
-    text = cropping_cost([own, crop], 112)
-    assert ("Cropping would" in text) == bool(said)
-    assert said in text
-    if not said:
-        return
-    gaps = np.repeat([1.0, -1.0, 0.0], [gained, lost, 112 - gained - lost])
-    low, high = (float(bound) for bound in difference_bounds(gaps if gained > lost else -gaps))
-    assert f"({100 * low:.1f} to {100 * high:.1f})" in text
