@@ -121,8 +121,10 @@ def did_you_mean(word: str, choices: Iterable[str]) -> str:
 def counted(number: int | str, thing: str) -> str:
     """``number``, or its text, and ``thing``, plural unless it is "1"."""
     text = number if isinstance(number, str) else f"{number:,}"
+    if text == "1":
+        return FigureText(f"{text} {thing}", text)
     ending = "es" if thing.endswith("s") else "s"
-    return FigureText(f"{text} {thing}{ending * (text != '1')}", text)
+    return FigureText(f"{text} {thing}{ending}", text)
 
 
 def all_of(total: int, thing: str) -> str:
@@ -136,7 +138,7 @@ def all_of(total: int, thing: str) -> str:
 def are(count: int, total: int, thing: str) -> str:
     """``count`` of ``total`` things and the verb: "both models are", "1 of 3 models is"."""
     if total == 1:
-        return f"the {thing} is{' not' * (not count)}"
+        return f"the {thing} is" if count else f"the {thing} is not"
     if count == total:
         return f"{all_of(total, thing)} are"
     return f"{count:,} of {counted(total, thing)} {'is' if count == 1 else 'are'}"

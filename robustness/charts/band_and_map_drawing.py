@@ -41,6 +41,15 @@ class Tile(NamedTuple):
     text: str = ""
     key: str = ""
 
+    @property
+    def html(self) -> str:
+        """The tile as HTML."""
+        kind = " class=rb-bad" if self.tone < 0 else ""
+        key = f' data-key="{_safe(self.key)}"' if self.key else ""
+        style = f"--w:{self.width:.4g};--t:{100 * abs(self.tone):.0f}"
+        text = f"<b>{_safe(self.text)}</b> " if self.text else ""
+        return f'<i{kind} title="{_safe(self.title)}"{key} style="{style}">{text}</i>'
+
 
 class Tick(NamedTuple):
     """A mark over a drawn band at ``place``, a share of its width; ``strong`` ones are thicker.
@@ -58,10 +67,11 @@ class Tick(NamedTuple):
     @property
     def html(self) -> str:
         """The mark as HTML."""
-        if self.low is None or self.high is None:
-            kind, span = " class=rb-strong" * self.strong, ""
-        else:
-            kind, span = " class=rb-span", f";--low:{self.low:.4f};--high:{self.high:.4f}"
+        kind = " class=rb-strong" if self.strong else ""
+        span = ""
+        if self.low is not None and self.high is not None:
+            kind = " class=rb-span"
+            span = f";--low:{self.low:.4f};--high:{self.high:.4f}"
         return f'<u{kind} title="{_safe(self.title)}" style="--at:{self.place:.4f}{span}"></u>'
 
 
@@ -82,13 +92,7 @@ class Strip(NamedTuple):
 
         Its name, for those who listen, begins with ``what``, such as a model and a perturbation.
         """
-        tiles = "".join(
-            f'<i{" class=rb-bad" * (tile.tone < 0)} title="{_safe(tile.title)}"'
-            + (f' data-key="{_safe(tile.key)}"' if tile.key else "")
-            + f' style="--w:{tile.width:.4g};--t:{100 * abs(tile.tone):.0f}">'
-            f"{f'<b>{_safe(tile.text)}</b> ' if tile.text else ''}</i>"
-            for tile in self.tiles
-        )
+        tiles = "".join(tile.html for tile in self.tiles)
         ticks = "".join(tick.html for tick in self.ticks)
         role = "button" if any(tile.key for tile in self.tiles) else "img"
         focus = ' tabindex="0"' if role == "button" else ""

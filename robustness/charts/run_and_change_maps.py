@@ -294,8 +294,9 @@ def _strip(
         value, n = figure_text(cell.entry, cell.name, exact), figure_text(cell.entry, cell.n, ",")
         bounds = in_brackets(cell.entry, cell.name, exact)
         outcome = _OUTCOMES.get(quantity, "")
+        remark = f"; {said}" if said else ""
         title = FigureText(
-            f"{cell.title}: {value}{outcome}{bounds}, n = {n}{'; ' * bool(said)}{said}",
+            f"{cell.title}: {value}{outcome}{bounds}, n = {n}{remark}",
             *(value, bounds, n),
         )
         figure = figure_text(cell.entry, cell.name, lambda v: format_figure(v, short).rstrip("%"))

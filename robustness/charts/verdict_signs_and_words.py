@@ -84,7 +84,9 @@ def judged(consistent: bool, correct: bool | None, *, unsure: bool = False) -> M
         tone = "correct" if correct else "incorrect"
         sign = _CORRECT if correct else _INCORRECT
         now = "now " if correct and not consistent else ""
-        words = [f"{now}{tone}", *(["changed"] * (not consistent and not correct))]
+        words = [f"{now}{tone}"]
+        if not consistent and not correct:
+            words.append("changed")
     if unsure and sign in (_CORRECT, _UNCHANGED):
         return Mark("unsure", sign, ", ".join([*words, "low confidence"]))
     return Mark(tone, sign, ", ".join(words))
@@ -161,7 +163,8 @@ def correct_models(rows: Sequence[Measurement]) -> str:
         return ""
     if len(rows) == 1:
         return "correct" if verdicts[0] else "incorrect"
-    without = f" ({len(rows) - len(verdicts)} without the true class)" * (len(verdicts) < len(rows))
+    unknown = len(rows) - len(verdicts)
+    without = f" ({unknown} without the true class)" if unknown else ""
     return f"{sum(verdicts)} of {len(verdicts)} correct{without}"
 
 

@@ -70,7 +70,11 @@ def check_command(options: argparse.Namespace) -> int:
     if options.summary:
         write_file(options.summary, text.encode())
     if options.github and not os.environ.get(STEP_SUMMARY):  # outside a workflow
-        (console.remark if options.json else console.say)(text)
+        # With --json, stdout holds the document alone.
+        if options.json:
+            console.remark(text)
+        else:
+            console.say(text)
     elif options.github:
         path = Path(os.environ[STEP_SUMMARY])
         before = path.read_bytes() if path.is_file() else b""

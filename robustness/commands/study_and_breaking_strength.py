@@ -149,10 +149,21 @@ def sweep_command(options: argparse.Namespace) -> None:
         ]
         console.print_json({**_document(plain), **({"remedies": documents} if documents else {})})
         return
-    # The smallest strength first; the sweep gave the breaks by perturbation.
-    plain.sort(key=lambda e: -1 if not isinstance(e, Break) else 2 if e.never else e.strength or 0)
+    plain.sort(key=_points_first)
     content = report.of_map(spec, [shown], swept=plain, remedied=remedied)
     console.say(report.printed(content))
+
+
+def _points_first(event: Measurement | Break) -> float:
+    """A key that puts the points first, then the breaks from the smallest strength to never.
+
+    The sweep itself gives the breaks by perturbation.
+    """
+    from robustness.evaluation.breaking_strength_sweep import Break
+
+    if not isinstance(event, Break):
+        return -1.0
+    return 2.0 if event.never else event.strength or 0.0
 
 
 def _document(events: Sequence[Measurement | Break]) -> dict[str, Any]:

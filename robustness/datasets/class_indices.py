@@ -61,10 +61,13 @@ def _texts(dataset: Dataset, label_sets: Sequence[Labels]) -> list[str | None]:
         if wrapper is None or any(labels.meant(wrapper) for labels in label_sets):
             break
         depth += 1
-    return [
-        None if entry.refused else folder(entry, depth) if entry.label is None else entry.label
-        for entry in dataset.entries
-    ]
+
+    def text(entry: Entry) -> str | None:
+        if entry.refused:
+            return None
+        return folder(entry, depth) if entry.label is None else entry.label
+
+    return [text(entry) for entry in dataset.entries]
 
 
 def _no_class(strangers: Sequence[str], label_sets: Sequence[Labels]) -> LabelError:

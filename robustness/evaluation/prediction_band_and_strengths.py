@@ -84,7 +84,8 @@ class Band:
             else:
                 where = f"from {first.strength:g}"
                 where += "" if last is self.cells[-1] else f" to {last.strength:g}"
-            parts.append(f"{self._word(first)}{' again' * (len(parts) > 1)} {where}")
+            again = " again" if len(parts) > 1 else ""
+            parts.append(f"{self._word(first)}{again} {where}")
         return ", ".join(parts)
 
     def _word(self, cell: Cell) -> str:

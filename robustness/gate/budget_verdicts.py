@@ -348,7 +348,12 @@ def _breaking(
         )
         unseen = low == smallest and bound < smallest - _ROUNDING
         holds = low is None or (low >= bound - _ROUNDING and not unseen)
-        certain = high is not None and high < bound - _ROUNDING
+        if holds:
+            outcome = KEPT
+        elif high is not None and high < bound - _ROUNDING:
+            outcome = BROKEN
+        else:
+            outcome = NOT_SHOWN
         yield Verdict(
             model=model,
             where=perturbation + series.removeprefix(perturbation_label(perturbation)),
@@ -358,7 +363,7 @@ def _breaking(
             value=value,
             low=low,
             high=high,
-            outcome=KEPT if holds else BROKEN if certain else NOT_SHOWN,
+            outcome=outcome,
             images=min(entry["n_images"] for entry in entries),
         )
 

@@ -46,7 +46,9 @@ def sheet(sample: Sequence[SampleImage], correct: Correct | None = None) -> str:
     for image in sample:
         for model, prediction in image.predictions.items():
             is_correct = (correct or {}).get((image.name, model))
-            word = "" if is_correct is None else "yes" if is_correct else "no"
+            word = ""
+            if is_correct is not None:
+                word = "yes" if is_correct else "no"
             writer.writerow([csv_cell(image.name), csv_cell(model), csv_cell(prediction), word])
     return text.getvalue()
 

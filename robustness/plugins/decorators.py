@@ -94,6 +94,9 @@ def perturbation(
     The other fields are those of ``perturbations.Perturbation``.
     """
 
+    wording = None
+    if not unit:
+        wording = "{value}" if parameter_at else "{percent}"
     return _added(
         PERTURBATIONS,
         name,
@@ -106,7 +109,7 @@ def perturbation(
             parameter=parameter,
             unit=unit,
             parameter_at=_guard(f"parameter_at of the {what}", parameter_at or float),
-            wording=None if unit else "{value}" if parameter_at else "{percent}",
+            wording=wording,
             source=source or f"the plugin {module_of(function)}",
             risk=OWN.lower(),
             search=words(search),

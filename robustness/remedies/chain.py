@@ -151,7 +151,11 @@ def parse(text: str | Iterable[str] | Chain) -> Chain:
     """
     if isinstance(text, Chain):
         return text
-    parts = [text] if isinstance(text, str) else [*text] if isinstance(text, Iterable) else []
+    parts = []
+    if isinstance(text, str):
+        parts = [text]
+    elif isinstance(text, Iterable):
+        parts = list(text)
     if not parts or not all(isinstance(part, str) for part in parts):
         raise ParameterError(
             f"Expected the names of remedies, such as median+tta, got {text!r}. "

@@ -132,6 +132,15 @@ def of_map(
             else []
         ),
     ]
+    explained = []
+    if rows:
+        explained.append("Intervals")
+    if breaks:
+        explained.append("Breaking strength")
+    note = ""
+    if rows:
+        has_intervals = robustness_ranking_and_verdicts.has_intervals(summary)
+        note = BRACKETS if has_intervals else TOO_FEW
     return Report(
         title=f"Map of {who} on {on if len(pictures) == 1 else counted(len(pictures), 'image')}",
         answers=answers,
@@ -139,9 +148,7 @@ def of_map(
         cautions=cautions(rows or points),
         sections=sections,
         brief=[*by_model, *(replace(each, title=each.title or _MAP) for each in maps), *exact],
-        methods=methods_and_registry_tables.blocks(
-            spec.conditions, [*["Intervals"] * bool(rows), *["Breaking strength"] * bool(breaks)]
-        ),
+        methods=methods_and_registry_tables.blocks(spec.conditions, explained),
         limits=methods_and_registry_tables.limits(),
         manifest={
             **provenance_record(spec, [(picture.name, picture.digest) for picture in pictures]),
@@ -149,18 +156,18 @@ def of_map(
         },
         replay=_replay(spec, rows, points),
         data=data([*rows, *points], {name: table for name, table in tables.items() if table}),
-        note=(BRACKETS if robustness_ranking_and_verdicts.has_intervals(summary) else TOO_FEW)
-        if rows
-        else "",
+        note=note,
     )
 
 
 def _basis(rows: Sequence[Measurement], pictures: Sequence[Picture]) -> str:
     """The images, the conditions, and predictions with low confidence."""
     conditions = len({row.condition for row in rows})
-    what = "one image" if len(pictures) == 1 else counted(len(pictures), "image")
-    name = f", {visible(pictures[0].name)}" * (len(pictures) == 1)
-    return sentence(f"{what}{name}, under {counted(conditions, 'condition')}", low_confidence(rows))
+    if len(pictures) == 1:
+        what = f"one image, {visible(pictures[0].name)}"
+    else:
+        what = counted(len(pictures), "image")
+    return sentence(f"{what}, under {counted(conditions, 'condition')}", low_confidence(rows))
 
 
 # --- the map --------------------------------------------------------------------------------------
@@ -220,7 +227,9 @@ def answer(bands: Sequence[Band]) -> str:
     tied = [_inside(name) for name, count in counts.items() if count == counts[first]]
     verb = "breaks" if len(tied) == 1 else "break"
     who = model(names[0]) if len(names) == 1 else f"{number} of {counted(len(names), 'model')}"
-    where = f" {'at' if number == 1 else 'by'} {latest:g}" * REGISTRY[first].graded
+    where = ""
+    if REGISTRY[first].graded:
+        where = f" at {latest:g}" if number == 1 else f" by {latest:g}"
     text = f"on this image, {join_names(tied)} {verb} {who}{where}"
     if len(tied) > 1 and len(text.split()) > _MOST_WORDS:
         text = f"on this image, {len(tied)} perturbations break {who}{where}"
@@ -253,15 +262,24 @@ def band_maps(
     wrong = {band.model for band in bands if not band.breakable}
     names = columns or list(dict.fromkeys(band.model for band in bands))
     groups = models.by_labels(names)
+
+    def model_title(name: str) -> str:
+        return f"{_WRONG}{model(name)}" if name in wrong else model(name)
+
+    def row_title(perturbation: str) -> str:
+        label = perturbation_label(perturbation)
+        # In an order that was given, a tie says nothing.
+        return f"{label} =" if perturbation in equal and not rows else label
+
     return [
         Map(
             labels.title if len(groups) > 1 else "",
             BandMap(
                 "Perturbation",
-                [f"{_WRONG * (name in wrong)}{model(name)}" for name in group],
+                [model_title(name) for name in group],
                 [
                     MapRow(
-                        f"{perturbation_label(row)}{' =' * (row in equal and not rows)}",
+                        row_title(row),
                         [drawn.get((row, name)) for name in group],
                         images.get(row, ""),
                     )
@@ -276,8 +294,9 @@ def band_maps(
 
 def legend(bands: Sequence[Band]) -> str:
     """How to read a map of ``bands``."""
-    wrong = any(not band.breakable for band in bands)
-    return f"{_LEGEND}{f' {_WRONG}before a model: incorrect on the original.' * wrong}"
+    if all(band.breakable for band in bands):
+        return _LEGEND
+    return f"{_LEGEND} {_WRONG}before a model: incorrect on the original."
 
 
 def brief_legend(bands: Sequence[Band]) -> str:

@@ -54,10 +54,13 @@ def reproduction_texts(
 
     under = CLEAN if condition.idle else condition.id
     words = ["predict", path, "--models", ",".join(spec.model_names), "--under", under]
-    words += ["--true-class", str(truth)] * unknown
-    words += ["--seed", str(spec.seed)] * bool(spec.seed)
+    if unknown:
+        words += ["--true-class", str(truth)]
+    if spec.seed:
+        words += ["--seed", str(spec.seed)]
     words += [word for option, value in framing.items() for word in (f"--{option}", str(value))]
-    words += ["--remedies", ",".join(remedies)] * bool(remedies)
+    if remedies:
+        words += ["--remedies", ",".join(remedies)]
     source = "samples" if sample else "PHOTOS"
     texts = {COMMAND: shlex.join([*_PROGRAM, *words])}
     if not condition.needs_model and not condition.idle and len(condition.steps) == 1:
@@ -130,7 +133,10 @@ def _python(spec: Request, picture: Mapping[str, str], truth: str | None) -> str
         condition = f"api.Condition.of({values!r})"
     labels = "" if truth is None else f", labels={dict.fromkeys(picture, truth)!r}"
     columns = ["model", "clean_top1", "top1", "probability", "consistent"]
-    columns += ["correct"] * (truth is not None) + ["remedies"] * bool(spec.remedies)
+    if truth is not None:
+        columns.append("correct")
+    if spec.remedies:
+        columns.append("remedies")
     remedies = [chain.id for chain in spec.remedies]
     overrides = options(dict(spec.framings))
     lines = [

@@ -41,7 +41,7 @@ def facts(
     classes = ", ".join(dict.fromkeys(labels.values()))
     return [
         ("Images", f"{names}{more}"),
-        *([("True class", classes)] * bool(classes)),
+        *([("True class", classes)] if classes else []),
         ("Conditions", f"{len(spec.conditions):,}"),
         ("Measurements", f"{len(rows):,}"),
         ("Models", ", ".join(model(name) for name in spec.model_names)),
@@ -141,7 +141,7 @@ def trained_on(name: str, perturbations: Sequence[str]) -> str:
     labels = [PERTURBATIONS[p].label if p in PERTURBATIONS else p for p in perturbations]
     text = f"{model(name)} was trained on {join_names(labels, len(labels))}"
     benchmark = any(p in PERTURBATIONS and PERTURBATIONS[p].imagenet_c for p in perturbations)
-    scores = ", and scores on ImageNet-C, which has such corruptions," * benchmark
+    scores = ", and scores on ImageNet-C, which has such corruptions," if benchmark else ""
     return f"{text}: results under these{scores} show nothing of unseen perturbations."
 
 

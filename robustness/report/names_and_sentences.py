@@ -52,7 +52,8 @@ def code_parts(text: str) -> list[tuple[str, bool]]:
 
 def visible_part(text: str) -> str:
     """``text`` made ``visible``, with the space at either end that parts it from its neighbours."""
-    before, after = (" " * end.isspace() for end in (text[:1], text[-1:]))
+    before = " " if text[:1].isspace() else ""
+    after = " " if text[-1:].isspace() else ""
     return f"{before}{visible(text)}{after}"
 
 

@@ -183,12 +183,16 @@ def stages(frame: pd.DataFrame, metric: str) -> Chart:
     """Where the features diverge; ``frame`` is of ``stage_frame``."""
     names = [n for n in dict.fromkeys(frame["model"]) if n in MODELS]
     whose = " and ".join(f"{model(name)}'s" for name in names if MODELS[name].head_reads_map)
+    note = (
+        "From the first layers to the embedding: 1 = unchanged, 0 = as similar as unrelated images."
+    )
+    if whose:
+        note += f" {whose} head reads its last stage before this averaging."
     return Chart(
         "Where the features diverge",
         confidence_and_feature_similarity.stage_lines(frame, metric),
         style.describe(
             frame.assign(model=frame["model"] + " " + frame["stage"]), [metric, RESCALED[metric]]
         ),
-        "From the first layers to the embedding: 1 = unchanged, 0 = as similar as unrelated images."
-        + (f" {whose} head reads its last stage before this averaging." * bool(whose)),
+        note,
     )

@@ -194,9 +194,11 @@ def consistency(summary: Sequence[Entry], images: int) -> str:
     )
     if robustness_ranking_and_verdicts.has_intervals(summary):
         return sentence(*map(_scored, rankings), names=names)
-    several = f"{'one image' if images == 1 else f'{images} images'} cannot rank models"
-    counts = [_counted(ranking, images) for ranking in rankings]
-    return sentence(*counts, several * (len(summary) > 1), names=names)
+    clauses = [_counted(ranking, images) for ranking in rankings]
+    if len(summary) > 1:
+        few = "one image" if images == 1 else f"{images} images"
+        clauses.append(f"{few} cannot rank models")
+    return sentence(*clauses, names=names)
 
 
 def _counted(ranking: Sequence[Entry], images: int) -> str:

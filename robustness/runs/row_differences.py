@@ -185,8 +185,10 @@ def _differences(first: pa.Array, second: pa.Array) -> tuple[NDArray[np.bool_], 
     elif not pa.types.is_floating(kind):
         values = zip(first.to_pylist(), second.to_pylist(), strict=True)
         return np.array([one != two for one, two in values], bool), None
+    elif pa.types.is_list(first.type):
+        gaps = _list_gaps(first, second)
     else:
-        gaps = (_gaps if kind == first.type else _list_gaps)(first, second)
+        gaps = _gaps(first, second)
     return gaps > 0, gaps
 
 

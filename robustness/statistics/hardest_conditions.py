@@ -156,12 +156,11 @@ def comparable(keys: Sequence[ConditionKey]) -> list[int]:
     chosen = [max(places, key=lambda place: keys[place].strength or 0.0) for places in attacks]
     others = [places for places in groups.values() if not keys[places[0]].is_attack]
     switches = {record.name for record in REGISTRY if not record.graded}
-    ungraded = [
-        places
-        for places in others
-        for key in [keys[places[0]]]
-        if key.strength is None or key.perturbation in switches
-    ]
+
+    def is_ungraded(key: ConditionKey) -> bool:
+        return key.strength is None or key.perturbation in switches
+
+    ungraded = [places for places in others if is_ungraded(keys[places[0]])]
     graded = [places for places in others if places not in ungraded]
     for level in ("severity", "strength"):
         levels = [{getattr(keys[place], level): place for place in places} for places in graded]

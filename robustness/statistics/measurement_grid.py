@@ -191,12 +191,12 @@ def profile_groups(conditions: Sequence[ConditionKey]) -> dict[ConditionKey, lis
 def effects(conditions: Sequence[ConditionKey]) -> list[str]:
     """What identifies each condition in several runs: its effect, and the whole of its profile."""
     own = [effect(key.id) for key in conditions]
-    wholes = {
-        key.profile: "\n".join([key.profile, *sorted(own[at] for at in places)])
-        for places in profile_groups(conditions).values()
-        for key in [conditions[places[0]]]
-        if key.profile
-    }
+    wholes = {}
+    for places in profile_groups(conditions).values():
+        profile = conditions[places[0]].profile
+        if profile:
+            effects_within = sorted(own[place] for place in places)
+            wholes[profile] = "\n".join([profile, *effects_within])
     return [
         f"{text}{wholes.get(key.profile, '')}" for key, text in zip(conditions, own, strict=True)
     ]

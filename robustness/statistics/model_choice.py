@@ -180,7 +180,7 @@ class ModelChoice:
         """The score of ``entry`` with its interval, as the quantity that it is of."""
         ends, name = ("", "_low", "_high"), "own" if "own" in entry else "robust"
         by_end = {f"{self.quantity}{end}": entry[f"{name}{end}"] for end in ends}
-        shared = "shared predictions" * (self.unshared and name == "robust")
+        shared = "shared predictions" if self.unshared and name == "robust" else ""
         conditions = ", ".join(filter(None, [self.scored_by["conditions"], shared]))
         return {"model": entry["model"], "conditions": conditions, **by_end}
 
@@ -243,19 +243,20 @@ def choose(
     weights, weighted = weights_of(keys, criteria.weights, quantity)
     scored = _Scored([outcomes(of[name], quantity) for name in group], weights)
     ranked, gaps, more_images, equivalent = _ranked(group, scored, criteria)
-    others = [
-        {
+
+    def unranked(name: str) -> dict[str, Any]:
+        own = _Scored([outcomes(of[name], quantity)], weights)
+        return {
             "model": name,
             "status": RULED_OUT if name in reasons else NOT_COMPARED,
             "reason": reasons.get(name, "it has other classes"),
             **(own.named("own", 0) if own.images else {}),
         }
-        for name in of
-        if name not in group
-        for own in [_Scored([outcomes(of[name], quantity)], weights)]
-    ]
-    entries = tuple(
-        {
+
+    def described(entry: Mapping[str, Any]) -> dict[str, Any]:
+        name = entry["model"]
+        candidate = further.get(name)
+        return {
             **dict.fromkeys(_SCORES),
             **entry,
             "label": candidate.label if candidate else models.label(name),
@@ -264,9 +265,9 @@ def choose(
             "hardest": list(hardest([of[name]], quantity).leaders),
             **vars(costs.get(name, Cost())),
         }
-        for entry in [*ranked, *others]
-        for name, candidate in [(entry["model"], further.get(entry["model"]))]
-    )
+
+    others = [unranked(name) for name in of if name not in group]
+    entries = tuple(described(entry) for entry in [*ranked, *others])
     best = [entry for entry in entries if entry["status"] in (BEST, TIED)]
     return ModelChoice(
         best=tuple(entry["model"] for entry in best),
@@ -321,10 +322,11 @@ def _ranked(
         above[pair.worse] = pair
     best = [candidate for candidate in order if candidate not in above] or order[:1]
     firsts, compared = _resampled(scored), len(order) > 1 and scored.images >= FEWEST
+    status_of_best = BEST if len(best) == 1 else TIED
     entries = [
         {
             "model": group[candidate],
-            "status": WORSE if candidate not in best else TIED if best[1:] else BEST,
+            "status": status_of_best if candidate in best else WORSE,
             "reason": "",
             **scored.named("robust", candidate),
             "certainty": float(firsts[candidate]) if compared else None,
@@ -433,9 +435,11 @@ def _sentences(choice: ModelChoice) -> Iterator[str]:
     elif len(best) > 1:
         yield from _tie(choice, best)
     elif WORSE not in others:
-        only = others == {RULED_OUT}
-        meets = " meets the criteria" if only else ""
-        yield FigureText(f"{'Only ' * only}{best[0]['label']}{meets}: {score}.", score)
+        name = best[0]["label"]
+        if others == {RULED_OUT}:
+            yield FigureText(f"Only {name} meets the criteria: {score}.", score)
+        else:
+            yield FigureText(f"{name}: {score}.", score)
     elif choice.gaps[(first := worse[0])["model"]][0] == best[0]["model"]:
         _, gap = choice.gaps[first["model"]]
         form = ".0f" if gap >= SMALLEST else ".1f"  # below a point a digit more
@@ -525,12 +529,11 @@ def _worse_sentences(
         than = {entry["model"]: f" than {entry['label']}" for entry in choice.models}
         if len(best) == 1:
             than[best[0]["model"]] = ""
-        said = [
-            FigureText(f"{entry['label']} is worse{than[choice.gaps[name][0]]} by {by}", by)
-            for entry in worse
-            for name in [entry["model"]]
-            for by in [_gap(choice, name)]
-        ]
+        said = []
+        for entry in worse:
+            better, _ = choice.gaps[entry["model"]]
+            by = _gap(choice, entry["model"])
+            said.append(FigureText(f"{entry['label']} is worse{than[better]} by {by}", by))
         yield FigureText(f"{join_names(said, _NAMED)}.", *said)
 
 

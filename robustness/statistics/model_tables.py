@@ -179,7 +179,12 @@ def rank_models(some: Sequence[Grid], wholes: Sequence[dict[str, Any]]) -> list[
     unknown = [(grid.flags("correct") == UNKNOWN).all(axis=1).mean() for grid in some]
     labelled = all(share <= MOST_UNLABELLED for share in unknown)
     robust = attacks_alone and all(e["robust_accuracy"] is not None for e in wholes)
-    by = "robust_accuracy" if robust else "perturbed_accuracy" if labelled else "consistency"
+    if robust:
+        by = "robust_accuracy"
+    elif labelled:
+        by = "perturbed_accuracy"
+    else:
+        by = "consistency"
     ranks: list[dict[str, Any]] = []
     for labels, names in models.by_labels(entries):
         group = [{"label_set": labels.title, "ranked_by": by, **entries[name]} for name in names]

@@ -111,7 +111,8 @@ def efficientnet_lite(name: str, size: int, width: float, depth: float, k: Any =
     for stage, (kernel, _, filters, expansion, stride) in enumerate(LITE_STAGES):
         scaled = filters * width
         filters = max(8, int(scaled + 4) // 8 * 8)
-        filters += 8 * (filters < 0.9 * scaled)  # never down by more than a tenth
+        if filters < 0.9 * scaled:  # never down by more than a tenth
+            filters += 8
         for repeat in range(_repeats(depth, stage)):
             block, shortcut = f"block{index}", x
             if expansion != 1:

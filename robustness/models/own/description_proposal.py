@@ -106,7 +106,12 @@ class Description:
         """How images become the input, and who says so, for people."""
         source = next((self.sources[key] for key in FRAMING_KEYS if key in self.sources), "")
         given = set(FRAMING_KEYS) & set(self.entry) - set(self.sources)
-        origin = f"from {source}" if source else "as given" if given else "assumed"
+        if source:
+            origin = f"from {source}"
+        elif given:
+            origin = "as given"
+        else:
+            origin = "assumed"
         return f"{self.framing.text}, {origin}"
 
     def renamed(self, name: str) -> Description:

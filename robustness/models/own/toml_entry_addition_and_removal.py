@@ -81,7 +81,8 @@ def add(
     file = registration_and_schema.described_in()
     with _locked(file) as text:
         check(name, values)
-        text += "" if not text else "\n" if text.endswith("\n") else "\n\n"
+        if text:
+            text += "\n" if text.endswith("\n") else "\n\n"
         _tables(file, text + entry_text(name, values))  # it can be read again
         labels, content = file.parent / values.get("labels", ""), lines(classes)
         if (classes and labels.exists()) and (

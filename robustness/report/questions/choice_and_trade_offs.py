@@ -81,12 +81,12 @@ def answer(figures: Figures, chosen: ModelChoice) -> str:
     names = [entry["model"] for entry in figures.summary]
     pairs = figures.pairs_under_attack
     by = "robust_accuracy"
-    attacks = [
-        FigureText(f"under attack, {leader}", leader)
-        for ranking in rankings
-        if ranking[0]["ranked_by"] != by and any(entry[by] is not None for entry in ranking)
-        for leader in [_leader(ranking, by, pairs)]
-    ]
+    attacks = []
+    for ranking in rankings:
+        attacked = any(entry[by] is not None for entry in ranking)
+        if attacked and ranking[0]["ranked_by"] != by:
+            leader = _leader(ranking, by, pairs)
+            attacks.append(FigureText(f"under attack, {leader}", leader))
     if chosen.compared and len(rankings) == 1:
         texts = [*chosen.sentences, *([sentence(*attacks, names=names)] if attacks else [])]
         return FigureText(" ".join(texts), *texts)
@@ -157,7 +157,7 @@ def placed(chosen: ModelChoice) -> list[Entry]:
 def table(entries: Sequence[Entry], chosen: ModelChoice) -> Titled:
     """The models of ``chosen`` with their scores and costs."""
     what = run_quantities_and_reliability.QUANTITIES[chosen.quantity].lower()
-    on = " on the predictions that count for every model" * chosen.unshared
+    on = " on the predictions that count for every model" if chosen.unshared else ""
     return Titled(
         f"All figures; robustness is {what}{on}", Table.of(entries, _columns(entries, chosen))
     )

@@ -433,12 +433,11 @@ def answers(figures: FixFigures) -> list[tuple[str, str]]:
         if fix.significant and fix.kind in (REMEDY, CALIBRATION, TRAINING):
             gain = gain_text(fix)
             own.append(FigureText(f"{fix.what}, {gain}", fix.what, gain))
-    said = [
-        FigureText(f"{model(name)}: {fixes}.", fixes)
-        for name, own in by_model.items()
-        if own
-        for fixes in [join_names(own, _NAMED)]
-    ]
+    said = []
+    for name, own in by_model.items():
+        if own:
+            fixes = join_names(own, _NAMED)
+            said.append(FigureText(f"{model(name)}: {fixes}.", fixes))
     if figures.tried.gains and not any(gain.helpful for gain in figures.tried.gains):
         said.append(FigureText("None of the remedies helps significantly."))
     return [(TITLE, FigureText(" ".join(said), *said))] if said else []
@@ -574,7 +573,9 @@ def _time(entry: Entry) -> str:
 
 
 def _verdict(entry: Entry) -> str:
-    return "helps" if entry["helpful"] else "chosen, not significant" if entry["chosen"] else ""
+    if entry["helpful"]:
+        return "helps"
+    return "chosen, not significant" if entry["chosen"] else ""
 
 
 FIXES = Question(

@@ -308,7 +308,7 @@ def blocks(figures: ThresholdFigures) -> list[Block]:
         (f"{figures.wrong.capitalize()} among accepted", lambda e: _error(e, e["condition"])),
         ("In this condition alone", lambda entry: entry["status"][entry["condition"]]),
     )
-    rows = [{**entry, "condition": text} for entry in tested for text in (*entry["status"],)]
+    rows = [{**entry, "condition": text} for entry in tested for text in entry["status"]]
     notes = [*map(Text, texts[:-1]), Text(texts[-1], _RULE)]
     parts: list[Block] = [*notes, *reasons, *([table] if safe else [])]
     if figures.curves:

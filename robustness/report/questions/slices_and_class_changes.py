@@ -84,9 +84,12 @@ def property_title(column: str, value: str) -> str:
         low, high = _percent(low), _percent(high)
     if not dots:
         return visible(f"{name}: {low}")
-    range_text = (
-        f"below {high}" if not low else f"{low} or more" if not high else f"{low} to {high}"
-    )
+    if not low:
+        range_text = f"below {high}"
+    elif not high:
+        range_text = f"{low} or more"
+    else:
+        range_text = f"{low} to {high}"
     return visible(f"{name} {range_text}")
 
 

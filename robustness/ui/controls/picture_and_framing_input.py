@@ -189,7 +189,9 @@ def overrides_of(fit: str, side: str) -> Overrides:
 
 
 def _files(value: Any) -> list[UploadedFile]:
-    return value if isinstance(value, list) else [value] if value else []
+    if isinstance(value, list):
+        return value
+    return [value] if value else []
 
 
 def _take(key: str, files: Sequence[UploadedFile]) -> None:

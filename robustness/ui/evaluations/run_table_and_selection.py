@@ -89,8 +89,10 @@ def choose(names: Sequence[str], *, with_limits: bool = False) -> None:
     if not with_limits:
         forget_limits()
     st.session_state[FORM] = False
-    several = len(names) > 1
-    change_link({COMPARE: list(names) * several, RUN: list(names) * (not several), PROFILE: []})
+    if len(names) > 1:
+        change_link({COMPARE: list(names), RUN: [], PROFILE: []})
+    else:
+        change_link({COMPARE: [], RUN: list(names), PROFILE: []})
 
 
 def change_link(values: Mapping[str, str | list[str]]) -> None:
@@ -258,12 +260,13 @@ def in_order(
 def comparable(folder: Path) -> dict[str, str]:
     """The titles of the finished runs of ``folder`` by id."""
     pinned = baseline_id(folder)
-    return {
-        entry.folder.name: f"{entry.title}, {entry.folder.name}"
-        + " (baseline)" * (entry.folder.name == pinned)
-        for entry in runs.listing(folder)
-        if entry.manifest and entry.manifest.status == runs.FINISHED
-    }
+    titles = {}
+    for entry in runs.listing(folder):
+        if entry.manifest and entry.manifest.status == runs.FINISHED:
+            name = entry.folder.name
+            baseline = " (baseline)" if name == pinned else ""
+            titles[name] = f"{entry.title}, {name}{baseline}"
+    return titles
 
 
 def comparison_input(folder: Path, names: Sequence[str]) -> None:
@@ -298,10 +301,16 @@ def _row(entry: Listed, other: Listed | None, job: Job | None, pinned: str) -> d
     unknown = headline.problem if headline else _WAITING
     before = other.manifest if other else None
     done, whole = _images(entry)
+    if finished:
+        progress = None
+    elif job:
+        progress = job.share
+    else:
+        progress = done / max(1, whole)
     return {
         "Evaluation": entry.title,
         "Made": pd.to_datetime(entry.created, errors="coerce", utc=True),
-        "Progress": None if finished else job.share if job else done / max(1, whole),
+        "Progress": progress,
         "State": _state(entry, job, pinned),
         "Differs": differences_in_setup(before, manifest) if before and manifest else "",
         "First model": models.label(first["model"]) if first else unknown,

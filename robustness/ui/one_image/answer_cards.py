@@ -74,7 +74,12 @@ def _headline(
     if not text:
         return image_pairs_and_cards.headline("No perturbation yet.")
     steps = [REGISTRY[name].label for name, _ in request.condition.steps]
-    what = "Original" if idle else steps[0] + f" and {len(steps) - 1} more" * (len(steps) > 1)
+    if idle:
+        what = "Original"
+    elif len(steps) == 1:
+        what = steps[0]
+    else:
+        what = f"{steps[0]} and {len(steps) - 1} more"
     return image_pairs_and_cards.headline(f"{what}: {text}.")
 
 

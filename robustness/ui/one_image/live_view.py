@@ -93,7 +93,10 @@ def draw(request: LiveRequest, on: stack_state.Stack) -> None:
     follows = st.session_state.pop(_STANDING, None) == request.of_whom
     with PAUSES.answering(), st.container(key="live"):
         # What a remedy makes of the image may depend on the predictions, so these come first.
-        (_follow if follows or request.remedy else _begin)(request, on, follows)
+        if follows or request.remedy:
+            _follow(request, on, follows)
+        else:
+            _begin(request, on, follows)
     st.session_state[_STANDING] = request.of_whom  # last: only a complete page can be followed
 
 

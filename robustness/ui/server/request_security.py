@@ -147,8 +147,11 @@ def _refused_origin(scope: Scope, headers: Headers) -> str:
     origin = headers.get("origin")
     if origin is None or scope.get("method") in _READS:
         return ""
-    said = headers.get("x-forwarded-proto")
-    schemes = (said,) if said else ("https",) if scope["scheme"] in _TLS else ("http", "https")
+    schemes: tuple[str, ...] = ("http", "https")
+    if said := headers.get("x-forwarded-proto"):
+        schemes = (said,)
+    elif scope["scheme"] in _TLS:
+        schemes = ("https",)
     if is_own_origin(origin, headers.get("host", ""), schemes):
         return ""
     return (
