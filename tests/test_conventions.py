@@ -261,6 +261,91 @@ def test_endings_of_plurals_are_written_by_one_function() -> None:
     assert not faults([path for path in PRODUCT if path != text], endings)
 
 
+# --- forms ----------------------------------------------------------------------------------------
+
+
+MASKS = {"attacks", "matching", "metrics", "perturbations", "remedies", "statistics"}
+"""Rooms that multiply arrays by masks."""
+
+
+def _is_truth(node: ast.expr) -> bool:
+    """Whether ``node`` can only be true or false: a comparison, a negation, or ``bool(...)``."""
+    if isinstance(node, ast.BoolOp):
+        return any(_is_truth(part) for part in node.values)
+    if isinstance(node, ast.UnaryOp):
+        return isinstance(node.op, ast.Not)
+    if isinstance(node, ast.Call):
+        return ast.unparse(node.func) == "bool"
+    return isinstance(node, ast.Compare)
+
+
+def _is_text_or_list(node: ast.expr) -> bool:
+    if isinstance(node, ast.Constant):
+        return isinstance(node.value, str)
+    return isinstance(node, ast.JoinedStr | ast.List | ast.Tuple | ast.ListComp)
+
+
+def _repeats_a_text(node: ast.expr) -> bool:
+    """Whether ``node`` is a text that nobody repeats for its length, as one does with "-"."""
+    if isinstance(node, ast.Constant):
+        return isinstance(node.value, str) and len(node.value) > 1
+    return isinstance(node, ast.JoinedStr)
+
+
+def times_a_truth_value(node: ast.AST, masks: bool) -> bool:
+    """As in ``" (s)" * (n > 1)``; with ``masks`` arrays may be multiplied."""
+    if not isinstance(node, ast.BinOp) or not isinstance(node.op, ast.Mult):
+        return False
+    sides = (node.left, node.right)
+    if any(_repeats_a_text(side) for side in sides):
+        return True
+    if masks and not any(_is_text_or_list(side) for side in sides):
+        return False
+    return any(_is_truth(side) for side in sides)
+
+
+def nested_conditional(node: ast.AST, masks: bool) -> bool:
+    """As in ``a if x else b if y else c``."""
+    if not isinstance(node, ast.IfExp):
+        return False
+    return any(isinstance(part, ast.IfExp) for part in (node.test, node.body, node.orelse))
+
+
+def loop_over_one_value(node: ast.AST, masks: bool) -> bool:
+    """As in ``for x in [y]``, which only names ``y``."""
+    if not isinstance(node, ast.comprehension | ast.For):
+        return False
+    if not isinstance(node.iter, ast.List | ast.Tuple) or len(node.iter.elts) != 1:
+        return False
+    return not isinstance(node.iter.elts[0], ast.Starred)
+
+
+def call_of_a_conditional(node: ast.AST, masks: bool) -> bool:
+    """As in ``(f if x else g)(a)``."""
+    return isinstance(node, ast.Call) and isinstance(node.func, ast.IfExp)
+
+
+CLEVER: dict[Callable[[ast.AST, bool], bool], tuple[str, ...]] = {
+    times_a_truth_value: ('" (s)" * (n > 1)', "[a] * bool(a)", 'f" {a}" * a.graded'),
+    nested_conditional: ("a if x else b if y else c", "(a if x else b) if y else c"),
+    loop_over_one_value: ("[x for y in a for x in [f(y)]]", "[x for x in (y,)]"),
+    call_of_a_conditional: ("(f if x else g)(a)",),
+}
+"""Forms that save a line and cost a reader, each with examples."""
+
+
+@pytest.mark.parametrize("form", CLEVER, ids=lambda form: form.__name__)
+def test_code_is_written_without_clever_forms(form: Callable[[ast.AST, bool], bool]) -> None:
+    for example in CLEVER[form]:
+        assert any(form(node, True) for node in ast.walk(ast.parse(example))), example
+
+    def found(path: Path) -> list[str]:
+        masks = room(path) in MASKS
+        return [ast.unparse(node) for node in ast.walk(tree(path)) if form(node, masks)]
+
+    assert not faults(PRODUCT, found)
+
+
 def test_only_the_console_prints() -> None:
     """Else a failure of stdout would be taken for one of a file."""
     quiet = [path for path in PRODUCT if named(path) != "robustness/commands/console.py"]

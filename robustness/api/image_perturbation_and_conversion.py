@@ -22,8 +22,8 @@ from robustness.api.own_models import names_of
 from robustness.attacks.batch_attack_and_loop import check_class
 from robustness.base.errors import ParameterError
 from robustness.base.text import counted
+from robustness.evaluation import STEPS, loop
 from robustness.evaluation import breaking_strength_sweep as sweeps
-from robustness.evaluation import loop
 from robustness.evaluation.breaking_strength_sweep import Break
 from robustness.evaluation.labels_and_correctness import labelled, true_class
 from robustness.evaluation.measurement_and_image_batch import Measurement
@@ -395,7 +395,7 @@ def sweep(
     models: Any = None,
     perturbation: str,
     label: int | str | None = None,
-    steps: int = sweeps.DEFAULT_STEPS,
+    steps: int = STEPS,
     seed: int = 0,
     fit: str | None = None,
     side: int | None = None,

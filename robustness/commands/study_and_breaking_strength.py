@@ -18,6 +18,7 @@ from robustness.commands.subcommands_and_options import (
     names,
     request_of,
 )
+from robustness.evaluation import STEPS
 
 if TYPE_CHECKING:
     from robustness.evaluation.breaking_strength_sweep import Break
@@ -43,7 +44,11 @@ def add(parsers: Parsers) -> None:
     which.add_argument("--all", action="store_true", help="all perturbations")
     add_shared(swept, "--models")
     swept.add_argument(
-        "--steps", type=int, default=21, metavar="N", help="number of strengths (default: 21)"
+        "--steps",
+        type=int,
+        default=STEPS,
+        metavar="N",
+        help=f"number of strengths (default: {STEPS})",
     )
     add_shared(swept, "--true-class", "--seed", "--fit", "--side", "--remedies")
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from robustness import models
 from robustness.base.errors import ParameterError
 from robustness.base.text import counted
+from robustness.evaluation import STEPS
 from robustness.evaluation.loop import (
     measure_batch,
     perturbed,
@@ -26,7 +27,6 @@ from robustness.models import Classifier
 from robustness.perturbations import REGISTRY, Perturbation, check_seed
 from robustness.pictures.framed_picture import Picture
 
-DEFAULT_STEPS = 21
 MAX_STEPS = 101
 TOLERANCE = 0.005
 """Resolution of the search."""
@@ -125,7 +125,7 @@ def sweep(
     names: Sequence[str],
     model_names: Sequence[str] | None = None,
     *,
-    steps: int = DEFAULT_STEPS,
+    steps: int = STEPS,
     seed: int = 0,
     load: Callable[..., Classifier] = models.load,
 ) -> Iterator[Measurement | Break]:

@@ -9,17 +9,19 @@ from itertools import groupby
 
 import numpy as np
 
+from robustness.base.errors import ParameterError
+from robustness.evaluation import STEPS
 from robustness.evaluation.breaking_strength_sweep import grid
 from robustness.evaluation.labels_and_correctness import label_index
 from robustness.evaluation.perturbation_and_attack_conditions import Condition
 from robustness.models.classifier_with_probabilities_and_features import Floats
 from robustness.perturbations import REGISTRY, Perturbation
 
-STEPS = 21
-"""Cells of a complete band."""
-
 COARSE = 5
 """Cells of a band that shows first where a model breaks, and is refined between them."""
+
+ROUNDS = tuple(range(COARSE, STEPS + 1, COARSE - 1))
+"""Cells of a band at first, and after each refinement, up to ``STEPS``."""
 
 
 @dataclass(frozen=True)
@@ -100,12 +102,18 @@ def strengths(record: Perturbation, count: int = STEPS) -> tuple[float, ...]:
     """The first ``count`` strengths of a band, in the order in which they are computed.
 
     The first ``COARSE`` are even; each further four lie between them. A switch has two: off and on.
+    Raises ``ParameterError`` unless ``count`` is one of ``ROUNDS``.
     """
+    if count not in ROUNDS:
+        known = ", ".join(map(str, ROUNDS))
+        raise ParameterError(f"Expected one of {known} as the strengths of a band, got {count}.")
     every = grid(record, STEPS)
     if not record.graded:
         return every
     step = (STEPS - 1) // (COARSE - 1)
-    between = [strength for first in (2, 4, 1, 3) for strength in every[first::step]]
+    # Every other strength first, so that each refinement spreads over the gaps.
+    firsts = [*range(2, step, 2), *range(1, step, 2)]
+    between = [strength for first in firsts for strength in every[first::step]]
     return (*every[::step], *between)[:count]
 
 

@@ -26,10 +26,11 @@ from robustness.charts.verdict_signs_and_words import (
     judged,
     no_change,
 )
+from robustness.evaluation import STEPS
 from robustness.evaluation.breaking_strength_sweep import TOLERANCE, Break
 from robustness.evaluation.measurement_and_image_batch import Measurement
 from robustness.evaluation.perturbation_and_attack_conditions import perturbation_label, series
-from robustness.evaluation.prediction_band_and_strengths import STEPS, Band, Cell
+from robustness.evaluation.prediction_band_and_strengths import Band, Cell
 from robustness.evaluation.provenance import provenance_record
 from robustness.evaluation.request import Request
 from robustness.evaluation.suites_and_strengths import study_conditions

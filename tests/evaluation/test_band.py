@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 
 import numpy as np
 import pytest
 
+from robustness import api
+from robustness.base.errors import ParameterError
 from robustness.charts import band_and_map_drawing as drawing
-from robustness.evaluation.prediction_band_and_strengths import STEPS, Band, Cell, strengths
+from robustness.commands import main
+from robustness.evaluation import STEPS
+from robustness.evaluation.prediction_band_and_strengths import Band, Cell, strengths
 from robustness.perturbations import REGISTRY
 
 
@@ -43,6 +48,17 @@ def test_a_coarse_band_is_the_beginning_of_the_complete_one(name: str) -> None:
     assert {0.0, 1.0} <= set(strengths(record, 5))
     assert len(every) == (STEPS if record.graded else 2)
     assert strengths(record, 9) == every[:9]
+
+
+@pytest.mark.parametrize("count", [0, 1, 7, 22, STEPS + 5])
+def test_a_band_has_no_other_number_of_strengths(count: int) -> None:
+    with pytest.raises(ParameterError, match=f"got {count}"):
+        strengths(REGISTRY["fog"], count)
+
+
+def test_the_command_and_python_sweep_as_many_strengths_as_a_band_has() -> None:
+    options = main._parsed(["sweep", "sample:coffee"])
+    assert options.steps == inspect.signature(api.sweep).parameters["steps"].default == STEPS
 
 
 def test_every_word_of_a_drawing_is_escaped_and_bad_tiles_are_marked() -> None:

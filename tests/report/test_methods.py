@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from robustness.attacks.attack_image import DRAWS
-from robustness.evaluation.breaking_strength_sweep import CLOSE, DEFAULT_STEPS, TOLERANCE
+from robustness.evaluation import STEPS
+from robustness.evaluation.breaking_strength_sweep import CLOSE, TOLERANCE
 from robustness.metrics.proportion_and_difference_intervals import FEWEST, FEWEST_OF_A_MEAN
 from robustness.models.model_and_weights_record import FIT_PHOTOGRAPHS
 from robustness.report import methods_and_registry_tables
@@ -35,7 +36,7 @@ def test_numbers_are_those_of_the_code(title: str, words: str) -> None:
 @pytest.mark.parametrize(
     ("term", "words"),
     [
-        ("Breaking strength", f"on a grid of {DEFAULT_STEPS} strengths"),
+        ("Breaking strength", f"on a grid of {STEPS} strengths"),
         ("95% confidence interval", f"fewer than {FEWEST} images are too few"),
     ],
 )

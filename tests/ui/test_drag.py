@@ -121,7 +121,15 @@ def test_a_band_stands_beside_the_other_perturbations(client: TestClient, foggy:
 
 
 @pytest.mark.parametrize(
-    "odd", [{"of": "no such"}, {"of": "vertical_flip"}, {"of": 3}, {"count": "5"}, {"count": None}]
+    "odd",
+    [
+        {"of": "no such"},
+        {"of": "vertical_flip"},
+        {"of": 3},
+        {"count": "5"},
+        {"count": None},
+        {"count": 26},
+    ],
 )
 def test_a_band_of_what_has_none_is_refused(
     client: TestClient, foggy: str, odd: dict[str, Any]

@@ -31,7 +31,7 @@ from robustness.base.round_robin_and_job_pauses import PAUSES, TURNS, Superseded
 from robustness.charts.band_and_map_drawing import strip
 from robustness.evaluation.framing_of_models import version_for
 from robustness.evaluation.perturbation_and_attack_conditions import Condition
-from robustness.evaluation.prediction_band_and_strengths import Band, Cell, strengths
+from robustness.evaluation.prediction_band_and_strengths import ROUNDS, Band, Cell, strengths
 from robustness.perturbations import REGISTRY
 from robustness.perturbations.perturbation_text_search import find
 from robustness.pictures.eight_bits import to_png
@@ -227,7 +227,9 @@ async def _bands(
     Nobody's image or prediction waits for them; they end with the request.
     """
     name, count = str(header.get("of")), header.get("count")
-    if name not in REGISTRY or not REGISTRY[name].graded or not isinstance(count, int):
+    if name not in REGISTRY or not REGISTRY[name].graded:
+        return Response(status_code=400)
+    if not isinstance(count, int) or count not in ROUNDS:
         return Response(status_code=400)
     with TICKETS.place(ticket, "bands") as free:
         if not free:

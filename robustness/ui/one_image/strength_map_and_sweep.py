@@ -16,12 +16,13 @@ from robustness.base.errors import RobustnessError
 from robustness.base.progress_and_time_left import Pace, Unit, duration
 from robustness.base.round_robin_and_job_pauses import TURNS
 from robustness.base.text import counted, plain
+from robustness.evaluation import STEPS
 from robustness.evaluation.breaking_strength_sweep import Break, sweep
 from robustness.evaluation.labels_and_correctness import labelled
 from robustness.evaluation.loop import evaluate
 from robustness.evaluation.measurement_and_image_batch import Measurement
 from robustness.evaluation.perturbation_and_attack_conditions import Condition
-from robustness.evaluation.prediction_band_and_strengths import COARSE, STEPS, Band, strengths
+from robustness.evaluation.prediction_band_and_strengths import COARSE, Band, strengths
 from robustness.evaluation.request import spec_of
 from robustness.evaluation.suites_and_strengths import study_conditions
 from robustness.models import REGISTRY as MODELS

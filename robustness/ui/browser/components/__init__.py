@@ -22,6 +22,7 @@ import streamlit as st
 
 from robustness.charts import band_and_map_drawing
 from robustness.charts.band_and_map_drawing import BandMap
+from robustness.evaluation.prediction_band_and_strengths import ROUNDS
 from robustness.perturbations import REGISTRY, Perturbation, ordered
 from robustness.ui.browser.escaped_html import Html
 from robustness.ui.server.streamlit_patches_and_internals import ComponentRenderer
@@ -96,7 +97,7 @@ _FIRST = REGISTRY.names
 def _stack(names: tuple[str, ...]) -> ComponentRenderer:
     """The stack for the perturbations ``names``; plugins may add some later."""
     suffix = "" if names == _FIRST else f"_{zlib.crc32(' '.join(names).encode()):x}"
-    records = f"const RECORDS = {json.dumps(_records())};\n"
+    records = f"const RECORDS = {json.dumps(_records())};\nconst ROUNDS = {list(ROUNDS)};\n"
     scripts = _files("slider.js", "picker.js", "bands.js", "stack.js")
     return _component(f"stack{suffix}", records + scripts)
 

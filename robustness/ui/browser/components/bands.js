@@ -1,8 +1,8 @@
 // The bands: what each model predicts along the strength of the slider moved last. They are computed
 // while the page rests, the coarse cells of all models first, and stand in the rows of the models.
 
-const ROUNDS = [5, 9, 13, 17, 21]; // cells after each request
-const CELLS = 21;
+// ROUNDS, the cells after each request, comes from the server.
+const CELLS = ROUNDS.at(-1);
 const MOST_SECONDS = 5; // of passes for complete bands, without asking
 const REST_BEFORE = 150; // milliseconds without a change until they begin
 const MOST_FAILURES = 6; // in a row; waits double from one to the next
