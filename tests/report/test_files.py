@@ -26,7 +26,7 @@ from PIL import Image
 
 from benchmarks.support.server import OF_THE_SYSTEM
 from benchmarks.support.synthetic_rows import severities
-from benchmarks.support.synthetic_runs import pictures, saved
+from benchmarks.support.synthetic_runs import measurement, pictures, saved
 from robustness import report, runs
 from robustness.attacks import NORMS
 from robustness.base.errors import RunError
@@ -34,9 +34,10 @@ from robustness.charts.verdict_signs_and_words import judged
 from robustness.commands import main
 from robustness.evaluation.loop import perturbed
 from robustness.evaluation.perturbation_and_attack_conditions import Condition
-from robustness.evaluation.row_schema import COLUMNS, SCHEMA, dictionary
+from robustness.evaluation.row_schema import COLUMNS, SCHEMA, dictionary, to_table
 from robustness.pictures.eight_bits import to_png, to_uint8
 from robustness.pictures.sample_files import sample_bytes
+from tests.support.hostile_texts import TEXTS
 from tests.support.reports import (
     HOSTILE,
     SHARES,
@@ -49,7 +50,6 @@ from tests.support.reports import (
 
 NAMES = [f"{number:04}.png" for number in range(40)]
 NAMES[23:26] = ["写真猫.png", "кошка.png", HOSTILE]  # among those that fall furthest
-TEXTS = (".html", ".csv", ".json", ".md")
 
 
 @pytest.fixture(scope="module")
@@ -377,6 +377,72 @@ def test_without_a_browser_a_pdf_is_refused_in_a_sentence(
     assert not list(tmp_path.iterdir())
 
 
+# --- every format ---------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def hostile() -> report.Report:
+    """A report with hostile texts wherever it holds texts that come from outside."""
+    texts = (HOSTILE, *TEXTS)
+    table = report.blocks.Titled("Names", report.blocks.Table(("Name",), [(t,) for t in texts]))
+    condition = Condition.of({"fog": 0.4})
+    rows = [measurement(text, "0" * 64, "SqueezeNet", condition, True) for text in texts]
+    return report.Report(
+        title=HOSTILE,
+        answers=[(f"Is it {text}?", text) for text in texts],
+        facts=[(text, text) for text in texts],
+        cautions=texts,
+        sections=[report.blocks.Section(HOSTILE, [table, *map(report.blocks.Text, texts)])],
+        brief=[table],
+        methods=[report.blocks.Text(text) for text in texts],
+        limits=texts,
+        manifest={},
+        replay="",
+        data=report.blocks.Data(lambda: iter([to_table(rows, [0] * len(rows))])),
+        note=HOSTILE,
+    )
+
+
+@pytest.mark.parametrize("form", report.FORMATS.values(), ids=report.FORMATS)
+def test_no_format_takes_a_sign_of_a_name_for_its_own(
+    hostile: report.Report, form: report.Format
+) -> None:
+    if form.needs_browser:
+        pytest.skip("prints the page")
+    data = report.rendered(hostile, form.write, WHEN)
+    if form.escaped is None:
+        with pytest.raises(UnicodeDecodeError):  # else a text, which has to be escaped
+            data.decode()
+        return
+    assert form.escaped(HOSTILE) != HOSTILE
+    document = data.decode()
+    escaped = {text: form.escaped(text) for text in (HOSTILE, *TEXTS)}
+    for text in escaped.values():
+        assert text in document
+    # longest first, as some texts are parts of others
+    for text in sorted(escaped.values(), key=len, reverse=True):
+        document = document.replace(text, "")
+    assert not [text for text in escaped if text in document]
+
+
+@pytest.mark.parametrize("form", report.FORMATS.values(), ids=report.FORMATS)
+def test_every_format_but_rows_tells_answers_cautions_and_limits(
+    hostile: report.Report, form: report.Format
+) -> None:
+    if form.needs_browser or form.rows_only or form.escaped is None:
+        pytest.skip("prints the page" if form.needs_browser else "holds rows only")
+    content = replace(
+        hostile,
+        title="The title",
+        answers=[("Question?", "The answer.")],
+        cautions=["The caution."],
+        limits=["The limit."],
+    )
+    document = report.rendered(content, form.write, WHEN).decode()
+    for text in ("The title", "The answer.", "The caution.", "The limit."):
+        assert form.escaped(text) in document
+
+
 # --- the other results ----------------------------------------------------------------------------
 
 Built = Callable[[], report.Report]
@@ -392,8 +458,7 @@ def handed_on(build: Built) -> dict[str, bytes]:
 def test_every_result_can_be_handed_on_in_every_format(build: Built) -> None:
     content = build()
     for suffix, data in handed_on(build).items():
-        if suffix in TEXTS:
-            assert data == report.rendered(content, report.FORMATS[suffix].write, WHEN), suffix
+        assert data == report.rendered(content, report.FORMATS[suffix].write, WHEN), suffix
         assert len(data) < 15 * 2**20
         if suffix == ".html":
             shown = Page(data.decode())

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import streamlit as st
-
-from robustness.base.text import plain
-
 TEXTS = (
     "https://evil.example/login",
     "see HTTP://evil.example now",
@@ -30,9 +26,15 @@ TEXTS = (
     ":material_lock:",
     "a -> b <- c -- d <-> e >= f <= g ~= h",
     "-> a",
+    "\\input{secret} % & ^ {x}",
+    '=HYPERLINK("https://evil.example")',
 )
 
 if __name__ == "__main__":
+    import streamlit as st
+
+    from robustness.base.text import plain
+
     for number, text in enumerate(TEXTS):
         with st.container(key=f"text-{number}"):
             st.caption(plain(text))

@@ -22,8 +22,10 @@ Write = Callable[[Report, IO[bytes], datetime], None]
 class Format:
     """One kind of file; ``companion`` writes a second that explains it, under ``companion_suffix``.
 
-    ``icon`` is that of its button. One that ``needs_browser`` is written where the report is asked
-    for, never by the server, and has none.
+    ``escaped`` is how a text from outside, such as the name of an image, stands in the file, so
+    that no sign of it has a meaning there; None for files that are no text. ``icon`` is that of its
+    button. One that ``needs_browser`` is written where the report is asked for, never by the
+    server, and has none. Files that hold ``rows_only`` tell neither answers nor cautions.
     """
 
     suffix: str
@@ -31,24 +33,43 @@ class Format:
     mime: str
     icon: str
     write: Write
+    escaped: Callable[[str], str] | None
     companion: Write | None = None
     companion_suffix: str = ""
     needs_browser: bool = False
+    rows_only: bool = False
 
 
 FORMATS: Mapping[str, Format] = {
     format.suffix: format
     for format in (
-        Format(".html", "HTML", "text/html", "description", html_report.html_file),
-        Format(".pdf", "PDF", "application/pdf", "", pdf_by_browser.pdf_file, needs_browser=True),
+        Format(
+            ".html",
+            "HTML",
+            "text/html",
+            "description",
+            html_report.html_file,
+            html_report.escaped,
+        ),
+        Format(
+            ".pdf",
+            "PDF",
+            "application/pdf",
+            "",
+            pdf_by_browser.pdf_file,
+            escaped=None,
+            needs_browser=True,
+        ),
         Format(
             ".csv",
             "CSV",
             "text/csv",
             "csv",
             data_files.csv_file,
+            data_files.csv_text,
             companion=data_files.columns_file,
             companion_suffix=".columns.csv",
+            rows_only=True,
         ),
         Format(
             ".parquet",
@@ -56,9 +77,25 @@ FORMATS: Mapping[str, Format] = {
             "application/vnd.apache.parquet",
             "table",
             data_files.parquet_file,
+            escaped=None,
+            rows_only=True,
         ),
-        Format(".json", "JSON", "application/json", "data_object", data_files.json_file),
-        Format(".md", "Markdown", "text/markdown", "markdown", markdown_and_terminal.markdown_file),
+        Format(
+            ".json",
+            "JSON",
+            "application/json",
+            "data_object",
+            data_files.json_file,
+            data_files.json_text,
+        ),
+        Format(
+            ".md",
+            "Markdown",
+            "text/markdown",
+            "markdown",
+            markdown_and_terminal.markdown_file,
+            markdown_and_terminal.escaped,
+        ),
     )
 }
 """By the suffix of the file."""

@@ -39,6 +39,13 @@ def csv_file(report: Report, file: IO[bytes], when: datetime) -> None:
     text.detach()
 
 
+def csv_text(text: str) -> str:
+    """``text`` as ``csv_file`` writes it into a cell."""
+    line = io.StringIO()
+    csv.writer(line, lineterminator="").writerow([csv_cell(text)])
+    return line.getvalue()
+
+
 def columns_file(report: Report, file: IO[bytes], when: datetime) -> None:
     """The data dictionary as CSV."""
     text = io.TextIOWrapper(file, encoding="utf-8", newline="", write_through=True)
@@ -89,6 +96,11 @@ def json_file(report: Report, file: IO[bytes], when: datetime) -> None:
         file.write(b",\n  " if number else b"\n  ")
         file.write(json.dumps(row, allow_nan=False).encode())
     file.write(b"\n ]\n}\n")
+
+
+def json_text(text: str) -> str:
+    """``text`` as ``json_file`` writes it: in quotes, in ASCII."""
+    return json.dumps(text)
 
 
 def _rows(report: Report) -> Iterator[dict[str, Any]]:

@@ -91,6 +91,11 @@ def _environment() -> Environment:
     return environment
 
 
+def escaped(text: str) -> str:
+    """``text`` as the page shows it."""
+    return _environment().from_string("{{ text }}").render(text=text)
+
+
 class _Figures(dict[str, Any]):
     """The figures that the page draws, by the names of their places."""
 

@@ -49,23 +49,23 @@ def _blocks(blocks: Iterable[Text | Titled | Map], say: Say) -> Iterator[str]:
 
 def _lines(report: Report, when: datetime) -> Iterator[str]:
     yield "## Robustness"
-    yield f"\n**{_text(report.title)}**"
+    yield f"\n**{escaped(report.title)}**"
     yield ""
     for question, sentence in report.answers:
-        yield f"- **{_text(question)}** {_text(sentence)}"
+        yield f"- **{escaped(question)}** {escaped(sentence)}"
     if report.note:
-        yield f"\n{_text(report.note)}"
+        yield f"\n{escaped(report.note)}"
     for caution in report.cautions:
-        yield f"\n> {_text(caution)}"
-    yield from _blocks(report.brief, _text)
+        yield f"\n> {escaped(caution)}"
+    yield from _blocks(report.brief, escaped)
     yield "\n### Limits\n"
     for limit in report.limits:
-        yield f"- {_text(limit)}"
+        yield f"- {escaped(limit)}"
     yield "\n### How it was measured\n"
     for name, value in report.facts_at(when):
-        yield f"- {_text(name)}: {_text(value)}"
+        yield f"- {escaped(name)}: {escaped(value)}"
     replay = (
-        f"`{part}`" if code else _escaped(visible_part(part))
+        f"`{part}`" if code else _without_signs(visible_part(part))
         for part, code in code_parts(report.replay)
     )
     yield f"\n{''.join(replay)}"
@@ -86,9 +86,10 @@ def _table(caption: str, table: Table, say: Say) -> Iterator[str]:
         yield f"| {' | '.join(map(str.ljust, row, widths))} |"
 
 
-def _escaped(text: str) -> str:
+def _without_signs(text: str) -> str:
     return _SIGNS.sub(r"\\\1", text)
 
 
-def _text(text: str) -> str:
-    return _escaped(visible(text))
+def escaped(text: str) -> str:
+    """``text`` on one line, without a sign that has a meaning in Markdown."""
+    return _without_signs(visible(text))
