@@ -222,6 +222,10 @@ def test_a_gradient_is_the_mean_of_several_passes(linear: Classifier, grey: Pict
         record = linear.record
         exact = True
 
+        @property
+        def untempered(self) -> Random:
+            return self
+
         def __call__(self, images: NDArray[np.float32]) -> models.Outputs:
             return linear(images)
 

@@ -87,6 +87,7 @@ class Masked:
     def __init__(self, classifier: Classifier, factor: float) -> None:
         self.record = classifier.record
         self._classifier, self._factor = classifier, np.float32(factor)
+        self.untempered = self
 
     def __call__(self, images: NDArray[np.float32]) -> models.Outputs:
         return self._classifier(images)

@@ -206,9 +206,11 @@ def test_pictures_are_inlined_losslessly(run: runs.Run) -> None:
         for case in block.read()
     ]
     assert {case.verdict and case.verdict.good for case in cases} == {True, False}
-    name = cases[0].title.split(": ", 1)[1]
+    (name,) = [
+        line.removeprefix("Image: ") for line in cases[0].lines if line.startswith("Image: ")
+    ]
     clean = run.picture(name)
-    (condition,) = [c for c in run.conditions if c.described == cases[0].lines[0]]
+    (condition,) = [c for c in run.conditions if cases[0].lines[0].endswith(c.described)]
     for shot, image in zip(
         cases[0].shots, (clean.image, perturbed(clean, [condition], run.seed)[0]), strict=True
     ):
