@@ -106,7 +106,6 @@ def models_command(options: argparse.Namespace) -> None:
     """List the models and whether they are ready."""
     from robustness import models
     from robustness.models.engine_and_limitation_texts import engine_text, limitations
-    from robustness.models.own.file_and_library_metadata import stated_licence
     from robustness.models.weights.weights_state_and_digest import parameters_text, size
 
     states = [(record, models.state(record)) for record in models.REGISTRY]
@@ -119,7 +118,6 @@ def models_command(options: argparse.Namespace) -> None:
                     "engine": engine_text(record),
                     "source": record.weights.source,
                     "digest": models.digest(record) if state.ready else None,
-                    "licence": stated_licence(own.path) if (own := record.weights.own) else "",
                     "limits": list(limitations(record)),
                     "weights_bytes": size(record),
                     "published": asdict(record.published),

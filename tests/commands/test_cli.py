@@ -130,7 +130,7 @@ def test_models_lists_all_and_whether_they_are_ready(run: Run) -> None:
     for row, record in zip(rows, models.REGISTRY, strict=True):
         assert list(row) == [
             *("name", "group", "family", "year", "parameters", "input_size", "input_shape"),
-            *("ready", "engine", "source", "digest", "licence", "limits"),
+            *("ready", "engine", "source", "digest", "limits"),
             *("weights_bytes", "published", "reason"),
         ]
         assert (row["group"], row["parameters"]) == (record.group, record.parameters)

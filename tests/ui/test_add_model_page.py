@@ -34,7 +34,7 @@ MODELS = ROOT / "pages" / "models.py"
 def folder(models_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Holds a model of colours and an image of each; the working folder."""
     monkeypatch.chdir(models_folder)
-    (models_folder / "colours.onnx").write_bytes(colour_model(("license", "CC0-1.0")))
+    (models_folder / "colours.onnx").write_bytes(colour_model())
     for name, colour in COLOURS.items():
         (models_folder / "images" / name).mkdir(parents=True)
         Image.new("RGB", (12, 12), colour).save(models_folder / "images" / name / "1.png")
@@ -110,7 +110,6 @@ def test_a_model_is_added_with_what_only_the_user_knows_and_removed(
     printed.add_accuracy("TOML", described["accuracy"])
     printed.place = "card"
     app.segmented_control(key="view").set_value("weights").run()
-    assert "CC0-1.0" in html(app), "its card names its licence"
     accuracy = models.REGISTRY["colours"].accuracy
     assert accuracy is not None
     assert accuracy.correct == len(COLOURS)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ast
 import json
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -16,7 +15,6 @@ from typing import Any
 
 from PIL import Image
 
-from robustness.base.files_and_locks import read_regular
 from robustness.base.pydantic_validation import read_object
 from robustness.base.text import folded
 from robustness.models.catalogue.imagenet_model_registration import (
@@ -41,7 +39,6 @@ INPUT_TYPE = "the type of its input"
 _ALIKE = 0.5
 """Share of matching names from which 1,000 classes count as ImageNet's."""
 
-_LONGEST_LICENCE = 80
 _KEYS = ("names", "labels", "classes", "id2label", "index2label", "label_names")
 """Keys of class names in the metadata of Ultralytics, Hugging Face, JATIC and timm."""
 
@@ -159,18 +156,6 @@ def _listed_names(path: Path) -> Iterator[list[str]]:
             with suppress(OSError, ValueError):
                 metadata = read_object(file)
                 yield from (_names(metadata[key]) for key in _KEYS if key in metadata)
-
-
-def stated_licence(path: Path) -> str:
-    """The licence of the model file ``path`` by its metadata or the model card beside it; or ""."""
-    with suppress(Exception):  # foreign metadata may hold anything
-        for key, text in format_of(path).metadata(path):
-            if key.lower() in ("license", "licence"):
-                return " ".join(text.split())[:_LONGEST_LICENCE]
-        card = read_regular(path.parent / "README.md", _MOST_BYTES).decode()
-        if match := re.search(r"\A---\n(?:.*\n)*?license: *(\S.*)\n(?:.*\n)*?---\n", card):
-            return match[1][:_LONGEST_LICENCE]
-    return ""
 
 
 def _parsed(text: str) -> Any:

@@ -15,7 +15,7 @@ from robustness.evaluation.perturbation_and_attack_conditions import perturbatio
 from robustness.models.engine_and_limitation_texts import engine_text, limitations
 from robustness.models.model_check import OK, ModelCheck, check_model, last_check
 from robustness.models.own import toml_entry_addition_and_removal
-from robustness.models.own.file_and_library_metadata import stated_licence, value_of
+from robustness.models.own.file_and_library_metadata import value_of
 from robustness.models.own.toml_entry_addition_and_removal import as_toml
 from robustness.models.weights.download import download
 from robustness.models.weights.weights_state_and_digest import (
@@ -217,7 +217,6 @@ def _origin(record: models.ModelRecord, state: models.WeightsState) -> list[tupl
     if weights.own:
         digest = _shortened(models.digest(record)) if state.path else "none"
         rows.append(("Digest", digest))
-        rows.append(("Licence", stated_licence(weights.own.path) or "not stated"))
         rows += _preparation(record)
     else:
         rows.append(("Published hash", weights.digest or "none"))
