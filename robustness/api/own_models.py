@@ -38,8 +38,6 @@ def add_model(
     labels: str | PathLike[str] | Sequence[str] | None = None,
     input_size: int | Sequence[int] | None = None,
     normalisation: str | Mapping[str, Any] | None = None,
-    mean: Sequence[float] | None = None,
-    std: Sequence[float] | None = None,
     fit: str | None = None,
     crop_pct: float | None = None,
     interpolation: str | None = None,
@@ -64,12 +62,11 @@ def add_model(
     keys of ``models.toml``; ``labels`` may also be a list of names. With ``fit``, ``crop_pct``,
     ``interpolation``, ``resize``, ``antialias`` or ``padding`` a model sees images so, at its own
     input size; timm and Hugging Face say them, and one with classes of its own has the fit
-    ``squash`` unless one is given. ``mean`` and ``std``, of RGB from 0 to 1, stand for a
-    ``normalisation``. ``preprocess`` is the ``transforms()`` of torchvision's weights, which are
-    read, or a function from one perturbed image at the input size, uint8 (H, W, 3), to the array
-    that the model gets a batch of; then Square is the only attack. ``calls`` limit the calls of a
-    function: ``batch``, ``timeout``, ``version``. Raises ``ParameterError`` for what is missing or
-    wrong, ``WeightsError`` for a model that cannot be used.
+    ``squash`` unless one is given. ``preprocess`` is the ``transforms()`` of torchvision's weights,
+    which are read, or a function from one perturbed image at the input size, uint8 (H, W, 3), to
+    the array that the model gets a batch of; then Square is the only attack. ``calls`` limit the
+    calls of a function: ``batch``, ``timeout``, ``version``. Raises ``ParameterError`` for what is
+    missing or wrong, ``WeightsError`` for a model that cannot be used.
     """
     arguments = {**locals()}
     values = {key: arguments[key] for key in arguments if key not in _NO_KEYS}

@@ -92,7 +92,7 @@ def add_model(
         )
     entry = {key: value for key, value in arguments.items() if value is not None}
     preprocess = entry.pop("preprocess", None)
-    values, names = _with_label_file(name, registration_and_schema.with_normalisation(entry))
+    values, names = _with_label_file(name, entry)
     keys = (*arguments, "weights", *CALL_KEYS)
     if unknown := next((key for key in calls if key not in keys), ""):
         hint = did_you_mean(unknown, keys)
@@ -138,7 +138,7 @@ def _check_preprocess(name: str, preprocess: Any, text: str, values: Mapping[str
     if text:
         raise ParameterError(
             f"{name}: expected a function, a torch.nn.Module or a Keras model with preprocess, got "
-            f"{text!r}: describe its preprocessing by keys such as interpolation, mean and std."
+            f"{text!r}: describe its preprocessing by keys such as interpolation and normalisation."
         )
     if "normalisation" in values:
         raise ParameterError(

@@ -154,7 +154,7 @@ def propose(
 def read_description(path: Path, choices: Mapping[str, Any], name: str) -> Description:
     """Describe the model file ``path`` by what it holds; raises as ``propose``."""
     path = model_file_in_archive.model_file(path.resolve())
-    choices = registration_and_schema.with_normalisation(choices)
+    choices = dict(choices)
     if Path(labels := choices.get("labels", "")).is_absolute():
         choices["labels"] = toml_entry_addition_and_removal.relative(Path(labels))
     described = describe_file(path, shape_of(choices.get("input_size")))

@@ -206,33 +206,8 @@ def _normalisation(value: Any) -> Any:
 _SIDE = f"a whole number from {SMALLEST} to {LARGEST}, or two of them: [height, width]"
 _NORMALISATION = (
     f"one of {', '.join(map(json.dumps, NORMALISATIONS))}, or a table "
-    '{order = "RGB", scale = 255, mean = [r, g, b], std = [r, g, b]}; or mean and std'
+    '{order = "RGB", scale = 255, mean = [r, g, b], std = [r, g, b]}'
 )
-
-
-def with_normalisation(values: Mapping[str, Any]) -> dict[str, Any]:
-    """``values`` with the keys mean and std, of pixels from 0 to 1, as one normalisation.
-
-    Raises ``ParameterError`` for one of them alone, or beside a normalisation.
-    """
-    others = {key: value for key, value in values.items() if key not in ("mean", "std")}
-    mean, std = values.get("mean"), values.get("std")
-    if mean is None and std is None:
-        return others
-    if mean is None or std is None or others.get("normalisation") is not None:
-        raise ParameterError("Expected either normalisation, or mean and std.")
-    table = {
-        key: list(value) if isinstance(value, tuple) else value
-        for key, value in (("mean", mean), ("std", std))
-    }
-    for numbers in table.values():
-        for number in numbers if isinstance(numbers, list) else ():
-            if isinstance(number, int | float) and number > 1:
-                raise ParameterError(
-                    f"Expected mean and std of pixels from 0 to 1, got {number:g}: for another "
-                    "scale write normalisation = {scale = 255, mean = ..., std = ...}."
-                )
-    return {**others, "normalisation": table}
 
 
 Side = Annotated[int, Field(ge=SMALLEST, le=LARGEST)]
@@ -311,12 +286,6 @@ class ModelTable(PreprocessingKeys, CallOptions):
     check: Annotated[_Check | None, expected('a table {image = "file", class = "name"}')] = None
     origin: Origin | None = None
     accuracy: LabelledAccuracy | None = None
-
-    @model_validator(mode="before")
-    @classmethod
-    def _join_normalisation(cls, values: Any) -> Any:
-        with as_refusal():
-            return with_normalisation(values) if isinstance(values, Mapping) else values
 
     @property
     def framing(self) -> Framing:

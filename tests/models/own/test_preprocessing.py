@@ -45,18 +45,11 @@ def test_a_description_says_it_by_the_fields_names(models_folder: Path) -> None:
     assert models.REGISTRY["digits"].framing == expected
 
 
-def test_mean_and_std_stand_for_a_normalisation(models_folder: Path) -> None:
-    file = describe(models_folder)
-    text = file.read_text().splitlines()
-    plain = [line for line in text if not line.startswith("normalisation")]
-    file.write_text("\n".join([*plain, f"mean = {MEAN}", f"std = {STD}"]))
+def test_a_normalisation_is_rgb_from_0_to_1_unless_it_says_more(models_folder: Path) -> None:
+    describe(models_folder, normalisation={"mean": MEAN, "std": STD})
     registration_and_schema.refresh()
-    assert (
-        models.REGISTRY["digits"].normalisation == registration_and_schema.NORMALISATIONS["torch"]
-    )
-    file.write_text("\n".join([*text, f"mean = {MEAN}"]))
-    with pytest.raises(ParameterError, match="expected either normalisation, or mean and std"):
-        registration_and_schema.refresh()
+    expected = registration_and_schema.NORMALISATIONS["torch"]
+    assert models.REGISTRY["digits"].normalisation == expected
 
 
 @pytest.mark.parametrize(
@@ -242,10 +235,3 @@ def test_where_a_function_cannot_prepare_images_a_sentence_says_so(
         processed(len, lambda image: image, normalisation="torch")
     with pytest.raises(ParameterError, match=r"transforms\(\) of torchvision's weights, got int"):
         processed(len, 3)
-
-
-def test_mean_and_std_of_bytes_are_refused() -> None:
-    with pytest.raises(ParameterError, match="from 0 to 1, got 127"):
-        registration_and_schema.with_normalisation(
-            {"mean": [127, 127, 127], "std": [128, 128, 128]}
-        )
