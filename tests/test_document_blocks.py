@@ -165,15 +165,6 @@ BEFORE: dict[str, Callable[[], object]] = {
 """What a reader brings along, by a part of the block that needs it."""
 
 
-class Maite:
-    """A model in maite's form, as an example names one."""
-
-    metadata = {"id": "mine", "index2label": {0: "dark", 1: "bright"}}  # noqa: RUF012
-
-    def __call__(self, batch: Any) -> list[list[float]]:
-        return [[1 - image.mean(), image.mean()] for image in batch]
-
-
 REPLIES = {"labels": "digits.txt", "normalisation": "0..1", "output": "logits"}
 
 
@@ -233,7 +224,7 @@ def test_a_block_runs_as_printed(folder: Path, name: str, language: str, code: s
             bring()
     if language == "python":
         of_reader = {"network": torch_network()} if re.search(r"\bnetwork\b", code) else {}
-        exec(compile(code, name, "exec"), {"maite_model": Maite(), **of_reader})
+        exec(compile(code, name, "exec"), dict(of_reader))
         return
     ids: dict[str, str] = {}
     for line in code.splitlines():

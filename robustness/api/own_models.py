@@ -57,8 +57,8 @@ def add_model(
     """Add the model ``what`` as ``name`` until this process ends; return its record.
 
     ``what`` is a model file or SavedModel folder, a Keras model, a ``torch.nn.Module``, a folder in
-    Hugging Face's format, ``"timm:NAME"`` with local ``weights``, a maite model, or a function of
-    normalised pixels, float32 (N, H, W, 3), that returns (N, classes). The other arguments are the
+    Hugging Face's format, ``"timm:NAME"`` with local ``weights``, or a function of normalised
+    pixels, float32 (N, H, W, 3), that returns (N, classes). The other arguments are the
     keys of ``models.toml``; ``labels`` may also be a list of names. With ``fit``, ``crop_pct``,
     ``interpolation``, ``resize``, ``antialias`` or ``padding`` a model sees images so, at its own
     input size; timm and Hugging Face say them, and one with classes of its own has the fit

@@ -38,14 +38,12 @@ from robustness.pictures.framing_and_study_image import Framing, study_image
 from robustness.pictures.sample_files import REGISTRY as SAMPLES
 from robustness.pictures.sample_files import sample_bytes
 
-KERAS_MODEL, MAITE_MODEL = "Keras model", "maite model"
+KERAS_MODEL = "Keras model"
 
 
 def opened(what: Any) -> LiveModel:
     """The model ``what``; raises ``ParameterError`` for any other object."""
     keras, torch = sys.modules.get("keras"), sys.modules.get("torch")
-    if callable(what) and _index2label(what):
-        return _maite(what)
     if keras is not None and isinstance(what, keras.Model):
         return _keras(what)
     if torch is not None and isinstance(what, torch.nn.Module):
@@ -57,7 +55,7 @@ def opened(what: Any) -> LiveModel:
     hint = " Load these weights into their network." if isinstance(what, Mapping) else ""
     raise ParameterError(
         "Expected a model file, a Keras model, a torch.nn.Module, a folder in Hugging Face's "
-        f'format, "timm:NAME", a maite model or a function, got {type(what).__name__}.{hint}'
+        f'format, "timm:NAME" or a function, got {type(what).__name__}.{hint}'
     )
 
 
@@ -87,28 +85,6 @@ def preprocessed(what: Any, preprocess: Callable[[Any], Any]) -> LiveModel:
         {"normalisation": "0..1", "fit": "crop"},
         limit="preprocess shows no graph",
     )
-
-
-def _index2label(what: Any) -> Mapping[Any, Any]:
-    metadata = getattr(what, "metadata", None)
-    labels = metadata.get("index2label") if isinstance(metadata, Mapping) else None
-    return labels if isinstance(labels, Mapping) else {}
-
-
-def _maite(model: Any) -> LiveModel:
-    """maite's protocol: a sequence of images (C, H, W) in, a sequence of answers out."""
-    names = _index2label(model)
-    try:
-        labels = tuple(str(names[index]) for index in sorted(names, key=int))
-    except ValueError as error:
-        raise ParameterError(
-            "Expected whole numbers as keys of the model's index2label, got others."
-        ) from error
-
-    def ask(pixels: Any) -> Any:
-        return as_array(list(model(list(np.ascontiguousarray(pixels.transpose(0, 3, 1, 2))))))
-
-    return LiveModel(MAITE_MODEL, ask, labels, limit="maite's protocol shows no graph")
 
 
 def _keras(model: Any) -> LiveModel:

@@ -148,19 +148,6 @@ def test_answers_that_change_get_a_sentence_when_the_model_is_added(
     assert all(re.search(f"^colours .*{said}", text) for text in found)
 
 
-def test_maite_models_tell_their_classes_and_see_channels_first() -> None:
-    class Maite:
-        metadata = {"id": "colours", "index2label": dict(enumerate(COLOURS))}  # noqa: RUF012
-
-        def __call__(self, batch: Any) -> list[Floats]:
-            return [logits(image.transpose(1, 2, 0)[None])[0] for image in batch]
-
-    record = api.add_model("colours", Maite(), input_size=16, normalisation="0..1")
-    assert record.labels().names == COLOURS
-    found = api.load_model("colours")(colour(0.1, 0.8, 0.3)).probabilities
-    assert found.argmax() == 1
-
-
 def test_an_object_that_is_no_model_gets_a_sentence() -> None:
     with pytest.raises(ParameterError, match="got int"):
         api.add_model("colours", 3, **DESCRIBED)
