@@ -81,8 +81,8 @@ def add_model(
 def remove_model(name: str) -> None:
     """Remove a model of your own: from this process, or from ``models.toml``.
 
-    Its file stays, unless it was uploaded on the Models page or unpacked from a zip archive. Raises
-    ``UnknownNameError`` for a model that is not your own.
+    Its file stays, unless it was uploaded on the Models page. Raises ``UnknownNameError`` for a
+    model that is not your own.
     """
     if not registration_and_schema.remove_from_process(name):
         toml_entry_addition_and_removal.remove(name)

@@ -39,7 +39,7 @@ def add(parsers: Parsers) -> None:
 
     adding = add_command(actions, "add", add_model_command, reads="")
     adding._negative_number_matcher = re.compile(r"-1\.\.1$")  # a normalisation, and no option
-    adding.add_argument("file", type=Path, metavar="FILE", help="model file, JATIC folder or zip")
+    adding.add_argument("file", type=Path, metavar="FILE", help="model file or SavedModel folder")
     adding.add_argument("--name", metavar="N", default="", help="default: the file's name")
     for option, metavar, text in (
         ("--labels", "imagenet|FILE", "imagenet, or a file with one class per line"),
@@ -140,11 +140,9 @@ def add_model_command(options: argparse.Namespace) -> None:
     Asks only for what the file lacks; tries the usual normalisations on labelled images.
     """
     from robustness.models.model_and_weights_record import LabelledAccuracy
-    from robustness.models.own import model_file_in_archive
 
-    with model_file_in_archive.opened(options.file) as (path, unpacked):
-        description = _complete(path, options)
-        file = None if options.dry_run else description.write(unpacked)
+    description = _complete(options)
+    file = None if options.dry_run else description.write()
     if options.json:
         console.print_json({**description.document(), "written_to": str(file) if file else None})
         return
@@ -171,7 +169,7 @@ def add_model_command(options: argparse.Namespace) -> None:
     console.say(f"written to {file}" if file else "nothing was written")
 
 
-def _complete(path: Path, options: argparse.Namespace) -> Description:
+def _complete(options: argparse.Namespace) -> Description:
     """The complete proposal; with ``--dry-run --json`` values may be missing."""
     from robustness.models.own.description_proposal import name_of, propose
     from robustness.models.own.registration_and_schema import name_problem
@@ -188,10 +186,10 @@ def _complete(path: Path, options: argparse.Namespace) -> Description:
         raise ParameterError(f"Expected a name for the model, got {name!r}: {problem}.")
 
     def show(step: str) -> None:
-        console.progress(f"{path.name}: {step} ...")
+        console.progress(f"{options.file.name}: {step} ...")
 
     while True:
-        description = propose(path, choices, name=name, images=options.images, said=show)
+        description = propose(options.file, choices, name=name, images=options.images, said=show)
         console.end_progress()
         if not description.missing or (options.dry_run and options.json):
             return description
@@ -204,7 +202,7 @@ def _complete(path: Path, options: argparse.Namespace) -> Description:
 def remove_model_command(options: argparse.Namespace) -> None:
     """Remove a model of your own from models.toml.
 
-    Its file stays, unless it was uploaded on the Models page or unpacked from a zip archive.
+    Its file stays, unless it was uploaded on the Models page.
     """
     from robustness.models.own import toml_entry_addition_and_removal
 

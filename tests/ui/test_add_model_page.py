@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -195,11 +194,6 @@ def saved_model(folder: Path) -> Path:
 
 def test_a_saved_model_runs_only_once_it_is_trusted(folder: Path) -> None:
     saved = saved_model(folder)
-    upload = shutil.make_archive(str(folder / "packed"), "zip", saved)
-    app = run(MODELS)
-    content = Path(upload).read_bytes()
-    app.file_uploader(key="add_upload 0").set_value([("packed.zip", content, "")]).run()
-    assert "SavedModel" in errors(app)
     app = opened(saved)
     assert "SavedModel" in errors(app)
     assert not (folder / "ran").exists()

@@ -50,7 +50,7 @@ from robustness.models.graph.preprocessing_and_probabilities import (
     trial_images,
 )
 from robustness.models.model_and_weights_record import REGISTRY, Normalisation
-from robustness.models.own.file_and_library_metadata import describe, stated_shape
+from robustness.models.own.file_and_library_metadata import describe
 from robustness.models.run.onnxruntime_tflite_keras_pass import (
     RuntimeSession,
     keras_session,
@@ -95,7 +95,7 @@ def answer(head: bytes, _data: bytes) -> bytes:
     path = Path(request["path"])
     try:
         if "to" not in request:
-            shape = tuple(request["shape"]) if request["shape"] else stated_shape(path)
+            shape = tuple(request["shape"]) if request["shape"] else None
             reply = describe(path, _facts(path, shape, request))
         else:
             reply = asdict(_written(path, _USE.validate_python(request["use"]), request))

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from robustness.base.errors import ParameterError
+from robustness.base.files_and_locks import files_below, require_regular
 from robustness.models.class_labels import imagenet
+from robustness.models.file_formats.format_and_runtime_record import MAX_BYTES
+from robustness.models.file_formats.formats import ENDINGS, is_saved_model
 from robustness.models.graph.inspection_and_conversion import describe_file
 from robustness.models.model_and_weights_record import (
     LabelledAccuracy,
     ModelRecord,
 )
 from robustness.models.own import (
-    model_file_in_archive,
     registration_and_schema,
     toml_entry_addition_and_removal,
 )
@@ -151,9 +153,53 @@ def propose(
     return try_out(read_description(path, choices, name), images, said)
 
 
+def model_file(path: Path) -> Path:
+    """``path`` itself, or the one model file below it if it is a folder and no SavedModel."""
+    if not path.exists():
+        raise ParameterError(f"There is no model at {path}.")
+    if not path.is_dir():
+        _check_file(path)
+        return path
+    if is_saved_model(path):
+        return path
+    files = files_below(path)
+    matches = [file for file in files if file.suffix.lower() in ENDINGS]
+    if len(matches) != 1:
+        names = ", ".join(file.name for file in matches[:5]) or "none"
+        advice = "" if matches else _advice(file.suffix.lower() for file in files)
+        raise ParameterError(f"Expected one model ({', '.join(ENDINGS)}), got {names}.{advice}")
+    _check_file(matches[0])
+    return matches[0]
+
+
+_ADVICE = {
+    **dict.fromkeys(
+        (".pt", ".pth", ".safetensors"),
+        " It holds weights alone: give api.add_model the network itself, or export it to ONNX.",
+    ),
+    ".h5": " Load it in Keras and save it with model.save('x.keras').",
+}
+
+
+def _advice(endings: Iterable[str]) -> str:
+    return next((_ADVICE[ending] for ending in endings if ending in _ADVICE), "")
+
+
+def _check_file(path: Path) -> None:
+    if path.suffix.lower() not in ENDINGS:
+        raise ParameterError(
+            f"Expected a model file ({', '.join(ENDINGS)}) or a folder, got {path.name}."
+            f"{_advice([path.suffix.lower()])}"
+        )
+    try:
+        require_regular(path, MAX_BYTES)  # a pipe may never end
+    except OSError as error:
+        raise ParameterError(f"{path.name} cannot be read: {error.strerror}.") from error
+
+
 def read_description(path: Path, choices: Mapping[str, Any], name: str) -> Description:
     """Describe the model file ``path`` by what it holds; raises as ``propose``."""
-    path = model_file_in_archive.model_file(path.resolve())
+    path = model_file(path.resolve())
     choices = dict(choices)
     if Path(labels := choices.get("labels", "")).is_absolute():
         choices["labels"] = toml_entry_addition_and_removal.relative(Path(labels))

@@ -24,7 +24,7 @@ from robustness.models.catalogue.imagenet_model_registration import (
     TORCH,
 )
 from robustness.models.class_labels import imagenet
-from robustness.models.file_formats.format_and_runtime_record import Quantisation, UnusableError
+from robustness.models.file_formats.format_and_runtime_record import Quantisation
 from robustness.models.file_formats.formats import format_of
 from robustness.models.graph.graph_preprocessing_and_facts import FileFacts
 from robustness.models.graph.preprocessing_and_probabilities import SIGMOID, Shape
@@ -40,7 +40,7 @@ _ALIKE = 0.5
 """Share of matching names from which 1,000 classes count as ImageNet's."""
 
 _KEYS = ("names", "labels", "classes", "id2label", "index2label", "label_names")
-"""Keys of class names in the metadata of Ultralytics, Hugging Face, JATIC and timm."""
+"""Keys of class names in the metadata of Ultralytics, Hugging Face and timm."""
 
 NORMALISATIONS: Mapping[str, Normalisation] = {
     "0..1": Normalisation(),
@@ -55,12 +55,7 @@ FRAMING_KEYS = tuple(key for key in Framing._fields if key != "side")
 """The keys of ``models.toml`` that say how images become the input."""
 
 OF_BYTES = "0..255"
-JATIC = "JATIC_ONNX"
-"""The interface of the JATIC Interoperability Requirements, version 1: pixels from 0 to 1 in, class
-probabilities out, and a JSON file beside the model that says so."""
-
 CONFIG, PREPROCESSOR = "config.json", "preprocessor_config.json"
-_MOST_BYTES, _MOST_FILES = 4 * 2**20, 100
 
 _TIMM_FITS = {"center": "crop", "squash": "squash", "border": "letterbox"}
 _WHOLE = 384
@@ -105,7 +100,7 @@ def describe(path: Path, facts: FileFacts) -> dict[str, Any]:
     names: tuple[str, ...] = ()
     if facts.shape is not None:
         entry["input_size"] = size_of(*facts.shape)
-        sources["input_size"] = JATIC if facts.shape == stated_shape(path) else "the file"
+        sources["input_size"] = "the file"
     if facts.classes is not None:
         names = class_names(path, facts.classes)
         if names and not are_imagenet(names):
@@ -136,7 +131,7 @@ def class_names(path: Path, count: int) -> tuple[str, ...]:
     """The names of the ``count`` classes of the model file ``path``; empty if unknown.
 
     In the metadata of an ONNX file, in the archive at the end of a TensorFlow Lite file, and in the
-    ``config.json`` of its folder, a JSON file of its own name, or JATIC_ONNX metadata beside it.
+    ``config.json`` of its folder or a JSON file of its own name.
     """
     for names in _listed_names(path):
         if len(names) == count == len(set(names)) and all(names):
@@ -150,8 +145,6 @@ def _listed_names(path: Path) -> Iterator[list[str]]:
         for name in _KEYS:
             yield from (_names(_parsed(text)) for key, text in texts if key == name)
     with suppress(Exception):
-        if (metadata := jatic_metadata(path)).get("index2label"):
-            yield _names(metadata["index2label"])
         for file in (path.with_suffix(".json"), path.parent / CONFIG):
             with suppress(OSError, ValueError):
                 metadata = read_object(file)
@@ -205,9 +198,6 @@ def _statements(path: Path) -> Iterator[tuple[dict[str, Any], str]]:
             stated = {"normalisation": value_of(of_integers(quantised))}
             yield stated, "the quantisation of its input"
     with suppress(Exception):
-        if jatic_metadata(path):
-            yield {"normalisation": "0..1"}, JATIC
-    with suppress(Exception):
         yield hugging_face_entry(read_object(path.parent / PREPROCESSOR)), PREPROCESSOR
     with suppress(Exception):
         config: dict[str, Any] = {}
@@ -225,38 +215,6 @@ def of_integers(quantised: Quantisation) -> Normalisation:
     """The normalisation that maps pixels 0 to 255 to the integers of a quantised input."""
     zero = float(quantised.zero_point - quantised.lowest)
     return Normalisation("RGB", 255.0, (zero,) * 3, (1 / quantised.scale,) * 3)
-
-
-def jatic_metadata(path: Path) -> dict[str, Any]:
-    """The JATIC_ONNX metadata beside the model file ``path``; empty if there is none.
-
-    Raises ``UnusableError`` for a model that is no image classifier by its metadata.
-    """
-    for file in sorted(path.parent.glob("*.json"))[:_MOST_FILES]:
-        try:
-            metadata = read_object(file)
-            name, use = metadata["interface"]["name"], metadata["io"]["interface"]
-            channels = metadata["io"]["input"].get("channels", "RGB")
-        except (OSError, ValueError, TypeError, KeyError, AttributeError):
-            continue
-        if name == JATIC:
-            if use == "IMAGE_CLASSIFICATION" and channels == "RGB":
-                return metadata
-            raise UnusableError(
-                f"expected IMAGE_CLASSIFICATION of RGB images, got {use} of {channels} in "
-                f"{file.name}"
-            )
-    return {}
-
-
-def stated_shape(path: Path) -> Shape | None:
-    """Height and width of the input by JATIC_ONNX metadata; None if free, not square or not there.
-
-    Raises ``UnusableError`` for a model that is no image classifier by its metadata.
-    """
-    size = jatic_metadata(path).get("io", {}).get("input", {})
-    height, width = size.get("height"), size.get("width")
-    return (height, height) if isinstance(height, int) and height == width and height > 0 else None
 
 
 # --- by library ----------------------------------------------------------------------------------

@@ -15,7 +15,6 @@ from robustness.base.files_and_locks import file_lock, read_regular, stored_byte
 from robustness.base.text import did_you_mean
 from robustness.base.untrusted_toml import MAX_BYTES, parse_toml
 from robustness.models.own import registration_and_schema
-from robustness.models.own.model_file_in_archive import model_file
 
 _HEADER = re.compile(r"\s*\[+\s*(?:\"((?:[^\"\\]|\\.)*)\"|'([^']*)'|([A-Za-z0-9_-]+))\s*[\].]")
 
@@ -36,7 +35,7 @@ def as_toml(value: Any) -> str:
 
 
 STORE = "added-models"
-"""The folder beside the file of entries that holds uploaded and unpacked models."""
+"""The folder beside the file of entries that holds uploaded models."""
 
 
 def label_file(name: str) -> str:
@@ -93,7 +92,8 @@ def add(
                 "another name."
             )
         if folder is not None:
-            values = {**values, "path": relative(_copied(folder, _store(name)))}
+            _copy(folder, _store(name))
+            values = {**values, "path": relative(_store(name) / Path(values["path"]).name)}
         if classes:
             write_whole(labels, content)
         write_whole(file.resolve(), (text + entry_text(name, values)).encode())
@@ -105,8 +105,7 @@ def _store(name: str) -> Path:
     return registration_and_schema.described_in().parent / STORE / name
 
 
-def _copied(folder: Path, target: Path) -> Path:
-    """The model file in ``target``, a copy of ``folder``."""
+def _copy(folder: Path, target: Path) -> None:
     shutil.rmtree(target, ignore_errors=True)  # what an interruption left there
     try:
         shutil.copytree(folder, target)
@@ -117,14 +116,13 @@ def _copied(folder: Path, target: Path) -> Path:
         raise ParameterError(
             f"The model cannot be written to {target}: {reason}. Make room, then try again."
         ) from error
-    return model_file(target)
 
 
 def remove(name: str) -> Path:
     """Remove the model ``name`` from the user's file and the registry; return the file.
 
-    With it go the files that adding it wrote; its model file stays, unless that was uploaded or
-    unpacked. Raises ``UnknownNameError`` where there is no such model, and ``ParameterError`` for
+    With it go the files that adding it wrote; its model file stays, unless that was uploaded.
+    Raises ``UnknownNameError`` where there is no such model, and ``ParameterError`` for
     the base of another or where its table cannot be told from the others.
     """
     file = registration_and_schema.described_in()

@@ -19,11 +19,16 @@ from robustness.base.text import counted, figure_text, plain, share, some
 from robustness.models.class_labels import check_class_names, imagenet
 from robustness.models.file_formats.formats import ENDINGS, FORMATS, is_saved_model
 from robustness.models.own import (
-    model_file_in_archive,
     registration_and_schema,
     toml_entry_addition_and_removal,
 )
-from robustness.models.own.description_proposal import UNDECIDED, Description, name_of, propose
+from robustness.models.own.description_proposal import (
+    UNDECIDED,
+    Description,
+    model_file,
+    name_of,
+    propose,
+)
 from robustness.models.own.file_and_library_metadata import IMAGENET
 from robustness.models.own.preprocessing_trials import USUAL, clearly_better
 from robustness.pictures.framing_and_study_image import FITS, MIN_SHARE
@@ -75,13 +80,12 @@ class _Source:
     def name(self) -> str:
         """A name for the model."""
         names = [self.path] if self.path else [file.name for file in self.files]
-        endings = (*ENDINGS, ".zip")
-        mine = [name for name in names if Path(name).suffix.lower() in endings]
+        mine = [name for name in names if Path(name).suffix.lower() in ENDINGS]
         return name_of(Path((mine or names)[0]))
 
     @contextmanager
     def at(self) -> Iterator[tuple[Path, Path | None]]:
-        """The file, folder or archive, and the temporary folder with the uploaded files."""
+        """The file or folder, and the temporary folder with the uploaded files."""
         if self.path:
             yield Path(self.path).expanduser(), None
             return
@@ -89,10 +93,7 @@ class _Source:
             written = [Path(folder) / Path(file.name).name for file in self.files]
             for path, file in zip(written, self.files, strict=True):
                 path.write_bytes(file.getbuffer())
-            if len(written) == 1 and written[0].suffix.lower() == ".zip":
-                yield written[0], None
-            else:
-                yield Path(folder), Path(folder)
+            yield Path(folder), Path(folder)
 
 
 @dataclass
@@ -189,7 +190,7 @@ def _source() -> _Source:
             "Path",
             key="add_path",
             placeholder="/models/digits.onnx",
-            help=f"{_FORMATS}, or a SavedModel or JATIC_ONNX folder. The file stays where it is.",
+            help=f"{_FORMATS}, or a SavedModel folder. The file stays where it is.",
         )
         path = path.strip()
         trusted = is_saved_model(Path(os.path.expanduser(path))) and st.checkbox(
@@ -199,7 +200,7 @@ def _source() -> _Source:
         return _Source(path, trusted)
     files = st.file_uploader(
         "Model file, with its weights and metadata if they are separate",
-        type=[*ENDINGS, *SIDECAR_ENDINGS, ".zip"],
+        type=[*ENDINGS, *SIDECAR_ENDINGS],
         accept_multiple_files=True,
         key=f"add_upload {st.session_state.get(_COUNT, 0)}",
         help=f"Up to {st.get_option('server.maxUploadSize')} MB per file; for larger ones, give a "
@@ -220,10 +221,8 @@ def _described(source: _Source, form: _Form, work: Work) -> Description:
             match = _STEP.search(step)
             show(int(match[1]) / int(match[2]) if match else 0.0, plain(step))
 
-        with (
-            model_file_in_archive.opened(path) as (file, _),
-            tempfile.TemporaryDirectory() as folder,
-        ):
+        file = model_file(path)
+        with tempfile.TemporaryDirectory() as folder:
             if is_saved_model(file) and not source.trusted:
                 raise ParameterError(
                     "Expected a model file, got a SavedModel, which is a program: convert it to "
@@ -278,8 +277,8 @@ def _finish(source: _Source, form: _Form, description: Description, is_current: 
 
 def _add(source: _Source, description: Description) -> None:
     access.require(Action.CHANGE_MODELS, thing=description.name)
-    with source.at() as (path, uploaded), model_file_in_archive.opened(path) as (_, unpacked):
-        description.write(unpacked or uploaded)
+    with source.at() as (_, uploaded):
+        description.write(uploaded)
     st.session_state[_DONE] = description.name
     del st.session_state[_INSPECTED]
     st.session_state[_COUNT] = st.session_state.get(_COUNT, 0) + 1  # empties the uploader

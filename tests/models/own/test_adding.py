@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import os
-import shutil
 import tomllib
 import zipfile
 from dataclasses import replace
@@ -369,68 +368,21 @@ def test_files_of_a_terabyte_are_refused_in_seconds(
 ) -> None:
     (folder / "named.onnx").write_bytes(colour_model(("names", str(list(COLOURS)))))
     terabyte(folder / "named.labels.txt")
-    terabyte(folder / "big.zip")
+    terabyte(folder / "big.onnx")
     with within(20):
         assert run("add", "named.onnx", "--normalisation", "-1..1") == 2
-        assert run("add", "big.zip") == 2
-    classes, size = capsys.readouterr().err.splitlines()[-2:]
-    assert "named.labels.txt, got one with other classes" in classes
-    assert "1,099,511,627,776 bytes are more than" in size
+        assert run("add", "big.onnx") == 2
+    told = capsys.readouterr().err
+    assert "named.labels.txt, got one with other classes" in told
+    assert "1,099,511,627,776 bytes are more than" in told
 
 
-def jatic_package(folder: Path, **changes: Any) -> Path:
-    """A JATIC_ONNX folder with a colour model that takes pixels from 0 to 1, and gives scores."""
-    folder.mkdir()
-    (folder / "model.onnx").write_bytes(colour_model(last="Softmax"))
-    told = {
-        "interface": {"name": "JATIC_ONNX", "version": "v1"},
-        "io": {
-            "interface": "IMAGE_CLASSIFICATION",
-            "input": {"channels": "RGB", "height": 8, "width": 8},
-            "output": {"nClasses": len(COLOURS)},
-            **changes,
-        },
-        "index2label": {str(place): name for place, name in enumerate(COLOURS)},
-    }
-    (folder / "model-metadata.json").write_text(json.dumps(told))
-    return folder
-
-
-def test_a_jatic_package_tells_all_of_itself_as_a_folder_and_as_an_archive(
-    folder: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    package = jatic_package(folder / "package")
-    shutil.make_archive(str(folder / "packed"), "zip", folder, "package")
-    found = added(capsys, str(package))
-    assert found["told_by"]["normalisation"] == "JATIC_ONNX"
-    assert found["entry"]["normalisation"] == "0..1"
-    added(capsys, "packed.zip")
-    assert (folder / described(folder)["packed"]["path"]).is_file()
-    for name in ("package", "packed"):
-        assert models.REGISTRY[name].labels().names == tuple(COLOURS)
-        assert main.main(["predict", "images/red/1.png", "--models", name, "--json"]) == 0
-        top = json.loads(capsys.readouterr().out)["predictions"][0]["top"][0]["name"]
-        assert top == "red"
-    assert run("remove", "packed") == 0
-    assert list((folder / "added-models").iterdir()) == []
-
-
-def test_a_package_that_holds_no_classifier_is_refused(
-    folder: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    jatic_package(folder / "detector", interface="IMAGE_OBJECT_DETECTION")
-    with zipfile.ZipFile(folder / "empty.zip", "w") as archive:
-        archive.writestr("readme.txt", "nothing")
-    with zipfile.ZipFile(folder / "bomb.zip", "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("model.onnx", bytes(40 * 2**20))
-    (folder / "broken.zip").write_bytes(b"PK no archive")
+def test_what_is_no_model_file_is_refused(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "model.zip").write_bytes(b"PK")
     (folder / "weights.pt").write_bytes(b"")
     os.mkfifo(folder / "pipe.keras")  # opening it would never end
     for file, reason in {
-        "detector": "IMAGE_OBJECT_DETECTION",
-        "empty.zip": "got none",
-        "bomb.zip": "unpack",
-        "broken.zip": "zip archive",
+        "model.zip": "got model.zip",
         "images": "one model",
         "weights.pt": "api.add_model",
         "pipe.keras": "pipe",

@@ -266,18 +266,6 @@ def test_a_random_function_of_models_toml_gets_a_sentence_when_it_is_loaded(
     assert told[0].startswith("robustness: digits ")
 
 
-def test_a_limit_that_is_gone_says_what_to_do(models_folder: Path) -> None:
-    key = "retries"
-    changes: dict[str, Any] = {"path": None, "function": "a:b", key: 1}
-    describe(models_folder, **changes)
-    with pytest.raises(ParameterError, match=f"{key} is gone: .* in the function"):
-        registration_and_schema.refresh()
-    (models_folder / "models.toml").write_text("")
-    arguments: dict[str, Any] = {**DESCRIBED, key: 1}
-    with pytest.raises(ParameterError, match=f"colours: {key} is gone: .* in the function"):
-        api.add_model("colours", logits, **arguments)
-
-
 # --- runs -----------------------------------------------------------------------------------------
 
 
