@@ -8,7 +8,7 @@ import unicodedata
 from ast import literal_eval
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from decimal import ROUND_HALF_UP, Decimal, localcontext
-from typing import Any, NamedTuple, Self
+from typing import Any
 
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]()<>#+\-.!|~:$^=&])")
 _AUTOLINK = re.compile(
@@ -122,9 +122,9 @@ def counted(number: int | str, thing: str) -> str:
     """``number``, or its text, and ``thing``, plural unless it is "1"."""
     text = number if isinstance(number, str) else f"{number:,}"
     if text == "1":
-        return FigureText(f"{text} {thing}", text)
+        return f"{text} {thing}"
     ending = "es" if thing.endswith("s") else "s"
-    return FigureText(f"{text} {thing}{ending}", text)
+    return f"{text} {thing}{ending}"
 
 
 def all_of(total: int, thing: str) -> str:
@@ -171,69 +171,12 @@ def milliseconds(value: float) -> str:
     return f"{value:.0f}" if value >= 9.95 else f"{value:.1f}"
 
 
-Key = frozenset[tuple[str, str]]
-"""What a figure is of, such as {("figure", "consistency"), ("model", "SqueezeNet")}."""
-
-
-class Figure(NamedTuple):
-    """A number that a text prints: the figure ``name`` of ``entry``, a row of a table.
-
-    Figures with the same ``key`` have the same ``value``.
-    """
-
-    entry: Mapping[str, Any]
-    name: str
-    value: float
-    text: str
-
-    @property
-    def key(self) -> Key:
-        """What it is of, worked out only where it is asked for."""
-        return key_of(self.entry, self.name)
-
-
-class FigureText(str):
-    """A text with the ``figures`` that it prints: those of its ``parts``. Drawers need no more."""
-
-    figures: tuple[Figure, ...]
-
-    def __new__(cls, text: str, *parts: str) -> Self:
-        joined = super().__new__(cls, text)
-        joined.figures = tuple(figure for part in parts for figure in getattr(part, "figures", ()))
-        return joined
-
-
-_NAMES = (
-    *("image", "model", "remedy", "condition", "perturbation", "series", "quantity", "conditions"),
-    *("column", "value", "before", "after", "better", "worse", "other", "model_a", "model_b"),
-    *("norm", "corruption", "note", "promise", "baseline", "run", "label_set"),
-)
-_NUMBERS = ("label", "strength", "severity", "epsilon", "max_error")
-_OF_A_CONDITION = {"perturbation", "series", "strength", "severity"}
-_SAME = {"accuracy": "clean_accuracy"}
-
-
-def key_of(entry: Mapping[str, Any], name: str) -> Key:
-    """The key of the figure ``name`` of ``entry``: its name, and what ``entry`` is of.
-
-    Where it is printed is no part of that.
-    """
-    of = {field: entry[field] for field in _NAMES if isinstance(entry.get(field), str)}
-    of |= {field: entry[field] for field in _NUMBERS if isinstance(entry.get(field), int | float)}
-    implied = _OF_A_CONDITION if of.get("condition") else set()
-    implied |= {"label_set"} if {"model", "better"} & {*of} else set()
-    of = {field: str(of[field]) for field in of if of[field] != "" and field not in implied}
-    return frozenset({"figure": _SAME.get(name, name), **of}.items())
-
-
 def figure_text(entry: Mapping[str, Any], name: str, form: str | Callable[[float], str]) -> str:
-    """The figure ``name`` of ``entry`` by ``form``, with its key; "" if it is unknown."""
+    """The figure ``name`` of ``entry`` by ``form``; "" if it is unknown."""
     value = entry.get(name)
     if value is None:
         return ""
-    text = FigureText(format_figure(value, form) if isinstance(form, str) else form(value))
-    text.figures = (Figure(entry, name, value, str(text)),)
-    return text
+    return format_figure(value, form) if isinstance(form, str) else form(value)
 
 
 _NAMED_AFTER = ("Gaussian",)
@@ -261,8 +204,7 @@ def in_bytes(size: float) -> str:
 def join_names(names: Sequence[str], most: int = 3) -> str:
     """``names`` with commas and "and"; beyond ``most`` they are counted. "" for none."""
     first = [*names[:most], *([f"{len(names) - most} more"] if len(names) > most else [])]
-    text = " and ".join([", ".join(first[:-1]), first[-1]] if first[1:] else first)
-    return FigureText(text, *first)
+    return " and ".join([", ".join(first[:-1]), first[-1]] if first[1:] else first)
 
 
 def some(names: Sequence[str], most: int) -> str:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Self
 
 from robustness import models
 from robustness.attacks import NORMS
-from robustness.base.text import FigureText, counted, figure_text, points
+from robustness.base.text import counted, figure_text, points
 from robustness.evaluation.perturbation_and_attack_conditions import AttackCondition, Condition
 from robustness.metrics import FEATURES, PICTURE, PREDICTION
 from robustness.metrics import REGISTRY as METRICS
@@ -52,20 +52,20 @@ class Table(NamedTuple):
 def interval(entry: Entry, name: str, form: Form = ".0%", unknown: str = "no interval") -> str:
     """The interval of the figure ``name``, "82.0% to 84.2%"; ``unknown`` if there is none."""
     low, high = (figure_text(entry, f"{name}_{bound}", form) for bound in ("low", "high"))
-    return FigureText(f"{low} to {high}", low, high) if low and high else unknown
+    return f"{low} to {high}" if low and high else unknown
 
 
 def in_brackets(entry: Entry, name: str, form: Form = ".1%") -> str:
     """The interval of the figure ``name`` in parentheses after a space; "" if there is none."""
     bounds = interval(entry, name, form, "")
-    return FigureText(f" ({bounds})", bounds) if bounds else ""
+    return f" ({bounds})" if bounds else ""
 
 
 def with_interval(entry: Entry, name: str, form: Form = ".1%") -> str:
     """The figure ``name`` and its interval, "83.1% (82.0% to 84.2%)"; "" if there is none."""
     text = figure_text(entry, name, form)
     bounds = in_brackets(entry, name, form) if text else ""
-    return FigureText(f"{text}{bounds}", text, bounds)
+    return f"{text}{bounds}"
 
 
 def flat(entry: Entry, name: str, bounds: Entry) -> dict[str, Any]:
@@ -141,12 +141,12 @@ def _leaves_out(entry: Entry) -> bool:
 def places(entry: Entry) -> str:
     """The rank of ``entry``, of ties a range."""
     low, high = (figure_text(entry, f"place_{end}", "") for end in ("low", "high"))
-    return low if low == high else FigureText(f"{low} to {high}", low, high)
+    return low if low == high else f"{low} to {high}"
 
 
 def _labelled(entry: Entry) -> str:
     labelled, images = (figure_text(entry, f"n_{which}", ",") for which in ("labelled", "images"))
-    return FigureText(f"{labelled} of {images}", labelled, images)
+    return f"{labelled} of {images}"
 
 
 LABELLED: Column = ("Labelled images", _labelled)
@@ -173,7 +173,7 @@ def broken_by_attacks(entry: Entry, name: str = "attack_success") -> str:
         return "no correct image to break"
     images = "image" if entry.get("of") == "consistency" else "correct image"
     rates, count = with_interval(entry, name), figure_text(entry, "n_attacked", ",")
-    return FigureText(f"{rates} of {counted(count, images)}", rates, count)
+    return f"{rates} of {counted(count, images)}"
 
 
 def similarities(

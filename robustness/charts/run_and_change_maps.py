@@ -16,7 +16,7 @@ import numpy as np
 from robustness import models
 from robustness.attacks import NORMS
 from robustness.attacks import REGISTRY as ATTACKS
-from robustness.base.text import FigureText, figure_text, format_figure, points
+from robustness.base.text import figure_text, format_figure, points
 from robustness.charts.band_and_map_drawing import (
     BandMap,
     CellAxis,
@@ -295,12 +295,9 @@ def _strip(
         bounds = in_brackets(cell.entry, cell.name, exact)
         outcome = _OUTCOMES.get(quantity, "")
         remark = f"; {said}" if said else ""
-        title = FigureText(
-            f"{cell.title}: {value}{outcome}{bounds}, n = {n}{remark}",
-            *(value, bounds, n),
-        )
+        title = f"{cell.title}: {value}{outcome}{bounds}, n = {n}{remark}"
         figure = figure_text(cell.entry, cell.name, lambda v: format_figure(v, short).rstrip("%"))
-        written = FigureText(f"{figure}\N{THIN SPACE}{sign}" if sign else figure, figure)
+        written = f"{figure}\N{THIN SPACE}{sign}" if sign else figure
         tiles.append(Tile(float(tone), title, 1.0, written, key))
     if len(cells) == 1:
         return Strip(tiles, with_interval(cells[0].entry, cells[0].name, exact))
@@ -308,8 +305,8 @@ def _strip(
     for cell in cells:
         level = str(cell.severity) if by_severity and cell.severity is not None else cell.at
         if value := figure_text(cell.entry, cell.name, short):
-            texts.append(FigureText(f"{level}: {value}", value))
-    return Strip(tiles, FigureText(", ".join(texts), *texts))
+            texts.append(f"{level}: {value}")
+    return Strip(tiles, ", ".join(texts))
 
 
 class Span(NamedTuple):
@@ -353,15 +350,12 @@ def _marked(
     tones = [0.0 if cell.value is None else 2 * cell.value - 1 for cell in cells]
     strip = _strip("", cells, tones, quantity_of(figures))
     mark = Tick(at, span.text, low=low, high=high)
-    text = FigureText(f"{strip.text}; your camera: {span.text}", strip.text)
+    text = f"{strip.text}; your camera: {span.text}"
     return strip._replace(ticks=[mark], text=text)
 
 
 class ShareChange(NamedTuple):
-    """How the share of a model differs under a ``condition`` ("" for originals).
-
-    ``runs`` are the baseline and the other run, if it is between two.
-    """
+    """How the share of a model differs under a ``condition`` ("" for originals)."""
 
     model: str
     condition: str
@@ -372,7 +366,6 @@ class ShareChange(NamedTuple):
     significant: bool
     n: int
     key: str = ""
-    runs: tuple[str, str] = ("", "")
 
     @property
     def difference(self) -> float:
@@ -391,10 +384,7 @@ class ShareChange(NamedTuple):
 
     def entry(self, quantity: str) -> Entry:
         """Its figures of ``quantity`` by the names that a comparison gives them."""
-        baseline, run = self.runs
-        conditions = "" if self.condition else ORIGINALS
-        of = {"model": self.model, "condition": self.condition, "conditions": conditions}
-        of |= {"baseline": baseline, "run": run}
+        of = {"model": self.model, "condition": self.condition}
         figures = {"a": self.before, "b": self.after, "images": self.n}
         by_name = {f"{quantity}_{name}": value for name, value in figures.items()}
         difference = {"value": self.difference, "low": self.low, "high": self.high}
@@ -464,20 +454,14 @@ def _changes(ordered: Sequence[ShareChange], quantity: str) -> Strip | None:
     for change in ordered:
         entry = change.entry(quantity)
         verdict = "" if change.significant else ", not significant"
-        exact, brief = (
-            with_interval(entry, name, points),
-            figure_text(entry, name, partial(points, form="+.0f")),
-        )
+        exact = f"{with_interval(entry, name, points)}{verdict}"
+        brief = figure_text(entry, name, partial(points, form="+.0f"))
         before, after = (figure_text(entry, f"{quantity}_{side}", ".1%") for side in "ab")
-        exact, n = (
-            FigureText(f"{exact}{verdict}", exact),
-            figure_text(entry, f"{quantity}_images", ","),
-        )
+        n = figure_text(entry, f"{quantity}_images", ",")
         title = f"{change.title}: {before} to {after}, {exact}, n = {n}"
-        title = FigureText(title, before, after, exact, n)
         tiles.append(Tile(change.tone, title, text=brief, key=change.key))
         doubt = "" if change.significant else " (not significant)"
-        words.append(FigureText(f"{setting(change.condition)}: {brief}{doubt}", brief))
+        words.append(f"{setting(change.condition)}: {brief}{doubt}")
     if len(ordered) == 1:
         return Strip(tiles, exact)
-    return Strip(tiles, FigureText(", ".join(words), *words))
+    return Strip(tiles, ", ".join(words))

@@ -157,7 +157,7 @@ def add_model_command(options: argparse.Namespace) -> None:
             f"images, and its probabilities differ by up to {native.largest:.2f}"
         )
     if accuracy := description.entry.get("accuracy"):
-        console.say(f"{LabelledAccuracy(**accuracy).text(description.name)}.")
+        console.say(f"{LabelledAccuracy(**accuracy).text}.")
     if description.warning:
         console.remark(f"robustness: {description.warning}")
     console.say(f"preprocessing: {description.preprocessing}")
@@ -289,10 +289,11 @@ def _answer(description: Description) -> str:
 def _trial_lines(description: Description) -> list[str]:
     from robustness.models.model_and_weights_record import means_text
 
-    return [
-        f"  {trial.name:16}{trial.correct} correct, {means_text(trial.entry(description.name))}"
-        for trial in description.trials[:_MOST_TRIALS]
-    ]
+    lines = []
+    for trial in description.trials[:_MOST_TRIALS]:
+        means = means_text(trial.confidence, trial.true_class_probability)
+        lines.append(f"  {trial.name:16}{trial.correct} correct, {means}")
+    return lines
 
 
 def download_command(options: argparse.Namespace) -> int:

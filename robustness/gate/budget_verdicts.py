@@ -15,7 +15,7 @@ from typing import Any
 
 from robustness.attacks import REGISTRY as ATTACKS
 from robustness.base.errors import ParameterError
-from robustness.base.text import FigureText, counted, figure_text, some
+from robustness.base.text import counted, figure_text, format_figure, some
 from robustness.charts.ranking_and_condition_tables import flat, in_brackets
 from robustness.evaluation.perturbation_and_attack_conditions import named, perturbation_label
 from robustness.gate.budget_rules import (
@@ -93,26 +93,22 @@ class Verdict:
     @property
     def figure_text(self) -> str:
         """The figure with its interval."""
-        of: dict[str, Any] = vars(self)
+        of = vars(self)
         if self.limit == BREAKING:
-            ends = {f"breaking_{end}": of[end] for end in ("low", "high")}
-            low, high = (figure_text({**of, **ends}, end, "g") or "none" for end in ends)
+            low, high = (figure_text(of, end, "g") or "none" for end in ("low", "high"))
             span = low if low == high else f"{low} to {high}"
-            return FigureText(f"breaks at {span}", low, high)
+            return f"breaks at {span}"
         if self.value is None:
             return "no threshold"
-        if self.max_error is not None:
-            of = {**of, "promise": SUITE, "condition": SUITE}
-        name = f"{self.of}_loss" if self.limit in REGRESSIONS else self.of
-        of = flat(of, name, of)
-        value, bounds = figure_text(of, name, ".1%"), in_brackets(of, name)
+        value = format_figure(self.value, ".1%")
+        bounds = in_brackets(flat({}, "value", of), "value")
         what = ""
         if self.of == "robust_accuracy":
             what = " of robust accuracy"
         elif self.of in LABEL_FREE and self.limit in FIGURES and self.perturbation in ATTACKS:
             what = " of predictions to break"
         unknown = f" (fewer than {FEWEST} images: no interval)"
-        return FigureText(f"{value}{what}{bounds or unknown}", value, bounds)
+        return f"{value}{what}{bounds or unknown}"
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from pydantic import Field, model_validator
 from robustness.base.errors import ParameterError
 from robustness.base.pydantic_validation import RefusedError, StrictTable
 from robustness.base.registry import Registry
-from robustness.base.text import FigureText, counted, figure_text, visible
+from robustness.base.text import counted, share, visible
 from robustness.models.class_labels import Labels, imagenet, noted_labels
 from robustness.models.file_formats.format_and_runtime_record import ModelFormat, Runtime
 from robustness.models.file_formats.formats import BY_OPENVINO, KERAS, format_of, is_quantised
@@ -273,18 +273,15 @@ class LabelledAccuracy(StrictTable):
 
         return rate_interval(self.correct, self.images)
 
-    def text(self, model: str) -> str:
-        """The accuracy of ``model`` and both means, for people."""
-        names = ("accuracy", "accuracy_low", "accuracy_high")
-        figures = dict(zip(names, self.interval, strict=True))
-        of = {**vars(self), **figures, **WHEN_ADDED, "model": model}
-        rate, low, high = (figure_text(of, name, ".1%") for name in names)
-        images, means = counted(figure_text(of, "images", ","), "image"), means_text(of)
-        text = f"Accuracy {rate} ({low} to {high}) on {images}; {means}"
-        return FigureText(text, rate, low, high, images, means)
+    @property
+    def text(self) -> str:
+        """The accuracy and both means, for people."""
+        rate, low, high = (share(value) for value in self.interval)
+        means = means_text(self.confidence, self.true_class_probability)
+        return f"Accuracy {rate} ({low} to {high}) on {counted(self.images, 'image')}; {means}"
 
-    def doubt(self, model: str, classes: int) -> str:
-        """Why ``model``, of so many ``classes``, may be described wrongly; "" if it is not low."""
+    def doubt(self, classes: int) -> str:
+        """Why a model of so many ``classes`` may be described wrongly; "" if it is not low."""
         _, low, high = self.interval
         if low <= 1 / classes <= high:
             low_as = f"may be chance, 1 of {counted(classes, 'class')}"
@@ -293,21 +290,17 @@ class LabelledAccuracy(StrictTable):
         else:
             return ""
         check = "check the classes and their order, normalisation, fit."
-        return f"{self.text(model)}. This {low_as}: {check}"
+        return f"{self.text}. This {low_as}: {check}"
 
 
 _LOW = 0.5
 """An accuracy below it is worth a doubt."""
 
-WHEN_ADDED = {"conditions": "labelled images when added"}
-"""What tells the figures of ``LabelledAccuracy`` from those of a run."""
 
-
-def means_text(of: Mapping[str, Any]) -> str:
-    """The mean confidence and the mean probability of the true class, for people."""
-    sure, true = (figure_text(of, name, ".1%") for name in ("confidence", "true_class_probability"))
-    text = f"mean confidence {sure}, mean probability of the true class {true}"
-    return FigureText(text, sure, true)
+def means_text(confidence: float, true_class_probability: float) -> str:
+    """The mean confidence and the mean probability of the true class, each 0 to 1, for people."""
+    true = share(true_class_probability)
+    return f"mean confidence {share(confidence)}, mean probability of the true class {true}"
 
 
 @dataclass(frozen=True)

@@ -1,16 +1,16 @@
 """What changed between two runs: sentences and tables of a page and ``runs compare``.
 
-``entries`` are those of ``entries_of`` that know ``quantity``.
+``entries`` are ``Comparison.differences`` that know ``quantity``.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from robustness.base.errors import RunError
-from robustness.base.text import FigureText, all_of, counted, figure_text, points
+from robustness.base.text import all_of, counted, figure_text, points
 from robustness.charts import run_and_change_maps
 from robustness.charts.ranking_and_condition_tables import Column, Entry, Table, figure, interval
 from robustness.charts.run_and_change_maps import ORIGINALS
@@ -37,14 +37,11 @@ def sentence(entry: Entry, quantity: str) -> str:
     what = f"{model(entry['model'])}: {QUANTITIES[quantity].lower()}"
     before, after = (figure_text(entry, f"{quantity}_{side}", ".1%") for side in "ab")
     if not entry[f"{quantity}_moved"]:
-        return FigureText(f"{what} unchanged, {after}.", after)
+        return f"{what} unchanged, {after}."
     by = figure_text(entry, f"{quantity}_difference", points)
     bounds = _interval(entry, quantity)
     verdict = verdict_text(entry[f"{quantity}_verdict"])
-    return FigureText(
-        f"{what} {before} → {after} ({by} points{bounds and f', {bounds}'}), {verdict}.",
-        *(before, after, by, bounds),
-    )
+    return f"{what} {before} → {after} ({by} points{bounds and f', {bounds}'}), {verdict}."
 
 
 def by_condition(entries: Sequence[Entry], quantity: str) -> list[Entry]:
@@ -54,7 +51,7 @@ def by_condition(entries: Sequence[Entry], quantity: str) -> list[Entry]:
     Consistency is without attacks on labelled images, which leave some images out.
     """
     originals = [
-        {**entry, "condition": "", "conditions": ORIGINALS}
+        {**entry, "condition": ""}
         | {
             f"{quantity}_{name.removeprefix(f'{CLEAN}_')}": value
             for name, value in entry.items()
@@ -74,12 +71,6 @@ def by_condition(entries: Sequence[Entry], quantity: str) -> list[Entry]:
     return [*originals, *single]
 
 
-def entries_of(comparison: Comparison) -> list[dict[str, Any]]:
-    """The differences of ``comparison``, each with the runs that it is between."""
-    runs = {"baseline": comparison.baseline.id, "run": comparison.other.id}
-    return [{**entry, **runs} for entry in comparison.differences]
-
-
 def changes(entries: Sequence[Entry], quantity: str) -> list[run_and_change_maps.ShareChange]:
     """The changes of each model under each condition of ``entries``, for a map."""
     return [
@@ -93,7 +84,6 @@ def changes(entries: Sequence[Entry], quantity: str) -> list[run_and_change_maps
             significant=entry[f"{quantity}_verdict"] != OPEN,
             n=entry[f"{quantity}_images"],
             key=key(entry),
-            runs=(entry.get("baseline", ""), entry.get("run", "")),
         )
         for entry in by_condition(entries, quantity)
         if entry[f"{quantity}_difference"] is not None
@@ -122,7 +112,7 @@ def headline(comparisons: Sequence[Comparison], quantity: str) -> str:
     entries = [
         entry
         for comparison in comparisons
-        for entry in entries_of(comparison)
+        for entry in comparison.differences
         if entry[f"{quantity}_difference"] is not None
     ]
     overall = [entry for entry in entries if entry["condition"] is None]
@@ -133,7 +123,7 @@ def headline(comparisons: Sequence[Comparison], quantity: str) -> str:
     if len(moving) == 1 and len(comparisons) == 1:
         by = figure_text(moving[0], f"{quantity}_difference", points)
         verdict = verdict_text(moving[0][f"{quantity}_verdict"])
-        return FigureText(f"{model(moving[0]['model'])} got {verdict}: {by} points of {what}.", by)
+        return f"{model(moving[0]['model'])} got {verdict}: {by} points of {what}."
     if moved := _moved(overall, quantity, "model"):
         return f"{moved} in {what}."
     each = by_condition(entries, quantity)
@@ -161,7 +151,7 @@ def _moved(entries: Sequence[Entry], quantity: str, noun: str) -> str:
 def _judged(comparison: Comparison) -> dict[str, list[Entry]]:
     """The entries by the quantity that each is judged by."""
     judged: dict[str, list[Entry]] = {}
-    for entry in entries_of(comparison):
+    for entry in comparison.differences:
         quantity = quantity_of(entry)
         if entry[f"{quantity}_difference"] is not None:
             judged.setdefault(quantity, []).append(entry)
@@ -241,7 +231,7 @@ def of_comparison(comparison: Comparison) -> Report:
         title=f"{other.manifest.dataset.title}: {other.id} against {baseline.id}",
         answers=[
             ("What has changed?", headline([comparison], first)),
-            ("By how much?", FigureText(" ".join(sentences), *sentences)),
+            ("By how much?", " ".join(sentences)),
         ],
         facts=[
             ("Baseline", baseline.id),

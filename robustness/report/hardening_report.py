@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from robustness.base.text import FigureText, counted, figure_text, points
+from robustness.base.text import counted, figure_text, format_figure, points
 from robustness.charts import run_and_change_maps
 from robustness.charts.ranking_and_condition_tables import Column, Entry, Table, figure, in_brackets
 from robustness.hardening import GroupDifference, Hardening
@@ -26,7 +26,7 @@ def sentences(hardening: Hardening) -> Iterator[str]:
     judgement, quantity = hardening.judgement, _quantity(hardening)
     originals, trained, unseen = (_entry(hardening, group) for group in judgement.groups)
     gained, lost, learned = (_points(entry, quantity) for entry in (unseen, originals, trained))
-    gain = FigureText(f"{gained} on perturbations of other families", gained)
+    gain = f"{gained} on perturbations of other families"
     most = f"a loss above {points(MOST_LOSS, '.0f')} points on originals"
     low = judgement.group(ORIGINALS).low
     if not judgement.labelled:
@@ -40,34 +40,32 @@ def sentences(hardening: Hardening) -> Iterator[str]:
             "no step towards the trained ones was better on the images that choose."
         )
     elif judgement.recommended:
-        yield FigureText(f"Recommended: {gain}; {most} is excluded.", gain)
+        yield f"Recommended: {gain}; {most} is excluded."
     elif not judgement.gain_established:
-        yield FigureText(f"Not recommended: {gain}, which is no significant gain.", gain)
+        yield f"Not recommended: {gain}, which is no significant gain."
     elif low is not None and judgement.group(ORIGINALS).difference > -MOST_LOSS:
         most = figure_text(originals, f"{quantity}_difference_low", lambda at: points(-at, ".1f"))
         loss = f"a loss of up to {most} points on originals is not excluded"
-        yield FigureText(f"Not recommended: {gain}, but {loss}.", gain, most)
+        yield f"Not recommended: {gain}, but {loss}."
     else:
-        yield FigureText(f"Not recommended: {gain}, but {lost} on originals.", gain, lost)
+        yield f"Not recommended: {gain}, but {lost} on originals."
     if judgement.labelled and judgement.group(TRAINED).significant:
-        yield FigureText(f"Perturbations trained on: {learned}.", learned)
-    counts = {**vars(hardening), "model": hardening.name, "more_images": judgement.more_images}
-    if more := figure_text(counts, "more_images", lambda number: f"{round_up(int(number)):,}"):
+        yield f"Perturbations trained on: {learned}."
+    if judgement.more_images is not None:
+        more = counted(round_up(judgement.more_images), "more labelled image")
         decided = "exclude the loss" if judgement.gain_established else "show a gain of 1 point"
-        yield FigureText(f"About {counted(more, 'more labelled image')} would {decided}.", more)
-    names = ("train", "left_out", "unreadable")
-    train, copies, unreadable = (counted(figure_text(counts, n, ","), "image") for n in names)
-    share = figure_text(counts, "share", "g")
-    others = counted(figure_text(originals, f"{quantity}_images", ","), "other image")
-    yield FigureText(
+        yield f"About {more} would {decided}."
+    train = counted(hardening.train, "image")
+    share = format_figure(hardening.share, "g")
+    others = counted(judgement.images, "other image")
+    yield (
         f"{hardening.name} was trained on {train} without labels, interpolated by {share} from "
-        f"{model(hardening.parent)}, and judged on {others}.",
-        *(train, share, others),
+        f"{model(hardening.parent)}, and judged on {others}."
     )
     if hardening.left_out:
-        yield FigureText(f"{copies} left out, as copies of others.", copies)
+        yield f"{counted(hardening.left_out, 'image')} left out, as copies of others."
     if hardening.unreadable:
-        yield FigureText(f"{unreadable} could not be read.", unreadable)
+        yield f"{counted(hardening.unreadable, 'image')} could not be read."
 
 
 def _quantity(hardening: Hardening) -> str:
@@ -84,15 +82,14 @@ def _change(hardening: Hardening, group: GroupDifference) -> run_and_change_maps
 
 def _entry(hardening: Hardening, group: GroupDifference) -> Entry:
     """The figures of ``group``, as the map has those of originals and conditions."""
-    of = {} if group.name == ORIGINALS else {"conditions": group.name}
-    return {**_change(hardening, group).entry(_quantity(hardening)), **of, "group": group}
+    return {**_change(hardening, group).entry(_quantity(hardening)), "group": group}
 
 
 def _points(entry: Entry, quantity: str) -> str:
     """The difference in points with its interval."""
     name = f"{quantity}_difference"
     text, bounds = figure_text(entry, name, points), in_brackets(entry, name, points)
-    return FigureText(f"{text} points{bounds}", text, bounds)
+    return f"{text} points{bounds}"
 
 
 def blocks(hardening: Hardening) -> list[Text | Titled | Map]:

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from robustness.base.text import (
-    FigureText,
     counted,
     figure_text,
     in_sentence,
@@ -97,10 +96,9 @@ def _accuracy(match: Match) -> Iterator[str]:
     for entry in map(_entry, answers):
         value = figure_text(entry, "expected_accuracy", ".0%")
         bounds = in_brackets(entry, "expected_accuracy", lambda end: points(end, ".0f"))
-        texts.append(FigureText(f"{model(entry['model'])} {value}{bounds}", value, bounds))
+        texts.append(f"{model(entry['model'])} {value}{bounds}")
     if texts:
-        text = f"Accuracy to expect, from {' and '.join(sources)}: {', '.join(texts)}."
-        yield FigureText(text, *texts)
+        yield f"Accuracy to expect, from {' and '.join(sources)}: {', '.join(texts)}."
     if match.no_accuracy:
         yield match.no_accuracy
     for count in dict.fromkeys(match.reference_labels.values()):
@@ -252,12 +250,11 @@ def _expected(match: Match) -> Chart:
         expected = with_interval(entry, "expected_accuracy", ".0%")
         reference = figure_text(entry, "reference", ".0%")
         against = f", {reference} on the reference" if reference else ""
-        text = f"{model(entry['model'])}: {expected}{against}"
-        texts.append(FigureText(text, expected, reference))
+        texts.append(f"{model(entry['model'])}: {expected}{against}")
     return Chart(
         "Accuracy to expect on your images",
         expected_accuracies(entries, [model(entry["model"]) for entry in entries]),
-        FigureText(f"{'; '.join(texts)}.", *texts),
+        f"{'; '.join(texts)}.",
     )
 
 
@@ -267,15 +264,15 @@ def _accuracies(match: Match) -> Titled:
     def methods(entry: Entry) -> str:
         names = [name for name in entry if name.startswith("confidence ")]
         texts = [(name, figure_text(entry, name, ".0%")) for name in names]
-        parts = [FigureText(f"{name.partition(' ')[2]} {text}", text) for name, text in texts]
-        return FigureText(", ".join(parts), *parts)
+        parts = [f"{name.partition(' ')[2]} {text}" for name, text in texts]
+        return ", ".join(parts)
 
     def labels(entry: Entry) -> str:
         text, labelled = with_interval(entry, "labels"), entry["labelled"]
         if not text or not labelled:
             return text
         correct = entry.get("labels labels", entry["labels"]) * labelled
-        return FigureText(f"{text}, {correct:.0f} of {labelled} correct", text)
+        return f"{text}, {correct:.0f} of {labelled} correct"
 
     entries = [_entry(answer) for answer in match.expected_accuracy]
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import Any
 
 from robustness import models
-from robustness.base.text import FigureText, all_of, figure_text, join_names, visible
+from robustness.base.text import all_of, figure_text, join_names, visible
 from robustness.charts.ranking_and_condition_tables import Column, Entry, with_interval
 from robustness.statistics import robustness_ranking_and_verdicts
 from robustness.statistics.model_choice import NAMES
@@ -41,8 +41,8 @@ def sentence(*clauses: str, names: Iterable[str] = ()) -> str:
     text = "; ".join(clause for clause in clauses if clause)
     labels = "|".join(re.escape(model(name)) for name in dict.fromkeys(names))
     if labels and re.match(rf"(?:{labels})(?!\w)", text):
-        return FigureText(f"{text}.", *clauses)
-    return FigureText(f"{text[0].upper()}{text[1:]}.", *clauses)
+        return f"{text}."
+    return f"{text[0].upper()}{text[1:]}."
 
 
 def code_parts(text: str) -> list[tuple[str, bool]]:
@@ -94,9 +94,9 @@ def order(
 
     most = rate(best)
     if len(group) == 1:
-        return FigureText(f"{models_of(best)}: {what} {most}", most)
+        return f"{models_of(best)}: {what} {most}"
     if not worst:
-        return FigureText(f"{all_of(len(group), 'model')} have the same {what}, {most}", most)
+        return f"{all_of(len(group), 'model')} have the same {what}, {most}"
     least = rate(worst)
     span = (
         f"{models_of(best)} {'has' if len(best) == 1 else 'have'} the highest {what}, {most}; "
@@ -110,4 +110,4 @@ def order(
         verdict = unknown or "no difference is significant"
     elif close:
         verdict = f"the highest is not significantly above {models_of(close)}"
-    return FigureText(f"{span}; {verdict}", most, least)
+    return f"{span}; {verdict}"

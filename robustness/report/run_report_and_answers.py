@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from robustness import models, statistics
 from robustness.base.errors import RunError
-from robustness.base.text import FigureText, counted, figure_text
+from robustness.base.text import counted, figure_text
 from robustness.charts.ranking_and_condition_tables import LABELLED, Entry
 from robustness.report import methods_and_registry_tables, questions
 from robustness.report.blocks import BRACKETS, Data, Report
@@ -136,11 +136,10 @@ def basis(figures: Figures, chosen: ModelChoice | None = None) -> str:
         low, high = leader["drop_low"], leader["drop_high"]
         doubt = " (no significant difference)" if low is None or low <= 0 <= high else ""
         left = f"{after} of the perturbed images{doubt}"
-        labels = FigureText(
+        labels = (
             f"{count} labelled; {model(leader['model'])} is correct on "
             f"{before} of the originals and "
-            f"{'of the perturbed images' if leader['drop'] == 0 else left}",
-            *(count, before, after),
+            f"{'of the perturbed images' if leader['drop'] == 0 else left}"
         )
     return sentence(
         f"{counted(figures.images, 'image')} under {counted(conditions, 'condition')}",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -13,7 +12,6 @@ from numpy.typing import NDArray
 
 from robustness import models
 from robustness.base.text import (
-    FigureText,
     counted,
     figure_text,
     join_names,
@@ -115,7 +113,7 @@ class ModelChoice:
     but ``own``, the score on its own images, with its interval. ``gaps`` has by worse candidate
     the first that is better by the margin, and its lead. ``more_images`` would show a
     difference of the margin (1 point, if that is 0) between the first two of a tie.
-    ``weighted`` says which perturbations each of the ``weights`` was for. ``unshared`` tells that
+    ``weighted`` says which perturbations each weight was for. ``unshared`` tells that
     predictions that count for some candidates alone are left out. ``equivalent`` has the pairs of
     tied models that are as good as each other: the 95% interval of their difference lies within
     ``equivalence`` to either side (two one-sided tests).
@@ -130,7 +128,6 @@ class ModelChoice:
     margin: float
     more_images: int | None
     weighted: Mapping[str, Sequence[str]]
-    weights: Mapping[str, float]
     unshared: bool
     gaps: Mapping[str, tuple[str, float]]
     equivalence: float
@@ -170,19 +167,11 @@ class ModelChoice:
         ]
         return replace(self, models=tuple(entries))
 
-    @property
-    def scored_by(self) -> dict[str, str]:
-        """The quantity and, if they do not weigh alike, the conditions of the scores."""
-        weighted = ", ".join(f"{name}={weight:g}" for name, weight in self.weights.items())
-        return {"quantity": self.quantity, "conditions": weighted}
-
     def score(self, entry: Mapping[str, Any]) -> dict[str, Any]:
         """The score of ``entry`` with its interval, as the quantity that it is of."""
         ends, name = ("", "_low", "_high"), "own" if "own" in entry else "robust"
         by_end = {f"{self.quantity}{end}": entry[f"{name}{end}"] for end in ends}
-        shared = "shared predictions" if self.unshared and name == "robust" else ""
-        conditions = ", ".join(filter(None, [self.scored_by["conditions"], shared]))
-        return {"model": entry["model"], "conditions": conditions, **by_end}
+        return {"model": entry["model"], **by_end}
 
     def is_as_good(self, model: str) -> bool:
         """Whether ``model`` is equivalent to every other of ``best``."""
@@ -202,7 +191,7 @@ class ModelChoice:
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-ready."""
-        inner = {"weights", "unshared", "gaps"}
+        inner = {"unshared", "gaps"}
         values = {name: value for name, value in vars(self).items() if name not in inner}
         models = [dict(entry) for entry in self.models]
         return {
@@ -279,7 +268,6 @@ def choose(
         margin=criteria.margin,
         more_images=more_images,
         weighted=weighted,
-        weights=dict(criteria.weights),
         unshared=scored.unshared,
         gaps=gaps,
         equivalence=criteria.equivalence,
@@ -428,8 +416,8 @@ def _sentences(choice: ModelChoice) -> Iterator[str]:
     worse = [entry for entry in entries if entry["status"] == WORSE]
     others = {entry["status"] for entry in entries} - {BEST}
     if len(best) == 1:
-        score = figure_text(choice.score(best[0]), choice.quantity, ".1%")
-        score = FigureText(f"{NAMES[choice.quantity]} {score}", score)
+        robustness = figure_text(choice.score(best[0]), choice.quantity, ".1%")
+        score = f"{NAMES[choice.quantity]} {robustness}"
     if not best:
         yield "No model meets the criteria."
     elif len(best) > 1:
@@ -437,16 +425,16 @@ def _sentences(choice: ModelChoice) -> Iterator[str]:
     elif WORSE not in others:
         name = best[0]["label"]
         if others == {RULED_OUT}:
-            yield FigureText(f"Only {name} meets the criteria: {score}.", score)
+            yield f"Only {name} meets the criteria: {score}."
         else:
-            yield FigureText(f"{name}: {score}.", score)
+            yield f"{name}: {score}."
     elif choice.gaps[(first := worse[0])["model"]][0] == best[0]["model"]:
         _, gap = choice.gaps[first["model"]]
         form = ".0f" if gap >= SMALLEST else ".1f"  # below a point a digit more
         lead = _gap(choice, worse.pop(0)["model"], form)
-        yield FigureText(f"Ship {best[0]['label']}: {lead} ahead of {first['label']}.", lead)
+        yield f"Ship {best[0]['label']}: {lead} ahead of {first['label']}."
     else:
-        yield FigureText(f"Ship {best[0]['label']}: {score}.", score)
+        yield f"Ship {best[0]['label']}: {score}."
     yield from _worse_sentences(worse, choice, best)
     out = [entry for entry in entries if entry["status"] in (RULED_OUT, NOT_COMPARED)]
     named = out if len(out) <= _NAMED else out[: _NAMED - 1]
@@ -459,10 +447,8 @@ def _sentences(choice: ModelChoice) -> Iterator[str]:
 
 def _gap(choice: ModelChoice, name: str, form: str = ".0f") -> str:
     """How many points the candidate ``name`` is behind the one that is better."""
-    better, lead = choice.gaps[name]
-    pair = {"better": better, "worse": name, "difference": lead}
-    gap = figure_text({**choice.scored_by, **pair}, "difference", partial(points, form=form))
-    return FigureText(counted(gap, "point"), gap)
+    _, lead = choice.gaps[name]
+    return counted(points(lead, form), "point")
 
 
 def _tie(choice: ModelChoice, best: Sequence[Mapping[str, Any]]) -> Iterator[str]:
@@ -476,7 +462,7 @@ def _tie(choice: ModelChoice, best: Sequence[Mapping[str, Any]]) -> Iterator[str
         yield from _plan(choice)
     else:
         first, ratio = found
-        times = FigureText(f"{ratio:.1f} times")
+        times = f"{ratio:.1f} times"
         if choice.is_as_good(first["model"]):
             rest = [entry["label"] for entry in best if entry is not first]
             others = rest[0] if len(rest) == 1 else f"{len(rest)} others"
@@ -508,11 +494,11 @@ def _latencies(first: Mapping[str, Any], best: Sequence[Mapping[str, Any]]) -> s
     mine = figure_text(first, "latency_ms", milliseconds)
     texts = [figure_text(entry, "latency_ms", milliseconds) for entry in others]
     if len(texts) == 1:
-        return FigureText(f"{mine} ms; the other {texts[0]}.", mine, *texts)
+        return f"{mine} ms; the other {texts[0]}."
     if len(texts) > _NAMED_IN_A_TIE:
         texts = [texts[0], texts[-1]]
-        return FigureText(f"{mine} ms; the others {texts[0]} to {texts[1]}.", mine, *texts)
-    return FigureText(f"{mine} ms; the others {join_names(texts)}.", mine, *texts)
+        return f"{mine} ms; the others {texts[0]} to {texts[1]}."
+    return f"{mine} ms; the others {join_names(texts)}."
 
 
 def _worse_sentences(
@@ -524,7 +510,7 @@ def _worse_sentences(
         order = sorted((entry["model"] for entry in worse), key=lambda name: choice.gaps[name][1])
         least, most = (_gap(choice, name) for name in (order[0], order[-1]))
         span = f"{least.partition(' ')[0]} to " if least != most else ""
-        yield FigureText(f"{len(worse)} others are worse by {span}{most}.", most, least)
+        yield f"{len(worse)} others are worse by {span}{most}."
     elif worse:
         than = {entry["model"]: f" than {entry['label']}" for entry in choice.models}
         if len(best) == 1:
@@ -533,8 +519,8 @@ def _worse_sentences(
         for entry in worse:
             better, _ = choice.gaps[entry["model"]]
             by = _gap(choice, entry["model"])
-            said.append(FigureText(f"{entry['label']} is worse{than[better]} by {by}", by))
-        yield FigureText(f"{join_names(said, _NAMED)}.", *said)
+            said.append(f"{entry['label']} is worse{than[better]} by {by}")
+        yield f"{join_names(said, _NAMED)}."
 
 
 # --- the robustness that accuracy predicts --------------------------------------------------------

@@ -1,39 +1,70 @@
-"""One figure, one value: figures with the same key have the same value, wherever they are printed.
+"""One figure, one value: what is printed is what the JSON documents say.
 
-A key says what a figure is of (quantity, model, condition, remedy, set of conditions), never where
-it stands. The function that writes a figure makes its key, and the block that prints it holds it.
+Of each of the ``RUNS``, all is printed: terminal, Markdown, the pages, and JSON. The law:
+
+1. A cell of a table under a known heading is the figure of its model and condition, as ``TABLES``
+   says; a cell of a map, too (``map_cell``).
+2. The numbers of every other cell and of every sentence are figures, or counts, of the documents
+   that it speaks of (``test_numbers_of_sentences_are_figures``).
+3. What several documents say is equal (``test_documents_agree``).
+4. Equal words have one denominator, and every cell of a map counts the same images.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import fields, is_dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pytest
 
 from benchmarks.support.repository import ROOT
 from benchmarks.support.synthetic_rows import APGD, FOG, PGD, severities
 from benchmarks.support.synthetic_runs import ESPRESSO, with_column, with_images
-from robustness import api, report
-from robustness.base import text
-from robustness.base.text import Figure, Key, key_of
-from robustness.charts.run_and_change_maps import ORIGINALS
+from robustness import api, models, report, statistics
+from robustness.attacks import NORMS
+from robustness.attacks import REGISTRY as ATTACKS
+from robustness.base.text import counted, format_figure, milliseconds, points
 from robustness.commands.main import main
-from robustness.evaluation.perturbation_and_attack_conditions import Condition, as_profile, series
+from robustness.evaluation.perturbation_and_attack_conditions import (
+    Condition,
+    as_profile,
+    named,
+    perturbation_label,
+    series,
+    setting,
+    short,
+)
 from robustness.hardening import Hardening, Settings, judgement
+from robustness.remedies import parse
 from robustness.report import hardening_report, match_report
-from robustness.report.blocks import Chart, Chooser, Map, Section, Titled
+from robustness.report.blocks import Map, Titled
+from robustness.report.questions.slices_and_class_changes import property_title
 from robustness.runs import Run, headline_figures, jobs
 from robustness.runs.row_selection import RowSelection
 from tests.matching.test_match import example
 from tests.support import pages
+from tests.support.printed_figures import (
+    Printed,
+    markdown_tables,
+    page_tables,
+    sentences,
+    texts_of,
+    unsaid,
+)
 from tests.support.synthetic_remedies import CONDITIONS, MODELS, Made
+
+Entry = Mapping[str, Any]
+Say = Callable[[Entry], str]
+Documents = Mapping[str, Any]
 
 GRADED = tuple(Condition.of({name: at}) for name, at in severities("fog") if at)
 CAMERA = as_profile([Condition.of({"darkness": at / 10}) for at in (1, 2, 3)])
@@ -58,161 +89,377 @@ min_consistency = 0.5
 max_regression = 0.1
 """
 SUITE = "[[limit]]\nmax_accepted_error = 0.05\nmin_accepted = 0.2\n"
-BOUNDS = {"value": "", "low": "_low", "high": "_high"}
-OPPOSITE = {"_low": "_high", "_high": "_low", "": ""}
-SCORES = {"robust", "own", "certainty", "place"}
 HARDEN = ("--name", "hard", "--images", "a folder", "--perturbations", "fog")
 VIEWS = ("compare", "failures", "fix", "images")
-NUMBER = re.compile(r"\d+\.\d%|[+-]\d+\.\d\b|\b\d\.\d{3}\b|\d+%")
-CONSTANTS = re.compile(
-    r"95% (intervals?|certain)|(at most|under|than) 5%|chance of 5%|random 30%"
-    r"|(?<=\| )(50|20|10|5)%(?= +\|)"  # limits of the budget
+
+# --- how a figure is written ----------------------------------------------------------------------
+
+Form = str | Callable[[float], str]
+
+
+@dataclass(frozen=True)
+class Written:
+    """The figure ``name`` of an entry as text, "" if it is unknown or not ``only`` for this entry.
+
+    ``bounds`` adds the interval in parentheses; ``unit`` follows.
+    """
+
+    name: str
+    form: Form = ".1%"
+    bounds: bool = False
+    unit: str = ""
+    only: Callable[[Entry], bool] = lambda entry: True
+
+    def __call__(self, entry: Entry) -> str:
+        if entry[self.name] is None or not self.only(entry):
+            return ""
+        interval = Between(self.name, self.form, "")(entry) if self.bounds else ""
+        value = self.text(entry[self.name])
+        return f"{value} ({interval})" if interval else f"{value}{self.unit}"
+
+    def text(self, value: float) -> str:
+        return format_figure(value, self.form) if isinstance(self.form, str) else self.form(value)
+
+
+@dataclass(frozen=True)
+class Between:
+    """The interval of the figure ``name``."""
+
+    name: str
+    form: Form = ".1%"
+    unknown: str = "no interval"
+
+    def __call__(self, entry: Entry) -> str:
+        low, high = entry[f"{self.name}_low"], entry[f"{self.name}_high"]
+        if low is None or high is None:
+            return self.unknown
+        write = Written(self.name, self.form).text
+        return f"{write(low)} to {write(high)}"
+
+
+@dataclass(frozen=True)
+class Broken:
+    """The attacks that succeed, and of how many images that had a prediction to break."""
+
+    name: str
+
+    def __call__(self, entry: Entry) -> str:
+        images = "image" if entry.get("of") == "consistency" else "correct image"
+        share = Written(self.name, bounds=True)(entry)
+        return f"{share} of {counted(entry['n_attacked'], images)}"
+
+
+def model(entry: Entry) -> str:
+    return models.label(entry["model"])
+
+
+def condition(entry: Entry) -> str:
+    return short(entry["condition"])
+
+
+def labelled(entry: Entry) -> str:
+    return f"{entry['n_labelled']} of {entry['n_images']}"
+
+
+def rank(entry: Entry) -> str:
+    low, high = entry["place_low"], entry["place_high"]
+    return f"{low}" if low == high else f"{low} to {high}"
+
+
+def latency(entry: Entry) -> str:
+    low, high = (milliseconds(entry[f"latency_{end}_ms"]) for end in ("low", "high"))
+    return f"{milliseconds(entry['latency_ms'])} ms ({low} to {high})"
+
+
+def leaves_out(entry: Entry) -> bool:
+    """Whether an attack had no prediction to break in some images."""
+    return entry["n_attacked"] is not None and bool(entry["n_attacked"] < entry["n_images"])
+
+
+def images_met(entry: Entry) -> str:
+    attacked = f", {entry['n_attacked']} attacked" if leaves_out(entry) else ""
+    return f"{entry['n_images']}{attacked}"
+
+
+def measured(verdict: Entry) -> str:
+    """The figure of a limit, and what it is of where that is not every image."""
+    if verdict["value"] is None:
+        return "no threshold"
+    what = ""
+    if verdict["of"] == "robust_accuracy":
+        what = " of robust accuracy"
+    elif verdict["limit"] == "min_consistency" and verdict["perturbation"] in ATTACKS:
+        what = " of predictions to break"
+    low, high = verdict["low"], verdict["high"]
+    interval = "fewer than 5 images: no interval"
+    if low is not None:
+        interval = f"{format_figure(low, '.1%')} to {format_figure(high, '.1%')}"
+    return f"{format_figure(verdict['value'], '.1%')}{what} ({interval})"
+
+
+# --- the law of the tables ------------------------------------------------------------------------
+
+
+class Law(NamedTuple):
+    """What a table says that has all headings of ``row`` and of ``cells``.
+
+    ``entries`` are the figures in the documents, ``row`` tells whose a row is, and each of the
+    ``cells``, and of the ``others`` that are not always there, is that figure. It holds at the
+    ``places`` whose name begins so.
+    """
+
+    entries: Callable[[Documents], Iterable[Entry]]
+    row: Mapping[str, Say]
+    cells: Mapping[str, Say]
+    others: Mapping[str, Say] = MappingProxyType({})
+    places: str = ""
+
+
+def part(document: str, name: str) -> Callable[[Documents], Iterable[Entry]]:
+    return lambda documents: documents[document][name]
+
+
+CONSISTENCY = ("Consistency", "Consistency of predictions to break")
+GAINS = ("accuracy", "consistency", "accuracy or consistency")
+WRONG = ("Wrong among accepted", "Changed among accepted")
+ACCURACIES: Mapping[str, Say] = {
+    "Labelled images": labelled,
+    "Original top-1": Written("clean_accuracy"),
+    "Perturbed top-1": Written("perturbed_accuracy"),
+    "Accuracy lost": Written("drop"),
+    "95% interval of Accuracy lost": Between("drop"),
+    "Relative loss": Written("relative_drop"),
+}
+
+BOTH: Mapping[str, Say] = {
+    "Better": lambda entry: models.label(entry["better"]),
+    "Worse": lambda entry: models.label(entry["worse"]),
+}
+DIFFERENCES: Mapping[str, Say] = {
+    "Images": Written("n_images", ","),
+    "Difference, points": Written("difference", points),
+    "95% interval of Difference, points": Between("difference", points, "none"),
+    "p, corrected": Written("p_holm", ".4f"),
+}
+
+TABLES = (
+    Law(  # the ranking
+        part("report", "summary"),
+        {"Model": model},
+        {
+            "Cosine, rescaled": Written("cosine_rescaled", ".3f"),
+            "Euclidean, rescaled": Written("euclidean_rescaled", ".3f"),
+        },
+        {
+            **{heading: Written("consistency") for heading in CONSISTENCY},
+            **{f"95% interval of {heading}": Between("consistency") for heading in CONSISTENCY},
+            "Perturbed accuracy": Written("perturbed_accuracy"),
+            "95% interval of Perturbed accuracy": Between("perturbed_accuracy"),
+            "Original accuracy": Written("clean_accuracy"),
+            "Robust accuracy": Written("robust_accuracy", bounds=True),
+            "Attacks succeed": Broken("attack_success"),
+            "Labelled images": labelled,
+        },
+    ),
+    Law(  # the choice
+        part("choose", "models"),
+        {"Model": lambda entry: str(entry["label"])},
+        {"Rank": rank, "Robustness": Written("robust", bounds=True), "Latency": latency},
+        {
+            "Accuracy": Written("accuracy"),
+            "First": Written("certainty", ".0%"),
+            "Memory": Written("memory_megabytes", ".0f", unit=" MB"),
+            "Size": Written("megabytes", ".1f", unit=" MB"),
+        },
+    ),
+    Law(part("report", "compare"), BOTH, DIFFERENCES, places="(?!page failures)"),
+    Law(lambda documents: documents["under attack"], BOTH, DIFFERENCES, places="page failures"),
+    Law(  # conditions
+        part("report", "by_perturbation"),
+        {
+            "Model": model,
+            "Perturbation": lambda entry: perturbation_label(entry["perturbation"]),
+            "Strength": lambda entry: setting(entry["condition"]),
+        },
+        {
+            "Images": images_met,
+            "Consistency": Written("consistency", bounds=True, only=lambda e: not leaves_out(e)),
+            "SSIM": Written("ssim", ".3f"),
+        },
+        {
+            "Consistency of attacked": Written("consistency", bounds=True, only=leaves_out),
+            "Labelled images": labelled,
+            "Accuracy lost": Written("drop", bounds=True),
+        },
+    ),
+    Law(  # robust accuracy
+        part("report", "robust_accuracy"),
+        {
+            "Model": model,
+            "Measured by": lambda entry: NORMS[entry["norm"]].label,
+            "Epsilon": Written("epsilon", "g"),
+        },
+        {
+            "Attacks": Written("attacks", ","),
+            "Images": Written("n_images", ","),
+            "Robust": Written("robust", bounds=True),
+            "Attacks succeed": Broken("success"),
+            "robust to it": Written("strongest_left"),
+        },
+    ),
+    Law(part("report", "summary"), {"Model": model}, ACCURACIES),
+    Law(  # calibration
+        part("report", "summary"),
+        {"Model": model},
+        {
+            "Original ECE": Written("clean_ece", ".3f", bounds=True),
+            "Perturbed ECE": Written("perturbed_ece", ".3f", bounds=True),
+        },
+    ),
+    Law(  # classes
+        part("report", "by_class"),
+        {"Class": lambda entry: str(entry["class_name"]), "Model": model},
+        {
+            "Images": Written("n_images", ","),
+            "Original": Written("clean_accuracy", ".0%"),
+            "Perturbed": Written("perturbed_accuracy", ".0%"),
+            "Lost": Written("drop", ".0%"),
+            "95% interval of Lost": Between("drop", ".0%"),
+        },
+    ),
+    Law(  # failures that models share
+        part("failures", "pairs"),
+        {"Models": lambda entry: f"{model(entry)} and {models.label(entry['other'])}"},
+        {
+            "Predictions": Written("n_predictions", ","),
+            "Only the first fails": Written("model_only", ","),
+            "Only the second fails": Written("other_only", ","),
+            "Both fail": Written("both", ","),
+        },
+    ),
+    Law(  # slices
+        part("failures", "slices"),
+        {"Slice": lambda entry: property_title(entry["column"], entry["value"]), "Model": model},
+        {
+            "Images": Written("n_images", ","),
+            "Rate": Written("rate", bounds=True),
+            "Other images": Written("rest"),
+            "Difference in points": Written("difference", points),
+            "Corrected p": Written("p", ".3f"),
+        },
+    ),
+    Law(  # remedies
+        lambda documents: documents["gains"],
+        {
+            "Model": model,
+            "Condition": condition,
+            "Remedy": lambda entry: parse(entry["remedy"]).label,
+        },
+        {
+            "Change on originals, points": lambda entry: points(-entry["cost_on_originals"]),
+            "Time": Written("milliseconds", milliseconds, unit=" ms"),
+        },
+        {f"Gain in {of}, points": Written("gain", points, bounds=True) for of in GAINS},
+    ),
+    Law(  # safe thresholds
+        lambda documents: accepted(documents, ["suite"]),
+        {"Model": model},
+        {
+            "Accept from": Written("threshold", "g"),
+            "Accepted, originals": Written("accepted_original"),
+            "Accepted, perturbed": Written("accepted"),
+        },
+        {heading: Written("error", bounds=True) for heading in WRONG},
+    ),
+    Law(  # what a threshold does under each condition
+        lambda documents: accepted(documents),
+        {"Model": model, "Condition": condition},
+        {"Tested from": Written("tested", "g"), "Accepted": Written("accepted")},
+        {heading: Written("error", bounds=True) for heading in WRONG},
+    ),
+    Law(  # the gate
+        part("check", "verdicts"),
+        {
+            "Model": Written("model", str),
+            "Condition": Written("where", str),
+            "Limit": Written("limit", str),
+        },
+        {"Expected": Written("wanted", ".0%"), "Measured": measured},
+    ),
 )
 
 
-def strings(value: Any) -> Iterator[str]:
-    """The texts that ``value``, a report or a block of one, prints, with every option."""
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, Chooser):
-        for option in value.options:
-            yield from strings(value.read(option))
-    elif isinstance(value, Chart):
-        yield from (value.alt, value.note)
-    elif isinstance(value, Mapping):
-        yield from strings(list(value.values()))
-    elif isinstance(value, list | tuple):
-        for each in value:
-            yield from strings(each)
-    elif is_dataclass(value) and not callable(getattr(value, "read", None)):
-        yield from strings([getattr(value, f.name) for f in fields(value) if f.name != "help"])
+def accepted(documents: Documents, conditions: Sequence[str] = ()) -> Iterator[Entry]:
+    """What a threshold accepts, an entry by model and condition; all ``conditions`` by default."""
+    for entry in documents["threshold"]["models"]:
+        for name in conditions or entry["status"]:
+            tested = entry["strongest"] if entry["threshold"] is None else entry["threshold"]
+            error = entry["error"][name]
+            yield {
+                **entry,
+                "condition": name,
+                "tested": tested,
+                "accepted": entry["accepted"][name],
+                "accepted_original": entry["accepted"].get("original"),
+                "error": error["value"],
+                "error_low": error["low"],
+                "error_high": error["high"],
+            }
 
 
-def loose(written: str) -> list[str]:
-    """The numbers in a text that are no figures with keys."""
-    rest = CONSTANTS.sub("", written)
-    for figure in sorted(getattr(written, "figures", ()), key=lambda each: -len(each.text)):
-        assert figure.text in written
-        rest = re.sub(rf"(?<![\w.,]){re.escape(figure.text)}(?!\w)", "", rest)
-    return NUMBER.findall(rest)
+QUANTITIES = {
+    "Perturbed accuracy": "perturbed_accuracy",
+    "Prediction consistency": "consistency",
+    "Robust accuracy": "robust_accuracy",
+}
 
 
-def document_figures(value: Any, of: Mapping[str, Any], name: str = "") -> Iterator[Any]:
-    """(key, number) of the figures in ``value``, which JSON holds, under ``name``."""
-    if isinstance(value, list):
-        for each in value:
-            if isinstance(each, dict | list):
-                yield from document_figures(each, of, name)
-    elif isinstance(value, int | float) and not isinstance(value, bool):
-        if len(key := key_of({**of, name: value}, name)) > 1:
-            yield key, value
-    elif isinstance(value, dict) and name in ("accepted", "error"):
-        for condition, each in value.items():
-            bounds = each if isinstance(each, dict) else {"value": each}
-            yield from document_figures(named(name, bounds), {**of, "condition": condition})
-    elif isinstance(value, dict) and "limit" in value:
-        yield from verdict_figures(value)
-    elif isinstance(value, dict):
-        own = {key: each for key, each in value.items() if not isinstance(each, dict | list)}
-        quantity = "" if "kind" in value else value.get("quantity", "")  # none of a fix
-        of = {**of, **own, "quantity": quantity}
-        for key, each in value.items():
-            if isinstance(each, dict) and {*each} <= {*BOUNDS}:
-                each = named(key, each)
-            yield from document_figures(each, of, key)
+def compared(documents: Documents, title: str, row: Mapping[str, str]) -> Mapping[str, str]:
+    """The cells of a ``row`` of the table ``title`` of a comparison of two runs."""
+    name = QUANTITIES[title.removesuffix(" by condition")]
+    where = ("", "")
+    if "Perturbation" in row:
+        where = (row["Perturbation"], row["Strength"])
+    if where[0] == "Originals":
+        name, where = "clean_accuracy", ("", "")
+    for entry in documents["compare"][0]["differences"]:
+        met = ("", "")
+        if entry["condition"] is not None:
+            met = (perturbation_label(entry["perturbation"]), setting(entry["condition"]))
+        if (model(entry), met) == (row["Model"], where):
+            return {
+                "Images": Written(f"{name}_images", ",")(entry),
+                "Baseline": Written(f"{name}_a")(entry),
+                "This run": Written(f"{name}_b")(entry),
+                "Change, points": Written(f"{name}_difference", points)(entry),
+                "95% interval of Change, points": Between(f"{name}_difference", points, "none")(
+                    entry
+                ),
+            }
+    raise AssertionError(row)
 
 
-def named(name: str, bounds: Mapping[str, Any]) -> dict[str, Any]:
-    return {f"{name}{BOUNDS[end]}": bound for end, bound in bounds.items()}
+def cell_of_map(documents: Documents, quantity: str, label: str, name: str) -> str:
+    """The cell of a map of shares in the row ``label``, of the model ``name``."""
+    figures = {
+        part: [entry for entry in entries if entry["model"] == name]
+        for part, entries in documents["report"].items()
+        if part in ("summary", "by_perturbation", "robust_accuracy")
+    }
+    if label == "Originals":
+        return Written("clean_accuracy", bounds=True)(figures["summary"][0])
+    for entry in figures["robust_accuracy"]:
+        if label == f"Attacks, {NORMS[entry['norm']].label} {entry['epsilon']:g}":
+            of_all = "robust" if quantity == "perturbed_accuracy" else "unchanged"
+            return Written(of_all, bounds=True)(entry)
+    entries = [e for e in figures["by_perturbation"] if e["series"].lower() == label.lower()]
+    if len(entries) == 1:
+        return Written(quantity, bounds=True)(entries[0])
+    entries.sort(key=lambda entry: float(entry["strength"]))
+    return ", ".join(f"{e['severity']}: {Written(quantity, '.0%')(e)}" for e in entries)
 
 
-def verdict_figures(verdict: Mapping[str, Any]) -> Iterator[Any]:
-    suite = {"condition": "suite", "promise": "suite"} if verdict["max_error"] is not None else {}
-    name = f"{verdict['of']}_loss" if "regression" in verdict["limit"] else verdict["of"]
-    for field, end in BOUNDS.items():
-        if verdict[field] is not None:
-            yield key_of({**verdict, **suite}, f"{name}{end}"), verdict[field]
-
-
-class Printed:
-    """The figures that are printed.
-
-    ``values`` are by key and place, ``texts`` the figures as they were written at the place.
-    """
-
-    def __init__(self) -> None:
-        self.values: dict[Key, dict[str, set[float]]] = {}
-        self.place = ""
-        self.texts: set[str] = set()
-
-    def note(self, entry: Mapping[str, Any], name: str, value: float, written: str) -> Figure:
-        figure = Figure(entry, name, value, written)
-        assert len(figure.key) > 1, f"{name}: a figure is of something"
-        self.add(figure.key, value)
-        self.texts.add(written)
-        return figure
-
-    def add(self, key: Key, value: float) -> None:
-        same, of_same = self.canonical(key, value)
-        self.values.setdefault(same, {}).setdefault(self.place, set()).add(round(of_same, 9))
-
-    def add_document(self, place: str, document: Any) -> None:
-        self.place = place
-        for key, value in document_figures(document, {}):
-            self.add(key, value)
-
-    def canonical(self, key: Key, value: float) -> tuple[Key, float]:
-        """What is the same as the figure here."""
-        return key, value
-
-    @property
-    def unequal(self) -> str:
-        """The keys with several values, and where each is printed."""
-        unequal = [
-            f"{sorted(key)}: {places}"
-            for key, places in self.values.items()
-            if len(set.union(*places.values())) > 1
-        ]
-        return "\n".join(unequal)
-
-
-class World(Printed):
-    """A generated run, an earlier one of the same images, and the figures printed of them."""
-
-    def __init__(self, name: str, folder: Path) -> None:
-        super().__init__()
-        self.runs = folder / "runs"
-        self.before = Made(folder / "before", **RUNS[name], seed=2, runs=self.runs).run
-        made = Made(folder / "made", **RUNS[name], runs=self.runs)
-        self.run = with_properties(made) if RUNS[name].get("telling") else made.run
-        self.natural = [c.id for c in self.run.conditions if not c.needs_model]
-        self.classes = RUNS[name].get("classes", "many")
-        self.alike: dict[str, list[str]] = {}
-        for condition in self.run.conditions:
-            self.alike.setdefault(series(condition.id), []).append(condition.id)
-
-    def canonical(self, key: Key, value: float) -> tuple[Key, float]:
-        """What is the same as the figure in this world: complements and sets of one."""
-        of = dict(key)
-        end = next((end for end in OPPOSITE if end and of["figure"].endswith(end)), "")
-        stem = of["figure"].removesuffix(end)
-        for name in ("baseline", "run"):  # there is one comparison
-            of.pop(name, None)
-        if len(self.classes) == 1:
-            of.pop("label", None)
-        alike = self.alike.get(of.get("series", ""), ())
-        if len(alike) == 1:
-            of = {"figure": of["figure"], "condition": alike[0]}
-        if len(self.natural) == 1 and of.get("condition") == "suite":
-            of["condition"] = self.natural[0]
-        if stem == "risk" and len(self.natural) == 1:
-            stem, value = self.run.failures.quantity, 1 - value
-            of = {"model": of["model"], "condition": self.natural[0]}
-        elif stem.endswith("_loss"):
-            stem, end, value = f"{stem.removesuffix('loss')}difference", OPPOSITE[end], 0 - value
-        elif stem == "gain" and of.keys() == {"figure", "model"}:  # of the training
-            stem, of = f"{TRAINED}_difference", {"model": "hard", "conditions": judgement.UNSEEN}
-        return frozenset({**of, "figure": f"{stem}{end}"}.items()), value
+# --- the worlds -----------------------------------------------------------------------------------
 
 
 def with_properties(made: Made) -> Run:
@@ -247,21 +494,116 @@ def training(lost: float = 0.0, gained: float = 0.4, *, labelled: bool = True) -
     )
 
 
-def training_figures(document: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The figures of the JSON of a training by the names that texts give them."""
-    judged, of = document["judgement"], {"model": document["name"]}
-    quantity = TRAINED if judged["labelled"] else "consistency"
-    names = {"before": "_a", "after": "_b", "difference": "_difference"}
-    names |= {end: f"_difference_{end}" for end in ("low", "high", "p")}
-    counts = {name: document[name] for name in ("share", "train", "left_out", "unreadable")}
-    entries = [{**of, **counts, "more_images": judged["more_images"]}]
-    for group in (*judged["groups"], *judged["conditions"]):
-        title = {judgement.ORIGINALS: ORIGINALS}.get(group["name"], group["name"])
-        field = "conditions" if group["name"] in judgement.GROUPS else "condition"
-        figures = {f"{quantity}{ending}": group[name] for name, ending in names.items()}
-        images = {f"{quantity}_images": judged["images"]}
-        entries.append({**of, field: title, **figures, **images})
-    return entries
+CONSTANT = (
+    *(
+        "95% interval",
+        "95% certain",
+        "under 5%",
+        "at most 5%",
+        "more than 5%",
+        "1-point",
+        "1 point",
+    ),
+    *("Median 3 x 3", "2 cores", "two cores", "2026-01-02 03:04 UTC", "100 labelled originals"),
+    *("at least 20 images", "above 1 point", "above 1 points", "p below 0.05", "excludes 0"),
+)
+"""Words with numbers that are no figures."""
+
+
+class World:
+    """A generated run, an earlier one of the same images, and all that is printed of them."""
+
+    def __init__(self, name: str, folder: Path) -> None:
+        self.name = name
+        self.runs = folder / "runs"
+        self.before = Made(folder / "before", **RUNS[name], seed=2, runs=self.runs).run
+        made = Made(folder / "made", **RUNS[name], runs=self.runs)
+        self.run = with_properties(made) if RUNS[name].get("telling") else made.run
+        self.labelled = RUNS[name].get("labelled", True)
+        self.content = report.of_run(self.run)
+        self.documents: dict[str, Any] = {}
+        self.texts: dict[str, str] = {}
+        self.pages: dict[str, str] = {}
+
+    @cached_property
+    def tables(self) -> list[tuple[str, Printed]]:
+        """Every table, and where it is printed."""
+        texts = self.texts.items()
+        found = [(place, table) for place, text in texts for table in markdown_tables(text)]
+        found += [(at, table) for at, text in self.pages.items() for table in page_tables(text)]
+        return found
+
+    @property
+    def names(self) -> list[str]:
+        """What holds numbers that are no figures."""
+        ids = [condition.id for condition in self.run.conditions]
+        words = [say(text) for text in ids for say in (short, named, series, str)]
+        return [*words, *map(models.label, MODELS), *MODELS, *CONSTANT]
+
+    @property
+    def sentences(self) -> Iterator[tuple[str, Any]]:
+        """The sentences of answers and of the terminal, each with what it speaks of."""
+        report_ = self.documents["report"]
+        chosen = {k: v for k, v in self.documents["choose"].items() if k != "sentences"}
+        leads = report_["compare"]
+        summary = report_["summary"]
+        choice = [chosen, leads, report_["robust_accuracy"], self.run.images]
+        of_model = [
+            [e["clean_accuracy"], e["perturbed_accuracy"], e["n_labelled"]] for e in summary
+        ]
+        pooled = self.run.manifest.spec.pooled_conditions
+        sizes = [len(leads), len(summary), len(pooled), self.run.images]
+        decided = [len([e for e in leads if e["established"]]), len(summary)]
+        about = {
+            "Which model is most robust?": choice,
+            "Which perturbation does most harm?": self.harm(),
+            "What is this based on?": [of_model, sizes, decided],
+            "What should we fix?": report_["fixes"],
+        }
+        for question, answer in self.content.answers:
+            for text in re.split(r"(?<=\.) (?=[A-Z])", answer):
+                is_lead = "ahead of" in text or "worse" in text
+                yield text, leads if is_lead and about[question] is choice else about[question]
+        verdicts = self.documents["check"]["verdicts"]
+        undecided = sum(verdict["outcome"] == "not shown" for verdict in verdicts)
+        everything = [self.documents, len(verdicts), undecided]
+        for place, text in self.texts.items():
+            if place != "report":
+                for line in sentences(text):
+                    of = [choice, report_["thresholds"]] if place == "choose" else everything
+                    yield line, leads if "ahead of" in line else of
+
+    def harm(self) -> list[float]:
+        """The share of each model that a perturbation leaves, and the mean of the models."""
+        by = self.documents["report"]["summary"][0]["ranked_by"]
+        quantity = "consistency" if by == "consistency" else "perturbed_accuracy"
+        shares: dict[str, list[float]] = {}
+        for entry in self.documents["report"]["by_perturbation"]:
+            shares.setdefault(entry["condition"], []).append(entry[quantity])
+        means = [float(np.mean(each)) for each in shares.values()]
+        return [*means, *(share for each in shares.values() for share in each), len(MODELS)]
+
+
+MAPS = {"Share correct": "perturbed_accuracy", "Share of predictions unchanged": "consistency"}
+
+
+def laws_of(place: str, table: Printed) -> list[Law]:
+    """The laws that a table is under; one, or none."""
+    heads = {*table.head}
+    laws = [law for law in TABLES if re.match(law.places, place)]
+    return [law for law in laws if heads >= {*law.row, *law.cells}]
+
+
+def entries_of(
+    law: Law, table: Printed, documents: Documents
+) -> Iterator[tuple[dict[str, str], Entry]]:
+    """The rows of ``table``, each with its figures."""
+    entries = {
+        tuple(say(entry) for say in law.row.values()): entry for entry in law.entries(documents)
+    }
+    for row in table.rows:
+        if row.get("Accept from") != "none":
+            yield row, entries[tuple(row[heading] for heading in law.row)]
 
 
 WORLDS: dict[str, World] = {}
@@ -274,270 +616,268 @@ def world(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> World:
-    """All that is printed of a run: reports, commands, JSON and pages; each run once."""
+    """All that is printed of a run, each run once."""
     name = request.param
     if name in WORLDS:
         return WORLDS[name]
     world = World(name, tmp_path)
     monkeypatch.setenv("ROBUSTNESS_RUNS", str(world.runs))
-    monkeypatch.setattr(text, "Figure", world.note)
-    run, before = str(world.run.folder), str(world.before.folder)
+    run = str(world.run.folder)
+    before = str(world.before.folder)
     budget = tmp_path / "budget.toml"
-    attacks_alone = all(c.needs_model for c in world.run.conditions)
-    few = world.run.images < 20
-    budget.write_text(BUDGET + SUITE * (not attacks_alone and not few))
-
-    if trained := name == "a weak model":
+    attacks_alone = all(each.needs_model for each in world.run.conditions)
+    has_suite = not attacks_alone and world.run.images >= 20
+    budget.write_text(BUDGET + SUITE if has_suite else BUDGET)
+    commands = {
+        "choose": ["choose", run],
+        "failures": ["failures", run],
+        "threshold": ["threshold", run],
+        "fixes": ["fixes", run],
+        "check": ["check", run, "--budget", str(budget), "--baseline", before],
+        "compare": ["runs", "compare", before, run],
+    }
+    if name == "a weak model":
         answer = training()
         (world.run.folder / jobs.HARDENED).write_text(json.dumps(answer.as_dict()))
         monkeypatch.setattr(
             "robustness.api.hardening_and_weakest_perturbations.harden", lambda *_, **__: answer
         )
+        commands["harden"] = ["harden", "SqueezeNet", *HARDEN]
+        world.content = report.of_run(world.run)
 
     def command(*words: str) -> str:
-        world.place = " ".join(words[:2] if words[0] == "runs" else words[:1])
         capsys.readouterr()
         assert main([*words]) in (0, 1)
         return capsys.readouterr().out
 
-    def terminal(*words: str) -> None:
-        world.texts = set()
-        lines = command(*words).splitlines()
-        printed = " ".join(world.texts)
-        for line in lines:
-            assert not [n for n in NUMBER.findall(CONSTANTS.sub("", line)) if n not in printed], (
-                line
-            )
-
-    commands = [
-        *(["choose", run], ["failures", run], ["threshold", run], ["fixes", run]),
-        *[["harden", "SqueezeNet", *HARDEN]] * trained,
-        *(["check", run, "--budget", str(budget), "--baseline", before],),
-        ["runs", "compare", before, run],
-    ]
-    for words in commands:
-        terminal(*words)
-        document = json.loads(command(*words, "--json"))
-        if words[0] == "harden":
-            document = training_figures(document)
-        if words[0] == "choose":
-            document = [document, *choice_scores(document, world.run.figures().choice.unshared)]
-        world.add_document(f"{words[0]} --json", document)
-    world.place = "report"
-    content = report.of_run(world.run)
-    for string in strings([content.answers, content.sections, content.brief]):
-        assert not loose(string), string
-    command("report", run, "--to", str(tmp_path / "report.json"))
+    for place, words in commands.items():
+        world.texts[place] = command(*words)
+        world.documents[place] = json.loads(command(*words, "--json"))
+    for ending in ("json", "md"):
+        command("report", run, "--to", str(tmp_path / f"report.{ending}"))
     document = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
-    parts = {k: v for k, v in document.items() if k not in ("rows", "manifest", "compare")}
-    world.add_document("report.json", [*parts.values(), document["compare"]])
-    world.add_document("summary", api.open_run(run).summary().to_dict("records"))
-    world.add_document("gains", api.gains(world.run))
-    headline = headline_figures.compute(world.run.folder, world.run.manifest)
-    world.add_document("table of runs", list(headline.models))
-    world.place = "images of a cell"
-    labelled = RUNS[name].get("labelled", True)
-    for entry in world.run.figures().by_perturbation if labelled in (True, False) else ():
-        if entry["condition"] in world.run.manifest.spec.profiles:
-            continue  # its images count under any composition
-        selection = RowSelection(entry["model"], conditions=(entry["condition"],))
-        tally = world.run.cases.tally(selection)
-        images = tally.by_label if labelled else tally.by_change
-        quantity = "perturbed_accuracy" if labelled else "consistency"
-        world.add(key_of(entry, quantity), 1 - images.bad / images.counted)
+    del document["rows"]
+    world.documents["report"] = document
+    printed = (tmp_path / "report.md").read_text(encoding="utf-8")
+    world.texts["report"] = printed.partition("### Limits")[0]
+    world.documents["gains"] = api.gains(world.run)
+    world.documents["published"] = statistics.published(list(models.REGISTRY.names))
+    world.documents["under attack"] = world.run.figures().pairs_under_attack
     for view in VIEWS:
-        world.place, world.texts = f"page {view}", set()
         app = pages.run(ROOT / "pages" / "evaluations.py", run=world.run.folder.name, view=view)
-        printed = " ".join(world.texts)
-        for cell in re.findall(r"<t[dh][^>]*>(.*?)</t[dh]>", pages.html(app), re.DOTALL):
-            numbers = NUMBER.findall(CONSTANTS.sub("", re.sub("<[^>]*>", " ", cell)))
-            assert not [number for number in numbers if number not in printed], (view, cell)
-    world.place = "page of a comparison"
-    names = [world.before.folder.name, world.run.folder.name]
-    pages.run(ROOT / "pages" / "evaluations.py", run=names)
+        world.pages[f"page {view}"] = pages.html(app)
     WORLDS[name] = world
     return world
 
 
-def choice_scores(document: Mapping[str, Any], unshared: bool) -> list[dict[str, Any]]:
-    """What is of the quantity of the choice, apart from what is of the model alone."""
-    scored, shared = [], "shared predictions" * unshared
-    for entry in document["models"]:
-        names = [name for name in entry if name.partition("_")[0] in SCORES]
-        of, quantity = {"model": entry["model"]}, document["quantity"]
-        by_name = {name: entry.pop(name) for name in names}
-        same = {re.sub("^(robust|own)", quantity, name): by_name[name] for name in by_name}
-        scored += [{**of, "quantity": quantity, **by_name}, {**of, **same, "conditions": shared}]
-    return scored
+# --- tests ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("world", RUNS, indirect=True)
-def test_equal_keys_have_equal_values(world: World) -> None:
-    assert len([key for key, places in world.values.items() if len(places) > 1]) > 20
-    assert not world.unequal
+def test_cells_of_tables_are_the_figures_of_the_documents(world: World) -> None:
+    known = 0
+    for place, table in world.tables:
+        for law in laws_of(place, table):
+            for row, entry in entries_of(law, table, world.documents):
+                for heading, say in {**law.cells, **law.others}.items():
+                    if heading in row:
+                        assert row[heading] == say(entry), (place, table.title, heading, row)
+                        known += 1
+    assert known > 50
 
 
-TO_BREAK = {"success", "attack_success", "left"}
+@pytest.mark.parametrize("world", RUNS, indirect=True)
+def test_cells_of_maps_are_the_figures_of_the_documents(world: World) -> None:
+    (table,) = [table for _, table in world.tables if table.title in MAPS]
+    model_of = {models.label(name): name for name in MODELS}
+    for row in table.rows:
+        label, *cells = row.values()
+        for heading, cell in zip(table.head[1:], cells, strict=True):
+            name = model_of[heading.partition(" (")[0]]
+            assert cell == cell_of_map(world.documents, MAPS[table.title], label, name), row
+
+
+@pytest.mark.parametrize("world", RUNS, indirect=True)
+def test_cells_of_a_comparison_are_the_figures_of_its_document(world: World) -> None:
+    tables = [t for at, t in world.tables if at == "compare" and t.title]
+    for table in tables:
+        for row in table.rows:
+            for heading, text in compared(world.documents, table.title, row).items():
+                assert row[heading] == text, (table.title, row)
+    assert tables or world.name == "four images"
+
+
+@pytest.mark.parametrize("world", RUNS, indirect=True)
+def test_numbers_of_sentences_are_figures_of_their_document(world: World) -> None:
+    for text, documents in world.sentences:
+        assert not unsaid(text, world.names, texts_of(documents)), text
+    for place, table in world.tables:  # the other cells, such as a gain within words
+        if not laws_of(place, table) and table.title not in MAPS and "Command" not in table.head:
+            said = texts_of(world.documents, [len(each) for each in world.documents["fixes"]])
+            for row in table.rows:
+                for text in row.values():
+                    assert not unsaid(text, world.names, said), (place, row)
+
+
+@pytest.mark.parametrize("world", RUNS, indirect=True)
+def test_documents_agree(world: World) -> None:
+    """What is told of the same model and condition in several documents is the same."""
+    documents, report_ = world.documents, world.documents["report"]
+    summary = {entry["model"]: entry for entry in report_["summary"]}
+    conditions = {(e["model"], e["condition"]): e for e in report_["by_perturbation"]}
+    failures = documents["failures"]
+    assert failures["slices"] == report_["slices"]
+    assert failures["pairs"] == report_["agreement"]
+    assert failures["changes"] == report_["changed_classes"]
+    assert failures["risk_coverage"] == report_["risk_coverage"]
+    assert documents["fixes"] == report_["fixes"]
+    assert documents["threshold"]["models"] == report_["thresholds"]
+    told = api.open_run(str(world.run.folder)).summary().to_dict("records")
+    headline = headline_figures.compute(world.run.folder, world.run.manifest).models
+    for entry in [*told, *headline]:
+        same = summary[entry["model"]]
+        for name in {*entry} & {*same}:
+            assert entry[name] == same[name] or (pd.isna(entry[name]) and same[name] is None)
+
+    chosen = documents["choose"]
+    for entry in chosen["models"]:
+        same = summary[entry["model"]]
+        assert entry["accuracy"] == same["clean_accuracy"]
+        if not world.run.figures().choice.unshared:
+            for end in ("", "_low", "_high"):
+                found = same[f"{chosen['quantity']}{end}"]
+                assert entry[f"robust{end}"] == pytest.approx(found), end
+
+    for model_name, curve in ((each["model"], each) for each in report_["risk_coverage"]):
+        kept = [
+            entry[failures["quantity"]]
+            for (name, _), entry in conditions.items()
+            if name == model_name and entry["perturbation"] not in ATTACKS
+        ]
+        if CAMERA[0] not in world.run.conditions:
+            assert curve["risk"][-1] == pytest.approx(1 - np.mean(kept)), "attacks are left out"
+
+    for entry in documents["check"]["verdicts"]:
+        if entry["limit"] == "min_consistency":
+            same = summary[entry["model"]]
+            if entry["condition"]:
+                same = conditions[entry["model"], entry["condition"]]
+            for field, end in {"value": "", "low": "_low", "high": "_high"}.items():
+                assert entry[field] == same[f"consistency{end}"]
+
+    for entry in documents["compare"][0]["differences"]:
+        if entry["condition"] is None and not world.run.figures().choice.unshared:
+            for name in ("clean_accuracy", "perturbed_accuracy", "robust_accuracy"):
+                if entry[f"{name}_b"] is not None:
+                    assert entry[f"{name}_b"] == pytest.approx(summary[entry["model"]][name])
+
+    gains = {(e["model"], e["condition"], e["remedy"]): e for e in documents["gains"]}
+    for entry in documents["fixes"]:
+        if entry["kind"] == "remedy" and entry["gain"] is not None:
+            same = gains[entry["model"], entry["condition"], entry["remedy"]]
+            assert entry["gain"] == same["gain"]
+
+    for entry in report_["over_models"]:
+        of_models = [
+            np.mean(
+                [
+                    e["consistency"]
+                    for (m, _), e in conditions.items()
+                    if m == name and e["series"] == entry["series"]
+                ]
+            )
+            for name in MODELS
+        ]
+        assert entry["consistency"] == pytest.approx(np.mean(of_models)), "the mean of the models"
+
+
+@pytest.mark.parametrize("world", RUNS, indirect=True)
+def test_the_images_of_a_cell_are_as_many_as_it_says(world: World) -> None:
+    """The images that fail, out of those that count."""
+    if world.labelled not in (True, False):
+        return
+    for entry in world.documents["report"]["by_perturbation"]:
+        if entry["condition"] in world.run.manifest.spec.profiles:
+            continue  # its images count under any composition
+        selection = RowSelection(entry["model"], conditions=(entry["condition"],))
+        tally = world.run.cases.tally(selection)
+        images = tally.by_label if world.labelled else tally.by_change
+        share = entry["perturbed_accuracy" if world.labelled else "consistency"]
+        assert images.bad / images.counted == pytest.approx(1 - share)
+
+
+TO_BREAK = {"success", "attack_success"}
 EVERY = {"robust", "unchanged", "drop"}
 
 
-def denominator(figure: Figure) -> str:
-    """The images that a share counts: "every" one, or those with a prediction "to break"."""
-    name, of = figure.name, figure.entry
-    if name.endswith(("_low", "_high")):  # of the share beside it
-        return ""
+def denominator(name: str, entry: Entry) -> str:
+    """The images that the share ``name`` counts: "every" one, or those with some "to break"."""
     if name in TO_BREAK:
         return "to break"
     if name in EVERY or "accuracy" in name:
         return "every"
-    if name not in ("consistency", "flip_rate") or "n_images" not in of:
+    if name != "consistency":
         return ""
-    attacked = of.get("n_attacked")
-    return "every" if attacked in (None, of["n_images"]) else "to break"
-
-
-def headed(value: Any) -> Iterator[tuple[str, Figure]]:
-    """The figures of the tables and maps in ``value``, each with the words above it."""
-    if isinstance(value, Chooser):
-        for option in value.options:
-            yield from headed(value.read(option))
-    elif isinstance(value, Titled):
-        for row in value.table.rows:
-            for head, cell in zip(value.table.head, row, strict=True):
-                yield from ((head, figure) for figure in getattr(cell, "figures", ()))
-    elif isinstance(value, Map):
-        words = value.title or value.drawing.caption
-        for written in strings(value):
-            yield from ((words, figure) for figure in getattr(written, "figures", ()))
-    elif isinstance(value, list | tuple):
-        for each in value:
-            yield from headed(each)
-    elif isinstance(value, Section):
-        yield from headed(list(value.blocks))
+    return "to break" if leaves_out(entry) else "every"
 
 
 @pytest.mark.parametrize("world", RUNS, indirect=True)
 def test_equal_words_have_one_denominator(world: World) -> None:
-    content = report.of_run(world.run)
-    denominators: dict[str, dict[str, str]] = {}
-    for words, figure in headed([content.sections, content.brief]):
-        if of := denominator(figure):
-            denominators.setdefault(words, {})[of] = str(sorted(figure.key))
-    mixed = {words: kinds for words, kinds in denominators.items() if len(kinds) > 1}
-    assert not mixed
+    denominators: dict[str, set[str]] = {}
+    for place, table in world.tables:
+        for law in laws_of(place, table):
+            for row, entry in entries_of(law, table, world.documents):
+                for heading, say in {**law.cells, **law.others}.items():
+                    if row.get(heading) and hasattr(say, "name"):
+                        of = denominator(say.name, entry)
+                        denominators.setdefault(heading, set()).update({of} - {""})
     assert denominators
+    assert not {words: kinds for words, kinds in denominators.items() if len(kinds) > 1}
 
 
 @pytest.mark.parametrize("world", RUNS, indirect=True)
 def test_every_cell_of_a_map_counts_the_same_images(world: World) -> None:
     """A model has as many images in each cell, under attack as well."""
-    content = report.of_run(world.run)
-    maps = [b for b in content.brief if isinstance(b, Map)]
+    maps = [block for block in world.content.brief if isinstance(block, Map)]
     assert maps
     for drawing in [block.drawing for block in maps]:
-        for at, model in enumerate(drawing.columns):
+        for at, model_name in enumerate(drawing.columns):
             strips = [row.strips[at] for row in drawing.rows]
             titles = [tile.title for strip in strips if strip for tile in strip.tiles]
             counts = {count for title in titles for count in re.findall(r"n = ([\d,]+)", title)}
-            assert len(counts) == 1, (model, titles)
-
-
-LITE0 = "EfficientNetLite0"
-SLICE = {"column": "camera", "value": "A"}
-SLICES = "failures failures_--json report report.json page_failures"
-SUITE_ERROR = {"model": LITE0, "condition": "fog=0.6", "max_error": "0.05", "promise": "suite"}
+            assert len(counts) == 1, (model_name, titles)
 
 
 @pytest.mark.parametrize(
-    ("world", "figure", "of", "places"),
-    [
-        # errors among accepted predictions: the threshold, its gate and its advice; the curve
-        ("a safe threshold", "error", SUITE_ERROR, "threshold check fixes report.json"),
-        (
-            "a safe threshold",
-            "perturbed_accuracy",
-            {"model": LITE0, "condition": "fog=0.6"},
-            "threshold fixes report.json images_of_a_cell",
-        ),
-        # what is hardest, and the mean of the models under it
-        ("attack and fog, few labels", "consistency", {"condition": "*"}, "report report.json"),
-        # one class, and all images
-        ("one class under attack", "consistency", {"model": "*"}, "report report.json check"),
-        # the images that an attack rests on
-        (
-            "attacks",
-            "n_attacked",
-            {"model": "*", "condition": "*"},
-            "report report.json page_failures",
-        ),
-        # the lead of a model in a sentence and in the table of pairs
-        (
-            "a weak model",
-            "difference",
-            {"better": "*", "worse": "SqueezeNet", "quantity": "perturbed_accuracy"},
-            "choose report.json page_compare",
-        ),
-        # a slice of the images
-        ("a safe threshold", "rate", {"model": "SqueezeNet", **SLICE}, SLICES),
-        ("a safe threshold", "n_images", {"model": "SqueezeNet", **SLICE}, SLICES),
-        # a training: its answer, its tables and map, and the fix that it is
-        (
-            "a weak model",
-            "perturbed_accuracy_difference",
-            {"model": "hard", "conditions": judgement.UNSEEN},
-            "harden harden_--json page_fix fixes fixes_--json report report.json",
-        ),
-        (
-            "a weak model",
-            "perturbed_accuracy_images",
-            {"model": "hard", "conditions": ORIGINALS},
-            "harden harden_--json page_fix",
-        ),
-        ("a weak model", "train", {"model": "hard"}, "harden harden_--json page_fix"),
-    ],
-    indirect=["world"],
-)
-def test_places_that_used_to_differ_share_a_key(
-    world: World, figure: str, of: Mapping[str, str], places: str
-) -> None:
-    wanted = {place.replace("_", " ") for place in places.split()}
-    for key, printed in world.values.items():
-        own = dict(key)
-        same = own.pop("figure") == figure and own.keys() == of.keys()
-        if same and all(of[name] in ("*", value) for name, value in own.items()):
-            assert wanted <= {*printed}, key
-            return
-    pytest.fail("no such figure is printed")
-
-
-@pytest.mark.parametrize(
-    ("lost", "gained", "labelled"),
+    ("lost", "gained", "with_labels"),
     [(-0.1, 0.4, True), (0.2, 0, True), (0.02, 0.4, True), (0.5, 0.4, True), (0, 0.4, False)],
 )
-def test_the_figures_of_a_training_have_one_value(
-    lost: float, gained: float, labelled: bool
+def test_the_figures_of_a_training_are_those_of_its_document(
+    lost: float, gained: float, with_labels: bool
 ) -> None:
-    answer, printed = training(lost, gained, labelled=labelled), Printed()
-    parts = [*hardening_report.sentences(answer), *hardening_report.blocks(answer)]
-    for written in strings(parts):
-        assert not loose(written), written
-        for figure in getattr(written, "figures", ()):
-            printed.add(figure.key, figure.value)
-    texts = {*printed.values}
-    printed.add_document("JSON", training_figures(answer.as_dict()))
-    assert not printed.unequal
-    assert len(texts) > 20
-    assert texts <= {key for key, places in printed.values.items() if "JSON" in places}
+    answer = training(lost, gained, labelled=with_labels)
+    document: dict[str, Any] = answer.as_dict()
+    names = [*CONSTANT, *map(models.label, MODELS)]
+    said = texts_of(document, answer.judgement.more_images or 0)
+    for text in hardening_report.sentences(answer):
+        assert not unsaid(text, names, said), text
+    groups = {group["name"]: group for group in document["judgement"]["groups"]}
+    (table,) = [b.table for b in hardening_report.blocks(answer) if isinstance(b, Titled)]
+    for row, group in zip(table.rows, groups.values(), strict=True):
+        _, before, after, difference, _ = row
+        assert before == format_figure(group["before"], ".1%")
+        assert after == format_figure(group["after"], ".1%")
+        low, high = (points(group[end], "+.1f") for end in ("low", "high"))
+        text = f"{points(group['difference'])} points ({format_figure(group['low'], '.1%')}"
+        assert difference.startswith(f"{points(group['difference'])} points"), (low, high, text)
 
 
-def test_the_accuracies_of_a_match_have_one_value() -> None:
+def test_the_accuracies_of_a_match_are_those_of_its_document() -> None:
     answer = example(0.3, 0.5)
-    values: dict[Key, set[float]] = {}
-    for written in strings([match_report.sentences(answer), match_report.blocks(answer)]):
-        for figure in getattr(written, "figures", ()):
-            values.setdefault(figure.key, set()).add(figure.value)
-    for accuracy in answer.as_dict()["expected_accuracy"]:
-        for field, end in BOUNDS.items():
-            values[key_of(accuracy, f"expected_accuracy{end}")].add(accuracy[field])
-    assert all(len(each) == 1 for each in values.values()), values
-    assert len(values) > 3
+    entries = answer.as_dict()["expected_accuracy"]
+    printed = " ".join(match_report.sentences(answer))
+    for entry in entries:
+        low, high = (points(entry[end], ".0f") for end in ("low", "high"))
+        value = format_figure(entry["value"], ".0%")
+        assert f"{models.label(entry['model'])} {value} ({low} to {high})" in printed
+    assert entries

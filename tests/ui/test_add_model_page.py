@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import tomllib
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +14,11 @@ from streamlit.testing.v1 import AppTest
 
 from benchmarks.support.repository import ROOT
 from robustness import models
-from robustness.base import text
-from robustness.base.text import Key, key_of
+from robustness.base.text import share
 from robustness.commands.main import main
-from robustness.models.model_and_weights_record import WHEN_ADDED
-from robustness.models.own.preprocessing_trials import Trial
 from robustness.models.tensorflow_and_keras_import import tensorflow
 from robustness.ui.models import add_model
 from tests.models.own.test_adding import COLOURS, colour_model
-from tests.report.test_one_value import Printed
 from tests.support.pages import html, run
 
 MODELS = ROOT / "pages" / "models.py"
@@ -55,24 +50,10 @@ def errors(app: AppTest) -> str:
     return " ".join(element.value.replace("\\", "") for element in app.error)
 
 
-class PrintedOfColours(Printed):
-    """The figures of the model of colours: its accuracy is that of its normalisation."""
-
-    def canonical(self, key: Key, value: float) -> tuple[Key, float]:
-        return key - {("column", "normalisation"), ("value", "-1..1")}, value
-
-    def add_accuracy(self, place: str, accuracy: Mapping[str, Any]) -> None:
-        rate = accuracy["correct"] / accuracy["images"]
-        of = {**WHEN_ADDED, "model": "colours", "accuracy": rate}
-        self.add_document(place, {**accuracy, **of})
-
-
 def test_a_model_is_added_with_what_only_the_user_knows_and_removed(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    images, printed = len(COLOURS) + 1, PrintedOfColours()
-    printed.place = "page"
-    monkeypatch.setattr(text, "Figure", printed.note)
+    images = len(COLOURS) + 1
     doubtful = Image.new("RGB", (12, 12), (151, 151, 151))  # between grey and light
     doubtful.save(folder / "images" / "grey" / "2.png")
     tried: list[tuple[str, Any]] = []
@@ -106,33 +87,30 @@ def test_a_model_is_added_with_what_only_the_user_knows_and_removed(
     described = tomllib.loads((folder / "models.toml").read_text())["colours"]
     assert described["normalisation"] == "-1..1"
     assert models.REGISTRY["colours"].labels().names == tuple(COLOURS)
-    printed.add_accuracy("TOML", described["accuracy"])
-    printed.place = "card"
     app.segmented_control(key="view").set_value("weights").run()
     accuracy = models.REGISTRY["colours"].accuracy
     assert accuracy is not None
     assert accuracy.correct == len(COLOURS)
     captions = [caption.value.replace("\\", "") for caption in app.caption]
-    assert any(accuracy.text("colours") in caption for caption in captions)
+    assert any(accuracy.text in caption for caption in captions)
     assert "-1..1, from the images it was tried on" in html(app)
     app.button(key="remove_colours").click().run()
     assert "colours" not in models.REGISTRY
     assert (folder / "colours.onnx").exists()
     (folder / "colours.txt").write_text("\n".join(COLOURS))
     words = ["models", "add", "colours.onnx", "--labels", "colours.txt", "--images", "images"]
-    printed.place = "console"
     assert main([*words, "--dry-run"]) == 0
-    capsys.readouterr()
+    console = capsys.readouterr().out
     assert main([*words, "--dry-run", "--json"]) == 0
     document = json.loads(capsys.readouterr().out)
-    printed.add_accuracy("JSON", document["entry"]["accuracy"])
-    trials = [Trial(**trial) for trial in document["trials"]]
-    printed.add_document("JSON", [trial.entry("colours") for trial in trials])
-    assert not printed.unequal
-    everywhere = {"console", "card", "TOML", "JSON"}
-    for name, page in (("confidence", True), ("true_class_probability", True), ("accuracy", False)):
-        places = printed.values[key_of({**WHEN_ADDED, "model": "colours"}, name)]
-        assert {*places} == everywhere | ({"page"} if page else set())
+    assert document["entry"]["accuracy"] == described["accuracy"], "as in the file of models"
+    assert accuracy.text in console
+    for trial in document["trials"][:3]:
+        sure, true = (share(trial[name]) for name in ("confidence", "true_class_probability"))
+        means = f"mean confidence {sure}, mean probability of the true class {true}"
+        assert f"{trial['correct']} correct, {means}" in console
+        if trial["name"] == "-1..1":
+            assert [sure, true] == cells[6:8], "as on the page"
 
 
 def test_a_normalisation_that_images_do_not_decide_is_chosen(folder: Path) -> None:

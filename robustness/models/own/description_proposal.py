@@ -280,7 +280,7 @@ def try_out(
                     confidence=mine.confidence,
                     true_class_probability=mine.true_class_probability,
                 )
-                doubt = accuracy.doubt(description.name, len(labels))
+                doubt = accuracy.doubt(len(labels))
                 warning = " ".join(filter(None, (warning, doubt)))
                 if images:  # a few bundled ones tell no accuracy
                     source = sources.get("normalisation", "")

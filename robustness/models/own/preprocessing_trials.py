@@ -21,7 +21,6 @@ from robustness.models.graph.inspection_and_conversion import inspect_and_conver
 from robustness.models.graph.preprocessing_and_probabilities import factors
 from robustness.models.model_and_weights_record import (
     IMAGENET_PICTURES,
-    WHEN_ADDED,
     ModelRecord,
     Normalisation,
 )
@@ -79,11 +78,6 @@ class Trial:
     correct: int
     confidence: float
     true_class_probability: float
-
-    def entry(self, model: str) -> dict[str, Any]:
-        """Its figures, which are of ``model``."""
-        of = {"model": model, "column": "normalisation", "value": self.name}
-        return {**vars(self), **WHEN_ADDED, **of}
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from functools import partial
 
 from robustness import models, statistics
-from robustness.base.text import FigureText, points
+from robustness.base.text import points
 from robustness.charts import run_quantities_and_reliability
 from robustness.charts.ranking_and_condition_tables import (
     LABELLED,
@@ -47,11 +47,9 @@ def _blocks(figures: Figures) -> list[Block]:
         chart = Chart(
             f"Reliability of {model(name)}",
             run_quantities_and_reliability.reliability_diagram(bins),
-            FigureText(
+            (
                 "Accuracy over confidence, original and perturbed. Expected calibration error: "
-                f"{before} original, {after} perturbed.",
-                before,
-                after,
+                f"{before} original, {after} perturbed."
             ),
             "Below the diagonal: overconfident.",
         )

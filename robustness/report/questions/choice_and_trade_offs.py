@@ -9,7 +9,6 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from robustness.base.text import (
-    FigureText,
     figure_text,
     join_names,
     milliseconds,
@@ -86,10 +85,10 @@ def answer(figures: Figures, chosen: ModelChoice) -> str:
         attacked = any(entry[by] is not None for entry in ranking)
         if attacked and ranking[0]["ranked_by"] != by:
             leader = _leader(ranking, by, pairs)
-            attacks.append(FigureText(f"under attack, {leader}", leader))
+            attacks.append(f"under attack, {leader}")
     if chosen.compared and len(rankings) == 1:
         texts = [*chosen.sentences, *([sentence(*attacks, names=names)] if attacks else [])]
-        return FigureText(" ".join(texts), *texts)
+        return " ".join(texts)
     led = (_leader(ranking, ranking[0]["ranked_by"], figures.pairs()) for ranking in rankings)
     return sentence(*led, *attacks, names=names)
 
@@ -171,18 +170,18 @@ def _columns(entries: Sequence[Entry], chosen: ModelChoice) -> list[Column]:
     def rank(entry: Entry) -> str:
         if entry["place_low"] is None:
             return str(entry["status"])
-        return NOT_COMPARED if alone else places({**entry, **chosen.scored_by})
+        return NOT_COMPARED if alone else places(entry)
 
     def latency(entry: Entry) -> str:
         names = ("latency_ms", "latency_low_ms", "latency_high_ms")
         text, low, high = (figure_text(entry, name, milliseconds) for name in names)
         spread = f" ({low} to {high})" if low and high else ""
-        return FigureText(f"{text} ms{spread}", text, low, high) if text else ""
+        return f"{text} ms{spread}" if text else ""
 
     def in_unit(name: str, form: Form, unit: str) -> Callable[[Entry], str]:
         def text(entry: Entry) -> str:
             number = figure_text(entry, name, form)
-            return FigureText(f"{number} {unit}", number) if number else ""
+            return f"{number} {unit}" if number else ""
 
         return text
 
@@ -193,7 +192,7 @@ def _columns(entries: Sequence[Entry], chosen: ModelChoice) -> list[Column]:
         ("Accuracy", figure("accuracy", ".1%")),
         ("Latency", latency),
         ("Above expected", in_unit("above", points, "points")),
-        ("First", lambda e: figure_text({**e, **chosen.scored_by}, "certainty", ".0%")),
+        ("First", figure("certainty", ".0%")),
         ("Memory", in_unit("memory_megabytes", lambda value: f"{value:.0f}", "MB")),
         ("Size", in_unit("megabytes", lambda value: f"{value:.1f}", "MB")),
         ("Hardest", lambda entry: name_leaders(entry["hardest"])),

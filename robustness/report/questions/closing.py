@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from robustness.base.text import FigureText, figure_text, in_sentence
+from robustness.base.text import figure_text, in_sentence
 from robustness.charts.band_and_map_drawing import BandMap, MapRow, Strip, Tick, Tile
 from robustness.charts.ranking_and_condition_tables import Entry, with_interval
 from robustness.evaluation.perturbation_and_attack_conditions import Condition, short
@@ -109,7 +109,7 @@ def closing(figures: Figures, camera: Camera | None = None) -> Closing | None:
     if not clauses:
         return None
     text = "; ".join(clauses)
-    sentence = FigureText(f"{text[0].upper()}{text[1:]}.", *clauses)
+    sentence = f"{text[0].upper()}{text[1:]}."
     return Closing(name, sentence, at_worst, in_camera)
 
 
@@ -141,9 +141,9 @@ def _clause(where: str, who: str, verb: str, entry: Entry) -> str:
     """Such as "in fog it drops from 90 to 55%"."""
     after = figure_text(entry, "perturbed_accuracy", ".0%")
     if verb != _DROPS:
-        return FigureText(f"{where} {who} {verb} {after}", after)
+        return f"{where} {who} {verb} {after}"
     before = figure_text(entry, "clean_accuracy", ".0%")
-    return FigureText(f"{where} {who} drops from {before} to {after}", before, after)
+    return f"{where} {who} drops from {before} to {after}"
 
 
 def _named(perturbation: str) -> str:
@@ -173,7 +173,7 @@ def _row(label: str, entry: Entry, name: str, image: str) -> MapRow:
     value = float(entry[name])
     text = with_interval(entry, name)
     tiles = [
-        Tile(0.9, FigureText(f"{text} correct", text), value, figure_text(entry, name, ".0%")),
+        Tile(0.9, f"{text} correct", value, figure_text(entry, name, ".0%")),
         Tile(-0.9, "incorrect", 1 - value),
     ]
     tick = Tick(value, text, low=entry[f"{name}_low"], high=entry[f"{name}_high"])

@@ -12,7 +12,6 @@ from typing import NamedTuple
 from robustness import models
 from robustness.base.pydantic_validation import read_json
 from robustness.base.text import (
-    FigureText,
     counted,
     figure_text,
     in_sentence,
@@ -141,7 +140,7 @@ def _remedies(run: Run, name: str, tried: RemedyFigures) -> Iterator[Fix]:
             name,
             REMEDY,
             parse(gain["remedy"]).label,
-            FigureText(originals + (took and f", {took} an image"), lost if costs else "", took),
+            originals + (took and f", {took} an image"),
             _quantity(tried).lower(),
             gain["condition"],
             gain["gain"],
@@ -168,7 +167,7 @@ def _threshold(of: RunFigures, entry: Entry | None) -> Iterator[Fix]:
     most = f"{100 * figures.max_error:.3g}%"
     if entry["threshold"] is None:
         needed = figure_text(entry, "images_needed", safe_threshold.round_to_digit)
-        cost = FigureText(f"about {needed} images in all", needed) if needed else ""
+        cost = f"about {needed} images in all" if needed else ""
         result = f"none proven to keep errors under {most}"
         yield Fix(entry["model"], THRESHOLD, "A safe threshold", cost, result=result)
         return
@@ -176,14 +175,14 @@ def _threshold(of: RunFigures, entry: Entry | None) -> Iterator[Fix]:
     whole = safe_threshold.risk_text(figures, entry["model"])
     result = f"at most {most} of the accepted are {figures.wrong}"
     if error and whole:
-        result = FigureText(f"{result} ({error} measured; {whole} of all)", error, whole)
+        result = f"{result} ({error} measured; {whole} of all)"
     rejected = safe_threshold.accepted_text(entry, SUITE, lambda accepted: share(1 - accepted))
     at = safe_threshold.score_text(entry)
     yield Fix(
         entry["model"],
         THRESHOLD,
-        FigureText(f"Accept from {at}", at),
-        FigureText(f"{rejected} of predictions are rejected", rejected) if rejected else "",
+        f"Accept from {at}",
+        f"{rejected} of predictions are rejected" if rejected else "",
         significant=True,
         result=result,
     )
@@ -242,10 +241,7 @@ def _copy_in_run(of: RunFigures, name: str) -> Fix | None:
                 CALIBRATION,
                 f"Temperature {record.temperature:g}: {model(record.name)}",
                 "none: top class and latency stay",
-                result=FigureText(
-                    f"calibration error {before} -> {after}, on images that fitted it, too",
-                    *(before, after),
-                ),
+                result=f"calibration error {before} -> {after}, on images that fitted it, too",
             )
     return None
 
@@ -254,15 +250,13 @@ def _errors(fit: Calibration) -> str:
     """The calibration error before and after."""
     before, after = (
         with_interval(
-            ranking_and_condition_tables.flat({"model": fit.model}, name, getattr(fit, name)),
+            ranking_and_condition_tables.flat({}, name, getattr(fit, name)),
             name,
             ".3f",
         )
         for name in ("before", "after")
     )
-    return FigureText(
-        f"calibration error {before or 'unknown'} -> {after or 'unknown'}", before, after
-    )
+    return f"calibration error {before or 'unknown'} -> {after or 'unknown'}"
 
 
 def calibration_sentence(fit: Calibration) -> str:
@@ -271,7 +265,7 @@ def calibration_sentence(fit: Calibration) -> str:
     errors = _errors(fit)
     verdict = "" if fit.helpful else " No significant gain in log-likelihood."
     number = f"temperature {fit.temperature:g}, fitted on {counted(fit.fitted, 'original')}"
-    return FigureText(f"{model(fit.model)}: {number}; {errors} on {originals}.{verdict}", errors)
+    return f"{model(fit.model)}: {number}; {errors} on {originals}.{verdict}"
 
 
 def _labelled(of: RunFigures, name: str) -> bool:
@@ -357,7 +351,7 @@ def _other_models(of: RunFigures, name: str) -> Iterator[Fix]:
     costs = of.run.manifest.costs
     for other in of.answer(CHOICE).chosen.best:
         now, then = (_latency(each, costs) for each in (name, other))
-        cost = FigureText(f"{then} ms an image, now {now}", then, now) if now and then else ""
+        cost = f"{then} ms an image, now {now}" if now and then else ""
         fix = _difference(of, other, name, OTHER_MODEL, cost)
         if other not in hardened and fix.significant and (fix.gain or 0) > 0:
             better = True
@@ -368,8 +362,7 @@ def _other_models(of: RunFigures, name: str) -> Iterator[Fix]:
 
 
 def _latency(model: str, costs: Mapping[str, Cost]) -> str:
-    cost = costs.get(model, Cost())
-    return figure_text({**vars(cost), "model": model}, "latency_ms", milliseconds)
+    return figure_text(vars(costs.get(model, Cost())), "latency_ms", milliseconds)
 
 
 def _difference(of: RunFigures, other: str, name: str, kind: str, cost: str) -> Fix:
@@ -409,20 +402,12 @@ def gain_text(fix: Fix) -> str:
     if fix.gain is None or fix.kind == CALIBRATION:
         settled = fix.significant in (True, None) or fix.gain is None
         suffix = "" if settled else f"; gain in {fix.quantity} not significant"
-        return FigureText(f"{fix.result}{suffix}", fix.result)
-    of, name = {**vars(fix), "quantity": ""}, "gain"
-    if fix.other and fix.gain >= 0:  # as the table of pairs has it
-        quantity = next(name for name, words in _QUANTITIES.items() if words == fix.quantity)
-        pair = {"better": fix.other, "worse": fix.model, "quantity": quantity}
-        ends, name = ("", "_low", "_high"), "difference"
-        of = {**pair, **{f"{name}{end}": getattr(fix, f"gain{end}") for end in ends}}
-    gain, bounds = (
-        figure_text(of, name, points),
-        ranking_and_condition_tables.in_brackets(of, name, _points),
-    )
+        return f"{fix.result}{suffix}"
+    gain = points(fix.gain)
+    bounds = ranking_and_condition_tables.in_brackets(vars(fix), "gain", _points)
     under = f" under {short(fix.condition)}" if fix.condition else ""
     suffix = "" if fix.significant else ", not significant"
-    return FigureText(f"{gain} points of {fix.quantity}{bounds}{under}{suffix}", gain, bounds)
+    return f"{gain} points of {fix.quantity}{bounds}{under}{suffix}"
 
 
 def answers(figures: FixFigures) -> list[tuple[str, str]]:
@@ -432,15 +417,15 @@ def answers(figures: FixFigures) -> list[tuple[str, str]]:
         own = by_model.setdefault(fix.model, [])
         if fix.significant and fix.kind in (REMEDY, CALIBRATION, TRAINING):
             gain = gain_text(fix)
-            own.append(FigureText(f"{fix.what}, {gain}", fix.what, gain))
+            own.append(f"{fix.what}, {gain}")
     said = []
     for name, own in by_model.items():
         if own:
             fixes = join_names(own, _NAMED)
-            said.append(FigureText(f"{model(name)}: {fixes}.", fixes))
+            said.append(f"{model(name)}: {fixes}.")
     if figures.tried.gains and not any(gain.helpful for gain in figures.tried.gains):
-        said.append(FigureText("None of the remedies helps significantly."))
-    return [(TITLE, FigureText(" ".join(said), *said))] if said else []
+        said.append("None of the remedies helps significantly.")
+    return [(TITLE, " ".join(said))] if said else []
 
 
 def blocks(figures: FixFigures) -> list[Block]:
@@ -505,9 +490,9 @@ def _cell(fixes: Sequence[Fix]) -> str:
         return "not tested"
     text = gain_text(largest)
     if largest.kind in (TRAINING, OTHER_MODEL) and largest.gain is not None:
-        text = FigureText(f"{largest.what.removeprefix('Use ')}: {text}", text)
+        text = f"{largest.what.removeprefix('Use ')}: {text}"
     if len(fixes) > 1:
-        text = FigureText(f"{text}; {len(fixes) - 1} more", text)
+        text = f"{text}; {len(fixes) - 1} more"
     return text
 
 
@@ -569,7 +554,7 @@ def _columns(figures: RemedyFigures) -> list[Column]:
 
 def _time(entry: Entry) -> str:
     took = figure_text(entry, "milliseconds", milliseconds)
-    return FigureText(f"{took} ms", took) if took else ""
+    return f"{took} ms" if took else ""
 
 
 def _verdict(entry: Entry) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from robustness.attacks import REGISTRY as ATTACK_RECORDS
-from robustness.base.text import FigureText, figure_text, join_names, share
+from robustness.base.text import figure_text, join_names, share
 from robustness.charts import (
     ranking_and_condition_tables,
     run_and_change_maps,
@@ -51,7 +51,7 @@ def _blocks(choice: ChoiceFigures) -> list[Block]:
         count, attacked = (figure_text(entry, f"n_{which}", "") for which in ("images", "attacked"))
         if attacked in ("", count):
             return count
-        return FigureText(f"{count}, {attacked} attacked", count, attacked)
+        return f"{count}, {attacked} attacked"
 
     def of_every_image(entry: Entry) -> str:
         return "" if leaves_out(entry) else with_interval(entry, "consistency")
@@ -97,7 +97,7 @@ def harm(figures: Figures) -> str:
     Each group of models with the same classes has a sentence.
     """
     texts = [_harm(figures, group, alone=len(figures.hardest) == 1) for group in figures.hardest]
-    return FigureText(" ".join(texts), *texts)
+    return " ".join(texts)
 
 
 def _harm(figures: Figures, hard: Hardest, *, alone: bool) -> str:
@@ -130,19 +130,10 @@ def _lost(figures: Figures, hard: Hardest, entries: Sequence[Entry]) -> str:
     worst = hard.leaders[0]
     failed = "changed" if figures.ranked_by == "consistency" else "incorrect"
 
-    def lost(value: float) -> str:
-        return share(1 - value)
-
+    mean = share(hard.harm[worst])
     if len(hard.models) == 1:
-        kept = {figures.ranked_by: 1 - hard.harm[worst]}
-        by = {"model": hard.models[0], "condition": worst, **kept}
-        of_one = figure_text(by, figures.ranked_by, lost)
         up_to = "up to " if len(hard.leaders) > 1 else ""
-        return FigureText(f"{up_to}{of_one} {failed}", of_one)
-    group = {"condition": worst, figures.ranked_by: 1 - hard.harm[worst]}
-    if len(hard.models) < len(figures.summary):
-        group |= {"model": ", ".join(hard.models)}
-    mean = figure_text(group, figures.ranked_by, lost)
+        return f"{up_to}{mean} {failed}"
     quantity = "consistency" if figures.ranked_by == "consistency" else "perturbed_accuracy"
     measured = [
         entry
@@ -150,13 +141,12 @@ def _lost(figures: Figures, hard: Hardest, entries: Sequence[Entry]) -> str:
         if entry["condition"] in hard.leaders and entry[quantity] is not None
     ]
     lowest = min(measured, key=lambda entry: float(entry[quantity]))
-    largest = figure_text(lowest, quantity, lost)
+    largest = share(1 - float(lowest[quantity]))
     first = " under the first" if len(hard.leaders) > 1 else ""
-    text = (
+    return (
         f"{mean} {failed}, the mean of {len(hard.models)} models{first}, and up to {largest} "
         f"({model(lowest['model'])})"
     )
-    return FigureText(text, mean, largest)
 
 
 PERTURBATIONS = Question(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 from robustness.base.errors import ParameterError
-from robustness.base.text import FigureText, counted, figure_text, join_names, share
+from robustness.base.text import counted, figure_text, join_names, share
 from robustness.charts.failures_and_image_differences import risk_coverage
 from robustness.charts.ranking_and_condition_tables import (
     Column,
@@ -222,16 +222,14 @@ def sentence(entry: Entry, figures: ThresholdFigures) -> str:
     over = counted(len(entry["status"]), "condition")
     if entry["threshold"] is None:
         advice = _advice(entry, figures)
-        return FigureText(f"No threshold is proven to keep errors under {most}. {advice}", advice)
+        return f"No threshold is proven to keep errors under {most}. {advice}"
     where = f"in each of these {over}" if figures.promise == "condition" else f"over these {over}"
     if len(entry["status"]) == 1:
         where = f"under {short(next(iter(entry['status'])))}"
     at = score_text(entry)
     start = "if the top class has" if entry["score"] == "margin" else "from a confidence of"
     certain = share(1 - LEVEL, 0)
-    return FigureText(
-        f"Accept {start} {at}: at most {most} {figures.wrong} {where} ({certain} certain).", at
-    )
+    return f"Accept {start} {at}: at most {most} {figures.wrong} {where} ({certain} certain)."
 
 
 def _advice(entry: Entry, figures: ThresholdFigures) -> str:
@@ -239,24 +237,19 @@ def _advice(entry: Entry, figures: ThresholdFigures) -> str:
     if entry["images_needed"] is not None:
         such = "labelled images" if figures.wrong == "wrong" else "images"
         needed = figure_text(entry, "images_needed", round_to_digit)
-        return FigureText(f"About {needed} {such} in total may prove one.", needed)
+        return f"About {needed} {such} in total may prove one."
     over = entry["error"][SUITE]["value"]
     failing = [short(text) for text, status in entry["status"].items() if status == NOT_MET]
     if figures.promise == "condition" and not failing:
         return f"Too few predictions exceed {score_text(entry)} in each condition."
     if figures.promise == "suite" and (over is None or over <= figures.max_error):
         accepted, at = accepted_text(entry, SUITE), score_text(entry)
-        return FigureText(
-            f"Only {accepted} exceed {at}: too few to prove a threshold.", accepted, at
-        )
+        return f"Only {accepted} exceed {at}: too few to prove a threshold."
     at, error = score_text(entry), figure_text(error_of(entry, SUITE), "error", ".1%")
     more = (
         f"; more than {100 * figures.max_error:.3g}% under {join_names(failing)}" if failing else ""
     )
-    return FigureText(
-        f"Even from {at}, {error} of accepted predictions are {figures.wrong}{more}.",
-        *(at, error),
-    )
+    return f"Even from {at}, {error} of accepted predictions are {figures.wrong}{more}."
 
 
 def round_to_digit(images: float) -> str:
@@ -268,7 +261,7 @@ def score_text(entry: Entry) -> str:
     """The threshold of ``entry``, or the strongest one that was tested."""
     name = "strongest" if entry["threshold"] is None else "threshold"
     text = figure_text(entry, name, lambda at: f"{at:.7f}".rstrip("0").rstrip("."))
-    return text if entry["score"] == "probability" else FigureText(f"a lead of {text}", text)
+    return text if entry["score"] == "probability" else f"a lead of {text}"
 
 
 def blocks(figures: ThresholdFigures) -> list[Block]:
@@ -322,7 +315,7 @@ def blocks(figures: ThresholdFigures) -> list[Block]:
             Chart(
                 "Error among accepted predictions",
                 risk_coverage(figures.curves, errors, safe),
-                FigureText(alt, *(text for _, text in whole)),
+                alt,
                 "The most confident predictions are on the left. Attacks are left out."
                 + (" Large markers: safe thresholds." if safe else ""),
             )
@@ -334,14 +327,13 @@ def blocks(figures: ThresholdFigures) -> list[Block]:
 
 def accepted_text(entry: Entry, condition: str, form: Form = ".1%") -> str:
     """The share of predictions that the threshold of ``entry`` accepts under ``condition``."""
-    accepted = entry["accepted"].get(condition)
-    return figure_text({**entry, "accepted": accepted, "condition": condition}, "accepted", form)
+    return figure_text(entry["accepted"], condition, form)
 
 
 def error_of(entry: Entry, condition: str) -> Entry:
     """``entry`` with the ``error`` among the accepted predictions under ``condition``."""
     unknown = dict.fromkeys(("value", "low", "high"))
-    return flat({**entry, "condition": condition}, "error", entry["error"].get(condition, unknown))
+    return flat(entry, "error", entry["error"].get(condition, unknown))
 
 
 def _error(entry: Entry, condition: str) -> str:
@@ -355,15 +347,14 @@ def risk_text(figures: ThresholdFigures, name: str) -> str:
     """
     for curve in figures.curves:
         if curve["model"] == name:
-            of = {"model": name, "conditions": "without attacks", "risk": curve["risk"][-1]}
-            return figure_text(of, "risk", ".1%")
+            return share(curve["risk"][-1])
     return ""
 
 
 def of_model(entry: Entry, figures: ThresholdFigures) -> str:
     """``sentence`` with the name of the model."""
     text = sentence(entry, figures)
-    return FigureText(f"{model(entry['model'])}: {text}", text)
+    return f"{model(entry['model'])}: {text}"
 
 
 def entries(several: Iterable[Run]) -> list[Entry]:

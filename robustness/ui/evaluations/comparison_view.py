@@ -108,9 +108,7 @@ _choose = cached(16, "Choosing …")(choose)
 
 def _quantity(compared: Sequence[Comparison | str]) -> str:
     """The compared quantity: one that is available, by default the one the verdict uses."""
-    entries = [
-        e for one in compared if not isinstance(one, str) for e in comparison_report.entries_of(one)
-    ]
+    entries = [e for one in compared if not isinstance(one, str) for e in one.differences]
     overall = [entry for entry in entries if entry["condition"] is None]
     titles = {
         name: QUANTITIES[name]
@@ -153,11 +151,7 @@ def _one(other: Listed, compared_runs: Comparison | str, quantity: str, *, is_on
     if isinstance(compared_runs, str):
         st.error(plain(compared_runs), icon=":material/error:")
         return
-    entries = [
-        e
-        for e in comparison_report.entries_of(compared_runs)
-        if e[f"{quantity}_difference"] is not None
-    ]
+    entries = [e for e in compared_runs.differences if e[f"{quantity}_difference"] is not None]
     if entries:
         _changes(compared_runs, entries, quantity, other.folder.name)
     elif compared_runs.differences:

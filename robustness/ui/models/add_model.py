@@ -15,7 +15,7 @@ import streamlit as st
 
 from robustness.base.errors import ParameterError, RobustnessError
 from robustness.base.permission_policy_and_check import Action
-from robustness.base.text import counted, figure_text, plain, share, some
+from robustness.base.text import counted, plain, share, some
 from robustness.models.class_labels import check_class_names, imagenet
 from robustness.models.file_formats.formats import ENDINGS, FORMATS, is_saved_model
 from robustness.models.own import (
@@ -327,8 +327,8 @@ def _evidence(description: Description) -> None:
             (
                 trial.name,
                 f"{trial.correct} of {description.tried_on}",
-                figure_text(trial.entry(description.name), "confidence", ".1%"),
-                figure_text(trial.entry(description.name), "true_class_probability", ".1%"),
+                share(trial.confidence),
+                share(trial.true_class_probability),
             )
             for trial in description.trials[:_MAX_TRIALS]
         ]

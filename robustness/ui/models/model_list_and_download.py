@@ -10,7 +10,7 @@ import streamlit as st
 from robustness import models
 from robustness.base.permission_policy_and_check import Action
 from robustness.base.progress_and_time_left import MEGABYTES, Pace
-from robustness.base.text import are, counted, figure_text, plain
+from robustness.base.text import are, counted, format_figure, plain
 from robustness.evaluation.perturbation_and_attack_conditions import perturbation_label
 from robustness.models.engine_and_limitation_texts import engine_text, limitations
 from robustness.models.model_check import OK, ModelCheck, check_model, last_check
@@ -197,7 +197,7 @@ def _card(record: models.ModelRecord, state: models.WeightsState) -> None:
     for limit in limitations(record):
         st.caption(plain(limit))
     if record.accuracy:
-        st.caption(plain(f"When added: {record.accuracy.text(record.name)}."))
+        st.caption(plain(f"When added: {record.accuracy.text}."))
     with st.container(horizontal=True, gap="small"):
         with st.popover("Source", icon=":material/info:"):
             st.html(
@@ -225,9 +225,8 @@ def _origin(record: models.ModelRecord, state: models.WeightsState) -> list[tupl
     else:
         rows.append(("Searched at", "\n".join(map(str, weights.paths()))))
     if origin := record.origin:
-        of = {"model": record.name, "train": origin.image_count, "share": origin.share}
-        images = counted(figure_text(of, "train", ","), "image")
-        share = figure_text(of, "share", "g")
+        images = counted(origin.image_count, "image")
+        share = format_figure(origin.share, "g")
         rows += [
             ("Parent", f"{models.label(origin.parent)}, {_shortened(origin.digest)}"),
             ("Trained on", ", ".join(map(perturbation_label, origin.trained_on))),

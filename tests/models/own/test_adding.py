@@ -229,7 +229,7 @@ def test_a_trial_has_the_confidence_and_the_probability_of_the_true_class(folder
         assert trial.correct == 1
         assert trial.confidence == pytest.approx(0.8)
         assert trial.true_class_probability == pytest.approx(0.4)
-        means = means_text(trial.entry("two"))
+        means = means_text(trial.confidence, trial.true_class_probability)
         assert means == "mean confidence 80.0%, mean probability of the true class 40.0%"
 
 
@@ -268,7 +268,7 @@ def test_a_low_accuracy_is_doubted(correct: int, images: int, classes: int, doub
     accuracy = LabelledAccuracy(
         images=images, correct=correct, confidence=0.9, true_class_probability=share
     )
-    assert bool(accuracy.doubt("colours", classes)) == doubtful
+    assert bool(accuracy.doubt(classes)) == doubtful
     low, high = binomtest(correct, images).proportion_ci(method="exact")
     assert accuracy.interval == pytest.approx((share, low, high))
     assert doubtful == (high < 0.5 or low <= 1 / classes <= high)
