@@ -734,7 +734,8 @@ def test_documents_agree(world: World) -> None:
     assert documents["threshold"]["models"] == report_["thresholds"]
     told = api.open_run(str(world.run.folder)).summary().to_dict("records")
     headline = headline_figures.compute(world.run.folder, world.run.manifest).models
-    for entry in [*told, *headline]:
+    entries: list[dict[str, Any]] = [*told, *headline]
+    for entry in entries:
         same = summary[entry["model"]]
         for name in {*entry} & {*same}:
             assert entry[name] == same[name] or (pd.isna(entry[name]) and same[name] is None)

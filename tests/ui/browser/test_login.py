@@ -54,11 +54,11 @@ def test_a_browser_cannot_fill_the_memory_with_values_of_controls(address: str) 
     widget.id, widget.string_value = "invented", "a" * 6_000_000
     stream = f"{address.replace('http', 'ws', 1)}/_stcore/stream"
     with connect(stream, subprotocols=[Subprotocol("streamlit")], max_size=None) as connection:
-        connection.send(said.SerializeToString())
         with pytest.raises(ConnectionClosed) as closed:
+            connection.send(said.SerializeToString())
             list(connection)
-    assert closed.value.rcvd is not None
-    assert closed.value.rcvd.code == 1009, "too big"
+    # The server refuses it by its length, so it may hang up before all of it has been sent.
+    assert closed.value.rcvd is None or closed.value.rcvd.code == 1009, "too big"
 
 
 def _log_in(page: Page, asked: Provider, claims: dict[str, object]) -> None:
