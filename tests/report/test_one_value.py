@@ -734,7 +734,7 @@ def test_documents_agree(world: World) -> None:
     assert documents["threshold"]["models"] == report_["thresholds"]
     told = api.open_run(str(world.run.folder)).summary().to_dict("records")
     headline = headline_figures.compute(world.run.folder, world.run.manifest).models
-    entries: list[dict[str, Any]] = [*told, *headline]
+    entries: list[Any] = [*told, *headline]
     for entry in entries:
         same = summary[entry["model"]]
         for name in {*entry} & {*same}:
