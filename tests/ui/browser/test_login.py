@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 from streamlit.proto.BackMsg_pb2 import BackMsg
 from websockets.exceptions import ConnectionClosed
-from websockets.sync.client import connect
+from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
 from benchmarks.support.server import PATIENCE, dashboard, free_port
@@ -53,12 +53,18 @@ def test_a_browser_cannot_fill_the_memory_with_values_of_controls(address: str) 
     widget = said.rerun_script.widget_states.widgets.add()
     widget.id, widget.string_value = "invented", "a" * 6_000_000
     stream = f"{address.replace('http', 'ws', 1)}/_stcore/stream"
-    with connect(stream, subprotocols=[Subprotocol("streamlit")], max_size=None) as connection:
-        with pytest.raises(ConnectionClosed) as closed:
-            connection.send(said.SerializeToString())
-            list(connection)
+    with (
+        connect(stream, subprotocols=[Subprotocol("streamlit")], max_size=None) as connection,
+        pytest.raises(ConnectionClosed) as closed,
+    ):
+        _exchange(connection, said.SerializeToString())
     # The server refuses it by its length, so it may hang up before all of it has been sent.
     assert closed.value.rcvd is None or closed.value.rcvd.code == 1009, "too big"
+
+
+def _exchange(connection: ClientConnection, message: bytes) -> list[object]:
+    connection.send(message)
+    return list(connection)
 
 
 def _log_in(page: Page, asked: Provider, claims: dict[str, object]) -> None:
