@@ -6,27 +6,17 @@ import streamlit as st
 from starlette.middleware import Middleware
 from streamlit.starlette import App
 
-from robustness.base.permission_policy_and_check import Action
-from robustness.ui.controls.model_and_seed_input import require_models, sidebar_input
-from robustness.ui.controls.picture_and_framing_input import picture_input
-from robustness.ui.controls.true_class import suggest_true_class
-from robustness.ui.one_image import (
-    attack_view,
-    live_view,
-    stack_state,
-    stories_and_present,
-    strength_map_and_sweep,
-)
-from robustness.ui.one_image.live_routes_and_tickets import ROUTES
-from robustness.ui.page_frame import ROUTES as PAGE_ROUTES
-from robustness.ui.page_frame import page
-from robustness.ui.server import metrics_text_and_access
-from robustness.ui.server.counters import note_error
-from robustness.ui.server.request_security import Guard
-from robustness.ui.server.startup_settings_and_warmup import settle, warm_up
-from robustness.ui.session import access
-from robustness.ui.session.choice_controls_and_link import one_of, place_of_own
-from robustness.ui.session.upload_limit import UploadLimit
+from robustness.base.roles import Action
+from robustness.ui import server, session
+from robustness.ui.frame import ROUTES as PAGE_ROUTES
+from robustness.ui.frame import page
+from robustness.ui.inputs import picture_input, require_models, sidebar_input, suggest_true_class
+from robustness.ui.live import attack, map, stack, stories
+from robustness.ui.live import page as live_page
+from robustness.ui.live.held import ROUTES
+from robustness.ui.server import Guard, settle, warm_up
+from robustness.ui.session import note_error, one_of, place_of_own
+from robustness.ui.uploads import UploadLimit
 
 if __name__ == "__main__":  # as the script of a page
     with page(
@@ -34,26 +24,26 @@ if __name__ == "__main__":  # as the script of a page
         "Choose an image, change it, and see which classifiers stay correct.",
         skips_to="controls",
     ):
-        stack_state.begin()
+        stack.begin()
         views = {
-            stack_state.LIVE: live_view,
-            stack_state.MAP: strength_map_and_sweep,
-            "attack": attack_view,
+            stack.LIVE: live_page,
+            stack.MAP: map,
+            "attack": attack,
         }
         titles = {
-            stack_state.LIVE: "Live",
-            stack_state.MAP: "Map",
+            stack.LIVE: "Live",
+            stack.MAP: "Map",
             "attack": "Attack",
         }
         with st.container(horizontal=True, horizontal_alignment="distribute", key="page-header"):
-            view = one_of("View", titles, stack_state.VIEW, shows_label=False)
+            view = one_of("View", titles, stack.VIEW, shows_label=False)
             with st.container(horizontal=True, width="content", key="page-tools"):
-                stories_and_present.buttons()
+                stories.buttons()
         if view == "attack":
-            access.require(Action.ATTACK)
+            session.require(Action.ATTACK)
         names, seed = sidebar_input()
-        stories_and_present.frame()
-        picture, truth = picture_input(names, camera=view == stack_state.LIVE)
+        stories.frame()
+        picture, truth = picture_input(names, camera=view == stack.LIVE)
         require_models(names)
         with place_of_own(view, views, "view-body"):  # only the chosen view computes
             views[view].show(picture, names, seed, truth)
@@ -63,7 +53,7 @@ else:  # as the server imports it when it starts
     app = App(
         __file__,
         lifespan=warm_up,
-        routes=[*ROUTES, *metrics_text_and_access.ROUTES, *PAGE_ROUTES],
+        routes=[*ROUTES, *server.ROUTES, *PAGE_ROUTES],
         middleware=[Middleware(Guard), Middleware(UploadLimit)],
         on_script_error=note_error,
     )

@@ -37,7 +37,7 @@ from benchmarks import (
     study_speed,
 )
 from benchmarks.study_networks import NAMES
-from robustness.models.tensorflow_and_keras_import import tensorflow
+from robustness.models.frameworks import tensorflow
 
 _TABLES = {
     perturbation_speed: "Perturbations against imagecorruptions, one 224 x 224 image",

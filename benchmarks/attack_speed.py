@@ -15,10 +15,10 @@ from benchmarks.study_networks import study_network
 from benchmarks.timing import interleaved_ms
 from robustness import models
 from robustness.attacks import AttackSpec, attack
+from robustness.images.decoding import sample_bytes
+from robustness.images.framing import study_image
 from robustness.models import Classifier
-from robustness.models.tensorflow_and_keras_import import tensorflow
-from robustness.pictures.framing_and_study_image import study_image
-from robustness.pictures.sample_files import sample_bytes
+from robustness.models.frameworks import tensorflow
 
 STEPS = 20
 

@@ -24,11 +24,11 @@ from numpy.typing import NDArray
 from benchmarks.study_networks import study_network
 from robustness import models
 from robustness.attacks import AttackSpec, attack
+from robustness.images.decoding import REGISTRY as SAMPLES
+from robustness.images.decoding import sample_path
+from robustness.images.framing import load_study_image
 from robustness.models import Classifier
-from robustness.models.tensorflow_and_keras_import import tensorflow
-from robustness.pictures.framing_and_study_image import load_study_image
-from robustness.pictures.sample_files import REGISTRY as SAMPLES
-from robustness.pictures.sample_files import sample_path
+from robustness.models.frameworks import tensorflow
 
 Images = NDArray[np.float32]
 MOST_PICTURES = 30

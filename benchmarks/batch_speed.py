@@ -14,19 +14,16 @@ from unittest.mock import patch
 from benchmarks.offline_models import NAMES
 from benchmarks.timing import interleaved_ms
 from robustness import models
-from robustness.evaluation.breaking_strength_sweep import sweep
-from robustness.evaluation.loop import evaluate
-from robustness.evaluation.perturbation_and_attack_conditions import Condition
-from robustness.evaluation.prediction_band_and_strengths import strengths
-from robustness.evaluation.request import make_spec
-from robustness.evaluation.suites_and_strengths import study_conditions
+from robustness.images.decoding import sample_bytes
+from robustness.images.framing import Picture, study_image
+from robustness.measure.condition import Condition
+from robustness.measure.loop import evaluate
+from robustness.measure.request import make_spec, study_conditions
+from robustness.measure.strength import strengths, sweep
 from robustness.models import Classifier, Outputs
 from robustness.perturbations import REGISTRY
-from robustness.pictures.framed_picture import Picture
-from robustness.pictures.framing_and_study_image import study_image
-from robustness.pictures.sample_files import sample_bytes
-from robustness.ui.computation import band_cells
-from robustness.ui.computation.shared_results import LIMIT, ResultCache
+from robustness.ui import cells
+from robustness.ui.shared import LIMIT, ResultCache
 
 SWEPT = "gaussian_blur"
 
@@ -59,10 +56,10 @@ def measure(repeats: int = 5) -> list[dict[str, Any]]:
 
 def _map(picture: Picture, perturbations: Sequence[str]) -> None:
     """Compute the cells of a page's map, of which nothing is cached."""
-    with patch.object(band_cells, "RESULT_CACHE", ResultCache(LIMIT)):
+    with patch.object(cells, "RESULT_CACHE", ResultCache(LIMIT)):
         for name in perturbations:
             at = strengths(REGISTRY[name])
-            list(band_cells.cells(picture, NAMES, Condition.of({}), name, at, 0, nullcontext))
+            list(cells.cells(picture, NAMES, Condition.of({}), name, at, 0, nullcontext))
 
 
 def _passes(run: Callable[[], object]) -> list[tuple[Classifier, Any]]:

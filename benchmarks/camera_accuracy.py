@@ -18,14 +18,13 @@ from numpy.typing import NDArray
 
 from benchmarks.support.cameras import CAMERAS, photographs, take
 from robustness import models
-from robustness.base.progress_and_time_left import Note
-from robustness.datasets import open_dataset
-from robustness.datasets.class_indices import KNOWN, entry_class_indices
-from robustness.datasets.random_image_sample import sample_pixels
-from robustness.matching.confidences_and_accuracy_estimator import ConfidenceEstimator
-from robustness.matching.match import MOST_REFERENCE, MatchSettings, first_answer
-from robustness.matching.reference_simulation_and_accuracy import ReferenceImages
-from robustness.pictures.framing_and_study_image import Framing
+from robustness.base.turns import Note
+from robustness.datasets import open_dataset, sample_pixels
+from robustness.datasets.dataset import KNOWN, entry_class_indices
+from robustness.images.framing import Framing
+from robustness.matching.accuracy import ConfidenceEstimator
+from robustness.matching.reference import ReferenceImages
+from robustness.matching.run import MOST_REFERENCE, MatchSettings, first_answer
 
 MODELS = ("SqueezeNet", "EfficientNetLite0")
 FOLDERS = 4

@@ -13,8 +13,8 @@ from scipy.optimize import brentq
 
 from benchmarks.support.claim_simulation import Random, logistic
 from robustness.statistics import Cost, Criteria, choose
-from robustness.statistics.measurement_grid import ConditionKey, Grid
-from robustness.statistics.model_choice import Candidate
+from robustness.statistics.choice import Candidate
+from robustness.statistics.grid import ConditionKey, Grid
 
 NAMES = ("SqueezeNet", "EfficientNetLite0", "EfficientNetLite1", "EfficientNetLite2")
 CONDITIONS = tuple(ConditionKey(f"fog={k / 10}", "fog", k / 10) for k in range(1, 11))

@@ -19,12 +19,12 @@ from benchmarks.support.claim_simulation import (
     power,
     verdicts,
 )
-from robustness.metrics.proportion_and_difference_intervals import difference_bounds
+from robustness.metrics.intervals import difference_bounds
 from robustness.perturbations import REGISTRY
 from robustness.statistics import Figures
 from robustness.statistics.calibration import condition_errors
-from robustness.statistics.hardest_conditions import Hardest
-from robustness.statistics.paired_differences import images_needed
+from robustness.statistics.failures import Hardest
+from robustness.statistics.means import images_needed
 
 Floats = NDArray[np.float64]
 

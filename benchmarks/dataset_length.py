@@ -26,19 +26,13 @@ from benchmarks.support.stand_in_models import StandIn
 from benchmarks.support.synthetic_runs import measurement
 from robustness import runs
 from robustness.datasets import NO_LABELS, Dataset
-from robustness.datasets.dataset_and_image_entry import Entry
-from robustness.evaluation.perturbation_and_attack_conditions import Condition
-from robustness.evaluation.request import Request
-from robustness.evaluation.row_schema import to_stored
-from robustness.evaluation.suites_and_strengths import (
-    IMAGENET_C_SUITE,
-    SEVERITIES,
-    suite_conditions,
-)
-from robustness.pictures.framing_and_study_image import Framing
+from robustness.datasets.dataset import Entry
+from robustness.images.framing import Framing
+from robustness.measure.condition import Condition
+from robustness.measure.request import IMAGENET_C_SUITE, SEVERITIES, Request, suite_conditions
+from robustness.measure.rows import to_stored
 from robustness.runs import engines
-from robustness.runs.engines import Chunk, Engine, Workload
-from robustness.runs.engines.engine_and_local_chunks import ImageRecord, chunks
+from robustness.runs.engines import Chunk, Engine, ImageRecord, Workload, chunks
 
 IMAGES = {"loop": 10_000, "rows": 100_000}
 MODEL, SIDE = "SqueezeNet", 32

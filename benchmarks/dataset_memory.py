@@ -16,7 +16,7 @@ from benchmarks.support.image_folders import flat_folder
 MODEL = "SqueezeNet"
 _SCRIPT = """
 import re, sys
-from robustness.commands.main import main
+from robustness.cli.main import main
 status = main(sys.argv[1:])
 peak = re.search(r"VmHWM:\\s+(\\d+) kB", open("/proc/self/status").read())
 print("peak", int(peak[1]) * 1024)

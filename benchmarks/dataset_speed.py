@@ -15,14 +15,12 @@ from typing import Any
 from benchmarks.offline_models import NAMES, run_by
 from benchmarks.support.image_folders import flat_folder
 from robustness import models, runs
-from robustness.evaluation.loop import frames
-from robustness.evaluation.request import make_spec
-from robustness.evaluation.suites_and_strengths import study_conditions
-from robustness.models.classifier_with_probabilities_and_features import MAX_BATCH
-from robustness.models.run.openvino_and_engine_choice import OPENVINO, TENSORFLOW
-from robustness.pictures.framed_picture import Picture
-from robustness.pictures.framing_and_study_image import study_image
-from robustness.pictures.sample_files import sample_bytes
+from robustness.images.decoding import sample_bytes
+from robustness.images.framing import Picture, study_image
+from robustness.measure.loop import frames
+from robustness.measure.request import make_spec, study_conditions
+from robustness.models.classifier import MAX_BATCH
+from robustness.models.engine import OPENVINO, TENSORFLOW
 
 
 def measure(images: int = 64, repeats: int = 3) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from typing import Any
 
 from benchmarks.processes import held_by
 from benchmarks.support.image_files import photo, saved, webp_bomb
-from robustness.pictures import framing_and_study_image, untrusted_decoding_and_framing
+from robustness.images import framing, sandbox
 
 BOMBS = 5
 
@@ -26,7 +26,7 @@ def measure(frames: int = 100, bombs: int = BOMBS, side: int = 8062) -> dict[str
     """Milliseconds for a frame of 640 x 480, the median, and megabytes at the peak of all bombs."""
     frame = saved(photo(640, 480), "JPEG", quality=85)
     bomb = webp_bomb(side)
-    decoders = (framing_and_study_image.study_image, untrusted_decoding_and_framing.untrusted_image)
+    decoders = (framing.study_image, sandbox.untrusted_image)
     times = [[_milliseconds(decoder, frame) for decoder in decoders] for _ in range(frames)]
     here, apart = map(statistics.median, zip(*times, strict=True))
 
@@ -41,7 +41,7 @@ def measure(frames: int = 100, bombs: int = BOMBS, side: int = 8062) -> dict[str
     watching = threading.Thread(target=watch)
     watching.start()
     with ThreadPoolExecutor(bombs) as pool:
-        list(pool.map(untrusted_decoding_and_framing.untrusted_image, [bomb] * bombs))
+        list(pool.map(sandbox.untrusted_image, [bomb] * bombs))
     done.set()
     watching.join()
     return {"here_ms": here, "apart_ms": apart, "bombs_mb": (max(sizes) - before) / 1e6}

@@ -10,7 +10,7 @@ import numpy as np
 from benchmarks.offline_models import NAMES
 from benchmarks.timing import interleaved_ms
 from robustness import models
-from robustness.models.run.heat_map import heat_maps
+from robustness.models.heat_map import heat_maps
 
 PICTURES = 4
 """Two images, each for two classes: what the Live page asks of a model."""

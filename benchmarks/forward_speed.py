@@ -22,8 +22,8 @@ from benchmarks.study_networks import StudyNetwork, random_classifier, study_net
 from benchmarks.timing import in_turns_ms
 from robustness import models
 from robustness.models import ModelRecord
-from robustness.models.tensorflow_and_keras_import import tensorflow
-from robustness.models.weights.weights_state_and_digest import lacks_package
+from robustness.models.frameworks import tensorflow
+from robustness.models.weights import lacks_package
 
 CALLS_A_TURN = {1: 4, 11: 2}
 """By batch size; a pass of many images lasts too long for the others' threads to matter."""

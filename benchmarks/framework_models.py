@@ -17,8 +17,8 @@ import numpy as np
 
 from robustness import api
 from robustness.base.errors import GradientError, RobustnessError
-from robustness.models.loaded_models import LOADED
-from robustness.pictures.eight_bits import round_to_grid
+from robustness.images.pixels import round_to_grid
+from robustness.models.loaded import LOADED
 
 SIDE = 224
 IMAGES = 2

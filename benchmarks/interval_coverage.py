@@ -17,7 +17,7 @@ from benchmarks.support.populations import (
     beyond_errors,
     shares,
 )
-from robustness.metrics.proportion_and_difference_intervals import (
+from robustness.metrics.intervals import (
     FEWEST_OF_A_MEAN,
     Bounds,
     difference_bounds,

@@ -22,8 +22,7 @@ from benchmarks.live_beside_job import made_pictures
 from benchmarks.processes import below, serving
 from benchmarks.support.server import chromium, dashboard
 from robustness import runs
-from robustness.evaluation.request import make_spec
-from robustness.evaluation.suites_and_strengths import STUDY_SUITE, suite_conditions
+from robustness.measure.request import STUDY_SUITE, make_spec, suite_conditions
 from robustness.runs import jobs
 
 KILLS = 10

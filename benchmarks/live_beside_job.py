@@ -23,8 +23,7 @@ from benchmarks.offline_models import NAMES
 from benchmarks.support.repository import ROOT
 from benchmarks.support.server import dashboard
 from robustness import runs
-from robustness.evaluation.request import make_spec
-from robustness.evaluation.suites_and_strengths import IMAGENET_C_SUITE, suite_conditions
+from robustness.measure.request import IMAGENET_C_SUITE, make_spec, suite_conditions
 from robustness.models import label
 from robustness.runs import jobs
 

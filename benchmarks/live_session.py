@@ -15,7 +15,7 @@ from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 from websockets.sync.client import connect
 from websockets.typing import Subprotocol
 
-from robustness.ui.browser.components import pack, unpack
+from robustness.ui.components import pack, unpack
 
 TIMINGS = re.compile(r"Updated in [\d.]+ m?s, (?:(\d+) ms of it forward passes|mostly loading)")
 TICKET = re.compile(r'"ticket": ?"([^"]+)"')

@@ -19,7 +19,7 @@ from benchmarks.offline_models import NAMES, run_by
 from benchmarks.support.repository import ROOT
 from benchmarks.support.server import dashboard
 from robustness.models import label
-from robustness.models.run.openvino_and_engine_choice import OPENVINO, TENSORFLOW
+from robustness.models.engine import OPENVINO, TENSORFLOW
 
 Update = Callable[[], tuple[float, float]]
 """Moves the slider by a step; (ms to the end of the page's answer, ms of forward passes)."""

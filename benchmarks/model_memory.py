@@ -12,12 +12,12 @@ import sys
 from typing import Any
 
 from benchmarks.offline_models import NAMES, run_by
-from robustness.models.run.openvino_and_engine_choice import OPENVINO, TENSORFLOW
+from robustness.models.engine import OPENVINO, TENSORFLOW
 
 _SCRIPT = f"""
 import numpy as np
 from robustness import models
-from robustness.models.classifier_with_probabilities_and_features import MAX_BATCH
+from robustness.models.classifier import MAX_BATCH
 from benchmarks.support.process_memory import resident
 images = np.random.default_rng(0).random((MAX_BATCH, 224, 224, 3), np.float32)
 classifiers = [models.load(name) for name in {NAMES!r}]

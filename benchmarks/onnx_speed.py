@@ -20,8 +20,8 @@ import numpy as np
 from benchmarks.framework_models import NETWORKS, SIDE, added
 from benchmarks.timing import in_turns_ms
 from robustness import api
-from robustness.models.loaded_models import LOADED
-from robustness.models.python_models.torch_and_hugging_face import opened_module
+from robustness.models.loaded import LOADED
+from robustness.models.torch import opened_module
 
 LEAST_MEAN, LEAST = 0.95, 0.85
 """The ratios to reach: their geometric mean, and each."""

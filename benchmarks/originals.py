@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 from benchmarks.support.original_corruptions import original
 from robustness import models
 from robustness.datasets import open_dataset
-from robustness.evaluation.suites_and_strengths import IMAGENET_C_SUITE, SEVERITIES, suite_names
+from robustness.images.framing import study_image
+from robustness.images.pixels import to_uint8
+from robustness.measure.request import IMAGENET_C_SUITE, SEVERITIES, suite_names
 from robustness.perturbations import REGISTRY, SAVED_AS_JPEG, Images, compose
-from robustness.pictures.eight_bits import to_uint8
-from robustness.pictures.framing_and_study_image import study_image
 
 NAMES = ("SqueezeNet", "EfficientNetLite0")
 BATCH = 16

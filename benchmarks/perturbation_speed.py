@@ -18,7 +18,7 @@ import numpy as np
 from skimage import data
 
 from robustness import perturbations
-from robustness.pictures import framed_picture
+from robustness.images import framing
 
 STUDY_SEVERITY = 3
 SEVERITIES = (1, 2, 3, 4, 5)
@@ -34,7 +34,7 @@ def measure(severity: int = STUDY_SEVERITY, repeats: int = REPEATS) -> list[dict
     """
     photo = cv2.resize(data.chelsea()[:, 75:375], (224, 224), interpolation=cv2.INTER_AREA)
     images = photo[None].astype(np.float32) / np.float32(255)
-    digests = [framed_picture.image_digest(images[0])]
+    digests = [framing.image_digest(images[0])]
     rows = []
     for record in perturbations.REGISTRY:
         if record.imagenet_c is None:

@@ -19,8 +19,7 @@ from benchmarks.processes import below
 from benchmarks.support.image_folders import flat_folder
 from benchmarks.support.repository import ROOT
 from robustness import runs
-from robustness.evaluation.request import make_spec
-from robustness.evaluation.suites_and_strengths import study_conditions
+from robustness.measure.request import make_spec, study_conditions
 
 IMAGES = 96
 MODEL = "SqueezeNet"

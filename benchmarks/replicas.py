@@ -34,16 +34,11 @@ from numpy.typing import NDArray
 from benchmarks.offline_models import NAMES
 from benchmarks.support.image_folders import labelled_folder
 from robustness import runs
-from robustness.base.files_and_locks import put_whole
-from robustness.evaluation.request import make_spec
-from robustness.evaluation.row_schema import REMEDY, stored
-from robustness.evaluation.suites_and_strengths import (
-    IMAGENET_C_SUITE,
-    SEVERITIES,
-    suite_conditions,
-)
-from robustness.runs import image_table
-from robustness.runs.row_files import KEY, NAME, ROWS_A_FILE, ROWS_A_GROUP, Part, read_part
+from robustness.base.files import put_whole
+from robustness.measure.request import IMAGENET_C_SUITE, SEVERITIES, make_spec, suite_conditions
+from robustness.measure.rows import REMEDY, stored
+from robustness.runs import files
+from robustness.runs.files import KEY, NAME, ROWS_A_FILE, ROWS_A_GROUP, Part, read_part
 
 CASES_A_CELL = 2
 """Images a class in the small run, of three classes."""
@@ -206,13 +201,12 @@ def _put_images(folder: Path, count: int) -> Path:
         "position": range(count),
         "name": map(_name, range(count)),
         "digest": map(_digest, range(count)),
-        "status": [image_table.READABLE] * count,
+        "status": [files.READABLE] * count,
     }
     table = [
-        pa.array(columns.get(field.name, [None] * count), field.type)
-        for field in image_table.SCHEMA
+        pa.array(columns.get(field.name, [None] * count), field.type) for field in files.SCHEMA
     ]
-    return image_table.put(folder, pa.table(table, image_table.SCHEMA))
+    return files.put(folder, pa.table(table, files.SCHEMA))
 
 
 def _content(count: int) -> str:

@@ -33,7 +33,7 @@ from benchmarks.processes import held_by, serving
 from benchmarks.replicas import replicated, small_run
 from benchmarks.support.server import dashboard
 from robustness import runs
-from robustness.report.questions.question_and_figures import FAILURES, IMAGES
+from robustness.report.blocks import FAILURES, IMAGES
 
 SIZES = ((1000, 1), (50_000, 1), (50_000, 4))
 """(images, models)."""

@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 
 from robustness import models
-from robustness.evaluation.similarity_and_floor import Features, Floors, floors
+from robustness.images.framing import load_study_image
+from robustness.measure.loop import Features, Floors, floors
 from robustness.metrics import REGISTRY
-from robustness.metrics.cosine_and_euclidean_similarity import RESCALED
-from robustness.pictures.framing_and_study_image import load_study_image
+from robustness.metrics.scores import RESCALED
 
 _SUFFIXES = {".jpg", ".jpeg", ".png"}
 

@@ -32,8 +32,8 @@ from playwright.sync_api import Browser
 from benchmarks.offline_models import NAMES, run_by
 from benchmarks.support.repository import ROOT
 from benchmarks.support.server import PATIENCE, NoBrowserError, chromium, dashboard, until
-from robustness.models.run.openvino_and_engine_choice import OPENVINO, TENSORFLOW
-from robustness.pictures.sample_files import sample_bytes
+from robustness.images.decoding import sample_bytes
+from robustness.models.engine import OPENVINO, TENSORFLOW
 
 _VERDICT = """() => /: (?!.* done[.])/.test(document.querySelector(".rb-headline")?.innerText)"""
 """The headline of all models, as those of some end with "done"."""

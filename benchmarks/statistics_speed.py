@@ -11,7 +11,7 @@ from scipy import stats
 from benchmarks.support.synthetic_rows import rows, severities
 from benchmarks.timing import interleaved_ms
 from robustness.statistics import Figures
-from robustness.statistics.model_tables import FIGURES
+from robustness.statistics.tables import FIGURES
 
 IMAGES = 2000
 RESAMPLES = 2000

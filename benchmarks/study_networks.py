@@ -14,12 +14,11 @@ from robustness import models
 from robustness.models import Classifier, WeightsState
 from robustness.models import load as published_load
 from robustness.models import state as published_state
-from robustness.models.catalogue.kerashub_transformer_and_rewiring import rewire
-from robustness.models.graph.keras_reading_and_conversion import load_network
-from robustness.models.graph.preprocessing_and_probabilities import factors, resizing
-from robustness.models.model_and_weights_record import Stages
-from robustness.models.private_framework_interfaces import layer_output
-from robustness.models.tensorflow_and_keras_import import keras, tensorflow
+from robustness.models.catalogue import rewire
+from robustness.models.frameworks import keras, layer_output, tensorflow
+from robustness.models.graph import factors, resizing
+from robustness.models.keras import load_network
+from robustness.models.record import Stages
 
 NAMES = tuple(record.name for record in models.REGISTRY if record.group == models.STUDY)
 
@@ -79,4 +78,4 @@ def stand_in() -> None:
     ready = WeightsState(True, Path("random"), "")
     patch("robustness.models.load", random_classifier).start()
     patch("robustness.models.state", lambda record: ready).start()
-    patch("robustness.models.weights.weights_state_and_digest.state", lambda record: ready).start()
+    patch("robustness.models.weights.state", lambda record: ready).start()

@@ -13,13 +13,11 @@ import numpy as np
 from benchmarks.study_networks import NAMES, random_classifier, stand_in
 from benchmarks.timing import interleaved_ms
 from robustness import models
-from robustness.evaluation.loop import evaluate, perturbed
-from robustness.evaluation.request import make_spec
-from robustness.evaluation.suites_and_strengths import study_conditions
-from robustness.models.tensorflow_and_keras_import import keras
-from robustness.pictures.framed_picture import Picture
-from robustness.pictures.framing_and_study_image import study_image
-from robustness.pictures.sample_files import sample_bytes
+from robustness.images.decoding import sample_bytes
+from robustness.images.framing import Picture, study_image
+from robustness.measure.loop import evaluate, perturbed
+from robustness.measure.request import make_spec, study_conditions
+from robustness.models.frameworks import keras
 
 
 def measure(repeats: int = 3) -> list[dict[str, Any]]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from robustness.ui.evaluations import evaluations_page
-from robustness.ui.page_frame import page
+from robustness.ui.evaluations import page as evaluation_page
+from robustness.ui.frame import page
 
-with page("Evaluations", evaluations_page.introduction()):
-    evaluations_page.show()
+with page("Evaluations", evaluation_page.introduction()):
+    evaluation_page.show()

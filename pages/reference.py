@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from robustness.ui import reference
-from robustness.ui.page_frame import page
+from robustness.ui.frame import page
 
 with page(
     "Reference",

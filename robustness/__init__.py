@@ -3,6 +3,8 @@
 The names of ``robustness.api`` are names here, too; they are imported when first asked for.
 """
 
+from __future__ import annotations
+
 from importlib import import_module
 from pkgutil import iter_modules
 from typing import Any

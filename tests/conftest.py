@@ -20,14 +20,13 @@ import pytest
 from numpy.typing import NDArray
 
 from robustness import models
-from robustness.base import settings, timing_in_turns
-from robustness.models import class_labels, loaded_models
-from robustness.models.model_and_weights_record import ADDED
-from robustness.models.own import registration_and_schema
-from robustness.models.weights.preset_and_file_sources import published_file
-from robustness.pictures import sample_files
-from robustness.pictures.framing_and_study_image import study_image
-from robustness.ui.session import access
+from robustness.base import settings, turns
+from robustness.images import decoding
+from robustness.images.framing import study_image
+from robustness.models import loaded, own, record
+from robustness.models.record import ADDED
+from robustness.models.sources import published_file
+from robustness.ui import session
 from tests.support import pages, shards
 from tests.support.shared_examiner import one_examiner
 from tests.support.wheel import build_wheel
@@ -107,7 +106,7 @@ def quick_pages() -> Iterator[None]:
 def few_rounds() -> Iterator[None]:
     """The latencies that a run notes are measured in as few rounds as may be."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(timing_in_turns, "SECONDS_A_TASK", 0.001)
+        patch.setattr(turns, "SECONDS_A_TASK", 0.001)
         yield
 
 
@@ -116,7 +115,7 @@ def young_garbage() -> Iterator[None]:
     """When models are loaded or released, collect garbage only among new objects: among all that
     the tests have made it takes half a second each time."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(loaded_models, "gc", SimpleNamespace(collect=partial(gc.collect, 1)))
+        patch.setattr(loaded, "gc", SimpleNamespace(collect=partial(gc.collect, 1)))
         yield
 
 
@@ -126,14 +125,14 @@ def models_of_the_house() -> Iterator[None]:
     the process has one registry."""
     yield
     ADDED.clear()
-    class_labels._IMPORTED.clear()
-    registration_and_schema.refresh()
+    record._IMPORTED.clear()
+    own.refresh()
 
 
 @pytest.fixture(autouse=True)
 def at_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pages run without a server are opened from this machine itself, by its owner."""
-    monkeypatch.setattr(access, "connection", lambda: access.Connection("127.0.0.1", {}, {}))
+    monkeypatch.setattr(session, "connection", lambda: session.Connection("127.0.0.1", {}, {}))
 
 
 class Offline(Mapping[str, models.Classifier]):
@@ -179,9 +178,7 @@ def classifiers(caches: Path) -> Mapping[str, models.Classifier]:
 @pytest.fixture(scope="session")
 def photographs() -> NDArray[np.float32]:
     """The five sample photographs as study images, (5, 224, 224, 3)."""
-    return np.stack(
-        [study_image(sample_files.sample_bytes(name)) for name in sample_files.REGISTRY.names]
-    )
+    return np.stack([study_image(decoding.sample_bytes(name)) for name in decoding.REGISTRY.names])
 
 
 def save_official(network: Any, path: Path) -> models.Weights:
@@ -202,14 +199,12 @@ def register(patch: pytest.MonkeyPatch, record: models.ModelRecord) -> models.Mo
 
     No other process knows it, so that it is converted in this one.
     """
-    from robustness.models.graph import compilation_and_inspection_process
-    from robustness.models.graph import inspection_and_conversion as inspecting
+    from robustness.models import conversion as inspecting
+    from robustness.models import conversion_process
 
     def inspection(path: Path, request: Mapping[str, Any], **_: Any) -> Any:
         question = {"path": str(path), **request}
-        return json.loads(
-            compilation_and_inspection_process.answer(json.dumps(question).encode(), b"")
-        )
+        return json.loads(conversion_process.answer(json.dumps(question).encode(), b""))
 
     patch.setattr(inspecting, "inspection", inspection)
     patch.setitem(models.REGISTRY._records, record.name, record)
@@ -226,4 +221,4 @@ def models_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[P
     yield tmp_path
     (tmp_path / "models.toml").unlink(missing_ok=True)  # it may be one that is refused
     monkeypatch.delenv("ROBUSTNESS_MODELS")
-    registration_and_schema.refresh()
+    own.refresh()

@@ -18,13 +18,13 @@ import robustness as rb
 from benchmarks.support.image_folders import labelled_folder
 from benchmarks.support.stand_in_models import Stable
 from robustness import api
-from robustness.api.dataset_argument import open_images
+from robustness.api.images import open_images
 from robustness.base.errors import ParameterError
-from robustness.evaluation import loop
-from robustness.evaluation.request import Request
+from robustness.images.framing import load_study_image
+from robustness.images.pixels import round_to_grid, to_uint8
+from robustness.measure import loop
+from robustness.measure.request import Request
 from robustness.perturbations import REGISTRY, compose
-from robustness.pictures.eight_bits import round_to_grid, to_uint8
-from robustness.pictures.framing_and_study_image import load_study_image
 from robustness.statistics import Figures
 from tests.support.saved_runs import use_stand_ins
 
@@ -51,7 +51,7 @@ def photos(tmp_path: Path) -> Path:
 def test_importing_it_loads_no_tensorflow_and_listing_models_no_remedies() -> None:
     code = (
         "import sys, robustness; before = set(sys.modules); "
-        "from robustness.commands import main; main.main(['models', '--json']); "
+        "from robustness.cli import main; main.main(['models', '--json']); "
         "assert not {'cv2', 'robustness.remedies', 'robustness.attacks'} & set(sys.modules); "
         "robustness.make_spec(['SqueezeNet']); "
         "slow = {'tensorflow', 'openvino', 'streamlit', 'plotly'}; "

@@ -18,7 +18,7 @@ import pytest
 from benchmarks.support.repository import PAGES, ROOT
 from robustness import attacks, metrics, models, perturbations, remedies
 from robustness.base.registry import Registry
-from robustness.pictures import sample_files
+from robustness.images import decoding
 from tests.support import shards
 
 PRODUCT = [*sorted((ROOT / "robustness").rglob("*.py")), *PAGES]
@@ -27,26 +27,23 @@ ROOMS = (
     "pages",
     "ui",
     "__main__",
-    "commands",
+    "cli",
     "api",
     "gate",
     "report",
-    "charts",
-    "runs/jobs",
     "runs",
-    "runs/engines",
     "hardening",
-    "statistics",
     "matching",
-    "evaluation",
+    "statistics",
+    "measure",
     "plugins",
-    "attacks",
     "datasets",
+    "attacks",
     "models",
     "remedies",
     "perturbations",
+    "images",
     "metrics",
-    "pictures",
     "base",
     "__init__",
 )
@@ -68,10 +65,10 @@ OPTIONAL = {
 """Optional packages, and the file of requirements that asks for each."""
 
 LATE = {
-    "keras_hub": ["robustness/models/catalogue/kerashub_transformer_and_rewiring.py"],
-    "mlflow": ["robustness/report/mlflow_export.py"],
-    "ray": ["robustness/runs/engines/ray_engine_and_workers.py"],
-    "jinja2": ["robustness/report/formats/html_report.py", "robustness/ui/browser/escaped_html.py"],
+    "keras_hub": ["robustness/models/catalogue.py"],
+    "mlflow": ["robustness/report/mlflow.py"],
+    "ray": ["robustness/runs/ray.py"],
+    "jinja2": ["robustness/report/formats.py", "robustness/ui/html.py"],
 }
 """What is optional, or slow to import and seldom needed, and the files that may import it: one,
 or with templates one for the reports and one for the pages."""
@@ -184,13 +181,12 @@ def test_streamlit_stays_in_the_pages_and_their_kit() -> None:
 def test_text_needs_no_plotly() -> None:
     users = [path for path in PRODUCT if "plotly" in third_parties(tree(path))]
     assert users
-    assert not faults(users, lambda path: room(path) not in {"charts", "report", "ui"})
+    assert not faults(users, lambda path: room(path) not in {"report", "ui"})
 
 
 HANDS_OUT_TENSORFLOW = (
-    "tensorflow_and_keras_import.py",
-    "private_framework_interfaces.py",
-    "catalogue/kerashub_transformer_and_rewiring.py",
+    "frameworks.py",
+    "catalogue.py",
 )
 """The files of ``models`` that import TensorFlow, Keras or KerasHub; others of it call these."""
 
@@ -208,7 +204,7 @@ def test_tensorflow_is_imported_late_and_behind_one_wall() -> None:
     others = [path for path in PRODUCT if path not in wall]
     assert not faults(others, lambda path: third_parties(tree(path)) & HEAVY)
     outside = [path for path in PRODUCT if models not in path.parents]
-    hands_out = {f"robustness.models.tensorflow_and_keras_import.{name}" for name in HEAVY}
+    hands_out = {f"robustness.models.frameworks.{name}" for name in HEAVY}
     assert not faults(outside, lambda path: hands_out & set(imports(tree(path))))
 
 
@@ -230,7 +226,7 @@ def _deferred(node: ast.stmt) -> bool:
 
 def test_only_the_limited_reader_parses_toml() -> None:
     parsing = [path for path in PRODUCT if "tomllib" in path.read_text(encoding="utf-8")]
-    assert parsing == [ROOT / "robustness" / "base" / "untrusted_toml.py"]
+    assert parsing == [ROOT / "robustness" / "base" / "toml.py"]
 
 
 def test_percentages_are_written_by_the_function_that_rounds_them() -> None:
@@ -245,7 +241,7 @@ def test_percentages_are_written_by_the_function_that_rounds_them() -> None:
             and ast.unparse(node.format_spec).rstrip("'").endswith("%")
         ]
 
-    rooms = ("charts", "commands", "gate", "report", "statistics", "ui")
+    rooms = ("cli", "gate", "report", "statistics", "ui")
     files = [path for path in PRODUCT if room(path).partition("/")[0] in rooms]
     assert not faults(files, formatted)
 
@@ -348,7 +344,7 @@ def test_code_is_written_without_clever_forms(form: Callable[[ast.AST, bool], bo
 
 def test_only_the_console_prints() -> None:
     """Else a failure of stdout would be taken for one of a file."""
-    quiet = [path for path in PRODUCT if named(path) != "robustness/commands/console.py"]
+    quiet = [path for path in PRODUCT if named(path) != "robustness/cli/console.py"]
 
     def printed(path: Path) -> set[str]:
         names = {node.id for node in ast.walk(tree(path)) if isinstance(node, ast.Name)}
@@ -391,13 +387,11 @@ def test_a_part_that_reruns_alone_has_the_boundary_of_a_page() -> None:
         dotted = (node for node in ast.walk(tree(path)) if isinstance(node, ast.Attribute))
         return any(ast.unparse(node) == "st.fragment" for node in dotted)
 
-    assert [named(path) for path in users if bare(path)] == [
-        "robustness/ui/session/error_boundary.py"
-    ]
+    assert [named(path) for path in users if bare(path)] == ["robustness/ui/session.py"]
 
 
 def test_the_pages_have_their_html_from_the_template_that_escapes_it() -> None:
-    own = ROOT / "robustness" / "ui" / "browser" / "escaped_html.py"
+    own = ROOT / "robustness" / "ui" / "html.py"
     drawing = [path for path in PRODUCT if room(path) in {"pages", "ui"} and path != own]
     safe = {
         node.name
@@ -480,7 +474,7 @@ def test_other_records_say_what_they_are() -> None:
             for r in perturbations.REGISTRY
         ),
         *((r.name, r.label, r.subject, r.formula) for r in metrics.REGISTRY),
-        *((r.name, r.label, r.alt, r.credit) for r in sample_files.REGISTRY),
+        *((r.name, r.label, r.alt, r.credit) for r in decoding.REGISTRY),
         *((r.name, r.label, r.formula, r.source) for r in attacks.REGISTRY),
         *((r.name, r.label) for r in attacks.NORMS),
         *((r.name, r.label, r.kind, r.against, r.source) for r in remedies.REGISTRY),
@@ -488,7 +482,7 @@ def test_other_records_say_what_they_are() -> None:
     for record in texts:
         assert all(text and text == text.strip() for text in record), record
     registries: tuple[Registry[Any], ...] = (
-        *(models.REGISTRY, perturbations.REGISTRY, metrics.REGISTRY, sample_files.REGISTRY),
+        *(models.REGISTRY, perturbations.REGISTRY, metrics.REGISTRY, decoding.REGISTRY),
         *(attacks.REGISTRY, attacks.NORMS, remedies.REGISTRY),
     )
     for registry in registries:
@@ -496,7 +490,7 @@ def test_other_records_say_what_they_are() -> None:
 
 
 def test_errors_name_options_of_a_command_in_their_hint_alone() -> None:
-    elsewhere = [path for path in PRODUCT if room(path) != "commands"]
+    elsewhere = [path for path in PRODUCT if room(path) != "cli"]
 
     def optional(path: Path) -> list[str]:
         return [
@@ -508,7 +502,7 @@ def test_errors_name_options_of_a_command_in_their_hint_alone() -> None:
             if isinstance(part, ast.Constant) and re.search(r"(?<![\w-])--[a-z]", str(part.value))
         ]
 
-    assert optional(ROOT / "robustness" / "commands" / "console.py")
+    assert optional(ROOT / "robustness" / "cli" / "console.py")
     assert not faults(elsewhere, optional)
 
 

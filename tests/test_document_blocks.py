@@ -24,11 +24,11 @@ from PIL import Image
 
 from robustness import models, perturbations, plugins
 from robustness.base import settings
-from robustness.commands import main
-from robustness.matching import composition_estimate, statistics_emulator
-from robustness.models.graph.keras_reading_and_conversion import keras_graph
-from robustness.models.own import registration_and_schema
-from robustness.pictures.eight_bits import to_uint8
+from robustness.cli import main
+from robustness.images.pixels import to_uint8
+from robustness.matching import emulator, fit
+from robustness.models import own
+from robustness.models.keras import keras_graph
 from tests.conftest import register
 from tests.support.documents import DOCUMENTS, code_of
 from tests.support.onnx_files import small_model
@@ -101,7 +101,7 @@ def write_networks(folder: Path, patch: pytest.MonkeyPatch) -> None:
         openvino.save_model(keras_graph(network, (), (SIDE, SIDE)), path, compress_to_fp16=False)
         described = {"path": str(path), "labels": "imagenet", "input_size": SIDE}
         described |= {"normalisation": "0..1", "fit": "squash"}
-        (record,) = registration_and_schema.records_of(folder / "models.toml", {"small": described})
+        (record,) = own.records_of(folder / "models.toml", {"small": described})
         bundled = models.REGISTRY[name]
         records[name] = replace(record, name=name, label=bundled.label, group=bundled.group)
     patch.setattr(models.REGISTRY, "_records", dict(records))
@@ -180,10 +180,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         patch.setattr(perturbations.REGISTRY, "_records", dict(perturbations.REGISTRY._records))
         patch.setattr("builtins.input", lambda prompt: REPLIES[prompt.split()[0]])
         patch.setattr("sys.stdin.isatty", lambda: True, raising=False)
-        patch.setattr(statistics_emulator, "SIMULATIONS", 1500)
-        patch.setattr(statistics_emulator, "_EPOCHS", 20)
+        patch.setattr(emulator, "SIMULATIONS", 1500)
+        patch.setattr(emulator, "_EPOCHS", 20)
         for constant in ("_ROUNDS", "_REPEATS"):
-            patch.setattr(composition_estimate, constant, 1)
+            patch.setattr(fit, constant, 1)
         write_networks(base, patch)
         yield base
     plugins.load()

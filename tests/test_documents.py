@@ -19,12 +19,12 @@ import pytest
 import robustness
 from robustness import api, attacks, gate, metrics, models, report
 from robustness.base import settings
-from robustness.evaluation.request import read_request
-from robustness.metrics import metric
-from robustness.models.file_formats.formats import ENDINGS
-from robustness.models.model_and_weights_record import ADDED
-from robustness.models.own import registration_and_schema
-from robustness.pictures import decoding
+from robustness.images import decoding
+from robustness.measure.request import read_request
+from robustness.metrics import record
+from robustness.models import own
+from robustness.models.formats import ENDINGS
+from robustness.models.record import ADDED
 from tests.support.documents import (
     DOCUMENTS,
     ROOT,
@@ -131,7 +131,7 @@ def test_the_compiled_requirements_were_compiled_as_contributing_says() -> None:
 def test_the_example_of_a_metric_works_as_printed(monkeypatch: pytest.MonkeyPatch) -> None:
     (code,) = blocks("python", DOCUMENTS["CONTRIBUTING.md"])
     monkeypatch.setattr(metrics.REGISTRY, "_records", dict(metrics.REGISTRY._records))
-    exec(code, {**vars(metric), "np": np})
+    exec(code, {**vars(record), "np": np})
     clean = np.zeros((1, 4, 4, 3), np.float32)
     changed = np.stack([clean[0], clean[0] + 0.25])
     changed[1, 0, 0, 0] = 0.5
@@ -181,7 +181,7 @@ def test_the_description_of_ones_own_model_works_as_printed(
     (tmp_path / "classes.txt").write_text("dark\nbright", encoding="utf-8")
     (tmp_path / "models.toml").write_text(f"{text}\n{calibrated}\n{function}", encoding="utf-8")
     monkeypatch.setenv("ROBUSTNESS_MODELS", str(tmp_path / "models.toml"))
-    registration_and_schema.refresh()
+    own.refresh()
     assert models.REGISTRY["lite0-calibrated"].temperature == 1.7
     try:
         assert len(text.strip().splitlines()) <= 10
@@ -191,7 +191,7 @@ def test_the_description_of_ones_own_model_works_as_printed(
     finally:
         ADDED.clear()
         monkeypatch.delenv("ROBUSTNESS_MODELS")
-        registration_and_schema.refresh()
+        own.refresh()
 
 
 def test_the_function_that_repeats_a_failed_call_works_as_printed(
@@ -217,7 +217,7 @@ def test_the_function_that_repeats_a_failed_call_works_as_printed(
         assert waits == [0.5, 1]
     finally:
         ADDED.clear()
-        registration_and_schema.refresh()
+        own.refresh()
 
 
 def test_the_request_in_a_file_can_be_read(tmp_path: Path) -> None:
@@ -268,7 +268,7 @@ def test_every_format_of_a_report_is_named_where_people_read_of_them() -> None:
 
 @pytest.mark.parametrize("ending", ENDINGS)
 def test_every_ending_of_a_model_file_is_named_where_people_describe_one(ending: str) -> None:
-    for text in (DOCUMENTS["docs/own-models.md"], registration_and_schema.__doc__ or ""):
+    for text in (DOCUMENTS["docs/own-models.md"], own.__doc__ or ""):
         assert re.search(rf"{re.escape(ending)}\b", text)
 
 

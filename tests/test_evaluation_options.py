@@ -20,7 +20,7 @@ import robustness as rb
 from benchmarks.support.image_folders import labelled_folder
 from benchmarks.support.repository import ROOT
 from robustness import runs
-from robustness.commands import request_options
+from robustness.cli import request
 from robustness.runs.manifest import Manifest, read
 from tests.support.jobs import in_threads, worked_off
 from tests.support.pages import run
@@ -164,14 +164,14 @@ def test_every_option_of_the_command_is_recorded(
     monkeypatch.chdir(tmp_path)
     Path("suite.toml").write_text("[[condition]]\nfog = 0.25\n")
     parser = argparse.ArgumentParser()
-    request_options.add_request(parser)
+    request.add_request(parser)
     names = {action.dest for action in parser._actions} - {"help"}
     assert names == set(COMMAND)
     words, record, expected = COMMAND[option]
     options = parser.parse_args(list(words))
     options.parser = parser
     options.out = tmp_path / "runs"
-    with runs.start(request_options.plan(options, str(photos)), tmp_path / "runs"):
+    with runs.start(request.plan(options, str(photos)), tmp_path / "runs"):
         manifest = the_manifest(tmp_path / "runs")
     assert READ[record](manifest) == expected
 

@@ -25,8 +25,8 @@ import pytest
 import robustness as rb
 from benchmarks.support.repository import PAGES, ROOT
 from robustness import attacks, metrics, models, perturbations, remedies
-from robustness.commands import main
-from robustness.report.questions import REGISTRY as QUESTIONS
+from robustness.cli import main
+from robustness.report.run import REGISTRY as QUESTIONS
 from tests.support import onnx_files
 from tests.support.user_models import describe
 
@@ -134,23 +134,23 @@ def results(folder: Path) -> Iterator[tuple[str, Iterable[str]]]:
 
 def tables() -> Iterator[tuple[str, Iterable[str]]]:
     """The keys of TOML files."""
-    from robustness.evaluation import perturbation_and_attack_conditions, request
-    from robustness.gate import budget_rules
-    from robustness.models.own import registration_and_schema
+    from robustness.gate import gate
+    from robustness.measure import condition, request
+    from robustness.models import own
 
     for kind, classes in {
         "request": (
             request.RequestTable,
-            perturbation_and_attack_conditions._AttackTable,
-            perturbation_and_attack_conditions._WrittenAttack,
+            condition._AttackTable,
+            condition._WrittenAttack,
         ),
-        "stored condition": (perturbation_and_attack_conditions.StoredTable,),
-        "gate": (budget_rules._File, budget_rules.Rule),
+        "stored condition": (condition.StoredTable,),
+        "gate": (gate._File, gate.Rule),
         "models": (
-            registration_and_schema.ModelTable,
-            registration_and_schema.VariantTable,
-            registration_and_schema._Scaling,
-            registration_and_schema._Check,
+            own.ModelTable,
+            own.VariantTable,
+            own._Scaling,
+            own._Check,
         ),
     }.items():
         yield kind, [key for table in classes for key in table.key_names()]
@@ -167,8 +167,8 @@ def page_keys() -> Iterator[tuple[str, Iterable[str]]]:
     They are read from the code: each literal or constant that is used as a key, by a page or by
     the questions and blocks that it draws.
     """
-    from robustness.ui.browser.components import Answers, _records
-    from robustness.ui.one_image.stack_state import StackStep
+    from robustness.ui.components import Answers, _records
+    from robustness.ui.live.stack import StackStep
 
     found: dict[str, set[str]] = {"link": set(), "session": set(), "component": set()}
     found["component"] |= {

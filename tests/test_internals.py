@@ -24,23 +24,23 @@ from uvicorn.protocols.http.auto import AutoHTTPProtocol
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from benchmarks.support.repository import ROOT
-from robustness.models import private_framework_interfaces
-from robustness.models.tensorflow_and_keras_import import keras
-from robustness.ui.server import connections, streamlit_patches_and_internals
-from robustness.ui.session.choice_controls_and_link import link_number
+from robustness.models import frameworks
+from robustness.models.frameworks import keras
+from robustness.ui import connections, patches
+from robustness.ui.session import link_number
 from tests.test_conventions import PRODUCT, named, room
 
 STYLES = {".css", ".js", ".py"}
 
 CHECKED = {
-    **private_framework_interfaces.CHECKED_WITH,
-    "streamlit": streamlit_patches_and_internals.CHECKED_WITH,
+    **frameworks.CHECKED_WITH,
+    "streamlit": patches.CHECKED_WITH,
     "uvicorn": connections.CHECKED_WITH,
 }
 
 OWN = {
-    "robustness/models/private_framework_interfaces.py",
-    "robustness/ui/server/streamlit_patches_and_internals.py",
+    "robustness/models/frameworks.py",
+    "robustness/ui/patches.py",
 }
 
 _PRIVATE = re.compile(
@@ -122,7 +122,7 @@ def test_keras_is_cleared_by_its_user_and_by_no_script(monkeypatch: pytest.Monke
     assert layers.Dense(1).name == "dense"
     original = script_runner._clean_problem_modules
     monkeypatch.setattr(script_runner, "_clean_problem_modules", original)
-    streamlit_patches_and_internals.keep_kernels()
+    patches.keep_kernels()
     script_runner._clean_problem_modules()
     assert layers.Dense(1).name == "dense_1"
 
@@ -131,7 +131,7 @@ def test_a_cancelled_run_replaces_no_value_of_the_next_one(monkeypatch: pytest.M
     """It may have begun to take the browser's values when a click cancels it."""
     for name in ("__init__", "on_script_will_rerun"):
         monkeypatch.setattr(SafeSessionState, name, getattr(SafeSessionState, name))  # put back
-    streamlit_patches_and_internals.take_values_in_turn()
+    patches.take_values_in_turn()
     begun, goes_on, is_cancelled = (threading.Event() for _ in range(3))
     values: list[str] = []
 
@@ -166,7 +166,7 @@ def test_a_cancelled_run_replaces_no_value_of_the_next_one(monkeypatch: pytest.M
 def test_a_cache_keeps_no_lock_of_what_it_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("__init__", "compute_value_lock"):
         monkeypatch.setattr(Cache, name, getattr(Cache, name))  # put back afterwards
-    streamlit_patches_and_internals.forget_locks_of_values()
+    patches.forget_locks_of_values()
     computed: list[int] = []
 
     @st.cache_resource(max_entries=1, show_spinner=False)
@@ -199,9 +199,7 @@ def test_what_a_control_does_not_take_from_the_link_is_reported(
     link |= endless
     monkeypatch.setattr(QueryParams, "get_initial_value", lambda _, key: link.get(key))
     reports: dict[str, str] = {}
-    streamlit_patches_and_internals.report_ignored_values(
-        lambda key, value, _: reports.update({key: value}), link_number
-    )
+    patches.report_ignored_values(lambda key, value, _: reports.update({key: value}), link_number)
 
     def page() -> None:
         import streamlit as st

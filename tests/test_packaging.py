@@ -76,8 +76,8 @@ def test_the_command_of_the_package_works_from_another_folder(
     wheel: ZipFile, installed: dict[str, str], tmp_path: Path
 ) -> None:
     (scripts,) = (name for name in wheel.namelist() if name.endswith("entry_points.txt"))
-    assert "robustness = robustness.commands.main:main" in wheel.read(scripts).decode()
-    call = "import sys; from robustness.commands.main import main; sys.exit(main())"
+    assert "robustness = robustness.cli.main:main" in wheel.read(scripts).decode()
+    call = "import sys; from robustness.cli.main import main; sys.exit(main())"
     command = [sys.executable, "-c", call, "--version"]
     done = subprocess.run(command, cwd=tmp_path, env=installed, capture_output=True, text=True)
     assert (done.returncode, done.stdout, done.stderr) == (0, f"{robustness.__version__}\n", "")

@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from robustness.perturbations import REGISTRY, apply, perturbation
-from robustness.perturbations.perturbation_text_search import find
-from robustness.ui.page_frame import PAGES
+from robustness.perturbations import REGISTRY, apply, record
+from robustness.perturbations.record import find
+from robustness.ui.frame import PAGES
 from tests.support.documents import DOCUMENTS, README, blocks, first_column
 
 
@@ -54,7 +54,7 @@ def test_the_first_result_is_what_the_command_prints(
 def test_the_short_perturbation_works_as_printed(monkeypatch: pytest.MonkeyPatch) -> None:
     (code,) = blocks("python", README)
     monkeypatch.setattr(REGISTRY, "_records", dict(REGISTRY._records))
-    exec(code, {**vars(perturbation), "np": np})
+    exec(code, {**vars(record), "np": np})
     images = np.full((2, 4, 4, 3), 0.5, np.float32)
     assert REGISTRY["dimming"].value_text(0.5) == "60% of the light"
     assert REGISTRY["dimming"] in find("Lamp").records

@@ -9,9 +9,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from benchmarks.support.synthetic_rows import rows
-from robustness.metrics.proportion_and_difference_intervals import difference_bounds
+from robustness.metrics.intervals import difference_bounds
 from robustness.perturbations import REGISTRY
-from robustness.statistics.paired_differences import established, sign_flip
+from robustness.statistics.means import established, sign_flip
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]

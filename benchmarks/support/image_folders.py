@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
-from robustness.pictures.sample_files import sample_bytes
+from robustness.images.decoding import sample_bytes
 
 CLASSES = {"coffee": "n07920052", "chelsea": "Egyptian cat", "motorcycle": "670"}
 """Samples that have an ImageNet class, named in each of the three ways there are."""

@@ -6,15 +6,15 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+from robustness.images.framing import STUDY_SIDE
 from robustness.models import Classifier, ModelRecord
-from robustness.models.graph.graph_preprocessing_and_facts import ANY_BATCH, study_models
-from robustness.models.graph.inspection_and_conversion import use_of
-from robustness.models.graph.keras_reading_and_conversion import keras_graph
-from robustness.models.model_and_weights_record import Stages
-from robustness.models.run.openvino_and_engine_choice import TENSORFLOW, ForwardPass, chosen
-from robustness.models.run.openvino_pass import OpenVinoPass
-from robustness.models.run.replay.network_and_forward_pass import ReplayedPass
-from robustness.pictures.framing_and_study_image import STUDY_SIDE
+from robustness.models.conversion import use_of
+from robustness.models.engine import TENSORFLOW, ForwardPass, chosen
+from robustness.models.graph import ANY_BATCH, study_models
+from robustness.models.keras import keras_graph
+from robustness.models.passes import OpenVinoPass
+from robustness.models.record import Stages
+from robustness.models.replay import ReplayedPass
 
 
 def keras_classifier(

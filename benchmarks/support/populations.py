@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from robustness.metrics.proportion_and_difference_intervals import Bounds
+from robustness.metrics.intervals import Bounds
 from robustness.statistics.calibration import condition_errors
 
 Floats = NDArray[np.float64]

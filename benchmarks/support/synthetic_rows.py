@@ -13,16 +13,16 @@ import pyarrow.parquet as pq
 from numpy.typing import ArrayLike, NDArray
 
 from robustness import runs
-from robustness.evaluation.perturbation_and_attack_conditions import Condition, unspecified
-from robustness.evaluation.request import Request
-from robustness.evaluation.row_schema import stored
-from robustness.pictures.framing_and_study_image import Framing
-from robustness.runs import image_table
-from robustness.runs.case_counts_and_queries import CaseRows
+from robustness.images.framing import Framing
+from robustness.measure.condition import Condition, unspecified
+from robustness.measure.request import Request
+from robustness.measure.rows import stored
+from robustness.runs import files
+from robustness.runs.cases import CaseRows
 from robustness.runs.manifest import DatasetRecord
-from robustness.runs.row_queries_and_cells import Rows
+from robustness.runs.rows import Rows
 from robustness.statistics import Figures
-from robustness.statistics.measurement_grid import MEANS
+from robustness.statistics.grid import MEANS
 
 Told = tuple[str, float | None]
 """The condition of a row: its perturbation and its strength."""
@@ -182,7 +182,7 @@ class SyntheticRun(runs.Run):
             {"position": at, "name": name, "digest": digest_of[name]}
             for at, name in enumerate(names)
         ]
-        table = pa.Table.from_pylist(rows, image_table.SCHEMA)
+        table = pa.Table.from_pylist(rows, files.SCHEMA)
         return Rows([file], table, self.manifest.spec)
 
     @property

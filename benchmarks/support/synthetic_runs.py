@@ -12,22 +12,18 @@ from numpy.typing import NDArray
 
 from benchmarks.support.image_folders import drawing
 from robustness import metrics, models, runs
-from robustness.evaluation.measurement_and_image_batch import Measurement
-from robustness.evaluation.perturbation_and_attack_conditions import Condition
-from robustness.evaluation.provenance import versions
-from robustness.evaluation.request import Request
-from robustness.evaluation.row_schema import to_stored
-from robustness.evaluation.suites_and_strengths import study_conditions
-from robustness.metrics.cosine_and_euclidean_similarity import RESCALED
-from robustness.pictures.decoding import decode
-from robustness.pictures.framed_picture import source_digest
-from robustness.pictures.framing_and_study_image import Framing
+from robustness.images.decoding import decode
+from robustness.images.framing import Framing, source_digest
+from robustness.measure.condition import Condition
+from robustness.measure.measurement import Measurement
+from robustness.measure.request import Request, study_conditions
+from robustness.measure.rows import to_stored, versions
+from robustness.metrics.scores import RESCALED
 from robustness.remedies import Chain
-from robustness.runs import image_table
-from robustness.runs.engines import Chunk
-from robustness.runs.engines.engine_and_local_chunks import ImageRecord
+from robustness.runs import files as run_files
+from robustness.runs.engines import Chunk, ImageRecord
+from robustness.runs.files import write_part
 from robustness.runs.manifest import DatasetRecord, Manifest
-from robustness.runs.row_files import write_part
 
 Shares = Mapping[str, float]
 Changed = Callable[[Measurement, int, int], Measurement]
@@ -87,7 +83,7 @@ def saved(
                 for position, (name, reason) in enumerate(unreadable, start=len(items))
             )
             chunk = replace(chunk, images=(*chunk.images, *others))
-        files.append(image_table.write(folder, [chunk]))
+        files.append(run_files.write(folder, [chunk]))
         files.append(write_part(folder, [chunk], seconds=1.5).path)
     count = len(items) + len(unreadable)
     manifest = Manifest(
@@ -109,7 +105,7 @@ def saved(
 
 def with_images(run: runs.Run, change: Callable[[pa.Table], pa.Table]) -> runs.Run:
     """``run`` with a changed table of its images."""
-    file = image_table.put(run.folder, change(run.image_table))
+    file = run_files.put(run.folder, change(run.image_table))
     paths = [file, *(part.path for part in run.parts)]
     sizes = {path.name: path.stat().st_size for path in paths}
     run.manifest.updated(parts=sizes).write(run.folder)

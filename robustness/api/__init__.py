@@ -13,29 +13,10 @@ goes wrong raises a ``RobustnessError`` with a sentence for people. Nothing impo
 before a model is loaded.
 """
 
-from robustness.api.evaluated_run import (
-    EvaluatedRun,
-    calibrate,
-    check,
-    choose,
-    compare,
-    embedding_map,
-    failing_images,
-    failures,
-    gains,
-    open_run,
-    report,
-    safe_threshold,
-)
-from robustness.api.evaluation_and_external_predictions import (
-    evaluate,
-    evaluate_predictions,
-    export,
-    make_spec,
-    read_request,
-)
-from robustness.api.hardening_and_weakest_perturbations import harden
-from robustness.api.image_perturbation_and_conversion import (
+from __future__ import annotations
+
+from robustness.api.arguments import add_model, load_model, model, model_names, remove_model
+from robustness.api.images import (
     Pair,
     Sweep,
     adversarial,
@@ -45,17 +26,36 @@ from robustness.api.image_perturbation_and_conversion import (
     remedy,
     sweep,
 )
-from robustness.api.matching import match
-from robustness.api.own_models import add_model, load_model, model, model_names, remove_model
+from robustness.api.runs import (
+    EvaluatedRun,
+    calibrate,
+    check,
+    choose,
+    compare,
+    embedding_map,
+    evaluate,
+    evaluate_predictions,
+    export,
+    failing_images,
+    failures,
+    gains,
+    harden,
+    make_spec,
+    match,
+    open_run,
+    read_request,
+    report,
+    safe_threshold,
+)
 from robustness.base.errors import RobustnessError
-from robustness.evaluation.perturbation_and_attack_conditions import Condition
-from robustness.evaluation.request import Request
 from robustness.hardening import Hardening
 from robustness.matching import Match
+from robustness.measure.condition import Condition
+from robustness.measure.request import Request
 from robustness.plugins.decorators import attack, metric, perturbation, remedy_plugin
 from robustness.runs import Comparison, Progress, Run
-from robustness.runs.failures_and_class_changes import Failures
-from robustness.runs.temperature_scaling import Calibration
+from robustness.runs.calibrate import Calibration
+from robustness.runs.cases import Failures
 from robustness.statistics import ModelChoice
 
 __all__ = [

@@ -3,16 +3,13 @@
 Importing this package registers them all. TensorFlow is imported only when an attack runs.
 """
 
-from importlib import import_module
+from __future__ import annotations
 
-from robustness.attacks.attack_and_settings import REGISTRY, Attack, AttackSpec, parse_epsilon
-from robustness.attacks.attack_image import Control, Outcome, adversarial, craft
-from robustness.attacks.batch_attack_and_loop import Step, attack
+from robustness.attacks import methods as _methods  # noqa: F401  (registers the attacks)
+from robustness.attacks.image import Control, Outcome, adversarial, craft
+from robustness.attacks.loop import Step, attack
 from robustness.attacks.norms import REGISTRY as NORMS
-
-# In the order of the controls: an import statement would be sorted by name.
-for _module in ("gradient_attacks", "square", "autoattack_ensembles"):
-    import_module(f"{__name__}.{_module}")
+from robustness.attacks.record import REGISTRY, Attack, AttackSpec, parse_epsilon
 
 __all__ = [
     "NORMS",

@@ -1,1 +1,3 @@
 """What every room stands on: errors, registries, settings, files, text, pace."""
+
+from __future__ import annotations

@@ -5,6 +5,8 @@ so it names no server path and no command-line option; the command line prints i
 exits with status 2.
 """
 
+from __future__ import annotations
+
 
 class RobustnessError(Exception):
     """Base of all errors whose message is written for the user.

@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from robustness.base.worker_process_pool import Answer, serve
+from robustness.base.workers import Answer, serve
 
 MAX_COLUMNS, MAX_FOOTER = 10_000, 8 * 1024**2
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from robustness.base import settings
 from robustness.base.errors import RobustnessError
-from robustness.base.files_and_locks import file_lock, put_whole, read_regular
+from robustness.base.files import file_lock, put_whole, read_regular
 
 FILE = "secret.key"
 """The file in the state folder. All servers of an installation share it; no copy of runs has it."""

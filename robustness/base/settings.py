@@ -19,11 +19,11 @@ import platformdirs
 from pydantic import BeforeValidator, Field, ValidationInfo
 
 from robustness.base.errors import ParameterError
-from robustness.base.files_and_locks import Version, version
-from robustness.base.pydantic_validation import checked, expected
+from robustness.base.files import Version, version
 from robustness.base.registry import Registry
 from robustness.base.text import did_you_mean
-from robustness.base.untrusted_toml import read_toml
+from robustness.base.toml import read_toml
+from robustness.base.validation import checked, expected
 
 CONFIG_VARIABLE = "ROBUSTNESS_CONFIG"
 CONFIG_FILE = "robustness.toml"

@@ -1,28 +1,48 @@
-"""Datasets: a folder, table, archive, shared storage or the samples, as ordered images."""
+"""Datasets: a folder, table, archive, shared storage or the samples, as ordered images.
+
+The images of a dataset in memory, in one framing.
+"""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
-from robustness.base.errors import ParameterError
-from robustness.base.files_and_locks import require_regular
-from robustness.datasets import prediction_table
-from robustness.datasets.class_indices import (
+import numpy as np
+from numpy.typing import NDArray
+
+from robustness.base.errors import ImageError, ParameterError
+from robustness.base.files import require_regular
+from robustness.base.turns import Note
+from robustness.datasets import predictions
+from robustness.datasets.dataset import (
     FOLDERS,
     KNOWN,
     LABELLINGS,
     NO_LABELS,
+    Dataset,
+    Entry,
     class_index,
     classes_of,
+    distinct,
     entry_class_indices,
 )
-from robustness.datasets.dataset_and_image_entry import Dataset, Entry, distinct
-from robustness.datasets.imagenet_c_tree import PAIRED, ImageNetCTree, refuse_imagenet_c_tree
-from robustness.datasets.local_and_remote_folder import Folder, Remote
-from robustness.datasets.table_and_other_columns import SUFFIXES, TableDataset
-from robustness.datasets.zip_dataset import ZipDataset
-from robustness.pictures.sample_files import REGISTRY, sample_bytes
+from robustness.datasets.folders import (
+    PAIRED,
+    Folder,
+    ImageNetCTree,
+    Remote,
+    ZipDataset,
+    refuse_imagenet_c_tree,
+)
+from robustness.datasets.tables import SUFFIXES, TableDataset
+from robustness.images.decoding import REGISTRY, sample_bytes
+from robustness.images.framing import Framing
+from robustness.images.properties import PropertyValues
+from robustness.images.sandbox import measured_image
 
 __all__ = [
     "FOLDERS",
@@ -41,7 +61,6 @@ __all__ = [
     "open_dataset",
     "open_folder_or_archive",
 ]
-
 
 SAMPLES = "samples"
 
@@ -88,8 +107,8 @@ def open_dataset(source: str) -> Dataset:
         )
     if not os.path.isfile(path):
         raise ParameterError(f"{source} is a pipe or device: expected a folder, zip or table.")
-    if suffix in prediction_table.SUFFIXES and prediction_table.holds_predictions(path):
-        return prediction_table.read_predictions(path)
+    if suffix in predictions.SUFFIXES and predictions.holds_predictions(path):
+        return predictions.read_predictions(path)
     if suffix in SUFFIXES:
         return _with_images(TableDataset(path), source)
     raise ParameterError(
@@ -117,3 +136,77 @@ def _with_images(dataset: Dataset, source: str) -> Dataset:
             "subfolders."
         )
     return dataset
+
+
+class SamplePixels(NamedTuple):
+    """Distinct images (N, S, S, 3) in 8 bits, in one framing, and their positions in the dataset.
+
+    ``properties`` are those of each image, ``streams`` the digests that seed its random
+    perturbations; ``unreadable`` counts images that could not be read. ``views`` are the images in
+    other framings.
+    """
+
+    pixels: NDArray[np.uint8]
+    unreadable: int
+    rows: NDArray[np.int64]
+    properties: list[PropertyValues]
+    streams: list[str]
+    views: Mapping[Framing, NDArray[np.uint8]]
+
+    def chosen(self, places: NDArray[np.int64]) -> SamplePixels:
+        """The images at ``places``."""
+        return self._replace(
+            pixels=self.pixels[places],
+            rows=self.rows[places],
+            properties=[self.properties[place] for place in places],
+            streams=[self.streams[place] for place in places],
+            views={framing: pixels[places] for framing, pixels in self.views.items()},
+        )
+
+
+def sample_pixels(
+    dataset: Dataset,
+    framing: Framing,
+    most: int,
+    seed: int,
+    note: Note,
+    others: Sequence[Framing] = (),
+) -> SamplePixels:
+    """The images of ``dataset``, drawn at random from more than ``most``; copies count once.
+
+    They are in ``framing``, and in ``others``. Squares of the framing's side, such as those that
+    ``export`` and ``perturb`` write, are framed already: they are not cropped again.
+    """
+    order = np.sort(np.random.default_rng(seed).permutation(len(dataset))[:most])
+    framings = [framing, *others]
+    whole = [Framing("squash", own.side) for own in framings]
+    images: dict[str, tuple[int, tuple[NDArray[np.uint8], ...], PropertyValues, str]] = {}
+    unreadable = 0
+    for done, row in enumerate(order.tolist(), 1):
+        entry = dataset.entries[row]
+        try:
+            if entry.refused:
+                raise ImageError(entry.refused)
+            read = partial(measured_image, dataset.read(entry), name=entry.name, patience=None)
+            image, values = read(framings)
+            if (values["aspect"], values["original_size"]) == (1, framing.side**2 / 1e6):
+                image, values = read(whole, study=Framing("squash"))
+        except ImageError:
+            unreadable += 1
+            continue
+        images.setdefault(image.source, (row, image.pixels, values, image.stream))
+        note(f"Reading {dataset.title}", done, len(order))
+    rows, pixels, properties, streams = zip(*images.values(), strict=True) if images else [()] * 4
+
+    def stacked(place: int, side: int) -> NDArray[np.uint8]:
+        empty = np.zeros((0, side, side, 3), np.uint8)
+        return np.stack([views[place] for views in pixels]) if pixels else empty
+
+    return SamplePixels(
+        stacked(0, framing.side),
+        unreadable,
+        np.array(rows, np.int64),
+        list(properties),
+        list(streams),
+        {own: stacked(place, own.side) for place, own in enumerate(others, 1)},
+    )

@@ -4,13 +4,11 @@ The parent itself gives the targets: its prediction on the original is what the 
 learns to give under perturbations, too.
 """
 
-from robustness.hardening.harden import Hardening, check_name, harden
-from robustness.hardening.judgement import (
-    GroupDifference,
-    names_to_train,
-    unseen_conditions,
-)
-from robustness.hardening.training_and_checkpoints import Settings
+from __future__ import annotations
+
+from robustness.hardening.judgement import GroupDifference, names_to_train, unseen_conditions
+from robustness.hardening.run import Hardening, check_name, harden
+from robustness.hardening.train import Settings
 
 __all__ = [
     "GroupDifference",

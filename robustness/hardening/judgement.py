@@ -11,19 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robustness.base.errors import ParameterError
-from robustness.base.progress_and_time_left import Note
-from robustness.evaluation.perturbation_and_attack_conditions import Condition
-from robustness.hardening.image_split import Views
+from robustness.base.turns import Note
+from robustness.hardening.train import Views
+from robustness.images.pixels import from_uint8
+from robustness.measure.condition import Condition
 from robustness.perturbations import REGISTRY
-from robustness.perturbations.perturbation import BLUR, COLOUR, FAMILIES, LIGHTING, WEATHER
-from robustness.pictures.eight_bits import from_uint8
-from robustness.statistics.paired_differences import (
-    SMALLEST,
-    established,
-    holm,
-    images_needed,
-    overall,
-)
+from robustness.perturbations.record import BLUR, COLOUR, FAMILIES, LIGHTING, WEATHER
+from robustness.statistics.means import SMALLEST, established, holm, images_needed, overall
 
 Flags = NDArray[np.bool_]
 Logs = NDArray[np.float32]

@@ -3,15 +3,24 @@
 The result is a profile of compositions, and the accuracy to expect of each model.
 """
 
-from robustness.matching.cause_of_difference import CONDITIONS, MatchedPerturbation
-from robustness.matching.label_sheet import Correct, SampleImage, read_sheet, sheet, sheet_rows
-from robustness.matching.labelled_and_simulated_accuracy import (
-    AccuracyEstimate,
-    ExpectedAccuracy,
-    forecast,
+from __future__ import annotations
+
+from robustness.matching.accuracy import AccuracyEstimate, ExpectedAccuracy, forecast
+from robustness.matching.profile import SHARE, MatchChange, as_toml, changes, read_profile
+from robustness.matching.run import (
+    CONDITIONS,
+    FEWEST,
+    Correct,
+    Match,
+    MatchedPerturbation,
+    MatchSettings,
+    SampleImage,
+    match,
+    read_sheet,
+    sheet,
+    sheet_rows,
+    with_labels,
 )
-from robustness.matching.match import FEWEST, Match, MatchSettings, match, with_labels
-from robustness.matching.profile_file import SHARE, MatchChange, as_toml, changes, read_profile
 
 __all__ = [
     "CONDITIONS",

@@ -8,10 +8,10 @@ import cv2
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from robustness.base.worker_process_pool import serve
-from robustness.matching.image_statistics import image_statistics
+from robustness.base.workers import serve
+from robustness.images.pixels import from_uint8
+from robustness.matching.statistics import image_statistics
 from robustness.perturbations import REGISTRY, compose
-from robustness.pictures.eight_bits import from_uint8
 
 
 def answer(head: bytes, data: bytes) -> bytes:

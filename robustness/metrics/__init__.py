@@ -1,8 +1,10 @@
 """Metrics of predictions, features and images: pure NumPy, one registered record each."""
 
-from robustness.metrics import cosine_and_euclidean_similarity, image_similarity, prediction_changes
-from robustness.metrics.metric import FEATURES, PICTURE, PREDICTION, REGISTRY, Metric
-from robustness.metrics.proportion_and_difference_intervals import Interval, rate_interval
+from __future__ import annotations
+
+from robustness.metrics import scores
+from robustness.metrics.intervals import Interval, rate_interval
+from robustness.metrics.record import FEATURES, PICTURE, PREDICTION, REGISTRY, Metric
 
 __all__ = [
     "FEATURES",
@@ -11,8 +13,6 @@ __all__ = [
     "REGISTRY",
     "Interval",
     "Metric",
-    "cosine_and_euclidean_similarity",
-    "image_similarity",
-    "prediction_changes",
     "rate_interval",
+    "scores",
 ]

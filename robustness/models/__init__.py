@@ -3,32 +3,28 @@
 Nothing here imports TensorFlow until a model is loaded.
 """
 
+from __future__ import annotations
+
 from robustness.models import catalogue as _catalogue  # noqa: F401  (registers the models)
-from robustness.models.class_labels import Labels, imagenet
-from robustness.models.classifier_with_probabilities_and_features import Classifier, Outputs
-from robustness.models.loaded_models import load
-from robustness.models.model_and_weights_record import (
+from robustness.models.classifier import Classifier, Outputs
+from robustness.models.loaded import load
+from robustness.models.record import (
     MODERN,
     OFFLINE,
     OWN,
     REGISTRY,
     STUDY,
+    Labels,
     ModelRecord,
     UserFile,
     Weights,
     by_labels,
     class_name,
     classes,
+    imagenet,
     label,
 )
-from robustness.models.weights.weights_state_and_digest import (
-    WeightsState,
-    default_names,
-    digest,
-    require,
-    resolve,
-    state,
-)
+from robustness.models.weights import WeightsState, default_names, digest, require, resolve, state
 
 __all__ = [
     "MODERN",

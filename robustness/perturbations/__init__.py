@@ -3,31 +3,44 @@
 Importing this package registers them all.
 """
 
+from __future__ import annotations
+
 from importlib import import_module
 
 import cv2
 
-from robustness.base import memory_allocator
-from robustness.perturbations.apply_and_compose import apply, compose, ordered
-from robustness.perturbations.perturbation import REGISTRY, Images, Perturbation, Stage, check_seed
+from robustness.base import workers
+from robustness.perturbations.record import (
+    REGISTRY,
+    Images,
+    Perturbation,
+    Stage,
+    apply,
+    check_seed,
+    compose,
+    ordered,
+)
+
+__all__ = [
+    "REGISTRY",
+    "SAVED_AS_JPEG",
+    "Images",
+    "Perturbation",
+    "Stage",
+    "apply",
+    "check_seed",
+    "compose",
+    "ordered",
+]
 
 # Two threads, not one per core: study images are small, and TensorFlow needs the other cores.
 cv2.setNumThreads(2)
-memory_allocator.keep_arrays()
+workers.keep_arrays()
 
 SAVED_AS_JPEG = "saved_as_jpeg"
 """The switch that saves an image as JPEG, as in the published ImageNet-C."""
 
-_MODULES = (
-    "blur",
-    "light_and_colour",
-    "digital",
-    "frost",
-    "geometry",
-    "vignetting_and_aberration",
-    "noise",
-    "weather_and_occlusion",
-)
+_MODULES = ("blur", "light", "digital", "geometry", "noise", "weather")
 for _module in _MODULES:
     import_module(f"{__name__}.{_module}")
 
@@ -44,15 +57,3 @@ _ORDER = (
 """The order of display and, within a stage, of composition: the study's first, in its order. One
 that is not named here comes last."""
 REGISTRY.arrange(_ORDER)
-
-__all__ = [
-    "REGISTRY",
-    "SAVED_AS_JPEG",
-    "Images",
-    "Perturbation",
-    "Stage",
-    "apply",
-    "check_seed",
-    "compose",
-    "ordered",
-]

@@ -9,14 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from robustness.perturbations.arrays_and_random_numbers import (
-    Plane,
-    blank,
-    clipped,
-    grain_words,
-    in_pixels,
-)
-from robustness.perturbations.perturbation import (
+from robustness.perturbations.record import (
     BLUR,
     LIGHTING,
     OBSTRUCTED_VIEW,
@@ -24,9 +17,14 @@ from robustness.perturbations.perturbation import (
     REFERENCE_SIDE,
     VIBRATION,
     Images,
+    Plane,
     Stage,
     Streams,
     between_severities,
+    blank,
+    clipped,
+    grain_words,
+    in_pixels,
     perturbation,
     severity_curve,
     words,

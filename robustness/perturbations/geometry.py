@@ -9,24 +9,22 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from robustness.perturbations.arrays_and_random_numbers import (
-    Plane,
-    at_side,
-    blank,
-    clipped,
-    random_words,
-)
 from robustness.perturbations.blur import smoothed
-from robustness.perturbations.perturbation import (
+from robustness.perturbations.record import (
     GEOMETRIC,
     REFERENCE_SIDE,
     VIBRATION,
     VIEWPOINT,
     Images,
+    Plane,
     Stage,
     Streams,
+    at_side,
+    blank,
+    clipped,
     linear,
     perturbation,
+    random_words,
     severity_curve,
     words,
 )

@@ -9,13 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from robustness.perturbations.arrays_and_random_numbers import (
-    blank,
-    clipped,
-    grain_words,
-    normal_quantiles,
-)
-from robustness.perturbations.perturbation import (
+from robustness.perturbations.record import (
     CHEAP_CAMERA,
     LOW_LIGHT,
     NOISE,
@@ -23,6 +17,10 @@ from robustness.perturbations.perturbation import (
     Images,
     Stage,
     Streams,
+    blank,
+    clipped,
+    grain_words,
+    normal_quantiles,
     perturbation,
     severity_curve,
     words,

@@ -4,7 +4,9 @@ The decorators are in ``decorators``, which imports everything that can be added
 not, as every command asks it which plugins are named.
 """
 
-from robustness.plugins.loaded_plugins import Plugin, load, plugin_of, plugins
+from __future__ import annotations
+
+from robustness.plugins.loading import Plugin, load, plugin_of, plugins
 
 __all__ = [
     "Plugin",

@@ -16,19 +16,18 @@ from pydantic import Field
 
 from robustness.attacks import NORMS
 from robustness.attacks import REGISTRY as ATTACKS
-from robustness.attacks.attack_and_settings import Attack, Task, at_clean
-from robustness.base.argument_and_result_checks import checked_arguments
+from robustness.attacks.record import Attack, Task, at_clean
 from robustness.base.errors import PluginError, RobustnessError
-from robustness.base.pydantic_validation import expected
 from robustness.base.registry import Registry
-from robustness.base.round_robin_and_job_pauses import SupersededError
+from robustness.base.turns import SupersededError
+from robustness.base.validation import checked_arguments, expected
 from robustness.metrics import FEATURES, PICTURE, PREDICTION, Metric
 from robustness.metrics import REGISTRY as METRICS
-from robustness.metrics.metric import Floats, Scores
+from robustness.metrics.record import Floats, Scores
 from robustness.perturbations import REGISTRY as PERTURBATIONS
 from robustness.perturbations import Images, Perturbation, Stage
-from robustness.perturbations.perturbation import OWN, words
-from robustness.plugins.loaded_plugins import module_of, register
+from robustness.perturbations.record import OWN, words
+from robustness.plugins.loading import module_of, register
 from robustness.remedies import ON_IMAGE, Remedy
 from robustness.remedies import REGISTRY as REMEDIES
 

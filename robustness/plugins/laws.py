@@ -14,12 +14,12 @@ from robustness import models
 from robustness.attacks import REGISTRY as ATTACKS
 from robustness.attacks import Attack, AttackSpec, adversarial
 from robustness.base.errors import PluginError, RobustnessError
+from robustness.images.pixels import round_to_grid
 from robustness.metrics import FEATURES, PICTURE, Metric
 from robustness.metrics import REGISTRY as METRICS
 from robustness.perturbations import REGISTRY as PERTURBATIONS
 from robustness.perturbations import Images, Perturbation, apply
-from robustness.pictures.eight_bits import round_to_grid
-from robustness.plugins.loaded_plugins import records_of
+from robustness.plugins.loading import records_of
 from robustness.remedies import REGISTRY as REMEDIES
 from robustness.remedies import Chain, parse
 

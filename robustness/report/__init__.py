@@ -4,14 +4,22 @@ Nothing here runs a model. A new kind of result needs a function that returns a 
 format, page button and command then has it.
 """
 
+from __future__ import annotations
+
 from robustness.report.blocks import Report, Text, Titled
-from robustness.report.breaking_strength_report import of_map
-from robustness.report.comparison_report import of_comparison
-from robustness.report.formats import FORMATS, Format, format_of, rendered, write
-from robustness.report.formats.markdown_and_terminal import printed, printed_blocks
-from robustness.report.one_image_attack_report import of_attack
-from robustness.report.one_image_report import of_live
-from robustness.report.run_report_and_answers import of_run
+from robustness.report.comparison import of_comparison
+from robustness.report.formats import (
+    FORMATS,
+    Format,
+    format_of,
+    printed,
+    printed_blocks,
+    rendered,
+    write,
+)
+from robustness.report.image import of_attack, of_live
+from robustness.report.run import of_run
+from robustness.report.strength import of_map
 
 __all__ = [
     "FORMATS",

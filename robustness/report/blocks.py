@@ -1,21 +1,35 @@
 """The content of a report: pages draw it, files and the command line render it.
 
 Texts are unescaped: each format escapes them in its own way.
+
+Numbers and lists in sentences.
+
+A question about a run: what it needs, its options, its figures and its blocks.
+
+Page, report, command line, Python and gate find it in ``questions.REGISTRY``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cached_property
 from itertools import chain
-from typing import TYPE_CHECKING, Any
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 import pyarrow as pa
 
-from robustness.charts.band_and_map_drawing import BandMap
-from robustness.charts.ranking_and_condition_tables import Table
-from robustness.charts.verdict_signs_and_words import Mark
+from robustness import models
+from robustness.base.text import all_of, figure_text, join_names, visible
+from robustness.report.maps import BandMap
+from robustness.report.tables import Column, Entry, Mark, Table, with_interval
+from robustness.runs import Run
+from robustness.statistics import Figures, study
+from robustness.statistics.choice import NAMES
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -203,3 +217,236 @@ class Report:
     def facts_at(self, when: datetime) -> list[tuple[str, str]]:
         """``facts``, and ``when`` the report was made."""
         return [*self.facts, ("Report made", f"{when:%Y-%m-%d %H:%M} UTC")]
+
+
+def model(name: str) -> str:
+    """The readable name of a model, on one line."""
+    return visible(models.label(name))
+
+
+MODEL: Column = ("Model", lambda entry: model(entry["model"]))
+"""The first column of a table of models."""
+
+
+def class_title(name: str, index: int) -> str:
+    """What the model called ``name`` calls its class ``index``, on one line."""
+    return visible(models.class_name(name, index))
+
+
+def models_of(entries: Sequence[Mapping[str, Any]]) -> str:
+    """The labels of the models of ``entries``."""
+    return join_names([model(entry["model"]) for entry in entries])
+
+
+def sentence(*clauses: str, names: Iterable[str] = ()) -> str:
+    """One sentence of ``clauses``, the empty ones left out.
+
+    It begins with a capital letter, unless it begins with one of the models ``names``.
+    """
+    text = "; ".join(clause for clause in clauses if clause)
+    labels = "|".join(re.escape(model(name)) for name in dict.fromkeys(names))
+    if labels and re.match(rf"(?:{labels})(?!\w)", text):
+        return f"{text}."
+    return f"{text[0].upper()}{text[1:]}."
+
+
+def code_parts(text: str) -> list[tuple[str, bool]]:
+    """The parts of ``text``, each with whether it is code, which stands between backticks."""
+    return [(part, bool(at % 2)) for at, part in enumerate(text.split("`"))]
+
+
+def visible_part(text: str) -> str:
+    """``text`` made ``visible``, with the space at either end that parts it from its neighbours."""
+    before = " " if text[:1].isspace() else ""
+    after = " " if text[-1:].isspace() else ""
+    return f"{before}{visible(text)}{after}"
+
+
+def folded(value: Any, width: int = 90, indent: int = 0) -> str:
+    """``value`` as JSON in ASCII, whatever fits into ``width`` on one line."""
+    line = json.dumps(value, allow_nan=False)
+    if len(line) + indent <= width or not isinstance(value, Mapping | list | tuple):
+        return line
+    inner, outer = " " * (indent + 1), " " * indent
+    if isinstance(value, Mapping):
+        parts = [
+            f"{inner}{json.dumps(key)}: {folded(part, width, indent + 1)}"
+            for key, part in value.items()
+        ]
+        return "{\n" + ",\n".join(parts) + f"\n{outer}}}"
+    parts = [f"{inner}{folded(part, width, indent + 1)}" for part in value]
+    return "[\n" + ",\n".join(parts) + f"\n{outer}]"
+
+
+def order(
+    ranking: Sequence[Entry], by: str, significant: Set[tuple[str, str]], unknown: str, digits: int
+) -> str:
+    """The highest and the lowest of ``ranking``; ``unknown`` says why there is no order.
+
+    ``significant`` has (better, worse) of every significant difference.
+    """
+    group = [entry for entry in ranking if entry[by] is not None]
+    if not group:
+        return "no attack had a correct prediction to break"
+    what = NAMES[by]
+    best, worst = study.ends(group, by)
+
+    def rate(entries: Sequence[Entry]) -> str:
+        """Of all ``entries``, with its interval if they share that, too."""
+        rates = [with_interval(entry, by, f".{digits}%") for entry in entries]
+        alone = figure_text(entries[0], by, f".{digits}%")
+        return rates[0] if len({*rates}) == 1 else alone
+
+    most = rate(best)
+    if len(group) == 1:
+        return f"{models_of(best)}: {what} {most}"
+    if not worst:
+        return f"{all_of(len(group), 'model')} have the same {what}, {most}"
+    least = rate(worst)
+    span = (
+        f"{models_of(best)} {'has' if len(best) == 1 else 'have'} the highest {what}, {most}; "
+        f"{models_of(worst)} the lowest, {least}"
+    )
+    others = [entry for entry in group if entry not in best]
+    close = [e for e in others if any((b["model"], e["model"]) not in significant for b in best)]
+    subject = "the difference is" if len(others) == 1 else "the lead over each other model is"
+    verdict = f"{subject} significant"
+    if unknown or not significant:
+        verdict = unknown or "no difference is significant"
+    elif close:
+        verdict = f"the highest is not significantly above {models_of(close)}"
+    return f"{span}; {verdict}"
+
+
+F = TypeVar("F")
+
+Tables = Mapping[str, Sequence[Entry]]
+"""Figures of a question by name, JSON-ready."""
+
+
+class RunFigures:
+    """A run and what several questions read of it, computed once each."""
+
+    def __init__(
+        self,
+        run: Run,
+        statistics: Figures | None = None,
+        options: Mapping[str, Any] = MappingProxyType({}),
+    ) -> None:
+        self.run = run
+        self.options = options
+        """By name; the others have their defaults."""
+        self._answers: dict[str, Any] = {}
+        if statistics is not None:
+            self.statistics = statistics
+
+    @cached_property
+    def statistics(self) -> Figures:
+        return self.run.figures()
+
+    def answer(self, question: Question[F]) -> F:
+        """The figures of ``question``."""
+        if question.name not in self._answers:
+            self._answers[question.name] = question.figures(self)
+        figures: F = self._answers[question.name]
+        return figures
+
+    def with_answer(self, question: Question[F], figures: F) -> RunFigures:
+        """The same, but the figures of ``question`` are ``figures``."""
+        other = RunFigures(self.run, self.statistics, self.options)
+        other._answers[question.name] = figures
+        return other
+
+
+class Need(NamedTuple):
+    """What a question needs of a run."""
+
+    name: str
+    met: Callable[[RunFigures], bool]
+
+
+LABELS = Need(
+    "labels", lambda of: any(e["clean_accuracy"] is not None for e in of.statistics.summary)
+)
+TWO_MODELS = Need("two models", lambda of: len(of.run.manifest.spec.models) > 1)
+
+
+ATTACKS = Need("attacks", lambda of: bool(of.statistics.robust_accuracy))
+
+
+@dataclass(frozen=True)
+class Option:
+    """What changes the figures of a question: a number, a switch or weights, by its default.
+
+    ``name`` is the keyword in Python, the flag, and the parameter of the link unless that is
+    ``key``. ``metavar`` and ``meaning`` explain the flag, ``label`` and ``help`` the input, which a
+    page draws if the run has what it ``needs``. A number is ``scale`` times as large there, up to
+    ``most``; ``blank`` stands for the default. ``names`` are those that may have a weight.
+    """
+
+    name: str
+    label: str
+    meaning: str
+    default: float | bool | Mapping[str, float] | None = None
+    metavar: str = "N"
+    scale: float = 1.0
+    most: float | None = None
+    blank: str = "none"
+    help: str | None = None
+    key: str = ""
+    needs: Need | None = None
+    names: Callable[[RunFigures], Sequence[str]] = lambda _: ()
+
+
+def _statistics(of: RunFigures) -> Any:
+    return of.statistics
+
+
+COMPARE, FAILURES, FIX, IMAGES = "compare", "failures", "fix", "images"
+
+VIEWS: Mapping[str, str] = {
+    COMPARE: "Compare",
+    FAILURES: "Where it fails",
+    FIX: "Fix",
+    IMAGES: "Images",
+}
+"""The views in which a page groups the questions, and their titles."""
+
+
+@dataclass(frozen=True)
+class Question(Generic[F]):
+    """One question about a run.
+
+    ``title`` heads its section, and ``about`` says beside it what the section answers. ``blocks``
+    tell its ``figures``. There is no section without any blocks, or for a run without what it
+    ``needs``; ``figures``, ``answers``, ``brief`` and ``tables`` are computed for every run, and
+    must work for such a one, too. A page shows it in ``view``, if that is not "". ``link`` is the
+    parameter of the link that a click in the section sets.
+
+    A report opens with ``answers``: pairs of a question in words and a sentence. ``brief`` are the
+    blocks that a model card and the command line have, ``tables`` the figures in JSON. ``command``
+    is the command that prints the section and has the ``options`` as flags.
+    """
+
+    name: str
+    title: str
+    blocks: Callable[[F], Sequence[Block]]
+    about: str = ""
+    figures: Callable[[RunFigures], F] = _statistics
+    view: str = FAILURES
+    needs: Sequence[Need] = ()
+    options: Sequence[Option] = ()
+    link: str = ""
+    answers: Callable[[F], Sequence[tuple[str, str]]] = lambda _: ()
+    brief: Callable[[F], Sequence[Titled | Text | Map]] = lambda _: ()
+    tables: Callable[[F], Tables] = lambda _: {}
+    command: str = ""
+
+    def fits(self, of: RunFigures) -> bool:
+        """Whether the run of ``of`` has what it needs."""
+        return all(need.met(of) for need in self.needs)
+
+    def section(self, of: RunFigures) -> Section | None:
+        """Its section of the run's report; None where there is nothing to tell."""
+        blocks = self.blocks(of.answer(self)) if self.fits(of) else ()
+        return Section(self.title, blocks, self.about, self.link) if blocks else None

@@ -1,22 +1,13 @@
 """Runs over datasets: planned, performed, saved, listed and opened again; compared."""
 
-from robustness.runs import imported_predictions
-from robustness.runs.bin import BIN, binned, deleted, restore, to_bin
-from robustness.runs.compare import Comparison, compare
-from robustness.runs.manifest import FILE as MANIFEST_FILE
-from robustness.runs.manifest import FINISHED, UNFINISHED, Manifest
-from robustness.runs.match_request_and_answer import (
-    MatchRequest,
-    read_answer,
-    read_first_answer,
-    read_labels,
-    write_labels,
+from __future__ import annotations
+
+from robustness.runs import (
+    imported,
+    ray,  # noqa: F401  (registers the engine)
 )
-from robustness.runs.notes import MAX_TITLE
-from robustness.runs.planning import Plan, plan, reevaluation_plan, replan
-from robustness.runs.row_differences import RowComparison
-from robustness.runs.run import UPLOADS, Run
-from robustness.runs.run_folders_and_opening import (
+from robustness.runs.comparison import Comparison, RowComparison, compare
+from robustness.runs.folder import (
     Listed,
     delete,
     find,
@@ -30,8 +21,20 @@ from robustness.runs.run_folders_and_opening import (
     title_of,
     written,
 )
-from robustness.runs.run_progress import Progress, read_progress
-from robustness.runs.run_writer_and_continuation import reopen, start
+from robustness.runs.keeping import BIN, binned, deleted, restore, to_bin
+from robustness.runs.manifest import FILE as MANIFEST_FILE
+from robustness.runs.manifest import FINISHED, UNFINISHED, Manifest
+from robustness.runs.match import (
+    MatchRequest,
+    read_answer,
+    read_first_answer,
+    read_labels,
+    write_labels,
+)
+from robustness.runs.notes import MAX_TITLE
+from robustness.runs.planning import Plan, plan, reevaluation_plan, replan
+from robustness.runs.run import UPLOADS, Run
+from robustness.runs.writer import Progress, read_progress, reopen, start
 
 __all__ = [
     "BIN",
@@ -55,7 +58,7 @@ __all__ = [
     "find",
     "find_match",
     "folder_of",
-    "imported_predictions",
+    "imported",
     "listed",
     "listing",
     "load",

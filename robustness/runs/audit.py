@@ -12,7 +12,7 @@ import os
 from datetime import UTC, datetime
 from pathlib import Path
 
-from robustness.base.files_and_locks import file_lock
+from robustness.base.files import file_lock
 
 FILE = ".audit.jsonl"
 MOST_BYTES = 1024 * 1024

@@ -9,8 +9,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from robustness.base.pydantic_validation import CONFIG
-from robustness.statistics.choice_criteria_and_cost import Cost
+from robustness.base.validation import CONFIG
+from robustness.statistics.choice import Cost
 
 Sizes = Mapping[str, Mapping[Literal["megabytes", "memory_megabytes"], float]]
 """By model ``megabytes`` and ``memory_megabytes``, as far as they are known."""

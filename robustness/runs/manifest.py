@@ -16,15 +16,15 @@ from pydantic import Field
 
 from robustness.attacks import REGISTRY as ATTACKS
 from robustness.base.errors import ParameterError, RunError
-from robustness.base.files_and_locks import read_regular, write_whole
-from robustness.base.pydantic_validation import CONFIG, checked_json
+from robustness.base.files import read_regular, write_whole
+from robustness.base.validation import CONFIG, checked_json
 from robustness.datasets import LABELLINGS
-from robustness.evaluation.request import Request
+from robustness.measure.request import Request
 from robustness.perturbations import REGISTRY as PERTURBATIONS
 from robustness.plugins import plugins
 from robustness.remedies import REGISTRY as REMEDIES
 from robustness.runs.latencies import Latencies, costs
-from robustness.statistics.choice_criteria_and_cost import Cost
+from robustness.statistics.choice import Cost
 
 FILE = "manifest.json"
 MAX_BYTES = 32 * 1024**2

@@ -14,9 +14,9 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, FiniteFloat
 
 from robustness.base.errors import ParameterError, RunError
-from robustness.base.files_and_locks import file_lock, write_whole
-from robustness.base.pydantic_validation import StrictRecord, read_json
+from robustness.base.files import file_lock, write_whole
 from robustness.base.text import visible
+from robustness.base.validation import StrictRecord, read_json
 
 FILE = "notes.json"
 MAX_TITLE, MAX_TAGS, MAX_NOTE = 120, 200, 2000

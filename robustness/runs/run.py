@@ -14,32 +14,19 @@ from robustness import models
 from robustness.base.code_digest import code_digest
 from robustness.base.errors import ImageError, RobustnessError, RunError
 from robustness.base.text import visible
-from robustness.datasets import (
-    Dataset,
-    Entry,
-    open_dataset,
-)
-from robustness.evaluation.perturbation_and_attack_conditions import Condition
-from robustness.evaluation.row_schema import (
-    NOT_STORED,
-    NUMBERS,
-    REMEDY,
-    schema,
-    to_frame,
-)
+from robustness.datasets import Dataset, Entry, open_dataset
+from robustness.images.framing import Framing, Picture
+from robustness.images.sandbox import framed_image
+from robustness.measure.condition import Condition
+from robustness.measure.rows import NOT_STORED, NUMBERS, REMEDY, schema, to_frame
 from robustness.perturbations import Images
-from robustness.pictures.framed_picture import Picture
-from robustness.pictures.framing_and_study_image import Framing
-from robustness.pictures.untrusted_decoding_and_framing import framed_image
-from robustness.runs import image_table, notes, result_cache
-from robustness.runs.case_counts_and_queries import CaseRows
-from robustness.runs.engines import is_from_table
-from robustness.runs.engines.engine_and_local_chunks import stored_image
-from robustness.runs.failures_and_class_changes import ONCE_FINISHED, Failures, failure_tables
+from robustness.runs import files, notes, results
+from robustness.runs.cases import ONCE_FINISHED, CaseRows, Failures, failure_tables
+from robustness.runs.engines import is_from_table, stored_image
+from robustness.runs.files import Part, read_rows
 from robustness.runs.manifest import FINISHED, Manifest
-from robustness.runs.row_files import Part, read_rows
-from robustness.runs.row_queries_and_cells import Rows
-from robustness.statistics.result_tables import Figures, FigureTables
+from robustness.runs.rows import Rows
+from robustness.statistics.tables import Figures, FigureTables
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -93,12 +80,12 @@ class Run:
     def image_table(self) -> pa.Table:
         """Its images, as ``image_table.SCHEMA``, and the columns of their dataset's table."""
         chunks = [number for part in self.parts for number in part.chunks]
-        return image_table.read(self.folder, self.manifest.parts, self.manifest.batch, chunks)
+        return files.read(self.folder, self.manifest.parts, self.manifest.batch, chunks)
 
     @cached_property
     def unreadable(self) -> list[tuple[str, str]]:
         """(name, reason) of the images that could not be read."""
-        return image_table.unreadable(self.image_table)
+        return files.unreadable(self.image_table)
 
     @property
     def seconds(self) -> float:
@@ -109,7 +96,7 @@ class Run:
     def rows(self) -> Rows:
         """Its saved rows, to query."""
         paths = [part.path for part in self.parts]
-        return Rows(paths, image_table.readable(self.image_table), self.manifest.spec)
+        return Rows(paths, files.readable(self.image_table), self.manifest.spec)
 
     @cached_property
     def cases(self) -> CaseRows:
@@ -119,17 +106,17 @@ class Run:
     @cached_property
     def properties(self) -> pa.Table | None:
         """The properties of its images by ``position``; None where they were not measured."""
-        return image_table.properties(self.image_table)
+        return files.properties(self.image_table)
 
     @cached_property
     def failures(self) -> Failures:
         """Where and why its models fail, worked out once it is finished; empty until then."""
         if not self.finished:  # each write would have them worked out anew
             return Failures("consistency", (), (), (), (), (), (), (ONCE_FINISHED,))
-        return result_cache.stored(
+        return results.stored(
             self.folder,
             self.manifest,
-            result_cache.FAILURES,
+            results.FAILURES,
             Failures,
             code_digest(__name__),
             lambda: failure_tables(self.rows, self.properties),
@@ -149,10 +136,10 @@ class Run:
         """Its figures, computed once and cached with a finished run."""
         if not (self.finished and self.manifest.images):
             return self.rows.figures()
-        tables = result_cache.stored(
+        tables = results.stored(
             self.folder,
             self.manifest,
-            result_cache.FIGURES,
+            results.FIGURES,
             FigureTables,
             code_digest(__name__),
             lambda: self.rows.figures().tables(),
@@ -183,12 +170,12 @@ class Run:
         """The ``columns``, with "position" among them, of the rows of ``part``."""
         others = [name for name in columns if name in NOT_STORED]
         names = [name for name in columns if name not in NOT_STORED]
-        if "model" not in names and not set(others).isdisjoint(image_table.OF_FRAMING):
+        if "model" not in names and not set(others).isdisjoint(files.OF_FRAMING):
             names.append("model")
         if "condition" not in names and "profile" in others:
             names.append("condition")
         rows = read_rows(part, names, model, remedied=remedied)
-        rows = image_table.with_columns(rows, others, self.image_table, self.manifest.spec)
+        rows = files.with_columns(rows, others, self.image_table, self.manifest.spec)
         return rows.select(columns)
 
     def tables(

@@ -10,15 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from robustness.metrics.proportion_and_difference_intervals import difference_bounds
+from robustness.metrics.intervals import difference_bounds
 from robustness.remedies import REGISTRY
-from robustness.statistics.means_with_intervals import (
-    Estimates,
-    picture_values,
-    shares,
-    side_by_side,
-)
-from robustness.statistics.measurement_grid import Places, mean_of_rows
+from robustness.statistics.grid import Places, mean_of_rows
+from robustness.statistics.means import Estimates, picture_values, shares, side_by_side
 
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]

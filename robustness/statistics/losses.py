@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from robustness.statistics.measurement_grid import UNKNOWN, ConditionKey, Grid
-from robustness.statistics.paired_differences import (
+from robustness.statistics.grid import UNKNOWN, ConditionKey, Grid
+from robustness.statistics.means import (
     ALPHA,
     PairedDifference,
     by_condition,

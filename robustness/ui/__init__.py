@@ -1,1 +1,3 @@
 """What the pages share; the only package that imports Streamlit."""
+
+from __future__ import annotations

@@ -10,31 +10,30 @@ import streamlit as st
 
 from robustness.attacks import REGISTRY as ATTACKS
 from robustness.base.text import counted, plain
-from robustness.charts.ranking_and_condition_tables import Table
-from robustness.evaluation.perturbation_and_attack_conditions import Condition
+from robustness.images.decoding import REGISTRY as SAMPLES
+from robustness.images.decoding import sample_bytes
+from robustness.images.framing import Framing, study_image
+from robustness.images.pixels import to_png
+from robustness.measure.condition import Condition
 from robustness.perturbations import REGISTRY, Perturbation, apply
-from robustness.perturbations.perturbation_text_search import find
-from robustness.pictures.eight_bits import to_png
-from robustness.pictures.framing_and_study_image import Framing, study_image
-from robustness.pictures.sample_files import REGISTRY as SAMPLES
-from robustness.pictures.sample_files import sample_bytes
-from robustness.report import methods_and_registry_tables
-from robustness.report.copy_as_link_or_code import link_values
-from robustness.ui.browser.escaped_html import Html, html
-from robustness.ui.computation.shared_results import cached
-from robustness.ui.controls.picture_and_framing_input import FIRST_SAMPLE
-from robustness.ui.display import image_pairs_and_cards
-from robustness.ui.session.choice_controls_and_link import listed, one_of, place_of_own
-from robustness.ui.session.runs_folder_and_links import page_link
+from robustness.perturbations.record import find
+from robustness.report import methods
+from robustness.report.image import link_values
+from robustness.report.tables import Table
+from robustness.ui import draw
+from robustness.ui.html import Html, html
+from robustness.ui.inputs import FIRST_SAMPLE
+from robustness.ui.session import listed, one_of, page_link, place_of_own
+from robustness.ui.shared import cached
 
 STRENGTHS = (0.2, 0.4, 0.6, 0.8, 1.0)
 SIDE = 160
 """Side of an image in a strip, in pixels; parameters in pixels scale with it."""
 
 _TABLES: Mapping[str, Callable[[], Table]] = {
-    "Study image": methods_and_registry_tables.fit_table,
-    "Metrics": methods_and_registry_tables.metric_table,
-    "Attacks": lambda: methods_and_registry_tables.attack_table(ATTACKS),
+    "Study image": methods.fit_table,
+    "Metrics": methods.metric_table,
+    "Attacks": lambda: methods.attack_table(ATTACKS),
 }
 """The table below each section of the methods."""
 
@@ -154,13 +153,13 @@ def _methods(query: str) -> None:
         text = " ".join(texts).lower()
         return all(word in text for word in words)
 
-    glossary = [term for term in methods_and_registry_tables.glossary() if matches(*term)]
+    glossary = [term for term in methods.glossary() if matches(*term)]
     if glossary:
         st.header("Glossary", anchor="glossary")
         with st.container(key="searched-glossary" if words else "glossary"):
             st.html(html("glossary", terms=glossary))
     empty = not glossary
-    for title, text in methods_and_registry_tables.sections().items():
+    for title, text in methods.sections().items():
         paragraphs = re.split(r"^(?=### )", text, flags=re.MULTILINE)
         body = "\n".join(part for part in paragraphs if matches(title, part))
         table = _TABLES[title]() if title in _TABLES else Table((), [])
@@ -171,7 +170,7 @@ def _methods(query: str) -> None:
         st.header(title, anchor=title.lower().replace(" ", "-"))
         st.markdown(re.sub(r"^### (.+)$", r"**\1**", body, flags=re.MULTILINE))
         if rows:
-            st.html(image_pairs_and_cards.html_table(table.head, rows))
+            st.html(draw.html_table(table.head, rows))
     if empty:
         st.info(
             "No match in the methods. Try “interval”, “similarity” or “epsilon”.", icon=_NOTHING

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from robustness.images.framing import Picture
 from robustness.models import Classifier
-from robustness.models.tensorflow_and_keras_import import keras
-from robustness.pictures.framed_picture import Picture
+from robustness.models.frameworks import keras
 from tests.support.twelve_classes import of_twelve_classes
 
 Images = NDArray[np.float32]

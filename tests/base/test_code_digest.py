@@ -14,9 +14,9 @@ import robustness
 from robustness.base.code_digest import code_digest, imported_modules
 
 FIGURES = "robustness.runs.run"
-HEADLINES = "robustness.runs.headline_figures"
+HEADLINES = "robustness.runs.folder"
 CONVERSIONS = "robustness.models"
-EMULATORS = "robustness.matching.reference_simulation_and_accuracy"
+EMULATORS = "robustness.matching.reference"
 
 
 @pytest.fixture
@@ -47,11 +47,11 @@ def change(file: Path) -> None:
 
 def test_figures_rest_on_all_code_on_their_way(package: Path) -> None:
     seen = digests(package, FIGURES)
-    for module in ("statistics/means_with_intervals", "evaluation/loop", "metrics/metric"):
+    for module in ("statistics/means", "measure/loop", "metrics/record"):
         change(package / f"{module}.py")
         seen += digests(package, FIGURES)
     assert len(set(seen)) == 4
-    change(package / "ui" / "page_frame.py")
+    change(package / "ui" / "frame.py")
     assert digests(package, FIGURES) == seen[-1:], "pages compute no figures"
 
 
@@ -60,14 +60,14 @@ def test_code_counts_wherever_it_is_moved(package: Path) -> None:
     for file in package.rglob("*.py"):
         text = file.read_text()
         moved = text.replace("robustness.statistics", "robustness.tables")
-        moved = moved.replace("means_with_intervals", "intervals.means")
+        moved = moved.replace("robustness.tables.means", "robustness.tables.intervals.means")
         file.write_text(
             moved.replace("from robustness import statistics", "from robustness import tables")
         )
     room = (package / "statistics").rename(package / "tables")
     (room / "intervals").mkdir()
     (room / "intervals" / "__init__.py").touch()
-    means = (room / "means_with_intervals.py").rename(room / "intervals" / "means.py")
+    means = (room / "means.py").rename(room / "intervals" / "means.py")
     before = digests(package, FIGURES, HEADLINES)
     change(means)
     after = digests(package, FIGURES, HEADLINES)
@@ -96,6 +96,6 @@ def test_everything_that_is_imported_counts() -> None:
 
 def test_processes_and_modules_that_are_named_by_strings_count() -> None:
     conversions = imported_modules(CONVERSIONS)
-    assert "robustness.models.graph.compilation_and_inspection_process" in conversions
-    assert "robustness.perturbations.vignetting_and_aberration" in imported_modules(EMULATORS)
+    assert "robustness.models.conversion_process" in conversions
+    assert "robustness.perturbations.digital" in imported_modules(EMULATORS)
     assert not [name for name in imported_modules(FIGURES) if name.startswith("robustness.ui")]

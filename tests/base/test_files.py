@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from robustness.base.files_and_locks import stored_bytes
+from robustness.base.files import stored_bytes
 
 
 @pytest.fixture

@@ -9,8 +9,8 @@ import pytest
 from benchmarks.support.repository import ROOT
 from robustness.base import settings
 from robustness.base.errors import ParameterError
-from robustness.commands import main
-from robustness.models.weights.preset_and_file_sources import published_file
+from robustness.cli import main
+from robustness.models.sources import published_file
 from tests.support.pages import run
 
 FILE = published_file("https://example.org/a/weights.h5", 10, "md5:0")

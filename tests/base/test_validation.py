@@ -8,8 +8,8 @@ import pytest
 from pydantic import Field
 
 from robustness.base.errors import ParameterError
-from robustness.base.pydantic_validation import StrictTable, checked, expected, parsed_by
 from robustness.base.registry import Registry
+from robustness.base.validation import StrictTable, checked, expected, parsed_by
 
 
 class Part(StrictTable):

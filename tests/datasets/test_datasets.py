@@ -22,14 +22,20 @@ from PIL import Image
 import robustness as rb
 from benchmarks.support.image_folders import CLASSES, drawing, flat_folder, labelled_folder
 from benchmarks.support.process_memory import growing_at_most
-from robustness.base.bounded_zip import BoundedZip, TooManyFilesError
 from robustness.base.errors import ImageError, LabelError, ParameterError
-from robustness.datasets import Dataset, class_index, distinct, entry_class_indices, open_dataset
-from robustness.datasets.random_image_sample import sample_pixels
+from robustness.base.files import BoundedZip, TooManyFilesError
+from robustness.datasets import (
+    Dataset,
+    class_index,
+    distinct,
+    entry_class_indices,
+    open_dataset,
+    sample_pixels,
+)
+from robustness.images.decoding import REGISTRY as SAMPLES
+from robustness.images.decoding import sample_bytes
+from robustness.images.framing import Framing
 from robustness.models import Labels, imagenet
-from robustness.pictures.framing_and_study_image import Framing
-from robustness.pictures.sample_files import REGISTRY as SAMPLES
-from robustness.pictures.sample_files import sample_bytes
 from tests.support.large_files import terabyte, within
 
 DIGITS = Labels("digits", ("zero", "one", "two"))

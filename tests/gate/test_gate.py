@@ -18,8 +18,8 @@ from benchmarks.support.repository import ROOT
 from benchmarks.support.synthetic_rows import APGD, PGD, SyntheticRun, attacked, rows
 from robustness import gate, runs
 from robustness.base.errors import ParameterError
-from robustness.evaluation.perturbation_and_attack_conditions import Condition
 from robustness.gate import BROKEN, KEPT, NOT_SHOWN
+from robustness.measure.condition import Condition
 from tests.support.documents import DOCUMENTS, blocks, parser
 
 LEVELS = [("fog", 0.2), ("fog", 0.6), ("fog", 1.0)]

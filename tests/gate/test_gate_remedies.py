@@ -10,8 +10,8 @@ import pytest
 
 from robustness import api, gate
 from robustness.base.errors import ParameterError
-from robustness.commands.main import main
-from robustness.evaluation.perturbation_and_attack_conditions import Condition
+from robustness.cli.main import main
+from robustness.measure.condition import Condition
 from tests.support.synthetic_remedies import CONDITIONS, MODELS, Made
 
 TOGETHER = "+".join([*MODELS, "average"])

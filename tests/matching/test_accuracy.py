@@ -14,30 +14,35 @@ import pytest
 from numpy.typing import NDArray
 
 from robustness import matching, models
-from robustness.api.dataset_argument import open_images
+from robustness.api.images import open_images
 from robustness.base.errors import ParameterError
-from robustness.commands.main import main
+from robustness.cli.main import main
+from robustness.images.pixels import from_uint8, to_uint8
 from robustness.matching import match as matched
-from robustness.matching import reference_simulation_and_accuracy
-from robustness.matching.confidences_and_accuracy_estimator import (
-    ConfidenceEstimator,
-    TopPredictions,
-    with_agreement,
-)
-from robustness.matching.label_sheet import SampleImage, read_sheet, sheet
-from robustness.matching.labelled_and_simulated_accuracy import (
+from robustness.matching import reference
+from robustness.matching.accuracy import (
     AccuracyEstimate,
+    ConfidenceEstimator,
     ExpectedAccuracy,
+    TopPredictions,
     bounded,
     combined,
     exact_estimate,
     labelled_estimate,
+    with_agreement,
 )
-from robustness.matching.match import Match, MatchSettings, first_answer, with_labels
-from robustness.matching.reference_simulation_and_accuracy import ReferenceImages
-from robustness.pictures.eight_bits import from_uint8, to_uint8
-from robustness.report import match_report as results
-from tests.matching.test_match import FRAMING, SIDE, example, textures
+from robustness.matching.reference import ReferenceImages
+from robustness.matching.run import (
+    Match,
+    MatchSettings,
+    SampleImage,
+    first_answer,
+    read_sheet,
+    sheet,
+    with_labels,
+)
+from robustness.report import match as results
+from tests.matching.test_run import FRAMING, SIDE, example, textures
 
 MODEL = "SqueezeNet"
 ONE_MODEL = MatchSettings(models=(MODEL,))
@@ -279,9 +284,9 @@ def top_predictions(_name: str, pixels: NDArray[np.uint8]) -> TopPredictions:
 def side(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ReferenceImages]:
     """Reference images of few simulations, and a model without a network."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("robustness.matching.confidences_and_accuracy_estimator.COMPOSITIONS", 4)
-        patch.setattr(reference_simulation_and_accuracy, "SIMULATED", 10)
-        patch.setattr(reference_simulation_and_accuracy, "top_predictions", top_predictions)
+        patch.setattr("robustness.matching.accuracy.COMPOSITIONS", 4)
+        patch.setattr(reference, "SIMULATED", 10)
+        patch.setattr(reference, "top_predictions", top_predictions)
         patch.setenv("ROBUSTNESS_CACHE", str(tmp_path_factory.mktemp("cache")))
         patch.setitem(first_answer.__globals__, "top_predictions", top_predictions)
         yield ReferenceImages(textures(40, 0), 0)
@@ -319,7 +324,7 @@ def test_the_next_match_with_a_reference_predicts_it_from_the_cache(
 ) -> None:
     labels = side.originals(MODEL).classes
     before = first(side, textures(30, 1), labels)
-    path = "robustness.matching.reference_simulation_and_accuracy.top_predictions"
+    path = "robustness.matching.reference.top_predictions"
     monkeypatch.setattr(path, lambda *_: pytest.fail("predicted again"))
     again = first(ReferenceImages(side.pixels, side.seed), textures(30, 1), labels)
     assert again.expected_accuracy == before.expected_accuracy

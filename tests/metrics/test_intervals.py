@@ -9,7 +9,7 @@ from scipy import stats
 from statsmodels.stats.proportion import proportion_confint
 
 from benchmarks.support.populations import DIFFERENCES, MEANS, beyond, shares
-from robustness.metrics.proportion_and_difference_intervals import (
+from robustness.metrics.intervals import (
     FEWEST,
     FEWEST_OF_A_MEAN,
     difference_bounds,

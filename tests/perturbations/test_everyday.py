@@ -11,15 +11,8 @@ from scipy import ndimage
 from skimage import color, exposure, transform
 
 from robustness.perturbations import REGISTRY, Images, apply
-from robustness.perturbations.arrays_and_random_numbers import DISPLAY_GAMMA
-from robustness.perturbations.light_and_colour import (
-    DAYLIGHT,
-    LUMINANCE,
-    SKY,
-    TUNGSTEN,
-    hue_matrix,
-    white,
-)
+from robustness.perturbations.light import DAYLIGHT, LUMINANCE, SKY, TUNGSTEN, hue_matrix, white
+from robustness.perturbations.record import DISPLAY_GAMMA
 from tests.support.oracles import PHOTOS, grey, photo_bytes, photos, psnr
 
 

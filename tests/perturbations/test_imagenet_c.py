@@ -12,8 +12,7 @@ from scipy import stats
 
 from benchmarks.support.original_corruptions import frost_photograph, levels_above
 from robustness.perturbations import REGISTRY, apply
-from robustness.perturbations.frost import OCTAVES, SHEETS, sheet
-from robustness.perturbations.weather_and_occlusion import snow_cover
+from robustness.perturbations.weather import OCTAVES, SHEETS, sheet, snow_cover
 from tests.support.oracles import PHOTOS, at_every_severity, grey, photo_bytes, photos, psnr
 
 # --- noise --------------------------------------------------------------------------------------

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 from robustness.base.errors import ParameterError
+from robustness.images.framing import MIN_SIDE
 from robustness.perturbations import REGISTRY, Images, Perturbation, apply
-from robustness.perturbations.perturbation import (
+from robustness.perturbations.record import (
     FAMILIES,
     GEOMETRIC,
     LIGHTING,
@@ -20,7 +21,6 @@ from robustness.perturbations.perturbation import (
     RISKS,
     SEVERITY_STRENGTHS,
 )
-from robustness.pictures.framing_and_study_image import MIN_SIDE
 from tests.support.oracles import photos
 
 STUDY = {

@@ -13,11 +13,10 @@ from numpy.typing import NDArray
 
 from benchmarks.support.lazy_modules import Later
 from benchmarks.support.original_corruptions import levels_above, original
+from robustness.images.framing import image_digest
 from robustness.perturbations import REGISTRY, apply
-from robustness.perturbations.apply_and_compose import stream
-from robustness.perturbations.arrays_and_random_numbers import random_words, standard_normals
 from robustness.perturbations.blur import GLASS_SWEEPS
-from robustness.pictures.framed_picture import image_digest
+from robustness.perturbations.record import random_words, standard_normals, stream
 from tests.support.oracles import at_every_severity, photo_bytes, photos
 
 peer = Later("imagecorruptions.corruptions")

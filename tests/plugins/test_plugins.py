@@ -22,14 +22,14 @@ from robustness import metrics, models, plugins, runs
 from robustness.attacks import REGISTRY as ATTACKS
 from robustness.attacks import AttackSpec, attack
 from robustness.base.errors import PluginError, RunError
-from robustness.base.processes import environment
 from robustness.base.registry import Registry
-from robustness.commands.main import main
-from robustness.evaluation.perturbation_and_attack_conditions import Condition
-from robustness.evaluation.row_schema import SCHEMA
+from robustness.base.workers import environment
+from robustness.cli.main import main
+from robustness.measure.condition import Condition
+from robustness.measure.rows import SCHEMA
 from robustness.perturbations import REGISTRY as PERTURBATIONS
 from robustness.perturbations import compose
-from robustness.plugins import laws, loaded_plugins
+from robustness.plugins import laws, loading
 from robustness.plugins.decorators import TAKEN
 from robustness.plugins.laws import images
 from robustness.remedies import REGISTRY as REMEDIES
@@ -235,12 +235,12 @@ def test_an_installed_package_names_its_module_by_an_entry_point(
         "[robustness.plugins]\ncompany = company.remedies\n"
     )
     monkeypatch.syspath_prepend(folder / "packages")
-    loaded_plugins._entry_points.cache_clear()
+    loading._entry_points.cache_clear()
     plugins.load()
     assert [plugin.name for plugin in plugins.plugins()] == ["hot.py", "company.remedies"]
-    assert loaded_plugins.plugin_of(REMEDIES, "same").shared  # type: ignore[union-attr]
+    assert loading.plugin_of(REMEDIES, "same").shared  # type: ignore[union-attr]
     monkeypatch.undo()
-    loaded_plugins._entry_points.cache_clear()
+    loading._entry_points.cache_clear()
     os.chdir(folder)
     plugins.load()
     assert "same" not in REMEDIES
@@ -257,7 +257,7 @@ def test_a_file_that_cannot_be_loaded_leaves_no_module(folder: Path) -> None:
     (folder / "bad.py").write_text("1 / 0")
     for name in (str(folder / "bad.py"), "quopri"):  # which names no interface
         with pytest.raises(PluginError):
-            loaded_plugins.load_one(name)
+            loading.load_one(name)
     assert "robustness_plugin_bad" not in sys.modules
     assert sys.modules["quopri"] is quopri
 
@@ -277,7 +277,7 @@ class Bright:
 def test_anything_that_can_be_called_can_be_added(function: Callable[..., Any]) -> None:
     rb.perturbation(name="lit")(function)
     assert "lit" in PERTURBATIONS
-    loaded_plugins.forget(loaded_plugins.module_of(function))
+    loading.forget(loading.module_of(function))
     assert "lit" not in PERTURBATIONS
 
 
@@ -293,7 +293,7 @@ def test_a_parameter_that_cannot_be_told_is_one_sentence_and_breaks_a_law(
         assert Condition.of({"moved": 0.5}).parameter
     (told,) = [found for found in laws.check(__name__) if not found.holds]
     assert "parameter" in told.law
-    loaded_plugins.forget(__name__)
+    loading.forget(__name__)
 
 
 def attacked(name: str) -> np.ndarray:
@@ -328,7 +328,7 @@ def test_a_result_that_is_no_array_is_one_sentence(kind: Registry[Any]) -> None:
         with pytest.raises(PluginError, match="'odd'"):
             call()
     finally:
-        loaded_plugins.forget(__name__)
+        loading.forget(__name__)
 
 
 @pytest.mark.parametrize(
@@ -373,7 +373,7 @@ def test_values_that_are_out_of_range_by_rounding_are_clipped() -> None:
         assert changed.dtype == np.float32
         assert (changed == 1).all()
     finally:
-        loaded_plugins.forget(__name__)
+        loading.forget(__name__)
 
 
 def test_an_attack_cannot_move_the_original() -> None:
@@ -386,7 +386,7 @@ def test_an_attack_cannot_move_the_original() -> None:
         with pytest.raises(PluginError, match=r"'cheat' failed: ValueError: .*read-only"):
             attacked("cheat")
     finally:
-        loaded_plugins.forget(__name__)
+        loading.forget(__name__)
 
 
 def test_a_function_of_a_session_is_for_this_process_alone(
@@ -405,9 +405,9 @@ def test_a_function_of_a_session_is_for_this_process_alone(
             spec([Condition.of({"dimmed": 0.5})]),
         )
         assert set(run.manifest.plugins) == {"hot.py", __name__}
-        assert not loaded_plugins.plugin_of(PERTURBATIONS, "dimmed").shared  # type: ignore[union-attr]
+        assert not loading.plugin_of(PERTURBATIONS, "dimmed").shared  # type: ignore[union-attr]
     finally:
-        loaded_plugins.forget(__name__)
+        loading.forget(__name__)
     with pytest.raises(RunError, match=rf"{__name__}.*dimmed"):
         runs.load(run.folder)
 

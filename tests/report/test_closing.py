@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from benchmarks.support.synthetic_rows import rows
-from robustness.evaluation.perturbation_and_attack_conditions import Condition
-from robustness.report.questions.closing import Camera, Closing, closing
+from robustness.measure.condition import Condition
+from robustness.report.closing import Camera, Closing, closing
 from robustness.statistics import Figures
 
 IMAGES = 200

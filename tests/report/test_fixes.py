@@ -13,14 +13,15 @@ import pytest
 
 import robustness as rb
 from benchmarks.support.synthetic_runs import pictures, saved
-from robustness.commands.main import _parsed, main
-from robustness.evaluation.perturbation_and_attack_conditions import Condition, as_profile
+from robustness.cli.main import _parsed, main
 from robustness.hardening import Hardening, Settings
 from robustness.hardening.judgement import judge_training
-from robustness.report.questions import RunFigures, fixes
-from robustness.report.questions.fixes import FIXES, Fix
-from robustness.runs import Run, jobs, result_cache
-from robustness.runs.temperature_scaling import VERSION, Calibration
+from robustness.measure.condition import Condition, as_profile
+from robustness.report import fixes
+from robustness.report.fixes import FIXES, Fix
+from robustness.report.run import RunFigures
+from robustness.runs import Run, jobs, results
+from robustness.runs.calibrate import VERSION, Calibration
 from tests.support.synthetic_remedies import Made
 
 
@@ -93,7 +94,7 @@ def test_a_saved_calibration_is_read(plain: Run) -> None:
     bounds = {"value": 0.2, "low": 0.1, "high": 0.3}
     none = {"value": 0.01, "low": None, "high": None}
     found = Calibration("SqueezeNet", 1.7, 55, 65, 0, bounds, none, bounds)
-    result_cache.write(plain.folder, plain.manifest, result_cache.CALIBRATIONS, [found], VERSION)
+    results.write(plain.folder, plain.manifest, results.CALIBRATIONS, [found], VERSION)
     (after,) = of_kind(plain, fixes.CALIBRATION)
     assert after.measured
     assert after.significant

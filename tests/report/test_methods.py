@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from robustness.attacks.attack_image import DRAWS
-from robustness.evaluation import STEPS
-from robustness.evaluation.breaking_strength_sweep import CLOSE, TOLERANCE
-from robustness.metrics.proportion_and_difference_intervals import FEWEST, FEWEST_OF_A_MEAN
-from robustness.models.model_and_weights_record import FIT_PHOTOGRAPHS
-from robustness.report import methods_and_registry_tables
+from robustness.attacks.image import DRAWS
+from robustness.measure import STEPS
+from robustness.measure.strength import CLOSE, TOLERANCE
+from robustness.metrics.intervals import FEWEST, FEWEST_OF_A_MEAN
+from robustness.models.record import FIT_PHOTOGRAPHS
+from robustness.report import methods
 from robustness.report.blocks import Text
 from robustness.statistics.calibration import BINS
-from robustness.statistics.model_pairs_and_ranks import FEWEST_TO_PLAN
-from robustness.statistics.paired_differences import SMALLEST
+from robustness.statistics.means import SMALLEST
+from robustness.statistics.pairs import FEWEST_TO_PLAN
 
 
 @pytest.mark.parametrize(
@@ -30,7 +30,7 @@ from robustness.statistics.paired_differences import SMALLEST
     ],
 )
 def test_numbers_are_those_of_the_code(title: str, words: str) -> None:
-    assert words in methods_and_registry_tables.note(title)
+    assert words in methods.note(title)
 
 
 @pytest.mark.parametrize(
@@ -41,15 +41,11 @@ def test_numbers_are_those_of_the_code(title: str, words: str) -> None:
     ],
 )
 def test_numbers_of_the_glossary_are_those_of_the_code(term: str, words: str) -> None:
-    assert words in dict(methods_and_registry_tables.glossary())[term]
+    assert words in dict(methods.glossary())[term]
 
 
 def test_a_report_has_the_notes_as_plain_paragraphs() -> None:
-    told = [
-        block.text
-        for block in methods_and_registry_tables.blocks([], methods_and_registry_tables.MANY_IMAGES)
-        if type(block) is Text
-    ]
-    for title in methods_and_registry_tables.MANY_IMAGES:
-        assert f"{title}. {methods_and_registry_tables.note(title)}" in told
+    told = [block.text for block in methods.blocks([], methods.MANY_IMAGES) if type(block) is Text]
+    for title in methods.MANY_IMAGES:
+        assert f"{title}. {methods.note(title)}" in told
     assert not any("#" in text or "`" in text for text in told)

@@ -33,8 +33,9 @@ from robustness import api, models, report, statistics
 from robustness.attacks import NORMS
 from robustness.attacks import REGISTRY as ATTACKS
 from robustness.base.text import counted, format_figure, milliseconds, points
-from robustness.commands.main import main
-from robustness.evaluation.perturbation_and_attack_conditions import (
+from robustness.cli.main import main
+from robustness.hardening import Hardening, Settings, judgement
+from robustness.measure.condition import (
     Condition,
     as_profile,
     named,
@@ -43,14 +44,13 @@ from robustness.evaluation.perturbation_and_attack_conditions import (
     setting,
     short,
 )
-from robustness.hardening import Hardening, Settings, judgement
 from robustness.remedies import parse
-from robustness.report import hardening_report, match_report
+from robustness.report import harden, match
 from robustness.report.blocks import Map, Titled
-from robustness.report.questions.slices_and_class_changes import property_title
-from robustness.runs import Run, headline_figures, jobs
-from robustness.runs.row_selection import RowSelection
-from tests.matching.test_match import example
+from robustness.report.failures import property_title
+from robustness.runs import Run, folder, jobs
+from robustness.runs.cases import RowSelection
+from tests.matching.test_run import example
 from tests.support import pages
 from tests.support.printed_figures import (
     Printed,
@@ -639,9 +639,7 @@ def world(
     if name == "a weak model":
         answer = training()
         (world.run.folder / jobs.HARDENED).write_text(json.dumps(answer.as_dict()))
-        monkeypatch.setattr(
-            "robustness.api.hardening_and_weakest_perturbations.harden", lambda *_, **__: answer
-        )
+        monkeypatch.setattr("robustness.api.runs.harden", lambda *_, **__: answer)
         commands["harden"] = ["harden", "SqueezeNet", *HARDEN]
         world.content = report.of_run(world.run)
 
@@ -733,7 +731,7 @@ def test_documents_agree(world: World) -> None:
     assert documents["fixes"] == report_["fixes"]
     assert documents["threshold"]["models"] == report_["thresholds"]
     told = api.open_run(str(world.run.folder)).summary().to_dict("records")
-    headline = headline_figures.compute(world.run.folder, world.run.manifest).models
+    headline = folder.compute(world.run.folder, world.run.manifest).models
     entries: list[Any] = [*told, *headline]
     for entry in entries:
         same = summary[entry["model"]]
@@ -860,10 +858,10 @@ def test_the_figures_of_a_training_are_those_of_its_document(
     document: dict[str, Any] = answer.as_dict()
     names = [*CONSTANT, *map(models.label, MODELS)]
     said = texts_of(document, answer.judgement.more_images or 0)
-    for text in hardening_report.sentences(answer):
+    for text in harden.sentences(answer):
         assert not unsaid(text, names, said), text
     groups = {group["name"]: group for group in document["judgement"]["groups"]}
-    (table,) = [b.table for b in hardening_report.blocks(answer) if isinstance(b, Titled)]
+    (table,) = [b.table for b in harden.blocks(answer) if isinstance(b, Titled)]
     for row, group in zip(table.rows, groups.values(), strict=True):
         _, before, after, difference, _ = row
         assert before == format_figure(group["before"], ".1%")
@@ -876,7 +874,7 @@ def test_the_figures_of_a_training_are_those_of_its_document(
 def test_the_accuracies_of_a_match_are_those_of_its_document() -> None:
     answer = example(0.3, 0.5)
     entries = answer.as_dict()["expected_accuracy"]
-    printed = " ".join(match_report.sentences(answer))
+    printed = " ".join(match.sentences(answer))
     for entry in entries:
         low, high = (points(entry[end], ".0f") for end in ("low", "high"))
         value = format_figure(entry["value"], ".0%")

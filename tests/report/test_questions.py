@@ -15,18 +15,18 @@ from benchmarks.support.synthetic_rows import rows
 from benchmarks.support.synthetic_runs import pictures, saved
 from robustness import api, gate, report, runs
 from robustness.base.errors import ParameterError
-from robustness.charts.ranking_and_condition_tables import Table
-from robustness.commands.main import main
-from robustness.evaluation.perturbation_and_attack_conditions import Condition
-from robustness.pictures.framing_and_study_image import Framing
-from robustness.report.blocks import Chart, Text, Titled
+from robustness.cli.main import main
+from robustness.images.framing import Framing
+from robustness.measure.condition import Condition
+from robustness.report import threshold
+from robustness.report.blocks import LABELS, Chart, Option, Text, Titled
+from robustness.report.choice import CHOICE
 from robustness.report.formats import FORMATS, rendered
-from robustness.report.questions import REGISTRY, Question, RunFigures, safe_threshold
-from robustness.report.questions.choice_and_trade_offs import CHOICE
-from robustness.report.questions.question_and_figures import LABELS, Option
-from robustness.report.questions.safe_threshold import THRESHOLD, ThresholdFigures
-from robustness.statistics.measurement_grid import grids
-from robustness.statistics.safe_confidence_thresholds import safe_thresholds
+from robustness.report.run import REGISTRY, Question, RunFigures
+from robustness.report.tables import Table
+from robustness.report.threshold import THRESHOLD, ThresholdFigures
+from robustness.statistics.grid import grids
+from robustness.statistics.threshold import safe_thresholds
 from tests.support import pages
 from tests.support.pages import html
 from tests.support.reports import WHEN
@@ -190,9 +190,7 @@ def test_a_safe_threshold_is_the_same_everywhere(
     (chart,) = [b for b in THRESHOLD.blocks(of.answer(THRESHOLD)) if isinstance(b, Chart)]
     assert any(list(trace.y) == [0.0] for trace in chart.figure.data)  # the safe threshold
     attacked = of.answer(THRESHOLD)._replace(conditions=0)
-    assert "attacks alone" in safe_threshold.sentence(
-        {**weak, "strongest": None, "images": 0}, attacked
-    )
+    assert "attacks alone" in threshold.sentence({**weak, "strongest": None, "images": 0}, attacked)
     both = [weak, {**weak, "model": "EfficientNetLite0"}]
     without = THRESHOLD.blocks(of.answer(THRESHOLD)._replace(entries=both))
     said = [block.text for block in without if isinstance(block, Text)]
@@ -212,7 +210,7 @@ def test_a_safe_threshold_is_the_same_everywhere(
     assert near.value is not None
     assert near.low < 0.45 < near.value
     assert near.outcome == gate.NOT_SHOWN, "the interval holds the limit"
-    by_model = safe_threshold.certified(made, of.answer(THRESHOLD))
+    by_model = threshold.certified(made, of.answer(THRESHOLD))
     name = "EfficientNetLite0"
     assert by_model.pop("SqueezeNet") is None
     in_use = by_model[name]
@@ -223,8 +221,8 @@ def test_a_safe_threshold_is_the_same_everywhere(
     assert in_use.stale("sha256:0", Framing())
     assert in_use.stale(digest, Framing("squash"))
     again = saved(tmp_path / "again", digests, shares, source=tmp_path / "set", labelled=False)
-    first = safe_threshold.notes([made], [name])
-    assert safe_threshold.notes([made, again], [name]) == first, "as in JSON, by the first run"
+    first = threshold.notes([made], [name])
+    assert threshold.notes([made, again], [name]) == first, "as in JSON, by the first run"
     together = api.safe_threshold(made, 0.2, groups="clip[0-4]")
     assert together["models"][1]["threshold"] is None  # five groups are too few
     for wrong in (0.0, 1.0):
@@ -247,7 +245,7 @@ def test_a_condition_without_probabilities_leaves_a_sentence(empty: list[int], s
     )
     entries = safe_thresholds(grids(made), "consistent", 0.05, "condition")
     figures = ThresholdFigures(entries, [], 0.05, "condition", 2, "changed")
-    assert said in safe_threshold.sentence(entries[0], figures)
+    assert said in threshold.sentence(entries[0], figures)
 
 
 @pytest.mark.parametrize(
@@ -278,9 +276,9 @@ def test_a_threshold_covers_no_stack_of_what_was_tested_apart() -> None:
     assert {"Fog effect 0.4", "Random noise 0.6"} == set(said.split(" + "))
 
 
-def in_use(conditions: Sequence[str]) -> safe_threshold.ThresholdInUse:
+def in_use(conditions: Sequence[str]) -> threshold.ThresholdInUse:
     """A threshold certified under ``conditions``."""
-    return safe_threshold.ThresholdInUse(
+    return threshold.ThresholdInUse(
         weights="sha256:0",
         framing=Framing(),
         score="probability",

@@ -23,10 +23,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from robustness import runs
-from robustness.commands import main
-from robustness.evaluation.row_schema import COLUMNS, REMEDIED_KEYS, REMEDY, stored
+from robustness.cli import main
+from robustness.measure.rows import COLUMNS, REMEDIED_KEYS, REMEDY, stored
+from robustness.runs.comparison import row_changes
 from robustness.runs.manifest import VERSION
-from robustness.runs.row_differences import changes
 
 GOLDEN = Path(__file__).parent / "golden"
 RUNS = ("labelled", "imported", "evaluated")
@@ -91,7 +91,7 @@ def evaluate(to: Path) -> Path:
 def test_a_fresh_evaluation_has_the_rows_of_the_saved_run(tmp_path: Path) -> None:
     saved, fresh = runs.load(GOLDEN / "evaluated"), runs.load(evaluate(tmp_path))
     assert saved.row_count == fresh.row_count == 12 * 2 * 4
-    beyond = [change for change in changes(saved.table(), fresh.table()) if not change.rounding]
+    beyond = [change for change in row_changes(saved.table(), fresh.table()) if not change.rounding]
     assert not [change for change in beyond if not change.condition.startswith("pgd")]
     # Rounding of another processor turns the steps of an attack, but seldom where they lead.
     assert all(change.rows <= 2 for change in beyond if change.column == "top1"), beyond

@@ -21,13 +21,11 @@ from benchmarks.processes import below
 from benchmarks.support.image_folders import labelled_folder
 from robustness import runs
 from robustness.base.errors import RobustnessError, RunError
-from robustness.base.processes import Identity
-from robustness.base.round_robin_and_job_pauses import in_turn
+from robustness.base.turns import in_turn
+from robustness.base.workers import Identity
 from robustness.runs import MANIFEST_FILE, Plan, jobs
-from robustness.runs.jobs import Supervisor, queue
-from robustness.runs.jobs.queue import Job
-from robustness.runs.jobs.supervisor import MOST_DEATHS, MOST_REFUSALS
-from robustness.runs.run_progress import FILE, Progress, ProgressFile
+from robustness.runs.jobs import MOST_DEATHS, MOST_REFUSALS, Job, Supervisor
+from robustness.runs.writer import FILE, Progress, ProgressFile
 from tests.support.jobs import PATIENCE
 from tests.support.saved_runs import performed, spec, use_stand_ins
 
@@ -75,16 +73,16 @@ class Processes:
 
     def end(self, folder: Path, status: int = 0, *, done: bool = True) -> None:
         if done:
-            queue.drop(folder)
+            jobs.drop(folder)
         self.running[folder.name].returncode = status
 
 
 def ordered(runs: Path, name: str, asked: float = 0.0) -> Path:
     """The folder of a run that is no more than wanted."""
     (runs / name).mkdir(parents=True)
-    (runs / queue.QUEUE).mkdir(exist_ok=True)
+    (runs / jobs.QUEUE).mkdir(exist_ok=True)
     order = json.dumps({"by": "me", "asked": asked})
-    (runs / queue.QUEUE / f"{name}.json").write_text(order)
+    (runs / jobs.QUEUE / f"{name}.json").write_text(order)
     (runs / name / MANIFEST_FILE).touch()
     return runs / name
 
@@ -201,7 +199,7 @@ def test_a_run_can_be_watched_from_elsewhere(asked: Plan, tmp_path: Path) -> Non
 def test_a_process_that_finds_another_at_work_does_not_stop_it(
     asked: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(queue, "PATIENCE", 0.0)
+    monkeypatch.setattr(jobs, "PATIENCE", 0.0)
     folder = jobs.submit(asked, tmp_path, "me")
     at_work = jobs.work_off(folder)
     next(at_work)
@@ -342,7 +340,7 @@ def test_one_keeper_of_a_folder_starts_processes(asked: Plan, tmp_path: Path) ->
 @pytest.fixture
 def sooner(monkeypatch: pytest.MonkeyPatch) -> None:
     """Supervisors look as often as a test does."""
-    monkeypatch.setattr("robustness.runs.jobs.supervisor._SECONDS_BETWEEN", 0.01)
+    monkeypatch.setattr("robustness.runs.jobs._SECONDS_BETWEEN", 0.01)
 
 
 def waited_for(holds: Callable[[], object]) -> None:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from robustness import models
-from robustness.evaluation.loop import perturbed
-from robustness.evaluation.perturbation_and_attack_conditions import Condition
-from robustness.evaluation.prediction_band_and_strengths import Band, Cell, strengths
+from robustness.images.framing import Picture
+from robustness.measure.condition import Condition
+from robustness.measure.loop import perturbed
+from robustness.measure.strength import Band, Cell, strengths
 from robustness.perturbations import REGISTRY
-from robustness.pictures.framed_picture import Picture
 
 
 def complete_band(picture: Picture, name: str, model: str = "SqueezeNet", seed: int = 0) -> Band:

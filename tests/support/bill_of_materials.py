@@ -74,7 +74,7 @@ COPYLEFT_LIBRARIES = {
 
 _CARRIED = (
     ("machine-learning-model", "SqueezeNet", "1.1", "robustness/models/carried/README.md"),
-    ("data", "sample photographs", "5", "robustness/pictures/photographs/README.md"),
+    ("data", "sample photographs", "5", "robustness/images/photographs/README.md"),
 )
 """(type, name, version, where the terms are) of what is in the source and is another's."""
 

@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from robustness.datasets import Entry
-from robustness.datasets.local_and_remote_folder import Folder
+from robustness.datasets.folders import Folder
 
 
 class DeadlyFolder(Folder):

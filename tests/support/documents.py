@@ -7,7 +7,7 @@ import re
 import textwrap
 
 from benchmarks.support.repository import ROOT
-from robustness.commands import main
+from robustness.cli import main
 
 DOCUMENTS = {
     path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8")

@@ -19,7 +19,7 @@ import pytest
 
 from robustness import models
 from robustness.base import settings
-from robustness.models.weights.preset_and_file_sources import keras_cache, published_file
+from robustness.models.sources import keras_cache, published_file
 from tests.conftest import register
 
 CONTENT = hashlib.sha256(b"weights").digest() * 10_000 + b"end"  # ten chunks, the last one short

@@ -9,12 +9,12 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from robustness.attacks import REGISTRY as ATTACKS
-from robustness.evaluation.labels_and_correctness import good_rows, with_correctness
-from robustness.evaluation.perturbation_and_attack_conditions import effect, readable
-from robustness.runs.row_selection import WORST
+from robustness.measure.condition import effect, readable
+from robustness.measure.labels import good_rows, with_correctness
+from robustness.runs.cases import WORST
 from robustness.statistics import QUANTITIES
-from robustness.statistics.measurement_grid import laid_out, with_conditions
-from robustness.statistics.run_differences import changes
+from robustness.statistics.grid import laid_out, with_conditions
+from robustness.statistics.pairs import changes
 
 _KEYS = ["image_digest", "model", "condition"]
 _TOLD = ["perturbation", "strength"]

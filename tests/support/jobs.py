@@ -13,7 +13,6 @@ import pytest
 
 from robustness.base.errors import RobustnessError
 from robustness.runs import jobs
-from robustness.runs.jobs import supervisor
 
 PATIENCE = 240.0
 """Seconds that a run may take, on a machine that does much else."""
@@ -58,7 +57,7 @@ def in_threads() -> Iterator[None]:
     """Evaluate the dashboard's runs in this process until the end of the test."""
     started: Any = Threaded
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(supervisor, "_started", started)
+        patch.setattr(jobs, "_started", started)
         try:
             yield
         finally:

@@ -9,7 +9,7 @@ import struct
 import sys
 import time
 
-from robustness.base.worker_process_pool import serve
+from robustness.base.workers import serve
 
 
 def answer(head: bytes, data: bytes) -> bytes:

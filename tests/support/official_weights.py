@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from robustness.models.tensorflow_and_keras_import import keras
+from robustness.models.frameworks import keras
 
 
 def small_network(filters: int = 4, extra: bool = False) -> Any:

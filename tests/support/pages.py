@@ -14,14 +14,13 @@ from streamlit.components.v2 import manifest_scanner
 from streamlit.testing.v1 import AppTest, local_script_runner
 
 from benchmarks.support.repository import ROOT
-from robustness.evaluation.perturbation_and_attack_conditions import Condition
+from robustness.images.decoding import sample_bytes
+from robustness.images.framing import Picture, study_image
+from robustness.measure.condition import Condition
 from robustness.perturbations import REGISTRY
-from robustness.pictures.framed_picture import Picture
-from robustness.pictures.framing_and_study_image import study_image
-from robustness.pictures.sample_files import sample_bytes
-from robustness.ui.browser.components import unpack
-from robustness.ui.computation import shared_results
-from robustness.ui.one_image import live_view
+from robustness.ui import shared
+from robustness.ui.components import unpack
+from robustness.ui.live import page as live_page
 
 PATIENCE = 240
 """Seconds that a run of a page may take, on a machine that does much else."""
@@ -52,7 +51,7 @@ def run(page: Path = ROOT / "app.py", /, **query: str | list[str]) -> AppTest:
     app = AppTest.from_file(str(page), default_timeout=PATIENCE)
     for name, value in query.items():
         app.query_params[name] = value
-    app.session_state[live_view.OPENED] = True  # no browser asks for the charts of Live
+    app.session_state[live_page.OPENED] = True  # no browser asks for the charts of Live
     app.run()
     assert not app.exception
     return app
@@ -66,13 +65,13 @@ def sample(name: str) -> Picture:
 def changes(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, Condition, int]]:
     """Records what pages perturb: digest of the image, condition, seed."""
     seen: list[tuple[str, Condition, int]] = []
-    change = shared_results.change
+    change = shared.change
 
-    def noted(picture: Picture, condition: Condition, seed: int) -> shared_results.Altered:
+    def noted(picture: Picture, condition: Condition, seed: int) -> shared.Altered:
         seen.append((picture.digest, condition, seed))
         return change(picture, condition, seed)
 
-    monkeypatch.setattr(shared_results, "change", noted)
+    monkeypatch.setattr(shared, "change", noted)
     return seen
 
 

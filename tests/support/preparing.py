@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from robustness.models.graph.preprocessing_and_probabilities import factors, resizing
-from robustness.models.model_and_weights_record import ModelRecord, Normalisation
-from robustness.models.tensorflow_and_keras_import import tensorflow
+from robustness.models.frameworks import tensorflow
+from robustness.models.graph import factors, resizing
+from robustness.models.record import ModelRecord, Normalisation
 
 Floats = NDArray[np.float32]
 

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from robustness.base.text import format_figure, points
-from robustness.report.questions.safe_threshold import round_to_digit
-from robustness.statistics.model_pairs_and_ranks import round_up
+from robustness.report.threshold import round_to_digit
+from robustness.statistics.pairs import round_up
 
 NUMBER = re.compile(r"(?<![\w.])[+-]?\d[\d,]*(?:\.\d+)?(?:%|(?= points?\b))?")
 _OWN_TITLE = ("95% interval", "By chance")

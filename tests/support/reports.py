@@ -8,14 +8,12 @@ from html.parser import HTMLParser
 
 from benchmarks.support.synthetic_runs import measurement
 from robustness import report
-from robustness.evaluation.breaking_strength_sweep import Break
-from robustness.evaluation.measurement_and_image_batch import Measurement
-from robustness.evaluation.perturbation_and_attack_conditions import Condition
-from robustness.evaluation.request import Request
-from robustness.evaluation.suites_and_strengths import study_conditions
-from robustness.pictures.framed_picture import Picture
-from robustness.pictures.framing_and_study_image import Framing, study_image
-from robustness.pictures.sample_files import sample_bytes
+from robustness.images.decoding import sample_bytes
+from robustness.images.framing import Framing, Picture, study_image
+from robustness.measure.condition import Condition
+from robustness.measure.measurement import Measurement
+from robustness.measure.request import Request, study_conditions
+from robustness.measure.strength import Break
 
 WHEN = datetime(2026, 1, 2, 3, 4, tzinfo=UTC)
 HOSTILE = 'a</script><script>alert(1)</script><img src=x onerror="alert(2)">|`*_[x](y).png'

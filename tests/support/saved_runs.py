@@ -9,12 +9,11 @@ import pytest
 
 from benchmarks.support.stand_in_models import Stable
 from robustness import models, runs
-from robustness.evaluation.perturbation_and_attack_conditions import Condition
-from robustness.evaluation.request import Request
-from robustness.pictures.framing_and_study_image import DEFAULT_FIT, Framing
-from robustness.runs import engines, run_writer_and_continuation
-from robustness.runs.engines import Chunk, Engine, Workload
-from robustness.runs.engines.engine_and_local_chunks import chunks
+from robustness.images.framing import DEFAULT_FIT, Framing
+from robustness.measure.condition import Condition
+from robustness.measure.request import Request
+from robustness.runs import engines, writer
+from robustness.runs.engines import Chunk, Engine, Workload, chunks
 from robustness.runs.latencies import Latencies
 
 NAMES = ("SqueezeNet", "EfficientNetLite0")
@@ -50,8 +49,8 @@ def use_stand_ins(patch: pytest.MonkeyPatch) -> None:
         return (Latencies("2026-01-02T03:04:05+00:00", "a processor", 2, {}, turns),)
 
     patch.setitem(engines.REGISTRY._records, "local", Engine("local", "stand-ins", run))
-    patch.setattr(run_writer_and_continuation, "measure_sizes", sizes)
-    patch.setattr(run_writer_and_continuation, "measure_latencies", latencies)
+    patch.setattr(writer, "measure_sizes", sizes)
+    patch.setattr(writer, "measure_latencies", latencies)
 
 
 def performed(

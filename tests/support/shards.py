@@ -17,25 +17,29 @@ TOGETHER = (
     ("tests/ui/browser/",),
     (
         *(
-            "tests/ui/test_attack_view.py",
+            "tests/ui/live/test_attack.py",
             "tests/attacks/",
-            "tests/models/run/test_heat_map.py",
+            "tests/models/test_heat_map.py",
         ),
-        *("tests/ui/test_attention.py", "tests/ui/test_stories.py", "tests/report/test_attack.py"),
-        *("tests/commands/test_attack_command.py", "tests/commands/test_evaluate_command.py"),
-        *("tests/runs/test_golden_runs.py", "tests/ui/test_true_class.py"),
+        *(
+            "tests/ui/test_draw_heat_maps.py",
+            "tests/ui/live/test_stories.py",
+            "tests/report/test_image_attack.py",
+        ),
+        *("tests/cli/test_images_attack.py", "tests/cli/test_evaluate.py"),
+        *("tests/runs/test_golden_runs.py", "tests/ui/test_inputs_true_class.py"),
     ),
     (
         *(
-            "tests/models/catalogue/test_transformers.py",
-            "tests/models/run/test_heat_map_layers.py",
+            "tests/models/test_catalogue_transformers.py",
+            "tests/models/test_stages.py",
         ),
-        "tests/models/weights/test_presets.py",
+        "tests/models/test_sources.py",
     ),
     tuple(f"tests/test_{name}.py" for name in ("documents", "notebooks", "packaging", "readme")),
     (
-        *("tests/pictures/test_decoding.py", "tests/base/test_text.py"),
-        "tests/evaluation/test_condition.py",
+        *("tests/images/test_decoding.py", "tests/base/test_text.py"),
+        "tests/measure/test_condition.py",
     ),
 )
 """What shares a dashboard; what asks the offline models for gradients, as the networks of these
@@ -45,19 +49,21 @@ Hypothesis."""
 LONG = (
     "tests/ui/browser/",
     *TOGETHER[1],
-    "tests/models/catalogue/test_keras_models.py",
+    "tests/models/test_catalogue.py",
     *TOGETHER[2],
     "tests/test_document_blocks.py",
-    "tests/runs/test_ray_engine.py",
-    "tests/models/test_memory.py",
+    "tests/runs/test_ray.py",
+    "tests/models/test_loaded_memory.py",
     *TOGETHER[3],
     "tests/test_deployment.py",
-    "tests/ui/test_model_pages.py",
+    "tests/ui/test_models.py",
     "tests/hardening/",
-    "tests/matching/test_match.py",
-    "tests/models/own/test_adding.py",
-    *(f"tests/ui/test_{name}.py" for name in ("add_model_page", "new_evaluation", "pages")),
-    *(f"tests/ui/test_{name}.py" for name in ("evaluation_results", "evaluations_page", "access")),
+    "tests/matching/test_run.py",
+    "tests/models/test_describe.py",
+    "tests/ui/test_add.py",
+    "tests/ui/evaluations/",
+    "tests/ui/test_pages.py",
+    "tests/ui/test_session_access.py",
 )
 """The longest files come first, so that all processes end at about the same time."""
 

@@ -8,8 +8,8 @@ from typing import Any, ClassVar
 
 import pytest
 
-from robustness.base.worker_process_pool import Worker
-from robustness.models.graph import inspection_and_conversion
+from robustness.base.workers import Worker
+from robustness.models import conversion
 
 
 class _Shared:
@@ -43,8 +43,8 @@ def one_examiner() -> Iterator[None]:
     That of Keras stays, too: after a minute without work the next one would import TensorFlow anew.
     """
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(inspection_and_conversion.KERAS_WORKERS, "_least", 1)
-        patch.setattr(inspection_and_conversion, "Worker", _Shared)
+        patch.setattr(conversion.KERAS_WORKERS, "_least", 1)
+        patch.setattr(conversion, "Worker", _Shared)
         yield
     for _, worker in _Shared.idle.values():
         worker.end()

@@ -9,16 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robustness import models
-from robustness.models.class_labels import Labels
-from robustness.models.graph.graph_preprocessing_and_facts import (
-    ANY_BATCH,
-    StudyModel,
-    study_models,
-)
-from robustness.models.graph.inspection_and_conversion import use_of
-from robustness.models.graph.keras_reading_and_conversion import keras_graph
-from robustness.models.model_and_weights_record import Normalisation
-from robustness.models.tensorflow_and_keras_import import keras
+from robustness.models.conversion import use_of
+from robustness.models.frameworks import keras
+from robustness.models.graph import ANY_BATCH, StudyModel, study_models
+from robustness.models.keras import keras_graph
+from robustness.models.record import Labels, Normalisation
 
 SIDE = 16
 

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from benchmarks.support.synthetic_runs import ESPRESSO, TABBY, pictures, saved
-from robustness.evaluation.measurement_and_image_batch import Measurement, RemediedPrediction
-from robustness.evaluation.perturbation_and_attack_conditions import Condition
+from robustness.measure.condition import Condition
+from robustness.measure.measurement import Measurement, RemediedPrediction
 from robustness.remedies import parse_all
 from robustness.runs.latencies import Latencies
 

@@ -11,9 +11,8 @@ import pandas as pd
 from benchmarks.support.synthetic_rows import SyntheticRun, rows, severities, with_classes
 from robustness import models
 from robustness.base.errors import ImageError
-from robustness.evaluation.perturbation_and_attack_conditions import Condition
-from robustness.pictures.framed_picture import Picture
-from robustness.pictures.framing_and_study_image import STUDY_SIDE, Framing
+from robustness.images.framing import STUDY_SIDE, Framing, Picture
+from robustness.measure.condition import Condition
 
 ODD_NAME = "a <b>bold</b> *star*.png"
 MISSING = "00001.png"

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from scipy.special import erf, softmax
 
 from robustness import models
-from robustness.models.catalogue.kerashub_transformer_and_rewiring import Transformer
-from robustness.models.model_and_weights_record import Normalisation
-from robustness.models.tensorflow_and_keras_import import keras
+from robustness.models.catalogue import Transformer
+from robustness.models.frameworks import keras
+from robustness.models.record import Normalisation
 
 Floats = NDArray[Any]
 

@@ -8,7 +8,7 @@ from typing import Any
 from benchmarks.support.keras_classifiers import keras_classifier
 from robustness import models
 from robustness.models import Classifier
-from robustness.models.model_and_weights_record import Normalisation
+from robustness.models.record import Normalisation
 
 
 def of_twelve_classes(network: Any, side: int, *, mean: float, spread: float) -> Classifier:

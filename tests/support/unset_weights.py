@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from robustness.models.tensorflow_and_keras_import import keras
+from robustness.models.frameworks import keras
 
 
 @contextmanager

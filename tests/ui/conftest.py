@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from robustness.models.own import registration_and_schema
+from robustness.models import own
 from tests.support import onnx_files
 from tests.support.user_models import describe
 
@@ -27,4 +27,4 @@ def own_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path
     describe(tmp_path, path="digits.onnx", output="logits", title="My digits")
     yield tmp_path
     monkeypatch.delenv("ROBUSTNESS_MODELS")
-    registration_and_schema.refresh()
+    own.refresh()

@@ -11,14 +11,14 @@ import pytest
 from benchmarks.support.synthetic_runs import measurement
 from robustness import models
 from robustness.base.errors import ImageError, RobustnessError
-from robustness.evaluation.perturbation_and_attack_conditions import Condition
-from robustness.pictures.framed_picture import Picture
-from robustness.report.questions import failure_counts_and_images
+from robustness.images.framing import Picture
+from robustness.measure.condition import Condition
+from robustness.report import failures
 from robustness.runs import Run
-from robustness.ui.browser.escaped_html import html
-from robustness.ui.display import image_pairs_and_cards
-from robustness.ui.one_image.answer_cards import answer_cards
-from robustness.ui.one_image.live_request_and_threshold_verdict import LiveRequest
+from robustness.ui import draw
+from robustness.ui.html import html
+from robustness.ui.live.held import answer_cards
+from robustness.ui.live.request import LiveRequest
 from tests.support.pages import sample
 
 HOSTILE = """</b><script src='x'>"&amp; <img src=x onerror="y">"""
@@ -40,15 +40,15 @@ def hostile(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_plain_parts_are_escaped() -> None:
-    assert_escaped(image_pairs_and_cards.headline(HOSTILE), 1)
-    assert_escaped(image_pairs_and_cards.html_table([HOSTILE, "b"], [[HOSTILE, HOSTILE]]), 5)
+    assert_escaped(draw.headline(HOSTILE), 1)
+    assert_escaped(draw.html_table([HOSTILE, "b"], [[HOSTILE, HOSTILE]]), 5)
 
 
 @pytest.mark.usefixtures("hostile")
 @pytest.mark.parametrize("stays", [True, False])
 def test_a_card_escapes_the_model_its_classes_and_its_second_heading(stays: bool) -> None:
     row = measurement(HOSTILE, "digest", "SqueezeNet", FOG, stays)
-    made = image_pairs_and_cards.card(row, HOSTILE)
+    made = draw.card(row, HOSTILE)
     # the model, the heading, ten bars with a title each, and the classes of the verdict
     assert_escaped(made, 2 + 1 + 20 + (1 if stays else 3))
     asked = LiveRequest(sample("coffee"), FOG, ("SqueezeNet", "VGG16"), 0, HOSTILE)
@@ -67,6 +67,6 @@ def test_a_case_escapes_the_picture_the_model_and_its_classes(stays: bool) -> No
         def picture_for(self, name: str, model: str) -> Picture:
             raise ImageError(HOSTILE)
 
-    case = failure_counts_and_images.case(Gone(Path(), None, ()), row.as_row())  # type: ignore[arg-type]
+    case = failures.case(Gone(Path(), None, ()), row.as_row())  # type: ignore[arg-type]
     # the model, the image, the class of the label, the error, and the classes of the predictions
     assert_escaped(html("case", case=case), 4 + (1 if stays else 3))

@@ -8,9 +8,9 @@ import pytest
 from streamlit.runtime.state.session_state import SessionState
 
 from benchmarks.support.repository import PAGES, ROOT
-from robustness.ui.computation import shared_results
-from robustness.ui.server.streamlit_patches_and_internals import report_ignored_values
-from robustness.ui.session.choice_controls_and_link import link_number, warn_of_link
+from robustness.ui import shared
+from robustness.ui.patches import report_ignored_values
+from robustness.ui.session import link_number, warn_of_link
 from tests.support.bad_images import BAD
 from tests.support.pages import changes, html, on, run, texts
 
@@ -95,7 +95,7 @@ def test_a_view_goes_on_with_the_image_and_the_perturbation_of_the_last() -> Non
 
 def test_only_the_open_view_computes(monkeypatch: pytest.MonkeyPatch) -> None:
     computed = changes(monkeypatch)
-    monkeypatch.setattr(shared_results, "answers", None)  # neither images nor predictions of Live
+    monkeypatch.setattr(shared, "answers", None)  # neither images nor predictions of Live
     run(view="map", sample="coffee", models="SqueezeNet")
     assert not computed
 

@@ -31,9 +31,9 @@ from websockets.exceptions import ConnectionClosedError
 from websockets.sync.client import connect
 
 from robustness.base import secret, settings
-from robustness.ui.server import connections, request_security, startup_settings_and_warmup
-from robustness.ui.server.request_security import Guard
-from robustness.ui.session.access import COOKIE
+from robustness.ui import connections, server
+from robustness.ui.server import Guard
+from robustness.ui.session import COOKIE
 
 
 async def _page(request: object) -> HTMLResponse:
@@ -102,7 +102,7 @@ def test_a_request_by_another_name_is_refused(
         assert "the setting 'hosts'" in reply.text
         assert reply.text.count(".") >= 1
         assert "page" not in reply.text
-    assert bool(request_security.refusal(host)) != answered
+    assert bool(server.host_refusal(host)) != answered
 
 
 def test_a_web_socket_by_another_name_is_refused(client: TestClient) -> None:
@@ -254,7 +254,7 @@ def test_one_session_clears_its_own_state_alone(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(connections, "limit", lambda: None)
     disconnect = WebsocketSessionManager.disconnect_session
     monkeypatch.setattr(WebsocketSessionManager, "disconnect_session", disconnect)
-    startup_settings_and_warmup.settle()
+    server.settle()
     cleared: list[str] = []
     session: Any = SimpleNamespace(
         _session_state=SimpleNamespace(clear=lambda: cleared.append("own"))
@@ -291,7 +291,7 @@ def test_nothing_is_sent_for_a_place_that_an_interrupted_fragment_has_not_made(
     monkeypatch.setattr(WebsocketSessionManager, "disconnect_session", disconnect)
     assert [0, 8] not in sent()
     assert sent() != [], "what Streamlit does by itself, else there is nothing to prevent"
-    startup_settings_and_warmup.settle()
+    server.settle()
     assert sent() == [[0, 8], [0, 8, 0], [0, 8, 1]]
 
 
@@ -394,7 +394,7 @@ def test_the_lower_limit_of_uploads_holds(
     before = config.get_option("server.maxUploadSize")
     try:
         config.set_option("server.maxUploadSize", 64)
-        startup_settings_and_warmup.lower_upload_limit()
+        server.lower_upload_limit()
         assert config.get_option("server.maxUploadSize") == holds
     finally:
         config.set_option("server.maxUploadSize", before)
@@ -403,11 +403,11 @@ def test_the_lower_limit_of_uploads_holds(
 def test_the_start_says_who_is_an_owner_by_place_where_others_are_expected(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    startup_settings_and_warmup.note_local_role()
+    server.note_local_role()
     assert not caplog.records
     monkeypatch.setenv("ROBUSTNESS_HOSTS", "dashboard.example")
-    startup_settings_and_warmup.note_local_role()
+    server.note_local_role()
     monkeypatch.setenv("ROBUSTNESS_LOCAL_OWNER", "on")
-    startup_settings_and_warmup.note_local_role()
+    server.note_local_role()
     assert all(settings.LOCAL_OWNER.name in message for message in caplog.messages)
     assert ["evaluator" in message for message in caplog.messages] == [True, False]

@@ -9,10 +9,10 @@ import pytest
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
-from robustness.ui.computation.shared_results import ResultCache
-from robustness.ui.server import metrics_text_and_access
-from robustness.ui.server.counters import ERRORS, UPDATES, note_error
-from robustness.ui.server.request_security import Guard
+from robustness.ui import server
+from robustness.ui.server import Guard
+from robustness.ui.session import ERRORS, UPDATES, note_error
+from robustness.ui.shared import ResultCache
 
 LINE = re.compile(
     r'[a-zA-Z_:][a-zA-Z0-9_:]*(\{([a-zA-Z_]\w*="(\\[\\n"]|[^"\\\n])*",?)+\})? -?[0-9.e+-]+'
@@ -35,7 +35,7 @@ def fresh() -> None:
 def values() -> dict[str, float]:
     """The lines of the text by their name and labels; each must be one that Prometheus reads."""
     found = {}
-    for line in metrics_text_and_access.text().splitlines():
+    for line in server.text().splitlines():
         if not line.startswith("#"):
             assert LINE.fullmatch(line), line
             name, _, value = line.rpartition(" ")
@@ -47,8 +47,8 @@ def values() -> dict[str, float]:
 def test_the_text_is_what_prometheus_reads(
     folder: Path, fresh: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(metrics_text_and_access, "RESULT_CACHE", ResultCache(10**6))
-    metrics_text_and_access.RESULT_CACHE.put("of a test", [bytes(1000)])
+    monkeypatch.setattr(server, "RESULT_CACHE", ResultCache(10**6))
+    server.RESULT_CACHE.put("of a test", [bytes(1000)])
     for seconds in (0.02, 0.02, 0.3, 99.0):
         UPDATES.labels("page").observe(seconds)
     note_error(ValueError("secret.jpg"))
@@ -60,7 +60,7 @@ def test_the_text_is_what_prometheus_reads(
     assert found['robustness_update_seconds_count{kind="page"}'] == 4
     assert found['robustness_update_seconds_sum{kind="page"}'] == pytest.approx(99.34)
     assert found['robustness_errors_total{type="ValueError"}'] == 1
-    assert "secret" not in metrics_text_and_access.text()
+    assert "secret" not in server.text()
     assert found["robustness_memory_bytes"] > 10**7
     assert found["robustness_results_bytes"] >= 1000
     assert found["robustness_disk_free_bytes"] > 0
@@ -90,7 +90,7 @@ def test_the_figures_are_for_this_machine_and_who_knows_the_token(
     headers: dict[str, str],
     answered: bool,
 ) -> None:
-    app = Guard(Starlette(routes=metrics_text_and_access.ROUTES))
+    app = Guard(Starlette(routes=server.ROUTES))
     client = TestClient(app, base_url="http://localhost", client=(address, 5000))
     if "authorization" in headers:
         assert client.get("/metrics", headers=headers).status_code == 403, "no token is set"

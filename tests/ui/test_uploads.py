@@ -11,10 +11,10 @@ from streamlit.testing.v1 import AppTest
 
 from benchmarks.support.repository import ROOT
 from robustness import runs
-from robustness.evaluation.perturbation_and_attack_conditions import Condition
-from robustness.evaluation.request import make_spec
-from robustness.pictures.sample_files import sample_bytes
-from robustness.ui.evaluations import upload_store
+from robustness.images.decoding import sample_bytes
+from robustness.measure.condition import Condition
+from robustness.measure.request import make_spec
+from robustness.ui import uploads
 from tests.support.pages import run
 
 FOG = [Condition.of({"fog": 0.6})]
@@ -47,12 +47,12 @@ def test_what_a_session_held_goes_with_it_and_others_uploads_stay(uploaded: Path
     ours = set(uploaded.iterdir())
     of_another_server = uploaded / ("0" * 32)
     of_another_server.mkdir()
-    upload_store.collect()
+    uploads.collect()
     assert set(uploaded.iterdir()) == {*ours, of_another_server}
-    (held,) = [held for held in upload_store._HOLDERS if held is stays.session_state[HELD]]
-    for other in set(upload_store._HOLDERS) - {held}:  # as when their sessions have ended
-        upload_store._HOLDERS.discard(other)
-    upload_store.collect()
+    (held,) = [held for held in uploads._HOLDERS if held is stays.session_state[HELD]]
+    for other in set(uploads._HOLDERS) - {held}:  # as when their sessions have ended
+        uploads._HOLDERS.discard(other)
+    uploads.collect()
     assert set(uploaded.iterdir()) == {held.path.parent, of_another_server}
     assert HELD in goes.session_state, "or its end would have been seen above"
 
@@ -63,14 +63,14 @@ def test_an_upload_goes_with_its_run_and_not_while_that_is_in_the_bin(uploaded: 
     with runs.start(runs.plan(source, make_spec(["SqueezeNet"], FOG)), uploaded.parent) as begun:
         folder = begun.folder
     give(app, "rocket")
-    upload_store.collect()
+    uploads.collect()
     assert Path(source).exists(), "its run needs these images to go on"
     (uploaded.parent / ".bin").mkdir()
     folder.rename(uploaded.parent / ".bin" / folder.name)
-    upload_store.collect()
+    uploads.collect()
     assert Path(source).exists(), "its run may be fetched back"
     runs.delete(uploaded.parent / ".bin" / folder.name)
-    upload_store.collect()
+    uploads.collect()
     assert not Path(source).exists()
     assert len(list(uploaded.iterdir())) == 1
 
@@ -85,9 +85,9 @@ def test_no_foreign_folder_holds_the_check_of_the_uploads_up(uploaded: Path) -> 
     (uploaded.parent / "link" / "manifest.json").symlink_to("/dev/zero")
     with (uploaded.parent / "large" / "manifest.json").open("wb") as file:
         file.truncate(10**9)
-    long_ago = time.time() - 2 * upload_store.YOUNG
+    long_ago = time.time() - 2 * uploads.YOUNG
     os.utime(left, (long_ago, long_ago))
-    upload_store.collect()
+    uploads.collect()
     assert not left.exists()
 
 
@@ -111,14 +111,14 @@ def test_an_upload_is_kept_under_its_digest_and_packed_the_same_every_time(
     uploaded: Path,
 ) -> None:
     files = [("a.png", b"1"), ("a.png", b"2"), ("../../b.png", b"3")]
-    packed = upload_store._packed(files)
-    assert packed == upload_store._packed(files)
-    path = upload_store._keep("uploaded pictures.zip", packed)
+    packed = uploads._packed(files)
+    assert packed == uploads._packed(files)
+    path = uploads._keep("uploaded pictures.zip", packed)
     assert path.is_relative_to(uploaded)
-    assert path == upload_store._keep("uploaded pictures.zip", packed)
+    assert path == uploads._keep("uploaded pictures.zip", packed)
     plan = runs.plan(str(path), make_spec(["SqueezeNet"], FOG))
     assert [entry.name for entry in plan.dataset.entries] == ["a.png", "a (2).png", "b.png"]
-    hostile = upload_store._keep("../../../x.zip", packed)
+    hostile = uploads._keep("../../../x.zip", packed)
     assert hostile.is_relative_to(uploaded)
 
 
@@ -134,10 +134,10 @@ def test_what_nothing_needs_any_more_goes_after_a_day(uploaded: Path) -> None:
     for folder in (old, young):
         folder.mkdir()
         (folder / "left.zip").write_bytes(b"")
-    yesterday = time.time() - upload_store.YOUNG - 60
+    yesterday = time.time() - uploads.YOUNG - 60
     for folder in (of_a_run, of_a_session, old):
         for path in (*folder.iterdir(), folder):
             os.utime(path, (yesterday, yesterday))
-    upload_store.collect()
+    uploads.collect()
     assert set(uploaded.iterdir()) == {of_a_run, of_a_session, young}
     assert not held.exception

@@ -16,23 +16,22 @@ import streamlit as st
 from robustness import models, runs
 from robustness.base.errors import RobustnessError
 from robustness.base.text import counted, plain
-from robustness.charts.verdict_signs_and_words import verdict_of
-from robustness.evaluation.perturbation_and_attack_conditions import Condition, short
+from robustness.images.framing import Picture
+from robustness.images.pixels import to_png
 from robustness.matching import Match
-from robustness.pictures.eight_bits import to_png
-from robustness.pictures.framed_picture import Picture
-from robustness.report.questions import RunFigures, closing
-from robustness.report.questions.closing import Camera, Closing
+from robustness.measure.condition import Condition, short
+from robustness.report import closing
+from robustness.report.closing import Camera, Closing
+from robustness.report.run import RunFigures
+from robustness.report.tables import verdict_of
 from robustness.runs import Run
-from robustness.runs.case_counts_and_queries import RowSelection
-from robustness.runs.row_selection import WORST
-from robustness.ui.browser.escaped_html import drawings, html
-from robustness.ui.computation import shared_results
-from robustness.ui.display import image_pairs_and_cards
-from robustness.ui.one_image import stories_and_present
-from robustness.ui.one_image.stories_and_present import SLIDE
-from robustness.ui.page_frame import fragment
-from robustness.ui.session.error_boundary import sentence
+from robustness.runs.cases import WORST, RowSelection
+from robustness.ui import draw, shared
+from robustness.ui.frame import fragment
+from robustness.ui.html import drawings, html
+from robustness.ui.live import stories
+from robustness.ui.live.stories import SLIDE
+from robustness.ui.session import sentence
 
 MOST_IMAGES = 6
 """Images that a run presents, each under another perturbation."""
@@ -55,8 +54,8 @@ Row = Mapping[str, Any]
 def frame() -> None:
     """Draw the exit and the style of Present mode, if the link asks for it."""
     with st.container():  # keeps the elements below in their places
-        stories_and_present.frame(with_stories=False)
-        if stories_and_present.is_presented():
+        stories.frame(with_stories=False)
+        if stories.is_presented():
             st.html(_STYLE)
 
 
@@ -65,7 +64,7 @@ def show(slides: Sequence[Slide]) -> bool:
 
     The first slide is the answer on the page itself; ``slides`` follow it.
     """
-    if not stories_and_present.is_presented():
+    if not stories.is_presented():
         return False
     total = len(slides) + 1
     number = min(max(_number(), 1), total)
@@ -196,14 +195,14 @@ def _matched_camera(of: RunFigures, folder: Path) -> Camera | None:
     return None
 
 
-@shared_results.cached(16)
+@shared.cached(16)
 def _closing(run: Run, camera: Camera | None, _of: RunFigures) -> Closing | None:
     return closing.closing(_of.statistics, camera)
 
 
 def _draw_closing(of: RunFigures, last: Closing) -> None:
     """Draw the last sentence, and the shares that it names beside an image under each condition."""
-    st.html(image_pairs_and_cards.headline(last.sentence))
+    st.html(draw.headline(last.sentence))
     with st.container(key="closing"):
         st.html(drawings([last.picture(_condition_images(of.run, last)).drawing]))
         st.caption(closing.NOTE)
@@ -222,11 +221,11 @@ def _condition_images(run: Run, last: Closing) -> dict[str, str]:
     profiles = run.manifest.spec.profiles
     try:
         picture = run.picture_for(str(cases[0]["image"]), last.model)
-        images = {"": image_pairs_and_cards.thumbnail_uri(picture.image)}
+        images = {"": draw.thumbnail_uri(picture.image)}
         for name in ids:
             condition = Condition.parse(profiles.get(name, (name,))[0])
-            changed = shared_results.change(picture, condition, run.seed).image
-            images[name] = image_pairs_and_cards.thumbnail_uri(changed)
+            changed = shared.change(picture, condition, run.seed).image
+            images[name] = draw.thumbnail_uri(changed)
     except RobustnessError:
         return {}
     return images
@@ -234,7 +233,7 @@ def _condition_images(run: Run, last: Closing) -> dict[str, str]:
 
 def _draw_pair(production: bytes, simulation: bytes) -> None:
     """Draw an image of the camera beside the reference image that is most like it."""
-    st.html(image_pairs_and_cards.headline("Your image, and ours perturbed to match."))
+    st.html(draw.headline("Your image, and ours perturbed to match."))
     captions = ("Yours", "The reference, perturbed")
     uris = [_png_uri(png) for png in (production, simulation)]
     st.html(html("slide", shots=list(zip(uris, captions, strict=True)), lines=[]))
@@ -279,7 +278,7 @@ def _draw_image(run: Run, worst: WorstImage) -> None:
     good = sum(mark.good for mark in marks)
     word = "correct" if all(pd.notna(row["label"]) for row in worst.rows) else "unchanged"
     text = f"{short(worst.condition)}: {good} of {counted(len(marks), 'model')} {word}."
-    st.html(image_pairs_and_cards.headline(text))
+    st.html(draw.headline(text))
     first = worst.rows[0]
     is_labelled = pd.notna(first["label"])
     before = int(first["label"] if is_labelled else first["clean_top1"])
@@ -309,7 +308,7 @@ def _uri(picture: Picture, condition: Condition | None = None, seed: int = 0) ->
     """The image, under ``condition`` if there is one, as a lossless URI."""
     image = picture.image
     if condition is not None:
-        image = shared_results.change(picture, condition, seed).image
+        image = shared.change(picture, condition, seed).image
     return _png_uri(to_png(image))
 
 

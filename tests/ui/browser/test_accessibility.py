@@ -14,7 +14,7 @@ from benchmarks.support.page_actions import left_behind_closed, visit
 from benchmarks.support.server import AT_REST, until
 from benchmarks.support.synthetic_runs import pictures, saved
 from robustness import runs
-from tests.models.own.test_adding import colour_model
+from tests.models.test_describe import colour_model
 
 RULES = {
     "resultTypes": ["violations"],

@@ -12,7 +12,7 @@ from benchmarks.support.page_actions import HEADLINE, hand_back, visit
 from benchmarks.support.server import AT_REST
 from benchmarks.support.synthetic_runs import pictures, saved
 from robustness import runs
-from robustness.pictures.sample_files import sample_bytes
+from robustness.images.decoding import sample_bytes
 
 IMAGES = ".st-key-dataset_upload input[type=file]"
 

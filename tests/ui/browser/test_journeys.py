@@ -27,10 +27,10 @@ from benchmarks.support.page_actions import (
 )
 from benchmarks.support.server import AT_REST, PATIENCE, eventually, until
 from robustness import runs
+from robustness.images.decoding import sample_bytes
+from robustness.images.framing import study_image
+from robustness.images.pixels import to_uint8
 from robustness.perturbations import REGISTRY, apply
-from robustness.pictures.eight_bits import to_uint8
-from robustness.pictures.framing_and_study_image import study_image
-from robustness.pictures.sample_files import sample_bytes
 from tests.support.jobs import worked_off
 
 UPLOAD = ".st-key-picker input[type=file]"

@@ -26,11 +26,11 @@ from benchmarks.support.page_actions import (
 )
 from benchmarks.support.server import eventually, post, until
 from benchmarks.support.slider_drag import following, sweep_back_and_forth, watched
-from robustness.evaluation.prediction_band_and_strengths import STEPS
+from robustness.images.pixels import to_uint8
+from robustness.measure.strength import STEPS
 from robustness.perturbations import REGISTRY, compose
-from robustness.perturbations.perturbation_text_search import find
-from robustness.pictures.eight_bits import to_uint8
-from robustness.ui.browser.components import pack
+from robustness.perturbations.record import find
+from robustness.ui.components import pack
 from tests.support.bands import complete_band
 from tests.support.pages import sample
 

@@ -25,7 +25,7 @@ from benchmarks.support.page_actions import (
 from benchmarks.support.server import AT_REST, eventually, until
 from benchmarks.support.synthetic_runs import pictures, saved
 from robustness import runs
-from robustness.evaluation.perturbation_and_attack_conditions import Condition
+from robustness.images.decoding import sample_bytes
 from robustness.matching import (
     AccuracyEstimate,
     ExpectedAccuracy,
@@ -33,9 +33,9 @@ from robustness.matching import (
     MatchedPerturbation,
     MatchSettings,
 )
-from robustness.pictures.sample_files import sample_bytes
+from robustness.measure.condition import Condition
 from robustness.runs import MatchRequest
-from robustness.ui.one_image.stories_and_present import OFFLINE, STORIES
+from robustness.ui.live.stories import OFFLINE, STORIES
 
 END = "(shown => document.querySelector(shown).getBoundingClientRect().bottom)"
 TOP = "node => node.getBoundingClientRect().top"

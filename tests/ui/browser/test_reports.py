@@ -9,8 +9,8 @@ import pytest
 from playwright.sync_api import Browser
 
 from robustness import report
-from robustness.charts import band_and_map_drawing
-from robustness.charts.band_and_map_drawing import BandMap, MapRow, Strip, Tile
+from robustness.report import maps
+from robustness.report.maps import BandMap, MapRow, Strip, Tile
 from tests.support.reports import live
 
 
@@ -77,9 +77,7 @@ def test_every_figure_of_a_map_is_whole_on_screen_and_on_paper(
     ):
         strip = Strip([Tile(0.5, text, text=text) for text in texts], "")
         drawn = BandMap("Hardest first", ["model"] * models, [MapRow("Fog", [strip] * models)])
-        page.set_content(
-            f"<style>{band_and_map_drawing.style()} body {{margin: 0}}</style>{drawn.html}"
-        )
+        page.set_content(f"<style>{maps.style()} body {{margin: 0}}</style>{drawn.html}")
         page.emulate_media(media="screen")
         page.set_viewport_size({"width": 1100, "height": 600})
         assert page.locator(".rb-band > i:has(b)").evaluate_all(CUT) == 0, texts

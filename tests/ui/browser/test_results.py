@@ -14,7 +14,7 @@ from benchmarks.support.page_actions import asked, settled, visiting
 from benchmarks.support.server import AT_REST, until
 from benchmarks.support.synthetic_runs import pictures, saved
 from robustness import runs
-from robustness.commands import main
+from robustness.cli import main
 
 LINKS = "[data-testid=stMain] a[href*='image=']"
 TOP = "link => link.getBoundingClientRect().top"

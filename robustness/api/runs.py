@@ -1,0 +1,685 @@
+"""Saved runs: opened, summed up, reported, checked and chosen from.
+
+Matches from Python.
+
+Hardened models from Python.
+
+Requests, and the evaluation of datasets: by models here, or by another system.
+"""
+
+from __future__ import annotations
+
+import html
+import shutil
+import sys
+import tempfile
+import warnings
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import fields
+from os import PathLike, fspath
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+import pyarrow as pa
+
+from robustness import hardening, matching, runs
+from robustness import models as known_models
+from robustness import models as model_records
+from robustness.api.arguments import checked_call, names_of
+from robustness.api.images import check_classes, open_images
+from robustness.base.errors import ModelWarning, ParameterError
+from robustness.base.files import expect_writable, write_file
+from robustness.datasets import FOLDERS, ImageNetCTree
+from robustness.datasets.predictions import Predictions, read_predictions
+from robustness.hardening import Hardening, Settings, check_name
+from robustness.images.framing import Framing
+from robustness.matching import Match, MatchSettings
+from robustness.measure import request as requests
+from robustness.measure.condition import Condition
+from robustness.measure.request import (
+    STUDY_SUITE,
+    Request,
+    graded_conditions,
+    profile_note,
+    stored_conditions,
+    suite_conditions,
+)
+from robustness.perturbations import REGISTRY
+from robustness.runs import Comparison, Progress, Run, cases, imported
+from robustness.runs import calibrate as run_calibrate
+from robustness.runs import embedding as maps
+from robustness.runs import export as run_export
+from robustness.runs.cases import Failures
+from robustness.runs.remedies import remedy_figures
+from robustness.statistics import Criteria, ModelChoice
+from robustness.statistics.choice import MARGIN
+from robustness.statistics.threshold import MAX_ERROR
+
+if TYPE_CHECKING:
+    from robustness import gate as all_gate
+
+
+class EvaluatedRun(Run):
+    """A run with its tables; ``frame()`` has one row per measurement. Notebooks display it."""
+
+    @classmethod
+    def of(cls, run: Run) -> EvaluatedRun:
+        return cls(**{field.name: getattr(run, field.name) for field in fields(run)})
+
+    def summary(self) -> pd.DataFrame:
+        """One row per model, best first: ``Figures.summary``, with 95% intervals."""
+        return pd.DataFrame(self.figures().summary)
+
+    def by_condition(self) -> pd.DataFrame:
+        """One row per model and condition: the columns of ``Figures.by_perturbation``."""
+        return pd.DataFrame(self.figures().by_perturbation)
+
+    def report(self, to: str | PathLike[str]) -> list[Path]:
+        """Write the report in the format of the suffix of ``to``; return the files written.
+
+        The suffix is .html, .pdf, .csv, .parquet, .json or .md. Raises ``ParameterError`` for
+        another one and where the file cannot be written, ``RunError`` for a run without rows.
+        """
+        from robustness import report as all_report
+
+        all_report.format_of(Path(to))  # now rather than after all the work
+        return all_report.write(all_report.of_run(self), Path(to))
+
+    def log_mlflow(self) -> str:
+        """Log each model to the active experiment of MLflow; return the ids of its runs.
+
+        Raises ``ParameterError`` if MLflow is not installed.
+        """
+        from robustness.report import mlflow
+
+        return mlflow.log_mlflow(self)
+
+    def _repr_html_(self) -> str:
+        """The answers, the table of models and the map of the report, as static HTML."""
+        if not self.images:
+            return "<p>No image was evaluated.</p>"
+        from robustness import report as all_report
+        from robustness.report import maps as report_maps
+        from robustness.report.blocks import Map
+
+        summary = all_report.of_run(self)
+        parts = [f"<p>{html.escape(sentence)}</p>" for sentence in summary.answer]
+        drawn, ranking, *_ = summary.brief
+        assert isinstance(drawn, Map)
+        assert isinstance(ranking, all_report.Titled)
+        parts.append(_html_table(ranking.table.head, *ranking.table.rows))
+        parts.append(f"<style>{report_maps.style()}</style>{drawn.drawing.html}")
+        return "\n".join(parts)
+
+
+def _html_table(*rows: Iterable[str]) -> str:
+    """The first of ``rows`` is the head."""
+    tags = ("th", *("td" for _ in rows[1:]))
+    lines = [
+        "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in row)
+        for tag, row in zip(tags, rows, strict=True)
+    ]
+    return f"<table>{''.join(f'<tr>{line}</tr>' for line in lines)}</table>"
+
+
+compare = checked_call(runs.compare)
+
+
+@checked_call
+def open_run(folder: str | PathLike[str]) -> EvaluatedRun:
+    """The finished run in ``folder``; raises ``RunError`` where there is none."""
+    return EvaluatedRun.of(runs.load(Path(folder)))
+
+
+@checked_call
+def report(run: Run | Comparison, to: str | PathLike[str]) -> list[Path]:
+    """Write the report of ``run``, or of what ``compare`` returns: see ``EvaluatedRun.report``."""
+    if isinstance(run, Run):
+        return EvaluatedRun.of(run).report(to)
+    from robustness import report as all_report
+
+    all_report.format_of(Path(to))  # now rather than after all the work
+    return all_report.write(all_report.of_comparison(run), Path(to))
+
+
+@checked_call
+def check(run: Run, budget: str | PathLike[str], *, baseline: Run | None = None) -> all_gate.Check:
+    """Holds ``run`` against the budget in a TOML file; ``.passed`` and ``.broken`` say how it went.
+
+    ``baseline`` is the run that limits of regression compare with. Raises ``ParameterError`` for a
+    budget that cannot be checked.
+    """
+    from robustness import gate as all_gate  # with the reports, which are slow to import
+
+    return all_gate.check(all_gate.read_budget(Path(budget)), run, baseline)
+
+
+@checked_call
+def failures(run: Run) -> Failures:
+    """Where and why the models of ``run`` fail: tables as lists of dictionaries."""
+    return run.failures
+
+
+@checked_call
+def gains(run: Run) -> list[dict[str, Any]]:
+    """What each remedy that ``run`` tried gains, by model and condition; [] without remedies.
+
+    Keys: those of ``remedy_gains.Gain``, and ``milliseconds`` that the remedy adds for one image,
+    None if unknown. Shares are in [0, 1].
+    """
+    return remedy_figures(run).as_rows()
+
+
+@checked_call
+def safe_threshold(
+    run: Run,
+    max_error: float = MAX_ERROR,
+    *,
+    each_condition: bool = False,
+    groups: str | Mapping[str, str] | None = None,
+) -> dict[str, Any]:
+    """From which confidence at most ``max_error`` of the accepted predictions are wrong.
+
+    The promise holds with a certainty of 95% over all conditions of ``run`` together, or in
+    ``each_condition``; attacks are left out. ``groups`` names by image what belongs together, such
+    as frames of one video, or is a pattern whose match in an image's name does. ``models`` has an
+    entry per model: ``threshold`` (None if none passed), ``accepted`` and ``error`` by condition,
+    and what else ``safe_thresholds`` of ``statistics`` tells. Without labels a changed prediction
+    counts as wrong. Raises ``ParameterError`` for a share that is none.
+    """
+    from robustness.report.run import RunFigures
+    from robustness.report.threshold import THRESHOLD, document, groups_of
+
+    options = {
+        "max_error": max_error,
+        "each_condition": each_condition,
+        "groups": groups_of(run, groups),
+    }
+    return document(RunFigures(run, options=options).answer(THRESHOLD))
+
+
+@checked_call
+def failing_images(
+    run: Run, where: str = "", *, to: str | PathLike[str] | None = None, most: int = 1000
+) -> list[dict[str, Any]]:
+    """The images of a selection, failures first, each once with its worst measurement.
+
+    ``where`` is a text such as ``"model=SqueezeNet&slice=brightness:..0.2"``; every table of
+    ``failures`` has one in its ``selection``. ``to`` also writes them, to a ``.csv`` or to a
+    ``.zip`` with the images. At most ``most`` are returned. Raises ``ParameterError`` for a
+    selection that the run does not have, and for a file that cannot be written.
+    """
+    chosen = cases.RowSelection.parse(where, run.manifest.spec)
+    if to is not None:
+        write_file(Path(to), run_export.exported(run, chosen, Path(to).suffix.lower()))
+    return run_export.cases(run, chosen, most)
+
+
+@checked_call
+def embedding_map(run: Run, where: str, *, images: int = maps.IMAGES) -> maps.EmbeddingMap:
+    """The features of some images, original and perturbed, in the plane of their main components.
+
+    ``where`` is a selection of one model and one condition, such as
+    ``"model=SqueezeNet&condition=fog=0.6"``. The model predicts the images again; the map is kept
+    beside the run, for its page and its report. Raises as ``runs.embedding_map`` does.
+    """
+    chosen = cases.RowSelection.parse(where, run.manifest.spec)
+    return maps.embedding_map(run, chosen, images)
+
+
+@checked_call
+def calibrate(
+    run: Run,
+    model: str,
+    *,
+    name: str = "",
+    note: Callable[[int, int], object] = lambda _done, _total: None,
+) -> run_calibrate.Calibration:
+    """Fit the temperature of ``model`` on half of the labelled originals of ``run``.
+
+    The model predicts the originals again. The other half judges it, and certifies thresholds of
+    the calibrated model, which is added as ``name`` if one is given. ``note`` receives how many
+    originals are done of how many. Raises ``ParameterError`` with
+    fewer than 100 labelled originals, and as ``runs.temperature_scaling.calibrate`` does.
+    """
+    if name:
+        check_name(name)
+    calibration = run_calibrate.calibrate(run, model, note)
+    if name:
+        run_calibrate.add_calibrated(calibration, name)
+    return calibration
+
+
+@checked_call
+def choose(
+    run: Run | Sequence[Run],
+    *,
+    weights: Mapping[str, float] | None = None,
+    min_accuracy: float | None = None,
+    max_latency_ms: float | None = None,
+    max_megabytes: float | None = None,
+    margin: float = MARGIN,
+    budget: str | PathLike[str] | None = None,
+    baseline: Run | None = None,
+    remedies: bool = False,
+) -> ModelChoice:
+    """The model of ``run`` to ship, or the tied ones; ``.sentences`` say it.
+
+    Several runs count on the images and conditions that all have.
+    ``weights`` are by perturbation or risk, such as ``{"low light": 3, "others": 0}``. Models below
+    ``min_accuracy`` (a share), above ``max_latency_ms`` (milliseconds an image) or
+    ``max_megabytes``, or that break a limit of the gate's file ``budget`` are ruled out; its
+    limits on regression compare with ``baseline``. A difference below ``margin`` (a share) is a
+    tie. With ``remedies`` each model behind each remedy that ``run`` tried is a candidate, too,
+    with the limits on the model. Raises ``ParameterError`` for criteria that the run cannot
+    answer.
+    """
+    from robustness import gate as all_gate
+    from robustness.report import choice
+
+    criteria = Criteria(weights or {}, min_accuracy, max_latency_ms, max_megabytes, margin)
+    several = [run] if isinstance(run, Run) else list(run)
+    rule_out = None
+    if budget is not None:
+        limits = all_gate.read_budget(Path(budget))
+        rule_out = all_gate.rule_out(limits, several, baseline, remedies=remedies)
+    return choice.choose(several, criteria, rule_out, remedies=remedies)
+
+
+@checked_call
+def match(
+    images: Any,
+    *,
+    reference: Any,
+    classes: Any = None,
+    models: Sequence[str] | None = None,
+    out: str | PathLike[str] | None = None,
+    labels: str | PathLike[str] | None = None,
+    fit: str | None = None,
+    side: int | None = None,
+    seed: int = 0,
+    note: Callable[[str, int, int], object] | None = None,
+    first: Callable[[Match], object] = lambda _answer: None,
+) -> Match:
+    """Estimate which perturbations make ``images`` unlike ``reference``.
+
+    Both are sources as for ``evaluate``, with its ``classes``; ``reference`` shows the same kind of
+    scene and may have labels. The answer has ``perturbations`` with strengths and intervals, the
+    ``expected_accuracy`` of the ``models`` (by default those of the command line) and
+    ``unexplained``. ``out`` is a TOML file for the profile, which ``make_spec`` takes as a suite.
+    ``labels`` is a CSV file: if it does not exist, it is written with up to 100 of the ``images``,
+    drawn by the ``seed``, to fill in whether each model is correct on the first 20 or more; if it
+    exists, its labels narrow the accuracy.
+    ``note`` receives what is computed, how much is done and how much there is; an exception from
+    it cancels. ``first`` receives the answer without a cause, before the search for one. Raises
+    ``ParameterError`` with fewer than 20 images on a side.
+    """
+    profile = None if out is None else Path(out)
+    if profile is not None and profile.suffix != ".toml":
+        raise ParameterError(f"Expected a file for the profile that ends in .toml, got {profile}.")
+    table = None if labels is None else Path(labels)
+    if table is not None and table.suffix != ".csv":
+        raise ParameterError(f"Expected a file for the labels that ends in .csv, got {table}.")
+    to_read = table is not None and table.exists()
+    if table is not None and to_read:
+        matching.sheet_rows(table)  # raises what is wrong with it before the work begins
+    expect_writable(profile, None if to_read else table)
+    check_classes(classes, images, reference)
+
+    def with_labels(answer: Match) -> Match:
+        if table is None or not to_read:
+            return answer
+        return matching.with_labels(answer, matching.read_sheet(table, answer.sample))
+
+    answer = with_labels(
+        matching.match(
+            open_images(images, classes),
+            open_images(reference, classes),
+            MatchSettings(
+                models=model_records.resolve(list(models) if models else None),
+                fit=fit,
+                side=side,
+                seed=seed,
+            ),
+            note=note or (lambda *_: None),
+            first=lambda answer: first(with_labels(answer)),
+        )
+    )
+    if table is not None and not to_read:
+        if not answer.sample:
+            raise ParameterError("Expected models whose predictions can be labelled, got none.")
+        write_file(table, matching.sheet(answer.sample).encode())
+    if profile is not None:
+        write_file(profile, matching.as_toml(answer).encode())
+    return answer
+
+
+@checked_call
+def harden(
+    model: str,
+    *,
+    images: Any,
+    name: str,
+    perturbations: Sequence[str] | None = None,
+    run: Any = None,
+    judge: Any = None,
+    classes: Any = None,
+    epochs: int = Settings.epochs,
+    rate: float | None = None,
+    seed: int = 0,
+    note: Callable[[str, int, int], object] | None = None,
+) -> Hardening:
+    """Train ``model`` on unlabelled ``images``, judge the result, and add it as ``name``.
+
+    It is trained on ``perturbations``, or on the five under which it is weakest in a ``run``.
+    ``judge`` are labelled images that choose the interpolation and judge; without them a part of
+    ``images`` does. Both are sources as for ``evaluate``, with its ``classes``. The answer has the
+    ``judgement``: paired differences, and whether the model is ``recommended``. ``epochs``,
+    ``rate`` and ``seed`` are those of the training. ``note`` receives what is computed, how much is
+    done and how much there is; an exception from it cancels, and the same call then continues.
+    Raises ``ParameterError`` for a model that cannot be trained, or with too few images.
+    """
+    check_classes(classes, images, images if judge is None else judge)
+    if (perturbations is None) == (run is None):
+        raise ParameterError("Expected either perturbations or a run to train on.")
+    if perturbations is None:
+        perturbations = weakest_perturbations(model, run if isinstance(run, Run) else open_run(run))
+    if not perturbations:
+        raise ParameterError("Expected at least one perturbation to train on, got none.")
+    return hardening.harden(
+        model,
+        name,
+        open_images(images, classes),
+        perturbations,
+        None if judge is None else open_images(judge, classes),
+        Settings(epochs, rate, seed),
+        note or (lambda *_: None),
+    )
+
+
+def weakest_perturbations(model: str, run: Run) -> tuple[str, ...]:
+    """The up to five perturbations of ``run`` under which ``model`` is weakest."""
+    model = known_models.REGISTRY[model].name
+    figures = run.figures()
+    (ranked_by,) = {entry["ranked_by"] for entry in figures.summary}
+    totals: dict[str, list[float]] = {}
+    for entry in figures.by_perturbation:
+        name = entry["perturbation"]
+        value = entry[ranked_by] if ranked_by in entry else entry["consistency"]
+        if entry["model"] == model and value is not None and REGISTRY.find(name):
+            totals.setdefault(name, []).append(value)
+    if not totals:
+        raise ParameterError(
+            f"Expected a run of {model} under single perturbations, got {run.id}: choose another "
+            "run, or name the perturbations."
+        )
+    means = {name: sum(values) / len(values) for name, values in totals.items()}
+    return hardening.names_to_train(sorted(means, key=lambda name: means[name]))
+
+
+@checked_call
+def make_spec(
+    model_names: Sequence[str] | None = None,
+    *,
+    suite: str = STUDY_SUITE,
+    perturbations: Sequence[str] | None = None,
+    strengths: Sequence[float] | None = None,
+    severities: Sequence[int] | None = None,
+    conditions: Sequence[Condition | str] | None = None,
+    seed: int = 0,
+    fit: str | None = None,
+    side: int | None = None,
+    remedies: Sequence[str] = (),
+) -> Request:
+    """Make a request: models, and perturbations with their strengths.
+
+    The models are by default those of the command line. The perturbations are those of a ``suite``
+    (``study``, ``imagenet-c``, ``imagenet-c-jpeg``, which saves each image as JPEG, or the path of
+    a .toml file with conditions, such as a profile that ``match`` wrote), or named
+    one by one, each at its study setting, at the ``strengths`` (0 to 1) or at ImageNet-C's
+    ``severities`` (1 to 5); ``conditions`` replace all of that: ids such as "fog=0.6",
+    "fog=0.2+gaussian_blur=0.4" or "pgd(epsilon=2/255)", or ``Condition`` objects. Each model sees
+    the images as it is described; ``fit`` (crop, squash or letterbox) and ``side`` in pixels
+    override that for all alike. ``remedies`` are tried on every image, such as "median" or
+    "median+tta". Raises ``UnknownNameError``, ``WeightsError`` or ``ParameterError`` for what does
+    not exist.
+    """
+    if model_names is not None and not model_names:
+        raise ParameterError("Expected at least one model, got none.")
+    given = conditions
+    if conditions is None:
+        conditions = (
+            suite_conditions(suite, strengths=strengths, severities=severities)
+            if perturbations is None
+            else graded_conditions(perturbations, strengths=strengths, severities=severities)
+        )
+    parsed = [
+        Condition.parse(condition) if isinstance(condition, str) else condition
+        for condition in conditions
+    ]
+    spec = requests.make_spec(model_names, parsed, seed=seed, fit=fit, side=side, remedies=remedies)
+    uses_suite = given is None and perturbations is None
+    if note := profile_note(suite, spec) if uses_suite else "":
+        warnings.warn(note, ModelWarning, stacklevel=3)
+    return spec
+
+
+@checked_call
+def read_request(path: str | PathLike[str]) -> Request:
+    """The request in the TOML file ``path``, described in ``robustness.measure.request``.
+
+    Raises ``ParameterError`` for a file that cannot be used, and what ``make_spec`` raises.
+    """
+    return requests.read_request(Path(path))
+
+
+@checked_call
+def evaluate(
+    source: Any,
+    spec: Request | None = None,
+    *,
+    classes: Any = None,
+    models: Any = None,
+    conditions: Sequence[Condition | str] | None = None,
+    seed: int = 0,
+    fit: str | None = None,
+    side: int | None = None,
+    remedies: Sequence[str] = (),
+    out: str | PathLike[str] | None = None,
+    labelling: str = FOLDERS,
+    limit: int | None = None,
+    sample: int | None = None,
+    own_classes: bool = False,
+    resume: bool = True,
+    engine: str = "local",
+    address: str | None = None,
+    note: Callable[[Progress], object] | None = None,
+    progress: bool | None = None,
+) -> EvaluatedRun:
+    """Evaluate every image of ``source``; keep the run in the folder ``out``, if one is given.
+
+    ``source`` is a folder (its subfolders may be classes), a zip, a table, a URL or ``samples``;
+    images as an array (N, H, W, 3), uint8 or floating point in [0, 1], or as a list of arrays, PIL
+    images or paths, alone or with labels as ``(images, labels)``; any sequence of
+    ``(image, label)``; or a frame with the columns ``path`` and ``label``. A published tree
+    such as ImageNet-C is "TREE::ORIGINALS"; its images are read as stored. All others are made
+    square for each model, as files are; the fit "squash" leaves images of ``side`` pixels as they
+    are. A label
+    is the name or synset of a class; integers need ``classes``: names in order, a file with one
+    per line, or "imagenet".
+
+    What is asked is a ``spec``, or ``models`` (names, or what ``model`` returns), ``conditions``
+    and ``remedies`` as for ``make_spec``. ``own_classes`` limits predictions to the classes that
+    the labels name, as is published for ImageNet-A and -R. With ``out`` and ``resume`` an
+    unfinished run of the same request is continued, and a finished one is not computed again.
+    ``note`` is called with the progress; ``progress`` draws a bar with tqdm (by default in
+    notebooks). Raises ``ParameterError`` for a source that cannot be used, ``RunError`` where the
+    run cannot be kept.
+    """
+    check_classes(classes, source)
+    dataset = open_images(source, classes)
+    if spec is None:
+        if conditions is None and isinstance(dataset, ImageNetCTree):
+            conditions = stored_conditions(dataset)
+        spec = make_spec(
+            names_of(models),
+            conditions=conditions,
+            seed=seed,
+            fit=fit,
+            side=side,
+            remedies=remedies,
+        )
+    elif not (
+        models is conditions is None and not remedies and (seed, fit, side) == (0, None, None)
+    ):
+        raise ParameterError(
+            "Expected a spec, or models, conditions, remedies, seed, fit and side, got both."
+        )
+    plan = runs.plan(
+        dataset, spec, labelling=labelling, limit=limit, sample=sample, own_classes=own_classes
+    )
+    with _progress_reporter(note, progress, len(plan.dataset)) as tell:
+        run = perform(plan, out, engine, address, resume=resume, tell=tell)
+    if not isinstance(source, str | PathLike):
+        run.dataset = plan.dataset  # it cannot be opened by name
+    return run
+
+
+def perform(
+    plan: runs.Plan,
+    out: str | PathLike[str] | None,
+    engine: str,
+    address: str | None = None,
+    *,
+    resume: bool = True,
+    tell: Callable[[Progress], object] = lambda _: None,
+) -> EvaluatedRun:
+    """The run of ``plan`` in the folder ``out``; without one, it goes with its last reference."""
+    folder = Path(tempfile.mkdtemp(prefix="robustness-")) if out is None else Path(out)
+    try:
+        with runs.start(plan, folder, engine=engine, resume=resume) as writer:
+            for state in () if writer.finished else writer.perform(engine, address):
+                tell(state)
+        run = EvaluatedRun.of(runs.load(writer.folder))
+    except BaseException:
+        if out is None:
+            _discard(folder)
+        raise
+    if out is None:
+        weakref.finalize(run, _discard, folder)
+    return run
+
+
+def _discard(runs_folder: Path) -> None:
+    """Remove the temporary ``runs_folder``."""
+    shutil.rmtree(runs_folder, ignore_errors=True)
+
+
+@checked_call
+def export(
+    source: Any,
+    to: str | PathLike[str],
+    *,
+    conditions: Sequence[Condition | str],
+    classes: Any = None,
+    models: Any = None,
+    seed: int = 0,
+    fit: str | None = None,
+    side: int | None = None,
+    progress: bool | None = None,
+) -> Path:
+    """Write the images of ``source``, original and perturbed, to ``to``; return it.
+
+    ``to`` is a folder, a ``.zip`` or a URL of fsspec; ``images.csv`` in it says what each image is.
+    The other arguments are those of ``evaluate``. Without ``models``, labels that are not all
+    classes of ImageNet are classes of their own. Raises ``ParameterError`` for attacks,
+    ``RunError`` where the images cannot be written.
+    """
+    names = names_of(models)
+    if names is None:  # images of no model in particular
+        study = Framing()
+        fit, side = fit or study.fit, side or study.side
+    spec = make_spec(names, conditions=conditions, seed=seed, fit=fit, side=side)
+    check_classes(classes, source)
+    dataset = open_images(source, classes)
+    if names is None:
+        plan, own = run_export.plan_without_models(dataset, spec)
+    else:
+        plan, own = runs.plan(dataset, spec), ()
+    with _progress_reporter(None, progress, len(plan.dataset)) as tell:
+        for state in run_export.export(plan, fspath(to), own):
+            tell(state)
+    return Path(to)
+
+
+@contextmanager
+def _progress_reporter(
+    note: Callable[[Progress], object] | None, with_bar: bool | None, total: int
+) -> Iterator[Callable[[Progress], object]]:
+    """A function that reports progress to ``note`` and, if ``with_bar``, in a bar."""
+    if with_bar is None:
+        with_bar = note is None and "ipykernel" in sys.modules
+    if not with_bar:
+        yield note or (lambda _state: None)
+        return
+    from tqdm.auto import tqdm
+
+    with tqdm(total=total, unit="image") as bar:
+
+        def tell(state: Progress) -> None:
+            bar.update(state.done - bar.n)
+            if note is not None:
+                note(state)
+
+        yield tell
+
+
+@checked_call
+def evaluate_predictions(
+    table: Any,
+    source: Any = None,
+    *,
+    classes: Any = None,
+    out: str | PathLike[str] | None = None,
+) -> EvaluatedRun:
+    """Evaluate the predictions that another system made of exported images; no model runs.
+
+    ``table`` is a file (.csv, .parquet or .jsonl) or a frame with the rows of ``images.csv``, as
+    ``export`` writes it, and one of these: ``prediction`` (the class) with ``confidence``;
+    ``classes`` and ``probabilities``, lists of the top classes; ``probabilities`` of all classes;
+    or a column ``p0``, ``p1``, ... for each class. A column ``model`` names several models.
+    ``classes`` says what indices mean: "imagenet", a file with one class per line, or a list of
+    names. ``source`` has the images to show where the table names no files. Without ``out`` nothing
+    is kept. Raises ``ParameterError`` for a table that cannot be used.
+    """
+    if isinstance(table, str | PathLike):
+        predictions = read_predictions(Path(table))
+    elif hasattr(table, "columns") and hasattr(table, "reset_index"):
+        try:
+            frame: pd.DataFrame = table.reset_index(drop=True)
+            rows = pa.Table.from_pandas(frame, preserve_index=False)
+        except (TypeError, ValueError, pa.ArrowException) as error:
+            reason = str(error).splitlines()[0]
+            raise ParameterError(
+                f"Expected a frame with distinct columns of one kind of value each: {reason}."
+            ) from error
+        predictions = Predictions(
+            rows, "python:predictions", "predictions", Path.cwd(), "predictions"
+        )
+    else:
+        raise ParameterError(
+            f"Expected a table of predictions, as a file or a frame, got {type(table).__name__}."
+        )
+    dataset = None if source is None else open_images(source, classes)
+    plan = imported.plan_predictions(
+        predictions, source=dataset, classes=imported.class_names(classes)
+    )
+    run = perform(plan, out, imported.ENGINE)
+    if dataset is not None:
+        run.dataset = dataset
+    elif not isinstance(table, str | PathLike):
+        run.dataset = predictions  # it cannot be opened by name
+    return run

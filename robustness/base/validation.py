@@ -1,0 +1,350 @@
+"""Validation of structured input: pydantic models, whose errors become sentences.
+
+Values are not converted: the text "1" is not the number 1. Import this module late, as pydantic
+takes as long to import as the command line takes to print its help.
+
+Arguments of public functions, checked by their annotations; results of functions of registries.
+
+Such a function may be a plugin's: its result may have any shape or type, and hold no numbers.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import reprlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import cache, wraps
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Annotated, Any, TypeVar, get_type_hints
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    PlainValidator,
+    TypeAdapter,
+    ValidationError,
+    WrapValidator,
+    model_validator,
+    validate_call,
+)
+
+from robustness.base.errors import ParameterError, PluginError, RobustnessError
+from robustness.base.files import read_regular
+from robustness.base.text import counted, did_you_mean
+
+Kind = TypeVar("Kind")
+
+
+class RefusedError(ValueError):
+    """Raised by a validator; the message is a sentence without its full stop."""
+
+
+class _UnexpectedError(ValueError):
+    """The message names what was expected."""
+
+
+_AS_PEOPLE_SAY = {
+    "string_type": "a text",
+    "int_type": "a whole number",
+    "int_from_float": "a whole number",
+    "float_type": "a number",
+    "model_type": "a table",
+    "dataclass_type": "a table",
+    "dict_type": "a table",
+    "list_type": "a list",
+    "tuple_type": "a list",
+    "bool_type": "True or False",
+    "callable_type": "a function",
+    "sequence_str": "a list",
+    "Sequence": "a list",
+    "PathLike": "a path",
+}
+"""Expected values by pydantic's type of the error, or by a class; others keep pydantic's words."""
+
+
+CONFIG = ConfigDict(strict=True, frozen=True, allow_inf_nan=False)
+"""For every input; dataclasses use it as ``__pydantic_config__``."""
+
+
+class StrictRecord(BaseModel):
+    """Base of files written by programs; ignores unknown keys, which newer versions may add."""
+
+    model_config = CONFIG
+
+
+class StrictTable(StrictRecord):
+    """Base of files written by people; refuses unknown keys and suggests the nearest one."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    @classmethod
+    def key_names(cls) -> tuple[str, ...]:
+        """All keys as written in the file."""
+        return tuple(field.alias or name for name, field in cls.model_fields.items())
+
+    @model_validator(mode="before")
+    @classmethod
+    def _check_keys(cls, values: Any) -> Any:
+        key_names = cls.key_names()
+        for key in values if isinstance(values, Mapping) else ():
+            if key not in key_names:
+                hint = did_you_mean(str(key), key_names)
+                raise RefusedError(f"there is no {key!r}. {hint}")
+        return values
+
+
+def parsed_by(make: Callable[[Any], Kind]) -> PlainValidator:
+    """An annotation that creates the field's value with ``make`` and locates its errors."""
+
+    def check(value: Any) -> Kind:
+        with as_refusal():
+            return make(value)
+
+    return PlainValidator(check)
+
+
+@contextmanager
+def as_refusal() -> Iterator[None]:
+    """Raises an error about a value as one about the table that holds it."""
+    try:
+        yield
+    except RobustnessError as error:
+        text = str(error).rstrip(".")
+        begins = text[:1] if text[1:2].isupper() else text[:1].lower()  # not of "PGD"
+        raise RefusedError(begins + text[1:]) from error
+
+
+def expected(what: str) -> WrapValidator:
+    """An annotation that names ``what`` as expected, unless a validator raised its own error."""
+
+    def check(value: Any, handler: Callable[[Any], Any]) -> Any:
+        try:
+            return handler(value)
+        except ValidationError as error:
+            reasons = (
+                error_details.get("ctx", {}).get("error") for error_details in error.errors()
+            )
+            refused = (reason for reason in reasons if isinstance(reason, RefusedError))
+            raise next(refused, _UnexpectedError(what)) from None
+
+    return WrapValidator(check)
+
+
+def checked(kind: type[Kind], values: object, where: str = "", *, context: Any = None) -> Kind:
+    """``values`` as ``kind``.
+
+    Raises ``ParameterError`` for the first problem; the message begins with ``where``.
+    ``context`` is passed to validators as ``ValidationInfo.context``.
+    """
+    with _readable_errors(where):
+        record: Kind = _adapter(kind).validate_python(values, context=context)
+    return record
+
+
+def checked_json(kind: type[Kind], text: bytes, where: str = "") -> Kind:
+    """The JSON ``text`` as ``kind``; raises ``ParameterError`` as ``checked`` does."""
+    with _readable_errors(where):
+        record: Kind = _adapter(kind).validate_json(text)
+    return record
+
+
+def read_json(kind: type[Kind], file: Path, most: int = 16 * 2**20) -> Kind | None:
+    """The JSON ``file`` of at most ``most`` bytes as ``kind``; None if missing, invalid, a link."""
+    try:
+        return checked_json(kind, read_regular(file, most, follow=False))
+    except (OSError, ParameterError):
+        return None
+
+
+def read_object(file: Path, most: int = 4 * 2**20) -> dict[str, Any]:
+    """The object in the JSON ``file``; raises ``OSError`` or ``ValueError`` where it is none."""
+    table = json.loads(read_regular(file, most))
+    if not isinstance(table, dict):
+        raise ValueError(f"{file.name} holds no JSON object")
+    return table
+
+
+def json_values(value: Any) -> Iterator[Any]:
+    """``value``, as JSON has it, and every value inside it."""
+    pending = [value]
+    while pending:
+        current = pending.pop()
+        yield current
+        if isinstance(current, dict):
+            pending += current.values()
+        elif isinstance(current, list):
+            pending += current
+
+
+@contextmanager
+def _readable_errors(where: str) -> Iterator[None]:
+    try:
+        yield
+    except ValidationError as error:
+        problem = _sentence(dict(error.errors(include_url=False)[0]))
+        text = f"{where}: {problem}" if where else problem[0].upper() + problem[1:]
+        raise ParameterError(f"{text}.") from error
+
+
+_adapter: Callable[[Any], TypeAdapter[Any]] = cache(TypeAdapter)
+
+
+def _sentence(error: Mapping[str, Any]) -> str:
+    place, name = _split(error["loc"])
+    reason = error.get("ctx", {}).get("error")
+    if isinstance(reason, RefusedError):
+        return place + (f"{name}: " if name else "") + str(reason)
+    if error["type"] == "json_invalid":
+        return "it is not JSON"
+    if error["type"] == "missing":
+        return f"{place}{name!r} is missing: add it"
+    message = expectation(error)
+    subject = f"{name} to be {message}" if name else message
+    return f"{place}expected {subject}, got {reprlib.repr(error['input'])}"
+
+
+def expectation(error: Mapping[str, Any]) -> str:
+    """What an error of pydantic expected, in the words of people."""
+    context = error.get("ctx", {})
+    if isinstance(reason := context.get("error"), _UnexpectedError):
+        return str(reason)
+    kind = context.get("class", error["type"])
+    return _AS_PEOPLE_SAY.get(kind, error["msg"].removeprefix("Input should be "))
+
+
+def _split(location: tuple[int | str, ...]) -> tuple[str, str]:
+    """The position of an error in nested tables and lists, as a prefix, and its key if any."""
+    places: list[str] = []
+    for step in location:
+        if isinstance(step, int) and places:
+            places[-1] += f" {step + 1}"
+        else:
+            places.append(str(step))
+    name = places.pop() if location and isinstance(location[-1], str) else ""
+    return "".join(f"{place}: " for place in places), name
+
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+_CONFIG = ConfigDict(strict=True, arbitrary_types_allowed=True, defer_build=True)
+
+
+def checked_arguments(function: Function) -> Function:
+    """``function`` with its arguments checked.
+
+    An argument of another kind, an unknown or a missing one raises ``ParameterError``. NumPy's
+    numbers and arrays count as Python's numbers and lists. An argument that is annotated with
+    ``Any`` is for the function to check.
+    """
+    # What is returned may be a type that is imported for type checkers alone.
+    taken = {name: hint for name, hint in function.__annotations__.items() if name != "return"}
+    annotated = SimpleNamespace(__annotations__=taken)
+    hints = get_type_hints(annotated, function.__globals__, include_extras=True)
+
+    @wraps(function)
+    def arguments(*args: Any, **kwargs: Any) -> Any:
+        return args, kwargs
+
+    arguments.__annotations__ = {
+        name: hint if hint is Any else Annotated[hint, BeforeValidator(_plain)]
+        for name, hint in hints.items()
+    }
+    validated = validate_call(config=_CONFIG)(arguments)
+
+    @wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        try:
+            args, kwargs = validated(*args, **kwargs)
+        except ValidationError as error:
+            problem = _problem(function, len(args), error.errors(include_url=False))
+            raise ParameterError(f"{problem}.") from error
+        return function(*args, **kwargs)
+
+    return call  # type: ignore[return-value]
+
+
+def _plain(value: Any) -> Any:
+    """``value`` with NumPy's numbers and arrays, and other iterables, as Python's.
+
+    A set stays one, as it has no order.
+    """
+    if isinstance(value, np.generic | np.ndarray):
+        return value.tolist()
+    if isinstance(value, Mapping):
+        return {
+            key: entry.item() if isinstance(entry, np.generic) else entry
+            for key, entry in value.items()
+        }
+    if isinstance(value, Iterable) and not isinstance(value, str | Sequence | set | frozenset):
+        return list(value)
+    return value
+
+
+def _problem(function: Callable[..., Any], positional: int, errors: Sequence[Any]) -> str:
+    """The sentence, without its full stop, about the first wrong argument."""
+    kind, argument = errors[0]["type"], errors[0]["loc"][0]
+    if kind == "unexpected_positional_argument":
+        most = counted(argument, "argument")
+        return f"{function.__name__}: expected at most {most} without a name, got {positional}"
+    names = list(inspect.signature(function).parameters)
+    name = names[argument] if isinstance(argument, int) else argument
+    if kind == "unexpected_keyword_argument":
+        return f"{function.__name__}: there is no {name!r}. {did_you_mean(name, names)}"
+    if kind == "multiple_argument_values":
+        return f"{function.__name__}: expected one value of {name}, got two"
+    if kind.startswith("missing"):
+        return f"{function.__name__}: {name!r} is missing: add it"
+    # An argument of several kinds has an error for each, or for every wrong item of a list.
+    whole: dict[str, None] = {}
+    items: dict[int, dict[str, None]] = {}
+    value = errors[0]["input"]
+    for error in errors:
+        if error["loc"][0] == argument:
+            place = next((step for step in error["loc"][1:] if isinstance(step, int)), None)
+            expected = whole if place is None else items.setdefault(place, {})
+            expected["a mapping" if error["type"] == "dict_type" else expectation(error)] = None
+            value = error["input"] if place is None else value
+    for place, expected in list(items.items())[:1]:
+        whole[f"item {place + 1} to be {' or '.join(expected)}"] = None
+    return f"{name}: expected {' or '.join(whole)}, got {reprlib.repr(value)}"
+
+
+def read_only(array: NDArray[Any]) -> NDArray[Any]:
+    """A view of ``array`` that refuses to be written to."""
+    view = array.view()
+    view.flags.writeable = False
+    return view
+
+
+def checked_array(
+    what: str, result: Any, shape: tuple[int, ...], expected: str, *kinds: str
+) -> NDArray[Any]:
+    """``result`` of ``what`` as an array of ``shape`` and one of the ``kinds`` of numbers.
+
+    A kind is as NumPy writes it, such as "f" or "u1"; ``expected`` are the kinds in words. Raises
+    ``PluginError`` for anything else.
+    """
+    try:
+        array = np.asarray(result)
+    except Exception:  # of a ragged list, or of an object of another library
+        array = np.asarray(None)
+    if array.shape != shape or not array.dtype.str[1:].startswith(kinds):
+        returned = (
+            f"{array.dtype} of shape {array.shape}" if array.dtype != object else repr(result)
+        )
+        raise PluginError(
+            f"The {what} returned {returned[:100]}: expected {expected} of shape {shape}."
+        )
+    return array
+
+
+def check_finite(what: str, array: NDArray[Any]) -> None:
+    """Raise ``PluginError`` unless all values that ``what`` returned are finite numbers."""
+    if not np.isfinite(array).all():
+        raise PluginError(f"The {what} returned values that are not finite numbers.")

@@ -1,1 +1,0 @@
-"""Results as Plotly figures and text tables, for pages and reports."""

@@ -1,0 +1,235 @@
+"""Output of the command line: text, tables, JSON and files; remarks and progress on stderr.
+
+How a command is added, and the options that several commands take.
+
+The help lists a command's options in the order in which they are added.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TextIO, TypeAlias
+
+from robustness.base.errors import ParameterError
+from robustness.base.text import unhidden
+
+
+class OutputError(Exception):
+    """Stdout or stderr cannot be written, because of ``cause``."""
+
+    def __init__(self, cause: OSError) -> None:
+        super().__init__(cause)
+        self.cause = cause
+
+
+def say(text: str) -> None:
+    """Print ``text`` on stdout and flush; raises ``OutputError`` if that fails."""
+    _print(_harmless(text), sys.stdout)
+
+
+def remark(text: str) -> None:
+    """Print ``text`` on stderr, on a line of its own."""
+    end_progress()
+    _print(_harmless(text), sys.stderr)
+
+
+def _harmless(text: str) -> str:
+    """``text`` without control characters, which names of files may contain."""
+    if text.isascii() and text.replace("\n", "").isprintable():
+        return text
+    return unhidden(text).replace("\r", "U+000D")
+
+
+def expect_png(path: Path, what: str) -> None:
+    """Raise ``ParameterError`` unless ``path`` is a PNG file; ``what`` names the image."""
+    if path.suffix.lower() != ".png":
+        raise ParameterError(
+            f"{what} is written losslessly: expected --to to end in .png, got {str(path)!r}."
+        )
+
+
+def as_json(document: Any) -> str:
+    """``document`` as indented JSON; raises ``ValueError`` for NaN or infinity."""
+    # ASCII alone: any name of a file then survives any encoding of stdout.
+    return json.dumps(document, indent=2, allow_nan=False)
+
+
+def print_json(document: Any) -> None:
+    """Print ``document`` on stdout as JSON."""
+    end_progress()
+    say(as_json(document))
+
+
+_progress_open = False
+
+
+def progress(text: str) -> None:
+    """Show on stderr what is being done; on a terminal in one line that is overwritten."""
+    global _progress_open
+    text = _harmless(text)
+    if sys.stderr.isatty():
+        _print(f"\r\033[K{text}", sys.stderr, end="")
+        _progress_open = True
+    else:
+        _print(text, sys.stderr)
+
+
+_phase = ("", 0.0)
+
+
+def phase(what: str, done: int, total: int) -> None:
+    """Show how much of ``what`` is done, at most once a second."""
+    global _phase
+    now = time.monotonic()
+    if what != _phase[0] or now - _phase[1] >= 1:
+        _phase = (what, now)
+        progress(f"{what} ... {done} of {total}")
+
+
+def end_progress() -> None:
+    """Clear the line of ``progress`` on a terminal."""
+    global _progress_open
+    if _progress_open:
+        _progress_open = False
+        _print("\r\033[K", sys.stderr, end="")
+
+
+def _print(text: str, stream: TextIO, end: str = "\n") -> None:
+    try:
+        print(text, end=end, file=stream, flush=True)
+    except OSError as error:
+        raise OutputError(error) from error
+
+
+if TYPE_CHECKING:
+    from robustness.measure.condition import Condition
+    from robustness.measure.request import Request
+
+Parsers: TypeAlias = "argparse._SubParsersAction[Any]"
+"""The parsers to which a family adds its commands."""
+
+Action: TypeAlias = Callable[[argparse.Namespace], int | None]
+"""Performs a command of parsed options; returns the exit status, None for 0. Its docstring is
+what the help says of the command."""
+
+RUN = "folder of a run, or its id in RUNS"
+"""Help for an argument that names a saved run."""
+
+
+def names(text: str) -> list[str]:
+    """The comma-separated names in ``text``."""
+    parts = [name.strip() for name in text.split(",") if name.strip()]
+    if not parts:
+        raise argparse.ArgumentTypeError(f"expected names separated by commas, got {text!r}")
+    return parts
+
+
+def side(text: str) -> int:
+    """A number of pixels."""
+    if re.fullmatch("[0-9]{1,4}", text):
+        return int(text)
+    raise argparse.ArgumentTypeError(
+        f"expected a side in pixels, such as 384, got {text!r}; the side of a model is part of its "
+        "description"
+    )
+
+
+_IMAGE = {"metavar": "IMAGE", "help": "image file, or a sample such as sample:coffee"}
+
+SHARED: Mapping[str, Mapping[str, Any]] = {
+    "image": _IMAGE,
+    "images": {**_IMAGE, "nargs": "+"},
+    "run": {"metavar": "RUN", "help": RUN},
+    "--json": {"action": "store_true", "help": "print one JSON document"},
+    "--models": {
+        "metavar": "A,B",
+        "type": names,
+        "help": "default: the study's models with weights, otherwise the bundled ones",
+    },
+    "--seed": {"metavar": "N", "type": int, "default": 0, "help": "default: 0"},
+    "--fit": {
+        "metavar": "crop|squash|letterbox",
+        "help": "how an image becomes square, for all models (default: as each is described)",
+    },
+    "--side": {
+        "metavar": "PIXELS",
+        "type": side,
+        "help": "side of that square, for all models (default: as each is described)",
+    },
+    "--true-class": {
+        "metavar": "CLASS",
+        "help": "true class, by name or synset (known for the samples coffee and chelsea)",
+    },
+    "--remedies": {
+        "metavar": "A,B",
+        "type": names,
+        "default": [],
+        "help": "try remedies, such as median,autocontrast,tta or median+tta; see `remedies`",
+    },
+    "--out": {
+        "metavar": "RUNS",
+        "type": Path,
+        "default": Path("runs"),
+        "help": "folder of runs (default: runs)",
+    },
+    "--baseline": {"metavar": "RUN", "help": "overrides the baseline in the budget"},
+    "--engine": {"metavar": "local|ray", "default": "local", "help": "default: local"},
+    "--address": {"metavar": "HOST:PORT", "help": "address of a running Ray cluster"},
+}
+"""Options with the same meaning in every command."""
+
+LISTS = (
+    *("--models", "--perturbations", "--conditions", "--remedies"),
+    *("--strength", "--severities", "--epsilon", "--features"),
+)
+"""Options that may take several values, separated by commas."""
+
+
+MODELS: Literal["models"] = "models"
+PLUGINS: Literal["plugins"] = "plugins"
+
+
+def add_shared(command: argparse.ArgumentParser, *options: str, **changes: Any) -> None:
+    """Add ``options`` of ``SHARED`` to ``command``, with ``changes`` to each."""
+    for option in options:
+        command.add_argument(option, **{**SHARED[option], **changes})
+
+
+def add_command(
+    parsers: Parsers,
+    name: str,
+    action: Action,
+    *shared: str,
+    reads: Literal["models", "plugins", ""] = MODELS,
+) -> argparse.ArgumentParser:
+    """Add a command that ``action`` performs, with ``shared`` options; others are the caller's.
+
+    The first paragraph of the docstring of ``action`` heads the command's own help; up to a full
+    stop or semicolon it stands in the list of commands. ``reads`` says what is read first: the
+    user's own ``MODELS`` with the plugins, the ``PLUGINS`` alone, or nothing. The action finds its
+    parser among the options, for defaults and for errors.
+    """
+    about = (action.__doc__ or "").partition("\n\n")[0]
+    clause = re.split(r";|\.(?!\w)", about)[0]
+    command: argparse.ArgumentParser = parsers.add_parser(
+        name, help=clause[:1].lower() + clause[1:], description=about
+    )
+    command.set_defaults(command=action, parser=command, reads=reads)
+    add_shared(command, *shared)
+    return command
+
+
+def request_of(
+    options: argparse.Namespace, models: Sequence[str] | None, conditions: Sequence[Condition]
+) -> Request:
+    """The request of ``models`` and ``conditions`` with --seed, --fit, --side and --remedies."""
+    from robustness.measure.request import make_spec
+
+    how = {name: getattr(options, name) for name in ("seed", "fit", "side", "remedies")}
+    return make_spec(models, conditions, **how)

@@ -1,0 +1,258 @@
+"""The commands on a dataset: ``evaluate`` saves a run, ``export`` the perturbed images."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from robustness.base.errors import ParameterError
+from robustness.base.text import counted, some
+from robustness.cli import console, request
+from robustness.cli.console import Parsers, add_command, add_shared
+
+if TYPE_CHECKING:
+    from robustness.runs import Plan, Run
+
+EXIT_NOTHING = 2
+_MAX_PRINTED = 10
+"""Most left-out images that are printed; the JSON lists all."""
+
+
+def add(parsers: Parsers) -> None:
+    """Add ``evaluate`` and ``export``."""
+    evaluated = add_command(parsers, "evaluate", evaluate_command, "--json")
+    evaluated.add_argument(
+        "source",
+        metavar="SOURCE",
+        nargs="?",
+        help="a folder (flat, or one subfolder per class), a .csv or .parquet of paths and labels, "
+        "a .zip, a URL such as s3://bucket/photos, or 'samples'",
+    )
+    evaluated.add_argument(
+        "--predictions",
+        type=Path,
+        metavar="TABLE",
+        help="a .csv, .parquet or .jsonl with predictions of another system for the images of "
+        "'export'; no model is needed, and SOURCE only for tables without image files",
+    )
+    evaluated.add_argument(
+        "--classes",
+        metavar="imagenet|FILE",
+        help="class names for numeric predictions: imagenet, or a file with one name per line",
+    )
+    evaluated.add_argument(
+        "--log-mlflow", action="store_true", help="also log each model to MLflow (mlflow-skinny)"
+    )
+    add_shared(evaluated, "--out")
+    request.add_request(evaluated, runs=True)
+    add_shared(evaluated, "--engine", "--address")
+    evaluated.add_argument(
+        "--resume", action="store_true", help="continue the unfinished run of the same request"
+    )
+    evaluated.add_argument(
+        "--fresh",
+        action="store_true",
+        help="with a run in --request: a new run, although there is one",
+    )
+    evaluated.add_argument(
+        "--plan",
+        action="store_true",
+        help="only print passes, disk, and the time at the rate of the last run of these models",
+    )
+
+    exported = add_command(parsers, "export", export_command, "--json")
+    exported.add_argument("source", metavar="SOURCE", help="as for evaluate")
+    exported.add_argument(
+        "--to",
+        required=True,
+        metavar="DIR|FILE.zip|URL",
+        help="where to write; a folder or URL where the same export was interrupted is continued",
+    )
+    request.add_request(exported)
+    exported.add_argument(
+        "--class-names",
+        metavar="imagenet|FILE",
+        help="classes of the labels, one per line (default: those of --models; without models "
+        "those of ImageNet, if all labels are such, otherwise the labels themselves)",
+    )
+
+
+def evaluate_command(options: argparse.Namespace) -> int:
+    """Evaluate a dataset and save the run. Exit status 2 if no image could be read.
+
+    Each model sees the images as it is described, unless --fit or --side say otherwise.
+    """
+    from robustness.runs.planning import from_earlier
+
+    if options.predictions is None and options.classes is not None:
+        raise ParameterError("--classes expects --predictions.")
+    saved = request.requested_run(options)
+    if options.fresh and saved is None:
+        raise ParameterError(
+            "--fresh expects a run in --request: without one, every evaluation is a new run."
+        )
+    if options.log_mlflow:  # now rather than after all the work
+        from robustness.report.mlflow import log_mlflow, ready_mlflow
+
+        if options.plan:
+            raise ParameterError("Expected either --plan or --log-mlflow, got both: leave one out.")
+        ready_mlflow()
+    if options.predictions is not None:
+        run = _of_predictions(options)
+    elif options.plan:
+        forecast = from_earlier(request.plan(options, options.source), options.out)
+        if options.json:
+            console.print_json(forecast.as_dict())
+        else:
+            console.say(forecast.size)
+            console.say(f"Time: {forecast.time}")
+            console.say(f"Disk: {forecast.disk}, {counted(forecast.rows, 'row')}")
+        return 0
+    else:
+        resume = (options.resume or saved is not None) and not options.fresh
+        run = evaluated(options, options.source, resume=resume)
+    if options.json:
+        console.print_json(_document(run))
+    else:
+        _print_run(run)
+        if options.fresh:
+            folders = f"{request.requested_run(options)} {run.folder}"
+            console.say(f"\nCompare: python -m robustness runs compare {folders}")
+    if not run.images:
+        return EXIT_NOTHING
+    if options.log_mlflow:
+        console.remark(f"Logged to MLflow: {log_mlflow(run)}")
+    return 0
+
+
+def evaluated(options: argparse.Namespace, source: str | None, *, resume: bool) -> Run:
+    """The run of ``source``; with ``resume`` it may exist already."""
+    plan = request.plan(options, source)
+    return _perform(plan, options.out, options.engine, options.address, resume=resume)
+
+
+def _of_predictions(options: argparse.Namespace) -> Run:
+    from robustness.runs import imported
+
+    if options_text := request.option_names(options, "engine", "address", "resume", "plan"):
+        raise ParameterError(
+            f"The table of --predictions already contains the request: omit {options_text}."
+        )
+    plan = imported.read_plan(options.predictions, options.source, options.classes)
+    return _perform(plan, options.out, imported.ENGINE)
+
+
+def _perform(
+    plan: Plan, out: Path, engine: str, address: str | None = None, *, resume: bool = False
+) -> Run:
+    """Run to the end and report progress; after an interruption, say how to continue."""
+    from robustness import runs
+    from robustness.base.turns import Pace, Unit
+
+    with runs.start(plan, out, engine=engine, resume=resume) as writer:
+        name, total = writer.folder.name, writer.manifest.dataset.pictures
+        if writer.finished:
+            console.progress(f"{name} is already finished")
+        elif writer.resumed:
+            done = f"{writer.resumed} of {counted(total, 'image')}"
+            console.progress(f"{name}: {done} done before")
+        pace = Pace(Unit("images"), total)
+        try:
+            for state in () if writer.finished else writer.perform(engine, address):
+                pace.note(state.done)
+                text = pace.text
+                if state.unreadable:
+                    text += f", {state.unreadable} left out"
+                console.progress("loading the models ..." if state.loading else text)
+        except KeyboardInterrupt:
+            console.remark(
+                "robustness: finished work is kept; to continue: python -m robustness runs resume "
+                f"{writer.folder}"
+            )
+            raise
+    console.end_progress()
+    return runs.load(writer.folder)
+
+
+def _document(run: Run) -> dict[str, Any]:
+    from robustness.runs.remedies import remedy_figures
+
+    figures = run.figures() if run.images else None
+    tried = remedy_figures(run)
+    return {
+        "run": run.id,
+        "folder": str(run.folder),
+        "images": run.images,
+        "copies": 0 if figures is None else figures.copies,
+        "unreadable": [{"image": name, "reason": reason} for name, reason in run.unreadable],
+        "seconds": round(run.seconds, 3),
+        "startup_seconds": round(run.manifest.startup_seconds, 3),
+        "summary": [] if figures is None else figures.summary,
+        "by_perturbation": [] if figures is None else figures.by_perturbation,
+        "remedies": tried.as_rows(),
+    }
+
+
+def _print_run(run: Run) -> None:
+    from robustness import report
+
+    console.say(f"{run.id}\n")
+    _print_left_out(run.unreadable)
+    if not run.images:
+        console.say("\nNo image could be measured: there are no results.")
+        return
+    console.say(report.printed(report.of_run(run)))
+    console.say(f"\nSaved in {run.folder}")
+
+
+def export_command(options: argparse.Namespace) -> int:
+    """Write every image of a dataset, original and perturbed, with a table of what each is."""
+    from robustness import runs
+    from robustness.base.turns import Pace, Unit
+    from robustness.images.framing import Framing
+    from robustness.models.record import imagenet, read_labels
+    from robustness.runs import export
+
+    names: Sequence[str]
+    of_models = options.models or request.names_models(options)
+    if of_models and options.class_names:
+        raise ParameterError("Expected either --class-names or models, got both: leave one out.")
+    if not (options.models or options.request):  # images of no model in particular
+        study = Framing()
+        options.fit, options.side = options.fit or study.fit, options.side or study.side
+    spec = request.spec(options)
+    images = request.images(options, options.source)
+    chosen = request.selection(options)
+    if of_models:
+        plan, names = runs.plan(images, spec, **chosen), ()
+    else:
+        named = options.class_names
+        classes = named and (imagenet() if named == "imagenet" else read_labels(Path(named)))
+        plan, names = export.plan_without_models(images, spec, classes=classes, **chosen)
+    pace = Pace(Unit("images"), len(plan.dataset))
+    done = 0
+    left_out: Sequence[tuple[str, str]] = ()
+    for state in export.export(plan, options.to, names):
+        done, left_out = state.done, state.left_out
+        pace.note(done)
+        console.progress(pace.text)
+    console.end_progress()
+    written = (done - len(left_out)) * (1 + len(plan.spec.conditions))
+    if options.json:
+        console.print_json({"to": options.to, "images": written, "unreadable": len(left_out)})
+    else:
+        console.say(f"{counted(written, 'image')} and {export.TABLE} in {options.to}")
+        if names:
+            console.say(f"labels: {counted(len(names), 'class')}, by name: {some(names, 5)}")
+        _print_left_out(left_out)
+    return 0 if written else EXIT_NOTHING
+
+
+def _print_left_out(unreadable: Sequence[tuple[str, str]]) -> None:
+    """Say of the first images of ``unreadable`` (name, reason) why they are left out."""
+    for name, reason in unreadable[:_MAX_PRINTED]:
+        console.say(f"left out: {name}: {reason}")
+    if len(unreadable) > _MAX_PRINTED:
+        console.say(f"and {counted(len(unreadable) - _MAX_PRINTED, 'more image')} left out")

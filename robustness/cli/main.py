@@ -1,0 +1,144 @@
+"""The command line: command families, exit codes and error handling.
+
+Every ``RobustnessError`` ends in its sentence on stderr and exit status 2. ``models check`` exits
+with status 1 when a model is damaged, fails or predicts wrongly, or a named one is missing,
+``check`` when the budget is broken, ``match`` when --max-loss is.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import io
+import os
+import sys
+import warnings
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, NoReturn
+
+from robustness import __version__
+from robustness.base import workers
+from robustness.base.errors import ModelWarning, RobustnessError
+from robustness.base.text import visible
+from robustness.cli import evaluate, images, models, runs, tasks
+from robustness.cli.console import LISTS, MODELS, OutputError, remark
+
+EXIT_BAD_INPUT = 2
+EXIT_INTERRUPTED = 130
+
+ADDITIONS = (
+    models.add,
+    models.add_perturbations,
+    images.add_predictions,
+    models.add_remedies,
+    images.add_strengths,
+    evaluate.add,
+    images.add_attack,
+    runs.add_runs,
+    runs.add_questions,
+    runs.add_check,
+    tasks.add_match,
+    tasks.add_harden,
+    models.add_plugins,
+)
+"""In the order of the help."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; return the exit status.
+
+    0; 1 when ``models check``, ``check`` or ``match`` found something wrong; 2 for bad input, or
+    when the output or a file cannot be read or written; 130 when interrupted.
+    """
+    workers.share_with_arrow()
+    options = _parsed(list(sys.argv[1:] if arguments is None else arguments))
+    if isinstance(sys.stdout, io.TextIOWrapper):  # the name of a file may not be encodable
+        sys.stdout.reconfigure(errors="backslashreplace")
+    try:
+        with warnings.catch_warnings():
+            warnings.showwarning = partial(_show, warnings.showwarning)
+            return _end(options)
+    except OutputError as error:
+        # What is still buffered goes to nowhere, lest Python complain of it while it exits.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if isinstance(error.cause, BrokenPipeError):  # the reader has gone, as in ``| head``
+            return 0
+        with contextlib.suppress(OutputError):  # stderr may be what is full
+            remark(f"robustness: the output cannot be written: {error.cause.strerror}.")
+        return EXIT_BAD_INPUT
+
+
+def _parsed(words: list[str]) -> argparse.Namespace:
+    """The options in ``words``; exits with a sentence if they are not understood."""
+    parser = _parser(words)
+    options, unknown = parser.parse_known_args(words)
+    if unknown:
+        before = [word.partition("=")[0] for word in words[: words.index(unknown[0])]]
+        lists = [] if unknown[0].startswith("-") else [word for word in before if word in LISTS]
+        hint = f"; separate the values of {lists[-1]} with commas, as in A,B" if lists else ""
+        parser.error(f"unrecognized arguments: {' '.join(unknown)}{hint}")
+    return options
+
+
+def _show(usual: Callable[..., None], message: Warning | str, *details: Any) -> None:
+    """Show a warning about a model as one sentence, any other as usual."""
+    if isinstance(message, ModelWarning):
+        remark(f"robustness: {message}")
+    else:
+        usual(message, *details)
+
+
+def _end(options: argparse.Namespace) -> int:
+    """Run the command and report its errors; raises ``OutputError`` if it cannot."""
+    try:
+        if options.reads:
+            from robustness.plugins import load
+
+            load()
+        if options.reads == MODELS:
+            from robustness.models import own
+
+            own.refresh()
+        status: int | None = options.command(options)
+        return status or 0
+    except RobustnessError as error:
+        sentence = error.with_hint
+    except OSError as error:
+        names = [
+            os.fsdecode(name)
+            for name in (error.filename, error.filename2)
+            if isinstance(name, str | bytes | os.PathLike)
+        ]
+        place = visible(" -> ".join(names)) or "A file"
+        reason = (error.strerror or visible(str(error)) or type(error).__name__).rstrip(".")
+        sentence = f"{place}: {reason}; the command stopped. Fix this and run it again."
+    except KeyboardInterrupt:
+        remark("robustness: interrupted.")
+        return EXIT_INTERRUPTED
+    remark(f"robustness: {sentence}")
+    return EXIT_BAD_INPUT
+
+
+class _Parser(argparse.ArgumentParser):
+    """Answers a command that it does not understand with one sentence, without the usage."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(EXIT_BAD_INPUT, f"{self.prog}: {message}; see {self.prog} --help\n")
+
+
+def _parser(words: Sequence[str] = runs.COMMANDS) -> argparse.ArgumentParser:
+    """The parser; only commands in ``words`` get their questions' options: imports are slow."""
+    script = Path(sys.argv[0]).stem  # what is typed to get here, or Python and the package's name
+    parser = _Parser(
+        prog=script if script == "robustness" else "python -m robustness",
+        description="How robust are image classifiers to real-world perturbations?",
+    )
+    parser.add_argument("--version", action="version", version=__version__)
+    parsers = parser.add_subparsers(required=True, metavar="COMMAND")
+    for add in ADDITIONS:
+        add(parsers)
+    for name in set(runs.COMMANDS).intersection(words[:3]):
+        runs.add_options(parsers.choices[name], name)
+    return parser

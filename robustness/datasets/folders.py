@@ -1,0 +1,352 @@
+"""A folder of images, flat or with a subfolder per class: here, or in shared storage.
+
+A zip archive of images, read without unpacking it to disk.
+
+Published trees of perturbed images: ImageNet-C, ImageNet-C-bar and 3DCC, with their originals.
+
+Their layout is corruption/severity/class/file, maybe in folders of groups such as ``noise``.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import threading
+import zipfile
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cache
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from robustness.base.errors import ImageError, ParameterError
+from robustness.base.files import BoundedZip, TooManyFilesError
+from robustness.datasets.dataset import Dataset, Entry, distinct, folders_of, is_picture, path_text
+from robustness.images.decoding import MAX_FILE_BYTES, read_file
+
+_LEADS_OUT = "Links that lead out of the folder are not followed."
+
+
+class Folder(Dataset):
+    """The images below a folder, by their path in it.
+
+    Links are followed only if they stay inside the folder.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """List the folder; raises ``ParameterError`` if it cannot be listed."""
+        self._root = path.resolve()
+        super().__init__(str(self._root), self._root.name or str(path), list(self._listed()))
+
+    def _listed(self) -> Iterator[Entry]:
+        def refuse(error: OSError) -> None:
+            raise ParameterError(
+                f"The folder {error.filename} cannot be listed: {error.strerror}; check its "
+                "permissions."
+            ) from error
+
+        for folder, subfolders, files in os.walk(self._root, onerror=refuse):
+            subfolders.sort()
+            here = Path(folder)
+            for name in sorted(files):
+                relative = (here / name).relative_to(self._root).as_posix()
+                if not is_picture(relative):
+                    continue
+                path, saved_name = self._root / relative, path_text(relative)
+                try:
+                    size = path.stat().st_size
+                except OSError:
+                    size = None  # reading it gives the reason
+                refused = "" if self._is_inside(path) else _LEADS_OUT
+                yield Entry(saved_name, relative, size, folders_of(saved_name), refused=refused)
+            for name in subfolders:
+                path = here / name
+                if path.is_symlink() and not name.startswith("."):
+                    relative = path.relative_to(self._root).as_posix()
+                    reason = "Links to folders are not followed."
+                    yield Entry(path_text(relative), relative, refused=reason)
+
+    def _is_inside(self, path: Path) -> bool:
+        # ``Path.resolve`` would raise for a link to itself.
+        return Path(os.path.realpath(path)).is_relative_to(self._root)
+
+    def read(self, entry: Entry) -> bytes:
+        """The bytes of the file; raises ``ImageError`` if it cannot be read or leads out."""
+        path = self._root / entry.place
+        if not self._is_inside(path):  # it may have changed since
+            raise ImageError(f"{entry.name}: {_LEADS_OUT}")
+        return read_file(path, name=entry.name)
+
+
+class Remote(Dataset):
+    """The images below a URL for fsspec, such as ``s3://bucket/photos``, by their path below it."""
+
+    def __init__(self, url: str) -> None:
+        """List the folder; raises ``ParameterError`` if it cannot be listed."""
+        import fsspec
+
+        try:
+            files, root = fsspec.core.url_to_fs(url)
+            listing = files.find(root, detail=True)
+        except ImportError as error:
+            raise ParameterError(f"{url} cannot be opened: {error}.") from error
+        except Exception as error:  # each storage raises its own
+            raise ParameterError(
+                f"{url} cannot be listed ({type(error).__name__}: {error}); check the address and "
+                "the credentials."
+            ) from error
+        self._root = root.rstrip("/")
+        if [*listing] == [self._root]:
+            raise ParameterError(
+                f"{url} is a file: expected the URL of a folder of images; download archives and "
+                "tables first."
+            )
+        entries = []
+        for path in sorted(listing):
+            relative = path_text(path[len(self._root) :].lstrip("/"))
+            if is_picture(relative):
+                size = listing[path].get("size")
+                entries.append(Entry(relative, path, size, folders_of(relative)))
+        super().__init__(url, self._root.rsplit("/", 1)[-1] or url, entries)
+
+    def read(self, entry: Entry) -> bytes:
+        """The bytes of the file; raises ``ImageError`` if it cannot be fetched."""
+        import fsspec
+
+        try:
+            files, _ = fsspec.core.url_to_fs(self.source)  # cached by fsspec, per process
+            with files.open(entry.place, "rb") as file:
+                data: bytes = file.read(MAX_FILE_BYTES + 1)
+        except Exception as error:  # each storage raises its own
+            raise ImageError(
+                f"{entry.name} cannot be fetched ({type(error).__name__}): check that it still "
+                "exists and that you may read it."
+            ) from error
+        return data
+
+
+MAX_ENTRIES = 200_000
+"""Most files and folders: 100,000 images, each with the resource fork that macOS adds."""
+
+MAX_RATIO = 100
+"""Most unpacked bytes per byte of the archive; bombs have about a thousand."""
+
+_FREE_BYTES = 256 * 1024 * 1024  # a small archive may compress well
+
+
+class ZipDataset(Dataset):
+    """The images in a zip archive, by their path in it.
+
+    An archive with paths that lead out of it, or with an excessive unpacked size, is refused whole.
+    """
+
+    wrapped = True
+
+    def __init__(self, path: Path) -> None:
+        """List the archive; raises ``ParameterError`` if it cannot be used."""
+        self._path = path.resolve()
+        self._open: zipfile.ZipFile | None = None
+        self._reading = threading.Lock()
+        super().__init__(str(self._path), path.stem, _entries(path))
+
+    def read(self, entry: Entry) -> bytes:
+        """The unpacked bytes; raises ``ImageError`` for a damaged, locked or too large file."""
+        try:
+            with self._reading:  # the file handle has one position
+                if self._open is None:
+                    self._open = BoundedZip(self._path, MAX_ENTRIES)
+                info = self._open.infolist()[int(entry.place)]
+                if info.file_size > MAX_FILE_BYTES:
+                    raise ImageError(
+                        f"{entry.name} unpacks to {info.file_size:,} bytes: expected an image of "
+                        f"at most {MAX_FILE_BYTES:,}."
+                    )
+                with self._open.open(info) as file:
+                    return file.read(MAX_FILE_BYTES + 1)
+        except ImageError:
+            raise
+        except NotImplementedError as error:  # from zipfile; also a RuntimeError
+            raise ImageError(
+                f"{entry.name} cannot be unpacked: expected Deflate, got a rare compression method "
+                "(Windows uses one for large files); create the archive with another program."
+            ) from error
+        except RuntimeError as error:  # an encrypted file
+            raise ImageError(
+                f"{entry.name} is encrypted: expected a zip archive without a password."
+            ) from error
+        except Exception as error:  # zipfile raises nearly anything on hostile bytes
+            raise ImageError(
+                f"{entry.name} cannot be unpacked: this part of the archive is damaged; create the "
+                "archive again."
+            ) from error
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_open": None, "_reading": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, _reading=threading.Lock())
+
+
+def _entries(path: Path) -> list[Entry]:
+    try:
+        with BoundedZip(path, MAX_ENTRIES) as archive:
+            infos = archive.infolist()
+    except TooManyFilesError as error:
+        raise ParameterError(
+            f"{path.name} holds more than {MAX_ENTRIES:,} files, or far too long names: split it, "
+            "or unpack it and use the folder."
+        ) from error
+    except Exception as error:  # zipfile raises nearly anything on hostile bytes
+        raise ParameterError(
+            f"{path.name} cannot be opened as a zip archive: it is damaged or another kind of "
+            "file; create the archive again."
+        ) from error
+    for info in infos:
+        # The original name, which Python cleans: no drive, root or parent folder is allowed.
+        name = info.orig_filename.replace("\\", "/")
+        if ".." in name.split("/") or re.match(r"/|[A-Za-z]:/", name):
+            raise ParameterError(
+                f"{path.name} is refused: it holds {info.orig_filename!r}, a path that leads out "
+                "of the archive; create the archive again from inside the folder."
+            )
+    packed, unpacked = os.path.getsize(path), sum(info.file_size for info in infos)
+    if unpacked > max(_FREE_BYTES, MAX_RATIO * packed):
+        raise ParameterError(
+            f"{path.name} is refused: its {packed:,} bytes would unpack to {unpacked:,}, expected "
+            f"at most {MAX_RATIO} times as much; use a folder instead."
+        )
+    images = [
+        (place, info)
+        for place, info in enumerate(infos)
+        if not info.is_dir() and is_picture(info.filename)
+    ]
+    names = distinct([info.filename for _, info in images])
+    return [
+        Entry(name, str(place), info.file_size, folders_of(info.filename))
+        for name, (place, info) in zip(names, images, strict=True)
+    ]
+
+
+PAIRED = "::"
+"""Between a tree and its originals in a source."""
+
+_TREES: Mapping[str, str] = {
+    "ImageNet-C": (
+        "gaussian_noise shot_noise impulse_noise defocus_blur glass_blur motion_blur "
+        "zoom_blur snow frost fog brightness contrast elastic_transform pixelate "
+        "jpeg_compression speckle_noise gaussian_blur spatter saturate"
+    ),
+    "ImageNet-C-bar": (
+        "blue_noise_sample plasma_noise checkerboard_cutout cocentric_sine_waves sparkles "
+        "single_frequency_greyscale inverse_sparkles caustic_refraction brownish_noise "
+        "perlin_noise"
+    ),
+    "3DCC": (
+        "near_focus far_focus bit_error color_quant flash fog_3d h265_abr h265_crf "
+        "iso_noise low_light xy_motion_blur z_motion_blur"
+    ),
+}
+"""The corruptions of each tree."""
+
+_GROUPS = ("noise", "blur", "weather", "digital", "extra")
+_SUFFIXES = (".JPEG", ".jpg", ".jpeg", ".png")
+_MOST_SEVERITIES = 5
+
+
+class ImageNetCTree(Folder):
+    """The originals of a published tree, by their path; ``read_stored`` reads a perturbed one.
+
+    Originals that the tree has nowhere are left out. ``stored`` are the corruptions and severities
+    (1 to 5) of the tree with their folders.
+    """
+
+    def __init__(self, tree: Path, originals: Path) -> None:
+        """List both; raises ``ParameterError`` if they do not belong together."""
+        self.stored = dict(_severities(tree))
+        if not self.stored:
+            raise ParameterError(
+                f"{tree} is not a published tree: expected folders corruption/severity/class, such "
+                "as fog/3/n01440764."
+            )
+        super().__init__(originals)
+        names = cache(_stems)  # an original that lacks at one severity alone is told of later
+        places = [(entry, PurePosixPath(entry.place)) for entry in self.entries]
+        self.entries = tuple(
+            entry
+            for entry, place in places
+            if entry.refused
+            or any(place.stem in names(folder / place.parent) for folder in self.stored.values())
+        )
+        if not self.entries:
+            raise ParameterError(
+                f"{originals} has none of the images of {tree}: expected the originals with the "
+                "same class folders and file names."
+            )
+        self.source = f"{tree.resolve()}{PAIRED}{self.source}"
+        self.title = f"{_kind(c for c, _ in self.stored)} ({tree.name})"
+
+    def read_stored(self, entry: Entry, corruption: str, severity: int) -> bytes:
+        """The bytes of the perturbed image; raises ``ImageError`` if there is none."""
+        name, folder = PurePosixPath(entry.place), self.stored.get((corruption, severity))
+        names = (name, *(name.with_suffix(suffix) for suffix in _SUFFIXES))
+        places = (folder / each for each in names if folder is not None)
+        place = next((place for place in places if place.is_file()), None)
+        if place is None:
+            raise ImageError(f"{entry.name} is missing under {corruption}/{severity}.")
+        return read_file(place, name=f"{corruption}/{severity}/{entry.name}")
+
+
+def refuse_imagenet_c_tree(folder: Path) -> None:
+    """Raise ``ParameterError`` for a published tree: its images are perturbed already."""
+    names = {path.name for path in _folders(folder)}
+    if not any(names & {*corruptions.split(), *_GROUPS} for corruptions in _TREES.values()):
+        return
+    present = {corruption for (corruption, _severity), _place in _severities(folder)}
+    if any(present & {*corruptions.split()} for corruptions in _TREES.values()):
+        raise ParameterError(
+            f"{folder.name} is {_kind(present)}: its images are already perturbed. Name it with "
+            f"its originals, as {folder}{PAIRED}ORIGINALS."
+        )
+
+
+def _kind(corruptions: Iterable[str]) -> str:
+    names = set(corruptions)
+    kinds = [
+        kind for kind, tree_corruptions in _TREES.items() if names & {*tree_corruptions.split()}
+    ]
+    return " and ".join(kinds) or "Perturbed images"
+
+
+def _severities(tree: Path) -> Iterator[tuple[tuple[str, int], Path]]:
+    """((corruption, severity), folder) of ``tree``, whose corruptions may lie in groups."""
+    for folder in _folders(tree):
+        levels = _levels(folder)
+        for corruption in [folder] if levels else _folders(folder):
+            for severity, place in enumerate(_levels(corruption), start=1):
+                name = re.sub(r"\W", "_", corruption.name)
+                number = int(place.name) if place.name.isdecimal() else severity
+                if number <= _MOST_SEVERITIES:
+                    yield (name, number), place
+
+
+def _levels(corruption: Path) -> list[Path]:
+    """The severities of ``corruption``: all of its folders, if each is called by a number."""
+    folders = _folders(corruption)
+    numbered = all(re.fullmatch(r"\d+(\.\d+)?", folder.name) for folder in folders)
+    return sorted(folders, key=lambda folder: float(folder.name)) if numbered else []
+
+
+def _stems(folder: Path) -> frozenset[str]:
+    """The names in ``folder``, without suffix."""
+    try:
+        return frozenset(PurePosixPath(name).stem for name in os.listdir(folder))
+    except OSError:
+        return frozenset()
+
+
+def _folders(folder: Path) -> list[Path]:
+    try:
+        with os.scandir(folder) as entries:
+            names = [path.name for path in entries if path.is_dir() and path.name[0] != "."]
+    except OSError:
+        return []
+    return [folder / name for name in sorted(names)]

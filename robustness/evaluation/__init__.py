@@ -1,4 +1,0 @@
-"""Requests, conditions, and the loop that measures models on perturbed images."""
-
-STEPS = 21
-"""Strengths of a perturbation along a whole band or sweep: every 0.05."""

@@ -1,0 +1,294 @@
+"""The training: consistency to the frozen parent, in steps that can be interrupted and resumed.
+
+The loss is the Kullback-Leibler divergence from the parent's prediction on the original to the
+model's on the original and on the perturbed image. Batch statistics stay (as in Schneider et al.,
+NeurIPS 2020, they would move with the perturbations), the learning rate follows a cosine.
+
+Images in three disjoint parts: to train on, to choose the interpolation, and to judge.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import math
+import time
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from robustness import __version__, models
+from robustness.base import settings
+from robustness.base.errors import ParameterError
+from robustness.base.files import put_whole
+from robustness.base.turns import Note
+from robustness.datasets import Dataset, sample_pixels
+from robustness.datasets.dataset import KNOWN, entry_class_indices
+from robustness.images.pixels import copies, from_uint8
+from robustness.models.record import ModelRecord
+from robustness.models.training import GraphTrainer
+from robustness.perturbations import check_seed, compose
+
+Bytes = NDArray[np.uint8]
+Places = NDArray[np.int64]
+
+MOST_TRAINING, MOST_JUDGING = 3000, 1000
+"""Images that are used, drawn at random from more."""
+
+FEWEST_TRAINED, FEWEST_CHOOSING, FEWEST_JUDGED = 20, 10, 20
+_CHOOSING = 0.25
+"""Share of the images that are not trained on."""
+_TRAINED = 0.6
+"""Share of images that are trained on, where no others judge."""
+_BATCH = 16
+
+
+class Views(NamedTuple):
+    """Images (N, S, S, 3) in 8 bits, their digests, and what the good prediction of each is.
+
+    The targets are classes (N,), or to train on the parent's probabilities (N, classes).
+    """
+
+    pixels: Bytes
+    digests: Sequence[str]
+    targets: NDArray[Any]
+
+
+class ImageParts(NamedTuple):
+    """The images of each part. ``left_out`` are in none, as copies of others.
+
+    With ``labelled`` ones those alone choose and judge, otherwise by the parent's predictions.
+    """
+
+    train: Views
+    choose: Views
+    judge: Views
+    labelled: bool
+    left_out: int
+    unreadable: int
+
+
+def split_images(
+    record: ModelRecord,
+    parent: models.Classifier,
+    images: Dataset,
+    judging: Dataset | None,
+    seed: int,
+    note: Note,
+) -> ImageParts:
+    """``images`` as the model ``record`` sees them, and ``judging`` if any, in parts.
+
+    Raises ``ParameterError`` where a part has too few images.
+    """
+    labels = record.labels()
+    stacks, digests, indices, unreadable, reserved = [], [], [], 0, 0
+    for dataset, most in ((images, MOST_TRAINING), (judging, MOST_JUDGING)):
+        if dataset is not None:
+            read = sample_pixels(dataset, record.framing, most, seed, note)
+            class_of = entry_class_indices(dataset, [labels], KNOWN)[labels.key]
+            stacks.append(read.pixels)
+            digests += read.streams
+            indices += [-1 if class_of[row] is None else class_of[row] for row in read.rows]
+            unreadable += read.unreadable
+            reserved = len(read.rows) if dataset is judging else 0
+    pixels, classes = np.concatenate(stacks), np.array(indices, np.int64)
+    stacks.clear()  # hundreds of megabytes
+    train, choose, judge = split_places(pixels, reserved, seed)
+    left_out = len(pixels) - len(train) - len(choose) - len(judge)
+    some = [rows[classes[rows] >= 0] for rows in (choose, judge)]
+    is_labelled = len(some[0]) >= FEWEST_CHOOSING and len(some[1]) >= FEWEST_JUDGED
+    choose, judge = some if is_labelled else (choose, judge)
+
+    def probabilities(rows: Places) -> NDArray[np.float32]:
+        answers = []
+        for start in range(0, len(rows), _BATCH):
+            note("Predicting the originals", start, len(rows))
+            batch = from_uint8(pixels[rows[start : start + _BATCH]])
+            answers.append(parent(batch).probabilities)
+        return np.concatenate(answers)
+
+    def targets(rows: Places) -> Places:
+        return classes[rows] if is_labelled else probabilities(rows).argmax(1)
+
+    def views(rows: Places, targets: NDArray[Any]) -> Views:
+        return Views(pixels[rows], [digests[row] for row in rows], targets)
+
+    return ImageParts(
+        views(train, probabilities(train)),
+        views(choose, targets(choose)),
+        views(judge, targets(judge)),
+        is_labelled,
+        left_out,
+        unreadable,
+    )
+
+
+def split_places(pixels: Bytes, judging: int, seed: int) -> tuple[Places, Places, Places]:
+    """Positions of images (N, S, S, 3) to train on, to choose and to judge.
+
+    The last ``judging`` may not be trained on; without any, the images themselves are split. Copies
+    of an image are in one part, and one alone of them chooses or judges. Raises ``ParameterError``
+    where a part has too few images.
+    """
+    groups, count = copies(pixels), len(pixels)
+    order = np.random.default_rng(seed).permutation(count)
+    if judging:
+        reserved = np.arange(count) >= count - judging
+        train = np.flatnonzero(~np.isin(groups, groups[reserved]))
+        pool = order[reserved[order]]
+    else:  # whole groups, until the share is full
+        numbers, first, sizes = np.unique(groups[order], return_index=True, return_counts=True)
+        turns = np.argsort(first)
+        fits = np.cumsum(sizes[turns]) <= round(_TRAINED * count)
+        trained = np.isin(groups[order], numbers[turns[fits]])
+        train, pool = order[trained], order[~trained]
+
+    pool = pool[np.sort(np.unique(groups[pool], return_index=True)[1])]
+    choose, judge = np.split(pool, [round(_CHOOSING * len(pool))])
+    for places, fewest, purpose in (
+        (train, FEWEST_TRAINED, "train on"),
+        (choose, FEWEST_CHOOSING, "choose the interpolation"),
+        (judge, FEWEST_JUDGED, "judge"),
+    ):
+        if len(places) < fewest:
+            raise ParameterError(
+                f"Expected at least {fewest} different images to {purpose}, got {len(places)}: "
+                "add more images; copies count once, and no image both trains and judges."
+            )
+    return np.sort(train), np.sort(choose), np.sort(judge)
+
+
+BATCH = 16
+WEAKEST, STRONGEST = 0.1, 0.8
+"""Range of the strengths, drawn uniformly."""
+
+_SAVE_STEPS = 25
+_LIFETIME = 7 * 24 * 3600.0
+"""Seconds that an unfinished training stays in the cache."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a model is trained: epochs over the images, the largest learning rate, the seed.
+
+    Without a rate it is the model's own.
+    """
+
+    epochs: int = 5
+    rate: float | None = None
+    seed: int = 0
+
+    def check(self) -> None:
+        """Raise ``ParameterError`` for settings out of range."""
+        if not 1 <= self.epochs <= 1000:
+            raise ParameterError(f"Expected 1 to 1000 epochs, got {self.epochs}.")
+        if self.rate is not None and not 0 < self.rate <= 1:
+            raise ParameterError(f"Expected a learning rate above 0 up to 1, got {self.rate:g}.")
+        check_seed(self.seed)
+
+
+class Checkpoint:
+    """The state of an unfinished training, a file of the cache; the same request finds it again."""
+
+    def __init__(self, *request: object) -> None:
+        """``request`` is all that the training depends on, JSON-ready."""
+        key = hashlib.sha256(json.dumps([__version__, *request]).encode()).hexdigest()[:24]
+        self._file = settings.cache_folder() / "hardening" / f"{key}.npz"
+
+    def read(self, model: GraphTrainer) -> int:
+        """Restore ``model``; return the number of steps done, 0 without a usable file."""
+        try:
+            with np.load(self._file, allow_pickle=False) as stored:
+                state = dict(stored)
+            model.restore(state)
+            return int(state["steps"])
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+            return 0
+
+    def write(self, model: GraphTrainer, steps: int) -> None:
+        """Store the state of ``model`` after ``steps``.
+
+        Raises ``ParameterError`` where it cannot be written; the file written before it stays.
+        """
+
+        def save(temporary: Path) -> None:
+            # An open file, because NumPy adds .npz to a path with another ending.
+            with temporary.open("wb") as stream:
+                np.savez(stream, steps=np.array(steps), **model.state())  # type: ignore[arg-type]
+
+        folder = self._file.parent
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            for other in folder.glob("*.npz"):
+                if time.time() - other.stat().st_mtime > _LIFETIME and other != self._file:
+                    other.unlink(missing_ok=True)
+            put_whole(self._file, save)
+        except OSError as error:
+            raise ParameterError(
+                f"The training cannot be saved: {error.strerror}. Make room on the disk, then "
+                "train again: it continues from the last saved step.",
+                hint=f"The folder is {folder}.",
+            ) from error
+
+    def remove(self) -> None:
+        self._file.unlink(missing_ok=True)
+
+
+def train(
+    model: GraphTrainer,
+    images: Views,
+    perturbations: Sequence[str],
+    chosen: Settings,
+    checkpoint: Checkpoint,
+    note: Note,
+) -> None:
+    """Train ``model``, from the ``checkpoint`` on if there is one.
+
+    Each image gets a random one of the ``perturbations`` at a random strength. What ``note`` raises
+    ends the training; the next call continues it.
+    """
+    count = len(images.pixels)
+    per_epoch = math.ceil(count / BATCH)
+    total = per_epoch * chosen.epochs
+    done = start = checkpoint.read(model)
+    try:
+        for step in range(start, total):
+            note("Training", min(step * BATCH, count * chosen.epochs), count * chosen.epochs)
+            epoch, place = divmod(step, per_epoch)
+            order = np.random.default_rng([chosen.seed, epoch]).permutation(count)
+            rows = order[place * BATCH : (place + 1) * BATCH]
+            draws = np.random.default_rng([chosen.seed, step, 1])
+            plain = from_uint8(images.pixels[rows])
+            perturbed = []
+            for image, row in zip(plain, rows, strict=True):
+                name = perturbations[int(draws.integers(len(perturbations)))]
+                steps = {name: float(draws.uniform(WEAKEST, STRONGEST))}
+                seed = int(draws.integers(2**32))
+                digests = [images.digests[row]]
+                perturbed.append(compose(image[None], steps, seed=seed, digests=digests))
+            both = model.resized(np.concatenate([plain, *perturbed]))
+            targets = np.concatenate([images.targets[rows]] * 2)
+            rate = (chosen.rate or model.rate) * (1 + math.cos(math.pi * step / total)) / 2
+            try:
+                model.step(both, targets, rate, step + 1)
+            except ParameterError:  # it diverged
+                checkpoint.remove()
+                raise
+            done = step + 1
+            if done % _SAVE_STEPS == 0:
+                checkpoint.write(model, done)
+    except ParameterError:
+        raise  # it diverged, or the disk is full
+    except BaseException:
+        # A full disk does not hide the reason, such as a cancellation; the last checkpoint stays.
+        with contextlib.suppress(ParameterError):
+            checkpoint.write(model, done)
+        raise
+    checkpoint.write(model, total)
+    note("Training", count * chosen.epochs, count * chosen.epochs)

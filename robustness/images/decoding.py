@@ -1,0 +1,668 @@
+"""From untrusted bytes to an upright image: 8-bit RGB without transparency, as a Pillow image.
+
+All outside images pass through ``decode``. Unusable bytes or files raise ``ImageError`` with one
+sentence. Every function is thread-safe. (Only the TIFF library may write to stderr.)
+
+Conversions:
+
+- transparency (alpha, transparent colours or palette entries): composited on white. A 16-bit
+  transparent colour is compared by its upper 8 bits;
+- grey of more than 8 bits: the largest value of the depth becomes 255, such as 65535 of 16 bits, in
+  a TIFF also 4095 of 12 bits and 32767 of signed 16 bits. A file's stated maximum is used if it is
+  that of a depth, such as 4095 in 16 bits, and no sample exceeds it. 32-bit integers are read as
+  16 bits;
+- floating point (TIFF): 0 to 1 becomes 0 to 255; other ranges are refused;
+- CMYK: to sRGB by its embedded profile, without one by the plain conversion;
+- RGB and grey: the stored values, ignoring profiles, as in the pipelines that train and evaluate
+  ImageNet models. A wide-gamut photo (Display P3) looks slightly paler to the models than on a
+  screen;
+- animations and files with several pages: the first frame; of a HEIC its primary image.
+
+Five sample photographs, the same files as in scikit-image's wheel.
+
+The README beside them has sources and terms. Each is checked against a SHA-256.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import logging
+import math
+import os
+import re
+import stat
+import struct
+import warnings
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pi_heif
+from PIL import Image, ImageChops, ImageCms, ImageFile, ImageOps, PngImagePlugin, TiffImagePlugin
+
+from robustness.base.errors import ImageError
+from robustness.base.registry import Registry
+
+_BYTES_PER_PIXEL = {
+    "JPEG": 13,  # all coefficients of a progressive one
+    "MPO": 13,
+    "PNG": 16,  # 16-bit grey with a transparent value
+    "WEBP": 17,  # two canvases of the library, its result, and the image
+    "GIF": 11,
+    "BMP": 11,
+    "TIFF": 24,  # floating point
+    "AVIF": 26,  # 12 bits with transparency
+    "HEIF": 22,  # likewise
+}
+"""Peak bytes per pixel of each decoder; measured and rounded up."""
+
+_COEFFICIENT_BYTES = 8
+"""Bytes per pixel of the coefficients of a JPEG with four components, none of them subsampled."""
+
+_MOST_PER_PIXEL = max(_BYTES_PER_PIXEL.values())
+_COPIES = 3
+"""Copies of the file that a decoder may hold."""
+
+_ANY = 16 * 1024 * 1024
+"""Fixed bytes: tables, buffers, and the study image."""
+
+
+class CostError(Exception):
+    """Decoding may take ``needed`` bytes of memory, more than allowed."""
+
+    def __init__(self, needed: int) -> None:
+        super().__init__(needed)
+        self.needed = needed
+
+
+def check_cost(
+    pixels: int, kind: str | None, size: int, allowed: int | None, *, coefficients: int = 0
+) -> None:
+    """Raise ``CostError`` if decoding may take more than ``allowed`` bytes; None is no limit.
+
+    The file has ``size`` bytes and ``pixels``; ``kind`` is a format name of Pillow. The
+    decoder also holds ``coefficients``, in bytes.
+    """
+    per_pixel = _BYTES_PER_PIXEL.get(kind or "", _MOST_PER_PIXEL)
+    copies = 2 * _COPIES if kind == "TIFF" else _COPIES  # one may be decoded twice
+    needed = _ANY + copies * size + pixels * per_pixel + coefficients
+    if allowed is not None and needed > allowed:
+        raise CostError(needed)
+
+
+def webp_canvas(data: bytes) -> tuple[int, int] | None:
+    """Width and height in the header of a WebP; None for another or a broken file."""
+    if data[:4] != b"RIFF" or data[8:12] != b"WEBP" or len(data) < 30:
+        return None
+    match data[12:16]:
+        case b"VP8X":
+            width, height = data[24:27], data[27:30]
+            return int.from_bytes(width, "little") + 1, int.from_bytes(height, "little") + 1
+        case b"VP8L":
+            bits = int.from_bytes(data[21:25], "little")
+            return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
+        case b"VP8 ":
+            width, height = struct.unpack_from("<HH", data, 26)
+            return width & 0x3FFF, height & 0x3FFF
+    return None
+
+
+MAX_FILE_BYTES = 64 * 1024 * 1024
+MAX_PIXELS = 65_000_000
+JPEG_SCALE = 2
+"""A JPEG of more pixels is decoded at 1 / ``JPEG_SCALE`` of its width and height, by libjpeg, which
+never makes the other pixels."""
+MAX_JPEG_PIXELS = JPEG_SCALE**2 * MAX_PIXELS
+MAX_LENGTH = 30_000
+"""Largest width and height in pixels."""
+
+ACCEPTED_EXTENSIONS = (
+    *("jpg", "jpeg", "png", "webp", "bmp", "tif", "tiff", "gif", "avif", "heic", "heif"),
+)
+
+_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "AVIF", "HEIF")  # JPEG includes MPO
+_EXPECTED = "JPEG, PNG, WebP, BMP, TIFF, GIF, AVIF or HEIC"
+_KINDS = {
+    "JPEG": rb"\xff\xd8\xff",
+    "PNG": rb"\x89PNG\r\n\x1a\n",
+    "WebP": rb"RIFF....WEBP",
+    "BMP": rb"BM",
+    "TIFF": rb"II[*+]\0|MM\0[*+]",
+    "GIF": rb"GIF8[79]a",
+    "AVIF": rb"....ftypavi[fs]",
+    "HEIC": rb"....ftyp(hei|hev|mif1|msf1)",
+    "a PDF document": rb"%PDF",
+    "a zip archive": rb"PK\x03\x04",
+    "an SVG drawing": rb"(?i)\s*(<\?xml.*)?<svg\b",
+    "a web page": rb"(?i)\s*<(!doctype html|html|head|body)\b",
+    "text": rb"[\t\n\r -~\x80-\xff]+\Z",
+}  # by first bytes; the first match counts
+
+_MAX_SLOW_PIXELS = MAX_PIXELS // 16  # for a run-length BMP, which Pillow decodes in Python
+_MAX_SCANS = 100  # at the largest number of pixels; a smaller JPEG may have more
+_MAX_JPEG_SEGMENTS = 5_000
+_MAX_TIFF_LIST = 100_000
+_DEPTHS = {2**bits - 1 for bits in range(8, 17)}
+_JPEG_SEGMENT = re.compile(rb"\xff+([\x02-\xcf\xd9-\xfe])")
+_START_OF_SCAN, _END_OF_IMAGE = 0xDA, 0xD9
+_ARITHMETIC = range(0xC9, 0xD0)  # frames whose scans may leave out their last bytes
+_RESTARTS = range(0xD0, 0xD8)
+_NOISE = hashlib.shake_128(b"noise").digest(512).replace(b"\xff", b"\xfe")
+_METADATA = re.compile(rb"(infe.{8}(?:..)?)(?:Exif|mime)", re.DOTALL)
+
+# Hide Pillow's warnings about metadata and sizes: this module raises what matters. One filter,
+# since `warnings.catch_warnings` is not thread-safe; the handler keeps Pillow's log from stderr.
+warnings.filterwarnings("ignore", module=r"PIL\.")
+logging.getLogger("PIL").addHandler(logging.NullHandler())
+# One thread, as each takes memory.
+pi_heif.register_heif_opener(
+    thumbnails=False, depth_images=False, aux_images=False, decode_threads=1
+)
+# Pillow refuses twice this number of pixels before it says how many there are.
+Image.MAX_IMAGE_PIXELS = MAX_JPEG_PIXELS // 2
+
+
+def decode(
+    data: bytes,
+    *,
+    name: str = "the image",
+    allowed: int | None = None,
+    pixels: int = MAX_PIXELS,
+) -> Image.Image:
+    """The image in ``data`` as an upright 8-bit image (mode "RGB") without transparency.
+
+    ``name`` stands for the image in messages. Raises ``ImageError`` for
+    anything but a whole image of an accepted format with at most ``pixels`` pixels, counted before
+    decoding, and ``CostError`` if decoding may take more than ``allowed`` bytes of memory. A JPEG
+    may have ``JPEG_SCALE ** 2`` times as many: of one with more than ``pixels``, the result has
+    half the width and height.
+    """
+    subject = as_subject(name)
+    most = JPEG_SCALE**2 * pixels if data.startswith(b"\xff\xd8") else pixels
+    _check_bytes(len(data), subject)
+    try:
+        scans = _jpeg_scans(data)
+        _check_tiff_lists(data)
+        if canvas := webp_canvas(data):  # opening it would already take memory
+            _check_size(canvas, subject, pixels)
+            check_cost(canvas[0] * canvas[1], "WEBP", len(data), allowed)
+        if data[4:8] == b"ftyp":
+            # A broken EXIF or XMP block would make an AVIF or HEIC unreadable; their orientation
+            # is stored elsewhere.
+            file = io.BytesIO(_METADATA.sub(rb"\1free", data))
+        else:
+            _check_png_profile(data, subject)
+            file = io.BytesIO(data)
+        with Image.open(file, formats=_FORMATS) as image:
+            _check_size(image.size, subject, most)
+            _check_pixels(image, scans, pixels, most)
+            coefficients = 0
+            is_reduced = math.prod(image.size) > pixels
+            if is_reduced:
+                coefficients = _reduce_jpeg(image, scans)
+            block = _largest_block(image)
+            check_cost(block, image.format, len(data), allowed, coefficients=coefficients)
+            # The check of several scans comes first, so that one image is in memory at a time.
+            noisy = _noisy_pixels(data, is_reduced) if scans > 1 else None
+            colour = image.info.get("transparency")
+            if colour and any(tile[3] == "RGB;16B" for tile in image.tile):
+                # of a 16-bit PNG, whose pixels have only the upper 8 bits
+                image.info["transparency"] = tuple(value >> 8 for value in colour)
+            image.load()
+            if scans == 1 and _may_be_filled(image):
+                noisy = _noisy_pixels(data, is_reduced)
+            if noisy is not None and noisy != _pixels_digest(image):
+                raise ValueError("a JPEG with fewer rows than its header says")
+            if image.format in {"PNG", "TIFF"}:
+                _check_last_rows(image, data)
+            with contextlib.suppress(Exception):  # broken metadata must not cost the image
+                ImageOps.exif_transpose(image, in_place=True)
+        for decoder in ("_decoder", "_heif_file"):  # WebP, AVIF and HEIC keep their pixels in it
+            vars(image).pop(decoder, None)
+        return _flatten(image, subject)
+    except (ImageError, CostError):
+        raise
+    except MemoryError as error:
+        raise ImageError(
+            f"{subject} takes too much memory to decode: expected a smaller file; save a copy "
+            "of fewer pixels, without metadata such as colour profiles."
+        ) from error
+    except Image.DecompressionBombError as error:
+        count = re.search(r"\d+", str(error))
+        size = f"{int(count[0]) // 10**6:,} million" if count else "far more"
+        raise _too_many_pixels(subject, size, most) from error
+    except Exception as error:  # hostile bytes make Pillow raise nearly anything
+        if "MAX_TEXT_CHUNK" in str(error):
+            raise _much_metadata(subject) from error
+        raise _unreadable(subject, data) from error
+
+
+def read_file(path: str | os.PathLike[str], *, name: str = "") -> bytes:
+    """The bytes of a regular, non-empty file of at most ``MAX_FILE_BYTES``; else ``ImageError``.
+
+    ``name`` stands for the file in messages, by default its path.
+    """
+    subject = as_subject(name or os.fspath(path))
+    try:
+        status = os.stat(path)
+        if stat.S_ISDIR(status.st_mode):
+            raise ImageError(f"{subject} is a folder: expected an image file; choose one in it.")
+        if not stat.S_ISREG(status.st_mode):  # a pipe or a device may block, or never end
+            raise ImageError(f"{subject} is a pipe or device: expected an image file; choose one.")
+        _check_bytes(status.st_size, subject)
+        with Path(path).open("rb") as file:
+            data = file.read(MAX_FILE_BYTES + 1)
+    except FileNotFoundError as error:
+        raise ImageError(f"{subject} does not exist: check its path.") from error
+    except (OSError, ValueError) as error:
+        reason = (getattr(error, "strerror", None) or "the path is not valid").lower()
+        raise ImageError(
+            f"{subject} cannot be opened ({reason}): check the path and its permissions."
+        ) from error
+    _check_bytes(len(data), subject)
+    return data
+
+
+def _flatten(image: Image.Image, subject: str) -> Image.Image:
+    """A loaded image in RGB, with transparency composited on white; may share its pixels."""
+    if image.mode.startswith(("I", "F")):
+        image = _eight_bit_grey(image, subject)
+    if image.mode == "CMYK":
+        rgb = _cmyk_to_rgb(image)
+    elif image.has_transparency_data:
+        image = image if image.mode == "RGBA" else image.convert("RGBA")
+        mask = ImageChops.invert(image.getchannel("A"))
+        rgb = image.convert("RGB")
+        rgb.paste((255, 255, 255), mask=mask)
+    else:
+        # Reuse the pixels of an RGB image, without its file: a copy would take too much memory.
+        rgb = image._new(image.im) if image.mode == "RGB" else image.convert("RGB")
+    rgb.info.clear()  # a profile left here would be embedded again on saving
+    return rgb
+
+
+def _eight_bit_grey(image: Image.Image, subject: str) -> Image.Image:
+    """Grey of 16 bits, 32 bits or floating point as mode "L", or "LA" with a transparent value."""
+    values = np.asarray(image)
+    low, high = values.min(), values.max()
+    top = 1 if image.mode == "F" else _white_of(image, high)
+    if not (low >= 0 and high <= top):  # also refuses NaN
+        raise ImageError(
+            f"{subject} cannot be placed between black and white: expected brightness from 0 to "
+            f"{top}, got {low:g} to {high:g}; export it as an 8-bit PNG."
+        )
+    if image.mode == "F":
+        levels = np.rint(values * np.float32(255)).astype(np.uint8)
+    else:
+        levels = np.empty(values.shape, np.uint8)
+        for row, whole in zip(levels, values, strict=True):
+            row[:] = (whole.astype(np.uint64) * 510 + top) // (2 * top)
+    if isinstance(image, TiffImagePlugin.TiffImageFile) and image.tag_v2.get(262) == 0:
+        levels = 255 - levels  # "white is zero", which Pillow applies up to 8 bits only
+    grey = Image.fromarray(levels)
+    if "transparency" not in image.info:
+        return grey
+    opaque = values != image.info["transparency"]
+    return Image.merge("LA", (grey, Image.fromarray(opaque.astype(np.uint8) * 255)))
+
+
+def _white_of(image: Image.Image, high: int) -> int:
+    """The value of white in integer grey with the maximum ``high``, by the file's depth."""
+    if not isinstance(image, TiffImagePlugin.TiffImageFile):
+        return 65535
+    bits, signed = image.tag_v2.get(258, (16,))[0], image.tag_v2.get(339, (1,))[0] == 2
+    top = 65535 if bits > 16 else 2 ** (bits - signed) - 1
+    for tag in (281, 341):  # MaxSampleValue and SMaxSampleValue
+        said = image.tag_v2.get(tag, 0)
+        said = said[0] if isinstance(said, tuple) and said else said
+        if said in _DEPTHS and high <= said < top:
+            return int(said)
+    return top
+
+
+def _cmyk_to_rgb(image: Image.Image) -> Image.Image:
+    """CMYK to RGB by its profile; by the plain conversion if that is unusable."""
+    try:
+        transform = ImageCms.buildTransform(
+            io.BytesIO(image.info["icc_profile"]),
+            ImageCms.createProfile("sRGB"),
+            "CMYK",
+            "RGB",
+            renderingIntent=ImageCms.Intent.RELATIVE_COLORIMETRIC,
+            flags=ImageCms.Flags.BLACKPOINTCOMPENSATION,
+        )
+    except (ImageCms.PyCMSError, KeyError, TypeError):
+        return image.convert("RGB")
+    return transform.apply(image)
+
+
+def _jpeg_scans(data: bytes) -> int:
+    """Number of scans of a JPEG; 0 for another kind of file."""
+    if not data.startswith(b"\xff\xd8"):
+        return 0
+    return sum(marker == _START_OF_SCAN for marker, _ in _jpeg_segments(data))
+
+
+def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int]]:
+    """The marker and the start of each segment of a JPEG, to the end of its first image."""
+    position = 2
+    for _ in range(_MAX_JPEG_SEGMENTS):
+        segment = _JPEG_SEGMENT.search(data, position)
+        if segment is None:
+            return
+        (marker,) = segment[1]
+        yield marker, segment.start()
+        if marker == _END_OF_IMAGE:
+            return
+        position = segment.end() + int.from_bytes(data[segment.end() : segment.end() + 2])
+    raise ValueError("too many segments in a JPEG")
+
+
+# --- whether all pixels come from the file --------------------------------------------------------
+#
+# Decoders fill what the data lacks, without an error. Each check below decodes the image once more,
+# so that what is filled comes out different, and is left out where the last pixels tell that
+# nothing was filled.
+
+
+def _may_be_filled(image: Image.Image) -> bool:
+    """Whether the last pixel of a JPEG with one scan may stand for missing data.
+
+    All coefficients of that are 0, which gives the middle of each range.
+    """
+    if image.mode == "CMYK":
+        return True
+    (last,) = _last_pixels(image, rows=1)
+    return set(last) <= {127, 128}
+
+
+def _last_pixels(image: Image.Image, rows: int) -> list[bytes]:
+    """The last pixel of each of the last ``rows`` of a loaded image."""
+    column = image.width - 1
+    tops = range(max(0, image.height - rows), image.height)
+    return [image.crop((column, top, column + 1, top + 1)).tobytes() for top in tops]
+
+
+def _noisy_pixels(data: bytes, is_reduced: bool) -> int | None:
+    """The digest of a JPEG's pixels with noise after the data of each scan.
+
+    A decoder skips what follows a whole scan, and takes it for missing rows of another. None for
+    arithmetic coding.
+    """
+    noise = _NOISE + b"".join(bytes([0xFF, restart]) + _NOISE for restart in _RESTARTS)
+    pieces = []
+    copied = 0
+    in_scan = False
+    for marker, start in _jpeg_segments(data):
+        if marker in _ARITHMETIC:
+            return None
+        if in_scan:
+            pieces += [data[copied:start], noise]
+            copied = start
+        in_scan = marker == _START_OF_SCAN
+    pieces.append(data[copied:])
+    with Image.open(io.BytesIO(b"".join(pieces)), formats=("JPEG",)) as image:
+        if is_reduced:
+            _reduce_jpeg(image, scans=1)
+        return _pixels_digest(image)
+
+
+def _pixels_digest(image: Image.Image) -> int:
+    return zlib.crc32(image.tobytes())
+
+
+def _check_last_rows(image: ImageFile.ImageFile, data: bytes) -> None:
+    """Raise ``ValueError`` if the last pixels of a loaded PNG or TIFF are not from its ``data``.
+
+    Pillow begins with zeros. Where one is left, the image is decoded over ones.
+    """
+    found = _last_pixels(image, rows=2)  # an interlaced PNG ends with the last odd row
+    if all(any(pixel) for pixel in found):
+        return
+    with Image.open(io.BytesIO(data), formats=(image.format or "",)) as again:
+        again.load_prepare()
+        bands = len(again.getbands())
+        again.im.paste(1 if bands == 1 else (1,) * bands, (0, 0, *again.size))
+        again.load()
+        if _last_pixels(again, rows=2) != found:
+            raise ValueError("an image with fewer rows than its header says")
+
+
+def _check_png_profile(data: bytes, subject: str) -> None:
+    """Refuse a PNG with a colour profile that Pillow would read whole, and then refuse."""
+    position = 8
+    while data.startswith(b"\x89PNG") and position + 8 <= len(data):
+        length = int.from_bytes(data[position : position + 4])
+        kind = data[position + 4 : position + 8]
+        if kind == b"iCCP" and length > PngImagePlugin.MAX_TEXT_CHUNK:
+            raise _much_metadata(subject)
+        if kind == b"IDAT":
+            return
+        position += 12 + length
+
+
+def _much_metadata(subject: str) -> ImageError:
+    return ImageError(
+        f"{subject} holds too much besides its pixels: expected a colour profile and texts of at "
+        f"most {PngImagePlugin.MAX_TEXT_CHUNK >> 20} MiB each, got more; save a copy without them."
+    )
+
+
+def _check_tiff_lists(data: bytes) -> None:
+    """Refuse a TIFF with a list, as of tiles, that would take Pillow minutes."""
+    if data[:2] not in {b"II", b"MM"}:
+        return
+    order = "<" if data.startswith(b"I") else ">"
+    big = data[2:3] == b"+"
+    header, count, entry = ("8xQ", "Q", "2xHQ8x") if big else ("4xL", "H", "2xHL4x")
+    (start,) = struct.unpack_from(order + header, data)
+    (entries,) = struct.unpack_from(order + count, data, start)
+    start += struct.calcsize(order + count)
+    size = struct.calcsize(order + entry)
+    whole = min(entries, (len(data) - start) // size)
+    for kind, length in struct.iter_unpack(order + entry, data[start : start + whole * size]):
+        # Pillow reads text and bytes as one value and skips what exceeds the file.
+        if kind not in {1, 2, 7} and _MAX_TIFF_LIST < length <= len(data):
+            raise ValueError(f"{length} values in a TIFF's list")
+    if entries > _MAX_TIFF_LIST:
+        raise ValueError(f"{entries} entries in a TIFF")
+
+
+def as_subject(name: str) -> str:
+    """``name`` as the subject of a message: one short line of printable characters, in quotes."""
+    clean = " ".join("".join(c if c.isprintable() else " " for c in name).split())
+    if len(clean) > 80:
+        clean = f"{clean[:50]}…{clean[-29:]}"
+    return "The image" if clean in {"", "the image"} else f'"{clean}"'
+
+
+def _check_bytes(size: int, subject: str) -> None:
+    if size == 0:
+        raise ImageError(f"{subject} is empty: expected an image file; choose another one.")
+    if size > MAX_FILE_BYTES:
+        raise ImageError(
+            f"{subject} is too large: expected at most {MAX_FILE_BYTES >> 20} MiB, got "
+            f"{size / 2**20:,.1f} MiB; save a smaller copy."
+        )
+
+
+def _reduce_jpeg(image: ImageFile.ImageFile, scans: int) -> int:
+    """Have the decoder make a JPEG smaller; returns the bytes that it still holds of the whole.
+
+    Raises ``ValueError`` for a JPEG that cannot be decoded so.
+    """
+    whole = math.prod(image.size)
+    reduced = image.draft(image.mode, (image.width // JPEG_SCALE, image.height // JPEG_SCALE))
+    if reduced is None or math.prod(image.size) > whole / 2:
+        raise ValueError("a JPEG that cannot be decoded at a smaller size")
+    # Only of a JPEG in several scans, such as a progressive one, are all coefficients held.
+    return whole * _COEFFICIENT_BYTES if scans > 1 else 0
+
+
+def _check_pixels(image: ImageFile.ImageFile, scans: int, pixels: int, most: int) -> None:
+    """Refuse, by its header, an image that would take too much memory or time to decode.
+
+    A JPEG has ``most`` pixels, which exceed ``pixels`` where it is decoded at a smaller size.
+    """
+    if math.prod(image.size) * scans > _MAX_SCANS * pixels:
+        raise ValueError(f"{scans} scans in a JPEG")
+    if _largest_block(image) > most:
+        raise ValueError(f"{_largest_block(image)} pixels in a tile")
+    if math.prod(image.size) > _MAX_SLOW_PIXELS and any(t[0] == "bmp_rle" for t in image.tile):
+        raise ValueError(f"{math.prod(image.size)} pixels in a run-length BMP")
+
+
+def _check_size(size: tuple[int, int], subject: str, pixels: int) -> None:
+    if max(size) > MAX_LENGTH or math.prod(size) > pixels:
+        raise _too_many_pixels(subject, f"{size[0]:,} x {size[1]:,}", pixels)
+
+
+def _largest_block(image: ImageFile.ImageFile) -> int:
+    """Largest block of pixels that the decoder holds: the image, or a tile of a TIFF."""
+    tile = 0
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
+        tile = image.tag_v2.get(322, 1) * image.tag_v2.get(323, 1)
+    return max(image.width * image.height, tile)
+
+
+def _too_many_pixels(subject: str, size_text: str, pixels: int) -> ImageError:
+    return ImageError(
+        f"{subject} has too many pixels: expected at most {MAX_LENGTH:,} per side and "
+        f"{pixels // 10**6} million in all, got {size_text}; save a smaller copy."
+    )
+
+
+def _unreadable(subject: str, data: bytes) -> ImageError:
+    """The error for bytes without a decoder, by their apparent kind."""
+    kinds = (kind for kind, start in _KINDS.items() if re.match(start, data[:1024], re.DOTALL))
+    kind = next(kinds, "bytes of an unknown kind")
+    if kind in _EXPECTED:
+        return ImageError(
+            f"{subject} cannot be decoded: expected a whole image, got a damaged, incomplete or "
+            f"unusual {kind} file; export it again as PNG or JPEG."
+        )
+    return ImageError(
+        f"{subject} is not an image of an accepted format: expected {_EXPECTED}, got {kind}; "
+        "convert it and try again."
+    )
+
+
+FOLDER = Path(__file__).parent / "photographs"
+_REMEDY = "fetch the dashboard's own files again"
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A bundled photograph.
+
+    ``alt`` is its text alternative. ``credit`` names the author and the terms of use. ``synset`` is
+    the WordNet id of its ImageNet class; None if ImageNet has no such class.
+    """
+
+    name: str
+    label: str
+    alt: str
+    synset: str | None
+    filename: str
+    sha256: str
+    credit: str
+
+
+REGISTRY: Registry[Sample] = Registry("sample")
+
+for _sample in (
+    Sample(
+        name="coffee",
+        label="Cup of espresso",
+        alt="A red cup of espresso with a small spoon on a red saucer, on a wooden table.",
+        synset="n07920052",
+        filename="coffee.png",
+        sha256="cc02f8ca188b167c775a7101b5d767d1e71792cf762c33d6fa15a4599b5a8de7",
+        credit="Rachel Michetti, courtesy of Pikolo Espresso Bar (CC0)",
+    ),
+    Sample(
+        name="chelsea",
+        label="Chelsea the cat",
+        alt="The face of a light brown tabby cat with green eyes, seen from close up.",
+        synset="n02124075",
+        filename="chelsea.png",
+        sha256="596aa1e7cb875eb79f437e310381d26b338a81c2da23439704a73c4651e8c4bb",
+        credit="Stefan van der Walt (CC0)",
+    ),
+    Sample(
+        name="rocket",
+        label="Rocket at dusk",
+        alt="A white rocket upright on its launch pad between lattice towers, at dusk.",
+        synset=None,
+        filename="rocket.jpg",
+        sha256="c2dd0de7c538df8d111e479619b129464d0269d0ae5fd18ca91d33a7fdfea95c",
+        credit="SpaceX (public domain)",
+    ),
+    Sample(
+        name="motorcycle",
+        label="Motorcycle in a garage",
+        alt="A red motorcycle on its stand in a garage, in front of shelves full of boxes.",
+        synset=None,
+        filename="motorcycle_left.png",
+        sha256="db18e9c4157617403c3537a6ba355dfeafe9a7eabb6b9b94cb33f6525dd49179",
+        credit="D. Scharstein et al., Middlebury Stereo Datasets 2014 (published with permission)",
+    ),
+    Sample(
+        name="astronaut",
+        label="Astronaut Eileen Collins",
+        alt=(
+            "A smiling woman in an orange space suit, her helmet in front of her, between a flag "
+            "of the United States and a model of a space shuttle."
+        ),
+        synset=None,
+        filename="astronaut.png",
+        sha256="88431cd9653ccd539741b555fb0a46b61558b301d4110412b5bc28b5e3ea6cb5",
+        credit="NASA (public domain)",
+    ),
+):
+    REGISTRY.add(_sample)
+
+
+def sample_path(name: str) -> Path:
+    """The path of the sample ``name``; the file is not checked.
+
+    Raises ``UnknownNameError`` for an unknown name.
+    """
+    return FOLDER / REGISTRY[name].filename
+
+
+SAMPLE = "sample:"
+"""Prefix of a sample in place of the path of an image: ``sample:coffee``."""
+
+
+def picture_file(path: str | os.PathLike[str]) -> str:
+    """``path`` itself, or the path of the sample that it names.
+
+    Raises what ``sample_path`` raises.
+    """
+    text = os.fspath(path)
+    return str(sample_path(text.removeprefix(SAMPLE))) if text.startswith(SAMPLE) else text
+
+
+def sample_bytes(name: str) -> bytes:
+    """The file of the sample ``name``, verified; raises as ``sample_path`` does, and
+    ``ImageError`` if the file is missing or not the expected one."""
+    sample = REGISTRY[name]
+    path = sample_path(name)
+    try:
+        data = read_file(path)
+    except ImageError as error:
+        raise ImageError(
+            f'The sample "{name}" is missing: expected the file {path}; {_REMEDY}.'
+        ) from error
+    digest = hashlib.sha256(data).hexdigest()
+    if digest != sample.sha256:
+        raise ImageError(
+            f'The sample "{name}" is not the expected file: expected SHA-256 '
+            f"{sample.sha256[:12]}…, got {digest[:12]}…; {_REMEDY}."
+        )
+    return data

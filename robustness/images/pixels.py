@@ -1,0 +1,130 @@
+"""The 8-bit grid of study images, and their files: what is shown, saved and predicted is one image.
+
+Values are whole 255ths, ``np.float32(level) / np.float32(255)``, as read back from a PNG.
+
+Copies of an image: also saved again, made smaller, mirrored; and images of one scene.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.floating[Any]]
+
+BITS = 8
+LEVELS = 255
+"""The largest 8-bit value; an attack's epsilon is usually stated in 255ths."""
+
+
+def to_uint8(images: Floats) -> NDArray[np.uint8]:
+    """Study images of any shape, scaled to 0 to 255 and rounded."""
+    return np.rint(np.clip(images, 0, 1) * LEVELS).astype(np.uint8)
+
+
+def from_uint8(levels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Study images from values of 0 to 255."""
+    return np.asarray(levels, dtype=np.float32) / np.float32(LEVELS)
+
+
+def round_to_grid(images: NDArray[np.float32]) -> NDArray[np.float32]:
+    """``images`` in [0, 1], rounded in place to whole 255ths.
+
+    Only for the caller's own array.
+    """
+    np.multiply(images, np.float32(LEVELS), out=images)
+    np.rint(images, out=images)
+    return np.divide(images, np.float32(LEVELS), out=images)
+
+
+def to_png(image: Floats) -> bytes:
+    """One study image (S, S, 3) as a lossless 8-bit PNG: the same bytes every time.
+
+    Uses OpenCV, which releases the GIL and is faster than Pillow: 3.5 against 5.5 ms.
+    """
+    import cv2
+
+    pixels = cv2.cvtColor(to_uint8(image), cv2.COLOR_RGB2BGR)
+    by_runs = [cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE]
+    _, data = cv2.imencode(".png", pixels, [cv2.IMWRITE_PNG_COMPRESSION, 1, *by_runs])
+    return data.tobytes()
+
+
+def to_jpeg(image: Floats, quality: int) -> bytes:
+    """One study image (S, S, 3) as JPEG of a ``quality`` up to 100, to be looked at."""
+    import cv2
+
+    pixels = cv2.cvtColor(to_uint8(image), cv2.COLOR_RGB2BGR)
+    return cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, quality])[1].tobytes()
+
+
+Bytes = NDArray[np.uint8]
+Places = NDArray[np.int64]
+
+_CELLS = 16
+_ALIKE = 0.9
+"""Cosine of the angle between two outlines from which the images count as copies. Measured on 500
+photographs: that of two scenes is at most 0.55; that of a copy in JPEG of quality 30, of half the
+size or brighter by 20 % at least 0.92; without a border of 4 pixels it is 0.91 in 9 of 10 cases.
+"""
+_SCENE_SIDE = 32
+_ONE_SCENE = 0.57
+"""Median over pairs of the correlation at the best shift, from which images show one scene.
+Measured: folders of 50 different photographs, under 46 compositions and cameras, had at most 0.48;
+30 frames of one scene, whose crops had from 60 to 100 % of its size, at least 0.66."""
+_MOST_COMPARED = 100
+
+
+def copies(pixels: Iterable[Bytes]) -> Places:
+    """A number for each image; copies, also small, compressed or mirrored ones, share it."""
+    pairs = [(_outline(grey), _outline(grey[:, ::-1])) for grey in map(_grey, pixels)]
+    if not pairs:
+        return np.zeros(0, np.int64)
+    outlines, mirrored = (np.stack(side) for side in zip(*pairs, strict=True))
+    alike = np.maximum(outlines @ outlines.T, outlines @ mirrored.T) >= _ALIKE
+    np.fill_diagonal(alike, True)
+    numbers = np.arange(len(pairs))
+    while True:  # each takes the smallest number among its copies, until nothing moves
+        smallest = np.where(alike | alike.T, numbers[None], len(pairs)).min(1)
+        if (smallest == numbers).all():
+            return numbers
+        numbers = smallest
+
+
+def _grey(image: Bytes) -> NDArray[np.float32]:
+    """The mean of the channels; NumPy's own takes six times as long along so short an axis."""
+    return (image[..., 0].astype(np.float32) + image[..., 1] + image[..., 2]) / np.float32(3)
+
+
+def _outline(grey: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Differences between neighbouring cells of the image, as a vector of length 1."""
+    edges = [
+        np.linspace(0, size, min(_CELLS, size), endpoint=False).astype(int) for size in grey.shape
+    ]
+    sums = np.add.reduceat(np.add.reduceat(grey, edges[0], 0), edges[1], 1)
+    areas = [np.diff([*edge, size]) for edge, size in zip(edges, grey.shape, strict=True)]
+    cells = sums / np.multiply.outer(*areas)
+    steps = np.concatenate([np.diff(cells, axis=axis).ravel() for axis in (0, 1)])
+    return np.asarray(steps / max(float(np.linalg.norm(steps)), 1e-6), np.float32)
+
+
+def show_one_scene(pixels: Bytes) -> bool:
+    """Whether most of the images (N, S, S, 3) show one scene, perhaps moved or brighter."""
+    import cv2
+
+    shapes = []
+    window = np.outer(np.hanning(_SCENE_SIDE), np.hanning(_SCENE_SIDE))
+    for image in pixels[:: max(1, -(-len(pixels) // _MOST_COMPARED))]:
+        small = cv2.resize(_grey(image), (_SCENE_SIDE, _SCENE_SIDE), interpolation=cv2.INTER_AREA)
+        shape = cv2.GaussianBlur(small, (0, 0), 1) - cv2.GaussianBlur(small, (0, 0), 5)
+        shape = (shape - shape.mean()) * window
+        shapes.append(shape / max(float(np.linalg.norm(shape)), 1e-6))
+    spectra = np.fft.rfft2(np.stack(shapes))
+    best = [
+        np.fft.irfft2(spectra[row + 1 :] * spectra[row].conj(), s=window.shape).max((1, 2))
+        for row in range(len(spectra) - 1)
+    ]
+    return bool(best) and bool(np.median(np.concatenate(best)) > _ONE_SCENE)

@@ -1,0 +1,515 @@
+"""The accuracy of a model on unlabelled images, from its confidences.
+
+A labelled reference says how confidence and accuracy go together, simulated compositions say how
+that changes with what a camera does. Where several models know the same classes, their agreement
+tells more than the confidence of one. No cause is needed.
+
+The accuracy to expect of a model, from confidence and from labels.
+
+The accuracy under simulated perturbations is not among them: it tests a cause. Labels correct the
+mean confidence of all images (prediction-powered inference with tuning, Angelopoulos et al.,
+"PPI++", 2023). Both estimates are combined by their precision.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from robustness import models
+from robustness.base.validation import CONFIG
+from robustness.images.pixels import from_uint8
+from robustness.matching.emulator import MOST, matchable
+from robustness.matching.statistics import Values
+from robustness.metrics.intervals import rate_interval
+
+COLLECTIONS = 0.05
+"""Standard deviation of accuracy between collections of images of the same kind."""
+STEPS = (20, 50, 100)
+"""Numbers of labels for which the width of the interval is forecast."""
+_PSEUDO = 4.0
+"""Pseudo-images, half of them correct, in the variance of few labels (Agresti & Coull 1998)."""
+_UNSURE = 6.0
+"""Over the number of labels: by how much their variance, which few labels tell badly, is larger.
+Chosen on practice cameras, so that intervals from 20 labels hold."""
+_EXPLAINED = 0.15
+"""Share of the variance of correctness that confidence explains, for forecasts."""
+
+
+@dataclass(frozen=True)
+class AccuracyEstimate:
+    """An accuracy with its 95 % interval; ``error`` is the standard error.
+
+    ``parts`` are the accuracies of which it is the mean, or others beside it, by method.
+    """
+
+    __pydantic_config__ = CONFIG
+
+    value: float
+    low: float
+    high: float
+    error: float
+    parts: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ExpectedAccuracy:
+    """A model's accuracy to expect on the production images, with a 95 % interval.
+
+    It is ``confidence``, the estimate from confidences; with ``labelled`` images both combined;
+    else ``labels`` alone. ``reference`` is the accuracy on the reference, None without labels
+    there.
+    """
+
+    model: str
+    reference: float | None = None
+    confidence: AccuracyEstimate | None = None
+    labels: AccuracyEstimate | None = None
+    labelled: int = 0
+
+    @cached_property
+    def best(self) -> AccuracyEstimate:
+        """The estimate that has the value and the interval; there is at least one."""
+        if self.confidence and self.labels:
+            return combined(self.confidence, self.labels)
+        estimate = self.confidence or self.labels
+        if estimate is None:
+            raise ValueError(f"{self.model} has neither an estimate from confidence nor labels")
+        return estimate
+
+    @property
+    def value(self) -> float:
+        return self.best.value
+
+    @property
+    def low(self) -> float:
+        return self.best.low
+
+    @property
+    def high(self) -> float:
+        return self.best.high
+
+    @property
+    def disagreement(self) -> str:
+        """Two estimates that lie outside the interval of each other; "" without any."""
+        part, other = self.confidence, self.labels
+        if part is None or other is None:
+            return ""
+        if part.low <= other.value <= part.high or other.low <= part.value <= other.high:
+            return ""
+        return "confidence and labels"
+
+
+def simulated_estimate(
+    original: Values,
+    best: Values,
+    changes: Values,
+    share: float,
+    images: int,
+    remainder: float = 0.0,
+) -> AccuracyEstimate:
+    """The accuracy where ``share`` of the images are affected, from correct predictions (images,).
+
+    ``changes`` (compositions, images) are those of the profile minus the best composition. A
+    ``remainder`` of the squared difference in statistics may be that share of the squared drop.
+    The bounds are shares that so many images can have.
+    """
+    shifts = np.nanmean(changes, 1)
+    noise = np.nanvar(changes, 1) / changes.shape[1]
+    reference = float(np.nanmean(original))
+    affected = float(np.clip(np.nanmean(best) + shifts.mean(), 0, 1))
+    value = share * affected + (1 - share) * reference
+    between = share**2 * max(float(shifts.var() - noise.mean()), 0.0)
+    between += (reference - affected) ** 2 * (share * (1 - share) / images + share * remainder)
+    binomial = max(value * (1 - value), 0.01)
+    sampling = binomial * (1 / images + 1 / np.isfinite(best).sum())
+    part = bounded(value, between + sampling + COLLECTIONS**2, images)
+    return replace(part, error=max(part.high - part.low, 1e-3) / (2 * 1.96))
+
+
+def labelled_estimate(
+    correct: Values, confidences: Values, mean_confidence: float, images: int
+) -> AccuracyEstimate:
+    """The accuracy from ``correct`` (n,) and ``confidences`` (n,) of a random part of ``images``.
+
+    ``mean_confidence`` is that of all images. ``parts`` has the accuracy by labels alone. Where all
+    or none are correct, the interval holds the exact one.
+    """
+    count = len(correct)
+    share = count / (count + _PSEUDO)
+    rate = share * correct.mean() + (1 - share) / 2
+    spread = float(confidences.var())
+    weight = 0.0
+    if count > 2 and spread > 1e-9:
+        covariance = float(np.cov(correct, confidences)[0, 1])
+        weight = float(np.clip(covariance / spread / (1 + count / images), 0, 1.5)) * share
+    value = rate + weight * (mean_confidence - confidences.mean())
+    residual = correct - weight * confidences
+    variance = count * residual.var() + _PSEUDO / 4
+    variance = variance / (count + _PSEUDO) / max(count - 1, 1) * (1 + _UNSURE / count)
+    variance += weight**2 * spread / images
+    value = float(np.clip(value, 0, 1))
+    part = bounded(value, float(variance), None, {"labels": float(correct.mean())})
+    if correct.min() < correct.max():
+        return part
+    exact = exact_estimate(correct)
+    return replace(part, low=min(part.low, exact.low), high=max(part.high, exact.high))
+
+
+def exact_estimate(correct: Values) -> AccuracyEstimate:
+    """The accuracy from ``correct`` (n,) with the exact interval of Clopper and Pearson (1934)."""
+    value, low, high = rate_interval(int(correct.sum()), len(correct))
+    return AccuracyEstimate(value, low, high, (high - low) / (2 * 1.96))
+
+
+def combined(confidence: AccuracyEstimate, labels: AccuracyEstimate) -> AccuracyEstimate:
+    """Both estimates, weighted by their precision.
+
+    Where labels are the more precise, 0 and 1 stay possible as they are by labels.
+    """
+    weights = np.array([confidence.error, labels.error]) ** -2.0
+    value = float(weights @ [confidence.value, labels.value] / weights.sum())
+    both = bounded(value, float(1 / weights.sum()))
+    if labels.error > confidence.error:
+        return both
+    low, high = 0.0 if labels.low == 0 else both.low, 1.0 if labels.high == 1 else both.high
+    return replace(both, low=low, high=high)
+
+
+def forecast(estimate: AccuracyEstimate | None, images: int) -> dict[int, float]:
+    """Half the width of the interval to expect after labelling some of ``images``."""
+    result = {}
+    for count in sorted({min(step, images) for step in STEPS}):
+        value = estimate.value if estimate else 0.5
+        variance = max(value * (1 - value), 0.01) / count
+        if estimate:
+            variance = 1 / (estimate.error**-2 + 1 / (variance * (1 - _EXPLAINED)))
+        bounds = bounded(value, variance)
+        result[count] = (bounds.high - bounds.low) / 2
+    return result
+
+
+def bounded(
+    value: float,
+    variance: float,
+    images: int | None = None,
+    parts: Mapping[str, float] | None = None,
+) -> AccuracyEstimate:
+    """``value`` with its 95 % interval, those of a beta distribution of that ``variance``.
+
+    The bounds are shares that so many ``images`` can have, unless there are any number.
+    """
+    from scipy import stats  # slow to import
+
+    count = max(max(value * (1 - value), 0.01) / variance, 1.0)
+    low, high = stats.beta.ppf((0.025, 0.975), value * count + 0.5, (1 - value) * count + 0.5)
+    if images is not None:
+        low, high = np.floor(low * images) / images, np.ceil(high * images) / images
+    return AccuracyEstimate(
+        value,
+        float(min(low, value)),
+        float(max(high, value)),
+        float(np.sqrt(variance)),
+        dict(parts or {}),
+    )
+
+
+Places = NDArray[np.int64]
+
+COMPOSITIONS, SIMULATED = 16, 40
+"""Simulated compositions, and reference images of each."""
+_STRENGTHS = (0.1, 0.9)
+_BATCH = 16
+_DIRECTIONS = 32
+"""Principal directions of the features that a regression uses."""
+_WEIGHT = 0.5
+"""Weight of the originals in a regression, as a share of that of the simulations."""
+_PENALTIES = (0.1, 3.0)
+"""Of the squared coefficients of the regressions, without and with features."""
+_LEAST_NOISE = 0.005
+"""Variance of the correctness of an image that no model is too sure for."""
+_STEPS = 15
+_FOLDS = 4
+_CONTENT_DIRECTIONS, _CAMERA = 24, 0.95
+"""Directions in which contents are compared, without those that have so much of the shift by
+simulated compositions."""
+_LEAK = 2.0
+"""Times the share of a composition's shift outside of what others span, that a camera may have."""
+_SPLITS, _RARE, _CONTENT_FOLDS = 1000, 0.99, 10
+"""Random parts of the reference, the quantile of their distances, and parts in which its variance
+is measured."""
+_OTHER_CONTENT = 0.1
+"""Standard deviation of accuracy between collections of another kind of content."""
+
+
+class TopPredictions(NamedTuple):
+    """A model's top-1 classes (N,) with their probabilities (N,), what tells how sure it is (N, 3),
+    or (N, 6) with the agreement of other models, and its last features (N, D)."""
+
+    classes: NDArray[np.int64]
+    confidences: Values
+    cues: Values
+    features: Values
+
+    @staticmethod
+    def join(parts: Sequence[TopPredictions]) -> TopPredictions:
+        """The predictions of consecutive parts as one."""
+        return TopPredictions(*(np.concatenate(sides) for sides in zip(*parts, strict=True)))
+
+    def rows(self, rows: Places) -> TopPredictions:
+        return TopPredictions(
+            self.classes[rows], self.confidences[rows], self.cues[rows], self.features[rows]
+        )
+
+
+def top_predictions(name: str, pixels: NDArray[np.uint8]) -> TopPredictions:
+    """The predictions of the model ``name`` for study images (N, S, S, 3)."""
+    network = models.load(name, side=pixels.shape[1])
+    starts = range(0, len(pixels), _BATCH)
+    parts = [network(from_uint8(pixels[start : start + _BATCH])) for start in starts]
+    probabilities = np.concatenate([part.probabilities for part in parts]).astype(np.float64)
+    stages = list(parts[0].features)
+    features = (
+        np.concatenate([part.features[stages[-1]] for part in parts])
+        if stages
+        else np.zeros((len(pixels), 0))
+    )
+    ordered = np.sort(probabilities, 1)
+    top, second = ordered[:, -1], ordered[:, -2] if ordered.shape[1] > 1 else 0 * ordered[:, -1]
+    bounded = np.clip(top, 1e-4, 1 - 1e-4)
+    entropy = -np.sum(probabilities * np.log(np.maximum(probabilities, 1e-12)), 1)
+    cues = np.stack([np.log(bounded / (1 - bounded)), entropy, top - second], 1)
+    return TopPredictions(probabilities.argmax(1), top, cues, features.astype(np.float64))
+
+
+def with_agreement(
+    outputs: Mapping[str, TopPredictions], labels: Mapping[str, Places]
+) -> dict[str, TopPredictions]:
+    """``outputs`` of the same images by several models, with cues from those of the same classes.
+
+    ``labels`` has a column for each model; models with equal columns have the same classes. The
+    cues are the share of the others that agree, and their log-odds where they agree and where not,
+    as means over the others. A model without any other keeps its cues.
+    """
+    result = {}
+    for name, output in outputs.items():
+        others = [
+            other
+            for key, other in outputs.items()
+            if key != name and np.array_equal(labels[key], labels[name])
+        ]
+        if others:
+            agreed = np.stack([other.classes == output.classes for other in others])
+            odds = np.stack([other.cues[:, 0] for other in others])
+            parts = (agreed, odds * agreed, odds * ~agreed)
+            cues = np.stack([part.mean(0) for part in parts], 1)
+            output = output._replace(cues=np.hstack([output.cues, cues]))
+        result[name] = output
+    return result
+
+
+def compositions(seed: int) -> list[dict[str, float]]:
+    """Random compositions of perturbations, ``COMPOSITIONS`` of them."""
+    draws, names, result = np.random.default_rng(seed), matchable(), []
+    for _ in range(COMPOSITIONS):
+        chosen = draws.choice(len(names), draws.integers(1, MOST + 1), replace=False)
+        result.append({names[k]: float(draws.uniform(*_STRENGTHS)) for k in chosen})
+    return result
+
+
+class ConfidenceEstimator:
+    """How the confidence of a model tells its accuracy, from labelled images and simulations.
+
+    ``labels`` (N,) are classes of the images that ``originals`` are of, -1 without one.
+    ``simulated`` are predictions for some labelled ones under compositions, with their rows.
+    """
+
+    def __init__(
+        self,
+        originals: TopPredictions,
+        labels: Places,
+        simulated: Sequence[tuple[TopPredictions, Places]],
+    ) -> None:
+        self.simulated = [(part, originals.rows(rows)) for part, rows in simulated if len(rows)]
+        truths = [_correct(part, labels[rows]) for part, rows in simulated if len(rows)]
+        self.by_chance = np.array([truth.mean() for truth in truths])
+        """Accuracies under the compositions."""
+        self.original = original = originals.rows(np.flatnonzero(labels >= 0))
+        correct = _correct(original, labels[labels >= 0])
+        self.accuracy, self.count = float(correct.mean()), len(correct)
+        self.threshold = float(np.quantile(original.confidences, 1 - self.accuracy))
+        outputs = [*(part for part, _ in self.simulated), original]
+        cues = np.concatenate([part.cues for part in outputs])
+        features = np.concatenate([part.features for part in outputs])
+        self._cues = cues.mean(0), cues.std(0) + 1e-9
+        self._centre = features.mean(0)
+        self._directions = _whitened_directions(features - self._centre, _DIRECTIONS)
+        groups = [np.full(len(part.classes), k) for k, part in enumerate(outputs)]
+        groups[-1][:] = -1
+        group, targets = np.concatenate(groups), np.concatenate([*truths, correct])
+        inputs = [np.concatenate(sides) for sides in zip(*map(self._inputs, outputs), strict=True)]
+        images = max(int((group >= 0).sum()), 1)
+        weights = np.where(group >= 0, 1.0, _WEIGHT * images / self.count)
+        self._regressions = _regress(inputs, targets, weights)
+        errors, noise = [], []
+        for fold in range(_FOLDS):
+            others = (group < 0) | (group % _FOLDS != fold)
+            parts = _regress([side[others] for side in inputs], targets[others], weights[others])
+            for k in range(fold, len(truths), _FOLDS):
+                value = float(self._probabilities(self.simulated[k][0], parts).mean())
+                errors.append(value - truths[k].mean())
+                noise.append(max(value * (1 - value), 0.01) / len(truths[k]))
+        own = float(np.mean(np.square(errors)) - np.mean(noise)) if errors else 0.0
+        self.error = max(COLLECTIONS, np.sqrt(max(own, 0.0)))
+        """Standard deviation between collections, or of its own error on the compositions."""
+
+    def _inputs(self, output: TopPredictions) -> tuple[Values, Values]:
+        """Inputs of the regressions, without and with features."""
+        cues = (output.cues - self._cues[0]) / self._cues[1]
+        return cues, np.hstack([cues, (output.features - self._centre) @ self._directions.T])
+
+    def _probabilities(self, output: TopPredictions, regressions: Sequence[Values]) -> Values:
+        """The probability (2, N) by each regression that an image is correct."""
+        sides = zip(self._inputs(output), regressions, strict=True)
+        return np.stack([_sigmoid(side @ line[:-1] + line[-1]) for side, line in sides])
+
+    def estimate(self, production: TopPredictions, other_content: bool = False) -> AccuracyEstimate:
+        """The accuracy on these ``production`` images: the mean of the regressions.
+
+        ATC and DoC are beside it. The interval is that of the accuracy on these images: what is
+        known of each leaves less to chance than a draw from the camera would.
+        """
+        probabilities = self._probabilities(production, self._regressions)
+        first, second = probabilities.mean(1).tolist()
+        fall = float(self.original.confidences.mean() - production.confidences.mean())
+        parts = {
+            "regression": first,
+            "regression with features": second,
+            "ATC": float((production.confidences > self.threshold).mean()),
+            "DoC": float(np.clip(self.accuracy - fall, 0, 1)),
+        }
+        of_image = probabilities.mean(0)
+        value = float(of_image.mean())
+        images = len(production.classes)
+        sampling = max(float((of_image * (1 - of_image)).mean()), _LEAST_NOISE) / images
+        reference = max(value * (1 - value), 0.01) / self.count
+        error = max(self.error, _OTHER_CONTENT) if other_content else self.error
+        return bounded(value, sampling + reference + error**2, images, parts)
+
+    def content_distance(self, production: TopPredictions) -> float:
+        """How far the content is from the reference's: above 1 it is of another kind.
+
+        Features are compared in the reference's principal directions. A shift within the span of
+        the simulated compositions is the camera's. Of a shift outside it, as much is the camera's
+        as a composition leaves outside the span of the others. The unit is the 99 % quantile of
+        random parts of the reference.
+        """
+        originals = _unit(self.original.features)
+        count = min(len(production.classes), len(originals) // 3)
+        directions = _whitened_directions(originals - originals.mean(0), _CONTENT_DIRECTIONS)
+        if len(self.simulated) < 2 or not directions.size or not count:
+            return 0.0
+        shifts = np.stack(
+            [
+                (_unit(part.features) - _unit(before.features)).mean(0) @ directions.T
+                for part, before in self.simulated
+            ]
+        )
+        rows = range(len(shifts))
+        apart = np.sum(
+            [_lengths(shifts[row], _basis(np.delete(shifts, row, 0))) for row in rows], 0
+        )
+        leak, basis = _LEAK * apart[0] / max(apart[1], 1e-12), _basis(shifts)
+
+        def distance(first: Values, second: Values) -> float:
+            outside, inside = _lengths(first.mean(0) - second.mean(0), basis)
+            return (outside - leak * inside) / (1 / len(first) + 1 / len(second))
+
+        images, seen = (side @ directions.T for side in (originals, _unit(production.features)))
+        draws, parts = np.random.default_rng(0), []
+        for _ in range(_SPLITS):
+            order = draws.permutation(len(images))
+            parts.append(distance(images[order[:count]], images[order[count:]]))
+        unit = max(float(np.quantile(parts, _RARE)) * _fold_variance(originals), 1e-9)
+        return distance(seen, images) / unit
+
+
+def _basis(shifts: Values) -> Values:
+    """Directions (k, D) that have ``_CAMERA`` of the shifts (N, D)."""
+    _, spread, basis = np.linalg.svd(shifts, full_matrices=False)
+    share = np.cumsum(spread**2) / max(float(np.sum(spread**2)), 1e-12)
+    return np.asarray(basis[: int(np.searchsorted(share, _CAMERA)) + 1])
+
+
+def _lengths(shift: Values, basis: Values) -> tuple[float, float]:
+    """The squared lengths of a shift (D,) outside and inside of a basis (k, D), by direction."""
+    inside = basis @ shift
+    rest = shift - basis.T @ inside
+    directions = max(len(shift) - len(basis), 1)
+    return float(rest @ rest) / directions, float(inside @ inside) / len(basis)
+
+
+def _fold_variance(rows: Values) -> float:
+    """The variance of rows (N, D) in whitened directions of others: 1 without overfitting."""
+    order, variances = np.random.default_rng(0).permutation(len(rows)), []
+    for fold in range(_CONTENT_FOLDS):
+        part = order[fold::_CONTENT_FOLDS]
+        rest = np.setdiff1d(order, part)
+        centre = rows[rest].mean(0)
+        directions = _whitened_directions(rows[rest] - centre, _CONTENT_DIRECTIONS)
+        variances.append(float(((rows[part] - centre) @ directions.T).var(0, ddof=1).mean()))
+    return float(np.mean(variances))
+
+
+def _unit(features: Values) -> Values:
+    """Features (N, D) of length 1, so that few images do not make the principal directions."""
+    return features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-9)
+
+
+def _whitened_directions(rows: Values, most: int) -> Values:
+    """The principal directions (k, D) of centred ``rows`` (N, D), over their deviations."""
+    from scipy import linalg  # slow to import
+
+    if not rows.size:
+        return np.zeros((0, rows.shape[1]))
+    first = max(len(rows) - most, 0)
+    squares, sides = linalg.eigh(rows @ rows.T, subset_by_index=(first, len(rows) - 1))
+    large = squares > max(1e-10 * squares[-1], 1e-18)
+    return np.asarray((sides[:, large] / squares[large]).T @ rows * np.sqrt(len(rows)))[::-1]
+
+
+def _correct(output: TopPredictions, labels: Places) -> Values:
+    return (output.classes == labels).astype(np.float64)
+
+
+def _regress(inputs: Sequence[Values], targets: Values, weights: Values) -> list[Values]:
+    return [
+        _logistic(side, targets, weights, penalty)
+        for side, penalty in zip(inputs, _PENALTIES, strict=True)
+    ]
+
+
+def _logistic(inputs: Values, targets: Values, weights: Values, penalty: float) -> Values:
+    """Coefficients, the constant last, of a logistic regression by Newton's method."""
+    columns = np.hstack([inputs, np.ones((len(inputs), 1))])
+    penalties = np.full(columns.shape[1], penalty)
+    penalties[-1] = 1e-3
+    line = np.zeros(columns.shape[1])
+    for _ in range(_STEPS):
+        share = _sigmoid(columns @ line)
+        slope = columns.T @ (weights * (share - targets)) + penalties * line
+        curve = (columns * (weights * share * (1 - share))[:, None]).T @ columns
+        step = np.linalg.solve(curve + np.diag(penalties), slope)
+        line = line - step
+        if np.abs(step).max() < 1e-6:
+            break
+    return line
+
+
+def _sigmoid(values: Values) -> Values:
+    return np.asarray(1 / (1 + np.exp(-np.clip(values, -30, 30))))

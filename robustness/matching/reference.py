@@ -1,0 +1,237 @@
+"""The reference images of a match: their emulator, simulations, predictions and accuracies."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import zipfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from robustness import models
+from robustness.base import settings
+from robustness.base.code_digest import code_digest
+from robustness.base.files import put_whole, read_regular
+from robustness.base.turns import Note
+from robustness.images.pixels import from_uint8, to_uint8
+from robustness.matching.accuracy import (
+    SIMULATED,
+    AccuracyEstimate,
+    ConfidenceEstimator,
+    TopPredictions,
+    compositions,
+    simulated_estimate,
+    top_predictions,
+    with_agreement,
+)
+from robustness.matching.emulator import Emulator, train, version
+from robustness.matching.fit import Estimate
+from robustness.matching.simulation import simulated_statistics
+from robustness.matching.statistics import NAMES, Floats, Values
+from robustness.measure.condition import Condition
+from robustness.perturbations import compose
+
+_TRIED, _SHARED_IMAGES = 6, 20
+"""Compositions of the profile that are tried, and images on which each is."""
+_BATCH = 32
+_LARGEST_CACHE = 2**28
+
+
+class ReferenceImages:
+    """The reference images with their emulator, simulations and accuracies."""
+
+    emulator: Emulator
+    """There once it has learnt."""
+    by_chance: dict[str, Values]
+    """Accuracies of each model under random compositions, there with ``confidences``."""
+
+    def __init__(
+        self,
+        pixels: NDArray[np.uint8],
+        seed: int,
+        views: Mapping[str, NDArray[np.uint8]] | None = None,
+    ) -> None:
+        """``views`` are the images as the models of these names see them, if not as ``pixels``."""
+        self.pixels, self.seed, self.views = pixels, seed, views or {}
+        self.digests = [hashlib.sha256(image.tobytes()).hexdigest() for image in pixels]
+        self._originals: dict[str, TopPredictions] = {}
+        self._simulated: dict[bytes, Floats] = {}
+
+    def learn(self, note: Note) -> None:
+        """Get the emulator, from the cache or trained, before any simulation."""
+        path = _cache_file(version(), str(self.seed), *self.digests)
+        if stored := _read_cache(path):
+            self.emulator = Emulator.from_arrays(stored)
+        else:
+            self.emulator = train(self.pixels, self.seed, note)
+            _write_cache(path, self.emulator.arrays())
+
+    def originals(self, name: str) -> TopPredictions:
+        """The predictions of the model ``name`` for the reference."""
+        if name not in self._originals:
+            self._originals[name] = top_predictions(name, self.views.get(name, self.pixels))
+        return self._originals[name]
+
+    def confidences(
+        self, labels: dict[str, NDArray[np.int64]], note: Note
+    ) -> dict[str, ConfidenceEstimator]:
+        """How the confidence of each model in ``labels`` tells its accuracy."""
+        drawn, draws = compositions(self.seed), np.random.default_rng(self.seed)
+        usable = np.flatnonzero(np.any([column >= 0 for column in labels.values()], 0))
+        chosen = [np.sort(draws.permutation(usable)[:SIMULATED]) for _ in drawn]
+        rows_text = repr([rows.tolist() for rows in chosen])
+        paths = {}
+        for name in labels:
+            pixels = self.views.get(name, self.pixels)
+            # Without a key nobody can tell when a model's predictions change.
+            if key := models.load(name, side=pixels.shape[1]).key:
+                texts = [key, str(self.seed), repr(drawn), rows_text, *self.digests]
+                if name in self.views:
+                    texts.append(hashlib.sha256(pixels.tobytes()).hexdigest())
+                paths[name] = _cache_file(*texts)
+        arrays = {name: _read_cache(path) for name, path in paths.items()}
+        outputs = {name: TopPredictions(**parts) for name, parts in arrays.items() if parts}
+        missing = [name for name in labels if name not in outputs]
+        parts: dict[str, list[TopPredictions]] = {name: [] for name in missing}
+        for done, (strengths, rows) in enumerate(zip(drawn, chosen, strict=True), 1):
+            for name, part in self.predictions(missing, strengths, rows).items():
+                parts[name].append(part)
+            note("Estimating", done, len(drawn))
+        for name in labels:
+            if name in missing:
+                outputs[name] = TopPredictions.join([self.originals(name), *parts[name]])
+                if name in paths:
+                    _write_cache(paths[name], outputs[name]._asdict())
+        in_order = {name: outputs[name] for name in labels}
+        fitted = {}
+        ends = np.cumsum([len(self.pixels), *map(len, chosen)])
+        for name, output in with_agreement(in_order, labels).items():
+            column = labels[name]
+            self._originals[name] = outputs[name].rows(np.arange(ends[0]))
+            originals = output.rows(np.arange(ends[0]))
+            simulated = []
+            for rows, start in zip(chosen, ends[:-1], strict=True):
+                labelled = np.flatnonzero(column[rows] >= 0)
+                simulated.append((output.rows(start + labelled), rows[labelled]))
+            fitted[name] = ConfidenceEstimator(originals, column, simulated)
+        self.by_chance = {name: estimator.by_chance for name, estimator in fitted.items()}
+        return fitted
+
+    def images(
+        self, strengths: dict[str, float], rows: Sequence[int], name: str | None = None
+    ) -> Floats:
+        """The reference's images ``rows`` after a composition, as the model ``name`` sees them."""
+        pixels = self.pixels if name is None else self.views.get(name, self.pixels)
+        digests = [self.digests[row] for row in rows]
+        plain = from_uint8(pixels[list(rows)])
+        return compose(plain, strengths, seed=self.seed, digests=digests)
+
+    def predictions(
+        self, names: Sequence[str], strengths: dict[str, float], rows: NDArray[np.int64]
+    ) -> dict[str, TopPredictions]:
+        """The predictions of each of ``names`` for the images ``rows`` after a composition."""
+        parts: dict[str, list[TopPredictions]] = {name: [] for name in names}
+        for start in range(0, len(rows), _BATCH):
+            chosen = rows[start : start + _BATCH].tolist()
+            alike: dict[int, NDArray[np.uint8]] = {}  # of models that see the same images
+            for name in names:
+                view = id(self.views.get(name, self.pixels))
+                if view not in alike:
+                    alike[view] = to_uint8(self.images(strengths, chosen, name))
+                parts[name].append(top_predictions(name, alike[view]))
+        return {name: TopPredictions.join(some) for name, some in parts.items()}
+
+    def simulated(self, vector: Values, rows: slice) -> Floats:
+        """Scaled statistics of the images ``rows`` at strengths (K,)."""
+        if not vector.any():
+            return self.emulator.originals[rows]
+        strengths = dict(zip(self.emulator.names, vector.tolist(), strict=True))
+        values = self._simulated.setdefault(
+            vector.tobytes(), np.full((len(self.pixels), len(NAMES)), np.nan, np.float32)
+        )
+        chosen = [row for row in range(len(self.pixels))[rows] if np.isnan(values[row, 0])]
+        values[chosen] = self.emulator.scaled(
+            simulated_statistics(
+                self.pixels,
+                chosen,
+                [strengths] * len(chosen),
+                [self.digests[row] for row in chosen],
+                self.seed,
+            )
+        )
+        return values[rows]
+
+    def accuracies(
+        self,
+        labels: dict[str, NDArray[np.int64]],
+        fitted: Estimate,
+        conditions: Sequence[Condition],
+        images: int,
+        remainder: float,
+        note: Note,
+    ) -> dict[str, AccuracyEstimate]:
+        """Accuracies by simulation, from predictions on the reference under the estimate.
+
+        The best composition is tried on all images, some of the profile on some, paired with it.
+        """
+        conditions = conditions[:_TRIED]
+        names, columns = list(labels), np.stack(list(labels.values()))
+        rows = np.flatnonzero((columns >= 0).any(0))
+
+        def correct(outputs: Mapping[str, TopPredictions], some: NDArray[np.int64]) -> Values:
+            """Correct predictions (models, images), NaN without a label."""
+            expected, classes = columns[:, some], [outputs[name].classes for name in names]
+            return np.where(expected >= 0, np.equal(classes, expected), np.nan)
+
+        total = len(conditions) + 2
+        original = correct({name: self.originals(name).rows(rows) for name in names}, rows)
+        note("Predicting", 1, total)
+        best = original
+        if fitted.strengths:
+            best = correct(self.predictions(names, fitted.strengths, rows), rows)
+        note("Predicting", 2, total)
+        draws = np.random.default_rng(self.seed)
+        changes = []
+        for done, condition in enumerate(conditions, 3):
+            places = draws.permutation(len(rows))[:_SHARED_IMAGES]
+            some = rows[places]
+            outputs = self.predictions(names, dict(condition.steps), some)
+            changes.append(correct(outputs, some) - best[:, places])
+            note("Predicting", done, total)
+        return {
+            name: simulated_estimate(before, after, others, fitted.share, images, remainder)
+            for name, before, after, others in zip(
+                names, original, best, np.stack(changes, 1), strict=True
+            )
+        }
+
+
+def _cache_file(*texts: str) -> Path:
+    """The file of what ``texts`` determine with this code."""
+    key = hashlib.sha256("\n".join([code_digest(__name__), *texts]).encode()).hexdigest()[:24]
+    return settings.cache_folder() / "matching" / f"{key}.npz"
+
+
+def _read_cache(path: Path) -> dict[str, NDArray[Any]]:
+    """The arrays in ``path``; none where there is no usable file."""
+    try:
+        with np.load(io.BytesIO(read_regular(path, _LARGEST_CACHE)), allow_pickle=False) as arrays:
+            return dict(arrays)
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile):
+        return {}
+
+
+def _write_cache(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
+    def save(place: Path) -> None:
+        with place.open("wb") as file:  # a name would get another ending
+            np.savez(file, **arrays)  # type: ignore[arg-type]
+
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        put_whole(path, save)
+    except OSError:
+        pass  # a cache that cannot be written costs time alone

@@ -1,0 +1,647 @@
+"""A match: what makes unlabelled production images unlike labelled reference images.
+
+Perturbations are fitted in one framing for both sides, from the native size; each model sees the
+images with its own preprocessing. An accuracy from confidence needs no cause. The cause holds "if
+nothing else differs": one composition of perturbations for all images, or for a share of them.
+
+The cause of a difference: a composition, where one explains it, judged by one distance.
+
+No composition is the answer that is farther from the production images than the originals are.
+
+The table in which people write which predictions of a camera's images are correct.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import ConfigDict
+from threadpoolctl import threadpool_limits
+
+from robustness import models
+from robustness.base.errors import ParameterError
+from robustness.base.files import read_regular
+from robustness.base.text import csv_cell, from_csv_cell
+from robustness.base.turns import Note
+from robustness.base.validation import CONFIG, StrictRecord
+from robustness.datasets import Dataset, SamplePixels, sample_pixels
+from robustness.datasets.dataset import KNOWN, entry_class_indices
+from robustness.images.framing import Framing
+from robustness.images.pixels import copies, from_uint8, show_one_scene, to_jpeg, to_png
+from robustness.matching.accuracy import (
+    AccuracyEstimate,
+    ExpectedAccuracy,
+    exact_estimate,
+    labelled_estimate,
+    top_predictions,
+    with_agreement,
+)
+from robustness.matching.fit import DRAWS, Estimate, Fit, estimate
+from robustness.matching.reference import ReferenceImages
+from robustness.matching.statistics import (
+    NAMES,
+    Floats,
+    SetDifference,
+    Values,
+    batch_statistics,
+    difference,
+)
+from robustness.measure.condition import Condition, as_profile
+from robustness.measure.request import by_framing, shared_framing
+from robustness.perturbations import REGISTRY, check_seed
+
+CONDITIONS = 20
+"""Compositions of a profile."""
+_LEAST = 0.005
+"""Strength from which a perturbation or an alternative is named: 0.00 is none."""
+_PAIRS = 5
+_SMALL, _WIDEST = 0.1, 2.5
+"""The perturbations explain a difference up to such a share of it, if what is left is within so
+many times the ordinary distance. Measured: the true composition left up to 0.04 in a tenth of
+folders."""
+_MOST_LEFT = 0.5
+"""Share of the whole distance, ordinary or not, that an explanation leaves at most: what moves the
+images by a trifle explains no difference, however small that is."""
+_MOST_BY_CHANCE = 0.5
+"""Share of random compositions that may agree with the accuracies from confidence, too. Beyond it
+the intervals are so wide that agreement is chance."""
+
+
+@dataclass(frozen=True)
+class MatchedPerturbation:
+    """A perturbation of the estimate with its 95 % interval.
+
+    ``share`` of the production images are affected, and ``strength`` is theirs. ``group`` are
+    other perturbations that fit as well in its place, with their strengths.
+    """
+
+    perturbation: str
+    strength: float
+    low: float
+    high: float
+    share: float
+    group: dict[str, float]
+
+    @property
+    def value(self) -> str:
+        """The physical value at the strength, on the study image."""
+        return REGISTRY[self.perturbation].value_text(self.strength)
+
+    @property
+    def severity(self) -> int | None:
+        """The nearest ImageNet-C severity."""
+        return REGISTRY[self.perturbation].severity_at(self.strength)
+
+
+@dataclass(frozen=True)
+class Cause:
+    """The ``estimate`` of a composition, with the differences without it and ``left`` with it.
+
+    ``simulated`` are the scaled statistics (N, D) of the reference under it, of which the rows
+    ``unaffected`` are originals.
+    """
+
+    estimate: Estimate
+    changed: SetDifference
+    left: SetDifference
+    simulated: Floats
+    unaffected: NDArray[np.int64]
+
+    @property
+    def remainder(self) -> float:
+        """The share of the distance that is left, beyond what is ordinary."""
+        return max(self.left.distance - self.left.ordinary, 0.0) / max(self.changed.distance, 1e-9)
+
+    @property
+    def explained(self) -> bool:
+        """Whether there is no difference, or one that the composition explains."""
+        if not self.changed.significant:
+            return True
+        is_small = self.remainder <= _SMALL and self.left.distance <= _WIDEST * self.left.ordinary
+        is_most = self.left.distance <= _MOST_LEFT * self.changed.distance
+        return bool(self.perturbations) and is_small and is_most
+
+    @property
+    def perturbations(self) -> tuple[MatchedPerturbation, ...]:
+        """Those of the composition, strongest first, without those of strength 0.00."""
+        fitted, parts = self.estimate, []
+        for name, strength in fitted.strengths.items():
+            if strength < _LEAST:
+                continue
+            draws = fitted.draws[:, fitted.names.index(name)]
+            some = draws[draws > 0] if (draws > 0).any() else draws
+            low, high = np.quantile(some, (0.025, 0.975)).tolist()
+            alike = fitted.group(name).items()
+            group = {other: value for other, value in alike if other != name and value >= _LEAST}
+            bounds = min(low, strength), max(high, strength)
+            parts.append(MatchedPerturbation(name, strength, *bounds, fitted.share, group))
+        return tuple(sorted(parts, key=lambda part: -part.strength))
+
+    def strengths_of(self, row: int) -> dict[str, float]:
+        """The composition of the reference image ``row``."""
+        return {} if row in self.unaffected else self.estimate.strengths
+
+    def statistics(self, production: Floats, originals: Floats) -> tuple[dict[str, Any], ...]:
+        """Scaled means of each statistic, and the size of what is left in standard errors."""
+        means = (side.mean(0).tolist() for side in (production, originals, self.simulated))
+        keys = ("statistic", "production", "reference", "simulation", "left")
+        rows = zip(NAMES, *means, self.left.sizes.tolist(), strict=True)
+        return tuple(dict(zip(keys, row, strict=True)) for row in rows)
+
+
+def search_cause(production: Floats, side: ReferenceImages, note: Note) -> Cause:
+    """Search the cause of the difference of ``production`` (n, D), scaled statistics."""
+    originals, names = side.emulator.originals, side.emulator.names
+    changed = difference(production, originals, originals, side.seed)
+    nothing = np.zeros((DRAWS, len(names)))
+    none = Estimate(names, (Fit((), nothing[0], 0.0),), nothing)
+    same = Cause(none, changed, changed, originals, np.zeros(0, np.int64))
+    if not changed.significant:
+        return same
+    fitted = estimate(production, side.emulator, side.simulated, side.seed, note)
+    best = side.simulated(fitted.fits[0].strengths, slice(None)).copy()
+    order = np.random.default_rng(side.seed).permutation(len(best))
+    unaffected = order[round(fitted.share * len(best)) :]
+    best[unaffected] = originals[unaffected]
+    left = difference(production, best, originals, side.seed)
+    nearer = Cause(fitted, changed, left, best, unaffected)
+    return nearer if left.distance <= changed.distance else same
+
+
+def explains_accuracy(
+    expected: Sequence[ExpectedAccuracy],
+    simulated: Mapping[str, AccuracyEstimate],
+    by_chance: Mapping[str, Values],
+) -> bool:
+    """Whether the accuracies that a cause gives on the reference are those from confidence.
+
+    For each model the two estimates must lie in the intervals of each other. ``by_chance`` are the
+    accuracies (compositions,) of each model under the same random compositions: too many of these
+    must not lie in the intervals of all models, or agreement would be no evidence.
+    """
+    agree_by_chance: list[NDArray[np.bool_]] = []
+    for answer in expected:
+        ours, other = answer.confidence, simulated.get(answer.model)
+        if ours is None or other is None:
+            continue
+        if not (ours.low <= other.value <= ours.high and other.low <= ours.value <= other.high):
+            return False
+        random = by_chance[answer.model]
+        agree_by_chance.append((ours.low <= random) & (random <= ours.high))
+    if not agree_by_chance:
+        return True
+    return bool(np.all(agree_by_chance, axis=0).mean() <= _MOST_BY_CHANCE)
+
+
+def draw_compositions(fitted: Estimate, seed: int) -> tuple[Condition, ...]:
+    """Distinct compositions drawn from the estimate, up to ``CONDITIONS``, or the original."""
+    if not fitted.strengths:
+        return (Condition.of({fitted.names[0]: 0.0}),)
+    order = np.random.default_rng(seed).permutation(len(fitted.draws))
+    rounded = np.round(fitted.draws[order], 4)
+    conditions = (
+        Condition.of({name: x for name, x in zip(fitted.names, draw, strict=True) if x > 0})
+        for draw in rounded[rounded.any(1)].tolist()
+    )
+    return tuple(dict.fromkeys(conditions))[:CONDITIONS]
+
+
+def profile_conditions(
+    compositions: Sequence[Condition], share: float, names: Sequence[str]
+) -> tuple[Condition, ...]:
+    """A profile of compositions of which about ``share`` change the image, as they count alike.
+
+    The others are perturbations at strength 0, each a condition of its own: those of ``names`` that
+    the first composition lacks, so that results under its perturbations are of affected images.
+    """
+    names = [name for name in names if name not in compositions[0].perturbations]
+    odds = share / max(1 - share, 1e-9)
+    affected = max(1, min(round(CONDITIONS * share), round(len(names) * odds)))
+    chosen = tuple(compositions[:affected])
+    unchanged = [Condition.of({name: 0.0}) for name in names]
+    return as_profile((*chosen, *unchanged[: round(len(chosen) / odds)]))
+
+
+def nearest_pairs(production: Floats, simulated: Floats) -> list[tuple[int, int]]:
+    """Rows of both sides with the nearest statistics, nearest first, each row once."""
+    distances = np.linalg.norm(production[:, None] - simulated[None], axis=2)
+    pairs = []
+    for _ in range(_PAIRS):
+        row, other = np.unravel_index(np.argmin(distances), distances.shape)
+        pairs.append((int(row), int(other)))
+        distances[row], distances[:, other] = np.inf, np.inf
+    return pairs
+
+
+SAMPLE = 100
+"""Images that are drawn to be labelled, at most."""
+COLUMNS = ("image", "model", "prediction", "correct")
+_WORDS = {"yes": True, "1": True, "true": True, "no": False, "0": False, "false": False}
+_MOST_BYTES = 2**22
+
+Correct = Mapping[tuple[str, str], bool]
+"""Whether the prediction is correct, by image and model."""
+
+
+@dataclass(frozen=True)
+class SampleImage:
+    """An image to label: its name, a JPEG of it, and the class and confidence of each model."""
+
+    __pydantic_config__ = CONFIG | ConfigDict(ser_json_bytes="base64", val_json_bytes="base64")
+
+    name: str
+    image: bytes = field(repr=False)
+    predictions: dict[str, str]
+    confidences: dict[str, float]
+
+
+def sheet(sample: Sequence[SampleImage], correct: Correct | None = None) -> str:
+    """A table (CSV) of the sample to fill in: one line an image and model."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for image in sample:
+        for model, prediction in image.predictions.items():
+            is_correct = (correct or {}).get((image.name, model))
+            word = ""
+            if is_correct is not None:
+                word = "yes" if is_correct else "no"
+            writer.writerow([csv_cell(image.name), csv_cell(model), csv_cell(prediction), word])
+    return text.getvalue()
+
+
+class SheetRow(NamedTuple):
+    """A line of a table of labels that is filled in, with its number."""
+
+    number: int
+    image: str
+    model: str
+    prediction: str
+    correct: bool
+
+
+def sheet_rows(path: Path) -> list[SheetRow]:
+    """The labels in the table at ``path``, of whatever match.
+
+    Raises ``ParameterError`` for another table, and for other words than yes and no.
+    """
+    try:
+        text = read_regular(path, _MOST_BYTES).decode("utf-8-sig")
+        reader = csv.DictReader(io.StringIO(text), strict=True)
+        rows = list(reader)
+    except (OSError, ValueError, csv.Error) as error:
+        raise ParameterError(f"{path}: expected a table of labels (CSV), got {error}.") from error
+    needed = {"image", "model", "correct"}
+    result = []
+    for number, row in enumerate([dict.fromkeys(reader.fieldnames or needed, ""), *rows], 1):
+        if not needed <= {key for key, cell in row.items() if cell is not None}:
+            raise ParameterError(f"{path}: expected the columns {', '.join(COLUMNS)}.")
+        word = row["correct"].strip().lower()
+        if word and word not in _WORDS:
+            raise ParameterError(f"{path}, line {number}: expected yes or no, got {word!r}.")
+        if word:
+            image, model = from_csv_cell(row["image"]), from_csv_cell(row["model"])
+            prediction = from_csv_cell(row.get("prediction") or "")
+            result.append(SheetRow(number, image, model, prediction, _WORDS[word]))
+    return result
+
+
+def read_sheet(path: Path, sample: Sequence[SampleImage]) -> dict[tuple[str, str], bool]:
+    """The labels in the table at ``path``, of the first images of ``sample``.
+
+    Models that ``sample`` lacks do not count. Raises ``ParameterError`` for another table, for
+    images that were not drawn or have changed, and where an image is left out: who chooses what to
+    label would bias the accuracy.
+    """
+    drawn = {(i.name, model): text for i in sample for model, text in i.predictions.items()}
+    models = {model for _, model in drawn}
+    correct: dict[tuple[str, str], bool] = {}
+    for row in sheet_rows(path):
+        if row.model not in models:
+            continue
+        key = row.image, row.model
+        if key not in drawn or row.prediction not in ("", drawn[key]):
+            raise ParameterError(
+                f"{path}, line {row.number}: expected an image and prediction of this match, "
+                f"got {key[0]!r} of {key[1]!r}: use its own table, with the same seed and images."
+            )
+        correct[key] = row.correct
+    for model in {model for _, model in correct}:
+        labelled = [
+            (image.name, model) in correct for image in sample if model in image.predictions
+        ]
+        if False in labelled[: sum(labelled)]:
+            gap = labelled.index(False)
+            raise ParameterError(
+                f"{path}: expected labels from the first image on, got none for "
+                f"{sample[gap].name!r} of {model}: fill it in, because the order is random."
+            )
+    return correct
+
+
+FEWEST = 20
+"""Images that each side needs."""
+MOST_PRODUCTION, MOST_REFERENCE = 1000, 300
+"""Images that are used, drawn at random from more."""
+_JPEG_QUALITY = 90
+"""Of images to label."""
+_FILE_PROPERTIES = ("jpeg_quality", "original_size", "exposure", "iso")
+_UNPUBLISHED = {"settings", "framing", "searched", "pairs", "sample", "confidences"}
+"""Fields of a match that its document lacks."""
+
+
+class MatchSettings(StrictRecord):
+    """What a match depends on beside its images: the ``models`` whose accuracy is estimated,
+    ``fit`` and ``side`` as ``make_spec`` takes them, and the seed."""
+
+    models: tuple[str, ...] = ()
+    fit: str | None = None
+    side: int | None = None
+    seed: int = 0
+
+    @property
+    def framing(self) -> Framing:
+        """That of all models, or of the study image where they differ; raises as ``framing``."""
+        return shared_framing(self.fit, self.side, self.models)
+
+
+@dataclass(frozen=True)
+class Match:
+    """The answer of a match.
+
+    ``different``: production differs from the reference at all. ``matched``: the perturbations
+    explain how; otherwise ``unexplained`` names the statistics that differ most, and the cause is
+    unknown. ``conditions`` are the profile: compositions that count alike, of which the
+    ``share`` of affected images changes anything; none unless a difference is explained.
+    """
+
+    __pydantic_config__ = CONFIG | ConfigDict(ser_json_bytes="base64", val_json_bytes="base64")
+
+    images: int
+    reference_images: int
+    settings: MatchSettings
+    framing: Framing
+    """That of the settings."""
+    different: bool = False
+    matched: bool = False
+    perturbations: tuple[MatchedPerturbation, ...] = ()
+    expected_accuracy: tuple[ExpectedAccuracy, ...] = ()
+    unexplained: tuple[str, ...] = ()
+    conditions: tuple[Condition, ...] = ()
+    skipped: int = 0
+    share_decided: bool = True
+    """Whether the images decide if all of them are affected; otherwise all count as such."""
+    statistics: tuple[dict[str, Any], ...] = field(default=(), repr=False)
+    """Each statistic with its mean on production, reference and simulation."""
+    pairs: tuple[tuple[bytes, bytes], ...] = field(default=(), repr=False)
+    """PNGs of production images, each with its nearest simulated reference image by statistics."""
+    files: tuple[dict[str, Any], ...] = ()
+    """What files tell: medians on both sides, which the estimate does not use."""
+    searched: bool = True
+    """Whether a cause was searched for: not yet in a first answer, never for one scene."""
+    copies: int = 0
+    """Production images that are copies of others, which count once."""
+    no_accuracy: str = ""
+    """Why no accuracy follows from confidence, as a sentence; "" where it does."""
+    reference_labels: dict[str, int] = field(default_factory=dict)
+    """Reference images with a class that the model knows, by model."""
+    other_content: bool = False
+    """Whether the images show another kind of content, as far as features tell."""
+    sample: tuple[SampleImage, ...] = field(default=(), repr=False)
+    """Production images to label, drawn at random with the seed, in that order."""
+    confidences: dict[str, float] = field(default_factory=dict)
+    """The mean confidence of each model on all production images."""
+
+    @property
+    def share(self) -> float:
+        """Share of the production images that are affected."""
+        return self.perturbations[0].share if self.perturbations else 1.0
+
+    @property
+    def strengths(self) -> dict[str, float]:
+        return {part.perturbation: part.strength for part in self.perturbations}
+
+    def as_dict(self) -> dict[str, Any]:
+        """A JSON-ready document."""
+        best = ("value", "low", "high", "disagreement")
+        return {key: value for key, value in vars(self).items() if key not in _UNPUBLISHED} | {
+            "perturbations": [
+                {**asdict(part), "value": part.value, "severity": part.severity}
+                for part in self.perturbations
+            ],
+            "expected_accuracy": [
+                {**asdict(part), **{key: getattr(part, key) for key in best}}
+                for part in self.expected_accuracy
+            ],
+            "conditions": [condition.id for condition in self.conditions],
+        }
+
+
+@threadpool_limits.wrap(limits=1, user_api="blas")  # small matrices: more threads only wait
+def match(
+    production: Dataset,
+    reference: Dataset,
+    settings: MatchSettings,
+    *,
+    note: Note = lambda _what, _done, _total: None,
+    first: Callable[[Match], object] = lambda _answer: None,
+) -> Match:
+    """Match ``production`` with ``reference``; accuracies where the reference has labels.
+
+    ``first`` receives the answer without a cause, before the search for one begins. ``note``
+    receives the progress and may raise to cancel. Raises ``ParameterError`` with fewer than
+    ``FEWEST`` different readable images on a side.
+    """
+    check_seed(settings.seed)
+    images, copied, views = _read_different(
+        production, MOST_PRODUCTION, settings, "production", note
+    )
+    originals, _, own_views = _read_different(
+        reference, MOST_REFERENCE, settings, "reference", note
+    )
+    pixels, count = images.pixels, len(images.pixels)
+    labels = _labels(reference, originals.rows, settings.models)
+    side = ReferenceImages(originals.pixels, settings.seed, own_views)
+    names = [production.entries[row].name for row in images.rows]
+    answer = replace(
+        first_answer(side, pixels, names, labels, settings, note, views),
+        copies=copied,
+        skipped=images.unreadable + originals.unreadable,
+        files=_file_values(images, originals),
+    )
+    if answer.different:  # one scene alone
+        return answer
+    first(answer)
+    side.learn(note)
+    scaled = side.emulator.scaled(batch_statistics(lambda row: from_uint8(pixels[row]), count))
+    cause = search_cause(scaled, side, note)
+    fitted, explained = cause.estimate, cause.explained
+    drawn = draw_compositions(fitted, settings.seed)
+    if explained and cause.perturbations and answer.expected_accuracy:
+        simulated = side.accuracies(labels, fitted, drawn, count, cause.remainder, note)
+        explained = explains_accuracy(answer.expected_accuracy, simulated, side.by_chance)
+    return replace(
+        answer,
+        searched=True,
+        different=cause.changed.significant,
+        matched=explained,
+        perturbations=cause.perturbations,
+        unexplained=() if explained else tuple(NAMES[index] for index in cause.left.largest),
+        conditions=profile_conditions(drawn, fitted.share, fitted.names)
+        if explained and fitted.strengths
+        else (),
+        share_decided=fitted.share_decided,
+        statistics=cause.statistics(scaled, side.emulator.originals),
+        pairs=tuple(
+            (
+                to_png(from_uint8(pixels[row])),
+                to_png(side.images(cause.strengths_of(other), [other])[0]),
+            )
+            for row, other in nearest_pairs(scaled, cause.simulated)
+        ),
+    )
+
+
+def first_answer(
+    side: ReferenceImages,
+    pixels: NDArray[np.uint8],
+    names: Sequence[str],
+    labels: dict[str, NDArray[np.int64]],
+    settings: MatchSettings,
+    note: Note,
+    views: Mapping[str, NDArray[np.uint8]] | None = None,
+) -> Match:
+    """The answer without a cause: accuracies from confidence, and the images to label.
+
+    ``views`` are the images as the models of these names see them, if not as ``pixels``.
+    """
+    enough = {name: column for name, column in labels.items() if (column >= 0).sum() >= FEWEST}
+    one_scene, why = show_one_scene(pixels), ""
+    if one_scene:
+        why = "Your images show nearly one scene: add others. No cause and no accuracy follow."
+    elif not settings.models:
+        why = "No accuracy: no model was named."
+    elif not enough:
+        why = f"No accuracy: fewer than {FEWEST} reference images have a class of the models."
+    order = np.random.default_rng(settings.seed).permutation(len(pixels))
+    rows = order[:SAMPLE] if why else order
+    predictions = {
+        name: top_predictions(name, (views or {}).get(name, pixels)[rows])
+        for name in settings.models
+    }
+    fitted = side.confidences(enough, note) if not why else {}
+    # Only of models with an estimate: the reference tells what the agreement with others means.
+    seen = with_agreement({name: predictions[name] for name in fitted}, enough)
+    contents = [part.content_distance(seen[name]) for name, part in fitted.items()]
+    other_content = bool(contents) and float(np.mean(contents)) > 1
+    return Match(
+        len(pixels),
+        len(side.pixels),
+        settings,
+        settings.framing,
+        different=one_scene,
+        expected_accuracy=tuple(
+            ExpectedAccuracy(name, part.accuracy, part.estimate(seen[name], other_content))
+            for name, part in fitted.items()
+        ),
+        searched=False,
+        reference_labels={
+            name: int((labels[name] >= 0).sum()) if name in labels else 0
+            for name in settings.models
+        },
+        no_accuracy=why,
+        other_content=other_content,
+        sample=tuple(
+            SampleImage(
+                names[row],
+                to_jpeg(from_uint8(pixels[row]), _JPEG_QUALITY),
+                {
+                    name: models.class_name(name, int(part.classes[place]))
+                    for name, part in predictions.items()
+                },
+                {name: float(part.confidences[place]) for name, part in predictions.items()},
+            )
+            for place, row in enumerate(order[:SAMPLE].tolist())
+            if predictions
+        ),
+        confidences={name: float(p.confidences.mean()) for name, p in predictions.items()},
+    )
+
+
+def with_labels(match: Match, correct: Correct) -> Match:
+    """``match`` with accuracies that use labels of its ``sample``, as ``read_sheet`` reads them."""
+    estimates = {part.model: part for part in match.expected_accuracy}
+    accuracies = []
+    for name in match.settings.models:
+        part = estimates.get(name)
+        if some := [image for image in match.sample if (image.name, name) in correct]:
+            part = part or ExpectedAccuracy(name)
+            truths = np.array([float(correct[image.name, name]) for image in some])
+            labels = exact_estimate(truths)
+            if part.confidence:
+                confidences = np.array([image.confidences[name] for image in some])
+                mean = match.confidences[name]
+                labels = labelled_estimate(truths, confidences, mean, match.images)
+            part = replace(part, labels=labels, labelled=len(some))
+        if part:
+            accuracies.append(part)
+    return replace(match, expected_accuracy=tuple(accuracies))
+
+
+def _labels(
+    reference: Dataset, rows: NDArray[np.int64], names: Sequence[str]
+) -> dict[str, NDArray[np.int64]]:
+    """The class index of the images ``rows``, -1 without one, of the models that know some."""
+    sets = models.by_labels(names)
+    by_set = entry_class_indices(reference, [labels for labels, _ in sets], KNOWN)
+    result: dict[str, NDArray[np.int64]] = {}
+    for labels, members in sets:
+        classes = by_set[labels.key]
+        indices = np.array([-1 if classes[row] is None else classes[row] for row in rows])
+        if (indices >= 0).any():
+            result |= dict.fromkeys(members, indices)
+    return result
+
+
+def _read_different(
+    dataset: Dataset, most: int, settings: MatchSettings, kind: str, note: Note
+) -> tuple[SamplePixels, int, dict[str, NDArray[np.uint8]]]:
+    """The different images of ``dataset``, how many of those read are copies of others, and the
+    images as models see them that do not see the framing of all."""
+    shared = settings.framing
+    framings = by_framing(settings.fit, settings.side, settings.models)
+    others = [own for own in framings if own != shared]
+    images = sample_pixels(dataset, shared, most, settings.seed, note, others)
+    numbers = copies(images.pixels)
+    rows = np.flatnonzero(numbers == np.arange(len(numbers)))
+    copied = min(len(dataset), most) - images.unreadable - len(rows)
+    if len(rows) < FEWEST:
+        which = f"different readable {kind}" if copied else f"readable {kind}"
+        counted = f" ({copied} more are copies)" if copied else ""
+        raise ParameterError(
+            f"Expected at least {FEWEST} {which} images, got {len(rows)}{counted}: add more."
+        )
+    images = images.chosen(rows)
+    views = {name: images.views[own] for own in others for name in framings[own]}
+    return images, copied, views
+
+
+def _file_values(production: SamplePixels, reference: SamplePixels) -> tuple[dict[str, Any], ...]:
+    """Medians of what the files of both sides tell, with the number of files that tell it."""
+    rows = []
+    for name in _FILE_PROPERTIES:
+        row: dict[str, Any] = {"property": name}
+        for key, side in (("production", production), ("reference", reference)):
+            values = [part[name] for part in side.properties if name in part]
+            row[key] = float(np.median(np.array(values, float))) if values else None
+            row[f"{key}_images"] = len(values)
+        if row["production_images"] or row["reference_images"]:
+            rows.append(row)
+    return tuple(rows)

@@ -1,0 +1,94 @@
+"""A measurement of one model, one image and one condition, and the images prepared for it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from robustness.images.framing import Picture
+from robustness.perturbations import Images
+
+
+class RemediedPrediction(NamedTuple):
+    """The predictions of the same model behind a remedy, for the original and the condition.
+
+    ``remedy`` is a ``Chain.id``. Under an attack ``top1`` is the worse of two predictions: for the
+    image attacked without the remedy, and for one attacked through it.
+    """
+
+    remedy: str
+    clean_top1: int
+    clean_probability: float
+    top1: int
+    probability: float
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One tidy row: the prediction of one model for one image under one condition.
+
+    ``image_digest`` identifies the image, ``framed_digest`` its pixels as the model sees them, with
+    ``fit`` and ``side``. ``condition`` is a ``Condition.id``, ``profile`` the name of that whose
+    composition it is, if any. ``clean_top1`` and ``top1`` are class indices, each with its own
+    probability; ``retained_probability`` is that of the original's class under the condition.
+    ``scores`` holds every metric by name, feature metrics also by their names in
+    ``features.RESCALED``; ``stages`` holds them for each stage.
+    """
+
+    image: str
+    image_digest: str
+    framed_digest: str
+    fit: str
+    side: int
+    label: int | None
+    model: str
+    condition: str
+    perturbation: str
+    strength: float | None
+    parameter: float | None
+    seed: int
+    clean_top1: int
+    clean_probability: float
+    top1: int
+    probability: float
+    retained_probability: float
+    clean_top5: tuple[int, ...]
+    clean_top5_probabilities: tuple[float, ...]
+    top5: tuple[int, ...]
+    top5_probabilities: tuple[float, ...]
+    scores: Mapping[str, float]
+    stages: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    remedies: tuple[RemediedPrediction, ...] = ()
+    profile: str = ""
+
+    @property
+    def consistent(self) -> bool:
+        return self.clean_top1 == self.top1
+
+    def as_row(self) -> dict[str, Any]:
+        """The measurement as a flat JSON-ready row; the PSNR of equal images is None."""
+        row = asdict(self)
+        if not self.profile:
+            del row["profile"]
+        scores = row.pop("scores")
+        stages = row.pop("stages")
+        remedies = row.pop("remedies")
+        row |= {name: value if np.isfinite(value) else None for name, value in scores.items()}
+        row["consistent"] = self.consistent
+        row["stages"] = stages
+        if remedies:
+            row["remedies"] = [remedy._asdict() for remedy in self.remedies]
+        return row
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Prepared images of one framing: their ``frames`` and ``picture_scores``."""
+
+    pictures: Sequence[Picture]
+    frames: Images
+    scores: Sequence[Mapping[str, NDArray[np.float64]]]

@@ -1,0 +1,518 @@
+"""A request: models, conditions, seed, framing and remedies; enough to get the same rows again.
+
+As a TOML file::
+
+    models = ["SqueezeNet", "EfficientNetLite0"]  # default: the default selection
+    seed = 7                                      # default: 0
+    fit = "crop"                                  # of all models; default: each one's own
+    side = 224                                    # pixels, likewise
+    remedies = ["median", "autocontrast+tta"]     # default: none
+
+    [[condition]]                                 # perturbations with strengths
+    fog = 0.6
+    gaussian_blur = 0.4
+
+    [[condition]]                                 # or an attack with all its settings
+    attack = "pgd"
+    epsilon = 0.03
+    norm = "linf"
+    steps = 20
+    restarts = 1
+
+    [[condition]]                                 # or one of the compositions of a profile, which
+    profile = "your camera"                       # together are one condition of that name
+    darkness = 0.3
+
+Suites of conditions: the study, ImageNet-C, and perturbations at several strengths.
+
+ImageNet-C's files were saved as JPEG of quality 85 after the corruption, which changes consistency
+by several points in either direction. ``imagenet-c`` leaves that step out, ``imagenet-c-jpeg`` has
+it.
+
+How each model sees an image: as its description says, unless a request overrides that.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from robustness import models
+from robustness.base.errors import ParameterError, UnknownNameError
+from robustness.base.text import some
+from robustness.base.toml import parse_toml, read_toml
+from robustness.base.validation import (
+    CONFIG,
+    RefusedError,
+    StrictTable,
+    checked,
+    expected,
+    parsed_by,
+)
+from robustness.datasets import ImageNetCTree
+from robustness.images.framing import STUDY_SIDE, Framing, Overrides, Picture, check_framing
+from robustness.images.pixels import BITS
+from robustness.measure.condition import Condition, StoredCondition, StoredTable, pool_profiles
+from robustness.models.record import REGISTRY as MODELS
+from robustness.perturbations import REGISTRY as PERTURBATIONS
+from robustness.perturbations import SAVED_AS_JPEG, Perturbation, check_seed
+from robustness.remedies import Chain, parse, parse_all
+
+
+def framing(fit: str | None, side: int | None, name: str | None = None) -> Framing:
+    """How the model ``name`` sees images; without one, a model that takes study images.
+
+    A ``fit`` replaces the model's own with the share it keeps, a ``side`` the model's own; with
+    both, all models see images alike, as study images are resized. Raises ``UnknownNameError`` or
+    ``ParameterError`` for values that do not exist.
+    """
+    own = MODELS[name].framing if name is not None and name in MODELS else Framing()
+    if fit is not None and side is not None:
+        return check_framing(Framing(fit, side))
+    if fit is not None:
+        own = own._replace(fit=fit, crop_pct=None, padding=Framing().padding)
+    elif side is not None:
+        own = own._replace(side=side)
+    return check_framing(own)
+
+
+def groups(framings: Iterable[tuple[str, Framing]]) -> dict[Framing, tuple[str, ...]]:
+    """The names of ``framings`` by framing, in order of appearance."""
+    result: dict[Framing, tuple[str, ...]] = {}
+    for name, own in framings:
+        result[own] = (*result.get(own, ()), name)
+    return result
+
+
+def by_framing(
+    fit: str | None, side: int | None, names: Sequence[str]
+) -> dict[Framing, tuple[str, ...]]:
+    """The models ``names`` by their framing, in order of appearance; raises as ``framing``."""
+    return groups((name, framing(fit, side, name)) for name in names)
+
+
+def shared_framing(fit: str | None, side: int | None, names: Sequence[str]) -> Framing:
+    """The framing of all the models ``names``, or that of the study image where they differ.
+
+    Raises as ``framing``.
+    """
+    own, *others = by_framing(fit, side, names) or [framing(fit, side)]
+    return framing(fit, side) if others else own
+
+
+def version_for(picture: Picture, name: str) -> Picture:
+    """The version of ``picture`` that the model ``name`` sees."""
+    return picture.at(framing(*picture.overrides, name))
+
+
+def options(framings: Mapping[str, Framing]) -> dict[str, str]:
+    """The fewest of ``fit`` and ``side`` that give each model its one of ``framings``.
+
+    Empty where none do, as for a description that has changed since.
+    """
+    first = next(iter(framings.values()), Framing())
+    choices: list[Overrides] = [
+        (None, None),
+        (first.fit, None),
+        (None, first.side),
+        (first.fit, first.side),
+    ]
+    for fit, side in choices:
+        if all(framing(fit, side, name) == own for name, own in framings.items()):
+            both = {"fit": fit, "side": None if side is None else str(side)}
+            return {name: value for name, value in both.items() if value is not None}
+    return {}
+
+
+_ORIGINAL = "brightness"
+"""A perturbation whose strength 0 denotes the original in a TOML file."""
+
+
+OWN_PREPROCESSING = "each model with its own preprocessing"
+
+_ByName = BeforeValidator(
+    lambda values: tuple(values.items()) if isinstance(values, dict) else values
+)
+
+
+def _condition(values: Any) -> Condition:
+    if values == {}:
+        raise ParameterError(
+            "expected perturbations with strengths, or an attack, got an empty table; for the "
+            f"original image write {_ORIGINAL} = 0."
+        )
+    return Condition.from_dict(values)
+
+
+class RequestTable(StrictTable):
+    """The keys of a TOML file.
+
+    A profile, which has a ``match``, may be without a ``condition``: then nothing was found that
+    could be evaluated.
+    """
+
+    models: Annotated[list[str], expected("a list of names")] = Field(default_factory=list)
+    seed: int = 0
+    fit: str | None = None
+    side: int | None = None
+    remedies: Annotated[list[str], expected("a list of names")] = Field(default_factory=list)
+    condition: list[Annotated[Condition, parsed_by(_condition)]] = Field(default_factory=list)
+    match: dict[str, Any] | None = None
+    """What a match adds to its profile; a run does not need it."""
+
+    @model_validator(mode="after")
+    def _check_conditions(self) -> Self:
+        if not self.condition and self.match is None:
+            raise RefusedError("expected one or more tables [[condition]], got none")
+        return self
+
+
+@dataclass(frozen=True)
+class Request:
+    """The request to evaluate models, on any images.
+
+    ``models`` are (name, hash of its weight file). ``digest`` is the key of cached results.
+    ``framings`` say how each model sees the images. Predictions are among ``classes`` alone,
+    indices, if there are any. Each of the ``remedies`` is tried on every image and condition.
+    """
+
+    __pydantic_config__ = CONFIG
+
+    models: Annotated[tuple[tuple[str, str], ...], _ByName, expected("a hash for each model")]
+    conditions: Annotated[
+        tuple[Annotated[Condition, parsed_by(Condition.from_dict)], ...],
+        Field(alias="perturbations"),
+    ]
+    framings: Annotated[
+        tuple[tuple[str, Annotated[Framing, parsed_by(Framing.of)]], ...],
+        _ByName,
+        expected("a framing for each model"),
+    ]
+    seed: Annotated[int, parsed_by(check_seed)] = 0
+    classes: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(max_length=100_000)] = ()
+    remedies: tuple[Annotated[Chain, parsed_by(parse)], ...] = ()
+
+    @model_validator(mode="after")
+    def _check_framings(self) -> Self:
+        if [name for name, _ in self.framings] != [name for name, _ in self.models]:
+            raise RefusedError("expected a framing for each model, in their order")
+        return self
+
+    def framing_of(self, name: str) -> Framing:
+        """How the model ``name`` sees the images."""
+        return dict(self.framings)[name]
+
+    @property
+    def by_framing(self) -> dict[Framing, tuple[str, ...]]:
+        """The names of the models by framing, in order of appearance."""
+        return groups(self.framings)
+
+    @property
+    def framing_text(self) -> str:
+        """How the models see the images, in short: "crop at 224 px"."""
+        first, *others = self.by_framing or [Framing()]
+        return OWN_PREPROCESSING if others else first.text
+
+    def only_framing(self, what: str) -> Framing:
+        """The framing of all models; raises ``ParameterError`` if they differ.
+
+        ``what`` needs one, as the subject of a sentence.
+        """
+        framings = list(self.by_framing)
+        if len(framings) != 1:
+            texts = " and ".join(one.text for one in framings)
+            raise ParameterError(
+                f"{what} needs models that see images alike, got {texts}: give a fit and a side "
+                "for all, or models of one framing.",
+                hint="Such as --fit crop --side 224.",
+            )
+        return framings[0]
+
+    def of_models(self, names: Sequence[str]) -> Request:
+        """The same request for some of its models, in the order of ``names``."""
+        hashes, framings = dict(self.models), dict(self.framings)
+        return replace(
+            self,
+            models=tuple((name, hashes[name]) for name in names),
+            framings=tuple((name, framings[name]) for name in names),
+        )
+
+    @property
+    def model_names(self) -> tuple[str, ...]:
+        return tuple(name for name, _ in self.models)
+
+    @property
+    def pooled_conditions(self) -> tuple[Condition, ...]:
+        """The conditions that figures are of: each profile is one."""
+        return pool_profiles(self.conditions)
+
+    @property
+    def profiles(self) -> dict[str, tuple[str, ...]]:
+        """The ids of the compositions of each profile, by its name."""
+        parts: dict[str, tuple[str, ...]] = {}
+        for each in self.conditions:
+            if each.profile:
+                parts[each.profile] = (*parts.get(each.profile, ()), each.id)
+        return parts
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "models": dict(self.models),
+            "perturbations": [condition.as_dict() for condition in self.conditions],
+            "framings": {name: own.as_dict() for name, own in self.framings},
+            "seed": self.seed,
+            "bits": BITS,  # of every image
+            **({"classes": list(self.classes)} if self.classes else {}),
+            **({"remedies": [chain.id for chain in self.remedies]} if self.remedies else {}),
+        }
+
+    @property
+    def digest(self) -> str:
+        canonical = json.dumps(self.as_dict(), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(canonical.encode()).hexdigest()
+
+    def as_toml(self) -> str:
+        """The request as a TOML file, which ``read_request`` reads back.
+
+        A condition without perturbations comes back as one of strength 0, which changes nothing.
+        """
+        remedies = [chain.id for chain in self.remedies]
+        overrides = options(dict(self.framings))
+        lines = [
+            f"models = {json.dumps(self.model_names)}",
+            f"seed = {self.seed}",
+            *([f"fit = {json.dumps(overrides['fit'])}"] if "fit" in overrides else []),
+            *([f"side = {overrides['side']}"] if "side" in overrides else []),
+            *([f"remedies = {json.dumps(remedies)}"] if remedies else []),
+        ]
+        for condition in self.conditions:
+            values = condition.as_dict() or {_ORIGINAL: 0.0}
+            texts = (f"{name} = {json.dumps(value)}" for name, value in values.items())
+            lines += ["", "[[condition]]", *texts]
+        return "\n".join(lines) + "\n"
+
+
+def make_spec(
+    model_names: Sequence[str] | None,
+    conditions: Sequence[Condition],
+    *,
+    seed: int = 0,
+    fit: str | None = None,
+    side: int | None = None,
+    remedies: Sequence[str] = (),
+) -> Request:
+    """A checked request; without ``model_names`` it has the default selection.
+
+    ``fit`` and ``side`` are as ``framing`` takes them. Duplicate ``conditions`` and ``remedies``
+    count once. Raises ``UnknownNameError`` for an unknown model, fit or remedy,
+    ``WeightsError`` for a model without weights, ``ParameterError`` for a seed out of range, no
+    condition, or one in a profile and elsewhere.
+    """
+    if not conditions:
+        raise ParameterError("Expected at least one perturbation, got none.")
+    names = models.resolve(list(model_names) if model_names else None)
+    hashes = tuple((name, models.digest(models.REGISTRY[name])) for name in names)
+    framings = tuple((name, framing(fit, side, name)) for name in names)
+    conditions = tuple(dict.fromkeys(conditions))
+    place: dict[str, str] = {}  # rows of a condition would not tell for what they are
+    for each in conditions:
+        if place.setdefault(each.id, each.profile) != each.profile:
+            both = (place[each.id], each.profile)
+            texts = (f"the profile {name!r}" if name else "no profile" for name in both)
+            raise ParameterError(
+                f"Expected each condition once, got {each.id} in {' and in '.join(texts)}: "
+                "evaluate two runs."
+            )
+    chains = parse_all(remedies)
+    return Request(hashes, conditions, framings, check_seed(seed), remedies=chains)
+
+
+def spec_of(
+    picture: Picture, model_names: Sequence[str] | None, conditions: Sequence[Condition], seed: int
+) -> Request:
+    """As ``make_spec``, with the overrides of ``picture``."""
+    fit, side = picture.overrides
+    return make_spec(model_names, conditions, seed=seed, fit=fit, side=side)
+
+
+def read_conditions(name: str, data: bytes | None = None) -> tuple[Condition, ...]:
+    """The conditions of the TOML file ``name``, from its bytes ``data`` if they are given.
+
+    Raises ``ParameterError`` for a file of another form.
+    """
+    values = read_toml(Path(name)) if data is None else parse_toml(data, name)
+    return _to_evaluate(checked(RequestTable, values, name), name)
+
+
+def _to_evaluate(table: RequestTable, name: str) -> tuple[Condition, ...]:
+    if not table.condition:
+        raise ParameterError(
+            f"{name}: expected conditions, got the profile of a match that found no difference or "
+            "did not explain it: choose another suite, or match other images."
+        )
+    return tuple(dict.fromkeys(table.condition))
+
+
+def read_request(path: Path, model_names: Sequence[str] | None = None) -> Request:
+    """The request that the TOML file ``path`` asks for, of ``model_names`` if it names no models.
+
+    Raises ``ParameterError`` for a file of another form, and what ``make_spec``
+    raises.
+    """
+    table = checked(RequestTable, read_toml(path), str(path))
+    return make_spec(
+        table.models or model_names,
+        _to_evaluate(table, str(path)),
+        seed=table.seed,
+        fit=table.fit,
+        side=table.side,
+        remedies=table.remedies,
+    )
+
+
+def study_conditions(
+    names: Iterable[str] | None = None, strength: float | None = None
+) -> tuple[Condition, ...]:
+    """One condition per perturbation, at its study setting or at ``strength``.
+
+    The default is the study's perturbations.
+    """
+    chosen = names or suite_names(STUDY_SUITE)
+    return graded_conditions(chosen, strengths=None if strength is None else [strength])
+
+
+STUDY_SUITE, IMAGENET_C_SUITE = "study", "imagenet-c"
+IMAGENET_C_JPEG_SUITE = "imagenet-c-jpeg"
+
+SUITES = (STUDY_SUITE, IMAGENET_C_SUITE, IMAGENET_C_JPEG_SUITE)
+
+SEVERITIES = (1, 2, 3, 4, 5)
+
+
+def suite_names(suite: str) -> tuple[str, ...]:
+    """The perturbations of a suite: the study's ten, or ImageNet-C's 19 corruptions.
+
+    Raises ``UnknownNameError`` for another suite.
+    """
+    if suite not in SUITES:
+        raise UnknownNameError(f"There is no suite {suite!r}. Known: {', '.join(SUITES)}.")
+    if suite == STUDY_SUITE:
+        return tuple(record.name for record in PERTURBATIONS if record.in_study)
+    return tuple(record.name for record in PERTURBATIONS if record.imagenet_c == record.name)
+
+
+def suite_conditions(
+    suite: str,
+    *,
+    strengths: Iterable[float] | None = None,
+    severities: Iterable[int] | None = None,
+) -> tuple[Condition, ...]:
+    """The perturbations of a suite, as by ``graded_conditions``.
+
+    A path that ends in .toml is a request file or a profile; its conditions are fixed. Those of
+    ``imagenet-c-jpeg`` end with JPEG compression, as the published images did. Raises what
+    ``suite_names`` and ``graded_conditions`` raise.
+    """
+    if suite.endswith(".toml"):
+        if strengths is not None or severities is not None:
+            raise ParameterError(
+                f"{suite} has fixed conditions: expected no strengths or severities, got some."
+            )
+        return read_conditions(suite)
+    conditions = graded_conditions(suite_names(suite), strengths=strengths, severities=severities)
+    if suite != IMAGENET_C_JPEG_SUITE:
+        return conditions
+    return tuple(
+        Condition.of({**condition.as_dict(), SAVED_AS_JPEG: 1.0}) for condition in conditions
+    )
+
+
+def profile_note(name: str, spec: Request, table: Mapping[str, Any] | None = None) -> str:
+    """A sentence if the profile ``name`` is of another side than a model of ``spec`` sees.
+
+    ``table`` is that of its file, which is read without it. "" if ``name`` is no profile.
+    """
+    if table is None:
+        table = read_toml(Path(name)) if name.endswith(".toml") else {}
+    match = table.get("match")
+    if not isinstance(match, Mapping):
+        return ""
+    matched = match.get("side", table.get("side", STUDY_SIDE))
+    others = [f"{model} ({own.side} px)" for model, own in spec.framings if own.side != matched]
+    if not others:
+        return ""
+    return (
+        f"{name} was matched at {matched} px, which {some(others, 3)} "
+        f"{'does' if len(others) == 1 else 'do'} not see: strengths in pixels scale with the side, "
+        "and grain and blur may look otherwise there. Match at that side to be sure."
+    )
+
+
+def graded_conditions(
+    names: Iterable[str],
+    *,
+    strengths: Iterable[float] | None = None,
+    severities: Iterable[int] | None = None,
+) -> tuple[Condition, ...]:
+    """Each perturbation at each of the ``strengths``, or of ImageNet-C's ``severities``.
+
+    With neither, each at its study setting, or at 0.6 (severity 3) without one. A switch comes
+    once. Raises ``UnknownNameError`` or ``ParameterError`` for what does not exist.
+    """
+    conditions = []
+    for name in dict.fromkeys(names):
+        record = PERTURBATIONS[name]
+        if strengths is not None:
+            values = list(strengths)
+        elif severities is not None:
+            values = [_at_severity(record, level) for level in severities]
+        else:
+            values = [0.6 if record.study_strength is None else record.study_strength]
+        if not values:
+            raise ParameterError("Expected at least one strength or severity, got none.")
+        if not record.graded:
+            values = [max(values)]
+        conditions += [Condition.of({name: value}) for value in dict.fromkeys(values)]
+    return tuple(conditions)
+
+
+def stored_conditions(
+    dataset: ImageNetCTree,
+    names: Iterable[str] | None = None,
+    severities: Iterable[int] | None = None,
+) -> tuple[Condition, ...]:
+    """The conditions that a published dataset has, or those of ``names`` and ``severities``.
+
+    Raises ``ParameterError`` if it has none of them.
+    """
+    corruptions = sorted({corruption for corruption, _ in dataset.stored})
+    chosen = corruptions if names is None else list(names)
+    if strangers := [name for name in chosen if name not in corruptions]:
+        raise ParameterError(
+            f"{dataset.title} has no {strangers[0]!r}. Known: {', '.join(corruptions)}."
+        )
+    levels = SEVERITIES if severities is None else tuple(severities)
+    conditions = [
+        StoredCondition.of_table(StoredTable(corruption=name, severity=level))
+        for name, level in dataset.stored
+        if name in chosen and level in levels
+    ]
+    if not conditions:
+        raise ParameterError(f"{dataset.title} has none of the severities {levels}.")
+    return tuple(conditions)
+
+
+def _at_severity(record: Perturbation, level: int) -> float:
+    if level not in SEVERITIES:
+        raise ParameterError(f"Expected a severity from 1 to 5, got {level}.")
+    if not record.severity_strengths:
+        raise ParameterError(
+            f"{record.name} has no ImageNet-C severities: give a strength from 0 to 1 instead."
+        )
+    return record.severity_strengths[level - 1]

@@ -1,0 +1,393 @@
+"""The columns of the rows, one record each, for all that writes, checks or explains rows.
+
+Rows also have a column for each metric of a plugin.
+
+The versions of everything, other than the request, that may change a row.
+"""
+
+from __future__ import annotations
+
+import math
+import platform
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+import robustness
+from robustness import metrics
+from robustness.attacks import REGISTRY as ATTACKS
+from robustness.base.errors import ParameterError
+from robustness.base.registry import Registry
+from robustness.measure.labels import correctness
+from robustness.measure.measurement import Measurement
+from robustness.measure.request import Request
+from robustness.metrics.scores import RESCALED
+from robustness.models.engine import chosen
+from robustness.perturbations import REGISTRY as PERTURBATIONS
+from robustness.plugins import Plugin, plugin_of
+from robustness.remedies import REGISTRY as REMEDIES
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+TOLERANCE = 1e-4
+"""Of probabilities, similarities and the like, all of order 1: a hundred times the last digits of
+float32 after the layers of a network, and far below what any figure shows."""
+
+TIES = math.inf
+"""The tolerance of what changes where classes of nearly equal probability below the first trade
+places."""
+
+_INDEX = "a class index of the model, from 0"
+_SHARE = "0 to 1"
+_TRUTH = "true or false"
+_ANY = "any number"
+_NUMBER, _WHOLE, _TEXT, _FLAG = pa.float64(), pa.int32(), pa.string(), pa.bool_()
+
+
+Fill = Callable[[Measurement], Any]
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of the rows.
+
+    ``values`` and ``meaning`` are for the data dictionary. Numbers, also those in a list, lie
+    between ``low`` and ``high``. ``null`` says that a row may lack the value. Two runs agree if
+    their values differ by at most ``tolerance``. ``fill`` returns the value of a measurement, by
+    default its attribute. ``stored`` says that the files of rows of a run have it: the others are
+    of the image or of the request.
+    """
+
+    name: str
+    values: str
+    meaning: str
+    type: pa.DataType = _NUMBER
+    unit: str = ""
+    low: float | None = None
+    high: float | None = None
+    null: bool = False
+    tolerance: float = TOLERANCE
+    fill: Fill | None = None
+    stored: bool = True
+
+    def of(self, rows: Sequence[Measurement]) -> pa.Array:
+        """The values of ``rows``."""
+        return pa.array(map(self.fill or attrgetter(self.name), rows), self.type)
+
+
+def _text(name: str, values: str, meaning: str, *, stored: bool = True) -> Column:
+    return Column(name, values, meaning, _TEXT, stored=stored)
+
+
+def _class(name: str, meaning: str, *, null: bool = False) -> Column:
+    return Column(name, _INDEX, meaning, _WHOLE, null=null)
+
+
+def _probability(name: str, meaning: str) -> Column:
+    return Column(name, _SHARE, meaning, _NUMBER, "probability", 0.0, 1.0)
+
+
+def _top5(image: str, name: str) -> tuple[Column, Column]:
+    type_text, meaning = "up to five, each", f"the most likely classes of the {image} image"
+    probabilities = _probability(f"{name}_probabilities", f"of {name}")
+    return (
+        Column(name, f"{type_text} {_INDEX}", meaning, pa.list_(_WHOLE), tolerance=TIES),
+        replace(probabilities, values=f"{type_text} {_SHARE}", type=pa.list_(_NUMBER)),
+    )
+
+
+def _correctness(name: str, meaning: str) -> Column:
+    tolerance = TIES if name.endswith("5") else TOLERANCE
+    column = Column(name, _TRUTH, f"{meaning}; empty where it has none", _FLAG, null=True)
+    return replace(column, tolerance=tolerance, fill=lambda row: correctness(row)[name])
+
+
+def _score(name: str) -> Fill:
+    """A function that fills a metric's column; infinities, as for equal images' PSNR, are null."""
+
+    def fill(row: Measurement) -> float | None:
+        value = row.scores.get(name, math.nan)
+        return float(value) if math.isfinite(value) else None
+
+    return fill
+
+
+def _metric(name: str) -> Column:
+    """The column of a registered metric, or of one of a plugin that is not loaded."""
+    if name not in metrics.REGISTRY:
+        meaning = "a metric of a plugin that is not loaded here"
+        return Column(name, _ANY, meaning, null=True, fill=_score(name))
+    metric = metrics.REGISTRY[name]
+    better, bounded = "higher" if metric.higher_is_better else "lower", math.isfinite(metric.high)
+    note = "" if bounded else "; empty where infinite"
+    return Column(
+        name,
+        f"{metric.low:g} to {metric.high:g}" if bounded else _ANY,
+        f"{metric.label}: {metric.formula}; {better} is better{note}",
+        unit=metric.unit,
+        low=metric.low,
+        high=min(metric.high, 1e4),
+        null=not bounded,
+        tolerance=metric.tolerance,
+        fill=_score(name),
+    )
+
+
+def _rescaled(raw: str, name: str) -> Column:
+    meaning = (
+        f"({raw} - floor) / (1 - floor), the floor being the mean {raw} of unrelated images; "
+        "higher is better"
+    )
+    values = "at most 1; below 0 where less alike than strangers"
+    return Column(name, values, meaning, low=-1e7, high=1.0, fill=_score(name))
+
+
+_CONDITION = (
+    "all that was asked: perturbations with their strengths, or an attack with its settings"
+)
+_PERTURBATION = 'name of the perturbation, or of the attack; several are joined by "+"'
+_SEVERAL = "epsilon of an attack; empty for several at once"
+_SIDE = "width and height of that square"
+_STAGES = "name of each stage of the network, with the raw similarity of its features"
+_STAGE = pa.struct([("stage", _TEXT), *((name, _NUMBER) for name in RESCALED)])
+
+COLUMNS = (
+    Column("position", "from 0", "place of the image among those that were asked for", _WHOLE),
+    _text("image", "text", "name of the image", stored=False),
+    _text(
+        "image_digest",
+        "64 hexadecimal digits",
+        "SHA-256 of the image's upright 8-bit RGB pixels, before any framing",
+        stored=False,
+    ),
+    _text(
+        "framed_digest",
+        "64 hexadecimal digits",
+        "SHA-256 of the pixels, from 0 to 1 in float32, that the model sees",
+        stored=False,
+    ),
+    _text("fit", "crop, squash or letterbox", "how the image was made square", stored=False),
+    Column("side", "a whole number", _SIDE, _WHOLE, "pixels", stored=False),
+    _class("label", "class of the image; empty where it has no label", null=True),
+    _text("model", "text", "name of the model"),
+    _text("condition", "text", _CONDITION),
+    Column(
+        "profile",
+        "text",
+        "name of the profile that the condition is a composition of: the compositions of a profile "
+        "count alike, and an image's value is their mean; empty for none",
+        _TEXT,
+        null=True,
+        fill=lambda row: row.profile or None,
+        stored=False,
+    ),
+    _text("perturbation", "text", _PERTURBATION),
+    Column(
+        "strength",
+        f"{_SHARE}, and beyond for an epsilon in L2",
+        f"strength of the perturbation, {_SEVERAL}",
+        low=0.0,
+        high=1e6,
+        null=True,
+        tolerance=0.0,
+    ),
+    Column(
+        "parameter",
+        "a number",
+        f"physical value at that strength, at that side the {_SEVERAL}",
+        unit="the perturbation's own",
+        low=-1e9,
+        high=1e9,
+        null=True,
+        tolerance=0.0,
+    ),
+    Column("seed", "0 to 2**32 - 1", "seed of what is random", pa.int64(), stored=False),
+    _class("clean_top1", "the most likely class of the clean image"),
+    _probability("clean_probability", "of the class clean_top1 in the clean image"),
+    _class("top1", "the most likely class of the perturbed image"),
+    _probability("probability", "of the class top1 in the perturbed image"),
+    _probability("retained_probability", "of the class clean_top1 in the perturbed image"),
+    *_top5("clean", "clean_top5"),
+    *_top5("perturbed", "top5"),
+    Column("consistent", _TRUTH, "whether top1 is clean_top1", _FLAG),
+    *(_metric(m.name) for m in metrics.REGISTRY if m.name != "consistent"),
+    *(_rescaled(raw, name) for raw, name in RESCALED.items()),
+    _correctness("clean_correct", "whether clean_top1 is the label"),
+    _correctness("correct", "whether top1 is the label"),
+    _correctness("clean_correct5", "whether the label is among clean_top5"),
+    _correctness("correct5", "whether the label is among top5"),
+    Column(
+        "stages",
+        "a list of stages, shallow to deep",
+        _STAGES,
+        pa.list_(_STAGE),
+        fill=lambda row: [{"stage": stage, **row.stages[stage]} for stage in row.stages],
+    ),
+)
+"""Every column of the rows but those of plugins' metrics, in their order."""
+
+SCHEMA = pa.schema([(column.name, column.type) for column in COLUMNS])
+
+NOT_STORED = tuple(column.name for column in COLUMNS if not column.stored)
+"""Columns that the files of rows lack."""
+
+NUMBERS = tuple(
+    column.name
+    for column in COLUMNS
+    if not pa.types.is_list(column.type) and column.name != "position"
+)
+"""Columns with one value each; enough for every statistic."""
+
+MOST_OWN = 64
+"""Most columns of plugins' metrics in one table."""
+
+REMEDY = pa.field("remedy", pa.string())
+"""The last column of files of rows: null, or the remedy of a row that has the next two alone."""
+
+REMEDIED_KEYS = ("position", "model", "condition", "perturbation")
+REMEDIED = ("clean_top1", "clean_probability", "top1", "probability")
+
+
+def own_scores() -> tuple[str, ...]:
+    """The metrics of plugins: columns after those of ``SCHEMA``."""
+    return tuple(m.name for m in metrics.REGISTRY if m.name not in SCHEMA.names)
+
+
+def columns(own: Sequence[str] = ()) -> tuple[Column, ...]:
+    """``COLUMNS``, and one for each of the metrics ``own``."""
+    return (*COLUMNS, *map(_metric, own))
+
+
+def schema(own: Sequence[str]) -> pa.Schema:
+    """``SCHEMA`` with a column for each of the metrics ``own``."""
+    return pa.schema([*SCHEMA, *((name, pa.float64()) for name in own)])
+
+
+def stored(own: Sequence[str]) -> pa.Schema:
+    """The columns of files of rows: those of ``schema(own)`` but ``NOT_STORED``, and ``REMEDY``."""
+    return pa.schema([*(field for field in schema(own) if field.name not in NOT_STORED), REMEDY])
+
+
+def dictionary(own: Sequence[str]) -> list[dict[str, str]]:
+    """The meaning of each column of ``schema(own)``, for readers of exported rows."""
+    return [
+        {
+            "column": column.name,
+            "type": str(column.type),
+            "unit": column.unit,
+            "values": column.values,
+            "meaning": column.meaning,
+        }
+        for column in columns(own)
+    ]
+
+
+def own_columns(table: pa.Schema) -> tuple[str, ...]:
+    """The metrics of plugins in a file of rows; raises ``ParameterError`` for another table."""
+    types = {field.name: field.type for field in stored(())}
+    own = tuple(name for name in table.names if name not in types)
+    if (
+        len(own) > MOST_OWN
+        or len({*table.names}) < len(table)
+        or not types.keys() <= {*table.names}
+        or any(field.type != types.get(field.name, pa.float64()) for field in table)
+        or not set(own).isdisjoint(NOT_STORED)
+    ):
+        raise ParameterError("Expected the columns of rows.")
+    return own
+
+
+def to_table(rows: Sequence[Measurement], positions: Sequence[int]) -> pa.Table:
+    """``rows`` as a table with their ``positions``, in ``SCHEMA`` and the plugins' columns."""
+    filled = [
+        pa.array(positions, column.type) if column.name == "position" else column.of(rows)
+        for column in columns(own_scores())
+    ]
+    return pa.table(filled, schema(own_scores()))
+
+
+def to_stored(rows: Sequence[Measurement], positions: Sequence[int]) -> pa.Table:
+    """``rows`` as files have them, and after them those of the predictions with remedies."""
+    own = own_scores()
+    remedied = [
+        {
+            "position": position,
+            **{name: getattr(row, name) for name in REMEDIED_KEYS[1:]},
+            **trial._asdict(),
+        }
+        for row, position in zip(rows, positions, strict=True)
+        for trial in row.remedies
+    ]
+    plain = to_table(rows, positions).drop_columns(list(NOT_STORED))
+    return pa.concat_tables(
+        [
+            plain.append_column(REMEDY, pa.nulls(len(rows), REMEDY.type)),
+            pa.Table.from_pylist(remedied, stored(own)),
+        ]
+    )
+
+
+def to_frame(table: pa.Table) -> pd.DataFrame:
+    """``table`` for pandas: repeated texts as categories, missing values preserved."""
+    import pandas as pd
+
+    words = [field.name for field in table.schema if pa.types.is_string(field.type)]
+    # NumPy's integers and truth values cannot be missing.
+    nullable = {pa.int32(): pd.Int32Dtype(), pa.bool_(): pd.BooleanDtype()}
+    frame: pd.DataFrame = table.to_pandas(
+        categories=words, integer_object_nulls=False, types_mapper=nullable.get
+    )
+    return frame
+
+
+ENGINE = "inference engine"
+"""The engine of the forward passes, among the versions. Engines, and versions of one engine, agree
+within rounding."""
+
+
+def versions() -> dict[str, str]:
+    """The versions of everything that may change a row."""
+    packages = ("numpy", "opencv-python-headless", "pillow", "tensorflow", "keras")
+    return {
+        "robustness": robustness.__version__,
+        "python": platform.python_version(),
+        **{package: version(package) for package in packages},
+        ENGINE: str(chosen()),
+    }
+
+
+def plugins_of(spec: Request) -> list[Plugin]:
+    """The plugins that ``spec`` uses, and those whose metrics add columns."""
+    used: list[tuple[Registry[Any], str]] = [
+        *(
+            (PERTURBATIONS, name)
+            for condition in spec.conditions
+            for name in condition.perturbations
+        ),
+        *((ATTACKS, attack.name) for condition in spec.conditions for attack in condition.attacks),
+        *((metrics.REGISTRY, name) for name in own_scores()),
+        *((REMEDIES, remedy.name) for chain in spec.remedies for remedy in chain.remedies),
+    ]
+    plugins = (plugin_of(registry, name) for registry, name in used)
+    return sorted({plugin for plugin in plugins if plugin}, key=lambda plugin: plugin.name)
+
+
+def plugin_digests(spec: Request) -> dict[str, str]:
+    """The digest of each of ``plugins_of`` by its name, for manifests."""
+    return {plugin.name: plugin.digest for plugin in plugins_of(spec)}
+
+
+def provenance_record(spec: Request, pictures: Sequence[tuple[str, str]]) -> dict[str, Any]:
+    """Everything needed to run ``spec`` again: the spec, the images (name, digest), versions."""
+    return {
+        "spec": spec.as_dict(),
+        "spec_digest": spec.digest,
+        "pictures": [{"image": name, "digest": digest} for name, digest in pictures],
+        "versions": versions(),
+        **({"plugins": plugins} if (plugins := plugin_digests(spec)) else {}),
+    }

@@ -1,0 +1,395 @@
+"""The strength at which a prediction changes; a sweep searches more finely near the change.
+
+Bands: what one model predicts for one image along the strength of one perturbation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from itertools import groupby, pairwise
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from robustness import models
+from robustness.attacks.image import Transfer
+from robustness.base.errors import ParameterError
+from robustness.base.text import counted
+from robustness.images.framing import Picture
+from robustness.measure import STEPS
+from robustness.measure.condition import Condition
+from robustness.measure.labels import label_index
+from robustness.measure.loop import measure_batch, perturbed, picture_scores, prepare
+from robustness.measure.measurement import Measurement
+from robustness.measure.request import spec_of
+from robustness.models import Classifier
+from robustness.models.classifier import Floats
+from robustness.perturbations import REGISTRY, Perturbation, check_seed
+
+MAX_STEPS = 101
+TOLERANCE = 0.005
+"""Resolution of the search."""
+
+CLOSE = 4.0
+"""A prediction may change unseen between two strengths where its lead is below this multiple of the
+lead's largest bend nearby. This finds most earlier changes: of 144 sweeps (6 photographs, two
+models, 12 perturbations) 201 steps show 7 that change more than 0.005 earlier, six by at most 0.026
+and one by 0.5. It adds 15 passes to the 21, instead of 3."""
+
+
+@dataclass(frozen=True)
+class Break:
+    """The strength at which one model's prediction first changes under one perturbation.
+
+    With a true class as its ``label``, a model whose original prediction is correct becomes
+    incorrect there; one that was incorrect may become correct. ``top1`` is the class there.
+
+    The resolution is ``grid``, and ``TOLERANCE`` where the prediction was close to changing.
+
+    ``strength`` is None if ``never``: the prediction is unchanged up to strength 1. ``low`` and
+    ``high`` are the last unchanged and the first changed strength, the latter None if ``never``.
+    ``parameter`` (physical), ``severity`` (nearest ImageNet-C one) and ``ssim`` belong to
+    ``strength``. ``returns`` are swept strengths beyond it with the original prediction again.
+    """
+
+    model: str
+    perturbation: str
+    strength: float | None
+    parameter: float | None
+    severity: int | None
+    ssim: float | None
+    low: float | None
+    high: float | None
+    never: bool
+    returns: tuple[float, ...]
+    grid: float
+    clean_top1: int
+    clean_probability: float
+    top1: int | None = None
+    label: int | None = None
+
+    def as_row(self) -> dict[str, Any]:
+        """The record as one JSON-ready row, with ``incorrect_at`` and ``resolution``."""
+        return {**asdict(self), "incorrect_at": self.incorrect_at, "resolution": self.resolution}
+
+    @property
+    def resolution(self) -> str:
+        """The resolution, such as "0.05, refined to 0.005"; "" without a strength."""
+        return "" if self.strength is None or not self.graded else resolution(self.grid)
+
+    @property
+    def clean_correct(self) -> bool | None:
+        """Whether the original prediction is correct; None without a label."""
+        return None if self.label is None else self.clean_top1 == self.label
+
+    @property
+    def correct(self) -> bool | None:
+        """Whether the prediction at ``strength`` is correct; None without a label or a break."""
+        return None if self.label is None or self.top1 is None else self.top1 == self.label
+
+    @property
+    def incorrect_at(self) -> float | None:
+        """The first strength with an incorrect prediction: 0 on the original, None if never."""
+        if self.clean_correct is None:
+            return None
+        return self.strength if self.clean_correct else 0.0
+
+    @property
+    def graded(self) -> bool:
+        """Whether the perturbation has strengths; a switch, such as a flip, is on or off."""
+        return REGISTRY[self.perturbation].graded
+
+    @property
+    def at(self) -> str:
+        """The strength of the change: "0.250" or "never"; for a switch "when on" or "never"."""
+        if self.strength is None:
+            return "never"
+        return f"{self.strength:.3f}" if self.graded else "when on"
+
+
+def resolution(step: float) -> str:
+    """The resolution of a sweep with grid step ``step``, as text."""
+    return f"{step:.2g}, refined to {TOLERANCE:g}"
+
+
+def grid(record: Perturbation, steps: int) -> tuple[float, ...]:
+    """The strengths of a sweep: ``steps`` even ones from 0 to 1; 0 and 1 for a switch."""
+    if not record.graded:
+        return 0.0, 1.0
+    return tuple(round(float(value), 6) for value in np.linspace(0.0, 1.0, steps))
+
+
+def sweep(
+    picture: Picture,
+    names: Sequence[str],
+    model_names: Sequence[str] | None = None,
+    *,
+    steps: int = STEPS,
+    seed: int = 0,
+    load: Callable[..., Classifier] = models.load,
+) -> Iterator[Measurement | Break]:
+    """Sweep each perturbation of ``names``; yield its points, then its breaks.
+
+    A random perturbation has one draw, scaled by the strength. The points are those of the even
+    ``steps``; up to the first break the search is refined where the prediction is close to
+    changing. The original is predicted once per model. Closing the iterator stops the work. Raises
+    what ``spec_of`` raises, and ``ParameterError`` for ``steps`` out of range.
+    """
+    if not 2 <= steps <= MAX_STEPS:
+        raise ParameterError(f"Expected 2 to {MAX_STEPS} steps, got {counted(steps, 'step')}.")
+    records = [REGISTRY[name] for name in dict.fromkeys(names)]
+    specs = {
+        record.name: spec_of(
+            picture,
+            model_names,
+            [Condition.of({record.name: strength}) for strength in grid(record, steps)],
+            check_seed(seed),
+        )
+        for record in records
+    }
+    first = specs[records[0].name]
+    clean = {
+        name: load(name, side=own.side)(picture.at(own).image[None]) for name, own in first.framings
+    }
+    for record in records:
+        breaks: dict[str, Break] = {}
+        spec = specs[record.name]
+        for own, of_framing in spec.by_framing.items():
+            version = picture.at(own)
+            batch = prepare([version], spec.conditions, spec.seed)
+            for name in of_framing:
+                classifier = load(name, side=own.side)  # again if memory ran short
+                (rows,) = measure_batch(spec, batch, classifier, clean=[clean[name]])
+                yield from rows
+                breaks[name] = _search(version, classifier, rows, spec.seed, record)
+        yield from (breaks[name] for name in spec.model_names)
+
+
+def _search(
+    picture: Picture,
+    classifier: Classifier,
+    rows: Sequence[Measurement],
+    seed: int,
+    record: Perturbation,
+) -> Break:
+    """The first change near the even steps ``rows``."""
+    own = rows[0].clean_top1
+    leads = {row.strength or 0.0: _lead_of(row) for row in rows}
+    classes = {row.strength or 0.0: row.top1 for row in rows}
+    while record.graded and (between := _doubtful(leads)):
+        between = between[:_AT_ONCE]
+        conditions = [Condition.of({record.name: strength}) for strength in between]
+        answers = classifier(perturbed(picture, conditions, seed)).probabilities
+        leads |= zip(between, _leads(answers, own), strict=True)
+        classes |= zip(between, answers.argmax(axis=1).tolist(), strict=True)
+    unchanged, changed = _first_break(sorted(leads.items()))
+    ssim, returns = None, []
+    if changed is not None:
+        images = perturbed(picture, [Condition.of({record.name: changed})], seed)
+        ssim = float(picture_scores(picture.image[None], images)["ssim"][0])
+        unchanged_at = [row.strength or 0.0 for row in rows if row.consistent]
+        returns = [strength for strength in unchanged_at if strength > changed]
+    return Break(
+        model=rows[0].model,
+        perturbation=record.name,
+        strength=changed,
+        parameter=None if changed is None else record.value_at(changed),
+        severity=None if changed is None else record.severity_at(changed),
+        ssim=ssim,
+        low=unchanged,
+        high=changed,
+        never=changed is None,
+        returns=tuple(returns),
+        grid=[*leads][1],
+        clean_top1=own,
+        clean_probability=rows[0].clean_probability,
+        top1=None if changed is None else classes[changed],
+    )
+
+
+def _lead_of(row: Measurement) -> float:
+    """The lead of the original class over all others, in log probability; negative if behind."""
+    other = row.top5_probabilities[1] if row.consistent else row.probability
+    return _lead(row.retained_probability, other, row.consistent)
+
+
+def _leads(probabilities: NDArray[np.float32], own: int) -> list[float]:
+    others = probabilities.copy()
+    others[:, own] = -1
+    return [
+        _lead(float(mine), float(other), own == top1)
+        for mine, other, top1 in zip(
+            probabilities[:, own], others.max(axis=1), probabilities.argmax(axis=1), strict=True
+        )
+    ]
+
+
+def _lead(mine: float, other: float, unchanged: bool) -> float:
+    """Decided by ``unchanged``: with equal probabilities, the smaller class index wins."""
+    size = abs(float(np.log(max(mine, _NIL)) - np.log(max(other, _NIL))))
+    return size if unchanged else min(-size, -_NIL)
+
+
+_AT_ONCE = 32
+"""Strengths per batch."""
+
+_NIL = 1e-12
+"""Replaces a probability of 0, which has no logarithm."""
+
+
+def _first_break(leads: Sequence[tuple[float, float]]) -> tuple[float, float | None]:
+    """The last strength before the first changed prediction, and that; (1, None) if none."""
+    for (before, _), (strength, lead) in pairwise(leads):
+        if lead < 0:
+            return before, strength
+    return leads[-1][0], None
+
+
+def _doubtful(leads: Mapping[float, float]) -> list[float]:
+    """Strengths between tried ones, up to the first break, where the prediction may change earlier.
+
+    That is where the lead at either end is small against its deviation from a straight line nearby.
+    """
+    tried = sorted(leads.items())
+    _, changed = _first_break(tried)
+    at = np.array([s for s, _ in tried if changed is None or s <= changed])
+    lead = np.array([leads[strength] for strength in at])
+    bend = np.zeros(len(at) + 2)  # per strength, padded at both ends
+    if len(at) > 2:
+        share = (at[1:-1] - at[:-2]) / (at[2:] - at[:-2])
+        bend[2:-2] = np.abs(lead[1:-1] - lead[:-2] - share * (lead[2:] - lead[:-2]))
+    near = np.maximum.reduce([bend[:-3], bend[1:-2], bend[2:-1], bend[3:]])
+    close = np.minimum(lead[:-1], lead[1:]) < CLOSE * near
+    if changed is not None:
+        close[-1] = True
+    wide = np.diff(at) > TOLERANCE
+    return [float(strength) for strength in ((at[:-1] + at[1:]) / 2)[close & wide]]
+
+
+Event = TypeVar("Event")
+
+
+def labelled(event: Event, truth: str | None) -> Event:
+    """``event`` with the label ``truth``, if it is a prediction of a model.
+
+    The label is None if the model has no such class, or ``truth`` is None.
+    """
+    if not isinstance(event, Measurement | Break | Transfer):
+        return event
+    return replace(event, label=label_index(event.model, truth))
+
+
+COARSE = 5
+"""Cells of a band that shows first where a model breaks, and is refined between them."""
+
+ROUNDS = tuple(range(COARSE, STEPS + 1, COARSE - 1))
+"""Cells of a band at first, and after each refinement, up to ``STEPS``."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """The top-1 class, an index, and its ``probability`` at one ``strength``."""
+
+    strength: float
+    top1: int
+    probability: float
+
+
+@dataclass(frozen=True)
+class Band:
+    """The ``cells`` of one ``model`` under one ``perturbation``, by ascending strength.
+
+    ``original`` is the cell of the unperturbed image, which differs from the first cell where other
+    perturbations stand beside this one. ``label`` is the true class; None if it is unknown.
+    """
+
+    model: str
+    perturbation: str
+    cells: tuple[Cell, ...]
+    original: Cell
+    label: int | None = None
+
+    def good(self, cell: Cell) -> bool:
+        """Whether ``cell`` is correct or, without a true class, unchanged."""
+        return cell.top1 == (self.original.top1 if self.label is None else self.label)
+
+    @cached_property
+    def breakable(self) -> bool:
+        """Whether the model can break: its original is correct, or has no true class."""
+        return self.good(self.original)
+
+    @cached_property
+    def breaks_at(self) -> float | None:
+        """The strength of the first incorrect (changed) cell; None if there is none.
+
+        None, too, unless ``breakable``.
+        """
+        bad = (cell.strength for cell in self.cells if not self.good(cell))
+        return next(bad, None) if self.breakable else None
+
+    @property
+    def words(self) -> tuple[str, str]:
+        """What a good cell is called, and any other."""
+        return ("unchanged", "changed") if self.label is None else ("correct", "incorrect")
+
+    @property
+    def text(self) -> str:
+        """Such as "correct up to 0.35, incorrect from 0.4, correct again at 0.6"."""
+        if not REGISTRY[self.perturbation].graded:
+            return f"{self._word(self.cells[0])}; {self._word(self.cells[-1])} when on"
+        parts: list[str] = []
+        for _, group in groupby(self.cells, key=self.good):
+            first, *rest = group
+            last = [first, *rest][-1]
+            if not rest:
+                where = f"at {first.strength:g}"
+            elif first is self.cells[0]:
+                where = "always" if last is self.cells[-1] else f"up to {last.strength:g}"
+            else:
+                where = f"from {first.strength:g}"
+                where += "" if last is self.cells[-1] else f" to {last.strength:g}"
+            again = " again" if len(parts) > 1 else ""
+            parts.append(f"{self._word(first)}{again} {where}")
+        return ", ".join(parts)
+
+    def _word(self, cell: Cell) -> str:
+        return self.words[not self.good(cell)]
+
+    def labelled(self, truth: str | None) -> Band:
+        """The band with the true class ``truth``, if the model has it."""
+        return replace(self, label=label_index(self.model, truth))
+
+
+def strengths(record: Perturbation, count: int = STEPS) -> tuple[float, ...]:
+    """The first ``count`` strengths of a band, in the order in which they are computed.
+
+    The first ``COARSE`` are even; each further four lie between them. A switch has two: off and on.
+    Raises ``ParameterError`` unless ``count`` is one of ``ROUNDS``.
+    """
+    if count not in ROUNDS:
+        known = ", ".join(map(str, ROUNDS))
+        raise ParameterError(f"Expected one of {known} as the strengths of a band, got {count}.")
+    every = grid(record, STEPS)
+    if not record.graded:
+        return every
+    step = (STEPS - 1) // (COARSE - 1)
+    # Every other strength first, so that each refinement spreads over the gaps.
+    firsts = [*range(2, step, 2), *range(1, step, 2)]
+    between = [strength for first in firsts for strength in every[first::step]]
+    return (*every[::step], *between)[:count]
+
+
+def conditions(others: Condition, name: str, strengths: Sequence[float]) -> list[Condition]:
+    """The perturbation ``name`` at each of ``strengths``, with the ``others`` as they stand."""
+    steps = {step: strength for step, strength in others.steps if step != name}
+    return [Condition.of({**steps, name: strength}) for strength in strengths]
+
+
+def cells(strengths: Sequence[float], probabilities: Floats) -> list[Cell]:
+    """The cells at ``strengths`` from a row of ``probabilities`` each."""
+    top1 = probabilities.argmax(axis=1)
+    best = probabilities[np.arange(len(top1)), top1]
+    return [Cell(*each) for each in zip(strengths, top1.tolist(), best.tolist(), strict=True)]

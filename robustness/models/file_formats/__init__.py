@@ -1,1 +1,0 @@
-"""What files of models say of themselves, read without the packages that made them."""

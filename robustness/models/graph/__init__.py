@@ -1,1 +1,0 @@
-"""Every model becomes one graph of OpenVINO over study images."""

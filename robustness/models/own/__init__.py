@@ -1,1 +1,0 @@
-"""The user's own models: declared in ``models.toml``, tried out and added."""

@@ -1,1 +1,0 @@
-"""Models called through Python: functions, networks of other frameworks, remote services."""

@@ -1,1 +1,0 @@
-"""A graph runs: compiled, or replayed in TensorFlow."""

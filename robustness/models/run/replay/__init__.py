@@ -1,1 +1,0 @@
-"""OpenVINO's graphs in TensorFlow, operation by operation: gradients for any model."""

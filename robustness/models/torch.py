@@ -1,0 +1,590 @@
+"""Networks of torch: modules, timm's architectures, and folders in Hugging Face's format.
+
+Weights are read from safetensors, or by ``torch.load`` with ``weights_only``; code beside them is
+never run.
+
+Models that are objects of Python: recognised, called, exported to a file with their graph.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import importlib
+import inspect
+import math
+import re
+import sys
+import tempfile
+import threading
+import warnings
+import zipfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import cache, partial
+from importlib.machinery import PathFinder
+from importlib.metadata import version
+from itertools import count
+from operator import attrgetter
+from pathlib import Path
+from tokenize import TokenError
+from typing import Any
+
+import numpy as np
+
+from robustness.base.errors import ParameterError, RobustnessError, WeightsError
+from robustness.base.files import BoundedZip, require_regular
+from robustness.base.text import nearest
+from robustness.base.validation import json_values, read_object
+from robustness.images.decoding import REGISTRY as SAMPLES
+from robustness.images.decoding import sample_bytes
+from robustness.images.framing import Framing, study_image
+from robustness.models.classifier import Classifier
+from robustness.models.conversion import use_of
+from robustness.models.engine import Floats, first_line
+from robustness.models.formats import MAX_BYTES
+from robustness.models.frameworks import silent_export
+from robustness.models.graph import probabilities_of
+from robustness.models.metadata import (
+    CONFIG,
+    hugging_face_shape,
+    shape_of,
+    size_of,
+    stated_entry,
+    timm_entry,
+)
+from robustness.models.python import LiveModel, as_array, model_pixels
+from robustness.models.record import FUNCTION, ModelRecord, PythonCall, UserFile
+from robustness.models.sources import user_file
+from robustness.models.weights import file_digest
+
+TORCH_MODULE = "torch module"
+TIMM = "timm:"
+SAFETENSORS = "model.safetensors"
+
+LEAST_TIMM = (1, 0, 26)
+"""From here on timm reads checkpoints without running code in them."""
+
+_PLAIN_NAME = re.compile(r"[a-z0-9_]+(\.[a-z0-9_]+)?")
+_TIMM_ARGUMENTS = {"act_layer", "drop_path_rate", "drop_rate", "global_pool", "img_size"}
+"""Arguments of an architecture that a folder may give; others name files or hosts."""
+
+_MOST_BYTES = 4 * 2**20  # of the list of tensors in a file of safetensors
+_LARGEST_NUMBER = 10**6
+_MOST_PARTS = 20_000
+"""Modules and parameters of a network; ViT-g has 1,500."""
+_NESTED = ("state_dict", "model", "state_dict_ema", "model_ema")
+"""Under which training scripts keep the weights in a checkpoint."""
+
+
+def package(name: str) -> Any:
+    """The optional package ``name``; raises ``ParameterError`` where it is not installed."""
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise ParameterError(
+            f"This model needs the package {name}: run 'pip install {name}'."
+        ) from error
+
+
+def opened_module(module: Any) -> LiveModel:
+    """A ``torch.nn.Module`` from images (N, 3, H, W) to answers (N, classes), as it is now."""
+    torch = package("torch")
+    module = getattr(module, "_orig_mod", module)  # as before torch.compile
+    network = copy.deepcopy(module).cpu().float().eval()
+
+    module_type: Any = torch.nn.Module
+
+    class Logits(module_type):
+        def __init__(self) -> None:
+            super().__init__()
+            self.network = network
+
+        def forward(self, images: Any) -> Any:
+            output = self.network(images)
+            return getattr(output, "logits", output)
+
+    answers = Logits().eval()
+
+    def ask(pixels: Any) -> Any:
+        with torch.inference_mode():
+            images = np.ascontiguousarray(pixels.transpose(0, 3, 1, 2))
+            return answers(torch.from_numpy(images))
+
+    def export(folder: Path, shape: tuple[int, int]) -> Path:
+        path, images = folder / "model.onnx", torch.zeros(1, 3, *shape)
+        with warnings.catch_warnings(record=True) as caught, silent_export(torch):
+            warnings.simplefilter("always")
+            # The older exporter: a third of the time of OpenVINO's own, and any batch.
+            torch.onnx.export(
+                answers,
+                (images,),
+                str(path),
+                dynamo=False,
+                # In evaluation mode, but with its batch normalisations, which hardening trains.
+                training=torch.onnx.TrainingMode.PRESERVE,
+                input_names=["image"],
+                dynamic_axes={"image": {0: "n"}},
+            )
+        traced = torch.jit.TracerWarning
+        if any(issubclass(warning.category, traced) for warning in caught):
+            _check_runs_without_values(torch, answers, images)
+        return path
+
+    config = getattr(module, "pretrained_cfg", None)
+    entry = timm_entry(config) if isinstance(config, Mapping) else {}
+    return LiveModel(TORCH_MODULE, ask, entry=entry, export=export)
+
+
+def _check_runs_without_values(torch: Any, network: Any, images: Any) -> None:
+    """Raises ``WeightsError`` if ``network`` reads values of ``images`` in Python.
+
+    torch also warns of shapes that it reads there, as transformers do; those do not change.
+    """
+    tensors = (*network.named_parameters(), *network.named_buffers())
+    empty = {name: tensor.detach().to("meta") for name, tensor in tensors}
+    try:
+        with torch.inference_mode():
+            torch.func.functional_call(network, empty, (images.to("meta"),))
+    except Exception as error:  # a forward pass raises anything
+        raise WeightsError(
+            "torch traces its operations for one image, but they depend on the image's values, as "
+            "after a branch"
+        ) from error
+
+
+# --- timm -----------------------------------------------------------------------------------------
+
+
+def opened_timm(name: str, weights: Path | None, classes: int | None) -> LiveModel:
+    """timm's architecture ``name`` with the weights of a local file; nothing is downloaded.
+
+    ``classes`` is their number where that is known. Raises ``ParameterError`` for an unknown name
+    or a missing package, ``WeightsError`` for a file that cannot be used.
+    """
+    timm = _timm()
+    if not timm.is_model(name):
+        near = " or ".join(map(repr, nearest(name, timm.list_models())))
+        hint = f" Did you mean {near}?" if near else ""
+        raise ParameterError(f"timm has no architecture called {name!r}.{hint}")
+    if weights is None:
+        raise ParameterError(
+            f"Expected weights=, a local file with the weights of {name} (.safetensors, or of "
+            "torch.save), got none: nothing is downloaded."
+        )
+    state = read_state(weights)
+    arguments = {} if classes is None else {"num_classes": classes}
+    network = timm.create_model(name, pretrained=False, **arguments)
+    _fill(network, state, weights)
+    model = opened_module(network)
+    return replace(model, kind=f"timm {name}", entry={**model.entry, "output": "logits"})
+
+
+def _timm() -> Any:
+    timm = package("timm")
+    installed = version("timm")
+    if tuple(int(part) for part in re.findall(r"\d+", installed)[:3]) < LEAST_TIMM:
+        least = ".".join(map(str, LEAST_TIMM))
+        raise ParameterError(
+            f"Expected timm {least} or newer, got {installed}: run 'pip install -U timm'."
+        )
+    return timm
+
+
+def _check_timm(name: Any, arguments: Any) -> None:
+    """Raises ``WeightsError`` unless a folder names a plain architecture and known arguments."""
+    plain = isinstance(name, str) and _PLAIN_NAME.fullmatch(name) and _timm().is_model(name)
+    if not plain:
+        raise WeightsError(f"expected the name of an architecture of timm, got {name!r}")
+    for key in arguments or {}:
+        if key not in _TIMM_ARGUMENTS:
+            allowed = ", ".join(sorted(_TIMM_ARGUMENTS))
+            raise WeightsError(f"expected {allowed} in model_args, got {key!r}")
+
+
+def _fill(network: Any, state: Mapping[str, Any], path: Path) -> None:
+    expected = {key: tuple(value.shape) for key, value in network.state_dict().items()}
+    got = {key: tuple(value.shape) for key, value in state.items()}
+    for key in sorted(expected.keys() | got.keys()):
+        if expected.get(key) != got.get(key):
+            problem = f"expected {key} with shape {expected.get(key)}, got {got.get(key)}"
+            if key not in got:
+                problem = f"it lacks {key}"
+            elif key not in expected:
+                problem = f"{key} is not part of it"
+            raise WeightsError(f"{path.name} does not fit this architecture: {problem}.")
+    network.load_state_dict(state)
+
+
+def read_state(path: Path) -> dict[str, Any]:
+    """The tensors in a file of safetensors, or of ``torch.save`` without code, by name.
+
+    Raises ``WeightsError`` for another file, for sizes that it does not hold, and for more than
+    ``MAX_BYTES``.
+    """
+    if not path.is_file():
+        raise WeightsError(f"There is no file of weights at {path}.")
+    _check_size(path)
+    torch = package("torch")
+    if path.suffix.lower() == ".safetensors":
+        return _safetensors(path)
+    try:
+        _check_archive(path)
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except WeightsError:
+        raise
+    except Exception as error:  # unpickling raises anything
+        raise WeightsError(
+            f"{path.name} is not loaded: expected tensors alone, as torch.save(model.state_dict()) "
+            f"writes them, got a file that is damaged or holds code ({type(error).__name__})."
+        ) from error
+    for _ in _NESTED:  # a mapping may hold itself
+        inner = next((key for key in _NESTED if isinstance(state, dict) and key in state), None)
+        state = state if inner is None else state[inner]
+    if not isinstance(state, dict) or not all(isinstance(v, torch.Tensor) for v in state.values()):
+        raise WeightsError(f"{path.name} is not loaded: expected a mapping from names to tensors.")
+    stored_bytes = path.stat().st_size
+    for key, tensor in state.items():
+        size = math.prod(tensor.shape) * tensor.element_size()
+        if size > min(stored_bytes, tensor.untyped_storage().nbytes()):
+            raise WeightsError(
+                f"{path.name} is not loaded: its tensor {key} claims {size:,} bytes, more than "
+                "the file holds."
+            )
+    return {key.removeprefix("module."): tensor for key, tensor in state.items()}
+
+
+def _check_size(path: Path) -> None:
+    """Raises ``WeightsError`` for a file of weights that is too large."""
+    try:
+        require_regular(path, MAX_BYTES)
+    except OSError as error:
+        raise WeightsError(f"{path} is not loaded: {error.strerror}.") from error
+
+
+def _check_archive(path: Path) -> None:
+    """Raises ``WeightsError`` for an archive that would unpack to more than it holds."""
+    if not zipfile.is_zipfile(path):
+        raise WeightsError(
+            f"{path.name} is not loaded: expected a file of torch.save in its current format."
+        )
+    with BoundedZip(path, _MOST_PARTS) as archive:
+        if sum(entry.file_size for entry in archive.infolist()) > path.stat().st_size:
+            raise WeightsError(
+                f"{path.name} is not loaded: it would unpack to more bytes than it has."
+            )
+
+
+def _safetensors(path: Path) -> dict[str, Any]:
+    _check_header(path)
+    try:
+        return dict(package("safetensors.torch").load_file(str(path)))
+    except ParameterError:
+        raise
+    except Exception as error:  # its error is a class of its own
+        raise WeightsError(
+            f"{path.name} is not a whole file of safetensors ({' '.join(str(error).split())})."
+        ) from error
+
+
+def _check_header(path: Path) -> None:
+    """Raises ``WeightsError`` for a file of safetensors that lists too many tensors."""
+    with path.open("rb") as file:
+        header = int.from_bytes(file.read(8), "little")
+    if header > _MOST_BYTES:
+        raise WeightsError(
+            f"{path.name} is not loaded: expected a list of tensors of at most {_MOST_BYTES:,} "
+            f"bytes, got {header:,}."
+        )
+
+
+# --- Hugging Face ---------------------------------------------------------------------------------
+
+
+def is_hugging_face(folder: Path) -> bool:
+    """Whether ``folder`` is in Hugging Face's format, going by its files."""
+    return (folder / CONFIG).is_file() and not (folder / "saved_model.pb").exists()
+
+
+def opened_hugging_face(folder: Path) -> LiveModel:
+    """The image classifier in ``folder``: config.json, model.safetensors, and its preprocessing.
+
+    Raises ``ParameterError`` without the package, ``WeightsError`` for a folder that cannot be
+    used.
+    """
+    transformers, torch = package("transformers"), package("torch")
+    weights = folder / SAFETENSORS
+    if not weights.is_file():
+        raise WeightsError(f"{folder} has no {SAFETENSORS}: save the model as safetensors.")
+    _check_size(weights)
+    _check_header(weights)
+    local = {"local_files_only": True, "trust_remote_code": False}
+    try:
+        for value in json_values(read_object(folder / CONFIG)):
+            if isinstance(value, int) and value > _LARGEST_NUMBER:  # its network would never end
+                raise WeightsError(
+                    f"expected numbers of at most {_LARGEST_NUMBER:,} in {CONFIG}, got {value:,}"
+                )
+        with _offline(), _at_most_parts(torch):
+            config = transformers.AutoConfig.from_pretrained(str(folder), **local)
+            if config.model_type == "timm_wrapper":
+                _check_timm(config.architecture, config.model_args)
+            with torch.device("meta"):  # takes no memory
+                model = transformers.AutoModelForImageClassification.from_config(config)
+            needed = sum(parameter.numel() for parameter in model.parameters())
+            if needed > weights.stat().st_size:
+                raise WeightsError(
+                    f"its {CONFIG} describes {needed:,} parameters, more than {SAFETENSORS} holds"
+                )
+            network, report = transformers.AutoModelForImageClassification.from_pretrained(
+                str(folder), config=config, use_safetensors=True, output_loading_info=True, **local
+            )
+    except Exception as error:  # it raises anything for a folder that is none
+        text = " ".join(str(error).split()).partition(". ")[0][:300]
+        if "trust_remote_code" in str(error):
+            text = "transformers does not know its architecture"
+        raise WeightsError(
+            f"{folder} cannot be used as an image classifier: {text.removesuffix('.')}. Code of "
+            "its own is never run."
+        ) from error
+    if missing := sorted(report["missing_keys"]):
+        raise WeightsError(f"{weights} lacks {missing[0]} and {len(missing) - 1} more tensors.")
+    names = getattr(config, "id2label", None) or {}
+    model = opened_module(network)
+    entry = {**model.entry, **stated_entry(weights)[0], "output": "logits"}
+    if shape := hugging_face_shape(folder) or shape_of(getattr(config, "image_size", None)):
+        entry["input_size"] = size_of(*shape)
+    return replace(
+        model,
+        kind=f"Hugging Face {config.model_type}",
+        labels=tuple(" ".join(str(names[index]).split()) for index in sorted(names)),
+        entry=entry,
+    )
+
+
+@contextmanager
+def _offline() -> Iterator[None]:
+    """Keep Hugging Face's packages from making requests within the context."""
+    constants = package("huggingface_hub").constants
+    before, constants.HF_HUB_OFFLINE = constants.HF_HUB_OFFLINE, True
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE = before
+
+
+@contextmanager
+def _at_most_parts(torch: Any) -> Iterator[None]:
+    """A network of more than ``_MOST_PARTS`` that this thread builds raises ``WeightsError``."""
+    thread, parts = threading.get_ident(), count(1)
+
+    def add(*_: Any) -> None:
+        if threading.get_ident() == thread and next(parts) > 2 * _MOST_PARTS:  # it is built twice
+            raise WeightsError(f"its {CONFIG} describes more than {_MOST_PARTS:,} layers")
+
+    hooks = torch.nn.modules.module
+    handles = (
+        hooks.register_module_module_registration_hook(add),
+        hooks.register_module_parameter_registration_hook(add),
+    )
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+KERAS_MODEL = "Keras model"
+
+
+def opened(what: Any) -> LiveModel:
+    """The model ``what``; raises ``ParameterError`` for any other object."""
+    keras, torch = sys.modules.get("keras"), sys.modules.get("torch")
+    if keras is not None and isinstance(what, keras.Model):
+        return _keras(what)
+    if torch is not None and isinstance(what, torch.nn.Module):
+        return opened_module(what)
+    if callable(what) and not isinstance(what, type):
+        return LiveModel(FUNCTION, what)
+    hint = " Load these weights into their network." if isinstance(what, Mapping) else ""
+    raise ParameterError(
+        "Expected a model file, a Keras model, a torch.nn.Module, a folder in Hugging Face's "
+        f'format, "timm:NAME" or a function, got {type(what).__name__}.{hint}'
+    )
+
+
+def preprocessed(what: Any, preprocess: Callable[[Any], Any]) -> LiveModel:
+    """The model ``what``, whose input ``preprocess`` makes of each image.
+
+    It gets an image (H, W, 3) of 8 bits, and ``what`` a batch of what it returns.
+    """
+    torch = sys.modules.get("torch")
+    is_torch = torch is not None and isinstance(what, torch.nn.Module)
+    model = opened(what)  # refuses what is none
+    network = copy.deepcopy(what).cpu().eval() if is_torch else what
+
+    def ask(pixels: Any) -> Any:
+        levels = np.rint(255 * pixels).astype(np.uint8)
+        batch = [preprocess(image) for image in levels]
+        if torch is not None and (is_torch or isinstance(batch[0], torch.Tensor)):
+            with torch.inference_mode():
+                answer = network(torch.stack([torch.as_tensor(item) for item in batch]))
+                return getattr(answer, "logits", answer)
+        return network(np.stack([np.asarray(item) for item in batch]))
+
+    return LiveModel(
+        f"{model.kind} with preprocess",
+        ask,
+        model.labels,
+        {"normalisation": "0..1", "fit": "crop"},
+        limit="preprocess shows no graph",
+    )
+
+
+def _keras(model: Any) -> LiveModel:
+    def ask(pixels: Any) -> Any:
+        return model(pixels, training=False)
+
+    def export(folder: Path, _shape: tuple[int, int]) -> Path:
+        path = folder / "model.keras"
+        model.save(path)
+        return path
+
+    def content() -> str:
+        digest = hashlib.sha256(model.to_json().encode())
+        for weights in model.get_weights():
+            digest.update(np.ascontiguousarray(weights).tobytes())
+        return f"sha256:{digest.hexdigest()}"
+
+    shape = tuple(getattr(model, "input_shape", None) or ())
+    fixed = len(shape) == 4 and None not in shape[1:3]
+    entry = {"input_size": size_of(*shape[1:3])} if fixed else {}
+    return LiveModel(KERAS_MODEL, ask, entry=entry, export=export, content=content)
+
+
+# --- by name --------------------------------------------------------------------------------------
+
+_importing = threading.Lock()
+_imported: dict[str, str] = {}
+"""The digest of the source of each module when it was imported."""
+
+
+def opened_reference(record: ModelRecord, source: Path, call: PythonCall) -> LiveModel:
+    """The model that ``module:name`` names; raises ``WeightsError`` where there is none."""
+    try:
+        return opened(imported(call.reference, source, call.folder))
+    except RobustnessError as error:
+        raise WeightsError(f"{record.name}: {error}") from error
+
+
+def source_of(reference: str, folder: Path) -> Path:
+    """The file of the module in ``reference``, found without importing anything.
+
+    It is looked for where Python looks, then in ``folder``, where it should be otherwise.
+    """
+    parts = reference.partition(":")[0].split(".")
+    places, origin = [*sys.path, str(folder)], None
+    for part in parts:
+        spec = PathFinder.find_spec(part, places)
+        origin = spec.origin if spec else None
+        places = list(spec.submodule_search_locations or ()) if spec else []
+    return Path(origin) if origin else folder.joinpath(*parts).with_suffix(".py")
+
+
+def imported(reference: str, source: Path, folder: Path) -> Any:
+    """The object ``module:name``; the module is reloaded once its ``source`` has changed.
+
+    Raises ``WeightsError`` where that fails.
+    """
+    module, _, name = reference.partition(":")
+    with _importing:
+        place = "" if str(folder) in sys.path else str(folder)
+        if place:  # searched last
+            sys.path.append(place)
+        try:
+            now = file_digest(source, "sha256:")
+            value: Any = importlib.import_module(module)
+            if _imported.get(module, now) != now:
+                value = importlib.reload(value)
+            _imported[module] = now
+        except Exception as error:  # importing may raise anything
+            text = " ".join(str(error).split())
+            raise WeightsError(
+                f"The module {module!r} cannot be imported ({type(error).__name__}: {text})."
+            ) from error
+        finally:
+            if place and place in sys.path:  # the module may have removed it itself
+                sys.path.remove(place)
+    try:
+        return attrgetter(name)(value)
+    except AttributeError as error:
+        raise WeightsError(f"The module {module!r} has no {name!r}.") from error
+
+
+# --- as a file ------------------------------------------------------------------------------------
+
+_TOLERANCE = 1e-3
+"""Accepted difference of a probability between a network and its exported file."""
+
+
+_workplace = cache(partial(tempfile.TemporaryDirectory, prefix="robustness-"))
+
+
+def new_folder() -> Path:
+    """An empty folder that lasts as long as this process."""
+    return Path(tempfile.mkdtemp(dir=_workplace().name))
+
+
+def as_graph(
+    record: ModelRecord, model: LiveModel, load: Callable[[ModelRecord], Classifier]
+) -> Classifier | str:
+    """The classifier of the exported ``model``, or a clause that says why there is none.
+
+    ``load`` loads a record. The file's predictions must be those of the model.
+    """
+    if model.export is None:
+        return model.limit
+    own = record.weights.own
+    assert own, "a model of the user's"
+    try:
+        path = model.export(new_folder(), record.shape)
+        content = model.content() if model.content else ""
+        file = UserFile(path, own.output, own.features, "", model.kind, content)
+        classifier = load(replace(record, weights=user_file(file)))
+    except Exception as error:  # an exporter raises anything
+        text = f"{type(error).__name__}: {first_line(error)}"
+        reason = str(error) if isinstance(error, RobustnessError) else text
+        return f"its graph could not be exported ({reason.removesuffix('.')})"
+    images = _varied_images(classifier.side)
+    use = use_of(record, classifier.side)
+    rows = np.concatenate([as_array(model.ask(image[None])) for image in model_pixels(images, use)])
+    difference = np.abs(probabilities_of(rows, use) - classifier(images).probabilities).max()
+    if difference > _TOLERANCE:
+        return f"the exported graph predicts differently (probabilities differ by {difference:.2g})"
+    return classifier
+
+
+def _varied_images(side: int) -> Floats:
+    """Four photographs, the same inverted and dark, and four images of noise: (16, S, S, 3)."""
+    framing = Framing(side=side)
+    photographs = [study_image(sample_bytes(name), framing) for name in SAMPLES.names[:4]]
+    levels = np.rint(255 * np.stack(photographs))
+    noise = np.random.default_rng(0).integers(0, 256, levels.shape)
+    noise[0] = noise[0, :1, :1]  # one colour
+    images = np.concatenate([levels, 255 - levels, levels // 8, noise])
+    return images.astype(np.float32) / np.float32(255)
+
+
+def source_text(what: Any, answers: Any) -> str:
+    """Identify the function ``what`` by its source and its ``answers`` to two images.
+
+    Weights that it holds elsewhere show in the answers alone.
+    """
+    function = getattr(what, "__wrapped__", what)
+    try:
+        text = inspect.getsource(function if inspect.isroutine(function) else type(function))
+    except (OSError, TypeError, SyntaxError, TokenError):  # the file may have changed since
+        text = f"{type(what).__module__}.{type(what).__qualname__}"
+    rounded = np.round(np.asarray(answers, np.float64), 4) + 0.0
+    return f"{text}\nanswers: {hashlib.sha256(rounded.tobytes()).hexdigest()}\n"

@@ -1,1 +1,0 @@
-"""Weight files: where they are, whether they are whole, and how they are fetched."""

@@ -1,1 +1,0 @@
-"""From untrusted bytes to the study image, and the bundled samples."""

@@ -1,0 +1,503 @@
+"""Which model of a run to choose, and what it costs.
+
+The choice among models, those with remedies, and those of several runs.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
+from itertools import chain
+from types import MappingProxyType
+from typing import NamedTuple
+
+from robustness import models
+from robustness.base.errors import ParameterError
+from robustness.base.text import figure_text, join_names, milliseconds, points, share, visible
+from robustness.perturbations import REGISTRY
+from robustness.report import charts
+from robustness.report.blocks import (
+    COMPARE,
+    LABELS,
+    TWO_MODELS,
+    Block,
+    Chart,
+    Chooser,
+    Need,
+    Option,
+    Question,
+    RunFigures,
+    Text,
+    Titled,
+    order,
+    sentence,
+)
+from robustness.report.tables import Column, Entry, Form, Table, figure, places, with_interval
+from robustness.runs import Run
+from robustness.runs.comparison import shared_grids
+from robustness.runs.remedies import RemediedModel, added_turns, remedied_models
+from robustness.statistics import QUANTITIES, Cost, Criteria, Figures, ModelChoice, study
+from robustness.statistics import choose as choose_among
+from robustness.statistics.choice import (
+    MARGIN,
+    NOT_COMPARED,
+    RULED_OUT,
+    Candidate,
+    above_expected,
+    expected_robustness,
+)
+from robustness.statistics.failures import name_leaders
+from robustness.statistics.grid import UNKNOWN, Grid
+
+RuleOut = Callable[[Run], Mapping[str, str]]
+"""Why models of a run are no candidates, by their ids."""
+
+
+def choose(
+    several: Sequence[Run],
+    criteria: Criteria | None = None,
+    rule_out: RuleOut | None = None,
+    *,
+    remedies: bool = False,
+) -> ModelChoice:
+    """The best model of a run, or of ``several`` of the same images, by ``criteria``.
+
+    Several runs count on the images and conditions that all have; a model of more than one is
+    taken from the first. With ``remedies`` each model behind each remedy of a run is a candidate,
+    too. Raises ``ParameterError`` for criteria that a run cannot answer, and for runs that share
+    nothing.
+    """
+    if remedies:
+        _check_remedies(several)
+    for run in several:
+        if not run.images:
+            raise ParameterError(f"The run {run.id} has no image that could be read.")
+    if not several:
+        raise ParameterError("Expected at least one run to choose from, got none.")
+    if len(several) == 1:
+        (run,) = several
+        out = rule_out(run) if rule_out else {}
+        return choose_of_run(run, run.figures(), criteria, out, remedies=remedies)
+    spent: dict[str, Cost] = {}
+    reasons: dict[str, str] = {}
+    for run in reversed(several):  # the first run that has a model counts
+        spent |= run.manifest.costs
+        own = run.manifest.spec.model_names
+        reasons = {name: why for name, why in reasons.items() if name not in own}
+        reasons |= rule_out(run) if rule_out else {}
+    return choose_among(Figures(_grids_of_all(several)), criteria, spent, reasons)
+
+
+def choose_of_run(
+    run: Run,
+    figures: Figures,
+    criteria: Criteria | None = None,
+    out: Mapping[str, str] | None = None,
+    *,
+    remedies: bool = False,
+) -> ModelChoice:
+    """Like ``choose``, for one run with known ``figures`` and reasons ``out`` to rule out."""
+    more = candidates(run, figures) if remedies else ()
+    return choose_among(figures, criteria, run.manifest.costs, out, more)
+
+
+def _check_remedies(several: Sequence[Run]) -> None:
+    if len(several) > 1:
+        raise ParameterError(
+            f"Expected one run to choose from with remedies, got {len(several)}: choose from each "
+            "run alone."
+        )
+    for run in several:
+        if not run.manifest.spec.remedies:
+            raise ParameterError(
+                f"Expected a run that tried remedies, got {run.id}: evaluate with "
+                "remedies, or choose without them."
+            )
+
+
+def _grids_of_all(several: Sequence[Run]) -> list[Grid]:
+    """One grid a model of ``several`` runs, on the images and conditions that all have."""
+    _check_weights(several)
+    shared = shared_grids(
+        [run.rows.grids() for run in several], [run.rows.axes.digests for run in several]
+    )
+    first = shared[0][0]
+    if not first.there.size:
+        what = "condition" if len(first.images) else "image"
+        raise ParameterError(
+            f"Expected runs of the same images and conditions, got runs without a shared {what}: "
+            "choose among runs of one dataset, fit and side."
+        )
+    by_name: dict[str, Grid] = {}
+    for grid in chain.from_iterable(shared):  # the first run that has a model counts
+        by_name.setdefault(grid.model, replace(grid, conditions=first.conditions))
+    return list(by_name.values())
+
+
+def _check_weights(several: Sequence[Run]) -> None:
+    weights: dict[str, tuple[str, str]] = {}
+    for run in several:
+        for name, digest in run.manifest.spec.models:
+            before, first = weights.setdefault(name, (digest, run.id))
+            if before != digest:
+                raise ParameterError(
+                    f"Expected one {name}, got two with different weights, in {first} and "
+                    f"{run.id}: give one of them another name, or compare the runs."
+                )
+
+
+def candidates(run: Run, figures: Figures) -> list[Candidate]:
+    """Every model of ``run`` behind each of its remedies, as ``remedied_models`` has them."""
+    costs = run.manifest.costs
+    added = added_turns(run)
+    entries = []
+    for model in remedied_models(
+        run, run.rows.grids(), (QUANTITIES[figures.ranked_by], "clean_correct")
+    ):
+        clean = model.grid.flags("clean_correct")
+        labelled = clean[clean != UNKNOWN]
+        cost = _cost(
+            [costs.get(name, Cost()) for name in model.names],
+            added.get((model.chain.id, model.names[0])),
+        )
+        accuracy = float(labelled.mean()) if len(labelled) else None
+        label = _label(run, model)
+        entries.append(Candidate(model.grid, label, model.chain.id, model.names[0], accuracy, cost))
+    return entries
+
+
+def _label(run: Run, candidate: RemediedModel) -> str:
+    chain, (first, *_) = candidate.chain, candidate.names
+    if not chain.several_models:
+        return f"{models.label(first)} + {chain.label}"
+    groups = models.by_labels(run.manifest.spec.model_names)
+    title = next(labels.title for labels, names in groups if first in names)
+    return chain.label if len(groups) == 1 else f"{chain.label} ({title})"
+
+
+def _cost(costs: Sequence[Cost], added: Sequence[float] | None) -> Cost:
+    """The cost of models together behind a remedy.
+
+    ``added`` are the milliseconds that it adds to those of the first model in each turn.
+    """
+    first = costs[0]
+    sizes = Cost(
+        megabytes=_sum([cost.megabytes for cost in costs]),
+        memory_megabytes=_sum([cost.memory_megabytes for cost in costs]),
+    )
+    if added is None:
+        return sizes
+    turns = [own + more for own, more in zip(first.turns_ms, added, strict=False)]
+    return replace(
+        sizes,
+        latency_ms=statistics.median(turns),
+        latency_low_ms=min(turns),
+        latency_high_ms=max(turns),
+        waiting=first.waiting,
+        turns_ms=tuple(turns),
+        measured=first.measured,
+        machine=first.machine,
+    )
+
+
+def _sum(values: Sequence[float | None]) -> float | None:
+    present = [value for value in values if value is not None]
+    return sum(present) if len(present) == len(values) else None
+
+
+_SHORT = "Rank counts significant differences only; ties share a range."
+_RULE = (
+    '"Worse" means a significant gap of at least 1 point, unless criteria set another. Ranks hold '
+    "for all models together at 95%. Robustness: {what} under perturbation, the mean of all "
+    "conditions. Accuracy: on the originals. Above expected: above what the accuracy on the "
+    "originals predicts, by a line through the logits of these models (Taori et al. 2020). First: "
+    "the share of 1,000 resamples of the images in which the model scores highest. "
+    "Latency is the median of passes over one photograph, after the run, models in turns; in "
+    "parentheses the fastest and the slowest turn. A model is faster if it is so by 10% in every "
+    "turn. It is as good as another if the 95% interval of their difference lies within 2 points, "
+    "or within the margin if that is larger: an equivalence test. "
+    "Memory is estimated from the weights."
+)
+_REMEDIES = (
+    "Each model is also ranked with each remedy; tests and ranks are corrected for the number of "
+    "candidates. The best score of many is likely too high. Latency "
+    "includes the remedy."
+)
+_FIRST_COLUMNS = ("Rank", "Model", "Robustness", "Accuracy", "Latency")
+"""Those of the short table."""
+
+_BUSY = 0.1
+"""Share of the time in which passes waited for a core: a free machine has less."""
+
+
+def answer(figures: Figures, chosen: ModelChoice) -> str:
+    """Which model of a run to choose: the sentences of ``chosen``, or what one model scores."""
+    rankings = study.rankings(figures.summary)
+    names = [entry["model"] for entry in figures.summary]
+    pairs = figures.pairs_under_attack
+    by = "robust_accuracy"
+    attacks = []
+    for ranking in rankings:
+        attacked = any(entry[by] is not None for entry in ranking)
+        if attacked and ranking[0]["ranked_by"] != by:
+            leader = _leader(ranking, by, pairs)
+            attacks.append(f"under attack, {leader}")
+    if chosen.compared and len(rankings) == 1:
+        texts = [*chosen.sentences, *([sentence(*attacks, names=names)] if attacks else [])]
+        return " ".join(texts)
+    led = (_leader(ranking, ranking[0]["ranked_by"], figures.pairs()) for ranking in rankings)
+    return sentence(*led, *attacks, names=names)
+
+
+def _leader(ranking: Sequence[Entry], by: str, pairs: Sequence[Entry]) -> str:
+    mine = [pair for pair in pairs if pair["label_set"] == ranking[0]["label_set"]]
+    significant = {(pair["better"], pair["worse"]) for pair in mine if pair["established"]}
+    unknown = "" if mine else "no image was evaluated with every model, so there is no order"
+    return order(ranking, by, significant, unknown, 1)
+
+
+def blocks(chosen: ModelChoice) -> list[Block]:
+    """The models with what each scores and costs; [] where none has a score or is ruled out."""
+    entries = placed(chosen)
+    if all(entry["robust"] is None and entry["status"] != RULED_OUT for entry in entries):
+        return []
+    what = charts.QUANTITIES[chosen.quantity].lower()
+    rule = _RULE.format(what=what)
+    if any(entry["remedy"] for entry in entries):
+        rule += f" {_REMEDIES}"
+    columns = [column for column in _columns(entries, chosen) if column[0] in _FIRST_COLUMNS]
+    return [
+        Titled("Models", Table.of(entries, columns)),
+        Text(_SHORT, rule),
+        replace(table(entries, chosen), long=True),
+        *measured_on(entries),
+        *busy(entries),
+    ]
+
+
+def measured_on(entries: Sequence[Entry]) -> list[Text]:
+    """The machines on which latencies were measured, and when."""
+    found = dict.fromkeys(
+        (entry["machine"], datetime.fromisoformat(entry["measured"]))
+        for entry in entries
+        if entry["measured"]
+    )
+    texts = dict.fromkeys(f"{machine} ({time:%Y-%m-%d %H:%M} UTC)" for machine, time in found)
+    return [Text(f"Latency on {join_names(list(texts))}.")] if texts else []
+
+
+def busy(entries: Sequence[Entry]) -> list[Text]:
+    """A caution where other programs slowed the passes that latencies were measured by."""
+    waiting = max((entry["waiting"] or 0.0 for entry in entries), default=0.0)
+    if waiting < _BUSY:
+        return []
+    return [
+        Text(
+            "The machine was busy when latencies were measured: passes waited "
+            f"{share(waiting, 0)} of the time for a core. Expect lower latencies on a free machine."
+        )
+    ]
+
+
+def placed(chosen: ModelChoice) -> list[Entry]:
+    """The entries of ``chosen``, with how far each is above what its accuracy predicts.
+
+    The leading one comes first, as in the map.
+    """
+    above = above_expected(chosen.models)
+    entries = {entry["model"]: entry for entry in chosen.models}
+    return [{**entries[name], "above": above.get(name)} for name in chosen.in_order(list(entries))]
+
+
+def table(entries: Sequence[Entry], chosen: ModelChoice) -> Titled:
+    """The models of ``chosen`` with their scores and costs."""
+    what = charts.QUANTITIES[chosen.quantity].lower()
+    on = " on the predictions that count for every model" if chosen.unshared else ""
+    return Titled(
+        f"All figures; robustness is {what}{on}", Table.of(entries, _columns(entries, chosen))
+    )
+
+
+def _columns(entries: Sequence[Entry], chosen: ModelChoice) -> list[Column]:
+    statuses = [entry["status"] for entry in entries if entry["place_low"] is None]
+    # The only one with a rank beside models of other classes: no two can be compared.
+    alone = len(entries) - len(statuses) == 1 and NOT_COMPARED in statuses
+
+    def rank(entry: Entry) -> str:
+        if entry["place_low"] is None:
+            return str(entry["status"])
+        return NOT_COMPARED if alone else places(entry)
+
+    def latency(entry: Entry) -> str:
+        names = ("latency_ms", "latency_low_ms", "latency_high_ms")
+        text, low, high = (figure_text(entry, name, milliseconds) for name in names)
+        spread = f" ({low} to {high})" if low and high else ""
+        return f"{text} ms{spread}" if text else ""
+
+    def in_unit(name: str, form: Form, unit: str) -> Callable[[Entry], str]:
+        def text(entry: Entry) -> str:
+            number = figure_text(entry, name, form)
+            return f"{number} {unit}" if number else ""
+
+        return text
+
+    columns: list[Column] = [
+        ("Rank", rank),
+        ("Model", lambda entry: visible(entry["label"])),
+        ("Robustness", lambda entry: with_interval(chosen.score(entry), chosen.quantity)),
+        ("Accuracy", figure("accuracy", ".1%")),
+        ("Latency", latency),
+        ("Above expected", in_unit("above", points, "points")),
+        ("First", figure("certainty", ".0%")),
+        ("Memory", in_unit("memory_megabytes", lambda value: f"{value:.0f}", "MB")),
+        ("Size", in_unit("megabytes", lambda value: f"{value:.1f}", "MB")),
+        ("Hardest", lambda entry: name_leaders(entry["hardest"])),
+    ]
+    return [(head, say) for head, say in columns if any(say(entry) for entry in entries)]
+
+
+def _risks(of: RunFigures) -> list[str]:
+    """The risks of the perturbations of a run, as they appear; none under attacks alone."""
+    if of.statistics.ranked_by == "robust_accuracy":
+        return []
+    names = dict.fromkeys(entry["perturbation"] for entry in of.statistics.by_perturbation)
+    return list(dict.fromkeys(REGISTRY[name].risk for name in names if name in REGISTRY))
+
+
+def _measured(name: str, cost: str) -> Need:
+    def is_known(of: RunFigures) -> bool:
+        costs = of.run.manifest.costs.values()
+        return any(getattr(each, cost) is not None for each in costs)
+
+    return Need(name, is_known)
+
+
+OPTIONS = (
+    Option(
+        "weights",
+        "What matters most",
+        'how much perturbations or risks matter, such as "low light=3,fog=2,others=0" '
+        "(default: each 1)",
+        {},
+        metavar="A=N,B=N",
+        blank="all alike",
+        help="Counts three times as much as the rest.",
+        key="matters",
+        names=_risks,
+    ),
+    Option(
+        "min_accuracy",
+        "Min accuracy on originals, %",
+        "on the originals",
+        metavar="SHARE",
+        scale=100.0,
+        most=100.0,
+        needs=LABELS,
+    ),
+    Option(
+        "max_latency_ms",
+        "Max latency, ms",
+        "milliseconds for one image, as measured in the run",
+        needs=_measured("latencies", "latency_ms"),
+    ),
+    Option(
+        "max_megabytes",
+        "Max size, MB",
+        "size of the weights",
+        needs=_measured("sizes", "megabytes"),
+    ),
+    Option(
+        "margin",
+        "Smallest difference that matters, points",
+        "a smaller difference is a tie (default: 0.01)",
+        MARGIN,
+        metavar="SHARE",
+        scale=100.0,
+        most=100.0,
+        blank="1",
+    ),
+    Option(
+        "remedies",
+        "Include remedies",
+        "also rank each model with each remedy of the run",
+        False,
+        help="Also rank each model with each remedy.",
+        key="choose_remedies",
+        needs=Need("remedies before models", lambda of: bool(of.run.manifest.spec.remedies)),
+    ),
+)
+
+
+class ChoiceFigures(NamedTuple):
+    """The models of a run with what they score and cost, and the sentence on which to choose."""
+
+    chosen: ModelChoice
+    statistics: Figures
+
+
+def figures(of: RunFigures, out: Mapping[str, str] = MappingProxyType({})) -> ChoiceFigures:
+    """The choice by the options; ``out`` are reasons that rule out candidates."""
+    values = {
+        option.name: of.options[option.name] for option in OPTIONS if option.name in of.options
+    }
+    if values or out:
+        remedies = values.pop("remedies", False)
+        criteria = Criteria(**values)
+        chosen = choose_of_run(of.run, of.statistics, criteria, out, remedies=remedies)
+    else:
+        chosen = of.statistics.choice.with_costs(of.run.manifest.costs)
+    return ChoiceFigures(chosen, of.statistics)
+
+
+CHOICE = Question(
+    "choice",
+    "Choice",
+    lambda figures: blocks(figures.chosen),
+    figures=figures,
+    answers=lambda of: [("Which model is most robust?", answer(of.statistics, of.chosen))],
+    brief=lambda of: [
+        block
+        for block in blocks(of.chosen)
+        if isinstance(block, Titled | Text) and len(of.statistics.summary) > 1
+    ],
+    options=OPTIONS,
+    command="choose",
+    view="",
+)
+
+
+def _trade_offs(figures: ChoiceFigures) -> list[Block]:
+    chosen = figures.chosen
+    scored = [e for e in placed(chosen) if e["robust"] is not None]
+    axes = [name for name in charts.AXES if sum(e[name] is not None for e in scored) > 1]
+    if not axes:
+        return []
+    title = charts.QUANTITIES[chosen.quantity]
+    options = {name: charts.AXES[name].title for name in axes}
+
+    def read(name: str) -> list[Block]:
+        note, across = "", options[name].lower()
+        if name == "accuracy" and expected_robustness(scored):
+            note = f"The dashed line is fitted to the logits of these {len(scored)} models."
+        chart = Chart(
+            f"{title} against {across}",
+            charts.trade_off(scored, name, title),
+            f"{title} of each model against its {across}; the table holds the numbers.",
+            note,
+        )
+        return [chart]
+
+    return [Chooser("Against", "trade", options, read, printed=axes[:1], first=axes[0])]
+
+
+TRADE_OFFS = Question(
+    "trade_offs",
+    "Trade-offs",
+    _trade_offs,
+    "accuracy against robustness, latency and size",
+    figures=figures,
+    needs=(TWO_MODELS,),
+    view=COMPARE,
+)

@@ -1,0 +1,248 @@
+"""Which models are better, by any rate, and which differences are significant.
+
+Accuracy and calibration, and the corruption error beside published models.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+
+from robustness import models, statistics
+from robustness.base.text import points
+from robustness.measure.condition import perturbation_label
+from robustness.report import charts, tables
+from robustness.report.blocks import (
+    COMPARE,
+    LABELS,
+    Block,
+    Chart,
+    Chooser,
+    Columns,
+    Question,
+    Text,
+    Titled,
+    model,
+)
+from robustness.report.tables import (
+    LABELLED,
+    Column,
+    Entry,
+    Table,
+    figure,
+    interval,
+    label,
+    rate,
+    with_interval,
+)
+from robustness.statistics import Figures
+from robustness.statistics.study import ALEXNET_ERRORS
+
+_MEANING = {
+    "consistency": (
+        "Consistency: share of perturbed images with the prediction of the original; under attack, "
+        "of those with a prediction to break."
+    ),
+    "perturbed_accuracy": "Perturbed accuracy: share of perturbed images predicted correctly.",
+    "robust_accuracy": (
+        "Robust accuracy: share of labelled images that stay correct under every attack, averaged "
+        "over epsilons and norms."
+    ),
+}
+
+
+def _ranked(figures: Figures, quantity: str) -> list[Block]:
+    ranked, pairs = figures.ranking(quantity), figures.pairs(quantity)
+    title = charts.QUANTITIES[quantity]
+    chart = Chart(
+        title,
+        charts.ranking(ranked, quantity, title),
+        f"{title} of each model with its 95% interval; the table below holds the numbers.",
+    )
+    note = Text(f"{_MEANING[quantity]} {statistics.RANK_RULE}", statistics.INTERVAL_RULE)
+    table = Titled(f"Models by {title.lower()}", tables.ranking(ranked, quantity))
+    if not pairs:
+        return [chart, note, table]
+    rule = Text(statistics.TEST_SUMMARY, statistics.TEST_RULE)
+    in_points = Titled("Differences in points", tables.pairs(pairs))
+    return [chart, note, table, rule, in_points]
+
+
+def _brief(figures: Figures) -> list[Titled | Text]:
+    ranked, pairs = figures.ranking(), figures.pairs()
+    brief: list[Titled | Text] = [Titled("Ranking", tables.ranking(ranked, figures.ranked_by))]
+    if pairs:
+        what = charts.QUANTITIES[pairs[0]["quantity"]].lower()
+        brief.append(Titled(f"Differences in {what}, in points", tables.pairs(pairs)))
+        brief.append(Text(statistics.TEST_SUMMARY))
+    if figures.robust_accuracy:
+        robust = tables.robust_accuracy(figures.robust_accuracy)
+        brief.append(Titled("Robust accuracy", robust))
+    return brief
+
+
+RANKING = Question(
+    "ranking",
+    "Ranking",
+    lambda figures: [
+        Chooser(
+            "Rank by",
+            "rank_by",
+            charts.titles(figures.quantities),
+            lambda quantity: _ranked(figures, quantity),
+            printed=[figures.ranked_by],
+            first=figures.ranked_by,
+        )
+    ],
+    "which differences between models are significant",
+    brief=_brief,
+    tables=lambda figures: {"summary": figures.summary, "compare": figures.pairs()},
+    view=COMPARE,
+)
+
+
+_CALIBRATION_NOTE = (
+    f"ECE, expected calibration error: the mean distance from the diagonal in {statistics.BINS} "
+    "bins of confidence. Perturbed: over all rows, where errors of two conditions can cancel; per "
+    "condition: the mean over conditions. By chance: the ECE of a perfectly calibrated model on "
+    "as few images. Overconfidence: mean confidence minus accuracy, in points. 95% intervals in "
+    "parentheses. Confidence is the model's own top-1 probability, not rescaled where the "
+    "probabilities of a quantised model do not sum to 1."
+)
+
+
+def _blocks(figures: Figures) -> list[Block]:
+    labelled = {e["model"]: e for e in figures.summary if e["clean_accuracy"] is not None}
+
+    def reliability(name: str) -> list[Block]:
+        bins = [row for row in figures.reliability if row["model"] == name]
+        if not bins:
+            return []
+        before, after = (rate(f"{k}_ece", ".3f")(labelled[name]) for k in ("clean", "perturbed"))
+        chart = Chart(
+            f"Reliability of {model(name)}",
+            charts.reliability_diagram(bins),
+            (
+                "Accuracy over confidence, original and perturbed. Expected calibration error: "
+                f"{before} original, {after} perturbed."
+            ),
+            "Below the diagonal: overconfident.",
+        )
+        return [chart]
+
+    choice = Chooser(
+        "Reliability of",
+        "reliability_of",
+        {name: models.label(name) for name in labelled},
+        reliability,
+        printed=list(labelled),
+        listed=True,
+    )
+    entries = list(labelled.values())
+    return [
+        Titled("Top-1 and top-5 accuracy", _accuracies(entries)),
+        Titled("Expected calibration error (ECE)", _calibration(entries)),
+        Columns([[choice], [Text(_CALIBRATION_NOTE)]]),
+    ]
+
+
+ACCURACY = Question(
+    "accuracy",
+    "Accuracy",
+    _blocks,
+    "top-1, top-5 and calibration",
+    needs=(LABELS,),
+    view=COMPARE,
+)
+
+
+def _errors(figures: Figures) -> list[Block]:
+    """Corruption errors against AlexNet; [] unless a corruption has all severities."""
+    if not figures.corruption_errors:
+        return []
+    blocks: list[Block] = [
+        Text(
+            "100 is AlexNet's error; lower is better. Relative: the error added to that on the "
+            "originals."
+        )
+    ]
+    for note, alike in charts.grouped(figures.corruption_errors, "note").items():
+        table = _corruption_errors(alike)
+        blocks += [Text(f"{note}."), Titled("Corruption error (CE), 95% intervals", table)]
+    run = [entry["model"] for entry in figures.corruption_errors]
+    literature = statistics.published(list(dict.fromkeys([*run, *models.REGISTRY.names])))
+    columns: list[Column] = [
+        ("Model", lambda row: models.label(row["model"])),
+        ("mCE", figure("mce", ".1f")),
+        ("Relative mCE", figure("relative_mce", ".1f")),
+    ]
+    sources = "; ".join(dict.fromkeys(row["source"] for row in literature[1:]))
+    published = Titled("Published, on the JPEG files of ImageNet-C", Table.of(literature, columns))
+    notes = [Text(f"Sources: {sources}.")] if sources else []
+    return [*blocks, published, *notes]
+
+
+CORRUPTION_ERRORS = Question(
+    "corruption_errors",
+    "ImageNet-C corruption error",
+    _errors,
+    "beside published models",
+    needs=(LABELS,),
+    tables=lambda figures: {"corruption_errors": figures.corruption_errors},
+    view=COMPARE,
+)
+
+
+def _accuracies(labelled: Sequence[Entry]) -> Table:
+    """Accuracies per model; ``labelled`` are entries of ``summary`` with labels."""
+    columns: list[Column] = [
+        ("Model", label()),
+        LABELLED,
+        ("Original top-1", figure("clean_accuracy", ".1%")),
+        ("Perturbed top-1", figure("perturbed_accuracy", ".1%")),
+        ("Accuracy lost", figure("drop", ".1%")),
+        ("95% interval", partial(interval, name="drop", form=".1%")),
+        ("Relative loss", figure("relative_drop", ".1%")),
+    ]
+    if any(entry["clean_accuracy_top5"] is not None for entry in labelled):
+        columns += [
+            ("Original top-5", figure("clean_accuracy_top5", ".1%")),
+            ("Perturbed top-5", figure("perturbed_accuracy_top5", ".1%")),
+        ]
+    return Table.of(labelled, columns)
+
+
+def _calibration(labelled: Sequence[Entry]) -> Table:
+    """Expected calibration error and overconfidence per model; ``labelled`` have labels."""
+    columns: list[Column] = [
+        ("Model", label()),
+        LABELLED,
+        ("Original ECE", rate("clean_ece", ".3f")),
+        ("By chance", figure("clean_ece_by_chance", ".3f")),
+        ("Perturbed ECE", rate("perturbed_ece", ".3f")),
+        ("Per condition", rate("condition_ece", ".3f")),
+        ("By chance", figure("condition_ece_by_chance", ".3f")),
+        ("Original overconfidence", rate("clean_overconfidence", points)),
+        ("Perturbed overconfidence", rate("overconfidence", points)),
+    ]
+    return Table.of(labelled, columns)
+
+
+def _corruption_errors(entries: Sequence[Entry]) -> Table:
+    """CE of every corruption and their means, in percent of AlexNet's errors, with intervals."""
+    names = [corruption["corruption"] for corruption in entries[0]["corruptions"]]
+    head = ["CE, in percent", *(models.label(entry["model"]) for entry in entries)]
+    mean = f"Mean of {len(names)} of {len(ALEXNET_ERRORS)} corruptions"
+    titles = {"mean_ce": mean, "mean_relative_ce": f"{mean}, relative"}
+    rows = [
+        [title, *(with_interval(entry, name, ".1f") for entry in entries)]
+        for name, title in titles.items()
+    ]
+    rows += [
+        [
+            perturbation_label(name),
+            *(with_interval({**e, **e["corruptions"][at]}, "ce", ".1f") for e in entries),
+        ]
+        for at, name in enumerate(names)
+    ]
+    return Table(head, rows)

@@ -1,0 +1,413 @@
+"""From which confidence a prediction may be accepted, so that few accepted ones are wrong."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+from robustness.base.errors import ParameterError
+from robustness.base.text import counted, figure_text, join_names, share
+from robustness.images.framing import Framing
+from robustness.measure.condition import Condition, readable, short
+from robustness.report.blocks import (
+    FIX,
+    MODEL,
+    Block,
+    Chart,
+    Option,
+    Question,
+    RunFigures,
+    Text,
+    Titled,
+    model,
+)
+from robustness.report.charts import risk_coverage
+from robustness.report.tables import Column, Entry, Form, Table, flat, with_interval
+from robustness.runs import Run, cases
+from robustness.statistics.threshold import (
+    FEWEST_UNITS,
+    LEVEL,
+    MAX_ERROR,
+    NOT_MET,
+    ORIGINAL,
+    SUITE,
+    Promise,
+)
+
+_RULE = (
+    "A random 30% of the images chooses which thresholds to test, the others test them in that "
+    f"order until one fails; the promise fails with a chance of {share(LEVEL, 0)} at most (Learn "
+    "then Test, Angelopoulos et al. 2021). It holds for images like these, under these conditions. "
+    "A calibrated model is certified on the images that fit no temperature. "
+    "Attacks are left out. Intervals are 95%, by image."
+)
+
+
+@dataclass(frozen=True)
+class ThresholdInUse:
+    """The safe threshold in use for a model, and what it was certified for.
+
+    ``weights`` is the digest of the model's weights. At most ``max_error`` of the predictions whose
+    ``score`` is at least ``threshold`` are ``error`` ("wrong", or "changed" without labels) over
+    the ``conditions``, by their ids, or in each with the ``promise`` "condition". ``run`` is the
+    id of the run that says so.
+    """
+
+    weights: str
+    framing: Framing
+    score: Literal["probability", "margin"]
+    threshold: float
+    max_error: float
+    promise: Promise
+    error: Literal["wrong", "changed"]
+    conditions: tuple[str, ...]
+    run: str
+
+    @property
+    def text(self) -> str:
+        """The threshold in words."""
+        return f"{self.threshold:.7g}" + (" of the margin" if self.score == "margin" else "")
+
+    def accepts(self, probabilities: Sequence[float]) -> bool:
+        """Whether it accepts a prediction with these top ``probabilities``, largest first."""
+        first, *others = (*probabilities, 0.0)
+        return first - (others[0] if self.score == "margin" else 0.0) >= self.threshold
+
+    def untested(self, condition: Condition) -> str:
+        """The part of ``condition`` that the promise does not cover, in words; "" for none of it.
+
+        It covers what one of its conditions has at that strength or a higher one: a composition
+        needs one with all of its perturbations.
+        """
+        if condition.idle:
+            return ""
+        tested = [_steps(each) for each in map(readable, self.conditions) if each is not None]
+
+        def covers(steps: Mapping[str, float]) -> bool:
+            return any(
+                all(each.get(name, 0.0) >= at - _ROUNDING for name, at in steps.items())
+                for each in tested
+            )
+
+        steps = _steps(condition)
+        if covers(steps):
+            return ""
+        alone = {name: at for name, at in steps.items() if not covers({name: at})}
+        return Condition.of(alone or steps).short
+
+    def stale(self, weights: str, framing: Framing) -> str:
+        """The changes that invalidate the threshold, in words; "" if it holds."""
+        if weights != self.weights:
+            return "other weights"
+        return "" if framing == self.framing else "another preprocessing"
+
+
+_ROUNDING = 1e-6  # of a strength in the stack
+
+
+def _steps(condition: Condition) -> dict[str, float]:
+    """The strengths of ``condition`` by perturbation; a switch is on at any."""
+    return dict(Condition.parse(condition.effect).steps)
+
+
+class ThresholdFigures(NamedTuple):
+    """The safe threshold of each model, for which promise, and the curves of error.
+
+    ``wrong`` is what an accepted prediction must not be: "wrong", or "changed" without labels.
+    """
+
+    entries: Sequence[Entry]
+    curves: Sequence[Entry]
+    max_error: float
+    promise: Promise
+    conditions: int
+    wrong: Literal["wrong", "changed"]
+
+
+def threshold_figures(of: RunFigures) -> ThresholdFigures:
+    """The thresholds of the run; raises ``ParameterError`` for an impossible ``max_error``."""
+    max_error = float(of.options.get("max_error", MAX_ERROR))
+    if not 0 < max_error < 1:
+        raise ParameterError(f"Expected a max error between 0 and 1, got {max_error:g}.")
+    promise: Promise = "condition" if of.options.get("each_condition") else "suite"
+    failing = of.run.failures
+    groups = of.options.get("groups")
+    if (max_error, promise, groups) == (MAX_ERROR, "suite", None):
+        entries = failing.thresholds
+    else:
+        entries = cases.safe_thresholds(of.run.rows, max_error, promise, groups)
+    return ThresholdFigures(
+        [{**entry, "max_error": max_error, "promise": promise} for entry in entries],
+        failing.risk_coverage,
+        max_error,
+        promise,
+        sum(not condition.attacks for condition in of.run.conditions),
+        "wrong" if failing.quantity == "perturbed_accuracy" else "changed",
+    )
+
+
+def document(figures: ThresholdFigures) -> dict[str, Any]:
+    """JSON-ready: the promise, and the threshold of each model."""
+    return {
+        "max_error": figures.max_error,
+        "promise": figures.promise,
+        "certainty": 1 - LEVEL,
+        "models": list(figures.entries),
+    }
+
+
+def certified(run: Run, figures: ThresholdFigures) -> dict[str, ThresholdInUse | None]:
+    """The thresholds of the models of ``run``, to use elsewhere; None where there is none."""
+    spec = run.manifest.spec
+    digests = dict(spec.models)
+    thresholds: dict[str, ThresholdInUse | None] = {}
+    for entry in figures.entries:
+        name = entry["model"]
+        thresholds[name] = (
+            None
+            if entry["threshold"] is None
+            else ThresholdInUse(
+                weights=digests[name],
+                framing=spec.framing_of(name),
+                score=entry["score"],
+                threshold=entry["threshold"],
+                max_error=figures.max_error,
+                promise=figures.promise,
+                error=figures.wrong,
+                conditions=tuple(
+                    part for text in entry["status"] for part in spec.profiles.get(text, (text,))
+                ),
+                run=run.id,
+            )
+        )
+    return thresholds
+
+
+def groups_of(run: Run, groups: str | Mapping[str, str] | None) -> Mapping[str, str] | None:
+    """The group of each image by its name: as given, or the first match of a pattern.
+
+    Raises ``ParameterError`` for a pattern that is none, or is in no name.
+    """
+    if not isinstance(groups, str):
+        return groups
+    try:
+        pattern = re.compile(groups)
+    except re.error as error:
+        raise ParameterError(f"Expected a regular expression, got {groups!r}: {error}.") from error
+    images: list[str] = run.rows.axes.images.tolist()
+    matches = {image: pattern.search(image) for image in images}
+    group_of = {image: match.group() for image, match in matches.items() if match is not None}
+    if images and not group_of:
+        raise ParameterError(
+            f"Expected a pattern in the names of images, such as {images[0]!r}: {groups!r} is "
+            "in none of them."
+        )
+    return group_of
+
+
+def sentence(entry: Entry, figures: ThresholdFigures) -> str:
+    """What the threshold of one model promises, or why there is none."""
+    images = counted(entry["images"], "image")
+    most = f"{100 * figures.max_error:.3g}%"
+    if entry["strongest"] is None:
+        if entry["images"] >= FEWEST_UNITS:
+            return f"Expected at least {FEWEST_UNITS} groups of images: these {images} form fewer."
+        if entry["images"]:
+            return f"Expected at least {FEWEST_UNITS} images with predictions, got {images}."
+        if not figures.conditions:
+            return "No threshold: the run has attacks alone, which are left out."
+        return "Its predictions have no probabilities, so there is no threshold."
+    over = counted(len(entry["status"]), "condition")
+    if entry["threshold"] is None:
+        advice = _advice(entry, figures)
+        return f"No threshold is proven to keep errors under {most}. {advice}"
+    where = f"in each of these {over}" if figures.promise == "condition" else f"over these {over}"
+    if len(entry["status"]) == 1:
+        where = f"under {short(next(iter(entry['status'])))}"
+    at = score_text(entry)
+    start = "if the top class has" if entry["score"] == "margin" else "from a confidence of"
+    certain = share(1 - LEVEL, 0)
+    return f"Accept {start} {at}: at most {most} {figures.wrong} {where} ({certain} certain)."
+
+
+def _advice(entry: Entry, figures: ThresholdFigures) -> str:
+    """Why no threshold passes, and how many images may show one."""
+    if entry["images_needed"] is not None:
+        such = "labelled images" if figures.wrong == "wrong" else "images"
+        needed = figure_text(entry, "images_needed", round_to_digit)
+        return f"About {needed} {such} in total may prove one."
+    over = entry["error"][SUITE]["value"]
+    failing = [short(text) for text, status in entry["status"].items() if status == NOT_MET]
+    if figures.promise == "condition" and not failing:
+        return f"Too few predictions exceed {score_text(entry)} in each condition."
+    if figures.promise == "suite" and (over is None or over <= figures.max_error):
+        accepted, at = accepted_text(entry, SUITE), score_text(entry)
+        return f"Only {accepted} exceed {at}: too few to prove a threshold."
+    at, error = score_text(entry), figure_text(error_of(entry, SUITE), "error", ".1%")
+    more = (
+        f"; more than {100 * figures.max_error:.3g}% under {join_names(failing)}" if failing else ""
+    )
+    return f"Even from {at}, {error} of accepted predictions are {figures.wrong}{more}."
+
+
+def round_to_digit(images: float) -> str:
+    """``images`` with one digit: another random split may say half or twice as many."""
+    return f"{int(float(f'{images:.0e}')):,}"
+
+
+def score_text(entry: Entry) -> str:
+    """The threshold of ``entry``, or the strongest one that was tested."""
+    name = "strongest" if entry["threshold"] is None else "threshold"
+    text = figure_text(entry, name, lambda at: f"{at:.7f}".rstrip("0").rstrip("."))
+    return text if entry["score"] == "probability" else f"a lead of {text}"
+
+
+def blocks(figures: ThresholdFigures) -> list[Block]:
+    """Sentences, tables of models, the curve of error, and a table of conditions."""
+    entries = [entry for entry in figures.entries if entry["images"]]
+    if not any(entry["status"] for entry in entries):
+        return []
+    tested = [entry for entry in entries if entry["strongest"] is not None]
+    safe = [entry for entry in tested if entry["threshold"] is not None]
+    without = [entry for entry in tested if entry not in safe]
+    alone = [entry for entry in entries if len(without) < 2 or entry not in without]
+    texts = [of_model(entry, figures) for entry in alone]
+    reasons: list[Block] = []
+    if len(without) > 1:  # said once
+        names = join_names([model(entry["model"]) for entry in without], len(without))
+        most = f"{100 * figures.max_error:.3g}%"
+        texts.append(f"{names}: no threshold is proven to keep errors under {most}.")
+        reason = "Reason", lambda entry: _advice(entry, figures)
+        reasons = [Titled("Why there is no threshold", Table.of(without, [MODEL, reason]))]
+
+    def at_threshold(text: Callable[[Entry, str], str], name: str) -> Callable[[Entry], str]:
+        return lambda entry: "" if entry["threshold"] is None else text(entry, name)
+
+    columns = (
+        MODEL,
+        ("Accept from", lambda entry: "none" if entry["threshold"] is None else score_text(entry)),
+        ("Accepted, originals", at_threshold(accepted_text, ORIGINAL)),
+        ("Accepted, perturbed", at_threshold(accepted_text, SUITE)),
+        (f"{figures.wrong.capitalize()} among accepted", at_threshold(_error, SUITE)),
+    )
+    table = Titled("Safe thresholds", Table.of(tested, columns))
+    by_condition: Sequence[Column] = (
+        MODEL,
+        ("Condition", lambda entry: short(entry["condition"])),
+        ("Tested from", score_text),
+        ("Accepted", lambda entry: accepted_text(entry, entry["condition"])),
+        (f"{figures.wrong.capitalize()} among accepted", lambda e: _error(e, e["condition"])),
+        ("In this condition alone", lambda entry: entry["status"][entry["condition"]]),
+    )
+    rows = [{**entry, "condition": text} for entry in tested for text in entry["status"]]
+    notes = [*map(Text, texts[:-1]), Text(texts[-1], _RULE)]
+    parts: list[Block] = [*notes, *reasons, *([table] if safe else [])]
+    if figures.curves:
+        errors = "Errors" if figures.wrong == "wrong" else "Changed predictions"
+        whole = [(c["model"], risk_text(figures, c["model"])) for c in figures.curves]
+        alt = (
+            f"{errors} among the accepted predictions over the share accepted, with the safe "
+            f"thresholds. All accepted: {', '.join(f'{model(m)} {text}' for m, text in whole)}."
+        )
+        parts.append(
+            Chart(
+                "Error among accepted predictions",
+                risk_coverage(figures.curves, errors, safe),
+                alt,
+                "The most confident predictions are on the left. Attacks are left out."
+                + (" Large markers: safe thresholds." if safe else ""),
+            )
+        )
+    if rows:
+        parts.append(Titled("Under each condition", Table.of(rows, by_condition), long=True))
+    return parts
+
+
+def accepted_text(entry: Entry, condition: str, form: Form = ".1%") -> str:
+    """The share of predictions that the threshold of ``entry`` accepts under ``condition``."""
+    return figure_text(entry["accepted"], condition, form)
+
+
+def error_of(entry: Entry, condition: str) -> Entry:
+    """``entry`` with the ``error`` among the accepted predictions under ``condition``."""
+    unknown = dict.fromkeys(("value", "low", "high"))
+    return flat(entry, "error", entry["error"].get(condition, unknown))
+
+
+def _error(entry: Entry, condition: str) -> str:
+    return with_interval(error_of(entry, condition), "error")
+
+
+def risk_text(figures: ThresholdFigures, name: str) -> str:
+    """The share of all predictions of the model that are not as they should be; "" if unknown.
+
+    Attacks are left out, as they are of the accepted ones.
+    """
+    for curve in figures.curves:
+        if curve["model"] == name:
+            return share(curve["risk"][-1])
+    return ""
+
+
+def of_model(entry: Entry, figures: ThresholdFigures) -> str:
+    """``sentence`` with the name of the model."""
+    text = sentence(entry, figures)
+    return f"{model(entry['model'])}: {text}"
+
+
+def entries(several: Iterable[Run]) -> list[Entry]:
+    """The safe threshold of each model of ``several`` runs, by the first run that has one."""
+    return [entry for entry, _ in _of_first_run(several)]
+
+
+def notes(several: Iterable[Run], models: Sequence[str]) -> list[Text]:
+    """From which confidence to accept the predictions of ``models``, by ``entries``."""
+    return [
+        Text(of_model(entry, figures))
+        for entry, figures in _of_first_run(several)
+        if entry["model"] in models and entry["status"]
+    ]
+
+
+def _of_first_run(several: Iterable[Run]) -> Iterable[tuple[Entry, ThresholdFigures]]:
+    by_model: dict[str, tuple[Entry, ThresholdFigures]] = {}
+    for run in several:
+        figures = RunFigures(run).answer(THRESHOLD)
+        for entry in figures.entries:
+            by_model.setdefault(entry["model"], (entry, figures))
+    return by_model.values()
+
+
+OPTIONS = (
+    Option(
+        "max_error",
+        "Max error among accepted, %",
+        f"share of accepted predictions that may be wrong (default: {MAX_ERROR:g})",
+        MAX_ERROR,
+        metavar="SHARE",
+        scale=100.0,
+        most=99.0,
+        blank=f"{100 * MAX_ERROR:g}",
+    ),
+    Option(
+        "each_condition",
+        "In each condition",
+        "keep the promise in each condition, not over all together; this needs many images",
+        False,
+        help="Otherwise over all conditions together. This needs many images.",
+    ),
+)
+
+THRESHOLD = Question(
+    "threshold",
+    "Safe threshold",
+    blocks,
+    "from which confidence predictions may be accepted",
+    threshold_figures,
+    options=OPTIONS,
+    tables=lambda figures: {"thresholds": figures.entries, "risk_coverage": figures.curves},
+    command="threshold",
+    view=FIX,
+)

@@ -1,0 +1,581 @@
+"""The measurements of a saved run to look at, queried in its files.
+
+A selection of a run's measurements, and its text: what links, exports and commands share.
+
+Where and why the models of a run fail: tables that page, report, command and Python share.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, NoReturn
+from urllib.parse import parse_qsl, quote, unquote
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from robustness import models
+from robustness.base.errors import ParameterError, UnknownNameError
+from robustness.base.text import some
+from robustness.measure.condition import perturbation_name
+from robustness.measure.request import Request
+from robustness.models.record import model_name
+from robustness.models.weights import is_calibrated
+from robustness.runs.manifest import MAX_PICTURES
+from robustness.runs.rows import ROW, Rows
+from robustness.statistics import pairs as model_pairs
+from robustness.statistics import threshold
+from robustness.statistics.calibration import fits_temperature
+from robustness.statistics.failures import by_slice, inside, slices
+from robustness.statistics.grid import (
+    Grid,
+    draw_compositions,
+    part_of,
+    pool_profiles,
+    profile_groups,
+)
+
+_KEYS = "model, perturbation, condition, class, slice, became, against, image"
+_READABLE = " :,.=+>()/"
+_POSITION = re.compile("[0-9]{1,10}")
+_MAX_NAMES = 12
+
+_NAMES = {"model": model_name, "against": model_name, "perturbation": perturbation_name}
+"""What finds the names of records by their labels, by key."""
+
+CASE_COLUMNS = (
+    "image",
+    "label",
+    "model",
+    "condition",
+    "perturbation",
+    "strength",
+    "clean_top1",
+    "clean_probability",
+    "top1",
+    "probability",
+    "retained_probability",
+    "consistent",
+    "ssim",
+)
+"""The columns of a case."""
+
+WORST, SURVIVORS = "worst", "survivors"
+"""Kinds of cases. ``WORST``: predictions that are incorrect or, without a label, changed. Those
+that were correct before come first, by the fall of the confidence in the original class.
+``SURVIVORS``: all others, by how visible the change is (lowest SSIM first). Rows of attacks without
+a prediction to break are neither."""
+
+
+@dataclass(frozen=True)
+class RowSelection:
+    """Which rows: those of a ``model``, a ``perturbation``, some ``conditions``; () or "" is all.
+
+    ``classes`` are (model, class): rows whose label, else the prediction on the original, is one.
+    ``slices`` are (column, value) of the properties of the images, as in ``image_slices``; in
+    ``text``, a colon within a column is ``%253A``.
+    The name of a profile stands for all of its compositions.
+    ``became`` is a change (original class, new class). ``against`` is another model, which went
+    well where these rows did not. ``positions`` are those of images in the dataset.
+    """
+
+    model: str = ""
+    perturbation: str = ""
+    conditions: tuple[str, ...] = ()
+    classes: tuple[tuple[str, int], ...] = ()
+    slices: tuple[tuple[str, str], ...] = ()
+    became: tuple[int, int] | None = None
+    against: str = ""
+    positions: tuple[int, ...] = ()
+
+    @property
+    def text(self) -> str:
+        """The selection as ``parse`` reads it, such as ``model=VGG16&slice=brightness:..0.2``."""
+        names = (models.class_name(model, index) for model, index in self.classes)
+        pairs = [
+            ("model", self.model),
+            ("perturbation", self.perturbation),
+            *(("condition", condition) for condition in self.conditions),
+            *(("class", name) for name in dict.fromkeys(names)),
+            *(
+                # without a colon, as ``unquote`` reads it back
+                ("slice", f"{column.replace('%', '%25').replace(':', '%3A')}:{value}")
+                for column, value in self.slices
+            ),
+            ("became", ">".join(map(str, self.became or ()))),
+            ("against", self.against),
+            ("image", ",".join(map(str, self.positions))),
+        ]
+        return "&".join(f"{key}={quote(value, safe=_READABLE)}" for key, value in pairs if value)
+
+    @classmethod
+    def parse(cls, text: str, spec: Request) -> RowSelection:
+        """The selection that ``text`` means in a run of ``spec``.
+
+        Classes are names, synsets or indices. Raises ``ParameterError`` for another text.
+        """
+        values: dict[str, list[str]] = {}
+        for key, value in parse_qsl(text.replace("+", "%2B"), keep_blank_values=True):
+            values.setdefault(key, []).append(value)
+        if text.strip() and (not values or not set(values) <= set(_KEYS.split(", "))):
+            _refuse(text)
+
+        def one(key: str) -> str:
+            return ["", *values.get(key, ())][-1]
+
+        choices = {
+            "model": spec.model_names,
+            "against": spec.model_names,
+            "perturbation": (*dict.fromkeys(c.name for c in spec.conditions), *spec.profiles),
+            "condition": (*(condition.id for condition in spec.conditions), *spec.profiles),
+        }
+        for key, names in choices.items():
+            find = _NAMES.get(key, str)
+            texts = values.get(key, ())
+            values[key] = [text if text in names else find(text) for text in texts]
+            for name in filter(None, values[key]):
+                if name not in names:
+                    raise ParameterError(
+                        f"Expected {key} to be one of {some(names, _MAX_NAMES)}; got {name!r}."
+                    )
+        labels = models.by_labels([one("model")] if one("model") else spec.model_names)
+        slices = [value.partition(":") for value in values.get("slice", ())]
+        became = one("became").split(">") if one("became") else []
+        if not all(colon for _, colon, _ in slices) or len(became) not in (0, 2):
+            _refuse(text)
+        try:
+            before = [labels[0][0].index(name) for name in became]
+        except UnknownNameError as error:
+            raise ParameterError(f"The selection {text!r} cannot be read: {error}") from error
+        return cls(
+            one("model"),
+            one("perturbation"),
+            tuple(filter(None, values.get("condition", ()))),
+            tuple(pair for name in values.get("class", ()) for pair in _meant(name, labels)),
+            tuple((unquote(column), value) for column, _, value in slices),
+            (before[0], before[1]) if before else None,
+            one("against"),
+            _positions(",".join(values.get("image", ()))),
+        )
+
+
+def _positions(text: str) -> tuple[int, ...]:
+    """The positions of images in ``text``, separated by commas."""
+    parts = [part.strip() for part in text.split(",") if part.strip()]
+    if not all(_POSITION.fullmatch(part) and int(part) < MAX_PICTURES for part in parts):
+        raise ParameterError(
+            f"Expected image to be positions from 0 to {MAX_PICTURES - 1}, such as 3,40; "
+            f"got {text[:80]!r}."
+        )
+    return tuple(map(int, parts))
+
+
+def _meant(
+    name: str, labels: Sequence[tuple[models.Labels, Sequence[str]]]
+) -> list[tuple[str, int]]:
+    """(model, class) of each model that knows the class ``name``."""
+    indices = [
+        (model, label_set.index(name))
+        for label_set, names in labels
+        if len(label_set.meant(name)) == 1
+        for model in names
+    ]
+    if not indices:
+        raise ParameterError(f"Expected a class that a model of the run knows, got {name!r}.")
+    return indices
+
+
+def _refuse(text: str) -> NoReturn:
+    raise ParameterError(
+        f"Expected a selection such as model=NAME&slice=brightness:..0.2, got {text!r}.",
+        hint=f"Its keys are {_KEYS}.",
+    )
+
+
+_REMEMBERED = 200  # answers
+_MOST_REMEMBERED = 100  # cases of one
+
+_LAST = "CASE WHEN isfinite({0}) THEN {0} ELSE 2 END"  # 2 is above any fall and similarity
+_RANKING = {
+    WORST: "label IS NOT NULL AND clean_top1 <> label, "
+    + _LAST.format("(retained_probability - clean_probability)"),
+    SURVIVORS: _LAST.format("ssim"),
+}
+_COUNTED = "(counted OR correct IS NOT NULL)"
+"""Rows that are good or bad: with a label all, as an image that was incorrect before an attack is
+incorrect after it, too."""
+_OUTCOMES = {WORST: f"{_COUNTED} AND NOT good", SURVIVORS: f"{_COUNTED} AND good"}
+
+
+@dataclass(frozen=True)
+class Outcomes:
+    """How many images have rows that count, a bad row, and a good one.
+
+    Without a label, an attack without a prediction to break does not count.
+    """
+
+    counted: int
+    bad: int
+    good: int
+
+
+@dataclass(frozen=True)
+class Tally:
+    """The images among chosen rows.
+
+    Bad is incorrect ``by_label`` and, without a label, changed: ``by_change``. ``either`` counts
+    the images of a list that holds both.
+    """
+
+    images: int
+    either: Outcomes
+    by_label: Outcomes
+    by_change: Outcomes
+
+    @classmethod
+    def of(cls, counts: Sequence[int]) -> Tally:
+        """From the number of images, then the three of each of the outcomes."""
+        return cls(counts[0], *(Outcomes(*counts[at : at + 3]) for at in (1, 4, 7)))
+
+
+class CaseRows:
+    """The cases among ``rows``; short answers are remembered.
+
+    A profile in a selection stands for the conditions that ``rows`` have as its compositions.
+    ``properties`` are those of the images, None if they are not known.
+    """
+
+    def __init__(self, rows: Rows, properties: pa.Table | None = None) -> None:
+        self._rows = rows
+        self._properties = properties
+        self._answers: dict[Any, Any] = {}
+
+    def tally(self, chosen: RowSelection) -> Tally:
+        """How many images there are among the ``chosen`` rows."""
+        tally: Tally | None = self._answers.get(chosen)
+        if tally is None:
+            where, values = self._where(chosen)
+            flags = [
+                f"{_COUNTED} AND {labels} AND {outcome}"
+                for labels in ("true", "label IS NOT NULL", "label IS NULL")
+                for outcome in ("true", "NOT good", "good")
+            ]
+            images = ", ".join(f"bool_or({flag}) AS flag_{at}" for at, flag in enumerate(flags))
+            columns = ", ".join(f"count(*) FILTER (flag_{at})" for at in range(len(flags)))
+            query = (
+                f"SELECT count(*), {columns} FROM "
+                f"(SELECT {images} FROM rows WHERE {where} GROUP BY position)"
+            )
+            tally = Tally.of(self._rows.ask(query, **values)[0])
+            self._remember(chosen, tally)
+        return tally
+
+    def first(
+        self, chosen: RowSelection, kind: str, count: int, without: Sequence[int] = ()
+    ) -> list[dict[str, Any]]:
+        """The first ``count`` cases of ``kind``, each image once, in the order of ``cases``.
+
+        Images at the positions ``without`` are left out. A case has ``CASE_COLUMNS`` and
+        ``position``.
+        """
+        key = chosen, kind, count, tuple(without)
+        cases: list[dict[str, Any]] | None = self._answers.get(key)
+        if cases is not None:
+            return cases
+        cases = self._read(self._ordered(chosen, kind, count, without))
+        if count <= _MOST_REMEMBERED:
+            self._remember(key, cases)
+        return cases
+
+    def both(self, chosen: RowSelection, count: int) -> list[dict[str, Any]]:
+        """The first ``count`` cases of both kinds, failures first, each image once."""
+        worst = self.first(chosen, WORST, count)
+        if len(worst) == count:
+            return worst
+        positions = [row["position"] for row in worst]
+        return [*worst, *self.first(chosen, SURVIVORS, count - len(worst), positions)]
+
+    def _ordered(
+        self, chosen: RowSelection, kind: str, count: int, without: Sequence[int]
+    ) -> list[int]:
+        """The rows of the first ``count`` cases, by a query."""
+        where, values = self._where(chosen)
+        entries = self._rows.ask(
+            f"SELECT min(row({_RANKING[kind]}, {ROW})) AS entry FROM rows "
+            f"WHERE {where} AND {_OUTCOMES[kind]} AND NOT list_contains($without, position) "
+            "GROUP BY position ORDER BY entry LIMIT $count",
+            **values,
+            without=list(without) or [-1],
+            count=count,
+        )
+        return [entry[-1] for (entry,) in entries]
+
+    def _read(self, order: Sequence[int]) -> list[dict[str, Any]]:
+        """The cases in the rows ``order``."""
+        if not order:
+            return []
+        image, *others = CASE_COLUMNS
+        rows = self._rows.ask(
+            f"SELECT {ROW} AS number, position, {', '.join(others)} FROM rows "
+            "WHERE position IN (SELECT unnest($positions)) AND number IN (SELECT unnest($numbers))",
+            positions=[row >> 32 for row in order],
+            numbers=list(order),
+        )
+        case_of = {
+            row: dict(zip(("position", *others), values, strict=True)) for row, *values in rows
+        }
+        return [{image: self._rows.names[row >> 32], **case_of[row]} for row in order]
+
+    def _where(self, chosen: RowSelection) -> tuple[str, dict[str, Any]]:
+        """The condition on the rows, and the values that it and the queries name."""
+        values: dict[str, Any] = {}
+        parts = ["true"]
+        if chosen.model:
+            parts.append("model = $model")
+            values["model"] = chosen.model
+        profiles = self._rows.spec.profiles
+        if compositions := profiles.get(chosen.perturbation):
+            parts.append("list_contains($compositions, condition)")
+            values["compositions"] = list(compositions)
+        elif chosen.perturbation:
+            parts.append("perturbation = $perturbation")
+            values["perturbation"] = chosen.perturbation
+        if chosen.conditions:
+            parts.append("list_contains($conditions, condition)")
+            values["conditions"] = [
+                text for name in chosen.conditions for text in profiles.get(name, (name,))
+            ]
+        if chosen.classes:
+            parts.append(
+                "list_contains($classes, coalesce(label, clean_top1)::INTEGER) AND "
+                "list_contains($pairs, model || ' ' || coalesce(label, clean_top1)::VARCHAR)"
+            )
+            values["classes"] = sorted({index for _, index in chosen.classes})
+            values["pairs"] = [f"{model} {index}" for model, index in chosen.classes]
+        if chosen.became:
+            parts.append("clean_top1 = $before AND top1 = $after")
+            values["before"], values["after"] = chosen.became
+        if chosen.against:
+            well = self._rows.judged_by  # NULL without a label
+            parts.append(  # under an attack each model has an image of its own
+                f"NOT attacked AND NOT {well} AND EXISTS (SELECT 1 FROM rows AS other WHERE "
+                "other.position = rows.position AND other.condition = rows.condition "
+                f"AND other.model = $against AND other.{well})"
+            )
+            values["against"] = chosen.against
+        for at, positions in enumerate(self._positions(chosen)):
+            parts.append(f"position IN (SELECT unnest($positions{at}::INTEGER[]))")
+            values[f"positions{at}"] = positions
+        return " AND ".join(parts), values
+
+    def _positions(self, chosen: RowSelection) -> Iterator[list[int]]:
+        """The positions of each part of ``chosen`` that is about images."""
+        if chosen.positions:
+            yield list(chosen.positions)
+        table = self._properties
+        for column, value in chosen.slices:
+            if table is None or column not in table.column_names[1:]:
+                columns = "none" if table is None else ", ".join(table.column_names[1:])
+                raise ParameterError(
+                    f"Expected a property of this run's images ({columns}), got {column!r}."
+                )
+            within = inside(table[column].to_pylist(), value)
+            yield table["position"].to_numpy()[within].tolist() or [-1]
+
+    def _remember(self, key: Any, answer: Any) -> None:
+        if len(self._answers) >= _REMEMBERED:
+            self._answers.clear()
+        self._answers[key] = answer
+
+
+NO_PROPERTIES = "Unknown: no properties of the images were measured, which slices need."
+
+MOST_CELLS = 4_000_000
+"""Images times conditions that the tables rest on; of larger runs they rest on some images."""
+
+MOST_CHANGES = 20
+"""Changes that are kept of each model and condition."""
+
+ONCE_FINISHED = "Unknown until the run is finished."
+
+SAMPLED = "Slices, changes, agreement and confidence use {:,} images drawn at random."
+
+Places = NDArray[np.int64]
+Entries = Sequence[Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class Failures:
+    """Where the models fail; each table is JSON-ready.
+
+    ``quantity`` is what counts as going well: "perturbed_accuracy" or, with few labels,
+    "consistency". ``slices`` are those of ``image_slices.by_slice``, ``changes`` those of
+    ``changes_by_condition``, ``pairs`` and ``majority`` those of ``statistics``,
+    ``thresholds`` those of ``safe_thresholds``, and ``risk_coverage`` those of ``curves``
+    beside it. Entries about images have their ``selection``, the text of a ``RowSelection``.
+    ``unknown`` holds sentences on what this run cannot tell.
+    """
+
+    quantity: str
+    slices: Entries
+    changes: Entries
+    pairs: Entries
+    majority: Entries
+    thresholds: Entries
+    risk_coverage: Entries
+    unknown: Sequence[str]
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return asdict(self)
+
+
+def failure_tables(rows: Rows, properties: pa.Table | None) -> Failures:
+    """The failures in ``rows``, whose images have these ``properties``."""
+    grids, sample = _sampled(rows)
+    column = rows.judged_by if grids else "consistent"
+    drawn = _draw_of_profiles(rows, grids, sample)
+    pairs = model_pairs.by_pair(grids, column)
+    for entry in pairs:
+        one, other = entry["model"], entry["other"]
+        entry["model_selection"] = RowSelection(model=one, against=other).text
+        entry["other_selection"] = RowSelection(model=other, against=one).text
+    is_sampled = len(sample) < len(rows.axes.images)
+    return Failures(
+        "perturbed_accuracy" if column == "correct" else "consistency",
+        _slices(rows, grids, column, properties, sample),
+        changes_by_condition(grids),
+        pairs,
+        model_pairs.majorities(grids, column),
+        threshold.safe_thresholds(_certifying(rows, drawn, sample), column),
+        threshold.curves(drawn, column),
+        [
+            *([] if properties is not None else [NO_PROPERTIES]),
+            *([SAMPLED.format(len(sample))] if is_sampled else []),
+        ],
+    )
+
+
+def safe_thresholds(
+    rows: Rows,
+    max_error: float = threshold.MAX_ERROR,
+    promise: threshold.Promise = "suite",
+    groups: Mapping[str, str] | None = None,
+) -> Entries:
+    """``safe_thresholds`` of the images that other tables rest on, too.
+
+    Those of models with a temperature rest on the images that fit none.
+    """
+    grids, sample = _sampled(rows)
+    column = rows.judged_by if grids else "consistent"
+    certifying = _certifying(rows, _draw_of_profiles(rows, grids, sample), sample)
+    return threshold.safe_thresholds(certifying, column, max_error, promise, groups)
+
+
+def _sampled(rows: Rows) -> tuple[list[Grid], Places]:
+    """The grids of the images to look at, and the places of these among all."""
+    grids = rows.grids()
+    images, conditions = grids[0].there.shape if grids else (0, 1)
+    most = max(1, MOST_CELLS // conditions)
+    if images <= most:
+        return grids, np.arange(images)
+    sample = np.sort(np.random.default_rng(0).choice(images, most, replace=False))
+    return [part_of(grid, sample) for grid in grids], sample
+
+
+def _draw_of_profiles(rows: Rows, grids: Sequence[Grid], sample: Places) -> list[Grid]:
+    """``grids`` with one random composition of each profile an image: images are independent."""
+    return [draw_compositions(grid, lambda: rows.draws[sample]) for grid in grids]
+
+
+def _certifying(rows: Rows, grids: Sequence[Grid], sample: Places) -> Sequence[Grid]:
+    """``grids``, those of models with a temperature without the images that it was fitted on."""
+    calibrated = {name for name, digest in rows.spec.models if is_calibrated(digest)}
+    if not calibrated or not grids:
+        return grids
+    digests = rows.axes.digests[sample]
+    rest = np.flatnonzero([not fits_temperature(digest) for digest in digests])
+    return [part_of(grid, rest) if grid.model in calibrated else grid for grid in grids]
+
+
+def _slices(
+    rows: Rows,
+    grids: Sequence[Grid],
+    column: str,
+    properties: pa.Table | None,
+    sample: Places,
+) -> list[dict[str, Any]]:
+    if properties is None or not grids:
+        return []
+    place = {at: row for row, at in enumerate(properties["position"].to_pylist())}
+    positions = rows.axes.positions[rows.axes.image_of >= 0][sample]
+    table = properties.take(pa.array([place.get(at) for at in positions.tolist()], pa.int64()))
+    values = [pool_profiles(grid).per_image(column) for grid in grids]
+    measured = [at for at, value in enumerate(values) if not np.isnan(value).all()]
+    columns = {name: table[name].to_pylist() for name in table.column_names[1:]}
+    names = [grids[at].model for at in measured]
+    entries = by_slice(names, [values[at] for at in measured], slices(columns))
+    for entry in entries:
+        part = (entry["column"], entry["value"])
+        entry["selection"] = RowSelection(model=entry["model"], slices=(part,)).text
+    return entries
+
+
+def changes_by_condition(grids: Sequence[Grid]) -> list[dict[str, Any]]:
+    """The most frequent changes of each model under each condition, and under any ("").
+
+    Under any condition, as under any composition of a profile, an image counts once for each
+    change. An attack counts where it had a
+    prediction to break, as in the consistency.
+
+    Keys: ``model``, ``condition``, ``before`` and ``after`` (names of classes), ``n_images``,
+    ``share`` (of all changes) and ``selection``.
+    """
+    counts = {grid.model: _counts(grid) for grid in grids}  # one at a time: its arrays are large
+    return [
+        {
+            "model": model,
+            "condition": condition,
+            "before": models.class_name(model, before),
+            "after": models.class_name(model, after),
+            "n_images": images,
+            "share": images / every,
+            "selection": RowSelection(
+                model=model,
+                conditions=(condition,) if condition else (),
+                became=(before, after),
+            ).text,
+        }
+        for conditions in (
+            {""},
+            {key.id for grid in grids for key in profile_groups(grid.conditions)},
+        )
+        for model in sorted(counts)
+        for condition in sorted(conditions)
+        for before, after, images, every in counts[model][condition]
+    ]
+
+
+def _counts(grid: Grid) -> dict[str, list[tuple[int, int, int, int]]]:
+    """By condition, "" is any: (before, after, images, all changes) of the most frequent."""
+    before, after = grid.values("clean_top1"), grid.values("top1")
+    changed = (grid.flags("consistent") == 0) & ~np.isnan(before) & ~np.isnan(after)
+    classes = 1 + int(np.where(changed, np.maximum(before, after), 0).max(initial=0))
+    codes = np.where(changed, before * classes + after, -1).astype(np.int64).T  # by conditions
+    groups = profile_groups(grid.conditions).items()
+    counts = {}
+    for condition, own in {"": codes, **{key.id: codes[places] for key, places in groups}}.items():
+        changes = own[own >= 0]
+        if len(own) > 1:  # each once for each image; np.unique is ten times slower
+            changes = np.sort(np.nonzero(own >= 0)[1] * classes**2 + changes)
+            changes = changes[np.diff(changes, prepend=-1) > 0] % classes**2
+        distinct, images = np.unique(changes, return_counts=True)
+        order = np.lexsort((distinct, -images))[:MOST_CHANGES]
+        counts[condition] = [
+            (*divmod(code, classes), count, len(changes))
+            for code, count in zip(distinct[order].tolist(), images[order].tolist(), strict=True)
+        ]
+    return counts

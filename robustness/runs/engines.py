@@ -1,0 +1,295 @@
+"""Engines: where the images of a dataset are evaluated, here or on a cluster.
+
+Importing this package registers these two.
+
+Engines do the work on a dataset in chunks of its images; here with the one of this machine.
+
+The same work on the same chunks gives the same rows, whichever engine does it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from itertools import islice
+
+import numpy as np
+import pyarrow as pa
+
+from robustness import models
+from robustness.base.errors import AnswerError, ImageError, ParameterError
+from robustness.base.registry import Registry
+from robustness.datasets import Dataset, Entry, ImageNetCTree
+from robustness.images.framing import Framing, Picture
+from robustness.images.properties import PropertyValues
+from robustness.images.sandbox import measured_image, untrusted_image
+from robustness.measure.condition import Condition, StoredCondition
+from robustness.measure.loop import answers, prepare
+from robustness.measure.measurement import Batch, Measurement
+from robustness.measure.request import Request
+from robustness.measure.rows import to_stored
+from robustness.models import Classifier, ModelRecord
+from robustness.perturbations import Images
+
+__all__ = [
+    "REGISTRY",
+    "UNANSWERED",
+    "Chunk",
+    "Engine",
+    "Workload",
+    "default_batch",
+    "is_from_table",
+]
+
+FRAMES_AT_ONCE = 176
+"""Images and their perturbed versions in one chunk: 11 full passes of 16, and about 100 MB."""
+
+
+UNANSWERED = "No answer:"
+"""Prefix of the reason for an image that was read, but that a model did not answer."""
+
+
+def default_batch(spec: Request) -> int:
+    """How many images to a chunk keep the passes full and the memory small."""
+    frames = len(spec.by_framing) * (1 + len(spec.conditions))
+    return max(1, FRAMES_AT_ONCE // frames)
+
+
+@dataclass(frozen=True)
+class Workload:
+    """The work on a dataset, complete enough for another process to do a part of it.
+
+    ``labels`` holds, for each set of classes by its ``key``, the class index of every entry.
+    ``batch`` is how many images make a chunk.
+    """
+
+    spec: Request
+    dataset: Dataset
+    labels: Mapping[str, tuple[int | None, ...]]
+    batch: int
+
+    @property
+    def chunk_count(self) -> int:
+        return -(-len(self.dataset) // self.batch)
+
+    def positions(self, number: int) -> range:
+        """Places in the dataset of the images of chunk ``number``."""
+        start = number * self.batch
+        return range(start, min(start + self.batch, len(self.dataset)))
+
+
+@dataclass(frozen=True)
+class ImageRecord:
+    """An image of a run, by its position in the dataset.
+
+    ``digest`` identifies it, ``framed`` are the digests of its pixels in each framing of the
+    request; ``reason`` is why there are no rows of it, "" if there are.
+    """
+
+    position: int
+    name: str
+    digest: str | None = None
+    reason: str = ""
+    properties: PropertyValues = field(default_factory=dict)
+    framed: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """The result of one chunk: its rows without ``NOT_STORED``, image by image, and its images."""
+
+    number: int
+    table: pa.Table
+    images: tuple[ImageRecord, ...]
+
+    @property
+    def readable(self) -> int:
+        """How many of its images have rows."""
+        return sum(not image.reason for image in self.images)
+
+
+@dataclass(frozen=True)
+class Engine:
+    """Evaluates chunks of a workload somewhere.
+
+    ``run(work, numbers, address)`` yields None once its models are loaded, then one ``Chunk`` for
+    each of ``numbers``, in any order, each once. Closing the iterator stops the work. ``address``
+    says where a cluster is; an engine without one ignores it. ``label`` is what people read.
+    ``require()`` raises ``ParameterError`` where the engine cannot be used on this machine.
+    ``asks_models`` says whether the models run here or on the cluster.
+    """
+
+    name: str
+    label: str
+    run: Callable[[Workload, Sequence[int], str | None], Iterator[Chunk | None]]
+    require: Callable[[], object] = lambda: None
+    asks_models: bool = True
+
+
+REGISTRY: Registry[Engine] = Registry("engine")
+
+
+def is_from_table(engine: str) -> bool:
+    """Whether predictions by the ``engine`` of a run came in a table, so that no model ran."""
+    return engine in REGISTRY and not REGISTRY[engine].asks_models
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A chunk read and perturbed, before any model is asked.
+
+    ``batches`` has the readable images in each framing; empty if there are none.
+    """
+
+    number: int
+    images: tuple[ImageRecord, ...]
+    batches: Mapping[Framing, Batch]
+
+    @property
+    def readable(self) -> tuple[ImageRecord, ...]:
+        """The images of ``batches``."""
+        return tuple(image for image in self.images if not image.reason)
+
+    @property
+    def unreadable(self) -> tuple[ImageRecord, ...]:
+        return tuple(image for image in self.images if image.reason)
+
+
+def prepared(work: Workload, number: int) -> Prepared:
+    """Reads the images of chunk ``number`` once, frames and perturbs them for each framing."""
+    spec = work.spec
+    framings = list(spec.by_framing)
+    pictures: list[Picture] = []
+    images: list[ImageRecord] = []
+    stored: dict[Framing, list[Images]] = {framing: [] for framing in framings}
+    for position in work.positions(number):
+        entry = work.dataset.entries[position]
+        try:
+            if entry.refused:
+                raise ImageError(entry.refused)
+            data = work.dataset.read(entry)
+            # However long it waits: what a run says must not depend on what else is going on.
+            pixels, properties = measured_image(data, framings, name=entry.name, patience=None)
+            picture = pixels.picture(entry.name, framings)
+            if isinstance(work.dataset, ImageNetCTree):  # its files as they are, uncropped
+                frames_of = {
+                    own: [stored_image(work.dataset, entry, c, own.side) for c in spec.conditions]
+                    for own in framings
+                }  # all before the first is taken: one may be unreadable
+                for own, frames in frames_of.items():
+                    stored[own].append(np.stack([picture.at(own).image, *frames]))
+            pictures.append(picture)
+            framed = tuple(version.digest for version in picture.versions)
+            images.append(
+                ImageRecord(
+                    position, entry.name, picture.source, properties=properties, framed=framed
+                )
+            )
+        except ImageError as error:
+            images.append(ImageRecord(position, entry.name, reason=str(error)))
+    batches = {
+        own: prepare(
+            [picture.at(own) for picture in pictures],
+            spec.conditions,
+            spec.seed,
+            np.stack(stored[own]) if stored[own] else None,
+        )
+        for own in (framings if pictures else ())
+    }
+    return Prepared(number, tuple(images), batches)
+
+
+def stored_image(dataset: Dataset, entry: Entry, condition: Condition, side: int) -> Images:
+    """The image (S, S, 3) of ``entry`` under ``condition`` as its files have it, uncropped.
+
+    Raises ``ParameterError`` unless the dataset is published and the condition one of its own,
+    ``ImageError`` where the file cannot be read.
+    """
+    if not (isinstance(dataset, ImageNetCTree) and isinstance(condition, StoredCondition)):
+        raise ParameterError(
+            f"{dataset.title} is already perturbed: expected conditions such as "
+            f"stored(corruption=fog,severity=3), got {condition.id}."
+        )
+    data = dataset.read_stored(entry, condition.corruption, condition.severity)
+    return untrusted_image(data, Framing("squash", side), name=entry.name, patience=None)
+
+
+def answered(
+    work: Workload, ready: Prepared, load: Callable[..., Classifier] = models.load
+) -> Chunk:
+    """Asks every model about the images of a prepared chunk.
+
+    An image for which a model in Python gives no answer is listed among the unreadable ones.
+    """
+    if not ready.batches:
+        return Chunk(ready.number, to_stored([], []), ready.unreadable)
+    try:
+        return _answered(work, ready, load)
+    except AnswerError as error:
+        if len(ready.readable) == 1:
+            reason = f"{UNANSWERED} {error}"
+            image = replace(ready.readable[0], digest=None, framed=(), reason=reason)
+            return Chunk(ready.number, to_stored([], []), (*ready.unreadable, image))
+    alone = []
+    for place, image in enumerate(ready.readable):
+        rows = slice(place, place + 1)
+        single = {
+            own: Batch(batch.pictures[rows], batch.frames[rows], batch.scores[rows])
+            for own, batch in ready.batches.items()
+        }
+        alone.append(answered(work, Prepared(ready.number, (image,), single), load))
+    return Chunk(
+        ready.number,
+        pa.concat_tables([chunk.table for chunk in alone]).combine_chunks(),
+        ready.unreadable + tuple(image for chunk in alone for image in chunk.images),
+    )
+
+
+def _answered(work: Workload, ready: Prepared, load: Callable[..., Classifier]) -> Chunk:
+    positions = [image.position for image in ready.readable]
+    by_picture: list[list[Measurement]] = [[] for _ in positions]
+
+    def labels(record: ModelRecord) -> list[int | None]:
+        labels_by_place = work.labels[record.labels().key]
+        return [labels_by_place[position] for position in positions]
+
+    for measurements in answers(work.spec, ready.batches, load=load, labels=labels):
+        for own, rows in zip(by_picture, measurements, strict=True):
+            own += rows
+    rows = [row for own in by_picture for row in own]
+    places = [position for position in positions for _ in by_picture[0]]
+    return Chunk(ready.number, to_stored(rows, places), ready.images)
+
+
+PREPARERS = max(1, min(4, (os.cpu_count() or 1) // 4))
+"""Threads that prepare: TensorFlow uses all cores, and preparing is a tenth of its work."""
+
+
+def chunks(
+    work: Workload, numbers: Sequence[int], *, load: Callable[..., Classifier] = models.load
+) -> Iterator[Chunk | None]:
+    """Yields None when the models are loaded, then the chunks ``numbers`` of ``work`` in order.
+
+    At most ``PREPARERS + 1`` chunks are in memory at a time, whatever their number. Raises
+    ``WeightsError`` when a model cannot be loaded.
+    """
+    with ThreadPoolExecutor(PREPARERS, thread_name_prefix="prepare") as pool:
+        ahead = (pool.submit(prepared, work, number) for number in numbers)  # as they are taken
+        waiting = deque(islice(ahead, PREPARERS))
+        try:
+            for name, own in work.spec.framings:  # while the first chunk is prepared
+                load(name, side=own.side)
+            yield None
+            while waiting:
+                ready = waiting.popleft().result()
+                waiting.extend(islice(ahead, 1))
+                yield answered(work, ready, load)
+        finally:
+            for future in waiting:
+                future.cancel()
+
+
+REGISTRY.add(Engine("local", "this machine", lambda work, numbers, _address: chunks(work, numbers)))

@@ -1,0 +1,377 @@
+"""Export of a dataset's images as models see them, with a table of all.
+
+``CONDITION/NAME.png`` is lossless, ``clean`` holds the originals, and ``images.csv`` says what each
+is; its columns ``path`` and ``label`` make it a dataset.
+
+A selection of cases as files: a table of the measurements, and a zip with the images as well.
+
+FiftyOne reads the zip as two datasets of the same images, in its format
+FiftyOneImageClassificationDataset: one has the true classes, the other the predictions.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+import math
+import os
+import re
+import zipfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from robustness import metrics, models
+from robustness.base.errors import LabelError, ParameterError, RobustnessError, RunError
+from robustness.base.files import put_whole
+from robustness.base.text import csv_cell
+from robustness.datasets import Dataset, classes_of, open_dataset
+from robustness.images.pixels import to_png
+from robustness.measure.condition import CLEAN, Condition
+from robustness.measure.labels import is_correct
+from robustness.measure.request import Request
+from robustness.models.record import Labels
+from robustness.runs.cases import CASE_COLUMNS, RowSelection
+from robustness.runs.engines import Prepared, prepared
+from robustness.runs.planning import Plan, plan
+from robustness.runs.run import Run
+from robustness.runs.writer import Progress
+
+TABLE = "images.csv"
+COLUMNS = (
+    *("path", "label", "image", "condition", "perturbation", "strength", "parameter", "seed"),
+    *("fit", "side", "sha256", "image_digest", "framed_digest"),
+    *(metric.name for metric in metrics.REGISTRY if metric.subject == metrics.PICTURE),
+)
+_VERSION = 4
+"""Version of the record of an unfinished export."""
+
+_PROGRESS = "export-progress"
+"""The folder of what is done: the request, and the rows of each chunk. It goes at the end."""
+
+
+@dataclass(frozen=True)
+class ExportProgress(Progress):
+    """How far an export is; ``left_out`` are (name, reason) of the unreadable images so far."""
+
+    left_out: Sequence[tuple[str, str]] = ()
+
+
+def plan_without_models(
+    source: str | Dataset, spec: Request, *, classes: Labels | None = None, **selection: Any
+) -> tuple[Plan, tuple[str, ...]]:
+    """The plan for no model in particular, and the names to write as labels, if any.
+
+    The labels are of ``classes``, else of those of the models of ``spec``; if they are not, they
+    are themselves the classes, and written by name. ``selection`` and what is raised are those of
+    ``plan``.
+    """
+    dataset = open_dataset(source) if isinstance(source, str) else source
+    try:
+        return plan(dataset, spec, classes=classes, **selection), ()
+    except LabelError:
+        if classes is not None:
+            raise
+    classes = classes_of(dataset)
+    return plan(dataset, spec, classes=classes, **selection), classes.names
+
+
+def export(plan: Plan, to: str, names: Sequence[str] = ()) -> Iterator[ExportProgress]:
+    """Write every image of ``plan``, original and perturbed, to ``to``; yield after each chunk.
+
+    Labels are written as indices, or as the ``names`` of these.
+    ``to`` is a folder, a ``.zip`` or a URL that fsspec knows. A folder or URL where the same export
+    was interrupted is gone on with. Raises ``ParameterError`` for attacks, whose images depend on
+    the model, for models of several framings, and for a place that holds something else,
+    ``RunError`` where it cannot be written.
+    """
+    plan.spec.only_framing("An export")
+    attacks = [condition.id for condition in plan.spec.conditions if condition.needs_model]
+    if attacks:
+        raise ParameterError(
+            f"Expected perturbations, got {attacks[0]}: an attack's images depend on the model."
+        )
+    try:
+        with _Zip(to) if to.lower().endswith(".zip") else nullcontext(_Folder(to)) as target:
+            yield from _written(plan, target, to, names)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise RunError(
+            f"The images cannot be written: {reason}.", hint=f"The place is {to}."
+        ) from error
+
+
+def _written(
+    plan: Plan, target: _Folder | _Zip, to: str, names: Sequence[str]
+) -> Iterator[ExportProgress]:
+    indices = next(iter(plan.labels.values()))
+    labels = [names[at] if names and at is not None else at for at in indices]
+    written = hashlib.sha256(json.dumps(labels).encode()).hexdigest()
+    request = json.dumps(
+        [_VERSION, plan.spec.digest, plan.record.digest, plan.batch, written]
+    ).encode()
+    begun = target.read(f"{_PROGRESS}/request.json")
+    if begun not in (None, request) or (begun is None and target.read(TABLE) is not None):
+        raise ParameterError(
+            "Expected an empty folder, or one of this export interrupted; got one with "
+            f"{'a finished' if begun is None else 'another'} export.",
+            hint=f"The place is {to}.",
+        )
+    target.write(f"{_PROGRESS}/request.json", request)
+    rows: list[dict[str, Any]] = []
+    left_out: list[tuple[str, str]] = []
+    done = 0
+    for number in range(plan.chunk_count):
+        chunk = f"{_PROGRESS}/{number:08d}.json"
+        if text := target.read(chunk):
+            document = json.loads(text)
+        else:
+            document = _of_chunk(plan.spec, labels, prepared(plan, number), target)
+            target.write(chunk, json.dumps(document).encode())
+        rows += document["rows"]
+        left_out += map(tuple, document["unreadable"])
+        done += len(plan.positions(number))
+        yield ExportProgress(done, len(plan.dataset), len(left_out), left_out=tuple(left_out))
+    target.write(TABLE, csv_table(COLUMNS, rows))
+    target.finish()
+
+
+def _of_chunk(
+    spec: Request, labels: Sequence[int | str | None], ready: Prepared, target: _Folder | _Zip
+) -> dict[str, Any]:
+    rows = []
+    for batch in ready.batches.values():
+        for read, picture, frames, scores in zip(
+            ready.readable, batch.pictures, batch.frames, batch.scores, strict=True
+        ):
+            for place, (condition, image) in enumerate(
+                zip((None, *spec.conditions), frames, strict=True), start=-1
+            ):
+                png = to_png(image)
+                about = CLEAN if condition is None else condition.id
+                row = {
+                    "path": f"{about}/{png_name(picture.name)}",
+                    "label": labels[read.position],
+                    "image": picture.name,
+                    "condition": about,
+                    "perturbation": condition and condition.name,
+                    "strength": condition and condition.strength,
+                    "parameter": condition and condition.parameter_at(picture.side),
+                    "seed": spec.seed,
+                    "fit": picture.framing.fit,
+                    "side": picture.side,
+                    "sha256": hashlib.sha256(png).hexdigest(),
+                    "image_digest": picture.source,
+                    "framed_digest": picture.digest,
+                }
+                for name, values in scores.items() if condition else ():
+                    value = float(values[place])  # infinite is the PSNR of equal images
+                    row[name] = value if math.isfinite(value) else None
+                target.write(f"{about}/{png_name(picture.name)}", png)
+                rows.append(row)
+    return {"rows": rows, "unreadable": [(image.name, image.reason) for image in ready.unreadable]}
+
+
+def png_name(name: str) -> str:
+    """``name`` as a path inside the folder; a name that points outside it becomes its digest."""
+    parts = name.split("/")
+    if name.startswith("/") or "\\" in name or any(part in ("", ".", "..") for part in parts):
+        plain = re.sub(r"[^\w.-]+", "_", parts[-1]).strip(".") or "image"
+        return f"{hashlib.sha256(name.encode()).hexdigest()[:12]}-{plain}.png"
+    return f"{name}.png"
+
+
+def csv_table(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> bytes:
+    """The ``columns`` of ``rows`` as CSV; truth values are "true" and "false"."""
+
+    def cell(value: Any) -> Any:
+        if isinstance(value, str):
+            return csv_cell(value)
+        return str(value).lower() if isinstance(value, bool) else value
+
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, columns, lineterminator="\n", extrasaction="ignore")
+    writer.writeheader()
+    writer.writerows({name: cell(value) for name, value in row.items()} for row in rows)
+    return text.getvalue().encode()
+
+
+class _Folder:
+    """A folder, here or in shared storage."""
+
+    def __init__(self, to: str) -> None:
+        import fsspec
+
+        try:
+            self._files, root = fsspec.core.url_to_fs(to)
+        except (ImportError, ValueError) as error:
+            raise ParameterError(f"{to} cannot be opened: {error}.") from error
+        self._root = root.rstrip("/")
+        self._local = "://" not in to
+
+    def write(self, name: str, data: bytes) -> None:
+        path = f"{self._root}/{name}"
+        with _errors_of_storage():
+            self._files.makedirs(os.path.dirname(path), exist_ok=True)
+            if self._local:
+                put_whole(Path(path), lambda temporary: temporary.write_bytes(data))
+            else:
+                self._files.pipe_file(path, data)
+
+    def read(self, name: str) -> bytes | None:
+        try:
+            with _errors_of_storage():
+                content: bytes = self._files.cat_file(f"{self._root}/{name}")
+        except FileNotFoundError:
+            return None
+        return content
+
+    def finish(self) -> None:
+        with _errors_of_storage():
+            self._files.rm(f"{self._root}/{_PROGRESS}", recursive=True)
+
+
+@contextmanager
+def _errors_of_storage() -> Iterator[None]:
+    """Raise ``OSError`` for what a storage raises: some have errors of their own."""
+    try:
+        yield
+    except OSError:
+        raise
+    except Exception as error:
+        raise OSError(f"{type(error).__name__}: {error}".removesuffix(".")) from error
+
+
+class _Zip:
+    """A new archive, there once it is whole."""
+
+    def __init__(self, to: str) -> None:
+        if "://" in to:
+            raise ParameterError(
+                f"{to} cannot be written: expected the URL of a folder, or an archive on this "
+                "machine, got an archive elsewhere."
+            )
+        self._place = Path(to)
+        if self._place.exists():
+            raise ParameterError(f"{self._place.name} already exists: expected a new file.")
+        self._temporary = self._place.with_name(f".{self._place.name}.{os.getpid()}.tmp")
+        self._whole = False
+
+    def __enter__(self) -> _Zip:
+        self._file = zipfile.ZipFile(self._temporary, "x")
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        self._file.close()
+        if self._whole:
+            os.replace(self._temporary, self._place)
+        else:
+            self._temporary.unlink(missing_ok=True)
+
+    def write(self, name: str, data: bytes) -> None:
+        if not name.startswith(_PROGRESS):
+            about = zipfile.ZipInfo(name)
+            about.external_attr = 0o644 << 16  # else unpacked files cannot be read
+            self._file.writestr(about, data)
+
+    def read(self, name: str) -> bytes | None:
+        return None
+
+    def finish(self) -> None:
+        self._whole = True
+
+
+MOST: Mapping[str, int] = {".csv": 100_000, ".zip": 500}
+"""Images that a file of each suffix holds at most."""
+
+CASES_TABLE = "cases.csv"
+TRUE_CLASSES, PREDICTIONS = "labels.json", "predictions.json"
+_OF_PREDICTIONS = (
+    "model",
+    "condition",
+    "perturbation",
+    "strength",
+    "consistent",
+    "correct",
+    "ssim",
+)
+_CLASSES = {"label": "true_class", "clean_top1": "original_class", "top1": "perturbed_class"}
+CASES_COLUMNS = (*CASE_COLUMNS, "correct", *_CLASSES.values(), "original", "perturbed")
+
+
+def cases(run: Run, chosen: RowSelection, most: int, kind: str = "") -> list[dict[str, Any]]:
+    """The ``chosen`` cases, each image once.
+
+    They are of the ``kind``, as in ``selection``; by default the failures come first, then
+    the images without one. A case has ``CASE_COLUMNS``, ``correct``, and the names of its classes.
+    """
+    both = run.cases.first(chosen, kind, most) if kind else run.cases.both(chosen, most)
+    rows = [dict(row) for row in both]  # these may be remembered
+    for row in rows:
+        del row["position"]
+        row["correct"] = is_correct(row["label"], row["top1"])
+        for index, name in _CLASSES.items():
+            present = row[index] is not None
+            row[name] = models.class_name(row["model"], row[index]) if present else None
+    return rows
+
+
+def exported(run: Run, chosen: RowSelection, suffix: str, kind: str = "") -> bytes:
+    """The ``cases`` as the bytes of a file of the ``suffix`` .csv or .zip.
+
+    Images that cannot be read, and those that an attack made, are left out of the zip; their cells
+    in the table are empty. Raises ``ParameterError`` for another suffix.
+    """
+    if suffix not in MOST:
+        raise ParameterError(f"Expected a file that ends in .csv or .zip, got {suffix or 'none'}.")
+    rows = cases(run, chosen, MOST[suffix], kind)
+    if suffix == ".csv":
+        return csv_table(CASES_COLUMNS, rows)
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_STORED) as archive:
+        classes: dict[str, Any] = {}
+        predictions: dict[str, Any] = {}
+        for row in rows:
+            for key, name, png in _images(run, row):
+                row[key] = name
+                image = name.removesuffix(".png")  # FiftyOne's name of it
+                if image not in classes:
+                    archive.writestr(name, png)
+                    classes[image] = row["true_class"]
+                    predictions[image] = _prediction(row, key)
+        archive.writestr(CASES_TABLE, csv_table(CASES_COLUMNS, rows))
+        archive.writestr(TRUE_CLASSES, json.dumps({"labels": classes}))
+        archive.writestr(PREDICTIONS, json.dumps({"labels": predictions}))
+    return packed.getvalue()
+
+
+def _images(run: Run, row: Mapping[str, Any]) -> Iterator[tuple[str, str, bytes]]:
+    """(column, name, PNG) of the original and of the perturbed image, as far as they are there."""
+    try:
+        picture = run.picture_for(row["image"], row["model"])
+    except RobustnessError:
+        return
+    several = len(run.manifest.spec.by_framing) > 1
+    view = f", {picture.framing.text}" if several else ""
+    yield "original", f"original{view}/{png_name(picture.name)}", to_png(picture.image)
+    condition = Condition.parse(row["condition"])
+    if not condition.needs_model:
+        try:
+            image = run.perturbed(picture, condition)
+        except RobustnessError:
+            return
+        yield "perturbed", f"{condition.id}{view}/{png_name(picture.name)}", to_png(image)
+
+
+def _prediction(row: Mapping[str, Any], key: str) -> dict[str, Any]:
+    """The prediction on the "original" or the "perturbed" image of a case, as FiftyOne reads it."""
+    if key == "original":
+        confidence, about = row["clean_probability"], {"model": row["model"], "condition": CLEAN}
+    else:
+        confidence, about = row["probability"], {name: row[name] for name in _OF_PREDICTIONS}
+    values = {name: value for name, value in about.items() if value is not None}
+    return {"label": row[f"{key}_class"], "confidence": confidence, "attributes": values}

@@ -1,0 +1,184 @@
+"""The bin: deleted runs, which can be brought back until it is emptied of them.
+
+What the operator lets the folder of runs hold: how much, how many, and for how long.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import shutil
+import time
+from collections import Counter
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import chain, count
+from operator import itemgetter
+from pathlib import Path
+
+from robustness.base import settings
+from robustness.base.errors import AccessError, RunError
+from robustness.base.files import stored_bytes
+from robustness.base.roles import policy
+from robustness.base.text import counted
+from robustness.runs import notes
+from robustness.runs.folder import Listed, listed, listing, locked, owner_of
+
+BIN = ".bin"
+"""The folder of deleted runs, among the runs."""
+
+DAY = 24 * 3600.0
+
+_CLOCK = time.time() - time.monotonic()
+
+
+def now() -> float:
+    """Seconds since 1970, without those by which the clock was set ahead since this process began.
+
+    What it judges to be old may be removed for good.
+    """
+    return min(time.time(), _CLOCK + time.monotonic())
+
+
+@dataclass(frozen=True)
+class Deleted:
+    """A run in the bin: when it was deleted, in seconds since the epoch, and by whom.
+
+    ``when`` is None without a note of its deletion: the times of its files are no such note.
+    """
+
+    entry: Listed
+    when: float | None
+    by: str
+
+
+def to_bin(folder: Path, by: str = "") -> None:
+    """Moves the run or match in ``folder`` to the bin beside it, deleted ``by`` somebody.
+
+    Raises ``RunError`` for anything else, for one that is being written, and where the disk does
+    not allow it.
+    """
+    owner_of(folder)  # raises for anything else
+    place = folder.parent / BIN
+    try:
+        place.mkdir(exist_ok=True)
+        lock = locked(folder)
+        try:
+            notes.update(folder, deleted=now(), deleted_by=by)
+            folder.rename(_free(place / folder.name))
+        finally:
+            lock.release()
+    except OSError as error:
+        raise RunError(f"The run {folder.name} cannot be deleted: {error.strerror}.") from error
+
+
+def deleted(runs: Path) -> list[Deleted]:
+    """The runs in the bin of the folder ``runs``, the last deleted first."""
+    place = runs / BIN
+    entries = []
+    for folder in filter(Path.is_dir, place.iterdir() if place.is_dir() else ()):
+        said = notes.read(folder)
+        entries.append(Deleted(listed(folder), said.deleted or None, said.deleted_by))
+    return sorted(entries, key=lambda entry: entry.when or 0.0, reverse=True)
+
+
+def restore(runs: Path, name: str) -> Path:
+    """Restore the run called ``name`` in the bin; returns its folder.
+
+    It counts as new where runs go by their age, lest it went to the bin again at once.
+    Raises ``RunError`` where there is none, and where the disk does not allow it.
+    """
+    folder = binned(runs, name)
+    back = _free(runs / name)
+    try:
+        notes.update(folder, restored=time.time(), deleted=0.0, deleted_by="")
+        folder.rename(back)
+    except OSError as error:
+        raise RunError(f"The run {name} cannot be restored: {error.strerror}.") from error
+    return back
+
+
+def binned(runs: Path, name: str) -> Path:
+    """The folder of the run called ``name`` in the bin; raises ``RunError`` for none."""
+    folder = runs / BIN / name
+    if name != Path(name).name or name.startswith(".") or not os.path.isdir(folder):
+        raise RunError(f"There is no run {name} in the bin: it may have been emptied since.")
+    return folder
+
+
+def empty_bin(runs: Path, days: float) -> list[str]:
+    """Removes for good what was deleted ``days`` ago or more; the names of it.
+
+    A run without a note of its deletion stays: nobody knows since when it could be restored.
+    """
+    oldest = now() - days * DAY
+    old = [entry for entry in deleted(runs) if entry.when is not None and entry.when <= oldest]
+    for entry in old:
+        shutil.rmtree(entry.entry.folder, ignore_errors=True)
+    return [entry.entry.folder.name for entry in old]
+
+
+def _free(folder: Path) -> Path:
+    """``folder``, or with a number behind its name where that is taken."""
+    others = (folder.with_name(f"{folder.name}-{number}") for number in count(2))
+    return next(path for path in chain([folder], others) if not path.exists())
+
+
+BIN_DAYS = 7
+
+
+def bin_days() -> int:
+    """Days that a deleted run can be brought back."""
+    return settings.value(settings.BIN_DAYS) or BIN_DAYS
+
+
+def check_begin(runs: Path, pictures: int = 0) -> None:
+    """Raise ``AccessError`` if a run of this many ``pictures``, or any run, may not start."""
+    most, disk = settings.value(settings.PICTURES_LIMIT), settings.value(settings.DISK_LIMIT)
+    contact = policy().contact
+    if most is not None and pictures > most:
+        raise AccessError(
+            f"Expected a run of at most {counted(most, 'image')}, got {pictures:,}: use fewer "
+            f"images, or ask {contact}."
+        )
+    if disk is not None and (taken := stored_bytes(runs)) >= disk:
+        raise AccessError(
+            f"The folder of runs takes {taken / 1e6:,.0f} MB of {disk / 1e6:,.0f} allowed: delete "
+            f"runs, which frees space once they leave the bin, or ask {contact}."
+        )
+
+
+def tidy(runs: Path) -> None:
+    """Empties the bin of what is old, and moves runs to it that are too old or too many.
+
+    The number counts for each creator alone: nobody's runs make room for somebody else's. A run
+    that is being written stays, and all do while the dashboard is read-only. One that was brought
+    back is as old as that is ago.
+    """
+    if policy().read_only:
+        return
+    empty_bin(runs, bin_days())
+    most, days = settings.value(settings.RUNS_KEPT), settings.value(settings.DAYS_KEPT)
+    if most is None and days is None:
+        return
+    entries = [(_since(entry), entry) for entry in listing(runs) if not entry.reason]
+    oldest = -math.inf if days is None else now() - days * DAY
+    entries.sort(key=itemgetter(0), reverse=True)
+    counts: Counter[str] = Counter()
+    for since, entry in entries:
+        counts[entry.owner] += 1
+        if since < oldest or (most is not None and counts[entry.owner] > most):
+            with suppress(RunError):
+                to_bin(entry.folder, "the limits of this dashboard")
+
+
+def _since(entry: Listed) -> float:
+    """When the run was restored, else begun, in seconds since 1970; ``now`` if unknown."""
+    if restored := notes.read(entry.folder).restored:
+        return restored
+    try:
+        created = datetime.fromisoformat(entry.created)
+    except ValueError:
+        return now()
+    return (created if created.tzinfo else created.replace(tzinfo=UTC)).timestamp()

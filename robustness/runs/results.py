@@ -1,0 +1,115 @@
+"""Results of a finished run, worked out once and stored, each in a file of its own.
+
+They lie in the folder of the run, signed by the installation that worked them out: those of another
+one are worked out again from the rows. They are those of their key: the rows, the images, the
+request with the versions and plugins that computed them, the names of the models' classes, and a
+``version``: the ``code_digest`` of the module that works them out, or one of their own for results
+that other code does not put out of date.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import hashlib
+import io
+import json
+import zlib
+from collections.abc import Callable
+from dataclasses import asdict, is_dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from robustness import models
+from robustness.base import secret
+from robustness.base.errors import ParameterError
+from robustness.base.files import read_regular, write_whole
+from robustness.base.files import version as file_version
+from robustness.base.validation import checked_json
+from robustness.runs.manifest import FINISHED, Manifest
+
+FIGURES, FAILURES, HEADLINE = "figures", "failures", "headline"
+MAPS, CALIBRATIONS = "maps", "calibrations"
+"""Names of results."""
+
+_MOST = 64 * 2**20  # bytes of a file
+_MOST_TEXT = 512 * 2**20
+_PURPOSE = "stored result"
+_SIGNATURE_BYTES = 65  # with the end of its line
+
+Kind = TypeVar("Kind")
+"""What a result is: a dataclass, or a list of them, that JSON holds whole."""
+
+
+def file(folder: Path, name: str) -> Path:
+    """The file of the result ``name`` of the run in ``folder``."""
+    return folder / f"{name}.json.gz"
+
+
+def stored(
+    folder: Path,
+    manifest: Manifest,
+    name: str,
+    kind: type[Kind],
+    version: str,
+    compute: Callable[[], Kind],
+) -> Kind:
+    """The result ``name`` of the run in ``folder``; what ``compute`` returns is stored.
+
+    Nothing is stored of an unfinished run, nor where the disk does not take it.
+    """
+    result = read(folder, manifest, name, kind, version)
+    if result is None:
+        result = compute()
+        write(folder, manifest, name, result, version)
+    return result
+
+
+def write(folder: Path, manifest: Manifest, name: str, result: object, version: str) -> None:
+    """Store ``result`` as the result ``name``, if that is possible."""
+    if manifest.status != FINISHED:
+        return
+    with contextlib.suppress(OSError, ValueError):  # a number that is none, as of odd rows
+        text = json.dumps(result, allow_nan=False, default=_fields)
+        key = _key(folder, manifest, version)
+        signature = secret.signature(_PURPOSE, f"{name}\n{key}\n{text}")
+        lines = f"{signature}\n{text}".encode()
+        write_whole(file(folder, name), gzip.compress(lines, compresslevel=5, mtime=0))
+
+
+def _fields(value: object) -> dict[str, Any]:
+    if is_dataclass(value) and not isinstance(value, type):
+        return asdict(value)
+    raise TypeError(f"A result cannot hold a {type(value).__name__}.")
+
+
+def read(
+    folder: Path, manifest: Manifest, name: str, kind: type[Kind], version: str
+) -> Kind | None:
+    """What ``write`` stored for this very run; None for nothing, a damaged file or another kind."""
+    try:
+        data = read_regular(file(folder, name), _MOST)
+        with gzip.GzipFile(fileobj=io.BytesIO(data)) as unpacked:
+            signature = unpacked.readline(_SIGNATURE_BYTES).decode().rstrip("\n")
+            text = unpacked.read(_MOST_TEXT + 1)
+        if len(text) > _MOST_TEXT:
+            return None
+        key = _key(folder, manifest, version)
+        if not secret.is_signed(_PURPOSE, f"{name}\n{key}\n{text.decode()}", signature):
+            return None
+        return checked_json(kind, text)
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError, ParameterError):
+        return None  # a file that is missing or damaged
+
+
+def _key(folder: Path, manifest: Manifest, version: str) -> str:
+    classes = [
+        [labels.title, labels.key, [[name, models.label(name)] for name in names]]
+        for labels, names in models.by_labels(manifest.spec.model_names)
+    ]
+    images = None
+    with contextlib.suppress(OSError):
+        images = file_version(folder / "images.parquet")[:2]
+    rows = [manifest.key, manifest.content, dict(manifest.parts), manifest.images, manifest.status]
+    of = [rows, images, version, classes]
+    return hashlib.sha256(json.dumps(of).encode()).hexdigest()

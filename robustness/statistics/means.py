@@ -1,0 +1,381 @@
+"""Means over the rows of a run with intervals over its images.
+
+Images may differ in their number of rows. Each gets a value such that the mean over images equals
+the mean R over rows: R + (sum - R rows) / (mean rows per image).
+
+Two models, runs or remedies on the same images: difference, interval, test, images needed.
+
+With one condition an image adds at most 1 to either side, and McNemar's test counts the images
+that do. Under several conditions the rows of one image are not independent. Then the image's net
+count d (how often it went well under a only, minus under b only) is what is exchangeable: under
+the null hypothesis its sign is a coin toss, and the test asks how often coin tosses give a total
+as far from 0. With one condition that is McNemar's exact test; its normal approximation,
+(sum d)^2 / sum d^2 on one degree of freedom, is the cluster-adjusted McNemar test of Durkalski,
+Palesch, Lipsitz & Rust, Statistics in Medicine 22, 2003, for clusters of equal size. Under a
+profile an image counts with the difference of its means over the compositions.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from robustness.metrics.intervals import (
+    FEWEST,
+    FEWEST_OF_A_MEAN,
+    difference_bounds,
+    flag_bounds,
+    mean_bounds,
+    present_values,
+    share_bounds,
+)
+
+Floats = NDArray[np.float64]
+
+INTERVAL_RULE = (
+    "95% intervals; each image counts once. Rates: exact binomial interval (Clopper and Pearson) "
+    "with the effective number of images. Differences: from the intervals of both rates. Other "
+    f"means: Student's interval, from {FEWEST_OF_A_MEAN} images. Fewer than {FEWEST} images have "
+    "none."
+)
+"""How intervals are computed, for a help text."""
+
+TOO_FEW = f"Fewer than {FEWEST} images: no intervals, and these figures describe these images only."
+
+
+class Estimates(NamedTuple):
+    """k figures: their values (k,) and bounds (k,); NaN: undefined, or too few images."""
+
+    value: Floats
+    low: Floats
+    high: Floats
+
+    def named(self, name: str, place: int) -> dict[str, float | None]:
+        """The figure in ``place`` as ``name``, ``name_low`` and ``name_high``; None for NaN."""
+        return {
+            name: number(self.value[place]),
+            f"{name}_low": number(self.low[place]),
+            f"{name}_high": number(self.high[place]),
+        }
+
+    @property
+    def interval(self) -> dict[str, float | None]:
+        """The only figure as ``value``, ``low`` and ``high``; None for NaN."""
+        return {name: number(bound[0]) for name, bound in self._asdict().items()}
+
+
+def picture_values(sums: Floats, counts: Floats) -> Floats:
+    """The value of each image (n, k) in the means over rows; NaN without a row.
+
+    ``sums`` (n, k) holds each image's total, ``counts`` (n, k) the number of its rows.
+    """
+    there = counts > 0
+    pictures, rows = there.sum(axis=0), counts.sum(axis=0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        mean = sums.sum(axis=0) / rows
+        values = mean + (sums - mean * counts) * (pictures / rows)
+    return np.where(there, values, np.nan)
+
+
+def mean_of_models(values: Floats) -> Floats:
+    """(n, k): the value of each image in the mean of the models' means; NaN without any row.
+
+    ``values`` (models, n, k) are those of ``picture_values`` of each. A model may count fewer
+    images than another, as under attack: each still weighs alike. One without any is left out.
+    """
+    there = ~np.isnan(values)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        mean = np.nansum(values, axis=1) / there.sum(axis=1)  # (models, k)
+        images = there.any(axis=0).sum(axis=0)
+        away = np.nan_to_num(values - mean[:, None]) * (images / there.sum(axis=1))[:, None]
+    away[~there] = 0.0
+    counted_models = ~np.isnan(mean)
+    models = np.maximum(counted_models.sum(axis=0), 1)
+    joint = (np.nan_to_num(mean).sum(axis=0) + away.sum(axis=0)) / models
+    return np.where(there.any(axis=0), joint, np.nan)
+
+
+def shares(values: Floats) -> Estimates:
+    """Means of ``values`` (n, k), shares in [0, 1]; NaN where an image has none."""
+    return Estimates(_mean(values), *share_bounds(values))
+
+
+def flag_shares(total: NDArray[np.intp], n: NDArray[np.intp]) -> Estimates:
+    """As ``shares`` of one prediction an image: ``total`` (k,) of ``n`` (k,) are true."""
+    mean = np.divide(total, n, out=np.full(len(n), np.nan), where=n > 0)
+    return Estimates(mean, *flag_bounds(total.astype(np.float64), n.astype(np.float64)))
+
+
+def means(values: Floats, least: float, most: float) -> Estimates:
+    """Means of ``values`` (n, k) from ``least`` to ``most``; NaN where an image has none."""
+    low, high = (np.clip(bound, least, most) for bound in mean_bounds(values))
+    return Estimates(_mean(values), low, high)
+
+
+def differences(values: Floats) -> Estimates:
+    """Means of ``values`` (n, k), differences in [-1, 1]; NaN where an image has none."""
+    return Estimates(_mean(values), *difference_bounds(values))
+
+
+def over_conditions(
+    values: Floats,
+    there: NDArray[np.bool_],
+    estimate: Callable[[Floats], Estimates],
+    weights: Floats | None = None,
+) -> Estimates:
+    """The mean (1,) of ``values`` (n, k) over all conditions; ``estimate`` is that over images.
+
+    ``values`` are NaN where a row is not ``there`` or does not count. Conditions that leave rows
+    out weigh as much as the others; otherwise a model that is incorrect more often, and so has
+    fewer rows under attack, would seem more consistent. The interval is the mean of the intervals
+    of both kinds of conditions, which holds for any dependence between them. Without ``weights``
+    (k,), all above 0, conditions weigh alike.
+    """
+    present = ~np.isnan(values)
+    weights = np.ones(values.shape[1]) if weights is None else weights
+    kinds = _kinds(present, there)
+    parts = []
+    for kind in kinds or [np.empty(0, np.intp)]:
+        some, _ = present_values(values[:, kind])
+        counts = present[:, kind] @ weights[kind, None]
+        parts.append(estimate(picture_values(some @ weights[kind, None], counts)))
+    if len(parts) == 1:
+        return parts[0]
+    least = -1.0 if estimate is differences else 0.0
+    low, high = parts[1].low, parts[1].high  # of too few images: the whole range
+    parts[1] = Estimates(parts[1].value, np.nan_to_num(low, nan=least), np.nan_to_num(high, nan=1))
+    shares_of_kinds = [weights[kind].sum() for kind in kinds]
+    return Estimates(*np.average(parts, axis=0, weights=shares_of_kinds))
+
+
+def condition_shares(
+    present: NDArray[np.bool_], there: NDArray[np.bool_], weights: Floats | None = None
+) -> Floats:
+    """(k,): by how much a row under each condition counts in the mean of ``over_conditions``."""
+    weights = np.ones(present.shape[1]) if weights is None else weights
+    row_weights = np.zeros(present.shape[1])
+    for kind in _kinds(present, there):
+        rows = present[:, kind].sum(axis=0) @ weights[kind]
+        row_weights[kind] = weights[kind] * weights[kind].sum() / max(rows, 1e-300)
+    return row_weights
+
+
+def _kinds(present: NDArray[np.bool_], there: NDArray[np.bool_]) -> list[NDArray[np.intp]]:
+    """The conditions that count every row, then those that leave rows out; none that has none."""
+    used, leaves_out = present.any(axis=0), (there & ~present).any(axis=0)
+    kinds = (np.flatnonzero(used & kind) for kind in (~leaves_out, leaves_out))
+    return [kind for kind in kinds if len(kind)]
+
+
+def side_by_side(*parts: Estimates) -> Estimates:
+    """The figures of all ``parts``, in their order."""
+    return Estimates(*np.concatenate(parts, axis=1))
+
+
+def drops(clean: Floats, perturbed: Floats) -> tuple[Estimates, Estimates]:
+    """The loss from ``clean`` to ``perturbed``, shares (n, k): absolute, and relative to clean.
+
+    The relative loss, 1 - perturbed / clean, is undefined where no image was correct. Its interval
+    is that of the mean of (1 - loss) clean - perturbed, which is 0, divided by the clean share.
+    Where perturbed exceeds clean, the loss has no lower limit, and the interval is on the logarithm
+    of perturbed / clean (Katz et al., Biometrics 34, 1978).
+    """
+    lost = differences(clean - perturbed)
+    before = _mean(clean)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        relative = np.where(before > 0, lost.value / before, np.nan)
+        retained = 1 - relative
+        most = np.maximum(retained, 1)  # keeps differences in [-1, 1]
+        bounds = difference_bounds((retained * clean - perturbed) / most)
+        low, high = (
+            np.where(
+                retained > 1, 1 - retained * np.exp(-bound / before), relative + bound / before
+            )
+            for bound in bounds
+        )
+        return lost, Estimates(relative, low, np.minimum(high, 1))
+
+
+def _mean(values: Floats) -> Floats:
+    present, counts = present_values(values)
+    totals = present.sum(axis=0)
+    return np.divide(totals, counts, out=np.full(totals.shape, np.nan), where=counts > 0)
+
+
+def number(value: float) -> float | None:
+    """``value``; None for NaN."""
+    return float(value) if np.isfinite(value) else None
+
+
+def complement(entry: Mapping[str, float | None], name: str, other: str) -> dict[str, float | None]:
+    """1 minus the rate ``name`` of ``entry``, called ``other``, with its bounds."""
+    value, low, high = (entry[key] for key in (name, f"{name}_low", f"{name}_high"))
+    return {
+        other: None if value is None else 1 - value,
+        f"{other}_low": None if high is None else 1 - high,
+        f"{other}_high": None if low is None else 1 - low,
+    }
+
+
+Cells = NDArray[np.integer[Any]] | NDArray[np.float64]
+Flags = NDArray[np.bool_]
+Integers = NDArray[np.int64]
+
+ALPHA = 0.05
+POWER = 0.8
+SMALLEST = 0.01
+"""Difference that planned images are meant to show, unless a larger or smaller one is asked for.
+The difference that a pilot measured is no basis: pilots that are not significant but look promising
+overstate it, and the power at the number they give falls to 20% (``benchmarks.claims``)."""
+SENSIBLE = 1_000_000
+"""No larger number of images is named."""
+EXACT_TOTAL = 5000
+"""Total of |d| up to which the sign-flip distribution is worked out exactly."""
+_MOST_PARTS = 400  # of two profiles of 20 compositions each
+_STEPS = 100  # conditions weigh whole numbers of hundredths of the largest weight in the test
+
+
+class PairedDifference(NamedTuple):
+    """A mean difference with its 95% interval and the p of its test.
+
+    ``value`` is None where nothing can be compared, the bounds also with too few images. ``images``
+    counts the compared ones, ``moved`` those that differ.
+    """
+
+    value: float | None
+    low: float | None
+    high: float | None
+    p: float
+    images: int
+    moved: int
+
+
+def overall(
+    gaps: Cells, present: Flags, there: Flags, weights: NDArray[np.float64] | None = None
+) -> PairedDifference:
+    """The difference over all conditions, as ``over_conditions`` weighs them.
+
+    ``gaps`` (images, conditions) are 1 where only the first went well, -1 where only the second
+    did, and 0 otherwise; under a profile the mean of that. ``present`` says which are compared,
+    ``there`` which have rows. Conditions weigh alike without ``weights``. The test gives each image
+    the weights that the mean has.
+    """
+    alike = weights is None or np.ptp(weights) == 0
+    if alike and present.size and present.all():
+        net = gaps.sum(axis=1, dtype=np.int64 if gaps.dtype.kind == "i" else np.float64)
+        bounds = differences(net[:, None] / gaps.shape[1])
+    else:
+        bounds = over_conditions(np.where(present, gaps, np.nan), there, differences, weights)
+        share = condition_shares(present, there, weights)
+        steps = np.rint(_STEPS * share / max(share.max(initial=0), 1e-300)).astype(np.int64)
+        steps = np.where(share > 0, np.maximum(steps, 1), 0)
+        net = np.where(present, gaps, 0) @ (steps // max(1, math.gcd(*steps.tolist())))
+    return _tested(bounds, net[:, None], np.logical_or.reduce(present, axis=1)[:, None])[0]
+
+
+def by_condition(gaps: Cells, present: Flags) -> list[PairedDifference]:
+    """The difference under each condition by itself; arguments are those of ``overall``."""
+    bounds = differences(np.where(present, gaps, np.nan))
+    return _tested(bounds, np.where(present, gaps, 0), present)
+
+
+def _tested(estimates: Estimates, nets: Cells, present: Flags) -> list[PairedDifference]:
+    whole = map(whole_numbers, nets.T)
+    columns = zip(*estimates, whole, present.T, strict=True)
+    return [
+        PairedDifference(
+            number(value),
+            number(low),
+            number(high),
+            sign_flip(net),
+            int(compared.sum()),
+            int(np.count_nonzero(net)),
+        )
+        for value, low, high, net, compared in columns
+    ]
+
+
+def whole_numbers(net: Cells) -> Integers:
+    """``net`` (n,), sums of shares of few compositions, as multiples of their common part."""
+    if net.dtype.kind == "i":
+        return net.astype(np.int64)
+    for parts in range(1, _MOST_PARTS):
+        whole = np.rint(net * parts)
+        if np.abs(net * parts - whole).max(initial=0) < 1e-6:
+            return whole.astype(np.int64)
+    return np.rint(net * _STEPS).astype(np.int64)
+
+
+def sign_flip(net: Integers, exact: int = EXACT_TOTAL) -> float:
+    """Two-sided p that coin tosses for the signs of ``net`` (n,) give a total as far from 0.
+
+    Worked out exactly where the sum of |net| is at most ``exact``, else by the normal distribution.
+    """
+    sizes = np.abs(net)
+    observed, total = abs(int(net.sum())), int(sizes.sum())
+    if not observed:
+        return 1.0
+    if total > exact:
+        from scipy.stats import chi2  # slow to import
+
+        return float(chi2.sf(observed**2 / float((sizes.astype(float) ** 2).sum()), 1))
+    counts = np.bincount(sizes)
+    chances = np.ones(1)  # of every sum, from -total to total
+    for size in np.flatnonzero(counts[1:]) + 1:
+        step = np.zeros(2 * size * counts[size] + 1)  # each coin moves by twice its size
+        step[:: 2 * size] = _heads(int(counts[size]))
+        chances = np.convolve(chances, step)
+    sums = np.arange(-total, total + 1)
+    return min(1.0, float(chances[np.abs(sums) >= observed].sum()))
+
+
+@lru_cache(maxsize=512)  # many pairs of models have the same few counts
+def _heads(coins: int) -> NDArray[np.float64]:
+    """The chances of 0 to ``coins`` heads; not to be changed."""
+    from scipy.stats import binom
+
+    chances: NDArray[np.float64] = binom.pmf(np.arange(coins + 1), coins, 0.5)
+    return chances
+
+
+def established(p: float, low: float | None, high: float | None) -> bool:
+    """Whether a difference is: p, corrected, is below 0.05, and its interval leaves out 0.
+
+    The sign-flip test takes equal models for exchangeable. Where many images go a little better and
+    a few much worse, the means may be equal, and with 10 to 30 images the test still sees a
+    difference in up to four cases of ten; the interval does not.
+    """
+    significant = low is not None and high is not None and (low > 0 or high < 0)
+    return p < ALPHA and significant
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """p-values adjusted for their number: Holm, Scandinavian Journal of Statistics 6, 1979."""
+    left = range(len(p_values), 0, -1)
+    raised = [min(1.0, p * n) for p, n in zip(sorted(p_values), left, strict=True)]
+    by_rank = np.maximum.accumulate(raised)  # a larger p is never adjusted to a smaller one
+    ranks = np.argsort(np.argsort(p_values, kind="stable"), kind="stable")
+    return [float(by_rank[rank]) for rank in ranks]
+
+
+def images_needed(
+    difference: float, low: float, images: int, tests: int, smallest: float = SMALLEST
+) -> int | None:
+    """The number of images that show a true difference of ``smallest`` with 80% power.
+
+    ``low`` is the lower bound of the 95% interval of ``difference``, both found on ``images``
+    images. Their distance shrinks with the square root of the number of images; the level is
+    0.05 / ``tests``, the strictest that Holm's correction asks for. None if ``images`` are already
+    enough, or more than ``SENSIBLE`` are needed.
+    """
+    from scipy.stats import norm  # slow to import
+
+    alone, corrected = norm.isf([ALPHA / 2, ALPHA / (2 * tests)])
+    reach = (difference - low) / alone
+    needed = images * ((corrected + norm.ppf(POWER)) * reach / smallest) ** 2
+    return math.ceil(needed) if images < needed < SENSIBLE else None

@@ -1,0 +1,311 @@
+"""The study's ranking and verdicts, and its published figures.
+
+Corruption errors as ImageNet-C defines them, relative to AlexNet.
+
+CE = sum of the error over severities / AlexNet's; relative CE = the same for the error added to the
+clean error; both in percent, lower is better (Hendrycks & Dietterich, ICLR 2019). The published
+images were saved as JPEG of quality 85 after the corruption; results with and without that step
+are kept apart.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from robustness import models
+from robustness.base.text import counted
+from robustness.measure.condition import STORED
+from robustness.measure.measurement import Measurement
+from robustness.measure.request import SEVERITIES
+from robustness.metrics.intervals import FEWEST
+from robustness.metrics.scores import RESCALED
+from robustness.perturbations import SAVED_AS_JPEG
+from robustness.statistics.grid import Grid
+from robustness.statistics.means import Estimates, differences, picture_values, shares
+
+
+def summarise(rows: Sequence[Measurement]) -> list[dict[str, Any]]:
+    """Per model, in order of falling consistency: the study's ranking with intervals over images.
+
+    Models with other classes have a separate ranking, named by ``label_set``; its entries are
+    consecutive. ``n`` counts the perturbed images; ``cosine`` and ``euclidean`` are means of the
+    embedding's similarity over them, ``cosine_rescaled`` and ``euclidean_rescaled`` of the rescaled
+    ones (0: unrelated image). ``consistency_low`` and ``consistency_high`` are None with fewer than
+    ``FEWEST`` images. ``clean_accuracy`` and ``perturbed_accuracy`` are None unless every row has a
+    label.
+    """
+    by_model: dict[str, list[Measurement]] = {}
+    for row in rows:
+        by_model.setdefault(row.model, []).append(row)
+    summary = []
+    for model, group in by_model.items():
+        of_picture: dict[str, list[bool]] = {}
+        for row in group:
+            of_picture.setdefault(row.image_digest, []).append(row.consistent)
+        counts = np.array([[sum(same), len(same)] for same in of_picture.values()], np.float64)
+        consistency = shares(picture_values(counts[:, :1], counts[:, 1:]))
+        labelled = all(row.label is not None for row in group)
+        clean = {row.image_digest: row.clean_top1 == row.label for row in group}  # once each
+        right = sum(row.top1 == row.label for row in group)
+        summary.append(
+            {
+                "model": model,
+                "n": len(group),
+                **consistency.named("consistency", 0),
+                "clean_accuracy": sum(clean.values()) / len(clean) if labelled else None,
+                "perturbed_accuracy": right / len(group) if labelled else None,
+                **{
+                    name: float(np.mean([row.scores[name] for row in group]))
+                    for pair in RESCALED.items()
+                    for name in pair
+                },
+            }
+        )
+    ranked: list[dict[str, Any]] = []
+    for labels, names in models.by_labels(by_model):
+        entries = [{**e, "label_set": labels.title} for e in summary if e["model"] in names]
+        ranked += sorted(entries, key=lambda entry: -entry["consistency"])
+    return ranked
+
+
+EVEN = 0.5
+
+STABLE_FEATURES = 0.5
+"""Rescaled cosine similarity below which features count as moved: halfway between the original (1)
+and an unrelated image (0)."""
+
+UNSURE = 0.3
+"""Top-1 probability on the original below which a change means little."""
+
+VERDICT_RULE = (
+    "Robust: the 95% interval of consistency lies above 50%. Fragile: it lies below 50%, or "
+    "inconsistent if the features stay similar (mean rescaled cosine of 0.5 or more). Undecided: "
+    f"it includes 50%, or there are fewer than {FEWEST} images."
+)
+
+
+@dataclass(frozen=True)
+class Published:
+    """The study's figures for one of its models: shares and similarities in [0, 1]."""
+
+    consistency: float
+    cosine: float
+    euclidean: float
+    verdict: str
+
+
+PUBLISHED: Mapping[str, Published] = {
+    "DenseNet121": Published(0.90, 0.65, 0.94, "most robust"),
+    "VGG16": Published(0.40, 0.62, 0.91, "moderate"),
+    "EfficientNetB0": Published(0.20, 0.27, 0.85, "least robust"),
+    "ResNet50": Published(0.00, 0.47, 0.95, "inconsistent"),
+}
+"""One image, ten perturbations; strengths and the Euclidean formula were not published."""
+
+PUBLISHED_NOTE = (
+    "The study scored one image under ten perturbations. It published neither its strengths nor "
+    "its Euclidean formula, so measured figures may differ."
+)
+
+
+def verdict(entry: Mapping[str, Any]) -> str:
+    """The verdict on one entry of ``summarise`` by ``VERDICT_RULE``."""
+    if entry["consistency_low"] is None:
+        return "undecided"
+    if entry["consistency_low"] > EVEN:
+        return "robust"
+    if entry["consistency_high"] < EVEN:
+        return "inconsistent" if entry["cosine_rescaled"] >= STABLE_FEATURES else "fragile"
+    return "undecided"
+
+
+def ends(
+    ranking: Sequence[Mapping[str, Any]], quantity: str = "consistency"
+) -> tuple[list[Mapping[str, Any]], list[Mapping[str, Any]]]:
+    """All entries with the largest ``quantity``, and all with the smallest; none if all are equal.
+
+    ``ranking`` is one of models with the same classes.
+    """
+    values = [entry[quantity] for entry in ranking]
+    best, worst = (
+        [entry for entry in ranking if abs(entry[quantity] - end) < _SAME]
+        for end in (max(values), min(values))
+    )
+    return best, worst if worst != best else []
+
+
+_SAME = 1e-12
+"""Smaller differences of shares are due to rounding."""
+
+
+def has_intervals(summary: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether ``summarise`` has enough images for intervals."""
+    return all(entry["consistency_low"] is not None for entry in summary)
+
+
+def rankings(summary: Sequence[Mapping[str, Any]]) -> list[list[Mapping[str, Any]]]:
+    """``summary`` in its separate rankings, one for each set of classes."""
+    return [
+        list(group) for _, group in itertools.groupby(summary, key=lambda entry: entry["label_set"])
+    ]
+
+
+def unsure(rows: Sequence[Measurement]) -> list[tuple[str, str, float]]:
+    """(image, model, clean top-1 probability) wherever that is below ``UNSURE``."""
+    names = {
+        (row.image, row.model): row.clean_probability
+        for row in rows
+        if row.clean_probability < UNSURE
+    }
+    return [(image, model, probability) for (image, model), probability in names.items()]
+
+
+def moved(row: Measurement) -> str:
+    """The quadrant of a measurement: whether the features moved and the prediction changed.
+
+    Features count as moved below a rescaled cosine similarity of ``STABLE_FEATURES``, the decision
+    if the top-1 class changed.
+    """
+    features = "moved" if row.scores["cosine_rescaled"] < STABLE_FEATURES else "stayed"
+    decision = "stayed" if row.consistent else "moved"
+    return f"features {features}, decision {decision}"
+
+
+def insight(rows: Sequence[Measurement]) -> str:
+    """How often features and prediction disagree: the study's insight."""
+    quadrants = [moved(row) for row in rows]
+    surprising = quadrants.count("features stayed, decision moved")
+    reassuring = quadrants.count("features moved, decision stayed")
+    return (
+        f"In {surprising} of {counted(len(rows), 'case')} the prediction changed although the "
+        f"features barely moved; in {reassuring or 'none'} it stayed although they moved."
+        if surprising or reassuring
+        else f"Features and prediction changed together in {counted(len(rows), 'case')}."
+    )
+
+
+Floats = NDArray[np.float64]
+
+IN_MEMORY = (
+    "In memory, without the JPEG step of the published files: not comparable with published mCE. "
+    "That step makes some corruptions harder and others easier; the suite imagenet-c-jpeg has it"
+)
+AS_JPEG = (
+    "Saved as JPEG of quality 85, as the published files were: the protocol of published mCE, on "
+    "these images in place of ImageNet's validation set"
+)
+AS_STORED = (
+    "The files of ImageNet-C as they were published, read and not made here: published mCE, if "
+    "these are the 50,000 images of ImageNet's validation set"
+)
+_PROTOCOLS = {IN_MEMORY: "{}", AS_JPEG: f"{{}}+{SAVED_AS_JPEG}", AS_STORED: f"{STORED}{{}}"}
+"""Names of perturbations in each protocol."""
+
+ALEXNET_CLEAN_ERROR = 0.435
+ALEXNET_ERRORS: Mapping[str, tuple[float, float, float, float, float]] = {
+    "gaussian_noise": (0.69528, 0.82542, 0.93554, 0.98138, 0.99452),
+    "shot_noise": (0.71224, 0.85108, 0.93574, 0.98182, 0.99146),
+    "impulse_noise": (0.78374, 0.89808, 0.9487, 0.9872, 0.99548),
+    "defocus_blur": (0.65624, 0.73202, 0.85036, 0.91364, 0.94714),
+    "glass_blur": (0.64308, 0.75054, 0.88806, 0.91622, 0.93344),
+    "motion_blur": (0.5843, 0.70048, 0.82108, 0.8975, 0.92638),
+    "zoom_blur": (0.70008, 0.76992, 0.80784, 0.84198, 0.87198),
+    "snow": (0.71726, 0.88392, 0.86468, 0.9187, 0.94952),
+    "frost": (0.6139, 0.79734, 0.8879, 0.89942, 0.9343),
+    "fog": (0.67474, 0.7605, 0.84378, 0.8726, 0.945),
+    "brightness": (0.4514, 0.48502, 0.54048, 0.62166, 0.7244),
+    "contrast": (0.64548, 0.7615, 0.88874, 0.9776, 0.9927),
+    "elastic_transform": (0.52596, 0.70116, 0.55686, 0.64076, 0.80554),
+    "pixelate": (0.52218, 0.5462, 0.73728, 0.87092, 0.91262),
+    "jpeg_compression": (0.51002, 0.54718, 0.57294, 0.65458, 0.74778),
+}
+"""Top-1 errors at severities 1 to 5: hendrycks/robustness, issue 10; the clean error: the paper."""
+
+
+def corruption_errors(grids: Sequence[Grid]) -> list[dict[str, Any]]:
+    """CE and relative CE per protocol and ImageNet-1k model, for all five severities.
+
+    Keys: ``model``, ``n_images``, ``note`` (``IN_MEMORY``, whose entries come first, ``AS_JPEG``,
+    ``AS_STORED``), ``corruptions``, and with intervals ``mean_ce`` and ``mean_relative_ce`` over
+    its corruptions. ``corruptions`` is a list of ``corruption``, ``ce`` and ``relative_ce`` with
+    intervals. All in percent. A model without labels or without such a corruption is left out.
+    """
+    labels, imagenet = [models.classes(grid.model) for grid in grids], models.imagenet().key
+    comparable = [g for g, own in zip(grids, labels, strict=True) if own and own.key == imagenet]
+    entries: list[dict[str, Any]] = []
+    for note, grid in itertools.product(_PROTOCOLS, comparable):
+        places = {(key.perturbation, key.severity): at for at, key in enumerate(grid.conditions)}
+        names = {name: _PROTOCOLS[note].format(name) for name in ALEXNET_ERRORS}
+        complete = {
+            name: [places[applied, level] for level in SEVERITIES]
+            for name, applied in names.items()
+            if all((applied, level) in places for level in SEVERITIES)
+        }
+        if not complete:
+            continue
+        chosen = [at for levels in complete.values() for at in levels]
+        errors, clean = 1 - grid.values("correct")[:, chosen], 1 - grid.per_image("clean_correct")
+        whole = ~np.isnan(np.column_stack([clean, errors])).any(axis=1)
+        if not whole.any():
+            continue
+        sums = errors[whole].reshape(-1, len(complete), len(SEVERITIES)).sum(axis=2)
+        added = sums - len(SEVERITIES) * clean[whole, None]
+        alexnet = np.array([sum(ALEXNET_ERRORS[name]) for name in complete])
+        absolute = _percent(shares, sums, alexnet)
+        alexnet_added = alexnet - len(SEVERITIES) * ALEXNET_CLEAN_ERROR
+        relative = _percent(differences, added, alexnet_added)
+        corruptions = [
+            {"corruption": name, **absolute.named("ce", at), **relative.named("relative_ce", at)}
+            for at, name in enumerate(complete, start=1)
+        ]
+        entries.append(
+            {
+                "model": grid.model,
+                "n_images": int(whole.sum()),
+                "note": note,
+                **absolute.named("mean_ce", 0),
+                **relative.named("mean_relative_ce", 0),
+                "corruptions": corruptions,
+            }
+        )
+    return entries
+
+
+def published(names: list[str]) -> list[dict[str, Any]]:
+    """Published ImageNet-C results of the models ``names``, AlexNet's 100 first.
+
+    Keys: ``model``, ``mce``, ``relative_mce``, both in percent, and ``source``.
+    """
+    rows: list[dict[str, Any]] = [
+        {"model": "AlexNet", "mce": 100.0, "relative_mce": 100.0, "source": "by definition"}
+    ]
+    for name in names:
+        scores = models.REGISTRY[name].published if name in models.REGISTRY else None
+        if scores is not None and scores.mce is not None:
+            rows.append(
+                {
+                    "model": name,
+                    "mce": scores.mce,
+                    "relative_mce": scores.relative_mce,
+                    "source": scores.robustness_source,
+                }
+            )
+    return rows
+
+
+def _percent(of: Callable[[Floats], Estimates], totals: Floats, alexnet: Floats) -> Estimates:
+    """The mean of k percentages relative to AlexNet, then each: (1 + k,), from ``totals`` (n, k).
+
+    ``of`` estimates them from ``totals`` as shares of the largest possible total.
+    """
+    percent = 100 * totals / alexnet
+    percent = np.column_stack([percent.mean(axis=1), percent])
+    most = 100 * len(SEVERITIES) / alexnet
+    most = np.array([most.mean(), *most])
+    return Estimates(*(part * most for part in of(percent / most)))

@@ -1,1 +1,0 @@
-"""What the browser runs, and the one place that makes HTML."""

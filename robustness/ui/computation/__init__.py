@@ -1,1 +1,0 @@
-"""Long work, jobs and cached calls behind the pages."""

@@ -1,1 +1,0 @@
-"""Results on pages: images, predictions, charts, blocks of reports and heat maps."""

@@ -1,0 +1,190 @@
+"""The limits that a release must meet: a loss since a baseline, or the budget of a file."""
+
+from __future__ import annotations
+
+import contextlib
+from functools import partial
+from pathlib import Path
+
+import streamlit as st
+
+from robustness import gate
+from robustness.base.errors import ParameterError, RobustnessError
+from robustness.base.roles import Action
+from robustness.base.text import plain
+from robustness.gate.gate import Rule
+from robustness.runs import Run, find, notes, owner_of
+from robustness.ui import session
+from robustness.ui.evaluations import table
+from robustness.ui.evaluations.table import BASELINE, LIMITS, LIMITS_TAKEN, change_link
+from robustness.ui.session import (
+    baseline_id,
+    do,
+    last_written,
+    link_number,
+    runs_folder,
+    set_baseline,
+    set_number,
+)
+
+_FILE, _UPLOADER = "budget file", "budget"
+_BASELINE_INPUT = "limits baseline"
+_ORIGIN = Path("the limits of this page")
+
+
+def take_limits(folder: Path) -> None:
+    """Have the page take the limits of the run in ``folder`` once it is opened.
+
+    Those of the link count, else those that are stored with the run.
+    """
+    if st.session_state.get(LIMITS_TAKEN) == folder.name:
+        return
+    st.session_state[LIMITS_TAKEN] = folder.name
+    link = st.query_params
+    stored = notes.read(folder)
+    values: dict[str, float | None] = {}
+    if link.keys() & {BASELINE, *LIMITS}:
+        values = {key: link_number(link.get(key, ""), 0, 100) for key in LIMITS}
+    else:
+        for name, limit in stored.limits.items():
+            values[name] = limit
+    for key in LIMITS:
+        if values.get(key) is not None or key in link:
+            set_number(key, values.get(key))
+    if stored.baseline and BASELINE not in link:
+        link[BASELINE] = stored.baseline
+
+
+def store_limits(folder: Path) -> None:
+    """Store the limits of the page with the run in ``folder``, if this session may do that.
+
+    Without that permission they are in the link of this visitor alone.
+    """
+    if session.refusal(Action.LIMIT, owner_of(folder)):
+        return
+    session.require(Action.LIMIT, owner_of(folder), folder.name)
+    values = {key: st.session_state.get(key) for key in LIMITS}
+    limits = {key: value for key, value in values.items() if value is not None}
+    notes.update(folder, limits=limits, baseline=_baseline_id() if limits else "")
+
+
+def limits_input(folder: Path | None = None) -> None:
+    """Draw the baseline, two limits, and the upload of a budget, which replaces them.
+
+    ``folder`` is that of the run that is checked, once it has one: changes are stored with it.
+    """
+    save = partial(do, store_limits, folder) if folder else None
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        _baseline_input(folder)
+        for key, label in LIMITS.items():
+            st.number_input(
+                label,
+                0.0,
+                100.0,
+                None,
+                key=key,
+                bind="query-params",
+                placeholder="no limit",
+                on_change=save,
+            )
+    if folder:
+        refused = session.refusal(Action.LIMIT, owner_of(folder))
+        st.caption(
+            "Your changes are in your link alone."
+            if refused
+            else "Stored with the run and its link."
+        )
+    refused = session.refusal(Action.UPLOAD)
+    with st.expander("Budget file", icon=":material/upload_file:"):
+        st.file_uploader(
+            "TOML",
+            type="toml",
+            key=_UPLOADER,
+            on_change=_take_file,
+            disabled=bool(refused),
+            help=refused or "Replaces the limits, as in *robustness check*. Not in the link.",
+        )
+    if _FILE in st.session_state:
+        name, _ = st.session_state[_FILE]
+        st.button(
+            f"Remove {plain(name)}",
+            icon=":material/close:",
+            on_click=st.session_state.pop,
+            args=(_FILE, None),
+        )
+
+
+def budget() -> gate.Budget | None:
+    """The limits of this session, if any; raises ``ParameterError`` for an invalid file."""
+    if _FILE in st.session_state and not session.refusal(Action.UPLOAD):
+        name, data = st.session_state[_FILE]
+        return gate.read_budget(Path(name), data)
+    rules = {
+        "max_regression": st.session_state.get("max_loss"),
+        "min_consistency": st.session_state.get("min_consistency"),
+    }
+    shares = {name: limit / 100 for name, limit in rules.items() if limit is not None}
+    limits = [Rule.model_validate({name: share}) for name, share in shares.items()]
+    return gate.Budget(_ORIGIN, tuple(limits)) if limits else None
+
+
+def is_uploaded() -> bool:
+    """Whether the limits are those of a file."""
+    return _FILE in st.session_state
+
+
+def baseline(budget: gate.Budget) -> Run | None:
+    """The baseline, if ``budget`` compares with one; raises ``ParameterError`` without one."""
+    if not budget.compares:
+        return None
+    if not (name := _baseline_id()):
+        raise ParameterError("Choose a baseline under Limits to check losses.")
+    if st.query_params.get(BASELINE) != name:
+        st.query_params[BASELINE] = name  # the default, too: another may be pinned some day
+    return find(runs_folder(), name)
+
+
+def _baseline_id() -> str:
+    """The id of the run that the link compares with, by default that of all comparisons, or ""."""
+    folder = runs_folder()
+    with contextlib.suppress(RobustnessError):  # the link may say anything
+        if (name := st.query_params.get(BASELINE)) and last_written(folder, name):
+            return name
+    return baseline_id(folder)
+
+
+def _take_file() -> None:
+    file = st.session_state[_UPLOADER]
+    if file is None:
+        st.session_state.pop(_FILE, None)
+    else:
+        st.session_state[_FILE] = file.name, file.getvalue()
+
+
+def _baseline_input(run: Path | None) -> None:
+    titles = table.comparable(runs_folder())
+    if run:
+        titles.pop(run.name, None)
+    if not titles:
+        st.caption("A limit on losses needs a baseline: first evaluate the current release.")
+        return
+    first = _baseline_id()
+    st.session_state[_BASELINE_INPUT] = first if first in titles else None
+    st.selectbox(
+        "Baseline",
+        titles,
+        format_func=titles.__getitem__,
+        key=_BASELINE_INPUT,
+        index=None,
+        placeholder="Choose a run",
+        on_change=do,
+        args=(_take_baseline, run),
+    )
+
+
+def _take_baseline(run: Path | None) -> None:
+    name = st.session_state[_BASELINE_INPUT] or ""
+    set_baseline(name)
+    change_link({BASELINE: name})
+    if run:
+        store_limits(run)

@@ -1,0 +1,539 @@
+"""What can be done with a run: rename, tag, pin, delete, restore.
+
+The table of all runs, with running jobs: select one for its answer, two for a comparison.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+from robustness import models, runs
+from robustness.base.roles import Action, Role
+from robustness.base.text import counted, plain, visible
+from robustness.measure.condition import perturbation_label
+from robustness.report.run import RunFigures
+from robustness.report.threshold import THRESHOLD, ThresholdInUse, certified
+from robustness.runs import MAX_TITLE, Listed, folder, keeping, notes
+from robustness.runs import jobs as run_jobs
+from robustness.runs.comparison import differences_in_setup
+from robustness.runs.folder import Headline
+from robustness.runs.jobs import Job, outside_job, read_queue
+from robustness.runs.keeping import DAY
+from robustness.statistics.choice import NAMES
+from robustness.ui import jobs as ui_jobs
+from robustness.ui import session
+from robustness.ui.draw import deselect
+from robustness.ui.frame import fragment
+from robustness.ui.jobs import begin
+from robustness.ui.session import (
+    RUN,
+    accept_from,
+    accepted_from,
+    baseline_id,
+    do,
+    note_error,
+    set_number,
+)
+from robustness.ui.shared import RESULT_CACHE
+
+COMPARE = "compare"
+"""Parameter of the link: the compared runs, the baseline first."""
+
+PROFILE = "profile"
+"""Parameter of the link: the match whose profile is evaluated, by default on its reference."""
+
+FORM = "new-run"
+"""Key of the session: whether the form of a new evaluation is open."""
+
+LISTS = "lists-runs"
+"""Key of the session: whether the table stands above an open run."""
+
+_KEY, _TITLE = "runs table", "run title"
+_CLICKED, _WITH = "run clicked", "compare with"
+_WITH_PIXELS = 200
+_DIFFERS_PIXELS = 280
+_ROW, _ROWS, _ROWS_ABOVE_A_RESULT = 35, 10, 5  # pixels; rows in sight
+_WAITING = "Computing …"
+
+
+def chosen() -> list[str]:
+    """The runs that the link names, the baseline of a comparison first."""
+    compared = list(dict.fromkeys(st.query_params.get_all(COMPARE)))
+    if len(compared) > 1:
+        return compared
+    return st.query_params.get_all(RUN)[-1:] or compared
+
+
+LIMITS = {
+    "max_loss": "Largest acceptable loss, points",
+    "min_consistency": "Min consistency, %",
+}
+"""The limits of a release by their parameters in the link; they belong to one run."""
+
+
+LIMITS_TAKEN = "run whose limits these are"
+
+BASELINE = "baseline"
+"""Link parameter: the id of the run that the limits compare with."""
+
+
+def forget_limits() -> None:
+    """Empty the limits of a release, on the page and in the link."""
+    st.session_state.pop(LIMITS_TAKEN, None)
+    st.query_params.pop(BASELINE, None)
+    for key in LIMITS:
+        if st.session_state.get(key) is not None or key in st.query_params:
+            set_number(key, None)
+
+
+def choose(names: Sequence[str], *, with_limits: bool = False) -> None:
+    """Have the link name the runs ``names``: one to open, or several to compare.
+
+    ``with_limits`` keeps those of the run before, or of the form.
+    """
+    deselect()
+    if not with_limits:
+        forget_limits()
+    st.session_state[FORM] = False
+    if len(names) > 1:
+        change_link({COMPARE: list(names), RUN: [], PROFILE: []})
+    else:
+        change_link({COMPARE: [], RUN: list(names), PROFILE: []})
+
+
+def change_link(values: Mapping[str, str | list[str]]) -> None:
+    """Have the link say ``values``, in one entry of the browser's history; empty ones leave it."""
+    st.query_params.update(values)
+    for name in values:
+        if not values[name]:
+            st.query_params.pop(name, None)
+
+
+def is_listed(opens_form: bool) -> bool:
+    """Whether the table is drawn: always, unless a run is open and nobody wants it."""
+    return opens_form or not chosen() or bool(st.session_state.get(LISTS))
+
+
+def list_button(runs: int) -> None:
+    """Draw the button that shows or hides the table above an open run."""
+    shows = bool(st.session_state.get(LISTS))
+    st.button(
+        "Hide the list" if shows else f"All {counted(runs, 'run')}",
+        key="list runs",
+        icon=":material/expand_less:" if shows else ":material/list:",
+        on_click=st.session_state.update,
+        args=({LISTS: not shows},),
+    )
+
+
+def title(entry: Listed) -> str:
+    """The title of a run and its size, as Markdown."""
+    if (manifest := entry.manifest) is None:
+        return f"**{plain(entry.title)}**"
+    spec = manifest.spec
+    images = counted(manifest.images, "image")
+    if not entry.finished:
+        images = f"{manifest.images:,} of {counted(manifest.dataset.pictures, 'image')}"
+    size = (
+        images,
+        counted(len(spec.pooled_conditions), "condition"),
+        counted(len(spec.models), "model"),
+    )
+    return f"**{plain(entry.title)}** {', '.join(size)}"
+
+
+def matching(listed: Mapping[str, Listed], text: str) -> dict[str, Listed]:
+    """The runs with all words of ``text`` in what describes them."""
+    words, matches = text.casefold().split(), {}
+    for run, entry in listed.items():
+        manifest, names = entry.manifest, _models(entry)
+        spec = manifest.spec if manifest else None
+        perturbations = {*(c.name for c in spec.conditions), *spec.profiles} if spec else set()
+        texts = (
+            *(entry.title, run, entry.created, entry.note),
+            manifest.dataset.title if manifest else "match",
+            *(*entry.tags, *names, *map(models.label, names)),
+            *(*perturbations, *map(perturbation_label, perturbations)),
+        )
+        description = "\n".join(texts).casefold()
+        if all(word in description for word in words):
+            matches[run] = entry
+    return matches
+
+
+def show(folder: Path, listed: Mapping[str, Listed]) -> None:
+    """Draw the runs ``listed`` of ``folder``; the table follows its jobs by itself."""
+    grows = bool(_working(folder, listed)) or any(_headline(e) is None for e in listed.values())
+    every = ui_jobs.SECONDS_BETWEEN if grows else None
+    fragment(_table, run_every=every)(folder, list(listed), grows)
+
+
+def _working(folder: Path, listed: Mapping[str, Listed]) -> dict[str, Job]:
+    """The jobs of ``folder`` by run, and what other processes do on those ``listed``."""
+    queue = {job.run: job for job in read_queue(folder)}
+    unfinished = [e.folder for e in listed.values() if not (e.reason or e.finished)]
+    others = [job for job in map(outside_job, unfinished) if job]
+    return queue | {job.run: job for job in others}
+
+
+def _table(folder: Path, names: Sequence[str], grows: bool) -> None:
+    entries = {e.folder.name: e for e in (runs.listed(folder / name) for name in names)}
+    listed = {name: entry for name, entry in entries.items() if not entry.reason}
+    queue = _working(folder, listed)
+    missing = [entry for entry in listed.values() if _headline(entry) is None]
+    if st.session_state.pop(_CLICKED, False) or grows != bool(queue or missing):
+        st.rerun()  # the selection or the end of the last job changes the page
+    if missing:
+        begin("headlines", lambda: [*map(_compute_headline, missing)])
+    selected = chosen()
+    pinned = baseline_id(folder)
+    compared = [name for name, entry in listed.items() if entry.manifest is not None]
+    others = dict(pairwise(compared)) if pinned not in compared else dict.fromkeys(compared, pinned)
+    rows = [
+        _row(entry, listed.get(others.get(name, "")), queue.get(name), pinned)
+        for name, entry in listed.items()
+    ]
+    if not rows:  # somebody deleted the last one just now
+        return
+    heads = [head for head in rows[0] if any(row[head] not in (None, "") for row in rows)]
+    places = [at for at, name in enumerate(listed) if name in selected]
+    ticked = st.session_state.get(_KEY, {"selection": {"rows": []}})["selection"]["rows"]
+    if grows or sorted(ticked) != places:  # else arrow keys go on from where they are
+        st.session_state[_KEY] = {"selection": {"rows": places, "columns": [], "cells": []}}
+    points = st.column_config.NumberColumn(format="%.1f%%")
+    rows_in_sight = min(len(rows), _ROWS_ABOVE_A_RESULT if selected else _ROWS)
+    st.dataframe(
+        pd.DataFrame(rows)[heads],
+        hide_index=True,
+        height=_ROW * (rows_in_sight + 1) + 3,
+        key=_KEY,
+        on_select=lambda: _select(selected, listed),
+        selection_mode="multi-row",
+        placeholder="",
+        alt="Evaluations, the newest first",
+        column_config={name.capitalize(): points for name in NAMES.values()}
+        | {
+            "Evaluation": st.column_config.ButtonColumn(
+                type="tertiary",
+                alignment="left",
+                on_click=_open,
+                args=(list(listed),),
+                key=_TITLE,
+                width="medium",
+            ),
+            "State": st.column_config.TextColumn(width="medium"),
+            "Progress": st.column_config.ProgressColumn(format="percent", width="small"),
+            "Differs": st.column_config.TextColumn(
+                help="From the baseline." if pinned in listed else "From the run before.",
+                width=_DIFFERS_PIXELS,
+            ),
+            "Made": st.column_config.DatetimeColumn(format="YYYY-MM-DD HH:mm"),
+        },
+    )
+
+
+def _select(before: Sequence[str], listed: Mapping[str, Listed]) -> None:
+    """Take the ticked rows into the link."""
+    names = list(listed)
+    ticked = [names[row] for row in st.session_state[_KEY]["selection"]["rows"]]
+    if len(ticked) > 1:  # a match compares with nothing
+        ticked = [name for name in ticked if listed[name].manifest is not None]
+    choose(in_order(ticked, before, listed))
+    st.session_state[LISTS] = True  # for the next tick
+    st.session_state[_CLICKED] = True
+
+
+def _open(names: Sequence[str]) -> None:
+    """Open the run whose title was clicked, or chosen by Enter."""
+    choose([names[st.session_state[_TITLE]["row"]]])
+    st.session_state[LISTS] = False
+    st.session_state[_CLICKED] = True
+
+
+def in_order(
+    names: Sequence[str], before: Sequence[str], listed: Mapping[str, Listed]
+) -> list[str]:
+    """``names`` with the baseline first: the one compared ``before``, the pinned one, the oldest.
+
+    The rest follow by age.
+    """
+    pinned = baseline_id(listed[names[0]].folder.parent) if names else ""
+    by_age = sorted(names, key=lambda name: listed[name].created)
+    first = [name for name in (*before[: len(before) > 1], pinned) if name in names]
+    return list(dict.fromkeys([*first[:1], *by_age]))
+
+
+def comparable(folder: Path) -> dict[str, str]:
+    """The titles of the finished runs of ``folder`` by id."""
+    pinned = baseline_id(folder)
+    titles = {}
+    for entry in runs.listing(folder):
+        if entry.manifest and entry.manifest.status == runs.FINISHED:
+            name = entry.folder.name
+            baseline = " (baseline)" if name == pinned else ""
+            titles[name] = f"{entry.title}, {name}{baseline}"
+    return titles
+
+
+def comparison_input(folder: Path, names: Sequence[str]) -> None:
+    """Draw a list of runs to compare with ``names``: on a phone, ticks are far away."""
+    titles = {name: title for name, title in comparable(folder).items() if name not in names}
+    if titles:
+        st.selectbox(
+            "Compare with",
+            list(titles),
+            index=None,
+            format_func=titles.__getitem__,
+            key=_WITH,
+            placeholder="Compare with …",
+            label_visibility="collapsed",
+            width=_WITH_PIXELS,
+            on_change=_compare,
+            args=(folder, names),
+        )
+
+
+def _compare(folder: Path, names: Sequence[str]) -> None:
+    listed = {entry.folder.name: entry for entry in runs.listing(folder)}
+    compared = [name for name in (*names, st.session_state[_WITH]) if name in listed]
+    st.session_state[_WITH] = None
+    choose(in_order(compared, names, listed))
+
+
+def _row(entry: Listed, other: Listed | None, job: Job | None, pinned: str) -> dict[str, Any]:
+    manifest, finished = entry.manifest, entry.finished
+    headline = _headline(entry)
+    first = next(iter(headline.models), None) if headline else None
+    unknown = headline.problem if headline else _WAITING
+    before = other.manifest if other else None
+    done, whole = _images(entry)
+    if finished:
+        progress = None
+    elif job:
+        progress = job.share
+    else:
+        progress = done / max(1, whole)
+    return {
+        "Evaluation": entry.title,
+        "Made": pd.to_datetime(entry.created, errors="coerce", utc=True),
+        "Progress": progress,
+        "State": _state(entry, job, pinned),
+        "Differs": differences_in_setup(before, manifest) if before and manifest else "",
+        "First model": models.label(first["model"]) if first else unknown,
+        **{
+            name.capitalize(): first and first[key] and 100 * first[key]
+            for key, name in NAMES.items()
+        },
+        "Images": manifest.images if manifest and finished else whole,
+        "Models": len(_models(entry)),
+        "Conditions": len(manifest.spec.pooled_conditions) if manifest else None,
+        "Tags": ", ".join(entry.tags),
+        "Note": entry.note,
+        "Set-up": what.how if (what := manifest or entry.match) else "",
+        "Owner": entry.owner if "@" in entry.owner else "",
+        "Id": entry.folder.name,
+    }
+
+
+def _state(entry: Listed, job: Job | None, pinned: str) -> str:
+    done, whole = _images(entry)
+    unfinished = f"unfinished: {done:,} of {counted(whole, 'image')}"
+    if job:
+        unfinished = job.text if job.by else f"in another process: {job.text}"
+    elif entry.match:
+        unfinished = "unfinished"
+    yours = entry.owner == session.me() and session.role() is not Role.OWNER
+    badges = {
+        "match": entry.match is not None,
+        unfinished: not entry.finished,
+        "baseline": entry.folder.name == pinned,
+        "yours": yours,
+    }
+    return ", ".join(badge for badge, applies in badges.items() if applies)
+
+
+def _images(entry: Listed) -> tuple[int, int]:
+    """How many images are done, and how many there are."""
+    if (manifest := entry.manifest) is not None:
+        return manifest.images + manifest.unreadable, manifest.dataset.pictures
+    return 0, entry.match.images if entry.match else 0
+
+
+def _models(entry: Listed) -> tuple[str, ...]:
+    if entry.manifest is not None:
+        return entry.manifest.spec.model_names
+    return entry.match.settings.models if entry.match else ()
+
+
+def _headline(entry: Listed) -> Headline | None:
+    """The scores of the run's models, the best first; None until somebody had them computed.
+
+    There are none in an unfinished run, one that cannot be read, and a match.
+    """
+    manifest = entry.manifest
+    if manifest is None or manifest.status != runs.FINISHED:
+        return Headline()
+    if stored := folder.stored(entry.folder, manifest):
+        return stored
+    return next(iter(RESULT_CACHE.get(_headline_key(entry)) or ()), None)
+
+
+def _headline_key(entry: Listed) -> str:
+    return f"headline {entry.folder} {entry.manifest!r}"
+
+
+def _compute_headline(entry: Listed) -> None:
+    """Compute the figures of a finished run for ``_headline``."""
+    assert entry.manifest is not None
+    try:
+        headline = folder.compute(entry.folder, entry.manifest)
+    except Exception as error:  # a defect of ours, or of a plugin: the other runs have figures
+        note_error(error)
+        logging.getLogger(__name__).exception("The figures of %s", entry.folder)
+        headline = Headline(problem=f"Failed: {type(error).__name__}, see the log")
+    RESULT_CACHE.put(_headline_key(entry), [headline])
+
+
+def manage(entry: Listed) -> None:
+    """Draw the fields and buttons for the run of ``entry``."""
+    name = entry.folder.name
+    st.text_input("Title", value=entry.title, key=f"title {name}", max_chars=MAX_TITLE)
+    st.text_input(
+        "Tags",
+        value=", ".join(entry.tags),
+        key=f"tags {name}",
+        max_chars=notes.MAX_TAGS,
+        help="Separated by commas.",
+    )
+    st.text_area("Note", value=entry.note, key=f"note {name}", max_chars=notes.MAX_NOTE)
+    st.button(
+        "Save",
+        on_click=do,
+        args=(_describe, entry),
+        **session.allowed(Action.RENAME, entry.owner, key=f"rename {name}", thing=name),
+    )
+    what = "match" if entry.match else "run"
+    if not entry.match:
+        is_pinned = notes.baseline(entry.folder.parent) == name
+        st.button(
+            "Unpin baseline" if is_pinned else "Pin as baseline",
+            icon=":material/keep:",
+            on_click=do,
+            args=(_pin, entry, "" if is_pinned else name),
+            **session.allowed(
+                Action.PIN,
+                key=f"pin {name}",
+                thing=name,
+                help="Everyone's comparisons start from this run.",
+            ),
+        )
+    st.divider()
+    days = counted(keeping.bin_days(), "day")
+    sure = st.checkbox(f"Confirm deletion; the bin keeps the {what} for {days}", key=f"sure {name}")
+    if refused := session.refusal(Action.DELETE, entry.owner):
+        st.caption(plain(refused))
+    st.button(
+        f"Delete this {what}",
+        icon=":material/delete:",
+        on_click=do,
+        args=(_delete, entry),
+        **session.allowed(
+            Action.DELETE, entry.owner, key=f"delete {name}", thing=name, disabled=not sure
+        ),
+    )
+
+
+def _describe(entry: Listed) -> str:
+    name = entry.folder.name
+    session.require(Action.RENAME, runs.owner_of(entry.folder), name)
+    texts = {what: str(st.session_state[f"{what} {name}"]) for what in ("title", "tags", "note")}
+    notes.update(entry.folder, **texts)
+    return f"Saved {runs.title_of(entry.folder)}."
+
+
+def _pin(entry: Listed, name: str) -> str:
+    session.require(Action.PIN, thing=entry.folder.name)
+    notes.set_baseline(entry.folder.parent, name)
+    return f"{entry.title} is {'the' if name else 'no longer the'} baseline."
+
+
+def acceptance_button(of: RunFigures) -> None:
+    """Draw the button that uses the safe thresholds of the run on One image, or ends their use."""
+    thresholds = {
+        name: threshold
+        for name, threshold in certified(of.run, of.answer(THRESHOLD)).items()
+        if threshold is not None
+    }
+    in_use = bool(thresholds) and accepted_from() == thresholds
+    st.button(
+        "Stop using" if in_use else "Use on One image",
+        key="accept from",
+        icon=":material/verified_user:",
+        on_click=do,
+        args=(_accept_from, {} if in_use else thresholds),
+        disabled=not thresholds,
+        help="Live then says which predictions would be rejected, in this browser tab.",
+    )
+    if not thresholds:
+        st.caption("No model of this run has a safe threshold.")
+
+
+def _accept_from(thresholds: Mapping[str, ThresholdInUse]) -> str:
+    accept_from(thresholds)
+    return f"One image {'uses' if thresholds else 'no longer uses'} these thresholds."
+
+
+def _delete(entry: Listed) -> str:
+    session.require(Action.DELETE, runs.owner_of(entry.folder), entry.folder.name)
+    if run_jobs.is_queued(entry.folder):
+        ui_jobs.require_cancel(entry.folder)
+    runs.to_bin(entry.folder, session.me())
+    choose([])
+    return f"Moved {entry.title} ({entry.folder.name}) to the bin."
+
+
+def show_bin(folder: Path) -> None:
+    """Draw the runs in the bin of ``folder``, each with a button; nothing if it is empty."""
+    entries = [
+        entry
+        for entry in runs.deleted(folder)
+        if not session.refusal(Action.RESTORE, entry.entry.owner)
+    ]
+    if not entries:
+        return
+    with st.expander(f"Bin: {counted(len(entries), 'run')}", icon=":material/delete:"):
+        for entry in entries:
+            with st.container(horizontal=True, vertical_alignment="center"):
+                name = entry.entry.folder.name
+                said = f"{visible(entry.entry.title or name)} ({name})"
+                if entry.when is None:
+                    said += ", date of deletion unknown; stays here"
+                else:
+                    left = max(
+                        0.0,
+                        keeping.bin_days() - (time.time() - entry.when) / DAY,
+                    )
+                    left_text = counted(round(left), "day") if left >= 1 else "less than a day"
+                    by = f" by {visible(entry.by)}" if "@" in entry.by else ""
+                    said += f", deleted{by}; gone in {left_text}"
+                st.caption(plain(said), width="stretch")
+                st.button(
+                    "Bring back",
+                    key=f"restore {name}",
+                    icon=":material/restore_from_trash:",
+                    on_click=do,
+                    args=(_restore, folder, name),
+                )
+
+
+def _restore(folder: Path, name: str) -> str:
+    session.require(Action.RESTORE, runs.owner_of(runs.binned(folder, name)), name)
+    return f"Restored {runs.restore(folder, name).name}."

@@ -1,0 +1,523 @@
+"""Running and queued jobs, as every page shows them: progress, order, and how to stop one.
+
+Long work: on a page started, drawn, cancelled and cached, or in a thread that no page awaits.
+
+Frees a session's memory and descriptors some time after its browser has left.
+
+Streamlit keeps a disconnected session, uploads included, in case its browser returns, and removes
+it only when another session comes or goes. This module closes and empties the session just before
+Streamlit would stop accepting its return.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
+
+from robustness import runs
+from robustness.base import settings
+from robustness.base.errors import AccessError
+from robustness.base.roles import Action, Role, policy
+from robustness.base.text import counted, plain
+from robustness.base.turns import TURNS, Pace, Unit, duration
+from robustness.images.framing import Picture
+from robustness.measure.measurement import Measurement
+from robustness.models.loaded import give_back
+from robustness.runs import MatchRequest, Plan, jobs, keeping, manifest
+from robustness.ui import session as ui_session
+from robustness.ui.patches import AppSession, Runtime, report_departures
+from robustness.ui.session import (
+    RUN,
+    do,
+    fragment,
+    note_error,
+    page_link,
+    runs_folder,
+    session,
+    without_folders,
+)
+from robustness.ui.shared import RESULT_CACHE
+
+SECONDS_BETWEEN = 1.0
+"""Seconds between updates of a running job where it is shown in full."""
+
+_SIDEBAR_SECONDS_BETWEEN = 2.0
+"""The same in the sidebar, which every page of every session has."""
+
+WAITING_LIMIT = 3
+"""Default of the setting ``waiting_limit``."""
+
+QUEUE_LIMIT = 30
+"""Default of the setting ``queue_limit``."""
+
+_WATCHED, _CLICKED = "runs watched", "clicked on runs"
+
+
+def submit(plans: Sequence[Plan]) -> list[str]:
+    """Queue ``plans`` and return the ids of their runs, which may exist already.
+
+    Raises ``AccessError`` if this session may not, and what ``jobs.submit`` raises.
+    """
+    for plan in plans:
+        ui_session.require(Action.EVALUATE, thing=plan.record.title)
+        keeping.check_begin(runs_folder(), plan.record.pictures)
+    with _places(len(plans)):
+        folders = [jobs.submit(plan, runs_folder(), _asker()) for plan in plans]
+    for folder in folders:
+        _watch(folder)
+    return [folder.name for folder in folders]
+
+
+@contextmanager
+def _places(count: int) -> Iterator[None]:
+    """Add ``count`` jobs within; raises ``AccessError`` if too many would then wait.
+
+    Owners may have any number of their own waiting, but not more than all users together may.
+    """
+    with jobs.submitting(runs_folder()):
+        queue = jobs.read_queue(runs_folder())
+        waiting = [job for job in queue if job.progress is None]
+        own = count + sum(job.by == _asker() for job in waiting)
+        everybody = count + len(waiting)
+        most_own = settings.value(settings.WAITING_LIMIT) or WAITING_LIMIT
+        most = settings.value(settings.QUEUE_LIMIT) or QUEUE_LIMIT
+        # A request for models of several sides is several jobs, and passes where none waits.
+        if own > max(most_own, count) and ui_session.role() < Role.OWNER:
+            raise AccessError(
+                f"Expected at most {counted(most_own, 'job')} of yours to wait, got {own}: wait "
+                f"until one begins, cancel one, or ask {policy().contact}."
+            )
+        if everybody > max(most, count):
+            raise AccessError(
+                f"Expected at most {counted(most, 'job')} of all users to wait, got {everybody}: "
+                f"wait until one begins, or ask {policy().contact}."
+            )
+        yield
+
+
+def submit_hardening(folder: Path, arguments: Sequence[str]) -> None:
+    """Queue the training of a model of the run in ``folder``; raises ``RobustnessError``."""
+    ui_session.require(Action.CHANGE_MODELS, thing=folder.name)
+    keeping.check_begin(folder.parent)
+    with _places(1):
+        jobs.submit_hardening(folder, arguments, _asker())
+    _watch(folder)
+
+
+def submit_match(saved: MatchRequest) -> str:
+    """Queue the match ``saved`` and return its id; raises as ``submit`` does."""
+    ui_session.require(Action.EVALUATE, thing=saved.title)
+    keeping.check_begin(runs_folder(), saved.images)
+    with _places(1):
+        folder = jobs.submit_match(saved, runs_folder(), _asker())
+    _watch(folder)
+    return folder.name
+
+
+def _action(folder: Path, active: bool) -> Action:
+    """What it takes to cancel the run in ``folder`` if it is ``active``, else to continue it."""
+    if jobs.is_hardening(folder):
+        return Action.CANCEL_TRAINING if active else Action.CHANGE_MODELS
+    return Action.CANCEL if active else Action.EVALUATE
+
+
+def _resume(folder: Path) -> None:
+    """Continue the unfinished run in ``folder``."""
+    ui_session.require(_action(folder, False), thing=folder.name)
+    keeping.check_begin(folder.parent)
+    with _places(1):
+        jobs.resume(folder, _asker())
+    _watch(folder)
+
+
+def require_cancel(folder: Path) -> None:
+    """Raise ``AccessError`` unless this session may cancel the job in ``folder``."""
+    ui_session.require(_action(folder, True), jobs.asker(folder), folder.name)
+
+
+def _cancel(folder: Path) -> None:
+    st.session_state[_CLICKED] = True
+    require_cancel(folder)
+    jobs.cancel(folder)
+    st.session_state.get(_WATCHED, {}).pop(folder.name, None)
+
+
+def _asker() -> str:
+    """Identify who asks: a person, a browser, or this session."""
+    return ui_session.me() or session()
+
+
+def _watch(folder: Path) -> None:
+    jobs.supervise(folder.parent)
+    st.session_state.setdefault(_WATCHED, {})[folder.name] = folder
+
+
+def buttons(folder: Path, active: bool, key: str) -> None:
+    """Draw Cancel for the run in ``folder`` if it is ``active``, else Continue."""
+    label, icon = ("Cancel", "stop_circle") if active else ("Continue", "play_arrow")
+    st.button(
+        label,
+        icon=f":material/{icon}:",
+        on_click=do,
+        args=(_cancel if active else _resume, folder),
+        **ui_session.allowed(
+            _action(folder, active),
+            jobs.asker(folder),
+            key=f"{key} {label} {folder.name}",
+            thing=folder.name,
+        ),
+    )
+
+
+def is_active(folder: Path) -> bool:
+    """Whether a job or another process works on the run in ``folder``, or will."""
+    return jobs.is_queued(folder) or jobs.outside_job(folder) is not None
+
+
+def progress(folder: Path, what: str, images: int | None = None) -> None:
+    """Draw the job in ``folder`` until it ends; ``what`` is said to go on without the page.
+
+    ``images`` is how many the page shows the results of, None if it shows none.
+    """
+    fragment(_progress, run_every=SECONDS_BETWEEN)(folder, what, images)
+
+
+_MORE = 1.5
+"""The page of a run is drawn again when it has so many times as many images: its map fills, and a
+long run is not computed anew at every write."""
+
+
+def _progress(folder: Path, what: str, images: int | None) -> None:
+    if images is not None and manifest.read(folder).images > _MORE * images:
+        st.rerun()
+    queue = {job.run: job for job in jobs.read_queue(folder.parent)}
+    job = queue.get(folder.name) or jobs.outside_job(folder)
+    if job is None:
+        st.rerun()  # done or stopped
+    with st.container(border=True, key="under-way"):
+        st.progress(job.share, text=plain(job.text))
+        if folder.name not in queue:
+            st.caption("Runs in another process, such as a command.")
+            return
+        with st.container(horizontal=True, vertical_alignment="center"):
+            buttons(folder, True, "page")
+            st.caption(f"You can close this page: {what}.")
+
+
+def stopped(folder: Path, what: str) -> None:
+    """Say after ``what`` why the job in ``folder`` stopped, and offer to continue."""
+    with st.container(horizontal=True, vertical_alignment="center"):
+        reason = plain(without_folders(jobs.stop_reason(folder)))
+        st.warning(f"{what} {reason}", icon=":material/hourglass_bottom:")
+        buttons(folder, False, "page")
+
+
+def sidebar(opened: str | None) -> None:
+    """Draw the running and queued jobs, and the outcome of those that this session started.
+
+    Leaves out the run ``opened``, which the page itself shows.
+    """
+    folder = runs_folder()
+    st.session_state.pop(_CLICKED, None)
+    if jobs.read_queue(folder) or st.session_state.get(_WATCHED):
+        fragment(_list, run_every=_SIDEBAR_SECONDS_BETWEEN)(folder, opened)
+
+
+def _list(folder: Path, opened: str | None) -> None:
+    if st.session_state.pop(_CLICKED, False):
+        st.rerun()  # the whole page, as it shows the run in several places
+    active = jobs.read_queue(folder)
+    watched: dict[str, Path] = st.session_state.get(_WATCHED, {})
+    others = [job for job in active if job.run != opened or jobs.is_hardening(folder / job.run)]
+    if others or {*watched} - {opened}:
+        st.divider()
+    for job in others[:3]:
+        run = folder / job.run
+        with st.container(key=f"job-{job.run}", gap="xxsmall"):
+            title = plain(runs.title_of(run))
+            st.progress(job.share, text=f"**{title}**  \n{plain(job.text)}")
+            with st.container(horizontal=True, vertical_alignment="center"):
+                _link(run, "Watch")
+                buttons(run, True, "sidebar")
+    if len(others) > 3:
+        st.caption(f"and {counted(len(others) - 3, 'more run')} in the queue")
+    going = {job.run for job in active}
+    for name, path in list(watched.items()):
+        if name in going:
+            continue
+        if name == opened:
+            del watched[name]
+            continue
+        with st.container(key=f"job-{name}", gap="xxsmall"):
+            reason = without_folders(jobs.stop_reason(path))
+            what = f"stopped: {reason}" if reason else "is ready."
+            st.caption(f"**{plain(runs.title_of(path))}** {plain(what)}")
+            _link(path, "Open")
+
+
+def _link(folder: Path, label: str) -> None:
+    page_link("pages/evaluations.py", label, ":material/analytics:", {RUN: folder.name})
+
+
+Item = TypeVar("Item")
+Show = Callable[[float, str], None]
+"""Shows the share of the work that is done, from 0 to 1, with a text."""
+
+_REQUESTED, _CANCELLED = "asked for", "cancelled"
+
+
+@dataclass(frozen=True)
+class Work:
+    """Work that this session can start and cancel.
+
+    ``what`` is its name on the page. ``key`` identifies the whole request, so that other work with
+    this name does not count as started or cancelled.
+    """
+
+    what: str
+    key: str
+
+    @property
+    def requested(self) -> bool:
+        return self._is(_REQUESTED)
+
+    @property
+    def cancelled(self) -> bool:
+        return self._is(_CANCELLED)
+
+    def ask(self) -> None:
+        """Start the work at the next script run."""
+        st.session_state[self._place] = _REQUESTED, self.key
+
+    def cancel(self) -> None:
+        """Cancel the work."""
+        st.session_state[self._place] = _CANCELLED, self.key
+
+    @property
+    def _place(self) -> str:
+        return f"work {self.what}"
+
+    def _is(self, state: str) -> bool:
+        return bool(st.session_state.get(self._place) == (state, self.key))
+
+    @contextmanager
+    def bar(self, text: str, places: Sequence[DeltaGenerator] = ()) -> Iterator[Show]:
+        """Draw a progress bar with ``text`` and a Cancel button; removes both at the end.
+
+        They fill the empty ``places``: one place holds both, two hold one each. The button reruns
+        the page, which stops the script at the next update of the bar. After the work's end, or an
+        error, the work is no longer requested.
+        """
+        places = places or [st.empty()]
+        if len(places) == 1:
+            row = places[0].container(horizontal=True, vertical_alignment="center")
+        first, second = places if len(places) == 2 else (row, row)
+        bar = first.progress(0.0, text=text)
+        second.button("Cancel", key=f"cancel {self.what}", on_click=self.cancel)
+
+        def show(share: float, said: str) -> None:
+            bar.progress(min(1.0, share), text=said)
+
+        try:
+            yield show
+        except Exception:  # but not Streamlit's own exceptions: a rerun continues the work
+            self._end(places)
+            raise
+        self._end(places)
+
+    def _end(self, places: Sequence[DeltaGenerator]) -> None:
+        for place in places:
+            place.empty()
+        st.session_state.pop(self._place, None)
+
+    def with_progress(
+        self,
+        items: Iterable[Item],
+        total: int,
+        said: Callable[[int, float], str] | None = None,
+        places: Sequence[DeltaGenerator] = (),
+    ) -> Iterator[Item]:
+        """Yield ``items`` while a bar shows the share of ``total`` and the time left.
+
+        ``said`` makes the bar's text from the number of items and their share. Items are
+        made in turns of this session, as other sessions want the same cores.
+        """
+        pace = Pace(Unit("steps"), total, overall=True)
+        with self.bar(f"{self.what}: loading the models …", places) as show:
+            for count, item in enumerate(TURNS.in_parts(items, session()), start=1):
+                pace.note(count)
+                share = min(1.0, count / total)
+                text = said(count, share) if said else f"{self.what}: {count} of {total}"
+                left = f", {duration(pace.seconds_left)} left" if pace.seconds_left else ""
+                show(share, text + left)
+                yield item
+
+    def is_cancelled(self) -> bool:
+        """Whether the work was cancelled; if so, says it and offers to start again."""
+        if self.cancelled:
+            st.warning(
+                "Cancelled. Nothing was lost; start again when you like.", icon=":material/block:"
+            )
+            st.button("Start again", on_click=self.ask)
+        return self.cancelled
+
+
+@dataclass(frozen=True)
+class CachedWork(Work):
+    """Work on ``picture``, if there is one; its results are cached for all sessions under its key.
+
+    ``events`` starts it on the image without its name and yields items that sum to about
+    ``total``; those of the types ``results`` are cached. ``said`` is as in ``with_progress``.
+    """
+
+    picture: Picture | None
+    events: Callable[[Any], Iterable[Any]]
+    total: int
+    results: tuple[type, ...] = (object,)
+    said: Callable[[int, float], str] | None = None
+
+    @property
+    def cached(self) -> list[Any] | None:
+        """The cached results with this session's name of the image; None if there are none."""
+        results = RESULT_CACHE.get(self.key)
+        return None if results is None else self._named(results)
+
+    def _named(self, results: Sequence[Any]) -> list[Any]:
+        name = self.picture.name if self.picture else ""
+        return [replace(r, image=name) if isinstance(r, Measurement) else r for r in results]
+
+    def at_once(self) -> list[Any]:
+        """The results, computed now unless cached; stops the page if that was cancelled."""
+        place = st.empty()  # always drawn, so that what follows keeps its place
+        cached = self.cached
+        if cached is not None:
+            return cached
+        with place.container():
+            if self.is_cancelled():
+                st.stop()
+        return self._compute([place])
+
+    def on_request(self, button: str, caption: str) -> list[Any] | None:
+        """The results once ``button`` was pressed, else None; cancelling shows the button again."""
+        # Both states fill the same two places, so that nothing of one stays in the other and no
+        # button moves under a click.
+        places = st.empty(), st.empty()
+        cached = self.cached
+        if cached is None and self.requested:
+            return self._compute(places)
+        if cached is None:
+            places[0].caption(caption)
+            places[1].button(
+                button, key=f"start {self.what}", icon=":material/play_arrow:", on_click=self.ask
+            )
+        return cached
+
+    def _compute(self, places: Sequence[DeltaGenerator]) -> list[Any]:
+        """Compute the results, with progress in ``places``."""
+        events = self.events(self.picture and replace(self.picture, name=""))
+        events = self.with_progress(events, self.total, self.said, places)
+        results = [event for event in events if isinstance(event, self.results)]
+        RESULT_CACHE.put(self.key, results)
+        return self._named(results)
+
+
+# --- in threads -----------------------------------------------------------------------------------
+
+
+_RUNNING: dict[str, threading.Thread] = {}
+
+_CHANGING = threading.Lock()
+"""Guards ``_RUNNING``."""
+
+
+def begin(name: str, work: Callable[[], object]) -> threading.Thread:
+    """Start ``work`` in a thread called ``name``, unless one of this name runs; return the thread.
+
+    An unexpected error is counted and logged. The end of the server does not wait for the thread.
+    """
+
+    def run() -> None:
+        try:
+            work()
+        except Exception as error:
+            note_error(error)
+            raise
+        finally:
+            with _CHANGING:
+                del _RUNNING[name]
+
+    with _CHANGING:
+        if name not in _RUNNING:
+            _RUNNING[name] = threading.Thread(target=run, name=name, daemon=True)
+            _RUNNING[name].start()
+        return _RUNNING[name]
+
+
+_MARGIN = 5.0
+"""Seconds before Streamlit forgets a session and it could no longer be closed."""
+
+_MOST_LEFT = 128
+"""Sessions that Streamlit keeps for the return of their browsers; it forgets the oldest first."""
+
+_BATCH_SECONDS = 2.0
+"""Sessions that end within this time are handled together."""
+
+AFTERWARDS: list[Callable[[], object]] = []
+"""What to do in the background after sessions have ended."""
+
+_LEFT: dict[str, tuple[AppSession, asyncio.TimerHandle]] = {}
+"""Sessions whose browsers have left, each with its scheduled end; the first to leave first."""
+
+
+def watch() -> None:
+    """Arrange for every session of this server to end after its browser leaves."""
+    report_departures(_left)
+
+
+def _left(session: AppSession, has_run: bool) -> None:
+    """End ``session`` later; at once if no script has run in it, as there is nothing to keep."""
+    if not has_run:
+        Runtime.instance().close_session(session.id)
+        return
+    _forget(session)  # it may have left before, and come back
+    wait = max(0.0, float(st.get_option("server.disconnectedSessionTTL")) - _MARGIN)
+    end = asyncio.get_running_loop().call_later(wait, _end, session)
+    _LEFT[session.id] = session, end
+    if len(_LEFT) > _MOST_LEFT:
+        oldest, _ = next(iter(_LEFT.values()))
+        _end(oldest)
+
+
+def _forget(session: AppSession) -> None:
+    """Take ``session`` from those that end later."""
+    if session.id in _LEFT:
+        _, end = _LEFT.pop(session.id)
+        end.cancel()
+
+
+def _end(session: AppSession) -> None:
+    _forget(session)
+    runtime = Runtime.instance()
+    if runtime.is_active_session(session.id):  # its browser has come back
+        return
+    runtime.close_session(session.id)
+    session.shutdown()  # also of a session that Streamlit has forgotten
+    session.session_state.clear()
+    begin("after sessions", _clean)
+
+
+def _clean() -> None:
+    """Clean up once for several sessions that end together, and return their memory."""
+    time.sleep(_BATCH_SECONDS)
+    for action in AFTERWARDS:
+        action()
+    give_back()

@@ -1,0 +1,3 @@
+"""The page One image: its views, and what they share."""
+
+from __future__ import annotations

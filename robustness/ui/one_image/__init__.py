@@ -1,1 +1,0 @@
-"""The page One image: its views, and what they share."""

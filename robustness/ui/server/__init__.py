@@ -1,1 +1,0 @@
-"""What the server does for every request and session, whatever page it is about."""

@@ -1,1 +1,0 @@
-"""Who has a page open, what they may do, and what is remembered for them."""

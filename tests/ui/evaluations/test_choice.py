@@ -1,0 +1,59 @@
+"""The decision card: the same answer on the page, on the command line and in Python."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from benchmarks.support.repository import ROOT
+from benchmarks.support.synthetic_runs import pictures, saved
+from robustness import api
+from robustness.cli.main import main
+from robustness.runs import notes
+from tests.support import pages
+from tests.support.pages import html
+
+SHARES = {"SqueezeNet": 0.3, "EfficientNetLite0": 0.9}
+
+
+def test_a_budget_is_taken_on_the_page_as_by_command_and_from_python(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    digests = pictures(tmp_path / "set", [f"{number}.png" for number in range(60)])
+    folder = tmp_path / "runs"
+    run = saved(folder / "made", digests, SHARES, source=tmp_path / "set")
+    before = saved(folder / "before", digests, dict.fromkeys(SHARES, 0.9), source=tmp_path / "set")
+    budget = tmp_path / "gate.toml"
+    budget.write_text('baseline = "before"\n[[limit]]\nmax_regression = 0.2\n')
+    assert main(["choose", str(run.folder), "--budget", str(budget), "--out", str(folder)]) == 0
+    printed = " ".join(capsys.readouterr().out.split())
+    found = api.choose(run, budget=budget, baseline=before)
+    out = next(each for each in found.models if each["model"] == "SqueezeNet")
+    assert "max_regression" in out["reason"]
+
+    monkeypatch.setenv("ROBUSTNESS_RUNS", str(folder))
+    app = pages.run(ROOT / "pages" / "evaluations.py", run="made")
+
+    def upload(data: bytes) -> None:
+        app.file_uploader(key="budget").set_value(("gate.toml", data, "text/plain")).run()
+
+    upload(budget.read_bytes())
+    assert len(app.error) == 1, "its limits compare with a baseline, and there is none"
+    notes.set_baseline(folder, "before")
+    app.run()
+    assert not app.error
+    assert not app.exception
+    page = html(app) + pages.texts(app)
+    for sentence in found.sentences:
+        assert sentence in printed
+        assert sentence in page
+    ranked = [entry for entry in found.models if entry["robust"] is not None]
+    assert all(f"{entry['robust']:.1%}" in page for entry in ranked)
+    (drawn,) = pages.components(app, "map")
+    assert all(name in drawn["html"] for name in SHARES), "a cell is a selection"
+
+    upload(b"[[limit]]\nmin_consistancy = 1\n")
+    assert not app.exception
+    (error,) = app.error
+    assert "min_consistency" in error.value.replace("\\", "")
