@@ -32,7 +32,8 @@ from robustness.models.frameworks import tensorflow
 
 Images = NDArray[np.float32]
 MOST_PICTURES = 30
-STEPS, QUERIES = 10, 100
+STEPS = 10
+QUERIES = 100
 SETTINGS = {
     "SqueezeNet": {"linf": (0.1 / 255, 1 / 255), "l2": (0.1, 1.0)},
     "EfficientNetLite0": {"linf": (0.15 / 255, 4 / 255), "l2": (0.15, 2.0)},
@@ -123,7 +124,9 @@ class _Theirs:
     ) -> None:
         import torch
 
-        self._classifier, self._own, self._norm = classifier, own, norm
+        self._classifier = classifier
+        self._own = own
+        self._norm = norm
         self._network = _bridge(classifier)
         self._images = torch.from_numpy(images.transpose(0, 3, 1, 2).copy())
         self._classes = torch.from_numpy(own.astype(np.int64))
@@ -152,7 +155,9 @@ class _Theirs:
                 self._network, n_iter=STEPS, norm=norm, eps=epsilon, seed=0, device="cpu"
             )
             member.loss = {"apgd_ce": "ce", "apgd_dlr": "dlr"}.get(name, member.loss)
-        member.n_iter, member.n_queries, member.resc_schedule = STEPS, QUERIES, True
+        member.n_iter = STEPS
+        member.n_queries = QUERIES
+        member.resc_schedule = True
         member.rescale_schedule = True
         member.targeted = name == "fab_t"
         return member.perturb(self._images, self._classes)

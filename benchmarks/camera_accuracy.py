@@ -71,7 +71,8 @@ class Row:
 
 def rows(photos: Path, reference: Path, images: int, seed: int = 0) -> list[Row]:
     """The rows of every camera, each with ``FOLDERS`` disjoint folders of ``images``."""
-    paths, labels = photographs(photos), models.REGISTRY[MODELS[0]].labels()
+    paths = photographs(photos)
+    labels = models.REGISTRY[MODELS[0]].labels()
     source = open_dataset(str(reference))
     originals = sample_pixels(source, Framing(), MOST_REFERENCE, seed, _silent)
     known = entry_class_indices(source, [labels], KNOWN)[labels.key]
@@ -160,10 +161,10 @@ def _line(some: list[Row]) -> str:
     if not said:
         return "| | | | | |"
     values = (
-        *(f"{100 * np.mean([row.true for row in said]):.0f}%",),
-        *(f"{100 * np.mean([row.expected for row in said]):.0f}%",),
-        *(f"{100 * np.mean([row.error for row in said]):.1f}",),
-        *(f"{100 * np.mean([row.unchanged for row in said]):.1f}",),
+        f"{100 * np.mean([row.true for row in said]):.0f}%",
+        f"{100 * np.mean([row.expected for row in said]):.0f}%",
+        f"{100 * np.mean([row.error for row in said]):.1f}",
+        f"{100 * np.mean([row.unchanged for row in said]):.1f}",
         f"{sum(row.inside for row in said)} of {len(said)}",
     )
     return f"| {' | '.join(values)} |"

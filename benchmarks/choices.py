@@ -102,7 +102,9 @@ def remedies_that_do_nothing() -> None:
     levels = [level(0.6)] * 4
     for acted in ACTED:
         for images in IMAGES:
-            wrong, sure, high = 0, 0, []
+            wrong = 0
+            sure = 0
+            high = []
             rng = np.random.default_rng(images)
             for _ in range(REMEDY_RUNS):
                 made = drawn(levels, images, rng)
@@ -125,7 +127,8 @@ def main() -> None:
     print("|---|---|---|---|")
     rng = np.random.default_rng(0)
     for what, truth in TRUTHS.items():
-        levels, top = [level(share) for share in truth], max(truth)
+        levels = [level(share) for share in truth]
+        top = max(truth)
         best = {name for name, share in zip(NAMES, truth, strict=True) if share == top}
         for images in IMAGES:
             found = [set(choose(drawn(levels, images, rng), Criteria()).best) for _ in range(RUNS)]

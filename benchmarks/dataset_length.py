@@ -35,7 +35,8 @@ from robustness.runs import engines
 from robustness.runs.engines import Chunk, Engine, ImageRecord, Workload, chunks
 
 IMAGES = {"loop": 10_000, "rows": 100_000}
-MODEL, SIDE = "SqueezeNet", 32
+MODEL = "SqueezeNet"
+SIDE = 32
 _STOPPED_AT = 0.9
 _CONDITIONS = {
     "loop": (Condition.of({"brightness": 0.5}),),
@@ -96,7 +97,8 @@ def measure(part: str, images: int) -> Iterator[dict[str, Any]]:
     stops = sorted({*stops, round(_STOPPED_AT * images)})
     with tempfile.TemporaryDirectory() as scratch:
         with runs.start(plan, Path(scratch), engine=name) as writer:
-            since, before = (0.0, 0.0), 0
+            since = (0.0, 0.0)
+            before = 0
             for state in writer.perform(name):
                 if not state.done or state.loading:
                     since = _clocks()
@@ -110,7 +112,8 @@ def measure(part: str, images: int) -> Iterator[dict[str, Any]]:
                         "memory_mb": _memory() / 1e6,
                         "files": len(list(writer.folder.glob("part-*"))),
                     }
-                    since, before = _clocks(), state.done
+                    since = _clocks()
+                    before = state.done
                     stops.pop(0)
                 if not stops:
                     break
@@ -147,7 +150,8 @@ def main() -> None:
 def _print(rows: Iterator[dict[str, Any]]) -> None:
     for row in rows:
         if "resumed_in_s" in row:
-            seconds, of_processor = row["resumed_in_s"], row["resumed_in_processor_s"]
+            seconds = row["resumed_in_s"]
+            of_processor = row["resumed_in_processor_s"]
             told = f"goes on after {seconds:.1f} s ({of_processor:.1f} s of processor time)"
         else:
             told = (

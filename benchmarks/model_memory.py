@@ -30,7 +30,8 @@ print(resident())
 def measure() -> dict[str, Any]:
     """Bytes with OpenVINO and with TensorFlow, and ``ratio``, ours over TensorFlow's."""
     _resident(OPENVINO)  # converts what is not kept yet
-    ours, reference = _resident(OPENVINO), _resident(TENSORFLOW)
+    ours = _resident(OPENVINO)
+    reference = _resident(TENSORFLOW)
     return {"bytes": ours, "reference_bytes": reference, "ratio": ours / reference}
 
 

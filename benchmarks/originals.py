@@ -49,8 +49,10 @@ def kinds(name: str, severity: int, images: Images) -> Iterator[Images]:
 def measure(name: str, severity: int, images: Images, model: str) -> tuple[Floats, Floats]:
     """(whether the answer stayed, what its class lost), (3, N) each, by ``KINDS`` and image."""
     clean = answers(model, images)
-    top, every = clean.argmax(axis=1), np.arange(len(images))
-    stayed, lost = [], []
+    top = clean.argmax(axis=1)
+    every = np.arange(len(images))
+    stayed = []
+    lost = []
     for perturbed in kinds(name, severity, images):
         found = answers(model, perturbed)
         stayed.append(found.argmax(axis=1) == top)

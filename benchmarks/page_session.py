@@ -35,7 +35,8 @@ class PageSession:
     """The page ``name`` opened by the link ``query``; a context manager."""
 
     def __init__(self, address: str, name: str, query: str = "") -> None:
-        self._name, self._query = name, query
+        self._name = name
+        self._query = query
         self._lists: dict[str, tuple[Any, str]] = {}
         self._server = connect(
             f"{address.replace('http', 'ws')}/_stcore/stream",
@@ -63,7 +64,8 @@ class PageSession:
         def change(asked: Any) -> None:
             asked.fragment_id = fragment
             state = asked.widget_states.widgets.add()
-            state.id, state.string_value = found.id, found.options[option]
+            state.id = found.id
+            state.string_value = found.options[option]
 
         return self._ask(change)
 
@@ -73,7 +75,8 @@ class PageSession:
         message.rerun_script.page_name = self._name
         change(message.rerun_script)
         start = time.perf_counter()
-        headline, charts = None, 0
+        headline = None
+        charts = 0
         self._server.send(message.SerializeToString())
         while True:
             answer = ForwardMsg()

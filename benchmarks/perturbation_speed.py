@@ -90,7 +90,8 @@ def _interleaved_ms(
 def main() -> None:
     """Prints the rows at the study's severity, and beside each the worst of all five."""
     by_severity = {severity: measure(severity) for severity in SEVERITIES}
-    rows, worst_rows = by_severity[STUDY_SEVERITY], worst(by_severity)
+    rows = by_severity[STUDY_SEVERITY]
+    worst_rows = worst(by_severity)
     print(f"{'':20}severity {STUDY_SEVERITY}{'':22}worst severity")
     print(
         f"{'perturbation':20}{'ours ms':>8}{'reference ms':>14}{'ratio':>8}"

@@ -24,7 +24,8 @@ def below(process: int) -> list[int]:
             with contextlib.suppress(OSError, IndexError):
                 parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
                 parents.setdefault(parent, []).append(int(entry.name))
-    found, new = [], [process]
+    found = []
+    new = [process]
     while new:
         new = [child for parent in new for child in parents.get(parent, [])]
         found += new

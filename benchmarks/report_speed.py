@@ -19,7 +19,9 @@ from benchmarks.support.synthetic_runs import pictures, saved
 from robustness import report, runs
 
 SHARES = dict(zip(dataset_speed.NAMES, (0.35, 0.55, 0.6, 0.75), strict=True))
-FEW, MANY, REAL = 200, 2000, 32
+FEW = 200
+MANY = 2000
+REAL = 32
 
 
 def made_up(folder: Path, images: int) -> runs.Run:
@@ -42,7 +44,8 @@ def main() -> None:
     print(f"{MANY:,} images; the run itself: {run_s:.0f} s")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        few, many = made_up(folder, FEW), made_up(folder, MANY)
+        few = made_up(folder, FEW)
+        many = made_up(folder, MANY)
         for suffix in report.FORMATS:
             path = folder / f"report{suffix}"
             took = seconds(many, path)

@@ -39,7 +39,8 @@ SIZES = ((1000, 1), (50_000, 1), (50_000, 4))
 """(images, models)."""
 
 VISITORS = 10
-CONTROL, CASES = "cell_figure", "case_perturbation"
+CONTROL = "cell_figure"
+CASES = "case_perturbation"
 
 _BUDGET = "baseline = {baseline}\n[[limit]]\nmin_consistency = 0\nmax_regression = 1\n"
 _SECONDS_TO_SETTLE = 3.0
@@ -124,7 +125,8 @@ def _server(run: runs.Run) -> Iterator[tuple[str, Any]]:
         with PageSession(address, "evaluations") as session:
             session.open()
         time.sleep(_SECONDS_TO_SETTLE)
-        process, over = serving(address), threading.Event()
+        process = serving(address)
+        over = threading.Event()
         idle = held_by(process)
         held = [idle]
 

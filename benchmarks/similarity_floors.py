@@ -30,7 +30,8 @@ def main(folder: Path) -> None:
     print(f"{'model':18}{'stage':9}" + "".join(f"{name:>13}" for name in RESCALED))
     for name in models.default_names():
         classifier = models.load(name)
-        many, ours = _many(classifier(images).features, len(images)), floors(classifier)
+        many = _many(classifier(images).features, len(images))
+        ours = floors(classifier)
         for stage in classifier.stages:
             cells = [
                 f"{many[stage][metric]:6.3f} {ours[stage][metric] - many[stage][metric]:+6.3f}"

@@ -56,7 +56,8 @@ class Found:
 
 def measure(minutes: float = MINUTES, sessions: int = SESSIONS) -> dict[str, Any]:
     """The results of all requests within ``minutes``."""
-    found, over = Found(), threading.Event()
+    found = Found()
+    over = threading.Event()
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         with dashboard(PYTHONPATH=str(ROOT), ROBUSTNESS_RUNS=str(folder / "runs")) as address:

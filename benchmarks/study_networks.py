@@ -49,7 +49,8 @@ def study_network(name: str) -> StudyNetwork:
     network, stages = _network(record)
     outputs = [layer_output(network, network.get_layer(layer)) for _, layer in stages]
     model = keras().Model(network.inputs, [network.output, *outputs])
-    tf, (scale, offset) = tensorflow(), factors(record.normalisation)
+    tf = tensorflow()
+    (scale, offset) = factors(record.normalisation)
 
     def prepare(images: Any) -> Any:
         if (resize := resizing(224, record.shape)) is not None:

@@ -321,7 +321,35 @@ def call_of_a_conditional(node: ast.AST, masks: bool) -> bool:
     return isinstance(node, ast.Call) and isinstance(node.func, ast.IfExp)
 
 
+def literal_after_a_star(node: ast.AST, masks: bool) -> bool:
+    """As in ``f(*(a, b))``, which is ``f(a, b)``."""
+    return isinstance(node, ast.Starred) and isinstance(node.value, ast.Tuple | ast.List)
+
+
+def unrelated_assignments(node: ast.AST, masks: bool) -> bool:
+    """As in ``a, b = 1, 2``; a swap, whose values read its targets, is one thing."""
+    if not isinstance(node, ast.Assign) or not isinstance(node.value, ast.Tuple):
+        return False
+    values = node.value
+    if any(isinstance(part, ast.Starred) for part in values.elts):
+        return False
+
+    def names(part: ast.expr) -> set[str]:
+        """What ``part`` binds or reads: names, attributes and entries, as text."""
+        kinds = (ast.Name, ast.Attribute, ast.Subscript)
+        return {ast.unparse(each) for each in ast.walk(part) if isinstance(each, kinds)}
+
+    for target in node.targets:
+        if isinstance(target, ast.Tuple | ast.List) and len(target.elts) == len(values.elts):
+            bound = {ast.unparse(part) for part in target.elts}
+            if not bound & names(values):
+                return True
+    return False
+
+
 CLEVER: dict[Callable[[ast.AST, bool], bool], tuple[str, ...]] = {
+    literal_after_a_star: ("f(*(a, b))", "[*[a], b]"),
+    unrelated_assignments: ("a, b = 1, 2", "a, b = x, f(y)"),
     times_a_truth_value: ('" (s)" * (n > 1)', "[a] * bool(a)", 'f" {a}" * a.graded'),
     nested_conditional: ("a if x else b if y else c", "(a if x else b) if y else c"),
     loop_over_one_value: ("[x for y in a for x in [f(y)]]", "[x for x in (y,)]"),

@@ -27,7 +27,8 @@ Draws = np.random.Generator
 Camera = Callable[[Bytes, Draws], bytes]
 
 _LEVELS = 4095
-_FRAMES, _RATE = 9, 15
+_FRAMES = 9
+_RATE = 15
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,8 @@ class Device:
         plane = light @ np.array([0.2, 0.5, 0.3], np.float32)
         if not self.mono:
             plane = light[..., 1].copy()
-            plane[::2, ::2], plane[1::2, 1::2] = light[::2, ::2, 2], light[1::2, 1::2, 0]
+            plane[::2, ::2] = light[::2, ::2, 2]
+            plane[1::2, 1::2] = light[1::2, 1::2, 0]
         electrons = draws.poisson(np.clip(plane, 0, 1.2) * self.electrons).astype(np.float64)
         electrons += draws.normal(0, self.floor, plane.shape)
         electrons += draws.normal(0, self.floor / 4, (height, 1))  # rows are read one by one
@@ -149,7 +151,8 @@ def _eight_bits(values: Light) -> Bytes:
 def _path(length: float, draws: Draws) -> Light:
     """The path of a shaken hand as a kernel: a curve of ``length`` pixels."""
     size = int(length) * 2 + 3
-    direction, turn = draws.uniform(0, 2 * np.pi), draws.normal(0, 0.8)
+    direction = draws.uniform(0, 2 * np.pi)
+    turn = draws.normal(0, 0.8)
     steps = np.linspace(-0.5, 0.5, 60) * length
     angles = direction + turn * steps / length
     kernel = np.zeros((size, size), np.float32)
@@ -196,7 +199,8 @@ def _video(
     """
     direction = draws.uniform(0, 2 * np.pi)
     wide = _resized(device.develop(photo, draws), small + 16)
-    height, width = wide.shape[0] - 16, wide.shape[1] - 16
+    height = wide.shape[0] - 16
+    width = wide.shape[1] - 16
     size = (width // 16 * 16, height // 16 * 16)
     with tempfile.TemporaryDirectory() as folder:
         path = str(Path(folder) / f"video.{suffix}")
@@ -243,7 +247,8 @@ def _print(photo: Bytes, draws: Draws, *, device: Device) -> bytes:
         screen = np.cos(turned * 1.9) * np.cos(across * 1.9) * 0.16
         image[..., channel] = np.clip(image[..., channel] + screen, 0, 1)
     image = cv2.GaussianBlur(image, (0, 0), 0.9)
-    paper, ink = np.array([0.72, 0.86, 0.93], np.float32), np.array([0.2, 0.17, 0.16], np.float32)
+    paper = np.array([0.72, 0.86, 0.93], np.float32)
+    ink = np.array([0.2, 0.17, 0.16], np.float32)
     return _jpeg(_eight_bits(ink + image * (paper - ink)), 80)
 
 

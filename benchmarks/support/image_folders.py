@@ -33,7 +33,8 @@ def drawing(seed: int, size: tuple[int, int] = (300, 260)) -> Image.Image:
     image = Image.new("RGB", size, tuple(random.integers(0, 256, 3).tolist()))
     draw = ImageDraw.Draw(image)
     for _ in range(6):
-        x, y = sorted(random.integers(0, size[0], 2)), sorted(random.integers(0, size[1], 2))
+        x = sorted(random.integers(0, size[0], 2))
+        y = sorted(random.integers(0, size[1], 2))
         draw.ellipse((x[0], y[0], x[1] + 1, y[1] + 1), tuple(random.integers(0, 256, 3).tolist()))
     return image
 

@@ -24,7 +24,8 @@ from PIL import Image
 from benchmarks.support.lazy_modules import Later
 
 peer = Later("imagecorruptions.corruptions")
-ndimage, filters = Later("scipy.ndimage"), Later("skimage.filters")
+ndimage = Later("scipy.ndimage")
+filters = Later("skimage.filters")
 
 Pixels = NDArray[np.uint8]
 """One picture, (224, 224, 3)."""

@@ -43,7 +43,8 @@ def _uneven(rate: float, conditions: int, rng: Random) -> Floats:
     """Images are more or less hard, and so are conditions."""
     hardness = rng.normal(0, 1.5, PICTURES)
     offsets = np.linspace(-2, 2, conditions) if conditions > 1 else np.zeros(1)
-    low, high = -15.0, 15.0
+    low = -15.0
+    high = 15.0
     for _ in range(40):  # bisection: the level at which the mean is the rate
         level = (low + high) / 2
         mean = np.mean([_logistic(level + at + hardness[:2000]).mean() for at in offsets])
@@ -75,11 +76,15 @@ def _won_and_lost(won: float, lost: float) -> Callable[[int, Random], Floats]:
     """The answers that were won are not of the images that lost any."""
 
     def made(conditions: int, rng: Random) -> Floats:
-        side, ease = rng.random(PICTURES), rng.beta(1.5, 1.0, PICTURES)  # mean 0.6
+        side = rng.random(PICTURES)
+        ease = rng.beta(1.5, 1.0, PICTURES)  # mean 0.6
         moved = answers(ease, conditions, rng)
-        up, down = won / 0.6, lost / 0.6
+        up = won / 0.6
+        down = lost / 0.6
         if conditions == 1:
-            moved, up, down = np.ones(PICTURES), won, lost
+            moved = np.ones(PICTURES)
+            up = won
+            down = lost
         return np.select([side < up, side < up + down], [moved, -moved], 0.0)
 
     return made
@@ -183,12 +188,14 @@ def beyond_errors(
     answers: Answers, pictures: int, repeats: int, rng: Random, *, together: bool
 ) -> tuple[float, float, float]:
     """As ``beyond``, of the expected calibration error of ``answers``."""
-    groups, (confidence, correct) = [slice(None)] if together else None, answers
+    groups = [slice(None)] if together else None
+    (confidence, correct) = answers
     (truth,) = condition_errors(confidence, correct, groups).mean.value
     drawn = (rng.integers(0, PICTURES, pictures) for _ in range(repeats))
     found = [condition_errors(confidence[d], correct[d], groups).mean for d in drawn]
     _, low, high = np.concatenate(found, axis=1)
-    too_high, too_low = low > truth + 1e-12, high < truth - 1e-12
+    too_high = low > truth + 1e-12
+    too_low = high < truth - 1e-12
     return float(too_high.mean()), float(too_low.mean()), float((high - low).mean())
 
 
@@ -207,5 +214,6 @@ def beyond(
     """
     truth = values.mean()
     low, high = bounds(values[rng.integers(0, len(values), (pictures, repeats))])
-    too_high, too_low = low > truth + 1e-12, high < truth - 1e-12
+    too_high = low > truth + 1e-12
+    too_low = high < truth - 1e-12
     return float(too_high.mean()), float(too_low.mean()), float((high - low).mean())

@@ -102,8 +102,11 @@ def chromium() -> Iterator[Browser]:
             browser = playwright.chromium.launch(
                 executable_path=executable,
                 args=[
-                    *("--no-sandbox", "--disable-background-networking", "--disable-sync"),
-                    *("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"),
+                    "--no-sandbox",
+                    "--disable-background-networking",
+                    "--disable-sync",
+                    "--use-fake-device-for-media-stream",
+                    "--use-fake-ui-for-media-stream",
                 ],
             )
         except Error:

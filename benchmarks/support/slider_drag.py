@@ -53,7 +53,9 @@ def sweep_back_and_forth(
 
     Raises ``TimeoutError`` where that does not become true.
     """
-    end, place, step = time.monotonic() + seconds, 0.2, 0.013
+    end = time.monotonic() + seconds
+    place = 0.2
+    step = 0.013
     while time.monotonic() < end or not until():
         if time.monotonic() > end + PATIENCE / 1000:
             raise TimeoutError("not what was waited for while the slider was held")

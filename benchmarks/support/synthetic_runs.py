@@ -27,7 +27,8 @@ from robustness.runs.manifest import DatasetRecord, Manifest
 
 Shares = Mapping[str, float]
 Changed = Callable[[Measurement, int, int], Measurement]
-ESPRESSO, TABBY = 967, 281
+ESPRESSO = 967
+TABBY = 281
 
 
 def pictures(folder: Path, names: Sequence[str]) -> dict[str, str]:
@@ -127,7 +128,8 @@ def _chunk(
     labelled: bool,
     changed: Changed | None,
 ) -> Chunk:
-    rows, positions = [], []
+    rows = []
+    positions = []
     for place, (name, digest) in enumerate(items, start=start):
         for model in spec.model_names:
             for at, condition in enumerate(spec.conditions):

@@ -126,7 +126,8 @@ def as_array(array: Any, name: str = "images") -> NDArray[Any]:
 
 
 def _kind(value: Any) -> str:
-    dtype, shape = getattr(value, "dtype", None), getattr(value, "shape", None)
+    dtype = getattr(value, "dtype", None)
+    shape = getattr(value, "shape", None)
     if dtype is None or shape is None:
         return type(value).__name__
     return f"{dtype} of shape {tuple(shape)}"
@@ -141,7 +142,8 @@ def in_range(array: NDArray[Any], name: str) -> Levels:
     if array.dtype == np.uint8:
         return array
     most = 1 if array.dtype.kind == "f" else 255
-    low, high = array.min(), array.max()
+    low = array.min()
+    high = array.max()
     if not (low >= 0 and high <= most):  # NaN, too
         hint = "; divide pixels by 255" if most == 1 and 1 < high <= 255 and low >= 0 else ""
         raise ParameterError(
@@ -185,7 +187,8 @@ def perturb(
     for image, own in zip(batch, sources, strict=True):
         height, width = image.shape[:2]
         longer = max(height, width)
-        top, left = (longer - height) // 2, (longer - width) // 2
+        top = (longer - height) // 2
+        left = (longer - width) // 2
         edges = ((top, longer - height - top), (left, longer - width - left), (0, 0))
         square = from_uint8(np.pad(image, edges, mode="reflect"))
         # Random streams are seeded by the digest of the source as a study image.
@@ -368,7 +371,8 @@ def _picture(
         )
         versions = [replace(version, name=name, label=label) for version in picture.versions]
         return replace(versions[0], others=tuple(versions[1:]))
-    shape, kind = getattr(source, "shape", None), getattr(source, "dtype", None)
+    shape = getattr(source, "shape", None)
+    kind = getattr(source, "dtype", None)
     pixels = levels(source, name)  # refuses values out of range
     if kind is not None and np.issubdtype(kind, np.floating):
         alike = {each for each in framings if shape == (each.side, each.side, 3)}
@@ -457,10 +461,12 @@ class SessionImages(Dataset):
         self._get = get
         digits = len(str(max(0, count - 1)))
         names = distinct(names or [f"image {place:0{digits}d}" for place in range(count)])
-        entries, content = [], hashlib.sha256()
+        entries = []
+        content = hashlib.sha256()
         for place, name in enumerate(names):
             image, label = get(place)
-            size, refused = None, ""
+            size = None
+            refused = ""
             try:
                 size = _noted(image, name, content)
             except ImageError as error:
@@ -531,7 +537,8 @@ def _of_session(source: Any, classes: Sequence[str]) -> Dataset:
         )
     pair = isinstance(source, tuple) and len(source) == 2
     if pair and (getattr(source[0], "ndim", 0) == 4 or not is_image(source[1])):  # not two images
-        images, labels = _images(source[0]), source[1]
+        images = _images(source[0])
+        labels = source[1]
         if isinstance(labels, str) or not isinstance(labels, Iterable):
             raise ParameterError(f"Expected a list of labels, got {type(labels).__name__}.")
         labels = list(labels)

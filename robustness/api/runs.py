@@ -601,14 +601,16 @@ def export(
     names = names_of(models)
     if names is None:  # images of no model in particular
         study = Framing()
-        fit, side = fit or study.fit, side or study.side
+        fit = fit or study.fit
+        side = side or study.side
     spec = make_spec(names, conditions=conditions, seed=seed, fit=fit, side=side)
     check_classes(classes, source)
     dataset = open_images(source, classes)
     if names is None:
         plan, own = run_export.plan_without_models(dataset, spec)
     else:
-        plan, own = runs.plan(dataset, spec), ()
+        plan = runs.plan(dataset, spec)
+        own = ()
     with _progress_reporter(None, progress, len(plan.dataset)) as tell:
         for state in run_export.export(plan, fspath(to), own):
             tell(state)

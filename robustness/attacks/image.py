@@ -139,7 +139,8 @@ def _saved(
 
     An eager attack continues until a success holds in 8 bits.
     """
-    clean, norm = image[None], norms.REGISTRY[spec.norm]
+    clean = image[None]
+    norm = norms.REGISTRY[spec.norm]
 
     def rounded(record: Attack, attacked: Images) -> Images:
         """``attacked`` (1, S, S, 3) in 8 bits, within epsilon.
@@ -271,18 +272,21 @@ def to_eight_bits(clean: Images, images: Images, norm: Norm, sizes: Sizes) -> Im
 def _within_length(clean: Images, image: Images, norm: Norm, size: np.float32) -> Images:
     base = np.rint(clean * np.float64(LEVELS))
     change = image * np.float64(LEVELS) - base
-    signs, length = np.sign(change), np.abs(change)
+    signs = np.sign(change)
+    length = np.abs(change)
 
     def rounded(threshold: float) -> Images:
         return _as_images(base + signs * np.floor(length + 1 - threshold))
 
-    low, high = 0.0, 1.0  # at 1 every change is rounded towards the original
+    low = 0.0
+    high = 1.0  # at 1 every change is rounded towards the original
     best = rounded(high - _SLACK)
     for _ in range(_HALVINGS):
         middle = (low + high) / 2
         candidate = rounded(middle)
         if norm.size((candidate - clean)[None])[0] <= size:
-            best, high = candidate, middle
+            best = candidate
+            high = middle
         else:
             low = middle
     return best
@@ -321,7 +325,8 @@ def smallest_epsilon(
     ``ParameterError`` for a target that is no class of the model, and ``GradientError`` for a model
     that the attack cannot use.
     """
-    failing_epsilon, broken = 0.0, None
+    failing_epsilon = 0.0
+    broken = None
     guess: float | None = FIRST_GUESS
     while guess is not None:
         if (yield from succeeds(picture, classifier, replace(spec, epsilon=guess))):

@@ -25,7 +25,10 @@ Places = NDArray[np.intp]
 Enough = Callable[[Attack, Task, Images], Bools]
 """A function from the rows with a success, and their images, to those that need no more work."""
 
-FAILED, BEYOND, SUCCEEDED, SETTLED = 0, 1, 2, 3
+FAILED = 0
+BEYOND = 1
+SUCCEEDED = 2
+SETTLED = 3
 """Levels of a row. BEYOND: a success of a minimal attack outside the allowed size. SETTLED: a
 success that is enough."""
 
@@ -129,7 +132,8 @@ def search(
     model that the attack cannot use.
     """
     best = BestImages.nothing(task.clean, attack.turns[0].name)
-    done, total = 0, attack.total_steps(task.steps, restarts)
+    done = 0
+    total = attack.total_steps(task.steps, restarts)
     for number, turn in enumerate(attack.turns):
         places = np.flatnonzero(best.level < (SUCCEEDED if enough is None else SETTLED))
         if not len(places):
@@ -159,7 +163,8 @@ def _rounds(
         places = np.flatnonzero(best.unsettled(group))
         if not len(places):
             break
-        part, memory = wide.rows(places), dict[str, Any]()
+        part = wide.rows(places)
+        memory = dict[str, Any]()
         images = _checked(attack, attack.start(part), part)
         for step in range(task.steps):
             state = _state(attack, part, images, step, memory)
@@ -169,7 +174,8 @@ def _rounds(
                 if not len(open_rows):
                     break
                 if len(open_rows) < len(places):
-                    places, part = places[open_rows], part.rows(open_rows)
+                    places = places[open_rows]
+                    part = part.rows(open_rows)
                     state = state.rows(open_rows)
                     memory = state.memory
             moved = attack.move(part, state)

@@ -225,7 +225,8 @@ def _apgd_step(task: Task, state: State) -> Images:
     ahead = task.within(images + column(memory["size"]) * task.norm.steepest(gradient))
     momentum = np.float32(APGD_MOMENTUM if state.step else 0)
     moved = images + (1 - momentum) * (ahead - images) + momentum * (images - memory["last"])
-    memory["last"], memory["last_gain"] = images, state.gain
+    memory["last"] = images
+    memory["last_gain"] = state.gain
     return moved
 
 
@@ -247,7 +248,8 @@ def _watched(task: Task, state: State) -> tuple[Images, Images]:
     stuck = ~memory["halved"] & (memory["checked"] >= memory["best_gain"])
     halved = (memory["rises"] <= RISING * window) | stuck
     memory["size"] = np.where(halved, memory["size"] / 2, memory["size"])
-    memory["halved"], memory["checked"] = halved, memory["best_gain"]
+    memory["halved"] = halved
+    memory["checked"] = memory["best_gain"]
     memory["rises"] = np.zeros_like(memory["rises"])
     back = halved[:, None, None, None]
     return (
@@ -263,7 +265,8 @@ def _windows(steps: int) -> dict[int, int]:
     The first is after 22% of all moves; each further window is 3% shorter, down to 6%.
     """
     window, shorter, least = (max(int(share * steps), 1) for share in (0.22, 0.03, 0.06))
-    windows, at = {}, window
+    windows = {}
+    at = window
     while at < steps:
         windows[at] = window
         window = max(window - shorter, least)
@@ -306,17 +309,21 @@ BACKWARD = 0.9
 )
 def fab_t(task: Task, state: State) -> Images:
     """The images projected onto the linearised boundary, with a bias to the originals."""
-    images, gain, gradient = state.images.copy(), state.gain.copy(), state.gradient.copy()
+    images = state.images.copy()
+    gain = state.gain.copy()
+    gradient = state.gradient.copy()
     won = np.flatnonzero((state.scores.argmax(1) == task.classes) == task.targeted)
     if len(won):
         images[won] = task.clean[won] + np.float32(BACKWARD) * (images[won] - task.clean[won])
         part = task.rows(won)
         slope = task.classifier.gradients(images[won], part.classes, part.rivals)
-        gain[won], gradient[won] = task.sign * slope.lead, task.sign * slope.gradient
+        gain[won] = task.sign * slope.lead
+        gradient[won] = task.sign * slope.gradient
     distance = ((task.clean - images) * gradient).sum((1, 2, 3), dtype=np.float64)
     here = task.norm.shortest(images, gradient, -gain)
     clean = task.norm.shortest(task.clean, gradient, -(gain + distance))
-    near, far = task.norm.size(here), task.norm.size(clean)
+    near = task.norm.size(here)
+    far = task.norm.size(clean)
     bias = column(np.minimum(near / np.maximum(near + far, 1e-16), MOST_BIAS))
     over = np.float32(FAB_OVERSHOOT)
     moved = (1 - bias) * (images + over * here) + bias * (task.clean + over * clean)

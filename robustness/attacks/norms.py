@@ -58,7 +58,8 @@ class Norm:
         """
         ways = self.steepest(gradients) * column(np.sign(gains))
         room = np.where(ways > 0, 1 - images, images) * (ways != 0)
-        pace, slope = np.abs(ways), np.abs(gradients)
+        pace = np.abs(ways)
+        slope = np.abs(gradients)
         sizes = np.abs(gains).astype(np.float64)
         reach = np.zeros(len(images))
         for _ in range(_ROUNDS):

@@ -197,7 +197,8 @@ class _Watched:
     def __init__(self, file: BinaryIO, most: int) -> None:
         self.file = file
         self.most: int | None = most
-        self.seek, self.tell = file.seek, file.tell
+        self.seek = file.seek
+        self.tell = file.tell
 
     def read(self, size: int = -1) -> bytes:
         if self.most is None:

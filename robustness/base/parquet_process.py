@@ -10,7 +10,8 @@ import pyarrow.parquet as pq
 
 from robustness.base.workers import Answer, serve
 
-MAX_COLUMNS, MAX_FOOTER = 10_000, 8 * 1024**2
+MAX_COLUMNS = 10_000
+MAX_FOOTER = 8 * 1024**2
 
 
 def answer(head: bytes, _data: bytes) -> bytes:

@@ -164,7 +164,8 @@ def check(action: Action, who: Who, owner_of_thing: str | None, settled: Policy)
 
     ``owner_of_thing`` is the name under which the thing is somebody's; None or "" is nobody's.
     """
-    rule, role = RULES[action], settled.role(who)
+    rule = RULES[action]
+    role = settled.role(who)
     own = bool(who.name) and who.name == owner_of_thing
     if role < rule.role:
         yours = f"yours is {role.name.lower()}" if role else "you have none here"

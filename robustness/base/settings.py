@@ -245,7 +245,8 @@ def _files(
 ) -> tuple[Path, list[tuple[Mapping[str, str], Path]]]:
     """The folder ``here`` and the files' settings, cached until a file changes."""
     folder = Path(here)
-    config, secrets = folder / (named or CONFIG_FILE), folder / SECRETS_FILE
+    config = folder / (named or CONFIG_FILE)
+    secrets = folder / SECRETS_FILE
     if named and not config.is_file():
         raise ParameterError(f"${CONFIG_VARIABLE} names {named!r}, which is not a file.")
     said = read_toml(config) if config_version else {}

@@ -206,7 +206,8 @@ class Pauses:
         pause: Callable[[int], object] = lambda pid: _send(pid, signal.SIGSTOP),
         resume: Callable[[int], object] = lambda pid: _send(pid, signal.SIGCONT),
     ) -> None:
-        self._pause, self._resume = pause, resume
+        self._pause = pause
+        self._resume = resume
         self._changed = threading.Condition()
         self._answering = 0
         self._closed = False
@@ -237,11 +238,13 @@ class Pauses:
             self._changed.notify_all()
 
     def _tend(self) -> None:
-        owed, resumed = 0.0, time.monotonic()
+        owed = 0.0
+        resumed = time.monotonic()
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._answering and self._pids)
-                jobs, paused = self._pids, time.monotonic()
+                jobs = self._pids
+                paused = time.monotonic()
             owed = max(0.0, owed - (paused - resumed))
             for pid in jobs:
                 self._pause(pid)
@@ -262,7 +265,8 @@ class Pauses:
                 self._changed.wait_for(lambda: not self._pids, owed)
                 self._closed = False
                 self._changed.notify_all()
-            owed, resumed = 0.0, time.monotonic()
+            owed = 0.0
+            resumed = time.monotonic()
 
 
 def _send(pid: int, number: signal.Signals) -> None:
@@ -331,7 +335,8 @@ def share_waiting() -> float:
     """The share of a few milliseconds in which threads of this process wait for a core."""
 
     def work(_: int) -> tuple[float, float]:
-        start, used = time.perf_counter(), time.thread_time()
+        start = time.perf_counter()
+        used = time.thread_time()
         while time.perf_counter() - start < _SECONDS:
             hashlib.sha256(_WORK)  # without Python's lock
         return time.thread_time() - used, time.perf_counter() - start
@@ -419,7 +424,8 @@ class Pace:
         """Count per second; None before two notes."""
         if len(self._noted) < 2:
             return None
-        (start, before), (end, done) = self._noted[0], self._noted[-1]
+        (start, before) = self._noted[0]
+        (end, done) = self._noted[-1]
         return (done - before) / (end - start) if end > start else None
 
     @property

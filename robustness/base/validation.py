@@ -288,7 +288,8 @@ def _plain(value: Any) -> Any:
 
 def _problem(function: Callable[..., Any], positional: int, errors: Sequence[Any]) -> str:
     """The sentence, without its full stop, about the first wrong argument."""
-    kind, argument = errors[0]["type"], errors[0]["loc"][0]
+    kind = errors[0]["type"]
+    argument = errors[0]["loc"][0]
     if kind == "unexpected_positional_argument":
         most = counted(argument, "argument")
         return f"{function.__name__}: expected at most {most} without a name, got {positional}"

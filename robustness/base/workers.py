@@ -48,11 +48,29 @@ _LOWEST = 19
 _PR_SET_PDEATHSIG = 1  # prctl(2): the signal to be sent when the parent dies
 
 _HARMLESS = (
-    *("PATH", "HOME", "USERPROFILE", "SYSTEMROOT", "LOCALAPPDATA", "TMPDIR", "TEMP", "TMP"),
-    *("LANG", "LC_ALL", "LC_CTYPE", "XDG_CACHE_HOME", "XDG_STATE_HOME", "KERAS_HOME"),
-    *("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES"),
-    *("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "TF_NUM_INTRAOP_THREADS"),
-    *("PYTHONPATH", "PYTHONHOME", "PYTHONDONTWRITEBYTECODE"),
+    "PATH",
+    "HOME",
+    "USERPROFILE",
+    "SYSTEMROOT",
+    "LOCALAPPDATA",
+    "TMPDIR",
+    "TEMP",
+    "TMP",
+    "LANG",
+    "LC_ALL",
+    "LC_CTYPE",
+    "XDG_CACHE_HOME",
+    "XDG_STATE_HOME",
+    "KERAS_HOME",
+    "LD_LIBRARY_PATH",
+    "DYLD_LIBRARY_PATH",
+    "CUDA_VISIBLE_DEVICES",
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "TF_NUM_INTRAOP_THREADS",
+    "PYTHONPATH",
+    "PYTHONHOME",
+    "PYTHONDONTWRITEBYTECODE",
 )
 """Variables for any program: places, languages and processors, but no settings and no keys."""
 
@@ -373,7 +391,8 @@ class Workers:
     def end(self) -> None:
         """End all idle workers."""
         with self._lock:
-            idle, self._idle = self._idle, []
+            idle = self._idle
+            self._idle = []
         for worker, _ in idle:
             worker.end()
 
@@ -401,7 +420,8 @@ def serve(answer: Answer) -> None:
         while len(begun := stream.read(_REQUEST.size)) == _REQUEST.size:
             head_length, length, memory, seconds = _REQUEST.unpack(begun)
             _limit(memory + head_length + length, seconds)
-            head, data = stream.read(head_length), stream.read(length)
+            head = stream.read(head_length)
+            data = stream.read(length)
             if len(data) < length:
                 return
             reply = answer(head, data)
@@ -440,7 +460,10 @@ def _set_limit(what: int, limit: int) -> None:
 
 
 # Parameters of glibc's mallopt, from malloc.h.
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -3, -4, -8
+_M_TRIM_THRESHOLD = -1
+_M_MMAP_THRESHOLD = -3
+_M_MMAP_MAX = -4
+_M_ARENA_MAX = -8
 
 _TRIM_BYTES = 16 * 2**20
 """Bytes: twice what perturbing and comparing one image allocates."""
@@ -508,14 +531,17 @@ def _glibc() -> ctypes.CDLL | None:
 if TYPE_CHECKING:
     import pyarrow as pa
 
-ROWS_FREE, BYTES_FREE, MAX_RATIO = 100_000, 2**25, 100
+ROWS_FREE = 100_000
+BYTES_FREE = 2**25
+MAX_RATIO = 100
 """Rows and unpacked bytes that any file may have; beyond, a row and ``MAX_RATIO`` bytes for each
 of its bytes."""
 
 MAX_BYTES = 4 * 2**30
 """Most bytes of a file."""
 
-_MEMORY, _SECONDS = 2**28, 60  # beside what the size of the file explains
+_MEMORY = 2**28
+_SECONDS = 60  # beside what the size of the file explains
 _WORKERS = Workers("robustness.base.parquet_process", 2)
 atexit.register(_WORKERS.end)
 

@@ -185,8 +185,14 @@ SHARED: Mapping[str, Mapping[str, Any]] = {
 """Options with the same meaning in every command."""
 
 LISTS = (
-    *("--models", "--perturbations", "--conditions", "--remedies"),
-    *("--strength", "--severities", "--epsilon", "--features"),
+    "--models",
+    "--perturbations",
+    "--conditions",
+    "--remedies",
+    "--strength",
+    "--severities",
+    "--epsilon",
+    "--features",
 )
 """Options that may take several values, separated by commas."""
 

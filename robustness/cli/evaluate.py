@@ -152,7 +152,8 @@ def _perform(
     from robustness.base.turns import Pace, Unit
 
     with runs.start(plan, out, engine=engine, resume=resume) as writer:
-        name, total = writer.folder.name, writer.manifest.dataset.pictures
+        name = writer.folder.name
+        total = writer.manifest.dataset.pictures
         if writer.finished:
             console.progress(f"{name} is already finished")
         elif writer.resumed:
@@ -221,12 +222,14 @@ def export_command(options: argparse.Namespace) -> int:
         raise ParameterError("Expected either --class-names or models, got both: leave one out.")
     if not (options.models or options.request):  # images of no model in particular
         study = Framing()
-        options.fit, options.side = options.fit or study.fit, options.side or study.side
+        options.fit = options.fit or study.fit
+        options.side = options.side or study.side
     spec = request.spec(options)
     images = request.images(options, options.source)
     chosen = request.selection(options)
     if of_models:
-        plan, names = runs.plan(images, spec, **chosen), ()
+        plan = runs.plan(images, spec, **chosen)
+        names = ()
     else:
         named = options.class_names
         classes = named and (imagenet() if named == "imagenet" else read_labels(Path(named)))
@@ -235,7 +238,8 @@ def export_command(options: argparse.Namespace) -> int:
     done = 0
     left_out: Sequence[tuple[str, str]] = ()
     for state in export.export(plan, options.to, names):
-        done, left_out = state.done, state.left_out
+        done = state.done
+        left_out = state.left_out
         pace.note(done)
         console.progress(pace.text)
     console.end_progress()

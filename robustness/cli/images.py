@@ -75,12 +75,11 @@ def predict_command(options: argparse.Namespace) -> None:
         console.progress(f"{row.model} ...")
         rows.append(row)
     console.end_progress()
-    predictions, documents = [], []
+    predictions = []
+    documents = []
     for row in sorted(rows, key=lambda row: int(row.image)):
-        image, label = (
-            options.images[int(row.image)],
-            label_index(row.model, truths[int(row.image)]),
-        )
+        image = options.images[int(row.image)]
+        label = label_index(row.model, truths[int(row.image)])
         top = zip(row.top5, row.top5_probabilities, strict=True)
         entry: dict[str, Any] = {
             "image": image,
@@ -151,7 +150,8 @@ def perturb_command(options: argparse.Namespace) -> None:
     console.expect_png(options.to, "The perturbed image")
     name = None if options.model is None else models.REGISTRY[options.model].name
     shown = picture(options, options.image, [framing(options.fit, options.side, name)])
-    seed, streams = check_seed(options.seed), [shown.stream]
+    seed = check_seed(options.seed)
+    streams = [shown.stream]
     result = apply(record, shown.image[None], options.strength, seed=seed, digests=streams)[0]
     write_file(options.to, to_png(result))
     console.remark(f"{options.to}: {record.label}, {record.value_text(options.strength)}")
@@ -450,10 +450,12 @@ def _answers(original: Picture, outcome: Outcome) -> tuple[Request, list[Measure
     names = [name for name in ready if framing(*original.overrides, name) == original.framing]
     if others := [name for name in ready if name not in names]:
         console.remark(f"not compared, as they see another version of the image: {some(others, 5)}")
-    condition, seed = AttackCondition.of_spec(outcome.spec), outcome.spec.seed
+    condition = AttackCondition.of_spec(outcome.spec)
+    seed = outcome.spec.seed
     fit, side = original.overrides
     request = make_spec(names, [condition], seed=seed, fit=fit, side=side)
-    clean, changed = original.image[None], outcome.image[None]
+    clean = original.image[None]
+    changed = outcome.image[None]
     batch = Batch([original], np.stack([clean, changed], 1), [picture_scores(clean, changed)])
     rows: list[Measurement] = []
     for name in names:

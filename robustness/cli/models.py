@@ -317,7 +317,9 @@ def download_command(options: argparse.Namespace) -> int:
         records = [record_with_download(name) for name in dict.fromkeys(options.names)]
     rows: list[dict[str, Any]] = []
     for record in records:
-        name, path, reason = record.name, None, ""
+        name = record.name
+        path = None
+        reason = ""
         try:
             path = download(name, _progress_of(name), options.to)
         except RobustnessError as error:
@@ -345,7 +347,8 @@ def _progress_of(name: str) -> Callable[[int, int], None]:
     """Return a function that reports the progress of ``name``; off a terminal, a line per tenth."""
     from robustness.base.turns import MEGABYTES, Pace
 
-    pace, last = Pace(MEGABYTES), -1
+    pace = Pace(MEGABYTES)
+    last = -1
 
     def show(done: int, total: int) -> None:
         nonlocal last
@@ -391,8 +394,20 @@ def check_command(options: argparse.Namespace) -> int:
 
 
 _PERTURBATION_FIELDS = (
-    *("name", "label", "family", "risk", "search", "graded", "random", "parameter", "unit"),
-    *("study_strength", "monotone", "imagenet_c", "severity_strengths", "source"),
+    "name",
+    "label",
+    "family",
+    "risk",
+    "search",
+    "graded",
+    "random",
+    "parameter",
+    "unit",
+    "study_strength",
+    "monotone",
+    "imagenet_c",
+    "severity_strengths",
+    "source",
 )
 _REMEDY_FIELDS = ("name", "label", "kind", "against", "source")
 
@@ -430,7 +445,8 @@ def perturbations_command(options: argparse.Namespace) -> None:
         console.print_json(documents)
         return
     for record in matches.records:
-        at, setting = record.study_strength, ""
+        at = record.study_strength
+        setting = ""
         if at is not None:
             setting = f"study: {at:g} = {record.value_text(at)}"
         text = f"{record.name:22}{record.label:36}{record.family:26}{record.parameter:35}{setting}"

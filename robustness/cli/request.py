@@ -19,8 +19,19 @@ if TYPE_CHECKING:
     from robustness.runs import Plan
 
 _REQUEST_OPTIONS = (
-    *("models", "perturbations", "conditions", "suite", "strength", "severities", "epsilon"),
-    *("attack_steps", "attack_restarts", "seed", "fit", "side", "remedies"),
+    "models",
+    "perturbations",
+    "conditions",
+    "suite",
+    "strength",
+    "severities",
+    "epsilon",
+    "attack_steps",
+    "attack_restarts",
+    "seed",
+    "fit",
+    "side",
+    "remedies",
 )
 """Options that a request's file or run says: they are refused beside it."""
 
@@ -231,7 +242,8 @@ def _conditions(options: argparse.Namespace) -> tuple[Condition, ...]:
                 "2/255,8/255."
             )
         return attacked
-    suite, severities = options.suite or request.STUDY_SUITE, options.severities
+    suite = options.suite or request.STUDY_SUITE
+    severities = options.severities
     fixed = suite == request.STUDY_SUITE or suite.endswith(".toml")
     if not fixed and options.strength is None:
         severities = severities or request.SEVERITIES

@@ -238,12 +238,15 @@ class _Phases:
     """Shows each phase with its rate and the time left, at most once a second."""
 
     def __init__(self, show: Note) -> None:
-        self._show, self._phase, self._reported = show, "", 0.0
+        self._show = show
+        self._phase = ""
+        self._reported = 0.0
         self._pace = Pace(Unit("images"))
 
     def __call__(self, phase: str, done: int, total: int) -> None:
         if phase != self._phase:
-            self._phase, self._pace = phase, Pace(Unit("images"), overall=True)
+            self._phase = phase
+            self._pace = Pace(Unit("images"), overall=True)
             self._reported = 0.0
         self._pace.note(done, total)
         if time.monotonic() - self._reported >= 1:

@@ -106,7 +106,8 @@ def distinct(names: Sequence[str]) -> list[str]:
     numbers: dict[str, int] = {}  # last number used: keeps many equal names fast
     result = []
     for name in names:
-        number, unique = numbers.get(name, 1), name
+        number = numbers.get(name, 1)
+        unique = name
         while unique in taken:
             number += 1
             path = PurePosixPath(name)
@@ -144,7 +145,9 @@ def path_text(path: str) -> str:
     return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
-FOLDERS, KNOWN, NO_LABELS = "folders", "known", "none"
+FOLDERS = "folders"
+KNOWN = "known"
+NO_LABELS = "none"
 LABELLINGS = (FOLDERS, KNOWN, NO_LABELS)
 """Where labels come from: a table's column or the names of subfolders; the same, but without those
 that name no class; or nowhere."""

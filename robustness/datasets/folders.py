@@ -51,7 +51,8 @@ class Folder(Dataset):
                 relative = (here / name).relative_to(self._root).as_posix()
                 if not is_picture(relative):
                     continue
-                path, saved_name = self._root / relative, path_text(relative)
+                path = self._root / relative
+                saved_name = path_text(relative)
                 try:
                     size = path.stat().st_size
                 except OSError:
@@ -208,7 +209,8 @@ def _entries(path: Path) -> list[Entry]:
                 f"{path.name} is refused: it holds {info.orig_filename!r}, a path that leads out "
                 "of the archive; create the archive again from inside the folder."
             )
-    packed, unpacked = os.path.getsize(path), sum(info.file_size for info in infos)
+    packed = os.path.getsize(path)
+    unpacked = sum(info.file_size for info in infos)
     if unpacked > max(_FREE_BYTES, MAX_RATIO * packed):
         raise ParameterError(
             f"{path.name} is refused: its {packed:,} bytes would unpack to {unpacked:,}, expected "
@@ -286,7 +288,8 @@ class ImageNetCTree(Folder):
 
     def read_stored(self, entry: Entry, corruption: str, severity: int) -> bytes:
         """The bytes of the perturbed image; raises ``ImageError`` if there is none."""
-        name, folder = PurePosixPath(entry.place), self.stored.get((corruption, severity))
+        name = PurePosixPath(entry.place)
+        folder = self.stored.get((corruption, severity))
         names = (name, *(name.with_suffix(suffix) for suffix in _SUFFIXES))
         places = (folder / each for each in names if folder is not None)
         place = next((place for place in places if place.is_file()), None)

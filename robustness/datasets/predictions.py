@@ -219,11 +219,20 @@ ORIGINAL = "clean"
 """The condition of the original images."""
 
 COLUMNS = (
-    *("image", "condition", "model", "label", "path", "image_digest", "framed_digest"),
-    *("fit", "side", "seed"),
+    "image",
+    "condition",
+    "model",
+    "label",
+    "path",
+    "image_digest",
+    "framed_digest",
+    "fit",
+    "side",
+    "seed",
 )
 _MAX_RATIO = 200
-_CELLS_FREE, _MAX_GAPS = 1_000_000, 20
+_CELLS_FREE = 1_000_000
+_MAX_GAPS = 20
 """Most places for predictions, and most for each row of the table."""
 MAX_BYTES = workers.MAX_BYTES
 _FIRST_BYTES = 64 * 1024  # enough for the names of the columns
@@ -247,7 +256,8 @@ class Predictions(Dataset):
         mostly gaps.
         """
         self._folder = folder
-        self.table, self.title = table, title
+        self.table = table
+        self.title = title
         names = table.column_names
         if twice := [name for name in dict.fromkeys(names) if names.count(name) > 1]:
             raise ParameterError(f"{title}: expected each column once, got {twice[0]} repeatedly.")

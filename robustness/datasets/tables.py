@@ -28,7 +28,8 @@ MAX_BYTES = 2**30
 LONGEST_ROW = 2**20
 """Most characters of a row of a CSV file."""
 
-MAX_COLUMNS, LONGEST_VALUE = 100, 100
+MAX_COLUMNS = 100
+LONGEST_VALUE = 100
 """Other columns that are kept, and characters of a value."""
 
 
@@ -40,7 +41,8 @@ class TableDataset(Dataset):
 
     def __init__(self, path: Path) -> None:
         """Read the table; raises ``ParameterError`` if it cannot be used."""
-        self._path, self._folder = path.resolve(), path.resolve().parent
+        self._path = path.resolve()
+        self._folder = path.resolve().parent
         frame = _read(path)
         paths = _column(frame, PATH_COLUMNS)
         if paths is None:

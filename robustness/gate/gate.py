@@ -88,7 +88,8 @@ BREAKING = "min_breaking_strength"
 ACCEPTING = ("max_accepted_error", "min_accepted")
 """Limits on the predictions that a safe threshold accepts, over all conditions without attacks."""
 
-MAX_RULES, MAX_PATTERN = 500, 500
+MAX_RULES = 500
+MAX_PATTERN = 500
 
 Share = Annotated[float, Field(ge=0, le=1), expected("a number between 0 and 1")]
 Pattern = Annotated[
@@ -271,7 +272,9 @@ def read_budget(path: Path, data: bytes | None = None) -> Budget:
     return Budget(path, tuple(file.limit), file.baseline, file.when_unsure == "fail")
 
 
-KEPT, BROKEN, NOT_SHOWN = "kept", "broken", "not shown"
+KEPT = "kept"
+BROKEN = "broken"
+NOT_SHOWN = "not shown"
 
 Entry = Mapping[str, Any]
 
@@ -432,7 +435,8 @@ class Tables:
 
 
 def _tables(run: Run, baseline: Run | None, remedied: Sequence[RemediedModel]) -> Tables:
-    figures, spec = run.figures(), run.manifest.spec
+    figures = run.figures()
+    spec = run.manifest.spec
     grids = [model.grid for model in remedied]
     of_remedies = model_tables(grids)
     wholes = [*figures.summary, *(own.summary for own in of_remedies)]
@@ -497,7 +501,8 @@ def _judged(limit: str, bound: float, entry: Entry, tables: Tables) -> Iterator[
     value, low, high = (entry.get(key) for key in (name, f"{name}_low", f"{name}_high"))
     if value is None:
         return
-    images, attacked = entry["n_images"], entry.get("n_attacked")
+    images = entry["n_images"]
+    attacked = entry.get("n_attacked")
     if figure not in LABEL_FREE:
         images = min(images, tables.labelled)
     elif alone and limit in FIGURES and attacked is not None:
@@ -561,7 +566,8 @@ def _breaking(
         if len(entries) < 2:
             continue  # one strength cannot show where a model breaks
         strengths = [entry["strength"] for entry in entries]
-        smallest, largest = min(strengths), max(strengths)
+        smallest = min(strengths)
+        largest = max(strengths)
         if largest < bound - _ROUNDING:
             raise ParameterError(
                 f"{budget.path}: {BREAKING} of {bound:g} cannot be checked: the run has "
@@ -717,7 +723,8 @@ def as_dict(check: Check) -> dict[str, Any]:
 
 def headline(check: Check) -> str:
     """Whether the run keeps its limits, in one sentence."""
-    total, broken = len(check.verdicts), check.broken
+    total = len(check.verdicts)
+    broken = check.broken
     limits = counted(total, "limit")
     if check.passed:
         lost = {verdict.wanted for verdict in check.verdicts if verdict.limit == LOSS}
@@ -735,7 +742,8 @@ def headline(check: Check) -> str:
 
 def junit(check: Check) -> bytes:
     """JUnit XML: one suite, and one test case for each limit, model and condition."""
-    root, broken = ElementTree.Element("testsuites"), check.broken
+    root = ElementTree.Element("testsuites")
+    broken = check.broken
     suite = ElementTree.SubElement(
         root,
         "testsuite",

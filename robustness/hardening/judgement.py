@@ -23,7 +23,9 @@ Flags = NDArray[np.bool_]
 Logs = NDArray[np.float32]
 Predict = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
-ORIGINALS, TRAINED, UNSEEN = "originals", "trained", "unseen"
+ORIGINALS = "originals"
+TRAINED = "trained"
+UNSEEN = "unseen"
 GROUPS = (ORIGINALS, TRAINED, UNSEEN)
 
 MOST_LOSS = 0.03
@@ -118,9 +120,12 @@ class Judgement:
         if not self.labelled or self.recommended or alike:
             return None
         if not self.gain_established:
-            group, margin, tests = self.group(UNSEEN), SMALLEST, len(GROUPS)
+            group = self.group(UNSEEN)
+            margin = SMALLEST
+            tests = len(GROUPS)
         else:  # no larger gain than none is taken for granted
-            group, tests = self.group(ORIGINALS), 1
+            group = self.group(ORIGINALS)
+            tests = 1
             margin = MOST_LOSS + min(group.difference, 0.0)
         if group.low is None or margin <= 0:
             return None
@@ -154,11 +159,13 @@ def measure_predictions(
     logs = np.zeros(flags.shape, np.float32)
     for start in range(0, count, _BATCH):
         rows = slice(start, min(start + _BATCH, count))
-        plain, digests = from_uint8(views.pixels[rows]), views.digests[rows]
+        plain = from_uint8(views.pixels[rows])
+        digests = views.digests[rows]
         for column in range(1 + len(conditions)):
             images = conditions[column - 1].images(plain, digests, seed) if column else plain
             for place, predict in enumerate(models):
-                answers, targets = predict(images), views.targets[rows]
+                answers = predict(images)
+                targets = views.targets[rows]
                 flags[place, rows, column] = answers.argmax(1) == targets
                 likely = answers[np.arange(len(targets)), targets]
                 logs[place, rows, column] = np.log(np.maximum(likely, _UNLIKELY))

@@ -38,10 +38,13 @@ from robustness.perturbations import check_seed, compose
 Bytes = NDArray[np.uint8]
 Places = NDArray[np.int64]
 
-MOST_TRAINING, MOST_JUDGING = 3000, 1000
+MOST_TRAINING = 3000
+MOST_JUDGING = 1000
 """Images that are used, drawn at random from more."""
 
-FEWEST_TRAINED, FEWEST_CHOOSING, FEWEST_JUDGED = 20, 10, 20
+FEWEST_TRAINED = 20
+FEWEST_CHOOSING = 10
+FEWEST_JUDGED = 20
 _CHOOSING = 0.25
 """Share of the images that are not trained on."""
 _TRAINED = 0.6
@@ -87,7 +90,11 @@ def split_images(
     Raises ``ParameterError`` where a part has too few images.
     """
     labels = record.labels()
-    stacks, digests, indices, unreadable, reserved = [], [], [], 0, 0
+    stacks = []
+    digests = []
+    indices = []
+    unreadable = 0
+    reserved = 0
     for dataset, most in ((images, MOST_TRAINING), (judging, MOST_JUDGING)):
         if dataset is not None:
             read = sample_pixels(dataset, record.framing, most, seed, note)
@@ -97,7 +104,8 @@ def split_images(
             indices += [-1 if class_of[row] is None else class_of[row] for row in read.rows]
             unreadable += read.unreadable
             reserved = len(read.rows) if dataset is judging else 0
-    pixels, classes = np.concatenate(stacks), np.array(indices, np.int64)
+    pixels = np.concatenate(stacks)
+    classes = np.array(indices, np.int64)
     stacks.clear()  # hundreds of megabytes
     train, choose, judge = split_places(pixels, reserved, seed)
     left_out = len(pixels) - len(train) - len(choose) - len(judge)
@@ -136,7 +144,8 @@ def split_places(pixels: Bytes, judging: int, seed: int) -> tuple[Places, Places
     of an image are in one part, and one alone of them chooses or judges. Raises ``ParameterError``
     where a part has too few images.
     """
-    groups, count = copies(pixels), len(pixels)
+    groups = copies(pixels)
+    count = len(pixels)
     order = np.random.default_rng(seed).permutation(count)
     if judging:
         reserved = np.arange(count) >= count - judging
@@ -147,7 +156,8 @@ def split_places(pixels: Bytes, judging: int, seed: int) -> tuple[Places, Places
         turns = np.argsort(first)
         fits = np.cumsum(sizes[turns]) <= round(_TRAINED * count)
         trained = np.isin(groups[order], numbers[turns[fits]])
-        train, pool = order[trained], order[~trained]
+        train = order[trained]
+        pool = order[~trained]
 
     pool = pool[np.sort(np.unique(groups[pool], return_index=True)[1])]
     choose, judge = np.split(pool, [round(_CHOOSING * len(pool))])
@@ -165,7 +175,8 @@ def split_places(pixels: Bytes, judging: int, seed: int) -> tuple[Places, Places
 
 
 BATCH = 16
-WEAKEST, STRONGEST = 0.1, 0.8
+WEAKEST = 0.1
+STRONGEST = 0.8
 """Range of the strengths, drawn uniformly."""
 
 _SAVE_STEPS = 25

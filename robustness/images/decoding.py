@@ -100,7 +100,8 @@ def webp_canvas(data: bytes) -> tuple[int, int] | None:
         return None
     match data[12:16]:
         case b"VP8X":
-            width, height = data[24:27], data[27:30]
+            width = data[24:27]
+            height = data[27:30]
             return int.from_bytes(width, "little") + 1, int.from_bytes(height, "little") + 1
         case b"VP8L":
             bits = int.from_bytes(data[21:25], "little")
@@ -121,7 +122,17 @@ MAX_LENGTH = 30_000
 """Largest width and height in pixels."""
 
 ACCEPTED_EXTENSIONS = (
-    *("jpg", "jpeg", "png", "webp", "bmp", "tif", "tiff", "gif", "avif", "heic", "heif"),
+    "jpg",
+    "jpeg",
+    "png",
+    "webp",
+    "bmp",
+    "tif",
+    "tiff",
+    "gif",
+    "avif",
+    "heic",
+    "heif",
 )
 
 _FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "AVIF", "HEIF")  # JPEG includes MPO
@@ -148,7 +159,8 @@ _MAX_JPEG_SEGMENTS = 5_000
 _MAX_TIFF_LIST = 100_000
 _DEPTHS = {2**bits - 1 for bits in range(8, 17)}
 _JPEG_SEGMENT = re.compile(rb"\xff+([\x02-\xcf\xd9-\xfe])")
-_START_OF_SCAN, _END_OF_IMAGE = 0xDA, 0xD9
+_START_OF_SCAN = 0xDA
+_END_OF_IMAGE = 0xD9
 _ARITHMETIC = range(0xC9, 0xD0)  # frames whose scans may leave out their last bytes
 _RESTARTS = range(0xD0, 0xD8)
 _NOISE = hashlib.shake_128(b"noise").digest(512).replace(b"\xff", b"\xfe")
@@ -288,7 +300,8 @@ def _flatten(image: Image.Image, subject: str) -> Image.Image:
 def _eight_bit_grey(image: Image.Image, subject: str) -> Image.Image:
     """Grey of 16 bits, 32 bits or floating point as mode "L", or "LA" with a transparent value."""
     values = np.asarray(image)
-    low, high = values.min(), values.max()
+    low = values.min()
+    high = values.max()
     top = 1 if image.mode == "F" else _white_of(image, high)
     if not (low >= 0 and high <= top):  # also refuses NaN
         raise ImageError(
@@ -314,7 +327,8 @@ def _white_of(image: Image.Image, high: int) -> int:
     """The value of white in integer grey with the maximum ``high``, by the file's depth."""
     if not isinstance(image, TiffImagePlugin.TiffImageFile):
         return 65535
-    bits, signed = image.tag_v2.get(258, (16,))[0], image.tag_v2.get(339, (1,))[0] == 2
+    bits = image.tag_v2.get(258, (16,))[0]
+    signed = image.tag_v2.get(339, (1,))[0] == 2
     top = 65535 if bits > 16 else 2 ** (bits - signed) - 1
     for tag in (281, 341):  # MaxSampleValue and SMaxSampleValue
         said = image.tag_v2.get(tag, 0)

@@ -13,7 +13,9 @@ from robustness.images.decoding import CostError, as_subject, decode
 from robustness.images.framing import Framing, frame
 from robustness.images.properties import measured
 
-PIXELS, SENTENCE, NEEDS = b"P", b"S", b"N"
+PIXELS = b"P"
+SENTENCE = b"S"
+NEEDS = b"N"
 """First byte of a reply: a line of JSON and 8-bit RGB pixels, a sentence, or the bytes of memory
 needed follow."""
 
@@ -28,7 +30,8 @@ def answer(head: bytes, data: bytes) -> bytes:
     """
     request = json.loads(head)
     framings = [Framing.of(each) for each in request.pop("framings")]
-    study, measures = Framing.of(request.pop("study")), request.pop("properties")
+    study = Framing.of(request.pop("study"))
+    measures = request.pop("properties")
     try:
         image = decode(data, **request)
         try:

@@ -33,7 +33,11 @@ from robustness.base.errors import ParameterError, UnknownNameError
 from robustness.images.decoding import decode, read_file
 from robustness.images.pixels import Floats, from_uint8, to_uint8
 
-STUDY, PIL, TORCH, TENSORFLOW, OPENCV = "study", "pil", "torch", "tensorflow", "opencv"
+STUDY = "study"
+PIL = "pil"
+TORCH = "torch"
+TENSORFLOW = "tensorflow"
+OPENCV = "opencv"
 
 Values = NDArray[Any]
 
@@ -88,7 +92,8 @@ def resize(
     """``image`` (mode "RGB") in ``size``, (width, height), as ``library`` makes it, in 8 bits."""
     if library in (STUDY, PIL):
         return image.resize(size, PILLOW[interpolation])
-    pixels, smooth = np.asarray(image), (library, interpolation) in _ALIASED
+    pixels = np.asarray(image)
+    smooth = (library, interpolation) in _ALIASED
     along: Along | None = None
     if library != OPENCV and interpolation == "nearest":
         along = partial(_nearest, library)
@@ -168,7 +173,8 @@ def _cover(values: Values, new: int) -> Values:
 
 
 STUDY_SIDE = 224
-MIN_SIDE, MAX_SIDE = 2, 1024
+MIN_SIDE = 2
+MAX_SIDE = 1024
 FITS = ("crop", "squash", "letterbox")
 DEFAULT_FIT = "crop"
 
@@ -339,7 +345,9 @@ def _resized_lengths(size: tuple[int, int], framing: Framing) -> tuple[float, fl
 
     They are whole numbers, but for ``tensorflow``, which rounds them down and pads by the fraction.
     """
-    fit, side, by_torch = framing.fit, framing.side, framing.resize in (PIL, TORCH)
+    fit = framing.fit
+    side = framing.side
+    by_torch = framing.resize in (PIL, TORCH)
     if framing.resize == TENSORFLOW:  # it has cropped before
         ratio = [np.float32(length) / np.float32(side) for length in size]
         width, height = (
@@ -371,7 +379,8 @@ def _central_part(image: Image.Image, framing: Framing) -> Image.Image:
     bounds = []
     for length in image.size:
         kept = min(image.size) if framing.fit == "crop" else length
-        start, edge = (length - kept) // 2, int((kept - kept * framing.share) / 2)
+        start = (length - kept) // 2
+        edge = int((kept - kept * framing.share) / 2)
         bounds.append((start + edge, start + kept - edge))
     (left, right), (top, bottom) = bounds
     return image.crop((left, top, right, bottom))
@@ -379,10 +388,12 @@ def _central_part(image: Image.Image, framing: Framing) -> Image.Image:
 
 def _resize_part(image: Image.Image, size: tuple[float, float], framing: Framing) -> Image.Image:
     """The square at the centre of ``image`` resized to ``size``, computed without the rest."""
-    side, support = framing.side, 3 if framing.interpolation == "lanczos" else 2
+    side = framing.side
+    support = 3 if framing.interpolation == "lanczos" else 2
     corner = [_corner(length, framing) for length in size]
     scale = np.divide(image.size, size)
-    low, high = np.array(corner) * scale, (np.array(corner) + side) * scale
+    low = np.array(corner) * scale
+    high = (np.array(corner) + side) * scale
     reach = support * np.maximum(scale, 1) + 1  # how far the filter looks to either side
     start = np.maximum(np.floor(low - reach), 0)
     stop = np.minimum(np.ceil(high + reach), image.size)

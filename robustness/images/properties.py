@@ -47,7 +47,12 @@ _LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 _NOISE = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32)
 _STANDARD_SUM = 3680
 """Sum of the standard luminance table of JPEG (ITU-T T.81, Annex K), which is quality 50."""
-_MAKE, _MODEL, _ORIENTATION, _DETAILS, _EXPOSURE, _ISO = 271, 272, 274, 0x8769, 33434, 34855
+_MAKE = 271
+_MODEL = 272
+_ORIENTATION = 274
+_DETAILS = 0x8769
+_EXPOSURE = 33434
+_ISO = 34855
 _LONGEST = 60  # characters of the name of a camera
 
 
@@ -74,7 +79,8 @@ def _of_pixels(pixels: NDArray[np.uint8]) -> PropertyValues:
     colours = pixels.astype(np.float32)
     luma = colours @ np.array(_LUMA, np.float32)
     red, green, blue = colours.transpose(2, 0, 1)
-    first, second = red - green, (red + green) / 2 - blue
+    first = red - green
+    second = (red + green) / 2 - blue
     spread = np.hypot(first.std(), second.std())
     offset = np.hypot(first.mean(), second.mean())
     properties: PropertyValues = {

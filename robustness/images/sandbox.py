@@ -124,7 +124,8 @@ def measured_image(
     about = json.loads(answer[len(PIXELS) : start])
     arrays = []
     for framing in framings:
-        count, side = 3 * framing.side**2, framing.side
+        count = 3 * framing.side**2
+        side = framing.side
         levels = np.frombuffer(answer, np.uint8, count, offset=start)
         arrays.append(levels.reshape(side, side, 3))
         start += count

@@ -97,7 +97,8 @@ class ExpectedAccuracy:
     @property
     def disagreement(self) -> str:
         """Two estimates that lie outside the interval of each other; "" without any."""
-        part, other = self.confidence, self.labels
+        part = self.confidence
+        other = self.labels
         if part is None or other is None:
             return ""
         if part.low <= other.value <= part.high or other.low <= part.value <= other.high:
@@ -177,7 +178,8 @@ def combined(confidence: AccuracyEstimate, labels: AccuracyEstimate) -> Accuracy
     both = bounded(value, float(1 / weights.sum()))
     if labels.error > confidence.error:
         return both
-    low, high = 0.0 if labels.low == 0 else both.low, 1.0 if labels.high == 1 else both.high
+    low = 0.0 if labels.low == 0 else both.low
+    high = 1.0 if labels.high == 1 else both.high
     return replace(both, low=low, high=high)
 
 
@@ -209,7 +211,8 @@ def bounded(
     count = max(max(value * (1 - value), 0.01) / variance, 1.0)
     low, high = stats.beta.ppf((0.025, 0.975), value * count + 0.5, (1 - value) * count + 0.5)
     if images is not None:
-        low, high = np.floor(low * images) / images, np.ceil(high * images) / images
+        low = np.floor(low * images) / images
+        high = np.ceil(high * images) / images
     return AccuracyEstimate(
         value,
         float(min(low, value)),
@@ -221,7 +224,8 @@ def bounded(
 
 Places = NDArray[np.int64]
 
-COMPOSITIONS, SIMULATED = 16, 40
+COMPOSITIONS = 16
+SIMULATED = 40
 """Simulated compositions, and reference images of each."""
 _STRENGTHS = (0.1, 0.9)
 _BATCH = 16
@@ -235,12 +239,15 @@ _LEAST_NOISE = 0.005
 """Variance of the correctness of an image that no model is too sure for."""
 _STEPS = 15
 _FOLDS = 4
-_CONTENT_DIRECTIONS, _CAMERA = 24, 0.95
+_CONTENT_DIRECTIONS = 24
+_CAMERA = 0.95
 """Directions in which contents are compared, without those that have so much of the shift by
 simulated compositions."""
 _LEAK = 2.0
 """Times the share of a composition's shift outside of what others span, that a camera may have."""
-_SPLITS, _RARE, _CONTENT_FOLDS = 1000, 0.99, 10
+_SPLITS = 1000
+_RARE = 0.99
+_CONTENT_FOLDS = 10
 """Random parts of the reference, the quantile of their distances, and parts in which its variance
 is measured."""
 _OTHER_CONTENT = 0.1
@@ -280,7 +287,8 @@ def top_predictions(name: str, pixels: NDArray[np.uint8]) -> TopPredictions:
         else np.zeros((len(pixels), 0))
     )
     ordered = np.sort(probabilities, 1)
-    top, second = ordered[:, -1], ordered[:, -2] if ordered.shape[1] > 1 else 0 * ordered[:, -1]
+    top = ordered[:, -1]
+    second = ordered[:, -2] if ordered.shape[1] > 1 else 0 * ordered[:, -1]
     bounded = np.clip(top, 1e-4, 1 - 1e-4)
     entropy = -np.sum(probabilities * np.log(np.maximum(probabilities, 1e-12)), 1)
     cues = np.stack([np.log(bounded / (1 - bounded)), entropy, top - second], 1)
@@ -315,7 +323,9 @@ def with_agreement(
 
 def compositions(seed: int) -> list[dict[str, float]]:
     """Random compositions of perturbations, ``COMPOSITIONS`` of them."""
-    draws, names, result = np.random.default_rng(seed), matchable(), []
+    draws = np.random.default_rng(seed)
+    names = matchable()
+    result = []
     for _ in range(COMPOSITIONS):
         chosen = draws.choice(len(names), draws.integers(1, MOST + 1), replace=False)
         result.append({names[k]: float(draws.uniform(*_STRENGTHS)) for k in chosen})
@@ -341,7 +351,8 @@ class ConfidenceEstimator:
         """Accuracies under the compositions."""
         self.original = original = originals.rows(np.flatnonzero(labels >= 0))
         correct = _correct(original, labels[labels >= 0])
-        self.accuracy, self.count = float(correct.mean()), len(correct)
+        self.accuracy = float(correct.mean())
+        self.count = len(correct)
         self.threshold = float(np.quantile(original.confidences, 1 - self.accuracy))
         outputs = [*(part for part, _ in self.simulated), original]
         cues = np.concatenate([part.cues for part in outputs])
@@ -351,12 +362,14 @@ class ConfidenceEstimator:
         self._directions = _whitened_directions(features - self._centre, _DIRECTIONS)
         groups = [np.full(len(part.classes), k) for k, part in enumerate(outputs)]
         groups[-1][:] = -1
-        group, targets = np.concatenate(groups), np.concatenate([*truths, correct])
+        group = np.concatenate(groups)
+        targets = np.concatenate([*truths, correct])
         inputs = [np.concatenate(sides) for sides in zip(*map(self._inputs, outputs), strict=True)]
         images = max(int((group >= 0).sum()), 1)
         weights = np.where(group >= 0, 1.0, _WEIGHT * images / self.count)
         self._regressions = _regress(inputs, targets, weights)
-        errors, noise = [], []
+        errors = []
+        noise = []
         for fold in range(_FOLDS):
             others = (group < 0) | (group % _FOLDS != fold)
             parts = _regress([side[others] for side in inputs], targets[others], weights[others])
@@ -424,14 +437,16 @@ class ConfidenceEstimator:
         apart = np.sum(
             [_lengths(shifts[row], _basis(np.delete(shifts, row, 0))) for row in rows], 0
         )
-        leak, basis = _LEAK * apart[0] / max(apart[1], 1e-12), _basis(shifts)
+        leak = _LEAK * apart[0] / max(apart[1], 1e-12)
+        basis = _basis(shifts)
 
         def distance(first: Values, second: Values) -> float:
             outside, inside = _lengths(first.mean(0) - second.mean(0), basis)
             return (outside - leak * inside) / (1 / len(first) + 1 / len(second))
 
         images, seen = (side @ directions.T for side in (originals, _unit(production.features)))
-        draws, parts = np.random.default_rng(0), []
+        draws = np.random.default_rng(0)
+        parts = []
         for _ in range(_SPLITS):
             order = draws.permutation(len(images))
             parts.append(distance(images[order[:count]], images[order[count:]]))
@@ -456,7 +471,8 @@ def _lengths(shift: Values, basis: Values) -> tuple[float, float]:
 
 def _fold_variance(rows: Values) -> float:
     """The variance of rows (N, D) in whitened directions of others: 1 without overfitting."""
-    order, variances = np.random.default_rng(0).permutation(len(rows)), []
+    order = np.random.default_rng(0).permutation(len(rows))
+    variances = []
     for fold in range(_CONTENT_FOLDS):
         part = order[fold::_CONTENT_FOLDS]
         rest = np.setdiff1d(order, part)

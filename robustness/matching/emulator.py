@@ -27,19 +27,28 @@ Layers = tuple[tuple[Floats, Floats], ...]
 SIMULATIONS = 8000
 MOST = 3
 """Perturbations that an estimate may combine."""
-_WEAK_SHARE, _WEAK, _WEAKEST = 0.3, 0.15, 0.005
+_WEAK_SHARE = 0.3
+_WEAK = 0.15
+_WEAKEST = 0.005
 """Share of the perturbations that are weak, as those of cameras are, and strengths of these."""
 _HIDDEN = 160
 _LAST_SCALE = 0.1
 """Of the initial weights of the last layer: training begins near the originals."""
 _EPOCHS = 90
 _BATCH = 128
-_RATE, _DECAY, _MOMENTUM, _SQUARES, _TINY = 2e-3, 1e-5, 0.9, 0.999, 1e-8
+_RATE = 2e-3
+_DECAY = 1e-5
+_MOMENTUM = 0.9
+_SQUARES = 0.999
+_TINY = 1e-8
 """Of Adam: learning rate at the start, decay of weights, averages of gradients and squares."""
 _CLIP = 2
 """Largest error that counts squared, in standard deviations."""
 _LEAK = np.float32(0.05)
-_FLOOR, _CENTRE, _MOST_INPUT, _LEAST_SCALE = 0.02, 3.9, 4, 1e-6
+_FLOOR = 0.02
+_CENTRE = 3.9
+_MOST_INPUT = 4
+_LEAST_SCALE = 1e-6
 """Added to a strength and to its logarithm; largest input and least scale of a statistic."""
 _TEST = 10
 """Of so many simulations one measures the error."""
@@ -128,7 +137,8 @@ def train(pixels: NDArray[np.uint8], seed: int, note: Note) -> Emulator:
         seed,
         lambda done: note("Simulating the reference", done, SIMULATIONS),
     )
-    centre, scale = statistics.mean(0), outputs.std(0) + _LEAST_SCALE
+    centre = statistics.mean(0)
+    scale = outputs.std(0) + _LEAST_SCALE
     originals = (statistics - centre) / scale
     inputs = np.hstack([_features(strengths), _inputs(originals)[rows]]).astype(np.float32)
     targets = (outputs - centre) / scale - originals[rows]
@@ -171,7 +181,8 @@ def _train_layers(
     )
     layers[-1][0][:] *= _LAST_SCALE
     moments = [[(np.zeros_like(part), np.zeros_like(part)) for part in layer] for layer in layers]
-    steps, count = _EPOCHS * (len(inputs) // _BATCH), 0
+    steps = _EPOCHS * (len(inputs) // _BATCH)
+    count = 0
     for epoch in range(_EPOCHS):
         order = draws.permutation(len(inputs))
         for start in range(0, len(inputs) - _BATCH + 1, _BATCH):

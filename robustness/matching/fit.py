@@ -38,7 +38,8 @@ _ROWS = slice(0, 80)
 """Reference images on which a fit is computed."""
 _SIMULATED = 100
 """Reference images of a simulation, about; those of the last steps have all."""
-_ROUNDS, _LAST_STEPS = 7, 4
+_ROUNDS = 7
+_LAST_STEPS = 4
 _FEW = 8
 """Points, before which every round tries a fit of every size."""
 _FITS = 12
@@ -60,10 +61,13 @@ _HOPE = 0.4
 """Share of the cost by the emulator that a fit may have by simulation, far from every point."""
 _CLEARLY = 3.0
 """Times the gain that a perturbation needs, from which a simulation of some images decides."""
-_REACH, _JUMP = 0.4, 0.4
+_REACH = 0.4
+_JUMP = 0.4
 """Distance over which a correction holds, and what another active perturbation adds to a distance:
 clipping and smooth areas change at once with the weakest noise."""
-_NEAR, _NEXT, _BESIDE = (0.02, 0.06), 0.15, 0.05
+_NEAR = (0.02, 0.06)
+_NEXT = 0.15
+_BESIDE = 0.05
 """Distance beyond which the best fit is simulated, without a likely point and with one; that for
 other fits; the step to points that correct slopes."""
 _SHARE_STEPS = 200
@@ -154,19 +158,23 @@ def _estimate_share(
     for _ in range(_REPEATS):
         problem.use(production[chosen])
         fits, likely = _fit(problem, note)
-        probabilities, decided = np.ones(len(production)), True
+        probabilities = np.ones(len(production))
+        decided = True
         if not fits[0].support:
             break
         probabilities, decided = find_affected(production, problem.emulator, fits[0].strengths)
-        before, chosen = chosen, probabilities > 0.5
+        before = chosen
+        chosen = probabilities > 0.5
         if chosen.sum() < _FEWEST:  # no share that a fit could describe
-            probabilities, decided = np.ones(len(production)), False
+            probabilities = np.ones(len(production))
+            decided = False
             break
         if (chosen == before).all():
             break
     # Draws: a linear bootstrap of every fit, and of each draw the best fit.
     shifts = np.random.default_rng(seed).normal(size=(DRAWS, len(problem.mean)))
-    draws, scores = [], []
+    draws = []
+    scores = []
     for fit in fits:
         support = list(fit.support)
         residual, slopes = problem.slopes(fit.strengths, fit.support)
@@ -222,14 +230,16 @@ def _fit(problem: _Problem, note: Note) -> tuple[list[Fit], bool]:
         note("Fitting", done, _ROUNDS)
         scores = problem.scores()
         best = int(np.argmin(scores))
-        point, most = problem.points[best], float(scores[best])
+        point = problem.points[best]
+        most = float(scores[best])
         problem.weigh(point, _BIAS if best else 10 * _BIAS)
         fits = problem.search()
         likely = bool(most - PENALTY * np.count_nonzero(point) < _LIKELY * len(problem.mean))
         if done == _ROUNDS or not problem.explore(fits, point, most, likely):
             break
     # By simulations of all images, at the best point and where the fits lead.
-    fits, strengths = fits[:_FITS], problem.points[int(np.argmin(problem.scores()))]
+    fits = fits[:_FITS]
+    strengths = problem.points[int(np.argmin(problem.scores()))]
     points: list[Fit] = []
     for _ in range(_LAST_STEPS):
         points.append(problem.measure(strengths))
@@ -259,7 +269,8 @@ def _drop_needless(problem: _Problem, best: Fit) -> Fit:
     the excess: where much is left that nothing explains, a small gain is chance.
     """
     while best.support:
-        least, fits = PENALTY * problem.excess(best), []
+        least = PENALTY * problem.excess(best)
+        fits = []
         for k in best.support:
             support = tuple(other for other in best.support if other != k)
             problem.weigh(best.strengths)
@@ -288,8 +299,10 @@ class _Problem:
     """
 
     def __init__(self, emulator: Emulator, simulate: Simulate) -> None:
-        self.emulator, self.simulate = emulator, simulate
-        originals, none = emulator.originals, np.zeros(len(emulator.names))
+        self.emulator = emulator
+        self.simulate = simulate
+        originals = emulator.originals
+        none = np.zeros(len(emulator.names))
         self.emulated = emulator.means(_ROWS)
         self.base = originals.mean(0) - originals[_ROWS].mean(0)
         self.points: Values = np.zeros((0, len(none)))
@@ -307,7 +320,8 @@ class _Problem:
 
     def add(self, strengths: Values, rows: slice) -> None:
         """Correct the emulator by a simulation of the images ``rows`` at ``strengths`` (K,)."""
-        simulated, emulated = self.simulate(strengths, rows), self.emulator.images(strengths)
+        simulated = self.simulate(strengths, rows)
+        emulated = self.emulator.images(strengths)
         bias = simulated.mean(0) - emulated[rows].mean(0)
         bias += emulated.mean(0) - self.base - self.emulated(strengths[None])[0]
         others = np.flatnonzero((self.points != strengths).any(1))  # all images replace some
@@ -373,9 +387,11 @@ class _Problem:
         start = near.strengths[chosen] if near else best[chosen]
         best[chosen] = np.clip(np.where(start > 0, start, 0.3), 0.01, 0.99)
         residual, slopes = self.slopes(best, support)
-        cost, damping = float(residual @ residual), 0.01
+        cost = float(residual @ residual)
+        damping = 0.01
         for _ in range(_ITERATIONS if support else 0):
-            gradient, curvature = slopes.T @ residual, slopes.T @ slopes
+            gradient = slopes.T @ residual
+            curvature = slopes.T @ slopes
             values = best[chosen]
             free = ~((values <= 0) & (gradient > 0) | (values >= 1) & (gradient < 0))
             if not free.any():
@@ -388,8 +404,12 @@ class _Problem:
             moved[chosen] = np.clip(values + change, 0, 1)
             other, more = self.slopes(moved, support)
             if (lower := float(other @ other)) < cost:
-                gain, size = cost - lower, np.abs(moved - best).max()
-                best, residual, slopes, cost = moved, other, more, lower
+                gain = cost - lower
+                size = np.abs(moved - best).max()
+                best = moved
+                residual = other
+                slopes = more
+                cost = lower
                 damping /= 5
                 if gain < 0.01 * cost or size < 0.002:
                     break

@@ -35,7 +35,8 @@ from robustness.matching.statistics import NAMES, Floats, Values
 from robustness.measure.condition import Condition
 from robustness.perturbations import compose
 
-_TRIED, _SHARED_IMAGES = 6, 20
+_TRIED = 6
+_SHARED_IMAGES = 20
 """Compositions of the profile that are tried, and images on which each is."""
 _BATCH = 32
 _LARGEST_CACHE = 2**28
@@ -56,7 +57,9 @@ class ReferenceImages:
         views: Mapping[str, NDArray[np.uint8]] | None = None,
     ) -> None:
         """``views`` are the images as the models of these names see them, if not as ``pixels``."""
-        self.pixels, self.seed, self.views = pixels, seed, views or {}
+        self.pixels = pixels
+        self.seed = seed
+        self.views = views or {}
         self.digests = [hashlib.sha256(image.tobytes()).hexdigest() for image in pixels]
         self._originals: dict[str, TopPredictions] = {}
         self._simulated: dict[bytes, Floats] = {}
@@ -80,7 +83,8 @@ class ReferenceImages:
         self, labels: dict[str, NDArray[np.int64]], note: Note
     ) -> dict[str, ConfidenceEstimator]:
         """How the confidence of each model in ``labels`` tells its accuracy."""
-        drawn, draws = compositions(self.seed), np.random.default_rng(self.seed)
+        drawn = compositions(self.seed)
+        draws = np.random.default_rng(self.seed)
         usable = np.flatnonzero(np.any([column >= 0 for column in labels.values()], 0))
         chosen = [np.sort(draws.permutation(usable)[:SIMULATED]) for _ in drawn]
         rows_text = repr([rows.tolist() for rows in chosen])
@@ -179,12 +183,14 @@ class ReferenceImages:
         The best composition is tried on all images, some of the profile on some, paired with it.
         """
         conditions = conditions[:_TRIED]
-        names, columns = list(labels), np.stack(list(labels.values()))
+        names = list(labels)
+        columns = np.stack(list(labels.values()))
         rows = np.flatnonzero((columns >= 0).any(0))
 
         def correct(outputs: Mapping[str, TopPredictions], some: NDArray[np.int64]) -> Values:
             """Correct predictions (models, images), NaN without a label."""
-            expected, classes = columns[:, some], [outputs[name].classes for name in names]
+            expected = columns[:, some]
+            classes = [outputs[name].classes for name in names]
             return np.where(expected >= 0, np.equal(classes, expected), np.nan)
 
         total = len(conditions) + 2

@@ -62,7 +62,8 @@ CONDITIONS = 20
 _LEAST = 0.005
 """Strength from which a perturbation or an alternative is named: 0.00 is none."""
 _PAIRS = 5
-_SMALL, _WIDEST = 0.1, 2.5
+_SMALL = 0.1
+_WIDEST = 2.5
 """The perturbations explain a difference up to such a share of it, if what is left is within so
 many times the ordinary distance. Measured: the true composition left up to 0.04 in a tenth of
 folders."""
@@ -131,7 +132,8 @@ class Cause:
     @property
     def perturbations(self) -> tuple[MatchedPerturbation, ...]:
         """Those of the composition, strongest first, without those of strength 0.00."""
-        fitted, parts = self.estimate, []
+        fitted = self.estimate
+        parts = []
         for name, strength in fitted.strengths.items():
             if strength < _LEAST:
                 continue
@@ -158,7 +160,8 @@ class Cause:
 
 def search_cause(production: Floats, side: ReferenceImages, note: Note) -> Cause:
     """Search the cause of the difference of ``production`` (n, D), scaled statistics."""
-    originals, names = side.emulator.originals, side.emulator.names
+    originals = side.emulator.originals
+    names = side.emulator.names
     changed = difference(production, originals, originals, side.seed)
     nothing = np.zeros((DRAWS, len(names)))
     none = Estimate(names, (Fit((), nothing[0], 0.0),), nothing)
@@ -188,7 +191,8 @@ def explains_accuracy(
     """
     agree_by_chance: list[NDArray[np.bool_]] = []
     for answer in expected:
-        ours, other = answer.confidence, simulated.get(answer.model)
+        ours = answer.confidence
+        other = simulated.get(answer.model)
         if ours is None or other is None:
             continue
         if not (ours.low <= other.value <= ours.high and other.low <= ours.value <= other.high):
@@ -236,7 +240,8 @@ def nearest_pairs(production: Floats, simulated: Floats) -> list[tuple[int, int]
     for _ in range(_PAIRS):
         row, other = np.unravel_index(np.argmin(distances), distances.shape)
         pairs.append((int(row), int(other)))
-        distances[row], distances[:, other] = np.inf, np.inf
+        distances[row] = np.inf
+        distances[:, other] = np.inf
     return pairs
 
 
@@ -307,7 +312,8 @@ def sheet_rows(path: Path) -> list[SheetRow]:
         if word and word not in _WORDS:
             raise ParameterError(f"{path}, line {number}: expected yes or no, got {word!r}.")
         if word:
-            image, model = from_csv_cell(row["image"]), from_csv_cell(row["model"])
+            image = from_csv_cell(row["image"])
+            model = from_csv_cell(row["model"])
             prediction = from_csv_cell(row.get("prediction") or "")
             result.append(SheetRow(number, image, model, prediction, _WORDS[word]))
     return result
@@ -348,7 +354,8 @@ def read_sheet(path: Path, sample: Sequence[SampleImage]) -> dict[tuple[str, str
 
 FEWEST = 20
 """Images that each side needs."""
-MOST_PRODUCTION, MOST_REFERENCE = 1000, 300
+MOST_PRODUCTION = 1000
+MOST_REFERENCE = 300
 """Images that are used, drawn at random from more."""
 _JPEG_QUALITY = 90
 """Of images to label."""
@@ -466,7 +473,8 @@ def match(
     originals, _, own_views = _read_different(
         reference, MOST_REFERENCE, settings, "reference", note
     )
-    pixels, count = images.pixels, len(images.pixels)
+    pixels = images.pixels
+    count = len(images.pixels)
     labels = _labels(reference, originals.rows, settings.models)
     side = ReferenceImages(originals.pixels, settings.seed, own_views)
     names = [production.entries[row].name for row in images.rows]
@@ -482,7 +490,8 @@ def match(
     side.learn(note)
     scaled = side.emulator.scaled(batch_statistics(lambda row: from_uint8(pixels[row]), count))
     cause = search_cause(scaled, side, note)
-    fitted, explained = cause.estimate, cause.explained
+    fitted = cause.estimate
+    explained = cause.explained
     drawn = draw_compositions(fitted, settings.seed)
     if explained and cause.perturbations and answer.expected_accuracy:
         simulated = side.accuracies(labels, fitted, drawn, count, cause.remainder, note)
@@ -523,7 +532,8 @@ def first_answer(
     ``views`` are the images as the models of these names see them, if not as ``pixels``.
     """
     enough = {name: column for name, column in labels.items() if (column >= 0).sum() >= FEWEST}
-    one_scene, why = show_one_scene(pixels), ""
+    one_scene = show_one_scene(pixels)
+    why = ""
     if one_scene:
         why = "Your images show nearly one scene: add others. No cause and no accuracy follow."
     elif not settings.models:

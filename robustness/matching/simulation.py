@@ -19,7 +19,8 @@ _PROCESSES = min(os.cpu_count() or 1, 8)
 _WORKERS = Workers("robustness.matching.simulation_process", _PROCESSES, least=0)
 _BLOCK = 32
 """Images of one question."""
-_MEMORY, _SECONDS = 2**30, 600
+_MEMORY = 2**30
+_SECONDS = 600
 
 
 def simulated_statistics(

@@ -24,21 +24,57 @@ Floats = NDArray[np.float32]
 Values = NDArray[np.float64]
 
 NAMES = (
-    *("luma 1 %", "luma 5 %", "luma 25 %", "luma 50 %", "luma 75 %", "luma 95 %", "luma 99 %"),
-    *("luma mean", "luma deviation"),
-    *("clipped brightest channel", "clipped darkest channel", "white pixels", "black pixels"),
-    *("dark channel mean", "dark channel 5 %", "darkest channel 1 %"),
-    *("saturation mean", "saturation 90 %"),
-    *("blue mean", "red mean", "relative blue", "relative red"),
-    *("blue deviation", "red deviation", "chroma to luma"),
-    *("red 99 %", "green 99 %", "blue 99 %", "red to green", "blue to green"),
-    *("noise", "noise in smooth parts", "noise in light to dark parts"),
-    *("residual correlation, x", "residual correlation, y", "residual correlation, 2 px"),
-    *("residual correlation, diagonal", "residual kurtosis"),
+    "luma 1 %",
+    "luma 5 %",
+    "luma 25 %",
+    "luma 50 %",
+    "luma 75 %",
+    "luma 95 %",
+    "luma 99 %",
+    "luma mean",
+    "luma deviation",
+    "clipped brightest channel",
+    "clipped darkest channel",
+    "white pixels",
+    "black pixels",
+    "dark channel mean",
+    "dark channel 5 %",
+    "darkest channel 1 %",
+    "saturation mean",
+    "saturation 90 %",
+    "blue mean",
+    "red mean",
+    "relative blue",
+    "relative red",
+    "blue deviation",
+    "red deviation",
+    "chroma to luma",
+    "red 99 %",
+    "green 99 %",
+    "blue 99 %",
+    "red to green",
+    "blue to green",
+    "noise",
+    "noise in smooth parts",
+    "noise in light to dark parts",
+    "residual correlation, x",
+    "residual correlation, y",
+    "residual correlation, 2 px",
+    "residual correlation, diagonal",
+    "residual kurtosis",
     *(f"spectrum band {band}" for band in range(1, 12)),
-    *("spectrum direction", "gradient", "gradient kurtosis", "edge 99 %", "edge 99.9 %"),
-    *("block edges", "zero high DCT", "small DCT", "zero DCT", "flat pixels"),
-    *("corners to centre", "light falloff"),
+    "spectrum direction",
+    "gradient",
+    "gradient kurtosis",
+    "edge 99 %",
+    "edge 99.9 %",
+    "block edges",
+    "zero high DCT",
+    "small DCT",
+    "zero DCT",
+    "flat pixels",
+    "corners to centre",
+    "light falloff",
 )
 """Names of the statistics, in the order of the vector."""
 
@@ -78,7 +114,8 @@ class _Grid(NamedTuple):
 
 @lru_cache(maxsize=4)
 def _grid(side: int) -> _Grid:
-    y, x = np.fft.fftfreq(side)[:, None], np.fft.rfftfreq(side)[None]
+    y = np.fft.fftfreq(side)[:, None]
+    x = np.fft.rfftfreq(side)[None]
     radius = np.hypot(y, x)
     bands = np.digitize(radius, _BANDS).ravel()
     high = (radius > 0.1) & (radius < 0.45)
@@ -107,8 +144,11 @@ def image_statistics(image: Floats) -> Floats:
     channels = (red, green, blue, luma, blue - luma, red - luma)
     steps = (cv2.absdiff(luma[:, 1:], luma[:, :-1]), cv2.absdiff(luma[1:], luma[:-1]))
     values = (
-        *(*_light(*channels), *_colour(*channels), *_noise(luma)),
-        *(*_sharpness(luma, *steps), *_blocks(luma, *steps)),
+        *_light(*channels),
+        *_colour(*channels),
+        *_noise(luma),
+        *_sharpness(luma, *steps),
+        *_blocks(luma, *steps),
     )
     return np.nan_to_num(np.array(values, np.float32))
 
@@ -162,13 +202,17 @@ def _light(*channels: Floats) -> list[float]:
     saturation = (lightest - darkest) / (lightest + 0.05)
     return [
         *_quantiles(luma, (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)),
-        *(luma.mean(), luma.std()),
+        luma.mean(),
+        luma.std(),
         _log(_share(lightest >= 253.5 * _LEVEL), 1e-3),
         _log(_share(darkest <= 1.5 * _LEVEL), 1e-3),
         _log(_share(luma >= 251.5 * _LEVEL), 1e-3),
         _log(_share(luma <= 3.5 * _LEVEL), 1e-3),
-        *(dark.mean(), *_quantiles(dark, (0.05,)), *_quantiles(darkest, (0.01,))),
-        *(saturation.mean(), *_quantiles(saturation, (0.9,))),
+        dark.mean(),
+        *_quantiles(dark, (0.05,)),
+        *_quantiles(darkest, (0.01,)),
+        saturation.mean(),
+        *_quantiles(saturation, (0.9,)),
     ]
 
 
@@ -177,9 +221,13 @@ def _colour(*channels: Floats) -> list[float]:
     thin = (slice(None, None, 2), slice(None, None, 2))
     relative = luma[thin] + 0.05
     return [
-        *(to_blue.mean(), to_red.mean()),
-        *(_median(to_blue[thin] / relative), _median(to_red[thin] / relative)),
-        *(to_blue.std(), to_red.std(), _log(to_blue.std() / (luma.std() + _LEVEL), 0.01)),
+        to_blue.mean(),
+        to_red.mean(),
+        _median(to_blue[thin] / relative),
+        _median(to_red[thin] / relative),
+        to_blue.std(),
+        to_red.std(),
+        _log(to_blue.std() / (luma.std() + _LEVEL), 0.01),
         *(float(_quantiles(channel, (0.99,))[0]) for channel in (red, green, blue)),
         _log((red.mean() + 0.02) / (green.mean() + 0.02), 0),
         _log((blue.mean() + 0.02) / (green.mean() + 0.02), 0),
@@ -195,7 +243,8 @@ def _noise(luma: Floats) -> list[float]:
     flat = np.flatnonzero(
         slope <= np.partition(sample, sample.size * 3 // 10)[sample.size * 3 // 10]
     )
-    light, grain = smooth[inner].take(flat), noise.take(flat)
+    light = smooth[inner].take(flat)
+    grain = noise.take(flat)
     bright = light > _median(light)
     ratio = _mean(grain[bright]) / _mean(grain[~bright])
     residual = luma - cv2.GaussianBlur(luma, (0, 0), 1.5)
@@ -230,7 +279,8 @@ def _sharpness(luma: Floats, across: Floats, down: Floats) -> list[float]:
     total = float(high.sum()) + 1e-9
     direction = np.hypot(float(high @ grid.cosine), float(high @ grid.sine)) / total
     slope = across[:-1] ** 2 + down[:, :-1] ** 2
-    first, second = int(across.size * 0.99), int(across.size * 0.999)
+    first = int(across.size * 0.99)
+    second = int(across.size * 0.999)
     edges = np.partition(across, first, axis=None)[first:]
     sharpest = np.partition(edges, second - first)[second - first]
     return [
@@ -238,7 +288,8 @@ def _sharpness(luma: Floats, across: Floats, down: Floats) -> list[float]:
         direction,
         _log(float(np.sqrt(slope).mean()), _LEVEL / 4),
         _log(float((slope**2).mean()) / (float(slope.mean()) ** 2 + 1e-12), 1),
-        *(edges[0], _log(sharpest, _LEVEL)),
+        edges[0],
+        _log(sharpest, _LEVEL),
     ]
 
 
@@ -246,7 +297,8 @@ def _blocks(luma: Floats, across: Floats, down: Floats) -> list[float]:
     edge, inside = (
         (across[:, at::8].mean() + _LEVEL / 8) * (down[at::8].mean() + _LEVEL / 8) for at in (7, 3)
     )
-    grid, count = _grid(luma.shape[0]), luma.shape[0] // 8
+    grid = _grid(luma.shape[0])
+    count = luma.shape[0] // 8
     # Both transforms are one product each, which leaves the block's vertical frequency last.
     rows = (luma[: count * 8, : count * 8].reshape(-1, 8) @ _DCT.T).reshape(count, 8, count, 8)
     size = np.abs(rows.transpose(0, 2, 3, 1).reshape(-1, 8) @ (255 * _DCT.T)).reshape(-1, 8, 8)
@@ -309,7 +361,8 @@ def difference(first: Floats, second: Floats, reference: Floats, seed: int) -> S
     distances = []
     for _ in range(_PARTS):
         order = draws.permutation(len(second))
-        part, rest = second[order[:count]], second[order[count:]]
+        part = second[order[:count]]
+        rest = second[order[count:]]
         error = mean_covariance(spread(rest, least), count, len(rest))
         distances.append(distance(part.mean(0) - rest.mean(0), error))
     ordinary = float(np.quantile(distances, _QUANTILE)) * ORDINARY

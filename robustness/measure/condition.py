@@ -378,7 +378,8 @@ class AttackCondition(_OfOneKind):
     @property
     def _unusual(self) -> list[str]:
         """Texts of the settings, other than epsilon, that are not the default of the attack."""
-        spec, record = self.spec, self.spec.record
+        spec = self.spec
+        record = self.spec.record
         parts = []
         if spec.norm != record.norms[0]:
             parts.append(NORMS[spec.norm].label)

@@ -424,7 +424,8 @@ def measure_batch(
         if outputs is not None:
             parts = [*parts, outputs[place * variants : (place + 1) * variants]]
         own = Outputs.join(parts)
-        picture, scores = batch.pictures[place], batch.scores[place]
+        picture = batch.pictures[place]
+        scores = batch.scores[place]
         rows.append(measurements(spec, picture, classifier, own[:1], own[order], scores))
     return rows
 

@@ -236,7 +236,8 @@ class Request:
 
     def of_models(self, names: Sequence[str]) -> Request:
         """The same request for some of its models, in the order of ``names``."""
-        hashes, framings = dict(self.models), dict(self.framings)
+        hashes = dict(self.models)
+        framings = dict(self.framings)
         return replace(
             self,
             models=tuple((name, hashes[name]) for name in names),
@@ -387,7 +388,8 @@ def study_conditions(
     return graded_conditions(chosen, strengths=None if strength is None else [strength])
 
 
-STUDY_SUITE, IMAGENET_C_SUITE = "study", "imagenet-c"
+STUDY_SUITE = "study"
+IMAGENET_C_SUITE = "imagenet-c"
 IMAGENET_C_JPEG_SUITE = "imagenet-c-jpeg"
 
 SUITES = (STUDY_SUITE, IMAGENET_C_SUITE, IMAGENET_C_JPEG_SUITE)

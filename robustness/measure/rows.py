@@ -46,7 +46,10 @@ _INDEX = "a class index of the model, from 0"
 _SHARE = "0 to 1"
 _TRUTH = "true or false"
 _ANY = "any number"
-_NUMBER, _WHOLE, _TEXT, _FLAG = pa.float64(), pa.int32(), pa.string(), pa.bool_()
+_NUMBER = pa.float64()
+_WHOLE = pa.int32()
+_TEXT = pa.string()
+_FLAG = pa.bool_()
 
 
 Fill = Callable[[Measurement], Any]
@@ -93,7 +96,8 @@ def _probability(name: str, meaning: str) -> Column:
 
 
 def _top5(image: str, name: str) -> tuple[Column, Column]:
-    type_text, meaning = "up to five, each", f"the most likely classes of the {image} image"
+    type_text = "up to five, each"
+    meaning = f"the most likely classes of the {image} image"
     probabilities = _probability(f"{name}_probabilities", f"of {name}")
     return (
         Column(name, f"{type_text} {_INDEX}", meaning, pa.list_(_WHOLE), tolerance=TIES),
@@ -123,7 +127,8 @@ def _metric(name: str) -> Column:
         meaning = "a metric of a plugin that is not loaded here"
         return Column(name, _ANY, meaning, null=True, fill=_score(name))
     metric = metrics.REGISTRY[name]
-    better, bounded = "higher" if metric.higher_is_better else "lower", math.isfinite(metric.high)
+    better = "higher" if metric.higher_is_better else "lower"
+    bounded = math.isfinite(metric.high)
     note = "" if bounded else "; empty where infinite"
     return Column(
         name,

@@ -186,7 +186,8 @@ def _search(
         leads |= zip(between, _leads(answers, own), strict=True)
         classes |= zip(between, answers.argmax(axis=1).tolist(), strict=True)
     unchanged, changed = _first_break(sorted(leads.items()))
-    ssim, returns = None, []
+    ssim = None
+    returns = []
     if changed is not None:
         images = perturbed(picture, [Condition.of({record.name: changed})], seed)
         ssim = float(picture_scores(picture.image[None], images)["ssim"][0])

@@ -27,7 +27,8 @@ is one in ten may be missing, and its values are unknown."""
 
 _CELLS = 250_000  # values worked on at once: some arrays of 2 MB
 _TAIL = 0.025
-_SHARE_PSEUDO, _DIFFERENCE_PSEUDO = 6.0, 1.0
+_SHARE_PSEUDO = 6.0
+_DIFFERENCE_PSEUDO = 1.0
 """Pseudo-images, half at each end of the range, so that few images do not understate the spread.
 The smallest number with which ``benchmarks.interval_coverage`` finds at most 3% of the truths
 beyond either bound for every kind of images."""
@@ -164,7 +165,8 @@ def _beta_bounds(rate: Floats, trials: Floats, tail: float) -> Bounds:
     beyond each; NaN for NaN trials."""
     from scipy.special import betaincinv  # slow to import
 
-    successes, failures = rate * trials, (1 - rate) * trials
+    successes = rate * trials
+    failures = (1 - rate) * trials
     tiny = 1e-9  # rounding of a rate of 0 or 1
     low = betaincinv(np.maximum(successes, tiny), failures + 1, tail)
     high = betaincinv(successes + 1, np.maximum(failures, tiny), 1 - tail)

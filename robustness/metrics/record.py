@@ -18,7 +18,9 @@ PREDICTION = "prediction"
 FEATURES = "features"
 PICTURE = "image"
 
-TABLES, STRENGTHS, RUN = "tables", "strengths", "run"
+TABLES = "tables"
+STRENGTHS = "strengths"
+RUN = "run"
 """Where a metric appears, beside the glossary and the rows: in the tables of
 models, in the curves over the strength, and in the map of a run."""
 

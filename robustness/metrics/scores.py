@@ -28,7 +28,8 @@ from robustness.metrics.record import (
 
 SSIM_SIGMA = 1.5
 SSIM_TRUNCATE = 3.5
-SSIM_K1, SSIM_K2 = 0.01, 0.03
+SSIM_K1 = 0.01
+SSIM_K2 = 0.03
 """Wang, Bovik, Sheikh & Simoncelli, IEEE Trans. Image Processing 13, 2004: an 11 x 11 Gaussian
 window of standard deviation 1.5, population covariances."""
 
@@ -80,10 +81,12 @@ def _ssim(clean: Moments, image: Floats) -> float:
     centred, mean_b, square_b = _moments(image)
     covariance = _window(reference * centred) - mean_a * mean_b
     variances = (square_a - mean_a * mean_a) + (square_b - mean_b * mean_b)
-    light_a, light_b = mean_a + np.float32(0.5), mean_b + np.float32(0.5)
+    light_a = mean_a + np.float32(0.5)
+    light_b = mean_b + np.float32(0.5)
     product = light_a * light_b
     squares = light_a * light_a + light_b * light_b
-    c1, c2 = np.float32(SSIM_K1**2), np.float32(SSIM_K2**2)
+    c1 = np.float32(SSIM_K1**2)
+    c2 = np.float32(SSIM_K2**2)
     local = (2 * product + c1) * (2 * covariance + c2) / ((squares + c1) * (variances + c2))
     pad = int(SSIM_TRUNCATE * SSIM_SIGMA + 0.5)
     inner = local[pad:-pad, pad:-pad] if min(local.shape[:2]) > 2 * pad else local
@@ -158,7 +161,8 @@ def top_k(probabilities: Floats, k: int = 5) -> np.ndarray:
 )
 def top5_overlap(clean: Floats, perturbed: Floats) -> Scores:
     """Share of the original top-5 classes that stay in the top-5, in any order."""
-    before, after = top_k(clean), top_k(perturbed)
+    before = top_k(clean)
+    after = top_k(perturbed)
     return (before[:, :, None] == after[:, None, :]).any(2).mean(1)
 
 

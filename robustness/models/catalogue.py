@@ -142,7 +142,8 @@ def efficientnet_lite(name: str, size: int, width: float, depth: float, k: Any =
         if filters < 0.9 * scaled:  # never down by more than a tenth
             filters += 8
         for repeat in range(_repeats(depth, stage)):
-            block, shortcut = f"block{index}", x
+            block = f"block{index}"
+            shortcut = x
             if expansion != 1:
                 x = layers.Conv2D(
                     shortcut.shape[-1] * expansion, 1, name=f"{block}_expand_conv", **conv
@@ -284,7 +285,8 @@ def convnext_tiny() -> Any:
     Keras uses convolutions with as many groups as channels, which TensorFlow runs on a CPU only
     through XLA: compiled again for each batch size, and four to five times slower on two cores.
     """
-    k, tf = keras(), tensorflow()
+    k = keras()
+    tf = tensorflow()
 
     class Depthwise(k.layers.Conv2D):  # type: ignore[name-defined]
         """Keeps the weights of the grouped convolution, so that the published file fits."""
@@ -307,7 +309,9 @@ def convnext_tiny() -> Any:
     return _with_named_stages(keras_application("ConvNeXtTiny"), readers, replace)
 
 
-SIDE, PATCH, CLASSES = 224, 16, 1000
+SIDE = 224
+PATCH = 16
+CLASSES = 1000
 """Shared by all: pixels of the input and of a patch, and ImageNet classes."""
 
 STAGES = (
@@ -326,7 +330,9 @@ the patches, row by row, is the last ``(SIDE // PATCH) ** 2`` of them."""
 
 _TAPPED = {int(stage.removeprefix("block")) for stage, _ in STAGES[:-1]}
 
-CONFIG, BACKBONE_WEIGHTS, HEAD_WEIGHTS = "config.json", "model.weights.h5", "task.weights.h5"
+CONFIG = "config.json"
+BACKBONE_WEIGHTS = "model.weights.h5"
+HEAD_WEIGHTS = "task.weights.h5"
 
 
 @dataclass(frozen=True)

@@ -153,15 +153,18 @@ def check_model(name: str, *, side: int | None = None, timing: bool = True) -> M
 
 
 def _of_ready(record: ModelRecord, side: int, timing: bool) -> ModelCheck:
-    name, classes = record.name, set(record.labels().names)
+    name = record.name
+    classes = set(record.labels().names)
     for picture in record.check_pictures:
         strangers = [label for label in picture.classes if label not in classes]
         if strangers:
             raise ParameterError(f"{name} has no class called {strangers[0]!r} to check.")
     engine = load(name, side=side).engine
-    file, base = record.weights.own, record.base or record
+    file = record.weights.own
+    base = record.base or record
     classifier = load(name, side=record.input_size)
-    images, answers = [], []
+    images = []
+    answers = []
     for picture in record.check_pictures:
         source = picture.source
         data = read_file(source) if isinstance(source, Path) else sample_bytes(source)
@@ -237,7 +240,8 @@ def _better(classifier: Classifier) -> str:
     def ask(images: Floats, by: Normalisation) -> Floats:
         return classifier.unchecked(renormalise(images, by, own)).probabilities
 
-    tried, images = trials(ask, photographs, own=own), len(photographs.classes)
+    tried = trials(ask, photographs, own=own)
+    images = len(photographs.classes)
     best = clearly_better(tried, value_of(own), images)
     if best is None:
         return ""
@@ -280,13 +284,15 @@ def pass_milliseconds(classifier: Classifier) -> float | None:
 def engine_text(record: ModelRecord) -> str:
     """The engine of ``record`` in words, and why it is not OpenVINO."""
     record = record.base or record
-    choice, file = chosen(), record.weights.own
+    choice = chosen()
+    file = record.weights.own
     if file and file.call:
         return f"Python, {file.kind}"
     sides = STUDY_SIDE, record.input_size
     converted = conversion(record, digest(record), *sides) if state(record).ready else None
     refusal = converted.refusal if converted else ""
-    kind, runtime = record.weights.format, record.weights.native_runtime
+    kind = record.weights.format
+    runtime = record.weights.native_runtime
     if refusal:
         runtime = kind.runtime
     if runtime:

@@ -169,7 +169,8 @@ class Classifier:
 
         Raises ``WeightsError`` for an answer that is not finite.
         """
-        outputs, count = Outputs(*self.forward(images)), len(images)
+        outputs = Outputs(*self.forward(images))
+        count = len(images)
         for name, values in [("probabilities", outputs.probabilities), *outputs.features.items()]:
             # A network may overflow, and an engine without memory answers with an empty array.
             got = "NaN or infinity" if not np.isfinite(values).all() else ""
@@ -197,7 +198,8 @@ class Classifier:
             )
         if images.dtype == np.float32 and images.view(np.uint32).max() <= _ONE:
             return
-        low, high = images.min(), images.max()
+        low = images.min()
+        high = images.max()
         if not (low >= 0 and high <= 1):  # NaN, too
             raise ParameterError(
                 f"{self.record.name} expects values from 0 to 1, got {low:g} to {high:g}; divide "

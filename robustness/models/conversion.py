@@ -142,8 +142,14 @@ def conversion(record: ModelRecord, weights: str, *sides: int) -> Conversion | N
 def place(record: ModelRecord, weights: str, side: int) -> Path:
     """Path of the conversion's record; whatever may change a prediction changes it."""
     request = (
-        *(record.name, weights, side, record.shape, record.normalisation, record.stages),
-        *(record.labels().key, _maker()),
+        record.name,
+        weights,
+        side,
+        record.shape,
+        record.normalisation,
+        record.stages,
+        record.labels().key,
+        _maker(),
     )
     key = hashlib.sha256(repr(request).encode()).hexdigest()[:_KEY_DIGITS]
     return settings.cache_folder() / "digests" / f"{record.name}-{side}-{key}.json"
@@ -372,7 +378,8 @@ def _answer(
 
 def use_of(record: ModelRecord, side: int) -> Use:
     """How the model is to be used; raises ``UnusableError`` or ``OSError`` for a damaged file."""
-    file, labels = record.weights.own, record.labels()
+    file = record.weights.own
+    labels = record.labels()
     numbers = record.weights.format.numbers(file.path) if file else Numbers()
     return Use(
         side=side,

@@ -214,7 +214,8 @@ def compile_and_check(
 def _ask_natively(source: _ModelSource, use: Use, refusal: str) -> Floats:
     """The model's answers in its own runtime; ``refusal`` is what OpenVINO lacks."""
     with _native(source, refusal):
-        session, images = source.session(), trial_images(use.side)
+        session = source.session()
+        images = trial_images(use.side)
         answers, repeated = (native_answers(session, images, use) for _ in range(2))
     _check_answers(answers, use)
     if not _agree([answers], [repeated]):

@@ -224,7 +224,8 @@ def read_description(path: Path, choices: Mapping[str, Any], name: str) -> Descr
     if Path(labels := choices.get("labels", "")).is_absolute():
         choices["labels"] = own_models.relative(Path(labels))
     described = describe_file(path, shape_of(choices.get("input_size")))
-    stated, sources = described["entry"], described["told_by"]
+    stated = described["entry"]
+    sources = described["told_by"]
     by_name = choices.get("normalisation")
     rounded = by_name in NORMALISATIONS if isinstance(by_name, str) else False
     if sources.get("normalisation") == INPUT_TYPE and rounded and by_name != OF_BYTES:
@@ -259,15 +260,18 @@ def try_out(
     """
     if set(description.missing) - {"normalisation"}:
         return description
-    entry, sources = dict(description.entry), dict(description.sources)
+    entry = dict(description.entry)
+    sources = dict(description.sources)
     own_models.check(description.name, {"normalisation": "0..1", **entry})
     with tempfile.TemporaryDirectory() as folder:
         record = _record(description, Path(folder))
         if sees_whole_images(entry, record):
-            entry["fit"], sources["fit"] = WHOLE, "its own classes"
+            entry["fit"] = WHOLE
+            sources["fit"] = "its own classes"
             record = _record(replace(description, entry=entry), Path(folder))
         ask = asks(record)
-        framing, labels = record.own_framing, record.labels()
+        framing = record.own_framing
+        labels = record.labels()
         results: tuple[Trial, ...] = ()
         labelled = from_folder(images, record, framing) if images else None
         if labelled is None and labels == imagenet():
@@ -280,7 +284,8 @@ def try_out(
             sources["normalisation"] = "the images it was tried on"
         missing = () if "normalisation" in entry else ("normalisation",)
         predictions: Sequence[Mapping[str, Any]] = ()
-        native, warning = None, description.warning
+        native = None
+        warning = description.warning
         resizings = ""
         if not missing:
             record = _record(replace(description, entry=entry), Path(folder))

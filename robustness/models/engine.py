@@ -25,7 +25,8 @@ from robustness.models.frameworks import has_gpu, tensorflow
 Floats = NDArray[np.float32]
 Classes = NDArray[np.int32]
 
-ALL_OTHERS, BEST_OTHER = -1, -2
+ALL_OTHERS = -1
+BEST_OTHER = -2
 """Rivals: all other classes together, or the most probable other class."""
 
 MOST_ROWS = 16
@@ -78,10 +79,14 @@ class Gradients:
     def __init__(self, network: Network) -> None:
         """Raises ``GradientError`` if no gradient leads from the scores back to the pixels."""
         tf = tensorflow()
-        side, classes, rows = network.side, network.classes, network.rows
+        side = network.side
+        classes = network.classes
+        rows = network.rows
         some = tf.TensorSpec((rows,), tf.int32)
         spec = (
-            *(tf.TensorSpec((rows, side, side, 3), tf.float32), some, some),
+            tf.TensorSpec((rows, side, side, 3), tf.float32),
+            some,
+            some,
             tf.TensorSpec((), tf.bool),
             tf.TensorSpec((), tf.float32),
         )
@@ -241,7 +246,8 @@ class ForwardPass(Protocol):
         """
 
 
-OPENVINO, TENSORFLOW = "openvino", "tensorflow"
+OPENVINO = "openvino"
+TENSORFLOW = "tensorflow"
 
 
 @dataclass(frozen=True)

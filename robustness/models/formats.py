@@ -103,16 +103,21 @@ class ModelFormat:
 
 _IDENTIFIER = b"TFL3"
 _MODEL_SUBGRAPHS = 2
-_GRAPH_TENSORS, _GRAPH_INPUTS, _GRAPH_OUTPUTS = 0, 1, 2
-_TENSOR_TYPE, _TENSOR_QUANTISATION = 1, 4
-_SCALES, _ZERO_POINTS = 2, 3
+_GRAPH_TENSORS = 0
+_GRAPH_INPUTS = 1
+_GRAPH_OUTPUTS = 2
+_TENSOR_TYPE = 1
+_TENSOR_QUANTISATION = 4
+_SCALES = 2
+_ZERO_POINTS = 3
 _QUANTISED_TYPES = {3: (0, 255), 9: (-128, 127), 7: (-32768, 32767), 17: (-8, 7)}
 """Codes of uint8, int8, int16 and int4, with their ranges."""
 
 _MOST_TABLES = 20_000
 """Tables of a list that are read: a network has at most a few thousand tensors."""
 
-_MOST_TEXTS, _MOST_BYTES = 100, 4 * 2**20
+_MOST_TEXTS = 100
+_MOST_BYTES = 4 * 2**20
 """Files in the archive, and bytes of a list of classes."""
 
 _IMPORT_BYTES = 4 * 10**9
@@ -149,7 +154,8 @@ def _quantisation(tensor: _Table) -> Quantisation | None:
     table = tensor.table(_TENSOR_QUANTISATION)
     if limits is None or table is None:
         return None
-    scale, zero_point = table.first(_SCALES, "f"), table.first(_ZERO_POINTS, "q")
+    scale = table.first(_SCALES, "f")
+    zero_point = table.first(_ZERO_POINTS, "q")
     if scale is None or not math.isfinite(scale) or scale <= 0:
         return None
     return Quantisation(float(scale), int(zero_point or 0), *limits)
@@ -167,7 +173,8 @@ class _Table:
     """A table of a FlatBuffer at ``place`` of an open file; every read is checked."""
 
     def __init__(self, file: BinaryIO, place: int) -> None:
-        self._file, self._place = file, place
+        self._file = file
+        self._place = place
         self._fields = place - self._number("i", place)
         self._size = self._number("H", self._fields)
 
@@ -238,7 +245,9 @@ TFLITE = ModelFormat(
 )
 
 
-_METADATA, _EXTERNAL, _KIND = 14, "external", "kind"
+_METADATA = 14
+_EXTERNAL = "external"
+_KIND = "kind"
 _MODEL = {7: "graph", 25: "function"}
 _MESSAGES: Mapping[str, Mapping[int, str]] = {
     "function": {7: "node"},
@@ -250,7 +259,8 @@ _MESSAGES: Mapping[str, Mapping[int, str]] = {
 }
 """The fields of the messages of onnx.proto (ONNX 1.18) that are followed, by their numbers."""
 
-_ENTRY_KEY, _ENTRY_VALUE = 1, 2
+_ENTRY_KEY = 1
+_ENTRY_VALUE = 2
 
 _LOOPS = {"Loop", "If", "Scan", "SequenceMap"}
 """Operators that hold graphs of their own: how long they take cannot be computed beforehand."""
@@ -280,7 +290,10 @@ _MAX_BYTES = 2**31
 _MOST_FIELDS = 300_000
 """Fields that are read of one file, within a second: 20,000 nodes of a chain have 100,000."""
 
-_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
+_VARINT = 0
+_FIXED64 = 1
+_BYTES = 2
+_FIXED32 = 5
 _MOST_VARINT_BYTES = 10
 
 
@@ -369,7 +382,9 @@ class _Message:
     """
 
     def __init__(self, file: BinaryIO, start: int, end: int, budget: list[int] | None = None):
-        self._file, self._start, self.end = file, start, end
+        self._file = file
+        self._start = start
+        self.end = end
         self._budget = [_MOST_FIELDS] if budget is None else budget  # shared with all within it
 
     def fields(self) -> Iterator[tuple[int, int | _Message]]:
@@ -384,7 +399,8 @@ class _Message:
                 raise UnusableError("too many fields")
             self._file.seek(at)
             key = self._varint()
-            kind, number = key & 7, key >> 3
+            kind = key & 7
+            number = key >> 3
             if kind == _VARINT:
                 value: int | _Message = self._varint()
                 at = self._file.tell()

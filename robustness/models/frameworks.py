@@ -212,7 +212,8 @@ class _Refused:
 def _fast_import() -> Iterator[None]:
     """Hides optional packages, up to half of TensorFlow's import time, and pauses garbage
     collection, an eighth, which finds nothing."""
-    refused, collects = _Refused(), gc.isenabled()
+    refused = _Refused()
+    collects = gc.isenabled()
     sys.meta_path.insert(0, refused)
     gc.disable()
     try:

@@ -69,12 +69,14 @@ def bicubic(side: int, size: int) -> NDArray[np.float32]:
 
     Bicubic; antialiased when shrinking.
     """
-    ratio, half = np.float32(side / size), np.float32(0.5)
+    ratio = np.float32(side / size)
+    half = np.float32(0.5)
     centres = (np.arange(size, dtype=np.float32) + half) * ratio - half
     if side <= size:
         below = np.floor(centres)
         centres = below + np.rint((centres - below) * _TABLE) / _TABLE
-    d, a = np.abs(centres[:, None] - np.arange(side)) / max(1.0, side / size), _KEYS
+    d = np.abs(centres[:, None] - np.arange(side)) / max(1.0, side / size)
+    a = _KEYS
     near = ((a + 2) * d - (a + 3)) * d * d + 1
     far = ((a * d - 5 * a) * d + 8 * a) * d - 4 * a
     weights = np.where(d <= 1, near, np.where(d < 2, far, 0.0))
@@ -94,7 +96,8 @@ def resizing(
 
 def factors(normalisation: Normalisation) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Factor and offset of each channel, in the model's order, for pixels in [0, 1]."""
-    mean, std = np.array(normalisation.mean), np.array(normalisation.std)
+    mean = np.array(normalisation.mean)
+    std = np.array(normalisation.std)
     return (normalisation.scale / std).astype(np.float32), (-mean / std).astype(np.float32)
 
 
@@ -198,7 +201,8 @@ MOST_NODES = 20_000
 LOOPS = ("Loop", "If", "TensorIterator")
 """Operations with graphs of their own, whose duration cannot be predicted."""
 
-ANY_BATCH, ONE_IMAGE = -1, 1
+ANY_BATCH = -1
+ONE_IMAGE = 1
 
 
 class OpenVinoError(UnusableError):
@@ -470,7 +474,8 @@ def _built(
     probabilities = _probabilities(raw, use, classes)
     names = tuple(stage.name for stage in stages)
     if not names:
-        names, features = ("answer",), [probabilities]
+        names = ("answer",)
+        features = [probabilities]
 
     def of(first: Any) -> Any:
         results = [operations.result(node) for node in (first, *features)]

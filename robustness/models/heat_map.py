@@ -110,7 +110,8 @@ class Explainer:
     def __init__(self, network: ReplayedNetwork) -> None:
         """Raises ``ExplanationError`` for a network whose features have no positions."""
         tf = tensorflow()
-        layer, side = find_last_grid(network.label, network.graph), network.side
+        layer = find_last_grid(network.label, network.graph)
+        side = network.side
         self.rows = network.rows or MAX_BATCH
         signature = [
             tf.TensorSpec((network.rows, side, side, 3), tf.float32),

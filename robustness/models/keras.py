@@ -96,7 +96,8 @@ def _screen(path: Path) -> tuple[dict[str, Any], int]:
     try:
         require_regular(path, MAX_BYTES)  # a pipe may never end
         with BoundedZip(path, _MOST_FILES) as archive:
-            packed, unpacked = path.stat().st_size, sum(e.file_size for e in archive.infolist())
+            packed = path.stat().st_size
+            unpacked = sum(e.file_size for e in archive.infolist())
             if unpacked > max(_FREE_BYTES, _MAX_RATIO * packed):
                 raise WeightsError(
                     f"{path} is not loaded: its {packed:,} bytes would unpack to {unpacked:,}, as "
@@ -115,7 +116,8 @@ def _screen(path: Path) -> tuple[dict[str, Any], int]:
     for item in json_values(config):
         if not isinstance(item, dict) or "class_name" not in item:
             continue
-        name, module = str(item["class_name"]), str(item.get("module") or "")
+        name = str(item["class_name"])
+        module = str(item.get("module") or "")
         if name == "Lambda" or "lambda" in name.lower():
             raise WeightsError(
                 f"{path.name} holds a Lambda layer, which is code, and is not loaded; replace the "
@@ -229,7 +231,8 @@ def keras_graph(
 
 def keras_function(network: Any, shape: tuple[int, int]) -> Callable[[Any], list[Any]]:
     """A function from pixels (N, *shape, 3) to every output of ``network``; safe in threads."""
-    traced, constant = _traced(network, shape), tensorflow().constant
+    traced = _traced(network, shape)
+    constant = tensorflow().constant
     return lambda pixels: [np.asarray(output) for output in traced(constant(pixels))]
 
 
@@ -247,7 +250,8 @@ def _traced(network: Any, shape: tuple[int, int]) -> Any:
 @contextmanager
 def _whole_normalisations() -> Iterator[None]:
     """Make Keras trace batch normalisations of maps as one operation instead of four."""
-    tf, layer_type = tensorflow(), keras().layers.BatchNormalization
+    tf = tensorflow()
+    layer_type = keras().layers.BatchNormalization
     call = layer_type.call
 
     def whole(layer: Any, inputs: Any, training: Any = None, mask: Any = None) -> Any:

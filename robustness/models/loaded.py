@@ -156,7 +156,8 @@ class Loaded:
             built = as_graph(record, model, load)
             if isinstance(built, Classifier):
                 return built
-            kind, call = model.kind, replace(call, ask=model.ask, limit=built)
+            kind = model.kind
+            call = replace(call, ask=model.ask, limit=built)
         forward = FunctionPass(record, kind, call, side)
         if call.reference:  # one of this process was tried when it was added
             forward.warn_if_unsteady()
@@ -192,7 +193,8 @@ class Loaded:
         Gives the classifier where another thread has loaded it by then: two sessions that ask at
         once build it once. Others load beside it as long as the budget allows.
         """
-        stays, allowed = needed(record), budget()
+        stays = needed(record)
+        allowed = budget()
         if stays > allowed:
             raise WeightsError(
                 f"{record.name} takes about {in_bytes(stays)} of memory, and loaded models may "

@@ -46,7 +46,8 @@ FRAMING_KEYS = tuple(key for key in Framing._fields if key != "side")
 """The keys of ``models.toml`` that say how images become the input."""
 
 OF_BYTES = "0..255"
-CONFIG, PREPROCESSOR = "config.json", "preprocessor_config.json"
+CONFIG = "config.json"
+PREPROCESSOR = "preprocessor_config.json"
 
 _TIMM_FITS = {"center": "crop", "squash": "squash", "border": "letterbox"}
 _WHOLE = 384
@@ -97,13 +98,17 @@ def describe(path: Path, facts: FileFacts) -> dict[str, Any]:
         if names and not are_imagenet(names):
             sources["labels"] = "the file"
         elif facts.classes in (len(imagenet()), len(imagenet()) + 1):
-            names, entry["labels"], sources["labels"] = (), IMAGENET, "the number of classes"
+            names = ()
+            entry["labels"] = IMAGENET
+            sources["labels"] = "the number of classes"
     stated, told_by = stated_entry(path)
     if facts.whole and "normalisation" not in stated:
-        stated["normalisation"], told_by["normalisation"] = OF_BYTES, INPUT_TYPE
+        stated["normalisation"] = OF_BYTES
+        told_by["normalisation"] = INPUT_TYPE
     square = facts.shape is not None and facts.shape[0] == facts.shape[1]
     for key in stated if square else {"normalisation"} & stated.keys():
-        entry[key], sources[key] = stated[key], told_by[key]
+        entry[key] = stated[key]
+        sources[key] = told_by[key]
     if facts.logits is not None:
         entry["output"] = "logits" if facts.logits else "probabilities"
         sources["output"] = "its predictions"
@@ -246,16 +251,20 @@ def hugging_face_entry(config: Mapping[str, Any]) -> dict[str, Any]:
     with suppress(Exception):
         if not config.get("do_resize", True):
             return entry
-        size, crops = config["size"], bool(config.get("do_center_crop"))
+        size = config["size"]
+        crops = bool(config.get("do_center_crop"))
         if isinstance(size, int):
             size = {"shortest_edge": size} if crops else {"height": size, "width": size}
         share = float(config.get("crop_pct") or 1)
         if "shortest_edge" in size:
-            fit, side = "crop", int(size["shortest_edge"])
+            fit = "crop"
+            side = int(size["shortest_edge"])
             if config.get("crop_pct") and side >= _WHOLE:
-                fit, share = "squash", 1.0
+                fit = "squash"
+                share = 1.0
         else:
-            fit, side = "squash", _side(size)
+            fit = "squash"
+            side = _side(size)
         if crops:
             side, resized = _side(config["crop_size"]), side
             share = share_of(side, resized)
@@ -288,8 +297,10 @@ def shape_of(value: Any) -> Shape | None:
 
 def torchvision_entry(transforms: Any) -> dict[str, Any]:
     """By ``Weights.transforms()`` of torchvision, with ``input_size`` and ``normalisation``."""
-    (side,), (resized,) = transforms.crop_size, transforms.resize_size
-    share, interpolation = share_of(side, resized), transforms.interpolation.value
+    (side,) = transforms.crop_size
+    (resized,) = transforms.resize_size
+    share = share_of(side, resized)
+    interpolation = transforms.interpolation.value
     return {
         **_framing(Framing("crop", side, share, interpolation, PIL)),
         "input_size": side,
@@ -321,7 +332,8 @@ def _normalisation(scale: float, mean: Any, std: Any) -> str | dict[str, Any]:
     first, second, third = map(float, std)
     if min(first, second, third, scale) <= 0:
         raise ValueError("a spread or a scale of 0")
-    means, spreads = (red, green, blue), (first, second, third)
+    means = (red, green, blue)
+    spreads = (first, second, third)
     return value_of(Normalisation("RGB", round(scale, 9), means, spreads))
 
 

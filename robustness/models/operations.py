@@ -86,7 +86,8 @@ class Value:
         axes = [self.order.index(axis) for axis in order]
         if axes == sorted(axes):
             return self.tensor
-        tf, sizes = tensorflow(), self.stored
+        tf = tensorflow()
+        sizes = self.stored
         moved = [axis for axis in axes if sizes[axis] != 1]
         if moved == sorted(moved) and sizes.count(None) <= 1:  # no data has to move
             return tf.reshape(self.tensor, [-1 if sizes[a] is None else sizes[a] for a in axes])
@@ -181,8 +182,24 @@ SMALL_INTEGERS = frozenset({"u8", "i8", "u16", "i16", "u4", "i4"})
 """Element types of quantised values, which are held in float32: gradients pass through those."""
 
 _ALIKE = (
-    *("Abs", "Acos", "Asin", "Atan", "Cos", "Cosh", "Erf", "Exp", "Floor", "Log", "LogicalNot"),
-    *("Sigmoid", "Sign", "Sin", "Sinh", "Sqrt", "Tan", "Tanh"),
+    "Abs",
+    "Acos",
+    "Asin",
+    "Atan",
+    "Cos",
+    "Cosh",
+    "Erf",
+    "Exp",
+    "Floor",
+    "Log",
+    "LogicalNot",
+    "Sigmoid",
+    "Sign",
+    "Sin",
+    "Sinh",
+    "Sqrt",
+    "Tan",
+    "Tanh",
 )
 """Operations on an element that ``tf.math`` names alike."""
 
@@ -198,8 +215,21 @@ _UNARY: Mapping[str, Callable[[Any, Any], Any]] = {
 }
 
 _ALIKE_OF_TWO = (
-    *("Add", "Equal", "Greater", "GreaterEqual", "Less", "LessEqual", "LogicalAnd", "LogicalOr"),
-    *("LogicalXor", "Maximum", "Minimum", "Multiply", "NotEqual", "SquaredDifference", "Subtract"),
+    "Add",
+    "Equal",
+    "Greater",
+    "GreaterEqual",
+    "Less",
+    "LessEqual",
+    "LogicalAnd",
+    "LogicalOr",
+    "LogicalXor",
+    "Maximum",
+    "Minimum",
+    "Multiply",
+    "NotEqual",
+    "SquaredDifference",
+    "Subtract",
 )
 
 _BINARY: Mapping[str, Callable[[Any, Any, Any], Any]] = {
@@ -257,7 +287,9 @@ def aligned(*values: Value) -> tuple[list[Any], tuple[int, ...]]:
 @operation("Convert", "ConvertLike")
 def _convert(node: Node, x: Value, *_like: Value) -> Value:
     tf = tensorflow()
-    source, kind, tensor = node.sources[0], node.kinds[0], x.at(x.order)
+    source = node.sources[0]
+    kind = node.kinds[0]
+    tensor = x.at(x.order)
     floats = FLOATS | SMALL_INTEGERS
     if kind in FLOATS or (kind in SMALL_INTEGERS and source not in FLOATS):
         return Value(tf.cast(tensor, tf.float32), x.order)
@@ -302,8 +334,10 @@ def _select(_node: Node, condition: Value, x: Value, y: Value) -> Value:
 
 @operation("Clamp")
 def _clamp(node: Node, x: Value) -> Value:
-    low, high = node.attributes["min"], node.attributes["max"]
-    tf, tensor = tensorflow(), x.at(x.order)
+    low = node.attributes["min"]
+    high = node.attributes["max"]
+    tf = tensorflow()
+    tensor = x.at(x.order)
     if (low, high) == (0, 6):
         return Value(tf.nn.relu6(tensor), x.order)
     return Value(tf.clip_by_value(tensor, low, high), x.order)
@@ -311,7 +345,8 @@ def _clamp(node: Node, x: Value) -> Value:
 
 @operation("Elu")
 def _elu(node: Node, x: Value) -> Value:
-    tf, tensor = tensorflow(), x.at(x.order)
+    tf = tensorflow()
+    tensor = x.at(x.order)
     alpha = node.attributes["alpha"]
     return Value(
         tf.where(tensor > 0, tensor, alpha * tf.math.expm1(tf.minimum(tensor, 0.0))), x.order
@@ -320,7 +355,8 @@ def _elu(node: Node, x: Value) -> Value:
 
 @operation("Selu")
 def _selu(_node: Node, x: Value, alpha: Value, scale: Value) -> Value:
-    tf, tensor = tensorflow(), x.at(x.order)
+    tf = tensorflow()
+    tensor = x.at(x.order)
     below = alpha.array * tf.math.expm1(tf.minimum(tensor, 0.0))
     return Value(scale.array * tf.where(tensor > 0, tensor, below), x.order)
 
@@ -339,7 +375,8 @@ def _gelu(node: Node, x: Value) -> Value:
 
 @operation("Swish")
 def _swish(_node: Node, x: Value, *slope: Value) -> Value:
-    tf, tensor = tensorflow(), x.at(x.order)
+    tf = tensorflow()
+    tensor = x.at(x.order)
     return Value(tf.nn.silu(tensor, float(slope[0].array) if slope else 1.0), x.order)
 
 
@@ -386,8 +423,10 @@ def _matmul(node: Node, x: Value, y: Value) -> Value:
     tf = tensorflow()
     if min(x.rank, y.rank) < 2:
         raise NotImplementedError("a vector")
-    first, second = node.attributes["transpose_a"], node.attributes["transpose_b"]
-    left, right = x.plain, y.plain
+    first = node.attributes["transpose_a"]
+    second = node.attributes["transpose_b"]
+    left = x.plain
+    right = y.plain
     if y.rank == 2 and x.rank > 2 and not first:  # one large product in place of many
         rows = tf.reshape(left, (-1, x.shape[-1] or tf.shape(left)[-1]))
         product = tf.matmul(rows, right, transpose_b=second)
@@ -418,7 +457,8 @@ def _attention(node: Node, query: Value, key: Value, value: Value, *more: Value)
     tf = tensorflow()
     if node.attributes.get("causal"):
         raise NotImplementedError("a causal mask")
-    queries, keys = query.plain, key.plain
+    queries = query.plain
+    keys = key.plain
     width = query.shape[-1]
     if width is None:
         raise NotImplementedError("queries of a width that is not fixed")
@@ -446,7 +486,8 @@ def _batch_normalisation(node: Node, x: Value, *channels: Value) -> Value:
 
 @operation("MVN")
 def _mean_variance_normalisation(node: Node, x: Value, axes: Value) -> Value:
-    tf, tensor = tensorflow(), x.at(x.order)
+    tf = tensorflow()
+    tensor = x.at(x.order)
     places = x.stored_axes(axes.array.reshape(-1).tolist())
     centred = tensor - tf.reduce_mean(tensor, places, True)
     if not node.attributes["normalize_variance"]:
@@ -461,7 +502,8 @@ def _mean_variance_normalisation(node: Node, x: Value, axes: Value) -> Value:
 @operation("GroupNormalization")
 def _group_normalisation(node: Node, x: Value, scale: Value, bias: Value) -> Value:
     tf = tensorflow()
-    plain, groups = x.plain, int(node.attributes["num_groups"])
+    plain = x.plain
+    groups = int(node.attributes["num_groups"])
     rows = tf.reshape(plain, (tf.shape(plain)[0], groups, -1))
     centred = rows - tf.reduce_mean(rows, 2, True)
     variance = tf.reduce_mean(tf.square(centred), 2, True)
@@ -473,7 +515,8 @@ def _group_normalisation(node: Node, x: Value, scale: Value, bias: Value) -> Val
 
 @operation("NormalizeL2")
 def _normalise_l2(node: Node, x: Value, axes: Value) -> Value:
-    tf, tensor = tensorflow(), x.at(x.order)
+    tf = tensorflow()
+    tensor = x.at(x.order)
     places = x.stored_axes(axes.array.reshape(-1).tolist())
     square = tf.reduce_sum(tf.square(tensor), places, True)
     epsilon = node.attributes["eps"]
@@ -514,16 +557,19 @@ def _check_maps(x: Value) -> None:
 def _pads(node: Node, before: Shape, windows: Sequence[int]) -> Pads:
     """The padding of each spatial axis, of the sizes ``before``."""
     kind = str(node.attributes["auto_pad"]).lower().rpartition(".")[2]
-    begin, end = list(node.attributes["pads_begin"]), list(node.attributes["pads_end"])
+    begin = list(node.attributes["pads_begin"])
+    end = list(node.attributes["pads_end"])
     if kind == "valid":
         begin = end = [0, 0]
     elif kind.startswith("same"):
-        strides, sizes = node.attributes["strides"], node.shapes[0] or ()
+        strides = node.attributes["strides"]
+        sizes = node.shapes[0] or ()
         for axis, (size, after) in enumerate(zip(before, sizes[2:], strict=True)):
             if size is None or after is None:
                 raise NotImplementedError("maps of a size that is not fixed")
             whole = max(0, (after - 1) * strides[axis] + windows[axis] - size)
-            begin[axis], end[axis] = whole // 2, whole - whole // 2
+            begin[axis] = whole // 2
+            end[axis] = whole - whole // 2
         if kind == "same_lower":
             begin, end = end, begin
     return [list(pair) for pair in zip(begin, end, strict=True)]
@@ -563,7 +609,8 @@ def _convolution(node: Node, x: Value, kernel: Value) -> Value:
         _check_maps(x)
     elif any(step != 1 for step in node.attributes["dilations"]):
         raise NotImplementedError("three axes of places with a dilation")
-    order, filters = (0, *places, 1), kernel.at((*places, 1, 0))
+    order = (0, *places, 1)
+    filters = kernel.at((*places, 1, 0))
     return Value(_convolved(node, x.at(order), filters, kernel.shape[2:], x), order)
 
 
@@ -573,7 +620,8 @@ def _group_convolution(node: Node, x: Value, kernel: Value) -> Value:
     _check_maps(x)
     tf = tensorflow()
     groups, _, read, *_ = kernel.shape
-    window, strides = kernel.shape[3:], list(node.attributes["strides"])
+    window = kernel.shape[3:]
+    strides = list(node.attributes["strides"])
     if read == 1 and strides[0] == strides[1]:
         filters = kernel.at((3, 4, 0, 1, 2))
         filters = tf.reshape(filters, (*window, groups, -1))
@@ -593,7 +641,8 @@ def _group_convolution(node: Node, x: Value, kernel: Value) -> Value:
 
 
 def _convolved(node: Node, tensor: Any, filters: Any, window: Shape, x: Value) -> Any:
-    dilations, strides = list(node.attributes["dilations"]), list(node.attributes["strides"])
+    dilations = list(node.attributes["dilations"])
+    strides = list(node.attributes["strides"])
     reach = _reach(window, dilations)
     tensor, padding = _padded(tensor, _pads(node, x.shape[2:], reach), reach, strides)
     return tensorflow().nn.convolution(tensor, filters, strides, padding, dilations=dilations)
@@ -611,7 +660,8 @@ def _reach(window: Shape, dilations: Sequence[int]) -> list[int]:
 def _max_pool(node: Node, x: Value) -> list[Value]:
     _check_maps(x)
     tf = tensorflow()
-    window, strides = list(node.attributes["kernel"]), list(node.attributes["strides"])
+    window = list(node.attributes["kernel"])
+    strides = list(node.attributes["strides"])
     if any(step != 1 for step in node.attributes.get("dilations", ())):
         raise NotImplementedError("a dilation")
     pads = _to_the_end(node, x, window, _pads(node, x.shape[2:], window))
@@ -625,7 +675,8 @@ def _max_pool(node: Node, x: Value) -> list[Value]:
 def _average_pool(node: Node, x: Value) -> Value:
     _check_maps(x)
     tf = tensorflow()
-    window, strides = list(node.attributes["kernel"]), list(node.attributes["strides"])
+    window = list(node.attributes["kernel"])
+    strides = list(node.attributes["strides"])
     pads = _pads(node, x.shape[2:], window)
     reach = _to_the_end(node, x, window, pads)
     tensor = x.at(MAPS)
@@ -643,10 +694,12 @@ def _average_pool(node: Node, x: Value) -> Value:
 
 def _to_the_end(node: Node, x: Value, window: list[int], pads: Pads) -> Pads:
     """``pads`` with what a last window reaches beyond them, where sizes are rounded up."""
-    strides, sizes = node.attributes["strides"], node.shapes[0] or ()
+    strides = node.attributes["strides"]
+    sizes = node.shapes[0] or ()
     ends = []
     for axis, (begin, end) in enumerate(pads):
-        before, after = x.shape[2 + axis], sizes[2 + axis]
+        before = x.shape[2 + axis]
+        after = sizes[2 + axis]
         if before is None or after is None:
             raise NotImplementedError("maps of a size that is not fixed")
         reach = (after - 1) * strides[axis] + window[axis] - before - begin
@@ -772,10 +825,12 @@ def _reshape(node: Node, x: Value, *target: Value) -> Value:
 def _with_other_ones(node: Node, x: Value, *_axes: Value) -> Value:
     if node.shapes[0] is not None and node.shape.count(None) <= 1:
         return Value(tensorflow().reshape(x.plain, _with_one_open(node)))
-    tf, axes = tensorflow(), _axes[0].array.reshape(-1).tolist() if _axes else None
+    tf = tensorflow()
+    axes = _axes[0].array.reshape(-1).tolist() if _axes else None
     if node.type == "Squeeze":
         return Value(tf.squeeze(x.plain, axes))
-    tensor, rank = x.plain, x.rank + len(axes or ())
+    tensor = x.plain
+    rank = x.rank + len(axes or ())
     for axis in sorted(axis % rank for axis in axes or ()):
         tensor = tf.expand_dims(tensor, axis)
     return Value(tensor)
@@ -976,7 +1031,8 @@ def _depth_and_space(node: Node, x: Value) -> Value:
 def _batch_and_space(node: Node, x: Value, blocks: Value, begin: Value, end: Value) -> Value:
     """Between places and parts of the batch, as around a dilated convolution."""
     tf = tensorflow()
-    sides, amounts = blocks.array, np.stack([begin.array, end.array], 1)
+    sides = blocks.array
+    amounts = np.stack([begin.array, end.array], 1)
     if sides[0] != 1 or amounts[0].any():
         raise NotImplementedError("blocks of the batch")
     act = tf.space_to_batch if node.type == "SpaceToBatch" else tf.batch_to_space
@@ -986,7 +1042,8 @@ def _batch_and_space(node: Node, x: Value, blocks: Value, begin: Value, end: Val
 @operation("ShuffleChannels")
 def _shuffle_channels(node: Node, x: Value) -> Value:
     tf = tensorflow()
-    groups, axis = int(node.attributes["group"]), int(node.attributes["axis"]) % x.rank
+    groups = int(node.attributes["group"])
+    axis = int(node.attributes["axis"]) % x.rank
     (place,) = x.stored_axes([axis])
     sizes = [-1 if size is None else size for size in x.stored]
     channels = sizes[place]
@@ -1123,7 +1180,8 @@ class Graph(Operations):
         self.constants: dict[Output, Value] = {}
         for constant in model.get_ordered_ops():
             if constant.get_type_name() == "Constant":
-                data, kind = constant.get_data(), constant.get_element_type().get_type_name()
+                data = constant.get_data()
+                kind = constant.get_element_type().get_type_name()
                 if kind in FLOATS | SMALL_INTEGERS:
                     data = data.astype(np.float32, copy=False)
                 self.constants[constant.get_name(), 0] = Value(data)

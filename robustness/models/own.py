@@ -68,7 +68,8 @@ from robustness.models.torch import source_of
 
 DEFAULT_FILE = "models.toml"
 
-SMALLEST, LARGEST = 8, 1024
+SMALLEST = 8
+LARGEST = 1024
 """Range of input sizes in pixels."""
 
 LONGEST_NAME = 64
@@ -297,7 +298,8 @@ class ModelTable(PreprocessingKeys, CallOptions):
     @property
     def framing(self) -> Framing:
         """That of the keys, at the longer side; of the study image where there are none."""
-        given, size = self.stated(), self.input_size
+        given = self.stated()
+        size = self.input_size
         side = size if isinstance(size, int) else max(size)
         return Framing.of({**given, "side": side}) if given else STUDY_FRAMING
 
@@ -495,7 +497,8 @@ def add(
         if text:
             text += "\n" if text.endswith("\n") else "\n\n"
         _tables(file, text + entry_text(name, values))  # it can be read again
-        labels, content = file.parent / values.get("labels", ""), lines(classes)
+        labels = file.parent / values.get("labels", "")
+        content = lines(classes)
         if (classes and labels.exists()) and (
             stored_bytes(labels) != len(content) or labels.read_bytes() != content
         ):
@@ -566,7 +569,8 @@ def remove(name: str) -> Path:
 
 def _without(name: str, text: str) -> str:
     """``text`` without the lines of the table ``name``."""
-    rest, mine = [], False
+    rest = []
+    mine = False
     for line in text.splitlines(keepends=True):
         if header := _HEADER.match(line):
             quoted, literal, bare = header.groups()

@@ -103,9 +103,11 @@ class OpenVinoPass:
             return compiled
         with self._compiling:
             if alone and self._soonest is None:
-                model, rows = _pooled(self.model), self._rows
+                model = _pooled(self.model)
+                rows = self._rows
                 if not self._large:
-                    model, rows = _alone(model), 1
+                    model = _alone(model)
+                    rows = 1
                 self._soonest = Compiled(model, self.precision, SOONEST, rows)
             elif not alone and self._most is None:
                 self._most = Compiled(_alone(_pooled(self.model)), self.precision, MOST, 1)
@@ -162,7 +164,8 @@ def native_pass(record: ModelRecord, use: Use, by_openvino: ForwardPass | str) -
     there is none and its description asks for OpenVINO.
     """
     file = record.weights.own
-    kind, runtime = record.weights.format, record.weights.native_runtime
+    kind = record.weights.format
+    runtime = record.weights.native_runtime
     if isinstance(by_openvino, str):
         runtime = kind.runtime
         if runtime is None or (file and file.runtime == BY_OPENVINO):
@@ -308,7 +311,8 @@ _SESSIONS = {"tensorflow": _tflite, "onnxruntime": _onnx}
 
 def native_facts(session: RuntimeSession, default: Shape | None) -> FileFacts:
     """Facts of the file of ``session``; ``default`` is its input's shape if that is free."""
-    whole, shape = session.kind.kind in "iu", input_shape(session.sizes, default)
+    whole = session.kind.kind in "iu"
+    shape = input_shape(session.sizes, default)
     if shape is None:
         return FileFacts(None, None, whole)
     sizes = (1, 3, *shape) if session.channels_second else (1, *shape, 3)

@@ -242,7 +242,8 @@ class Caller:
             raise TimeoutError(f"no answer within {self._options.timeout:g} s") from None
         if error is not None:
             raise error
-        answers, seconds = as_array(value), time.monotonic() - started
+        answers = as_array(value)
+        seconds = time.monotonic() - started
         if problem := self._check(answers, len(pixels)):
             several = isinstance(value, tuple)
             raise BadAnswerError(_not_an_array(value) if several else problem)

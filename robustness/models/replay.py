@@ -40,7 +40,8 @@ _MOVING = {"Reshape", "Squeeze", "Unsqueeze", "Transpose", "Slice", "StridedSlic
 _SCALING = {"Multiply", "Divide", "Add", "Subtract"}
 
 
-TOLERANCE, COARSE_TOLERANCE = 1e-4, 1e-3
+TOLERANCE = 1e-4
+COARSE_TOLERANCE = 1e-3
 """Accepted difference from OpenVINO, as a share of the largest probability; the second one for
 graphs in float16 or integers. Measured: 1e-6 of 70 networks of three libraries, and 1e-4 of
 EfficientNet-Lite0 in 8 bits."""
@@ -137,7 +138,8 @@ class ReplayedNetwork:
         for way, other in ((first, second), (second, first)):
             size = sizes[other]
             if sizes[way] is None and size is not None and size.array.size == 1:
-                shifts, swaps = {"Add", "Subtract"}, {"Add", "Multiply"}
+                shifts = {"Add", "Subtract"}
+                swaps = {"Add", "Multiply"}
                 rises = node.type in shifts or size.array.item() > 0
                 return [way] if rises and (way == first or node.type in swaps) else []
         source = self.graph.nodes[second[0]].shapes[second[1]]
@@ -200,7 +202,8 @@ class ReplayedPass:
         self._network = network = ReplayedNetwork(model, label)
         self.exact = network.exact
         self._rows = network.rows or MOST_ROWS
-        tf, side = tensorflow(), network.side
+        tf = tensorflow()
+        side = network.side
         images = tf.TensorSpec((network.rows, side, side, 3), tf.float32)
 
         @tf.function(input_signature=[images], autograph=False)

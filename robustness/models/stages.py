@@ -99,7 +99,8 @@ class FeatureWalk:
         if not sources:
             return None
         source = max(sources, key=lambda source: self.layouts[source].has_places)
-        layout, before = self.layouts[source], self.shape(source)
+        layout = self.layouts[source]
+        before = self.shape(source)
         if node.type == "Transpose":
             axes = self.graph.constant(node.reads[1])
             if axes[:1] != [0]:
@@ -212,7 +213,8 @@ class _Stages:
         names = [name for name in self._usable if name in before]
         maps: dict[str, str] = {}
         for name in names:
-            shape, layout = self._shape(name), self._walk.layouts.get((name, 0))
+            shape = self._shape(name)
+            layout = self._walk.layouts.get((name, 0))
             # A dilated convolution of TensorFlow Lite sees parts of the image as a batch.
             if layout is None or len(shape) != 4 or shape[0] != 1:
                 continue
@@ -229,7 +231,8 @@ class _Stages:
 
     def _is_block_sum(self, name: str) -> bool:
         """Whether it adds what a block of a transformer has found to what the block read."""
-        node, shape = self._walk.nodes[name], self._shape(name)
+        node = self._walk.nodes[name]
+        shape = self._shape(name)
         return (
             node.type == "Add"
             and len(shape) == 3
@@ -251,7 +254,8 @@ class _Stages:
 
     def stage(self, title: str, name: str) -> FeatureStage:
         """The stage ``title`` at the node ``name``."""
-        shape, layout = self._shape(name), self._walk.layouts.get((name, 0))
+        shape = self._shape(name)
+        layout = self._walk.layouts.get((name, 0))
         second = False
         if len(shape) == 4:
             # Where no convolution says it, maps of a square image have two equal sides.

@@ -113,7 +113,8 @@ def opened_module(module: Any) -> LiveModel:
             return answers(torch.from_numpy(images))
 
     def export(folder: Path, shape: tuple[int, int]) -> Path:
-        path, images = folder / "model.onnx", torch.zeros(1, 3, *shape)
+        path = folder / "model.onnx"
+        images = torch.zeros(1, 3, *shape)
         with warnings.catch_warnings(record=True) as caught, silent_export(torch):
             warnings.simplefilter("always")
             # The older exporter: a third of the time of OpenVINO's own, and any batch.
@@ -313,7 +314,8 @@ def opened_hugging_face(folder: Path) -> LiveModel:
     Raises ``ParameterError`` without the package, ``WeightsError`` for a folder that cannot be
     used.
     """
-    transformers, torch = package("transformers"), package("torch")
+    transformers = package("transformers")
+    torch = package("torch")
     weights = folder / SAFETENSORS
     if not weights.is_file():
         raise WeightsError(f"{folder} has no {SAFETENSORS}: save the model as safetensors.")
@@ -367,7 +369,8 @@ def opened_hugging_face(folder: Path) -> LiveModel:
 def _offline() -> Iterator[None]:
     """Keep Hugging Face's packages from making requests within the context."""
     constants = package("huggingface_hub").constants
-    before, constants.HF_HUB_OFFLINE = constants.HF_HUB_OFFLINE, True
+    before = constants.HF_HUB_OFFLINE
+    constants.HF_HUB_OFFLINE = True
     try:
         yield
     finally:
@@ -377,7 +380,8 @@ def _offline() -> Iterator[None]:
 @contextmanager
 def _at_most_parts(torch: Any) -> Iterator[None]:
     """A network of more than ``_MOST_PARTS`` that this thread builds raises ``WeightsError``."""
-    thread, parts = threading.get_ident(), count(1)
+    thread = threading.get_ident()
+    parts = count(1)
 
     def add(*_: Any) -> None:
         if threading.get_ident() == thread and next(parts) > 2 * _MOST_PARTS:  # it is built twice
@@ -400,7 +404,8 @@ KERAS_MODEL = "Keras model"
 
 def opened(what: Any) -> LiveModel:
     """The model ``what``; raises ``ParameterError`` for any other object."""
-    keras, torch = sys.modules.get("keras"), sys.modules.get("torch")
+    keras = sys.modules.get("keras")
+    torch = sys.modules.get("torch")
     if keras is not None and isinstance(what, keras.Model):
         return _keras(what)
     if torch is not None and isinstance(what, torch.nn.Module):
@@ -484,7 +489,8 @@ def source_of(reference: str, folder: Path) -> Path:
     It is looked for where Python looks, then in ``folder``, where it should be otherwise.
     """
     parts = reference.partition(":")[0].split(".")
-    places, origin = [*sys.path, str(folder)], None
+    places = [*sys.path, str(folder)]
+    origin = None
     for part in parts:
         spec = PathFinder.find_spec(part, places)
         origin = spec.origin if spec else None

@@ -22,14 +22,19 @@ from robustness.models.replay import ReplayedNetwork
 
 Arrays = list[NDArray[np.float32]]
 
-_BETAS, _EPSILON = (0.9, 0.999), 1e-7
+_BETAS = (0.9, 0.999)
+_EPSILON = 1e-7
 """Parameters of Adam: Kingma & Ba, ICLR 2015."""
 
-_RATE, _RATE_OF_NORMALISATIONS = 1e-4, 2e-3
+_RATE = 1e-4
+_RATE_OF_NORMALISATIONS = 2e-3
 
 _CONVOLUTIONS = {"Convolution", "GroupConvolution"}
 _SCALING = {"Add", "Subtract", "Multiply", "Divide"}
-_SCALE, _OFFSET, _MEAN, _VARIANCE = 1, 2, 3, 4
+_SCALE = 1
+_OFFSET = 2
+_MEAN = 3
+_VARIANCE = 4
 """Inputs of a batch normalisation."""
 
 
@@ -46,7 +51,8 @@ class GraphTrainer:
         Raises ``ParameterError`` for a model that cannot be trained, with the reason.
         """
         record = classifier.record
-        self.label, self.side = record.label, classifier.side
+        self.label = record.label
+        self.side = classifier.side
         if record.base:
             raise self._refusal(f"it is calibrated; train {record.base.label} and calibrate that")
         if classifier.forward.model is None:
@@ -87,7 +93,8 @@ class GraphTrainer:
         return np.clip(enlarged, 0, 1).astype(np.float32)
 
     def _compiled(self) -> Callable[..., Any]:
-        tf, side = tensorflow(), self.side
+        tf = tensorflow()
+        side = self.side
         images = tf.TensorSpec((None, side, side, 3), tf.float32)
         targets = tf.TensorSpec((None, self._network.classes), tf.float32)
         number = tf.TensorSpec((), tf.float32)

@@ -25,7 +25,8 @@ from robustness.models.metadata import NORMALISATIONS, value_of
 from robustness.models.passes import NativePass, native_pass
 from robustness.models.record import IMAGENET_PICTURES, Labels, ModelRecord, Normalisation, imagenet
 
-MOST_IMAGES, _MOST_BYTES = 200, 2**28
+MOST_IMAGES = 200
+_MOST_BYTES = 2**28
 """Images of a folder that are tried, and bytes that they may take."""
 
 _ENDINGS = {".jpg", ".jpeg", ".png", ".webp", ".bmp"}
@@ -83,7 +84,8 @@ def _usual() -> Iterator[tuple[str, Normalisation]]:
     yield from NORMALISATIONS.items()
     for name, normalisation in NORMALISATIONS.items():
         order = "BGR" if normalisation.order == "RGB" else "RGB"
-        mean, std = normalisation.mean, normalisation.std
+        mean = normalisation.mean
+        std = normalisation.std
         turned = replace(normalisation, order=order, mean=(mean[2], mean[1], mean[0]))
         yield f"{name} in {order}", replace(turned, std=(std[2], std[1], std[0]))
 
@@ -108,7 +110,8 @@ def from_folder(folder: Path, record: ModelRecord, framing: Framing) -> Labelled
     At most ``MOST_IMAGES``, and as many as fit into ``_MOST_BYTES`` at its input size. Raises
     ``ParameterError`` where there is none.
     """
-    labels, by_class = record.labels(), []
+    labels = record.labels()
+    by_class = []
     for below in sorted(path for path in folder.glob("*") if path.is_dir()):
         meant = labels.meant(below.name)
         if len(meant) == 1:
@@ -157,7 +160,8 @@ def difference(record: ModelRecord, images: Floats) -> Difference | None:
     ours = theirs.by_openvino if isinstance(theirs, NativePass) else None
     if ours is None:
         return None
-    some, others = ours(images)[0], theirs(images)[0]
+    some = ours(images)[0]
+    others = theirs(images)[0]
     return Difference(
         theirs.engine,
         float((some.argmax(axis=1) == others.argmax(axis=1)).mean()),
@@ -215,8 +219,10 @@ def resizing_difference(
         said(f"trying {name} by {library}")
         labelled = from_folder(folder, record, framing)
         trials[framing] = labelled.correct(ask(labelled.images)[0])
-    best, mine = max(trials, key=lambda framing: int(trials[framing].sum())), trials[own]
-    gained, lost = int((trials[best] & ~mine).sum()), int((mine & ~trials[best]).sum())
+    best = max(trials, key=lambda framing: int(trials[framing].sum()))
+    mine = trials[own]
+    gained = int((trials[best] & ~mine).sum())
+    lost = int((mine & ~trials[best]).sum())
     if gained == lost or binomtest(gained, gained + lost).pvalue >= 0.05 / len(RESIZINGS):
         return ""
     correct = are(int(trials[best].sum()), len(mine), "image")
@@ -231,7 +237,8 @@ def is_clear(results: Sequence[Trial], images: int) -> bool:
 
     One image more is chance, unless the true classes are more probable, too.
     """
-    best, second = results[0], results[1]
+    best = results[0]
+    second = results[1]
     more = best.correct - second.correct
     lead = best.true_class_probability - second.true_class_probability
     return more > max(1, _CLEARLY * images) or lead > _CLEARLY
@@ -239,7 +246,8 @@ def is_clear(results: Sequence[Trial], images: int) -> bool:
 
 def renormalise(images: Floats, by: Normalisation, own: Normalisation) -> Floats:
     """Images that a model normalised by ``own`` reads as ``images`` normalised by ``by``."""
-    (scale, offset), (own_scale, own_offset) = factors(by), factors(own)
+    (scale, offset) = factors(by)
+    (own_scale, own_offset) = factors(own)
     target = (images[..., ::-1] if by.order == "BGR" else images) * scale + offset
     values = (target - own_offset) / own_scale
     return np.ascontiguousarray(values[..., ::-1] if own.order == "BGR" else values, np.float32)

@@ -204,7 +204,8 @@ def _own_digest(record: ModelRecord, file: UserFile) -> str:
         file.features,
     )
     rescaled = file.output == "logits" or not is_quantised(file.path)
-    runtime, reading = record.weights.native_runtime, "" if rescaled else "not rescaled"
+    runtime = record.weights.native_runtime
+    reading = "" if rescaled else "not rescaled"
     use += tuple(filter(None, (runtime and runtime.package, reading, file.variant)))
     use_digest = hashlib.sha256(repr(use).encode()).hexdigest()[:8]
     content = file.content
@@ -404,7 +405,8 @@ def download(name: str, progress: Progress | None = None, to: Path | None = None
         for left in target.parent.glob(f".{glob.escape(target.name)}.*{_PART}"):
             if time.time() - left.stat().st_mtime > _DAY_SECONDS:  # of a process that was killed
                 shutil.rmtree(left, ignore_errors=True)
-        free, needed = shutil.disk_usage(target.parent).free, size(record) or 0
+        free = shutil.disk_usage(target.parent).free
+        needed = size(record) or 0
         if free < needed:
             raise DownloadError(
                 f"{name} needs {in_bytes(needed)} in {target.parent}, where {in_bytes(free)} are "
@@ -491,8 +493,10 @@ class _WrongFileError(ValueError):
 
 def _fetch(record: ModelRecord, part: Path, progress: Progress) -> None:
     """Fetch the file ``part``, or the files of the folder ``part`` and a list of their hashes."""
-    weights, mirror = record.weights, (settings.value(settings.WEIGHTS_MIRROR) or "").rstrip("/")
-    expected, finished = size(record) or 0, 0
+    weights = record.weights
+    mirror = (settings.value(settings.WEIGHTS_MIRROR) or "").rstrip("/")
+    expected = size(record) or 0
+    finished = 0
     most = weights.size or math.ceil(1.5 * (expected or 1 << 30))
     listed: Mapping[str, str] = {}
 
@@ -569,7 +573,9 @@ class _FileDownload:
 
     def __call__(self, url: str, path: str, _: object) -> None:
         """One attempt."""
-        self._path, self._responses, self._next = Path(path), [], 0.0
+        self._path = Path(path)
+        self._responses = []
+        self._next = 0.0
         request = pooch.HTTPDownloader(
             progressbar=self,
             chunk_size=_CHUNK,
@@ -624,7 +630,8 @@ class _FileDownload:
 
     def _reason(self, error: Exception) -> str:
         """The reason for a failure."""
-        text, response = str(error), getattr(error, "response", None)
+        text = str(error)
+        response = getattr(error, "response", None)
         if isinstance(error, _WrongFileError):
             return text
         if response is not None:

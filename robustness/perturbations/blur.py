@@ -208,7 +208,8 @@ def trail(image: Plane, copies: list[Tap], out: Plane) -> None:
     padded = cv2.copyMakeBorder(image, margin, margin, margin, margin, cv2.BORDER_REPLICATE)
     out[:] = 0.0
     for down, right, weight in copies:
-        top, left = margin - down, margin - right
+        top = margin - down
+        left = margin - right
         cv2.scaleAdd(padded[top : top + rows, left : left + columns], weight, out, dst=out)
 
 

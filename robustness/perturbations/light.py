@@ -151,7 +151,8 @@ def saturate(images: Images, strength: float, rng: Streams = ()) -> Images:
     Severities 1 and 2 remove colour and 3 to 5 add it, so the image is nearly unchanged near
     strength 0.49. Added saturation turns grey red (hue 0), as in the original.
     """
-    factor, added = saturation_factor(strength), saturation_added(strength)
+    factor = saturation_factor(strength)
+    added = saturation_added(strength)
     result = blank(images)
     for image, out in zip(images, result, strict=True):
         # One ratio scales every channel's distance from HSV's value; hue and value stay.

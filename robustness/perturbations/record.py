@@ -70,8 +70,17 @@ CHEAP_CAMERA = "cheap camera"
 TRANSMISSION = "transmission"
 COLOUR_PROCESSING = "colour processing"
 RISKS = (
-    *(LOW_LIGHT, HARSH_LIGHT, ARTIFICIAL_LIGHT, BAD_WEATHER, OBSTRUCTED_VIEW, POOR_FOCUS),
-    *(VIBRATION, VIEWPOINT, CHEAP_CAMERA, TRANSMISSION, COLOUR_PROCESSING),
+    LOW_LIGHT,
+    HARSH_LIGHT,
+    ARTIFICIAL_LIGHT,
+    BAD_WEATHER,
+    OBSTRUCTED_VIEW,
+    POOR_FOCUS,
+    VIBRATION,
+    VIEWPOINT,
+    CHEAP_CAMERA,
+    TRANSMISSION,
+    COLOUR_PROCESSING,
 )
 """Risks in the world; each perturbation stands for one."""
 
@@ -165,7 +174,8 @@ class Perturbation:
         """``result`` as images of its own memory."""
         what = f"perturbation {self.name!r}"
         images = checked_array(what, result, shape, "floating-point images", "f")
-        low, high = images.min(initial=0), images.max(initial=1)
+        low = images.min(initial=0)
+        high = images.max(initial=1)
         check_finite(what, np.array([low, high]))
         if low < -_ROUNDING or high > 1 + _ROUNDING:
             raise PluginError(
@@ -435,7 +445,8 @@ def _normal_table() -> Plane:
 MOST_LETTERS = 80
 """Longest query; the rest is ignored."""
 
-_MISSPELT, _RELATED = 0.8, 0.6
+_MISSPELT = 0.8
+_RELATED = 0.6
 """Similarity from which a word counts as a misspelling or a suggestion."""
 
 _LETTERS = 4

@@ -70,7 +70,8 @@ def fog(images: Images, strength: float, rng: Streams) -> Images:
     """
     side = images.shape[1]
     map_side = 1 << (side - 1).bit_length()
-    amount, decay = fog_amount(strength), fog_decay(strength)
+    amount = fog_amount(strength)
+    decay = fog_decay(strength)
     result = blank(images)
     for image, stream, out in zip(images, rng, result, strict=True):
         displacements = random_words(stream, (map_side**2 - 1,), np.int16)
@@ -90,13 +91,15 @@ def plasma(displacements: NDArray[np.int16], decay: float) -> Plane:
     The final scaling removes their unit.
     """
     grid = np.zeros((1, 1), dtype=np.float32)
-    start, unit = 0, 1.0 / 32768
+    start = 0
+    unit = 1.0 / 32768
     while start < displacements.size:
         side = len(grid)
         stop = start + 3 * side * side
         level = displacements[start:stop].reshape(3, side, side) * np.float32(unit)
         grid = _finer(grid, level)
-        start, unit = stop, unit / decay**2
+        start = stop
+        unit = unit / decay**2
     grid -= grid.min()
     grid /= grid.max()
     return grid
@@ -185,7 +188,8 @@ def snow(images: Images, strength: float, rng: Streams) -> Images:
 
 def flakes(noise: Plane, strength: float, angle: float) -> Plane:
     """The layer of flakes, in [0, 1], made of standard normal ``noise`` (224, 224)."""
-    start, scale = snow_zoom_start(strength), snow_zoom_scale(strength)
+    start = snow_zoom_start(strength)
+    scale = snow_zoom_scale(strength)
     matrix = np.array([[scale, 0.0, start], [0.0, scale, start]])
     size = (REFERENCE_SIDE, REFERENCE_SIDE)
     peaks = noise * np.float32(SNOW_SPREAD) + np.float32(snow_mean(strength))
@@ -323,7 +327,8 @@ def occlusion(images: Images, strength: float, rng: Streams) -> Images:
     Its random position keeps it inside the image; edges are antialiased.
     """
     side = images.shape[1]
-    length, edges = occluder_side(strength) * side, np.arange(side + 1.0)
+    length = occluder_side(strength) * side
+    edges = np.arange(side + 1.0)
     result = blank(images)
     for image, stream, out in zip(images, rng, result, strict=True):
         starts = stream.uniform(size=2) * (side - length)
@@ -431,7 +436,8 @@ def frost(images: Images, strength: float, rng: Streams) -> Images:
     Sheet and place are random. The crop is taken at side 224 and grows with the image.
     """
     side = images.shape[1]
-    ours, ice = image_weight(strength), frost_weight(strength)
+    ours = image_weight(strength)
+    ice = frost_weight(strength)
     result = blank(images)
     for image, stream, out in zip(images, rng, result, strict=True):
         which, top, left = stream.integers((len(SHEETS), *[SHEET_SIDE - REFERENCE_SIDE + 1] * 2))
@@ -459,7 +465,8 @@ def _with_contrast(relief: Plane, ice: Ice) -> Floats:
     """
     spectrum = np.fft.rfft2(relief - relief.mean())
     spectrum[0, 0] = 0.0
-    rows, columns = np.fft.fftfreq(SHEET_SIDE), np.fft.rfftfreq(SHEET_SIDE)
+    rows = np.fft.fftfreq(SHEET_SIDE)
+    columns = np.fft.rfftfreq(SHEET_SIDE)
     cycles = REFERENCE_SIDE * np.hypot(rows[:, None], columns)
     octave = np.digitize(cycles, OCTAVES).ravel()
     place = np.log(np.maximum(cycles, OCTAVES[0]))

@@ -243,7 +243,8 @@ def _added(
         if not callable(function):
             raise PluginError(f"Expected a function to add as a {registry.kind}, got {function!r}.")
         own = name or getattr(function, "__name__", "")
-        what, needs = f"{registry.kind} {own!r}", ""
+        what = f"{registry.kind} {own!r}"
+        needs = ""
         if not _NAME.fullmatch(own):
             needs = "expected lower-case letters, digits and underscores"
         elif registry is PERTURBATIONS and own in ATTACKS:

@@ -202,14 +202,16 @@ def _of_remedy(chain: Chain) -> list[Law]:
 
 
 def _repeats(make: Callable[[], Images]) -> str:
-    first, second = make(), make()
+    first = make()
+    second = make()
     return "" if np.array_equal(first, second) else "the second image differs from the first"
 
 
 def _of_attack(record: Attack) -> list[Law]:
     def crafted(norm: str) -> Images:
         spec = AttackSpec.of(record.name, norm=norm, steps=min(_STEPS, record.most_steps))
-        model, image = models.load("SqueezeNet", side=224), images(224)[1]
+        model = models.load("SqueezeNet", side=224)
+        image = images(224)[1]
         label = int(model(image[None]).probabilities[0].argmax())
         return adversarial(model, image, label, spec, record.name)
 

@@ -47,7 +47,8 @@ SEVERAL_MODELS = "several models"
 """What a remedy changes: the image, always or behind a gate; or the prediction, by several views of
 the image or by several models."""
 
-MEAN, SUREST = "mean", "surest"
+MEAN = "mean"
+SUREST = "surest"
 """How the views become one prediction: their mean, or the view with the highest confidence if it
 exceeds that of the first view by the margin."""
 
@@ -228,7 +229,8 @@ class Chain:
         highest = probabilities.max(axis=1, keepdims=True).astype(np.float64)
         powers = (probabilities / highest) ** (1 / self.last.temperature)  # 0 stays 0
         shares = np.asarray(powers / powers.sum(axis=1, keepdims=True), np.float32)
-        rows, top = np.arange(len(shares)), probabilities.argmax(axis=1)
+        rows = np.arange(len(shares))
+        top = probabilities.argmax(axis=1)
         rounded = shares.argmax(axis=1) != top  # two nearly equal ones became the same number
         shares[rows[rounded], top[rounded]] = np.nextafter(
             shares.max(axis=1)[rounded], np.float32(2)
@@ -332,7 +334,8 @@ def python(chain: Chain) -> str:
             "load_model(name).with_remedies([...])."
         )
     functions: dict[str, Callable[..., Any]] = {}
-    steps, parts = [], ["import cv2\nimport numpy as np"]
+    steps = []
+    parts = ["import cv2\nimport numpy as np"]
     for remedy in chain.remedies:
         step = f"image = {remedy.function.__name__}(image)"
         functions[remedy.function.__name__] = remedy.function
@@ -545,8 +548,10 @@ def view(
     """
 
     def matrix(side: int) -> Plane:
-        angle, centre = math.pi / 2 * turn, (side - 1) / 2
-        cosine, sine = round(math.cos(angle)), round(math.sin(angle))
+        angle = math.pi / 2 * turn
+        centre = (side - 1) / 2
+        cosine = round(math.cos(angle))
+        sine = round(math.sin(angle))
         linear = scale * np.array([[cosine, sine], [-sine, cosine]]) @ np.diag([1 - 2 * flip, 1])
         offset = centre - linear @ [centre, centre] - scale * side * np.array(shift)
         return np.column_stack([linear, offset]).astype(np.float32)

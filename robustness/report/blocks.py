@@ -267,7 +267,8 @@ def folded(value: Any, width: int = 90, indent: int = 0) -> str:
     line = json.dumps(value, allow_nan=False)
     if len(line) + indent <= width or not isinstance(value, Mapping | list | tuple):
         return line
-    inner, outer = " " * (indent + 1), " " * indent
+    inner = " " * (indent + 1)
+    outer = " " * indent
     if isinstance(value, Mapping):
         parts = [
             f"{inner}{json.dumps(key)}: {folded(part, width, indent + 1)}"
@@ -402,7 +403,10 @@ def _statistics(of: RunFigures) -> Any:
     return of.statistics
 
 
-COMPARE, FAILURES, FIX, IMAGES = "compare", "failures", "fix", "images"
+COMPARE = "compare"
+FAILURES = "failures"
+FIX = "fix"
+IMAGES = "images"
 
 VIEWS: Mapping[str, str] = {
     COMPARE: "Compare",

@@ -119,7 +119,8 @@ def trade_off(entries: Sequence[Entry], name: str, title: str) -> go.Figure:
     ]
     limits: dict[str, Any] = {"rangemode": "tozero"}
     if axis.form:  # of shares: between 0% and 100%, with room were they all equal
-        low, high = min(values), max(values)
+        low = min(values)
+        high = max(values)
         room = max(0.02, 0.1 * (high - low))
         ends = [max(-0.02, low - room), min(1.02, high + room)]
         limits = {"tickformat": "~%", "range": ends}
@@ -176,7 +177,8 @@ def goodness(values: NDArray[np.float64], quantity: str) -> NDArray[np.float64]:
     metric = METRICS[quantity]
     if metric.higher_is_better and metric.high == 1:
         return values
-    lowest, highest = np.nanmin(values, initial=np.inf), np.nanmax(values, initial=-np.inf)
+    lowest = np.nanmin(values, initial=np.inf)
+    highest = np.nanmax(values, initial=-np.inf)
     shares = (values - lowest) / (highest - lowest or 1)
     return shares if metric.higher_is_better else 1 - shares
 
@@ -398,7 +400,8 @@ def over_strength(points: pd.DataFrame, quantity: str) -> go.Figure:
         for model, rows in points.groupby("model", sort=False)
     ]
     values = points[quantity]
-    lowest, highest = min(0.0, values.min()), max(1.0, values.max())
+    lowest = min(0.0, values.min())
+    highest = max(1.0, values.max())
     margin = 0.04 * (highest - lowest)
     return drawn(
         dodged(traces, highest - lowest),

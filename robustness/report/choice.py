@@ -169,7 +169,8 @@ def candidates(run: Run, figures: Figures) -> list[Candidate]:
 
 
 def _label(run: Run, candidate: RemediedModel) -> str:
-    chain, (first, *_) = candidate.chain, candidate.names
+    chain = candidate.chain
+    (first, *_) = candidate.names
     if not chain.several_models:
         return f"{models.label(first)} + {chain.label}"
     groups = models.by_labels(run.manifest.spec.model_names)
@@ -478,7 +479,8 @@ def _trade_offs(figures: ChoiceFigures) -> list[Block]:
     options = {name: charts.AXES[name].title for name in axes}
 
     def read(name: str) -> list[Block]:
-        note, across = "", options[name].lower()
+        note = ""
+        across = options[name].lower()
         if name == "accuracy" and expected_robustness(scored):
             note = f"The dashed line is fitted to the logits of these {len(scored)} models."
         chart = Chart(

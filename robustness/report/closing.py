@@ -23,7 +23,9 @@ from robustness.statistics.losses import is_harder, losses
 _IN = ("fog", "snow", "rain", "frost", "darkness")
 """Perturbations that one is in; one is under the others."""
 
-_STAYS, _DROPS, _IS = "stays at", "drops", "is at"
+_STAYS = "stays at"
+_DROPS = "drops"
+_IS = "is at"
 
 NOTE = "Blue: correct. Orange: incorrect. The dot has its 95% interval."
 

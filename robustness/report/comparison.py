@@ -156,7 +156,8 @@ def tables(entries: Sequence[Entry], quantity: str) -> list[Titled | Map]:
     """The map of ``entries``, those over all conditions, and each."""
     overall = [entry for entry in entries if entry["condition"] is None]
     each = by_condition(entries, quantity)
-    label, parts = QUANTITIES[quantity], list[Titled | Map]()
+    label = QUANTITIES[quantity]
+    parts = list[Titled | Map]()
     columns: list[Column] = [
         ("Images", figure(f"{quantity}_images", ",")),
         ("Baseline", figure(f"{quantity}_a", ".1%")),
@@ -213,12 +214,16 @@ def of_comparison(comparison: Comparison) -> Report:
 
     Raises ``RunError`` if nothing can be compared.
     """
-    baseline, other, judged = comparison.baseline, comparison.other, _judged(comparison)
+    baseline = comparison.baseline
+    other = comparison.other
+    judged = _judged(comparison)
     if not judged:
         raise RunError(" ".join(comparison.notes))
-    (first, *_), spec = judged, other.manifest.spec
+    (first, *_) = judged
+    spec = other.manifest.spec
     every = [entry for entries in judged.values() for entry in entries]
-    names, sentences = dict.fromkeys(model(e["model"]) for e in every), [*_sentences(judged)]
+    names = dict.fromkeys(model(e["model"]) for e in every)
+    sentences = [*_sentences(judged)]
     rows = [] if comparison.rows is None else [comparison.rows.sentence]
     blocks_of = {quantity: tables(entries, quantity) for quantity, entries in judged.items()}
     return Report(

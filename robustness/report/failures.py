@@ -99,7 +99,8 @@ def property_title(column: str, value: str) -> str:
     name = property_name(column)
     low, dots, high = value.partition("..")
     if column in PROPERTIES and PROPERTIES[column].form.endswith("%"):
-        low, high = _percent(low), _percent(high)
+        low = _percent(low)
+        high = _percent(high)
     if not dots:
         return visible(f"{name}: {low}")
     if not low:
@@ -205,7 +206,8 @@ def _changed_classes(figures: Failures) -> list[Block]:
     ]
 
     def changes(entries: Sequence[Entry]) -> list[Block]:
-        first, whose = entries[:_CHANGES], model(entries[0]["model"])
+        first = entries[:_CHANGES]
+        whose = model(entries[0]["model"])
         table = Titled(f"Changes of {whose}", Table.of(first, columns), long=True)
         frequent = [entry for entry in first if entry["n_images"] > 1]
         if not frequent:
@@ -337,7 +339,8 @@ def failures(tally: Tally, where: str = "") -> str:
 
     ``where`` follows each verb.
     """
-    labels, changes = tally.by_label, tally.by_change
+    labels = tally.by_label
+    changes = tally.by_change
     parts = []
     if labels.counted:
         of = " with a label" if changes.counted else ""
@@ -353,7 +356,8 @@ def case(run: Run, row: Row, change: Change | None = None) -> Case:
 
     Without ``change``, attacked images are left out.
     """
-    condition, name = Condition.parse(str(row["condition"])), str(row["model"])
+    condition = Condition.parse(str(row["condition"]))
+    name = str(row["model"])
     before, after = (class_title(name, int(row[key])) for key in ("clean_top1", "top1"))
 
     def confidence(key: str) -> str:
@@ -410,7 +414,8 @@ def listed_cases(rows: Sequence[Entry]) -> Titled:
 
 def selected_title(chosen: RowSelection) -> str:
     """A selection in words: what is chosen, in the order of its keys."""
-    of, became = chosen.model, ""
+    of = chosen.model
+    became = ""
     if chosen.became is not None:
         before, after = (models.class_name(of, i) if of else str(i) for i in chosen.became)
         became = f"{before} became {after}"
@@ -472,7 +477,8 @@ def _maps(maps: Sequence[EmbeddingMap]) -> list[Block]:
     options = {name: f"{model(e.model)}, {short(e.condition)}" for name, e in of.items()}
 
     def read(name: str) -> list[Block]:
-        points, left = of[name].points, of[name].left_out
+        points = of[name].points
+        left = of[name].left_out
         note = f" {counted(left, 'image')} could no longer be read." if left else ""
         chart = Chart(
             options[name],

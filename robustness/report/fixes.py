@@ -40,8 +40,11 @@ REMEDIES = "median_if_impulsive", "autocontrast_if_flat", "mixture"
 """The remedies that are tried where a run tried none: two that leave most originals alone, and the
 average of the cheapest."""
 
-REMEDY, THRESHOLD, CALIBRATION = "remedy", "threshold", "calibration"
-TRAINING, OTHER_MODEL = "training", "another model"
+REMEDY = "remedy"
+THRESHOLD = "threshold"
+CALIBRATION = "calibration"
+TRAINING = "training"
+OTHER_MODEL = "another model"
 
 _RULE = (
     "Gains are those that the run measured, with 95% intervals. Rows of one model have no order: "
@@ -130,7 +133,8 @@ def _remedies(run: Run, name: str, tried: RemedyFigures) -> Iterator[Fix]:
         return
     helpful = [gain for gain in own if gain["helpful"]]
     for gain in helpful:
-        lost, took = figure_text(gain, "cost_on_originals", _points), _time(gain)
+        lost = figure_text(gain, "cost_on_originals", _points)
+        took = _time(gain)
         costs = gain["cost_on_originals"] > 0
         originals = f"{lost} points on originals" if costs else "nothing on originals"
         yield Fix(
@@ -367,7 +371,8 @@ def _difference(of: RunFigures, other: str, name: str, kind: str, cost: str) -> 
     for pair in of.statistics.pairs():
         if {pair["better"], pair["worse"]} == {other, name}:
             sign = 1 if pair["better"] == other else -1
-            low, high = pair["difference_low"], pair["difference_high"]
+            low = pair["difference_low"]
+            high = pair["difference_high"]
             bounds = sorted(sign * bound for bound in (low, high) if bound is not None)
             return Fix(
                 name,
@@ -447,7 +452,8 @@ def blocks(figures: FixFigures) -> list[Block]:
         rows = [{**asdict(fix), "text": gain_text(fix)} for fix in costs]
         parts.append(Titled("Gains and costs", Table.of(rows, columns), long=True))
     if figures.tried.gains:
-        tried, every = figures.tried.as_rows(), _columns(figures.tried)
+        tried = figures.tried.as_rows()
+        every = _columns(figures.tried)
         parts.append(Titled("All remedies tried", Table.of(tried, every), long=True))
     return parts
 

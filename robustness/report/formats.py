@@ -182,7 +182,8 @@ def _hash(script: str) -> str:
     return f"'sha256-{base64.b64encode(digest).decode()}'"
 
 
-FORMAT, VERSION = "robustness report", 1
+FORMAT = "robustness report"
+VERSION = 1
 _AT_ONCE = 4096  # rows in memory as Python objects
 
 
@@ -359,8 +360,13 @@ def escaped_markdown(text: str) -> str:
 
 
 _COMMANDS = (
-    *("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome"),
-    *("google-chrome-stable", "chrome", "microsoft-edge"),
+    "chromium-headless-shell",
+    "chromium",
+    "chromium-browser",
+    "google-chrome",
+    "google-chrome-stable",
+    "chrome",
+    "microsoft-edge",
 )
 _ON_A_MAC = tuple(  # which leaves browsers off the PATH
     f"/Applications/{name}.app/Contents/MacOS/{name}"
@@ -380,12 +386,18 @@ def pdf_file(report: Report, file: IO[bytes], when: datetime) -> None:
         raise ParameterError("A PDF needs Chromium, Chrome or Edge; none is installed.", hint=_HINT)
     with TemporaryDirectory(prefix="report-") as name:
         folder = Path(name)
-        page, printed = folder / "report.html", folder / "report.pdf"
+        page = folder / "report.html"
+        printed = folder / "report.pdf"
         with page.open("wb") as source:
             html_file(report, source, when, packs_plotly=False)
         command = [
-            *(browser, "--headless", "--disable-gpu", "--no-first-run", "--no-pdf-header-footer"),
-            *("--disable-background-networking", "--host-resolver-rules=MAP * ~NOTFOUND"),
+            browser,
+            "--headless",
+            "--disable-gpu",
+            "--no-first-run",
+            "--no-pdf-header-footer",
+            "--disable-background-networking",
+            "--host-resolver-rules=MAP * ~NOTFOUND",
             f"--user-data-dir={folder / 'profile'}",
             f"--print-to-pdf={printed}",
             page.as_uri(),
@@ -526,7 +538,8 @@ def write(report: Report, path: Path, when: datetime | None = None) -> list[Path
     a second file beside it. Raises ``ParameterError`` for an unknown suffix, and where the file
     cannot be written.
     """
-    file_format, moment = format_of(path), when or datetime.now(UTC)
+    file_format = format_of(path)
+    moment = when or datetime.now(UTC)
     writers = {path: file_format.write}
     if file_format.companion is not None:
         writers[path.with_suffix(file_format.companion_suffix)] = file_format.companion

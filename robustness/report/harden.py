@@ -22,7 +22,8 @@ _TITLES = {
 
 def sentences(hardening: Hardening) -> Iterator[str]:
     """The answer, shortest first."""
-    judgement, quantity = hardening.judgement, _quantity(hardening)
+    judgement = hardening.judgement
+    quantity = _quantity(hardening)
     originals, trained, unseen = (_entry(hardening, group) for group in judgement.groups)
     gained, lost, learned = (_points(entry, quantity) for entry in (unseen, originals, trained))
     gain = f"{gained} on perturbations of other families"
@@ -72,7 +73,8 @@ def _quantity(hardening: Hardening) -> str:
 
 
 def _change(hardening: Hardening, group: GroupDifference) -> maps.ShareChange:
-    condition, images = "" if group.name in _TITLES else group.name, hardening.judgement.images
+    condition = "" if group.name in _TITLES else group.name
+    images = hardening.judgement.images
     shares = (group.before, group.after, group.low, group.high)
     return maps.ShareChange(hardening.name, condition, *shares, group.significant, images)
 
@@ -85,13 +87,15 @@ def _entry(hardening: Hardening, group: GroupDifference) -> Entry:
 def _points(entry: Entry, quantity: str) -> str:
     """The difference in points with its interval."""
     name = f"{quantity}_difference"
-    text, bounds = figure_text(entry, name, points), in_brackets(entry, name, points)
+    text = figure_text(entry, name, points)
+    bounds = in_brackets(entry, name, points)
     return f"{text} points{bounds}"
 
 
 def blocks(hardening: Hardening) -> list[Text | Titled | Map]:
     """A map of the conditions before and after, and a table of the groups."""
-    judgement, quantity = hardening.judgement, _quantity(hardening)
+    judgement = hardening.judgement
+    quantity = _quantity(hardening)
     groups = (judgement.group(ORIGINALS), *judgement.conditions)
     changes = [_change(hardening, group) for group in groups]
     titles = (model(hardening.parent), hardening.name)

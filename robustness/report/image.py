@@ -92,7 +92,8 @@ def of_live(
     before = class_title(row.model, row.clean_top1)
     fall = f"{before} {share(row.clean_probability)} → {share(row.retained_probability)}"
     now = f", now {class_title(row.model, row.top1)} {share(row.probability)}" if changed else ""
-    ssim, psnr = rows[0].scores["ssim"], rows[0].scores["psnr"]
+    ssim = rows[0].scores["ssim"]
+    psnr = rows[0].scores["psnr"]
     visible = f"SSIM {ssim:.3f}, PSNR {psnr:.1f} dB" if np.isfinite(psnr) else "no visible change"
     basis = f"one image under one condition ({visible})"
     return Report(
@@ -347,7 +348,8 @@ def transfer_section(transfer: Sequence[Transfer]) -> Section:
 def epsilon_section(events: Sequence[Smallest | Masking]) -> Section:
     """The smallest epsilon of each model, at least one, and signs of gradient masking."""
     smallest = [event for event in events if isinstance(event, Smallest)]
-    attack, norm = ATTACKS[smallest[0].attack], NORMS[smallest[0].norm]
+    attack = ATTACKS[smallest[0].attack]
+    norm = NORMS[smallest[0].norm]
     columns: list[Column] = [
         ("Model", lambda entry: model(entry.model)),
         ("Smallest epsilon", lambda entry: _size(entry.epsilon, entry.norm)),
@@ -411,7 +413,8 @@ def answers(outcome: Outcome, rows: Sequence[Measurement]) -> list[tuple[str, st
 
 def attack_title(outcome: Outcome) -> str:
     """The attack with its norm and size: "PGD (L∞, epsilon 8/255)"."""
-    spec, by = outcome.spec, f", by {outcome.by_label}" if outcome.by_label else ""
+    spec = outcome.spec
+    by = f", by {outcome.by_label}" if outcome.by_label else ""
     side = len(outcome.image)
     here = spec.at_side(side)
     at = "" if here == spec.epsilon else f", which is {here:.3g} at {side} px"
@@ -425,7 +428,8 @@ def title(outcome: Outcome, index: int) -> str:
 
 def attack_answer(outcome: Outcome, rows: Sequence[Measurement]) -> str:
     """The effect of the attack on the attacked model."""
-    spec, name = outcome.spec, model(outcome.model)
+    spec = outcome.spec
+    name = model(outcome.model)
     after = f"{title(outcome, outcome.top1)}, {share(outcome.probability, 0)}"
     if outcome.success:
         size = f"A change of {spec.size_text} ({NORMS[spec.norm].label})"
@@ -463,7 +467,10 @@ TRUE_CLASS = "shows"
 REMEDY = "remedy"
 """Parameter of a link: the remedy whose effect is shown."""
 
-LINK, COMMAND, PYTHON, TOML = "Link", "Command line", "Python", "TOML"
+LINK = "Link"
+COMMAND = "Command line"
+PYTHON = "Python"
+TOML = "TOML"
 
 WRITTEN = "Command line, with the image"
 """Commands that write the perturbed image and predict it, of a condition of one perturbation."""
@@ -485,7 +492,8 @@ def reproduction_texts(
     """
     if len(spec.conditions) != 1:
         raise ParameterError(f"Expected one condition to copy, got {len(spec.conditions)}.")
-    condition, framing = spec.conditions[0], options(dict(spec.framings))
+    condition = spec.conditions[0]
+    framing = options(dict(spec.framings))
     unknown = truth is not None and (sample is None or truth != sample_class(sample))
     # The sample, or the file in a form that is no option and no sample.
     path = f"./{picture_name}" if picture_name.startswith(("-", SAMPLE)) else picture_name

@@ -33,9 +33,12 @@ _FAINTEST = 0.4
 """How strong the colour of a prediction is whose confidence is 0, from 0 to 1."""
 
 
-_CHARACTER, _MARGIN = 0.45, 0.25
+_CHARACTER = 0.45
+_MARGIN = 0.25
 """The width in rem of a figure's character in a tile, and what a tile needs beside them."""
-_LABELS, _COLUMN, _PAPER = 19.0, 5.25, 42.0
+_LABELS = 19.0
+_COLUMN = 5.25
+_PAPER = 42.0
 """In rem: the most of the labels, the least of a column, as in the style sheet, and an A4 page."""
 _SHORTEST = 12
 """Characters of the longest label, at least: the title above them has long words."""
@@ -251,8 +254,10 @@ def strip(band: Band, *, keyed: bool = False) -> Strip:
 
     The text leaves out the model. If ``keyed``, tiles have keys such as "SqueezeNet fog 0.35".
     """
-    record, cells = REGISTRY[band.perturbation], band.cells
-    tiles, start = [], 0.0
+    record = REGISTRY[band.perturbation]
+    cells = band.cells
+    tiles = []
+    start = 0.0
     for number, cell in enumerate(cells):
         end = 1.0
         if number + 1 < len(cells):
@@ -271,7 +276,8 @@ def strip(band: Band, *, keyed: bool = False) -> Strip:
 ORIGINALS = "Originals"
 EPSILON = "epsilon"
 HEAD = "Hardest first, by estimate"
-RECOMMENDED, FASTEST = "Recommended", "Fastest"
+RECOMMENDED = "Recommended"
+FASTEST = "Fastest"
 LOSSES = "Largest loss first, by estimate"
 
 _MOST = 100
@@ -279,7 +285,8 @@ _MOST = 100
 
 _FULL = 0.3
 """The difference of shares from which a colour is as strong as can be."""
-_PALE, _LEAST = 0.14, 0.4
+_PALE = 0.14
+_LEAST = 0.4
 """Strengths of colour: of a difference that is not significant, and of the smallest that is."""
 
 
@@ -376,7 +383,8 @@ def _cell(level: Entry, entry: Entry | None, quantity: str) -> MapCell:
     """The cell of a model at ``level``, which ``entry`` measures."""
     text = str(level["condition"])
     severity: int | None = level["severity"] or None
-    at, title = setting(text), short(text)
+    at = setting(text)
+    title = short(text)
     if severity is not None:
         title += f" (severity {severity})"
     if entry is None:
@@ -519,7 +527,8 @@ def _strip(
         sign, said = next(
             (marks[name, text] for text in cell.conditions[-1:] if (name, text) in marks), ("", "")
         )
-        value, n = figure_text(cell.entry, cell.name, exact), figure_text(cell.entry, cell.n, ",")
+        value = figure_text(cell.entry, cell.name, exact)
+        n = figure_text(cell.entry, cell.n, ",")
         bounds = in_brackets(cell.entry, cell.name, exact)
         outcome = _OUTCOMES.get(quantity, "")
         remark = f"; {said}" if said else ""
@@ -678,7 +687,9 @@ def _changes(ordered: Sequence[ShareChange], quantity: str) -> Strip | None:
     """The differences of one model in a row; None without any."""
     if not ordered:
         return None
-    name, tiles, words = f"{quantity}_difference", [], []
+    name = f"{quantity}_difference"
+    tiles = []
+    words = []
     for change in ordered:
         entry = change.entry(quantity)
         verdict = "" if change.significant else ", not significant"

@@ -141,7 +141,8 @@ def _entry(answer: ExpectedAccuracy) -> dict[str, Any]:
 def _described(part: MatchedPerturbation) -> str:
     record = REGISTRY[part.perturbation]
     wording = record.wording or f"{{value}} {record.unit}"
-    before, after = wording.partition("{")[0].rpartition(" ")[0], wording.rpartition("}")[2]
+    before = wording.partition("{")[0].rpartition(" ")[0]
+    after = wording.rpartition("}")[2]
     low, high = (  # as in "noise 10% (4% to 15%)"
         record.value_text(end).removeprefix(f"{before} ").removesuffix(after)
         for end in (part.low, part.high)
@@ -267,7 +268,8 @@ def _accuracies(match: Match) -> Titled:
         return ", ".join(parts)
 
     def labels(entry: Entry) -> str:
-        text, labelled = with_interval(entry, "labels"), entry["labelled"]
+        text = with_interval(entry, "labels")
+        labelled = entry["labelled"]
         if not text or not labelled:
             return text
         correct = entry.get("labels labels", entry["labels"]) * labelled
@@ -310,7 +312,8 @@ def _statistics(match: Match) -> Chart:
 
 def _files(match: Match) -> Titled:
     def median(row: Mapping[str, Any], side: str) -> str:
-        count, form = row[f"{side}_images"], PROPERTIES[row["property"]].form
+        count = row[f"{side}_images"]
+        form = PROPERTIES[row["property"]].form
         return f"{row[side]:{form}} ({count})" if count else ""
 
     columns: list[Column] = [

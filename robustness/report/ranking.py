@@ -52,7 +52,8 @@ _MEANING = {
 
 
 def _ranked(figures: Figures, quantity: str) -> list[Block]:
-    ranked, pairs = figures.ranking(quantity), figures.pairs(quantity)
+    ranked = figures.ranking(quantity)
+    pairs = figures.pairs(quantity)
     title = charts.QUANTITIES[quantity]
     chart = Chart(
         title,
@@ -69,7 +70,8 @@ def _ranked(figures: Figures, quantity: str) -> list[Block]:
 
 
 def _brief(figures: Figures) -> list[Titled | Text]:
-    ranked, pairs = figures.ranking(), figures.pairs()
+    ranked = figures.ranking()
+    pairs = figures.pairs()
     brief: list[Titled | Text] = [Titled("Ranking", tables.ranking(ranked, figures.ranked_by))]
     if pairs:
         what = charts.QUANTITIES[pairs[0]["quantity"]].lower()

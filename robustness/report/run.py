@@ -35,29 +35,24 @@ __all__ = [
 REGISTRY: Registry[Question[Any]] = Registry("question about a run")
 
 for _question in (
-    *(harm.RUN_MAP, choice.CHOICE),
-    *(choice.TRADE_OFFS, ranking.RANKING, failures.AGREEMENT),
-    *(
-        closing.CLOSING,
-        harm.PERTURBATIONS,
-        harm.UNDER_ATTACK,
-    ),
-    *(
-        failures.CLASSES,
-        failures.SLICES,
-        failures.CHANGED_CLASSES,
-    ),
-    *(
-        fixes.FIXES,
-        ranking.ACCURACY,
-        threshold.THRESHOLD,
-        ranking.CORRUPTION_ERRORS,
-    ),
-    *(
-        failures.CASES,
-        failures.MAP,
-        failures.LEFT_OUT,
-    ),
+    harm.RUN_MAP,
+    choice.CHOICE,
+    choice.TRADE_OFFS,
+    ranking.RANKING,
+    failures.AGREEMENT,
+    closing.CLOSING,
+    harm.PERTURBATIONS,
+    harm.UNDER_ATTACK,
+    failures.CLASSES,
+    failures.SLICES,
+    failures.CHANGED_CLASSES,
+    fixes.FIXES,
+    ranking.ACCURACY,
+    threshold.THRESHOLD,
+    ranking.CORRUPTION_ERRORS,
+    failures.CASES,
+    failures.MAP,
+    failures.LEFT_OUT,
 ):
     REGISTRY.add(_question)
 
@@ -82,7 +77,9 @@ def of_run(run: Run) -> Report:
     """
     if not run.row_count:
         raise RunError(f"The run {run.id} has no rows, so there is nothing to report.")
-    of, manifest, spec = RunFigures(run), run.manifest, run.manifest.spec
+    of = RunFigures(run)
+    manifest = run.manifest
+    spec = run.manifest.spec
     names = [model(name) for name in spec.model_names]
     classes = models.classes(spec.model_names[0])
     whole = f" of {len(classes):,}" if classes is not None else ""
@@ -136,7 +133,9 @@ def note(of: RunFigures) -> str:
 
 def cautions(of: RunFigures) -> list[str]:
     """What to know before reading the figures."""
-    run, figures, count = of.run, of.statistics, len(of.run.unreadable)
+    run = of.run
+    figures = of.statistics
+    count = len(of.run.unreadable)
     done = run.images + count
     whole = counted(run.manifest.dataset.pictures, "image")
     progress = f"Unfinished run: {done:,} of {whole} done. The figures cover these only."
@@ -168,7 +167,8 @@ def basis(figures: Figures, chosen: ModelChoice | None = None) -> str:
     if before and after:
         every = leader["n_labelled"] == leader["n_images"]
         count = "all" if every else LABELLED[1](leader)
-        low, high = leader["drop_low"], leader["drop_high"]
+        low = leader["drop_low"]
+        high = leader["drop_high"]
         doubt = " (no significant difference)" if low is None or low <= 0 <= high else ""
         left = f"{after} of the perturbed images{doubt}"
         labels = (

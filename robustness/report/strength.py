@@ -220,10 +220,8 @@ def consistency(summary: Sequence[Entry], images: int) -> str:
 
     Of too few images for intervals it counts, and ranks nothing.
     """
-    rankings, names = (
-        study_statistics.rankings(summary),
-        [entry["model"] for entry in summary],
-    )
+    rankings = study_statistics.rankings(summary)
+    names = [entry["model"] for entry in summary]
     if study_statistics.has_intervals(summary):
         return sentence(*map(_scored, rankings), names=names)
     clauses = [_counted(ranking, images) for ranking in rankings]
@@ -255,7 +253,8 @@ def _scored(ranking: Sequence[Entry]) -> str:
     shares = [entry["perturbed_accuracy"] for entry in ranking]
     if None in shares:
         return sentence
-    low, high = share(min(shares), 0), share(max(shares), 0)
+    low = share(min(shares), 0)
+    high = share(max(shares), 0)
     return f"{sentence}; accuracy {low if low == high else f'{low} to {high}'}"
 
 
@@ -295,7 +294,8 @@ def of_map(
     breaks = [event for event in swept if isinstance(event, Break)]
     bands = bands or swept_bands(points)
     summary = study.summarise(rows) if rows else []
-    names, on = spec.model_names, pictures[0].name
+    names = spec.model_names
+    on = pictures[0].name
     who = model(names[0]) if len(names) == 1 else counted(len(names), "model")
     maps = band_maps(bands) if bands else [Map(f"Predictions. {LEGEND}", _one_cell_map(rows))]
     exact = _exact(breaks, remedied)

@@ -34,9 +34,22 @@ else:
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#7B61C4", "#A6761D")
 
 _MARKERS = (
-    *("circle", "square", "diamond", "triangle-up", "triangle-down", "pentagon", "hexagon", "star"),
-    *("cross", "x", "triangle-left", "triangle-right", "hourglass", "bowtie"),
-    *("star-diamond", "hexagram"),
+    "circle",
+    "square",
+    "diamond",
+    "triangle-up",
+    "triangle-down",
+    "pentagon",
+    "hexagon",
+    "star",
+    "cross",
+    "x",
+    "triangle-left",
+    "triangle-right",
+    "hourglass",
+    "bowtie",
+    "star-diamond",
+    "hexagram",
 )
 _DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
 _UNREGISTERED_STYLES = range(32, 128)
@@ -105,7 +118,8 @@ def model_trace(
     }
 
 
-_ALIKE, _APART = 0.008, 0.015
+_ALIKE = 0.008
+_APART = 0.015
 """Markers closer than the first, a share of the height, overlap; they move by the second."""
 
 

@@ -117,10 +117,12 @@ def ranking(entries: Sequence[Entry], by: str) -> Table:
         LABELLED,
     ]
     if by == "perturbed_accuracy":
-        first, order = by, [*accurate, *consistent]
+        first = by
+        order = [*accurate, *consistent]
     else:
         labelled = any(entry["clean_accuracy"] is not None for entry in entries)
-        first, order = "consistency", [*consistent, *(accurate if labelled else [])]
+        first = "consistency"
+        order = [*consistent, *(accurate if labelled else [])]
     rivals = Counter(entry["label_set"] for entry in entries)
 
     def rank(entry: Entry) -> str:
@@ -184,7 +186,8 @@ def broken_by_attacks(entry: Entry, name: str = "attack_success") -> str:
     if entry[name] is None:
         return "no correct image to break"
     images = "image" if entry.get("of") == "consistency" else "correct image"
-    rates, count = with_interval(entry, name), figure_text(entry, "n_attacked", ",")
+    rates = with_interval(entry, name)
+    count = figure_text(entry, "n_attacked", ",")
     return f"{rates} of {counted(count, images)}"
 
 
@@ -194,7 +197,8 @@ def similarities(
     """A column per similarity of the embeddings, rescaled unless the rows are too old."""
     columns = []
     for name in names:
-        title, rescaled = METRICS[name].column_title, RESCALED[name]
+        title = METRICS[name].column_title
+        rescaled = RESCALED[name]
         if all(entry[rescaled] is None for entry in entries):
             columns.append((title, figure(name, form)))
         else:
@@ -216,7 +220,8 @@ def metric_titles(view: str) -> dict[str, str]:
 
     Those of predictions come first.
     """
-    titles, subjects = {}, (PREDICTION, FEATURES, PICTURE)
+    titles = {}
+    subjects = (PREDICTION, FEATURES, PICTURE)
     for metric in sorted(METRICS, key=lambda metric: subjects.index(metric.subject)):
         if view in metric.views:
             titles[metric.name] = metric.label
@@ -316,7 +321,10 @@ class Mark(NamedTuple):
         return self.sign in (_CORRECT, _UNCHANGED)
 
 
-_CORRECT, _INCORRECT, _UNCHANGED, _CHANGED = "✓", "✗", "=", "≠"
+_CORRECT = "✓"
+_INCORRECT = "✗"
+_UNCHANGED = "="
+_CHANGED = "≠"
 
 LEGEND = "✓ correct, ✗ incorrect. Without a true class: = unchanged, ≠ changed."
 OPEN_MARKERS = "Open markers: incorrect or, without a true class, changed."
@@ -354,10 +362,12 @@ def verdict(row: Measurement) -> Mark:
 
 def verdict_of(row: Mapping[str, Any]) -> Mark:
     """As ``verdict``, for a row of a frame."""
-    before, now = row["clean_probability"], row["probability"]
+    before = row["clean_probability"]
+    now = row["probability"]
     is_known = pd.notna(now) and pd.notna(before)  # tables of predictions may leave it out
     unsure = bool(is_known and now < max(UNSURE, HALF * before))
-    same, correct = row["clean_top1"] == row["top1"], is_correct(row["label"], row["top1"])
+    same = row["clean_top1"] == row["top1"]
+    correct = is_correct(row["label"], row["top1"])
     return judged(same, correct, unsure=unsure)
 
 

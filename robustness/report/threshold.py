@@ -243,9 +243,11 @@ def _advice(entry: Entry, figures: ThresholdFigures) -> str:
     if figures.promise == "condition" and not failing:
         return f"Too few predictions exceed {score_text(entry)} in each condition."
     if figures.promise == "suite" and (over is None or over <= figures.max_error):
-        accepted, at = accepted_text(entry, SUITE), score_text(entry)
+        accepted = accepted_text(entry, SUITE)
+        at = score_text(entry)
         return f"Only {accepted} exceed {at}: too few to prove a threshold."
-    at, error = score_text(entry), figure_text(error_of(entry, SUITE), "error", ".1%")
+    at = score_text(entry)
+    error = figure_text(error_of(entry, SUITE), "error", ".1%")
     more = (
         f"; more than {100 * figures.max_error:.3g}% under {join_names(failing)}" if failing else ""
     )

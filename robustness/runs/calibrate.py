@@ -135,13 +135,15 @@ def calibrate(
     groups = copies(originals())
     fits = np.array([fits_temperature(axes.digests[place]) for place in places], bool)
     apart = ~np.isin(groups, groups[~fits])  # has no copy in the other half
-    fitting, rest = np.flatnonzero(fits & apart), np.flatnonzero(~fits)
+    fitting = np.flatnonzero(fits & apart)
+    rest = np.flatnonzero(~fits)
     if min(len(fitting), len(rest)) < _FEWEST_IN_A_HALF:
         raise ParameterError(
             f"Expected at least {_FEWEST_IN_A_HALF} originals in each half, without copies in the "
             f"other, got {len(fitting)} and {len(rest)}. Evaluate more images of other scenes."
         )
-    probabilities, truth = np.concatenate(parts), labels[places].astype(np.intp)
+    probabilities = np.concatenate(parts)
+    truth = labels[places].astype(np.intp)
     temperature = fit_temperature(probabilities[fitting], truth[fitting])
     calibration = _judged(
         record.name,

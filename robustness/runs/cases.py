@@ -63,7 +63,8 @@ CASE_COLUMNS = (
 )
 """The columns of a case."""
 
-WORST, SURVIVORS = "worst", "survivors"
+WORST = "worst"
+SURVIVORS = "survivors"
 """Kinds of cases. ``WORST``: predictions that are incorrect or, without a label, changed. Those
 that were correct before come first, by the fall of the confidence in the original class.
 ``SURVIVORS``: all others, by how visible the change is (lowest SSIM first). Rows of attacks without
@@ -440,7 +441,8 @@ def failure_tables(rows: Rows, properties: pa.Table | None) -> Failures:
     drawn = _draw_of_profiles(rows, grids, sample)
     pairs = model_pairs.by_pair(grids, column)
     for entry in pairs:
-        one, other = entry["model"], entry["other"]
+        one = entry["model"]
+        other = entry["other"]
         entry["model_selection"] = RowSelection(model=one, against=other).text
         entry["other_selection"] = RowSelection(model=other, against=one).text
     is_sampled = len(sample) < len(rows.axes.images)
@@ -561,7 +563,8 @@ def changes_by_condition(grids: Sequence[Grid]) -> list[dict[str, Any]]:
 
 def _counts(grid: Grid) -> dict[str, list[tuple[int, int, int, int]]]:
     """By condition, "" is any: (before, after, images, all changes) of the most frequent."""
-    before, after = grid.values("clean_top1"), grid.values("top1")
+    before = grid.values("clean_top1")
+    after = grid.values("top1")
     changed = (grid.flags("consistent") == 0) & ~np.isnan(before) & ~np.isnan(after)
     classes = 1 + int(np.where(changed, np.maximum(before, after), 0).max(initial=0))
     codes = np.where(changed, before * classes + after, -1).astype(np.int64).T  # by conditions

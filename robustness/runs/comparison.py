@@ -101,7 +101,8 @@ def compare_rows(baseline: Run, other: Run) -> RowComparison | None:
     """
     if baseline.manifest.request_key != other.manifest.request_key:
         return None
-    before, after = baseline.rows.digests, other.rows.digests
+    before = baseline.rows.digests
+    after = other.rows.digests
     same = {position for position, digest in before.items() if after.get(position) == digest}
     if not same:
         return None
@@ -164,7 +165,8 @@ def _tables(
 def row_changes(first: pa.Table, second: pa.Table) -> Iterator[Change]:
     """The columns in which two tables differ; their rows are of the same measurements, in order."""
     for name in first.column_names:
-        a, b = first[name], second[name]
+        a = first[name]
+        b = second[name]
         if a.equals(b):
             continue
         differ, gaps = _differences(a.combine_chunks(), b.combine_chunks())
@@ -329,15 +331,19 @@ def _verdicts(run: Run, model: str, condition: str, quantity: str) -> Iterator[t
         good = "consistent" if quantity == "consistency" else "correct"
         counts = "counted" if quantity == "consistency" else "true"
         columns = f"position, top1, CASE WHEN {counts} THEN {good} END"
-        where, values = "condition = $condition", {"condition": condition}
+        where = "condition = $condition"
+        values = {"condition": condition}
     else:
-        columns, where, values = "position, clean_top1, clean_top1 = label", "true", {}
+        columns = "position, clean_top1, clean_top1 = label"
+        where = "true"
+        values = {}
     rows = run.rows.ask(
         f"SELECT DISTINCT {columns} FROM rows WHERE model = $model AND {where} ORDER BY position",
         model=model,
         **values,
     )
-    digests, names = run.rows.digests, run.rows.names
+    digests = run.rows.digests
+    names = run.rows.names
     return ((digests[at], names[at], top1, good) for at, top1, good in rows)
 
 
@@ -390,7 +396,8 @@ def compare(baseline: Run, other: Run, *, said: Callable[[str], str] = named) ->
 
 def differences_in_setup(before: Manifest, after: Manifest) -> str:
     """How the request of the run ``after`` differs, in a few words; "" if not at all."""
-    one, two = before.spec, after.spec
+    one = before.spec
+    two = after.spec
     pairs = [
         ("seed", one.seed, two.seed),
         ("preprocessing", one.framing_text, two.framing_text),
@@ -424,7 +431,8 @@ def _images(first: set[str], second: set[str]) -> list[str]:
 
 
 def _settings(first: Manifest, second: Manifest, said: Callable[[str], str]) -> list[str]:
-    a, b = first.spec, second.spec
+    a = first.spec
+    b = second.spec
     notes = [
         *_only("Models", *([models.label(name) for name in spec.model_names] for spec in (a, b))),
         *_only("Remedies", *([chain.label for chain in spec.remedies] for spec in (a, b))),
@@ -432,7 +440,9 @@ def _settings(first: Manifest, second: Manifest, said: Callable[[str], str]) -> 
             "Conditions", *([said(c.effect) for c in spec.pooled_conditions] for spec in (a, b))
         ),
     ]
-    after, weights, described = dict(b.models), list[str](), list[str]()
+    after = dict(b.models)
+    weights = list[str]()
+    described = list[str]()
     for name, digest in a.models:
         versions = [text.removeprefix("sha256:")[:8] for text in (digest, after.get(name, digest))]
         if versions[0] != versions[1]:
@@ -444,7 +454,8 @@ def _settings(first: Manifest, second: Manifest, said: Callable[[str], str]) -> 
             notes.append(f"The {what}: {some(named_models, _MAX_NAMES)}.")
     if a.seed != b.seed:
         notes.append(f"The seed differs: {a.seed} and {b.seed}.")
-    before, framed = dict(a.framings), dict[tuple[str, str], list[str]]()
+    before = dict(a.framings)
+    framed = dict[tuple[str, str], list[str]]()
     for name, own in b.framings:
         if before.get(name, own) != own:
             framed.setdefault((before[name].text, own.text), []).append(models.label(name))
@@ -458,7 +469,8 @@ def _settings(first: Manifest, second: Manifest, said: Callable[[str], str]) -> 
         for each in (first, second)
     )
     for name in sorted({*versions_a, *versions_b}, key=lambda name: (name == ENGINE, name)):
-        one, two = versions_a.get(name, "none"), versions_b.get(name, "none")
+        one = versions_a.get(name, "none")
+        two = versions_b.get(name, "none")
         if one != two and name == ENGINE:
             notes.append(f"Another inference engine: {one} and {two}; they round differently.")
         elif one != two:

@@ -24,8 +24,10 @@ from robustness.runs.run import Run
 _VERSION = "maps 2"
 """Goes up when maps change. A model made them, so other statistics do not put them out of date."""
 
-IMAGES, MOST_IMAGES = 100, 500
-_BATCH, _MAX_MAPS = 8, 12
+IMAGES = 100
+MOST_IMAGES = 500
+_BATCH = 8
+_MAX_MAPS = 12
 
 Features = np.ndarray[Any, np.dtype[np.float64]]
 
@@ -152,7 +154,8 @@ def principal_components(features: Features) -> tuple[Features, tuple[float, flo
     _, sizes, axes = np.linalg.svd(centred, full_matrices=False)
     largest = np.take_along_axis(axes, np.abs(axes).argmax(axis=1, keepdims=True), axis=1)
     axes = (axes * np.sign(largest))[:2]
-    coordinates, shares = np.zeros((len(features), 2)), np.zeros(2)
+    coordinates = np.zeros((len(features), 2))
+    shares = np.zeros(2)
     coordinates[:, : len(axes)] = centred @ axes.T
     if total := float((sizes**2).sum()):
         shares[: len(axes)] = sizes[:2] ** 2 / total

@@ -43,8 +43,19 @@ from robustness.runs.writer import Progress
 
 TABLE = "images.csv"
 COLUMNS = (
-    *("path", "label", "image", "condition", "perturbation", "strength", "parameter", "seed"),
-    *("fit", "side", "sha256", "image_digest", "framed_digest"),
+    "path",
+    "label",
+    "image",
+    "condition",
+    "perturbation",
+    "strength",
+    "parameter",
+    "seed",
+    "fit",
+    "side",
+    "sha256",
+    "image_digest",
+    "framed_digest",
     *(metric.name for metric in metrics.REGISTRY if metric.subject == metrics.PICTURE),
 )
 _VERSION = 4
@@ -289,7 +300,8 @@ MOST: Mapping[str, int] = {".csv": 100_000, ".zip": 500}
 """Images that a file of each suffix holds at most."""
 
 CASES_TABLE = "cases.csv"
-TRUE_CLASSES, PREDICTIONS = "labels.json", "predictions.json"
+TRUE_CLASSES = "labels.json"
+PREDICTIONS = "predictions.json"
 _OF_PREDICTIONS = (
     "model",
     "condition",
@@ -370,8 +382,10 @@ def _images(run: Run, row: Mapping[str, Any]) -> Iterator[tuple[str, str, bytes]
 def _prediction(row: Mapping[str, Any], key: str) -> dict[str, Any]:
     """The prediction on the "original" or the "perturbed" image of a case, as FiftyOne reads it."""
     if key == "original":
-        confidence, about = row["clean_probability"], {"model": row["model"], "condition": CLEAN}
+        confidence = row["clean_probability"]
+        about = {"model": row["model"], "condition": CLEAN}
     else:
-        confidence, about = row["probability"], {name: row[name] for name in _OF_PREDICTIONS}
+        confidence = row["probability"]
+        about = {name: row[name] for name in _OF_PREDICTIONS}
     values = {name: value for name, value in about.items() if value is not None}
     return {"label": row[f"{key}_class"], "confidence": confidence, "attributes": values}

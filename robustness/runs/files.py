@@ -52,7 +52,8 @@ FEW = 8
 
 _NOTES_A_FILE = 2**20  # characters of what a file says of itself
 
-NAME, FILES = "part-{:06d}.parquet", "part-*.parquet"
+NAME = "part-{:06d}.parquet"
+FILES = "part-*.parquet"
 """Names of files of rows, with the number of their first chunk, or the next one that is free."""
 
 
@@ -142,10 +143,13 @@ def _groups(parts: Sequence[Part]) -> Iterator[list[Part]]:
     group: list[Part] = []
     rows = note = 0
     for part in parts:
-        rows, note = rows + part.rows, note + len(part.note)
+        rows = rows + part.rows
+        note = note + len(part.note)
         if group and (rows > ROWS_A_FILE or note > _NOTES_A_FILE):
             yield group
-            group, rows, note = [], part.rows, len(part.note)
+            group = []
+            rows = part.rows
+            note = len(part.note)
         group.append(part)
     if group:
         yield group
@@ -301,7 +305,8 @@ if TYPE_CHECKING:
 FILE = "images.parquet"
 _OF_A_PART = "images-{:06d}.parquet"
 
-READABLE, UNREADABLE = "readable", "unreadable"
+READABLE = "readable"
+UNREADABLE = "unreadable"
 
 _ABOUT = pa.schema(
     [
@@ -438,7 +443,8 @@ def with_columns(rows: pa.Table, names: Iterable[str], images: pa.Table, spec: R
         return pa.array(values, kind).take(pc.index_in(rows["model"], names))
 
     def framed_digests() -> pa.Array:
-        framings, lists = list(spec.by_framing), images["framed"].combine_chunks()
+        framings = list(spec.by_framing)
+        lists = images["framed"].combine_chunks()
         if not len(lists):
             return pa.nulls(0)
         each = [pc.list_element(lists, at).take(place) for at in range(len(framings))]

@@ -76,7 +76,8 @@ def _damaged(folder: Path, reason: str) -> RunError:
 
 def _is_complete(manifest: Manifest, parts: Sequence[Part]) -> bool:
     """Whether the ``parts`` have the rows of all images of the finished run."""
-    spec, images = manifest.spec, sum(part.images for part in parts)
+    spec = manifest.spec
+    images = sum(part.images for part in parts)
     rows = images * len(spec.models) * len(spec.conditions)
     return (
         images == manifest.images == manifest.dataset.pictures - manifest.unreadable
@@ -101,7 +102,8 @@ def find_match(runs: Path, name: str) -> tuple[MatchRequest, Match]:
     Raises ``RunError`` where there is none.
     """
     folder = place(runs, name)
-    saved, answer = read_match(folder), read_answer(folder)
+    saved = read_match(folder)
+    answer = read_answer(folder)
     if saved is None or answer is None:
         raise RunError(f"There is no finished match {name} here: choose one in the table.")
     return saved, answer
@@ -276,7 +278,11 @@ def locked(folder: Path, patience: float = 0.0) -> FileLock:
 
 _RATES = ("consistency", "perturbed_accuracy", "robust_accuracy")
 _NAMES = (
-    *("model", "label_set", "ranked_by", "n_labelled", "n_images"),
+    "model",
+    "label_set",
+    "ranked_by",
+    "n_labelled",
+    "n_images",
     *(f"{rate}{bound}" for rate in _RATES for bound in ("", "_low", "_high")),
 )
 

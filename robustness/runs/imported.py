@@ -50,7 +50,8 @@ def chunks(work: Workload, numbers: Sequence[int], _address: str | None) -> Iter
         table: list[Row] = []
         images: list[ImageRecord] = []
         for position in work.positions(number):
-            name, reason = work.dataset.entries[position].name, rows.missing(position)
+            name = work.dataset.entries[position].name
+            reason = rows.missing(position)
             if reason:
                 images.append(ImageRecord(position, name, reason=reason))
             else:
@@ -79,7 +80,8 @@ class _RowAnswer:
 
 class _PredictedRows:
     def __init__(self, work: Workload, predictions: Predictions) -> None:
-        self._work, self._predictions = work, predictions
+        self._work = work
+        self._predictions = predictions
         self._answers = predictions.answers()
         self._index = {
             name: meaning(self._answers, predictions.classes[name], predictions.title)
@@ -113,7 +115,8 @@ class _PredictedRows:
         return f"The table has no prediction of {self._predictions.models[model]} for {where}."
 
     def of_image(self, position: int) -> Iterator[Row]:
-        predictions, spec = self._predictions, self._work.spec
+        predictions = self._predictions
+        spec = self._work.spec
         places = predictions.at[position]
         for model, rows in zip(predictions.models, places.tolist(), strict=True):
             label = self._work.labels[predictions.classes[model].key][position]
@@ -139,7 +142,8 @@ class _PredictedRows:
         They are those of the table, else of the image, else of its name.
         """
         row = self._predictions.at[position][0, 0]
-        digest, framed = self._digests[row], self._framed[row]
+        digest = self._digests[row]
+        framed = self._framed[row]
         if digest:
             return digest, (framed,) if framed else ()
         entry = self._predictions.entries[position]
@@ -185,7 +189,8 @@ def _compared(clean: _RowAnswer, after: _RowAnswer, label: int | None, five: boo
     Those of the top-5 are empty unless the predictions list ``five`` classes, or all.
     """
     winner = clean.top[0]
-    before, retained = clean.share(winner), after.share(winner)
+    before = clean.share(winner)
+    retained = after.share(winner)
     answers = winner, after.top[0], clean.top, after.top
     row: Row = {
         "clean_top1": winner,
@@ -301,7 +306,8 @@ def plan_predictions(
     dataset = copy(predictions)
     dataset.classes = labels_by_model
     if source is not None:
-        dataset.source, dataset.title = source.source, source.title
+        dataset.source = source.source
+        dataset.title = source.title
     batch = max(1, min(MAX_BATCH, _ROWS_AT_ONCE // (len(conditions) * len(predictions.models))))
     return Plan(spec, dataset, labels_of_images, batch, record_of(dataset), named)
 

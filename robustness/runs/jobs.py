@@ -396,7 +396,8 @@ class _CancelledError(Exception):
 
 def _matched(folder: Path, saved: MatchRequest, queued: bool) -> bool:
     """Performs the match ``saved`` in ``folder``; returns whether it came to its end."""
-    lock, file = locked(folder, PATIENCE), ProgressFile(folder, match.PARTS)
+    lock = locked(folder, PATIENCE)
+    file = ProgressFile(folder, match.PARTS)
 
     def show(text: str, done: int) -> None:
         if queued and not is_queued(folder):
@@ -593,7 +594,8 @@ class Supervisor:
 
     def _died_for_good(self, child: _Child) -> bool:
         """Whether to give up the run of ``child``, which ended before the run did."""
-        folder, done = self._runs / child.job.run, _done(self._runs / child.job.run)
+        folder = self._runs / child.job.run
+        done = _done(self._runs / child.job.run)
         deaths = 1 if done > child.done else self._deaths.get(child.job.run, 0) + 1
         self._deaths[child.job.run] = deaths
         if deaths < MOST_DEATHS:

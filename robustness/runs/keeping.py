@@ -135,7 +135,8 @@ def bin_days() -> int:
 
 def check_begin(runs: Path, pictures: int = 0) -> None:
     """Raise ``AccessError`` if a run of this many ``pictures``, or any run, may not start."""
-    most, disk = settings.value(settings.PICTURES_LIMIT), settings.value(settings.DISK_LIMIT)
+    most = settings.value(settings.PICTURES_LIMIT)
+    disk = settings.value(settings.DISK_LIMIT)
     contact = policy().contact
     if most is not None and pictures > most:
         raise AccessError(
@@ -159,7 +160,8 @@ def tidy(runs: Path) -> None:
     if policy().read_only:
         return
     empty_bin(runs, bin_days())
-    most, days = settings.value(settings.RUNS_KEPT), settings.value(settings.DAYS_KEPT)
+    most = settings.value(settings.RUNS_KEPT)
+    days = settings.value(settings.DAYS_KEPT)
     if most is None and days is None:
         return
     entries = [(_since(entry), entry) for entry in listing(runs) if not entry.reason]

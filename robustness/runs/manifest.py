@@ -29,7 +29,8 @@ from robustness.statistics.choice import Cost
 FILE = "manifest.json"
 MAX_BYTES = 32 * 1024**2
 
-FORMAT, VERSION = "robustness run", 6
+FORMAT = "robustness run"
+VERSION = 6
 
 UNFINISHED: Literal["unfinished"] = "unfinished"
 FINISHED: Literal["finished"] = "finished"
@@ -222,9 +223,11 @@ def _text(folder: Path) -> bytes:
 
 def _require_plugins(run: str, head: Mapping[str, Any]) -> None:
     """Raise ``RunError`` if a condition of the manifest ``head`` needs a plugin that is missing."""
-    plugin_names, spec = head.get("plugins"), head.get("spec")
+    plugin_names = head.get("plugins")
+    spec = head.get("spec")
     spec = spec if isinstance(spec, dict) else {}
-    conditions, chains = spec.get("perturbations"), spec.get("remedies")
+    conditions = spec.get("perturbations")
+    chains = spec.get("remedies")
     loaded = {plugin.name for plugin in plugins()}
     missing = sorted({*plugin_names} - loaded) if isinstance(plugin_names, dict) else []
     if not missing or not isinstance(conditions, list):

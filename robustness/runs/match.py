@@ -35,7 +35,8 @@ LABELS = "labels.csv"
 PARTS = 1000
 """Of a match, for its progress."""
 
-_MOST_REQUEST, _MOST_ANSWER = 2**16, 2**27  # bytes
+_MOST_REQUEST = 2**16
+_MOST_ANSWER = 2**27  # bytes
 _PHASES = {
     "Reading": (0, 20),
     "Estimating": (20, 100),

@@ -19,7 +19,9 @@ from robustness.base.text import visible
 from robustness.base.validation import StrictRecord, read_json
 
 FILE = "notes.json"
-MAX_TITLE, MAX_TAGS, MAX_NOTE = 120, 200, 2000
+MAX_TITLE = 120
+MAX_TAGS = 200
+MAX_NOTE = 2000
 
 LimitName = Literal["max_loss", "min_consistency"]
 

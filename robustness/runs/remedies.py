@@ -79,7 +79,8 @@ class _Predictions:
     """The predictions of a run, with its remedies and without: arrays (images, conditions)."""
 
     def __init__(self, run: Run) -> None:
-        self.run, self.chains = run, run.manifest.spec.remedies
+        self.run = run
+        self.chains = run.manifest.spec.remedies
         self.cells: Cells
         self.keys: tuple[ConditionKey, ...]
         self.cells, self.keys = run.rows.cells([chain.id for chain in self.chains])
@@ -134,7 +135,9 @@ class _Predictions:
 
     def flags(self, model: str) -> Iterator[tuple[Chain, dict[str, Flags]]]:
         """Each remedy with ``FLAGS``, as ``remedied_models`` defines them."""
-        right, labelled, plain = self.true_classes(model), self.labelled(model), ~self.attacks
+        right = self.true_classes(model)
+        labelled = self.labelled(model)
+        plain = ~self.attacks
         aims = targets([key.id for key in self.keys])
         before, _ = self.top1(model)
         for chain, clean, top1 in self.of_chains(model):
@@ -201,7 +204,8 @@ def remedied_models(
     on each model. Without labels a prediction is unchanged if it is that of the original without
     the remedy; that of several models, if it is their own of the original.
     """
-    by_id, grid_of = remedied_names(run), {grid.model: grid for grid in grids}
+    by_id = remedied_names(run)
+    grid_of = {grid.model: grid for grid in grids}
     ids = {(names, chain.id): text for text, (names, chain) in by_id.items()}
     flags_of: dict[str, dict[str, Flags]] = {}
     predictions = _Predictions(run) if by_id and run.row_count else None
@@ -215,7 +219,8 @@ def remedied_models(
                 own[name] = np.minimum(own[name], flags[name]) if name in own else flags[name]
 
     def grid(text: str, model: str) -> Grid:
-        flags, plain = flags_of[text], grid_of[model]
+        flags = flags_of[text]
+        plain = grid_of[model]
 
         def read(column: str) -> NDArray[Any]:
             return flags[column] if column in flags else np.full(plain.there.shape, np.nan)

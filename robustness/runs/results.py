@@ -28,8 +28,11 @@ from robustness.base.files import version as file_version
 from robustness.base.validation import checked_json
 from robustness.runs.manifest import FINISHED, Manifest
 
-FIGURES, FAILURES, HEADLINE = "figures", "failures", "headline"
-MAPS, CALIBRATIONS = "maps", "calibrations"
+FIGURES = "figures"
+FAILURES = "failures"
+HEADLINE = "headline"
+MAPS = "maps"
+CALIBRATIONS = "calibrations"
 """Names of results."""
 
 _MOST = 64 * 2**20  # bytes of a file

@@ -185,7 +185,8 @@ class Cells:
 
         def fill(path: Path, cells: NDArray[Any]) -> None:
             for batch in self._batches(path, [MARGINS.get(column, column)]):
-                here, cells = cells[: len(batch)] - start * size, cells[len(batch) :]
+                here = cells[: len(batch)] - start * size
+                cells = cells[len(batch) :]
                 chosen = (here >= 0) & (here < flat.size)
                 read = batch.column(0)
                 values = _margin(read) if column in MARGINS else _values(read, kind)
@@ -222,7 +223,8 @@ def _values(column: pa.Array, form: np.dtype[Any]) -> NDArray[Any]:
 def _margin(column: pa.ListArray) -> NDArray[Any]:
     """The first number of each list less the second; NaN for fewer than two."""
     numbers = column.values.to_numpy(zero_copy_only=False)
-    starts, lengths = column.offsets.to_numpy()[:-1], column.value_lengths().fill_null(0).to_numpy()
+    starts = column.offsets.to_numpy()[:-1]
+    lengths = column.value_lengths().fill_null(0).to_numpy()
     margin = np.full(len(column), np.nan)
     two = lengths > 1
     margin[two] = numbers[starts[two]] - numbers[starts[two] + 1]
@@ -404,7 +406,8 @@ class Rows:
         """
         axes = self.axes
         if copies:
-            names, places = self.images["name"].to_numpy(), np.arange(len(axes.positions))
+            names = self.images["name"].to_numpy()
+            places = np.arange(len(axes.positions))
             axes = replace(axes, images=names, image_of=places)
         ids, perturbations, strengths = zip(*axes.conditions, strict=True)
         profiles = {each.id: each.profile for each in self.spec.conditions}

@@ -105,7 +105,8 @@ class ProgressFile:
         now = time.monotonic()
         if now - self._written_at < _SECONDS_BETWEEN and progress.loading == self._loading:
             return
-        self._written_at, self._loading = now, progress.loading
+        self._written_at = now
+        self._loading = progress.loading
         text = "Loading the models …" if progress.loading else self._pace.text
         if progress.unreadable:
             text += f", {progress.unreadable} left out"
@@ -210,7 +211,8 @@ def _in_memory(names: Sequence[str]) -> Iterator[list[str]]:
         taken += needed(models.REGISTRY[name])
         if group and taken > budget():
             yield group
-            group, taken = [], needed(models.REGISTRY[name])
+            group = []
+            taken = needed(models.REGISTRY[name])
         group.append(name)
     yield group
 
@@ -255,7 +257,9 @@ def unanswered(images: pa.Table) -> list[int]:
 
 _HOW_TO_CONTINUE = "The command 'runs resume' continues it."
 
-_LEAST_SECONDS, _MOST_SECONDS, _SHARE = 5.0, 60.0, 0.01
+_LEAST_SECONDS = 5.0
+_MOST_SECONDS = 60.0
+_SHARE = 0.01
 """How much work goes into one file, as a share of all work before: what a killed run loses."""
 
 
@@ -369,7 +373,8 @@ class RunWriter:
                 now = time.perf_counter()
                 self._image_files.append(run_files.write(self.folder, self._waiting).name)
                 self._parts.append(write_part(self.folder, self._waiting, now - self._since))
-                self._waiting, self._since = [], now
+                self._waiting = []
+                self._since = now
             if changes.get("status") == FINISHED:
                 table = self._image_table
                 changes["content"] = run_files.content(table)

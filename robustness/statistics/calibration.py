@@ -36,7 +36,8 @@ def calibration_error(confidence: Floats, correct: Floats) -> tuple[float, float
     the sum over bins of sqrt(2 / pi * sum p (1 - p)) / N. NaN without predictions.
     """
     present = _present(confidence, correct)
-    confidence, correct = confidence[present], correct[present]
+    confidence = confidence[present]
+    correct = correct[present]
     if not len(correct):
         return np.nan, np.nan
     places = _bins_of(confidence)
@@ -68,7 +69,8 @@ def condition_errors(
     groups = [slice(at, at + 1) for at in range(confidence.shape[1])] if groups is None else groups
     if confidence.shape[1] == 1 or not (_same(confidence) and _same(correct)):
         return group_errors(confidence, correct, groups)
-    once, k = group_errors(confidence[:, :1], correct[:, :1], [slice(1)]), len(groups)
+    once = group_errors(confidence[:, :1], correct[:, :1], [slice(1)])
+    k = len(groups)
     by_condition = side_by_side(*[once.by_condition] * k)  # such as of the originals
     return ConditionErrors(by_condition, once.mean, np.repeat(once.by_chance, k))
 
@@ -89,12 +91,14 @@ def group_errors(confidence: Floats, correct: Floats, groups: Sequence[Places]) 
     values = np.full((len(confidence), len(groups)), np.nan, order="F")  # filled by columns
     seeming, by_chance = np.full((2, len(groups)), np.nan)
     for at, group in enumerate(groups):
-        sure, right = confidence[:, group], correct[:, group]
+        sure = confidence[:, group]
+        right = correct[:, group]
         if _present(sure, right).any():
             values[:, at], seeming[at] = _signed(sure, right)
             if sure.shape[1] == 1:
                 by_chance[at] = calibration_error(sure[:, 0], right[:, 0])[1]
-    error, there = mean_of_rows(values.T), ~np.isnan(seeming)
+    error = mean_of_rows(values.T)
+    there = ~np.isnan(seeming)
     low, high = difference_bounds(values)
     each = Estimates(error, np.maximum(low - seeming, 0.0), np.maximum(high, error))
     if not there.any():
@@ -127,7 +131,8 @@ def _signed(confidence: Floats, correct: Floats) -> tuple[Floats, float]:
 
 def _signed_once(sure: Floats, right: Floats, present: Flags) -> tuple[Floats, float]:
     """``_signed`` of one prediction an image at most, which is in one bin alone."""
-    places, n = _bins_of(sure), len(sure)
+    places = _bins_of(sure)
+    n = len(sure)
     gaps = right - sure
     gap: Floats = np.bincount(places, gaps, BINS) / n
     others = n - np.bincount(places, minlength=BINS)

@@ -177,7 +177,11 @@ _DRAWN = 5_000
 """Images up to which resamples draw each of them."""
 
 
-BEST, TIED, WORSE, RULED_OUT, NOT_COMPARED = "best", "tied", "worse", "ruled out", "not compared"
+BEST = "best"
+TIED = "tied"
+WORSE = "worse"
+RULED_OUT = "ruled out"
+NOT_COMPARED = "not compared"
 
 _NAMED = 5
 """Names in a sentence; of more, the others are counted."""
@@ -299,7 +303,8 @@ class ModelChoice:
 
     def score(self, entry: Mapping[str, Any]) -> dict[str, Any]:
         """The score of ``entry`` with its interval, as the quantity that it is of."""
-        ends, name = ("", "_low", "_high"), "own" if "own" in entry else "robust"
+        ends = ("", "_low", "_high")
+        name = "own" if "own" in entry else "robust"
         by_end = {f"{self.quantity}{end}": entry[f"{name}{end}"] for end in ends}
         return {"model": entry["model"], **by_end}
 
@@ -349,7 +354,8 @@ def choose(
     at least the margin; the others are the best. Raises ``ParameterError`` for criteria that the
     run cannot answer.
     """
-    criteria, further = criteria or Criteria(), {candidate.id: candidate for candidate in more}
+    criteria = criteria or Criteria()
+    further = {candidate.id: candidate for candidate in more}
     costs = {**(costs or {}), **{name: candidate.cost for name, candidate in further.items()}}
     quantity = figures.ranked_by
     every = [*figures.grids, *(candidate.grid for candidate in more)]
@@ -439,7 +445,8 @@ def _ranked(
     for pair in sorted(decisive, key=lambda pair: -place[pair.better]):
         above[pair.worse] = pair
     best = [candidate for candidate in order if candidate not in above] or order[:1]
-    firsts, compared = _resampled(scored), len(order) > 1 and scored.images >= FEWEST
+    firsts = _resampled(scored)
+    compared = len(order) > 1 and scored.images >= FEWEST
     status_of_best = BEST if len(best) == 1 else TIED
     entries = [
         {
@@ -465,7 +472,12 @@ def _ranked(
 
 
 _SCORES = (
-    *("robust", "robust_low", "robust_high", "certainty", "place_low", "place_high"),
+    "robust",
+    "robust_low",
+    "robust_high",
+    "certainty",
+    "place_low",
+    "place_high",
     "hardest",
 )
 

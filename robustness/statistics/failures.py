@@ -48,7 +48,8 @@ SLICE_RULE = (
     f"{FEWEST_OF_A_SLICE} images. Significant: p below 0.05 in a permutation test, corrected for "
     "all slices and models (max-T); the chance of any false alarm is 5%."
 )
-_SHUFFLES, _AT_ONCE = 999, 111
+_SHUFFLES = 999
+_AT_ONCE = 111
 _SHUFFLED = 20_000
 """Up to so many images are shuffled; means of larger slices are normal (Holm's correction)."""
 
@@ -159,7 +160,8 @@ def by_slice(
     for family, scored, adjusted in zip(families, *_tested(families), strict=True):
         for (i, m), (j, at) in itertools.product(enumerate(family.models), enumerate(family.parts)):
             part = parts[at]
-            mine, others = values[m][part.inside], values[m][~part.inside]
+            mine = values[m][part.inside]
+            others = values[m][~part.inside]
             rest = float(np.nanmean(others))
             p = float(adjusted[i, j])
             entry = {
@@ -192,7 +194,8 @@ class _Family:
 
     def spread(self) -> Floats:
         """(models, parts): the standard deviation of the sum of a slice of shuffled images."""
-        n, sizes = self.table.shape[1], self.members.sum(axis=1)
+        n = self.table.shape[1]
+        sizes = self.members.sum(axis=1)
         variance = self.table.var(axis=1, ddof=1)[:, None] * (sizes * (n - sizes) / n)[None]
         return np.sqrt(np.maximum(variance, 1e-12))
 
@@ -239,7 +242,8 @@ def _tested(families: Sequence[_Family]) -> tuple[list[Floats], list[Floats]]:
         ends = np.cumsum([score.size for score in scores])[:-1]
         split = zip(np.split(np.array(flat), ends), scores, strict=True)
         return scores, [corrected.reshape(score.shape) for corrected, score in split]
-    rng, below = np.random.default_rng(0), [np.ones(score.shape) for score in scores]
+    rng = np.random.default_rng(0)
+    below = [np.ones(score.shape) for score in scores]
     for start in range(0, _SHUFFLES if families else 0, _AT_ONCE):
         shuffles = min(_AT_ONCE, _SHUFFLES - start)
         lowest = np.min([family.lowest(rng, shuffles) for family in families], axis=0)
@@ -310,7 +314,8 @@ def hardest(grids: Sequence[Grid], quantity: str) -> Hardest:
     if len(enough) <= _MOST_PAIRED:
         tests = holm(_p_values(flags, pairs))
     else:
-        count, pairs = len(pairs), [(enough[0], other) for other in enough[1:]]
+        count = len(pairs)
+        pairs = [(enough[0], other) for other in enough[1:]]
         tests = [count * p for p in _p_values(flags, pairs)]
     less = {b for (a, b), p in zip(pairs, tests, strict=True) if a == enough[0] and p < ALPHA}
     return Hardest(
@@ -349,7 +354,8 @@ def _p_values(flags: Sequence[Flags], pairs: Sequence[tuple[int, int]]) -> list[
     if len(flags) == 1:
         alone = fails[0].astype(np.float32) @ goods[0].T.astype(np.float32)
         counts = alone.astype(np.int64)
-        fewer, total = np.minimum(counts, counts.T), counts + counts.T
+        fewer = np.minimum(counts, counts.T)
+        total = counts + counts.T
         p = np.minimum(1.0, 2 * bdtr(fewer.astype(float), total, 0.5))
         return [float(p[pair]) for pair in pairs]
     return [

@@ -301,7 +301,8 @@ def draw_compositions(grid: Grid, numbers: Callable[[], NDArray[np.uint64]]) -> 
     """
 
     def read(column: str, groups: Sequence[Sequence[int]]) -> Cells:
-        cells, draws = grid.read(column), numbers()
+        cells = grid.read(column)
+        draws = numbers()
         rows = np.arange(len(cells))
         drawn = [cells[rows, np.array(places)[draws % len(places)]] for places in groups]
         return np.asfortranarray(np.stack(drawn, axis=1))

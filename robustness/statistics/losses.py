@@ -41,7 +41,8 @@ class Loss(NamedTuple):
     @property
     def negligible(self) -> bool:
         """Whether the interval excludes any change of accuracy that matters."""
-        low, high = self.difference.low, self.difference.high
+        low = self.difference.low
+        high = self.difference.high
         return low is not None and high is not None and -EQUIVALENT <= low <= high <= EQUIVALENT
 
 

@@ -75,7 +75,8 @@ def picture_values(sums: Floats, counts: Floats) -> Floats:
     ``sums`` (n, k) holds each image's total, ``counts`` (n, k) the number of its rows.
     """
     there = counts > 0
-    pictures, rows = there.sum(axis=0), counts.sum(axis=0)
+    pictures = there.sum(axis=0)
+    rows = counts.sum(axis=0)
     with np.errstate(invalid="ignore", divide="ignore"):
         mean = sums.sum(axis=0) / rows
         values = mean + (sums - mean * counts) * (pictures / rows)
@@ -147,7 +148,8 @@ def over_conditions(
     if len(parts) == 1:
         return parts[0]
     least = -1.0 if estimate is differences else 0.0
-    low, high = parts[1].low, parts[1].high  # of too few images: the whole range
+    low = parts[1].low
+    high = parts[1].high  # of too few images: the whole range
     parts[1] = Estimates(parts[1].value, np.nan_to_num(low, nan=least), np.nan_to_num(high, nan=1))
     shares_of_kinds = [weights[kind].sum() for kind in kinds]
     return Estimates(*np.average(parts, axis=0, weights=shares_of_kinds))
@@ -167,7 +169,8 @@ def condition_shares(
 
 def _kinds(present: NDArray[np.bool_], there: NDArray[np.bool_]) -> list[NDArray[np.intp]]:
     """The conditions that count every row, then those that leave rows out; none that has none."""
-    used, leaves_out = present.any(axis=0), (there & ~present).any(axis=0)
+    used = present.any(axis=0)
+    leaves_out = (there & ~present).any(axis=0)
     kinds = (np.flatnonzero(used & kind) for kind in (~leaves_out, leaves_out))
     return [kind for kind in kinds if len(kind)]
 
@@ -317,7 +320,8 @@ def sign_flip(net: Integers, exact: int = EXACT_TOTAL) -> float:
     Worked out exactly where the sum of |net| is at most ``exact``, else by the normal distribution.
     """
     sizes = np.abs(net)
-    observed, total = abs(int(net.sum())), int(sizes.sum())
+    observed = abs(int(net.sum()))
+    total = int(sizes.sum())
     if not observed:
         return 1.0
     if total > exact:

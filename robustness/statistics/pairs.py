@@ -71,7 +71,8 @@ def by_pair(some: Sequence[Grid], column: str) -> list[dict[str, Any]]:
         for _, names in models.by_labels([grid.model for grid in some])
         for pair in itertools.combinations([g for g in some if g.model in names], 2)
     ]
-    ones, others = [one for one, _ in pairs], [other for _, other in pairs]
+    ones = [one for one, _ in pairs]
+    others = [other for _, other in pairs]
     return map_grids(partial(_pair, column=column), ones, others)
 
 
@@ -94,9 +95,11 @@ def without_attacks(grid: Grid) -> Grid:
 
 
 def _pair(one: Grid, other: Grid, column: str) -> dict[str, Any]:
-    a, b = one.flags(column), other.flags(column)
+    a = one.flags(column)
+    b = other.flags(column)
     present = (a != UNKNOWN) & (b != UNKNOWN)
-    fails, other_fails = present & (a == 0), present & (b == 0)
+    fails = present & (a == 0)
+    other_fails = present & (b == 0)
     return {
         "model": one.model,
         "other": other.model,
@@ -116,7 +119,8 @@ def majorities(some: Sequence[Grid], column: str) -> list[dict[str, Any]]:
     the highest rate), ``best_rate``, and the paired ``difference`` with its interval. Attacks do
     not count.
     """
-    votes, some = [], _with_conditions(some)
+    votes = []
+    some = _with_conditions(some)
     for labels, names in models.by_labels([grid.model for grid in some]):
         group = [grid for grid in some if grid.model in names]
         if len(group) < 3:
@@ -496,7 +500,9 @@ Sides = list[NDArray[np.float64]]
 
 CLEAN = "clean_accuracy"
 
-BETTER, WORSE, OPEN = "better", "worse", "not established"
+BETTER = "better"
+WORSE = "worse"
+OPEN = "not established"
 
 
 def verdict_text(verdict: str) -> str:
@@ -673,7 +679,8 @@ def gains(trials: Sequence[PairedTruths]) -> list[Gain]:
     if count < 2:
         return []
     order = np.random.default_rng(0).permutation(count)
-    choosing, telling = order[: count // 2], order[count // 2 :]
+    choosing = order[: count // 2]
+    telling = order[count // 2 :]
     best: dict[tuple[str, str], tuple[float, float, int]] = {}
     for place, trial in enumerate(trials):
         gain = float(_net(trial.before, trial.after)[choosing].sum())
@@ -687,7 +694,8 @@ def gains(trials: Sequence[PairedTruths]) -> list[Gain]:
     p_values = dict(zip(chosen, holm([bounds[place].p for place in chosen]), strict=True))
     results = []
     for place, (trial, gap) in enumerate(zip(trials, bounds, strict=True)):
-        gain, p = gap.value or 0.0, p_values.get(place)
+        gain = gap.value or 0.0
+        p = p_values.get(place)
         cost = -float(_net(trial.clean_before, trial.clean_after)[telling].mean())
         results.append(
             Gain(

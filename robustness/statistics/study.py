@@ -236,7 +236,8 @@ def corruption_errors(grids: Sequence[Grid]) -> list[dict[str, Any]]:
     its corruptions. ``corruptions`` is a list of ``corruption``, ``ce`` and ``relative_ce`` with
     intervals. All in percent. A model without labels or without such a corruption is left out.
     """
-    labels, imagenet = [models.classes(grid.model) for grid in grids], models.imagenet().key
+    labels = [models.classes(grid.model) for grid in grids]
+    imagenet = models.imagenet().key
     comparable = [g for g, own in zip(grids, labels, strict=True) if own and own.key == imagenet]
     entries: list[dict[str, Any]] = []
     for note, grid in itertools.product(_PROTOCOLS, comparable):
@@ -250,7 +251,8 @@ def corruption_errors(grids: Sequence[Grid]) -> list[dict[str, Any]]:
         if not complete:
             continue
         chosen = [at for levels in complete.values() for at in levels]
-        errors, clean = 1 - grid.values("correct")[:, chosen], 1 - grid.per_image("clean_correct")
+        errors = 1 - grid.values("correct")[:, chosen]
+        clean = 1 - grid.per_image("clean_correct")
         whole = ~np.isnan(np.column_stack([clean, errors])).any(axis=1)
         if not whole.any():
             continue

@@ -87,7 +87,8 @@ MOST_UNLABELLED = 0.5
 
 _OF_CLASSES = ("consistency", "clean_accuracy", "perturbed_accuracy")
 _CELLS = 250_000  # of a column worked on at once: some arrays of 2 MB
-_TOPS, _SIDES = ("", "_top5"), ("clean", "perturbed")
+_TOPS = ("", "_top5")
+_SIDES = ("clean", "perturbed")
 _ONCE = {"clean_correct", "clean_correct5"}  # of the image alone, whatever the condition
 
 
@@ -230,7 +231,8 @@ def _calibration(grid: Grid, kind: str) -> _Calibration:
     sure, right = map(parts.values, KINDS[kind])
     errors = condition_errors(sure, right, groups)
     if kind == "clean":  # an original, the same under every condition, counts once
-        sure, right = mean_of_rows(sure)[:, None], mean_of_rows(right)[:, None]
+        sure = mean_of_rows(sure)[:, None]
+        right = mean_of_rows(right)[:, None]
     gaps = sure - right
     if kind != "clean" and groups is not None:
         gaps = mean_of_groups(gaps, groups)
@@ -356,7 +358,8 @@ class _Columns:
         return _entries(self.group_figures, lost, labelled)
 
     def of_conditions(self) -> list[dict[str, Any]]:
-        blocks, lost = self.grid.blocks(_CELLS), {}
+        blocks = self.grid.blocks(_CELLS)
+        lost = {}
         for suffix in _TOPS:
             columns = (RATES[f"{kind}_accuracy{suffix}"] for kind in _SIDES)
             parts = (self.grid.parts(column, blocks) for column in columns)
@@ -371,26 +374,31 @@ def _add(grid: Grid, columns: _Columns, name: str, column: str) -> None:
     values = _of_images(grid, column, columns.groups)
     parts = grid.parts(column, grid.blocks(_CELLS))
     if name in RATES:
-        columns.rates[name], columns.group_figures[name] = values, shares(values)
+        columns.rates[name] = values
+        columns.group_figures[name] = shares(values)
         if grid.compositions is not None:
             columns.condition_figures[name] = side_by_side(*map(shares, parts))
             return
         flags = grid.flags(column)
-        total, n = (flags == 1).sum(axis=0), (flags != UNKNOWN).sum(axis=0)
+        total = (flags == 1).sum(axis=0)
+        n = (flags != UNKNOWN).sum(axis=0)
         columns.condition_figures[name] = flag_shares(total, n)
         return
-    low, high = -math.inf, math.inf  # as a plugin that is gone may have them
+    low = -math.inf
+    high = math.inf  # as a plugin that is gone may have them
     if column in RESCALED.values():
         high = 1.0
     elif column in metrics.REGISTRY:
-        low, high = metrics.REGISTRY[column].low, metrics.REGISTRY[column].high
+        low = metrics.REGISTRY[column].low
+        high = metrics.REGISTRY[column].high
     columns.group_figures[name] = means(values, low, high)
     columns.condition_figures[name] = side_by_side(*(means(part, low, high) for part in parts))
 
 
 def _of_images(grid: Grid, column: str, groups: Sequence[Places]) -> Floats:
     """(images, groups): each image's value of ``column`` over the conditions of a group."""
-    sums, counts = [], []
+    sums = []
+    counts = []
     cells = grid.read(column)
     for places in groups:
         values = cells[:, places]
@@ -398,7 +406,8 @@ def _of_images(grid: Grid, column: str, groups: Sequence[Places]) -> Floats:
         count = there.sum(axis=1).astype(np.float64)
         total = (values if there.all() else np.where(there, values, 0)).sum(axis=1, dtype=float)
         if column in _ONCE:
-            total, count = np.divide(total, np.maximum(count, 1)), np.minimum(count, 1)
+            total = np.divide(total, np.maximum(count, 1))
+            count = np.minimum(count, 1)
         sums.append(total)
         counts.append(count)
     return picture_values(np.column_stack(sums), np.column_stack(counts))

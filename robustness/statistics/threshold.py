@@ -61,10 +61,13 @@ CANDIDATES: Floats = np.unique(
 """Thresholds that may be tested: 0.01 apart up to 0.9, finer towards 1. They do not depend on the
 images, and each can be written down exactly."""
 
-SUITE, ORIGINAL = "suite", "original"
+SUITE = "suite"
+ORIGINAL = "original"
 """Keys of what is accepted over all conditions, and of the originals, beside ids of conditions."""
 
-PROVEN, TOO_FEW_PREDICTIONS, NOT_MET = "proven", "too few predictions", "not met"
+PROVEN = "proven"
+TOO_FEW_PREDICTIONS = "too few predictions"
+NOT_MET = "not met"
 
 _STAKES: Floats = np.geomspace(0.01, 0.97, 24)
 """Stakes that the first part may choose, as shares of the one that could lose everything."""
@@ -110,10 +113,12 @@ def certify(
     of one, the wrong ones among the accepted predictions are counted: an exact binomial test, of
     which the largest p decides. Groups are always tested by betting.
     """
-    units, unit_of = len(wrong), np.arange(len(wrong))
+    units = len(wrong)
+    unit_of = np.arange(len(wrong))
     if groups is not None:
         names, unit_of = np.unique(groups, return_inverse=True)
-        units, unit_of = len(names), unit_of.ravel()
+        units = len(names)
+        unit_of = unit_of.ravel()
     if units < FEWEST_UNITS:
         return None
     order = np.random.default_rng([_SEED, seed]).permutation(units)
@@ -132,7 +137,8 @@ def certify(
         learned = [claim.weigh(first) for claim in claims]
         strength = np.min([evidence for evidence, _ in learned], axis=0)
         if (promising := _promising(strength, len(rest) / len(first))) > best:
-            best, choice = promising, (name, claims, learned, strength)
+            best = promising
+            choice = (name, claims, learned, strength)
     name, claims, learned, strength = choice
     start = int(np.argmax(strength))
     tests = np.argsort(-strength, kind="stable")
@@ -292,7 +298,8 @@ class _Claim:
         """The wrong ones among the accepted are binomial."""
         from scipy.special import bdtr  # slow to import
 
-        places, wrong = self.places[units, 0], self.wrong[units, 0]
+        places = self.places[units, 0]
+        wrong = self.wrong[units, 0]
         size = len(CANDIDATES) + 1
         accepted = _at_least(np.bincount(places, minlength=size)).astype(np.int64)
         failed = _at_least(np.bincount(places, wrong, minlength=size))
@@ -321,12 +328,14 @@ class _Claim:
         highest = np.zeros(len(CANDIDATES))
         for values in self._values(units):
             run = now + np.log1p(-stakes * values).cumsum(axis=0)
-            highest, now = np.maximum(highest, run.max(axis=0)), run[-1]
+            highest = np.maximum(highest, run.max(axis=0))
+            now = run[-1]
         return highest, stakes
 
     def _values(self, units: Integers) -> Iterator[Floats]:
         """(some units, m): accepted x (wrong - limit), over the rows of the largest unit."""
-        size, columns = len(CANDIDATES) + 1, self.places.shape[1]
+        size = len(CANDIDATES) + 1
+        columns = self.places.shape[1]
         by_unit = np.argsort(self.unit_of, kind="stable")
         counts = np.bincount(self.unit_of)
         starts = np.cumsum(counts) - counts
@@ -366,7 +375,8 @@ def curves(grids: Sequence[Grid], column: str) -> list[dict[str, Any]]:
 
 
 def _curve(grid: Grid, column: str) -> dict[str, Any]:
-    confidence, well = grid.values("probability"), grid.flags(column)
+    confidence = grid.values("probability")
+    well = grid.flags(column)
     present = (well != UNKNOWN) & ~np.isnan(confidence)
     if not present.any():
         return {}
@@ -386,7 +396,8 @@ def _curve(grid: Grid, column: str) -> dict[str, Any]:
 def risk_coverage(confidence: Floats, well: NDArray[Any]) -> tuple[Floats, Floats]:
     """(coverage, risk) at each different confidence (n,), from the highest; ``well`` is 0 or 1."""
     order = np.argsort(-confidence)  # in any order where equal, as only their last counts
-    confidence, errors = confidence[order], np.cumsum(well[order] == 0, dtype=np.int32)
+    confidence = confidence[order]
+    errors = np.cumsum(well[order] == 0, dtype=np.int32)
     del order  # these arrays are large
     ends = np.flatnonzero(np.append(confidence[1:] != confidence[:-1], True))
     return (ends + 1) / len(errors), errors[ends] / (ends + 1)

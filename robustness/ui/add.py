@@ -28,16 +28,20 @@ from robustness.ui.jobs import Work
 from robustness.ui.patches import UploadedFile
 from robustness.ui.session import boundary, fragment, page_link, sentence
 
-UPLOAD, ON_SERVER = "Upload", "File on the server"
+UPLOAD = "Upload"
+ON_SERVER = "File on the server"
 SIDECAR_ENDINGS = (*filter(None, (record.weights_ending for record in FORMATS)), ".json", ".txt")
 """Endings of what may be uploaded along with a model."""
 
 _FORMATS = ", ".join(f"{record.name} ({record.ending})" for record in FORMATS)
 
-_INSPECTED, _DONE, _COUNT = "model inspected", "model added", "models added"
+_INSPECTED = "model inspected"
+_DONE = "model added"
+_COUNT = "models added"
 _STEP = re.compile(r"(\d+) of (\d+)")
 _BY_FILE = "As in the file"
-_IMAGENET, _TYPED = "ImageNet (1,000 classes)", "One per line"
+_IMAGENET = "ImageNet (1,000 classes)"
+_TYPED = "One per line"
 _OUTPUTS = {"probabilities": "probabilities", "logits": "logits"}
 _MAX_TRIALS = 4
 _NEEDED = {
@@ -167,7 +171,8 @@ def _form() -> None:
 
 def _source() -> _Source:
     kind = st.segmented_control(
-        *("Model", (UPLOAD, ON_SERVER)),
+        "Model",
+        (UPLOAD, ON_SERVER),
         default=UPLOAD,
         required=True,
         key="add_kind",
@@ -279,7 +284,8 @@ def _add(source: _Source, description: Description) -> None:
 
 def _say_what_it_has(description: Description) -> None:
     """Say what the file has, and what it lacks."""
-    outputs, missing = description.outputs, description.missing
+    outputs = description.outputs
+    missing = description.missing
     size = description.entry.get("input_size")
     facts = [
         description.format,
@@ -379,7 +385,8 @@ def _fields(file: Description, description: Description, form: _Form) -> None:
             stated = file.entry.get("crop_pct")
             crop_share = st.number_input(
                 "Crop share (crop_pct)",
-                *(MIN_SHARE, 1.0),
+                MIN_SHARE,
+                1.0,
                 value=None,
                 step=0.005,
                 format="%.3f",
@@ -445,7 +452,8 @@ def _input_size(file: Description, form: _Form) -> None:
     if not size:
         return
     value = own.parsed_size(size)
-    smallest, largest = own.SMALLEST, own.LARGEST
+    smallest = own.SMALLEST
+    largest = own.LARGEST
     for side in value if isinstance(value, list) else [value]:
         if not isinstance(side, int) or not smallest <= side <= largest:
             form.problem = (

@@ -39,7 +39,8 @@ def replace_in(headers: Sequence[Header]) -> tuple[list[Header], bool]:
         kept = []
         for part in header.decode("latin-1").split(";"):
             cookie, _, value = part.partition("=")
-            cookie, value = cookie.strip(), value.strip()
+            cookie = cookie.strip()
+            value = value.strip()
             if cookie == own_name and _is_signed(value):
                 kept.append(f"{COOKIE}={value}")
                 is_known = True

@@ -108,7 +108,8 @@ def pair_of(
 ) -> tuple[dict[str, Any], bytes]:
     """The texts about both images and ``image`` as a PNG, for ``show_pictures``."""
     before, after = captions
-    ssim, psnr = scores["ssim"].item(), scores["psnr"].item()
+    ssim = scores["ssim"].item()
+    psnr = scores["psnr"].item()
     header = {
         "before": before,
         "after": after,
@@ -202,7 +203,8 @@ def clicked_point(
 
 def in_link(state_key: str, link: str) -> list[str]:
     """The session's value ``state_key``, or the link's if that is new."""
-    state, values = st.session_state, new_in_link(link)
+    state = st.session_state
+    values = new_in_link(link)
     if values is not None and (values or not state.get("arrived")):
         state[state_key] = values
     set_in_link(link, list(state.get(state_key) or []))
@@ -402,7 +404,8 @@ def options_input(options: Sequence[Option], of: RunFigures) -> dict[str, Any]:
 
 
 def _value(option: Option, of: RunFigures) -> Any:
-    key, default = option.key or option.name, option.default
+    key = option.key or option.name
+    default = option.default
     if isinstance(default, bool):
         return st.toggle(option.label, key=key, bind="query-params", help=option.help)
     if isinstance(default, Mapping):

@@ -59,7 +59,8 @@ def sidebar_input() -> tuple[tuple[str, ...], int]:
     """Draw the choice of models and the seed in the sidebar; returns both."""
     with st.sidebar:
         st.divider()
-        names, seed = model_input(), seed_input()
+        names = model_input()
+        seed = seed_input()
         st.button(
             "Another draw",
             icon=":material/casino:",
@@ -113,16 +114,19 @@ def model_input() -> tuple[str, ...]:
         placeholder="Choose at least one model",
     )
     if missing := len(states) - len(ready):
-        label, query = f"Get {counted(missing, 'more model')}", {"view": "weights"}
+        label = f"Get {counted(missing, 'more model')}"
+        query = {"view": "weights"}
         page_link("pages/models.py", label, ":material/download:", query)
     return tuple(chosen)
 
 
 def seed_input() -> int:
     """Draw the seed of the random perturbations."""
-    state, last = st.session_state, st.session_state.get("kept seed", 0)
+    state = st.session_state
+    last = st.session_state.get("kept seed", 0)
     if last and state.get("arrived") and "seed" not in st.query_params:
-        state["seed"], st.query_params["seed"] = last, str(last)
+        state["seed"] = last
+        st.query_params["seed"] = str(last)
     seed = st.number_input(
         "Seed",
         min_value=0,
@@ -227,7 +231,8 @@ def picture_input(names: Sequence[str], *, camera: bool) -> tuple[Picture, str |
     state = st.session_state
     if not state.get("uploads"):  # as after a reload
         state["uploads"] = list(uploads.uploads(st.query_params.get(UPLOAD, "")))
-    sample, overrides = _current_sample(), _current_overrides()
+    sample = _current_sample()
+    overrides = _current_overrides()
     framings = tuple(by_framing(*overrides, names)) or (framing(*overrides),)
 
     with st.container(horizontal=True, vertical_alignment="center", gap="small", key="picker"):
@@ -291,7 +296,8 @@ def picture_input(names: Sequence[str], *, camera: bool) -> tuple[Picture, str |
 
 def _upload_input() -> str:
     """Draw the uploader; returns why this session may not upload, or ""."""
-    state, key = st.session_state, f"upload_{st.session_state.setdefault('upload_version', 0)}"
+    state = st.session_state
+    key = f"upload_{st.session_state.setdefault('upload_version', 0)}"
     if key not in state or state["page"] not in state.get(f"{key} taken", ()):
         state[f"{key} taken"] = (state["page"],)  # it is new, and empty, on arrival at each page
     refused = session.refusal(Action.UPLOAD)

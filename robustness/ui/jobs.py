@@ -59,7 +59,8 @@ WAITING_LIMIT = 3
 QUEUE_LIMIT = 30
 """Default of the setting ``queue_limit``."""
 
-_WATCHED, _CLICKED = "runs watched", "clicked on runs"
+_WATCHED = "runs watched"
+_CLICKED = "clicked on runs"
 
 
 def submit(plans: Sequence[Plan]) -> list[str]:
@@ -272,7 +273,8 @@ Item = TypeVar("Item")
 Show = Callable[[float, str], None]
 """Shows the share of the work that is done, from 0 to 1, with a text."""
 
-_REQUESTED, _CANCELLED = "asked for", "cancelled"
+_REQUESTED = "asked for"
+_CANCELLED = "cancelled"
 
 
 @dataclass(frozen=True)

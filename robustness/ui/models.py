@@ -188,7 +188,8 @@ def _cards(states: Mapping[str, models.WeightsState]) -> None:
 
 
 def _card(record: models.ModelRecord, state: models.WeightsState) -> None:
-    text, count = state_text(record, state), parameters_text(record)
+    text = state_text(record, state)
+    count = parameters_text(record)
     parts = [f"{count} parameters" if count else "", size_text(record), record.input_text]
     facts = " · ".join(filter(None, [*parts, engine_text(record)]))
     good = None if text == NOT_DOWNLOADED else state.ready
@@ -246,7 +247,8 @@ def _origin(record: models.ModelRecord, state: models.WeightsState) -> list[tupl
 
 def _preparation(record: models.ModelRecord) -> list[tuple[str, str]]:
     """How images are prepared for a model of the user's, and what that was found by."""
-    normalisation, accuracy = value_of(record.normalisation), record.accuracy
+    normalisation = value_of(record.normalisation)
+    accuracy = record.accuracy
     value = normalisation if isinstance(normalisation, str) else as_toml(normalisation)
     found_by = f", from {accuracy.normalisation}" if accuracy and accuracy.normalisation else ""
     return [("Normalisation", value + found_by), ("Images", record.framing.text)]

@@ -79,7 +79,8 @@ def take_values_in_turn() -> None:
     Streamlit starts a run while the one before ends, and asks whether that is cancelled before it
     takes its values, not meanwhile: older values could replace those of the latest click.
     """
-    begin, take = SafeSessionState.__init__, SafeSessionState.on_script_will_rerun
+    begin = SafeSessionState.__init__
+    take = SafeSessionState.on_script_will_rerun
     locks: WeakValueDictionary[int, Any] = WeakValueDictionary()  # by session, for its runs
 
     def share_lock(runs: SafeSessionState, state: Any, *others: Any, **named: Any) -> None:
@@ -131,7 +132,8 @@ def is_click_dropped(key: str) -> bool:
     if context is None:
         return False
     state = context.session_state._state
-    widget, clicks = state._key_id_mapper.get_id_from_key(key, ""), state._new_widget_state
+    widget = state._key_id_mapper.get_id_from_key(key, "")
+    clicks = state._new_widget_state
     if widget is None or widget not in clicks:
         return False
     before = clicks.widget_metadata.get(widget)
@@ -240,7 +242,9 @@ def report_ignored_values(
     def seed_and_report(
         state: SessionState, metadata: Any, key: str, widget: str, value: str | list[str]
     ) -> bool:
-        is_empty, takes, is_whole = is_empty_url_value(value), False, False
+        is_empty = is_empty_url_value(value)
+        takes = False
+        is_whole = False
         if metadata.value_type != "double_value" or is_empty or is_taken(metadata, value):
             takes = seed(state, metadata, key, widget, value)
             chosen = state._new_session_state[key] if takes else metadata.deserializer(None)

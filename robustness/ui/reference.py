@@ -51,7 +51,9 @@ def show() -> None:
             placeholder="A name, family, cause or term: rain, jpg, interval",
         )
         view = one_of(
-            *("View", {"perturbations": "Perturbations", "methods": "Methods"}, "view"),
+            "View",
+            {"perturbations": "Perturbations", "methods": "Methods"},
+            "view",
             shows_label=False,
         )
         if view == "perturbations":

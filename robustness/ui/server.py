@@ -101,7 +101,8 @@ class _ServerGauges(Collector):
         yield _gauge("up_seconds", "Time since the server started.", time.time() - _BEGAN)
         yield _gauge("memory_bytes", "Memory of the server's process.", resident())
         yield _gauge("sessions", "Browsers with a page open.", open_sessions())
-        queue, folder = run_jobs.read_queue(runs_folder()), runs_folder()
+        queue = run_jobs.read_queue(runs_folder())
+        folder = runs_folder()
         saved, binned, taken = _folder_figures(folder)
         working = sum(job.progress is not None for job in queue)
         yield _gauge("models_loaded", "Models in memory.", len(LOADED.names()))
@@ -150,7 +151,8 @@ PATHS = ("/metrics", "/_stcore/metrics")
 def metrics_refusal(address: str, headers: Headers) -> str:
     """Why a client at ``address`` may not read the figures; "" if it may."""
     try:
-        token, contact = settings.value(settings.METRICS_TOKEN), policy().contact
+        token = settings.value(settings.METRICS_TOKEN)
+        contact = policy().contact
     except RobustnessError as error:
         return str(error)
     said = headers.get("authorization", "")

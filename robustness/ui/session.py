@@ -74,7 +74,8 @@ def note_error(error: BaseException) -> None:
     ERRORS.labels(type(error).__name__).inc()
 
 
-RUN, IMAGE = "run", "image"
+RUN = "run"
+IMAGE = "image"
 """Link parameters: the id of a run, and the name of an image in it."""
 
 UPLOAD = "upload"
@@ -177,7 +178,8 @@ LOGGED = frozenset(Action) - {Action.LOOK, Action.MEASURE, Action.ATTACK, Action
 
 _ORIGIN = re.compile(r"(https?)://(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::([0-9]{1,5}))?")
 
-_WHO, _BROWSER = "who this is", "browser of this session"
+_WHO = "who this is"
+_BROWSER = "browser of this session"
 
 
 @dataclass(frozen=True)
@@ -208,7 +210,8 @@ def who_of(session: str, cookies: Mapping[str, str]) -> Who | None:
     For requests that name a session. Without a login, ``name`` is empty.
     """
     running = runtime.get_instance()
-    client, app = running.get_client(session), running.get_app_session(session)
+    client = running.get_client(session)
+    app = running.get_app_session(session)
     connection = _connection(client) if client else None
     if connection is None or app is None or connection.cookies.get(COOKIE) != cookies.get(COOKIE):
         return None
@@ -239,7 +242,8 @@ def require(
     ``owner`` is who owns the thing; ``thing`` is its name in the audit log, such as a run's id.
     Call it once per action, not whenever a page is drawn.
     """
-    asking, settled = by or who(), roles.policy()
+    asking = by or who()
+    settled = roles.policy()
     try:
         roles.check(action, asking, owner, settled)
     except AccessError:
@@ -330,7 +334,8 @@ def is_local(connection: Connection) -> bool:
         return False
     host = connection.headers.get("host", "localhost")
     scheme = "https" if st.get_option("server.sslCertFile") else "http"
-    here, origin = _origin(f"{scheme}://{host}"), connection.headers.get("origin")
+    here = _origin(f"{scheme}://{host}")
+    origin = connection.headers.get("origin")
     if here is None or (origin is not None and _origin(origin) != here):
         return False
     name = here[1].strip("[]")
@@ -373,7 +378,8 @@ def _browser(connection: Connection) -> str:
 
 def enter() -> None:
     """Stop the page for unauthorised users."""
-    settled, user = policy(), who()
+    settled = policy()
+    user = who()
     if settled.login and st.user.to_dict().get("is_logged_in"):
         with st.sidebar.container(key="account", gap="xxsmall"):
             name = f"{user.name} ({settled.role(user).name.lower()})" if user.name else "Logged in"
@@ -610,8 +616,10 @@ def keep_in_link(
     A value that ``goes_along`` is there on other pages, too: Streamlit forgets a control when its
     page is left.
     """
-    state, several = st.session_state, isinstance(first, list)
-    page, said = state.get("page"), st.query_params.get_all(key)
+    state = st.session_state
+    several = isinstance(first, list)
+    page = state.get("page")
+    said = st.query_params.get_all(key)
     last_page, last_said, last_value = state.get(f"{key} in link", (None, None, None))
     # Another page's control has the same key, but not the same value. A choice made before the
     # browser has the link of the last one comes with that outdated link.

@@ -188,7 +188,8 @@ def linked_class(picture: Picture) -> str | None:
 
 def _linked(names: Sequence[str]) -> tuple[Picture, str | None] | None:
     """The image that the link names and its true class; raises if it cannot be read."""
-    run_id, name = st.query_params.get(RUN), st.query_params.get(IMAGE)
+    run_id = st.query_params.get(RUN)
+    name = st.query_params.get(IMAGE)
     if run_id is None or name is None:
         return None
     return _picture(opened_run(run_id), name, tuple(names))

@@ -121,7 +121,8 @@ def is_own(link: str) -> bool:
 
 def is_mine(link: str) -> bool:
     """Whether ``link`` was made in this browser."""
-    match, browser = _LINK.fullmatch(link), _browser()
+    match = _LINK.fullmatch(link)
+    browser = _browser()
     return match is not None and bool(browser) and match[2] == _mark(match[1], browser)
 
 
@@ -200,7 +201,8 @@ class UploadLimit:
 
     def _has_room(self, session: str, size: int, largest: int) -> bool:
         """Whether ``size`` more bytes, of a file of at most ``largest``, fit both limits."""
-        uploads, total = uploaded_files(), DEFAULT_ROOM
+        uploads = uploaded_files()
+        total = DEFAULT_ROOM
         with suppress(ParameterError):  # every page shows the error
             total = room()
         held = [data for files in uploads.values() for data in files]
@@ -406,7 +408,8 @@ def upload(files: Sequence[UploadedFile], key: str) -> Path | None:
         collect()
     if not files:
         return None
-    more, most = sum(file.size for file in files), room()
+    more = sum(file.size for file in files)
+    most = room()
     taken = stored_bytes(runs_folder() / UPLOADS)
     if taken + more > most:
         raise ParameterError(
@@ -415,7 +418,8 @@ def upload(files: Sequence[UploadedFile], key: str) -> Path | None:
             "uploaded images, or ask the operator to raise the setting 'uploads'."
         )
     if files[0].name.lower().endswith(".zip"):
-        name, packed = files[0].name, files[0].getvalue()
+        name = files[0].name
+        packed = files[0].getvalue()
     else:
         name = "uploaded pictures.zip"
         packed = _packed([(file.name, file.getvalue()) for file in files])
@@ -467,7 +471,8 @@ def _remove_unneeded(folders: Sequence[Path]) -> None:
     if not (unneeded := [folder for folder in folders if folder not in needed]):
         return
     root = runs_folder()
-    here, deleted = f"*/{MANIFEST_FILE}", f"{BIN}/*/{MANIFEST_FILE}"
+    here = f"*/{MANIFEST_FILE}"
+    deleted = f"{BIN}/*/{MANIFEST_FILE}"
     # A run may come back between the first two looks.
     places = (here, deleted, here, f"*/{jobs.HARDENING}")
     manifests = [path for where in places for path in root.glob(where)]

@@ -28,7 +28,8 @@ from robustness.ui.live import stories
 from robustness.ui.session import sentence
 from robustness.ui.shared import cached
 
-_VERDICTS, _VERDICT_PIXELS = 8, 360  # rows in sight
+_VERDICTS = 8
+_VERDICT_PIXELS = 360  # rows in sight
 _MOST_IN_LINE = 4  # models: the map of more scrolls in place on a phone
 _VERDICT_HEAD = ("Outcome", "Model", "Condition", "Limit", "Required", "Measured")
 
@@ -85,11 +86,13 @@ def _answer(run: Run, of: RunFigures, values: dict[str, Any]) -> ModelChoice:
     about = f"{block.note} Click a cell for its failures."
     limits_of = signs and f"Limits: {signs}."
     st.caption(plain(" ".join(filter(None, [*own, more, about, limits_of]))))
-    rows, columns = len(block.drawing.rows), len(block.drawing.columns)
+    rows = len(block.drawing.rows)
+    columns = len(block.drawing.columns)
     # Its least height, so that nothing below moves when it comes; on a phone of two bands a line.
     titles = 1.5 if block.drawing.axis is None else 2.5
     lines = ceil(columns / 2)
-    wide, narrow = f"{1.43 * rows + titles:.1f}rem", f"{rows * (1.65 * lines + 1.5):.1f}rem"
+    wide = f"{1.43 * rows + titles:.1f}rem"
+    narrow = f"{rows * (1.65 * lines + 1.5):.1f}rem"
     inside = ""
     if columns > _MOST_IN_LINE:
         narrow = "80vh"

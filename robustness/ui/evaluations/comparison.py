@@ -176,7 +176,8 @@ def _changes(compared_runs: Comparison, entries: Sequence[Entry], quantity: str,
 def _map(
     compared_runs: Comparison, block: Map, entries: Sequence[Entry], quantity: str, name: str
 ) -> None:
-    map_key, chosen_key = f"changes map {name}", f"changes chosen {name}"
+    map_key = f"changes map {name}"
+    chosen_key = f"changes chosen {name}"
 
     def choose() -> None:
         report = components.sent(map_key, "chosen") or {}

@@ -47,7 +47,9 @@ FRAMES_AT_ONCE = 44
 
 MAX_THUMBNAILS = 12
 _SIDE = 72  # pixels
-_MOST, _SECONDS_FOR_ONE, _SECONDS = 48, 10.0, 3.0
+_MOST = 48
+_SECONDS_FOR_ONE = 10.0
+_SECONDS = 3.0
 """Images of the first look; the time until the first can be read, and that for the others."""
 
 
@@ -148,7 +150,8 @@ def _forecast(folder: Path, request_json: str, images: int, _plan: Plan) -> plan
 
 def _begin(new: NewRun) -> None:
     """Draw the start button of the run ``new``."""
-    written, digest = last_written(new.source), new.spec.digest
+    written = last_written(new.source)
+    digest = new.spec.digest
     looked = _looked(new.source, written)
     if looked.nothing:
         title = dataset_of(new.source, written).title
@@ -249,7 +252,8 @@ def _classes(plan: Plan) -> str:
     key = max(labelled, key=lambda kind: len(labelled[kind]), default="")
     if not labelled.get(key):
         return " without classes"
-    count, number = len(set(labelled[key])), len(labelled[key])
+    count = len(set(labelled[key]))
+    number = len(labelled[key])
     matched = "all matched" if number == len(plan.dataset) else f"{number:,} matched"
     texts = [entry.label or "/".join(entry.folders) for entry in plan.dataset.entries]
     pairs = list(zip(texts, plan.labels[key], strict=True))

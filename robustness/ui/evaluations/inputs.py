@@ -48,8 +48,10 @@ from robustness.ui.session import (
 from robustness.ui.shared import cached
 from robustness.ui.uploads import upload
 
-UPLOADED, ON_SERVER = "upload", "server"
-OWN_CHOICE, FROM_FILE = "own", "file"
+UPLOADED = "upload"
+ON_SERVER = "server"
+OWN_CHOICE = "own"
+FROM_FILE = "file"
 _SUITES = {
     STUDY_SUITE: "The study's ten",
     IMAGENET_C_SUITE: "ImageNet-C's 19 by severity",
@@ -72,7 +74,10 @@ WITHOUT_CLASSES = (
 QUESTION = "question"
 """Parameter of the link: what the evaluation is for."""
 
-COMPARE, WEAKNESSES, RELEASE, MATCH = "compare", "weaknesses", "release", "match"
+COMPARE = "compare"
+WEAKNESSES = "weaknesses"
+RELEASE = "release"
+MATCH = "match"
 QUESTIONS = {
     COMPARE: "Compare models",
     WEAKNESSES: "Find weaknesses",
@@ -115,12 +120,11 @@ def run_input(question: str) -> NewRun | None:
     """Draw the controls for ``question``; None while something is missing, which is said."""
     matched = _matched()
     if matched is not None:
-        name, perturbations = st.query_params[PROFILE], matched[1].perturbations
+        name = st.query_params[PROFILE]
+        perturbations = matched[1].perturbations
         parts = "; ".join(f"{REGISTRY[p.perturbation].label}: {p.value}" for p in perturbations)
-        size, title = (
-            counted(len(matched[1].conditions), "composition"),
-            title_of(runs_folder() / name),
-        )
+        size = counted(len(matched[1].conditions), "composition")
+        title = title_of(runs_folder() / name)
         with st.container(horizontal=True, vertical_alignment="center", key="profile"):
             st.markdown(f"**{plain(title)}**: {plain(parts)}. {size}.")
             page_link("pages/evaluations.py", "Open the match", ":material/compare:", {RUN: name})
@@ -236,7 +240,8 @@ def source_input(
 
     ``prefix`` begins the keys of a second one on the page.
     """
-    allowed, kinds = settings.value(settings.DATASETS), {UPLOADED: "Upload"}
+    allowed = settings.value(settings.DATASETS)
+    kinds = {UPLOADED: "Upload"}
     if allowed is not None:
         kinds[ON_SERVER] = "On the server"
         if one_of(label, kinds, f"{prefix}source") == ON_SERVER:

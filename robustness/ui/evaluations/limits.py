@@ -27,7 +27,8 @@ from robustness.ui.session import (
     set_number,
 )
 
-_FILE, _UPLOADER = "budget file", "budget"
+_FILE = "budget file"
+_UPLOADER = "budget"
 _BASELINE_INPUT = "limits baseline"
 _ORIGIN = Path("the limits of this page")
 

@@ -43,7 +43,8 @@ SECONDS = 6.0
 """How long a slide stays while they play."""
 
 _STYLE = Path(__file__).with_name("present.css")
-_PLAYING, _SINCE = "slides play", "slide since"
+_PLAYING = "slides play"
+_SINCE = "slide since"
 
 Slide = Callable[[], None]
 """Draws a slide."""

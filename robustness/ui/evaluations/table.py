@@ -56,11 +56,15 @@ FORM = "new-run"
 LISTS = "lists-runs"
 """Key of the session: whether the table stands above an open run."""
 
-_KEY, _TITLE = "runs table", "run title"
-_CLICKED, _WITH = "run clicked", "compare with"
+_KEY = "runs table"
+_TITLE = "run title"
+_CLICKED = "run clicked"
+_WITH = "compare with"
 _WITH_PIXELS = 200
 _DIFFERS_PIXELS = 280
-_ROW, _ROWS, _ROWS_ABOVE_A_RESULT = 35, 10, 5  # pixels; rows in sight
+_ROW = 35
+_ROWS = 10
+_ROWS_ABOVE_A_RESULT = 5  # pixels; rows in sight
 _WAITING = "Computing …"
 
 
@@ -152,16 +156,24 @@ def title(entry: Listed) -> str:
 
 def matching(listed: Mapping[str, Listed], text: str) -> dict[str, Listed]:
     """The runs with all words of ``text`` in what describes them."""
-    words, matches = text.casefold().split(), {}
+    words = text.casefold().split()
+    matches = {}
     for run, entry in listed.items():
-        manifest, names = entry.manifest, _models(entry)
+        manifest = entry.manifest
+        names = _models(entry)
         spec = manifest.spec if manifest else None
         perturbations = {*(c.name for c in spec.conditions), *spec.profiles} if spec else set()
         texts = (
-            *(entry.title, run, entry.created, entry.note),
+            entry.title,
+            run,
+            entry.created,
+            entry.note,
             manifest.dataset.title if manifest else "match",
-            *(*entry.tags, *names, *map(models.label, names)),
-            *(*perturbations, *map(perturbation_label, perturbations)),
+            *entry.tags,
+            *names,
+            *map(models.label, names),
+            *perturbations,
+            *map(perturbation_label, perturbations),
         )
         description = "\n".join(texts).casefold()
         if all(word in description for word in words):
@@ -309,7 +321,8 @@ def _compare(folder: Path, names: Sequence[str]) -> None:
 
 
 def _row(entry: Listed, other: Listed | None, job: Job | None, pinned: str) -> dict[str, Any]:
-    manifest, finished = entry.manifest, entry.finished
+    manifest = entry.manifest
+    finished = entry.finished
     headline = _headline(entry)
     first = next(iter(headline.models), None) if headline else None
     unknown = headline.problem if headline else _WAITING

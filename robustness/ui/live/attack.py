@@ -68,7 +68,8 @@ STRONGEST = "apgd"
 """The attack for the smallest epsilon, unless the chosen one needs no gradients: below 1/255 fewer
 images hold against it than against PGD (docs/attacks.md has the figures)."""
 
-BLACK_BOX, QUERIES = "square", 100
+BLACK_BOX = "square"
+QUERIES = 100
 """The attack without gradients that looks for masking, and its steps."""
 
 BISECTION_PASSES = 20
@@ -302,7 +303,8 @@ def _show_report(
     picture: Picture, outcome: Outcome, rows: Sequence[Measurement], truth: str | None
 ) -> None:
     """Draw the button of the report, which includes the steps computed so far."""
-    attack, names = outcome.spec, [row.model for row in rows]
+    attack = outcome.spec
+    names = [row.model for row in rows]
     request = spec_of(picture, names, [AttackCondition.of_spec(attack)], attack.seed)
     transferred = _transferring(picture, outcome, names)
     smallest = _finding(picture, outcome, names)
@@ -333,7 +335,8 @@ def _show_steps(
 
 def _transferring(picture: Picture, outcome: Outcome, names: Sequence[str]) -> CachedWork:
     """The attack of ``outcome`` on each of the models ``names``, judged by all of them."""
-    spec, able = outcome.spec, attackable(names, outcome.spec, outcome.model)
+    spec = outcome.spec
+    able = attackable(names, outcome.spec, outcome.model)
     return CachedWork(
         "Transfer",
         _key(f"transfer from {able}", picture, names, spec),
@@ -369,7 +372,8 @@ def _transfer(picture: Picture, outcome: Outcome, names: Sequence[str], truth: s
 
 def _finding(picture: Picture, outcome: Outcome, names: Sequence[str]) -> CachedWork:
     """The smallest epsilon of each of the models ``names``, and signs of gradient masking."""
-    spec, names = outcome.spec, attackable(names, outcome.spec, outcome.model)
+    spec = outcome.spec
+    names = attackable(names, outcome.spec, outcome.model)
     alike = partial(
         AttackSpec.of, epsilon=spec.epsilon, norm=spec.norm, seed=spec.seed, target=spec.target
     )

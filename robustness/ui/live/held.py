@@ -88,7 +88,8 @@ def _headline(
     remedied: RemedyEffect,
 ) -> Html:
     """The result in one sentence of at most twelve words, most of the time."""
-    idle, total = request.condition.idle, len(request.models)
+    idle = request.condition.idle
+    total = len(request.models)
     rows = [row for row in answers.values() if isinstance(row, Measurement)]
     if len(answers) < total or not rows:
         text = f"{len(rows)} of {counted(total, 'model')} done"
@@ -123,9 +124,11 @@ def _rows(
     lines = []
     after = {line.label: line for line in remedied.lines}
     for name in (*request.models, *request.failed):
-        answer, label = answers.get(name), models.label(name)
+        answer = answers.get(name)
+        label = models.label(name)
         row = answer if isinstance(answer, Measurement) else None
-        mark, title = row and accepted[name].mark, row and models.class_name(name, row.top1)
+        mark = row and accepted[name].mark
+        title = row and models.class_name(name, row.top1)
         failure = sentence(answer) if isinstance(answer, RobustnessError) else ""
         error = request.failed.get(name) or failure
         lines.append((name, label, row, mark, title, after.pop(label, None), error))
@@ -202,7 +205,8 @@ class Tickets:
         if state is None:
             state = _TicketState(secrets.token_urlsafe(24), browser, value)
             st.session_state[_STATE] = state
-        state.browser, state.value = browser, value
+        state.browser = browser
+        state.value = value
         self._states[state.ticket] = state
         return state.ticket
 
@@ -319,7 +323,8 @@ async def _bands(
 
     Nobody's image or prediction waits for them; they end with the request.
     """
-    name, count = str(header.get("of")), header.get("count")
+    name = str(header.get("of"))
+    count = header.get("count")
     if name not in REGISTRY or not REGISTRY[name].graded:
         return Response(status_code=400)
     if not isinstance(count, int) or count not in ROUNDS:
@@ -327,7 +332,8 @@ async def _bands(
     with TICKETS.place(ticket, "bands") as free:
         if not free:
             return Response(status_code=429)
-        answers, seconds = {}, 0.0
+        answers = {}
+        seconds = 0.0
         work = _drawn_bands(live, name, count, f"bands {ticket}")
         loop = asyncio.get_running_loop()
         while (answer := await loop.run_in_executor(_BAND_THREADS, next, work, None)) is not None:
@@ -349,7 +355,12 @@ def _drawn_bands(
         condition: Condition, at: Sequence[float], remedy: str = ""
     ) -> Iterator[tuple[str, list[Cell] | RobustnessError]]:
         return cells(
-            *(live.picture, live.models, condition, perturbation, at, live.seed),
+            live.picture,
+            live.models,
+            condition,
+            perturbation,
+            at,
+            live.seed,
             lambda: TURNS.turn(who, idle=True),
             remedy,
         )

@@ -36,7 +36,8 @@ from robustness.ui.live.page import usable
 from robustness.ui.session import listed, one_of, session
 from robustness.ui.shared import Turn, work_key
 
-_STUDY, _ALL = "study", "all"
+_STUDY = "study"
+_ALL = "all"
 
 AT_ONCE_SECONDS = 20.0
 """A map that takes longer, by estimate, waits for a click."""
@@ -110,10 +111,15 @@ class _Drawing:
         seed: int,
         truth: str | None,
     ) -> None:
-        self._picture, self._names, self._rows = picture, names, rows
-        self._seed, self._truth = seed, truth
+        self._picture = picture
+        self._names = names
+        self._rows = rows
+        self._seed = seed
+        self._truth = truth
         self._errors: dict[str, RobustnessError] = {}
-        self._sentence, self._progress, self._map = st.empty(), st.empty(), st.empty()
+        self._sentence = st.empty()
+        self._progress = st.empty()
+        self._map = st.empty()
         self._images = stack.thumbnail_uris(picture)
         self._order: Sequence[str] = rows
         self._drawn = self._took = 0.0
@@ -139,7 +145,8 @@ class _Drawing:
         left = self._seconds()
         waits = work.cancelled or asks or left > AT_ONCE_SECONDS
         if left and waits and not work.requested:
-            bands, several = len(self._rows), len(self._good)
+            bands = len(self._rows)
+            several = len(self._good)
             what = f"{counted(bands, 'perturbation')} and {counted(several, 'model')}"
             cancelled = "Cancelled; what is computed stays. " if work.cancelled else ""
             with self._progress.container():
@@ -180,7 +187,8 @@ class _Drawing:
         steps = [(count, row) for count in (COARSE, STEPS) for row in self._rows]
         pace = Pace(Unit("cells"), sum(count for count, _ in steps), overall=True)
         with work.bar("Map: loading the models …", [self._progress]) as tick:
-            done, text = 0, f"{counted(len(self._rows), 'band')} a model"
+            done = 0
+            text = f"{counted(len(self._rows), 'band')} a model"
 
             def turn() -> AbstractContextManager[None]:
                 left = f", {duration(pace.seconds_left)} left" if pace.seconds_left else ""

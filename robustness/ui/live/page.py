@@ -43,7 +43,8 @@ def show(picture: Picture, model_names: tuple[str, ...], seed: int, truth: str |
 
 def thresholds() -> Mapping[str, ThresholdInUse]:
     """The safe thresholds in use; none for an image of another run than theirs."""
-    in_use, run_id = accepted_from(), st.query_params.get(RUN)
+    in_use = accepted_from()
+    run_id = st.query_params.get(RUN)
     if run_id and IMAGE in st.query_params:
         return {name: each for name, each in in_use.items() if each.run == run_id}
     return in_use
@@ -67,7 +68,11 @@ def _show_images(
     states = {name: models.state(MODELS[name]) for name in model_names}
     failed = {name: state.reason for name, state in states.items() if not state.ready}
     request = LiveRequest(
-        *(picture, on.condition, usable(model_names), seed, truth),
+        picture,
+        on.condition,
+        usable(model_names),
+        seed,
+        truth,
         failed=failed,
         thresholds=thresholds(),
     )
@@ -91,9 +96,11 @@ def draw(request: LiveRequest, on: stack.Stack) -> None:
 
 def _begin(request: LiveRequest, on: stack.Stack, follows: bool) -> None:
     """Draw a new image, and each prediction as it arrives: models may have to load."""
-    start, drawing = time.perf_counter(), components.next_drawing()
+    start = time.perf_counter()
+    drawing = components.next_drawing()
     altered = request.change()
-    asking, coming = time.perf_counter(), request.answers(altered)  # while the images are drawn
+    asking = time.perf_counter()
+    coming = request.answers(altered)  # while the images are drawn
     ui_draw.show_pictures(
         request.picture, altered.image, request.what, altered.scores, drawing=drawing
     )
@@ -113,11 +120,16 @@ def _begin(request: LiveRequest, on: stack.Stack, follows: bool) -> None:
 
 def _follow(request: LiveRequest, on: stack.Stack, follows: bool) -> None:
     """Draw all changes at once, so that no part of the page is empty in between."""
-    start, drawing = time.perf_counter(), components.next_drawing()
+    start = time.perf_counter()
+    drawing = components.next_drawing()
     altered = request.change()
-    asking, coming = time.perf_counter(), request.answers(altered)
+    asking = time.perf_counter()
+    coming = request.answers(altered)
     ui_draw.show_pictures(
-        *(request.picture, altered.image, request.what, altered.scores),
+        request.picture,
+        altered.image,
+        request.what,
+        altered.scores,
         follows=on.dragging and follows,
         remedied=remedies.pair(request, altered),
         drawing=drawing,
@@ -160,7 +172,8 @@ def _show_details(
     request = LiveRequest(picture, condition, usable(model_names), seed, truth)
     if not condition.idle:
         request = request._replace(remedy=remedies.chosen(request.several_models))
-    opened, st.session_state[OPENED] = st.session_state.get(OPENED, False), True
+    opened = st.session_state.get(OPENED, False)
+    st.session_state[OPENED] = True
     components.settled("details settled", request.id if opened else "")
     if not opened:
         return

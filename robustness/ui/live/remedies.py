@@ -108,7 +108,8 @@ def _effect(
     lines = []
     for name in filter(after.__contains__, names):
         title = "All models" if chain.several_models else models.label(name)
-        row, label = after[name], label_index(name, request.truth)
+        row = after[name]
+        label = label_index(name, request.truth)
         if isinstance(row, shared.Remedied):
             mark = judged(row.top1 == rows[name].clean_top1, is_correct(label, row.top1))
             lines.append(RemedyLine(title, row, mark, models.class_name(name, row.top1)))
@@ -220,7 +221,8 @@ def _card(
     try:
         after = image(request, chain, altered)
     except PluginError as error:
-        after, lines = altered.image, [{"tone": "incorrect", "text": str(error), "model": ""}]
+        after = altered.image
+        lines = [{"tone": "incorrect", "text": str(error), "model": ""}]
     return {"id": chain.id, "label": chain.label, "lines": lines, "image": thumbnail_uri(after)}
 
 

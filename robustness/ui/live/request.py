@@ -81,7 +81,8 @@ class LiveRequest(NamedTuple):
         """The verdict on each of ``rows`` by the safe thresholds in use, by model."""
         acceptances = {}
         for name, row in rows.items():
-            mark, threshold = verdict(row), self.thresholds.get(name)
+            mark = verdict(row)
+            threshold = self.thresholds.get(name)
             if threshold is None:
                 acceptances[name] = ThresholdVerdict(mark)
                 continue

@@ -63,9 +63,14 @@ DIGITS = 6
 """Decimal digits of a strength, in the stack as in the link: what a breaking strength needs."""
 
 _KEY = "stack"
-_STEPS, _LAST_LINK, _TAKEN, _REV = "steps", "seen link", "steps taken", "steps given"
+_STEPS = "steps"
+_LAST_LINK = "seen link"
+_TAKEN = "steps taken"
+_REV = "steps given"
 
-VIEW, LIVE, MAP = "view", "live", "map"
+VIEW = "view"
+LIVE = "live"
+MAP = "map"
 """The parameter of the chosen view, and the views by their names in links."""
 
 
@@ -100,13 +105,15 @@ def begin() -> None:
 
 def current() -> Stack:
     """The current stack; updates the link unless a slider is held."""
-    state, link = st.session_state, _of_link()
+    state = st.session_state
+    link = _of_link()
     # On arrival from another page, the link may name no perturbation.
     is_link_new = link != state.get(_LAST_LINK) and (link or not state.get("arrived"))
     report = components.sent(_KEY, "stack")
     dragging = False
     if report and report["n"] > state.get(_TAKEN, 0):
-        state[_TAKEN], state[_STEPS] = report["n"], checked(report.get("steps"))
+        state[_TAKEN] = report["n"]
+        state[_STEPS] = checked(report.get("steps"))
         dragging = bool(report.get("held"))
     elif _STEPS not in state or is_link_new:
         _give(_steps_of(link))
@@ -128,7 +135,8 @@ def last_stack() -> Stack:
 
 def open_live(name: str, strength: float) -> None:
     """Show the view Live with one perturbation in place of all others, as Back can undo."""
-    state, target = st.session_state, link_values(Condition.of({name: strength}))
+    state = st.session_state
+    target = link_values(Condition.of({name: strength}))
     _give([StackStep(name, strength)] if strength else [])
     state[VIEW] = LIVE
     gone: dict[str, list[str]] = {each: [] for each in (VIEW, *_of_link())}
@@ -138,7 +146,8 @@ def open_live(name: str, strength: float) -> None:
 
 def show(stack: Stack, request: LiveRequest, ticket: str, drawing: int) -> None:
     """Draw the stack below the images of ``request``, for which ``ticket`` stands."""
-    state, picture = st.session_state, request.picture
+    state = st.session_state
+    picture = request.picture
     picking = state.get(_KEY, {}).get("picking") if _KEY in state else None
     thumbs = ""
     if picking == picture.digest:  # in one row, in the order of the registry
@@ -171,7 +180,8 @@ def checked(value: Any) -> list[StackStep]:
     steps = []
     for entry in value if isinstance(value, list) else []:
         values = entry if isinstance(entry, dict) else {}
-        name, strength = values.get("name"), values.get("strength")
+        name = values.get("name")
+        strength = values.get("strength")
         is_name = isinstance(name, str) and name in REGISTRY
         if is_name and isinstance(strength, int | float) and 0 <= strength <= 1:
             exact = round(float(strength), DIGITS)
@@ -216,7 +226,8 @@ def _strength(record: Perturbation, text: str) -> float | None:
 
 def _write(steps: Sequence[StackStep]) -> None:
     """Write ``steps`` to the link if they differ: one entry in the browser's history."""
-    link, target = _of_link(), link_values(Stack(tuple(steps)).condition)
+    link = _of_link()
+    target = link_values(Stack(tuple(steps)).condition)
     if _steps_of(link) == _steps_of(target) and set(link) >= set(target):
         st.session_state[_LAST_LINK] = link
         return
