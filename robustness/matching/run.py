@@ -67,10 +67,10 @@ _WIDEST = 2.5
 """The perturbations explain a difference up to such a share of it, if what is left is within so
 many times the ordinary distance. Measured: the true composition left up to 0.04 in a tenth of
 folders."""
-_MOST_LEFT = 0.5
+_MOST_LEFT = 0.6
 """Share of the whole distance, ordinary or not, that an explanation leaves at most: what moves the
 images by a trifle explains no difference, however small that is."""
-_MOST_BY_CHANCE = 0.5
+_MOST_BY_CHANCE = 2 / 3
 """Share of random compositions that may agree with the accuracies from confidence, too. Beyond it
 the intervals are so wide that agreement is chance."""
 
