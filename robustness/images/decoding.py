@@ -42,10 +42,20 @@ from pathlib import Path
 
 import numpy as np
 import pi_heif
-from PIL import Image, ImageChops, ImageCms, ImageFile, ImageOps, PngImagePlugin, TiffImagePlugin
+from PIL import (
+    Image,
+    ImageChops,
+    ImageCms,
+    ImageFile,
+    ImageOps,
+    PngImagePlugin,
+    TiffImagePlugin,
+    UnidentifiedImageError,
+)
 
 from robustness.base.errors import ImageError
 from robustness.base.registry import Registry
+from robustness.images import avif
 
 _BYTES_PER_PIXEL = {
     "JPEG": 13,  # all coefficients of a progressive one
@@ -161,8 +171,19 @@ _DEPTHS = {2**bits - 1 for bits in range(8, 17)}
 _JPEG_SEGMENT = re.compile(rb"\xff+([\x02-\xcf\xd9-\xfe])")
 _START_OF_SCAN = 0xDA
 _END_OF_IMAGE = 0xD9
+_FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # headers with the size of an image
 _ARITHMETIC = range(0xC9, 0xD0)  # frames whose scans may leave out their last bytes
 _RESTARTS = range(0xD0, 0xD8)
+_COMPRESSION = 259  # tags of a TIFF
+_STRIP_OFFSETS = 273
+_ROWS_PER_STRIP = 278
+_STRIP_LENGTHS = 279
+_TILE_WIDTH = 322
+_TILE_HEIGHT = 323
+_TILE_OFFSETS = 324
+_TILE_LENGTHS = 325
+_JPEG_TABLES = 347
+_JPEG_COMPRESSION = 7
 _NOISE = hashlib.shake_128(b"noise").digest(512).replace(b"\xff", b"\xfe")
 _METADATA = re.compile(rb"(infe.{8}(?:..)?)(?:Exif|mime)", re.DOTALL)
 
@@ -206,6 +227,7 @@ def decode(
             # A broken EXIF or XMP block would make an AVIF or HEIC unreadable; their orientation
             # is stored elsewhere.
             file = io.BytesIO(_METADATA.sub(rb"\1free", data))
+            avif.check_sizes(data)
         else:
             _check_png_profile(data, subject)
             file = io.BytesIO(data)
@@ -218,6 +240,8 @@ def decode(
                 coefficients = _reduce_jpeg(image, scans)
             block = _largest_block(image)
             check_cost(block, image.format, len(data), allowed, coefficients=coefficients)
+            if isinstance(image, TiffImagePlugin.TiffImageFile):
+                _check_tiff_jpegs(image, data)
             # The check of several scans comes first, so that one image is in memory at a time.
             noisy = _noisy_pixels(data, is_reduced) if scans > 1 else None
             colour = image.info.get("transparency")
@@ -446,6 +470,50 @@ def _check_last_rows(image: ImageFile.ImageFile, data: bytes) -> None:
             raise ValueError("an image with fewer rows than its header says")
 
 
+def _check_tiff_jpegs(image: TiffImagePlugin.TiffImageFile, data: bytes) -> None:
+    """Raise ``ValueError`` if a strip or tile of a TIFF is a JPEG without all of its pixels.
+
+    The TIFF library takes a smaller one with a warning, and hands over memory for what it lacks.
+    """
+    tags = image.tag_v2
+    if tags.get(_COMPRESSION) != _JPEG_COMPRESSION:
+        return
+    is_tiled = _TILE_OFFSETS in tags
+    offsets = tags[_TILE_OFFSETS if is_tiled else _STRIP_OFFSETS]
+    lengths = tags[_TILE_LENGTHS if is_tiled else _STRIP_LENGTHS]
+    width = tags[_TILE_WIDTH] if is_tiled else image.width
+    rows = tags[_TILE_HEIGHT] if is_tiled else tags.get(_ROWS_PER_STRIP, image.height)
+    strips_per_plane = -(-image.height // rows)
+    tables = tags.get(_JPEG_TABLES, b"")
+    for index, (offset, length) in enumerate(zip(offsets, lengths, strict=True)):
+        height = rows
+        if not is_tiled:  # the last strip may have fewer rows
+            height = min(rows, image.height - index % strips_per_plane * rows)
+        jpeg = data[offset : offset + length]
+        if tables:  # without its last marker, which ends it, and the first of the strip
+            jpeg = tables[:-2] + jpeg[2:]
+        _check_jpeg_pixels(jpeg, width, height)
+
+
+def _check_jpeg_pixels(jpeg: bytes, width: int, height: int) -> None:
+    """Raise ``ValueError`` if a JPEG has not ``width`` x ``height`` pixels from its data."""
+    frames = [start for marker, start in _jpeg_segments(jpeg) if marker in _FRAMES]
+    coded_height, coded_width = struct.unpack_from(">5xHH", jpeg, frames[0])
+    if coded_width < width or coded_height < height:
+        raise ValueError(f"a JPEG of {coded_width} x {coded_height} for {width} x {height} pixels")
+    try:
+        image = Image.open(io.BytesIO(jpeg), formats=("JPEG",))
+    except UnidentifiedImageError:  # grey with transparency, which is no JPEG outside a TIFF
+        return
+    with image:
+        image.load()
+        if _jpeg_scans(jpeg) == 1 and not _may_be_filled(image):
+            return
+        noisy = _noisy_pixels(jpeg, is_reduced=False)
+        if noisy is not None and noisy != _pixels_digest(image):
+            raise ValueError("a JPEG in a TIFF with fewer rows than its header says")
+
+
 def _check_png_profile(data: bytes, subject: str) -> None:
     """Refuse a PNG with a colour profile that Pillow would read whole, and then refuse."""
     position = 8
@@ -539,7 +607,7 @@ def _largest_block(image: ImageFile.ImageFile) -> int:
     """Largest block of pixels that the decoder holds: the image, or a tile of a TIFF."""
     tile = 0
     if isinstance(image, TiffImagePlugin.TiffImageFile):
-        tile = image.tag_v2.get(322, 1) * image.tag_v2.get(323, 1)
+        tile = image.tag_v2.get(_TILE_WIDTH, 1) * image.tag_v2.get(_TILE_HEIGHT, 1)
     return max(image.width * image.height, tile)
 
 

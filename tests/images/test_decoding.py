@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import struct
 import subprocess
 import sys
 import zlib
@@ -15,7 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from PIL import Image, ImageCms, ImageFile
+from PIL import Image, ImageCms, ImageFile, TiffImagePlugin
 
 from benchmarks.support.image_files import photo, plain, saved
 from benchmarks.support.repository import ROOT
@@ -373,6 +374,13 @@ def noise(mode: str = "RGB") -> Image.Image:
     return Image.fromarray(levels).resize((128, 160), Image.Resampling.NEAREST).convert(mode)
 
 
+def seen_through() -> Image.Image:
+    """``noise`` with every opacity."""
+    image = noise("RGBA")
+    image.putalpha(noise("L"))
+    return image
+
+
 def taller_jpeg(data: bytes) -> bytes:
     """The JPEG with a header that claims twice its 160 rows."""
     return data.replace(b"\x00\xa0\x00\x80", b"\x01\x40\x00\x80", 1)
@@ -381,6 +389,24 @@ def taller_jpeg(data: bytes) -> bytes:
 def taller_png(data: bytes) -> bytes:
     header = data[12:20] + (320).to_bytes(4) + data[24:29]
     return data[:12] + header + zlib.crc32(header).to_bytes(4) + data[33:]
+
+
+def taller_tiff(data: bytes) -> bytes:
+    """The TIFF with a header that claims twice its 160 rows, all in one strip."""
+    for tag in (257, 278):  # its rows, and those of a strip
+        for kind in (3, 4):
+            entry = struct.pack("<HHL", tag, kind, 1)
+            data = data.replace(entry + struct.pack("<L", 160), entry + struct.pack("<L", 320))
+    return data
+
+
+def taller_avif(data: bytes) -> bytes:
+    """The AVIF with boxes that claim twice the 160 rows of its data."""
+    taller = data.replace(struct.pack(">LL", 128, 160), struct.pack(">LL", 128, 320))
+    # of a sequence, in 16.16 fixed point
+    return taller.replace(
+        struct.pack(">HHHH", 128, 0, 160, 0), struct.pack(">HHHH", 128, 0, 320, 0)
+    )
 
 
 def cut_and_closed(data: bytes) -> bytes:
@@ -398,6 +424,17 @@ SHORT = {
     "half, progressive": cut_and_closed(saved(noise(), "JPEG", progressive=True)),
     "PNG": taller_png(saved(noise(), "PNG")),
     "grey PNG": taller_png(saved(noise("L"), "PNG")),
+    "TIFF of a smaller JPEG": taller_tiff(saved(noise(), "TIFF", compression="jpeg")),
+    "CMYK TIFF of a smaller JPEG": taller_tiff(saved(noise("CMYK"), "TIFF", compression="jpeg")),
+    "TIFF of a JPEG without its last rows": taller_jpeg(
+        taller_tiff(saved(noise(), "TIFF", compression="jpeg"))
+    ),
+    "grey TIFF of a JPEG without its last rows": taller_jpeg(
+        taller_tiff(saved(noise("L"), "TIFF", compression="jpeg"))
+    ),
+    "AVIF": taller_avif(saved(noise(), "AVIF")),
+    "transparent AVIF": taller_avif(saved(seen_through(), "AVIF")),
+    "AVIF sequence": taller_avif(saved(noise(), "AVIF", save_all=True, append_images=[noise()])),
 }
 
 
@@ -414,10 +451,21 @@ def test_whole_images_of_one_colour_are_not_taken_for_missing_rows(mode: str, le
     options: list[dict[str, Any]] = [{}, {"progressive": True}, {"restart_marker_rows": 1}]
     files = [saved(flat, "JPEG", **option) for option in options]
     files.append(saved(flat, "TIFF"))
+    files.append(saved(flat, "TIFF", compression="jpeg"))
     if mode != "CMYK":
         files.append(saved(flat, "PNG"))
+        files.append(saved(flat, "AVIF"))
     for data in files:
         assert decoding.decode(data).size == (150, 90)
+
+
+def test_whole_files_of_the_kinds_above_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(TiffImagePlugin, "STRIP_SIZE", 8192)  # several strips
+    files = [saved(noise(mode), "TIFF", compression="jpeg") for mode in ("RGB", "L", "LA", "CMYK")]
+    files += [saved(noise(), "AVIF"), saved(seen_through(), "AVIF")]
+    files.append(saved(noise(), "AVIF", save_all=True, append_images=[noise()]))
+    for data in files:
+        assert decoding.decode(data).size == (128, 160)
 
 
 @pytest.mark.parametrize("size", [3 * 2**20, 50 * 2**20])
