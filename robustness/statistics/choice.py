@@ -1,6 +1,6 @@
-"""Which model of a run to choose: the best or the tied ones, and with what certainty.
+"""Which model of a run to choose, with what certainty, under which weights and limits of cost.
 
-Criteria for the choice of a model: weights of perturbations, and limits of cost.
+The choice is the best model, or several that are tied with it.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import math
 import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +35,8 @@ from robustness.statistics.pairs import (
 )
 
 Floats = NDArray[np.float64]
+Entry = Mapping[str, Any]
+"""A candidate of a ``ModelChoice``, as ``ModelChoice.models`` has it."""
 
 OTHERS = "others"
 """The name for the weight of every other perturbation."""
@@ -73,16 +75,20 @@ class Criteria:
         return max(EQUIVALENCE, self.margin)
 
     def __post_init__(self) -> None:
-        for name, value, most in (
-            ("min_accuracy", self.min_accuracy, 1.0),
-            ("max_latency_ms", self.max_latency_ms, math.inf),
-            ("max_megabytes", self.max_megabytes, math.inf),
-            ("margin", self.margin, 1.0),
-            *((f"weight of {name}", weight, math.inf) for name, weight in self.weights.items()),
-        ):
-            if value is not None and not 0 <= value <= most:
-                up_to = "" if math.isinf(most) else f" to {most:g}"
-                raise ParameterError(f"Expected {name} to be a number from 0{up_to}, got {value}.")
+        _check_range("min_accuracy", self.min_accuracy, 1.0)
+        _check_range("max_latency_ms", self.max_latency_ms, math.inf)
+        _check_range("max_megabytes", self.max_megabytes, math.inf)
+        _check_range("margin", self.margin, 1.0)
+        for name, weight in self.weights.items():
+            _check_range(f"weight of {name}", weight, math.inf)
+
+
+def _check_range(name: str, value: float | None, largest: float) -> None:
+    """Raise ``ParameterError`` for a ``value`` that is not from 0 to ``largest``, such as NaN."""
+    if value is None or 0 <= value <= largest:
+        return
+    up_to = "" if math.isinf(largest) else f" to {largest:g}"
+    raise ParameterError(f"Expected {name} to be a number from 0{up_to}, got {value}.")
 
 
 @dataclass(frozen=True)
@@ -109,40 +115,58 @@ class Cost:
     @property
     def least_ms(self) -> float | None:
         """The latency that a free machine may have at best; None if unknown."""
-        low = self.latency_low_ms
-        return None if low is None else low * (1 - (self.waiting or 0.0))
+        if self.latency_low_ms is None:
+            return None
+        return self.latency_low_ms * (1 - (self.waiting or 0.0))
 
 
 def reasons_against(
     accuracies: Mapping[str, float | None], criteria: Criteria, costs: Mapping[str, Cost]
 ) -> dict[str, str]:
-    """The reasons why models are ruled out, by model; ``accuracies`` are of the originals."""
-    reasons = {}
+    """The reasons why models are ruled out, by model; ``accuracies`` are of the originals.
+
+    Raises ``ParameterError`` for a floor of accuracy where no model has an accuracy.
+    """
     floor = criteria.min_accuracy
     if floor is not None and all(accuracy is None for accuracy in accuracies.values()):
         raise ParameterError(
             "A floor of accuracy needs labelled images, and this run has none: leave out "
             "min_accuracy, or evaluate images with labels."
         )
+    reasons = {}
     for name, accuracy in accuracies.items():
-        cost = costs.get(name, Cost())
-        if floor is not None and (accuracy is None or accuracy < floor):
-            measured = "unknown" if accuracy is None else share(accuracy)
-            reasons[name] = f"accuracy {measured}, wanted at least {share(floor)}"
-        for most, value, least, what, unit in (
-            (criteria.max_latency_ms, cost.latency_ms, cost.least_ms, "latency", "ms"),
-            (criteria.max_megabytes, cost.megabytes, cost.megabytes, "size", "MB"),
-        ):
-            if most is not None and (least is None or least > most):
-                measured = "unknown" if least is None else f"{value:.1f} {unit}"
-                reasons[name] = f"{what} {measured}, wanted at most {most:g} {unit}"
+        reason = _reason_against(accuracy, criteria, costs.get(name, Cost()))
+        if reason:
+            reasons[name] = reason
     return reasons
+
+
+def _reason_against(accuracy: float | None, criteria: Criteria, cost: Cost) -> str:
+    """Why a model does not meet the criteria; "" if it does. The size is named before the latency,
+    and that before the accuracy."""
+    most = criteria.max_megabytes
+    if most is not None and (cost.megabytes is None or cost.megabytes > most):
+        size = "unknown" if cost.megabytes is None else f"{cost.megabytes:.1f} MB"
+        return f"size {size}, wanted at most {most:g} MB"
+    most = criteria.max_latency_ms
+    if most is not None and (cost.least_ms is None or cost.least_ms > most):
+        latency = "unknown" if cost.least_ms is None else f"{cost.latency_ms:.1f} ms"
+        return f"latency {latency}, wanted at most {most:g} ms"
+    floor = criteria.min_accuracy
+    if floor is not None and (accuracy is None or accuracy < floor):
+        measured = "unknown" if accuracy is None else share(accuracy)
+        return f"accuracy {measured}, wanted at least {share(floor)}"
+    return ""
 
 
 def weights_of(
     keys: Sequence[ConditionKey], weight_by_name: Mapping[str, float], quantity: str
 ) -> tuple[Floats, dict[str, list[str]]]:
-    """The weights (conditions,), and the perturbations that each name stands for."""
+    """The weights (conditions,), and the perturbations that each name stands for.
+
+    For the robust accuracy there is a weight for each norm and epsilon. Raises ``ParameterError``
+    for a name that finds no perturbation of the run, for weights of attacks, and where all are 0.
+    """
     if quantity == "robust_accuracy":
         if weight_by_name:
             raise ParameterError(
@@ -151,29 +175,43 @@ def weights_of(
         return np.ones(len(budgets(keys))), {}
     present = dict.fromkeys(key.perturbation for key in keys)
     weights = np.full(len(keys), weight_by_name.get(OTHERS, 1.0))
-    meant: dict[str, list[str]] = {}
+    perturbations_by_word: dict[str, list[str]] = {}
     for word, weight in weight_by_name.items():
         if word == OTHERS:
             continue
-        # Called so, or of that risk or family, or else found by a search.
-        texts = [(r.name, {r.name, r.label, r.risk, r.family}) for r in REGISTRY]
-        names = {name for name, own in texts if word.casefold() in map(str.casefold, own)}
-        names = names or {record.name for record in find(word).records} or {word}
-        meant[word] = [name for name in present if name in names]
-        if not meant[word]:
+        meant = _perturbations_meant(word)
+        chosen = [name for name in present if name in meant]
+        if not chosen:
             raise ParameterError(
                 f"There is nothing called {word!r} among the run's perturbations: "
                 f"{', '.join(present)}. A weight is for a perturbation, or for a risk: "
                 f"{', '.join(dict.fromkeys(record.risk for record in REGISTRY))}."
             )
-        weights[[key.perturbation in meant[word] for key in keys]] = weight
+        perturbations_by_word[word] = chosen
+        weights[[key.perturbation in chosen for key in keys]] = weight
     if not weights.any():
         raise ParameterError("Every weight is 0: expected one above 0.")
-    return weights, meant
+    return weights, perturbations_by_word
+
+
+def _perturbations_meant(word: str) -> set[str]:
+    """The perturbations with ``word`` as name, label, risk or family, else those it finds.
+
+    A word that finds none is taken for a name, such as that of a composition or a profile.
+    """
+    lower_word = word.casefold()
+    exact = set()
+    for record in REGISTRY:
+        texts = (record.name, record.label, record.risk, record.family)
+        if lower_word in [text.casefold() for text in texts]:
+            exact.add(record.name)
+    if exact:
+        return exact
+    return {record.name for record in find(word).records} or {word}
 
 
 RESAMPLES = 1_000
-_DRAWN = 5_000
+_MOST_DRAWN = 5_000
 """Images up to which resamples draw each of them."""
 
 
@@ -183,10 +221,10 @@ WORSE = "worse"
 RULED_OUT = "ruled out"
 NOT_COMPARED = "not compared"
 
-_NAMED = 5
+_MOST_NAMED = 5
 """Names in a sentence; of more, the others are counted."""
 
-_NAMED_IN_A_TIE = 3
+_MOST_NAMED_IN_A_TIE = 3
 """Names in a recommendation, which is short."""
 
 NAMES = {
@@ -231,6 +269,13 @@ class ChoiceTables(Protocol):
     def summary(self) -> list[dict[str, Any]]: ...
 
 
+class Fastest(NamedTuple):
+    """The fastest of tied models, and how many times as fast as any other it is at least."""
+
+    entry: Entry
+    times: float
+
+
 @dataclass(frozen=True)
 class ModelChoice:
     """The answer.
@@ -256,7 +301,7 @@ class ModelChoice:
     best: tuple[str, ...]
     certainty: float | None
     worse: tuple[str, ...]
-    models: tuple[Mapping[str, Any], ...]
+    models: tuple[Entry, ...]
     quantity: str
     images: int
     margin: float
@@ -276,37 +321,44 @@ class ModelChoice:
     def leading(self) -> str:
         """The model that the answer names first: the best, or the fastest of tied ones; else ""."""
         if len(self.best) > 1:
-            found = _fastest(self) if self.images >= FEWEST_TO_PLAN else None
-            return "" if found is None else str(found[0]["model"])
+            fastest = self._fastest_to_name()
+            return "" if fastest is None else str(fastest.entry["model"])
         statuses = {entry["status"] for entry in self.models}
         has_beaten_others = bool(statuses & {WORSE, RULED_OUT})
-        return self.best[0] if self.best and has_beaten_others else ""
+        if self.best and has_beaten_others:
+            return self.best[0]
+        return ""
 
     @property
     def recommended(self) -> str:
         """The model to ship: the best one, or the fastest if it is as good as the others; or ""."""
-        return self.leading if self.is_as_good(self.leading) else ""
+        if self.is_as_good(self.leading):
+            return self.leading
+        return ""
 
     def in_order(self, names: Sequence[str]) -> list[str]:
         """``names`` of models as every map and table has them: the leading one, then by score."""
         leading = self.leading
-        places = {entry["model"]: place for place, entry in enumerate(self.models)}
-        return sorted(names, key=lambda name: (name != leading, places.get(name, len(places))))
+        rank_of = {entry["model"]: rank for rank, entry in enumerate(self.models)}
+        return sorted(names, key=lambda name: (name != leading, rank_of.get(name, len(rank_of))))
 
     def with_costs(self, costs: Mapping[str, Cost]) -> ModelChoice:
         """The same choice where the models cost that: of tied ones, the fastest is recommended."""
-        entries = [
-            {**entry, **vars(costs[entry["model"]])} if entry["model"] in costs else entry
-            for entry in self.models
-        ]
+        entries = []
+        for entry in self.models:
+            cost = costs.get(entry["model"])
+            entries.append(entry if cost is None else {**entry, **vars(cost)})
         return replace(self, models=tuple(entries))
 
-    def score(self, entry: Mapping[str, Any]) -> dict[str, Any]:
-        """The score of ``entry`` with its interval, as the quantity that it is of."""
-        ends = ("", "_low", "_high")
+    def score(self, entry: Entry) -> dict[str, Any]:
+        """The score of ``entry`` with its interval, under the name of ``quantity``."""
         name = "own" if "own" in entry else "robust"
-        by_end = {f"{self.quantity}{end}": entry[f"{name}{end}"] for end in ends}
-        return {"model": entry["model"], **by_end}
+        return {
+            "model": entry["model"],
+            self.quantity: entry[name],
+            f"{self.quantity}_low": entry[f"{name}_low"],
+            f"{self.quantity}_high": entry[f"{name}_high"],
+        }
 
     def is_as_good(self, model: str) -> bool:
         """Whether ``model`` is equivalent to every other of ``best``."""
@@ -316,8 +368,16 @@ class ModelChoice:
     @property
     def fastest(self) -> dict[str, Any] | None:
         """Of tied models the ``model`` that is clearly faster, and by how many ``times``."""
-        found = _fastest(self)
-        return None if found is None else {"model": found[0]["model"], "times": found[1]}
+        fastest = _fastest(self)
+        if fastest is None:
+            return None
+        return {"model": fastest.entry["model"], "times": fastest.times}
+
+    def _fastest_to_name(self) -> Fastest | None:
+        """The fastest of tied models, where there are images enough for speed to decide a tie."""
+        if self.images < FEWEST_TO_PLAN:
+            return None
+        return _fastest(self)
 
     @property
     def sentences(self) -> tuple[str, ...]:
@@ -325,16 +385,12 @@ class ModelChoice:
         return tuple(_sentences(self))
 
     def as_dict(self) -> dict[str, Any]:
-        """JSON-ready."""
-        inner = {"unshared", "gaps"}
-        values = {name: value for name, value in vars(self).items() if name not in inner}
-        models = [dict(entry) for entry in self.models]
-        return {
-            **values,
-            "models": models,
-            "fastest": self.fastest,
-            "sentences": self.sentences,
-        }
+        """The choice as a JSON-ready document."""
+        document = {**vars(self), "models": [dict(entry) for entry in self.models]}
+        # These two serve the sentences, and are no part of the published document.
+        del document["unshared"]
+        del document["gaps"]
+        return {**document, "fastest": self.fastest, "sentences": self.sentences}
 
 
 def choose(
@@ -355,121 +411,82 @@ def choose(
     run cannot answer.
     """
     criteria = criteria or Criteria()
-    further = {candidate.id: candidate for candidate in more}
-    costs = {**(costs or {}), **{name: candidate.cost for name, candidate in further.items()}}
     quantity = figures.ranked_by
-    every = [*figures.grids, *(candidate.grid for candidate in more)]
-    of = {grid.model: grid for grid in grids(every)}
-    accuracies = {entry["model"]: entry["clean_accuracy"] for entry in figures.summary}
-    accuracies |= {name: candidate.accuracy for name, candidate in further.items()}
-    reasons = {**reasons_against(accuracies, criteria, costs), **(ruled_out or {})}
-    group = _largest([name for name in of if name not in reasons], further)
-    keys = next(iter(of.values())).conditions
-    weights, weighted = weights_of(keys, criteria.weights, quantity)
-    scored = _Scored([outcomes(of[name], quantity) for name in group], weights)
-    ranked, gaps, more_images, equivalent = _ranked(group, scored, criteria)
+    candidates = {candidate.id: candidate for candidate in more}
+    cost_of = {**(costs or {}), **{name: each.cost for name, each in candidates.items()}}
+    accuracy_of = {entry["model"]: entry["clean_accuracy"] for entry in figures.summary}
+    accuracy_of |= {name: candidate.accuracy for name, candidate in candidates.items()}
+    reasons = {**reasons_against(accuracy_of, criteria, cost_of), **(ruled_out or {})}
 
-    def unranked(name: str) -> dict[str, Any]:
-        own = _Scored([outcomes(of[name], quantity)], weights)
-        return {
-            "model": name,
-            "status": RULED_OUT if name in reasons else NOT_COMPARED,
-            "reason": reasons.get(name, "it has other classes"),
-            **(own.named("own", 0) if own.images else {}),
-        }
+    every_grid = grids([*figures.grids, *(candidate.grid for candidate in more)])
+    grid_of = {grid.model: grid for grid in every_grid}
+    allowed = [name for name in grid_of if name not in reasons]
+    compared = _largest_group(allowed, candidates)
+    conditions = next(iter(grid_of.values())).conditions
+    weights, weighted = weights_of(conditions, criteria.weights, quantity)
+    scores = _Scores([outcomes(grid_of[name], quantity) for name in compared], weights)
+    ranking = _rank(compared, scores, criteria)
 
-    def described(entry: Mapping[str, Any]) -> dict[str, Any]:
+    entries = list(ranking.entries)
+    for name, grid in grid_of.items():
+        if name in compared:
+            continue
+        scores_alone = _Scores([outcomes(grid, quantity)], weights)
+        entries.append(
+            {
+                "model": name,
+                "status": RULED_OUT if name in reasons else NOT_COMPARED,
+                "reason": reasons.get(name, "it has other classes"),
+                **(scores_alone.named("own", 0) if scores_alone.image_count else {}),
+            }
+        )
+
+    described = []
+    for entry in entries:
         name = entry["model"]
-        candidate = further.get(name)
-        return {
-            **dict.fromkeys(_SCORES),
-            **entry,
-            "label": candidate.label if candidate else models.label(name),
-            "remedy": candidate.remedy if candidate else "",
-            "accuracy": accuracies[name],
-            "hardest": list(hardest([of[name]], quantity).leaders),
-            **vars(costs.get(name, Cost())),
-        }
-
-    others = [unranked(name) for name in of if name not in group]
-    entries = tuple(described(entry) for entry in [*ranked, *others])
-    best = [entry for entry in entries if entry["status"] in (BEST, TIED)]
+        candidate = candidates.get(name)
+        described.append(
+            {
+                **dict.fromkeys(_SCORES),
+                **entry,
+                "label": candidate.label if candidate else models.label(name),
+                "remedy": candidate.remedy if candidate else "",
+                "accuracy": accuracy_of[name],
+                "hardest": list(hardest([grid_of[name]], quantity).leaders),
+                **vars(cost_of.get(name, Cost())),
+            }
+        )
+    best = [entry for entry in described if entry["status"] in (BEST, TIED)]
+    worse = [entry for entry in described if entry["status"] == WORSE]
     return ModelChoice(
         best=tuple(entry["model"] for entry in best),
         certainty=best[0]["certainty"] if best else None,
-        worse=tuple(entry["model"] for entry in entries if entry["status"] == WORSE),
-        models=entries,
+        worse=tuple(entry["model"] for entry in worse),
+        models=tuple(described),
         quantity=quantity,
-        images=scored.images,
+        images=scores.image_count,
         margin=criteria.margin,
-        more_images=more_images,
+        more_images=ranking.more_images,
         weighted=weighted,
-        unshared=scored.unshared,
-        gaps=gaps,
+        unshared=scores.unshared,
+        gaps=ranking.gaps,
         equivalence=criteria.equivalence,
-        equivalent=equivalent,
+        equivalent=ranking.equivalent,
     )
 
 
-def _largest(allowed: Sequence[str], further: Mapping[str, Candidate]) -> list[str]:
-    """The largest set of ``allowed`` with the same classes."""
-    like = {name: further[name].model if name in further else name for name in allowed}
-    sets = [
-        [name for name in allowed if like[name] in names]
-        for _, names in models.by_labels(dict.fromkeys(like.values()))
-    ]
-    return max(sets, key=len, default=[])
+def _largest_group(names: Sequence[str], candidates: Mapping[str, Candidate]) -> list[str]:
+    """The largest group of ``names`` with the same classes; the first of equally large ones."""
+    model_of = {}
+    for name in names:
+        model_of[name] = candidates[name].model if name in candidates else name
+    groups = []
+    for _, models_alike in models.by_labels(dict.fromkeys(model_of.values())):
+        groups.append([name for name in names if model_of[name] in models_alike])
+    return max(groups, key=len, default=[])
 
 
 _ROUNDING = 1e-9  # of sums
-
-
-def _ranked(
-    group: Sequence[str], scored: _Scored, criteria: Criteria
-) -> tuple[
-    list[dict[str, Any]],
-    dict[str, tuple[str, float]],
-    int | None,
-    tuple[tuple[str, str], ...],
-]:
-    """The candidates' entries, best first; by worse one, a better one and the difference between
-    them; how many more images would separate a tie; and the pairs of it that are equivalent.
-    """
-    margin = criteria.margin
-    order = np.argsort(-scored.scores, kind="stable").tolist()
-    place = {candidate: at for at, candidate in enumerate(order)}
-    pairs = pair_differences(scored.outcomes, scored.weights)
-    significant = [pair for pair in pairs if pair.established]
-    decisive = [pair for pair in significant if pair.difference >= margin - _ROUNDING]
-    above: dict[int, ModelPair] = {}  # the first candidate that is significantly better
-    for pair in sorted(decisive, key=lambda pair: -place[pair.better]):
-        above[pair.worse] = pair
-    best = [candidate for candidate in order if candidate not in above] or order[:1]
-    firsts = _resampled(scored)
-    compared = len(order) > 1 and scored.images >= FEWEST
-    status_of_best = BEST if len(best) == 1 else TIED
-    entries = [
-        {
-            "model": group[candidate],
-            "status": status_of_best if candidate in best else WORSE,
-            "reason": "",
-            **scored.named("robust", candidate),
-            "certainty": float(firsts[candidate]) if compared else None,
-            "place_low": 1 + sum(pair.worse == candidate for pair in significant),
-            "place_high": len(order) - sum(pair.better == candidate for pair in significant),
-        }
-        for candidate in order
-    ]
-    gaps = {group[c]: (group[pair.better], pair.difference) for c, pair in above.items()}
-    tie = [pair for pair in pairs if {pair.better, pair.worse} == {*best[:2]}]
-    more_images = tie[0].more_images(margin or SMALLEST) if tie else None
-    equivalent = tuple(
-        (group[pair.better], group[pair.worse])
-        for pair in pairs
-        if {pair.better, pair.worse} <= {*best} and pair.is_within(criteria.equivalence)
-    )
-    return entries, gaps, more_images, equivalent
-
 
 _SCORES = (
     "robust",
@@ -480,54 +497,123 @@ _SCORES = (
     "place_high",
     "hardest",
 )
+"""Keys that every entry has; None where a candidate is not ranked."""
 
 
-class _Scored:
+class _Ranking(NamedTuple):
+    """The entries of the compared candidates, best first, and fields of ``ModelChoice``."""
+
+    entries: list[dict[str, Any]]
+    gaps: dict[str, tuple[str, float]]
+    more_images: int | None
+    equivalent: tuple[tuple[str, str], ...]
+
+
+def _rank(names: Sequence[str], scores: _Scores, criteria: Criteria) -> _Ranking:
+    """Rank the candidates ``names``, whose ``scores`` are in the same order."""
+    order = np.argsort(-scores.totals, kind="stable").tolist()
+    rank_of = {candidate: rank for rank, candidate in enumerate(order)}
+    pairs = pair_differences(scores.outcomes, scores.weights)
+    significant = [pair for pair in pairs if pair.established]
+
+    # From the last of the better candidates to the first, so that the first one is kept.
+    pair_against: dict[int, ModelPair] = {}
+    for pair in sorted(significant, key=lambda pair: rank_of[pair.better], reverse=True):
+        if pair.difference >= criteria.margin - _ROUNDING:
+            pair_against[pair.worse] = pair
+    best = [candidate for candidate in order if candidate not in pair_against]
+    if not best:
+        best = order[:1]
+    status_of_best = BEST if len(best) == 1 else TIED
+
+    certainties = _shares_of_first_places(scores)
+    are_compared = len(order) > 1 and scores.image_count >= FEWEST
+    entries = []
+    for candidate in order:
+        losses = sum(pair.worse == candidate for pair in significant)
+        wins = sum(pair.better == candidate for pair in significant)
+        entries.append(
+            {
+                "model": names[candidate],
+                "status": status_of_best if candidate in best else WORSE,
+                "reason": "",
+                **scores.named("robust", candidate),
+                "certainty": float(certainties[candidate]) if are_compared else None,
+                "place_low": 1 + losses,
+                "place_high": len(order) - wins,
+            }
+        )
+
+    more_images = None
+    equivalent = []
+    for pair in pairs:
+        members = {pair.better, pair.worse}
+        if members == set(best[:2]):
+            more_images = pair.more_images(criteria.margin or SMALLEST)
+        if members <= set(best) and pair.is_within(criteria.equivalence):
+            equivalent.append((names[pair.better], names[pair.worse]))
+    gaps = {}
+    for worse, pair in pair_against.items():
+        gaps[names[worse]] = (names[pair.better], pair.difference)
+    return _Ranking(entries, gaps, more_images, tuple(equivalent))
+
+
+class _Scores:
     """Scores of models by weighted conditions, on the rows that count for all models.
 
-    ``outcomes`` (models, images, conditions) are of the conditions with a weight, ``images`` counts
-    the images with such a row, and ``gained`` (models, images) adds up to the ``scores`` (models,).
+    ``outcomes`` (models, images, conditions) are those under conditions with a weight,
+    ``image_count`` counts the images with such a row, and ``gained`` (models, images) adds up to
+    the ``totals`` (models,).
     """
 
-    def __init__(self, values: Sequence[NDArray[Any]], weights: Floats) -> None:
+    def __init__(self, outcomes_of_models: Sequence[NDArray[Any]], weights: Floats) -> None:
         used = weights > 0
         self.weights = weights[used]
-        none = np.zeros((0, 0, len(self.weights)), np.int8)
-        self.outcomes = np.stack([value[:, used] for value in values]) if values else none
-        self._there = np.logical_and.reduce(self.outcomes != MISSING)
-        self._present = np.logical_and.reduce(self.outcomes >= 0)
-        self.unshared = bool(((self.outcomes >= 0) & ~self._present).any())
-        counts = np.logical_or.reduce(self._present, axis=1)
-        self.images = int(counts.sum())
-        share = condition_shares(self._present, self._there, self.weights) / self.weights.sum()
-        gained = [(np.where(self._present, rows, 0) @ share)[counts] for rows in self.outcomes]
-        self.gained: Floats = np.array(gained, float).reshape(len(values), self.images)
-        self.scores: Floats = self.gained.sum(axis=1)
+        if outcomes_of_models:
+            self.outcomes = np.stack([cells[:, used] for cells in outcomes_of_models])
+        else:
+            self.outcomes = np.zeros((0, 0, len(self.weights)), np.int8)
+        self._has_row = np.logical_and.reduce(self.outcomes != MISSING)
+        self._counts = np.logical_and.reduce(self.outcomes >= 0)
+        self.unshared = bool(((self.outcomes >= 0) & ~self._counts).any())
+        image_counts = np.logical_or.reduce(self._counts, axis=1)
+        self.image_count = int(image_counts.sum())
+        row_weights = condition_shares(self._counts, self._has_row, self.weights)
+        row_shares = row_weights / self.weights.sum()
+        gained = []
+        for cells in self.outcomes:
+            gained.append((np.where(self._counts, cells, 0) @ row_shares)[image_counts])
+        # The shape is stated, because NumPy cannot tell it without a model.
+        shape = (len(outcomes_of_models), self.image_count)
+        self.gained: Floats = np.array(gained, float).reshape(shape)
+        self.totals: Floats = self.gained.sum(axis=1)
 
-    def named(self, name: str, place: int) -> dict[str, float | None]:
-        """The score of the model in ``place`` with its interval."""
-        values = np.where(self._present, self.outcomes[place], np.nan)
-        return over_conditions(values, self._there, shares, self.weights).named(name, 0)
+    def named(self, name: str, model: int) -> dict[str, float | None]:
+        """The score of a model, by its index, with its interval."""
+        values = np.where(self._counts, self.outcomes[model], np.nan)
+        return over_conditions(values, self._has_row, shares, self.weights).named(name, 0)
 
 
-def _resampled(scored: _Scored) -> Floats:
+def _shares_of_first_places(scores: _Scores) -> Floats:
     """(models,) share of resamples of the images in which each scores highest; ties are shared."""
-    count, images = scored.gained.shape
-    if count < 2 or not images:
-        return np.ones(count)
+    model_count, image_count = scores.gained.shape
+    if model_count < 2 or not image_count:
+        return np.ones(model_count)
     rng = np.random.default_rng(0)
-    if images <= _DRAWN:
-        drawn = rng.multinomial(images, np.full(images, 1 / images), size=RESAMPLES)
-        scores = drawn @ scored.gained.T
-    else:  # means of so many images are normal, and need no draws of each
-        spread = np.atleast_2d(np.cov(scored.gained)) * images
-        scores = rng.multivariate_normal(scored.scores, spread, size=RESAMPLES)
-    top = scores >= scores.max(axis=1, keepdims=True) - _ROUNDING
-    firsts: Floats = (top / top.sum(axis=1, keepdims=True)).mean(axis=0)
-    return firsts
+    if image_count <= _MOST_DRAWN:
+        chances = np.full(image_count, 1 / image_count)
+        drawn = rng.multinomial(image_count, chances, size=RESAMPLES)
+        totals = drawn @ scores.gained.T
+    else:
+        # Means of so many images are normal, and need no draws of each.
+        spread = np.atleast_2d(np.cov(scores.gained)) * image_count
+        totals = rng.multivariate_normal(scores.totals, spread, size=RESAMPLES)
+    is_first = totals >= totals.max(axis=1, keepdims=True) - _ROUNDING
+    first_shares: Floats = (is_first / is_first.sum(axis=1, keepdims=True)).mean(axis=0)
+    return first_shares
 
 
-def times_faster(entry: Mapping[str, Any], other: Mapping[str, Any]) -> float | None:
+def times_faster(entry: Entry, other: Entry) -> float | None:
     """How many times as fast ``entry`` is as ``other``, if that is clear in every turn; else None.
 
     Only latencies that were measured together, turn by turn, compare.
@@ -535,134 +621,153 @@ def times_faster(entry: Mapping[str, Any], other: Mapping[str, Any]) -> float | 
     if not entry["measured"] or entry["measured"] != other["measured"]:
         return None
     turns = zip(entry["turns_ms"], other["turns_ms"], strict=False)
-    ratios = [slow / fast for fast, slow in turns]
+    ratios = [other_ms / own_ms for own_ms, other_ms in turns]
     if len(ratios) < FEWEST_TURNS or min(ratios) < CLEARLY_FASTER:
         return None
     return statistics.median(ratios)
 
 
-def _fastest(choice: ModelChoice) -> tuple[Mapping[str, Any], float] | None:
-    """The fastest of tied models, and how many times as fast as any other it is at least."""
+def _fastest(choice: ModelChoice) -> Fastest | None:
+    """The tied model that is clearly faster than each of the others; None if there is none."""
     tied = [entry for entry in choice.models if entry["status"] == TIED]
     for entry in tied:
         times = [times_faster(entry, other) for other in tied if other is not entry]
         clear = [ratio for ratio in times if ratio is not None]
         if clear and len(clear) == len(times):
-            return entry, min(clear)
+            return Fastest(entry, min(clear))
     return None
 
 
 def _sentences(choice: ModelChoice) -> Iterator[str]:
-    entries = choice.models
-    best = [entry for entry in entries if entry["status"] in (BEST, TIED)]
-    worse = [entry for entry in entries if entry["status"] == WORSE]
-    others = {entry["status"] for entry in entries} - {BEST}
-    if len(best) == 1:
-        robustness = figure_text(choice.score(best[0]), choice.quantity, ".1%")
-        score = f"{NAMES[choice.quantity]} {robustness}"
+    """The recommendation, the worse candidates, then those that were not ranked."""
+    best = [entry for entry in choice.models if entry["status"] in (BEST, TIED)]
+    worse = [entry for entry in choice.models if entry["status"] == WORSE]
     if not best:
         yield "No model meets the criteria."
     elif len(best) > 1:
-        yield from _tie(choice, best)
-    elif WORSE not in others:
-        name = best[0]["label"]
-        if others == {RULED_OUT}:
-            yield f"Only {name} meets the criteria: {score}."
-        else:
-            yield f"{name}: {score}."
-    elif choice.gaps[(first := worse[0])["model"]][0] == best[0]["model"]:
-        _, gap = choice.gaps[first["model"]]
-        form = ".0f" if gap >= SMALLEST else ".1f"  # below a point a digit more
-        lead = _gap(choice, worse.pop(0)["model"], form)
-        yield f"Ship {best[0]['label']}: {lead} ahead of {first['label']}."
+        yield from _tie_sentences(choice, best)
+    elif worse and _better_than(choice, worse[0]) == best[0]["model"]:
+        second = worse.pop(0)  # is named here, and not again below
+        _, lead = choice.gaps[second["model"]]
+        form = ".0f" if lead >= SMALLEST else ".1f"  # below a point a digit more
+        gap = _gap_text(choice, second, form)
+        yield f"Ship {best[0]['label']}: {gap} ahead of {second['label']}."
     else:
-        yield f"Ship {best[0]['label']}: {score}."
-    yield from _worse_sentences(worse, choice, best)
-    out = [entry for entry in entries if entry["status"] in (RULED_OUT, NOT_COMPARED)]
-    named = out if len(out) <= _NAMED else out[: _NAMED - 1]
+        yield _score_sentence(choice, best[0])
+    if worse:
+        yield _worse_sentence(choice, worse, best)
+    yield from _unranked_sentences(choice)
+
+
+def _score_sentence(choice: ModelChoice, entry: Entry) -> str:
+    """The sentence on the only best candidate ``entry``, with its score."""
+    score = figure_text(choice.score(entry), choice.quantity, ".1%")
+    told = f"{NAMES[choice.quantity]} {score}"
+    other_statuses = {other["status"] for other in choice.models} - {BEST}
+    if WORSE in other_statuses:
+        return f"Ship {entry['label']}: {told}."
+    if other_statuses == {RULED_OUT}:
+        return f"Only {entry['label']} meets the criteria: {told}."
+    return f"{entry['label']}: {told}."
+
+
+def _unranked_sentences(choice: ModelChoice) -> Iterator[str]:
+    """Why candidates were not ranked; of many, the last are counted."""
+    unranked = [entry for entry in choice.models if entry["status"] in (RULED_OUT, NOT_COMPARED)]
+    named = unranked
+    if len(unranked) > _MOST_NAMED:
+        named = unranked[: _MOST_NAMED - 1]
     for entry in named:
         yield f"{entry['label']} is {entry['status']}: {entry['reason']}."
-    if rest := out[len(named) :]:
+    rest = unranked[len(named) :]
+    if rest:
         statuses = " or ".join(dict.fromkeys(entry["status"] for entry in rest))
         yield f"{len(rest)} more are {statuses}."
 
 
-def _gap(choice: ModelChoice, name: str, form: str = ".0f") -> str:
-    """How many points the candidate ``name`` is behind the one that is better."""
-    _, lead = choice.gaps[name]
+def _better_than(choice: ModelChoice, entry: Entry) -> str:
+    """The candidate that the worse one ``entry`` was compared with."""
+    better, _ = choice.gaps[entry["model"]]
+    return better
+
+
+def _gap_text(choice: ModelChoice, entry: Entry, form: str = ".0f") -> str:
+    """How many points the candidate ``entry`` is behind the one that is better."""
+    _, lead = choice.gaps[entry["model"]]
     return counted(points(lead, form), "point")
 
 
-def _tie(choice: ModelChoice, best: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+def _tie_sentences(choice: ModelChoice, best: Sequence[Entry]) -> Iterator[str]:
     """The fastest of the ``best``, to ship if it is as good as the others; else what is open."""
-    found = _fastest(choice) if choice.images >= FEWEST_TO_PLAN else None
-    if found is None:
-        names = [entry["label"] for entry in best]
-        tied = join_names(names) if len(names) <= _NAMED_IN_A_TIE else f"{len(names)} models"
-        on = "" if choice.more_images is not None else f" on {counted(choice.images, 'image')}"
-        yield f"{tied} tie{on}."
-        yield from _plan(choice)
+    fastest = choice._fastest_to_name()
+    if fastest is None:
+        tied = f"{len(best)} models"
+        if len(best) <= _MOST_NAMED_IN_A_TIE:
+            tied = join_names([entry["label"] for entry in best])
+        on_images = ""
+        if choice.more_images is None:
+            on_images = f" on {counted(choice.images, 'image')}"
+        yield f"{tied} tie{on_images}."
+        yield from _plan_sentences(choice)
     else:
-        first, ratio = found
-        times = f"{ratio:.1f} times"
+        first = fastest.entry
+        times = f"{fastest.times:.1f} times"
         if choice.is_as_good(first["model"]):
-            rest = [entry["label"] for entry in best if entry is not first]
-            others = rest[0] if len(rest) == 1 else f"{len(rest)} others"
+            others = f"{len(best) - 1} others"
+            if len(best) == 2:
+                (other,) = (entry for entry in best if entry is not first)
+                others = other["label"]
             within = counted(f"{100 * choice.equivalence:g}", "point")
-            yield (f"Ship {first['label']}: as good as {others} within {within}, {times} as fast.")
-            yield _latencies(first, best)
+            yield f"Ship {first['label']}: as good as {others} within {within}, {times} as fast."
+            yield _latency_sentence(first, best)
         else:
             yield f"{first['label']} is fastest ({times}); {UNDECIDED[choice.quantity]} undecided."
-            yield _latencies(first, best)
-            yield from _plan(choice)
+            yield _latency_sentence(first, best)
+            yield from _plan_sentences(choice)
     margin = choice.margin
     if margin and any(entry["place_low"] > 1 for entry in best):
         yield f"Differences below {counted(f'{100 * margin:g}', 'point')} count as ties."
 
 
-def _plan(choice: ModelChoice) -> Iterator[str]:
+def _plan_sentences(choice: ModelChoice) -> Iterator[str]:
     """How many more images would tell a tie apart, if that is known."""
     if choice.more_images is not None:
-        least = f"{100 * (choice.margin or SMALLEST):.3g}-point"
+        gap = f"{100 * (choice.margin or SMALLEST):.3g}-point"
         needed = counted(round_up(choice.more_images), "more image")
-        yield f"To detect a {least} gap: about {needed}."
+        yield f"To detect a {gap} gap: about {needed}."
 
 
-def _latencies(first: Mapping[str, Any], best: Sequence[Mapping[str, Any]]) -> str:
+def _latency_sentence(fastest: Entry, best: Sequence[Entry]) -> str:
     """The latency of the fastest, and those of the others."""
-    others = sorted(
-        (entry for entry in best if entry is not first), key=lambda entry: entry["latency_ms"]
-    )
-    mine = figure_text(first, "latency_ms", milliseconds)
+    others = [entry for entry in best if entry is not fastest]
+    others.sort(key=lambda entry: entry["latency_ms"])
+    lowest = figure_text(fastest, "latency_ms", milliseconds)
     texts = [figure_text(entry, "latency_ms", milliseconds) for entry in others]
     if len(texts) == 1:
-        return f"{mine} ms; the other {texts[0]}."
-    if len(texts) > _NAMED_IN_A_TIE:
-        texts = [texts[0], texts[-1]]
-        return f"{mine} ms; the others {texts[0]} to {texts[1]}."
-    return f"{mine} ms; the others {join_names(texts)}."
+        return f"{lowest} ms; the other {texts[0]}."
+    if len(texts) > _MOST_NAMED_IN_A_TIE:
+        return f"{lowest} ms; the others {texts[0]} to {texts[-1]}."
+    return f"{lowest} ms; the others {join_names(texts)}."
 
 
-def _worse_sentences(
-    worse: Sequence[Mapping[str, Any]],
-    choice: ModelChoice,
-    best: Sequence[Mapping[str, Any]],
-) -> Iterator[str]:
-    if len(worse) > _NAMED:
-        order = sorted((entry["model"] for entry in worse), key=lambda name: choice.gaps[name][1])
-        least, most = (_gap(choice, name) for name in (order[0], order[-1]))
-        span = f"{least.partition(' ')[0]} to " if least != most else ""
-        yield f"{len(worse)} others are worse by {span}{most}."
-    elif worse:
-        than = {entry["model"]: f" than {entry['label']}" for entry in choice.models}
-        if len(best) == 1:
-            than[best[0]["model"]] = ""
-        said = []
-        for entry in worse:
-            better, _ = choice.gaps[entry["model"]]
-            by = _gap(choice, entry["model"])
-            said.append(f"{entry['label']} is worse{than[better]} by {by}")
-        yield f"{join_names(said, _NAMED)}."
+def _worse_sentence(choice: ModelChoice, worse: Sequence[Entry], best: Sequence[Entry]) -> str:
+    """By how much each of the candidates ``worse`` is worse; of many, the range."""
+    if len(worse) > _MOST_NAMED:
+        by_gap = sorted(worse, key=lambda entry: choice.gaps[entry["model"]][1])
+        least = _gap_text(choice, by_gap[0])
+        most = _gap_text(choice, by_gap[-1])
+        if least == most:
+            return f"{len(worse)} others are worse by {most}."
+        least_number, _, _ = least.partition(" ")
+        return f"{len(worse)} others are worse by {least_number} to {most}."
+    label_of = {entry["model"]: entry["label"] for entry in choice.models}
+    texts = []
+    for entry in worse:
+        better = _better_than(choice, entry)
+        is_only_best = len(best) == 1 and better == best[0]["model"]
+        than = "" if is_only_best else f" than {label_of[better]}"
+        texts.append(f"{entry['label']} is worse{than} by {_gap_text(choice, entry)}")
+    return f"{join_names(texts, _MOST_NAMED)}."
 
 
 # --- the robustness that accuracy predicts --------------------------------------------------------
@@ -671,7 +776,7 @@ FEWEST_MODELS = 3
 """Models from which a line is fitted: two always lie on one."""
 
 
-def expected_robustness(entries: Sequence[Mapping[str, Any]]) -> Callable[[float], float] | None:
+def expected_robustness(entries: Sequence[Entry]) -> Callable[[float], float] | None:
     """The score ``robust`` that ``accuracy`` predicts, both as shares; None for too few models.
 
     A least-squares line through the logits of the ``entries`` of a choice, without those behind a
@@ -680,21 +785,35 @@ def expected_robustness(entries: Sequence[Mapping[str, Any]]) -> Callable[[float
     """
     from scipy.special import expit, logit  # slow to import
 
-    points = [(e["accuracy"], e["robust"]) for e in entries if not e.get("remedy")]
-    inside = [(x, y) for x, y in points if None not in (x, y) and 0 < x < 1 and 0 < y < 1]
-    if len(inside) < FEWEST_MODELS or len({x for x, _ in inside}) < 2:
+    accuracies = []
+    robustnesses = []
+    for entry in entries:
+        accuracy = entry["accuracy"]
+        robust = entry["robust"]
+        if entry.get("remedy") or accuracy is None or robust is None:
+            continue
+        if 0 < accuracy < 1 and 0 < robust < 1:  # others have no logit
+            accuracies.append(accuracy)
+            robustnesses.append(robust)
+    if len(accuracies) < FEWEST_MODELS or len(set(accuracies)) < 2:
         return None
-    x, y = logit(np.transpose(inside))
-    slope, start = np.polyfit(x, y, 1)
-    return lambda share: float(expit(start + slope * logit(share)))
+    slope, intercept = np.polyfit(logit(accuracies), logit(robustnesses), 1)
+
+    def expected(accuracy: float) -> float:
+        return float(expit(intercept + slope * logit(accuracy)))
+
+    return expected
 
 
-def above_expected(entries: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+def above_expected(entries: Sequence[Entry]) -> dict[str, float]:
     """By model, how far it is above what its accuracy predicts; {} where nothing is fitted."""
-    line = expected_robustness(entries)
-    measured = [e for e in entries if None not in (e["accuracy"], e["robust"])]
-    return {
-        e["model"]: e["robust"] - line(e["accuracy"])
-        for e in measured
-        if line and 0 < e["accuracy"] < 1
-    }
+    expected = expected_robustness(entries)
+    if expected is None:
+        return {}
+    above = {}
+    for entry in entries:
+        accuracy = entry["accuracy"]
+        robust = entry["robust"]
+        if accuracy is not None and robust is not None and 0 < accuracy < 1:
+            above[entry["model"]] = robust - expected(accuracy)
+    return above
