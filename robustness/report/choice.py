@@ -124,7 +124,7 @@ def _grids_of_all(several: Sequence[Run]) -> list[Grid]:
         [run.rows.grids() for run in several], [run.rows.axes.digests for run in several]
     )
     first = shared[0][0]
-    if not first.there.size:
+    if not first.has_row.size:
         what = "condition" if len(first.images) else "image"
         raise ParameterError(
             f"Expected runs of the same images and conditions, got runs without a shared {what}: "

@@ -480,7 +480,7 @@ def safe_thresholds(
 def _sampled(rows: Rows) -> tuple[list[Grid], Places]:
     """The grids of the images to look at, and the places of these among all."""
     grids = rows.grids()
-    images, conditions = grids[0].there.shape if grids else (0, 1)
+    images, conditions = grids[0].has_row.shape if grids else (0, 1)
     most = max(1, MOST_CELLS // conditions)
     if images <= most:
         return grids, np.arange(images)

@@ -245,7 +245,7 @@ def shared_grids(several: Sequence[Sequence[Grid]], digests: Sequence[Texts]) ->
     for grids, row_of, column_of in zip(several, images, conditions, strict=True):
         rows = np.array([row_of[name] for name in names], np.intp)
         columns = np.array([column_of[key] for key in same], np.intp)
-        shared.append([replace(part_of(grid, rows, columns), own=()) for grid in grids])
+        shared.append([replace(part_of(grid, rows, columns), plugin_columns=()) for grid in grids])
     return shared
 
 
@@ -268,7 +268,7 @@ def paired_grids(
         return sides[side].read(name)
 
     return [
-        replace(b, there=a.there & b.there, read=partial(read, {"a": a, "b": b}))
+        replace(b, has_row=a.has_row & b.has_row, read=partial(read, {"a": a, "b": b}))
         for a in first
         for b in second
         if a.model == b.model

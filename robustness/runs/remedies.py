@@ -223,9 +223,9 @@ def remedied_models(
         plain = grid_of[model]
 
         def read(column: str) -> NDArray[Any]:
-            return flags[column] if column in flags else np.full(plain.there.shape, np.nan)
+            return flags[column] if column in flags else np.full(plain.has_row.shape, np.nan)
 
-        return replace(plain, model=text, read=read, own=())
+        return replace(plain, model=text, read=read, plugin_columns=())
 
     return [
         RemediedModel(grid(text, names[0]), names, chain)

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from robustness.metrics.intervals import difference_bounds
 from robustness.remedies import REGISTRY
-from robustness.statistics.grid import Places, mean_of_rows
-from robustness.statistics.means import Estimates, picture_values, shares, side_by_side
+from robustness.statistics.grid import Columns, mean_of_rows
+from robustness.statistics.means import Estimates, image_values, shares, side_by_side
 
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
@@ -60,7 +60,7 @@ class ConditionErrors:
 
 
 def condition_errors(
-    confidence: Floats, correct: Floats, groups: Sequence[Places] | None = None
+    confidence: Floats, correct: Floats, groups: Sequence[Columns] | None = None
 ) -> ConditionErrors:
     """The errors of each of k conditions over predictions (n, k), with intervals.
 
@@ -79,7 +79,7 @@ def _same(values: Floats) -> bool:
     return np.array_equal(values, np.broadcast_to(values[:, :1], values.shape), equal_nan=True)
 
 
-def group_errors(confidence: Floats, correct: Floats, groups: Sequence[Places]) -> ConditionErrors:
+def group_errors(confidence: Floats, correct: Floats, groups: Sequence[Columns]) -> ConditionErrors:
     """The error over the predictions of each group of columns of (n, k), with its interval.
 
     ``correct`` is NaN where a prediction is missing. Given the sign of each bin's gap, the error is
@@ -123,7 +123,7 @@ def _signed(confidence: Floats, correct: Floats) -> tuple[Floats, float]:
     for images, cells, places, sure, right in _in_blocks(present, confidence, correct):
         sums[images] = np.bincount(cells, right - sure, sums[images].size).reshape(-1, BINS)
         variances += np.bincount(places, sure * (1 - sure), BINS)
-    by_image = picture_values(sums, present.sum(axis=1, keepdims=True).astype(float))
+    by_image = image_values(sums, present.sum(axis=1, keepdims=True).astype(float))
     gap = np.nanmean(by_image, axis=0)
     noise = np.nanstd(by_image, axis=0) / np.sqrt(max(present.any(axis=1).sum() - 1, 1))
     return by_image @ _signs(gap), _seeming(gap, noise, variances, int(present.sum()))
@@ -210,7 +210,7 @@ def bins(model: str, kind: str, confidence: Floats, correct: Floats) -> list[dic
         rows[images] = np.bincount(cells, minlength=size).reshape(-1, BINS)
         sums += np.bincount(places, sure, BINS)
     counts = rows.sum(axis=0)
-    accuracy = shares(picture_values(right, rows))
+    accuracy = shares(image_values(right, rows))
     return [
         {
             "model": model,

@@ -35,14 +35,16 @@ from robustness.perturbations import REGISTRY
 Flags = NDArray[np.bool_]
 
 
-def breakable(before: NDArray[Any], top1: NDArray[Any] | int, aims: NDArray[Any]) -> Flags:
-    """Whether attacks that aim at the classes ``aims`` (NaN: at none) have a prediction to break.
+def breakable(
+    clean_correct: NDArray[Any], clean_top1: NDArray[Any] | int, targets: NDArray[Any]
+) -> Flags:
+    """Whether attacks on the classes ``targets`` (NaN: without one) have a prediction to break.
 
     An attack on a labelled image leads away from the true class: it has nothing to break if the
-    model was incorrect ``before`` (0), or predicts the target already. ``top1`` are the predictions
-    before. A row without a prediction to break is neither changed nor unchanged.
+    model was incorrect on the original (``clean_correct`` is 0), or predicts the target already. A
+    row without a prediction to break is neither changed nor unchanged.
     """
-    return np.asarray((before != 0) & (top1 != aims))
+    return np.asarray((clean_correct != 0) & (clean_top1 != targets))
 
 
 def attacks_in_sql(conditions: Sequence[str]) -> tuple[str, dict[str, Any]]:
@@ -53,11 +55,11 @@ def attacks_in_sql(conditions: Sequence[str]) -> tuple[str, dict[str, Any]]:
     """
     if not any(name in text for text in conditions for name in ATTACKS.names):
         return "false AS attacked, true AS counted", {}
-    aims = dict(zip(conditions, targets(conditions).tolist(), strict=True))
+    target_of = dict(zip(conditions, targets(conditions).tolist(), strict=True))
     return _ATTACKS, {
         "attacks": list(ATTACKS.names),
-        "aimed": list(aims),
-        "aims": [None if math.isnan(aim) else int(aim) for aim in aims.values()],
+        "aimed": list(target_of),
+        "aims": [None if math.isnan(target) else int(target) for target in target_of.values()],
     }
 
 
@@ -72,16 +74,19 @@ _ATTACKS = """
 
 def targets(ids: Sequence[str]) -> NDArray[np.float64]:
     """The class that the attack of each condition aims at; NaN for a condition without one."""
-    aims = []
+    found = []
     for text in ids:
         condition = readable(text)
-        own = [] if condition is None else [attack.target for attack in condition.attacks]
-        aims.append(own[0] if own and own[0] is not None else np.nan)
-    return np.array(aims, np.float64)
+        target = None
+        if condition is not None and condition.attacks:
+            target = condition.attacks[0].target
+        found.append(np.nan if target is None else target)
+    return np.array(found, np.float64)
 
 
 Floats = NDArray[np.float64]
-Places = slice | Sequence[int]
+Columns = slice | Sequence[int]
+"""Positions of conditions: the columns of an array (images, conditions)."""
 
 MEANS = (
     *(m.name for m in metrics.REGISTRY if math.isfinite(m.high) and m.name != "consistent"),
@@ -134,17 +139,16 @@ class ConditionKey:
     @property
     def severity(self) -> int | None:
         name, strength = degree(self.id) or (self.perturbation, self.strength)
-        if strength is not None and name.startswith(STORED):
-            return round(5 * strength)
-        if strength is None or name not in REGISTRY:
+        if strength is None:
             return None
-        marks = REGISTRY[name].severity_strengths
-        levels = [
-            place
-            for place, mark in enumerate(marks, start=1)
-            if math.isclose(mark, strength, abs_tol=1e-9)
-        ]
-        return levels[0] if levels else None
+        if name.startswith(STORED):
+            return round(5 * strength)
+        if name not in REGISTRY:
+            return None
+        for severity, at_severity in enumerate(REGISTRY[name].severity_strengths, start=1):
+            if math.isclose(at_severity, strength, abs_tol=1e-9):
+                return severity
+        return None
 
 
 UNKNOWN = -1
@@ -159,37 +163,37 @@ NaN."""
 class Grid:
     """The rows of one model; all grids of a run have the same ``images`` and ``conditions``.
 
-    ``there`` (images, conditions) says where there is a row. ``read`` returns the cells of a
-    column, which are not to be changed; it may read them from disk each time. ``own`` are the
-    columns of plugins' metrics. A further axis, such as a remedy, is a further grid, as another
+    ``has_row`` (images, conditions) says where there is a row. ``read`` returns the cells of a
+    column, which are not to be changed; it may read them from disk each time. ``plugin_columns``
+    are those of plugins' metrics. A further axis, such as a remedy, is a further grid, as another
     model is. Where profiles are one condition each, ``compositions`` is the grid of their parts.
     """
 
     model: str
     images: NDArray[np.object_]
     conditions: tuple[ConditionKey, ...]
-    there: NDArray[np.bool_]
+    has_row: NDArray[np.bool_]
     read: Callable[[str], Cells]
-    own: tuple[str, ...] = ()
+    plugin_columns: tuple[str, ...] = ()
     compositions: Grid | None = None
 
     @property
     def n_images(self) -> int:
         """How many images have a row."""
-        return int(self.there.any(axis=1).sum())
+        return int(self.has_row.any(axis=1).sum())
 
     def values(self, column: str) -> Floats:
         """(images, conditions) of a number or truth value; NaN where there is none. Read-only."""
         return next(self.parts(column, [slice(None)]))
 
-    def parts(self, column: str, conditions: Iterable[Places]) -> Iterator[Floats]:
-        """As ``values``, for some conditions at a time; the column is read once."""
+    def parts(self, column: str, blocks: Iterable[Columns]) -> Iterator[Floats]:
+        """As ``values``, for one block of conditions after the other; the column is read once."""
         cells = self.read(column)
-        for places in conditions:
-            chosen = cells[:, places]
-            values = chosen.astype(np.float64, copy=False)
+        for block in blocks:
+            block_cells = cells[:, block]
+            values = block_cells.astype(np.float64, copy=False)
             if cells.dtype.kind == "i":
-                values[chosen == UNKNOWN] = np.nan
+                values[block_cells == UNKNOWN] = np.nan
             values.flags.writeable = False
             yield values
 
@@ -202,15 +206,17 @@ class Grid:
         if cells.dtype == np.int8:
             return cells
         flags = np.where(np.isnan(cells), UNKNOWN, cells)
-        return flags.astype(np.int8) if self.compositions is None else flags
+        if self.compositions is None:
+            return flags.astype(np.int8)
+        return flags
 
-    def blocks(self, cells: int) -> list[slice]:
-        """The conditions in blocks of at most ``cells``, to work on one after the other."""
-        step = max(1, cells // max(1, len(self.images)))
-        return [slice(at, at + step) for at in range(0, len(self.conditions), step)]
+    def blocks(self, most_cells: int) -> list[slice]:
+        """The conditions in blocks of at most ``most_cells``, to work on one after the other."""
+        step = max(1, most_cells // max(1, len(self.images)))
+        return [slice(start, start + step) for start in range(0, len(self.conditions), step)]
 
     def per_image(self, column: str) -> Floats:
-        """(images,): mean over the conditions that are there; NaN where there is none."""
+        """(images,): mean over the conditions with a value; NaN where there is none."""
         cells = self.read(column)
         if cells.dtype.kind != "i":
             return mean_of_rows(self.values(column))
@@ -219,68 +225,80 @@ class Grid:
 
 
 def profile_groups(conditions: Sequence[ConditionKey]) -> dict[ConditionKey, list[int]]:
-    """The conditions of figures, each with the places of its parts: one a profile."""
+    """The conditions of figures, each with the positions of its parts: a profile is one condition.
+
+    A condition without a profile is its own only part.
+    """
     groups: dict[ConditionKey, list[int]] = {}
-    for place, key in enumerate(conditions):
-        whole = ConditionKey(key.profile, key.profile, None) if key.profile else key
-        groups.setdefault(whole, []).append(place)
+    for index, key in enumerate(conditions):
+        figure_key = key
+        if key.profile:
+            figure_key = ConditionKey(key.profile, key.profile, None)
+        groups.setdefault(figure_key, []).append(index)
     return groups
 
 
 def effects(conditions: Sequence[ConditionKey]) -> list[str]:
     """What identifies each condition in several runs: its effect, and the whole of its profile."""
-    own = [effect(key.id) for key in conditions]
-    wholes = {}
-    for places in profile_groups(conditions).values():
-        profile = conditions[places[0]].profile
+    effect_of = [effect(key.id) for key in conditions]
+    text_of_profile = {"": ""}
+    for members in profile_groups(conditions).values():
+        profile = conditions[members[0]].profile
         if profile:
-            effects_within = sorted(own[place] for place in places)
-            wholes[profile] = "\n".join([profile, *effects_within])
+            effects_within = sorted(effect_of[index] for index in members)
+            text_of_profile[profile] = "\n".join([profile, *effects_within])
     return [
-        f"{text}{wholes.get(key.profile, '')}" for key, text in zip(conditions, own, strict=True)
+        f"{text}{text_of_profile[key.profile]}"
+        for key, text in zip(conditions, effect_of, strict=True)
     ]
 
 
 def mean_of_groups(values: Floats, groups: Iterable[Sequence[int]]) -> Floats:
     """(n, groups): the mean of the columns of ``values`` (n, k) in each group, without NaNs."""
-    parts = (
-        values[:, places[0]] if len(places) == 1 else mean_of_rows(values[:, places])
-        for places in groups
-    )
-    return np.asfortranarray(np.stack([*parts], axis=1))
+    means = []
+    for columns in groups:
+        if len(columns) == 1:
+            means.append(values[:, columns[0]])
+        else:
+            means.append(mean_of_rows(values[:, columns]))
+    return np.asfortranarray(np.stack(means, axis=1))
 
 
 def part_of(
     grid: Grid, images: NDArray[np.intp], conditions: NDArray[np.intp] | slice = slice(None)
 ) -> Grid:
-    """``grid`` at the places ``images`` and ``conditions``."""
+    """``grid`` at the positions ``images`` and ``conditions``."""
 
-    def read(column: str) -> Any:  # in the order of the memory
+    def read(column: str) -> Any:
+        # Columns lie in memory one after the other, so they are chosen before the images.
         return np.take(grid.read(column).T[conditions], images, axis=1).T
 
     return replace(
         grid,
         images=grid.images[images],
         conditions=tuple(np.array(grid.conditions, object)[conditions]),
-        there=grid.there[images][:, conditions],
+        has_row=grid.has_row[images][:, conditions],
         read=read,
     )
 
 
 def count_attacks(grid: Grid) -> Grid:
     """``grid`` with ``consistent`` unknown where an attack had no prediction to break."""
-    attacks = np.array([key.is_attack for key in grid.conditions], bool)
-    if not attacks.any():
+    is_attack = np.array([key.is_attack for key in grid.conditions], bool)
+    if not is_attack.any():
         return grid
-    aims = targets([key.id for key in grid.conditions])
+    target_classes = targets([key.id for key in grid.conditions])
 
     def read(column: str) -> Cells:
         cells = grid.read(column)
         if column != "consistent":
             return cells
-        top1 = UNKNOWN if np.isnan(aims).all() else grid.read("clean_top1")
-        idle = attacks & ~breakable(grid.read("clean_correct"), top1, aims)
-        return np.where(idle, np.nan if cells.dtype.kind == "f" else np.int8(UNKNOWN), cells)
+        clean_top1: Cells | int = UNKNOWN
+        if not np.isnan(target_classes).all():  # only a target needs another column read
+            clean_top1 = grid.read("clean_top1")
+        can_break = breakable(grid.read("clean_correct"), clean_top1, target_classes)
+        unknown = np.nan if cells.dtype.kind == "f" else np.int8(UNKNOWN)
+        return np.where(is_attack & ~can_break, unknown, cells)
 
     return replace(grid, read=read)
 
@@ -303,37 +321,46 @@ def draw_compositions(grid: Grid, numbers: Callable[[], NDArray[np.uint64]]) -> 
     def read(column: str, groups: Sequence[Sequence[int]]) -> Cells:
         cells = grid.read(column)
         draws = numbers()
-        rows = np.arange(len(cells))
-        drawn = [cells[rows, np.array(places)[draws % len(places)]] for places in groups]
+        images = np.arange(len(cells))
+        drawn = []
+        for members in groups:
+            member_of_image = np.array(members)[draws % len(members)]
+            drawn.append(cells[images, member_of_image])
         return np.asfortranarray(np.stack(drawn, axis=1))
 
     return replace(_with_profiles(grid, read), compositions=None)
 
 
 def _with_profiles(grid: Grid, read: Callable[[str, Sequence[Sequence[int]]], Cells]) -> Grid:
-    """``grid`` with one condition a profile, whose cells ``read`` makes of the parts' places."""
+    """``grid`` with one condition a profile.
+
+    ``read`` makes the cells of a column from the positions of the parts of each condition.
+    """
     if not any(key.profile for key in grid.conditions):
         return grid
     groups = profile_groups(grid.conditions)
-    places = list(groups.values())
+    members = list(groups.values())
+    has_row = [grid.has_row[:, columns].any(axis=1) for columns in members]
     return replace(
         grid,
         conditions=tuple(groups),
-        there=np.stack([grid.there[:, some].any(axis=1) for some in places], axis=1),
-        read=lambda column: read(column, places),
+        has_row=np.stack(has_row, axis=1),
+        read=lambda column: read(column, members),
         compositions=grid,
     )
 
 
 def mean_of_rows(values: Floats) -> Floats:
     """(n,): the mean of each row without its NaNs; NaN for a row of nothing else."""
-    gone = np.isnan(values)
-    filled = np.where(gone, 0.0, values) if gone.any() else values
-    return ratio(filled.sum(axis=1), (~gone).sum(axis=1))
+    missing = np.isnan(values)
+    filled = values
+    if missing.any():  # most columns have all values, and need no copy
+        filled = np.where(missing, 0.0, values)
+    return ratio(filled.sum(axis=1), (~missing).sum(axis=1))
 
 
 def ratio(totals: NDArray[Any], counts: NDArray[np.intp]) -> Floats:
-    """``totals`` (n,) divided by ``counts`` (n,); NaN for none."""
+    """``totals`` (n,) divided by ``counts`` (n,); NaN for a count of 0."""
     return np.divide(totals, counts, out=np.full(len(counts), np.nan), where=counts > 0)
 
 
@@ -343,12 +370,13 @@ _SMALL = 1_000_000  # cells of all grids
 T = TypeVar("T")
 
 
-def map_grids(work: Callable[..., T], some: Sequence[Grid], *more: Iterable[Any]) -> list[T]:
-    """As ``map``, of grids; in two threads if they are large, as NumPy leaves others running."""
-    if sum(grid.there.size for grid in some) < _SMALL:
-        return list(map(work, some, *more))
+def map_grids(work: Callable[..., T], grids: Sequence[Grid], *more: Iterable[Any]) -> list[T]:
+    """As ``map``, over grids; in two threads if they are large, as NumPy releases the interpreter's
+    lock."""
+    if sum(grid.has_row.size for grid in grids) < _SMALL:
+        return list(map(work, grids, *more))
     with ThreadPoolExecutor(_THREADS) as pool:
-        return list(pool.map(work, some, *more))
+        return list(pool.map(work, grids, *more))
 
 
 Measured = pd.DataFrame | Sequence[Grid]
@@ -375,13 +403,14 @@ def without_copies(frame: pd.DataFrame) -> pd.DataFrame:
     """The rows of ``frame`` of the first image, by its id, of each ``image_digest``."""
     if "image_digest" not in frame.columns:
         return frame
-    image_of, images = pd.factorize(frame["image"], sort=True)
-    digest_of, digests = pd.factorize(frame["image_digest"])
-    if len(digests) == len(images) or (digest_of < 0).any():
+    image_codes, images = pd.factorize(frame["image"], sort=True)
+    digest_codes, digests = pd.factorize(frame["image_digest"])
+    is_missing = (digest_codes < 0).any()
+    if len(digests) == len(images) or is_missing:
         return frame
-    first = np.full(len(digests), len(images))
-    np.minimum.at(first, digest_of, image_of)
-    return frame[first[digest_of] == image_of]
+    first_image = np.full(len(digests), len(images))
+    np.minimum.at(first_image, digest_codes, image_codes)
+    return frame[first_image[digest_codes] == image_codes]
 
 
 def contradictory(frame: pd.DataFrame) -> int:
@@ -393,35 +422,41 @@ def contradictory(frame: pd.DataFrame) -> int:
 
 
 def laid_out(frame: pd.DataFrame) -> list[Grid]:
-    """As ``grids``, of whatever else ``frame`` holds."""
-    image_of, images = pd.factorize(frame["image"], sort=True)
-    condition_of, conditions = _conditions(frame)
-    model_of, names = pd.factorize(frame["model"])
+    """As ``grids``, but compositions of a profile stay conditions, and any columns will do."""
+    image_codes, images = pd.factorize(frame["image"], sort=True)
+    condition_codes, conditions = _conditions(frame)
+    model_codes, names = pd.factorize(frame["model"])
     shape = len(images), len(conditions)
-    own = tuple(name for name in own_scores() if name in frame)
     grids = []
     for code, name in enumerate(names):
-        places = np.flatnonzero(model_of == code)
-        cells = image_of[places], condition_of[places]
-        there = np.zeros(shape, bool)
-        there[cells] = True
-        read = partial(_cells, frame, places, cells, shape)
-        ids = np.asarray(images, dtype=object)
-        grids.append(Grid(str(name), ids, conditions, there, read, own))
+        rows = np.flatnonzero(model_codes == code)
+        cells = image_codes[rows], condition_codes[rows]
+        has_row = np.zeros(shape, bool)
+        has_row[cells] = True
+        grids.append(
+            Grid(
+                model=str(name),
+                images=np.asarray(images, dtype=object),
+                conditions=conditions,
+                has_row=has_row,
+                read=partial(_read_cells, frame, rows, cells, shape),
+                plugin_columns=tuple(name for name in own_scores() if name in frame),
+            )
+        )
     return grids
 
 
-def _cells(
+def _read_cells(
     frame: pd.DataFrame,
-    places: NDArray[np.intp],
+    rows: NDArray[np.intp],
     cells: tuple[NDArray[np.intp], NDArray[np.intp]],
     shape: tuple[int, int],
     column: str,
 ) -> Floats:
-    """The values of ``column`` in the rows ``places``, each in its cell."""
-    laid = np.full(shape, np.nan)
-    laid[cells] = frame[column].iloc[places].to_numpy(float, na_value=np.nan)
-    return laid
+    """The values of ``column`` in the ``rows`` of ``frame``, each in its cell."""
+    values = np.full(shape, np.nan)
+    values[cells] = frame[column].iloc[rows].to_numpy(float, na_value=np.nan)
+    return values
 
 
 def with_conditions(frame: pd.DataFrame) -> pd.DataFrame:
@@ -429,25 +464,31 @@ def with_conditions(frame: pd.DataFrame) -> pd.DataFrame:
     if "condition" in frame.columns:
         return frame
     require_columns(frame, ("perturbation", "strength"))
-    pairs = zip(frame["perturbation"], frame["strength"].astype(float), strict=True)
-    ids = [unspecified(str(name), None if math.isnan(level) else level) for name, level in pairs]
+    ids = []
+    strengths = frame["strength"].astype(float)
+    for perturbation, strength in zip(frame["perturbation"], strengths, strict=True):
+        known_strength = None if math.isnan(strength) else strength
+        ids.append(unspecified(str(perturbation), known_strength))
     return frame.assign(condition=pd.Categorical(ids))
 
 
 def _conditions(frame: pd.DataFrame) -> tuple[NDArray[np.intp], tuple[ConditionKey, ...]]:
-    """(place of each row's condition, the conditions): by perturbation, then by strength."""
-    condition_of, ids = pd.factorize(frame["condition"])
-    first = np.unique(condition_of, return_index=True)[1]
-    names = frame["perturbation"].iloc[first].astype(str)
-    levels = frame["strength"].iloc[first].to_numpy(float, na_value=np.nan)
+    """(position of each row's condition, the conditions): by perturbation, then by strength."""
+    codes, ids = pd.factorize(frame["condition"])
+    first_rows = np.unique(codes, return_index=True)[1]  # one of each condition
+    perturbations = frame["perturbation"].iloc[first_rows].astype(str)
+    strengths = frame["strength"].iloc[first_rows].to_numpy(float, na_value=np.nan)
     profiles = {}
     if "profile" in frame.columns:
-        named = frame["profile"].iloc[first]
-        profiles = {str(i): str(name) for i, name in zip(ids, named, strict=True) if pd.notna(name)}
-    order, keys = in_order([str(text) for text in ids], list(names), levels.tolist(), profiles)
-    place = np.empty(len(order), np.intp)
-    place[order] = np.arange(len(order))
-    return place[condition_of], keys
+        names = frame["profile"].iloc[first_rows]
+        for condition, name in zip(ids, names, strict=True):
+            if pd.notna(name):
+                profiles[str(condition)] = str(name)
+    texts = [str(condition) for condition in ids]
+    order, keys = in_order(texts, list(perturbations), strengths.tolist(), profiles)
+    position_of = np.empty(len(order), np.intp)
+    position_of[order] = np.arange(len(order))
+    return position_of[codes], keys
 
 
 def in_order(
@@ -458,23 +499,25 @@ def in_order(
 ) -> tuple[list[int], tuple[ConditionKey, ...]]:
     """(the order of conditions, their keys): by perturbation as they appear, then by strength.
 
-    ``strengths`` are NaN where a composition has several. ``profiles`` has, by id, the name of that
-    whose composition it is.
+    ``strengths`` are NaN where a composition has several; it comes before the others of its name.
+    ``profiles`` has, by id, the name of that whose composition it is.
     """
-    place_of = {name: at for at, name in enumerate(dict.fromkeys(perturbations))}
-    order = sorted(
-        range(len(ids)),
-        key=lambda at: (
-            place_of[perturbations[at]],
-            -1.0 if math.isnan(strengths[at]) else strengths[at],
-        ),
-    )
-    return order, tuple(
-        ConditionKey(
-            ids[at],
-            perturbations[at],
-            None if math.isnan(strengths[at]) else float(strengths[at]),
-            profiles.get(ids[at], ""),
+    rank_of = {name: rank for rank, name in enumerate(dict.fromkeys(perturbations))}
+
+    def sort_key(index: int) -> tuple[int, float]:
+        strength = strengths[index]
+        return rank_of[perturbations[index]], -1.0 if math.isnan(strength) else strength
+
+    order = sorted(range(len(ids)), key=sort_key)
+    keys = []
+    for index in order:
+        strength = strengths[index]
+        keys.append(
+            ConditionKey(
+                id=ids[index],
+                perturbation=perturbations[index],
+                strength=None if math.isnan(strength) else float(strength),
+                profile=profiles.get(ids[index], ""),
+            )
         )
-        for at in order
-    )
+    return order, tuple(keys)

@@ -69,7 +69,7 @@ class Estimates(NamedTuple):
         return {name: number(bound[0]) for name, bound in self._asdict().items()}
 
 
-def picture_values(sums: Floats, counts: Floats) -> Floats:
+def image_values(sums: Floats, counts: Floats) -> Floats:
     """The value of each image (n, k) in the means over rows; NaN without a row.
 
     ``sums`` (n, k) holds each image's total, ``counts`` (n, k) the number of its rows.
@@ -86,7 +86,7 @@ def picture_values(sums: Floats, counts: Floats) -> Floats:
 def mean_of_models(values: Floats) -> Floats:
     """(n, k): the value of each image in the mean of the models' means; NaN without any row.
 
-    ``values`` (models, n, k) are those of ``picture_values`` of each. A model may count fewer
+    ``values`` (models, n, k) are those of ``image_values`` of each. A model may count fewer
     images than another, as under attack: each still weighs alike. One without any is left out.
     """
     there = ~np.isnan(values)
@@ -144,7 +144,7 @@ def over_conditions(
     for kind in kinds or [np.empty(0, np.intp)]:
         some, _ = present_values(values[:, kind])
         counts = present[:, kind] @ weights[kind, None]
-        parts.append(estimate(picture_values(some @ weights[kind, None], counts)))
+        parts.append(estimate(image_values(some @ weights[kind, None], counts)))
     if len(parts) == 1:
         return parts[0]
     least = -1.0 if estimate is differences else 0.0
@@ -180,28 +180,34 @@ def side_by_side(*parts: Estimates) -> Estimates:
     return Estimates(*np.concatenate(parts, axis=1))
 
 
-def drops(clean: Floats, perturbed: Floats) -> tuple[Estimates, Estimates]:
-    """The loss from ``clean`` to ``perturbed``, shares (n, k): absolute, and relative to clean.
+class Drops(NamedTuple):
+    """The loss from clean to perturbed, as a difference and relative to the clean share."""
+
+    absolute: Estimates
+    relative: Estimates
+
+
+def drops(clean: Floats, perturbed: Floats) -> Drops:
+    """The loss from ``clean`` to ``perturbed``, which are shares (n, k).
 
     The relative loss, 1 - perturbed / clean, is undefined where no image was correct. Its interval
     is that of the mean of (1 - loss) clean - perturbed, which is 0, divided by the clean share.
     Where perturbed exceeds clean, the loss has no lower limit, and the interval is on the logarithm
     of perturbed / clean (Katz et al., Biometrics 34, 1978).
     """
-    lost = differences(clean - perturbed)
-    before = _mean(clean)
+    absolute = differences(clean - perturbed)
+    clean_share = _mean(clean)
     with np.errstate(invalid="ignore", divide="ignore"):
-        relative = np.where(before > 0, lost.value / before, np.nan)
-        retained = 1 - relative
-        most = np.maximum(retained, 1)  # keeps differences in [-1, 1]
-        bounds = difference_bounds((retained * clean - perturbed) / most)
-        low, high = (
-            np.where(
-                retained > 1, 1 - retained * np.exp(-bound / before), relative + bound / before
-            )
-            for bound in bounds
-        )
-        return lost, Estimates(relative, low, np.minimum(high, 1))
+        loss = np.where(clean_share > 0, absolute.value / clean_share, np.nan)
+        retained = 1 - loss
+        scale = np.maximum(retained, 1)  # keeps differences in [-1, 1]
+        bounds = []
+        for bound in difference_bounds((retained * clean - perturbed) / scale):
+            step = bound / clean_share
+            by_logarithm = 1 - retained * np.exp(-step)
+            bounds.append(np.where(retained > 1, by_logarithm, loss + step))
+        low, high = bounds
+        return Drops(absolute, Estimates(loss, low, np.minimum(high, 1)))
 
 
 def _mean(values: Floats) -> Floats:

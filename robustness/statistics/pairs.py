@@ -45,11 +45,11 @@ from robustness.statistics.means import (
     differences,
     established,
     holm,
+    image_values,
     images_needed,
     number,
     over_conditions,
     overall,
-    picture_values,
     shares,
 )
 
@@ -89,7 +89,7 @@ def without_attacks(grid: Grid) -> Grid:
     return replace(
         grid,
         conditions=tuple(grid.conditions[at] for at in places),
-        there=grid.there[:, places],
+        has_row=grid.has_row[:, places],
         read=lambda column: grid.read(column)[:, places],
     )
 
@@ -155,7 +155,7 @@ def majorities(some: Sequence[Grid], column: str) -> list[dict[str, Any]]:
 def _majority(group: Sequence[Grid], column: str, confidence: str) -> Floats:
     """(images, conditions): the class that most models predict; NaN where one has no row."""
     every = [[grid.values(name) for grid in group] for name in (column, confidence)]
-    majority = np.empty(group[0].there.shape, order="F")
+    majority = np.empty(group[0].has_row.shape, order="F")
     for block in group[0].blocks(_CELLS):
         votes, sure = (np.stack([values[:, block] for values in of]) for of in every)
         support = (votes[:, None] == votes[None]).sum(axis=1)  # models that agree with each
@@ -231,7 +231,7 @@ def robust_accuracy(grids: Sequence[Grid]) -> list[dict[str, Any]]:
             continue
         left = _left(grid)
         survivors, broken = _survivors(grid, left, attacks)
-        kept = np.where(grid.there, np.nan_to_num(grid.values("consistent")), np.nan)
+        kept = np.where(grid.has_row, np.nan_to_num(grid.values("consistent")), np.nan)
         unchanged = attack_survivors(kept, attacks)
         for at, budget in enumerate(attacks):
             met = ~np.isnan(survivors[:, at])
@@ -276,14 +276,14 @@ def under_attack(grid: Grid) -> dict[str, float | None]:
         present = ~np.isnan(values)
         sums = np.where(present, values, 0.0).sum(axis=1, keepdims=True)
         counts = present.sum(axis=1, keepdims=True).astype(float)
-        figures |= shares(picture_values(sums, counts)).named(name, 0)
+        figures |= shares(image_values(sums, counts)).named(name, 0)
     return {**figures, "n_attacked": int((~np.isnan(broken)).any(axis=1).sum())}
 
 
 def success(grid: Grid) -> list[dict[str, float | None]]:
     """By condition ``attack_success`` with its interval; all None without an attack."""
     attacks = np.array([key.is_attack for key in grid.conditions])
-    broken = np.full(grid.there.shape, np.nan)
+    broken = np.full(grid.has_row.shape, np.nan)
     if attacks.any():
         counted = attacks & ~np.isnan(grid.values("consistent"))
         broken = np.where(counted, 1 - _left(grid), np.nan)
@@ -491,7 +491,7 @@ def outcomes(grid: Grid, quantity: str) -> NDArray[Any]:
     flags = grid.flags(QUANTITIES[quantity])
     missing = flags == UNKNOWN
     if quantity == "consistency":
-        missing &= ~grid.there
+        missing &= ~grid.has_row
     return np.where(missing, np.int8(MISSING), flags)
 
 
@@ -539,12 +539,12 @@ def _entries(grid: Grid) -> list[dict[str, Any]]:
     """The entries of one model: over all conditions, then each condition."""
     keys = (None, *grid.conditions)
     attacks = [key.is_attack for key in grid.conditions]
-    images = [grid.there.any(axis=1).sum(), *grid.there.sum(axis=0)]
+    images = [grid.has_row.any(axis=1).sum(), *grid.has_row.sum(axis=0)]
     originals = [mean_of_rows(flags)[:, None] for flags in _shared_by(grid, "clean_correct")]
     whole = _changes(originals, originals)[0]
     clean = {f"{CLEAN}_{name}": value for name, value in whole.items()}
     shared = _shared_by(grid, "consistent")
-    changes = {"consistency": _changes(shared, shared, grid.there)}
+    changes = {"consistency": _changes(shared, shared, grid.has_row)}
     del shared  # these arrays are large
     right = _shared_by(grid, "correct")
     changes["perturbed_accuracy"] = _changes(right, right)

@@ -27,7 +27,7 @@ from robustness.metrics.intervals import FEWEST
 from robustness.metrics.scores import RESCALED
 from robustness.perturbations import SAVED_AS_JPEG
 from robustness.statistics.grid import Grid
-from robustness.statistics.means import Estimates, differences, picture_values, shares
+from robustness.statistics.means import Estimates, differences, image_values, shares
 
 
 def summarise(rows: Sequence[Measurement]) -> list[dict[str, Any]]:
@@ -49,7 +49,7 @@ def summarise(rows: Sequence[Measurement]) -> list[dict[str, Any]]:
         for row in group:
             of_picture.setdefault(row.image_digest, []).append(row.consistent)
         counts = np.array([[sum(same), len(same)] for same in of_picture.values()], np.float64)
-        consistency = shares(picture_values(counts[:, :1], counts[:, 1:]))
+        consistency = shares(image_values(counts[:, :1], counts[:, 1:]))
         labelled = all(row.label is not None for row in group)
         clean = {row.image_digest: row.clean_top1 == row.label for row in group}  # once each
         right = sum(row.top1 == row.label for row in group)

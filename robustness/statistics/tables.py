@@ -1,18 +1,16 @@
-"""A run in figures: per model, and of each per condition, severity and class.
+"""All tables of a run: figures per model, and of each model per condition, severity and class.
 
-Every figure ``x`` stands beside ``x_low`` and ``x_high``, by ``estimates.INTERVAL_RULE``. What
-needs labels is None without them. Accuracies count the labelled images only.
-
-All tables of a run, for pages, reports, gate and command line.
+Every figure ``x`` stands beside its bounds ``x_low`` and ``x_high``, by ``means.INTERVAL_RULE``.
+What needs labels is None without them. Accuracies count the labelled images only.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import cached_property, partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -33,10 +31,10 @@ from robustness.statistics.failures import Hardest, hardest_of_groups
 from robustness.statistics.grid import (
     MEANS,
     UNKNOWN,
+    Columns,
     ConditionKey,
     Grid,
     Measured,
-    Places,
     contradictory,
     grids,
     map_grids,
@@ -45,16 +43,17 @@ from robustness.statistics.grid import (
     profile_groups,
 )
 from robustness.statistics.means import (
+    Drops,
     Estimates,
     complement,
     differences,
     drops,
     flag_shares,
+    image_values,
     mean_of_models,
     means,
     number,
     over_conditions,
-    picture_values,
     shares,
     side_by_side,
 )
@@ -85,11 +84,12 @@ FIGURES: Mapping[str, str] = {**RATES, **{name: name for name in MEANS}}
 MOST_UNLABELLED = 0.5
 """Beyond this share of images without a label, models are not ranked by accuracy."""
 
-_OF_CLASSES = ("consistency", "clean_accuracy", "perturbed_accuracy")
+_CLASS_FIGURES = ("consistency", "clean_accuracy", "perturbed_accuracy")
 _CELLS = 250_000  # of a column worked on at once: some arrays of 2 MB
 _TOPS = ("", "_top5")
-_SIDES = ("clean", "perturbed")
-_ONCE = {"clean_correct", "clean_correct5"}  # of the image alone, whatever the condition
+_OF_IMAGE_ALONE = {"clean_correct", "clean_correct5"}  # the same under every condition
+
+Entries = list[dict[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -97,181 +97,216 @@ class ModelTables:
     """The tables of one model; ``summary`` is its entry in that, without a rank."""
 
     summary: dict[str, Any]
-    by_perturbation: list[dict[str, Any]]
-    by_severity: list[dict[str, Any]]
-    reliability: list[dict[str, Any]]
+    by_perturbation: Entries
+    by_severity: Entries
+    reliability: Entries
 
 
-def model_tables(some: Sequence[Grid]) -> list[ModelTables]:
+class SeverityColumns(NamedTuple):
+    """The ``perturbations`` that have every severity, and their ``columns`` by severity."""
+
+    perturbations: tuple[str, ...]
+    columns: dict[int, list[int]]
+
+
+def model_tables(grids: Sequence[Grid]) -> list[ModelTables]:
     """The tables of each model, whose keys ``Figures`` names.
 
     A column is read once, of all models, as not all columns fit into memory.
     """
-    severities = [severity_places(grid.conditions) for grid in some]
-    columns = [
-        _Columns(grid, [slice(None), *levels.values()])
-        for grid, (_, levels) in zip(some, severities, strict=True)
-    ]
-    own = some[0].own if some else ()
-    for name, column in {**FIGURES, **dict(zip(own, own, strict=True))}.items():
-        map_grids(partial(_add, name=name, column=column), some, columns)
-    calibrations = [map_grids(partial(_calibration, kind=kind), some) for kind in KINDS]
-    return map_grids(_tables, some, severities, columns, *calibrations)
+    severities = [severity_columns(grid.conditions) for grid in grids]
+    figures = []
+    for grid, of_severity in zip(grids, severities, strict=True):
+        figures.append(_ModelFigures(grid, [slice(None), *of_severity.columns.values()]))
+    column_of = dict(FIGURES)
+    if grids:
+        column_of |= {name: name for name in grids[0].plugin_columns}
+    for name, column in column_of.items():
+        map_grids(partial(_add_figure, name=name, column=column), grids, figures)
+    clean = map_grids(partial(_calibration, kind="clean"), grids)
+    perturbed = map_grids(partial(_calibration, kind="perturbed"), grids)
+    return map_grids(_tables_of_model, grids, severities, figures, clean, perturbed)
 
 
-def _tables(
+def _tables_of_model(
     grid: Grid,
-    severities: tuple[Sequence[str], Mapping[int, Places]],
-    columns: _Columns,
+    severities: SeverityColumns,
+    figures: _ModelFigures,
     clean: _Calibration,
     perturbed: _Calibration,
 ) -> ModelTables:
-    names, levels = severities
-    whole, *of_levels = columns.of_groups()
-    consistency = over_conditions(grid.values("consistent"), grid.there, shares)
-    chance = perturbed.errors.by_chance[~np.isnan(perturbed.errors.by_chance)]
-    summary = {
-        "model": grid.model,
-        "n_images": grid.n_images,
-        **whole,
-        **(rate := consistency.named("consistency", 0)),
-        **complement(rate, "consistency", "flip_rate"),
-        **under_attack(grid),
-        **clean.whole.by_condition.named("clean_ece", 0),
-        "clean_ece_by_chance": number(clean.whole.by_chance[0]),
-        **perturbed.whole.by_condition.named("perturbed_ece", 0),
-        **perturbed.errors.mean.named("condition_ece", 0),
-        "condition_ece_by_chance": float(chance.mean()) if len(chance) else None,
-        **clean.overconfidence.named("clean_overconfidence", 0),
-        **perturbed.overconfidence.named("overconfidence", 0),
-    }
-    by_severity = [
-        {
-            "model": grid.model,
-            "severity": level,
-            "perturbations": names,
-            "n_images": grid.n_images,
-            **figures,
-        }
-        for level, figures in zip(levels, of_levels, strict=True)
-    ]
+    overall, *of_severities = figures.entries_of_groups()
+    by_severity = []
+    for severity, entry in zip(severities.columns, of_severities, strict=True):
+        by_severity.append(
+            {
+                "model": grid.model,
+                "severity": severity,
+                "perturbations": severities.perturbations,
+                "n_images": grid.n_images,
+                **entry,
+            }
+        )
     return ModelTables(
-        summary,
-        _by_condition(grid, columns.of_conditions(), {"clean": clean, "perturbed": perturbed}),
-        by_severity,
-        [*clean.bins, *perturbed.bins],
+        summary=_summary_entry(grid, overall, clean, perturbed),
+        by_perturbation=_condition_entries(grid, figures, clean, perturbed),
+        by_severity=by_severity,
+        reliability=[*clean.bins, *perturbed.bins],
     )
 
 
-def _by_condition(
-    grid: Grid, figures: Sequence[dict[str, Any]], calibrated: Mapping[str, _Calibration]
-) -> list[dict[str, Any]]:
-    rows = grid.there.sum(axis=0).tolist()
-    counted = (grid.flags("consistent") != UNKNOWN).sum(axis=0).tolist()
-    broken = success(grid)
+def _summary_entry(
+    grid: Grid, overall: Mapping[str, Any], clean: _Calibration, perturbed: _Calibration
+) -> dict[str, Any]:
+    """The entry of a model in ``Figures.summary``; ``overall`` has the figures over all rows."""
+    # Conditions that count fewer images weigh as much as the others, unlike in ``overall``.
+    estimate = over_conditions(grid.values("consistent"), grid.has_row, shares)
+    consistency = estimate.named("consistency", 0)
+    by_chance = perturbed.errors.by_chance
+    known_by_chance = by_chance[~np.isnan(by_chance)]
+    condition_by_chance = None
+    if len(known_by_chance):
+        condition_by_chance = float(known_by_chance.mean())
+    return {
+        "model": grid.model,
+        "n_images": grid.n_images,
+        **overall,
+        **consistency,
+        **complement(consistency, "consistency", "flip_rate"),
+        **under_attack(grid),
+        **clean.overall_error.by_condition.named("clean_ece", 0),
+        "clean_ece_by_chance": number(clean.overall_error.by_chance[0]),
+        **perturbed.overall_error.by_condition.named("perturbed_ece", 0),
+        **perturbed.errors.mean.named("condition_ece", 0),
+        "condition_ece_by_chance": condition_by_chance,
+        **clean.overconfidence.named("clean_overconfidence", 0),
+        **perturbed.overconfidence.named("overconfidence", 0),
+    }
+
+
+def _condition_entries(
+    grid: Grid, figures: _ModelFigures, clean: _Calibration, perturbed: _Calibration
+) -> Entries:
+    """The entries of a model in ``Figures.by_perturbation``; conditions without a row have none."""
+    image_counts = grid.has_row.sum(axis=0).tolist()
+    counted_images = (grid.flags("consistent") != UNKNOWN).sum(axis=0).tolist()
+    attack_success = success(grid)
+    condition_figures = figures.entries_of_conditions()
     entries = []
-    for at, key in enumerate(grid.conditions):
-        entry = {
-            "model": grid.model,
-            "condition": key.id,
-            "series": key.series,
-            "perturbation": key.perturbation,
-            "strength": key.strength,
-            "severity": key.severity,
-            "n_images": rows[at],
-            "n_attacked": counted[at] if key.is_attack else None,
-            **broken[at],
-            **figures[at],
-        }
-        for kind, table in calibrated.items():
-            entry |= table.errors.by_condition.named(f"{kind}_ece", at)
-            entry[f"{kind}_ece_by_chance"] = number(table.errors.by_chance[at])
-        entries += [entry] if rows[at] else []
+    for index, key in enumerate(grid.conditions):
+        if not image_counts[index]:
+            continue
+        entries.append(
+            {
+                "model": grid.model,
+                "condition": key.id,
+                "series": key.series,
+                "perturbation": key.perturbation,
+                "strength": key.strength,
+                "severity": key.severity,
+                "n_images": image_counts[index],
+                "n_attacked": counted_images[index] if key.is_attack else None,
+                **attack_success[index],
+                **condition_figures[index],
+                **clean.errors.by_condition.named("clean_ece", index),
+                "clean_ece_by_chance": number(clean.errors.by_chance[index]),
+                **perturbed.errors.by_condition.named("perturbed_ece", index),
+                "perturbed_ece_by_chance": number(perturbed.errors.by_chance[index]),
+            }
+        )
     return entries
 
 
-def rank_models(some: Sequence[Grid], wholes: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The summary from the entry of each of ``some`` models, as ``model_tables`` has them."""
-    entries = {whole["model"]: whole for whole in wholes}
-    attacks_alone = all(key.is_attack for grid in some for key in grid.conditions)
-    unknown = [(grid.flags("correct") == UNKNOWN).all(axis=1).mean() for grid in some]
-    labelled = all(share <= MOST_UNLABELLED for share in unknown)
-    robust = attacks_alone and all(e["robust_accuracy"] is not None for e in wholes)
-    if robust:
-        by = "robust_accuracy"
-    elif labelled:
-        by = "perturbed_accuracy"
-    else:
-        by = "consistency"
-    ranks: list[dict[str, Any]] = []
-    for labels, names in models.by_labels(entries):
-        group = [{"label_set": labels.title, "ranked_by": by, **entries[name]} for name in names]
-        ranks += sorted(group, key=lambda entry: -(entry[by] or 0.0))
-    return ranks
+def rank_models(grids: Sequence[Grid], entries: Sequence[dict[str, Any]]) -> Entries:
+    """The summary from the entry of each model, as ``model_tables`` has them."""
+    quantity = _ranking_quantity(grids, entries)
+    entry_of = {entry["model"]: entry for entry in entries}
+    ranked: Entries = []
+    for labels, names in models.by_labels(entry_of):
+        group = [
+            {"label_set": labels.title, "ranked_by": quantity, **entry_of[name]} for name in names
+        ]
+        group.sort(key=lambda entry: -(entry[quantity] or 0.0))
+        ranked += group
+    return ranked
+
+
+def _ranking_quantity(grids: Sequence[Grid], entries: Sequence[Mapping[str, Any]]) -> str:
+    """The key of an entry by which models are ranked, as ``Figures.summary`` explains."""
+    are_attacks_alone = all(key.is_attack for grid in grids for key in grid.conditions)
+    if are_attacks_alone and all(entry["robust_accuracy"] is not None for entry in entries):
+        return "robust_accuracy"
+    for grid in grids:
+        is_unlabelled = (grid.flags("correct") == UNKNOWN).all(axis=1)
+        if is_unlabelled.mean() > MOST_UNLABELLED:
+            return "consistency"
+    return "perturbed_accuracy"
 
 
 @dataclass(frozen=True)
 class _Calibration:
     """How well calibrated the predictions of a model of one of ``KINDS`` are.
 
-    ``errors`` are those of the conditions, ``whole`` that of all predictions; ``overconfidence`` is
-    mean confidence less accuracy.
+    ``errors`` are those of the conditions, ``overall_error`` that of all predictions together;
+    ``overconfidence`` is mean confidence less accuracy.
     """
 
     errors: ConditionErrors
-    whole: ConditionErrors
+    overall_error: ConditionErrors
     overconfidence: Estimates
-    bins: list[dict[str, Any]]
+    bins: Entries
 
 
 def _calibration(grid: Grid, kind: str) -> _Calibration:
-    """Bins hold single predictions, also those under the compositions of a profile."""
+    # Bins hold single predictions, also those under the compositions of a profile.
     parts = grid.compositions or grid
-    groups = None if parts is grid else [*profile_groups(parts.conditions).values()]
-    sure, right = map(parts.values, KINDS[kind])
-    errors = condition_errors(sure, right, groups)
+    groups = None
+    if grid.compositions is not None:
+        groups = list(profile_groups(parts.conditions).values())
+    confidence_column, correct_column = KINDS[kind]
+    confidence = parts.values(confidence_column)
+    correct = parts.values(correct_column)
+    errors = condition_errors(confidence, correct, groups)
     if kind == "clean":  # an original, the same under every condition, counts once
-        sure = mean_of_rows(sure)[:, None]
-        right = mean_of_rows(right)[:, None]
-    gaps = sure - right
+        confidence = mean_of_rows(confidence)[:, None]
+        correct = mean_of_rows(correct)[:, None]
+    gaps = confidence - correct
     if kind != "clean" and groups is not None:
         gaps = mean_of_groups(gaps, groups)
-    present = ~np.isnan(gaps)
-    gaps[~present] = 0.0
-    sums, counts = (values.sum(axis=1, keepdims=True, dtype=float) for values in (gaps, present))
-    del gaps, present  # these arrays are large
+    is_known = ~np.isnan(gaps)
+    gaps[~is_known] = 0.0
+    sums = gaps.sum(axis=1, keepdims=True, dtype=float)
+    counts = is_known.sum(axis=1, keepdims=True, dtype=float)
+    del gaps, is_known  # these arrays are large
     return _Calibration(
-        errors,
-        group_errors(sure, right, [slice(None)]),
-        differences(picture_values(sums, counts)),
-        bins(grid.model, kind, sure, right),
+        errors=errors,
+        overall_error=group_errors(confidence, correct, [slice(None)]),
+        overconfidence=differences(image_values(sums, counts)),
+        bins=bins(grid.model, kind, confidence, correct),
     )
 
 
-def severity_places(
-    conditions: Sequence[ConditionKey],
-) -> tuple[tuple[str, ...], dict[int, list[int]]]:
-    """(the perturbations that have every severity that occurs, their places by severity).
+def severity_columns(conditions: Sequence[ConditionKey]) -> SeverityColumns:
+    """The perturbations that have every severity that occurs, and where in ``conditions``.
 
-    No places if only one severity occurs, or none of them has all.
+    There are no columns if only one severity occurs, or no perturbation has all.
     """
-    levels: dict[str, set[int]] = {}
+    severities_of: dict[str, set[int]] = {}
     for key in conditions:
         if key.severity is not None:
-            levels.setdefault(key.perturbation, set()).add(key.severity)
-    every = set().union(*levels.values())
-    names = tuple(name for name, mine in levels.items() if mine == every)
+            severities_of.setdefault(key.perturbation, set()).add(key.severity)
+    every = set().union(*severities_of.values())
+    names = tuple(name for name, severities in severities_of.items() if severities == every)
     if len(every) < 2 or not names:
-        return names, {}
-    keys = [(key.perturbation in names, key.severity) for key in conditions]
-    places = {
-        level: [at for at, key in enumerate(keys) if key == (True, level)]
-        for level in sorted(every)
-    }
-    return names, places
+        return SeverityColumns(names, {})
+    columns: dict[int, list[int]] = {severity: [] for severity in sorted(every)}
+    for index, key in enumerate(conditions):
+        if key.severity is not None and key.perturbation in names:
+            columns[key.severity].append(index)
+    return SeverityColumns(names, columns)
 
 
-def over_models(some: Sequence[Grid]) -> list[dict[str, Any]]:
+def over_models(grids: Sequence[Grid]) -> Entries:
     """Per perturbation, over all strengths, the mean of the models; the lowest consistency first.
 
     What differs in more than strength, such as an attack in two norms, is told apart. A series of
@@ -279,31 +314,35 @@ def over_models(some: Sequence[Grid]) -> list[dict[str, Any]]:
     ``series`` (its label), ``perturbation``, ``n_strengths``, ``n_images`` (those that consistency
     counts) and ``consistency`` with its interval.
     """
-    conditions = some[0].conditions
+    conditions = grids[0].conditions
+    columns_of: dict[str, list[int]] = {}
+    for index, key in enumerate(conditions):
+        columns_of.setdefault(key.series, []).append(index)
     active = [key for key in conditions if key.strength != 0] or conditions
-    names = {key.series: key.perturbation for key in active}
-    series = [key.series for key in conditions]
-    of_series = [[at for at, own in enumerate(series) if own == name] for name in names]
-    values = np.full((len(some), len(some[0].images), len(names)), np.nan)
-    for grid, mine in zip(some, values, strict=True):
-        mine[:] = _of_images(grid, "consistent", of_series)
+    perturbation_of = {key.series: key.perturbation for key in active}
+    columns = [columns_of[series] for series in perturbation_of]
+    values = np.full((len(grids), len(grids[0].images), len(columns)), np.nan)
+    for index, grid in enumerate(grids):
+        values[index] = _values_of_images(grid, "consistent", columns)
     joint = mean_of_models(values)
+    image_counts = (~np.isnan(joint)).sum(axis=0).tolist()
     estimates = shares(joint)
-    entries = [
-        {
-            "series": name,
-            "perturbation": perturbation,
-            "n_strengths": len(of_series[place]),
-            "n_images": int((~np.isnan(joint[:, place])).sum()),
-            **estimates.named("consistency", place),
-        }
-        for place, (name, perturbation) in enumerate(names.items())
-    ]
-    counted = [entry for entry in entries if entry["n_images"]]
-    return sorted(counted, key=lambda entry: float(entry["consistency"]))
+    entries: Entries = []
+    for index, (series, perturbation) in enumerate(perturbation_of.items()):
+        if image_counts[index]:
+            entries.append(
+                {
+                    "series": series,
+                    "perturbation": perturbation,
+                    "n_strengths": len(columns[index]),
+                    "n_images": image_counts[index],
+                    **estimates.named("consistency", index),
+                }
+            )
+    return sorted(entries, key=lambda entry: float(entry["consistency"]))
 
 
-def by_class(some: Sequence[Grid]) -> list[dict[str, Any]]:
+def by_class(grids: Sequence[Grid]) -> Entries:
     """Per model and class, in the order of the class index; empty without labels.
 
     Keys: ``model``, ``label``, ``class_name`` (the index where the model is not registered),
@@ -311,129 +350,148 @@ def by_class(some: Sequence[Grid]) -> list[dict[str, Any]]:
     ``clean_accuracy``, ``perturbed_accuracy`` and ``drop``; each over all conditions. Consistency
     may count fewer images, as an attack on an incorrect prediction has nothing to break.
     """
-    entries: list[dict[str, Any]] = []
-    for grid in some:
-        labels = grid.per_image("label")
-        figures = np.column_stack([grid.per_image(RATES[name]) for name in _OF_CLASSES])
-        complete = np.flatnonzero(~np.isnan(labels) & ~np.isnan(figures[:, 1:]).any(axis=1))
-        order = complete[np.argsort(labels[complete], kind="stable")]
-        classes, starts, sizes = np.unique(labels[order], return_index=True, return_counts=True)
-        of_model = []
-        for size in np.unique(sizes):  # classes with as many images have their intervals at once
-            alike = np.flatnonzero(sizes == size)
-            values = figures[order[starts[alike][:, None] + np.arange(size)]].transpose(2, 1, 0)
-            estimates = dict(zip(_OF_CLASSES, map(shares, values), strict=True))
-            estimates["drop"], _ = drops(values[1], values[2])
-            for place, label in enumerate(classes[alike].astype(int).tolist()):
-                entry = {
-                    "model": grid.model,
-                    "label": label,
-                    "class_name": models.class_name(grid.model, label),
-                    "n_images": int(size),
-                }
-                for name, estimate in estimates.items():
-                    entry |= estimate.named(name, place)
-                of_model.append(entry)
-        entries += sorted(of_model, key=lambda entry: entry["label"])
+    entries: Entries = []
+    for grid in grids:
+        entries += sorted(_class_entries(grid), key=lambda entry: entry["label"])
     return entries
 
 
+def _class_entries(grid: Grid) -> Iterator[dict[str, Any]]:
+    """The entries of one model in ``by_class``, classes of few images first."""
+    labels = grid.per_image("label")
+    consistency, clean, perturbed = (grid.per_image(RATES[name]) for name in _CLASS_FIGURES)
+    is_complete = ~np.isnan(labels) & ~np.isnan(clean) & ~np.isnan(perturbed)
+    images = np.flatnonzero(is_complete)
+    images = images[np.argsort(labels[images], kind="stable")]
+    classes, starts, sizes = np.unique(labels[images], return_index=True, return_counts=True)
+    # Intervals of all classes with as many images are computed at once.
+    for size in np.unique(sizes).tolist():
+        of_size = np.flatnonzero(sizes == size)
+        rows = images[starts[of_size][:, None] + np.arange(size)]  # (classes, images of each)
+        clean_of_class = clean[rows].T
+        perturbed_of_class = perturbed[rows].T
+        estimates = {
+            "consistency": shares(consistency[rows].T),
+            "clean_accuracy": shares(clean_of_class),
+            "perturbed_accuracy": shares(perturbed_of_class),
+            "drop": drops(clean_of_class, perturbed_of_class).absolute,
+        }
+        for index, label in enumerate(classes[of_size].astype(int).tolist()):
+            entry = {
+                "model": grid.model,
+                "label": label,
+                "class_name": models.class_name(grid.model, label),
+                "n_images": size,
+            }
+            for name, estimate in estimates.items():
+                entry |= estimate.named(name, index)
+            yield entry
+
+
 @dataclass(frozen=True)
-class _Columns:
-    """The figures of ``groups`` of conditions of a model, and of each condition."""
+class _ModelFigures:
+    """The figures of one model, by name: of ``groups`` of conditions, and of each condition."""
 
     grid: Grid
-    groups: Sequence[Places]
-    group_figures: dict[str, Estimates] = field(default_factory=dict)
-    condition_figures: dict[str, Estimates] = field(default_factory=dict)
+    groups: Sequence[Columns]
+    of_groups: dict[str, Estimates] = field(default_factory=dict)
+    of_conditions: dict[str, Estimates] = field(default_factory=dict)
     rates: dict[str, Floats] = field(default_factory=dict)
     """(images, groups): the values of the rates."""
 
-    def of_groups(self) -> list[dict[str, Any]]:
-        lost = {
-            suffix: drops(*(self.rates[f"{kind}_accuracy{suffix}"] for kind in _SIDES))
-            for suffix in _TOPS
-        }
+    def entries_of_groups(self) -> Entries:
+        losses = {}
+        for top in _TOPS:
+            clean = self.rates[f"clean_accuracy{top}"]
+            losses[top] = drops(clean, self.rates[f"perturbed_accuracy{top}"])
         labelled = (~np.isnan(self.rates["perturbed_accuracy"])).sum(axis=0)
-        return _entries(self.group_figures, lost, labelled)
+        return _figure_entries(self.of_groups, losses, labelled)
 
-    def of_conditions(self) -> list[dict[str, Any]]:
+    def entries_of_conditions(self) -> Entries:
         blocks = self.grid.blocks(_CELLS)
-        lost = {}
-        for suffix in _TOPS:
-            columns = (RATES[f"{kind}_accuracy{suffix}"] for kind in _SIDES)
-            parts = (self.grid.parts(column, blocks) for column in columns)
-            pairs = zip(*map(drops, *parts), strict=True)
-            lost[suffix] = [side_by_side(*some) for some in pairs]
+        losses = {}
+        for top in _TOPS:
+            clean_parts = self.grid.parts(RATES[f"clean_accuracy{top}"], blocks)
+            perturbed_parts = self.grid.parts(RATES[f"perturbed_accuracy{top}"], blocks)
+            absolute = []
+            relative = []
+            for clean, perturbed in zip(clean_parts, perturbed_parts, strict=True):
+                drop = drops(clean, perturbed)
+                absolute.append(drop.absolute)
+                relative.append(drop.relative)
+            losses[top] = Drops(side_by_side(*absolute), side_by_side(*relative))
         labelled = (self.grid.flags("correct") != UNKNOWN).sum(axis=0)
-        return _entries(self.condition_figures, lost, labelled)
+        return _figure_entries(self.of_conditions, losses, labelled)
 
 
-def _add(grid: Grid, columns: _Columns, name: str, column: str) -> None:
-    """Add the figure ``name``; of a profile an image counts with its share."""
-    values = _of_images(grid, column, columns.groups)
+def _add_figure(grid: Grid, figures: _ModelFigures, name: str, column: str) -> None:
+    """Add the figure ``name``, the mean of ``column`` over rows."""
+    values = _values_of_images(grid, column, figures.groups)
     parts = grid.parts(column, grid.blocks(_CELLS))
-    if name in RATES:
-        columns.rates[name] = values
-        columns.group_figures[name] = shares(values)
-        if grid.compositions is not None:
-            columns.condition_figures[name] = side_by_side(*map(shares, parts))
-            return
-        flags = grid.flags(column)
-        total = (flags == 1).sum(axis=0)
-        n = (flags != UNKNOWN).sum(axis=0)
-        columns.condition_figures[name] = flag_shares(total, n)
+    if name not in RATES:
+        low, high = _range_of(column)
+        figures.of_groups[name] = means(values, low, high)
+        of_parts = [means(part, low, high) for part in parts]
+        figures.of_conditions[name] = side_by_side(*of_parts)
         return
-    low = -math.inf
-    high = math.inf  # as a plugin that is gone may have them
+    figures.rates[name] = values
+    figures.of_groups[name] = shares(values)
+    if grid.compositions is not None:  # under a profile an image has a share, not a flag
+        figures.of_conditions[name] = side_by_side(*[shares(part) for part in parts])
+    else:
+        flags = grid.flags(column)
+        true_counts = (flags == 1).sum(axis=0)
+        known_counts = (flags != UNKNOWN).sum(axis=0)
+        figures.of_conditions[name] = flag_shares(true_counts, known_counts)
+
+
+def _range_of(column: str) -> tuple[float, float]:
+    """The smallest and the largest value of a metric; infinite for one of a plugin that is gone."""
     if column in RESCALED.values():
-        high = 1.0
-    elif column in metrics.REGISTRY:
-        low = metrics.REGISTRY[column].low
-        high = metrics.REGISTRY[column].high
-    columns.group_figures[name] = means(values, low, high)
-    columns.condition_figures[name] = side_by_side(*(means(part, low, high) for part in parts))
+        return -math.inf, 1.0
+    if column in metrics.REGISTRY:
+        return metrics.REGISTRY[column].low, metrics.REGISTRY[column].high
+    return -math.inf, math.inf
 
 
-def _of_images(grid: Grid, column: str, groups: Sequence[Places]) -> Floats:
+def _values_of_images(grid: Grid, column: str, groups: Sequence[Columns]) -> Floats:
     """(images, groups): each image's value of ``column`` over the conditions of a group."""
+    cells = grid.read(column)
     sums = []
     counts = []
-    cells = grid.read(column)
-    for places in groups:
-        values = cells[:, places]
-        there = values != UNKNOWN if cells.dtype.kind == "i" else ~np.isnan(values)
-        count = there.sum(axis=1).astype(np.float64)
-        total = (values if there.all() else np.where(there, values, 0)).sum(axis=1, dtype=float)
-        if column in _ONCE:
+    for columns in groups:
+        values = cells[:, columns]
+        is_known = values != UNKNOWN if cells.dtype.kind == "i" else ~np.isnan(values)
+        if not is_known.all():
+            values = np.where(is_known, values, 0)
+        total = values.sum(axis=1, dtype=float)
+        count = is_known.sum(axis=1).astype(np.float64)
+        if column in _OF_IMAGE_ALONE:
             total = np.divide(total, np.maximum(count, 1))
             count = np.minimum(count, 1)
         sums.append(total)
         counts.append(count)
-    return picture_values(np.column_stack(sums), np.column_stack(counts))
+    return image_values(np.column_stack(sums), np.column_stack(counts))
 
 
-def _entries(
+def _figure_entries(
     figures: Mapping[str, Estimates],
-    lost: Mapping[str, Sequence[Estimates]],
+    losses: Mapping[str, Drops],
     labelled: NDArray[np.intp],
-) -> list[dict[str, Any]]:
-    """One entry for each of the places in the estimates."""
-    entries: list[dict[str, Any]] = []
-    for place, count in enumerate(labelled.tolist()):
+) -> Entries:
+    """One entry for each of the estimates in ``figures``, which have as many each."""
+    entries: Entries = []
+    for index, labelled_count in enumerate(labelled.tolist()):
         entry: dict[str, Any] = {}
         for name, estimates in figures.items():
-            entry |= estimates.named(name, place)
-        entry["n_labelled"] = count
+            entry |= estimates.named(name, index)
+        entry["n_labelled"] = labelled_count
         entry |= complement(entry, "consistency", "flip_rate")
-        for suffix, (drop, relative) in lost.items():
-            entry |= drop.named(f"drop{suffix}", place)
-            entry |= relative.named(f"relative_drop{suffix}", place)
+        for top, loss in losses.items():
+            entry |= loss.absolute.named(f"drop{top}", index)
+            entry |= loss.relative.named(f"relative_drop{top}", index)
         entries.append(entry)
     return entries
-
-
-Entries = list[dict[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -458,7 +516,7 @@ class FigureTables:
     pairs: Mapping[str, Entries]
 
 
-_WORKED_OUT = tuple(field.name for field in fields(FigureTables) if field.name != "pairs")
+_STORED = tuple(field.name for field in fields(FigureTables) if field.name != "pairs")
 
 
 class Figures:
@@ -492,22 +550,24 @@ class Figures:
     def of_tables(cls, tables: FigureTables, read: Callable[[], Sequence[Grid]]) -> Figures:
         """The inverse of ``tables``; ``read`` returns the grids if they are needed."""
         figures = cls(read)
-        vars(figures).update({name: getattr(tables, name) for name in _WORKED_OUT})
+        # In the place of the cached properties, which then need not be computed.
+        vars(figures).update({name: getattr(tables, name) for name in _STORED})
         figures._pairs = dict(tables.pairs)
         return figures
 
     def tables(self) -> FigureTables:
         """All tables, worked out."""
         return FigureTables(
-            **{name: getattr(self, name) for name in _WORKED_OUT},
+            **{name: getattr(self, name) for name in _STORED},
             pairs={quantity: self.pairs(quantity) for quantity in QUANTITIES},
         )
 
     @cached_property
     def grids(self) -> Sequence[Grid]:
         """One grid a model."""
-        measured = self._measured() if callable(self._measured) else self._measured
-        return grids(measured)
+        if callable(self._measured):
+            return grids(self._measured())
+        return grids(self._measured)
 
     @cached_property
     def images(self) -> int:
@@ -517,8 +577,10 @@ class Figures:
     @cached_property
     def labelled(self) -> int:
         """How many images have a label that a model knows."""
-        labelled = [(grid.flags("correct") != UNKNOWN).any(axis=1) for grid in self.grids]
-        return int(np.logical_or.reduce(labelled).sum()) if labelled else 0
+        if not self.grids:
+            return 0
+        has_label = [(grid.flags("correct") != UNKNOWN).any(axis=1) for grid in self.grids]
+        return int(np.logical_or.reduce(has_label).sum())
 
     @cached_property
     def _of_models(self) -> list[ModelTables]:
@@ -592,8 +654,11 @@ class Figures:
         """A sentence on ``copies``; "" if there are none."""
         if not self.copies:
             return ""
-        are = "is a copy of another" if self.copies == 1 else "are copies of others"
-        note = f"{self.copies:,} of {self.images + self.copies:,} images {are} and not counted."
+        are_copies = "are copies of others"
+        if self.copies == 1:
+            are_copies = "is a copy of another"
+        total = self.images + self.copies
+        note = f"{self.copies:,} of {total:,} images {are_copies} and not counted."
         if self.contradictions:
             images = counted(self.contradictions, "image")
             note += f" Copies of {images} have different labels; the first label counts."
@@ -615,7 +680,11 @@ class Figures:
     @property
     def quantities(self) -> list[str]:
         """The quantities for rankings; accuracies need labels."""
-        return [q for q in QUANTITIES if any(entry[q] is not None for entry in self.summary)]
+        known = []
+        for quantity in QUANTITIES:
+            if any(entry[quantity] is not None for entry in self.summary):
+                known.append(quantity)
+        return known
 
     @property
     def ranked_by(self) -> str:
@@ -632,8 +701,9 @@ class Figures:
     @property
     def pairs_under_attack(self) -> Entries:
         """The pairs by robust accuracy, if models are ranked by something else."""
-        robust = "robust_accuracy"
-        return [] if self.ranked_by == robust else self.pairs(robust)
+        if self.ranked_by == "robust_accuracy":
+            return []
+        return self.pairs("robust_accuracy")
 
     def ranking(self, quantity: str = "") -> Entries:
         """The summary with ranks."""

@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robustness.statistics.grid import UNKNOWN, Grid
-from robustness.statistics.means import holm, picture_values, shares
+from robustness.statistics.means import holm, image_values, shares
 from robustness.statistics.pairs import without_attacks
 
 Floats = NDArray[np.float64]
@@ -221,9 +221,9 @@ def _of_model(
         taken = present & (score >= at)
         counts = [c.sum(axis=1, keepdims=True).astype(np.float64) for c in (taken, present)]
         failed = np.where(taken, 1 - well, 0.0).sum(axis=1, keepdims=True)
-        accepted = shares(picture_values(*counts)).interval
+        accepted = shares(image_values(*counts)).interval
         entry["accepted"][name] = accepted["value"]
-        entry["error"][name] = shares(picture_values(failed, counts[0])).interval
+        entry["error"][name] = shares(image_values(failed, counts[0])).interval
         if name == SUITE:
             entry["acceptance"] = accepted
         if name in ids:

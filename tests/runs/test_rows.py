@@ -113,7 +113,7 @@ def test_grids_equal_those_of_the_frame(
     for one, other in zip(found, expected, strict=True):
         assert one.images.tolist() == other.images.tolist()
         assert one.conditions == other.conditions
-        np.testing.assert_array_equal(one.there, other.there)
+        np.testing.assert_array_equal(one.has_row, other.has_row)
         for name in ("consistent", "probability", "clean_probability", "label", *MEANS):
             np.testing.assert_array_equal(one.values(name), other.values(name))
         for name in CORRECTNESS:
