@@ -275,10 +275,8 @@ def strip(band: Band, *, keyed: bool = False) -> Strip:
 
 ORIGINALS = "Originals"
 EPSILON = "epsilon"
-HEAD = "Hardest first, by estimate"
 RECOMMENDED = "Recommended"
 FASTEST = "Fastest"
-LOSSES = "Largest loss first, by estimate"
 
 _MOST = 100
 """Rows of a map, which a browser still draws at once; a profile or a plan may have thousands."""
@@ -336,9 +334,9 @@ def quantity_of(figures: Figures) -> str:
 def rows(figures: Figures, quantity: str) -> list[Row]:
     """The rows of a map of ``quantity``, the hardest first; accuracies begin with the originals.
 
-    ``quantity`` is one of ``quantities``. Conditions of strength 0 are left out, unless there are
-    no others. Accuracy and consistency have attacks by norm, as robust accuracy does, and so count
-    every image.
+    ``quantity`` is one of ``quantities``. The hardest row has the worst mean over the models of
+    ``ordering_group``. Conditions of strength 0 are left out, unless there are no others. Accuracy
+    and consistency have attacks by norm, as robust accuracy does, and so count every image.
     """
     entries = [e for e in figures.by_perturbation if e.get(quantity) is not None]
     by_norm = quantity in ATTACKED_SHARES
@@ -359,9 +357,16 @@ def rows(figures: Figures, quantity: str) -> list[Row]:
         rows.append(Row(_row_label(label), cells))
     rows += _attacks(figures, quantity) if by_norm else []
     sign = 1.0 if goodness(np.array([0.0, 1.0]), quantity)[1] == 1 else -1.0
+    comparable = ordering_group([entry["model"] for entry in figures.summary]).models
     hardness = []
     for row in rows:
-        values = [c.value for cells in row.cells.values() for c in cells if c.value is not None]
+        values = [
+            cell.value
+            for name, cells in row.cells.items()
+            if name in comparable
+            for cell in cells
+            if cell.value is not None
+        ]
         hardness.append(sign * float(np.mean(values)) if values else np.inf)
     rows = [rows[at] for at in np.argsort(hardness, kind="stable")]
     if quantity != "perturbed_accuracy":
@@ -372,6 +377,29 @@ def rows(figures: Figures, quantity: str) -> list[Row]:
         if entry["clean_accuracy"] is not None
     }
     return [Row(ORIGINALS, originals), *rows]
+
+
+class OrderingGroup(NamedTuple):
+    """The models whose mean orders the rows of a map.
+
+    ``clause`` names them, such as " for ImageNet"; it is "" if they are all models of the map.
+    """
+
+    models: tuple[str, ...]
+    clause: str
+
+
+def ordering_group(names: Sequence[str]) -> OrderingGroup:
+    """The largest group of the models ``names`` with the same classes, the first of equal ones.
+
+    With fewer classes a prediction changes less easily, so a mean over models with other classes
+    would order the rows by the models that happen to be in the map.
+    """
+    groups = models.by_labels(names)
+    if len(groups) < 2:
+        return OrderingGroup(tuple(names), "")
+    labels, members = max(groups, key=lambda group: len(group[1]))
+    return OrderingGroup(members, f" for {labels.title}")
 
 
 def _row_label(text: str) -> str:
@@ -471,7 +499,10 @@ def run_map(
     names = chosen.in_order([entry["model"] for entry in figures.summary])
     every = rows(figures, quantity)
     lines = every[:_MOST]
-    head = HEAD if lines == every else f"The hardest {_MOST} of {len(every):,}, by estimate"
+    clause = ordering_group([entry["model"] for entry in figures.summary]).clause
+    head = f"Hardest first{clause}, by estimate"
+    if len(lines) < len(every):
+        head = f"The hardest {_MOST} of {len(every):,}{clause}, by estimate"
     values = np.array(
         [
             np.nan if cell.value is None else cell.value
@@ -631,12 +662,14 @@ class ShareChange(NamedTuple):
 def change_map(changes: Sequence[ShareChange], quantity: str) -> BandMap:
     """The map of ``changes`` of ``quantity``, the largest loss first; pale is not significant."""
     names = list(dict.fromkeys(change.model for change in changes))
+    group = ordering_group(names)
     lines = [
         MapRow(label, [_changes([c for c in mine if c.model == name], quantity) for name in names])
-        for label, mine in _by_loss(changes)
+        for label, mine in _by_loss(changes, group)
     ]
+    head = f"Largest loss first{group.clause}, by estimate"
     caption = f"Change of {quantities()[quantity].lower()}, in points"
-    return BandMap(LOSSES, [models.label(name) for name in names], lines, caption)
+    return BandMap(head, [models.label(name) for name in names], lines, caption)
 
 
 def before_and_after(
@@ -644,7 +677,8 @@ def before_and_after(
 ) -> BandMap:
     """The shares of one model before and after, and their changes; ``titles`` name both."""
     lines = []
-    for label, mine in _by_loss(changes):
+    group = ordering_group(list(dict.fromkeys(change.model for change in changes)))
+    for label, mine in _by_loss(changes, group):
         sides = [
             [
                 MapCell(
@@ -664,11 +698,17 @@ def before_and_after(
         ]
         lines.append(MapRow(label, [*shares, _changes(mine, quantity)]))
     caption = f"{quantities()[quantity]} before and after"
-    return BandMap(LOSSES, [*titles, "Change, points"], lines, caption)
+    head = "Largest loss first, by estimate"
+    return BandMap(head, [*titles, "Change, points"], lines, caption)
 
 
-def _by_loss(changes: Sequence[ShareChange]) -> list[tuple[str, list[ShareChange]]]:
-    """``changes`` by row, each by growing strength; after the originals the largest loss first."""
+def _by_loss(
+    changes: Sequence[ShareChange], group: OrderingGroup
+) -> list[tuple[str, list[ShareChange]]]:
+    """``changes`` by row, each by growing strength; after the originals the largest loss first.
+
+    The loss of a row is the mean over the models of ``group``; rows without one of them come last.
+    """
 
     def strength(change: ShareChange) -> float:
         step = readable(change.condition) if change.condition else None
@@ -678,8 +718,12 @@ def _by_loss(changes: Sequence[ShareChange]) -> list[tuple[str, list[ShareChange
     for change in sorted(changes, key=strength):
         label = series(change.condition) if change.condition else ORIGINALS
         by_row.setdefault(label, []).append(change)
-    mean = {label: np.mean([c.difference for c in mine]) for label, mine in by_row.items()}
-    order = sorted(by_row, key=lambda label: (label != ORIGINALS, mean[label]))
+
+    def mean_difference(label: str) -> float:
+        differences = [c.difference for c in by_row[label] if c.model in group.models]
+        return float(np.mean(differences)) if differences else np.inf
+
+    order = sorted(by_row, key=lambda label: (label != ORIGINALS, mean_difference(label)))
     return [(_row_label(label), by_row[label]) for label in order]
 
 

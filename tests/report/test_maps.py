@@ -11,6 +11,7 @@ import pytest
 from scipy.stats import binomtest
 
 from benchmarks.support.synthetic_rows import APGD, PGD, SyntheticRun, attacked, rows
+from robustness import models
 from robustness.attacks import REGISTRY as ATTACKS
 from robustness.hardening import Hardening
 from robustness.hardening.judgement import judge_training
@@ -132,6 +133,47 @@ def test_a_model_without_a_condition_leaves_its_cell_empty() -> None:
     empty, full = strip.tiles
     assert (empty.text, full.text) == ("", "100")
     assert "not measured" in empty.title
+
+
+def of_two_groups(fog: int, contrast: int, *, elsewhere: tuple[int, int]) -> pd.DataFrame:
+    """Eighty labelled images: incorrect under fog and contrast so often.
+
+    ``elsewhere`` has the numbers of a model of unknown classes, beside two with the same ones.
+    """
+    conditions = [("fog", 0.4), ("contrast", 0.4)]
+    images = np.arange(80)
+    parts = []
+    for model, (in_fog, in_contrast) in {
+        "SqueezeNet": (fog, contrast),
+        "EfficientNetLite0": (fog, contrast),
+        "elsewhere": elsewhere,
+    }.items():
+        right = np.column_stack([images >= in_fog, images >= in_contrast])
+        told: dict[str, Any] = {"labels": 7, "clean_correct": True, "correct": right}
+        parts.append(rows(right, model=model, conditions=conditions, **told))
+    return pd.concat(parts, ignore_index=True)
+
+
+def test_a_model_with_other_classes_does_not_order_the_rows() -> None:
+    """Two models fail under fog; a third, of other classes, fails so often under contrast that the
+    mean of all three is worse there.
+    """
+    drawn = maps.run_map(Figures(of_two_groups(30, 20, elsewhere=(0, 70))))
+    assert [row.label for row in drawn.rows] == ["Originals", "Fog effect", "Reduced contrast"]
+    (group, _) = models.by_labels(["SqueezeNet", "elsewhere"])
+    assert group[0].title in drawn.table.head[0], "whose mean it is, in words"
+    alone = of_two_groups(30, 20, elsewhere=(0, 70)).query("model != 'elsewhere'")
+    assert group[0].title not in maps.run_map(Figures(alone)).table.head[0]
+
+
+def test_a_model_with_other_classes_does_not_order_the_losses() -> None:
+    before = of_two_groups(0, 0, elsewhere=(0, 0))
+    after = of_two_groups(30, 20, elsewhere=(0, 70))
+    changes = comparison.changes(difference(before, after), "perturbed_accuracy")
+    drawn = maps.change_map(changes, "perturbed_accuracy")
+    assert [row.label for row in drawn.rows] == ["Originals", "Fog effect", "Reduced contrast"]
+    (group, _) = models.by_labels(["SqueezeNet", "elsewhere"])
+    assert group[0].title in drawn.table.head[0]
 
 
 # --- changes --------------------------------------------------------------------------------------
