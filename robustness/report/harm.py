@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from types import MappingProxyType
 
 from robustness.attacks import REGISTRY as ATTACK_RECORDS
 from robustness.base.text import figure_text, join_names, share
@@ -228,7 +229,7 @@ def _map(
     *,
     title: str = "",
     keyed: bool = False,
-    marks: report_maps.Marks | None = None,
+    marks: report_maps.Marks = MappingProxyType({}),
 ) -> Map:
     figures = choice.statistics
     drawing = report_maps.run_map(figures, chosen=choice.chosen, keyed=keyed, marks=marks)
@@ -239,7 +240,7 @@ def _map(
 def keyed_map(
     figures: Figures,
     chosen: ModelChoice,
-    marks: report_maps.Marks | None = None,
+    marks: report_maps.Marks = MappingProxyType({}),
 ) -> Map:
     """The map, with a selection of images behind each cell, and ``marks`` in some."""
     return _map(ChoiceFigures(chosen, figures), keyed=True, marks=marks)

@@ -1,19 +1,18 @@
-"""The map of a run: the share of images that each model withstands, by condition.
+"""Maps of bands: what each model withstands, by condition, as HTML and in words.
 
-A share is that of the images that are correct or, without labels, unchanged, and it is of all
-images, under attack as well. Intervals are 95%.
-
-The drawing of bands and maps, as HTML that pages and reports share, and its style sheet.
+A band is a row of coloured cells. A map has a band for each row and column, such as perturbations
+and models. The shares in a map of a run count all images, under attack as well; without labels
+they are shares of unchanged predictions. Intervals are 95%.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache, partial
 from html import escape
 from pathlib import Path
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -29,19 +28,16 @@ from robustness.report.tables import Entry, Table, flat, in_brackets, percent, w
 from robustness.runs.cases import RowSelection
 from robustness.statistics import Figures, ModelChoice
 
-_FAINTEST = 0.4
-"""How strong the colour of a prediction is whose confidence is 0, from 0 to 1."""
+# Lengths in rem, for a map on an A4 page. Those of columns and labels are also in maps.css.
+_CHARACTER_WIDTH = 0.45
+_TILE_MARGIN = 0.25
+_WIDEST_LABELS = 19.0
+_NARROWEST_COLUMN = 5.25
+_PAGE_WIDTH = 42.0
+_COLUMN_GAP = 0.6
 
-
-_CHARACTER = 0.45
-_MARGIN = 0.25
-"""The width in rem of a figure's character in a tile, and what a tile needs beside them."""
-_LABELS = 19.0
-_COLUMN = 5.25
-_PAPER = 42.0
-"""In rem: the most of the labels, the least of a column, as in the style sheet, and an A4 page."""
-_SHORTEST = 12
-"""Characters of the longest label, at least: the title above them has long words."""
+_SHORTEST_LABELS = 12
+"""Characters for which the column of labels has room at least: its title has long words."""
 
 
 class Tile(NamedTuple):
@@ -58,38 +54,23 @@ class Tile(NamedTuple):
     text: str = ""
     key: str = ""
 
-    @property
-    def html(self) -> str:
-        """The tile as HTML."""
-        kind = " class=rb-bad" if self.tone < 0 else ""
-        key = f' data-key="{_safe(self.key)}"' if self.key else ""
-        style = f"--w:{self.width:.4g};--t:{100 * abs(self.tone):.0f}"
-        text = f"<b>{_safe(self.text)}</b> " if self.text else ""
-        return f'<i{kind} title="{_safe(self.title)}"{key} style="{style}">{text}</i>'
-
 
 class Tick(NamedTuple):
-    """A mark over a drawn band at ``place``, a share of its width; ``strong`` ones are thicker.
+    """A mark over a drawn band at ``position``, a share of its width; ``strong`` ones are thicker.
 
     One with an interval, from ``low`` to ``high`` in shares of the width, is drawn as a dot on a
     line.
     """
 
-    place: float
+    position: float
     title: str
     strong: bool = False
     low: float | None = None
     high: float | None = None
 
     @property
-    def html(self) -> str:
-        """The mark as HTML."""
-        kind = " class=rb-strong" if self.strong else ""
-        span = ""
-        if self.low is not None and self.high is not None:
-            kind = " class=rb-span"
-            span = f";--low:{self.low:.4f};--high:{self.high:.4f}"
-        return f'<u{kind} title="{_safe(self.title)}" style="--at:{self.place:.4f}{span}"></u>'
+    def has_interval(self) -> bool:
+        return self.low is not None and self.high is not None
 
 
 class Strip(NamedTuple):
@@ -100,23 +81,20 @@ class Strip(NamedTuple):
     ticks: Sequence[Tick] = ()
 
     @property
+    def is_clickable(self) -> bool:
+        return any(tile.key for tile in self.tiles)
+
+    @property
     def html(self) -> str:
-        """``html_of`` a band that stands alone."""
-        return self.html_of("")
+        """The band as HTML, with all texts escaped."""
+        return str(_template().band(self, self.text))
 
-    def html_of(self, what: str) -> str:
-        """The band as HTML, with all texts escaped; keys make it work like a button.
+    def html_of(self, subject: str) -> str:
+        """The band as HTML, named after its ``subject``, such as a model and a perturbation.
 
-        Its name, for those who listen, begins with ``what``, such as a model and a perturbation.
+        Screen readers announce the name before the text.
         """
-        tiles = "".join(tile.html for tile in self.tiles)
-        ticks = "".join(tick.html for tick in self.ticks)
-        role = "button" if any(tile.key for tile in self.tiles) else "img"
-        focus = ' tabindex="0"' if role == "button" else ""
-        label = _safe(f"{what}: {self.text}" if what else self.text)
-        return (
-            f'<div class="rb-band" role="{role}"{focus} aria-label="{label}">{tiles}{ticks}</div>'
-        )
+        return str(_template().band(self, f"{subject}: {self.text}"))
 
 
 class MapRow(NamedTuple):
@@ -137,8 +115,8 @@ class CellAxis(NamedTuple):
 class BandMap(NamedTuple):
     """Strips by row and column; ``head`` is the title of the column of labels.
 
-    ``caption`` says what it shows, to those who listen. ``axis`` labels the cells of each column. A
-    ``badge`` is what the first column has that the others lack; that column is tinted.
+    ``caption`` is the name that screen readers announce. ``axis`` labels the cells of each column.
+    A ``badge`` marks the first column, which is tinted.
     """
 
     head: str
@@ -151,76 +129,67 @@ class BandMap(NamedTuple):
     @property
     def html(self) -> str:
         """The map as an HTML table, with all texts escaped."""
-        titles = "".join(
-            f'<th scope="col"{self._mark(at)}>{self._title(at)}</th>'
-            for at in range(len(self.columns))
-        )
-        body = ""
-        for row in self.rows:
-            image = f'<img src="{_safe(row.image)}" alt="">' if row.image else ""
-            label = _safe(row.label)
-            cells = "".join(
-                f'<td{self._mark(at)} data-title="{_safe(self.columns[at])}">'
-                f"{strip.html_of(f'{self.columns[at]}, {row.label}') if strip else ''}</td>"
-                for at, strip in enumerate(row.strips)
-            )
-            body += (
-                f'<tr><th scope="row" title="{label}">{image}<span>{label}</span></th>{cells}</tr>'
-            )
-        # The cells of a strip are equally wide; a figure that is cut is another figure.
-        widths = [
-            len(lengths) * (_CHARACTER * max(lengths) + _MARGIN)
-            for row in self.rows
-            for strip in row.strips
-            if strip and (lengths := [len(tile.text) for tile in strip.tiles if tile.text])
-        ]
-        least = max(widths, default=0)
-        longest = max([_SHORTEST, *(len(row.label) for row in self.rows)])
-        labels = min(_LABELS, longest / 2 + 0.6)
-        whole = labels + len(self.columns) * (max(_COLUMN, least) + 0.6)
-        sizes = (
-            f"--rows:{len(self.rows)};--columns:{len(self.columns)};--least:{least:.2f}rem;"
-            f"--print:{min(1.0, _PAPER / whole):.2f}"
-        )
-        return (
-            f'<div class="rb-map" style="{sizes}"><table>'
-            f"<caption>{_safe(self.caption)}</caption>"
-            f'<thead><tr><th scope="col">{self._corner}</th>{titles}</tr></thead>'
-            f"<tbody>{body}</tbody></table></div>"
-        )
-
-    def _mark(self, column: int) -> str:
-        return " class=rb-first" if self.badge and column == 0 else ""
-
-    def _title(self, column: int) -> str:
-        """The title of a column as HTML, with its badge and the labels of its cells."""
-        title = f"<span>{_safe(self.columns[column])}</span>"
-        if self.badge and column == 0:
-            title += f" <em>{_safe(self.badge)}</em>"
-        if self.axis is None:
-            return title
-        labels = "".join(f"<i>{_safe(label)}</i>" for label in self.axis.labels)
-        return f'{title}<span class="rb-levels" aria-hidden="true">{labels}</span>'
-
-    @property
-    def _corner(self) -> str:
-        """The title of the labels as HTML, above the quantity of the axis."""
-        if self.axis is None:
-            return _safe(self.head)
-        quantity = _safe(self.axis.quantity.capitalize())
-        return f'{_safe(self.head)}<span class="rb-levels" aria-hidden="true">{quantity}</span>'
+        return str(_template().table(self, _size_of(self)))
 
     @property
     def table(self) -> Table:
         """The map in words."""
-        head = self.head if self.axis is None else f"{self.head}; {self.axis.quantity}: share"
+        head = self.head
+        if self.axis is not None:
+            head = f"{head}; {self.axis.quantity}: share"
         columns = list(self.columns)
         if self.badge and columns:
             columns[0] = f"{columns[0]} ({self.badge.lower()})"
-        rows = [
-            (row.label, *(strip.text if strip else "" for strip in row.strips)) for row in self.rows
-        ]
+        rows = []
+        for row in self.rows:
+            texts = ["" if strip is None else strip.text for strip in row.strips]
+            rows.append((row.label, *texts))
         return Table((head, *columns), rows)
+
+
+class _MapSize(NamedTuple):
+    """The width of the widest strip in rem, and the scale at which the map fits on a page."""
+
+    widest_strip: float
+    print_scale: float
+
+
+def _size_of(drawing: BandMap) -> _MapSize:
+    strips = [strip for row in drawing.rows for strip in row.strips if strip is not None]
+    widest_strip = max(map(_strip_width, strips), default=0)
+    longest_label = max((len(row.label) for row in drawing.rows), default=0)
+    labels_width = max(_SHORTEST_LABELS, longest_label) / 2 + _COLUMN_GAP
+    labels_width = min(_WIDEST_LABELS, labels_width)
+    column_width = max(_NARROWEST_COLUMN, widest_strip) + _COLUMN_GAP
+    whole_width = labels_width + len(drawing.columns) * column_width
+    return _MapSize(widest_strip, min(1.0, _PAGE_WIDTH / whole_width))
+
+
+def _strip_width(strip: Strip) -> float:
+    """The width that a strip needs, in rem, so that no figure in it is cut."""
+    lengths = [len(tile.text) for tile in strip.tiles if tile.text]
+    if not lengths:
+        return 0
+    # All cells of a strip are as wide as its longest figure needs.
+    return len(lengths) * (_CHARACTER_WIDTH * max(lengths) + _TILE_MARGIN)
+
+
+@cache
+def _template() -> Any:
+    """The macros of ``map.html.j2``."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent / "templates"),
+        # Every text of the template goes through ``shown``. Escaping by default would also wrap
+        # the numbers of thousands of tiles, and draw a map three times as slowly.
+        autoescape=False,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["shown"] = lambda text: escape(unhidden(text))
+    return environment.get_template("map.html.j2").module
 
 
 @cache
@@ -229,23 +198,29 @@ def style() -> str:
     return Path(__file__).with_suffix(".css").read_text("utf-8")
 
 
-def _safe(text: str) -> str:
-    return escape(unhidden(text))
+# --- bands over strength --------------------------------------------------------------------------
 
 
-def place(strength: float) -> float:
-    """Where ``strength`` lies in a band of ``STEPS`` cells: the middle of its cell."""
+_FAINTEST = 0.4
+"""How strong the colour of a prediction is whose confidence is 0, from 0 to 1."""
+
+
+def band_position(strength: float) -> float:
+    """Where ``strength`` lies in a band of ``STEPS`` cells: the middle of its cell, in [0, 1]."""
     return (strength * (STEPS - 1) + 0.5) / STEPS
 
 
 def ticks(record: Perturbation) -> list[Tick]:
-    """The study's setting and ImageNet-C's severities; none for a switch."""
+    """Marks at ImageNet-C's severities and at the study's setting; none for a switch."""
     if not record.graded:
         return []
-    strengths = dict(enumerate(record.severity_strengths, start=1))
-    marks = [Tick(place(at), f"severity {number}") for number, at in strengths.items()]
+    marks = [
+        Tick(band_position(strength), f"severity {severity}")
+        for severity, strength in enumerate(record.severity_strengths, start=1)
+    ]
     if record.study_strength is not None:
-        marks.append(Tick(place(record.study_strength), "the study's setting", strong=True))
+        position = band_position(record.study_strength)
+        marks.append(Tick(position, "the study's setting", strong=True))
     return marks
 
 
@@ -261,16 +236,29 @@ def strip(band: Band, *, keyed: bool = False) -> Strip:
     for number, cell in enumerate(cells):
         end = 1.0
         if number + 1 < len(cells):
-            end = (place(cell.strength) + place(cells[number + 1].strength)) / 2
-        good = band.good(cell)
-        strong = _FAINTEST + (1 - _FAINTEST) * cell.probability
-        name = models.class_name(band.model, cell.top1)
-        at = f"{cell.strength:g}" if record.graded else record.value_text(cell.strength)
-        title = f"{at}: {band.words[not good]}, {percent(cell.probability)} {name}"
-        key = f"{band.model} {band.perturbation} {cell.strength:g}" if keyed else ""
-        tiles.append(Tile(strong if good else -strong, title, end - start, key=key))
+            # A tile ends halfway to the next strength.
+            next_strength = cells[number + 1].strength
+            end = (band_position(cell.strength) + band_position(next_strength)) / 2
+        is_good = band.good(cell)
+        intensity = _FAINTEST + (1 - _FAINTEST) * cell.probability
+        if record.graded:
+            strength_text = f"{cell.strength:g}"
+        else:
+            strength_text = record.value_text(cell.strength)
+        verdict = band.words[not is_good]
+        class_name = models.class_name(band.model, cell.top1)
+        tile = Tile(
+            tone=intensity if is_good else -intensity,
+            title=f"{strength_text}: {verdict}, {percent(cell.probability)} {class_name}",
+            width=end - start,
+            key=f"{band.model} {band.perturbation} {cell.strength:g}" if keyed else "",
+        )
+        tiles.append(tile)
         start = end
     return Strip(tiles, band.text, ticks(record))
+
+
+# --- the map of a run -----------------------------------------------------------------------------
 
 
 ORIGINALS = "Originals"
@@ -278,28 +266,35 @@ EPSILON = "epsilon"
 RECOMMENDED = "Recommended"
 FASTEST = "Fastest"
 
-_MOST = 100
-"""Rows of a map, which a browser still draws at once; a profile or a plan may have thousands."""
+_MOST_ROWS = 100
+"""Rows that a browser still draws at once; a profile or a plan may have thousands."""
 
-_FULL = 0.3
-"""The difference of shares from which a colour is as strong as can be."""
-_PALE = 0.14
-_LEAST = 0.4
-"""Strengths of colour: of a difference that is not significant, and of the smallest that is."""
+_OUTCOMES = {"perturbed_accuracy": " correct", "consistency": " unchanged"}
+"""By quantity, the word that follows a share in the title of a cell."""
+
+ATTACKED_SHARES: Mapping[str, tuple[str, str]] = {
+    "perturbed_accuracy": ("robust", "n_images"),
+    "consistency": ("unchanged", "n_unchanged"),
+}
+"""By quantity of a map: the figure of ``Figures.robust_accuracy`` that is the same share under
+attack, of all images, and the name of their number."""
+
+Marks = Mapping[tuple[str, str], tuple[str, str]]
+"""By model and condition: a sign in the cell, and what it says."""
 
 
 class MapCell(NamedTuple):
-    """The figure ``name`` of ``entry``; ``n`` is the name of its number of images.
+    """The figure ``name`` of ``entry``; ``count_name`` is the figure with its number of images.
 
-    ``at`` is the strength, and ``title`` the condition, in words. ``conditions`` are those whose
-    images fail there. ``severity`` is that of ImageNet-C, if the strength is one of its.
+    ``setting`` is the strength, and ``title`` the condition, in words. ``conditions`` are those
+    whose images fail there. ``severity`` is that of ImageNet-C, if the strength is one of its.
     """
 
-    at: str
+    setting: str
     title: str
     entry: Entry
     name: str
-    n: str
+    count_name: str
     conditions: tuple[str, ...] = ()
     severity: int | None = None
 
@@ -310,11 +305,8 @@ class MapCell(NamedTuple):
         return value
 
 
-_OUTCOMES = {"perturbed_accuracy": " correct", "consistency": " unchanged"}
-
-
 class Row(NamedTuple):
-    """What differs in strength alone: the cells of each model, by growing strength."""
+    """Conditions that differ in strength alone: the cells of each model, by growing strength."""
 
     label: str
     cells: Mapping[str, Sequence[MapCell]]
@@ -325,9 +317,18 @@ class Row(NamedTuple):
         """The cells of one model, which has all levels."""
         return list(next(iter(self.cells.values()), ()))
 
+    def values(self, model_names: Iterable[str]) -> list[float]:
+        """The measured figures of the models ``model_names``."""
+        values = []
+        for name in model_names:
+            for cell in self.cells.get(name, ()):
+                if cell.value is not None:
+                    values.append(cell.value)
+        return values
+
 
 def quantity_of(figures: Figures) -> str:
-    """What a map shows by default: accuracy or, without labels, consistency."""
+    """The quantity that a map shows by default: accuracy or, without labels, consistency."""
     return "consistency" if figures.ranked_by == "consistency" else "perturbed_accuracy"
 
 
@@ -338,45 +339,59 @@ def rows(figures: Figures, quantity: str) -> list[Row]:
     ``ordering_group``. Conditions of strength 0 are left out, unless there are no others. Accuracy
     and consistency have attacks by norm, as robust accuracy does, and so count every image.
     """
-    entries = [e for e in figures.by_perturbation if e.get(quantity) is not None]
-    by_norm = quantity in ATTACKED_SHARES
-    if by_norm:
-        entries = [entry for entry in entries if entry["perturbation"] not in ATTACKS]
-    active = {entry["series"] for entry in entries if entry["strength"] != 0}
-    rows = []
-    for label, mine in grouped(entries, "series").items():
-        if active and label not in active:
-            continue
-        levels = {entry["condition"]: entry for entry in mine}
-        order = sorted(levels, key=lambda text: levels[text]["strength"] or 0.0)
-        by_cell = {(entry["model"], entry["condition"]): entry for entry in mine}
-        cells = {
-            model: [_cell(levels[text], by_cell.get((model, text)), quantity) for text in order]
-            for model in grouped(mine, "model")
-        }
-        rows.append(Row(_row_label(label), cells))
-    rows += _attacks(figures, quantity) if by_norm else []
-    sign = 1.0 if goodness(np.array([0.0, 1.0]), quantity)[1] == 1 else -1.0
-    comparable = ordering_group([entry["model"] for entry in figures.summary]).models
-    hardness = []
-    for row in rows:
-        values = [
-            cell.value
-            for name, cells in row.cells.items()
-            if name in comparable
-            for cell in cells
-            if cell.value is not None
+    attacks_by_norm = quantity in ATTACKED_SHARES
+    entries = [
+        entry
+        for entry in figures.by_perturbation
+        if entry.get(quantity) is not None
+        and not (attacks_by_norm and entry["perturbation"] in ATTACKS)
+    ]
+    active_series = {entry["series"] for entry in entries if entry["strength"] != 0}
+    unordered = []
+    for label, series_entries in grouped(entries, "series").items():
+        if label in active_series or not active_series:
+            unordered.append(_series_row(label, series_entries, quantity))
+    if attacks_by_norm:
+        unordered += _attack_rows(figures, quantity)
+    ordered = _hardest_first(unordered, figures, quantity)
+    if quantity == "perturbed_accuracy":
+        return [_originals_row(figures), *ordered]
+    return ordered
+
+
+def _series_row(label: str, entries: Sequence[Entry], quantity: str) -> Row:
+    """The row of the conditions of one series."""
+    levels = {entry["condition"]: entry for entry in entries}
+    by_strength = sorted(levels.values(), key=lambda level: level["strength"] or 0.0)
+    by_cell = {(entry["model"], entry["condition"]): entry for entry in entries}
+    cells = {}
+    for name in grouped(entries, "model"):
+        cells[name] = [
+            _cell(level, by_cell.get((name, level["condition"])), quantity) for level in by_strength
         ]
-        hardness.append(sign * float(np.mean(values)) if values else np.inf)
-    rows = [rows[at] for at in np.argsort(hardness, kind="stable")]
-    if quantity != "perturbed_accuracy":
-        return rows
-    originals = {
-        entry["model"]: [MapCell("", "originals", entry, "clean_accuracy", "n_labelled")]
-        for entry in figures.summary
-        if entry["clean_accuracy"] is not None
-    }
-    return [Row(ORIGINALS, originals), *rows]
+    return Row(_capitalised(label), cells)
+
+
+def _originals_row(figures: Figures) -> Row:
+    cells = {}
+    for entry in figures.summary:
+        if entry["clean_accuracy"] is not None:
+            cell = MapCell("", "originals", entry, "clean_accuracy", "n_labelled")
+            cells[entry["model"]] = [cell]
+    return Row(ORIGINALS, cells)
+
+
+def _hardest_first(rows: Sequence[Row], figures: Figures, quantity: str) -> list[Row]:
+    """``rows`` by their mean over the models of ``ordering_group``; those without one come last."""
+    group = ordering_group([entry["model"] for entry in figures.summary])
+    goodness_of_low_and_high = goodness(np.array([0.0, 1.0]), quantity)
+    sign = 1.0 if goodness_of_low_and_high[1] == 1 else -1.0
+
+    def ease(row: Row) -> float:
+        values = row.values(name for name in row.cells if name in group.models)
+        return sign * float(np.mean(values)) if values else np.inf
+
+    return sorted(rows, key=ease)
 
 
 class OrderingGroup(NamedTuple):
@@ -402,67 +417,59 @@ def ordering_group(names: Sequence[str]) -> OrderingGroup:
     return OrderingGroup(members, f" for {labels.title}")
 
 
-def _row_label(text: str) -> str:
-    """``text``, such as the name of a profile, with a capital unless its first word has one."""
-    return text[:1].upper() + text[1:] if text.partition(" ")[0].islower() else text
+def _capitalised(label: str) -> str:
+    """``label``, such as the name of a profile, with a capital unless its first word has one."""
+    first_word = label.partition(" ")[0]
+    return label[:1].upper() + label[1:] if first_word.islower() else label
 
 
 def _cell(level: Entry, entry: Entry | None, quantity: str) -> MapCell:
-    """The cell of a model at ``level``, which ``entry`` measures."""
-    text = str(level["condition"])
+    """The cell of a model at the condition of ``level``; ``entry`` is None if not measured."""
+    condition = str(level["condition"])
     severity: int | None = level["severity"] or None
-    at = setting(text)
-    title = short(text)
+    title = short(condition)
     if severity is not None:
         title += f" (severity {severity})"
     if entry is None:
-        return MapCell(at, title, {}, quantity, "", severity=severity)
-    n = "n_labelled" if "accuracy" in quantity else "n_images"
-    return MapCell(at, title, entry, quantity, n, (text,), severity)
+        return MapCell(setting(condition), title, {}, quantity, "", severity=severity)
+    count_name = "n_labelled" if "accuracy" in quantity else "n_images"
+    return MapCell(setting(condition), title, entry, quantity, count_name, (condition,), severity)
 
 
-ATTACKED_SHARES: Mapping[str, tuple[str, str]] = {
-    "perturbed_accuracy": ("robust", "n_images"),
-    "consistency": ("unchanged", "n_unchanged"),
-}
-"""By quantity of a map: the figure of ``Figures.robust_accuracy`` that is the same share under
-attack, of all images, and the name of their number."""
-
-
-def _attacks(figures: Figures, quantity: str) -> list[Row]:
+def _attack_rows(figures: Figures, quantity: str) -> list[Row]:
     """A row a norm: the share of all images that every attack leaves correct, or unchanged."""
-    name, n = ATTACKED_SHARES[quantity]
-    attacks = [
-        condition
-        for text in grouped(figures.by_perturbation, "condition")
-        if isinstance(condition := readable(str(text)), AttackCondition)
-    ]
-
-    def cell(entry: Entry) -> MapCell:
-        specs = [each for each in attacks if each.spec.norm == entry["norm"]]
-        size = next(e.spec.size_text for e in specs if e.spec.epsilon == entry["epsilon"])
-        title = f"{NORMS[entry['norm']].label}, epsilon {size}"
-        conditions = tuple(each.id for each in specs if each.spec.epsilon <= entry["epsilon"])
-        return MapCell(size, title, entry, name, n, conditions)
-
-    rows = []
+    attacks = []
+    for text in grouped(figures.by_perturbation, "condition"):
+        condition = readable(str(text))
+        if isinstance(condition, AttackCondition):
+            attacks.append(condition)
     measured = figures.robust_accuracy
     if quantity == "perturbed_accuracy":
         measured = [entry for entry in measured if entry["of"] == "accuracy"]
+    attack_rows = []
     for norm, entries in grouped(measured, "norm").items():
-        cells = {
-            model: [cell(entry) for entry in mine]
-            for model, mine in grouped(entries, "model").items()
-        }
-        rows.append(Row(f"Attacks, {NORMS[norm].label}", cells, EPSILON))
-    return rows
+        attacks_of_norm = [attack for attack in attacks if attack.spec.norm == norm]
+        cells = {}
+        for name, model_entries in grouped(entries, "model").items():
+            cells[name] = [
+                _attack_cell(entry, attacks_of_norm, quantity) for entry in model_entries
+            ]
+        attack_rows.append(Row(f"Attacks, {NORMS[norm].label}", cells, EPSILON))
+    return attack_rows
 
 
-Marks = Mapping[tuple[str, str], tuple[str, str]]
-"""By model and condition: a sign in the cell, and what it says."""
+def _attack_cell(entry: Entry, attacks: Sequence[AttackCondition], quantity: str) -> MapCell:
+    """The cell of an ``entry`` of ``Figures.robust_accuracy``; ``attacks`` are of its norm."""
+    epsilon = entry["epsilon"]
+    name, count_name = ATTACKED_SHARES[quantity]
+    size = next(attack.spec.size_text for attack in attacks if attack.spec.epsilon == epsilon)
+    title = f"{NORMS[entry['norm']].label}, epsilon {size}"
+    # Robust accuracy at an epsilon counts the failures at all smaller ones.
+    conditions = tuple(attack.id for attack in attacks if attack.spec.epsilon <= epsilon)
+    return MapCell(size, title, entry, name, count_name, conditions)
 
 
-def _axis(rows: Sequence[Row]) -> CellAxis | None:
+def _shared_axis(rows: Sequence[Row]) -> CellAxis | None:
     """The levels that the rows have in common, as severities where they are some.
 
     Rows of one cell have no levels; epsilons are an axis where there are no strengths.
@@ -474,7 +481,7 @@ def _axis(rows: Sequence[Row]) -> CellAxis | None:
         (shared,) = severities
         if None not in shared:
             return CellAxis("severity", [str(severity) for severity in shared])
-    settings = {tuple(cell.at for cell in row.levels) for row in graded}
+    settings = {tuple(cell.setting for cell in row.levels) for row in graded}
     if len(settings) == 1:
         return CellAxis(graded[0].quantity, settings.pop())
     return None
@@ -486,7 +493,7 @@ def run_map(
     *,
     chosen: ModelChoice | None = None,
     keyed: bool = False,
-    marks: Marks | None = None,
+    marks: Marks = MappingProxyType({}),
 ) -> BandMap:
     """The map of ``quantity`` (default: what the models are ranked by, as a share).
 
@@ -496,85 +503,117 @@ def run_map(
     """
     quantity = quantity or quantity_of(figures)
     chosen = chosen or figures.choice
-    names = chosen.in_order([entry["model"] for entry in figures.summary])
-    every = rows(figures, quantity)
-    lines = every[:_MOST]
-    clause = ordering_group([entry["model"] for entry in figures.summary]).clause
-    head = f"Hardest first{clause}, by estimate"
-    if len(lines) < len(every):
-        head = f"The hardest {_MOST} of {len(every):,}{clause}, by estimate"
-    values = np.array(
-        [
-            np.nan if cell.value is None else cell.value
-            for row in lines
-            for cells in row.cells.values()
-            for cell in cells
-        ]
+    ranked = [entry["model"] for entry in figures.summary]
+    names = chosen.in_order(ranked)
+    all_rows = rows(figures, quantity)
+    shown_rows = all_rows[:_MOST_ROWS]
+    axis = _shared_axis(shown_rows)
+    style = _CellStyle(
+        quantity,
+        keyed=keyed,
+        marks=marks,
+        by_severity=axis is not None and axis.quantity == "severity",
     )
-    tones = iter(2 * goodness(values, quantity) - 1)
-    axis = _axis(lines)
     drawn = []
-    for row in lines:
+    for row, tones in zip(shown_rows, _tones(shown_rows, quantity), strict=True):
         strips = {
-            name: _strip(
-                name,
-                cells,
-                [next(tones) for _ in cells],
-                quantity,
-                keyed,
-                marks or {},
-                by_severity=axis is not None and axis.quantity == "severity",
-            )
-            for name, cells in row.cells.items()
+            name: _strip(name, cells, tones[name], style) for name, cells in row.cells.items()
         }
         label = row.label
         if row.quantity == EPSILON and (axis is None or axis.quantity != EPSILON):
-            label += f" {', '.join(cell.at for cell in row.levels)}"
+            label += f" {', '.join(cell.setting for cell in row.levels)}"
         drawn.append(MapRow(label, [strips.get(name) for name in names]))
-    caption = f"{quantities()[quantity]} by {axis.quantity if axis else 'strength'}"
+    clause = ordering_group(ranked).clause
+    head = f"Hardest first{clause}, by estimate"
+    if len(shown_rows) < len(all_rows):
+        head = f"The hardest {_MOST_ROWS} of {len(all_rows):,}{clause}, by estimate"
+    by = "strength" if axis is None else axis.quantity
     badge = ""
     if chosen.leading in names:
         badge = RECOMMENDED if chosen.recommended else FASTEST
-    return BandMap(head, [models.label(name) for name in names], drawn, caption, axis, badge)
+    return BandMap(
+        head=head,
+        columns=[models.label(name) for name in names],
+        rows=drawn,
+        caption=f"{quantities()[quantity]} by {by}",
+        axis=axis,
+        badge=badge,
+    )
+
+
+def _tones(rows: Sequence[Row], quantity: str) -> list[dict[str, list[float]]]:
+    """For each row, the tones of the cells of each model.
+
+    They are computed together, since ``goodness`` scales some metrics from the worst to the best
+    value of the whole map.
+    """
+    cells = [cell for row in rows for model_cells in row.cells.values() for cell in model_cells]
+    values = np.array([np.nan if cell.value is None else cell.value for cell in cells])
+    tones = iter((2 * goodness(values, quantity) - 1).tolist())
+    return [
+        {name: [next(tones) for _ in model_cells] for name, model_cells in row.cells.items()}
+        for row in rows
+    ]
+
+
+class _CellStyle(NamedTuple):
+    """How the cells of a map are written.
+
+    ``by_severity``: whether the text of a strip names severities instead of strengths.
+    """
+
+    quantity: str
+    keyed: bool = False
+    marks: Marks = MappingProxyType({})
+    by_severity: bool = False
 
 
 def _strip(
-    name: str,
-    cells: Sequence[MapCell],
-    tones: Sequence[float],
-    quantity: str,
-    keyed: bool = False,
-    marks: Marks = MappingProxyType({}),
-    by_severity: bool = False,
+    model_name: str, cells: Sequence[MapCell], tones: Sequence[float], style: _CellStyle
 ) -> Strip:
-    short, exact = forms(quantity)
-    tiles = []
-    for cell, tone in zip(cells, tones, strict=True):
-        if cell.value is None:
-            tiles.append(Tile(0.0, f"{cell.title}: not measured"))
-            continue
-        chosen = RowSelection(model=name, conditions=cell.conditions)
-        key = chosen.text if keyed and cell.conditions else ""
-        sign, said = next(
-            (marks[name, text] for text in cell.conditions[-1:] if (name, text) in marks), ("", "")
-        )
-        value = figure_text(cell.entry, cell.name, exact)
-        n = figure_text(cell.entry, cell.n, ",")
-        bounds = in_brackets(cell.entry, cell.name, exact)
-        outcome = _OUTCOMES.get(quantity, "")
-        remark = f"; {said}" if said else ""
-        title = f"{cell.title}: {value}{outcome}{bounds}, n = {n}{remark}"
-        figure = figure_text(cell.entry, cell.name, lambda v: format_figure(v, short).rstrip("%"))
-        written = f"{figure}\N{THIN SPACE}{sign}" if sign else figure
-        tiles.append(Tile(float(tone), title, 1.0, written, key))
+    """The ``cells`` of a model in a row."""
+    tiles = [_tile(model_name, cell, tone, style) for cell, tone in zip(cells, tones, strict=True)]
+    short_form, exact_form = forms(style.quantity)
     if len(cells) == 1:
-        return Strip(tiles, with_interval(cells[0].entry, cells[0].name, exact))
+        return Strip(tiles, with_interval(cells[0].entry, cells[0].name, exact_form))
     texts = []
     for cell in cells:
-        level = str(cell.severity) if by_severity and cell.severity is not None else cell.at
-        if value := figure_text(cell.entry, cell.name, short):
+        level = cell.setting
+        if style.by_severity and cell.severity is not None:
+            level = str(cell.severity)
+        value = figure_text(cell.entry, cell.name, short_form)
+        if value:
             texts.append(f"{level}: {value}")
     return Strip(tiles, ", ".join(texts))
+
+
+def _tile(model_name: str, cell: MapCell, tone: float, style: _CellStyle) -> Tile:
+    if cell.value is None:
+        return Tile(0.0, f"{cell.title}: not measured")
+    short_form, exact_form = forms(style.quantity)
+    value = figure_text(cell.entry, cell.name, exact_form)
+    outcome = _OUTCOMES.get(style.quantity, "")
+    bounds = in_brackets(cell.entry, cell.name, exact_form)
+    count = figure_text(cell.entry, cell.count_name, ",")
+    title = f"{cell.title}: {value}{outcome}{bounds}, n = {count}"
+    # The map says once that its cells are percentages.
+    text = figure_text(
+        cell.entry, cell.name, lambda number: format_figure(number, short_form).rstrip("%")
+    )
+    key = ""
+    if cell.conditions:
+        if style.keyed:
+            key = RowSelection(model=model_name, conditions=cell.conditions).text
+        # The last condition is that of the cell's own epsilon.
+        mark = style.marks.get((model_name, cell.conditions[-1]))
+        if mark is not None:
+            sign, meaning = mark
+            title += f"; {meaning}"
+            text += f"\N{THIN SPACE}{sign}" if sign else ""
+    return Tile(tone, title, text=text, key=key)
+
+
+# --- the strength of a camera ---------------------------------------------------------------------
 
 
 class Span(NamedTuple):
@@ -585,41 +624,74 @@ class Span(NamedTuple):
     high: float
     text: str
 
+    def mark(self, position: Callable[[float], float]) -> Tick:
+        """The mark of the span; ``position`` is where a strength lies in the band, in [0, 1]."""
+        return Tick(
+            position(self.strength),
+            self.text,
+            low=position(self.low),
+            high=position(self.high),
+        )
+
 
 def camera_map(spans: Mapping[str, Span], figures: Figures | None = None) -> BandMap:
-    """A row a perturbation of ``spans``, which are marked, with the cells of ``figures`` if any."""
-    names = [entry["model"] for entry in figures.summary] if figures else []
-    measured = {row.label: row for row in rows(figures, quantity_of(figures))} if figures else {}
+    """A row for each perturbation of ``spans``, marked with its strength.
+
+    With ``figures`` of a run the rows have its cells, with a column a model.
+    """
+    if figures is None:
+        drawn = [MapRow(REGISTRY[name].label, [_marked_band(name, spans[name])]) for name in spans]
+        return BandMap("Perturbation", ["Strength, 0 to 1"], drawn, "Strengths of your camera")
+    quantity = quantity_of(figures)
+    names = [entry["model"] for entry in figures.summary]
+    measured = {row.label: row for row in rows(figures, quantity)}
     drawn = []
-    for name, span in spans.items():
-        record = REGISTRY[name]
-        cells = measured[record.label].cells if record.label in measured else {}
-        strips = [_marked(cells.get(model, ()), record, span, figures) for model in names or [""]]
-        drawn.append(MapRow(record.label, strips))
-    titles = [models.label(name) for name in names] or ["Strength, 0 to 1"]
+    for perturbation, span in spans.items():
+        label = REGISTRY[perturbation].label
+        strips = []
+        for name in names:
+            cells = measured[label].cells.get(name) if label in measured else None
+            if cells:
+                strips.append(_marked_cells(cells, span, quantity))
+            else:
+                strips.append(_marked_band(perturbation, span))
+        drawn.append(MapRow(label, strips))
+    titles = [models.label(name) for name in names]
     return BandMap("Perturbation", titles, drawn, "Strengths of your camera")
 
 
-def _marked(
-    cells: Sequence[MapCell], record: Perturbation, span: Span, figures: Figures | None
-) -> Strip:
-    """The ``cells`` of a model, or an empty band of all strengths, with the mark of ``span``."""
-    if not cells or figures is None:
-        at, low, high = (place(value) for value in (span.strength, span.low, span.high))
-        mark = Tick(at, span.text, low=low, high=high)
-        return Strip([Tile(0.0, record.label)], span.text, [*ticks(record), mark])
-    centres = {float(cell.at): (at + 0.5) / len(cells) for at, cell in enumerate(cells)}
-    places = {0.0: 0.0, 1.0: 1.0} | centres
-    levels = sorted(places)
-    at, low, high = (
-        float(np.interp(strength, levels, [places[level] for level in levels]))
-        for strength in (span.strength, span.low, span.high)
-    )
+def _marked_band(perturbation: str, span: Span) -> Strip:
+    """An empty band of all strengths with the mark of ``span``."""
+    record = REGISTRY[perturbation]
+    marks = [*ticks(record), span.mark(band_position)]
+    return Strip([Tile(0.0, record.label)], span.text, marks)
+
+
+def _marked_cells(cells: Sequence[MapCell], span: Span, quantity: str) -> Strip:
+    """The ``cells`` of a model with the mark of ``span`` between their strengths."""
+    positions = {0.0: 0.0, 1.0: 1.0}
+    for number, cell in enumerate(cells):
+        positions[float(cell.setting)] = (number + 0.5) / len(cells)
+    strengths = sorted(positions)
+
+    def position(strength: float) -> float:
+        return float(np.interp(strength, strengths, [positions[each] for each in strengths]))
+
     tones = [0.0 if cell.value is None else 2 * cell.value - 1 for cell in cells]
-    strip = _strip("", cells, tones, quantity_of(figures))
-    mark = Tick(at, span.text, low=low, high=high)
+    strip = _strip("", cells, tones, _CellStyle(quantity))
     text = f"{strip.text}; your camera: {span.text}"
-    return strip._replace(ticks=[mark], text=text)
+    return strip._replace(ticks=[span.mark(position)], text=text)
+
+
+# --- changes --------------------------------------------------------------------------------------
+
+
+_FULL_DIFFERENCE = 0.3
+"""The difference of shares from which a colour is as strong as can be."""
+
+_NOT_SIGNIFICANT_TONE = 0.14
+_LEAST_SIGNIFICANT_TONE = 0.4
+"""Strengths of colour: of a difference that is not significant, and of the smallest that is."""
 
 
 class ShareChange(NamedTuple):
@@ -646,60 +718,64 @@ class ShareChange(NamedTuple):
 
     @property
     def tone(self) -> float:
-        """The colour: the sign of the difference, and how strong it is."""
-        strong = _LEAST + (1 - _LEAST) * min(1.0, abs(self.difference) / _FULL)
-        return float(np.sign(self.difference)) * (strong if self.significant else _PALE)
+        """The colour, from -1 to 1: the sign of the difference, and how strong it is."""
+        sign = float(np.sign(self.difference))
+        if not self.significant:
+            return sign * _NOT_SIGNIFICANT_TONE
+        relative_size = min(1.0, abs(self.difference) / _FULL_DIFFERENCE)
+        return sign * (_LEAST_SIGNIFICANT_TONE + (1 - _LEAST_SIGNIFICANT_TONE) * relative_size)
+
+    @property
+    def strength(self) -> float:
+        """The strength of the condition; 0 for originals and what has none."""
+        condition = readable(self.condition) if self.condition else None
+        return 0.0 if condition is None else condition.strength or 0.0
 
     def entry(self, quantity: str) -> Entry:
         """Its figures of ``quantity`` by the names that a comparison gives them."""
-        of = {"model": self.model, "condition": self.condition}
-        figures = {"a": self.before, "b": self.after, "images": self.n}
-        by_name = {f"{quantity}_{name}": value for name, value in figures.items()}
+        figures = {
+            "model": self.model,
+            "condition": self.condition,
+            f"{quantity}_a": self.before,
+            f"{quantity}_b": self.after,
+            f"{quantity}_images": self.n,
+        }
         difference = {"value": self.difference, "low": self.low, "high": self.high}
-        return flat({**of, **by_name}, f"{quantity}_difference", difference)
+        return flat(figures, f"{quantity}_difference", difference)
 
 
 def change_map(changes: Sequence[ShareChange], quantity: str) -> BandMap:
     """The map of ``changes`` of ``quantity``, the largest loss first; pale is not significant."""
     names = list(dict.fromkeys(change.model for change in changes))
     group = ordering_group(names)
-    lines = [
-        MapRow(label, [_changes([c for c in mine if c.model == name], quantity) for name in names])
-        for label, mine in _by_loss(changes, group)
-    ]
+    drawn = []
+    for label, row_changes in _by_loss(changes, group):
+        strips = []
+        for name in names:
+            changes_of_model = [change for change in row_changes if change.model == name]
+            strips.append(_changes_strip(changes_of_model, quantity) if changes_of_model else None)
+        drawn.append(MapRow(label, strips))
     head = f"Largest loss first{group.clause}, by estimate"
     caption = f"Change of {quantities()[quantity].lower()}, in points"
-    return BandMap(head, [models.label(name) for name in names], lines, caption)
+    return BandMap(head, [models.label(name) for name in names], drawn, caption)
 
 
 def before_and_after(
     changes: Sequence[ShareChange], quantity: str, titles: Sequence[str]
 ) -> BandMap:
     """The shares of one model before and after, and their changes; ``titles`` name both."""
-    lines = []
-    group = ordering_group(list(dict.fromkeys(change.model for change in changes)))
-    for label, mine in _by_loss(changes, group):
-        sides = [
-            [
-                MapCell(
-                    setting(change.condition) if change.condition else "",
-                    change.title,
-                    change.entry(quantity),
-                    f"{quantity}_{side}",
-                    f"{quantity}_images",
-                )
-                for change in mine
-            ]
-            for side in "ab"
+    group = ordering_group([changes[0].model])
+    drawn = []
+    for label, row_changes in _by_loss(changes, group):
+        strips = [
+            _shares_strip(row_changes, quantity, side="a"),
+            _shares_strip(row_changes, quantity, side="b"),
+            _changes_strip(row_changes, quantity),
         ]
-        shares = [
-            _strip("", cells, [2 * (c.value or 0.0) - 1 for c in cells], quantity)
-            for cells in sides
-        ]
-        lines.append(MapRow(label, [*shares, _changes(mine, quantity)]))
+        drawn.append(MapRow(label, strips))
     caption = f"{quantities()[quantity]} before and after"
-    head = "Largest loss first, by estimate"
-    return BandMap(head, [*titles, "Change, points"], lines, caption)
+    columns = [*titles, "Change, points"]
+    return BandMap("Largest loss first, by estimate", columns, drawn, caption)
 
 
 def _by_loss(
@@ -709,42 +785,56 @@ def _by_loss(
 
     The loss of a row is the mean over the models of ``group``; rows without one of them come last.
     """
-
-    def strength(change: ShareChange) -> float:
-        step = readable(change.condition) if change.condition else None
-        return 0.0 if step is None else step.strength or 0.0
-
     by_row: dict[str, list[ShareChange]] = {}
-    for change in sorted(changes, key=strength):
+    for change in sorted(changes, key=lambda change: change.strength):
         label = series(change.condition) if change.condition else ORIGINALS
         by_row.setdefault(label, []).append(change)
 
-    def mean_difference(label: str) -> float:
-        differences = [c.difference for c in by_row[label] if c.model in group.models]
-        return float(np.mean(differences)) if differences else np.inf
+    def order(label: str) -> tuple[bool, float]:
+        differences = [
+            change.difference for change in by_row[label] if change.model in group.models
+        ]
+        mean = float(np.mean(differences)) if differences else np.inf
+        return label != ORIGINALS, mean
 
-    order = sorted(by_row, key=lambda label: (label != ORIGINALS, mean_difference(label)))
-    return [(_row_label(label), by_row[label]) for label in order]
+    return [(_capitalised(label), by_row[label]) for label in sorted(by_row, key=order)]
 
 
-def _changes(ordered: Sequence[ShareChange], quantity: str) -> Strip | None:
-    """The differences of one model in a row; None without any."""
-    if not ordered:
-        return None
+def _shares_strip(changes: Sequence[ShareChange], quantity: str, side: str) -> Strip:
+    """The shares of one model in a row, before (``side`` "a") or after ("b")."""
+    cells = []
+    for change in changes:
+        cell = MapCell(
+            setting=setting(change.condition) if change.condition else "",
+            title=change.title,
+            entry=change.entry(quantity),
+            name=f"{quantity}_{side}",
+            count_name=f"{quantity}_images",
+        )
+        cells.append(cell)
+    tones = [2 * (cell.value or 0.0) - 1 for cell in cells]
+    return _strip("", cells, tones, _CellStyle(quantity))
+
+
+def _changes_strip(changes: Sequence[ShareChange], quantity: str) -> Strip:
+    """The differences of one model in a row; at least one."""
     name = f"{quantity}_difference"
     tiles = []
-    words = []
-    for change in ordered:
+    texts = []
+    for change in changes:
         entry = change.entry(quantity)
-        verdict = "" if change.significant else ", not significant"
-        exact = f"{with_interval(entry, name, points)}{verdict}"
+        difference = with_interval(entry, name, points)
         brief = figure_text(entry, name, partial(points, form="+.0f"))
-        before, after = (figure_text(entry, f"{quantity}_{side}", ".1%") for side in "ab")
-        n = figure_text(entry, f"{quantity}_images", ",")
-        title = f"{change.title}: {before} to {after}, {exact}, n = {n}"
+        before = figure_text(entry, f"{quantity}_a", ".1%")
+        after = figure_text(entry, f"{quantity}_b", ".1%")
+        count = figure_text(entry, f"{quantity}_images", ",")
+        text = f"{setting(change.condition)}: {brief}"
+        if not change.significant:
+            difference += ", not significant"
+            text += " (not significant)"
+        title = f"{change.title}: {before} to {after}, {difference}, n = {count}"
         tiles.append(Tile(change.tone, title, text=brief, key=change.key))
-        doubt = "" if change.significant else " (not significant)"
-        words.append(f"{setting(change.condition)}: {brief}{doubt}")
-    if len(ordered) == 1:
-        return Strip(tiles, exact)
-    return Strip(tiles, ", ".join(words))
+        texts.append(text)
+    if len(changes) == 1:
+        return Strip(tiles, difference)
+    return Strip(tiles, ", ".join(texts))

@@ -20,7 +20,7 @@ from robustness.measure.labels import with_correctness
 from robustness.report import comparison, maps
 from robustness.report import harden as results
 from robustness.report.blocks import Map
-from robustness.report.maps import Tile, place
+from robustness.report.maps import Tile, band_position
 from robustness.runs.cases import RowSelection
 from robustness.statistics import Figures
 from robustness.statistics.choice import BEST, WORSE
@@ -113,7 +113,9 @@ def test_an_attack_counts_every_image() -> None:
     figures = Figures(frame)
     *_, row = maps.rows(figures, maps.quantity_of(figures))
     assert "L2" in row.label
-    shares = {model: (cell.value, cell.entry[cell.n]) for model, (cell,) in row.cells.items()}
+    shares = {
+        model: (cell.value, cell.entry[cell.count_name]) for model, (cell,) in row.cells.items()
+    }
     assert shares["SqueezeNet"] == (pytest.approx(2 / 70), 70)
     assert shares["EfficientNetLite0"] == (pytest.approx(45 / 70), 70)
     (key, *_) = [tile.key for tile in tiles(figures)]
@@ -281,12 +283,14 @@ def test_the_camera_is_marked_between_the_strengths_of_a_run() -> None:
         cells = shares.cells[name]
         assert [t.text for t in strip.tiles] == [f"{100 * (c.value or 0):.0f}" for c in cells]
         (mark,) = strip.ticks
-        assert (mark.low, mark.place, mark.high) == pytest.approx((0.3, 0.4, 0.8)), "of five cells"
+        assert (mark.low, mark.position, mark.high) == pytest.approx((0.3, 0.4, 0.8)), (
+            "of five cells"
+        )
     (alone,) = maps.camera_map({"contrast": spans["contrast"]}).rows
     for strip in (*other.strips, *alone.strips):
         assert strip is not None
         assert [tile.text for tile in strip.tiles] == [""], "nothing is measured"
-        assert strip.ticks[-1].place == pytest.approx(place(0.3))
+        assert strip.ticks[-1].position == pytest.approx(band_position(0.3))
         assert "contrast 0.3" in strip.html
 
 
