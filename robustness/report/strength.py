@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from types import MappingProxyType
 from typing import Any
 
@@ -144,42 +145,52 @@ def remedies(rows: Sequence[Measurement]) -> list[Titled]:
 
     An original counts once for each of its conditions.
     """
-    named = {row.model: [remedy.remedy for remedy in row.remedies] for row in rows}
-    if not any(named.values()):
+    remedies_of_model = {row.model: [trial.remedy for trial in row.remedies] for row in rows}
+    if not any(remedies_of_model.values()):
         return []
-    entries = [(name, remedy) for name, tried in named.items() for remedy in ("", *tried)]
+    has_label = {row.label is not None for row in rows}
+    outcome = "Correct or unchanged"
+    if len(has_label) == 1:
+        outcome = "Correct" if has_label.pop() else "Unchanged"
+    body = []
+    for name, tried in remedies_of_model.items():
+        rows_of_model = [row for row in rows if row.model == name]
+        for remedy in ("", *tried):
+            cells = (
+                model(name),
+                parse(remedy).label if remedy else "none",
+                _count_good(rows_of_model, remedy, clean=False),
+                _count_good(rows_of_model, remedy, clean=True),
+            )
+            body.append(cells)
+    head = ("Model", "Remedy", outcome, f"{outcome}, originals")
+    return [Titled("Predictions with remedies", Table(head, body))]
 
-    def good(entry: tuple[str, str], clean: bool) -> str:
-        name, remedy = entry
-        own = [row for row in rows if row.model == name]
-        right = [row.clean_top1 if row.label is None else row.label for row in own]
-        tried = [
-            next((trial for trial in row.remedies if trial.remedy == remedy), row) for row in own
-        ]
-        top1 = [measurement.clean_top1 if clean else measurement.top1 for measurement in tried]
-        count = sum(guess == label for guess, label in zip(top1, right, strict=True))
-        return f"{count} of {len(own)}"
 
-    labelled = {row.label is not None for row in rows}
-    labels = {frozenset({True}): "Correct", frozenset({False}): "Unchanged"}
-    word = labels.get(frozenset(labelled), "Correct or unchanged")
-    columns: list[Column] = [
-        ("Model", lambda entry: model(entry[0])),
-        ("Remedy", lambda entry: parse(entry[1]).label if entry[1] else "none"),
-        (word, lambda entry: good(entry, clean=False)),
-        (f"{word}, originals", lambda entry: good(entry, clean=True)),
-    ]
-    return [Titled("Predictions with remedies", Table.of(entries, columns))]
+def _count_good(rows: Sequence[Measurement], remedy: str, *, clean: bool) -> str:
+    """Such as "3 of 4": the predictions behind ``remedy`` ("" for none) that are good.
+
+    A prediction is good if it is the label or, without one, the prediction of the original. Those
+    of the originals count if ``clean``. Rows that did not try the remedy count without it.
+    """
+    count = 0
+    for row in rows:
+        expected = row.clean_top1 if row.label is None else row.label
+        trials = [trial for trial in row.remedies if trial.remedy == remedy]
+        prediction = trials[0] if trials else row
+        count += (prediction.clean_top1 if clean else prediction.top1) == expected
+    return f"{count} of {len(rows)}"
 
 
 def features(rows: Sequence[Measurement]) -> Section:
     """How features and predictions changed."""
-    every = charts.stage_frame(rows)
-    means = every.groupby(["model", "stage", "depth"], sort=False, as_index=False).mean()
+    frame = charts.stage_frame(rows)
+    means = frame.groupby(["model", "stage", "depth"], sort=False, as_index=False).mean()
+    insight = study_statistics.insight(rows)
     movement = Chart(
         "Feature shift and divergence of the predictions",
         charts.movement(pd.DataFrame([row.as_row() for row in rows])),
-        study_statistics.insight(rows),
+        insight,
         charts.MOVEMENT,
     )
     diverging = Chooser(
@@ -189,73 +200,93 @@ def features(rows: Sequence[Measurement]) -> Section:
         lambda metric: [stages(means, metric)],
         printed=["cosine"],
     )
-    return Section(
-        "Features and predictions",
-        [Columns([[Text(study_statistics.insight(rows)), movement], [diverging]])],
-    )
+    columns = Columns([[Text(insight), movement], [diverging]])
+    return Section("Features and predictions", [columns])
 
 
 def images(spec: Request, pictures: Sequence[Picture], rows: Sequence[Measurement]) -> Section:
     """The originals and the perturbed images side by side, with the predictions."""
-    first = pictures[:_IMAGES]
-    by_image: dict[tuple[str, str], list[Measurement]] = {}
+    shown = pictures[:_IMAGES]
+    rows_of_image: dict[tuple[str, str], list[Measurement]] = {}
     for row in rows:
-        by_image.setdefault((row.image_digest, row.condition), []).append(row)
+        rows_of_image.setdefault((row.image_digest, row.condition), []).append(row)
 
     def cases() -> Iterator[Case]:
-        for picture in first:
+        for picture in shown:
             yield Case(picture.name, [clean_shot(picture)], None, [])
             for condition in spec.conditions:
-                own = by_image.get((picture.digest, condition.id), [])
+                predictions = rows_of_image.get((picture.digest, condition.id), [])
+                lines = [answer_line(row) for row in predictions]
                 shot = perturbed_shot(picture, condition, spec.seed)
-                yield Case(condition.described, [shot], None, [answer_line(row) for row in own])
+                yield Case(condition.described, [shot], None, lines)
 
-    count = f" ({len(first)} of {len(pictures)})" if len(pictures) > _IMAGES else ""
-    what = "The original and the perturbed images" if len(pictures) == 1 else "The images"
-    return Section("Images", [Cases(f"{what}{count}.", cases)])
+    caption = "The original and the perturbed images" if len(pictures) == 1 else "The images"
+    if len(shown) < len(pictures):
+        caption += f" ({len(shown)} of {len(pictures)})"
+    return Section("Images", [Cases(f"{caption}.", cases)])
 
 
 def consistency(summary: Sequence[Entry], images: int) -> str:
     """Which model is most consistent; a difference is significant if intervals do not overlap.
 
-    Of too few images for intervals it counts, and ranks nothing.
+    With too few ``images`` for intervals the sentence counts, and ranks nothing.
     """
     rankings = study_statistics.rankings(summary)
     names = [entry["model"] for entry in summary]
     if study_statistics.has_intervals(summary):
-        return sentence(*map(_scored, rankings), names=names)
-    clauses = [_counted(ranking, images) for ranking in rankings]
+        clauses = [_ranked_consistency(ranking) for ranking in rankings]
+        return sentence(*clauses, names=names)
+    clauses = [_counted_consistency(ranking, images) for ranking in rankings]
     if len(summary) > 1:
         few = "one image" if images == 1 else f"{images} images"
         clauses.append(f"{few} cannot rank models")
     return sentence(*clauses, names=names)
 
 
-def _counted(ranking: Sequence[Entry], images: int) -> str:
-    """How often models keep their prediction: those that do most often, and least often."""
+def _counted_consistency(ranking: Sequence[Entry], images: int) -> str:
+    """The clause on the models that keep their prediction most often and least often."""
     best, worst = study_statistics.ends(ranking, "consistency")
-    most, fewest = (round(e[0]["consistency"] * e[0]["n"]) if e else 0 for e in (best, worst))
-    where, cases = ("under", "perturbation") if images == 1 else ("in", "case")
-    their = "its prediction" if len(best) == 1 else "their predictions"
-    text = f"{models_of(best)} kept {their} {where} {most} of {counted(best[0]['n'], cases)}"
-    return f"{text}, {models_of(worst)} {where} {fewest}" if worst else text
+    possessive = "its prediction" if len(best) == 1 else "their predictions"
+    if images == 1:
+        preposition = "under"
+        cases = counted(best[0]["n"], "perturbation")
+    else:
+        preposition = "in"
+        cases = counted(best[0]["n"], "case")
+    most = _kept(best[0])
+    text = f"{models_of(best)} kept {possessive} {preposition} {most} of {cases}"
+    if worst:
+        text += f", {models_of(worst)} {preposition} {_kept(worst[0])}"
+    return text
 
 
-def _scored(ranking: Sequence[Entry]) -> str:
-    significant = {
-        (a["model"], b["model"])
-        for a in ranking
-        for b in ranking
-        if None not in (a["consistency_low"], b["consistency_high"])
-        and a["consistency_low"] > b["consistency_high"]
-    }
-    sentence = order(ranking, "consistency", significant, "", 0)
-    shares = [entry["perturbed_accuracy"] for entry in ranking]
-    if None in shares:
-        return sentence
-    low = share(min(shares), 0)
-    high = share(max(shares), 0)
-    return f"{sentence}; accuracy {low if low == high else f'{low} to {high}'}"
+def _kept(entry: Entry) -> int:
+    """How many predictions a model kept."""
+    return round(entry["consistency"] * entry["n"])
+
+
+def _ranked_consistency(ranking: Sequence[Entry]) -> str:
+    """The clause on the highest and the lowest consistency, with the range of accuracies."""
+    clause = order(ranking, "consistency", _separate_intervals(ranking), "", 0)
+    accuracies = [entry["perturbed_accuracy"] for entry in ranking]
+    if None in accuracies:
+        return clause
+    low = share(min(accuracies), 0)
+    high = share(max(accuracies), 0)
+    accuracy = low if low == high else f"{low} to {high}"
+    return f"{clause}; accuracy {accuracy}"
+
+
+def _separate_intervals(ranking: Sequence[Entry]) -> set[tuple[str, str]]:
+    """Pairs (better, worse) of models whose intervals of consistency do not overlap."""
+    pairs = set()
+    for better in ranking:
+        for worse in ranking:
+            low = better["consistency_low"]
+            high = worse["consistency_high"]
+            if low is not None and high is not None and low > high:
+                pairs.add((better["model"], worse["model"]))
+    return pairs
 
 
 NEVER = 1 + 1 / (STEPS - 1)
@@ -294,78 +325,75 @@ def of_map(
     breaks = [event for event in swept if isinstance(event, Break)]
     bands = bands or swept_bands(points)
     summary = study.summarise(rows) if rows else []
-    names = spec.model_names
-    on = pictures[0].name
-    who = model(names[0]) if len(names) == 1 else counted(len(names), "model")
     maps = band_maps(bands) if bands else [Map(f"Predictions. {LEGEND}", _one_cell_map(rows))]
     exact = _exact(breaks, remedied)
-    by_model: list[Titled] = []
-    if rows:
-        by_model = [
-            Titled("By model", consistency_table(summary)),
-            *remedies(rows),
-        ]
-    answers = [("What is this based on?", _basis(rows or points, pictures))]
-    if summary:
-        text = consistency(summary, len(pictures))
-        answers.insert(0, ("How consistent are the predictions?", text))
+
+    answers = []
     if bands:
-        answers.insert(0, ("Which perturbation breaks the models first?", answer(bands)))
+        answers.append(("Which perturbation breaks the models first?", answer(bands)))
+    if rows:
+        text = consistency(summary, len(pictures))
+        answers.append(("How consistent are the predictions?", text))
+    answers.append(("What is this based on?", _basis(rows or points, pictures)))
+
+    sections = [Section(_MAP, maps)]
+    brief: list[Titled | Text | Map] = []
+    explained = []
+    note = ""
+    if rows:
+        sections.append(Section("The study", blocks(summary, rows)))
+        brief += [Titled("By model", consistency_table(summary)), *remedies(rows)]
+        explained.append("Intervals")
+        note = BRACKETS if study.has_intervals(summary) else TOO_FEW
+    if breaks:
+        sections.append(Section("In detail", [*exact, curves(points)]))
+        explained.append("Breaking strength")
+    if rows:
+        sections += [features(rows), images(spec, pictures, rows)]
+    brief += [replace(each, title=each.title or _MAP) for each in maps]
+    brief += exact
+
+    names = spec.model_names
+    who = model(names[0]) if len(names) == 1 else counted(len(names), "model")
+    where = pictures[0].name if len(pictures) == 1 else counted(len(pictures), "image")
+    manifest = provenance_record(spec, [(picture.name, picture.digest) for picture in pictures])
+    if breaks:
+        manifest["sweep"] = {"steps": _steps(points), "tolerance": TOLERANCE}
     tables: dict[str, Sequence[Mapping[str, Any]]] = {
         "summary": summary,
         "breaking": [entry.as_row() for entry in breaks],
-        "bands": [
-            {
-                "model": band.model,
-                "perturbation": band.perturbation,
-                "strength": cell.strength,
-                "top1": cell.top1,
-                "probability": cell.probability,
-                "good": band.good(cell),
-            }
-            for band in bands
-            for cell in band.cells
-        ],
+        "bands": _band_entries(bands),
     }
-    sections = [
-        Section(_MAP, maps),
-        *([Section("The study", blocks(summary, rows))] if rows else []),
-        *([Section("In detail", [*exact, curves(points)])] if breaks else []),
-        *(
-            [
-                features(rows),
-                images(spec, pictures, rows),
-            ]
-            if rows
-            else []
-        ),
-    ]
-    explained = []
-    if rows:
-        explained.append("Intervals")
-    if breaks:
-        explained.append("Breaking strength")
-    note = ""
-    if rows:
-        has_intervals = study.has_intervals(summary)
-        note = BRACKETS if has_intervals else TOO_FEW
     return Report(
-        title=f"Map of {who} on {on if len(pictures) == 1 else counted(len(pictures), 'image')}",
+        title=f"Map of {who} on {where}",
         answers=answers,
         facts=facts(spec, pictures, rows or points),
         cautions=cautions(rows or points),
         sections=sections,
-        brief=[*by_model, *(replace(each, title=each.title or _MAP) for each in maps), *exact],
+        brief=brief,
         methods=methods.blocks(spec.conditions, explained),
         limits=methods.limits(),
-        manifest={
-            **provenance_record(spec, [(picture.name, picture.digest) for picture in pictures]),
-            **({"sweep": {"steps": _steps(points), "tolerance": TOLERANCE}} if breaks else {}),
-        },
+        manifest=manifest,
         replay=_replay(spec, rows, points),
         data=data([*rows, *points], {name: table for name, table in tables.items() if table}),
         note=note,
     )
+
+
+def _band_entries(bands: Sequence[Band]) -> list[dict[str, Any]]:
+    """The cells of ``bands``, JSON-ready."""
+    return [
+        {
+            "model": band.model,
+            "perturbation": band.perturbation,
+            "strength": cell.strength,
+            "top1": cell.top1,
+            "probability": cell.probability,
+            "good": band.good(cell),
+        }
+        for band in bands
+        for cell in band.cells
+    ]
 
 
 def _basis(rows: Sequence[Measurement], pictures: Sequence[Picture]) -> str:
@@ -386,16 +414,13 @@ def swept_bands(points: Sequence[Measurement]) -> list[Band]:
     groups: dict[tuple[str, str], list[Measurement]] = {}
     for row in points:
         groups.setdefault((row.perturbation, row.model), []).append(row)
-    return [
-        Band(
-            name,
-            perturbation,
-            tuple(Cell(row.strength or 0.0, row.top1, row.probability) for row in rows),
-            Cell(0.0, rows[0].clean_top1, rows[0].clean_probability),
-            rows[0].label,
-        )
-        for (perturbation, name), rows in groups.items()
-    ]
+    bands = []
+    for (perturbation, name), rows in groups.items():
+        first = rows[0]
+        cells = [Cell(row.strength or 0.0, row.top1, row.probability) for row in rows]
+        original = Cell(0.0, first.clean_top1, first.clean_probability)
+        bands.append(Band(name, perturbation, tuple(cells), original, first.label))
+    return bands
 
 
 def mean_breaks(bands: Sequence[Band]) -> dict[str, float]:
@@ -403,12 +428,15 @@ def mean_breaks(bands: Sequence[Band]) -> dict[str, float]:
 
     It covers the models that can break; without any it is ``NEVER`` throughout.
     """
-    first: dict[str, list[float]] = {}
+    breaks: dict[str, list[float]] = {}
     for band in bands:
-        own = first.setdefault(band.perturbation, [])
+        breaks_of_perturbation = breaks.setdefault(band.perturbation, [])
         if band.breakable:
-            own.append(NEVER if band.breaks_at is None else band.breaks_at)
-    means = {name: round(sum(own) / len(own), 9) if own else NEVER for name, own in first.items()}
+            breaks_of_perturbation.append(NEVER if band.breaks_at is None else band.breaks_at)
+    means = {}
+    for name, strengths in breaks.items():
+        # Rounded, since equal means are told as ties.
+        means[name] = round(sum(strengths) / len(strengths), 9) if strengths else NEVER
     return dict(sorted(means.items(), key=lambda item: item[1]))
 
 
@@ -419,28 +447,32 @@ def answer(bands: Sequence[Band]) -> str:
         return sentence("no model is correct on the original")
     means = mean_breaks(bands)
     earliest = min(means.values())
-    breaks = {
-        name: [band.breaks_at for band in bands if band.perturbation == name]
-        for name, mean in means.items()
-        if mean == earliest
-    }
-    broken = {name: [at for at in own if at is not None] for name, own in breaks.items()}
-    counts = {name: (len(own), max(own, default=0.0)) for name, own in broken.items()}
-    first = next(iter(counts))
+    ties = [name for name, mean in means.items() if mean == earliest]
+    first = ties[0]
     if earliest == NEVER:
         who = model(names[0]) if len(names) == 1 else f"any of {counted(len(names), 'model')}"
         what = "no perturbation breaks" if len(means) > 1 else f"{_inside(first)} does not break"
         return sentence(f"on this image, {what} {who}")
-    number, latest = counts[first]
-    tied = [_inside(name) for name, count in counts.items() if count == counts[first]]
-    verb = "breaks" if len(tied) == 1 else "break"
-    who = model(names[0]) if len(names) == 1 else f"{number} of {counted(len(names), 'model')}"
+
+    outcomes = {}
+    for name in ties:
+        strengths = [band.breaks_at for band in bands if band.perturbation == name]
+        broken = [strength for strength in strengths if strength is not None]
+        outcomes[name] = (len(broken), max(broken, default=0.0))
+    broken_models, latest = outcomes[first]
+    # A sentence counts once, so it names only the ties with the same count and the same strength.
+    labels = [_inside(name) for name in ties if outcomes[name] == outcomes[first]]
+    if len(names) == 1:
+        who = model(names[0])
+    else:
+        who = f"{broken_models} of {counted(len(names), 'model')}"
     where = ""
     if REGISTRY[first].graded:
-        where = f" at {latest:g}" if number == 1 else f" by {latest:g}"
-    text = f"on this image, {join_names(tied)} {verb} {who}{where}"
-    if len(tied) > 1 and len(text.split()) > _MOST_WORDS:
-        text = f"on this image, {len(tied)} perturbations break {who}{where}"
+        where = f" at {latest:g}" if broken_models == 1 else f" by {latest:g}"
+    verb = "breaks" if len(labels) == 1 else "break"
+    text = f"on this image, {join_names(labels)} {verb} {who}{where}"
+    if len(labels) > 1 and len(text.split()) > _MOST_WORDS:
+        text = f"on this image, {len(labels)} perturbations break {who}{where}"
     return sentence(text)
 
 
@@ -464,40 +496,37 @@ def band_maps(
     and models in their order; by default, those of the bands. With ``keyed`` a tile has a key.
     """
     means = mean_breaks(bands)
-    values = list(means.values())
-    equal = [name for name, mean in means.items() if values.count(mean) > 1]
-    drawn = {(band.perturbation, band.model): strip(band, keyed=keyed) for band in bands}
-    wrong = {band.model for band in bands if not band.breakable}
+    strips = {(band.perturbation, band.model): strip(band, keyed=keyed) for band in bands}
+    incorrect_models = {band.model for band in bands if not band.breakable}
     names = columns or list(dict.fromkeys(band.model for band in bands))
-    groups = models.by_labels(names)
 
-    def model_title(name: str) -> str:
-        return f"{_WRONG}{model(name)}" if name in wrong else model(name)
-
-    def row_title(perturbation: str) -> str:
-        label = perturbation_label(perturbation)
+    row_titles = {}
+    for perturbation in rows or means:
+        title = perturbation_label(perturbation)
         # In an order that was given, a tie says nothing.
-        return f"{label} =" if perturbation in equal and not rows else label
+        if not rows and list(means.values()).count(means[perturbation]) > 1:
+            title += " ="
+        row_titles[perturbation] = title
 
-    return [
-        Map(
-            labels.title if len(groups) > 1 else "",
-            BandMap(
-                "Perturbation",
-                [model_title(name) for name in group],
-                [
-                    MapRow(
-                        row_title(row),
-                        [drawn.get((row, name)) for name in group],
-                        images.get(row, ""),
-                    )
-                    for row in rows or means
-                ],
-            ),
-            legend(bands) if number == len(groups) else "",
-        )
-        for number, (labels, group) in enumerate(groups, start=1)
-    ]
+    maps = []
+    groups = models.by_labels(names)
+    for labels, group in groups:
+        titles = [
+            f"{_WRONG}{model(name)}" if name in incorrect_models else model(name) for name in group
+        ]
+        map_rows = [
+            MapRow(
+                title,
+                [strips.get((perturbation, name)) for name in group],
+                images.get(perturbation, ""),
+            )
+            for perturbation, title in row_titles.items()
+        ]
+        title = labels.title if len(groups) > 1 else ""
+        maps.append(Map(title, BandMap("Perturbation", titles, map_rows)))
+    if maps:
+        maps[-1] = replace(maps[-1], note=legend(bands))  # once, below all of them
+    return maps
 
 
 def legend(bands: Sequence[Band]) -> str:
@@ -520,19 +549,17 @@ def _one_cell_map(rows: Sequence[Measurement]) -> BandMap:
     """The map of predictions at one strength: of several images, how many are good."""
     frame = pd.DataFrame([row.as_row() for row in rows])
     names = list(dict.fromkeys(frame["model"]))
+    row_labels = frame["condition"].map(series)
     strips: dict[tuple[str, str], Strip] = {}
-    for (row_label, name), own in frame.groupby(
-        [frame["condition"].map(series), "model"], sort=False
-    ):
-        good, text = cell(own)
+    for (row_label, name), rows_of_cell in frame.groupby([row_labels, "model"], sort=False):
+        good, text = cell(rows_of_cell)
         text = text.replace("<br>", " ")
         strips[str(row_label), str(name)] = Strip([Tile(2 * good - 1, text, text=text)], text)
-    labels = dict.fromkeys(label for label, _ in strips)
-    return BandMap(
-        "Perturbation",
-        [model(name) for name in names],
-        [MapRow(label, [strips.get((label, name)) for name in names]) for label in labels],
-    )
+    map_rows = [
+        MapRow(label, [strips.get((label, name)) for name in names])
+        for label in dict.fromkeys(label for label, _ in strips)
+    ]
+    return BandMap("Perturbation", [model(name) for name in names], map_rows)
 
 
 # --- breaking strengths -------------------------------------------------------------------------
@@ -542,87 +569,34 @@ def _exact(breaks: Sequence[Break], remedied: Remedied) -> list[Titled]:
     """The exact breaking strengths, also with remedies."""
     if not breaks:
         return []
-    tabled = [Titled("Breaking strengths", breaking(breaks))]
+    tables = [Titled("Breaking strengths", breaking(breaks))]
     if remedied:
-        sweeps = [
-            {(e.perturbation, e.model): _at(e) for e in events if isinstance(e, Break)}
-            for events in remedied.values()
-        ]
-        columns: list[Column] = [
-            ("Perturbation", lambda entry: perturbation_label(entry.perturbation)),
-            ("Model", lambda entry: model(entry.model)),
-            ("No remedy", _at),
-        ]
-        head = (*(title for title, _ in columns), *(chain.label for chain in remedied))
-        body = [
-            (
-                *(say(entry) for _, say in columns),
-                *(at[entry.perturbation, entry.model] for at in sweeps),
-            )
-            for entry in breaks
-        ]
-        tabled.append(Titled("Breaking strengths with remedies", Table(head, body)))
-    return tabled
+        tables.append(Titled("Breaking strengths with remedies", _with_remedies(breaks, remedied)))
+    return tables
 
 
-def breaking(breaks: Sequence[Break]) -> Table:
-    """The strength at which each prediction changes, and the last and first around it.
-
-    With a true class also the strength at which it becomes incorrect, and with several
-    perturbations their names.
-    """
-
-    def becomes(entry: Break) -> str:
-        if entry.top1 is None:
-            return ""
-        sign = judged(False, entry.correct).sign
-        return f"{sign} {models.class_name(entry.model, entry.top1)}"
-
-    def incorrect_from(entry: Break) -> str:
-        if entry.clean_correct is None:
-            return "no such class"
-        return entry.at if entry.clean_correct else "0, the original"
-
-    def value(entry: Break) -> str:
-        at = entry.strength
-        return "" if at is None else REGISTRY[entry.perturbation].value_text(at)
-
-    def severity(entry: Break) -> str:
-        if entry.strength is None:
-            return ""
-        if not entry.severity:
-            return "none" if entry.severity is None else "below severity 1"
-        level = REGISTRY[entry.perturbation].severity_strengths[entry.severity - 1]
-        return f"{'' if level == entry.strength else 'about '}severity {entry.severity}"
-
-    def limits(entry: Break) -> str:
-        if not entry.graded or entry.high is None:
-            return ""
-        return f"changes between {entry.low:.3f} and {entry.high:.3f}"
-
-    def recovers_at(entry: Break) -> str:
-        text = ", ".join(f"{strength:.2f}" for strength in entry.returns[:4])
-        return f"{text} and more" if len(entry.returns) > 4 else text
-
-    several = len({entry.perturbation for entry in breaks}) > 1
-    labelled = any(entry.label is not None for entry in breaks)
+def _with_remedies(breaks: Sequence[Break], remedied: Remedied) -> Table:
+    """The breaking strengths without a remedy and, in a column each, with the ``remedied`` ones."""
     columns: list[Column] = [
-        *([("Perturbation", lambda e: perturbation_label(e.perturbation))] if several else []),
-        ("Model", lambda entry: models.label(entry.model)),
-        *([("Incorrect from strength", incorrect_from)] if labelled else []),
-        ("Changes at strength", lambda entry: entry.at),
-        ("Resolution", lambda entry: entry.resolution),
-        ("Becomes", becomes),
-        ("Physical value", value),
-        ("ImageNet-C", severity),
-        ("SSIM there", lambda entry: "" if entry.ssim is None else f"{entry.ssim:.2f}"),
-        ("Range", limits),
-        ("Recovers at", recovers_at),
+        ("Perturbation", lambda entry: perturbation_label(entry.perturbation)),
+        ("Model", lambda entry: model(entry.model)),
+        ("No remedy", _break_text),
     ]
-    return Table.of(breaks, [c for c in columns if any(c[1](entry) for entry in breaks)])
+    for chain, events in remedied.items():
+        texts = {
+            (event.perturbation, event.model): _break_text(event)
+            for event in events
+            if isinstance(event, Break)
+        }
+        columns.append((chain.label, partial(_text_of_break, texts)))
+    return Table.of(breaks, columns)
 
 
-def _at(entry: Break) -> str:
+def _text_of_break(texts: Mapping[tuple[str, str], str], entry: Break) -> str:
+    return texts[entry.perturbation, entry.model]
+
+
+def _break_text(entry: Break) -> str:
     """The breaking strength; of a model that is incorrect on the original, what happens there."""
     if entry.clean_correct is not False:
         return entry.at
@@ -632,43 +606,117 @@ def _at(entry: Break) -> str:
     return change(entry.clean_correct, entry.correct, where)
 
 
+def breaking(breaks: Sequence[Break]) -> Table:
+    """The strength at which each prediction changes, and the last and first around it.
+
+    With a true class also the strength at which it becomes incorrect, and with several
+    perturbations their names.
+    """
+    several = len({entry.perturbation for entry in breaks}) > 1
+    labelled = any(entry.label is not None for entry in breaks)
+    columns: list[Column] = []
+    if several:
+        columns.append(("Perturbation", lambda entry: perturbation_label(entry.perturbation)))
+    columns.append(("Model", lambda entry: models.label(entry.model)))
+    if labelled:
+        columns.append(("Incorrect from strength", _incorrect_from))
+    columns += [
+        ("Changes at strength", lambda entry: entry.at),
+        ("Resolution", lambda entry: entry.resolution),
+        ("Becomes", _class_after),
+        ("Physical value", _physical_value),
+        ("ImageNet-C", _severity),
+        ("SSIM there", lambda entry: "" if entry.ssim is None else f"{entry.ssim:.2f}"),
+        ("Range", _range),
+        ("Recovers at", _recovers_at),
+    ]
+    return Table.of_filled(breaks, columns)
+
+
+def _incorrect_from(entry: Break) -> str:
+    if entry.clean_correct is None:
+        return "no such class"
+    return entry.at if entry.clean_correct else "0, the original"
+
+
+def _class_after(entry: Break) -> str:
+    if entry.top1 is None:
+        return ""
+    sign = judged(False, entry.correct).sign
+    return f"{sign} {models.class_name(entry.model, entry.top1)}"
+
+
+def _physical_value(entry: Break) -> str:
+    if entry.strength is None:
+        return ""
+    return REGISTRY[entry.perturbation].value_text(entry.strength)
+
+
+def _severity(entry: Break) -> str:
+    if entry.strength is None:
+        return ""
+    if entry.severity is None:
+        return "none"
+    if entry.severity == 0:
+        return "below severity 1"
+    level = REGISTRY[entry.perturbation].severity_strengths[entry.severity - 1]
+    about = "" if level == entry.strength else "about "
+    return f"{about}severity {entry.severity}"
+
+
+def _range(entry: Break) -> str:
+    if not entry.graded or entry.high is None:
+        return ""
+    return f"changes between {entry.low:.3f} and {entry.high:.3f}"
+
+
+def _recovers_at(entry: Break) -> str:
+    text = ", ".join(f"{strength:.2f}" for strength in entry.returns[:4])
+    return f"{text} and more" if len(entry.returns) > 4 else text
+
+
 def curves(points: Sequence[Measurement]) -> Chooser:
     """Confidence and similarity of each model over the strength of each perturbation."""
     frame = pd.DataFrame([row.as_row() for row in points])
     titles = charts.strength_titles()
 
     def read(quantity: str) -> list[Block]:
-        return [
-            Chart(
-                f"{titles[quantity]} under {perturbation_label(str(name))}",
-                charts.over_strength(own, quantity),
-                f"{titles[quantity]} of each model over the strength; the table has the breaking "
-                "strengths.",
+        title = titles[quantity]
+        blocks: list[Block] = []
+        for name, rows in frame.groupby("perturbation", sort=False):
+            chart = Chart(
+                f"{title} under {perturbation_label(str(name))}",
+                charts.over_strength(rows, quantity),
+                f"{title} of each model over the strength; the table has the breaking strengths.",
                 OPEN_MARKERS,
             )
-            for name, own in frame.groupby("perturbation", sort=False)
-        ]
+            blocks.append(chart)
+        return blocks
 
-    return Chooser("Over strength", "quantity", titles, read, [*titles])
+    return Chooser("Over strength", "quantity", titles, read, printed=list(titles))
 
 
 def _steps(points: Sequence[Measurement]) -> int:
-    tried = {(row.perturbation, row.strength) for row in points}
-    return max(sum(name == own for own, _ in tried) for name in {name for name, _ in tried})
+    """The largest number of strengths at which a perturbation was tried."""
+    strengths: dict[str, set[float | None]] = {}
+    for row in points:
+        strengths.setdefault(row.perturbation, set()).add(row.strength)
+    return max(map(len, strengths.values()))
 
 
 def _replay(spec: Request, rows: Sequence[Measurement], points: Sequence[Measurement]) -> str:
-    lines = []
+    """The commands that repeat the study and the sweep."""
+    clauses = []
     if rows:
         names = [condition.name for condition in spec.conditions]
         options = f" --perturbations {','.join(names)}"
         if spec.conditions != study_conditions(names):
             options += f" --strength {spec.conditions[0].strength:g}"
-        lines.append(f"`{command(spec, 'study PICTURE...')}{options}` reproduces the rows")
+        clauses.append(f"`{command(spec, 'study PICTURE...')}{options}` reproduces the rows")
     if points:
         swept = list(dict.fromkeys(row.perturbation for row in points))
-        which = swept[0] if len(swept) == 1 else "NAME"
-        suffix = "" if len(swept) == 1 else f", for each NAME of {', '.join(swept)},"
-        options = f"--perturbation {which} --steps {_steps(points)}"
-        lines.append(f"`{command(spec, 'sweep IMAGE')} {options}`{suffix} repeats the sweep")
-    return f"With the same images, {' and '.join(lines)}."
+        perturbation = swept[0] if len(swept) == 1 else "NAME"
+        options = f"--perturbation {perturbation} --steps {_steps(points)}"
+        for_each = "" if len(swept) == 1 else f", for each NAME of {', '.join(swept)},"
+        clauses.append(f"`{command(spec, 'sweep IMAGE')} {options}`{for_each} repeats the sweep")
+    return f"With the same images, {' and '.join(clauses)}."
