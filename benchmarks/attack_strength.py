@@ -22,11 +22,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.study_networks import study_network
+from benchmarks.support.image_files import load_study_image
 from robustness import models
 from robustness.attacks import AttackSpec, attack
 from robustness.images.decoding import REGISTRY as SAMPLES
 from robustness.images.decoding import sample_path
-from robustness.images.framing import load_study_image
 from robustness.models import Classifier
 from robustness.models.frameworks import tensorflow
 

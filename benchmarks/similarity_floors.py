@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.support.image_files import load_study_image
 from robustness import models
-from robustness.images.framing import load_study_image
 from robustness.measure.loop import Features, Floors, floors
 from robustness.metrics import REGISTRY
 from robustness.metrics.scores import RESCALED

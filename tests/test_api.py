@@ -15,12 +15,12 @@ import pytest
 from PIL import Image
 
 import robustness as rb
+from benchmarks.support.image_files import load_study_image
 from benchmarks.support.image_folders import labelled_folder
 from benchmarks.support.stand_in_models import Stable
 from robustness import api
 from robustness.api.images import open_images
 from robustness.base.errors import ParameterError
-from robustness.images.framing import load_study_image
 from robustness.images.pixels import round_to_grid, to_uint8
 from robustness.measure import loop
 from robustness.measure.request import Request

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import io
+import os
 import struct
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
+
+from robustness.images.decoding import read_file
+from robustness.images.framing import STUDY_FRAMING, Framing, study_image
 
 
 def saved(image: Image.Image, kind: str, **options: Any) -> bytes:
@@ -25,6 +30,13 @@ def photo(width: int = 48, height: int = 40) -> Image.Image:
 
 def plain(mode: str, colour: Any, side: int = 16) -> Image.Image:
     return Image.new(mode, (side, side), colour)
+
+
+def load_study_image(
+    path: str | os.PathLike[str], framing: Framing = STUDY_FRAMING
+) -> NDArray[np.float32]:
+    """The study image of an image file; raises what ``read_file`` and ``study_image`` raise."""
+    return study_image(read_file(path), framing, name=os.fspath(path))
 
 
 def webp_bomb(side: int) -> bytes:

@@ -31,9 +31,8 @@ _BY_NAME = "import_module"
 def code_digest(module: str) -> str:
     """The SHA-256 of the source of ``module`` and of all that it imports of this package.
 
-    ``module`` is a full name, as ``__name__`` gives it. Imports inside functions count, and so do
-    modules whose names are strings: those of processes that a module starts, and those that a
-    package imports in a loop. Raises ``ModuleNotFoundError`` where there is no such module.
+    ``module`` is a full name, as ``__name__`` gives it. Raises ``ModuleNotFoundError`` where there
+    is no such module.
     """
     files = _module_files()
     if module not in files:
@@ -42,7 +41,7 @@ def code_digest(module: str) -> str:
             "Name the module that computes what is stored."
         )
     digest = hashlib.sha256()
-    for name in sorted(_closure(module, files)):
+    for name in sorted(imported_modules(module)):
         source = _source(files[name])
         digest.update(f"{name} {len(source)}\n".encode())
         digest.update(source)
@@ -50,54 +49,49 @@ def code_digest(module: str) -> str:
 
 
 def imported_modules(module: str) -> frozenset[str]:
-    """``module`` and the modules of this package that it imports, directly or not."""
-    return frozenset(_closure(module, _module_files()))
+    """``module`` and the modules of this package that it imports, directly or not.
 
-
-def _closure(module: str, files: dict[str, str]) -> set[str]:
-    found = {module}
+    Imports inside functions count, and so do modules whose names are strings: those of processes
+    that a module starts, and those that a package imports in a loop.
+    """
+    files = _module_files()
+    reached = {module}
     waiting = [module]
     while waiting:
-        name = waiting.pop()
-        for other in _imports(name, files[name]):
-            if other in files and other not in found:
-                found.add(other)
-                waiting.append(other)
-    return found
+        importer = waiting.pop()
+        for imported in _possible_imports(importer, files[importer]):
+            if imported in files and imported not in reached:
+                reached.add(imported)
+                waiting.append(imported)
+    return frozenset(reached)
 
 
 @cache
-def _imports(module: str, file: str) -> frozenset[str]:
-    return frozenset(_named_modules(module, file))
-
-
-def _named_modules(module: str, file: str) -> Iterator[str]:
-    """Names of modules that ``module`` may import; some are those of no module.
-
-    The package itself imports its Python interface when a name of that is used, and with it nearly
-    everything: this is the road of no result.
-    """
+def _possible_imports(module: str, file: str) -> frozenset[str]:
+    """Names that ``module`` may import; those that are no modules are left to the caller."""
     if module == _PACKAGE:
-        return
-    text = _source(file).decode("utf-8")
-    yield from _parents(module)
-    for match in _FROM.finditer(text):
-        package, names = match.groups()
-        yield package
-        yield from _parents(package)
+        # The package imports its Python interface when a name of that is used, and with it nearly
+        # everything: no stored result is computed that way.
+        return frozenset()
+    source = _source(file).decode("utf-8")
+    imported = set(_parent_packages(module))
+    for package, names in _FROM.findall(source):
+        imported.add(package)
+        imported.update(_parent_packages(package))
         for name in _NAME.findall(names):
-            yield f"{package}.{name}"
-    for match in _IMPORT.finditer(text):
-        for name in _NAME.findall(match.group(1)):
-            yield name
-            yield from _parents(name)
-    yield from _FULL_NAME.findall(text)
-    if _BY_NAME in text:
-        for name in _SHORT_NAME.findall(text):
-            yield f"{module}.{name}"
+            imported.add(f"{package}.{name}")
+    for names in _IMPORT.findall(source):
+        for name in _NAME.findall(names):
+            imported.add(name)
+            imported.update(_parent_packages(name))
+    imported.update(_FULL_NAME.findall(source))
+    if _BY_NAME in source:
+        for name in _SHORT_NAME.findall(source):
+            imported.add(f"{module}.{name}")
+    return frozenset(imported)
 
 
-def _parents(module: str) -> Iterator[str]:
+def _parent_packages(module: str) -> Iterator[str]:
     """The packages around ``module``, whose code runs when it is imported."""
     parent = module.rpartition(".")[0]
     while parent:
@@ -114,9 +108,12 @@ def _module_files() -> dict[str, str]:
         package = (_PACKAGE + folder.removeprefix(root)).replace(os.sep, ".")
         for name in names:
             stem, ending = os.path.splitext(name)
-            if ending == ".py":
-                module = package if stem == "__init__" else f"{package}.{stem}"
-                files[module] = os.path.join(folder, name)
+            if ending != ".py":
+                continue
+            module = f"{package}.{stem}"
+            if stem == "__init__":
+                module = package
+            files[module] = os.path.join(folder, name)
     return files
 
 

@@ -333,13 +333,6 @@ def study_image(
     return fit(decode(data, name=name), framing)
 
 
-def load_study_image(
-    path: str | os.PathLike[str], framing: Framing = STUDY_FRAMING
-) -> NDArray[np.float32]:
-    """The study image of an image file; raises what ``read_file`` and ``study_image`` raise."""
-    return study_image(read_file(path), framing, name=os.fspath(path))
-
-
 def _resized_lengths(size: tuple[int, int], framing: Framing) -> tuple[float, float]:
     """Width and height of the whole image before it is cropped or padded.
 

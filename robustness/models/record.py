@@ -361,17 +361,13 @@ class FitAccuracies:
     """Top-1 accuracy, in percent, by how a photo becomes the square that the model is shown.
 
     ``crop``, ``squash`` and ``letterbox`` are of study images of 224 pixels; ``own`` is of the crop
-    at the model's own input size. Measured on ``FIT_PHOTOGRAPHS`` labelled photographs, one a
-    class.
+    at the model's own input size. Measured on 200 labelled photographs, one a class.
     """
 
     crop: float
     squash: float
     letterbox: float
     own: float
-
-
-FIT_PHOTOGRAPHS = 200
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from benchmarks.support.image_files import load_study_image
 from robustness.cli.main import main
 from robustness.images.decoding import sample_path
-from robustness.images.framing import load_study_image
 from robustness.models import Classifier
 from tests.support.console import check_sentence
 

@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
+from benchmarks.support.image_files import load_study_image
 from robustness import models
 from robustness.cli.main import main
 from robustness.images.decoding import sample_path
-from robustness.images.framing import Picture, load_study_image
+from robustness.images.framing import Picture
 from robustness.measure.condition import Condition
 from robustness.measure.loop import perturbed
 

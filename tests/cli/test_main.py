@@ -20,11 +20,12 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from benchmarks.support.image_files import load_study_image
 from benchmarks.support.repository import ROOT
 from robustness import models, perturbations
 from robustness.cli.main import EXIT_BAD_INPUT, main
 from robustness.images.decoding import sample_path
-from robustness.images.framing import Framing, image_digest, load_study_image
+from robustness.images.framing import Framing, image_digest
 from robustness.models.weights import size
 
 COFFEE = str(sample_path("coffee"))

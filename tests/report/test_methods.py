@@ -8,7 +8,6 @@ from robustness.attacks.image import DRAWS
 from robustness.measure import STEPS
 from robustness.measure.strength import CLOSE, TOLERANCE
 from robustness.metrics.intervals import FEWEST, FEWEST_OF_A_MEAN
-from robustness.models.record import FIT_PHOTOGRAPHS
 from robustness.report import methods
 from robustness.report.blocks import Text
 from robustness.statistics.calibration import BINS
@@ -19,7 +18,7 @@ from robustness.statistics.pairs import FEWEST_TO_PLAN
 @pytest.mark.parametrize(
     ("title", "words"),
     [
-        ("Fit", f"on {FIT_PHOTOGRAPHS} labelled images, one per class"),
+        ("Fit", "on 200 labelled images, one per class"),
         ("Noise", f"{DRAWS} random changes"),
         ("Breaking strength", f"refined to {TOLERANCE:g} "),
         ("Breaking strength", f"below {CLOSE:g} times"),

@@ -14,10 +14,11 @@ import pytest
 from PIL import Image
 
 import robustness as rb
+from benchmarks.support.image_files import load_study_image
 from benchmarks.support.image_folders import labelled_folder
 from robustness.base.errors import ParameterError, RobustnessError
 from robustness.cli.main import main
-from robustness.images.framing import image_digest, load_study_image
+from robustness.images.framing import image_digest
 from robustness.images.pixels import to_uint8
 from robustness.measure.request import make_spec
 from robustness.perturbations import compose

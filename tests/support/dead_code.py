@@ -1,0 +1,43 @@
+"""Print code of the product that nothing of it reaches; the exit status says whether there is some.
+
+    .venv/bin/python -m tests.support.dead_code
+
+vulture reads Python only: what the templates name is handed to it as a module that uses it. Names
+that it cannot see in use otherwise are listed in ``pyproject.toml``.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from jinja2 import Environment, nodes
+
+from benchmarks.support.repository import ROOT
+
+PRODUCT = ("robustness", "app.py", "pages")
+
+
+def template_names() -> set[str]:
+    """Every name and attribute that a template reads."""
+    environment = Environment(extensions=["jinja2.ext.do"])
+    names = set()
+    for path in (ROOT / "robustness").rglob("*.j2"):
+        template = environment.parse(path.read_text(encoding="utf-8"))
+        names.update(node.attr for node in template.find_all(nodes.Getattr))
+        names.update(node.name for node in template.find_all(nodes.Name))
+    return names
+
+
+def main() -> int:
+    with tempfile.TemporaryDirectory() as folder:
+        used = Path(folder) / "templates.py"
+        used.write_text("\n".join(sorted(template_names())), encoding="utf-8")
+        command = [sys.executable, "-m", "vulture", *PRODUCT, str(used)]
+        return subprocess.run(command, cwd=ROOT, check=False).returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main())
