@@ -96,20 +96,23 @@ class FixFigures(NamedTuple):
 
 
 def figures(of: RunFigures) -> FixFigures:
-    """What the run, its calibrations and trainings say; nothing is measured for it."""
-    tried = remedy_figures(of.run)
+    """The fixes that the run, its calibrations and trainings know; nothing is measured for it."""
+    run = of.run
+    tried = remedy_figures(run)
     thresholds = {entry["model"]: entry for entry in of.answer(threshold.THRESHOLD).entries}
-    fixes: list[Fix] = []
     names: list[str] = []
-    if of.run.row_count:
+    if run.row_count:
         ranked = [entry["model"] for entry in of.statistics.summary]
         names = of.answer(CHOICE).chosen.in_order(ranked)
+    fixes: list[Fix] = []
     for name in names:
-        has_models = not of.run.is_from_table
-        fixes += _remedies(of.run, name, tried) if has_models else ()
+        # A table of predictions comes without its models, which the other fixes need.
+        if not run.is_from_table:
+            fixes += _remedies(run, name, tried)
         fixes += _threshold(of, thresholds.get(name))
-        fixes += _calibration(of, name) if has_models else ()
-        fixes += _training(of, name) if has_models else ()
+        if not run.is_from_table:
+            fixes += _calibration(of, name)
+            fixes += _training(of, name)
         fixes += _other_models(of, name)
     return FixFigures(fixes, tried)
 
@@ -119,129 +122,148 @@ def _command(*words: str) -> str:
 
 
 def _remedies(run: Run, name: str, tried: RemedyFigures) -> Iterator[Fix]:
-    own = [gain for gain in tried.as_rows() if gain["model"] == name]
-    if not own:
-        size = counted(len(run.manifest.spec.pooled_conditions), "condition")
+    """The remedies that help a model, or the command that tries some."""
+    gains = [gain for gain in tried.as_rows() if gain["model"] == name]
+    if not gains:
+        conditions = counted(len(run.manifest.spec.pooled_conditions), "condition")
         yield Fix(
-            name,
-            REMEDY,
-            "Image filters, such as a median",
-            f"another run of {counted(run.images, 'image')} under {size}",
+            model=name,
+            kind=REMEDY,
+            what="Image filters, such as a median",
+            cost=f"another run of {counted(run.images, 'image')} under {conditions}",
             measured=False,
             command=_command("evaluate", "--request", run.id, "--remedies", ",".join(REMEDIES)),
         )
         return
-    helpful = [gain for gain in own if gain["helpful"]]
+    helpful = [gain for gain in gains if gain["helpful"]]
     for gain in helpful:
-        lost = figure_text(gain, "cost_on_originals", _points)
-        took = _time(gain)
-        costs = gain["cost_on_originals"] > 0
-        originals = f"{lost} points on originals" if costs else "nothing on originals"
         yield Fix(
-            name,
-            REMEDY,
-            parse(gain["remedy"]).label,
-            originals + (took and f", {took} an image"),
-            _quantity(tried).lower(),
-            gain["condition"],
-            gain["gain"],
-            gain["gain_low"],
-            gain["gain_high"],
+            model=name,
+            kind=REMEDY,
+            what=parse(gain["remedy"]).label,
+            cost=_remedy_cost(gain),
+            quantity=_quantity(tried).lower(),
+            condition=gain["condition"],
+            gain=gain["gain"],
+            gain_low=gain["gain_low"],
+            gain_high=gain["gain_high"],
             significant=True,
             remedy=gain["remedy"],
         )
     if not helpful:
+        remedies = {gain["remedy"] for gain in gains}
         yield Fix(
-            name,
-            REMEDY,
-            "Remedies",
-            "",
+            model=name,
+            kind=REMEDY,
+            what="Remedies",
+            cost="",
             significant=False,
-            result=f"none of {len({gain['remedy'] for gain in own})} helps significantly",
+            result=f"none of {len(remedies)} helps significantly",
         )
 
 
+def _remedy_cost(gain: Entry) -> str:
+    """The accuracy that a remedy costs on originals, and its time."""
+    cost = "nothing on originals"
+    if gain["cost_on_originals"] > 0:
+        cost = f"{figure_text(gain, 'cost_on_originals', _points)} points on originals"
+    time = _time(gain)
+    return f"{cost}, {time} an image" if time else cost
+
+
 def _threshold(of: RunFigures, entry: Entry | None) -> Iterator[Fix]:
+    """The safe threshold of a model, by its ``entry`` in the figures of thresholds."""
     if entry is None or not entry["status"]:
         return
+    name = entry["model"]
     figures = of.answer(threshold.THRESHOLD)
-    most = f"{100 * figures.max_error:.3g}%"
+    max_error = f"{100 * figures.max_error:.3g}%"
     if entry["threshold"] is None:
         needed = figure_text(entry, "images_needed", threshold.round_to_digit)
-        cost = f"about {needed} images in all" if needed else ""
-        result = f"none proven to keep errors under {most}"
-        yield Fix(entry["model"], THRESHOLD, "A safe threshold", cost, result=result)
+        yield Fix(
+            model=name,
+            kind=THRESHOLD,
+            what="A safe threshold",
+            cost=f"about {needed} images in all" if needed else "",
+            result=f"none proven to keep errors under {max_error}",
+        )
         return
+    result = f"at most {max_error} of the accepted are {figures.wrong}"
     error = figure_text(threshold.error_of(entry, SUITE), "error", ".1%")
-    whole = threshold.risk_text(figures, entry["model"])
-    result = f"at most {most} of the accepted are {figures.wrong}"
-    if error and whole:
-        result = f"{result} ({error} measured; {whole} of all)"
+    error_of_all = threshold.risk_text(figures, name)
+    if error and error_of_all:
+        result += f" ({error} measured; {error_of_all} of all)"
     rejected = threshold.accepted_text(entry, SUITE, lambda accepted: share(1 - accepted))
-    at = threshold.score_text(entry)
     yield Fix(
-        entry["model"],
-        THRESHOLD,
-        f"Accept from {at}",
-        f"{rejected} of predictions are rejected" if rejected else "",
+        model=name,
+        kind=THRESHOLD,
+        what=f"Accept from {threshold.score_text(entry)}",
+        cost=f"{rejected} of predictions are rejected" if rejected else "",
         significant=True,
         result=result,
     )
 
 
 def _calibration(of: RunFigures, name: str) -> Iterator[Fix]:
+    """The temperature of a model: as fitted, that of its copy in the run, or how to fit it."""
     run = of.run
     record = models.REGISTRY.find(name)
     if record is None or record.base or not _labelled(of, name):
         return
     fit = read_calibrations(run).get(name)
-    if fit is None and (copy := _copy_in_run(of, name)):
+    if fit is not None:
+        yield _fitted(run, fit)
+        return
+    copy = _copy_in_run(of, name)
+    if copy is not None:
         yield copy
         return
-    if fit is None:
-        few = run.images < FEWEST
-        yield Fix(
-            name,
-            CALIBRATION,
-            "Temperature scaling",
-            f"one pass over {counted(run.images, 'original')}",
-            measured=False,
-            result=f"needs {FEWEST} labelled originals" if few else "",
-            command="" if few else _command("calibrate", run.id, name),
-        )
-        return
-    added = fit.added
+    too_few = run.images < FEWEST
     yield Fix(
-        name,
-        CALIBRATION,
-        f"Temperature {fit.temperature:g}" + (f": {model(added.name)}" if added else ""),
-        "none: top class and latency stay",
-        "log-likelihood",
-        "",
-        fit.gain["value"],
-        fit.gain["low"],
-        fit.gain["high"],
+        model=name,
+        kind=CALIBRATION,
+        what="Temperature scaling",
+        cost=f"one pass over {counted(run.images, 'original')}",
+        measured=False,
+        result=f"needs {FEWEST} labelled originals" if too_few else "",
+        command="" if too_few else _command("calibrate", run.id, name),
+    )
+
+
+def _fitted(run: Run, fit: Calibration) -> Fix:
+    what = f"Temperature {fit.temperature:g}"
+    command = ""
+    if fit.added:
+        what += f": {model(fit.added.name)}"
+    elif fit.helpful:
+        command = _command("calibrate", run.id, fit.model, "--name", f"{fit.model}Calibrated")
+    return Fix(
+        model=fit.model,
+        kind=CALIBRATION,
+        what=what,
+        cost="none: top class and latency stay",
+        quantity="log-likelihood",
+        gain=fit.gain["value"],
+        gain_low=fit.gain["low"],
+        gain_high=fit.gain["high"],
         significant=fit.helpful,
         result=_errors(fit),
-        command=_command("calibrate", run.id, name, "--name", f"{name}Calibrated")
-        if fit.helpful and not added
-        else "",
+        command=command,
     )
 
 
 def _copy_in_run(of: RunFigures, name: str) -> Fix | None:
-    """What the calibrated copy of ``name`` in the run does to the error of its originals."""
+    """The calibrated copy of the model ``name`` in the run, with both errors on the originals."""
     summary = {entry["model"]: entry for entry in of.statistics.summary}
     for record in models.REGISTRY:
         if record.base and record.base.name == name and record.name in summary:
-            before, after = (
-                with_interval(summary[each], "clean_ece", ".3f") for each in (name, record.name)
-            )
+            before = with_interval(summary[name], "clean_ece", ".3f")
+            after = with_interval(summary[record.name], "clean_ece", ".3f")
             return Fix(
-                name,
-                CALIBRATION,
-                f"Temperature {record.temperature:g}: {model(record.name)}",
-                "none: top class and latency stay",
+                model=name,
+                kind=CALIBRATION,
+                what=f"Temperature {record.temperature:g}: {model(record.name)}",
+                cost="none: top class and latency stay",
                 result=f"calibration error {before} -> {after}, on images that fitted it, too",
             )
     return None
@@ -249,24 +271,22 @@ def _copy_in_run(of: RunFigures, name: str) -> Fix | None:
 
 def _errors(fit: Calibration) -> str:
     """The calibration error before and after."""
-    before, after = (
-        with_interval(
-            tables.flat({}, name, getattr(fit, name)),
-            name,
-            ".3f",
-        )
-        for name in ("before", "after")
-    )
+    before = with_interval(tables.flat({}, "error", fit.before), "error", ".3f")
+    after = with_interval(tables.flat({}, "error", fit.after), "error", ".3f")
     return f"calibration error {before or 'unknown'} -> {after or 'unknown'}"
 
 
 def calibration_sentence(fit: Calibration) -> str:
-    """What the temperature of a model does."""
-    originals = counted(fit.images, "other original")
-    errors = _errors(fit)
-    verdict = "" if fit.helpful else " No significant gain in log-likelihood."
-    number = f"temperature {fit.temperature:g}, fitted on {counted(fit.fitted, 'original')}"
-    return f"{model(fit.model)}: {number}; {errors} on {originals}.{verdict}"
+    """The sentence on the temperature of a model and the error that it leaves."""
+    fitted = counted(fit.fitted, "original")
+    others = counted(fit.images, "other original")
+    text = (
+        f"{model(fit.model)}: temperature {fit.temperature:g}, fitted on {fitted}; "
+        f"{_errors(fit)} on {others}."
+    )
+    if not fit.helpful:
+        text += " No significant gain in log-likelihood."
+    return text
 
 
 def _labelled(of: RunFigures, name: str) -> bool:
@@ -277,52 +297,65 @@ def _labelled(of: RunFigures, name: str) -> bool:
 
 
 def _training(of: RunFigures, name: str) -> Iterator[Fix]:
-    """The hardened models of ``name``: in the run, judged beside it, or elsewhere."""
+    """The hardened copies of the model ``name``, or the command that trains one."""
+    run = of.run
     record = models.REGISTRY.find(name)
     if record is None or record.base:
         return
-    answer = read_json(Hardening, of.run.folder / jobs.HARDENED)
-    judged = answer is not None and answer.parent == name
-    children = {r.name: r.origin for r in models.REGISTRY if _is_child(r, name) and not r.base}
-    for child, origin in children.items():
-        if child in of.run.manifest.spec.model_names:
-            yield _difference(of, child, name, TRAINING, _SAME_LATENCY)
-        elif origin and not (judged and answer and answer.name == child):
+    training = read_json(Hardening, run.folder / jobs.HARDENED)
+    if training is not None and training.parent != name:
+        training = None
+    copies = [copy for copy in models.REGISTRY if _is_child(copy, name) and not copy.base]
+    for copy in copies:
+        if copy.name in run.manifest.spec.model_names:
+            yield _difference(of, copy.name, name, TRAINING, _SAME_LATENCY)
+        elif copy.origin and (training is None or training.name != copy.name):
+            verdict = "recommended" if copy.origin.recommended else "not recommended"
             yield Fix(
-                name,
-                TRAINING,
-                f"Use {model(child)}",
-                _SAME_LATENCY,
+                model=name,
+                kind=TRAINING,
+                what=f"Use {model(copy.name)}",
+                cost=_SAME_LATENCY,
                 measured=False,
-                result=f"{'' if origin.recommended else 'not '}recommended after its training",
-                command=_command("evaluate", "SOURCE", "--models", f"{name},{child}"),
+                result=f"{verdict} after its training",
+                command=_command("evaluate", "SOURCE", "--models", f"{name},{copy.name}"),
             )
-    if judged and answer:
-        group = answer.judgement.group(UNSEEN)
+    if training is not None:
+        yield _judged(training)
+    elif not copies and _has_perturbation_alone(run):
+        command = ("harden", name, "--images", "IMAGES", "--run", run.id)
         yield Fix(
-            name,
-            TRAINING,
-            f"Use {answer.name}",
-            _SAME_LATENCY,
-            f"{'accuracy' if answer.judgement.labelled else 'consistency'} on other perturbations",
-            "",
-            group.difference,
-            group.low,
-            group.high,
-            significant=group.significant,
-        )
-    elif not children and any(
-        len(c.perturbations) == 1 and not c.profile for c in of.run.conditions
-    ):
-        words = ("harden", name, "--images", "IMAGES", "--run", of.run.id)
-        yield Fix(
-            name,
-            TRAINING,
-            "Train a copy",
-            "20 unlabelled images or more, about 15 minutes on two cores",
+            model=name,
+            kind=TRAINING,
+            what="Train a copy",
+            cost="20 unlabelled images or more, about 15 minutes on two cores",
             measured=False,
-            command=_command(*words, "--name", f"{name}Hardened"),
+            command=_command(*command, "--name", f"{name}Hardened"),
         )
+
+
+def _judged(training: Hardening) -> Fix:
+    """The copy of a training of the run, with the gain that its judgement measured."""
+    unseen = training.judgement.group(UNSEEN)
+    quantity = "accuracy" if training.judgement.labelled else "consistency"
+    return Fix(
+        model=training.parent,
+        kind=TRAINING,
+        what=f"Use {training.name}",
+        cost=_SAME_LATENCY,
+        quantity=f"{quantity} on other perturbations",
+        gain=unseen.difference,
+        gain_low=unseen.low,
+        gain_high=unseen.high,
+        significant=unseen.significant,
+    )
+
+
+def _has_perturbation_alone(run: Run) -> bool:
+    """Whether the run has a condition that a training can take: no composition, no profile."""
+    return any(
+        len(condition.perturbations) == 1 and not condition.profile for condition in run.conditions
+    )
 
 
 _SAME_LATENCY = "none: latency stays"
@@ -334,60 +367,71 @@ def _is_child(record: models.ModelRecord, name: str) -> bool:
 
 def _other_models(of: RunFigures, name: str) -> Iterator[Fix]:
     """The models that the run recommends, where they are significantly better than ``name``."""
-    names = of.run.manifest.spec.model_names
-    if len(names) < 2:
+    run = of.run
+    if len(run.manifest.spec.model_names) < 2:
         yield Fix(
-            name,
-            OTHER_MODEL,
-            "Another model",
-            "a run with both",
+            model=name,
+            kind=OTHER_MODEL,
+            what="Another model",
+            cost="a run with both",
             measured=False,
             command=_command("evaluate", "SOURCE", "--models", f"{name},OTHER"),
         )
         return
-    if not of.run.images:
+    if not run.images:
         return
     hardened = {record.name for record in models.REGISTRY if _is_child(record, name)}
-    better = False
-    costs = of.run.manifest.costs
+    costs = run.manifest.costs
+    latency = _latency(name, costs)
+    found_better = False
     for other in of.answer(CHOICE).chosen.best:
-        now, then = (_latency(each, costs) for each in (name, other))
-        cost = f"{then} ms an image, now {now}" if now and then else ""
+        other_latency = _latency(other, costs)
+        cost = ""
+        if latency and other_latency:
+            cost = f"{other_latency} ms an image, now {latency}"
         fix = _difference(of, other, name, OTHER_MODEL, cost)
-        if other not in hardened and fix.significant and (fix.gain or 0) > 0:
-            better = True
+        is_better = fix.significant and fix.gain is not None and fix.gain > 0
+        if is_better and other not in hardened:
+            found_better = True
             yield fix
-    if not better:
-        result = "none is significantly better"
-        yield Fix(name, OTHER_MODEL, "Another model", "", significant=False, result=result)
+    if not found_better:
+        yield Fix(
+            model=name,
+            kind=OTHER_MODEL,
+            what="Another model",
+            cost="",
+            significant=False,
+            result="none is significantly better",
+        )
 
 
-def _latency(model: str, costs: Mapping[str, Cost]) -> str:
-    return figure_text(vars(costs.get(model, Cost())), "latency_ms", milliseconds)
+def _latency(name: str, costs: Mapping[str, Cost]) -> str:
+    cost = costs.get(name, Cost())
+    return figure_text(vars(cost), "latency_ms", milliseconds)
 
 
 def _difference(of: RunFigures, other: str, name: str, kind: str, cost: str) -> Fix:
-    """What ``other`` is ahead of ``name`` by, tested or not."""
+    """The lead of the model ``other`` over the model ``name``, tested or not."""
+    what = f"Use {model(other)}"
     for pair in of.statistics.pairs():
-        if {pair["better"], pair["worse"]} == {other, name}:
-            sign = 1 if pair["better"] == other else -1
-            low = pair["difference_low"]
-            high = pair["difference_high"]
-            bounds = sorted(sign * bound for bound in (low, high) if bound is not None)
-            return Fix(
-                name,
-                kind,
-                f"Use {model(other)}",
-                cost,
-                _QUANTITIES[pair["quantity"]],
-                "",
-                sign * pair["difference"],
-                bounds[0] if bounds else None,
-                bounds[-1] if bounds else None,
-                significant=bool(pair["established"]),
-                other=other,
-            )
-    return Fix(name, kind, f"Use {model(other)}", cost, result="not compared on these images")
+        if {pair["better"], pair["worse"]} != {other, name}:
+            continue
+        sign = 1 if pair["better"] == other else -1
+        ends = (pair["difference_low"], pair["difference_high"])
+        bounds = sorted(sign * end for end in ends if end is not None)
+        return Fix(
+            model=name,
+            kind=kind,
+            what=what,
+            cost=cost,
+            quantity=_QUANTITIES[pair["quantity"]],
+            gain=sign * pair["difference"],
+            gain_low=bounds[0] if bounds else None,
+            gain_high=bounds[-1] if bounds else None,
+            significant=bool(pair["established"]),
+            other=other,
+        )
+    return Fix(name, kind, what, cost, result="not compared on these images")
 
 
 _QUANTITIES = {
@@ -400,62 +444,69 @@ _QUANTITIES = {
 def gain_text(fix: Fix) -> str:
     """The gain in words, or why there is none."""
     if not fix.measured:
-        return f"not measured yet{f'; {fix.result}' if fix.result else ''}"
-    if fix.gain is None or fix.kind == CALIBRATION:
-        settled = fix.significant in (True, None) or fix.gain is None
-        suffix = "" if settled else f"; gain in {fix.quantity} not significant"
-        return f"{fix.result}{suffix}"
-    gain = points(fix.gain)
+        return f"not measured yet; {fix.result}" if fix.result else "not measured yet"
+    if fix.gain is None:
+        return fix.result
+    if fix.kind == CALIBRATION:
+        # The gain is in nats; the result says what it does to the calibration error.
+        if fix.significant is False:
+            return f"{fix.result}; gain in {fix.quantity} not significant"
+        return fix.result
     bounds = tables.in_brackets(vars(fix), "gain", _points)
-    under = f" under {short(fix.condition)}" if fix.condition else ""
-    suffix = "" if fix.significant else ", not significant"
-    return f"{gain} points of {fix.quantity}{bounds}{under}{suffix}"
+    text = f"{points(fix.gain)} points of {fix.quantity}{bounds}"
+    if fix.condition:
+        text += f" under {short(fix.condition)}"
+    if not fix.significant:
+        text += ", not significant"
+    return text
 
 
 def answers(figures: FixFigures) -> list[tuple[str, str]]:
-    """What helps each model significantly, beside the answers of other questions."""
-    by_model: dict[str, list[str]] = {}
+    """The significant gains of each model, beside the answers of other questions."""
+    gains_of_model: dict[str, list[str]] = {}
     for fix in figures.fixes:
-        own = by_model.setdefault(fix.model, [])
         if fix.significant and fix.kind in (REMEDY, CALIBRATION, TRAINING):
-            gain = gain_text(fix)
-            own.append(f"{fix.what}, {gain}")
-    said = []
-    for name, own in by_model.items():
-        if own:
-            fixes = join_names(own, _NAMED)
-            said.append(f"{model(name)}: {fixes}.")
-    if figures.tried.gains and not any(gain.helpful for gain in figures.tried.gains):
-        said.append("None of the remedies helps significantly.")
-    return [(TITLE, " ".join(said))] if said else []
+            gains_of_model.setdefault(fix.model, []).append(f"{fix.what}, {gain_text(fix)}")
+    sentences = [
+        f"{model(name)}: {join_names(gains, _NAMED)}." for name, gains in gains_of_model.items()
+    ]
+    trials = figures.tried.gains
+    if trials and not any(gain.helpful for gain in trials):
+        sentences.append("None of the remedies helps significantly.")
+    return [(TITLE, " ".join(sentences))] if sentences else []
 
 
 def blocks(figures: FixFigures) -> list[Block]:
-    """What each fix gains by model, with the costs, and how to test the rest."""
+    """The gain of each fix by model, with the costs, and how to test the rest."""
     if not figures.fixes:
         return []
     measured = [fix for fix in figures.fixes if fix.measured]
     parts: list[Block] = [Text("Measured gains first; the rest can be tested.", _RULE)]
     if measured:
         parts.append(Titled("Gain by fix and model", _by_fix(figures.fixes)))
-    if untested := untested_text(figures.fixes):
+    untested = untested_text(figures.fixes)
+    if untested:
         parts.append(Text(untested))
-    if commands := [fix for fix in figures.fixes if fix.command]:
-        parts.append(Titled("Commands to test or add", _commands(commands), long=True))
-    if costs := [fix for fix in measured if fix.cost or fix.gain is not None]:
-        columns: list[Column] = [
-            MODEL,
-            ("Fix", lambda fix: fix["what"]),
-            ("Gain", lambda fix: fix["text"]),
-            ("Cost", lambda fix: fix["cost"]),
-        ]
-        rows = [{**asdict(fix), "text": gain_text(fix)} for fix in costs]
-        parts.append(Titled("Gains and costs", Table.of(rows, columns), long=True))
+    with_command = [fix for fix in figures.fixes if fix.command]
+    if with_command:
+        parts.append(Titled("Commands to test or add", _commands(with_command), long=True))
+    with_figures = [fix for fix in measured if fix.cost or fix.gain is not None]
+    if with_figures:
+        parts.append(Titled("Gains and costs", _gains_and_costs(with_figures), long=True))
     if figures.tried.gains:
-        tried = figures.tried.as_rows()
-        every = _columns(figures.tried)
-        parts.append(Titled("All remedies tried", Table.of(tried, every), long=True))
+        table = Table.of(figures.tried.as_rows(), _columns(figures.tried))
+        parts.append(Titled("All remedies tried", table, long=True))
     return parts
+
+
+def _gains_and_costs(fixes: Sequence[Fix]) -> Table:
+    columns: list[Column] = [
+        ("Model", lambda fix: model(fix.model)),
+        ("Fix", lambda fix: fix.what),
+        ("Gain", gain_text),
+        ("Cost", lambda fix: fix.cost),
+    ]
+    return Table.of(fixes, columns)
 
 
 _TITLES = {
@@ -474,13 +525,14 @@ def _title(fix: Fix) -> str:
 def _by_fix(fixes: Sequence[Fix]) -> Table:
     """A row a fix that was measured for some model, a column a model."""
     names = list(dict.fromkeys(fix.model for fix in fixes))
-    by_title: dict[str, dict[str, list[Fix]]] = {}
+    fixes_of_title: dict[str, list[Fix]] = {}
     for fix in fixes:
-        by_title.setdefault(_title(fix), {}).setdefault(fix.model, []).append(fix)
+        fixes_of_title.setdefault(_title(fix), []).append(fix)
     rows = []
-    for title, by_model in by_title.items():
-        if any(fix.measured for own in by_model.values() for fix in own):
-            rows.append([title, *(_cell(by_model.get(name, [])) for name in names)])
+    for title, alike in fixes_of_title.items():
+        if any(fix.measured for fix in alike):
+            cells = [_cell([fix for fix in alike if fix.model == name]) for name in names]
+            rows.append([title, *cells])
     return Table(("Fix", *map(model, names)), rows)
 
 
@@ -500,29 +552,33 @@ def _cell(fixes: Sequence[Fix]) -> str:
 
 
 def untested_text(fixes: Sequence[Fix]) -> str:
-    """The fixes that no model has a measured gain of, in a sentence; "" if there are none."""
-    tested = {_title(fix) for fix in fixes if fix.measured}
+    """The fixes that were measured for no model, in a sentence; "" if there are none."""
+    measured_titles = {_title(fix) for fix in fixes if fix.measured}
     names = {REMEDY: "image filters", TRAINING: "a trained copy"}
     untested = []
     for fix in fixes:
-        if _title(fix) not in tested:
-            name = names.get(fix.kind, in_sentence(_title(fix)))
-            needs = f" ({fix.result})" if fix.kind == CALIBRATION and fix.result else ""
-            untested.append(f"{name}{needs}")
-    return f"Not tested yet: {', '.join(dict.fromkeys(untested))}." if untested else ""
+        title = _title(fix)
+        if title in measured_titles:
+            continue
+        name = names.get(fix.kind, in_sentence(title))
+        if fix.kind == CALIBRATION and fix.result:
+            name += f" ({fix.result})"
+        untested.append(name)
+    if not untested:
+        return ""
+    return f"Not tested yet: {', '.join(dict.fromkeys(untested))}."
 
 
 def _commands(fixes: Sequence[Fix]) -> Table:
     """A row a command, in which MODEL stands for each of several models."""
-    models_of: dict[tuple[str, str, str], list[str]] = {}
+    names_of_command: dict[tuple[str, str, str], list[str]] = {}
     for fix in fixes:
         # The model is an argument or the start of a new name; the run's id may hold it, too.
-        command = re.sub(
-            rf" {re.escape(fix.model)}(?=Calibrated|Hardened|,| |$)", " MODEL", fix.command
-        )
-        models_of.setdefault((fix.what, fix.cost, command), []).append(fix.model)
+        argument = rf" {re.escape(fix.model)}(?=Calibrated|Hardened|,| |$)"
+        command = re.sub(argument, " MODEL", fix.command)
+        names_of_command.setdefault((fix.what, fix.cost, command), []).append(fix.model)
     rows = []
-    for (what, cost, command), names in models_of.items():
+    for (what, cost, command), names in names_of_command.items():
         if len(names) == 1:
             command = command.replace(" MODEL", f" {names[0]}")
         rows.append((what, ", ".join(names), cost, command))
@@ -530,32 +586,29 @@ def _commands(fixes: Sequence[Fix]) -> Table:
 
 
 def _quantity(figures: RemedyFigures) -> str:
-    """What the shares are of; with some labels, of predictions that are correct or unchanged."""
-    names = {True: "Accuracy", False: "Consistency", None: "Accuracy or consistency"}
-    return names[figures.labelled]
+    """The name of the share that remedies change."""
+    if figures.labelled is None:  # with some labels, predictions are correct or unchanged
+        return "Accuracy or consistency"
+    return "Accuracy" if figures.labelled else "Consistency"
 
 
 def _columns(figures: RemedyFigures) -> list[Column]:
+    """The columns of a table of trials of remedies."""
+    change = tables.figure("cost_on_originals", lambda lost: points(-lost, "+z.1f"))
     return [
         MODEL,
         ("Condition", lambda entry: short(entry["condition"])),
         ("Remedy", lambda entry: parse(entry["remedy"]).label),
-        (
-            f"Gain in {_quantity(figures).lower()}, points",
-            tables.rate("gain", points),
-        ),
-        (
-            "Change on originals, points",
-            tables.figure("cost_on_originals", lambda lost: points(-lost, "+z.1f")),
-        ),
+        (f"Gain in {_quantity(figures).lower()}, points", tables.rate("gain", points)),
+        ("Change on originals, points", change),
         ("Time", _time),
         ("Verdict", _verdict),
     ]
 
 
 def _time(entry: Entry) -> str:
-    took = figure_text(entry, "milliseconds", milliseconds)
-    return f"{took} ms" if took else ""
+    time = figure_text(entry, "milliseconds", milliseconds)
+    return f"{time} ms" if time else ""
 
 
 def _verdict(entry: Entry) -> str:
