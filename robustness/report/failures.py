@@ -53,25 +53,24 @@ _SLICES = 10
 
 def _slices(figures: Failures) -> list[Block]:
     if not figures.slices:
-        why = figures.unknown or [
+        reasons = figures.unknown or [
             "Slices need at least 40 images and a property in which they differ."
         ]
-        return [Text(" ".join(why))]
-    title = charts.QUANTITIES[figures.quantity]
+        return [Text(" ".join(reasons))]
+    tested = counted(len(figures.slices), "slice")
     worse = [entry for entry in figures.slices if entry["worse"]]
     if not worse:
-        none = f"None of {counted(len(figures.slices), 'slice')} is significantly below the other"
-        return [Text(" ".join([f"{none} images.", *figures.unknown]), SLICE_RULE)]
-    worst = worse[:_SLICES]
+        none = f"None of {tested} is significantly below the other images."
+        return [Text(" ".join([none, *figures.unknown]), SLICE_RULE)]
+    summary = f"{len(worse):,} of {tested} significantly below the other images."
+    shown = worse[:_SLICES]
+    title = charts.QUANTITIES[figures.quantity]
+    labels = [f"{slice_title(entry)},<br>{model(entry['model'])}" for entry in shown]
     chart = Chart(
         f"{title} in the significantly worse slices",
-        slice_rates(worst, [f"{slice_title(e)},<br>{model(e['model'])}" for e in worst], title),
+        slice_rates(shown, labels, title),
         f"{title} in each slice and on all other images; the table below holds the numbers.",
         link="slice",
-    )
-    summary = (
-        f"{len(worse):,} of {counted(len(figures.slices), 'slice')} significantly below the other "
-        "images."
     )
     columns: list[Column] = [
         ("Slice", slice_title),
@@ -85,7 +84,7 @@ def _slices(figures: Failures) -> list[Block]:
     return [
         Text(" ".join([summary, *figures.unknown]), SLICE_RULE),
         chart,
-        Titled("Significantly worse", Table.of(worst, columns)),
+        Titled("Significantly worse", Table.of(shown, columns)),
     ]
 
 
@@ -103,13 +102,11 @@ def property_title(column: str, value: str) -> str:
         high = _percent(high)
     if not dots:
         return visible(f"{name}: {low}")
-    if not low:
-        range_text = f"below {high}"
-    elif not high:
-        range_text = f"{low} or more"
-    else:
-        range_text = f"{low} to {high}"
-    return visible(f"{name} {range_text}")
+    if low and high:
+        return visible(f"{name} {low} to {high}")
+    if high:
+        return visible(f"{name} below {high}")
+    return visible(f"{name} {low} or more")
 
 
 def _percent(text: str) -> str:
@@ -121,7 +118,7 @@ def _percent(text: str) -> str:
 
 
 def property_name(column: str) -> str:
-    """What people call a ``column`` of the properties."""
+    """The label of a ``column`` of the properties; that of a user is its own."""
     return visible(PROPERTIES[column].label if column in PROPERTIES else column)
 
 
@@ -145,11 +142,10 @@ _CLASSES = 15
 
 
 def _class_drops(figures: Figures) -> list[Block]:
-    enough = [entry for entry in figures.by_class if entry["n_images"] >= FEWEST_OF_A_CLASS]
-    if not enough:
+    entries = [entry for entry in figures.by_class if entry["n_images"] >= FEWEST_OF_A_CLASS]
+    if not entries:
         fewest = f"Per-class results need at least {FEWEST_OF_A_CLASS} images in a class."
         return [Text(fewest)]
-    by_model = charts.grouped(enough, "model")
     columns: list[Column] = [
         ("Class", lambda entry: entry["class_name"]),
         MODEL,
@@ -164,16 +160,18 @@ def _class_drops(figures: Figures) -> list[Block]:
         "partly chance: see the intervals."
     )
     blocks: list[Block] = [Text(note)]
+    by_model = charts.grouped(entries, "model")
     for labels, names in models.by_labels(by_model):
-        mine = [entry for name in names for entry in by_model[name]]
-        worst = sorted(mine, key=lambda entry: -entry["drop"])[:_CLASSES]
+        entries_of_group = [entry for name in names for entry in by_model[name]]
+        worst = sorted(entries_of_group, key=lambda entry: -entry["drop"])[:_CLASSES]
         chart = Chart(
             f"Classes that lose most accuracy, {labels.title}",
-            charts.class_drops(mine, _CLASSES),
+            charts.class_drops(entries_of_group, _CLASSES),
             "Accuracy lost in the classes that lose most; the table below names them.",
             link="class",
         )
-        blocks += [chart, Titled(f"The {len(worst)} largest losses", Table.of(worst, columns))]
+        table = Titled(f"The {len(worst)} largest losses", Table.of(worst, columns))
+        blocks += [chart, table]
     return blocks
 
 
@@ -197,47 +195,50 @@ _ANY = "any"
 def _changed_classes(figures: Failures) -> list[Block]:
     if not figures.changes:
         return []
-    of = charts.grouped(figures.changes, "model")
+    if all(entry["n_images"] == 1 for entry in figures.changes):
+        return [Text("No two images change in the same way.")]
+    by_model = charts.grouped(figures.changes, "model")
+
+    def read(name: str) -> list[Block]:
+        return [_changes_by_condition(by_model[name])]
+
+    names = {name: model(name) for name in by_model}
+    return [Chooser("Model", "change_of", names, read, printed=list(names), listed=True)]
+
+
+def _changes_by_condition(entries: Sequence[Entry]) -> Chooser:
+    """The changes of one model under each condition; ``entries`` without one are under any."""
+    by_condition = charts.grouped(entries, "condition")
+    options = {text or _ANY: short(text) if text else "Any" for text in by_condition}
+
+    def read(option: str) -> list[Block]:
+        return _frequent_changes(by_condition["" if option == _ANY else option])
+
+    return Chooser("Condition", "change_under", options, read, printed=[_ANY], listed=True)
+
+
+def _frequent_changes(entries: Sequence[Entry]) -> list[Block]:
+    """The most frequent changes of one model under one condition."""
+    name = model(entries[0]["model"])
+    shown = entries[:_CHANGES]
     columns: list[Column] = [
         ("Original", lambda entry: visible(entry["before"])),
         ("Perturbed", lambda entry: visible(entry["after"])),
         ("Images", figure("n_images", ",")),
         ("Share of changes", figure("share", ".1%")),
     ]
-
-    def changes(entries: Sequence[Entry]) -> list[Block]:
-        first = entries[:_CHANGES]
-        whose = model(entries[0]["model"])
-        table = Titled(f"Changes of {whose}", Table.of(first, columns), long=True)
-        frequent = [entry for entry in first if entry["n_images"] > 1]
-        if not frequent:
-            return [Text(f"{whose}: no two images change in the same way."), table]
-        labels = [f"{visible(e['before'])} to<br>{visible(e['after'])}" for e in frequent]
-        chart = Chart(
-            f"Most frequent changes of {whose}",
-            change_counts(frequent, labels),
-            "Images with each change of the predicted class; the table below holds the numbers.",
-            link="change",
-        )
-        return [chart, table]
-
-    def by_model(name: str) -> list[Block]:
-        under = charts.grouped(of[name], "condition")
-        return [
-            Chooser(
-                "Condition",
-                "change_under",
-                {text or _ANY: short(text) if text else "Any" for text in under},
-                lambda text: changes(under["" if text == _ANY else text]),
-                printed=[_ANY],
-                listed=True,
-            )
-        ]
-
-    if all(entry["n_images"] == 1 for entry in figures.changes):
-        return [Text("No two images change in the same way.")]
-    names = {name: model(name) for name in of}
-    return [Chooser("Model", "change_of", names, by_model, printed=list(names), listed=True)]
+    table = Titled(f"Changes of {name}", Table.of(shown, columns), long=True)
+    frequent = [entry for entry in shown if entry["n_images"] > 1]
+    if not frequent:
+        return [Text(f"{name}: no two images change in the same way."), table]
+    labels = [f"{visible(entry['before'])} to<br>{visible(entry['after'])}" for entry in frequent]
+    chart = Chart(
+        f"Most frequent changes of {name}",
+        change_counts(frequent, labels),
+        "Images with each change of the predicted class; the table below holds the numbers.",
+        link="change",
+    )
+    return [chart, table]
 
 
 CHANGED_CLASSES = Question(
@@ -257,29 +258,31 @@ def _agreement(figures: Failures) -> list[Block]:
         return []
     labelled = figures.quantity == "perturbed_accuracy"
     failure = "an incorrect prediction" if labelled else "a changed prediction"
-    columns: list[Column] = [
+    pair_columns: list[Column] = [
         ("Models", lambda entry: f"{model(entry['model'])} and {model(entry['other'])}"),
         ("Predictions", figure("n_predictions", ",")),
         ("Only the first fails", figure("model_only", ",")),
         ("Only the second fails", figure("other_only", ",")),
         ("Both fail", figure("both", ",")),
     ]
-    about = Text(
-        f"Counts each image under each condition. A failure is {failure}.",
-        "Attacks are left out: each model has its own attacked image.",
-    )
-    together = Titled("Do they fail together?", Table.of(figures.pairs, columns))
-    if not figures.majority:
-        return [together, about]
-    columns = [
-        ("Models", figure("n_models", "")),
-        ("Majority", rate("rate")),
-        ("Best model", lambda entry: model(entry["best"])),
-        ("Its rate", figure("best_rate", ".1%")),
-        ("Majority minus best, points", rate("difference", points)),
+    blocks: list[Block] = [
+        Titled("Do they fail together?", Table.of(figures.pairs, pair_columns)),
+        Text(
+            f"Counts each image under each condition. A failure is {failure}.",
+            "Attacks are left out: each model has its own attacked image.",
+        ),
     ]
-    majority = Titled("What a majority would do", Table.of(figures.majority, columns))
-    return [together, about, majority]
+    if figures.majority:
+        majority_columns: list[Column] = [
+            ("Models", figure("n_models", "")),
+            ("Majority", rate("rate")),
+            ("Best model", lambda entry: model(entry["best"])),
+            ("Its rate", figure("best_rate", ".1%")),
+            ("Majority minus best, points", rate("difference", points)),
+        ]
+        table = Table.of(figures.majority, majority_columns)
+        blocks.append(Titled("What a majority would do", table))
+    return blocks
 
 
 AGREEMENT = Question(
@@ -320,18 +323,22 @@ def number(tally: Tally, kind: str) -> int:
 
 def caption(tally: Tally, kind: str) -> str:
     """How many images are of ``kind``, and their order."""
-    bad = kind == WORST
-    labelled, changed = (
-        counted(outcomes.bad if bad else outcomes.good, "image")
-        for outcomes in (tally.by_label, tally.by_change)
-    )
+    if kind == WORST:
+        labelled = tally.by_label.bad
+        unlabelled = tally.by_change.bad
+        outcomes = ("an incorrect", "a changed")
+    else:
+        labelled = tally.by_label.good
+        unlabelled = tally.by_change.good
+        outcomes = ("a correct", "an unchanged")
     parts = []
     if tally.by_label.counted:
-        parts.append(f"{labelled} with {'an incorrect' if bad else 'a correct'} prediction")
+        parts.append(f"{counted(labelled, 'image')} with {outcomes[0]} prediction")
     if tally.by_change.counted:
         without = " without a label" if parts else ""
-        parts.append(f"{changed}{without} with {'a changed' if bad else 'an unchanged'} prediction")
-    return f"{' and '.join(parts) or 'no image'}, {_ORDER[kind]}."
+        parts.append(f"{counted(unlabelled, 'image')}{without} with {outcomes[1]} prediction")
+    images = " and ".join(parts) or "no image"
+    return f"{images}, {_ORDER[kind]}."
 
 
 def failures(tally: Tally, where: str = "") -> str:
@@ -343,11 +350,15 @@ def failures(tally: Tally, where: str = "") -> str:
     changes = tally.by_change
     parts = []
     if labels.counted:
-        of = " with a label" if changes.counted else ""
-        parts.append(f"{labels.bad:,} of {counted(labels.counted, 'image')}{of}: incorrect{where}")
-    if changes.counted or not parts:
-        of = " without a label" if parts else ""
-        parts.append(f"{changes.bad:,} of {counted(changes.counted, 'image')}{of}: changed{where}")
+        images = counted(labels.counted, "image")
+        if changes.counted:
+            images += " with a label"
+        parts.append(f"{labels.bad:,} of {images}: incorrect{where}")
+    if changes.counted or not labels.counted:
+        images = counted(changes.counted, "image")
+        if labels.counted:
+            images += " without a label"
+        parts.append(f"{changes.bad:,} of {images}: changed{where}")
     return "; ".join(parts)
 
 
@@ -358,20 +369,23 @@ def case(run: Run, row: Row, change: Change | None = None) -> Case:
     """
     condition = Condition.parse(str(row["condition"]))
     name = str(row["model"])
-    before, after = (class_title(name, int(row[key])) for key in ("clean_top1", "top1"))
-
-    def confidence(key: str) -> str:
-        """A probability; tables of predictions may have none."""
-        return share(row[key]) if pd.notna(row[key]) else "(confidence unknown)"
-
-    caption = f"{before} {confidence('clean_probability')} → "
-    caption += f"{'' if row['consistent'] else f'{after} '}{confidence('probability')}"
-    title: str = before
+    original_class = class_title(name, int(row["clean_top1"]))
+    perturbed_class = class_title(name, int(row["top1"]))
+    title = original_class
     if pd.notna(row["label"]):
         title = class_title(name, int(row["label"]))
-    lines = [f"{model(name)}, {condition.described}", caption, f"Image: {row['image']}"]
+
+    after = _confidence(row, "probability")
+    if not row["consistent"]:
+        after = f"{perturbed_class} {after}"
+    lines = [
+        f"{model(name)}, {condition.described}",
+        f"{original_class} {_confidence(row, 'clean_probability')} → {after}",
+        f"Image: {row['image']}",
+    ]
     if not row["consistent"] and pd.notna(row["retained_probability"]):
-        lines.append(f"Confidence left in {before}: {confidence('retained_probability')}")
+        left = _confidence(row, "retained_probability")
+        lines.append(f"Confidence left in {original_class}: {left}")
     if pd.notna(row["ssim"]):
         lines.append(f"SSIM {row['ssim']:.2f}")
     if condition.needs_model and change is None:
@@ -384,7 +398,13 @@ def case(run: Run, row: Row, change: Change | None = None) -> Case:
     return Case(title, shots, verdict_of(row), lines)
 
 
+def _confidence(row: Row, key: str) -> str:
+    """A probability; tables of predictions may have none."""
+    return share(row[key]) if pd.notna(row[key]) else "(confidence unknown)"
+
+
 def _shots(run: Run, row: Row, condition: Condition, change: Change | None) -> list[Shot]:
+    """The original and, where it can be made, the perturbed image."""
     picture = run.picture_for(str(row["image"]), str(row["model"]))
     shots = [clean_shot(picture)]
     if change is not None and not condition.in_files:
@@ -394,7 +414,8 @@ def _shots(run: Run, row: Row, condition: Condition, change: Change | None) -> l
     else:
         return shots
     alt = f"{picture.name} under {condition.described}"
-    return [*shots, Shot(to_png(changed), "perturbed", alt)]
+    shots.append(Shot(to_png(changed), "perturbed", alt))
+    return shots
 
 
 def listed_cases(rows: Sequence[Entry]) -> Titled:
@@ -414,22 +435,28 @@ def listed_cases(rows: Sequence[Entry]) -> Titled:
 
 def selected_title(chosen: RowSelection) -> str:
     """A selection in words: what is chosen, in the order of its keys."""
-    of = chosen.model
-    became = ""
+    parts = []
+    if chosen.model:
+        parts.append(model(chosen.model))
+    if chosen.perturbation:
+        parts.append(f"under {perturbation_label(chosen.perturbation)}")
+    if chosen.conditions:
+        parts.append(f"under {' or '.join(map(short, chosen.conditions))}")
+    # Models may call several of the chosen classes the same.
+    parts += dict.fromkeys(models.class_name(name, index) for name, index in chosen.classes)
+    parts += [property_title(column, value) for column, value in chosen.slices]
     if chosen.became is not None:
-        before, after = (models.class_name(of, i) if of else str(i) for i in chosen.became)
-        became = f"{before} became {after}"
-    parts = [
-        model(of) if of else "",
-        f"under {perturbation_label(chosen.perturbation)}" if chosen.perturbation else "",
-        f"under {' or '.join(map(short, chosen.conditions))}" if chosen.conditions else "",
-        *dict.fromkeys(models.class_name(name, index) for name, index in chosen.classes),
-        *(property_title(column, value) for column, value in chosen.slices),
-        became,
-        f"fails where {model(chosen.against)} does not" if chosen.against else "",
-        counted(len(chosen.positions), "chosen image") if chosen.positions else "",
-    ]
+        before, after = (_class_or_index(chosen.model, index) for index in chosen.became)
+        parts.append(f"{before} became {after}")
+    if chosen.against:
+        parts.append(f"fails where {model(chosen.against)} does not")
+    if chosen.positions:
+        parts.append(counted(len(chosen.positions), "chosen image"))
     return visible(", ".join(part for part in parts if part) or "All images")
+
+
+def _class_or_index(model_name: str, index: int) -> str:
+    return models.class_name(model_name, index) if model_name else str(index)
 
 
 def _cases(run: Run) -> list[Block]:
@@ -438,6 +465,7 @@ def _cases(run: Run) -> list[Block]:
     for kind, title in KINDS.items():
         rows = run.cases.first(RowSelection(), kind, _PRINTED[kind])
         first = f"the first {len(rows)} of " if len(rows) < number(tally, kind) else ""
+        # Each format reads the images anew, one at a time.
         read = partial(map, partial(case, run), rows)
         blocks.append(Cases(f"{title}: {first}{caption(tally, kind)}", read))
     return blocks
@@ -454,11 +482,14 @@ CASES = Question(
 
 
 def _left_out(images: Sequence[tuple[str, str]]) -> list[Block]:
+    """The names and reasons of images that could not be read."""
     if not images:
         return []
-    first = f", the first {_LEFT_OUT}" if len(images) > _LEFT_OUT else ""
-    title = f"{counted(len(images), 'image')} left out{first}"
-    return [Titled(title, Table(("Image", "Reason"), images[:_LEFT_OUT]), long=True)]
+    title = f"{counted(len(images), 'image')} left out"
+    if len(images) > _LEFT_OUT:
+        title += f", the first {_LEFT_OUT}"
+    table = Table(("Image", "Reason"), images[:_LEFT_OUT])
+    return [Titled(title, table, long=True)]
 
 
 LEFT_OUT = Question(
@@ -473,25 +504,29 @@ LEFT_OUT = Question(
 def _maps(maps: Sequence[EmbeddingMap]) -> list[Block]:
     if not maps:
         return []
-    of = {map_.name: map_ for map_ in maps}
-    options = {name: f"{model(e.model)}, {short(e.condition)}" for name, e in of.items()}
+    by_name = {embedding.name: embedding for embedding in maps}
+    titles = {
+        name: f"{model(embedding.model)}, {short(embedding.condition)}"
+        for name, embedding in by_name.items()
+    }
 
     def read(name: str) -> list[Block]:
-        points = of[name].points
-        left = of[name].left_out
-        note = f" {counted(left, 'image')} could no longer be read." if left else ""
+        embedding = by_name[name]
+        note = "Each line joins an original to its perturbed image. Crosses are failures."
+        if embedding.left_out:
+            note += f" {counted(embedding.left_out, 'image')} could no longer be read."
         chart = Chart(
-            options[name],
-            embedding_map(points, of[name].explained),
-            f"{counted(len(points), 'image')} with the perturbed version in the plane of the two "
-            "main components of the features.",
-            f"Each line joins an original to its perturbed image. Crosses are failures.{note}",
+            titles[name],
+            embedding_map(embedding.points, embedding.explained),
+            f"{counted(len(embedding.points), 'image')} with the perturbed version in the plane of "
+            "the two main components of the features.",
+            note,
             link="map",
         )
         return [chart]
 
     first = maps[0].name
-    return [Chooser("Map of", "map_of", options, read, [first], first, listed=True)]
+    return [Chooser("Map of", "map_of", titles, read, printed=[first], first=first, listed=True)]
 
 
 MAP = Question(
