@@ -80,7 +80,7 @@ def _answer(run: Run, of: RunFigures, values: dict[str, Any]) -> ModelChoice:
     weighed = [f"{word}: {', '.join(names)}." for word, names in chosen.weighted.items()]
     own = ["By your criteria.", *weighed] if by_own else []
     more = text.removeprefix(head).strip()
-    marks = _marks(check) if check else None
+    marks = _marks(check) if check else {}
     signs = ", ".join(f"{sign} {outcome}" for outcome, sign in _SIGNS.items()) if marks else ""
     block = harm.keyed_map(of.statistics, chosen, marks)
     about = f"{block.note} Click a cell for its failures."
