@@ -263,6 +263,17 @@ class PairedDifference(NamedTuple):
     images: int
     moved: int
 
+    def reversed(self) -> PairedDifference:
+        """The difference with the sides exchanged."""
+        return self._replace(
+            value=_negative(self.value), low=_negative(self.high), high=_negative(self.low)
+        )
+
+
+def _negative(value: float | None) -> float | None:
+    """Minus ``value``, but never a negative zero."""
+    return None if value is None else 0.0 - value
+
 
 def overall(
     gaps: Cells, present: Flags, there: Flags, weights: NDArray[np.float64] | None = None

@@ -1,24 +1,21 @@
-"""Which models differ significantly, and how many more images the other pairs need.
+"""Pairs on the same images: two models, two runs, or a model with a remedy and without it.
 
-Two runs compared on the images and conditions that both have.
+Pairs of models tell which differ significantly, how many more images the others need, whether two
+fail on the same images, and what a majority would predict. Two runs are compared on the images and
+conditions that both have. Robust accuracy counts the images that no attack of a run breaks.
 
-Whether models fail on the same images: pairs of models, and what a majority would do.
-
-Robust accuracy: the images that no attack of a run breaks.
-
-What remedies gain: paired with the same model without them, on images that did not choose them.
-
-The images are split at random into halves. For each model and condition, the remedy with the
-largest gain on the first half is chosen, of equal ones the one that costs originals least. Gains
-are measured on the second half alone, so that no figure is inflated by the choice. A chosen remedy
-is helpful if its gain is significant: the exact paired test, with Holm's correction over the models
+The gain of a remedy is paired with the same model without it, on images that did not choose it: the
+images are split at random into halves. For each model and condition, the remedy with the largest
+gain on the first half is chosen, of equal ones the one that costs originals least. Gains are
+measured on the second half alone, so that no figure is inflated by the choice. A chosen remedy is
+helpful if its gain is significant: the exact paired test, with Holm's correction over the models
 and conditions, and an interval above 0.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, NamedTuple
@@ -41,6 +38,8 @@ from robustness.statistics.grid import (
 )
 from robustness.statistics.means import (
     SMALLEST,
+    Estimates,
+    PairedDifference,
     by_condition,
     differences,
     established,
@@ -54,63 +53,76 @@ from robustness.statistics.means import (
 )
 
 Floats = NDArray[np.float64]
+Flags = NDArray[np.bool_]
 
 _CELLS = 100_000  # of each model worked on at once
 
 
-def by_pair(some: Sequence[Grid], column: str) -> list[dict[str, Any]]:
+def by_pair(grids: Sequence[Grid], column: str) -> list[dict[str, Any]]:
     """Every pair of models with the same classes; ``column`` says whether a row went well.
 
     Keys: ``model``, ``other``, ``n_predictions`` (images times conditions that count for both),
     and of these ``model_only`` and ``other_only``, on which this model alone fails, and ``both``.
     Attacks do not count.
     """
-    some = _with_conditions(some)
-    pairs = [
-        pair
-        for _, names in models.by_labels([grid.model for grid in some])
-        for pair in itertools.combinations([g for g in some if g.model in names], 2)
-    ]
-    ones = [one for one, _ in pairs]
-    others = [other for _, other in pairs]
-    return map_grids(partial(_pair, column=column), ones, others)
+    grids = _without_attacked(grids)
+    pairs: list[tuple[Grid, Grid]] = []
+    for group in _groups(grids):
+        pairs += itertools.combinations(group, 2)
+    firsts = [first for first, _ in pairs]
+    seconds = [second for _, second in pairs]
+    return map_grids(partial(_count_failures, column=column), firsts, seconds)
 
 
-def _with_conditions(some: Sequence[Grid]) -> list[Grid]:
-    """``some`` without attacks, and without those that have attacks alone."""
-    return [part for grid in some if (part := without_attacks(grid)).conditions]
+def _groups(grids: Sequence[Grid]) -> list[list[Grid]]:
+    """``grids`` in groups of models with the same classes."""
+    groups = []
+    for _, names in models.by_labels([grid.model for grid in grids]):
+        groups.append([grid for grid in grids if grid.model in names])
+    return groups
+
+
+def _without_attacked(grids: Sequence[Grid]) -> list[Grid]:
+    """``grids`` without attacks; those that have attacks alone are left out."""
+    without = [without_attacks(grid) for grid in grids]
+    return [grid for grid in without if grid.conditions]
 
 
 def without_attacks(grid: Grid) -> Grid:
     """``grid`` without attacks, which make an image of their own for each model."""
-    places = [at for at, key in enumerate(grid.conditions) if not key.is_attack]
-    if len(places) == len(grid.conditions):
+    columns = [index for index, key in enumerate(grid.conditions) if not key.is_attack]
+    if len(columns) == len(grid.conditions):
         return grid
     return replace(
         grid,
-        conditions=tuple(grid.conditions[at] for at in places),
-        has_row=grid.has_row[:, places],
-        read=lambda column: grid.read(column)[:, places],
+        conditions=tuple(grid.conditions[index] for index in columns),
+        has_row=grid.has_row[:, columns],
+        read=lambda column: grid.read(column)[:, columns],
     )
 
 
-def _pair(one: Grid, other: Grid, column: str) -> dict[str, Any]:
-    a = one.flags(column)
-    b = other.flags(column)
-    present = (a != UNKNOWN) & (b != UNKNOWN)
-    fails = present & (a == 0)
-    other_fails = present & (b == 0)
+def _count_failures(first: Grid, second: Grid, column: str) -> dict[str, Any]:
+    """The entry of ``by_pair`` of two models."""
+    first_flags = first.flags(column)
+    second_flags = second.flags(column)
+    counted = (first_flags != UNKNOWN) & (second_flags != UNKNOWN)
+    first_fails = counted & (first_flags == 0)
+    second_fails = counted & (second_flags == 0)
     return {
-        "model": one.model,
-        "other": other.model,
-        "n_predictions": int(present.sum()),
-        "model_only": int((fails & ~other_fails).sum()),
-        "other_only": int((other_fails & ~fails).sum()),
-        "both": int((fails & other_fails).sum()),
+        "model": first.model,
+        "other": second.model,
+        "n_predictions": int(counted.sum()),
+        "model_only": int((first_fails & ~second_fails).sum()),
+        "other_only": int((second_fails & ~first_fails).sum()),
+        "both": int((first_fails & second_fails).sum()),
     }
 
 
-def majorities(some: Sequence[Grid], column: str) -> list[dict[str, Any]]:
+_FEWEST_IN_A_MAJORITY = 3
+"""Of two models there is no majority where they disagree."""
+
+
+def majorities(grids: Sequence[Grid], column: str) -> list[dict[str, Any]]:
     """The majority prediction of three or more models with the same classes.
 
     A tie goes to the most confident of the tied predictions. ``column`` is "correct" or
@@ -119,96 +131,111 @@ def majorities(some: Sequence[Grid], column: str) -> list[dict[str, Any]]:
     the highest rate), ``best_rate``, and the paired ``difference`` with its interval. Attacks do
     not count.
     """
-    votes = []
-    some = _with_conditions(some)
-    for labels, names in models.by_labels([grid.model for grid in some]):
-        group = [grid for grid in some if grid.model in names]
-        if len(group) < 3:
+    grids = _without_attacked(grids)
+    entries = []
+    for labels, names in models.by_labels([grid.model for grid in grids]):
+        group = [grid for grid in grids if grid.model in names]
+        if len(group) < _FEWEST_IN_A_MAJORITY:
             continue
-        groups = [*profile_groups(group[0].conditions).values()]
-        rates = [pool_profiles(grid).per_image(column) for grid in group]
-        voted = _majority(group, "top1", "probability")
-        if column == "correct":
-            label = group[0].values("label")
-            well = np.where(np.isnan(label) | np.isnan(voted), np.nan, voted == label)
-        else:
-            before = _majority(group, "clean_top1", "clean_probability")
-            well = np.where(np.isnan(before) | np.isnan(voted), np.nan, voted == before)
-        mine = mean_of_rows(mean_of_groups(well, groups))
-        if np.isnan(mine).all():
+        majority_rates = _majority_rates(group, column)
+        if np.isnan(majority_rates).all():
             continue
-        best = int(np.argmax([float(np.nanmean(rate)) for rate in rates]))
-        votes.append(
+        model_rates = [pool_profiles(grid).per_image(column) for grid in group]
+        means = [float(np.nanmean(rates)) for rates in model_rates]
+        best = int(np.argmax(means))
+        gaps = majority_rates - model_rates[best]
+        entries.append(
             {
                 "label_set": labels.title,
                 "n_models": len(group),
-                "n_images": int((~np.isnan(mine)).sum()),
-                **shares(mine[:, None]).named("rate", 0),
+                "n_images": int((~np.isnan(majority_rates)).sum()),
+                **shares(majority_rates[:, None]).named("rate", 0),
                 "best": group[best].model,
-                "best_rate": number(float(np.nanmean(rates[best]))),
-                **differences((mine - rates[best])[:, None]).named("difference", 0),
+                "best_rate": number(means[best]),
+                **differences(gaps[:, None]).named("difference", 0),
             }
         )
-    return votes
+    return entries
 
 
-def _majority(group: Sequence[Grid], column: str, confidence: str) -> Floats:
+def _majority_rates(group: Sequence[Grid], column: str) -> Floats:
+    """(images,): under how many of the conditions the majority of ``group`` went well; NaN where
+    no condition counts."""
+    majority = _majority(group, "top1", "probability")
+    if column == "correct":
+        expected = group[0].values("label")
+    else:
+        expected = _majority(group, "clean_top1", "clean_probability")
+    is_unknown = np.isnan(expected) | np.isnan(majority)
+    went_well = np.where(is_unknown, np.nan, majority == expected)
+    members = profile_groups(group[0].conditions).values()
+    return mean_of_rows(mean_of_groups(went_well, members))
+
+
+def _majority(group: Sequence[Grid], class_column: str, confidence_column: str) -> Floats:
     """(images, conditions): the class that most models predict; NaN where one has no row."""
-    every = [[grid.values(name) for grid in group] for name in (column, confidence)]
+    classes_of_models = [grid.values(class_column) for grid in group]
+    confidences_of_models = [grid.values(confidence_column) for grid in group]
     majority = np.empty(group[0].has_row.shape, order="F")
     for block in group[0].blocks(_CELLS):
-        votes, sure = (np.stack([values[:, block] for values in of]) for of in every)
-        support = (votes[:, None] == votes[None]).sum(axis=1)  # models that agree with each
-        best = (support + 0.999 * np.nan_to_num(sure)).argmax(axis=0)
-        chosen = np.take_along_axis(votes, best[None], axis=0)[0]
-        majority[:, block] = np.where(np.isnan(votes).any(axis=0), np.nan, chosen)
+        classes = np.stack([values[:, block] for values in classes_of_models])
+        confidences = np.stack([values[:, block] for values in confidences_of_models])
+        supporters = (classes[:, None] == classes[None]).sum(axis=1)  # models that agree with each
+        # Less than one supporter, so that confidence decides among tied classes alone.
+        bonus = 0.999 * np.nan_to_num(confidences)
+        winner = (supporters + bonus).argmax(axis=0)
+        chosen = np.take_along_axis(classes, winner[None], axis=0)[0]
+        majority[:, block] = np.where(np.isnan(classes).any(axis=0), np.nan, chosen)
     return majority
 
 
 @dataclass(frozen=True)
 class AttackBudget:
-    """An epsilon in one norm, with positions of conditions in a grid.
+    """An epsilon in one norm, with the positions of attacks among the conditions of a grid.
 
-    ``of_norm`` are all attacks in that norm, ``allowed`` those with this epsilon or a smaller one,
-    ``here`` those with this one.
+    ``in_norm`` are all attacks in that norm, ``allowed`` those with this epsilon or a smaller one,
+    ``at_epsilon`` those with this one.
     """
 
     norm: str
     epsilon: float
-    of_norm: Sequence[int]
+    in_norm: Sequence[int]
     allowed: Sequence[int]
-    here: Sequence[int]
+    at_epsilon: Sequence[int]
 
 
 def budgets(conditions: Sequence[ConditionKey]) -> list[AttackBudget]:
     """Every norm and epsilon of the attacks among ``conditions``, by norm and growing epsilon."""
-    tried: dict[str, dict[int, float]] = {}
-    for place, key in enumerate(conditions):
+    epsilons_by_norm: dict[str, dict[int, float]] = {}
+    for index, key in enumerate(conditions):
         condition = readable(key.id)
         if isinstance(condition, AttackCondition):
-            tried.setdefault(condition.spec.norm, {})[place] = condition.spec.epsilon
-    return [
-        AttackBudget(
-            norm,
-            epsilon,
-            list(sizes),
-            [place for place, size in sizes.items() if size <= epsilon],
-            [place for place, size in sizes.items() if size == epsilon],
-        )
-        for norm, sizes in tried.items()
-        for epsilon in sorted(set(sizes.values()))
-    ]
+            epsilons = epsilons_by_norm.setdefault(condition.spec.norm, {})
+            epsilons[index] = condition.spec.epsilon
+    found = []
+    for norm, epsilons in epsilons_by_norm.items():
+        for epsilon in sorted(set(epsilons.values())):
+            found.append(
+                AttackBudget(
+                    norm=norm,
+                    epsilon=epsilon,
+                    in_norm=list(epsilons),
+                    allowed=[index for index, size in epsilons.items() if size <= epsilon],
+                    at_epsilon=[index for index, size in epsilons.items() if size == epsilon],
+                )
+            )
+    return found
 
 
-def attack_survivors(left: Floats, budgets: Sequence[AttackBudget]) -> Floats:
-    """Whether an image is ``left`` by every attack that a budget allows: (images, budgets).
+def attack_survivors(unbroken: Floats, budgets: Sequence[AttackBudget]) -> Floats:
+    """Whether an image is ``unbroken`` by every attack that a budget allows: (images, budgets).
 
-    ``left`` (images, conditions) is 1 or 0. NaN for an image without every attack of the norm.
+    ``unbroken`` (images, conditions) is 1 or 0. NaN for an image without every attack of the norm.
     """
-    survivors = np.full((len(left), len(budgets)), np.nan)
-    for at, budget in enumerate(budgets):
-        met = ~np.isnan(left[:, budget.of_norm]).any(axis=1)
-        survivors[met, at] = left[met][:, budget.allowed].min(axis=1)
+    survivors = np.full((len(unbroken), len(budgets)), np.nan)
+    for index, budget in enumerate(budgets):
+        is_complete = ~np.isnan(unbroken[:, budget.in_norm]).any(axis=1)
+        survivors[is_complete, index] = unbroken[is_complete][:, budget.allowed].min(axis=1)
     return survivors
 
 
@@ -225,37 +252,44 @@ def robust_accuracy(grids: Sequence[Grid]) -> list[dict[str, Any]]:
     or not, whose prediction no attack changes; one without a prediction to break counts as changed.
     Only images with every attack count. [] without attacks.
     """
-    entries = []
+    entries: list[dict[str, Any]] = []
     for grid in grids:
-        if not (attacks := budgets(grid.conditions)):
-            continue
-        left = _left(grid)
-        survivors, broken = _survivors(grid, left, attacks)
-        kept = np.where(grid.has_row, np.nan_to_num(grid.values("consistent")), np.nan)
-        unchanged = attack_survivors(kept, attacks)
-        for at, budget in enumerate(attacks):
-            met = ~np.isnan(survivors[:, at])
-            if not met.any():
-                continue
-            strongest = min(budget.here, key=lambda place: float(left[met, place].sum()))
-            entries.append(
-                {
-                    "model": grid.model,
-                    "norm": budget.norm,
-                    "epsilon": budget.epsilon,
-                    "of": "accuracy" if is_labelled(grid) else "consistency",
-                    "n_images": int(met.sum()),
-                    "attacks": len(budget.allowed),
-                    **shares(survivors[:, [at]]).named("robust", 0),
-                    "n_attacked": int((~np.isnan(broken[:, at])).sum()),
-                    **shares(broken[:, [at]]).named("success", 0),
-                    "strongest": grid.conditions[strongest].id,
-                    "strongest_left": float(left[met, strongest].mean()),
-                    "n_unchanged": int((~np.isnan(unchanged[:, at])).sum()),
-                    **shares(unchanged[:, [at]]).named("unchanged", 0),
-                }
-            )
+        entries += _robust_entries(grid)
     return entries
+
+
+def _robust_entries(grid: Grid) -> Iterator[dict[str, Any]]:
+    """The entries of one model in ``robust_accuracy``."""
+    attacks = budgets(grid.conditions)
+    if not attacks:
+        return
+    unbroken = _unbroken(grid)
+    outcome = _attack_outcome(grid, unbroken, attacks)
+    is_consistent = np.nan_to_num(grid.values("consistent"))
+    unchanged = attack_survivors(np.where(grid.has_row, is_consistent, np.nan), attacks)
+    for index, budget in enumerate(attacks):
+        survived = outcome.survived[:, [index]]
+        broken = outcome.broken[:, [index]]
+        is_counted = ~np.isnan(survived[:, 0])
+        if not is_counted.any():
+            continue
+        left_by = {attack: unbroken[is_counted, attack] for attack in budget.at_epsilon}
+        strongest = min(left_by, key=lambda attack: float(left_by[attack].sum()))
+        yield {
+            "model": grid.model,
+            "norm": budget.norm,
+            "epsilon": budget.epsilon,
+            "of": "accuracy" if is_labelled(grid) else "consistency",
+            "n_images": int(is_counted.sum()),
+            "attacks": len(budget.allowed),
+            **shares(survived).named("robust", 0),
+            "n_attacked": int((~np.isnan(broken)).sum()),
+            **shares(broken).named("success", 0),
+            "strongest": grid.conditions[strongest].id,
+            "strongest_left": float(left_by[strongest].mean()),
+            "n_unchanged": int((~np.isnan(unchanged[:, index])).sum()),
+            **shares(unchanged[:, [index]]).named("unchanged", 0),
+        }
 
 
 def under_attack(grid: Grid) -> dict[str, float | None]:
@@ -264,31 +298,42 @@ def under_attack(grid: Grid) -> dict[str, float | None]:
     ``robust_accuracy`` (None without labels) and ``attack_success``, each with its interval, as
     means over every norm and epsilon, and ``n_attacked``: see ``robust_accuracy``.
     """
-    epsilons = budgets(grid.conditions)
-    if not epsilons:
-        names = ("robust_accuracy", "attack_success")
-        bounds = [f"{name}{bound}" for name in names for bound in ("", "_low", "_high")]
-        return dict.fromkeys([*bounds, "n_attacked"])
-    survivors, broken = _survivors(grid, _left(grid), epsilons)
-    robust = survivors if is_labelled(grid) else np.full_like(survivors, np.nan)
-    figures: dict[str, float | None] = {}
-    for name, values in (("robust_accuracy", robust), ("attack_success", broken)):
-        present = ~np.isnan(values)
-        sums = np.where(present, values, 0.0).sum(axis=1, keepdims=True)
-        counts = present.sum(axis=1, keepdims=True).astype(float)
-        figures |= shares(image_values(sums, counts)).named(name, 0)
-    return {**figures, "n_attacked": int((~np.isnan(broken)).any(axis=1).sum())}
+    attacks = budgets(grid.conditions)
+    if not attacks:
+        no_images = np.full((1, 1), np.nan)
+        return {
+            **shares(no_images).named("robust_accuracy", 0),
+            **shares(no_images).named("attack_success", 0),
+            "n_attacked": None,
+        }
+    outcome = _attack_outcome(grid, _unbroken(grid), attacks)
+    survived = outcome.survived
+    if not is_labelled(grid):
+        survived = np.full_like(survived, np.nan)
+    return {
+        **_mean_over_budgets(survived).named("robust_accuracy", 0),
+        **_mean_over_budgets(outcome.broken).named("attack_success", 0),
+        "n_attacked": int((~np.isnan(outcome.broken)).any(axis=1).sum()),
+    }
+
+
+def _mean_over_budgets(values: Floats) -> Estimates:
+    """The mean (1,) of ``values`` (images, budgets) over both; an image is the unit."""
+    is_known = ~np.isnan(values)
+    sums = np.where(is_known, values, 0.0).sum(axis=1, keepdims=True)
+    counts = is_known.sum(axis=1, keepdims=True).astype(float)
+    return shares(image_values(sums, counts))
 
 
 def success(grid: Grid) -> list[dict[str, float | None]]:
     """By condition ``attack_success`` with its interval; all None without an attack."""
-    attacks = np.array([key.is_attack for key in grid.conditions])
+    is_attack = np.array([key.is_attack for key in grid.conditions])
     broken = np.full(grid.has_row.shape, np.nan)
-    if attacks.any():
-        counted = attacks & ~np.isnan(grid.values("consistent"))
-        broken = np.where(counted, 1 - _left(grid), np.nan)
+    if is_attack.any():
+        is_counted = is_attack & ~np.isnan(grid.values("consistent"))
+        broken = np.where(is_counted, 1 - _unbroken(grid), np.nan)
     estimates = shares(broken)
-    return [estimates.named("attack_success", at) for at in range(len(attacks))]
+    return [estimates.named("attack_success", index) for index in range(len(is_attack))]
 
 
 def is_labelled(grid: Grid) -> bool:
@@ -296,16 +341,30 @@ def is_labelled(grid: Grid) -> bool:
     return bool((grid.flags("correct") != UNKNOWN).any())
 
 
-def _left(grid: Grid) -> Floats:
+def _unbroken(grid: Grid) -> Floats:
+    """(images, conditions): 1 where the prediction is correct or, without labels, unchanged."""
     return grid.values("correct" if is_labelled(grid) else "consistent")
 
 
-def _survivors(grid: Grid, left: Floats, budgets: Sequence[AttackBudget]) -> tuple[Floats, Floats]:
-    """(images, budgets): who survives, and of those with a prediction to break who does not."""
-    survivors = attack_survivors(left, budgets)
-    counted = ~np.isnan(grid.values("consistent"))
-    attacked = np.column_stack([counted[:, each.allowed].any(axis=1) for each in budgets])
-    return survivors, np.where(attacked, 1 - survivors, np.nan)
+class _AttackOutcome(NamedTuple):
+    """(images, budgets): which images ``survived``, and which with a prediction to break did not.
+
+    NaN where an image does not count.
+    """
+
+    survived: Floats
+    broken: Floats
+
+
+def _attack_outcome(
+    grid: Grid, unbroken: Floats, budgets: Sequence[AttackBudget]
+) -> _AttackOutcome:
+    survived = attack_survivors(unbroken, budgets)
+    is_counted = ~np.isnan(grid.values("consistent"))
+    was_attacked = np.column_stack(
+        [is_counted[:, budget.allowed].any(axis=1) for budget in budgets]
+    )
+    return _AttackOutcome(survived, np.where(was_attacked, 1 - survived, np.nan))
 
 
 QUANTITIES: Mapping[str, str] = {
@@ -350,37 +409,41 @@ def compare(grids: Sequence[Grid], quantity: str) -> list[dict[str, Any]]:
     too few to plan.
     The pairs of one group stand together; [] where nothing can be compared.
     """
-    by_name: dict[str, Grid] = {grid.model: grid for grid in grids}
+    grid_of = {grid.model: grid for grid in grids}
     entries = []
-    for labels, names in models.by_labels(by_name):
+    for labels, names in models.by_labels(grid_of):
         if len(names) < 2:
             continue
-        values = np.stack([outcomes(by_name[name], quantity) for name in names])
-        shared = (values != MISSING).all(axis=0).any(axis=1)
-        if not shared.any():
+        values = np.stack([outcomes(grid_of[name], quantity) for name in names])
+        is_shared = (values != MISSING).all(axis=0).any(axis=1)
+        if not is_shared.any():
             continue
-        entries += [
-            {
-                "quantity": quantity,
-                "label_set": labels.title,
-                "better": names[pair.better],
-                "worse": names[pair.worse],
-                "n_images": pair.images,
-                "difference": pair.difference,
-                "difference_low": pair.low,
-                "difference_high": pair.high,
-                "p": pair.p,
-                "p_holm": pair.p_holm,
-                "established": pair.established,
-                "more_images": pair.more_images(),
-            }
-            for pair in pair_differences(values[:, shared])
-        ]
+        for pair in pair_differences(values[:, is_shared]):
+            entries.append(
+                {
+                    "quantity": quantity,
+                    "label_set": labels.title,
+                    "better": names[pair.better],
+                    "worse": names[pair.worse],
+                    "n_images": pair.images,
+                    "difference": pair.difference,
+                    "difference_low": pair.low,
+                    "difference_high": pair.high,
+                    "p": pair.p,
+                    "p_holm": pair.p_holm,
+                    "established": pair.established,
+                    "more_images": pair.more_images(),
+                }
+            )
     return entries
 
 
 class ModelPair(NamedTuple):
-    """Two models by their places; ``difference``, 0 or more, is of the better from the worse."""
+    """Two models by their indices, with the ``difference`` (0 or more) of better minus worse.
+
+    ``low`` and ``high`` are its 95% interval, None with too few ``images``; ``tests`` is the number
+    of pairs that Holm's correction is for.
+    """
 
     better: int
     worse: int
@@ -417,24 +480,39 @@ def pair_differences(values: NDArray[Any], weights: Floats | None = None) -> lis
 
     A row counts where no model's is MISSING. Without ``weights`` conditions weigh alike.
     """
-    places = list(itertools.combinations(range(len(values)), 2))
-    there = (values != MISSING).all(axis=0)
+    has_row = (values != MISSING).all(axis=0)
+    indices = list(itertools.combinations(range(len(values)), 2))
+    gaps = []
+    for first, second in indices:
+        is_counted = has_row & (values[first] != NEITHER) & (values[second] != NEITHER)
+        net = np.where(is_counted, values[first] - values[second], 0)
+        gaps.append(overall(net, is_counted, has_row, weights))
+    corrected = holm([gap.p for gap in gaps])
     pairs = []
-    for a, b in places:
-        counted = there & (values[a] != NEITHER) & (values[b] != NEITHER)
-        pairs.append(overall(np.where(counted, values[a] - values[b], 0), counted, there, weights))
-    adjusted = holm([gap.p for gap in pairs])
-    ordered = []
-    for (a, b), (value, low, high, p, images, _), p_holm in zip(
-        places, pairs, adjusted, strict=True
-    ):
-        if value is None:  # no attack had a prediction of both to break
+    for (first, second), gap, p_holm in zip(indices, gaps, corrected, strict=True):
+        difference = gap.value
+        if difference is None:  # no attack had a prediction of both to break
             continue
-        if value < 0:
-            a, b, value = b, a, -value
-            low, high = (None if bound is None else 0.0 - bound for bound in (high, low))
-        ordered.append(ModelPair(a, b, value, low, high, images, p, p_holm, len(places)))
-    return ordered
+        better = first
+        worse = second
+        if difference < 0:
+            better = second
+            worse = first
+            gap = gap.reversed()
+        pairs.append(
+            ModelPair(
+                better=better,
+                worse=worse,
+                difference=abs(difference),
+                low=gap.low,
+                high=gap.high,
+                images=gap.images,
+                p=gap.p,
+                p_holm=p_holm,
+                tests=len(indices),
+            )
+        )
+    return pairs
 
 
 def advice(pair: Mapping[str, Any]) -> str:
@@ -469,13 +547,19 @@ def ranking(
     quantity = pairs[0]["quantity"] if pairs else summary[0]["ranked_by"]
     ranked: list[dict[str, Any]] = []
     for title, group in itertools.groupby(summary, key=lambda entry: entry["label_set"]):
-        entries = sorted((entry for entry in group), key=lambda entry: -(entry[quantity] or 0.0))
+        entries = sorted(group, key=lambda entry: -(entry[quantity] or 0.0))
         significant = [pair for pair in pairs if pair["label_set"] == title and pair["established"]]
         for entry in entries:
             losses = sum(pair["worse"] == entry["model"] for pair in significant)
-            ahead = sum(pair["better"] == entry["model"] for pair in significant)
-            places = {"place_low": 1 + losses, "place_high": len(entries) - ahead}
-            ranked.append({**entry, "ranked_by": quantity, **places})
+            wins = sum(pair["better"] == entry["model"] for pair in significant)
+            ranked.append(
+                {
+                    **entry,
+                    "ranked_by": quantity,
+                    "place_low": 1 + losses,
+                    "place_high": len(entries) - wins,
+                }
+            )
     return ranked
 
 
@@ -489,14 +573,30 @@ def outcomes(grid: Grid, quantity: str) -> NDArray[Any]:
         survivors = attack_survivors(grid.values(QUANTITIES[quantity]), budgets(grid.conditions))
         return np.where(np.isnan(survivors), MISSING, survivors).astype(np.int8)
     flags = grid.flags(QUANTITIES[quantity])
-    missing = flags == UNKNOWN
+    is_missing = flags == UNKNOWN
     if quantity == "consistency":
-        missing &= ~grid.has_row
-    return np.where(missing, np.int8(MISSING), flags)
+        # An unknown flag of a row is an attack without a prediction to break: NEITHER.
+        is_missing &= ~grid.has_row
+    return np.where(is_missing, np.int8(MISSING), flags)
 
 
-Sides = list[NDArray[np.float64]]
-"""Values (images, k) of the first run and of the second."""
+class Sides(NamedTuple):
+    """Values (images, k) of the first run and of the second, NaN where either has none."""
+
+    first: Floats
+    second: Floats
+
+    @property
+    def is_known(self) -> Flags:
+        """(images, k): where both runs have a value."""
+        return ~np.isnan(self.first)
+
+    def gaps(self) -> NDArray[Any]:
+        """Second minus first, 0 where unknown: bytes, but floats where a profile is a condition."""
+        gaps = np.nan_to_num(self.second - self.first)
+        whole = gaps.astype(np.int8)
+        return whole if np.array_equal(whole, gaps) else gaps
+
 
 CLEAN = "clean_accuracy"
 
@@ -525,105 +625,169 @@ def changes(shared: Iterable[Grid]) -> list[dict[str, Any]]:
     consistency. Entries over all conditions have the same keys of ``clean_accuracy``, that of the
     originals.
     """
-    entries = [entry for grid in shared for entry in _entries(pool_profiles(grid))]
-    wholes = [entry for entry in entries if entry["condition"] is None]
+    by_model: list[dict[str, Any]] = []
+    by_condition_of_model: list[dict[str, Any]] = []
+    for grid in shared:
+        pooled = pool_profiles(grid)
+        compared = _compared_quantities(pooled)
+        by_model += _model_changes(pooled, compared)
+        by_condition_of_model += _condition_changes(pooled, compared)
     for quantity in QUANTITIES:
-        _settle(wholes, quantity)
-        _settle([e for e in entries if e["condition"] is not None], quantity)
-    _settle(wholes, CLEAN)
-    order = [name for _, names in models.by_labels(e["model"] for e in entries) for name in names]
-    return sorted(entries, key=lambda e: (e["condition"] is not None, order.index(e["model"])))
+        _add_verdicts(by_model, quantity)
+        _add_verdicts(by_condition_of_model, quantity)
+    _add_verdicts(by_model, CLEAN)
+    # The order of the models is that of their classes.
+    every = (entry["model"] for entry in (*by_model, *by_condition_of_model))
+    order = [name for _, names in models.by_labels(every) for name in names]
+    rank_of = {name: rank for rank, name in enumerate(order)}
+    by_model.sort(key=lambda entry: rank_of[entry["model"]])
+    by_condition_of_model.sort(key=lambda entry: rank_of[entry["model"]])
+    return [*by_model, *by_condition_of_model]
 
 
-def _entries(grid: Grid) -> list[dict[str, Any]]:
-    """The entries of one model: over all conditions, then each condition."""
-    keys = (None, *grid.conditions)
-    attacks = [key.is_attack for key in grid.conditions]
-    images = [grid.has_row.any(axis=1).sum(), *grid.has_row.sum(axis=0)]
-    originals = [mean_of_rows(flags)[:, None] for flags in _shared_by(grid, "clean_correct")]
-    whole = _changes(originals, originals)[0]
-    clean = {f"{CLEAN}_{name}": value for name, value in whole.items()}
-    shared = _shared_by(grid, "consistent")
-    changes = {"consistency": _changes(shared, shared, grid.has_row)}
-    del shared  # these arrays are large
-    right = _shared_by(grid, "correct")
-    changes["perturbed_accuracy"] = _changes(right, right)
-    robust = [attack_survivors(flags, budgets(grid.conditions)) for flags in right]
-    for flags in right:
-        flags[:, np.logical_not(attacks)] = np.nan
-    changes["robust_accuracy"] = _changes(robust, right)
-    entries: list[dict[str, Any]] = []
-    for at, key in enumerate(keys):
-        by_robust = attacks[at - 1] if key else all(attacks)
-        by_robust &= changes["robust_accuracy"][at]["a"] is not None
+@dataclass(frozen=True)
+class _Change:
+    """A quantity in both runs, as shares, and its difference; None where it is unknown."""
+
+    before: float | None
+    after: float | None
+    gap: PairedDifference
+
+    def named(self, quantity: str) -> dict[str, Any]:
+        return {
+            f"{quantity}_a": self.before,
+            f"{quantity}_b": self.after,
+            f"{quantity}_difference": self.gap.value,
+            f"{quantity}_difference_low": self.gap.low,
+            f"{quantity}_difference_high": self.gap.high,
+            f"{quantity}_images": self.gap.images,
+            f"{quantity}_moved": self.gap.moved,
+            f"{quantity}_p": None if self.gap.value is None else self.gap.p,
+        }
+
+
+class _Changes(NamedTuple):
+    """The change of one quantity over all conditions, and under each."""
+
+    overall: _Change
+    by_condition: list[_Change]
+
+
+def _compared_quantities(grid: Grid) -> dict[str, _Changes]:
+    """The changes of one model by quantity; ``grid`` has the columns of both runs."""
+    consistent = _sides_of(grid, "consistent")
+    changes = {"consistency": _compared(consistent, consistent, grid.has_row)}
+    del consistent  # these arrays are large
+    correct = _sides_of(grid, "correct")
+    changes["perturbed_accuracy"] = _compared(correct, correct)
+    attacks = budgets(grid.conditions)
+    survivors = Sides(
+        attack_survivors(correct.first, attacks), attack_survivors(correct.second, attacks)
+    )
+    is_no_attack = np.array([not key.is_attack for key in grid.conditions])
+    for flags in correct:
+        flags[:, is_no_attack] = np.nan
+    changes["robust_accuracy"] = _compared(survivors, correct)
+    return changes
+
+
+def _model_changes(grid: Grid, changes: Mapping[str, _Changes]) -> Iterator[dict[str, Any]]:
+    """The entry of one model over all conditions, if it has a row."""
+    image_count = int(grid.has_row.any(axis=1).sum())
+    if not image_count:
+        return
+    clean_flags = _sides_of(grid, "clean_correct")
+    clean = Sides(*(mean_of_rows(flags)[:, None] for flags in clean_flags))
+    robust = changes["robust_accuracy"].overall
+    are_attacks_alone = all(key.is_attack for key in grid.conditions)
+    entry = {
+        "model": grid.model,
+        "condition": None,
+        "perturbation": None,
+        "strength": None,
+        "n_images": image_count,
+        "judged_by": _judging_quantity(are_attacks_alone, robust),
+    }
+    for quantity, change in changes.items():
+        entry |= change.overall.named(quantity)
+    yield entry | _compared(clean, clean).overall.named(CLEAN)
+
+
+def _condition_changes(grid: Grid, changes: Mapping[str, _Changes]) -> Iterator[dict[str, Any]]:
+    """The entry of one model under each condition with a row."""
+    image_counts = grid.has_row.sum(axis=0).tolist()
+    for index, key in enumerate(grid.conditions):
+        if not image_counts[index]:
+            continue
+        robust = changes["robust_accuracy"].by_condition[index]
         entry = {
             "model": grid.model,
-            "condition": key.id if key else None,
-            "perturbation": key.perturbation if key else None,
-            "strength": key.strength if key else None,
-            "n_images": int(images[at]),
-            "judged_by": "robust_accuracy" if by_robust else "consistency",
+            "condition": key.id,
+            "perturbation": key.perturbation,
+            "strength": key.strength,
+            "n_images": image_counts[index],
+            "judged_by": _judging_quantity(key.is_attack, robust),
         }
-        for quantity, estimates in changes.items():
-            entry |= {f"{quantity}_{name}": value for name, value in estimates[at].items()}
-        entry |= {} if key else clean
-        entries += [entry] if images[at] else []
-    return entries
+        for quantity, change in changes.items():
+            entry |= change.by_condition[index].named(quantity)
+        yield entry
 
 
-def _shared_by(grid: Grid, column: str) -> Sides:
+def _judging_quantity(is_attack: bool, robust: _Change) -> str:
+    """The quantity of the verdict: robust accuracy needs attacks on labelled images."""
+    if is_attack and robust.before is not None:
+        return "robust_accuracy"
+    return "consistency"
+
+
+def _sides_of(grid: Grid, column: str) -> Sides:
     """The values of ``column`` in both runs, where both have one."""
-    a, b = (grid.values(f"{column}_{side}") for side in "ab")
-    present = ~np.isnan(a) & ~np.isnan(b)
-    return [np.where(present, x, np.nan) for x in (a, b)]
+    first = grid.values(f"{column}_a")
+    second = grid.values(f"{column}_b")
+    is_known = ~np.isnan(first) & ~np.isnan(second)
+    return Sides(np.where(is_known, first, np.nan), np.where(is_known, second, np.nan))
 
 
-def _changes(
-    whole: Sides, columns: Sides, there: NDArray[np.bool_] | None = None
-) -> list[dict[str, Any]]:
-    """The figures over all of ``whole`` (images, k), then of each column of ``columns``.
+def _compared(whole: Sides, columns: Sides, has_row: Flags | None = None) -> _Changes:
+    """The change over all columns of ``whole``, and that of each column of ``columns``.
 
-    ``there``: where ``whole`` has a row; by default where it is not NaN.
+    ``has_row``: where ``whole`` has a row; by default where it has a value.
     """
-    present, present_each = (~np.isnan(values[0]) for values in (whole, columns))
-    rows = present if there is None else there
-    changes = [overall(_gaps(whole), present, rows), *by_condition(_gaps(columns), present_each)]
-    rates = [
-        np.append(over_conditions(some, rows, shares).value, mean_of_rows(values.T))
-        for some, values in zip(whole, columns, strict=True)
-    ]
-    return [
-        {
-            "a": number(a),
-            "b": number(b),
-            "difference": gap.value,
-            "difference_low": gap.low,
-            "difference_high": gap.high,
-            "images": gap.images,
-            "moved": gap.moved,
-            "p": None if gap.value is None else gap.p,
-        }
-        for gap, a, b in zip(changes, *rates, strict=True)
-    ]
+    if has_row is None:
+        has_row = whole.is_known
+    rates_before = _rates(whole.first, columns.first, has_row)
+    rates_after = _rates(whole.second, columns.second, has_row)
+    gaps = [overall(whole.gaps(), whole.is_known, has_row)]
+    gaps += by_condition(columns.gaps(), columns.is_known)
+    changes = []
+    for before, after, gap in zip(rates_before, rates_after, gaps, strict=True):
+        changes.append(_Change(number(before), number(after), gap))
+    return _Changes(changes[0], changes[1:])
 
 
-def _gaps(sides: Sides) -> NDArray[Any]:
-    """Bytes, unless a profile is a condition."""
-    gaps = np.nan_to_num(sides[1] - sides[0])
-    whole = gaps.astype(np.int8)
-    return whole if np.array_equal(whole, gaps) else gaps
+def _rates(whole: Floats, columns: Floats, has_row: Flags) -> Floats:
+    """(1 + k,): the mean of ``whole`` over all conditions, then that of each column."""
+    return np.append(over_conditions(whole, has_row, shares).value, mean_of_rows(columns.T))
 
 
-def _settle(entries: list[dict[str, Any]], quantity: str) -> None:
-    """Add the verdicts on ``quantity``."""
-    tested = [entry for entry in entries if entry[f"{quantity}_p"] is not None]
-    adjusted = holm([entry[f"{quantity}_p"] for entry in tested])
+def _add_verdicts(entries: Sequence[dict[str, Any]], quantity: str) -> None:
+    """Add the verdicts on ``quantity``, corrected for all ``entries``, which are one family."""
+    tested = []
     for entry in entries:
         entry[f"{quantity}_verdict"] = None
-    for entry, p in zip(tested, adjusted, strict=True):
-        direction = BETTER if entry[f"{quantity}_difference"] > 0 else WORSE
-        bounds = (entry[f"{quantity}_difference_{side}"] for side in ("low", "high"))
-        entry[f"{quantity}_verdict"] = direction if established(p, *bounds) else OPEN
+        if entry[f"{quantity}_p"] is not None:
+            tested.append(entry)
+    corrected = holm([entry[f"{quantity}_p"] for entry in tested])
+    for entry, p in zip(tested, corrected, strict=True):
+        low = entry[f"{quantity}_difference_low"]
+        high = entry[f"{quantity}_difference_high"]
+        if not established(p, low, high):
+            verdict = OPEN
+        elif entry[f"{quantity}_difference"] > 0:
+            verdict = BETTER
+        else:
+            verdict = WORSE
+        entry[f"{quantity}_verdict"] = verdict
 
 
 _ROUNDING = 1e-9  # of sums
@@ -675,28 +839,21 @@ class Gain:
 
 def gains(trials: Sequence[PairedTruths]) -> list[Gain]:
     """The gain of each of ``trials``, which share their images; [] with fewer than 2 images."""
-    count = len(trials[0].before) if trials else 0
-    if count < 2:
+    image_count = len(trials[0].before) if trials else 0
+    if image_count < 2:
         return []
-    order = np.random.default_rng(0).permutation(count)
-    choosing = order[: count // 2]
-    telling = order[count // 2 :]
-    best: dict[tuple[str, str], tuple[float, float, int]] = {}
-    for place, trial in enumerate(trials):
-        gain = float(_net(trial.before, trial.after)[choosing].sum())
-        net = float(_net(trial.clean_before, trial.clean_after)[choosing].sum())
-        key = trial.model, trial.condition
-        if gain > _ROUNDING and (key not in best or (gain, net) > best[key][:2]):
-            best[key] = gain, net, place
-    chosen = [place for *_, place in best.values()]
-    nets = np.column_stack([_net(trial.before, trial.after)[telling] for trial in trials])
-    bounds = by_condition(nets, np.ones(nets.shape, bool))
-    p_values = dict(zip(chosen, holm([bounds[place].p for place in chosen]), strict=True))
+    order = np.random.default_rng(0).permutation(image_count)
+    choosing, measuring = np.split(order, [image_count // 2])
+    chosen = _best_trials(trials, choosing)
+    nets = np.column_stack([_net(trial.before, trial.after)[measuring] for trial in trials])
+    gaps = by_condition(nets, np.ones(nets.shape, bool))
+    p_of = dict(zip(chosen, holm([gaps[index].p for index in chosen]), strict=True))
     results = []
-    for place, (trial, gap) in enumerate(zip(trials, bounds, strict=True)):
+    for index, (trial, gap) in enumerate(zip(trials, gaps, strict=True)):
         gain = gap.value or 0.0
-        p = p_values.get(place)
-        cost = -float(_net(trial.clean_before, trial.clean_after)[telling].mean())
+        p = p_of.get(index)
+        clean_net = _net(trial.clean_before, trial.clean_after)[measuring]
+        cost = -float(clean_net.mean())
         results.append(
             Gain(
                 remedy=trial.remedy,
@@ -715,5 +872,23 @@ def gains(trials: Sequence[PairedTruths]) -> list[Gain]:
     return results
 
 
-def _net(before: Truths, after: Truths) -> NDArray[np.float64]:
+def _best_trials(trials: Sequence[PairedTruths], images: NDArray[np.intp]) -> list[int]:
+    """The index of the best trial on ``images`` for each model and condition that any improves.
+
+    Of trials with equal gains the one that costs originals least is the best.
+    """
+    best: dict[tuple[str, str], tuple[float, float, int]] = {}
+    for index, trial in enumerate(trials):
+        gain = float(_net(trial.before, trial.after)[images].sum())
+        clean_gain = float(_net(trial.clean_before, trial.clean_after)[images].sum())
+        if gain <= _ROUNDING:
+            continue
+        key = trial.model, trial.condition
+        if key not in best or (gain, clean_gain) > best[key][:2]:
+            best[key] = gain, clean_gain, index
+    return [index for _, _, index in best.values()]
+
+
+def _net(before: Truths, after: Truths) -> Floats:
+    """(images,): 1 where the remedy repairs a prediction, -1 where it breaks one."""
     return np.subtract(after, before, dtype=np.float64)
