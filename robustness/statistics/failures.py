@@ -1,18 +1,18 @@
-"""Subgroups of images where a model is significantly worse than on the others.
+"""Where a model fails: on which images, and under which perturbations.
 
-A slice is a quarter (of few images: a third or half) of the images by a number, or those with one
-value of a text. All slices of all models are one family: the lowest standardised mean of a
-slice is compared with the lowest of all slices when the images are shuffled (Westfall & Young 1993,
-max-T), which keeps the chance of any false alarm at 5%, however the slices overlap.
+A slice is a subgroup of images, on which a model may be significantly worse than on the others: a
+quarter (of few images: a third or half) of the images by a number, or those with one value of a
+text. All slices of all models are one family: the lowest standardised mean of a slice is compared
+with the lowest of all slices when the images are shuffled (Westfall & Young 1993, max-T), which
+keeps the chance of any false alarm at 5%, however the slices overlap.
 
-Under which perturbation predictions fail most, where the images decide that.
-
-Each perturbation counts once: at the highest ImageNet-C severity that all graded ones have in
-common, else at the highest common strength, else, if each has a single condition, at that. An
-attack counts at its largest epsilon. The worst condition leads; those that McNemar's exact test on
-the same images does not tell apart from it are tied with it. As the leader is chosen after looking,
-Holm's correction is over all pairs of conditions: over its own pairs alone, up to 18% of runs whose
-conditions are all alike would name one.
+The hardest perturbations are those under which predictions fail most. Each perturbation counts
+once: at the highest ImageNet-C severity that all graded ones have in common, else at the highest
+common strength, else, if each has a single condition, at that. An attack counts at its largest
+epsilon. The worst condition leads; those that McNemar's exact test on the same images does not tell
+apart from it are tied with it. As the leader is chosen after looking, Holm's correction is over all
+pairs of conditions: over its own pairs alone, up to 18% of runs whose conditions are all alike
+would name one.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -78,11 +78,11 @@ class ImageSlice:
 def numeric(values: Values) -> Floats | None:
     """``values`` (n,) as finite numbers, else NaN; None unless all are numbers."""
     numbers = np.full(len(values), np.nan)
-    for at, value in enumerate(values):
+    for index, value in enumerate(values):
         if value is None or value == "":
             continue
         try:
-            numbers[at] = float(value)
+            numbers[index] = float(value)
         except ValueError:
             return None
     numbers[~np.isfinite(numbers)] = np.nan
@@ -97,8 +97,8 @@ def inside(values: Values, value: str) -> NDArray[np.bool_]:
         try:
             return (numbers >= float(low or "-inf")) & (numbers < float(high or "inf"))
         except ValueError:
-            pass
-    return np.array([_text(text) == value for text in values], bool)
+            pass  # a text with two dots, not a range
+    return np.array([_text(each) == value for each in values], bool)
 
 
 def slices(columns: Mapping[str, Values]) -> list[ImageSlice]:
@@ -106,47 +106,63 @@ def slices(columns: Mapping[str, Values]) -> list[ImageSlice]:
     image_slices: list[ImageSlice] = []
     for column, values in columns.items():
         numbers = numeric(values)
-        parts = _by_value(values) if numbers is None else _by_number(numbers, values)
-        for part in parts:
-            chosen = inside(values, part)
-            if FEWEST_OF_A_SLICE <= chosen.sum() <= len(chosen) - FEWEST_OF_A_SLICE:
-                image_slices.append(ImageSlice(column, part, chosen))
+        texts = _most_common(values) if numbers is None else _ranges(numbers, values)
+        for text in texts:
+            is_inside = inside(values, text)
+            size = int(is_inside.sum())
+            if _is_large_enough(size, len(is_inside)):
+                image_slices.append(ImageSlice(column, text, is_inside))
     return image_slices
 
 
-def _by_value(values: Values) -> list[str]:
+def _is_large_enough(size: int, image_count: int) -> bool:
+    """Whether a slice of ``size`` images, and its complement, have enough to be tested."""
+    return FEWEST_OF_A_SLICE <= size <= image_count - FEWEST_OF_A_SLICE
+
+
+def _most_common(values: Values) -> list[str]:
+    """The most common texts among ``values``."""
     counts = Counter(_text(value) for value in values if value not in (None, ""))
     return [value for value, _ in counts.most_common(_MOST_VALUES)]
 
 
-def _by_number(numbers: Floats, values: Values) -> list[str]:
-    present = numbers[~np.isnan(numbers)]
-    if len(np.unique(present)) <= _FEW_NUMBERS:
-        return _by_value(values)
-    parts = min(4, len(present) // FEWEST_OF_A_SLICE)
-    cuts = np.quantile(present, np.arange(1, parts) / parts).tolist() if parts > 1 else []
-    ends = ["", *dict.fromkeys(_rounded(cut, present) for cut in cuts), ""]
-    return [f"{low}..{high}" for low, high in itertools.pairwise(ends) if low or high]
+def _ranges(numbers: Floats, values: Values) -> list[str]:
+    """The quarters of ``numbers`` as texts, or fewer parts of few images; few numbers one by one.
+
+    ``values`` are the numbers as they are written.
+    """
+    known = numbers[~np.isnan(numbers)]
+    if len(np.unique(known)) <= _FEW_NUMBERS:
+        return _most_common(values)
+    part_count = min(4, len(known) // FEWEST_OF_A_SLICE)
+    if part_count < 2:
+        return []
+    quantiles = np.arange(1, part_count) / part_count
+    cuts = [_rounded(cut, known) for cut in np.quantile(known, quantiles).tolist()]
+    ends = ["", *dict.fromkeys(cuts), ""]  # equal cuts once
+    return [f"{low}..{high}" for low, high in itertools.pairwise(ends)]
 
 
 def _rounded(cut: float, values: Floats) -> str:
     """The shortest text of ``cut`` that moves next to none of the numbers ``values`` across it."""
-    below = values < cut
+    is_below = values < cut
     for digits in range(4, 16):
         text = f"{float(f'{cut:.{digits}g}'):.15g}"
-        if ((values < float(text)) != below).mean() <= _MOVED:
+        has_moved = (values < float(text)) != is_below
+        if has_moved.mean() <= _MOVED:
             return text
     return repr(cut)
 
 
 def _text(value: float | str | None) -> str:
+    """``value`` as people write it in a filter; "" where it is missing."""
     if isinstance(value, float):
         return "" if math.isnan(value) else f"{value:.10g}"
     return value or ""
 
 
 def by_slice(
-    names: Sequence[str], values: Sequence[Floats], parts: Sequence[ImageSlice]
+    names: Sequence[str], values: Sequence[Floats], image_slices: Sequence[ImageSlice]
 ) -> list[dict[str, Any]]:
     """Every slice of every model, the most clearly worse first.
 
@@ -155,107 +171,141 @@ def by_slice(
     ``rate`` with its interval, ``rest`` (the rate of all other images), ``difference`` (rate minus
     rest), ``p`` (one-sided, corrected) and ``worse`` (significantly).
     """
-    families = _families(values, parts)
+    families = _families(values, image_slices)
     entries: list[tuple[float, float, dict[str, Any]]] = []
-    for family, scored, adjusted in zip(families, *_tested(families), strict=True):
-        for (i, m), (j, at) in itertools.product(enumerate(family.models), enumerate(family.parts)):
-            part = parts[at]
-            mine = values[m][part.inside]
-            others = values[m][~part.inside]
-            rest = float(np.nanmean(others))
-            p = float(adjusted[i, j])
+    for family, test in zip(families, _test(families), strict=True):
+        for (row, model), (column, index) in itertools.product(
+            enumerate(family.models), enumerate(family.slices)
+        ):
+            image_slice = image_slices[index]
+            inside_values = values[model][image_slice.inside]
+            rest = float(np.nanmean(values[model][~image_slice.inside]))
+            p = float(test.p[row, column])
             entry = {
-                "model": names[m],
-                "column": part.column,
-                "value": part.value,
-                "n_images": int((~np.isnan(mine)).sum()),
-                **shares(mine[:, None]).named("rate", 0),
+                "model": names[model],
+                "column": image_slice.column,
+                "value": image_slice.value,
+                "n_images": int((~np.isnan(inside_values)).sum()),
+                **shares(inside_values[:, None]).named("rate", 0),
                 "rest": rest,
-                "difference": number(float(np.nanmean(mine)) - rest),
+                "difference": number(float(np.nanmean(inside_values)) - rest),
                 "p": p,
                 "worse": p < ALPHA,
             }
-            entries.append((p, float(scored[i, j]), entry))
-    return [entry for *_, entry in sorted(entries, key=lambda entry: entry[:2])]
+            entries.append((p, float(test.scores[row, column]), entry))
+    entries.sort(key=lambda item: item[:2])  # by p, then by the score
+    return [entry for _, _, entry in entries]
+
+
+class _SliceTest(NamedTuple):
+    """The ``scores`` (models, slices) of a family, and their corrected one-sided ``p``."""
+
+    scores: Floats
+    p: Floats
 
 
 @dataclass(frozen=True)
 class _Family:
     """Models with a value for the same images, which are shuffled among each other.
 
-    ``table`` (models, images) are the values about their mean, ``members`` (parts, images) who is
-    in a slice; ``models`` and ``parts`` say which these are.
+    ``table`` (models, images) are the values about their mean, ``members`` (slices, images) is 1
+    where an image is in a slice; ``models`` and ``slices`` are the indices of both.
     """
 
     models: Sequence[int]
-    parts: Sequence[int]
+    slices: Sequence[int]
     table: Floats
     members: NDArray[np.float32]
 
+    @property
+    def image_count(self) -> int:
+        return self.table.shape[1]
+
     def spread(self) -> Floats:
-        """(models, parts): the standard deviation of the sum of a slice of shuffled images."""
-        n = self.table.shape[1]
+        """(models, slices): the standard deviation of the sum of a slice of shuffled images."""
+        n = self.image_count
         sizes = self.members.sum(axis=1)
         variance = self.table.var(axis=1, ddof=1)[:, None] * (sizes * (n - sizes) / n)[None]
         return np.sqrt(np.maximum(variance, 1e-12))
 
     def scores(self) -> Floats:
-        """(models, parts): the mean of each slice in its standard errors under shuffling."""
+        """(models, slices): the mean of each slice in its standard errors under shuffling."""
         scores: Floats = (self.table @ self.members.T) / self.spread()
         return scores
 
-    def lowest(self, rng: np.random.Generator, shuffles: int) -> Floats:
-        """The lowest score of each shuffle."""
-        order = np.tile(np.arange(self.table.shape[1]), (shuffles, 1))
+    def lowest_scores(self, rng: np.random.Generator, shuffles: int) -> Floats:
+        """(shuffles,): the lowest score of each shuffle."""
+        order = np.tile(np.arange(self.image_count), (shuffles, 1))
         shuffled = rng.permuted(order, axis=1)
         sums = self.table.astype(np.float32)[:, shuffled] @ self.members.T
         lowest: Floats = (sums / self.spread()[:, None]).min(axis=(0, 2))
         return lowest
 
 
-def _families(values: Sequence[Floats], parts: Sequence[ImageSlice]) -> list[_Family]:
+def _families(values: Sequence[Floats], image_slices: Sequence[ImageSlice]) -> list[_Family]:
     """The models by the images that have a value, with the slices that hold enough of these."""
-    alike: dict[bytes, list[int]] = {}
-    for m, value in enumerate(values):
-        alike.setdefault(np.isnan(value).tobytes(), []).append(m)
+    models_by_gaps: dict[bytes, list[int]] = {}
+    for model, of_model in enumerate(values):
+        models_by_gaps.setdefault(np.isnan(of_model).tobytes(), []).append(model)
     families = []
-    for mine in alike.values():
-        present = ~np.isnan(values[mine[0]])
-        table = np.stack([values[m][present] for m in mine])
-        sizes = [int(part.inside[present].sum()) for part in parts]
-        most = table.shape[1] - FEWEST_OF_A_SLICE
-        enough = [at for at, size in enumerate(sizes) if FEWEST_OF_A_SLICE <= size <= most]
-        if enough:
-            table -= table.mean(axis=1, keepdims=True)
-            members = np.stack([parts[at].inside[present] for at in enough]).astype(np.float32)
-            families.append(_Family(mine, enough, table, members))
+    for members in models_by_gaps.values():
+        is_known = ~np.isnan(values[members[0]])
+        inside_known = [image_slice.inside[is_known] for image_slice in image_slices]
+        large_enough = [
+            index
+            for index, is_inside in enumerate(inside_known)
+            if _is_large_enough(int(is_inside.sum()), len(is_inside))
+        ]
+        if not large_enough:
+            continue
+        table = np.stack([values[model][is_known] for model in members])
+        table -= table.mean(axis=1, keepdims=True)
+        is_member = np.stack([inside_known[index] for index in large_enough])
+        families.append(_Family(members, large_enough, table, is_member.astype(np.float32)))
     return families
 
 
-def _tested(families: Sequence[_Family]) -> tuple[list[Floats], list[Floats]]:
-    """The scores of each family, (models, parts), and their corrected p-values."""
+def _test(families: Sequence[_Family]) -> list[_SliceTest]:
+    """The test of each family; the correction is over the slices of all of them."""
     scores = [family.scores() for family in families]
-    if any(family.table.shape[1] > _SHUFFLED for family in families):
-        from scipy.stats import norm  # slow to import
+    if any(family.image_count > _SHUFFLED for family in families):
+        p_values = _normal_p_values(scores)
+    else:
+        p_values = _shuffled_p_values(families, scores)
+    return [_SliceTest(*both) for both in zip(scores, p_values, strict=True)]
 
-        flat = holm(norm.cdf(np.concatenate([score.ravel() for score in scores])).tolist())
-        ends = np.cumsum([score.size for score in scores])[:-1]
-        split = zip(np.split(np.array(flat), ends), scores, strict=True)
-        return scores, [corrected.reshape(score.shape) for corrected, score in split]
+
+def _normal_p_values(scores: Sequence[Floats]) -> list[Floats]:
+    """p-values of means that are normal, with Holm's correction."""
+    from scipy.stats import norm  # slow to import
+
+    flat = np.concatenate([of_family.ravel() for of_family in scores])
+    corrected = np.array(holm(norm.cdf(flat).tolist()))
+    ends = np.cumsum([of_family.size for of_family in scores])[:-1]
+    parts = np.split(corrected, ends)
+    return [part.reshape(of.shape) for part, of in zip(parts, scores, strict=True)]
+
+
+def _shuffled_p_values(families: Sequence[_Family], scores: Sequence[Floats]) -> list[Floats]:
+    """p-values by how many shuffles have a lowest score of all families that is as low."""
+    if not families:
+        return []
     rng = np.random.default_rng(0)
-    below = [np.ones(score.shape) for score in scores]
-    for start in range(0, _SHUFFLES if families else 0, _AT_ONCE):
+    # The images as they are count as one more shuffle.
+    counts = [np.ones(of_family.shape) for of_family in scores]
+    for start in range(0, _SHUFFLES, _AT_ONCE):
         shuffles = min(_AT_ONCE, _SHUFFLES - start)
-        lowest = np.min([family.lowest(rng, shuffles) for family in families], axis=0)
-        for counts, drawn in zip(below, scores, strict=True):
-            counts += (lowest[:, None, None] <= drawn + 1e-6).sum(axis=0)
-    return scores, [counts / (_SHUFFLES + 1) for counts in below]
+        lowest = np.min([family.lowest_scores(rng, shuffles) for family in families], axis=0)
+        for count, of_family in zip(counts, scores, strict=True):
+            # Shuffles are scored in single precision, hence the tolerance.
+            count += (lowest[:, None, None] <= of_family + 1e-6).sum(axis=0)
+    return [count / (_SHUFFLES + 1) for count in counts]
 
 
 Flags = NDArray[Any]
 """(images, conditions) as ``Grid.flags`` has them."""
 
-_NAMED = 2
+_MOST_NAMED = 2
 _MOST_PAIRED = 100
 """Perturbations that are tested pair by pair; of more, only the leader's pairs are tested, with
 Bonferroni's correction for all pairs, which is at least Holm's."""
@@ -283,7 +333,7 @@ class Hardest:
 
 def name_leaders(leaders: Sequence[str]) -> str:
     """The conditions ``leaders`` in words, of more than two the first two and a count."""
-    return join_names([*dict.fromkeys(map(series, leaders))], _NAMED)
+    return join_names([*dict.fromkeys(map(series, leaders))], _MOST_NAMED)
 
 
 def hardest(grids: Sequence[Grid], quantity: str) -> Hardest:
@@ -295,36 +345,68 @@ def hardest(grids: Sequence[Grid], quantity: str) -> Hardest:
     if not grids:
         return Hardest((), (), {}, ())
     keys = grids[0].conditions
-    places = comparable(keys)
-    flags = [grid.flags(QUANTITIES[quantity])[:, places] for grid in grids]
-    present = [cells != UNKNOWN for cells in flags]
-    counts = np.logical_or.reduce(present).sum(axis=0)
-    if any(attacks := [keys[place].is_attack for place in places]):
-        before = [grid.flags("clean_correct")[:, places] != 0 for grid in grids]
-        right = [there & was for there, was in zip(present, before, strict=True)]
-        counts = np.where(attacks, np.logical_or.reduce(right).sum(axis=0), counts)
-    ids = [keys[place].id for place in places]
-    harm = []  # the mean of the models that have a row
-    for at in range(len(places)):
-        pairs_of_models = zip(flags, present, strict=True)
-        shares = [(1 - f[p[:, at], at]).mean() for f, p in pairs_of_models if p[:, at].any()]
-        harm.append(float(np.mean(shares)) if shares else 0.0)
-    enough = [at for at in np.argsort(-np.array(harm), kind="stable") if counts[at] >= FEWEST]
-    pairs = list(combinations(enough, 2))
-    if len(enough) <= _MOST_PAIRED:
-        tests = holm(_p_values(flags, pairs))
-    else:
-        count = len(pairs)
-        pairs = [(enough[0], other) for other in enough[1:]]
-        tests = [count * p for p in _p_values(flags, pairs)]
-    less = {b for (a, b), p in zip(pairs, tests, strict=True) if a == enough[0] and p < ALPHA}
+    columns = comparable(keys)
+    ids = [keys[column].id for column in columns]
+    flags = [grid.flags(QUANTITIES[quantity])[:, columns] for grid in grids]
+    image_counts = _image_counts(grids, columns, flags)
+    harm = [_mean_harm(flags, column) for column in range(len(columns))]
+    by_harm = np.argsort(-np.array(harm), kind="stable").tolist()
+    compared = [column for column in by_harm if image_counts[column] >= FEWEST]
+    too_few = [column for column in range(len(columns)) if 0 < image_counts[column] < FEWEST]
+    less_harmful = _less_harmful(flags, compared)
+    leaders: list[int] = []
+    if less_harmful:
+        leaders = [column for column in compared if column not in less_harmful]
     return Hardest(
-        tuple(ids[at] for at in enough if at not in less) if less else (),
-        tuple(ids[at] for at in enough),
-        {ids[at]: harm[at] for at in enough},
-        tuple(ids[at] for at in range(len(places)) if 0 < counts[at] < FEWEST),
-        tuple(grid.model for grid in grids),
+        leaders=tuple(ids[column] for column in leaders),
+        compared=tuple(ids[column] for column in compared),
+        harm={ids[column]: harm[column] for column in compared},
+        too_few=tuple(ids[column] for column in too_few),
+        models=tuple(grid.model for grid in grids),
     )
+
+
+def _image_counts(
+    grids: Sequence[Grid], columns: Sequence[int], flags: Sequence[Flags]
+) -> NDArray[np.intp]:
+    """(columns,): the images that count for any model, under attack those correct before it."""
+    is_known = [cells != UNKNOWN for cells in flags]
+    counts: NDArray[np.intp] = np.logical_or.reduce(is_known).sum(axis=0)
+    is_attack = [grids[0].conditions[column].is_attack for column in columns]
+    if not any(is_attack):
+        return counts
+    can_break = []
+    for grid, known in zip(grids, is_known, strict=True):
+        can_break.append(known & (grid.flags("clean_correct")[:, columns] != 0))
+    return np.where(is_attack, np.logical_or.reduce(can_break).sum(axis=0), counts)
+
+
+def _mean_harm(flags: Sequence[Flags], column: int) -> float:
+    """The share of failed predictions under one condition, the mean of the models with a row."""
+    shares_of_models = []
+    for cells in flags:
+        known = cells[:, column] != UNKNOWN
+        if known.any():
+            shares_of_models.append((1 - cells[known, column]).mean())
+    if not shares_of_models:
+        return 0.0
+    return float(np.mean(shares_of_models))
+
+
+def _less_harmful(flags: Sequence[Flags], by_harm: Sequence[int]) -> set[int]:
+    """The conditions that do significantly less harm than the first of ``by_harm``."""
+    pairs = list(combinations(by_harm, 2))
+    if len(by_harm) <= _MOST_PAIRED:
+        p_values = holm(_p_values(flags, pairs))
+    else:
+        pair_count = len(pairs)
+        pairs = [(by_harm[0], other) for other in by_harm[1:]]
+        p_values = [pair_count * p for p in _p_values(flags, pairs)]
+    less_harmful = set()
+    for (first, second), p in zip(pairs, p_values, strict=True):
+        if first == by_harm[0] and p < ALPHA:
+            less_harmful.add(second)
+    return less_harmful
 
 
 def hardest_of_groups(grids: Sequence[Grid], quantity: str) -> list[Hardest]:
@@ -337,66 +419,86 @@ def hardest_of_groups(grids: Sequence[Grid], quantity: str) -> list[Hardest]:
 
 
 def _p_values(flags: Sequence[Flags], pairs: Sequence[tuple[int, int]]) -> list[float]:
-    """Of each pair of conditions the p of McNemar's exact test; of several models ``sign_flip``'s.
+    """The p of each pair of conditions: McNemar's exact test, ``sign_flip`` of several models.
 
     An image counts for how many models fail on it under one of the two conditions alone; a profile
     counts with the shares of its compositions, and is tested by ``sign_flip``, too.
     """
+    if any(cells.dtype.kind == "f" for cells in flags):
+        return _p_values_of_shares(flags, pairs)
+    fails = [(cells == 0).T for cells in flags]
+    goods = [(cells == 1).T for cells in flags]
+    if len(flags) == 1:
+        return _mcnemar_p_values(fails[0], goods[0], pairs)
+    p_values = []
+    for first, second in pairs:
+        net = np.zeros(fails[0].shape[1], np.int64)
+        for fail, good in zip(fails, goods, strict=True):
+            net += fail[first] & good[second]
+            net -= fail[second] & good[first]
+        p_values.append(sign_flip(net, _EXACT))
+    return p_values
+
+
+def _p_values_of_shares(flags: Sequence[Flags], pairs: Sequence[tuple[int, int]]) -> list[float]:
+    rates = [np.where(cells == UNKNOWN, np.nan, cells).T for cells in flags]
+    p_values = []
+    for first, second in pairs:
+        net = sum(np.nan_to_num(of_model[second] - of_model[first]) for of_model in rates)
+        p_values.append(sign_flip(whole_numbers(net)))
+    return p_values
+
+
+def _mcnemar_p_values(
+    fails: NDArray[np.bool_], goods: NDArray[np.bool_], pairs: Sequence[tuple[int, int]]
+) -> list[float]:
+    """p-values of one model from where it fails and where not, (conditions, images) each."""
     from scipy.special import bdtr  # slow to import
 
-    if any(cells.dtype.kind == "f" for cells in flags):
-        shares = [np.where(cells == UNKNOWN, np.nan, cells).T for cells in flags]
-        return [
-            sign_flip(whole_numbers(sum(np.nan_to_num(cells[b] - cells[a]) for cells in shares)))
-            for a, b in pairs
-        ]
-    fails, goods = ([(cells == value).T for cells in flags] for value in (0, 1))
-    if len(flags) == 1:
-        alone = fails[0].astype(np.float32) @ goods[0].T.astype(np.float32)
-        counts = alone.astype(np.int64)
-        fewer = np.minimum(counts, counts.T)
-        total = counts + counts.T
-        p = np.minimum(1.0, 2 * bdtr(fewer.astype(float), total, 0.5))
-        return [float(p[pair]) for pair in pairs]
-    return [
-        sign_flip(
-            sum(
-                (fail[a] & good[b]).astype(np.int64) - (fail[b] & good[a])
-                for fail, good in zip(fails, goods, strict=True)
-            ),
-            _EXACT,
-        )
-        for a, b in pairs
-    ]
+    # (first, second): the images on which the model fails under the first condition alone. A
+    # product of floats is a fast way to count them for all pairs at once.
+    fails_alone = (fails.astype(np.float32) @ goods.T.astype(np.float32)).astype(np.int64)
+    fewer = np.minimum(fails_alone, fails_alone.T)
+    total = fails_alone + fails_alone.T
+    p = np.minimum(1.0, 2 * bdtr(fewer.astype(float), total, 0.5))
+    return [float(p[pair]) for pair in pairs]
 
 
 def comparable(keys: Sequence[ConditionKey]) -> list[int]:
-    """The places of the conditions at which perturbations can be compared, one for each.
+    """The positions of the conditions at which perturbations can be compared, one for each.
 
     [] where some have several strengths and no severity or strength is common to all.
     """
-    groups: dict[str, list[int]] = {}
-    for place, key in enumerate(keys):
-        if key.strength != 0:  # changes nothing
-            groups.setdefault(key.series, []).append(place)
-    attacks = [places for places in groups.values() if keys[places[0]].is_attack]
-    chosen = [max(places, key=lambda place: keys[place].strength or 0.0) for places in attacks]
-    others = [places for places in groups.values() if not keys[places[0]].is_attack]
+    columns_by_series: dict[str, list[int]] = {}
+    for column, key in enumerate(keys):
+        if key.strength != 0:  # at strength 0 nothing changes
+            columns_by_series.setdefault(key.series, []).append(column)
     switches = {record.name for record in REGISTRY if not record.graded}
+    chosen = []
+    graded = []
+    for columns in columns_by_series.values():
+        first = keys[columns[0]]
+        if first.is_attack:
+            chosen.append(max(columns, key=lambda column: keys[column].strength or 0.0))
+        elif first.strength is None or first.perturbation in switches:
+            chosen.append(columns[-1])
+        else:
+            graded.append(columns)
+    severities = [{keys[column].severity: column for column in columns} for columns in graded]
+    strengths = [{keys[column].strength: column for column in columns} for columns in graded]
+    at_common_level = _at_highest_common(severities) or _at_highest_common(strengths)
+    if at_common_level:
+        return sorted([*chosen, *at_common_level])
+    if any(len(columns) > 1 for columns in graded):
+        return []
+    return sorted([*chosen, *(column for (column,) in graded)])
 
-    def is_ungraded(key: ConditionKey) -> bool:
-        return key.strength is None or key.perturbation in switches
 
-    ungraded = [places for places in others if is_ungraded(keys[places[0]])]
-    graded = [places for places in others if places not in ungraded]
-    for level in ("severity", "strength"):
-        levels = [{getattr(keys[place], level): place for place in places} for places in graded]
-        common = set.intersection(*map(set, levels)) - {None} if levels else set()
-        if common:
-            chosen += [mine[max(common)] for mine in levels]
-            break
-    else:
-        if any(len(places) > 1 for places in graded):
-            return []
-        chosen += [place for (place,) in graded]
-    return sorted([*chosen, *(places[-1] for places in ungraded)])
+def _at_highest_common(columns_by_level: Sequence[Mapping[Any, int]]) -> list[int]:
+    """The columns of all series at the highest level that they have in common; [] without one."""
+    if not columns_by_level:
+        return []
+    common = set.intersection(*map(set, columns_by_level)) - {None}
+    if not common:
+        return []
+    return [columns[max(common)] for columns in columns_by_level]
