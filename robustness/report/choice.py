@@ -78,16 +78,18 @@ def choose(
         raise ParameterError("Expected at least one run to choose from, got none.")
     if len(several) == 1:
         (run,) = several
-        out = rule_out(run) if rule_out else {}
-        return choose_of_run(run, run.figures(), criteria, out, remedies=remedies)
-    spent: dict[str, Cost] = {}
-    reasons: dict[str, str] = {}
-    for run in reversed(several):  # the first run that has a model counts
-        spent |= run.manifest.costs
-        own = run.manifest.spec.model_names
-        reasons = {name: why for name, why in reasons.items() if name not in own}
-        reasons |= rule_out(run) if rule_out else {}
-    return choose_among(Figures(_grids_of_all(several)), criteria, spent, reasons)
+        reasons = rule_out(run) if rule_out else {}
+        return choose_of_run(run, run.figures(), criteria, reasons, remedies=remedies)
+    costs: dict[str, Cost] = {}
+    reasons_of_all: dict[str, str] = {}
+    # Backwards, as the first run that has a model counts: each run replaces what later ones said.
+    for run in reversed(several):
+        costs |= run.manifest.costs
+        for name in run.manifest.spec.model_names:
+            reasons_of_all.pop(name, None)
+        if rule_out:
+            reasons_of_all |= rule_out(run)
+    return choose_among(Figures(_grids_of_all(several)), criteria, costs, reasons_of_all)
 
 
 def choose_of_run(
@@ -99,8 +101,8 @@ def choose_of_run(
     remedies: bool = False,
 ) -> ModelChoice:
     """Like ``choose``, for one run with known ``figures`` and reasons ``out`` to rule out."""
-    more = candidates(run, figures) if remedies else ()
-    return choose_among(figures, criteria, run.manifest.costs, out, more)
+    remedied = candidates(run, figures) if remedies else ()
+    return choose_among(figures, criteria, run.manifest.costs, out, remedied)
 
 
 def _check_remedies(several: Sequence[Run]) -> None:
@@ -120,62 +122,72 @@ def _check_remedies(several: Sequence[Run]) -> None:
 def _grids_of_all(several: Sequence[Run]) -> list[Grid]:
     """One grid a model of ``several`` runs, on the images and conditions that all have."""
     _check_weights(several)
-    shared = shared_grids(
+    grids_of_runs = shared_grids(
         [run.rows.grids() for run in several], [run.rows.axes.digests for run in several]
     )
-    first = shared[0][0]
+    first = grids_of_runs[0][0]
     if not first.has_row.size:
-        what = "condition" if len(first.images) else "image"
+        missing = "condition" if len(first.images) else "image"
         raise ParameterError(
-            f"Expected runs of the same images and conditions, got runs without a shared {what}: "
-            "choose among runs of one dataset, fit and side."
+            "Expected runs of the same images and conditions, got runs without a shared "
+            f"{missing}: choose among runs of one dataset, fit and side."
         )
     by_name: dict[str, Grid] = {}
-    for grid in chain.from_iterable(shared):  # the first run that has a model counts
-        by_name.setdefault(grid.model, replace(grid, conditions=first.conditions))
+    for grid in chain.from_iterable(grids_of_runs):
+        if grid.model not in by_name:  # the first run that has a model counts
+            by_name[grid.model] = replace(grid, conditions=first.conditions)
     return list(by_name.values())
 
 
 def _check_weights(several: Sequence[Run]) -> None:
-    weights: dict[str, tuple[str, str]] = {}
+    """Raise ``ParameterError`` if two runs mean different weights by one name of a model."""
+    first_with: dict[str, tuple[str, str]] = {}
     for run in several:
         for name, digest in run.manifest.spec.models:
-            before, first = weights.setdefault(name, (digest, run.id))
-            if before != digest:
+            first_digest, first_run = first_with.setdefault(name, (digest, run.id))
+            if first_digest != digest:
                 raise ParameterError(
-                    f"Expected one {name}, got two with different weights, in {first} and "
+                    f"Expected one {name}, got two with different weights, in {first_run} and "
                     f"{run.id}: give one of them another name, or compare the runs."
                 )
 
 
 def candidates(run: Run, figures: Figures) -> list[Candidate]:
     """Every model of ``run`` behind each of its remedies, as ``remedied_models`` has them."""
+    columns = (QUANTITIES[figures.ranked_by], "clean_correct")
     costs = run.manifest.costs
-    added = added_turns(run)
-    entries = []
-    for model in remedied_models(
-        run, run.rows.grids(), (QUANTITIES[figures.ranked_by], "clean_correct")
-    ):
-        clean = model.grid.flags("clean_correct")
-        labelled = clean[clean != UNKNOWN]
-        cost = _cost(
-            [costs.get(name, Cost()) for name in model.names],
-            added.get((model.chain.id, model.names[0])),
+    added_ms = added_turns(run)
+    result = []
+    for remedied in remedied_models(run, run.rows.grids(), columns):
+        first_model = remedied.names[0]
+        correct = remedied.grid.flags("clean_correct")
+        labelled = correct[correct != UNKNOWN]
+        candidate = Candidate(
+            remedied.grid,
+            _label(run, remedied),
+            remedied.chain.id,
+            first_model,
+            float(labelled.mean()) if len(labelled) else None,
+            _cost(
+                [costs.get(name, Cost()) for name in remedied.names],
+                added_ms.get((remedied.chain.id, first_model)),
+            ),
         )
-        accuracy = float(labelled.mean()) if len(labelled) else None
-        label = _label(run, model)
-        entries.append(Candidate(model.grid, label, model.chain.id, model.names[0], accuracy, cost))
-    return entries
+        result.append(candidate)
+    return result
 
 
 def _label(run: Run, candidate: RemediedModel) -> str:
-    chain = candidate.chain
-    (first, *_) = candidate.names
-    if not chain.several_models:
-        return f"{models.label(first)} + {chain.label}"
+    """The models and the remedy of a candidate; an average names its classes where others exist."""
+    remedy = candidate.chain
+    first_model = candidate.names[0]
+    if not remedy.several_models:
+        return f"{models.label(first_model)} + {remedy.label}"
     groups = models.by_labels(run.manifest.spec.model_names)
-    title = next(labels.title for labels, names in groups if first in names)
-    return chain.label if len(groups) == 1 else f"{chain.label} ({title})"
+    if len(groups) == 1:
+        return remedy.label
+    title = next(labels.title for labels, names in groups if first_model in names)
+    return f"{remedy.label} ({title})"
 
 
 def _cost(costs: Sequence[Cost], added: Sequence[float] | None) -> Cost:
@@ -237,40 +249,45 @@ def answer(figures: Figures, chosen: ModelChoice) -> str:
     """Which model of a run to choose: the sentences of ``chosen``, or what one model scores."""
     rankings = study.rankings(figures.summary)
     names = [entry["model"] for entry in figures.summary]
-    pairs = figures.pairs_under_attack
-    by = "robust_accuracy"
-    attacks = []
+    under_attack = []
     for ranking in rankings:
-        attacked = any(entry[by] is not None for entry in ranking)
-        if attacked and ranking[0]["ranked_by"] != by:
-            leader = _leader(ranking, by, pairs)
-            attacks.append(f"under attack, {leader}")
+        attacked = any(entry["robust_accuracy"] is not None for entry in ranking)
+        if attacked and ranking[0]["ranked_by"] != "robust_accuracy":
+            leader = _leader(ranking, "robust_accuracy", figures.pairs_under_attack)
+            under_attack.append(f"under attack, {leader}")
     if chosen.compared and len(rankings) == 1:
-        texts = [*chosen.sentences, *([sentence(*attacks, names=names)] if attacks else [])]
+        texts = list(chosen.sentences)
+        if under_attack:
+            texts.append(sentence(*under_attack, names=names))
         return " ".join(texts)
-    led = (_leader(ranking, ranking[0]["ranked_by"], figures.pairs()) for ranking in rankings)
-    return sentence(*led, *attacks, names=names)
+    leaders = [_leader(ranking, ranking[0]["ranked_by"], figures.pairs()) for ranking in rankings]
+    return sentence(*leaders, *under_attack, names=names)
 
 
 def _leader(ranking: Sequence[Entry], by: str, pairs: Sequence[Entry]) -> str:
-    mine = [pair for pair in pairs if pair["label_set"] == ranking[0]["label_set"]]
-    significant = {(pair["better"], pair["worse"]) for pair in mine if pair["established"]}
-    unknown = "" if mine else "no image was evaluated with every model, so there is no order"
+    """The clause on the highest and the lowest of a ``ranking``; ``pairs`` are of all models."""
+    label_set = ranking[0]["label_set"]
+    pairs_of_ranking = [pair for pair in pairs if pair["label_set"] == label_set]
+    significant = {
+        (pair["better"], pair["worse"]) for pair in pairs_of_ranking if pair["established"]
+    }
+    unknown = ""
+    if not pairs_of_ranking:
+        unknown = "no image was evaluated with every model, so there is no order"
     return order(ranking, by, significant, unknown, 1)
 
 
 def blocks(chosen: ModelChoice) -> list[Block]:
-    """The models with what each scores and costs; [] where none has a score or is ruled out."""
+    """The models with their scores and costs; [] where none has a score or is ruled out."""
     entries = placed(chosen)
     if all(entry["robust"] is None and entry["status"] != RULED_OUT for entry in entries):
         return []
-    what = charts.QUANTITIES[chosen.quantity].lower()
-    rule = _RULE.format(what=what)
+    rule = _RULE.format(what=charts.QUANTITIES[chosen.quantity].lower())
     if any(entry["remedy"] for entry in entries):
         rule += f" {_REMEDIES}"
-    columns = [column for column in _columns(entries, chosen) if column[0] in _FIRST_COLUMNS]
+    first_columns = [column for column in _columns(entries, chosen) if column[0] in _FIRST_COLUMNS]
     return [
-        Titled("Models", Table.of(entries, columns)),
+        Titled("Models", Table.of(entries, first_columns)),
         Text(_SHORT, rule),
         replace(table(entries, chosen), long=True),
         *measured_on(entries),
@@ -280,13 +297,14 @@ def blocks(chosen: ModelChoice) -> list[Block]:
 
 def measured_on(entries: Sequence[Entry]) -> list[Text]:
     """The machines on which latencies were measured, and when."""
-    found = dict.fromkeys(
-        (entry["machine"], datetime.fromisoformat(entry["measured"]))
-        for entry in entries
-        if entry["measured"]
-    )
-    texts = dict.fromkeys(f"{machine} ({time:%Y-%m-%d %H:%M} UTC)" for machine, time in found)
-    return [Text(f"Latency on {join_names(list(texts))}.")] if texts else []
+    texts = []
+    for entry in entries:
+        if entry["measured"]:
+            time = datetime.fromisoformat(entry["measured"])
+            texts.append(f"{entry['machine']} ({time:%Y-%m-%d %H:%M} UTC)")
+    if not texts:
+        return []
+    return [Text(f"Latency on {join_names(list(dict.fromkeys(texts)))}.")]
 
 
 def busy(entries: Sequence[Entry]) -> list[Text]:
@@ -309,19 +327,20 @@ def placed(chosen: ModelChoice) -> list[Entry]:
     """
     above = above_expected(chosen.models)
     entries = {entry["model"]: entry for entry in chosen.models}
-    return [{**entries[name], "above": above.get(name)} for name in chosen.in_order(list(entries))]
+    names = chosen.in_order(list(entries))
+    return [{**entries[name], "above": above.get(name)} for name in names]
 
 
 def table(entries: Sequence[Entry], chosen: ModelChoice) -> Titled:
     """The models of ``chosen`` with their scores and costs."""
-    what = charts.QUANTITIES[chosen.quantity].lower()
-    on = " on the predictions that count for every model" if chosen.unshared else ""
-    return Titled(
-        f"All figures; robustness is {what}{on}", Table.of(entries, _columns(entries, chosen))
-    )
+    caption = f"All figures; robustness is {charts.QUANTITIES[chosen.quantity].lower()}"
+    if chosen.unshared:
+        caption += " on the predictions that count for every model"
+    return Titled(caption, Table.of(entries, _columns(entries, chosen)))
 
 
 def _columns(entries: Sequence[Entry], chosen: ModelChoice) -> list[Column]:
+    """The columns of a table of models, without those that are empty in every row."""
     statuses = [entry["status"] for entry in entries if entry["place_low"] is None]
     # The only one with a rank beside models of other classes: no two can be compared.
     alone = len(entries) - len(statuses) == 1 and NOT_COMPARED in statuses
@@ -331,32 +350,41 @@ def _columns(entries: Sequence[Entry], chosen: ModelChoice) -> list[Column]:
             return str(entry["status"])
         return NOT_COMPARED if alone else places(entry)
 
-    def latency(entry: Entry) -> str:
-        names = ("latency_ms", "latency_low_ms", "latency_high_ms")
-        text, low, high = (figure_text(entry, name, milliseconds) for name in names)
-        spread = f" ({low} to {high})" if low and high else ""
-        return f"{text} ms{spread}" if text else ""
-
-    def in_unit(name: str, form: Form, unit: str) -> Callable[[Entry], str]:
-        def text(entry: Entry) -> str:
-            number = figure_text(entry, name, form)
-            return f"{number} {unit}" if number else ""
-
-        return text
-
     columns: list[Column] = [
         ("Rank", rank),
         ("Model", lambda entry: visible(entry["label"])),
         ("Robustness", lambda entry: with_interval(chosen.score(entry), chosen.quantity)),
         ("Accuracy", figure("accuracy", ".1%")),
-        ("Latency", latency),
-        ("Above expected", in_unit("above", points, "points")),
+        ("Latency", _latency),
+        ("Above expected", _in_unit("above", points, "points")),
         ("First", figure("certainty", ".0%")),
-        ("Memory", in_unit("memory_megabytes", lambda value: f"{value:.0f}", "MB")),
-        ("Size", in_unit("megabytes", lambda value: f"{value:.1f}", "MB")),
+        ("Memory", _in_unit("memory_megabytes", lambda value: f"{value:.0f}", "MB")),
+        ("Size", _in_unit("megabytes", lambda value: f"{value:.1f}", "MB")),
         ("Hardest", lambda entry: name_leaders(entry["hardest"])),
     ]
-    return [(head, say) for head, say in columns if any(say(entry) for entry in entries)]
+    return [(title, say) for title, say in columns if any(say(entry) for entry in entries)]
+
+
+def _latency(entry: Entry) -> str:
+    """The latency with the fastest and the slowest turn, such as "4.0 ms (3.9 to 4.2)"."""
+    text = figure_text(entry, "latency_ms", milliseconds)
+    if not text:
+        return ""
+    fastest = figure_text(entry, "latency_low_ms", milliseconds)
+    slowest = figure_text(entry, "latency_high_ms", milliseconds)
+    if not (fastest and slowest):
+        return f"{text} ms"
+    return f"{text} ms ({fastest} to {slowest})"
+
+
+def _in_unit(name: str, form: Form, unit: str) -> Callable[[Entry], str]:
+    """A function from an entry to its figure ``name`` with its ``unit``; "" if there is none."""
+
+    def text(entry: Entry) -> str:
+        number = figure_text(entry, name, form)
+        return f"{number} {unit}" if number else ""
+
+    return text
 
 
 def _risks(of: RunFigures) -> list[str]:
@@ -443,13 +471,20 @@ def figures(of: RunFigures, out: Mapping[str, str] = MappingProxyType({})) -> Ch
     values = {
         option.name: of.options[option.name] for option in OPTIONS if option.name in of.options
     }
-    if values or out:
-        remedies = values.pop("remedies", False)
-        criteria = Criteria(**values)
-        chosen = choose_of_run(of.run, of.statistics, criteria, out, remedies=remedies)
-    else:
+    if not values and not out:
+        # Without criteria the stored figures have the choice already.
         chosen = of.statistics.choice.with_costs(of.run.manifest.costs)
+        return ChoiceFigures(chosen, of.statistics)
+    remedies = values.pop("remedies", False)
+    chosen = choose_of_run(of.run, of.statistics, Criteria(**values), out, remedies=remedies)
     return ChoiceFigures(chosen, of.statistics)
+
+
+def _brief(figures: ChoiceFigures) -> list[Titled | Text]:
+    """The tables and texts of several models."""
+    if len(figures.statistics.summary) < 2:
+        return []
+    return [block for block in blocks(figures.chosen) if isinstance(block, Titled | Text)]
 
 
 CHOICE = Question(
@@ -458,11 +493,7 @@ CHOICE = Question(
     lambda figures: blocks(figures.chosen),
     figures=figures,
     answers=lambda of: [("Which model is most robust?", answer(of.statistics, of.chosen))],
-    brief=lambda of: [
-        block
-        for block in blocks(of.chosen)
-        if isinstance(block, Titled | Text) and len(of.statistics.summary) > 1
-    ],
+    brief=_brief,
     options=OPTIONS,
     command="choose",
     view="",
@@ -471,27 +502,31 @@ CHOICE = Question(
 
 def _trade_offs(figures: ChoiceFigures) -> list[Block]:
     chosen = figures.chosen
-    scored = [e for e in placed(chosen) if e["robust"] is not None]
-    axes = [name for name in charts.AXES if sum(e[name] is not None for e in scored) > 1]
+    scored = [entry for entry in placed(chosen) if entry["robust"] is not None]
+    axes = {}
+    for name, axis in charts.AXES.items():
+        known = [entry for entry in scored if entry[name] is not None]
+        if len(known) > 1:
+            axes[name] = axis.title
     if not axes:
         return []
-    title = charts.QUANTITIES[chosen.quantity]
-    options = {name: charts.AXES[name].title for name in axes}
+    score_title = charts.QUANTITIES[chosen.quantity]
 
     def read(name: str) -> list[Block]:
+        axis_title = axes[name].lower()
         note = ""
-        across = options[name].lower()
         if name == "accuracy" and expected_robustness(scored):
             note = f"The dashed line is fitted to the logits of these {len(scored)} models."
         chart = Chart(
-            f"{title} against {across}",
-            charts.trade_off(scored, name, title),
-            f"{title} of each model against its {across}; the table holds the numbers.",
+            f"{score_title} against {axis_title}",
+            charts.trade_off(scored, name, score_title),
+            f"{score_title} of each model against its {axis_title}; the table holds the numbers.",
             note,
         )
         return [chart]
 
-    return [Chooser("Against", "trade", options, read, printed=axes[:1], first=axes[0])]
+    first = next(iter(axes))
+    return [Chooser("Against", "trade", axes, read, printed=[first], first=first)]
 
 
 TRADE_OFFS = Question(
