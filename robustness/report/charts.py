@@ -1,14 +1,7 @@
-"""The scores of models as Plotly figures: ranked, and against accuracy, latency or size.
+"""Plotly figures of results: of predictions, of runs over many images, and of matches.
 
-Plotly figures of a run over many images, from the tables of ``robustness.statistics``.
-
-``entries`` are flat dictionaries; unknown values are None. Intervals are 95%.
-
-Plotly figures of predictions: similarity, confidence, stages, and both over strength.
-
-Plotly figures of where models fail, and of how images differ from a reference.
-
-A click on a point of a failure opens its selection of images.
+``entries`` are flat dictionaries, from the tables of ``robustness.statistics``; unknown values are
+None. Intervals are 95%. A click on a point of a failure opens its selection of images.
 """
 
 from __future__ import annotations
@@ -87,26 +80,28 @@ def trade_off(entries: Sequence[Entry], name: str, title: str) -> go.Figure:
     ``entries`` are those of a choice that have a score. Against accuracy, a dashed line shows what
     the accuracy of all of them predicts.
     """
-    measured = sorted((e for e in entries if e[name] is not None), key=lambda e: float(e[name]))
     axis = AXES[name]
-    line = expected_robustness(measured) if name == "accuracy" else None
-    values = [e[name] for e in measured]
+    known = [entry for entry in entries if entry[name] is not None]
+    known.sort(key=lambda entry: float(entry[name]))
+    values = [entry[name] for entry in known]
     traces: list[dict[str, Any]] = []
-    if line is not None:
-        shares = np.linspace(min(values), min(max(values), 0.999), 30).tolist()
-        predicted = {
+    prediction = expected_robustness(known) if name == "accuracy" else None
+    if prediction is not None:
+        # The logit of 1 is infinite.
+        accuracies = np.linspace(min(values), min(max(values), 0.999), 30).tolist()
+        line = {
             "type": "scatter",
             "name": "predicted from accuracy",
-            "x": shares,
-            "y": [line(share) for share in shares],
+            "x": accuracies,
+            "y": [prediction(accuracy) for accuracy in accuracies],
             "mode": "lines",
             "line": {"color": "#8796a5", "width": 1, "dash": "dash"},
             "hoverinfo": "skip",
             "showlegend": True,
         }
-        traces.append(predicted)
-    traces += [
-        model_trace(
+        traces.append(line)
+    for entry in known:
+        marker = model_trace(
             entry["model"],
             [entry[name]],
             [entry["robust"]],
@@ -115,15 +110,13 @@ def trade_off(entries: Sequence[Entry], name: str, title: str) -> go.Figure:
             size=14,
             error_y=whiskers([entry], "robust"),
         )
-        for entry in measured
-    ]
+        traces.append(marker)
     limits: dict[str, Any] = {"rangemode": "tozero"}
     if axis.form:  # of shares: between 0% and 100%, with room were they all equal
         low = min(values)
         high = max(values)
         room = max(0.02, 0.1 * (high - low))
-        ends = [max(-0.02, low - room), min(1.02, high + room)]
-        limits = {"tickformat": "~%", "range": ends}
+        limits = {"tickformat": "~%", "range": [max(-0.02, low - room), min(1.02, high + room)]}
     return drawn(
         traces,
         height=380,
@@ -152,14 +145,16 @@ def quantities() -> dict[str, str]:
 
 def titles(names: Iterable[str]) -> dict[str, str]:
     """The titles of some ``quantities``."""
-    every = quantities()
-    return {name: every[name] for name in names}
+    all_titles = quantities()
+    return {name: all_titles[name] for name in names}
 
 
 def forms(quantity: str) -> tuple[str, str]:
     """How a figure is written: (short, exact). Those of metrics are numbers unless they say."""
-    share = quantity in QUANTITIES or (quantity in METRICS and METRICS[quantity].form.endswith("%"))
-    return (".0%", ".1%") if share else (".2f", ".3f")
+    is_share = quantity in QUANTITIES
+    if quantity in METRICS:
+        is_share = METRICS[quantity].form.endswith("%")
+    return (".0%", ".1%") if is_share else (".2f", ".3f")
 
 
 def grouped(entries: Iterable[Entry], key: str) -> dict[Any, list[Entry]]:
@@ -191,45 +186,47 @@ def class_drops(entries: Sequence[Entry], count: int = 15) -> go.Figure:
     by_label = grouped(entries, "label")
 
     def mean_loss(label: int) -> float:
-        drops = [row["drop"] for row in by_label[label] if row["drop"] is not None]
+        drops = [entry["drop"] for entry in by_label[label] if entry["drop"] is not None]
         return float(np.mean(drops)) if drops else float("nan")
 
     worst = sorted(by_label, key=mean_loss, reverse=True)[:count]
-    names = [by_label[label][0]["class_name"] for label in worst]
-    by_model = list(grouped(entries, "model"))
+    class_names = [by_label[label][0]["class_name"] for label in worst]
+    model_names = list(grouped(entries, "model"))
     traces = []
-    for turn, model in enumerate(by_model):
-        rows = [
-            (place + _LANE * (turn - (len(by_model) - 1) / 2) / len(by_model), entry)
-            for place, label in enumerate(worst)
-            for entry in by_label[label]
-            if entry["model"] == model
-        ]
-        traces.append(
-            model_trace(
-                model,
-                [row["drop"] for _, row in rows],
-                [place for place, _ in rows],
-                lines=False,
-                text=[row["class_name"] for _, row in rows],
-                customdata=[
-                    [
-                        f"model={quote(model)}&class={row['label']}",
-                        f"{in_brackets(row, 'drop')}, n = {row['n_images']}",
-                    ]
-                    for _, row in rows
-                ],
-                hover="%{text}: %{x:.0%}%{customdata[1]}",
-            )
+    for number, name in enumerate(model_names):
+        # The models of a class lie below each other, around the line of the class.
+        offset = _LANE * (number - (len(model_names) - 1) / 2) / len(model_names)
+        shown = []
+        heights = []
+        for height, label in enumerate(worst):
+            for entry in by_label[label]:
+                if entry["model"] == name:
+                    shown.append(entry)
+                    heights.append(height + offset)
+        trace = model_trace(
+            name,
+            [entry["drop"] for entry in shown],
+            heights,
+            lines=False,
+            text=[entry["class_name"] for entry in shown],
+            customdata=[
+                [
+                    f"model={quote(name)}&class={entry['label']}",
+                    f"{in_brackets(entry, 'drop')}, n = {entry['n_images']}",
+                ]
+                for entry in shown
+            ],
+            hover="%{text}: %{x:.0%}%{customdata[1]}",
         )
+        traces.append(trace)
     return drawn(
         traces,
-        height=130 + max(26, 12 * len(by_model)) * len(names),
+        height=130 + max(26, 12 * len(model_names)) * len(class_names),
         xaxis={"title": "Accuracy lost", "tickformat": ".0%"} | ZERO_LINE,
         yaxis={
-            "range": [len(names) - 0.4, -0.6],
-            "tickvals": list(range(len(names))),
-            "ticktext": names,
+            "range": [len(class_names) - 0.4, -0.6],
+            "tickvals": list(range(len(class_names))),
+            "ticktext": class_names,
             "zeroline": False,
         },
     )
@@ -244,30 +241,30 @@ def reliability_diagram(entries: Sequence[Entry]) -> go.Figure:
 
     ``entries`` are of ``reliability``. Below the diagonal a model is overconfident.
     """
-    traces: list[dict[str, Any]] = [
-        {
-            "type": "scatter",
-            "name": "perfectly calibrated",
-            "x": [0, 1],
-            "y": [0, 1],
-            "mode": "lines",
-            "line": {"color": "#8796a5", "dash": "dot", "width": 1.5},
-            "hoverinfo": "skip",
-        }
-    ]
-    for model, mine in grouped(entries, "model").items():
-        colour = model_style(model)[0]
-        for kind, rows in grouped(mine, "kind").items():
-            clean = kind == "clean"
+    diagonal = {
+        "type": "scatter",
+        "name": "perfectly calibrated",
+        "x": [0, 1],
+        "y": [0, 1],
+        "mode": "lines",
+        "line": {"color": "#8796a5", "dash": "dot", "width": 1.5},
+        "hoverinfo": "skip",
+    }
+    traces: list[dict[str, Any]] = [diagonal]
+    for name, entries_of_model in grouped(entries, "model").items():
+        colour = model_style(name)[0]
+        for kind, bins in grouped(entries_of_model, "kind").items():
+            is_original = kind == "clean"
+            title = "original" if is_original else kind
             trace = model_trace(
-                model,
-                [row["confidence"] for row in rows],
-                [row["accuracy"] for row in rows],
-                customdata=[row["n"] for row in rows],
+                name,
+                [each["confidence"] for each in bins],
+                [each["accuracy"] for each in bins],
+                customdata=[each["n"] for each in bins],
                 hover="confidence %{x:.0%}, correct in %{y:.0%} of %{customdata}",
-                name=f"{models.label(model)}, {'original' if clean else kind}",
-                line={"color": colour, "dash": "solid" if clean else "dot", "width": 2},
-                filled=[clean] * len(rows),
+                name=f"{models.label(name)}, {title}",
+                line={"color": colour, "dash": "solid" if is_original else "dot", "width": 2},
+                filled=[is_original] * len(bins),
             )
             traces.append(trace)
     return drawn(
@@ -292,29 +289,29 @@ def similarity_bars(frame: pd.DataFrame) -> go.Figure:
 
     ``frame`` has the columns ``model``, ``cosine``, ``euclidean`` and those ``RESCALED``.
     """
-    low = float(frame[list(RESCALED.values())].min().min())
-    left = low - _FOR_WORDS if low < 0 else 0.0
+    lowest = float(frame[list(RESCALED.values())].min().min())
+    left = lowest - _FOR_WORDS if lowest < 0 else 0.0
+    traces = []
+    for number, (name, rescaled) in enumerate(RESCALED.items()):
+        texts = [
+            f"{value:.2f} ({raw:.2f})"
+            for value, raw in zip(frame[rescaled], frame[name], strict=True)
+        ]
+        bars = {
+            "type": "bar",
+            "name": f"{metrics.REGISTRY[name].label}, rescaled",
+            "y": [models.label(model) for model in frame["model"]],
+            "x": frame[rescaled].tolist(),
+            "orientation": "h",
+            "text": texts,
+            "textposition": "outside",
+            "cliponaxis": False,
+            "marker": {"color": COLOURS[number], "pattern": _PATTERNS[number]},
+            "hovertemplate": "%{y}: %{x:.3f}<extra>%{fullData.name}</extra>",
+        }
+        traces.append(bars)
     return drawn(
-        [
-            {
-                "type": "bar",
-                "name": f"{metrics.REGISTRY[name].label}, rescaled",
-                "y": [models.label(model) for model in frame["model"]],
-                "x": frame[rescaled].tolist(),
-                "orientation": "h",
-                "text": [
-                    f"{value:.2f} ({raw:.2f})"
-                    for value, raw in zip(frame[rescaled], frame[name], strict=True)
-                ],
-                "textposition": "outside",
-                "cliponaxis": False,
-                "marker": {"color": colour, "pattern": pattern},
-                "hovertemplate": "%{y}: %{x:.3f}<extra>%{fullData.name}</extra>",
-            }
-            for (name, rescaled), colour, pattern in zip(
-                RESCALED.items(), COLOURS, _PATTERNS, strict=False
-            )
-        ],
+        traces,
         height=110 + 56 * len(frame),
         xaxis={"tickvals": [0, 0.25, 0.5, 0.75, 1], "range": [left, 1 + _FOR_WORDS]},
         yaxis={"autorange": "reversed"},
@@ -356,17 +353,13 @@ def stage_lines(frame: pd.DataFrame, metric: str = "cosine") -> go.Figure:
 
 def stage_frame(rows: Sequence[Measurement]) -> pd.DataFrame:
     """One row per measurement and stage: model, stage, depth (0 first, 1 last), similarities."""
-    return pd.DataFrame(
-        [
-            {"model": row.model, "stage": stage, "depth": depth, **scores}
-            for row in rows
-            for depth, (stage, scores) in zip(
-                np.linspace(1, 0, len(row.stages))[::-1],  # a single stage counts as the last
-                row.stages.items(),
-                strict=True,
-            )
-        ]
-    )
+    records = []
+    for row in rows:
+        # From the last stage backwards, so that a single stage counts as the last.
+        depths = np.linspace(1, 0, len(row.stages))[::-1]
+        for depth, (stage, scores) in zip(depths, row.stages.items(), strict=True):
+            records.append({"model": row.model, "stage": stage, "depth": depth, **scores})
+    return pd.DataFrame(records)
 
 
 CONFIDENCE = "retained_probability"
@@ -374,9 +367,11 @@ CONFIDENCE = "retained_probability"
 
 def strength_titles() -> dict[str, str]:
     """Columns for ``over_strength``, with their axis titles; similarities are rescaled."""
-    titles = metric_titles(STRENGTHS)
-    own = {name: title for name, title in titles.items() if name not in RESCALED}
-    return {CONFIDENCE: "Confidence in the original class", **own}
+    titles = {CONFIDENCE: "Confidence in the original class"}
+    for name, title in metric_titles(STRENGTHS).items():
+        if name not in RESCALED:
+            titles[name] = title
+    return titles
 
 
 def over_strength(points: pd.DataFrame, quantity: str) -> go.Figure:
@@ -417,10 +412,12 @@ def over_strength(points: pd.DataFrame, quantity: str) -> go.Figure:
 
 def value_and_severity(record: Perturbation, strength: float) -> str:
     """The physical value and the nearest severity, such as "3 px, about severity 3"."""
+    value = record.value_text(strength)
     severity = record.severity_at(strength)
-    about = "" if severity and record.severity_strengths[severity - 1] == strength else "about "
-    level = f", {about}severity {severity}" if severity else ""
-    return f"{record.value_text(strength)}{level}"
+    if not severity:
+        return value
+    is_exact = record.severity_strengths[severity - 1] == strength
+    return f"{value}, severity {severity}" if is_exact else f"{value}, about severity {severity}"
 
 
 MOVEMENT = f"One marker per measurement. {OPEN_MARKERS}"
@@ -433,26 +430,40 @@ def movement(frame: pd.DataFrame) -> go.Figure:
     A feature shift of 100% is that of an unrelated image; the dashed line is at half of it.
     Markers are open as in ``OPEN_MARKERS``.
     """
-    correct = map(is_correct, frame["label"], frame["top1"])
-    said = [judged(*case).text for case in zip(frame["consistent"], correct, strict=True)]
-    frame = frame.assign(good=good_rows(frame), said=said)
-    traces = [
-        model_trace(
-            str(model),
+    verdicts = [
+        judged(consistent, is_correct(label, top1)).text
+        for consistent, label, top1 in zip(
+            frame["consistent"], frame["label"], frame["top1"], strict=True
+        )
+    ]
+    frame = frame.assign(good=good_rows(frame), verdict=verdicts)
+    traces = []
+    for name, rows in frame.groupby("model", sort=False):
+        hover_texts = [
+            f"{perturbation_label(perturbation)}: {verdict}"
+            for perturbation, verdict in zip(rows["perturbation"], rows["verdict"], strict=True)
+        ]
+        trace = model_trace(
+            str(name),
             1 - rows["cosine_rescaled"],
             rows["divergence"],
             lines=False,
             filled=rows["good"],
             size=11,
-            customdata=[
-                f"{perturbation_label(name)}: {said}"
-                for name, said in zip(rows["perturbation"], rows["said"], strict=True)
-            ],
+            customdata=hover_texts,
             hover="%{customdata}<br>feature shift %{x:.0%}, divergence %{y:.2f}",
         )
-        for model, rows in frame.groupby("model", sort=False)
-    ]
+        traces.append(trace)
     border = 1 - STABLE_FEATURES
+    border_line = {
+        "type": "line",
+        "x0": border,
+        "x1": border,
+        "yref": "paper",
+        "y0": 0,
+        "y1": 1,
+        "line": {"dash": "dash", "width": 1.5, "color": "#8796a5"},
+    }
     return drawn(
         traces,
         height=420,
@@ -462,33 +473,25 @@ def movement(frame: pd.DataFrame) -> go.Figure:
             "tickformat": ".0%",
         },
         yaxis={"title": "Divergence of the predictions (bits)", "range": [-0.04, 1.1]},
-        shapes=[
-            {
-                "type": "line",
-                "x0": border,
-                "x1": border,
-                "yref": "paper",
-                "y0": 0,
-                "y1": 1,
-                "line": {"dash": "dash", "width": 1.5, "color": "#8796a5"},
-            }
-        ],
+        shapes=[border_line],
         annotations=[
-            {
-                "text": text,
-                "x": side,
-                "y": 1.0,
-                "xref": "paper",
-                "yref": "paper",
-                "showarrow": False,
-                "xanchor": anchor,
-            }
-            for side, text, anchor in (
-                (0.0, "features stable", "left"),
-                (1.0, "features shifted", "right"),
-            )
+            _corner_text("features stable", x=0.0, anchor="left"),
+            _corner_text("features shifted", x=1.0, anchor="right"),
         ],
     )
+
+
+def _corner_text(text: str, *, x: float, anchor: str) -> dict[str, Any]:
+    """An annotation at the upper edge of the chart; ``x`` is a share of the width."""
+    return {
+        "text": text,
+        "x": x,
+        "y": 1.0,
+        "xref": "paper",
+        "yref": "paper",
+        "showarrow": False,
+        "xanchor": anchor,
+    }
 
 
 def slice_rates(entries: Sequence[Entry], labels: Sequence[str], title: str) -> go.Figure:
@@ -561,35 +564,29 @@ def change_counts(entries: Sequence[Entry], labels: Sequence[str]) -> go.Figure:
 
     ``entries`` are of ``runs.cases``.
     """
-    return drawn(
-        [_bar("changed", COLOURS[0], list(zip(labels, entries, strict=True)))],
-        height=130 + 34 * len(labels),
-        showlegend=False,
-        xaxis=_images(entries),
-        yaxis=rows_axis(labels),
-    )
-
-
-def _images(entries: Sequence[Entry]) -> dict[str, Any]:
-    """An axis of numbers of images, which are whole."""
-    most = max(entry["n_images"] for entry in entries)
-    return {"title": "Images", "rangemode": "tozero"} | ({"dtick": 1} if most < 8 else {})
-
-
-def _bar(name: str, colour: str, rows: Sequence[tuple[str, Entry]]) -> dict[str, Any]:
-    return {
+    bars = {
         "type": "bar",
         "orientation": "h",
-        "name": name,
-        "y": [label for label, _ in rows],
-        "x": [entry["n_images"] for _, entry in rows],
-        "customdata": [[entry["selection"]] for _, entry in rows],
-        "text": [f"{entry['n_images']:,}" for _, entry in rows],
+        "name": "changed",
+        "y": list(labels),
+        "x": [entry["n_images"] for entry in entries],
+        "customdata": [[entry["selection"]] for entry in entries],
+        "text": [f"{entry['n_images']:,}" for entry in entries],
         "textposition": "outside",
         "cliponaxis": False,
-        "marker": {"color": colour},
-        "hovertemplate": f"%{{y}}<br>Images: %{{x}}<extra>{name}</extra>",
+        "marker": {"color": COLOURS[0]},
+        "hovertemplate": "%{y}<br>Images: %{x}<extra>changed</extra>",
     }
+    axis: dict[str, Any] = {"title": "Images", "rangemode": "tozero"}
+    if max(entry["n_images"] for entry in entries) < 8:
+        axis["dtick"] = 1  # else a short axis has fractions of images
+    return drawn(
+        [bars],
+        height=130 + 34 * len(labels),
+        showlegend=False,
+        xaxis=axis,
+        yaxis=rows_axis(labels),
+    )
 
 
 def risk_coverage(
@@ -599,31 +596,31 @@ def risk_coverage(
 
     Large markers are at the safe ``thresholds``, with the interval of the error.
     """
-    curves = [
-        model_trace(
+    traces = []
+    for entry in entries:
+        curve = model_trace(
             entry["model"],
             entry["coverage"],
             entry["risk"],
             hover="%{x:.0%} accepted: %{y:.1%} errors",
             size=5,
         )
-        for entry in entries
-    ]
-    points = [
-        model_trace(
+        traces.append(curve)
+    for entry in thresholds:
+        error = flat({}, "error", entry["error"]["suite"])
+        marker = model_trace(
             entry["model"],
             [entry["accepted"]["suite"]],
-            [entry["error"]["suite"]["value"]],
+            [error["error"]],
             hover=f"accepted from {entry['threshold']:g}: %{{x:.0%}}, %{{y:.1%}} errors",
             lines=False,
             size=15,
             showlegend=False,
-            error_y=whiskers([flat({}, "error", entry["error"]["suite"])], "error"),
+            error_y=whiskers([error], "error"),
         )
-        for entry in thresholds
-    ]
+        traces.append(marker)
     return drawn(
-        [*curves, *points],
+        traces,
         height=360,
         xaxis={"title": "Accepted", "tickformat": ".0%", "range": [-0.03, 1.03]},
         yaxis={"title": title, "tickformat": ".0%", "rangemode": "tozero"},
@@ -633,53 +630,20 @@ def risk_coverage(
 def embedding_map(points: Sequence[Entry], explained: Sequence[float]) -> go.Figure:
     """Originals and perturbed images, joined by lines; ``points`` are those of a map.
 
-    Crosses are failures.
+    ``explained`` are the shares of the variance along both axes. Crosses are failures.
     """
-    lines: dict[bool, tuple[list[float | None], list[float | None]]] = {}
-    for point in points:
-        x, y = lines.setdefault(bool(point["well"]), ([], []))
-        x += [point["before"][0], point["after"][0], None]
-        y += [point["before"][1], point["after"][1], None]
-    traces: list[dict[str, Any]] = [
-        {
-            "type": "scatter",
-            "x": x,
-            "y": y,
-            "mode": "lines",
-            "line": {"width": 1, "color": "#8796a5" if well else COLOURS[4]},
-            "opacity": 0.45,
-            "hoverinfo": "skip",
-            "showlegend": False,
-        }
-        for well, (x, y) in lines.items()
-    ]
+    traces = _joining_lines(points)
     labelled = any(point["well_before"] is not None for point in points)
-    words = ("correct", "incorrect") if labelled else ("unchanged", "changed")
-    for side, key, well, kind in (
-        ("original", "before", "well_before", "-open"),
-        ("perturbed", "after", "well", ""),
-    ):
-        for good, word in zip((True, False), words, strict=True):
-            chosen = [point for point in points if (point[well] is not False) is good]
-            if not chosen:
-                continue
-            trace = {
-                "type": "scatter",
-                "name": f"{side}, {word}",
-                "x": [point[key][0] for point in chosen],
-                "y": [point[key][1] for point in chosen],
-                "text": [point["image"] for point in chosen],
-                "customdata": [[point["selection"]] for point in chosen],
-                "mode": "markers",
-                "marker": {
-                    "size": 9,
-                    "symbol": f"{'circle' if good else 'x'}{kind}",
-                    "color": COLOURS[0] if good else COLOURS[4],
-                },
-                "hovertemplate": f"%{{text}}<extra>{side}, {word}</extra>",
-            }
-            traces.append(trace)
-    across, up = (f"Component {at} ({share(part, 0)})" for at, part in enumerate(explained, 1))
+    good, bad = ("correct", "incorrect") if labelled else ("unchanged", "changed")
+    for side in _SIDES:
+        for is_good, outcome in ((True, good), (False, bad)):
+            # Without a label nothing is known of an original, which then counts as good.
+            shown = [point for point in points if (point[side.outcome] is not False) is is_good]
+            if shown:
+                traces.append(_map_markers(shown, side, f"{side.name}, {outcome}", good=is_good))
+    across, up = (
+        f"Component {number} ({share(part, 0)})" for number, part in enumerate(explained, 1)
+    )
     return drawn(
         traces,
         height=520,
@@ -689,42 +653,93 @@ def embedding_map(points: Sequence[Entry], explained: Sequence[float]) -> go.Fig
     )
 
 
+class _MapSide(NamedTuple):
+    """One end of the lines of ``embedding_map``: the fields of a point that it shows."""
+
+    name: str
+    position: str
+    outcome: str
+    symbol_suffix: str
+
+
+_SIDES = (
+    _MapSide("original", "before", "well_before", "-open"),
+    _MapSide("perturbed", "after", "well", ""),
+)
+
+
+def _joining_lines(points: Sequence[Entry]) -> list[dict[str, Any]]:
+    """The lines from originals to perturbed images: one trace a colour, with gaps in between."""
+    traces = []
+    by_outcome: dict[bool, list[Entry]] = {}
+    for point in points:
+        by_outcome.setdefault(bool(point["well"]), []).append(point)
+    for is_good, points_of_colour in by_outcome.items():
+        x: list[float | None] = []
+        y: list[float | None] = []
+        for point in points_of_colour:
+            x += [point["before"][0], point["after"][0], None]
+            y += [point["before"][1], point["after"][1], None]
+        trace = {
+            "type": "scatter",
+            "x": x,
+            "y": y,
+            "mode": "lines",
+            "line": {"width": 1, "color": "#8796a5" if is_good else COLOURS[4]},
+            "opacity": 0.45,
+            "hoverinfo": "skip",
+            "showlegend": False,
+        }
+        traces.append(trace)
+    return traces
+
+
+def _map_markers(
+    points: Sequence[Entry], side: _MapSide, title: str, *, good: bool
+) -> dict[str, Any]:
+    symbol = "circle" if good else "x"
+    return {
+        "type": "scatter",
+        "name": title,
+        "x": [point[side.position][0] for point in points],
+        "y": [point[side.position][1] for point in points],
+        "text": [point["image"] for point in points],
+        "customdata": [[point["selection"]] for point in points],
+        "mode": "markers",
+        "marker": {
+            "size": 9,
+            "symbol": f"{symbol}{side.symbol_suffix}",
+            "color": COLOURS[0] if good else COLOURS[4],
+        },
+        "hovertemplate": f"%{{text}}<extra>{title}</extra>",
+    }
+
+
 def statistics_that_differ(rows: Sequence[Mapping[str, Any]]) -> go.Figure:
     """Means of statistics of both sides, minus the reference's.
 
     ``rows`` have ``statistic``, ``production`` and ``simulation``, in deviations of images.
     """
     names = [row["statistic"] for row in rows]
-    traces: list[dict[str, Any]] = [
-        {
-            "type": "scatter",
-            "x": [value for row in rows for value in (row["production"], row["simulation"], None)],
-            "y": [name for name in names for _ in range(3)],
-            "mode": "lines",
-            "line": {"color": "#8796a5", "width": 2},
-            "hoverinfo": "skip",
-            "showlegend": False,
-        }
-    ]
-    traces += [
-        {
-            "type": "scatter",
-            "name": label,
-            "x": [row[side] for row in rows],
-            "y": names,
-            "mode": "markers",
-            "marker": {
-                "symbol": symbol,
-                "size": size,
-                "color": COLOURS[0],
-                "line": {"width": 2, "color": COLOURS[0]},
-            },
-            "hovertemplate": "%{y}: %{x:+.2f}<extra>" + label + "</extra>",
-        }
-        for side, label, symbol, size in (
-            ("production", "Your images", "circle", 9),
-            ("simulation", "Simulation", "circle-open", 15),  # a ring around it where they agree
-        )
+    x: list[float | None] = []
+    y: list[str] = []
+    for row in rows:
+        x += [row["production"], row["simulation"], None]
+        y += [row["statistic"]] * 3
+    lines = {
+        "type": "scatter",
+        "x": x,
+        "y": y,
+        "mode": "lines",
+        "line": {"color": "#8796a5", "width": 2},
+        "hoverinfo": "skip",
+        "showlegend": False,
+    }
+    # Where they agree, the simulation is a ring around the marker of the images.
+    traces = [
+        lines,
+        _statistic_markers(rows, "production", "Your images", symbol="circle", size=9),
+        _statistic_markers(rows, "simulation", "Simulation", symbol="circle-open", size=15),
     ]
     return drawn(
         traces,
@@ -732,3 +747,22 @@ def statistics_that_differ(rows: Sequence[Mapping[str, Any]]) -> go.Figure:
         xaxis={"title": "Deviations from the reference"} | ZERO_LINE,
         yaxis=rows_axis(names),
     )
+
+
+def _statistic_markers(
+    rows: Sequence[Mapping[str, Any]], side: str, title: str, *, symbol: str, size: int
+) -> dict[str, Any]:
+    return {
+        "type": "scatter",
+        "name": title,
+        "x": [row[side] for row in rows],
+        "y": [row["statistic"] for row in rows],
+        "mode": "markers",
+        "marker": {
+            "symbol": symbol,
+            "size": size,
+            "color": COLOURS[0],
+            "line": {"width": 2, "color": COLOURS[0]},
+        },
+        "hovertemplate": "%{y}: %{x:+.2f}<extra>" + title + "</extra>",
+    }
