@@ -1,4 +1,9 @@
-"""Fixtures of the model tests; every test runs on caches of its own, never on the user's."""
+"""Fixtures of all tests; every test runs on caches of its own, never on the user's.
+
+This file is imported for each test, however small: what is slow to import, it imports where it is
+used. What it replaces in rooms that are slow to import, it replaces where the collected tests have
+imported them.
+"""
 
 from __future__ import annotations
 
@@ -12,24 +17,19 @@ from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from zipfile import ZipFile
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from robustness import models
 from robustness.base import settings, turns
-from robustness.images import decoding
-from robustness.images.framing import study_image
-from robustness.models import loaded, own, record
-from robustness.models.record import ADDED
-from robustness.models.sources import published_file
-from robustness.ui import session
-from tests.support import pages, shards
+from tests.support import shards
 from tests.support.shared_examiner import one_examiner
-from tests.support.wheel import build_wheel
+
+if TYPE_CHECKING:
+    from robustness import models
 
 __all__ = ["one_examiner"]
 
@@ -97,6 +97,11 @@ def caches(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture(scope="session", autouse=True)
 def quick_pages() -> Iterator[None]:
+    if "streamlit" not in sys.modules:
+        yield
+        return
+    from tests.support import pages
+
     with pytest.MonkeyPatch.context() as patch:
         pages.quicken(patch)
         yield
@@ -114,6 +119,11 @@ def few_rounds() -> Iterator[None]:
 def young_garbage() -> Iterator[None]:
     """When models are loaded or released, collect garbage only among new objects: among all that
     the tests have made it takes half a second each time."""
+    if "robustness.models" not in sys.modules:
+        yield
+        return
+    from robustness.models import loaded
+
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(loaded, "gc", SimpleNamespace(collect=partial(gc.collect, 1)))
         yield
@@ -124,6 +134,11 @@ def models_of_the_house() -> Iterator[None]:
     """Models that a file of tests adds or describes, and classes that its runs name, leave with it:
     the process has one registry."""
     yield
+    if "robustness.models" not in sys.modules:
+        return
+    from robustness.models import own, record
+    from robustness.models.record import ADDED
+
     ADDED.clear()
     record._IMPORTED.clear()
     own.refresh()
@@ -132,16 +147,22 @@ def models_of_the_house() -> Iterator[None]:
 @pytest.fixture(autouse=True)
 def at_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pages run without a server are opened from this machine itself, by its owner."""
+    if "streamlit" not in sys.modules:
+        return
+    from robustness.ui import session
+
     monkeypatch.setattr(session, "connection", lambda: session.Connection("127.0.0.1", {}, {}))
 
 
-class Offline(Mapping[str, models.Classifier]):
+class Offline(Mapping[str, "models.Classifier"]):
     """The offline four, each at its own input size, loaded once it is asked for."""
 
     def __init__(self) -> None:
         self._loaded: dict[str, models.Classifier] = {}
 
     def __getitem__(self, name: str) -> models.Classifier:
+        from robustness import models
+
         if name not in self._loaded:
             self._loaded[name] = models.load(name, side=models.REGISTRY[name].input_size)
         return self._loaded[name]
@@ -155,6 +176,8 @@ class Offline(Mapping[str, models.Classifier]):
 
 @pytest.fixture(scope="session")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> ZipFile:
+    from tests.support.wheel import build_wheel
+
     return ZipFile(build_wheel(tmp_path_factory.mktemp("source")))
 
 
@@ -178,6 +201,9 @@ def classifiers(caches: Path) -> Mapping[str, models.Classifier]:
 @pytest.fixture(scope="session")
 def photographs() -> NDArray[np.float32]:
     """The five sample photographs as study images, (5, 224, 224, 3)."""
+    from robustness.images import decoding
+    from robustness.images.framing import study_image
+
     return np.stack([study_image(decoding.sample_bytes(name)) for name in decoding.REGISTRY.names])
 
 
@@ -185,6 +211,8 @@ def save_official(network: Any, path: Path) -> models.Weights:
     """Writes the weights in the layout of Keras' official files; returns what to expect of it."""
     import h5py
     from keras.src.legacy.saving.legacy_h5_format import save_weights_to_hdf5_group
+
+    from robustness.models.sources import published_file
 
     path.parent.mkdir(parents=True, exist_ok=True)
     with h5py.File(path, "w") as file:
@@ -199,6 +227,7 @@ def register(patch: pytest.MonkeyPatch, record: models.ModelRecord) -> models.Mo
 
     No other process knows it, so that it is converted in this one.
     """
+    from robustness import models
     from robustness.models import conversion as inspecting
     from robustness.models import conversion_process
 
@@ -217,6 +246,8 @@ def models_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[P
 
     Nothing of it stays registered.
     """
+    from robustness.models import own
+
     monkeypatch.setenv("ROBUSTNESS_MODELS", str(tmp_path / "models.toml"))
     yield tmp_path
     (tmp_path / "models.toml").unlink(missing_ok=True)  # it may be one that is refused

@@ -226,3 +226,12 @@ def test_weights_that_make_no_sense_are_refused(
         main(["choose", "RUN", "--weights", weights])
     assert ended.value.code == EXIT_BAD_INPUT
     assert said in capsys.readouterr().err
+
+
+def test_a_bad_file_of_settings_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("robustness.toml").write_text('memroy = "1GB"\n')
+    assert main(["models"]) == 2
+    assert "robustness.toml" in capsys.readouterr().err

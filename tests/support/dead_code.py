@@ -23,7 +23,7 @@ PRODUCT = ("robustness", "app.py", "pages")
 def template_names() -> set[str]:
     """Every name and attribute that a template reads."""
     environment = Environment(extensions=["jinja2.ext.do"])
-    names = set()
+    names: set[str] = set()
     for path in (ROOT / "robustness").rglob("*.j2"):
         template = environment.parse(path.read_text(encoding="utf-8"))
         names.update(node.attr for node in template.find_all(nodes.Getattr))

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from typing import Any, ClassVar
 
 import pytest
 
 from robustness.base.workers import Worker
-from robustness.models import conversion
 
 
 class _Shared:
@@ -42,6 +42,11 @@ def one_examiner() -> Iterator[None]:
 
     That of Keras stays, too: after a minute without work the next one would import TensorFlow anew.
     """
+    if "robustness.models" not in sys.modules:  # as it is slow to import
+        yield
+        return
+    from robustness.models import conversion
+
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(conversion.KERAS_WORKERS, "_least", 1)
         patch.setattr(conversion, "Worker", _Shared)

@@ -15,7 +15,7 @@ from robustness.measure.measurement import Measurement
 from robustness.models.loaded import LOADED
 from robustness.ui import shared
 from robustness.ui.session import ERRORS, sentence
-from tests.support.pages import html, perturb
+from tests.support.pages import html, perturb, run
 
 
 def opened(page: str, **link: str) -> AppTest:
@@ -152,3 +152,13 @@ def test_a_script_with_a_newer_run_ends_without_a_word() -> None:
     assert not app.exception
     assert not app.error
     assert [element.value for element in app.text] == ["before"]
+
+
+def test_a_page_says_what_is_wrong_with_the_settings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "bad.toml").write_text("memory = \n")
+    monkeypatch.setenv("ROBUSTNESS_CONFIG", str(tmp_path / "bad.toml"))
+    app = run(ROOT / "pages/models.py")
+    assert "is not valid TOML" in app.error[0].value.replace("\\", "")
+    assert len(app.error) == 1
