@@ -684,7 +684,7 @@ def _compared_quantities(grid: Grid) -> dict[str, _Changes]:
     survivors = Sides(
         attack_survivors(correct.first, attacks), attack_survivors(correct.second, attacks)
     )
-    is_no_attack = np.array([not key.is_attack for key in grid.conditions])
+    is_no_attack = np.array([not key.is_attack for key in grid.conditions], dtype=bool)
     for flags in correct:
         flags[:, is_no_attack] = np.nan
     changes["robust_accuracy"] = _compared(survivors, correct)
