@@ -17,7 +17,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
-from itertools import chain
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
@@ -159,7 +158,8 @@ def _printed(blocks: Sequence[Block]) -> Iterator[Printed]:
             for option in block.printed:
                 yield from _printed(block.read(option))
         elif isinstance(block, Columns):
-            yield from _printed([*chain(*block.columns)])
+            for column in block.columns:
+                yield from _printed(column)
         else:
             yield block
 
@@ -245,14 +245,16 @@ def sentence(*clauses: str, names: Iterable[str] = ()) -> str:
     """
     text = "; ".join(clause for clause in clauses if clause)
     labels = "|".join(re.escape(model(name)) for name in dict.fromkeys(names))
-    if labels and re.match(rf"(?:{labels})(?!\w)", text):
+    begins_with_model = labels and re.match(rf"(?:{labels})(?!\w)", text)
+    if begins_with_model:
         return f"{text}."
     return f"{text[0].upper()}{text[1:]}."
 
 
 def code_parts(text: str) -> list[tuple[str, bool]]:
     """The parts of ``text``, each with whether it is code, which stands between backticks."""
-    return [(part, bool(at % 2)) for at, part in enumerate(text.split("`"))]
+    parts = text.split("`")
+    return [(part, number % 2 == 1) for number, part in enumerate(parts)]
 
 
 def visible_part(text: str) -> str:
@@ -282,41 +284,50 @@ def folded(value: Any, width: int = 90, indent: int = 0) -> str:
 def order(
     ranking: Sequence[Entry], by: str, significant: Set[tuple[str, str]], unknown: str, digits: int
 ) -> str:
-    """The highest and the lowest of ``ranking``; ``unknown`` says why there is no order.
+    """The clause on the highest and the lowest of ``ranking``, by the rate ``by``.
 
-    ``significant`` has (better, worse) of every significant difference.
+    ``unknown`` says why there is no order; ``significant`` has (better, worse) of every significant
+    difference. Rates have so many ``digits`` after the point.
     """
-    group = [entry for entry in ranking if entry[by] is not None]
-    if not group:
+    known = [entry for entry in ranking if entry[by] is not None]
+    if not known:
         return "no attack had a correct prediction to break"
-    what = NAMES[by]
-    best, worst = study.ends(group, by)
-
-    def rate(entries: Sequence[Entry]) -> str:
-        """Of all ``entries``, with its interval if they share that, too."""
-        rates = [with_interval(entry, by, f".{digits}%") for entry in entries]
-        alone = figure_text(entries[0], by, f".{digits}%")
-        return rates[0] if len({*rates}) == 1 else alone
-
-    most = rate(best)
-    if len(group) == 1:
-        return f"{models_of(best)}: {what} {most}"
+    quantity = NAMES[by]
+    best, worst = study.ends(known, by)
+    highest = _shared_rate(best, by, f".{digits}%")
+    if len(known) == 1:
+        return f"{models_of(best)}: {quantity} {highest}"
     if not worst:
-        return f"{all_of(len(group), 'model')} have the same {what}, {most}"
-    least = rate(worst)
-    span = (
-        f"{models_of(best)} {'has' if len(best) == 1 else 'have'} the highest {what}, {most}; "
-        f"{models_of(worst)} the lowest, {least}"
+        return f"{all_of(len(known), 'model')} have the same {quantity}, {highest}"
+    lowest = _shared_rate(worst, by, f".{digits}%")
+    verb = "has" if len(best) == 1 else "have"
+    ends = (
+        f"{models_of(best)} {verb} the highest {quantity}, {highest}; "
+        f"{models_of(worst)} the lowest, {lowest}"
     )
-    others = [entry for entry in group if entry not in best]
-    close = [e for e in others if any((b["model"], e["model"]) not in significant for b in best)]
+    if unknown:
+        return f"{ends}; {unknown}"
+    if not significant:
+        return f"{ends}; no difference is significant"
+    others = [entry for entry in known if entry not in best]
+    close = []
+    for entry in others:
+        if any((leader["model"], entry["model"]) not in significant for leader in best):
+            close.append(entry)
+    if close:
+        return f"{ends}; the highest is not significantly above {models_of(close)}"
     subject = "the difference is" if len(others) == 1 else "the lead over each other model is"
-    verdict = f"{subject} significant"
-    if unknown or not significant:
-        verdict = unknown or "no difference is significant"
-    elif close:
-        verdict = f"the highest is not significantly above {models_of(close)}"
-    return f"{span}; {verdict}"
+    return f"{ends}; {subject} significant"
+
+
+def _shared_rate(entries: Sequence[Entry], by: str, form: str) -> str:
+    """The equal rate of ``entries``, with its interval if they share that, too."""
+    rates = {with_interval(entry, by, form) for entry in entries}
+    return rates.pop() if len(rates) == 1 else figure_text(entries[0], by, form)
+
+
+def _has_labels(of: RunFigures) -> bool:
+    return any(entry["clean_accuracy"] is not None for entry in of.statistics.summary)
 
 
 F = TypeVar("F")
@@ -366,9 +377,7 @@ class Need(NamedTuple):
     met: Callable[[RunFigures], bool]
 
 
-LABELS = Need(
-    "labels", lambda of: any(e["clean_accuracy"] is not None for e in of.statistics.summary)
-)
+LABELS = Need("labels", _has_labels)
 TWO_MODELS = Need("two models", lambda of: len(of.run.manifest.spec.models) > 1)
 
 

@@ -33,35 +33,39 @@ def facts(
 ) -> list[tuple[str, str]]:
     """The request, in short."""
     names = ", ".join(picture.name for picture in pictures[:5])
-    more = f" and {len(pictures) - 5} more" if len(pictures) > 5 else ""
-    labels = {row.image: class_title(row.model, row.label) for row in rows if row.label is not None}
-    classes = ", ".join(dict.fromkeys(labels.values()))
-    return [
-        ("Images", f"{names}{more}"),
-        *([("True class", classes)] if classes else []),
+    if len(pictures) > 5:
+        names += f" and {len(pictures) - 5} more"
+    pairs = [("Images", names)]
+    class_of_image = {
+        row.image: class_title(row.model, row.label) for row in rows if row.label is not None
+    }
+    if class_of_image:
+        pairs.append(("True class", ", ".join(dict.fromkeys(class_of_image.values()))))
+    pairs += [
         ("Conditions", f"{len(spec.conditions):,}"),
         ("Measurements", f"{len(rows):,}"),
         ("Models", ", ".join(model(name) for name in spec.model_names)),
         ("Seed", str(spec.seed)),
-        *([("Preprocessing", text)] if (text := preprocessing(spec)) else []),
     ]
+    framings = preprocessing(spec)
+    if framings:
+        pairs.append(("Preprocessing", framings))
+    return pairs
 
 
 def shared_manifest(run: Run) -> dict[str, Any]:
-    """The manifest of ``run`` without what is only of this machine, or secret, in its source."""
+    """The manifest of ``run`` to hand on: its source tells nothing of this machine, nor secrets."""
     values = run.manifest.as_dict()
-    return {
-        **values,
-        "dataset": {**values["dataset"], "source": _source(values["dataset"]["source"])},
-    }
+    source = _shared_source(values["dataset"]["source"])
+    return {**values, "dataset": {**values["dataset"], "source": source}}
 
 
-def _source(text: str) -> str:
+def _shared_source(source: str) -> str:
     """The last part of an absolute path, and an address without its password."""
-    for path in PurePosixPath(text), PureWindowsPath(text):
+    for path in (PurePosixPath(source), PureWindowsPath(source)):
         if path.is_absolute():
             return path.name
-    return re.sub(r"(?<=://)[^/@\s]*@", "", text)
+    return re.sub(r"(?<=://)[^/@\s]*@", "", source)
 
 
 def preprocessing(spec: Request) -> str:
@@ -69,26 +73,30 @@ def preprocessing(spec: Request) -> str:
 
     Such as "crop at 384 px", or that of each model, and what an epsilon in L2 is there.
     """
-    groups = spec.by_framing
-    if list(groups) == [Framing()]:
+    models_of_framing = spec.by_framing
+    if list(models_of_framing) == [Framing()]:
         return ""
-    several = len(groups) > 1
-    texts = [
-        f"{own.text} for {', '.join(map(model, names))}" if several else own.text
-        for own, names in groups.items()
-    ]
-    sizes = [
-        f"{attack.size_text} in L2 is {attack.at_side(own.side):.3g} at {own.side} px"
-        for attack in dict.fromkeys(a for condition in spec.conditions for a in condition.attacks)
-        for own in groups
-        if attack.at_side(own.side) != attack.epsilon
-    ]
-    return "; ".join([*([OWN_PREPROCESSING] if several else []), *texts, *sizes])
+    texts = []
+    if len(models_of_framing) == 1:
+        texts += [framing.text for framing in models_of_framing]
+    else:
+        texts.append(OWN_PREPROCESSING)
+        for framing, names in models_of_framing.items():
+            texts.append(f"{framing.text} for {', '.join(map(model, names))}")
+    attacks = dict.fromkeys(attack for each in spec.conditions for attack in each.attacks)
+    for attack in attacks:
+        for framing in models_of_framing:
+            side = framing.side
+            epsilon = attack.at_side(side)
+            if epsilon != attack.epsilon:
+                texts.append(f"{attack.size_text} in L2 is {epsilon:.3g} at {side} px")
+    return "; ".join(texts)
 
 
 def own_preprocessing(specs: Iterable[Request]) -> list[str]:
     """A caution if the models of ``specs`` see images otherwise; [] if they do not."""
-    if len({own for spec in specs for own in spec.by_framing}) < 2:
+    framings = {framing for spec in specs for framing in spec.by_framing}
+    if len(framings) < 2:
         return []
     return [
         f"{OWN_PREPROCESSING.capitalize()}: differences are those of model and preprocessing "
@@ -99,26 +107,28 @@ def own_preprocessing(specs: Iterable[Request]) -> list[str]:
 def cautions(rows: Sequence[Measurement]) -> list[str]:
     """What to know before reading the numbers: low confidence on an original, other classes."""
     several = len({row.image for row in rows}) > 1
-    cases = [
-        f"{model(name)} ({percent(p)}{f' on {visible(image)}' if several else ''})"
-        for image, name, p in study.unsure(rows)
-    ]
-    unsure = f"Low confidence on the original, treat with caution: {', '.join(cases)}."
-    names = dict.fromkeys(row.model for row in rows)
-    records = [models.REGISTRY[name] for name in names if name in models.REGISTRY]
-    return [
-        *([unsure] if cases else []),
-        *several_label_sets(row.model for row in rows),
-        *(trained_on(record.name, record.trained_on) for record in records if record.trained_on),
-    ]
+    cases = []
+    for image, name, probability in study.unsure(rows):
+        where = f" on {visible(image)}" if several else ""
+        cases.append(f"{model(name)} ({percent(probability)}{where})")
+    texts = []
+    if cases:
+        texts.append(f"Low confidence on the original, treat with caution: {', '.join(cases)}.")
+    names = list(dict.fromkeys(row.model for row in rows))
+    texts += several_label_sets(names)
+    for name in names:
+        if name in models.REGISTRY and models.REGISTRY[name].trained_on:
+            texts.append(trained_on(name, models.REGISTRY[name].trained_on))
+    return texts
 
 
 def low_confidence(rows: Sequence[Measurement]) -> str:
     """How many predictions on originals have low confidence; "" for none."""
-    if not (cases := study.unsure(rows)):
+    cases = study.unsure(rows)
+    if not cases:
         return ""
-    what = counted(len(cases), "prediction")
-    return f"{what} on an original below {share(study.UNSURE, 0)} confidence"
+    predictions = counted(len(cases), "prediction")
+    return f"{predictions} on an original below {share(study.UNSURE, 0)} confidence"
 
 
 def several_label_sets(names: Iterable[str]) -> list[str]:
@@ -132,23 +142,30 @@ def several_label_sets(names: Iterable[str]) -> list[str]:
 
 
 def trained_on(name: str, perturbations: Sequence[str]) -> str:
-    """What a model was trained on, and whether a benchmark's corruptions are among it."""
-    labels = [PERTURBATIONS[p].label if p in PERTURBATIONS else p for p in perturbations]
-    text = f"{model(name)} was trained on {join_names(labels, len(labels))}"
-    benchmark = any(p in PERTURBATIONS and PERTURBATIONS[p].imagenet_c for p in perturbations)
-    scores = ", and scores on ImageNet-C, which has such corruptions," if benchmark else ""
-    return f"{text}: results under these{scores} show nothing of unseen perturbations."
+    """The caution on what a model was trained on, and on a benchmark's corruptions among it."""
+    labels = []
+    in_benchmark = False
+    for perturbation in perturbations:
+        if perturbation in PERTURBATIONS:
+            labels.append(PERTURBATIONS[perturbation].label)
+            in_benchmark = in_benchmark or bool(PERTURBATIONS[perturbation].imagenet_c)
+        else:
+            labels.append(perturbation)
+    scores = ", and scores on ImageNet-C, which has such corruptions," if in_benchmark else ""
+    return (
+        f"{model(name)} was trained on {join_names(labels, len(labels))}: results under these"
+        f"{scores} show nothing of unseen perturbations."
+    )
 
 
 def answer_line(row: Measurement) -> str:
     """One model's verdict and predictions for one image, on a line."""
-    before, after = (class_title(row.model, index) for index in (row.clean_top1, row.top1))
-    sentence = verdict(row)
-    now = share(row.probability) if row.consistent else f"{after} {share(row.probability)}"
-    return (
-        f"{sentence.sign} {model(row.model)}: {before} {share(row.clean_probability)} → {now} "
-        f"({sentence.text})"
-    )
+    mark = verdict(row)
+    before = f"{class_title(row.model, row.clean_top1)} {share(row.clean_probability)}"
+    after = share(row.probability)
+    if not row.consistent:
+        after = f"{class_title(row.model, row.top1)} {after}"
+    return f"{mark.sign} {model(row.model)}: {before} → {after} ({mark.text})"
 
 
 def clean_shot(picture: Picture) -> Shot:
@@ -170,15 +187,17 @@ def listed_metrics(rows: Sequence[Measurement]) -> list[Metric]:
 
 def data(rows: Sequence[Measurement], tables: Mapping[str, Sequence[Mapping[str, Any]]]) -> Data:
     """``rows`` as a report has them; their images are numbered in order of appearance."""
-    order = {digest: at for at, digest in enumerate(dict.fromkeys(r.image_digest for r in rows))}
-    positions = [order[row.image_digest] for row in rows]
-    return Data(lambda: iter([to_table(rows, positions)]), tables, own_scores())
+    digests = list(dict.fromkeys(row.image_digest for row in rows))
+    number_of = {digest: number for number, digest in enumerate(digests)}
+    numbers = [number_of[row.image_digest] for row in rows]
+    return Data(lambda: iter([to_table(rows, numbers)]), tables, own_scores())
 
 
-def command(spec: Request, what: str) -> str:
-    """The start of the command line that repeats the request."""
-    names = ",".join(spec.model_names)
-    return f"python -m robustness {what} --models {names} --seed {spec.seed}{framing_options(spec)}"
+def command(spec: Request, name: str) -> str:
+    """The start of the command line that repeats the request: the command ``name``, its models."""
+    models_text = ",".join(spec.model_names)
+    options_text = f"--models {models_text} --seed {spec.seed}{framing_options(spec)}"
+    return f"python -m robustness {name} {options_text}"
 
 
 def framing_options(spec: Request) -> str:

@@ -13,7 +13,18 @@ from robustness.base.errors import RunError
 from robustness.base.registry import Registry
 from robustness.base.text import counted, figure_text
 from robustness.report import choice, closing, failures, fixes, harm, methods, ranking, threshold
-from robustness.report.blocks import BRACKETS, Data, Question, Report, RunFigures, model, sentence
+from robustness.report.blocks import (
+    BRACKETS,
+    Data,
+    Map,
+    Question,
+    Report,
+    RunFigures,
+    Text,
+    Titled,
+    model,
+    sentence,
+)
 from robustness.report.choice import CHOICE
 from robustness.report.facts import (
     own_preprocessing,
@@ -78,38 +89,24 @@ def of_run(run: Run) -> Report:
     if not run.row_count:
         raise RunError(f"The run {run.id} has no rows, so there is nothing to report.")
     of = RunFigures(run)
-    manifest = run.manifest
     spec = run.manifest.spec
-    names = [model(name) for name in spec.model_names]
-    classes = models.classes(spec.model_names[0])
-    whole = f" of {len(classes):,}" if classes is not None else ""
-    among = f"{len(spec.classes):,}{whole}: predictions are among the classes of the dataset alone"
     sections = [question.section(of) for question in REGISTRY]
-    choice_last = sorted(REGISTRY, key=lambda question: question is CHOICE)
     tables: dict[str, Sequence[Entry]] = {}
     for question in REGISTRY:
         tables |= question.tables(of.answer(question))
+    brief: list[Titled | Text | Map] = []
+    # The choice comes last in a terminal, where the last lines are read first.
+    for question in sorted(REGISTRY, key=lambda question: question is CHOICE):
+        brief += question.brief(of.answer(question))
+    names = spec.model_names
+    who = model(names[0]) if len(names) == 1 else f"{len(names)} models"
     return Report(
-        title=(
-            f"Robustness of {names[0] if len(names) == 1 else f'{len(names)} models'} on "
-            f"{manifest.dataset.title}"
-        ),
+        title=f"Robustness of {who} on {run.manifest.dataset.title}",
         answers=answers(of),
-        facts=[
-            ("Run", run.id),
-            ("Dataset", manifest.dataset.title),
-            ("Images", f"{of.statistics.images:,}"),
-            ("Conditions", f"{len(spec.pooled_conditions):,}"),
-            ("Measurements", f"{run.row_count:,}"),
-            ("Models", ", ".join(names)),
-            *([("Classes", among)] if spec.classes else []),
-            *([("Preprocessing", text)] if (text := preprocessing(spec)) else []),
-            ("Seed", str(spec.seed)),
-            ("Evaluated", f"{manifest.created[:16].replace('T', ' ')} UTC"),
-        ],
+        facts=_facts(of),
         cautions=cautions(of),
         sections=[section for section in sections if section is not None],
-        brief=[block for question in choice_last for block in question.brief(of.answer(question))],
+        brief=brief,
         methods=methods.blocks(spec.conditions, methods.MANY_IMAGES),
         limits=methods.limits(),
         manifest=shared_manifest(run),
@@ -119,10 +116,39 @@ def of_run(run: Run) -> Report:
     )
 
 
+def _facts(of: RunFigures) -> list[tuple[str, str]]:
+    """The data of the run, as pairs of a name and a value."""
+    manifest = of.run.manifest
+    spec = manifest.spec
+    pairs = [
+        ("Run", of.run.id),
+        ("Dataset", manifest.dataset.title),
+        ("Images", f"{of.statistics.images:,}"),
+        ("Conditions", f"{len(spec.pooled_conditions):,}"),
+        ("Measurements", f"{of.run.row_count:,}"),
+        ("Models", ", ".join(model(name) for name in spec.model_names)),
+    ]
+    if spec.classes:
+        count = f"{len(spec.classes):,}"
+        classes = models.classes(spec.model_names[0])
+        if classes is not None:
+            count += f" of {len(classes):,}"
+        pairs.append(
+            ("Classes", f"{count}: predictions are among the classes of the dataset alone")
+        )
+    framings = preprocessing(spec)
+    if framings:
+        pairs.append(("Preprocessing", framings))
+    created = manifest.created[:16].replace("T", " ")
+    return [*pairs, ("Seed", str(spec.seed)), ("Evaluated", f"{created} UTC")]
+
+
 def answers(of: RunFigures) -> list[tuple[str, str]]:
     """The questions that a run answers in a sentence, and the images that it rests on."""
     pairs = [pair for question in REGISTRY for pair in question.answers(of.answer(question))]
-    pairs.insert(2, ("What is this based on?", basis(of.statistics, of.answer(CHOICE).chosen)))
+    chosen = of.answer(CHOICE).chosen
+    # The third, after the model to choose and the worst perturbation.
+    pairs.insert(2, ("What is this based on?", basis(of.statistics, chosen)))
     return pairs
 
 
@@ -135,20 +161,23 @@ def cautions(of: RunFigures) -> list[str]:
     """What to know before reading the figures."""
     run = of.run
     figures = of.statistics
-    count = len(of.run.unreadable)
-    done = run.images + count
-    whole = counted(run.manifest.dataset.pictures, "image")
-    progress = f"Unfinished run: {done:,} of {whole} done. The figures cover these only."
-    texts = [
-        "" if run.finished else progress,
-        figures.copies_note,
-        statistics.TOO_FEW if figures.images < statistics.FEWEST else "",
-        *several_label_sets(entry["model"] for entry in figures.summary),
-        *own_preprocessing([run.manifest.spec]),
-        f"Left out: {counted(count, 'image')}, listed with the reasons." if count else "",
-        *(trained_on(*entry) for entry in run.manifest.trained_on.items()),
-    ]
-    return [text for text in texts if text]
+    unreadable = len(run.unreadable)
+    texts = []
+    if not run.finished:
+        whole = counted(run.manifest.dataset.pictures, "image")
+        done = f"{run.images + unreadable:,} of {whole} done"
+        texts.append(f"Unfinished run: {done}. The figures cover these only.")
+    if figures.copies_note:
+        texts.append(figures.copies_note)
+    if figures.images < statistics.FEWEST:
+        texts.append(statistics.TOO_FEW)
+    texts += several_label_sets(entry["model"] for entry in figures.summary)
+    texts += own_preprocessing([run.manifest.spec])
+    if unreadable:
+        texts.append(f"Left out: {counted(unreadable, 'image')}, listed with the reasons.")
+    for name, perturbations in run.manifest.trained_on.items():
+        texts.append(trained_on(name, perturbations))
+    return texts
 
 
 def basis(figures: Figures, chosen: ModelChoice | None = None) -> str:
@@ -157,31 +186,35 @@ def basis(figures: Figures, chosen: ModelChoice | None = None) -> str:
     The accuracy is that of the model that ``chosen`` recommends, else of the first by rank.
     """
     conditions = len({entry["condition"] for entry in figures.by_perturbation})
-    chosen = chosen or figures.choice
     by_model = {entry["model"]: entry for entry in figures.summary}
-    leader = by_model[chosen.in_order(list(by_model))[0]]
-    before, after = (
-        figure_text(leader, f"{which}_accuracy", ".1%") for which in ("clean", "perturbed")
-    )
-    labels = "without labels there is no accuracy"
-    if before and after:
-        every = leader["n_labelled"] == leader["n_images"]
-        count = "all" if every else LABELLED[1](leader)
-        low = leader["drop_low"]
-        high = leader["drop_high"]
-        doubt = " (no significant difference)" if low is None or low <= 0 <= high else ""
-        left = f"{after} of the perturbed images{doubt}"
-        labels = (
-            f"{count} labelled; {model(leader['model'])} is correct on "
-            f"{before} of the originals and "
-            f"{'of the perturbed images' if leader['drop'] == 0 else left}"
-        )
+    first = (chosen or figures.choice).in_order(list(by_model))[0]
+    few = "too few images for intervals" if figures.images < statistics.FEWEST else ""
     return sentence(
         f"{counted(figures.images, 'image')} under {counted(conditions, 'condition')}",
         _differences(figures.pairs(), advised=figures.choice.more_images is not None),
-        labels,
-        "too few images for intervals" if figures.images < statistics.FEWEST else "",
+        _accuracy(by_model[first]),
+        few,
     )
+
+
+def _accuracy(entry: Entry) -> str:
+    """How many images are labelled, and the accuracy of a model before and after."""
+    before = figure_text(entry, "clean_accuracy", ".1%")
+    after = figure_text(entry, "perturbed_accuracy", ".1%")
+    if not before or not after:
+        return "without labels there is no accuracy"
+    all_labelled = entry["n_labelled"] == entry["n_images"]
+    labelled = "all" if all_labelled else LABELLED[1](entry)
+    if entry["drop"] == 0:
+        perturbed = "of the perturbed images"
+    else:
+        perturbed = f"{after} of the perturbed images"
+        low = entry["drop_low"]
+        high = entry["drop_high"]
+        if low is None or low <= 0 <= high:
+            perturbed += " (no significant difference)"
+    name = model(entry["model"])
+    return f"{labelled} labelled; {name} is correct on {before} of the originals and {perturbed}"
 
 
 def _differences(pairs: Sequence[Entry], *, advised: bool) -> str:
@@ -191,13 +224,15 @@ def _differences(pairs: Sequence[Entry], *, advised: bool) -> str:
     """
     if not pairs:
         return ""
-    rest = [pair for pair in pairs if not pair["established"]]
-    significant = len(pairs) - len(rest)
-    verb = "differs" if 1 in (significant, len(pairs)) else "differ"
-    count = f"{significant} of {counted(len(pairs), 'pair')} of models {verb} significantly"
-    if not rest or advised:
-        return count
-    undecided = [pair for pair in rest if pair["more_images"] is not None]
-    closest = min(undecided, key=lambda pair: pair["more_images"]) if undecided else rest[0]
+    undecided = [pair for pair in pairs if not pair["established"]]
+    significant = len(pairs) - len(undecided)
+    verb = "differs" if significant == 1 or len(pairs) == 1 else "differ"
+    text = f"{significant} of {counted(len(pairs), 'pair')} of models {verb} significantly"
+    if not undecided or advised:
+        return text
+    with_number = [pair for pair in undecided if pair["more_images"] is not None]
+    closest = undecided[0]
+    if with_number:
+        closest = min(with_number, key=lambda pair: pair["more_images"])
     names = f"{model(closest['better'])} and {model(closest['worse'])}"
-    return f"{count} ({names}: {statistics.advice(closest)})"
+    return f"{text} ({names}: {statistics.advice(closest)})"
