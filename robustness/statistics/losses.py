@@ -50,14 +50,15 @@ def losses(grid: Grid) -> list[Loss]:
     """The loss under each condition of ``grid`` but attacks, on the labelled images."""
     before = grid.flags("clean_correct")
     after = grid.flags("correct")
-    gaps, present = _gaps(before, after)
-    found = by_condition(gaps, present)
-    places = [place for place, key in enumerate(grid.conditions) if not key.is_attack]
-    adjusted = holm([found[place].p for place in places])
-    return [
-        Loss(grid.conditions[place], found[place], p)
-        for place, p in zip(places, adjusted, strict=True)
+    gaps, is_known = _gaps(before, after)
+    differences = by_condition(gaps, is_known)
+    natural = [
+        (key, difference)
+        for key, difference in zip(grid.conditions, differences, strict=True)
+        if not key.is_attack
     ]
+    corrected = holm([difference.p for _, difference in natural])
+    return [Loss(*each, p) for each, p in zip(natural, corrected, strict=True)]
 
 
 def is_harder(grid: Grid, harder: str, other: str) -> bool:
@@ -65,14 +66,13 @@ def is_harder(grid: Grid, harder: str, other: str) -> bool:
 
     Both are ids of conditions of ``grid``.
     """
-    places = {key.id: place for place, key in enumerate(grid.conditions)}
+    column_of = {key.id: column for column, key in enumerate(grid.conditions)}
     flags = grid.flags("correct")
-    gaps, present = _gaps(flags[:, [places[other]]], flags[:, [places[harder]]])
-    net = np.where(present, gaps, 0)[:, 0]
+    net, _ = _gaps(flags[:, column_of[other]], flags[:, column_of[harder]])
     return bool(net.sum() > 0) and sign_flip(whole_numbers(net)) < ALPHA
 
 
 def _gaps(first: NDArray[Any], second: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.bool_]]:
-    """How much better the first is on each image, and where both are known."""
-    present = (first != UNKNOWN) & (second != UNKNOWN)
-    return np.where(present, first - second, 0), present
+    """(``first`` less ``second``, 0 where either is unknown; where both are known)."""
+    is_known = (first != UNKNOWN) & (second != UNKNOWN)
+    return np.where(is_known, first - second, 0), is_known

@@ -55,18 +55,22 @@ class Estimates(NamedTuple):
     low: Floats
     high: Floats
 
-    def named(self, name: str, place: int) -> dict[str, float | None]:
-        """The figure in ``place`` as ``name``, ``name_low`` and ``name_high``; None for NaN."""
+    def named(self, name: str, index: int) -> dict[str, float | None]:
+        """One figure as ``name``, ``name_low`` and ``name_high``; None for NaN."""
         return {
-            name: number(self.value[place]),
-            f"{name}_low": number(self.low[place]),
-            f"{name}_high": number(self.high[place]),
+            name: number(self.value[index]),
+            f"{name}_low": number(self.low[index]),
+            f"{name}_high": number(self.high[index]),
         }
 
     @property
     def interval(self) -> dict[str, float | None]:
         """The only figure as ``value``, ``low`` and ``high``; None for NaN."""
-        return {name: number(bound[0]) for name, bound in self._asdict().items()}
+        return {
+            "value": number(self.value[0]),
+            "low": number(self.low[0]),
+            "high": number(self.high[0]),
+        }
 
 
 def image_values(sums: Floats, counts: Floats) -> Floats:
@@ -74,13 +78,13 @@ def image_values(sums: Floats, counts: Floats) -> Floats:
 
     ``sums`` (n, k) holds each image's total, ``counts`` (n, k) the number of its rows.
     """
-    there = counts > 0
-    pictures = there.sum(axis=0)
-    rows = counts.sum(axis=0)
+    has_row = counts > 0
+    image_count = has_row.sum(axis=0)
+    row_count = counts.sum(axis=0)
     with np.errstate(invalid="ignore", divide="ignore"):
-        mean = sums.sum(axis=0) / rows
-        values = mean + (sums - mean * counts) * (pictures / rows)
-    return np.where(there, values, np.nan)
+        mean = sums.sum(axis=0) / row_count
+        values = mean + (sums - mean * counts) * (image_count / row_count)
+    return np.where(has_row, values, np.nan)
 
 
 def mean_of_models(values: Floats) -> Floats:
@@ -89,16 +93,17 @@ def mean_of_models(values: Floats) -> Floats:
     ``values`` (models, n, k) are those of ``image_values`` of each. A model may count fewer
     images than another, as under attack: each still weighs alike. One without any is left out.
     """
-    there = ~np.isnan(values)
+    is_known = ~np.isnan(values)
+    known_images = is_known.sum(axis=1)  # (models, k)
     with np.errstate(invalid="ignore", divide="ignore"):
-        mean = np.nansum(values, axis=1) / there.sum(axis=1)  # (models, k)
-        images = there.any(axis=0).sum(axis=0)
-        away = np.nan_to_num(values - mean[:, None]) * (images / there.sum(axis=1))[:, None]
-    away[~there] = 0.0
-    counted_models = ~np.isnan(mean)
-    models = np.maximum(counted_models.sum(axis=0), 1)
-    joint = (np.nan_to_num(mean).sum(axis=0) + away.sum(axis=0)) / models
-    return np.where(there.any(axis=0), joint, np.nan)
+        mean = np.nansum(values, axis=1) / known_images
+        # So that a model weighs alike however few of all images it counts.
+        image_weights = is_known.any(axis=0).sum(axis=0) / known_images
+        deviations = np.nan_to_num(values - mean[:, None]) * image_weights[:, None]
+    deviations[~is_known] = 0.0
+    model_count = np.maximum((~np.isnan(mean)).sum(axis=0), 1)
+    joint = (np.nan_to_num(mean).sum(axis=0) + deviations.sum(axis=0)) / model_count
+    return np.where(is_known.any(axis=0), joint, np.nan)
 
 
 def shares(values: Floats) -> Estimates:
@@ -114,8 +119,8 @@ def flag_shares(total: NDArray[np.intp], n: NDArray[np.intp]) -> Estimates:
 
 def means(values: Floats, least: float, most: float) -> Estimates:
     """Means of ``values`` (n, k) from ``least`` to ``most``; NaN where an image has none."""
-    low, high = (np.clip(bound, least, most) for bound in mean_bounds(values))
-    return Estimates(_mean(values), low, high)
+    low, high = mean_bounds(values)
+    return Estimates(_mean(values), np.clip(low, least, most), np.clip(high, least, most))
 
 
 def differences(values: Floats) -> Estimates:
@@ -125,54 +130,62 @@ def differences(values: Floats) -> Estimates:
 
 def over_conditions(
     values: Floats,
-    there: NDArray[np.bool_],
+    has_row: NDArray[np.bool_],
     estimate: Callable[[Floats], Estimates],
     weights: Floats | None = None,
 ) -> Estimates:
     """The mean (1,) of ``values`` (n, k) over all conditions; ``estimate`` is that over images.
 
-    ``values`` are NaN where a row is not ``there`` or does not count. Conditions that leave rows
+    ``values`` are NaN where there is no row or it does not count. Conditions that leave rows
     out weigh as much as the others; otherwise a model that is incorrect more often, and so has
     fewer rows under attack, would seem more consistent. The interval is the mean of the intervals
     of both kinds of conditions, which holds for any dependence between them. Without ``weights``
     (k,), all above 0, conditions weigh alike.
     """
-    present = ~np.isnan(values)
-    weights = np.ones(values.shape[1]) if weights is None else weights
-    kinds = _kinds(present, there)
+    is_counted = ~np.isnan(values)
+    if weights is None:
+        weights = np.ones(values.shape[1])
+    kinds = _kinds(is_counted, has_row)
     parts = []
-    for kind in kinds or [np.empty(0, np.intp)]:
-        some, _ = present_values(values[:, kind])
-        counts = present[:, kind] @ weights[kind, None]
-        parts.append(estimate(image_values(some @ weights[kind, None], counts)))
+    for columns in kinds or [np.empty(0, np.intp)]:
+        column_weights = weights[columns, None]
+        filled, _ = present_values(values[:, columns])
+        counts = is_counted[:, columns] @ column_weights
+        parts.append(estimate(image_values(filled @ column_weights, counts)))
     if len(parts) == 1:
         return parts[0]
+    complete, incomplete = parts
+    # Attacks may leave too few images for an interval: then anything is possible.
     least = -1.0 if estimate is differences else 0.0
-    low = parts[1].low
-    high = parts[1].high  # of too few images: the whole range
-    parts[1] = Estimates(parts[1].value, np.nan_to_num(low, nan=least), np.nan_to_num(high, nan=1))
-    shares_of_kinds = [weights[kind].sum() for kind in kinds]
-    return Estimates(*np.average(parts, axis=0, weights=shares_of_kinds))
+    incomplete = incomplete._replace(
+        low=np.nan_to_num(incomplete.low, nan=least), high=np.nan_to_num(incomplete.high, nan=1)
+    )
+    kind_weights = [weights[columns].sum() for columns in kinds]
+    return Estimates(*np.average([complete, incomplete], axis=0, weights=kind_weights))
 
 
 def condition_shares(
-    present: NDArray[np.bool_], there: NDArray[np.bool_], weights: Floats | None = None
+    is_counted: NDArray[np.bool_], has_row: NDArray[np.bool_], weights: Floats | None = None
 ) -> Floats:
     """(k,): by how much a row under each condition counts in the mean of ``over_conditions``."""
-    weights = np.ones(present.shape[1]) if weights is None else weights
-    row_weights = np.zeros(present.shape[1])
-    for kind in _kinds(present, there):
-        rows = present[:, kind].sum(axis=0) @ weights[kind]
-        row_weights[kind] = weights[kind] * weights[kind].sum() / max(rows, 1e-300)
+    if weights is None:
+        weights = np.ones(is_counted.shape[1])
+    row_weights = np.zeros(is_counted.shape[1])
+    for columns in _kinds(is_counted, has_row):
+        weighted_rows = is_counted[:, columns].sum(axis=0) @ weights[columns]
+        row_weights[columns] = (
+            weights[columns] * weights[columns].sum() / max(weighted_rows, 1e-300)
+        )
     return row_weights
 
 
-def _kinds(present: NDArray[np.bool_], there: NDArray[np.bool_]) -> list[NDArray[np.intp]]:
-    """The conditions that count every row, then those that leave rows out; none that has none."""
-    used = present.any(axis=0)
-    leaves_out = (there & ~present).any(axis=0)
-    kinds = (np.flatnonzero(used & kind) for kind in (~leaves_out, leaves_out))
-    return [kind for kind in kinds if len(kind)]
+def _kinds(is_counted: NDArray[np.bool_], has_row: NDArray[np.bool_]) -> list[NDArray[np.intp]]:
+    """The conditions that count every row, then those that leave rows out, if there are any."""
+    is_used = is_counted.any(axis=0)
+    leaves_out = (has_row & ~is_counted).any(axis=0)
+    complete = np.flatnonzero(is_used & ~leaves_out)
+    incomplete = np.flatnonzero(is_used & leaves_out)
+    return [columns for columns in (complete, incomplete) if len(columns)]
 
 
 def side_by_side(*parts: Estimates) -> Estimates:
@@ -223,7 +236,9 @@ def number(value: float) -> float | None:
 
 def complement(entry: Mapping[str, float | None], name: str, other: str) -> dict[str, float | None]:
     """1 minus the rate ``name`` of ``entry``, called ``other``, with its bounds."""
-    value, low, high = (entry[key] for key in (name, f"{name}_low", f"{name}_high"))
+    value = entry[name]
+    low = entry[f"{name}_low"]
+    high = entry[f"{name}_high"]
     return {
         other: None if value is None else 1 - value,
         f"{other}_low": None if high is None else 1 - high,
@@ -276,48 +291,57 @@ def _negative(value: float | None) -> float | None:
 
 
 def overall(
-    gaps: Cells, present: Flags, there: Flags, weights: NDArray[np.float64] | None = None
+    gaps: Cells, is_compared: Flags, has_row: Flags, weights: NDArray[np.float64] | None = None
 ) -> PairedDifference:
     """The difference over all conditions, as ``over_conditions`` weighs them.
 
     ``gaps`` (images, conditions) are 1 where only the first went well, -1 where only the second
-    did, and 0 otherwise; under a profile the mean of that. ``present`` says which are compared,
-    ``there`` which have rows. Conditions weigh alike without ``weights``. The test gives each image
-    the weights that the mean has.
+    did, and 0 otherwise; under a profile the mean of that. Conditions weigh alike without
+    ``weights``. The test gives each image the weights that the mean has.
     """
-    alike = weights is None or np.ptp(weights) == 0
-    if alike and present.size and present.all():
+    weigh_alike = weights is None or np.ptp(weights) == 0
+    if weigh_alike and is_compared.size and is_compared.all():
+        # The usual case needs neither weights nor copies of large arrays.
         net = gaps.sum(axis=1, dtype=np.int64 if gaps.dtype.kind == "i" else np.float64)
-        bounds = differences(net[:, None] / gaps.shape[1])
+        estimates = differences(net[:, None] / gaps.shape[1])
     else:
-        bounds = over_conditions(np.where(present, gaps, np.nan), there, differences, weights)
-        share = condition_shares(present, there, weights)
-        steps = np.rint(_STEPS * share / max(share.max(initial=0), 1e-300)).astype(np.int64)
-        steps = np.where(share > 0, np.maximum(steps, 1), 0)
-        net = np.where(present, gaps, 0) @ (steps // max(1, math.gcd(*steps.tolist())))
-    return _tested(bounds, net[:, None], np.logical_or.reduce(present, axis=1)[:, None])[0]
+        compared_gaps = np.where(is_compared, gaps, np.nan)
+        estimates = over_conditions(compared_gaps, has_row, differences, weights)
+        whole_weights = _whole_weights(condition_shares(is_compared, has_row, weights))
+        net = np.where(is_compared, gaps, 0) @ whole_weights
+    is_image_compared = np.logical_or.reduce(is_compared, axis=1)
+    return _tested(estimates, net[:, None], is_image_compared[:, None])[0]
 
 
-def by_condition(gaps: Cells, present: Flags) -> list[PairedDifference]:
+def _whole_weights(weights: NDArray[np.float64]) -> Integers:
+    """``weights`` (k,) as whole numbers without a common divisor, which the exact test needs."""
+    whole = np.rint(_STEPS * weights / max(weights.max(initial=0), 1e-300)).astype(np.int64)
+    whole = np.where(weights > 0, np.maximum(whole, 1), 0)
+    return np.asarray(whole // max(1, math.gcd(*whole.tolist())))
+
+
+def by_condition(gaps: Cells, is_compared: Flags) -> list[PairedDifference]:
     """The difference under each condition by itself; arguments are those of ``overall``."""
-    bounds = differences(np.where(present, gaps, np.nan))
-    return _tested(bounds, np.where(present, gaps, 0), present)
+    estimates = differences(np.where(is_compared, gaps, np.nan))
+    return _tested(estimates, np.where(is_compared, gaps, 0), is_compared)
 
 
-def _tested(estimates: Estimates, nets: Cells, present: Flags) -> list[PairedDifference]:
-    whole = map(whole_numbers, nets.T)
-    columns = zip(*estimates, whole, present.T, strict=True)
-    return [
-        PairedDifference(
-            number(value),
-            number(low),
-            number(high),
-            sign_flip(net),
-            int(compared.sum()),
-            int(np.count_nonzero(net)),
+def _tested(estimates: Estimates, nets: Cells, is_compared: Flags) -> list[PairedDifference]:
+    """The ``estimates`` (k,) with tests of ``nets`` (images, k), what images differ by."""
+    tested = []
+    for column in range(nets.shape[1]):
+        net = whole_numbers(nets[:, column])
+        tested.append(
+            PairedDifference(
+                value=number(estimates.value[column]),
+                low=number(estimates.low[column]),
+                high=number(estimates.high[column]),
+                p=sign_flip(net),
+                images=int(is_compared[:, column].sum()),
+                moved=int(np.count_nonzero(net)),
+            )
         )
-        for value, low, high, net, compared in columns
-    ]
+    return tested
 
 
 def whole_numbers(net: Cells) -> Integers:
@@ -344,12 +368,14 @@ def sign_flip(net: Integers, exact: int = EXACT_TOTAL) -> float:
     if total > exact:
         from scipy.stats import chi2  # slow to import
 
-        return float(chi2.sf(observed**2 / float((sizes.astype(float) ** 2).sum()), 1))
-    counts = np.bincount(sizes)
+        squares = float((sizes.astype(float) ** 2).sum())
+        return float(chi2.sf(observed**2 / squares, 1))
+    image_counts = np.bincount(sizes)
     chances = np.ones(1)  # of every sum, from -total to total
-    for size in np.flatnonzero(counts[1:]) + 1:
-        step = np.zeros(2 * size * counts[size] + 1)  # each coin moves by twice its size
-        step[:: 2 * size] = _heads(int(counts[size]))
+    for size in np.flatnonzero(image_counts[1:]) + 1:
+        coins = int(image_counts[size])
+        step = np.zeros(2 * size * coins + 1)  # each coin moves by twice its size
+        step[:: 2 * size] = _heads(coins)
         chances = np.convolve(chances, step)
     sums = np.arange(-total, total + 1)
     return min(1.0, float(chances[np.abs(sums) >= observed].sum()))
@@ -371,14 +397,16 @@ def established(p: float, low: float | None, high: float | None) -> bool:
     a few much worse, the means may be equal, and with 10 to 30 images the test still sees a
     difference in up to four cases of ten; the interval does not.
     """
-    significant = low is not None and high is not None and (low > 0 or high < 0)
-    return p < ALPHA and significant
+    if low is None or high is None:
+        return False
+    excludes_zero = low > 0 or high < 0
+    return p < ALPHA and excludes_zero
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
     """p-values adjusted for their number: Holm, Scandinavian Journal of Statistics 6, 1979."""
-    left = range(len(p_values), 0, -1)
-    raised = [min(1.0, p * n) for p, n in zip(sorted(p_values), left, strict=True)]
+    factors = range(len(p_values), 0, -1)
+    raised = [min(1.0, p * factor) for p, factor in zip(sorted(p_values), factors, strict=True)]
     by_rank = np.maximum.accumulate(raised)  # a larger p is never adjusted to a smaller one
     ranks = np.argsort(np.argsort(p_values, kind="stable"), kind="stable")
     return [float(by_rank[rank]) for rank in ranks]
@@ -396,7 +424,9 @@ def images_needed(
     """
     from scipy.stats import norm  # slow to import
 
-    alone, corrected = norm.isf([ALPHA / 2, ALPHA / (2 * tests)])
-    reach = (difference - low) / alone
-    needed = images * ((corrected + norm.ppf(POWER)) * reach / smallest) ** 2
-    return math.ceil(needed) if images < needed < SENSIBLE else None
+    of_interval, of_test = norm.isf([ALPHA / 2, ALPHA / (2 * tests)])
+    standard_error = (difference - low) / of_interval
+    needed = images * ((of_test + norm.ppf(POWER)) * standard_error / smallest) ** 2
+    if images < needed < SENSIBLE:
+        return math.ceil(needed)
+    return None

@@ -1,6 +1,4 @@
-"""The study's ranking and verdicts, and its published figures.
-
-Corruption errors as ImageNet-C defines them, relative to AlexNet.
+"""The study's ranking, verdicts and published figures; corruption errors as ImageNet-C has them.
 
 CE = sum of the error over severities / AlexNet's; relative CE = the same for the error added to the
 clean error; both in percent, lower is better (Hendrycks & Dietterich, ICLR 2019). The published
@@ -40,38 +38,47 @@ def summarise(rows: Sequence[Measurement]) -> list[dict[str, Any]]:
     ``FEWEST`` images. ``clean_accuracy`` and ``perturbed_accuracy`` are None unless every row has a
     label.
     """
-    by_model: dict[str, list[Measurement]] = {}
+    rows_of: dict[str, list[Measurement]] = {}
     for row in rows:
-        by_model.setdefault(row.model, []).append(row)
-    summary = []
-    for model, group in by_model.items():
-        of_picture: dict[str, list[bool]] = {}
-        for row in group:
-            of_picture.setdefault(row.image_digest, []).append(row.consistent)
-        counts = np.array([[sum(same), len(same)] for same in of_picture.values()], np.float64)
-        consistency = shares(image_values(counts[:, :1], counts[:, 1:]))
-        labelled = all(row.label is not None for row in group)
-        clean = {row.image_digest: row.clean_top1 == row.label for row in group}  # once each
-        right = sum(row.top1 == row.label for row in group)
-        summary.append(
-            {
-                "model": model,
-                "n": len(group),
-                **consistency.named("consistency", 0),
-                "clean_accuracy": sum(clean.values()) / len(clean) if labelled else None,
-                "perturbed_accuracy": right / len(group) if labelled else None,
-                **{
-                    name: float(np.mean([row.scores[name] for row in group]))
-                    for pair in RESCALED.items()
-                    for name in pair
-                },
-            }
-        )
+        rows_of.setdefault(row.model, []).append(row)
+    entry_of = {model: _summary_entry(model, of_model) for model, of_model in rows_of.items()}
     ranked: list[dict[str, Any]] = []
-    for labels, names in models.by_labels(by_model):
-        entries = [{**e, "label_set": labels.title} for e in summary if e["model"] in names]
+    for labels, names in models.by_labels(rows_of):
+        entries = [
+            {**entry, "label_set": labels.title}
+            for model, entry in entry_of.items()
+            if model in names
+        ]
         ranked += sorted(entries, key=lambda entry: -entry["consistency"])
     return ranked
+
+
+def _summary_entry(model: str, rows: Sequence[Measurement]) -> dict[str, Any]:
+    """The entry of one model in ``summarise``, but for its ``label_set``."""
+    flags_of_image: dict[str, list[bool]] = {}
+    for row in rows:
+        flags_of_image.setdefault(row.image_digest, []).append(row.consistent)
+    sums = [sum(flags) for flags in flags_of_image.values()]
+    counts = [len(flags) for flags in flags_of_image.values()]
+    values = image_values(np.array(sums, float)[:, None], np.array(counts, float)[:, None])
+
+    clean_accuracy = None
+    perturbed_accuracy = None
+    if all(row.label is not None for row in rows):
+        # An original counts once, under however many perturbations.
+        clean_correct = {row.image_digest: row.clean_top1 == row.label for row in rows}
+        clean_accuracy = sum(clean_correct.values()) / len(clean_correct)
+        perturbed_accuracy = sum(row.top1 == row.label for row in rows) / len(rows)
+    entry = {
+        "model": model,
+        "n": len(rows),
+        **shares(values).named("consistency", 0),
+        "clean_accuracy": clean_accuracy,
+        "perturbed_accuracy": perturbed_accuracy,
+    }
+    for name in itertools.chain(*RESCALED.items()):
+        entry[name] = float(np.mean([row.scores[name] for row in rows]))
+    return entry
 
 
 EVEN = 0.5
@@ -133,11 +140,11 @@ def ends(
     ``ranking`` is one of models with the same classes.
     """
     values = [entry[quantity] for entry in ranking]
-    best, worst = (
-        [entry for entry in ranking if abs(entry[quantity] - end) < _SAME]
-        for end in (max(values), min(values))
-    )
-    return best, worst if worst != best else []
+    best = [entry for entry in ranking if abs(entry[quantity] - max(values)) < _SAME]
+    worst = [entry for entry in ranking if abs(entry[quantity] - min(values)) < _SAME]
+    if worst == best:
+        return best, []
+    return best, worst
 
 
 _SAME = 1e-12
@@ -151,19 +158,17 @@ def has_intervals(summary: Sequence[Mapping[str, Any]]) -> bool:
 
 def rankings(summary: Sequence[Mapping[str, Any]]) -> list[list[Mapping[str, Any]]]:
     """``summary`` in its separate rankings, one for each set of classes."""
-    return [
-        list(group) for _, group in itertools.groupby(summary, key=lambda entry: entry["label_set"])
-    ]
+    groups = itertools.groupby(summary, key=lambda entry: entry["label_set"])
+    return [list(entries) for _, entries in groups]
 
 
 def unsure(rows: Sequence[Measurement]) -> list[tuple[str, str, float]]:
     """(image, model, clean top-1 probability) wherever that is below ``UNSURE``."""
-    names = {
-        (row.image, row.model): row.clean_probability
-        for row in rows
-        if row.clean_probability < UNSURE
-    }
-    return [(image, model, probability) for (image, model), probability in names.items()]
+    probability_of = {}
+    for row in rows:
+        if row.clean_probability < UNSURE:
+            probability_of[row.image, row.model] = row.clean_probability
+    return [(image, model, value) for (image, model), value in probability_of.items()]
 
 
 def moved(row: Measurement) -> str:
@@ -182,11 +187,12 @@ def insight(rows: Sequence[Measurement]) -> str:
     quadrants = [moved(row) for row in rows]
     surprising = quadrants.count("features stayed, decision moved")
     reassuring = quadrants.count("features moved, decision stayed")
+    cases = counted(len(rows), "case")
+    if not surprising and not reassuring:
+        return f"Features and prediction changed together in {cases}."
     return (
-        f"In {surprising} of {counted(len(rows), 'case')} the prediction changed although the "
+        f"In {surprising} of {cases} the prediction changed although the "
         f"features barely moved; in {reassuring or 'none'} it stayed although they moved."
-        if surprising or reassuring
-        else f"Features and prediction changed together in {counted(len(rows), 'case')}."
     )
 
 
@@ -236,47 +242,68 @@ def corruption_errors(grids: Sequence[Grid]) -> list[dict[str, Any]]:
     its corruptions. ``corruptions`` is a list of ``corruption``, ``ce`` and ``relative_ce`` with
     intervals. All in percent. A model without labels or without such a corruption is left out.
     """
-    labels = [models.classes(grid.model) for grid in grids]
     imagenet = models.imagenet().key
-    comparable = [g for g, own in zip(grids, labels, strict=True) if own and own.key == imagenet]
-    entries: list[dict[str, Any]] = []
-    for note, grid in itertools.product(_PROTOCOLS, comparable):
-        places = {(key.perturbation, key.severity): at for at, key in enumerate(grid.conditions)}
-        names = {name: _PROTOCOLS[note].format(name) for name in ALEXNET_ERRORS}
-        complete = {
-            name: [places[applied, level] for level in SEVERITIES]
-            for name, applied in names.items()
-            if all((applied, level) in places for level in SEVERITIES)
-        }
-        if not complete:
-            continue
-        chosen = [at for levels in complete.values() for at in levels]
-        errors = 1 - grid.values("correct")[:, chosen]
-        clean = 1 - grid.per_image("clean_correct")
-        whole = ~np.isnan(np.column_stack([clean, errors])).any(axis=1)
-        if not whole.any():
-            continue
-        sums = errors[whole].reshape(-1, len(complete), len(SEVERITIES)).sum(axis=2)
-        added = sums - len(SEVERITIES) * clean[whole, None]
-        alexnet = np.array([sum(ALEXNET_ERRORS[name]) for name in complete])
-        absolute = _percent(shares, sums, alexnet)
-        alexnet_added = alexnet - len(SEVERITIES) * ALEXNET_CLEAN_ERROR
-        relative = _percent(differences, added, alexnet_added)
-        corruptions = [
-            {"corruption": name, **absolute.named("ce", at), **relative.named("relative_ce", at)}
-            for at, name in enumerate(complete, start=1)
-        ]
-        entries.append(
+    comparable = []
+    for grid in grids:
+        labels = models.classes(grid.model)
+        if labels and labels.key == imagenet:
+            comparable.append(grid)
+    entries = []
+    for protocol in _PROTOCOLS:
+        for grid in comparable:
+            entry = _corruption_entry(grid, protocol)
+            if entry is not None:
+                entries.append(entry)
+    return entries
+
+
+def _corruption_entry(grid: Grid, protocol: str) -> dict[str, Any] | None:
+    """The entry of one model in ``corruption_errors``; None without a complete corruption."""
+    columns_of = _complete_corruptions(grid, protocol)
+    if not columns_of:
+        return None
+    columns = list(itertools.chain(*columns_of.values()))
+    clean_errors = 1 - grid.per_image("clean_correct")
+    errors = 1 - grid.values("correct")[:, columns]
+    is_complete = ~np.isnan(np.column_stack([clean_errors, errors])).any(axis=1)
+    if not is_complete.any():
+        return None
+    by_severity = errors[is_complete].reshape(-1, len(columns_of), len(SEVERITIES))
+    totals = by_severity.sum(axis=2)
+    added = totals - len(SEVERITIES) * clean_errors[is_complete, None]
+    alexnet = np.array([sum(ALEXNET_ERRORS[name]) for name in columns_of])
+    alexnet_added = alexnet - len(SEVERITIES) * ALEXNET_CLEAN_ERROR
+    ce = _percent(shares, totals, alexnet)
+    relative_ce = _percent(differences, added, alexnet_added)
+    corruptions = []
+    for index, name in enumerate(columns_of, start=1):
+        corruptions.append(
             {
-                "model": grid.model,
-                "n_images": int(whole.sum()),
-                "note": note,
-                **absolute.named("mean_ce", 0),
-                **relative.named("mean_relative_ce", 0),
-                "corruptions": corruptions,
+                "corruption": name,
+                **ce.named("ce", index),
+                **relative_ce.named("relative_ce", index),
             }
         )
-    return entries
+    return {
+        "model": grid.model,
+        "n_images": int(is_complete.sum()),
+        "note": protocol,
+        **ce.named("mean_ce", 0),
+        **relative_ce.named("mean_relative_ce", 0),
+        "corruptions": corruptions,
+    }
+
+
+def _complete_corruptions(grid: Grid, protocol: str) -> dict[str, list[int]]:
+    """The columns of the five severities, by corruption that has all of them in the protocol."""
+    column_of = {(key.perturbation, key.severity): i for i, key in enumerate(grid.conditions)}
+    complete = {}
+    for name in ALEXNET_ERRORS:
+        perturbation = _PROTOCOLS[protocol].format(name)
+        keys = [(perturbation, severity) for severity in SEVERITIES]
+        if all(key in column_of for key in keys):
+            complete[name] = [column_of[key] for key in keys]
+    return complete
 
 
 def published(names: list[str]) -> list[dict[str, Any]]:
@@ -301,13 +328,14 @@ def published(names: list[str]) -> list[dict[str, Any]]:
     return rows
 
 
-def _percent(of: Callable[[Floats], Estimates], totals: Floats, alexnet: Floats) -> Estimates:
+def _percent(estimate: Callable[[Floats], Estimates], totals: Floats, alexnet: Floats) -> Estimates:
     """The mean of k percentages relative to AlexNet, then each: (1 + k,), from ``totals`` (n, k).
 
-    ``of`` estimates them from ``totals`` as shares of the largest possible total.
+    ``estimate`` is that of values up to 1, so percentages are divided by the largest possible ones.
     """
     percent = 100 * totals / alexnet
     percent = np.column_stack([percent.mean(axis=1), percent])
     most = 100 * len(SEVERITIES) / alexnet
     most = np.array([most.mean(), *most])
-    return Estimates(*(part * most for part in of(percent / most)))
+    value, low, high = estimate(percent / most)
+    return Estimates(value * most, low * most, high * most)
