@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from robustness import models
 from robustness.base.text import counted, some
+from robustness.images.framing import Framing
 from robustness.measure.condition import effect, named
 from robustness.measure.rows import (
     COLUMNS,
@@ -111,18 +112,23 @@ def compare_rows(baseline: Run, other: Run) -> RowComparison | None:
     if baseline.folder == other.folder:
         return RowComparison(count)
     plain = [name for name in stored(baseline.own_scores).names if name != REMEDY.name]
-    tables = {"": ["image", *plain]}
+    columns_by_prefix = {"": ["image", *plain]}
     if spec.remedies:
-        tables["remedied "] = ["image", *REMEDIED_KEYS, REMEDY.name, *REMEDIED]
-    differences = [
-        replace(change, column=kind + change.column)
-        for kind, names in tables.items()
-        for change in _all_changes(baseline, other, same, names, remedied=bool(kind))
-    ]
-    order = [kind + name for kind, names in tables.items() for name in names]
-    beyond = [change for change in differences if not change.rounding]
-    first = min(beyond, key=lambda change: order.index(change.column), default=None)
-    return RowComparison(count, first, rounding=len(beyond) < len(differences))
+        columns_by_prefix["remedied "] = ["image", *REMEDIED_KEYS, REMEDY.name, *REMEDIED]
+    all_changes: list[Change] = []
+    order: list[str] = []
+    for prefix, columns in columns_by_prefix.items():
+        order += [prefix + column for column in columns]
+        for change in _all_changes(baseline, other, same, columns, remedied=prefix != ""):
+            all_changes.append(replace(change, column=prefix + change.column))
+    beyond_rounding = [change for change in all_changes if not change.rounding]
+    return RowComparison(
+        rows=count,
+        difference=min(
+            beyond_rounding, key=lambda change: order.index(change.column), default=None
+        ),
+        rounding=len(beyond_rounding) < len(all_changes),
+    )
 
 
 def _all_changes(
@@ -133,95 +139,128 @@ def _all_changes(
     *,
     remedied: bool = False,
 ) -> Iterator[Change]:
-    """The changes of ``columns``, a file at a time, so that a column may come several times."""
-    first, second = (_tables(run, positions, columns, remedied) for run in (baseline, other))
-    a = b = None
+    """The changes of ``columns``, a file at a time, so that a column may come several times.
+
+    The files of two runs end at different rows, so what both have read is compared, and the rest of
+    the longer table waits for the next file of the other run.
+    """
+    first_tables = _tables(baseline, positions, columns, remedied)
+    second_tables = _tables(other, positions, columns, remedied)
+    first: pa.Table | None = None
+    second: pa.Table | None = None
     while True:
-        a = next(first, None) if a is None else a
-        b = next(second, None) if b is None else b
-        if a is None or b is None:
+        if first is None:
+            first = next(first_tables, None)
+        if second is None:
+            second = next(second_tables, None)
+        if first is None or second is None:
             return
-        size = min(len(a), len(b))
-        yield from row_changes(a.slice(0, size), b.slice(0, size))
-        a = a.slice(size) if len(a) > size else None  # before the next file is read
-        b = b.slice(size) if len(b) > size else None
+        size = min(len(first), len(second))
+        yield from row_changes(first.slice(0, size), second.slice(0, size))
+        # A table that is used up is let go before the next file is read.
+        first = first.slice(size) if len(first) > size else None
+        second = second.slice(size) if len(second) > size else None
 
 
 def _tables(
     run: Run, positions: Collection[int], columns: Sequence[str], remedied: bool
 ) -> Iterator[pa.Table]:
     """The rows of the images at ``positions``, in the order of the dataset."""
-    numbers = [number for part in run.parts for number in part.chunks]
-    in_order = numbers == sorted(numbers)  # on a cluster any chunk may be done before another
-    read: Callable[..., Iterable[pa.Table]]
-    read = run.tables if in_order else lambda *how, **more: [run.table(*how, **more)]
-    tables = read(columns, remedied=remedied)
+    chunk_numbers = [number for part in run.parts for number in part.chunks]
+    tables: Iterable[pa.Table]
+    if chunk_numbers == sorted(chunk_numbers):
+        tables = run.tables(columns, remedied=remedied)
+    else:  # on a cluster any chunk may be done before another, so the whole is sorted in memory
+        tables = [run.table(columns, remedied=remedied)]
     if len(positions) == run.images:
-        return iter(tables)
-    chosen = pa.array(positions, pa.int32())
-    return (table.filter(pc.is_in(table["position"], chosen)) for table in tables)
+        yield from tables
+        return
+    wanted = pa.array(positions, pa.int32())
+    for table in tables:
+        yield table.filter(pc.is_in(table["position"], wanted))
 
 
 def row_changes(first: pa.Table, second: pa.Table) -> Iterator[Change]:
     """The columns in which two tables differ; their rows are of the same measurements, in order."""
     for name in first.column_names:
-        a = first[name]
-        b = second[name]
-        if a.equals(b):
+        if first[name].equals(second[name]):
             continue
-        differ, gaps = _differences(a.combine_chunks(), b.combine_chunks())
-        if not differ.any():
+        is_different, gaps = _differences(
+            first[name].combine_chunks(), second[name].combine_chunks()
+        )
+        if not is_different.any():
             continue
-        place = int(np.argmax(differ if gaps is None else gaps))
-        largest = None if gaps is None or not np.isfinite(gaps[place]) else float(gaps[place])
+        if gaps is None:
+            row = int(np.argmax(is_different))
+            largest = None
+        else:
+            row = int(np.argmax(gaps))
+            largest = float(gaps[row]) if np.isfinite(gaps[row]) else None
         tolerance = _TOLERANCES.get(name, TOLERANCE)
         yield Change(
             column=name,
-            rows=int(differ.sum()),
+            rows=int(is_different.sum()),
             largest=largest,
-            **{word: first[word][place].as_py() for word in ("image", "model", "condition")},
+            image=first["image"][row].as_py(),
+            model=first["model"][row].as_py(),
+            condition=first["condition"][row].as_py(),
             rounding=tolerance == TIES or (largest is not None and largest <= tolerance),
         )
 
 
 def _differences(first: pa.Array, second: pa.Array) -> tuple[NDArray[np.bool_], Floats | None]:
-    """(which rows have another value, by how much), (n,) each; no numbers where it is no number."""
-    kind = first.type.value_type if pa.types.is_list(first.type) else first.type
-    if pa.types.is_struct(kind):  # of stages
-        columns = (first, second)
-        pairs = (
-            [pa.ListArray.from_arrays(each.offsets, each.values.field(name)) for each in columns]
-            for name in RESCALED
-        )
-        gaps = np.maximum.reduce([_list_gaps(*pair) for pair in pairs])
-    elif not pa.types.is_floating(kind):
+    """Which rows have another value, and by how much; both (n,).
+
+    The second is None for columns that hold no numbers.
+    """
+    is_list = pa.types.is_list(first.type)
+    value_type = first.type.value_type if is_list else first.type
+    if pa.types.is_struct(value_type):  # the stages of a model
+        gaps = np.maximum.reduce([_field_gaps(first, second, name) for name in RESCALED])
+    elif not pa.types.is_floating(value_type):
         values = zip(first.to_pylist(), second.to_pylist(), strict=True)
         return np.array([one != two for one, two in values], bool), None
-    elif pa.types.is_list(first.type):
+    elif is_list:
         gaps = _list_gaps(first, second)
     else:
         gaps = _gaps(first, second)
     return gaps > 0, gaps
 
 
-def _list_gaps(first: pa.Array, second: pa.Array) -> Floats:
-    """The largest distance within each row; infinite where one has more values."""
-    lengths, others = (
-        pc.fill_null(pc.list_value_length(column), 0).to_numpy(zero_copy_only=False)
-        for column in (first, second)
+def _field_gaps(first: pa.ListArray, second: pa.ListArray, name: str) -> Floats:
+    """``_list_gaps`` of the field ``name`` of lists of structs."""
+    return _list_gaps(
+        pa.ListArray.from_arrays(first.offsets, first.values.field(name)),
+        pa.ListArray.from_arrays(second.offsets, second.values.field(name)),
     )
-    alike = lengths == others
-    a, b = (column.filter(pa.array(alike)).flatten() for column in (first, second))
-    gaps = np.where(alike, 0.0, np.inf)
-    np.maximum.at(gaps, np.repeat(np.flatnonzero(alike), lengths[alike]), _gaps(a, b))
+
+
+def _list_gaps(first: pa.ListArray, second: pa.ListArray) -> Floats:
+    """The largest distance within each row; infinite where one has more values."""
+    lengths = _list_lengths(first)
+    is_alike = lengths == _list_lengths(second)
+    mask = pa.array(is_alike)
+    distances = _gaps(first.filter(mask).flatten(), second.filter(mask).flatten())
+    row_of_value = np.repeat(np.flatnonzero(is_alike), lengths[is_alike])
+    gaps = np.where(is_alike, 0.0, np.inf)
+    np.maximum.at(gaps, row_of_value, distances)
     return gaps
+
+
+def _list_lengths(column: pa.ListArray) -> NDArray[Any]:
+    lengths = pc.fill_null(pc.list_value_length(column), 0)
+    return np.asarray(lengths.to_numpy(zero_copy_only=False))
 
 
 def _gaps(first: pa.Array, second: pa.Array) -> Floats:
     """The distance between the values; infinite where only one of them is there."""
-    a, b = (column.to_numpy(zero_copy_only=False) for column in (first, second))
-    gone = np.isnan(a).astype(int) + np.isnan(b)
-    return np.where(gone == 0, np.abs(a - b), np.where(gone == 1, np.inf, 0.0))
+    first_values = first.to_numpy(zero_copy_only=False)
+    second_values = second.to_numpy(zero_copy_only=False)
+    missing = np.isnan(first_values).astype(int) + np.isnan(second_values)
+    gaps = np.abs(first_values - second_values)
+    gaps[missing == 1] = np.inf
+    gaps[missing == 2] = 0.0
+    return gaps
 
 
 Texts = Sequence[str] | NDArray[np.object_]
@@ -235,22 +274,25 @@ def shared_grids(several: Sequence[Sequence[Grid]], digests: Sequence[Texts]) ->
     """
     if not all(several):
         return [[] for _ in several]
-    images = [_places(each) for each in digests]
-    conditions = [_places(effects(grids[0].conditions)) for grids in several]
-    names, same = (
-        [key for key in places[0] if all(key in other for other in places)]
-        for places in (images, conditions)
-    )
+    image_rows = [_index_of(texts) for texts in digests]
+    condition_columns = [_index_of(effects(grids[0].conditions)) for grids in several]
+    shared_digests = _shared_keys(image_rows)
+    shared_effects = _shared_keys(condition_columns)
     shared = []
-    for grids, row_of, column_of in zip(several, images, conditions, strict=True):
-        rows = np.array([row_of[name] for name in names], np.intp)
-        columns = np.array([column_of[key] for key in same], np.intp)
+    for grids, row_of, column_of in zip(several, image_rows, condition_columns, strict=True):
+        rows = np.array([row_of[digest] for digest in shared_digests], np.intp)
+        columns = np.array([column_of[key] for key in shared_effects], np.intp)
         shared.append([replace(part_of(grid, rows, columns), plugin_columns=()) for grid in grids])
     return shared
 
 
-def _places(keys: Texts) -> dict[str, int]:
-    return {key: at for at, key in enumerate(keys)}
+def _index_of(keys: Texts) -> dict[str, int]:
+    return {key: index for index, key in enumerate(keys)}
+
+
+def _shared_keys(indices: Sequence[Mapping[str, int]]) -> list[str]:
+    """The keys that all of ``indices`` have, in the order of the first."""
+    return [key for key in indices[0] if all(key in other for other in indices)]
 
 
 def paired_grids(
@@ -262,17 +304,18 @@ def paired_grids(
     conditions it has.
     """
     first, second = shared_grids(grids, digests)
+    pairs = []
+    for a in first:
+        for b in second:
+            if a.model == b.model:
+                read = partial(_read_of_pair, a, b)
+                pairs.append(replace(b, has_row=a.has_row & b.has_row, read=read))
+    return pairs
 
-    def read(sides: Mapping[str, Grid], column: str) -> Any:
-        name, _, side = column.rpartition("_")
-        return sides[side].read(name)
 
-    return [
-        replace(b, has_row=a.has_row & b.has_row, read=partial(read, {"a": a, "b": b}))
-        for a in first
-        for b in second
-        if a.model == b.model
-    ]
+def _read_of_pair(a: Grid, b: Grid, column: str) -> Any:
+    name, _, side = column.rpartition("_")
+    return {"a": a, "b": b}[side].read(name)
 
 
 class Flip(NamedTuple):
@@ -297,54 +340,62 @@ def flips(
     an image got worse if it did under more of its compositions than it got better, and has the
     classes of the first such. Images are matched as ``compare`` matches them.
     """
-    parts = other.manifest.spec.profiles.get(condition, (condition,))
-    gained: dict[str, int] = {}
+    compositions = other.manifest.spec.profiles.get(condition, (condition,))
+    gains: dict[str, int] = {}  # compositions under which an image got better, less the worse ones
     first_flips: dict[tuple[str, bool], Flip] = {}
-    for part in parts:
-        same = [c.id for c in baseline.conditions if c.effect == effect(part)] if part else [""]
-        if not same:
-            return [], []
-        first, second = (
-            _verdicts(run, model, name, quantity)
-            for run, name in ((baseline, same[0]), (other, part))
-        )
-        before = {digest: (top1, good) for digest, _, top1, good in first if good is not None}
-        for digest, image, top1, good in second:
-            if good is not None and digest in before and before[digest][1] != good:
-                gained[digest] = gained.get(digest, 0) + (1 if good else -1)
-                flip = Flip(str(image), before[digest][0], top1, part)
-                first_flips.setdefault((digest, bool(good)), flip)
-    worse, better = (
-        [
-            first_flips[digest, good]
-            for digest, gain in gained.items()
-            if gain and (gain > 0) == good
-        ]
-        for good in (False, True)
-    )
+    for composition in compositions:
+        baseline_condition = ""
+        if composition:
+            matching = [c.id for c in baseline.conditions if c.effect == effect(composition)]
+            if not matching:
+                return [], []
+            baseline_condition = matching[0]
+        before = {
+            verdict.digest: verdict
+            for verdict in _verdicts(baseline, model, baseline_condition, quantity)
+        }
+        for after in _verdicts(other, model, composition, quantity):
+            earlier = before.get(after.digest)
+            if earlier is None or earlier.good == after.good:
+                continue
+            gains[after.digest] = gains.get(after.digest, 0) + (1 if after.good else -1)
+            flip = Flip(after.image, earlier.top1, after.top1, composition)
+            first_flips.setdefault((after.digest, after.good), flip)
+    worse = [first_flips[digest, False] for digest, gain in gains.items() if gain < 0]
+    better = [first_flips[digest, True] for digest, gain in gains.items() if gain > 0]
     return worse, better
 
 
-def _verdicts(run: Run, model: str, condition: str, quantity: str) -> Iterator[tuple[Any, ...]]:
-    """(digest, image, class, whether it is good), None for what does not count."""
-    if condition:
-        good = "consistent" if quantity == "consistency" else "correct"
-        counts = "counted" if quantity == "consistency" else "true"
-        columns = f"position, top1, CASE WHEN {counts} THEN {good} END"
-        where = "condition = $condition"
-        values = {"condition": condition}
-    else:
+class _Verdict(NamedTuple):
+    """Whether the prediction ``top1`` for an image is ``good``."""
+
+    digest: str
+    image: str
+    top1: int
+    good: bool
+
+
+def _verdicts(run: Run, model: str, condition: str, quantity: str) -> Iterator[_Verdict]:
+    """The verdicts on the rows that count; on the originals if ``condition`` is ""."""
+    values = {"model": model}
+    where = "model = $model"
+    if not condition:
         columns = "position, clean_top1, clean_top1 = label"
-        where = "true"
-        values = {}
+    else:
+        where += " AND condition = $condition"
+        values["condition"] = condition
+        if quantity == "consistency":
+            columns = "position, top1, CASE WHEN counted THEN consistent END"
+        else:
+            columns = "position, top1, correct"
     rows = run.rows.ask(
-        f"SELECT DISTINCT {columns} FROM rows WHERE model = $model AND {where} ORDER BY position",
-        model=model,
-        **values,
+        f"SELECT DISTINCT {columns} FROM rows WHERE {where} ORDER BY position", **values
     )
     digests = run.rows.digests
     names = run.rows.names
-    return ((digests[at], names[at], top1, good) for at, top1, good in rows)
+    for position, top1, good in rows:
+        if good is not None:
+            yield _Verdict(digests[position], str(names[position]), top1, bool(good))
 
 
 _MAX_NAMES = 3
@@ -377,110 +428,154 @@ def compare(baseline: Run, other: Run, *, said: Callable[[str], str] = named) ->
 
     ``said`` gives the words for the ``id`` of a condition: those of a command, unless others.
     """
-    digests = baseline.rows.axes.digests, other.rows.axes.digests
-    first, second = map(set, digests)
+    digests = (baseline.rows.axes.digests, other.rows.axes.digests)
+    first = set(digests[0])
+    second = set(digests[1])
     differences = changes(paired_grids((baseline.rows.grids(), other.rows.grids()), digests))
-    nothing = "Nothing to compare: no model has a condition in both runs."
+    notes = []
+    if first & second and not differences:
+        notes.append("Nothing to compare: no model has a condition in both runs.")
+    notes += _image_notes(first, second)
+    notes += _setting_notes(baseline.manifest, other.manifest, said)
     return Comparison(
         baseline=baseline,
         other=other,
         images=len(first & second),
         differences=differences,
-        notes=(
-            *([nothing] if first & second and not differences else []),
-            *_images(first, second),
-            *_settings(baseline.manifest, other.manifest, said),
-        ),
+        notes=tuple(notes),
     )
 
 
 def differences_in_setup(before: Manifest, after: Manifest) -> str:
     """How the request of the run ``after`` differs, in a few words; "" if not at all."""
-    one = before.spec
-    two = after.spec
-    pairs = [
-        ("seed", one.seed, two.seed),
-        ("preprocessing", one.framing_text, two.framing_text),
-    ] + [
-        (name, before.versions.get(name, "none"), after.versions.get(name, "none"))
-        for name in sorted({*before.versions, *after.versions})
-    ]
-    texts = [f"{name} {first} → {second}" for name, first, second in pairs if first != second]
+    old = before.spec
+    new = after.spec
+    texts = []
     if before.dataset.digest != after.dataset.digest:
-        texts.insert(0, "other images")
-    for what, mine, others in (
-        ("other models", one.model_names, two.model_names),
-        ("other conditions", one.conditions, two.conditions),
-    ):
-        if mine != others:
-            texts.append(what)
-        elif what == "other models" and one.models != two.models:
-            texts.append("other versions of models")
+        texts.append("other images")
+    if old.seed != new.seed:
+        texts.append(f"seed {old.seed} → {new.seed}")
+    if old.framing_text != new.framing_text:
+        texts.append(f"preprocessing {old.framing_text} → {new.framing_text}")
+    for name in sorted({*before.versions, *after.versions}):
+        old_version = before.versions.get(name, "none")
+        new_version = after.versions.get(name, "none")
+        if old_version != new_version:
+            texts.append(f"{name} {old_version} → {new_version}")
+    if old.model_names != new.model_names:
+        texts.append("other models")
+    elif old.models != new.models:
+        texts.append("other versions of models")
+    if old.conditions != new.conditions:
+        texts.append("other conditions")
     return ", ".join(texts)
 
 
-def _images(first: set[str], second: set[str]) -> list[str]:
+def _image_notes(first: set[str], second: set[str]) -> list[str]:
+    """What the digests of the images of two runs do not share."""
     if not first & second:
         return ["These runs share no images (compared by pixels)."]
-    counts = (len(first - second), "the baseline"), (len(second - first), "the other run")
-    return [
-        f"{counted(count, 'image')} only in {whose}, not counted."
-        for count, whose in counts
-        if count
-    ]
-
-
-def _settings(first: Manifest, second: Manifest, said: Callable[[str], str]) -> list[str]:
-    a = first.spec
-    b = second.spec
-    notes = [
-        *_only("Models", *([models.label(name) for name in spec.model_names] for spec in (a, b))),
-        *_only("Remedies", *([chain.label for chain in spec.remedies] for spec in (a, b))),
-        *_only(
-            "Conditions", *([said(c.effect) for c in spec.pooled_conditions] for spec in (a, b))
-        ),
-    ]
-    after = dict(b.models)
-    weights = list[str]()
-    described = list[str]()
-    for name, digest in a.models:
-        versions = [text.removeprefix("sha256:")[:8] for text in (digest, after.get(name, digest))]
-        if versions[0] != versions[1]:
-            weights.append(f"{models.label(name)} ({' → '.join(versions)})")
-        elif after.get(name, digest) != digest:
-            described.append(models.label(name))
-    for what, named_models in (("weights differ", weights), ("description differs", described)):
-        if named_models:
-            notes.append(f"The {what}: {some(named_models, _MAX_NAMES)}.")
-    if a.seed != b.seed:
-        notes.append(f"The seed differs: {a.seed} and {b.seed}.")
-    before = dict(a.framings)
-    framed = dict[tuple[str, str], list[str]]()
-    for name, own in b.framings:
-        if before.get(name, own) != own:
-            framed.setdefault((before[name].text, own.text), []).append(models.label(name))
-    notes += [
-        f"The preprocessing differs: {one} in the baseline, {two} in the other run "
-        f"({some(names, _MAX_NAMES)})."
-        for (one, two), names in framed.items()
-    ]
-    versions_a, versions_b = (
-        {**each.versions, **{f"the plugin {n}": text[:12] for n, text in each.plugins.items()}}
-        for each in (first, second)
-    )
-    for name in sorted({*versions_a, *versions_b}, key=lambda name: (name == ENGINE, name)):
-        one = versions_a.get(name, "none")
-        two = versions_b.get(name, "none")
-        if one != two and name == ENGINE:
-            notes.append(f"Another inference engine: {one} and {two}; they round differently.")
-        elif one != two:
-            notes.append(f"Another version of {name}: {one} and {two}.")
+    notes = []
+    if first - second:
+        count = counted(len(first - second), "image")
+        notes.append(f"{count} only in the baseline, not counted.")
+    if second - first:
+        count = counted(len(second - first), "image")
+        notes.append(f"{count} only in the other run, not counted.")
     return notes
 
 
-def _only(what: str, first: Collection[str], second: Collection[str]) -> list[str]:
+def _setting_notes(baseline: Manifest, other: Manifest, said: Callable[[str], str]) -> list[str]:
+    first = baseline.spec
+    second = other.spec
+    notes = _only(
+        "Models",
+        [models.label(name) for name in first.model_names],
+        [models.label(name) for name in second.model_names],
+    )
+    notes += _only(
+        "Remedies",
+        [chain.label for chain in first.remedies],
+        [chain.label for chain in second.remedies],
+    )
+    notes += _only(
+        "Conditions",
+        [said(condition.effect) for condition in first.pooled_conditions],
+        [said(condition.effect) for condition in second.pooled_conditions],
+    )
+    notes += _weight_notes(dict(first.models), dict(second.models))
+    if first.seed != second.seed:
+        notes.append(f"The seed differs: {first.seed} and {second.seed}.")
+    notes += _framing_notes(dict(first.framings), dict(second.framings))
+    notes += _version_notes(_named_versions(baseline), _named_versions(other))
+    return notes
+
+
+def _weight_notes(before: Mapping[str, str], after: Mapping[str, str]) -> list[str]:
+    """Which models of both runs have other weights, or another description of the same ones.
+
+    ``before`` and ``after`` hold the digests of the models by name.
+    """
+    weights = []
+    descriptions = []
+    for name, digest in before.items():
+        other_digest = after.get(name, digest)
+        old = digest.removeprefix("sha256:")[:8]
+        new = other_digest.removeprefix("sha256:")[:8]
+        if old != new:
+            weights.append(f"{models.label(name)} ({old} → {new})")
+        elif digest != other_digest:
+            descriptions.append(models.label(name))
+    notes = []
+    if weights:
+        notes.append(f"The weights differ: {some(weights, _MAX_NAMES)}.")
+    if descriptions:
+        notes.append(f"The description differs: {some(descriptions, _MAX_NAMES)}.")
+    return notes
+
+
+def _framing_notes(before: Mapping[str, Framing], after: Mapping[str, Framing]) -> list[str]:
+    """Which models of both runs see their images in another framing, one note a change."""
+    labels_by_change: dict[tuple[str, str], list[str]] = {}
+    for name, framing in after.items():
+        if name in before and before[name] != framing:
+            change = (before[name].text, framing.text)
+            labels_by_change.setdefault(change, []).append(models.label(name))
     return [
-        f"{what} only in the {whose}: {some(only, _MAX_NAMES)}."
-        for mine, others, whose in ((first, second, "baseline"), (second, first, "other run"))
-        if (only := [name for name in mine if name not in others])
+        f"The preprocessing differs: {old} in the baseline, {new} in the other run "
+        f"({some(labels, _MAX_NAMES)})."
+        for (old, new), labels in labels_by_change.items()
     ]
+
+
+def _named_versions(manifest: Manifest) -> dict[str, str]:
+    """The versions of software and plugins, by what a note calls them."""
+    plugin_versions = {
+        f"the plugin {name}": digest[:12] for name, digest in manifest.plugins.items()
+    }
+    return {**manifest.versions, **plugin_versions}
+
+
+def _version_notes(before: Mapping[str, str], after: Mapping[str, str]) -> list[str]:
+    notes = []
+    for name in sorted({*before, *after}, key=lambda name: (name == ENGINE, name)):
+        old = before.get(name, "none")
+        new = after.get(name, "none")
+        if old == new:
+            continue
+        if name == ENGINE:
+            notes.append(f"Another inference engine: {old} and {new}; they round differently.")
+        else:
+            notes.append(f"Another version of {name}: {old} and {new}.")
+    return notes
+
+
+def _only(what: str, baseline: Sequence[str], other: Sequence[str]) -> list[str]:
+    notes = []
+    only_baseline = [name for name in baseline if name not in other]
+    if only_baseline:
+        notes.append(f"{what} only in the baseline: {some(only_baseline, _MAX_NAMES)}.")
+    only_other = [name for name in other if name not in baseline]
+    if only_other:
+        notes.append(f"{what} only in the other run: {some(only_other, _MAX_NAMES)}.")
+    return notes

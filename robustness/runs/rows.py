@@ -87,11 +87,11 @@ def damaged(paths: Sequence[Path]) -> RunError:
 
 
 class Cells:
-    """The cells of each model, arrays (images, conditions), from the files ``paths``.
+    """The values of the rows of a run, as one array (images, conditions) for each model and column.
 
-    ``own`` are the columns of plugins' metrics. Of ``remedies`` there are the cells of each model
-    with each, too. Flags stay in memory, and what is the same under all conditions; of the other
-    columns those that were read last.
+    ``plugin_columns`` are those of plugins' metrics. Each of ``remedies`` adds one more set of
+    arrays for each model. Flags stay in memory, as does what is the same under all conditions; of
+    the other columns only those that were read last.
     """
 
     def __init__(
@@ -99,104 +99,135 @@ class Cells:
         paths: Sequence[Path],
         axes: Axes,
         conditions: Sequence[str],
-        own: Sequence[str],
+        plugin_columns: Sequence[str],
         remedies: Sequence[str] = (),
     ) -> None:
         self.axes = axes
         self._paths = paths
-        self._schema = stored(own)
-        self._shape = len(conditions), len(axes.images)  # so that a condition is in one piece
-        self._keys: list[_Key] = list(product(("", *remedies), axes.models))
-        self._names = (("", *remedies), axes.models, conditions)
+        self._schema = stored(plugin_columns)
+        # Conditions come first, so that the images of a condition lie side by side in memory.
+        self._shape = (len(conditions), len(axes.images))
+        self._remedies = ("", *remedies)
+        self._conditions = conditions
+        self._keys: list[_Key] = list(product(self._remedies, axes.models))
         self._small: dict[tuple[_Key, str], NDArray[Any]] = {}
         self._large: dict[tuple[_Key, str], NDArray[Any]] = {}
         self._lock = threading.RLock()
 
     def there(self, model: str, remedy: str = "") -> NDArray[np.bool_]:
-        """The cells where ``model``, with ``remedy`` if one is named, has a row."""
+        """Whether ``model``, with ``remedy`` if one is named, has a row: (images, conditions)."""
         with self._lock:
-            return self._there[remedy, model]
+            return self._has_row[remedy, model]
 
     def read(self, model: str, column: str, remedy: str = "") -> NDArray[Any]:
-        """The cells of ``column``: flags as bytes, classes as integers, numbers as they are.
+        """The values of ``column``, (images, conditions), of the rows without a remedy or with one.
 
-        They are of the rows without a remedy unless one is named. Raises ``KeyError`` for a column
-        that rows do not have, ``RunError`` where a file cannot be read.
+        Flags are int8 and classes int32, with ``UNKNOWN`` where there is none; all else is float64,
+        with NaN. Raises ``KeyError`` for a column that rows do not have, ``RunError`` where a file
+        cannot be read.
         """
-        cell = (remedy, model), column
+        key = (remedy, model)
         with self._lock:
-            if cell not in self._small and cell not in self._large:
-                self._load(*cell)
-            return self._small[cell] if cell in self._small else self._large[cell]
+            if (key, column) not in self._small and (key, column) not in self._large:
+                self._load(key, column)
+            if (key, column) in self._small:
+                return self._small[key, column]
+            return self._large[key, column]
 
     @cached_property
-    def _there(self) -> dict[_Key, NDArray[np.bool_]]:
-        there = np.zeros((len(self._keys), *self._shape), bool)
-        for cells in self._cells:
-            there.reshape(-1)[cells[cells >= 0]] = True
-        return dict(zip(self._keys, map(_narrow, there), strict=True))
+    def _has_row(self) -> dict[_Key, NDArray[np.bool_]]:
+        has_row = np.zeros((len(self._keys), *self._shape), bool)
+        for cells in self._row_cells:
+            has_row.reshape(-1)[cells[cells >= 0]] = True
+        return {key: _narrow(cells) for key, cells in zip(self._keys, has_row, strict=True)}
 
     @cached_property
-    def _cells(self) -> list[NDArray[Any]]:
-        """Where each row of each file is in (remedies, models, conditions, images).
+    def _row_cells(self) -> list[NDArray[Any]]:
+        """For each file, the flat index of each of its rows in an array of all cells.
 
-        It is -1 for that of a copy, and for one with another remedy.
+        That array is (remedies, models, conditions, images). The index is -1 for a row that no cell
+        shows: of a copy of an image, or with a remedy that was not asked for.
         """
-        shape = *map(len, self._names), len(self.axes.images)
-        number = np.int32 if math.prod(shape) < 2**31 else np.int64
-        place_of = [{name: at for at, name in enumerate(names)} for names in self._names]
-
-        def cells(path: Path) -> NDArray[Any]:
-            numbers = [np.empty(0, number)]
-            for batch in self._batches(path, ("position", *_KEYS)):
-                # By search: a file from outside may have any position.
-                image = np.searchsorted(self.axes.positions, batch["position"].to_numpy())
-                keys = (batch[name] for name in _KEYS)
-                places = [*map(_places, keys, place_of), self.axes.image_of[image]]
-                cell = np.ravel_multi_index(places, shape, mode="clip")
-                cell[np.minimum.reduce(places) < 0] = -1
-                numbers.append(cell.astype(number))
-            return np.concatenate(numbers)
-
         with ThreadPoolExecutor(_READERS) as pool:
-            return list(pool.map(cells, self._paths))
+            return list(pool.map(self._cells_of_file, self._paths))
+
+    def _cells_of_file(self, path: Path) -> NDArray[Any]:
+        shape = (
+            len(self._remedies),
+            len(self.axes.models),
+            len(self._conditions),
+            len(self.axes.images),
+        )
+        dtype = np.int32 if math.prod(shape) < 2**31 else np.int64  # half the memory, if that holds
+        remedy_index = {remedy: index for index, remedy in enumerate(self._remedies)}
+        model_index = {model: index for index, model in enumerate(self.axes.models)}
+        condition_index = {condition: index for index, condition in enumerate(self._conditions)}
+        numbers = [np.empty(0, dtype)]
+        for batch in self._batches(path, ("position", *_KEYS)):
+            image_row = np.searchsorted(self.axes.positions, batch["position"].to_numpy())
+            indices = (
+                _indices(batch["remedy"], remedy_index),
+                _indices(batch["model"], model_index),
+                _indices(batch["condition"], condition_index),
+                self.axes.image_of[image_row],
+            )
+            cells = np.ravel_multi_index(indices, shape, mode="clip")
+            is_shown = np.minimum.reduce(indices) >= 0
+            numbers.append(np.where(is_shown, cells, -1).astype(dtype))
+        return np.concatenate(numbers)
 
     def _load(self, key: _Key, column: str) -> None:
-        """Read ``column`` of ``key`` and of as many beside it as there is room for."""
-        if column not in (*self._schema.names, *MARGINS):
-            raise KeyError(column)  # only columns of the rows are read
-        kind: np.dtype[Any] = np.dtype("float64")
-        if column in _FLAGS:
-            kind = np.dtype("int8")
-        elif column not in MARGINS and pa.types.is_integer(self._schema.field(column).type):
-            kind = np.dtype("int32")
-        size = math.prod(self._shape)
-        most = len(self._keys)
+        """Read ``column`` for ``key``, and for as many keys beside it as there is room for.
+
+        A file has the rows of all models, and reading it once for several of them saves time.
+        """
+        dtype = self._dtype(column)
+        cell_count = math.prod(self._shape)
+        key_count = len(self._keys)
         if column not in _FLAGS:
-            most = max(1, _MOST // max(1, size * kind.itemsize))
-        start = self._keys.index(key) // most * most
-        keys = self._keys[start : start + most]
-        taken = sum(array.nbytes for array in self._large.values())
-        if taken + len(keys) * size * kind.itemsize > _MOST:
+            key_count = max(1, _MOST // max(1, cell_count * dtype.itemsize))
+        start = self._keys.index(key) // key_count * key_count
+        keys = self._keys[start : start + key_count]
+        bytes_taken = sum(array.nbytes for array in self._large.values())
+        if bytes_taken + len(keys) * cell_count * dtype.itemsize > _MOST:
             self._large.clear()
-        unknown = np.nan if kind.kind == "f" else UNKNOWN
-        arrays = np.full((len(keys), *self._shape), unknown, kind)
+
+        unknown = np.nan if dtype.kind == "f" else UNKNOWN
+        arrays = np.full((len(keys), *self._shape), unknown, dtype)
         flat = arrays.reshape(-1)
 
         def fill(path: Path, cells: NDArray[Any]) -> None:
+            first_row = 0
             for batch in self._batches(path, [MARGINS.get(column, column)]):
-                here = cells[: len(batch)] - start * size
-                cells = cells[len(batch) :]
-                chosen = (here >= 0) & (here < flat.size)
-                read = batch.column(0)
-                values = _margin(read) if column in MARGINS else _values(read, kind)
-                flat[here[chosen]] = values[chosen]
+                targets = cells[first_row : first_row + len(batch)] - start * cell_count
+                first_row += len(batch)
+                is_loaded = (targets >= 0) & (targets < flat.size)
+                if column in MARGINS:
+                    values = _margin(batch.column(0))
+                else:
+                    values = _values(batch.column(0), dtype)
+                flat[targets[is_loaded]] = values[is_loaded]
 
         with ThreadPoolExecutor(_READERS) as pool:
-            list(pool.map(fill, self._paths, self._cells))
-        for one, values in zip(keys, map(_narrow, arrays), strict=True):
-            is_small = column in _FLAGS or not values.flags.writeable
-            (self._small if is_small else self._large)[one, column] = values
+            list(pool.map(fill, self._paths, self._row_cells))  # the list raises what a thread did
+        for loaded_key, array in zip(keys, arrays, strict=True):
+            values = _narrow(array)
+            is_constant = not values.flags.writeable
+            if column in _FLAGS or is_constant:
+                self._small[loaded_key, column] = values
+            else:
+                self._large[loaded_key, column] = values
+
+    def _dtype(self, column: str) -> np.dtype[Any]:
+        if column in MARGINS:
+            return np.dtype("float64")
+        if column not in self._schema.names:
+            raise KeyError(column)
+        if column in _FLAGS:
+            return np.dtype("int8")
+        if pa.types.is_integer(self._schema.field(column).type):
+            return np.dtype("int32")
+        return np.dtype("float64")
 
     def _batches(self, path: Path, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
         try:
@@ -206,18 +237,21 @@ class Cells:
             raise damaged(self._paths) from error
 
 
-def _places(column: pa.DictionaryArray, place_of: Mapping[str, int]) -> NDArray[np.intp]:
-    """What ``place_of`` has for each text of ``column``, "" for null; -1 for another text."""
+def _indices(column: pa.DictionaryArray, index_of: Mapping[str, int]) -> NDArray[np.intp]:
+    """The index of each text of ``column``, where null counts as ""; -1 for an unknown text."""
     texts = [*column.dictionary.to_pylist(), ""]
-    places = np.array([place_of.get(text, -1) for text in texts])
-    return places[pc.fill_null(column.indices.cast(pa.int64()), len(texts) - 1).to_numpy()]
+    index_by_code = np.array([index_of.get(text, -1) for text in texts])
+    code_of_null = len(texts) - 1
+    codes = pc.fill_null(column.indices.cast(pa.int64()), code_of_null)
+    return index_by_code[codes.to_numpy()]
 
 
-def _values(column: pa.Array, form: np.dtype[Any]) -> NDArray[Any]:
-    """``column`` as numbers of ``form``; NaN or ``UNKNOWN`` where there is none."""
-    if form.kind == "f":
+def _values(column: pa.Array, dtype: np.dtype[Any]) -> NDArray[Any]:
+    """``column`` as numbers of ``dtype``; NaN or ``UNKNOWN`` where there is none."""
+    if dtype.kind == "f":
         return np.asarray(column.cast(pa.float64()).to_numpy(zero_copy_only=False))
-    return np.asarray(pc.fill_null(column.cast(pa.from_numpy_dtype(form)), UNKNOWN).to_numpy())
+    integers = column.cast(pa.from_numpy_dtype(dtype))
+    return np.asarray(pc.fill_null(integers, UNKNOWN).to_numpy())
 
 
 def _margin(column: pa.ListArray) -> NDArray[Any]:
@@ -225,18 +259,23 @@ def _margin(column: pa.ListArray) -> NDArray[Any]:
     numbers = column.values.to_numpy(zero_copy_only=False)
     starts = column.offsets.to_numpy()[:-1]
     lengths = column.value_lengths().fill_null(0).to_numpy()
-    margin = np.full(len(column), np.nan)
-    two = lengths > 1
-    margin[two] = numbers[starts[two]] - numbers[starts[two] + 1]
-    return margin
+    margins = np.full(len(column), np.nan)
+    has_two = lengths > 1
+    first = starts[has_two]
+    margins[has_two] = numbers[first] - numbers[first + 1]
+    return margins
 
 
 def _narrow(cells: NDArray[Any]) -> NDArray[Any]:
-    """(images, conditions) from ``cells`` (conditions, images); one value an image is kept, and the
-    array cannot be written to, where all conditions have it."""
+    """``cells`` (conditions, images) as (images, conditions).
+
+    Where each image has one value under all conditions, only that is kept: the result is then a
+    view that cannot be written to.
+    """
     first = cells[:1]
-    same = (cells == first).all()
-    return np.broadcast_to(first.copy(), cells.shape).T if same else cells.T
+    if (cells == first).all():
+        return np.broadcast_to(first.copy(), cells.shape).T
+    return cells.T
 
 
 MEMORY = "384MB"
@@ -259,11 +298,12 @@ class Rows:
     def _source(self) -> tuple[str, dict[str, Any]]:
         """The start of a query, and the values that it names."""
         attacks, values = attacks_in_sql([condition.id for condition in self.spec.conditions])
-        return (  # our columns come first: a plugin may have a metric of the same name
+        # Our columns come first, as a plugin may have a metric of the same name.
+        query = (
             f"WITH rows AS (SELECT coalesce(correct, consistent) AS good, {attacks}, * "
-            "FROM read_parquet($files, file_row_number = true) WHERE remedy IS NULL) ",
-            {"files": [str(path) for path in self.paths], **values},
+            "FROM read_parquet($files, file_row_number = true) WHERE remedy IS NULL) "
         )
+        return query, {"files": [str(path) for path in self.paths], **values}
 
     @cached_property
     def _connection(self) -> duckdb.DuckDBPyConnection:
@@ -302,8 +342,8 @@ class Rows:
         return self._by_position("digest")
 
     def _by_position(self, column: str) -> dict[int, str]:
-        columns = (self.images[name].to_pylist() for name in ("position", column))
-        return dict(zip(*columns, strict=True))
+        positions = self.images["position"].to_pylist()
+        return dict(zip(positions, self.images[column].to_pylist(), strict=True))
 
     def ask(self, query: str, **values: object) -> list[tuple[Any, ...]]:
         """The answers to ``query``, which reads ``rows`` and names ``values`` as ``$name``.
@@ -335,39 +375,40 @@ class Rows:
     @cached_property
     def axes(self) -> Axes:
         """The images, models and conditions of the rows."""
-        names, digests = (self.images[column].to_numpy() for column in ("name", "digest"))
-        first = ~pd.Series(digests).duplicated().to_numpy(bool)
-        keys = (
-            self.ask(
+        names = self.images["name"].to_numpy()
+        digests = self.images["digest"].to_numpy()
+        is_first = ~pd.Series(digests).duplicated().to_numpy(bool)
+        model_conditions = []
+        if self.paths:
+            model_conditions = self.ask(
                 "SELECT model, condition, any_value(perturbation), "
                 f"arg_min(strength, {ROW}) FROM rows GROUP BY model, condition ORDER BY min({ROW})"
             )
-            if self.paths
-            else []
-        )
-        conditions: dict[str, tuple[str, float]] = {}
-        for _, condition, perturbation, strength in keys:
-            conditions.setdefault(
-                condition, (perturbation, np.nan if strength is None else strength)
-            )
+        models: dict[str, None] = {}  # a set that keeps the order of the rows
+        conditions: dict[str, tuple[str, str, float]] = {}
+        for model, condition, perturbation, strength in model_conditions:
+            models[model] = None
+            if strength is None:
+                strength = np.nan
+            conditions.setdefault(condition, (condition, perturbation, strength))
         return Axes(
-            images=names[first],
-            digests=digests[first],
+            images=names[is_first],
+            digests=digests[is_first],
             positions=self.images["position"].to_numpy().astype(np.int64),
-            image_of=np.where(first, np.cumsum(first) - 1, -1),
-            models=tuple(dict.fromkeys(model for model, *_ in keys)),
-            conditions=tuple((text, *key) for text, key in conditions.items()),
+            image_of=np.where(is_first, np.cumsum(is_first) - 1, -1),
+            models=tuple(models),
+            conditions=tuple(conditions.values()),
         )
 
     def figures(self) -> Figures:
         """The figures of the rows that are there now."""
-        contradictions = 0  # images that have copies with another label
+        contradiction_count = 0  # images of which a copy has another label
         if self.axes.copies:
             rows = self.ask("SELECT DISTINCT model, position, label FROM rows")
             labels = pd.DataFrame(rows, columns=["model", "position", "label"])
             labels["image_digest"] = labels["position"].map(self.digests)
-            contradictions = contradictory(labels)
-        figures = Figures(self.grids, self.axes.copies, contradictions)
+            contradiction_count = contradictory(labels)
+        figures = Figures(self.grids, self.axes.copies, contradiction_count)
         figures.classes = self.classes()
         return figures
 
@@ -379,13 +420,16 @@ class Rows:
         label for every model; else "consistent".
         """
         axes = self.axes
-        labelled = self.ask(
+        counts = self.ask(
             "SELECT count(DISTINCT position) FILTER (label IS NOT NULL) FROM rows "
             "WHERE position IN (SELECT unnest($positions::INTEGER[])) GROUP BY model",
             positions=axes.positions[axes.image_of >= 0].tolist(),
         )
-        least = (1 - MOST_UNLABELLED) * len(axes.images)
-        return "correct" if all(count >= least for (count,) in labelled) else "consistent"
+        fewest = (1 - MOST_UNLABELLED) * len(axes.images)
+        for (labelled_count,) in counts:
+            if labelled_count < fewest:
+                return "consistent"
+        return "correct"
 
     def classes(self) -> list[tuple[str, int]]:
         """(model, class) of every image that has one: its label, else the original's prediction."""
@@ -406,13 +450,16 @@ class Rows:
         """
         axes = self.axes
         if copies:
-            names = self.images["name"].to_numpy()
-            places = np.arange(len(axes.positions))
-            axes = replace(axes, images=names, image_of=places)
+            axes = replace(
+                axes,
+                images=self.images["name"].to_numpy(),
+                image_of=np.arange(len(axes.positions)),
+            )
         ids, perturbations, strengths = zip(*axes.conditions, strict=True)
-        profiles = {each.id: each.profile for each in self.spec.conditions}
+        profiles = {condition.id: condition.profile for condition in self.spec.conditions}
         _, keys = in_order(ids, perturbations, strengths, profiles)
-        return Cells(self.paths, axes, [key.id for key in keys], self.own_scores, remedies), keys
+        conditions = [key.id for key in keys]
+        return Cells(self.paths, axes, conditions, self.own_scores, remedies), keys
 
     def grids(self, *, copies: bool = False) -> list[Grid]:
         """One grid a model, as ``measurement_grid.grids`` makes them of the frame of the rows.
@@ -423,23 +470,25 @@ class Rows:
         if not self.axes.models:
             return []
         cells, keys = self.cells(copies=copies)
-        return [
-            count_attacks(
-                Grid(
-                    model,
-                    cells.axes.images,
-                    keys,
-                    cells.there(model),
-                    partial(cells.read, model),
-                    self.own_scores,
-                )
+        grids = []
+        for model in self.axes.models:
+            grid = Grid(
+                model,
+                cells.axes.images,
+                keys,
+                cells.there(model),
+                partial(cells.read, model),
+                self.own_scores,
             )
-            for model in self.axes.models
-        ]
+            grids.append(count_attacks(grid))
+        return grids
 
     @cached_property
     def draws(self) -> NDArray[np.uint64]:
         """(images,) random numbers, of the seed and each image's digest alone."""
-        texts = (f"{self.spec.seed} {digest}".encode() for digest in self.axes.digests)
-        parts = (hashlib.sha256(text).digest()[:8] for text in texts)
-        return np.array([int.from_bytes(part, "big") for part in parts], np.uint64)
+        numbers = []
+        for digest in self.axes.digests:
+            text = f"{self.spec.seed} {digest}"
+            eight_bytes = hashlib.sha256(text.encode()).digest()[:8]
+            numbers.append(int.from_bytes(eight_bytes, "big"))
+        return np.array(numbers, np.uint64)
