@@ -20,11 +20,13 @@ import robustness
 from robustness import api, attacks, gate, metrics, models, report
 from robustness.base import settings
 from robustness.images import decoding
+from robustness.measure import STEPS
 from robustness.measure.request import read_request
 from robustness.metrics import record
 from robustness.models import own
 from robustness.models.formats import ENDINGS
 from robustness.models.record import ADDED
+from robustness.statistics.means import ALPHA
 from tests.support.documents import (
     DOCUMENTS,
     ROOT,
@@ -314,3 +316,22 @@ def test_one_version_everywhere() -> None:
     assert version == robustness.__version__
     assert f"\nversion: {version}\n" in citation
     assert f'\ndate-released: "{date}"\n' in citation
+
+
+CONSTANTS = {
+    r"\bp(?:-value)?(?: is)? (?:below|<) (0\.\d+)": ALPHA,
+    r"\bgrid of (0\.\d+)": 1 / (STEPS - 1),
+    r"\b(?:in|has|all) (\d+)(?: cells| would)": STEPS,
+}
+"""How documents say a constant, and what it is."""
+
+
+@pytest.mark.parametrize(("said", "value"), CONSTANTS.items(), ids=["level", "grid", "cells"])
+def test_constants_that_documents_repeat_are_those_of_the_code(said: str, value: float) -> None:
+    texts = {name: text for name, text in DOCUMENTS.items() if name != "CHANGELOG.md"}
+    for path in (ROOT / "robustness").rglob("*.md"):
+        texts[path.relative_to(ROOT).as_posix()] = path.read_text(encoding="utf-8")
+    found = [(name, figure) for name, text in texts.items() for figure in re.findall(said, text)]
+    assert found, "nothing says it so any more: change the pattern"
+    wrong = [f"{name} says {figure}" for name, figure in found if float(figure) != value]
+    assert not wrong, f"expected {value:g}"

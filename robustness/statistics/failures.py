@@ -45,8 +45,8 @@ FEWEST_OF_A_SLICE = 20
 
 SLICE_RULE = (
     "Numbers are cut into quarters, or fewer parts where a part would have under "
-    f"{FEWEST_OF_A_SLICE} images. Significant: p below 0.05 in a permutation test, corrected for "
-    "all slices and models (max-T); the chance of any false alarm is 5%."
+    f"{FEWEST_OF_A_SLICE} images. Significant: p below {ALPHA:g} in a permutation test, corrected "
+    "for all slices and models (max-T); the chance of any false alarm is 5%."
 )
 _SHUFFLES = 999
 _AT_ONCE = 111

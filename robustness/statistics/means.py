@@ -391,7 +391,7 @@ def _heads(coins: int) -> NDArray[np.float64]:
 
 
 def established(p: float, low: float | None, high: float | None) -> bool:
-    """Whether a difference is: p, corrected, is below 0.05, and its interval leaves out 0.
+    """Whether a difference is: p, corrected, is below ``ALPHA``, and its interval leaves out 0.
 
     The sign-flip test takes equal models for exchangeable. Where many images go a little better and
     a few much worse, the means may be equal, and with 10 to 30 images the test still sees a

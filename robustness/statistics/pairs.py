@@ -37,6 +37,7 @@ from robustness.statistics.grid import (
     profile_groups,
 )
 from robustness.statistics.means import (
+    ALPHA,
     SMALLEST,
     Estimates,
     PairedDifference,
@@ -386,7 +387,7 @@ FEWEST_TO_PLAN = 20
 
 RANK_RULE = "Rank counts significant differences only; ties share a range."
 
-TEST_SUMMARY = "Significant: corrected p below 0.05, and an interval that excludes 0."
+TEST_SUMMARY = f"Significant: corrected p below {ALPHA:g}, and an interval that excludes 0."
 
 TEST_RULE = (
     "Exact sign-flip test over images (McNemar's test for one condition, Durkalski's "

@@ -12,6 +12,7 @@ import contextlib
 import io
 import json
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -112,6 +113,11 @@ def add_columns(run: str, fresh: Path) -> None:
         lacking = [field for field in schema if field.name not in table.column_names]
         if not lacking:
             continue
+        if manifest["version"] == VERSION:
+            sys.exit(
+                "The files of rows have a new column: expected the next number in VERSION of "
+                f"robustness/runs/manifest.py, got {VERSION} again. Set it, as older runs lack it."
+            )
         for field in lacking:
             values = pa.nulls(len(table), field.type)
             if run == "evaluated":
