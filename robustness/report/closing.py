@@ -80,46 +80,56 @@ def closing(figures: Figures, camera: Camera | None = None) -> Closing | None:
     """
     if figures.labelled < FEWEST:
         return None
-    name = next(iter(figures.choice.best), str(figures.summary[0]["model"]))
-    grid = next(each for each in figures.grids if each.model == name)
+    best = figures.choice.best
+    name = best[0] if best else str(figures.summary[0]["model"])
+    grid = next(grid for grid in figures.grids if grid.model == name)
     entries = {
         str(entry["condition"]): entry
         for entry in figures.by_perturbation
         if entry["model"] == name and entry["perturbed_accuracy"] is not None
     }
-    tested = [loss for loss in losses(grid) if loss.key.id in entries]
-    own = next((loss for loss in tested if camera is not None and loss.key.id == camera.id), None)
-    harmful = [loss for loss in tested if loss.significant and loss is not own]
+    camera_loss = None
+    other_losses = []
+    for loss in losses(grid):
+        if camera is not None and loss.key.id == camera.id and loss.key.id in entries:
+            camera_loss = loss
+        elif loss.key.id in entries:
+            other_losses.append(loss)
+    harmful = [loss for loss in other_losses if loss.significant]
     hardest = max(harmful, key=lambda loss: loss.difference.value or 0.0, default=None)
-    verb = ""
-    if own is not None:
-        if own.significant:
-            verb = _DROPS
-        elif own.negligible:
-            verb = _STAYS
-        elif hardest is not None and is_harder(grid, hardest.key.id, own.key.id):
-            verb = _IS
-    in_camera = entries[own.key.id] if own is not None and verb else None
-    at_worst = entries[hardest.key.id] if hardest is not None else None
+
+    camera_verb = ""
+    if camera_loss is not None:
+        if camera_loss.significant:
+            camera_verb = _DROPS
+        elif camera_loss.negligible:
+            camera_verb = _STAYS
+        elif hardest is not None and is_harder(grid, hardest.key.id, camera_loss.key.id):
+            camera_verb = _IS
     clauses = []
-    if camera is not None and in_camera is not None:
-        clauses.append(_clause(_camera_place(camera), model_label(name), verb, in_camera))
-    if at_worst is not None:
-        who = "it" if clauses else model_label(name)
-        clauses.append(_clause(_place(str(at_worst["condition"])), who, _DROPS, at_worst))
+    camera_entry = None
+    if camera is not None and camera_loss is not None and camera_verb:
+        camera_entry = entries[camera_loss.key.id]
+        where = _camera_place(camera)
+        clauses.append(_clause(where, model_label(name), camera_verb, camera_entry))
+    hardest_entry = None
+    if hardest is not None:
+        hardest_entry = entries[hardest.key.id]
+        subject = "it" if clauses else model_label(name)
+        clauses.append(_clause(_place(hardest.key.id), subject, _DROPS, hardest_entry))
     if not clauses:
         return None
     text = "; ".join(clauses)
-    sentence = f"{text[0].upper()}{text[1:]}."
-    return Closing(name, sentence, at_worst, in_camera)
+    return Closing(name, f"{text[0].upper()}{text[1:]}.", hardest_entry, camera_entry)
 
 
 def profile_camera(compositions: Mapping[str, Sequence[str]]) -> Camera | None:
     """The camera of a run with a profile, by the ids of its compositions; None without one."""
-    for name, ids in compositions.items():
-        steps = {step for each in ids for step, _ in Condition.parse(each).steps}
-        return Camera(name, steps.pop() if len(steps) == 1 else "")
-    return None
+    if not compositions:
+        return None
+    name, ids = next(iter(compositions.items()))
+    perturbations = {step for each in ids for step, _ in Condition.parse(each).steps}
+    return Camera(name, perturbations.pop() if len(perturbations) == 1 else "")
 
 
 def matched_camera(match: Match, figures: Figures) -> Camera | None:
@@ -132,19 +142,20 @@ def matched_camera(match: Match, figures: Figures) -> Camera | None:
     part = match.perturbations[0]
     for entry in figures.by_perturbation:
         condition = str(entry["condition"])
-        is_alone = condition == Condition.of({part.perturbation: entry["strength"] or 0.0}).id
-        if is_alone and part.low <= entry["strength"] <= part.high:
+        strength = entry["strength"] or 0.0
+        is_alone = condition == Condition.of({part.perturbation: strength}).id
+        if is_alone and part.low <= strength <= part.high:
             return Camera(condition, part.perturbation)
     return None
 
 
-def _clause(where: str, who: str, verb: str, entry: Entry) -> str:
+def _clause(where: str, subject: str, verb: str, entry: Entry) -> str:
     """Such as "in fog it drops from 90 to 55%"."""
     after = figure_text(entry, "perturbed_accuracy", ".0%")
     if verb != _DROPS:
-        return f"{where} {who} {verb} {after}"
+        return f"{where} {subject} {verb} {after}"
     before = figure_text(entry, "clean_accuracy", ".0%")
-    return f"{where} {who} drops from {before} to {after}"
+    return f"{where} {subject} drops from {before} to {after}"
 
 
 def _named(perturbation: str) -> str:

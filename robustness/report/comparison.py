@@ -28,14 +28,17 @@ if TYPE_CHECKING:
 
 def sentence(entry: Entry, quantity: str) -> str:
     """The change of one model over all conditions."""
-    what = f"{model(entry['model'])}: {QUANTITIES[quantity].lower()}"
-    before, after = (figure_text(entry, f"{quantity}_{side}", ".1%") for side in "ab")
+    subject = f"{model(entry['model'])}: {QUANTITIES[quantity].lower()}"
+    before = figure_text(entry, f"{quantity}_a", ".1%")
+    after = figure_text(entry, f"{quantity}_b", ".1%")
     if not entry[f"{quantity}_moved"]:
-        return f"{what} unchanged, {after}."
-    by = figure_text(entry, f"{quantity}_difference", points)
+        return f"{subject} unchanged, {after}."
+    change = f"{figure_text(entry, f'{quantity}_difference', points)} points"
     bounds = _interval(entry, quantity)
+    if bounds:
+        change += f", {bounds}"
     verdict = verdict_text(entry[f"{quantity}_verdict"])
-    return f"{what} {before} → {after} ({by} points{bounds and f', {bounds}'}), {verdict}."
+    return f"{subject} {before} → {after} ({change}), {verdict}."
 
 
 def by_condition(entries: Sequence[Entry], quantity: str) -> list[Entry]:
@@ -44,25 +47,24 @@ def by_condition(entries: Sequence[Entry], quantity: str) -> list[Entry]:
     The condition of the originals is "", and their accuracy has the keys of ``quantity``.
     Consistency is without attacks on labelled images, which leave some images out.
     """
+    single = [entry for entry in entries if entry["condition"] is not None]
+    if quantity == "consistency":
+        return [entry for entry in single if entry["judged_by"] == "consistency"]
     originals = [
-        {**entry, "condition": ""}
-        | {
-            f"{quantity}_{name.removeprefix(f'{CLEAN}_')}": value
-            for name, value in entry.items()
-            if name.startswith(CLEAN)
-        }
+        _originals_entry(entry, quantity)
         for entry in entries
-        if entry["condition"] is None
-        and quantity != "consistency"
-        and entry[f"{CLEAN}_difference"] is not None
-    ]
-    single = [
-        entry
-        for entry in entries
-        if entry["condition"] is not None
-        and (quantity != "consistency" or entry["judged_by"] == "consistency")
+        if entry["condition"] is None and entry[f"{CLEAN}_difference"] is not None
     ]
     return [*originals, *single]
+
+
+def _originals_entry(entry: Entry, quantity: str) -> Entry:
+    """The figures of the originals in ``entry``, by the keys of ``quantity``."""
+    originals = {**entry, "condition": ""}
+    for name, value in entry.items():
+        if name.startswith(CLEAN):
+            originals[f"{quantity}_{name.removeprefix(f'{CLEAN}_')}"] = value
+    return originals
 
 
 def changes(entries: Sequence[Entry], quantity: str) -> list[maps.ShareChange]:
@@ -112,34 +114,45 @@ def headline(comparisons: Sequence[Comparison], quantity: str) -> str:
     overall = [entry for entry in entries if entry["condition"] is None]
     if not overall:
         return ""
-    what = QUANTITIES[quantity].lower()
-    moving = [entry for entry in overall if entry[f"{quantity}_verdict"] in (WORSE, BETTER)]
-    if len(moving) == 1 and len(comparisons) == 1:
-        by = figure_text(moving[0], f"{quantity}_difference", points)
-        verdict = verdict_text(moving[0][f"{quantity}_verdict"])
-        return f"{model(moving[0]['model'])} got {verdict}: {by} points of {what}."
-    if moved := _moved(overall, quantity, "model"):
-        return f"{moved} in {what}."
-    each = by_condition(entries, quantity)
-    cells = [entry for entry in each if entry[f"{quantity}_verdict"] in (WORSE, BETTER)]
-    if len(cells) == 1:
-        (cell,) = cells
+    title = QUANTITIES[quantity].lower()
+    significant = _significant(overall, quantity)
+    if len(significant) == 1 and len(comparisons) == 1:
+        (entry,) = significant
+        change = figure_text(entry, f"{quantity}_difference", points)
+        verdict = verdict_text(entry[f"{quantity}_verdict"])
+        return f"{model(entry['model'])} got {verdict}: {change} points of {title}."
+    if significant:
+        return f"{_counted_verdicts(overall, quantity, 'model')} in {title}."
+
+    cells = by_condition(entries, quantity)
+    significant = _significant(cells, quantity)
+    if len(significant) == 1:
+        (cell,) = significant
         where = f"under {short(cell['condition'])}" if cell["condition"] else "on the originals"
-        got = f"{model(cell['model'])} got {verdict_text(cell[f'{quantity}_verdict'])}"
-        return f"No significant change overall; {got} {where}."
-    if moved := _moved(each, quantity, "cell"):
-        return f"No significant change overall; {moved}."
-    return f"No significant change in {what}."
+        verdict = verdict_text(cell[f"{quantity}_verdict"])
+        return f"No significant change overall; {model(cell['model'])} got {verdict} {where}."
+    if significant:
+        return f"No significant change overall; {_counted_verdicts(cells, quantity, 'cell')}."
+    return f"No significant change in {title}."
 
 
-def _moved(entries: Sequence[Entry], quantity: str, noun: str) -> str:
-    """How many of ``entries`` got significantly worse or better; "" if none did."""
+def _significant(entries: Sequence[Entry], quantity: str) -> list[Entry]:
+    return [entry for entry in entries if entry[f"{quantity}_verdict"] in (WORSE, BETTER)]
+
+
+def _counted_verdicts(entries: Sequence[Entry], quantity: str, noun: str) -> str:
+    """How many of ``entries`` got significantly worse, and how many better."""
     verdicts = [entry[f"{quantity}_verdict"] for entry in entries]
-    counts = {word: verdicts.count(word) for word in (WORSE, BETTER)}
-    of = counted(len(entries), noun)
-    who = {n: f"{n} of {of}" for n in counts.values()}
-    who |= {len(entries): all_of(len(entries), noun).capitalize()}
-    return " and ".join(f"{who[n]} got {verdict_text(word)}" for word, n in counts.items() if n)
+    clauses = []
+    for verdict in (WORSE, BETTER):
+        count = verdicts.count(verdict)
+        if count == 0:
+            continue
+        who = f"{count} of {counted(len(entries), noun)}"
+        if count == len(entries):
+            who = all_of(count, noun).capitalize()
+        clauses.append(f"{who} got {verdict_text(verdict)}")
+    return " and ".join(clauses)
 
 
 def _judged(comparison: Comparison) -> dict[str, list[Entry]]:
@@ -154,10 +167,7 @@ def _judged(comparison: Comparison) -> dict[str, list[Entry]]:
 
 def tables(entries: Sequence[Entry], quantity: str) -> list[Titled | Map]:
     """The map of ``entries``, those over all conditions, and each."""
-    overall = [entry for entry in entries if entry["condition"] is None]
-    each = by_condition(entries, quantity)
     label = QUANTITIES[quantity]
-    parts = list[Titled | Map]()
     columns: list[Column] = [
         ("Images", figure(f"{quantity}_images", ",")),
         ("Baseline", figure(f"{quantity}_a", ".1%")),
@@ -166,23 +176,28 @@ def tables(entries: Sequence[Entry], quantity: str) -> list[Titled | Map]:
         ("95% interval", lambda entry: _interval(entry, quantity) or "none"),
         ("Verdict", lambda entry: verdict_text(entry[f"{quantity}_verdict"])),
     ]
-    if each:
+    overall = [entry for entry in entries if entry["condition"] is None]
+    cells = by_condition(entries, quantity)
+    parts: list[Titled | Map] = []
+    if cells:
         drawing = maps.change_map(changes(entries, quantity), quantity)
         note = "Change in points. Pale: not significant."
         parts.append(Map(f"Change of {label.lower()}", drawing, note))
     if overall:
         parts.append(Titled(label, Table.of(overall, [MODEL, *columns])))
-    if each:
-        of_condition: list[Column] = [
-            (
-                "Perturbation",
-                lambda e: perturbation_label(e["perturbation"]) if e["condition"] else ORIGINALS,
-            ),
-            ("Strength", lambda e: setting(e["condition"]) if e["condition"] else ""),
-        ]
-        table = Table.of(each, [MODEL, *of_condition, *columns])
+    if cells:
+        condition_columns: list[Column] = [("Perturbation", _perturbation), ("Strength", _strength)]
+        table = Table.of(cells, [MODEL, *condition_columns, *columns])
         parts.append(Titled(f"{label} by condition", table, long=True))
     return parts
+
+
+def _perturbation(entry: Entry) -> str:
+    return perturbation_label(entry["perturbation"]) if entry["condition"] else ORIGINALS
+
+
+def _strength(entry: Entry) -> str:
+    return setting(entry["condition"]) if entry["condition"] else ""
 
 
 def _sentences(judged: Mapping[str, Sequence[Entry]]) -> list[str]:
@@ -219,37 +234,37 @@ def of_comparison(comparison: Comparison) -> Report:
     judged = _judged(comparison)
     if not judged:
         raise RunError(" ".join(comparison.notes))
-    (first, *_) = judged
+    first_quantity = next(iter(judged))
+    names = dict.fromkeys(model(entry["model"]) for entries in judged.values() for entry in entries)
+    facts = [
+        ("Baseline", baseline.id),
+        ("This run", other.id),
+        ("Shared images", f"{comparison.images:,}"),
+        ("Models", ", ".join(names)),
+    ]
     spec = other.manifest.spec
-    every = [entry for entries in judged.values() for entry in entries]
-    names = dict.fromkeys(model(e["model"]) for e in every)
-    sentences = [*_sentences(judged)]
-    rows = [] if comparison.rows is None else [comparison.rows.sentence]
-    blocks_of = {quantity: tables(entries, quantity) for quantity, entries in judged.items()}
+    framings = preprocessing(spec)
+    if framings:
+        facts.append(("Preprocessing", framings))
+    cautions = list(comparison.notes)
+    if comparison.rows is not None:
+        cautions.insert(0, comparison.rows.sentence)
+    sections = []
+    brief: list[Titled | Text | Map] = []
+    for quantity, entries in judged.items():
+        parts = tables(entries, quantity)
+        sections.append(Section(QUANTITIES[quantity], [*parts, Text(TEST_SUMMARY)]))
+        brief += [part for part in parts if isinstance(part, Map) or not part.long]
     return Report(
         title=f"{other.manifest.dataset.title}: {other.id} against {baseline.id}",
         answers=[
-            ("What has changed?", headline([comparison], first)),
-            ("By how much?", " ".join(sentences)),
+            ("What has changed?", headline([comparison], first_quantity)),
+            ("By how much?", " ".join(_sentences(judged))),
         ],
-        facts=[
-            ("Baseline", baseline.id),
-            ("This run", other.id),
-            ("Shared images", f"{comparison.images:,}"),
-            ("Models", ", ".join(names)),
-            *([("Preprocessing", text)] if (text := preprocessing(spec)) else []),
-        ],
-        cautions=[*rows, *comparison.notes],
-        sections=[
-            Section(QUANTITIES[quantity], [*of_quantity, Text(TEST_SUMMARY)])
-            for quantity, of_quantity in blocks_of.items()
-        ],
-        brief=[
-            block
-            for of_quantity in blocks_of.values()
-            for block in of_quantity
-            if isinstance(block, Map) or not block.long
-        ],
+        facts=facts,
+        cautions=cautions,
+        sections=sections,
+        brief=brief,
         methods=methods.blocks(spec.conditions, ["Rates", "Intervals", "Comparing models"]),
         limits=methods.limits(),
         manifest={"baseline": shared_manifest(baseline), "run": shared_manifest(other)},

@@ -45,43 +45,17 @@ def _with_choice(of: RunFigures) -> ChoiceFigures:
 
 
 def _blocks(choice: ChoiceFigures) -> list[Block]:
+    """The maps of all figures but that of the run's map, and the table of conditions."""
     figures = choice.statistics
-    entries = figures.by_perturbation
-    mapped = report_maps.quantity_of(figures)
+    table = Titled("By model and condition", _by_condition(figures), long=True)
+    shown = report_maps.quantity_of(figures)
     others = [
         name
         for name in charts.quantities()
-        if name != mapped and any(entry.get(name) is not None for entry in entries)
+        if name != shown and any(entry.get(name) is not None for entry in figures.by_perturbation)
     ]
-
-    def images(entry: Entry) -> str:
-        """Under attack with how many of them had a prediction to break."""
-        count, attacked = (figure_text(entry, f"n_{which}", "") for which in ("images", "attacked"))
-        if attacked in ("", count):
-            return count
-        return f"{count}, {attacked} attacked"
-
-    def of_every_image(entry: Entry) -> str:
-        return "" if leaves_out(entry) else with_interval(entry, "consistency")
-
-    def of_attacked(entry: Entry) -> str:
-        return with_interval(entry, "consistency") if leaves_out(entry) else ""
-
-    columns: list[Column] = [
-        ("Perturbation", lambda entry: perturbation_label(entry["perturbation"])),
-        ("Strength", lambda entry: setting(entry["condition"])),
-        MODEL,
-        ("Images", images),
-        ("Consistency", of_every_image),
-        *([("Consistency of attacked", of_attacked)] if any(map(leaves_out, entries)) else []),
-        *similarities(entries, ".3f", ["cosine"]),
-        ("SSIM", figure("ssim", ".3f")),
-        *tables.listed_metrics(entries),
-    ]
-    if any(entry["clean_accuracy"] is not None for entry in entries):
-        lost = "Accuracy lost", rate("drop")
-        columns += [tables.LABELLED, lost]
-    table = Titled("By model and condition", Table.of(entries, columns), long=True)
+    if not others:
+        return [table]
     titles = charts.titles(others)
 
     def read(quantity: str) -> list[Block]:
@@ -90,7 +64,46 @@ def _blocks(choice: ChoiceFigures) -> list[Block]:
         return [Map(titles[quantity], drawing, note)]
 
     maps = Chooser("Figure", "cell_figure", titles, read, printed=[], listed=True)
-    return [maps, table] if others else [table]
+    return [maps, table]
+
+
+def _by_condition(figures: Figures) -> Table:
+    """A row for each model and condition."""
+    entries = figures.by_perturbation
+    columns: list[Column] = [
+        ("Perturbation", lambda entry: perturbation_label(entry["perturbation"])),
+        ("Strength", lambda entry: setting(entry["condition"])),
+        MODEL,
+        ("Images", _images),
+        ("Consistency", _consistency_of_all),
+    ]
+    if any(map(leaves_out, entries)):
+        columns.append(("Consistency of attacked", _consistency_of_attacked))
+    columns += [
+        *similarities(entries, ".3f", ["cosine"]),
+        ("SSIM", figure("ssim", ".3f")),
+        *tables.listed_metrics(entries),
+    ]
+    if any(entry["clean_accuracy"] is not None for entry in entries):
+        columns += [tables.LABELLED, ("Accuracy lost", rate("drop"))]
+    return Table.of(entries, columns)
+
+
+def _images(entry: Entry) -> str:
+    """The number of images; under attack with how many of them had a prediction to break."""
+    count = figure_text(entry, "n_images", "")
+    attacked = figure_text(entry, "n_attacked", "")
+    if attacked in ("", count):
+        return count
+    return f"{count}, {attacked} attacked"
+
+
+def _consistency_of_all(entry: Entry) -> str:
+    return "" if leaves_out(entry) else with_interval(entry, "consistency")
+
+
+def _consistency_of_attacked(entry: Entry) -> str:
+    return with_interval(entry, "consistency") if leaves_out(entry) else ""
 
 
 def leaves_out(entry: Entry) -> bool:
@@ -111,49 +124,50 @@ def harm(figures: Figures) -> str:
 def _harm(figures: Figures, hard: Hardest, *, alone: bool) -> str:
     """The sentence on the models of ``hard``, which are named unless they are ``alone``."""
     entries = [entry for entry in figures.by_perturbation if entry["model"] in hard.models]
-    of = {entry["condition"]: entry for entry in entries}
-    whose = "" if alone else f"{join_names([model(name) for name in hard.models])}: "
-    few = ""
+    series_of = {entry["condition"]: entry["series"] for entry in entries}
+    prefix = ""
+    if not alone:
+        prefix = f"{join_names([model(name) for name in hard.models])}: "
+    not_ranked = ""
     if hard.too_few:
-        names = join_names([of[text]["series"] for text in hard.too_few])
-        few = f"fewer than {FEWEST} images count under {names}: not ranked"
+        names = join_names([series_of[condition] for condition in hard.too_few])
+        not_ranked = f"fewer than {FEWEST} images count under {names}: not ranked"
     if hard.leaders:
-        share_lost = _lost(figures, hard, entries)
-        clause = f"{whose}hardest: {name_leaders(hard.leaders)}"
-        return sentence(clause, share_lost, few, names=hard.models)
+        leaders = f"{prefix}hardest: {name_leaders(hard.leaders)}"
+        return sentence(leaders, _lost(figures, hard, entries), not_ranked, names=hard.models)
     if len(hard.compared) > 1:
-        none = f"{whose}no perturbation does significantly more harm than another"
-        return sentence(none, few, names=hard.models)
-    series = dict.fromkeys(entry["series"] for entry in entries)
-    if len(series) == 1 and not few:
-        return sentence(f"{whose}only {next(iter(series))} was tested", names=hard.models)
-    if figures.images < FEWEST:
-        return sentence(f"{whose}too few images to rank perturbations", names=hard.models)
-    no_order = few or "the perturbations share no strength, so they are not ranked"
-    return sentence(f"{whose}{no_order}", names=hard.models)
+        none = f"{prefix}no perturbation does significantly more harm than another"
+        return sentence(none, not_ranked, names=hard.models)
+    if len(set(series_of.values())) == 1 and not not_ranked:
+        reason = f"only {next(iter(series_of.values()))} was tested"
+    elif figures.images < FEWEST:
+        reason = "too few images to rank perturbations"
+    elif not_ranked:
+        reason = not_ranked
+    else:
+        reason = "the perturbations share no strength, so they are not ranked"
+    return sentence(f"{prefix}{reason}", names=hard.models)
 
 
 def _lost(figures: Figures, hard: Hardest, entries: Sequence[Entry]) -> str:
     """The share of failed predictions under the leaders: of several models mean and largest."""
-    worst = hard.leaders[0]
     failed = "changed" if figures.ranked_by == "consistency" else "incorrect"
-
-    mean = share(hard.harm[worst])
+    mean = share(hard.harm[hard.leaders[0]])
+    several_leaders = len(hard.leaders) > 1
     if len(hard.models) == 1:
-        up_to = "up to " if len(hard.leaders) > 1 else ""
-        return f"{up_to}{mean} {failed}"
-    quantity = "consistency" if figures.ranked_by == "consistency" else "perturbed_accuracy"
-    measured = [
+        return f"up to {mean} {failed}" if several_leaders else f"{mean} {failed}"
+    quantity = report_maps.quantity_of(figures)
+    under_leaders = [
         entry
         for entry in entries
         if entry["condition"] in hard.leaders and entry[quantity] is not None
     ]
-    lowest = min(measured, key=lambda entry: float(entry[quantity]))
-    largest = share(1 - float(lowest[quantity]))
-    first = " under the first" if len(hard.leaders) > 1 else ""
+    worst = min(under_leaders, key=lambda entry: float(entry[quantity]))
+    largest = share(1 - float(worst[quantity]))
+    where = " under the first" if several_leaders else ""
     return (
-        f"{mean} {failed}, the mean of {len(hard.models)} models{first}, and up to {largest} "
-        f"({model(lowest['model'])})"
+        f"{mean} {failed}, the mean of {len(hard.models)} models{where}, and up to {largest} "
+        f"({model(worst['model'])})"
     )
 
 
@@ -173,15 +187,13 @@ PERTURBATIONS = Question(
 
 
 def _under_attack(figures: Figures) -> list[Block]:
-    table = Titled("Robust accuracy", tables.robust_accuracy(figures.robust_accuracy))
-    blocks: list[Block] = [table, Text(tables.ROBUST_NOTE)]
-    if pairs := figures.pairs_under_attack:
-        blocks.append(
-            Titled(
-                "Differences in robust accuracy, in points",
-                tables.pairs(pairs),
-            )
-        )
+    blocks: list[Block] = [
+        Titled("Robust accuracy", tables.robust_accuracy(figures.robust_accuracy)),
+        Text(tables.ROBUST_NOTE),
+    ]
+    pairs = figures.pairs_under_attack
+    if pairs:
+        blocks.append(Titled("Differences in robust accuracy, in points", tables.pairs(pairs)))
     return blocks
 
 
@@ -202,25 +214,33 @@ SHARES = {
 
 
 def map_note(figures: Figures, drawing: BandMap | None = None) -> str:
-    """What the cells of ``drawing`` show, or of another map of the shares by strength."""
+    """How to read the cells of ``drawing``, or of another map of the shares by strength."""
     quantity = report_maps.quantity_of(figures)
+    entries = figures.by_perturbation
     texts = [f"{SHARES[quantity]}, in percent{_levels(drawing)}."]
-    if not set(ATTACK_RECORDS.names).isdisjoint(e["perturbation"] for e in figures.by_perturbation):
-        if quantity == "perturbed_accuracy":
-            texts.append("Under attack: robust accuracy, of all images.")
-        elif any(map(leaves_out, figures.by_perturbation)):
-            texts.append("Under attack, a prediction that was incorrect before counts as changed.")
-    return " ".join(filter(None, [*texts, labels_note(figures.summary, quantity)]))
+    has_attacks = any(entry["perturbation"] in ATTACK_RECORDS for entry in entries)
+    if has_attacks and quantity == "perturbed_accuracy":
+        texts.append("Under attack: robust accuracy, of all images.")
+    elif has_attacks and any(map(leaves_out, entries)):
+        texts.append("Under attack, a prediction that was incorrect before counts as changed.")
+    note = labels_note(figures.summary, quantity)
+    if note:
+        texts.append(note)
+    return " ".join(texts)
 
 
 def _levels(drawing: BandMap | None) -> str:
-    """By what the cells of a row differ, as an addition to a sentence; "" if a row has one cell."""
-    if drawing is not None and drawing.axis is not None:
+    """The quantity by which the cells of a row differ, as an addition to a sentence.
+
+    It is "" if every row has one cell.
+    """
+    if drawing is None:
+        return ", by growing strength"
+    if drawing.axis is not None:
         return f", by {drawing.axis.quantity}"
-    if drawing is not None:
-        strips = [strip for row in drawing.rows for strip in row.strips if strip is not None]
-        if all(len(strip.tiles) == 1 for strip in strips):
-            return ""
+    strips = [strip for row in drawing.rows for strip in row.strips if strip is not None]
+    if all(len(strip.tiles) == 1 for strip in strips):
+        return ""
     return ", by growing strength"
 
 

@@ -10,7 +10,7 @@ import re
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pandas as pd
 
@@ -101,21 +101,20 @@ def model_trace(
     colour, symbol, dash = model_style(model)
     marker: dict[str, Any] = {"symbol": symbol, "size": size, "color": colour}
     if filled is not None:
-        marker |= {
-            "symbol": [symbol if stays else f"{symbol}-open" for stays in filled],
-            "line": {"width": 1.5, "color": colour},
-        }
-    return {
+        marker["symbol"] = [symbol if is_filled else f"{symbol}-open" for is_filled in filled]
+        marker["line"] = {"width": 1.5, "color": colour}
+    trace: dict[str, Any] = {
         "type": "scatter",
         "name": models.label(model),
         "x": list(x),
         "y": list(y),
         "mode": "lines+markers" if lines else "markers",
-        **({"line": {"color": colour, "dash": dash, "width": 2.5}} if lines else {}),
-        "marker": marker,
-        "hovertemplate": f"{hover}<extra>%{{fullData.name}}</extra>",
-        **more,
     }
+    if lines:
+        trace["line"] = {"color": colour, "dash": dash, "width": 2.5}
+    trace["marker"] = marker
+    trace["hovertemplate"] = f"{hover}<extra>%{{fullData.name}}</extra>"
+    return {**trace, **more}
 
 
 _ALIKE = 0.008
@@ -131,30 +130,57 @@ def dodged(traces: Sequence[Mapping[str, Any]], height: float) -> list[dict[str,
     """
     moved = [{**trace, "x": list(trace["x"])} for trace in traces]
     places = sorted({x for trace in traces for x in trace["x"]})
-    for at, place in enumerate(places):
-        around = [abs(place - places[n]) for n in (at - 1, at + 1) if 0 <= n < len(places)]
-        width = places[-1] - places[0] or 1.0
-        step = min(_APART * width, 0.8 * min(around, default=1.0) / len(traces))
-        here = [
-            (y, number, point)
-            for number, trace in enumerate(traces)
-            for point, (x, y) in enumerate(zip(trace["x"], trace["y"], strict=True))
-            if x == place and y is not None
-        ]
-        groups: list[list[tuple[float, int, int]]] = []
-        for marker in sorted(here):  # neighbours within a group lie near each other
-            if groups and marker[0] - groups[-1][-1][0] <= _ALIKE * height:
-                groups[-1].append(marker)
-            else:
-                groups.append([marker])
-        for group in groups:
-            for turn, (_, number, point) in enumerate(sorted(group, key=lambda marker: marker[1])):
-                moved[number]["x"][point] = place + step * (turn - (len(group) - 1) / 2)
-    for trace, before in zip(moved, traces, strict=True):
-        if trace["x"] != list(before["x"]):
-            trace["text"] = [f"{x:.3g}" for x in before["x"]]
+    for number, place in enumerate(places):
+        step = _dodging_step(places, number, len(traces))
+        for group in _overlapping(_markers_at(traces, place), _ALIKE * height):
+            in_order_of_traces = sorted(group, key=lambda marker: marker.trace)
+            for turn, marker in enumerate(in_order_of_traces):
+                offset = step * (turn - (len(group) - 1) / 2)
+                moved[marker.trace]["x"][marker.point] = place + offset
+    for trace, original in zip(moved, traces, strict=True):
+        if trace["x"] != list(original["x"]):
+            trace["text"] = [f"{x:.3g}" for x in original["x"]]
             trace["hovertemplate"] = trace["hovertemplate"].replace("%{x:.3g}", "%{text}")
     return moved
+
+
+class _Marker(NamedTuple):
+    """The ``point`` of a ``trace``, both by number, and its height."""
+
+    y: float
+    trace: int
+    point: int
+
+
+def _dodging_step(places: Sequence[float], number: int, traces: int) -> float:
+    """How far markers at a place move apart: never as far as those of the places beside it."""
+    width = places[-1] - places[0] or 1.0
+    gaps = []
+    if number > 0:
+        gaps.append(places[number] - places[number - 1])
+    if number + 1 < len(places):
+        gaps.append(places[number + 1] - places[number])
+    return min(_APART * width, 0.8 * min(gaps, default=1.0) / traces)
+
+
+def _markers_at(traces: Sequence[Mapping[str, Any]], place: float) -> list[_Marker]:
+    markers = []
+    for number, trace in enumerate(traces):
+        for point, (x, y) in enumerate(zip(trace["x"], trace["y"], strict=True)):
+            if x == place and y is not None:
+                markers.append(_Marker(y, number, point))
+    return markers
+
+
+def _overlapping(markers: Sequence[_Marker], distance: float) -> list[list[_Marker]]:
+    """``markers`` in groups, in which each is within ``distance`` of the next one."""
+    groups: list[list[_Marker]] = []
+    for marker in sorted(markers):
+        if groups and marker.y - groups[-1][-1].y <= distance:
+            groups[-1].append(marker)
+        else:
+            groups.append([marker])
+    return groups
 
 
 def whiskers(entries: Sequence[Mapping[Any, Any]], name: str) -> dict[str, Any]:
@@ -222,30 +248,35 @@ def _harmless(part: Mapping[str, Any]) -> dict[str, Any]:
 
     ``customdata`` that is not in the hover text is what a click reports, and stays.
     """
+    harmless = dict(part)
     hover = part.get("hovertemplate") or ""
-    has_data = "customdata" in hover
-    if match := _EXTRA.fullmatch(hover):  # beside its box, the name would lie over other lines
-        part = {**part, "hovertemplate": f"{match[2]}{_BREAK}{match[1]}<extra></extra>"}
-    return {
-        key: _escaped(value) if key in _WORDS and (has_data or key != "customdata") else value
-        for key, value in part.items()
-    }
+    match = _EXTRA.fullmatch(hover)
+    if match:  # beside its box, the name would lie over other lines
+        text, name = match.groups()
+        harmless["hovertemplate"] = f"{name}{_BREAK}{text}<extra></extra>"
+    for key in _WORDS:
+        is_reported = key == "customdata" and "customdata" not in hover
+        if key in harmless and not is_reported:
+            harmless[key] = _escaped(harmless[key])
+    return harmless
 
 
 def _escaped(value: Any) -> Any:
     if isinstance(value, str):
         return _TAG.sub("&lt;", _ENTITY.sub("&amp;", unhidden(value)))
-    return [_escaped(text) for text in value] if isinstance(value, list | tuple) else value
+    if isinstance(value, list | tuple):
+        return [_escaped(part) for part in value]
+    return value
 
 
 def describe(frame: pd.DataFrame, columns: Sequence[str]) -> str:
     """A text alternative of a chart: every model with its values."""
-    return "; ".join(
-        f"{models.label(row['model'])}: "
-        + ", ".join(
+    descriptions = []
+    for _, row in frame.iterrows():
+        values = [
             f"{column.replace('_', ' ')} {row[column]:.2f}"
             for column in columns
             if pd.notna(row[column])
-        )
-        for _, row in frame.iterrows()
-    )
+        ]
+        descriptions.append(f"{models.label(row['model'])}: {', '.join(values)}")
+    return "; ".join(descriptions)
