@@ -8,6 +8,7 @@ one fails here until it is written down below with what the manifest has to say 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import inspect
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -21,6 +22,7 @@ from benchmarks.support.image_folders import labelled_folder
 from benchmarks.support.repository import ROOT
 from robustness import runs
 from robustness.cli import request
+from robustness.measure.request import Request
 from robustness.runs.manifest import Manifest, read
 from tests.support.jobs import in_threads, worked_off
 from tests.support.pages import run
@@ -130,6 +132,29 @@ FORM: dict[str, tuple[str, str, Any]] = {
 """The link to the form with each field set, what records it, and how it is read back."""
 
 
+FIELDS = {
+    "models": "models",
+    "conditions": "conditions",
+    "framings": "side",
+    "seed": "seed",
+    "classes": "own_classes",
+    "remedies": "remedies",
+}
+"""The option that sets each field of a request."""
+
+NOT_IN_THE_FORM = {"own_classes"}
+
+
+def test_every_field_of_a_request_can_be_set_in_python_by_the_command_and_in_the_form() -> None:
+    fields = {field.name for field in dataclasses.fields(Request)}
+    assert fields == set(FIELDS), "name the option of a new field in FIELDS"
+    options = set(FIELDS.values())
+    assert not options - set(VALUES), "no keyword of rb.evaluate sets it"
+    assert not options - {record for _, record, _ in COMMAND.values()}, "no option of the command"
+    in_form = {record for _, record, _ in FORM.values()}
+    assert not options - in_form - NOT_IN_THE_FORM, "no field of the form"
+
+
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
     return labelled_folder(tmp_path / "photos", 2)
@@ -145,7 +170,7 @@ def test_every_keyword_of_an_evaluation_is_recorded(
 ) -> None:
     use_stand_ins(monkeypatch)
     keywords = set(inspect.signature(rb.evaluate).parameters)
-    assert keywords - WHERE_AND_HOW - TELLING == set(VALUES)
+    assert keywords - WHERE_AND_HOW - TELLING == set(VALUES), "write down how it is recorded"
     usual = rb.evaluate(photos, out=tmp_path / "usual", limit=6, conditions=["fog=0.2"])
     values = {name: value for name, (value, _) in VALUES.items()}
     evaluated = rb.evaluate(photos, out=tmp_path / "runs", **values)
@@ -166,7 +191,7 @@ def test_every_option_of_the_command_is_recorded(
     parser = argparse.ArgumentParser()
     request.add_request(parser)
     names = {action.dest for action in parser._actions} - {"help"}
-    assert names == set(COMMAND)
+    assert names == set(COMMAND), "write down how it is recorded"
     words, record, expected = COMMAND[option]
     options = parser.parse_args(list(words))
     options.parser = parser
@@ -197,7 +222,7 @@ def test_every_field_of_the_form_is_recorded(
     monkeypatch.setenv("ROBUSTNESS_RUNS", str(tmp_path / "runs"))
     link = {key: value for key, (value, _, _) in FORM.items()}
     app = run(ROOT / "pages" / "evaluations.py", question="compare", **link)
-    assert fields(app) - {"question", "source"} == set(FORM)
+    assert fields(app) - {"question", "source"} == set(FORM), "write down how it is recorded"
     app.button(key="evaluate").click().run()
     assert not app.exception
     worked_off(tmp_path / "runs")
