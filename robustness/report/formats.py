@@ -72,24 +72,21 @@ def html_file(
 
     Packed, Plotly begins after the page is loaded, and so too late for a browser that only prints.
     """
-    scripts = {"plotly": _plotly(), "script": _own_file("report.js")}
-    hashes = [_hash(script) for script in scripts.values()]
-    if packs_plotly:
-        scripts["plotly"] = _packed(scripts["plotly"])
-    pieces = (
-        _environment()
-        .get_template("report.html.j2")
-        .generate(
-            report=report,
-            when=when,
-            sections=[*report.sections, Section("Methods", report.methods)],
-            figures=_Figures(),
-            version=__version__,
-            style=_own_file("report.css") + maps.style(),
-            hashes=hashes,
-            packed=packs_plotly,
-            **scripts,
-        )
+    plotly = _plotly()
+    script = _own_file("report.js")
+    template = _environment().get_template("report.html.j2")
+    pieces = template.generate(
+        report=report,
+        when=when,
+        sections=[*report.sections, Section("Methods", report.methods)],
+        figures=_Figures(),
+        version=__version__,
+        style=_own_file("report.css") + maps.style(),
+        # The policy allows a script by its hash before it is packed, as it runs unpacked.
+        hashes=[_hash(plotly), _hash(script)],
+        packed=packs_plotly,
+        plotly=_packed(plotly) if packs_plotly else plotly,
+        script=script,
     )
     for piece in pieces:
         file.write(piece.encode("utf-8", "backslashreplace"))
@@ -104,16 +101,12 @@ def _environment() -> Environment:
         loader=FileSystemLoader(_TEMPLATES),
         autoescape=True,
         undefined=StrictUndefined,
-        # What is safe has its own type.
-        finalize=lambda value: (
-            visible_part(value)
-            if isinstance(value, str) and not hasattr(value, "__html__")
-            else value
-        ),
+        finalize=_made_visible,
         trim_blocks=True,
         lstrip_blocks=True,
     )
     environment.policies["json.dumps_kwargs"] = {"allow_nan": False, "separators": (",", ":")}
+    # "block is titled", and so on.
     environment.tests |= {
         kind.__name__.lower(): partial(_is_of, kind) for kind in get_args(Printed)
     }
@@ -124,6 +117,12 @@ def _environment() -> Environment:
         "sides": _sides,
     }
     return environment
+
+
+def _made_visible(value: Any) -> Any:
+    """A text with its invisible characters shown; safe HTML, which has its own type, stays."""
+    is_text = isinstance(value, str) and not hasattr(value, "__html__")
+    return visible_part(value) if is_text else value
 
 
 def escaped(text: str) -> str:
@@ -151,9 +150,9 @@ def _data_uri(png: bytes) -> str:
 
 
 def _sides(png: bytes) -> tuple[int, int]:
-    """The sides that the head of a PNG names, so that nothing moves while images are decoded."""
-    width, height = (int.from_bytes(png[at : at + 4]) for at in (16, 20))
-    return width, height
+    """The width and height of a PNG, so that nothing moves while images are decoded."""
+    # The head of a PNG has them as four bytes each.
+    return int.from_bytes(png[16:20]), int.from_bytes(png[20:24])
 
 
 @cache
@@ -195,15 +194,17 @@ def csv_file(report: Report, file: IO[bytes], when: datetime) -> None:
     text = io.TextIOWrapper(file, encoding="utf-8", newline="", write_through=True)
     writer = csv.DictWriter(text, schema(report.data.own).names)
     writer.writerow({name: csv_cell(name) for name in writer.fieldnames})
-
-    def cell(value: Any) -> Any:
-        if isinstance(value, str):
-            return csv_cell(value)
-        return json.dumps(value, allow_nan=False) if isinstance(value, bool | list) else value
-
     for row in _rows(report):
-        writer.writerow({name: cell(value) for name, value in row.items()})
+        writer.writerow({name: _csv_value(value) for name, value in row.items()})
     text.detach()
+
+
+def _csv_value(value: Any) -> Any:
+    if isinstance(value, str):
+        return csv_cell(value)
+    if isinstance(value, bool | list):
+        return json.dumps(value, allow_nan=False)
+    return value
 
 
 def csv_text(text: str) -> str:
@@ -328,11 +329,10 @@ def _lines(report: Report, when: datetime) -> Iterator[str]:
     yield "\n### How it was measured\n"
     for name, value in report.facts_at(when):
         yield f"- {escaped_markdown(name)}: {escaped_markdown(value)}"
-    replay = (
-        f"`{part}`" if code else _without_signs(visible_part(part))
-        for part, code in code_parts(report.replay)
-    )
-    yield f"\n{''.join(replay)}"
+    replay = ""
+    for part, is_code in code_parts(report.replay):
+        replay += f"`{part}`" if is_code else _without_signs(visible_part(part))
+    yield f"\n{replay}"
     yield "\n<details><summary>Manifest</summary>\n"
     manifest = folded(report.manifest).replace("`", "\\u0060")  # none can end the block
     yield f"```json\n{manifest}\n```"
@@ -340,14 +340,21 @@ def _lines(report: Report, when: datetime) -> Iterator[str]:
 
 
 def _table(caption: str, table: Table, say: Say) -> Iterator[str]:
-    head, *rows = [
-        [say(cell).replace("|", "\\|") if say is visible else say(cell) for cell in row]
-        for row in (table.head, *table.rows)
-    ]
-    widths = [max(3, *map(len, column)) for column in zip(head, *rows, strict=True)]
+    """A Markdown table with its caption, in columns of equal width."""
+    head, *rows = [[_table_cell(text, say) for text in row] for row in (table.head, *table.rows)]
+    columns = zip(head, *rows, strict=True)
+    widths = [max(3, *map(len, column)) for column in columns]
+    rule = ["-" * width for width in widths]
     yield f"\n### {say(caption)}\n"
-    for row in (head, ["-" * width for width in widths], *rows):
-        yield f"| {' | '.join(map(str.ljust, row, widths))} |"
+    for row in (head, rule, *rows):
+        cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
+        yield f"| {' | '.join(cells)} |"
+
+
+def _table_cell(text: str, say: Say) -> str:
+    cell = say(text)
+    # Markdown has the bar escaped already.
+    return cell.replace("|", "\\|") if say is visible else cell
 
 
 def _without_signs(text: str) -> str:
@@ -381,7 +388,7 @@ def pdf_file(report: Report, file: IO[bytes], when: datetime) -> None:
 
     Raises ``ParameterError`` without a browser, or if it does not print in two minutes.
     """
-    browser = next(filter(None, map(shutil.which, (*_COMMANDS, *_ON_A_MAC))), None)
+    browser = _installed_browser()
     if browser is None:
         raise ParameterError("A PDF needs Chromium, Chrome or Edge; none is installed.", hint=_HINT)
     with TemporaryDirectory(prefix="report-") as name:
@@ -402,12 +409,22 @@ def pdf_file(report: Report, file: IO[bytes], when: datetime) -> None:
             f"--print-to-pdf={printed}",
             page.as_uri(),
         ]
+        # Whatever went wrong, there is then no file.
         with suppress(OSError, subprocess.TimeoutExpired):
             subprocess.run(command, capture_output=True, timeout=_SECONDS, **_account(folder))
         if not printed.is_file():
             raise ParameterError(f"{browser} did not print the report.", hint=_HINT)
         with printed.open("rb") as result:
             shutil.copyfileobj(result, file)
+
+
+def _installed_browser() -> str | None:
+    """The path of the first browser that is there."""
+    for command in (*_COMMANDS, *_ON_A_MAC):
+        path = shutil.which(command)
+        if path is not None:
+            return path
+    return None
 
 
 def _account(folder: Path) -> Mapping[str, Any]:
@@ -544,11 +561,11 @@ def write(report: Report, path: Path, when: datetime | None = None) -> list[Path
     if file_format.companion is not None:
         writers[path.with_suffix(file_format.companion_suffix)] = file_format.companion
 
-    def fill(write: Write, temporary: Path) -> None:
+    def fill(writer: Write, temporary: Path) -> None:
         with temporary.open("wb") as file:
-            write(report, file, moment)
+            writer(report, file, moment)
 
-    for place, writer in writers.items():
-        with writing(place):
-            put_whole(place, partial(fill, writer))
-    return [*writers]
+    for target, writer in writers.items():
+        with writing(target):
+            put_whole(target, partial(fill, writer))
+    return list(writers)

@@ -36,8 +36,15 @@ def sections() -> Mapping[str, str]:
 
 
 def _split(mark: str, text: str) -> Mapping[str, str]:
-    parts = re.split(rf"^{mark}(.+)$", text, flags=re.MULTILINE)[1:]
-    return dict(zip(parts[::2], map(str.strip, parts[1::2]), strict=True))
+    """The text under each heading that begins with ``mark``, by the heading."""
+    _, *headings_and_texts = re.split(rf"^{mark}(.+)$", text, flags=re.MULTILINE)
+    headings = headings_and_texts[::2]
+    texts = [part.strip() for part in headings_and_texts[1::2]]
+    return dict(zip(headings, texts, strict=True))
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
 
 
 def glossary() -> list[tuple[str, str]]:
@@ -45,29 +52,49 @@ def glossary() -> list[tuple[str, str]]:
     text = Path(__file__).with_name("glossary.md").read_text(encoding="utf-8")
     terms: list[tuple[str, str]] = []
     for term, meaning in _split("## ", text).items():
-        own = [metric for metric in metrics.REGISTRY if metric.subject == term]
-        terms += [(metric.label, metric.meaning or metric.formula) for metric in own]
-        terms += [] if own else [(term, " ".join(meaning.split()))]
+        # A term that is the subject of metrics stands for these.
+        metrics_of_term = [metric for metric in metrics.REGISTRY if metric.subject == term]
+        for metric in metrics_of_term:
+            terms.append((metric.label, metric.meaning or metric.formula))
+        if not metrics_of_term:
+            terms.append((term, _one_line(meaning)))
     return terms
 
 
 def note(title: str) -> str:
     """The paragraph under the third-level heading ``title``."""
-    notes = (_split("### ", text).get(title) for text in sections().values())
-    return " ".join(next(filter(None, notes)).split())
+    for text in sections().values():
+        paragraph = _split("### ", text).get(title)
+        if paragraph:
+            return _one_line(paragraph)
+    raise KeyError(title)
 
 
 def limits() -> list[str]:
     """The limits of every result."""
-    parts = re.split(r"^- ", sections()["Limits"], flags=re.MULTILINE)[1:]
-    return [" ".join(part.split()) for part in parts]
+    _, *items = re.split(r"^- ", sections()["Limits"], flags=re.MULTILINE)
+    return [_one_line(item) for item in items]
 
 
 def blocks(conditions: Iterable[Condition], notes: Sequence[str]) -> list[Printed]:
     """The methods of a report: study image, ``conditions``, metrics, and ``notes`` by title."""
-    chosen = list(conditions)
-    specs = [attack for c in chosen for attack in c.attacks]
-    names = dict.fromkeys(name for c in chosen for name in c.perturbations)
+    perturbations: list[str] = []
+    attacks: list[AttackSpec] = []
+    for condition in conditions:
+        perturbations += condition.perturbations
+        attacks += condition.attacks
+    parts: list[Printed] = [Text(note("From photo to study image"))]
+    if perturbations:
+        parts += [Text(note("Strength")), Titled("Perturbations", _perturbations(perturbations))]
+    if attacks:
+        parts += _attacks(attacks)
+    parts += [Text(note("Features")), Titled("Metrics", metric_table())]
+    parts += [Text(f"{title}. {note(title)}") for title in notes]
+    parts.append(Text(f"Sources. {_one_line(sections()['Sources'])}"))
+    return parts
+
+
+def _perturbations(names: Sequence[str]) -> Table:
     columns: list[Column] = [
         ("Perturbation", lambda record: record.label),
         ("Stands for", lambda record: record.risk),
@@ -77,32 +104,23 @@ def blocks(conditions: Iterable[Condition], notes: Sequence[str]) -> list[Printe
         ("ImageNet-C", lambda record: record.imagenet_c or "none"),
         ("Source", lambda record: record.source),
     ]
-    used = Table.of(map(REGISTRY.__getitem__, names), columns)
-    return [
-        Text(note("From photo to study image")),
-        *([Text(note("Strength")), Titled("Perturbations", used)] if names else ()),
-        *(_attacks(specs) if specs else ()),
-        Text(note("Features")),
-        Titled("Metrics", metric_table()),
-        *(Text(f"{title}. {note(title)}") for title in notes),
-        Text(f"Sources. {' '.join(sections()['Sources'].split())}"),
-    ]
+    records = [REGISTRY[name] for name in dict.fromkeys(names)]
+    return Table.of(records, columns)
 
 
 def _attacks(specs: Sequence[AttackSpec]) -> list[Printed]:
-    rows = attack_table({spec.name: spec.record for spec in specs}.values(), settings=())
-    allowed = Table(
-        ("Attack", "Measured by", "Epsilon (strength)", "Effort"),
-        [
-            (spec.record.label, NORMS[spec.norm].label, spec.size_text, effort(spec))
-            for spec in dict.fromkeys(specs)
-        ],
-    )
+    records = {spec.name: spec.record for spec in specs}
+    budgets: list[Column] = [
+        ("Attack", lambda spec: spec.record.label),
+        ("Measured by", lambda spec: NORMS[spec.norm].label),
+        ("Epsilon (strength)", lambda spec: spec.size_text),
+        ("Effort", effort),
+    ]
     return [
         Text(note("Size and objective")),
         Text(note("Judging an attack")),
-        Titled("Attacks", rows),
-        Titled("Attack budgets", allowed),
+        Titled("Attacks", attack_table(records.values(), settings=())),
+        Titled("Attack budgets", Table.of(dict.fromkeys(specs), budgets)),
     ]
 
 

@@ -109,41 +109,44 @@ def ranking(entries: Sequence[Entry], by: str) -> Table:
 
     Of consistency and accuracy, the one that the models are ranked ``by`` comes first.
     """
-    whose = " of predictions to break" if any(map(_leaves_out, entries)) else ""
-    consistent: list[Column] = [(f"Consistency{whose}", figure("consistency", ".1%"))]
-    accurate: list[Column] = [
+    title = "Consistency"
+    if any(map(_leaves_out, entries)):
+        title = "Consistency of predictions to break"
+    consistency: list[Column] = [(title, figure("consistency", ".1%"))]
+    accuracies: list[Column] = [
         ("Perturbed accuracy", figure("perturbed_accuracy", ".1%")),
         ("Original accuracy", figure("clean_accuracy", ".1%")),
         LABELLED,
     ]
     if by == "perturbed_accuracy":
-        first = by
-        order = [*accurate, *consistent]
+        first_quantity = "perturbed_accuracy"
+        rates = [*accuracies, *consistency]
     else:
-        labelled = any(entry["clean_accuracy"] is not None for entry in entries)
-        first = "consistency"
-        order = [*consistent, *(accurate if labelled else [])]
-    rivals = Counter(entry["label_set"] for entry in entries)
+        first_quantity = "consistency"
+        rates = consistency
+        if any(entry["clean_accuracy"] is not None for entry in entries):
+            rates = [*consistency, *accuracies]
+    models_of_label_set = Counter(entry["label_set"] for entry in entries)
 
     def rank(entry: Entry) -> str:
-        if rivals[entry["label_set"]] == 1 < rivals.total():
+        is_alone = models_of_label_set[entry["label_set"]] == 1
+        if is_alone and len(entries) > 1:
             return NOT_COMPARED
         return places({**entry, "quantity": by})
 
-    columns: list[Column] = [
-        ("Rank", rank),
-        ("Model", label()),
-        order[0],
-        ("95% interval", partial(interval, name=first, form=".1%")),
-        *order[1:],
-        *similarities(entries, ".3f"),
-        *listed_metrics(entries),
-    ]
+    columns: list[Column] = [("Rank", rank), ("Model", label())]
     if any(entry["robust_accuracy"] is not None for entry in entries):
-        columns[2:2] = [
+        columns += [
             ("Robust accuracy", rate("robust_accuracy")),
             ("Attacks succeed", broken_by_attacks),
         ]
+    columns += [
+        rates[0],
+        ("95% interval", partial(interval, name=first_quantity, form=".1%")),
+        *rates[1:],
+        *similarities(entries, ".3f"),
+        *listed_metrics(entries),
+    ]
     return Table.of(entries, columns)
 
 
@@ -168,17 +171,19 @@ LABELLED: Column = ("Labelled images", _labelled)
 
 def labels_note(entries: Sequence[Entry], quantity: str) -> str:
     """A sentence on the number of labels behind an accuracy; "" if every image has one."""
-    partly = [entry for entry in entries if entry["n_labelled"] < entry["n_images"]]
-    if "accuracy" not in quantity or not partly:
+    all_labelled = all(entry["n_labelled"] >= entry["n_images"] for entry in entries)
+    if "accuracy" not in quantity or all_labelled:
         return ""
-    names: dict[str, list[str]] = {}
+    names_of_count: dict[str, list[str]] = {}
     for entry in entries:
-        names.setdefault(LABELLED[1](entry), []).append(models.label(entry["model"]))
-    counts = [
-        count if len(names) == 1 else f"{count} for {', '.join(dict.fromkeys(of_count))}"
-        for count, of_count in names.items()
-    ]
-    return f"Accuracy counts only images with a label: {'; '.join(counts)}."
+        names_of_count.setdefault(_labelled(entry), []).append(models.label(entry["model"]))
+    texts = list(names_of_count)
+    if len(names_of_count) > 1:
+        texts = [
+            f"{count} for {', '.join(dict.fromkeys(names))}"
+            for count, names in names_of_count.items()
+        ]
+    return f"Accuracy counts only images with a label: {'; '.join(texts)}."
 
 
 def broken_by_attacks(entry: Entry, name: str = "attack_success") -> str:
@@ -364,11 +369,11 @@ def verdict_of(row: Mapping[str, Any]) -> Mark:
     """As ``verdict``, for a row of a frame."""
     before = row["clean_probability"]
     now = row["probability"]
-    is_known = pd.notna(now) and pd.notna(before)  # tables of predictions may leave it out
-    unsure = bool(is_known and now < max(UNSURE, HALF * before))
-    same = row["clean_top1"] == row["top1"]
-    correct = is_correct(row["label"], row["top1"])
-    return judged(same, correct, unsure=unsure)
+    is_unsure = False
+    if pd.notna(now) and pd.notna(before):  # tables of predictions may leave them out
+        is_unsure = bool(now < max(UNSURE, HALF * before))
+    is_consistent = row["clean_top1"] == row["top1"]
+    return judged(is_consistent, is_correct(row["label"], row["top1"]), unsure=is_unsure)
 
 
 def cell(frame: pd.DataFrame) -> tuple[float, str]:
@@ -376,9 +381,11 @@ def cell(frame: pd.DataFrame) -> tuple[float, str]:
     labelled = bool(frame["label"].notna().all())
     good = good_rows(frame) if labelled else frame["consistent"]
     if len(frame) == 1:
-        stays = bool(frame["consistent"].iloc[0])
-        return float(good.iloc[0]), judged(stays, bool(good.iloc[0]) if labelled else None).brief
-    sign = judged(True, True if labelled else None).sign
+        is_good = bool(good.iloc[0])
+        is_consistent = bool(frame["consistent"].iloc[0])
+        mark = judged(is_consistent, is_good if labelled else None)
+        return float(is_good), mark.brief
+    sign = _CORRECT if labelled else _UNCHANGED
     return float(good.mean()), f"{sign} {int(good.sum())}/{len(frame)}"
 
 
@@ -396,7 +403,9 @@ def change(before: bool | None, after: bool | None, where: str) -> str:
 
 def no_change(before: bool | None) -> str:
     """The clause for a model whose prediction never changes; ``before`` as in ``change``."""
-    return {None: "does not change", True: "stays correct", False: "stays incorrect"}[before]
+    if before is None:
+        return "does not change"
+    return "stays correct" if before else "stays incorrect"
 
 
 def tally(rows: Sequence[Measurement]) -> str:
@@ -404,21 +413,22 @@ def tally(rows: Sequence[Measurement]) -> str:
 
     Without a true class, how many are unchanged, and which changed. ``rows`` has one row per model.
     """
-    correct = correct_models(rows)
     with_class = [row for row in rows if row.label is not None]
-    fallen = [row for row in with_class if row.clean_top1 == row.label != row.top1]
-    if not correct:
+    if with_class:
+        text = correct_models(rows)
+        fallen = [row for row in with_class if row.clean_top1 == row.label != row.top1]
+    else:
         fallen = [row for row in rows if not row.consistent]
         if len(rows) == 1:
             return "changed" if fallen else "unchanged"
-        correct = f"{len(rows) - len(fallen)} of {len(rows)} unchanged"
+        text = f"{len(rows) - len(fallen)} of {len(rows)} unchanged"
     if len(rows) == 1 or not fallen:
-        return correct
+        return text
     who = models.label(fallen[0].model) if len(fallen) == 1 else str(len(fallen))
     if not with_class:
-        return f"{correct}; {who} changed"
+        return f"{text}; {who} changed"
     verb = "is" if len(fallen) == 1 else "are"
-    return f"{correct}; {who} {verb} now wrong"
+    return f"{text}; {who} {verb} now wrong"
 
 
 def correct_models(rows: Sequence[Measurement]) -> str:

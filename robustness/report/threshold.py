@@ -165,22 +165,22 @@ def certified(run: Run, figures: ThresholdFigures) -> dict[str, ThresholdInUse |
     thresholds: dict[str, ThresholdInUse | None] = {}
     for entry in figures.entries:
         name = entry["model"]
-        thresholds[name] = (
-            None
-            if entry["threshold"] is None
-            else ThresholdInUse(
-                weights=digests[name],
-                framing=spec.framing_of(name),
-                score=entry["score"],
-                threshold=entry["threshold"],
-                max_error=figures.max_error,
-                promise=figures.promise,
-                error=figures.wrong,
-                conditions=tuple(
-                    part for text in entry["status"] for part in spec.profiles.get(text, (text,))
-                ),
-                run=run.id,
-            )
+        if entry["threshold"] is None:
+            thresholds[name] = None
+            continue
+        conditions: list[str] = []
+        for text in entry["status"]:
+            conditions += spec.profiles.get(text, (text,))
+        thresholds[name] = ThresholdInUse(
+            weights=digests[name],
+            framing=spec.framing_of(name),
+            score=entry["score"],
+            threshold=entry["threshold"],
+            max_error=figures.max_error,
+            promise=figures.promise,
+            error=figures.wrong,
+            conditions=tuple(conditions),
+            run=run.id,
         )
     return thresholds
 
@@ -208,50 +208,60 @@ def groups_of(run: Run, groups: str | Mapping[str, str] | None) -> Mapping[str, 
 
 
 def sentence(entry: Entry, figures: ThresholdFigures) -> str:
-    """What the threshold of one model promises, or why there is none."""
-    images = counted(entry["images"], "image")
-    most = f"{100 * figures.max_error:.3g}%"
+    """The promise of one model's threshold, or why there is none."""
     if entry["strongest"] is None:
-        if entry["images"] >= FEWEST_UNITS:
-            return f"Expected at least {FEWEST_UNITS} groups of images: these {images} form fewer."
-        if entry["images"]:
-            return f"Expected at least {FEWEST_UNITS} images with predictions, got {images}."
-        if not figures.conditions:
-            return "No threshold: the run has attacks alone, which are left out."
-        return "Its predictions have no probabilities, so there is no threshold."
-    over = counted(len(entry["status"]), "condition")
+        return _why_untested(entry, figures)
+    max_error = f"{100 * figures.max_error:.3g}%"
     if entry["threshold"] is None:
         advice = _advice(entry, figures)
-        return f"No threshold is proven to keep errors under {most}. {advice}"
-    where = f"in each of these {over}" if figures.promise == "condition" else f"over these {over}"
+        return f"No threshold is proven to keep errors under {max_error}. {advice}"
+    conditions = counted(len(entry["status"]), "condition")
     if len(entry["status"]) == 1:
         where = f"under {short(next(iter(entry['status'])))}"
-    at = score_text(entry)
+    elif figures.promise == "condition":
+        where = f"in each of these {conditions}"
+    else:
+        where = f"over these {conditions}"
     start = "if the top class has" if entry["score"] == "margin" else "from a confidence of"
-    certain = share(1 - LEVEL, 0)
-    return f"Accept {start} {at}: at most {most} {figures.wrong} {where} ({certain} certain)."
+    certainty = share(1 - LEVEL, 0)
+    return (
+        f"Accept {start} {score_text(entry)}: at most {max_error} {figures.wrong} {where} "
+        f"({certainty} certain)."
+    )
+
+
+def _why_untested(entry: Entry, figures: ThresholdFigures) -> str:
+    """Why no threshold could be tested."""
+    images = counted(entry["images"], "image")
+    if entry["images"] >= FEWEST_UNITS:
+        return f"Expected at least {FEWEST_UNITS} groups of images: these {images} form fewer."
+    if entry["images"]:
+        return f"Expected at least {FEWEST_UNITS} images with predictions, got {images}."
+    if not figures.conditions:
+        return "No threshold: the run has attacks alone, which are left out."
+    return "Its predictions have no probabilities, so there is no threshold."
 
 
 def _advice(entry: Entry, figures: ThresholdFigures) -> str:
     """Why no threshold passes, and how many images may show one."""
     if entry["images_needed"] is not None:
-        such = "labelled images" if figures.wrong == "wrong" else "images"
+        images = "labelled images" if figures.wrong == "wrong" else "images"
         needed = figure_text(entry, "images_needed", round_to_digit)
-        return f"About {needed} {such} in total may prove one."
-    over = entry["error"][SUITE]["value"]
+        return f"About {needed} {images} in total may prove one."
+    strongest = score_text(entry)
     failing = [short(text) for text, status in entry["status"].items() if status == NOT_MET]
     if figures.promise == "condition" and not failing:
-        return f"Too few predictions exceed {score_text(entry)} in each condition."
-    if figures.promise == "suite" and (over is None or over <= figures.max_error):
+        return f"Too few predictions exceed {strongest} in each condition."
+    error_over_all = entry["error"][SUITE]["value"]
+    is_low_error = error_over_all is None or error_over_all <= figures.max_error
+    if figures.promise == "suite" and is_low_error:
         accepted = accepted_text(entry, SUITE)
-        at = score_text(entry)
-        return f"Only {accepted} exceed {at}: too few to prove a threshold."
-    at = score_text(entry)
+        return f"Only {accepted} exceed {strongest}: too few to prove a threshold."
     error = figure_text(error_of(entry, SUITE), "error", ".1%")
-    more = (
-        f"; more than {100 * figures.max_error:.3g}% under {join_names(failing)}" if failing else ""
-    )
-    return f"Even from {at}, {error} of accepted predictions are {figures.wrong}{more}."
+    text = f"Even from {strongest}, {error} of accepted predictions are {figures.wrong}"
+    if failing:
+        text += f"; more than {100 * figures.max_error:.3g}% under {join_names(failing)}"
+    return f"{text}."
 
 
 def round_to_digit(images: float) -> str:
@@ -273,58 +283,80 @@ def blocks(figures: ThresholdFigures) -> list[Block]:
         return []
     tested = [entry for entry in entries if entry["strongest"] is not None]
     safe = [entry for entry in tested if entry["threshold"] is not None]
-    without = [entry for entry in tested if entry not in safe]
-    alone = [entry for entry in entries if len(without) < 2 or entry not in without]
-    texts = [of_model(entry, figures) for entry in alone]
-    reasons: list[Block] = []
-    if len(without) > 1:  # said once
-        names = join_names([model(entry["model"]) for entry in without], len(without))
-        most = f"{100 * figures.max_error:.3g}%"
-        texts.append(f"{names}: no threshold is proven to keep errors under {most}.")
-        reason = "Reason", lambda entry: _advice(entry, figures)
-        reasons = [Titled("Why there is no threshold", Table.of(without, [MODEL, reason]))]
+    parts = _promises(entries, figures)
+    if safe:
+        parts.append(Titled("Safe thresholds", _safe_thresholds(tested, figures)))
+    if figures.curves:
+        parts.append(_error_curve(figures, safe))
+    if tested:
+        table = _under_each_condition(tested, figures)
+        if table.rows:
+            parts.append(Titled("Under each condition", table, long=True))
+    return parts
 
-    def at_threshold(text: Callable[[Entry, str], str], name: str) -> Callable[[Entry], str]:
+
+def _promises(entries: Sequence[Entry], figures: ThresholdFigures) -> list[Block]:
+    """A sentence a model; several models without a threshold share one, and a table of reasons."""
+    without = [
+        entry for entry in entries if entry["strongest"] is not None and entry["threshold"] is None
+    ]
+    if len(without) < 2:
+        texts = [of_model(entry, figures) for entry in entries]
+        return [*map(Text, texts[:-1]), Text(texts[-1], _RULE)]
+    texts = [of_model(entry, figures) for entry in entries if entry not in without]
+    names = join_names([model(entry["model"]) for entry in without], len(without))
+    max_error = f"{100 * figures.max_error:.3g}%"
+    texts.append(f"{names}: no threshold is proven to keep errors under {max_error}.")
+    reason: Column = ("Reason", lambda entry: _advice(entry, figures))
+    reasons = Titled("Why there is no threshold", Table.of(without, [MODEL, reason]))
+    return [*map(Text, texts[:-1]), Text(texts[-1], _RULE), reasons]
+
+
+def _safe_thresholds(entries: Sequence[Entry], figures: ThresholdFigures) -> Table:
+    def if_safe(text: Callable[[Entry, str], str], name: str) -> Callable[[Entry], str]:
         return lambda entry: "" if entry["threshold"] is None else text(entry, name)
 
-    columns = (
+    columns: list[Column] = [
         MODEL,
         ("Accept from", lambda entry: "none" if entry["threshold"] is None else score_text(entry)),
-        ("Accepted, originals", at_threshold(accepted_text, ORIGINAL)),
-        ("Accepted, perturbed", at_threshold(accepted_text, SUITE)),
-        (f"{figures.wrong.capitalize()} among accepted", at_threshold(_error, SUITE)),
+        ("Accepted, originals", if_safe(accepted_text, ORIGINAL)),
+        ("Accepted, perturbed", if_safe(accepted_text, SUITE)),
+        (f"{figures.wrong.capitalize()} among accepted", if_safe(_error, SUITE)),
+    ]
+    return Table.of(entries, columns)
+
+
+def _error_curve(figures: ThresholdFigures, safe: Sequence[Entry]) -> Chart:
+    """The error over the share accepted, with markers at the ``safe`` thresholds."""
+    errors = "Errors" if figures.wrong == "wrong" else "Changed predictions"
+    names = [curve["model"] for curve in figures.curves]
+    of_all = ", ".join(f"{model(name)} {risk_text(figures, name)}" for name in names)
+    note = "The most confident predictions are on the left. Attacks are left out."
+    if safe:
+        note += " Large markers: safe thresholds."
+    return Chart(
+        "Error among accepted predictions",
+        risk_coverage(figures.curves, errors, safe),
+        f"{errors} among the accepted predictions over the share accepted, with the safe "
+        f"thresholds. All accepted: {of_all}.",
+        note,
     )
-    table = Titled("Safe thresholds", Table.of(tested, columns))
-    by_condition: Sequence[Column] = (
+
+
+def _under_each_condition(entries: Sequence[Entry], figures: ThresholdFigures) -> Table:
+    columns: list[Column] = [
         MODEL,
         ("Condition", lambda entry: short(entry["condition"])),
         ("Tested from", score_text),
         ("Accepted", lambda entry: accepted_text(entry, entry["condition"])),
-        (f"{figures.wrong.capitalize()} among accepted", lambda e: _error(e, e["condition"])),
+        (
+            f"{figures.wrong.capitalize()} among accepted",
+            lambda entry: _error(entry, entry["condition"]),
+        ),
         ("In this condition alone", lambda entry: entry["status"][entry["condition"]]),
-    )
-    rows = [{**entry, "condition": text} for entry in tested for text in entry["status"]]
-    notes = [*map(Text, texts[:-1]), Text(texts[-1], _RULE)]
-    parts: list[Block] = [*notes, *reasons, *([table] if safe else [])]
-    if figures.curves:
-        errors = "Errors" if figures.wrong == "wrong" else "Changed predictions"
-        whole = [(c["model"], risk_text(figures, c["model"])) for c in figures.curves]
-        alt = (
-            f"{errors} among the accepted predictions over the share accepted, with the safe "
-            f"thresholds. All accepted: {', '.join(f'{model(m)} {text}' for m, text in whole)}."
-        )
-        parts.append(
-            Chart(
-                "Error among accepted predictions",
-                risk_coverage(figures.curves, errors, safe),
-                alt,
-                "The most confident predictions are on the left. Attacks are left out."
-                + (" Large markers: safe thresholds." if safe else ""),
-            )
-        )
-    if rows:
-        parts.append(Titled("Under each condition", Table.of(rows, by_condition), long=True))
-    return parts
+    ]
+    rows = [{**entry, "condition": text} for entry in entries for text in entry["status"]]
+    return Table.of(rows, columns)
 
 
 def accepted_text(entry: Entry, condition: str, form: Form = ".1%") -> str:
