@@ -64,21 +64,34 @@ class Registry(Generic[Record]):
         self._records = rest | {record.name: record for record in new}
 
     def arrange(self, names: Sequence[str]) -> None:
-        """Put the records in the order of ``names``, others behind them."""
-        named = {name: self._records[name] for name in names}
-        self._records = named | self._records
+        """Put the records in the order of ``names``.
+
+        Raises ``ValueError`` unless these are the names of all records, each once.
+        """
+        if sorted(names) != sorted(self._records):
+            differing = sorted(set(names) ^ set(self._records))
+            raise ValueError(
+                f"Expected one place for each {self.kind} in the order, got none or no record for "
+                f"{differing or 'a name that stands there twice'}. Add it to the list or remove it."
+            )
+        self._records = {name: self._records[name] for name in names}
 
     def find(self, text: str) -> Record | None:
         """The record called ``text``, or the only one with that ``label``, up to case; or None."""
         if text in self._records:
             return self._records[text]
-        labels = [(folded(getattr(record, "label", "")), record) for record in self]
-        labelled = [record for label, record in labels if label and label == folded(text)]
+        wanted = folded(text)
+        labelled = []
+        for record in self:
+            label = folded(getattr(record, "label", ""))
+            if label and label == wanted:
+                labelled.append(record)
         return labelled[0] if len(labelled) == 1 else None
 
     def __getitem__(self, name: str) -> Record:
         """As ``find``; raises ``UnknownNameError``, which lists the known names, for None."""
-        if (record := self.find(name)) is not None:
+        record = self.find(name)
+        if record is not None:
             return record
         hint = did_you_mean(name, self._records)
         raise UnknownNameError(f"There is no {self.kind} called {name!r}. {hint}.")
