@@ -15,7 +15,7 @@ import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -299,9 +299,6 @@ def without_chunks(part: Part, numbers: Collection[int], positions: Collection[i
     return _put_part(free_path(part.path.parent, NAME, rest[0]), rows, note)
 
 
-if TYPE_CHECKING:
-    from robustness.runs.engines import Chunk
-
 FILE = "images.parquet"
 _OF_A_PART = "images-{:06d}.parquet"
 
@@ -435,36 +432,55 @@ def with_columns(rows: pa.Table, names: Iterable[str], images: pa.Table, spec: R
 
     For columns of ``OF_FRAMING`` they have a model, too.
     """
-    place = pc.index_in(rows["position"], images["position"].combine_chunks())
-
-    def of_model(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
-        """For each row the one of ``values`` of its model."""
-        names = pa.array(spec.model_names, rows["model"].type)
-        return pa.array(values, kind).take(pc.index_in(rows["model"], names))
-
-    def framed_digests() -> pa.Array:
-        framings = list(spec.by_framing)
-        lists = images["framed"].combine_chunks()
-        if not len(lists):
-            return pa.nulls(0)
-        each = [pc.list_element(lists, at).take(place) for at in range(len(framings))]
-        framing_of = [framings.index(own) for _, own in spec.framings]
-        return each[0] if len(each) == 1 else pc.choose(of_model(framing_of, pa.int32()), *each)
-
-    def profiles() -> pa.Array:
-        names = {each.id: each.profile for each in spec.conditions if each.profile}
-        ids = pa.array([*names], rows["condition"].type)
-        return pa.array([*names.values()], pa.string()).take(pc.index_in(rows["condition"], ids))
-
-    make: Mapping[str, Callable[[], Any]] = {
-        "image": lambda: images["name"].take(place),
-        "image_digest": lambda: images["digest"].take(place),
-        "framed_digest": framed_digests,
-        "fit": lambda: of_model([own.fit for _, own in spec.framings], pa.string()),
-        "side": lambda: of_model([own.side for _, own in spec.framings], pa.int32()),
-        "profile": profiles,
-        "seed": lambda: pa.repeat(pa.scalar(spec.seed, pa.int64()), len(rows)),
-    }
     for name in names:
-        rows = rows.append_column(name, make[name]())
+        rows = rows.append_column(name, _derived_column(name, rows, images, spec))
     return rows
+
+
+def _derived_column(name: str, rows: pa.Table, images: pa.Table, spec: Request) -> Any:
+    framings = [framing for _, framing in spec.framings]
+    if name == "seed":
+        return pa.repeat(pa.scalar(spec.seed, pa.int64()), len(rows))
+    if name == "fit":
+        return _by_model([framing.fit for framing in framings], pa.string(), rows, spec)
+    if name == "side":
+        return _by_model([framing.side for framing in framings], pa.int32(), rows, spec)
+    if name == "profile":
+        return _profiles(rows, spec)
+    image_rows = pc.index_in(rows["position"], images["position"].combine_chunks())
+    if name == "framed_digest":
+        return _framed_digests(rows, images["framed"], image_rows, spec)
+    column = {"image": "name", "image_digest": "digest"}[name]
+    return images[column].take(image_rows)
+
+
+def _by_model(values: Sequence[Any], kind: pa.DataType, rows: pa.Table, spec: Request) -> pa.Array:
+    """For each row the one of ``values`` that belongs to its model."""
+    names = pa.array(spec.model_names, rows["model"].type)
+    return pa.array(values, kind).take(pc.index_in(rows["model"], names))
+
+
+def _profiles(rows: pa.Table, spec: Request) -> pa.Array:
+    """For each row the profile that its condition is part of, or null."""
+    profiles = {each.id: each.profile for each in spec.conditions if each.profile}
+    ids = pa.array(list(profiles), rows["condition"].type)
+    names = pa.array(list(profiles.values()), pa.string())
+    return names.take(pc.index_in(rows["condition"], ids))
+
+
+def _framed_digests(
+    rows: pa.Table, framed: pa.ChunkedArray, image_rows: pa.Array, spec: Request
+) -> pa.Array:
+    """For each row the digest of its image in the framing of its model.
+
+    ``framed`` has for each image a list of digests, one for each framing.
+    """
+    digests = framed.combine_chunks()
+    if not len(digests):
+        return pa.nulls(0)
+    framings = list(spec.by_framing)
+    by_framing = [pc.list_element(digests, i).take(image_rows) for i in range(len(framings))]
+    if len(framings) == 1:
+        return by_framing[0]
+    framing_of_model = [framings.index(framing) for _, framing in spec.framings]
+    return pc.choose(_by_model(framing_of_model, pa.int32(), rows, spec), *by_framing)
