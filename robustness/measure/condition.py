@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Annotated, Any, ClassVar
@@ -67,6 +67,20 @@ class _WrittenAttack(StrictTable):
     steps: int | None = None
     restarts: int = 1
     target: int | None = None
+
+
+def _assignments(parts: Sequence[str]) -> dict[str, str]:
+    """The values by name of ``parts`` such as "fog=0.6".
+
+    Raises ``ValueError`` for a part of another form, and for a name that stands twice.
+    """
+    values: dict[str, str] = {}
+    for part in parts:
+        name, value = part.split("=")
+        if name.strip() in values:
+            raise ValueError(part)
+        values[name.strip()] = value.strip()
+    return values
 
 
 _Strengths = dict[str, Annotated[StrictFloat | StrictBool, expected("a strength from 0 to 1")]]
@@ -128,23 +142,22 @@ class Condition:
         ``fog=0.6``, ``fog=.2 + gaussian_blur=0.4`` and ``pgd(epsilon=2/255)`` are read; settings of
         an attack that are left out have its defaults. Raises ``ParameterError`` for anything else.
         """
-        attack = _ATTACK_ID.fullmatch(text.strip())
-        parts = attack[2].split(",") if attack else text.split("+")
+        called = _ATTACK_ID.fullmatch(text.strip())
         try:
-            pairs = [part.split("=") for part in parts if not attack or part.strip()]
-            values: dict[str, Any] = {name.strip(): value.strip() for name, value in pairs}
-            if len(values) < len(pairs):
-                raise ValueError(text)
-            if attack and attack[1] == "stored":
-                stored = StoredTable.model_validate_strings(values, strict=False)
+            if called is None:
+                strengths = _assignments(text.split("+"))
+                return Condition.of({name: float(value) for name, value in strengths.items()})
+            name = called[1]
+            settings = _assignments([part for part in called[2].split(",") if part.strip()])
+            if name == "stored":
+                stored = StoredTable.model_validate_strings(settings, strict=False)
                 return StoredCondition.of_table(stored)
-            if attack:
-                if "epsilon" in values:
-                    values["epsilon"] = str(parse_epsilon(values["epsilon"]))
-                written = {"attack": attack[1], **values}
-                table = _WrittenAttack.model_validate_strings(written, strict=False)
-                return Condition.attack(table.attack, **table.model_dump(exclude={"attack"}))
-            return Condition.of({name: float(value) for name, value in values.items()})
+            if "epsilon" in settings:  # may be a fraction
+                settings["epsilon"] = str(parse_epsilon(settings["epsilon"]))
+            written = _WrittenAttack.model_validate_strings(
+                {"attack": name, **settings}, strict=False
+            )
+            return Condition.attack(written.attack, **written.model_dump(exclude={"attack"}))
         except ValueError as error:
             raise ParameterError(
                 f"Expected a condition such as fog=0.6 or pgd(epsilon=2/255), got {text!r}."
@@ -161,7 +174,10 @@ class Condition:
 
     def as_dict(self) -> dict[str, Any]:
         """{perturbation: strength}, and of a composition the profile, as in the spec of a run."""
-        return {**({"profile": self.profile} if self.profile else {}), **dict(self.steps)}
+        strengths = dict(self.steps)
+        if not self.profile:
+            return strengths
+        return {"profile": self.profile, **strengths}
 
     @property
     def label(self) -> str:
@@ -183,15 +199,19 @@ class Condition:
     @property
     def short(self) -> str:
         """The label with strengths."""
-        records = [(REGISTRY[name], strength) for name, strength in self.steps]
-        texts = (f"{each.label} {at:g}" if each.graded else each.label for each, at in records)
+        texts = []
+        for name, strength in self.steps:
+            record = REGISTRY[name]
+            texts.append(f"{record.label} {strength:g}" if record.graded else record.label)
         return " + ".join(texts) or NOTHING
 
     @property
     def setting(self) -> str:
         """The strengths as text; distinguishes conditions of the same ``name``."""
-        steps = self.steps if self.degree is None else (self.degree,)
-        return " + ".join(f"{strength:g}" for _, strength in steps)
+        if self.degree is not None:
+            _, strength = self.degree
+            return f"{strength:g}"
+        return " + ".join(f"{strength:g}" for _, strength in self.steps)
 
     @property
     def series(self) -> str:
@@ -234,8 +254,11 @@ class Condition:
 
         A switch is on at any strength above 0.
         """
-        whole = ((n, s if REGISTRY[n].graded or s == 0 else 1.0) for n, s in self.steps)
-        return Condition(tuple(whole)).id
+        steps = []
+        for name, strength in self.steps:
+            is_switched_on = strength > 0 and not REGISTRY[name].graded
+            steps.append((name, 1.0 if is_switched_on else strength))
+        return Condition(tuple(steps)).id
 
     @property
     def perturbations(self) -> tuple[str, ...]:
@@ -300,12 +323,15 @@ class ProfileCondition(_OfOneKind):
 def pool_profiles(conditions: Iterable[Condition]) -> tuple[Condition, ...]:
     """``conditions`` with one in place of the compositions of each profile."""
     parts: dict[str, list[Condition]] = {}
-    for each in conditions:
-        parts.setdefault(each.profile or each.id, []).append(each)
-    return tuple(
-        ProfileCondition((), tuple(mine), name) if mine[0].profile else mine[0]
-        for name, mine in parts.items()
-    )
+    for condition in conditions:
+        parts.setdefault(condition.profile or condition.id, []).append(condition)
+    pooled: list[Condition] = []
+    for name, members in parts.items():
+        if members[0].profile:
+            pooled.append(ProfileCondition((), compositions=tuple(members), title=name))
+        else:
+            pooled.append(members[0])
+    return tuple(pooled)
 
 
 def as_profile(conditions: Sequence[Condition], name: str = YOUR_CAMERA) -> tuple[Condition, ...]:
@@ -341,22 +367,23 @@ class AttackCondition(_OfOneKind):
 
     @property
     def id(self) -> str:
-        values = self.as_dict()
-        name = values.pop("attack")
-        return f"{name}({','.join(f'{key}={value}' for key, value in sorted(values.items()))})"
+        settings = self.as_dict()
+        name = settings.pop("attack")
+        texts = [f"{key}={value}" for key, value in sorted(settings.items())]
+        return f"{name}({','.join(texts)})"
 
     def as_dict(self) -> dict[str, Any]:
         """The settings of the attack, as in the spec of a run."""
-        spec = self.spec
-        aim = {} if spec.target is None else {"target": spec.target}
-        return {
-            "attack": spec.name,
-            "epsilon": spec.epsilon,
-            "norm": spec.norm,
-            "steps": spec.steps,
-            "restarts": spec.restarts,
-            **aim,
+        settings = {
+            "attack": self.spec.name,
+            "epsilon": self.spec.epsilon,
+            "norm": self.spec.norm,
+            "steps": self.spec.steps,
+            "restarts": self.spec.restarts,
         }
+        if self.spec.target is not None:
+            settings["target"] = self.spec.target
+        return settings
 
     @property
     def label(self) -> str:
@@ -373,7 +400,9 @@ class AttackCondition(_OfOneKind):
 
     @property
     def series(self) -> str:
-        return f"{self.label} ({', '.join(self._unusual)})" if self._unusual else self.label
+        if not self._unusual:
+            return self.label
+        return f"{self.label} ({', '.join(self._unusual)})"
 
     @property
     def _unusual(self) -> list[str]:
@@ -507,25 +536,50 @@ def perturbation_name(text: str) -> str:
     return record.name if record else text
 
 
-def _of_id(name: str, unknown: Callable[[str], Any]) -> Callable[[str], Any]:
-    """A function from an id to the property ``name``; for an unknown id it is ``unknown`` of it."""
+# What an id says. An id of another version, which cannot be read, is told by its text alone.
 
-    def property_of(text: str) -> Any:
-        condition = readable(text)
-        return unknown(text) if condition is None else getattr(condition, name)
 
-    return property_of
+def setting(text: str) -> str:
+    """``Condition.setting`` of the condition with the id ``text``."""
+    condition = readable(text)
+    if condition is None:
+        _, _, value = text.partition("=")
+        return value
+    return condition.setting
+
+
+def named(text: str) -> str:
+    """``Condition.named`` of the condition with the id ``text``."""
+    condition = readable(text)
+    return text.replace("=", " ") if condition is None else condition.named
+
+
+def short(text: str) -> str:
+    """``Condition.short`` of the condition with the id ``text``."""
+    condition = readable(text)
+    if condition is None:
+        return f"{_label(text)} {setting(text)}".strip()
+    return condition.short
+
+
+def series(text: str) -> str:
+    """``Condition.series`` of the condition with the id ``text``."""
+    condition = readable(text)
+    return _label(text) if condition is None else condition.series
+
+
+def effect(text: str) -> str:
+    """``Condition.effect`` of the condition with the id ``text``."""
+    condition = readable(text)
+    return text if condition is None else condition.effect
+
+
+def degree(text: str) -> tuple[str, float] | None:
+    """``Condition.degree`` of the condition with the id ``text``."""
+    condition = readable(text)
+    return None if condition is None else condition.degree
 
 
 def _label(text: str) -> str:
-    return perturbation_label(text.partition("=")[0])
-
-
-setting: Callable[[str], str] = _of_id("setting", lambda text: text.partition("=")[2])
-named: Callable[[str], str] = _of_id("named", lambda text: text.replace("=", " "))
-short: Callable[[str], str] = _of_id(
-    "short", lambda text: f"{_label(text)} {setting(text)}".strip()
-)
-series: Callable[[str], str] = _of_id("series", _label)
-effect: Callable[[str], str] = _of_id("effect", str)
-degree: Callable[[str], tuple[str, float] | None] = _of_id("degree", lambda _text: None)
+    name, _, _ = text.partition("=")
+    return perturbation_label(name)

@@ -72,22 +72,27 @@ def framing(fit: str | None, side: int | None, name: str | None = None) -> Frami
     both, all models see images alike, as study images are resized. Raises ``UnknownNameError`` or
     ``ParameterError`` for values that do not exist.
     """
-    own = MODELS[name].framing if name is not None and name in MODELS else Framing()
+    own_framing = Framing()
+    if name is not None and name in MODELS:
+        own_framing = MODELS[name].framing
     if fit is not None and side is not None:
         return check_framing(Framing(fit, side))
     if fit is not None:
-        own = own._replace(fit=fit, crop_pct=None, padding=Framing().padding)
-    elif side is not None:
-        own = own._replace(side=side)
-    return check_framing(own)
+        # The share that the model keeps and its padding belong to the fit that is replaced.
+        replaced = own_framing._replace(fit=fit, crop_pct=None, padding=Framing().padding)
+        return check_framing(replaced)
+    if side is not None:
+        return check_framing(own_framing._replace(side=side))
+    return check_framing(own_framing)
 
 
 def groups(framings: Iterable[tuple[str, Framing]]) -> dict[Framing, tuple[str, ...]]:
     """The names of ``framings`` by framing, in order of appearance."""
-    result: dict[Framing, tuple[str, ...]] = {}
-    for name, own in framings:
-        result[own] = (*result.get(own, ()), name)
-    return result
+    names_by_framing: dict[Framing, tuple[str, ...]] = {}
+    for name, framing_of_model in framings:
+        names = names_by_framing.get(framing_of_model, ())
+        names_by_framing[framing_of_model] = (*names, name)
+    return names_by_framing
 
 
 def by_framing(
@@ -102,8 +107,10 @@ def shared_framing(fit: str | None, side: int | None, names: Sequence[str]) -> F
 
     Raises as ``framing``.
     """
-    own, *others = by_framing(fit, side, names) or [framing(fit, side)]
-    return framing(fit, side) if others else own
+    framings = list(by_framing(fit, side, names))
+    if len(framings) == 1:
+        return framings[0]
+    return framing(fit, side)
 
 
 def version_for(picture: Picture, name: str) -> Picture:
@@ -124,9 +131,14 @@ def options(framings: Mapping[str, Framing]) -> dict[str, str]:
         (first.fit, first.side),
     ]
     for fit, side in choices:
-        if all(framing(fit, side, name) == own for name, own in framings.items()):
-            both = {"fit": fit, "side": None if side is None else str(side)}
-            return {name: value for name, value in both.items() if value is not None}
+        if any(framing(fit, side, name) != wanted for name, wanted in framings.items()):
+            continue
+        texts = {}
+        if fit is not None:
+            texts["fit"] = fit
+        if side is not None:
+            texts["side"] = str(side)
+        return texts
     return {}
 
 
@@ -216,8 +228,10 @@ class Request:
     @property
     def framing_text(self) -> str:
         """How the models see the images, in short: "crop at 224 px"."""
-        first, *others = self.by_framing or [Framing()]
-        return OWN_PREPROCESSING if others else first.text
+        framings = list(self.by_framing) or [Framing()]
+        if len(framings) > 1:
+            return OWN_PREPROCESSING
+        return framings[0].text
 
     def only_framing(self, what: str) -> Framing:
         """The framing of all models; raises ``ParameterError`` if they differ.
@@ -256,22 +270,26 @@ class Request:
     @property
     def profiles(self) -> dict[str, tuple[str, ...]]:
         """The ids of the compositions of each profile, by its name."""
-        parts: dict[str, tuple[str, ...]] = {}
-        for each in self.conditions:
-            if each.profile:
-                parts[each.profile] = (*parts.get(each.profile, ()), each.id)
-        return parts
+        ids_by_profile: dict[str, list[str]] = {}
+        for condition in self.conditions:
+            if condition.profile:
+                ids_by_profile.setdefault(condition.profile, []).append(condition.id)
+        return {name: tuple(ids) for name, ids in ids_by_profile.items()}
 
     def as_dict(self) -> dict[str, Any]:
-        return {
+        document: dict[str, Any] = {
             "models": dict(self.models),
             "perturbations": [condition.as_dict() for condition in self.conditions],
-            "framings": {name: own.as_dict() for name, own in self.framings},
+            "framings": {name: framing.as_dict() for name, framing in self.framings},
             "seed": self.seed,
             "bits": BITS,  # of every image
-            **({"classes": list(self.classes)} if self.classes else {}),
-            **({"remedies": [chain.id for chain in self.remedies]} if self.remedies else {}),
         }
+        # Left out where they are empty: the key of requests without them stays as it was.
+        if self.classes:
+            document["classes"] = list(self.classes)
+        if self.remedies:
+            document["remedies"] = [chain.id for chain in self.remedies]
+        return document
 
     @property
     def digest(self) -> str:
@@ -283,19 +301,19 @@ class Request:
 
         A condition without perturbations comes back as one of strength 0, which changes nothing.
         """
-        remedies = [chain.id for chain in self.remedies]
+        lines = [f"models = {json.dumps(self.model_names)}", f"seed = {self.seed}"]
         overrides = options(dict(self.framings))
-        lines = [
-            f"models = {json.dumps(self.model_names)}",
-            f"seed = {self.seed}",
-            *([f"fit = {json.dumps(overrides['fit'])}"] if "fit" in overrides else []),
-            *([f"side = {overrides['side']}"] if "side" in overrides else []),
-            *([f"remedies = {json.dumps(remedies)}"] if remedies else []),
-        ]
+        if "fit" in overrides:
+            lines.append(f"fit = {json.dumps(overrides['fit'])}")
+        if "side" in overrides:
+            lines.append(f"side = {overrides['side']}")
+        if self.remedies:
+            lines.append(f"remedies = {json.dumps([chain.id for chain in self.remedies])}")
         for condition in self.conditions:
+            lines += ["", "[[condition]]"]
             values = condition.as_dict() or {_ORIGINAL: 0.0}
-            texts = (f"{name} = {json.dumps(value)}" for name, value in values.items())
-            lines += ["", "[[condition]]", *texts]
+            for name, value in values.items():
+                lines.append(f"{name} = {json.dumps(value)}")
         return "\n".join(lines) + "\n"
 
 
@@ -321,17 +339,27 @@ def make_spec(
     hashes = tuple((name, models.digest(models.REGISTRY[name])) for name in names)
     framings = tuple((name, framing(fit, side, name)) for name in names)
     conditions = tuple(dict.fromkeys(conditions))
-    place: dict[str, str] = {}  # rows of a condition would not tell for what they are
-    for each in conditions:
-        if place.setdefault(each.id, each.profile) != each.profile:
-            both = (place[each.id], each.profile)
-            texts = (f"the profile {name!r}" if name else "no profile" for name in both)
-            raise ParameterError(
-                f"Expected each condition once, got {each.id} in {' and in '.join(texts)}: "
-                "evaluate two runs."
-            )
+    _check_profiles(conditions)
     chains = parse_all(remedies)
     return Request(hashes, conditions, framings, check_seed(seed), remedies=chains)
+
+
+def _check_profiles(conditions: Sequence[Condition]) -> None:
+    """Raise ``ParameterError`` for a condition in two profiles, or in one and outside.
+
+    Its rows would not tell for which of them they are.
+    """
+    profile_of: dict[str, str] = {}
+    for condition in conditions:
+        other = profile_of.setdefault(condition.id, condition.profile)
+        if other != condition.profile:
+            places = []
+            for name in (other, condition.profile):
+                places.append(f"the profile {name!r}" if name else "no profile")
+            raise ParameterError(
+                f"Expected each condition once, got {condition.id} in {' and in '.join(places)}: "
+                "evaluate two runs."
+            )
 
 
 def spec_of(
@@ -441,16 +469,21 @@ def profile_note(name: str, spec: Request, table: Mapping[str, Any] | None = Non
     ``table`` is that of its file, which is read without it. "" if ``name`` is no profile.
     """
     if table is None:
-        table = read_toml(Path(name)) if name.endswith(".toml") else {}
+        if not name.endswith(".toml"):
+            return ""
+        table = read_toml(Path(name))
     match = table.get("match")
     if not isinstance(match, Mapping):
         return ""
-    matched = match.get("side", table.get("side", STUDY_SIDE))
-    others = [f"{model} ({own.side} px)" for model, own in spec.framings if own.side != matched]
+    matched_side = match.get("side", table.get("side", STUDY_SIDE))
+    others = []
+    for model, framing_of_model in spec.framings:
+        if framing_of_model.side != matched_side:
+            others.append(f"{model} ({framing_of_model.side} px)")
     if not others:
         return ""
     return (
-        f"{name} was matched at {matched} px, which {some(others, 3)} "
+        f"{name} was matched at {matched_side} px, which {some(others, 3)} "
         f"{'does' if len(others) == 1 else 'do'} not see: strengths in pixels scale with the side, "
         "and grain and blur may look otherwise there. Match at that side to be sure."
     )
