@@ -1,11 +1,10 @@
 """The loop over images, conditions and models: perturb, predict, measure.
 
-Feature similarity, rescaled so that unrelated images (the floor) are at 0.
+The similarity of features is rescaled, so that unrelated images (the floor) are at 0: most features
+are never negative, so even unrelated photographs have a similarity of 0.3 to 0.8. Only measured
+from that floor can similarities be compared between models and stages.
 
-Most features are never negative, so even unrelated photographs have a similarity of 0.3 to 0.8.
-Only measured from that floor can similarities be compared between models and stages.
-
-Trials of remedies: the same images and conditions, the same model, behind each remedy.
+Remedies are tried on the same images and conditions, by the same model.
 """
 
 from __future__ import annotations
@@ -112,32 +111,42 @@ def floors(classifier: Classifier) -> Floors:
 
 def _read_or_measured(classifier: Classifier) -> Floors:
     """The floors from a file that is named after everything they depend on, if there can be one."""
+    if not classifier.key:
+        return _measured_floors(classifier)
     key = (classifier.key, code_digest(__name__), *decoding.REGISTRY)
     name = hashlib.sha256(repr(key).encode()).hexdigest()[:24]
     file = settings.cache_folder() / "floors" / f"{name}.json"
-    if classifier.key:
-        with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
-            saved = json.loads(read_regular(file, _MOST_BYTES))
-            return {s: {n: float(saved[s][n]) for n in RESCALED} for s in classifier.stages}
-    images, origins = strangers(classifier.side)
-    first, second = np.nonzero(np.triu(origins[:, None] != origins))  # of different photographs
-    measured = {
-        stage: {name: float(scores.mean()) for name, scores in _scores(f[first], f[second]).items()}
-        for stage, f in classifier(images).features.items()
-    }
-    if classifier.key:
-        with contextlib.suppress(OSError):  # without a cache they are measured at every start
-            file.parent.mkdir(parents=True, exist_ok=True)
-            write_whole(file, json.dumps(measured).encode())
+    with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
+        saved = json.loads(read_regular(file, _MOST_BYTES))
+        return {
+            stage: {metric: float(saved[stage][metric]) for metric in RESCALED}
+            for stage in classifier.stages
+        }
+    measured = _measured_floors(classifier)
+    with contextlib.suppress(OSError):  # without a cache they are measured at every start
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(file, json.dumps(measured).encode())
     return measured
 
 
-def at(similarities: Similarities, place: int) -> Stages:
-    """The similarities of the image at ``place``."""
-    return {
-        stage: {name: float(values[place]) for name, values in scores.items()}
-        for stage, scores in similarities.items()
-    }
+def _measured_floors(classifier: Classifier) -> Floors:
+    """The mean similarity of every two unrelated images, from one pass."""
+    images, origins = strangers(classifier.side)
+    are_unrelated = np.triu(origins[:, None] != origins)  # each pair once
+    first, second = np.nonzero(are_unrelated)
+    measured = {}
+    for stage, features in classifier(images).features.items():
+        scores = _scores(features[first], features[second])
+        measured[stage] = {name: float(values.mean()) for name, values in scores.items()}
+    return measured
+
+
+def similarities_of_image(similarities: Similarities, index: int) -> Stages:
+    """The similarities of one image."""
+    of_image = {}
+    for stage, scores in similarities.items():
+        of_image[stage] = {name: float(values[index]) for name, values in scores.items()}
+    return of_image
 
 
 Floats = NDArray[np.float32]
@@ -165,36 +174,37 @@ class Trials:
         rows: Sequence[Sequence[Measurement]],
     ) -> list[list[Measurement]]:
         """The ``rows`` of ``classifier`` for ``batch``, with a trial of each remedy of ``spec``."""
-        measurements: list[list[Measurement]] = [list(own) for own in rows]
+        measurements = [list(of_image) for of_image in rows]
         for chain in spec.remedies:
-            answers = self._answers(spec, batch, classifier, chain)
-            for place, own in enumerate(measurements):
-                clean, *after = answers[place]
-                adaptive = self._attacked(spec, batch, classifier, chain, place)
-                for at, row in enumerate(own):
-                    worse = _worse(after[at], adaptive.get(at), row, clean)
+            probabilities = self._probabilities(spec, batch, classifier, chain)
+            for image, of_image in enumerate(measurements):
+                clean, *plain = probabilities[image]
+                adaptive = self._attacked(spec, batch, classifier, chain, image)
+                for index, row in enumerate(of_image):
+                    worse = _worse(plain[index], adaptive.get(index), row, clean)
                     trial = RemediedPrediction(chain.id, *_top(clean), *_top(worse))
-                    own[at] = replace(row, remedies=(*row.remedies, trial))
+                    of_image[index] = replace(row, remedies=(*row.remedies, trial))
         return measurements
 
-    def _answers(
+    def _probabilities(
         self, spec: Request, batch: Batch, classifier: Classifier, chain: Chain
     ) -> list[Floats]:
         """By image, the probabilities (1 + conditions, classes), the original first."""
-        idle = [place for place, condition in enumerate(spec.conditions, 1) if condition.idle]
-        attacked = any(condition.needs_model for condition in spec.conditions)
+        idle = [index for index, condition in enumerate(spec.conditions, 1) if condition.idle]
+        has_attacks = any(condition.needs_model for condition in spec.conditions)
         key = chain.id, classifier.record.labels().key
-        if chain.several_models and key in self._joint and not attacked:
+        # An attack makes other images for each model, whose predictions are no others'.
+        if chain.several_models and key in self._joint and not has_attacks:
             return self._joint[key]
-        asks = [classifier, *self._others(spec, classifier, chain)]
-        outputs = []
+        classifiers = [classifier, *self._others(spec, classifier, chain)]
+        by_image = []
         for frames in batch.frames:
-            answer = _chain_probabilities(chain, asks, frames, spec.classes)
-            answer[idle] = answer[0]
-            outputs.append(answer)
+            probabilities = _chain_probabilities(chain, classifiers, frames, spec.classes)
+            probabilities[idle] = probabilities[0]
+            by_image.append(probabilities)
         if chain.several_models:
-            self._joint[key] = outputs
-        return outputs
+            self._joint[key] = by_image
+        return by_image
 
     def _others(self, spec: Request, classifier: Classifier, chain: Chain) -> Iterator[Classifier]:
         """The other models of ``spec`` with the same classes, if ``chain`` takes several."""
@@ -202,25 +212,31 @@ class Trials:
             yield self._load(name, side=classifier.side)
 
     def _attacked(
-        self, spec: Request, batch: Batch, classifier: Classifier, chain: Chain, place: int
+        self, spec: Request, batch: Batch, classifier: Classifier, chain: Chain, image: int
     ) -> Mapping[int, Floats]:
-        """Probabilities for the image ``place``, attacked through ``chain``, by condition."""
-        attacks = [
-            (at, condition) for at, condition in enumerate(spec.conditions) if condition.needs_model
-        ]
-        key = chain.id, classifier.record.labels().key, place
+        """Probabilities for one image, attacked through ``chain``, by the index of the condition.
+
+        Empty without attacks, and where ``chain`` takes several models but there is no other.
+        """
+        attacks = {
+            index: condition
+            for index, condition in enumerate(spec.conditions)
+            if condition.needs_model
+        }
+        key = chain.id, classifier.record.labels().key, image
         if not attacks or key in self._joint_attacked:
             return self._joint_attacked.get(key, {})
-        probabilities: dict[int, Floats] = {}
         others = list(self._others(spec, classifier, chain))
         if chain.several_models and not others:
-            return probabilities  # the model itself
-        through = classifier.with_remedies(chain, others)
-        for at, condition in attacks:
-            image = condition.against(batch.pictures[place], spec.seed, through)
-            answer = through(image[None])
-            answer = among(answer, spec.classes) if spec.classes else answer
-            probabilities[at] = answer.probabilities[0]
+            return {}  # such a chain is the model itself
+        remedied = classifier.with_remedies(chain, others)
+        probabilities: dict[int, Floats] = {}
+        for index, condition in attacks.items():
+            attacked = condition.against(batch.pictures[image], spec.seed, remedied)
+            outputs = remedied(attacked[None])
+            if spec.classes:
+                outputs = among(outputs, spec.classes)
+            probabilities[index] = outputs.probabilities[0]
         if chain.several_models:
             self._joint_attacked[key] = probabilities
         return probabilities
@@ -273,7 +289,9 @@ def _chain_probabilities(
 
     def ask(classifier: Classifier, views: Images) -> tuple[Floats, dict[str, Floats]]:
         outputs = classifier(views)
-        return (among(outputs, classes) if classes else outputs).probabilities, {}
+        if classes:
+            outputs = among(outputs, classes)
+        return outputs.probabilities, {}
 
     asks = [partial(ask, classifier) for classifier in classifiers]
     parts = [
@@ -292,8 +310,10 @@ def _worse(plain: Floats, adaptive: Floats | None, row: Measurement, clean: Floa
     """The worse of two predictions under attack: incorrect or, without a label, changed."""
     if adaptive is None:
         return plain
-    own = int(clean.argmax()) if row.label is None else row.label
-    return plain if int(plain.argmax()) != own else adaptive
+    good_class = int(clean.argmax()) if row.label is None else row.label
+    if int(plain.argmax()) != good_class:
+        return plain
+    return adaptive
 
 
 def frames(pictures: Sequence[Picture], conditions: Sequence[Condition], seed: int) -> Images:
@@ -377,7 +397,7 @@ def measurements(
                 top5=tuple(top5[index].tolist()),
                 top5_probabilities=tuple(after[top5[index]].tolist()),
                 scores={name: float(values[index]) for name, values in answers.items()},
-                stages=at(stages, index),
+                stages=similarities_of_image(stages, index),
             )
         )
     return rows
@@ -393,8 +413,10 @@ def prepare(
 
     ``changed`` are their ``frames``, if they are there already.
     """
-    changed = frames(pictures, conditions, seed) if changed is None else changed
-    return Batch(pictures, changed, [picture_scores(own[:1], own[1:]) for own in changed])
+    if changed is None:
+        changed = frames(pictures, conditions, seed)
+    scores = [picture_scores(versions[:1], versions[1:]) for versions in changed]
+    return Batch(pictures, changed, scores)
 
 
 def measure_batch(
@@ -409,24 +431,34 @@ def measure_batch(
     Uses as few forward passes as possible: conditions that change nothing reuse the original, whose
     outputs may be given as ``clean``.
     """
-    active = [place for place, condition in enumerate(spec.conditions, 1) if not condition.idle]
-    frames = batch.frames[:, active if clean is not None else [0, *active]]
-    count, variants = frames.shape[:2]
-    clean_outputs = [] if clean is None else list(clean)
-    outputs = classifier(frames.reshape(-1, *frames.shape[2:])) if variants else None
-    if outputs is not None and spec.classes:
-        outputs = among(outputs, spec.classes)
-    order = np.zeros(len(spec.conditions), np.intp)
-    order[np.array(active, np.intp) - 1] = np.arange(1, 1 + len(active))
+    active = [index for index, condition in enumerate(spec.conditions, 1) if not condition.idle]
+    to_predict = active if clean is not None else [0, *active]
+    frames = batch.frames[:, to_predict]
+    image_count, frame_count = frames.shape[:2]
+    outputs = None
+    if frame_count:
+        outputs = classifier(frames.reshape(-1, *frames.shape[2:]))
+        if spec.classes:
+            outputs = among(outputs, spec.classes)
+    # By condition the row of an image's outputs: 0, the original, for one that changes nothing.
+    output_rows = np.zeros(len(spec.conditions), np.intp)
+    output_rows[np.array(active, np.intp) - 1] = np.arange(1, 1 + len(active))
     rows = []
-    for place in range(count):
-        parts = clean_outputs[place : place + 1]
+    for image in range(image_count):
+        parts = [] if clean is None else [clean[image]]
         if outputs is not None:
-            parts = [*parts, outputs[place * variants : (place + 1) * variants]]
-        own = Outputs.join(parts)
-        picture = batch.pictures[place]
-        scores = batch.scores[place]
-        rows.append(measurements(spec, picture, classifier, own[:1], own[order], scores))
+            parts.append(outputs[image * frame_count : (image + 1) * frame_count])
+        of_image = Outputs.join(parts)
+        rows.append(
+            measurements(
+                spec,
+                batch.pictures[image],
+                classifier,
+                of_image[:1],
+                of_image[output_rows],
+                batch.scores[image],
+            )
+        )
     return rows
 
 
@@ -446,40 +478,44 @@ def answers(
     ``batches`` hold the same images in each framing of the models. ``labels`` replaces the images'
     own labels. Raises ``GradientError`` for a model that cannot be attacked.
     """
-    alike = {own: (spec.of_models(names), Trials(load)) for own, names in spec.by_framing.items()}
-    for name, own in spec.framings:
-        classifier = load(name, side=own.side)  # anew if the memory budget had it released
-        batch = batches[own]
+    request_of = {framing: spec.of_models(names) for framing, names in spec.by_framing.items()}
+    trials_of = {framing: Trials(load) for framing in request_of}
+    for name, framing in spec.framings:
+        classifier = load(name, side=framing.side)  # anew if the memory budget had it released
+        batch = batches[framing]
         if labels is not None:
-            pairs = zip(batch.pictures, labels(classifier.record), strict=True)
-            batch = replace(batch, pictures=[replace(each, label=label) for each, label in pairs])
+            pictures = []
+            for picture, label in zip(batch.pictures, labels(classifier.record), strict=True):
+                pictures.append(replace(picture, label=label))
+            batch = replace(batch, pictures=pictures)
         attacked = _with_attacks(spec, batch, classifier)
         rows = measure_batch(spec, attacked, classifier)
         if spec.remedies:
-            of_framing, trials = alike[own]
-            rows = trials.tried(of_framing, attacked, classifier, rows)
+            rows = trials_of[framing].tried(request_of[framing], attacked, classifier, rows)
         yield rows
 
 
 def _with_attacks(spec: Request, batch: Batch, classifier: Classifier) -> Batch:
     """``batch`` with the attacks of ``spec`` on ``classifier``; unchanged if there are none."""
     attacks = [
-        (place, condition)
-        for place, condition in enumerate(spec.conditions)
+        (index, condition)
+        for index, condition in enumerate(spec.conditions)
         if condition.needs_model
     ]
     if not attacks:
         return batch
     frames = batch.frames.copy()
-    scores_by_picture = [
-        {name: values.copy() for name, values in own.items()} for own in batch.scores
-    ]
-    for picture, own, scores in zip(batch.pictures, frames, scores_by_picture, strict=True):
-        for place, condition in attacks:
-            own[1 + place] = condition.against(picture, spec.seed, classifier)
-            for name, values in picture_scores(own[:1], own[1 + place][None]).items():
-                scores[name][place] = values[0]
-    return Batch(batch.pictures, frames, scores_by_picture)
+    scores_of_images = []
+    for image, picture in enumerate(batch.pictures):
+        original = frames[image, :1]
+        scores = {name: values.copy() for name, values in batch.scores[image].items()}
+        for index, condition in attacks:
+            attacked = condition.against(picture, spec.seed, classifier)
+            frames[image, 1 + index] = attacked
+            for name, values in picture_scores(original, attacked[None]).items():
+                scores[name][index] = values[0]
+        scores_of_images.append(scores)
+    return Batch(batch.pictures, frames, scores_of_images)
 
 
 def evaluate(
@@ -494,11 +530,11 @@ def evaluate(
     in one batch. Closing the iterator stops the work. Raises ``WeightsError`` if a model cannot be
     loaded.
     """
-    for name, own in spec.framings:  # fail before any other work
-        load(name, side=own.side)
+    for name, framing in spec.framings:  # fail before any other work
+        load(name, side=framing.side)
     for picture in pictures:
-        batches = {
-            own: prepare([picture.at(own)], spec.conditions, spec.seed) for own in spec.by_framing
-        }
+        batches = {}
+        for framing in spec.by_framing:
+            batches[framing] = prepare([picture.at(framing)], spec.conditions, spec.seed)
         for (rows,) in answers(spec, batches, load=load):
             yield from rows

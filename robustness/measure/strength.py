@@ -150,18 +150,19 @@ def sweep(
         )
         for record in records
     }
-    first = specs[records[0].name]
-    clean = {
-        name: load(name, side=own.side)(picture.at(own).image[None]) for name, own in first.framings
-    }
+    # Originals are predicted once, for all perturbations.
+    clean = {}
+    for name, framing in specs[records[0].name].framings:
+        classifier = load(name, side=framing.side)
+        clean[name] = classifier(picture.at(framing).image[None])
     for record in records:
         breaks: dict[str, Break] = {}
         spec = specs[record.name]
-        for own, of_framing in spec.by_framing.items():
-            version = picture.at(own)
+        for framing, of_framing in spec.by_framing.items():
+            version = picture.at(framing)
             batch = prepare([version], spec.conditions, spec.seed)
             for name in of_framing:
-                classifier = load(name, side=own.side)  # again if memory ran short
+                classifier = load(name, side=framing.side)  # again if memory ran short
                 (rows,) = measure_batch(spec, batch, classifier, clean=[clean[name]])
                 yield from rows
                 breaks[name] = _search(version, classifier, rows, spec.seed, record)
@@ -176,15 +177,17 @@ def _search(
     record: Perturbation,
 ) -> Break:
     """The first change near the even steps ``rows``."""
-    own = rows[0].clean_top1
+    clean_top1 = rows[0].clean_top1
     leads = {row.strength or 0.0: _lead_of(row) for row in rows}
     classes = {row.strength or 0.0: row.top1 for row in rows}
-    while record.graded and (between := _doubtful(leads)):
-        between = between[:_AT_ONCE]
-        conditions = [Condition.of({record.name: strength}) for strength in between]
-        answers = classifier(perturbed(picture, conditions, seed)).probabilities
-        leads |= zip(between, _leads(answers, own), strict=True)
-        classes |= zip(between, answers.argmax(axis=1).tolist(), strict=True)
+    while record.graded:
+        doubtful = _doubtful(leads)[:_AT_ONCE]
+        if not doubtful:
+            break
+        conditions = [Condition.of({record.name: strength}) for strength in doubtful]
+        probabilities = classifier(perturbed(picture, conditions, seed)).probabilities
+        leads |= zip(doubtful, _leads(probabilities, clean_top1), strict=True)
+        classes |= zip(doubtful, probabilities.argmax(axis=1).tolist(), strict=True)
     unchanged, changed = _first_break(sorted(leads.items()))
     ssim = None
     returns = []
@@ -204,8 +207,8 @@ def _search(
         high=changed,
         never=changed is None,
         returns=tuple(returns),
-        grid=[*leads][1],
-        clean_top1=own,
+        grid=list(leads)[1],
+        clean_top1=clean_top1,
         clean_probability=rows[0].clean_probability,
         top1=None if changed is None else classes[changed],
     )
@@ -217,15 +220,16 @@ def _lead_of(row: Measurement) -> float:
     return _lead(row.retained_probability, other, row.consistent)
 
 
-def _leads(probabilities: NDArray[np.float32], own: int) -> list[float]:
+def _leads(probabilities: NDArray[np.float32], clean_top1: int) -> list[float]:
+    """(n,): the lead of the class ``clean_top1`` in each row of ``probabilities`` (n, classes)."""
     others = probabilities.copy()
-    others[:, own] = -1
-    return [
-        _lead(float(mine), float(other), own == top1)
-        for mine, other, top1 in zip(
-            probabilities[:, own], others.max(axis=1), probabilities.argmax(axis=1), strict=True
-        )
-    ]
+    others[:, clean_top1] = -1
+    best_other = others.max(axis=1).tolist()
+    top1 = probabilities.argmax(axis=1).tolist()
+    leads = []
+    for row, probability in enumerate(probabilities[:, clean_top1].tolist()):
+        leads.append(_lead(probability, best_other[row], top1[row] == clean_top1))
+    return leads
 
 
 def _lead(mine: float, other: float, unchanged: bool) -> float:
@@ -256,18 +260,20 @@ def _doubtful(leads: Mapping[float, float]) -> list[float]:
     """
     tried = sorted(leads.items())
     _, changed = _first_break(tried)
-    at = np.array([s for s, _ in tried if changed is None or s <= changed])
-    lead = np.array([leads[strength] for strength in at])
+    up_to_break = [strength for strength, _ in tried if changed is None or strength <= changed]
+    at = np.array(up_to_break)
+    lead = np.array([leads[strength] for strength in up_to_break])
     bend = np.zeros(len(at) + 2)  # per strength, padded at both ends
     if len(at) > 2:
         share = (at[1:-1] - at[:-2]) / (at[2:] - at[:-2])
         bend[2:-2] = np.abs(lead[1:-1] - lead[:-2] - share * (lead[2:] - lead[:-2]))
-    near = np.maximum.reduce([bend[:-3], bend[1:-2], bend[2:-1], bend[3:]])
-    close = np.minimum(lead[:-1], lead[1:]) < CLOSE * near
+    largest_bend_nearby = np.maximum.reduce([bend[:-3], bend[1:-2], bend[2:-1], bend[3:]])
+    is_close = np.minimum(lead[:-1], lead[1:]) < CLOSE * largest_bend_nearby
     if changed is not None:
-        close[-1] = True
-    wide = np.diff(at) > TOLERANCE
-    return [float(strength) for strength in ((at[:-1] + at[1:]) / 2)[close & wide]]
+        is_close[-1] = True  # the break itself lies in the last gap
+    is_wide = np.diff(at) > TOLERANCE
+    middles = (at[:-1] + at[1:]) / 2
+    return [float(strength) for strength in middles[is_close & is_wide]]
 
 
 Event = TypeVar("Event")
@@ -328,8 +334,12 @@ class Band:
 
         None, too, unless ``breakable``.
         """
-        bad = (cell.strength for cell in self.cells if not self.good(cell))
-        return next(bad, None) if self.breakable else None
+        if not self.breakable:
+            return None
+        for cell in self.cells:
+            if not self.good(cell):
+                return cell.strength
+        return None
 
     @property
     def words(self) -> tuple[str, str]:
@@ -343,21 +353,27 @@ class Band:
             return f"{self._word(self.cells[0])}; {self._word(self.cells[-1])} when on"
         parts: list[str] = []
         for _, group in groupby(self.cells, key=self.good):
-            first, *rest = group
-            last = [first, *rest][-1]
-            if not rest:
-                where = f"at {first.strength:g}"
-            elif first is self.cells[0]:
-                where = "always" if last is self.cells[-1] else f"up to {last.strength:g}"
-            else:
-                where = f"from {first.strength:g}"
-                where += "" if last is self.cells[-1] else f" to {last.strength:g}"
+            cells = list(group)
             again = " again" if len(parts) > 1 else ""
-            parts.append(f"{self._word(first)}{again} {where}")
+            parts.append(f"{self._word(cells[0])}{again} {self._range_text(cells)}")
         return ", ".join(parts)
 
+    def _range_text(self, cells: Sequence[Cell]) -> str:
+        """Where ``cells``, which follow each other, lie in the band, such as "up to 0.35"."""
+        first = cells[0]
+        last = cells[-1]
+        is_at_end = last is self.cells[-1]
+        if len(cells) == 1:
+            return f"at {first.strength:g}"
+        if first is self.cells[0]:
+            return "always" if is_at_end else f"up to {last.strength:g}"
+        if is_at_end:
+            return f"from {first.strength:g}"
+        return f"from {first.strength:g} to {last.strength:g}"
+
     def _word(self, cell: Cell) -> str:
-        return self.words[not self.good(cell)]
+        good, other = self.words
+        return good if self.good(cell) else other
 
     def labelled(self, truth: str | None) -> Band:
         """The band with the true class ``truth``, if the model has it."""
@@ -393,4 +409,5 @@ def cells(strengths: Sequence[float], probabilities: Floats) -> list[Cell]:
     """The cells at ``strengths`` from a row of ``probabilities`` each."""
     top1 = probabilities.argmax(axis=1)
     best = probabilities[np.arange(len(top1)), top1]
-    return [Cell(*each) for each in zip(strengths, top1.tolist(), best.tolist(), strict=True)]
+    columns = zip(strengths, top1.tolist(), best.tolist(), strict=True)
+    return [Cell(strength, index, probability) for strength, index, probability in columns]
