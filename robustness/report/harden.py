@@ -23,38 +23,14 @@ _TITLES = {
 def sentences(hardening: Hardening) -> Iterator[str]:
     """The answer, shortest first."""
     judgement = hardening.judgement
-    quantity = _quantity(hardening)
-    originals, trained, unseen = (_entry(hardening, group) for group in judgement.groups)
-    gained, lost, learned = (_points(entry, quantity) for entry in (unseen, originals, trained))
-    gain = f"{gained} on perturbations of other families"
-    most = f"a loss above {points(MOST_LOSS, '.0f')} points on originals"
-    low = judgement.group(ORIGINALS).low
-    if not judgement.labelled:
-        yield (
-            "No recommendation: without labels only consistency is measured, and training "
-            "optimises agreement with the parent."
-        )
-    elif not hardening.share:
-        yield (
-            f"Not recommended: {hardening.name} has the weights of {model(hardening.parent)}, as "
-            "no step towards the trained ones was better on the images that choose."
-        )
-    elif judgement.recommended:
-        yield f"Recommended: {gain}; {most} is excluded."
-    elif not judgement.gain_established:
-        yield f"Not recommended: {gain}, which is no significant gain."
-    elif low is not None and judgement.group(ORIGINALS).difference > -MOST_LOSS:
-        most = figure_text(originals, f"{quantity}_difference_low", lambda at: points(-at, ".1f"))
-        loss = f"a loss of up to {most} points on originals is not excluded"
-        yield f"Not recommended: {gain}, but {loss}."
-    else:
-        yield f"Not recommended: {gain}, but {lost} on originals."
-    if judgement.labelled and judgement.group(TRAINED).significant:
-        yield f"Perturbations trained on: {learned}."
+    yield _recommendation(hardening)
+    trained = judgement.group(TRAINED)
+    if judgement.labelled and trained.significant:
+        yield f"Perturbations trained on: {_difference(hardening, trained)}."
     if judgement.more_images is not None:
-        more = counted(round_up(judgement.more_images), "more labelled image")
-        decided = "exclude the loss" if judgement.gain_established else "show a gain of 1 point"
-        yield f"About {more} would {decided}."
+        images = counted(round_up(judgement.more_images), "more labelled image")
+        effect = "exclude the loss" if judgement.gain_established else "show a gain of 1 point"
+        yield f"About {images} would {effect}."
     train = counted(hardening.train, "image")
     share = format_figure(hardening.share, "g")
     others = counted(judgement.images, "other image")
@@ -68,15 +44,58 @@ def sentences(hardening: Hardening) -> Iterator[str]:
         yield f"{counted(hardening.unreadable, 'image')} could not be read."
 
 
+def _recommendation(hardening: Hardening) -> str:
+    """Whether to use the hardened model, and the gain or the loss that decides it."""
+    judgement = hardening.judgement
+    originals = judgement.group(ORIGINALS)
+    gain = f"{_difference(hardening, judgement.group(UNSEEN))} on perturbations of other families"
+    if not judgement.labelled:
+        return (
+            "No recommendation: without labels only consistency is measured, and training "
+            "optimises agreement with the parent."
+        )
+    if not hardening.share:
+        return (
+            f"Not recommended: {hardening.name} has the weights of {model(hardening.parent)}, as "
+            "no step towards the trained ones was better on the images that choose."
+        )
+    if judgement.recommended:
+        excluded = f"a loss above {points(MOST_LOSS, '.0f')} points on originals"
+        return f"Recommended: {gain}; {excluded} is excluded."
+    if not judgement.gain_established:
+        return f"Not recommended: {gain}, which is no significant gain."
+    if originals.low is not None and originals.difference > -MOST_LOSS:
+        entry = _entry(hardening, originals)
+        low = f"{_quantity(hardening)}_difference_low"
+        loss = figure_text(entry, low, lambda bound: points(-bound, ".1f"))
+        return (
+            f"Not recommended: {gain}, but a loss of up to {loss} points on originals is not "
+            "excluded."
+        )
+    return f"Not recommended: {gain}, but {_difference(hardening, originals)} on originals."
+
+
+def _difference(hardening: Hardening, group: GroupDifference) -> str:
+    """The difference of ``group`` in points with its interval."""
+    return _points(_entry(hardening, group), _quantity(hardening))
+
+
 def _quantity(hardening: Hardening) -> str:
     return "perturbed_accuracy" if hardening.judgement.labelled else "consistency"
 
 
 def _change(hardening: Hardening, group: GroupDifference) -> maps.ShareChange:
-    condition = "" if group.name in _TITLES else group.name
-    images = hardening.judgement.images
-    shares = (group.before, group.after, group.low, group.high)
-    return maps.ShareChange(hardening.name, condition, *shares, group.significant, images)
+    is_condition = group.name not in _TITLES
+    return maps.ShareChange(
+        model=hardening.name,
+        condition=group.name if is_condition else "",
+        before=group.before,
+        after=group.after,
+        low=group.low,
+        high=group.high,
+        significant=group.significant,
+        n=hardening.judgement.images,
+    )
 
 
 def _entry(hardening: Hardening, group: GroupDifference) -> Entry:

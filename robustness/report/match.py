@@ -52,30 +52,25 @@ def sentences(match: Match) -> list[str]:
 
 
 def _cause(match: Match) -> Iterator[str]:
+    """What makes the images differ, where it was searched for."""
     parts = match.perturbations
-    causes = join_names([_described(part) for part in parts], len(parts)) if parts else ""
-    if not match.searched:
-        pass
-    elif not match.different:
-        yield "No difference found between your images and the reference."
-    elif not match.matched:
-        names = join_names(match.unexplained, len(match.unexplained))
-        if parts:
-            yield (
-                f"The cause is unknown: nearest is {causes}, but your images still differ in "
-                f"{names}."
-            )
-        else:
-            yield f"The cause is unknown: your images differ from the reference in {names}."
-    elif parts:
-        who = "Your images" if match.share == 1 else f"{share(match.share, 0)} of your images"
-        if len(parts) == 1 and parts[0].perturbation in _TOO:  # of light: in plain words
-            record = REGISTRY[parts[0].perturbation]
-            strengths = parts[0].strength, parts[0].low, parts[0].high
-            at, low, high = (f"{abs(record.value_at(strength)):.3g}" for strength in strengths)
-            yield f"{who} are {at} {record.unit} too {_TOO[record.name]} ({low} to {high})."
-        else:
-            yield f"{who} look like the reference with {causes}."
+    causes = join_names([_described(part) for part in parts], len(parts))
+    if match.searched:
+        if not match.different:
+            yield "No difference found between your images and the reference."
+        elif not match.matched:
+            differences = join_names(match.unexplained, len(match.unexplained))
+            if parts:
+                yield (
+                    f"The cause is unknown: nearest is {causes}, but your images still differ in "
+                    f"{differences}."
+                )
+            else:
+                yield (
+                    f"The cause is unknown: your images differ from the reference in {differences}."
+                )
+        elif parts:
+            yield _explanation(match, causes)
     if match.matched and parts and not match.share_decided:
         yield "The effect is too weak to tell whether all of your images are affected."
     for part in parts:
@@ -88,32 +83,59 @@ def _cause(match: Match) -> Iterator[str]:
             yield f"{label} fits as well as {join_names(others, len(others))}."
 
 
+def _explanation(match: Match, causes: str) -> str:
+    """The sentence on the ``causes`` that explain the images; of light alone in plain words."""
+    images = "Your images"
+    if match.share != 1:
+        images = f"{share(match.share, 0)} of your images"
+    first = match.perturbations[0]
+    if len(match.perturbations) > 1 or first.perturbation not in _TOO:
+        return f"{images} look like the reference with {causes}."
+    record = REGISTRY[first.perturbation]
+    value, low, high = (
+        f"{abs(record.value_at(strength)):.3g}"
+        for strength in (first.strength, first.low, first.high)
+    )
+    return f"{images} are {value} {record.unit} too {_TOO[record.name]} ({low} to {high})."
+
+
 def _accuracy(match: Match) -> Iterator[str]:
+    """The accuracy to expect, and what it rests on."""
     answers = match.expected_accuracy
-    texts: list[str] = []
-    sources = [name for name in ("confidence", "labels") if any(getattr(a, name) for a in answers)]
-    for entry in map(_entry, answers):
-        value = figure_text(entry, "expected_accuracy", ".0%")
-        bounds = in_brackets(entry, "expected_accuracy", lambda end: points(end, ".0f"))
-        texts.append(f"{model(entry['model'])} {value}{bounds}")
-    if texts:
+    if answers:
+        texts = []
+        for entry in map(_entry, answers):
+            value = figure_text(entry, "expected_accuracy", ".0%")
+            bounds = in_brackets(entry, "expected_accuracy", lambda end: points(end, ".0f"))
+            texts.append(f"{model(entry['model'])} {value}{bounds}")
+        sources = []
+        for name in ("confidence", "labels"):
+            if any(getattr(answer, name) for answer in answers):
+                sources.append(name)
         yield f"Accuracy to expect, from {' and '.join(sources)}: {', '.join(texts)}."
     if match.no_accuracy:
         yield match.no_accuracy
-    for count in dict.fromkeys(match.reference_labels.values()):
-        if count < match.reference_images and any(match.reference_labels.values()):
-            names = [model(name) for name, own in match.reference_labels.items() if own == count]
-            verb = "has" if count == 1 else "have"
-            yield (
-                f"{count} of {counted(match.reference_images, 'reference image')} {verb} a class "
-                f"of {join_names(names, len(names))}."
-            )
+    yield from _partly_labelled(match)
     for answer in answers:
         if answer.disagreement:
             yield (
                 f"{model(answer.model)}: {answer.disagreement} disagree by more than their "
                 "intervals."
             )
+
+
+def _partly_labelled(match: Match) -> Iterator[str]:
+    """A sentence for each number of labelled reference images below that of all."""
+    models_of_count: dict[int, list[str]] = {}
+    for name, count in match.reference_labels.items():
+        models_of_count.setdefault(count, []).append(model(name))
+    if not any(models_of_count):
+        return  # no image has a label
+    for count, names in models_of_count.items():
+        if count < match.reference_images:
+            images = counted(match.reference_images, "reference image")
+            verb = "has" if count == 1 else "have"
+            yield f"{count} of {images} {verb} a class of {join_names(names, len(names))}."
 
 
 def _cautions(match: Match) -> Iterator[str]:
@@ -139,12 +161,14 @@ def _entry(answer: ExpectedAccuracy) -> dict[str, Any]:
 
 
 def _described(part: MatchedPerturbation) -> str:
+    """The label with its value and interval, as in "noise 10% (4% to 15%)"."""
     record = REGISTRY[part.perturbation]
     wording = record.wording or f"{{value}} {record.unit}"
-    before = wording.partition("{")[0].rpartition(" ")[0]
-    after = wording.rpartition("}")[2]
-    low, high = (  # as in "noise 10% (4% to 15%)"
-        record.value_text(end).removeprefix(f"{before} ").removesuffix(after)
+    # The interval has the numbers alone, without the words around them.
+    word_before = wording.partition("{")[0].rpartition(" ")[0]
+    words_after = wording.rpartition("}")[2]
+    low, high = (
+        record.value_text(end).removeprefix(f"{word_before} ").removesuffix(words_after)
         for end in (part.low, part.high)
     )
     return f"{in_sentence(record.label)}: {part.value} ({low} to {high})"
@@ -155,15 +179,10 @@ def camera_map(match: Match, figures: Figures | None = None) -> Map:
 
     ``figures`` are those of a run of the reference, whose shares the rows then have.
     """
-    spans = {
-        part.perturbation: maps.Span(
-            part.strength,
-            part.low,
-            part.high,
-            f"{part.value}, strength {part.strength:.2f} ({part.low:.2f} to {part.high:.2f})",
-        )
-        for part in match.perturbations
-    }
+    spans = {}
+    for part in match.perturbations:
+        text = f"{part.value}, strength {part.strength:.2f} ({part.low:.2f} to {part.high:.2f})"
+        spans[part.perturbation] = maps.Span(part.strength, part.low, part.high, text)
     note = "Dot: your camera, with its 95% interval."
     if figures is not None:
         note += f" {harm.map_note(figures)}"
@@ -202,29 +221,36 @@ def blocks(match: Match, figures: Figures | None = None) -> list[Printed]:
 def forecasts(match: Match) -> str:
     """How wide the widest interval is, and will be after more labels, as a sentence."""
     answers = {answer.model: answer for answer in match.expected_accuracy}
-    spans: dict[str, dict[int, float]] = {}
-    for name in match.settings.models:
-        answer = answers.get(name)
-        widths = forecast(answer.confidence if answer else None, match.images)
-        if answer:
-            now = (answer.high - answer.low) / 2
-            more = {n: min(now, width) for n, width in widths.items() if n > answer.labelled}
-            widths = {answer.labelled: now, **more}
-        spans[name] = widths
-    if not spans:
+    widths_of_model = {name: _widths(match, answers.get(name)) for name in match.settings.models}
+    if not widths_of_model:
         return ""
-    widest = max(spans, key=lambda name: next(iter(spans[name].values())))
+    widest = max(widths_of_model, key=lambda name: next(iter(widths_of_model[name].values())))
     texts: list[str] = []
-    for count, width in spans[widest].items():
+    for count, width in widths_of_model[widest].items():
         when = f"after {count}"
         if widest in answers and not texts:
             when = f"now ({count} labelled)" if count else "now"
         texts.append(f"{points(width, '.0f')} {when}")
-    which = "Interval" if len(spans) == 1 else "Widest interval"
+    subject = "Interval" if len(widths_of_model) == 1 else "Widest interval"
     return (
-        f"{which}, that of {model(widest)}, in points to either side: {', '.join(texts)} labelled "
-        "images."
+        f"{subject}, that of {model(widest)}, in points to either side: {', '.join(texts)} "
+        "labelled images."
     )
+
+
+def _widths(match: Match, answer: ExpectedAccuracy | None) -> dict[int, float]:
+    """Half of the width of a model's interval by the number of labelled images.
+
+    With an ``answer`` the first is that of today; more labels never widen it.
+    """
+    if answer is None:
+        return forecast(None, match.images)
+    today = (answer.high - answer.low) / 2
+    widths = {answer.labelled: today}
+    for count, width in forecast(answer.confidence, match.images).items():
+        if count > answer.labelled:
+            widths[count] = min(today, width)
+    return widths
 
 
 def _perturbations(match: Match) -> Titled:
@@ -260,45 +286,50 @@ def _expected(match: Match) -> Chart:
 
 def _accuracies(match: Match) -> Titled:
     """The headline of each model, and the estimates behind it."""
-
-    def methods(entry: Entry) -> str:
-        names = [name for name in entry if name.startswith("confidence ")]
-        texts = [(name, figure_text(entry, name, ".0%")) for name in names]
-        parts = [f"{name.partition(' ')[2]} {text}" for name, text in texts]
-        return ", ".join(parts)
-
-    def labels(entry: Entry) -> str:
-        text = with_interval(entry, "labels")
-        labelled = entry["labelled"]
-        if not text or not labelled:
-            return text
-        correct = entry.get("labels labels", entry["labels"]) * labelled
-        return f"{text}, {correct:.0f} of {labelled} correct"
-
     entries = [_entry(answer) for answer in match.expected_accuracy]
-
-    def confidence(entry: Entry) -> str:
-        """Empty without labels: it is then the accuracy to expect."""
-        return with_interval(entry, "confidence") if entry["labelled"] else ""
-
     columns: list[Column] = [
         MODEL,
         ("Expected accuracy, 95% interval", rate("expected_accuracy")),
-        ("From confidence", confidence),
-        ("By method", methods),
-        ("From labels", labels),
+        ("From confidence", _from_confidence),
+        ("By method", _by_method),
+        ("From labels", _from_labels),
         ("On the reference", figure("reference", ".1%")),
     ]
     return Titled("Expected accuracy", Table.of_filled(entries, columns))
 
 
+def _from_confidence(entry: Entry) -> str:
+    """Empty without labels: it is then the accuracy to expect."""
+    return with_interval(entry, "confidence") if entry["labelled"] else ""
+
+
+def _by_method(entry: Entry) -> str:
+    """The estimates of the methods that use confidence, each with its name."""
+    prefix = "confidence "
+    names = [name for name in entry if name.startswith(prefix)]
+    texts = [f"{name.removeprefix(prefix)} {figure_text(entry, name, '.0%')}" for name in names]
+    return ", ".join(texts)
+
+
+def _from_labels(entry: Entry) -> str:
+    text = with_interval(entry, "labels")
+    labelled = entry["labelled"]
+    if not text or not labelled:
+        return text
+    correct = entry.get("labels labels", entry["labels"]) * labelled
+    return f"{text}, {correct:.0f} of {labelled} correct"
+
+
 def _statistics(match: Match) -> Chart:
     """The statistics that differ most between production and reference."""
-    rows = sorted(match.statistics, key=lambda row: -abs(row["production"] - row["reference"]))
-    rows = [
-        {**row, **{side: row[side] - row["reference"] for side in ("production", "simulation")}}
-        for row in rows[:_STATISTICS]
-    ]
+    by_difference = sorted(
+        match.statistics, key=lambda row: abs(row["production"] - row["reference"]), reverse=True
+    )
+    rows = []
+    for row in by_difference[:_STATISTICS]:
+        production = row["production"] - row["reference"]
+        simulation = row["simulation"] - row["reference"]
+        rows.append({**row, "production": production, "simulation": simulation})
     values = ", ".join(
         f"{row['statistic']} {row['production']:+.1f} ({row['simulation']:+.1f})" for row in rows
     )
@@ -338,18 +369,22 @@ def change_sentences(
     strengths: Sequence[MatchChange], accuracies: Sequence[MatchChange]
 ) -> list[str]:
     """Changes since an earlier match, in sentences."""
-    parts = []
-    for change in strengths:
-        is_share = change.name == SHARE
-        label = "The share of affected images" if is_share else REGISTRY[change.name].label
-        parts.append(f"{label} moved from {change.before:.2f} to {change.after:.2f}")
-    parts += [
-        f"{model(change.name)}: {share(change.before, 0)} before, {share(change.after, 0)} now"
-        for change in accuracies
-    ]
-    if not parts:
+    if not strengths and not accuracies:
         return ["Nothing to compare: neither match has a perturbation or an accuracy."]
-    return [
-        text + ("." if change.significant else " (not significant).")
-        for text, change in zip(parts, [*strengths, *accuracies], strict=True)
-    ]
+    sentences = []
+    for change in strengths:
+        label = "The share of affected images"
+        if change.name != SHARE:
+            label = REGISTRY[change.name].label
+        text = f"{label} moved from {change.before:.2f} to {change.after:.2f}"
+        sentences.append(_with_significance(text, change))
+    for change in accuracies:
+        before = share(change.before, 0)
+        after = share(change.after, 0)
+        text = f"{model(change.name)}: {before} before, {after} now"
+        sentences.append(_with_significance(text, change))
+    return sentences
+
+
+def _with_significance(text: str, change: MatchChange) -> str:
+    return f"{text}." if change.significant else f"{text} (not significant)."

@@ -114,25 +114,15 @@ _CALIBRATION_NOTE = (
 
 
 def _blocks(figures: Figures) -> list[Block]:
-    labelled = {e["model"]: e for e in figures.summary if e["clean_accuracy"] is not None}
+    labelled = {
+        entry["model"]: entry for entry in figures.summary if entry["clean_accuracy"] is not None
+    }
 
     def reliability(name: str) -> list[Block]:
-        bins = [row for row in figures.reliability if row["model"] == name]
-        if not bins:
-            return []
-        before, after = (rate(f"{k}_ece", ".3f")(labelled[name]) for k in ("clean", "perturbed"))
-        chart = Chart(
-            f"Reliability of {model(name)}",
-            charts.reliability_diagram(bins),
-            (
-                "Accuracy over confidence, original and perturbed. Expected calibration error: "
-                f"{before} original, {after} perturbed."
-            ),
-            "Below the diagonal: overconfident.",
-        )
-        return [chart]
+        bins = [entry for entry in figures.reliability if entry["model"] == name]
+        return [_reliability_chart(labelled[name], bins)] if bins else []
 
-    choice = Chooser(
+    chooser = Chooser(
         "Reliability of",
         "reliability_of",
         {name: models.label(name) for name in labelled},
@@ -144,8 +134,21 @@ def _blocks(figures: Figures) -> list[Block]:
     return [
         Titled("Top-1 and top-5 accuracy", _accuracies(entries)),
         Titled("Expected calibration error (ECE)", _calibration(entries)),
-        Columns([[choice], [Text(_CALIBRATION_NOTE)]]),
+        Columns([[chooser], [Text(_CALIBRATION_NOTE)]]),
     ]
+
+
+def _reliability_chart(entry: Entry, bins: Sequence[Entry]) -> Chart:
+    """The chart of the ``bins`` of a model; ``entry`` has its calibration errors."""
+    before = with_interval(entry, "clean_ece", ".3f")
+    after = with_interval(entry, "perturbed_ece", ".3f")
+    return Chart(
+        f"Reliability of {model(entry['model'])}",
+        charts.reliability_diagram(bins),
+        "Accuracy over confidence, original and perturbed. Expected calibration error: "
+        f"{before} original, {after} perturbed.",
+        "Below the diagonal: overconfident.",
+    )
 
 
 ACCURACY = Question(
@@ -160,28 +163,35 @@ ACCURACY = Question(
 
 def _errors(figures: Figures) -> list[Block]:
     """Corruption errors against AlexNet; [] unless a corruption has all severities."""
-    if not figures.corruption_errors:
+    errors = figures.corruption_errors
+    if not errors:
         return []
-    blocks: list[Block] = [
-        Text(
-            "100 is AlexNet's error; lower is better. Relative: the error added to that on the "
-            "originals."
-        )
-    ]
-    for note, alike in charts.grouped(figures.corruption_errors, "note").items():
-        table = _corruption_errors(alike)
-        blocks += [Text(f"{note}."), Titled("Corruption error (CE), 95% intervals", table)]
-    run = [entry["model"] for entry in figures.corruption_errors]
-    literature = statistics.published(list(dict.fromkeys([*run, *models.REGISTRY.names])))
+    meaning = (
+        "100 is AlexNet's error; lower is better. Relative: the error added to that on the "
+        "originals."
+    )
+    blocks: list[Block] = [Text(meaning)]
+    for note, entries in charts.grouped(errors, "note").items():
+        table = Titled("Corruption error (CE), 95% intervals", _corruption_errors(entries))
+        blocks += [Text(f"{note}."), table]
+    return [*blocks, *_published_errors([entry["model"] for entry in errors])]
+
+
+def _published_errors(names: Sequence[str]) -> list[Block]:
+    """The published errors of the models ``names`` and of all registered ones."""
+    published = statistics.published(list(dict.fromkeys([*names, *models.REGISTRY.names])))
     columns: list[Column] = [
         ("Model", lambda row: models.label(row["model"])),
         ("mCE", figure("mce", ".1f")),
         ("Relative mCE", figure("relative_mce", ".1f")),
     ]
-    sources = "; ".join(dict.fromkeys(row["source"] for row in literature[1:]))
-    published = Titled("Published, on the JPEG files of ImageNet-C", Table.of(literature, columns))
-    notes = [Text(f"Sources: {sources}.")] if sources else []
-    return [*blocks, published, *notes]
+    table = Table.of(published, columns)
+    blocks: list[Block] = [Titled("Published, on the JPEG files of ImageNet-C", table)]
+    # The first is AlexNet, with which all are compared.
+    sources = dict.fromkeys(row["source"] for row in published[1:])
+    if sources:
+        blocks.append(Text(f"Sources: {'; '.join(sources)}."))
+    return blocks
 
 
 CORRUPTION_ERRORS = Question(
@@ -232,19 +242,14 @@ def _calibration(labelled: Sequence[Entry]) -> Table:
 
 def _corruption_errors(entries: Sequence[Entry]) -> Table:
     """CE of every corruption and their means, in percent of AlexNet's errors, with intervals."""
-    names = [corruption["corruption"] for corruption in entries[0]["corruptions"]]
+    corruptions = [error["corruption"] for error in entries[0]["corruptions"]]
+    mean = f"Mean of {len(corruptions)} of {len(ALEXNET_ERRORS)} corruptions"
+    rows = []
+    for title, name in ((mean, "mean_ce"), (f"{mean}, relative", "mean_relative_ce")):
+        rows.append([title, *(with_interval(entry, name, ".1f") for entry in entries)])
+    for number, corruption in enumerate(corruptions):
+        errors = [entry["corruptions"][number] for entry in entries]
+        cells = [with_interval(error, "ce", ".1f") for error in errors]
+        rows.append([perturbation_label(corruption), *cells])
     head = ["CE, in percent", *(models.label(entry["model"]) for entry in entries)]
-    mean = f"Mean of {len(names)} of {len(ALEXNET_ERRORS)} corruptions"
-    titles = {"mean_ce": mean, "mean_relative_ce": f"{mean}, relative"}
-    rows = [
-        [title, *(with_interval(entry, name, ".1f") for entry in entries)]
-        for name, title in titles.items()
-    ]
-    rows += [
-        [
-            perturbation_label(name),
-            *(with_interval({**e, **e["corruptions"][at]}, "ce", ".1f") for e in entries),
-        ]
-        for at, name in enumerate(names)
-    ]
     return Table(head, rows)
