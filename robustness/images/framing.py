@@ -79,7 +79,9 @@ def check_resizing(library: str, interpolation: str, antialias: bool) -> None:
             f"There is no interpolation called {interpolation!r} with resize {library!r}. "
             f"Known: {known}."
         )
-    if not (antialias is True or (antialias is False and (library, interpolation) in _ALIASED)):
+    can_alias = (library, interpolation) in _ALIASED
+    is_possible = antialias is True or (antialias is False and can_alias)
+    if not is_possible:
         raise ParameterError(
             f"Expected antialias = true with resize {library!r} and {interpolation!r}, got "
             f"{antialias!r}: only torch and tensorflow can leave it out, for smooth interpolations."
@@ -93,26 +95,42 @@ def resize(
     if library in (STUDY, PIL):
         return image.resize(size, PILLOW[interpolation])
     pixels = np.asarray(image)
-    smooth = (library, interpolation) in _ALIASED
-    along: Along | None = None
-    if library != OPENCV and interpolation == "nearest":
-        along = partial(_nearest, library)
-    elif smooth and (antialias or library == TENSORFLOW or interpolation == "bilinear"):
-        along = partial(_sampled, *_KERNELS[interpolation], antialias)
-    elif library == TENSORFLOW and interpolation == "area" and np.less(image.size, size).any():
-        along = _cover
-    if along is None:
+    enlarges = size[0] > image.width or size[1] > image.height
+    resize_rows = _row_resizer(library, interpolation, antialias=antialias, enlarges=enlarges)
+    if resize_rows is None:
         return Image.fromarray(_by_opencv(pixels, size, interpolation))
-    height, width = np.divide(size[::-1], pixels.shape[:2])
-    for axis in (0, 1) if height < 2 * width else (1, 0):  # to shrink first saves memory
-        pixels = along(pixels.swapaxes(0, axis), size[1 - axis]).swapaxes(0, axis)
+    width, height = size
+    height_scale = height / pixels.shape[0]
+    width_scale = width / pixels.shape[1]
+    rows_first = height_scale < 2 * width_scale  # to shrink first saves memory
+    if rows_first:
+        pixels = resize_rows(pixels, height)
+    pixels = resize_rows(pixels.swapaxes(0, 1), width).swapaxes(0, 1)
+    if not rows_first:
+        pixels = resize_rows(pixels, height)
     if pixels.dtype != np.uint8:
         pixels = np.rint(pixels.clip(0, 255, out=pixels), out=pixels).astype(np.uint8)
     return Image.fromarray(pixels)
 
 
-Along = Callable[[Values, int], Values]
-"""From an array and a number of rows to the array with so many."""
+RowResizer = Callable[[Values, int], Values]
+"""Takes an array and a number of rows, and returns the array with that many rows."""
+
+
+def _row_resizer(
+    library: str, interpolation: str, *, antialias: bool, enlarges: bool
+) -> RowResizer | None:
+    """What resizes along one axis as ``library`` does; None where OpenCV does the same."""
+    if library != OPENCV and interpolation == "nearest":
+        return partial(_nearest, library)
+    # OpenCV's bicubic kernel is that of torch without antialiasing, but not TensorFlow's.
+    is_of_opencv = library == TORCH and interpolation == "bicubic" and not antialias
+    if (library, interpolation) in _ALIASED and not is_of_opencv:
+        kernel, reach = _KERNELS[interpolation]
+        return partial(_sampled, kernel, reach, antialias)
+    if library == TENSORFLOW and interpolation == "area" and enlarges:
+        return _cover
+    return None
 
 
 def _by_opencv(pixels: Values, size: tuple[int, int], interpolation: str) -> Values:
@@ -122,10 +140,11 @@ def _by_opencv(pixels: Values, size: tuple[int, int], interpolation: str) -> Val
 
 
 def _nearest(library: str, values: Values, new: int) -> Values:
-    """Whole pixels, chosen in the precision of ``library``."""
-    centre = np.float32(0.5 if library == TENSORFLOW else 0)
-    places = (np.arange(new, dtype=np.float32) + centre) * np.float32(len(values) / new)
-    return values[np.minimum(places.astype(int), len(values) - 1)]
+    """Whole rows, chosen in the single precision that the libraries compute in."""
+    offset = np.float32(0.5) if library == TENSORFLOW else np.float32(0)
+    positions = (np.arange(new, dtype=np.float32) + offset) * np.float32(len(values) / new)
+    rows = np.minimum(positions.astype(int), len(values) - 1)
+    return values[rows]
 
 
 def _sampled(
@@ -138,15 +157,16 @@ def _sampled(
     result = np.empty((new, *values.shape[1:]), np.float32)
     scale = len(values) / new
     width = max(1.0, scale) if antialias else 1.0
-    for row, centre in enumerate((np.arange(new) + 0.5) * scale):
-        low = max(0, int(centre - reach * width))
-        places = np.arange(low, min(len(values), int(centre + reach * width) + 1)) + 0.5
-        distances = np.abs(places - centre) / width
+    centres = (np.arange(new) + 0.5) * scale
+    for row, centre in enumerate(centres):
+        first = max(0, int(centre - reach * width))
+        last = min(len(values), int(centre + reach * width) + 1)
+        distances = np.abs(np.arange(first, last) + 0.5 - centre) / width
         weights = np.where(distances < reach, kernel(distances), 0)
         weights = (weights / weights.sum()).astype(np.float32)
-        # not by a product of matrices: its library ends a process that is short of memory
-        part = values[low : low + len(places)].astype(np.float32)
-        np.einsum("t,t...->...", weights, part, out=result[row])
+        # Not by a product of matrices: its library ends a process that is short of memory.
+        neighbours = values[first:last].astype(np.float32)
+        np.einsum("t,t...->...", weights, neighbours, out=result[row])
     return result
 
 
@@ -218,9 +238,10 @@ class Framing(NamedTuple):
     @classmethod
     def of(cls, mapping: Mapping[str, Any]) -> Framing:
         """The framing that ``as_dict`` made ``mapping`` of; raises as ``check_framing``."""
-        if extra := set(mapping) - set(cls._fields):
+        unknown = set(mapping) - set(cls._fields)
+        if unknown:
             raise ParameterError(
-                f"Expected a framing with {', '.join(cls._fields)}, got {min(extra)!r}."
+                f"Expected a framing with {', '.join(cls._fields)}, got {min(unknown)!r}."
             )
         values = dict(mapping)
         if isinstance(values.get("padding"), list):
@@ -229,12 +250,13 @@ class Framing(NamedTuple):
 
     def as_dict(self) -> dict[str, Any]:
         """Fit, side, and what differs from the default, as JSON has it."""
-        values = {
-            key: list(value) if isinstance(value, tuple) else value
-            for key, value in self._asdict().items()
-            if value != self._field_defaults[key]
-        }
-        return {"fit": self.fit, "side": self.side, **values}
+        values: dict[str, Any] = {"fit": self.fit, "side": self.side}
+        for name, value in self._asdict().items():
+            if value != self._field_defaults[name]:
+                values[name] = value
+        if "padding" in values:
+            values["padding"] = list(self.padding)
+        return values
 
     @property
     def share(self) -> float:
@@ -244,14 +266,21 @@ class Framing(NamedTuple):
     @property
     def text(self) -> str:
         """All of it that differs from the study image, for people."""
-        details = [
-            *([f"{self.crop_pct:.4g} kept"] if self.crop_pct else []),
-            *([self.interpolation] if self.interpolation != "bicubic" else []),
-            *([f"resized as {self.resize}"] if self.resize != STUDY else []),
-            *([] if self.antialias else ["not antialiased"]),
-            *([f"on RGB {self.padding}"] if self.padding != PADDING else []),
-        ]
-        return f"{self.fit} at {self.side} px" + (f" ({', '.join(details)})" if details else "")
+        details = []
+        if self.crop_pct:
+            details.append(f"{self.crop_pct:.4g} kept")
+        if self.interpolation != "bicubic":
+            details.append(self.interpolation)
+        if self.resize != STUDY:
+            details.append(f"resized as {self.resize}")
+        if not self.antialias:
+            details.append("not antialiased")
+        if self.padding != PADDING:
+            details.append(f"on RGB {self.padding}")
+        text = f"{self.fit} at {self.side} px"
+        if details:
+            text += f" ({', '.join(details)})"
+        return text
 
 
 STUDY_FRAMING = Framing()
@@ -280,15 +309,16 @@ def fitted(image: Image.Image, framing: Framing) -> Image.Image:
         # A 20,000 x 1 image would become 5 million x 256: make only the part that is kept.
         if framing.resize == STUDY:
             return _resize_part(image, lengths, framing)
-        most = _LONGEST * min(image.size)
-        left, top = (max(0, length - most) // 2 for length in image.size)
+        longest = _LONGEST * min(image.size)
+        left = max(0, image.width - longest) // 2
+        top = max(0, image.height - longest) // 2
         image = image.crop((left, top, image.width - left, image.height - top))
         lengths = _resized_lengths(image.size, framing)
-    size = max(1, int(lengths[0])), max(1, int(lengths[1]))
+    width, height = lengths
+    size = (max(1, int(width)), max(1, int(height)))
     resized = resize(image, size, framing.resize, framing.interpolation, framing.antialias)
     square = Image.new("RGB", (side, side), framing.padding)
-    left, top = (_corner(length, framing) for length in lengths)
-    square.paste(resized, (-left, -top))
+    square.paste(resized, (-_corner(width, framing), -_corner(height, framing)))
     return square
 
 
@@ -305,14 +335,20 @@ def check_framing(framing: Framing) -> Framing:
     if crop_pct is not None and not (is_number and MIN_SHARE <= crop_pct <= 1):
         raise ParameterError(f"Expected crop_pct from {MIN_SHARE} to 1, got {crop_pct!r}.")
     check_resizing(library, interpolation, antialias)
-    if not isinstance(padding, tuple) or not all(
-        type(value) is int and 0 <= value <= 255 for value in (*padding, -(len(padding) != 3))
-    ):
+    if not _is_colour(padding):
         raise ParameterError(f"Expected padding of three whole numbers to 255, got {padding!r}.")
-    return framing._replace(
-        crop_pct=None if crop_pct == _share_of(fit) else crop_pct,
-        padding=padding if fit == "letterbox" else PADDING,
-    )
+    if crop_pct == _share_of(fit):
+        crop_pct = None
+    if fit != "letterbox":
+        padding = PADDING
+    return framing._replace(crop_pct=crop_pct, padding=padding)
+
+
+def _is_colour(value: object) -> bool:
+    """Whether ``value`` is a tuple of three whole numbers from 0 to 255."""
+    if not isinstance(value, tuple) or len(value) != 3:
+        return False
+    return all(type(channel) is int and 0 <= channel <= 255 for channel in value)
 
 
 def _share_of(fit: str) -> float:
@@ -342,11 +378,10 @@ def _resized_lengths(size: tuple[int, int], framing: Framing) -> tuple[float, fl
     side = framing.side
     by_torch = framing.resize in (PIL, TORCH)
     if framing.resize == TENSORFLOW:  # it has cropped before
-        ratio = [np.float32(length) / np.float32(side) for length in size]
-        width, height = (
-            float(np.float32(length) / max(ratio)) if fit == "letterbox" else side
-            for length in size
-        )
+        if fit != "letterbox":
+            return side, side
+        longest = np.float32(max(size)) / np.float32(side)
+        width, height = (float(np.float32(length) / longest) for length in size)
         return width, height
     target = side / framing.share
     if by_torch:
@@ -364,7 +399,9 @@ def _resized_lengths(size: tuple[int, int], framing: Framing) -> tuple[float, fl
 def _corner(length: float, framing: Framing) -> int:
     """Where the square begins in a resized image of ``length``; negative if that is shorter."""
     half = (length - framing.side) / 2
-    return round(half) if half > 0 and framing.resize in (PIL, TORCH) else int(half)
+    if half > 0 and framing.resize in (PIL, TORCH):
+        return round(half)
+    return int(half)
 
 
 def _central_part(image: Image.Image, framing: Framing) -> Image.Image:
@@ -451,9 +488,13 @@ class Picture:
 
     def at(self, framing: Framing) -> Picture:
         """The version in ``framing``, with this name and label; itself if there is none."""
-        version = next((version for version in self.others if version.framing == framing), self)
+        chosen = self
+        for version in self.others:
+            if version.framing == framing:
+                chosen = version
+                break
         return replace(
-            version, name=self.name, label=self.label, others=(), overrides=self.overrides
+            chosen, name=self.name, label=self.label, others=(), overrides=self.overrides
         )
 
     @property
@@ -478,13 +519,13 @@ class Picture:
         """
         digest = image_digest(image)
         return cls(
-            name,
-            image,
-            digest,
-            label,
-            framing or Framing(side=len(image)),
-            source or hashlib.sha256(to_uint8(image).tobytes()).hexdigest(),
-            stream or digest,
+            name=name,
+            image=image,
+            digest=digest,
+            label=label,
+            framing=framing or Framing(side=len(image)),
+            source=source or hashlib.sha256(to_uint8(image).tobytes()).hexdigest(),
+            stream=stream or digest,
         )
 
 
@@ -529,10 +570,16 @@ def frame(
 
     The latter, in the framing ``study``, seeds random streams. Raises as ``fitted`` does.
     """
-    pixels = {each: np.asarray(fitted(image, each)) for each in dict.fromkeys((*framings, study))}
-    stream = image_digest(from_uint8(pixels[study]))
-    own = tuple(pixels[framing] for framing in framings)
-    return FramedPixels(source_digest(image), stream, own), pixels[study]
+    pixels: dict[Framing, NDArray[np.uint8]] = {}
+    for framing in (*framings, study):
+        if framing not in pixels:
+            pixels[framing] = np.asarray(fitted(image, framing))
+    framed = FramedPixels(
+        source=source_digest(image),
+        stream=image_digest(from_uint8(pixels[study])),
+        pixels=tuple(pixels[framing] for framing in framings),
+    )
+    return framed, pixels[study]
 
 
 def load_picture(

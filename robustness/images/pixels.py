@@ -7,6 +7,7 @@ Copies of an image: also saved again, made smaller, mirrored; and images of one 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import Any
 
@@ -48,8 +49,13 @@ def to_png(image: Floats) -> bytes:
     import cv2
 
     pixels = cv2.cvtColor(to_uint8(image), cv2.COLOR_RGB2BGR)
-    by_runs = [cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE]
-    _, data = cv2.imencode(".png", pixels, [cv2.IMWRITE_PNG_COMPRESSION, 1, *by_runs])
+    options = [
+        cv2.IMWRITE_PNG_COMPRESSION,
+        1,
+        cv2.IMWRITE_PNG_STRATEGY,
+        cv2.IMWRITE_PNG_STRATEGY_RLE,
+    ]
+    _, data = cv2.imencode(".png", pixels, options)
     return data.tobytes()
 
 
@@ -58,7 +64,8 @@ def to_jpeg(image: Floats, quality: int) -> bytes:
     import cv2
 
     pixels = cv2.cvtColor(to_uint8(image), cv2.COLOR_RGB2BGR)
-    return cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, quality])[1].tobytes()
+    _, data = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    return data.tobytes()
 
 
 Bytes = NDArray[np.uint8]
@@ -80,16 +87,26 @@ _MOST_COMPARED = 100
 
 def copies(pixels: Iterable[Bytes]) -> Places:
     """A number for each image; copies, also small, compressed or mirrored ones, share it."""
-    pairs = [(_outline(grey), _outline(grey[:, ::-1])) for grey in map(_grey, pixels)]
-    if not pairs:
+    outlines = []
+    mirrored_outlines = []
+    for image in pixels:
+        grey = _grey(image)
+        outlines.append(_outline(grey))
+        mirrored_outlines.append(_outline(grey[:, ::-1]))
+    count = len(outlines)
+    if count == 0:
         return np.zeros(0, np.int64)
-    outlines, mirrored = (np.stack(side) for side in zip(*pairs, strict=True))
-    alike = np.maximum(outlines @ outlines.T, outlines @ mirrored.T) >= _ALIKE
+    rows = np.stack(outlines)
+    cosines = np.maximum(rows @ rows.T, rows @ np.stack(mirrored_outlines).T)
+    alike = cosines >= _ALIKE
     np.fill_diagonal(alike, True)
-    numbers = np.arange(len(pairs))
-    while True:  # each takes the smallest number among its copies, until nothing moves
-        smallest = np.where(alike | alike.T, numbers[None], len(pairs)).min(1)
-        if (smallest == numbers).all():
+    alike |= alike.T
+    # Each image takes the smallest number among its copies, until nothing moves: so a copy of a
+    # copy has the number of the first.
+    numbers = np.arange(count)
+    while True:
+        smallest = np.where(alike, numbers[None], count).min(axis=1)
+        if np.array_equal(smallest, numbers):
             return numbers
         numbers = smallest
 
@@ -101,30 +118,43 @@ def _grey(image: Bytes) -> NDArray[np.float32]:
 
 def _outline(grey: NDArray[np.float32]) -> NDArray[np.float32]:
     """Differences between neighbouring cells of the image, as a vector of length 1."""
-    edges = [
-        np.linspace(0, size, min(_CELLS, size), endpoint=False).astype(int) for size in grey.shape
-    ]
-    sums = np.add.reduceat(np.add.reduceat(grey, edges[0], 0), edges[1], 1)
-    areas = [np.diff([*edge, size]) for edge, size in zip(edges, grey.shape, strict=True)]
-    cells = sums / np.multiply.outer(*areas)
-    steps = np.concatenate([np.diff(cells, axis=axis).ravel() for axis in (0, 1)])
-    return np.asarray(steps / max(float(np.linalg.norm(steps)), 1e-6), np.float32)
+    height, width = grey.shape
+    tops = _cell_edges(height)
+    lefts = _cell_edges(width)
+    sums = np.add.reduceat(np.add.reduceat(grey, tops, axis=0), lefts, axis=1)
+    cell_heights = np.diff([*tops, height])
+    cell_widths = np.diff([*lefts, width])
+    means = sums / np.multiply.outer(cell_heights, cell_widths)
+    steps = np.concatenate([np.diff(means, axis=0).ravel(), np.diff(means, axis=1).ravel()])
+    length = max(float(np.linalg.norm(steps)), 1e-6)  # an image of one colour has no outline
+    return np.asarray(steps / length, np.float32)
+
+
+def _cell_edges(size: int) -> Places:
+    """Where each of the cells along an axis of ``size`` pixels begins."""
+    return np.linspace(0, size, min(_CELLS, size), endpoint=False).astype(int)
 
 
 def show_one_scene(pixels: Bytes) -> bool:
     """Whether most of the images (N, S, S, 3) show one scene, perhaps moved or brighter."""
     import cv2
 
-    shapes = []
+    # A window, so that a shift does not compare one border of an image with the other.
     window = np.outer(np.hanning(_SCENE_SIDE), np.hanning(_SCENE_SIDE))
-    for image in pixels[:: max(1, -(-len(pixels) // _MOST_COMPARED))]:
+    step = max(1, math.ceil(len(pixels) / _MOST_COMPARED))
+    shapes = []
+    for image in pixels[::step]:
         small = cv2.resize(_grey(image), (_SCENE_SIDE, _SCENE_SIDE), interpolation=cv2.INTER_AREA)
+        # Neither noise nor the brightness of large parts.
         shape = cv2.GaussianBlur(small, (0, 0), 1) - cv2.GaussianBlur(small, (0, 0), 5)
         shape = (shape - shape.mean()) * window
         shapes.append(shape / max(float(np.linalg.norm(shape)), 1e-6))
+    if len(shapes) < 2:
+        return False
     spectra = np.fft.rfft2(np.stack(shapes))
-    best = [
-        np.fft.irfft2(spectra[row + 1 :] * spectra[row].conj(), s=window.shape).max((1, 2))
-        for row in range(len(spectra) - 1)
-    ]
-    return bool(best) and bool(np.median(np.concatenate(best)) > _ONE_SCENE)
+    best_correlations = []
+    for index in range(len(spectra) - 1):
+        products = spectra[index + 1 :] * spectra[index].conj()
+        correlations = np.fft.irfft2(products, s=window.shape)  # at every shift
+        best_correlations.append(correlations.max(axis=(1, 2)))
+    return bool(np.median(np.concatenate(best_correlations)) > _ONE_SCENE)

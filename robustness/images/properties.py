@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import cv2
@@ -104,26 +104,44 @@ def _of_file(data: bytes) -> PropertyValues:
         with Image.open(io.BytesIO(data), formats=("JPEG", "TIFF")) as image:
             # ``decode`` halves the sides of a very large JPEG
             properties["original_size"] = image.width * image.height / 1e6
-            if tables := getattr(image, "quantization", None):
-                scale = 100 * sum(tables[min(tables)]) / _STANDARD_SUM  # as libjpeg reckons it
-                quality = 5000 / scale if scale > 100 else (200 - scale) / 2
-                properties["jpeg_quality"] = float(np.clip(round(quality), 1, 100))
+            tables = getattr(image, "quantization", None)
+            if tables:
+                properties["jpeg_quality"] = _jpeg_quality(tables)
             exif = image.getexif()
         properties["orientation"] = str(int(exif.get(_ORIENTATION, 1)))
-        if camera := _camera(exif.get(_MAKE, ""), exif.get(_MODEL, "")):
+        camera = _camera(exif.get(_MAKE, ""), exif.get(_MODEL, ""))
+        if camera:
             properties["camera"] = camera
         details = exif.get_ifd(_DETAILS)
         for name, tag in (("exposure", _EXPOSURE), ("iso", _ISO)):
             value: Any = details.get(tag)
-            value = value[0] if isinstance(value, tuple) and value else value
+            if isinstance(value, tuple) and value:
+                value = value[0]
             if value is not None and 0 < float(value) < float("inf"):
                 properties[name] = float(value)
     return properties
 
 
+def _jpeg_quality(tables: Mapping[int, Sequence[int]]) -> float:
+    """The quality (1 to 100) at which libjpeg would scale its standard table to the first one."""
+    scale = 100 * sum(tables[min(tables)]) / _STANDARD_SUM
+    if scale > 100:
+        quality = 5000 / scale
+    else:
+        quality = (200 - scale) / 2
+    return float(np.clip(round(quality), 1, 100))
+
+
 def _camera(make: object, model: object) -> str:
     """Maker and model as one printable text; the maker once."""
-    parts = ["".join(c if c.isprintable() else " " for c in str(text)) for text in (make, model)]
-    maker, name = (" ".join(part.split()) for part in parts)
-    text = name if maker and name.lower().startswith(maker.lower()) else f"{maker} {name}"
-    return text.strip()[:_LONGEST]
+    maker = _printable(str(make))
+    name = _printable(str(model))
+    if not name.lower().startswith(maker.lower()):
+        name = f"{maker} {name}"
+    return name.strip()[:_LONGEST]
+
+
+def _printable(text: str) -> str:
+    """``text`` on one line, without control characters."""
+    cleaned = "".join(sign if sign.isprintable() else " " for sign in text)
+    return " ".join(cleaned.split())
