@@ -63,7 +63,8 @@ def read_regular(path: Path, most: int, *, follow: bool = True) -> bytes:
 
 def require_size(path: Path, most: int) -> None:
     """Raise ``OSError`` if the file ``path``, or the whole folder, has more than ``most`` bytes."""
-    if (size := stored_bytes(path)) > most:
+    size = stored_bytes(path)
+    if size > most:
         raise _too_large(path, f"its {size:,} bytes", most)
 
 
@@ -73,7 +74,9 @@ def _too_large(path: Path, subject: str, most: int) -> OSError:
 
 def files_below(path: Path) -> list[Path]:
     """The files below a folder, sorted; for a file, the file itself."""
-    return sorted(p for p in path.rglob("*") if p.is_file()) if os.path.isdir(path) else [path]
+    if not os.path.isdir(path):
+        return [path]
+    return sorted(file for file in path.rglob("*") if file.is_file())
 
 
 def stored_bytes(path: Path) -> int:
@@ -82,17 +85,23 @@ def stored_bytes(path: Path) -> int:
     Files that others move or delete meanwhile are skipped.
     """
     if not os.path.isdir(path):
-        return _bytes(path)
-    walk = os.walk(path)  # skips folders that are gone
-    return sum(_bytes(os.path.join(folder, name)) for folder, _, names in walk for name in names)
+        return _file_bytes(path)
+    total = 0
+    for folder, _, names in os.walk(path):  # which skips folders that are gone
+        for name in names:
+            total += _file_bytes(os.path.join(folder, name))
+    return total
 
 
-def _bytes(path: Path | str) -> int:
-    """Bytes of the file ``path``; 0 if it does not exist."""
-    with contextlib.suppress(OSError):
+def _file_bytes(path: Path | str) -> int:
+    """Bytes of the regular file ``path``; 0 for another kind or none."""
+    try:
         status = os.stat(path)
-        return status.st_size if stat.S_ISREG(status.st_mode) else 0
-    return 0
+    except OSError:
+        return 0
+    if not stat.S_ISREG(status.st_mode):
+        return 0
+    return status.st_size
 
 
 def write_whole(path: Path, data: bytes) -> None:
@@ -203,7 +212,10 @@ class _Watched:
     def read(self, size: int = -1) -> bytes:
         if self.most is None:
             return self.file.read(size)
-        data = self.file.read(min(size, MAX_LIST_BYTES + 1) if size >= 0 else MAX_LIST_BYTES + 1)
+        most_bytes = MAX_LIST_BYTES + 1  # one more than allowed shows that there are more
+        if 0 <= size < most_bytes:
+            most_bytes = size
+        data = self.file.read(most_bytes)
         if len(data) > MAX_LIST_BYTES or data.count(_ENTRY) > self.most:
             raise TooManyFilesError
         return data
@@ -220,16 +232,19 @@ class BoundedZip(zipfile.ZipFile):
     """
 
     def __init__(self, source: Path | BinaryIO, most: int) -> None:
-        watched = _Watched(source.open("rb") if isinstance(source, Path) else source, most)
-        self._own = watched.file if isinstance(source, Path) else None
+        self._opened: BinaryIO | None = None
+        if isinstance(source, Path):
+            self._opened = source.open("rb")
+            source = self._opened
+        watched = _Watched(source, most)
         try:
             super().__init__(watched)
         except BaseException:
             self.close()
             raise
-        watched.most = None
+        watched.most = None  # what is read from now on are the files
 
     def close(self) -> None:
         super().close()
-        if self._own is not None:
-            self._own.close()
+        if self._opened is not None:
+            self._opened.close()

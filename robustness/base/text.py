@@ -43,12 +43,13 @@ def unhidden(text: str) -> str:
     """The same as ``visible``, but keeps white space."""
     if text.isascii() and text.isprintable():
         return text
-    return "".join(
-        f"U+{ord(sign):04X}"
-        if unicodedata.category(sign) in _HIDDEN and not sign.isspace()
-        else sign
-        for sign in text
-    )
+    signs = []
+    for sign in text:
+        if unicodedata.category(sign) in _HIDDEN and not sign.isspace():
+            signs.append(f"U+{ord(sign):04X}")
+        else:
+            signs.append(sign)
+    return "".join(signs)
 
 
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
@@ -63,12 +64,18 @@ def csv_cell(text: str) -> str:
     A cell that needs it begins with an apostrophe, its control characters and backslashes escaped.
     ``from_csv_cell`` returns the text.
     """
-    hidden = not text.isprintable() and any(map(_is_control, text))
-    if not hidden and (not _RISKY.match(text) or _NUMBER.fullmatch(text)):
+    # Nearly all texts are printable, which is known at once.
+    has_controls = not text.isprintable() and any(_is_control(sign) for sign in text)
+    is_formula = _RISKY.match(text) and not _NUMBER.fullmatch(text)
+    if not has_controls and not is_formula:
         return text
-    return "'" + "".join(
-        ascii(sign)[1:-1] if sign == "\\" or _is_control(sign) else sign for sign in text
-    )
+    signs = ["'"]
+    for sign in text:
+        if sign == "\\" or _is_control(sign):
+            signs.append(ascii(sign)[1:-1])  # without the quotes
+        else:
+            signs.append(sign)
+    return "".join(signs)
 
 
 def from_csv_cell(cell: str) -> str:
@@ -114,8 +121,11 @@ def folded(name: str) -> str:
 def did_you_mean(word: str, choices: Iterable[str]) -> str:
     """A hint for an unknown ``word``: the nearest of ``choices``, then all of them."""
     names = tuple(choices)
-    hint = "".join(f"Did you mean {name!r}? " for name in nearest(word, names))
-    return f"{hint}Known: {', '.join(names)}"
+    known = f"Known: {', '.join(names)}"
+    similar = nearest(word, names)
+    if similar:
+        return f"Did you mean {similar[0]!r}? {known}"
+    return known
 
 
 def counted(number: int | str, thing: str) -> str:
@@ -132,7 +142,9 @@ def all_of(total: int, thing: str) -> str:
     if total == 1:
         return f"the {thing}"
     things = counted(total, thing)
-    return f"both {things.partition(' ')[2]}" if total == 2 else f"all {things}"
+    if total == 2:
+        return f"both {things.removeprefix('2 ')}"
+    return f"all {things}"
 
 
 def are(count: int, total: int, thing: str) -> str:
@@ -141,7 +153,8 @@ def are(count: int, total: int, thing: str) -> str:
         return f"the {thing} is" if count else f"the {thing} is not"
     if count == total:
         return f"{all_of(total, thing)} are"
-    return f"{count:,} of {counted(total, thing)} {'is' if count == 1 else 'are'}"
+    verb = "is" if count == 1 else "are"
+    return f"{count:,} of {counted(total, thing)} {verb}"
 
 
 def format_figure(value: float, form: str) -> str:
@@ -163,12 +176,16 @@ def share(value: float, digits: int = 1) -> str:
 def points(difference: float, form: str = "+.1f") -> str:
     """A difference of shares in percentage points, "+3.1"; one that rounds to 0 has no sign."""
     text = format_figure(100 * difference, form)
-    return text if float(text) else text.lstrip("+-")
+    if float(text) == 0:
+        return text.lstrip("+-")
+    return text
 
 
 def milliseconds(value: float) -> str:
     """``value`` in whole milliseconds, below 10 with a digit more."""
-    return f"{value:.0f}" if value >= 9.95 else f"{value:.1f}"
+    if value >= 9.95:  # which rounds to 10
+        return f"{value:.0f}"
+    return f"{value:.1f}"
 
 
 def figure_text(entry: Mapping[str, Any], name: str, form: str | Callable[[float], str]) -> str:
@@ -176,7 +193,9 @@ def figure_text(entry: Mapping[str, Any], name: str, form: str | Callable[[float
     value = entry.get(name)
     if value is None:
         return ""
-    return format_figure(value, form) if isinstance(form, str) else form(value)
+    if isinstance(form, str):
+        return format_figure(value, form)
+    return form(value)
 
 
 _NAMED_AFTER = ("Gaussian",)
@@ -187,27 +206,37 @@ def in_sentence(label: str) -> str:
 
     Such as "fog effect", "Gaussian blur", "JPEG compression".
     """
-    first = label.partition(" ")[0]
-    is_name = first in _NAMED_AFTER or first[1:] != first[1:].lower()
-    return label if is_name else label[:1].lower() + label[1:]
+    first_word = label.partition(" ")[0]
+    is_abbreviation = first_word[1:] != first_word[1:].lower()
+    if first_word in _NAMED_AFTER or is_abbreviation:
+        return label
+    return label[:1].lower() + label[1:]
 
 
 def in_bytes(size: float) -> str:
     """``size`` bytes, such as "5.0 MB", "553 MB" or "4.2 GB" (1 MB = 10**6 bytes)."""
-    if size >= 1e9:
-        return f"{size / 1e9:,.1f} GB"
     if size < 1e5:
         return f"{size / 1e3:.0f} kB"
-    return f"{size / 1e6:.0f} MB" if size >= 10e6 else f"{size / 1e6:.1f} MB"
+    if size < 10e6:
+        return f"{size / 1e6:.1f} MB"
+    if size < 1e9:
+        return f"{size / 1e6:.0f} MB"
+    return f"{size / 1e9:,.1f} GB"
 
 
 def join_names(names: Sequence[str], most: int = 3) -> str:
     """``names`` with commas and "and"; beyond ``most`` they are counted. "" for none."""
-    first = [*names[:most], *([f"{len(names) - most} more"] if len(names) > most else [])]
-    return " and ".join([", ".join(first[:-1]), first[-1]] if first[1:] else first)
+    listed = list(names[:most])
+    if len(names) > most:
+        listed.append(f"{len(names) - most} more")
+    if len(listed) < 2:
+        return "".join(listed)
+    return f"{', '.join(listed[:-1])} and {listed[-1]}"
 
 
 def some(names: Sequence[str], most: int) -> str:
     """The first ``most`` of ``names``, comma-separated, and the number of further ones."""
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more
+    text = ", ".join(names[:most])
+    if len(names) > most:
+        text += f" and {len(names) - most} more"
+    return text

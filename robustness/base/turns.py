@@ -89,14 +89,16 @@ class Turns:
     """
 
     def __init__(self, at_once: int = AT_ONCE) -> None:
-        self._free = self._at_once = at_once
+        self._at_once = at_once
+        self._free = at_once
         self._free_for_long = max(1, at_once // 2)
         self._free_for_idle = 1
         self._lock = threading.Lock()
         self._line: list[_TurnRequest] = []
         self._served: dict[str, float] = {}
         self._newest: dict[str, int] = {}
-        self._count = self._wishes = 0
+        self._count = 0
+        self._wishes = 0
 
     def wish(self, who: str) -> int:
         """The number of a new wish of ``who``; drops requests that still wait for older ones."""
@@ -106,10 +108,11 @@ class Turns:
             self._newest[who] = self._wishes
             if len(self._newest) > REMEMBERED:
                 del self._newest[next(iter(self._newest))]
-            for place in [p for p in self._line if p.by == who and p.wish is not None]:
-                self._line.remove(place)
-                place.dropped = True
-                place.decided.set()
+            for request in list(self._line):
+                if request.by == who and request.wish is not None:
+                    self._line.remove(request)
+                    request.dropped = True
+                    request.decided.set()
             return self._wishes
 
     @contextlib.contextmanager
@@ -120,24 +123,26 @@ class Turns:
 
         Raises ``SupersededError`` if ``who`` has a newer wish by then.
         """
-        place = _TurnRequest(who, wish, idle)
+        request = _TurnRequest(who, wish, idle)
         with self._lock:
             if wish is not None and wish < self._newest.get(who, 0):
                 raise SupersededError
-            self._line.append(place)
+            self._line.append(request)
             self._grant()
-        while not place.decided.wait(PATIENCE_SECONDS):
-            with self._lock:
+        while not request.decided.wait(PATIENCE_SECONDS):
+            with self._lock:  # long work that has waited this long is as urgent as others
                 self._grant()
-        if place.dropped:
+        if request.dropped:
             raise SupersededError
         try:
             yield
         finally:
             with self._lock:
                 self._free += 1
-                self._free_for_long += place.long
-                self._free_for_idle += place.idle
+                if request.long:
+                    self._free_for_long += 1
+                if request.idle:
+                    self._free_for_idle += 1
                 self._grant()
 
     def in_parts(self, items: Iterable[Item], who: str) -> Iterator[Item]:
@@ -152,26 +157,47 @@ class Turns:
             yield item
 
     def _grant(self) -> None:
-        while self._free and (able := self._able()):
-            first = in_turn(able, self._served)[0]
+        """Give free turns to requests of the line, as long as one may have one."""
+        while self._free:
+            candidates = self._candidates()
+            if not candidates:
+                break
+            first = in_turn(candidates, self._served)[0]
             self._line.remove(first)
             self._free -= 1
-            self._free_for_long -= first.long
-            self._free_for_idle -= first.idle
+            if first.long:
+                self._free_for_long -= 1
+            if first.idle:
+                self._free_for_idle -= 1
             self._count += 1
             self._served[first.by] = self._count
             first.decided.set()
         if not self._line and len(self._served) > REMEMBERED:
             self._served.clear()
 
-    def _able(self) -> list[_TurnRequest]:
-        """Those of the line who may be next, the most urgent kind alone."""
-        patient = time.monotonic() - PATIENCE_SECONDS
-        others = [p for p in self._line if not p.idle and (self._free_for_long or not p.long)]
-        urgent = [p for p in others if not p.long or p.requested_at <= patient]
-        if others or not self._free_for_idle or self._free < min(2, self._at_once):
-            return urgent or others
-        return [place for place in self._line if place.idle]
+    def _candidates(self) -> list[_TurnRequest]:
+        """The requests of the line that may be next, the most urgent kind alone."""
+        patience_ended = time.monotonic() - PATIENCE_SECONDS
+        urgent = []
+        long = []
+        idle = []
+        for request in self._line:
+            if request.idle:
+                idle.append(request)
+            elif not request.long:
+                urgent.append(request)
+            elif self._free_for_long:
+                long.append(request)
+                if request.requested_at <= patience_ended:
+                    urgent.append(request)
+        if urgent:
+            return urgent
+        if long:
+            return long
+        # A turn stays free for who comes, where there is more than one.
+        if self._free_for_idle and self._free >= min(2, self._at_once):
+            return idle
+        return []
 
 
 TURNS = Turns()
@@ -342,8 +368,10 @@ def share_waiting() -> float:
         return time.thread_time() - used, time.perf_counter() - start
 
     with ThreadPoolExecutor(_THREADS) as pool:
-        used, passed = map(sum, zip(*pool.map(work, range(_THREADS)), strict=True))
-    return min(1.0, max(0.0, 1 - used / passed))
+        times = list(pool.map(work, range(_THREADS)))
+    seconds_used = sum(used for used, _ in times)
+    seconds_passed = sum(passed for _, passed in times)
+    return min(1.0, max(0.0, 1 - seconds_used / seconds_passed))
 
 
 WINDOW_SECONDS = 5.0
@@ -368,12 +396,15 @@ class Unit:
     def number(self, amount: float) -> str:
         """``amount`` in this unit: whole from 100 on, else one decimal."""
         value = amount / self.size
-        return f"{value:.0f}" if value >= 99.95 or self.size == 1 else f"{value:.1f}"
+        if value >= 99.95 or self.size == 1:
+            return f"{value:.0f}"
+        return f"{value:.1f}"
 
     def rate(self, amount: float) -> str:
         """``amount`` per second in this unit: whole from 100 on, else one decimal."""
         value = amount / self.size
-        return f"{value:.{0 if value >= 99.95 else 1}f} {self.name}/s"
+        digits = 0 if value >= 99.95 else 1
+        return f"{value:.{digits}f} {self.name}/s"
 
 
 MEGABYTES = Unit("MB", 1e6)
@@ -412,11 +443,9 @@ class Pace:
         if self._noted and done < self._noted[-1][1]:
             self._noted.clear()
         self._noted.append((now, done))
-        while (
-            not self._overall
-            and len(self._noted) > WINDOW_STEPS + 1
-            and now - self._noted[1][0] >= WINDOW_SECONDS
-        ):
+        if self._overall:
+            return
+        while len(self._noted) > WINDOW_STEPS + 1 and now - self._noted[1][0] >= WINDOW_SECONDS:
             self._noted.popleft()
 
     @property
@@ -424,9 +453,11 @@ class Pace:
         """Count per second; None before two notes."""
         if len(self._noted) < 2:
             return None
-        (start, before) = self._noted[0]
-        (end, done) = self._noted[-1]
-        return (done - before) / (end - start) if end > start else None
+        start, done_at_start = self._noted[0]
+        end, done = self._noted[-1]
+        if end <= start:
+            return None
+        return (done - done_at_start) / (end - start)
 
     @property
     def seconds_left(self) -> float | None:
@@ -439,8 +470,10 @@ class Pace:
     def text(self) -> str:
         """A text such as "34.1 of 103 MB, 5.2 MB/s, 13 s left", as far as known."""
         done = self._noted[-1][1] if self._noted else 0.0
-        of = f" of {self._unit.number(self._total)}" if self._total else ""
-        parts = [f"{self._unit.number(done)}{of} {self._unit.name}"]
+        amount = self._unit.number(done)
+        if self._total:
+            amount += f" of {self._unit.number(self._total)}"
+        parts = [f"{amount} {self._unit.name}"]
         if self.rate is not None:
             parts.append(self._unit.rate(self.rate))
         if self.seconds_left is not None and done < self._total:

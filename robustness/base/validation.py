@@ -91,8 +91,10 @@ class StrictTable(StrictRecord):
     @model_validator(mode="before")
     @classmethod
     def _check_keys(cls, values: Any) -> Any:
+        if not isinstance(values, Mapping):
+            return values
         key_names = cls.key_names()
-        for key in values if isinstance(values, Mapping) else ():
+        for key in values:
             if key not in key_names:
                 hint = did_you_mean(str(key), key_names)
                 raise RefusedError(f"there is no {key!r}. {hint}")
@@ -116,8 +118,10 @@ def as_refusal() -> Iterator[None]:
         yield
     except RobustnessError as error:
         text = str(error).rstrip(".")
-        begins = text[:1] if text[1:2].isupper() else text[:1].lower()  # not of "PGD"
-        raise RefusedError(begins + text[1:]) from error
+        is_abbreviation = text[1:2].isupper()  # such as "PGD"
+        if not is_abbreviation:
+            text = text[:1].lower() + text[1:]
+        raise RefusedError(text) from error
 
 
 def expected(what: str) -> WrapValidator:
@@ -127,11 +131,11 @@ def expected(what: str) -> WrapValidator:
         try:
             return handler(value)
         except ValidationError as error:
-            reasons = (
-                error_details.get("ctx", {}).get("error") for error_details in error.errors()
-            )
-            refused = (reason for reason in reasons if isinstance(reason, RefusedError))
-            raise next(refused, _UnexpectedError(what)) from None
+            for details in error.errors():
+                reason = details.get("ctx", {}).get("error")
+                if isinstance(reason, RefusedError):
+                    raise reason from None
+            raise _UnexpectedError(what) from None
 
     return WrapValidator(check)
 
@@ -188,7 +192,10 @@ def _readable_errors(where: str) -> Iterator[None]:
         yield
     except ValidationError as error:
         problem = _sentence(dict(error.errors(include_url=False)[0]))
-        text = f"{where}: {problem}" if where else problem[0].upper() + problem[1:]
+        if where:
+            text = f"{where}: {problem}"
+        else:
+            text = problem[0].upper() + problem[1:]
         raise ParameterError(f"{text}.") from error
 
 
@@ -196,23 +203,28 @@ _adapter: Callable[[Any], TypeAdapter[Any]] = cache(TypeAdapter)
 
 
 def _sentence(error: Mapping[str, Any]) -> str:
-    place, name = _split(error["loc"])
+    """What is wrong, by an error of pydantic, without a capital and a full stop."""
+    position, key = _split(error["loc"])
     reason = error.get("ctx", {}).get("error")
     if isinstance(reason, RefusedError):
-        return place + (f"{name}: " if name else "") + str(reason)
+        if key:
+            position += f"{key}: "
+        return f"{position}{reason}"
     if error["type"] == "json_invalid":
         return "it is not JSON"
     if error["type"] == "missing":
-        return f"{place}{name!r} is missing: add it"
-    message = expectation(error)
-    subject = f"{name} to be {message}" if name else message
-    return f"{place}expected {subject}, got {reprlib.repr(error['input'])}"
+        return f"{position}{key!r} is missing: add it"
+    subject = expectation(error)
+    if key:
+        subject = f"{key} to be {subject}"
+    return f"{position}expected {subject}, got {reprlib.repr(error['input'])}"
 
 
 def expectation(error: Mapping[str, Any]) -> str:
     """What an error of pydantic expected, in the words of people."""
     context = error.get("ctx", {})
-    if isinstance(reason := context.get("error"), _UnexpectedError):
+    reason = context.get("error")
+    if isinstance(reason, _UnexpectedError):
         return str(reason)
     kind = context.get("class", error["type"])
     return _AS_PEOPLE_SAY.get(kind, error["msg"].removeprefix("Input should be "))
@@ -220,14 +232,16 @@ def expectation(error: Mapping[str, Any]) -> str:
 
 def _split(location: tuple[int | str, ...]) -> tuple[str, str]:
     """The position of an error in nested tables and lists, as a prefix, and its key if any."""
-    places: list[str] = []
+    steps: list[str] = []
     for step in location:
-        if isinstance(step, int) and places:
-            places[-1] += f" {step + 1}"
+        if isinstance(step, int) and steps:
+            steps[-1] += f" {step + 1}"  # the item of a list, counted from 1
         else:
-            places.append(str(step))
-    name = places.pop() if location and isinstance(location[-1], str) else ""
-    return "".join(f"{place}: " for place in places), name
+            steps.append(str(step))
+    key = ""
+    if location and isinstance(location[-1], str):
+        key = steps.pop()
+    return "".join(f"{step}: " for step in steps), key
 
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -243,8 +257,9 @@ def checked_arguments(function: Function) -> Function:
     ``Any`` is for the function to check.
     """
     # What is returned may be a type that is imported for type checkers alone.
-    taken = {name: hint for name, hint in function.__annotations__.items() if name != "return"}
-    annotated = SimpleNamespace(__annotations__=taken)
+    parameters = dict(function.__annotations__)
+    parameters.pop("return", None)
+    annotated = SimpleNamespace(__annotations__=parameters)
     hints = get_type_hints(annotated, function.__globals__, include_extras=True)
 
     @wraps(function)
@@ -277,10 +292,11 @@ def _plain(value: Any) -> Any:
     if isinstance(value, np.generic | np.ndarray):
         return value.tolist()
     if isinstance(value, Mapping):
-        return {
-            key: entry.item() if isinstance(entry, np.generic) else entry
-            for key, entry in value.items()
-        }
+        plain = dict(value)
+        for key, entry in value.items():
+            if isinstance(entry, np.generic):
+                plain[key] = entry.item()
+        return plain
     if isinstance(value, Iterable) and not isinstance(value, str | Sequence | set | frozenset):
         return list(value)
     return value
@@ -302,18 +318,36 @@ def _problem(function: Callable[..., Any], positional: int, errors: Sequence[Any
     if kind.startswith("missing"):
         return f"{function.__name__}: {name!r} is missing: add it"
     # An argument of several kinds has an error for each, or for every wrong item of a list.
-    whole: dict[str, None] = {}
-    items: dict[int, dict[str, None]] = {}
+    expectations: list[str] = []
+    item_expectations: dict[int, list[str]] = {}
     value = errors[0]["input"]
     for error in errors:
-        if error["loc"][0] == argument:
-            place = next((step for step in error["loc"][1:] if isinstance(step, int)), None)
-            expected = whole if place is None else items.setdefault(place, {})
-            expected["a mapping" if error["type"] == "dict_type" else expectation(error)] = None
-            value = error["input"] if place is None else value
-    for place, expected in list(items.items())[:1]:
-        whole[f"item {place + 1} to be {' or '.join(expected)}"] = None
-    return f"{name}: expected {' or '.join(whole)}, got {reprlib.repr(value)}"
+        if error["loc"][0] != argument:
+            continue
+        wanted = "a mapping" if error["type"] == "dict_type" else expectation(error)
+        index = _item_index(error["loc"])
+        if index is None:
+            expectations.append(wanted)
+            value = error["input"]
+        else:
+            item_expectations.setdefault(index, []).append(wanted)
+    if item_expectations:
+        index, wanted_items = next(iter(item_expectations.items()))
+        expectations.append(f"item {index + 1} to be {_alternatives(wanted_items)}")
+    return f"{name}: expected {_alternatives(expectations)}, got {reprlib.repr(value)}"
+
+
+def _item_index(location: Sequence[int | str]) -> int | None:
+    """The index of the item of a list that an error is about; None for the whole argument."""
+    for step in location[1:]:
+        if isinstance(step, int):
+            return step
+    return None
+
+
+def _alternatives(texts: Iterable[str]) -> str:
+    """``texts``, each once, with "or" between them."""
+    return " or ".join(dict.fromkeys(texts))
 
 
 def read_only(array: NDArray[Any]) -> NDArray[Any]:
@@ -336,9 +370,9 @@ def checked_array(
     except Exception:  # of a ragged list, or of an object of another library
         array = np.asarray(None)
     if array.shape != shape or not array.dtype.str[1:].startswith(kinds):
-        returned = (
-            f"{array.dtype} of shape {array.shape}" if array.dtype != object else repr(result)
-        )
+        returned = repr(result)
+        if array.dtype != object:
+            returned = f"{array.dtype} of shape {array.shape}"
         raise PluginError(
             f"The {what} returned {returned[:100]}: expected {expected} of shape {shape}."
         )

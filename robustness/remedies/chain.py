@@ -117,8 +117,10 @@ class Remedy:
     @property
     def id(self) -> str:
         """Its name, with the temperature if it is written with one; ``parse`` reads it back."""
+        if not self.range:
+            return self.name
         number = str(self.temperature).removesuffix(".0")
-        return f"{self.name}={number}" if self.range else self.name
+        return f"{self.name}={number}"
 
     def gated(self, image: Levels) -> Levels:
         """``image`` after the remedy, or itself while the gate is closed.
@@ -187,9 +189,9 @@ class Chain:
     @property
     def changes_images(self) -> bool:
         """Whether a model predicts other images with it; else it acts on probabilities alone."""
-        return self._views != (ORIGINAL,) or any(
-            remedy.kind != ON_PREDICTION for remedy in self.remedies
-        )
+        if self._views != (ORIGINAL,):
+            return True
+        return any(remedy.kind != ON_PREDICTION for remedy in self.remedies)
 
     @property
     def passes(self) -> int:
@@ -198,7 +200,8 @@ class Chain:
 
     def image(self, image: Levels) -> Levels:
         """One 8-bit RGB image (H, W, 3) after the remedies on the image."""
-        for remedy in self.remedies if self.on_image else self.remedies[:-1]:
+        on_image = self.remedies if self.on_image else self.remedies[:-1]
+        for remedy in on_image:
             image = remedy.gated(np.ascontiguousarray(image))
         return image
 
@@ -214,7 +217,9 @@ class Chain:
 
     @property
     def _views(self) -> tuple[ImageView, ...]:
-        return (ORIGINAL,) if self.on_image or not self.last.views else self.last.views
+        if self.on_image or not self.last.views:
+            return (ORIGINAL,)
+        return self.last.views
 
     def _changed(self, images: Images, view: ImageView) -> Images:
         remedied = np.empty(images.shape, np.uint8)
@@ -228,14 +233,13 @@ class Chain:
             return probabilities
         highest = probabilities.max(axis=1, keepdims=True).astype(np.float64)
         powers = (probabilities / highest) ** (1 / self.last.temperature)  # 0 stays 0
-        shares = np.asarray(powers / powers.sum(axis=1, keepdims=True), np.float32)
-        rows = np.arange(len(shares))
-        top = probabilities.argmax(axis=1)
-        rounded = shares.argmax(axis=1) != top  # two nearly equal ones became the same number
-        shares[rows[rounded], top[rounded]] = np.nextafter(
-            shares.max(axis=1)[rounded], np.float32(2)
-        )
-        return shares
+        tempered = np.asarray(powers / powers.sum(axis=1, keepdims=True), np.float32)
+        # Two nearly equal probabilities may become the same number, of which argmax takes the
+        # first: the top-1 class gets the next larger number.
+        top1 = probabilities.argmax(axis=1)
+        (tied,) = np.nonzero(tempered.argmax(axis=1) != top1)
+        tempered[tied, top1[tied]] = np.nextafter(tempered.max(axis=1)[tied], np.float32(2))
+        return tempered
 
     def weights(self, probabilities: Floats) -> Floats:
         """The weight of each view, (views, N), from its ``probabilities`` (views, N, classes)."""
@@ -312,9 +316,14 @@ def _remedy(text: str) -> Remedy:
 
 def parse_all(texts: str | Iterable[str]) -> tuple[Chain, ...]:
     """The chains of a text such as ``median,autocontrast,tta``, or of several; each once."""
-    parts = texts.split(",") if isinstance(texts, str) else texts
-    names = (part.strip() for part in parts)
-    return tuple(dict.fromkeys(parse(name) for name in names if name))
+    if isinstance(texts, str):
+        texts = texts.split(",")
+    chains: dict[Chain, None] = {}
+    for text in texts:
+        name = text.strip()
+        if name:
+            chains[parse(name)] = None
+    return tuple(chains)
 
 
 _HEAD = '''def remedied(image: np.ndarray) -> np.ndarray:
