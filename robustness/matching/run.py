@@ -38,6 +38,7 @@ from robustness.images.pixels import copies, from_uint8, show_one_scene, to_jpeg
 from robustness.matching.accuracy import (
     AccuracyEstimate,
     ExpectedAccuracy,
+    TopPredictions,
     exact_estimate,
     labelled_estimate,
     top_predictions,
@@ -133,29 +134,54 @@ class Cause:
     def perturbations(self) -> tuple[MatchedPerturbation, ...]:
         """Those of the composition, strongest first, without those of strength 0.00."""
         fitted = self.estimate
-        parts = []
+        matched = []
         for name, strength in fitted.strengths.items():
             if strength < _LEAST:
                 continue
             draws = fitted.draws[:, fitted.names.index(name)]
-            some = draws[draws > 0] if (draws > 0).any() else draws
-            low, high = np.quantile(some, (0.025, 0.975)).tolist()
-            alike = fitted.group(name).items()
-            group = {other: value for other, value in alike if other != name and value >= _LEAST}
-            bounds = min(low, strength), max(high, strength)
-            parts.append(MatchedPerturbation(name, strength, *bounds, fitted.share, group))
-        return tuple(sorted(parts, key=lambda part: -part.strength))
+            if (draws > 0).any():
+                draws = draws[draws > 0]
+            low, high = np.quantile(draws, (0.025, 0.975)).tolist()
+            group = {}
+            for other, other_strength in fitted.group(name).items():
+                if other != name and other_strength >= _LEAST:
+                    group[other] = other_strength
+            matched.append(
+                MatchedPerturbation(
+                    perturbation=name,
+                    strength=strength,
+                    low=min(low, strength),
+                    high=max(high, strength),
+                    share=fitted.share,
+                    group=group,
+                )
+            )
+        return tuple(sorted(matched, key=lambda part: -part.strength))
 
     def strengths_of(self, row: int) -> dict[str, float]:
-        """The composition of the reference image ``row``."""
-        return {} if row in self.unaffected else self.estimate.strengths
+        """The composition of the reference image ``row``; {} for an original."""
+        if row in self.unaffected:
+            return {}
+        return self.estimate.strengths
 
     def statistics(self, production: Floats, originals: Floats) -> tuple[dict[str, Any], ...]:
         """Scaled means of each statistic, and the size of what is left in standard errors."""
-        means = (side.mean(0).tolist() for side in (production, originals, self.simulated))
-        keys = ("statistic", "production", "reference", "simulation", "left")
-        rows = zip(NAMES, *means, self.left.sizes.tolist(), strict=True)
-        return tuple(dict(zip(keys, row, strict=True)) for row in rows)
+        production_means = production.mean(0).tolist()
+        reference_means = originals.mean(0).tolist()
+        simulation_means = self.simulated.mean(0).tolist()
+        sizes = self.left.sizes.tolist()
+        rows = []
+        for index, name in enumerate(NAMES):
+            rows.append(
+                {
+                    "statistic": name,
+                    "production": production_means[index],
+                    "reference": reference_means[index],
+                    "simulation": simulation_means[index],
+                    "left": sizes[index],
+                }
+            )
+        return tuple(rows)
 
 
 def search_cause(production: Floats, side: ReferenceImages, note: Note) -> Cause:
@@ -191,14 +217,18 @@ def explains_accuracy(
     """
     agree_by_chance: list[NDArray[np.bool_]] = []
     for answer in expected:
-        ours = answer.confidence
-        other = simulated.get(answer.model)
-        if ours is None or other is None:
+        by_confidence = answer.confidence
+        by_cause = simulated.get(answer.model)
+        if by_confidence is None or by_cause is None:
             continue
-        if not (ours.low <= other.value <= ours.high and other.low <= ours.value <= other.high):
+        low = by_confidence.low
+        high = by_confidence.high
+        is_cause_inside = low <= by_cause.value <= high
+        is_confidence_inside = by_cause.low <= by_confidence.value <= by_cause.high
+        if not (is_cause_inside and is_confidence_inside):
             return False
         random = by_chance[answer.model]
-        agree_by_chance.append((ours.low <= random) & (random <= ours.high))
+        agree_by_chance.append((low <= random) & (random <= high))
     if not agree_by_chance:
         return True
     return bool(np.all(agree_by_chance, axis=0).mean() <= _MOST_BY_CHANCE)
@@ -210,10 +240,11 @@ def draw_compositions(fitted: Estimate, seed: int) -> tuple[Condition, ...]:
         return (Condition.of({fitted.names[0]: 0.0}),)
     order = np.random.default_rng(seed).permutation(len(fitted.draws))
     rounded = np.round(fitted.draws[order], 4)
-    conditions = (
-        Condition.of({name: x for name, x in zip(fitted.names, draw, strict=True) if x > 0})
-        for draw in rounded[rounded.any(1)].tolist()
-    )
+    conditions = []
+    for draw in rounded[rounded.any(1)].tolist():
+        strengths = dict(zip(fitted.names, draw, strict=True))
+        active = {name: strength for name, strength in strengths.items() if strength > 0}
+        conditions.append(Condition.of(active))
     return tuple(dict.fromkeys(conditions))[:CONDITIONS]
 
 
@@ -326,28 +357,31 @@ def read_sheet(path: Path, sample: Sequence[SampleImage]) -> dict[tuple[str, str
     images that were not drawn or have changed, and where an image is left out: who chooses what to
     label would bias the accuracy.
     """
-    drawn = {(i.name, model): text for i in sample for model, text in i.predictions.items()}
-    models = {model for _, model in drawn}
+    drawn = {}
+    for image in sample:
+        for model, prediction in image.predictions.items():
+            drawn[image.name, model] = prediction
+    drawn_models = {model for _, model in drawn}
     correct: dict[tuple[str, str], bool] = {}
     for row in sheet_rows(path):
-        if row.model not in models:
+        if row.model not in drawn_models:
             continue
         key = row.image, row.model
         if key not in drawn or row.prediction not in ("", drawn[key]):
             raise ParameterError(
                 f"{path}, line {row.number}: expected an image and prediction of this match, "
-                f"got {key[0]!r} of {key[1]!r}: use its own table, with the same seed and images."
+                f"got {row.image!r} of {row.model!r}: use its own table, with the same seed and "
+                "images."
             )
         correct[key] = row.correct
     for model in {model for _, model in correct}:
-        labelled = [
-            (image.name, model) in correct for image in sample if model in image.predictions
-        ]
-        if False in labelled[: sum(labelled)]:
-            gap = labelled.index(False)
+        images = [image for image in sample if model in image.predictions]
+        is_labelled = [(image.name, model) in correct for image in images]
+        if False in is_labelled[: sum(is_labelled)]:
+            gap = images[is_labelled.index(False)]
             raise ParameterError(
                 f"{path}: expected labels from the first image on, got none for "
-                f"{sample[gap].name!r} of {model}: fill it in, because the order is random."
+                f"{gap.name!r} of {model}: fill it in, because the order is random."
             )
     return correct
 
@@ -437,18 +471,23 @@ class Match:
 
     def as_dict(self) -> dict[str, Any]:
         """A JSON-ready document."""
-        best = ("value", "low", "high", "disagreement")
-        return {key: value for key, value in vars(self).items() if key not in _UNPUBLISHED} | {
-            "perturbations": [
-                {**asdict(part), "value": part.value, "severity": part.severity}
-                for part in self.perturbations
-            ],
-            "expected_accuracy": [
-                {**asdict(part), **{key: getattr(part, key) for key in best}}
-                for part in self.expected_accuracy
-            ],
-            "conditions": [condition.id for condition in self.conditions],
-        }
+        document = {key: value for key, value in vars(self).items() if key not in _UNPUBLISHED}
+        document["perturbations"] = [
+            {**asdict(part), "value": part.value, "severity": part.severity}
+            for part in self.perturbations
+        ]
+        document["expected_accuracy"] = [
+            {
+                **asdict(part),
+                "value": part.value,
+                "low": part.low,
+                "high": part.high,
+                "disagreement": part.disagreement,
+            }
+            for part in self.expected_accuracy
+        ]
+        document["conditions"] = [condition.id for condition in self.conditions]
+        return document
 
 
 @threadpool_limits.wrap(limits=1, user_api="blas")  # small matrices: more threads only wait
@@ -491,30 +530,32 @@ def match(
     scaled = side.emulator.scaled(batch_statistics(lambda row: from_uint8(pixels[row]), count))
     cause = search_cause(scaled, side, note)
     fitted = cause.estimate
-    explained = cause.explained
+    is_explained = cause.explained
     drawn = draw_compositions(fitted, settings.seed)
-    if explained and cause.perturbations and answer.expected_accuracy:
+    if is_explained and cause.perturbations and answer.expected_accuracy:
         simulated = side.accuracies(labels, fitted, drawn, count, cause.remainder, note)
-        explained = explains_accuracy(answer.expected_accuracy, simulated, side.by_chance)
+        is_explained = explains_accuracy(answer.expected_accuracy, simulated, side.by_chance)
+    unexplained: tuple[str, ...] = ()
+    if not is_explained:
+        unexplained = tuple(NAMES[index] for index in cause.left.largest)
+    conditions: tuple[Condition, ...] = ()
+    if is_explained and fitted.strengths:
+        conditions = profile_conditions(drawn, fitted.share, fitted.names)
+    pairs = []
+    for row, other in nearest_pairs(scaled, cause.simulated):
+        simulation = side.images(cause.strengths_of(other), [other])[0]
+        pairs.append((to_png(from_uint8(pixels[row])), to_png(simulation)))
     return replace(
         answer,
         searched=True,
         different=cause.changed.significant,
-        matched=explained,
+        matched=is_explained,
         perturbations=cause.perturbations,
-        unexplained=() if explained else tuple(NAMES[index] for index in cause.left.largest),
-        conditions=profile_conditions(drawn, fitted.share, fitted.names)
-        if explained and fitted.strengths
-        else (),
+        unexplained=unexplained,
+        conditions=conditions,
         share_decided=fitted.share_decided,
         statistics=cause.statistics(scaled, side.emulator.originals),
-        pairs=tuple(
-            (
-                to_png(from_uint8(pixels[row])),
-                to_png(side.images(cause.strengths_of(other), [other])[0]),
-            )
-            for row, other in nearest_pairs(scaled, cause.simulated)
-        ),
+        pairs=tuple(pairs),
     )
 
 
@@ -531,78 +572,103 @@ def first_answer(
 
     ``views`` are the images as the models of these names see them, if not as ``pixels``.
     """
-    enough = {name: column for name, column in labels.items() if (column >= 0).sum() >= FEWEST}
-    one_scene = show_one_scene(pixels)
-    why = ""
-    if one_scene:
-        why = "Your images show nearly one scene: add others. No cause and no accuracy follow."
+    views = views or {}
+    labels_of = {name: column for name, column in labels.items() if (column >= 0).sum() >= FEWEST}
+    shows_one_scene = show_one_scene(pixels)
+    no_accuracy = ""
+    if shows_one_scene:
+        no_accuracy = (
+            "Your images show nearly one scene: add others. No cause and no accuracy follow."
+        )
     elif not settings.models:
-        why = "No accuracy: no model was named."
-    elif not enough:
-        why = f"No accuracy: fewer than {FEWEST} reference images have a class of the models."
+        no_accuracy = "No accuracy: no model was named."
+    elif not labels_of:
+        no_accuracy = (
+            f"No accuracy: fewer than {FEWEST} reference images have a class of the models."
+        )
+    # Without an accuracy, only the images to label are predicted.
     order = np.random.default_rng(settings.seed).permutation(len(pixels))
-    rows = order[:SAMPLE] if why else order
-    predictions = {
-        name: top_predictions(name, (views or {}).get(name, pixels)[rows])
-        for name in settings.models
-    }
-    fitted = side.confidences(enough, note) if not why else {}
+    rows = order[:SAMPLE] if no_accuracy else order
+    predictions = {}
+    for name in settings.models:
+        predictions[name] = top_predictions(name, views.get(name, pixels)[rows])
+    estimators = {} if no_accuracy else side.confidences(labels_of, note)
     # Only of models with an estimate: the reference tells what the agreement with others means.
-    seen = with_agreement({name: predictions[name] for name in fitted}, enough)
-    contents = [part.content_distance(seen[name]) for name, part in fitted.items()]
-    other_content = bool(contents) and float(np.mean(contents)) > 1
+    agreed = with_agreement({name: predictions[name] for name in estimators}, labels_of)
+    distances = [each.content_distance(agreed[name]) for name, each in estimators.items()]
+    other_content = bool(distances) and float(np.mean(distances)) > 1
+    expected = []
+    for name, estimator in estimators.items():
+        confidence = estimator.estimate(agreed[name], other_content)
+        expected.append(ExpectedAccuracy(name, estimator.accuracy, confidence))
+    reference_labels = dict.fromkeys(settings.models, 0)
+    for name in settings.models:
+        if name in labels:
+            reference_labels[name] = int((labels[name] >= 0).sum())
     return Match(
         len(pixels),
         len(side.pixels),
         settings,
         settings.framing,
-        different=one_scene,
-        expected_accuracy=tuple(
-            ExpectedAccuracy(name, part.accuracy, part.estimate(seen[name], other_content))
-            for name, part in fitted.items()
-        ),
+        different=shows_one_scene,
+        expected_accuracy=tuple(expected),
         searched=False,
-        reference_labels={
-            name: int((labels[name] >= 0).sum()) if name in labels else 0
-            for name in settings.models
-        },
-        no_accuracy=why,
+        reference_labels=reference_labels,
+        no_accuracy=no_accuracy,
         other_content=other_content,
-        sample=tuple(
-            SampleImage(
-                names[row],
-                to_jpeg(from_uint8(pixels[row]), _JPEG_QUALITY),
-                {
-                    name: models.class_name(name, int(part.classes[place]))
-                    for name, part in predictions.items()
-                },
-                {name: float(part.confidences[place]) for name, part in predictions.items()},
-            )
-            for place, row in enumerate(order[:SAMPLE].tolist())
-            if predictions
-        ),
+        sample=_sample(pixels, names, order[:SAMPLE].tolist(), predictions),
         confidences={name: float(p.confidences.mean()) for name, p in predictions.items()},
     )
 
 
+def _sample(
+    pixels: NDArray[np.uint8],
+    names: Sequence[str],
+    rows: Sequence[int],
+    predictions: Mapping[str, TopPredictions],
+) -> tuple[SampleImage, ...]:
+    """The images ``rows`` to label, of which the ``predictions`` begin with; () without a model."""
+    if not predictions:
+        return ()
+    sample = []
+    for index, row in enumerate(rows):
+        classes = {}
+        confidences = {}
+        for model, of_model in predictions.items():
+            classes[model] = models.class_name(model, int(of_model.classes[index]))
+            confidences[model] = float(of_model.confidences[index])
+        jpeg = to_jpeg(from_uint8(pixels[row]), _JPEG_QUALITY)
+        sample.append(SampleImage(names[row], jpeg, classes, confidences))
+    return tuple(sample)
+
+
 def with_labels(match: Match, correct: Correct) -> Match:
     """``match`` with accuracies that use labels of its ``sample``, as ``read_sheet`` reads them."""
-    estimates = {part.model: part for part in match.expected_accuracy}
+    expected_of = {part.model: part for part in match.expected_accuracy}
     accuracies = []
     for name in match.settings.models:
-        part = estimates.get(name)
-        if some := [image for image in match.sample if (image.name, name) in correct]:
-            part = part or ExpectedAccuracy(name)
-            truths = np.array([float(correct[image.name, name]) for image in some])
-            labels = exact_estimate(truths)
-            if part.confidence:
-                confidences = np.array([image.confidences[name] for image in some])
-                mean = match.confidences[name]
-                labels = labelled_estimate(truths, confidences, mean, match.images)
-            part = replace(part, labels=labels, labelled=len(some))
-        if part:
-            accuracies.append(part)
+        expected = expected_of.get(name)
+        labelled = [image for image in match.sample if (image.name, name) in correct]
+        if labelled:
+            expected = _with_estimate(expected or ExpectedAccuracy(name), match, labelled, correct)
+        if expected is not None:
+            accuracies.append(expected)
     return replace(match, expected_accuracy=tuple(accuracies))
+
+
+def _with_estimate(
+    expected: ExpectedAccuracy, match: Match, labelled: Sequence[SampleImage], correct: Correct
+) -> ExpectedAccuracy:
+    """``expected`` with the estimate from the ``labelled`` images."""
+    name = expected.model
+    truths = np.array([float(correct[image.name, name]) for image in labelled])
+    if expected.confidence is None:
+        estimate = exact_estimate(truths)
+    else:
+        confidences = np.array([image.confidences[name] for image in labelled])
+        mean = match.confidences[name]
+        estimate = labelled_estimate(truths, confidences, mean, match.images)
+    return replace(expected, labels=estimate, labelled=len(labelled))
 
 
 def _labels(
