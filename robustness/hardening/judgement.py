@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
-from itertools import chain, pairwise, zip_longest
+from itertools import chain, zip_longest
 from typing import Any
 
 import numpy as np
@@ -116,8 +116,9 @@ class Judgement:
 
         They show a gain of 1 point, or exclude the loss.
         """
-        alike = not any(each.difference for each in (*self.groups, *self.conditions))
-        if not self.labelled or self.recommended or alike:
+        if not self.labelled or self.recommended:
+            return None
+        if not any(each.difference for each in (*self.groups, *self.conditions)):
             return None
         if not self.gain_established:
             group = self.group(UNSEEN)
@@ -125,12 +126,14 @@ class Judgement:
             tests = len(GROUPS)
         else:  # no larger gain than none is taken for granted
             group = self.group(ORIGINALS)
-            tests = 1
             margin = MOST_LOSS + min(group.difference, 0.0)
+            tests = 1
         if group.low is None or margin <= 0:
             return None
         needed = images_needed(group.difference, group.low, self.images, tests, margin)
-        return None if needed is None else needed - self.images
+        if needed is None:
+            return None
+        return needed - self.images
 
     def as_dict(self) -> dict[str, Any]:
         """A JSON-ready document."""
@@ -182,40 +185,45 @@ def judge_training(
     labelled: bool,
 ) -> Judgement:
     """The judgement of flags (images, 1 + trained + unseen) of ``measure_predictions``."""
-    gaps = after.astype(np.int64) - before
-
-    def differences(
-        names: Sequence[str], first: int, sizes: Sequence[int]
-    ) -> tuple[GroupDifference, ...]:
-        """One for each of ``names``, which have so many columns each from the ``first`` on."""
-        edges = np.cumsum([first, *sizes])
-        columns = [slice(*pair) for pair in pairwise(edges.tolist())]
-        parts = [gaps[:, some] for some in columns]
-        estimates = [overall(part, *np.ones((2, *part.shape), bool)) for part in parts]
-        corrected = holm([estimate.p for estimate in estimates])
-        return tuple(
-            GroupDifference(
-                name,
-                size,
-                float(before[:, some].mean()),
-                float(after[:, some].mean()),
-                estimate.value or 0.0,
-                estimate.low,
-                estimate.high,
-                p,
-            )
-            for name, size, some, estimate, p in zip(
-                names, sizes, columns, estimates, corrected, strict=True
-            )
-        )
-
+    condition_count = len(trained) + len(unseen)
+    columns = np.arange(1 + condition_count)
+    of_groups = np.split(columns, [1, 1 + len(trained)])
+    of_conditions = np.split(columns[1:], condition_count) if condition_count else []
     names = [condition.id for condition in (*trained, *unseen)]
     return Judgement(
-        len(gaps),
-        labelled,
-        differences(GROUPS, 0, [1, len(trained), len(unseen)]),
-        differences(names, 1, [1] * len(names)),
+        images=len(before),
+        labelled=labelled,
+        groups=_differences(before, after, GROUPS, of_groups),
+        conditions=_differences(before, after, names, of_conditions),
     )
+
+
+def _differences(
+    before: Flags, after: Flags, names: Sequence[str], columns: Sequence[NDArray[np.intp]]
+) -> tuple[GroupDifference, ...]:
+    """The difference in the ``columns`` of each of ``names``, which are one family of tests."""
+    estimates = []
+    for chosen in columns:
+        gaps = after[:, chosen].astype(np.int64) - before[:, chosen]
+        everywhere = np.ones(gaps.shape, bool)
+        estimates.append(overall(gaps, everywhere, everywhere))
+    corrected = holm([estimate.p for estimate in estimates])
+    differences = []
+    for index, (name, chosen) in enumerate(zip(names, columns, strict=True)):
+        estimate = estimates[index]
+        differences.append(
+            GroupDifference(
+                name=name,
+                conditions=len(chosen),
+                before=float(before[:, chosen].mean()),
+                after=float(after[:, chosen].mean()),
+                difference=estimate.value or 0.0,
+                low=estimate.low,
+                high=estimate.high,
+                p=corrected[index],
+            )
+        )
+    return tuple(differences)
 
 
 def kind(name: str) -> str:
@@ -235,7 +243,8 @@ def unseen_conditions(trained: Iterable[str]) -> tuple[Condition, ...]:
     for record in sorted(REGISTRY, key=lambda record: record.imagenet_c != record.name):
         if record.family in FAMILIES and kind(record.name) not in trained_kinds:
             by_kind.setdefault(kind(record.name), []).append(record.name)
-    names = [name for name in chain(*zip_longest(*by_kind.values())) if name]
+    in_turns = chain(*zip_longest(*by_kind.values()))
+    names = [name for name in in_turns if name is not None]
     if not names:
         raise ParameterError(
             "Expected perturbations that leave a family out, as unseen ones judge the result; got "
@@ -249,6 +258,7 @@ def names_to_train(names: Iterable[str]) -> tuple[str, ...]:
     every = {kind(record.name) for record in REGISTRY if record.family in FAMILIES}
     chosen: list[str] = []
     for name in dict.fromkeys(names):
-        if len(every - {kind(other) for other in (*chosen, name)}) >= _LEFT_OUT:
+        trained_kinds = {kind(other) for other in (*chosen, name)}
+        if len(every - trained_kinds) >= _LEFT_OUT:
             chosen.append(name)
     return tuple(chosen[:MOST_TRAINED])
