@@ -30,6 +30,7 @@ from robustness.base.errors import LabelError, ParameterError, RobustnessError, 
 from robustness.base.files import put_whole
 from robustness.base.text import csv_cell
 from robustness.datasets import Dataset, classes_of, open_dataset
+from robustness.images.framing import Picture
 from robustness.images.pixels import to_png
 from robustness.measure.condition import CLEAN, Condition
 from robustness.measure.labels import is_correct
@@ -120,16 +121,23 @@ def _written(
     plan: Plan, target: _Folder | _Zip, to: str, names: Sequence[str]
 ) -> Iterator[ExportProgress]:
     indices = next(iter(plan.labels.values()))
-    labels = [names[at] if names and at is not None else at for at in indices]
-    written = hashlib.sha256(json.dumps(labels).encode()).hexdigest()
+    labels: list[int | str | None] = []
+    for index in indices:
+        labels.append(names[index] if names and index is not None else index)
+    labels_digest = hashlib.sha256(json.dumps(labels).encode()).hexdigest()
     request = json.dumps(
-        [_VERSION, plan.spec.digest, plan.record.digest, plan.batch, written]
+        [_VERSION, plan.spec.digest, plan.record.digest, plan.batch, labels_digest]
     ).encode()
-    begun = target.read(f"{_PROGRESS}/request.json")
-    if begun not in (None, request) or (begun is None and target.read(TABLE) is not None):
+    earlier = target.read(f"{_PROGRESS}/request.json")
+    obstacle = ""
+    if earlier is None and target.read(TABLE) is not None:
+        obstacle = "a finished"
+    elif earlier is not None and earlier != request:
+        obstacle = "another"
+    if obstacle:
         raise ParameterError(
             "Expected an empty folder, or one of this export interrupted; got one with "
-            f"{'a finished' if begun is None else 'another'} export.",
+            f"{obstacle} export.",
             hint=f"The place is {to}.",
         )
     target.write(f"{_PROGRESS}/request.json", request)
@@ -137,54 +145,65 @@ def _written(
     left_out: list[tuple[str, str]] = []
     done = 0
     for number in range(plan.chunk_count):
-        chunk = f"{_PROGRESS}/{number:08d}.json"
-        if text := target.read(chunk):
+        file = f"{_PROGRESS}/{number:08d}.json"
+        text = target.read(file)
+        if text:  # this chunk was done before an interruption
             document = json.loads(text)
         else:
-            document = _of_chunk(plan.spec, labels, prepared(plan, number), target)
-            target.write(chunk, json.dumps(document).encode())
+            document = _write_chunk(plan.spec, labels, prepared(plan, number), target)
+            target.write(file, json.dumps(document).encode())
         rows += document["rows"]
-        left_out += map(tuple, document["unreadable"])
+        left_out += [(name, reason) for name, reason in document["unreadable"]]
         done += len(plan.positions(number))
         yield ExportProgress(done, len(plan.dataset), len(left_out), left_out=tuple(left_out))
     target.write(TABLE, csv_table(COLUMNS, rows))
     target.finish()
 
 
-def _of_chunk(
+def _write_chunk(
     spec: Request, labels: Sequence[int | str | None], ready: Prepared, target: _Folder | _Zip
 ) -> dict[str, Any]:
+    """Write the images of a chunk; return its rows and its unreadable images, JSON-ready."""
     rows = []
     for batch in ready.batches.values():
-        for read, picture, frames, scores in zip(
-            ready.readable, batch.pictures, batch.frames, batch.scores, strict=True
-        ):
-            for place, (condition, image) in enumerate(
-                zip((None, *spec.conditions), frames, strict=True), start=-1
-            ):
-                png = to_png(image)
-                about = CLEAN if condition is None else condition.id
-                row = {
-                    "path": f"{about}/{png_name(picture.name)}",
-                    "label": labels[read.position],
-                    "image": picture.name,
-                    "condition": about,
-                    "perturbation": condition and condition.name,
-                    "strength": condition and condition.strength,
-                    "parameter": condition and condition.parameter_at(picture.side),
-                    "seed": spec.seed,
-                    "fit": picture.framing.fit,
-                    "side": picture.side,
-                    "sha256": hashlib.sha256(png).hexdigest(),
-                    "image_digest": picture.source,
-                    "framed_digest": picture.digest,
-                }
-                for name, values in scores.items() if condition else ():
-                    value = float(values[place])  # infinite is the PSNR of equal images
-                    row[name] = value if math.isfinite(value) else None
-                target.write(f"{about}/{png_name(picture.name)}", png)
+        images = zip(ready.readable, batch.pictures, batch.frames, batch.scores, strict=True)
+        for record, picture, frames, scores in images:
+            label = labels[record.position]
+            original, *perturbed = map(to_png, frames)
+            row = _row(picture, None, original, label, spec.seed)
+            target.write(row["path"], original)
+            rows.append(row)
+            for index, (condition, png) in enumerate(zip(spec.conditions, perturbed, strict=True)):
+                row = _row(picture, condition, png, label, spec.seed)
+                for name, values in scores.items():
+                    score = float(values[index])
+                    # The PSNR of equal images is infinite, which JSON cannot hold.
+                    row[name] = score if math.isfinite(score) else None
+                target.write(row["path"], png)
                 rows.append(row)
     return {"rows": rows, "unreadable": [(image.name, image.reason) for image in ready.unreadable]}
+
+
+def _row(
+    picture: Picture, condition: Condition | None, png: bytes, label: int | str | None, seed: int
+) -> dict[str, Any]:
+    """The row of ``picture`` under ``condition``, None for the original, without its scores."""
+    condition_id = CLEAN if condition is None else condition.id
+    return {
+        "path": f"{condition_id}/{png_name(picture.name)}",
+        "label": label,
+        "image": picture.name,
+        "condition": condition_id,
+        "perturbation": condition and condition.name,
+        "strength": condition and condition.strength,
+        "parameter": condition and condition.parameter_at(picture.side),
+        "seed": seed,
+        "fit": picture.framing.fit,
+        "side": picture.side,
+        "sha256": hashlib.sha256(png).hexdigest(),
+        "image_digest": picture.source,
+        "framed_digest": picture.digest,
+    }
 
 
 def png_name(name: str) -> str:
@@ -199,16 +218,20 @@ def png_name(name: str) -> str:
 def csv_table(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> bytes:
     """The ``columns`` of ``rows`` as CSV; truth values are "true" and "false"."""
 
-    def cell(value: Any) -> Any:
-        if isinstance(value, str):
-            return csv_cell(value)
-        return str(value).lower() if isinstance(value, bool) else value
-
     text = io.StringIO(newline="")
     writer = csv.DictWriter(text, columns, lineterminator="\n", extrasaction="ignore")
     writer.writeheader()
-    writer.writerows({name: cell(value) for name, value in row.items()} for row in rows)
+    for row in rows:
+        writer.writerow({name: _cell(value) for name, value in row.items()})
     return text.getvalue().encode()
+
+
+def _cell(value: Any) -> Any:
+    if isinstance(value, str):
+        return csv_cell(value)
+    if isinstance(value, bool):
+        return str(value).lower()
+    return value
 
 
 class _Folder:
@@ -321,14 +344,19 @@ def cases(run: Run, chosen: RowSelection, most: int, kind: str = "") -> list[dic
     They are of the ``kind``, as in ``selection``; by default the failures come first, then
     the images without one. A case has ``CASE_COLUMNS``, ``correct``, and the names of its classes.
     """
-    both = run.cases.first(chosen, kind, most) if kind else run.cases.both(chosen, most)
-    rows = [dict(row) for row in both]  # these may be remembered
-    for row in rows:
+    if kind:
+        found_cases = run.cases.first(chosen, kind, most)
+    else:
+        found_cases = run.cases.both(chosen, most)
+    rows = []
+    for case in found_cases:
+        row = dict(case)  # a copy, as the answer may be given again
         del row["position"]
         row["correct"] = is_correct(row["label"], row["top1"])
-        for index, name in _CLASSES.items():
-            present = row[index] is not None
-            row[name] = models.class_name(row["model"], row[index]) if present else None
+        for index_column, name_column in _CLASSES.items():
+            index = row[index_column]
+            row[name_column] = None if index is None else models.class_name(row["model"], index)
+        rows.append(row)
     return rows
 
 
@@ -367,8 +395,9 @@ def _images(run: Run, row: Mapping[str, Any]) -> Iterator[tuple[str, str, bytes]
         picture = run.picture_for(row["image"], row["model"])
     except RobustnessError:
         return
-    several = len(run.manifest.spec.by_framing) > 1
-    view = f", {picture.framing.text}" if several else ""
+    view = ""
+    if len(run.manifest.spec.by_framing) > 1:  # else two models' images would have one name
+        view = f", {picture.framing.text}"
     yield "original", f"original{view}/{png_name(picture.name)}", to_png(picture.image)
     condition = Condition.parse(row["condition"])
     if not condition.needs_model:

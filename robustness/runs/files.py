@@ -17,7 +17,9 @@ import json
 import os
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from itertools import count
+from operator import and_
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -216,13 +218,18 @@ def read_part(path: Path) -> Part:
 
 def _remedied(file: pq.ParquetFile) -> int:
     """How many rows of ``file`` have a remedy."""
-    names = [file.schema.column(at).path for at in range(file.metadata.num_columns)]
-    groups = map(file.metadata.row_group, range(file.metadata.num_row_groups))
+    names = [file.schema.column(index).path for index in range(file.metadata.num_columns)]
     column = names.index(REMEDY.name)
-    statistics = [group.column(column).statistics for group in groups if group.num_rows]
-    if not all(group is not None and group.has_null_count for group in statistics):
-        raise ParameterError("Expected statistics of the column of remedies.")
-    return sum(group.num_values for group in statistics)
+    remedied = 0
+    for index in range(file.metadata.num_row_groups):
+        group = file.metadata.row_group(index)
+        if not group.num_rows:
+            continue
+        statistics = group.column(column).statistics
+        if statistics is None or not statistics.has_null_count:
+            raise ParameterError("Expected statistics of the column of remedies.")
+        remedied += statistics.num_values
+    return remedied
 
 
 def _named(path: Path) -> str:
@@ -241,21 +248,28 @@ def read_rows(
     All ``columns`` of the file unless named. The rows have no remedy or, if ``remedied``, each
     has one. Raises ``RunError`` where the file cannot be read.
     """
-    own = None if model is None else pc.field("model") == model
-    if part.remedied or remedied:
-        remedy = pc.field(REMEDY.name)
-        chosen = remedy.is_valid() if remedied else remedy.is_null()
-        own = chosen if own is None else own & chosen
-    return _read(part, columns or stored(part.own).names, own)
+    filters = []
+    if model is not None:
+        filters.append(pc.field("model") == model)
+    if remedied:
+        filters.append(pc.field(REMEDY.name).is_valid())
+    elif part.remedied:  # else no row has a remedy, and nothing need be compared
+        filters.append(pc.field(REMEDY.name).is_null())
+    combined = reduce(and_, filters) if filters else None
+    return _read(part, columns or stored(part.own).names, combined)
 
 
 def _read(part: Part, columns: Sequence[str] | None = None, filters: Any = None) -> pa.Table:
     """All rows of ``part``, unless there are ``filters``."""
     path = part.path
     try:
-        return pq.read_table(
-            path, columns=columns and list(columns), filters=filters, schema=stored(part.own)
-        ).replace_schema_metadata(None)
+        table = pq.read_table(
+            path,
+            columns=columns and list(columns),
+            filters=filters,
+            schema=stored(part.own),
+        )
+        return table.replace_schema_metadata(None)
     except (pa.ArrowException, OSError) as error:
         raise RunError(
             f"The file {_named(path)} can no longer be read: it is missing or damaged.",

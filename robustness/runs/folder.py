@@ -52,10 +52,10 @@ def load(folder: Path, *, unfinished: bool = False) -> Run:
 def _opened(folder: Path, manifest: Manifest, unfinished: bool) -> Run:
     note_classes(manifest.classes)
     if manifest.status == FINISHED:
-        files = {name: folder / name for name in manifest.parts}
-        sizes = {name: file.stat().st_size for name, file in files.items() if file.is_file()}
-        if sizes != dict(manifest.parts):
-            raise _damaged(folder, "its files of rows have changed")
+        for name, size in manifest.parts.items():
+            file = folder / name
+            if not file.is_file() or file.stat().st_size != size:
+                raise _damaged(folder, "its files of rows have changed")
     parts = all_parts(folder, manifest.parts)
     if manifest.status == FINISHED and not _is_complete(manifest, parts):
         raise _damaged(folder, "some of its rows are missing")
@@ -131,10 +131,10 @@ def place(runs: Path, run_id: str) -> Path:
     Raises ``RunError`` for an invalid name: links may contain any text.
     """
     try:
-        fine = 0 < len(os.fsencode(run_id)) <= MAX_ID and "\0" not in run_id
+        is_valid = 0 < len(os.fsencode(run_id)) <= MAX_ID and "\0" not in run_id
     except UnicodeEncodeError:
-        fine = False
-    if not fine or run_id != Path(run_id).name or run_id.startswith("."):
+        is_valid = False
+    if not is_valid or run_id != Path(run_id).name or run_id.startswith("."):
         raise RunError(f"Expected the name of a run in {runs.name}, got {reprlib.repr(run_id)}.")
     return runs / run_id
 
@@ -167,7 +167,8 @@ class Listed:
     @property
     def created(self) -> str:
         """When the run or match began, in UTC, ISO 8601; "" for what is neither."""
-        return what.created if (what := self.manifest or self.match) else ""
+        record = self.manifest or self.match
+        return record.created if record else ""
 
     @property
     def finished(self) -> bool:

@@ -6,7 +6,7 @@ A row with a remedy has the predictions for the original and under the condition
 from __future__ import annotations
 
 import statistics
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -64,14 +64,18 @@ def remedy_figures(run: Run) -> RemedyFigures:
         return _CACHE[run]
     spec = run.manifest.spec
     trials: list[PairedTruths] = []
-    labelled: set[bool] = set()
+    label_states: set[bool] = set()
     if spec.remedies and run.row_count:
         predictions = _Predictions(run)
         for model in spec.model_names:
-            labelled |= set(np.unique(predictions.labelled(model)).tolist())
+            label_states |= set(np.unique(predictions.is_labelled(model)).tolist())
             trials += predictions.truths(model)
-    any_labels = None if len(labelled) > 1 else labelled != {False}
-    _CACHE[run] = RemedyFigures(tuple(gains(trials)), milliseconds(run), any_labels)
+    labelled: bool | None
+    if len(label_states) > 1:
+        labelled = None
+    else:
+        labelled = label_states != {False}
+    _CACHE[run] = RemedyFigures(tuple(gains(trials)), milliseconds(run), labelled)
     return _CACHE[run]
 
 
@@ -84,86 +88,108 @@ class _Predictions:
         self.cells: Cells
         self.keys: tuple[ConditionKey, ...]
         self.cells, self.keys = run.rows.cells([chain.id for chain in self.chains])
-        self.attacks = np.array([key.is_attack for key in self.keys])
+        self.is_attack = np.array([key.is_attack for key in self.keys])
 
     def top1(self, model: str, remedy: str = "") -> tuple[Classes, Classes]:
-        """(for the originals, under the conditions)."""
-        clean, top1 = (self.cells.read(model, name, remedy) for name in ("clean_top1", "top1"))
-        return clean, top1
+        """The classes predicted for the originals, and under the conditions."""
+        clean = self.cells.read(model, "clean_top1", remedy)
+        perturbed = self.cells.read(model, "top1", remedy)
+        return clean, perturbed
 
-    def labelled(self, model: str) -> NDArray[np.bool_]:
+    def is_labelled(self, model: str) -> NDArray[np.bool_]:
         return np.asarray(self.cells.read(model, "label") != UNKNOWN)
 
     def true_classes(self, model: str) -> Classes:
         """The labels or, without one, the predictions for the originals."""
         clean, _ = self.top1(model)
-        return np.where(self.labelled(model), self.cells.read(model, "label"), clean)
+        return np.where(self.is_labelled(model), self.cells.read(model, "label"), clean)
 
     def of_chains(self, model: str) -> Iterator[tuple[Chain, Classes, Classes]]:
         """Each remedy with the ``top1`` of ``model``.
 
-        Raises ``RunError`` for rows without the others.
+        Raises ``RunError`` if rows with a remedy are missing.
         """
         expected = self.cells.there(model)
         for chain in self.chains:
-            there = self.cells.there(model, chain.id)
-            if not np.array_equal(there, expected):
+            if not np.array_equal(self.cells.there(model, chain.id), expected):
                 raise RunError(
                     f"The rows of {model} lack some predictions with {chain.id}: the run was "
                     "damaged or changed. Evaluate it again."
                 )
-            yield chain, *self.top1(model, chain.id)
+            clean, perturbed = self.top1(model, chain.id)
+            yield chain, clean, perturbed
 
     def truths(self, model: str) -> Iterator[PairedTruths]:
-        """An attack only fails if the original is correct, too."""
-        right = self.true_classes(model)
-        clean, top1 = self.top1(model)
-        clean_before = clean == right
-        before = (top1 == right) & (clean_before | ~self.attacks)
-        tried = []
-        for chain, clean, top1 in self.of_chains(model):
-            clean_after = clean == right
-            tried.append((chain.id, (top1 == right) & (clean_after | ~self.attacks), clean_after))
-        row_of = {text: at for at, (text, *_) in enumerate(self.run.rows.axes.conditions)}
-        groups = profile_groups(self.keys).items()
-        in_order = sorted(groups, key=lambda of: min(row_of[self.keys[at].id] for at in of[1]))
-        for condition, places in in_order:
-            for name, after, clean_after in tried:
-                sides = (before, after, clean_before, clean_after)
-                means = (_mean(side, places) for side in sides)
-                yield PairedTruths(name, model, condition.id, *means)
+        """Whether ``model`` is right without and with each remedy, under each condition or profile.
+
+        Under an attack it is right only if it is so on the original, too.
+        """
+        truth = self.true_classes(model)
+        clean, perturbed = self.top1(model)
+        clean_before = clean == truth
+        before = (perturbed == truth) & (clean_before | ~self.is_attack)
+        with_remedy = []
+        for chain, clean, perturbed in self.of_chains(model):
+            clean_after = clean == truth
+            after = (perturbed == truth) & (clean_after | ~self.is_attack)
+            with_remedy.append((chain.id, after, clean_after))
+        for condition, columns in self._groups():
+            for chain_id, after, clean_after in with_remedy:
+                yield PairedTruths(
+                    chain_id,
+                    model,
+                    condition,
+                    _mean(before, columns),
+                    _mean(after, columns),
+                    _mean(clean_before, columns),
+                    _mean(clean_after, columns),
+                )
+
+    def _groups(self) -> list[tuple[str, Sequence[int]]]:
+        """The columns of each condition or profile, in the order in which the rows have them."""
+        order = {text: index for index, (text, *_) in enumerate(self.run.rows.axes.conditions)}
+
+        def first_row(group: tuple[str, Sequence[int]]) -> int:
+            _, columns = group
+            return min(order[self.keys[column].id] for column in columns)
+
+        groups = [(key.id, columns) for key, columns in profile_groups(self.keys).items()]
+        return sorted(groups, key=first_row)
 
     def flags(self, model: str) -> Iterator[tuple[Chain, dict[str, Flags]]]:
         """Each remedy with ``FLAGS``, as ``remedied_models`` defines them."""
-        right = self.true_classes(model)
-        labelled = self.labelled(model)
-        plain = ~self.attacks
-        aims = targets([key.id for key in self.keys])
-        before, _ = self.top1(model)
-        for chain, clean, top1 in self.of_chains(model):
-            good = clean == right
-            own = clean if chain.several_models else before
-            own = np.where(labelled & self.attacks, right, own)
-            flags = {
-                "clean_correct": (good, labelled),
-                "correct": ((top1 == right) & (good | plain), labelled),
-                "consistent": (
-                    (top1 == own) & ((clean == own) | plain),
-                    breakable(good | ~labelled, clean, aims) | plain,
-                ),
-            }
+        truth = self.true_classes(model)
+        is_labelled = self.is_labelled(model)
+        is_plain = ~self.is_attack
+        attack_targets = targets([key.id for key in self.keys])
+        clean_without, _ = self.top1(model)
+        for chain, clean, perturbed in self.of_chains(model):
+            clean_good = clean == truth
+            reference = clean if chain.several_models else clean_without
+            reference = np.where(is_labelled & self.is_attack, truth, reference)
+            correct = (perturbed == truth) & (clean_good | is_plain)
+            consistent = (perturbed == reference) & ((clean == reference) | is_plain)
+            can_break = breakable(clean_good | ~is_labelled, clean, attack_targets) | is_plain
             yield (
                 chain,
                 {
-                    name: np.where(counted, truth, UNKNOWN).astype(np.int8)
-                    for name, (truth, counted) in flags.items()
+                    "clean_correct": _flags(clean_good, is_labelled),
+                    "correct": _flags(correct, is_labelled),
+                    "consistent": _flags(consistent, can_break),
                 },
             )
 
 
-def _mean(truths: NDArray[np.bool_], places: Sequence[int]) -> Truths:
-    """(images,): the truth values of a condition, of a profile their means over its parts."""
-    return truths[:, places[0]] if len(places) == 1 else truths[:, places].mean(axis=1)
+def _flags(truth: NDArray[np.bool_], is_counted: NDArray[np.bool_]) -> Flags:
+    """``truth`` as 0 and 1, ``UNKNOWN`` where it does not count."""
+    return np.where(is_counted, truth, UNKNOWN).astype(np.int8)
+
+
+def _mean(truths: NDArray[np.bool_], columns: Sequence[int]) -> Truths:
+    """(images,): the truth values of a condition, or the means over those of a profile."""
+    if len(columns) == 1:
+        return truths[:, columns[0]]
+    return truths[:, columns].mean(axis=1)
 
 
 @dataclass(frozen=True)
@@ -188,10 +214,16 @@ def remedied_names(run: Run) -> dict[str, tuple[tuple[str, ...], Chain]]:
     by_id: dict[str, tuple[tuple[str, ...], Chain]] = {}
     for chain in run.manifest.spec.remedies:
         for name in run.manifest.spec.model_names:
-            names = same_classes(run, name) if chain.several_models else (name,)
-            if not chain.several_models or len(names) > 1:  # else the model itself
-                by_id["+".join([*names, chain.id])] = names, chain
+            names = _asked_models(run, name, chain)
+            if chain.several_models and len(names) == 1:
+                continue  # one model alone is not combined with others
+            by_id["+".join([*names, chain.id])] = (names, chain)
     return by_id
+
+
+def _asked_models(run: Run, model: str, chain: Chain) -> tuple[str, ...]:
+    """The models that ``chain`` asks: those with the classes of ``model`` if it asks several."""
+    return same_classes(run, model) if chain.several_models else (model,)
 
 
 def remedied_models(
@@ -205,33 +237,39 @@ def remedied_models(
     the remedy; that of several models, if it is their own of the original.
     """
     by_id = remedied_names(run)
-    grid_of = {grid.model: grid for grid in grids}
-    ids = {(names, chain.id): text for text, (names, chain) in by_id.items()}
-    flags_of: dict[str, dict[str, Flags]] = {}
-    predictions = _Predictions(run) if by_id and run.row_count else None
-    for model in grid_of if predictions else ():
-        for chain, flags in predictions.flags(model):  # type: ignore[union-attr]
-            names = same_classes(run, model) if chain.several_models else (model,)
-            if (text := ids.get((names, chain.id))) is None:
-                continue  # the model itself
-            own = flags_of.setdefault(text, {})
-            for name in columns:
-                own[name] = np.minimum(own[name], flags[name]) if name in own else flags[name]
+    if not by_id or not run.row_count:
+        return []
+    predictions = _Predictions(run)
+    flags_by_id: dict[str, dict[str, Flags]] = {}
+    for grid in grids:
+        for chain, flags in predictions.flags(grid.model):
+            model_id = "+".join([*_asked_models(run, grid.model, chain), chain.id])
+            if model_id not in by_id:
+                continue
+            combined = flags_by_id.setdefault(model_id, {})
+            for column in columns:
+                if column in combined:  # of several models each must be right
+                    combined[column] = np.minimum(combined[column], flags[column])
+                else:
+                    combined[column] = flags[column]
+    grid_by_model = {grid.model: grid for grid in grids}
+    remedied = []
+    for model_id, (names, chain) in by_id.items():
+        if model_id in flags_by_id:
+            grid = _grid_of_flags(model_id, grid_by_model[names[0]], flags_by_id[model_id])
+            remedied.append(RemediedModel(grid, names, chain))
+    return remedied
 
-    def grid(text: str, model: str) -> Grid:
-        flags = flags_of[text]
-        plain = grid_of[model]
 
-        def read(column: str) -> NDArray[Any]:
-            return flags[column] if column in flags else np.full(plain.has_row.shape, np.nan)
+def _grid_of_flags(model_id: str, plain: Grid, flags: Mapping[str, Flags]) -> Grid:
+    """``plain`` as the grid of ``model_id``, with ``flags`` as its only known columns."""
 
-        return replace(plain, model=text, read=read, plugin_columns=())
+    def read(column: str) -> NDArray[Any]:
+        if column in flags:
+            return flags[column]
+        return np.full(plain.has_row.shape, np.nan)
 
-    return [
-        RemediedModel(grid(text, names[0]), names, chain)
-        for text, (names, chain) in by_id.items()
-        if text in flags_of
-    ]
+    return replace(plain, model=model_id, read=read, plugin_columns=())
 
 
 def same_classes(run: Run, model: str) -> tuple[str, ...]:
@@ -245,15 +283,18 @@ def added_turns(run: Run) -> dict[tuple[str, str], tuple[float, ...]]:
     added: dict[tuple[str, str], tuple[float, ...]] = {}
     for record in run.manifest.latencies:
         for chain in run.manifest.spec.remedies:
+            if chain.id not in record.remedies:
+                continue
             for model in record.models:
-                passes = [model] * (chain.passes - 1)
                 if chain.several_models:
-                    passes = [name for name in same_classes(run, model) if name != model]
-                if chain.id not in record.remedies or not record.models.keys() >= {*passes}:
+                    more_passes = [name for name in same_classes(run, model) if name != model]
+                else:
+                    more_passes = [model] * (chain.passes - 1)
+                if not all(name in record.models for name in more_passes):
                     continue
-                more = [record.models[name] for name in passes]
-                times = zip(record.remedies[chain.id], *more, strict=False)
-                added[chain.id, model] = tuple(map(sum, times))
+                pass_turns = [record.models[name] for name in more_passes]
+                turns = zip(record.remedies[chain.id], *pass_turns, strict=False)
+                added[chain.id, model] = tuple(sum(times) for times in turns)
     return added
 
 

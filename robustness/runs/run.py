@@ -157,12 +157,19 @@ class Run:
 
         They have no remedy or, if ``remedied``, each has one.
         """
-        every = schema(self.own_scores)
-        names = every.names if columns is None else list(dict.fromkeys([*columns, "position"]))
+        every_column = schema(self.own_scores)
+        if columns is None:
+            names = every_column.names
+        else:
+            names = list(dict.fromkeys([*columns, "position"]))
         tables = [self._read(part, names, model, remedied) for part in self.parts]
-        joined = pa.concat_tables(tables or [every.append(REMEDY).empty_table().select(names)])
-        numbers = [number for part in self.parts for number in part.chunks]
-        return joined if numbers == sorted(numbers) else joined.sort_by("position")
+        if not tables:
+            tables = [every_column.append(REMEDY).empty_table().select(names)]
+        joined = pa.concat_tables(tables)
+        chunk_numbers = [number for part in self.parts for number in part.chunks]
+        if chunk_numbers == sorted(chunk_numbers):
+            return joined
+        return joined.sort_by("position")
 
     def _read(
         self, part: Part, columns: Sequence[str], model: str | None = None, remedied: bool = False
@@ -223,12 +230,20 @@ class Run:
             raise ImageError(f"{name} is no longer among the images of {self.dataset.title}.")
         data = self.dataset.read(self._entries[name])
         framings = framings or list(self.manifest.spec.by_framing)
-        fitted = self.dataset.fitted
-        read = [Framing("squash", own.side) for own in framings] if fitted else framings
-        study = Framing("squash") if fitted else Framing()
-        picture = framed_image(data, read, name=name, study=study).picture(name, framings)
-        source, framed = self._digests.get(name, (picture.source, None))
-        if picture.digest not in framed if fitted and framed else picture.source != source:
+        if self.dataset.fitted:  # its files are framed already, so nothing is cropped again
+            read_framings = [Framing("squash", framing.side) for framing in framings]
+            study_framing = Framing("squash")
+        else:
+            read_framings = list(framings)
+            study_framing = Framing()
+        pixels = framed_image(data, read_framings, name=name, study=study_framing)
+        picture = pixels.picture(name, framings)
+        source, framed_digests = self._digests.get(name, (picture.source, None))
+        if self.dataset.fitted and framed_digests:
+            is_same = picture.digest in framed_digests
+        else:
+            is_same = picture.source == source
+        if not is_same:
             raise ImageError(
                 f"{name} is no longer the image that this run evaluated: its pixels have "
                 "changed since."
@@ -261,5 +276,8 @@ class Run:
     @cached_property
     def _digests(self) -> dict[str, tuple[str, list[str] | None]]:
         """By name of every image: its digest, and those of its pixels in each framing, if known."""
-        columns = (self.rows.images[column].to_pylist() for column in ("name", "digest", "framed"))
-        return {name: (digest, framed) for name, digest, framed in zip(*columns, strict=True)}
+        images = self.rows.images
+        names = images["name"].to_pylist()
+        digests = images["digest"].to_pylist()
+        framed_digests = images["framed"].to_pylist()
+        return dict(zip(names, zip(digests, framed_digests, strict=True), strict=True))

@@ -62,7 +62,7 @@ from robustness.runs.files import (
 )
 from robustness.runs.folder import listing, load, locked
 from robustness.runs.latencies import Latencies, Sizes
-from robustness.runs.manifest import FINISHED, UNFINISHED, Manifest, read
+from robustness.runs.manifest import FINISHED, UNFINISHED, Manifest, SizeField, read
 from robustness.runs.planning import Plan
 
 FILE = "progress.json"
@@ -130,26 +130,30 @@ def read_progress(folder: Path) -> Progress | None:
     """How far the run in ``folder`` is; None unless a process works on it now."""
     file = folder / FILE
     progress = read_json(Progress, file)
-    if progress is None or (worker := progress.worker) is None:
+    if progress is None or progress.worker is None:
         return None
     try:
-        age = time.time() - file.stat().st_mtime
-        alive = worker.alive if worker.here else age < _REMOTE_SECONDS
+        if progress.worker.here:
+            is_alive = progress.worker.alive
+        else:
+            is_alive = time.time() - file.stat().st_mtime < _REMOTE_SECONDS
     except (OSError, OverflowError):  # such as of a number that no process can have
         return None
-    return progress if alive else None
+    return progress if is_alive else None
 
 
 def measure_sizes(spec: Request) -> Sizes:
     """By model its size; the memory of the loaded model is estimated from its weights."""
-    return {
-        name: {
-            "megabytes": size_in_bytes / 1e6,
-            "memory_megabytes": needed(models.REGISTRY[name]) / 1e6,
-        }
-        for name in spec.model_names
-        if (size_in_bytes := size(models.REGISTRY[name]))
-    }
+    sizes: dict[str, dict[SizeField, float]] = {}
+    for name in spec.model_names:
+        record = models.REGISTRY[name]
+        size_in_bytes = size(record)
+        if size_in_bytes:
+            sizes[name] = {
+                "megabytes": size_in_bytes / 1e6,
+                "memory_megabytes": needed(record) / 1e6,
+            }
+    return sizes
 
 
 def measure_latencies(spec: Request) -> tuple[Latencies, ...]:
@@ -193,13 +197,14 @@ def _of_calls(name: str, classifier: Classifier) -> Latencies:
     """The record of a function, from its earlier calls."""
     seconds = sorted(classifier.call_seconds or ())
     tenth = len(seconds) // 10
-    ends = seconds[tenth], statistics.median(seconds), seconds[-1 - tenth]
+    # The shortest and longest of the calls without a tenth at each end, and their median.
+    chosen = (seconds[tenth], statistics.median(seconds), seconds[-1 - tenth])
     return Latencies(
         measured=_now(),
         processor=processor(),
         cores=os.cpu_count() or 1,
         engines={name: classifier.engine},
-        models={name: tuple(1000 * each for each in ends)},
+        models={name: tuple(1000 * each for each in chosen)},
     )
 
 
@@ -523,27 +528,35 @@ def _open_writer(plan: Plan, folder: Path, fresh: Manifest | None, patience: flo
 def _answered(plan: Plan, folder: Path, manifest: Manifest, parts: Sequence[Part]) -> list[Part]:
     """``parts`` without the chunks of unanswered images, in new files; the old ones stay."""
     done = [number for part in parts for number in part.chunks]
-    table = run_files.read(folder, manifest.parts, manifest.batch, done)
-    numbers = {position // plan.batch for position in unanswered(table)}
-    positions = [position for number in numbers for position in plan.positions(number)]
-    rest = (
-        part if numbers.isdisjoint(part.chunks) else without_chunks(part, numbers, positions)
-        for part in parts
-    )
-    return [part for part in rest if part is not None]
+    images = run_files.read(folder, manifest.parts, manifest.batch, done)
+    chunk_numbers = {position // plan.batch for position in unanswered(images)}
+    positions = [position for number in chunk_numbers for position in plan.positions(number)]
+    answered: list[Part] = []
+    for part in parts:
+        if chunk_numbers.isdisjoint(part.chunks):
+            answered.append(part)
+            continue
+        rest = without_chunks(part, chunk_numbers, positions)
+        if rest is not None:
+            answered.append(rest)
+    return answered
 
 
 def _same_request(runs: Path, fresh: Manifest) -> Path | None:
     """The newest run of the same request, an unfinished one first; None if there is none."""
-    same = [
-        (entry.manifest.status == FINISHED, entry.folder)
-        for entry in listing(runs)
-        if entry.manifest is not None
-        and entry.manifest.key == fresh.key
+    newest_finished: Path | None = None
+    for entry in listing(runs):  # the newest comes first
+        manifest = entry.manifest
+        if manifest is None or manifest.key != fresh.key:
+            continue
         # Images elsewhere may be others, even where all names and sizes are the same.
-        and entry.manifest.dataset.source == fresh.dataset.source
-    ]
-    return min(same, key=lambda pair: pair[0])[1] if same else None
+        if manifest.dataset.source != fresh.dataset.source:
+            continue
+        if manifest.status != FINISHED:
+            return entry.folder
+        if newest_finished is None:
+            newest_finished = entry.folder
+    return newest_finished
 
 
 def new_id(title: str) -> str:
