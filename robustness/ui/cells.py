@@ -17,6 +17,7 @@ from robustness.measure.condition import Condition
 from robustness.measure.loop import perturbed
 from robustness.measure.request import by_framing
 from robustness.measure.strength import Cell
+from robustness.models import Classifier
 from robustness.perturbations import REGISTRY, Images
 from robustness.ui.shared import RESULT_CACHE, Turn, work_key
 
@@ -57,33 +58,50 @@ def cells(
     perturbed only for others. Each ``PART`` takes a turn; what it raises ends the work, and keeps
     the cells so far.
     """
-    for framing, alike in by_framing(*picture.overrides, names).items():
+    for framing, model_names in by_framing(*picture.overrides, names).items():
         version = picture.at(framing)
-        shelves = {
-            name: _Shelf(_key(version, name, others, seed, perturbation, remedy), perturbation)
-            for name in alike
-        }
-        missing = {name: shelf.missing(strengths) for name, shelf in shelves.items()}
-        needed = sorted({strength for each in missing.values() for strength in each})
-        images: _Distinct | None = None
+        shelves: dict[str, _Shelf] = {}
+        missing: dict[str, list[float]] = {}
+        needed: set[float] = set()
+        for name in model_names:
+            key = _key(version, name, others, seed, perturbation, remedy)
+            shelves[name] = _Shelf(key, perturbation)
+            missing[name] = shelves[name].missing(strengths)
+            needed.update(missing[name])
+        images: _DistinctImages | None = None
         for name, shelf in shelves.items():
             try:
                 if missing[name]:
                     classifier = models.load(name, side=version.side)
                     if remedy:
                         classifier = classifier.with_remedies(remedy)
-                    images = images or _Distinct(version, others, perturbation, needed, seed, turn)
-                    for places, few in images.parts(missing[name]):
-                        with turn(), _measured(_PASS, name, version.side, len(few)):
-                            probabilities = classifier(few).probabilities
-                        for place, row in zip(places, probabilities, strict=True):
-                            at = images.equal(place, missing[name])
-                            shelf.add(
-                                measure_strength.cells(at, np.repeat(row[None], len(at), axis=0))
-                            )
+                    if images is None:  # all models of one framing see the same images
+                        images = _DistinctImages(
+                            version, others, perturbation, sorted(needed), seed, turn
+                        )
+                    _fill(shelf, missing[name], images, classifier, name, version.side, turn)
                 yield name, shelf.cells(strengths)
             except RobustnessError as error:
                 yield name, error
+
+
+def _fill(
+    shelf: _Shelf,
+    strengths: Sequence[float],
+    images: _DistinctImages,
+    classifier: Classifier,
+    model_name: str,
+    side: int,
+    turn: Turn,
+) -> None:
+    """Add the cells of one model at ``strengths`` to ``shelf``, those of each turn at once."""
+    for indices, batch in images.batches(strengths):
+        with turn(), _measured(_PASS, model_name, side, len(batch)):
+            probabilities = classifier(batch).probabilities
+        for index, row in zip(indices, probabilities, strict=True):
+            equal_strengths = images.strengths_of(index, strengths)
+            rows = np.repeat(row[None], len(equal_strengths), axis=0)
+            shelf.add(measure_strength.cells(equal_strengths, rows))
 
 
 def read_cells(
@@ -94,9 +112,9 @@ def read_cells(
     They are sorted by strength.
     """
     by_band = {}
-    for framing, alike in by_framing(*picture.overrides, names).items():
+    for framing, model_names in by_framing(*picture.overrides, names).items():
         version = picture.at(framing)
-        for name in alike:
+        for name in model_names:
             key = _key(version, name, _NOTHING, seed)
             for perturbation in perturbations:
                 by_band[perturbation, name] = _Shelf(key, perturbation).every
@@ -107,18 +125,25 @@ def seconds(
     picture: Picture, names: Sequence[str], perturbations: Sequence[str], seed: int
 ) -> float | None:
     """The estimate for what ``read_cells`` lacks; None if a model has no measured rate yet."""
-    have = read_cells(picture, names, perturbations, seed)
+    cached = read_cells(picture, names, perturbations, seed)
     total = 0.0
-    for (_, side, *_), alike in by_framing(*picture.overrides, names).items():
+    for framing, model_names in by_framing(*picture.overrides, names).items():
+        side = framing.side
         for perturbation in perturbations:
-            count = len(measure_strength.strengths(REGISTRY[perturbation]))
-            missing = {name: count - len(have[perturbation, name]) for name in alike}
-            for name in filter(missing.get, missing):
-                if (rate := pass_seconds(name, side)) is None:
+            cell_count = len(measure_strength.strengths(REGISTRY[perturbation]))
+            missing_counts = {
+                name: cell_count - len(cached[perturbation, name]) for name in model_names
+            }
+            for name, missing_count in missing_counts.items():
+                if missing_count == 0:
+                    continue
+                seconds_per_pass = pass_seconds(name, side)
+                if seconds_per_pass is None:
                     return None
-                total += rate * missing[name]
-            perturb = _PERTURB.get((perturbation, side), _USUAL_PERTURB)
-            total += perturb * max(missing.values())
+                total += seconds_per_pass * missing_count
+            # The models of one framing share the perturbed images.
+            seconds_per_image = _PERTURB.get((perturbation, side), _USUAL_PERTURB)
+            total += seconds_per_image * max(missing_counts.values())
     return total
 
 
@@ -133,9 +158,10 @@ def _measured(
 ) -> Iterator[None]:
     start = time.perf_counter()
     yield
-    now = (time.perf_counter() - start) / count
-    before = rates.get((name, side), now)
-    rates[name, side] = min(now, (3 * before + now) / 4)  # a first pass is slow, as a busy core is
+    latest = (time.perf_counter() - start) / count
+    previous = rates.get((name, side), latest)
+    # A first pass is slow, and so is one on a busy core: a lower figure counts at once.
+    rates[name, side] = min(latest, (3 * previous + latest) / 4)
 
 
 def _key(
@@ -176,16 +202,20 @@ class _Shelf:
     def add(self, cells: Sequence[Cell]) -> None:
         self._read()  # another session may have computed others
         self._cells |= {cell.strength: cell for cell in cells}
-        by_key: dict[str, list[Cell]] = {key: [] for key in self._keys}
+        shifted: list[Cell] = []
+        clean: list[Cell] = []
         for strength, cell in self._cells.items():
-            by_key[self._keys[strength == 0]].append(cell)
-        for key, own in by_key.items():
-            if own:
-                RESULT_CACHE.put(key, own)
+            if strength == 0:
+                clean.append(cell)
+            else:
+                shifted.append(cell)
+        for key, cells_of_key in zip(self._keys, (shifted, clean), strict=True):
+            if cells_of_key:
+                RESULT_CACHE.put(key, cells_of_key)
 
 
-class _Distinct:
-    """The image at each of the ascending ``strengths``; equal neighbours are one."""
+class _DistinctImages:
+    """The perturbed image at each of the ascending ``strengths``; equal neighbours are one."""
 
     def __init__(
         self,
@@ -197,25 +227,22 @@ class _Distinct:
         turn: Turn,
     ) -> None:
         self._images: list[Images] = []
-        self._place: dict[float, int] = {}
-        for few in _parts(strengths):
-            with turn(), _measured(_PERTURB, perturbation, version.side, len(few)):
-                changed = perturbed(
-                    version,
-                    measure_strength.conditions(others, perturbation, few),
-                    seed,
-                )
-            for strength, image in zip(few, changed, strict=True):
+        self._index: dict[float, int] = {}
+        for batch in _parts(strengths):
+            conditions = measure_strength.conditions(others, perturbation, batch)
+            with turn(), _measured(_PERTURB, perturbation, version.side, len(batch)):
+                perturbed_images = perturbed(version, conditions, seed)
+            for strength, image in zip(batch, perturbed_images, strict=True):
                 if not self._images or not np.array_equal(image, self._images[-1]):
                     self._images.append(image)
-                self._place[strength] = len(self._images) - 1
+                self._index[strength] = len(self._images) - 1
 
-    def parts(self, strengths: Sequence[float]) -> Iterator[tuple[Sequence[int], Images]]:
-        """The distinct images at ``strengths`` with their places, ``PART`` at a time."""
-        distinct = dict.fromkeys(self._place[strength] for strength in strengths)
-        for places in _parts([*distinct]):
-            yield places, np.stack([self._images[place] for place in places])
+    def batches(self, strengths: Sequence[float]) -> Iterator[tuple[Sequence[int], Images]]:
+        """Yield the distinct images at ``strengths`` with their indices, ``PART`` at a time."""
+        distinct = dict.fromkeys(self._index[strength] for strength in strengths)
+        for indices in _parts(list(distinct)):
+            yield indices, np.stack([self._images[index] for index in indices])
 
-    def equal(self, place: int, strengths: Sequence[float]) -> list[float]:
-        """Those of ``strengths`` that have the image at ``place``."""
-        return [strength for strength in strengths if self._place[strength] == place]
+    def strengths_of(self, index: int, strengths: Sequence[float]) -> list[float]:
+        """Return those of ``strengths`` that have the image at ``index``."""
+        return [strength for strength in strengths if self._index[strength] == index]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import pandas as pd
 import streamlit as st
@@ -55,36 +55,55 @@ def show() -> None:
     add.show()
     view = one_of("View", _VIEWS, "view", shows_label=False)
     if view == "models":
-        place = st.container()
-        _check(ready)
-        checks = {name: last_check(models.REGISTRY[name]) for name in ready}
-        records = sorted(_records(), key=lambda record: not states[record.name].ready)
-        with place:
-            rows = [_row(r, states[r.name], checks.get(r.name)) for r in records]
-            columns = [name for name in rows[0] if any(row[name] is not None for row in rows)]
-            _table({name: row[name] for name in columns} for row in rows)
-            if unchecked := [name for name in ready if checks[name] is None]:
-                st.caption(f"{counted(len(unchecked), 'ready model')} not checked yet.")
-        for name, check in checks.items():
-            for note in filter(None, (check.problem, *check.notes)) if check else ():
-                st.warning(plain(f"{models.label(name)}: {note}"), icon=":material/warning:")
+        _show_models(states, ready)
     elif view == "weights":
         _cards(states)
     else:
-        _table(
-            {
-                "Model": record.label,
-                "Family": record.family,
-                "Year": record.year,
-                "Top-1": record.published.top1,
-                "Top-5": record.published.top5,
-                "mCE": record.published.mce,
-            }
-            for record in _records()
-        )
-        st.caption(
-            "The sources are listed under Weights; accuracy by fit is under Methods in Reference."
-        )
+        _show_published_figures()
+
+
+def _show_models(states: Mapping[str, models.WeightsState], ready: Sequence[str]) -> None:
+    """Draw the table of all models, the button that checks them, and what the checks noted."""
+    table_container = st.container()
+    _check(ready)  # before the table is filled, which shows the new results
+    checks = {name: last_check(models.REGISTRY[name]) for name in ready}
+    records = sorted(_records(), key=lambda record: not states[record.name].ready)
+    rows = [_row(record, states[record.name], checks.get(record.name)) for record in records]
+    with table_container:
+        _table(_without_empty_columns(rows))
+        unchecked = [name for name in ready if checks[name] is None]
+        if unchecked:
+            st.caption(f"{counted(len(unchecked), 'ready model')} not checked yet.")
+    for name, check in checks.items():
+        if check is None:
+            continue
+        for note in (check.problem, *check.notes):
+            if note:
+                st.warning(plain(f"{models.label(name)}: {note}"), icon=":material/warning:")
+
+
+def _without_empty_columns(rows: Sequence[Mapping[str, object]]) -> list[dict[str, object]]:
+    columns = [name for name in rows[0] if any(row[name] is not None for row in rows)]
+    return [{name: row[name] for name in columns} for row in rows]
+
+
+def _show_published_figures() -> None:
+    rows = []
+    for record in _records():
+        published = record.published
+        row = {
+            "Model": record.label,
+            "Family": record.family,
+            "Year": record.year,
+            "Top-1": published.top1,
+            "Top-5": published.top5,
+            "mCE": published.mce,
+        }
+        rows.append(row)
+    _table(rows)
+    st.caption(
+        "The sources are listed under Weights; accuracy by fit is under Methods in Reference."
+    )
 
 
 _VIEWS = {
@@ -99,9 +118,9 @@ def _records() -> list[models.ModelRecord]:
     return sorted(models.REGISTRY, key=lambda record: order.index(record.group))
 
 
-def _table(rows: Iterable[Mapping[str, object]]) -> None:
+def _table(rows: Sequence[Mapping[str, object]]) -> None:
     st.dataframe(
-        pd.DataFrame([*rows]),
+        pd.DataFrame(rows),
         hide_index=True,
         height="content",
         placeholder="",
@@ -131,12 +150,20 @@ def _percent(text: str) -> ColumnConfig:
 def _row(
     record: models.ModelRecord, state: models.WeightsState, check: ModelCheck | None
 ) -> dict[str, object]:
+    check_text = None
+    images_text = None
+    milliseconds = None
+    if check is not None:
+        mark = "✓" if check.state == OK else "✗"
+        check_text = f"{mark} {check.state}"
+        images_text = check.images_text
+        milliseconds = check.milliseconds
     return {
         "Model": record.label,
         "State": state_text(record, state),
-        "Check": f"{'✓' if check.state == OK else '✗'} {check.state}" if check else None,
-        "Known images": check.images_text if check else None,
-        "Latency": check.milliseconds if check else None,
+        "Check": check_text,
+        "Known images": images_text,
+        "Latency": milliseconds,
         "Group": GROUPS[record.group][0],
         "Parameters": parameters_text(record),
         "Input": record.input_text,
@@ -189,11 +216,14 @@ def _cards(states: Mapping[str, models.WeightsState]) -> None:
 
 def _card(record: models.ModelRecord, state: models.WeightsState) -> None:
     text = state_text(record, state)
-    count = parameters_text(record)
-    parts = [f"{count} parameters" if count else "", size_text(record), record.input_text]
-    facts = " · ".join(filter(None, [*parts, engine_text(record)]))
+    facts = [size_text(record), record.input_text, engine_text(record)]
+    parameter_count = parameters_text(record)
+    if parameter_count:
+        facts.insert(0, f"{parameter_count} parameters")
     good = None if text == NOT_DOWNLOADED else state.ready
-    st.html(html("weights", label=record.label, good=good, state=text, facts=facts))
+    known_facts = " · ".join(fact for fact in facts if fact)
+    st.html(html("weights", label=record.label, good=good, state=text, facts=known_facts))
+    # Where a download is all that is missing, its button says enough.
     if not state.ready and (state.path or not record.weights.url or lacks_package(record)):
         st.caption(plain(state.reason))
     for limit in limitations(record):
@@ -210,6 +240,7 @@ def _card(record: models.ModelRecord, state: models.WeightsState) -> None:
 
 
 def _origin(record: models.ModelRecord, state: models.WeightsState) -> list[tuple[str, str]]:
+    """The rows of a card's popover: where the weights and the published figures come from."""
     weights = record.weights
     rows = [("Source", weights.source)]
     if record.base:
@@ -224,19 +255,19 @@ def _origin(record: models.ModelRecord, state: models.WeightsState) -> list[tupl
         rows.append(("Found at", str(state.path)))
     else:
         rows.append(("Searched at", "\n".join(map(str, weights.paths()))))
-    if origin := record.origin:
+    origin = record.origin
+    if origin is not None:
         images = counted(origin.image_count, "image")
+        epochs = counted(origin.epochs, "epoch")
         share = format_figure(origin.share, "g")
-        rows += [
-            ("Parent", f"{models.label(origin.parent)}, {_shortened(origin.digest)}"),
-            ("Trained on", ", ".join(map(perturbation_label, origin.trained_on))),
-            (
-                "Training",
-                f"{images}, {counted(origin.epochs, 'epoch')}, rate {origin.rate:g}, seed "
-                f"{origin.seed}, interpolated by {share}",
-            ),
-            ("Recommended", "yes" if origin.recommended else "no"),
-        ]
+        trained_on = ", ".join(perturbation_label(name) for name in origin.trained_on)
+        training = (
+            f"{images}, {epochs}, rate {origin.rate:g}, seed {origin.seed}, interpolated by {share}"
+        )
+        rows.append(("Parent", f"{models.label(origin.parent)}, {_shortened(origin.digest)}"))
+        rows.append(("Trained on", trained_on))
+        rows.append(("Training", training))
+        rows.append(("Recommended", "yes" if origin.recommended else "no"))
     published = record.published
     if published.source:
         rows.append(("Source of accuracy", published.source))
@@ -248,10 +279,11 @@ def _origin(record: models.ModelRecord, state: models.WeightsState) -> list[tupl
 def _preparation(record: models.ModelRecord) -> list[tuple[str, str]]:
     """How images are prepared for a model of the user's, and what that was found by."""
     normalisation = value_of(record.normalisation)
+    text = normalisation if isinstance(normalisation, str) else as_toml(normalisation)
     accuracy = record.accuracy
-    value = normalisation if isinstance(normalisation, str) else as_toml(normalisation)
-    found_by = f", from {accuracy.normalisation}" if accuracy and accuracy.normalisation else ""
-    return [("Normalisation", value + found_by), ("Images", record.framing.text)]
+    if accuracy and accuracy.normalisation:
+        text += f", from {accuracy.normalisation}"
+    return [("Normalisation", text), ("Images", record.framing.text)]
 
 
 def _shortened(digest: str) -> str:
@@ -296,11 +328,12 @@ def download_button(record: models.ModelRecord) -> None:
 
 
 def _remove_button(record: models.ModelRecord) -> None:
+    refusal = session.refusal(Action.CHANGE_MODELS)
     with st.popover(
         "Remove",
         icon=":material/delete:",
-        disabled=bool(refused := session.refusal(Action.CHANGE_MODELS)),
-        help=refused or None,
+        disabled=bool(refusal),
+        help=refusal or None,
     ):
         st.markdown(
             f"Remove {plain(record.label)} from your models? Runs stay. An uploaded file is "

@@ -71,16 +71,19 @@ def show() -> None:
 
 def _perturbations(query: str, sample: str) -> None:
     """Draw a strip for each perturbation that matches ``query``, by family."""
-    matches, _ = answer = find(query)
+    answer = find(query)
+    matches, _ = answer
     if not matches:
         st.info(plain(f"{answer.no_match} Terms and formulas are under Methods."), icon=_NOTHING)
         return
     families: dict[str, list[Perturbation]] = {}
     for record in matches:
         families.setdefault(record.family, []).append(record)
-    of = f"{len(matches)} of " if len(matches) < len(REGISTRY) else ""
+    count_text = counted(len(REGISTRY), "perturbation")
+    if len(matches) < len(REGISTRY):
+        count_text = f"{len(matches)} of {count_text}"
     st.caption(
-        f"{of}{counted(len(REGISTRY), 'perturbation')} at strengths {STRENGTHS[0]} to "
+        f"{count_text} at strengths {STRENGTHS[0]} to "
         f"{STRENGTHS[-1]:g}, seed 0. Click a strength to try it on an image.",
         help="Lengths in pixels are for images of 224 pixels and scale with the side; resolution "
         "and compression do not.",
@@ -95,23 +98,20 @@ def _perturbations(query: str, sample: str) -> None:
 
 def _strip(record: Perturbation, sample: str) -> None:
     """Draw the images of ``record`` with links that open them on the first page."""
-    strengths = STRENGTHS if record.graded else STRENGTHS[-1:]
-    text, strip = st.columns([2, 5], gap="medium")
-    text.html(_description(record))
+    strengths = _shown_strengths(record)
+    strength_texts = ", ".join(f"{strength:g}" for strength in strengths)
+    text_column, image_column = st.columns([2, 5], gap="medium")
+    text_column.html(_description(record))
     kind = "strip" if record.graded else "switch"  # its style reserves the place of the image
-    with strip.container(key=f"{kind}-{record.name}"):
+    with image_column.container(key=f"{kind}-{record.name}"):
         st.image(
             _pictures(record.name, sample),
             width="stretch" if record.graded else SIDE,
             output_format="PNG",
-            alt=f"{record.label} at strength {', '.join(f'{s:g}' for s in strengths)}",
+            alt=f"{record.label} at strength {strength_texts}",
         )
         if record.graded:
-            severities = [record.severity_at(strength) for strength in strengths]
-            captions = [
-                record.value_text(strength) + (f" (C{severity})" if severity else "")
-                for strength, severity in zip(strengths, severities, strict=True)
-            ]
+            captions = [_caption(record, strength) for strength in strengths]
             st.html(html("strip", captions=captions))
         with st.container(horizontal=True, gap=None, wrap=False):  # columns would grow on a phone
             for strength in strengths:
@@ -121,9 +121,27 @@ def _strip(record: Perturbation, sample: str) -> None:
                     page_link("app.py", label, ":material/tune:", query)
 
 
+def _shown_strengths(record: Perturbation) -> tuple[float, ...]:
+    """The strengths in the strip of ``record``: full strength alone if it is only on or off."""
+    if record.graded:
+        return STRENGTHS
+    return STRENGTHS[-1:]
+
+
+def _caption(record: Perturbation, strength: float) -> str:
+    """The parameter's value at ``strength``, and the severity of ImageNet-C where it is one."""
+    caption = record.value_text(strength)
+    severity = record.severity_at(strength)
+    if severity:
+        caption += f" (C{severity})"
+    return caption
+
+
 def _description(record: Perturbation) -> Html:
-    facts = [f"{record.parameter}" + (f", {record.unit}" if record.unit else "")]
-    facts.append(f"stands for {record.risk}")
+    parameter = record.parameter
+    if record.unit:
+        parameter += f", {record.unit}"
+    facts = [parameter, f"stands for {record.risk}"]
     if record.imagenet_c:
         facts.append(f"ImageNet-C: {record.imagenet_c}, severity in parentheses")
     if record.random:
@@ -140,8 +158,8 @@ def _pictures(name: str, sample: str) -> bytes:
     """The strip of one perturbation as a PNG."""
     record = REGISTRY[name]
     clean = study_image(sample_bytes(sample), Framing(side=SIDE), name=sample)[None]
-    strengths = STRENGTHS if record.graded else STRENGTHS[-1:]
-    return to_png(np.concatenate([apply(record, clean, s)[0] for s in strengths], axis=1))
+    images = [apply(record, clean, strength)[0] for strength in _shown_strengths(record)]
+    return to_png(np.concatenate(images, axis=1))
 
 
 # --- the methods ----------------------------------------------------------------------------------
@@ -160,21 +178,22 @@ def _methods(query: str) -> None:
         st.header("Glossary", anchor="glossary")
         with st.container(key="searched-glossary" if words else "glossary"):
             st.html(html("glossary", terms=glossary))
-    empty = not glossary
+    has_match = bool(glossary)
     for title, text in methods.sections().items():
-        paragraphs = re.split(r"^(?=### )", text, flags=re.MULTILINE)
-        body = "\n".join(part for part in paragraphs if matches(title, part))
+        parts = re.split(r"^(?=### )", text, flags=re.MULTILINE)
+        body = "\n".join(part for part in parts if matches(title, part))
         table = _TABLES[title]() if title in _TABLES else Table((), [])
         rows = [row for row in table.rows if matches(title, *row)]
         if not body.strip() and not rows:
             continue
-        empty = False
+        has_match = True
         st.header(title, anchor=title.lower().replace(" ", "-"))
         st.markdown(re.sub(r"^### (.+)$", r"**\1**", body, flags=re.MULTILINE))
         if rows:
             st.html(draw.html_table(table.head, rows))
-    if empty:
+    if not has_match:
         st.info(
             "No match in the methods. Try “interval”, “similarity” or “epsilon”.", icon=_NOTHING
         )
-    st.caption("Sample photos: " + "; ".join(f"{s.label}: {s.credit}" for s in SAMPLES))
+    credits = "; ".join(f"{sample.label}: {sample.credit}" for sample in SAMPLES)
+    st.caption(f"Sample photos: {credits}")
