@@ -1,12 +1,8 @@
-"""The content of a report: pages draw it, files and the command line render it.
+"""The content of a report, and the questions about a run that give it.
 
-Texts are unescaped: each format escapes them in its own way.
-
-Numbers and lists in sentences.
-
-A question about a run: what it needs, its options, its figures and its blocks.
-
-Page, report, command line, Python and gate find it in ``questions.REGISTRY``.
+Pages draw blocks; files and the command line render them. Their texts are unescaped: each format
+escapes them in its own way. A question has what it needs, its options, its figures and its blocks;
+page, report, command line, Python and gate find it in ``run.REGISTRY``.
 """
 
 from __future__ import annotations

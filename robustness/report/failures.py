@@ -1,7 +1,4 @@
-"""Which images a model fails on: of which classes and slices, alone among the models, and how.
-
-The images behind the figures of a run: worst cases, survivors, those left out, and their map.
-"""
+"""The images that models fail on: by class and slice, alone among the models, and as cases."""
 
 from __future__ import annotations
 

@@ -1,16 +1,11 @@
-"""The formats of a report: how each is written, and what it is called.
+"""The formats of a report: HTML, PDF, CSV, Parquet, JSON and Markdown.
 
-The report as one HTML file that opens offline: charts, images and Plotly itself are in it.
-
-Plotly is packed, which saves a third of a usual report, and images are lossless WebP. A content
-security policy names the scripts by their hashes and forbids all requests: nothing that came from
-outside can run, or call home, even if it were not escaped.
-
-The rows as files: CSV with its columns explained in a second file, Parquet, and JSON.
-
-The report as Markdown: a section of a model card, and what the command line prints.
-
-The report as a PDF: the HTML report, printed by an installed browser in its sandbox.
+The HTML file opens offline: charts, images and Plotly itself are in it. Plotly is packed, which
+saves a third of a usual report, and images are lossless WebP. A content security policy names the
+scripts by their hashes and forbids all requests: nothing that came from outside can run, or call
+home, even if it were not escaped. A PDF is the HTML report, printed by an installed browser in its
+sandbox. CSV has its columns explained in a second file. The Markdown is a section of a model card;
+the command line prints the same tables.
 """
 
 from __future__ import annotations

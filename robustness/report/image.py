@@ -1,8 +1,6 @@
-"""The report of a Live view: one image under one condition. An attack's report uses its parts.
+"""Reports of one image under one condition or after an attack, and texts that reproduce them.
 
-The report of an attack on one image.
-
-Texts that reproduce one condition on one image: a link, a command, Python, TOML.
+The texts are a link, a command, Python and TOML.
 """
 
 from __future__ import annotations
@@ -360,18 +358,23 @@ def _size_cells(outcome: Outcome, change: Outcome | Control) -> tuple[str, str, 
 
 def transfer_section(transfer: Sequence[Transfer]) -> Section:
     """On which models an image made on another has an effect; at least one of ``transfer``."""
-    words = {True: "yes", False: "no", None: "other classes"}
     columns: list[Column] = [
         ("Made on", lambda entry: model(entry.source)),
         ("Judged by", lambda entry: model(entry.model)),
-        ("Fooled", lambda entry: words[entry.success]),
+        ("Fooled", _fooled),
         ("Prediction", lambda entry: verdict_of(entry.as_row()).said),
         ("Confidence in its original class", lambda entry: share(entry.retained_probability)),
     ]
-    transferred = [entry for entry in transfer if entry.source != entry.model]
-    fooled = sum(entry.success is True for entry in transferred)
-    title = f"{fooled} of {counted(len(transferred), 'attack')} transfer"
+    to_others = [entry for entry in transfer if entry.source != entry.model]
+    fooled = sum(entry.success is True for entry in to_others)
+    title = f"{fooled} of {counted(len(to_others), 'attack')} transfer"
     return Section("Transfer to other models", [Titled(title, Table.of(transfer, columns))])
+
+
+def _fooled(entry: Transfer) -> str:
+    if entry.success is None:
+        return "other classes"
+    return "yes" if entry.success else "no"
 
 
 def epsilon_section(events: Sequence[Smallest | Masking]) -> Section:

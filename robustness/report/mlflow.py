@@ -59,33 +59,40 @@ def ready_mlflow() -> Any:
 def _log(mlflow: Any, run: Run, figures: Figures, name: str) -> str:
     """Log the model ``name`` of ``run``; return the id."""
     spec = run.manifest.spec
-    whole = next(entry for entry in figures.summary if entry["model"] == name)
-    bounds = [f"{rate}{end}" for rate in _RATES for end in ("", "_low", "_high")]
-    metrics = {key: whole[key] for key in bounds if whole[key] is not None}
-    for entry in figures.by_perturbation:
-        shares = [key for key in _SHARES if entry.get(key) is not None]
-        if entry["model"] == name and shares:
-            title = f"{shares[0]}, {short(entry['condition'])}"
-            allowed = re.sub(r"[^\w./ -]", " ", title)[:250]  # what MLflow takes
-            metrics[allowed] = entry[shares[0]]
+    parameters = {
+        "model": name,
+        "dataset": run.title,
+        "images": run.images,
+        "conditions": len(spec.pooled_conditions),
+        "seed": spec.seed,
+        "preprocessing": spec.framing_of(name).text,
+        "robustness": run.manifest.versions.get("robustness", ""),
+    }
     with (
         mlflow.start_run(run_name=f"{run.id} {name}") as active,
-        tempfile.TemporaryDirectory() as to,
+        tempfile.TemporaryDirectory() as folder,
     ):
-        mlflow.log_params(
-            {
-                "model": name,
-                "dataset": run.title,
-                "images": run.images,
-                "conditions": len(spec.pooled_conditions),
-                "seed": spec.seed,
-                "preprocessing": spec.framing_of(name).text,
-                "robustness": run.manifest.versions.get("robustness", ""),
-            }
-        )
-        for key, value in metrics.items():  # a batch holds a thousand at most
+        mlflow.log_params(parameters)
+        for key, value in _metrics(figures, name).items():  # a batch holds a thousand at most
             mlflow.log_metric(key, float(value))
         mlflow.log_artifact(str(run.folder / MANIFEST_FILE))
-        for path in report.write(report.of_run(run), Path(to) / "report.html"):
+        for path in report.write(report.of_run(run), Path(folder) / "report.html"):
             mlflow.log_artifact(str(path))
         return str(active.info.run_id)
+
+
+def _metrics(figures: Figures, name: str) -> dict[str, float]:
+    """The rates of a model with their bounds, and its accuracy or consistency by condition."""
+    summary = next(entry for entry in figures.summary if entry["model"] == name)
+    metrics = {}
+    for rate in _RATES:
+        for key in (rate, f"{rate}_low", f"{rate}_high"):
+            if summary[key] is not None:
+                metrics[key] = summary[key]
+    for entry in figures.by_perturbation:
+        known = [quantity for quantity in _SHARES if entry.get(quantity) is not None]
+        if entry["model"] == name and known:
+            title = f"{known[0]}, {short(entry['condition'])}"
+            allowed = re.sub(r"[^\w./ -]", " ", title)[:250]  # what MLflow takes
+            metrics[allowed] = entry[known[0]]
+    return metrics

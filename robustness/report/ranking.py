@@ -1,7 +1,4 @@
-"""Which models are better, by any rate, and which differences are significant.
-
-Accuracy and calibration, and the corruption error beside published models.
-"""
+"""The ranking of models by any rate, their accuracy and calibration, and the corruption error."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""The report of a saved run over a dataset.
-
-The questions about a run, in the order of its report.
-"""
+"""The report of a saved run over a dataset, and the questions in the order of the report."""
 
 from __future__ import annotations
 

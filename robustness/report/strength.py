@@ -1,9 +1,7 @@
-"""The report of a map: what models withstand, on one image or a few.
+"""The report of a map: the strengths that models withstand, on one image or a few.
 
 It has the bands of one image over strength, the study's table from rows at one strength each, and
 the exact breaking strengths of a sweep; each part where its results are there.
-
-The study: what models predict on a few images under perturbations at one strength each.
 """
 
 from __future__ import annotations
@@ -84,8 +82,7 @@ _IMAGES = 6
 
 def blocks(summary: Sequence[Entry], rows: Sequence[Measurement]) -> list[Block]:
     """The study's table with the published figures, and all predictions."""
-    published = {entry["model"] for entry in summary} & {*study_statistics.PUBLISHED}
-    predicted: list[Column] = [
+    predictions: list[Column] = [
         ("Image", lambda row: row.image),
         ("Perturbation", lambda row: perturbation_label(row.perturbation)),
         ("Model", lambda row: model(row.model)),
@@ -93,14 +90,16 @@ def blocks(summary: Sequence[Entry], rows: Sequence[Measurement]) -> list[Block]
         ("Confidence in the original class", lambda row: share(row.retained_probability)),
         ("SSIM", lambda row: f"{row.scores['ssim']:.2f}"),
     ]
-    rule = [Text(study_statistics.VERDICT_RULE)] if study_statistics.has_intervals(summary) else []
+    parts: list[Block] = [Titled("Consistency and similarity", consistency_table(summary))]
+    if study_statistics.has_intervals(summary):
+        parts.append(Text(study_statistics.VERDICT_RULE))
+    parts += remedies(rows)
+    has_published_model = any(entry["model"] in study_statistics.PUBLISHED for entry in summary)
     return [
-        Titled("Consistency and similarity", consistency_table(summary)),
-        *rule,
-        *remedies(rows),
-        Titled("The study's published figures", _published(summary), long=not published),
+        *parts,
+        Titled("The study's published figures", _published(summary), long=not has_published_model),
         Text(study_statistics.PUBLISHED_NOTE),
-        Titled("All predictions", Table.of(rows, predicted), long=True),
+        Titled("All predictions", Table.of(rows, predictions), long=True),
     ]
 
 
@@ -109,19 +108,21 @@ def consistency_table(summary: Sequence[Entry]) -> Table:
 
     With enough images also intervals and verdicts, with a true class both accuracies.
     """
-    columns: list[Column] = [
-        ("Model", label()),
-        ("Consistency", lambda entry: f"{share(entry['consistency'], 0)} of {entry['n']}"),
-        *similarities(summary, ".3f"),
-    ]
-    if study_statistics.has_intervals(summary):
-        columns[2:2] = [("95% interval", lambda entry: interval(entry, "consistency"))]
-        columns.append(("Verdict", study_statistics.verdict))
+    has_intervals = study_statistics.has_intervals(summary)
+    columns: list[Column] = [("Model", label())]
     if any(entry["perturbed_accuracy"] is not None for entry in summary):
-        columns[1:1] = [
+        columns += [
             ("Original accuracy", figure("clean_accuracy", ".0%")),
             ("Perturbed accuracy", figure("perturbed_accuracy", ".0%")),
         ]
+    columns.append(
+        ("Consistency", lambda entry: f"{share(entry['consistency'], 0)} of {entry['n']}")
+    )
+    if has_intervals:
+        columns.append(("95% interval", lambda entry: interval(entry, "consistency")))
+    columns += similarities(summary, ".3f")
+    if has_intervals:
+        columns.append(("Verdict", study_statistics.verdict))
     return Table.of(summary, columns)
 
 
@@ -129,15 +130,22 @@ def _published(summary: Sequence[Entry]) -> Table:
     """The study's published figures next to those of ``summary``."""
     measured = {entry["model"]: entry for entry in summary}
     forms = {"consistency": ".0%", "cosine": ".2f", "euclidean": ".2f"}
-    head = ["Model", *(word for name in forms for word in (name.capitalize(), "measured"))]
+    head = ["Model"]
+    for name in forms:
+        head += [name.capitalize(), "measured"]
+    head.append("Published verdict")
     rows = []
-    for name, published in study_statistics.PUBLISHED.items():
-        row = [models.label(name)]
-        for key, form in forms.items():
-            ours = format_figure(measured[name][key], form) if name in measured else "not run"
-            row += [format_figure(getattr(published, key), form), ours]
-        rows.append([*row, published.verdict])
-    return Table([*head, "Published verdict"], rows)
+    for model_name, published in study_statistics.PUBLISHED.items():
+        row = [models.label(model_name)]
+        for name, form in forms.items():
+            row.append(format_figure(getattr(published, name), form))
+            if model_name in measured:
+                row.append(format_figure(measured[model_name][name], form))
+            else:
+                row.append("not run")
+        row.append(published.verdict)
+        rows.append(row)
+    return Table(head, rows)
 
 
 def remedies(rows: Sequence[Measurement]) -> list[Titled]:
