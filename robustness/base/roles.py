@@ -5,7 +5,7 @@ Pages and the server identify the user as ``Who``.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum, IntEnum
 
@@ -114,22 +114,25 @@ class Policy:
         They have addresses, or a domain as ``*@example.org``.
         """
         if self.login and who.logged_in:
-            lists = {
-                Role.OWNER: self.owners,
-                Role.EVALUATOR: self.evaluators,
-                Role.VIEWER: self.viewers,
-            }
-            address = address_of(who.name)
-            domain = f"*@{address.partition('@')[2]}"
-            roles = [
-                role
-                for role, entries in lists.items()
-                if address and any(address_of(entry) in (address, domain) for entry in entries)
-            ]
-            return max(roles, default=self.user_role)
+            if _is_listed(who.name, self.owners):
+                return Role.OWNER
+            if _is_listed(who.name, self.evaluators):
+                return Role.EVALUATOR
+            if _is_listed(who.name, self.viewers):
+                return Role.VIEWER
+            return self.user_role
         if who.local and (self.local_owner or not self.login):
             return self.local_role
         return self.anonymous_role
+
+
+def _is_listed(name: str, entries: Iterable[str]) -> bool:
+    """Whether ``entries`` have the address ``name`` or its domain; false for no address."""
+    address = address_of(name)
+    if not address:
+        return False
+    domain = f"*@{address.partition('@')[2]}"
+    return any(address_of(entry) in (address, domain) for entry in entries)
 
 
 def policy() -> Policy:
@@ -166,13 +169,13 @@ def check(action: Action, who: Who, owner_of_thing: str | None, settled: Policy)
     """
     rule = RULES[action]
     role = settled.role(who)
-    own = bool(who.name) and who.name == owner_of_thing
+    is_own_thing = bool(who.name) and who.name == owner_of_thing
     if role < rule.role:
         yours = f"yours is {role.name.lower()}" if role else "you have none here"
         if settled.login and not who.logged_in:
             yours = "you are not logged in"
         reason = f"that needs the role {rule.role.name.lower()}, and {yours}"
-    elif rule.own and not own and role < Role.OWNER:
+    elif rule.own and not is_own_thing and role < Role.OWNER:
         reason = "it is not yours, and others' things need the role owner"
     elif rule.writes and settled.read_only:
         reason = "this dashboard is read-only"
@@ -182,8 +185,10 @@ def check(action: Action, who: Who, owner_of_thing: str | None, settled: Policy)
 
 
 def _role(setting: settings.Setting[str], default: Role) -> Role:
-    chosen = settings.value(setting)
-    return default if chosen is None else Role[chosen.upper()]
+    name = settings.value(setting)
+    if name is None:
+        return default
+    return Role[name.upper()]
 
 
 def address_of(text: str) -> str:

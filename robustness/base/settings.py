@@ -180,7 +180,8 @@ def value(setting: Setting[Kind]) -> Kind | None:
     unknown setting.
     """
     for values, folder in _places(setting):
-        if text := values.get(setting.name):
+        text = values.get(setting.name)
+        if text:
             where = f"The setting {setting.name!r}"
             value: Kind = checked(setting.kind, text, where, context=folder)
             return value
@@ -271,11 +272,7 @@ def _checked(values: Any, file: Path) -> Mapping[str, str]:
         is_list = isinstance(value, list) and all(isinstance(entry, str) for entry in value)
         if kind is Switch and isinstance(value, bool):
             texts[name] = "on" if value else "off"
-        elif (
-            kind in (Names, Locations)
-            and is_list
-            and all(isinstance(entry, str) for entry in value)
-        ):
+        elif kind in (Names, Locations) and is_list:
             texts[name] = ", ".join(value)
         elif isinstance(value, str | int | float) and not isinstance(value, bool):
             texts[name] = str(value)

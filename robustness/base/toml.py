@@ -71,15 +71,21 @@ def _parsed(text: str) -> dict[str, Any]:
     values = tomllib.loads(text)
     level: list[Any] = [values]
     for _ in range(_MAX_DEPTH):  # inline tables add to the depth of keys
-        if any(isinstance(value, int) and value.bit_length() > 63 for value in level):
-            raise ValueError
-        level = [inner for outer in level for inner in _within(outer)]
+        inner_level: list[Any] = []
+        for value in level:
+            if isinstance(value, int) and value.bit_length() > 63:
+                raise ValueError
+            inner_level.extend(_within(value))
+        level = inner_level
     if level:
         raise RecursionError
     return values
 
 
 def _within(value: Any) -> Iterable[Any]:
+    """The values of a table or a list; none of another value."""
     if isinstance(value, dict):
         return value.values()
-    return value if isinstance(value, list) else ()
+    if isinstance(value, list):
+        return value
+    return ()

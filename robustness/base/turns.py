@@ -56,11 +56,20 @@ def in_turn(waiting: Iterable[AnyRequest], served: Mapping[str, float]) -> list[
     ``served`` maps askers to their last turn. Those without one come first, then those whose turn
     is longest ago; ties go to who asked first.
     """
-    by: dict[str, list[AnyRequest]] = {}
+    requests_by: dict[str, list[AnyRequest]] = {}
     for request in sorted(waiting, key=lambda request: request.requested_at):
-        by.setdefault(request.by, []).append(request)
-    rounds = sorted(by.values(), key=lambda own: (served.get(own[0].by, 0.0), own[0].requested_at))
-    return [request for batch in zip_longest(*rounds) for request in batch if request is not None]
+        requests_by.setdefault(request.by, []).append(request)
+
+    def last_turn_and_wait(requests: list[AnyRequest]) -> tuple[float, float]:
+        first = requests[0]
+        return served.get(first.by, 0.0), first.requested_at
+
+    ordered = []
+    for one_of_each in zip_longest(*sorted(requests_by.values(), key=last_turn_and_wait)):
+        for request in one_of_each:
+            if request is not None:  # an asker with fewer requests than another
+                ordered.append(request)
+    return ordered
 
 
 class SupersededError(Exception):

@@ -175,7 +175,10 @@ def _since(pid: int) -> str:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
         return ""
-    return "" if fields[0] == "Z" else fields[19]
+    state = fields[0]
+    if state == "Z":  # a zombie has ended
+        return ""
+    return fields[19]
 
 
 _REQUEST = struct.Struct("<QQQQ")  # bytes of head, data and memory; seconds of CPU time
@@ -281,14 +284,15 @@ class Worker:
         self._process.wait()
 
     def _received(self, length: int, deadline: float | None) -> bytes:
+        """The next ``length`` bytes; raises ``EOFError`` if the process ends before."""
         buffer = bytearray(length)
-        place = 0
-        while place < length:
+        received = 0
+        while received < length:
             self._socket.settimeout(seconds_until(deadline))
-            count = self._socket.recv_into(memoryview(buffer)[place:])
+            count = self._socket.recv_into(memoryview(buffer)[received:])
             if not count:
                 raise EOFError
-            place += count
+            received += count
         return bytes(buffer)
 
 
@@ -332,7 +336,8 @@ class Workers:
         if not self._free.acquire(timeout=seconds_until(deadline)):
             raise WorkerLateError
         try:
-            if ending := self._fatal.get(file):
+            ending = self._fatal.get(file)
+            if ending is not None:
                 raise ending
             try:
                 return self._ask_next(head, data, **limits)
@@ -352,8 +357,10 @@ class Workers:
         with self._lock:
             if self._stopped:
                 raise WorkerDiedError
-            idle = self._idle and not fresh
-            worker = self._idle.pop()[0] if idle else Worker(self._module)
+            if self._idle and not fresh:
+                worker, _ = self._idle.pop()
+            else:
+                worker = Worker(self._module)
             self._busy.add(worker)
         try:
             answer = worker.ask(*question, **limits)
@@ -374,9 +381,9 @@ class Workers:
 
     def _end_rested(self) -> None:
         with self._lock:
-            since = time.monotonic() - REST_SECONDS
+            latest = time.monotonic() - REST_SECONDS
             spare = self._idle[: len(self._idle) - self._least]
-            rested = [worker for worker, begun in spare if begun <= since]
+            rested = [worker for worker, idle_since in spare if idle_since <= latest]
             del self._idle[: len(rested)]
             self._tended = False
             self._tend()
@@ -408,7 +415,9 @@ class Workers:
 
 def seconds_until(deadline: float | None) -> float | None:
     """Seconds until ``deadline`` of ``time.monotonic``, at least a moment; None for no limit."""
-    return None if deadline is None else max(1e-3, deadline - time.monotonic())
+    if deadline is None:
+        return None
+    return max(1e-3, deadline - time.monotonic())
 
 
 def serve(answer: Answer) -> None:
@@ -417,15 +426,18 @@ def serve(answer: Answer) -> None:
     connection = socket.socket(fileno=os.dup(sys.stdin.fileno()))
     threading.Thread(target=_end_with, args=(int(sys.argv[1]),), daemon=True).start()
     with connection, connection.makefile("rb") as stream, suppress(BrokenPipeError):
-        while len(begun := stream.read(_REQUEST.size)) == _REQUEST.size:
-            head_length, length, memory, seconds = _REQUEST.unpack(begun)
-            _limit(memory + head_length + length, seconds)
+        while True:
+            request = stream.read(_REQUEST.size)
+            if len(request) < _REQUEST.size:
+                return
+            head_length, data_length, memory, seconds = _REQUEST.unpack(request)
+            _limit(memory + head_length + data_length, seconds)
             head = stream.read(head_length)
-            data = stream.read(length)
-            if len(data) < length:
+            data = stream.read(data_length)
+            if len(data) < data_length:
                 return
             reply = answer(head, data)
-            del head, data
+            del head, data  # before the reply is copied
             connection.sendall(_REPLY.pack(len(reply)) + reply)
 
 
@@ -502,7 +514,8 @@ def share_with_arrow() -> None:
     at 430 MB instead of 480, a server that ten visitors open it on at 520 MB instead of 565.
     """
     os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
-    if arrow := sys.modules.get("pyarrow"):  # which read the variable when it was imported
+    arrow = sys.modules.get("pyarrow")
+    if arrow is not None:  # it read the variable when it was imported
         arrow.set_memory_pool(arrow.system_memory_pool())
 
 
@@ -525,7 +538,9 @@ def _glibc() -> ctypes.CDLL | None:
     if not sys.platform.startswith("linux"):
         return None
     library = ctypes.CDLL(None)
-    return library if hasattr(library, "malloc_trim") else None  # musl has none
+    if not hasattr(library, "malloc_trim"):  # another library, such as musl
+        return None
+    return library
 
 
 if TYPE_CHECKING:

@@ -68,14 +68,15 @@ def share_bounds(values: Floats) -> Bounds:
     vary no more than single predictions. One prediction per image gives the exact interval.
     """
     present, n = present_values(values)
-    _, low, high, _ = _shares(present, n, _SHARE_PSEUDO, _TAIL)
-    return low, high
+    share = _share_estimate(present, n, pseudo=_SHARE_PSEUDO, tail=_TAIL)
+    return share.low, share.high
 
 
 def flag_bounds(total: Floats, n: Floats) -> Bounds:
     """``share_bounds`` of ``total`` successes in ``n`` images, one prediction each."""
-    _, low, high, _ = _of_totals(n, total, total, _SHARE_PSEUDO, _TAIL)
-    return low, high
+    # The square of 0 or 1 is itself, and so is the total of the squares.
+    share = _estimate_from_totals(n, total, total, pseudo=_SHARE_PSEUDO, tail=_TAIL)
+    return share.low, share.high
 
 
 def difference_bounds(values: Floats, *, tests: int = 1) -> Bounds:
@@ -89,22 +90,25 @@ def difference_bounds(values: Floats, *, tests: int = 1) -> Bounds:
     (Bonferroni).
     """
     if values.ndim == 2 and values.shape[1] > 1 and values.size > _CELLS:
+        lows = []
+        highs = []
         step = max(1, _CELLS // len(values))
-        blocks = [values[:, at : at + step] for at in range(0, values.shape[1], step)]
-        parts = [difference_bounds(block, tests=tests) for block in blocks]
-        return np.hstack([low for low, _ in parts]), np.hstack([high for _, high in parts])
+        for start in range(0, values.shape[1], step):
+            low, high = difference_bounds(values[:, start : start + step], tests=tests)
+            lows.append(low)
+            highs.append(high)
+        return np.hstack(lows), np.hstack(highs)
     present, n = present_values(values)
-    (won, won_low, won_high, won_spread), (lost, lost_low, lost_high, lost_spread) = (
-        _shares(np.maximum(side, 0), n, _DIFFERENCE_PSEUDO, _TAIL / tests)
-        for side in (present, -present)
-    )
-    spread = won_spread * lost_spread
-    covariance = won * lost / n
-    against = np.minimum(_ratio(covariance, spread, 0.0), 1.0)
-    difference = won - lost
-    low = difference - _joined(won - won_low, lost_high - lost, against)
-    high = difference + _joined(won_high - won, lost - lost_low, against)
-    return np.maximum(low, -1), np.minimum(high, 1)
+    tail = _TAIL / tests
+    gain = _share_estimate(np.maximum(present, 0), n, pseudo=_DIFFERENCE_PSEUDO, tail=tail)
+    loss = _share_estimate(np.maximum(-present, 0), n, pseudo=_DIFFERENCE_PSEUDO, tail=tail)
+    covariance = gain.mean * loss.mean / n
+    correlation = _ratio(covariance, gain.standard_error * loss.standard_error, 0.0)
+    correlation = np.minimum(correlation, 1.0)
+    difference = gain.mean - loss.mean
+    below = _joined(gain.mean - gain.low, loss.high - loss.mean, correlation)
+    above = _joined(gain.high - gain.mean, loss.mean - loss.low, correlation)
+    return np.maximum(difference - below, -1), np.minimum(difference + above, 1)
 
 
 def mean_bounds(values: Floats) -> Bounds:
@@ -129,35 +133,45 @@ def mean_bounds(values: Floats) -> Bounds:
 
 def present_values(values: Floats) -> tuple[Floats, Floats]:
     """(``values`` (n, ...) with 0 in place of NaN, how many are not NaN (...))."""
-    gone = np.isnan(values)
-    if not gone.any():
+    is_missing = np.isnan(values)
+    if not is_missing.any():
         return values, np.full(values.shape[1:], float(len(values)))
-    return np.where(gone, 0.0, values), np.asarray((~gone).sum(axis=0), np.float64)
+    counts = np.asarray((~is_missing).sum(axis=0), np.float64)
+    return np.where(is_missing, 0.0, values), counts
 
 
-def _shares(
-    values: Floats, n: Floats, pseudo: float, tail: float
-) -> tuple[Floats, Floats, Floats, Floats]:
-    """(mean, its low and high bound, its standard error) of ``n`` shares, the others of ``values``
-    being 0; ``tail`` beyond each bound."""
-    return _of_totals(n, values.sum(axis=0), (values**2).sum(axis=0), pseudo, tail)
+class _ShareEstimate(NamedTuple):
+    """The mean of shares in [0, 1], the bounds of its interval, and its standard error."""
+
+    mean: Floats
+    low: Floats
+    high: Floats
+    standard_error: Floats
 
 
-def _of_totals(
-    n: Floats, total: Floats, squares: Floats, pseudo: float, tail: float
-) -> tuple[Floats, Floats, Floats, Floats]:
-    """``_shares`` from the total of the values and that of their squares."""
+def _share_estimate(values: Floats, n: Floats, *, pseudo: float, tail: float) -> _ShareEstimate:
+    """The mean of ``n`` shares, with ``tail`` beyond each bound; other ``values`` are 0."""
+    total = values.sum(axis=0)
+    squares = (values**2).sum(axis=0)
+    return _estimate_from_totals(n, total, squares, pseudo=pseudo, tail=tail)
+
+
+def _estimate_from_totals(
+    n: Floats, total: Floats, squares: Floats, *, pseudo: float, tail: float
+) -> _ShareEstimate:
+    """``_share_estimate`` from the total of the values and that of their squares."""
     padded = (total + pseudo / 2) / (n + pseudo)
     # Squared distances from the padded mean, including the pseudo-images at 0 and 1.
     deviation = squares - 2 * padded * total + n * padded**2
     deviation += pseudo / 2 * (padded**2 + (1 - padded) ** 2)
     design = padded * (1 - padded) * (n - 1 + pseudo) / deviation
-    enough = n >= FEWEST
-    normal = NormalDist().inv_cdf(1 - tail)
-    effective = np.where(enough, n * np.maximum(1.0, design * (normal / _t(n, tail)) ** 2), np.nan)
+    normal_quantile = NormalDist().inv_cdf(1 - tail)
+    per_image = np.maximum(1.0, design * (normal_quantile / _t(n, tail)) ** 2)
+    effective = np.where(n >= FEWEST, n * per_image, np.nan)
     mean = np.clip(_ratio(total, n, np.nan), 0, 1)
     low, high = _beta_bounds(mean, effective, tail)
-    return mean, low, high, np.sqrt(mean * (1 - mean) / effective)
+    standard_error = np.sqrt(mean * (1 - mean) / effective)
+    return _ShareEstimate(mean, low, high, standard_error)
 
 
 def _beta_bounds(rate: Floats, trials: Floats, tail: float) -> Bounds:
@@ -175,12 +189,13 @@ def _beta_bounds(rate: Floats, trials: Floats, tail: float) -> Bounds:
     return np.minimum(low, rate), np.maximum(high, rate)
 
 
-def _joined(one: Floats, other: Floats, against: Floats) -> Floats:
-    """Half-width of a difference from those of its parts with the covariance ``against``."""
-    return np.sqrt(one**2 + other**2 + 2 * against * one * other)
+def _joined(one: Floats, other: Floats, correlation: Floats) -> Floats:
+    """Half-width of a difference from those of its parts, which are negatively correlated."""
+    return np.sqrt(one**2 + other**2 + 2 * correlation * one * other)
 
 
 def _t(n: Floats, tail: float) -> Floats:
+    """The quantile of Student's t with ``n`` - 1 degrees of freedom, ``tail`` beyond it."""
     from scipy.special import stdtrit
 
     quantile: Floats = -stdtrit(np.maximum(n - 1, 1), tail)

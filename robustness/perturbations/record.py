@@ -163,12 +163,15 @@ class Perturbation:
         view: Images = read_only(images)
         if self.batched:
             return self._in_range(self.function(view, strength, streams), images.shape)
-        parts = []
-        for place in range(len(images)):
-            one = view[place : place + 1]
-            stream = streams[place] if self.random else None
-            parts.append(self._in_range(self.function(one, strength, stream), one.shape))
-        return parts[0] if len(parts) == 1 else np.concatenate([view[:0], *parts])
+        changed = []
+        for index in range(len(images)):
+            image = view[index : index + 1]
+            stream = streams[index] if self.random else None
+            result = self.function(image, strength, stream)
+            changed.append(self._in_range(result, image.shape))
+        if len(changed) == 1:
+            return changed[0]
+        return np.concatenate([view[:0], *changed])  # also of no image
 
     def _in_range(self, result: object, shape: tuple[int, ...]) -> Images:
         """``result`` as images of its own memory."""
@@ -222,8 +225,9 @@ class Perturbation:
 
 def _number(value: float, digits: int) -> str:
     """``value`` with that many significant digits; large values as integers."""
-    whole = abs(value) >= 10**digits
-    return f"{value:.0f}" if whole else f"{value:.{digits}g}"
+    if abs(value) >= 10**digits:
+        return f"{value:.0f}"
+    return f"{value:.{digits}g}"
 
 
 def words(text: str) -> tuple[str, ...]:
@@ -308,7 +312,8 @@ def apply(
         return images.copy()
     streams: list[np.random.Generator] = []
     if perturbation.random:
-        digests = digests if digests is not None else [image_digest(image) for image in images]
+        if digests is None:
+            digests = [image_digest(image) for image in images]
         streams = [stream(seed, digest, perturbation.name) for digest in digests]
     return perturbation.change(images, strength, streams)
 
@@ -319,12 +324,16 @@ def ordered(strengths: Mapping[str, float]) -> list[tuple[Perturbation, float]]:
     Raises ``UnknownNameError``, and ``ParameterError`` for a strength out of range and for one
     perturbation under two names.
     """
-    place = {name: index for index, name in enumerate(REGISTRY.names)}
-    every = [(REGISTRY[name], check_strength(value)) for name, value in strengths.items()]
-    if len({record.name for record, _ in every}) < len(every):
-        raise ParameterError(f"Expected each perturbation once, got {', '.join(strengths)}.")
-    active = [(record, value) for record, value in every if value > 0]
-    return sorted(active, key=lambda pair: (pair[0].stage, place[pair[0].name]))
+    strength_of: dict[str, float] = {}
+    for name, value in strengths.items():
+        record = REGISTRY[name]  # which also knows it by its label
+        strength = check_strength(value)
+        if record.name in strength_of:
+            raise ParameterError(f"Expected each perturbation once, got {', '.join(strengths)}.")
+        strength_of[record.name] = strength
+    in_registry_order = [record for record in REGISTRY if strength_of.get(record.name, 0) > 0]
+    by_stage = sorted(in_registry_order, key=lambda record: record.stage)  # a stable sort
+    return [(record, strength_of[record.name]) for record in by_stage]
 
 
 def compose(
@@ -340,7 +349,8 @@ def compose(
     order is that of ``ordered``, not of the mapping. The original seeds the random streams, so
     adding one perturbation does not change the noise of another.
     """
-    digests = digests if digests is not None else [image_digest(image) for image in images]
+    if digests is None:
+        digests = [image_digest(image) for image in images]
     result = images.copy()
     for record, strength in ordered(strengths):
         result = apply(record, result, strength, seed=seed, digests=digests)
@@ -396,7 +406,7 @@ def random_words(
     """
     count = math.prod(shape)
     pieces = 8 // np.dtype(dtype).itemsize
-    words = stream.integers(2**64, size=-(-count // pieces), dtype=np.uint64)
+    words = stream.integers(2**64, size=math.ceil(count / pieces), dtype=np.uint64)
     return words.view(dtype)[:count].reshape(shape)
 
 
@@ -487,45 +497,72 @@ def find(query: str) -> SearchResult:
 
 @lru_cache(maxsize=256)
 def _find(query: str, records: tuple[Perturbation, ...]) -> SearchResult:
-    vocabulary = dict.fromkeys(word for record in records for word in _said(record)[-1])
+    vocabulary: dict[str, None] = {}
+    for record in records:
+        vocabulary.update(dict.fromkeys(_search_words(record).all))
+    query_words = words(query)
+    telling_words = [word for word in query_words if word not in _FILLERS]
     terms: list[str] = []
-    instead: list[str] = []
-    asked = words(query)
-    for word in [word for word in asked if word not in _FILLERS] or asked:
-        near = [word] if _match([word], vocabulary) else nearest(word, vocabulary, cutoff=_RELATED)
-        instead += near
-        misspelt = nearest(word, near, cutoff=_MISSPELT) if len(word) >= _LETTERS else []
-        terms += misspelt or [word]
-    matches = [record for record in records if _match(terms, _said(record)[-1])]
+    suggestions: list[str] = []
+    for word in telling_words or query_words:
+        if _match([word], vocabulary):
+            similar = [word]
+        else:
+            similar = nearest(word, vocabulary, cutoff=_RELATED)
+        suggestions += similar
+        corrected = []
+        if len(word) >= _LETTERS:
+            corrected = nearest(word, similar, cutoff=_MISSPELT)
+        terms += corrected or [word]
+    matches = [record for record in records if _match(terms, _search_words(record).all)]
+    if not matches:
+        return SearchResult((), tuple(suggestions[:3]) or _USUAL)
+    matches.sort(key=lambda record: _distance(query_words, terms, _search_words(record)))
+    return SearchResult(tuple(matches))
 
-    def place(record: Perturbation) -> int:
-        """Smaller is better: words of the label, their forms, other words, family."""
-        said = _said(record)
-        return sum([not {*asked} <= {*said[0]}, *(not _match(terms, each) for each in said)])
 
-    if matches:
-        return SearchResult(tuple(sorted(matches, key=place)))
-    return SearchResult((), tuple(instead[:3]) or _USUAL)
+class _SearchWords(NamedTuple):
+    """The words that a perturbation is found by; each set includes the one before it."""
+
+    label: tuple[str, ...]
+    own: tuple[str, ...]
+    """Also those of its name and ``search``."""
+    all: tuple[str, ...]
+    """Also those of its family and risk."""
 
 
 @lru_cache(maxsize=256)
-def _said(record: Perturbation) -> tuple[tuple[str, ...], ...]:
-    """Words of the label; also of name and ``search``; also of family and risk."""
+def _search_words(record: Perturbation) -> _SearchWords:
     label = words(record.label)
     own = (*label, *words(record.name), *record.search)
-    return label, own, (*own, *words(f"{record.family} {record.risk}"))
+    return _SearchWords(label, own, (*own, *words(f"{record.family} {record.risk}")))
 
 
-def _match(query_words: Iterable[str], words: Iterable[str]) -> bool:
-    return all(
-        any(word.startswith(part) or _stem(word) == _stem(part) for word in words)
-        for part in query_words
-    )
+def _distance(query_words: Sequence[str], terms: Sequence[str], known: _SearchWords) -> int:
+    """How far a match is from its perturbation: 0 for words of the label as they are, 1 for other
+    forms of these, 2 for other words of its own, 3 for those of its family or risk."""
+    if not _match(terms, known.own):
+        return 3
+    if not _match(terms, known.label):
+        return 2
+    return 0 if set(query_words) <= set(known.label) else 1
+
+
+def _match(query_words: Iterable[str], known_words: Iterable[str]) -> bool:
+    """Whether each query word begins a known word or has its stem."""
+    return all(_is_known(word, known_words) for word in query_words)
+
+
+def _is_known(query_word: str, known_words: Iterable[str]) -> bool:
+    stem = _stem(query_word)
+    return any(word.startswith(query_word) or _stem(word) == stem for word in known_words)
 
 
 @lru_cache(maxsize=4096)
 def _stem(word: str) -> str:
     """``word`` without its endings: "fog" of "foggy", "dark" of "darker" and "darkness"."""
-    word = re.sub(r"([^aeious])\1$", r"\1", word)
+    word = re.sub(r"([^aeious])\1$", r"\1", word)  # "fogg" of "foggy"
     ending = _ENDING.fullmatch(word)
-    return _stem(ending[1] or ending[2]) if ending else word
+    if ending is None:
+        return word
+    return _stem(ending[1] or ending[2])
