@@ -68,7 +68,11 @@ LATE = {
     "keras_hub": ["robustness/models/catalogue.py"],
     "mlflow": ["robustness/report/mlflow.py"],
     "ray": ["robustness/runs/ray.py"],
-    "jinja2": ["robustness/report/formats.py", "robustness/ui/html.py"],
+    "jinja2": [
+        "robustness/report/formats.py",
+        "robustness/report/maps.py",
+        "robustness/ui/html.py",
+    ],
 }
 """What is optional, or slow to import and seldom needed, and the files that may import it: one,
 or with templates one for the reports and one for the pages."""
