@@ -175,12 +175,15 @@ def prepared(work: Workload, number: int) -> Prepared:
             pixels, properties = measured_image(data, framings, name=entry.name, patience=None)
             picture = pixels.picture(entry.name, framings)
             if isinstance(work.dataset, ImageNetCTree):  # its files as they are, uncropped
-                frames_of = {
-                    own: [stored_image(work.dataset, entry, c, own.side) for c in spec.conditions]
-                    for own in framings
-                }  # all before the first is taken: one may be unreadable
-                for own, frames in frames_of.items():
-                    stored[own].append(np.stack([picture.at(own).image, *frames]))
+                # All are read before the first is taken, as one may be unreadable.
+                frames_by_framing = {}
+                for framing in framings:
+                    frames = [picture.at(framing).image]
+                    for condition in spec.conditions:
+                        frames.append(stored_image(work.dataset, entry, condition, framing.side))
+                    frames_by_framing[framing] = np.stack(frames)
+                for framing, stacked in frames_by_framing.items():
+                    stored[framing].append(stacked)
             pictures.append(picture)
             framed = tuple(version.digest for version in picture.versions)
             images.append(
@@ -190,15 +193,15 @@ def prepared(work: Workload, number: int) -> Prepared:
             )
         except ImageError as error:
             images.append(ImageRecord(position, entry.name, reason=str(error)))
-    batches = {
-        own: prepare(
-            [picture.at(own) for picture in pictures],
-            spec.conditions,
-            spec.seed,
-            np.stack(stored[own]) if stored[own] else None,
-        )
-        for own in (framings if pictures else ())
-    }
+    batches: dict[Framing, Batch] = {}
+    if pictures:
+        for framing in framings:
+            batches[framing] = prepare(
+                [picture.at(framing) for picture in pictures],
+                spec.conditions,
+                spec.seed,
+                np.stack(stored[framing]) if stored[framing] else None,
+            )
     return Prepared(number, tuple(images), batches)
 
 
@@ -233,14 +236,14 @@ def answered(
             reason = f"{UNANSWERED} {error}"
             image = replace(ready.readable[0], digest=None, framed=(), reason=reason)
             return Chunk(ready.number, to_stored([], []), (*ready.unreadable, image))
+    # Each image alone, so that only those without an answer are left out.
     alone = []
-    for place, image in enumerate(ready.readable):
-        rows = slice(place, place + 1)
-        single = {
-            own: Batch(batch.pictures[rows], batch.frames[rows], batch.scores[rows])
-            for own, batch in ready.batches.items()
-        }
-        alone.append(answered(work, Prepared(ready.number, (image,), single), load))
+    for index, image in enumerate(ready.readable):
+        row = slice(index, index + 1)
+        batches = {}
+        for framing, batch in ready.batches.items():
+            batches[framing] = Batch(batch.pictures[row], batch.frames[row], batch.scores[row])
+        alone.append(answered(work, Prepared(ready.number, (image,), batches), load))
     return Chunk(
         ready.number,
         pa.concat_tables([chunk.table for chunk in alone]).combine_chunks(),
@@ -250,18 +253,21 @@ def answered(
 
 def _answered(work: Workload, ready: Prepared, load: Callable[..., Classifier]) -> Chunk:
     positions = [image.position for image in ready.readable]
-    by_picture: list[list[Measurement]] = [[] for _ in positions]
+    by_image: list[list[Measurement]] = [[] for _ in positions]
 
     def labels(record: ModelRecord) -> list[int | None]:
-        labels_by_place = work.labels[record.labels().key]
-        return [labels_by_place[position] for position in positions]
+        dataset_labels = work.labels[record.labels().key]
+        return [dataset_labels[position] for position in positions]
 
-    for measurements in answers(work.spec, ready.batches, load=load, labels=labels):
-        for own, rows in zip(by_picture, measurements, strict=True):
-            own += rows
-    rows = [row for own in by_picture for row in own]
-    places = [position for position in positions for _ in by_picture[0]]
-    return Chunk(ready.number, to_stored(rows, places), ready.images)
+    for of_model in answers(work.spec, ready.batches, load=load, labels=labels):
+        for measurements, more in zip(by_image, of_model, strict=True):
+            measurements += more
+    rows = []
+    row_positions = []
+    for position, measurements in zip(positions, by_image, strict=True):
+        rows += measurements
+        row_positions += [position] * len(measurements)
+    return Chunk(ready.number, to_stored(rows, row_positions), ready.images)
 
 
 PREPARERS = max(1, min(4, (os.cpu_count() or 1) // 4))

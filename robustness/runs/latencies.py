@@ -61,19 +61,17 @@ class Latencies:
 
 def costs(sizes: Sizes, latencies: Sequence[Latencies]) -> dict[str, Cost]:
     """By model what a run's manifest knows of its cost."""
-    found = {
-        name: Cost(
-            megabytes=own.get("megabytes"),
-            memory_megabytes=own.get("memory_megabytes"),
+    cost_by_model: dict[str, Cost] = {}
+    for name, size in sizes.items():
+        cost_by_model[name] = Cost(
+            megabytes=size.get("megabytes"), memory_megabytes=size.get("memory_megabytes")
         )
-        for name, own in sizes.items()
-    }
     for record in latencies:
         for name, turns_ms in record.models.items():
-            before = found.get(name, Cost())
-            found[name] = replace(
+            size_alone = cost_by_model.get(name, Cost())
+            cost_by_model[name] = replace(
                 record.cost(turns_ms, name),
-                megabytes=before.megabytes,
-                memory_megabytes=before.memory_megabytes,
+                megabytes=size_alone.megabytes,
+                memory_megabytes=size_alone.memory_megabytes,
             )
-    return found
+    return cost_by_model

@@ -63,8 +63,11 @@ def plan(
     dataset = open_dataset(source) if isinstance(source, str) else copy(source)
     _check_stored(dataset, spec)
     dataset.select(limit, sample, spec.seed)
-    sets = [classes] if classes else [each for each, _ in models.by_labels(spec.model_names)]
-    labels = entry_class_indices(dataset, sets, labelling)
+    if classes:
+        label_sets = [classes]
+    else:
+        label_sets = [labels for labels, _ in models.by_labels(spec.model_names)]
+    labels = entry_class_indices(dataset, label_sets, labelling)
     if own_classes:
         spec = replace(spec, classes=_own_classes(labels))
     record = record_of(dataset, labelling, limit, sample)
@@ -287,14 +290,11 @@ def _earlier(runs: Path, spec: Request) -> Manifest | None:
     """The manifest of the newest finished run that the models of ``spec`` did here."""
     for entry in listing(runs):
         manifest = entry.manifest
-        if (
-            manifest is not None
-            and manifest.status == FINISHED
-            and manifest.engine == "local"
-            and manifest.images >= _ENOUGH
-            and dict(manifest.spec.framings) == dict(spec.framings)
-            and not _has_attacks(manifest.spec)
-        ):
+        if manifest is None or manifest.status != FINISHED or manifest.engine != "local":
+            continue
+        if manifest.images < _ENOUGH or _has_attacks(manifest.spec):
+            continue
+        if dict(manifest.spec.framings) == dict(spec.framings):
             return manifest
     return None
 
