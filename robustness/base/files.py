@@ -146,6 +146,16 @@ def file_lock(target: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def reading(subject: str) -> Iterator[None]:
+    """Turn an ``OSError`` into a ``ParameterError`` that says that ``subject`` cannot be read."""
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise ParameterError(f"{subject} cannot be read: {reason}.") from error
+
+
+@contextlib.contextmanager
 def writing(path: Path) -> Iterator[None]:
     """Create the folder of ``path``; raises ``ParameterError`` where it cannot be written."""
     try:

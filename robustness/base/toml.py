@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from robustness.base.errors import ParameterError
-from robustness.base.files import Version, read_regular, version
+from robustness.base.files import Version, read_regular, reading, version
 
 MAX_BYTES = 64 * 1024
 _MAX_DEPTH = 16
@@ -29,10 +29,8 @@ _AROUND_KEYS = re.compile(r"[\n=,{}\[\]]")
 
 def read_toml(file: Path) -> Mapping[str, Any]:
     """The content of ``file``; raises ``ParameterError`` if it cannot be read or is not TOML."""
-    try:
+    with reading(str(file)):
         return _read(file, version(file))
-    except OSError as error:
-        raise ParameterError(f"{file} cannot be read: {error.strerror}.") from error
 
 
 @lru_cache(maxsize=16)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from robustness.base.errors import ModelWarning, ParameterError
-from robustness.base.files import files_below, require_regular
+from robustness.base.files import files_below, reading, require_regular
 from robustness.base.text import did_you_mean
 from robustness.base.validation import checked
 from robustness.images.framing import STUDY_FRAMING, STUDY_SIDE, Framing
@@ -211,10 +211,8 @@ def _check_file(path: Path) -> None:
             f"Expected a model file ({', '.join(ENDINGS)}) or a folder, got {path.name}."
             f"{_advice([path.suffix.lower()])}"
         )
-    try:
+    with reading(path.name):
         require_regular(path, MAX_BYTES)  # a pipe may never end
-    except OSError as error:
-        raise ParameterError(f"{path.name} cannot be read: {error.strerror}.") from error
 
 
 def read_description(path: Path, choices: Mapping[str, Any], name: str) -> Description:

@@ -36,6 +36,7 @@ from robustness.base.files import (
     Version,
     file_lock,
     read_regular,
+    reading,
     stored_bytes,
     version,
     write_whole,
@@ -592,14 +593,13 @@ def _locked(file: Path) -> Iterator[str]:
 
 
 def _text(file: Path) -> str:
-    try:
-        return read_regular(file, MAX_BYTES).decode("utf-8-sig")
-    except FileNotFoundError:
-        return ""
-    except OSError as error:
-        raise ParameterError(f"{file} cannot be read: {error.strerror}.") from error
-    except UnicodeDecodeError as error:
-        raise ParameterError(f"{file} cannot be read as text in UTF-8.") from error
+    with reading(str(file)):
+        try:
+            return read_regular(file, MAX_BYTES).decode("utf-8-sig")
+        except FileNotFoundError:
+            return ""
+        except UnicodeDecodeError as error:
+            raise ParameterError(f"{file} cannot be read as text in UTF-8.") from error
 
 
 def _tables(file: Path, text: str) -> dict[str, Any]:
