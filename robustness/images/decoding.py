@@ -220,9 +220,10 @@ def decode(
     try:
         scans = _jpeg_scans(data)
         _check_tiff_lists(data)
-        if canvas := webp_canvas(data):  # opening it would already take memory
+        canvas = webp_canvas(data)
+        if canvas is not None:  # opening it would already take memory
             _check_size(canvas, subject, pixels)
-            check_cost(canvas[0] * canvas[1], "WEBP", len(data), allowed)
+            check_cost(math.prod(canvas), "WEBP", len(data), allowed)
         if data[4:8] == b"ftyp":
             # A broken EXIF or XMP block would make an AVIF or HEIC unreadable; their orientation
             # is stored elsewhere.
@@ -336,8 +337,9 @@ def _eight_bit_grey(image: Image.Image, subject: str) -> Image.Image:
         levels = np.rint(values * np.float32(255)).astype(np.uint8)
     else:
         levels = np.empty(values.shape, np.uint8)
-        for row, whole in zip(levels, values, strict=True):
-            row[:] = (whole.astype(np.uint64) * 510 + top) // (2 * top)
+        for level_row, value_row in zip(levels, values, strict=True):  # each, to save memory
+            # 255 * value / top, rounded to the nearest level in whole numbers
+            level_row[:] = (value_row.astype(np.uint64) * 510 + top) // (2 * top)
     if isinstance(image, TiffImagePlugin.TiffImageFile) and image.tag_v2.get(262) == 0:
         levels = 255 - levels  # "white is zero", which Pillow applies up to 8 bits only
     grey = Image.fromarray(levels)
@@ -355,10 +357,11 @@ def _white_of(image: Image.Image, high: int) -> int:
     signed = image.tag_v2.get(339, (1,))[0] == 2
     top = 65535 if bits > 16 else 2 ** (bits - signed) - 1
     for tag in (281, 341):  # MaxSampleValue and SMaxSampleValue
-        said = image.tag_v2.get(tag, 0)
-        said = said[0] if isinstance(said, tuple) and said else said
-        if said in _DEPTHS and high <= said < top:
-            return int(said)
+        stated = image.tag_v2.get(tag, 0)
+        if isinstance(stated, tuple) and stated:  # one value a sample
+            stated = stated[0]
+        if stated in _DEPTHS and high <= stated < top:
+            return int(stated)
     return top
 
 
@@ -556,10 +559,13 @@ def _check_tiff_lists(data: bytes) -> None:
 
 def as_subject(name: str) -> str:
     """``name`` as the subject of a message: one short line of printable characters, in quotes."""
-    clean = " ".join("".join(c if c.isprintable() else " " for c in name).split())
+    printable = "".join(sign if sign.isprintable() else " " for sign in name)
+    clean = " ".join(printable.split())
+    if clean in {"", "the image"}:
+        return "The image"
     if len(clean) > 80:
         clean = f"{clean[:50]}…{clean[-29:]}"
-    return "The image" if clean in {"", "the image"} else f'"{clean}"'
+    return f'"{clean}"'
 
 
 def _check_bytes(size: int, subject: str) -> None:
@@ -620,8 +626,7 @@ def _too_many_pixels(subject: str, size_text: str, pixels: int) -> ImageError:
 
 def _unreadable(subject: str, data: bytes) -> ImageError:
     """The error for bytes without a decoder, by their apparent kind."""
-    kinds = (kind for kind, start in _KINDS.items() if re.match(start, data[:1024], re.DOTALL))
-    kind = next(kinds, "bytes of an unknown kind")
+    kind = _apparent_kind(data)
     if kind in _EXPECTED:
         return ImageError(
             f"{subject} cannot be decoded: expected a whole image, got a damaged, incomplete or "
@@ -631,6 +636,14 @@ def _unreadable(subject: str, data: bytes) -> ImageError:
         f"{subject} is not an image of an accepted format: expected {_EXPECTED}, got {kind}; "
         "convert it and try again."
     )
+
+
+def _apparent_kind(data: bytes) -> str:
+    """What ``data`` is by its first bytes, in words."""
+    for kind, start in _KINDS.items():
+        if re.match(start, data[:1024], re.DOTALL):
+            return kind
+    return "bytes of an unknown kind"
 
 
 FOLDER = Path(__file__).parent / "photographs"
@@ -727,7 +740,9 @@ def picture_file(path: str | os.PathLike[str]) -> str:
     Raises what ``sample_path`` raises.
     """
     text = os.fspath(path)
-    return str(sample_path(text.removeprefix(SAMPLE))) if text.startswith(SAMPLE) else text
+    if text.startswith(SAMPLE):
+        return str(sample_path(text.removeprefix(SAMPLE)))
+    return text
 
 
 def sample_bytes(name: str) -> bytes:
