@@ -295,6 +295,8 @@ class Verdict:
     accepts without a safe threshold has no figure. ``of`` names the figure as ``statistics`` does;
     for ``max_regression`` it is the robust accuracy under attack on labelled images, otherwise the
     consistency. ``max_error`` is what a threshold promises, for limits on accepted predictions.
+    ``attacked`` is how many of the ``images`` consistency counts under attack: those with a
+    prediction to break. None without attacks, and for figures that count every image.
     """
 
     model: str
@@ -311,6 +313,7 @@ class Verdict:
     images: int
     of: str = "consistency"
     max_error: float | None = None
+    attacked: int | None = None
 
     @property
     def sentence(self) -> str:
@@ -318,8 +321,15 @@ class Verdict:
         if self.limit == BREAKING:
             return f"{self.figure_text}; wanted: not below {self.limit_text}"
         sign = "at least" if self.limit.startswith("min") else "at most"
-        pictures = counted(self.images, "image")
-        return f"{self.figure_text} on {pictures}; wanted: {sign} {self.limit_text}"
+        images = counted(self.images, "image")
+        if self._leaves_out_images:
+            images += f", {self.attacked:,} attacked"
+        return f"{self.figure_text} on {images}; wanted: {sign} {self.limit_text}"
+
+    @property
+    def _leaves_out_images(self) -> bool:
+        """Whether the figure counts more images under perturbations than under attack."""
+        return self.attacked is not None and self.attacked < self.images
 
     @property
     def limit_text(self) -> str:
@@ -329,22 +339,31 @@ class Verdict:
     @property
     def figure_text(self) -> str:
         """The figure with its interval."""
-        of = vars(self)
+        fields = vars(self)
         if self.limit == BREAKING:
-            low, high = (figure_text(of, end, "g") or "none" for end in ("low", "high"))
-            span = low if low == high else f"{low} to {high}"
-            return f"breaks at {span}"
+            low = figure_text(fields, "low", "g") or "none"
+            high = figure_text(fields, "high", "g") or "none"
+            if low == high:
+                return f"breaks at {low}"
+            return f"breaks at {low} to {high}"
         if self.value is None:
             return "no threshold"
         value = format_figure(self.value, ".1%")
-        bounds = in_brackets(flat({}, "value", of), "value")
-        what = ""
+        bounds = in_brackets(flat({}, "value", fields), "value")
+        if not bounds:
+            bounds = f" (fewer than {FEWEST} images: no interval)"
+        return f"{value}{self._denominator_text}{bounds}"
+
+    @property
+    def _denominator_text(self) -> str:
+        """What the figure is a share of, where it is not all images."""
         if self.of == "robust_accuracy":
-            what = " of robust accuracy"
-        elif self.of in LABEL_FREE and self.limit in FIGURES and self.perturbation in ATTACKS:
-            what = " of predictions to break"
-        unknown = f" (fewer than {FEWEST} images: no interval)"
-        return f"{value}{what}{bounds or unknown}"
+            return " of robust accuracy"
+        if self._leaves_out_images:
+            return ", under attack of predictions to break"
+        if self.of in LABEL_FREE and self.limit in FIGURES and self.perturbation in ATTACKS:
+            return " of predictions to break"
+        return ""
 
 
 @dataclass(frozen=True)
@@ -491,35 +510,30 @@ def _verdicts(budget: Budget, rule: Rule, tables: Tables) -> Iterator[Verdict]:
 
 def _judged(limit: str, bound: float, entry: Entry, tables: Tables) -> Iterator[Verdict]:
     """The verdict on one figure; nothing if it is unknown without labels."""
-    alone = entry["condition"] is not None
-    figure = FIGURES.get(limit) or REGRESSIONS[limit]
-    if limit == "max_regression":
-        figure = str(entry["judged_by"])
-    elif figure == "robust_accuracy" and limit in FIGURES and entry["perturbation"] in ATTACKS:
-        figure = "perturbed_accuracy"  # what one attack leaves
-    name = figure if limit in FIGURES else f"{figure}_difference"
-    value, low, high = (entry.get(key) for key in (name, f"{name}_low", f"{name}_high"))
+    condition = entry["condition"]
+    figure = _figure_of_limit(limit, entry)
+    if limit in FIGURES:
+        key = figure
+    else:
+        key = f"{figure}_difference"
+    value, low, high = entry.get(key), entry.get(f"{key}_low"), entry.get(f"{key}_high")
     if value is None:
         return
+    attacked = _attacked_images(limit, figure, entry, tables)
     images = entry["n_images"]
-    attacked = entry.get("n_attacked")
     if figure not in LABEL_FREE:
         images = min(images, tables.labelled)
-    elif alone and limit in FIGURES and attacked is not None:
+    elif condition is not None and attacked is not None:
         images = attacked
     if limit in REGRESSIONS:
-        if entry["model"] in tables.unchanged:  # the same weights give the same predictions
-            # Of all conditions together each counts: gains and losses of an image may cancel.
-            own = [e for e in tables.differences if e["model"] == entry["model"]]
-            parts = [e for e in own if not alone or e["condition"] == entry["condition"]]
-            if not any(part[f"{figure}_moved"] for part in parts):
-                low = high = 0.0
-        # The loss, so the sign changes.
-        value, low, high = (None if x is None else 0.0 - x for x in (value, high, low))
+        if _has_unmoved_predictions(figure, entry, tables):
+            low = high = 0.0
+        # A limit is on the loss, which is the difference with the other sign.
+        value, low, high = _negated(value), _negated(high), _negated(low)
     yield Verdict(
         model=entry["model"],
-        where=named(entry["condition"]) if alone else "all conditions",
-        condition=entry["condition"],
+        where="all conditions" if condition is None else named(condition),
+        condition=condition,
         perturbation=entry["perturbation"],
         strength=entry["strength"],
         limit=limit,
@@ -530,7 +544,58 @@ def _judged(limit: str, bound: float, entry: Entry, tables: Tables) -> Iterator[
         outcome=_outcome(limit, bound, low, high),
         images=images,
         of=figure,
+        attacked=attacked,
     )
+
+
+def _figure_of_limit(limit: str, entry: Entry) -> str:
+    """The name in ``statistics`` of the figure of ``entry`` that ``limit`` is on."""
+    if limit == LOSS:
+        return str(entry["judged_by"])
+    if limit in REGRESSIONS:
+        return REGRESSIONS[limit]
+    if limit == "min_robust_accuracy" and entry["perturbation"] in ATTACKS:
+        return "perturbed_accuracy"  # what one attack leaves
+    return FIGURES[limit]
+
+
+def _attacked_images(limit: str, figure: str, entry: Entry, tables: Tables) -> int | None:
+    """How many images the figure counts under attack; None if it counts every image or none is."""
+    if figure not in LABEL_FREE:
+        return None
+    if limit in FIGURES:
+        attacked: int | None = entry.get("n_attacked")
+        return attacked
+    if entry["condition"] is not None:
+        return None
+    # Differences say for each condition how many images had a prediction to break in both runs.
+    counts = [
+        difference[f"{figure}_images"]
+        for difference in tables.differences
+        if difference["model"] == entry["model"] and difference["perturbation"] in ATTACKS
+    ]
+    return max(counts, default=None)
+
+
+def _has_unmoved_predictions(figure: str, entry: Entry, tables: Tables) -> bool:
+    """Whether a model with the same weights as before predicts the same under each condition."""
+    if entry["model"] not in tables.unchanged:
+        return False
+    # All conditions together may hide gains and losses that cancel, so each of them counts.
+    for difference in tables.differences:
+        if difference["model"] != entry["model"]:
+            continue
+        if entry["condition"] not in (None, difference["condition"]):
+            continue
+        if difference[f"{figure}_moved"]:
+            return False
+    return True
+
+
+def _negated(value: float | None) -> float | None:
+    if value is None:
+        return None
+    return 0.0 - value  # not -value, which gives -0.0
 
 
 _ROUNDING = 1e-9  # of sums: 0.6 - 0.4 is not quite 0.2

@@ -198,6 +198,33 @@ def test_the_gate_closes_where_most_of_the_correct_predictions_break(tmp_path: P
     assert {v.outcome for v in kept} == {KEPT}
 
 
+MIXED = (APGD, Condition.of({"fog": 0.6}))
+
+
+@pytest.mark.parametrize("limit", ["min_consistency = 0.4", "max_regression = 0.02"])
+def test_a_limit_on_attacks_and_others_says_which_images_it_counts(
+    tmp_path: Path, limit: str
+) -> None:
+    """Fog counts all 70 images, the attack the 42 that were correct before it."""
+    after = SyntheticRun(attacked("SqueezeNet", 42, 2, MIXED), MIXED)
+    before = SyntheticRun(attacked("SqueezeNet", 42, 30, MIXED), MIXED)
+    found = gate.check(budget(tmp_path, f"[[limit]]\n{limit}"), after, before)
+    (told,) = gate.as_dict(found)["verdicts"]
+    assert (told["images"], told["attacked"]) == (70, 42)
+    (verdict,) = found.verdicts
+    assert "under attack of predictions to break" in verdict.sentence
+    assert "on 70 images, 42 attacked" in verdict.sentence
+    assert "under attack of predictions to break" in gate.markdown(found)
+
+
+def test_a_limit_that_counts_every_image_names_no_other_denominator(tmp_path: Path) -> None:
+    all_correct = SyntheticRun(attacked("SqueezeNet", 70, 30, MIXED), MIXED)
+    asked = budget(tmp_path, "[[limit]]\nmin_consistency = 0.4")
+    for tested in (all_correct, run()):
+        (verdict,) = gate.check(asked, tested).verdicts
+        assert "attack" not in verdict.sentence
+
+
 def test_robust_accuracy_is_over_all_labelled_images(tmp_path: Path) -> None:
     for scope, count in (("", 1), ('perturbation = "*"', 2)):
         asked = budget(tmp_path, f"[[limit]]\n{scope}\nmin_robust_accuracy = 0.5")
