@@ -235,27 +235,7 @@ def decode(
         with Image.open(file, formats=_FORMATS) as image:
             _check_size(image.size, subject, most)
             _check_pixels(image, scans, pixels, most)
-            coefficients = 0
-            is_reduced = math.prod(image.size) > pixels
-            if is_reduced:
-                coefficients = _reduce_jpeg(image, scans)
-            block = _largest_block(image)
-            check_cost(block, image.format, len(data), allowed, coefficients=coefficients)
-            if isinstance(image, TiffImagePlugin.TiffImageFile):
-                _check_tiff_jpegs(image, data)
-            # The check of several scans comes first, so that one image is in memory at a time.
-            noisy = _noisy_pixels(data, is_reduced) if scans > 1 else None
-            colour = image.info.get("transparency")
-            if colour and any(tile[3] == "RGB;16B" for tile in image.tile):
-                # of a 16-bit PNG, whose pixels have only the upper 8 bits
-                image.info["transparency"] = tuple(value >> 8 for value in colour)
-            image.load()
-            if scans == 1 and _may_be_filled(image):
-                noisy = _noisy_pixels(data, is_reduced)
-            if noisy is not None and noisy != _pixels_digest(image):
-                raise ValueError("a JPEG with fewer rows than its header says")
-            if image.format in {"PNG", "TIFF"}:
-                _check_last_rows(image, data)
+            _load_whole(image, data, scans, allowed=allowed, pixels=pixels)
             with contextlib.suppress(Exception):  # broken metadata must not cost the image
                 ImageOps.exif_transpose(image, in_place=True)
         for decoder in ("_decoder", "_heif_file"):  # WebP, AVIF and HEIC keep their pixels in it
@@ -276,6 +256,37 @@ def decode(
         if "MAX_TEXT_CHUNK" in str(error):
             raise _much_metadata(subject) from error
         raise _unreadable(subject, data) from error
+
+
+def _load_whole(
+    image: ImageFile.ImageFile, data: bytes, scans: int, *, allowed: int | None, pixels: int
+) -> None:
+    """Load the opened ``image``, a JPEG of more than ``pixels`` at a smaller size.
+
+    Raises ``ValueError`` if not all pixels come from ``data``, and ``CostError`` before decoding
+    that may take more than ``allowed`` bytes.
+    """
+    coefficients = 0
+    is_reduced = math.prod(image.size) > pixels
+    if is_reduced:
+        coefficients = _reduce_jpeg(image, scans)
+    block = _largest_block(image)
+    check_cost(block, image.format, len(data), allowed, coefficients=coefficients)
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
+        _check_tiff_jpegs(image, data)
+    # The check of several scans comes first, so that one image is in memory at a time.
+    noisy = _noisy_pixels(data, is_reduced) if scans > 1 else None
+    colour = image.info.get("transparency")
+    if colour and any(tile[3] == "RGB;16B" for tile in image.tile):
+        # of a 16-bit PNG, whose pixels have only the upper 8 bits
+        image.info["transparency"] = tuple(value >> 8 for value in colour)
+    image.load()
+    if scans == 1 and _may_be_filled(image):
+        noisy = _noisy_pixels(data, is_reduced)
+    if noisy is not None and noisy != _pixels_digest(image):
+        raise ValueError("a JPEG with fewer rows than its header says")
+    if image.format in {"PNG", "TIFF"}:
+        _check_last_rows(image, data)
 
 
 def read_file(path: str | os.PathLike[str], *, name: str = "") -> bytes:
