@@ -491,10 +491,11 @@ def _tables(run: Run, baseline: Run | None, remedied: Sequence[RemediedModel]) -
 
 
 def _verdicts(budget: Budget, rule: Rule, tables: Tables) -> Iterator[Verdict]:
-    figures, differences = (
-        [e for e in entries if rule.on_remedies or e["model"] not in tables.remedied]
-        for entries in (tables.figures, tables.differences)
-    )
+    figures = tables.figures
+    differences = tables.differences
+    if not rule.on_remedies:
+        figures = _without_remedies(figures, tables.remedied)
+        differences = _without_remedies(differences, tables.remedied)
     for limit, bound in rule.limits.items():
         if limit == BREAKING:
             yield from _breaking(budget, rule, bound, figures)
@@ -508,6 +509,10 @@ def _verdicts(budget: Budget, rule: Rule, tables: Tables) -> Iterator[Verdict]:
                 yield from _judged(limit, bound, entry, tables)
 
 
+def _without_remedies(entries: Sequence[Entry], remedied: Set[str]) -> list[Entry]:
+    return [entry for entry in entries if entry["model"] not in remedied]
+
+
 def _judged(limit: str, bound: float, entry: Entry, tables: Tables) -> Iterator[Verdict]:
     """The verdict on one figure; nothing if it is unknown without labels."""
     condition = entry["condition"]
@@ -516,7 +521,9 @@ def _judged(limit: str, bound: float, entry: Entry, tables: Tables) -> Iterator[
         key = figure
     else:
         key = f"{figure}_difference"
-    value, low, high = entry.get(key), entry.get(f"{key}_low"), entry.get(f"{key}_high")
+    value = entry.get(key)
+    low = entry.get(f"{key}_low")
+    high = entry.get(f"{key}_high")
     if value is None:
         return
     attacked = _attacked_images(limit, figure, entry, tables)
@@ -529,7 +536,10 @@ def _judged(limit: str, bound: float, entry: Entry, tables: Tables) -> Iterator[
         if _has_unmoved_predictions(figure, entry, tables):
             low = high = 0.0
         # A limit is on the loss, which is the difference with the other sign.
-        value, low, high = _negated(value), _negated(high), _negated(low)
+        value = _negated(value)
+        least_loss = _negated(high)
+        high = _negated(low)
+        low = least_loss
     yield Verdict(
         model=entry["model"],
         where="all conditions" if condition is None else named(condition),
@@ -630,22 +640,16 @@ def _breaking(
         perturbation = entries[0]["perturbation"]
         if len(entries) < 2:
             continue  # one strength cannot show where a model breaks
-        strengths = [entry["strength"] for entry in entries]
-        smallest = min(strengths)
-        largest = max(strengths)
+        smallest = min(entry["strength"] for entry in entries)
+        largest = max(entry["strength"] for entry in entries)
         if largest < bound - _ROUNDING:
             raise ParameterError(
                 f"{budget.path}: {BREAKING} of {bound:g} cannot be checked: the run has "
                 f"{perturbation} up to strength {largest:g} only."
             )
-        low, value, high = (
-            min((at for at, x in zip(strengths, rates, strict=True) if x < level), default=None)
-            for rates in (
-                [0.0 if e["consistency_low"] is None else e["consistency_low"] for e in entries],
-                [1.0 if e["consistency"] is None else e["consistency"] for e in entries],
-                [1.0 if e["consistency_high"] is None else e["consistency_high"] for e in entries],
-            )
-        )
+        low = _first_below(level, entries, "consistency_low", unknown=0.0)
+        value = _first_below(level, entries, "consistency", unknown=1.0)
+        high = _first_below(level, entries, "consistency_high", unknown=1.0)
         unseen = low == smallest and bound < smallest - _ROUNDING
         holds = low is None or (low >= bound - _ROUNDING and not unseen)
         if holds:
@@ -666,6 +670,21 @@ def _breaking(
             outcome=outcome,
             images=min(entry["n_images"] for entry in entries),
         )
+
+
+def _first_below(
+    level: float, entries: Sequence[Entry], key: str, *, unknown: float
+) -> float | None:
+    """The smallest strength whose rate ``key`` is below ``level``, None if none is.
+
+    A rate that is None, as bounds are with too few images, counts as ``unknown``.
+    """
+    strengths = []
+    for entry in entries:
+        rate = unknown if entry[key] is None else entry[key]
+        if rate < level:
+            strengths.append(entry["strength"])
+    return min(strengths, default=None)
 
 
 def _accepting(rule: Rule, run: Run) -> Iterator[Verdict]:
@@ -741,14 +760,19 @@ def rule_out(
     ``remedies`` are as for ``check``, which says what that raises.
     """
 
-    def fits(rule: Rule, run: Run) -> bool:
+    def has_model(run: Run, rule: Rule) -> bool:
         names = [*run.manifest.spec.model_names, *remedied_names(run)]
         return any(fnmatchcase(name, rule.model) for name in names)
 
     def reasons(run: Run) -> dict[str, str]:
-        rules = [r for r in budget.rules if fits(r, run) or not any(fits(r, o) for o in several)]
-        part = replace(budget, rules=tuple(rules))
-        return exclusions(check(part, run, baseline, remedies=remedies))
+        rules = []
+        for rule in budget.rules:
+            # A pattern that fits no run at all stays, so that ``check`` refuses it by name.
+            is_of_others = any(has_model(other, rule) for other in several)
+            if has_model(run, rule) or not is_of_others:
+                rules.append(rule)
+        limits_of_run = replace(budget, rules=tuple(rules))
+        return exclusions(check(limits_of_run, run, baseline, remedies=remedies))
 
     return reasons
 
@@ -759,16 +783,19 @@ def exclusions(check: Check, *, said: Callable[[str], str] = named) -> dict[str,
     ``said`` gives the words for the id of a condition: those of a command, unless others.
     """
     reasons: dict[str, str] = {}
-    for outcome, what in ((BROKEN, "it breaks"), (NOT_SHOWN, "too few images to show")):
-        places: dict[str, dict[str, list[str]]] = {}
+    for outcome, verb in ((BROKEN, "it breaks"), (NOT_SHOWN, "too few images to show")):
+        conditions_by_limit: dict[str, dict[str, list[str]]] = {}
         for verdict in check.broken:
-            if verdict.outcome == outcome and verdict.model not in reasons:
-                where = said(verdict.condition) if verdict.condition else verdict.where
-                limits = places.setdefault(verdict.model, {})
-                limits.setdefault(verdict.limit, []).append(where)
-        for name, limits in places.items():
-            texts = [f"{limit} ({some(wheres, _NAMED)})" for limit, wheres in limits.items()]
-            reasons[name] = f"{what} {some(texts, _NAMED)}"
+            if verdict.outcome != outcome or verdict.model in reasons:
+                continue
+            condition = said(verdict.condition) if verdict.condition else verdict.where
+            limits = conditions_by_limit.setdefault(verdict.model, {})
+            limits.setdefault(verdict.limit, []).append(condition)
+        for model, limits in conditions_by_limit.items():
+            texts = []
+            for limit, conditions in limits.items():
+                texts.append(f"{limit} ({some(conditions, _NAMED)})")
+            reasons[model] = f"{verb} {some(texts, _NAMED)}"
     return reasons
 
 
