@@ -264,7 +264,7 @@ def strip(band: Band, *, keyed: bool = False) -> Strip:
 ORIGINALS = "Originals"
 EPSILON = "epsilon"
 RECOMMENDED = "Recommended"
-FASTEST = "Fastest"
+FASTEST = "Tied, fastest"
 
 _MOST_ROWS = 100
 """Rows that a browser still draws at once; a profile or a plan may have thousands."""

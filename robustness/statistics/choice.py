@@ -721,7 +721,13 @@ def _tie_sentences(choice: ModelChoice, best: Sequence[Entry]) -> Iterator[str]:
             yield f"Ship {first['label']}: as good as {others} within {within}, {times} as fast."
             yield _latency_sentence(first, best)
         else:
-            yield f"{first['label']} is fastest ({times}); {UNDECIDED[choice.quantity]} undecided."
+            fastest_of = "fastest"
+            not_best = [entry for entry in choice.models if entry not in best]
+            if any((entry["latency_ms"] or 0) <= first["latency_ms"] for entry in not_best):
+                # A model that is worse is faster still, or its latency is not known.
+                fastest_of = f"the fastest of the {len(best)} best"
+            undecided = UNDECIDED[choice.quantity]
+            yield f"{first['label']} is {fastest_of} ({times}); {undecided} undecided."
             yield _latency_sentence(first, best)
             yield from _plan_sentences(choice)
     margin = choice.margin
