@@ -1,10 +1,8 @@
 """Runs in processes of their own: the queue, and the supervisor that starts and watches them.
 
-The queue of jobs: a file for each run to work on, beside the runs, deleted when it is done.
-
-A run that stopped early, by an error or a cancellation, stores the reason.
-
-Starts a process for each job in order, and restarts it if it dies.
+The queue is a folder beside the runs. It has a file for each run to work on, which is deleted when
+the work is done. A run that stopped early, by an error or a cancellation, stores the reason. The
+supervisor starts a process for each job in turn, and starts it again if it dies.
 """
 
 from __future__ import annotations
@@ -19,7 +17,7 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -86,19 +84,36 @@ HARDENED = "hardened.json"
 
 CANCELLED = "It was cancelled."
 
-_SERVED_FILE = "served"
-_REMEMBERED = 24 * 3600.0
-
 PATIENCE = 30.0
 """Seconds to wait for a process that should stop."""
 
+LOG_FILE = "job.log"
+"""The stderr of a run's process, for the operator."""
+
+MOST_DEATHS = 3
+"""Deaths in a row without progress after which a run is given up."""
+
+MOST_REFUSALS = 60
+"""Failed attempts in a row to start a process, about two a second, before a run is given up."""
+
+_SERVED_FILE = "served"
+_SECONDS_REMEMBERED = 24 * 3600.0
+"""How long the queue knows when an asker was last served."""
+
+_SECONDS_BETWEEN = 0.5
+"""Between two looks of a supervisor at its queue."""
+
+_SECONDS_TO_STOP = 20.0
+"""How long the end of a supervisor waits for its thread and for each of its processes."""
+
 
 class Job(StrictRecord):
-    """A run to work on, as in its file beside the runs; ``progress`` and ``before`` are of now.
+    """A run to work on.
 
-    ``by`` identifies who asks; ``requested_at`` is in seconds since 1970. ``progress`` is None
-    while the job waits or its process starts; ``before`` counts the jobs ahead of it. Without
-    ``by`` it is what ``outside_job`` returns.
+    ``by`` identifies who asks, and ``requested_at`` is in seconds since 1970: these are in the file
+    of the job. The others are added when the queue is read. ``run`` is the name of the run's
+    folder. ``progress`` is None while the job waits or its process starts. ``before`` counts the
+    jobs ahead of it. A job of which ``by`` is "" is not in the queue: see ``outside_job``.
     """
 
     by: str
@@ -110,7 +125,9 @@ class Job(StrictRecord):
     @property
     def share(self) -> float:
         """The share that is done, 0 to 1; 0 if unknown."""
-        return self.progress.done / max(1, self.progress.total) if self.progress else 0.0
+        if self.progress is None:
+            return 0.0
+        return self.progress.done / max(1, self.progress.total)
 
     @property
     def text(self) -> str:
@@ -133,44 +150,45 @@ def submit(plan: Plan, runs: Path, by: str) -> Path:
     if folder is None:
         with start(plan, runs, creator=by) as writer:
             folder = writer.folder
-    if not is_queued(folder) and outside_job(folder) is None and _left_to_do(folder, read(folder)):
+    is_worked_on = is_queued(folder) or outside_job(folder) is not None
+    if not is_worked_on and _has_work_left(folder, read(folder)):
         _add(folder, by)
     return folder
 
 
 def resume(folder: Path, by: str) -> None:
-    """Queues the unfinished run or match in ``folder`` for ``by``.
+    """Queues the unfinished run or match in ``folder`` for ``by``, unless it is queued already.
 
-    Raises ``RunError`` if it is finished, if another process works on it, or if the job cannot be
-    written.
+    Raises ``RunLockedError`` if a process that is no job works on it, ``RunError`` if it is
+    finished or if the job cannot be written.
     """
-    if outside_job(folder):
+    if outside_job(folder) is not None:
         raise RunLockedError(
             f"The run {folder.name} is running in another process: wait for it to end."
         )
-    if read_match(folder) is None:
-        manifest = read(folder)
-        unfinished = is_hardening(folder) or _left_to_do(folder, manifest)
+    if read_match(folder) is not None:
+        is_unfinished = read_answer(folder) is None
     else:
-        unfinished = read_answer(folder) is None
-    if not unfinished:
+        manifest = read(folder)
+        is_unfinished = is_hardening(folder) or _has_work_left(folder, manifest)
+    if not is_unfinished:
         raise RunError(f"{folder.name} is finished: there is nothing to continue.")
     if not is_queued(folder):
         _add(folder, by)
 
 
-def submit_match(saved: MatchRequest, runs: Path, by: str) -> Path:
-    """Queues the match ``saved``, which is ``by``'s, and returns its folder.
+def submit_match(request: MatchRequest, runs: Path, by: str) -> Path:
+    """Queues the match of ``request`` for ``by``, its creator, and returns its new folder.
 
-    Raises ``ParameterError`` for a model that lives in this process only, ``RunError`` if it cannot
-    be written.
+    Raises ``ParameterError`` for a model that lives in this process only, ``RunError`` if the
+    folder or the job cannot be written; no folder is left behind then.
     """
-    require_described(saved.settings.models, "a job")
-    folder = runs / new_id(saved.title)
-    text = saved.model_copy(update={"creator": by}).model_dump_json().encode()
+    require_described(request.settings.models, "a job")
+    folder = runs / new_id(request.title)
+    manifest = request.model_copy(update={"creator": by})
     try:
         folder.mkdir(parents=True)
-        write_whole(folder / MANIFEST, text)
+        write_whole(folder / MANIFEST, manifest.model_dump_json().encode())
         _add(folder, by)
     except (OSError, RunError) as error:
         shutil.rmtree(folder, ignore_errors=True)
@@ -215,10 +233,13 @@ def end_hardening(folder: Path, answer: Mapping[str, Any]) -> None:
     drop(folder)
 
 
-def _left_to_do(folder: Path, manifest: Manifest) -> bool:
-    return manifest.status != FINISHED or (
-        manifest.unreadable > 0 and bool(unanswered(load(folder).image_table))
-    )
+def _has_work_left(folder: Path, manifest: Manifest) -> bool:
+    """Whether the run is unfinished, or finished but for images that a model did not answer."""
+    if manifest.status != FINISHED:
+        return True
+    if manifest.unreadable == 0:  # images without an answer count as unreadable: spares a load
+        return False
+    return len(unanswered(load(folder).image_table)) > 0
 
 
 def cancel(folder: Path, why: str = CANCELLED) -> None:
@@ -234,7 +255,7 @@ def cancel(folder: Path, why: str = CANCELLED) -> None:
 def drop(folder: Path) -> None:
     """Deletes the job of the run in ``folder``, if there is one."""
     with contextlib.suppress(OSError):
-        _file(folder).unlink(missing_ok=True)
+        _job_file(folder).unlink(missing_ok=True)
 
 
 def stop_reason(folder: Path) -> str:
@@ -244,10 +265,11 @@ def stop_reason(folder: Path) -> str:
 
 @contextlib.contextmanager
 def submitting(runs: Path) -> Iterator[None]:
-    """Let nobody else, in any process, add jobs to the queue of ``runs`` within.
+    """A context in which nobody else, in any process, adds jobs to the queue of ``runs``.
 
     Raises ``RunError`` if the folder cannot be written to.
     """
+    # On a stack, so that the errors of the lock are told from those of the caller's block.
     with contextlib.ExitStack() as stack:
         try:
             (runs / QUEUE).mkdir(parents=True, exist_ok=True)
@@ -259,30 +281,29 @@ def submitting(runs: Path) -> Iterator[None]:
 
 def is_queued(folder: Path) -> bool:
     """Whether the run in ``folder`` is queued or running."""
-    return _file(folder).exists()
+    return _job_file(folder).exists()
 
 
 def asker(folder: Path) -> str:
     """Who asks for the job of the run in ``folder``; "" if it has none."""
-    job = read_json(Job, _file(folder))
-    return job.by if job else ""
+    job = read_json(Job, _job_file(folder))
+    if job is None:
+        return ""
+    return job.by
 
 
 def outside_job(folder: Path) -> Job | None:
-    """The work on the run in ``folder`` by a process that is no job, such as a command; or None.
-
-    The process of a cancelled job, which may have yet to stop, is none.
-    """
+    """The work on the run in ``folder`` by a process that is no job, such as a command; or None."""
     progress = read_progress(folder)
     if progress is None or is_queued(folder):
         return None
-    if stop_reason(folder):
+    if stop_reason(folder):  # the process of a cancelled job, which has yet to stop
         return None
     return Job(by="", asked=0.0, run=folder.name, progress=progress)
 
 
 def read_queue(runs: Path) -> list[Job]:
-    """The jobs in the folder ``runs``: running ones, then the others in order.
+    """The jobs in the folder ``runs``: running ones, then the others in the order of their turns.
 
     Deletes files that are not the job of a run.
     """
@@ -291,38 +312,50 @@ def read_queue(runs: Path) -> list[Job]:
     for file in sorted((runs / QUEUE).glob("*.json")):
         job = read_json(Job, file)
         folder = runs / file.stem
-        if job is not None and folder.is_dir():
-            job = job.model_copy(update={"run": file.stem, "progress": read_progress(folder)})
-            (waiting if job.progress is None else working).append(job)
-        elif job is not None or file.exists():  # else it is done just now
+        if job is None or not folder.is_dir():
             with contextlib.suppress(OSError):
-                file.unlink(missing_ok=True)
-    turns = enumerate(in_turn(waiting, last_served(runs)), len(working))
-    return [*working, *(job.model_copy(update={"before": before}) for before, job in turns)]
+                file.unlink(missing_ok=True)  # it is gone if its run was finished just now
+            continue
+        job = job.model_copy(update={"run": file.stem, "progress": read_progress(folder)})
+        if job.progress is None:
+            waiting.append(job)
+        else:
+            working.append(job)
+    queue = working
+    for job in in_turn(waiting, last_served(runs)):
+        queue.append(job.model_copy(update={"before": len(queue)}))
+    return queue
 
 
 def last_served(runs: Path) -> dict[str, float]:
-    """When a process was last started for each asker, in seconds since 1970."""
+    """When a process was last started for each asker, in seconds since 1970.
+
+    Those whose last process was started more than a day ago may be missing.
+    """
     return read_json(dict[str, FiniteFloat], runs / QUEUE / _SERVED_FILE) or {}
 
 
 def note_served(runs: Path, by: str) -> None:
     """Records that a process is starting for ``by`` now."""
     now = time.time()
-    recent = {who: when for who, when in last_served(runs).items() if now - when < _REMEMBERED}
+    served = {}
+    for asker_name, started_at in last_served(runs).items():
+        if now - started_at < _SECONDS_REMEMBERED:
+            served[asker_name] = started_at
+    served[by] = now
     with contextlib.suppress(OSError):
-        write_whole(runs / QUEUE / _SERVED_FILE, json.dumps({**recent, by: now}).encode())
+        write_whole(runs / QUEUE / _SERVED_FILE, json.dumps(served).encode())
 
 
 @contextlib.contextmanager
 def process_lock(folder: Path) -> Iterator[int]:
-    """Lock the job of the run in ``folder``; yields the descriptor for its process to inherit.
+    """Locks the job of the run in ``folder``; yields the descriptor for its process to inherit.
 
     The system holds the lock until that process has ended, whatever becomes of the one that started
     it. Raises ``BlockingIOError`` while a process of the job lives, another ``OSError`` where there
     is no job.
     """
-    descriptor = os.open(_file(folder), os.O_RDWR)
+    descriptor = os.open(_job_file(folder), os.O_RDWR)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield descriptor
@@ -354,113 +387,112 @@ def work_off(
     another process works on it, ``RunError`` if it cannot continue, and what its engine or
     ``matching.match`` raises.
     """
-    queued = is_queued(folder)
+    has_job = is_queued(folder)
     try:
-        if (saved := read_match(folder)) is not None:
-            yield Progress(0, match.PARTS, 0, loading=True, text="matching ...")
-            if not _matched(folder, saved, queued):
-                return
+        match_request = read_match(folder)
+        if match_request is not None:
+            is_complete = yield from _work_off_match(folder, match_request, has_job)
         else:
-            manifest: Manifest = read(folder)
-            try:
-                reopened = reopen(replan(manifest), folder, patience=PATIENCE)
-            except RunError:
-                raise
-            except RobustnessError as error:
-                raise RunError(f"The run {manifest.id} cannot continue: {error}") from error
-            with reopened as writer:
-                _begin(folder, queued)
-                for state in writer.perform(engine, address):
-                    if queued and not is_queued(folder):
-                        return
-                    yield state
-    except RunLockedError:
+            is_complete = yield from _work_off_run(folder, has_job, engine, address)
+    except RunLockedError:  # the job is that of the other process
         raise
     except RobustnessError as error:
         cancel(folder, str(error))
         raise
-    if stop_reason(folder):
-        notes.update(folder, stopped="")
-    drop(folder)
+    if is_complete:
+        _forget_stop_reason(folder)  # of a cancellation that came too late
+        drop(folder)
 
 
-def _begin(folder: Path, queued: bool) -> None:
-    """Forget why the work in ``folder``, which is locked, stopped, where no job did so."""
-    if not queued and stop_reason(folder):
-        notes.update(folder, stopped="")
+def _work_off_run(
+    folder: Path, has_job: bool, engine: str, address: str | None
+) -> Generator[Progress, None, bool]:
+    """Continues the run in ``folder``; returns whether it came to its end."""
+    manifest = read(folder)
+    try:
+        writer = reopen(replan(manifest), folder, patience=PATIENCE)
+    except RunError:
+        raise
+    except RobustnessError as error:
+        raise RunError(f"The run {manifest.id} cannot continue: {error}") from error
+    with writer:
+        if not has_job:
+            _forget_stop_reason(folder)
+        for progress in writer.perform(engine, address):
+            if has_job and not is_queued(folder):
+                return False
+            yield progress
+    return True
 
 
 class _CancelledError(Exception):
     """The job of a match was deleted."""
 
 
-def _matched(folder: Path, saved: MatchRequest, queued: bool) -> bool:
-    """Performs the match ``saved`` in ``folder``; returns whether it came to its end."""
+def _work_off_match(
+    folder: Path, request: MatchRequest, has_job: bool
+) -> Generator[Progress, None, bool]:
+    """Performs the match in ``folder``; returns whether it came to its end."""
+    yield Progress(0, match.PARTS, 0, loading=True, text="matching ...")
     lock = locked(folder, PATIENCE)
-    file = ProgressFile(folder, match.PARTS)
+    progress_file = ProgressFile(folder, match.PARTS)
 
     def show(text: str, done: int) -> None:
-        if queued and not is_queued(folder):
+        if has_job and not is_queued(folder):
             raise _CancelledError
-        file.put(Progress(done, match.PARTS, 0, text=text))
+        progress_file.put(Progress(done, match.PARTS, 0, text=text))
 
     try:
         if read_answer(folder) is None:
-            _begin(folder, queued)
+            if not has_job:
+                _forget_stop_reason(folder)
             show("Starting …", 0)
-            match.perform(folder, saved, show)
+            match.perform(folder, request, show)
     except _CancelledError:
         return False
     finally:
-        file.remove()
+        progress_file.remove()
         lock.release()
     return True
 
 
+def _forget_stop_reason(folder: Path) -> None:
+    if stop_reason(folder):
+        notes.update(folder, stopped="")
+
+
 def _add(folder: Path, by: str) -> None:
+    """Writes the job of the run in ``folder``; raises ``RunError`` if that is impossible."""
     try:
         (folder.parent / QUEUE).mkdir(exist_ok=True)
-        if stop_reason(folder):
-            notes.update(folder, stopped="")
-        values = {"by": by, "asked": time.time()}
-        write_whole(_file(folder), json.dumps(values).encode())
+        _forget_stop_reason(folder)
+        job = {"by": by, "asked": time.time()}
+        write_whole(_job_file(folder), json.dumps(job).encode())
     except OSError as error:
         raise RunError(f"The run {folder.name} cannot be queued: {error.strerror}.") from error
 
 
-def _file(folder: Path) -> Path:
+def _job_file(folder: Path) -> Path:
     return folder.parent / QUEUE / f"{folder.name}.json"
 
 
-LOG_FILE = "job.log"
-"""The stderr of a run's process, for the operator."""
-
-MOST_DEATHS = 3
-"""Deaths in a row without progress after which a run is given up."""
-
-MOST_REFUSALS = 60
-"""Failed attempts in a row to start a process, about two a second, before a run is given up."""
-
-_SECONDS_BETWEEN = 0.5
-_SECONDS_TO_STOP = 20.0
-
 Start = Callable[[Path], "subprocess.Popen[bytes]"]
+"""Starts the process of the run in a folder; raises ``OSError`` if it cannot."""
 
 
 @dataclass
 class _Child:
-    """A process started for ``job`` when ``done`` images were done."""
+    """A process started for ``job`` when ``images_at_start`` images were done."""
 
     job: Job
     process: subprocess.Popen[bytes]
-    done: int
-    terminated: bool = False
-    """Whether it was told to terminate."""
+    images_at_start: int
+    was_terminated: bool = False
 
     def end(self) -> None:
         """Terminates it, resuming it if paused; only once, as a second signal could cost rows."""
-        if not self.terminated:
-            self.terminated = True
+        if not self.was_terminated:
+            self.was_terminated = True
             self.process.terminate()
         self.process.send_signal(signal.SIGCONT)
 
@@ -475,20 +507,21 @@ class Supervisor:
     def __init__(self, runs: Path, limit: int, start: Start | None = None) -> None:
         self._runs = runs
         self._limit = limit
-        self._start = start or _started
+        self._start = start or start_process
+        # By run: its process, its deaths in a row, and its failed attempts to start in a row.
         self._children: dict[str, _Child] = {}
         self._deaths: dict[str, int] = {}
         self._refusals: dict[str, int] = {}
-        self._lock: FileLock | None = None
+        self._lock: FileLock | None = None  # held while this supervisor is the active one
+        self._thread: threading.Thread | None = None
         self._woken = threading.Event()
         self._stopping = False
-        self._thread: threading.Thread | None = None
-        self._trouble = ""
+        self._last_error = ""
 
     def begin(self) -> None:
         """Starts the supervisor's thread, or wakes it if it runs already."""
         if self._thread is None or not self._thread.is_alive():
-            self._thread = threading.Thread(target=self._go_on, name="jobs", daemon=True)
+            self._thread = threading.Thread(target=self._keep_looking, name="jobs", daemon=True)
             self._thread.start()
         self._woken.set()
 
@@ -499,51 +532,75 @@ class Supervisor:
         if self._thread is not None:
             self._thread.join(_SECONDS_TO_STOP)  # it may be starting one more
         PAUSES.concerns([])
-        for child in list(self._children.values()):
+        # All are told to stop before the first is waited for, so that they stop at the same time.
+        children = list(self._children.values())
+        for child in children:
             child.end()
-        for child in list(self._children.values()):
+        for child in children:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 child.process.wait(_SECONDS_TO_STOP)
         if self._lock is not None:
             self._lock.release()
 
-    def _go_on(self) -> None:
+    def _keep_looking(self) -> None:
         while not self._stopping:
             self._woken.wait(_SECONDS_BETWEEN)
             self._woken.clear()
             try:
                 self.look()
-                self._trouble = ""
             except (OSError, RobustnessError) as error:  # such as a full disk or an invalid setting
-                if str(error) != self._trouble:  # logged once until it changes
-                    self._trouble = str(error)
-                    logging.getLogger(__name__).warning(
-                        "The queue of the runs in %s is blocked until this is fixed: %s",
-                        self._runs,
-                        error,
-                    )
+                self._log_once(error)
+            else:
+                self._last_error = ""
+
+    def _log_once(self, error: Exception) -> None:
+        """Logs ``error``, unless it is the one of the last look."""
+        if str(error) == self._last_error:
+            return
+        self._last_error = str(error)
+        logging.getLogger(__name__).warning(
+            "The queue of the runs in %s is blocked until this is fixed: %s", self._runs, error
+        )
 
     def look(self) -> None:
-        """Starts due jobs and checks the started processes."""
-        due = {job.run: job for job in read_queue(self._runs)}
+        """Checks the started processes, and starts those of the jobs whose turn it is."""
+        jobs_by_run = {job.run: job for job in read_queue(self._runs)}
+        for run in self._check_processes(jobs_by_run):
+            jobs_by_run.pop(run, None)
+        for run in set(self._refusals) - set(jobs_by_run):
+            del self._refusals[run]
+        jobs = list(jobs_by_run.values())
+        self._pause_beside_answers(jobs)
+        if jobs and not self._stopping and self._is_active():
+            self._start_waiting(jobs)
+
+    def _check_processes(self, queued: Container[str]) -> list[str]:
+        """Ends the processes of runs that are not ``queued`` any more.
+
+        Returns the runs whose processes have ended and that are done or given up. A run whose
+        process died before its end is not among them: another process is due.
+        """
+        ended = []
         for run, child in list(self._children.items()):
-            if run not in due and child.process.poll() is None:
+            if run not in queued and child.process.poll() is None:
                 child.end()  # cancelled: it need not finish its chunk
-            if child.process.poll() is not None:
-                del self._children[run]
-                done = not is_queued(self._runs / run)  # perhaps since the queue was read
-                if done or self._died_for_good(child):
-                    due.pop(run, None)
-        self._refusals = {run: times for run, times in self._refusals.items() if run in due}
-        self._pause_beside_answers(due.values())
-        if not due or self._stopping or not self._is_mine():
-            return
-        waiting = [job for job in due.values() if not self._has_begun(job)]
-        free = self._limit - (len(due) - len(waiting))
+            if child.process.poll() is None:
+                continue
+            del self._children[run]
+            is_done = not is_queued(self._runs / run)  # perhaps since the queue was read
+            if is_done or self._died_for_good(child):
+                ended.append(run)
+        return ended
+
+    def _start_waiting(self, jobs: Sequence[Job]) -> None:
+        """Starts as many of the waiting ``jobs`` in turn as may run beside those at work."""
+        waiting = [job for job in jobs if not self._has_begun(job)]
+        free = self._limit - (len(jobs) - len(waiting))
         for job in in_turn(waiting, last_served(self._runs)):
             if free <= 0:
                 break
-            free -= self._begins(job)
+            if self._start_job(job):
+                free -= 1
 
     def _has_begun(self, job: Job) -> bool:
         """Whether a process for ``job`` lives; an earlier server, killed or not, may have left it.
@@ -554,37 +611,51 @@ class Supervisor:
             return True
         return has_process(self._runs / job.run)
 
-    def _begins(self, job: Job) -> bool:
+    def _start_job(self, job: Job) -> bool:
         """Starts a process for ``job``; returns whether it did. Gives up after many refusals."""
         folder = self._runs / job.run
         try:
             process = self._start(folder)
         except OSError as error:
-            refusals = self._refusals.pop(job.run, 0) + 1
-            if refusals < MOST_REFUSALS:
-                self._refusals[job.run] = refusals
-            else:
-                cancel(
-                    folder,
-                    f"Its process cannot be started: {error.strerror or error}. Continue it once "
-                    "that is fixed, or ask the operator whether the run's job.log can be written.",
-                )
+            self._count_refusal(folder, error)
             return False
         self._refusals.pop(job.run, None)
-        self._children[job.run] = _Child(job, process, _done(folder))
+        self._children[job.run] = _Child(job, process, images_at_start=_images_done(folder))
         note_served(self._runs, job.by)
         return True
 
-    def _pause_beside_answers(self, due: Iterable[Job]) -> None:
-        """Pause the processes of this supervisor, or an earlier one, during live requests."""
-        pids = {child.process.pid for child in self._children.values()}
-        workers = (job.progress.worker for job in due if job.progress)
-        pids |= {worker.pid for worker in workers if worker and worker.here}
-        PAUSES.concerns([] if self._stopping or not _is_idle() else pids)
+    def _count_refusal(self, folder: Path, error: OSError) -> None:
+        refusals = self._refusals.pop(folder.name, 0) + 1
+        if refusals < MOST_REFUSALS:
+            self._refusals[folder.name] = refusals
+            return
+        cancel(
+            folder,
+            f"Its process cannot be started: {error.strerror or error}. Continue it once that is "
+            "fixed, or ask the operator whether the run's job.log can be written.",
+        )
 
-    def _is_mine(self) -> bool:
+    def _pause_beside_answers(self, jobs: Sequence[Job]) -> None:
+        """Lets the processes of ``jobs`` pause while people wait for answers.
+
+        They are those of this supervisor and those that an earlier one left. With the priority
+        "normal" none of them pauses.
+        """
+        if self._stopping or not _is_idle():
+            PAUSES.concerns([])
+            return
+        pids = {child.process.pid for child in self._children.values()}
+        for job in jobs:
+            worker = job.progress.worker if job.progress else None
+            if worker is not None and worker.here:
+                pids.add(worker.pid)
+        PAUSES.concerns(pids)
+
+    def _is_active(self) -> bool:
+        """Whether this is the folder's active supervisor, which it becomes if there is none."""
         if self._lock is None:
-            lock = FileLock(self._runs / QUEUE / ".lock", thread_local=False)  # ``end`` releases it
+            # ``end`` releases it, in another thread than the one that looks.
+            lock = FileLock(self._runs / QUEUE / ".lock", thread_local=False)
             try:
                 lock.acquire(timeout=0)
             except Timeout:
@@ -594,26 +665,35 @@ class Supervisor:
 
     def _died_for_good(self, child: _Child) -> bool:
         """Whether to give up the run of ``child``, which ended before the run did."""
-        folder = self._runs / child.job.run
-        done = _done(self._runs / child.job.run)
-        deaths = 1 if done > child.done else self._deaths.get(child.job.run, 0) + 1
-        self._deaths[child.job.run] = deaths
+        run = child.job.run
+        folder = self._runs / run
+        done = _images_done(folder)
+        if done > child.images_at_start:
+            deaths = 1  # it came further: those before do not count any more
+        else:
+            deaths = self._deaths.get(run, 0) + 1
+        self._deaths[run] = deaths
         if deaths < MOST_DEATHS:
             return False
-        del self._deaths[child.job.run]
+        del self._deaths[run]
         status = child.process.returncode
-        how = f"was killed by signal {-status}" if status < 0 else f"ended with status {status}"
-        memory = ", as when memory runs out" if status == -9 else ""
+        if status < 0:
+            end = f"was killed by signal {-status}"
+        else:
+            end = f"ended with status {status}"
+        if status == -signal.SIGKILL:
+            end += ", as when memory runs out"
         after = f" after {counted(done, 'image')}" if done else ""
         cancel(
             folder,
-            f"Its process {how}{memory}, {counted(deaths, 'time')} in a row{after}. Continue it "
-            "when there is room, or ask the operator to read the run's job.log.",
+            f"Its process {end}, {counted(deaths, 'time')} in a row{after}. Continue it when there "
+            "is room, or ask the operator to read the run's job.log.",
         )
         return True
 
 
-def _done(folder: Path) -> int:
+def _images_done(folder: Path) -> int:
+    """How many images of the run in ``folder`` are done; 0 where its manifest cannot be read."""
     try:
         manifest = read(folder)
     except RobustnessError:
@@ -621,10 +701,13 @@ def _done(folder: Path) -> int:
     return manifest.images + manifest.unreadable
 
 
-def _started(folder: Path) -> subprocess.Popen[bytes]:
-    command = ["runs", "resume", folder.name, "--out", str(folder.parent), "--background"]
-    if arguments := read_json(list[str], folder / HARDENING):
-        command = ["harden", *arguments, "--background", str(folder)]
+def start_process(folder: Path) -> subprocess.Popen[bytes]:
+    """Starts the command that does the job of the run in ``folder``."""
+    hardening_arguments = read_json(list[str], folder / HARDENING)
+    if hardening_arguments:
+        command = ["harden", *hardening_arguments, "--background", str(folder)]
+    else:
+        command = ["runs", "resume", folder.name, "--out", str(folder.parent), "--background"]
     if _is_idle():
         command.append("--idle")
     with process_lock(folder) as lock, (folder / LOG_FILE).open("wb") as log:
@@ -632,7 +715,9 @@ def _started(folder: Path) -> subprocess.Popen[bytes]:
 
 
 _SUPERVISORS: dict[Path, Supervisor] = {}
-_MAKING = threading.Lock()
+"""The supervisors of this process by folder of runs; read and changed under the lock."""
+
+_SUPERVISORS_LOCK = threading.Lock()
 
 
 def supervise(runs: Path) -> Supervisor:
@@ -640,7 +725,7 @@ def supervise(runs: Path) -> Supervisor:
 
     The setting ``jobs`` says how many run at once.
     """
-    with _MAKING:
+    with _SUPERVISORS_LOCK:
         if runs not in _SUPERVISORS:
             settings.value(settings.JOB_PRIORITY)  # a wrong one is refused here
             _SUPERVISORS[runs] = Supervisor(runs, settings.value(settings.JOBS) or 1)
@@ -651,11 +736,12 @@ def supervise(runs: Path) -> Supervisor:
 
 def end_all() -> None:
     """Ends every supervisor of this process."""
-    with _MAKING:
+    with _SUPERVISORS_LOCK:
         for supervisor in _SUPERVISORS.values():
             supervisor.end()
         _SUPERVISORS.clear()
 
 
 def _is_idle() -> bool:
+    """Whether jobs take only the time that nobody else needs."""
     return settings.value(settings.JOB_PRIORITY) != "normal"

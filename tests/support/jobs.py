@@ -57,7 +57,7 @@ def in_threads() -> Iterator[None]:
     """Evaluate the dashboard's runs in this process until the end of the test."""
     started: Any = Threaded
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(jobs, "_started", started)
+        patch.setattr(jobs, "start_process", started)
         try:
             yield
         finally:
