@@ -1,19 +1,19 @@
-"""The choice of models and the seed.
+"""The controls for the inputs of a page: models and seed, an image and its fit, its true class.
 
-The choice of an image: a sample, an upload, the camera, or an image of a run; and its fit.
-
-The true class of an image: known for samples and labelled images, or entered by the user.
+An image is a sample, an upload, a frame of the camera, or an image of a run. The true class is
+known for samples and labelled images; otherwise the user enters it.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from functools import cache, partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from robustness import models
 from robustness.base.errors import ImageError, RobustnessError, UnknownNameError
@@ -56,7 +56,7 @@ from robustness.ui.shared import (
 
 
 def sidebar_input() -> tuple[tuple[str, ...], int]:
-    """Draw the choice of models and the seed in the sidebar; returns both."""
+    """Draw the choice of models and the seed in the sidebar; return both."""
     with st.sidebar:
         st.divider()
         names = model_input()
@@ -86,26 +86,24 @@ def require_models(names: Sequence[str]) -> None:
 
 
 def model_input() -> tuple[str, ...]:
-    """Draw the choice of models, with the way to get more."""
+    """Draw the choice of models, with a link to more; return the names of the chosen ones.
+
+    Stops the page if no model is ready to use.
+    """
     states = {record.name: models.state(record) for record in models.REGISTRY}
     ready = [name for name, state in states.items() if state.ready]
     if not ready:
         st.error(plain("; ".join(state.reason for state in states.values())))
         st.stop()
-    default = list(models.default_names())
-    for name in filter(None, st.query_params.get_all("models")):  # those that cannot run here
-        try:
-            models.require(models.REGISTRY[name])
-        except RobustnessError as error:
-            warn_of_link("models", name, sentence(error).removesuffix("."))
-    # A label that is also the label or name of another model gives way to the name.
-    used = Counter(text for record in models.REGISTRY for text in {record.name, record.label})
-    texts = {
-        record.name: record.label if used[record.label] == 1 else record.name
-        for record in models.REGISTRY
-    }
-    options = {name: texts[name] for name in ready}
-    keep_in_link("models", options, default, warns=False, goes_along=True)
+    _warn_of_linked_models()
+    texts = _model_texts()
+    keep_in_link(
+        "models",
+        {name: texts[name] for name in ready},
+        list(models.default_names()),
+        warns=False,
+        goes_along=True,
+    )
     chosen = st.multiselect(
         "Models",
         ready,
@@ -113,17 +111,42 @@ def model_input() -> tuple[str, ...]:
         key="models",
         placeholder="Choose at least one model",
     )
-    if missing := len(states) - len(ready):
+    missing = len(states) - len(ready)
+    if missing:
         label = f"Get {counted(missing, 'more model')}"
         query = {"view": "weights"}
         page_link("pages/models.py", label, ":material/download:", query)
     return tuple(chosen)
 
 
+def _warn_of_linked_models() -> None:
+    """Warn of each model of the link that cannot run here, with the reason."""
+    for name in st.query_params.get_all("models"):
+        if not name:  # the link says that no model is chosen
+            continue
+        try:
+            models.require(models.REGISTRY[name])
+        except RobustnessError as error:
+            warn_of_link("models", name, sentence(error).removesuffix("."))
+
+
+def _model_texts() -> dict[str, str]:
+    """The text of each registered model: its label, or its name where the label is ambiguous."""
+    uses: Counter[str] = Counter()
+    for record in models.REGISTRY:
+        uses.update({record.name, record.label})
+    texts = {}
+    for record in models.REGISTRY:
+        is_unique = uses[record.label] == 1
+        texts[record.name] = record.label if is_unique else record.name
+    return texts
+
+
 def seed_input() -> int:
     """Draw the seed of the random perturbations."""
     state = st.session_state
-    last = st.session_state.get("kept seed", 0)
+    last = state.get("kept seed", 0)
+    # Streamlit forgets the control when its page is left; a link's seed is newer than the kept one.
     if last and state.get("arrived") and "seed" not in st.query_params:
         state["seed"] = last
         st.query_params["seed"] = str(last)
@@ -143,48 +166,78 @@ def seed_input() -> int:
 USABLE = "usable uploads"
 """Session key: whether an upload is shown."""
 
-_SAID = "true classes"
+_ENTERED = "true classes"
 """Session key: entered classes by image digest."""
 
-_SUGGESTS = "true class suggestions"
+_SUGGESTION = "true class suggestions"
+"""Session key: where the likeliest class is suggested, for which image and models."""
 
 
 def true_class_input(picture: Picture, names: Sequence[str]) -> str | None:
-    """Draw the choice of the true class of ``picture``, one of those of the models ``names``."""
-    st.session_state.pop(_SUGGESTS, None)
-    labels = [labels for labels, _ in models.by_labels(names)] or [imagenet()]
-    options = list(dict.fromkeys(name for part in labels for name in part.names))
+    """Draw the choice of the true class of ``picture``, one of those of the models ``names``.
+
+    Returns the class, or None while it is unknown.
+    """
+    st.session_state.pop(_SUGGESTION, None)
+    options = _class_options(names)
     st.markdown("True class", width="content")
-    own = linked_class(picture) or (sample_class(picture.name) if is_sample(picture) else None)
-    own = own if own in options else None
-    shared = not uploads.is_own(st.query_params.get(UPLOAD, uploads.OWN))
-    in_link = shared or not st.session_state.get(USABLE)
-    said = st.session_state.setdefault(_SAID, {})
-    linked = new_in_link(TRUE_CLASS) if in_link else None
-    if linked and linked[-1] in options:
-        said[picture.digest] = linked[-1]
-    elif linked:
-        warn_of_link(TRUE_CLASS, linked[-1])
-    choice = said.get(picture.digest, own)
+    known = _known_class(picture, options)
+    # A link that does not include the upload says nothing about its class either.
+    is_shared = not uploads.is_own(st.query_params.get(UPLOAD, uploads.OWN))
+    in_link = is_shared or not st.session_state.get(USABLE)
+    entered: dict[str, str | None] = st.session_state.setdefault(_ENTERED, {})
+    if in_link:
+        linked = new_in_link(TRUE_CLASS)
+        if linked and linked[-1] in options:
+            entered[picture.digest] = linked[-1]
+        elif linked:
+            warn_of_link(TRUE_CLASS, linked[-1])
     key = TRUE_CLASS if in_link else f"{TRUE_CLASS} {picture.digest}"
-    st.session_state[key] = choice if choice in options else own
+    choice = entered.get(picture.digest, known)
+    if choice not in options:
+        choice = known
+    st.session_state[key] = choice
+
+    def remember() -> None:
+        entered[picture.digest] = st.session_state[key]
+
     chosen: str | None = st.selectbox(
         "True class",
         options,
         index=None,
         key=key,
-        on_change=lambda: said.update({picture.digest: st.session_state[key]}),
+        on_change=remember,
         placeholder="Choose the class",
         label_visibility="collapsed",
         width="stretch",
     )
     if in_link:
         # Streamlit's own binding loses it where a page is left before its script has ended.
-        set_in_link(TRUE_CLASS, [] if chosen in (own, None) else [chosen])
+        is_default = chosen is None or chosen == known
+        set_in_link(TRUE_CLASS, [] if is_default else [str(chosen)])
     if chosen is None:
         place = st.container(width="content", key="likeliest")
-        st.session_state[_SUGGESTS] = place, picture, names
+        st.session_state[_SUGGESTION] = place, picture, names
     return chosen
+
+
+def _class_options(names: Sequence[str]) -> list[str]:
+    """The classes of the models ``names``, each once; those of ImageNet without a model."""
+    all_labels = [labels for labels, _ in models.by_labels(names)] or [imagenet()]
+    options: dict[str, None] = {}  # for its order
+    for labels in all_labels:
+        options.update(dict.fromkeys(labels.names))
+    return list(options)
+
+
+def _known_class(picture: Picture, options: Sequence[str]) -> str | None:
+    """The class of a labelled image of a run or of a sample, if it is one of ``options``."""
+    known = linked_class(picture)
+    if not known and is_sample(picture):
+        known = sample_class(picture.name)
+    if known not in options:
+        return None
+    return known
 
 
 def suggest_true_class() -> None:
@@ -192,17 +245,18 @@ def suggest_true_class() -> None:
 
     Called last on a page: the models have predicted the original by then.
     """
-    suggests = st.session_state.pop(_SUGGESTS, None)
-    if suggests is None:
+    suggestion = st.session_state.pop(_SUGGESTION, None)
+    if suggestion is None:
         return
-    place, picture, names = suggests
-    if name := likeliest_class(picture, names):
+    place, picture, names = suggestion
+    class_name = likeliest_class(picture, names)
+    if class_name:
         place.button(
-            f"{visible(name)}?",
+            f"{visible(class_name)}?",
             key="likeliest class",
-            help=f"Set {visible(name)} as the true class",
-            on_click=st.session_state[_SAID].update,
-            args=({picture.digest: name},),
+            help=f"Set {visible(class_name)} as the true class",
+            on_click=st.session_state[_ENTERED].update,
+            args=({picture.digest: class_name},),
         )
 
 
@@ -217,12 +271,12 @@ larger models."""
 
 _CAMERA = "live camera"
 _LOCK = ":material/lock:"
-_UPLOADER = 250
-"""Its width in pixels."""
+_UPLOADER_WIDTH = 250
+"""Pixels."""
 
 
 def picture_input(names: Sequence[str], *, camera: bool) -> tuple[Picture, str | None]:
-    """Draw the picker; returns the chosen image and its true class, if known.
+    """Draw the picker; return the chosen image and its true class, if known.
 
     Of several uploads it is the last. For an unusable file it shows one sentence and keeps the
     sample. Classes are those of the models ``names``. ``camera``: the page follows a running
@@ -235,9 +289,41 @@ def picture_input(names: Sequence[str], *, camera: bool) -> tuple[Picture, str |
     overrides = _current_overrides()
     framings = tuple(by_framing(*overrides, names)) or (framing(*overrides),)
 
+    picker = _picker_input(camera)
+    if picker.refusal:
+        st.caption(plain(picker.refusal))
+    uploaded = _uploaded(framings)
+    of_run = None if uploaded else linked_picture(names)
+    picture = uploaded or of_run or _shared(framings)
+    with picker.gallery:
+        _sample_buttons(shown=None if picture else sample)
+    if uploaded:
+        _say_upload_is_shown(uploaded)
+    elif of_run:
+        run_id = plain(st.query_params.get(RUN, ""))
+        st.caption(f"Showing {plain(of_run.name)}. An image of the run {run_id}.")
+    if picture is None:
+        picture = sample_picture(sample, framings)
+    if of_run is None:  # an image of a run keeps the fit and side of the run
+        picture = replace(picture, overrides=overrides)
+    _say_what_models_see(picture, names)
+    with picker.true_class:
+        return picture, true_class_input(picture, names)
+
+
+class _Picker(NamedTuple):
+    """Containers that are filled once the image is known, and why uploads are refused, or ""."""
+
+    gallery: DeltaGenerator
+    true_class: DeltaGenerator
+    refusal: str
+
+
+def _picker_input(camera: bool) -> _Picker:
+    """Draw the row with samples, uploader, camera, fit, sharing and true class."""
     with st.container(horizontal=True, vertical_alignment="center", gap="small", key="picker"):
         gallery = st.container(horizontal=True, gap="xxsmall", width="content", key="gallery")
-        refused = _upload_input()
+        refusal = _upload_input()
         if camera:
             components.camera(_CAMERA, partial(do, _freeze))
         else:
@@ -245,84 +331,97 @@ def picture_input(names: Sequence[str], *, camera: bool) -> tuple[Picture, str |
         with st.popover("Fit", icon=":material/crop:", key="framing"):
             fit_input("fit")
             side_input("side")
-        files = state.get("uploads", [])
+        files = st.session_state.get("uploads", [])
         uploads.button(files[-1:])
-        true_classes = st.container(
+        true_class = st.container(
             horizontal=True, vertical_alignment="center", gap="small", key="true-class"
         )
-    if refused:
-        st.caption(plain(refused))
-    uploaded = _uploaded(framings)
-    of_run = None if uploaded else linked_picture(names)
-    own = uploaded or of_run or _shared(framings)
-    with gallery:
-        st.html(html("style", css=_thumbnails()))
-        for record in SAMPLES:  # an image, with its name for those who listen
-            is_shown = record.name == sample and not own
-            st.button(
-                record.name.capitalize() + (", shown" if is_shown else ""),
-                key=f"choose_{record.name}",
-                type="primary" if is_shown else "secondary",
-                help=record.alt,
-                on_click=_choose_sample,
-                args=(record.name,),
-            )
-    if shown := uploaded or of_run:
-        about = f"An image of the run {plain(st.query_params.get(RUN, ''))}."
-        if uploaded:
-            upload = st.query_params.get(UPLOAD, "")
-            about = (
-                "Links include it." if uploads.shared(upload) else "Links do not include uploads."
-            )
-            if len(files) > 1:
-                about = f"It is the last of {len(files)} uploads. {about}"
-        st.caption(f"Showing {plain(shown.name)}. {about}")
-    chosen = own or sample_picture(sample, framings)
-    if not of_run:  # which has those of its run
-        chosen = replace(chosen, overrides=overrides)
-    groups = by_framing(*chosen.overrides, names)
-    first = next(iter(groups), STUDY_FRAMING)
-    if len(groups) > 1:
-        views = "; ".join(
-            f"{some([plain(models.label(name)) for name in alike], 3)}: {view.text}"
-            for view, alike in groups.items()
+    return _Picker(gallery, true_class, refusal)
+
+
+def _sample_buttons(shown: str | None) -> None:
+    """Draw a button for each sample; the one called ``shown`` is marked."""
+    st.html(html("style", css=_thumbnails()))
+    for record in SAMPLES:
+        # A thumbnail covers the label, which screen readers read.
+        label = record.name.capitalize()
+        is_shown = record.name == shown
+        if is_shown:
+            label += ", shown"
+        st.button(
+            label,
+            key=f"choose_{record.name}",
+            type="primary" if is_shown else "secondary",
+            help=record.alt,
+            on_click=_choose_sample,
+            args=(record.name,),
         )
-        st.caption("Each model sees its own version of the image.", help=views)
-    elif first != STUDY_FRAMING:
-        st.caption(f"The models see the image as shown: {first.text}.")
-    with true_classes:
-        return chosen, true_class_input(chosen, names)
+
+
+def _say_upload_is_shown(picture: Picture) -> None:
+    """Say that an upload is shown, and whether links include it."""
+    if uploads.shared(st.query_params.get(UPLOAD, "")):
+        about = "Links include it."
+    else:
+        about = "Links do not include uploads."
+    count = len(st.session_state["uploads"])
+    if count > 1:
+        about = f"It is the last of {count} uploads. {about}"
+    st.caption(f"Showing {plain(picture.name)}. {about}")
+
+
+def _say_what_models_see(picture: Picture, names: Sequence[str]) -> None:
+    """Say how the models ``names`` see ``picture``, unless all see the usual study image."""
+    groups = by_framing(*picture.overrides, names)
+    if len(groups) > 1:
+        views = []
+        for view, names_of_view in groups.items():
+            labels = [plain(models.label(name)) for name in names_of_view]
+            views.append(f"{some(labels, 3)}: {view.text}")
+        st.caption("Each model sees its own version of the image.", help="; ".join(views))
+        return
+    only_view = next(iter(groups), STUDY_FRAMING)
+    if only_view != STUDY_FRAMING:
+        st.caption(f"The models see the image as shown: {only_view.text}.")
 
 
 def _upload_input() -> str:
-    """Draw the uploader; returns why this session may not upload, or ""."""
+    """Draw the uploader; return why this session may not upload, or ""."""
     state = st.session_state
-    key = f"upload_{st.session_state.setdefault('upload_version', 0)}"
-    if key not in state or state["page"] not in state.get(f"{key} taken", ()):
-        state[f"{key} taken"] = (state["page"],)  # it is new, and empty, on arrival at each page
-    refused = session.refusal(Action.UPLOAD)
+    version = state.setdefault("upload_version", 0)
+    key = f"upload_{version}"
+    taken_key = f"{key} taken"
+    if key not in state or state["page"] not in state.get(taken_key, ()):
+        state[taken_key] = (state["page"],)  # the uploader is new, and empty, on each page
+    refusal = session.refusal(Action.UPLOAD)
+
+    def take() -> None:
+        _take(key, _files(state[key]))
+
     files = st.file_uploader(
         "Upload photos",
         type=list(ACCEPTED_EXTENSIONS),
         accept_multiple_files=True,
         key=key,
-        on_change=lambda: _take(key, _files(st.session_state[key])),
-        disabled=bool(refused),
+        on_change=take,
+        disabled=bool(refusal),
         label_visibility="collapsed",
-        width=_UPLOADER,
+        width=_UPLOADER_WIDTH,
     )
     # Streamlit ends a callback at the next request of the browser, and does not call it again.
-    if state[f"{key} taken"] != _noted(_files(files)):
+    if state[taken_key] != _noted(_files(files)):
         _take(key, _files(files))
-    return refused or ""
+    return refusal
 
 
 def _freeze() -> None:
     """Make the frozen camera frame the image."""
-    if (data := components.frame(_CAMERA)) is not None:
-        session.require(Action.UPLOAD)
-        st.session_state["uploads"] = [("camera.png", data)]
-        _link_to_own()
+    data = components.frame(_CAMERA)
+    if data is None:
+        return
+    session.require(Action.UPLOAD)
+    st.session_state["uploads"] = [("camera.png", data)]
+    _link_to_own()
 
 
 def fit_input(key: str) -> str:
@@ -351,21 +450,26 @@ def side_input(key: str) -> str:
 
 
 def _sides() -> list[int]:
-    return sorted({*SIDES, *(record.framing.side for record in models.REGISTRY)})
+    sides_of_models = {record.framing.side for record in models.REGISTRY}
+    return sorted(sides_of_models.union(SIDES))
 
 
 def overrides_of(fit: str, side: str) -> Overrides:
     """What ``fit_input`` and ``side_input`` chose, for all models."""
-    return None if fit == AS_DESCRIBED else fit, None if side == AS_DESCRIBED else int(side)
+    fit_of_all = None if fit == AS_DESCRIBED else fit
+    side_of_all = None if side == AS_DESCRIBED else int(side)
+    return fit_of_all, side_of_all
 
 
 def _files(value: Any) -> list[UploadedFile]:
+    """The files of an uploader's ``value``, which is a list, a single file or None."""
     if isinstance(value, list):
         return value
     return [value] if value else []
 
 
 def _take(key: str, files: Sequence[UploadedFile]) -> None:
+    """Make ``files`` this session's uploads, and note that those of the uploader ``key`` are."""
     do(_accept, files)
     st.session_state[f"{key} taken"] = _noted(files)  # last, as it marks the rest as done
 
@@ -393,7 +497,7 @@ def _link_to_own() -> None:
 
 
 def _uploaded(framings: Framings) -> Picture | None:
-    """The last usable upload, if any; says which later ones are unusable."""
+    """The last usable upload, if any; shows an error for the later ones, which are unusable."""
     picture: Picture | None = None
     refused: list[tuple[str, str]] = []
     for name, data in reversed(st.session_state.get("uploads", [])):
@@ -402,40 +506,47 @@ def _uploaded(framings: Framings) -> Picture | None:
             break
         except ImageError as error:
             refused.append((name, sentence(error)))
-    if refused:  # in one message, however many there are
-        (_, said), *others = refused
-        if others:
-            names = some([name for name, _ in others], 3)
-            said += f" {counted(len(others), 'more file')} cannot be read: {names}."
-        st.error(plain(said), icon=":material/broken_image:")
+    if refused:
+        _say_refused(refused)
     st.session_state[USABLE] = picture is not None
     return picture
 
 
+def _say_refused(refused: Sequence[tuple[str, str]]) -> None:
+    """Show one error for all ``refused`` files, given by name and reason."""
+    (_, message), *others = refused
+    if others:
+        names = some([name for name, _ in others], 3)
+        message += f" {counted(len(others), 'more file')} cannot be read: {names}."
+    st.error(plain(message), icon=":material/broken_image:")
+
+
 def _shared(framings: Framings) -> Picture | None:
-    """The link's shared image; says if a sample replaces it."""
+    """The link's shared image, if any; says it, or why a sample replaces the image."""
     link = st.query_params.get(UPLOAD)
     if link is None or st.session_state.get("uploads"):
         return None
     if uploads.is_mine(link):
         st.info("Your upload has ended; this is a sample. Upload the image again.", icon=_LOCK)
-    elif uploads.is_own(link):
-        said = "The sender used their own image, which links do not include; this is a sample."
-        st.info(said, icon=_LOCK)
-    elif (copied := uploads.shared(link)) is None:
-        said = "The shared image has expired or was deleted; this is a sample."
-        st.warning(said, icon=":material/link_off:")
-    else:
-        copy, data = copied
-        try:
-            picture = uploaded_picture(copy.name, data, framings)
-        except ImageError as error:
-            st.error(plain(sentence(error)), icon=":material/broken_image:")
-        else:
-            said = f"Showing {copy.name}, shared until {copy.expiry}."
-            st.info(plain(said), icon=":material/share:")
-            return picture
-    return None
+        return None
+    if uploads.is_own(link):
+        message = "The sender used their own image, which links do not include; this is a sample."
+        st.info(message, icon=_LOCK)
+        return None
+    shared = uploads.shared(link)
+    if shared is None:
+        message = "The shared image has expired or was deleted; this is a sample."
+        st.warning(message, icon=":material/link_off:")
+        return None
+    copy, data = shared
+    try:
+        picture = uploaded_picture(copy.name, data, framings)
+    except ImageError as error:
+        st.error(plain(sentence(error)), icon=":material/broken_image:")
+        return None
+    message = f"Showing {copy.name}, shared until {copy.expiry}."
+    st.info(plain(message), icon=":material/share:")
+    return picture
 
 
 def _current_sample() -> str:
@@ -450,12 +561,17 @@ def _current_sample() -> str:
 
 def _current_overrides() -> Overrides:
     """The fit and the side chosen on the page or in the link."""
-    fit, side = (
-        st.session_state.get(key) or st.query_params.get(key, AS_DESCRIBED)
-        for key in ("fit", "side")
-    )
-    is_side = side in map(str, _sides())
-    return overrides_of(fit if fit in FITS else AS_DESCRIBED, side if is_side else AS_DESCRIBED)
+    fit = _current_choice("fit", FITS)
+    side = _current_choice("side", [str(side) for side in _sides()])
+    return overrides_of(fit, side)
+
+
+def _current_choice(key: str, options: Collection[str]) -> str:
+    """The control's value, or the link's before it is drawn; the default if it is no option."""
+    value: str = st.session_state.get(key) or st.query_params.get(key, AS_DESCRIBED)
+    if value not in options:
+        return AS_DESCRIBED
+    return value
 
 
 def _choose_sample(name: str) -> None:

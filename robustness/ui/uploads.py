@@ -1,25 +1,21 @@
-"""Limits on uploads, which are held in the server's memory: who may send them, and how much.
+"""Uploaded images: who may send them and how much, how long they stay, and how they are shared.
 
-Uploads that outlast a reload of their page, for the browser that sent them.
+Uploads on the page outlast a reload, for the browser that sent them. A reload begins another
+session; the one before ends two minutes later. The link names the upload by a token that works with
+that browser's cookie alone. The upload is in the memory of the sessions that show it, and goes with
+the last of them.
 
-A reload begins another session; the one before ends two minutes later. The link names the upload by
-a token that works with that browser's cookie alone. The upload is in the memory of the sessions
-that show it, and goes with the last of them.
+An upload is shared by a link to a copy beside the runs, which is deleted when it expires. A copy is
+untrusted like any upload: each viewer's request decodes it again, within limits. Viewers see its
+pixels; nobody receives the file itself.
 
-Sharing of uploads by link: copies beside the runs, deleted when they expire.
-
-A copy is untrusted like any upload: each viewer's request decodes it again, within limits. Viewers
-see its pixels; nobody receives the file itself.
-
-Uploaded images, stored beside the runs under their digest while they are needed.
-
-A session of this server or the manifest of a run, in the bin or not, may need them. The setting
-``uploads`` limits their total size.
+Uploads for an evaluation are stored beside the runs, under their digest, while a session of this
+server or the manifest of a run, in the bin or not, needs them. The setting ``uploads`` limits their
+total size.
 """
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import io
 import json
@@ -54,7 +50,6 @@ from robustness.datasets import distinct
 from robustness.runs import BIN, MANIFEST_FILE, UPLOADS, jobs
 from robustness.runs.manifest import MAX_BYTES as MAX_MANIFEST
 from robustness.ui import session
-from robustness.ui import session as ui_session
 from robustness.ui.jobs import AFTERWARDS
 from robustness.ui.patches import UploadedFile, uploaded_files
 from robustness.ui.session import UPLOAD, runs_folder, sentence
@@ -69,6 +64,9 @@ KEY = "upload in the link"
 """Session key: what the link names."""
 
 _LINK = re.compile(rf"{OWN}-([A-Za-z0-9_-]{{22}})-([0-9a-f]{{16}})")
+
+
+# --- links to uploads of the page -----------------------------------------------------------------
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,7 +94,7 @@ def keep(files: Files) -> str:
 
 
 def forget() -> None:
-    """Let go of the files of this session."""
+    """Let go of the files of this session; they are freed unless another session shows them."""
     st.session_state.pop(KEY, None)
 
 
@@ -107,8 +105,11 @@ def uploads(link: str) -> Files:
     one that may not upload.
     """
     upload = _UPLOADS.get(link)
-    is_mine = upload and (upload.browser, upload.owner) == (_browser(), session.me())
-    if upload is None or not is_mine or session.refusal(Action.UPLOAD):
+    if upload is None:
+        return ()
+    if upload.browser != _browser() or upload.owner != session.me():
+        return ()
+    if session.refusal(Action.UPLOAD):
         return ()
     st.session_state[KEY] = upload
     return upload.files
@@ -123,22 +124,34 @@ def is_mine(link: str) -> bool:
     """Whether ``link`` was made in this browser."""
     match = _LINK.fullmatch(link)
     browser = _browser()
-    return match is not None and bool(browser) and match[2] == _mark(match[1], browser)
+    if match is None or not browser:
+        return False
+    token, mark = match.groups()
+    return mark == _mark(token, browser)
 
 
 def contents() -> list[bytes]:
     """The contents of all files that are kept."""
-    return [data for upload in list(_UPLOADS.values()) for _, data in upload.files]
+    kept: list[bytes] = []
+    for upload in list(_UPLOADS.values()):  # as a list: other threads add and drop uploads
+        kept.extend(data for _, data in upload.files)
+    return kept
 
 
 def _browser() -> str:
+    """The cookie of this session's browser; "" if it has none, or has left."""
     connection = session.connection()
-    return connection.cookies.get(session.COOKIE, "") if connection else ""
+    if connection is None:
+        return ""
+    return connection.cookies.get(session.COOKIE, "")
 
 
 def _mark(token: str, browser: str) -> str:
-    """What shows that the browser with this cookie made the link, and nothing else about it."""
+    """A digest by which only the browser with this cookie recognises its link."""
     return hashlib.sha256(f"{token} {browser}".encode()).hexdigest()[:16]
+
+
+# --- limits on what arrives -----------------------------------------------------------------------
 
 
 DEFAULT_ROOM = 2 * 10**9
@@ -172,57 +185,80 @@ class UploadLimit:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request or WebSocket."""
-        match = _PATH.search(scope["path"]) if scope["type"] == "http" else None
-        if match is None or scope["method"] != "PUT":
+        session_id = _uploading_session(scope)
+        if session_id is None:
             await self._app(scope, receive, send)
             return
-        session = match[1]
-        if refused := await run_in_threadpool(_refusal, session, HTTPConnection(scope).cookies):
-            await PlainTextResponse(refused, 403)(scope, receive, send)
+        cookies = HTTPConnection(scope).cookies
+        reason = await run_in_threadpool(_refusal, session_id, cookies)
+        if reason:
+            await PlainTextResponse(reason, status_code=403)(scope, receive, send)
             return
         largest = int(st.get_option("server.maxUploadSize")) * 2**20
         headers = Headers(scope=scope)
         length = headers.get("content-length", "")
         # With a transfer encoding, a content length means nothing (RFC 9112, section 6.3).
         has_length = "transfer-encoding" not in headers and _LENGTH.fullmatch(length)
-        size = int(length) if has_length else largest  # until it is read
-        if not self._has_room(session, size, largest):
-            refusal = PlainTextResponse(
-                "No room for more uploads now. Try again later, or send a smaller file.", 413
-            )
-            await refusal(scope, receive, send)
+        if has_length:
+            size = int(length)
+        else:
+            size = largest  # an unknown size counts as the largest until the file is read
+        if not self._has_room(session_id, size, largest):
+            text = "No room for more uploads now. Try again later, or send a smaller file."
+            await PlainTextResponse(text, status_code=413)(scope, receive, send)
             return
-        self._under_way[session] += size
+        self._under_way[session_id] += size
         try:
             await self._app(scope, receive, send)
         finally:
-            self._under_way[session] -= size
+            self._under_way[session_id] -= size
             self._under_way += Counter()  # drops the zeros
 
-    def _has_room(self, session: str, size: int, largest: int) -> bool:
-        """Whether ``size`` more bytes, of a file of at most ``largest``, fit both limits."""
+    def _has_room(self, session_id: str, size: int, largest: int) -> bool:
+        """Whether ``size`` more bytes fit both limits: of all uploads, and of this session's.
+
+        A session may always send one file of the ``largest`` size, in bytes.
+        """
         uploads = uploaded_files()
         total = DEFAULT_ROOM
         with suppress(ParameterError):  # every page shows the error
             total = room()
-        held = [data for files in uploads.values() for data in files]
-        # What is kept after a reload is in memory once, here or there.
-        sizes = {id(data): len(data) for data in (*held, *contents())}
-        own = sum(map(len, uploads.get(session, []))) + self._under_way[session] + size
-        everybody = sum(sizes.values()) + self._under_way.total() + size
-        return everybody <= total and own <= max(largest, int(SHARE_OF_A_SESSION * total))
+        all_contents = contents()
+        for files in uploads.values():
+            all_contents.extend(files)
+        # A file that is kept after a reload may be in both lists, but is in memory once.
+        bytes_by_identity = {id(data): len(data) for data in all_contents}
+        size_of_all = sum(bytes_by_identity.values()) + self._under_way.total() + size
+        session_files = uploads.get(session_id, [])
+        size_of_session = sum(len(data) for data in session_files)
+        size_of_session += self._under_way[session_id] + size
+        most_of_session = max(largest, int(SHARE_OF_A_SESSION * total))
+        return size_of_all <= total and size_of_session <= most_of_session
 
 
-def _refusal(session: str, cookies: Mapping[str, str]) -> str:
-    """Why the browser with these ``cookies`` may not upload to ``session``; "" if it may."""
-    who = ui_session.who_of(session, cookies)
+def _uploading_session(scope: Scope) -> str | None:
+    """The id of the session that a request uploads a file to; None for any other request."""
+    if scope["type"] != "http" or scope["method"] != "PUT":
+        return None
+    match = _PATH.search(scope["path"])
+    if match is None:
+        return None
+    return match[1]
+
+
+def _refusal(session_id: str, cookies: Mapping[str, str]) -> str:
+    """Why the browser with these ``cookies`` may not upload to the session; "" if it may."""
+    who = session.who_of(session_id, cookies)
     if who is None:
         return "This session has ended, or is another browser's: reload the page."
     try:
-        ui_session.require(Action.UPLOAD, by=who)
+        session.require(Action.UPLOAD, by=who)
     except (AccessError, ParameterError) as error:
         return sentence(error)
     return ""
+
+
+# --- copies that are shared by link ---------------------------------------------------------------
 
 
 FOLDER = ".shared"
@@ -255,9 +291,11 @@ def shared(id_: str) -> tuple[Shared, bytes] | None:
     if not _ID.fullmatch(id_) or _days() is None:
         return None
     with suppress(OSError):
-        head, _, data = read_regular(_place() / id_, MOST_BYTES + _MOST_HEAD).partition(b"\n")
-        copy = _said(id_, head)
-        return (copy, data) if copy and copy.until > time.time() else None
+        stored = read_regular(_copies_folder() / id_, MOST_BYTES + _MOST_HEAD)
+        head, _, data = stored.partition(b"\n")
+        copy = _parse_head(id_, head)
+        if copy is not None and copy.until > time.time():
+            return copy, data
     return None
 
 
@@ -271,26 +309,30 @@ def share(name: str, data: bytes) -> str:
     days = _days()
     if days is None:
         raise AccessError(f"Sharing is off: ask {policy().contact} to set 'shared_days'.")
-    taken = stored_bytes(_place())
-    if len(data) > MOST_BYTES or taken + len(data) > room():
+    folder = _copies_folder()
+    most_bytes = min(MOST_BYTES, room() - stored_bytes(folder))
+    if len(data) > most_bytes:
         raise ParameterError(
-            f"Expected an image of at most {min(MOST_BYTES, room() - taken) / 1e6:,.1f} MB to "
-            f"share, got {len(data) / 1e6:,.1f} MB. Upload a smaller copy, or delete shared images."
+            f"Expected an image of at most {most_bytes / 1e6:,.1f} MB to share, got "
+            f"{len(data) / 1e6:,.1f} MB. Upload a smaller copy, or delete shared images."
         )
     copy = Shared(
-        secrets.token_urlsafe(16), name[:100], session.who().name, time.time() + days * _DAY
+        id=secrets.token_urlsafe(16),
+        name=name[:100],
+        owner=session.who().name,
+        until=time.time() + days * _DAY,
     )
     head = json.dumps({"name": copy.name, "owner": copy.owner, "until": copy.until})
-    _place().mkdir(parents=True, exist_ok=True)
-    write_whole(_place() / copy.id, head.encode() + b"\n" + data)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_whole(folder / copy.id, head.encode() + b"\n" + data)
     return copy.id
 
 
 def forget_expired() -> None:
     """Delete expired copies, and files that are not copies."""
     with suppress(OSError, RobustnessError):
-        for path in _place().iterdir():
-            copy = _head(path)
+        for path in _copies_folder().iterdir():
+            copy = _read_head(path)
             if copy is None or copy.until <= time.time():
                 path.unlink(missing_ok=True)
 
@@ -300,11 +342,13 @@ def button(files: Sequence[tuple[str, bytes]]) -> None:
 
     Draws nothing where sharing is off.
     """
-    if (days := _days()) is None:
+    days = _days()
+    if days is None:
         return
-    mine = [one for one in _all() if not session.refusal(Action.UNSHARE, one.owner)]
-    if not mine and len(files) != 1:
+    deletable = [copy for copy in _copies() if not session.refusal(Action.UNSHARE, copy.owner)]
+    if not deletable and len(files) != 1:
         return
+    deletable.sort(key=lambda copy: -copy.until)
     with st.popover("Share", icon=":material/share:"):
         linked = st.query_params.get(UPLOAD, "")
         if len(files) == 1 and is_own(linked):
@@ -312,53 +356,66 @@ def button(files: Sequence[tuple[str, bytes]]) -> None:
                 "Includes the image in the link. Everyone with the link who may use this dashboard "
                 f"sees it for {counted(days, 'day')}."
             )
-            may = session.allowed(Action.SHARE, key="share", thing=files[0][0])
-            if st.button("Share this image", icon=":material/share:", **may):
-                st.query_params[UPLOAD] = share(*files[0])
+            name, data = files[0]
+            arguments = session.allowed(Action.SHARE, key="share", thing=name)
+            if st.button("Share this image", icon=":material/share:", **arguments):
+                st.query_params[UPLOAD] = share(name, data)
                 st.rerun()
-        for one in sorted(mine, key=lambda one: -one.until):
+        for copy in deletable:
             with st.container(horizontal=True, vertical_alignment="center"):
-                st.caption(plain(f"{one.name}: shared until {one.expiry}"), width="stretch")
-                if st.button("Delete", key=f"unshare {one.id}", icon=":material/delete:"):
-                    _delete(one)
-                    if linked == one.id:
+                st.caption(plain(f"{copy.name}: shared until {copy.expiry}"), width="stretch")
+                if st.button("Delete", key=f"unshare {copy.id}", icon=":material/delete:"):
+                    _delete(copy)
+                    if linked == copy.id:
                         st.query_params[UPLOAD] = keep(files)
                     st.rerun()
 
 
-def _delete(one: Shared) -> None:
-    session.require(Action.UNSHARE, one.owner, one.name)
-    (_place() / one.id).unlink(missing_ok=True)
+def _delete(copy: Shared) -> None:
+    session.require(Action.UNSHARE, copy.owner, copy.name)
+    (_copies_folder() / copy.id).unlink(missing_ok=True)
 
 
-def _all() -> Iterator[Shared]:
+def _copies() -> Iterator[Shared]:
+    """Yield the records of all copies that have not expired."""
     forget_expired()
     with suppress(OSError):
-        for path in _place().iterdir():
-            if copy := _head(path):
+        for path in _copies_folder().iterdir():
+            copy = _read_head(path)
+            if copy is not None:
                 yield copy
 
 
-def _head(path: Path) -> Shared | None:
+def _read_head(path: Path) -> Shared | None:
+    """The record of the copy at ``path``, without its image; None if it is not a copy."""
     with suppress(OSError), path.open("rb") as file:
-        return _said(path.name, file.readline(_MOST_HEAD))
+        return _parse_head(path.name, file.readline(_MOST_HEAD))
     return None
 
 
-def _said(id_: str, head: bytes) -> Shared | None:
+def _parse_head(id_: str, head: bytes) -> Shared | None:
     """The record in a copy's first line; None if it is not a copy."""
     with suppress(ValueError, TypeError, KeyError, RecursionError):
-        said = json.loads(head)
-        return Shared(id_, str(said["name"]), str(said["owner"]), float(said["until"]))
+        record = json.loads(head)
+        return Shared(
+            id=id_,
+            name=str(record["name"]),
+            owner=str(record["owner"]),
+            until=float(record["until"]),
+        )
     return None
 
 
 def _days() -> int | None:
+    """For how many days copies are shared; None if sharing is off."""
     return settings.value(settings.SHARED_DAYS)
 
 
-def _place() -> Path:
+def _copies_folder() -> Path:
     return runs_folder() / FOLDER
+
+
+# --- archives for evaluations ---------------------------------------------------------------------
 
 
 YOUNG = 3600.0
@@ -408,15 +465,7 @@ def upload(files: Sequence[UploadedFile], key: str) -> Path | None:
         collect()
     if not files:
         return None
-    more = sum(file.size for file in files)
-    most = room()
-    taken = stored_bytes(runs_folder() / UPLOADS)
-    if taken + more > most:
-        raise ParameterError(
-            f"No room for this upload of {more / 1e6:,.0f} MB: expected uploads to take "
-            f"at most {most / 1e6:,.0f} MB, and others take {taken / 1e6:,.0f}. Delete runs of "
-            "uploaded images, or ask the operator to raise the setting 'uploads'."
-        )
+    _check_room_for(files)
     if files[0].name.lower().endswith(".zip"):
         name = files[0].name
         packed = files[0].getvalue()
@@ -425,19 +474,34 @@ def upload(files: Sequence[UploadedFile], key: str) -> Path | None:
         packed = _packed([(file.name, file.getvalue()) for file in files])
     with _CHANGING:
         path = _keep(name, packed)
-        st.session_state[state] = UploadedArchive(path, ids)
-        _HOLDERS.add(st.session_state[state])
+        archive = UploadedArchive(path, ids)
+        st.session_state[state] = archive
+        _HOLDERS.add(archive)
     return path
+
+
+def _check_room_for(files: Sequence[UploadedFile]) -> None:
+    """Raise ``ParameterError`` if stored uploads and ``files`` exceed the setting ``uploads``."""
+    new_bytes = sum(file.size for file in files)
+    most_bytes = room()
+    stored = stored_bytes(runs_folder() / UPLOADS)
+    if stored + new_bytes > most_bytes:
+        raise ParameterError(
+            f"No room for this upload of {new_bytes / 1e6:,.0f} MB: expected uploads to take at "
+            f"most {most_bytes / 1e6:,.0f} MB, and others take {stored / 1e6:,.0f}. Delete runs of "
+            "uploaded images, or ask the operator to raise the setting 'uploads'."
+        )
 
 
 def collect() -> None:
     """Remove unneeded uploads of this server, and old ones of others."""
     try:
-        there = list((runs_folder() / UPLOADS).iterdir())
+        folders = list((runs_folder() / UPLOADS).iterdir())
     except (OSError, RobustnessError):  # missing, or it cannot be listed
         return
     with _CHANGING:
-        _remove_unneeded([path for path in there if path in _OWN or _age(path) > YOUNG])
+        removable = [folder for folder in folders if folder in _OWN or _age(folder) > YOUNG]
+        _remove_unneeded(removable)
 
 
 AFTERWARDS.append(collect)
@@ -450,7 +514,7 @@ def tend() -> None:
             # Only paths: this loop never ends, and a list of uploads would keep them.
             folders = [archive.path.parent for archive in _HOLDERS]
         for folder in folders:
-            with contextlib.suppress(OSError):
+            with suppress(OSError):
                 folder.touch()
         collect()
         forget_expired()
@@ -460,32 +524,37 @@ def tend() -> None:
 def _age(folder: Path) -> float:
     """Seconds since ``folder`` was last written to or touched."""
     try:
-        return time.time() - max(p.stat().st_mtime for p in (folder, *folder.glob("*")))
+        last_change = max(path.stat().st_mtime for path in (folder, *folder.glob("*")))
+        return time.time() - last_change
     except OSError:  # removed meanwhile
         return 0.0
 
 
 def _remove_unneeded(folders: Sequence[Path]) -> None:
     """Remove those of ``folders`` that no session of this server and no manifest needs."""
-    needed = {archive.path.parent for archive in _HOLDERS}
-    if not (unneeded := [folder for folder in folders if folder not in needed]):
+    in_sessions = {archive.path.parent for archive in _HOLDERS}
+    candidates = [folder for folder in folders if folder not in in_sessions]
+    if not candidates:
         return
     root = runs_folder()
-    here = f"*/{MANIFEST_FILE}"
+    saved = f"*/{MANIFEST_FILE}"
     deleted = f"{BIN}/*/{MANIFEST_FILE}"
-    # A run may come back between the first two looks.
-    places = (here, deleted, here, f"*/{jobs.HARDENING}")
-    manifests = [path for where in places for path in root.glob(where)]
+    # Saved runs twice, as one may come back from the bin between the first two looks.
+    patterns = (saved, deleted, saved, f"*/{jobs.HARDENING}")
+    paths: list[Path] = []
+    for pattern in patterns:
+        paths.extend(root.glob(pattern))
+    manifests: list[bytes] = []
     try:
-        texts = [
-            read_regular(path, MAX_MANIFEST)
-            for path in manifests
-            if path.is_file() and path.stat().st_size <= MAX_MANIFEST  # others are of no run
-        ]
-    except OSError:  # it may be needed
+        for path in paths:
+            # A larger file is not the manifest of any run.
+            if path.is_file() and path.stat().st_size <= MAX_MANIFEST:
+                manifests.append(read_regular(path, MAX_MANIFEST))
+    except OSError:  # a manifest that cannot be read may need any of them
         return
-    for folder in unneeded:
-        if not any(folder.name.encode() in text for text in texts):
+    for folder in candidates:
+        digest = folder.name.encode()
+        if not any(digest in manifest for manifest in manifests):
             shutil.rmtree(folder, ignore_errors=True)
             _OWN.discard(folder)
 
