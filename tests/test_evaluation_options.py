@@ -21,6 +21,7 @@ import robustness as rb
 from benchmarks.support.image_folders import labelled_folder
 from benchmarks.support.repository import ROOT
 from robustness import runs
+from robustness.base.errors import ParameterError
 from robustness.cli import request
 from robustness.measure.request import Request
 from robustness.runs.manifest import Manifest, read
@@ -199,6 +200,30 @@ def test_every_option_of_the_command_is_recorded(
     with runs.start(request.plan(options, str(photos)), tmp_path / "runs"):
         manifest = the_manifest(tmp_path / "runs")
     assert READ[record](manifest) == expected
+
+
+BESIDE_CONDITIONS = [
+    option
+    for option, (_, record, _) in COMMAND.items()
+    if record == "conditions" and option not in ("conditions", "perturbations", "suite")
+]
+"""Options that say what the conditions are, without those that argparse itself refuses."""
+
+
+@pytest.mark.parametrize("option", BESIDE_CONDITIONS)
+def test_an_option_that_sets_conditions_is_refused_beside_conditions(
+    option: str, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("suite.toml").write_text("[[condition]]\nfog = 0.25\n")
+    parser = argparse.ArgumentParser()
+    request.add_request(parser)
+    flag_and_value = COMMAND[option][0][-2:]
+    options = parser.parse_args([*flag_and_value, "--conditions", "fog=0.4"])
+    options.parser = parser
+    options.out = tmp_path / "runs"
+    with pytest.raises(ParameterError, match=r"Expected either .* got both"):
+        request.plan(options, str(photos))
 
 
 @pytest.fixture

@@ -18,63 +18,61 @@ if TYPE_CHECKING:
     from robustness.measure.request import Request
     from robustness.runs import Plan
 
+_ATTACK_OPTIONS = ("epsilon", "attack_steps", "attack_restarts")
+"""Options that expect an attack among the perturbations."""
+
+_DEGREE_OPTIONS = ("strength", "severities", *_ATTACK_OPTIONS)
+"""Options that say how strong conditions are: they are refused beside --conditions."""
+
 _REQUEST_OPTIONS = (
     "models",
     "perturbations",
     "conditions",
     "suite",
-    "strength",
-    "severities",
-    "epsilon",
-    "attack_steps",
-    "attack_restarts",
+    *_DEGREE_OPTIONS,
     "seed",
     "fit",
     "side",
     "remedies",
 )
-"""Options that a request's file or run says: they are refused beside it."""
+"""Options that a request's file or run answers: they are refused beside it."""
 
-_SELECTION = ("limit", "sample", "batch", "labels", "own_classes")
-"""Options for the images of a source: they are refused beside a run."""
-
-_DEGREES = ("strength", "severities", "epsilon", "attack_steps", "attack_restarts")
-"""Those of ``_REQUEST_OPTIONS`` that conditions have: they are refused beside --conditions."""
+_IMAGE_OPTIONS = ("limit", "sample", "batch", "labels", "own_classes")
+"""Options that choose images of a source and label them: they are refused beside a run."""
 
 
 def add_request(evaluated: argparse.ArgumentParser, *, runs: bool = False) -> None:
     """Add the options of a request; with ``runs``, --request also names a saved run."""
-    of_run = "; or all of a saved run, and its images without a SOURCE" if runs else ""
-    evaluated.add_argument(
-        "--request",
-        type=Path,
-        metavar="FILE.toml|RUN" if runs else "FILE.toml",
-        help=f"read models, conditions, seed, fit and side from a file instead of options{of_run}",
-    )
+    metavar = "FILE.toml"
+    meaning = "read models, conditions, seed, fit and side from a file instead of options"
+    if runs:
+        metavar += "|RUN"
+        meaning += "; or all of a saved run, and its images without a SOURCE"
+    evaluated.add_argument("--request", type=Path, metavar=metavar, help=meaning)
     add_shared(evaluated, "--models")
-    which = evaluated.add_mutually_exclusive_group()
-    which.add_argument(
+    condition_choice = evaluated.add_mutually_exclusive_group()
+    condition_choice.add_argument(
         "--perturbations",
         metavar="A,B",
         type=names,
         help="perturbations or attacks, instead of a suite",
     )
-    which.add_argument(
+    condition_choice.add_argument(
         "--suite",
         type=_suite,
         metavar="study|imagenet-c|imagenet-c-jpeg|FILE.toml",
         help="default: study (ten perturbations); imagenet-c-jpeg adds JPEG compression of "
         "quality 85, as in the published images; a file: its conditions, as `match` writes it",
     )
-    which.add_argument(
+    condition_choice.add_argument(
         "--conditions",
         metavar="C,C",
-        type=_written,
+        type=_condition_texts,
         help='perturbations with their strengths, such as "fog=0.6,fog=0.2+gaussian_blur=0.4", or '
         'attacks, such as "pgd(epsilon=2/255)"',
     )
-    how = evaluated.add_mutually_exclusive_group()
-    how.add_argument(
+    degree_choice = evaluated.add_mutually_exclusive_group()
+    degree_choice.add_argument(
         "--strength", type=_strengths, metavar="S[,S]", help="one or several, from 0 to 1"
     )
     evaluated.add_argument(
@@ -84,7 +82,7 @@ def add_request(evaluated: argparse.ArgumentParser, *, runs: bool = False) -> No
     evaluated.add_argument(
         "--attack-restarts", type=int, metavar="N", help="random starts of attacks (default: 1)"
     )
-    how.add_argument(
+    degree_choice.add_argument(
         "--severities",
         type=_severities,
         metavar="1-5",
@@ -120,9 +118,10 @@ def _suite(text: str) -> str:
     return text
 
 
-def _written(text: str) -> list[str]:
-    """Conditions separated by commas, which attacks have within their parentheses, too."""
-    return re.split(r",(?![^()]*\))", text)
+def _condition_texts(text: str) -> list[str]:
+    # Attacks have commas within their parentheses, too, as in pgd(epsilon=2/255,steps=5).
+    comma_outside_parentheses = r",(?![^()]*\))"
+    return re.split(comma_outside_parentheses, text)
 
 
 def _strengths(text: str) -> list[float]:
@@ -138,10 +137,13 @@ def _severities(text: str) -> list[int]:
     levels: list[int] = []
     try:
         for part in text.split(","):
-            first, _, last = part.partition("-")
-            start = int(first)
-            stop = min(int(last or first), start + 10)  # larger ones are refused later
-            levels += range(start, stop + 1)
+            first_text, _, last_text = part.partition("-")
+            first = int(first_text)
+            last = int(last_text or first_text)
+            # A typing error such as 1-5000000000 shall not fill the memory before the levels
+            # above 5 are refused.
+            last = min(last, first + 10)
+            levels += range(first, last + 1)
     except ValueError:
         levels = []
     if not levels:
@@ -150,19 +152,22 @@ def _severities(text: str) -> list[int]:
 
 
 def requested_run(options: argparse.Namespace) -> Path | None:
-    """The folder of the run that --request names; None for a file, and without --request."""
+    """Return the folder of the run that --request names; None for a file or without --request."""
     from robustness import runs
 
-    named = options.request
-    if named is None or named.is_file() or (named.suffix == ".toml" and not named.is_dir()):
+    request_path = options.request
+    if request_path is None or request_path.is_file():
         return None
-    return runs.folder_of(str(named), options.out)
+    if request_path.suffix == ".toml" and not request_path.is_dir():
+        return None  # a file that is missing, which its reader says better
+    return runs.folder_of(str(request_path), options.out)
 
 
 def plan(options: argparse.Namespace, source: str | None) -> Plan:
-    """What to evaluate on ``source``, or what the run of --request did.
+    """Plan the evaluation of ``source``, or repeat that of the run that --request names.
 
-    Without ``source`` the images are those of that run.
+    Without ``source`` the images are those of that run. Raises ``ParameterError`` for options that
+    contradict each other.
     """
     from robustness import runs
     from robustness.runs.manifest import read
@@ -173,135 +178,193 @@ def plan(options: argparse.Namespace, source: str | None) -> Plan:
             raise ParameterError(
                 "Expected a SOURCE, a run in --request, or a table with --predictions, got none."
             )
-        request = spec(options)  # which may list the images
+        request = spec(options)  # before the images, which it may have listed for them
         return runs.plan(images(options, source), request, **selection(options))
-    own = [name for name in _REQUEST_OPTIONS if name != "remedies"]
-    if twice := _option_names(options, (*own, *_SELECTION)):
-        raise ParameterError(f"Expected either the run {options.request} or {twice}, got both.")
+    # Remedies may be tried on the request of a run; all else is answered by the run.
+    answered = [name for name in _REQUEST_OPTIONS if name != "remedies"]
+    contradicting = _set_options(options, (*answered, *_IMAGE_OPTIONS))
+    if contradicting:
+        raise ParameterError(
+            f"Expected either the run {options.request} or {contradicting}, got both."
+        )
     return runs.reevaluation_plan(read(folder), source, options.remedies)
 
 
 def spec(options: argparse.Namespace) -> Request:
-    """The request, from a file or from the options."""
+    """Return the request, read from the file of --request or made of the options.
+
+    Raises ``ParameterError`` for options beside a file that answers them.
+    """
     from robustness.measure import request
-    from robustness.measure.request import read_request
 
     if options.request is None:
         spec = request_of(options, options.models, _conditions(options))
-        if note := request.profile_note(options.suite or "", spec):
+        note = request.profile_note(options.suite or "", spec)
+        if note:
             console.remark(f"robustness: {note}")
         return spec
-    own = [name for name in _REQUEST_OPTIONS if name != "models" or names_models(options)]
-    if twice := _option_names(options, own):
-        raise ParameterError(f"Expected either {options.request} or {twice}, got both.")
-    return read_request(options.request, options.models)
+    answered = list(_REQUEST_OPTIONS)
+    if not names_models(options):
+        answered.remove("models")
+    contradicting = _set_options(options, answered)
+    if contradicting:
+        raise ParameterError(f"Expected either {options.request} or {contradicting}, got both.")
+    return request.read_request(options.request, options.models)
 
 
 def names_models(options: argparse.Namespace) -> bool:
-    """Whether the file of --request names models."""
+    """Return whether --request is given and its file names models."""
     from robustness.base.toml import read_toml
 
-    return options.request is not None and bool(read_toml(options.request).get("models"))
+    if options.request is None:
+        return False
+    return bool(read_toml(options.request).get("models"))
 
 
 def option_names(options: argparse.Namespace, *others: str) -> str:
-    """The names of the given options, of ``add_request`` and ``others``; "" for none."""
-    return _option_names(options, (*_REQUEST_OPTIONS, *_SELECTION, "request", *others))
+    """List those options of ``add_request`` and ``others`` that are set, as typed; "" for none."""
+    return _set_options(options, (*_REQUEST_OPTIONS, *_IMAGE_OPTIONS, "request", *others))
 
 
-def _option_names(options: argparse.Namespace, names: Sequence[str]) -> str:
-    default = options.parser.get_default
-    set_options = (name for name in names if getattr(options, name) != default(name))
-    return ", ".join(f"--{name.replace('_', '-')}" for name in set_options)
+def _set_options(options: argparse.Namespace, names: Sequence[str]) -> str:
+    """List those of the options ``names`` that differ from their defaults; "" for none."""
+    flags = []
+    for name in names:
+        if getattr(options, name) != options.parser.get_default(name):
+            flags.append(f"--{name.replace('_', '-')}")
+    return ", ".join(flags)
 
 
 def _conditions(options: argparse.Namespace) -> tuple[Condition, ...]:
-    from robustness.attacks import REGISTRY as ATTACKS
-    from robustness.measure import request
     from robustness.measure.condition import Condition
 
-    if published := _published(options):
-        wrong = ("suite", "strength", "epsilon", "attack_steps", "attack_restarts")
-        if options.conditions or (twice := _option_names(options, wrong)):
-            raise ParameterError(
-                f"{published.title} is already perturbed: expected --perturbations and "
-                f"--severities at most, got {'--conditions' if options.conditions else twice}."
-            )
-        return request.stored_conditions(published, options.perturbations, options.severities)
+    published = _published(options)
+    if published is not None:
+        return _stored_conditions(options, published)
     if options.conditions:
-        if twice := _option_names(options, _DEGREES):
-            raise ParameterError(f"Expected either --conditions or {twice}, got both.")
+        contradicting = _set_options(options, _DEGREE_OPTIONS)
+        if contradicting:
+            raise ParameterError(f"Expected either --conditions or {contradicting}, got both.")
         return tuple(Condition.parse(text) for text in options.conditions)
-    attacks = [name for name in options.perturbations or () if ATTACKS.find(name)]
-    attacked = _attacks(options, attacks)
-    plain = [name for name in options.perturbations or () if name not in attacks]
-    if attacks and not plain:
+    return _graded_conditions(options)
+
+
+def _stored_conditions(
+    options: argparse.Namespace, published: ImageNetCTree
+) -> tuple[Condition, ...]:
+    """Return the conditions of a ``published`` tree, whose images are perturbed already."""
+    from robustness.measure import request
+
+    if options.conditions:
+        wrong = "--conditions"
+    else:
+        wrong = _set_options(options, ("suite", "strength", *_ATTACK_OPTIONS))
+    if wrong:
+        raise ParameterError(
+            f"{published.title} is already perturbed: expected --perturbations and "
+            f"--severities at most, got {wrong}."
+        )
+    return request.stored_conditions(published, options.perturbations, options.severities)
+
+
+def _graded_conditions(options: argparse.Namespace) -> tuple[Condition, ...]:
+    """Return the conditions of --perturbations or --suite, perturbations before attacks."""
+    from robustness.attacks import REGISTRY as ATTACKS
+    from robustness.measure import request
+
+    attack_names = []
+    perturbation_names = []
+    for name in options.perturbations or ():
+        if ATTACKS.find(name):
+            attack_names.append(name)
+        else:
+            perturbation_names.append(name)
+    attacks = _attacks(options, attack_names)
+    if attack_names and not perturbation_names:
         if options.strength is not None or options.severities:
             raise ParameterError(
                 "Attacks take no --strength or --severities: expected --epsilon, such as "
                 "2/255,8/255."
             )
-        return attacked
+        return attacks
     suite = options.suite or request.STUDY_SUITE
     severities = options.severities
-    fixed = suite == request.STUDY_SUITE or suite.endswith(".toml")
-    if not fixed and options.strength is None:
+    # The study and a file say how strong their conditions are; the suites of ImageNet-C are
+    # published at all five severities.
+    says_strengths = suite == request.STUDY_SUITE or suite.endswith(".toml")
+    if not says_strengths and options.strength is None:
         severities = severities or request.SEVERITIES
-    degrees = {"strengths": options.strength, "severities": severities}
-    if plain:
-        return (*request.graded_conditions(plain, **degrees), *attacked)
-    return request.suite_conditions(suite, **degrees)
+    if perturbation_names:
+        perturbations = request.graded_conditions(
+            perturbation_names, strengths=options.strength, severities=severities
+        )
+        return (*perturbations, *attacks)
+    return request.suite_conditions(suite, strengths=options.strength, severities=severities)
 
 
 def _published(options: argparse.Namespace) -> ImageNetCTree | None:
-    """The source, if it is a published tree with its originals; ``images`` takes it as listed."""
+    """Return the source if it is a published tree with its originals, otherwise None.
+
+    To tell which it is, the source is opened; ``images`` hands it on, so that it is listed once.
+    """
     from robustness.datasets import PAIRED, ImageNetCTree, open_dataset
 
+    # `check` calls its source a run, which it may be.
     source = getattr(options, "source", None) or getattr(options, "run", None) or ""
-    dataset = open_dataset(source) if PAIRED in source and "://" not in source else None
+    dataset = None
+    if PAIRED in source and "://" not in source:
+        dataset = open_dataset(source)
     options.listed = {source: dataset}
-    return dataset if isinstance(dataset, ImageNetCTree) else None
+    if isinstance(dataset, ImageNetCTree):
+        return dataset
+    return None
 
 
 def _attacks(options: argparse.Namespace, names: list[str]) -> tuple[Condition, ...]:
-    """The attacks ``names`` at every epsilon.
+    """Return the attacks ``names``, each at every epsilon.
 
-    Steps and restarts apply to the attacks that have any; if none has, they are refused.
+    Steps and restarts apply to the attacks that take any. If none does, they are handed to all,
+    which refuse them.
     """
     from robustness.attacks import REGISTRY, parse_epsilon
     from robustness.measure.condition import Condition
 
-    restarts = 1 if options.attack_restarts is None else options.attack_restarts
-    if _option_names(options, ("epsilon", "attack_steps", "attack_restarts")) and not names:
-        raise ParameterError(
-            "--epsilon, --attack-steps and --attack-restarts expect an attack in --perturbations. "
-            f"Known: {', '.join(REGISTRY.names)}."
-        )
-    records = [REGISTRY[name] for name in names]
-    stepping = [record for record in records if record.most_steps > 1] or records
-    random = [record for record in records if record.random] or records
+    if not names:
+        if _set_options(options, _ATTACK_OPTIONS):
+            raise ParameterError(
+                "--epsilon, --attack-steps and --attack-restarts expect an attack in "
+                f"--perturbations. Known: {', '.join(REGISTRY.names)}."
+            )
+        return ()
+    attacks = [REGISTRY[name] for name in names]
+    with_steps = [attack for attack in attacks if attack.most_steps > 1] or attacks
+    with_restarts = [attack for attack in attacks if attack.random] or attacks
     epsilons = [parse_epsilon(text) for text in options.epsilon or ["8/255"]]
-    return tuple(
-        Condition.attack(
-            record.name,
-            epsilon=epsilon,
-            steps=options.attack_steps if record in stepping else None,
-            restarts=restarts if record in random else 1,
-        )
-        for record in records
-        for epsilon in dict.fromkeys(epsilons)
-    )
+    conditions = []
+    for attack in attacks:
+        steps = options.attack_steps if attack in with_steps else None
+        restarts = 1
+        if options.attack_restarts is not None and attack in with_restarts:
+            restarts = options.attack_restarts
+        for epsilon in dict.fromkeys(epsilons):
+            conditions.append(
+                Condition.attack(attack.name, epsilon=epsilon, steps=steps, restarts=restarts)
+            )
+    return tuple(conditions)
 
 
 def images(options: argparse.Namespace, source: str) -> str | ImageNetCTree:
-    """``source``, as it is listed already if it is."""
-    listed: str | ImageNetCTree = getattr(options, "listed", {}).get(source) or source
-    return listed
+    """Return ``source`` for ``runs.plan``: as ``spec`` has listed it, or by its name."""
+    listed: ImageNetCTree | None = getattr(options, "listed", {}).get(source)
+    return listed or source
 
 
 def selection(options: argparse.Namespace) -> dict[str, Any]:
-    """Which images, and where their labels come from, for ``runs.plan``."""
+    """Return the keywords of ``runs.plan`` for the choice of images and their labels."""
     return {
         "labelling": options.labels,
-        **{name: getattr(options, name) for name in ("limit", "sample", "batch", "own_classes")},
+        "limit": options.limit,
+        "sample": options.sample,
+        "batch": options.batch,
+        "own_classes": options.own_classes,
     }

@@ -60,9 +60,7 @@ def test_every_option_of_a_request_is_refused_beside_a_run() -> None:
     parser = argparse.ArgumentParser(add_help=False)
     request.add_request(parser)
     options = {action.dest for action in parser._actions} - {"request"}
-    listed = {*request._REQUEST_OPTIONS, *request._SELECTION}
-    assert options == listed
-    assert listed >= {*request._DEGREES}
+    assert options == {*request._REQUEST_OPTIONS, *request._IMAGE_OPTIONS}
 
 
 def test_a_plan_tells_what_a_run_takes_and_begins_none(
