@@ -58,7 +58,7 @@ Answer = Floats | str
 """The values of one image, or the reason why there are none."""
 
 _TIMES = 1000
-"""Number of recent calls to keep the durations of."""
+"""Number of recent calls whose durations are kept."""
 
 _REASON = 300
 """Characters of an error that are quoted."""
@@ -86,18 +86,20 @@ class FunctionPass:
         self._use = use_of(record, side)
         self._caller = Caller(call.ask, call.options, partial(problem, self._use))
         self._trial = model_pixels(trial_images(side), self._use)
-        replies = self._caller.answers(self._trial)
-        for reply in replies:
-            if isinstance(reply, str):
-                is_size = re.search("Error: .*(shape|size|dimension)", reply)
-                hint = f" Check input_size, which is {record.input_text}." if is_size else ""
-                raise WeightsError(f"{record.name} cannot be used: {reply}.{hint}")
-        self.trial_answers: Floats = np.array(replies)
+        answers = self._caller.answers(self._trial)
+        for answer in answers:
+            if isinstance(answer, str):
+                hint = ""
+                if re.search("Error: .*(shape|size|dimension)", answer):
+                    hint = f" Check input_size, which is {record.input_text}."
+                raise WeightsError(f"{record.name} cannot be used: {answer}.{hint}")
+        self.trial_answers: Floats = np.array(answers)
 
     def __call__(self, images: Floats) -> tuple[Floats, Mapping[str, Floats]]:
         """Raise ``AnswerError`` if an image has no answer."""
         answers = self._caller.answers(model_pixels(images, self._use))
-        if reasons := [answer for answer in answers if isinstance(answer, str)]:
+        reasons = [answer for answer in answers if isinstance(answer, str)]
+        if reasons:
             raise AnswerError(
                 f"{self._record.name} gave no answer for {len(reasons)} of {len(images)} versions "
                 f"of an image: {reasons[0]}."
@@ -107,31 +109,40 @@ class FunctionPass:
 
     def warn_if_unsteady(self) -> None:
         """Warn if the function answers each image alone otherwise than two at once."""
-        one = self._call.options.model_copy(update={"batch": 1})
-        caller = Caller(self._call.ask, one, partial(problem, self._use))
-        answers = self.trial_answers
-
-        def difference(some: list[Answer], others: list[Answer]) -> float:
-            pairs = [pair for pair in zip(some, others, strict=True) if str not in map(type, pair)]
-            most = max((np.abs(np.subtract(*pair)).max() for pair in pairs), default=0.0)
-            return float(most / max(np.abs(answers).max(), 1e-12))
-
-        first = caller.answers(self._trial)
-        if failed := next((answer for answer in first if isinstance(answer, str)), ""):
-            said = f"fails on a single image ({failed}), but calls may have one image"
-        elif (change := difference(first, [*answers])) <= _STEADY:
+        one_by_one = self._call.options.model_copy(update={"batch": 1})
+        caller = Caller(self._call.ask, one_by_one, partial(problem, self._use))
+        alone = caller.answers(self._trial)
+        failures = [answer for answer in alone if isinstance(answer, str)]
+        if failures:
+            self._warn(f"fails on a single image ({failures[0]}), but calls may have one image")
             return
-        elif (repeated := difference(first, caller.answers(self._trial))) > _STEADY:
-            said = (
+        difference = self._largest_difference(alone, list(self.trial_answers))
+        if difference <= _STEADY:
+            return
+        # The same call once more tells chance from the influence of the other images.
+        repeated = self._largest_difference(alone, caller.answers(self._trial))
+        if repeated > _STEADY:
+            self._warn(
                 f"is random: its prediction for the same image changes by up to {repeated:.0%} of "
                 "the largest value from call to call. Turn off dropout and random augmentation"
             )
         else:
-            said = (
-                f"predicts an image differently alone and in a batch, by up to {change:.0%} of the "
-                "largest value. Use the evaluation mode of its batch normalisation, or say batch=1"
+            self._warn(
+                f"predicts an image differently alone and in a batch, by up to {difference:.0%} of "
+                "the largest value. Use the evaluation mode of its batch normalisation, or say "
+                "batch=1"
             )
-        warnings.warn(f"{self._record.name} {said}.", ModelWarning, stacklevel=5)
+
+    def _largest_difference(self, answers: list[Answer], others: list[Answer]) -> float:
+        """As a share of the largest value; images without an answer in both do not count."""
+        most = 0.0
+        for answer, other in zip(answers, others, strict=True):
+            if not isinstance(answer, str) and not isinstance(other, str):
+                most = max(most, float(np.abs(np.subtract(answer, other)).max()))
+        return most / max(float(np.abs(self.trial_answers).max()), 1e-12)
+
+    def _warn(self, finding: str) -> None:
+        warnings.warn(f"{self._record.name} {finding}.", ModelWarning, stacklevel=6)
 
     @property
     def call_seconds(self) -> tuple[float, ...]:
@@ -196,22 +207,31 @@ class Caller:
     def answers(self, pixels: Floats) -> list[Answer]:
         """The answer for each of ``pixels`` (N, H, W, 3), or the reason why there is none."""
         size = self._options.batch
-        parts = [pixels[start : start + size] for start in range(0, len(pixels), size)]
-        return [answer for part in parts for answer in self._rows(part)]
+        answers: list[Answer] = []
+        for start in range(0, len(pixels), size):
+            answers += self._batch(pixels[start : start + size])
+        return answers
 
-    def _rows(self, pixels: Floats) -> list[Answer]:
+    def _batch(self, pixels: Floats) -> list[Answer]:
         """The answers to ``pixels``; after a batch that fails, image by image."""
         try:
             return list(self._call(pixels))
         except Exception as error:  # a function of the user's raises anything
-            text = next(filter(None, map(str.strip, str(error).splitlines())), "")[:_REASON]
-            explained = isinstance(error, TimeoutError | BadAnswerError) and text
-            reason = text if explained else f"{type(error).__name__}: {text}".rstrip(": ")
-            if len(pixels) == 1 or isinstance(error, TimeoutError):
-                return [reason] * len(pixels)
-        return [self._rows(image[None])[0] for image in pixels]
+            # Each image alone would wait as long again.
+            is_late = isinstance(error, TimeoutError)
+            if len(pixels) == 1 or is_late:
+                return [_reason(error)] * len(pixels)
+        answers: list[Answer] = []
+        for image in pixels:
+            answers += self._batch(image[None])
+        return answers
 
     def _call(self, pixels: Floats) -> Floats:
+        """The checked answers to ``pixels`` by one call, in a thread that may be left behind.
+
+        Raises ``TimeoutError`` after the seconds of the options, ``BadAnswerError``, or whatever
+        the function raises.
+        """
         reply: queue.SimpleQueue[tuple[Any, BaseException | None]] = queue.SimpleQueue()
 
         def run() -> None:
@@ -244,11 +264,22 @@ class Caller:
             raise error
         answers = as_array(value)
         seconds = time.monotonic() - started
-        if problem := self._check(answers, len(pixels)):
-            several = isinstance(value, tuple)
-            raise BadAnswerError(_not_an_array(value) if several else problem)
+        problem = self._check(answers, len(pixels))
+        if problem and isinstance(value, tuple):  # several outputs, of which one may be the right
+            raise BadAnswerError(_not_an_array(value))
+        if problem:
+            raise BadAnswerError(problem)
         self._times.append(seconds / len(pixels))
         return answers
+
+
+def _reason(error: Exception) -> str:
+    """The first line of ``error``, after its type where the line does not explain itself."""
+    lines = [line.strip() for line in str(error).splitlines()]
+    first_line = next(filter(None, lines), "")[:_REASON]
+    if first_line and isinstance(error, TimeoutError | BadAnswerError):
+        return first_line
+    return f"{type(error).__name__}: {first_line}".rstrip(": ")
 
 
 def as_array(values: Any) -> Floats:
@@ -263,9 +294,11 @@ def as_array(values: Any) -> Floats:
         )
     if hasattr(values, "detach"):
         values = values.detach().cpu()
-    rows = [as_array(row) for row in values] if isinstance(values, list | tuple) else values
+    array = values
+    if isinstance(values, list | tuple):
+        array = [as_array(row) for row in values]
     try:
-        return np.asarray(rows, np.float32)
+        return np.asarray(array, np.float32)
     except (TypeError, ValueError) as error:
         raise BadAnswerError(_not_an_array(values)) from error
 

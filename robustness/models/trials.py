@@ -48,8 +48,21 @@ class Labelled:
 
     def correct(self, probabilities: Floats) -> NDArray[np.bool_]:
         """Which images have a correct class as the most probable one."""
-        top1 = probabilities.argmax(axis=1)
-        return np.array([int(i) in classes for i, classes in zip(top1, self.classes, strict=True)])
+        predicted = probabilities.argmax(axis=1)
+        return np.array(
+            [
+                int(index) in true_classes
+                for index, true_classes in zip(predicted, self.classes, strict=True)
+            ]
+        )
+
+    def true_class_probability(self, probabilities: Floats) -> float:
+        """The probability of the correct classes together, mean over the images."""
+        of_images = [
+            float(row[list(true_classes)].sum())
+            for row, true_classes in zip(probabilities, self.classes, strict=True)
+        ]
+        return float(np.mean(of_images))
 
 
 @dataclass(frozen=True)
@@ -83,11 +96,18 @@ def _usual() -> Iterator[tuple[str, Normalisation]]:
     """The usual normalisations, and each with the channels in the other order."""
     yield from NORMALISATIONS.items()
     for name, normalisation in NORMALISATIONS.items():
-        order = "BGR" if normalisation.order == "RGB" else "RGB"
-        mean = normalisation.mean
-        std = normalisation.std
-        turned = replace(normalisation, order=order, mean=(mean[2], mean[1], mean[0]))
-        yield f"{name} in {order}", replace(turned, std=(std[2], std[1], std[0]))
+        other_order = "BGR" if normalisation.order == "RGB" else "RGB"
+        red_mean, green_mean, blue_mean = normalisation.mean
+        red_std, green_std, blue_std = normalisation.std
+        yield (
+            f"{name} in {other_order}",
+            replace(
+                normalisation,
+                order=other_order,
+                mean=(blue_mean, green_mean, red_mean),
+                std=(blue_std, green_std, red_std),
+            ),
+        )
 
 
 USUAL = {name: value_of(normalisation) for name, normalisation in _usual()}
@@ -97,10 +117,11 @@ USUAL = {name: value_of(normalisation) for name, normalisation in _usual()}
 def samples(framing: Framing) -> Labelled:
     """The bundled photographs that ImageNet's classes name."""
     labels = imagenet()
-    images = [
-        study_image(sample_bytes(str(picture.source)), framing) for picture in IMAGENET_PICTURES
-    ]
-    classes = [frozenset(map(labels.index, picture.classes)) for picture in IMAGENET_PICTURES]
+    images = []
+    classes = []
+    for picture in IMAGENET_PICTURES:
+        images.append(study_image(sample_bytes(str(picture.source)), framing))
+        classes.append(frozenset(labels.index(name) for name in picture.classes))
     return Labelled(np.stack(images), tuple(classes))
 
 
@@ -112,13 +133,16 @@ def from_folder(folder: Path, record: ModelRecord, framing: Framing) -> Labelled
     """
     labels = record.labels()
     by_class = []
-    for below in sorted(path for path in folder.glob("*") if path.is_dir()):
-        meant = labels.meant(below.name)
-        if len(meant) == 1:
-            files = sorted(file for file in below.iterdir() if file.suffix.lower() in _ENDINGS)
-            by_class.append([(file, meant[0]) for file in files])
-    most = min(MOST_IMAGES, _MOST_BYTES // (12 * record.input_size**2))
-    pairs = [pair for row in zip_longest(*by_class) for pair in row if pair][:most]
+    for class_folder in sorted(path for path in folder.glob("*") if path.is_dir()):
+        indices = labels.meant(class_folder.name)
+        if len(indices) == 1:  # several classes may have one name
+            files = [file for file in class_folder.iterdir() if file.suffix.lower() in _ENDINGS]
+            by_class.append([(file, indices[0]) for file in sorted(files)])
+    bytes_of_image = 12 * record.input_size**2  # three channels in float32
+    most = min(MOST_IMAGES, _MOST_BYTES // bytes_of_image)
+    # The first image of each class, then the second of each: a limit cuts no class off.
+    in_turns = [pair for turn in zip_longest(*by_class) for pair in turn if pair is not None]
+    pairs = in_turns[:most]
     if not pairs:
         raise ParameterError(
             f"Expected sub-folders of {folder} named after classes, such as {labels.names[0]!r}, "
@@ -133,16 +157,32 @@ def asks(record: ModelRecord) -> Callable[[Floats, Normalisation], Floats]:
 
     Raises ``WeightsError`` for a model that cannot be used.
     """
-    if record.input_shape:  # resizing comes before the normalisation, and both are in the graph
-        passes = cache(lambda by: _pass(replace(record, normalisation=by)))
-        return lambda images, by: passes(by)(images)[0]
+    if record.input_shape:
+        # Its graph resizes before it normalises, so each normalisation is a graph of its own.
+        forward_of = cache(
+            lambda normalisation: _pass(
+                replace(record, normalisation=normalisation), record.input_size
+            )
+        )
+
+        def ask_its_graph(images: Floats, normalisation: Normalisation) -> Floats:
+            probabilities, _ = forward_of(normalisation)(images)
+            return probabilities
+
+        return ask_its_graph
+
     plain = Normalisation()
-    forward = _pass(replace(record, normalisation=plain))
-    return lambda images, by: forward(renormalise(images, by, plain))[0]
+    forward = _pass(replace(record, normalisation=plain), record.input_size)
+
+    def ask(images: Floats, normalisation: Normalisation) -> Floats:
+        probabilities, _ = forward(renormalise(images, normalisation, plain))
+        return probabilities
+
+    return ask
 
 
-def _pass(record: ModelRecord, side: int | None = None) -> ForwardPass:
-    side = side or record.input_size
+def _pass(record: ModelRecord, side: int) -> ForwardPass:
+    """The forward pass of ``record`` for study images of ``side``, by the file's own runtime."""
     with tempfile.TemporaryDirectory() as folder:
         save = partial(inspect_and_convert, record, side)
         by_openvino = written_pass(Path(folder) / "network.xml", save)
@@ -156,16 +196,16 @@ def difference(record: ModelRecord, images: Floats) -> Difference | None:
     """
     if record.weights.native_runtime is None:
         return None
-    theirs = _pass(record)
-    ours = theirs.by_openvino if isinstance(theirs, NativePass) else None
-    if ours is None:
+    native = _pass(record, record.input_size)
+    if not isinstance(native, NativePass) or native.by_openvino is None:
         return None
-    some = ours(images)[0]
-    others = theirs(images)[0]
+    by_openvino, _ = native.by_openvino(images)
+    by_runtime, _ = native(images)
+    same_class = by_openvino.argmax(axis=1) == by_runtime.argmax(axis=1)
     return Difference(
-        theirs.engine,
-        float((some.argmax(axis=1) == others.argmax(axis=1)).mean()),
-        float(np.abs(some - others).max()),
+        runtime=native.engine,
+        agreement=float(same_class.mean()),
+        largest=float(np.abs(by_openvino - by_runtime).max()),
     )
 
 
@@ -175,25 +215,44 @@ def trials(
     said: Callable[[str], None] = lambda _: None,
     own: Normalisation | None = None,
 ) -> tuple[Trial, ...]:
-    """Try every usual normalisation, in RGB and BGR, and ``own``; return the best first."""
+    """Try every usual normalisation, in RGB and BGR, and ``own``; return the best first.
+
+    ``said`` is told what is being tried.
+    """
+    candidates = dict(_usual())
+    if _are_grey(labelled.images):
+        # The order of equal channels is no matter, unless they are normalised differently.
+        candidates = {
+            name: normalisation
+            for name, normalisation in candidates.items()
+            if normalisation.order == "RGB" or not _treats_channels_alike(normalisation)
+        }
+    if own is not None and own not in candidates.values():
+        candidates["as described"] = own
     results = []
-    usual = list(_usual())
-    if (labelled.images == labelled.images[..., :1]).all():  # of grey images the order is no matter
-        uneven = {name for name, by in usual if len({*by.mean}) > 1 or len({*by.std}) > 1}
-        usual = [pair for pair in usual if pair[1].order == "RGB" or pair[0] in uneven]
-    if own is not None and own not in (normalisation for _, normalisation in usual):
-        usual.append(("as described", own))
-    for number, (name, normalisation) in enumerate(usual, start=1):
-        said(f"trying normalisation {number} of {len(usual)}")
+    for number, (name, normalisation) in enumerate(candidates.items(), start=1):
+        said(f"trying normalisation {number} of {len(candidates)}")
         probabilities = ask(labelled.images, normalisation)
-        correct = int(labelled.correct(probabilities).sum())
-        shares = [
-            float(row[list(classes)].sum())
-            for row, classes in zip(probabilities, labelled.classes, strict=True)
-        ]
-        means = (round(float(np.mean(some)), 4) for some in (probabilities.max(axis=1), shares))
-        results.append(Trial(name, value_of(normalisation), correct, *means))
-    return tuple(sorted(results, key=lambda trial: (-trial.correct, -trial.true_class_probability)))
+        confidence = float(np.mean(probabilities.max(axis=1)))
+        trial = Trial(
+            name=name,
+            value=value_of(normalisation),
+            correct=int(labelled.correct(probabilities).sum()),
+            confidence=round(confidence, 4),
+            true_class_probability=round(labelled.true_class_probability(probabilities), 4),
+        )
+        results.append(trial)
+    results.sort(key=lambda trial: (-trial.correct, -trial.true_class_probability))
+    return tuple(results)
+
+
+def _are_grey(images: Floats) -> bool:
+    """Whether the channels of all ``images`` are equal."""
+    return bool((images == images[..., :1]).all())
+
+
+def _treats_channels_alike(normalisation: Normalisation) -> bool:
+    return len(set(normalisation.mean)) == 1 and len(set(normalisation.std)) == 1
 
 
 RESIZINGS = (("bilinear", PIL), ("bicubic", PIL), ("bilinear", OPENCV), ("area", OPENCV))
@@ -203,32 +262,35 @@ RESIZINGS = (("bilinear", PIL), ("bicubic", PIL), ("bilinear", OPENCV), ("area",
 def resizing_difference(
     record: ModelRecord, folder: Path, said: Callable[[str], None] = lambda _: None
 ) -> str:
-    """The best of ``RESIZINGS`` if it differs from the record's by more than noise, in a sentence.
+    """A sentence on the best of ``RESIZINGS``, if it beats the record's by more than chance.
 
-    More than noise is a p-value below 0.05 of the exact test of McNemar, by Bonferroni over all
-    that are tried, as ``from_folder`` reads images.
+    Otherwise an empty text. More than chance is a p-value below 0.05 of the exact test of McNemar,
+    corrected by Bonferroni for all that are tried. The images are those of ``from_folder``.
     """
     from scipy.stats import binomtest  # slow to import
 
-    own = record.framing
-    trials: dict[Framing, NDArray[np.bool_]] = {}
-    ask = _pass(record, own.side)
-    for name, library in ((own.interpolation, own.resize), *RESIZINGS):
-        framing = own if library == own.resize else own._replace(antialias=True)
-        framing = framing._replace(interpolation=name, resize=library)
-        said(f"trying {name} by {library}")
+    described = record.framing
+    forward = _pass(record, described.side)
+    is_correct: dict[Framing, NDArray[np.bool_]] = {}
+    for interpolation, library in ((described.interpolation, described.resize), *RESIZINGS):
+        framing = described._replace(interpolation=interpolation, resize=library)
+        if library != described.resize:
+            framing = framing._replace(antialias=True)
+        said(f"trying {interpolation} by {library}")
         labelled = from_folder(folder, record, framing)
-        trials[framing] = labelled.correct(ask(labelled.images)[0])
-    best = max(trials, key=lambda framing: int(trials[framing].sum()))
-    mine = trials[own]
-    gained = int((trials[best] & ~mine).sum())
-    lost = int((mine & ~trials[best]).sum())
+        probabilities, _ = forward(labelled.images)
+        is_correct[framing] = labelled.correct(probabilities)
+    best = max(is_correct, key=lambda framing: int(is_correct[framing].sum()))
+    with_best = is_correct[best]
+    with_described = is_correct[described]
+    gained = int((with_best & ~with_described).sum())
+    lost = int((with_described & ~with_best).sum())
     if gained == lost or binomtest(gained, gained + lost).pvalue >= 0.05 / len(RESIZINGS):
         return ""
-    correct = are(int(trials[best].sum()), len(mine), "image")
+    correct = are(int(with_best.sum()), len(with_best), "image")
     return (
-        f"{correct[:1].upper()}{correct[1:]} correct with {best.text}, against {mine.sum()} with "
-        f"{own.text}: check how the model was trained."
+        f"{correct[:1].upper()}{correct[1:]} correct with {best.text}, against "
+        f"{with_described.sum()} with {described.text}: check how the model was trained."
     )
 
 
@@ -237,20 +299,22 @@ def is_clear(results: Sequence[Trial], images: int) -> bool:
 
     One image more is chance, unless the true classes are more probable, too.
     """
-    best = results[0]
-    second = results[1]
-    more = best.correct - second.correct
+    best, second, *_ = results
+    more_correct = best.correct - second.correct
     lead = best.true_class_probability - second.true_class_probability
-    return more > max(1, _CLEARLY * images) or lead > _CLEARLY
+    return more_correct > max(1, _CLEARLY * images) or lead > _CLEARLY
 
 
 def renormalise(images: Floats, by: Normalisation, own: Normalisation) -> Floats:
     """Images that a model normalised by ``own`` reads as ``images`` normalised by ``by``."""
-    (scale, offset) = factors(by)
-    (own_scale, own_offset) = factors(own)
-    target = (images[..., ::-1] if by.order == "BGR" else images) * scale + offset
-    values = (target - own_offset) / own_scale
-    return np.ascontiguousarray(values[..., ::-1] if own.order == "BGR" else values, np.float32)
+    scale, offset = factors(by)
+    own_scale, own_offset = factors(own)
+    if by.order == "BGR":
+        images = images[..., ::-1]
+    values = (images * scale + offset - own_offset) / own_scale
+    if own.order == "BGR":
+        values = values[..., ::-1]
+    return np.ascontiguousarray(values, np.float32)
 
 
 def clearly_better(results: Sequence[Trial], value: Any, images: int) -> Trial | None:
@@ -258,13 +322,15 @@ def clearly_better(results: Sequence[Trial], value: Any, images: int) -> Trial |
 
     ``value`` is as ``models.toml`` has it; one that was not tried, or is missing, cannot lose.
     """
-    mine = next((trial for trial in results if trial.value == value), None)
-    if mine is None:
+    chosen = next((trial for trial in results if trial.value == value), None)
+    if chosen is None:
         return None
     best = results[0]
-    more = best.correct - mine.correct > _CLEARLY * images
-    lead = best.true_class_probability - mine.true_class_probability
-    return best if more or lead > _BETTER else None
+    more_correct = best.correct - chosen.correct
+    lead = best.true_class_probability - chosen.true_class_probability
+    if more_correct > _CLEARLY * images or lead > _BETTER:
+        return best
+    return None
 
 
 def answers(probabilities: Floats, labels: Labels) -> list[dict[str, Any]]:
