@@ -1,10 +1,8 @@
-"""Drawing of results: image pairs, thumbnails, a card for each model, and charts.
+"""Drawing of results: images, a card for each model, charts, and the blocks of a report.
 
-How the blocks of a report look on a page, with controls where they offer a choice.
-
-Buttons that copy the current check as text, and that download a result's report.
-
-Heat maps of where models look, computed once asked for.
+A block that offers a choice has a control on a page. Besides, the buttons that copy the current
+check as text and that download a report, and heat maps of where models look, which are computed on
+request.
 """
 
 from __future__ import annotations
@@ -90,11 +88,13 @@ def show_pictures(
     ``drawing`` is the number of the drawing with the predictions that stand beside them.
     """
     header, after = pair_of(picture, image, what, scores, captions=captions, gain=gain)
-    header |= {"drawing": drawing, "signed": signed, **remedied[0]}
-    original = b"" if follows else original_png(picture)
+    remedy_texts, remedied_images = remedied
+    header.update(drawing=drawing, signed=signed)
+    header.update(remedy_texts)
+    before = b"" if follows else original_png(picture)
     with st.container(key="pictures"):
-        third = b"".join(map(to_png, remedied[1]))
-        components.pair("pictures pair", header, original, after, third)
+        behind_remedy = b"".join(to_png(remedied_image) for remedied_image in remedied_images)
+        components.pair("pictures pair", header, before, after, behind_remedy)
 
 
 def pair_of(
@@ -110,15 +110,17 @@ def pair_of(
     before, after = captions
     ssim = scores["ssim"].item()
     psnr = scores["psnr"].item()
+    if np.isfinite(psnr):
+        text = f"Visual change: SSIM {ssim:.3f} (1 is identical), PSNR {psnr:.1f} dB."
+    else:  # without any difference, PSNR is infinite
+        text = "No change: both images are identical (SSIM 1)."
     header = {
         "before": before,
         "after": after,
         "altBefore": f"The {before.lower()} image, {visible(picture.name)}",
         "altAfter": f"Perturbed image: {what}",
         "gain": gain,
-        "text": f"Visual change: SSIM {ssim:.3f} (1 is identical), PSNR {psnr:.1f} dB."
-        if np.isfinite(psnr)
-        else "No change: both images are identical (SSIM 1).",
+        "text": text,
     }
     return header, to_png(image)
 
@@ -141,39 +143,46 @@ def card(
 
     Unless ``alone``, the verdict stands elsewhere. ``accepted`` says what the safe threshold does.
     """
-
-    def name(index: int) -> str:
-        return models.class_name(row.model, index)
-
-    def bars(classes: Sequence[int], shares: Sequence[float]) -> list[tuple[str, float, bool]]:
-        pairs = zip(classes, shares, strict=True)
-        return [(name(index), share, index == row.label) for index, share in pairs]
-
-    before = name(row.clean_top1)
-    detail = f"Confidence change: {points(row.scores['confidence_change'])} points"
-    if not row.consistent:
-        detail = f"{before}: {share(row.clean_probability)} → {share(row.retained_probability)}"
-    for metric in listed_metrics([row]):
-        detail += f". {metric.label}: {row.scores[metric.name]:{metric.form}}"
-    if row.clean_probability < UNSURE:
-        detail += ". Low confidence on the original: treat with caution"
-    if accepted:
-        detail += f". {accepted}"
+    bars_before = _bars(row, row.clean_top5, row.clean_top5_probabilities)
+    bars_after = _bars(row, row.top5, row.top5_probabilities)
     return html(
         "card",
         row=row,
         verdict=verdict(row) if alone else None,
         label=models.label(row.model),
-        before=before,
-        after=name(row.top1),
-        detail=detail,
+        before=models.class_name(row.model, row.clean_top1),
+        after=models.class_name(row.model, row.top1),
+        detail=_card_detail(row, accepted),
         changed=changed,
-        bars=zip(
-            bars(row.clean_top5, row.clean_top5_probabilities),
-            bars(row.top5, row.top5_probabilities),
-            strict=True,
-        ),
+        bars=zip(bars_before, bars_after, strict=True),
     )
+
+
+def _bars(
+    row: Measurement, classes: Sequence[int], probabilities: Sequence[float]
+) -> list[tuple[str, float, bool]]:
+    """The name, the probability and whether it is the true class, for each of ``classes``."""
+    bars = []
+    for index, probability in zip(classes, probabilities, strict=True):
+        bars.append((models.class_name(row.model, index), probability, index == row.label))
+    return bars
+
+
+def _card_detail(row: Measurement, accepted: str) -> str:
+    """The sentences below the bars of a card."""
+    if row.consistent:
+        parts = [f"Confidence change: {points(row.scores['confidence_change'])} points"]
+    else:
+        class_before = models.class_name(row.model, row.clean_top1)
+        probability_before = share(row.clean_probability)
+        parts = [f"{class_before}: {probability_before} → {share(row.retained_probability)}"]
+    for metric in listed_metrics([row]):
+        parts.append(f"{metric.label}: {row.scores[metric.name]:{metric.form}}")
+    if row.clean_probability < UNSURE:
+        parts.append("Low confidence on the original: treat with caution")
+    if accepted:
+        parts.append(accepted)
+    return ". ".join(parts)
 
 
 def clicked_point(
@@ -186,14 +195,14 @@ def clicked_point(
     page; the link carries it as ``link``. A click first calls ``before``.
     """
 
-    def note() -> None:
+    def remember_click() -> None:
         before()
         st.session_state[state_key] = _customdata(st.session_state[key])
 
     st.plotly_chart(
         figure,
         key=key,
-        on_select=note,
+        on_select=remember_click,
         selection_mode=("points", "box"),
         config=_BOX if figure.layout.dragmode else NO_TOOLBAR,
         alt=alt,
@@ -202,26 +211,38 @@ def clicked_point(
 
 
 def in_link(state_key: str, link: str) -> list[str]:
-    """The session's value ``state_key``, or the link's if that is new."""
+    """The session's value ``state_key``, or the link's if that is new; the link then has it."""
     state = st.session_state
-    values = new_in_link(link)
-    if values is not None and (values or not state.get("arrived")):
-        state[state_key] = values
-    set_in_link(link, list(state.get(state_key) or []))
-    return list(state.get(state_key) or [])
+    linked = new_in_link(link)
+    # On arrival from another page, a link that names nothing is no wish to drop the selection.
+    if linked is not None and (linked or not state.get("arrived")):
+        state[state_key] = linked
+    values = list(state.get(state_key) or [])
+    set_in_link(link, values)
+    return values
 
 
 def _customdata(event: Any) -> Any:
-    """The ``customdata`` of the first selected point, or of all points if they are images."""
-    selected = [point.get("customdata") for point in event["selection"]["points"]]
-    points = [
-        data if isinstance(data, list) else [data] for data in selected if data not in (None, [])
-    ]
-    texts = dict.fromkeys(str(values[0]) for values in points)
-    if len(texts) < 2 or not all(_IMAGE in text for text in texts):
-        return points[0] if points else None
-    places = [text.rpartition(_IMAGE)[2] for text in texts]
-    return [next(iter(texts)).rpartition(_IMAGE)[0] + _IMAGE + ",".join(places[:_MOST_SELECTED])]
+    """The ``customdata`` of the first selected point, or of all points if they are images.
+
+    Each image's is the text of one selection with the position of the image at the end; those of
+    several images are one text with all positions.
+    """
+    selected: list[list[Any]] = []
+    for point in event["selection"]["points"]:
+        data = point.get("customdata")
+        if data is None or data == []:
+            continue
+        selected.append(data if isinstance(data, list) else [data])
+    if not selected:
+        return None
+    texts = list(dict.fromkeys(str(values[0]) for values in selected))
+    are_images = all(_IMAGE in text for text in texts)
+    if len(texts) == 1 or not are_images:
+        return selected[0]
+    selection = texts[0].rpartition(_IMAGE)[0]
+    positions = [text.rpartition(_IMAGE)[2] for text in texts]
+    return [selection + _IMAGE + ",".join(positions[:_MOST_SELECTED])]
 
 
 def html_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Html:
@@ -229,12 +250,14 @@ def html_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Html:
     return html("table", head=head, rows=rows)
 
 
-_SIDE = 112  # pixels
+_THUMBNAIL_SIDE = 112
+"""Pixels."""
 
 
 def thumbnail_uri(image: Images) -> str:
     """``image`` (S, S, 3), 112 pixels a side, as the URI of a JPEG."""
-    small = cv2.resize(to_uint8(image), (_SIDE, _SIDE), interpolation=cv2.INTER_AREA)
+    size = (_THUMBNAIL_SIDE, _THUMBNAIL_SIDE)
+    small = cv2.resize(to_uint8(image), size, interpolation=cv2.INTER_AREA)
     return jpeg_uri(np.asarray(small, np.uint8))
 
 
@@ -242,7 +265,11 @@ def jpeg_uri(pixels: NDArray[np.uint8]) -> str:
     """8-bit RGB ``pixels`` (H, W, 3) as the URI of a JPEG."""
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, "JPEG", quality=85)
-    return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+    encoded = base64.b64encode(buffer.getvalue()).decode()
+    return f"data:image/jpeg;base64,{encoded}"
+
+
+# --- blocks of a report ---------------------------------------------------------------------------
 
 
 SELECTIONS = tuple(question.link for question in REGISTRY if question.link)
@@ -253,8 +280,12 @@ Clicked = Callable[[Sequence[str], Mapping[str, str]], None]
 
 
 def draw(blocks: Sequence[Block]) -> None:
-    """Draw ``blocks`` without clicks."""
-    _draw(blocks, lambda *_: None, "", {})
+    """Draw ``blocks``; a click opens nothing."""
+    _draw(blocks, _open_nothing, "", {})
+
+
+def _open_nothing(_customdata: Sequence[str], _options: Mapping[str, str]) -> None:
+    """What a click opens on pages that have nothing to open."""
 
 
 def linked_map(block: Map, result: str, clicked: Callable[[], None]) -> None:
@@ -267,31 +298,33 @@ def linked_map(block: Map, result: str, clicked: Callable[[], None]) -> None:
         st.session_state[state_key] = [str(report.get("key"))]
         clicked()
 
-    chosen = in_link(state_key, block.link)
-    components.band_map(f"{block.link}s", block.drawing, choose, chosen="".join(chosen))
+    chosen_tile = "".join(in_link(state_key, block.link))
+    components.band_map(f"{block.link}s", block.drawing, choose, chosen=chosen_tile)
 
 
-def question(question: Question[Any], of: RunFigures, clicked: Clicked, result: str) -> RunFigures:
+def question(
+    question: Question[Any], figures: RunFigures, clicked: Clicked, result: str
+) -> RunFigures:
     """Draw the section of ``question`` with its options; in one line where it has only a sentence.
 
-    A click on a chart is remembered for ``result``. Returns ``of`` with the options.
+    A click on a chart is remembered for ``result``. Returns ``figures`` with the chosen options.
     """
-    section = question.section(of)
+    section = question.section(figures)
     if section is None:
-        return of
+        return figures
     title = plain(section.title)
-    first, *rest = section.blocks
-    if isinstance(first, Text) and not rest:
+    first, *others = section.blocks
+    if isinstance(first, Text) and not others:
         st.markdown(f"**{title}.** {plain(first.text)}", help=first.help or None)
-        return of
+        return figures
     st.header(title, anchor=False, help=section.about or None)
     if question.options:
         with st.container(horizontal=True, vertical_alignment="bottom"):
-            values = options_input(question.options, of)
-        of = RunFigures(of.run, of.statistics, values)
-        section = question.section(of) or section
+            values = options_input(question.options, figures)
+        figures = RunFigures(figures.run, figures.statistics, values)
+        section = question.section(figures) or section
     _draw(section.blocks, clicked, result, {})
-    return of
+    return figures
 
 
 def deselect(result: str = "") -> None:
@@ -308,7 +341,10 @@ def _draw(
     chosen: Mapping[str, str],
     row: DeltaGenerator | None = None,
 ) -> None:
-    """Draw ``blocks``, given the options ``chosen`` around them; ``row`` takes further controls."""
+    """Draw ``blocks``, given the options ``chosen`` around them, by key.
+
+    ``row`` takes further controls, so that those of nested choices stand side by side.
+    """
     for block in blocks:
         if isinstance(block, Text):
             st.caption(plain(block.text), help=block.help or None)
@@ -319,33 +355,44 @@ def _draw(
         elif isinstance(block, Map):
             _map(block, clicked, result, chosen)
         elif isinstance(block, Chooser):
-            row = row or st.container(horizontal=True, vertical_alignment="bottom")
+            if row is None:
+                row = st.container(horizontal=True, vertical_alignment="bottom")
             option = _option(block, row)
             _draw(block.read(option), clicked, result, {**chosen, block.key: option}, row)
         elif isinstance(block, Columns):
-            shares = [2, 3] if len(block.columns) == 2 else len(block.columns)
-            places = st.columns(shares, gap="medium")
-            for column, part in zip(places, block.columns, strict=True):
+            for column, part in zip(_columns(block), block.columns, strict=True):
                 with column:
                     _draw(part, clicked, result, chosen)
         elif isinstance(block, Cases):
-            st.caption(plain(block.caption))
-            with st.container(key=f"cases {block.caption}"):
-                for case in block.read():
-                    cell = st.container()
-                    for shot in case.shots:
-                        cell.image(shot.png, width="stretch", output_format="PNG", alt=shot.alt)
-                    cell.html(html("case", case=case))
+            _cases(block)
+
+
+def _columns(block: Columns) -> list[DeltaGenerator]:
+    """Containers side by side, one for each of the columns of ``block``."""
+    if len(block.columns) == 2:
+        return st.columns([2, 3], gap="medium")
+    return st.columns(len(block.columns), gap="medium")
+
+
+def _cases(block: Cases) -> None:
+    st.caption(plain(block.caption))
+    with st.container(key=f"cases {block.caption}"):
+        for case in block.read():
+            cell = st.container()
+            for shot in case.shots:
+                cell.image(shot.png, width="stretch", output_format="PNG", alt=shot.alt)
+            cell.html(html("case", case=case))
 
 
 def _option(block: Chooser, row: DeltaGenerator) -> str:
-    """The chosen option; one alone is not asked for."""
+    """Draw the choice of ``block`` and return the chosen option; a single one has no control."""
     first = block.first or next(iter(block.options))
     if len(block.options) == 1:
         return first
     with row:
-        draw = listed if block.listed else one_of
-        return draw(block.label, block.options, block.key, first=first)
+        if block.listed:
+            return listed(block.label, block.options, block.key, first=first)
+        return one_of(block.label, block.options, block.key, first=first)
 
 
 def _table(block: Titled) -> None:
@@ -358,24 +405,25 @@ def _table(block: Titled) -> None:
 
 
 def _chart(block: Chart, clicked: Clicked, result: str, chosen: Mapping[str, str]) -> None:
-    key = "_".join([f"{block.link}s" if block.link else block.title, *chosen.values()])
     st.markdown(f"**{plain(block.title)}**")
-    point: Sequence[str] = ()
-    if block.link:
-        point = clicked_point(
-            block.figure,
-            key,
-            block.alt,
-            f"{block.link} of {result}",
-            block.link,
-            partial(deselect, result),
-        )
-    else:
+    if not block.link:
+        key = "_".join([block.title, *chosen.values()])
         st.plotly_chart(block.figure, key=key, config=NO_TOOLBAR, alt=block.alt)
-    box = " To select several, draw a box (top right)." if block.figure.layout.dragmode else ""
-    note = f"{block.note} Click to see the images.{box}" if block.link else block.note
-    if note:
-        st.caption(plain(note.strip()))
+        if block.note:
+            st.caption(plain(block.note.strip()))
+        return
+    point = clicked_point(
+        block.figure,
+        key="_".join([f"{block.link}s", *chosen.values()]),
+        alt=block.alt,
+        state_key=f"{block.link} of {result}",
+        link=block.link,
+        before=partial(deselect, result),
+    )
+    note = f"{block.note} Click to see the images."
+    if block.figure.layout.dragmode:
+        note += " To select several, draw a box (top right)."
+    st.caption(plain(note.strip()))
     if point:
         clicked(point, chosen)
 
@@ -383,41 +431,54 @@ def _chart(block: Chart, clicked: Clicked, result: str, chosen: Mapping[str, str
 def _map(block: Map, clicked: Clicked, result: str, chosen: Mapping[str, str]) -> None:
     if block.title:
         st.markdown(f"**{plain(block.title)}**")
-    if not block.link:
-        components.band_map(block.title or "map", block.drawing)
-    else:
+    if block.link:
         linked_map(block, result, components.nothing)
-        if point := in_link(f"{block.link} of {result}", block.link):
-            clicked(point, chosen)
+        tile = in_link(f"{block.link} of {result}", block.link)
+        if tile:
+            clicked(tile, chosen)
+    else:
+        components.band_map(block.title or "map", block.drawing)
     if block.note:
         st.caption(plain(block.note))
 
 
-def options_input(options: Sequence[Option], of: RunFigures) -> dict[str, Any]:
-    """Draw the ``options`` that the run of ``of`` has what they need for; return all values."""
-    return {
-        option.name: _value(option, of)
-        if option.needs is None or option.needs.met(of)
-        else option.default
-        for option in options
-    }
+_EXTRA_WEIGHT = 3.0
+"""Weight of what the user chooses to count more; the rest weighs 1."""
 
 
-def _value(option: Option, of: RunFigures) -> Any:
+def options_input(options: Sequence[Option], figures: RunFigures) -> dict[str, Any]:
+    """Draw those ``options`` whose needs the run of ``figures`` meets.
+
+    Returns the values of all by name; an option that is not drawn has its default.
+    """
+    values: dict[str, Any] = {}
+    for option in options:
+        if option.needs is None or option.needs.met(figures):
+            values[option.name] = _value(option, figures)
+        else:
+            values[option.name] = option.default
+    return values
+
+
+def _value(option: Option, figures: RunFigures) -> Any:
+    """Draw the control of ``option``, by the type of its default, and return the value."""
     key = option.key or option.name
     default = option.default
     if isinstance(default, bool):
         return st.toggle(option.label, key=key, bind="query-params", help=option.help)
     if isinstance(default, Mapping):
-        most: list[str] = st.multiselect(
+        names: list[str] = st.multiselect(
             option.label,
-            option.names(of),
+            option.names(figures),
             key=key,
             bind="query-params",
             placeholder=option.blank,
             help=option.help,
         )
-        return dict.fromkeys(most, 3.0) | ({OTHERS: 1.0} if most else {})
+        weights = dict.fromkeys(names, _EXTRA_WEIGHT)
+        if weights:
+            weights[OTHERS] = 1.0
+        return weights
     number = st.number_input(
         option.label,
         min_value=0.0,
@@ -428,7 +489,12 @@ def _value(option: Option, of: RunFigures) -> Any:
         placeholder=option.blank,
         help=option.help,
     )
-    return default if number is None else number / option.scale
+    if number is None:
+        return default
+    return number / option.scale
+
+
+# --- copies and reports ---------------------------------------------------------------------------
 
 
 _LANGUAGES = {LINK: None, COMMAND: "bash", WRITTEN: "bash", PYTHON: "python", TOML: "toml"}
@@ -440,11 +506,12 @@ def copy_button(spec: Request, picture: Picture, truth: str | None) -> None:
     with st.popover("Copy as", icon=":material/content_copy:"):
         if sample is None:
             st.caption("Replace the file name with its path: links cannot include uploads.")
-        for title, text in reproduction_texts(
-            spec, picture.name, sample=sample, truth=truth
-        ).items():
-            if title == LINK:  # to this page, as this browser has opened it
-                text = f"{(st.context.url or '').partition('?')[0].rstrip('/')}/{text}"
+        texts = reproduction_texts(spec, picture.name, sample=sample, truth=truth)
+        for title, text in texts.items():
+            if title == LINK:
+                # The text is the query alone; the address is the one that this browser has opened.
+                address = (st.context.url or "").partition("?")[0]
+                text = f"{address.rstrip('/')}/{text}"
             st.markdown(f"**{title}**")
             st.code(text, language=_LANGUAGES[title], wrap_lines=True)
 
@@ -452,38 +519,48 @@ def copy_button(spec: Request, picture: Picture, truth: str | None) -> None:
 def report_button(build: Callable[[], Report], name: str) -> None:
     """Draw the button of the HTML, and those of the other formats in a popover.
 
-    ``name`` is the files' name without a suffix.
-    A click calls ``build`` outside of the page's thread; the page does not rerun.
+    ``name`` is the files' name without a suffix. A click calls ``build`` outside of the page's
+    thread; the page does not rerun.
     """
     stem = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.") or "report"
 
-    def button(format: Format, label: str, suffix: str, write: Write) -> None:
-        is_first = format is first
+    def file(write: Write) -> bytes:
+        return rendered(build(), write, datetime.now(UTC))
+
+    def other_button(format: Format, label: str, suffix: str, write: Write) -> None:
         st.download_button(
-            "Report" if is_first else label,
-            partial(_file, build, write),
+            label,
+            partial(file, write),
             f"{stem}{suffix}",
             format.mime,
             key=f"report {label}",
             icon=f":material/{format.icon}:",
             on_click="ignore",
-            help="One HTML file; opens offline. For a PDF, print it." if is_first else None,
-            width="content" if is_first else "stretch",
+            width="stretch",
         )
 
-    first, *others = (format for format in FORMATS.values() if not format.needs_browser)
+    main, *others = [format for format in FORMATS.values() if not format.needs_browser]
     with st.container(horizontal=True, vertical_alignment="center", width="content", gap="xsmall"):
-        button(first, first.label, first.suffix, first.write)
+        st.download_button(
+            "Report",
+            partial(file, main.write),
+            f"{stem}{main.suffix}",
+            main.mime,
+            key=f"report {main.label}",
+            icon=f":material/{main.icon}:",
+            on_click="ignore",
+            help="One HTML file; opens offline. For a PDF, print it.",
+            width="content",
+        )
         with st.popover("Other formats"), st.container(key="report-formats", gap="small"):
             for format in others:
-                button(format, format.label, format.suffix, format.write)
+                other_button(format, format.label, format.suffix, format.write)
                 if format.companion is not None:
                     label = f"Columns of the {format.label}"
-                    button(format, label, format.companion_suffix, format.companion)
+                    other_button(format, label, format.companion_suffix, format.companion)
 
 
-def _file(build: Callable[[], Report], write: Write) -> bytes:
-    return rendered(build(), write, datetime.now(UTC))
+# --- heat maps ------------------------------------------------------------------------------------
 
 
 SWITCH = "attention"
@@ -503,15 +580,15 @@ class View:
 
 
 def section_expander(about: str) -> DeltaGenerator | None:
-    """Draw the folded part of a view that ends with ``section``; its container if it is open.
+    """Draw the folded part of a view that ends with ``section``.
 
-    A link with heat maps opens it.
+    Returns its container, or None while it is closed. A link with heat maps opens it.
     """
     key = "show_in_detail"
     if SWITCH in st.query_params and key not in st.session_state:
         st.session_state[key] = True
-    folded = st.expander(f"**In detail** · {about}", key=key, bind="query-params")
-    return folded if folded.open else None
+    expander = st.expander(f"**In detail** · {about}", key=key, bind="query-params")
+    return expander if expander.open else None
 
 
 def section(
@@ -537,20 +614,29 @@ def section(
     columns = cells(2, gap="medium")
     for (model, indices), column in zip(classes.items(), columns, strict=False):
         with column.container(key=f"attention-{model}", border=True):
-            _draw_heat_maps(
-                model, captions, indices, looking(model, images_of(model), indices).at_once()
-            )
+            views = looking(model, images_of(model), indices).at_once()
+            _draw_heat_maps(model, captions, indices, views)
 
 
 def looking(model: str, images: Images, classes: Sequence[int]) -> CachedWork:
-    """The views of ``model``: of ``images`` (N, S, S, 3) for each of ``classes``, or why not."""
-    parts = [models.digest(models.REGISTRY[model]), *map(image_digest, images), *map(str, classes)]
+    """The work that yields a ``View`` of ``model`` for each of ``images`` (N, S, S, 3) and class.
+
+    The views go image by image for the first of ``classes``, then for the next. If the model fails,
+    a sentence that says why takes their place.
+    """
+    key_parts = ["attention", model, models.digest(models.REGISTRY[model])]
+    key_parts.extend(image_digest(image) for image in images)
+    key_parts.extend(str(index) for index in classes)
+
+    def views(_picture: object) -> Iterator[View | str]:
+        return _views(model, images, classes)
+
     return CachedWork(
-        f"Looking with {plain(models.label(model))}",
-        " ".join(["attention", model, *parts]),
-        None,
-        lambda _: _views(model, images, classes),
-        len(images) * len(classes),
+        what=f"Looking with {plain(models.label(model))}",
+        key=" ".join(key_parts),
+        picture=None,
+        events=views,
+        total=len(images) * len(classes),
     )
 
 
@@ -560,8 +646,9 @@ def _draw_heat_maps(
     """Draw one model's maps: a row of images for each class."""
     label = models.label(model)
     maps = [view for view in views if isinstance(view, View)]
-    for refusal in views[len(maps) :]:
-        st.info(plain(str(refusal)), icon=":material/visibility_off:")
+    refusals = [view for view in views if isinstance(view, str)]
+    for refusal in refusals:
+        st.info(plain(refusal), icon=":material/visibility_off:")
     if not maps:
         return
     height, width = maps[0].cells
@@ -570,9 +657,9 @@ def _draw_heat_maps(
         title = models.class_name(model, index)
         st.html(html("evidence", label=title))
         columns = st.columns(len(captions), gap="small", wrap=False)
-        for column, caption, view in zip(
-            columns, captions, maps[row * len(captions) :], strict=False
-        ):
+        maps_of_row = maps[row * len(captions) :]
+        # There are fewer maps where the model failed after some of them.
+        for column, caption, view in zip(columns, captions, maps_of_row, strict=False):
             column.image(
                 view.png,
                 caption=f"{plain(caption)}: {_peak(view)}",
@@ -583,11 +670,14 @@ def _draw_heat_maps(
 
 
 def _peak(view: View) -> str:
-    return f"peak\u00a0{share(view.peak, 0)}" if view.peak > 0 else "none"
+    if view.peak > 0:
+        return f"peak\u00a0{share(view.peak, 0)}"
+    return "none"
 
 
 @cache
 def _legend() -> Html:
+    """The scale of the colours."""
     from robustness.models import heat_map
 
     bar = base64.b64encode(to_png(heat_map.colour_bar())).decode()
@@ -595,6 +685,7 @@ def _legend() -> Html:
 
 
 def _views(model: str, images: Images, classes: Sequence[int]) -> Iterator[View | str]:
+    """Compute what ``looking`` promises."""
     from robustness.models import heat_map
 
     try:
@@ -602,7 +693,8 @@ def _views(model: str, images: Images, classes: Sequence[int]) -> Iterator[View 
         repeated = np.concatenate([images] * len(classes))
         maps = heat_map.heat_maps(classifier, repeated, np.repeat(classes, len(images)))
         for image, heat in zip(repeated, maps.relative, strict=True):
-            yield View(to_png(heat_map.overlay(image, heat)), float(heat.max()), maps.cells)
+            png = to_png(heat_map.overlay(image, heat))
+            yield View(png, peak=float(heat.max()), cells=maps.cells)
     except RobustnessError as error:
         yield sentence(error)
     except Exception as error:  # a graph may fail in any way, such as for lack of memory
