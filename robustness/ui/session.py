@@ -1,21 +1,12 @@
-"""Identity of the current user, login, and checks of what they may do.
+"""What every page needs: who the user is, errors as sentences, links, and controls kept in links.
 
-Hiding or disabling a button is no check: the function behind a click calls ``require``.
-
-Turns errors on any part of a page into sentences, without the server's folders.
-
-What this server counts: unexpected errors by type, and the durations of updates.
-
-Messages of errors are left out, as they may contain a user's file names.
-
-Links between pages, and the run and image that a link may name.
-
-Controls that several pages share, and their values as the user moves between pages.
+Hiding or disabling a button is no check of a role: the function behind a click calls ``require``.
+Errors on any part of a page become sentences without the server's folders. The server counts
+unexpected errors by type; their messages are left out, as they may contain a user's file names.
 """
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import ipaddress
 import logging
@@ -28,7 +19,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import wraps
 from pathlib import Path
-from typing import Any, NoReturn, ParamSpec, TypedDict
+from typing import Any, NamedTuple, NoReturn, ParamSpec, TypedDict
 
 import streamlit as st
 from prometheus_client import CollectorRegistry, Counter, Histogram, disable_created_metrics
@@ -66,11 +57,12 @@ UPDATES = Histogram(
     registry=REGISTRY,
     buckets=(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0),
 )
-"""Its script, and the images, predictions and camera frames requested while a slider is held."""
+"""Kinds are the script of the view, and the images, predictions and camera frames requested while a
+slider is held."""
 
 
 def note_error(error: BaseException) -> None:
-    """Count ``error``."""
+    """Count ``error`` by its type."""
     ERRORS.labels(type(error).__name__).inc()
 
 
@@ -79,7 +71,7 @@ IMAGE = "image"
 """Link parameters: the id of a run, and the name of an image in it."""
 
 UPLOAD = "upload"
-"""Link parameter for an upload: as ``reloads`` has it, or the id of its shared copy."""
+"""Link parameter for an upload: what ``uploads.keep`` returns, or the id of its shared copy."""
 
 
 def runs_folder() -> Path:
@@ -92,8 +84,10 @@ _BASELINE = "baseline of this session"
 
 def baseline_id(folder: Path) -> str:
     """The id of the run that comparisons start from: this session's, else the pinned one, or ""."""
-    own = str(st.session_state.get(_BASELINE, ""))
-    return own if own and (folder / own).is_dir() else notes.baseline(folder)
+    chosen = str(st.session_state.get(_BASELINE, ""))
+    if chosen and (folder / chosen).is_dir():
+        return chosen
+    return notes.baseline(folder)
 
 
 def set_baseline(run_id: str) -> None:
@@ -117,20 +111,22 @@ def accept_from(thresholds: Mapping[str, ThresholdInUse]) -> None:
 
 def page_link(page: str, label: str, icon: str, query: Mapping[str, Any]) -> None:
     """Draw a link to another page; nothing where a page runs alone as the main script."""
-    with contextlib.suppress(StreamlitAPIException):
+    with suppress(StreamlitAPIException):
         st.page_link(page, label=label, icon=icon, query_params=query)
 
 
 def linked_run() -> None:
     """Link to the run that this page's link names, on pages other than the run's own."""
-    if (run_id := st.query_params.get(RUN)) is None:
+    run_id = st.query_params.get(RUN)
+    if run_id is None:
         return
-    with contextlib.suppress(RobustnessError):  # not a valid run id
+    with suppress(RobustnessError):  # not a valid run id
         if last_written(runs_folder(), run_id):
             label = f"Open the run {plain(run_id)}"
             page_link("pages/evaluations.py", label, ":material/analytics:", {RUN: run_id})
             return
-    if IMAGE not in st.query_params:  # else its image is missed
+    # With an image in the link, the page warns that this image cannot be read.
+    if IMAGE not in st.query_params:
         st.warning(f"There is no run {plain(run_id)} here.", icon=":material/link_off:")
 
 
@@ -146,11 +142,15 @@ def last_written(folder: Path, run_id: str) -> int:
 def show_what_is_no_run(entries: Sequence[runs.Listed]) -> None:
     """List the folders among ``entries`` that cannot be opened as runs, with the reasons."""
     broken = [entry for entry in entries if entry.reason]
-    if broken:
-        several = "folders that are not runs" if len(broken) > 1 else "folder that is not a run"
-        with st.expander(f"{len(broken)} {several}", icon=":material/folder_off:"):
-            for entry in broken:
-                st.caption(plain(f"{entry.folder.name}: {entry.reason}"))
+    if not broken:
+        return
+    if len(broken) == 1:
+        title = "1 folder that is not a run"
+    else:
+        title = f"{len(broken)} folders that are not runs"
+    with st.expander(title, icon=":material/folder_off:"):
+        for entry in broken:
+            st.caption(plain(f"{entry.folder.name}: {entry.reason}"))
 
 
 def leave() -> None:
@@ -159,12 +159,15 @@ def leave() -> None:
         st.query_params.pop(name, None)
 
 
-_KEY = "takes turns as"
+_SESSION_ID = "takes turns as"
 
 
 def session() -> str:
     """Random id of the current session; its turns and its runs carry it."""
-    return str(st.session_state.setdefault(_KEY, secrets.token_hex(8)))
+    return str(st.session_state.setdefault(_SESSION_ID, secrets.token_hex(8)))
+
+
+# --- who the user is, and what they may do --------------------------------------------------------
 
 
 COOKIE = "robustness_browser"
@@ -193,15 +196,15 @@ class Connection:
 
 def who() -> Who:
     """The user of this session."""
-    browser = connection()
-    if browser is None:  # the browser has left while its script still runs
+    current = connection()
+    if current is None:  # the browser has left while its script still runs
         last: Who = st.session_state.get(_WHO, Who())
         return last
-    identity = _identity(browser, st.user.to_dict())
-    if not identity.logged_in:
-        identity = replace(identity, name=_browser(browser))
-    st.session_state[_WHO] = identity
-    return identity
+    user = _identity(current, st.user.to_dict())
+    if not user.logged_in:
+        user = replace(user, name=_browser(current))
+    st.session_state[_WHO] = user
+    return user
 
 
 def who_of(session: str, cookies: Mapping[str, str]) -> Who | None:
@@ -209,19 +212,23 @@ def who_of(session: str, cookies: Mapping[str, str]) -> Who | None:
 
     For requests that name a session. Without a login, ``name`` is empty.
     """
-    running = runtime.get_instance()
-    client = running.get_client(session)
-    app = running.get_app_session(session)
-    connection = _connection(client) if client else None
-    if connection is None or app is None or connection.cookies.get(COOKIE) != cookies.get(COOKIE):
+    instance = runtime.get_instance()
+    client = instance.get_client(session)
+    app_session = instance.get_app_session(session)
+    if client is None or app_session is None:
         return None
-    return _identity(connection, user_claims(app))
+    connection = _connection(client)
+    if connection is None or connection.cookies.get(COOKIE) != cookies.get(COOKIE):
+        return None
+    return _identity(connection, user_claims(app_session))
 
 
-def _identity(connection: Connection, said: Mapping[str, Any]) -> Who:
-    """The user that the login's claims ``said`` verify; otherwise one without a name."""
-    email = verified_email(said)
-    return Who(email, logged_in=True) if email else Who(local=is_local(connection))
+def _identity(connection: Connection, claims: Mapping[str, Any]) -> Who:
+    """The user that the login's ``claims`` verify; otherwise one without a name."""
+    email = verified_email(claims)
+    if email:
+        return Who(email, logged_in=True)
+    return Who(local=is_local(connection))
 
 
 def me() -> str:
@@ -237,20 +244,20 @@ def role() -> Role:
 def require(
     action: Action, owner: str | None = None, thing: str = "", by: Who | None = None
 ) -> None:
-    """Raise ``AccessError`` unless this session, or ``by``, may do ``action``.
+    """Raise ``AccessError`` unless this session's user, or ``by``, may do ``action``.
 
     ``owner`` is who owns the thing; ``thing`` is its name in the audit log, such as a run's id.
-    Call it once per action, not whenever a page is drawn.
+    Call it once per action, not whenever a page is drawn: refusals go into the audit log.
     """
-    asking = by or who()
-    settled = roles.policy()
+    user = by or who()
+    rules = roles.policy()
     try:
-        roles.check(action, asking, owner, settled)
+        roles.check(action, user, owner, rules)
     except AccessError:
-        _note(action, asking, settled, thing, allowed=False)
+        _note(action, user, rules, thing, allowed=False)
         raise
     if action in LOGGED:
-        _note(action, asking, settled, thing, allowed=True)
+        _note(action, user, rules, thing, allowed=True)
 
 
 def refusal(action: Action, owner: str | None = None) -> str:
@@ -284,17 +291,18 @@ def allowed(
     Otherwise ``disabled`` and ``help`` apply: ``st.button("Delete", **allowed(...))``. A click on
     the disabled button, outdated or forged, goes into the audit log.
     """
-    refused = refusal(action, owner)
-    if refused and key and is_click_dropped(key):
+    reason = refusal(action, owner)
+    if reason and key and is_click_dropped(key):
         _note(action, who(), roles.policy(), thing, allowed=False)
-    return {"key": key, "disabled": disabled or bool(refused), "help": refused or help}
+    return {"key": key, "disabled": disabled or bool(reason), "help": reason or help}
 
 
-def _note(action: Action, asking: Who, settled: Policy, thing: str, *, allowed: bool) -> None:
+def _note(action: Action, user: Who, rules: Policy, thing: str, *, allowed: bool) -> None:
+    """Add to the audit log that ``user`` was allowed the ``action`` or not."""
     audit.note(
         runs_folder(),
-        who=asking.name,
-        role=settled.role(asking).name.lower(),
+        who=user.name,
+        role=rules.role(user).name.lower(),
         action=action.name.lower(),
         thing=thing,
         allowed=allowed,
@@ -306,26 +314,33 @@ def _note(action: Action, asking: Who, settled: Policy, thing: str, *, allowed: 
 
 def connection() -> Connection | None:
     """The connection of this session's browser; None if it has left."""
-    running = get_script_run_ctx()
-    client = runtime.get_instance().get_client(running.session_id) if running else None
-    return _connection(client) if client else None
+    context = get_script_run_ctx()
+    if context is None:
+        return None
+    client = runtime.get_instance().get_client(context.session_id)
+    if client is None:
+        return None
+    return _connection(client)
 
 
 def _connection(client: SessionClient) -> Connection | None:
-    connection = client.client_context
-    if connection is None:
+    context = client.client_context
+    if context is None:
         return None
-    headers = {name.lower(): value for name, value in connection.headers}
-    return Connection(connection.remote_ip or "", headers, dict(connection.cookies))
+    headers = {name.lower(): value for name, value in context.headers}
+    return Connection(context.remote_ip or "", headers, dict(context.cookies))
 
 
-def verified_email(said: Mapping[str, Any]) -> str:
-    """The verified e-mail address among the login's claims ``said``; "" for none."""
-    verified = said.get("email_verified")
-    if said.get("is_logged_in") is not True or not (verified is True or verified == "true"):
+def verified_email(claims: Mapping[str, Any]) -> str:
+    """The verified e-mail address among the login's ``claims``; "" for none."""
+    if claims.get("is_logged_in") is not True:
         return ""
-    email = said.get("email")
-    return roles.address_of(email) if isinstance(email, str) else ""
+    verified = claims.get("email_verified")
+    is_verified = verified is True or verified == "true"
+    email = claims.get("email")
+    if not is_verified or not isinstance(email, str):
+        return ""
+    return roles.address_of(email)
 
 
 def is_local(connection: Connection) -> bool:
@@ -334,29 +349,43 @@ def is_local(connection: Connection) -> bool:
         return False
     host = connection.headers.get("host", "localhost")
     scheme = "https" if st.get_option("server.sslCertFile") else "http"
-    here = _origin(f"{scheme}://{host}")
-    origin = connection.headers.get("origin")
-    if here is None or (origin is not None and _origin(origin) != here):
+    own_origin = _origin(f"{scheme}://{host}")
+    if own_origin is None:
         return False
-    name = here[1].strip("[]")
-    return _is_loopback(connection.address) and (name == "localhost" or _is_loopback(name))
+    origin = connection.headers.get("origin")
+    if origin is not None and _origin(origin) != own_origin:
+        return False
+    host_name = own_origin.host.strip("[]")
+    is_named_locally = host_name == "localhost" or _is_loopback(host_name)
+    return is_named_locally and _is_loopback(connection.address)
 
 
 def is_own_origin(origin: str, host: str, schemes: Collection[str]) -> bool:
-    """Whether ``origin`` is this server's scheme, host and port, as the request names them."""
-    connection = _origin(origin)
-    return connection is not None and connection in {
-        _origin(f"{scheme}://{host}") for scheme in schemes
-    }
+    """Whether ``origin`` is this server's: the ``host`` of the request, by one of ``schemes``."""
+    parsed = _origin(origin)
+    if parsed is None:
+        return False
+    own_origins = {_origin(f"{scheme}://{host}") for scheme in schemes}
+    return parsed in own_origins
 
 
-def _origin(text: str) -> tuple[str, str, int] | None:
-    """Scheme, host and port of an origin; None for other text, such as "null"."""
+class _Origin(NamedTuple):
+    scheme: str
+    host: str
+    port: int
+
+
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+
+
+def _origin(text: str) -> _Origin | None:
+    """The origin that ``text`` names; None for other text, such as "null"."""
     match = _ORIGIN.fullmatch(text.lower())
     if match is None:
         return None
     scheme, host, port = match.groups()
-    return scheme, host.rstrip("."), int(port or {"http": 80, "https": 443}[scheme])
+    port_number = int(port) if port else _DEFAULT_PORTS[scheme]
+    return _Origin(scheme, host.rstrip("."), port_number)
 
 
 def _is_loopback(address: str) -> bool:
@@ -364,40 +393,51 @@ def _is_loopback(address: str) -> bool:
         parsed = ipaddress.ip_address(address)
     except ValueError:
         return False
-    mapped = getattr(parsed, "ipv4_mapped", None)
+    mapped = getattr(parsed, "ipv4_mapped", None)  # such as ::ffff:127.0.0.1
     return bool((mapped or parsed).is_loopback)
 
 
 def _browser(connection: Connection) -> str:
     """A name for this browser that does not reveal its cookie; without one, for this session."""
-    secret = connection.cookies.get(COOKIE) or st.session_state.setdefault(
-        _BROWSER, secrets.token_urlsafe(24)
-    )
-    return f"browser-{hashlib.sha256(secret.encode()).hexdigest()[:16]}"
+    secret = connection.cookies.get(COOKIE)
+    if not secret:
+        secret = st.session_state.setdefault(_BROWSER, secrets.token_urlsafe(24))
+    digest = hashlib.sha256(secret.encode()).hexdigest()
+    return f"browser-{digest[:16]}"
 
 
 def enter() -> None:
     """Stop the page for unauthorised users."""
-    settled = policy()
+    rules = policy()
     user = who()
-    if settled.login and st.user.to_dict().get("is_logged_in"):
-        with st.sidebar.container(key="account", gap="xxsmall"):
-            name = f"{user.name} ({settled.role(user).name.lower()})" if user.name else "Logged in"
-            st.caption(plain(name))
-            st.button("Log out", key="log out", icon=":material/logout:", on_click=st.logout)
+    if rules.login and st.user.to_dict().get("is_logged_in"):
+        _account(user, rules)
         if not user.logged_in:
             _refuse(
                 "Expected a login with an e-mail address that its provider has verified, got none. "
-                f"Ask {settled.contact}."
+                f"Ask {rules.contact}."
             )
-    refused = refusal(Action.LOOK)
-    if refused:
-        if settled.login and not user.logged_in:
-            _log_in(settled)
-        _refuse(refused)
+    reason = refusal(Action.LOOK)
+    if not reason:
+        return
+    if rules.login and not user.logged_in:
+        _log_in(rules)
+    _refuse(reason)
 
 
-def _log_in(settled: Policy) -> None:
+def _account(user: Who, rules: Policy) -> None:
+    """Draw the user's name and role, and the button to log out, in the sidebar."""
+    with st.sidebar.container(key="account", gap="xxsmall"):
+        if user.name:
+            text = f"{user.name} ({rules.role(user).name.lower()})"
+        else:
+            text = "Logged in"
+        st.caption(plain(text))
+        st.button("Log out", key="log out", icon=":material/logout:", on_click=st.logout)
+
+
+def _log_in(rules: Policy) -> None:
+    """Draw the button to log in, and stop the page."""
     st.info("Log in to use this dashboard.", icon=":material/lock:")
     if not st.button("Log in", key="log in", type="primary", icon=":material/login:"):
         st.stop()
@@ -406,14 +446,18 @@ def _log_in(settled: Policy) -> None:
     except StreamlitAPIException:
         _refuse(
             "The setting 'login' needs a valid table [auth] in .streamlit/secrets.toml, and "
-            f"Streamlit found none. Ask {settled.contact}."
+            f"Streamlit found none. Ask {rules.contact}."
         )
     st.stop()
 
 
-def _refuse(sentence: str) -> NoReturn:
-    st.error(plain(sentence), icon=":material/lock:")
+def _refuse(reason: str) -> NoReturn:
+    """Show ``reason`` and stop the page."""
+    st.error(plain(reason), icon=":material/lock:")
     st.stop()
+
+
+# --- errors as sentences --------------------------------------------------------------------------
 
 
 Arguments = ParamSpec("Arguments")
@@ -432,13 +476,28 @@ def sentence(error: RobustnessError) -> str:
 
 def without_folders(text: str) -> str:
     """``text`` with each absolute path, and that of an upload, cut to its last part."""
-    roots = {Path.cwd(), Path.home()}
+    folders = {Path.cwd(), Path.home()}
     with suppress(ParameterError):  # the sentence may be about the settings
-        named = [settings.value(record) for record in settings.REGISTRY if record.is_path]
-        roots |= {folder for path in named if path is not None for folder in (path, path.parent)}
-    for root in sorted(roots - {Path("/")}, key=lambda path: -len(str(path))):
-        text = text.replace(f"{root}{os.sep}", "")  # their names may contain spaces
-    return _FOLDERS.sub("", _OF_AN_UPLOAD.sub("", text))
+        folders |= _folders_of_settings()
+    folders.discard(Path("/"))
+    # These are cut by name, as a space in a name ends what _FOLDERS finds. The longest come first:
+    # one may be within another.
+    for folder in sorted(folders, key=lambda folder: -len(str(folder))):
+        text = text.replace(f"{folder}{os.sep}", "")
+    text = _OF_AN_UPLOAD.sub("", text)
+    return _FOLDERS.sub("", text)
+
+
+def _folders_of_settings() -> set[Path]:
+    """The paths that settings name, and the folders that these are in."""
+    folders: set[Path] = set()
+    for record in settings.REGISTRY:
+        if not record.is_path:
+            continue
+        path = settings.value(record)
+        if path is not None:
+            folders.update((path, path.parent))
+    return folders
 
 
 @contextmanager
@@ -446,7 +505,7 @@ def boundary(icon: str = ":material/error:") -> Iterator[None]:
     """Stop drawing at the first ``RobustnessError`` and show its sentence.
 
     Does the same for an unexpected error of the disk, and logs it for the operator. A script
-    with a newer run ends without a word: the newer one draws the page.
+    that a newer run of the page replaces ends without a message, as the newer one draws the page.
     Exceptions by which Streamlit stops or reruns a script pass through.
     """
     try:
@@ -466,37 +525,46 @@ def boundary(icon: str = ":material/error:") -> Iterator[None]:
         )
 
 
-_SAID = "said of the last click"
+_LAST_CLICK = "said of the last click"
+"""Session key: whether the last click succeeded, and the text about it, if there is one."""
 
 
 def do(action: Callable[..., str | None], *arguments: Any) -> None:
     """Perform the ``action`` of a click; ``say`` then shows what it returns, or why it failed."""
     try:
-        st.session_state[_SAID] = True, action(*arguments)
+        st.session_state[_LAST_CLICK] = True, action(*arguments)
     except RobustnessError as error:
-        st.session_state[_SAID] = False, sentence(error)
+        st.session_state[_LAST_CLICK] = False, sentence(error)
 
 
 def say() -> None:
-    """Show the result of the last click."""
-    done, text = st.session_state.pop(_SAID, (True, None))
-    if text and done:
+    """Show the result of the last click, once."""
+    succeeded, text = st.session_state.pop(_LAST_CLICK, (True, None))
+    if not text:
+        return
+    if succeeded:
         st.success(plain(text), icon=":material/check:")
-    elif text:
+    else:
         st.error(plain(text), icon=":material/error:")
 
 
 def fragment(
     draw: Callable[Arguments, None], *, run_every: float | None = None
 ) -> Callable[Arguments, None]:
-    """``draw`` as a part of a page that reruns alone, with a boundary of its own."""
+    """``draw`` as a part of a page that reruns alone, with a boundary of its own.
+
+    ``run_every`` is the number of seconds between reruns; without it only controls rerun the part.
+    """
 
     @wraps(draw)
-    def entered(*args: Arguments.args, **named: Arguments.kwargs) -> None:
-        require(Action.LOOK)
-        draw(*args, **named)
+    def checked_draw(*args: Arguments.args, **kwargs: Arguments.kwargs) -> None:
+        require(Action.LOOK)  # as a rerun of a part does not pass through ``enter``
+        draw(*args, **kwargs)
 
-    return st.fragment(boundary()(entered), run_every=run_every)
+    return st.fragment(boundary()(checked_draw), run_every=run_every)
+
+
+# --- controls, and their values in the link -------------------------------------------------------
 
 
 Options = Mapping[str, str] | Sequence[str]
@@ -534,8 +602,13 @@ def place_of_own(view: str, views: Iterable[str], key: str) -> DeltaGenerator:
 
     Where views share one, parts of the view before stay until the new one is complete.
     """
-    places = {name: st.container(key=key) if name == view else st.empty() for name in views}
-    return places[view]
+    containers = {}
+    for name in views:
+        if name == view:
+            containers[name] = st.container(key=key)
+        else:
+            containers[name] = st.empty()
+    return containers[view]
 
 
 def listed(label: str, options: Options, key: str, first: str | None = None) -> str:
@@ -546,12 +619,15 @@ def listed(label: str, options: Options, key: str, first: str | None = None) -> 
 
 
 def _texts(options: Options, key: str) -> Mapping[str, str]:
+    """The text of each option; empties the control ``key`` if its value is no option any more."""
     forget_unless(options, key)
-    return options if isinstance(options, Mapping) else dict(zip(options, options, strict=True))
+    if isinstance(options, Mapping):
+        return options
+    return {name: name for name in options}
 
 
 def link_number(text: str, least: float = -math.inf, most: float = math.inf) -> float | None:
-    """The number that ``text`` of a link says, ``least`` to ``most``; None if it is none such.
+    """The number in ``text``, a value of a link; None unless it is from ``least`` to ``most``.
 
     Every number of a link is read here, those of Streamlit's own controls too: infinity, and digits
     beyond what a float holds, are no numbers.
@@ -560,7 +636,9 @@ def link_number(text: str, least: float = -math.inf, most: float = math.inf) -> 
         number = float(text)
     except ValueError:
         return None
-    return number if math.isfinite(number) and least <= number <= most else None
+    if not math.isfinite(number) or not least <= number <= most:
+        return None
+    return number
 
 
 def new_in_link(key: str) -> list[str] | None:
@@ -569,11 +647,13 @@ def new_in_link(key: str) -> list[str] | None:
     With ``set_in_link`` the latest change wins: one of the link, or one of the page.
     """
     values = st.query_params.get_all(key)
-    return None if values == st.session_state.get(f"{key} seen", []) else values
+    if values == st.session_state.get(f"{key} seen", []):
+        return None
+    return values
 
 
 def set_in_link(key: str, values: Sequence[str]) -> None:
-    """Have the link say ``values`` for ``key``; none take it out."""
+    """Set the link's values of ``key``; an empty list removes the key."""
     if list(values) != st.query_params.get_all(key):
         st.query_params.update({key: list(values)})
     st.session_state[f"{key} seen"] = list(values)
@@ -587,12 +667,22 @@ def link_warnings() -> None:
     st.session_state[_WARNINGS] = st.container()
 
 
-_MOST_SAID = 40
+_MOST_SHOWN = 40
 
 
 def brief(value: str) -> str:
     """The ``value`` of a link as a warning shows it: its first 40 characters."""
-    return value if len(value) <= _MOST_SAID else f"{value[:_MOST_SAID]}…"
+    if len(value) <= _MOST_SHOWN:
+        return value
+    return f"{value[:_MOST_SHOWN]}…"
+
+
+class _InLink(NamedTuple):
+    """What ``keep_in_link`` last left behind: the page, the link's values, and the control's."""
+
+    page: str | None = None
+    values: list[str] | None = None
+    choice: Any = None
 
 
 def warn_of_link(key: str, value: str, why: str = "not one of the choices here") -> None:
@@ -612,44 +702,66 @@ def keep_in_link(
     """Keep the control ``key`` and the link in step; called right before the control is drawn.
 
     The link holds the names of options, the keys of ``texts``. ``first`` is chosen without a link:
-    a list where several can be. What the link names and ``texts`` lack is ignored, with a warning.
-    A value that ``goes_along`` is there on other pages, too: Streamlit forgets a control when its
-    page is left.
+    a list where several can be. Names in the link that ``texts`` lacks are ignored, with a warning
+    if it ``warns``. A value that ``goes_along`` is kept for other pages, too: Streamlit forgets a
+    control when its page is left.
     """
     state = st.session_state
     several = isinstance(first, list)
     page = state.get("page")
-    said = st.query_params.get_all(key)
-    last_page, last_said, last_value = state.get(f"{key} in link", (None, None, None))
-    # Another page's control has the same key, but not the same value. A choice made before the
-    # browser has the link of the last one comes with that outdated link.
-    is_new = key not in state or page != last_page
-    if goes_along and is_new and not said and state.get("arrived"):
-        choice = state.get(f"kept {key}", first)
-        names = [name for name in (choice if several else [choice]) if name in texts]
-        state[key] = names if several else (names or [first])[0]
-    elif is_new or (said != last_said and state[key] == last_value):
-        by_text = {text: name for name in texts for text in (str(name), _in_link(name))}
-        names = [by_text[text] for text in said if text in by_text]
-        unknown = [text for text in said if text and text not in by_text]
-        if unknown and warns and said != last_said:
-            warn_of_link(key, unknown[0])
+    linked = st.query_params.get_all(key)
+    last: _InLink = state.get(f"{key} in link", _InLink())
+    link_changed = linked != last.values
+    # Another page's control has the same key, but not the same value.
+    is_new = key not in state or page != last.page
+    if goes_along and is_new and not linked and state.get("arrived"):
+        kept = state.get(f"kept {key}", first)
         if several:
-            state[key] = names if names or said == [""] else first
+            state[key] = [name for name in kept if name in texts]
         else:
-            state[key] = (names or [first])[-1]
-    value = state[key]
+            state[key] = kept if kept in texts else first
+    # A choice made before the browser has the link of the last one comes with that outdated link:
+    # the link counts only where the control has not changed.
+    elif is_new or (link_changed and state[key] == last.choice):
+        names, unknown = _names_in_link(linked, texts)
+        if unknown and warns and link_changed:
+            warn_of_link(key, unknown[0])
+        if not several:
+            state[key] = names[-1] if names else first
+        elif names or linked == [""]:  # an empty value says that none is chosen
+            state[key] = names
+        else:
+            state[key] = first
+    choice = state[key]
     if goes_along:
-        state[f"kept {key}"] = value
-    chosen = (list(value) or [""]) if several else [_in_link(value)]
-    target = [] if value in (first, None) else chosen
-    if target != said:
+        state[f"kept {key}"] = choice
+    if choice in (first, None):
+        target = []
+    elif several:
+        target = list(choice) or [""]
+    else:
+        target = [_in_link(choice)]
+    if target != linked:
         st.query_params.update({key: target})  # an empty list removes the key
-    state[f"{key} in link"] = page, target, value
+    state[f"{key} in link"] = _InLink(page, target, choice)
+
+
+def _names_in_link(linked: Sequence[str], texts: Mapping[Any, str]) -> tuple[list[Any], list[str]]:
+    """The names of options in the link's values, and the values that are no option."""
+    names_by_value: dict[str, Any] = {}
+    for name in texts:
+        names_by_value[str(name)] = name
+        names_by_value[_in_link(name)] = name
+    names = [names_by_value[value] for value in linked if value in names_by_value]
+    unknown = [value for value in linked if value and value not in names_by_value]
+    return names, unknown
 
 
 def _in_link(name: str | float | None) -> str:
-    return name if isinstance(name, str) else str(name).removesuffix(".0")
+    """The value in the link for the option ``name``: 1 for 1.0."""
+    if isinstance(name, str):
+        return name
+    return str(name).removesuffix(".0")
 
 
 def forget_unless(options: Iterable[object], key: str) -> None:
@@ -681,7 +793,7 @@ def leave_link(key: str) -> None:
     if key in st.query_params:
         del st.query_params[key]
         state = st.session_state
-        state[f"{key} in link"] = state.get("page"), [], state.get(key)
+        state[f"{key} in link"] = _InLink(state.get("page"), [], state.get(key))
 
 
 # --- from page to page ----------------------------------------------------------------------------
