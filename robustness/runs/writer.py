@@ -1,11 +1,10 @@
 """Writes a run: begins or continues it, and saves its rows as they come.
 
-How far a run is that somebody works on, for every other process to read.
+While it is at work, a file beside the rows tells every other process how far it is.
 
-What the models of a run cost: their size, and their latency on one machine.
-
-Latencies are measured apart from the evaluation, after its rows are written: models in turns in one
-process, so that a machine that is busy for a while slows all of them.
+At the end it measures what the models cost: their size, and their latency on this machine. This is
+done apart from the evaluation, after its rows are written, with the models in turns in one process,
+so that a machine that is busy for a while slows all of them.
 """
 
 from __future__ import annotations
@@ -20,8 +19,7 @@ import shutil
 import statistics
 import time
 import uuid
-from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -46,9 +44,10 @@ from robustness.models.check import PHOTOGRAPH, single_pass
 from robustness.models.classifier import Classifier
 from robustness.models.loaded import budget, needed
 from robustness.models.weights import size
-from robustness.remedies.chain import Chain
+from robustness.remedies.chain import Chain, Remedy
 from robustness.runs import files as run_files
-from robustness.runs import folder, notes
+from robustness.runs import folder as run_folder
+from robustness.runs import notes
 from robustness.runs.engines import REGISTRY as ENGINES
 from robustness.runs.engines import UNANSWERED, Chunk
 from robustness.runs.files import (
@@ -66,18 +65,29 @@ from robustness.runs.manifest import FINISHED, UNFINISHED, Manifest, SizeField, 
 from robustness.runs.planning import Plan
 
 FILE = "progress.json"
+"""How far the run is that a process works on."""
 
 _SECONDS_BETWEEN = 0.5
+"""The least time between two writes of the progress."""
+
 _REMOTE_SECONDS = 120.0
-"""A process on another machine that has said nothing for so long is taken for gone."""
+"""A process on another machine that has written nothing for so long is taken for gone."""
+
+_HOW_TO_CONTINUE = "The command 'runs resume' continues it."
+
+_SHARE_A_FILE = 0.01
+"""The work that goes into one file, as a share of all work before: what a killed run loses."""
+
+_LEAST_SECONDS_A_FILE = 5.0
+_MOST_SECONDS_A_FILE = 60.0
 
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a run is: images ``done`` of ``total``, of which ``unreadable`` were not read.
+    """How far a run is: images ``done`` of ``total``, of which ``unreadable`` have no rows.
 
-    ``loading`` is true until the models are there. As the process that works on it wrote it,
-    ``text`` has its rate and time left, and ``worker`` is that process.
+    ``loading`` is true until the models are loaded. ``text``, with rate and time left, and
+    ``worker``, the process that works on the run, are those of the file alone.
     """
 
     done: int
@@ -89,7 +99,7 @@ class Progress:
 
 
 class ProgressFile:
-    """Written at most twice a second once the models are there."""
+    """The file in which a process tells the others how far it is with a run."""
 
     def __init__(self, folder: Path, total: int) -> None:
         self._file = folder / FILE
@@ -99,7 +109,10 @@ class ProgressFile:
         self._loading = False
 
     def write(self, progress: Progress) -> None:
-        """Writes ``progress``, unless it did so just now; a full disk stops nothing."""
+        """Writes ``progress`` with a text of its rate and time left.
+
+        At most twice a second, apart from the moment when the models are loaded.
+        """
         if not progress.loading:  # else the time that this takes would count as slow images
             self._pace.note(progress.done)
         now = time.monotonic()
@@ -107,13 +120,16 @@ class ProgressFile:
             return
         self._written_at = now
         self._loading = progress.loading
-        text = "Loading the models …" if progress.loading else self._pace.text
+        if progress.loading:
+            text = "Loading the models …"
+        else:
+            text = self._pace.text
         if progress.unreadable:
             text += f", {progress.unreadable} left out"
         self.put(replace(progress, text=text))
 
     def put(self, progress: Progress) -> None:
-        """Writes ``progress`` with its own text."""
+        """Writes ``progress`` with the text that it has; a full disk stops nothing."""
         values = asdict(replace(progress, worker=self._worker))
         temporary = self._file.with_name(f".{FILE}.{os.getpid()}.tmp")
         with contextlib.suppress(OSError):
@@ -121,7 +137,7 @@ class ProgressFile:
             os.replace(temporary, self._file)
 
     def remove(self) -> None:
-        """Nobody works on the run any more."""
+        """Deletes the file, when nobody works on the run any more."""
         with contextlib.suppress(OSError):
             self._file.unlink(missing_ok=True)
 
@@ -143,7 +159,7 @@ def read_progress(folder: Path) -> Progress | None:
 
 
 def measure_sizes(spec: Request) -> Sizes:
-    """By model its size; the memory of the loaded model is estimated from its weights."""
+    """The size and memory of each model in MB, as far as known; memory follows from its weights."""
     sizes: dict[str, dict[SizeField, float]] = {}
     for name in spec.model_names:
         record = models.REGISTRY[name]
@@ -164,85 +180,102 @@ def measure_latencies(spec: Request) -> tuple[Latencies, ...]:
     """
     remedies = _remedy_tasks(spec)
     records = []
-    for names in _in_memory(spec.model_names):
+    for names in _groups_in_memory(spec.model_names):
         passes: dict[str, Callable[[], object]] = {}
-        engines = {}
+        engines: dict[str, str] = {}
         for name in names:
             with contextlib.suppress(RobustnessError):
                 classifier = models.load(name, side=spec.framing_of(name).side)
-                engines[name] = classifier.engine
                 if classifier.call_seconds is None:
                     passes[name] = single_pass(classifier)
+                    engines[name] = classifier.engine
                 elif classifier.call_seconds:
-                    records.append(_of_calls(name, classifier))
-        # One list of turns has both; no model's name has a blank.
-        both = {**passes, **{f" {remedy}": task for remedy, task in remedies.items()}}
-        if not both:
-            continue
-        turns, waiting = in_turns(both)
-        record = Latencies(
-            measured=_now(),
-            processor=processor(),
-            cores=os.cpu_count() or 1,
-            engines={name: engines[name] for name in passes},
-            models={name: tuple(turns[name]) for name in passes},
-            remedies={remedy: tuple(turns[f" {remedy}"]) for remedy in remedies},
-            waiting=waiting,
-        )
-        records.append(record)
+                    records.append(_latencies_of_calls(name, classifier))
+        if passes or remedies:
+            records.append(_latencies_in_turns(passes, engines, remedies))
     return tuple(records)
 
 
-def _of_calls(name: str, classifier: Classifier) -> Latencies:
-    """The record of a function, from its earlier calls."""
+def _latencies_in_turns(
+    passes: Mapping[str, Callable[[], object]],
+    engines: Mapping[str, str],
+    remedies: Mapping[str, Callable[[], object]],
+) -> Latencies:
+    """The record of models and remedies, all of which take turns."""
+    tasks = dict(passes)
+    for remedy, task in remedies.items():
+        tasks[f" {remedy}"] = task  # no model's name has a blank
+    turns, waiting = in_turns(tasks)
+    return Latencies(
+        measured=_now(),
+        processor=processor(),
+        cores=os.cpu_count() or 1,
+        engines=engines,
+        models={name: tuple(turns[name]) for name in passes},
+        remedies={remedy: tuple(turns[f" {remedy}"]) for remedy in remedies},
+        waiting=waiting,
+    )
+
+
+def _latencies_of_calls(name: str, classifier: Classifier) -> Latencies:
+    """The record of a model that is a function, from the calls during the evaluation.
+
+    It has the shortest and the longest of the calls without a tenth at each end, and the median.
+    """
     seconds = sorted(classifier.call_seconds or ())
     tenth = len(seconds) // 10
-    # The shortest and longest of the calls without a tenth at each end, and their median.
-    chosen = (seconds[tenth], statistics.median(seconds), seconds[-1 - tenth])
+    shortest = seconds[tenth]
+    longest = seconds[-1 - tenth]
+    milliseconds = [1000 * each for each in (shortest, statistics.median(seconds), longest)]
     return Latencies(
         measured=_now(),
         processor=processor(),
         cores=os.cpu_count() or 1,
         engines={name: classifier.engine},
-        models={name: tuple(1000 * each for each in chosen)},
+        models={name: tuple(milliseconds)},
     )
 
 
-def _in_memory(names: Sequence[str]) -> Iterator[list[str]]:
-    """``names`` in groups that the memory budget holds at once."""
+def _groups_in_memory(names: Sequence[str]) -> Iterator[list[str]]:
+    """The models ``names`` in groups that the memory budget holds at once."""
     group: list[str] = []
-    taken = 0
+    group_bytes = 0
     for name in names:
-        taken += needed(models.REGISTRY[name])
-        if group and taken > budget():
+        model_bytes = needed(models.REGISTRY[name])
+        if group and group_bytes + model_bytes > budget():
             yield group
             group = []
-            taken = needed(models.REGISTRY[name])
+            group_bytes = 0
         group.append(name)
+        group_bytes += model_bytes
     yield group
 
 
 def _remedy_tasks(spec: Request) -> dict[str, Callable[[], object]]:
-    """By remedy what makes the images that a model is asked about.
+    """By remedy a function that makes the images that a model is asked about.
 
-    Of a photograph at the largest side, with every gate open. Further forward passes come on top:
-    ``Chain.passes`` - 1 of them.
+    It makes them of one photograph at the largest side, with every gate open. The further forward
+    passes that a remedy needs, ``Chain.passes`` - 1, are not part of it.
     """
-    side = max(own.side for own in spec.by_framing)
+    side = max(framing.side for framing in spec.by_framing)
     image = study_image(sample_bytes(PHOTOGRAPH), Framing(side=side))[None]
     tasks: dict[str, Callable[[], object]] = {}
     for chain in spec.remedies:
-        opened = (
-            replace(remedy, gate=remedy.gate and replace(remedy.gate, threshold=-math.inf))
-            for remedy in chain.remedies
-        )
-        tasks[chain.id] = partial(Chain(tuple(opened)).views, image)
+        opened = Chain(tuple(_with_open_gate(remedy) for remedy in chain.remedies))
+        tasks[chain.id] = partial(opened.views, image)
     return tasks
+
+
+def _with_open_gate(remedy: Remedy) -> Remedy:
+    """``remedy`` acting on every image, after the measurement that its gate, if any, makes."""
+    if remedy.gate is None:
+        return remedy
+    return replace(remedy, gate=replace(remedy.gate, threshold=-math.inf))
 
 
 def processor() -> str:
     """The name of this machine's processor, as the system tells it."""
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError):  # of a system that is not Linux
         for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
             name, _, value = line.partition(":")
             if name.strip() == "model name" and value.strip():
@@ -255,17 +288,9 @@ def _now() -> str:
 
 
 def unanswered(images: pa.Table) -> list[int]:
-    """The positions of those of ``images`` that a model gave no answer for."""
-    missing = images.filter(pc.starts_with(images["reason"], UNANSWERED))
-    return list(missing["position"].to_pylist())
-
-
-_HOW_TO_CONTINUE = "The command 'runs resume' continues it."
-
-_LEAST_SECONDS = 5.0
-_MOST_SECONDS = 60.0
-_SHARE = 0.01
-"""How much work goes into one file, as a share of all work before: what a killed run loses."""
+    """The positions of those of ``images``, a table of a run's, that a model gave no answer for."""
+    is_unanswered = pc.starts_with(images["reason"], UNANSWERED)
+    return list(images.filter(is_unanswered)["position"].to_pylist())
 
 
 class RunWriter:
@@ -283,17 +308,12 @@ class RunWriter:
         self._plan = plan
         self._parts = list(parts)
         self._image_files = [name for name in manifest.parts if name.startswith("images")]
-        table = self._image_table
-        self._images = len(run_files.readable(table))
-        self._unreadable = len(table) - self._images
-        self._waiting: list[Chunk] = []
-        self._since = time.perf_counter()
+        images = self._image_table()
+        self._readable_count = len(run_files.readable(images))
+        self._unreadable_count = len(images) - self._readable_count
+        self._waiting: list[Chunk] = []  # those that no file has yet
+        self._waiting_since = time.perf_counter()
         self._progress_file = ProgressFile(folder, len(plan.dataset))
-
-    @property
-    def _image_table(self) -> pa.Table:
-        chunks = [number for part in self._parts for number in part.chunks]
-        return run_files.read(self.folder, self.manifest.parts, self.manifest.batch, chunks)
 
     @property
     def finished(self) -> bool:
@@ -302,7 +322,7 @@ class RunWriter:
     @property
     def resumed(self) -> int:
         """How many images were done before, readable or not."""
-        return self._images + self._unreadable
+        return self._done_count
 
     def __enter__(self) -> RunWriter:
         return self
@@ -322,35 +342,23 @@ class RunWriter:
         Closing the iterator stops it; what is done stays. Raises ``UnknownNameError`` for another
         engine, ``RunError`` where the disk does not take the rows, and what the engine raises.
         """
-        done = {number for part in self._parts for number in part.chunks}
+        done = set(self._chunk_numbers())
         todo = [number for number in range(self._plan.chunk_count) if number not in done]
-        chunks = ENGINES[engine].run(self._plan, todo, address) if todo else iter(())
+        chunks: Iterator[Chunk | None] = iter(())
+        if todo:
+            chunks = ENGINES[engine].run(self._plan, todo, address)
         began = time.perf_counter()
         yield self._progress(loading=True)
         for chunk in chunks:
-            now = time.perf_counter()
-            if chunk is None:
-                self._since = now
-                started = self.manifest.startup_seconds + now - began
-                self.manifest = self.manifest.updated(startup_seconds=started)
+            if chunk is None:  # the models are loaded
+                self._waiting_since = time.perf_counter()
+                startup_seconds = self.manifest.startup_seconds + self._waiting_since - began
+                self.manifest = self.manifest.updated(startup_seconds=startup_seconds)
             else:
-                self._waiting.append(chunk)
-                self._images += chunk.readable
-                self._unreadable += len(chunk.images) - chunk.readable
-                rows = sum(each.table.num_rows + len(each.images) for each in self._waiting)
-                before = sum(part.seconds for part in self._parts)
-                seconds = min(max(_LEAST_SECONDS, _SHARE * before), _MOST_SECONDS)
-                if rows >= ROWS_A_FILE or now - self._since >= seconds:
-                    self.write()
+                self._take(chunk)
             yield self._progress()
         self.write()
-        count = sum(len(part.chunks) for part in self._parts)
-        if count < self._plan.chunk_count:
-            raise RunError(
-                f"The engine did only {count} of {counted(self._plan.chunk_count, 'part')} of the "
-                "work: continue the run.",
-                hint=_HOW_TO_CONTINUE,
-            )
+        self._check_complete()
         self._parts = compact(self.folder, self._parts)
         # A run that was killed while it measured has no rows left to do, but no latencies either.
         unmeasured = bool(todo) or not self.manifest.latencies
@@ -361,35 +369,61 @@ class RunWriter:
             )
         self.write(status=FINISHED)
         remove_unlisted(self.folder, self.manifest.parts)
-        folder.compute(self.folder, self.manifest)
+        run_folder.compute(self.folder, self.manifest)
+
+    def _take(self, chunk: Chunk) -> None:
+        """Lets ``chunk`` wait to be written; writes what waits where that is enough for a file."""
+        self._waiting.append(chunk)
+        self._readable_count += chunk.readable
+        self._unreadable_count += len(chunk.images) - chunk.readable
+        row_count = sum(waiting.table.num_rows + len(waiting.images) for waiting in self._waiting)
+        seconds_a_file = _SHARE_A_FILE * self._seconds_written()
+        seconds_a_file = min(max(_LEAST_SECONDS_A_FILE, seconds_a_file), _MOST_SECONDS_A_FILE)
+        seconds_waiting = time.perf_counter() - self._waiting_since
+        if row_count >= ROWS_A_FILE or seconds_waiting >= seconds_a_file:
+            self.write()
+
+    def _check_complete(self) -> None:
+        """Raises ``RunError`` unless the files have every chunk."""
+        chunk_count = len(self._chunk_numbers())
+        if chunk_count < self._plan.chunk_count:
+            raise RunError(
+                f"The engine did only {chunk_count} of {counted(self._plan.chunk_count, 'part')} "
+                "of the work: continue the run.",
+                hint=_HOW_TO_CONTINUE,
+            )
 
     def _progress(self, *, loading: bool = False) -> Progress:
-        done = self._images + self._unreadable
-        progress = Progress(done, len(self._plan.dataset), self._unreadable, loading)
+        """The progress, which is written to its file too."""
+        progress = Progress(
+            done=self._done_count,
+            total=len(self._plan.dataset),
+            unreadable=self._unreadable_count,
+            loading=loading,
+        )
         self._progress_file.write(progress)
         return progress
 
     def write(self, **changes: object) -> None:
-        """Writes what is waiting, and the manifest with that and ``changes``."""
-        if not (self._waiting or changes):
+        """Writes what is waiting, and the manifest with that and ``changes``.
+
+        Raises ``RunError`` where the disk does not take them.
+        """
+        if not self._waiting and not changes:
             return
         try:
             if self._waiting:
-                now = time.perf_counter()
-                self._image_files.append(run_files.write(self.folder, self._waiting).name)
-                self._parts.append(write_part(self.folder, self._waiting, now - self._since))
-                self._waiting = []
-                self._since = now
+                self._write_waiting()
             if changes.get("status") == FINISHED:
-                table = self._image_table
-                changes["content"] = run_files.content(table)
-                file = run_files.gather(self.folder, table, self._plan.dataset)
+                images = self._image_table()
+                changes["content"] = run_files.content(images)
+                file = run_files.gather(self.folder, images, self._plan.dataset)
                 self._image_files = [file.name]
             files = [*self._image_files, *(part.path.name for part in self._parts)]
             self.manifest = self.manifest.updated(
-                images=self._images,
-                unreadable=self._unreadable,
-                seconds=sum(part.seconds for part in self._parts),
+                images=self._readable_count,
+                unreadable=self._unreadable_count,
+                seconds=self._seconds_written(),
                 parts={name: (self.folder / name).stat().st_size for name in files},
                 **changes,
             )
@@ -400,6 +434,33 @@ class RunWriter:
                 "room, then continue the run.",
                 hint=f"Its folder is {self.folder}. {_HOW_TO_CONTINUE}",
             ) from error
+
+    def _write_waiting(self) -> None:
+        """Writes the waiting chunks: a file of their images, and one of their rows."""
+        now = time.perf_counter()
+        image_file = run_files.write(self.folder, self._waiting)
+        self._image_files.append(image_file.name)
+        part = write_part(self.folder, self._waiting, seconds=now - self._waiting_since)
+        self._parts.append(part)
+        self._waiting = []
+        self._waiting_since = now
+
+    @property
+    def _done_count(self) -> int:
+        return self._readable_count + self._unreadable_count
+
+    def _seconds_written(self) -> float:
+        return sum(part.seconds for part in self._parts)
+
+    def _chunk_numbers(self) -> list[int]:
+        """The chunks that the files of rows have."""
+        return [number for part in self._parts for number in part.chunks]
+
+    def _image_table(self) -> pa.Table:
+        """The images of the chunks that the files of rows have."""
+        return run_files.read(
+            self.folder, self.manifest.parts, self.manifest.batch, self._chunk_numbers()
+        )
 
 
 def start(
@@ -420,22 +481,24 @@ def start(
     seconds; no new run is left behind then.
     """
     chosen = ENGINES[engine]
-    fresh = _fresh(plan, chosen.name, creator)
+    fresh = _new_manifest(plan, chosen.name, creator)
     same = _same_request(runs, fresh) if resume else None
     try:
-        if same is None:
-            chosen.require()
-            (runs / fresh.id).mkdir(parents=True)
-        writer = _open_writer(plan, same or runs / fresh.id, None if same else fresh, patience)
-        if same and notes.read(same).stopped:
-            with suppress(RunError):
-                notes.update(same, stopped="")
-        return writer
+        if same is not None:
+            writer = _open_writer(plan, same, fresh=None, patience=patience)
+            if notes.read(same).stopped:
+                with contextlib.suppress(RunError):  # a note is no reason to stop
+                    notes.update(same, stopped="")
+            return writer
+        chosen.require()
+        folder = runs / fresh.id
+        folder.mkdir(parents=True)
+        return _open_writer(plan, folder, fresh, patience)
     except OSError as error:
-        raise _refused(runs, error) from error
+        raise _unwritable(runs, error) from error
 
 
-def _refused(runs: Path, error: OSError) -> RunError:
+def _unwritable(runs: Path, error: OSError) -> RunError:
     return RunError(
         f"The folder of runs cannot be written to: {error.strerror}; make it writable, or choose "
         "another folder.",
@@ -444,11 +507,15 @@ def _refused(runs: Path, error: OSError) -> RunError:
 
 
 def earlier(plan: Plan, runs: Path) -> Path | None:
-    """The run with which ``start`` would go on for ``resume``; None if there is none."""
-    return _same_request(runs, _fresh(plan, "", ""))
+    """The folder of the run that ``start`` would continue by ``resume``; None if there is none."""
+    return _same_request(runs, _new_manifest(plan, engine="", creator=""))
 
 
-def _fresh(plan: Plan, engine: str, creator: str) -> Manifest:
+def _new_manifest(plan: Plan, engine: str, creator: str) -> Manifest:
+    trained_on = {}
+    for name in plan.spec.model_names:
+        if name in models.REGISTRY and models.REGISTRY[name].trained_on:
+            trained_on[name] = models.REGISTRY[name].trained_on
     return Manifest(
         id=new_id(plan.record.title),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -460,58 +527,57 @@ def _fresh(plan: Plan, engine: str, creator: str) -> Manifest:
         creator=creator,
         classes=plan.classes,
         plugins=plugin_digests(plan.spec),
-        trained_on={
-            name: models.REGISTRY[name].trained_on
-            for name in plan.spec.model_names
-            if name in models.REGISTRY and models.REGISTRY[name].trained_on
-        },
+        trained_on=trained_on,
     )
 
 
 def reopen(plan: Plan, folder: Path, *, patience: float = 0.0) -> RunWriter:
-    """The unfinished run in ``folder``, to go on with; ``plan`` is that of its manifest.
+    """The writer that continues the run in ``folder``; ``plan`` is that of its manifest.
 
-    Raises ``RunError`` where what was begun cannot be continued as the same run, or not here, and
-    where somebody else still writes it after ``patience`` seconds.
+    Raises ``RunError`` where what was begun cannot be continued as the same run, and
+    ``RunLockedError`` where somebody else still writes it after ``patience`` seconds.
     """
     manifest = read(folder)
-    now = replace(
+    begun_now = replace(
         manifest,
         spec=plan.spec,
         dataset=plan.record,
         versions=versions(),
         plugins=plugin_digests(plan.spec),
     )
-    if now.key != manifest.key:
+    if begun_now.key != manifest.key:
         raise RunError(
             f"The run {manifest.id} cannot continue: its images or versions of the software have "
             "changed. Evaluate the images again."
         )
-    return _open_writer(plan, folder, None, patience)
+    return _open_writer(plan, folder, fresh=None, patience=patience)
 
 
 def _open_writer(plan: Plan, folder: Path, fresh: Manifest | None, patience: float) -> RunWriter:
-    """The writer of ``folder``: of the ``fresh`` run, or of the one that is there.
+    """The writer of the run in ``folder``: of the ``fresh`` one, or without it of the one there.
 
-    Clears what a killed process left behind, and takes unanswered images out of the run.
+    Clears what a killed process left behind, and takes out of the run the images that a model did
+    not answer, so that it is asked again.
     """
     lock: FileLock | None = None
     try:
         lock = locked(folder, patience)
         if fresh is not None:
             fresh.write(folder)  # from here on others see a run
-        manifest = fresh or read(folder)  # as it stands now that nobody else writes it
+            manifest = fresh
+        else:
+            manifest = read(folder)  # anew, as nobody else writes it from now on
         if manifest.status == FINISHED:
-            load(folder)  # says so if it is damaged
-        with file_lock(folder):  # nobody writes its notes just now
+            load(folder)  # raises an error where it is damaged
+        with file_lock(folder):  # else they might be those of notes that are being written
             for leftover in folder.glob(TEMPORARY):
                 leftover.unlink(missing_ok=True)
         remove_unlisted(folder, manifest.parts)
         parts = all_parts(folder, manifest.parts)
         plan = replace(plan, spec=manifest.spec, batch=manifest.batch)
-        answered = _answered(plan, folder, manifest, parts)
-        writer = RunWriter(plan, folder, manifest, answered, lock)
-        if answered != parts:
+        answered_parts = _without_unanswered(plan, folder, manifest, parts)
+        writer = RunWriter(plan, folder, manifest, answered_parts, lock)
+        if answered_parts != parts:
             writer.write(status=UNFINISHED, content=None)
             remove_unlisted(folder, writer.manifest.parts)
         return writer
@@ -521,25 +587,29 @@ def _open_writer(plan: Plan, folder: Path, fresh: Manifest | None, patience: flo
         if fresh is not None:
             shutil.rmtree(folder, ignore_errors=True)
         if isinstance(error, OSError):
-            raise _refused(folder.parent, error) from error
+            raise _unwritable(folder.parent, error) from error
         raise
 
 
-def _answered(plan: Plan, folder: Path, manifest: Manifest, parts: Sequence[Part]) -> list[Part]:
+def _without_unanswered(
+    plan: Plan, folder: Path, manifest: Manifest, parts: Sequence[Part]
+) -> list[Part]:
     """``parts`` without the chunks of unanswered images, in new files; the old ones stay."""
     done = [number for part in parts for number in part.chunks]
     images = run_files.read(folder, manifest.parts, manifest.batch, done)
-    chunk_numbers = {position // plan.batch for position in unanswered(images)}
-    positions = [position for number in chunk_numbers for position in plan.positions(number)]
-    answered: list[Part] = []
+    unanswered_chunks = {position // plan.batch for position in unanswered(images)}
+    positions: list[int] = []
+    for number in unanswered_chunks:
+        positions += plan.positions(number)
+    answered_parts: list[Part] = []
     for part in parts:
-        if chunk_numbers.isdisjoint(part.chunks):
-            answered.append(part)
+        if unanswered_chunks.isdisjoint(part.chunks):
+            answered_parts.append(part)
             continue
-        rest = without_chunks(part, chunk_numbers, positions)
+        rest = without_chunks(part, unanswered_chunks, positions)
         if rest is not None:
-            answered.append(rest)
-    return answered
+            answered_parts.append(rest)
+    return answered_parts
 
 
 def _same_request(runs: Path, fresh: Manifest) -> Path | None:
@@ -562,4 +632,5 @@ def _same_request(runs: Path, fresh: Manifest) -> Path | None:
 def new_id(title: str) -> str:
     """An id that no other run or match has, which begins with its title."""
     name = re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")[:40] or "run"
-    return f"{name}-{datetime.now(UTC):%Y%m%d-%H%M%S}-{uuid.uuid4().hex[:6]}"
+    created = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
+    return f"{name}-{created}-{uuid.uuid4().hex[:6]}"
