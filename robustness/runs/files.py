@@ -1,12 +1,12 @@
-"""The rows of a run on disk: Parquet files of one or several whole chunks.
+"""The Parquet files in the folder of a run: those of its rows, and those of its images.
 
-A file counts once the manifest names it. A program may stop at any moment: other files are what it
-left behind, which nobody reads and the next writer removes.
+A file of rows holds one or several whole chunks. A file of images holds a row for each image, by
+its position in the dataset: what it is, and why it could not be read if so. While a run goes on,
+a file of images is written beside each file of rows. A finished run has a single file of images,
+which also holds the other columns of the dataset's table.
 
-The images of a run, a row each by its position: what they are, and why some could not be read.
-
-While a run goes on, each file of rows has one of its images beside it; a finished run has one file,
-with the other columns of its dataset's table as well.
+A file counts once the manifest names it. As a program may stop at any moment, it can leave other
+files behind: nobody reads them, and the next writer removes them.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ import os
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import reduce
-from itertools import count
 from operator import and_
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -38,34 +37,37 @@ from robustness.measure.request import Request
 from robustness.measure.rows import REMEDY, own_columns, stored
 
 if TYPE_CHECKING:
-    from robustness.runs.engines import Chunk
+    from robustness.runs.engines import Chunk, ImageRecord
 
 KEY = b"robustness"
-"""Under which a file of rows says what it is."""
+"""The key, in the metadata of a Parquet file of rows, of the note that tells its chunks."""
 
 ROWS_A_FILE = 2**18
-"""About 130 MB in memory, for those that read a file at a time."""
+"""The most rows of a file: about 130 MB in memory, for those that read a file at a time."""
 
 ROWS_A_GROUP = 2**17
-"""Rows that are read at once: measured with DuckDB, a quarter less time than groups of 2**15."""
+"""Rows of a Parquet row group. DuckDB takes a quarter less time than with groups of 2**15."""
 
 FEW = 8
-"""A finished run keeps so many files as they are."""
+"""A finished run of at most so many files of rows keeps them as they are."""
 
-_NOTES_A_FILE = 2**20  # characters of what a file says of itself
+_NOTES_A_FILE = 2**20
+"""Characters of the note of a file, at most."""
 
 NAME = "part-{:06d}.parquet"
+"""The name of a file of rows: with the number of its first chunk, or the next one that is free."""
+
 FILES = "part-*.parquet"
-"""Names of files of rows, with the number of their first chunk, or the next one that is free."""
+"""The pattern that all names of files of rows match."""
 
 
 @dataclass(frozen=True)
 class Part:
     """The metadata of a file of rows.
 
-    ``chunks`` are the numbers of the chunks in it; ``images`` counts those with rows; ``seconds``
-    is the time since the part before it. ``rows`` have no remedy, ``remedied`` ones have one.
-    ``own`` are its columns of plugins' metrics.
+    ``chunks`` are the numbers of the chunks in it, and ``images`` counts the images with rows.
+    ``seconds`` is the time that passed since the part before it. ``rows`` counts the rows without
+    a remedy, ``remedied`` those with one. ``own`` are the names of its columns of plugins' metrics.
     """
 
     path: Path
@@ -78,12 +80,12 @@ class Part:
 
     @property
     def note(self) -> str:
-        """What the file says of itself."""
+        """The JSON text in the file's metadata."""
         return _note(self.chunks, self.images, self.seconds)
 
 
-class _About(StrictRecord):
-    """The stored metadata of a file of rows, as in ``Part``."""
+class _Note(StrictRecord):
+    """The fields of ``Part.note``."""
 
     chunks: tuple[int, ...]
     images: Annotated[int, Field(ge=0)]
@@ -91,15 +93,16 @@ class _About(StrictRecord):
 
 
 def write_part(folder: Path, chunks: Sequence[Chunk], seconds: float) -> Part:
-    """Writes ``chunks`` (at least one) as one file, whole or not at all.
+    """Write the rows of ``chunks`` (at least one) as one file, whole or not at all.
 
     Raises ``OSError`` where the disk does not take it.
     """
     ordered = sorted(chunks, key=lambda chunk: chunk.number)
     numbers = [chunk.number for chunk in ordered]
-    note = _note(numbers, sum(chunk.readable for chunk in ordered), seconds)
+    image_count = sum(chunk.readable for chunk in ordered)
+    rows = pa.concat_tables(chunk.table for chunk in ordered)
     path = free_path(folder, NAME, numbers[0])
-    return _put_part(path, pa.concat_tables(chunk.table for chunk in ordered), note)
+    return _put_part(path, rows, _note(numbers, image_count, seconds))
 
 
 def _put_part(path: Path, table: pa.Table, note: str) -> Part:
@@ -112,102 +115,126 @@ def _note(chunks: Sequence[int], images: int, seconds: float) -> str:
 
 
 def compact(folder: Path, parts: Sequence[Part]) -> list[Part]:
-    """Write the rows of ``parts`` into few files beside theirs; return the parts of the run then.
+    """Write the rows of ``parts`` into fewer files, beside the present ones, in the same order.
 
-    Rows keep their order. Returns ``parts`` where there are few files already, and where the disk
-    has no room.
+    Returns the parts of the run from then on. Those are ``parts`` themselves where there are few
+    already, and where the disk has no room.
     """
     if len(parts) <= FEW:
         return list(parts)
-    files: list[Part] = []
-    written: list[Path] = []
+    compacted: list[Part] = []
+    new_paths: list[Path] = []
     try:
-        for group in _groups(parts):
+        for group in _groups_by_file(parts):
             if len(group) == 1:
-                files += group
+                compacted += group
                 continue
-            chunks = [number for part in group for number in part.chunks]
-            count = sum(part.images for part in group)
-            seconds = sum(part.seconds for part in group)
-            path = free_path(folder, NAME, chunks[0])
-            rows = pa.concat_tables(map(_read, group))
-            files.append(_put_part(path, rows, _note(chunks, count, seconds)))
-            written.append(path)
-    except OSError:  # no room for a second copy: the run is whole without it
-        for path in written:
+            joined = _join(folder, group)
+            compacted.append(joined)
+            new_paths.append(joined.path)
+    except OSError:
+        # There is no room for a second copy of the rows, and the run is whole without one.
+        for path in new_paths:
             path.unlink(missing_ok=True)
         return list(parts)
-    return files
+    return compacted
 
 
-def _groups(parts: Sequence[Part]) -> Iterator[list[Part]]:
-    """``parts`` in their order, grouped by file."""
+def _groups_by_file(parts: Sequence[Part]) -> Iterator[list[Part]]:
+    """Yield the successive ``parts`` that fit into one file together."""
     group: list[Part] = []
-    rows = note = 0
+    row_count = 0
+    note_length = 0
     for part in parts:
-        rows = rows + part.rows
-        note = note + len(part.note)
-        if group and (rows > ROWS_A_FILE or note > _NOTES_A_FILE):
+        row_count += part.rows
+        note_length += len(part.note)
+        if group and (row_count > ROWS_A_FILE or note_length > _NOTES_A_FILE):
             yield group
             group = []
-            rows = part.rows
-            note = len(part.note)
+            row_count = part.rows
+            note_length = len(part.note)
         group.append(part)
     if group:
         yield group
 
 
+def _join(folder: Path, parts: Sequence[Part]) -> Part:
+    """Write the rows of ``parts`` into one new file."""
+    chunk_numbers = [number for part in parts for number in part.chunks]
+    image_count = sum(part.images for part in parts)
+    seconds = sum(part.seconds for part in parts)
+    rows = pa.concat_tables(_read(part) for part in parts)
+    path = free_path(folder, NAME, chunk_numbers[0])
+    return _put_part(path, rows, _note(chunk_numbers, image_count, seconds))
+
+
 def put_table(path: Path, table: pa.Table) -> None:
-    """Write ``table`` to ``path``, whole or not at all; raises ``OSError`` with a plain reason."""
+    """Write ``table`` to ``path``, whole or not at all.
+
+    Raises ``OSError`` with the reason in the operating system's words.
+    """
+    options = parquet_options(table.schema)
     try:
-        options = written(table.schema)
-        put_whole(path, lambda to: pq.write_table(table, to, ROWS_A_GROUP, **options))
+        put_whole(path, lambda file: pq.write_table(table, file, ROWS_A_GROUP, **options))
     except OSError as error:
         if error.errno is None:
             raise
-        # Arrow has the reason within a text of its own.
+        # Arrow hides the reason within a text of its own.
         raise OSError(error.errno, os.strerror(error.errno), str(path)) from error
 
 
-def written(columns: pa.Schema) -> dict[str, Any]:
-    """The options with which all Parquet files of a run are written.
-
-    Dictionaries of measured figures, which hardly repeat, would take time and space.
-    """
-    repeating = [path for field in columns for path in _repeating(field, field.name)]
+def parquet_options(columns: pa.Schema) -> dict[str, Any]:
+    """The options of ``pq.write_table`` with which all Parquet files of a run are written."""
+    # Only values that repeat gain from a dictionary. Measured figures hardly do, and dictionaries
+    # of them would take time and space.
+    repeating = []
+    for field in columns:
+        repeating += _paths_without_fractions(field, field.name)
     return {"compression": "zstd", "use_dictionary": repeating}
 
 
-def _repeating(field: pa.Field, path: str) -> Iterator[str]:
-    """The paths of the columns in ``field`` that hold no fractions."""
+def _paths_without_fractions(field: pa.Field, path: str) -> list[str]:
+    """The Parquet paths of the columns below ``field``, which is at ``path``, but for floats."""
     if pa.types.is_list(field.type):
-        yield from _repeating(field.type.value_field, f"{path}.list.element")
-    elif pa.types.is_struct(field.type):
+        return _paths_without_fractions(field.type.value_field, f"{path}.list.element")
+    if pa.types.is_struct(field.type):
+        paths = []
         for inner in field.type:
-            yield from _repeating(inner, f"{path}.{inner.name}")
-    elif not pa.types.is_floating(field.type):
-        yield path
+            paths += _paths_without_fractions(inner, f"{path}.{inner.name}")
+        return paths
+    return [] if pa.types.is_floating(field.type) else [path]
 
 
 def free_path(folder: Path, name: str, number: int) -> Path:
-    """A path in ``folder`` without a file: ``name`` with ``number``, or with the first after it.
-
-    A file without the chunks that are done again may still be called after one of them.
-    """
-    paths = (folder / name.format(free) for free in count(number))
-    return next(path for path in paths if not path.exists())
+    """The path of a new file in ``folder``: ``name`` with the first free number from ``number``."""
+    # The number of a chunk may be taken: when some chunks of a file are done again, its other
+    # chunks move to a new file, and the old one, called after its first chunk, is still there.
+    while (folder / name.format(number)).exists():
+        number += 1
+    return folder / name.format(number)
 
 
 def read_part(path: Path) -> Part:
-    """The metadata of the file; raises ``RunError`` for one that is damaged or of another kind."""
+    """Read the metadata of the file of rows at ``path``.
+
+    Raises ``RunError`` for a file that is damaged or of another kind.
+    """
     try:
         require_regular(path)
         with pq.ParquetFile(path) as file:
             own = own_columns(file.schema_arrow)
-            about = checked_json(_About, (file.schema_arrow.metadata or {}).get(KEY, b""))
-            remedied = _remedied(file)
-            rows = file.metadata.num_rows - remedied
-            return Part(path, **vars(about), rows=rows, remedied=remedied, own=own)
+            metadata = file.schema_arrow.metadata or {}
+            note = checked_json(_Note, metadata.get(KEY, b""))
+            remedied = _count_remedied(file)
+            return Part(
+                path,
+                chunks=note.chunks,
+                images=note.images,
+                seconds=note.seconds,
+                rows=file.metadata.num_rows - remedied,
+                remedied=remedied,
+                own=own,
+            )
     except (pa.ArrowException, OSError, ParameterError) as error:
         raise RunError(
             f"The file {_named(path)} is damaged or of another kind: delete the run, or that file "
@@ -216,8 +243,11 @@ def read_part(path: Path) -> Part:
         ) from error
 
 
-def _remedied(file: pq.ParquetFile) -> int:
-    """How many rows of ``file`` have a remedy."""
+def _count_remedied(file: pq.ParquetFile) -> int:
+    """The number of rows of ``file`` with a remedy, from its statistics, without reading rows.
+
+    Raises ``ParameterError`` for a file without statistics.
+    """
     names = [file.schema.column(index).path for index in range(file.metadata.num_columns)]
     column = names.index(REMEDY.name)
     remedied = 0
@@ -243,83 +273,96 @@ def read_rows(
     *,
     remedied: bool = False,
 ) -> pa.Table:
-    """The rows of ``part``, of one ``model`` if that is named.
+    """Read the rows of ``part``: all that have no remedy or, if ``remedied``, all that have one.
 
-    All ``columns`` of the file unless named. The rows have no remedy or, if ``remedied``, each
-    has one. Raises ``RunError`` where the file cannot be read.
+    ``columns`` are by default all of the file. ``model`` restricts the rows to one model. Raises
+    ``RunError`` where the file cannot be read.
     """
     filters = []
     if model is not None:
         filters.append(pc.field("model") == model)
     if remedied:
         filters.append(pc.field(REMEDY.name).is_valid())
-    elif part.remedied:  # else no row has a remedy, and nothing need be compared
+    elif part.remedied:
+        # A part without remedied rows needs no filter, which would cost a comparison a row.
         filters.append(pc.field(REMEDY.name).is_null())
     combined = reduce(and_, filters) if filters else None
     return _read(part, columns or stored(part.own).names, combined)
 
 
-def _read(part: Part, columns: Sequence[str] | None = None, filters: Any = None) -> pa.Table:
-    """All rows of ``part``, unless there are ``filters``."""
-    path = part.path
+def _read(
+    part: Part, columns: Sequence[str] | None = None, filters: pc.Expression | None = None
+) -> pa.Table:
+    """The rows of ``part`` that pass ``filters``, by default all, with and without remedies."""
     try:
         table = pq.read_table(
-            path,
+            part.path,
             columns=columns and list(columns),
             filters=filters,
             schema=stored(part.own),
         )
-        return table.replace_schema_metadata(None)
     except (pa.ArrowException, OSError) as error:
         raise RunError(
-            f"The file {_named(path)} can no longer be read: it is missing or damaged.",
-            hint=f"The file is {path}.",
+            f"The file {_named(part.path)} can no longer be read: it is missing or damaged.",
+            hint=f"The file is {part.path}.",
         ) from error
+    return table.replace_schema_metadata(None)
 
 
 def all_parts(folder: Path, files: Iterable[str]) -> list[Part]:
-    """The parts among ``files`` that are in ``folder``, by their first chunk.
+    """The parts among ``files`` that exist in ``folder``, sorted by their first chunk.
 
     Raises ``RunError`` as ``read_part`` does, and where two parts hold the same chunk or have
-    other columns.
+    different columns.
     """
-    names = [name for name in files if name.startswith("part")]
-    parts = [read_part(folder / name) for name in names if (folder / name).exists()]
+    parts = []
+    for name in files:
+        path = folder / name
+        if name.startswith("part") and path.exists():
+            parts.append(read_part(path))
     numbers = [number for part in parts for number in part.chunks]
-    if len(numbers) != len(set(numbers)) or len({part.own for part in parts}) > 1:
+    has_duplicates = len(numbers) != len(set(numbers))
+    column_sets = {part.own for part in parts}
+    if has_duplicates or len(column_sets) > 1:
         raise RunError(f"{folder.name} contains some rows twice: it mixes several runs.")
     return sorted(parts, key=lambda part: part.chunks[:1])
 
 
 def remove_unlisted(folder: Path, files: Collection[str]) -> None:
     """Remove the files of rows and images in ``folder`` that are not among ``files``."""
-    for path in (*folder.glob(FILES), *folder.glob("images*.parquet")):
-        if path.name not in files:
-            with contextlib.suppress(OSError):  # it does not count, so it may stay
-                path.unlink()
+    for path in [*folder.glob(FILES), *folder.glob("images*.parquet")]:
+        if path.name in files:
+            continue
+        with contextlib.suppress(OSError):  # nobody reads it, so it may stay
+            path.unlink()
 
 
 def without_chunks(part: Part, numbers: Collection[int], positions: Collection[int]) -> Part | None:
-    """``part`` in a file of its own without the chunks ``numbers``; None if no other is in it.
+    """Write the rows of ``part`` that are not of the chunks ``numbers`` into a file of their own.
 
-    These are of the images at the ``positions``.
+    ``positions`` are those of the images of these chunks. Returns None, without a file, where
+    ``part`` holds no other chunk.
     """
     rest = [number for number in part.chunks if number not in numbers]
     if not rest:
         return None
     rows = _read(part)
-    rows = rows.filter(pc.invert(pc.is_in(rows["position"], pa.array(positions, pa.int32()))))
-    note = _note(rest, len(pc.unique(rows["position"])), part.seconds)
-    return _put_part(free_path(part.path.parent, NAME, rest[0]), rows, note)
+    is_removed = pc.is_in(rows["position"], pa.array(positions, pa.int32()))
+    rows = rows.filter(pc.invert(is_removed))
+    image_count = len(pc.unique(rows["position"]))
+    path = free_path(part.path.parent, NAME, rest[0])
+    return _put_part(path, rows, _note(rest, image_count, part.seconds))
 
 
 FILE = "images.parquet"
-_OF_A_PART = "images-{:06d}.parquet"
+"""The file of images of a finished run."""
+
+_FILE_OF_A_PART = "images-{:06d}.parquet"
 
 READABLE = "readable"
 UNREADABLE = "unreadable"
 
-_ABOUT = pa.schema(
+_IMAGE_COLUMNS = pa.schema(
     [
         ("position", pa.int32()),
         ("name", pa.string()),
@@ -329,50 +372,57 @@ _ABOUT = pa.schema(
         ("reason", pa.string()),
     ]
 )
-SCHEMA = pa.schema(
-    [*_ABOUT, *((name, pa.float64() if p.form else pa.string()) for name, p in PROPERTIES.items())]
+_PROPERTY_COLUMNS = pa.schema(
+    [(name, pa.float64() if p.form else pa.string()) for name, p in PROPERTIES.items()]
 )
-"""``status`` is ``READABLE``, then with the digest that identifies the image and those of its
-pixels in each framing of the request, or ``UNREADABLE`` for a ``reason``."""
+SCHEMA = pa.schema([*_IMAGE_COLUMNS, *_PROPERTY_COLUMNS])
+"""The columns of a file of images.
+
+``status`` is ``READABLE`` or ``UNREADABLE``. A readable image has a ``digest`` that identifies it
+and, in ``framed``, the digests of its pixels in each framing of the request. An unreadable one has
+a ``reason``.
+"""
 
 _TABLE = " (table)"
-"""Ends the name of a column of the dataset that is taken."""
+"""The suffix of a column of the dataset's table whose name is one of ``SCHEMA``."""
 
 
 def write(folder: Path, chunks: Sequence[Chunk]) -> Path:
-    """Write the images of ``chunks`` (at least one); raises ``OSError``."""
-    rows = [
-        {
-            "position": image.position,
-            "name": image.name,
-            "digest": image.digest,
-            "framed": image.framed or None,
-            "status": UNREADABLE if image.reason else READABLE,
-            "reason": image.reason or None,
-            **image.properties,
-        }
-        for chunk in chunks
-        for image in chunk.images
-    ]
-    path = free_path(folder, _OF_A_PART, min(chunk.number for chunk in chunks))
+    """Write the images of ``chunks`` (at least one) as a new file; raises ``OSError``."""
+    rows = []
+    for chunk in chunks:
+        rows += [_image_row(image) for image in chunk.images]
+    first_number = min(chunk.number for chunk in chunks)
+    path = free_path(folder, _FILE_OF_A_PART, first_number)
     put_table(path, pa.Table.from_pylist(rows, SCHEMA))
     return path
 
 
+def _image_row(image: ImageRecord) -> dict[str, Any]:
+    return {
+        "position": image.position,
+        "name": image.name,
+        "digest": image.digest,
+        "framed": image.framed or None,
+        "status": UNREADABLE if image.reason else READABLE,
+        "reason": image.reason or None,
+        **image.properties,
+    }
+
+
 def gather(folder: Path, images: pa.Table, dataset: Dataset) -> Path:
-    """As ``put``, with the columns of ``dataset``."""
+    """Write ``images`` and the columns of the table of ``dataset`` as the one file of a run.
+
+    Raises ``OSError`` where the disk does not take it.
+    """
     images = images.select(SCHEMA.names)
-    positions = images["position"].to_pylist()
-    with contextlib.suppress(ParameterError, OSError):  # the table may be gone
-        for name, values in dataset.columns().items():
-            texts = [values.get(dataset.entries[at].name) for at in positions]
-            own = f"{name}{_TABLE}" if name in images.column_names else name
-            images = images.append_column(own, pa.array(texts, pa.string()))
-    return put(folder, images)
-
-
-def put(folder: Path, images: pa.Table) -> Path:
-    """Write ``images`` as the one file of a run; raises ``OSError``."""
+    names = [dataset.entries[position].name for position in images["position"].to_pylist()]
+    # The table may be gone by the end of the run, which is no reason to lose the images.
+    with contextlib.suppress(ParameterError, OSError):
+        for column, value_by_name in dataset.columns().items():
+            values = pa.array([value_by_name.get(name) for name in names], pa.string())
+            is_taken = column in images.column_names
+            images = images.append_column(f"{column}{_TABLE}" if is_taken else column, values)
     put_table(folder / FILE, images)
     return folder / FILE
 
@@ -380,16 +430,19 @@ def put(folder: Path, images: pa.Table) -> Path:
 def read(folder: Path, files: Iterable[str], batch: int, chunks: Collection[int]) -> pa.Table:
     """The images of ``chunks``, each of ``batch`` images, in the order of the dataset.
 
-    They are in those ``files`` of the run in ``folder`` that are of images. Raises ``RunError``
-    where one is damaged or gone.
+    They are read from those ``files`` of the run in ``folder`` that are files of images. Raises
+    ``RunError`` where one of them is damaged or gone.
     """
     tables = [_read_images(folder / name) for name in files if name.startswith("images")]
     images = pa.concat_tables([SCHEMA.empty_table(), *tables], promote_options="default")
     positions = images["position"].to_numpy()
-    _, last = np.unique(positions[::-1], return_index=True)
-    order = len(positions) - 1 - last  # a newer file counts more
-    done = np.isin(positions[order] // batch, np.fromiter(chunks, np.int64))
-    return images.take(pa.array(order[done]))
+    # An image whose chunk was done again stands in two files, of which the newer one, that is the
+    # later one, counts. np.unique tells first occurrences, hence the reversal.
+    _, from_end = np.unique(positions[::-1], return_index=True)
+    rows = len(positions) - 1 - from_end
+    chunk_numbers = positions[rows] // batch
+    is_done = np.isin(chunk_numbers, np.fromiter(chunks, np.int64))
+    return images.take(pa.array(rows[is_done]))
 
 
 def _read_images(path: Path) -> pa.Table:
@@ -397,7 +450,8 @@ def _read_images(path: Path) -> pa.Table:
         require_regular(path)
         with pq.ParquetFile(path) as file:
             table = file.read()
-        if table.schema.names[: len(_ABOUT)] != _ABOUT.names or table["position"].null_count:
+        first_names = table.schema.names[: len(_IMAGE_COLUMNS)]
+        if first_names != _IMAGE_COLUMNS.names or table["position"].null_count:
             raise ParameterError("Expected images.")
     except (pa.ArrowException, OSError, ParameterError) as error:
         raise RunError(
@@ -409,49 +463,58 @@ def _read_images(path: Path) -> pa.Table:
 
 
 def readable(images: pa.Table) -> pa.Table:
-    """The ``images`` that have rows."""
+    """Those of ``images`` that were read, and so have rows."""
     return images.filter(pc.equal(images["status"], READABLE))
 
 
 def unreadable(images: pa.Table) -> list[tuple[str, str]]:
     """(name, reason) of those of ``images`` that could not be read."""
     others = images.filter(pc.equal(images["status"], UNREADABLE))
-    return list(zip(others["name"].to_pylist(), others["reason"].to_pylist(), strict=True))
+    names = others["name"].to_pylist()
+    reasons = others["reason"].to_pylist()
+    return list(zip(names, reasons, strict=True))
 
 
 def properties(images: pa.Table) -> pa.Table | None:
     """The properties of ``images`` by ``position``, and the columns of their dataset's table.
 
-    None if they were not measured.
+    Returns None if the properties were not measured.
     """
-    table = readable(images).drop_columns(_ABOUT.names[1:])
+    dropped = _IMAGE_COLUMNS.names[1:]  # all but the position
+    table = readable(images).drop_columns(dropped)
     if all(table[name].null_count == len(table) for name in PROPERTIES):
         return None
-    own = {f"{name}{_TABLE}": name for name in _ABOUT.names[1:]}
-    return table.rename_columns([own.get(name, name) for name in table.column_names])
+    # Without those columns, ones of the dataset's table can have their names again.
+    original_names = {f"{name}{_TABLE}": name for name in dropped}
+    return table.rename_columns([original_names.get(name, name) for name in table.column_names])
 
 
 def content(images: pa.Table) -> str | None:
-    """SHA-256 over the digests of the images, in the order of the dataset."""
-    texts = readable(images)["digest"].to_pylist()
-    return hashlib.sha256("\n".join(texts).encode()).hexdigest() if texts else None
+    """SHA-256 over the digests of the images, in the order of the dataset; None without images."""
+    digests = readable(images)["digest"].to_pylist()
+    if not digests:
+        return None
+    return hashlib.sha256("\n".join(digests).encode()).hexdigest()
 
 
 OF_FRAMING = ("framed_digest", "fit", "side")
-"""Columns that follow from the image and the model."""
+"""Columns that follow from the image and the framing of the model."""
 
 
 def with_columns(rows: pa.Table, names: Iterable[str], images: pa.Table, spec: Request) -> pa.Table:
-    """``rows``, which have positions, with the columns ``names`` of ``NOT_STORED``.
+    """``rows`` with the columns ``names``, which are some of ``NOT_STORED``, appended.
 
-    For columns of ``OF_FRAMING`` they have a model, too.
+    ``images`` are those of the run, as ``read`` returns them. ``rows`` need the column "position",
+    for "profile" also "condition", and for ``OF_FRAMING`` also "model".
     """
     for name in names:
         rows = rows.append_column(name, _derived_column(name, rows, images, spec))
     return rows
 
 
-def _derived_column(name: str, rows: pa.Table, images: pa.Table, spec: Request) -> Any:
+def _derived_column(
+    name: str, rows: pa.Table, images: pa.Table, spec: Request
+) -> pa.Array | pa.ChunkedArray:
     framings = [framing for _, framing in spec.framings]
     if name == "seed":
         return pa.repeat(pa.scalar(spec.seed, pa.int64()), len(rows))
@@ -496,5 +559,6 @@ def _framed_digests(
     by_framing = [pc.list_element(digests, i).take(image_rows) for i in range(len(framings))]
     if len(framings) == 1:
         return by_framing[0]
-    framing_of_model = [framings.index(framing) for _, framing in spec.framings]
-    return pc.choose(_by_model(framing_of_model, pa.int32(), rows, spec), *by_framing)
+    framing_index_of_models = [framings.index(framing) for _, framing in spec.framings]
+    framing_indices = _by_model(framing_index_of_models, pa.int32(), rows, spec)
+    return pc.choose(framing_indices, *by_framing)
