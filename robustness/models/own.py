@@ -87,15 +87,18 @@ def refresh() -> None:
     Raises ``ParameterError`` for an invalid file; then the registry holds none of its models.
     """
     with _changing:
-        present = {record.name: record for record in REGISTRY if record.group == OWN}
+        registered = {record.name: record for record in REGISTRY if record.group == OWN}
         records = dict(ADDED)
         try:
-            records = {record.name: record for record in _described()} | ADDED
+            described = {record.name: record for record in _described()}
+            records = described | ADDED
         finally:
-            if records != present:
-                REGISTRY.exchange(present, records.values())
-                for name in set(present) & set(LOADED.names()):
-                    LOADED.release(name)
+            # After an error too: models of an earlier, valid file must not stay registered.
+            if records != registered:
+                REGISTRY.exchange(registered, records.values())
+                for name in LOADED.names():
+                    if name in registered:
+                        LOADED.release(name)
 
 
 def add_to_process(record: ModelRecord) -> ModelRecord:
@@ -115,7 +118,8 @@ def remove_from_process(name: str) -> bool:
     with _changing:
         if name not in ADDED:
             return False
-        check_no_base(name, {r.name: r.base.name for r in ADDED.values() if r.base})
+        base_names = {record.name: record.base.name for record in ADDED.values() if record.base}
+        check_no_base(name, base_names)
         del ADDED[name]
         REGISTRY.exchange([name], [])
         LOADED.release(name)
@@ -123,12 +127,15 @@ def remove_from_process(name: str) -> bool:
 
 
 def check_no_base(name: str, bases: Mapping[str, Any]) -> None:
-    """Raise ``ParameterError`` if ``name`` is among ``bases``, those of calibrated models."""
-    for model, base in bases.items():
+    """Raise ``ParameterError`` if another model is a variant of the model ``name``.
+
+    ``bases`` maps the name of each model to that of its base, None where it has none.
+    """
+    for variant, base in bases.items():
         if base == name:
             raise ParameterError(
-                f"Expected a model that no other is made of, got {name!r}, the base of {model!r}. "
-                f"Remove {model!r} first."
+                f"Expected a model that no other is made of, got {name!r}, the base of "
+                f"{variant!r}. Remove {variant!r} first."
             )
 
 
@@ -140,7 +147,7 @@ def described_in() -> Path:
 def _described() -> tuple[ModelRecord, ...]:
     file = described_in()
     try:
-        written = version(file)
+        file_version = version(file)
     except OSError:
         if settings.value(settings.MODELS):
             raise ParameterError(
@@ -148,54 +155,62 @@ def _described() -> tuple[ModelRecord, ...]:
                 "'python -m robustness models add FILE', or change the setting."
             ) from None
         return ()
-    return _records(file, written)
+    return _records_of_version(file, file_version)
 
 
 @lru_cache(maxsize=4)
-def _records(file: Path, _version: Version) -> tuple[ModelRecord, ...]:
+def _records_of_version(file: Path, _version: Version) -> tuple[ModelRecord, ...]:
     return records_of(file, read_toml(file))
 
 
 def records_of(file: Path, tables: Mapping[str, Any]) -> tuple[ModelRecord, ...]:
     """The models described by ``tables`` of ``file``; raises ``ParameterError`` as ``refresh``."""
-    variants = {n for n, table in tables.items() if isinstance(table, Mapping) and "of" in table}
+    variant_names = {
+        name for name, table in tables.items() if isinstance(table, Mapping) and "of" in table
+    }
     bases = {record.name: record for record in REGISTRY if record.group != OWN}
-    titles = {"", *(record.label for record in bases.values())}
+    taken_titles = {record.label for record in bases.values()}
+    taken_titles.add("")
     records: dict[str, ModelRecord] = {}
-    for name in sorted(tables, key=variants.__contains__):  # after what they are variants of
+    # Variants come last, as each needs the record of its base, which may stand below it.
+    for name in sorted(tables, key=lambda name: name in variant_names):
         where = f"{file}, model {name!r}"
         if problem := name_problem(name):
             raise ParameterError(f"{where}: {problem}.")
-        if name in variants:
+        if name in variant_names:
             record = _variant(where, name, tables, bases)
         else:
             table = checked(ModelTable, tables[name], where, context=file)
-            record = bases[name] = _record(name, table, file.parent)
-        if record.label in titles:
+            record = _record(name, table, file.parent)
+            bases[name] = record
+        if record.label in taken_titles:
             raise ParameterError(
                 f"{where}: expected a title that no other model has, got {record.label!r}."
             )
         records[name] = record
-    for title, times in Counter(record.label for record in records.values()).items():
-        if times > 1:
-            raise ParameterError(f"{file}: {times} models have the title {title!r}.")
+    title_counts = Counter(record.label for record in records.values())
+    for title, count in title_counts.items():
+        if count > 1:
+            raise ParameterError(f"{file}: {count} models have the title {title!r}.")
     return tuple(records[name] for name in tables)
 
 
 def _located(value: Any, info: ValidationInfo) -> Any:
-    """A path relative to the file of descriptions, which is the context."""
+    """Resolve a path relative to the folder of the file of descriptions, pydantic's context."""
+    if not isinstance(value, str):
+        return value
     file: Any = info.context
     with as_refusal():
-        return settings.located(value, file.parent) if isinstance(value, str) else value
+        return settings.located(value, file.parent)
 
 
-Place = Annotated[Path, BeforeValidator(_located), expected("a path")]
+LocatedPath = Annotated[Path, BeforeValidator(_located), expected("a path")]
 Positive = Annotated[float, Field(gt=0, lt=1e30)]
 Finite = Annotated[float, Field(gt=-1e30, lt=1e30)]
 
 
 class _Scaling(StrictTable):
-    """A normalisation that has no name."""
+    """A normalisation given as a table rather than by its name."""
 
     order: Literal["RGB", "BGR"] = "RGB"
     scale: Positive = 1.0
@@ -204,6 +219,7 @@ class _Scaling(StrictTable):
 
 
 def _normalisation(value: Any) -> Any:
+    """The normalisation that ``value`` describes; None, which pydantic then refuses, if none."""
     if isinstance(value, str):
         return NORMALISATIONS.get(value)
     if not isinstance(value, Mapping):
@@ -223,25 +239,34 @@ Side = Annotated[int, Field(ge=SMALLEST, le=LARGEST)]
 
 
 def parsed_size(text: str) -> int | list[int] | str:
-    """The ``input_size`` that somebody typed, such as 224 or 48 x 192; else the text itself."""
+    """Parse an ``input_size`` that somebody typed, such as 224 or 48 x 192.
+
+    Returns one side, or height and width; other text as it is, for validation to refuse.
+    """
     match = re.fullmatch(r"\s*(\d{1,9})(?:\s*[x×]\s*(\d{1,9}))?\s*", text)
-    return size_of(int(match[1]), int(match[2] or match[1])) if match else text
+    if match is None:
+        return text
+    height = int(match[1])
+    width = height if match[2] is None else int(match[2])
+    return size_of(height, width)
 
 
 def size_text(value: int | Sequence[int]) -> str:
     """``input_size`` as people type it."""
-    return str(value) if isinstance(value, int) else " x ".join(map(str, value))
+    if isinstance(value, int):
+        return str(value)
+    return " x ".join(str(side) for side in value)
 
 
 class _Check(StrictTable):
-    """An image that the model knows."""
+    """An image for the check of a model, and the class that is expected of it."""
 
-    image: Place
+    image: LocatedPath
     class_: str = Field(alias="class")
 
 
 class PreprocessingKeys(StrictTable):
-    """How images become an input, as far as a table says so."""
+    """The keys of a table that say how images become the model's input."""
 
     fit: Literal["crop", "squash", "letterbox", ""] = ""
     crop_pct: Annotated[float | None, expected("a share of the image from 0.5 to 1")] = None
@@ -251,22 +276,26 @@ class PreprocessingKeys(StrictTable):
     padding: Annotated[list[int] | None, expected("three whole numbers, [r, g, b]")] = None
 
     def stated(self) -> dict[str, Any]:
-        """The keys that are there, with their values."""
-        keys = {key: getattr(self, key) for key in FRAMING_KEYS}
-        return {key: value for key, value in keys.items() if value not in (None, "")}
+        """The keys that the table gives, with their values."""
+        stated = {}
+        for key in FRAMING_KEYS:
+            value = getattr(self, key)
+            if value not in (None, ""):
+                stated[key] = value
+        return stated
 
 
 class ModelTable(PreprocessingKeys, CallOptions):
     """A model's table in the file; the keys are in the order in which they are documented."""
 
-    path: Place | None = None
+    path: LocatedPath | None = None
     function: Annotated[
         str | None,
         Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_][\w.]*$"),
         expected('"module:name"'),
     ] = None
     labels: Annotated[
-        Literal["imagenet"] | Place,
+        Literal["imagenet"] | LocatedPath,
         Field(union_mode="left_to_right"),
         expected('"imagenet" or a file with one class per line'),
     ]
@@ -298,11 +327,15 @@ class ModelTable(PreprocessingKeys, CallOptions):
 
     @property
     def framing(self) -> Framing:
-        """That of the keys, at the longer side; of the study image where there are none."""
-        given = self.stated()
-        size = self.input_size
-        side = size if isinstance(size, int) else max(size)
-        return Framing.of({**given, "side": side}) if given else STUDY_FRAMING
+        """The framing that the keys describe, at the longer side of the input.
+
+        Without any key of preprocessing, images are framed as study images.
+        """
+        stated = self.stated()
+        if not stated:
+            return STUDY_FRAMING
+        side = self.input_size if isinstance(self.input_size, int) else max(self.input_size)
+        return Framing.of({**stated, "side": side})
 
     @model_validator(mode="after")
     def _check_framing(self) -> Self:
@@ -314,20 +347,23 @@ class ModelTable(PreprocessingKeys, CallOptions):
     def _check_source(self) -> Self:
         if (self.path is None) == (self.function is None):
             raise RefusedError("expected either path, a model file, or function")
-        if self.path and (called := self.model_fields_set.intersection(CALL_KEYS)):
-            raise RefusedError(f"expected {min(called)} with a function only")
+        call_keys = self.model_fields_set.intersection(CALL_KEYS)
+        if self.path and call_keys:
+            raise RefusedError(f"expected {min(call_keys)} with a function only")
         return self
 
     def file(self, folder: Path) -> UserFile:
-        """The model; its module is looked for in ``folder``, too."""
-        features = () if self.features == "auto" else tuple(dict.fromkeys(self.features))
+        """The model file or the function; its module is also looked for in ``folder``."""
+        features: tuple[str, ...] = ()
+        if self.features != "auto":
+            features = tuple(dict.fromkeys(self.features))  # each layer once, in their order
         if self.path:
             return UserFile(self.path, self.output, features, self.runtime)
         reference = self.function or ""
         options = CallOptions(**{key: getattr(self, key) for key in CALL_KEYS})
         call = PythonCall(reference, folder, options=options)
-        path = source_of(reference, folder)
-        return UserFile(path, self.output, features, kind=FUNCTION, call=call)
+        source = source_of(reference, folder)
+        return UserFile(source, self.output, features, kind=FUNCTION, call=call)
 
 
 REQUIRED = ("path", "labels", "input_size", "normalisation")
@@ -335,17 +371,23 @@ OPTIONAL = tuple(key for key in ModelTable.key_names() if key not in REQUIRED)
 
 
 def _record(name: str, table: ModelTable, folder: Path) -> ModelRecord:
-    size = table.input_size
-    shape = size if isinstance(size, tuple) else (size, size)
+    if isinstance(table.input_size, tuple):
+        height, width = table.input_size
+    else:
+        height = width = table.input_size
+    labels = imagenet if table.labels == "imagenet" else partial(read_labels, table.labels)
+    check_pictures: tuple[CheckPicture, ...] = ()
+    if table.check is not None:
+        check_pictures = (CheckPicture(table.check.image, (table.check.class_,)),)
     return ModelRecord(
         name=name,
-        label=name if table.title is None else table.title.strip(),
+        label=_title(name, table.title),
         group=OWN,
         family=table.family,
         year=table.year,
         parameters=None,
-        input_size=max(shape),
-        input_shape=None if shape[0] == shape[1] else shape,
+        input_size=max(height, width),
+        input_shape=None if height == width else (height, width),
         normalisation=table.normalisation,
         stages=(),
         weights=user_file(table.file(folder)),
@@ -354,15 +396,17 @@ def _record(name: str, table: ModelTable, folder: Path) -> ModelRecord:
         origin=table.origin,
         accuracy=table.accuracy,
         by_default=table.default,
-        labels=imagenet if table.labels == "imagenet" else partial(read_labels, table.labels),
-        check_pictures=(
-            () if table.check is None else (CheckPicture(table.check.image, (table.check.class_,)),)
-        ),
+        labels=labels,
+        check_pictures=check_pictures,
     )
 
 
+def _title(name: str, title: str | None) -> str:
+    return name if title is None else title.strip()
+
+
 class VariantTable(PreprocessingKeys):
-    """The table of a model that is another one but for a temperature or its preprocessing."""
+    """The table of a variant: another model with a temperature or preprocessing of its own."""
 
     of: str
     temperature: Annotated[float, Field(ge=0.05, le=20)] = 1.0  # as of the remedy
@@ -372,14 +416,18 @@ class VariantTable(PreprocessingKeys):
 
     @model_validator(mode="after")
     def _check_difference(self) -> Self:
-        if not {"temperature", "side", *FRAMING_KEYS} & self.model_fields_set:
+        differences = {"temperature", "side", *FRAMING_KEYS}
+        if differences.isdisjoint(self.model_fields_set):
             raise RefusedError("expected a temperature, a side or another key of preprocessing")
         return self
 
     def framing(self, base: Framing) -> Framing:
-        """``base`` with what the table says; raises as ``Framing.of``."""
-        side = {} if self.side is None else {"side": self.side}
-        return Framing.of({**base.as_dict(), **side, **self.stated()})
+        """The framing ``base`` with the values of the table; raises as ``Framing.of``."""
+        values = base.as_dict()
+        if self.side is not None:
+            values["side"] = self.side
+        values.update(self.stated())
+        return Framing.of(values)
 
 
 def _variant(
@@ -388,10 +436,10 @@ def _variant(
     table = checked(VariantTable, tables[name], where)
     base = bases.get(table.of)
     if base is None:
-        got = "which is one" if table.of in tables else "which does not exist"
+        reason = "which is one" if table.of in tables else "which does not exist"
         raise ParameterError(
             f"{where}: expected of to name a model that is no variant itself, got {table.of!r}, "
-            f"{got}."
+            f"{reason}."
         )
     try:
         framing = table.framing(base.framing)
@@ -399,7 +447,7 @@ def _variant(
         raise ParameterError(f"{where}: {error}") from error
     return replace(
         calibrated(name, base, table.temperature),
-        label=name if table.title is None else table.title.strip(),
+        label=_title(name, table.title),
         framing=framing,
         by_default=table.default,
     )
@@ -407,6 +455,8 @@ def _variant(
 
 def calibrated(name: str, base: ModelRecord, temperature: float) -> ModelRecord:
     """The model ``name`` that is ``base`` with its logits divided by ``temperature``."""
+    # The reference probabilities are those of the base: a temperature changes them.
+    check_pictures = tuple(replace(picture, probability=None) for picture in base.check_pictures)
     return replace(
         base,
         name=name,
@@ -416,7 +466,7 @@ def calibrated(name: str, base: ModelRecord, temperature: float) -> ModelRecord:
         temperature=temperature,
         by_default=False,
         accuracy=None,  # its means of probabilities are those of the base
-        check_pictures=tuple(replace(p, probability=None) for p in base.check_pictures),
+        check_pictures=check_pictures,
     )
 
 
@@ -437,15 +487,20 @@ _HEADER = re.compile(r"\s*\[+\s*(?:\"((?:[^\"\\]|\\.)*)\"|'([^']*)'|([A-Za-z0-9_
 def entry_text(name: str, values: Mapping[str, Any]) -> str:
     """The table of the model ``name`` as TOML."""
     header = name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else as_toml(name)
-    return f"[{header}]\n" + "".join(f"{key} = {as_toml(value)}\n" for key, value in values.items())
+    table_lines = [f"[{header}]"]
+    table_lines.extend(f"{key} = {as_toml(value)}" for key, value in values.items())
+    return "\n".join(table_lines) + "\n"
 
 
 def as_toml(value: Any) -> str:
     """``value`` as TOML on one line."""
     if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{key} = {as_toml(item)}" for key, item in value.items()) + "}"
+        pairs = ", ".join(f"{key} = {as_toml(item)}" for key, item in value.items())
+        return "{" + pairs + "}"
     if isinstance(value, list | tuple):
-        return "[" + ", ".join(map(as_toml, value)) + "]"
+        items = ", ".join(as_toml(item) for item in value)
+        return f"[{items}]"
+    # A JSON string is one of TOML, but for the delete character, which TOML wants escaped.
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
@@ -466,7 +521,9 @@ def lines(names: Sequence[str]) -> bytes:
 def relative(path: Path) -> str:
     """``path`` for an entry: relative if it is below the folder of the file of entries."""
     folder = described_in().parent.resolve()
-    return str(path.relative_to(folder)) if path.is_relative_to(folder) else str(path)
+    if path.is_relative_to(folder):
+        return str(path.relative_to(folder))
+    return str(path)
 
 
 def check(name: str, values: Mapping[str, Any]) -> None:
@@ -488,47 +545,61 @@ def add(
 ) -> Path:
     """Write the model ``name`` to the user's file, register it, and return the file.
 
-    Its ``classes``, if any, go into the file of ``labels``; a temporary ``folder`` with the model
-    is copied to stay. Raises what ``check`` raises, and ``ParameterError`` where it cannot be
-    written.
+    The names of its ``classes``, if given, are written to the file that ``labels`` names. If the
+    model lies in a temporary ``folder``, that is copied beside the user's file. Raises what
+    ``check`` raises, and ``ParameterError`` where something cannot be written.
     """
     file = described_in()
     with _locked(file) as text:
         check(name, values)
         if text:
             text += "\n" if text.endswith("\n") else "\n\n"
-        _tables(file, text + entry_text(name, values))  # it can be read again
-        labels = file.parent / values.get("labels", "")
-        content = lines(classes)
-        if (classes and labels.exists()) and (
-            stored_bytes(labels) != len(content) or labels.read_bytes() != content
-        ):
-            raise ParameterError(
-                f"Expected no file {labels}, got one with other classes: remove it, or choose "
-                "another name."
-            )
-        if folder is not None:
-            _copy(folder, _store(name))
-            values = {**values, "path": relative(_store(name) / Path(values["path"]).name)}
+        # Before anything is written: the file must be readable again with the new table.
+        _tables(file, text + entry_text(name, values))
+        labels_file = file.parent / values.get("labels", "")
+        labels_content = lines(classes)
         if classes:
-            write_whole(labels, content)
+            _check_labels_file(labels_file, labels_content)
+        if folder is not None:
+            stored_folder = _stored_folder(name)
+            _copy(folder, stored_folder)
+            stored_model = stored_folder / Path(values["path"]).name
+            values = {**values, "path": relative(stored_model)}
+        if classes:
+            write_whole(labels_file, labels_content)
         write_whole(file.resolve(), (text + entry_text(name, values)).encode())
     refresh()
     return file
 
 
-def _store(name: str) -> Path:
+def _check_labels_file(path: Path, content: bytes) -> None:
+    """Raise ``ParameterError`` if there is a file at ``path`` with another ``content``."""
+    if not path.exists():
+        return
+    # The size comes first, so that a large file is not read into memory.
+    if stored_bytes(path) != len(content) or path.read_bytes() != content:
+        raise ParameterError(
+            f"Expected no file {path}, got one with other classes: remove it, or choose "
+            "another name."
+        )
+
+
+def _stored_folder(name: str) -> Path:
     return described_in().parent / STORE / name
 
 
 def _copy(folder: Path, target: Path) -> None:
-    shutil.rmtree(target, ignore_errors=True)  # what an interruption left there
+    shutil.rmtree(target, ignore_errors=True)  # an interruption may have left a part there
     try:
         shutil.copytree(folder, target)
     except OSError as error:
         shutil.rmtree(target, ignore_errors=True)
-        first = error.strerror or error.args[0][0][-1]  # of the files in a shutil.Error
-        reason, _, _ = first.partition(": ")
+        if error.strerror:
+            message = error.strerror
+        else:
+            # A shutil.Error lists (source, target, message) of each file that failed.
+            message = error.args[0][0][-1]
+        reason, _, _ = message.partition(": ")
         raise ParameterError(
             f"The model cannot be written to {target}: {reason}. Make room, then try again."
         ) from error
@@ -537,9 +608,9 @@ def _copy(folder: Path, target: Path) -> None:
 def remove(name: str) -> Path:
     """Remove the model ``name`` from the user's file and the registry; return the file.
 
-    With it go the files that adding it wrote; its model file stays, unless that was uploaded.
-    Raises ``UnknownNameError`` where there is no such model, and ``ParameterError`` for
-    the base of another or where its table cannot be told from the others.
+    The files that adding it wrote are removed, too; its model file stays unless it was uploaded.
+    Raises ``UnknownNameError`` where there is no such model, and ``ParameterError`` for the base
+    of another model or where its lines cannot be told from those of others.
     """
     file = described_in()
     with _locked(file) as text:
@@ -547,38 +618,55 @@ def remove(name: str) -> Path:
         if name not in tables:
             hint = did_you_mean(name, tables) if tables else ""
             raise UnknownNameError(f"{file} describes no model called {name!r}. {hint}".strip())
-        bases = {k: table.get("of") for k, table in tables.items() if isinstance(table, dict)}
-        check_no_base(name, bases)
+        check_no_base(name, _values_of_key("of", tables))
         others = {key: table for key, table in tables.items() if key != name}
-        rest = _without(name, text)
-        if _tables(file, rest) != others:
+        remaining_text = _without(name, text)
+        if _tables(file, remaining_text) != others:
             raise ParameterError(
                 f"The lines of {name!r} in {file} cannot be separated from the others: remove them "
                 "by hand."
             )
-        write_whole(file.resolve(), rest.encode())
-        if NAME.fullmatch(name):  # another may lead out of the folder
-            shutil.rmtree(_store(name), ignore_errors=True)
-            labels = file.parent / label_file(name)
-            named = {k: t.get("labels") for k, t in tables.items() if isinstance(t, dict)}
-            users = [key for key, path in named.items() if path and file.parent / path == labels]
-            if users == [name] and named[name] == labels.name:
-                labels.unlink(missing_ok=True)
+        write_whole(file.resolve(), remaining_text.encode())
+        # A table written by hand may have an invalid name, which could lead out of the folder.
+        if NAME.fullmatch(name):
+            shutil.rmtree(_stored_folder(name), ignore_errors=True)
+            _remove_labels_file(name, file.parent, tables)
     refresh()
     return file
 
 
+def _values_of_key(key: str, tables: Mapping[str, Any]) -> dict[str, Any]:
+    """The value of ``key`` in the table of each model, None where it has no such key."""
+    return {name: table.get(key) for name, table in tables.items() if isinstance(table, dict)}
+
+
+def _remove_labels_file(name: str, folder: Path, tables: Mapping[str, Any]) -> None:
+    """Remove the file of classes that adding ``name`` wrote, unless another model uses it."""
+    written_file = folder / label_file(name)
+    labels = _values_of_key("labels", tables)
+    users = [model for model, path in labels.items() if path and folder / path == written_file]
+    if users == [name] and labels[name] == written_file.name:
+        written_file.unlink(missing_ok=True)
+
+
 def _without(name: str, text: str) -> str:
     """``text`` without the lines of the table ``name``."""
-    rest = []
-    mine = False
+    remaining_lines = []
+    inside = False
     for line in text.splitlines(keepends=True):
-        if header := _HEADER.match(line):
-            quoted, literal, bare = header.groups()
-            mine = name == (json.loads(f'"{quoted}"') if quoted is not None else literal or bare)
-        if not mine:
-            rest.append(line)
-    return "".join(rest)
+        header = _HEADER.match(line)
+        if header:
+            inside = _header_name(header) == name
+        if not inside:
+            remaining_lines.append(line)
+    return "".join(remaining_lines)
+
+
+def _header_name(header: re.Match[str]) -> str:
+    quoted, literal, bare = header.groups()
+    if quoted is not None:
+        return str(json.loads(f'"{quoted}"'))
+    return str(literal or bare)
 
 
 @contextmanager
