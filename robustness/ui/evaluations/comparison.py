@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from functools import partial
-from itertools import chain
 from typing import Any
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from robustness import models, report, runs, statistics
 from robustness.base.errors import RobustnessError
@@ -20,7 +20,7 @@ from robustness.report.blocks import Map, class_title
 from robustness.report.charts import QUANTITIES
 from robustness.report.choice import choose
 from robustness.runs import Comparison, Listed
-from robustness.runs.comparison import flips
+from robustness.runs.comparison import Flip, flips
 from robustness.statistics import ModelChoice
 from robustness.ui import components, draw, shared
 from robustness.ui.draw import report_button
@@ -44,51 +44,81 @@ def show(names: Sequence[str], listed: Mapping[str, Listed]) -> None:
         for name in names:
             if name not in listed:
                 st.warning(f"No run {plain(name)} here.", icon=":material/link_off:")
-        there = [name for name in names if name in listed]
-        if len(there) < 2:
+        entries = {name: listed[name] for name in names if name in listed}
+        if len(entries) < 2:
             st.info("Select another run to compare.", icon=":material/difference:")
             return
-        others = {name: _compare(there[0], name) for name in there[1:]}
+        baseline, *other_names = entries
+        results = {name: _compare(baseline, name) for name in other_names}
+        compared = [result for result in results.values() if isinstance(result, Comparison)]
         headline = st.container()
         with st.container(horizontal=True, vertical_alignment="bottom"):
-            st.session_state["baseline"] = there[0]
-            st.selectbox(
-                "Baseline",
-                there,
-                # The browser returns a title: two runs of one minute may have the same.
-                format_func=lambda name: f"{_title(listed[name])}, {name}",
-                key="baseline",
-                on_change=lambda: run_table.choose(
-                    list(dict.fromkeys([st.session_state["baseline"], *there]))
-                ),
-                help="Default: the pinned run, or the oldest selected.",
-            )
-            run_table.comparison_input(listed[there[0]].folder.parent, there)
-            quantity = _quantity(list(others.values()))
-            compared_runs = [each for each in others.values() if not isinstance(each, str)]
-            if len(others) == 1 and compared_runs and compared_runs[0].differences:
-                report_button(
-                    partial(report.of_comparison, *compared_runs), "-against-".join(there[::-1])
-                )
+            _baseline_input(entries)
+            run_table.comparison_input(entries[baseline].folder.parent, list(entries))
+            quantity = _quantity(compared)
+            # A report is of two runs.
+            if len(results) == 1 and compared and compared[0].differences:
+                build = partial(report.of_comparison, compared[0])
+                report_button(build, f"{other_names[0]}-against-{baseline}")
             stories.present_button("what changed and its map")
-        changes = comparison.headline(compared_runs, quantity)
-        chosen = _choice([listed[name] for name in there])
-        sentences = [*filter(None, [changes]), *(chosen.sentences if chosen else ())]
-        headline.html(draw.headline((sentences or ["These runs cannot be compared."])[0]))
-        if chosen:
-            st.markdown(plain(" ".join(sentences[1:])))
-            entries = choice.placed(chosen)
-            table = choice.table(entries, chosen).table
-            st.html(draw.html_table(*table))
-        for place, (name, compared) in enumerate(others.items()):
-            with st.container(key=f"change-{place}"):
-                _one(listed[name], compared, quantity, is_only=len(others) == 1)
+        _show_answer(headline, compared, quantity, list(entries.values()))
+        for number, (name, result) in enumerate(results.items()):
+            with st.container(key=f"change-{number}"):
+                _one(entries[name], result, quantity, is_only=len(results) == 1)
+
+
+def _baseline_input(entries: Mapping[str, Listed]) -> None:
+    """Draw the choice of the baseline among ``entries``, whose first it is."""
+    names = list(entries)
+
+    def title(name: str) -> str:
+        # With its id: the browser returns a title, and two runs of one minute may have the same.
+        return f"{_title(entries[name])}, {name}"
+
+    def change() -> None:
+        baseline = st.session_state["baseline"]
+        run_table.choose([baseline, *(name for name in names if name != baseline)])
+
+    st.session_state["baseline"] = names[0]
+    st.selectbox(
+        "Baseline",
+        names,
+        format_func=title,
+        key="baseline",
+        on_change=change,
+        help="Default: the pinned run, or the oldest selected.",
+    )
+
+
+def _show_answer(
+    headline: DeltaGenerator,
+    compared: Sequence[Comparison],
+    quantity: str,
+    entries: Sequence[Listed],
+) -> None:
+    """Draw what changed into ``headline``, and below it which model to choose of all runs."""
+    sentences = []
+    changes = comparison.headline(compared, quantity)
+    if changes:
+        sentences.append(changes)
+    chosen = _choice(entries)
+    if chosen:
+        sentences += chosen.sentences
+    if not sentences:
+        sentences = ["These runs cannot be compared."]
+    headline.html(draw.headline(sentences[0]))
+    if chosen:
+        st.markdown(plain(" ".join(sentences[1:])))
+        table = choice.table(choice.placed(chosen), chosen).table
+        st.html(draw.html_table(*table))
 
 
 def _choice(entries: Sequence[Listed]) -> ModelChoice | None:
     """Which model to choose among all that the compared runs have, if they differ."""
-    names = [e.manifest.spec.model_names if e.manifest else () for e in entries]
-    if len({*chain(*names)}) == min(map(len, names)):
+    models_of_runs = [
+        set(entry.manifest.spec.model_names) for entry in entries if entry.manifest is not None
+    ]
+    if all(names == models_of_runs[0] for names in models_of_runs):
         return None
     try:
         return _choose([opened_run(entry.folder.name) for entry in entries])
@@ -99,17 +129,16 @@ def _choice(entries: Sequence[Listed]) -> ModelChoice | None:
 _choose = cached(16, "Choosing …")(choose)
 
 
-def _quantity(compared: Sequence[Comparison | str]) -> str:
-    """The compared quantity: one that is available, by default the one the verdict uses."""
-    entries = [e for one in compared if not isinstance(one, str) for e in one.differences]
-    overall = [entry for entry in entries if entry["condition"] is None]
-    titles = {
-        name: QUANTITIES[name]
-        for name in statistics.QUANTITIES
-        if any(entry[f"{name}_difference"] is not None for entry in entries)
-    }
+def _quantity(compared: Sequence[Comparison]) -> str:
+    """Draw the choice of the compared quantity, by default the one that the verdict uses."""
+    entries = [entry for result in compared for entry in result.differences]
+    titles = {}
+    for name in statistics.QUANTITIES:
+        if any(entry[f"{name}_difference"] is not None for entry in entries):
+            titles[name] = QUANTITIES[name]
     if not titles:
         return "consistency"
+    overall = [entry for entry in entries if entry["condition"] is None]
     first = comparison.quantity_of(overall[0])
     return one_of("Quantity", titles, "change_of", first=first, shows_label=False)
 
@@ -135,38 +164,41 @@ def _compared(baseline: runs.Run, other: runs.Run) -> Comparison:
     return runs.compare(baseline, other, said=short)
 
 
-def _one(other: Listed, compared_runs: Comparison | str, quantity: str, *, is_only: bool) -> None:
+def _one(other: Listed, result: Comparison | str, quantity: str, *, is_only: bool) -> None:
+    """Draw the changes of the run ``other``; a ``result`` that is text says why not."""
     title = plain(_title(other))
     if is_only:
         st.caption(f"This run: {title}, {plain(other.folder.name)}")
     else:
         st.header(title, anchor=False)
-    if isinstance(compared_runs, str):
-        st.error(plain(compared_runs), icon=":material/error:")
+    if isinstance(result, str):
+        st.error(plain(result), icon=":material/error:")
         return
-    entries = [e for e in compared_runs.differences if e[f"{quantity}_difference"] is not None]
+    notes = " ".join(result.notes)
+    if not result.differences:
+        st.warning(plain(f"No change can be shown. {notes}"), icon=":material/difference:")
+        return
+    column = f"{quantity}_difference"
+    entries = [entry for entry in result.differences if entry[column] is not None]
     if entries:
-        _changes(compared_runs, entries, quantity, other.folder.name)
-    elif compared_runs.differences:
+        _changes(result, entries, quantity, other.folder.name)
+    else:
         st.info(f"{QUANTITIES[quantity]} is not available in both runs.")
-    if not compared_runs.differences:
-        text = f"No change can be shown. {' '.join(compared_runs.notes)}"
-        st.warning(plain(text), icon=":material/difference:")
-    elif compared_runs.notes:
-        st.caption("Differences between the runs: " + plain(" ".join(compared_runs.notes)))
+    if notes:
+        st.caption("Differences between the runs: " + plain(notes))
 
 
-def _changes(compared_runs: Comparison, entries: Sequence[Entry], quantity: str, name: str) -> None:
+def _changes(result: Comparison, entries: Sequence[Entry], quantity: str, name: str) -> None:
     """Draw the blocks of the report; below the map the images that flipped in the chosen cell."""
     for block in comparison.tables(entries, quantity):
         if isinstance(block, Map):
-            _map(compared_runs, block, entries, quantity, name)
+            _map(result, block, entries, quantity, name)
         elif block.long:
             draw.draw([block])
         else:
             st.html(draw.html_table(*block.table))
             st.caption(
-                f"{counted(compared_runs.images, 'shared image')}, all shared conditions. "
+                f"{counted(result.images, 'shared image')}, all shared conditions. "
                 f"{statistics.TEST_SUMMARY}",
                 help="Intervals are 95%, paired by image. Exact sign-flip test over images with "
                 "Holm's correction.",
@@ -174,14 +206,15 @@ def _changes(compared_runs: Comparison, entries: Sequence[Entry], quantity: str,
 
 
 def _map(
-    compared_runs: Comparison, block: Map, entries: Sequence[Entry], quantity: str, name: str
+    result: Comparison, block: Map, entries: Sequence[Entry], quantity: str, name: str
 ) -> None:
+    """Draw the map of the changes, and the images that flipped in the cell that was clicked."""
     map_key = f"changes map {name}"
     chosen_key = f"changes chosen {name}"
 
     def choose() -> None:
-        report = components.sent(map_key, "chosen") or {}
-        st.session_state[chosen_key] = str(report.get("key"))
+        click = components.sent(map_key, "chosen") or {}
+        st.session_state[chosen_key] = str(click.get("key"))
 
     chosen = st.session_state.get(chosen_key, "")
     components.band_map(map_key, block.drawing, choose, chosen)
@@ -192,31 +225,37 @@ def _map(
     model, condition = json.loads(chosen)
     where = f"under {short(condition)}" if condition else "on the originals"
     st.markdown(f"**{plain(models.label(model))} {where}**")
-    run = compared_runs.other
     try:
-        both = flips(compared_runs.baseline, run, model, condition, quantity)
-        for which, flipped in zip(("Now worse", "Now better"), both, strict=True):
-            first = f", the first {FLIPPED}" if len(flipped) > FLIPPED else ""
-            st.caption(
-                f"{which}: {counted(len(flipped), 'image')}{first}",
-                help="Below an image: its prediction before and now.",
-            )
-            with st.container(horizontal=True, gap="small", key=f"{which} {name}"):
-                for flip in flipped[:FLIPPED]:
-                    done = Condition.parse(flip.condition) if flip.condition else Condition.of({})
-                    picture = run.picture_for(flip.image, model)
-                    image = picture.image  # also of an attack, which takes too long for a glance
-                    if done.in_files:
-                        image = run.perturbed(picture, done)
-                    elif not done.needs_model:
-                        image = shared.change(picture, done, run.seed).image
-                    classes = (class_title(model, index) for index in (flip.before, flip.after))
-                    st.image(
-                        to_png(image),
-                        caption=plain(" → ".join(classes)),
-                        width=_PIXELS,
-                        output_format="PNG",
-                        alt=f"{picture.name} under {done.described}",
-                    )
+        worse, better = flips(result.baseline, result.other, model, condition, quantity)
+        _flipped(result.other, model, "Now worse", worse, name)
+        _flipped(result.other, model, "Now better", better, name)
     except RobustnessError as error:
         st.caption(plain(f"The images cannot be shown: {sentence(error)}"))
+
+
+def _flipped(run: runs.Run, model: str, title: str, flipped: Sequence[Flip], name: str) -> None:
+    """Draw the first of the images whose prediction by ``model`` flipped, under ``title``."""
+    first = f", the first {FLIPPED}" if len(flipped) > FLIPPED else ""
+    st.caption(
+        f"{title}: {counted(len(flipped), 'image')}{first}",
+        help="Below an image: its prediction before and now.",
+    )
+    with st.container(horizontal=True, gap="small", key=f"{title} {name}"):
+        for flip in flipped[:FLIPPED]:
+            condition = Condition.parse(flip.condition) if flip.condition else Condition.of({})
+            picture = run.picture_for(flip.image, model)
+            if condition.in_files:
+                image = run.perturbed(picture, condition)
+            elif condition.needs_model:
+                image = picture.image  # to attack it anew takes too long for a glance
+            else:
+                image = shared.change(picture, condition, run.seed).image
+            before = class_title(model, flip.before)
+            after = class_title(model, flip.after)
+            st.image(
+                to_png(image),
+                caption=plain(f"{before} → {after}"),
+                width=_PIXELS,
+                output_format="PNG",
+                alt=f"{picture.name} under {condition.described}",
+            )
