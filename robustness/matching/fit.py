@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import product
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -93,6 +94,7 @@ class Fit:
 
     @property
     def score(self) -> float:
+        """The cost with the penalty for each perturbation."""
         return self.cost + PENALTY * len(self.support)
 
 
@@ -110,19 +112,23 @@ class Estimate:
 
     @property
     def strengths(self) -> dict[str, float]:
+        """The perturbations of the best fit with their strengths."""
         best = self.fits[0]
-        return {self.names[k]: float(best.strengths[k]) for k in best.support}
+        return {self.names[index]: float(best.strengths[index]) for index in best.support}
 
     def group(self, name: str) -> dict[str, float]:
         """The perturbations that may replace ``name``, with their strengths."""
-        best = set(self.fits[0].support)
-        rest = best - {self.names.index(name)}
-        return {
-            self.names[k]: float(fit.strengths[k])
-            for fit in reversed(self.fits)
-            if len(fit.support) == len(best) and rest <= set(fit.support)
-            for k in set(fit.support) - rest
-        }
+        best_support = set(self.fits[0].support)
+        others = best_support - {self.names.index(name)}
+        group: dict[str, float] = {}
+        # The worst fit first, so that a better one replaces its strength.
+        for fit in reversed(self.fits):
+            support = set(fit.support)
+            if len(support) != len(best_support) or not others <= support:
+                continue
+            (replacement,) = support - others
+            group[self.names[replacement]] = float(fit.strengths[replacement])
+        return group
 
 
 def estimate(
@@ -133,22 +139,31 @@ def estimate(
     The fit begins with all images. Where it is not likely, another begins with the unusual ones:
     the mean of all may show nothing of what happened to a few.
     """
+    problem = _Problem(emulator, simulate)
+    every_image = np.ones(len(production), bool)
+    from_all, is_likely = _estimate_share(problem, production, every_image, seed, note)
+    unusual = _find_unusual(production, emulator.originals)
+    if is_likely or not _FEWEST <= unusual.sum() < len(production):
+        return from_all
+    from_unusual, is_likely = _estimate_share(problem, production, unusual, seed, note)
+    if is_likely and from_unusual.share < 1:
+        return from_unusual
+    return from_all
+
+
+def _find_unusual(production: Floats, originals: Floats) -> NDArray[np.bool_]:
+    """Whether each production image (n,) is further from the originals' mean than most of them."""
     from scipy import linalg  # slow to import
 
-    problem = _Problem(emulator, simulate)
-    everything = np.ones(len(production), bool)
-    fitted, likely = _estimate_share(problem, production, everything, seed, note)
-    originals = emulator.originals
     lower = linalg.cholesky(shrunk_covariance(originals), lower=True)
-    distances, usual = (
-        np.sum(linalg.solve_triangular(lower, (side - originals.mean(0)).T, lower=True) ** 2, 0)
-        for side in (production, originals)
-    )
-    unusual = distances > np.quantile(usual, _USUAL)
-    if likely or not _FEWEST <= unusual.sum() < len(production):
-        return fitted
-    other, likely = _estimate_share(problem, production, unusual, seed, note)
-    return other if likely and other.share < 1 else fitted
+    centre = originals.mean(0)
+
+    def squared_distances(statistics: Floats) -> Values:
+        whitened = linalg.solve_triangular(lower, (statistics - centre).T, lower=True)
+        return np.asarray(np.sum(whitened**2, axis=0))
+
+    limit = np.quantile(squared_distances(originals), _USUAL)
+    return np.asarray(squared_distances(production) > limit)
 
 
 def _estimate_share(
@@ -157,37 +172,48 @@ def _estimate_share(
     """The estimate from the ``chosen`` images, then from those that it affects; whether likely."""
     for _ in range(_REPEATS):
         problem.use(production[chosen])
-        fits, likely = _fit(problem, note)
+        fits, is_likely = _fit(problem, note)
         probabilities = np.ones(len(production))
-        decided = True
+        is_decided = True
         if not fits[0].support:
             break
-        probabilities, decided = find_affected(production, problem.emulator, fits[0].strengths)
-        before = chosen
+        probabilities, is_decided = find_affected(production, problem.emulator, fits[0].strengths)
+        previously_chosen = chosen
         chosen = probabilities > 0.5
         if chosen.sum() < _FEWEST:  # no share that a fit could describe
             probabilities = np.ones(len(production))
-            decided = False
+            is_decided = False
             break
-        if (chosen == before).all():
+        if (chosen == previously_chosen).all():
             break
-    # Draws: a linear bootstrap of every fit, and of each draw the best fit.
+    fitted = Estimate(
+        names=problem.emulator.names,
+        fits=tuple(fit for fit in fits if fit.score < fits[0].score + ALIKE),
+        draws=_draw_strengths(problem, fits, seed),
+        share=float(probabilities.mean()),
+        share_decided=is_decided,
+    )
+    return fitted, is_likely
+
+
+def _draw_strengths(problem: _Problem, fits: list[Fit], seed: int) -> Values:
+    """Strengths (``DRAWS``, K) by a linear bootstrap of every fit, of each draw the best fit's."""
     shifts = np.random.default_rng(seed).normal(size=(DRAWS, len(problem.mean)))
-    draws = []
-    scores = []
+    strengths_by_fit = []
+    scores_by_fit = []
     for fit in fits:
         support = list(fit.support)
         residual, slopes = problem.slopes(fit.strengths, fit.support)
         jacobian = -slopes
-        moved = np.tile(fit.strengths, (DRAWS, 1))
-        moved[:, support] = np.clip(moved[:, support] + shifts @ np.linalg.pinv(jacobian).T, 0, 1)
-        left = residual + shifts - (moved - fit.strengths)[:, support] @ jacobian.T
-        draws.append(moved)
-        scores.append((left**2).sum(1) + PENALTY * len(support))
-    best = np.stack(draws)[np.argmin(scores, 0), np.arange(DRAWS)]
-    alike = tuple(fit for fit in fits if fit.score < fits[0].score + ALIKE)
-    share = float(probabilities.mean())
-    return Estimate(problem.emulator.names, alike, best, share, decided), likely
+        strengths = np.tile(fit.strengths, (DRAWS, 1))
+        steps = shifts @ np.linalg.pinv(jacobian).T
+        strengths[:, support] = np.clip(strengths[:, support] + steps, 0, 1)
+        clipped_steps = (strengths - fit.strengths)[:, support]
+        residuals = residual + shifts - clipped_steps @ jacobian.T
+        strengths_by_fit.append(strengths)
+        scores_by_fit.append((residuals**2).sum(1) + PENALTY * len(support))
+    best = np.argmin(scores_by_fit, axis=0)
+    return np.asarray(np.stack(strengths_by_fit)[best, np.arange(DRAWS)])
 
 
 def find_affected(production: Floats, emulator: Emulator, strengths: Values) -> tuple[Values, bool]:
@@ -199,67 +225,95 @@ def find_affected(production: Floats, emulator: Emulator, strengths: Values) -> 
     """
     from scipy import linalg, stats  # slow to import
 
-    sides = (emulator.originals, emulator.images(strengths))
-    pooled = (np.cov(sides[0].T) + np.cov(sides[1].T)) / 2 + emulator.error
-    gap = (sides[1].mean(0) - sides[0].mean(0)).astype(np.float64)
+    originals = emulator.originals
+    simulated = emulator.images(strengths)
+    pooled = (np.cov(originals.T) + np.cov(simulated.T)) / 2 + emulator.error
+    gap = (simulated.mean(0) - originals.mean(0)).astype(np.float64)
     direction = linalg.solve(pooled, gap, assume_a="pos")
-    noise = direction @ emulator.error @ direction
+    emulator_variance = direction @ emulator.error @ direction
     scores = production @ direction
-    means = [float((side @ direction).mean()) for side in sides]
-    errors = [float(np.sqrt((side @ direction).var() + noise)) for side in sides]
-    separate = abs(means[1] - means[0]) > _SEPARATE * max(errors)
-    logs = np.stack(
-        [stats.norm.logpdf(scores, *side) for side in zip(means, errors, strict=True)], 1
-    )
+
+    means = []
+    deviations = []
+    log_densities = []
+    for images in (originals, simulated):
+        projected = images @ direction
+        mean = float(projected.mean())
+        deviation = float(np.sqrt(projected.var() + emulator_variance))
+        means.append(mean)
+        deviations.append(deviation)
+        log_densities.append(stats.norm.logpdf(scores, mean, deviation))
+    is_separate = abs(means[1] - means[0]) > _SEPARATE * max(deviations)
+
+    logs = np.stack(log_densities, axis=1)
     highest = logs.max(1, keepdims=True)
     densities = np.exp(logs - highest)
     shares = np.array([0.5, 0.5])
     for _ in range(_SHARE_STEPS):
-        parts = densities * shares
-        parts /= parts.sum(1, keepdims=True)
-        shares = parts.mean(0)
+        memberships = densities * shares
+        memberships /= memberships.sum(1, keepdims=True)
+        shares = memberships.mean(0)
+
     mixture = float(np.sum(np.log(densities @ shares) + highest[:, 0]))
-    one = float(np.sum(stats.norm.logpdf(scores, scores.mean(), scores.std() + 1e-9)))
-    clear = mixture - max(float(logs[:, 1].sum()), one) > _CLEAR
-    return np.asarray(parts[:, 1] if clear else np.ones(len(scores))), separate or clear
+    all_affected = float(logs[:, 1].sum())
+    one_gaussian = float(np.sum(stats.norm.logpdf(scores, scores.mean(), scores.std() + 1e-9)))
+    if mixture - max(all_affected, one_gaussian) > _CLEAR:
+        return np.asarray(memberships[:, 1]), True
+    return np.ones(len(scores)), is_separate
 
 
 def _fit(problem: _Problem, note: Note) -> tuple[list[Fit], bool]:
     """The best fits, best first, corrected by true simulation; whether the first is likely."""
-    for done in range(_ROUNDS + 1):
-        note("Fitting", done, _ROUNDS)
+    fits = _search_with_simulations(problem, note)[:_FITS]
+    simulated, fits = _simulate_best(problem, fits)
+    best = _drop_needless(problem, min(simulated, key=_score))
+    # What no composition explains may be as large in all directions: errors grow with it.
+    excess = problem.excess(best)
+    problem.weigh(best.strengths)
+    problem.whitening /= np.sqrt(excess)
+    cost = float(np.sum(problem.residuals(best.strengths[None]) ** 2))
+    others = []
+    for fit in fits:
+        if fit.support != best.support and len(fit.support) <= len(best.support):
+            others.append(problem.solve(fit.support, fit))
+    return [replace(best, cost=cost), *sorted(others, key=_score)], excess == 1
+
+
+def _search_with_simulations(problem: _Problem, note: Note) -> list[Fit]:
+    """The fits by the emulator, best first, after simulations of some images have corrected it."""
+    for rounds_done in range(_ROUNDS + 1):
+        note("Fitting", rounds_done, _ROUNDS)
         scores = problem.scores()
         best = int(np.argmin(scores))
-        point = problem.points[best]
-        most = float(scores[best])
-        problem.weigh(point, _BIAS if best else 10 * _BIAS)
+        best_point = problem.points[best]
+        best_score = float(scores[best])
+        # The first point, the originals, is the best only before any simulation.
+        problem.weigh(best_point, _BIAS if best else 10 * _BIAS)
         fits = problem.search()
-        likely = bool(most - PENALTY * np.count_nonzero(point) < _LIKELY * len(problem.mean))
-        if done == _ROUNDS or not problem.explore(fits, point, most, likely):
+        best_cost = best_score - PENALTY * np.count_nonzero(best_point)
+        is_likely = bool(best_cost < _LIKELY * len(problem.mean))
+        if rounds_done == _ROUNDS:
             break
-    # By simulations of all images, at the best point and where the fits lead.
-    fits = fits[:_FITS]
+        if not problem.explore(fits, best_point, best_score, is_likely):
+            break
+    return fits
+
+
+def _simulate_best(problem: _Problem, fits: list[Fit]) -> tuple[list[Fit], list[Fit]]:
+    """Simulate all images at the best point and where ``fits`` lead, until they promise little.
+
+    Returns the fits at the simulated points, and ``fits`` solved anew, best first.
+    """
     strengths = problem.points[int(np.argmin(problem.scores()))]
-    points: list[Fit] = []
+    simulated: list[Fit] = []
     for _ in range(_LAST_STEPS):
-        points.append(problem.measure(strengths))
+        simulated.append(problem.measure(strengths))
         problem.weigh(strengths)
-        fits = sorted((problem.solve(fit.support, fit) for fit in fits), key=lambda fit: fit.score)
+        fits = sorted((problem.solve(fit.support, fit) for fit in fits), key=_score)
         strengths = fits[0].strengths
-        if fits[0].score > min(points, key=lambda fit: fit.score).score - _GAIN:
+        if fits[0].score > min(simulated, key=_score).score - _GAIN:
             break
-    first = _drop_needless(problem, min(points, key=lambda fit: fit.score))
-    # What no composition explains may be as large in all directions: errors grow with it.
-    excess = problem.excess(first)
-    problem.weigh(first.strengths)
-    problem.whitening /= np.sqrt(excess)
-    cost = float(np.sum(problem.residuals(first.strengths[None]) ** 2))
-    others = [
-        problem.solve(fit.support, fit)
-        for fit in fits
-        if fit.support != first.support and len(fit.support) <= len(first.support)
-    ]
-    return [replace(first, cost=cost), *sorted(others, key=lambda fit: fit.score)], excess == 1
+    return simulated, fits
 
 
 def _drop_needless(problem: _Problem, best: Fit) -> Fit:
@@ -269,26 +323,53 @@ def _drop_needless(problem: _Problem, best: Fit) -> Fit:
     the excess: where much is left that nothing explains, a small gain is chance.
     """
     while best.support:
-        least = PENALTY * problem.excess(best)
-        fits = []
-        for k in best.support:
-            support = tuple(other for other in best.support if other != k)
-            problem.weigh(best.strengths)
-            fit = problem.solve(support, best)
-            for rows in (problem.some, slice(None)) if support else (slice(None),):
-                point = problem.measure(fit.strengths, rows)
-                problem.weigh(fit.strengths)
-                again = problem.solve(support, fit)
-                nearer = problem.measure(again.strengths, rows) if support else point
-                fit = min(point, nearer, key=lambda other: other.cost)
-                if fit.cost - best.cost > _CLEARLY * least:
-                    break
-            fits.append(fit)
-        other = min(fits, key=lambda fit: fit.cost)
-        if other.cost - best.cost > least:
+        least_gain = PENALTY * problem.excess(best)
+        smaller_fits = [_fit_without(problem, best, index, least_gain) for index in best.support]
+        smaller = min(smaller_fits, key=_cost)
+        if smaller.cost - best.cost > least_gain:
             break
-        best = other
+        best = smaller
     return best
+
+
+def _fit_without(problem: _Problem, best: Fit, index: int, least_gain: float) -> Fit:
+    """The fit of the support of ``best`` without the perturbation ``index``, by simulation."""
+    support = tuple(other for other in best.support if other != index)
+    problem.weigh(best.strengths)
+    fit = problem.solve(support, best)
+    if not support:
+        fit = problem.measure(fit.strengths)
+        problem.weigh(fit.strengths)
+        return fit
+    # Some images are enough where the perturbation is clearly needed.
+    for rows in (problem.some, slice(None)):
+        point = problem.measure(fit.strengths, rows)
+        problem.weigh(fit.strengths)
+        solved_again = problem.solve(support, fit)
+        nearer_point = problem.measure(solved_again.strengths, rows)
+        fit = min(point, nearer_point, key=_cost)
+        if fit.cost - best.cost > _CLEARLY * least_gain:
+            break
+    return fit
+
+
+def _cost(fit: Fit) -> float:
+    return fit.cost
+
+
+def _score(fit: Fit) -> float:
+    return fit.score
+
+
+class _Residuals(NamedTuple):
+    """The whitened residual (D,) at some strengths, and its derivatives (D, k) by a support."""
+
+    values: Values
+    slopes: Values
+
+    @property
+    def cost(self) -> float:
+        return float(self.values @ self.values)
 
 
 class _Problem:
@@ -302,19 +383,20 @@ class _Problem:
         self.emulator = emulator
         self.simulate = simulate
         originals = emulator.originals
-        none = np.zeros(len(emulator.names))
-        self.emulated = emulator.means(_ROWS)
+        no_strengths = np.zeros(len(emulator.names))
+        self.emulated_means = emulator.means(_ROWS)
+        # A fit is computed on the first images; this moves their mean to that of all.
         self.base = originals.mean(0) - originals[_ROWS].mean(0)
-        self.points: Values = np.zeros((0, len(none)))
+        self.points: Values = np.zeros((0, len(no_strengths)))
         self.corrections: Values = np.zeros((0, originals.shape[1]))
         self.spreads: list[Values] = []
         self.some = slice(None, None, max(1, len(originals) // _SIMULATED))
-        self.least = shrunk_covariance(originals)
-        self.add(none, slice(None))
+        self.least_spread = shrunk_covariance(originals)
+        self.add(no_strengths, slice(None))
 
     def use(self, production: Floats) -> None:
         """Fit these images from now on; corrections stay."""
-        self.last: dict[Support, Fit] = {}
+        self.last_fits: dict[Support, Fit] = {}
         self.mean = production.mean(0).astype(np.float64)
         self.count = len(production)
 
@@ -322,14 +404,16 @@ class _Problem:
         """Correct the emulator by a simulation of the images ``rows`` at ``strengths`` (K,)."""
         simulated = self.simulate(strengths, rows)
         emulated = self.emulator.images(strengths)
-        bias = simulated.mean(0) - emulated[rows].mean(0)
-        bias += emulated.mean(0) - self.base - self.emulated(strengths[None])[0]
-        others = np.flatnonzero((self.points != strengths).any(1))  # all images replace some
+        correction = simulated.mean(0) - emulated[rows].mean(0)
+        correction += emulated.mean(0) - self.base - self.emulated_means(strengths[None])[0]
+        # A simulation of all images replaces the one of some at the same strengths.
+        others = np.flatnonzero((self.points != strengths).any(1))
         self.points = np.vstack([self.points[others], strengths])
-        self.corrections = np.vstack([self.corrections[others], bias])
-        self.spreads = [*(self.spreads[k] for k in others), spread(simulated, self.least)]
-        inside = _kernel(self.points, self.points) + 1e-4 * np.eye(len(self.points))
-        self.weights = np.asarray(np.linalg.solve(inside, self.corrections))
+        self.corrections = np.vstack([self.corrections[others], correction])
+        self.spreads = [self.spreads[index] for index in others]
+        self.spreads.append(spread(simulated, self.least_spread))
+        kernel = _kernel(self.points, self.points) + 1e-4 * np.eye(len(self.points))
+        self.weights = np.asarray(np.linalg.solve(kernel, self.corrections))
 
     def measure(self, strengths: Values, rows: slice = slice(None)) -> Fit:
         """The fit at ``strengths`` (K,), the last point, by simulation of the images ``rows``."""
@@ -355,7 +439,7 @@ class _Problem:
         return max(1.0, fit.cost / (_LIKELY * len(self.mean)))
 
     def scores(self) -> Values:
-        """The cost of every point under its own covariance, with the penalty; none is original."""
+        """The score (m,) of every point, under its own covariance; infinite for the originals."""
         gaps = self.gaps(self.points)
         costs = [distance(gap, self.error_at(index)) for index, gap in enumerate(gaps)]
         active = np.count_nonzero(self.points, 1)
@@ -364,58 +448,55 @@ class _Problem:
     def gaps(self, strengths: Values) -> Values:
         """The differences (n, D) of the production's mean from those at strengths (n, K)."""
         corrections = _kernel(strengths, self.points) @ self.weights
-        return np.asarray(self.mean - (self.base + corrections + self.emulated(strengths)))
+        means = self.base + corrections + self.emulated_means(strengths)
+        return np.asarray(self.mean - means)
 
     def residuals(self, strengths: Values) -> Values:
         """``gaps``, whitened."""
         return np.asarray(self.gaps(strengths) @ self.whitening.T)
 
-    def slopes(self, strengths: Values, support: Support) -> tuple[Values, Values]:
-        """The residual (D,) at strengths (K,), and its derivatives (D, k) by those of a support."""
+    def slopes(self, strengths: Values, support: Support) -> _Residuals:
+        """The residual at strengths (K,), and its derivatives by those of a support."""
         chosen = list(support)
+        # A step leads inwards, as strengths end at 0 and 1.
         steps = np.where(strengths[chosen] < 0.5, _STEP, -_STEP)
         points = np.tile(strengths, (1 + len(chosen), 1))
         points[np.arange(1, len(points)), chosen] += steps
         residuals = self.residuals(points)
         slopes = (residuals[1:] - residuals[0]) / steps[:, None]
-        return residuals[0], np.ascontiguousarray(slopes.T)
+        return _Residuals(residuals[0], np.ascontiguousarray(slopes.T))
 
     def solve(self, support: Support, near: Fit | None = None) -> Fit:
-        """The least-squares strengths of ``support``, from those of ``near``, by damped steps."""
-        best = np.zeros(len(self.emulator.names))
+        """The least-squares strengths of ``support``, from those of ``near``.
+
+        Damped steps within 0 and 1 (Levenberg and Marquardt).
+        """
         chosen = list(support)
-        start = near.strengths[chosen] if near else best[chosen]
-        best[chosen] = np.clip(np.where(start > 0, start, 0.3), 0.01, 0.99)
-        residual, slopes = self.slopes(best, support)
-        cost = float(residual @ residual)
+        strengths = np.zeros(len(self.emulator.names))
+        start = near.strengths[chosen] if near else strengths[chosen]
+        strengths[chosen] = np.clip(np.where(start > 0, start, 0.3), 0.01, 0.99)
+        current = self.slopes(strengths, support)
+        if not support:
+            return Fit(support, strengths, current.cost)
         damping = 0.01
-        for _ in range(_ITERATIONS if support else 0):
-            gradient = slopes.T @ residual
-            curvature = slopes.T @ slopes
-            values = best[chosen]
-            free = ~((values <= 0) & (gradient > 0) | (values >= 1) & (gradient < 0))
-            if not free.any():
+        for _ in range(_ITERATIONS):
+            change = _damped_step(current, strengths[chosen], damping)
+            if change is None:
                 break
-            inside = curvature[np.ix_(free, free)]
-            inside = inside + damping * np.diag(np.diag(inside) + 1e-9)
-            moved = best.copy()
-            change = np.zeros(len(chosen))
-            change[free] = -np.linalg.solve(inside, gradient[free])
-            moved[chosen] = np.clip(values + change, 0, 1)
-            other, more = self.slopes(moved, support)
-            if (lower := float(other @ other)) < cost:
-                gain = cost - lower
-                size = np.abs(moved - best).max()
-                best = moved
-                residual = other
-                slopes = more
-                cost = lower
-                damping /= 5
-                if gain < 0.01 * cost or size < 0.002:
-                    break
-            else:
+            moved = strengths.copy()
+            moved[chosen] = np.clip(strengths[chosen] + change, 0, 1)
+            tried = self.slopes(moved, support)
+            if tried.cost >= current.cost:
                 damping = max(10 * damping, 0.1)
-        return Fit(support, best, cost)
+                continue
+            gain = current.cost - tried.cost
+            largest_move = np.abs(moved - strengths).max()
+            strengths = moved
+            current = tried
+            damping /= 5
+            if gain < 0.01 * current.cost or largest_move < 0.002:
+                break
+        return Fit(support, strengths, current.cost)
 
     def search(self) -> list[Fit]:
         """Fits of supports, best first, by a beam over one more perturbation at a time.
@@ -427,56 +508,105 @@ class _Problem:
         for size in range(1, MOST + 1):
             larger: dict[Support, Fit] = {}
             for fit in beam:
-                for k in range(len(self.emulator.names)):
-                    support = tuple(sorted({*fit.support, k}))
-                    if len(support) == size and support not in larger:
-                        larger[support] = self.solve(support, self.last.get(support, fit))
-            self.last |= larger
+                for index in range(len(self.emulator.names)):
+                    if index in fit.support:
+                        continue
+                    support = tuple(sorted((*fit.support, index)))
+                    if support not in larger:
+                        start = self.last_fits.get(support, fit)
+                        larger[support] = self.solve(support, start)
+            self.last_fits |= larger
             fits += larger.values()
-            beam = sorted(larger.values(), key=lambda fit: fit.cost)[: 5 if size == 1 else 7]
-        return sorted(fits, key=lambda fit: fit.score)
+            beam_width = 5 if size == 1 else 7
+            beam = sorted(larger.values(), key=_cost)[:beam_width]
+        return sorted(fits, key=_score)
 
-    def explore(self, fits: list[Fit], point: Values, most: float, likely: bool) -> bool:
+    def explore(
+        self, fits: list[Fit], best_point: Values, best_score: float, is_likely: bool
+    ) -> bool:
         """Simulate where a better composition may be; return whether anywhere.
 
-        That is at the best fit. Unless the best ``point`` is ``likely``, it is beside both, too,
-        where slopes may be wrong, and at fits that may score below ``most``, that of the point: at
+        That is at the best fit. Unless the best point is likely, it is beside both, too, where
+        slopes may be wrong, and at fits that may score below ``best_score``, that of the point: at
         first one of every size.
         """
         count = len(self.points)
-        strengths = np.stack([fit.strengths for fit in fits])
-        if new := self.is_new(strengths[0], _NEAR[likely]):
-            self.add(strengths[0], self.some)
-        if likely:
-            return new
-        for centre in [point] if new else [point, strengths[0]]:
-            for k, step in product(np.flatnonzero(centre), (-_BESIDE, _BESIDE)):
-                beside = centre.copy()
-                beside[k] = np.clip(beside[k] + step, 0, 1)
-                if self.is_new(beside, _NEAR[False] / 2):
-                    self.add(beside, self.some)
-        scores, sizes = np.array([(fit.score, len(fit.support)) for fit in fits]).T
-        groups = [sizes == 1 + k for k in range(MOST)] if count < _FEW else [sizes > 0]
-        for group in groups:
-            distances = _distances(strengths, self.points).min(1)
-            near = np.exp(-(distances**2) / (2 * _REACH**2))
-            hopes = scores * (_HOPE + (1 - _HOPE) * near)
-            hopes[(distances < _NEXT) | ~group] = np.inf
-            best = int(np.argmin(hopes))
-            if hopes[best] < most:
-                self.add(strengths[best], self.some)
+        best_fit = fits[0].strengths
+        is_new = self.is_new(best_fit, _NEAR[is_likely])
+        if is_new:
+            self.add(best_fit, self.some)
+        if is_likely:
+            return is_new
+        self._explore_beside(best_point)
+        if not is_new:
+            self._explore_beside(best_fit)
+        sizes = np.array([len(fit.support) for fit in fits])
+        if count < _FEW:
+            for size in range(1, MOST + 1):
+                self._explore_hopeful(fits, sizes == size, best_score)
+        else:
+            self._explore_hopeful(fits, sizes > 0, best_score)
         return len(self.points) > count
+
+    def _explore_beside(self, centre: Values) -> None:
+        """Simulate at a step to either side of ``centre`` (K,), for each active perturbation."""
+        for index, step in product(np.flatnonzero(centre), (-_BESIDE, _BESIDE)):
+            beside = centre.copy()
+            beside[index] = np.clip(beside[index] + step, 0, 1)
+            if self.is_new(beside, _NEAR[False] / 2):
+                self.add(beside, self.some)
+
+    def _explore_hopeful(
+        self, fits: list[Fit], eligible: NDArray[np.bool_], best_score: float
+    ) -> None:
+        """Simulate at the eligible fit that may score best, if that is below ``best_score``.
+
+        The further a fit is from every point, the less of its score may be left by simulation.
+        """
+        strengths = np.stack([fit.strengths for fit in fits])
+        distances = _distances(strengths, self.points).min(1)
+        nearness = np.exp(-(distances**2) / (2 * _REACH**2))
+        scores = np.array([fit.score for fit in fits])
+        hopes = scores * (_HOPE + (1 - _HOPE) * nearness)
+        hopes[(distances < _NEXT) | ~eligible] = np.inf
+        best = int(np.argmin(hopes))
+        if hopes[best] < best_score:
+            self.add(strengths[best], self.some)
 
     def is_new(self, strengths: Values, least: float) -> bool:
         """Whether no point is nearer to ``strengths`` (K,) than ``least``."""
         return bool(_distances(strengths[None], self.points).min() > least)
 
 
+def _damped_step(current: _Residuals, strengths: Values, damping: float) -> Values | None:
+    """The change (k,) of a support's strengths (k,); None where every one is held at a bound."""
+    gradient = current.slopes.T @ current.values
+    curvature = current.slopes.T @ current.slopes
+    is_held_low = (strengths <= 0) & (gradient > 0)
+    is_held_high = (strengths >= 1) & (gradient < 0)
+    free = ~(is_held_low | is_held_high)
+    if not free.any():
+        return None
+    matrix = curvature[np.ix_(free, free)]
+    matrix = matrix + damping * np.diag(np.diag(matrix) + 1e-9)
+    change = np.zeros(len(strengths))
+    change[free] = -np.linalg.solve(matrix, gradient[free])
+    return change
+
+
 def _distances(first: Values, second: Values) -> Values:
-    """Distances between strengths, on square roots: weak ones differ more, and from none most."""
-    first, second = (np.sqrt(side) + _JUMP * (side > 0) for side in (first, second))
-    return np.asarray(np.linalg.norm(first[:, None] - second[None], axis=2))
+    """Distances (n, m) between strengths (n, K) and (m, K), on a bent scale.
+
+    On square roots, as weak strengths differ more, and with a jump between none and the weakest.
+    """
+    differences = _bent(first)[:, None] - _bent(second)[None]
+    return np.asarray(np.linalg.norm(differences, axis=2))
+
+
+def _bent(strengths: Values) -> Values:
+    return np.asarray(np.sqrt(strengths) + _JUMP * (strengths > 0))
 
 
 def _kernel(first: Values, second: Values) -> Values:
+    """How far a correction at one of the strengths (m, K) holds at others (n, K), as (n, m)."""
     return np.asarray(np.exp(-(_distances(first, second) ** 2) / (2 * _REACH**2)))
