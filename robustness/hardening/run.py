@@ -23,7 +23,14 @@ from robustness.hardening.judgement import (
     measure_predictions,
     unseen_conditions,
 )
-from robustness.hardening.train import Checkpoint, Settings, Views, split_images, train
+from robustness.hardening.train import (
+    Checkpoint,
+    ImageParts,
+    Settings,
+    Views,
+    split_images,
+    train,
+)
 from robustness.images.framing import STUDY_FRAMING
 from robustness.measure.condition import Condition
 from robustness.models import own as own_models
@@ -31,6 +38,7 @@ from robustness.models.loaded import LOADED
 from robustness.models.record import OWN, ModelRecord
 from robustness.models.training import GraphTrainer
 from robustness.models.weights import digest as weights_digest
+from robustness.perturbations import Images
 
 SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
 """Interpolations between the parent (0) and the trained model (1): Wortsman et al., CVPR 2022."""
@@ -80,80 +88,126 @@ def harden(
     """
     settings.check()
     record = models.REGISTRY[parent]
-    parent = record.name  # also of a label
     check_name(name)
     trained = tuple(dict.fromkeys(Condition.of({each: STRENGTH}) for each in perturbations))
-    names = [condition.name for condition in trained]
-    trained_on = tuple(dict.fromkeys((*record.trained_on, *names)))
+    perturbation_names = [condition.name for condition in trained]
+    # What an ancestor was trained on is not unseen either.
+    trained_on = tuple(dict.fromkeys((*record.trained_on, *perturbation_names)))
     unseen = unseen_conditions(trained_on)
+
     note("Preparing the training", 0, 1)
-    model = GraphTrainer(models.load(parent, side=record.input_size))
+    model = GraphTrainer(models.load(record.name, side=record.input_size))
     settings = replace(settings, rate=settings.rate or model.rate)
+    # Before the training, which takes long, rather than when its result is added.
     own_models.check(name, {**_entry(record, model, name), "path": FILE})
-    before = models.load(parent, side=record.framing.side)
-    parts = split_images(record, before, images, judging, settings.seed, note)
-    digest = hashlib.sha256("\n".join(sorted(parts.train.digests)).encode()).hexdigest()
-    checkpoint = Checkpoint(weights_digest(record), digest, names, asdict(settings))
-    train(model, parts.train, names, settings, checkpoint, note)
+    parent_model = models.load(record.name, side=record.framing.side)
+    parts = split_images(record, parent_model, images, judging, settings.seed, note)
+    images_digest = _digest_of_images(parts.train)
+    checkpoint = Checkpoint(
+        weights_digest(record), images_digest, perturbation_names, asdict(settings)
+    )
+    train(model, parts.train, perturbation_names, settings, checkpoint, note)
     share = _choose_share(model, parts.choose, trained, settings.seed, note)
+
     with _result_folder() as folder:
-        model.save(model.interpolated(share), Path(folder) / FILE)
-        values = {**_entry(record, model, name), "path": str(Path(folder) / FILE)}
-        (child,) = own_models.records_of(
-            own_models.described_in(), {name: {**values, "labels": "imagenet"}}
-        )
-        child = replace(child, labels=record.labels, group=OWN)
-        try:
-            after = LOADED.get(child, record.framing.side)
-            (flags_before, flags_after), _ = measure_predictions(
-                parts.judge,
-                (*trained, *unseen),
-                [lambda x: before(x).probabilities, lambda x: after(x).probabilities],
-                settings.seed,
-                note,
-            )
-        finally:
-            LOADED.release(name)
-        verdict = judge_training(
-            flags_before, flags_after, trained, unseen, labelled=parts.labelled
+        path = folder / FILE
+        model.save(model.interpolated(share), path)
+        entry = {**_entry(record, model, name), "path": str(path)}
+        judgement = _judge(
+            child=_unregistered(name, entry, record),
+            parent=parent_model,
+            parts=parts,
+            trained=trained,
+            unseen=unseen,
+            side=record.framing.side,
+            seed=settings.seed,
+            note=note,
         )
         origin = {
-            "parent": parent,
+            "parent": record.name,
             "digest": weights_digest(record),
             "trained_on": list(trained_on),
-            "images": digest,
+            "images": images_digest,
             "image_count": len(parts.train.pixels),
             "epochs": settings.epochs,
             "rate": settings.rate,
             "seed": settings.seed,
             "share": share,
-            "recommended": verdict.recommended,
+            "recommended": judgement.recommended,
             "version": __version__,
         }
-        classes = () if record.labels is models.imagenet else record.labels().names
-        own_models.add(name, {**values, "origin": origin}, classes, Path(folder))
+        class_names = () if record.labels is models.imagenet else record.labels().names
+        own_models.add(name, {**entry, "origin": origin}, class_names, folder)
+    # Only now: an addition that fails can be repeated without another training.
     checkpoint.remove()
+
     return Hardening(
-        parent,
-        name,
-        trained_on,
-        settings,
-        share,
-        len(parts.train.pixels),
-        len(parts.choose.pixels),
-        parts.left_out,
-        parts.unreadable,
-        verdict,
-        str(models.REGISTRY[name].weights.paths()[0]),
+        parent=record.name,
+        name=name,
+        trained_on=trained_on,
+        settings=settings,
+        share=share,
+        train=len(parts.train.pixels),
+        choose=len(parts.choose.pixels),
+        left_out=parts.left_out,
+        unreadable=parts.unreadable,
+        judgement=judgement,
+        file=str(models.REGISTRY[name].weights.paths()[0]),
     )
 
 
+def _digest_of_images(images: Views) -> str:
+    """A digest of the images that does not depend on their order."""
+    return hashlib.sha256("\n".join(sorted(images.digests)).encode()).hexdigest()
+
+
+def _unregistered(name: str, entry: dict[str, Any], parent: ModelRecord) -> ModelRecord:
+    """The record of the hardened model before it is added, with the classes of its parent."""
+    # A file of the parent's classes is written only when the model is added.
+    entries = {name: {**entry, "labels": "imagenet"}}
+    (record,) = own_models.records_of(own_models.described_in(), entries)
+    return replace(record, labels=parent.labels, group=OWN)
+
+
+def _judge(
+    child: ModelRecord,
+    parent: models.Classifier,
+    parts: ImageParts,
+    trained: Sequence[Condition],
+    unseen: Sequence[Condition],
+    side: int,
+    seed: int,
+    note: Note,
+) -> Judgement:
+    """Compare the hardened model ``child`` with its parent on judging images of this ``side``."""
+    try:
+        child_model = LOADED.get(child, side)
+
+        def predict_by_parent(images: Images) -> Images:
+            return parent(images).probabilities
+
+        def predict_by_child(images: Images) -> Images:
+            return child_model(images).probabilities
+
+        (parent_flags, child_flags), _ = measure_predictions(
+            parts.judge,
+            (*trained, *unseen),
+            [predict_by_parent, predict_by_child],
+            seed,
+            note,
+        )
+    finally:
+        # Its file is in a folder that will be gone.
+        LOADED.release(child.name)
+    return judge_training(parent_flags, child_flags, trained, unseen, labelled=parts.labelled)
+
+
 @contextmanager
-def _result_folder() -> Iterator[str]:
+def _result_folder() -> Iterator[Path]:
     """A temporary folder for the result; raises ``ParameterError`` where it cannot be written."""
     try:
         with tempfile.TemporaryDirectory() as folder:
-            yield folder
+            yield Path(folder)
     except OSError as error:
         raise ParameterError(
             f"The trained model cannot be written: {error.strerror}. Make room on the disk, then "
@@ -175,15 +229,19 @@ def _choose_share(
 ) -> float:
     """The interpolation to take, by the predictions on the choosing images."""
 
-    def predict(share: float) -> Predict:
+    def predictor(share: float) -> Predict:
         answers = model.answers(model.interpolated(share))
-        return lambda images: answers(model.resized(images))
 
-    def choosing(_what: str, done: int, total: int) -> None:
+        def predict(images: Images) -> Images:
+            return answers(model.resized(images))
+
+        return predict
+
+    def note_choosing(_phase: str, done: int, total: int) -> None:
         note("Choosing the interpolation", done, total)
 
-    candidates = [predict(share) for share in SHARES]
-    _, logs = measure_predictions(views, conditions, candidates, seed, choosing)
+    candidates = [predictor(share) for share in SHARES]
+    _, logs = measure_predictions(views, conditions, candidates, seed, note_choosing)
     return SHARES[most_likely(logs)]
 
 
@@ -193,19 +251,28 @@ def most_likely(logs: Logs) -> int:
     Originals weigh twice as much as all conditions together.
     With few images it is far less noisy than accuracy.
     """
-    return int((2 * logs[:, :, 0] + logs[:, :, 1:].mean(2)).mean(1).argmax())
+    originals = logs[:, :, 0]
+    conditions = logs[:, :, 1:].mean(2)
+    return int((2 * originals + conditions).mean(1).argmax())
 
 
 def _entry(record: ModelRecord, model: GraphTrainer, name: str) -> dict[str, Any]:
     """The table of the hardened model in the user's file, without its path."""
-    own = record.labels is not models.imagenet
-    framing = record.framing.as_dict() if record.framing != STUDY_FRAMING else {}
-    return {
-        "labels": own_models.label_file(name) if own else "imagenet",
+    if record.labels is models.imagenet:
+        labels = "imagenet"
+    else:
+        labels = own_models.label_file(name)
+    entry: dict[str, Any] = {
+        "labels": labels,
         "input_size": model.side,
         "normalisation": "0..1",
-        **{key: value for key, value in framing.items() if key != "side"},
-        **({"features": list(model.stages)} if model.stages else {}),
-        "family": "Hardened",
-        "default": False,  # nobody asked that every visitor's choice has it
     }
+    if record.framing != STUDY_FRAMING:
+        framing = record.framing.as_dict()
+        framing.pop("side", None)  # it is the input size
+        entry |= framing
+    if model.stages:
+        entry["features"] = list(model.stages)
+    entry["family"] = "Hardened"
+    entry["default"] = False  # nobody asked that every visitor's choice has it
+    return entry

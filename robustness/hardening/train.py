@@ -33,7 +33,7 @@ from robustness.datasets.dataset import KNOWN, entry_class_indices
 from robustness.images.pixels import copies, from_uint8
 from robustness.models.record import ModelRecord
 from robustness.models.training import GraphTrainer
-from robustness.perturbations import check_seed, compose
+from robustness.perturbations import Images, check_seed, compose
 
 Bytes = NDArray[np.uint8]
 Places = NDArray[np.int64]
@@ -89,29 +89,25 @@ def split_images(
 
     Raises ``ParameterError`` where a part has too few images.
     """
-    labels = record.labels()
-    stacks = []
-    digests = []
-    indices = []
-    unreadable = 0
-    reserved = 0
-    for dataset, most in ((images, MOST_TRAINING), (judging, MOST_JUDGING)):
-        if dataset is not None:
-            read = sample_pixels(dataset, record.framing, most, seed, note)
-            class_of = entry_class_indices(dataset, [labels], KNOWN)[labels.key]
-            stacks.append(read.pixels)
-            digests += read.streams
-            indices += [-1 if class_of[row] is None else class_of[row] for row in read.rows]
-            unreadable += read.unreadable
-            reserved = len(read.rows) if dataset is judging else 0
-    pixels = np.concatenate(stacks)
-    classes = np.array(indices, np.int64)
-    stacks.clear()  # hundreds of megabytes
-    train, choose, judge = split_places(pixels, reserved, seed)
+    pools = [_read_pool(record, images, MOST_TRAINING, seed, note)]
+    judging_count = 0
+    if judging is not None:
+        pools.append(_read_pool(record, judging, MOST_JUDGING, seed, note))
+        judging_count = len(pools[-1].pixels)
+    pixels = np.concatenate([pool.pixels for pool in pools])
+    digests = [digest for pool in pools for digest in pool.digests]
+    classes = np.concatenate([pool.classes for pool in pools])
+    unreadable = sum(pool.unreadable for pool in pools)
+    pools.clear()  # hundreds of megabytes
+
+    train, choose, judge = split_places(pixels, judging_count, seed)
     left_out = len(pixels) - len(train) - len(choose) - len(judge)
-    some = [rows[classes[rows] >= 0] for rows in (choose, judge)]
-    is_labelled = len(some[0]) >= FEWEST_CHOOSING and len(some[1]) >= FEWEST_JUDGED
-    choose, judge = some if is_labelled else (choose, judge)
+    labelled_choose = choose[classes[choose] >= 0]
+    labelled_judge = judge[classes[judge] >= 0]
+    is_labelled = len(labelled_choose) >= FEWEST_CHOOSING and len(labelled_judge) >= FEWEST_JUDGED
+    if is_labelled:
+        choose = labelled_choose
+        judge = labelled_judge
 
     def probabilities(rows: Places) -> NDArray[np.float32]:
         answers = []
@@ -121,20 +117,43 @@ def split_images(
             answers.append(parent(batch).probabilities)
         return np.concatenate(answers)
 
-    def targets(rows: Places) -> Places:
-        return classes[rows] if is_labelled else probabilities(rows).argmax(1)
+    def good_predictions(rows: Places) -> Places:
+        if is_labelled:
+            return classes[rows]
+        return probabilities(rows).argmax(1)
 
     def views(rows: Places, targets: NDArray[Any]) -> Views:
         return Views(pixels[rows], [digests[row] for row in rows], targets)
 
     return ImageParts(
-        views(train, probabilities(train)),
-        views(choose, targets(choose)),
-        views(judge, targets(judge)),
-        is_labelled,
-        left_out,
-        unreadable,
+        train=views(train, probabilities(train)),
+        choose=views(choose, good_predictions(choose)),
+        judge=views(judge, good_predictions(judge)),
+        labelled=is_labelled,
+        left_out=left_out,
+        unreadable=unreadable,
     )
+
+
+class _Pool(NamedTuple):
+    """Images of one dataset, their digests, and their classes (N,), -1 without one."""
+
+    pixels: Bytes
+    digests: Sequence[str]
+    classes: Places
+    unreadable: int
+
+
+def _read_pool(record: ModelRecord, dataset: Dataset, most: int, seed: int, note: Note) -> _Pool:
+    """Up to ``most`` images of ``dataset``, drawn at random, as the model ``record`` sees them."""
+    labels = record.labels()
+    sample = sample_pixels(dataset, record.framing, most, seed, note)
+    class_of = entry_class_indices(dataset, [labels], KNOWN)[labels.key]
+    classes = []
+    for row in sample.rows:
+        class_index = class_of[row]
+        classes.append(-1 if class_index is None else class_index)
+    return _Pool(sample.pixels, sample.streams, np.array(classes, np.int64), sample.unreadable)
 
 
 def split_places(pixels: Bytes, judging: int, seed: int) -> tuple[Places, Places, Places]:
@@ -148,30 +167,39 @@ def split_places(pixels: Bytes, judging: int, seed: int) -> tuple[Places, Places
     count = len(pixels)
     order = np.random.default_rng(seed).permutation(count)
     if judging:
-        reserved = np.arange(count) >= count - judging
-        train = np.flatnonzero(~np.isin(groups, groups[reserved]))
-        pool = order[reserved[order]]
-    else:  # whole groups, until the share is full
-        numbers, first, sizes = np.unique(groups[order], return_index=True, return_counts=True)
-        turns = np.argsort(first)
-        fits = np.cumsum(sizes[turns]) <= round(_TRAINED * count)
-        trained = np.isin(groups[order], numbers[turns[fits]])
-        train = order[trained]
-        pool = order[~trained]
+        is_reserved = np.arange(count) >= count - judging
+        train = np.flatnonzero(~np.isin(groups, groups[is_reserved]))
+        held_out = order[is_reserved[order]]
+    else:
+        is_trained = _fill_with_groups(groups[order], round(_TRAINED * count))
+        train = order[is_trained]
+        held_out = order[~is_trained]
 
-    pool = pool[np.sort(np.unique(groups[pool], return_index=True)[1])]
-    choose, judge = np.split(pool, [round(_CHOOSING * len(pool))])
-    for places, fewest, purpose in (
-        (train, FEWEST_TRAINED, "train on"),
-        (choose, FEWEST_CHOOSING, "choose the interpolation"),
-        (judge, FEWEST_JUDGED, "judge"),
-    ):
-        if len(places) < fewest:
-            raise ParameterError(
-                f"Expected at least {fewest} different images to {purpose}, got {len(places)}: "
-                "add more images; copies count once, and no image both trains and judges."
-            )
+    # The first of each group of copies, in the random order.
+    _, first_positions = np.unique(groups[held_out], return_index=True)
+    held_out = held_out[np.sort(first_positions)]
+    choose, judge = np.split(held_out, [round(_CHOOSING * len(held_out))])
+    _require_images(train, FEWEST_TRAINED, "train on")
+    _require_images(choose, FEWEST_CHOOSING, "choose the interpolation")
+    _require_images(judge, FEWEST_JUDGED, "judge")
     return np.sort(train), np.sort(choose), np.sort(judge)
+
+
+def _fill_with_groups(groups: Places, most: int) -> NDArray[np.bool_]:
+    """Whether each image is in the first whole groups that have ``most`` images or fewer."""
+    numbers, first_positions, sizes = np.unique(groups, return_index=True, return_counts=True)
+    by_appearance = np.argsort(first_positions)
+    fits = np.cumsum(sizes[by_appearance]) <= most
+    return np.isin(groups, numbers[by_appearance[fits]])
+
+
+def _require_images(places: Places, fewest: int, purpose: str) -> None:
+    """Raise ``ParameterError`` for fewer than ``fewest`` images."""
+    if len(places) < fewest:
+        raise ParameterError(
+            f"Expected at least {fewest} different images to {purpose}, got {len(places)}: "
+            "add more images; copies count once, and no image both trains and judges."
+        )
 
 
 BATCH = 16
@@ -265,41 +293,56 @@ def train(
     ends the training; the next call continues it.
     """
     count = len(images.pixels)
-    per_epoch = math.ceil(count / BATCH)
-    total = per_epoch * chosen.epochs
-    done = start = checkpoint.read(model)
+    steps_per_epoch = math.ceil(count / BATCH)
+    step_count = steps_per_epoch * chosen.epochs
+    images_to_see = count * chosen.epochs
+    largest_rate = chosen.rate or model.rate
+    steps_done = checkpoint.read(model)
     try:
-        for step in range(start, total):
-            note("Training", min(step * BATCH, count * chosen.epochs), count * chosen.epochs)
-            epoch, place = divmod(step, per_epoch)
+        for step in range(steps_done, step_count):
+            note("Training", min(step * BATCH, images_to_see), images_to_see)
+            # Each epoch and step has a random stream of its own, so that a resumed training is
+            # that without an interruption.
+            epoch, batch = divmod(step, steps_per_epoch)
             order = np.random.default_rng([chosen.seed, epoch]).permutation(count)
-            rows = order[place * BATCH : (place + 1) * BATCH]
+            rows = order[batch * BATCH : (batch + 1) * BATCH]
             draws = np.random.default_rng([chosen.seed, step, 1])
-            plain = from_uint8(images.pixels[rows])
-            perturbed = []
-            for image, row in zip(plain, rows, strict=True):
-                name = perturbations[int(draws.integers(len(perturbations)))]
-                steps = {name: float(draws.uniform(WEAKEST, STRONGEST))}
-                seed = int(draws.integers(2**32))
-                digests = [images.digests[row]]
-                perturbed.append(compose(image[None], steps, seed=seed, digests=digests))
-            both = model.resized(np.concatenate([plain, *perturbed]))
+            originals = from_uint8(images.pixels[rows])
+            digests = [images.digests[row] for row in rows]
+            perturbed = _perturbed(originals, digests, perturbations, draws)
+            inputs = model.resized(np.concatenate([originals, perturbed]))
             targets = np.concatenate([images.targets[rows]] * 2)
-            rate = (chosen.rate or model.rate) * (1 + math.cos(math.pi * step / total)) / 2
+            rate = largest_rate * (1 + math.cos(math.pi * step / step_count)) / 2
             try:
-                model.step(both, targets, rate, step + 1)
+                model.step(inputs, targets, rate, step + 1)
             except ParameterError:  # it diverged
                 checkpoint.remove()
                 raise
-            done = step + 1
-            if done % _SAVE_STEPS == 0:
-                checkpoint.write(model, done)
+            steps_done = step + 1
+            if steps_done % _SAVE_STEPS == 0:
+                checkpoint.write(model, steps_done)
     except ParameterError:
         raise  # it diverged, or the disk is full
     except BaseException:
         # A full disk does not hide the reason, such as a cancellation; the last checkpoint stays.
         with contextlib.suppress(ParameterError):
-            checkpoint.write(model, done)
+            checkpoint.write(model, steps_done)
         raise
-    checkpoint.write(model, total)
-    note("Training", count * chosen.epochs, count * chosen.epochs)
+    checkpoint.write(model, step_count)
+    note("Training", images_to_see, images_to_see)
+
+
+def _perturbed(
+    originals: Images,
+    digests: Sequence[str],
+    perturbations: Sequence[str],
+    draws: np.random.Generator,
+) -> Images:
+    """Each original under a perturbation, a strength and a seed that are drawn for it."""
+    perturbed = []
+    for image, digest in zip(originals, digests, strict=True):
+        name = perturbations[int(draws.integers(len(perturbations)))]
+        strength = float(draws.uniform(WEAKEST, STRONGEST))
+        seed = int(draws.integers(2**32))
+        perturbed.append(compose(image[None], {name: strength}, seed=seed, digests=[digest]))
+    return np.concatenate(perturbed)
