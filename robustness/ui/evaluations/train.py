@@ -43,7 +43,7 @@ def show(of: RunFigures) -> None:
     with st.container(horizontal=True):
         if REMEDY in kinds:
             tries = st.button(
-                "Test image filters",
+                "Test image filters in a new run",
                 icon=":material/healing:",
                 **session.allowed(
                     Action.EVALUATE,
@@ -53,7 +53,7 @@ def show(of: RunFigures) -> None:
             )
         if not_fitted := [fix.model for fix in calibrations if not fix.measured]:
             st.button(
-                "Test temperature scaling",
+                "Test temperature scaling in this run",
                 icon=":material/thermostat:",
                 on_click=fit.ask,
                 **session.allowed(
