@@ -1,9 +1,9 @@
-"""The commands that answer questions about runs: which model to ship, where models fail, what
-would help, and from which confidence to accept predictions.
+"""The commands on saved runs.
 
-The commands on saved runs: ``report``, and ``runs`` with its actions.
-
-The command ``check``, which checks a run against a budget.
+``report`` writes a report; ``runs`` lists, compares, resumes and deletes runs; ``check`` holds a
+run against a budget. ``choose``, ``failures``, ``fixes``, ``calibrate`` and ``threshold`` answer
+questions of the report: which model to ship, where models fail, what would help, and from which
+confidence to accept predictions.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 import math
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,7 +23,17 @@ from robustness.cli import console, evaluate, request
 from robustness.cli.console import PLUGINS, RUN, Parsers, add_command, add_shared
 
 if TYPE_CHECKING:
-    from robustness.runs import Listed, Run
+    from robustness.gate import Budget, Check
+    from robustness.runs import Comparison, Listed, Run
+    from robustness.statistics import ModelChoice
+
+COMMANDS = ("choose", "failures", "threshold")
+"""Commands whose options are those of questions of the report: see ``add_options``."""
+
+STEP_SUMMARY = "GITHUB_STEP_SUMMARY"
+"""The variable with which GitHub Actions names the file for the summary of a step."""
+
+_CHECK_HEAD = ("", "Model", "Condition", "Limit", "Expected", "Measured")
 
 
 def add_runs(parsers: Parsers) -> None:
@@ -88,52 +98,60 @@ def runs_command(options: argparse.Namespace) -> None:
 
     entries = runs.listing(options.out)
     if options.json:
-        console.print_json([_listed(entry) for entry in entries])
+        console.print_json([_listed_document(entry) for entry in entries])
         return
     if not entries:
         console.say(f"There are no runs in {options.out}.")
     for entry in entries:
-        manifest = entry.manifest
-        if manifest is None:
-            about = f": {entry.reason}"
-            if entry.match:
-                status = "finished" if entry.finished else "unfinished"
-                about = f"\n    {entry.title}: a match, {entry.created}, {status}"
-            console.say(f"{entry.folder.name}{about}")
-            continue
-        console.say(
-            f"{entry.folder.name}\n    {entry.title}: {manifest.images} of "
-            f"{counted(manifest.dataset.pictures, 'image')}, "
-            f"{counted(len(manifest.spec.models), 'model')}, "
-            f"{counted(len(manifest.spec.pooled_conditions), 'condition')}, {manifest.how}, "
-            f"{manifest.created}, {manifest.status}"
-        )
+        console.say(_listed_text(entry))
 
 
-def _listed(entry: Listed) -> dict[str, Any]:
+def _listed_text(entry: Listed) -> str:
+    name = entry.folder.name
+    manifest = entry.manifest
+    if entry.match and manifest is None:
+        status = "finished" if entry.finished else "unfinished"
+        return f"{name}\n    {entry.title}: a match, {entry.created}, {status}"
+    if manifest is None:
+        return f"{name}: {entry.reason}"
+    return (
+        f"{name}\n    {entry.title}: {manifest.images} of "
+        f"{counted(manifest.dataset.pictures, 'image')}, "
+        f"{counted(len(manifest.spec.models), 'model')}, "
+        f"{counted(len(manifest.spec.pooled_conditions), 'condition')}, {manifest.how}, "
+        f"{manifest.created}, {manifest.status}"
+    )
+
+
+def _listed_document(entry: Listed) -> dict[str, Any]:
     from robustness import runs
 
-    manifest = entry.manifest
-    about = {"run": entry.folder.name, "folder": str(entry.folder), "reason": entry.reason}
-    if entry.match is not None:
-        status = runs.FINISHED if entry.finished else runs.UNFINISHED
-        return {**about, "title": entry.title, "created": entry.created, "status": status}
-    if manifest is None:
-        return about
-    return {
-        **about,
-        "title": entry.title,
-        "created": manifest.created,
-        "status": manifest.status,
-        "source": manifest.dataset.source,
-        "pictures": manifest.dataset.pictures,
-        "images": manifest.images,
-        "unreadable": manifest.unreadable,
-        "models": list(manifest.spec.model_names),
-        "conditions": [dict(condition.steps) for condition in manifest.spec.conditions],
-        "seed": manifest.spec.seed,
-        "preprocessing": manifest.spec.framing_text,
+    document: dict[str, Any] = {
+        "run": entry.folder.name,
+        "folder": str(entry.folder),
+        "reason": entry.reason,
     }
+    if entry.match is not None:
+        document["title"] = entry.title
+        document["created"] = entry.created
+        document["status"] = runs.FINISHED if entry.finished else runs.UNFINISHED
+        return document
+    manifest = entry.manifest
+    if manifest is None:  # a damaged run, of which the reason says all
+        return document
+    spec = manifest.spec
+    document["title"] = entry.title
+    document["created"] = manifest.created
+    document["status"] = manifest.status
+    document["source"] = manifest.dataset.source
+    document["pictures"] = manifest.dataset.pictures
+    document["images"] = manifest.images
+    document["unreadable"] = manifest.unreadable
+    document["models"] = list(spec.model_names)
+    document["conditions"] = [dict(condition.steps) for condition in spec.conditions]
+    document["seed"] = spec.seed
+    document["preprocessing"] = spec.framing_text
+    return document
 
 
 def _opened(run: str, options: argparse.Namespace, *, unfinished: bool = False) -> Run:
@@ -153,32 +171,34 @@ def compare_command(options: argparse.Namespace) -> None:
         report.format_of(options.to)  # now rather than after all the work
         if len(options.runs) > 2:
             options.parser.error("expected two runs with --to: one report compares two")
-    baseline, *others = (_opened(run, options) for run in options.runs)
+    baseline, *others = [_opened(run, options) for run in options.runs]
     comparisons = [runs.compare(baseline, other) for other in others]
     written = []
     if options.to:
         written = report.write(report.of_comparison(comparisons[0]), options.to)
     if options.json:
-        console.print_json(
-            [
-                {
-                    "baseline": comparison.baseline.id,
-                    "run": comparison.other.id,
-                    "images": comparison.images,
-                    "apart": comparison.notes,
-                    "rows": None if comparison.rows is None else comparison.rows.as_dict(),
-                    "differences": comparison.differences,
-                }
-                for comparison in comparisons
-            ]
-        )
+        console.print_json([_comparison_document(comparison) for comparison in comparisons])
         return
-    from robustness.report import comparison
+    from robustness.report.comparison import blocks
 
-    for result in comparisons:
-        console.say(report.printed_blocks(comparison.blocks(result)))
+    for comparison in comparisons:
+        console.say(report.printed_blocks(blocks(comparison)))
     for path in written:
         console.say(str(path))
+
+
+def _comparison_document(comparison: Comparison) -> dict[str, Any]:
+    rows = None
+    if comparison.rows is not None:
+        rows = comparison.rows.as_dict()
+    return {
+        "baseline": comparison.baseline.id,
+        "run": comparison.other.id,
+        "images": comparison.images,
+        "apart": comparison.notes,
+        "rows": rows,
+        "differences": comparison.differences,
+    }
 
 
 def resume_command(options: argparse.Namespace) -> None:
@@ -195,11 +215,15 @@ def resume_command(options: argparse.Namespace) -> None:
     folder = runs.folder_of(options.run, options.out)
     pace: Pace | None = None
     for state in jobs.work_off(folder, engine=options.engine, address=options.address):
-        pace = pace or Pace(Unit("images"), state.total)
+        if pace is None:
+            pace = Pace(Unit("images"), state.total)
         pace.note(state.done)
-        if not options.background:
-            loading = state.text or "loading the models ..."
-            console.progress(loading if state.loading else pace.text)
+        if options.background:
+            continue
+        if state.loading:
+            console.progress(state.text or "loading the models ...")
+        else:
+            console.progress(pace.text)
     entry = runs.listed(folder)
     if entry.match is None:
         runs.load(folder, unfinished=True)  # raises for a damaged run
@@ -228,16 +252,6 @@ def _answer(options: argparse.Namespace, document: dict[str, Any], text: str) ->
         console.print_json(document)
     else:
         console.say(text)
-
-
-if TYPE_CHECKING:
-    from robustness.gate import Budget, Check
-    from robustness.runs import Run
-
-STEP_SUMMARY = "GITHUB_STEP_SUMMARY"
-"""The variable with which GitHub Actions names the file for the summary of a step."""
-
-_HEAD = ("", "Model", "Condition", "Limit", "Expected", "Measured")
 
 
 def add_check(parsers: Parsers) -> None:
@@ -269,33 +283,26 @@ def check_command(options: argparse.Namespace) -> int:
     budget = gate.read_budget(options.budget)
     baseline = baseline_of(budget, options)
     expect_writable(options.junit, options.summary)
-    folders = (options.out / options.run, Path(options.run))
-    folder = next((path for path in folders if (path / runs.MANIFEST_FILE).is_file()), None)
-    if folder is None:  # one of the same request is not computed twice
+    folder = _saved_folder(options.run, options.out)
+    if folder is None:
+        # An earlier run of the same request is taken or continued rather than computed twice.
         run = evaluate.evaluated(options, options.run, resume=True)
-    elif own := request.option_names(options, "engine", "address"):
-        raise ParameterError(
-            f"{options.run} is a saved run, which {own} cannot change: expected a source to "
-            "evaluate, or none of these options."
-        )
     else:
+        without_effect = request.option_names(options, "engine", "address")
+        if without_effect:
+            raise ParameterError(
+                f"{options.run} is a saved run, which {without_effect} cannot change: expected a "
+                "source to evaluate, or none of these options."
+            )
         run = runs.load(folder.resolve())
     check = gate.check(budget, run, baseline)
+    markdown = gate.markdown(check)
     if options.junit:
         write_file(options.junit, gate.junit(check))
-    text = gate.markdown(check)
     if options.summary:
-        write_file(options.summary, text.encode())
-    if options.github and not os.environ.get(STEP_SUMMARY):  # outside a workflow
-        # With --json, stdout holds the document alone.
-        if options.json:
-            console.remark(text)
-        else:
-            console.say(text)
-    elif options.github:
-        path = Path(os.environ[STEP_SUMMARY])
-        before = path.read_bytes() if path.is_file() else b""
-        write_file(path, before + text.encode())
+        write_file(options.summary, markdown.encode())
+    if options.github:
+        _add_step_summary(markdown, json=options.json)
     if options.json:
         console.print_json(gate.as_dict(check))
     else:
@@ -303,48 +310,74 @@ def check_command(options: argparse.Namespace) -> int:
     return 0 if check.passed else 1
 
 
-def baseline_of(budget: Budget, options: argparse.Namespace) -> Run | None:
-    """The run of ``--baseline`` or, if it is not given, of ``budget``.
+def _saved_folder(run: str, out: Path) -> Path | None:
+    """Return the folder of the saved ``run``, below ``out`` or by its path; None for a source."""
+    from robustness.runs import MANIFEST_FILE
 
-    A path in a budget is relative to the budget's folder.
+    for folder in (out / run, Path(run)):
+        if (folder / MANIFEST_FILE).is_file():
+            return folder
+    return None
+
+
+def _add_step_summary(markdown: str, *, json: bool) -> None:
+    """Append ``markdown`` to the summary of the step of a workflow; outside one, print it."""
+    summary_file = os.environ.get(STEP_SUMMARY)
+    if summary_file:
+        path = Path(summary_file)
+        # Earlier commands of the same step may have written to it.
+        earlier = path.read_bytes() if path.is_file() else b""
+        write_file(path, earlier + markdown.encode())
+    elif json:
+        console.remark(markdown)  # stdout holds the document alone
+    else:
+        console.say(markdown)
+
+
+def baseline_of(budget: Budget, options: argparse.Namespace) -> Run | None:
+    """Return the run of --baseline or, if it is not given, the baseline of ``budget``.
+
+    A run in a budget is one of --out or, if there is none of that name, a path relative to the
+    budget's folder. Returns None where neither names a baseline.
     """
     from robustness import runs
 
-    named = options.baseline or budget.baseline
-    if named is None:
+    if options.baseline:
+        return runs.load(runs.folder_of(options.baseline, options.out))
+    if budget.baseline is None:
         return None
-    candidate = options.budget.parent / named
-    if not options.baseline and not (options.out / named).is_dir() and candidate.is_dir():
-        return runs.load(candidate.resolve())
-    return runs.load(runs.folder_of(named, options.out))
+    beside_budget = options.budget.parent / budget.baseline
+    if beside_budget.is_dir() and not (options.out / budget.baseline).is_dir():
+        return runs.load(beside_budget.resolve())
+    return runs.load(runs.folder_of(budget.baseline, options.out))
 
 
 def _print_check(check: Check) -> None:
     from robustness import gate, report
     from robustness.report.tables import Table
 
-    rows = [
-        (
-            f"{'FAIL' if verdict in check.broken else 'ok'} {verdict.outcome}",
-            verdict.model,
-            verdict.where,
-            verdict.limit,
-            verdict.limit_text,
-            verdict.figure_text,
+    rows = []
+    for verdict in check.verdicts:
+        mark = "FAIL" if verdict in check.broken else "ok"
+        rows.append(
+            (
+                f"{mark} {verdict.outcome}",
+                verdict.model,
+                verdict.where,
+                verdict.limit,
+                verdict.limit_text,
+                verdict.figure_text,
+            )
         )
-        for verdict in check.verdicts
-    ]
-    table = report.Titled("Limits", Table(_HEAD, rows))
-    notes = map(report.Text, (*check.notes, gate.headline(check)))
+    table = report.Titled("Limits", Table(_CHECK_HEAD, rows))
+    notes = [report.Text(note) for note in check.notes]
+    headline = report.Text(gate.headline(check))
     console.say(f"{check.run.id}, {counted(check.run.images, 'image')}")
-    console.say(report.printed_blocks([table, *notes]))
-
-
-COMMANDS = ("choose", "failures", "threshold")
+    console.say(report.printed_blocks([table, *notes, headline]))
 
 
 def add_questions(parsers: Parsers) -> None:
-    """Add ``COMMANDS``, ``fixes`` and ``calibrate``."""
+    """Add ``choose``, ``failures``, ``fixes``, ``calibrate`` and ``threshold``."""
     chosen = add_command(parsers, "choose", choose_command, "--json")
     chosen.add_argument("runs", metavar="RUN", nargs="+", help=f"{RUN}; several of the same images")
     chosen.add_argument(
@@ -391,35 +424,43 @@ def add_questions(parsers: Parsers) -> None:
 
 
 def add_options(command: argparse.ArgumentParser, name: str) -> None:
-    """Add the options of the questions that the command ``name`` prints."""
+    """Add to ``command`` the options of the report's questions that the command ``name`` prints."""
     from robustness.report.run import REGISTRY
 
     for question in REGISTRY:
-        for option in question.options if question.command == name else ():
-            kind: dict[str, Any] = {"type": float, "metavar": option.metavar}
+        if question.command != name:
+            continue
+        for option in question.options:
+            settings: dict[str, Any]
             if isinstance(option.default, bool):
-                kind = {"action": "store_true"}
+                settings = {"action": "store_true"}
             elif isinstance(option.default, Mapping):
-                kind["type"] = _weights
+                settings = {"type": _weights, "metavar": option.metavar}
+            else:
+                settings = {"type": float, "metavar": option.metavar}
             flag = f"--{option.name.replace('_', '-')}"
-            command.add_argument(flag, help=option.meaning, default=option.default, **kind)
+            command.add_argument(flag, help=option.meaning, default=option.default, **settings)
 
 
 def _weights(text: str) -> dict[str, float]:
     weights: dict[str, float] = {}
-    for part in filter(str.strip, text.split(",")):
+    for part in text.split(","):
+        part = part.strip()
+        if not part:  # as after a comma at the end
+            continue
         name, sign, number = part.rpartition("=")
+        name = name.strip()
         try:
             weight = float(number)
         except ValueError:
-            weight = math.nan
-        if not sign or not name.strip() or not 0 <= weight < math.inf:
+            weight = math.nan  # which fails the comparison below
+        if not sign or not name or not 0 <= weight < math.inf:
             raise argparse.ArgumentTypeError(
-                f"expected NAME=NUMBER with a number of 0 or more, got {part.strip()!r}"
+                f"expected NAME=NUMBER with a number of 0 or more, got {part!r}"
             )
-        if name.strip() in weights:
-            raise argparse.ArgumentTypeError(f"expected each name once, got {name.strip()!r} twice")
-        weights[name.strip()] = weight
+        if name in weights:
+            raise argparse.ArgumentTypeError(f"expected each name once, got {name!r} twice")
+        weights[name] = weight
     return weights
 
 
@@ -427,7 +468,6 @@ def choose_command(options: argparse.Namespace) -> int:
     """Say which model to ship; those that cannot be told apart are tied."""
     from robustness import api, gate, runs
     from robustness.report import choice, threshold
-    from robustness.report.facts import own_preprocessing, trained_on
 
     if options.baseline and not options.budget:
         options.parser.error("--baseline is for the limits of --budget: give both")
@@ -436,69 +476,91 @@ def choose_command(options: argparse.Namespace) -> int:
         budget = gate.read_budget(options.budget)
         if options.baseline or budget.compares:
             baseline = baseline_of(budget, options)
+    # A run that is named twice, by its path and by its id, counts once.
     folders = dict.fromkeys(runs.folder_of(run, options.out) for run in options.runs)
-    opened = [runs.load(folder) for folder in folders]
-    model_choice = api.choose(
-        opened,
-        budget=options.budget,
-        baseline=baseline,
-        **{option.name: getattr(options, option.name) for option in choice.OPTIONS},
-    )
+    opened_runs = [runs.load(folder) for folder in folders]
+    criteria = {option.name: getattr(options, option.name) for option in choice.OPTIONS}
+    model_choice = api.choose(opened_runs, budget=options.budget, baseline=baseline, **criteria)
     if options.json:
-        console.print_json({**model_choice.as_dict(), "thresholds": threshold.entries(opened)})
-        return 0
-    from robustness import report
+        thresholds = threshold.entries(opened_runs)
+        console.print_json({**model_choice.as_dict(), "thresholds": thresholds})
+    else:
+        _print_choice(model_choice, opened_runs)
+    return 0
 
-    weighted = [f"{word}: {', '.join(names)}" for word, names in model_choice.weighted.items()]
+
+def _print_choice(model_choice: ModelChoice, opened_runs: Sequence[Run]) -> None:
+    from robustness import report
+    from robustness.report import choice, threshold
+    from robustness.report.facts import own_preprocessing, trained_on
+
     entries = choice.placed(model_choice)
-    console.say("\n".join(model_choice.sentences))
-    hardened = dict(entry for run in opened for entry in run.manifest.trained_on.items())
-    notes = [
+    blocks: list[report.Text | report.Titled] = [
+        choice.table(entries, model_choice),
         *choice.measured_on(entries),
         *choice.busy(entries),
-        *map(report.Text, weighted),
-        *(report.Text(trained_on(*entry)) for entry in hardened.items()),
-        *map(report.Text, own_preprocessing(run.manifest.spec for run in opened)),
-        *threshold.notes(opened, model_choice.best),
     ]
-    console.say(report.printed_blocks([choice.table(entries, model_choice), *notes]))
-    return 0
+    for word, names in model_choice.weighted.items():
+        blocks.append(report.Text(f"{word}: {', '.join(names)}"))
+    training_by_model: dict[str, Any] = {}
+    for run in opened_runs:
+        training_by_model.update(run.manifest.trained_on)
+    for model, training in training_by_model.items():
+        blocks.append(report.Text(trained_on(model, training)))
+    for sentence in own_preprocessing(run.manifest.spec for run in opened_runs):
+        blocks.append(report.Text(sentence))
+    blocks += threshold.notes(opened_runs, model_choice.best)
+    console.say("\n".join(model_choice.sentences))
+    console.say(report.printed_blocks(blocks))
 
 
 def failures_command(options: argparse.Namespace) -> None:
     """Say where and why the models of a run fail, or list the images of a selection."""
-    from robustness import api, report, runs
-    from robustness.report import failures
+    from robustness import api, runs
     from robustness.report.run import REGISTRY, RunFigures
 
     run = runs.load(runs.folder_of(options.run, options.out), unfinished=True)
     if options.map is not None:
-        embedding = api.embedding_map(run, options.where or "", images=options.map)
-        if options.json:
-            console.print_json(asdict(embedding))
-        else:
-            shares = " and ".join(share(part, 0) for part in embedding.explained)
-            console.say(
-                f"The map of {len(embedding.points)} images is saved with the run, for its page "
-                f"and report. Its axes explain {shares} of the variance."
-            )
-        return
-    if options.where is not None or options.to is not None:
-        rows = api.failing_images(run, options.where or "", to=options.to)
-        if options.json:
-            console.print_json(rows)
-        elif options.to is not None:
-            console.say(str(options.to))
-        else:
-            console.say(report.printed_blocks([failures.listed_cases(rows)]))
-        return
-    if options.json:
+        _make_map(run, options)
+    elif options.where is not None or options.to is not None:
+        _list_failing_images(run, options)
+    elif options.json:
         console.print_json(api.failures(run).as_dict())
+    else:
+        figures = RunFigures(run, options=vars(options))
+        questions = [question for question in REGISTRY if question.command == "failures"]
+        # All are answered before the first is printed.
+        sections = [question.section(figures) for question in questions]
+        for section in sections:
+            if section is not None:
+                console.say(f"\n## {section.title}\n{_printed(section.printed)}")
+
+
+def _make_map(run: Run, options: argparse.Namespace) -> None:
+    from robustness import api
+
+    embedding = api.embedding_map(run, options.where or "", images=options.map)
+    if options.json:
+        console.print_json(asdict(embedding))
         return
-    of = RunFigures(run, options=vars(options))
-    sections = [question.section(of) for question in REGISTRY if question.command == "failures"]
-    for section in filter(None, sections):
-        console.say(f"\n## {section.title}\n{_printed(section.printed)}")
+    shares = " and ".join(share(part, 0) for part in embedding.explained)
+    console.say(
+        f"The map of {len(embedding.points)} images is saved with the run, for its page "
+        f"and report. Its axes explain {shares} of the variance."
+    )
+
+
+def _list_failing_images(run: Run, options: argparse.Namespace) -> None:
+    from robustness import api, report
+    from robustness.report import failures
+
+    rows = api.failing_images(run, options.where or "", to=options.to)
+    if options.json:
+        console.print_json(rows)
+    elif options.to is not None:
+        console.say(str(options.to))
+    else:
+        console.say(report.printed_blocks([failures.listed_cases(rows)]))
 
 
 def fixes_command(options: argparse.Namespace) -> None:
@@ -535,11 +597,11 @@ def calibrate_command(options: argparse.Namespace) -> None:
         console.print_json({**fit.as_dict(), "added": options.name or None})
         return
     console.say(fixes.calibration_sentence(fit))
-    console.say(
-        f"Added as {options.name}."
-        if options.name
-        else f"To add it: python -m robustness calibrate {options.run} {fit.model} --name NAME"
-    )
+    if options.name:
+        console.say(f"Added as {options.name}.")
+    else:
+        command = f"python -m robustness calibrate {options.run} {fit.model} --name NAME"
+        console.say(f"To add it: {command}")
 
 
 def threshold_command(options: argparse.Namespace) -> None:
@@ -549,18 +611,21 @@ def threshold_command(options: argparse.Namespace) -> None:
     from robustness.report.threshold import THRESHOLD, document, groups_of, of_model
 
     run = runs.load(runs.folder_of(options.run, options.out))
-    values = vars(options) | {"groups": groups_of(run, options.groups)}
-    figures = RunFigures(run, options=values).answer(THRESHOLD)
+    question_options = vars(options) | {"groups": groups_of(run, options.groups)}
+    figures = RunFigures(run, options=question_options).answer(THRESHOLD)
     if options.json:
         console.print_json(document(figures))
         return
-    reasons = [report.Text(of_model(entry, figures)) for entry in figures.entries]
-    console.say(_printed(THRESHOLD.blocks(figures)) or report.printed_blocks(reasons))
+    answer = _printed(THRESHOLD.blocks(figures))
+    if not answer:  # no threshold could be tried: say of each model why
+        reasons = [report.Text(of_model(entry, figures)) for entry in figures.entries]
+        answer = report.printed_blocks(reasons)
+    console.say(answer)
 
 
 def _printed(blocks: Iterable[Any]) -> str:
-    """The paragraphs and tables among the ``blocks`` of a question, without its pictures."""
+    """Print the paragraphs and tables of ``blocks`` into a text; a terminal shows no pictures."""
     from robustness import report
 
-    kinds = (report.Text, report.Titled)
-    return report.printed_blocks(block for block in blocks if isinstance(block, kinds))
+    printable = [block for block in blocks if isinstance(block, report.Text | report.Titled)]
+    return report.printed_blocks(printable)
