@@ -1,15 +1,14 @@
-"""The commands ``predict`` and ``perturb``.
+"""The commands on one image or a few, of which nothing is kept unless the user asks for files.
 
-The commands ``study`` and ``sweep``, which measure models on a few images.
-
-The command ``attack``, which attacks a model on an image.
+``predict`` and ``perturb`` show what models and perturbations do, ``study`` and ``sweep`` measure
+models under perturbations, and ``attack`` attacks a model.
 """
 
 from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,7 +21,17 @@ from robustness.cli.console import Parsers, add_command, add_shared, names, requ
 from robustness.measure import STEPS
 
 if TYPE_CHECKING:
+    from robustness.attacks import AttackSpec, Outcome
     from robustness.images.framing import Framing, Picture
+    from robustness.measure.condition import Condition
+    from robustness.measure.measurement import Measurement
+    from robustness.measure.request import Request
+    from robustness.measure.strength import Break
+    from robustness.remedies import Chain
+    from robustness.report import Titled
+
+REPORTS = 10
+"""Most progress lines of an attack."""
 
 
 def add_predictions(parsers: Parsers) -> None:
@@ -54,88 +63,132 @@ def predict_command(options: argparse.Namespace) -> None:
     """
     from robustness import models
     from robustness.measure.condition import CLEAN, Condition
-    from robustness.measure.labels import is_correct, label_index, true_class
+    from robustness.measure.labels import label_index, true_class
     from robustness.measure.loop import evaluate
-    from robustness.remedies import parse
-    from robustness.report import Titled, printed_blocks
-    from robustness.report.tables import Table, verdict_of
+    from robustness.report import printed_blocks
 
-    original = options.under in (None, CLEAN)
-    condition = Condition.of({}) if original else Condition.parse(options.under)
-    names = models.resolve(options.models)
-    spec = request_of(options, names, [condition])
-    truths = [true_class(image, options.true_class, names) for image in options.images]
-    pictures = [
-        replace(picture(options, image, list(spec.by_framing)), name=str(place))
-        for place, image in enumerate(options.images)
-    ]
-    console.progress(f"loading {', '.join(names)} ...")
+    if options.under is None or options.under == CLEAN:
+        condition = Condition.of({})
+    else:
+        condition = Condition.parse(options.under)
+    model_names = models.resolve(options.models)
+    spec = request_of(options, model_names, [condition])
+    true_classes = [true_class(image, options.true_class, model_names) for image in options.images]
+    framings = list(spec.by_framing)
+    pictures = []
+    for number, image in enumerate(options.images):
+        # By number, as the same image may be given twice.
+        pictures.append(replace(picture(options, image, framings), name=str(number)))
+    console.progress(f"loading {', '.join(model_names)} ...")
     rows = []
     for row in evaluate(spec, pictures):
         console.progress(f"{row.model} ...")
         rows.append(row)
     console.end_progress()
-    predictions = []
-    documents = []
-    for row in sorted(rows, key=lambda row: int(row.image)):
+    rows.sort(key=lambda row: int(row.image))
+
+    documents: list[dict[str, Any]] = []
+    tables: list[Titled] = []
+    for row in rows:
         image = options.images[int(row.image)]
-        label = label_index(row.model, truths[int(row.image)])
-        top = zip(row.top5, row.top5_probabilities, strict=True)
-        entry: dict[str, Any] = {
-            "image": image,
-            "model": row.model,
-            "consistent": row.clean_top1 == row.top1,
-            "correct": is_correct(label, row.top1),
-            "top": [_prediction_entry(row.model, *prediction) for prediction in top],
-        }
-        judged = {**row.as_row(), "label": label}
-        mark = "" if options.under is None and label is None else f": {verdict_of(judged).said}"
-        classes = [(shown["name"], share(shown["probability"])) for shown in entry["top"]]
-        title = f"{image}, {row.model}"
-        documents.append(Titled(title + mark, Table(("Class", "Confidence"), classes)))
-        after = []
-        for trial in row.remedies:
-            prediction = _prediction_entry(row.model, trial.top1, trial.probability)
-            entry.setdefault("remedies", []).append(
-                {
-                    "remedy": trial.remedy,
-                    "consistent": row.clean_top1 == trial.top1,
-                    "correct": is_correct(label, trial.top1),
-                    **prediction,
-                }
-            )
-            verdict = verdict_of({**judged, "top1": trial.top1, "probability": trial.probability})
-            confidence = share(trial.probability)
-            after.append((parse(trial.remedy).label, prediction["name"], confidence, verdict.said))
-        if after:
-            head = ("Remedy", "Class", "Confidence", "Prediction")
-            documents.append(Titled(f"{title}, with remedies", Table(head, after)))
-        predictions.append(entry)
+        label = label_index(row.model, true_classes[int(row.image)])
+        documents.append(_prediction_document(image, row, label))
+        # Without a condition and a true class there is nothing to judge.
+        with_verdict = options.under is not None or label is not None
+        tables.append(_prediction_table(image, row, label, with_verdict=with_verdict))
+        if row.remedies:
+            tables.append(_remedy_table(image, row, label))
     if options.json:
-        console.print_json({"predictions": predictions})
+        console.print_json({"predictions": documents})
     else:
-        console.say(printed_blocks(documents).strip())
+        console.say(printed_blocks(tables).strip())
 
 
 def picture(options: argparse.Namespace, image: str, framings: Sequence[Framing]) -> Picture:
-    """The image in each of ``framings``, which follow from --fit and --side."""
+    """Return the image in each of ``framings``, which follow from --fit and --side."""
     from robustness.images.decoding import picture_file
     from robustness.images.framing import load_picture
 
-    overrides = options.fit, options.side
+    overrides = (options.fit, options.side)
     return load_picture(picture_file(image), framings, name=image, overrides=overrides)
 
 
-def _prediction_entry(name: str, index: int, probability: float) -> dict[str, Any]:
+def _prediction_document(image: str, row: Measurement, label: int | None) -> dict[str, Any]:
+    from robustness.measure.labels import is_correct
+
+    document: dict[str, Any] = {
+        "image": image,
+        "model": row.model,
+        "consistent": row.clean_top1 == row.top1,
+        "correct": is_correct(label, row.top1),
+        "top": [
+            _class_document(row.model, index, probability)
+            for index, probability in zip(row.top5, row.top5_probabilities, strict=True)
+        ],
+    }
+    if row.remedies:
+        document["remedies"] = [
+            {
+                "remedy": trial.remedy,
+                "consistent": row.clean_top1 == trial.top1,
+                "correct": is_correct(label, trial.top1),
+                **_class_document(row.model, trial.top1, trial.probability),
+            }
+            for trial in row.remedies
+        ]
+    return document
+
+
+def _class_document(model_name: str, index: int, probability: float) -> dict[str, Any]:
     from robustness import models
 
-    synsets = models.REGISTRY[name].labels().synsets
+    synsets = models.REGISTRY[model_name].labels().synsets
     return {
         "index": index,
         "synset": synsets[index] if synsets else None,
-        "name": models.class_name(name, index),
+        "name": models.class_name(model_name, index),
         "probability": probability,
     }
+
+
+def _prediction_table(
+    image: str, row: Measurement, label: int | None, *, with_verdict: bool
+) -> Titled:
+    from robustness import models
+    from robustness.report import Titled
+    from robustness.report.tables import Table, verdict_of
+
+    caption = f"{image}, {row.model}"
+    if with_verdict:
+        caption += f": {verdict_of({**row.as_row(), 'label': label}).said}"
+    cells = [
+        (models.class_name(row.model, index), share(probability))
+        for index, probability in zip(row.top5, row.top5_probabilities, strict=True)
+    ]
+    return Titled(caption, Table(("Class", "Confidence"), cells))
+
+
+def _remedy_table(image: str, row: Measurement, label: int | None) -> Titled:
+    """Return a table of the predictions behind each remedy."""
+    from robustness import models
+    from robustness.remedies import parse
+    from robustness.report import Titled
+    from robustness.report.tables import Table, verdict_of
+
+    judged = {**row.as_row(), "label": label}
+    cells = []
+    for trial in row.remedies:
+        verdict = verdict_of({**judged, "top1": trial.top1, "probability": trial.probability})
+        cells.append(
+            (
+                parse(trial.remedy).label,
+                models.class_name(row.model, trial.top1),
+                share(trial.probability),
+                verdict.said,
+            )
+        )
+    head = ("Remedy", "Class", "Confidence", "Prediction")
+    return Titled(f"{image}, {row.model}, with remedies", Table(head, cells))
 
 
 def perturb_command(options: argparse.Namespace) -> None:
@@ -148,20 +201,21 @@ def perturb_command(options: argparse.Namespace) -> None:
 
     record = REGISTRY[options.perturbation]
     console.expect_png(options.to, "The perturbed image")
-    name = None if options.model is None else models.REGISTRY[options.model].name
-    shown = picture(options, options.image, [framing(options.fit, options.side, name)])
-    seed = check_seed(options.seed)
-    streams = [shown.stream]
-    result = apply(record, shown.image[None], options.strength, seed=seed, digests=streams)[0]
-    write_file(options.to, to_png(result))
+    model_name = None
+    if options.model is not None:
+        model_name = models.REGISTRY[options.model].name
+    original = picture(options, options.image, [framing(options.fit, options.side, model_name)])
+    (perturbed_image,) = apply(
+        record,
+        original.image[None],
+        options.strength,
+        seed=check_seed(options.seed),
+        digests=[original.stream],
+    )
+    write_file(options.to, to_png(perturbed_image))
     console.remark(f"{options.to}: {record.label}, {record.value_text(options.strength)}")
-    console.remark(f"To predict these pixels: {predict_written(options.to, name, shown.side)}")
-
-
-if TYPE_CHECKING:
-    from robustness.measure.measurement import Measurement
-    from robustness.measure.strength import Break
-    from robustness.remedies import Chain
+    command = predict_written(options.to, model_name, original.side)
+    console.remark(f"To predict these pixels: {command}")
 
 
 def add_strengths(parsers: Parsers) -> None:
@@ -176,26 +230,25 @@ def add_strengths(parsers: Parsers) -> None:
     study.add_argument("--out", type=Path, metavar="DIR", help="also write tables and images")
     add_shared(study, "--true-class", "--seed", "--fit", "--side", "--remedies")
 
-    swept = add_command(parsers, "sweep", sweep_command, "--json", "image")
-    which = swept.add_mutually_exclusive_group()
-    which.add_argument("--perturbation", metavar="NAME", help="default: the study's ten")
-    which.add_argument("--all", action="store_true", help="all perturbations")
-    add_shared(swept, "--models")
-    swept.add_argument(
+    sweep = add_command(parsers, "sweep", sweep_command, "--json", "image")
+    choice = sweep.add_mutually_exclusive_group()
+    choice.add_argument("--perturbation", metavar="NAME", help="default: the study's ten")
+    choice.add_argument("--all", action="store_true", help="all perturbations")
+    add_shared(sweep, "--models")
+    sweep.add_argument(
         "--steps",
         type=int,
         default=STEPS,
         metavar="N",
         help=f"number of strengths (default: {STEPS})",
     )
-    add_shared(swept, "--true-class", "--seed", "--fit", "--side", "--remedies")
+    add_shared(sweep, "--true-class", "--seed", "--fit", "--side", "--remedies")
 
 
 def study_command(options: argparse.Namespace) -> None:
     """Consistency and feature similarity under the perturbations."""
-    from robustness.images.pixels import to_png
     from robustness.measure.labels import true_class
-    from robustness.measure.loop import evaluate, perturbed
+    from robustness.measure.loop import evaluate
     from robustness.measure.request import study_conditions
     from robustness.measure.rows import provenance_record
     from robustness.measure.strength import labelled
@@ -203,49 +256,75 @@ def study_command(options: argparse.Namespace) -> None:
     from robustness.statistics.study import summarise
 
     conditions = study_conditions(options.perturbations, options.strength)
-    names = resolve(options.models)
-    spec = request_of(options, names, conditions)
+    model_names = resolve(options.models)
+    spec = request_of(options, model_names, conditions)
     framings = list(spec.by_framing)
     pictures = [picture(options, image, framings) for image in options.images]
     if options.out is not None:
         make_folder(options.out)  # now rather than after all the work
-    truths = {shown.name: true_class(shown.name, options.true_class, names) for shown in pictures}
+    true_classes = {
+        original.name: true_class(original.name, options.true_class, model_names)
+        for original in pictures
+    }
     rows: list[Measurement] = []
-    total = len(pictures) * len(names) * len(conditions)
-    console.progress(f"loading {', '.join(names)} ...")
+    total = len(pictures) * len(model_names) * len(conditions)
+    console.progress(f"loading {', '.join(model_names)} ...")
     for row in evaluate(spec, pictures):
-        rows.append(labelled(row, truths[row.image]))
+        rows.append(labelled(row, true_classes[row.image]))
         if len(rows) % len(conditions) == 0:
             console.progress(
                 f"{len(rows)} of {counted(total, 'measurement')}, {row.image}, {row.model}"
             )
     console.end_progress()
-    result: dict[str, Any] = {
-        "manifest": provenance_record(spec, [(shown.name, shown.source) for shown in pictures]),
+    sources = [(original.name, original.source) for original in pictures]
+    document: dict[str, Any] = {
+        "manifest": provenance_record(spec, sources),
         "summary": summarise(rows),
         "measurements": [row.as_row() for row in rows],
     }
     if options.out is not None:
-        import pandas as pd
-
-        table = pd.json_normalize(result["measurements"])
-        text = table.map(lambda value: csv_cell(value) if isinstance(value, str) else value)
-        write_file(options.out / "study.json", console.as_json(result).encode())
-        write_file(options.out / "measurements.csv", text.to_csv(index=False).encode())
-        for number, shown in enumerate(pictures, start=1):
-            for place, version in enumerate(shown.versions):
-                at = f"-{place + 1}-{version.framing.fit}-{version.side}" if place else ""
-                folder = options.out / f"picture-{number}{at}"
-                write_file(folder / "clean.png", to_png(version.image))
-                images = perturbed(version, conditions, options.seed)
-                for condition, image in zip(conditions, images, strict=True):
-                    write_file(folder / f"{condition.name}.png", to_png(image))
+        _write_tables(document, options.out)
+        _write_images(pictures, conditions, options.seed, options.out)
     if options.json:
-        console.print_json(result)
+        console.print_json(document)
     else:
         from robustness import report
 
         console.say(report.printed(report.of_map(spec, pictures, rows)))
+
+
+def _write_tables(document: dict[str, Any], out: Path) -> None:
+    """Write ``study.json`` and ``measurements.csv`` into the folder ``out``."""
+    import pandas as pd
+
+    def cell(value: Any) -> Any:
+        return csv_cell(value) if isinstance(value, str) else value
+
+    table = pd.json_normalize(document["measurements"]).map(cell)
+    write_file(out / "study.json", console.as_json(document).encode())
+    write_file(out / "measurements.csv", table.to_csv(index=False).encode())
+
+
+def _write_images(
+    pictures: Sequence[Picture], conditions: Sequence[Condition], seed: int, out: Path
+) -> None:
+    """Write every picture, clean and under ``conditions``, into folders of their own in ``out``.
+
+    Where models see a picture in several framings, each has a folder.
+    """
+    from robustness.images.pixels import to_png
+    from robustness.measure.loop import perturbed
+
+    for picture_number, original in enumerate(pictures, start=1):
+        for version_number, version in enumerate(original.versions, start=1):
+            folder = out / f"picture-{picture_number}"
+            if version_number > 1:
+                suffix = f"-{version_number}-{version.framing.fit}-{version.side}"
+                folder = folder.with_name(folder.name + suffix)
+            write_file(folder / "clean.png", to_png(version.image))
+            images = perturbed(version, conditions, seed)
+            for condition, image in zip(conditions, images, strict=True):
+                write_file(folder / f"{condition.name}.png", to_png(image))
 
 
 def sweep_command(options: argparse.Namespace) -> None:
@@ -260,46 +339,49 @@ def sweep_command(options: argparse.Namespace) -> None:
     from robustness.remedies import parse_all
 
     if options.perturbation:
-        names = [REGISTRY[options.perturbation].name]
+        perturbation_names = [REGISTRY[options.perturbation].name]
     else:
-        names = [record.name for record in REGISTRY if options.all or record.in_study]
-    chosen = models.resolve(options.models)
-    truth = true_class(options.image, options.true_class, chosen)
-    conditions = [Condition.of({name: 1.0}) for name in names]
-    how = {"seed": options.seed, "fit": options.fit, "side": options.side}
-    spec = make_spec(chosen, conditions, **how)
-    shown = picture(options, options.image, list(spec.by_framing))
+        perturbation_names = [record.name for record in REGISTRY if options.all or record.in_study]
+    model_names = models.resolve(options.models)
+    known_class = true_class(options.image, options.true_class, model_names)
+    conditions = [Condition.of({name: 1.0}) for name in perturbation_names]
+    spec = make_spec(model_names, conditions, seed=options.seed, fit=options.fit, side=options.side)
+    original = picture(options, options.image, list(spec.by_framing))
+    # Before any work, as this refuses a remedy that the models cannot use.
     chains = parse_all(options.remedies)
-    loaders = {chain: loader_with_remedies(chain, chosen) for chain in chains}
+    loaders = {chain: loader_with_remedies(chain, model_names) for chain in chains}
 
-    def swept(chain: Chain | None = None) -> list[Measurement | Break]:
-        suffix = f" with {chain.id}" if chain else ""
-        console.progress(f"loading the models{suffix} ...")
+    def run_sweep(chain: Chain | None) -> list[Measurement | Break]:
+        suffix = "" if chain is None else f" with {chain.id}"
         load = models.load if chain is None else loaders[chain]
+        console.progress(f"loading the models{suffix} ...")
         events: list[Measurement | Break] = []
-        how = {"steps": options.steps, "seed": options.seed}
-        for event in sweep(shown, names, chosen, load=load, **how):
-            events.append(labelled(event, truth))
+        for event in sweep(
+            original,
+            perturbation_names,
+            model_names,
+            load=load,
+            steps=options.steps,
+            seed=options.seed,
+        ):
+            events.append(labelled(event, known_class))
             if isinstance(event, Break):
                 console.progress(f"{event.perturbation}, {event.model}{suffix}: done")
         return events
 
-    plain = swept()
-    remedied = {chain: swept(chain) for chain in loaders}
+    events_without_remedy = run_sweep(None)
+    events_by_chain = {chain: run_sweep(chain) for chain in loaders}
     console.end_progress()
     if options.json:
-        documents = [
-            {"remedy": chain.id, **_document(results)} for chain, results in remedied.items()
-        ]
-        console.print_json({**_document(plain), **({"remedies": documents} if documents else {})})
+        console.print_json(_sweep_document(events_without_remedy, events_by_chain))
         return
-    plain.sort(key=_points_first)
-    content = report.of_map(spec, [shown], swept=plain, remedied=remedied)
+    events_without_remedy.sort(key=_points_first)
+    content = report.of_map(spec, [original], swept=events_without_remedy, remedied=events_by_chain)
     console.say(report.printed(content))
 
 
 def _points_first(event: Measurement | Break) -> float:
-    """A key that puts the points first, then the breaks from the smallest strength to never.
+    """Return a key that sorts points first, then breaks from the smallest strength to never.
 
     The sweep itself gives the breaks by perturbation.
     """
@@ -307,26 +389,31 @@ def _points_first(event: Measurement | Break) -> float:
 
     if not isinstance(event, Break):
         return -1.0
-    return 2.0 if event.never else event.strength or 0.0
+    if event.never:
+        return 2.0
+    return event.strength or 0.0
 
 
-def _document(events: Sequence[Measurement | Break]) -> dict[str, Any]:
+def _sweep_document(
+    events_without_remedy: Sequence[Measurement | Break],
+    events_by_chain: Mapping[Chain, Sequence[Measurement | Break]],
+) -> dict[str, Any]:
+    document: dict[str, Any] = _events_document(events_without_remedy)
+    if events_by_chain:
+        document["remedies"] = [
+            {"remedy": chain.id, **_events_document(events)}
+            for chain, events in events_by_chain.items()
+        ]
+    return document
+
+
+def _events_document(events: Sequence[Measurement | Break]) -> dict[str, Any]:
     from robustness.measure.strength import Break
 
     return {
         "points": [event.as_row() for event in events if not isinstance(event, Break)],
         "breaking": [event.as_row() for event in events if isinstance(event, Break)],
     }
-
-
-if TYPE_CHECKING:
-    from robustness.attacks import AttackSpec, Outcome
-    from robustness.images.framing import Picture
-    from robustness.measure.measurement import Measurement
-    from robustness.measure.request import Request
-
-REPORTS = 10
-"""Most progress lines of an attack."""
 
 
 def add_attack(parsers: Parsers) -> None:
@@ -364,7 +451,6 @@ def attack_command(options: argparse.Namespace) -> None:
     """Change an image slightly so that a model predicts another class."""
     from robustness import models
     from robustness.attacks import REGISTRY, Outcome, craft
-    from robustness.attacks.image import Transfer, is_fooled
     from robustness.images.pixels import to_png
     from robustness.measure.labels import true_class
     from robustness.measure.request import framing
@@ -373,56 +459,68 @@ def attack_command(options: argparse.Namespace) -> None:
     if options.to is not None:
         console.expect_png(options.to, "The adversarial image")
         expect_writable(options.to)
-    (name,) = models.resolve([options.model])
-    spec = _spec(options, name)
-    truth = true_class(options.image, options.true_class, [name])
-    original = picture(options, options.image, [framing(options.fit, options.side, name)])
-    console.progress(f"loading {name} ...")
-    every = max(1, spec.total_steps // REPORTS)
-    for event in craft(original, models.load(name, side=original.side), spec):
+    (model_name,) = models.resolve([options.model])
+    spec = _spec(options, model_name)
+    known_class = true_class(options.image, options.true_class, [model_name])
+    original = picture(options, options.image, [framing(options.fit, options.side, model_name)])
+    console.progress(f"loading {model_name} ...")
+    steps_per_report = max(1, spec.total_steps // REPORTS)
+    for event in craft(original, models.load(model_name, side=original.side), spec):
         if isinstance(event, Outcome):
             outcome = event  # the last event
-        elif event.done % every == 0:
+        elif event.done % steps_per_report == 0:
             label = REGISTRY[event.attack].label
             console.progress(f"{label}: step {event.done} of {event.total}")
     if options.to is not None:
         write_file(options.to, to_png(outcome.image))
-    request, answers = _answers(original, outcome)
-    rows = [labelled(row, truth) for row in answers]
+    request, measurements = _predict_attacked(original, outcome)
+    rows = [labelled(row, known_class) for row in measurements]
     console.end_progress()
     if options.json:
-        others = [
-            Transfer(
-                source=outcome.model,
-                model=row.model,
-                success=is_fooled(outcome.spec, outcome.model, row.model, row.top1, row.clean_top1),
-                clean_top1=row.clean_top1,
-                clean_probability=row.clean_probability,
-                top1=row.top1,
-                probability=row.probability,
-                retained_probability=row.retained_probability,
-                label=row.label,
-            ).as_row()
-            for row in rows
-            if row.model != outcome.model
-        ]
-        console.print_json({**outcome.as_row(), "label": rows[0].label, "transfer": others})
+        console.print_json(_attack_document(outcome, rows))
     else:
         from robustness import report
 
         console.say(report.printed(report.of_attack(request, original, outcome, rows)))
 
 
-def _spec(options: argparse.Namespace, name: str) -> AttackSpec:
+def _attack_document(outcome: Outcome, rows: Sequence[Measurement]) -> dict[str, Any]:
+    """Return the document of an attack; the first of ``rows`` is that of the attacked model."""
+    from robustness.attacks.image import Transfer, is_fooled
+
+    transfers = []
+    for row in rows:
+        if row.model == outcome.model:
+            continue
+        success = is_fooled(outcome.spec, outcome.model, row.model, row.top1, row.clean_top1)
+        transfer = Transfer(
+            source=outcome.model,
+            model=row.model,
+            success=success,
+            clean_top1=row.clean_top1,
+            clean_probability=row.clean_probability,
+            top1=row.top1,
+            probability=row.probability,
+            retained_probability=row.retained_probability,
+            label=row.label,
+        )
+        transfers.append(transfer.as_row())
+    return {**outcome.as_row(), "label": rows[0].label, "transfer": transfers}
+
+
+def _spec(options: argparse.Namespace, model_name: str) -> AttackSpec:
     from robustness import models
     from robustness.attacks import AttackSpec, parse_epsilon
 
+    epsilon = None
+    if options.epsilon is not None:
+        epsilon = parse_epsilon(options.epsilon)
     target = None
     if options.target is not None:
-        target = models.REGISTRY[name].labels().index(options.target)
+        target = models.REGISTRY[model_name].labels().index(options.target)
     return AttackSpec.of(
         options.attack,
-        epsilon=None if options.epsilon is None else parse_epsilon(options.epsilon),
+        epsilon=epsilon,
         norm=options.norm,
         steps=options.steps,
         restarts=options.restarts,
@@ -431,11 +529,11 @@ def _spec(options: argparse.Namespace, name: str) -> AttackSpec:
     )
 
 
-def _answers(original: Picture, outcome: Outcome) -> tuple[Request, list[Measurement]]:
-    """The predictions of the attacked model, then of all others with weights that see the image
-    alike.
+def _predict_attacked(original: Picture, outcome: Outcome) -> tuple[Request, list[Measurement]]:
+    """Measure the attacked image on all models with weights that see the image alike.
 
-    Those that do not, and a model that fails, are skipped by name.
+    Returns their request and one measurement a model, the attacked model first. Models that see
+    the image otherwise, and those that fail, are left out and named on stderr.
     """
     import numpy as np
 
@@ -445,20 +543,31 @@ def _answers(original: Picture, outcome: Outcome) -> tuple[Request, list[Measure
     from robustness.measure.measurement import Batch
     from robustness.measure.request import framing, make_spec
 
-    ready = [record.name for record in models.REGISTRY if models.state(record).ready]
-    ready.sort(key=lambda name: name != outcome.model)
-    names = [name for name in ready if framing(*original.overrides, name) == original.framing]
-    if others := [name for name in ready if name not in names]:
-        console.remark(f"not compared, as they see another version of the image: {some(others, 5)}")
-    condition = AttackCondition.of_spec(outcome.spec)
-    seed = outcome.spec.seed
     fit, side = original.overrides
-    request = make_spec(names, [condition], seed=seed, fit=fit, side=side)
-    clean = original.image[None]
-    changed = outcome.image[None]
-    batch = Batch([original], np.stack([clean, changed], 1), [picture_scores(clean, changed)])
+    ready = [record.name for record in models.REGISTRY if models.state(record).ready]
+    ready.sort(key=lambda name: name != outcome.model)  # the attacked model first
+    compared = []
+    with_other_framing = []
+    for name in ready:
+        if framing(fit, side, name) == original.framing:
+            compared.append(name)
+        else:
+            with_other_framing.append(name)
+    if with_other_framing:
+        console.remark(
+            f"not compared, as they see another version of the image: {some(with_other_framing, 5)}"
+        )
+    condition = AttackCondition.of_spec(outcome.spec)
+    request = make_spec(compared, [condition], seed=outcome.spec.seed, fit=fit, side=side)
+    clean_images = original.image[None]
+    attacked_images = outcome.image[None]
+    batch = Batch(
+        [original],
+        np.stack([clean_images, attacked_images], axis=1),
+        [picture_scores(clean_images, attacked_images)],
+    )
     rows: list[Measurement] = []
-    for name in names:
+    for name in compared:
         console.progress(f"predicting with {name} ...")
         try:
             ((row,),) = measure_batch(request, batch, models.load(name, side=original.side))
