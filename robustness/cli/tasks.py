@@ -1,22 +1,29 @@
-"""The command that says what a camera does to images, and what accuracy follows.
+"""The commands that work on images without labels.
 
-The command that trains a model on unlabelled images and judges the result.
+``match`` says what a camera does to images and what accuracy follows; ``harden`` trains a model on
+images and judges the result.
 """
 
 from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from robustness.base.errors import ParameterError, RobustnessError
 from robustness.base.files import expect_writable, write_file
 from robustness.base.turns import Note, Pace, Unit
 from robustness.cli import console
 from robustness.cli.console import RUN, Parsers, add_command, add_shared, names
+
+if TYPE_CHECKING:
+    from robustness.hardening import Hardening
+    from robustness.matching import Match
+    from robustness.matching.profile import MatchChange
 
 EXIT_LOSS = 1
 _ROUNDING = 1e-9  # of differences: 0.65 - 0.6 is not quite 0.05
@@ -64,20 +71,23 @@ def match_command(options: argparse.Namespace) -> int:
 
     Exit status 1 if --max-loss is broken, or cannot be judged.
     """
-    from robustness import api, matching, models, report
+    from robustness import api, matching, models
     from robustness.report import match
 
-    if options.max_loss is not None and (options.since is None or not 0 <= options.max_loss <= 1):
+    max_loss = options.max_loss
+    if max_loss is not None and (options.since is None or not 0 <= max_loss <= 1):
         raise ParameterError("--max-loss expects a share from 0 to 1, together with --since.")
-    to_fill_in = options.labels is not None and not options.labels.exists()
+    # Before the match, which writes the table.
+    has_new_table = options.labels is not None and not options.labels.exists()
     settings = matching.MatchSettings(
         models=models.resolve(options.models),
         fit=options.fit,
         side=options.side,
         seed=options.seed,
     )
-    since = options.since
-    before = None if since is None else matching.read_profile(since, settings.framing)
+    earlier = None
+    if options.since is not None:
+        earlier = matching.read_profile(options.since, settings.framing)
 
     answer = api.match(
         options.production,
@@ -86,45 +96,93 @@ def match_command(options: argparse.Namespace) -> int:
         labels=options.labels,
         **settings.model_dump(),
         note=console.phase,
-        first=lambda answer: console.remark("\n".join(match.sentences(answer)[:1])),
+        first=_show_first_answer,
     )
     console.end_progress()
     if options.labels is not None:
-        labelled = {row.model for row in matching.sheet_rows(options.labels)}
-        if others := sorted(labelled - set(settings.models)):
-            console.remark(
-                f"{options.labels}: the labels of {', '.join(others)} do not count, because the "
-                "match is of other models."
-            )
-    strengths, accuracies = matching.changes(answer, before) if before else ([], [])
-    broken = options.max_loss is not None and (
-        not accuracies or any(change.loss > options.max_loss + _ROUNDING for change in accuracies)
-    )
+        _remark_labels_of_other_models(options.labels, settings.models)
+    strengths: list[MatchChange] = []
+    accuracies: list[MatchChange] = []
+    if earlier is not None:
+        strengths, accuracies = matching.changes(answer, earlier)
+    broken = max_loss is not None and _loses_more(accuracies, max_loss)
+
     if options.json:
-        changed = {
-            "perturbations": [asdict(change) for change in strengths],
-            "expected_accuracy": [asdict(change) for change in accuracies],
-        }
-        console.print_json({**answer.as_dict(), **({"since": changed} if before else {})})
+        document = answer.as_dict()
+        if earlier is not None:
+            document["since"] = {
+                "perturbations": [asdict(change) for change in strengths],
+                "expected_accuracy": [asdict(change) for change in accuracies],
+            }
+        console.print_json(document)
     else:
-        lines = match.sentences(answer)
-        lines += match.change_sentences(strengths, accuracies) if before else []
-        if options.max_loss is not None:
-            verdict = "broken" if broken else "kept"
-            why = "" if accuracies else ", because no accuracy could be compared"
-            lines.append(f"Limit of {100 * options.max_loss:g}% lost accuracy: {verdict}{why}.")
-        console.say("\n".join(lines))
-        tables = [b for b in match.blocks(answer) if isinstance(b, report.Text | report.Titled)]
-        console.say(report.printed_blocks(tables))
+        changes: list[str] = []
+        if earlier is not None:
+            changes += match.change_sentences(strengths, accuracies)
+        if max_loss is not None:
+            changes.append(_limit_sentence(max_loss, accuracies, broken=broken))
+        _print_match(answer, changes)
         if options.out is not None:
             console.say(f"Profile: {options.out}")
-        if to_fill_in:
-            console.say(
-                f"To label: {options.labels}. Write yes or no into the column correct, from the "
-                "first image on, and run this command again."
-            )
-            console.say(match.forecasts(answer))
+        if has_new_table:
+            _print_labelling(answer, options.labels)
     return EXIT_LOSS if broken else 0
+
+
+def _show_first_answer(answer: Match) -> None:
+    """Show what is known before the search for a cause begins."""
+    from robustness.report.match import sentences
+
+    console.remark("\n".join(sentences(answer)[:1]))
+
+
+def _remark_labels_of_other_models(table: Path, model_names: Sequence[str]) -> None:
+    from robustness import matching
+
+    labelled = {row.model for row in matching.sheet_rows(table)}
+    others = sorted(labelled - set(model_names))
+    if others:
+        console.remark(
+            f"{table}: the labels of {', '.join(others)} do not count, because the "
+            "match is of other models."
+        )
+
+
+def _loses_more(accuracies: Sequence[MatchChange], max_loss: float) -> bool:
+    """Return whether a model loses more than ``max_loss``, or none could be compared."""
+    if not accuracies:
+        return True
+    return any(change.loss > max_loss + _ROUNDING for change in accuracies)
+
+
+def _limit_sentence(max_loss: float, accuracies: Sequence[MatchChange], *, broken: bool) -> str:
+    verdict = "broken" if broken else "kept"
+    if not accuracies:
+        verdict += ", because no accuracy could be compared"
+    return f"Limit of {100 * max_loss:g}% lost accuracy: {verdict}."
+
+
+def _print_match(answer: Match, changes: Sequence[str]) -> None:
+    from robustness import report
+    from robustness.report import match
+
+    console.say("\n".join([*match.sentences(answer), *changes]))
+    tables = []
+    for block in match.blocks(answer):
+        if isinstance(block, report.Text | report.Titled):  # a terminal shows no pictures
+            tables.append(block)
+    console.say(report.printed_blocks(tables))
+
+
+def _print_labelling(answer: Match, table: Path) -> None:
+    """Say how to fill in the ``table`` of labels, and what that would narrow."""
+    from robustness.report import match
+
+    console.say(
+        f"To label: {table}. Write yes or no into the column correct, from the "
+        "first image on, and run this command again."
+    )
+    console.say(match.forecasts(answer))
 
 
 def add_harden(parsers: Parsers) -> None:
@@ -138,11 +196,11 @@ def add_harden(parsers: Parsers) -> None:
         help="images to train on, without labels: a folder, zip or URL",
     )
     command.add_argument("--name", metavar="N", required=True, help="name of the new model")
-    trained = command.add_mutually_exclusive_group(required=True)
-    trained.add_argument(
+    training = command.add_mutually_exclusive_group(required=True)
+    training.add_argument(
         "--perturbations", type=names, metavar="A,B", help="train on these, at strengths 0.1 to 0.8"
     )
-    trained.add_argument("--run", metavar="RUN", help=f"train on the model's weakest five; {RUN}")
+    training.add_argument("--run", metavar="RUN", help=f"train on the model's weakest five; {RUN}")
     command.add_argument(
         "--judge",
         metavar="LABELLED",
@@ -174,35 +232,24 @@ def harden_command(options: argparse.Namespace) -> None:
     continues.
     """
     from robustness import report, runs
-    from robustness.api.runs import harden
     from robustness.base import workers
-    from robustness.hardening import Settings
     from robustness.report import harden as report_harden
     from robustness.runs import jobs
 
     if options.out is not None and options.out.suffix != ".xml":
         raise ParameterError(f"--out expects a file that ends in .xml, got {str(options.out)!r}.")
     expect_writable(options.out)
-    phases = _Phases(lambda text, _done, _total: console.progress(text))
     if options.idle:
         workers.set_idle_priority()
-    run = None if options.run is None else runs.folder_of(options.run, Path("runs"))
-    with _background(options.background) if options.background else nullcontext(phases) as note:
-        answer = harden(
-            options.model,
-            images=options.images,
-            name=options.name,
-            perturbations=options.perturbations,
-            run=run,
-            judge=options.judge,
-            epochs=Settings.epochs if options.epochs is None else options.epochs,
-            rate=options.rate,
-            seed=options.seed,
-            note=note,
-        )
-        if options.background:
+    run = None
+    if options.run is not None:
+        run = runs.folder_of(options.run, Path("runs"))
+    if options.background:
+        with _background(options.background) as note:
+            answer = _harden(options, run, note)
             jobs.end_hardening(options.background, answer.as_dict())
-            return
+        return
+    answer = _harden(options, run, _Phases(_show_phase))
     console.end_progress()
     if options.out is not None:
         for suffix in (".xml", ".bin"):
@@ -216,17 +263,46 @@ def harden_command(options: argparse.Namespace) -> None:
     console.say(f"Model: {answer.name}, {answer.file}")
 
 
+def _harden(options: argparse.Namespace, run: Path | None, note: Note) -> Hardening:
+    from robustness.api.runs import harden
+    from robustness.hardening import Settings
+
+    epochs = options.epochs
+    if epochs is None:
+        epochs = Settings.epochs
+    return harden(
+        options.model,
+        images=options.images,
+        name=options.name,
+        perturbations=options.perturbations,
+        run=run,
+        judge=options.judge,
+        epochs=epochs,
+        rate=options.rate,
+        seed=options.seed,
+        note=note,
+    )
+
+
+def _show_phase(text: str, _done: int, _total: int) -> None:
+    console.progress(text)
+
+
 @contextmanager
 def _background(folder: Path) -> Iterator[Note]:
-    """Progress, and why the training failed, go into the ``folder`` of a run."""
+    """Write progress, and why the training failed, into the ``folder`` of a run."""
     from robustness.base import workers
     from robustness.runs import jobs
     from robustness.runs.writer import Progress, ProgressFile
 
     workers.heed_termination()
     file = ProgressFile(folder, 0)
+
+    def write_phase(text: str, done: int, total: int) -> None:
+        file.put(Progress(done, total, 0, text=text))
+
     try:
-        yield _Phases(lambda text, done, total: file.put(Progress(done, total, 0, text=text)))
+        yield _Phases(write_phase)
     except RobustnessError as error:
         jobs.cancel(folder, str(error))
         raise
@@ -251,5 +327,8 @@ class _Phases:
         self._pace.note(done, total)
         if time.monotonic() - self._reported >= 1:
             self._reported = time.monotonic()
-            text = f"{phase}: {self._pace.text}" if total > 1 else f"{phase} …"
+            if total > 1:
+                text = f"{phase}: {self._pace.text}"
+            else:
+                text = f"{phase} …"
             self._show(text, done, total)
