@@ -1,6 +1,6 @@
-"""The command ``models``: list, add, remove, fetch and check models.
+"""The command ``models``, and the commands that list perturbations, remedies and plugins.
 
-The commands that list what can be chosen: ``perturbations``, ``remedies`` and ``plugins``.
+``models`` lists the models; its actions add, remove, download and check them.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from robustness.cli import console
 from robustness.cli.console import PLUGINS, Parsers, add_command, add_shared
 
 if TYPE_CHECKING:
+    from robustness.models.check import ModelCheck
     from robustness.models.describe import Description
 
 EXIT_WRONG = 1
@@ -30,9 +31,27 @@ EXIT_FAILED = 2
 GROUPS = ("study", "modern", "all")
 """Choices of ``models download --group``."""
 
-_FIELDS = ("name", "group", "family", "year", "parameters", "input_size", "input_shape")
-"""Fields of a record in ``models --json``."""
+_MODEL_FIELDS = ("name", "group", "family", "year", "parameters", "input_size", "input_shape")
+"""Fields of a model's record in ``models --json``."""
+_PERTURBATION_FIELDS = (
+    "name",
+    "label",
+    "family",
+    "risk",
+    "search",
+    "graded",
+    "random",
+    "parameter",
+    "unit",
+    "study_strength",
+    "monotone",
+    "imagenet_c",
+    "severity_strengths",
+    "source",
+)
+_REMEDY_FIELDS = ("name", "label", "kind", "against", "source")
 _MOST_TRIALS = 4
+"""Most normalisations that are printed of those tried on images."""
 
 
 def add(parsers: Parsers) -> None:
@@ -109,29 +128,27 @@ def models_command(options: argparse.Namespace) -> None:
     from robustness.models.check import engine_text, limitations
     from robustness.models.weights import parameters_text, size
 
-    states = [(record, models.state(record)) for record in models.REGISTRY]
     if options.json:
-        console.print_json(
-            [
-                {
-                    **{name: getattr(record, name) for name in _FIELDS},
-                    "ready": state.ready,
-                    "engine": engine_text(record),
-                    "source": record.weights.source,
-                    "digest": models.digest(record) if state.ready else None,
-                    "limits": list(limitations(record)),
-                    "weights_bytes": size(record),
-                    "published": asdict(record.published),
-                    "reason": state.reason,
-                }
-                for record, state in states
-            ]
-        )
+        documents = []
+        for record in models.REGISTRY:
+            state = models.state(record)
+            document = {name: getattr(record, name) for name in _MODEL_FIELDS}
+            document["ready"] = state.ready
+            document["engine"] = engine_text(record)
+            document["source"] = record.weights.source
+            document["digest"] = models.digest(record) if state.ready else None
+            document["limits"] = list(limitations(record))
+            document["weights_bytes"] = size(record)
+            document["published"] = asdict(record.published)
+            document["reason"] = state.reason
+            documents.append(document)
+        console.print_json(documents)
         return
-    for record, state in states:
+    for record in models.REGISTRY:
+        reason = models.state(record).reason or "ready"
         console.say(
             f"{record.name:18}{record.group:9}{parameters_text(record):>8}{record.input_text:>12}"
-            f"  {state.reason or 'ready'}"
+            f"  {reason}"
         )
         for limit in limitations(record):
             console.say(f"{'':18}{limit}")
@@ -144,22 +161,28 @@ def add_model_command(options: argparse.Namespace) -> None:
     """
     from robustness.models.record import LabelledAccuracy
 
-    description = _complete(options)
-    file = None if options.dry_run else description.write()
+    description = _completed_description(options)
+    written_to = None
+    if not options.dry_run:
+        written_to = description.write()
     if options.json:
-        console.print_json({**description.document(), "written_to": str(file) if file else None})
+        document = description.document()
+        document["written_to"] = str(written_to) if written_to else None
+        console.print_json(document)
         return
     if description.trials:
         console.say(f"normalisations tried on {counted(description.tried_on, 'image')}:")
         console.say("\n".join(_trial_lines(description)))
     for answer in description.samples:
         console.say(f"  {answer['image']:28}{answer['class']} {share(answer['confidence'])}")
-    if native := description.native:
+    native = description.native
+    if native:
         console.say(
             f"predictions by {native.runtime}; OpenVINO agrees on {share(native.agreement)} of the "
             f"images, and its probabilities differ by up to {native.largest:.2f}"
         )
-    if accuracy := description.entry.get("accuracy"):
+    accuracy = description.entry.get("accuracy")
+    if accuracy:
         console.say(f"{LabelledAccuracy(**accuracy).text}.")
     if description.warning:
         console.remark(f"robustness: {description.warning}")
@@ -169,24 +192,28 @@ def add_model_command(options: argparse.Namespace) -> None:
     if description.entry.get("fit"):
         console.say("measured at its own size")
     console.say(description.toml.rstrip())
-    console.say(f"written to {file}" if file else "nothing was written")
+    if written_to:
+        console.say(f"written to {written_to}")
+    else:
+        console.say("nothing was written")
 
 
-def _complete(options: argparse.Namespace) -> Description:
-    """The complete proposal; with ``--dry-run --json`` values may be missing."""
+def _completed_description(options: argparse.Namespace) -> Description:
+    """Describe the model file; ask the user for what it lacks until nothing is missing.
+
+    With ``--dry-run --json`` the description may lack values, which its document lists. Where
+    nobody can be asked, raises ``ParameterError`` with the options that give them.
+    """
     from robustness.models.describe import name_of, propose
     from robustness.models.own import name_problem
 
-    readers = _readers()
-    texts = {key: getattr(options, key) for key in readers}
-    choices = {key: readers[key](text) for key, text in texts.items() if text is not None}
-    for key in ("antialias", "default"):
-        if (value := getattr(options, key)) is not None:
-            choices[key] = value
-    asking = sys.stdin.isatty() and not options.json
+    choices = _given_choices(options)
     name = options.name or name_of(options.file)
-    if problem := name_problem(name):
+    problem = name_problem(name)
+    if problem:
         raise ParameterError(f"Expected a name for the model, got {name!r}: {problem}.")
+    may_lack_values = options.dry_run and options.json
+    may_ask = sys.stdin.isatty() and not options.json
 
     def show(step: str) -> None:
         console.progress(f"{options.file.name}: {step} ...")
@@ -194,12 +221,28 @@ def _complete(options: argparse.Namespace) -> Description:
     while True:
         description = propose(options.file, choices, name=name, images=options.images, said=show)
         console.end_progress()
-        if not description.missing or (options.dry_run and options.json):
+        if not description.missing or may_lack_values:
             return description
-        if not asking:
+        if not may_ask:
             raise ParameterError(_lacking(description))
-        missing = description.missing[0]
-        choices[missing] = readers[missing](_answer(description))
+        # One value at a time, as the next proposal builds on it.
+        key = description.missing[0]
+        read = _readers()[key]
+        choices[key] = read(_ask(description))
+
+
+def _given_choices(options: argparse.Namespace) -> dict[str, Any]:
+    """Return the values of the options that are given, by key of ``models.toml``."""
+    choices: dict[str, Any] = {}
+    for key, read in _readers().items():
+        text = getattr(options, key)
+        if text is not None:
+            choices[key] = read(text)
+    for key in ("antialias", "default"):
+        value = getattr(options, key)
+        if value is not None:
+            choices[key] = value
+    return choices
 
 
 def remove_model_command(options: argparse.Namespace) -> None:
@@ -217,22 +260,41 @@ def remove_model_command(options: argparse.Namespace) -> None:
 
 
 def _readers() -> dict[str, Callable[[str], Any]]:
-    """By key of ``models.toml``, what reads its value from a text."""
+    """Return functions that read a value from a text, by key of ``models.toml``."""
     from robustness.models.own import parsed_size
 
     return {
-        "labels": lambda text: text if text == "imagenet" else str(Path(text).resolve()),
+        "labels": _labels,
         "input_size": parsed_size,
         "normalisation": _name_or_table,
         "fit": str,
-        "crop_pct": lambda text: _numbers("crop-pct", float, text)[0],
+        "crop_pct": _crop_pct,
         "interpolation": str,
         "resize": str,
-        "padding": partial(_numbers, "padding", int),
+        "padding": _padding,
         "output": str,
-        "features": lambda text: text.split(","),
+        "features": _features,
         "title": str,
     }
+
+
+def _labels(text: str) -> str:
+    if text == "imagenet":
+        return text
+    return str(Path(text).resolve())  # models.toml may be read from another folder
+
+
+def _crop_pct(text: str) -> float:
+    numbers: list[float] = _numbers("crop-pct", float, text)
+    return numbers[0]
+
+
+def _padding(text: str) -> list[int]:
+    return _numbers("padding", int, text)
+
+
+def _features(text: str) -> list[str]:
+    return text.split(",")
 
 
 def _numbers(option: str, kind: Callable[[str], Any], text: str) -> list[Any]:
@@ -245,48 +307,50 @@ def _numbers(option: str, kind: Callable[[str], Any], text: str) -> list[Any]:
 
 
 def _name_or_table(text: str) -> Any:
-    """A table as TOML, else the text itself."""
+    """Read a normalisation: a table in TOML, such as {mean = [0, 0, 0]}, or a name."""
     if not text.lstrip().startswith("{"):
         return text
     return parse_toml(f"value = {text}".encode(), "--normalisation")["value"]
 
 
 def _lacking(description: Description) -> str:
-    """A message that names the options for the missing values."""
+    """Return a message that names the options for the missing values."""
     from robustness.models.describe import UNDECIDED
 
-    options = " and ".join("--" + key.replace("_", "-") for key in description.missing)
-    text = f"{description.name}: expected {options}, which the file lacks."
+    flags = [f"--{key.replace('_', '-')}" for key in description.missing]
+    message = f"{description.name}: expected {' and '.join(flags)}, which the file lacks."
     if description.trials:
-        tried = "; ".join(" ".join(line.split()) for line in _trial_lines(description))
-        text += f" {UNDECIDED} Of {counted(description.tried_on, 'image')}: {tried}."
+        # The lines are aligned with spaces, which a sentence is not.
+        trials = [" ".join(line.split()) for line in _trial_lines(description)]
+        images_text = counted(description.tried_on, "image")
+        message += f" {UNDECIDED} Of {images_text}: {'; '.join(trials)}."
     elif "normalisation" in description.missing:
-        text += (
+        message += (
             " Labelled images find the normalisation: give their folder, with one subfolder per "
             "class, in --images."
         )
-    return text
+    return message
 
 
-def _answer(description: Description) -> str:
-    """The user's input for the first missing value."""
+def _ask(description: Description) -> str:
+    """Ask for the first missing value; raises ``ParameterError`` for an empty answer."""
     from robustness.models.describe import UNDECIDED
 
     if description.trials:
         console.remark(UNDECIDED)
     for line in _trial_lines(description):
         console.remark(line)
-    hints = {
+    prompts = {
         "labels": "labels (imagenet, or a file with one class per line): ",
         "input_size": "input size in pixels (224, or height x width): ",
         "normalisation": "normalisation (0..1, -1..1, 0..255, torch, caffe, or a table): ",
     }
-    text = ""
+    answer = ""
     with suppress(EOFError):
-        text = input(hints[description.missing[0]]).strip()
-    if not text:
+        answer = input(prompts[description.missing[0]]).strip()
+    if not answer:
         raise ParameterError(_lacking(description))
-    return text
+    return answer
 
 
 def _trial_lines(description: Description) -> list[str]:
@@ -313,34 +377,38 @@ def download_command(options: argparse.Namespace) -> int:
         )
     if options.group:
         records = [record for record in offered if options.group in ("all", record.group)]
-    else:  # unknown names fail before the first download
+    else:
+        # All are looked up before the first download, so that an unknown name fails at once.
         records = [record_with_download(name) for name in dict.fromkeys(options.names)]
-    rows: list[dict[str, Any]] = []
+    documents: list[dict[str, Any]] = []
+    failed = False
     for record in records:
         name = record.name
-        path = None
-        reason = ""
+        document: dict[str, Any] = {
+            "name": name,
+            "path": None,
+            "bytes": None,
+            "ok": False,
+            "reason": "",
+        }
         try:
             path = download(name, _progress_of(name), options.to)
         except RobustnessError as error:
-            reason = str(error)
-        console.end_progress()
-        if reason:
-            console.remark(f"robustness: {reason}")
-        elif not options.json:
-            console.say(f"{name}: {path}")
-        rows.append(
-            {
-                "name": name,
-                "path": str(path) if path else None,
-                "bytes": stored_bytes(path) if path else None,
-                "ok": path is not None,
-                "reason": reason,
-            }
-        )
+            failed = True
+            document["reason"] = str(error)
+            console.end_progress()
+            console.remark(f"robustness: {error}")
+        else:
+            document["path"] = str(path)
+            document["bytes"] = stored_bytes(path)
+            document["ok"] = True
+            console.end_progress()
+            if not options.json:
+                console.say(f"{name}: {path}")
+        documents.append(document)
     if options.json:
-        console.print_json(rows)
-    return 0 if all(row["ok"] for row in rows) else EXIT_FAILED
+        console.print_json(documents)
+    return EXIT_FAILED if failed else 0
 
 
 def _progress_of(name: str) -> Callable[[int, int], None]:
@@ -348,16 +416,19 @@ def _progress_of(name: str) -> Callable[[int, int], None]:
     from robustness.base.turns import MEGABYTES, Pace
 
     pace = Pace(MEGABYTES)
-    last = -1
+    last_tenth = -1
 
     def show(done: int, total: int) -> None:
-        nonlocal last
+        nonlocal last_tenth
         pace.note(done, total)
-        tenth = done * 10 // total if total else 0
-        if sys.stderr.isatty() or tenth > last:
-            last = tenth
-            part = f" ({share(done / total, 0)})" if total else ""
-            console.progress(f"{name}: {pace.text}{part}")
+        tenth = 0
+        percent = ""
+        if total:  # a server need not say how much there is
+            tenth = done * 10 // total
+            percent = f" ({share(done / total, 0)})"
+        if sys.stderr.isatty() or tenth > last_tenth:
+            last_tenth = tenth
+            console.progress(f"{name}: {pace.text}{percent}")
 
     return show
 
@@ -373,43 +444,37 @@ def check_command(options: argparse.Namespace) -> int:
 
     if options.side is not None:
         check_side(options.side)
+    # All are looked up before the first check, so that an unknown name fails at once.
     records = [models.REGISTRY[name] for name in options.names or models.REGISTRY.names]
-    rows: list[dict[str, Any]] = []
-    for name in dict.fromkeys(record.name for record in records):  # unknown names failed before
+    checks: list[ModelCheck] = []
+    for name in dict.fromkeys(record.name for record in records):
         console.progress(f"{name} ...")
         check = check_model(name, side=options.side, timing=options.timing)
         console.end_progress()
-        rows.append(check.as_row())
-        if options.json:
-            continue
-        latency = "" if check.milliseconds is None else f"{check.milliseconds:.0f} ms"
-        result = f"known images: {check.images_text:8}{latency:>8}  {check.engine}"
-        console.say(f"{name:18}{check.state:9}{check.problem or result}")
-        for note in check.notes:
-            console.say(f"{'':18}{note}")
+        checks.append(check)
+        if not options.json:
+            _print_model_check(name, check)
     if options.json:
-        console.print_json(rows)
-    harmless = {OK} if options.names else {OK, MISSING}
-    return 0 if all(row["state"] in harmless for row in rows) else EXIT_WRONG
+        console.print_json([check.as_row() for check in checks])
+    harmless: tuple[str, ...] = (OK,)
+    if not options.names:
+        harmless = (OK, MISSING)  # nobody needs all models; one that is named is needed
+    if all(check.state in harmless for check in checks):
+        return 0
+    return EXIT_WRONG
 
 
-_PERTURBATION_FIELDS = (
-    "name",
-    "label",
-    "family",
-    "risk",
-    "search",
-    "graded",
-    "random",
-    "parameter",
-    "unit",
-    "study_strength",
-    "monotone",
-    "imagenet_c",
-    "severity_strengths",
-    "source",
-)
-_REMEDY_FIELDS = ("name", "label", "kind", "against", "source")
+def _print_model_check(name: str, check: ModelCheck) -> None:
+    latency = ""
+    if check.milliseconds is not None:
+        latency = f"{check.milliseconds:.0f} ms"
+    result = check.problem
+    if not result:
+        result = f"known images: {check.images_text:8}{latency:>8}  {check.engine}"
+    console.say(f"{name:18}{check.state:9}{result}")
+    for note in check.notes:
+        console.say(f"{'':18}{note}")
+
 
 _add_list = partial(add_command, reads=PLUGINS)
 
@@ -445,10 +510,10 @@ def perturbations_command(options: argparse.Namespace) -> None:
         console.print_json(documents)
         return
     for record in matches.records:
-        at = record.study_strength
+        strength = record.study_strength
         setting = ""
-        if at is not None:
-            setting = f"study: {at:g} = {record.value_text(at)}"
+        if strength is not None:
+            setting = f"study: {strength:g} = {record.value_text(strength)}"
         text = f"{record.name:22}{record.label:36}{record.family:26}{record.parameter:35}{setting}"
         console.say(text.rstrip())
 
@@ -458,37 +523,32 @@ def remedies_command(options: argparse.Namespace) -> None:
     from robustness.remedies import REGISTRY
 
     if options.json:
-        documents = [
-            {
-                **{name: getattr(remedy, name) for name in _REMEDY_FIELDS},
-                "max_original_change": remedy.original,
-                "false_alarms": remedy.gate and remedy.gate.false_alarms,
-            }
-            for remedy in REGISTRY
-        ]
+        documents = []
+        for remedy in REGISTRY:
+            document = {name: getattr(remedy, name) for name in _REMEDY_FIELDS}
+            document["max_original_change"] = remedy.original
+            document["false_alarms"] = remedy.gate.false_alarms if remedy.gate else None
+            documents.append(document)
         console.print_json(documents)
         return
-    for record in REGISTRY:
-        console.say(f"{record.name:22}{record.kind:16}{record.label}: {record.against}")
+    for remedy in REGISTRY:
+        console.say(f"{remedy.name:22}{remedy.kind:16}{remedy.label}: {remedy.against}")
 
 
 def plugins_command(options: argparse.Namespace) -> None:
     """List the loaded plugins with what each adds."""
     from robustness.plugins.loading import plugins, records_of
 
-    documents = [
-        {
-            "name": plugin.name,
-            "digest": plugin.digest,
-            "records": [{"kind": kind, "name": name} for kind, name in records_of(plugin.name)],
-        }
-        for plugin in plugins()
-    ]
+    loaded = plugins()
     if options.json:
+        documents = []
+        for plugin in loaded:
+            records = [{"kind": kind, "name": name} for kind, name in records_of(plugin.name)]
+            documents.append({"name": plugin.name, "digest": plugin.digest, "records": records})
         console.print_json({"plugins": documents})
         return
-    for plugin in plugins():
-        adds = ", ".join(f"{kind} {name}" for kind, name in records_of(plugin.name))
-        console.say(f"{plugin.name} ({plugin.digest[:12]}): {adds}")
-    if not documents:
+    for plugin in loaded:
+        records_text = ", ".join(f"{kind} {name}" for kind, name in records_of(plugin.name))
+        console.say(f"{plugin.name} ({plugin.digest[:12]}): {records_text}")
+    if not loaded:
         console.say("No plugins. Name them in the setting plugins.")
