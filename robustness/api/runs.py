@@ -1,10 +1,8 @@
-"""Saved runs: opened, summed up, reported, checked and chosen from.
+"""The Python interface to runs: everything of ``rb`` that evaluates a dataset or reads a run.
 
-Matches from Python.
-
-Hardened models from Python.
-
-Requests, and the evaluation of datasets: by models here, or by another system.
+Requests are made and evaluated, or the predictions of another system are. Saved runs are opened,
+summed up, reported, checked and chosen from. ``match`` and ``harden`` work on images without
+labels.
 """
 
 from __future__ import annotations
@@ -27,7 +25,6 @@ import pyarrow as pa
 
 from robustness import hardening, matching, runs
 from robustness import models as known_models
-from robustness import models as model_records
 from robustness.api.arguments import checked_call, names_of
 from robustness.api.images import check_classes, open_images
 from robustness.base.errors import ModelWarning, ParameterError
@@ -107,22 +104,24 @@ class EvaluatedRun(Run):
 
         summary = all_report.of_run(self)
         parts = [f"<p>{html.escape(sentence)}</p>" for sentence in summary.answer]
-        drawn, ranking, *_ = summary.brief
-        assert isinstance(drawn, Map)
+        map_block, ranking, *_ = summary.brief
+        assert isinstance(map_block, Map)
         assert isinstance(ranking, all_report.Titled)
-        parts.append(_html_table(ranking.table.head, *ranking.table.rows))
-        parts.append(f"<style>{report_maps.style()}</style>{drawn.drawing.html}")
+        parts.append(_html_table(ranking.table.head, ranking.table.rows))
+        parts.append(f"<style>{report_maps.style()}</style>{map_block.drawing.html}")
         return "\n".join(parts)
 
 
-def _html_table(*rows: Iterable[str]) -> str:
-    """The first of ``rows`` is the head."""
-    tags = ("th", *("td" for _ in rows[1:]))
-    lines = [
-        "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in row)
-        for tag, row in zip(tags, rows, strict=True)
-    ]
-    return f"<table>{''.join(f'<tr>{line}</tr>' for line in lines)}</table>"
+def _html_table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    lines = [_html_row(head, tag="th")]
+    for row in rows:
+        lines.append(_html_row(row, tag="td"))
+    return f"<table>{''.join(lines)}</table>"
+
+
+def _html_row(cells: Iterable[str], *, tag: str) -> str:
+    parts = [f"<{tag}>{html.escape(cell)}</{tag}>" for cell in cells]
+    return f"<tr>{''.join(parts)}</tr>"
 
 
 compare = checked_call(runs.compare)
@@ -130,7 +129,7 @@ compare = checked_call(runs.compare)
 
 @checked_call
 def open_run(folder: str | PathLike[str]) -> EvaluatedRun:
-    """The finished run in ``folder``; raises ``RunError`` where there is none."""
+    """Open the finished run in ``folder``; raises ``RunError`` where there is none."""
     return EvaluatedRun.of(runs.load(Path(folder)))
 
 
@@ -147,7 +146,7 @@ def report(run: Run | Comparison, to: str | PathLike[str]) -> list[Path]:
 
 @checked_call
 def check(run: Run, budget: str | PathLike[str], *, baseline: Run | None = None) -> all_gate.Check:
-    """Holds ``run`` against the budget in a TOML file; ``.passed`` and ``.broken`` say how it went.
+    """Hold ``run`` against the budget in a TOML file; ``.passed`` and ``.broken`` say how it went.
 
     ``baseline`` is the run that limits of regression compare with. Raises ``ParameterError`` for a
     budget that cannot be checked.
@@ -159,16 +158,16 @@ def check(run: Run, budget: str | PathLike[str], *, baseline: Run | None = None)
 
 @checked_call
 def failures(run: Run) -> Failures:
-    """Where and why the models of ``run`` fail: tables as lists of dictionaries."""
+    """Return where and why the models of ``run`` fail, as tables: lists of dictionaries."""
     return run.failures
 
 
 @checked_call
 def gains(run: Run) -> list[dict[str, Any]]:
-    """What each remedy that ``run`` tried gains, by model and condition; [] without remedies.
+    """Return what each remedy that ``run`` tried gains, by model and condition.
 
-    Keys: those of ``remedy_gains.Gain``, and ``milliseconds`` that the remedy adds for one image,
-    None if unknown. Shares are in [0, 1].
+    Each dictionary has the fields of ``runs.remedies.Gain``, and the ``milliseconds`` that the
+    remedy adds for one image, None if unknown. Shares are in [0, 1]. Empty without remedies.
     """
     return remedy_figures(run).as_rows()
 
@@ -181,7 +180,7 @@ def safe_threshold(
     each_condition: bool = False,
     groups: str | Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
-    """From which confidence at most ``max_error`` of the accepted predictions are wrong.
+    """Find the confidence from which at most ``max_error`` of the accepted predictions are wrong.
 
     The promise holds with a certainty of 95% over all conditions of ``run`` together, or in
     ``each_condition``; attacks are left out. ``groups`` names by image what belongs together, such
@@ -205,7 +204,7 @@ def safe_threshold(
 def failing_images(
     run: Run, where: str = "", *, to: str | PathLike[str] | None = None, most: int = 1000
 ) -> list[dict[str, Any]]:
-    """The images of a selection, failures first, each once with its worst measurement.
+    """Return the images of a selection, failures first, each once with its worst measurement.
 
     ``where`` is a text such as ``"model=SqueezeNet&slice=brightness:..0.2"``; every table of
     ``failures`` has one in its ``selection``. ``to`` also writes them, to a ``.csv`` or to a
@@ -236,18 +235,18 @@ def calibrate(
     model: str,
     *,
     name: str = "",
-    note: Callable[[int, int], object] = lambda _done, _total: None,
+    note: Callable[[int, int], object] | None = None,
 ) -> run_calibrate.Calibration:
     """Fit the temperature of ``model`` on half of the labelled originals of ``run``.
 
     The model predicts the originals again. The other half judges it, and certifies thresholds of
     the calibrated model, which is added as ``name`` if one is given. ``note`` receives how many
     originals are done of how many. Raises ``ParameterError`` with
-    fewer than 100 labelled originals, and as ``runs.temperature_scaling.calibrate`` does.
+    fewer than 100 labelled originals, and as ``runs.calibrate.calibrate`` does.
     """
     if name:
-        check_name(name)
-    calibration = run_calibrate.calibrate(run, model, note)
+        check_name(name)  # now rather than after the predictions
+    calibration = run_calibrate.calibrate(run, model, note or _ignore)
     if name:
         run_calibrate.add_calibrated(calibration, name)
     return calibration
@@ -266,27 +265,29 @@ def choose(
     baseline: Run | None = None,
     remedies: bool = False,
 ) -> ModelChoice:
-    """The model of ``run`` to ship, or the tied ones; ``.sentences`` say it.
+    """Choose the model of ``run`` to ship, or the tied ones; ``.sentences`` say it.
 
-    Several runs count on the images and conditions that all have.
-    ``weights`` are by perturbation or risk, such as ``{"low light": 3, "others": 0}``. Models below
-    ``min_accuracy`` (a share), above ``max_latency_ms`` (milliseconds an image) or
-    ``max_megabytes``, or that break a limit of the gate's file ``budget`` are ruled out; its
-    limits on regression compare with ``baseline``. A difference below ``margin`` (a share) is a
-    tie. With ``remedies`` each model behind each remedy that ``run`` tried is a candidate, too,
-    with the limits on the model. Raises ``ParameterError`` for criteria that the run cannot
-    answer.
+    Several runs count on the images and conditions that all have. ``weights`` are by perturbation
+    or risk, such as ``{"low light": 3, "others": 0}``. Models below ``min_accuracy`` (a share),
+    above ``max_latency_ms`` (milliseconds an image) or ``max_megabytes``, or that break a limit of
+    the gate's file ``budget`` are ruled out; its limits on regression compare with ``baseline``. A
+    difference below ``margin`` (a share) is a tie. With ``remedies`` each model behind each remedy
+    that ``run`` tried is a candidate, too, with the limits on the model. Raises ``ParameterError``
+    for criteria that the run cannot answer.
     """
     from robustness import gate as all_gate
     from robustness.report import choice
 
     criteria = Criteria(weights or {}, min_accuracy, max_latency_ms, max_megabytes, margin)
-    several = [run] if isinstance(run, Run) else list(run)
+    if isinstance(run, Run):
+        chosen_runs = [run]
+    else:
+        chosen_runs = list(run)
     rule_out = None
     if budget is not None:
         limits = all_gate.read_budget(Path(budget))
-        rule_out = all_gate.rule_out(limits, several, baseline, remedies=remedies)
-    return choice.choose(several, criteria, rule_out, remedies=remedies)
+        rule_out = all_gate.rule_out(limits, chosen_runs, baseline, remedies=remedies)
+    return choice.choose(chosen_runs, criteria, rule_out, remedies=remedies)
 
 
 @checked_call
@@ -302,7 +303,7 @@ def match(
     side: int | None = None,
     seed: int = 0,
     note: Callable[[str, int, int], object] | None = None,
-    first: Callable[[Match], object] = lambda _answer: None,
+    first: Callable[[Match], object] | None = None,
 ) -> Match:
     """Estimate which perturbations make ``images`` unlike ``reference``.
 
@@ -317,44 +318,66 @@ def match(
     it cancels. ``first`` receives the answer without a cause, before the search for one. Raises
     ``ParameterError`` with fewer than 20 images on a side.
     """
-    profile = None if out is None else Path(out)
-    if profile is not None and profile.suffix != ".toml":
-        raise ParameterError(f"Expected a file for the profile that ends in .toml, got {profile}.")
-    table = None if labels is None else Path(labels)
-    if table is not None and table.suffix != ".csv":
-        raise ParameterError(f"Expected a file for the labels that ends in .csv, got {table}.")
-    to_read = table is not None and table.exists()
-    if table is not None and to_read:
-        matching.sheet_rows(table)  # raises what is wrong with it before the work begins
-    expect_writable(profile, None if to_read else table)
+    profile_file = _file_to_write(out, ".toml", "profile")
+    labels_file = _file_to_write(labels, ".csv", "labels")
+    # A table that exists is read; one that does not is written at the end.
+    has_labels = labels_file is not None and labels_file.exists()
+    if has_labels:
+        assert labels_file is not None
+        matching.sheet_rows(labels_file)  # raises what is wrong with it before the work begins
+        expect_writable(profile_file)
+    else:
+        expect_writable(profile_file, labels_file)
     check_classes(classes, images, reference)
 
     def with_labels(answer: Match) -> Match:
-        if table is None or not to_read:
+        if labels_file is None or not has_labels:
             return answer
-        return matching.with_labels(answer, matching.read_sheet(table, answer.sample))
+        return matching.with_labels(answer, matching.read_sheet(labels_file, answer.sample))
 
-    answer = with_labels(
-        matching.match(
-            open_images(images, classes),
-            open_images(reference, classes),
-            MatchSettings(
-                models=model_records.resolve(list(models) if models else None),
-                fit=fit,
-                side=side,
-                seed=seed,
-            ),
-            note=note or (lambda *_: None),
-            first=lambda answer: first(with_labels(answer)),
-        )
+    def tell_first(answer: Match) -> None:
+        if first is not None:
+            first(with_labels(answer))
+
+    production_images = open_images(images, classes)
+    reference_images = open_images(reference, classes)
+    settings = MatchSettings(
+        models=known_models.resolve(list(models) if models else None),
+        fit=fit,
+        side=side,
+        seed=seed,
     )
-    if table is not None and not to_read:
+    unlabelled_answer = matching.match(
+        production_images,
+        reference_images,
+        settings,
+        note=note or _ignore,
+        first=tell_first,
+    )
+    answer = with_labels(unlabelled_answer)
+    if labels_file is not None and not has_labels:
         if not answer.sample:
             raise ParameterError("Expected models whose predictions can be labelled, got none.")
-        write_file(table, matching.sheet(answer.sample).encode())
-    if profile is not None:
-        write_file(profile, matching.as_toml(answer).encode())
+        write_file(labels_file, matching.sheet(answer.sample).encode())
+    if profile_file is not None:
+        write_file(profile_file, matching.as_toml(answer).encode())
     return answer
+
+
+def _file_to_write(name: str | PathLike[str] | None, suffix: str, content: str) -> Path | None:
+    """Return the path of ``name``, None for None; raises ``ParameterError`` for another suffix."""
+    if name is None:
+        return None
+    path = Path(name)
+    if path.suffix != suffix:
+        raise ParameterError(
+            f"Expected a file for the {content} that ends in {suffix}, got {path}."
+        )
+    return path
+
+
+def _ignore(*_progress: object) -> None:
+    """Take progress that nobody wants to hear of."""
 
 
 @checked_call
@@ -386,38 +409,53 @@ def harden(
     if (perturbations is None) == (run is None):
         raise ParameterError("Expected either perturbations or a run to train on.")
     if perturbations is None:
-        perturbations = weakest_perturbations(model, run if isinstance(run, Run) else open_run(run))
+        opened_run = run if isinstance(run, Run) else open_run(run)
+        perturbations = weakest_perturbations(model, opened_run)
     if not perturbations:
         raise ParameterError("Expected at least one perturbation to train on, got none.")
+    training_images = open_images(images, classes)
+    judging_images = None
+    if judge is not None:
+        judging_images = open_images(judge, classes)
     return hardening.harden(
         model,
         name,
-        open_images(images, classes),
+        training_images,
         perturbations,
-        None if judge is None else open_images(judge, classes),
+        judging_images,
         Settings(epochs, rate, seed),
-        note or (lambda *_: None),
+        note or _ignore,
     )
 
 
 def weakest_perturbations(model: str, run: Run) -> tuple[str, ...]:
-    """The up to five perturbations of ``run`` under which ``model`` is weakest."""
-    model = known_models.REGISTRY[model].name
+    """Return the up to five perturbations of ``run`` under which ``model`` is weakest.
+
+    Raises ``ParameterError`` for a run without the model or without single perturbations.
+    """
+    model_name = known_models.REGISTRY[model].name
     figures = run.figures()
     (ranked_by,) = {entry["ranked_by"] for entry in figures.summary}
-    totals: dict[str, list[float]] = {}
+    values_by_perturbation: dict[str, list[float]] = {}
     for entry in figures.by_perturbation:
-        name = entry["perturbation"]
+        perturbation = entry["perturbation"]
+        if entry["model"] != model_name or not REGISTRY.find(perturbation):
+            continue  # of another model, or of no single perturbation
         value = entry[ranked_by] if ranked_by in entry else entry["consistency"]
-        if entry["model"] == model and value is not None and REGISTRY.find(name):
-            totals.setdefault(name, []).append(value)
-    if not totals:
+        if value is not None:
+            values_by_perturbation.setdefault(perturbation, []).append(value)
+    if not values_by_perturbation:
         raise ParameterError(
-            f"Expected a run of {model} under single perturbations, got {run.id}: choose another "
-            "run, or name the perturbations."
+            f"Expected a run of {model_name} under single perturbations, got {run.id}: choose "
+            "another run, or name the perturbations."
         )
-    means = {name: sum(values) / len(values) for name, values in totals.items()}
-    return hardening.names_to_train(sorted(means, key=lambda name: means[name]))
+    # Over all strengths of a perturbation that the run has.
+    mean_by_perturbation = {
+        perturbation: sum(values) / len(values)
+        for perturbation, values in values_by_perturbation.items()
+    }
+    weakest_first = sorted(mean_by_perturbation, key=lambda name: mean_by_perturbation[name])
+    return hardening.names_to_train(weakest_first)
 
 
 @checked_call
@@ -449,27 +487,33 @@ def make_spec(
     """
     if model_names is not None and not model_names:
         raise ParameterError("Expected at least one model, got none.")
-    given = conditions
-    if conditions is None:
-        conditions = (
-            suite_conditions(suite, strengths=strengths, severities=severities)
-            if perturbations is None
-            else graded_conditions(perturbations, strengths=strengths, severities=severities)
+    uses_suite = conditions is None and perturbations is None
+    if conditions is not None:
+        parsed_conditions = [
+            Condition.parse(condition) if isinstance(condition, str) else condition
+            for condition in conditions
+        ]
+    elif perturbations is not None:
+        parsed_conditions = list(
+            graded_conditions(perturbations, strengths=strengths, severities=severities)
         )
-    parsed = [
-        Condition.parse(condition) if isinstance(condition, str) else condition
-        for condition in conditions
-    ]
-    spec = requests.make_spec(model_names, parsed, seed=seed, fit=fit, side=side, remedies=remedies)
-    uses_suite = given is None and perturbations is None
-    if note := profile_note(suite, spec) if uses_suite else "":
-        warnings.warn(note, ModelWarning, stacklevel=3)
+    else:
+        parsed_conditions = list(
+            suite_conditions(suite, strengths=strengths, severities=severities)
+        )
+    spec = requests.make_spec(
+        model_names, parsed_conditions, seed=seed, fit=fit, side=side, remedies=remedies
+    )
+    if uses_suite:
+        note = profile_note(suite, spec)
+        if note:
+            warnings.warn(note, ModelWarning, stacklevel=3)
     return spec
 
 
 @checked_call
 def read_request(path: str | PathLike[str]) -> Request:
-    """The request in the TOML file ``path``, described in ``robustness.measure.request``.
+    """Read the request in the TOML file ``path``, described in ``robustness.measure.request``.
 
     Raises ``ParameterError`` for a file that cannot be used, and what ``make_spec`` raises.
     """
@@ -532,12 +576,13 @@ def evaluate(
             side=side,
             remedies=remedies,
         )
-    elif not (
-        models is conditions is None and not remedies and (seed, fit, side) == (0, None, None)
-    ):
-        raise ParameterError(
-            "Expected a spec, or models, conditions, remedies, seed, fit and side, got both."
-        )
+    else:
+        has_selection = models is not None or conditions is not None or bool(remedies)
+        has_settings = seed != 0 or fit is not None or side is not None
+        if has_selection or has_settings:
+            raise ParameterError(
+                "Expected a spec, or models, conditions, remedies, seed, fit and side, got both."
+            )
     plan = runs.plan(
         dataset, spec, labelling=labelling, limit=limit, sample=sample, own_classes=own_classes
     )
@@ -555,27 +600,44 @@ def perform(
     address: str | None = None,
     *,
     resume: bool = True,
-    tell: Callable[[Progress], object] = lambda _: None,
+    tell: Callable[[Progress], object] | None = None,
 ) -> EvaluatedRun:
-    """The run of ``plan`` in the folder ``out``; without one, it goes with its last reference."""
-    folder = Path(tempfile.mkdtemp(prefix="robustness-")) if out is None else Path(out)
+    """Evaluate ``plan``; return the run in the folder ``out``.
+
+    Without ``out`` the run is in a temporary folder, which goes with the last reference to it.
+    ``tell`` receives the progress.
+    """
+    if out is not None:
+        return _perform_in(Path(out), plan, engine, address, resume=resume, tell=tell)
+    folder = Path(tempfile.mkdtemp(prefix="robustness-"))
     try:
-        with runs.start(plan, folder, engine=engine, resume=resume) as writer:
-            for state in () if writer.finished else writer.perform(engine, address):
-                tell(state)
-        run = EvaluatedRun.of(runs.load(writer.folder))
-    except BaseException:
-        if out is None:
-            _discard(folder)
+        run = _perform_in(folder, plan, engine, address, resume=resume, tell=tell)
+    except BaseException:  # an interruption, too: nobody else knows the folder
+        _discard(folder)
         raise
-    if out is None:
-        weakref.finalize(run, _discard, folder)
+    weakref.finalize(run, _discard, folder)
     return run
 
 
-def _discard(runs_folder: Path) -> None:
-    """Remove the temporary ``runs_folder``."""
-    shutil.rmtree(runs_folder, ignore_errors=True)
+def _perform_in(
+    folder: Path,
+    plan: runs.Plan,
+    engine: str,
+    address: str | None,
+    *,
+    resume: bool,
+    tell: Callable[[Progress], object] | None,
+) -> EvaluatedRun:
+    with runs.start(plan, folder, engine=engine, resume=resume) as writer:
+        if not writer.finished:
+            for state in writer.perform(engine, address):
+                if tell is not None:
+                    tell(state)
+    return EvaluatedRun.of(runs.load(writer.folder))
+
+
+def _discard(folder: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 @checked_call
@@ -607,12 +669,12 @@ def export(
     check_classes(classes, source)
     dataset = open_images(source, classes)
     if names is None:
-        plan, own = run_export.plan_without_models(dataset, spec)
+        plan, label_classes = run_export.plan_without_models(dataset, spec)
     else:
         plan = runs.plan(dataset, spec)
-        own = ()
+        label_classes = ()
     with _progress_reporter(None, progress, len(plan.dataset)) as tell:
-        for state in run_export.export(plan, fspath(to), own):
+        for state in run_export.export(plan, fspath(to), label_classes):
             tell(state)
     return Path(to)
 
@@ -621,11 +683,14 @@ def export(
 def _progress_reporter(
     note: Callable[[Progress], object] | None, with_bar: bool | None, total: int
 ) -> Iterator[Callable[[Progress], object]]:
-    """A function that reports progress to ``note`` and, if ``with_bar``, in a bar."""
+    """Yield a function that reports progress to ``note`` and, if ``with_bar``, in a bar.
+
+    By default there is a bar in notebooks, unless ``note`` is given.
+    """
     if with_bar is None:
         with_bar = note is None and "ipykernel" in sys.modules
     if not with_bar:
-        yield note or (lambda _state: None)
+        yield note or _ignore
         return
     from tqdm.auto import tqdm
 
@@ -660,22 +725,14 @@ def evaluate_predictions(
     if isinstance(table, str | PathLike):
         predictions = read_predictions(Path(table))
     elif hasattr(table, "columns") and hasattr(table, "reset_index"):
-        try:
-            frame: pd.DataFrame = table.reset_index(drop=True)
-            rows = pa.Table.from_pandas(frame, preserve_index=False)
-        except (TypeError, ValueError, pa.ArrowException) as error:
-            reason = str(error).splitlines()[0]
-            raise ParameterError(
-                f"Expected a frame with distinct columns of one kind of value each: {reason}."
-            ) from error
-        predictions = Predictions(
-            rows, "python:predictions", "predictions", Path.cwd(), "predictions"
-        )
+        predictions = _predictions_of_frame(table)
     else:
         raise ParameterError(
             f"Expected a table of predictions, as a file or a frame, got {type(table).__name__}."
         )
-    dataset = None if source is None else open_images(source, classes)
+    dataset = None
+    if source is not None:
+        dataset = open_images(source, classes)
     plan = imported.plan_predictions(
         predictions, source=dataset, classes=imported.class_names(classes)
     )
@@ -685,3 +742,16 @@ def evaluate_predictions(
     elif not isinstance(table, str | PathLike):
         run.dataset = predictions  # it cannot be opened by name
     return run
+
+
+def _predictions_of_frame(table: Any) -> Predictions:
+    """Return the predictions in a frame of pandas; paths in it are relative to this folder."""
+    try:
+        frame: pd.DataFrame = table.reset_index(drop=True)
+        rows = pa.Table.from_pandas(frame, preserve_index=False)
+    except (TypeError, ValueError, pa.ArrowException) as error:
+        reason = str(error).splitlines()[0]
+        raise ParameterError(
+            f"Expected a frame with distinct columns of one kind of value each: {reason}."
+        ) from error
+    return Predictions(rows, "python:predictions", "predictions", Path.cwd(), "predictions")
