@@ -1,6 +1,6 @@
 """Decorators that add a function as a perturbation, metric, attack or remedy.
 
-They make the records that built-in ones have; all but the function has a default.
+Each makes the record that a built-in one has. All of its fields but the function have defaults.
 """
 
 from __future__ import annotations
@@ -33,6 +33,9 @@ from robustness.remedies import REGISTRY as REMEDIES
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
+MakeRecord = Callable[[str, str, Callable[..., Any]], Any]
+"""Makes the record of a function from its name, its title in messages, and the function."""
+
 SUBJECTS = {"images": PICTURE, "probabilities": PREDICTION, "features": FEATURES}
 """What a metric may compare, and the subject of its record."""
 
@@ -51,8 +54,8 @@ Label = Annotated[str, expected('a text, as in @rb.metric() or @rb.metric("My me
 Count = Annotated[int, Field(ge=1), expected("a whole number of at least 1")]
 
 
-def _guard(what: str, function: Callable[..., Any]) -> Any:
-    """``function``, called ``what``, whose exceptions become a ``PluginError``."""
+def _guard(title: str, function: Callable[..., Any]) -> Any:
+    """Return ``function`` with its exceptions as ``PluginError``; ``title`` names it in them."""
 
     @wraps(function)
     def call(*arguments: Any) -> Any:
@@ -61,7 +64,7 @@ def _guard(what: str, function: Callable[..., Any]) -> Any:
         except (RobustnessError, SupersededError):
             raise
         except Exception as error:
-            raise PluginError(f"The {what} failed: {type(error).__name__}: {error}.") from error
+            raise PluginError(f"The {title} failed: {type(error).__name__}: {error}.") from error
 
     return call
 
@@ -84,7 +87,7 @@ def perturbation(
     continuous: bool = True,
     batched: bool = False,
 ) -> Callable[[Function], Function]:
-    """A decorator that adds ``function(images, strength, rng)`` as a perturbation.
+    """Return a decorator that adds ``function(images, strength, rng)`` as a perturbation.
 
     ``images`` are float32 RGB in [0, 1], of shape (1, side, side, 3), and read-only; ``strength``
     is above 0 and at most 1; ``rng`` is a NumPy generator of the image's own. The function returns
@@ -92,22 +95,23 @@ def perturbation(
     generators. ``parameter_at`` maps the strength to the value of ``parameter`` in ``unit``.
     The other fields are those of ``perturbations.Perturbation``.
     """
+    if unit:
+        wording = None
+    elif parameter_at:
+        wording = "{value}"
+    else:
+        wording = "{percent}"
 
-    wording = None
-    if not unit:
-        wording = "{value}" if parameter_at else "{percent}"
-    return _added(
-        PERTURBATIONS,
-        name,
-        lambda own, what, function: Perturbation(
-            name=own,
-            function=_guard(what, function),
-            label=label or _label(own),
+    def make_record(record_name: str, title: str, function: Callable[..., Any]) -> Perturbation:
+        return Perturbation(
+            name=record_name,
+            function=_guard(title, function),
+            label=label or _label(record_name),
             family=family,
             stage=stage,
             parameter=parameter,
             unit=unit,
-            parameter_at=_guard(f"parameter_at of the {what}", parameter_at or float),
+            parameter_at=_guard(f"parameter_at of the {title}", parameter_at or float),
             wording=wording,
             source=source or f"the plugin {module_of(function)}",
             risk=OWN.lower(),
@@ -118,8 +122,9 @@ def perturbation(
             continuous=continuous,
             batched=batched,
             checked=True,
-        ),
-    )
+        )
+
+    return _registering(PERTURBATIONS, name, make_record)
 
 
 @checked_arguments
@@ -133,22 +138,24 @@ def metric(
     high: float = math.inf,
     formula: str = "",
 ) -> Callable[[Function], Function]:
-    """A decorator that adds ``function(original, perturbed)`` as a metric.
+    """Return a decorator that adds ``function(original, perturbed)`` as a metric.
 
     Both arrays have N rows: ``of`` "images" (N, side, side, 3), "probabilities" (N, classes) or
     "features" of the last stage (N, D). The function returns N numbers. Its name is that of the
     column of the rows; ``low`` and ``high`` bound the numbers.
     """
 
-    def record(own: str, what: str, function: Callable[..., Any]) -> Metric:
+    def make_record(record_name: str, title: str, function: Callable[..., Any]) -> Metric:
         def compare(clean: Floats, perturbed: Floats) -> Scores:
-            scores: Scores = function(np.broadcast_to(clean, perturbed.shape), perturbed)
+            # One original may come with several perturbed images; the function sees it in each row.
+            originals = np.broadcast_to(clean, perturbed.shape)
+            scores: Scores = function(originals, perturbed)
             return scores
 
         return Metric(
-            name=own,
-            function=_guard(what, compare),
-            label=label or _label(own),
+            name=record_name,
+            function=_guard(title, compare),
+            label=label or _label(record_name),
             subject=SUBJECTS[of],
             higher_is_better=higher_is_better,
             formula=formula or f"as in the plugin {module_of(function)}",
@@ -156,7 +163,7 @@ def metric(
             high=high,
         )
 
-    return _added(METRICS, name, record)
+    return _registering(METRICS, name, make_record)
 
 
 @checked_arguments
@@ -177,22 +184,20 @@ def attack(
     formula: str = "",
     source: str = "",
 ) -> Callable[[Function], Function]:
-    """A decorator that adds ``move(task, state)`` as an attack.
+    """Return a decorator that adds ``move(task, state)`` as an attack.
 
     It returns the next images, or None to end; the loop keeps them within the allowed size, rounds
     to 8 bits and judges success. ``state.gradient`` is that of the lead to raise, unless the attack
     is not ``white_box``. The other fields are those of ``attacks.Attack``.
     """
     for norm in norms:
-        NORMS[norm]
+        NORMS[norm]  # raises for an unknown one
 
-    return _added(
-        ATTACKS,
-        name,
-        lambda own, what, function: Attack(
-            name=own,
-            move=_guard(what, function),
-            label=label or _label(own),
+    def make_record(record_name: str, title: str, function: Callable[..., Any]) -> Attack:
+        return Attack(
+            name=record_name,
+            move=_guard(title, function),
+            label=label or _label(record_name),
             norms=tuple(norms),
             white_box=white_box,
             targeted=targeted,
@@ -200,10 +205,11 @@ def attack(
             most_steps=most_steps,
             formula=formula or f"as in the plugin {module_of(function)}",
             source=source or f"the plugin {module_of(function)}",
-            start=_guard(what, start),
+            start=_guard(title, start),
             random=random,
-        ),
-    )
+        )
+
+    return _registering(ATTACKS, name, make_record)
 
 
 @checked_arguments
@@ -214,51 +220,60 @@ def remedy_plugin(
     against: str = "what its plugin names",
     source: str = "",
 ) -> Callable[[Function], Function]:
-    """A decorator that adds ``function(image)`` as a remedy on the image.
+    """Return a decorator that adds ``function(image)`` as a remedy on the image.
 
     ``image`` is uint8 RGB of shape (side, side, 3) and read-only; the function returns one like it.
     ``against`` says, in words, what it should help against.
     """
 
-    return _added(
-        REMEDIES,
-        name,
-        lambda own, what, function: Remedy(
-            name=own,
-            function=_guard(what, function),
-            label=label or _label(own),
+    def make_record(record_name: str, title: str, function: Callable[..., Any]) -> Remedy:
+        return Remedy(
+            name=record_name,
+            function=_guard(title, function),
+            label=label or _label(record_name),
             kind=ON_IMAGE,
             against=against,
             source=source or f"the plugin {module_of(function)}",
-        ),
-    )
+        )
+
+    return _registering(REMEDIES, name, make_record)
 
 
-def _added(
-    registry: Registry[Any], name: str, record: Callable[[str, str, Callable[..., Any]], Any]
+def _registering(
+    registry: Registry[Any], name: str, make_record: MakeRecord
 ) -> Callable[[Function], Function]:
-    """A decorator that registers what ``record`` makes of a name, a title and the function."""
+    """Return a decorator that adds the record of a function to ``registry``.
 
-    def added(function: Function) -> Function:
+    Without ``name`` the record has that of the function. Raises ``PluginError`` for a name that
+    cannot be used.
+    """
+
+    def decorate(function: Function) -> Function:
         if not callable(function):
             raise PluginError(f"Expected a function to add as a {registry.kind}, got {function!r}.")
-        own = name or getattr(function, "__name__", "")
-        what = f"{registry.kind} {own!r}"
-        needs = ""
-        if not _NAME.fullmatch(own):
-            needs = "expected lower-case letters, digits and underscores"
-        elif registry is PERTURBATIONS and own in ATTACKS:
-            needs = "an attack has it"
-        elif registry is ATTACKS and own in PERTURBATIONS:
-            needs = "a perturbation has it"
-        elif registry is METRICS and TAKEN.fullmatch(own):
-            needs = "a column has it"
-        if needs:
-            raise PluginError(f"The {what} needs another name: {needs}.")
-        register(registry, record(own, what, function), function)
+        record_name = name or getattr(function, "__name__", "")
+        title = f"{registry.kind} {record_name!r}"
+        objection = _objection_to(record_name, registry)
+        if objection:
+            raise PluginError(f"The {title} needs another name: {objection}.")
+        register(registry, make_record(record_name, title, function), function)
         return function
 
-    return added
+    return decorate
+
+
+def _objection_to(name: str, registry: Registry[Any]) -> str:
+    """Return why a record of ``registry`` cannot have ``name``; "" if it can."""
+    if not _NAME.fullmatch(name):
+        return "expected lower-case letters, digits and underscores"
+    # Conditions name perturbations and attacks alike.
+    if registry is PERTURBATIONS and name in ATTACKS:
+        return "an attack has it"
+    if registry is ATTACKS and name in PERTURBATIONS:
+        return "a perturbation has it"
+    if registry is METRICS and TAKEN.fullmatch(name):
+        return "a column has it"
+    return ""
 
 
 def _label(name: str) -> str:

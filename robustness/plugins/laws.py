@@ -25,7 +25,9 @@ from robustness.remedies import Chain, parse
 
 SIDES = (224, 96)
 STRENGTHS = (0.05, 0.25, 0.5, 0.75, 1.0)
-_STEPS = 3
+_IMAGE_COUNT = 3
+_ATTACK_STEPS = 3
+"""Most steps of an attack: a law needs its result, not a strong one."""
 
 
 @dataclass(frozen=True)
@@ -56,171 +58,214 @@ def check(name: str) -> Iterator[LawResult]:
         raise PluginError(
             f"The plugin {name} adds nothing: use @rb.perturbation or another decorator."
         )
-    laws: dict[str, Callable[[str], list[Law]]] = {
-        PERTURBATIONS.kind: lambda record: _of_perturbation(PERTURBATIONS[record]),
-        METRICS.kind: lambda record: _of_metric(METRICS[record]),
-        REMEDIES.kind: lambda record: _of_remedy(parse(record)),
-        ATTACKS.kind: lambda record: _of_attack(ATTACKS[record]),
-    }
-    for kind, record in records:
-        for law, broken in laws[kind](record):
+    for kind, record_name in records:
+        for law, find_trouble in _laws(kind, record_name):
             try:
-                trouble = broken()
+                trouble = find_trouble()
             except RobustnessError as error:
                 trouble = str(error)
-            yield LawResult(kind, record, law, trouble)
+            yield LawResult(kind, record_name, law, trouble)
             if trouble and law.startswith("runs"):
                 break  # without a result no other law can be tried
 
 
+def _laws(kind: str, record_name: str) -> list[Law]:
+    if kind == PERTURBATIONS.kind:
+        return _laws_of_perturbation(PERTURBATIONS[record_name])
+    if kind == METRICS.kind:
+        return _laws_of_metric(METRICS[record_name])
+    if kind == REMEDIES.kind:
+        return _laws_of_remedy(parse(record_name))
+    if kind == ATTACKS.kind:
+        return _laws_of_attack(ATTACKS[record_name])
+    raise KeyError(kind)
+
+
 def images(side: int) -> Images:
-    """Three 8-bit images: noise, a gradient and a grey plane."""
+    """Return three 8-bit images (3, side, side, 3): noise, a gradient and a grey plane."""
     noise = np.random.default_rng(side).random((side, side, 3))
     ramp = np.linspace(0, 1, side)
     gradient = np.stack(np.broadcast_arrays(ramp[:, None], ramp[None], ramp[::-1, None]), axis=-1)
-    stack: Images = np.stack([noise, gradient, np.full_like(noise, 0.5)]).astype(np.float32)
+    grey = np.full_like(noise, 0.5)
+    stack: Images = np.stack([noise, gradient, grey]).astype(np.float32)
     return round_to_grid(stack)
 
 
-def _of_perturbation(record: Perturbation) -> list[Law]:
-    by_side = {side: images(side) for side in SIDES}
-    digests = [f"{record.name} {place}" for place in range(3)]
+def _laws_of_perturbation(record: Perturbation) -> list[Law]:
+    originals_by_side = {side: images(side) for side in SIDES}
+    originals = originals_by_side[SIDES[0]]
+    digests = [f"{record.name} {index}" for index in range(_IMAGE_COUNT)]
 
-    def changed(strength: float, side: int = SIDES[0], seed: int = 0) -> Images:
-        return apply(record, by_side[side], strength, seed=seed, digests=digests)
+    def perturb(strength: float, *, side: int = SIDES[0], seed: int = 0) -> Images:
+        return apply(record, originals_by_side[side], strength, seed=seed, digests=digests)
 
-    def runs(side: int) -> str:
+    def run_at_every_strength(side: int) -> str:
         for strength in STRENGTHS:
-            changed(strength, side)
+            perturb(strength, side=side)
         return ""
 
-    def tells() -> str:
+    def tell_parameter() -> str:
         for strength in (0.0, *STRENGTHS):
             record.value_text(strength)
             record.value_at(strength)
         return ""
 
-    def repeats() -> str:
+    def repeat() -> str:
         for strength in STRENGTHS:
-            if not np.array_equal(changed(strength), changed(strength)):
+            if not np.array_equal(perturb(strength), perturb(strength)):
                 return f"they differ at strength {strength}"
         return ""
 
-    def alone() -> str:
-        for place in range(3):
-            one = apply(
-                record, by_side[224][place : place + 1], 0.75, seed=0, digests=digests[place:][:1]
+    def compare_with_batch() -> str:
+        in_batch = perturb(0.75)
+        for index in range(_IMAGE_COUNT):
+            (alone,) = apply(
+                record,
+                originals[index : index + 1],
+                0.75,
+                seed=0,
+                digests=digests[index : index + 1],
             )
-            if not np.array_equal(one[0], changed(0.75)[place]):
-                return f"image {place + 1} of 3 differs from the same image alone"
+            if not np.array_equal(alone, in_batch[index]):
+                return f"image {index + 1} of 3 differs from the same image alone"
         return ""
 
-    def acts() -> str:
-        same = np.array_equal(round_to_grid(changed(1.0)), by_side[SIDES[0]])
-        return "strength 1 leaves all three images unchanged" if same else ""
+    def look_for_change() -> str:
+        if np.array_equal(round_to_grid(perturb(1.0)), originals):
+            return "strength 1 leaves all three images unchanged"
+        return ""
 
-    def grows() -> str:
-        sizes = [np.abs(changed(s) - by_side[SIDES[0]]).mean() for s in STRENGTHS]
-        for place, (low, high) in enumerate(pairwise(sizes)):
-            if high < low - 1e-4:
+    def compare_strengths() -> str:
+        changes = [np.abs(perturb(strength) - originals).mean() for strength in STRENGTHS]
+        pairs = zip(pairwise(STRENGTHS), pairwise(changes), strict=True)
+        for (weaker, stronger), (smaller, larger) in pairs:
+            if larger < smaller - 1e-4:
                 return (
-                    f"mean change {low:.4f} at strength {STRENGTHS[place]}, {high:.4f} at "
-                    f"{STRENGTHS[place + 1]}; set monotone=False if this is intended"
+                    f"mean change {smaller:.4f} at strength {weaker}, {larger:.4f} at "
+                    f"{stronger}; set monotone=False if this is intended"
                 )
         return ""
 
-    def seeded() -> str:
-        if np.array_equal(changed(1.0), changed(1.0, seed=1)):
+    def compare_seeds() -> str:
+        if np.array_equal(perturb(1.0), perturb(1.0, seed=1)):
             return "seeds 0 and 1 give the same images; set random=False"
         return ""
 
-    return [
-        *((f"runs on images of {side} pixels", partial(runs, side)) for side in SIDES),
-        ("has a parameter value for every strength", tells),
-        ("gives the same images for the same seed", repeats),
-        ("changes an image the same way alone and in a batch", alone),
-        ("changes something at strength 1", acts),
-        *([("changes more at a higher strength", grows)] if record.monotone else []),
-        *([("depends on the seed", seeded)] if record.random else []),
-    ]
+    laws: list[Law] = []
+    for side in SIDES:
+        laws.append((f"runs on images of {side} pixels", partial(run_at_every_strength, side)))
+    laws.append(("has a parameter value for every strength", tell_parameter))
+    laws.append(("gives the same images for the same seed", repeat))
+    laws.append(("changes an image the same way alone and in a batch", compare_with_batch))
+    laws.append(("changes something at strength 1", look_for_change))
+    if record.monotone:
+        laws.append(("changes more at a higher strength", compare_strengths))
+    if record.random:
+        laws.append(("depends on the seed", compare_seeds))
+    return laws
 
 
-def _of_metric(record: Metric) -> list[Law]:
-    rng = np.random.default_rng(0)
+def _laws_of_metric(record: Metric) -> list[Law]:
     if record.subject == PICTURE:
-        before = images(SIDES[1])
+        originals = images(SIDES[1])
     else:
-        before = rng.random((3, 12)).astype(np.float32)
+        originals = np.random.default_rng(0).random((3, 12)).astype(np.float32)
         if record.subject != FEATURES:
-            before /= before.sum(1, keepdims=True)
-    after = before[::-1].copy()
+            originals /= originals.sum(axis=1, keepdims=True)  # probabilities
+    others = originals[::-1].copy()
 
-    def runs() -> str:
-        record.scores(before, after)
+    def run() -> str:
+        record.scores(originals, others)
         return ""
 
-    def repeats() -> str:
-        pair = record.scores(before, after), record.scores(before, after)
-        return "" if np.array_equal(*pair, equal_nan=True) else f"{pair[0]}, then {pair[1]}"
-
-    def alone() -> str:
-        whole = record.scores(before, after)
-        parts = [record.scores(before[i : i + 1], after[i : i + 1])[0] for i in range(3)]
-        if np.allclose(whole, parts, atol=1e-9, equal_nan=True):
+    def repeat() -> str:
+        first = record.scores(originals, others)
+        second = record.scores(originals, others)
+        if np.array_equal(first, second, equal_nan=True):
             return ""
-        return f"{whole} together, {np.array(parts)} alone"
+        return f"{first}, then {second}"
 
-    def bounded() -> str:
-        scores = np.concatenate([record.scores(before, after), record.scores(before, before)])
-        present = scores[~np.isnan(scores)]
-        out = present[(present < record.low - 1e-6) | (present > record.high + 1e-6)]
-        return f"{out[0]:g} is not from {record.low:g} to {record.high:g}" if len(out) else ""
+    def compare_with_batch() -> str:
+        together = record.scores(originals, others)
+        alone = []
+        for index in range(len(originals)):
+            (score,) = record.scores(originals[index : index + 1], others[index : index + 1])
+            alone.append(score)
+        if np.allclose(together, alone, atol=1e-9, equal_nan=True):
+            return ""
+        return f"{together} together, {np.array(alone)} alone"
 
-    def finite() -> str:
-        scores = record.scores(before, after)
-        return "" if np.isfinite(scores).all() else f"got {scores}"
-
-    bounds = math.isfinite(record.low) or math.isfinite(record.high)
-    return [
-        ("runs on three pairs", runs),
-        ("gives the same numbers again", repeats),
-        ("gives a pair the same number alone and in a batch", alone),
-        ("gives finite numbers for different inputs", finite),
-        *([("stays within its bounds", bounded)] if bounds else []),
-    ]
-
-
-def _of_remedy(chain: Chain) -> list[Law]:
-    def runs(side: int) -> str:
-        chain.images(images(side))
+    def compare_with_bounds() -> str:
+        scores = np.concatenate(
+            [record.scores(originals, others), record.scores(originals, originals)]
+        )
+        # A metric may have no number for some pairs; another law is about these.
+        numbers = scores[~np.isnan(scores)]
+        for number in numbers:
+            if not record.low - 1e-6 <= number <= record.high + 1e-6:
+                return f"{number:g} is not from {record.low:g} to {record.high:g}"
         return ""
 
-    return [
-        *((f"runs on images of {side} pixels", partial(runs, side)) for side in SIDES),
-        ("gives the same image again", partial(_repeats, lambda: chain.images(images(SIDES[0])))),
+    def look_for_gaps() -> str:
+        scores = record.scores(originals, others)
+        if np.isfinite(scores).all():
+            return ""
+        return f"got {scores}"
+
+    laws: list[Law] = [
+        ("runs on three pairs", run),
+        ("gives the same numbers again", repeat),
+        ("gives a pair the same number alone and in a batch", compare_with_batch),
+        ("gives finite numbers for different inputs", look_for_gaps),
     ]
+    if math.isfinite(record.low) or math.isfinite(record.high):
+        laws.append(("stays within its bounds", compare_with_bounds))
+    return laws
 
 
-def _repeats(make: Callable[[], Images]) -> str:
-    first = make()
-    second = make()
-    return "" if np.array_equal(first, second) else "the second image differs from the first"
+def _laws_of_remedy(chain: Chain) -> list[Law]:
+    def apply_remedy(side: int) -> Images:
+        return chain.images(images(side))
+
+    def run(side: int) -> str:
+        apply_remedy(side)
+        return ""
+
+    def repeat() -> str:
+        return _difference(apply_remedy(SIDES[0]), apply_remedy(SIDES[0]))
+
+    laws: list[Law] = []
+    for side in SIDES:
+        laws.append((f"runs on images of {side} pixels", partial(run, side)))
+    laws.append(("gives the same image again", repeat))
+    return laws
 
 
-def _of_attack(record: Attack) -> list[Law]:
-    def crafted(norm: str) -> Images:
-        spec = AttackSpec.of(record.name, norm=norm, steps=min(_STEPS, record.most_steps))
+def _difference(first: Images, second: Images) -> str:
+    if np.array_equal(first, second):
+        return ""
+    return "the second image differs from the first"
+
+
+def _laws_of_attack(record: Attack) -> list[Law]:
+    def attack(norm: str) -> Images:
+        steps = min(_ATTACK_STEPS, record.most_steps)
+        spec = AttackSpec.of(record.name, norm=norm, steps=steps)
         model = models.load("SqueezeNet", side=224)
-        image = images(224)[1]
+        image = images(224)[1]  # the gradient
         label = int(model(image[None]).probabilities[0].argmax())
         return adversarial(model, image, label, spec, record.name)
 
-    def runs(norm: str) -> str:
-        crafted(norm)
+    def run(norm: str) -> str:
+        attack(norm)
         return ""
 
-    crafts = partial(crafted, record.norms[0])
-    return [
-        *((f"runs on a model in {norm}", partial(runs, norm)) for norm in record.norms),
-        ("gives the same image for the same seed", partial(_repeats, crafts)),
-    ]
+    def repeat() -> str:
+        norm = record.norms[0]
+        return _difference(attack(norm), attack(norm))
+
+    laws: list[Law] = []
+    for norm in record.norms:
+        laws.append((f"runs on a model in {norm}", partial(run, norm)))
+    laws.append(("gives the same image for the same seed", repeat))
+    return laws
