@@ -158,72 +158,76 @@ def matching(listed: Mapping[str, Listed], text: str) -> dict[str, Listed]:
     """The runs with all words of ``text`` in what describes them."""
     words = text.casefold().split()
     matches = {}
-    for run, entry in listed.items():
-        manifest = entry.manifest
-        names = _models(entry)
-        spec = manifest.spec if manifest else None
-        perturbations = {*(c.name for c in spec.conditions), *spec.profiles} if spec else set()
-        texts = (
-            entry.title,
-            run,
-            entry.created,
-            entry.note,
-            manifest.dataset.title if manifest else "match",
-            *entry.tags,
-            *names,
-            *map(models.label, names),
-            *perturbations,
-            *map(perturbation_label, perturbations),
-        )
-        description = "\n".join(texts).casefold()
+    for name, entry in listed.items():
+        description = _description(entry).casefold()
         if all(word in description for word in words):
-            matches[run] = entry
+            matches[name] = entry
     return matches
+
+
+def _description(entry: Listed) -> str:
+    """What a search for the run looks through: its texts, models and perturbations."""
+    texts = [entry.title, entry.folder.name, entry.created, entry.note, *entry.tags]
+    for model in _models(entry):
+        texts += [model, models.label(model)]
+    if entry.manifest is None:
+        texts.append("match")
+    else:
+        spec = entry.manifest.spec
+        texts.append(entry.manifest.dataset.title)
+        for perturbation in {*(condition.name for condition in spec.conditions), *spec.profiles}:
+            texts += [perturbation, perturbation_label(perturbation)]
+    return "\n".join(texts)
 
 
 def show(folder: Path, listed: Mapping[str, Listed]) -> None:
     """Draw the runs ``listed`` of ``folder``; the table follows its jobs by itself."""
-    grows = bool(_working(folder, listed)) or any(_headline(e) is None for e in listed.values())
-    every = ui_jobs.SECONDS_BETWEEN if grows else None
-    fragment(_table, run_every=every)(folder, list(listed), grows)
+    has_jobs = bool(_working(folder, listed))
+    lacks_figures = any(_headline(entry) is None for entry in listed.values())
+    grows = has_jobs or lacks_figures
+    seconds = ui_jobs.SECONDS_BETWEEN if grows else None
+    fragment(_table, run_every=seconds)(folder, list(listed), grows)
 
 
 def _working(folder: Path, listed: Mapping[str, Listed]) -> dict[str, Job]:
     """The jobs of ``folder`` by run, and what other processes do on those ``listed``."""
-    queue = {job.run: job for job in read_queue(folder)}
-    unfinished = [e.folder for e in listed.values() if not (e.reason or e.finished)]
-    others = [job for job in map(outside_job, unfinished) if job]
-    return queue | {job.run: job for job in others}
+    jobs = {job.run: job for job in read_queue(folder)}
+    for entry in listed.values():
+        if not entry.reason and not entry.finished:
+            job = outside_job(entry.folder)
+            if job:
+                jobs[job.run] = job
+    return jobs
 
 
 def _table(folder: Path, names: Sequence[str], grows: bool) -> None:
-    entries = {e.folder.name: e for e in (runs.listed(folder / name) for name in names)}
-    listed = {name: entry for name, entry in entries.items() if not entry.reason}
-    queue = _working(folder, listed)
-    missing = [entry for entry in listed.values() if _headline(entry) is None]
-    if st.session_state.pop(_CLICKED, False) or grows != bool(queue or missing):
+    """Draw the table of the runs ``names``, with what has changed since the page was drawn."""
+    listed = {}
+    for name in names:
+        entry = runs.listed(folder / name)
+        if not entry.reason:
+            listed[name] = entry
+    jobs = _working(folder, listed)
+    without_figures = [entry for entry in listed.values() if _headline(entry) is None]
+    if st.session_state.pop(_CLICKED, False) or grows != bool(jobs or without_figures):
         st.rerun()  # the selection or the end of the last job changes the page
-    if missing:
-        begin("headlines", lambda: [*map(_compute_headline, missing)])
+    if without_figures:
+        begin("headlines", lambda: _compute_headlines(without_figures))
     selected = chosen()
     pinned = baseline_id(folder)
-    compared = [name for name, entry in listed.items() if entry.manifest is not None]
-    others = dict(pairwise(compared)) if pinned not in compared else dict.fromkeys(compared, pinned)
+    compared_with = _compared_with(listed, pinned)
     rows = [
-        _row(entry, listed.get(others.get(name, "")), queue.get(name), pinned)
+        _row(entry, compared_with.get(name), jobs.get(name), pinned)
         for name, entry in listed.items()
     ]
     if not rows:  # somebody deleted the last one just now
         return
-    heads = [head for head in rows[0] if any(row[head] not in (None, "") for row in rows)]
-    places = [at for at, name in enumerate(listed) if name in selected]
-    ticked = st.session_state.get(_KEY, {"selection": {"rows": []}})["selection"]["rows"]
-    if grows or sorted(ticked) != places:  # else arrow keys go on from where they are
-        st.session_state[_KEY] = {"selection": {"rows": places, "columns": [], "cells": []}}
+    columns = [column for column in rows[0] if any(row[column] not in (None, "") for row in rows)]
+    _tick([number for number, name in enumerate(listed) if name in selected], anew=grows)
     points = st.column_config.NumberColumn(format="%.1f%%")
     rows_in_sight = min(len(rows), _ROWS_ABOVE_A_RESULT if selected else _ROWS)
     st.dataframe(
-        pd.DataFrame(rows)[heads],
+        pd.DataFrame(rows)[columns],
         hide_index=True,
         height=_ROW * (rows_in_sight + 1) + 3,
         key=_KEY,
@@ -252,6 +256,26 @@ def _table(folder: Path, names: Sequence[str], grows: bool) -> None:
     )
 
 
+def _compared_with(listed: Mapping[str, Listed], pinned: str) -> dict[str, Listed]:
+    """The run that each differs from by its row: the baseline, or the one made before it."""
+    comparable_runs = [name for name, entry in listed.items() if entry.manifest is not None]
+    if pinned in comparable_runs:
+        return dict.fromkeys(comparable_runs, listed[pinned])
+    return {newer: listed[older] for newer, older in pairwise(comparable_runs)}
+
+
+def _tick(rows: Sequence[int], *, anew: bool) -> None:
+    """Have the table tick ``rows``.
+
+    Unless ``anew``, a table that does so already is left alone, so that arrow keys go on from
+    where they are.
+    """
+    table = st.session_state.get(_KEY)
+    ticked = sorted(table["selection"]["rows"]) if table else []
+    if anew or ticked != list(rows):
+        st.session_state[_KEY] = {"selection": {"rows": rows, "columns": [], "cells": []}}
+
+
 def _select(before: Sequence[str], listed: Mapping[str, Listed]) -> None:
     """Take the ticked rows into the link."""
     names = list(listed)
@@ -277,10 +301,17 @@ def in_order(
 
     The rest follow by age.
     """
-    pinned = baseline_id(listed[names[0]].folder.parent) if names else ""
+    if not names:
+        return []
     by_age = sorted(names, key=lambda name: listed[name].created)
-    first = [name for name in (*before[: len(before) > 1], pinned) if name in names]
-    return list(dict.fromkeys([*first[:1], *by_age]))
+    pinned = baseline_id(listed[names[0]].folder.parent)
+    if len(before) > 1 and before[0] in names:
+        baseline = before[0]
+    elif pinned in names:
+        baseline = pinned
+    else:
+        baseline = by_age[0]
+    return [baseline, *(name for name in by_age if name != baseline)]
 
 
 def comparable(folder: Path) -> dict[str, str]:
@@ -321,63 +352,93 @@ def _compare(folder: Path, names: Sequence[str]) -> None:
 
 
 def _row(entry: Listed, other: Listed | None, job: Job | None, pinned: str) -> dict[str, Any]:
+    """The cells of a run by column; it differs from ``other``."""
     manifest = entry.manifest
-    finished = entry.finished
-    headline = _headline(entry)
-    first = next(iter(headline.models), None) if headline else None
-    unknown = headline.problem if headline else _WAITING
-    before = other.manifest if other else None
-    done, whole = _images(entry)
-    if finished:
+    done, image_count = _images(entry)
+    if entry.finished:
         progress = None
     elif job:
         progress = job.share
     else:
-        progress = done / max(1, whole)
+        progress = done / max(1, image_count)
+    differences = ""
+    if manifest and other and other.manifest:
+        differences = differences_in_setup(other.manifest, manifest)
+    conditions = None
+    setup = ""
+    if manifest:
+        conditions = len(manifest.spec.pooled_conditions)
+        setup = manifest.how
+        if entry.finished:
+            image_count = manifest.images
+    elif entry.match:
+        setup = entry.match.how
     return {
         "Evaluation": entry.title,
         "Made": pd.to_datetime(entry.created, errors="coerce", utc=True),
         "Progress": progress,
         "State": _state(entry, job, pinned),
-        "Differs": differences_in_setup(before, manifest) if before and manifest else "",
-        "First model": models.label(first["model"]) if first else unknown,
-        **{
-            name.capitalize(): first and first[key] and 100 * first[key]
-            for key, name in NAMES.items()
-        },
-        "Images": manifest.images if manifest and finished else whole,
+        "Differs": differences,
+        **_headline_cells(_headline(entry)),
+        "Images": image_count,
         "Models": len(_models(entry)),
-        "Conditions": len(manifest.spec.pooled_conditions) if manifest else None,
+        "Conditions": conditions,
         "Tags": ", ".join(entry.tags),
         "Note": entry.note,
-        "Set-up": what.how if (what := manifest or entry.match) else "",
+        "Set-up": setup,
         "Owner": entry.owner if "@" in entry.owner else "",
         "Id": entry.folder.name,
     }
 
 
+def _headline_cells(headline: Headline | None) -> dict[str, Any]:
+    """The first model and its scores in percent, or why there is none."""
+    cells: dict[str, Any] = {"First model": _WAITING}
+    best = None
+    if headline:
+        cells["First model"] = headline.problem
+        best = next(iter(headline.models), None)
+    if best:
+        cells["First model"] = models.label(best["model"])
+    for key, name in NAMES.items():
+        share = best[key] if best else None
+        cells[name.capitalize()] = None if share is None else 100 * share
+    return cells
+
+
 def _state(entry: Listed, job: Job | None, pinned: str) -> str:
-    done, whole = _images(entry)
-    unfinished = f"unfinished: {done:,} of {counted(whole, 'image')}"
+    states = []
+    if entry.match is not None:
+        states.append("match")
+    if not entry.finished:
+        states.append(_unfinished(entry, job))
+    if entry.folder.name == pinned:
+        states.append("baseline")
+    if entry.owner == session.me() and session.role() is not Role.OWNER:
+        states.append("yours")
+    return ", ".join(states)
+
+
+def _unfinished(entry: Listed, job: Job | None) -> str:
+    """What is being done to an unfinished run or match, or how far it came."""
+    if job and job.by:
+        return job.text
     if job:
-        unfinished = job.text if job.by else f"in another process: {job.text}"
-    elif entry.match:
-        unfinished = "unfinished"
-    yours = entry.owner == session.me() and session.role() is not Role.OWNER
-    badges = {
-        "match": entry.match is not None,
-        unfinished: not entry.finished,
-        "baseline": entry.folder.name == pinned,
-        "yours": yours,
-    }
-    return ", ".join(badge for badge, applies in badges.items() if applies)
+        return f"in another process: {job.text}"
+    if entry.match:
+        return "unfinished"
+    done, image_count = _images(entry)
+    return f"unfinished: {done:,} of {counted(image_count, 'image')}"
 
 
 def _images(entry: Listed) -> tuple[int, int]:
     """How many images are done, and how many there are."""
-    if (manifest := entry.manifest) is not None:
+    manifest = entry.manifest
+    if manifest is not None:
         return manifest.images + manifest.unreadable, manifest.dataset.pictures
-    return 0, entry.match.images if entry.match else 0
+    if entry.match is not None:
+        return 0, entry.match.images
+    return 0, 0
 
 
 def _models(entry: Listed) -> tuple[str, ...]:
@@ -394,13 +455,20 @@ def _headline(entry: Listed) -> Headline | None:
     manifest = entry.manifest
     if manifest is None or manifest.status != runs.FINISHED:
         return Headline()
-    if stored := folder.stored(entry.folder, manifest):
+    stored = folder.stored(entry.folder, manifest)
+    if stored:
         return stored
-    return next(iter(RESULT_CACHE.get(_headline_key(entry)) or ()), None)
+    computed = RESULT_CACHE.get(_headline_key(entry))
+    return computed[0] if computed else None
 
 
 def _headline_key(entry: Listed) -> str:
     return f"headline {entry.folder} {entry.manifest!r}"
+
+
+def _compute_headlines(entries: Sequence[Listed]) -> None:
+    for entry in entries:
+        _compute_headline(entry)
 
 
 def _compute_headline(entry: Listed) -> None:
