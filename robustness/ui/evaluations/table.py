@@ -62,6 +62,7 @@ _CLICKED = "run clicked"
 _WITH = "compare with"
 _WITH_PIXELS = 200
 _DIFFERS_PIXELS = 280
+_MODEL_PIXELS = 140
 _ROW = 35
 _ROWS = 10
 _ROWS_ABOVE_A_RESULT = 5  # pixels; rows in sight
@@ -251,6 +252,7 @@ def _table(folder: Path, names: Sequence[str], grows: bool) -> None:
                 help="From the baseline." if pinned in listed else "From the run before.",
                 width=_DIFFERS_PIXELS,
             ),
+            "First model": st.column_config.TextColumn(width=_MODEL_PIXELS),
             "Made": st.column_config.DatetimeColumn(format="YYYY-MM-DD HH:mm"),
         },
     )
