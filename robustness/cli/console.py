@@ -1,8 +1,7 @@
-"""Output of the command line: text, tables, JSON and files; remarks and progress on stderr.
+"""What all commands share: their output, how they are added, and the options that several take.
 
-How a command is added, and the options that several commands take.
-
-The help lists a command's options in the order in which they are added.
+Answers go to stdout as text or JSON, remarks and progress to stderr. The help lists a command's
+options in the order in which they are added.
 """
 
 from __future__ import annotations
@@ -18,6 +17,10 @@ from typing import TYPE_CHECKING, Any, Literal, TextIO, TypeAlias
 
 from robustness.base.errors import ParameterError
 from robustness.base.text import unhidden
+
+if TYPE_CHECKING:
+    from robustness.measure.condition import Condition
+    from robustness.measure.request import Request
 
 
 class OutputError(Exception):
@@ -40,7 +43,7 @@ def remark(text: str) -> None:
 
 
 def _harmless(text: str) -> str:
-    """``text`` without control characters, which names of files may contain."""
+    """Return ``text`` with control characters made visible, which names of files may contain."""
     if text.isascii() and text.replace("\n", "").isprintable():
         return text
     return unhidden(text).replace("\r", "U+000D")
@@ -55,7 +58,7 @@ def expect_png(path: Path, what: str) -> None:
 
 
 def as_json(document: Any) -> str:
-    """``document`` as indented JSON; raises ``ValueError`` for NaN or infinity."""
+    """Return ``document`` as indented JSON; raises ``ValueError`` for NaN or infinity."""
     # ASCII alone: any name of a file then survives any encoding of stdout.
     return json.dumps(document, indent=2, allow_nan=False)
 
@@ -80,16 +83,19 @@ def progress(text: str) -> None:
         _print(text, sys.stderr)
 
 
-_phase = ("", 0.0)
+_phase_shown = ""
+_phase_shown_at = 0.0
 
 
-def phase(what: str, done: int, total: int) -> None:
-    """Show how much of ``what`` is done, at most once a second."""
-    global _phase
+def phase(name: str, done: int, total: int) -> None:
+    """Show how much of the phase ``name`` is done, at most once a second."""
+    global _phase_shown, _phase_shown_at
     now = time.monotonic()
-    if what != _phase[0] or now - _phase[1] >= 1:
-        _phase = (what, now)
-        progress(f"{what} ... {done} of {total}")
+    if name == _phase_shown and now - _phase_shown_at < 1:
+        return
+    _phase_shown = name
+    _phase_shown_at = now
+    progress(f"{name} ... {done} of {total}")
 
 
 def end_progress() -> None:
@@ -107,10 +113,6 @@ def _print(text: str, stream: TextIO, end: str = "\n") -> None:
         raise OutputError(error) from error
 
 
-if TYPE_CHECKING:
-    from robustness.measure.condition import Condition
-    from robustness.measure.request import Request
-
 Parsers: TypeAlias = "argparse._SubParsersAction[Any]"
 """The parsers to which a family adds its commands."""
 
@@ -123,7 +125,7 @@ RUN = "folder of a run, or its id in RUNS"
 
 
 def names(text: str) -> list[str]:
-    """The comma-separated names in ``text``."""
+    """Split ``text`` at commas; the type of options that take several names."""
     parts = [name.strip() for name in text.split(",") if name.strip()]
     if not parts:
         raise argparse.ArgumentTypeError(f"expected names separated by commas, got {text!r}")
@@ -131,13 +133,13 @@ def names(text: str) -> list[str]:
 
 
 def side(text: str) -> int:
-    """A number of pixels."""
-    if re.fullmatch("[0-9]{1,4}", text):
-        return int(text)
-    raise argparse.ArgumentTypeError(
-        f"expected a side in pixels, such as 384, got {text!r}; the side of a model is part of its "
-        "description"
-    )
+    """Read a number of pixels; the type of --side."""
+    if not re.fullmatch("[0-9]{1,4}", text):
+        raise argparse.ArgumentTypeError(
+            f"expected a side in pixels, such as 384, got {text!r}; the side of a model is part of "
+            "its description"
+        )
+    return int(text)
 
 
 _IMAGE = {"metavar": "IMAGE", "help": "image file, or a sample such as sample:coffee"}
@@ -221,10 +223,11 @@ def add_command(
     user's own ``MODELS`` with the plugins, the ``PLUGINS`` alone, or nothing. The action finds its
     parser among the options, for defaults and for errors.
     """
-    about = (action.__doc__ or "").partition("\n\n")[0]
-    clause = re.split(r";|\.(?!\w)", about)[0]
+    description = (action.__doc__ or "").partition("\n\n")[0]
+    # The full stop of a name such as models.toml is followed by a letter, and ends no clause.
+    clause = re.split(r";|\.(?!\w)", description)[0]
     command: argparse.ArgumentParser = parsers.add_parser(
-        name, help=clause[:1].lower() + clause[1:], description=about
+        name, help=clause[:1].lower() + clause[1:], description=description
     )
     command.set_defaults(command=action, parser=command, reads=reads)
     add_shared(command, *shared)
@@ -234,8 +237,14 @@ def add_command(
 def request_of(
     options: argparse.Namespace, models: Sequence[str] | None, conditions: Sequence[Condition]
 ) -> Request:
-    """The request of ``models`` and ``conditions`` with --seed, --fit, --side and --remedies."""
+    """Make the request of ``models`` and ``conditions``, with --seed, --fit, --side, --remedies."""
     from robustness.measure.request import make_spec
 
-    how = {name: getattr(options, name) for name in ("seed", "fit", "side", "remedies")}
-    return make_spec(models, conditions, **how)
+    return make_spec(
+        models,
+        conditions,
+        seed=options.seed,
+        fit=options.fit,
+        side=options.side,
+        remedies=options.remedies,
+    )

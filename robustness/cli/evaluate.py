@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,7 @@ from robustness.cli import console, request
 from robustness.cli.console import Parsers, add_command, add_shared
 
 if TYPE_CHECKING:
-    from robustness.runs import Plan, Run
+    from robustness.runs import Plan, Progress, Run
 
 EXIT_NOTHING = 2
 _MAX_PRINTED = 10
@@ -84,12 +84,10 @@ def evaluate_command(options: argparse.Namespace) -> int:
 
     Each model sees the images as it is described, unless --fit or --side say otherwise.
     """
-    from robustness.runs.planning import from_earlier
-
     if options.predictions is None and options.classes is not None:
         raise ParameterError("--classes expects --predictions.")
-    saved = request.requested_run(options)
-    if options.fresh and saved is None:
+    requested_folder = request.requested_run(options)
+    if options.fresh and requested_folder is None:
         raise ParameterError(
             "--fresh expects a run in --request: without one, every evaluation is a new run."
         )
@@ -100,25 +98,20 @@ def evaluate_command(options: argparse.Namespace) -> int:
             raise ParameterError("Expected either --plan or --log-mlflow, got both: leave one out.")
         ready_mlflow()
     if options.predictions is not None:
-        run = _of_predictions(options)
+        run = _evaluate_predictions(options)
     elif options.plan:
-        forecast = from_earlier(request.plan(options, options.source), options.out)
-        if options.json:
-            console.print_json(forecast.as_dict())
-        else:
-            console.say(forecast.size)
-            console.say(f"Time: {forecast.time}")
-            console.say(f"Disk: {forecast.disk}, {counted(forecast.rows, 'row')}")
+        _print_forecast(options)
         return 0
     else:
-        resume = (options.resume or saved is not None) and not options.fresh
-        run = evaluated(options, options.source, resume=resume)
+        # A requested run is taken as it is, if this request has been evaluated before.
+        resume = options.resume or requested_folder is not None
+        run = evaluated(options, options.source, resume=resume and not options.fresh)
     if options.json:
         console.print_json(_document(run))
     else:
         _print_run(run)
         if options.fresh:
-            folders = f"{request.requested_run(options)} {run.folder}"
+            folders = f"{requested_folder} {run.folder}"
             console.say(f"\nCompare: python -m robustness runs compare {folders}")
     if not run.images:
         return EXIT_NOTHING
@@ -127,18 +120,31 @@ def evaluate_command(options: argparse.Namespace) -> int:
     return 0
 
 
+def _print_forecast(options: argparse.Namespace) -> None:
+    from robustness.runs.planning import from_earlier
+
+    forecast = from_earlier(request.plan(options, options.source), options.out)
+    if options.json:
+        console.print_json(forecast.as_dict())
+        return
+    console.say(forecast.size)
+    console.say(f"Time: {forecast.time}")
+    console.say(f"Disk: {forecast.disk}, {counted(forecast.rows, 'row')}")
+
+
 def evaluated(options: argparse.Namespace, source: str | None, *, resume: bool) -> Run:
-    """The run of ``source``; with ``resume`` it may exist already."""
+    """Evaluate ``source``; with ``resume``, continue or take the run of the same request."""
     plan = request.plan(options, source)
     return _perform(plan, options.out, options.engine, options.address, resume=resume)
 
 
-def _of_predictions(options: argparse.Namespace) -> Run:
+def _evaluate_predictions(options: argparse.Namespace) -> Run:
     from robustness.runs import imported
 
-    if options_text := request.option_names(options, "engine", "address", "resume", "plan"):
+    to_omit = request.option_names(options, "engine", "address", "resume", "plan")
+    if to_omit:
         raise ParameterError(
-            f"The table of --predictions already contains the request: omit {options_text}."
+            f"The table of --predictions already contains the request: omit {to_omit}."
         )
     plan = imported.read_plan(options.predictions, options.source, options.classes)
     return _perform(plan, options.out, imported.ENGINE)
@@ -161,12 +167,17 @@ def _perform(
             console.progress(f"{name}: {done} done before")
         pace = Pace(Unit("images"), total)
         try:
-            for state in () if writer.finished else writer.perform(engine, address):
+            states: Iterable[Progress] = ()
+            if not writer.finished:
+                states = writer.perform(engine, address)
+            for state in states:
                 pace.note(state.done)
-                text = pace.text
-                if state.unreadable:
-                    text += f", {state.unreadable} left out"
-                console.progress("loading the models ..." if state.loading else text)
+                if state.loading:
+                    console.progress("loading the models ...")
+                elif state.unreadable:
+                    console.progress(f"{pace.text}, {state.unreadable} left out")
+                else:
+                    console.progress(pace.text)
         except KeyboardInterrupt:
             console.remark(
                 "robustness: finished work is kept; to continue: python -m robustness runs resume "
@@ -180,19 +191,25 @@ def _perform(
 def _document(run: Run) -> dict[str, Any]:
     from robustness.runs.remedies import remedy_figures
 
-    figures = run.figures() if run.images else None
-    tried = remedy_figures(run)
+    copies = 0
+    summary: Sequence[Mapping[str, Any]] = []
+    by_perturbation: Sequence[Mapping[str, Any]] = []
+    if run.images:  # otherwise no image could be read, and there are no figures
+        figures = run.figures()
+        copies = figures.copies
+        summary = figures.summary
+        by_perturbation = figures.by_perturbation
     return {
         "run": run.id,
         "folder": str(run.folder),
         "images": run.images,
-        "copies": 0 if figures is None else figures.copies,
+        "copies": copies,
         "unreadable": [{"image": name, "reason": reason} for name, reason in run.unreadable],
         "seconds": round(run.seconds, 3),
         "startup_seconds": round(run.manifest.startup_seconds, 3),
-        "summary": [] if figures is None else figures.summary,
-        "by_perturbation": [] if figures is None else figures.by_perturbation,
-        "remedies": tried.as_rows(),
+        "summary": summary,
+        "by_perturbation": by_perturbation,
+        "remedies": remedy_figures(run).as_rows(),
     }
 
 
@@ -216,28 +233,31 @@ def export_command(options: argparse.Namespace) -> int:
     from robustness.models.record import imagenet, read_labels
     from robustness.runs import export
 
-    names: Sequence[str]
-    of_models = options.models or request.names_models(options)
-    if of_models and options.class_names:
+    has_models = options.models or request.names_models(options)
+    if has_models and options.class_names:
         raise ParameterError("Expected either --class-names or models, got both: leave one out.")
-    if not (options.models or options.request):  # images of no model in particular
+    if not options.models and not options.request:
+        # Images for no model in particular are framed as study images.
         study = Framing()
         options.fit = options.fit or study.fit
         options.side = options.side or study.side
     spec = request.spec(options)
     images = request.images(options, options.source)
-    chosen = request.selection(options)
-    if of_models:
-        plan = runs.plan(images, spec, **chosen)
-        names = ()
+    selection = request.selection(options)
+    class_names: Sequence[str] = ()
+    if has_models:
+        plan = runs.plan(images, spec, **selection)
     else:
-        named = options.class_names
-        classes = named and (imagenet() if named == "imagenet" else read_labels(Path(named)))
-        plan, names = export.plan_without_models(images, spec, classes=classes, **chosen)
+        classes = None
+        if options.class_names == "imagenet":
+            classes = imagenet()
+        elif options.class_names:
+            classes = read_labels(Path(options.class_names))
+        plan, class_names = export.plan_without_models(images, spec, classes=classes, **selection)
     pace = Pace(Unit("images"), len(plan.dataset))
     done = 0
     left_out: Sequence[tuple[str, str]] = ()
-    for state in export.export(plan, options.to, names):
+    for state in export.export(plan, options.to, class_names):
         done = state.done
         left_out = state.left_out
         pace.note(done)
@@ -248,8 +268,9 @@ def export_command(options: argparse.Namespace) -> int:
         console.print_json({"to": options.to, "images": written, "unreadable": len(left_out)})
     else:
         console.say(f"{counted(written, 'image')} and {export.TABLE} in {options.to}")
-        if names:
-            console.say(f"labels: {counted(len(names), 'class')}, by name: {some(names, 5)}")
+        if class_names:
+            shown = some(class_names, 5)
+            console.say(f"labels: {counted(len(class_names), 'class')}, by name: {shown}")
         _print_left_out(left_out)
     return 0 if written else EXIT_NOTHING
 

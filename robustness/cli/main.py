@@ -28,7 +28,7 @@ from robustness.cli.console import LISTS, MODELS, OutputError, remark
 EXIT_BAD_INPUT = 2
 EXIT_INTERRUPTED = 130
 
-ADDITIONS = (
+_ADD_COMMANDS = (
     models.add,
     models.add_perturbations,
     images.add_predictions,
@@ -53,13 +53,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     when the output or a file cannot be read or written; 130 when interrupted.
     """
     workers.share_with_arrow()
-    options = _parsed(list(sys.argv[1:] if arguments is None else arguments))
+    if arguments is None:
+        arguments = sys.argv[1:]
+    options = _parsed(list(arguments))
     if isinstance(sys.stdout, io.TextIOWrapper):  # the name of a file may not be encodable
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
         with warnings.catch_warnings():
             warnings.showwarning = partial(_show, warnings.showwarning)
-            return _end(options)
+            return _run_command(options)
     except OutputError as error:
         # What is still buffered goes to nowhere, lest Python complain of it while it exits.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -71,15 +73,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parsed(words: list[str]) -> argparse.Namespace:
-    """The options in ``words``; exits with a sentence if they are not understood."""
+    """Parse ``words`` into options; exits with a sentence if they are not understood."""
     parser = _parser(words)
     options, unknown = parser.parse_known_args(words)
     if unknown:
-        before = [word.partition("=")[0] for word in words[: words.index(unknown[0])]]
-        lists = [] if unknown[0].startswith("-") else [word for word in before if word in LISTS]
-        hint = f"; separate the values of {lists[-1]} with commas, as in A,B" if lists else ""
+        hint = _comma_hint(words, unknown[0])
         parser.error(f"unrecognized arguments: {' '.join(unknown)}{hint}")
     return options
+
+
+def _comma_hint(words: list[str], unknown: str) -> str:
+    """Return a hint that values need commas, if ``unknown`` may be a value of a list; else ""."""
+    if unknown.startswith("-"):
+        return ""
+    words_before = words[: words.index(unknown)]
+    flags = [word.partition("=")[0] for word in words_before]
+    lists = [flag for flag in flags if flag in LISTS]
+    if not lists:
+        return ""
+    return f"; separate the values of {lists[-1]} with commas, as in A,B"
 
 
 def _show(usual: Callable[..., None], message: Warning | str, *details: Any) -> None:
@@ -90,8 +102,11 @@ def _show(usual: Callable[..., None], message: Warning | str, *details: Any) -> 
         usual(message, *details)
 
 
-def _end(options: argparse.Namespace) -> int:
-    """Run the command and report its errors; raises ``OutputError`` if it cannot."""
+def _run_command(options: argparse.Namespace) -> int:
+    """Run the command and report its errors; return the exit status.
+
+    Raises ``OutputError`` if the output cannot be written.
+    """
     try:
         if options.reads:
             from robustness.plugins import load
@@ -106,19 +121,22 @@ def _end(options: argparse.Namespace) -> int:
     except RobustnessError as error:
         sentence = error.with_hint
     except OSError as error:
-        names = [
-            os.fsdecode(name)
-            for name in (error.filename, error.filename2)
-            if isinstance(name, str | bytes | os.PathLike)
-        ]
-        place = visible(" -> ".join(names)) or "A file"
-        reason = (error.strerror or visible(str(error)) or type(error).__name__).rstrip(".")
-        sentence = f"{place}: {reason}; the command stopped. Fix this and run it again."
+        sentence = _file_sentence(error)
     except KeyboardInterrupt:
         remark("robustness: interrupted.")
         return EXIT_INTERRUPTED
     remark(f"robustness: {sentence}")
     return EXIT_BAD_INPUT
+
+
+def _file_sentence(error: OSError) -> str:
+    names = []
+    for name in (error.filename, error.filename2):
+        if isinstance(name, str | bytes | os.PathLike):  # it may also be a descriptor, or None
+            names.append(os.fsdecode(name))
+    files = visible(" -> ".join(names)) or "A file"
+    reason = error.strerror or visible(str(error)) or type(error).__name__
+    return f"{files}: {reason.rstrip('.')}; the command stopped. Fix this and run it again."
 
 
 class _Parser(argparse.ArgumentParser):
@@ -129,16 +147,24 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _parser(words: Sequence[str] = runs.COMMANDS) -> argparse.ArgumentParser:
-    """The parser; only commands in ``words`` get their questions' options: imports are slow."""
-    script = Path(sys.argv[0]).stem  # what is typed to get here, or Python and the package's name
+    """Build the parser of the command line.
+
+    The options of questions are added only to commands that are in ``words``, as the questions
+    are slow to import.
+    """
+    # Errors and help name the command as it was typed.
+    program = "python -m robustness"
+    if Path(sys.argv[0]).stem == "robustness":
+        program = "robustness"
     parser = _Parser(
-        prog=script if script == "robustness" else "python -m robustness",
+        prog=program,
         description="How robust are image classifiers to real-world perturbations?",
     )
     parser.add_argument("--version", action="version", version=__version__)
     parsers = parser.add_subparsers(required=True, metavar="COMMAND")
-    for add in ADDITIONS:
-        add(parsers)
-    for name in set(runs.COMMANDS).intersection(words[:3]):
-        runs.add_options(parsers.choices[name], name)
+    for add_commands in _ADD_COMMANDS:
+        add_commands(parsers)
+    for name in runs.COMMANDS:
+        if name in words[:3]:
+            runs.add_options(parsers.choices[name], name)
     return parser
