@@ -1,11 +1,10 @@
-"""Calls of the public functions: what they need is loaded, their arguments are checked.
+"""What public functions do before their work, and the functions of ``rb`` about models.
 
-The models that can run, including a user's own.
+``checked_call`` loads plugins and a user's own models, and checks arguments by their annotations.
 """
 
 from __future__ import annotations
 
-import itertools
 import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
@@ -22,7 +21,10 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 def checked_call(function: Function) -> Function:
-    """``checked_arguments`` with the plugins and the models of ``models.toml`` loaded before."""
+    """Check arguments as ``checked_arguments`` does, with plugins and own models loaded before.
+
+    Own models are those of ``models.toml``. Both come first, as arguments may name what they add.
+    """
     checked = checked_arguments(function)
 
     @wraps(function)
@@ -40,10 +42,12 @@ _NO_KEYS = ("name", "what", "weights", "calls")
 
 @checked_call
 def model_names(*, ready: bool = True) -> tuple[str, ...]:
-    """The names of the models that can run here, or of all."""
-    return tuple(
-        record.name for record in models.REGISTRY if not ready or models.state(record).ready
-    )
+    """Return the names of the models that can run here or, unless ``ready``, of all."""
+    names = []
+    for record in models.REGISTRY:
+        if not ready or models.state(record).ready:
+            names.append(record.name)
+    return tuple(names)
 
 
 @checked_call
@@ -84,13 +88,15 @@ def add_model(
     calls of a function: ``batch``, ``timeout``, ``version``. Raises ``ParameterError`` for what is
     missing or wrong, ``WeightsError`` for a model that cannot be used.
     """
-    arguments = {**locals()}
-    values = {key: arguments[key] for key in arguments if key not in _NO_KEYS}
+    arguments = dict(locals())  # first of all, before there are other names
+    values = {key: value for key, value in arguments.items() if key not in _NO_KEYS}
     for key in ("padding", "features"):
-        values[key] = None if values[key] is None else list(values[key])
-    return describe.add_model(
-        name, what, values, calls, None if weights is None else Path(fspath(weights))
-    )
+        if values[key] is not None:
+            values[key] = list(values[key])
+    weights_file = None
+    if weights is not None:
+        weights_file = Path(fspath(weights))
+    return describe.add_model(name, what, values, calls, weights_file)
 
 
 @checked_call
@@ -110,18 +116,28 @@ def model(what: Any, *, name: str | None = None, **described: Any) -> models.Mod
 
     ``evaluate`` and ``sweep`` take the returned record among their ``models``.
     """
-    called = name or getattr(what, "__name__", None) or type(what).__name__
+    return add_model(name or _free_name(what), what, **described)
+
+
+def _free_name(what: Any) -> str:
+    """Return a name that no model has: that of the file, function or class, with a number."""
     if isinstance(what, str | PathLike):
-        called = name or re.split(r"[:/]", fspath(what))[-1].partition(".")[0]
+        # The last part of a path, or of a text such as timm:NAME, without what follows a dot.
+        called = re.split(r"[:/]", fspath(what))[-1].partition(".")[0]
+    else:
+        called = getattr(what, "__name__", None) or type(what).__name__
     plain = re.sub(r"\W+", "_", called).strip("_") or "model"
-    free = (plain if number == 1 else f"{plain}_{number}" for number in itertools.count(1))
-    chosen = name or next(candidate for candidate in free if candidate not in models.REGISTRY)
-    return add_model(chosen, what, **described)
+    name = plain
+    number = 1
+    while name in models.REGISTRY:
+        number += 1
+        name = f"{plain}_{number}"
+    return name
 
 
 @checked_call
 def load_model(name: str) -> models.Classifier:
-    """The model called ``name``, ready to be called.
+    """Load the model called ``name``.
 
     Called with study images (N, 224, 224, 3), float32 RGB in [0, 1], it returns ``probabilities``
     (N, classes) and ``features`` by stage, (N, D) each. Raises ``UnknownNameError`` or
@@ -131,19 +147,25 @@ def load_model(name: str) -> models.Classifier:
 
 
 def names_of(chosen: Any) -> list[str] | None:
-    """The names of models that are given by name, or as what ``model`` returned; None for None.
+    """Return the names of ``chosen`` models; None for None.
 
-    ``chosen`` is one of them or a list.
+    ``chosen`` is a model or a list of them, each given by its name, as the record that ``model``
+    returned, or as an object with such a ``record``. Raises ``ParameterError`` for anything else.
     """
     if chosen is None:
         return None
+    if not isinstance(chosen, list | tuple):
+        chosen = [chosen]
     names = []
-    for one in chosen if isinstance(chosen, list | tuple) else [chosen]:
-        record = getattr(one, "record", one)
-        if not isinstance(record, str | models.ModelRecord):
+    for model_or_name in chosen:
+        record = getattr(model_or_name, "record", model_or_name)
+        if isinstance(record, str):
+            names.append(record)
+        elif isinstance(record, models.ModelRecord):
+            names.append(record.name)
+        else:
             raise ParameterError(
-                f"Expected the name of a model, got {type(one).__name__}: add it with "
+                f"Expected the name of a model, got {type(model_or_name).__name__}: add it with "
                 "robustness.model(..., labels=..., normalisation=...) first."
             )
-        names.append(record if isinstance(record, str) else record.name)
     return names

@@ -1,8 +1,7 @@
-"""Images as a Python session has them, and what is done to a few of them.
+"""Images as a Python session has them: arrays of any layout and kind, PIL images, or files.
 
-Arrays of any layout and kind, PIL images, or files; nothing is kept.
-
-The images that ``evaluate`` takes: by name or in memory.
+They are perturbed, attacked, swept and measured here a few at a time, and nothing is kept.
+``open_images`` makes a dataset of those that ``evaluate`` takes, by name or in memory.
 """
 
 from __future__ import annotations
@@ -337,18 +336,24 @@ def evaluate_pictures(
     class index or the name of a class. Raises ``ImageError`` for a file that is no image,
     ``ParameterError`` for another kind of array, ``UnknownNameError`` for a class of no model.
     """
-    label_by_name = labels or {}
-    indices = {name: label for name, label in label_by_name.items() if not isinstance(label, str)}
-    inputs = [_picture(name, image, spec, indices.get(name)) for name, image in pictures.items()]
-    named = {
-        name: true_class(name, label, spec.model_names)
-        for name, label in label_by_name.items()
-        if isinstance(label, str)
-    }
-    rows = [
-        labelled(row, named[row.image]) if row.image in named else row
-        for row in loop.evaluate(spec, inputs)
+    index_by_name: dict[str, int] = {}
+    class_by_name: dict[str, str] = {}
+    for name, label in (labels or {}).items():
+        if isinstance(label, str):
+            class_by_name[name] = label
+        else:
+            index_by_name[name] = label
+    inputs = [
+        _picture(name, image, spec, index_by_name.get(name)) for name, image in pictures.items()
     ]
+    true_classes = {
+        name: true_class(name, label, spec.model_names) for name, label in class_by_name.items()
+    }
+    rows = []
+    for row in loop.evaluate(spec, inputs):
+        if row.image in true_classes:
+            row = labelled(row, true_classes[row.image])
+        rows.append(row)
     frame = to_frame(to_table(rows, [0] * len(rows)).select([*NUMBERS, *own_scores()]))
     if not spec.remedies:
         return frame
@@ -574,14 +579,13 @@ def _unknown(source: Any) -> ParameterError:
 
 def _of_frame(frame: Any, classes: Sequence[str]) -> Dataset:
     frame = frame.loc[:, ~frame.columns.duplicated()]
-    by_lower = {str(column).strip().lower(): column for column in frame.columns}
-    path, label = (
-        next((by_lower[name] for name in names if name in by_lower), None)
-        for names in (PATH_COLUMNS, LABEL_COLUMNS)
-    )
+    column_by_name = {str(column).strip().lower(): column for column in frame.columns}
+    path = _first_column(PATH_COLUMNS, column_by_name)
+    label = _first_column(LABEL_COLUMNS, column_by_name)
     if path is None:
         raise ParameterError(
-            f"Expected a frame with the column 'path', got {', '.join(by_lower) or 'no column'}."
+            "Expected a frame with the column 'path', got "
+            f"{', '.join(column_by_name) or 'no column'}."
         )
     frame = frame[frame[path].notna()]
     images = [value.strip() if isinstance(value, str) else value for value in frame[path]]
@@ -596,6 +600,14 @@ def _of_frame(frame: Any, classes: Sequence[str]) -> Dataset:
         frame.assign(**{path: [entry.name for entry in dataset.entries]})
     )
     return dataset
+
+
+def _first_column(names: Iterable[str], column_by_name: Mapping[str, Any]) -> Any:
+    """Return the column of the first of ``names`` that there is, None for none."""
+    for name in names:
+        if name in column_by_name:
+            return column_by_name[name]
+    return None
 
 
 def _images(source: Any) -> Sequence[Any]:
