@@ -306,18 +306,24 @@ def with_agreement(
     """
     result = {}
     for name, output in outputs.items():
-        others = [
-            other
-            for key, other in outputs.items()
-            if key != name and np.array_equal(labels[key], labels[name])
-        ]
-        if others:
-            agreed = np.stack([other.classes == output.classes for other in others])
-            odds = np.stack([other.cues[:, 0] for other in others])
-            parts = (agreed, odds * agreed, odds * ~agreed)
-            cues = np.stack([part.mean(0) for part in parts], 1)
-            output = output._replace(cues=np.hstack([output.cues, cues]))
-        result[name] = output
+        others = []
+        for other_name, other in outputs.items():
+            if other_name != name and np.array_equal(labels[other_name], labels[name]):
+                others.append(other)
+        if not others:
+            result[name] = output
+            continue
+        agrees = np.stack([other.classes == output.classes for other in others])
+        log_odds = np.stack([other.cues[:, 0] for other in others])
+        agreement_cues = np.stack(
+            [
+                agrees.mean(0),
+                (log_odds * agrees).mean(0),
+                (log_odds * ~agrees).mean(0),
+            ],
+            axis=1,
+        )
+        result[name] = output._replace(cues=np.hstack([output.cues, agreement_cues]))
     return result
 
 
@@ -345,51 +351,71 @@ class ConfidenceEstimator:
         labels: Places,
         simulated: Sequence[tuple[TopPredictions, Places]],
     ) -> None:
-        self.simulated = [(part, originals.rows(rows)) for part, rows in simulated if len(rows)]
-        truths = [_correct(part, labels[rows]) for part, rows in simulated if len(rows)]
-        self.by_chance = np.array([truth.mean() for truth in truths])
+        self.simulated: list[tuple[TopPredictions, TopPredictions]] = []
+        """Predictions under each composition, and those for the same images without it."""
+        simulated_correct: list[Values] = []
+        for predictions, rows in simulated:
+            if len(rows):
+                self.simulated.append((predictions, originals.rows(rows)))
+                simulated_correct.append(_correct(predictions, labels[rows]))
+        self.by_chance = np.array([correct.mean() for correct in simulated_correct])
         """Accuracies under the compositions."""
-        self.original = original = originals.rows(np.flatnonzero(labels >= 0))
-        correct = _correct(original, labels[labels >= 0])
-        self.accuracy = float(correct.mean())
-        self.count = len(correct)
-        self.threshold = float(np.quantile(original.confidences, 1 - self.accuracy))
-        outputs = [*(part for part, _ in self.simulated), original]
-        cues = np.concatenate([part.cues for part in outputs])
-        features = np.concatenate([part.features for part in outputs])
-        self._cues = cues.mean(0), cues.std(0) + 1e-9
+        self.original = originals.rows(np.flatnonzero(labels >= 0))
+        original_correct = _correct(self.original, labels[labels >= 0])
+        self.accuracy = float(original_correct.mean())
+        self.count = len(original_correct)
+        self.threshold = float(np.quantile(self.original.confidences, 1 - self.accuracy))
+        """Confidence that as many originals exceed as are correct, for ATC."""
+
+        outputs = [*(predictions for predictions, _ in self.simulated), self.original]
+        cues = np.concatenate([output.cues for output in outputs])
+        self._cue_means = cues.mean(0)
+        self._cue_deviations = cues.std(0) + 1e-9
+        features = np.concatenate([output.features for output in outputs])
         self._centre = features.mean(0)
         self._directions = _whitened_directions(features - self._centre, _DIRECTIONS)
-        groups = [np.full(len(part.classes), k) for k, part in enumerate(outputs)]
-        groups[-1][:] = -1
-        group = np.concatenate(groups)
-        targets = np.concatenate([*truths, correct])
-        inputs = [np.concatenate(sides) for sides in zip(*map(self._inputs, outputs), strict=True)]
-        images = max(int((group >= 0).sum()), 1)
-        weights = np.where(group >= 0, 1.0, _WEIGHT * images / self.count)
+
+        inputs_by_output = [self._inputs(output) for output in outputs]
+        inputs = [np.concatenate(sides) for sides in zip(*inputs_by_output, strict=True)]
+        targets = np.concatenate([*simulated_correct, original_correct])
+        # The number of each image's composition, -1 for originals.
+        numbers = [*range(len(self.simulated)), -1]
+        composition = np.repeat(numbers, [len(output.classes) for output in outputs])
+        is_simulated = composition >= 0
+        simulated_count = max(int(is_simulated.sum()), 1)
+        original_weight = _WEIGHT * simulated_count / self.count
+        weights = np.where(is_simulated, 1.0, original_weight)
         self._regressions = _regress(inputs, targets, weights)
+
+        # The error on compositions that the regressions have not seen.
         errors = []
         noise = []
         for fold in range(_FOLDS):
-            others = (group < 0) | (group % _FOLDS != fold)
-            parts = _regress([side[others] for side in inputs], targets[others], weights[others])
-            for k in range(fold, len(truths), _FOLDS):
-                value = float(self._probabilities(self.simulated[k][0], parts).mean())
-                errors.append(value - truths[k].mean())
-                noise.append(max(value * (1 - value), 0.01) / len(truths[k]))
-        own = float(np.mean(np.square(errors)) - np.mean(noise)) if errors else 0.0
-        self.error = max(COLLECTIONS, np.sqrt(max(own, 0.0)))
+            kept = ~is_simulated | (composition % _FOLDS != fold)
+            kept_inputs = [side[kept] for side in inputs]
+            regressions = _regress(kept_inputs, targets[kept], weights[kept])
+            for number in range(fold, len(self.simulated), _FOLDS):
+                predictions, _ = self.simulated[number]
+                correct = simulated_correct[number]
+                value = float(self._probabilities(predictions, regressions).mean())
+                errors.append(value - correct.mean())
+                noise.append(max(value * (1 - value), 0.01) / len(correct))
+        variance = float(np.mean(np.square(errors)) - np.mean(noise)) if errors else 0.0
+        self.error = max(COLLECTIONS, np.sqrt(max(variance, 0.0)))
         """Standard deviation between collections, or of its own error on the compositions."""
 
     def _inputs(self, output: TopPredictions) -> tuple[Values, Values]:
         """Inputs of the regressions, without and with features."""
-        cues = (output.cues - self._cues[0]) / self._cues[1]
-        return cues, np.hstack([cues, (output.features - self._centre) @ self._directions.T])
+        cues = (output.cues - self._cue_means) / self._cue_deviations
+        features = (output.features - self._centre) @ self._directions.T
+        return cues, np.hstack([cues, features])
 
     def _probabilities(self, output: TopPredictions, regressions: Sequence[Values]) -> Values:
         """The probability (2, N) by each regression that an image is correct."""
-        sides = zip(self._inputs(output), regressions, strict=True)
-        return np.stack([_sigmoid(side @ line[:-1] + line[-1]) for side, line in sides])
+        probabilities = []
+        for inputs, coefficients in zip(self._inputs(output), regressions, strict=True):
+            probabilities.append(_sigmoid(inputs @ coefficients[:-1] + coefficients[-1]))
+        return np.stack(probabilities)
 
     def estimate(self, production: TopPredictions, other_content: bool = False) -> AccuracyEstimate:
         """The accuracy on these ``production`` images: the mean of the regressions.
@@ -429,29 +455,34 @@ class ConfidenceEstimator:
             return 0.0
         shifts = np.stack(
             [
-                (_unit(part.features) - _unit(before.features)).mean(0) @ directions.T
-                for part, before in self.simulated
+                (_unit(after.features) - _unit(before.features)).mean(0) @ directions.T
+                for after, before in self.simulated
             ]
         )
-        rows = range(len(shifts))
-        apart = np.sum(
-            [_lengths(shifts[row], _basis(np.delete(shifts, row, 0))) for row in rows], 0
-        )
-        leak = _LEAK * apart[0] / max(apart[1], 1e-12)
+        lengths = []
+        for index, shift in enumerate(shifts):
+            basis_of_others = _basis(np.delete(shifts, index, axis=0))
+            lengths.append(_lengths(shift, basis_of_others))
+        total_outside, total_inside = np.sum(lengths, axis=0)
+        leak = _LEAK * total_outside / max(total_inside, 1e-12)
         basis = _basis(shifts)
 
         def distance(first: Values, second: Values) -> float:
             outside, inside = _lengths(first.mean(0) - second.mean(0), basis)
             return (outside - leak * inside) / (1 / len(first) + 1 / len(second))
 
-        images, seen = (side @ directions.T for side in (originals, _unit(production.features)))
+        reference_content = originals @ directions.T
+        production_content = _unit(production.features) @ directions.T
         draws = np.random.default_rng(0)
-        parts = []
+        distances = []
         for _ in range(_SPLITS):
-            order = draws.permutation(len(images))
-            parts.append(distance(images[order[:count]], images[order[count:]]))
-        unit = max(float(np.quantile(parts, _RARE)) * _fold_variance(originals), 1e-9)
-        return distance(seen, images) / unit
+            order = draws.permutation(len(reference_content))
+            part = reference_content[order[:count]]
+            rest = reference_content[order[count:]]
+            distances.append(distance(part, rest))
+        # Whitening fits the reference more closely than other images of the same content.
+        unit = float(np.quantile(distances, _RARE)) * _fold_variance(originals)
+        return distance(production_content, reference_content) / max(unit, 1e-9)
 
 
 def _basis(shifts: Values) -> Values:
@@ -514,17 +545,18 @@ def _logistic(inputs: Values, targets: Values, weights: Values, penalty: float) 
     """Coefficients, the constant last, of a logistic regression by Newton's method."""
     columns = np.hstack([inputs, np.ones((len(inputs), 1))])
     penalties = np.full(columns.shape[1], penalty)
-    penalties[-1] = 1e-3
-    line = np.zeros(columns.shape[1])
+    penalties[-1] = 1e-3  # hardly any on the constant
+    coefficients = np.zeros(columns.shape[1])
     for _ in range(_STEPS):
-        share = _sigmoid(columns @ line)
-        slope = columns.T @ (weights * (share - targets)) + penalties * line
-        curve = (columns * (weights * share * (1 - share))[:, None]).T @ columns
-        step = np.linalg.solve(curve + np.diag(penalties), slope)
-        line = line - step
+        probabilities = _sigmoid(columns @ coefficients)
+        gradient = columns.T @ (weights * (probabilities - targets)) + penalties * coefficients
+        row_weights = weights * probabilities * (1 - probabilities)
+        hessian = (columns * row_weights[:, None]).T @ columns + np.diag(penalties)
+        step = np.linalg.solve(hessian, gradient)
+        coefficients = coefficients - step
         if np.abs(step).max() < 1e-6:
             break
-    return line
+    return coefficients
 
 
 def _sigmoid(values: Values) -> Values:

@@ -67,7 +67,8 @@ class ReferenceImages:
     def learn(self, note: Note) -> None:
         """Get the emulator, from the cache or trained, before any simulation."""
         path = _cache_file(version(), str(self.seed), *self.digests)
-        if stored := _read_cache(path):
+        stored = _read_cache(path)
+        if stored:
             self.emulator = Emulator.from_arrays(stored)
         else:
             self.emulator = train(self.pixels, self.seed, note)
@@ -85,45 +86,83 @@ class ReferenceImages:
         """How the confidence of each model in ``labels`` tells its accuracy."""
         drawn = compositions(self.seed)
         draws = np.random.default_rng(self.seed)
-        usable = np.flatnonzero(np.any([column >= 0 for column in labels.values()], 0))
-        chosen = [np.sort(draws.permutation(usable)[:SIMULATED]) for _ in drawn]
-        rows_text = repr([rows.tolist() for rows in chosen])
-        paths = {}
-        for name in labels:
-            pixels = self.views.get(name, self.pixels)
-            # Without a key nobody can tell when a model's predictions change.
-            if key := models.load(name, side=pixels.shape[1]).key:
-                texts = [key, str(self.seed), repr(drawn), rows_text, *self.digests]
-                if name in self.views:
-                    texts.append(hashlib.sha256(pixels.tobytes()).hexdigest())
-                paths[name] = _cache_file(*texts)
-        arrays = {name: _read_cache(path) for name, path in paths.items()}
-        outputs = {name: TopPredictions(**parts) for name, parts in arrays.items() if parts}
-        missing = [name for name in labels if name not in outputs]
+        labelled = np.flatnonzero(np.any([column >= 0 for column in labels.values()], 0))
+        rows_by_composition = [np.sort(draws.permutation(labelled)[:SIMULATED]) for _ in drawn]
+        outputs = self._all_predictions(list(labels), drawn, rows_by_composition, note)
+
+        # The predictions are those for the reference, then those under each composition.
+        reference_rows = np.arange(len(self.pixels))
+        ends = np.cumsum([len(self.pixels), *(len(rows) for rows in rows_by_composition)])
+        estimators = {}
+        for name, output in with_agreement(outputs, labels).items():
+            self._originals[name] = outputs[name].rows(reference_rows)
+            column = labels[name]
+            simulated = []
+            for rows, start in zip(rows_by_composition, ends[:-1], strict=True):
+                with_label = np.flatnonzero(column[rows] >= 0)
+                simulated.append((output.rows(start + with_label), rows[with_label]))
+            originals = output.rows(reference_rows)
+            estimators[name] = ConfidenceEstimator(originals, column, simulated)
+        self.by_chance = {name: each.by_chance for name, each in estimators.items()}
+        return estimators
+
+    def _all_predictions(
+        self,
+        names: Sequence[str],
+        drawn: Sequence[dict[str, float]],
+        rows_by_composition: Sequence[NDArray[np.int64]],
+        note: Note,
+    ) -> dict[str, TopPredictions]:
+        """The predictions of each model for the reference, then for its rows under compositions.
+
+        They are in the cache, or made and put there.
+        """
+        paths = self._prediction_files(names, drawn, rows_by_composition)
+        stored = {}
+        for name, path in paths.items():
+            arrays = _read_cache(path)
+            if arrays:
+                stored[name] = TopPredictions(**arrays)
+        missing = [name for name in names if name not in stored]
         parts: dict[str, list[TopPredictions]] = {name: [] for name in missing}
-        for done, (strengths, rows) in enumerate(zip(drawn, chosen, strict=True), 1):
-            for name, part in self.predictions(missing, strengths, rows).items():
+        for done, strengths in enumerate(drawn, 1):
+            predicted = self.predictions(missing, strengths, rows_by_composition[done - 1])
+            for name, part in predicted.items():
                 parts[name].append(part)
             note("Estimating", done, len(drawn))
-        for name in labels:
-            if name in missing:
-                outputs[name] = TopPredictions.join([self.originals(name), *parts[name]])
-                if name in paths:
-                    _write_cache(paths[name], outputs[name]._asdict())
-        in_order = {name: outputs[name] for name in labels}
-        fitted = {}
-        ends = np.cumsum([len(self.pixels), *map(len, chosen)])
-        for name, output in with_agreement(in_order, labels).items():
-            column = labels[name]
-            self._originals[name] = outputs[name].rows(np.arange(ends[0]))
-            originals = output.rows(np.arange(ends[0]))
-            simulated = []
-            for rows, start in zip(chosen, ends[:-1], strict=True):
-                labelled = np.flatnonzero(column[rows] >= 0)
-                simulated.append((output.rows(start + labelled), rows[labelled]))
-            fitted[name] = ConfidenceEstimator(originals, column, simulated)
-        self.by_chance = {name: estimator.by_chance for name, estimator in fitted.items()}
-        return fitted
+        outputs = {}
+        for name in names:
+            if name in stored:
+                outputs[name] = stored[name]
+                continue
+            outputs[name] = TopPredictions.join([self.originals(name), *parts[name]])
+            if name in paths:
+                _write_cache(paths[name], outputs[name]._asdict())
+        return outputs
+
+    def _prediction_files(
+        self,
+        names: Sequence[str],
+        drawn: Sequence[dict[str, float]],
+        rows_by_composition: Sequence[NDArray[np.int64]],
+    ) -> dict[str, Path]:
+        """The cache's file for the predictions of each model that has a key.
+
+        Without a key nobody can tell when a model's predictions change.
+        """
+        drawn_text = repr(drawn)
+        rows_text = repr([rows.tolist() for rows in rows_by_composition])
+        paths = {}
+        for name in names:
+            pixels = self.views.get(name, self.pixels)
+            key = models.load(name, side=pixels.shape[1]).key
+            if not key:
+                continue
+            texts = [key, str(self.seed), drawn_text, rows_text, *self.digests]
+            if name in self.views:
+                texts.append(hashlib.sha256(pixels.tobytes()).hexdigest())
+            paths[name] = _cache_file(*texts)
+        return paths
 
     def images(
         self, strengths: dict[str, float], rows: Sequence[int], name: str | None = None
@@ -140,14 +179,15 @@ class ReferenceImages:
         """The predictions of each of ``names`` for the images ``rows`` after a composition."""
         parts: dict[str, list[TopPredictions]] = {name: [] for name in names}
         for start in range(0, len(rows), _BATCH):
-            chosen = rows[start : start + _BATCH].tolist()
-            alike: dict[int, NDArray[np.uint8]] = {}  # of models that see the same images
+            batch = rows[start : start + _BATCH].tolist()
+            # Models that see the same images share the perturbed ones.
+            perturbed_of: dict[int, NDArray[np.uint8]] = {}
             for name in names:
                 view = id(self.views.get(name, self.pixels))
-                if view not in alike:
-                    alike[view] = to_uint8(self.images(strengths, chosen, name))
-                parts[name].append(top_predictions(name, alike[view]))
-        return {name: TopPredictions.join(some) for name, some in parts.items()}
+                if view not in perturbed_of:
+                    perturbed_of[view] = to_uint8(self.images(strengths, batch, name))
+                parts[name].append(top_predictions(name, perturbed_of[view]))
+        return {name: TopPredictions.join(batches) for name, batches in parts.items()}
 
     def simulated(self, vector: Values, rows: slice) -> Floats:
         """Scaled statistics of the images ``rows`` at strengths (K,)."""
