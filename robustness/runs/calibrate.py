@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,9 +37,12 @@ VERSION = "calibrations 2"
 
 FEWEST = 100
 """Labelled originals that a calibration needs, copies counted once."""
+
 MOST = 4000
 """Labelled originals that are predicted again; more hardly move a single number."""
+
 _FEWEST_IN_A_HALF = 30
+"""Originals that each half needs."""
 
 
 @dataclass(frozen=True)
@@ -73,27 +76,27 @@ class Calibration:
 
     @property
     def added(self) -> models.ModelRecord | None:
-        """The model that it made of its own, if that is there."""
+        """The model that was added with this temperature; None if there is none."""
         for record in models.REGISTRY:
-            if record.base and (record.base.name, record.temperature) == (
-                self.model,
-                self.temperature,
-            ):
+            if record.base is None or record.base.name != self.model:
+                continue
+            if record.temperature == self.temperature:
                 return record
         return None
 
 
 def read_calibrations(run: Run) -> dict[str, Calibration]:
     """The saved calibrations of ``run`` by model."""
-    kind = list[Calibration]
-    saved = results.read(run.folder, run.manifest, results.CALIBRATIONS, kind, VERSION) or []
-    return {calibration.model: calibration for calibration in saved}
+    calibrations = results.read(
+        run.folder, run.manifest, results.CALIBRATIONS, list[Calibration], VERSION
+    )
+    return {calibration.model: calibration for calibration in calibrations or []}
 
 
 def calibrate(
     run: Run, model: str, note: Callable[[int, int], object] = lambda _done, _total: None
 ) -> Calibration:
-    """Fit the temperature of ``model`` on half of the labelled originals of ``run``; keep it.
+    """Fits the temperature of ``model`` on half of the labelled originals of ``run``; keeps it.
 
     The digest of an image decides its half, and an image with a copy in the other half fits
     nothing. ``note`` is told how many originals are done of how many. Raises ``ParameterError`` for
@@ -101,10 +104,9 @@ def calibrate(
     and for a table of predictions, and ``RunError`` or ``WeightsError`` where images or model
     cannot be read.
     """
-    record = _record(run, model)
+    record = _model_to_calibrate(run, model)
     cells, _ = run.rows.cells()
     labels = cells.read(record.name, "label").max(axis=1)
-    axes = run.rows.axes
     labelled = np.flatnonzero(labels != UNKNOWN)
     if len(labelled) < FEWEST:
         raise ParameterError(
@@ -112,53 +114,89 @@ def calibrate(
             f"got {len(labelled)}. Evaluate more images with a true class."
         )
     chosen = np.sort(np.random.default_rng(0).permutation(labelled)[:MOST])
-    classifier = models.load(record.name, side=run.manifest.spec.framing_of(record.name).side)
-    places: list[int] = []
-    parts: list[NDArray[np.float32]] = []
-
-    def originals() -> Iterator[NDArray[np.uint8]]:
-        for start in range(0, len(chosen), MAX_BATCH):
-            batch = []
-            for place in chosen[start : start + MAX_BATCH].tolist():
-                try:
-                    batch.append(run.picture_for(str(axes.images[place]), record.name).image)
-                except ImageError:
-                    continue
-                places.append(place)
-            if batch:
-                outputs = classifier(np.stack(batch))
-                classes = run.manifest.spec.classes
-                parts.append((among(outputs, classes) if classes else outputs).probabilities)
-                yield from to_uint8(np.stack(batch))
-            note(min(start + MAX_BATCH, len(chosen)), len(chosen))
-
-    groups = copies(originals())
-    fits = np.array([fits_temperature(axes.digests[place]) for place in places], bool)
-    apart = ~np.isin(groups, groups[~fits])  # has no copy in the other half
-    fitting = np.flatnonzero(fits & apart)
+    originals = _predict_again(run, record, chosen, note)
+    digests = run.rows.axes.digests
+    fits = np.array([fits_temperature(digests[index]) for index in originals.indices], bool)
+    has_copy_in_rest = np.isin(originals.groups, originals.groups[~fits])
+    fitting = np.flatnonzero(fits & ~has_copy_in_rest)
     rest = np.flatnonzero(~fits)
     if min(len(fitting), len(rest)) < _FEWEST_IN_A_HALF:
         raise ParameterError(
             f"Expected at least {_FEWEST_IN_A_HALF} originals in each half, without copies in the "
             f"other, got {len(fitting)} and {len(rest)}. Evaluate more images of other scenes."
         )
-    probabilities = np.concatenate(parts)
-    truth = labels[places].astype(np.intp)
-    temperature = fit_temperature(probabilities[fitting], truth[fitting])
+    truth = labels[originals.indices].astype(np.intp)
+    temperature = fit_temperature(originals.probabilities[fitting], truth[fitting])
     calibration = _judged(
         record.name,
         temperature,
-        probabilities[rest],
+        originals.probabilities[rest],
         truth[rest],
-        len(fitting),
-        len(chosen) - len(fitting) - len(rest),
+        fitted=len(fitting),
+        left_out=len(chosen) - len(fitting) - len(rest),
     )
-    saved = {**read_calibrations(run), record.name: calibration}
-    results.write(run.folder, run.manifest, results.CALIBRATIONS, [*saved.values()], VERSION)
+    calibrations = read_calibrations(run)
+    calibrations[record.name] = calibration
+    results.write(
+        run.folder, run.manifest, results.CALIBRATIONS, list(calibrations.values()), VERSION
+    )
     return calibration
 
 
-def _record(run: Run, model: str) -> models.ModelRecord:
+class _Originals(NamedTuple):
+    """Originals that a model predicted again.
+
+    ``indices`` are their places along the axis of images, ``probabilities`` (N, classes) the
+    predictions, and ``groups`` (N,) has one number for all copies of an image.
+    """
+
+    indices: list[int]
+    probabilities: NDArray[np.float32]
+    groups: NDArray[np.intp]
+
+
+def _predict_again(
+    run: Run,
+    record: models.ModelRecord,
+    chosen: NDArray[np.intp],
+    note: Callable[[int, int], object],
+) -> _Originals:
+    """Predicts the originals ``chosen`` of ``run`` again; leaves out those that cannot be read."""
+    spec = run.manifest.spec
+    names = run.rows.axes.images
+    classifier = models.load(record.name, side=spec.framing_of(record.name).side)
+    indices: list[int] = []
+    batches_of_probabilities: list[NDArray[np.float32]] = []
+
+    def pixels() -> Iterator[NDArray[np.uint8]]:
+        # ``copies`` takes one image at a time, so that only a batch of them is in memory.
+        for start in range(0, len(chosen), MAX_BATCH):
+            images = []
+            for index in chosen[start : start + MAX_BATCH].tolist():
+                try:
+                    image = run.picture_for(str(names[index]), record.name).image
+                except ImageError:
+                    continue
+                images.append(image)
+                indices.append(index)
+            if images:
+                batch = np.stack(images)
+                outputs = classifier(batch)
+                if spec.classes:
+                    outputs = among(outputs, spec.classes)
+                batches_of_probabilities.append(outputs.probabilities)
+                yield from to_uint8(batch)
+            note(min(start + MAX_BATCH, len(chosen)), len(chosen))
+
+    groups = copies(pixels())
+    probabilities = np.empty((0, 0), np.float32)
+    if batches_of_probabilities:
+        probabilities = np.concatenate(batches_of_probabilities)
+    return _Originals(indices, probabilities, groups)
+
+
+def _model_to_calibrate(run: Run, model: str) -> models.ModelRecord:
+    """The record of ``model``; raises ``ParameterError`` where ``run`` cannot calibrate it."""
     if run.is_from_table:
         raise ParameterError(
             "Expected a run of models to calibrate, got one of a table of predictions, which has "
@@ -183,30 +221,38 @@ def _judged(
     temperature: float,
     probabilities: NDArray[np.float32],
     truth: NDArray[np.intp],
+    *,
     fitted: int,
     left_out: int,
 ) -> Calibration:
+    """The calibration, with what ``temperature`` does to ``probabilities`` that it does not fit."""
     correct = (probabilities.argmax(axis=1) == truth).astype(np.float64)
     tempered = parse(f"temperature={temperature}").tempered(probabilities)
-    both = probabilities, tempered
-    sure = [p.max(axis=1, keepdims=True).astype(np.float64) for p in both]
-    errors = [condition_errors(p, correct[:, None]).by_condition for p in sure]
-    losses = [true_class_losses(p, truth) for p in both]
-    gain = means((losses[0] - losses[1])[:, None], -np.inf, np.inf)
+    gains = true_class_losses(probabilities, truth) - true_class_losses(tempered, truth)
     return Calibration(
-        model,
-        temperature,
-        fitted,
-        len(truth),
-        left_out,
-        *(estimate.interval for estimate in (*errors, gain)),
+        model=model,
+        temperature=temperature,
+        fitted=fitted,
+        images=len(truth),
+        left_out=left_out,
+        before=_calibration_error(probabilities, correct),
+        after=_calibration_error(tempered, correct),
+        gain=means(gains[:, None], -np.inf, np.inf).interval,
     )
 
 
-def add_calibrated(calibration: Calibration, name: str) -> models.ModelRecord:
-    """Add the model with its temperature as ``name``; return its record.
+def _calibration_error(
+    probabilities: NDArray[np.float32], correct: NDArray[np.float64]
+) -> Mapping[str, float | None]:
+    """The expected calibration error of predictions that are ``correct`` (1.0) or not (0.0)."""
+    confidences = probabilities.max(axis=1, keepdims=True).astype(np.float64)
+    return condition_errors(confidences, correct[:, None]).by_condition.interval
 
-    It is written into the user's file or, of a model that was added from Python, lasts as long as
+
+def add_calibrated(calibration: Calibration, name: str) -> models.ModelRecord:
+    """Adds the model with its temperature as ``name``; returns its record.
+
+    It is written into the user's file. Of a model that was added from Python it lasts as long as
     this process. Raises ``ParameterError`` for a name that is taken or invalid.
     """
     check_name(name)
@@ -219,7 +265,9 @@ def add_calibrated(calibration: Calibration, name: str) -> models.ModelRecord:
 
 def free_name(model: str) -> str:
     """A name for the calibrated ``model`` that no model has."""
-    number = 1
-    while (name := f"{model}Calibrated{number if number > 1 else ''}") in models.REGISTRY:
+    name = f"{model}Calibrated"
+    number = 2
+    while name in models.REGISTRY:
+        name = f"{model}Calibrated{number}"
         number += 1
     return name

@@ -1,14 +1,11 @@
-"""Engines: where the images of a dataset are evaluated, here or on a cluster.
-
-Importing this package registers these two.
-
-Engines do the work on a dataset in chunks of its images; here with the one of this machine.
+"""Engines evaluate the images of a dataset in chunks; here is the one of this machine.
 
 The same work on the same chunks gives the same rows, whichever engine does it.
 """
 
 from __future__ import annotations
 
+import math
 import os
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -53,17 +50,17 @@ UNANSWERED = "No answer:"
 
 
 def default_batch(spec: Request) -> int:
-    """How many images to a chunk keep the passes full and the memory small."""
-    frames = len(spec.by_framing) * (1 + len(spec.conditions))
-    return max(1, FRAMES_AT_ONCE // frames)
+    """The number of images in a chunk that keeps the passes full and the memory small."""
+    frames_an_image = len(spec.by_framing) * (1 + len(spec.conditions))
+    return max(1, FRAMES_AT_ONCE // frames_an_image)
 
 
 @dataclass(frozen=True)
 class Workload:
     """The work on a dataset, complete enough for another process to do a part of it.
 
-    ``labels`` holds, for each set of classes by its ``key``, the class index of every entry.
-    ``batch`` is how many images make a chunk.
+    ``labels`` maps the ``key`` of each set of classes to the class index of every entry, None where
+    it is unknown. ``batch`` is the number of images in a chunk.
     """
 
     spec: Request
@@ -73,10 +70,10 @@ class Workload:
 
     @property
     def chunk_count(self) -> int:
-        return -(-len(self.dataset) // self.batch)
+        return math.ceil(len(self.dataset) / self.batch)
 
     def positions(self, number: int) -> range:
-        """Places in the dataset of the images of chunk ``number``."""
+        """The positions in the dataset of the images of chunk ``number``."""
         start = number * self.batch
         return range(start, min(start + self.batch, len(self.dataset)))
 
@@ -85,8 +82,8 @@ class Workload:
 class ImageRecord:
     """An image of a run, by its position in the dataset.
 
-    ``digest`` identifies it, ``framed`` are the digests of its pixels in each framing of the
-    request; ``reason`` is why there are no rows of it, "" if there are.
+    ``digest`` identifies its file, and ``framed`` are the digests of its pixels in each framing of
+    the request. ``reason`` is why there are no rows of it, "" if there are.
     """
 
     position: int
@@ -119,7 +116,7 @@ class Engine:
     each of ``numbers``, in any order, each once. Closing the iterator stops the work. ``address``
     says where a cluster is; an engine without one ignores it. ``label`` is what people read.
     ``require()`` raises ``ParameterError`` where the engine cannot be used on this machine.
-    ``asks_models`` says whether the models run here or on the cluster.
+    ``asks_models`` is false where predictions come in a table, so that no model runs.
     """
 
     name: str
@@ -162,37 +159,29 @@ def prepared(work: Workload, number: int) -> Prepared:
     """Reads the images of chunk ``number`` once, frames and perturbs them for each framing."""
     spec = work.spec
     framings = list(spec.by_framing)
-    pictures: list[Picture] = []
     images: list[ImageRecord] = []
+    pictures: list[Picture] = []
     stored: dict[Framing, list[Images]] = {framing: [] for framing in framings}
     for position in work.positions(number):
         entry = work.dataset.entries[position]
         try:
-            if entry.refused:
-                raise ImageError(entry.refused)
-            data = work.dataset.read(entry)
-            # However long it waits: what a run says must not depend on what else is going on.
-            pixels, properties = measured_image(data, framings, name=entry.name, patience=None)
-            picture = pixels.picture(entry.name, framings)
-            if isinstance(work.dataset, ImageNetCTree):  # its files as they are, uncropped
-                # All are read before the first is taken, as one may be unreadable.
-                frames_by_framing = {}
-                for framing in framings:
-                    frames = [picture.at(framing).image]
-                    for condition in spec.conditions:
-                        frames.append(stored_image(work.dataset, entry, condition, framing.side))
-                    frames_by_framing[framing] = np.stack(frames)
-                for framing, stacked in frames_by_framing.items():
-                    stored[framing].append(stacked)
-            pictures.append(picture)
-            framed = tuple(version.digest for version in picture.versions)
-            images.append(
-                ImageRecord(
-                    position, entry.name, picture.source, properties=properties, framed=framed
-                )
-            )
+            picture, properties = _read_picture(work.dataset, entry, framings)
+            # All are read before the first is taken, as one may be unreadable.
+            frames_by_framing = _stored_frames(work, entry, picture)
         except ImageError as error:
             images.append(ImageRecord(position, entry.name, reason=str(error)))
+            continue
+        image = ImageRecord(
+            position,
+            entry.name,
+            digest=picture.source,
+            properties=properties,
+            framed=tuple(version.digest for version in picture.versions),
+        )
+        images.append(image)
+        pictures.append(picture)
+        for framing, frames in frames_by_framing.items():
+            stored[framing].append(frames)
     batches: dict[Framing, Batch] = {}
     if pictures:
         for framing in framings:
@@ -200,9 +189,37 @@ def prepared(work: Workload, number: int) -> Prepared:
                 [picture.at(framing) for picture in pictures],
                 spec.conditions,
                 spec.seed,
-                np.stack(stored[framing]) if stored[framing] else None,
+                changed=np.stack(stored[framing]) if stored[framing] else None,
             )
     return Prepared(number, tuple(images), batches)
+
+
+def _read_picture(
+    dataset: Dataset, entry: Entry, framings: Sequence[Framing]
+) -> tuple[Picture, PropertyValues]:
+    """The image of ``entry`` in each of ``framings``, and its properties."""
+    if entry.refused:
+        raise ImageError(entry.refused)
+    data = dataset.read(entry)
+    # However long it waits: what a run says must not depend on what else is going on.
+    pixels, properties = measured_image(data, framings, name=entry.name, patience=None)
+    return pixels.picture(entry.name, framings), properties
+
+
+def _stored_frames(work: Workload, entry: Entry, picture: Picture) -> dict[Framing, Images]:
+    """By framing the original and its perturbed versions in the files of a published dataset.
+
+    Each is (1 + conditions, S, S, 3); empty for other datasets, whose images are perturbed here.
+    """
+    if not isinstance(work.dataset, ImageNetCTree):
+        return {}
+    frames_by_framing = {}
+    for framing in work.spec.by_framing:
+        frames = [picture.at(framing).image]
+        for condition in work.spec.conditions:
+            frames.append(stored_image(work.dataset, entry, condition, framing.side))
+        frames_by_framing[framing] = np.stack(frames)
+    return frames_by_framing
 
 
 def stored_image(dataset: Dataset, entry: Entry, condition: Condition, side: int) -> Images:
@@ -223,35 +240,39 @@ def stored_image(dataset: Dataset, entry: Entry, condition: Condition, side: int
 def answered(
     work: Workload, ready: Prepared, load: Callable[..., Classifier] = models.load
 ) -> Chunk:
-    """Asks every model about the images of a prepared chunk.
+    """The chunk with the answers of every model about the images of ``ready``.
 
     An image for which a model in Python gives no answer is listed among the unreadable ones.
     """
     if not ready.batches:
         return Chunk(ready.number, to_stored([], []), ready.unreadable)
     try:
-        return _answered(work, ready, load)
+        return _answered_together(work, ready, load)
     except AnswerError as error:
         if len(ready.readable) == 1:
             reason = f"{UNANSWERED} {error}"
             image = replace(ready.readable[0], digest=None, framed=(), reason=reason)
             return Chunk(ready.number, to_stored([], []), (*ready.unreadable, image))
-    # Each image alone, so that only those without an answer are left out.
-    alone = []
+    return _answered_alone(work, ready, load)
+
+
+def _answered_alone(work: Workload, ready: Prepared, load: Callable[..., Classifier]) -> Chunk:
+    """The answers for each image alone, so that only those without an answer are left out."""
+    tables = []
+    images = list(ready.unreadable)
     for index, image in enumerate(ready.readable):
         row = slice(index, index + 1)
         batches = {}
         for framing, batch in ready.batches.items():
             batches[framing] = Batch(batch.pictures[row], batch.frames[row], batch.scores[row])
-        alone.append(answered(work, Prepared(ready.number, (image,), batches), load))
-    return Chunk(
-        ready.number,
-        pa.concat_tables([chunk.table for chunk in alone]).combine_chunks(),
-        ready.unreadable + tuple(image for chunk in alone for image in chunk.images),
-    )
+        alone = answered(work, Prepared(ready.number, (image,), batches), load)
+        tables.append(alone.table)
+        images += alone.images
+    return Chunk(ready.number, pa.concat_tables(tables).combine_chunks(), tuple(images))
 
 
-def _answered(work: Workload, ready: Prepared, load: Callable[..., Classifier]) -> Chunk:
+def _answered_together(work: Workload, ready: Prepared, load: Callable[..., Classifier]) -> Chunk:
+    """The answers for all images at once; raises ``AnswerError`` where one has none."""
     positions = [image.position for image in ready.readable]
     by_image: list[list[Measurement]] = [[] for _ in positions]
 
@@ -259,11 +280,11 @@ def _answered(work: Workload, ready: Prepared, load: Callable[..., Classifier]) 
         dataset_labels = work.labels[record.labels().key]
         return [dataset_labels[position] for position in positions]
 
-    for of_model in answers(work.spec, ready.batches, load=load, labels=labels):
-        for measurements, more in zip(by_image, of_model, strict=True):
+    for model_rows in answers(work.spec, ready.batches, load=load, labels=labels):
+        for measurements, more in zip(by_image, model_rows, strict=True):
             measurements += more
-    rows = []
-    row_positions = []
+    rows: list[Measurement] = []
+    row_positions: list[int] = []
     for position, measurements in zip(positions, by_image, strict=True):
         rows += measurements
         row_positions += [position] * len(measurements)
@@ -283,19 +304,26 @@ def chunks(
     ``WeightsError`` when a model cannot be loaded.
     """
     with ThreadPoolExecutor(PREPARERS, thread_name_prefix="prepare") as pool:
-        ahead = (pool.submit(prepared, work, number) for number in numbers)  # as they are taken
-        waiting = deque(islice(ahead, PREPARERS))
+        # A generator submits each chunk only when it is taken, which bounds those in memory.
+        submitted = (pool.submit(prepared, work, number) for number in numbers)
+        waiting = deque(islice(submitted, PREPARERS))
         try:
-            for name, own in work.spec.framings:  # while the first chunk is prepared
-                load(name, side=own.side)
+            for name, framing in work.spec.framings:  # while the first chunks are prepared
+                load(name, side=framing.side)
             yield None
             while waiting:
                 ready = waiting.popleft().result()
-                waiting.extend(islice(ahead, 1))
+                waiting.extend(islice(submitted, 1))
                 yield answered(work, ready, load)
         finally:
             for future in waiting:
                 future.cancel()
 
 
-REGISTRY.add(Engine("local", "this machine", lambda work, numbers, _address: chunks(work, numbers)))
+def _run_here(
+    work: Workload, numbers: Sequence[int], _address: str | None
+) -> Iterator[Chunk | None]:
+    return chunks(work, numbers)
+
+
+REGISTRY.add(Engine(name="local", label="this machine", run=_run_here))
