@@ -1,4 +1,4 @@
-"""The latencies of a run's models as its manifest has them, and the costs that follow."""
+"""The latencies of the models of a run, as in its manifest, and the costs that follow."""
 
 from __future__ import annotations
 
@@ -26,12 +26,15 @@ _ByTurn = Annotated[tuple[_Milliseconds, ...], Field(min_length=1, max_length=_M
 class Latencies:
     """Milliseconds of single passes over one photograph, measured in turns by one process.
 
-    ``measured`` is when, in UTC, ISO 8601. ``processor`` and ``cores`` are of the machine,
-    ``engines`` by model what runs it. ``models`` and ``remedies`` have a number a turn; a remedy's
-    is the time in which it makes the images that a model is asked about. ``waiting`` is the share
-    of the time in which the machine had no core free. Of a model that is a function, such as a paid
-    service, the earlier calls tell, in a record of its own: the shortest of 8 in 10, the median,
-    and the longest.
+    ``measured`` is the time of the measurement, in UTC, ISO 8601. ``processor`` and ``cores`` are
+    those of the machine, and ``engines`` names by model what runs it. ``models`` and ``remedies``
+    have a number for each turn; that of a remedy is the time in which it makes the images that a
+    model is asked about. ``waiting`` is the share of the time in which the machine had no core
+    free.
+
+    A model that is a function, such as a paid service, is not called to be measured. It has a
+    record of its own, with three numbers of its earlier calls: without a tenth at each end the
+    shortest and the longest, and the median.
     """
 
     __pydantic_config__ = CONFIG
@@ -45,9 +48,12 @@ class Latencies:
     waiting: Annotated[float, Field(ge=0, le=1)] = 0.0
 
     def cost(self, turns_ms: Sequence[float], model: str) -> Cost:
-        """The latency of what took ``turns_ms`` in each turn, with ``model`` in it."""
+        """The latency of a pass that took ``turns_ms`` in each turn and has ``model`` in it."""
         engine = self.engines.get(model, "")
-        cores = "1 core" if self.cores == 1 else f"{self.cores} cores"
+        if self.cores == 1:
+            cores = "1 core"
+        else:
+            cores = f"{self.cores} cores"
         return Cost(
             latency_ms=statistics.median(turns_ms),
             latency_low_ms=min(turns_ms),
@@ -60,7 +66,7 @@ class Latencies:
 
 
 def costs(sizes: Sizes, latencies: Sequence[Latencies]) -> dict[str, Cost]:
-    """By model what a run's manifest knows of its cost."""
+    """The cost of each model: its size, and the latency in the last record that has it."""
     cost_by_model: dict[str, Cost] = {}
     for name, size in sizes.items():
         cost_by_model[name] = Cost(

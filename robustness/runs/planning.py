@@ -1,6 +1,6 @@
-"""A planned run: its images, conditions and classes; planned anew from what a saved run says.
+"""Plans of runs: their images, conditions and classes, also from the manifest of a saved run.
 
-What a planned run will take: images, conditions, passes, disk and time.
+A forecast says what a planned run will take: passes, disk and time.
 """
 
 from __future__ import annotations
@@ -26,6 +26,12 @@ from robustness.runs.manifest import FINISHED, Classes, DatasetRecord, Manifest
 
 MAX_BATCH = 1024
 
+BYTES_A_ROW = 220
+"""As measured on runs of the offline models."""
+
+_FEWEST_IMAGES = 5
+"""Images of an earlier run from which a rate is taken."""
+
 
 @dataclass(frozen=True)
 class Plan(Workload):
@@ -49,10 +55,10 @@ def plan(
 ) -> Plan:
     """Lists the images of ``source``, unless they are already, and finds their classes.
 
-    ``limit`` keeps the first images, ``sample`` draws from these with the seed of ``spec``;
-    ``batch`` is how many are worked on at once (by default as many as fill the passes).
-    ``own_classes`` limits predictions to the classes that the labels name. The labels are of
-    ``classes``, by default of those of the models. Raises
+    ``labelling`` says where the labels come from. ``limit`` keeps the first images, ``sample``
+    draws from these with the seed of ``spec``; ``batch`` is how many are worked on at once (by
+    default as many as fill the passes). ``own_classes`` limits predictions to the classes that the
+    labels name. The labels are of ``classes``, by default of those of the models. Raises
     ``ParameterError`` where the source, a label or a number cannot be used.
     """
     if batch is not None and not 1 <= batch <= MAX_BATCH:
@@ -80,7 +86,7 @@ def record_of(
     limit: int | None = None,
     sample: int | None = None,
 ) -> DatasetRecord:
-    """What a manifest says of ``dataset``, after the selection by ``limit`` and ``sample``."""
+    """The record of ``dataset`` for a manifest, after the selection by ``limit`` and ``sample``."""
     return DatasetRecord(
         source=dataset.source,
         title=dataset.title,
@@ -93,11 +99,15 @@ def record_of(
 
 
 def _own_classes(labels: Mapping[str, Sequence[int | None]]) -> tuple[int, ...]:
-    """The classes that ``labels`` name; raises ``ParameterError`` if there are not two or more."""
+    """The classes that ``labels`` name, sorted.
+
+    Raises ``ParameterError`` for fewer than two, and for models with different sets of classes.
+    """
     if len(labels) > 1:
         raise ParameterError("Expected models with the same classes, got different ones.")
-    (indices,) = labels.values()
-    classes = tuple(sorted({label for label in indices if label is not None}))
+    (class_indices,) = labels.values()
+    named = {class_index for class_index in class_indices if class_index is not None}
+    classes = tuple(sorted(named))
     if len(classes) < 2:
         raise ParameterError(
             f"Expected labels of two or more classes, to predict among these, got {len(classes)}."
@@ -106,17 +116,21 @@ def _own_classes(labels: Mapping[str, Sequence[int | None]]) -> tuple[int, ...]:
 
 
 def _check_stored(dataset: Dataset, spec: Request) -> None:
-    """Raise ``ParameterError`` unless all conditions are files of ``dataset``, or none is."""
-    published = isinstance(dataset, ImageNetCTree)
-    wrong = [condition.id for condition in spec.conditions if condition.in_files != published]
-    if wrong and published:
-        raise ParameterError(
-            f"{dataset.title} is already perturbed: expected its own conditions, got {wrong[0]}."
-        )
-    if wrong:
-        raise ParameterError(
-            f"{wrong[0]} needs a published dataset: expected a source TREE::ORIGINALS."
-        )
+    """Raises ``ParameterError`` for conditions that ``dataset`` does not allow.
+
+    A published dataset has the perturbed images of its own conditions in files, and takes no other.
+    """
+    is_published = isinstance(dataset, ImageNetCTree)
+    for condition in spec.conditions:
+        if is_published and not condition.in_files:
+            raise ParameterError(
+                f"{dataset.title} is already perturbed: expected its own conditions, got "
+                f"{condition.id}."
+            )
+        if condition.in_files and not is_published:
+            raise ParameterError(
+                f"{condition.id} needs a published dataset: expected a source TREE::ORIGINALS."
+            )
 
 
 def replan(manifest: Manifest) -> Plan:
@@ -140,7 +154,8 @@ def reevaluation_plan(
     or are others, and for models that are missing or have other weights; ``ParameterError`` for a
     ``source`` that cannot be used.
     """
-    if chains := parse_all(remedies):
+    chains = parse_all(remedies)
+    if chains:
         manifest = manifest.updated(spec=replace(manifest.spec, remedies=chains))
     record = manifest.dataset
     try:
@@ -167,17 +182,19 @@ def reevaluation_plan(
 
 
 def _require(manifest: Manifest) -> None:
-    """Raise ``RunError`` unless the models and plugins of a run are here as they were."""
+    """Raises ``RunError`` unless the models and plugins of a run are here as they were."""
     spec = manifest.spec
     if is_from_table(manifest.engine):
         raise RunError("its predictions came from a table: evaluate that table again.")
     for name, digest in spec.models:
-        models.require(models.REGISTRY[name])
-        now = models.digest(models.REGISTRY[name])
+        record = models.REGISTRY[name]
+        models.require(record)
+        now = models.digest(record)
         if now != digest:
             raise RunError(f"the weights of {name} have changed since, from {digest} to {now}.")
     loaded = {plugin.name for plugin in plugins_of(spec)}
-    if missing := [name for name in manifest.plugins if name not in loaded]:
+    missing = [name for name in manifest.plugins if name not in loaded]
+    if missing:
         raise RunError(
             f"it used the plugin {' and '.join(missing)}, which is not loaded here: name it in the "
             "setting plugins, or install it."
@@ -185,29 +202,23 @@ def _require(manifest: Manifest) -> None:
 
 
 def _plan_of(manifest: Manifest, source: str | Dataset) -> Plan:
-    dataset = manifest.dataset
+    record = manifest.dataset
     return plan(
         source,
         manifest.spec,
-        labelling=dataset.labelling,
-        limit=dataset.limit,
-        sample=dataset.sample,
+        labelling=record.labelling,
+        limit=record.limit,
+        sample=record.sample,
         batch=manifest.batch,
     )
 
 
-BYTES_A_ROW = 220
-"""As measured on runs of the offline models."""
-
-_ENOUGH = 5
-"""Images of an earlier run from which its rate is taken."""
-
-
 @dataclass(frozen=True)
 class Forecast:
-    """What a run will take; ``seconds`` are those on this machine, None if they are unknown.
+    """What a run will take.
 
-    ``basis`` says what they rest on.
+    ``seconds`` are those on this machine, None if they are unknown. ``basis`` says what they rest
+    on, in phrases.
     """
 
     images: int
@@ -231,12 +242,12 @@ class Forecast:
     @property
     def size(self) -> str:
         """Such as "5 images × (10 conditions + the original) × 4 models: 220 forward passes"."""
-        views = f" × {self.each} with remedies" if self.each > 1 else ""
-        return (
-            f"{counted(self.images, 'image')} × ({counted(self.conditions, 'condition')} + the "
-            f"original) × {counted(self.models, 'model')}{views}: "
-            f"{counted(self.passes, 'forward pass')}"
-        )
+        images = counted(self.images, "image")
+        conditions = counted(self.conditions, "condition")
+        factors = f"{images} × ({conditions} + the original) × {counted(self.models, 'model')}"
+        if self.each > 1:
+            factors += f" × {self.each} with remedies"
+        return f"{factors}: {counted(self.passes, 'forward pass')}"
 
     @property
     def time(self) -> str:
@@ -256,6 +267,7 @@ class Forecast:
 
 
 def _passes_a_cell(spec: Request) -> int:
+    """Forward passes of a model for one image under one condition: without remedies, and each."""
     return 1 + sum(chain.passes for chain in spec.remedies)
 
 
@@ -264,25 +276,29 @@ def from_earlier(plan: Workload, runs: Path) -> Forecast:
 
     Without one, or under attack, the time is unknown.
     """
-    without = Forecast(
+    spec = plan.spec
+    forecast = Forecast(
         images=len(plan.dataset),
-        conditions=len(plan.spec.conditions),
-        models=len(plan.spec.models),
+        conditions=len(spec.conditions),
+        models=len(spec.models),
         basis=(),
         bytes_on_disk=0,
-        each=_passes_a_cell(plan.spec),
+        each=_passes_a_cell(spec),
     )
-    earlier = None if _has_attacks(plan.spec) else _earlier(runs, plan.spec)
+    earlier = None
+    if not _has_attacks(spec):
+        earlier = _earlier(runs, spec)
     if earlier is None:
-        return replace(without, bytes_on_disk=without.rows * BYTES_A_ROW)
+        return replace(forecast, bytes_on_disk=forecast.rows * BYTES_A_ROW)
+    # The earlier run has the same models, in the same framings.
     conditions = len(earlier.spec.conditions)
-    rows = earlier.images * conditions * without.models
-    passes = earlier.images * (1 + conditions) * without.models * _passes_a_cell(earlier.spec)
+    rows = earlier.images * conditions * forecast.models
+    passes = earlier.images * (1 + conditions) * forecast.models * _passes_a_cell(earlier.spec)
     return replace(
-        without,
+        forecast,
         basis=(f"at the rate of the run of {earlier.created[:10]}",),
-        bytes_on_disk=round(without.rows * sum(earlier.parts.values()) / rows),
-        seconds=without.passes * earlier.seconds / passes,
+        bytes_on_disk=round(forecast.rows * sum(earlier.parts.values()) / rows),
+        seconds=forecast.passes * earlier.seconds / passes,
     )
 
 
@@ -292,7 +308,7 @@ def _earlier(runs: Path, spec: Request) -> Manifest | None:
         manifest = entry.manifest
         if manifest is None or manifest.status != FINISHED or manifest.engine != "local":
             continue
-        if manifest.images < _ENOUGH or _has_attacks(manifest.spec):
+        if manifest.images < _FEWEST_IMAGES or _has_attacks(manifest.spec):
             continue
         if dict(manifest.spec.framings) == dict(spec.framings):
             return manifest

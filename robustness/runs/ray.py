@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import pickle
 from collections.abc import Generator, Iterator, Sequence
@@ -21,8 +22,10 @@ from robustness.runs.engines import REGISTRY, Chunk, Engine, Workload
 from robustness.runs.engines import chunks as local_chunks
 
 _MAX_GROUP = 16
+"""Chunks that go to a worker together, at most."""
+
 _ROUNDS = 20
-"""Chunks go to a worker in groups of up to 16, small enough that each worker gets 20 of them."""
+"""Groups that each worker gets at least, where there are chunks enough."""
 
 _MOST_GROUPS = 2**13
 """Ray keeps about 9 kB in the driver for each group: more would grow with the dataset."""
@@ -33,6 +36,8 @@ _RETRIES = 2
 _MOST_DEADLY = 20
 """Groups that may kill every worker before something other than an image must be at fault."""
 
+_DEADLY = "{} ended every process that worked on it: save it again with another program."
+
 
 class RayWorker:
     """Lives in a process of the cluster; keeps its models between chunks."""
@@ -41,24 +46,28 @@ class RayWorker:
         from robustness import plugins
         from robustness.models import own
 
-        if Path(folder).is_dir():  # what is relative there, such as models.toml, is so here
+        # Relative paths, such as that of models.toml, mean here what they mean in ``folder``.
+        if Path(folder).is_dir():
             os.chdir(folder)
         plugins.load()
         own.refresh()
-        self._job = work
+        self._work = work
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
-        """The chunks called ``batch["item"]``, pickled, or the error that stopped them."""
-        chunks: list[Chunk | RunError]
+        """The chunks numbered ``batch["item"]``, pickled, or the error that stopped them."""
+        results: list[Chunk | RunError] = []
         try:
-            chunks = [c for c in local_chunks(self._job, batch["item"].tolist()) if c is not None]
-        except RobustnessError as error:  # Ray would wrap it in pages of its own
-            chunks = [RunError(f"A worker of the cluster stopped: {error}")]
-        except Exception as error:  # else it would pass for an image that ends its worker
-            chunks = [
-                RunError(f"A worker of the cluster stopped ({type(error).__name__}: {error}).")
-            ]
-        return {"found": [pickle.dumps(result) for result in chunks]}
+            for chunk in local_chunks(self._work, batch["item"].tolist()):
+                if chunk is not None:  # None says that the models are loaded
+                    results.append(chunk)
+        # Errors are results: Ray would wrap them in pages of its own, or take an error of another
+        # kind for an image that ends its worker.
+        except RobustnessError as error:
+            results = [RunError(f"A worker of the cluster stopped: {error}")]
+        except Exception as error:
+            kind = type(error).__name__
+            results = [RunError(f"A worker of the cluster stopped ({kind}: {error}).")]
+        return {"result": [pickle.dumps(result) for result in results]}
 
 
 def chunks(work: Workload, numbers: Sequence[int], address: str | None) -> Iterator[Chunk | None]:
@@ -80,16 +89,18 @@ def chunks(work: Workload, numbers: Sequence[int], address: str | None) -> Itera
     _connect(ray, address)
     try:
         yield None
-        missing = yield from _done(ray, work, numbers)
+        missing = yield from _evaluated(ray, work, numbers)
         if missing:
-            safe = _without_deadly(ray, work, missing)
-            missing = yield from _done(ray, safe, missing)
+            safe_work = _without_deadly(ray, work, missing)
+            missing = yield from _evaluated(ray, safe_work, missing)
         if missing:
-            pictures = [work.dataset.entries[place].name for place in work.positions(missing[0])]
+            positions = work.positions(missing[0])
+            first = work.dataset.entries[positions[0]].name
+            last = work.dataset.entries[positions[-1]].name
             raise RunError(
-                f"Every worker of the cluster ended over the images {pictures[0]} to "
-                f"{pictures[-1]}, though none of them does that alone: give the workers more "
-                "memory, or take fewer images at once."
+                f"Every worker of the cluster ended over the images {first} to {last}, though none "
+                "of them does that alone: give the workers more memory, or take fewer images at "
+                "once."
             )
     except ray.exceptions.RayError as error:
         raise RunError(
@@ -102,6 +113,7 @@ def chunks(work: Workload, numbers: Sequence[int], address: str | None) -> Itera
 
 
 def _ray() -> Any:
+    """The module ``ray``; raises ``ParameterError`` where it is not installed."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     try:
@@ -115,6 +127,7 @@ def _ray() -> Any:
 
 
 def _connect(ray: Any, address: str | None) -> None:
+    """Connects to the cluster at ``address``, or starts one; raises ``ParameterError``."""
     os.environ.update(environment())  # for workers started here
     try:
         ray.init(address=address, log_to_driver=False, logging_level="ERROR")
@@ -130,64 +143,84 @@ def _connect(ray: Any, address: str | None) -> None:
     logging.getLogger("ray.data").setLevel(logging.ERROR)
 
 
-def _done(ray: Any, work: Workload, numbers: Sequence[int]) -> Generator[Chunk, None, list[int]]:
+def _evaluated(
+    ray: Any, work: Workload, numbers: Sequence[int]
+) -> Generator[Chunk, None, list[int]]:
     """The chunks ``numbers`` as they are done, each once; returns those that ended every worker."""
     numbers_done: set[int] = set()
     for batch in _stream(ray, work, numbers):
         for row in batch.to_pylist():
-            # Of our own workers: Ray unpickles whatever else they send before we see it.
-            chunk = pickle.loads(row["found"])
-            if isinstance(chunk, RunError):
-                raise chunk
-            if chunk.number not in numbers_done:
-                numbers_done.add(chunk.number)
-                yield chunk
+            # It comes from our own workers: Ray unpickles whatever else they send before we see it.
+            result = pickle.loads(row["result"])
+            if isinstance(result, RunError):
+                raise result
+            if result.number not in numbers_done:  # work that was given to two workers comes twice
+                numbers_done.add(result.number)
+                yield result
     return [number for number in numbers if number not in numbers_done]
 
 
 def _without_deadly(ray: Any, work: Workload, numbers: Sequence[int]) -> Workload:
     """``work`` with those images of the chunks ``numbers`` refused that end a worker alone."""
-    places = [place for number in numbers for place in work.positions(number)]
-    # With one image a chunk, the number of a chunk is the place of its image.
-    trial = _done(ray, replace(work, batch=1), places)
-    while True:
-        try:
-            next(trial)
-        except StopIteration as ended:
-            deadly = set(ended.value)
-            break
+    positions: list[int] = []
+    for number in numbers:
+        positions += work.positions(number)
+    deadly = _deadly_positions(ray, work, positions)
+    entries = list(work.dataset.entries)
+    for position in deadly:
+        entry = entries[position]
+        entries[position] = replace(entry, refused=_DEADLY.format(entry.name))
     dataset = copy(work.dataset)
-    dataset.entries = tuple(
-        replace(entry, refused=_DEADLY.format(entry.name)) if place in deadly else entry
-        for place, entry in enumerate(work.dataset.entries)
-    )
+    dataset.entries = tuple(entries)
     return replace(work, dataset=dataset)
 
 
-_DEADLY = "{} ended every process that worked on it: save it again with another program."
+def _deadly_positions(ray: Any, work: Workload, positions: Sequence[int]) -> list[int]:
+    """Those of ``positions`` in the dataset whose image ends every worker alone."""
+    # With one image a chunk, the number of a chunk is the position of its image.
+    trial = _evaluated(ray, replace(work, batch=1), positions)
+    while True:
+        try:
+            next(trial)  # the chunk is not kept: its images are evaluated again with their others
+        except StopIteration as end:
+            deadly: list[int] = end.value
+            return deadly
 
 
 def _stream(ray: Any, work: Workload, numbers: Sequence[int]) -> Iterator[pa.Table]:
-    cores = [int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"]]
-    machines = [count for count in cores if count > 0]
-    workers = max(1, min(len(machines), len(numbers)))
-    group = min(_MAX_GROUP, max(1, len(numbers) // (workers * _ROUNDS)))
-    group = max(group, -(-len(numbers) // _MOST_GROUPS))
+    """Tables of the results of a ``RayWorker`` for the chunks ``numbers``, in any order."""
+    cores = _cores_by_machine(ray)
+    worker_count = max(1, min(len(cores), len(numbers)))
+    group_size = min(_MAX_GROUP, max(1, len(numbers) // (worker_count * _ROUNDS)))
+    group_size = max(group_size, math.ceil(len(numbers) / _MOST_GROUPS))
+    group_count = math.ceil(len(numbers) / group_size)
     # Nothing waits behind an image alone: what waits on a worker that ends counts as tried.
-    ahead = 1 if work.batch == 1 else 2
-    items = ray.data.from_items(list(numbers), override_num_blocks=-(-len(numbers) // group))
-    answered = items.map_batches(
+    tasks_in_flight = 1 if work.batch == 1 else 2
+    items = ray.data.from_items(list(numbers), override_num_blocks=group_count)
+    results = items.map_batches(
         RayWorker,
         fn_constructor_args=(work, os.getcwd()),
         batch_size=None,
-        compute=ray.data.ActorPoolStrategy(size=workers, max_tasks_in_flight_per_actor=ahead),
+        compute=ray.data.ActorPoolStrategy(
+            size=worker_count, max_tasks_in_flight_per_actor=tasks_in_flight
+        ),
         # A worker that ended is there again; its work is not begun without end. Until Ray 2.64,
         # which names no other way to limit retries: hence the bound in requirements-ray.in.
         ray_remote_args_fn=lambda: {"max_restarts": -1, "max_task_retries": _RETRIES},
         # Something stays free on every machine: actors that take all of it leave none for others.
-        num_cpus=max(0.5, min(machines, default=1) - 1),
+        num_cpus=max(0.5, min(cores, default=1) - 1),
     )
-    yield from answered.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=1)
+    yield from results.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=1)
+
+
+def _cores_by_machine(ray: Any) -> list[int]:
+    """The number of cores of each machine that takes work; a head may have none."""
+    cores = []
+    for node in ray.nodes():
+        count = int(node["Resources"].get("CPU", 0))
+        if node["Alive"] and count > 0:
+            cores.append(count)
+    return cores
 
 
 REGISTRY.add(Engine(name="ray", label="a Ray cluster", run=chunks, require=_ray))
