@@ -206,7 +206,9 @@ def _put_images(folder: Path, count: int) -> Path:
     table = [
         pa.array(columns.get(field.name, [None] * count), field.type) for field in files.SCHEMA
     ]
-    return files.put(folder, pa.table(table, files.SCHEMA))
+    path = folder / files.FILE
+    files.put_table(path, pa.table(table, files.SCHEMA))
+    return path
 
 
 def _content(count: int) -> str:

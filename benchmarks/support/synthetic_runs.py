@@ -106,7 +106,8 @@ def saved(
 
 def with_images(run: runs.Run, change: Callable[[pa.Table], pa.Table]) -> runs.Run:
     """``run`` with a changed table of its images."""
-    file = run_files.put(run.folder, change(run.image_table))
+    file = run.folder / run_files.FILE
+    run_files.put_table(file, change(run.image_table))
     paths = [file, *(part.path for part in run.parts)]
     sizes = {path.name: path.stat().st_size for path in paths}
     run.manifest.updated(parts=sizes).write(run.folder)
