@@ -1,12 +1,11 @@
-"""Running and queued jobs, as every page shows them: progress, order, and how to stop one.
+"""Jobs of the queue as pages show them, long work of a page, threads, and the end of sessions.
 
-Long work: on a page started, drawn, cancelled and cached, or in a thread that no page awaits.
+Work of a page is started, drawn, cancelled and cached here; a thread does what no page awaits.
 
-Frees a session's memory and descriptors some time after its browser has left.
-
-Streamlit keeps a disconnected session, uploads included, in case its browser returns, and removes
-it only when another session comes or goes. This module closes and empties the session just before
-Streamlit would stop accepting its return.
+A session's memory and descriptors are freed some time after its browser has left. Streamlit keeps a
+disconnected session, uploads included, in case its browser returns, and removes it only when
+another session comes or goes. This module closes and empties the session just before Streamlit
+would stop accepting its return.
 """
 
 from __future__ import annotations
@@ -60,7 +59,10 @@ QUEUE_LIMIT = 30
 """Default of the setting ``queue_limit``."""
 
 _WATCHED = "runs watched"
+"""Session key: the folders of the jobs that this session started, by run."""
+
 _CLICKED = "clicked on runs"
+"""Session key: whether a job was cancelled since the page was drawn."""
 
 
 def submit(plans: Sequence[Plan]) -> list[str]:
@@ -71,7 +73,7 @@ def submit(plans: Sequence[Plan]) -> list[str]:
     for plan in plans:
         ui_session.require(Action.EVALUATE, thing=plan.record.title)
         keeping.check_begin(runs_folder(), plan.record.pictures)
-    with _places(len(plans)):
+    with _room_in_queue(len(plans)):
         folders = [jobs.submit(plan, runs_folder(), _asker()) for plan in plans]
     for folder in folders:
         _watch(folder)
@@ -79,28 +81,28 @@ def submit(plans: Sequence[Plan]) -> list[str]:
 
 
 @contextmanager
-def _places(count: int) -> Iterator[None]:
-    """Add ``count`` jobs within; raises ``AccessError`` if too many would then wait.
+def _room_in_queue(count: int) -> Iterator[None]:
+    """Lock the queue to add ``count`` jobs; raises ``AccessError`` if too many would then wait.
 
     Owners may have any number of their own waiting, but not more than all users together may.
     """
     with jobs.submitting(runs_folder()):
         queue = jobs.read_queue(runs_folder())
         waiting = [job for job in queue if job.progress is None]
-        own = count + sum(job.by == _asker() for job in waiting)
-        everybody = count + len(waiting)
-        most_own = settings.value(settings.WAITING_LIMIT) or WAITING_LIMIT
-        most = settings.value(settings.QUEUE_LIMIT) or QUEUE_LIMIT
+        my_count = count + sum(job.by == _asker() for job in waiting)
+        total_count = count + len(waiting)
+        my_limit = settings.value(settings.WAITING_LIMIT) or WAITING_LIMIT
+        total_limit = settings.value(settings.QUEUE_LIMIT) or QUEUE_LIMIT
         # A request for models of several sides is several jobs, and passes where none waits.
-        if own > max(most_own, count) and ui_session.role() < Role.OWNER:
+        if my_count > max(my_limit, count) and ui_session.role() < Role.OWNER:
             raise AccessError(
-                f"Expected at most {counted(most_own, 'job')} of yours to wait, got {own}: wait "
-                f"until one begins, cancel one, or ask {policy().contact}."
+                f"Expected at most {counted(my_limit, 'job')} of yours to wait, got {my_count}: "
+                f"wait until one begins, cancel one, or ask {policy().contact}."
             )
-        if everybody > max(most, count):
+        if total_count > max(total_limit, count):
             raise AccessError(
-                f"Expected at most {counted(most, 'job')} of all users to wait, got {everybody}: "
-                f"wait until one begins, or ask {policy().contact}."
+                f"Expected at most {counted(total_limit, 'job')} of all users to wait, got "
+                f"{total_count}: wait until one begins, or ask {policy().contact}."
             )
         yield
 
@@ -109,7 +111,7 @@ def submit_hardening(folder: Path, arguments: Sequence[str]) -> None:
     """Queue the training of a model of the run in ``folder``; raises ``RobustnessError``."""
     ui_session.require(Action.CHANGE_MODELS, thing=folder.name)
     keeping.check_begin(folder.parent)
-    with _places(1):
+    with _room_in_queue(1):
         jobs.submit_hardening(folder, arguments, _asker())
     _watch(folder)
 
@@ -118,31 +120,32 @@ def submit_match(saved: MatchRequest) -> str:
     """Queue the match ``saved`` and return its id; raises as ``submit`` does."""
     ui_session.require(Action.EVALUATE, thing=saved.title)
     keeping.check_begin(runs_folder(), saved.images)
-    with _places(1):
+    with _room_in_queue(1):
         folder = jobs.submit_match(saved, runs_folder(), _asker())
     _watch(folder)
     return folder.name
 
 
 def _action(folder: Path, active: bool) -> Action:
-    """What it takes to cancel the run in ``folder`` if it is ``active``, else to continue it."""
+    """The action of cancelling the job in ``folder`` if it is ``active``, else of continuing it."""
     if jobs.is_hardening(folder):
         return Action.CANCEL_TRAINING if active else Action.CHANGE_MODELS
     return Action.CANCEL if active else Action.EVALUATE
 
 
 def _resume(folder: Path) -> None:
-    """Continue the unfinished run in ``folder``."""
-    ui_session.require(_action(folder, False), thing=folder.name)
+    """Continue the unfinished job in ``folder``."""
+    ui_session.require(_action(folder, active=False), thing=folder.name)
     keeping.check_begin(folder.parent)
-    with _places(1):
+    with _room_in_queue(1):
         jobs.resume(folder, _asker())
     _watch(folder)
 
 
 def require_cancel(folder: Path) -> None:
     """Raise ``AccessError`` unless this session may cancel the job in ``folder``."""
-    ui_session.require(_action(folder, True), jobs.asker(folder), folder.name)
+    action = _action(folder, active=True)
+    ui_session.require(action, owner=jobs.asker(folder), thing=folder.name)
 
 
 def _cancel(folder: Path) -> None:
@@ -158,25 +161,28 @@ def _asker() -> str:
 
 
 def _watch(folder: Path) -> None:
+    """Have the queue worked on, and show the job in ``folder`` in this session's sidebar."""
     jobs.supervise(folder.parent)
     st.session_state.setdefault(_WATCHED, {})[folder.name] = folder
 
 
 def buttons(folder: Path, active: bool, key: str) -> None:
-    """Draw Cancel for the run in ``folder`` if it is ``active``, else Continue."""
-    label, icon = ("Cancel", "stop_circle") if active else ("Continue", "play_arrow")
-    st.button(
-        label,
-        icon=f":material/{icon}:",
-        on_click=do,
-        args=(_cancel if active else _resume, folder),
-        **ui_session.allowed(
-            _action(folder, active),
-            jobs.asker(folder),
-            key=f"{key} {label} {folder.name}",
-            thing=folder.name,
-        ),
+    """Draw Cancel for the job in ``folder`` if it is ``active``, else Continue."""
+    if active:
+        label = "Cancel"
+        icon = ":material/stop_circle:"
+        click = _cancel
+    else:
+        label = "Continue"
+        icon = ":material/play_arrow:"
+        click = _resume
+    arguments = ui_session.allowed(
+        _action(folder, active),
+        jobs.asker(folder),
+        key=f"{key} {label} {folder.name}",
+        thing=folder.name,
     )
+    st.button(label, icon=icon, on_click=do, args=(click, folder), **arguments)
 
 
 def is_active(folder: Path) -> bool:
@@ -185,32 +191,33 @@ def is_active(folder: Path) -> bool:
 
 
 def progress(folder: Path, what: str, images: int | None = None) -> None:
-    """Draw the job in ``folder`` until it ends; ``what`` is said to go on without the page.
+    """Draw the job in ``folder`` until it ends.
 
-    ``images`` is how many the page shows the results of, None if it shows none.
+    ``what`` says, after "You can close this page", what goes on then. ``images`` is the number of
+    images whose results the page shows, None if it shows none.
     """
     fragment(_progress, run_every=SECONDS_BETWEEN)(folder, what, images)
 
 
-_MORE = 1.5
+_GROWTH = 1.5
 """The page of a run is drawn again when it has so many times as many images: its map fills, and a
 long run is not computed anew at every write."""
 
 
 def _progress(folder: Path, what: str, images: int | None) -> None:
-    if images is not None and manifest.read(folder).images > _MORE * images:
+    if images is not None and manifest.read(folder).images > _GROWTH * images:
         st.rerun()
-    queue = {job.run: job for job in jobs.read_queue(folder.parent)}
-    job = queue.get(folder.name) or jobs.outside_job(folder)
+    queued_jobs = {job.run: job for job in jobs.read_queue(folder.parent)}
+    job = queued_jobs.get(folder.name) or jobs.outside_job(folder)
     if job is None:
         st.rerun()  # done or stopped
     with st.container(border=True, key="under-way"):
         st.progress(job.share, text=plain(job.text))
-        if folder.name not in queue:
+        if folder.name not in queued_jobs:
             st.caption("Runs in another process, such as a command.")
             return
         with st.container(horizontal=True, vertical_alignment="center"):
-            buttons(folder, True, "page")
+            buttons(folder, active=True, key="page")
             st.caption(f"You can close this page: {what}.")
 
 
@@ -219,7 +226,7 @@ def stopped(folder: Path, what: str) -> None:
     with st.container(horizontal=True, vertical_alignment="center"):
         reason = plain(without_folders(jobs.stop_reason(folder)))
         st.warning(f"{what} {reason}", icon=":material/hourglass_bottom:")
-        buttons(folder, False, "page")
+        buttons(folder, active=False, key="page")
 
 
 def sidebar(opened: str | None) -> None:
@@ -233,40 +240,56 @@ def sidebar(opened: str | None) -> None:
         fragment(_list, run_every=_SIDEBAR_SECONDS_BETWEEN)(folder, opened)
 
 
+_MOST_LISTED = 3
+
+
 def _list(folder: Path, opened: str | None) -> None:
     if st.session_state.pop(_CLICKED, False):
         st.rerun()  # the whole page, as it shows the run in several places
-    active = jobs.read_queue(folder)
+    queue = jobs.read_queue(folder)
     watched: dict[str, Path] = st.session_state.get(_WATCHED, {})
-    others = [job for job in active if job.run != opened or jobs.is_hardening(folder / job.run)]
-    if others or {*watched} - {opened}:
+    shown = [job for job in queue if job.run != opened or jobs.is_hardening(folder / job.run)]
+    if shown or watched.keys() - {opened}:
         st.divider()
-    for job in others[:3]:
-        run = folder / job.run
-        with st.container(key=f"job-{job.run}", gap="xxsmall"):
-            title = plain(runs.title_of(run))
-            st.progress(job.share, text=f"**{title}**  \n{plain(job.text)}")
-            with st.container(horizontal=True, vertical_alignment="center"):
-                _link(run, "Watch")
-                buttons(run, True, "sidebar")
-    if len(others) > 3:
-        st.caption(f"and {counted(len(others) - 3, 'more run')} in the queue")
-    going = {job.run for job in active}
-    for name, path in list(watched.items()):
-        if name in going:
+    for job in shown[:_MOST_LISTED]:
+        _queued_job(job, folder / job.run)
+    if len(shown) > _MOST_LISTED:
+        left_out = counted(len(shown) - _MOST_LISTED, "more run")
+        st.caption(f"and {left_out} in the queue")
+    queued_runs = {job.run for job in queue}
+    for run_id, run_folder in list(watched.items()):
+        if run_id in queued_runs:
             continue
-        if name == opened:
-            del watched[name]
-            continue
-        with st.container(key=f"job-{name}", gap="xxsmall"):
-            reason = without_folders(jobs.stop_reason(path))
-            what = f"stopped: {reason}" if reason else "is ready."
-            st.caption(f"**{plain(runs.title_of(path))}** {plain(what)}")
-            _link(path, "Open")
+        if run_id == opened:  # its outcome has been seen
+            del watched[run_id]
+        else:
+            _outcome(run_folder)
+
+
+def _queued_job(job: jobs.Job, folder: Path) -> None:
+    """Draw the progress of ``job``, which works in ``folder``, with a link and Cancel."""
+    with st.container(key=f"job-{job.run}", gap="xxsmall"):
+        title = plain(runs.title_of(folder))
+        st.progress(job.share, text=f"**{title}**  \n{plain(job.text)}")
+        with st.container(horizontal=True, vertical_alignment="center"):
+            _link(folder, "Watch")
+            buttons(folder, active=True, key="sidebar")
+
+
+def _outcome(folder: Path) -> None:
+    """Say that the job in ``folder`` is ready, or why it stopped."""
+    with st.container(key=f"job-{folder.name}", gap="xxsmall"):
+        reason = without_folders(jobs.stop_reason(folder))
+        outcome = f"stopped: {reason}" if reason else "is ready."
+        st.caption(f"**{plain(runs.title_of(folder))}** {plain(outcome)}")
+        _link(folder, "Open")
 
 
 def _link(folder: Path, label: str) -> None:
     page_link("pages/evaluations.py", label, ":material/analytics:", {RUN: folder.name})
+
+
+# --- work of a page -------------------------------------------------------------------------------
 
 
 Item = TypeVar("Item")
@@ -298,36 +321,39 @@ class Work:
 
     def ask(self) -> None:
         """Start the work at the next script run."""
-        st.session_state[self._place] = _REQUESTED, self.key
+        st.session_state[self._state_key] = _REQUESTED, self.key
 
     def cancel(self) -> None:
         """Cancel the work."""
-        st.session_state[self._place] = _CANCELLED, self.key
+        st.session_state[self._state_key] = _CANCELLED, self.key
 
     @property
-    def _place(self) -> str:
+    def _state_key(self) -> str:
         return f"work {self.what}"
 
     def _is(self, state: str) -> bool:
-        return bool(st.session_state.get(self._place) == (state, self.key))
+        return bool(st.session_state.get(self._state_key) == (state, self.key))
 
     @contextmanager
     def bar(self, text: str, places: Sequence[DeltaGenerator] = ()) -> Iterator[Show]:
-        """Draw a progress bar with ``text`` and a Cancel button; removes both at the end.
+        """Draw a progress bar with ``text`` and a Cancel button; remove both at the end.
 
         They fill the empty ``places``: one place holds both, two hold one each. The button reruns
         the page, which stops the script at the next update of the bar. After the work's end, or an
         error, the work is no longer requested.
         """
         places = places or [st.empty()]
-        if len(places) == 1:
+        if len(places) == 2:
+            bar_place, button_place = places
+        else:
             row = places[0].container(horizontal=True, vertical_alignment="center")
-        first, second = places if len(places) == 2 else (row, row)
-        bar = first.progress(0.0, text=text)
-        second.button("Cancel", key=f"cancel {self.what}", on_click=self.cancel)
+            bar_place = row
+            button_place = row
+        bar = bar_place.progress(0.0, text=text)
+        button_place.button("Cancel", key=f"cancel {self.what}", on_click=self.cancel)
 
-        def show(share: float, said: str) -> None:
-            bar.progress(min(1.0, share), text=said)
+        def show(share: float, text: str) -> None:
+            bar.progress(min(1.0, share), text=text)
 
         try:
             yield show
@@ -339,7 +365,7 @@ class Work:
     def _end(self, places: Sequence[DeltaGenerator]) -> None:
         for place in places:
             place.empty()
-        st.session_state.pop(self._place, None)
+        st.session_state.pop(self._state_key, None)
 
     def with_progress(
         self,
@@ -350,35 +376,39 @@ class Work:
     ) -> Iterator[Item]:
         """Yield ``items`` while a bar shows the share of ``total`` and the time left.
 
-        ``said`` makes the bar's text from the number of items and their share. Items are
-        made in turns of this session, as other sessions want the same cores.
+        ``said`` makes the bar's text from the number of items and their share. Items are made in
+        turns of this session, as other sessions want the same cores.
         """
         pace = Pace(Unit("steps"), total, overall=True)
         with self.bar(f"{self.what}: loading the models …", places) as show:
             for count, item in enumerate(TURNS.in_parts(items, session()), start=1):
                 pace.note(count)
                 share = min(1.0, count / total)
-                text = said(count, share) if said else f"{self.what}: {count} of {total}"
-                left = f", {duration(pace.seconds_left)} left" if pace.seconds_left else ""
-                show(share, text + left)
+                if said is not None:
+                    text = said(count, share)
+                else:
+                    text = f"{self.what}: {count} of {total}"
+                if pace.seconds_left:
+                    text += f", {duration(pace.seconds_left)} left"
+                show(share, text)
                 yield item
 
     def is_cancelled(self) -> bool:
         """Whether the work was cancelled; if so, says it and offers to start again."""
-        if self.cancelled:
-            st.warning(
-                "Cancelled. Nothing was lost; start again when you like.", icon=":material/block:"
-            )
-            st.button("Start again", on_click=self.ask)
-        return self.cancelled
+        if not self.cancelled:
+            return False
+        text = "Cancelled. Nothing was lost; start again when you like."
+        st.warning(text, icon=":material/block:")
+        st.button("Start again", on_click=self.ask)
+        return True
 
 
 @dataclass(frozen=True)
 class CachedWork(Work):
     """Work on ``picture``, if there is one; its results are cached for all sessions under its key.
 
-    ``events`` starts it on the image without its name and yields items that sum to about
-    ``total``; those of the types ``results`` are cached. ``said`` is as in ``with_progress``.
+    ``events`` starts it on the image without its name and yields about ``total`` items; those of
+    the types ``results`` are cached. ``said`` is as in ``with_progress``.
     """
 
     picture: Picture | None
@@ -391,11 +421,19 @@ class CachedWork(Work):
     def cached(self) -> list[Any] | None:
         """The cached results with this session's name of the image; None if there are none."""
         results = RESULT_CACHE.get(self.key)
-        return None if results is None else self._named(results)
+        if results is None:
+            return None
+        return self._named(results)
 
     def _named(self, results: Sequence[Any]) -> list[Any]:
+        """``results`` with the name that the image has in this session in each measurement."""
         name = self.picture.name if self.picture else ""
-        return [replace(r, image=name) if isinstance(r, Measurement) else r for r in results]
+        named_results = []
+        for result in results:
+            if isinstance(result, Measurement):
+                result = replace(result, image=name)
+            named_results.append(result)
+        return named_results
 
     def at_once(self) -> list[Any]:
         """The results, computed now unless cached; stops the page if that was cancelled."""
@@ -412,21 +450,24 @@ class CachedWork(Work):
         """The results once ``button`` was pressed, else None; cancelling shows the button again."""
         # Both states fill the same two places, so that nothing of one stays in the other and no
         # button moves under a click.
-        places = st.empty(), st.empty()
+        first_place = st.empty()
+        second_place = st.empty()
         cached = self.cached
-        if cached is None and self.requested:
-            return self._compute(places)
-        if cached is None:
-            places[0].caption(caption)
-            places[1].button(
-                button, key=f"start {self.what}", icon=":material/play_arrow:", on_click=self.ask
-            )
-        return cached
+        if cached is not None:
+            return cached
+        if self.requested:
+            return self._compute([first_place, second_place])
+        first_place.caption(caption)
+        second_place.button(
+            button, key=f"start {self.what}", icon=":material/play_arrow:", on_click=self.ask
+        )
+        return None
 
     def _compute(self, places: Sequence[DeltaGenerator]) -> list[Any]:
-        """Compute the results, with progress in ``places``."""
-        events = self.events(self.picture and replace(self.picture, name=""))
-        events = self.with_progress(events, self.total, self.said, places)
+        """Compute and cache the results, with progress in ``places``."""
+        # Without the name, as other sessions may have the same image by another name.
+        picture = replace(self.picture, name="") if self.picture else None
+        events = self.with_progress(self.events(picture), self.total, self.said, places)
         results = [event for event in events if isinstance(event, self.results)]
         RESULT_CACHE.put(self.key, results)
         return self._named(results)
@@ -459,9 +500,13 @@ def begin(name: str, work: Callable[[], object]) -> threading.Thread:
 
     with _CHANGING:
         if name not in _RUNNING:
-            _RUNNING[name] = threading.Thread(target=run, name=name, daemon=True)
-            _RUNNING[name].start()
+            thread = threading.Thread(target=run, name=name, daemon=True)
+            _RUNNING[name] = thread
+            thread.start()
         return _RUNNING[name]
+
+
+# --- the end of sessions --------------------------------------------------------------------------
 
 
 _MARGIN = 5.0
@@ -491,8 +536,9 @@ def _left(session: AppSession, has_run: bool) -> None:
         Runtime.instance().close_session(session.id)
         return
     _forget(session)  # it may have left before, and come back
-    wait = max(0.0, float(st.get_option("server.disconnectedSessionTTL")) - _MARGIN)
-    end = asyncio.get_running_loop().call_later(wait, _end, session)
+    seconds_kept = float(st.get_option("server.disconnectedSessionTTL"))
+    delay = max(0.0, seconds_kept - _MARGIN)
+    end = asyncio.get_running_loop().call_later(delay, _end, session)
     _LEFT[session.id] = session, end
     if len(_LEFT) > _MOST_LEFT:
         oldest, _ = next(iter(_LEFT.values()))
@@ -507,9 +553,10 @@ def _forget(session: AppSession) -> None:
 
 
 def _end(session: AppSession) -> None:
+    """Close and empty ``session``, unless its browser has come back."""
     _forget(session)
     runtime = Runtime.instance()
-    if runtime.is_active_session(session.id):  # its browser has come back
+    if runtime.is_active_session(session.id):
         return
     runtime.close_session(session.id)
     session.shutdown()  # also of a session that Streamlit has forgotten
