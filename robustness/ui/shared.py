@@ -75,10 +75,14 @@ class ResultCache:
         """Store ``results`` under ``key``, whatever their size."""
         size = len(pickle.dumps(results, pickle.HIGHEST_PROTOCOL))
         with self._lock:
-            self._bytes += size - self._results.pop(key, ([], 0))[1]
+            if key in self._results:
+                _, replaced_size = self._results.pop(key)
+                self._bytes -= replaced_size
             self._results[key] = results, size
+            self._bytes += size
             while self._bytes > self._limit and len(self._results) > 1:
-                self._bytes -= self._results.popitem(last=False)[1][1]
+                _, (_, dropped_size) = self._results.popitem(last=False)
+                self._bytes -= dropped_size
 
     @property
     def bytes(self) -> int:
@@ -96,23 +100,39 @@ def work_key(
 ) -> str:
     """The key of the work ``what``: pixels, conditions, each model's weights, and the engine."""
     spec = spec_of(picture, names, conditions, seed)
-    digests = (version.digest for version in picture.versions)
+    digests = [version.digest for version in picture.versions]
     return " ".join([what, spec.digest, str(chosen()), *digests, picture.stream])
 
 
+# --- keys of cached calls -------------------------------------------------------------------------
+
+
+def _picture_key(picture: Picture) -> object:
+    return picture.digest, picture.stream, picture.framing, picture.label
+
+
+def _classifier_key(classifier: Classifier) -> object:
+    return classifier.record.name, models.digest(classifier.record), classifier.engine
+
+
+def _request_key(request: Request) -> object:
+    """Everything in ``request`` that one model's row depends on."""
+    return request.conditions, request.seed
+
+
+def _run_key(run: Run) -> object:
+    """The manifest changes with the rows of ``run``, as it lists their files."""
+    return str(run.folder), repr(run.manifest)
+
+
 _KEYS: dict[str | type, Callable[[Any], object]] = {
-    Picture: lambda picture: (picture.digest, picture.stream, picture.framing, picture.label),
-    Classifier: lambda classifier: (
-        classifier.record.name,
-        models.digest(classifier.record),
-        classifier.engine,
-    ),
-    # Everything that one model's row depends on.
-    Request: lambda spec: (spec.conditions, spec.seed),
-    Run: lambda run: (str(run.folder), repr(run.manifest)),  # which lists the files of its rows
+    Picture: _picture_key,
+    Classifier: _classifier_key,
+    Request: _request_key,
+    Run: _run_key,
     Budget: repr,
 }
-"""How arguments are hashed."""
+"""How arguments are hashed, by their type."""
 
 
 def cached(
@@ -128,6 +148,9 @@ def cached(
     )
 
 
+# --- images ---------------------------------------------------------------------------------------
+
+
 Framings = tuple[Framing, ...]
 
 
@@ -140,7 +163,9 @@ def sample_picture(name: str, framings: Framings = (STUDY_FRAMING,)) -> Picture:
 
 def is_sample(picture: Picture) -> bool:
     """Whether ``picture`` is a bundled sample, not just an image with its name."""
-    return picture.name in SAMPLES and sample_picture(picture.name).source == picture.source
+    if picture.name not in SAMPLES:
+        return False
+    return sample_picture(picture.name).source == picture.source
 
 
 def uploaded_picture(name: str, data: bytes, framings: Framings) -> Picture:
@@ -155,7 +180,7 @@ def uploaded_picture(name: str, data: bytes, framings: Framings) -> Picture:
 def _decoded(data: bytes, framings: Framings) -> Picture | str:
     """The image or its error sentence, computed once, both without a file name.
 
-    The cache keys ``data`` by a digest.
+    An error is returned, not raised, so that the cache keeps it. It keys ``data`` by a digest.
     """
     try:
         return sandbox.framed_image(data, framings).picture("", framings)
@@ -172,47 +197,69 @@ def linked_picture(names: Sequence[str]) -> Picture | None:
     """
     try:
         linked = _linked(names)
-        return linked[0] if linked else None
     except RobustnessError as error:
         st.warning(plain(sentence(error)), icon=":material/link_off:")
         return None
+    if linked is None:
+        return None
+    return linked.picture
 
 
 def linked_class(picture: Picture) -> str | None:
     """The true class of ``picture`` in the link's run, if known."""
-    with contextlib.suppress(RobustnessError):
-        linked = _linked(())
-        return linked[1] if linked and linked[0].source == picture.source else None
-    return None
-
-
-def _linked(names: Sequence[str]) -> tuple[Picture, str | None] | None:
-    """The image that the link names and its true class; raises if it cannot be read."""
-    run_id = st.query_params.get(RUN)
-    name = st.query_params.get(IMAGE)
-    if run_id is None or name is None:
+    try:
+        linked = _linked(names=())
+    except RobustnessError:  # said by ``linked_picture``
         return None
-    return _picture(opened_run(run_id), name, tuple(names))
+    if linked is None or linked.picture.source != picture.source:
+        return None
+    return linked.true_class
+
+
+class _Linked(NamedTuple):
+    """An image of a run, with its true class if that is known."""
+
+    picture: Picture
+    true_class: str | None
+
+
+def _linked(names: Sequence[str]) -> _Linked | None:
+    """The image that the link names, as the run shows it to the models ``names``.
+
+    Returns None without one in the link; raises ``RobustnessError`` if it cannot be read.
+    """
+    run_id = st.query_params.get(RUN)
+    image_name = st.query_params.get(IMAGE)
+    if run_id is None or image_name is None:
+        return None
+    return _image_of_run(opened_run(run_id), image_name, tuple(names))
 
 
 @cached(32, "Reading the run …")
-def _picture(run: Run, name: str, names: tuple[str, ...]) -> tuple[Picture, str | None]:
+def _image_of_run(run: Run, image_name: str, names: tuple[str, ...]) -> _Linked:
     values = options(dict(run.manifest.spec.framings))
-    overrides = values.get("fit"), int(values["side"]) if "side" in values else None
+    side = int(values["side"]) if "side" in values else None
+    overrides = values.get("fit"), side
     framings = list(by_framing(*overrides, names))
-    return replace(run.picture(name, framings), overrides=overrides), _class(run, name)
+    picture = replace(run.picture(image_name, framings), overrides=overrides)
+    return _Linked(picture, _true_class(run, image_name))
 
 
-def _class(run: Run, name: str) -> str | None:
-    """The true class of the image ``name`` in ``run``, if known.
+def _true_class(run: Run, image_name: str) -> str | None:
+    """The true class of the image in ``run``, if known.
 
     Looks at one model for each set of classes, as a set may lack the class.
     """
-    registered = [m for m in run.manifest.spec.model_names if m in models.REGISTRY]
-    positions = [position for position, image in run.rows.names.items() if image == name]
-    for labels, (model, *_) in models.by_labels(registered) if positions else ():
-        query = "SELECT label FROM rows WHERE model = $model AND position = $position LIMIT 1"
-        ((label,),) = run.rows.ask(query, model=model, position=positions[0]) or [(None,)]
+    positions = [position for position, name in run.rows.names.items() if name == image_name]
+    if not positions:
+        return None
+    registered = [name for name in run.manifest.spec.model_names if name in models.REGISTRY]
+    query = "SELECT label FROM rows WHERE model = $model AND position = $position LIMIT 1"
+    for labels, (model, *_) in models.by_labels(registered):
+        rows = run.rows.ask(query, model=model, position=positions[0])
+        if not rows:
+            continue
+        ((label,),) = rows
         if label is not None:
             return labels.names[label]
     return None
@@ -226,6 +273,7 @@ def _opened(folder: str, run_id: str, written: int) -> Run:
 def opened_run(run_id: str) -> Run:
     """The run ``run_id``, finished or not; raises ``RunError`` if it cannot be read."""
     folder = runs_folder()
+    # A run that is written again, or another of the same id, is not the one in the cache.
     return _opened(str(folder), run_id, last_written(folder, run_id))
 
 
@@ -233,6 +281,9 @@ def opened_run(run_id: str) -> Run:
 def original_png(picture: Picture) -> bytes:
     """The original image as a PNG, encoded once."""
     return to_png(picture.image)
+
+
+# --- predictions ----------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -264,19 +315,21 @@ def _clean(classifier: Classifier, picture: Picture) -> Outputs:
 
 
 def likeliest_class(picture: Picture, names: Sequence[str]) -> str:
-    """The class with the highest probability for the original over the models ``names``.
+    """The class with the highest sum of probabilities for the original over the models ``names``.
 
-    For what the models have predicted already; it takes no turn.
+    Returns "" if none of them can predict. For what the models have predicted already: it takes no
+    turn.
     """
-    shares: dict[str, float] = {}
+    sums: dict[str, float] = {}
     for name in names:
-        own = version_for(picture, name)
+        version = version_for(picture, name)
         with contextlib.suppress(RobustnessError):
-            probabilities = _clean(models.load(name, side=own.side), own).probabilities[0]
+            classifier = models.load(name, side=version.side)
+            probabilities = _clean(classifier, version).probabilities[0]
             for index in np.argsort(-probabilities)[:5].tolist():
-                title = models.class_name(name, index)
-                shares[title] = shares.get(title, 0.0) + float(probabilities[index])
-    return max(shares, key=shares.__getitem__, default="")
+                class_name = models.class_name(name, index)
+                sums[class_name] = sums.get(class_name, 0.0) + float(probabilities[index])
+    return max(sums, key=sums.__getitem__, default="")
 
 
 Turn = Callable[[], AbstractContextManager[None]]
@@ -288,7 +341,8 @@ def _answer(
     spec: Request, picture: Picture, classifier: Classifier, _batch: Batch, _turn: Turn
 ) -> Measurement:
     with _turn():
-        ((row,),) = measure_batch(spec, _batch, classifier, clean=[_clean(classifier, picture)])
+        clean = _clean(classifier, picture)
+        ((row,),) = measure_batch(spec, _batch, classifier, clean=[clean])
     return row
 
 
@@ -301,30 +355,43 @@ def answers(
     turn end with ``SupersededError``. The pass over the original image is computed once a model,
     however often the condition changes.
     """
-    who = who or session()
-    wish = TURNS.wish(who)
+    turn = _new_turn(who or session())
 
     def answer(name: str) -> Measurement:
-        own, batch = model_view(spec, picture, name, altered)
-        classifier = models.load(name, side=own.side)
-        row = _answer(spec, own, classifier, batch, lambda: TURNS.turn(who, wish))
+        version, batch = model_view(spec, picture, name, altered)
+        classifier = models.load(name, side=version.side)
+        row = _answer(spec, version, classifier, batch, turn)
+        # The cached row may come from the same image by another name.
         return replace(row, image=picture.name, image_digest=picture.source, label=picture.label)
 
     return run_parallel(names, answer)
+
+
+def _new_turn(who: str) -> Turn:
+    """Replace the older requests of ``who`` by one; returns what waits for a turn of it."""
+    wish = TURNS.wish(who)
+
+    def turn() -> AbstractContextManager[None]:
+        return TURNS.turn(who, wish)
+
+    return turn
 
 
 def model_view(
     spec: Request, picture: Picture, name: str, altered: Altered
 ) -> tuple[Picture, Batch]:
     """``picture`` and ``altered`` as the model ``name`` sees them."""
-    own = picture.at(spec.framing_of(name))
-    if own.framing == picture.framing:
+    version = picture.at(spec.framing_of(name))
+    if version.framing == picture.framing:
         return picture, altered.batch
-    return own, change(own, spec.conditions[0], spec.seed).batch
+    return version, change(version, spec.conditions[0], spec.seed).batch
 
 
 class Remedied(NamedTuple):
-    """The prediction of a model behind a remedy; ``view`` is the one that decided, if one did."""
+    """The prediction of a model behind a remedy: class index and probability.
+
+    ``view`` is the index of the view that decided, None if it was not a single one.
+    """
 
     top1: int
     probability: float
@@ -361,20 +428,19 @@ def remedied(
 ) -> dict[str, Remedied | RobustnessError]:
     """Each model's prediction for the perturbed image behind ``chain``, or its error.
 
-    A remedy of several models, which are to have one side, has one prediction: the first name's.
+    A remedy of several models, which must have one side, has one prediction: the first name's.
     """
-    who = who or session()
-    wish = TURNS.wish(who)
+    turn = _new_turn(who or session())
 
-    def predicted(name: str) -> Remedied:
-        needed = names if chain.several_models else [name]
-        own, batch = model_view(spec, picture, name, altered)
-        loaded = tuple(models.load(model, side=own.side) for model in needed)
-        turn = lambda: TURNS.turn(who, wish)  # noqa: E731
-        return _remedied(spec, own, loaded, chain.id, Altered(batch).image, turn)
+    def predict(name: str) -> Remedied:
+        model_names = names if chain.several_models else [name]
+        version, batch = model_view(spec, picture, name, altered)
+        classifiers = tuple(models.load(model, side=version.side) for model in model_names)
+        return _remedied(spec, version, classifiers, chain.id, Altered(batch).image, turn)
 
     predicting = names[:1] if chain.several_models else names
-    predictions = dict(run_parallel(predicting, predicted))
+    predictions = dict(run_parallel(predicting, predict))
+    # Predictions come as they finish; the result has the order of the names.
     return {name: predictions[name] for name in predicting}
 
 
@@ -384,17 +450,21 @@ def comparison(spec: Request, picture: Picture, model: str, changed: Picture) ->
     It is stored under the only condition of ``spec``.
     """
     classifier = models.load(model, side=picture.side)
-    before, after = (_clean(classifier, image) for image in (picture, changed))
+    before = _clean(classifier, picture)
+    after = _clean(classifier, changed)
     scores = picture_scores(picture.image[None], changed.image[None])
     return measurements(spec, picture, classifier, before, after, scores)[0]
 
 
 def attacked_picture(picture: Picture, condition: Condition, seed: int, model: str) -> Images:
     """The attacked image (S, S, 3) for ``model``, the same as in a dataset run."""
-    judge = f"{models.digest(models.REGISTRY[model])} {chosen()}"
-    return _attacked(picture, condition, seed, model, judge)
+    weights_and_engine = f"{models.digest(models.REGISTRY[model])} {chosen()}"
+    return _attacked(picture, condition, seed, model, weights_and_engine)
 
 
 @cached(128)
-def _attacked(picture: Picture, condition: Condition, seed: int, model: str, judge: str) -> Images:
+def _attacked(
+    picture: Picture, condition: Condition, seed: int, model: str, weights_and_engine: str
+) -> Images:
+    """Compute the attack; ``weights_and_engine`` is only part of the cache's key."""
     return condition.against(picture, seed, models.load(model, side=len(picture.image)))
