@@ -190,6 +190,8 @@ def measured(verdict: Entry) -> str:
         what = " of robust accuracy"
     elif verdict["limit"] == "min_consistency" and verdict["perturbation"] in ATTACKS:
         what = " of predictions to break"
+    elif verdict["attacked"] is not None and verdict["attacked"] < verdict["images"]:
+        what = ", under attack of predictions to break"
     low, high = verdict["low"], verdict["high"]
     interval = "fewer than 5 images: no interval"
     if low is not None:
