@@ -1,8 +1,7 @@
 """The check of a model: its weights, its graph, predictions for known images, and latency.
 
-The cache keeps the last check of each model: all who share the cache see it.
-
-What runs a model, and what a model of the user's cannot do, for people.
+The cache keeps the last check of each model: all who share the cache see it. Besides, sentences
+for people say which engine runs a model and what a model of the user's cannot do.
 """
 
 from __future__ import annotations
@@ -30,7 +29,14 @@ from robustness.models.engine import F32, TENSORFLOW, Floats, chosen
 from robustness.models.formats import BY_OPENVINO, is_quantised
 from robustness.models.loaded import LOADED, load
 from robustness.models.metadata import value_of
-from robustness.models.record import OWN, REGISTRY, ModelRecord, Normalisation, imagenet
+from robustness.models.record import (
+    OWN,
+    REGISTRY,
+    CheckPicture,
+    ModelRecord,
+    Normalisation,
+    imagenet,
+)
 from robustness.models.trials import clearly_better, renormalise, samples, trials
 from robustness.models.weights import digest, state
 
@@ -52,9 +58,9 @@ WRONG: Literal["wrong"] = "wrong"
 class Answer:
     """A model's prediction for a known image, and the expected one.
 
-    ``expected`` are class names, any of which is as expected, be it what the image shows or
-    not; ``expected_probability`` is the reference probability of the top-1 class, None where none
-    is known.
+    ``expected`` holds the names of the classes that count as right, whether or not the image
+    shows them. ``expected_probability`` is the reference probability of the top-1 class, None
+    where none is known.
     """
 
     picture: str
@@ -83,14 +89,20 @@ class Answer:
 class ModelCheck:
     """The check of one model.
 
-    ``state``: its weights are MISSING, or the package that it needs; they are DAMAGED; it FAILED to
-    load or to predict; it predicts known images otherwise than expected, WRONG; or it is OK.
-    ``problem`` is the sentence on the first three. ``engine`` is what runs it; ``in_cache`` is
-    whether its graph is there, None for a model in Python. ``milliseconds`` is the median of
-    single-image passes. ``rounding`` is the largest difference of a probability of the known images
-    from float32's, where the setting ``precision`` asks for less; else None. ``better`` says which
-    normalisation suits a model of the user's with ImageNet's classes clearly better than its own;
-    empty where none does.
+    The ``state`` is one of
+
+    - MISSING: the weights, or a package that the model needs, are not there;
+    - DAMAGED: the weights are not the expected ones;
+    - FAILED: the model could not be loaded or could not predict;
+    - WRONG: it predicts known images otherwise than expected;
+    - OK.
+
+    ``problem`` is the sentence on the first three. ``engine`` is what runs the model, and
+    ``in_cache`` is whether its converted graph is kept, None for a model in Python.
+    ``milliseconds`` is the median time of a pass over one image. ``rounding`` is the largest
+    difference of a probability of the known images from that in float32, None unless the setting
+    ``precision`` asks for less. ``better`` says which normalisation suits a model of the user's
+    with ImageNet's classes clearly better than its own; it is empty where none does.
     """
 
     model: str
@@ -106,8 +118,10 @@ class ModelCheck:
     @property
     def images_text(self) -> str:
         """How many known images were predicted as expected."""
-        right = sum(answer.right for answer in self.answers)
-        return f"{right} of {len(self.answers)}" if self.answers else "none"
+        if not self.answers:
+            return "none"
+        right_count = sum(answer.right for answer in self.answers)
+        return f"{right_count} of {len(self.answers)}"
 
     @property
     def notes(self) -> list[str]:
@@ -142,55 +156,83 @@ def check_model(name: str, *, side: int | None = None, timing: bool = True) -> M
     record = REGISTRY[name]
     weights = state(record)
     if not weights.ready:
-        fault = FAILED if record.weights.own else DAMAGED
-        return ModelCheck(name, fault if weights.path else MISSING, problem=weights.reason)
+        if not weights.path:
+            return ModelCheck(name, MISSING, problem=weights.reason)
+        if record.weights.own:
+            return ModelCheck(name, FAILED, problem=weights.reason)
+        return ModelCheck(name, DAMAGED, problem=weights.reason)
     try:
-        check = _of_ready(record, side or record.framing.side, timing)
+        check = _check_of_ready(record, side or record.framing.side, timing)
     except RobustnessError as error:
         check = ModelCheck(name, FAILED, problem=str(error))
     keep_check(record, check)
     return check
 
 
-def _of_ready(record: ModelRecord, side: int, timing: bool) -> ModelCheck:
-    name = record.name
-    classes = set(record.labels().names)
-    for picture in record.check_pictures:
-        strangers = [label for label in picture.classes if label not in classes]
-        if strangers:
-            raise ParameterError(f"{name} has no class called {strangers[0]!r} to check.")
-    engine = load(name, side=side).engine
-    file = record.weights.own
-    base = record.base or record
-    classifier = load(name, side=record.input_size)
+def _check_of_ready(record: ModelRecord, side: int, timing: bool) -> ModelCheck:
+    _require_classes_of_pictures(record)
+    # Loaded at the side of the measurements, which converts and keeps its graph for them.
+    engine = load(record.name, side=side).engine
+    classifier = load(record.name, side=record.input_size)
     images = []
     answers = []
     for picture in record.check_pictures:
-        source = picture.source
-        data = read_file(source) if isinstance(source, Path) else sample_bytes(source)
-        image = study_image(data, record.own_framing, name=str(source))
-        probabilities = classifier(image[None]).probabilities[0]
-        top1 = int(probabilities.argmax())
-        shown = source.name if isinstance(source, Path) else source
-        answers.append(
-            Answer(
-                shown,
-                picture.classes,
-                picture.probability,
-                record.class_name(top1),
-                float(probabilities[top1]),
-            )
-        )
+        image = _known_image(record, picture)
         images.append(image)
+        answers.append(_answer(record, classifier, picture, image))
+    file = record.weights.own
+    in_cache: bool | None = None
+    if file is None or not file.call:
+        # A variant has no graph of its own: that of its base is kept.
+        graph_record = record.base or record
+        in_cache = conversion(graph_record, digest(graph_record), side) is not None
+    milliseconds = pass_milliseconds(classifier) if timing else None
+    rounding = _rounding(classifier, images)
+    # After the time is taken: of a function, that is the time of its calls so far.
+    better = ""
+    if record.group == OWN and not record.base:
+        better = _better_normalisation(classifier)
     return ModelCheck(
-        name,
+        record.name,
         OK if all(answer.right for answer in answers) else WRONG,
-        engine,
-        None if file and file.call else conversion(base, digest(base), side) is not None,
-        tuple(answers),
-        pass_milliseconds(classifier) if timing else None,
-        _rounding(classifier, images),
-        better=_better(classifier) if record.group == OWN and not record.base else "",
+        engine=engine,
+        in_cache=in_cache,
+        answers=tuple(answers),
+        milliseconds=milliseconds,
+        rounding=rounding,
+        better=better,
+    )
+
+
+def _require_classes_of_pictures(record: ModelRecord) -> None:
+    """Raise ``ParameterError`` if a known image expects a class that the model does not have."""
+    class_names = set(record.labels().names)
+    for picture in record.check_pictures:
+        for expected_class in picture.classes:
+            if expected_class not in class_names:
+                raise ParameterError(
+                    f"{record.name} has no class called {expected_class!r} to check."
+                )
+
+
+def _known_image(record: ModelRecord, picture: CheckPicture) -> Floats:
+    source = picture.source
+    data = read_file(source) if isinstance(source, Path) else sample_bytes(source)
+    return study_image(data, record.own_framing, name=str(source))
+
+
+def _answer(
+    record: ModelRecord, classifier: Classifier, picture: CheckPicture, image: Floats
+) -> Answer:
+    probabilities = classifier(image[None]).probabilities[0]
+    top1 = int(probabilities.argmax())
+    source = picture.source
+    return Answer(
+        picture=source.name if isinstance(source, Path) else source,
+        expected=picture.classes,
+        expected_probability=picture.probability,
+        top1=record.class_name(top1),
+        probability=float(probabilities[top1]),
     )
 
 
@@ -199,7 +241,7 @@ def _of_ready(record: ModelRecord, side: int, timing: bool) -> ModelCheck:
 
 @dataclass(frozen=True)
 class _Entry:
-    """A check, and the ``key`` of the weights and the engine that it is of."""
+    """A check as the cache keeps it, with the ``key`` of its weights and its engine."""
 
     key: str
     check: ModelCheck
@@ -208,7 +250,9 @@ class _Entry:
 def last_check(record: ModelRecord) -> ModelCheck | None:
     """The last check of ``record``, a ready model; None if weights or engine are others now."""
     entry = read_json(_Entry, _file(record))
-    return entry.check if entry and entry.key == _key(record) else None
+    if entry is None or entry.key != _key(record):
+        return None
+    return entry.check
 
 
 def keep_check(record: ModelRecord, check: ModelCheck) -> None:
@@ -230,36 +274,40 @@ def _key(record: ModelRecord) -> str:
 # --- normalisation, rounding and latency ----------------------------------------------------------
 
 
-def _better(classifier: Classifier) -> str:
+def _better_normalisation(classifier: Classifier) -> str:
     """The sentence of ``ModelCheck.better``: the trial of ``models add``, on the bundled images."""
-    own = classifier.record.normalisation
-    if classifier.record.labels() != imagenet() or classifier.record.input_shape:
+    record = classifier.record
+    if record.labels() != imagenet() or record.input_shape:
         return ""
+    described = record.normalisation
     photographs = samples(Framing(side=classifier.side))
 
-    def ask(images: Floats, by: Normalisation) -> Floats:
-        return classifier.unchecked(renormalise(images, by, own)).probabilities
+    def ask(images: Floats, tried: Normalisation) -> Floats:
+        return classifier.unchecked(renormalise(images, tried, described)).probabilities
 
-    tried = trials(ask, photographs, own=own)
-    images = len(photographs.classes)
-    best = clearly_better(tried, value_of(own), images)
+    results = trials(ask, photographs, own=described)
+    image_count = len(photographs.classes)
+    best = clearly_better(results, value_of(described), image_count)
     if best is None:
         return ""
-    mine = next(trial for trial in tried if trial.value == value_of(own))
+    present = next(trial for trial in results if trial.value == value_of(described))
     return (
-        f"Normalisation {best.name} is clearly better: {best.correct} of {images} bundled images "
-        f"correct, mean probability of the true class {best.true_class_probability:.1%}, against "
-        f"{mine.correct}, {mine.true_class_probability:.1%}."
+        f"Normalisation {best.name} is clearly better: {best.correct} of {image_count} bundled "
+        f"images correct, mean probability of the true class {best.true_class_probability:.1%}, "
+        f"against {present.correct}, {present.true_class_probability:.1%}."
     )
 
 
-def _rounding(classifier: Classifier, pictures: Sequence[Floats]) -> float | None:
-    precise = replace(chosen(), precision=F32)
-    if precise == chosen() or not pictures:
+def _rounding(classifier: Classifier, images: Sequence[Floats]) -> float | None:
+    engine = chosen()
+    exact_engine = replace(engine, precision=F32)
+    if engine == exact_engine or not images:
         return None
-    exact = LOADED.get(classifier.record, classifier.side, precise)
-    batch = np.stack(pictures)
-    return float(np.abs(classifier(batch).probabilities - exact(batch).probabilities).max())
+    exact_classifier = LOADED.get(classifier.record, classifier.side, exact_engine)
+    batch = np.stack(images)
+    rounded = classifier(batch).probabilities
+    exact = exact_classifier(batch).probabilities
+    return float(np.abs(rounded - exact).max())
 
 
 def single_pass(classifier: Classifier) -> Callable[[], object]:
@@ -272,13 +320,16 @@ def single_pass(classifier: Classifier) -> Callable[[], object]:
 def pass_milliseconds(classifier: Classifier) -> float | None:
     """The median time of a pass over one image, in milliseconds; None if it is unknown.
 
-    A function may be a paid service: its earlier calls tell, if there are any.
+    A function is not called for it, as it may be a paid service: the times of its earlier calls
+    are taken, if there are any.
     """
-    seconds = classifier.call_seconds
-    if seconds is None:
+    call_seconds = classifier.call_seconds
+    if call_seconds is None:
         turns, _ = in_turns({"": single_pass(classifier)})
         return statistics.median(turns[""])
-    return 1000 * statistics.median(seconds) if seconds else None
+    if not call_seconds:
+        return None
+    return 1000 * statistics.median(call_seconds)
 
 
 def engine_text(record: ModelRecord) -> str:
@@ -288,22 +339,31 @@ def engine_text(record: ModelRecord) -> str:
     file = record.weights.own
     if file and file.call:
         return f"Python, {file.kind}"
-    sides = STUDY_SIDE, record.input_size
-    converted = conversion(record, digest(record), *sides) if state(record).ready else None
+    converted = None
+    if state(record).ready:
+        converted = conversion(record, digest(record), STUDY_SIDE, record.input_size)
     refusal = converted.refusal if converted else ""
-    kind = record.weights.format
+    file_format = record.weights.format
     runtime = record.weights.native_runtime
     if refusal:
-        runtime = kind.runtime
+        runtime = file_format.runtime
     if runtime:
-        return runtime.label if kind.is_graph or not refusal else f"{runtime.label}: {refusal}"
-    if choice.engine == TENSORFLOW and not (converted and converted.missing):
+        if refusal and not file_format.is_graph:
+            return f"{runtime.label}: {refusal}"
+        return runtime.label
+    has_gradients = not (converted and converted.missing)
+    if choice.engine == TENSORFLOW and has_gradients:
         return "TensorFlow"
-    return "OpenVINO" if choice.precision == F32 else f"OpenVINO, {choice.precision}"
+    if choice.precision == F32:
+        return "OpenVINO"
+    return f"OpenVINO, {choice.precision}"
 
 
 def limitations(record: ModelRecord) -> Iterator[str]:
-    """Yield the limits of ``record``, each a sentence or two; none of a built-in model."""
+    """Yield what the model of ``record`` cannot do, in a sentence or two each.
+
+    Built-in models have no such limits.
+    """
     record = record.base or record
     file = record.weights.own
     if file is None:
@@ -329,17 +389,21 @@ def limitations(record: ModelRecord) -> Iterator[str]:
             "only attack. Keras and torch networks have no such limits if they can be exported."
         )
     elif state(record).ready:
-        converted = conversion(record, digest(record), STUDY_SIDE, record.input_size)
-        runtime = record.weights.format.runtime
-        if converted is None:
-            yield "Gradient support is checked when the model is first used."
-        elif converted.refusal and runtime:
-            yield (
-                f"Predictions only, by {runtime.label}: {converted.refusal}. There are no feature "
-                "similarities and no heat maps, and Square is the only attack."
-            )
-        elif converted.missing:
-            yield (
-                f"No gradients: {', '.join(converted.missing)} cannot be differentiated here. "
-                "Square is the only attack, and there are no heat maps."
-            )
+        yield from _graph_limitations(record)
+
+
+def _graph_limitations(record: ModelRecord) -> Iterator[str]:
+    converted = conversion(record, digest(record), STUDY_SIDE, record.input_size)
+    runtime = record.weights.format.runtime
+    if converted is None:
+        yield "Gradient support is checked when the model is first used."
+    elif converted.refusal and runtime:
+        yield (
+            f"Predictions only, by {runtime.label}: {converted.refusal}. There are no feature "
+            "similarities and no heat maps, and Square is the only attack."
+        )
+    elif converted.missing:
+        yield (
+            f"No gradients: {', '.join(converted.missing)} cannot be differentiated here. "
+            "Square is the only attack, and there are no heat maps."
+        )
