@@ -16,10 +16,14 @@ from streamlit.runtime.session_manager import SessionClient
 
 
 class Browser(SessionClient):
-    """One that is there, and looks at nothing."""
+    """One that is there, and looks at nothing but whether a script has ended."""
+
+    def __init__(self) -> None:
+        self.has_seen_page = False
 
     def write_forward_msg(self, msg: Any) -> None:
-        pass
+        if msg.WhichOneof("type") == "script_finished":
+            self.has_seen_page = True
 
 
 @asynccontextmanager

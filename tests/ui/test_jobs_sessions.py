@@ -76,14 +76,15 @@ async def until(condition: Callable[[], object]) -> None:
 
 async def visit(runtime: Runtime, session_id: str | None = None) -> str:
     """A browser has opened the page, and seen it; of the session that it had before, if any."""
-    opened = runtime.connect_session(Browser(), {}, existing_session_id=session_id)
+    browser = Browser()
+    opened = runtime.connect_session(browser, {}, existing_session_id=session_id)
     session = runtime.get_app_session(opened)
     assert session is not None
     asked = BackMsg()
     asked.rerun_script.query_string = ""
     runtime.handle_backmsg(opened, asked)
-    await until(lambda: session._scriptrunner is not None)
-    await until(lambda: session._scriptrunner is None)
+    # Streamlit counts a run when it tells the browser of its end, which may be later than the end.
+    await until(lambda: browser.has_seen_page and session._scriptrunner is None)
     return opened
 
 
