@@ -117,9 +117,11 @@ class RowSelection:
         Classes are names, synsets or indices. Raises ``ParameterError`` for another text.
         """
         values: dict[str, list[str]] = {key: [] for key in _KEYS}
-        given = parse_qsl(text.replace("+", "%2B"), keep_blank_values=True)
-        if text.strip() and not given:
-            _refuse(text)
+        given: list[tuple[str, str]] = []
+        if text.strip():  # a blank text chooses all rows
+            given = parse_qsl(text.replace("+", "%2B"), keep_blank_values=True)
+            if not given:
+                _refuse(text)
         for key, value in given:
             if key not in values:
                 _refuse(text)
@@ -285,9 +287,8 @@ class CaseRows:
         tally: Tally | None = self._answers.get(chosen)
         if tally is not None:
             return tally
-        flags: list[
-            str
-        ] = []  # whether an image has a row of each kind, in the order of ``Tally.of``
+        # Whether an image has a row of each kind, in the order of ``Tally.of``.
+        flags: list[str] = []
         counts = []
         for labels in ("true", "label IS NOT NULL", "label IS NULL"):
             for outcome in ("true", "NOT good", "good"):

@@ -197,6 +197,11 @@ def test_a_selection_is_its_text(run: runs.Run, chosen: RowSelection, images: in
     assert run.cases.tally(chosen).images == images
 
 
+@pytest.mark.parametrize("text", ["", "  ", "\n"])
+def test_a_blank_text_selects_all_rows(run: runs.Run, text: str) -> None:
+    assert RowSelection.parse(text, run.manifest.spec) == RowSelection()
+
+
 @pytest.mark.parametrize("column", ["site:camera", "a%3Ab", "100 %", ":"])
 def test_a_column_may_have_any_name(run: runs.Run, column: str) -> None:
     chosen = RowSelection(slices=((column, "x:y"), (column, "..0.2")))
