@@ -126,8 +126,8 @@ class Estimate:
             support = set(fit.support)
             if len(support) != len(best_support) or not others <= support:
                 continue
-            (replacement,) = support - others
-            group[self.names[replacement]] = float(fit.strengths[replacement])
+            for index in support - others:  # one; none for a name outside the best fit
+                group[self.names[index]] = float(fit.strengths[index])
         return group
 
 
@@ -197,7 +197,7 @@ def _estimate_share(
 
 
 def _draw_strengths(problem: _Problem, fits: list[Fit], seed: int) -> Values:
-    """Strengths (``DRAWS``, K) by a linear bootstrap of every fit, of each draw the best fit's."""
+    """Strengths (``DRAWS``, K): in each draw of a linear bootstrap, those of its best fit."""
     shifts = np.random.default_rng(seed).normal(size=(DRAWS, len(problem.mean)))
     strengths_by_fit = []
     scores_by_fit = []
@@ -287,7 +287,7 @@ def _search_with_simulations(problem: _Problem, note: Note) -> list[Fit]:
         best = int(np.argmin(scores))
         best_point = problem.points[best]
         best_score = float(scores[best])
-        # The first point, the originals, is the best only before any simulation.
+        # At first the only point is that of the originals, before any simulation.
         problem.weigh(best_point, _BIAS if best else 10 * _BIAS)
         fits = problem.search()
         best_cost = best_score - PENALTY * np.count_nonzero(best_point)
@@ -486,7 +486,7 @@ class _Problem:
             moved = strengths.copy()
             moved[chosen] = np.clip(strengths[chosen] + change, 0, 1)
             tried = self.slopes(moved, support)
-            if tried.cost >= current.cost:
+            if not tried.cost < current.cost:  # a cost that is NaN is no better either
                 damping = max(10 * damping, 0.1)
                 continue
             gain = current.cost - tried.cost

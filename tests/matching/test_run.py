@@ -270,6 +270,14 @@ def test_a_difference_of_few_images_is_not_explained_because_they_are_few() -> N
     assert not is_explained(0.001), "a strength that rounds to 0.00 is named nowhere"
 
 
+def test_only_perturbations_of_the_best_fit_have_others_in_their_place() -> None:
+    best = Fit((0, 1), np.array([0.4, 0.2, 0.0]), 1.0)
+    other = Fit((0, 2), np.array([0.5, 0.0, 0.3]), 2.0)
+    fitted = Estimate(("fog", "darkness", "contrast"), (best, other), best.strengths[None])
+    assert fitted.group("darkness") == {"darkness": 0.2, "contrast": 0.3}
+    assert fitted.group("contrast") == {}
+
+
 def test_few_images_are_refused(reference: NDArray[np.uint8]) -> None:
     with pytest.raises(ParameterError, match="at least 20 readable production images, got 5"):
         answer(reference[:5], reference)
