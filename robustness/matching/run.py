@@ -627,7 +627,7 @@ def _sample(
     rows: Sequence[int],
     predictions: Mapping[str, TopPredictions],
 ) -> tuple[SampleImage, ...]:
-    """The images ``rows`` to label, of which the ``predictions`` begin with; () without a model."""
+    """The images ``rows`` to label, () without a model; the ``predictions`` begin with theirs."""
     if not predictions:
         return ()
     sample = []

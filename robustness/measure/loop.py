@@ -193,7 +193,7 @@ class Trials:
         idle = [index for index, condition in enumerate(spec.conditions, 1) if condition.idle]
         has_attacks = any(condition.needs_model for condition in spec.conditions)
         key = chain.id, classifier.record.labels().key
-        # An attack makes other images for each model, whose predictions are no others'.
+        # An attack makes other images for each model, so the predictions for them are not shared.
         if chain.several_models and key in self._joint and not has_attacks:
             return self._joint[key]
         classifiers = [classifier, *self._others(spec, classifier, chain)]

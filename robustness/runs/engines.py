@@ -82,8 +82,9 @@ class Workload:
 class ImageRecord:
     """An image of a run, by its position in the dataset.
 
-    ``digest`` identifies its file, and ``framed`` are the digests of its pixels in each framing of
-    the request. ``reason`` is why there are no rows of it, "" if there are.
+    ``digest`` identifies it by its pixels before any framing, and ``framed`` are the digests of its
+    pixels in each framing of the request. ``reason`` is why there are no rows of it, "" if there
+    are.
     """
 
     position: int

@@ -267,7 +267,7 @@ class Forecast:
 
 
 def _passes_a_cell(spec: Request) -> int:
-    """Forward passes of a model for one image under one condition: without remedies, and each."""
+    """Forward passes of a model for one image under one condition, with those of all remedies."""
     return 1 + sum(chain.passes for chain in spec.remedies)
 
 

@@ -164,6 +164,7 @@ class Cells:
         condition_index = {condition: index for index, condition in enumerate(self._conditions)}
         numbers = [np.empty(0, dtype)]
         for batch in self._batches(path, ("position", *_KEYS)):
+            # By search, as a file from outside may have any position.
             image_row = np.searchsorted(self.axes.positions, batch["position"].to_numpy())
             indices = (
                 _indices(batch["remedy"], remedy_index),
