@@ -117,6 +117,36 @@ def test_a_clearly_better_normalisation_of_one_s_own_model_is_named(
     assert found.better in found.notes
 
 
+class Timed:
+    """A function of the user's: it answers known images in 1 ms, those of a trial in a second."""
+
+    engine = "a function"
+
+    def __init__(self, classifier: models.Classifier) -> None:
+        self._classifier = classifier
+        self.record = classifier.record
+        self.side = classifier.side
+        self.call_seconds: tuple[float, ...] = ()
+
+    def __call__(self, images: NDArray[np.float32]) -> models.Outputs:
+        self.call_seconds += (0.001,)
+        return self._classifier(images)
+
+    def unchecked(self, images: NDArray[np.float32]) -> models.Outputs:
+        self.call_seconds += (1.0,)
+        return self._classifier.unchecked(images)
+
+
+def test_the_trial_of_normalisations_does_not_count_as_the_time_of_a_function(
+    classifiers: Mapping[str, models.Classifier], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    timed = Timed(classifiers["SqueezeNet"])
+    register(monkeypatch, replace(timed.record, group=models.OWN))
+    monkeypatch.setattr(check, "load", lambda *_, **__: timed)
+    assert checked("SqueezeNet").milliseconds == 1
+    assert 1.0 in timed.call_seconds, "normalisations were tried"
+
+
 def test_without_a_reference_any_expected_class_is_right() -> None:
     answer = Answer("chelsea", ("tabby", "Egyptian cat"), None, "Egyptian cat", 0.3)
     assert answer.right
