@@ -259,7 +259,7 @@ def _table(folder: Path, names: Sequence[str], grows: bool) -> None:
 
 
 def _compared_with(listed: Mapping[str, Listed], pinned: str) -> dict[str, Listed]:
-    """The run that each differs from by its row: the baseline, or the one made before it."""
+    """The run that the column Differs compares each run with: the baseline, or the one before."""
     comparable_runs = [name for name, entry in listed.items() if entry.manifest is not None]
     if pinned in comparable_runs:
         return dict.fromkeys(comparable_runs, listed[pinned])
@@ -290,7 +290,7 @@ def _select(before: Sequence[str], listed: Mapping[str, Listed]) -> None:
 
 
 def _open(names: Sequence[str]) -> None:
-    """Open the run whose title was clicked, or chosen by Enter."""
+    """Open the run whose title was clicked."""
     choose([names[st.session_state[_TITLE]["row"]]])
     st.session_state[LISTS] = False
     st.session_state[_CLICKED] = True
