@@ -10,11 +10,14 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 
-_MAX_BOXES = 100_000
+_MAX_BOXES = 10_000
 """Largest number of boxes or of places of data; no encoder writes as many."""
 
 _MAX_UNITS = 16
 """A sequence header is among the first units of AV1 data."""
+
+_MAX_ZEROS = 32
+"""Numbers of variable length have fewer zeros before them."""
 
 _SEQUENCE_HEADER = 1
 """The type of this unit of AV1 data."""
@@ -281,8 +284,14 @@ class _Bits:
         return number
 
     def skip_uvlc(self) -> None:
-        """Skip a number that as many zeros precede as it has bits after its first."""
+        """Skip a number that as many zeros precede as it has bits after its first.
+
+        Raises ``ValueError`` for 32 zeros: no number has them, and without a limit a file of zeros
+        would be read bit by bit.
+        """
         zeros = 0
         while not self.read(1):
             zeros += 1
+            if zeros == _MAX_ZEROS:
+                raise ValueError("a number of more than 32 bits in an AVIF")
         self.read(zeros)

@@ -7,6 +7,7 @@ import os
 import struct
 import subprocess
 import sys
+import time
 import zlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -489,3 +490,14 @@ def test_threads_get_what_one_gets() -> None:
     alone = [outcome(one) for one in data]
     with ThreadPoolExecutor(8) as pool:
         assert list(pool.map(outcome, data * 4)) == alone * 4
+
+
+def test_an_avif_whose_header_is_all_zeros_is_refused_at_once() -> None:
+    data = saved(noise(), "AVIF")
+    start = data.index(b"mdat") + 4
+    # A sequence header of 127 bytes up to the picture duration, which begins with its zeros.
+    header = b"\x0a\x7f\x04" + bytes(7) + b"\x02"
+    began = time.process_time()
+    with pytest.raises(ImageError, match="damaged"):
+        decoding.decode(data[:start] + header + bytes(4 << 20))
+    assert time.process_time() - began < 2
