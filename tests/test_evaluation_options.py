@@ -226,6 +226,31 @@ def test_an_option_that_sets_conditions_is_refused_beside_conditions(
         request.plan(options, str(photos))
 
 
+@pytest.mark.parametrize("option", [name for name in COMMAND if name != "request"])
+def test_every_option_beside_a_file_of_a_request_is_refused_or_recorded(
+    option: str, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("suite.toml").write_text("[[condition]]\nfog = 0.25\n")
+    parser = argparse.ArgumentParser()
+    request.add_request(parser)
+    words, record, expected = COMMAND[option]
+    flag_and_value = words[-2:]  # without the perturbations that others need
+    options = parser.parse_args(["--request", "suite.toml", *flag_and_value])
+    options.parser = parser
+    options.out = tmp_path / "runs"
+    try:
+        plan = request.plan(options, str(photos))
+    except ParameterError as error:
+        refusal = str(error)
+    else:
+        refusal = ""
+        with runs.start(plan, tmp_path / "runs"):
+            pass
+        assert READ[record](the_manifest(tmp_path / "runs")) == expected
+    assert not refusal or refusal.startswith("Expected either suite.toml or --")
+
+
 @pytest.fixture
 def jobs_in_threads() -> Iterator[None]:
     with in_threads():
