@@ -176,14 +176,17 @@ _ARITHMETIC = range(0xC9, 0xD0)  # frames whose scans may leave out their last b
 _RESTARTS = range(0xD0, 0xD8)
 _COMPRESSION = 259  # tags of a TIFF
 _STRIP_OFFSETS = 273
+_SAMPLES = 277
 _ROWS_PER_STRIP = 278
 _STRIP_LENGTHS = 279
+_PLANES = 284
 _TILE_WIDTH = 322
 _TILE_HEIGHT = 323
 _TILE_OFFSETS = 324
 _TILE_LENGTHS = 325
 _JPEG_TABLES = 347
 _JPEG_COMPRESSION = 7
+_SEPARATE = 2  # planes, of which each has strips or tiles of its own
 _NOISE = hashlib.shake_128(b"noise").digest(512).replace(b"\xff", b"\xfe")
 _METADATA = re.compile(rb"(infe.{8}(?:..)?)(?:Exif|mime)", re.DOTALL)
 
@@ -497,23 +500,34 @@ def _check_tiff_jpegs(image: TiffImagePlugin.TiffImageFile, data: bytes) -> None
     lengths = tags[_TILE_LENGTHS if is_tiled else _STRIP_LENGTHS]
     width = tags[_TILE_WIDTH] if is_tiled else image.width
     rows = tags[_TILE_HEIGHT] if is_tiled else tags.get(_ROWS_PER_STRIP, image.height)
-    strips_per_plane = -(-image.height // rows)
+    strips_per_plane = math.ceil(image.height / rows)
+    pieces_per_plane = strips_per_plane
+    if is_tiled:
+        pieces_per_plane *= math.ceil(image.width / width)
+    planes = tags.get(_SAMPLES, 1) if tags.get(_PLANES) == _SEPARATE else 1
+    pieces = list(zip(offsets, lengths, strict=True))[: pieces_per_plane * planes]
     tables = tags.get(_JPEG_TABLES, b"")
-    for index, (offset, length) in enumerate(zip(offsets, lengths, strict=True)):
+    for index, (offset, length) in enumerate(pieces):
         height = rows
+        most_rows = rows
         if not is_tiled:  # the last strip may have fewer rows
             height = min(rows, image.height - index % strips_per_plane * rows)
+            most_rows = min(rows, 2 * image.height)  # some writers fill it up
         jpeg = data[offset : offset + length]
         if tables:  # without its last marker, which ends it, and the first of the strip
             jpeg = tables[:-2] + jpeg[2:]
-        _check_jpeg_pixels(jpeg, width, height)
+        _check_jpeg_pixels(jpeg, width, height, most_rows)
 
 
-def _check_jpeg_pixels(jpeg: bytes, width: int, height: int) -> None:
-    """Raise ``ValueError`` if a JPEG has not ``width`` x ``height`` pixels from its data."""
+def _check_jpeg_pixels(jpeg: bytes, width: int, height: int, most_rows: int) -> None:
+    """Raise ``ValueError`` if a JPEG has not ``width`` x ``height`` pixels from its data.
+
+    It may have up to ``most_rows``. A larger one, which the TIFF library refuses, would take the
+    memory of all its pixels here.
+    """
     frames = [start for marker, start in _jpeg_segments(jpeg) if marker in _FRAMES]
     coded_height, coded_width = struct.unpack_from(">5xHH", jpeg, frames[0])
-    if coded_width < width or coded_height < height:
+    if coded_width != width or not height <= coded_height <= most_rows:
         raise ValueError(f"a JPEG of {coded_width} x {coded_height} for {width} x {height} pixels")
     try:
         image = Image.open(io.BytesIO(jpeg), formats=("JPEG",))

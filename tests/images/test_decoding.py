@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from PIL import Image, ImageCms, ImageFile, TiffImagePlugin
+from PIL import Image, ImageCms, ImageFile, JpegImagePlugin, TiffImagePlugin
 
 from benchmarks.support.image_files import photo, plain, saved
 from benchmarks.support.repository import ROOT
@@ -501,3 +501,24 @@ def test_an_avif_whose_header_is_all_zeros_is_refused_at_once() -> None:
     with pytest.raises(ImageError, match="damaged"):
         decoding.decode(data[:start] + header + bytes(4 << 20))
     assert time.process_time() - began < 2
+
+
+def test_a_tiff_of_a_far_larger_jpeg_is_refused_before_that_is_decoded(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    tiff = saved(Image.new("L", (64, 64)), "TIFF", compression="jpeg")
+    larger = saved(Image.new("L", (640, 640)), "JPEG")
+    for tag, value in ((273, len(tiff)), (279, len(larger))):  # where its strip is, and how long
+        start = tiff.index(struct.pack("<HHL", tag, 4, 1))
+        tiff = tiff[: start + 8] + struct.pack("<L", value) + tiff[start + 12 :]
+    decoded: list[tuple[int, int]] = []
+    load = JpegImagePlugin.JpegImageFile.load
+
+    def note(image: JpegImagePlugin.JpegImageFile) -> Any:
+        decoded.append(image.size)
+        return load(image)
+
+    monkeypatch.setattr(JpegImagePlugin.JpegImageFile, "load", note)
+    with pytest.raises(ImageError, match="expected a whole image"):
+        decoding.decode(tiff + larger)
+    assert (640, 640) not in decoded
