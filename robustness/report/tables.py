@@ -111,7 +111,7 @@ def ranking(entries: Sequence[Entry], by: str) -> Table:
     """
     title = "Consistency"
     if any(map(_leaves_out, entries)):
-        title = "Consistency of predictions to break"
+        title = "Consistency, under attack of predictions to break"
     consistency: list[Column] = [(title, figure("consistency", ".1%"))]
     accuracies: list[Column] = [
         ("Perturbed accuracy", figure("perturbed_accuracy", ".1%")),

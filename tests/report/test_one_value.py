@@ -221,7 +221,7 @@ def part(document: str, name: str) -> Callable[[Documents], Iterable[Entry]]:
     return lambda documents: documents[document][name]
 
 
-CONSISTENCY = ("Consistency", "Consistency of predictions to break")
+CONSISTENCY = ("Consistency", "Consistency, under attack of predictions to break")
 GAINS = ("accuracy", "consistency", "accuracy or consistency")
 WRONG = ("Wrong among accepted", "Changed among accepted")
 ACCURACIES: Mapping[str, Say] = {
