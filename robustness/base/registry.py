@@ -64,17 +64,12 @@ class Registry(Generic[Record]):
         self._records = rest | {record.name: record for record in new}
 
     def arrange(self, names: Sequence[str]) -> None:
-        """Put the records in the order of ``names``.
+        """Put the records in the order of ``names``, the others behind them as they came.
 
-        Raises ``ValueError`` unless these are the names of all records, each once.
+        Raises ``KeyError`` for a name without a record.
         """
-        if sorted(names) != sorted(self._records):
-            differing = sorted(set(names) ^ set(self._records))
-            raise ValueError(
-                f"Expected one place for each {self.kind} in the order, got none or no record for "
-                f"{differing or 'a name that stands there twice'}. Add it to the list or remove it."
-            )
-        self._records = {name: self._records[name] for name in names}
+        named = {name: self._records[name] for name in names}
+        self._records = named | self._records
 
     def find(self, text: str) -> Record | None:
         """The record called ``text``, or the only one with that ``label``, up to case; or None."""

@@ -88,6 +88,6 @@ _ORDER = (
     "perspective",
     "occlusion",
 )
-"""The order of display and, within a stage, of composition: the study's first, in its order. Each
-built-in perturbation has its place here; those of plugins come behind them."""
+"""The order of display and, within a stage, of composition: the study's first, in its order. One
+that is not named here comes last."""
 REGISTRY.arrange(_ORDER)
