@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TextIO, TypeAlias
 
+from robustness.base import settings
 from robustness.base.errors import ParameterError
 from robustness.base.text import unhidden
 
@@ -47,6 +48,24 @@ def _harmless(text: str) -> str:
     if text.isascii() and text.replace("\n", "").isprintable():
         return text
     return unhidden(text).replace("\r", "U+000D")
+
+
+def default_runs_folder() -> Path:
+    """Where runs are without ``--out``: the folder of the dashboard, or ``runs`` in this one.
+
+    Raises ``ParameterError`` for an invalid setting.
+    """
+    return settings.value(settings.RUNS) or Path("runs")
+
+
+def _runs_folder(text: str) -> Path:
+    # The parser asks this of the default, too, and only where the option is missing.
+    if text:
+        return Path(text)
+    try:
+        return default_runs_folder()
+    except ParameterError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def expect_png(path: Path, what: str) -> None:
@@ -176,9 +195,9 @@ SHARED: Mapping[str, Mapping[str, Any]] = {
     },
     "--out": {
         "metavar": "RUNS",
-        "type": Path,
-        "default": Path("runs"),
-        "help": "folder of runs (default: runs)",
+        "type": _runs_folder,
+        "default": "",
+        "help": "folder of runs (default: that of the dashboard, by the setting 'runs', else runs)",
     },
     "--baseline": {"metavar": "RUN", "help": "overrides the baseline in the budget"},
     "--engine": {"metavar": "local|ray", "default": "local", "help": "default: local"},

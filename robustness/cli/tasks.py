@@ -243,7 +243,7 @@ def harden_command(options: argparse.Namespace) -> None:
         workers.set_idle_priority()
     run = None
     if options.run is not None:
-        run = runs.folder_of(options.run, Path("runs"))
+        run = runs.folder_of(options.run, console.default_runs_folder())
     if options.background:
         with _background(options.background) as note:
             answer = _harden(options, run, note)

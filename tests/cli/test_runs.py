@@ -72,6 +72,19 @@ def test_runs_are_listed_with_the_folders_that_are_none(
     assert "There are no runs in nowhere." in capsys.readouterr().out
 
 
+def test_commands_find_the_runs_of_the_dashboard(
+    here: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("ROBUSTNESS_RUNS", str(here / "runs"))
+    monkeypatch.chdir(tmp_path_factory.mktemp("elsewhere"))
+    assert len(answer(capsys, "runs")) == 2
+    answer(capsys, "choose", "seed-5")
+    assert answer(capsys, "runs", "--out", "runs") == []
+
+
 def test_runs_are_compared_by_id_or_folder(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (found,) = answer(capsys, "runs", "compare", "seed-5", str(here / "runs" / "seed-6"))
     assert found["images"] == 6
