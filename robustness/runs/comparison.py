@@ -451,8 +451,11 @@ def differences_in_setup(before: Manifest, after: Manifest) -> str:
     old = before.spec
     new = after.spec
     texts = []
-    if before.dataset.digest != after.dataset.digest:
+    if before.dataset.pictures != after.dataset.pictures:
         texts.append("other images")
+    elif before.dataset.digest != after.dataset.digest:
+        # They may be the same: a zip and its folder differ. Only a comparison reads the pixels.
+        texts.append("another source")
     if old.seed != new.seed:
         texts.append(f"seed {old.seed} → {new.seed}")
     if old.framing_text != new.framing_text:
