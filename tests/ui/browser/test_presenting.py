@@ -50,13 +50,15 @@ TEXTS = """() => {
         if (!node.data.trim() || !node.parentElement.checkVisibility(options)) continue
         const range = document.createRange()
         range.selectNodeContents(node)
-        for (const rect of range.getClientRects()) {
+        const badge = node.parentElement.closest(".rb-badge")
+        for (const rect of (badge ?? range).getClientRects()) {
             const box = {left: rect.left, right: rect.right, top: rect.top, bottom: rect.bottom}
             for (let at = node.parentElement; at; at = at.parentElement) {
                 const style = getComputedStyle(at)
                 if (style.clipPath !== "none") box.right = box.left
                 if (style.overflow === "visible") continue
                 const frame = at.getBoundingClientRect()
+                if (frame.left <= 0 && frame.right >= innerWidth) continue // the window itself
                 for (const edge of ["left", "top"]) box[edge] = Math.max(box[edge], frame[edge])
                 for (const edge of ["right", "bottom"]) box[edge] = Math.min(box[edge], frame[edge])
             }
@@ -64,6 +66,7 @@ TEXTS = """() => {
                 seen.push({text: node.data.trim(), node, ...box})
         }
     }
+    const outside = seen.filter(one => one.left < -1 || one.right > innerWidth + 1)
     const over = []
     for (const [place, one] of seen.entries())
         for (const other of seen.slice(place + 1)) {
@@ -71,9 +74,10 @@ TEXTS = """() => {
             const high = Math.min(one.bottom, other.bottom) - Math.max(one.top, other.top)
             if (one.node !== other.node && wide > 2 && high > 4) over.push([one.text, other.text])
         }
-    return {over, count: seen.length}
+    return {over, outside: outside.map(one => one.text), count: seen.length}
 }"""
-"""Pairs of texts in sight whose boxes overlap, and the number of lines in sight."""
+"""Pairs of texts in sight whose boxes overlap, those beyond the left or right edge of the window,
+and the number of lines in sight. The box of a badge is its frame."""
 SCROLLS = "document.querySelector('[data-testid=stMain]').scrollHeight - innerHeight"
 CONDITIONS = [
     Condition.of({name: strength}) for name in ("fog", "darkness") for strength in (0.2, 0.6, 1.0)
@@ -244,10 +248,10 @@ def match(folder: Path, source: str) -> None:
     (folder / "match.json").write_bytes(TypeAdapter(Match).dump_json(answer))
 
 
-def test_no_texts_overlap_in_present_of_any_view(
+def test_no_texts_overlap_or_leave_the_window_in_present_of_any_view(
     browser: Browser, address: str, evaluated: str
 ) -> None:
-    """At both sizes of a projector, with and without what controls it, and on one screen."""
+    """On one screen at both sizes of a projector, with and without its controls; and on a phone."""
     sample = f"{address}/?sample=coffee&{CHOSEN}&present=true"
     longest = max(STORIES, key=lambda story: len(story.watch))
     story = urlencode({**longest.link, "present": "true"}, doseq=True)
@@ -256,7 +260,7 @@ def test_no_texts_overlap_in_present_of_any_view(
         f"{address}/?{story}": ".rb-rows .rb-band",
         f"{sample}&fog=0.6&gaussian_noise=0.2": ".rb-rows .rb-band",
         f"{sample}&view=map&models=SqueezeNet": ".rb-map tr:nth-child(10) [data-key]",
-        f"{sample}&view=attack&attack=pgd": ".rb-verdicts",
+        f"{address}/?sample=coffee&present=true&view=attack&attack=pgd": ".rb-verdicts",
         f"{evaluations}&run={evaluated}": ".rb-map",
         f"{evaluations}&run={evaluated}&slide=2": ".rb-said",
         f"{evaluations}&run={evaluated}&slide=4": ".st-key-closing .rb-map",
@@ -281,9 +285,15 @@ def test_no_texts_overlap_in_present_of_any_view(
                     expect(page.locator(".st-key-leave")).to_have_css("opacity", opacity)
                     texts = page.evaluate(TEXTS)
                     assert not texts["over"], (link, width)
+                    assert not texts["outside"], (link, width)
                     assert texts["count"] > 2, (link, width)
                     assert page.locator(HEADLINE).first.evaluate(SIZE) <= 0.026 * width + 0.1
                     assert page.evaluate(SCROLLS) <= 1, (link, width)
+            page.set_viewport_size({"width": 390, "height": 844})
+            page.mouse.move(200, 400)
+            page.mouse.move(201, 400)
+            expect(page.locator(".st-key-leave")).to_have_css("opacity", "1")
+            assert not page.evaluate(TEXTS)["outside"], link
 
 
 def test_a_run_plays_its_worst_images_by_keys(
