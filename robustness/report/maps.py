@@ -68,10 +68,6 @@ class Tick(NamedTuple):
     low: float | None = None
     high: float | None = None
 
-    @property
-    def has_interval(self) -> bool:
-        return self.low is not None and self.high is not None
-
 
 class Strip(NamedTuple):
     """A drawn band; ``text`` says in words what it shows."""
@@ -87,14 +83,17 @@ class Strip(NamedTuple):
     @property
     def html(self) -> str:
         """The band as HTML, with all texts escaped."""
-        return str(_template().band(self, self.text))
+        return self._html(self.text)
 
     def html_of(self, subject: str) -> str:
         """The band as HTML, named after its ``subject``, such as a model and a perturbation.
 
         Screen readers announce the name before the text.
         """
-        return str(_template().band(self, f"{subject}: {self.text}"))
+        return self._html(f"{subject}: {self.text}")
+
+    def _html(self, name: str) -> str:
+        return str(_template().bands([_Cell(self, name)]))
 
 
 class MapRow(NamedTuple):
@@ -129,7 +128,8 @@ class BandMap(NamedTuple):
     @property
     def html(self) -> str:
         """The map as an HTML table, with all texts escaped."""
-        return str(_template().table(self, _size_of(self)))
+        rows = [(row, _cells(self, row)) for row in self.rows]
+        return str(_template().table(self, _size_of(self), rows))
 
     @property
     def table(self) -> Table:
@@ -145,6 +145,28 @@ class BandMap(NamedTuple):
             texts = ["" if strip is None else strip.text for strip in row.strips]
             rows.append((row.label, *texts))
         return Table((head, *columns), rows)
+
+
+class _Cell(NamedTuple):
+    """A strip with its ``name`` for screen readers, as the template draws it.
+
+    ``column`` is the title of its column in a map, None for a strip that stands alone; ``is_first``
+    says that the column is tinted.
+    """
+
+    strip: Strip | None
+    name: str
+    column: str | None = None
+    is_first: bool = False
+
+
+def _cells(drawing: BandMap, row: MapRow) -> list[_Cell]:
+    cells = []
+    for number, strip in enumerate(row.strips):
+        column = drawing.columns[number]
+        name = "" if strip is None else f"{column}, {row.label}: {strip.text}"
+        cells.append(_Cell(strip, name, column, is_first=bool(drawing.badge) and number == 0))
+    return cells
 
 
 class _MapSize(NamedTuple):

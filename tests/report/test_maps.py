@@ -20,7 +20,7 @@ from robustness.measure.labels import with_correctness
 from robustness.report import comparison, maps
 from robustness.report import harden as results
 from robustness.report.blocks import Map
-from robustness.report.maps import Tile, band_position
+from robustness.report.maps import BandMap, CellAxis, MapRow, Strip, Tick, Tile, band_position
 from robustness.runs.cases import RowSelection
 from robustness.statistics import Figures
 from robustness.statistics.choice import BEST, WORSE
@@ -176,6 +176,28 @@ def test_a_model_with_other_classes_does_not_order_the_losses() -> None:
     assert [row.label for row in drawn.rows] == ["Originals", "Fog effect", "Reduced contrast"]
     (group, _) = models.by_labels(["SqueezeNet", "elsewhere"])
     assert group[0].title in drawn.table.head[0]
+
+
+@pytest.mark.parametrize("badge", ["", "badge"])
+def test_every_text_of_a_drawing_is_escaped(badge: str) -> None:
+    def hostile(name: str) -> str:
+        return f"<of-{name}>&'\"\u202e" if name else ""
+
+    ticks = [Tick(0.1, hostile("tick")), Tick(0.5, hostile("span"), low=0.4, high=0.6)]
+    tile = Tile(-0.5, hostile("title"), text=hostile("figure"), key=hostile("key"))
+    drawn = Strip([tile], hostile("strip"), ticks)
+    rows = [MapRow(hostile("row"), [drawn, None], hostile("image"))]
+    axis = CellAxis(hostile("quantity"), [hostile("level")])
+    columns = [hostile("first"), hostile("second")]
+    drawing = BandMap(hostile("head"), columns, rows, hostile("caption"), axis, hostile(badge))
+
+    names = ["tick", "span", "title", "figure", "key", "strip", "row", "image", "quantity", "level"]
+    names += ["first", "second", "head", "caption", *([badge] if badge else [])]
+    texts = [drawing.html, drawn.html, drawn.html_of(hostile("subject"))]
+    assert not any("<of-" in text for text in texts)
+    for name in names:
+        assert f"&lt;of-{name}&gt;&amp;&#x27;&quot;U+202E" in drawing.html, name
+    assert "&lt;of-subject&gt;" in texts[2]
 
 
 # --- changes --------------------------------------------------------------------------------------
