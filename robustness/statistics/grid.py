@@ -241,14 +241,14 @@ def profile_groups(conditions: Sequence[ConditionKey]) -> dict[ConditionKey, lis
 def effects(conditions: Sequence[ConditionKey]) -> list[str]:
     """What identifies each condition in several runs: its effect, and the whole of its profile."""
     effect_of = [effect(key.id) for key in conditions]
-    text_of_profile = {"": ""}
+    text_of_profile = {}
     for members in profile_groups(conditions).values():
         profile = conditions[members[0]].profile
         if profile:
             effects_within = sorted(effect_of[index] for index in members)
             text_of_profile[profile] = "\n".join([profile, *effects_within])
     return [
-        f"{text}{text_of_profile[key.profile]}"
+        f"{text}{text_of_profile.get(key.profile, '')}"
         for key, text in zip(conditions, effect_of, strict=True)
     ]
 

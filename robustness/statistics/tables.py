@@ -238,7 +238,7 @@ def _ranking_quantity(grids: Sequence[Grid], entries: Sequence[Mapping[str, Any]
         return "robust_accuracy"
     for grid in grids:
         is_unlabelled = (grid.flags("correct") == UNKNOWN).all(axis=1)
-        if is_unlabelled.mean() > MOST_UNLABELLED:
+        if not is_unlabelled.mean() <= MOST_UNLABELLED:  # also NaN, of no images
             return "consistency"
     return "perturbed_accuracy"
 

@@ -13,7 +13,13 @@ from benchmarks.support.synthetic_rows import rows
 from robustness.measure.condition import YOUR_CAMERA, Condition, as_profile
 from robustness.metrics.intervals import share_bounds
 from robustness.statistics import Figures
-from robustness.statistics.grid import draw_compositions, grids, laid_out
+from robustness.statistics.grid import (
+    ConditionKey,
+    draw_compositions,
+    effects,
+    grids,
+    laid_out,
+)
 
 FOG = Condition.of({"fog": 0.6})
 Flags = NDArray[np.bool_]
@@ -156,3 +162,10 @@ def test_one_composition_is_drawn_for_each_image() -> None:
     places = (numbers % np.uint64(20)).astype(int)
     assert drawn.values("correct")[:, 0].tolist() == good[np.arange(80), places].tolist()
     assert [key.id for key in drawn.conditions] == [YOUR_CAMERA]
+
+
+def test_a_condition_may_have_the_name_of_a_profile() -> None:
+    alone = ConditionKey("rain", "rain", None)
+    part = ConditionKey("fog=0.4", "fog", 0.4, "rain")
+    assert effects([alone, part])[0] == "rain"
+    assert effects([part, alone])[1] == "rain"

@@ -16,7 +16,7 @@ from robustness.measure.condition import Condition
 from robustness.metrics.intervals import share_bounds
 from robustness.perturbations import SAVED_AS_JPEG
 from robustness.statistics import FEWEST, Figures
-from robustness.statistics.grid import MEANS
+from robustness.statistics.grid import MEANS, grids, part_of
 from robustness.statistics.means import drops
 from robustness.statistics.study import ALEXNET_CLEAN_ERROR, ALEXNET_ERRORS, AS_JPEG, IN_MEMORY
 
@@ -141,6 +141,13 @@ def test_without_labels_accuracies_are_null_and_nothing_else_is() -> None:
     assert condition["ssim_low"] < condition["ssim"] < condition["ssim_high"]
     figures = Figures(frame)
     assert figures.by_class == figures.corruption_errors == figures.reliability == []
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # of means of nothing
+def test_models_on_no_images_are_not_ranked_by_accuracy() -> None:
+    (grid,) = grids(rows(np.ones((5, 1), bool), model="SqueezeNet", conditions=[("fog", 0.4)]))
+    (entry,) = Figures([part_of(grid, np.empty(0, np.intp))]).summary
+    assert entry["ranked_by"] == "consistency"
 
 
 def test_severities_average_the_perturbations_that_have_them_all() -> None:
