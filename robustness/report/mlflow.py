@@ -68,12 +68,13 @@ def _log(mlflow: Any, run: Run, figures: Figures, name: str) -> str:
         "preprocessing": spec.framing_of(name).text,
         "robustness": run.manifest.versions.get("robustness", ""),
     }
+    metrics = _metrics(figures, name)
     with (
         mlflow.start_run(run_name=f"{run.id} {name}") as active,
         tempfile.TemporaryDirectory() as folder,
     ):
         mlflow.log_params(parameters)
-        for key, value in _metrics(figures, name).items():  # a batch holds a thousand at most
+        for key, value in metrics.items():  # a batch holds a thousand at most
             mlflow.log_metric(key, float(value))
         mlflow.log_artifact(str(run.folder / MANIFEST_FILE))
         for path in report.write(report.of_run(run), Path(folder) / "report.html"):
