@@ -574,15 +574,16 @@ class _Scores:
         else:
             self.outcomes = np.zeros((0, 0, len(self.weights)), np.int8)
         self._has_row = np.logical_and.reduce(self.outcomes != MISSING)
-        self._counts = np.logical_and.reduce(self.outcomes >= 0)
-        self.unshared = bool(((self.outcomes >= 0) & ~self._counts).any())
-        image_counts = np.logical_or.reduce(self._counts, axis=1)
-        self.image_count = int(image_counts.sum())
-        row_weights = condition_shares(self._counts, self._has_row, self.weights)
+        self._is_counted = np.logical_and.reduce(self.outcomes >= 0)
+        self.unshared = bool(((self.outcomes >= 0) & ~self._is_counted).any())
+        is_image_counted = np.logical_or.reduce(self._is_counted, axis=1)
+        self.image_count = int(is_image_counted.sum())
+        row_weights = condition_shares(self._is_counted, self._has_row, self.weights)
         row_shares = row_weights / self.weights.sum()
         gained = []
         for cells in self.outcomes:
-            gained.append((np.where(self._counts, cells, 0) @ row_shares)[image_counts])
+            gained_of_images = np.where(self._is_counted, cells, 0) @ row_shares
+            gained.append(gained_of_images[is_image_counted])
         # The shape is stated, because NumPy cannot tell it without a model.
         shape = (len(outcomes_of_models), self.image_count)
         self.gained: Floats = np.array(gained, float).reshape(shape)
@@ -590,7 +591,7 @@ class _Scores:
 
     def named(self, name: str, model: int) -> dict[str, float | None]:
         """The score of a model, by its index, with its interval."""
-        values = np.where(self._counts, self.outcomes[model], np.nan)
+        values = np.where(self._is_counted, self.outcomes[model], np.nan)
         return over_conditions(values, self._has_row, shares, self.weights).named(name, 0)
 
 

@@ -369,7 +369,7 @@ def hardest(grids: Sequence[Grid], quantity: str) -> Hardest:
 def _image_counts(
     grids: Sequence[Grid], columns: Sequence[int], flags: Sequence[Flags]
 ) -> NDArray[np.intp]:
-    """(columns,): the images that count for any model, under attack those correct before it."""
+    """(columns,): the images that count for any model, under attack those not incorrect before."""
     is_known = [cells != UNKNOWN for cells in flags]
     counts: NDArray[np.intp] = np.logical_or.reduce(is_known).sum(axis=0)
     is_attack = [grids[0].conditions[column].is_attack for column in columns]
