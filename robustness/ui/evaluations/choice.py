@@ -10,7 +10,7 @@ import streamlit as st
 
 from robustness import gate, models, report
 from robustness.base.errors import RobustnessError
-from robustness.base.text import plain
+from robustness.base.text import counted, plain
 from robustness.measure.condition import short
 from robustness.report import choice, harm
 from robustness.report import run as report_run
@@ -76,16 +76,17 @@ def _answer(run: Run, of: RunFigures, values: dict[str, Any]) -> ModelChoice:
     first = CHOICE.answers(of.answer(CHOICE))[0][1]
     text = " ".join(chosen.sentences) if by_own else first
     head = chosen.sentences[0] if text.startswith(chosen.sentences[0]) else text
-    st.html(draw.headline(head))
+    st.html(draw.headline(head if run.finished else f"So far: {head}"))
     weighed = [f"{word}: {', '.join(names)}." for word, names in chosen.weighted.items()]
     own = ["By your criteria.", *weighed] if by_own else []
     more = text.removeprefix(head).strip()
+    shown = "" if run.finished else f"Shows {counted(run.images, 'image')} so far."
     marks = _marks(check) if check else {}
     signs = ", ".join(f"{sign} {outcome}" for outcome, sign in _SIGNS.items()) if marks else ""
     block = harm.keyed_map(of.statistics, chosen, marks)
     about = f"{block.note} Click a cell for its failures."
     limits_of = signs and f"Limits: {signs}."
-    st.caption(plain(" ".join(filter(None, [*own, more, about, limits_of]))))
+    st.caption(plain(" ".join(filter(None, [shown, *own, more, about, limits_of]))))
     rows = len(block.drawing.rows)
     columns = len(block.drawing.columns)
     # Its least height, so that nothing below moves when it comes; on a phone of two bands a line.

@@ -36,8 +36,10 @@ def show() -> None:
         form.button(bool(listed or names))
         if names and not opens_form:
             table.list_button(len(listed))
-            if len(names) == 1 and names[0] in listed:
-                st.markdown(table.title(listed[names[0]]))
+            entry = listed.get(names[0]) if len(names) == 1 else None
+            if entry:
+                is_active = not entry.finished and jobs.is_active(entry.folder)
+                st.markdown(table.title(entry, is_active=is_active))
         text = ""
         if lists and listed:
             text = st.text_input(

@@ -139,13 +139,16 @@ def list_button(runs: int) -> None:
     )
 
 
-def title(entry: Listed) -> str:
-    """The title of a run and its size, as Markdown."""
+def title(entry: Listed, *, is_active: bool) -> str:
+    """The title of a run and its size, as Markdown.
+
+    Of a run at work, whose progress is told below, only the number of images it will have.
+    """
     if (manifest := entry.manifest) is None:
         return f"**{plain(entry.title)}**"
     spec = manifest.spec
-    images = counted(manifest.images, "image")
-    if not entry.finished:
+    images = counted(manifest.dataset.pictures if is_active else manifest.images, "image")
+    if not entry.finished and not is_active:
         images = f"{manifest.images:,} of {counted(manifest.dataset.pictures, 'image')}"
     size = (
         images,

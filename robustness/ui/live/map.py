@@ -209,7 +209,9 @@ class _Drawing:
         if start - self._drawn < max(_REDRAW_SECONDS, 10 * self._took):
             return
         bands = self.bands()
-        said = strength.answer(bands) if self._order is not self._rows else "Filling the map …"
+        said = "Filling the map …"
+        if self._order is not self._rows:
+            said = f"So far: {strength.answer(bands)}"
         self._sentence.html(draw.headline(said))
         drawn = strength.band_maps(bands, self._images, columns=self._good, rows=order)
         self._map.html(drawings(each.drawing for each in drawn))
