@@ -15,7 +15,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TextIO, TypeAlias
 
-from robustness.base import settings
 from robustness.base.errors import ParameterError
 from robustness.base.text import unhidden
 
@@ -55,6 +54,8 @@ def default_runs_folder() -> Path:
 
     Raises ``ParameterError`` for an invalid setting.
     """
+    from robustness.base import settings  # with NumPy, which the help does without
+
     return settings.value(settings.RUNS) or Path("runs")
 
 

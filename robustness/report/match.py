@@ -55,20 +55,19 @@ def _cause(match: Match) -> Iterator[str]:
     """What makes the images differ, where it was searched for."""
     parts = match.perturbations
     causes = join_names([_described(part) for part in parts], len(parts))
+    labels = [in_sentence(REGISTRY[part.perturbation].label) for part in parts]
+    names = join_names(labels, len(labels))
     if match.searched:
         if not match.different:
             yield "No difference found between your images and the reference."
         elif not match.matched:
             differences = join_names(match.unexplained, len(match.unexplained))
             if parts:
-                yield (
-                    f"The cause is unknown: nearest is {causes}, but your images still differ in "
-                    f"{differences}."
-                )
+                yield f"The cause is unknown; most like {names}, but not only that."
+                yield f"Nearest is {causes}. Your images still differ in {differences}."
             else:
-                yield (
-                    f"The cause is unknown: your images differ from the reference in {differences}."
-                )
+                yield "The cause is unknown."
+                yield f"Your images differ from the reference in {differences}."
         elif parts:
             yield _explanation(match, causes)
     if match.matched and parts and not match.share_decided:
@@ -92,10 +91,8 @@ def _explanation(match: Match, causes: str) -> str:
     if len(match.perturbations) > 1 or first.perturbation not in _TOO:
         return f"{images} look like the reference with {causes}."
     record = REGISTRY[first.perturbation]
-    value, low, high = (
-        f"{abs(record.value_at(strength)):.3g}"
-        for strength in (first.strength, first.low, first.high)
-    )
+    value = f"{abs(record.value_at(first.strength)):.3g}"
+    low, high = (f"{abs(record.value_at(end)):.3g}" for end in (first.low, first.high))
     return f"{images} are {value} {record.unit} too {_TOO[record.name]} ({low} to {high})."
 
 
@@ -167,9 +164,10 @@ def _described(part: MatchedPerturbation) -> str:
     # The interval has the numbers alone, without the words around them.
     word_before = wording.partition("{")[0].rpartition(" ")[0]
     words_after = wording.rpartition("}")[2]
+    ends = sorted((part.low, part.high), key=record.value_at)  # a value may fall with the strength
     low, high = (
         record.value_text(end).removeprefix(f"{word_before} ").removesuffix(words_after)
-        for end in (part.low, part.high)
+        for end in ends
     )
     return f"{in_sentence(record.label)}: {part.value} ({low} to {high})"
 

@@ -65,8 +65,8 @@ def form() -> None:
             st.caption(f"Still needed: {some(missing, len(missing))}.")
         else:
             st.caption(
-                "Takes two to eight minutes, less if you reuse a reference. Runs in the "
-                "background. You can close this page."
+                "Takes some minutes, less if you reuse a reference. Runs in the background. You "
+                "can close this page."
             )
     if pressed and production and reference:
         with boundary():
@@ -119,9 +119,13 @@ def show(entry: Listed, saved: MatchRequest) -> None:
     with st.container(horizontal=True):
         if answer is not None:
             _profile_buttons(folder.name, saved.settings, answer)
-            stories.present_button("the answer and pairs of images")
+            stories.present_button("the answer, the accuracy to expect and pairs of images")
         with st.popover("Manage", icon=":material/more_horiz:"):
             table.manage(entry)
+    if answer is not None and not answer.conditions:
+        unknown = answer.different and not answer.matched
+        why = "The difference is not explained" if unknown else "There is no difference"
+        st.caption(f"{why}: nothing to evaluate. The profile is for comparison alone.")
     if answer is not None:
         draw.draw(list(match.blocks(answer, _figures(entry, saved, answer))))
     names = ", ".join(models.label(name) for name in saved.settings.models)
@@ -223,12 +227,6 @@ def _profile_buttons(name: str, settings: MatchSettings, answer: Match) -> None:
         args=(name, settings),
         disabled=not answer.conditions,
     )
-    if not answer.conditions:
-        unknown = answer.different and not answer.matched
-        why = "The difference is not explained" if unknown else "There is no difference"
-        st.caption(
-            f"{why}: nothing to evaluate. The profile is for comparison alone.", width="content"
-        )
     st.download_button(
         "Download the profile",
         matching.as_toml(answer),

@@ -15,7 +15,7 @@ import streamlit as st
 
 from robustness import models, runs
 from robustness.base.errors import RobustnessError
-from robustness.base.text import counted, plain
+from robustness.base.text import counted, plain, share
 from robustness.images.framing import Picture
 from robustness.images.pixels import to_png
 from robustness.matching import Match
@@ -171,8 +171,11 @@ def run_slides(of: RunFigures, folder: Path) -> list[Slide]:
 
 
 def match_slides(answer: Match, reference: Run | None) -> list[Slide]:
-    """Pairs of images of a match, and the last word on a run of its ``reference``, if any."""
-    slides: list[Slide] = [partial(_draw_pair, *pair) for pair in answer.pairs[:MOST_PAIRS]]
+    """The accuracy to expect, pairs of images, and the last word on a run of the ``reference``."""
+    slides: list[Slide] = []
+    if answer.expected_accuracy:
+        slides.append(partial(_draw_accuracy, answer))
+    slides += [partial(_draw_pair, *pair) for pair in answer.pairs[:MOST_PAIRS]]
     if reference is not None:
         of = RunFigures(reference)
         camera = closing.profile_camera(reference.manifest.spec.profiles)
@@ -230,6 +233,17 @@ def _condition_images(run: Run, last: Closing) -> dict[str, str]:
     except RobustnessError:
         return {}
     return images
+
+
+def _draw_accuracy(answer: Match) -> None:
+    """Draw what to expect of each model on the camera's images, the best model first."""
+    expected = sorted(answer.expected_accuracy, key=lambda entry: entry.value, reverse=True)
+    best = expected[0]
+    text = f"Expect {models.label(best.model)} to be right on {share(best.value, 0)} of your images"
+    if best.reference is not None:
+        text += f"; on the reference it is on {share(best.reference, 0)}"
+    st.html(draw.headline(f"{text}."))
+    st.html(html("expected", models=[(models.label(entry.model), entry) for entry in expected]))
 
 
 def _draw_pair(production: bytes, simulation: bytes) -> None:

@@ -266,7 +266,8 @@ def test_no_texts_overlap_or_leave_the_window_in_present_of_any_view(
         f"{evaluations}&run={evaluated}&slide=4": ".st-key-closing .rb-map",
         f"{evaluations}&compare={evaluated}&compare=restaged": ".rb-map",
         f"{evaluations}&run=matched": ".rb-map",
-        f"{evaluations}&run=matched&slide=2": ".rb-slide",
+        f"{evaluations}&run=matched&slide=2": ".rb-expected",
+        f"{evaluations}&run=matched&slide=3": ".rb-slide",
     }
     with visiting(browser, "about:blank") as page:
         for link, content in views.items():
