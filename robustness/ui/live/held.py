@@ -407,7 +407,7 @@ def _refused(error: AccessError) -> Response:
 
 def _picture(live: LiveRequest, _pictures: list[bytes], who: str) -> Message:
     altered = live.change()
-    header, after = draw.pair_of(live.picture, altered.image, live.what, altered.scores)
+    header, after = draw.pair_of(live.picture, altered.image, live.condition_text, altered.scores)
     texts, remedied = remedies.pair(live, altered, f"{who} image")
     return {**header, **texts}, [b"", after, *map(to_png, remedied)]
 

@@ -84,14 +84,14 @@ def _show_images(
 
 def draw(request: LiveRequest, on: stack.Stack) -> None:
     """Draw the images, the predictions and the sliders of ``on``, within a fragment."""
-    follows = st.session_state.pop(_STANDING, None) == request.of_whom
+    follows = st.session_state.pop(_STANDING, None) == request.subject
     with PAUSES.answering(), st.container(key="live"):
         # What a remedy makes of the image may depend on the predictions, so these come first.
         if follows or request.remedy:
             _follow(request, on, follows)
         else:
             _begin(request, on, follows)
-    st.session_state[_STANDING] = request.of_whom  # last: only a complete page can be followed
+    st.session_state[_STANDING] = request.subject  # last: only a complete page can be followed
 
 
 def _begin(request: LiveRequest, on: stack.Stack, follows: bool) -> None:
@@ -102,7 +102,7 @@ def _begin(request: LiveRequest, on: stack.Stack, follows: bool) -> None:
     asking = time.perf_counter()
     coming = request.answers(altered)  # while the images are drawn
     ui_draw.show_pictures(
-        request.picture, altered.image, request.what, altered.scores, drawing=drawing
+        request.picture, altered.image, request.condition_text, altered.scores, drawing=drawing
     )
     place = st.empty()
     stack.show(on, request, held.TICKETS.give(request), drawing)
@@ -128,7 +128,7 @@ def _follow(request: LiveRequest, on: stack.Stack, follows: bool) -> None:
     ui_draw.show_pictures(
         request.picture,
         altered.image,
-        request.what,
+        request.condition_text,
         altered.scores,
         follows=on.dragging and follows,
         remedied=remedies.pair(request, altered),

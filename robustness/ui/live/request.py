@@ -21,7 +21,10 @@ Answer = Measurement | RobustnessError
 
 
 class ThresholdVerdict(NamedTuple):
-    """The verdict on a prediction, rejected or not, and what the safe threshold says, in words."""
+    """The verdict on a prediction, and what the safe threshold of its model says about it.
+
+    ``text`` is "" for a model without a threshold.
+    """
 
     mark: Mark
     text: str = ""
@@ -44,20 +47,20 @@ class LiveRequest(NamedTuple):
     """The safe thresholds in use, by model."""
 
     @property
-    def of_whom(self) -> tuple[str, ...]:
-        """The image, its true class and the models."""
-        digests = (version.digest for version in self.picture.versions)
+    def subject(self) -> tuple[str, ...]:
+        """What a move of a slider leaves as it is: the image, its true class and the models."""
+        digests = [version.digest for version in self.picture.versions]
         return (*digests, str(self.truth), *self.models)
 
     @property
     def id(self) -> str:
-        """Identify all that is shown."""
-        return " ".join([*self.of_whom, self.condition.id, str(self.seed)])
+        """The id of the images and predictions that are shown."""
+        return " ".join([*self.subject, self.condition.id, str(self.seed)])
 
     @property
-    def of_bands(self) -> str:
-        """Identify the bands but for the perturbations."""
-        return " ".join([*self.of_whom, str(self.seed), self.remedy])
+    def bands_id(self) -> str:
+        """The id of what the models' bands show, whatever the perturbations beside them."""
+        return " ".join([*self.subject, str(self.seed), self.remedy])
 
     @property
     def spec(self) -> Request:
@@ -69,9 +72,11 @@ class LiveRequest(NamedTuple):
         return len(self.models) > 1 and not self.picture.others
 
     @property
-    def what(self) -> str:
+    def condition_text(self) -> str:
         """The condition in words."""
-        return NOTHING if self.condition.idle else self.condition.label
+        if self.condition.idle:
+            return NOTHING
+        return self.condition.label
 
     def change(self) -> shared.Altered:
         """The image under the condition."""
@@ -79,28 +84,25 @@ class LiveRequest(NamedTuple):
 
     def acceptances(self, rows: Mapping[str, Measurement]) -> dict[str, ThresholdVerdict]:
         """The verdict on each of ``rows`` by the safe thresholds in use, by model."""
-        acceptances = {}
-        for name, row in rows.items():
-            mark = verdict(row)
-            threshold = self.thresholds.get(name)
-            if threshold is None:
-                acceptances[name] = ThresholdVerdict(mark)
-                continue
-            own = framing(*self.picture.overrides, name)
-            at = f"safe threshold {threshold.text}"
-            if change := threshold.stale(all_models.digest(all_models.REGISTRY[name]), own):
-                text = f"Its {at} is out of date: it was made for {change}"
-                acceptances[name] = ThresholdVerdict(mark, text)
-                continue
-            if untested := threshold.untested(self.condition):
-                at += f", which was not tested under {untested}"
-            if threshold.accepts(row.top5_probabilities):
-                acceptances[name] = ThresholdVerdict(mark, f"Accepted by its {at}")
-            else:
-                acceptances[name] = ThresholdVerdict(
-                    mark.rejected, f"Would be rejected by its {at}"
-                )
-        return acceptances
+        return {name: self._acceptance(name, row) for name, row in rows.items()}
+
+    def _acceptance(self, model_name: str, row: Measurement) -> ThresholdVerdict:
+        mark = verdict(row)
+        threshold = self.thresholds.get(model_name)
+        if threshold is None:
+            return ThresholdVerdict(mark)
+        threshold_text = f"safe threshold {threshold.text}"
+        weights = all_models.digest(all_models.REGISTRY[model_name])
+        changes = threshold.stale(weights, framing(*self.picture.overrides, model_name))
+        if changes:
+            text = f"Its {threshold_text} is out of date: it was made for {changes}"
+            return ThresholdVerdict(mark, text)
+        untested = threshold.untested(self.condition)
+        if untested:
+            threshold_text += f", which was not tested under {untested}"
+        if threshold.accepts(row.top5_probabilities):
+            return ThresholdVerdict(mark, f"Accepted by its {threshold_text}")
+        return ThresholdVerdict(mark.rejected, f"Would be rejected by its {threshold_text}")
 
     def answers(
         self, altered: shared.Altered, who: str | None = None
@@ -109,5 +111,6 @@ class LiveRequest(NamedTuple):
 
         Each row gets the true class as its label.
         """
-        coming = shared.answers(self.spec, self.picture, self.models, altered, who)
-        return ((name, labelled(answer, self.truth)) for name, answer in coming)
+        # Not a generator function: the passes run while the caller draws the images.
+        results = shared.answers(self.spec, self.picture, self.models, altered, who)
+        return ((name, labelled(result, self.truth)) for name, result in results)

@@ -160,7 +160,7 @@ def show(stack: Stack, request: LiveRequest, ticket: str, drawing: int) -> None:
             "steps": [asdict(step) | {"text": said(step)} for step in stack.steps],
             "picture": picture.digest,
             "shown": request.id,
-            "ofBands": request.of_bands,
+            "ofBands": request.bands_id,
             "ticket": ticket,
             "drawing": drawing,
             "thumbs": thumbs,
