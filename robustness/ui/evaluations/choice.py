@@ -11,10 +11,11 @@ import streamlit as st
 from robustness import gate, models, report
 from robustness.base.errors import RobustnessError
 from robustness.base.text import counted, plain
+from robustness.gate.gate import Verdict
 from robustness.measure.condition import short
 from robustness.report import choice, harm
 from robustness.report import run as report_run
-from robustness.report.blocks import FAILURES
+from robustness.report.blocks import FAILURES, Map
 from robustness.report.choice import CHOICE, ChoiceFigures
 from robustness.report.run import RunFigures
 from robustness.runs import Listed, Run
@@ -28,21 +29,28 @@ from robustness.ui.live import stories
 from robustness.ui.session import sentence
 from robustness.ui.shared import cached
 
-_VERDICTS = 8
-_VERDICT_PIXELS = 360  # rows in sight
-_MOST_IN_LINE = 4  # models: the map of more scrolls in place on a phone
+_VERDICT_ROWS = 8
+_VERDICT_PIXELS = 360
+"""Verdicts that are drawn whole; more scroll in a table of this height."""
+
 _VERDICT_HEAD = ("Outcome", "Model", "Condition", "Limit", "Required", "Measured")
 
+_SIGNS = {gate.BROKEN: "✗", gate.NOT_SHOWN: "?", gate.KEPT: "✓"}
+"""By outcome, the worst first."""
 
-def show(run: Run, of: RunFigures, entry: Listed) -> RunFigures:
+_MOST_IN_LINE = 4
+"""Models whose map a phone shows whole; the map of more scrolls in place."""
+
+
+def show(run: Run, figures: RunFigures, entry: Listed) -> RunFigures:
     """Draw the answer of ``run``: what can be done with it, what to choose, and its map.
 
-    Returns ``of`` with the choice by the user's criteria, for all that is below.
+    Returns ``figures`` with the choice by the user's criteria, for all that is drawn below.
     """
     with st.container(key="decision"):
         with st.container(horizontal=True, vertical_alignment="center", key="run-tools"):
             with st.popover("Criteria", icon=":material/tune:"):
-                values = draw.options_input(CHOICE.options, of)
+                criteria = draw.options_input(CHOICE.options, figures)
             with st.popover("Limits", icon=":material/rule:"):
                 st.caption("Limits each model must meet")
                 limits.take_limits(run.folder)
@@ -52,61 +60,69 @@ def show(run: Run, of: RunFigures, entry: Listed) -> RunFigures:
             with st.popover("Manage", icon=":material/more_horiz:"):
                 table.manage(entry)
             stories.present_button("the answer, the map and the worst images")
-        chosen = _answer(run, of, values)
-    for caution in report_run.cautions(of):
+        chosen = _draw_answer(run, figures, criteria)
+    for caution in report_run.cautions(figures):
         st.info(plain(caution), icon=":material/info:")
-    figures = ChoiceFigures(chosen, of.statistics)
-    return of.with_answer(CHOICE, figures)
+    return figures.with_answer(CHOICE, ChoiceFigures(chosen, figures.statistics))
 
 
-def _answer(run: Run, of: RunFigures, values: dict[str, Any]) -> ModelChoice:
-    """Draw the verdict, the recommendation and the map; return the choice that they show."""
-    check = None
-    try:
-        if budget := limits.budget():
-            check = _check(budget, run, limits.baseline(budget), remedies=bool(values["remedies"]))
-    except RobustnessError as error:
-        if limits.is_uploaded():
-            st.error(plain(sentence(error)), icon=":material/error:")
-        else:
-            st.info(plain(sentence(error)), icon=":material/rule:")
+def _draw_answer(run: Run, figures: RunFigures, criteria: dict[str, Any]) -> ModelChoice:
+    """Draw the verdicts, the recommendation and the map; return the choice that they show."""
+    check = _check_limits(run, criteria)
     if check is not None:
-        _verdicts(check)
-    chosen, by_own = _choice(run, of, values, check)
-    first = CHOICE.answers(of.answer(CHOICE))[0][1]
-    text = " ".join(chosen.sentences) if by_own else first
-    head = chosen.sentences[0] if text.startswith(chosen.sentences[0]) else text
-    st.html(draw.headline(head if run.finished else f"So far: {head}"))
-    weighed = [f"{word}: {', '.join(names)}." for word, names in chosen.weighted.items()]
-    own = ["By your criteria.", *weighed] if by_own else []
-    more = text.removeprefix(head).strip()
-    shown = "" if run.finished else f"Shows {counted(run.images, 'image')} so far."
-    marks = _marks(check) if check else {}
-    signs = ", ".join(f"{sign} {outcome}" for outcome, sign in _SIGNS.items()) if marks else ""
-    block = harm.keyed_map(of.statistics, chosen, marks)
-    about = f"{block.note} Click a cell for its failures."
-    limits_of = signs and f"Limits: {signs}."
-    st.caption(plain(" ".join(filter(None, [shown, *own, more, about, limits_of]))))
-    rows = len(block.drawing.rows)
-    columns = len(block.drawing.columns)
-    # Its least height, so that nothing below moves when it comes; on a phone of two bands a line.
-    titles = 1.5 if block.drawing.axis is None else 2.5
-    lines = ceil(columns / 2)
-    wide = f"{1.43 * rows + titles:.1f}rem"
-    narrow = f"{rows * (1.65 * lines + 1.5):.1f}rem"
-    inside = ""
-    if columns > _MOST_IN_LINE:
-        narrow = "80vh"
-        inside = ".st-key-run-map .rb-map { max-height: 80vh; overflow: auto; --rb-map-top: 0 }"
-    css = (
-        f".st-key-run-map {{ min-height: {wide} }} @media (max-width: 640px) "
-        f"{{ .st-key-run-map {{ min-height: {narrow} }} {inside} }}"
-    )
+        _draw_verdicts(check)
+    chosen, is_own = _choose(run, figures, criteria, check)
+    if is_own:
+        answer = " ".join(chosen.sentences)
+    else:
+        _, answer = CHOICE.answers(figures.answer(CHOICE))[0]
+    headline = answer
+    if answer.startswith(chosen.sentences[0]):
+        headline = chosen.sentences[0]
+    st.html(draw.headline(headline if run.finished else f"So far: {headline}"))
+
+    marks = {} if check is None else _marks(check)
+    block = harm.keyed_map(figures.statistics, chosen, marks)
+    caption = []
+    if not run.finished:
+        caption.append(f"Shows {counted(run.images, 'image')} so far.")
+    if is_own:
+        caption.append("By your criteria.")
+        for weight, perturbations in chosen.weighted.items():
+            caption.append(f"{weight}: {', '.join(perturbations)}.")
+    caption.append(answer.removeprefix(headline).strip())
+    caption.append(f"{block.note} Click a cell for its failures.")
+    if marks:
+        signs = ", ".join(f"{sign} {outcome}" for outcome, sign in _SIGNS.items())
+        caption.append(f"Limits: {signs}.")
+    st.caption(plain(" ".join(filter(None, caption))))
     with st.container(key="run-map"):
-        st.html(html("style", css=css))
-        clicked = partial(st.session_state.update, {VIEW: FAILURES})  # the images of the cell
-        draw.linked_map(block, run.id, clicked)
+        st.html(html("style", css=_map_style(block)))
+        open_failures = partial(st.session_state.update, {VIEW: FAILURES})
+        draw.linked_map(block, run.id, open_failures)
     return chosen
+
+
+def _map_style(block: Map) -> str:
+    """The least height of the map, which comes later, so that nothing below it moves then.
+
+    On a phone a row has as many lines as two bands a line take.
+    """
+    row_count = len(block.drawing.rows)
+    column_count = len(block.drawing.columns)
+    title_height = 1.5 if block.drawing.axis is None else 2.5
+    height = f"{1.43 * row_count + title_height:.1f}rem"
+    if column_count > _MOST_IN_LINE:
+        phone_height = "80vh"
+        phone_map = ".st-key-run-map .rb-map { max-height: 80vh; overflow: auto; --rb-map-top: 0 }"
+    else:
+        lines = ceil(column_count / 2)
+        phone_height = f"{row_count * (1.65 * lines + 1.5):.1f}rem"
+        phone_map = ""
+    return (
+        f".st-key-run-map {{ min-height: {height} }} @media (max-width: 640px) "
+        f"{{ .st-key-run-map {{ min-height: {phone_height} }} {phone_map} }}"
+    )
 
 
 # --- limits ---------------------------------------------------------------------------------------
@@ -115,26 +131,47 @@ def _answer(run: Run, of: RunFigures, values: dict[str, Any]) -> ModelChoice:
 _check = cached(16, "Checking the limits …")(gate.check)
 
 
-_SIGNS = {gate.BROKEN: "✗", gate.NOT_SHOWN: "?", gate.KEPT: "✓"}
-"""By outcome, the worst first."""
+def _check_limits(run: Run, criteria: dict[str, Any]) -> gate.Check | None:
+    """Check ``run`` against the limits of the page; None without any, or where that cannot be.
+
+    The reason is drawn: as an error for a file that the user chose, otherwise as a hint.
+    """
+    try:
+        budget = limits.budget()
+        if budget is None:
+            return None
+        baseline = limits.baseline(budget)
+        return _check(budget, run, baseline, remedies=bool(criteria["remedies"]))
+    except RobustnessError as error:
+        reason = plain(sentence(error))
+        if limits.is_uploaded():
+            st.error(reason, icon=":material/error:")
+        else:
+            st.info(reason, icon=":material/rule:")
+        return None
 
 
 def _marks(check: gate.Check) -> dict[tuple[str, str], tuple[str, str]]:
     """The worst verdict on each model and condition, for its cell of the map."""
     marks: dict[tuple[str, str], tuple[str, str]] = {}
-    for verdict in sorted(check.verdicts, key=lambda verdict: list(_SIGNS).index(verdict.outcome)):
+    for verdict in _worst_first(check):
         if verdict.condition is not None:
             limit = f"{gate.LIMITS[verdict.limit]} {verdict.limit_text}: {verdict.outcome}"
-            cell = verdict.model, verdict.condition
+            cell = (verdict.model, verdict.condition)
             marks.setdefault(cell, (_SIGNS[verdict.outcome], limit))
     return marks
 
 
-def _verdicts(check: gate.Check) -> None:
+def _worst_first(check: gate.Check) -> list[Verdict]:
+    outcomes = list(_SIGNS)
+    return sorted(check.verdicts, key=lambda verdict: outcomes.index(verdict.outcome))
+
+
+def _draw_verdicts(check: gate.Check) -> None:
     st.html(draw.headline(gate.headline(check)))
-    order = sorted(check.verdicts, key=lambda verdict: list(_SIGNS).index(verdict.outcome))
-    rows = [
-        (
+    rows = []
+    for verdict in _worst_first(check):
+        row = (
             verdict.outcome,
             models.label(verdict.model),
             short(verdict.condition) if verdict.condition else verdict.where,
@@ -142,9 +179,8 @@ def _verdicts(check: gate.Check) -> None:
             verdict.limit_text,
             verdict.figure_text,
         )
-        for verdict in order
-    ]
-    scrolls = len(rows) > _VERDICTS
+        rows.append(row)
+    scrolls = len(rows) > _VERDICT_ROWS
     with st.container(height=_VERDICT_PIXELS if scrolls else "content", border=scrolls):
         st.html(draw.html_table(_VERDICT_HEAD, rows))
 
@@ -152,20 +188,26 @@ def _verdicts(check: gate.Check) -> None:
 # --- the choice -----------------------------------------------------------------------------------
 
 
-def _choice(
-    run: Run, of: RunFigures, values: dict[str, Any], check: gate.Check | None
+def _choose(
+    run: Run, figures: RunFigures, criteria: dict[str, Any], check: gate.Check | None
 ) -> tuple[ModelChoice, bool]:
-    """(The choice, whether it is by the user's criteria); says why there is none."""
-    if check or values != {option.name: option.default for option in CHOICE.options}:
+    """The choice, and whether it is by the user's criteria or limits.
+
+    Where nothing can be chosen by these, the reason is drawn.
+    """
+    defaults = {option.name: option.default for option in CHOICE.options}
+    if check is not None or criteria != defaults:
         try:
-            own = RunFigures(of.run, of.statistics, values)
-            out = gate.exclusions(check, said=short) if check else {}
-            return _chosen(run, values, out, own), True
+            ruled_out = {} if check is None else gate.exclusions(check, said=short)
+            own_figures = RunFigures(figures.run, figures.statistics, criteria)
+            return _chosen(run, criteria, ruled_out, own_figures), True
         except RobustnessError as error:
             st.error(plain(sentence(error)), icon=":material/error:")
-    return of.answer(CHOICE).chosen, False
+    return figures.answer(CHOICE).chosen, False
 
 
 @cached(16, "Choosing …")
-def _chosen(run: Run, values: dict[str, Any], out: dict[str, str], _of: RunFigures) -> ModelChoice:
-    return choice.figures(_of, out).chosen
+def _chosen(
+    run: Run, criteria: dict[str, Any], ruled_out: dict[str, str], _figures: RunFigures
+) -> ModelChoice:
+    return choice.figures(_figures, ruled_out).chosen

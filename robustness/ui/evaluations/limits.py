@@ -28,15 +28,17 @@ from robustness.ui.session import (
 )
 
 _FILE = "budget file"
+"""Key of the session: name and bytes of the budget that was uploaded, which the uploader loses."""
+
 _UPLOADER = "budget"
 _BASELINE_INPUT = "limits baseline"
 _ORIGIN = Path("the limits of this page")
 
 
 def take_limits(folder: Path) -> None:
-    """Have the page take the limits of the run in ``folder`` once it is opened.
+    """Have the page take the limits of the run in ``folder`` when this run is opened.
 
-    Those of the link count, else those that are stored with the run.
+    They are those in the link if it has any, otherwise those that are stored with the run.
     """
     if st.session_state.get(LIMITS_TAKEN) == folder.name:
         return
@@ -44,14 +46,17 @@ def take_limits(folder: Path) -> None:
     link = st.query_params
     stored = notes.read(folder)
     values: dict[str, float | None] = {}
-    if link.keys() & {BASELINE, *LIMITS}:
-        values = {key: link_number(link.get(key, ""), 0, 100) for key in LIMITS}
+    if any(key in link for key in (BASELINE, *LIMITS)):
+        for key in LIMITS:
+            values[key] = link_number(link.get(key, ""), 0, 100)
     else:
         for name, limit in stored.limits.items():
             values[name] = limit
     for key in LIMITS:
-        if values.get(key) is not None or key in link:
-            set_number(key, values.get(key))
+        value = values.get(key)
+        # What the link has in place of a number is taken out of it.
+        if value is not None or key in link:
+            set_number(key, value)
     if stored.baseline and BASELINE not in link:
         link[BASELINE] = stored.baseline
 
@@ -64,37 +69,43 @@ def store_limits(folder: Path) -> None:
     if session.refusal(Action.LIMIT, owner_of(folder)):
         return
     session.require(Action.LIMIT, owner_of(folder), folder.name)
-    values = {key: st.session_state.get(key) for key in LIMITS}
-    limits = {key: value for key, value in values.items() if value is not None}
+    limits = {}
+    for key in LIMITS:
+        limit = st.session_state.get(key)
+        if limit is not None:
+            limits[key] = limit
     notes.update(folder, limits=limits, baseline=_baseline_id() if limits else "")
 
 
 def limits_input(folder: Path | None = None) -> None:
     """Draw the baseline, two limits, and the upload of a budget, which replaces them.
 
-    ``folder`` is that of the run that is checked, once it has one: changes are stored with it.
+    Changes are stored with the run in ``folder``; None in the form of a run that is not begun.
     """
-    save = partial(do, store_limits, folder) if folder else None
+    save = None if folder is None else partial(do, store_limits, folder)
     with st.container(horizontal=True, vertical_alignment="bottom"):
         _baseline_input(folder)
         for key, label in LIMITS.items():
             st.number_input(
                 label,
-                0.0,
-                100.0,
-                None,
+                min_value=0.0,
+                max_value=100.0,
+                value=None,
                 key=key,
                 bind="query-params",
                 placeholder="no limit",
                 on_change=save,
             )
-    if folder:
-        refused = session.refusal(Action.LIMIT, owner_of(folder))
-        st.caption(
-            "Your changes are in your link alone."
-            if refused
-            else "Stored with the run and its link."
-        )
+    if folder is not None:
+        if session.refusal(Action.LIMIT, owner_of(folder)):
+            st.caption("Your changes are in your link alone.")
+        else:
+            st.caption("Stored with the run and its link.")
+    _budget_input()
+
+
+def _budget_input() -> None:
+    """Draw the upload of a budget, and the button that removes it."""
     refused = session.refusal(Action.UPLOAD)
     with st.expander("Budget file", icon=":material/upload_file:"):
         st.file_uploader(
@@ -116,17 +127,24 @@ def limits_input(folder: Path | None = None) -> None:
 
 
 def budget() -> gate.Budget | None:
-    """The limits of this session, if any; raises ``ParameterError`` for an invalid file."""
+    """The budget of the uploaded file, or of the two limits; None without any limit.
+
+    Raises ``ParameterError`` for an invalid file.
+    """
     if _FILE in st.session_state and not session.refusal(Action.UPLOAD):
         name, data = st.session_state[_FILE]
         return gate.read_budget(Path(name), data)
-    rules = {
+    percentages = {
         "max_regression": st.session_state.get("max_loss"),
         "min_consistency": st.session_state.get("min_consistency"),
     }
-    shares = {name: limit / 100 for name, limit in rules.items() if limit is not None}
-    limits = [Rule.model_validate({name: share}) for name, share in shares.items()]
-    return gate.Budget(_ORIGIN, tuple(limits)) if limits else None
+    rules = []
+    for name, percentage in percentages.items():
+        if percentage is not None:
+            rules.append(Rule.model_validate({name: percentage / 100}))
+    if not rules:
+        return None
+    return gate.Budget(_ORIGIN, tuple(rules))
 
 
 def is_uploaded() -> bool:
@@ -135,10 +153,14 @@ def is_uploaded() -> bool:
 
 
 def baseline(budget: gate.Budget) -> Run | None:
-    """The baseline, if ``budget`` compares with one; raises ``ParameterError`` without one."""
+    """The run that ``budget`` compares with; None for a budget that compares with none.
+
+    Raises ``ParameterError`` where no baseline is chosen.
+    """
     if not budget.compares:
         return None
-    if not (name := _baseline_id()):
+    name = _baseline_id()
+    if not name:
         raise ParameterError("Choose a baseline under Limits to check losses.")
     if st.query_params.get(BASELINE) != name:
         st.query_params[BASELINE] = name  # the default, too: another may be pinned some day
@@ -146,11 +168,16 @@ def baseline(budget: gate.Budget) -> Run | None:
 
 
 def _baseline_id() -> str:
-    """The id of the run that the link compares with, by default that of all comparisons, or ""."""
+    """The id of the run that the link compares with, by default that of all comparisons.
+
+    It is "" where neither is set.
+    """
     folder = runs_folder()
-    with contextlib.suppress(RobustnessError):  # the link may say anything
-        if (name := st.query_params.get(BASELINE)) and last_written(folder, name):
-            return name
+    name = st.query_params.get(BASELINE)
+    if name:
+        with contextlib.suppress(RobustnessError):  # the link may say anything
+            if last_written(folder, name):
+                return name
     return baseline_id(folder)
 
 
@@ -162,15 +189,16 @@ def _take_file() -> None:
         st.session_state[_FILE] = file.name, file.getvalue()
 
 
-def _baseline_input(run: Path | None) -> None:
+def _baseline_input(folder: Path | None) -> None:
+    """Draw the choice of a finished run, other than that in ``folder``, as the baseline."""
     titles = table.comparable(runs_folder())
-    if run:
-        titles.pop(run.name, None)
+    if folder is not None:
+        titles.pop(folder.name, None)
     if not titles:
         st.caption("A limit on losses needs a baseline: first evaluate the current release.")
         return
-    first = _baseline_id()
-    st.session_state[_BASELINE_INPUT] = first if first in titles else None
+    baseline = _baseline_id()
+    st.session_state[_BASELINE_INPUT] = baseline if baseline in titles else None
     st.selectbox(
         "Baseline",
         titles,
@@ -179,13 +207,13 @@ def _baseline_input(run: Path | None) -> None:
         index=None,
         placeholder="Choose a run",
         on_change=do,
-        args=(_take_baseline, run),
+        args=(_take_baseline, folder),
     )
 
 
-def _take_baseline(run: Path | None) -> None:
+def _take_baseline(folder: Path | None) -> None:
     name = st.session_state[_BASELINE_INPUT] or ""
     set_baseline(name)
     change_link({BASELINE: name})
-    if run:
-        store_limits(run)
+    if folder is not None:
+        store_limits(folder)

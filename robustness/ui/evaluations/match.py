@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 import streamlit as st
@@ -15,7 +16,6 @@ from robustness.matching import Correct, Match, MatchSettings
 from robustness.matching.run import MOST_PRODUCTION, MOST_REFERENCE
 from robustness.report import match
 from robustness.runs import Listed, MatchRequest, Run
-from robustness.statistics import Figures
 from robustness.ui import draw, jobs, session
 from robustness.ui.evaluations import presentation, table
 from robustness.ui.evaluations.inputs import (
@@ -32,7 +32,7 @@ from robustness.ui.live import stories
 from robustness.ui.session import RUN, do, fragment
 from robustness.ui.shared import opened_run
 
-_FILE = "match.toml"
+_PROFILE_FILE = "match.toml"
 _LABELLED_WIDTH = 224
 
 
@@ -60,8 +60,12 @@ def form() -> None:
                 Action.EVALUATE, key="match", disabled=not (production and reference)
             ),
         )
-        needs = {"images of your camera": production, "reference images": reference}
-        if missing := [name for name, source in needs.items() if not source]:
+        missing = []
+        if not production:
+            missing.append("images of your camera")
+        if not reference:
+            missing.append("reference images")
+        if missing:
             st.caption(f"Still needed: {some(missing, len(missing))}.")
         else:
             st.caption(
@@ -70,70 +74,95 @@ def form() -> None:
             )
     if pressed and production and reference:
         with boundary():
-            sides = [dataset_of(source, last_written(source)) for source in (production, reference)]
-            if (fewest := min(map(len, sides))) < matching.FEWEST:
-                raise ParameterError(
-                    f"Expected at least {matching.FEWEST} images on each side, got {fewest} on "
-                    "one: add more."
-                )
-            saved = MatchRequest(
-                title=f"Match of {sides[0].title}",
-                production=production,
-                reference=reference,
-                images=min(len(sides[0]), MOST_PRODUCTION) + min(len(sides[1]), MOST_REFERENCE),
-                settings=MatchSettings(models=names, fit=fit, side=side, seed=seed),
-            )
-            table.choose([jobs.submit_match(saved)])
-            st.rerun()
+            settings = MatchSettings(models=names, fit=fit, side=side, seed=seed)
+            _submit(production, reference, settings)
 
 
-def show(entry: Listed, saved: MatchRequest) -> None:
-    """Draw the progress or the answer of the match ``saved``, and what can be done with it."""
+def _submit(production: str, reference: str, settings: MatchSettings) -> None:
+    """Queue the match of two sources and open it; raises ``ParameterError`` for too few images."""
+    production_images = dataset_of(production, last_written(production))
+    reference_images = dataset_of(reference, last_written(reference))
+    fewest = min(len(production_images), len(reference_images))
+    if fewest < matching.FEWEST:
+        raise ParameterError(
+            f"Expected at least {matching.FEWEST} images on each side, got {fewest} on "
+            "one: add more."
+        )
+    image_count = min(len(production_images), MOST_PRODUCTION)
+    image_count += min(len(reference_images), MOST_REFERENCE)
+    request = MatchRequest(
+        title=f"Match of {production_images.title}",
+        production=production,
+        reference=reference,
+        images=image_count,
+        settings=settings,
+    )
+    table.choose([jobs.submit_match(request)])
+    st.rerun()
+
+
+def show(entry: Listed, request: MatchRequest) -> None:
+    """Draw the progress or the answer of a match, and what can be done with it."""
     folder = entry.folder
-    if stories.is_presented() and (found := runs.read_answer(folder)) is not None:
-        reference = _reference_run(entry, saved, found)
-        if presentation.show(presentation.match_slides(found, reference)):
-            return
-    active = jobs.is_active(folder)  # first: the work ends once the answer is there
+    if stories.is_presented() and _present(entry, request):
+        return
+    # Before the answer is read: the other way round, work that ends in between would seem to have
+    # stopped without one.
+    is_active = jobs.is_active(folder)
     answer = runs.read_answer(folder)
-    first = runs.read_first_answer(folder) if answer is None else None
-    if active:
+    first_answer = runs.read_first_answer(folder) if answer is None else None
+    if is_active:
         jobs.progress(folder, "it continues")
-        if answer is None and first is None:
+        if answer is None and first_answer is None:
             fragment(_redraw_with_first, run_every=jobs.SECONDS_BETWEEN)(folder)
     elif answer is None:
         jobs.stopped(folder, "This match is not finished.")
-    if shown := answer or first:
+    shown = answer or first_answer
+    if shown is not None:
         with boundary():
             correct = runs.read_labels(folder, shown)
             labelled = matching.with_labels(shown, correct)
-            answer = labelled if answer else None
-            headline, *rest = match.sentences(labelled)
+            if answer is not None:
+                answer = labelled
+            headline, *others = match.sentences(labelled)
             st.html(draw.headline(headline))
-            if rest:
-                st.markdown(plain(" ".join(rest)))
+            if others:
+                st.markdown(plain(" ".join(others)))
             if shown.sample:
                 _labelling(entry, labelled, correct)
             if answer is None:
                 draw.draw(list(match.blocks(labelled)))
     with st.container(horizontal=True):
         if answer is not None:
-            _profile_buttons(folder.name, saved.settings, answer)
+            _profile_buttons(folder.name, request.settings, answer)
             stories.present_button("the answer, the accuracy to expect and pairs of images")
         with st.popover("Manage", icon=":material/more_horiz:"):
             table.manage(entry)
-    if answer is not None and not answer.conditions:
-        unknown = answer.different and not answer.matched
-        why = "The difference is not explained" if unknown else "There is no difference"
-        st.caption(f"{why}: nothing to evaluate. The profile is for comparison alone.")
     if answer is not None:
-        draw.draw(list(match.blocks(answer, _figures(entry, saved, answer))))
-    names = ", ".join(models.label(name) for name in saved.settings.models)
+        if not answer.conditions:
+            is_unexplained = answer.different and not answer.matched
+            reason = "There is no difference"
+            if is_unexplained:
+                reason = "The difference is not explained"
+            st.caption(f"{reason}: nothing to evaluate. The profile is for comparison alone.")
+        reference = _reference_run(entry, request, answer)
+        figures = None if reference is None else reference.figures()
+        draw.draw(list(match.blocks(answer, figures)))
+    labels = ", ".join(models.label(name) for name in request.settings.models)
     st.caption(
-        f"{plain(entry.title)} · {plain(names)} · seed {saved.settings.seed} · "
+        f"{plain(entry.title)} · {plain(labels)} · seed {request.settings.seed} · "
         f"{plain(folder.name)}. To share it, copy the link: anyone with access to this server can "
         "open it."
     )
+
+
+def _present(entry: Listed, request: MatchRequest) -> bool:
+    """Draw a slide of the answer, if there is one, and return whether it replaces the page."""
+    answer = runs.read_answer(entry.folder)
+    if answer is None:
+        return False
+    reference = _reference_run(entry, request, answer)
+    return presentation.show(presentation.match_slides(answer, reference))
 
 
 def _redraw_with_first(folder: Path) -> None:
@@ -143,77 +172,89 @@ def _redraw_with_first(folder: Path) -> None:
 
 
 def _labelling(entry: Listed, answer: Match, correct: Correct) -> None:
-    """Draw the next image to label, with a pair of buttons for each model."""
-    models_of = {image.name: set(image.predictions) for image in answer.sample}
-    done = [all((name, m) in correct for m in names) for name, names in models_of.items()]
-    count = done.index(False) if False in done else len(done)
+    """Draw the first image that is not labelled for each model, with the buttons that do it."""
+    image_count = len(answer.sample)
+    labelled_count = 0
+    for image in answer.sample:
+        if not all((image.name, model_name) in correct for model_name in image.predictions):
+            break
+        labelled_count += 1
+    is_complete = labelled_count == image_count
     with st.expander(
         "Label twenty of your images to narrow this",
-        expanded=len(correct) > 0 and count < len(done),
+        expanded=len(correct) > 0 and not is_complete,
         icon=":material/label:",
     ):
         st.caption(f"{match.forecasts(answer)} Drawn at random, with seed {answer.settings.seed}.")
-        st.progress(count / len(done), text=f"{count} of {len(done)} images labelled")
-        if count < len(done):
-            image = answer.sample[count]
+        st.progress(
+            labelled_count / image_count, text=f"{labelled_count} of {image_count} images labelled"
+        )
+        if not is_complete:
+            image = answer.sample[labelled_count]
             left, right = st.columns([1, 2])
-            left.image(image.image, width=_LABELLED_WIDTH, alt=f"Image {count + 1} to label")
+            left.image(
+                image.image, width=_LABELLED_WIDTH, alt=f"Image {labelled_count + 1} to label"
+            )
             with right:
-                for name, prediction in image.predictions.items():
-                    _verdict(entry, answer, correct, image.name, name, prediction)
+                for model_name, prediction in image.predictions.items():
+                    st.markdown(f"{plain(models.label(model_name))}: **{plain(prediction)}**")
+                    _label_buttons(entry, answer, correct, image.name, model_name)
         if correct:
             st.button(
                 "Remove the labels",
                 icon=":material/delete:",
                 on_click=do,
-                args=(_keep, entry, answer, {}),
+                args=(_store_labels, entry, answer, {}),
                 **session.allowed(Action.EVALUATE, key="unlabel", thing=entry.folder.name),
             )
 
 
-def _verdict(
-    entry: Listed, answer: Match, correct: Correct, image: str, name: str, prediction: str
+def _label_buttons(
+    entry: Listed, answer: Match, correct: Correct, image_name: str, model_name: str
 ) -> None:
-    """Draw what a model predicts for ``image``, and the buttons that say whether it is correct."""
-    chosen = correct.get((image, name))
-    st.markdown(f"{plain(models.label(name))}: **{plain(prediction)}**")
+    """Draw the buttons that say whether a model's prediction for an image is correct."""
+    chosen = correct.get((image_name, model_name))
     with st.container(horizontal=True):
-        for text, value in (("Correct", True), ("Incorrect", False)):
+        for text, value, icon in (
+            ("Correct", True, ":material/check:"),
+            ("Incorrect", False, ":material/close:"),
+        ):
+            labels = {**correct, (image_name, model_name): value}
             st.button(
                 text,
-                icon=":material/check:" if value else ":material/close:",
+                icon=icon,
                 type="primary" if chosen is value else "secondary",
                 on_click=do,
-                args=(_keep, entry, answer, {**correct, (image, name): value}),
-                **session.allowed(Action.EVALUATE, key=f"{text} {name}", thing=entry.folder.name),
+                args=(_store_labels, entry, answer, labels),
+                **session.allowed(
+                    Action.EVALUATE, key=f"{text} {model_name}", thing=entry.folder.name
+                ),
             )
 
 
-def _keep(entry: Listed, answer: Match, correct: Correct) -> None:
+def _store_labels(entry: Listed, answer: Match, correct: Correct) -> None:
     session.require(Action.EVALUATE, thing=entry.folder.name)
     runs.write_labels(entry.folder, answer, correct)
 
 
-def _figures(entry: Listed, saved: MatchRequest, answer: Match) -> Figures | None:
-    """The figures of the last run of the reference under a perturbation of ``answer``; else None.
+def _reference_run(entry: Listed, request: MatchRequest, answer: Match) -> Run | None:
+    """The last finished run of the reference that tells how a perturbation of ``answer`` grows.
 
-    It has two strengths or more of one.
+    It has this perturbation alone at two strengths or more. None if no run has.
     """
-    run = _reference_run(entry, saved, answer)
-    return None if run is None else run.figures()
-
-
-def _reference_run(entry: Listed, saved: MatchRequest, answer: Match) -> Run | None:
-    """The run that ``_figures`` are of."""
+    matched_names = {part.perturbation for part in answer.perturbations}
     for other in runs.listing(entry.folder.parent):
         manifest = other.manifest
         if manifest is None or manifest.status != runs.FINISHED:
             continue
-        steps = [c.steps[0] for c in manifest.spec.conditions if len(c.steps) == 1]
-        names = [name for name, _ in steps]
-        if manifest.dataset.source == saved.reference and any(
-            names.count(part.perturbation) > 1 for part in answer.perturbations
-        ):
+        if manifest.dataset.source != request.reference:
+            continue
+        strength_counts: Counter[str] = Counter()
+        for condition in manifest.spec.conditions:
+            if len(condition.steps) == 1:
+                perturbation_name, _ = condition.steps[0]
+                strength_counts[perturbation_name] += 1
+        if any(strength_counts[name] > 1 for name in matched_names):
             return opened_run(other.folder.name)
     return None
 
@@ -230,7 +271,7 @@ def _profile_buttons(name: str, settings: MatchSettings, answer: Match) -> None:
     st.download_button(
         "Download the profile",
         matching.as_toml(answer),
-        _FILE,
+        _PROFILE_FILE,
         "application/toml",
         icon=":material/download:",
         on_click="ignore",
@@ -242,14 +283,23 @@ def _evaluate(name: str, settings: MatchSettings) -> None:
     st.session_state[QUESTION] = COMPARE
     st.session_state[table.FORM] = False  # the link opens the form, and Back closes it
     st.session_state["seed"] = settings.seed
-    by_default = list(settings.models) == list(models.default_names())
-    table.change_link(
-        {
-            **{RUN: [], table.COMPARE: [], QUESTION: [], "source": []},
-            **{table.PROFILE: name, "suite": FROM_FILE, "labelling": KNOWN},
-            "dataset_fit": settings.fit or [],
-            "dataset_side": str(settings.side) if settings.side else [],
-            "models": [] if by_default else list(settings.models),
-            "seed": str(settings.seed) if settings.seed else [],
-        }
-    )
+    values: dict[str, str | list[str]] = {
+        RUN: [],  # an empty list leaves the link
+        table.COMPARE: [],
+        QUESTION: [],
+        "source": [],
+        table.PROFILE: name,
+        "suite": FROM_FILE,
+        "labelling": KNOWN,
+        "dataset_fit": settings.fit or [],
+        "dataset_side": [],
+        "models": [],
+        "seed": [],
+    }
+    if settings.side:
+        values["dataset_side"] = str(settings.side)
+    if list(settings.models) != list(models.default_names()):
+        values["models"] = list(settings.models)
+    if settings.seed:
+        values["seed"] = str(settings.seed)
+    table.change_link(values)
