@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -42,7 +41,7 @@ from robustness.datasets.tables import SUFFIXES, TableDataset
 from robustness.images.decoding import REGISTRY, sample_bytes
 from robustness.images.framing import Framing
 from robustness.images.properties import PropertyValues
-from robustness.images.sandbox import measured_image
+from robustness.images.sandbox import MeasuredPixels, measured_image
 
 __all__ = [
     "FOLDERS",
@@ -139,11 +138,11 @@ def _with_images(dataset: Dataset, source: str) -> Dataset:
 
 
 class SamplePixels(NamedTuple):
-    """Distinct images (N, S, S, 3) in 8 bits, in one framing, and their positions in the dataset.
+    """Distinct images (N, S, S, 3) in 8 bits, in one framing.
 
-    ``properties`` are those of each image, ``streams`` the digests that seed its random
-    perturbations; ``unreadable`` counts images that could not be read. ``views`` are the images in
-    other framings.
+    ``rows`` are their positions in the dataset, ``properties`` those of each image, ``streams`` the
+    digests that seed its random perturbations; ``unreadable`` counts images that could not be read.
+    ``views`` are the images in other framings.
     """
 
     pixels: NDArray[np.uint8]
@@ -153,14 +152,14 @@ class SamplePixels(NamedTuple):
     streams: list[str]
     views: Mapping[Framing, NDArray[np.uint8]]
 
-    def chosen(self, places: NDArray[np.int64]) -> SamplePixels:
-        """The images at ``places``."""
+    def chosen(self, indices: NDArray[np.int64]) -> SamplePixels:
+        """The images with these ``indices`` alone, in their order."""
         return self._replace(
-            pixels=self.pixels[places],
-            rows=self.rows[places],
-            properties=[self.properties[place] for place in places],
-            streams=[self.streams[place] for place in places],
-            views={framing: pixels[places] for framing, pixels in self.views.items()},
+            pixels=self.pixels[indices],
+            rows=self.rows[indices],
+            properties=[self.properties[index] for index in indices],
+            streams=[self.streams[index] for index in indices],
+            views={framing: pixels[indices] for framing, pixels in self.views.items()},
         )
 
 
@@ -177,36 +176,50 @@ def sample_pixels(
     They are in ``framing``, and in ``others``. Squares of the framing's side, such as those that
     ``export`` and ``perturb`` write, are framed already: they are not cropped again.
     """
-    order = np.sort(np.random.default_rng(seed).permutation(len(dataset))[:most])
     framings = [framing, *others]
-    whole = [Framing("squash", own.side) for own in framings]
-    images: dict[str, tuple[int, tuple[NDArray[np.uint8], ...], PropertyValues, str]] = {}
+    drawn = np.sort(np.random.default_rng(seed).permutation(len(dataset))[:most])
+    images: list[MeasuredPixels] = []
+    rows: list[int] = []
+    digests: set[str] = set()
     unreadable = 0
-    for done, row in enumerate(order.tolist(), 1):
-        entry = dataset.entries[row]
+    for done, row in enumerate(drawn.tolist(), start=1):
         try:
-            if entry.refused:
-                raise ImageError(entry.refused)
-            read = partial(measured_image, dataset.read(entry), name=entry.name, patience=None)
-            image, values = read(framings)
-            if (values["aspect"], values["original_size"]) == (1, framing.side**2 / 1e6):
-                image, values = read(whole, study=Framing("squash"))
+            image = _read_measured(dataset, dataset.entries[row], framings)
         except ImageError:
             unreadable += 1
             continue
-        images.setdefault(image.source, (row, image.pixels, values, image.stream))
-        note(f"Reading {dataset.title}", done, len(order))
-    rows, pixels, properties, streams = zip(*images.values(), strict=True) if images else [()] * 4
+        if image.framed.source not in digests:
+            digests.add(image.framed.source)
+            images.append(image)
+            rows.append(row)
+        note(f"Reading {dataset.title}", done, len(drawn))
 
-    def stacked(place: int, side: int) -> NDArray[np.uint8]:
-        empty = np.zeros((0, side, side, 3), np.uint8)
-        return np.stack([views[place] for views in pixels]) if pixels else empty
-
+    arrays = []
+    for index, each in enumerate(framings):
+        if images:
+            arrays.append(np.stack([image.framed.pixels[index] for image in images]))
+        else:
+            arrays.append(np.zeros((0, each.side, each.side, 3), np.uint8))
     return SamplePixels(
-        stacked(0, framing.side),
-        unreadable,
-        np.array(rows, np.int64),
-        list(properties),
-        list(streams),
-        {own: stacked(place, own.side) for place, own in enumerate(others, 1)},
+        pixels=arrays[0],
+        unreadable=unreadable,
+        rows=np.array(rows, np.int64),
+        properties=[image.properties for image in images],
+        streams=[image.framed.stream for image in images],
+        views=dict(zip(others, arrays[1:], strict=True)),
     )
+
+
+def _read_measured(dataset: Dataset, entry: Entry, framings: Sequence[Framing]) -> MeasuredPixels:
+    """The image of ``entry``; raises ``ImageError`` if it cannot be read."""
+    if entry.refused:
+        raise ImageError(entry.refused)
+    data = dataset.read(entry)
+    image = measured_image(data, framings, name=entry.name, patience=None)
+    properties = image.properties
+    megapixels = framings[0].side ** 2 / 1e6
+    if properties["aspect"] == 1 and properties["original_size"] == megapixels:
+        squashed = [Framing("squash", framing.side) for framing in framings]
+        study = Framing("squash")
+        return measured_image(data, squashed, name=entry.name, study=study, patience=None)
+    return image

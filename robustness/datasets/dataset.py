@@ -87,7 +87,7 @@ class Dataset(ABC):
         entries = self.entries[:limit]
         if sample is not None and sample < len(entries):
             drawn = np.random.default_rng(seed).choice(len(entries), sample, replace=False)
-            entries = tuple(entries[place] for place in np.sort(drawn))
+            entries = tuple(entries[index] for index in np.sort(drawn))
         self.entries = entries
 
     @property
@@ -154,9 +154,11 @@ that name no class; or nowhere."""
 
 
 def class_index(text: str, labels: Labels) -> int | None:
-    """The class that ``text`` means by ``Labels.meant``; None if that is not exactly one."""
+    """The index of the class that ``text`` means by ``Labels.meant``; None if not exactly one."""
     indices = labels.meant(text)
-    return indices[0] if len(indices) == 1 else None
+    if len(indices) != 1:
+        return None
+    return indices[0]
 
 
 def entry_class_indices(
@@ -168,70 +170,109 @@ def entry_class_indices(
     a class is skipped. A class may exist in some of the label sets only. Raises ``LabelError`` for
     a label without a class, unless ``labelling`` is ``KNOWN``: then such an image has no label.
     """
-    texts = [None] * len(dataset) if labelling == NO_LABELS else _texts(dataset, label_sets)
-    distinct = dict.fromkeys(text for text in texts if text is not None)
-    indices = {
-        labels.key: {text: class_index(text, labels) for text in distinct} for labels in label_sets
-    }
-    strangers = [t for t in distinct if all(by_text[t] is None for by_text in indices.values())]
-    if strangers and labelling != KNOWN:
-        raise _no_class(strangers, label_sets)
-    return {
-        key: tuple(None if text is None else by_text[text] for text in texts)
-        for key, by_text in indices.items()
-    }
+    if labelling == NO_LABELS:
+        texts: list[str | None] = [None] * len(dataset)
+    else:
+        texts = _label_texts(dataset, label_sets)
+    distinct_texts = list(dict.fromkeys(text for text in texts if text is not None))
+    # Each text is looked up once, as there are far fewer of them than images.
+    lookups: dict[str, dict[str | None, int | None]] = {}
+    for labels in label_sets:
+        lookup: dict[str | None, int | None] = {None: None}
+        for text in distinct_texts:
+            lookup[text] = class_index(text, labels)
+        lookups[labels.key] = lookup
+    if labelling != KNOWN:
+        strangers = []
+        for text in distinct_texts:
+            if all(lookup[text] is None for lookup in lookups.values()):
+                strangers.append(text)
+        if strangers:
+            raise _no_class(strangers, label_sets)
+    return {key: tuple(lookup[text] for text in texts) for key, lookup in lookups.items()}
 
 
 def classes_of(dataset: Dataset) -> Labels:
     """The labels themselves as classes, in alphabetical order."""
-    names = sorted({text for text in _texts(dataset, ()) if text is not None})
+    names = sorted({text for text in _label_texts(dataset, ()) if text is not None})
     return Labels(f"the labels of {dataset.title}", tuple(names))
 
 
-def _texts(dataset: Dataset, label_sets: Sequence[Labels]) -> list[str | None]:
-    def folder(entry: Entry, depth: int) -> str | None:
-        return entry.folders[depth] if len(entry.folders) > depth else None
+def _label_texts(dataset: Dataset, label_sets: Sequence[Labels]) -> list[str | None]:
+    """The label of each entry as it is written, or the name of the folder of its class."""
+    depth = _wrapper_count(dataset, label_sets)
+    texts: list[str | None] = []
+    for entry in dataset.entries:
+        if entry.refused:
+            texts.append(None)
+        elif entry.label is not None:
+            texts.append(entry.label)
+        else:
+            texts.append(_folder_name(entry, depth))
+    return texts
 
+
+def _wrapper_count(dataset: Dataset, label_sets: Sequence[Labels]) -> int:
+    """How many folders, one in the other, wrap those of the classes in an archive."""
     depth = 0
     while dataset.wrapped:
-        outer = {folder(entry, depth) for entry in dataset.entries if not entry.refused}
-        wrapper = outer.pop() if len(outer) == 1 else None
-        if wrapper is None or any(labels.meant(wrapper) for labels in label_sets):
+        names = {_folder_name(entry, depth) for entry in dataset.entries if not entry.refused}
+        if len(names) != 1:
+            break
+        name = names.pop()
+        if name is None or any(labels.meant(name) for labels in label_sets):
             break
         depth += 1
+    return depth
 
-    def text(entry: Entry) -> str | None:
-        if entry.refused:
-            return None
-        return folder(entry, depth) if entry.label is None else entry.label
 
-    return [text(entry) for entry in dataset.entries]
+def _folder_name(entry: Entry, depth: int) -> str | None:
+    if len(entry.folders) <= depth:
+        return None
+    return entry.folders[depth]
 
 
 def _no_class(strangers: Sequence[str], label_sets: Sequence[Labels]) -> LabelError:
     examples = ", ".join(repr(text) for text in strangers[:3])
-    more = f" and {len(strangers) - 3} more" if len(strangers) > 3 else ""
-    titles = " or ".join(dict.fromkeys(labels.title for labels in label_sets))
-    names = [name for labels in label_sets for name in labels.names]
-    near = []
+    if len(strangers) > 3:
+        examples += f" and {len(strangers) - 3} more"
+    suggestions = []
     for text in strangers[:3]:
-        either = dict.fromkeys(
-            labels.names[at] for labels in label_sets for at in labels.meant(text)
-        )
-        if candidates := " or ".join(map(repr, either or _nearest(text, names))):
-            near.append(candidates if len(strangers) == 1 else f"{candidates} for {text!r}")
-    hint = f" Did you mean {', '.join(near)}?" if near else ""
+        candidates = _candidates(text, label_sets)
+        if not candidates:
+            continue
+        suggestion = " or ".join(map(repr, candidates))
+        if len(strangers) > 1:
+            suggestion += f" for {text!r}"
+        suggestions.append(suggestion)
+    question = f" Did you mean {', '.join(suggestions)}?" if suggestions else ""
     verb = "is not a class" if len(strangers) == 1 else "are not classes"
+    titles = " or ".join(dict.fromkeys(labels.title for labels in label_sets))
     return LabelError(
-        f"{examples}{more} {verb} of {titles}: expected the index, synset or name of a "
-        f"class for each subfolder or label.{hint} Images without classes need no labels.",
+        f"{examples} {verb} of {titles}: expected the index, synset or name of a "
+        f"class for each subfolder or label.{question} Images without classes need no labels.",
         hint="Name models of these classes in --models (for export: the classes in --class-names). "
         "Or use --labels known to evaluate these without a class, or --labels none.",
     )
 
 
-def _nearest(text: str, names: Sequence[str]) -> list[str]:
-    """Names with the last word of ``text``, such as Eskimo dog for "dogs", else similar ones."""
-    word = folded(text).rpartition(" ")[2]
-    having = [name for name in names if {word, word.removesuffix("s")} & set(folded(name).split())]
-    return having[:2] if word and having else nearest(text, names, key=folded)
+def _candidates(text: str, label_sets: Sequence[Labels]) -> list[str]:
+    """Names of classes that somebody who writes ``text`` may mean.
+
+    They are all those that it means, else two with its last word, such as Eskimo dog for "dogs",
+    else similar ones.
+    """
+    meant: dict[str, None] = {}  # a set that keeps the order
+    for labels in label_sets:
+        for index in labels.meant(text):
+            meant[labels.names[index]] = None
+    if meant:
+        return list(meant)
+    names = [name for labels in label_sets for name in labels.names]
+    last_word = folded(text).rpartition(" ")[2]
+    if last_word:
+        forms = {last_word, last_word.removesuffix("s")}
+        with_the_word = [name for name in names if not forms.isdisjoint(folded(name).split())]
+        if with_the_word:
+            return with_the_word[:2]
+    return nearest(text, names, key=folded)

@@ -13,7 +13,8 @@ import os
 import re
 import threading
 import zipfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
+from dataclasses import replace
 from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -96,7 +97,7 @@ class Remote(Dataset):
                 "the credentials."
             ) from error
         self._root = root.rstrip("/")
-        if [*listing] == [self._root]:
+        if list(listing) == [self._root]:
             raise ParameterError(
                 f"{url} is a file: expected the URL of a folder of images; download archives and "
                 "tables first."
@@ -216,22 +217,20 @@ def _entries(path: Path) -> list[Entry]:
             f"{path.name} is refused: its {packed:,} bytes would unpack to {unpacked:,}, expected "
             f"at most {MAX_RATIO} times as much; use a folder instead."
         )
-    images = [
-        (place, info)
-        for place, info in enumerate(infos)
-        if not info.is_dir() and is_picture(info.filename)
-    ]
-    names = distinct([info.filename for _, info in images])
-    return [
-        Entry(name, str(place), info.file_size, folders_of(info.filename))
-        for name, (place, info) in zip(names, images, strict=True)
-    ]
+    entries = []
+    for index, info in enumerate(infos):
+        if not info.is_dir() and is_picture(info.filename):
+            # By its index, as an archive may hold several files of one name.
+            entry = Entry(info.filename, str(index), info.file_size, folders_of(info.filename))
+            entries.append(entry)
+    names = distinct([entry.name for entry in entries])
+    return [replace(entry, name=name) for entry, name in zip(entries, names, strict=True)]
 
 
 PAIRED = "::"
 """Between a tree and its originals in a source."""
 
-_TREES: Mapping[str, str] = {
+_CORRUPTIONS = {
     "ImageNet-C": (
         "gaussian_noise shot_noise impulse_noise defocus_blur glass_blur motion_blur "
         "zoom_blur snow frost fog brightness contrast elastic_transform pixelate "
@@ -247,7 +246,10 @@ _TREES: Mapping[str, str] = {
         "iso_noise low_light xy_motion_blur z_motion_blur"
     ),
 }
-"""The corruptions of each tree."""
+_TREES: Mapping[str, frozenset[str]] = {
+    name: frozenset(corruptions.split()) for name, corruptions in _CORRUPTIONS.items()
+}
+"""The corruptions of each published tree."""
 
 _GROUPS = ("noise", "blur", "weather", "digital", "extra")
 _SUFFIXES = (".JPEG", ".jpg", ".jpeg", ".png")
@@ -270,72 +272,85 @@ class ImageNetCTree(Folder):
                 "as fog/3/n01440764."
             )
         super().__init__(originals)
-        names = cache(_stems)  # an original that lacks at one severity alone is told of later
-        places = [(entry, PurePosixPath(entry.place)) for entry in self.entries]
-        self.entries = tuple(
-            entry
-            for entry, place in places
-            if entry.refused
-            or any(place.stem in names(folder / place.parent) for folder in self.stored.values())
-        )
+        stems = cache(_stems)
+
+        def is_stored(entry: Entry) -> bool:
+            # Anywhere: an original that lacks at one severity alone is told of when it is read.
+            original = PurePosixPath(entry.place)
+            for folder in self.stored.values():
+                if original.stem in stems(folder / original.parent):
+                    return True
+            return False
+
+        self.entries = tuple(entry for entry in self.entries if entry.refused or is_stored(entry))
         if not self.entries:
             raise ParameterError(
                 f"{originals} has none of the images of {tree}: expected the originals with the "
                 "same class folders and file names."
             )
         self.source = f"{tree.resolve()}{PAIRED}{self.source}"
-        self.title = f"{_kind(c for c, _ in self.stored)} ({tree.name})"
+        corruptions = {corruption for corruption, _ in self.stored}
+        self.title = f"{_tree_names(corruptions)} ({tree.name})"
 
     def read_stored(self, entry: Entry, corruption: str, severity: int) -> bytes:
         """The bytes of the perturbed image; raises ``ImageError`` if there is none."""
-        name = PurePosixPath(entry.place)
         folder = self.stored.get((corruption, severity))
-        names = (name, *(name.with_suffix(suffix) for suffix in _SUFFIXES))
-        places = (folder / each for each in names if folder is not None)
-        place = next((place for place in places if place.is_file()), None)
-        if place is None:
-            raise ImageError(f"{entry.name} is missing under {corruption}/{severity}.")
-        return read_file(place, name=f"{corruption}/{severity}/{entry.name}")
+        if folder is not None:
+            original = PurePosixPath(entry.place)
+            # A perturbed image may have another suffix than its original.
+            for name in (original, *(original.with_suffix(suffix) for suffix in _SUFFIXES)):
+                path = folder / name
+                if path.is_file():
+                    return read_file(path, name=f"{corruption}/{severity}/{entry.name}")
+        raise ImageError(f"{entry.name} is missing under {corruption}/{severity}.")
 
 
 def refuse_imagenet_c_tree(folder: Path) -> None:
     """Raise ``ParameterError`` for a published tree: its images are perturbed already."""
-    names = {path.name for path in _folders(folder)}
-    if not any(names & {*corruptions.split(), *_GROUPS} for corruptions in _TREES.values()):
+    published = frozenset().union(*_TREES.values())
+    # The names of the outer folders tell most folders from a tree, without listing what is in them.
+    outer_names = {path.name for path in _folders(folder)}
+    if outer_names.isdisjoint(published | set(_GROUPS)):
         return
-    present = {corruption for (corruption, _severity), _place in _severities(folder)}
-    if any(present & {*corruptions.split()} for corruptions in _TREES.values()):
+    corruptions = {corruption for (corruption, _severity), _folder in _severities(folder)}
+    if not corruptions.isdisjoint(published):
         raise ParameterError(
-            f"{folder.name} is {_kind(present)}: its images are already perturbed. Name it with "
-            f"its originals, as {folder}{PAIRED}ORIGINALS."
+            f"{folder.name} is {_tree_names(corruptions)}: its images are already perturbed. Name "
+            f"it with its originals, as {folder}{PAIRED}ORIGINALS."
         )
 
 
-def _kind(corruptions: Iterable[str]) -> str:
-    names = set(corruptions)
-    kinds = [
-        kind for kind, tree_corruptions in _TREES.items() if names & {*tree_corruptions.split()}
-    ]
-    return " and ".join(kinds) or "Perturbed images"
+def _tree_names(corruptions: Set[str]) -> str:
+    """The published trees that have some of ``corruptions``."""
+    names = [name for name, published in _TREES.items() if not published.isdisjoint(corruptions)]
+    return " and ".join(names) or "Perturbed images"
 
 
 def _severities(tree: Path) -> Iterator[tuple[tuple[str, int], Path]]:
-    """((corruption, severity), folder) of ``tree``, whose corruptions may lie in groups."""
+    """Yield ((corruption, severity), folder) of ``tree``, whose corruptions may lie in groups."""
     for folder in _folders(tree):
-        levels = _levels(folder)
-        for corruption in [folder] if levels else _folders(folder):
-            for severity, place in enumerate(_levels(corruption), start=1):
-                name = re.sub(r"\W", "_", corruption.name)
-                number = int(place.name) if place.name.isdecimal() else severity
-                if number <= _MOST_SEVERITIES:
-                    yield (name, number), place
+        if _levels(folder):
+            corruption_folders = [folder]
+        else:
+            corruption_folders = _folders(folder)
+        for corruption_folder in corruption_folders:
+            corruption = re.sub(r"\W", "_", corruption_folder.name)
+            for rank, level in enumerate(_levels(corruption_folder), start=1):
+                # A fraction, such as 0.4, is a strength: its rank is the severity.
+                severity = int(level.name) if level.name.isdecimal() else rank
+                if severity <= _MOST_SEVERITIES:
+                    yield (corruption, severity), level
 
 
 def _levels(corruption: Path) -> list[Path]:
-    """The severities of ``corruption``: all of its folders, if each is called by a number."""
+    """The folders of the severities of ``corruption``, ascending.
+
+    They are all its folders, if each is called by a number.
+    """
     folders = _folders(corruption)
-    numbered = all(re.fullmatch(r"\d+(\.\d+)?", folder.name) for folder in folders)
-    return sorted(folders, key=lambda folder: float(folder.name)) if numbered else []
+    if not all(re.fullmatch(r"\d+(\.\d+)?", folder.name) for folder in folders):
+        return []
+    return sorted(folders, key=lambda folder: float(folder.name))
 
 
 def _stems(folder: Path) -> frozenset[str]:

@@ -15,8 +15,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -38,18 +39,20 @@ from robustness.models.record import Labels
 PREDICTED = "prediction or probabilities"
 """The columns that hold predictions, as a sentence says them."""
 
-_SHARES = "probabilities"
+_PROBABILITIES = "probabilities"
 
+_CLASS_COLUMN = re.compile(r"p\d{1,6}")
 _NEAR_ONE = 0.02
 Floats = NDArray[np.floating]
 
 
 @dataclass(frozen=True)
 class TableAnswers:
-    """The predictions of all rows.
+    """The predictions of all rows of a table.
 
-    ``whole`` (rows, classes) has all probabilities; without it ``classes`` has the top classes of
-    each row as texts, best first, and ``shares`` their probabilities, () if unknown.
+    ``whole`` (rows, classes) has the probabilities of all classes. Without it, ``classes`` has for
+    each row its top classes as they are written, the most probable first, and ``shares`` their
+    probabilities, an empty list where they are unknown.
     """
 
     whole: Floats | None = None
@@ -57,130 +60,78 @@ class TableAnswers:
     shares: Sequence[Sequence[float]] = ()
 
     @property
-    def named(self) -> list[str]:
-        """The distinct classes as they are written; none of whole predictions."""
+    def distinct_classes(self) -> list[str]:
+        """The classes as they are written, each once; empty if ``whole`` is there."""
         return list(dict.fromkeys(text for row in self.classes for text in row))
 
 
 def read_answers(table: pa.Table, title: str) -> TableAnswers:
-    """The predictions in ``table``; raises ``ParameterError`` if there are none it can use."""
+    """Read the predictions in ``table``, whose ``title`` is for error messages.
+
+    Raises ``ParameterError`` if the columns of predictions are missing or hold something else.
+    """
     names = table.column_names
-    columns = [name for name in names if re.fullmatch(r"p\d{1,6}", name)]
-    if columns:
-        if sorted(columns, key=lambda name: int(name[1:])) != [
-            f"p{at}" for at in range(len(columns))
-        ]:
-            raise ParameterError(
-                f"{title}: expected the columns p0 to p{len(columns) - 1}, one for each class."
-            )
-        stacked = [_numbers(table, f"p{at}", title) for at in range(len(columns))]
-        return TableAnswers(_probabilities(np.stack(stacked, axis=1), title))
-    if "classes" in names and "probabilities" in names:
-        return _top(table, title)
-    if "probabilities" in names:
-        lists = _lists(table, "probabilities", title)
-        lengths = {len(entries) for entries in lists}
-        if len(lengths) > 1:
-            raise ParameterError(
-                f"{title}: expected the same number of probabilities in every row, got "
-                f"{min(lengths)} to {max(lengths)}; give the top classes in a column classes."
-            )
-        return TableAnswers(_probabilities(_float(lists, title, dimensions=2), title))
+    class_columns = [name for name in names if _CLASS_COLUMN.fullmatch(name)]
+    if class_columns:
+        return TableAnswers(whole=_from_class_columns(table, class_columns, title))
+    if "classes" in names and _PROBABILITIES in names:
+        return _from_top_classes(table, title)
+    if _PROBABILITIES in names:
+        return TableAnswers(whole=_from_lists(table, title))
     if "prediction" in names:
-        return _first(table, title)
+        return _from_top1(table, title)
     raise ParameterError(
         f"{title}: expected a column {PREDICTED}, got {', '.join(map(str, names[:8]))}."
     )
 
 
-def _numbers(table: pa.Table, name: str, title: str) -> Floats:
-    column = table[name]
-    try:
-        floats = column if pa.types.is_floating(column.type) else pc.cast(column, pa.float64())
-        numbers: Floats = floats.to_numpy()
-    except pa.ArrowException as error:
-        raise _no_numbers(title, name) from error
-    return numbers
-
-
-def _no_numbers(title: str, name: str = _SHARES) -> ParameterError:
-    return ParameterError(f"{title}: expected numbers from 0 to 1 in {name}, got other values.")
-
-
-def _lists(table: pa.Table, name: str, title: str) -> list[Any]:
-    rows = table[name].to_pylist()
-    try:
-        lists = [json.loads(value) if isinstance(value, str) else value for value in rows]
-    except (ValueError, RecursionError) as error:
-        raise ParameterError(f"{title}: expected a list such as [0.7, 0.2] in {name}.") from error
-    if not all(isinstance(entries, list) and entries for entries in lists):
-        raise ParameterError(f"{title}: expected a list in every row of {name}.")
-    return lists
-
-
-def _float(values: Any, title: str, *, dimensions: int) -> Floats:
-    try:
-        array = np.array(values, np.float64)
-    except (TypeError, ValueError, OverflowError) as error:
-        raise _no_numbers(title) from error
-    if array.ndim != dimensions:
-        raise _no_numbers(title)
-    return array
-
-
-def _probabilities(values: Floats, title: str) -> Floats:
-    """``values`` as float32; raises ``ParameterError`` unless every row sums to 1."""
-    _check_range(values, title)
-    if values.shape[1] < 2:
+def _from_class_columns(table: pa.Table, columns: Sequence[str], title: str) -> Floats:
+    """The probabilities (rows, classes) in the ``columns`` p0, p1, ..., in any order."""
+    expected = [f"p{index}" for index in range(len(columns))]
+    if set(columns) != set(expected):
         raise ParameterError(
-            f"{title}: expected the probabilities of all classes, two or more, got one in each "
-            "row; give the top classes in a column classes."
+            f"{title}: expected the columns p0 to p{len(columns) - 1}, one for each class."
         )
-    sums = values.sum(axis=1)
-    if not np.all(np.abs(sums - 1) <= _NEAR_ONE):
-        off = float(sums[np.abs(sums - 1).argmax()])
+    stacked = np.stack([_numbers(table, name, title) for name in expected], axis=1)
+    return _checked_probabilities(stacked, title)
+
+
+def _from_lists(table: pa.Table, title: str) -> Floats:
+    """The probabilities (rows, classes) in the column of lists."""
+    lists = _lists(table, _PROBABILITIES, title)
+    lengths = {len(probabilities) for probabilities in lists}
+    if len(lengths) > 1:
         raise ParameterError(
-            f"{title}: expected the probabilities of all classes, which sum to 1 in every row, "
-            f"got a sum of {off:g}; give the top classes in a column classes."
+            f"{title}: expected the same number of probabilities in every row, got "
+            f"{min(lengths)} to {max(lengths)}; give the top classes in a column classes."
         )
-    return values.astype(np.float32)
+    return _checked_probabilities(_float_array(lists, title, dimensions=2), title)
 
 
-def _check_range(values: Floats, title: str, name: str = _SHARES) -> None:
-    if gaps := int(np.isnan(values).sum()):
-        raise ParameterError(
-            f"{title}: expected a number from 0 to 1 for each value of {name}, got {gaps:,} "
-            "without one."
-        )
-    if not np.all((values >= 0) & (values <= 1 + 1e-6)):
-        softmax = "; apply softmax to logits first" if name == _SHARES else ""
-        raise ParameterError(
-            f"{title}: expected {name} from 0 to 1, got {values.min():g} to {values.max():g}"
-            f"{softmax}."
-        )
-
-
-def _top(table: pa.Table, title: str) -> TableAnswers:
-    classes = _lists(table, "classes", title)
-    shares = _lists(table, "probabilities", title)
-    if [len(names) for names in classes] != [len(share) for share in shares]:
+def _from_top_classes(table: pa.Table, title: str) -> TableAnswers:
+    class_lists = _lists(table, "classes", title)
+    probability_lists = _lists(table, _PROBABILITIES, title)
+    if [len(names) for names in class_lists] != [len(row) for row in probability_lists]:
         raise ParameterError(f"{title}: expected as many probabilities as classes in every row.")
-    flat = _float([share for row in shares for share in row], title, dimensions=1)
-    _check_range(flat, title)
-    values = iter(flat.tolist())
-    ordered = [
-        sorted(((next(values), cell_text(name)) for name in row), key=lambda pair: -pair[0])
-        for row in classes
-    ]
-    return TableAnswers(
-        classes=[[name for _, name in row] for row in ordered],
-        shares=[[share for share, _ in row] for row in ordered],
-    )
+    joined = [probability for row in probability_lists for probability in row]
+    probabilities = _float_array(joined, title, dimensions=1)
+    _check_range(probabilities, title)
+
+    remaining = iter(probabilities.tolist())
+    classes = []
+    shares = []
+    for names in class_lists:
+        pairs = [(next(remaining), cell_text(name)) for name in names]
+        pairs.sort(key=lambda pair: -pair[0])  # stable: equal ones stay in the order of the table
+        classes.append([name for _, name in pairs])
+        shares.append([probability for probability, _ in pairs])
+    return TableAnswers(classes=classes, shares=shares)
 
 
-def _first(table: pa.Table, title: str) -> TableAnswers:
+def _from_top1(table: pa.Table, title: str) -> TableAnswers:
     texts = [cell_text(value) for value in table["prediction"].to_pylist()]
-    if gaps := texts.count(""):
+    gaps = texts.count("")
+    if gaps:
         raise ParameterError(
             f"{title}: expected a class in every row of prediction, got {gaps:,} without one."
         )
@@ -192,26 +143,107 @@ def _first(table: pa.Table, title: str) -> TableAnswers:
     return TableAnswers(classes=[[text] for text in texts], shares=shares)
 
 
+def _numbers(table: pa.Table, name: str, title: str) -> Floats:
+    column = table[name]
+    try:
+        if not pa.types.is_floating(column.type):
+            column = pc.cast(column, pa.float64())
+        numbers: Floats = column.to_numpy()
+    except pa.ArrowException as error:
+        raise _no_numbers(title, name) from error
+    return numbers
+
+
+def _no_numbers(title: str, name: str = _PROBABILITIES) -> ParameterError:
+    return ParameterError(f"{title}: expected numbers from 0 to 1 in {name}, got other values.")
+
+
+def _lists(table: pa.Table, name: str, title: str) -> list[list[Any]]:
+    """The lists in the column ``name``, which are written as JSON in a CSV file."""
+    lists = []
+    try:
+        for value in table[name].to_pylist():
+            lists.append(json.loads(value) if isinstance(value, str) else value)
+    except (ValueError, RecursionError) as error:
+        raise ParameterError(f"{title}: expected a list such as [0.7, 0.2] in {name}.") from error
+    if not all(isinstance(entries, list) and entries for entries in lists):
+        raise ParameterError(f"{title}: expected a list in every row of {name}.")
+    return lists
+
+
+def _float_array(values: list[Any], title: str, *, dimensions: int) -> Floats:
+    try:
+        array = np.array(values, np.float64)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise _no_numbers(title) from error
+    if array.ndim != dimensions:
+        raise _no_numbers(title)
+    return array
+
+
+def _checked_probabilities(values: Floats, title: str) -> Floats:
+    """``values`` (rows, classes) as float32, if every row sums to 1."""
+    _check_range(values, title)
+    if values.shape[1] < 2:
+        raise ParameterError(
+            f"{title}: expected the probabilities of all classes, two or more, got one in each "
+            "row; give the top classes in a column classes."
+        )
+    sums = values.sum(axis=1)
+    distances = np.abs(sums - 1)
+    if not np.all(distances <= _NEAR_ONE):
+        worst_sum = float(sums[distances.argmax()])
+        raise ParameterError(
+            f"{title}: expected the probabilities of all classes, which sum to 1 in every row, "
+            f"got a sum of {worst_sum:g}; give the top classes in a column classes."
+        )
+    return values.astype(np.float32)
+
+
+def _check_range(values: Floats, title: str, name: str = _PROBABILITIES) -> None:
+    """Raise ``ParameterError`` unless all ``values`` of the column ``name`` are from 0 to 1."""
+    gaps = int(np.isnan(values).sum())
+    if gaps:
+        raise ParameterError(
+            f"{title}: expected a number from 0 to 1 for each value of {name}, got {gaps:,} "
+            "without one."
+        )
+    if not np.all((values >= 0) & (values <= 1 + 1e-6)):
+        advice = "; apply softmax to logits first" if name == _PROBABILITIES else ""
+        raise ParameterError(
+            f"{title}: expected {name} from 0 to 1, got {values.min():g} to {values.max():g}"
+            f"{advice}."
+        )
+
+
 def cell_text(value: object) -> str:
-    """``value`` as text; a float, as an index is in a column with gaps, as a whole number."""
+    """``value`` as text without spaces around it, "" for None.
+
+    A float that is a whole number has no fraction: class indices are floats in a column with gaps.
+    """
+    if value is None:
+        return ""
     if isinstance(value, float) and value.is_integer():
         value = int(value)
-    return "" if value is None else str(value).strip()
+    return str(value).strip()
 
 
-def meaning(answers: TableAnswers, labels: Labels, title: str) -> Callable[[str], int]:
-    """A function from a class as written to its index; it raises ``ParameterError`` for others."""
-    index_by_text: dict[str, int] = {}
-    for text in answers.named:
-        indices = labels.meant(text)
+def class_indices(answers: TableAnswers, labels: Labels, title: str) -> dict[str, int]:
+    """The index, among ``labels``, of each class that ``answers`` name.
+
+    Raises ``ParameterError`` for a name that does not mean exactly one class.
+    """
+    index_by_name: dict[str, int] = {}
+    for name in answers.distinct_classes:
+        indices = labels.meant(name)
         if len(indices) != 1:
             raise ParameterError(
-                f"{title}: {text!r} is not one of the {len(labels):,} classes of {labels.title}; "
+                f"{title}: {name!r} is not one of the {len(labels):,} classes of {labels.title}; "
                 "name the classes.",
                 hint="Use --classes imagenet or --classes FILE, with one class per line.",
             )
-        index_by_text[text] = indices[0]
-    return index_by_text.__getitem__
+        index_by_name[name] = indices[0]
+    return index_by_name
 
 
 SUFFIXES = (".csv", ".parquet", ".jsonl")
@@ -241,8 +273,9 @@ _FIRST_BYTES = 64 * 1024  # enough for the names of the columns
 class Predictions(Dataset):
     """The images of a table of predictions, in order of appearance, with all their predictions.
 
-    ``at`` (images, models, 1 + conditions) is the row of each prediction, the original first, and
-    -1 where there is none. An image is shown if the column ``path`` of its original names a file.
+    ``row_of`` (images, models, 1 + conditions) has the row of each prediction in the table, that of
+    the original first, and -1 where there is none. An image is shown if the column ``path`` of its
+    original names a file.
     """
 
     fitted = True
@@ -255,66 +288,69 @@ class Predictions(Dataset):
         Raises ``ParameterError`` for a table that lacks a column, repeats a column or row, or is
         mostly gaps.
         """
+        _check_columns(table, title)
         self._folder = folder
         self.table = table
         self.title = title
-        names = table.column_names
-        if twice := [name for name in dict.fromkeys(names) if names.count(name) > 1]:
-            raise ParameterError(f"{title}: expected each column once, got {twice[0]} repeatedly.")
-        for column in ("image", "condition"):
-            if column not in names:
-                raise ParameterError(
-                    f"{title}: expected the columns image, condition and {PREDICTED}, got "
-                    f"{_listed(names)}."
-                )
-            if gaps := table[column].null_count:
-                raise ParameterError(
-                    f"{title}: expected a value of {column} in every row, got {gaps:,} without one."
-                )
-        images, image_of = _coded(self.texts("image"))
-        conditions, condition_of = _coded(self.texts("condition"))
+        image_texts = self.texts("image")
+        images = _distinct(image_texts)
+        condition_texts = self.texts("condition")
+        conditions = _distinct(condition_texts)
         if ORIGINAL not in conditions:
             raise ParameterError(
                 f"{title}: expected the predictions of the originals, too, in rows with the "
                 f"condition {ORIGINAL!r}; got {_listed(conditions)}."
             )
-        models = self.texts("model") if "model" in names else [name] * len(table)
-        self.models, model_of = _coded(models)
         self.conditions = [text for text in conditions if text != ORIGINAL]
-        place = {text: at for at, text in enumerate([ORIGINAL, *self.conditions])}
-        column_of = np.array([place[text] for text in conditions])[condition_of]
-        cells = len(images) * len(self.models) * len(place)
-        if cells > max(_CELLS_FREE, _MAX_GAPS * len(table)):
+        if "model" in table.column_names:
+            model_texts = self.texts("model")
+        else:
+            model_texts = [name] * len(table)
+        self.models = _distinct(model_texts)
+
+        shape = (len(images), len(self.models), 1 + len(self.conditions))
+        cell_count = math.prod(shape)
+        if cell_count > max(_CELLS_FREE, _MAX_GAPS * len(table)):
             raise ParameterError(
-                f"{title}: expected a row for each image, condition and model, {cells:,} in all, "
-                f"got {len(table):,}."
+                f"{title}: expected a row for each image, condition and model, {cell_count:,} in "
+                f"all, got {len(table):,}."
             )
-        self.at = np.full((len(images), len(self.models), len(place)), -1)
-        self.at[image_of, model_of, column_of] = np.arange(len(table))
-        if (count := int((self.at >= 0).sum())) < len(table):
+        image_index = _indices(image_texts, images)
+        model_index = _indices(model_texts, self.models)
+        condition_index = _indices(condition_texts, [ORIGINAL, *self.conditions])
+        self.row_of = np.full(shape, -1)
+        self.row_of[image_index, model_index, condition_index] = np.arange(len(table))
+        distinct_rows = int((self.row_of >= 0).sum())
+        if distinct_rows < len(table):
             raise ParameterError(
                 f"{title}: expected one row for each image, condition and model; "
-                f"got {counted(len(table) - count, 'repeated row')}."
+                f"got {counted(len(table) - distinct_rows, 'repeated row')}."
             )
-        super().__init__(source, title, self._entries(images, image_of, column_of))
+        super().__init__(source, title, self._entries(images, image_index, condition_index == 0))
 
     def _entries(
-        self, images: Sequence[str], image_of: NDArray[np.intp], column_of: NDArray[np.intp]
+        self,
+        images: Sequence[str],
+        image_index: NDArray[np.intp],
+        is_original: NDArray[np.bool_],
     ) -> list[Entry]:
-        labels = dict.fromkeys(range(len(images)), "")
-        for place, label in zip(image_of.tolist(), self.texts("label"), strict=True):
-            if labels[place] and label and label != labels[place]:
+        """The entries of ``images``; the other two are the image and the condition of each row."""
+        labels = [""] * len(images)
+        for index, label in zip(image_index.tolist(), self.texts("label"), strict=True):
+            known_label = labels[index]
+            if known_label and label and label != known_label:
                 raise ParameterError(
-                    f"{self.title} has two labels for {images[place]!r}, {labels[place]!r} "
+                    f"{self.title} has two labels for {images[index]!r}, {known_label!r} "
                     f"and {label!r}: expected one label per image."
                 )
-            labels[place] = labels[place] or label
-        paths = self.texts("path")
-        originals = np.flatnonzero(column_of == 0)
-        places = {int(image_of[row]): paths[row] for row in originals}
+            labels[index] = known_label or label
+        path_texts = self.texts("path")
+        paths = [""] * len(images)
+        for row in np.flatnonzero(is_original):
+            paths[image_index[row]] = path_texts[row]
         return [
-            Entry(name, places.get(at, ""), label=labels[at] or None)
-            for at, name in enumerate(images)
+            Entry(name, path, label=label or None)
+            for name, path, label in zip(images, paths, labels, strict=True)
         ]
 
     def texts(self, column: str) -> list[str]:
@@ -339,8 +375,13 @@ class Predictions(Dataset):
         return numbers
 
     def one(self, column: str, default: str) -> str:
-        """The only value of ``column``; raises ``ParameterError`` if there are several."""
-        values = sorted(set(self.texts(column)) - {""}) or [default]
+        """The only value of ``column``, or ``default`` if it has none.
+
+        Raises ``ParameterError`` if it has several.
+        """
+        values = sorted(set(self.texts(column)) - {""})
+        if not values:
+            return default
         if len(values) > 1:
             raise ParameterError(
                 f"{self.title}: expected one {column} for all rows, got {_listed(values)}."
@@ -367,7 +408,7 @@ class Predictions(Dataset):
 
 
 def _add(digest: hashlib._Hash, column: pa.ChunkedArray) -> None:
-    """Add the values of ``column`` to the digest ``digest``: numbers as they lie in memory."""
+    """Add the values of ``column`` to ``digest``: numbers as they lie in memory."""
     if pa.types.is_list(column.type) or pa.types.is_large_list(column.type):
         _add(digest, pc.list_value_length(column))
         _add(digest, pc.list_flatten(column))
@@ -379,83 +420,122 @@ def _add(digest: hashlib._Hash, column: pa.ChunkedArray) -> None:
             digest.update(repr(value).encode("utf-8", "backslashreplace"))
 
 
+def _check_columns(table: pa.Table, title: str) -> None:
+    names = table.column_names
+    repeated = [name for name in dict.fromkeys(names) if names.count(name) > 1]
+    if repeated:
+        raise ParameterError(f"{title}: expected each column once, got {repeated[0]} repeatedly.")
+    for column in ("image", "condition"):
+        if column not in names:
+            raise ParameterError(
+                f"{title}: expected the columns image, condition and {PREDICTED}, got "
+                f"{_listed(names)}."
+            )
+        gaps = table[column].null_count
+        if gaps:
+            raise ParameterError(
+                f"{title}: expected a value of {column} in every row, got {gaps:,} without one."
+            )
+
+
 def _listed(names: Sequence[str]) -> str:
+    if not names:
+        return "none"
     examples = ", ".join(names[:8])
-    return f"{examples} and {len(names) - 8} more" if len(names) > 8 else examples or "none"
+    if len(names) > 8:
+        return f"{examples} and {len(names) - 8} more"
+    return examples
 
 
-def _coded(texts: Sequence[str]) -> tuple[list[str], NDArray[np.intp]]:
-    """(the distinct ``texts`` in order of appearance, the place of each among them)."""
-    place = {text: at for at, text in enumerate(dict.fromkeys(texts))}
-    return list(place), np.array([place[text] for text in texts], np.intp)
+def _distinct(texts: Sequence[str]) -> list[str]:
+    return list(dict.fromkeys(texts))
+
+
+def _indices(texts: Sequence[str], known: Sequence[str]) -> NDArray[np.intp]:
+    """The index of each of ``texts`` in ``known``."""
+    index_by_text = {text: index for index, text in enumerate(known)}
+    return np.array([index_by_text[text] for text in texts], np.intp)
 
 
 def read_predictions(path: Path) -> Predictions:
     """The predictions in the file ``path``; raises ``ParameterError`` if it cannot be used."""
-    if path.suffix.lower() not in SUFFIXES or not path.is_file():
-        kind = f"Expected a table of predictions ({', '.join(SUFFIXES)})"
-        gone = "" if path.exists() else ", which does not exist"
-        raise ParameterError(f"{kind}, got {path}{gone}.")
+    suffix = path.suffix.lower()
+    if suffix not in SUFFIXES or not path.is_file():
+        expected = f"Expected a table of predictions ({', '.join(SUFFIXES)})"
+        note = "" if path.exists() else ", which does not exist"
+        raise ParameterError(f"{expected}, got {path}{note}.")
     try:
         require_regular(path, MAX_BYTES)
-        table = _READERS[path.suffix.lower()](path)
+        table = _READERS[suffix](path)
     except ParameterError:
         raise
     except (pa.ArrowException, OSError, ValueError) as error:
-        if reason := getattr(error, "strerror", None):
+        reason = getattr(error, "strerror", None)
+        if reason:
             raise ParameterError(f"{path.name} cannot be read: {reason}.") from error
         raise ParameterError(
             f"{path.name} cannot be read as a table of predictions: expected "
-            f"{_KINDS[path.suffix.lower()]}, got something else or a damaged file."
+            f"{_KINDS[suffix]}, got something else or a damaged file."
         ) from error
     if not len(table):
         raise ParameterError(f"{path.name} has no rows: expected a row for each prediction.")
-    return Predictions(table, str(path.resolve()), path.stem, path.resolve().parent, path.stem)
+    absolute_path = path.resolve()
+    return Predictions(table, str(absolute_path), path.stem, absolute_path.parent, path.stem)
 
 
 def holds_predictions(path: Path) -> bool:
-    """Whether the table ``path`` has predictions: the columns, and a row of an original."""
+    """Whether the table ``path`` has predictions: the columns, and a row of an original.
+
+    A file of JSON lines is taken for one unread, as tables of paths have other formats.
+    """
+    suffix = path.suffix.lower()
+    if suffix == ".jsonl":
+        return True
+    if suffix not in SUFFIXES:
+        return False
     try:
-        if path.suffix.lower() == ".parquet":
-            names = [name for name, _ in workers.columns(path)]
-        elif path.suffix.lower() == ".csv":
-            with path.open("rb") as file:
-                names = (
-                    file.readline(_FIRST_BYTES).decode("utf-8-sig", "replace").strip().split(",")
-                )
-        else:
-            return path.suffix.lower() == ".jsonl"
-        plain = {name.strip().strip('"') for name in names}
-        if not ({"image", "condition"} <= plain and plain & {*PREDICTED.split(" or "), "p0"}):
+        names = {name.strip().strip('"') for name in _column_names(path)}
+        predicted = {*PREDICTED.split(" or "), "p0"}
+        if not {"image", "condition"} <= names or names.isdisjoint(predicted):
             return False
         require_regular(path, MAX_BYTES)
-        conditions = _READERS[path.suffix.lower()](path, ["condition"])["condition"]
+        conditions = _READERS[suffix](path, ["condition"])["condition"]
     except (pa.ArrowException, OSError, ValueError, RobustnessError):
         return False
     return ORIGINAL in {str(text).strip() for text in conditions.unique().to_pylist()}
 
 
+def _column_names(path: Path) -> list[str]:
+    """The names of the columns of a CSV or Parquet file, from its beginning alone."""
+    if path.suffix.lower() == ".parquet":
+        return [name for name, _ in workers.columns(path)]
+    with path.open("rb") as file:
+        first_line = file.readline(_FIRST_BYTES)
+    return first_line.decode("utf-8-sig", "replace").strip().split(",")
+
+
 def _csv(path: Path, columns: list[str] | None = None) -> pa.Table:
     from pyarrow import csv
 
-    texts = (*COLUMNS, *_AS_TEXT)
+    column_types = {name: pa.string() for name in (*COLUMNS, *_READ_AS_TEXT)}
     return csv.read_csv(
         path,
         parse_options=csv.ParseOptions(newlines_in_values=True),
-        convert_options=csv.ConvertOptions(
-            column_types={n: pa.string() for n in texts}, include_columns=columns
-        ),
+        convert_options=csv.ConvertOptions(column_types=column_types, include_columns=columns),
     )
 
 
-_AS_TEXT = ("prediction", "classes", "probabilities", "perturbation")
+_READ_AS_TEXT = ("prediction", "classes", "probabilities", "perturbation")
+"""Columns, beside ``COLUMNS``, of which the reader of CSV files must not guess a type."""
 
 
 def _jsonl(path: Path, columns: list[str] | None = None) -> pa.Table:
     from pyarrow import json
 
     table = json.read_json(path, json.ReadOptions(block_size=16 * 1024**2))
-    return table.select(columns) if columns else table
+    if columns is None:
+        return table
+    return table.select(columns)
 
 
 def _parquet(path: Path, columns: list[str] | None = None) -> pa.Table:

@@ -44,17 +44,19 @@ class TableDataset(Dataset):
         self._path = path.resolve()
         self._folder = path.resolve().parent
         frame = _read(path)
-        paths = _column(frame, PATH_COLUMNS)
+        paths = _texts_of_any(frame, PATH_COLUMNS)
         if paths is None:
             columns = ", ".join(map(str, frame.columns)) or "none"
             raise ParameterError(
                 f"{path.name}: expected a column 'path' and, for accuracy, a column 'label'; got "
                 f"the columns {columns}."
             )
-        labels = _column(frame, LABEL_COLUMNS)
+        labels = _texts_of_any(frame, LABEL_COLUMNS)
         folder = os.open(self._folder, os.O_RDONLY)
         try:
-            entries = _entries(path, folder, paths, labels or [""] * len(paths))
+            if labels is None:
+                labels = [""] * len(paths)
+            entries = _entries(path, folder, paths, labels)
         finally:
             os.close(folder)
         super().__init__(str(path.resolve()), path.stem, entries)
@@ -89,40 +91,46 @@ def _entries(path: Path, folder: int, paths: list[str], labels: list[str]) -> li
 
 
 def other_columns(frame: pd.DataFrame) -> Columns:
-    """The first ``MAX_COLUMNS`` columns of ``frame`` that are neither paths nor labels."""
-    names = _column(frame, PATH_COLUMNS) or []
-    used = PATH_COLUMNS + LABEL_COLUMNS
-    others = [column for column in frame.columns if str(column).strip().lower() not in used]
+    """The first ``MAX_COLUMNS`` columns of ``frame`` that are neither paths nor labels.
+
+    They lack the images of which the text is empty.
+    """
+    names = _texts_of_any(frame, PATH_COLUMNS) or []
+    others = [column for column in frame.columns if not _is_asked(str(column))]
     columns: dict[str, dict[str, str]] = {}
     for column in others[:MAX_COLUMNS]:
-        values = frame[column]
-        texts = ["" if gap else _text(v) for v, gap in zip(values, values.isna(), strict=True)]
-        by_image = columns.setdefault(str(column).strip()[:LONGEST_VALUE], {})
-        for name, text in zip(names, texts, strict=True):
+        title = str(column).strip()[:LONGEST_VALUE]
+        text_by_image = columns.setdefault(title, {})
+        for name, text in zip(names, _texts(frame[column]), strict=True):
             if text:
-                by_image.setdefault(name, text[:LONGEST_VALUE])
+                text_by_image.setdefault(name, text[:LONGEST_VALUE])
     return columns
 
 
 def _read(path: Path, *, others: bool = False) -> pd.DataFrame:
+    is_parquet = path.suffix.lower() == ".parquet"
     try:
-        if path.suffix.lower() == ".parquet":
+        if is_parquet:
             return _parquet(path, others)
         return _csv(path, others)
     except ParameterError:
         raise
     except Exception as error:  # readers raise nearly anything on odd bytes
-        if reason := getattr(error, "strerror", None):
+        reason = getattr(error, "strerror", None)
+        if reason:
             raise ParameterError(f"{path.name} cannot be read: {reason}.") from error
-        reason = "it is empty" if path.stat().st_size == 0 else "it is damaged"
         if isinstance(error, UnicodeDecodeError):
             reason = "its text is not UTF-8"
         elif isinstance(error, _LongRowError):
             reason = f"a row has more than {LONGEST_ROW:,} characters"
+        elif path.stat().st_size == 0:
+            reason = "it is empty"
+        else:
+            reason = "it is damaged"
+        kind = "Parquet" if is_parquet else "comma-separated values"
         raise ParameterError(
-            f"{path.name} cannot be read as a table ({reason}): expected "
-            f"{'Parquet' if path.suffix.lower() == '.parquet' else 'comma-separated values'} with "
-            "the columns 'path' and 'label'."
+            f"{path.name} cannot be read as a table ({reason}): expected {kind} with the columns "
+            "'path' and 'label'."
         ) from error
 
 
@@ -132,18 +140,19 @@ class _LongRowError(ValueError):
 
 def _rows(file: TextIO) -> Iterator[list[str]]:
     """The rows of a CSV file that are not empty."""
-    length = 0
+    row_length = 0
 
     def lines() -> Iterator[str]:
-        nonlocal length
+        nonlocal row_length
         while line := file.readline(LONGEST_ROW):
-            length += len(line)
-            if length >= LONGEST_ROW:
+            row_length += len(line)
+            if row_length >= LONGEST_ROW:
                 raise _LongRowError
             yield line
 
+    # Without a limit, a row that never ends, as in a sparse file, would fill the memory.
     for row in csv.reader(lines(), strict=True):
-        length = 0
+        row_length = 0
         if row:
             yield row
 
@@ -160,23 +169,21 @@ def _csv(path: Path, others: bool) -> pd.DataFrame:
         rows = _rows(file)
         names = next(rows)
         _check_once(path, names)
-        texts_by_name: dict[str, list[str] | None] = dict.fromkeys(names)
-        chosen = [name for name in texts_by_name if _is_asked(name)]
+        distinct_names = list(dict.fromkeys(names))
+        read_names = [name for name in distinct_names if _is_asked(name)]
         if others:
-            chosen += [name for name in texts_by_name if name not in chosen][:MAX_COLUMNS]
-        columns: list[list[str]] = [[] for _ in chosen]
-        adding = [
-            (names.index(name), column.append) for name, column in zip(chosen, columns, strict=True)
-        ]
+            rest = [name for name in distinct_names if name not in read_names]
+            read_names += rest[:MAX_COLUMNS]
+        texts: dict[str, list[str]] = {name: [] for name in read_names}
+        columns = [(names.index(name), texts[name]) for name in read_names]
         for row in rows:
             if any(row[len(names) :]):
                 raise ValueError("more fields than names")
-            for at, add in adding:
-                add(from_csv_cell(row[at]) if at < len(row) else "")
-    return pd.DataFrame(
-        texts_by_name | dict(zip(chosen, columns, strict=True)),
-        index=range(len(columns[0]) if columns else 0),
-    )
+            for index, values in columns:
+                values.append(from_csv_cell(row[index]) if index < len(row) else "")
+    row_count = len(texts[read_names[0]]) if read_names else 0
+    # A column that was not read has its name in the frame, and no values.
+    return pd.DataFrame({name: texts.get(name) for name in distinct_names}, index=range(row_count))
 
 
 def _parquet(path: Path, others: bool) -> pd.DataFrame:
@@ -185,41 +192,57 @@ def _parquet(path: Path, others: bool) -> pd.DataFrame:
 
     columns = workers.columns(path)
     _check_once(path, [name for name, _ in columns])
-    flat = [name for name, nested in columns if not nested]
-    chosen = [name for name in flat if _is_asked(name)]
-    if not chosen:
-        return pd.DataFrame(columns=flat)
+    flat_names = [name for name, is_nested in columns if not is_nested]
+    read_names = [name for name in flat_names if _is_asked(name)]
+    if not read_names:
+        return pd.DataFrame(columns=flat_names)
     if others:
-        chosen += [name for name in flat if name not in chosen][:MAX_COLUMNS]
-    return workers.read(path, chosen).to_pandas(ignore_metadata=True)
+        rest = [name for name in flat_names if name not in read_names]
+        read_names += rest[:MAX_COLUMNS]
+    return workers.read(path, read_names).to_pandas(ignore_metadata=True)
 
 
 def _check_once(path: Path, names: Sequence[str]) -> None:
     """Raise ``ParameterError`` if two of the columns ``names`` differ in case or spaces alone."""
-    by_lower: dict[str, str] = {}
-    for name in filter(_is_asked, names):
-        other = by_lower.setdefault(name.strip().lower(), name)
+    name_by_lower: dict[str, str] = {}
+    for name in names:
+        if not _is_asked(name):
+            continue
+        lower = _lower(name)
+        other = name_by_lower.setdefault(lower, name)
         if other != name or names.count(name) > 1:
             raise ParameterError(
-                f"{path.name}: expected one column {name.strip().lower()!r}, got {other!r} and "
-                f"{name!r}: rename or remove one."
+                f"{path.name}: expected one column {lower!r}, got {other!r} and {name!r}: rename "
+                "or remove one."
             )
 
 
 def _is_asked(name: str) -> bool:
-    return name.strip().lower() in PATH_COLUMNS + LABEL_COLUMNS
+    return _lower(name) in PATH_COLUMNS + LABEL_COLUMNS
 
 
-def _column(frame: pd.DataFrame, names: tuple[str, ...]) -> list[str] | None:
-    by_lower = {str(column).strip().lower(): column for column in frame.columns}
+def _lower(name: str) -> str:
+    return name.strip().lower()
+
+
+def _texts_of_any(frame: pd.DataFrame, names: Sequence[str]) -> list[str] | None:
+    """The texts of the first of the columns ``names`` that ``frame`` has; None without one."""
+    column_by_lower = {_lower(str(column)): column for column in frame.columns}
     for name in names:
-        if name in by_lower:
-            values = frame[by_lower[name]]
-            return ["" if gap else _text(v) for v, gap in zip(values, values.isna(), strict=True)]
+        if name in column_by_lower:
+            return _texts(frame[column_by_lower[name]])
     return None
+
+
+def _texts(values: pd.Series) -> list[str]:
+    texts = []
+    for value, is_missing in zip(values, values.isna(), strict=True):
+        texts.append("" if is_missing else _text(value))
+    return texts
 
 
 def _text(value: object) -> str:
     """``value`` as text; a float (a class index in a column with gaps) as a whole number."""
     text = str(value).strip()
-    return text[:-2] if text.endswith(".0") and text[:-2].isdecimal() else text
+    whole = text.removesuffix(".0")
+    return whole if whole.isdecimal() else text

@@ -1,12 +1,12 @@
-"""Whether predictions are correct: the true class of a row, and four columns that follow from it.
+"""The true classes of images, and whether predictions are correct.
 
-The columns stand in for the top-5 lists of a measurement.
+Four columns of flags say it of a row, so that figures need not read its lists of top-5 classes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 
@@ -15,7 +15,6 @@ from robustness.base.text import folded
 from robustness.datasets.dataset import class_index
 from robustness.images.decoding import REGISTRY as SAMPLES
 from robustness.images.decoding import SAMPLE
-from robustness.measure.measurement import Measurement
 from robustness.models import REGISTRY, by_labels
 from robustness.models.record import Labels, imagenet
 
@@ -24,57 +23,88 @@ def require_columns(frame: pd.DataFrame, columns: Sequence[str]) -> None:
     """Raise ``ParameterError`` naming the ``columns`` that ``frame`` lacks."""
     missing = [name for name in columns if name not in frame.columns]
     if missing:
+        verb = "is" if len(missing) == 1 else "are"
         raise ParameterError(
             f"Expected measurements with the columns {', '.join(columns)}; "
-            f"{', '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing."
+            f"{', '.join(missing)} {verb} missing."
         )
 
 
-CORRECTNESS = ("clean_correct", "correct", "clean_correct5", "correct5")
-"""Whether the label is among the top-1 and top-5 of the original and the perturbed image."""
+class Correctness(NamedTuple):
+    """Whether the label is the top-1 class, and among the top-5, of the original (``clean_``) and
+    of the perturbed image; None without a label."""
+
+    clean_correct: bool | None
+    correct: bool | None
+    clean_correct5: bool | None
+    correct5: bool | None
 
 
-_ANSWERS = ("clean_top1", "top1", "clean_top5", "top5")
+CORRECTNESS = Correctness._fields
+"""The columns of rows that hold ``Correctness``."""
+
+_PREDICTIONS = ("clean_top1", "top1", "clean_top5", "top5")
+"""The columns from which it follows, beside the label."""
 
 
 def sample_class(name: str) -> str | None:
     """The class of the sample ``name``; None if ImageNet has no such class."""
     synset = SAMPLES[name].synset
-    return None if synset is None else imagenet().names[imagenet().index(synset)]
+    if synset is None:
+        return None
+    labels = imagenet()
+    return labels.names[labels.index(synset)]
 
 
 def true_class(image: str, said: str | None, model_names: Iterable[str]) -> str | None:
-    """The name of the class ``said``, or of the class of a ``sample:``.
+    """The name of the true class of ``image``: ``said``, else that of a bundled ``sample:``.
 
-    ``said`` is a name, synset or index. Raises ``UnknownNameError`` if no model has the class.
+    ``said`` is a name, synset or index of a class of one of the models. Raises
+    ``UnknownNameError`` if no model has it.
     """
     if said is None:
-        return sample_class(image.removeprefix(SAMPLE)) if image.startswith(SAMPLE) else None
-    sets = [labels for labels, _ in by_labels(model_names)]
-    label_set = next((labels for labels in sets if class_index(said, labels) is not None), sets[0])
-    return label_set.names[label_set.index(said)]
+        if not image.startswith(SAMPLE):
+            return None
+        return sample_class(image.removeprefix(SAMPLE))
+    label_sets = [labels for labels, _ in by_labels(model_names)]
+    for labels in label_sets:
+        if class_index(said, labels) is not None:
+            return labels.names[labels.index(said)]
+    first = label_sets[0]
+    return first.names[first.index(said)]  # raises, with the classes that are near
 
 
 def label_index(model: str, truth: str | None) -> int | None:
-    """The class called ``truth`` of ``model``, or the one of ImageNet's synset for it."""
+    """The index of the class called ``truth`` of ``model``, or of ImageNet's synset for it.
+
+    None if the model has neither, or ``truth`` is None.
+    """
     if truth is None:
         return None
     labels = REGISTRY[model].labels()
-    index = _named(truth, labels)
-    if index is None and (index_in_imagenet := _named(truth, imagenet())) is not None:
-        index = class_index((imagenet().synsets or ())[index_in_imagenet], labels)
-    return index
+    index = _index_of_name(truth, labels)
+    if index is not None:
+        return index
+    imagenet_index = _index_of_name(truth, imagenet())
+    if imagenet_index is None:
+        return None
+    synsets = imagenet().synsets or ()
+    return class_index(synsets[imagenet_index], labels)
 
 
-def _named(name: str, labels: Labels) -> int | None:
-    """The class called ``name``, never an index."""
+def _index_of_name(name: str, labels: Labels) -> int | None:
+    """The class called ``name``, which is not taken for an index or synset."""
     index = class_index(name, labels)
-    return index if index is not None and folded(labels.names[index]) == folded(name) else None
+    if index is None or folded(labels.names[index]) != folded(name):
+        return None
+    return index
 
 
 def is_correct(label: Any, top1: int) -> bool | None:
     """Whether the class ``top1`` is the label; None without a label."""
-    return None if pd.isna(label) else bool(top1 == label)
+    if pd.isna(label):
+        return None
+    return bool(top1 == label)
 
 
 def good_rows(frame: pd.DataFrame) -> pd.Series:
@@ -83,10 +113,19 @@ def good_rows(frame: pd.DataFrame) -> pd.Series:
     return frame["consistent"].where(frame["label"].isna(), correct).astype(bool)
 
 
-def correctness(row: Measurement) -> dict[str, bool | None]:
-    """The columns ``CORRECTNESS`` of one measurement; all None without a label."""
-    answers = (row.clean_top1, row.top1, row.clean_top5, row.top5)
-    return dict(zip(CORRECTNESS, right(row.label, answers), strict=True))
+def correctness(label: Any, clean_top1: Any, top1: Any, clean_top5: Any, top5: Any) -> Correctness:
+    """Whether the predictions of an original and of a perturbed image have the class ``label``.
+
+    ``label`` is an index, None or ``pd.NA``; the ``top1`` are indices, the ``top5`` sequences.
+    """
+    if label is None or label is pd.NA:
+        return Correctness(None, None, None, None)
+    return Correctness(
+        clean_correct=bool(clean_top1 == label),
+        correct=bool(top1 == label),
+        clean_correct5=bool(label in clean_top5),
+        correct5=bool(label in top5),
+    )
 
 
 def with_correctness(frame: pd.DataFrame) -> pd.DataFrame:
@@ -97,21 +136,9 @@ def with_correctness(frame: pd.DataFrame) -> pd.DataFrame:
     """
     if set(CORRECTNESS) <= set(frame.columns):
         return frame
-    require_columns(frame, ("label", *_ANSWERS))
+    require_columns(frame, ("label", *_PREDICTIONS))
     labels = frame["label"].astype("Int64").tolist()
-    answers = zip(*(frame[name].tolist() for name in _ANSWERS), strict=True)
-    flags = pd.DataFrame([*map(right, labels, answers)], frame.index, CORRECTNESS, "boolean")
+    predictions = [frame[name].tolist() for name in _PREDICTIONS]
+    rows = list(map(correctness, labels, *predictions))
+    flags = pd.DataFrame(rows, index=frame.index, columns=CORRECTNESS, dtype="boolean")
     return frame.assign(**{name: flags[name] for name in CORRECTNESS})
-
-
-def right(label: Any, answers: tuple[Any, Any, Any, Any]) -> tuple[bool | None, ...]:
-    """``CORRECTNESS`` of the ``answers`` clean_top1, top1, clean_top5 and top5."""
-    if label is None or label is pd.NA:
-        return (None,) * 4
-    clean_top1, top1, clean_top5, top5 = answers
-    return (
-        bool(clean_top1 == label),
-        bool(top1 == label),
-        bool(label in clean_top5),
-        bool(label in top5),
-    )

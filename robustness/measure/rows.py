@@ -107,8 +107,21 @@ def _top5(image: str, name: str) -> tuple[Column, Column]:
 
 def _correctness(name: str, meaning: str) -> Column:
     tolerance = TIES if name.endswith("5") else TOLERANCE
-    column = Column(name, _TRUTH, f"{meaning}; empty where it has none", _FLAG, null=True)
-    return replace(column, tolerance=tolerance, fill=lambda row: correctness(row)[name])
+
+    def fill(row: Measurement) -> bool | None:
+        flags = correctness(row.label, row.clean_top1, row.top1, row.clean_top5, row.top5)
+        value: bool | None = getattr(flags, name)
+        return value
+
+    return Column(
+        name,
+        _TRUTH,
+        f"{meaning}; empty where it has none",
+        _FLAG,
+        null=True,
+        tolerance=tolerance,
+        fill=fill,
+    )
 
 
 def _score(name: str) -> Fill:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
 from os import PathLike
@@ -20,17 +20,23 @@ from robustness.datasets.predictions import (
     Floats,
     Predictions,
     TableAnswers,
-    meaning,
+    class_indices,
     read_predictions,
 )
 from robustness.images.framing import DEFAULT_FIT, STUDY_SIDE, Framing, check_framing
 from robustness.images.sandbox import framed_image
 from robustness.measure.condition import Condition
-from robustness.measure.labels import CORRECTNESS, right
+from robustness.measure.labels import correctness
 from robustness.measure.request import Request
 from robustness.measure.rows import stored
 from robustness.metrics.scores import top_k
-from robustness.models.record import imagenet, labels_of_names, note_classes, read_labels
+from robustness.models.record import (
+    Labels,
+    imagenet,
+    labels_of_names,
+    note_classes,
+    read_labels,
+)
 from robustness.perturbations import check_seed
 from robustness.runs.engines import REGISTRY, Chunk, Engine, ImageRecord, Workload
 from robustness.runs.manifest import Classes
@@ -44,85 +50,100 @@ def chunks(work: Workload, numbers: Sequence[int], _address: str | None) -> Iter
     """Yields None, then the chunks ``numbers`` of ``work``, whose dataset is ``Predictions``."""
     if not isinstance(work.dataset, Predictions):
         raise ParameterError(f"Expected a table of predictions, got {work.dataset.title}.")
-    rows = _PredictedRows(work, work.dataset)
+    table = _PredictedRows(work, work.dataset)
     yield None
     for number in numbers:
-        table: list[Row] = []
+        rows: list[Row] = []
         images: list[ImageRecord] = []
         for position in work.positions(number):
             name = work.dataset.entries[position].name
-            reason = rows.missing(position)
+            reason = table.missing_prediction(position)
             if reason:
                 images.append(ImageRecord(position, name, reason=reason))
-            else:
-                digest, framed = rows.digests(position)
-                images.append(ImageRecord(position, name, digest, framed=framed))
-                table += rows.of_image(position)
-        yield Chunk(number, pa.Table.from_pylist(table, stored(())), tuple(images))
+                continue
+            digest, framed_digests = table.digests(position)
+            images.append(ImageRecord(position, name, digest, framed=framed_digests))
+            rows += table.rows_of_image(position)
+        yield Chunk(number, pa.Table.from_pylist(rows, stored(())), tuple(images))
 
 
 REGISTRY.add(Engine(ENGINE, "a table of predictions", chunks, asks_models=False))
 
 
 @dataclass(frozen=True)
-class _RowAnswer:
-    """One prediction: up to five ``top`` classes, best first, with ``shares`` as far as known.
+class _Prediction:
+    """The prediction in one row of the table.
 
-    ``whole`` has the probabilities of all classes, (1, classes); ``share`` returns that of a class,
-    None if it is unknown.
+    ``top5`` are up to five classes, the most probable first, and ``top5_probabilities`` their
+    probabilities as far as they are known. ``known`` are the probabilities that the table has by
+    class; ``whole`` is there instead where it has those of all classes, (1, classes).
     """
 
-    top: tuple[int, ...]
-    shares: tuple[float, ...]
-    share: Callable[[int], float | None]
+    top5: tuple[int, ...]
+    top5_probabilities: tuple[float, ...]
+    known: Mapping[int, float]
     whole: Floats | None = None
+
+    @property
+    def top1(self) -> int:
+        return self.top5[0]
+
+    def probability(self, class_index: int) -> float | None:
+        if self.whole is not None:
+            return float(self.whole[0, class_index])
+        return self.known.get(class_index)
 
 
 class _PredictedRows:
+    """The rows of a run from the table ``predictions``."""
+
     def __init__(self, work: Workload, predictions: Predictions) -> None:
         self._work = work
         self._predictions = predictions
         self._answers = predictions.answers()
-        self._index = {
-            name: meaning(self._answers, predictions.classes[name], predictions.title)
-            for name in predictions.models
-        }
         self._digests = predictions.texts("image_digest")
-        self._framed = predictions.texts("framed_digest")
+        self._framed_digests = predictions.texts("framed_digest")
         self._scores = scores(predictions)
-        self._has_five = dict(
-            zip(predictions.models, map(self._lists_five, predictions.models), strict=True)
-        )
+        self._class_indices = {
+            model: class_indices(self._answers, predictions.classes[model], predictions.title)
+            for model in predictions.models
+        }
+        self._lists_five = {model: self._always_lists_five(model) for model in predictions.models}
 
-    def _lists_five(self, model: str) -> bool:
+    def _always_lists_five(self, model: str) -> bool:
         """Whether every prediction of ``model`` lists five classes, or all where it has fewer.
 
         Lists of other lengths would count an image where the true class is listed, and no other.
         """
         if self._answers.whole is not None:
             return True
-        most = min(5, len(self._predictions.classes[model]))
-        rows = self._predictions.at[:, self._predictions.models.index(model)]
-        return all(len(set(self._answers.classes[row])) >= most for row in rows[rows >= 0].tolist())
+        expected = min(5, len(self._predictions.classes[model]))
+        rows = self._predictions.row_of[:, self._predictions.models.index(model)]
+        for row in rows[rows >= 0].tolist():
+            if len(set(self._answers.classes[row])) < expected:
+                return False
+        return True
 
-    def missing(self, position: int) -> str:
-        """The sentence on what the table lacks for an image; "" if nothing."""
-        gaps = np.argwhere(self._predictions.at[position] < 0)
+    def missing_prediction(self, position: int) -> str:
+        """A sentence on the first prediction that the table lacks for an image; "" if none."""
+        gaps = np.argwhere(self._predictions.row_of[position] < 0)
         if not len(gaps):
             return ""
-        model, place = gaps[0]
-        where = ["the original", *self._predictions.conditions][place]
-        return f"The table has no prediction of {self._predictions.models[model]} for {where}."
+        model_index, condition_index = gaps[0]
+        condition = ["the original", *self._predictions.conditions][condition_index]
+        model = self._predictions.models[model_index]
+        return f"The table has no prediction of {model} for {condition}."
 
-    def of_image(self, position: int) -> Iterator[Row]:
+    def rows_of_image(self, position: int) -> Iterator[Row]:
         predictions = self._predictions
-        spec = self._work.spec
-        places = predictions.at[position]
-        for model, rows in zip(predictions.models, places.tolist(), strict=True):
+        rows_by_model = predictions.row_of[position].tolist()
+        for model, (clean_row, *condition_rows) in zip(
+            predictions.models, rows_by_model, strict=True
+        ):
             label = self._work.labels[predictions.classes[model].key][position]
-            clean = _answer(self._answers, rows[0], self._index[model])
-            for condition, row in zip(spec.conditions, rows[1:], strict=True):
-                after = _answer(self._answers, row, self._index[model])
+            clean = self._prediction(clean_row, model)
+            for condition, row in zip(self._work.spec.conditions, condition_rows, strict=True):
+                perturbed = self._prediction(row, model)
                 yield {
                     "position": position,
                     "label": label,
@@ -132,20 +153,33 @@ class _PredictedRows:
                     "strength": condition.strength,
                     "parameter": condition.parameter,
                     **{name: values[row] for name, values in self._scores.items()},
-                    **_compared(clean, after, label, self._has_five[model]),
+                    **_compared(clean, perturbed, label, lists_five=self._lists_five[model]),
                     "stages": [],
                 }
 
+    def _prediction(self, row: int, model: str) -> _Prediction:
+        answers = self._answers
+        if answers.whole is not None:
+            whole = answers.whole[row : row + 1]
+            top5 = top_k(whole)[0].tolist()
+            return _Prediction(tuple(top5), tuple(whole[0, top5].tolist()), {}, whole)
+        index_by_name = self._class_indices[model]
+        classes = tuple(index_by_name[name] for name in answers.classes[row])
+        # The probabilities of all classes may be unknown, and then there are none to pair.
+        known = dict(zip(classes, answers.shares[row], strict=False))
+        top5 = classes[:5]
+        return _Prediction(top5, tuple(known[index] for index in top5 if index in known), known)
+
     def digests(self, position: int) -> tuple[str, tuple[str, ...]]:
-        """The digest of an image, and that of its pixels if known.
+        """The digest of an image, and in a tuple that of its pixels, which is empty if unknown.
 
         They are those of the table, else of the image, else of its name.
         """
-        row = self._predictions.at[position][0, 0]
+        row = self._predictions.row_of[position][0, 0]
         digest = self._digests[row]
-        framed = self._framed[row]
+        framed_digest = self._framed_digests[row]
         if digest:
-            return digest, (framed,) if framed else ()
+            return digest, (framed_digest,) if framed_digest else ()
         entry = self._predictions.entries[position]
         framing = Framing("squash", self._work.spec.only_framing("A table").side)
         try:
@@ -157,7 +191,7 @@ class _PredictedRows:
 
 
 def scores(predictions: Predictions) -> dict[str, list[float | None]]:
-    """The metrics between images that ``predictions`` has columns of, by row.
+    """The scores of each metric between images, by row; None where ``predictions`` have none.
 
     Raises ``ParameterError`` where a column has other values than numbers.
     """
@@ -168,56 +202,48 @@ def scores(predictions: Predictions) -> dict[str, list[float | None]]:
     }
 
 
-def _answer(answers: TableAnswers, row: int, index: Callable[[str], int]) -> _RowAnswer:
-    if answers.whole is not None:
-        whole = answers.whole[row : row + 1]
-        top = top_k(whole)[0].tolist()
-        shares = tuple(whole[0, top].tolist())
-        return _RowAnswer(tuple(top), shares, lambda at: float(whole[0, at]), whole)
-    classes = tuple(map(index, answers.classes[row]))
-    share_by_class: Mapping[int, float] = dict(zip(classes, answers.shares[row], strict=False))
-    return _RowAnswer(
-        classes[:5],
-        tuple(share_by_class[at] for at in classes[:5] if at in share_by_class),
-        share_by_class.get,
-    )
-
-
-def _compared(clean: _RowAnswer, after: _RowAnswer, label: int | None, five: bool) -> Row:
+def _compared(
+    clean: _Prediction, perturbed: _Prediction, label: int | None, *, lists_five: bool
+) -> Row:
     """The columns that follow from the predictions of the original and the perturbed image.
 
-    Those of the top-5 are empty unless the predictions list ``five`` classes, or all.
+    ``lists_five`` says that all predictions list five classes. Else the metrics of the top-5 are
+    empty.
     """
-    winner = clean.top[0]
-    before = clean.share(winner)
-    retained = after.share(winner)
-    answers = winner, after.top[0], clean.top, after.top
+    probability_before = clean.probability(clean.top1)
+    probability_after = perturbed.probability(clean.top1)
+    confidence_change = None
+    if probability_before is not None and probability_after is not None:
+        confidence_change = probability_after - probability_before
+    top5_overlap = None
+    if lists_five:
+        top5_overlap = len(set(clean.top5) & set(perturbed.top5)) / len(clean.top5)
     row: Row = {
-        "clean_top1": winner,
-        "clean_probability": before,
-        "top1": after.top[0],
-        "probability": after.share(after.top[0]),
-        "retained_probability": retained,
-        "clean_top5": clean.top if clean.shares else (),
-        "clean_top5_probabilities": clean.shares,
-        "top5": after.top if after.shares else (),
-        "top5_probabilities": after.shares,
-        "consistent": winner == after.top[0],
-        "top5_overlap": len(set(clean.top) & set(after.top)) / len(clean.top) if five else None,
-        "confidence_change": None if before is None or retained is None else retained - before,
+        "clean_top1": clean.top1,
+        "clean_probability": probability_before,
+        "top1": perturbed.top1,
+        "probability": perturbed.probability(perturbed.top1),
+        "retained_probability": probability_after,
+        "clean_top5": clean.top5 if clean.top5_probabilities else (),
+        "clean_top5_probabilities": clean.top5_probabilities,
+        "top5": perturbed.top5 if perturbed.top5_probabilities else (),
+        "top5_probabilities": perturbed.top5_probabilities,
+        "consistent": clean.top1 == perturbed.top1,
+        "top5_overlap": top5_overlap,
+        "confidence_change": confidence_change,
     }
-    if clean.whole is not None and after.whole is not None:
+    if clean.whole is not None and perturbed.whole is not None:
         for metric in metrics.REGISTRY:
             if metric.subject == metrics.PREDICTION and metric.name != "consistent":
-                row[metric.name] = float(metric.scores(clean.whole, after.whole)[0])
-    correctness = dict(zip(CORRECTNESS, right(label, answers), strict=True))
-    if not five:
-        correctness |= dict.fromkeys(("clean_correct5", "correct5"))
-    return {**row, **correctness}
+                row[metric.name] = float(metric.scores(clean.whole, perturbed.whole)[0])
+    flags = correctness(label, clean.top1, perturbed.top1, clean.top5, perturbed.top5)
+    if not lists_five:
+        flags = flags._replace(clean_correct5=None, correct5=None)
+    row |= flags._asdict()
+    return row
 
 
 ClassNames = Literal["imagenet"] | list[str]
-
 
 _ROWS_AT_ONCE = 16_384
 _MOST_DIGITS = 6
@@ -243,9 +269,10 @@ def class_names(value: Any) -> ClassNames | None:
         return value
     if isinstance(value, str | PathLike):
         return list(read_labels(Path(value)).names)
-    texts = isinstance(value, list | tuple) and all(isinstance(text, str) for text in value)
-    if texts and 1 < len(set(value)) == len(value):
-        return list(value)
+    if isinstance(value, list | tuple) and all(isinstance(name, str) for name in value):
+        is_distinct = len(set(value)) == len(value)
+        if is_distinct and len(value) > 1:
+            return list(value)
     raise ParameterError(
         'Expected classes to be "imagenet", a file with one class per line, or a list of two or '
         "more different names."
@@ -275,66 +302,51 @@ def plan_predictions(
             f"got {', '.join(predictions.conditions) or 'the originals alone'}."
         )
     answers = predictions.answers()
-    unknown = [name for name in predictions.models if name not in models.REGISTRY]
-    texts = [entry.label for entry in predictions.entries if entry.label is not None]
-    meant = classes if classes is not None else _classes_of_texts(answers, texts, predictions.title)
-    named: Classes = dict.fromkeys(unknown, meant)
+    classes_of_strangers = _classes_of_strangers(predictions, answers, classes)
     labels_by_model = {
-        name: models.REGISTRY[name].labels() for name in predictions.models if name not in named
+        model: models.REGISTRY[model].labels()
+        for model in predictions.models
+        if model not in classes_of_strangers
     }
-    labels_by_model |= {name: labels_of_names(names) for name, names in named.items()}
-    sets = list({labels.key: labels for labels in labels_by_model.values()}.values())
-    for labels in sets:
-        if answers.whole is not None and answers.whole.shape[1] != len(labels):
-            raise ParameterError(
-                f"{predictions.title}: expected {len(labels):,} probabilities in a row, one for "
-                f"each class of {labels.title}, got {answers.whole.shape[1]:,}."
-            )
-        meaning(answers, labels, predictions.title)
-    framing = check_framing(
-        Framing(predictions.one("fit", DEFAULT_FIT), _whole(predictions, "side", STUDY_SIDE))
-    )
-    spec = Request(
-        models=tuple((name, f"predictions:{predictions.content}") for name in predictions.models),
-        conditions=conditions,
-        framings=tuple((name, framing) for name in predictions.models),
-        seed=check_seed(_whole(predictions, "seed", 0)),
-    )
+    for model, class_names_of_model in classes_of_strangers.items():
+        labels_by_model[model] = labels_of_names(class_names_of_model)
+    label_sets = list({labels.key: labels for labels in labels_by_model.values()}.values())
+    for labels in label_sets:
+        _check_classes(answers, labels, predictions.title)
+    spec = _request(predictions, conditions)
     scores(predictions)  # refuses what are no numbers before a run begins
-    labels_of_images = entry_class_indices(predictions, sets)
-    note_classes(named)  # now that the table is known to fit them
+    labels_of_images = entry_class_indices(predictions, label_sets)
+    note_classes(classes_of_strangers)  # now that the table is known to fit them
     dataset = copy(predictions)
     dataset.classes = labels_by_model
     if source is not None:
         dataset.source = source.source
         dataset.title = source.title
-    batch = max(1, min(MAX_BATCH, _ROWS_AT_ONCE // (len(conditions) * len(predictions.models))))
-    return Plan(spec, dataset, labels_of_images, batch, record_of(dataset), named)
+    rows_an_image = len(conditions) * len(predictions.models)
+    batch = max(1, min(MAX_BATCH, _ROWS_AT_ONCE // rows_an_image))
+    record = record_of(dataset)
+    return Plan(spec, dataset, labels_of_images, batch, record, classes_of_strangers)
 
 
-def _whole(predictions: Predictions, column: str, default: int) -> int:
-    text = predictions.one(column, str(default)).removesuffix(".0")
-    if not text.isdecimal() or len(text) > 18:
-        raise ParameterError(
-            f"{predictions.title}: expected a whole number as {column}, got {text!r}."
-        )
-    return int(text)
+def _classes_of_strangers(
+    predictions: Predictions, answers: TableAnswers, classes: ClassNames | None
+) -> Classes:
+    """The classes of each model of the table that is not known here, by default what it tells."""
+    if classes is None:
+        labels = [entry.label for entry in predictions.entries if entry.label is not None]
+        classes = _classes_of_texts(answers, labels, predictions.title)
+    strangers = [model for model in predictions.models if model not in models.REGISTRY]
+    return dict.fromkeys(strangers, classes)
 
 
 def _classes_of_texts(answers: TableAnswers, labels: Sequence[str], title: str) -> ClassNames:
     """The classes that the texts of predictions and labels mean, if nobody names them."""
-    texts = list(dict.fromkeys([*answers.named, *labels]))
+    texts = list(dict.fromkeys([*answers.distinct_classes, *labels]))
     words = [text for text in texts if not text.isdecimal()]
     if words and all(imagenet().meant(text) for text in texts):
         return "imagenet"
     if not words:
-        most = 0 if answers.whole is None else answers.whole.shape[1]
-        if large := [text for text in texts if len(text.lstrip("0")) > _MOST_DIGITS]:
-            raise ParameterError(
-                f"{title}: expected indices of classes below {10**_MOST_DIGITS:,}, got "
-                f"{large[0][:20]}."
-            )
-        return [str(at) for at in range(max(most, 1 + max(map(int, texts), default=1), 2))]
+        return _numbered_classes(answers, texts, title)
     if answers.whole is None and len(words) == len(texts):
         return sorted(texts)
     got = "labels that are names" if answers.whole is not None else "both"
@@ -343,3 +355,51 @@ def _classes_of_texts(answers: TableAnswers, labels: Sequence[str], title: str) 
         "name the classes.",
         hint="Use --classes imagenet or --classes FILE, with one class per line.",
     )
+
+
+def _numbered_classes(answers: TableAnswers, indices: Sequence[str], title: str) -> list[str]:
+    """The names "0", "1" and so on, as many as the probabilities and ``indices`` need."""
+    for text in indices:
+        if len(text.lstrip("0")) > _MOST_DIGITS:
+            raise ParameterError(
+                f"{title}: expected indices of classes below {10**_MOST_DIGITS:,}, got {text[:20]}."
+            )
+    largest = max(map(int, indices), default=1)
+    class_count = max(largest + 1, 2)
+    if answers.whole is not None:
+        class_count = max(class_count, answers.whole.shape[1])
+    return [str(index) for index in range(class_count)]
+
+
+def _check_classes(answers: TableAnswers, labels: Labels, title: str) -> None:
+    """Raise ``ParameterError`` unless the predictions are among the classes ``labels``."""
+    if answers.whole is not None and answers.whole.shape[1] != len(labels):
+        raise ParameterError(
+            f"{title}: expected {len(labels):,} probabilities in a row, one for each class of "
+            f"{labels.title}, got {answers.whole.shape[1]:,}."
+        )
+    class_indices(answers, labels, title)
+
+
+def _request(predictions: Predictions, conditions: tuple[Condition, ...]) -> Request:
+    """The request that the table answers; raises ``ParameterError`` for settings out of range."""
+    fit = predictions.one("fit", DEFAULT_FIT)
+    side = _whole_number(predictions, "side", STUDY_SIDE)
+    framing = check_framing(Framing(fit, side))
+    seed = check_seed(_whole_number(predictions, "seed", 0))
+    return Request(
+        models=tuple((name, f"predictions:{predictions.content}") for name in predictions.models),
+        conditions=conditions,
+        framings=tuple((name, framing) for name in predictions.models),
+        seed=seed,
+    )
+
+
+def _whole_number(predictions: Predictions, column: str, default: int) -> int:
+    # Whole numbers in a column with gaps are floats in many programs: 224 is written as 224.0.
+    text = predictions.one(column, str(default)).removesuffix(".0")
+    if not text.isdecimal() or len(text) > 18:
+        raise ParameterError(
+            f"{predictions.title}: expected a whole number as {column}, got {text!r}."
+        )
+    return int(text)
