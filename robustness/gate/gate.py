@@ -113,46 +113,59 @@ class Rule(StrictTable):
     strength: Share | None = None
     breaking_level: Share = 0.5
     min_consistency: Share | None = Field(
-        None, description="share of predictions that the perturbation leaves unchanged"
+        None,
+        title="consistency",
+        description="share of predictions that the perturbation leaves unchanged",
     )
     min_accuracy: Share | None = Field(
-        None, description="share of correct predictions under the perturbation"
+        None, title="accuracy", description="share of correct predictions under the perturbation"
     )
     max_accuracy_drop: Share | None = Field(
-        None, description="accuracy on the originals minus accuracy under the perturbation"
+        None,
+        title="accuracy drop",
+        description="accuracy on the originals minus accuracy under the perturbation",
     )
     min_robust_accuracy: Share | None = Field(
-        None, description="share of labelled images that stay correct under every attack"
+        None,
+        title="robust accuracy",
+        description="share of labelled images that stay correct under every attack",
     )
     max_attack_success: Share | None = Field(
         None,
+        title="attack success",
         description="share of correct predictions that the attack breaks (of all predictions "
         "without labels)",
     )
     min_breaking_strength: Share | None = Field(
         None,
+        title="breaking strength",
         description="smallest strength of the run at which consistency falls below breaking_level",
     )
     max_accepted_error: Annotated[float | None, expected("a number between 0 and 1")] = Field(
         None,
         gt=0,
         lt=1,
+        title="errors accepted",
         description="largest share of wrong predictions among those that a threshold of confidence "
         "accepts",
     )
     min_accepted: Share | None = Field(
         None,
+        title="share accepted",
         description="share of predictions that the threshold for max_accepted_error accepts "
         f"(for {MAX_ERROR:g} without one)",
     )
     max_regression: Share | None = Field(
         None,
+        title="consistency lost",
         description="consistency lost",
     )
     max_accuracy_regression: Share | None = Field(
-        None, description="accuracy under perturbation lost"
+        None, title="accuracy lost", description="accuracy under perturbation lost"
     )
-    max_robust_accuracy_regression: Share | None = Field(None, description="robust accuracy lost")
+    max_robust_accuracy_regression: Share | None = Field(
+        None, title="robust accuracy lost", description="robust accuracy lost"
+    )
 
     @property
     def limits(self) -> Mapping[str, float]:
@@ -198,6 +211,9 @@ LIMITS: Mapping[str, str] = {
     name: field.description for name, field in Rule.model_fields.items() if field.description
 }
 """The kinds of limits, all in [0, 1], and what each is a limit on."""
+
+_TITLES: Mapping[str, str] = {name: str(Rule.model_fields[name].title) for name in LIMITS}
+"""What each is a limit on, in two or three words."""
 
 
 class _File(StrictTable):
@@ -783,7 +799,10 @@ def exclusions(check: Check, *, said: Callable[[str], str] = named) -> dict[str,
     ``said`` gives the words for the id of a condition: those of a command, unless others.
     """
     reasons: dict[str, str] = {}
-    for outcome, verb in ((BROKEN, "it breaks"), (NOT_SHOWN, "too few images to show")):
+    for outcome, verb in (
+        (BROKEN, "it breaks the limit on"),
+        (NOT_SHOWN, "too few images to show"),
+    ):
         conditions_by_limit: dict[str, dict[str, list[str]]] = {}
         for verdict in check.broken:
             if verdict.outcome != outcome or verdict.model in reasons:
@@ -794,7 +813,7 @@ def exclusions(check: Check, *, said: Callable[[str], str] = named) -> dict[str,
         for model, limits in conditions_by_limit.items():
             texts = []
             for limit, conditions in limits.items():
-                texts.append(f"{limit} ({some(conditions, _NAMED)})")
+                texts.append(f"{_TITLES[limit]} ({some(conditions, _NAMED)})")
             reasons[model] = f"{verb} {some(texts, _NAMED)}"
     return reasons
 
