@@ -176,6 +176,8 @@ def _show_details(
     st.session_state[OPENED] = True
     components.settled("details settled", request.id if opened else "")
     if not opened:
+        with st.container(key="live-details"):
+            st.space()  # the style keeps the height of the charts, so that the page does not grow
         return
     altered = request.change()
     answers = dict(request.answers(altered))
