@@ -251,7 +251,7 @@ def _classes(plan: Plan) -> str:
     }
     key = max(labelled, key=lambda kind: len(labelled[kind]), default="")
     if not labelled.get(key):
-        return " without classes"
+        return " without class labels"
     count = len(set(labelled[key]))
     number = len(labelled[key])
     matched = "all matched" if number == len(plan.dataset) else f"{number:,} matched"

@@ -95,7 +95,7 @@ def test_a_first_visit_offers_the_samples(
 def test_a_run_is_made_saved_and_opened_by_its_link(runs_folder: Path) -> None:
     link = {"question": "compare", "suite": "own", "limit": "2"}
     app = run(PAGE, models="SqueezeNet", **link)
-    assert "2 images without classes" in texts(app)
+    assert "2 images without class labels" in texts(app)
     assert "second model" in texts(app)
     folder = evaluate(app)
     assert "evaluate" not in {button.key for button in app.button}, "the answer takes its place"
