@@ -1,6 +1,7 @@
-"""Propose the description of a model file from its contents and its predictions on images.
+"""Descriptions of models, as ``models.toml`` holds them.
 
-Add models from Python to the registry; an error asks for what they do not tell.
+That of a model file is proposed from its contents and from its predictions on images. A model that
+Python code adds is described by what it tells of itself; an error asks for the rest.
 """
 
 from __future__ import annotations
@@ -19,10 +20,11 @@ from robustness.base.files import files_below, reading, require_regular
 from robustness.base.text import did_you_mean
 from robustness.base.validation import checked
 from robustness.images.framing import STUDY_FRAMING, STUDY_SIDE, Framing
-from robustness.models import own, torch
 from robustness.models import own as own_models
+from robustness.models import torch
 from robustness.models.classifier import Classifier
 from robustness.models.conversion import describe_file, use_of
+from robustness.models.engine import Floats
 from robustness.models.formats import ENDINGS, MAX_BYTES, is_saved_model
 from robustness.models.graph import SIGMOID, are_logits, is_distribution
 from robustness.models.loaded import LOADED
@@ -48,6 +50,7 @@ from robustness.models.record import (
     CallOptions,
     LabelledAccuracy,
     ModelRecord,
+    Normalisation,
     PythonCall,
     UserFile,
     check_class_names,
@@ -58,6 +61,7 @@ from robustness.models.sources import user_file
 from robustness.models.torch import as_graph, new_folder, opened, preprocessed, source_text
 from robustness.models.trials import (
     Difference,
+    Labelled,
     Trial,
     answers,
     asks,
@@ -78,24 +82,31 @@ UNDECIDED = (
     "documentation."
 )
 
+_STAND_IN = "0..1"
+"""The normalisation of a record that is needed before the right one is known."""
+
 
 def sees_whole_images(entry: Mapping[str, Any], record: ModelRecord) -> bool:
     """Whether the fit is ``WHOLE``: own classes, and no key of ``entry`` says another."""
-    return not {"fit", "crop_pct"} & entry.keys() and not are_imagenet(record.labels().names)
+    if "fit" in entry or "crop_pct" in entry:
+        return False
+    return not are_imagenet(record.labels().names)
 
 
 @dataclass(frozen=True)
 class Description:
-    """A model file as ``models.toml`` describes it, and why so.
+    """A proposed entry of ``models.toml`` for a model file, and where its values come from.
 
-    ``entry`` are its values there; ``missing`` are the keys that nothing tells, and ``sources``
-    says what told a value that the user did not give. The file has ``outputs`` classes, None if
-    unknown; ``classes`` are their names in the file, which the file of ``labels`` is to hold.
-    ``trials`` are the normalisations that were tried, the best first, on ``tried_on`` images.
-    ``samples`` is what the model says of the bundled samples; ``native`` is how far OpenVINO
-    differs from that for a quantised file.
-    ``warning`` says why a given value may be wrong, ``resizings`` that another interpolation does
-    better on the images than that of its ``framing``.
+    ``entry`` holds the values. ``sources`` says where each comes from that the user did not give,
+    and ``missing`` names the required keys that are still unknown. ``outputs`` is the number of
+    classes of the file, None if unknown. ``classes`` are their names if the file gives them: they
+    become the file that the key ``labels`` names.
+
+    ``trials`` are the normalisations that were tried on ``tried_on`` images, the best first.
+    ``samples`` holds the predictions for the bundled samples. ``native`` is set for a quantised
+    file: how far OpenVINO's predictions differ from those of the file's own runtime. ``warning``
+    says why a given value may be wrong. ``resizings`` says whether another interpolation than that
+    of ``framing`` does better on the images. Both are empty where there is nothing to say.
     """
 
     name: str
@@ -115,7 +126,7 @@ class Description:
 
     @property
     def toml(self) -> str:
-        """The entry as it is written."""
+        """The table that ``write`` adds to ``models.toml``."""
         return own_models.entry_text(self.name, self.entry)
 
     def document(self) -> dict[str, Any]:
@@ -123,35 +134,39 @@ class Description:
         values = asdict(self)
         values["told_by"] = values.pop("sources")
         values["framing"] = self.framing.as_dict()
-        return {**values, "toml": self.toml}
+        values["toml"] = self.toml
+        return values
 
     @property
     def preprocessing(self) -> str:
         """How images become the input, and who says so, for people."""
-        source = next((self.sources[key] for key in FRAMING_KEYS if key in self.sources), "")
-        given = set(FRAMING_KEYS) & set(self.entry) - set(self.sources)
-        if source:
-            origin = f"from {source}"
-        elif given:
-            origin = "as given"
-        else:
-            origin = "assumed"
-        return f"{self.framing.text}, {origin}"
+        for key in FRAMING_KEYS:
+            if key in self.sources:
+                return f"{self.framing.text}, from {self.sources[key]}"
+        # A value without a source was given by the user.
+        if any(key in self.entry for key in FRAMING_KEYS):
+            return f"{self.framing.text}, as given"
+        return f"{self.framing.text}, assumed"
 
     def renamed(self, name: str) -> Description:
         """The description under another ``name``, with the file of its classes."""
-        labels = {"labels": own_models.label_file(name)} if self.classes else {}
-        return replace(self, name=name, entry={**self.entry, **labels})
+        entry = dict(self.entry)
+        if self.classes:
+            entry["labels"] = own_models.label_file(name)
+        return replace(self, name=name, entry=entry)
 
     def write(self, folder: Path | None = None) -> Path:
-        """Write the entry and the classes that the file names; return the file it is in.
+        """Add the entry, and the file of its classes, to the user's models.
 
-        ``folder`` is a temporary one with the model, which is copied to stay. Raises
-        ``ParameterError`` where something is missing or cannot be written.
+        ``folder`` is a temporary one with the model, which is copied to stay. Returns the file of
+        descriptions. Raises ``ParameterError`` if a value is missing or nothing can be written.
         """
         if self.missing:
             raise ParameterError(f"The description of {self.name!r} lacks {self.missing[0]!r}.")
         return own_models.add(self.name, self.entry, self.classes, folder)
+
+
+# --- of a file ------------------------------------------------------------------------------------
 
 
 def propose(
@@ -170,11 +185,15 @@ def propose(
     describe no model.
     """
     said("reading the file")
-    return try_out(read_description(path, choices, name), images, said)
+    description = read_description(path, choices, name)
+    return try_out(description, images, said)
 
 
 def model_file(path: Path) -> Path:
-    """``path`` itself, or the one model file below it if it is a folder and no SavedModel."""
+    """``path`` itself, or the one model file below it if it is a folder and no SavedModel.
+
+    Raises ``ParameterError`` if there is no such file, or more than one.
+    """
     if not path.exists():
         raise ParameterError(f"There is no model at {path}.")
     if not path.is_dir():
@@ -183,33 +202,42 @@ def model_file(path: Path) -> Path:
     if is_saved_model(path):
         return path
     files = files_below(path)
-    matches = [file for file in files if file.suffix.lower() in ENDINGS]
-    if len(matches) != 1:
-        names = ", ".join(file.name for file in matches[:5]) or "none"
-        advice = "" if matches else _advice(file.suffix.lower() for file in files)
+    model_files = [file for file in files if file.suffix.lower() in ENDINGS]
+    if len(model_files) != 1:
+        names = ", ".join(file.name for file in model_files[:5]) or "none"
+        advice = ""
+        if not model_files:
+            advice = _advice(file.suffix.lower() for file in files)
         raise ParameterError(f"Expected one model ({', '.join(ENDINGS)}), got {names}.{advice}")
-    _check_file(matches[0])
-    return matches[0]
+    _check_file(model_files[0])
+    return model_files[0]
 
 
+_WEIGHTS_ALONE = (
+    " It holds weights alone: give api.add_model the network itself, or export it to ONNX."
+)
 _ADVICE = {
-    **dict.fromkeys(
-        (".pt", ".pth", ".safetensors"),
-        " It holds weights alone: give api.add_model the network itself, or export it to ONNX.",
-    ),
+    ".pt": _WEIGHTS_ALONE,
+    ".pth": _WEIGHTS_ALONE,
+    ".safetensors": _WEIGHTS_ALONE,
     ".h5": " Load it in Keras and save it with model.save('x.keras').",
 }
+"""What to do with files that hold a model in another form, by their ending."""
 
 
 def _advice(endings: Iterable[str]) -> str:
-    return next((_ADVICE[ending] for ending in endings if ending in _ADVICE), "")
+    for ending in endings:
+        if ending in _ADVICE:
+            return _ADVICE[ending]
+    return ""
 
 
 def _check_file(path: Path) -> None:
-    if path.suffix.lower() not in ENDINGS:
+    ending = path.suffix.lower()
+    if ending not in ENDINGS:
         raise ParameterError(
             f"Expected a model file ({', '.join(ENDINGS)}) or a folder, got {path.name}."
-            f"{_advice([path.suffix.lower()])}"
+            f"{_advice([ending])}"
         )
     with reading(path.name):
         require_regular(path, MAX_BYTES)  # a pipe may never end
@@ -219,32 +247,44 @@ def read_description(path: Path, choices: Mapping[str, Any], name: str) -> Descr
     """Describe the model file ``path`` by what it holds; raises as ``propose``."""
     path = model_file(path.resolve())
     choices = dict(choices)
-    if Path(labels := choices.get("labels", "")).is_absolute():
-        choices["labels"] = own_models.relative(Path(labels))
-    described = describe_file(path, shape_of(choices.get("input_size")))
-    stated = described["entry"]
-    sources = described["told_by"]
-    by_name = choices.get("normalisation")
-    rounded = by_name in NORMALISATIONS if isinstance(by_name, str) else False
-    if sources.get("normalisation") == INPUT_TYPE and rounded and by_name != OF_BYTES:
+    labels_file = Path(choices.get("labels", ""))
+    if labels_file.is_absolute():
+        choices["labels"] = own_models.relative(labels_file)
+    facts = describe_file(path, shape_of(choices.get("input_size")))
+    stated = dict(facts["entry"])
+    sources = facts["told_by"]
+    if sources.get("normalisation") == INPUT_TYPE:
+        _check_normalisation_of_integers(name, choices.get("normalisation"))
+    classes: tuple[str, ...] = ()
+    if "labels" not in choices:
+        classes = tuple(facts["classes"])
+    if classes:
+        stated["labels"] = own_models.label_file(name)
+    entry = {"path": own_models.relative(path), **framing_values(choices, stated)}
+    # The warning is about taking the output for logits, which the user may have denied.
+    warning = facts["warning"] if entry.get("output") == "logits" else ""
+    return Description(
+        name=name,
+        format=facts["format"],
+        entry=_ordered(entry),
+        sources={
+            key: source for key, source in sources.items() if key in entry and key not in choices
+        },
+        missing=tuple(key for key in own_models.REQUIRED if key not in entry),
+        classes=classes,
+        warning=warning,
+        outputs=facts["outputs"],
+    )
+
+
+def _check_normalisation_of_integers(name: str, normalisation: Any) -> None:
+    """Raises ``ParameterError`` for one of ``NORMALISATIONS`` whose values are no integers."""
+    is_named = isinstance(normalisation, str) and normalisation in NORMALISATIONS
+    if is_named and normalisation != OF_BYTES:
         raise ParameterError(
             f"{name}: expected normalisation {OF_BYTES}, as its input holds whole numbers, got "
-            f"{by_name}."
+            f"{normalisation}."
         )
-    classes = () if "labels" in choices else tuple(described["classes"])
-    if classes:
-        stated = {**stated, "labels": own_models.label_file(name)}
-    entry = _ordered({"path": own_models.relative(path), **framing_values(choices, stated)})
-    return Description(
-        name,
-        described["format"],
-        entry,
-        {key: source for key, source in sources.items() if key in entry and key not in choices},
-        tuple(key for key in own_models.REQUIRED if key not in entry),
-        classes,
-        warning=described["warning"] if entry.get("output") == "logits" else "",
-        outputs=described["outputs"],
-    )
 
 
 def try_out(
@@ -252,74 +292,97 @@ def try_out(
     images: Path | None = None,
     said: Callable[[str], None] = lambda _: None,
 ) -> Description:
-    """``description`` with a normalisation, if it lacks one, and predictions for the samples.
+    """Complete ``description`` by trying its model on images.
 
-    ``images`` and ``said`` are those of ``propose``. As it was where another value is missing.
+    Adds the fit and the normalisation if they are missing and can be told, and the predictions for
+    the bundled samples. ``images`` and ``said`` are those of ``propose``. Returns ``description``
+    unchanged if a value other than the normalisation is missing.
     """
     if set(description.missing) - {"normalisation"}:
         return description
+    own_models.check(description.name, {"normalisation": _STAND_IN, **description.entry})
     entry = dict(description.entry)
     sources = dict(description.sources)
-    own_models.check(description.name, {"normalisation": "0..1", **entry})
-    with tempfile.TemporaryDirectory() as folder:
-        record = _record(description, Path(folder))
+    with tempfile.TemporaryDirectory() as temporary:
+        labels_folder = Path(temporary)
+        record = _record(description, labels_folder)
         if sees_whole_images(entry, record):
             entry["fit"] = WHOLE
             sources["fit"] = "its own classes"
-            record = _record(replace(description, entry=entry), Path(folder))
+            record = _record(replace(description, entry=entry), labels_folder)
         ask = asks(record)
-        framing = record.own_framing
-        labels = record.labels()
+        labelled = _labelled_images(record, images)
         results: tuple[Trial, ...] = ()
-        labelled = from_folder(images, record, framing) if images else None
-        if labelled is None and labels == imagenet():
-            labelled = samples(framing)
         if labelled is not None:
-            own = record.normalisation if "normalisation" in entry else None
-            results = trials(ask, labelled, said, own)
-        if "normalisation" not in entry and labelled and is_clear(results, len(labelled.classes)):
-            entry["normalisation"] = results[0].value
-            sources["normalisation"] = "the images it was tried on"
-        missing = () if "normalisation" in entry else ("normalisation",)
-        predictions: Sequence[Mapping[str, Any]] = ()
-        native = None
-        warning = description.warning
-        resizings = ""
-        if not missing:
-            record = _record(replace(description, entry=entry), Path(folder))
-            pictures = sample_images(framing)
-            predictions = answers(ask(pictures, record.normalisation), labels)
-            said("predicting the samples")
-            native = difference(record, pictures if labelled is None else labelled.images)
-            if images:
-                resizings = resizing_difference(record, images, said)
-            if labelled is not None:
-                mine = next(t for t in results if t.value == value_of(record.normalisation))
-                accuracy = LabelledAccuracy(
-                    images=len(labelled.classes),
-                    correct=mine.correct,
-                    confidence=mine.confidence,
-                    true_class_probability=mine.true_class_probability,
-                )
-                doubt = accuracy.doubt(len(labels))
-                warning = " ".join(filter(None, (warning, doubt)))
-                if images:  # a few bundled ones tell no accuracy
-                    source = sources.get("normalisation", "")
-                    accuracy = accuracy.model_copy(update={"normalisation": source})
-                    entry["accuracy"] = accuracy.model_dump(exclude_defaults=True)
-    return replace(
-        description,
-        entry=_ordered(entry),
-        missing=missing,
-        sources=sources,
-        trials=results,
-        tried_on=len(labelled.classes) if labelled else 0,
-        samples=predictions,
-        native=native,
-        resizings=resizings,
-        framing=record.framing,
-        warning=warning,
+            given = record.normalisation if "normalisation" in entry else None
+            results = trials(ask, labelled, said, given)
+            if given is None and is_clear(results, len(labelled.classes)):
+                entry["normalisation"] = results[0].value
+                sources["normalisation"] = "the images it was tried on"
+        description = replace(
+            description,
+            entry=_ordered(entry),
+            missing=() if "normalisation" in entry else ("normalisation",),
+            sources=sources,
+            trials=results,
+            tried_on=0 if labelled is None else len(labelled.classes),
+            framing=record.framing,
+        )
+        if description.missing:
+            return description
+        record = _record(description, labels_folder)
+        return _with_predictions(description, record, ask, labelled, images, said)
+
+
+def _labelled_images(record: ModelRecord, images: Path | None) -> Labelled | None:
+    """The images of the folder ``images``; without one, the bundled ones if they can serve."""
+    framing = record.own_framing
+    labels = record.labels()
+    if images is not None:
+        return from_folder(images, record, framing)
+    if labels == imagenet():
+        return samples(framing)
+    return None
+
+
+def _with_predictions(
+    description: Description,
+    record: ModelRecord,
+    ask: Callable[[Floats, Normalisation], Floats],
+    labelled: Labelled | None,
+    images: Path | None,
+    said: Callable[[str], None],
+) -> Description:
+    """``description``, whose values are complete, with what its model predicts.
+
+    ``record`` is its record, and ``ask`` predicts as in ``trials``.
+    """
+    labels = record.labels()
+    pictures = sample_images(record.own_framing)
+    predictions = answers(ask(pictures, record.normalisation), labels)
+    said("predicting the samples")
+    native = difference(record, pictures if labelled is None else labelled.images)
+    resizings = ""
+    if images is not None:
+        resizings = resizing_difference(record, images, said)
+    description = replace(description, samples=predictions, native=native, resizings=resizings)
+    if labelled is None:
+        return description
+    chosen_value = value_of(record.normalisation)
+    chosen = next(trial for trial in description.trials if trial.value == chosen_value)
+    accuracy = LabelledAccuracy(
+        images=len(labelled.classes),
+        correct=chosen.correct,
+        confidence=chosen.confidence,
+        true_class_probability=chosen.true_class_probability,
+        normalisation=description.sources.get("normalisation", ""),
     )
+    warnings_so_far = (description.warning, accuracy.doubt(len(labels)))
+    warning = " ".join(text for text in warnings_so_far if text)
+    if images is None:  # the few bundled images tell no accuracy
+        return replace(description, warning=warning)
+    entry = {**description.entry, "accuracy": accuracy.model_dump(exclude_defaults=True)}
+    return replace(description, warning=warning, entry=_ordered(entry))
 
 
 def _ordered(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -328,12 +391,16 @@ def _ordered(values: Mapping[str, Any]) -> dict[str, Any]:
     return {key: values[key] for key in sorted(values, key=order.index)}
 
 
-def _record(description: Description, folder: Path) -> ModelRecord:
-    """The record of the description, with a stand-in normalisation if it has none."""
-    values = {"normalisation": "0..1", **description.entry}
+def _record(description: Description, labels_folder: Path) -> ModelRecord:
+    """The record of ``description``, with a stand-in if it has no normalisation.
+
+    Its class names, which have no file yet, are written to ``labels_folder``.
+    """
+    values = {"normalisation": _STAND_IN, **description.entry}
     if description.classes:
-        values["labels"] = str(folder / "labels.txt")
-        Path(values["labels"]).write_bytes(own_models.lines(description.classes))
+        labels_file = labels_folder / "labels.txt"
+        labels_file.write_bytes(own_models.lines(description.classes))
+        values["labels"] = str(labels_file)
     (record,) = own_models.records_of(own_models.described_in(), {description.name: values})
     return record
 
@@ -343,6 +410,8 @@ def name_of(path: Path) -> str:
     name = re.sub(r"[^A-Za-z0-9_.-]+", "-", path.stem).strip("-._")
     return name[: own_models.LONGEST_NAME] or "model"
 
+
+# --- from Python ----------------------------------------------------------------------------------
 
 _WHERE = Path("add_model")
 """The name in messages, in place of a file of descriptions."""
@@ -362,52 +431,59 @@ def add_model(
     calls: Mapping[str, Any],
     weights: Path | None,
 ) -> ModelRecord:
-    """Register ``what`` as ``name``; ``arguments`` holds values for keys of ``models.toml``, and
-    ``preprocess``.
+    """Register the model ``what`` as ``name`` until this process ends; return its record.
 
-    Raises ``ParameterError`` for what is missing or wrong, ``WeightsError`` for a model that cannot
-    be used.
+    ``arguments`` holds values for keys of ``models.toml``, and for ``preprocess``; None stands for
+    a value that was not given. ``calls`` are values for ``CallOptions``. Raises ``ParameterError``
+    for what is missing or wrong, ``WeightsError`` for a model that cannot be used.
     """
     if name in REGISTRY and REGISTRY[name].group == OWN and name not in ADDED:
-        raise ParameterError(f"{own.described_in()} describes a model called {name!r}.")
-    entry = {key: value for key, value in arguments.items() if value is not None}
-    preprocess = entry.pop("preprocess", None)
-    values, names = _with_label_file(name, entry)
-    keys = (*arguments, "weights", *CALL_KEYS)
-    if unknown := next((key for key in calls if key not in keys), ""):
-        hint = did_you_mean(unknown, keys)
-        raise ParameterError(f"{name}: there is no {unknown!r}. {hint}.")
-    LOADED.release(name)  # it may have the same weights and other labels
+        raise ParameterError(f"{own_models.described_in()} describes a model called {name!r}.")
+    given = {key: value for key, value in arguments.items() if value is not None}
+    preprocess = given.pop("preprocess", None)
+    values, class_names = _with_label_file(name, given)
+    known_keys = (*arguments, "weights", *CALL_KEYS)
+    for key in calls:
+        if key not in known_keys:
+            hint = did_you_mean(key, known_keys)
+            raise ParameterError(f"{name}: there is no {key!r}. {hint}.")
+    LOADED.release(name)  # an earlier model of this name may have the same weights, other labels
     text = os.fspath(what) if isinstance(what, str | os.PathLike) else ""
+    is_timm = text.startswith(torch.TIMM)
     if is_torchvision(preprocess):
+        # Read as keys of the description, so that the model keeps its graph.
         values = framing_values(values, torchvision_entry(preprocess))
         preprocess = None
     elif preprocess is not None:
         _check_preprocess(name, preprocess, text, values)
-    if weights and not text.startswith(torch.TIMM):
+    if weights is not None and not is_timm:
         raise ParameterError(f'{name}: expected weights with "timm:NAME" only.')
-    if text and not text.startswith(torch.TIMM):
+    if is_timm:
+        class_count = len(class_names) if class_names else None
+        model = torch.opened_timm(text.removeprefix(torch.TIMM), weights, class_count)
+    elif text:
         path = Path(text).resolve()
         if not torch.is_hugging_face(path):
             if calls:
                 raise ParameterError(f"{name}: expected {min(calls)} with a function only.")
-            record = _of_file(name, path, values)
+            record = _record_of_file(name, path, values)
             LOADED.get(record, record.framing.side)  # refuses what is not as described
-            return own.add_to_process(record)
+            return own_models.add_to_process(record)
         model = torch.opened_hugging_face(path)
-    elif text:
-        count = len(names) if names else None
-        model = torch.opened_timm(text.removeprefix(torch.TIMM), weights, count)
     elif preprocess is not None:
         model = preprocessed(what, preprocess)
     else:
         model = opened(what)
     options = checked(CallOptions, calls, name)
-    return own.add_to_process(_of_model(name, what, model, values, options))
+    record = _record_of_object(name, what, model, values, options)
+    return own_models.add_to_process(record)
 
 
 def _check_preprocess(name: str, preprocess: Any, text: str, values: Mapping[str, Any]) -> None:
-    """Raises ``ParameterError`` unless a function can prepare the images of the model."""
+    """Raises ``ParameterError`` unless ``preprocess`` can prepare the images of the model.
+
+    ``text`` is the path or the name of the model, "" for an object.
+    """
     if not callable(preprocess):
         raise ParameterError(
             f"{name}: expected preprocess to be a function of one image, (H, W, 3) of 8 bits, or "
@@ -436,26 +512,29 @@ def _with_label_file(
         return {**values, "labels": str(path)}, read_labels(path).names
     if not isinstance(labels, Sequence) or not all(isinstance(label, str) for label in labels):
         raise ParameterError(f"Expected labels of {name} to be {_EXPECTED['labels']}.")
-    return {**values, "labels": _label_file(name, labels)}, tuple(labels)
+    return {**values, "labels": _write_labels(name, labels)}, tuple(labels)
 
 
-def _label_file(name: str, names: Sequence[str]) -> str:
+def _write_labels(name: str, class_names: Sequence[str]) -> str:
     path = new_folder() / f"{name}.txt"
-    lines = [" ".join(label.split()) for label in names]
+    lines = [" ".join(class_name.split()) for class_name in class_names]
     check_class_names(lines, f"labels of {name}", "name")
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return str(path)
 
 
-def _of_file(name: str, path: Path, values: Mapping[str, Any]) -> ModelRecord:
+def _record_of_file(name: str, path: Path, values: Mapping[str, Any]) -> ModelRecord:
     description = read_description(path, values, name)
-    stated = {key: description.entry[key] for key in FRAMING_KEYS if key in description.entry}
-    if description.missing or not set(own.REQUIRED[1:]) <= set(values):
+    required = set(own_models.REQUIRED) - {"path"}
+    if description.missing or not required <= set(values):
+        # Trying the model takes a while: it is left out where the user has given all values.
         description = try_out(description)
-        stated = {**description.entry}
+        proposed = dict(description.entry)
         if description.classes:
-            stated["labels"] = _label_file(name, description.classes)
-    entry = {**stated, **values, "path": str(path)}
+            proposed["labels"] = _write_labels(name, description.classes)
+    else:
+        proposed = {key: description.entry[key] for key in FRAMING_KEYS if key in description.entry}
+    entry = {**proposed, **values, "path": str(path)}
     _check_complete(name, entry, "the file")
     _warn(name, description.warning)
     return _record_of_entry(name, entry)
@@ -468,7 +547,7 @@ def _warn(name: str, warning: str) -> None:
 
 def _check_complete(name: str, values: Mapping[str, Any], kind: str) -> None:
     """Raises ``ParameterError`` for the first required key that is missing."""
-    for key in own.REQUIRED:
+    for key in own_models.REQUIRED:
         if key not in values:
             raise ParameterError(
                 f"{name}: expected {key}={_EXPECTED[key]}, since {kind} does not say."
@@ -476,44 +555,50 @@ def _check_complete(name: str, values: Mapping[str, Any], kind: str) -> None:
 
 
 def _record_of_entry(name: str, entry: Mapping[str, Any]) -> ModelRecord:
-    (record,) = own.records_of(_WHERE, {name: entry})
+    (record,) = own_models.records_of(_WHERE, {name: entry})
     if any(other.label == record.label and other.name != name for other in REGISTRY):
         raise ParameterError(f"{name}: expected a title that no other model has.")
-    return (
-        _record_of_entry(name, {**entry, "fit": WHOLE})
-        if sees_whole_images(entry, record)
-        else record
-    )
+    if sees_whole_images(entry, record):
+        return _record_of_entry(name, {**entry, "fit": WHOLE})
+    return record
 
 
-def _of_model(
-    name: str, what: Any, model: LiveModel, entry: Mapping[str, Any], options: CallOptions
+def _record_of_object(
+    name: str, what: Any, model: LiveModel, values: Mapping[str, Any], options: CallOptions
 ) -> ModelRecord:
+    """The record of ``what``, opened as ``model``: of its exported graph, or of its function.
+
+    ``values`` are the user's, which count before what ``model`` says of itself.
+    """
     source = new_folder() / f"{name}.txt"
-    values = {**framing_values(entry, model.entry), "path": str(source)}
-    if "labels" not in values and model.labels:
-        imagenet = are_imagenet(model.labels)
-        values["labels"] = IMAGENET if imagenet else _label_file(name, model.labels)
-    _check_complete(name, values, f"a {model.kind}")
+    entry = {**framing_values(values, model.entry), "path": str(source)}
+    if "labels" not in entry and model.labels:
+        if are_imagenet(model.labels):
+            entry["labels"] = IMAGENET
+        else:
+            entry["labels"] = _write_labels(name, model.labels)
+    _check_complete(name, entry, f"a {model.kind}")
     call = PythonCall(ask=model.ask, options=options)
-    record = _record_of_entry(name, {**values, "output": "logits"})
-    trial = FunctionPass(record, model.kind, call, record.input_size)
+    # As logits, any finite answers pass: whether they are probabilities is told from them below.
+    trial_record = _record_of_entry(name, {**entry, "output": "logits"})
+    trial = FunctionPass(trial_record, model.kind, call, trial_record.input_size)
     trial.warn_if_unsteady()
     answers = trial.trial_answers
-    distribution = is_distribution(answers)
-    if "output" not in values:
-        if answers.min() >= 0 and not distribution:
+    are_probabilities = is_distribution(answers)
+    if "output" not in entry:
+        if answers.min() >= 0 and not are_probabilities:
             raise ParameterError(
                 f"{name}: expected output={_EXPECTED['output']}, since its answers do not tell: "
                 f"they are not negative and the values of an image sum to {answers[0].sum():.3g}; "
                 "if they come from a sigmoid, leave it out."
             )
-        values["output"] = "probabilities" if distribution else "logits"
-    record = _record_of_entry(name, values)
+        entry["output"] = "probabilities" if are_probabilities else "logits"
+    record = _record_of_entry(name, entry)
     use = use_of(record, STUDY_SIDE)
-    if use.logits and distribution:
+    if use.logits and are_probabilities:
         raise ParameterError(f'{name}: expected logits, got probabilities: say "probabilities".')
-    if wrong := problem(use, answers, len(answers)):
+    wrong = problem(use, answers, len(answers))
+    if wrong:
         raise ParameterError(f"{name}: {wrong}.")
     if use.logits and are_logits(answers, False) is None:
         _warn(name, SIGMOID)
@@ -521,16 +606,23 @@ def _of_model(
     graph = as_graph(record, model, lambda exported: LOADED.get(exported, side))
     if isinstance(graph, Classifier):
         return graph.record
-    if "features" in values:
-        raise ParameterError(f"{name}: expected no features, since {graph}.")
+    no_graph_reason = graph
+    if "features" in entry:
+        raise ParameterError(f"{name}: expected no features, since {no_graph_reason}.")
     if model.export:
         warnings.warn(
-            f"{name} is called as a function, since {graph}: attacks other than Square, heat maps "
-            "and features need its graph.",
+            f"{name} is called as a function, since {no_graph_reason}: attacks other than Square, "
+            "heat maps and features need its graph.",
             ModelWarning,
             stacklevel=4,
         )
+    # The file stands for the model: its digest changes with the source or the answers.
     source.write_text(f"{model.kind}\n{source_text(what, answers)}", encoding="utf-8")
-    call = replace(call, limit=graph)
-    file = UserFile(source, values["output"], (), kind=model.kind, call=call)
+    file = UserFile(
+        source,
+        entry["output"],
+        (),
+        kind=model.kind,
+        call=replace(call, limit=no_graph_reason),
+    )
     return replace(record, weights=user_file(file))
