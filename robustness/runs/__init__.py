@@ -17,7 +17,7 @@ from robustness.runs.folder import (
     listing,
     load,
     owner_of,
-    place,
+    path_by_id,
     title_of,
     written,
 )
@@ -63,7 +63,7 @@ __all__ = [
     "listing",
     "load",
     "owner_of",
-    "place",
+    "path_by_id",
     "plan",
     "read_answer",
     "read_first_answer",

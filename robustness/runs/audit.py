@@ -10,6 +10,7 @@ import json
 import logging
 import os
 from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
 
 from robustness.base.files import file_lock
@@ -18,20 +19,20 @@ FILE = ".audit.jsonl"
 MOST_BYTES = 1024 * 1024
 MOST_FILES = 10
 
-_MOST_SIGNS = 200
+_MAX_LENGTH = 200
 
 
 def note(runs: Path, *, who: str, role: str, action: str, thing: str, allowed: bool) -> None:
-    """Adds a line to the log in the folder ``runs``; where it cannot, the server's log says so.
+    """Add a line to the log in the folder ``runs``; where it cannot, the server's log says so.
 
     Characters that cannot be seen are escaped, and no text is longer than 200.
     """
     line = {
         "when": datetime.now(UTC).isoformat(timespec="milliseconds"),
-        "who": who[:_MOST_SIGNS],
+        "who": who[:_MAX_LENGTH],
         "role": role,
         "action": action,
-        "thing": thing[:_MOST_SIGNS],
+        "thing": thing[:_MAX_LENGTH],
         "allowed": allowed,
     }
     data = (json.dumps(line, ensure_ascii=True) + "\n").encode()
@@ -40,13 +41,20 @@ def note(runs: Path, *, who: str, role: str, action: str, thing: str, allowed: b
         runs.mkdir(parents=True, exist_ok=True)
         with file_lock(path):
             if path.exists() and path.stat().st_size >= MOST_BYTES:
-                for number in range(MOST_FILES - 1, 0, -1):
-                    newer = path if number == 1 else runs / f".audit.{number - 1}.jsonl"
-                    if newer.exists():
-                        os.replace(newer, runs / f".audit.{number}.jsonl")
+                _rotate(runs)
             with path.open("ab") as file:
                 file.write(data)
     except OSError as error:
         logging.getLogger(__name__).warning(
             "The audit log %s cannot be written: %s; it lacks %s", path, error.strerror, line
         )
+
+
+def _rotate(runs: Path) -> None:
+    """Give each file of the log in ``runs`` the name of the next older one; the oldest goes."""
+    paths = [runs / FILE]
+    for number in range(1, MOST_FILES):
+        paths.append(runs / f".audit.{number}.jsonl")
+    for newer, older in reversed(list(pairwise(paths))):
+        if newer.exists():
+            os.replace(newer, older)

@@ -22,7 +22,8 @@ from robustness.runs.cases import RowSelection
 from robustness.runs.run import Run
 
 _VERSION = "maps 2"
-"""Goes up when maps change. A model made them, so other statistics do not put them out of date."""
+"""The number goes up when maps change. It is no digest of code, as of other results: a model made
+the maps, so other statistics do not put them out of date."""
 
 IMAGES = 100
 MOST_IMAGES = 500
@@ -63,7 +64,7 @@ def embedding_map(
     run: Run,
     chosen: RowSelection,
     images: int = IMAGES,
-    note: Callable[[int, int], object] = lambda _done, _total: None,
+    note: Callable[[int, int], object] | None = None,
 ) -> EmbeddingMap:
     """The map of ``images`` of the ``chosen`` cases, spread over the dataset; kept if it can be.
 
@@ -72,58 +73,44 @@ def embedding_map(
     the weights are others now or fewer than 3 images can be read, and ``WeightsError`` where the
     model cannot be loaded.
     """
-    if run.is_from_table:
-        raise ParameterError(
-            "Expected a run of models for a map, got one of a table of predictions: a table has no "
-            "features."
-        )
-    if not chosen.model or len(chosen.conditions) != 1:
-        raise ParameterError("Expected a selection of one model and one condition for a map.")
-    if compositions := run.manifest.spec.profiles.get(chosen.conditions[0]):
-        raise ParameterError(
-            f"Expected one condition for a map, got the profile {chosen.conditions[0]!r}: choose a "
-            f"composition of it, such as {compositions[0]}."
-        )
-    if not 3 <= images <= MOST_IMAGES:
-        raise ParameterError(f"Expected 3 to {MOST_IMAGES} images for a map, got {images}.")
+    _check(run, chosen, images)
     run.check_weights(chosen.model)
-    rows = sorted(run.cases.both(chosen, 10 * MOST_IMAGES), key=lambda row: row["position"])
-    places = np.unique(np.linspace(0, max(0, len(rows) - 1), min(images, len(rows))).astype(int))
-    chosen_rows = [rows[at] for at in places]
+    cases = sorted(run.cases.both(chosen, 10 * MOST_IMAGES), key=lambda row: row["position"])
+    last = max(0, len(cases) - 1)
+    spread = np.unique(np.linspace(0, last, min(images, len(cases))).astype(int))
+    cases = [cases[index] for index in spread]
     condition = Condition.parse(chosen.conditions[0])
     classifier = models.load(chosen.model, side=run.manifest.spec.framing_of(chosen.model).side)
-    used: list[Mapping[str, Any]] = []
-    parts: list[Features] = []  # (2, images, D)
-    for start in range(0, len(chosen_rows), _BATCH):
-        rows_here = chosen_rows[start : start + _BATCH]
-        pairs = [(row, _pair(run, row["image"], condition, classifier)) for row in rows_here]
-        if batch := [(row, pair) for row, pair in pairs if pair is not None]:
-            used += [row for row, _ in batch]
-            stacked = np.stack([pair for _, pair in batch], axis=1)  # originals, then perturbed
-            stages = classifier(stacked.reshape(-1, *stacked.shape[2:])).features
-            last = stages[list(stages)[-1]]
-            parts.append(last.reshape(2, len(batch), -1).astype(np.float64))
-        note(min(start + _BATCH, len(chosen_rows)), len(chosen_rows))
-    if len(used) < 3:
-        raise RunError(f"Expected at least 3 images that can be read again, got {len(used)}.")
-    before, after = np.concatenate(parts, axis=1)
-    plane, explained = principal_components(np.concatenate([before, after]))
-    points = []
-    for row, old, new in zip(used, plane[: len(used)], plane[len(used) :], strict=True):
-        label = row["label"]
-        own = RowSelection(chosen.model, conditions=chosen.conditions, positions=(row["position"],))
-        points.append(
-            {
-                "image": row["image"],
-                "before": old.tolist(),
-                "after": new.tolist(),
-                "well_before": None if label is None else row["clean_top1"] == label,
-                "well": row["consistent"] if label is None else row["top1"] == label,
-                "selection": own.text,
-            }
-        )
+
+    shown: list[Mapping[str, Any]] = []  # the cases whose images can be read again
+    features: list[Features] = []  # of each batch, (2, images, D)
+    for start in range(0, len(cases), _BATCH):
+        batch = cases[start : start + _BATCH]
+        pairs = []
+        for case in batch:
+            pair = _pair(run, case["image"], condition, classifier)
+            if pair is not None:
+                shown.append(case)
+                pairs.append(pair)
+        if pairs:
+            features.append(_last_features(classifier, np.stack(pairs, axis=1)))
+        if note is not None:
+            note(start + len(batch), len(cases))
+    if len(shown) < 3:
+        raise RunError(f"Expected at least 3 images that can be read again, got {len(shown)}.")
+
+    original_features, perturbed_features = np.concatenate(features, axis=1)
+    plane, explained = principal_components(np.concatenate([original_features, perturbed_features]))
+    before = plane[: len(shown)]
+    after = plane[len(shown) :]
     embedding = EmbeddingMap(
-        chosen.model, chosen.conditions[0], points, explained, len(chosen_rows) - len(used)
+        model=chosen.model,
+        condition=chosen.conditions[0],
+        points=[
+            _point(case, chosen, before[index], after[index]) for index, case in enumerate(shown)
+        ],
+        explained=explained,
+        left_out=len(cases) - len(shown),
     )
     others = [other for other in read_maps(run) if other.name != embedding.name]
     maps = [embedding, *others][:_MAX_MAPS]
@@ -131,32 +118,85 @@ def embedding_map(
     return embedding
 
 
+def _check(run: Run, chosen: RowSelection, images: int) -> None:
+    if run.is_from_table:
+        raise ParameterError(
+            "Expected a run of models for a map, got one of a table of predictions: a table has no "
+            "features."
+        )
+    if not chosen.model or len(chosen.conditions) != 1:
+        raise ParameterError("Expected a selection of one model and one condition for a map.")
+    name = chosen.conditions[0]
+    compositions = run.manifest.spec.profiles.get(name)
+    if compositions:
+        raise ParameterError(
+            f"Expected one condition for a map, got the profile {name!r}: choose a composition of "
+            f"it, such as {compositions[0]}."
+        )
+    if not 3 <= images <= MOST_IMAGES:
+        raise ParameterError(f"Expected 3 to {MOST_IMAGES} images for a map, got {images}.")
+
+
+def _point(
+    case: Mapping[str, Any], chosen: RowSelection, before: Features, after: Features
+) -> dict[str, Any]:
+    label = case["label"]
+    if label is None:
+        well_before = None
+        well = case["consistent"]
+    else:
+        well_before = case["clean_top1"] == label
+        well = case["top1"] == label
+    selection = RowSelection(
+        chosen.model, conditions=chosen.conditions, positions=(case["position"],)
+    )
+    return {
+        "image": case["image"],
+        "before": before.tolist(),
+        "after": after.tolist(),
+        "well_before": well_before,
+        "well": well,
+        "selection": selection.text,
+    }
+
+
 def _pair(run: Run, name: str, condition: Condition, classifier: Classifier) -> Images | None:
     """The image called ``name`` and the perturbed one, (2, S, S, 3); None if one is unreadable."""
     try:
         picture = run.picture_for(name, classifier.record.name)
         if condition.needs_model:
-            changed = condition.against(picture, run.seed, classifier)
+            perturbed = condition.against(picture, run.seed, classifier)
         else:
-            changed = run.perturbed(picture, condition)
+            perturbed = run.perturbed(picture, condition)
     except ImageError:
         return None
-    return np.stack([picture.image, changed])
+    return np.stack([picture.image, perturbed])
+
+
+def _last_features(classifier: Classifier, pairs: Images) -> Features:
+    """The features (2, images, D) of the last stage, for ``pairs`` (2, images, S, S, 3)."""
+    stages = classifier(pairs.reshape(-1, *pairs.shape[2:])).features
+    last_stage = list(stages)[-1]
+    return stages[last_stage].reshape(2, pairs.shape[1], -1).astype(np.float64)
 
 
 def principal_components(features: Features) -> tuple[Features, tuple[float, float]]:
     """The first two principal components (n, 2) of ``features`` (n, D), and their shares of the
     variance.
 
-    The sign of a component makes its largest loading positive.
+    The sign of a component makes its largest loading positive. With fewer than two components, the
+    others are 0.
     """
     centred = features - features.mean(axis=0)
-    _, sizes, axes = np.linalg.svd(centred, full_matrices=False)
-    largest = np.take_along_axis(axes, np.abs(axes).argmax(axis=1, keepdims=True), axis=1)
-    axes = (axes * np.sign(largest))[:2]
+    _, singular_values, loadings = np.linalg.svd(centred, full_matrices=False)
+    largest_index = np.abs(loadings).argmax(axis=1, keepdims=True)
+    signs = np.sign(np.take_along_axis(loadings, largest_index, axis=1))
+    loadings = (loadings * signs)[:2]
     coordinates = np.zeros((len(features), 2))
+    coordinates[:, : len(loadings)] = centred @ loadings.T
     shares = np.zeros(2)
-    coordinates[:, : len(axes)] = centred @ axes.T
-    if total := float((sizes**2).sum()):
-        shares[: len(axes)] = sizes[:2] ** 2 / total
+    variances = singular_values**2
+    total = float(variances.sum())
+    if total:
+        shares[: len(loadings)] = variances[:2] / total
     return coordinates, (float(shares[0]), float(shares[1]))

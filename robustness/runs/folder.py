@@ -9,7 +9,7 @@ import os
 import reprlib
 import shutil
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,27 +41,30 @@ def load(folder: Path, *, unfinished: bool = False) -> Run:
     """
     manifest = manifests.read(folder)
     try:
-        return _opened(folder, manifest, unfinished)
+        return _open(folder, manifest, unfinished)
     except RunError:
-        now = manifests.read(folder)
-        if now == manifest:
+        # A writer may have replaced the manifest, and removed files that it named, meanwhile.
+        current = manifests.read(folder)
+        if current == manifest:
             raise
-        return _opened(folder, now, unfinished)  # it was written on between two looks
+        return _open(folder, current, unfinished)
 
 
-def _opened(folder: Path, manifest: Manifest, unfinished: bool) -> Run:
+def _open(folder: Path, manifest: Manifest, unfinished: bool) -> Run:
     note_classes(manifest.classes)
-    if manifest.status == FINISHED:
+    is_finished = manifest.status == FINISHED
+    if is_finished:
         for name, size in manifest.parts.items():
             file = folder / name
             if not file.is_file() or file.stat().st_size != size:
                 raise _damaged(folder, "its files of rows have changed")
     parts = all_parts(folder, manifest.parts)
-    if manifest.status == FINISHED and not _is_complete(manifest, parts):
+    if is_finished and not _is_complete(manifest, parts):
         raise _damaged(folder, "some of its rows are missing")
-    if manifest.status != FINISHED and not unfinished:
+    if not is_finished and not unfinished:
+        image_count = sum(part.images for part in parts)
         raise RunError(
-            f"The run {folder.name} is not finished ({sum(p.images for p in parts)} of "
+            f"The run {folder.name} is not finished ({image_count} of "
             f"{counted(manifest.dataset.pictures, 'image')}): continue it first.",
             hint="The command 'evaluate' with --resume does.",
         )
@@ -76,14 +79,15 @@ def _damaged(folder: Path, reason: str) -> RunError:
 
 def _is_complete(manifest: Manifest, parts: Sequence[Part]) -> bool:
     """Whether the ``parts`` have the rows of all images of the finished run."""
+    image_count = sum(part.images for part in parts)
+    readable_count = manifest.dataset.pictures - manifest.unreadable
+    if not image_count == manifest.images == readable_count:
+        return False
     spec = manifest.spec
-    images = sum(part.images for part in parts)
-    rows = images * len(spec.models) * len(spec.conditions)
-    return (
-        images == manifest.images == manifest.dataset.pictures - manifest.unreadable
-        and sum(part.rows for part in parts) == rows
-        and sum(part.remedied for part in parts) == rows * len(spec.remedies)
-    )
+    row_count = image_count * len(spec.models) * len(spec.conditions)
+    if sum(part.rows for part in parts) != row_count:
+        return False
+    return sum(part.remedied for part in parts) == row_count * len(spec.remedies)
 
 
 def title_of(folder: Path) -> str:
@@ -93,7 +97,7 @@ def title_of(folder: Path) -> str:
 
 def find(runs: Path, run_id: str, *, unfinished: bool = False) -> Run:
     """The run called ``run_id`` in the folder ``runs``; raises ``RunError`` as ``load`` does."""
-    return load(place(runs, run_id), unfinished=unfinished)
+    return load(path_by_id(runs, run_id), unfinished=unfinished)
 
 
 def find_match(runs: Path, name: str) -> tuple[MatchRequest, Match]:
@@ -101,7 +105,7 @@ def find_match(runs: Path, name: str) -> tuple[MatchRequest, Match]:
 
     Raises ``RunError`` where there is none.
     """
-    folder = place(runs, name)
+    folder = path_by_id(runs, name)
     saved = read_match(folder)
     answer = read_answer(folder)
     if saved is None or answer is None:
@@ -125,18 +129,23 @@ def folder_of(run: str, runs: Path) -> Path:
     )
 
 
-def place(runs: Path, run_id: str) -> Path:
-    """The path of the run ``run_id`` in the folder ``runs``, if there is one.
+def path_by_id(runs: Path, run_id: str) -> Path:
+    """The path that the run ``run_id`` has in the folder ``runs``, if there is one.
 
     Raises ``RunError`` for an invalid name: links may contain any text.
     """
-    try:
-        is_valid = 0 < len(os.fsencode(run_id)) <= MAX_ID and "\0" not in run_id
-    except UnicodeEncodeError:
-        is_valid = False
-    if not is_valid or run_id != Path(run_id).name or run_id.startswith("."):
+    is_name = run_id == Path(run_id).name and not run_id.startswith(".")
+    if not is_name or not _fits_file_name(run_id):
         raise RunError(f"Expected the name of a run in {runs.name}, got {reprlib.repr(run_id)}.")
     return runs / run_id
+
+
+def _fits_file_name(text: str) -> bool:
+    try:
+        encoded = os.fsencode(text)
+    except UnicodeEncodeError:
+        return False
+    return 0 < len(encoded) <= MAX_ID and b"\0" not in encoded
 
 
 def written(folder: Path) -> int:
@@ -168,7 +177,9 @@ class Listed:
     def created(self) -> str:
         """When the run or match began, in UTC, ISO 8601; "" for what is neither."""
         record = self.manifest or self.match
-        return record.created if record else ""
+        if record is None:
+            return ""
+        return record.created
 
     @property
     def finished(self) -> bool:
@@ -181,7 +192,7 @@ class Listed:
 def listed(folder: Path) -> Listed:
     """The entry of ``folder``, without opening its rows."""
     manifest: Manifest | None = None
-    match = None
+    match: MatchRequest | None = None
     try:
         manifest = manifests.read(folder)
         title = manifest.dataset.title
@@ -192,14 +203,14 @@ def listed(folder: Path) -> Listed:
             return Listed(folder, None, str(error))
         title = match.title
         owner = match.creator
-    said = notes.read(folder)
+    folder_notes = notes.read(folder)
     return Listed(
         folder,
         manifest,
-        title=said.title or visible(title),
+        title=folder_notes.title or visible(title),
         owner=owner,
-        tags=said.tags,
-        note=said.note,
+        tags=folder_notes.tags,
+        note=folder_notes.note,
         match=match,
     )
 
@@ -236,14 +247,15 @@ def delete(folder: Path) -> None:
     not allow it.
     """
     owner_of(folder)  # raises for anything else
-    gone = folder.with_name(f".{uuid.uuid4().hex}.deleted")  # no reader meets it by half
+    # Renamed before its files go one by one, so that nobody reads a part of it.
+    doomed = folder.with_name(f".{uuid.uuid4().hex}.deleted")
     try:
         lock = locked(folder)
         try:
-            folder.rename(gone)
+            folder.rename(doomed)
         finally:
             lock.release()
-        shutil.rmtree(gone)
+        shutil.rmtree(doomed)
     except OSError as error:
         raise RunError(f"The run {folder.name} cannot be deleted: {error.strerror}.") from error
 
@@ -259,9 +271,10 @@ def locked(folder: Path, patience: float = 0.0) -> FileLock:
     if path.is_symlink() or (path.exists() and not path.is_file()):
         raise RunError(f"The run {folder.name} cannot be locked: its .lock is no file. Remove it.")
     try:
-        before = folder.stat().st_ino
+        inode = folder.stat().st_ino
         lock.acquire(timeout=patience)
-        if folder.stat().st_ino != before:  # FileLock has made a folder for its file
+        # FileLock makes a new folder for its file if the run was moved or deleted just before.
+        if folder.stat().st_ino != inode:
             path.unlink(missing_ok=True)
             folder.rmdir()
             raise FileNotFoundError
@@ -277,26 +290,36 @@ def locked(folder: Path, patience: float = 0.0) -> FileLock:
     return lock
 
 
-_RATES = ("consistency", "perturbed_accuracy", "robust_accuracy")
-_NAMES = (
+_SUMMARY_KEYS = (
     "model",
     "label_set",
     "ranked_by",
     "n_labelled",
     "n_images",
-    *(f"{rate}{bound}" for rate in _RATES for bound in ("", "_low", "_high")),
+    "consistency",
+    "consistency_low",
+    "consistency_high",
+    "perturbed_accuracy",
+    "perturbed_accuracy_low",
+    "perturbed_accuracy_high",
+    "robust_accuracy",
+    "robust_accuracy_low",
+    "robust_accuracy_high",
 )
+_PAIR_KEYS = ("quantity", "label_set", "better", "worse", "established")
 
 _ROWS_SOON_READ = 1_000_000
-
-_PAIR = ("quantity", "label_set", "better", "worse", "established")
+"""Rows of which a visitor would not wait for the failures."""
 
 
 @dataclass(frozen=True)
 class Headline:
-    """``models`` has entries of the summary, ``pairs`` those of its models, shortened, and
-    ``choice`` the sentences on which to choose; () where unknown. ``problem`` says why that is,
-    if it is no damage of the run."""
+    """The figures of a run that a list of runs shows.
+
+    ``models`` are the entries of its summary and ``pairs`` those of its pairs of models, with some
+    of their keys; ``choice`` has the sentences on which model to choose. They are empty where they
+    are unknown. ``problem`` says why that is, unless the run is damaged.
+    """
 
     models: Sequence[dict[str, Any]] = ()
     pairs: Sequence[dict[str, Any]] = ()
@@ -310,31 +333,29 @@ def stored(folder: Path, manifest: Manifest) -> Headline | None:
 
 
 def compute(folder: Path, manifest: Manifest) -> Headline:
-    """Works it out and stores it, with all else that a visitor would wait for.
+    """Compute the figures of the run in ``folder`` and store them.
 
-    All is empty for a run that is not finished or cannot be read; opening it says why.
+    Whatever else a visitor would wait for is computed and stored as well. The figures of a run
+    that is not finished, or cannot be read, are empty: opening it says why.
     """
-    try:
-        return compute_of(folder, manifest, load)
-    except (RobustnessError, pa.ArrowException, OSError):
-        return Headline()
-
-
-def compute_of(folder: Path, manifest: Manifest, opened: Callable[[Path], Run]) -> Headline:
-    """As ``compute``, of the run as it is ``opened``; raises what its files or figures raise."""
     if manifest.status != FINISHED or not manifest.images:
         return Headline()
-    run = opened(folder)
+    try:
+        headline = _headline(load(folder))
+        results.write(folder, manifest, results.HEADLINE, headline, code_digest(__name__))
+    except (RobustnessError, pa.ArrowException, OSError):
+        return Headline()
+    return headline
+
+
+def _headline(run: Run) -> Headline:
     figures = run.figures()
     if run.row_count > _ROWS_SOON_READ:
-        _ = run.failures
+        _ = run.failures  # stored with the run as they are worked out
+    choice = figures.choice.with_costs(run.manifest.costs)
     pairs = [*figures.pairs(), *figures.pairs_under_attack]
-    choice = figures.choice.with_costs(manifest.costs)
-    sentences = choice.sentences if choice.compared else ()
-    headline = Headline(
-        [{name: entry[name] for name in _NAMES} for entry in figures.summary],
-        [{name: pair[name] for name in _PAIR} for pair in pairs],
-        sentences,
+    return Headline(
+        models=[{key: entry[key] for key in _SUMMARY_KEYS} for entry in figures.summary],
+        pairs=[{key: pair[key] for key in _PAIR_KEYS} for pair in pairs],
+        choice=choice.sentences if choice.compared else (),
     )
-    results.write(folder, manifest, results.HEADLINE, headline, code_digest(__name__))
-    return headline

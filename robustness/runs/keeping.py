@@ -13,7 +13,6 @@ from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from itertools import chain, count
 from operator import itemgetter
 from pathlib import Path
 
@@ -60,13 +59,13 @@ def to_bin(folder: Path, by: str = "") -> None:
     not allow it.
     """
     owner_of(folder)  # raises for anything else
-    place = folder.parent / BIN
+    bin_folder = folder.parent / BIN
     try:
-        place.mkdir(exist_ok=True)
+        bin_folder.mkdir(exist_ok=True)
         lock = locked(folder)
         try:
             notes.update(folder, deleted=now(), deleted_by=by)
-            folder.rename(_free(place / folder.name))
+            folder.rename(_free_path(bin_folder / folder.name))
         finally:
             lock.release()
     except OSError as error:
@@ -75,11 +74,15 @@ def to_bin(folder: Path, by: str = "") -> None:
 
 def deleted(runs: Path) -> list[Deleted]:
     """The runs in the bin of the folder ``runs``, the last deleted first."""
-    place = runs / BIN
+    bin_folder = runs / BIN
+    if not bin_folder.is_dir():
+        return []
     entries = []
-    for folder in filter(Path.is_dir, place.iterdir() if place.is_dir() else ()):
-        said = notes.read(folder)
-        entries.append(Deleted(listed(folder), said.deleted or None, said.deleted_by))
+    for folder in bin_folder.iterdir():
+        if folder.is_dir():
+            folder_notes = notes.read(folder)
+            when = folder_notes.deleted or None
+            entries.append(Deleted(listed(folder), when, folder_notes.deleted_by))
     return sorted(entries, key=lambda entry: entry.when or 0.0, reverse=True)
 
 
@@ -90,13 +93,13 @@ def restore(runs: Path, name: str) -> Path:
     Raises ``RunError`` where there is none, and where the disk does not allow it.
     """
     folder = binned(runs, name)
-    back = _free(runs / name)
+    restored = _free_path(runs / name)
     try:
         notes.update(folder, restored=time.time(), deleted=0.0, deleted_by="")
-        folder.rename(back)
+        folder.rename(restored)
     except OSError as error:
         raise RunError(f"The run {name} cannot be restored: {error.strerror}.") from error
-    return back
+    return restored
 
 
 def binned(runs: Path, name: str) -> Path:
@@ -108,21 +111,27 @@ def binned(runs: Path, name: str) -> Path:
 
 
 def empty_bin(runs: Path, days: float) -> list[str]:
-    """Removes for good what was deleted ``days`` ago or more; the names of it.
+    """Removes for good the runs that were deleted ``days`` ago or more; returns their names.
 
     A run without a note of its deletion stays: nobody knows since when it could be restored.
     """
-    oldest = now() - days * DAY
-    old = [entry for entry in deleted(runs) if entry.when is not None and entry.when <= oldest]
-    for entry in old:
-        shutil.rmtree(entry.entry.folder, ignore_errors=True)
-    return [entry.entry.folder.name for entry in old]
+    latest = now() - days * DAY
+    names = []
+    for run in deleted(runs):
+        if run.when is not None and run.when <= latest:
+            shutil.rmtree(run.entry.folder, ignore_errors=True)
+            names.append(run.entry.folder.name)
+    return names
 
 
-def _free(folder: Path) -> Path:
+def _free_path(folder: Path) -> Path:
     """``folder``, or with a number behind its name where that is taken."""
-    others = (folder.with_name(f"{folder.name}-{number}") for number in count(2))
-    return next(path for path in chain([folder], others) if not path.exists())
+    path = folder
+    number = 2
+    while path.exists():
+        path = folder.with_name(f"{folder.name}-{number}")
+        number += 1
+    return path
 
 
 BIN_DAYS = 7
@@ -135,18 +144,22 @@ def bin_days() -> int:
 
 def check_begin(runs: Path, pictures: int = 0) -> None:
     """Raise ``AccessError`` if a run of this many ``pictures``, or any run, may not start."""
-    most = settings.value(settings.PICTURES_LIMIT)
-    disk = settings.value(settings.DISK_LIMIT)
+    most_pictures = settings.value(settings.PICTURES_LIMIT)
+    most_bytes = settings.value(settings.DISK_LIMIT)
     contact = policy().contact
-    if most is not None and pictures > most:
+    if most_pictures is not None and pictures > most_pictures:
         raise AccessError(
-            f"Expected a run of at most {counted(most, 'image')}, got {pictures:,}: use fewer "
-            f"images, or ask {contact}."
+            f"Expected a run of at most {counted(most_pictures, 'image')}, got {pictures:,}: use "
+            f"fewer images, or ask {contact}."
         )
-    if disk is not None and (taken := stored_bytes(runs)) >= disk:
+    if most_bytes is None:
+        return
+    bytes_taken = stored_bytes(runs)
+    if bytes_taken >= most_bytes:
         raise AccessError(
-            f"The folder of runs takes {taken / 1e6:,.0f} MB of {disk / 1e6:,.0f} allowed: delete "
-            f"runs, which frees space once they leave the bin, or ask {contact}."
+            f"The folder of runs takes {bytes_taken / 1e6:,.0f} MB of {most_bytes / 1e6:,.0f} "
+            "allowed: delete runs, which frees space once they leave the bin, or ask "
+            f"{contact}."
         )
 
 
@@ -160,27 +173,34 @@ def tidy(runs: Path) -> None:
     if policy().read_only:
         return
     empty_bin(runs, bin_days())
-    most = settings.value(settings.RUNS_KEPT)
-    days = settings.value(settings.DAYS_KEPT)
-    if most is None and days is None:
+    most_runs = settings.value(settings.RUNS_KEPT)
+    most_days = settings.value(settings.DAYS_KEPT)
+    if most_runs is None and most_days is None:
         return
-    entries = [(_since(entry), entry) for entry in listing(runs) if not entry.reason]
-    oldest = -math.inf if days is None else now() - days * DAY
+    earliest = -math.inf
+    if most_days is not None:
+        earliest = now() - most_days * DAY
+    entries = [(_begun(entry), entry) for entry in listing(runs) if not entry.reason]
     entries.sort(key=itemgetter(0), reverse=True)
-    counts: Counter[str] = Counter()
-    for since, entry in entries:
-        counts[entry.owner] += 1
-        if since < oldest or (most is not None and counts[entry.owner] > most):
-            with suppress(RunError):
+    runs_by_owner: Counter[str] = Counter()
+    for begun, entry in entries:
+        runs_by_owner[entry.owner] += 1
+        is_old = begun < earliest
+        is_too_many = most_runs is not None and runs_by_owner[entry.owner] > most_runs
+        if is_old or is_too_many:
+            with suppress(RunError):  # such as one that is being written
                 to_bin(entry.folder, "the limits of this dashboard")
 
 
-def _since(entry: Listed) -> float:
+def _begun(entry: Listed) -> float:
     """When the run was restored, else begun, in seconds since 1970; ``now`` if unknown."""
-    if restored := notes.read(entry.folder).restored:
+    restored = notes.read(entry.folder).restored
+    if restored:
         return restored
     try:
         created = datetime.fromisoformat(entry.created)
     except ValueError:
         return now()
-    return (created if created.tzinfo else created.replace(tzinfo=UTC)).timestamp()
+    if created.tzinfo is None:
+        created = created.replace(tzinfo=UTC)
+    return created.timestamp()

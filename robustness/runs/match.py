@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -17,7 +18,7 @@ from pydantic import Field, TypeAdapter
 from robustness import matching
 from robustness.base.errors import RunError
 from robustness.base.files import write_whole
-from robustness.base.turns import Note, Pace, Unit, duration
+from robustness.base.turns import Pace, Unit, duration
 from robustness.base.validation import StrictRecord, read_json
 from robustness.datasets import Dataset, open_dataset
 from robustness.matching import Match, MatchSettings
@@ -33,7 +34,7 @@ LABELS = "labels.csv"
 """Labels of images of the match, as ``matching.sheet`` writes them."""
 
 PARTS = 1000
-"""Of a match, for its progress."""
+"""Parts of the work of a match, which its progress counts."""
 
 _MOST_REQUEST = 2**16
 _MOST_ANSWER = 2**27  # bytes
@@ -90,16 +91,21 @@ def read_first_answer(folder: Path) -> Match | None:
 
 
 def read_labels(folder: Path, answer: Match) -> dict[tuple[str, str], bool]:
-    """The labels of the match in ``folder``, by image and model; none if there are none."""
-    if not (folder / LABELS).exists():
+    """Whether the model is correct, by image and model; empty if the match has no labels."""
+    path = folder / LABELS
+    if not path.exists():
         return {}
-    return matching.read_sheet(folder / LABELS, answer.sample)
+    return matching.read_sheet(path, answer.sample)
 
 
 def write_labels(folder: Path, answer: Match, correct: Mapping[tuple[str, str], bool]) -> None:
-    """Keep ``correct`` as the labels of the match in ``folder``; raises ``RunError``."""
+    """Write ``correct`` as the labels of the match in ``folder``.
+
+    Raises ``RunError`` where the disk does not take them.
+    """
+    sheet = matching.sheet(answer.sample, correct)
     try:
-        write_whole(folder / LABELS, matching.sheet(answer.sample, correct).encode())
+        write_whole(folder / LABELS, sheet.encode())
     except OSError as error:
         raise RunError(f"The labels cannot be written: {error.strerror}; make room.") from error
 
@@ -110,57 +116,69 @@ def perform(folder: Path, saved: MatchRequest, show: Callable[[str, int], object
     ``show`` receives what is computed and how many of ``PARTS`` are done; it may raise to cancel.
     Raises ``RunError`` where the answer cannot be written, and what ``matching.match`` raises.
     """
-
-    def put(name: str, answer: Match) -> None:
-        try:
-            write_whole(folder / name, TypeAdapter(Match).dump_json(answer))
-        except OSError as error:
-            raise RunError(
-                f"The answer cannot be written: {error.strerror}; make room, then continue the "
-                "match."
-            ) from error
-
     answer = matching.match(
-        _opened(saved.production),
-        _opened(saved.reference),
+        _open(saved.production),
+        _open(saved.reference),
         saved.settings,
-        note=_as_a_whole(show),
-        first=lambda answer: put(FIRST, answer),
+        note=_OverallProgress(show).note,
+        first=partial(_write_answer, folder / FIRST),
     )
-    put(ANSWER, answer)
+    _write_answer(folder / ANSWER, answer)
 
 
-def _opened(source: str) -> Dataset:
+def _write_answer(path: Path, answer: Match) -> None:
+    try:
+        write_whole(path, TypeAdapter(Match).dump_json(answer))
+    except OSError as error:
+        raise RunError(
+            f"The answer cannot be written: {error.strerror}; make room, then continue the match."
+        ) from error
+
+
+def _open(source: str) -> Dataset:
     try:
         return open_dataset(source)
     except OSError as error:
         raise RunError(f"{Path(source).name} cannot be read: {error.strerror}.") from error
 
 
-def _as_a_whole(show: Callable[[str, int], object]) -> Note:
-    """A note that shows the phases of a match as parts of the whole, with the time left if known.
+class _OverallProgress:
+    """Shows the phases of a match as parts of the whole, with the time left if known.
 
     The pace of one phase tells nothing of another kind of work, and a fit takes as many rounds as
     it needs: only the phases of ``_PACED`` show a time, each group at its own pace.
     """
-    last = 0.0
-    group: tuple[str, ...] = ()
-    pace = Pace(_UNIT)
 
-    def note(what: str, done: int, total: int) -> None:
-        nonlocal last, group, pace
+    def __init__(self, show: Callable[[str, int], object]) -> None:
+        self._show = show
+        self._done = 0.0  # of PARTS
+        self._group: tuple[str, ...] = ()
+        self._pace = Pace(_UNIT)
+
+    def note(self, what: str, done: int, total: int) -> None:
         phase = what.partition(" ")[0]
-        begin, end = _PHASES.get(phase, (last, last))
-        last = max(last, begin + (end - begin) * done / max(1, total))  # fits are repeated
-        left = ""
-        if phase not in group:
-            group = next((phases for phases in _PACED if phase in phases), ())
-            pace = Pace(_UNIT, PARTS, time.monotonic, overall=True)
-        if group:
-            pace.note(last)
-            seconds = pace.seconds_left
-            if seconds is not None and last < PARTS:
-                left = f", about {duration(seconds)} left"
-        show(f"{what}: {done:,} of {total:,}{left}", int(last))
+        begin, end = _PHASES.get(phase, (self._done, self._done))
+        done_now = begin + (end - begin) * done / max(1, total)
+        # A fit is repeated, and starts at 0 again: the whole never goes back.
+        self._done = max(self._done, done_now)
+        if phase not in self._group:
+            self._group = _paced_group(phase)
+            self._pace = Pace(_UNIT, PARTS, time.monotonic, overall=True)
+        self._show(f"{what}: {done:,} of {total:,}{self._time_left()}", int(self._done))
 
-    return note
+    def _time_left(self) -> str:
+        if not self._group:
+            return ""
+        self._pace.note(self._done)
+        seconds = self._pace.seconds_left
+        if seconds is None or self._done >= PARTS:
+            return ""
+        return f", about {duration(seconds)} left"
+
+
+def _paced_group(phase: str) -> tuple[str, ...]:
+    """The phases that ``phase`` shares its pace with; none if it shows no time."""
+    for phases in _PACED:
+        if phase in phases:
+            return phases
+    return ()

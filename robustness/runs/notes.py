@@ -30,17 +30,20 @@ _MAX_BYTES = 2**20
 _LIMITS = {"title": MAX_TITLE, "tags": MAX_TAGS, "note": MAX_NOTE}
 
 
-def _line(most: int, text: str) -> str:
-    return visible(text[:most])[:most]
+def _line(max_length: int, text: str) -> str:
+    # Cut again, as each invisible character becomes several: its number.
+    return visible(text[:max_length])[:max_length]
 
 
 def _tags(texts: tuple[str, ...]) -> tuple[str, ...]:
-    stripped = (tag.strip() for tag in visible(",".join(texts)[: 2 * MAX_TAGS]).split(","))
-    return tuple(dict.fromkeys(filter(None, stripped)))
+    """The tags in ``texts``, in each of which commas may separate several; each tag once."""
+    joined = ",".join(texts)[: 2 * MAX_TAGS]
+    tags = [tag.strip() for tag in visible(joined).split(",")]
+    return tuple(dict.fromkeys(tag for tag in tags if tag))
 
 
 class Notes(StrictRecord):
-    """The file. Times are in seconds since 1970, 0 for never.
+    """The notes on a run, as their file has them. Times are in seconds since 1970, 0 for never.
 
     ``stopped`` is why an unfinished run stopped. ``deleted_by`` names a person, "" where that
     is unknown. ``limits`` are those of a release, in percent or points, and ``baseline`` is the id
@@ -60,7 +63,7 @@ class Notes(StrictRecord):
 
 
 def read(folder: Path) -> Notes:
-    """The notes in ``folder``."""
+    """The notes in ``folder``; empty ones without a file, or with a damaged one."""
     return read_json(Notes, folder / FILE, _MAX_BYTES) or Notes()
 
 
@@ -69,12 +72,13 @@ def update(folder: Path, **changes: Any) -> None:
 
     Raises ``ParameterError`` for a text that is too long, ``RunError`` if it cannot be written.
     """
-    for name, most in _LIMITS.items():
+    for name, max_length in _LIMITS.items():
         text = changes.get(name, "")
-        if len(text) > most:
-            what = "list of tags" if name == "tags" else name
+        if len(text) > max_length:
+            noun = "list of tags" if name == "tags" else name
             raise ParameterError(
-                f"Expected a {what} of at most {most} characters, got {len(text)}: shorten it."
+                f"Expected a {noun} of at most {max_length} characters, got {len(text)}: shorten "
+                "it."
             )
     if "tags" in changes:
         changes["tags"] = (changes["tags"],)
@@ -92,11 +96,15 @@ def set_baseline(runs: Path, run_id: str) -> None:
 
 
 def _update(folder: Path, lock: Path, changes: dict[str, Any]) -> None:
-    """``lock`` is held meanwhile; not in the folder of a run, which a lock would bring back."""
+    """Change the notes in ``folder`` while ``lock`` is held.
+
+    The lock does not lie in the folder of a run: its file would bring back a run that was deleted.
+    """
     try:
         with file_lock(lock):
-            now = vars(Notes(**{**vars(read(folder)), **changes}))
-            values = {name: value for name, value in now.items() if value}
+            present = vars(read(folder))
+            updated = vars(Notes(**{**present, **changes}))
+            values = {name: value for name, value in updated.items() if value}
             text = json.dumps(values, ensure_ascii=False) if values else ""
             write_whole(folder / FILE, text.encode(errors="replace"))
     except OSError as error:

@@ -136,7 +136,7 @@ def last_written(folder: Path, run_id: str) -> int:
     Cached data of a run needs it, as a run's id may be reused. Raises ``RunError`` for an invalid
     id.
     """
-    return runs.written(runs.place(folder, run_id))
+    return runs.written(runs.path_by_id(folder, run_id))
 
 
 def show_what_is_no_run(entries: Sequence[runs.Listed]) -> None:

@@ -100,14 +100,14 @@ def test_figures_come_while_the_page_is_open_and_are_tried_once(
 ) -> None:
     for name in NAMES:
         (folder / name / "headline.json.gz").unlink()
-    compute = run_folder.compute_of
+    compute = run_folder.compute
 
     def compute_but_one(run: Path, *others: Any) -> run_folder.Headline:
         if run.name == "third":
             raise ZeroDivisionError
         return compute(run, *others)
 
-    monkeypatch.setattr(run_folder, "compute_of", compute_but_one)
+    monkeypatch.setattr(run_folder, "compute", compute_but_one)
     for path in (folder / "second").glob("*.parquet"):
         path.write_bytes(b"no rows")
     works: list[Callable[[], object]] = []
