@@ -1,7 +1,7 @@
 """The facts that model files and other libraries state, as keys of ``models.toml``.
 
-Foreign texts may say anything: each function returns nothing for what it does not understand. Only
-the process with limits calls ``describe``.
+Foreign texts may say anything: each function leaves out what it does not understand. Only the
+process with limits calls ``describe``.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from robustness.models.record import Normalisation, imagenet
 
 IMAGENET = "imagenet"
 INPUT_TYPE = "the type of its input"
-"""Marks an input that takes integers."""
+"""The source of a normalisation that is known because the input takes integers."""
 
 _ALIKE = 0.5
 """Share of matching names from which 1,000 classes count as ImageNet's."""
 
-_KEYS = ("names", "labels", "classes", "id2label", "index2label", "label_names")
+_NAME_KEYS = ("names", "labels", "classes", "id2label", "index2label", "label_names")
 """Keys of class names in the metadata of Ultralytics, Hugging Face and timm."""
 
 NORMALISATIONS: Mapping[str, Normalisation] = {
@@ -50,13 +50,15 @@ CONFIG = "config.json"
 PREPROCESSOR = "preprocessor_config.json"
 
 _TIMM_FITS = {"center": "crop", "squash": "squash", "border": "letterbox"}
-_WHOLE = 384
+_LEAST_SQUASHED_SIDE = 384
 """From this side on, ConvNeXT's processor resizes whole images, whatever its ``crop_pct``."""
 
 
 def size_of(height: int, width: int) -> int | list[int]:
-    """The ``input_size`` of a network's input, as an entry has it."""
-    return height if height == width else [height, width]
+    """The ``input_size`` of a network's input, as an entry has it: one side if it is square."""
+    if height == width:
+        return height
+    return [height, width]
 
 
 def value_of(normalisation: Normalisation) -> str | dict[str, Any]:
@@ -64,28 +66,39 @@ def value_of(normalisation: Normalisation) -> str | dict[str, Any]:
     for name, usual in NORMALISATIONS.items():
         if usual == normalisation:
             return name
-    plain = (normalisation.order, normalisation.scale) == ("RGB", 1.0)
-    return {
-        **({} if plain else {"order": normalisation.order, "scale": normalisation.scale}),
-        "mean": list(normalisation.mean),
-        "std": list(normalisation.std),
-    }
+    table: dict[str, Any] = {}
+    if normalisation.order != "RGB" or normalisation.scale != 1.0:
+        table["order"] = normalisation.order
+        table["scale"] = normalisation.scale
+    table["mean"] = list(normalisation.mean)
+    table["std"] = list(normalisation.std)
+    return table
 
 
 def framing_values(values: Mapping[str, Any], stated: Mapping[str, Any]) -> dict[str, Any]:
-    """``values`` and what is ``stated`` beside them; a fit of one's own has its own crop."""
-    crop = ("crop_pct", "padding") if values.get("fit") else ()
-    return {**{key: value for key, value in stated.items() if key not in crop}, **values}
+    """Merge the ``values`` that the user gives with those that a file or a library has ``stated``.
+
+    The user's count. With a fit of the user's, a stated ``crop_pct`` or ``padding`` is left out, as
+    it belongs to the stated fit.
+    """
+    merged = dict(stated)
+    if values.get("fit"):
+        merged.pop("crop_pct", None)
+        merged.pop("padding", None)
+    merged.update(values)
+    return merged
 
 
 # --- of a file ------------------------------------------------------------------------------------
 
 
 def describe(path: Path, facts: FileFacts) -> dict[str, Any]:
-    """The ``format`` of the file, its ``entry`` for ``models.toml``, and what that is ``told_by``.
+    """What the model file ``path`` tells of itself, as JSON-ready values.
 
-    ``outputs`` is the number of its classes, or None; ``classes`` are the names that the file gives
-    them, unless these are ImageNet's; ``warning`` is why its output may be no logits.
+    ``format`` is the name of its format. ``entry`` holds values for ``models.toml``, and
+    ``told_by`` the source of each. ``outputs`` is the number of its classes, None if unknown.
+    ``classes`` are the names that the file gives them, unless these are ImageNet's. ``warning``
+    says why its output may be no logits, "" if nothing suggests it.
     """
     entry: dict[str, Any] = {}
     sources: dict[str, str] = {}
@@ -105,29 +118,32 @@ def describe(path: Path, facts: FileFacts) -> dict[str, Any]:
     if facts.whole and "normalisation" not in stated:
         stated["normalisation"] = OF_BYTES
         told_by["normalisation"] = INPUT_TYPE
-    square = facts.shape is not None and facts.shape[0] == facts.shape[1]
-    for key in stated if square else {"normalisation"} & stated.keys():
-        entry[key] = stated[key]
-        sources[key] = told_by[key]
+    is_square = facts.shape is not None and facts.shape[0] == facts.shape[1]
+    for key, value in stated.items():
+        # A framing gives square images.
+        if is_square or key == "normalisation":
+            entry[key] = value
+            sources[key] = told_by[key]
     if facts.logits is not None:
         entry["output"] = "logits" if facts.logits else "probabilities"
         sources["output"] = "its predictions"
-    unclear = facts.logits is None and None not in (facts.shape, facts.classes)
+    was_asked = facts.shape is not None and facts.classes is not None
+    is_unclear = was_asked and facts.logits is None
     return {
         "format": format_of(path).name,
         "entry": entry,
         "told_by": sources,
         "outputs": facts.classes,
         "classes": names,
-        "warning": SIGMOID if unclear else "",
+        "warning": SIGMOID if is_unclear else "",
     }
 
 
 def class_names(path: Path, count: int) -> tuple[str, ...]:
     """The names of the ``count`` classes of the model file ``path``; empty if unknown.
 
-    In the metadata of an ONNX file, in the archive at the end of a TensorFlow Lite file, and in the
-    ``config.json`` of its folder or a JSON file of its own name.
+    They are looked for in the metadata of an ONNX file, in the archive at the end of a TensorFlow
+    Lite file, then in a JSON file of the model's name and in the ``config.json`` of its folder.
     """
     for names in _listed_names(path):
         if len(names) == count == len(set(names)) and all(names):
@@ -136,15 +152,20 @@ def class_names(path: Path, count: int) -> tuple[str, ...]:
 
 
 def _listed_names(path: Path) -> Iterator[list[str]]:
+    """Yield every list of names in the file or beside it, the most trusted first."""
     with suppress(Exception):  # foreign metadata may hold anything
         texts = list(format_of(path).metadata(path))
-        for name in _KEYS:
-            yield from (_names(_parsed(text)) for key, text in texts if key == name)
+        for name_key in _NAME_KEYS:
+            for key, text in texts:
+                if key == name_key:
+                    yield _as_names(_parsed(text))
     with suppress(Exception):
         for file in (path.with_suffix(".json"), path.parent / CONFIG):
             with suppress(OSError, ValueError):
                 metadata = read_object(file)
-                yield from (_names(metadata[key]) for key in _KEYS if key in metadata)
+                for name_key in _NAME_KEYS:
+                    if name_key in metadata:
+                        yield _as_names(metadata[name_key])
 
 
 def _parsed(text: str) -> Any:
@@ -152,54 +173,74 @@ def _parsed(text: str) -> Any:
     for parse in (json.loads, ast.literal_eval):
         with suppress(Exception):
             return parse(text)
-    return text.splitlines() if "\n" in text else text.split(",")
+    if "\n" in text:
+        return text.splitlines()
+    return text.split(",")
 
 
-def _names(value: Any) -> list[str]:
-    if isinstance(value, Mapping):
-        value = [value[key] for key in sorted(value, key=int)]
-    return [str(name).strip() for name in value]
+def _as_names(listed: Any) -> list[str]:
+    """The names in a list, or in a mapping from class indices, in the order of the indices."""
+    if isinstance(listed, Mapping):
+        listed = [listed[index] for index in sorted(listed, key=int)]
+    return [str(name).strip() for name in listed]
 
 
 def are_imagenet(names: Sequence[str]) -> bool:
     """Whether ``names`` are ImageNet's classes, with or without a background class first."""
-    ours = imagenet()
-    names = names[-len(ours) :]
-    alike = sum(
-        folded(mine) in {folded(part) for part in theirs.split(",")}
-        for mine, theirs in zip(ours.names, names, strict=False)
-    )
-    return len(names) == len(ours) and alike >= _ALIKE * len(ours)
+    imagenet_names = imagenet().names
+    class_count = len(imagenet_names)
+    names = names[-class_count:]  # without a background class
+    if len(names) != class_count:
+        return False
+    alike_count = 0
+    for imagenet_name, name in zip(imagenet_names, names, strict=True):
+        synonyms = {folded(synonym) for synonym in name.split(",")}
+        if folded(imagenet_name) in synonyms:
+            alike_count += 1
+    return alike_count >= _ALIKE * class_count
 
 
 # --- preprocessing, in a file or beside it --------------------------------------------------------
 
 
 def stated_entry(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
-    """The normalisation and framing that the model file ``path`` states, and where it does."""
+    """The normalisation and the framing that the model file ``path`` states, or a file beside it.
+
+    Returns their keys of ``models.toml`` with their values, and the source of each key.
+    """
     entry: dict[str, Any] = {}
     sources: dict[str, str] = {}
     for stated, source in _statements(path):
         for keys in (("normalisation",), FRAMING_KEYS):
-            if not entry.keys() & set(keys):  # the first counts
-                entry |= {key: stated[key] for key in keys if key in stated}
-        sources |= dict.fromkeys(entry.keys() - sources.keys(), source)
+            # The first source that says anything on a subject counts for all of it: a framing made
+            # of two sources would be that of neither.
+            if any(key in entry for key in keys):
+                continue
+            for key in keys:
+                if key in stated:
+                    entry[key] = stated[key]
+                    sources[key] = source
     return entry, sources
 
 
 def _statements(path: Path) -> Iterator[tuple[dict[str, Any], str]]:
-    """What stands in the model file ``path`` and beside it, as entries with their sources."""
+    """Yield what stands in the model file ``path`` and beside it, as entries with their sources."""
     with suppress(Exception):  # foreign metadata may hold anything
-        if quantised := format_of(path).numbers(path).input:
-            stated = {"normalisation": value_of(of_integers(quantised))}
-            yield stated, "the quantisation of its input"
+        quantised_input = format_of(path).numbers(path).input
+        if quantised_input:
+            normalisation = of_integers(quantised_input)
+            yield {"normalisation": value_of(normalisation)}, "the quantisation of its input"
     with suppress(Exception):
-        yield hugging_face_entry(read_object(path.parent / PREPROCESSOR)), PREPROCESSOR
+        preprocessor = read_object(path.parent / PREPROCESSOR)
+        yield hugging_face_entry(preprocessor), PREPROCESSOR
     with suppress(Exception):
         config: dict[str, Any] = {}
         for key, text in format_of(path).metadata(path):
-            with suppress(ValueError):  # a text that is not JSON
-                config[key] = json.loads(text) if text[:1] in "[{0123456789" else text
+            if text[:1] in "[{0123456789":
+                with suppress(ValueError):  # it may be no JSON all the same
+                    config[key] = json.loads(text)
+            else:
+                config[key] = text
         config = config.get("pretrained_cfg", config)
         if {"mean", "crop_pct", "interpolation"} & set(config):
             yield timm_entry(config), "the file"
@@ -209,68 +250,92 @@ def _statements(path: Path) -> Iterator[tuple[dict[str, Any], str]]:
 
 def of_integers(quantised: Quantisation) -> Normalisation:
     """The normalisation that maps pixels 0 to 255 to the integers of a quantised input."""
-    zero = float(quantised.zero_point - quantised.lowest)
-    return Normalisation("RGB", 255.0, (zero,) * 3, (1 / quantised.scale,) * 3)
+    zero_level = float(quantised.zero_point - quantised.lowest)
+    spread = 1 / quantised.scale
+    return Normalisation(
+        order="RGB",
+        scale=255.0,
+        mean=(zero_level, zero_level, zero_level),
+        std=(spread, spread, spread),
+    )
 
 
 # --- by library ----------------------------------------------------------------------------------
 
 
 def timm_entry(config: Mapping[str, Any]) -> dict[str, Any]:
-    """By timm's ``pretrained_cfg``, as its evaluation transform reads it, with ``input_size``."""
+    """The keys that timm's ``pretrained_cfg`` tells, as its evaluation transform reads it.
+
+    Among them is ``input_size``.
+    """
     entry: dict[str, Any] = {}
     with suppress(Exception):  # it may hold anything
         entry["normalisation"] = _normalisation(1.0, config["mean"], config["std"])
     with suppress(Exception):
-        height, side = map(int, config["input_size"][-2:])
-        entry["input_size"] = size_of(height, side)
-        if height == side and {"crop_pct", "interpolation"} & set(config):
-            fit = _TIMM_FITS[config.get("crop_mode") or "center"]
-            share = float(config.get("crop_pct") or Framing().share)
-            interpolation = config.get("interpolation") or "bicubic"
-            red, green, blue = (round(255 * float(value)) for value in config["mean"])
-            padding = red, green, blue
-            entry |= _framing(Framing(fit, side, share, interpolation, PIL, padding=padding))
+        height, width = map(int, config["input_size"][-2:])
+        entry["input_size"] = size_of(height, width)
+        if height != width:
+            return entry
+        if "crop_pct" not in config and "interpolation" not in config:
+            return entry
+        # timm fills the border of an image with the mean colour.
+        red, green, blue = (round(255 * float(value)) for value in config["mean"])
+        framing = Framing(
+            fit=_TIMM_FITS[config.get("crop_mode") or "center"],
+            side=height,
+            crop_pct=float(config.get("crop_pct") or Framing().share),
+            interpolation=config.get("interpolation") or "bicubic",
+            resize=PIL,
+            padding=(red, green, blue),
+        )
+        entry.update(_framing_keys(framing))
     return entry
 
 
 def hugging_face_entry(config: Mapping[str, Any]) -> dict[str, Any]:
-    """By a ``preprocessor_config.json``; transformers resize bytes as Pillow does.
+    """The keys that a ``preprocessor_config.json`` tells.
 
-    Their crop may begin a pixel before that of torchvision, where the rest is odd.
+    Transformers resize bytes as Pillow does. Their crop may begin a pixel before that of
+    torchvision, where the rest is odd.
     """
     entry: dict[str, Any] = {}
     with suppress(Exception):  # it may hold anything
-        rescales = config.get("do_rescale", True)
-        scale = 255 * float(config.get("rescale_factor", 1 / 255)) if rescales else 255.0
-        entry["normalisation"] = (
-            _normalisation(scale, config["image_mean"], config["image_std"])
-            if config.get("do_normalize", True)
-            else value_of(Normalisation(scale=scale))
-        )
-    with suppress(Exception):
-        if not config.get("do_resize", True):
-            return entry
-        size = config["size"]
-        crops = bool(config.get("do_center_crop"))
-        if isinstance(size, int):
-            size = {"shortest_edge": size} if crops else {"height": size, "width": size}
-        share = float(config.get("crop_pct") or 1)
-        if "shortest_edge" in size:
-            fit = "crop"
-            side = int(size["shortest_edge"])
-            if config.get("crop_pct") and side >= _WHOLE:
-                fit = "squash"
-                share = 1.0
+        scale = 255.0
+        if config.get("do_rescale", True):
+            scale *= float(config.get("rescale_factor", 1 / 255))
+        if config.get("do_normalize", True):
+            normalisation = _normalisation(scale, config["image_mean"], config["image_std"])
         else:
-            fit = "squash"
-            side = _side(size)
-        if crops:
-            side, resized = _side(config["crop_size"]), side
-            share = share_of(side, resized)
-        interpolation = Image.Resampling(int(config.get("resample", 2))).name.lower()
-        entry |= _framing(Framing(fit, side, share, interpolation, PIL))
+            normalisation = value_of(Normalisation(scale=scale))
+        entry["normalisation"] = normalisation
+    with suppress(Exception):
+        if config.get("do_resize", True):
+            entry.update(_framing_keys(_hugging_face_framing(config)))
     return entry
+
+
+def _hugging_face_framing(config: Mapping[str, Any]) -> Framing:
+    size = config["size"]
+    crops = bool(config.get("do_center_crop"))
+    crop_pct = config.get("crop_pct")
+    if isinstance(size, int):  # the older notation
+        size = {"shortest_edge": size} if crops else {"height": size, "width": size}
+    fit = "squash"
+    share = float(crop_pct or 1)
+    if "shortest_edge" not in size:
+        resized_side = _side(size)
+    else:
+        resized_side = int(size["shortest_edge"])
+        if crop_pct and resized_side >= _LEAST_SQUASHED_SIDE:
+            share = 1.0
+        else:
+            fit = "crop"
+    side = resized_side
+    if crops:
+        side = _side(config["crop_size"])
+        share = share_of(side, resized_side)
+    interpolation = Image.Resampling(int(config.get("resample", 2))).name.lower()
+    return Framing(fit, side, share, interpolation, resize=PIL)
 
 
 def hugging_face_shape(folder: Path) -> Shape | None:
@@ -279,30 +344,48 @@ def hugging_face_shape(folder: Path) -> Shape | None:
         config = read_object(folder / PREPROCESSOR)
     except (OSError, ValueError):
         return None
-    for value in (config.get("crop_size"), config.get("size")):
-        if isinstance(value, dict):
-            height = value.get("height", value.get("shortest_edge"))
-            value = [height, value.get("width", height)]
-        if shape := shape_of(value):
+    for size in (config.get("crop_size"), config.get("size")):
+        if isinstance(size, dict):
+            height = size.get("height", size.get("shortest_edge"))
+            size = [height, size.get("width", height)]
+        shape = shape_of(size)
+        if shape is not None:
             return shape
     return None
 
 
 def shape_of(value: Any) -> Shape | None:
-    """Height and width of a side, or of two, greater than 0; None if it is neither."""
+    """Height and width by ``value``: one side, or a pair of them.
+
+    None unless the sides are whole numbers greater than 0.
+    """
     sides = value if isinstance(value, list | tuple) else [value, value]
-    fixed = len(sides) == 2 and all(isinstance(side, int) and side > 0 for side in sides)
-    return (sides[0], sides[1]) if fixed else None
+    if len(sides) != 2:
+        return None
+    height, width = sides
+    if not isinstance(height, int) or not isinstance(width, int):
+        return None
+    if height <= 0 or width <= 0:
+        return None
+    return height, width
 
 
 def torchvision_entry(transforms: Any) -> dict[str, Any]:
-    """By ``Weights.transforms()`` of torchvision, with ``input_size`` and ``normalisation``."""
+    """The keys that ``Weights.transforms()`` of torchvision tell.
+
+    Among them are ``input_size`` and ``normalisation``.
+    """
     (side,) = transforms.crop_size
-    (resized,) = transforms.resize_size
-    share = share_of(side, resized)
-    interpolation = transforms.interpolation.value
+    (resized_side,) = transforms.resize_size
+    framing = Framing(
+        fit="crop",
+        side=side,
+        crop_pct=share_of(side, resized_side),
+        interpolation=transforms.interpolation.value,
+        resize=PIL,
+    )
     return {
-        **_framing(Framing("crop", side, share, interpolation, PIL)),
+        **_framing_keys(framing),
         "input_size": side,
         "normalisation": {"mean": list(transforms.mean), "std": list(transforms.std)},
     }
@@ -314,30 +397,39 @@ def is_torchvision(transforms: Any) -> bool:
     return all(hasattr(transforms, key) for key in keys)
 
 
-def share_of(side: int, resized: int) -> float:
-    """The shortest ``crop_pct`` by which an image of ``resized`` pixels gives ``side``."""
-    exact = side / resized
-    shares = (round(exact, digits) for digits in range(1, 9))
-    return next((share for share in shares if share and int(side / share) == resized), exact)
+def share_of(side: int, resized_side: int) -> float:
+    """The ``crop_pct`` with the fewest digits by which ``resized_side`` pixels give ``side``."""
+    exact_share = side / resized_side
+    for digits in range(1, 9):
+        share = round(exact_share, digits)
+        if share and int(side / share) == resized_side:
+            return share
+    return exact_share
 
 
 def _side(size: Any) -> int:
+    """The side that ``size`` gives: a number, or a mapping with a height or a shortest edge."""
     if isinstance(size, Mapping):
         size = size.get("height", size.get("shortest_edge"))
     return int(size)
 
 
 def _normalisation(scale: float, mean: Any, std: Any) -> str | dict[str, Any]:
-    red, green, blue = map(float, mean)
-    first, second, third = map(float, std)
-    if min(first, second, third, scale) <= 0:
-        raise ValueError("a spread or a scale of 0")
-    means = (red, green, blue)
-    spreads = (first, second, third)
-    return value_of(Normalisation("RGB", round(scale, 9), means, spreads))
+    """The normalisation as ``value_of`` says it; raises an error for values that give none."""
+    red_mean, green_mean, blue_mean = map(float, mean)
+    red_std, green_std, blue_std = map(float, std)
+    if min(red_std, green_std, blue_std, scale) <= 0:
+        raise ValueError("expected a std and a scale above 0")
+    normalisation = Normalisation(
+        order="RGB",
+        scale=round(scale, 9),  # 255 times a factor that is written as 0.00392...
+        mean=(red_mean, green_mean, blue_mean),
+        std=(red_std, green_std, blue_std),
+    )
+    return value_of(normalisation)
 
 
-def _framing(framing: Framing) -> dict[str, Any]:
+def _framing_keys(framing: Framing) -> dict[str, Any]:
     """What a description says of ``framing``; raises ``ParameterError`` for one that is none."""
     values = check_framing(framing).as_dict()
     del values["side"]
