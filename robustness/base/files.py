@@ -18,7 +18,7 @@ from typing import BinaryIO
 
 from filelock import FileLock
 
-from robustness.base.errors import ParameterError
+from robustness.base.errors import ParameterError, RobustnessError
 
 TEMPORARY = ".*.tmp"
 """Pattern of the temporary files that an interruption may leave behind."""
@@ -146,26 +146,39 @@ def file_lock(target: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def reading(subject: str) -> Iterator[None]:
-    """Turn an ``OSError`` into a ``ParameterError`` that says that ``subject`` cannot be read."""
+def file_errors(
+    failure: str,
+    advice: str = "",
+    *,
+    kind: type[RobustnessError] = ParameterError,
+    hint: str = "",
+) -> Iterator[None]:
+    """Turn an ``OSError`` into an error of ``kind`` that users can read.
+
+    Its message is ``failure``, such as "The labels cannot be written", with the reason that the
+    system gives, then ``advice``, a sentence. ``hint`` is for the command line only.
+    """
     try:
         yield
     except OSError as error:
-        reason = error.strerror or type(error).__name__
-        raise ParameterError(f"{subject} cannot be read: {reason}.") from error
+        reason = error.strerror or str(error) or type(error).__name__
+        sentences = [f"{failure}: {reason.rstrip('.')}."]
+        if advice:
+            sentences.append(advice)
+        raise kind(" ".join(sentences), hint=hint) from error
+
+
+def reading(subject: str) -> contextlib.AbstractContextManager[None]:
+    """Turn an ``OSError`` into a ``ParameterError`` that says that ``subject`` cannot be read."""
+    return file_errors(f"{subject} cannot be read")
 
 
 @contextlib.contextmanager
 def writing(path: Path) -> Iterator[None]:
     """Create the folder of ``path``; raises ``ParameterError`` where it cannot be written."""
-    try:
+    with file_errors(f"{path} cannot be written", "Choose another place."):
         path.parent.mkdir(parents=True, exist_ok=True)
         yield
-    except OSError as error:
-        reason = error.strerror or type(error).__name__
-        raise ParameterError(
-            f"{path} cannot be written: {reason}; choose another place."
-        ) from error
 
 
 def make_folder(path: Path) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 from robustness import __version__, models
 from robustness.base.errors import ParameterError
+from robustness.base.files import file_errors
 from robustness.base.turns import Note
 from robustness.datasets import Dataset
 from robustness.hardening.judgement import (
@@ -205,15 +206,15 @@ def _judge(
 @contextmanager
 def _result_folder() -> Iterator[Path]:
     """A temporary folder for the result; raises ``ParameterError`` where it cannot be written."""
-    try:
-        with tempfile.TemporaryDirectory() as folder:
-            yield Path(folder)
-    except OSError as error:
-        raise ParameterError(
-            f"The trained model cannot be written: {error.strerror}. Make room on the disk, then "
-            "train again: the training continues from its end.",
+    with (
+        file_errors(
+            "The trained model cannot be written",
+            "Make room on the disk, then train again: the training continues from its end.",
             hint=f"The folder is {tempfile.gettempdir()}.",
-        ) from error
+        ),
+        tempfile.TemporaryDirectory() as folder,
+    ):
+        yield Path(folder)
 
 
 def check_name(name: str) -> None:

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from robustness import __version__, models
 from robustness.base import settings
 from robustness.base.errors import ParameterError
-from robustness.base.files import put_whole
+from robustness.base.files import file_errors, put_whole
 from robustness.base.turns import Note
 from robustness.datasets import Dataset, sample_pixels
 from robustness.datasets.dataset import KNOWN, entry_class_indices
@@ -262,18 +262,16 @@ class Checkpoint:
                 np.savez(stream, steps=np.array(steps), **model.state())  # type: ignore[arg-type]
 
         folder = self._file.parent
-        try:
+        with file_errors(
+            "The training cannot be saved",
+            "Make room on the disk, then train again: it continues from the last saved step.",
+            hint=f"The folder is {folder}.",
+        ):
             folder.mkdir(parents=True, exist_ok=True)
             for other in folder.glob("*.npz"):
                 if time.time() - other.stat().st_mtime > _LIFETIME and other != self._file:
                     other.unlink(missing_ok=True)
             put_whole(self._file, save)
-        except OSError as error:
-            raise ParameterError(
-                f"The training cannot be saved: {error.strerror}. Make room on the disk, then "
-                "train again: it continues from the last saved step.",
-                hint=f"The folder is {folder}.",
-            ) from error
 
     def remove(self) -> None:
         self._file.unlink(missing_ok=True)

@@ -40,6 +40,7 @@ from robustness.base.files import (
     stored_bytes,
     version,
     write_whole,
+    writing,
 )
 from robustness.base.text import did_you_mean
 from robustness.base.toml import MAX_BYTES, parse_toml, read_toml
@@ -672,12 +673,8 @@ def _header_name(header: re.Match[str]) -> str:
 @contextmanager
 def _locked(file: Path) -> Iterator[str]:
     """The text of ``file``, locked against changes by other processes."""
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with file_lock(file):
-            yield _text(file)
-    except OSError as error:
-        raise ParameterError(f"{file} cannot be written: {error.strerror}.") from error
+    with writing(file), file_lock(file):
+        yield _text(file)
 
 
 def _text(file: Path) -> str:

@@ -27,7 +27,7 @@ from typing import Any
 
 from robustness import metrics, models
 from robustness.base.errors import LabelError, ParameterError, RobustnessError, RunError
-from robustness.base.files import put_whole
+from robustness.base.files import file_errors, put_whole
 from robustness.base.text import csv_cell
 from robustness.datasets import Dataset, classes_of, open_dataset
 from robustness.images.framing import Picture
@@ -107,14 +107,12 @@ def export(plan: Plan, to: str, names: Sequence[str] = ()) -> Iterator[ExportPro
         raise ParameterError(
             f"Expected perturbations, got {attacks[0]}: an attack's images depend on the model."
         )
-    try:
-        with _Zip(to) if to.lower().endswith(".zip") else nullcontext(_Folder(to)) as target:
-            yield from _written(plan, target, to, names)
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise RunError(
-            f"The images cannot be written: {reason}.", hint=f"The place is {to}."
-        ) from error
+    is_zip = to.lower().endswith(".zip")
+    with (
+        file_errors("The images cannot be written", kind=RunError, hint=f"The place is {to}."),
+        _Zip(to) if is_zip else nullcontext(_Folder(to)) as target,
+    ):
+        yield from _written(plan, target, to, names)
 
 
 def _written(

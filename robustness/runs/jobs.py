@@ -27,7 +27,7 @@ from pydantic import Field, FiniteFloat
 
 from robustness.base import settings, workers
 from robustness.base.errors import RobustnessError, RunError, RunLockedError
-from robustness.base.files import file_lock, write_whole
+from robustness.base.files import file_errors, file_lock, write_whole
 from robustness.base.text import counted
 from robustness.base.turns import PAUSES, in_turn
 from robustness.base.validation import StrictRecord, read_json
@@ -187,14 +187,13 @@ def submit_match(request: MatchRequest, runs: Path, by: str) -> Path:
     folder = runs / new_id(request.title)
     manifest = request.model_copy(update={"creator": by})
     try:
-        folder.mkdir(parents=True)
-        write_whole(folder / MANIFEST, manifest.model_dump_json().encode())
+        with file_errors("The match cannot be queued", kind=RunError):
+            folder.mkdir(parents=True)
+            write_whole(folder / MANIFEST, manifest.model_dump_json().encode())
         _add(folder, by)
-    except (OSError, RunError) as error:
+    except RunError:
         shutil.rmtree(folder, ignore_errors=True)
-        if isinstance(error, RunError):
-            raise
-        raise RunError(f"The match cannot be queued: {error.strerror}.") from error
+        raise
     return folder
 
 
@@ -205,10 +204,8 @@ def submit_hardening(folder: Path, arguments: Sequence[str], by: str) -> None:
     """
     if is_queued(folder):
         raise RunError(f"The run {folder.name} already has a job: wait for it, or cancel it.")
-    try:
+    with file_errors(f"The run {folder.name} cannot be queued", kind=RunError):
         write_whole(folder / HARDENING, json.dumps(list(arguments)).encode())
-    except OSError as error:
-        raise RunError(f"The run {folder.name} cannot be queued: {error.strerror}.") from error
     _add(folder, by)
 
 
@@ -222,14 +219,13 @@ def end_hardening(folder: Path, answer: Mapping[str, Any]) -> None:
 
     Raises ``RunError`` if the answer cannot be written.
     """
-    try:
+    with file_errors(
+        "The model is added, but its judgement cannot be written",
+        "Make room on the disk, remove the model and train again.",
+        kind=RunError,
+    ):
         write_whole(folder / HARDENED, json.dumps(answer).encode())
         (folder / HARDENING).unlink(missing_ok=True)
-    except OSError as error:
-        raise RunError(
-            f"The model is added, but its judgement cannot be written: {error.strerror}. Make "
-            "room on the disk, remove the model and train again."
-        ) from error
     drop(folder)
 
 
@@ -271,11 +267,9 @@ def submitting(runs: Path) -> Iterator[None]:
     """
     # On a stack, so that the errors of the lock are told from those of the caller's block.
     with contextlib.ExitStack() as stack:
-        try:
+        with file_errors("The queue of runs cannot be written", kind=RunError):
             (runs / QUEUE).mkdir(parents=True, exist_ok=True)
             stack.enter_context(file_lock(runs / QUEUE / "submitting"))
-        except OSError as error:
-            raise RunError(f"The queue of runs cannot be written: {error.strerror}.") from error
         yield
 
 
@@ -463,13 +457,11 @@ def _forget_stop_reason(folder: Path) -> None:
 
 def _add(folder: Path, by: str) -> None:
     """Writes the job of the run in ``folder``; raises ``RunError`` if that is impossible."""
-    try:
+    with file_errors(f"The run {folder.name} cannot be queued", kind=RunError):
         (folder.parent / QUEUE).mkdir(exist_ok=True)
         _forget_stop_reason(folder)
         job = {"by": by, "asked": time.time()}
         write_whole(_job_file(folder), json.dumps(job).encode())
-    except OSError as error:
-        raise RunError(f"The run {folder.name} cannot be queued: {error.strerror}.") from error
 
 
 def _job_file(folder: Path) -> Path:

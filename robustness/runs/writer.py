@@ -31,7 +31,7 @@ from filelock import FileLock
 
 from robustness import models
 from robustness.base.errors import RobustnessError, RunError
-from robustness.base.files import TEMPORARY, file_lock
+from robustness.base.files import TEMPORARY, file_errors, file_lock
 from robustness.base.text import counted
 from robustness.base.turns import Pace, Unit, in_turns
 from robustness.base.validation import read_json
@@ -411,7 +411,12 @@ class RunWriter:
         """
         if not self._waiting and not changes:
             return
-        try:
+        with file_errors(
+            f"The rows of the run {self.manifest.id} cannot be written",
+            "Make room, then continue the run.",
+            kind=RunError,
+            hint=f"Its folder is {self.folder}. {_HOW_TO_CONTINUE}",
+        ):
             if self._waiting:
                 self._write_waiting()
             if changes.get("status") == FINISHED:
@@ -428,12 +433,6 @@ class RunWriter:
                 **changes,
             )
             self.manifest.write(self.folder)
-        except OSError as error:
-            raise RunError(
-                f"The rows of the run {self.manifest.id} cannot be written: {error.strerror}; make "
-                "room, then continue the run.",
-                hint=f"Its folder is {self.folder}. {_HOW_TO_CONTINUE}",
-            ) from error
 
     def _write_waiting(self) -> None:
         """Writes the waiting chunks: a file of their images, and one of their rows."""
@@ -483,7 +482,7 @@ def start(
     chosen = ENGINES[engine]
     fresh = _new_manifest(plan, chosen.name, creator)
     same = _same_request(runs, fresh) if resume else None
-    try:
+    with _writable(runs):
         if same is not None:
             writer = _open_writer(plan, same, fresh=None, patience=patience)
             if notes.read(same).stopped:
@@ -494,14 +493,14 @@ def start(
         folder = runs / fresh.id
         folder.mkdir(parents=True)
         return _open_writer(plan, folder, fresh, patience)
-    except OSError as error:
-        raise _unwritable(runs, error) from error
 
 
-def _unwritable(runs: Path, error: OSError) -> RunError:
-    return RunError(
-        f"The folder of runs cannot be written to: {error.strerror}; make it writable, or choose "
-        "another folder.",
+def _writable(runs: Path) -> contextlib.AbstractContextManager[None]:
+    """A context whose ``OSError`` becomes a ``RunError`` that ``runs`` cannot be written to."""
+    return file_errors(
+        "The folder of runs cannot be written to",
+        "Make it writable, or choose another folder.",
+        kind=RunError,
         hint=f"The folder is {runs}; --out names another.",
     )
 
@@ -550,14 +549,16 @@ def reopen(plan: Plan, folder: Path, *, patience: float = 0.0) -> RunWriter:
             f"The run {manifest.id} cannot continue: its images or versions of the software have "
             "changed. Evaluate the images again."
         )
-    return _open_writer(plan, folder, fresh=None, patience=patience)
+    with _writable(folder.parent):
+        return _open_writer(plan, folder, fresh=None, patience=patience)
 
 
 def _open_writer(plan: Plan, folder: Path, fresh: Manifest | None, patience: float) -> RunWriter:
     """The writer of the run in ``folder``: of the ``fresh`` one, or without it of the one there.
 
     Clears what a killed process left behind, and takes out of the run the images that a model did
-    not answer, so that it is asked again.
+    not answer, so that it is asked again. Raises ``OSError`` where the disk does not take them; no
+    folder of a ``fresh`` run is left behind then.
     """
     lock: FileLock | None = None
     try:
@@ -581,13 +582,11 @@ def _open_writer(plan: Plan, folder: Path, fresh: Manifest | None, patience: flo
             writer.write(status=UNFINISHED, content=None)
             remove_unlisted(folder, writer.manifest.parts)
         return writer
-    except BaseException as error:  # such as of a disk with room for a folder, but for no file
+    except BaseException:  # such as of a disk with room for a folder, but for no file
         if lock is not None:
             lock.release()
         if fresh is not None:
             shutil.rmtree(folder, ignore_errors=True)
-        if isinstance(error, OSError):
-            raise _unwritable(folder.parent, error) from error
         raise
 
 

@@ -43,7 +43,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from robustness.base import settings
 from robustness.base.errors import AccessError, ParameterError, RobustnessError
-from robustness.base.files import read_regular, stored_bytes, write_whole
+from robustness.base.files import file_errors, read_regular, stored_bytes, write_whole
 from robustness.base.roles import Action, policy
 from robustness.base.text import counted, plain
 from robustness.datasets import distinct
@@ -573,15 +573,13 @@ def _keep(name: str, data: bytes) -> Path:
     """Write the archive ``data`` beside the runs, under its digest; return its path."""
     folder = runs_folder() / UPLOADS / hashlib.sha256(data).hexdigest()[:32]
     path = folder / f"{Path(name).stem[:60] or 'upload'}.zip"
-    try:
+    with file_errors(
+        f"The upload cannot be kept in {runs_folder()}",
+        "The operator can name another folder in the setting 'runs'.",
+    ):
         folder.mkdir(parents=True, exist_ok=True)
         folder.touch()  # in case an earlier session left it
         _OWN.add(folder)
         if not path.exists():
             write_whole(path, data)
-    except OSError as error:
-        raise ParameterError(
-            f"The upload cannot be kept in {runs_folder()}: {error.strerror}; the operator can "
-            "name another folder in the setting 'runs'."
-        ) from error
     return path

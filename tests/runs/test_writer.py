@@ -234,7 +234,7 @@ def test_a_full_disk_gets_a_sentence_and_leaves_no_half_file(
     plan = runs.plan(str(folder), SPEC, batch=2)
     with (
         monkeypatch.context() as patch,
-        pytest.raises(RunError, match=r": No space left on device; make room"),
+        pytest.raises(RunError, match=r": No space left on device\. Make room"),
         runs.start(plan, tmp_path) as writer,
     ):
         list(patch.setattr(pq, "write_table", full) or writer.perform("stand-in"))
