@@ -1,8 +1,7 @@
 """The columns of the rows, one record each, for all that writes, checks or explains rows.
 
-Rows also have a column for each metric of a plugin.
-
-The versions of everything, other than the request, that may change a row.
+Rows also have a column for each metric of a plugin. Beside them stand the versions of everything,
+other than the request, that may change a row.
 """
 
 from __future__ import annotations
@@ -35,8 +34,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 TOLERANCE = 1e-4
-"""Of probabilities, similarities and the like, all of order 1: a hundred times the last digits of
-float32 after the layers of a network, and far below what any figure shows."""
+"""The tolerance of probabilities, similarities and the like, all of order 1: a hundred times the
+last digits of float32 after the layers of a network, and far below what any figure shows."""
 
 TIES = math.inf
 """The tolerance of what changes where classes of nearly equal probability below the first trade
@@ -78,9 +77,10 @@ class Column:
     fill: Fill | None = None
     stored: bool = True
 
-    def of(self, rows: Sequence[Measurement]) -> pa.Array:
+    def array(self, rows: Sequence[Measurement]) -> pa.Array:
         """The values of ``rows``."""
-        return pa.array(map(self.fill or attrgetter(self.name), rows), self.type)
+        fill = self.fill or attrgetter(self.name)
+        return pa.array(map(fill, rows), self.type)
 
 
 def _text(name: str, values: str, meaning: str, *, stored: bool = True) -> Column:
@@ -96,13 +96,20 @@ def _probability(name: str, meaning: str) -> Column:
 
 
 def _top5(image: str, name: str) -> tuple[Column, Column]:
-    type_text = "up to five, each"
-    meaning = f"the most likely classes of the {image} image"
-    probabilities = _probability(f"{name}_probabilities", f"of {name}")
-    return (
-        Column(name, f"{type_text} {_INDEX}", meaning, pa.list_(_WHOLE), tolerance=TIES),
-        replace(probabilities, values=f"{type_text} {_SHARE}", type=pa.list_(_NUMBER)),
+    """The columns ``name`` and ``name``_probabilities, of the original or the perturbed image."""
+    classes = Column(
+        name,
+        f"up to five, each {_INDEX}",
+        f"the most likely classes of the {image} image",
+        pa.list_(_WHOLE),
+        tolerance=TIES,
     )
+    probabilities = replace(
+        _probability(f"{name}_probabilities", f"of {name}"),
+        values=f"up to five, each {_SHARE}",
+        type=pa.list_(_NUMBER),
+    )
+    return classes, probabilities
 
 
 def _correctness(name: str, meaning: str) -> Column:
@@ -141,16 +148,21 @@ def _metric(name: str) -> Column:
         return Column(name, _ANY, meaning, null=True, fill=_score(name))
     metric = metrics.REGISTRY[name]
     better = "higher" if metric.higher_is_better else "lower"
-    bounded = math.isfinite(metric.high)
-    note = "" if bounded else "; empty where infinite"
+    meaning = f"{metric.label}: {metric.formula}; {better} is better"
+    is_bounded = math.isfinite(metric.high)
+    if is_bounded:
+        values = f"{metric.low:g} to {metric.high:g}"
+    else:
+        values = _ANY
+        meaning += "; empty where infinite"
     return Column(
         name,
-        f"{metric.low:g} to {metric.high:g}" if bounded else _ANY,
-        f"{metric.label}: {metric.formula}; {better} is better{note}",
+        values,
+        meaning,
         unit=metric.unit,
         low=metric.low,
         high=min(metric.high, 1e4),
-        null=not bounded,
+        null=not is_bounded,
         tolerance=metric.tolerance,
         fill=_score(name),
     )
@@ -233,7 +245,7 @@ COLUMNS = (
     *_top5("clean", "clean_top5"),
     *_top5("perturbed", "top5"),
     Column("consistent", _TRUTH, "whether top1 is clean_top1", _FLAG),
-    *(_metric(m.name) for m in metrics.REGISTRY if m.name != "consistent"),
+    *(_metric(metric.name) for metric in metrics.REGISTRY if metric.name != "consistent"),
     *(_rescaled(raw, name) for raw, name in RESCALED.items()),
     _correctness("clean_correct", "whether clean_top1 is the label"),
     _correctness("correct", "whether top1 is the label"),
@@ -244,7 +256,7 @@ COLUMNS = (
         "a list of stages, shallow to deep",
         _STAGES,
         pa.list_(_STAGE),
-        fill=lambda row: [{"stage": stage, **row.stages[stage]} for stage in row.stages],
+        fill=lambda row: [{"stage": stage, **scores} for stage, scores in row.stages.items()],
     ),
 )
 """Every column of the rows but those of plugins' metrics, in their order."""
@@ -261,8 +273,8 @@ NUMBERS = tuple(
 )
 """Columns with one value each; enough for every statistic."""
 
-MOST_OWN = 64
-"""Most columns of plugins' metrics in one table."""
+MAX_PLUGIN_COLUMNS = 64
+"""The most columns of plugins' metrics in one table."""
 
 REMEDY = pa.field("remedy", pa.string())
 """The last column of files of rows: null, or the remedy of a row that has the next two alone."""
@@ -273,26 +285,27 @@ REMEDIED = ("clean_top1", "clean_probability", "top1", "probability")
 
 def own_scores() -> tuple[str, ...]:
     """The metrics of plugins: columns after those of ``SCHEMA``."""
-    return tuple(m.name for m in metrics.REGISTRY if m.name not in SCHEMA.names)
+    return tuple(metric.name for metric in metrics.REGISTRY if metric.name not in SCHEMA.names)
 
 
-def columns(own: Sequence[str] = ()) -> tuple[Column, ...]:
-    """``COLUMNS``, and one for each of the metrics ``own``."""
-    return (*COLUMNS, *map(_metric, own))
+def columns(plugin_columns: Sequence[str] = ()) -> tuple[Column, ...]:
+    """``COLUMNS``, and one for each of the metrics ``plugin_columns``."""
+    return (*COLUMNS, *map(_metric, plugin_columns))
 
 
-def schema(own: Sequence[str]) -> pa.Schema:
-    """``SCHEMA`` with a column for each of the metrics ``own``."""
-    return pa.schema([*SCHEMA, *((name, pa.float64()) for name in own)])
+def schema(plugin_columns: Sequence[str]) -> pa.Schema:
+    """``SCHEMA`` with a column for each of the metrics ``plugin_columns``."""
+    return pa.schema([*SCHEMA, *((name, pa.float64()) for name in plugin_columns)])
 
 
-def stored(own: Sequence[str]) -> pa.Schema:
-    """The columns of files of rows: those of ``schema(own)`` but ``NOT_STORED``, and ``REMEDY``."""
-    return pa.schema([*(field for field in schema(own) if field.name not in NOT_STORED), REMEDY])
+def stored(plugin_columns: Sequence[str]) -> pa.Schema:
+    """The columns of files of rows: those of ``schema`` but ``NOT_STORED``, and ``REMEDY``."""
+    fields = [field for field in schema(plugin_columns) if field.name not in NOT_STORED]
+    return pa.schema([*fields, REMEDY])
 
 
-def dictionary(own: Sequence[str]) -> list[dict[str, str]]:
-    """The meaning of each column of ``schema(own)``, for readers of exported rows."""
+def dictionary(plugin_columns: Sequence[str]) -> list[dict[str, str]]:
+    """The meaning of each column of ``schema``, for readers of exported rows."""
     return [
         {
             "column": column.name,
@@ -301,64 +314,71 @@ def dictionary(own: Sequence[str]) -> list[dict[str, str]]:
             "values": column.values,
             "meaning": column.meaning,
         }
-        for column in columns(own)
+        for column in columns(plugin_columns)
     ]
 
 
-def own_columns(table: pa.Schema) -> tuple[str, ...]:
+def plugin_columns_of(table: pa.Schema) -> tuple[str, ...]:
     """The metrics of plugins in a file of rows; raises ``ParameterError`` for another table."""
-    types = {field.name: field.type for field in stored(())}
-    own = tuple(name for name in table.names if name not in types)
+    names = table.names
+    known_types = {field.name: field.type for field in stored(())}
+    plugin_columns = tuple(name for name in names if name not in known_types)
+    is_complete = known_types.keys() <= set(names)
+    has_duplicates = len(set(names)) < len(names)
+    has_types = all(field.type == known_types.get(field.name, pa.float64()) for field in table)
+    has_derived = not set(plugin_columns).isdisjoint(NOT_STORED)
     if (
-        len(own) > MOST_OWN
-        or len({*table.names}) < len(table)
-        or not types.keys() <= {*table.names}
-        or any(field.type != types.get(field.name, pa.float64()) for field in table)
-        or not set(own).isdisjoint(NOT_STORED)
+        not is_complete
+        or has_duplicates
+        or not has_types
+        or has_derived
+        or len(plugin_columns) > MAX_PLUGIN_COLUMNS
     ):
         raise ParameterError("Expected the columns of rows.")
-    return own
+    return plugin_columns
 
 
 def to_table(rows: Sequence[Measurement], positions: Sequence[int]) -> pa.Table:
     """``rows`` as a table with their ``positions``, in ``SCHEMA`` and the plugins' columns."""
-    filled = [
-        pa.array(positions, column.type) if column.name == "position" else column.of(rows)
-        for column in columns(own_scores())
-    ]
-    return pa.table(filled, schema(own_scores()))
+    plugin_columns = own_scores()
+    arrays = []
+    for column in columns(plugin_columns):
+        if column.name == "position":
+            arrays.append(pa.array(positions, column.type))
+        else:
+            arrays.append(column.array(rows))
+    return pa.table(arrays, schema(plugin_columns))
 
 
 def to_stored(rows: Sequence[Measurement], positions: Sequence[int]) -> pa.Table:
     """``rows`` as files have them, and after them those of the predictions with remedies."""
-    own = own_scores()
-    remedied = [
-        {
-            "position": position,
-            **{name: getattr(row, name) for name in REMEDIED_KEYS[1:]},
-            **trial._asdict(),
-        }
-        for row, position in zip(rows, positions, strict=True)
-        for trial in row.remedies
-    ]
+    remedied_rows = []
+    for row, position in zip(rows, positions, strict=True):
+        for prediction in row.remedies:
+            remedied_rows.append(
+                {
+                    "position": position,
+                    "model": row.model,
+                    "condition": row.condition,
+                    "perturbation": row.perturbation,
+                    **prediction._asdict(),
+                }
+            )
     plain = to_table(rows, positions).drop_columns(list(NOT_STORED))
-    return pa.concat_tables(
-        [
-            plain.append_column(REMEDY, pa.nulls(len(rows), REMEDY.type)),
-            pa.Table.from_pylist(remedied, stored(own)),
-        ]
-    )
+    plain = plain.append_column(REMEDY, pa.nulls(len(rows), REMEDY.type))
+    remedied = pa.Table.from_pylist(remedied_rows, stored(own_scores()))
+    return pa.concat_tables([plain, remedied])
 
 
 def to_frame(table: pa.Table) -> pd.DataFrame:
     """``table`` for pandas: repeated texts as categories, missing values preserved."""
     import pandas as pd
 
-    words = [field.name for field in table.schema if pa.types.is_string(field.type)]
+    text_columns = [field.name for field in table.schema if pa.types.is_string(field.type)]
     # NumPy's integers and truth values cannot be missing.
     nullable = {pa.int32(): pd.Int32Dtype(), pa.bool_(): pd.BooleanDtype()}
     frame: pd.DataFrame = table.to_pandas(
-        categories=words, integer_object_nulls=False, types_mapper=nullable.get
+        categories=text_columns, integer_object_nulls=False, types_mapper=nullable.get
     )
     return frame
 
@@ -380,19 +400,20 @@ def versions() -> dict[str, str]:
 
 
 def plugins_of(spec: Request) -> list[Plugin]:
-    """The plugins that ``spec`` uses, and those whose metrics add columns."""
-    used: list[tuple[Registry[Any], str]] = [
-        *(
-            (PERTURBATIONS, name)
-            for condition in spec.conditions
-            for name in condition.perturbations
-        ),
-        *((ATTACKS, attack.name) for condition in spec.conditions for attack in condition.attacks),
-        *((metrics.REGISTRY, name) for name in own_scores()),
-        *((REMEDIES, remedy.name) for chain in spec.remedies for remedy in chain.remedies),
-    ]
-    plugins = (plugin_of(registry, name) for registry, name in used)
-    return sorted({plugin for plugin in plugins if plugin}, key=lambda plugin: plugin.name)
+    """The plugins that ``spec`` uses, and those whose metrics add columns, by their names."""
+    used: list[tuple[Registry[Any], str]] = []
+    for condition in spec.conditions:
+        used += [(PERTURBATIONS, name) for name in condition.perturbations]
+        used += [(ATTACKS, attack.name) for attack in condition.attacks]
+    for chain in spec.remedies:
+        used += [(REMEDIES, remedy.name) for remedy in chain.remedies]
+    used += [(metrics.REGISTRY, name) for name in own_scores()]
+    plugins = set()
+    for registry, name in used:
+        plugin = plugin_of(registry, name)
+        if plugin is not None:
+            plugins.add(plugin)
+    return sorted(plugins, key=lambda plugin: plugin.name)
 
 
 def plugin_digests(spec: Request) -> dict[str, str]:
@@ -402,10 +423,13 @@ def plugin_digests(spec: Request) -> dict[str, str]:
 
 def provenance_record(spec: Request, pictures: Sequence[tuple[str, str]]) -> dict[str, Any]:
     """Everything needed to run ``spec`` again: the spec, the images (name, digest), versions."""
-    return {
+    record = {
         "spec": spec.as_dict(),
         "spec_digest": spec.digest,
         "pictures": [{"image": name, "digest": digest} for name, digest in pictures],
         "versions": versions(),
-        **({"plugins": plugins} if (plugins := plugin_digests(spec)) else {}),
     }
+    plugins = plugin_digests(spec)
+    if plugins:
+        record["plugins"] = plugins
+    return record

@@ -34,7 +34,7 @@ from robustness.base.validation import StrictRecord, checked_json
 from robustness.datasets import Dataset
 from robustness.images.properties import PROPERTIES
 from robustness.measure.request import Request
-from robustness.measure.rows import REMEDY, own_columns, stored
+from robustness.measure.rows import REMEDY, plugin_columns_of, stored
 
 if TYPE_CHECKING:
     from robustness.runs.engines import Chunk, ImageRecord
@@ -67,7 +67,7 @@ class Part:
 
     ``chunks`` are the numbers of the chunks in it, and ``images`` counts the images with rows.
     ``seconds`` is the time that passed since the part before it. ``rows`` counts the rows without
-    a remedy, ``remedied`` those with one. ``own`` are the names of its columns of plugins' metrics.
+    a remedy, ``remedied`` those with one. ``plugin_columns`` are the columns of plugins' metrics.
     """
 
     path: Path
@@ -76,7 +76,7 @@ class Part:
     seconds: float
     rows: int
     remedied: int = 0
-    own: tuple[str, ...] = ()
+    plugin_columns: tuple[str, ...] = ()
 
     @property
     def note(self) -> str:
@@ -202,7 +202,9 @@ def _paths_without_fractions(field: pa.Field, path: str) -> list[str]:
         for inner in field.type:
             paths += _paths_without_fractions(inner, f"{path}.{inner.name}")
         return paths
-    return [] if pa.types.is_floating(field.type) else [path]
+    if pa.types.is_floating(field.type):
+        return []
+    return [path]
 
 
 def free_path(folder: Path, name: str, number: int) -> Path:
@@ -222,7 +224,7 @@ def read_part(path: Path) -> Part:
     try:
         require_regular(path)
         with pq.ParquetFile(path) as file:
-            own = own_columns(file.schema_arrow)
+            plugin_columns = plugin_columns_of(file.schema_arrow)
             metadata = file.schema_arrow.metadata or {}
             note = checked_json(_Note, metadata.get(KEY, b""))
             remedied = _count_remedied(file)
@@ -233,7 +235,7 @@ def read_part(path: Path) -> Part:
                 seconds=note.seconds,
                 rows=file.metadata.num_rows - remedied,
                 remedied=remedied,
-                own=own,
+                plugin_columns=plugin_columns,
             )
     except (pa.ArrowException, OSError, ParameterError) as error:
         raise RunError(
@@ -286,8 +288,8 @@ def read_rows(
     elif part.remedied:
         # A part without remedied rows needs no filter, which would cost a comparison a row.
         filters.append(pc.field(REMEDY.name).is_null())
-    combined = reduce(and_, filters) if filters else None
-    return _read(part, columns or stored(part.own).names, combined)
+    every_filter = reduce(and_, filters) if filters else None
+    return _read(part, columns or stored(part.plugin_columns).names, every_filter)
 
 
 def _read(
@@ -299,7 +301,7 @@ def _read(
             part.path,
             columns=columns and list(columns),
             filters=filters,
-            schema=stored(part.own),
+            schema=stored(part.plugin_columns),
         )
     except (pa.ArrowException, OSError) as error:
         raise RunError(
@@ -322,7 +324,7 @@ def all_parts(folder: Path, files: Iterable[str]) -> list[Part]:
             parts.append(read_part(path))
     numbers = [number for part in parts for number in part.chunks]
     has_duplicates = len(numbers) != len(set(numbers))
-    column_sets = {part.own for part in parts}
+    column_sets = {part.plugin_columns for part in parts}
     if has_duplicates or len(column_sets) > 1:
         raise RunError(f"{folder.name} contains some rows twice: it mixes several runs.")
     return sorted(parts, key=lambda part: part.chunks[:1])
@@ -421,8 +423,9 @@ def gather(folder: Path, images: pa.Table, dataset: Dataset) -> Path:
     with contextlib.suppress(ParameterError, OSError):
         for column, value_by_name in dataset.columns().items():
             values = pa.array([value_by_name.get(name) for name in names], pa.string())
-            is_taken = column in images.column_names
-            images = images.append_column(f"{column}{_TABLE}" if is_taken else column, values)
+            if column in images.column_names:
+                column = f"{column}{_TABLE}"
+            images = images.append_column(column, values)
     put_table(folder / FILE, images)
     return folder / FILE
 
@@ -527,8 +530,8 @@ def _derived_column(
     image_rows = pc.index_in(rows["position"], images["position"].combine_chunks())
     if name == "framed_digest":
         return _framed_digests(rows, images["framed"], image_rows, spec)
-    column = {"image": "name", "image_digest": "digest"}[name]
-    return images[column].take(image_rows)
+    column_of_images = {"image": "name", "image_digest": "digest"}[name]
+    return images[column_of_images].take(image_rows)
 
 
 def _by_model(values: Sequence[Any], kind: pa.DataType, rows: pa.Table, spec: Request) -> pa.Array:
@@ -539,10 +542,10 @@ def _by_model(values: Sequence[Any], kind: pa.DataType, rows: pa.Table, spec: Re
 
 def _profiles(rows: pa.Table, spec: Request) -> pa.Array:
     """For each row the profile that its condition is part of, or null."""
-    profiles = {each.id: each.profile for each in spec.conditions if each.profile}
-    ids = pa.array(list(profiles), rows["condition"].type)
-    names = pa.array(list(profiles.values()), pa.string())
-    return names.take(pc.index_in(rows["condition"], ids))
+    compositions = [condition for condition in spec.conditions if condition.profile]
+    ids = pa.array([condition.id for condition in compositions], rows["condition"].type)
+    profiles = pa.array([condition.profile for condition in compositions], pa.string())
+    return profiles.take(pc.index_in(rows["condition"], ids))
 
 
 def _framed_digests(
@@ -556,9 +559,11 @@ def _framed_digests(
     if not len(digests):
         return pa.nulls(0)
     framings = list(spec.by_framing)
-    by_framing = [pc.list_element(digests, i).take(image_rows) for i in range(len(framings))]
+    digests_by_framing = []
+    for index in range(len(framings)):
+        digests_by_framing.append(pc.list_element(digests, index).take(image_rows))
     if len(framings) == 1:
-        return by_framing[0]
-    framing_index_of_models = [framings.index(framing) for _, framing in spec.framings]
-    framing_indices = _by_model(framing_index_of_models, pa.int32(), rows, spec)
-    return pc.choose(framing_indices, *by_framing)
+        return digests_by_framing[0]
+    framing_index_by_model = [framings.index(framing) for _, framing in spec.framings]
+    framing_index_by_row = _by_model(framing_index_by_model, pa.int32(), rows, spec)
+    return pc.choose(framing_index_by_row, *digests_by_framing)

@@ -126,9 +126,11 @@ class Manifest:
             "spec": self.spec.as_dict(),
             "pictures": self.dataset.digest,
             "labelling": self.dataset.labelling,
-            **({"plugins": dict(self.plugins)} if self.plugins else {}),
             **others,
         }
+        # Left out where there are none: the key of runs without plugins stays as it was.
+        if self.plugins:
+            identity["plugins"] = dict(self.plugins)
         canonical = json.dumps(identity, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()
 
@@ -144,14 +146,15 @@ class Manifest:
 
     def as_dict(self) -> dict[str, Any]:
         """The manifest as it stands in its file."""
-        values = {name: value for name, value in vars(self).items() if name != "spec"}
+        fields = dict(vars(self))
+        del fields["spec"]  # comes last, as it is the longest
         for name in ("classes", "trained_on"):
-            if not values[name]:
-                del values[name]
+            if not fields[name]:
+                del fields[name]
         return {
             "format": FORMAT,
             "version": VERSION,
-            **values,
+            **fields,
             "dataset": asdict(self.dataset),
             "latencies": [asdict(record) for record in self.latencies],
             "spec": self.spec.as_dict(),
@@ -160,7 +163,7 @@ class Manifest:
 
     @property
     def text(self) -> bytes:
-        """Its file."""
+        """The bytes of its file."""
         return json.dumps(self.as_dict(), indent=2, allow_nan=False).encode()
 
     def write(self, folder: Path) -> None:
@@ -168,48 +171,50 @@ class Manifest:
         write_whole(folder / FILE, self.text)
 
     def updated(self, **changes: Any) -> Manifest:
-        """The manifest with ``changes``."""
+        """A copy of the manifest with ``changes``."""
         return replace(self, **changes)
 
 
 def read(folder: Path) -> Manifest:
     """The manifest in ``folder``; raises ``RunError`` where there is none that can be used."""
-    text = _text(folder)
-    where = f"The {FILE} of {folder.name} is damaged"
+    text = _read_text(folder)
+    hint = _folder_hint(folder)
+    subject = f"The {FILE} of {folder.name} is damaged"
     try:
-        head = checked_json(dict[str, Any], text, where)
-        if head.get("format") != FORMAT:
+        document = checked_json(dict[str, Any], text, subject)
+        if document.get("format") != FORMAT:
             raise RunError(
                 f"{folder.name} is not a saved run: its {FILE} describes something else.",
-                hint=_where(folder),
+                hint=hint,
             )
-        if head.get("version") != VERSION:
+        # Before the fields are checked: those of another version differ, which is no damage.
+        if document.get("version") != VERSION:
             raise RunError(
-                f"{folder.name} has run format {reprlib.repr(head.get('version'))}, expected "
+                f"{folder.name} has run format {reprlib.repr(document.get('version'))}, expected "
                 f"{VERSION}: evaluate the images again.",
-                hint=_where(folder),
+                hint=hint,
             )
-        _require_plugins(folder.name, head)
-        manifest = checked_json(Manifest, text, where)
+        _require_plugins(folder.name, document)
+        manifest = checked_json(Manifest, text, subject)
     except ParameterError as error:
-        raise RunError(str(error), hint=_where(folder)) from error
-    if head.get("spec_digest") != manifest.spec.digest:
+        raise RunError(str(error), hint=hint) from error
+    if document.get("spec_digest") != manifest.spec.digest:
         raise RunError(
             f"{folder.name} is refused: its request has changed since it was evaluated. Copy the "
             "run again, or evaluate the images again.",
-            hint=_where(folder),
+            hint=hint,
         )
     return manifest
 
 
-def _text(folder: Path) -> bytes:
+def _read_text(folder: Path) -> bytes:
     try:
         return read_regular(folder / FILE, MAX_BYTES)
     except OSError as error:
         if error.errno == errno.EFBIG:
             raise RunError(
                 f"{folder.name} is refused: expected a {FILE} of at most {MAX_BYTES:,} bytes.",
-                hint=_where(folder),
+                hint=_folder_hint(folder),
             ) from error
         if not os.path.isdir(folder):
             raise RunError(
@@ -217,35 +222,51 @@ def _text(folder: Path) -> bytes:
             ) from error
         raise RunError(
             f"{folder.name} is not a saved run: expected a readable {FILE} in it.",
-            hint=_where(folder),
+            hint=_folder_hint(folder),
         ) from error
 
 
-def _require_plugins(run: str, head: Mapping[str, Any]) -> None:
-    """Raise ``RunError`` if a condition of the manifest ``head`` needs a plugin that is missing."""
-    plugin_names = head.get("plugins")
-    spec = head.get("spec")
-    spec = spec if isinstance(spec, dict) else {}
-    conditions = spec.get("perturbations")
-    chains = spec.get("remedies")
-    loaded = {plugin.name for plugin in plugins()}
-    missing = sorted({*plugin_names} - loaded) if isinstance(plugin_names, dict) else []
-    if not missing or not isinstance(conditions, list):
+def _folder_hint(folder: Path) -> str:
+    return f"Its folder is {folder}."
+
+
+def _require_plugins(run: str, document: Mapping[str, Any]) -> None:
+    """Raise ``RunError`` if the run needs a plugin that is missing here.
+
+    The ``document`` of the manifest is not checked yet: without the plugin, the names of its
+    perturbations, attacks and remedies would be refused as unknown.
+    """
+    digests = document.get("plugins")
+    if not isinstance(digests, dict):
         return
-    records = [condition for condition in conditions if isinstance(condition, dict)]
-    names = {str(name) for c in records for name in ([c["attack"]] if "attack" in c else c)}
-    names |= {
-        part.partition("=")[0]
-        for c in (chains if isinstance(chains, list) else ())
-        for part in str(c).split("+")
-    }
+    loaded = {plugin.name for plugin in plugins()}
+    missing = sorted(set(digests) - loaded)
+    if not missing:
+        return
     registered = {*PERTURBATIONS.names, *ATTACKS.names, *REMEDIES.names, "profile"}
-    if unknown := sorted(names - registered):
+    unknown = sorted(_names_in_request(document.get("spec")) - registered)
+    if unknown:
         raise RunError(
             f"The run {run} needs the plugin {' or '.join(missing)} for {', '.join(unknown)}: "
             "name it in the setting plugins, or install it."
         )
 
 
-def _where(folder: Path) -> str:
-    return f"Its folder is {folder}."
+def _names_in_request(spec: Any) -> set[str]:
+    """The perturbations, attacks and remedies that an unchecked request names."""
+    names: set[str] = set()
+    if not isinstance(spec, dict) or not isinstance(spec.get("perturbations"), list):
+        return names
+    for condition in spec["perturbations"]:
+        if not isinstance(condition, dict):
+            continue
+        if "attack" in condition:
+            names.add(str(condition["attack"]))
+        else:
+            names.update(map(str, condition))
+    chains = spec.get("remedies")
+    if isinstance(chains, list):
+        for chain in chains:
+            for step in str(chain).split("+"):
+                names.add(step.partition("=")[0])
+    return names

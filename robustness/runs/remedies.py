@@ -109,9 +109,9 @@ class _Predictions:
 
         Raises ``RunError`` if rows with a remedy are missing.
         """
-        expected = self.cells.there(model)
+        expected = self.cells.has_row(model)
         for chain in self.chains:
-            if not np.array_equal(self.cells.there(model, chain.id), expected):
+            if not np.array_equal(self.cells.has_row(model, chain.id), expected):
                 raise RunError(
                     f"The rows of {model} lack some predictions with {chain.id}: the run was "
                     "damaged or changed. Evaluate it again."

@@ -1,10 +1,10 @@
-"""Results of a finished run, worked out once and stored, each in a file of its own.
+"""Results of a finished run, computed once and stored, each in a file of its own.
 
-They lie in the folder of the run, signed by the installation that worked them out: those of another
-one are worked out again from the rows. They are those of their key: the rows, the images, the
-request with the versions and plugins that computed them, the names of the models' classes, and a
-``version``: the ``code_digest`` of the module that works them out, or one of their own for results
-that other code does not put out of date.
+They lie in the folder of the run, signed by the installation that computed them: those of another
+one are computed again from the rows. A stored result is used only where its key is still the same.
+The key is made of the rows, the images, the request with the versions and plugins that computed the
+rows, the names of the models' classes, and a ``version`` of the result: the ``code_digest`` of the
+module that computes it, or one of its own for results that other code does not put out of date.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ MAPS = "maps"
 CALIBRATIONS = "calibrations"
 """Names of results."""
 
-_MOST = 64 * 2**20  # bytes of a file
-_MOST_TEXT = 512 * 2**20
+_MAX_FILE_BYTES = 64 * 2**20
+_MAX_TEXT_BYTES = 512 * 2**20
 _PURPOSE = "stored result"
 _SIGNATURE_BYTES = 65  # with the end of its line
 
 Kind = TypeVar("Kind")
-"""What a result is: a dataclass, or a list of them, that JSON holds whole."""
+"""The type of a result: a dataclass, or a list of them, that JSON holds whole."""
 
 
 def file(folder: Path, name: str) -> Path:
@@ -57,9 +57,9 @@ def stored(
     version: str,
     compute: Callable[[], Kind],
 ) -> Kind:
-    """The result ``name`` of the run in ``folder``; what ``compute`` returns is stored.
+    """The stored result ``name`` of the run in ``folder``, else what ``compute`` returns.
 
-    Nothing is stored of an unfinished run, nor where the disk does not take it.
+    That is then stored, unless the run is unfinished or the disk does not take it.
     """
     result = read(folder, manifest, name, kind, version)
     if result is None:
@@ -72,7 +72,8 @@ def write(folder: Path, manifest: Manifest, name: str, result: object, version: 
     """Store ``result`` as the result ``name``, if that is possible."""
     if manifest.status != FINISHED:
         return
-    with contextlib.suppress(OSError, ValueError):  # a number that is none, as of odd rows
+    # A ValueError tells of NaN or infinity, which odd rows may give and JSON does not have.
+    with contextlib.suppress(OSError, ValueError):
         text = json.dumps(result, allow_nan=False, default=_fields)
         key = _key(folder, manifest, version)
         signature = secret.signature(_PURPOSE, f"{name}\n{key}\n{text}")
@@ -89,13 +90,16 @@ def _fields(value: object) -> dict[str, Any]:
 def read(
     folder: Path, manifest: Manifest, name: str, kind: type[Kind], version: str
 ) -> Kind | None:
-    """What ``write`` stored for this very run; None for nothing, a damaged file or another kind."""
+    """The result ``name`` that ``write`` stored for this very run, as a ``kind``.
+
+    Returns None if there is none, its file is damaged, or its key or signature is another.
+    """
     try:
-        data = read_regular(file(folder, name), _MOST)
+        data = read_regular(file(folder, name), _MAX_FILE_BYTES)
         with gzip.GzipFile(fileobj=io.BytesIO(data)) as unpacked:
             signature = unpacked.readline(_SIGNATURE_BYTES).decode().rstrip("\n")
-            text = unpacked.read(_MOST_TEXT + 1)
-        if len(text) > _MOST_TEXT:
+            text = unpacked.read(_MAX_TEXT_BYTES + 1)
+        if len(text) > _MAX_TEXT_BYTES:
             return None
         key = _key(folder, manifest, version)
         if not secret.is_signed(_PURPOSE, f"{name}\n{key}\n{text.decode()}", signature):
@@ -106,13 +110,13 @@ def read(
 
 
 def _key(folder: Path, manifest: Manifest, version: str) -> str:
-    classes = [
-        [labels.title, labels.key, [[name, models.label(name)] for name in names]]
-        for labels, names in models.by_labels(manifest.spec.model_names)
-    ]
-    images = None
-    with contextlib.suppress(OSError):
-        images = file_version(folder / "images.parquet")[:2]
     rows = [manifest.key, manifest.content, dict(manifest.parts), manifest.images, manifest.status]
-    of = [rows, images, version, classes]
-    return hashlib.sha256(json.dumps(of).encode()).hexdigest()
+    images_version = None
+    with contextlib.suppress(OSError):
+        images_version = file_version(folder / "images.parquet")[:2]
+    classes = []
+    for labels, model_names in models.by_labels(manifest.spec.model_names):
+        titles = [[name, models.label(name)] for name in model_names]
+        classes.append([labels.title, labels.key, titles])
+    identity = json.dumps([rows, images_version, version, classes])
+    return hashlib.sha256(identity.encode()).hexdigest()

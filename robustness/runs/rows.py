@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from robustness.base.errors import RunError
 from robustness.measure.labels import CORRECTNESS
 from robustness.measure.request import Request
-from robustness.measure.rows import own_columns, stored
+from robustness.measure.rows import plugin_columns_of, stored
 from robustness.statistics import Figures
 from robustness.statistics.grid import (
     UNKNOWN,
@@ -114,7 +114,7 @@ class Cells:
         self._large: dict[tuple[_Key, str], NDArray[Any]] = {}
         self._lock = threading.RLock()
 
-    def there(self, model: str, remedy: str = "") -> NDArray[np.bool_]:
+    def has_row(self, model: str, remedy: str = "") -> NDArray[np.bool_]:
         """Whether ``model``, with ``remedy`` if one is named, has a row: (images, conditions)."""
         with self._lock:
             return self._has_row[remedy, model]
@@ -330,7 +330,9 @@ class Rows:
     @cached_property
     def own_scores(self) -> tuple[str, ...]:
         """The columns of plugins' metrics."""
-        return own_columns(pq.read_schema(self.paths[0])) if self.paths else ()
+        if not self.paths:
+            return ()
+        return plugin_columns_of(pq.read_schema(self.paths[0]))
 
     @cached_property
     def names(self) -> dict[int, str]:
@@ -477,7 +479,7 @@ class Rows:
                 model,
                 cells.axes.images,
                 keys,
-                cells.there(model),
+                cells.has_row(model),
                 partial(cells.read, model),
                 self.own_scores,
             )

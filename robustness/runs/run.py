@@ -78,9 +78,15 @@ class Run:
 
     @cached_property
     def image_table(self) -> pa.Table:
-        """Its images, as ``image_table.SCHEMA``, and the columns of their dataset's table."""
-        chunks = [number for part in self.parts for number in part.chunks]
-        return files.read(self.folder, self.manifest.parts, self.manifest.batch, chunks)
+        """Its images, as ``files.SCHEMA``, and the columns of their dataset's table."""
+        return files.read(
+            self.folder, self.manifest.parts, self.manifest.batch, self._chunk_numbers
+        )
+
+    @property
+    def _chunk_numbers(self) -> list[int]:
+        """The numbers of its chunks, in the order in which their rows were written."""
+        return [number for part in self.parts for number in part.chunks]
 
     @cached_property
     def unreadable(self) -> list[tuple[str, str]]:
@@ -105,14 +111,24 @@ class Run:
 
     @cached_property
     def properties(self) -> pa.Table | None:
-        """The properties of its images by ``position``; None where they were not measured."""
+        """The properties of its images by ``position``; None if they were not measured."""
         return files.properties(self.image_table)
 
     @cached_property
     def failures(self) -> Failures:
-        """Where and why its models fail, worked out once it is finished; empty until then."""
-        if not self.finished:  # each write would have them worked out anew
-            return Failures("consistency", (), (), (), (), (), (), (ONCE_FINISHED,))
+        """Where and why its models fail, computed once it is finished; empty until then."""
+        if not self.finished:
+            # They take long, and each write would put them out of date.
+            return Failures(
+                quantity="consistency",
+                slices=(),
+                changes=(),
+                pairs=(),
+                majority=(),
+                thresholds=(),
+                risk_coverage=(),
+                unknown=(ONCE_FINISHED,),
+            )
         return results.stored(
             self.folder,
             self.manifest,
@@ -125,7 +141,9 @@ class Run:
     @property
     def own_scores(self) -> tuple[str, ...]:
         """The columns of plugins' metrics."""
-        return self.parts[0].own if self.parts else ()
+        if not self.parts:
+            return ()
+        return self.parts[0].plugin_columns
 
     @property
     def row_count(self) -> int:
@@ -166,8 +184,7 @@ class Run:
         if not tables:
             tables = [every_column.append(REMEDY).empty_table().select(names)]
         joined = pa.concat_tables(tables)
-        chunk_numbers = [number for part in self.parts for number in part.chunks]
-        if chunk_numbers == sorted(chunk_numbers):
+        if self._chunk_numbers == sorted(self._chunk_numbers):
             return joined
         return joined.sort_by("position")
 
@@ -175,29 +192,40 @@ class Run:
         self, part: Part, columns: Sequence[str], model: str | None = None, remedied: bool = False
     ) -> pa.Table:
         """The ``columns``, with "position" among them, of the rows of ``part``."""
-        others = [name for name in columns if name in NOT_STORED]
-        names = [name for name in columns if name not in NOT_STORED]
-        if "model" not in names and not set(others).isdisjoint(files.OF_FRAMING):
-            names.append("model")
-        if "condition" not in names and "profile" in others:
-            names.append("condition")
-        rows = read_rows(part, names, model, remedied=remedied)
-        rows = files.with_columns(rows, others, self.image_table, self.manifest.spec)
+        derived_names = [name for name in columns if name in NOT_STORED]
+        stored_names = [name for name in columns if name not in NOT_STORED]
+        # Some columns are derived from others, which are read even if nobody asks for them.
+        if "model" not in stored_names and not set(derived_names).isdisjoint(files.OF_FRAMING):
+            stored_names.append("model")
+        if "condition" not in stored_names and "profile" in derived_names:
+            stored_names.append("condition")
+        rows = read_rows(part, stored_names, model, remedied=remedied)
+        rows = files.with_columns(rows, derived_names, self.image_table, self.manifest.spec)
         return rows.select(columns)
 
     def tables(
         self, columns: Sequence[str] | None = None, *, remedied: bool = False
     ) -> Iterator[pa.Table]:
-        """The rows a file at a time, as they were written; the whole need not fit into memory."""
+        """Yield the rows a file at a time, as they were written.
+
+        The whole need not fit into memory. ``columns`` are by default all, and else need
+        "position" among them.
+        """
         for part in self.parts:
-            names = schema(part.own).names if columns is None else [*columns]
+            if columns is None:
+                names = schema(part.plugin_columns).names
+            else:
+                names = list(columns)
             yield self._read(part, names, remedied=remedied)
 
     def frame(self, columns: Sequence[str] | None = (), model: str | None = None) -> pd.DataFrame:
         """The rows as a frame: by default the columns of one value each, None for all."""
-        names = (*NUMBERS, *self.own_scores) if columns == () else columns
-        frame = to_frame(self.table(names, model))
-        return frame if names is None else frame[list(names)]
+        if columns == ():
+            columns = (*NUMBERS, *self.own_scores)
+        frame = to_frame(self.table(columns, model))
+        if columns is None:
+            return frame
+        return frame[list(columns)]  # without the position, which every table has
 
     @cached_property
     def dataset(self) -> Dataset:
@@ -208,7 +236,10 @@ class Run:
         except RunError:
             raise
         except (RobustnessError, OSError) as error:
-            reason = error.with_hint if isinstance(error, RobustnessError) else f"{error.strerror}."
+            if isinstance(error, RobustnessError):
+                reason = error.with_hint
+            else:
+                reason = f"{error.strerror}."
             raise RunError(
                 "The images of this run cannot be opened again: they are not where they were, or "
                 "cannot be read there.",
@@ -229,7 +260,8 @@ class Run:
         if name not in self._entries:
             raise ImageError(f"{name} is no longer among the images of {self.dataset.title}.")
         data = self.dataset.read(self._entries[name])
-        framings = framings or list(self.manifest.spec.by_framing)
+        if not framings:
+            framings = list(self.manifest.spec.by_framing)
         if self.dataset.fitted:  # its files are framed already, so nothing is cropped again
             read_framings = [Framing("squash", framing.side) for framing in framings]
             study_framing = Framing("squash")
@@ -238,17 +270,22 @@ class Run:
             study_framing = Framing()
         pixels = framed_image(data, read_framings, name=name, study=study_framing)
         picture = pixels.picture(name, framings)
-        source, framed_digests = self._digests.get(name, (picture.source, None))
-        if self.dataset.fitted and framed_digests:
-            is_same = picture.digest in framed_digests
-        else:
-            is_same = picture.source == source
-        if not is_same:
+        if not self._is_evaluated(picture):
             raise ImageError(
                 f"{name} is no longer the image that this run evaluated: its pixels have "
                 "changed since."
             )
         return picture
+
+    def _is_evaluated(self, picture: Picture) -> bool:
+        """Whether ``picture`` has the pixels that were evaluated, as far as that is known."""
+        if picture.name not in self._digests:
+            return True
+        source_digest, framed_digests = self._digests[picture.name]
+        # The digest in a table of predictions is that of the original, not of its framed file.
+        if self.dataset.fitted and framed_digests:
+            return picture.digest in framed_digests
+        return picture.source == source_digest
 
     def picture_for(self, name: str, model: str) -> Picture:
         """The image called ``name`` as ``model`` saw it; raises as ``picture`` does."""
@@ -256,7 +293,8 @@ class Run:
 
     def check_weights(self, model: str) -> None:
         """Raise ``RunError`` if ``model`` is now another than the one that was evaluated."""
-        if models.digest(models.REGISTRY[model]) != dict(self.manifest.spec.models)[model]:
+        digest_of_run = dict(self.manifest.spec.models)[model]
+        if models.digest(models.REGISTRY[model]) != digest_of_run:
             raise RunError(
                 f"Expected the weights that the run evaluated, got others of {model}. Evaluate it "
                 "again."
@@ -277,7 +315,7 @@ class Run:
     def _digests(self) -> dict[str, tuple[str, list[str] | None]]:
         """By name of every image: its digest, and those of its pixels in each framing, if known."""
         images = self.rows.images
-        names = images["name"].to_pylist()
         digests = images["digest"].to_pylist()
         framed_digests = images["framed"].to_pylist()
-        return dict(zip(names, zip(digests, framed_digests, strict=True), strict=True))
+        pairs = zip(digests, framed_digests, strict=True)
+        return dict(zip(images["name"].to_pylist(), pairs, strict=True))
