@@ -77,7 +77,8 @@ class Measurement:
         scores = row.pop("scores")
         stages = row.pop("stages")
         remedies = row.pop("remedies")
-        row |= {name: value if np.isfinite(value) else None for name, value in scores.items()}
+        for name, value in scores.items():
+            row[name] = value if np.isfinite(value) else None
         row["consistent"] = self.consistent
         row["stages"] = stages
         if remedies:
@@ -87,7 +88,11 @@ class Measurement:
 
 @dataclass(frozen=True)
 class Batch:
-    """Prepared images of one framing: their ``frames`` and ``picture_scores``."""
+    """Images of one framing, prepared for every model that sees them so.
+
+    ``frames`` (images, 1 + conditions, S, S, 3) have the original of each image first. ``scores``
+    has for each image the metrics between images by name, with a number for each condition.
+    """
 
     pictures: Sequence[Picture]
     frames: Images

@@ -148,9 +148,15 @@ _ORIGINAL = "brightness"
 
 OWN_PREPROCESSING = "each model with its own preprocessing"
 
-_ByName = BeforeValidator(
-    lambda values: tuple(values.items()) if isinstance(values, dict) else values
-)
+
+def _items(values: Any) -> Any:
+    if isinstance(values, dict):
+        return tuple(values.items())
+    return values
+
+
+_ByName = BeforeValidator(_items)
+"""Pairs of a name and a value, which are a table in JSON."""
 
 
 def _condition(values: Any) -> Condition:
@@ -189,9 +195,10 @@ class RequestTable(StrictTable):
 class Request:
     """The request to evaluate models, on any images.
 
-    ``models`` are (name, hash of its weight file). ``digest`` is the key of cached results.
-    ``framings`` say how each model sees the images. Predictions are among ``classes`` alone,
-    indices, if there are any. Each of the ``remedies`` is tried on every image and condition.
+    ``models`` are (name, hash of its weight file), and ``framings`` (name, how the model sees the
+    images), in the same order. If there are ``classes``, which are indices, predictions are among
+    them alone. Each of the ``remedies`` is tried on every image and condition. ``digest`` is the
+    key of cached results.
     """
 
     __pydantic_config__ = CONFIG
@@ -249,7 +256,10 @@ class Request:
         return framings[0]
 
     def of_models(self, names: Sequence[str]) -> Request:
-        """The same request for some of its models, in the order of ``names``."""
+        """The same request for some of its models, in the order of ``names``.
+
+        Raises ``KeyError`` for a model that it does not have.
+        """
         hashes = dict(self.models)
         framings = dict(self.framings)
         return replace(
@@ -375,11 +385,15 @@ def read_conditions(name: str, data: bytes | None = None) -> tuple[Condition, ..
 
     Raises ``ParameterError`` for a file of another form.
     """
-    values = read_toml(Path(name)) if data is None else parse_toml(data, name)
-    return _to_evaluate(checked(RequestTable, values, name), name)
+    if data is None:
+        values = read_toml(Path(name))
+    else:
+        values = parse_toml(data, name)
+    return _conditions_of(checked(RequestTable, values, name), name)
 
 
-def _to_evaluate(table: RequestTable, name: str) -> tuple[Condition, ...]:
+def _conditions_of(table: RequestTable, name: str) -> tuple[Condition, ...]:
+    """The conditions of the file called ``name``, each once; raises if there are none."""
     if not table.condition:
         raise ParameterError(
             f"{name}: expected conditions, got the profile of a match that found no difference or "
@@ -397,7 +411,7 @@ def read_request(path: Path, model_names: Sequence[str] | None = None) -> Reques
     table = checked(RequestTable, read_toml(path), str(path))
     return make_spec(
         table.models or model_names,
-        _to_evaluate(table, str(path)),
+        _conditions_of(table, str(path)),
         seed=table.seed,
         fit=table.fit,
         side=table.side,
@@ -412,8 +426,8 @@ def study_conditions(
 
     The default is the study's perturbations.
     """
-    chosen = names or suite_names(STUDY_SUITE)
-    return graded_conditions(chosen, strengths=None if strength is None else [strength])
+    strengths = None if strength is None else [strength]
+    return graded_conditions(names or suite_names(STUDY_SUITE), strengths=strengths)
 
 
 STUDY_SUITE = "study"
@@ -482,10 +496,11 @@ def profile_note(name: str, spec: Request, table: Mapping[str, Any] | None = Non
             others.append(f"{model} ({framing_of_model.side} px)")
     if not others:
         return ""
+    verb = "does" if len(others) == 1 else "do"
     return (
-        f"{name} was matched at {matched_side} px, which {some(others, 3)} "
-        f"{'does' if len(others) == 1 else 'do'} not see: strengths in pixels scale with the side, "
-        "and grain and blur may look otherwise there. Match at that side to be sure."
+        f"{name} was matched at {matched_side} px, which {some(others, 3)} {verb} not see: "
+        "strengths in pixels scale with the side, and grain and blur may look otherwise there. "
+        "Match at that side to be sure."
     )
 
 
@@ -527,19 +542,20 @@ def stored_conditions(
     Raises ``ParameterError`` if it has none of them.
     """
     corruptions = sorted({corruption for corruption, _ in dataset.stored})
-    chosen = corruptions if names is None else list(names)
-    if strangers := [name for name in chosen if name not in corruptions]:
-        raise ParameterError(
-            f"{dataset.title} has no {strangers[0]!r}. Known: {', '.join(corruptions)}."
-        )
-    levels = SEVERITIES if severities is None else tuple(severities)
-    conditions = [
-        StoredCondition.of_table(StoredTable(corruption=name, severity=level))
-        for name, level in dataset.stored
-        if name in chosen and level in levels
-    ]
+    chosen_names = corruptions if names is None else list(names)
+    for name in chosen_names:
+        if name not in corruptions:
+            raise ParameterError(
+                f"{dataset.title} has no {name!r}. Known: {', '.join(corruptions)}."
+            )
+    chosen_levels = SEVERITIES if severities is None else tuple(severities)
+    conditions = []
+    for name, level in dataset.stored:
+        if name in chosen_names and level in chosen_levels:
+            table = StoredTable(corruption=name, severity=level)
+            conditions.append(StoredCondition.of_table(table))
     if not conditions:
-        raise ParameterError(f"{dataset.title} has none of the severities {levels}.")
+        raise ParameterError(f"{dataset.title} has none of the severities {chosen_levels}.")
     return tuple(conditions)
 
 

@@ -1,6 +1,7 @@
-"""The strength at which a prediction changes; a sweep searches more finely near the change.
+"""The strength at which a prediction changes, and bands of predictions along the strength.
 
-Bands: what one model predicts for one image along the strength of one perturbation.
+A sweep finds the strength; it searches more finely near the change. A band is what one model
+predicts for one image along the strength of one perturbation.
 """
 
 from __future__ import annotations
@@ -78,24 +79,32 @@ class Break:
     @property
     def resolution(self) -> str:
         """The resolution, such as "0.05, refined to 0.005"; "" without a strength."""
-        return "" if self.strength is None or not self.graded else resolution(self.grid)
+        if self.strength is None or not self.graded:
+            return ""
+        return resolution(self.grid)
 
     @property
     def clean_correct(self) -> bool | None:
         """Whether the original prediction is correct; None without a label."""
-        return None if self.label is None else self.clean_top1 == self.label
+        if self.label is None:
+            return None
+        return self.clean_top1 == self.label
 
     @property
     def correct(self) -> bool | None:
         """Whether the prediction at ``strength`` is correct; None without a label or a break."""
-        return None if self.label is None or self.top1 is None else self.top1 == self.label
+        if self.label is None or self.top1 is None:
+            return None
+        return self.top1 == self.label
 
     @property
     def incorrect_at(self) -> float | None:
         """The first strength with an incorrect prediction: 0 on the original, None if never."""
         if self.clean_correct is None:
             return None
-        return self.strength if self.clean_correct else 0.0
+        if not self.clean_correct:
+            return 0.0
+        return self.strength
 
     @property
     def graded(self) -> bool:
@@ -107,7 +116,9 @@ class Break:
         """The strength of the change: "0.250" or "never"; for a switch "when on" or "never"."""
         if self.strength is None:
             return "never"
-        return f"{self.strength:.3f}" if self.graded else "when on"
+        if not self.graded:
+            return "when on"
+        return f"{self.strength:.3f}"
 
 
 def resolution(step: float) -> str:
@@ -118,7 +129,8 @@ def resolution(step: float) -> str:
 def grid(record: Perturbation, steps: int) -> tuple[float, ...]:
     """The strengths of a sweep: ``steps`` even ones from 0 to 1; 0 and 1 for a switch."""
     if not record.graded:
-        return 0.0, 1.0
+        return (0.0, 1.0)
+    # Rounded, so that a strength is 0.15 and not 0.15000000000000002 in ids of conditions.
     return tuple(round(float(value), 6) for value in np.linspace(0.0, 1.0, steps))
 
 
@@ -141,32 +153,28 @@ def sweep(
     if not 2 <= steps <= MAX_STEPS:
         raise ParameterError(f"Expected 2 to {MAX_STEPS} steps, got {counted(steps, 'step')}.")
     records = [REGISTRY[name] for name in dict.fromkeys(names)]
-    specs = {
-        record.name: spec_of(
-            picture,
-            model_names,
-            [Condition.of({record.name: strength}) for strength in grid(record, steps)],
-            check_seed(seed),
-        )
-        for record in records
-    }
-    # Originals are predicted once, for all perturbations.
-    clean = {}
-    for name, framing in specs[records[0].name].framings:
-        classifier = load(name, side=framing.side)
-        clean[name] = classifier(picture.at(framing).image[None])
+    specs = []
     for record in records:
+        conditions = [Condition.of({record.name: strength}) for strength in grid(record, steps)]
+        specs.append(spec_of(picture, model_names, conditions, check_seed(seed)))
+    # Originals are predicted once, for all perturbations.
+    clean_passes = {}
+    for name, framing in specs[0].framings:
+        classifier = load(name, side=framing.side)
+        clean_passes[name] = classifier(picture.at(framing).image[None])
+    for record, spec in zip(records, specs, strict=True):
         breaks: dict[str, Break] = {}
-        spec = specs[record.name]
-        for framing, of_framing in spec.by_framing.items():
+        for framing, names_of_framing in spec.by_framing.items():
             version = picture.at(framing)
             batch = prepare([version], spec.conditions, spec.seed)
-            for name in of_framing:
+            for name in names_of_framing:
                 classifier = load(name, side=framing.side)  # again if memory ran short
-                (rows,) = measure_batch(spec, batch, classifier, clean=[clean[name]])
+                (rows,) = measure_batch(spec, batch, classifier, clean=[clean_passes[name]])
                 yield from rows
                 breaks[name] = _search(version, classifier, rows, spec.seed, record)
-        yield from (breaks[name] for name in spec.model_names)
+        # In the order of the request, which the framings may have changed.
+        for name in spec.model_names:
+            yield breaks[name]
 
 
 def _search(
@@ -176,77 +184,95 @@ def _search(
     seed: int,
     record: Perturbation,
 ) -> Break:
-    """The first change near the even steps ``rows``."""
+    """Find the first change of the prediction, near the even steps of which ``rows`` are."""
     clean_top1 = rows[0].clean_top1
     leads = {row.strength or 0.0: _lead_of(row) for row in rows}
     classes = {row.strength or 0.0: row.top1 for row in rows}
+    step = list(leads)[1]  # the first strength is 0
     while record.graded:
-        doubtful = _doubtful(leads)[:_AT_ONCE]
+        doubtful = _doubtful(leads)[:_BATCH]
         if not doubtful:
             break
         conditions = [Condition.of({record.name: strength}) for strength in doubtful]
         probabilities = classifier(perturbed(picture, conditions, seed)).probabilities
         leads |= zip(doubtful, _leads(probabilities, clean_top1), strict=True)
         classes |= zip(doubtful, probabilities.argmax(axis=1).tolist(), strict=True)
+
     unchanged, changed = _first_break(sorted(leads.items()))
-    ssim = None
-    returns = []
-    if changed is not None:
-        images = perturbed(picture, [Condition.of({record.name: changed})], seed)
-        ssim = float(picture_scores(picture.image[None], images)["ssim"][0])
-        unchanged_at = [row.strength or 0.0 for row in rows if row.consistent]
-        returns = [strength for strength in unchanged_at if strength > changed]
-    return Break(
+    found = Break(
         model=rows[0].model,
         perturbation=record.name,
         strength=changed,
-        parameter=None if changed is None else record.value_at(changed),
-        severity=None if changed is None else record.severity_at(changed),
-        ssim=ssim,
+        parameter=None,
+        severity=None,
+        ssim=None,
         low=unchanged,
         high=changed,
         never=changed is None,
-        returns=tuple(returns),
-        grid=list(leads)[1],
+        returns=(),
+        grid=step,
         clean_top1=clean_top1,
         clean_probability=rows[0].clean_probability,
-        top1=None if changed is None else classes[changed],
+    )
+    if changed is None:
+        return found
+    images = perturbed(picture, [Condition.of({record.name: changed})], seed)
+    unchanged_strengths = [row.strength or 0.0 for row in rows if row.consistent]
+    return replace(
+        found,
+        parameter=record.value_at(changed),
+        severity=record.severity_at(changed),
+        ssim=float(picture_scores(picture.image[None], images)["ssim"][0]),
+        returns=tuple(strength for strength in unchanged_strengths if strength > changed),
+        top1=classes[changed],
     )
 
 
 def _lead_of(row: Measurement) -> float:
-    """The lead of the original class over all others, in log probability; negative if behind."""
-    other = row.top5_probabilities[1] if row.consistent else row.probability
-    return _lead(row.retained_probability, other, row.consistent)
+    """The lead of the original class in one row, as ``_lead`` has it."""
+    if row.consistent:
+        best_other = row.top5_probabilities[1]
+    else:
+        best_other = row.probability
+    return _lead(row.retained_probability, best_other, is_first=row.consistent)
 
 
 def _leads(probabilities: NDArray[np.float32], clean_top1: int) -> list[float]:
-    """(n,): the lead of the class ``clean_top1`` in each row of ``probabilities`` (n, classes)."""
+    """The lead of the class ``clean_top1`` in each row of ``probabilities`` (n, classes)."""
     others = probabilities.copy()
     others[:, clean_top1] = -1
-    best_other = others.max(axis=1).tolist()
+    best_others = others.max(axis=1).tolist()
     top1 = probabilities.argmax(axis=1).tolist()
     leads = []
     for row, probability in enumerate(probabilities[:, clean_top1].tolist()):
-        leads.append(_lead(probability, best_other[row], top1[row] == clean_top1))
+        leads.append(_lead(probability, best_others[row], is_first=top1[row] == clean_top1))
     return leads
 
 
-def _lead(mine: float, other: float, unchanged: bool) -> float:
-    """Decided by ``unchanged``: with equal probabilities, the smaller class index wins."""
-    size = abs(float(np.log(max(mine, _NIL)) - np.log(max(other, _NIL))))
-    return size if unchanged else min(-size, -_NIL)
+def _lead(probability: float, best_other: float, *, is_first: bool) -> float:
+    """By how much the log of ``probability`` exceeds that of ``best_other``; negative if behind.
+
+    ``is_first`` decides the sign: of equal probabilities, that of the smaller class index wins.
+    """
+    difference = np.log(max(probability, _NIL)) - np.log(max(best_other, _NIL))
+    size = abs(float(difference))
+    if is_first:
+        return size
+    return min(-size, -_NIL)
 
 
-_AT_ONCE = 32
-"""Strengths per batch."""
+_BATCH = 32
+"""Strengths that the search tries at once."""
 
 _NIL = 1e-12
 """Replaces a probability of 0, which has no logarithm."""
 
 
 def _first_break(leads: Sequence[tuple[float, float]]) -> tuple[float, float | None]:
-    """The last strength before the first changed prediction, and that; (1, None) if none."""
+    """The last strength before the first changed prediction, and that one; (1, None) if none.
+
+    ``leads`` are (strength, lead), by ascending strength.
+    """
     for (before, _), (strength, lead) in pairwise(leads):
         if lead < 0:
             return before, strength
@@ -260,20 +286,22 @@ def _doubtful(leads: Mapping[float, float]) -> list[float]:
     """
     tried = sorted(leads.items())
     _, changed = _first_break(tried)
-    up_to_break = [strength for strength, _ in tried if changed is None or strength <= changed]
-    at = np.array(up_to_break)
-    lead = np.array([leads[strength] for strength in up_to_break])
-    bend = np.zeros(len(at) + 2)  # per strength, padded at both ends
-    if len(at) > 2:
-        share = (at[1:-1] - at[:-2]) / (at[2:] - at[:-2])
+    if changed is not None:
+        tried = [(strength, lead) for strength, lead in tried if strength <= changed]
+    strength = np.array([strength for strength, _ in tried])
+    lead = np.array([lead for _, lead in tried])
+    # How far each lead lies from the line through its neighbours; 0 at the ends and beyond them.
+    bend = np.zeros(len(strength) + 2)
+    if len(strength) > 2:
+        share = (strength[1:-1] - strength[:-2]) / (strength[2:] - strength[:-2])
         bend[2:-2] = np.abs(lead[1:-1] - lead[:-2] - share * (lead[2:] - lead[:-2]))
     largest_bend_nearby = np.maximum.reduce([bend[:-3], bend[1:-2], bend[2:-1], bend[3:]])
     is_close = np.minimum(lead[:-1], lead[1:]) < CLOSE * largest_bend_nearby
     if changed is not None:
         is_close[-1] = True  # the break itself lies in the last gap
-    is_wide = np.diff(at) > TOLERANCE
-    middles = (at[:-1] + at[1:]) / 2
-    return [float(strength) for strength in middles[is_close & is_wide]]
+    is_wide = np.diff(strength) > TOLERANCE
+    middles = (strength[:-1] + strength[1:]) / 2
+    return [float(middle) for middle in middles[is_close & is_wide]]
 
 
 Event = TypeVar("Event")
@@ -321,7 +349,9 @@ class Band:
 
     def good(self, cell: Cell) -> bool:
         """Whether ``cell`` is correct or, without a true class, unchanged."""
-        return cell.top1 == (self.original.top1 if self.label is None else self.label)
+        if self.label is None:
+            return cell.top1 == self.original.top1
+        return cell.top1 == self.label
 
     @cached_property
     def breakable(self) -> bool:
@@ -344,11 +374,13 @@ class Band:
     @property
     def words(self) -> tuple[str, str]:
         """What a good cell is called, and any other."""
-        return ("unchanged", "changed") if self.label is None else ("correct", "incorrect")
+        if self.label is None:
+            return ("unchanged", "changed")
+        return ("correct", "incorrect")
 
     @property
     def text(self) -> str:
-        """Such as "correct up to 0.35, incorrect from 0.4, correct again at 0.6"."""
+        """The band in words: "correct up to 0.35, incorrect from 0.4, correct again at 0.6"."""
         if not REGISTRY[self.perturbation].graded:
             return f"{self._word(self.cells[0])}; {self._word(self.cells[-1])} when on"
         parts: list[str] = []
@@ -362,18 +394,21 @@ class Band:
         """Where ``cells``, which follow each other, lie in the band, such as "up to 0.35"."""
         first = cells[0]
         last = cells[-1]
+        is_at_start = first is self.cells[0]
         is_at_end = last is self.cells[-1]
         if len(cells) == 1:
             return f"at {first.strength:g}"
-        if first is self.cells[0]:
-            return "always" if is_at_end else f"up to {last.strength:g}"
+        if is_at_start and is_at_end:
+            return "always"
+        if is_at_start:
+            return f"up to {last.strength:g}"
         if is_at_end:
             return f"from {first.strength:g}"
         return f"from {first.strength:g} to {last.strength:g}"
 
     def _word(self, cell: Cell) -> str:
-        good, other = self.words
-        return good if self.good(cell) else other
+        good_word, other_word = self.words
+        return good_word if self.good(cell) else other_word
 
     def labelled(self, truth: str | None) -> Band:
         """The band with the true class ``truth``, if the model has it."""
@@ -394,15 +429,17 @@ def strengths(record: Perturbation, count: int = STEPS) -> tuple[float, ...]:
         return every
     step = (STEPS - 1) // (COARSE - 1)
     # Every other strength first, so that each refinement spreads over the gaps.
-    firsts = [*range(2, step, 2), *range(1, step, 2)]
-    between = [strength for first in firsts for strength in every[first::step]]
-    return (*every[::step], *between)[:count]
+    offsets = [0, *range(2, step, 2), *range(1, step, 2)]
+    ordered: list[float] = []
+    for offset in offsets:
+        ordered += every[offset::step]
+    return tuple(ordered[:count])
 
 
 def conditions(others: Condition, name: str, strengths: Sequence[float]) -> list[Condition]:
     """The perturbation ``name`` at each of ``strengths``, with the ``others`` as they stand."""
-    steps = {step: strength for step, strength in others.steps if step != name}
-    return [Condition.of({**steps, name: strength}) for strength in strengths]
+    fixed = {other: strength for other, strength in others.steps if other != name}
+    return [Condition.of({**fixed, name: strength}) for strength in strengths]
 
 
 def cells(strengths: Sequence[float], probabilities: Floats) -> list[Cell]:

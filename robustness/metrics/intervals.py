@@ -121,14 +121,16 @@ def mean_bounds(values: Floats) -> Bounds:
     present, n = present_values(values)
     with np.errstate(invalid="ignore", divide="ignore"):
         mean = present.sum(axis=0) / n
-        away = values - mean
-        if present is not values:
-            away[np.isnan(values)] = 0.0
-        away *= away
-        variance = (away.sum(axis=0) + away.max(axis=0, initial=0.0)) / (n - 1)
-        reach = _t(n, _TAIL) * np.sqrt(variance / n)
-    reach = np.where((n >= FEWEST_OF_A_MEAN) & (reach > 1e-12), reach, np.nan)
-    return mean - reach, mean + reach
+        squares = values - mean
+        if present is not values:  # there are gaps
+            squares[np.isnan(values)] = 0.0
+        squares *= squares
+        farthest = squares.max(axis=0, initial=0.0)
+        variance = (squares.sum(axis=0) + farthest) / (n - 1)
+        half_width = _t(n, _TAIL) * np.sqrt(variance / n)
+    is_known = (n >= FEWEST_OF_A_MEAN) & (half_width > 1e-12)
+    half_width = np.where(is_known, half_width, np.nan)
+    return mean - half_width, mean + half_width
 
 
 def present_values(values: Floats) -> tuple[Floats, Floats]:
@@ -184,14 +186,15 @@ def _beta_bounds(rate: Floats, trials: Floats, tail: float) -> Bounds:
     tiny = 1e-9  # rounding of a rate of 0 or 1
     low = betaincinv(np.maximum(successes, tiny), failures + 1, tail)
     high = betaincinv(successes + 1, np.maximum(failures, tiny), 1 - tail)
-    low = np.where(successes > tiny, low, np.where(np.isnan(trials), np.nan, 0.0))
-    high = np.where(failures > tiny, high, np.where(np.isnan(trials), np.nan, 1.0))
+    is_unknown = np.isnan(trials)
+    low = np.where(successes > tiny, low, np.where(is_unknown, np.nan, 0.0))
+    high = np.where(failures > tiny, high, np.where(is_unknown, np.nan, 1.0))
     return np.minimum(low, rate), np.maximum(high, rate)
 
 
-def _joined(one: Floats, other: Floats, correlation: Floats) -> Floats:
-    """Half-width of a difference from those of its parts, which are negatively correlated."""
-    return np.sqrt(one**2 + other**2 + 2 * correlation * one * other)
+def _joined(gain_width: Floats, loss_width: Floats, correlation: Floats) -> Floats:
+    """The half-width of a difference from those of its parts, which are negatively correlated."""
+    return np.sqrt(gain_width**2 + loss_width**2 + 2 * correlation * gain_width * loss_width)
 
 
 def _t(n: Floats, tail: float) -> Floats:
@@ -202,6 +205,7 @@ def _t(n: Floats, tail: float) -> Floats:
     return quantile
 
 
-def _ratio(numbers: Floats, by: Floats, otherwise: float) -> Floats:
-    """``numbers / by``, or ``otherwise`` where ``by`` is 0 or NaN."""
-    return np.divide(numbers, by, out=np.full(np.shape(by), otherwise), where=by > 0)
+def _ratio(numerator: Floats, denominator: Floats, otherwise: float) -> Floats:
+    """``numerator / denominator``, or ``otherwise`` where that is 0 or NaN."""
+    quotient = np.full(np.shape(denominator), otherwise)
+    return np.divide(numerator, denominator, out=quotient, where=denominator > 0)

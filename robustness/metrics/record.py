@@ -56,11 +56,12 @@ class Metric:
     def scores(self, clean: Floats, perturbed: Floats) -> Scores:
         """The N scores of ``function``; raises ``PluginError`` for a result that is not N numbers.
 
-        Neither array can be written to.
+        The function cannot write to either array.
         """
         result = self.function(read_only(clean), read_only(perturbed))
-        what = f"metric {self.name!r}"
-        scores = checked_array(what, result, (len(perturbed),), "numbers", "f", "i", "u", "b")
+        subject = f"metric {self.name!r}"
+        shape = (len(perturbed),)
+        scores = checked_array(subject, result, shape, "numbers", "f", "i", "u", "b")
         return scores.astype(np.float64, copy=False)
 
     @property

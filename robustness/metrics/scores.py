@@ -1,10 +1,8 @@
-"""Metrics of visible change over study images, float32 RGB in [0, 1], (N, S, S, 3).
+"""The metrics, each of which compares originals with their perturbed versions.
 
-Metrics of changed predictions over class probabilities, rows (N, C).
-
-They sum to 1, except for quantised models, whose probabilities are rounded.
-
-How far a representation moved: metrics over features, rows (N, D).
+Metrics of visible change are over study images, float32 RGB in [0, 1], (N, S, S, 3). Those of
+changed predictions are over class probabilities (N, C), which sum to 1 except for quantised models,
+whose probabilities are rounded. Those over features (N, D) tell how far a representation moved.
 """
 
 from __future__ import annotations
@@ -51,10 +49,14 @@ def ssim(clean: Floats, perturbed: Floats) -> Scores:
     use_sample_covariance=False, data_range=1)`` to 1e-4, in a fraction of the time. As there, the
     border of 5 pixels, where the window is incomplete, is left out.
     """
-    shared = _moments(clean[0]) if len(clean) == 1 else None
     scores = np.empty(len(perturbed))
-    for index, image in enumerate(perturbed):
-        scores[index] = _ssim(shared or _moments(clean[index]), image)
+    if len(clean) == 1:
+        original = _moments(clean[0])  # once for all its versions
+        for index, image in enumerate(perturbed):
+            scores[index] = _ssim(original, image)
+    else:
+        for index, image in enumerate(perturbed):
+            scores[index] = _ssim(_moments(clean[index]), image)
     return scores
 
 
@@ -88,9 +90,10 @@ def _ssim(clean: Moments, image: Floats) -> float:
     c1 = np.float32(SSIM_K1**2)
     c2 = np.float32(SSIM_K2**2)
     local = (2 * product + c1) * (2 * covariance + c2) / ((squares + c1) * (variances + c2))
-    pad = int(SSIM_TRUNCATE * SSIM_SIGMA + 0.5)
-    inner = local[pad:-pad, pad:-pad] if min(local.shape[:2]) > 2 * pad else local
-    return float(inner.mean(dtype=np.float64))
+    border = int(SSIM_TRUNCATE * SSIM_SIGMA + 0.5)
+    if min(local.shape[:2]) > 2 * border:
+        local = local[border:-border, border:-border]
+    return float(local.mean(dtype=np.float64))
 
 
 @metric(
@@ -107,12 +110,13 @@ def _ssim(clean: Moments, image: Floats) -> float:
 )
 def psnr(clean: Floats, perturbed: Floats) -> Scores:
     """Peak signal-to-noise ratio in dB, peak 1; infinite for equal images."""
-    error = np.empty(len(perturbed))
+    errors = np.empty(len(perturbed))
     for index, image in enumerate(perturbed):
-        difference = (image - clean[0 if len(clean) == 1 else index]).ravel()
-        error[index] = float(np.dot(difference, difference)) / difference.size
+        original = clean[0] if len(clean) == 1 else clean[index]
+        difference = (image - original).ravel()
+        errors[index] = float(np.dot(difference, difference)) / difference.size
     with np.errstate(divide="ignore"):
-        return -10.0 * np.log10(error)
+        return -10.0 * np.log10(errors)
 
 
 def amplified_difference(
@@ -124,7 +128,11 @@ def amplified_difference(
     attack has nearly the same size everywhere, so that its signs alone form an image.
     """
     change = (perturbed - clean) * np.float32(gain)
-    return np.clip(change + np.float32(0.5) if signed else np.abs(change), 0.0, 1.0)
+    if signed:
+        change = change + np.float32(0.5)
+    else:
+        change = np.abs(change)
+    return np.clip(change, 0.0, 1.0)
 
 
 _TINY = 1e-12
@@ -199,15 +207,19 @@ def divergence(clean: Floats, perturbed: Floats) -> Scores:
     Each row is divided by its sum first, which is not 1 for a quantised model.
     """
     # Full copies: summing a broadcast view would make the order of addition depend on the batch.
-    p = np.broadcast_to(clean, perturbed.shape).astype(np.float64, order="C")
-    q = perturbed.astype(np.float64, order="C")
-    p, q = (rows / np.maximum(rows.sum(1, keepdims=True), _TINY) for rows in (p, q))
+    p = _normalised(np.broadcast_to(clean, perturbed.shape).astype(np.float64, order="C"))
+    q = _normalised(perturbed.astype(np.float64, order="C"))
     middle = (p + q) / 2
     mean = _relative_entropy(p, middle) / 2 + _relative_entropy(q, middle) / 2
     return np.clip(mean, 0.0, 1.0)
 
 
+def _normalised(rows: Scores) -> Scores:
+    return rows / np.maximum(rows.sum(1, keepdims=True), _TINY)
+
+
 def _relative_entropy(p: Scores, q: Scores) -> Scores:
+    """Kullback-Leibler divergence of each row of ``p`` from that of ``q``, in bits."""
     ratio = np.divide(p, q, out=np.ones_like(p), where=p > 0)
     return (p * np.log2(ratio)).sum(1)
 
@@ -225,7 +237,7 @@ def _relative_entropy(p: Scores, q: Scores) -> Scores:
 )
 def cosine(clean: Floats, perturbed: Floats) -> Scores:
     """Cosine similarity, in [-1, 1]; two zero vectors count as 1, one zero vector as 0."""
-    a, b = _rows(clean, perturbed)
+    a, b = _aligned(clean, perturbed)
     norms = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
     dots = np.einsum("nd,nd->n", a, b)
     similarity = np.divide(dots, norms, out=np.zeros_like(dots), where=norms > 0)
@@ -245,10 +257,10 @@ def cosine(clean: Floats, perturbed: Floats) -> Scores:
 )
 def euclidean(clean: Floats, perturbed: Floats) -> Scores:
     """1 - ||a - b|| / (||a|| + ||b||), in [0, 1]; two zero vectors count as 1."""
-    a, b = _rows(clean, perturbed)
-    distance = np.linalg.norm(a - b, axis=1)
-    size = np.linalg.norm(a, axis=1) + np.linalg.norm(b, axis=1)
-    relative = np.divide(distance, size, out=np.zeros_like(distance), where=size > 0)
+    a, b = _aligned(clean, perturbed)
+    distances = np.linalg.norm(a - b, axis=1)
+    lengths = np.linalg.norm(a, axis=1) + np.linalg.norm(b, axis=1)
+    relative = np.divide(distances, lengths, out=np.zeros_like(distances), where=lengths > 0)
     return np.clip(1.0 - relative, 0.0, 1.0)
 
 
@@ -265,12 +277,15 @@ def rescaled(similarity: Scores, floor: float) -> Scores:
     have a floor of 1 and keep their ``similarity``.
     """
     span = 1.0 - floor
-    return (similarity - floor) / span if span > _NO_SPAN else similarity
+    if span <= _NO_SPAN:
+        return similarity
+    return (similarity - floor) / span
 
 
 _NO_SPAN = 1e-6  # float32 rounding of equal features
 
 
-def _rows(clean: Floats, perturbed: Floats) -> tuple[Scores, Scores]:
+def _aligned(clean: Floats, perturbed: Floats) -> tuple[Scores, Scores]:
+    """Both in float64, with a single row of ``clean`` repeated for each perturbed one."""
     a, b = np.broadcast_arrays(clean.astype(np.float64), perturbed.astype(np.float64))
     return a, b
