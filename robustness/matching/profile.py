@@ -38,7 +38,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 from pydantic import Field
 
@@ -81,9 +81,10 @@ class Profile(StrictTable):
 
 
 def read_profile(path: Path, framing: Framing) -> Profile:
-    """The estimate in the profile ``path`` of images in this ``framing``.
+    """Return the estimate in the profile ``path``.
 
-    Raises ``ParameterError`` for a profile of another framing, and for another file.
+    Raises ``ParameterError`` for a profile of another framing than ``framing``, and for a file that
+    is no profile.
     """
     table = checked(RequestTable, read_toml(path), str(path))
     if table.match is None:
@@ -101,27 +102,45 @@ def read_profile(path: Path, framing: Framing) -> Profile:
 
 
 def as_toml(match: Match) -> str:
-    """``match`` as a profile for ``read_profile``, and for ``read_request`` with conditions."""
+    """Return ``match`` as a profile, which ``read_request`` reads, too, if it has conditions."""
     settings = match.settings
-    lines = _pairs({"models": settings.models, "seed": settings.seed})
-    lines += _pairs(
-        {key: x for key in ("fit", "side") if (x := getattr(settings, key)) is not None}
-    )
+    lines = _toml_lines({"models": settings.models, "seed": settings.seed})
+    if settings.fit is not None:
+        lines += _toml_lines({"fit": settings.fit})
+    if settings.side is not None:
+        lines += _toml_lines({"side": settings.side})
     for condition in match.conditions:
-        lines += ["", "[[condition]]", *_pairs(condition.as_dict())]
+        lines += ["", "[[condition]]"]
+        lines += _toml_lines(condition.as_dict())
     fit, side, *_ = match.framing
-    lines += ["", "[match]", *_pairs({"images": match.images, "fit": fit, "side": side})]
+    lines += ["", "[match]"]
+    lines += _toml_lines({"images": match.images, "fit": fit, "side": side})
     for part in match.perturbations:
-        keys = ("perturbation", "strength", "low", "high", "share")
         lines += ["", "[[match.perturbations]]"]
-        lines += _pairs({key: getattr(part, key) for key in keys})
-    for model in match.expected_accuracy:
+        lines += _toml_lines(
+            {
+                "perturbation": part.perturbation,
+                "strength": part.strength,
+                "low": part.low,
+                "high": part.high,
+                "share": part.share,
+            }
+        )
+    for expected in match.expected_accuracy:
         lines += ["", "[[match.accuracies]]"]
-        lines += _pairs({key: getattr(model, key) for key in ("model", "value", "low", "high")})
+        lines += _toml_lines(
+            {
+                "model": expected.model,
+                "value": expected.value,
+                "low": expected.low,
+                "high": expected.high,
+            }
+        )
     return "\n".join(lines) + "\n"
 
 
-def _pairs(values: Mapping[str, Any]) -> list[str]:
+def _toml_lines(values: Mapping[str, Any]) -> list[str]:
+    # Numbers, texts and lists of them are written alike in JSON and TOML.
     return [f"{name} = {json.dumps(value)}" for name, value in values.items()]
 
 
@@ -139,37 +158,63 @@ class MatchChange:
         return self.before - self.after
 
 
+class _Bounded(NamedTuple):
+    """A value with its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+
 def changes(match: Match, before: Profile) -> tuple[list[MatchChange], list[MatchChange]]:
-    """Changes since ``before``: strengths and share, then accuracies of the models in both."""
-    old, new = (
-        {part.perturbation: (part.strength, part.low, part.high) for part in side.perturbations}
-        for side in (before, match)
-    )
-    none = 0.0, 0.0, 0.0  # what an estimate does not contain
-    strengths = [
-        _change(name, old.get(name, none), new.get(name, none))
-        for name in dict.fromkeys([*old, *new])
-    ]
-    shares = []
-    for side in (before, match):
-        share = side.perturbations[0].share if side.perturbations else 1.0
-        interval = rate_interval(round(share * side.images), side.images)
-        shares.append((share, interval.low, interval.high))
-    if min(shares)[0] < 1:
-        strengths.append(_change(SHARE, *shares))
-    accuracies = {part.model: (part.value, part.low, part.high) for part in before.accuracies}
-    models = [
-        _change(part.model, accuracies[part.model], (part.value, part.low, part.high))
-        for part in match.expected_accuracy
-        if part.model in accuracies
-    ]
-    return strengths, models
+    """Return the changes since the profile ``before``, of strengths and of accuracies.
+
+    The strengths are those of the perturbations in either, then the share of affected images
+    unless all are affected in both; the accuracies are of the models in both.
+    """
+    old_strengths = _strengths(before)
+    new_strengths = _strengths(match)
+    absent = _Bounded(0.0, 0.0, 0.0)
+    strength_changes = []
+    for name in old_strengths | new_strengths:
+        old = old_strengths.get(name, absent)
+        new = new_strengths.get(name, absent)
+        strength_changes.append(_change(name, old, new))
+    old_share = _affected_share(before)
+    new_share = _affected_share(match)
+    if min(old_share.value, new_share.value) < 1:
+        strength_changes.append(_change(SHARE, old_share, new_share))
+
+    old_accuracies = {}
+    for part in before.accuracies:
+        old_accuracies[part.model] = _Bounded(part.value, part.low, part.high)
+    accuracy_changes = []
+    for expected in match.expected_accuracy:
+        if expected.model in old_accuracies:
+            new = _Bounded(expected.value, expected.low, expected.high)
+            accuracy_changes.append(_change(expected.model, old_accuracies[expected.model], new))
+    return strength_changes, accuracy_changes
 
 
-def _change(
-    name: str, before: tuple[float, float, float], after: tuple[float, float, float]
-) -> MatchChange:
-    """The difference of two values with bounds, tested by the error that the bounds imply."""
-    error = math.hypot(before[2] - before[1], after[2] - after[1]) / (2 * 1.96)
-    gap = abs(after[0] - before[0])
-    return MatchChange(name, before[0], after[0], gap > max(1.96 * error, 1e-9))
+def _strengths(estimate: Match | Profile) -> dict[str, _Bounded]:
+    strengths = {}
+    for part in estimate.perturbations:
+        strengths[part.perturbation] = _Bounded(part.strength, part.low, part.high)
+    return strengths
+
+
+def _affected_share(estimate: Match | Profile) -> _Bounded:
+    """The share of affected images, with the interval of a share of so many images."""
+    share = 1.0
+    if estimate.perturbations:
+        share = estimate.perturbations[0].share  # that of every perturbation
+    interval = rate_interval(round(share * estimate.images), estimate.images)
+    return _Bounded(share, interval.low, interval.high)
+
+
+def _change(name: str, before: _Bounded, after: _Bounded) -> MatchChange:
+    """The difference of two values, tested by the standard error that their bounds imply."""
+    error = math.hypot(before.high - before.low, after.high - after.low) / (2 * 1.96)
+    gap = abs(after.value - before.value)
+    is_significant = gap > max(1.96 * error, 1e-9)  # with errors of 0, rounding is no change
+    return MatchChange(name, before.value, after.value, is_significant)

@@ -18,7 +18,7 @@ _PROCESSES = min(os.cpu_count() or 1, 8)
 """Each takes some 150 MB."""
 _WORKERS = Workers("robustness.matching.simulation_process", _PROCESSES, least=0)
 _BLOCK = 32
-"""Images of one question."""
+"""Images of one request to a process."""
 _MEMORY = 2**30
 _SECONDS = 600
 
@@ -31,29 +31,38 @@ def simulated_statistics(
     seed: int,
     note: Callable[[int], object] = lambda _: None,
 ) -> Floats:
-    """The vectors (n, statistics) of the images ``rows`` of ``pixels`` after a composition each.
+    """Return the statistics (n, D) of the images ``rows`` of ``pixels``, each perturbed.
 
-    ``strengths`` and ``digests`` have one for each of ``rows``. ``note`` is called with the number
-    of finished images; an exception from it ends the work.
+    ``strengths`` has a composition and ``digests`` the digest of the random streams of each of
+    ``rows``. ``note`` is called with the number of finished images; an exception from it ends the
+    work.
     """
     vectors = np.empty((len(rows), len(NAMES)), np.float32)
 
     def fill(start: int) -> None:
         block = slice(start, start + _BLOCK)
-        about = {"strengths": strengths[block], "digests": digests[block]}
-        head = json.dumps({**about, "side": pixels.shape[1], "seed": seed}).encode()
+        head = json.dumps(
+            {
+                "strengths": strengths[block],
+                "digests": digests[block],
+                "side": pixels.shape[1],
+                "seed": seed,
+            }
+        ).encode()
         data = pixels[rows[block]].tobytes()
         try:
             reply = _WORKERS.ask(head, data, memory=_MEMORY, seconds=_SECONDS, deadline=None)
-        except WorkerDiedError:  # without memory for another process
+        except WorkerDiedError:
+            # Without memory for another process, this one does the work.
             reply = b""
-        values = np.frombuffer(reply or answer(head, data), np.float32)
-        vectors[block] = values.reshape(-1, len(NAMES))
+        if not reply:
+            reply = answer(head, data)
+        vectors[block] = np.frombuffer(reply, np.float32).reshape(-1, len(NAMES))
 
     with ThreadPoolExecutor(_PROCESSES) as pool:
-        step = _BLOCK * _PROCESSES
-        for start in range(0, len(rows), step):
-            end = min(start + step, len(rows))
-            list(pool.map(fill, range(start, end, _BLOCK)))
+        batch_size = _BLOCK * _PROCESSES
+        for start in range(0, len(rows), batch_size):
+            end = min(start + batch_size, len(rows))
+            list(pool.map(fill, range(start, end, _BLOCK)))  # as a list, which raises their errors
             note(end)
     return vectors

@@ -15,25 +15,25 @@ from robustness.perturbations import REGISTRY, compose
 
 
 def answer(head: bytes, data: bytes) -> bytes:
-    """The statistics (N, D) in single precision of the 8-bit images (N, S, S, 3) in ``data``.
+    """Return the statistics (N, D) in float32 of the 8-bit images (N, S, S, 3) in ``data``.
 
     ``head`` is JSON: the ``side`` and ``seed``, and for each image the ``strengths`` of its
     composition and the ``digests`` of its random streams. Nothing is returned if this process does
     not know a perturbation, such as one of a plugin.
     """
     request = json.loads(head)
+    side = request["side"]
+    known = set(REGISTRY.names)
+    images = np.frombuffer(data, np.uint8).reshape(-1, side, side, 3)
     vectors = []
     for pixels, strengths, digest in zip(
-        np.frombuffer(data, np.uint8).reshape(-1, request["side"], request["side"], 3),
-        request["strengths"],
-        request["digests"],
-        strict=True,
+        images, request["strengths"], request["digests"], strict=True
     ):
-        if not set(strengths) <= {*REGISTRY.names}:
+        if not set(strengths) <= known:
             return b""
-        plain = from_uint8(pixels)[None]
-        images = compose(plain, strengths, seed=request["seed"], digests=[digest])
-        vectors.append(image_statistics(images[0]))
+        original = from_uint8(pixels)[None]
+        perturbed = compose(original, strengths, seed=request["seed"], digests=[digest])
+        vectors.append(image_statistics(perturbed[0]))
     return np.stack(vectors).tobytes()
 
 
