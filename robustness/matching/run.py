@@ -2,20 +2,17 @@
 
 Perturbations are fitted in one framing for both sides, from the native size; each model sees the
 images with its own preprocessing. An accuracy from confidence needs no cause. The cause holds "if
-nothing else differs": one composition of perturbations for all images, or for a share of them.
+nothing else differs": one composition of perturbations for all images, or for a share of them. No
+composition is the answer that is farther from the production images than the originals are.
 
-The cause of a difference: a composition, where one explains it, judged by one distance.
-
-No composition is the answer that is farther from the production images than the originals are.
-
-The table in which people write which predictions of a camera's images are correct.
+People may label a sample of the production images, in a table of which predictions are correct.
 """
 
 from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -37,6 +34,7 @@ from robustness.images.framing import Framing
 from robustness.images.pixels import copies, from_uint8, show_one_scene, to_jpeg, to_png
 from robustness.matching.accuracy import (
     AccuracyEstimate,
+    ConfidenceEstimator,
     ExpectedAccuracy,
     TopPredictions,
     exact_estimate,
@@ -184,24 +182,33 @@ class Cause:
         return tuple(rows)
 
 
-def search_cause(production: Floats, side: ReferenceImages, note: Note) -> Cause:
-    """Search the cause of the difference of ``production`` (n, D), scaled statistics."""
-    originals = side.emulator.originals
-    names = side.emulator.names
-    changed = difference(production, originals, originals, side.seed)
-    nothing = np.zeros((DRAWS, len(names)))
-    none = Estimate(names, (Fit((), nothing[0], 0.0),), nothing)
-    same = Cause(none, changed, changed, originals, np.zeros(0, np.int64))
+def search_cause(production: Floats, reference: ReferenceImages, note: Note) -> Cause:
+    """Search what makes ``production`` (n, D), scaled statistics, differ from the reference."""
+    seed = reference.seed
+    names = reference.emulator.names
+    originals = reference.emulator.originals
+    changed = difference(production, originals, originals, seed)
+    no_strengths = np.zeros((DRAWS, len(names)))
+    no_fit = Fit(support=(), strengths=no_strengths[0], cost=0.0)
+    no_cause = Cause(
+        estimate=Estimate(names, fits=(no_fit,), draws=no_strengths),
+        changed=changed,
+        left=changed,
+        simulated=originals,
+        unaffected=np.zeros(0, np.int64),
+    )
     if not changed.significant:
-        return same
-    fitted = estimate(production, side.emulator, side.simulated, side.seed, note)
-    best = side.simulated(fitted.fits[0].strengths, slice(None)).copy()
-    order = np.random.default_rng(side.seed).permutation(len(best))
-    unaffected = order[round(fitted.share * len(best)) :]
-    best[unaffected] = originals[unaffected]
-    left = difference(production, best, originals, side.seed)
-    nearer = Cause(fitted, changed, left, best, unaffected)
-    return nearer if left.distance <= changed.distance else same
+        return no_cause
+
+    fitted = estimate(production, reference.emulator, reference.simulated, seed, note)
+    simulated = reference.simulated(fitted.fits[0].strengths, slice(None)).copy()
+    order = np.random.default_rng(seed).permutation(len(simulated))
+    unaffected = order[round(fitted.share * len(simulated)) :]
+    simulated[unaffected] = originals[unaffected]
+    left = difference(production, simulated, originals, seed)
+    if not left.distance <= changed.distance:  # a distance that is NaN is no better either
+        return no_cause
+    return Cause(fitted, changed, left, simulated, unaffected)
 
 
 def explains_accuracy(
@@ -256,12 +263,15 @@ def profile_conditions(
     The others are perturbations at strength 0, each a condition of its own: those of ``names`` that
     the first composition lacks, so that results under its perturbations are of affected images.
     """
-    names = [name for name in names if name not in compositions[0].perturbations]
-    odds = share / max(1 - share, 1e-9)
-    affected = max(1, min(round(CONDITIONS * share), round(len(names) * odds)))
-    chosen = tuple(compositions[:affected])
-    unchanged = [Condition.of({name: 0.0}) for name in names]
-    return as_profile((*chosen, *unchanged[: round(len(chosen) / odds)]))
+    unused_names = [name for name in names if name not in compositions[0].perturbations]
+    odds = share / max(1 - share, 1e-9)  # of affected to unaffected images
+    # There are only so many names for conditions that change nothing.
+    most_affected = round(len(unused_names) * odds)
+    affected_count = max(1, min(round(CONDITIONS * share), most_affected))
+    affected = compositions[:affected_count]
+    unchanged_count = round(len(affected) / odds)
+    unchanged = [Condition.of({name: 0.0}) for name in unused_names[:unchanged_count]]
+    return as_profile([*affected, *unchanged])
 
 
 def nearest_pairs(production: Floats, simulated: Floats) -> list[tuple[int, int]]:
@@ -299,13 +309,17 @@ class SampleImage:
 
 
 def sheet(sample: Sequence[SampleImage], correct: Correct | None = None) -> str:
-    """A table (CSV) of the sample to fill in: one line an image and model."""
+    """Return a table (CSV) of the ``sample`` to fill in, with a line for each image and model.
+
+    The predictions that are ``correct`` or not, as far as known, are filled in.
+    """
+    known = correct or {}
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)
     for image in sample:
         for model, prediction in image.predictions.items():
-            is_correct = (correct or {}).get((image.name, model))
+            is_correct = known.get((image.name, model))
             word = ""
             if is_correct is not None:
                 word = "yes" if is_correct else "no"
@@ -324,7 +338,7 @@ class SheetRow(NamedTuple):
 
 
 def sheet_rows(path: Path) -> list[SheetRow]:
-    """The labels in the table at ``path``, of whatever match.
+    """Return the labels in the table at ``path``, of whatever match.
 
     Raises ``ParameterError`` for another table, and for other words than yes and no.
     """
@@ -334,54 +348,66 @@ def sheet_rows(path: Path) -> list[SheetRow]:
         rows = list(reader)
     except (OSError, ValueError, csv.Error) as error:
         raise ParameterError(f"{path}: expected a table of labels (CSV), got {error}.") from error
-    needed = {"image", "model", "correct"}
-    result = []
-    for number, row in enumerate([dict.fromkeys(reader.fieldnames or needed, ""), *rows], 1):
-        if not needed <= {key for key, cell in row.items() if cell is not None}:
-            raise ParameterError(f"{path}: expected the columns {', '.join(COLUMNS)}.")
+    if reader.fieldnames:  # an empty file is a table without labels
+        _check_columns(path, reader.fieldnames)
+    labels = []
+    for number, row in enumerate(rows, 2):  # line 1 has the names of the columns
+        _check_columns(path, [column for column, cell in row.items() if cell is not None])
         word = row["correct"].strip().lower()
-        if word and word not in _WORDS:
+        if not word:
+            continue
+        if word not in _WORDS:
             raise ParameterError(f"{path}, line {number}: expected yes or no, got {word!r}.")
-        if word:
-            image = from_csv_cell(row["image"])
-            model = from_csv_cell(row["model"])
-            prediction = from_csv_cell(row.get("prediction") or "")
-            result.append(SheetRow(number, image, model, prediction, _WORDS[word]))
-    return result
+        labels.append(
+            SheetRow(
+                number=number,
+                image=from_csv_cell(row["image"]),
+                model=from_csv_cell(row["model"]),
+                prediction=from_csv_cell(row.get("prediction") or ""),
+                correct=_WORDS[word],
+            )
+        )
+    return labels
+
+
+def _check_columns(path: Path, columns: Iterable[str]) -> None:
+    if not {"image", "model", "correct"} <= set(columns):
+        raise ParameterError(f"{path}: expected the columns {', '.join(COLUMNS)}.")
 
 
 def read_sheet(path: Path, sample: Sequence[SampleImage]) -> dict[tuple[str, str], bool]:
-    """The labels in the table at ``path``, of the first images of ``sample``.
+    """Return the labels in the table at ``path``, by image and model, of images of ``sample``.
 
     Models that ``sample`` lacks do not count. Raises ``ParameterError`` for another table, for
-    images that were not drawn or have changed, and where an image is left out: who chooses what to
-    label would bias the accuracy.
+    images that were not drawn or have changed, and where an image is left out before one that is
+    labelled: who chooses what to label would bias the accuracy.
     """
-    drawn = {}
+    drawn_predictions = {}
     for image in sample:
         for model, prediction in image.predictions.items():
-            drawn[image.name, model] = prediction
-    drawn_models = {model for _, model in drawn}
+            drawn_predictions[image.name, model] = prediction
+    drawn_models = {model for _, model in drawn_predictions}
     correct: dict[tuple[str, str], bool] = {}
     for row in sheet_rows(path):
         if row.model not in drawn_models:
             continue
         key = row.image, row.model
-        if key not in drawn or row.prediction not in ("", drawn[key]):
+        if key not in drawn_predictions or row.prediction not in ("", drawn_predictions[key]):
             raise ParameterError(
                 f"{path}, line {row.number}: expected an image and prediction of this match, "
                 f"got {row.image!r} of {row.model!r}: use its own table, with the same seed and "
                 "images."
             )
         correct[key] = row.correct
-    for model in {model for _, model in correct}:
-        images = [image for image in sample if model in image.predictions]
-        is_labelled = [(image.name, model) in correct for image in images]
-        if False in is_labelled[: sum(is_labelled)]:
-            gap = images[is_labelled.index(False)]
+    for model in dict.fromkeys(model for _, model in correct):
+        names = [image.name for image in sample if model in image.predictions]
+        is_labelled = [(name, model) in correct for name in names]
+        labelled_count = sum(is_labelled)
+        if not all(is_labelled[:labelled_count]):
+            gap = names[is_labelled.index(False)]
             raise ParameterError(
                 f"{path}: expected labels from the first image on, got none for "
-                f"{gap.name!r} of {model}: fill it in, because the order is random."
+                f"{gap!r} of {model}: fill it in, because the order is random."
             )
     return correct
 
@@ -399,8 +425,11 @@ _UNPUBLISHED = {"settings", "framing", "searched", "pairs", "sample", "confidenc
 
 
 class MatchSettings(StrictRecord):
-    """What a match depends on beside its images: the ``models`` whose accuracy is estimated,
-    ``fit`` and ``side`` as ``make_spec`` takes them, and the seed."""
+    """What a match depends on beside its images.
+
+    The accuracy of the ``models`` is estimated; ``fit`` and ``side`` are as ``make_spec`` takes
+    them.
+    """
 
     models: tuple[str, ...] = ()
     fit: str | None = None
@@ -409,7 +438,10 @@ class MatchSettings(StrictRecord):
 
     @property
     def framing(self) -> Framing:
-        """That of all models, or of the study image where they differ; raises as ``framing``."""
+        """The framing of all models, or of the study image where theirs differ.
+
+        Raises what ``measure.request.framing`` raises for a ``fit`` or ``side``.
+        """
         return shared_framing(self.fit, self.side, self.models)
 
 
@@ -470,22 +502,24 @@ class Match:
         return {part.perturbation: part.strength for part in self.perturbations}
 
     def as_dict(self) -> dict[str, Any]:
-        """A JSON-ready document."""
+        """Return the match as a JSON-ready document."""
         document = {key: value for key, value in vars(self).items() if key not in _UNPUBLISHED}
-        document["perturbations"] = [
-            {**asdict(part), "value": part.value, "severity": part.severity}
-            for part in self.perturbations
-        ]
-        document["expected_accuracy"] = [
-            {
-                **asdict(part),
-                "value": part.value,
-                "low": part.low,
-                "high": part.high,
-                "disagreement": part.disagreement,
-            }
-            for part in self.expected_accuracy
-        ]
+        perturbations = []
+        for part in self.perturbations:
+            perturbations.append(asdict(part) | {"value": part.value, "severity": part.severity})
+        document["perturbations"] = perturbations
+        accuracies = []
+        for expected in self.expected_accuracy:
+            accuracies.append(
+                asdict(expected)
+                | {
+                    "value": expected.value,
+                    "low": expected.low,
+                    "high": expected.high,
+                    "disagreement": expected.disagreement,
+                }
+            )
+        document["expected_accuracy"] = accuracies
         document["conditions"] = [condition.id for condition in self.conditions]
         return document
 
@@ -506,35 +540,49 @@ def match(
     ``FEWEST`` different readable images on a side.
     """
     check_seed(settings.seed)
-    images, copied, views = _read_different(
+    production_sample, copy_count, production_views = _read_different(
         production, MOST_PRODUCTION, settings, "production", note
     )
-    originals, _, own_views = _read_different(
+    reference_sample, _, reference_views = _read_different(
         reference, MOST_REFERENCE, settings, "reference", note
     )
-    pixels = images.pixels
-    count = len(images.pixels)
-    labels = _labels(reference, originals.rows, settings.models)
-    side = ReferenceImages(originals.pixels, settings.seed, own_views)
-    names = [production.entries[row].name for row in images.rows]
-    answer = replace(
-        first_answer(side, pixels, names, labels, settings, note, views),
-        copies=copied,
-        skipped=images.unreadable + originals.unreadable,
-        files=_file_values(images, originals),
+    pixels = production_sample.pixels
+    labels = _labels(reference, reference_sample.rows, settings.models)
+    reference_images = ReferenceImages(reference_sample.pixels, settings.seed, reference_views)
+    answer = first_answer(
+        reference_images,
+        pixels,
+        [production.entries[row].name for row in production_sample.rows],
+        labels,
+        settings,
+        note,
+        production_views,
     )
-    if answer.different:  # one scene alone
+    answer = replace(
+        answer,
+        copies=copy_count,
+        skipped=production_sample.unreadable + reference_sample.unreadable,
+        files=_file_values(production_sample, reference_sample),
+    )
+    if answer.different:
+        # So far only images of one scene are known to differ: no cause follows from these.
         return answer
     first(answer)
-    side.learn(note)
-    scaled = side.emulator.scaled(batch_statistics(lambda row: from_uint8(pixels[row]), count))
-    cause = search_cause(scaled, side, note)
+
+    reference_images.learn(note)
+    statistics = batch_statistics(lambda row: from_uint8(pixels[row]), len(pixels))
+    scaled = reference_images.emulator.scaled(statistics)
+    cause = search_cause(scaled, reference_images, note)
     fitted = cause.estimate
     is_explained = cause.explained
     drawn = draw_compositions(fitted, settings.seed)
     if is_explained and cause.perturbations and answer.expected_accuracy:
-        simulated = side.accuracies(labels, fitted, drawn, count, cause.remainder, note)
-        is_explained = explains_accuracy(answer.expected_accuracy, simulated, side.by_chance)
+        simulated = reference_images.accuracies(
+            labels, fitted, drawn, len(pixels), cause.remainder, note
+        )
+        is_explained = explains_accuracy(
+            answer.expected_accuracy, simulated, reference_images.by_chance
+        )
     unexplained: tuple[str, ...] = ()
     if not is_explained:
         unexplained = tuple(NAMES[index] for index in cause.left.largest)
@@ -542,8 +590,9 @@ def match(
     if is_explained and fitted.strengths:
         conditions = profile_conditions(drawn, fitted.share, fitted.names)
     pairs = []
-    for row, other in nearest_pairs(scaled, cause.simulated):
-        simulation = side.images(cause.strengths_of(other), [other])[0]
+    for row, reference_row in nearest_pairs(scaled, cause.simulated):
+        strengths = cause.strengths_of(reference_row)
+        simulation = reference_images.images(strengths, [reference_row])[0]
         pairs.append((to_png(from_uint8(pixels[row])), to_png(simulation)))
     return replace(
         answer,
@@ -554,26 +603,29 @@ def match(
         unexplained=unexplained,
         conditions=conditions,
         share_decided=fitted.share_decided,
-        statistics=cause.statistics(scaled, side.emulator.originals),
+        statistics=cause.statistics(scaled, reference_images.emulator.originals),
         pairs=tuple(pairs),
     )
 
 
 def first_answer(
-    side: ReferenceImages,
+    reference: ReferenceImages,
     pixels: NDArray[np.uint8],
     names: Sequence[str],
-    labels: dict[str, NDArray[np.int64]],
+    labels: Mapping[str, NDArray[np.int64]],
     settings: MatchSettings,
     note: Note,
     views: Mapping[str, NDArray[np.uint8]] | None = None,
 ) -> Match:
-    """The answer without a cause: accuracies from confidence, and the images to label.
+    """Return the answer without a cause: accuracies from confidence, and the images to label.
 
-    ``views`` are the images as the models of these names see them, if not as ``pixels``.
+    ``pixels`` (N, S, S, 3) are the production images ``names``, and ``labels`` the classes of the
+    reference by model, -1 without one. ``views`` are the images as the models of these names see
+    them, if not as ``pixels``.
     """
     views = views or {}
-    labels_of = {name: column for name, column in labels.items() if (column >= 0).sum() >= FEWEST}
+    label_counts = {name: int((column >= 0).sum()) for name, column in labels.items()}
+    enough_labels = {name: labels[name] for name in labels if label_counts[name] >= FEWEST}
     shows_one_scene = show_one_scene(pixels)
     no_accuracy = ""
     if shows_one_scene:
@@ -582,42 +634,49 @@ def first_answer(
         )
     elif not settings.models:
         no_accuracy = "No accuracy: no model was named."
-    elif not labels_of:
+    elif not enough_labels:
         no_accuracy = (
             f"No accuracy: fewer than {FEWEST} reference images have a class of the models."
         )
-    # Without an accuracy, only the images to label are predicted.
+
     order = np.random.default_rng(settings.seed).permutation(len(pixels))
-    rows = order[:SAMPLE] if no_accuracy else order
+    predicted_rows = order
+    if no_accuracy:
+        # Only the images to label need predictions.
+        predicted_rows = order[:SAMPLE]
     predictions = {}
     for name in settings.models:
-        predictions[name] = top_predictions(name, views.get(name, pixels)[rows])
-    estimators = {} if no_accuracy else side.confidences(labels_of, note)
+        predictions[name] = top_predictions(name, views.get(name, pixels)[predicted_rows])
+
+    estimators: dict[str, ConfidenceEstimator] = {}
+    if not no_accuracy:
+        estimators = reference.confidences(enough_labels, note)
     # Only of models with an estimate: the reference tells what the agreement with others means.
-    agreed = with_agreement({name: predictions[name] for name in estimators}, labels_of)
-    distances = [each.content_distance(agreed[name]) for name, each in estimators.items()]
+    agreed = with_agreement({name: predictions[name] for name in estimators}, enough_labels)
+    distances = []
+    for name, estimator in estimators.items():
+        distances.append(estimator.content_distance(agreed[name]))
     other_content = bool(distances) and float(np.mean(distances)) > 1
     expected = []
     for name, estimator in estimators.items():
         confidence = estimator.estimate(agreed[name], other_content)
         expected.append(ExpectedAccuracy(name, estimator.accuracy, confidence))
-    reference_labels = dict.fromkeys(settings.models, 0)
-    for name in settings.models:
-        if name in labels:
-            reference_labels[name] = int((labels[name] >= 0).sum())
+    confidences = {}
+    for name, prediction in predictions.items():
+        confidences[name] = float(prediction.confidences.mean())
     return Match(
-        len(pixels),
-        len(side.pixels),
-        settings,
-        settings.framing,
+        images=len(pixels),
+        reference_images=len(reference.pixels),
+        settings=settings,
+        framing=settings.framing,
         different=shows_one_scene,
         expected_accuracy=tuple(expected),
         searched=False,
-        reference_labels=reference_labels,
+        reference_labels={name: label_counts.get(name, 0) for name in settings.models},
         no_accuracy=no_accuracy,
         other_content=other_content,
         sample=_sample(pixels, names, order[:SAMPLE].tolist(), predictions),
-        confidences={name: float(p.confidences.mean()) for name, p in predictions.items()},
+        confidences=confidences,
     )
 
 
@@ -627,27 +686,33 @@ def _sample(
     rows: Sequence[int],
     predictions: Mapping[str, TopPredictions],
 ) -> tuple[SampleImage, ...]:
-    """The images ``rows`` to label, () without a model; the ``predictions`` begin with theirs."""
+    """The images ``rows`` to label; () without a model.
+
+    The ``predictions`` of each model begin with those for ``rows``, in their order.
+    """
     if not predictions:
         return ()
     sample = []
     for index, row in enumerate(rows):
         classes = {}
         confidences = {}
-        for model, of_model in predictions.items():
-            classes[model] = models.class_name(model, int(of_model.classes[index]))
-            confidences[model] = float(of_model.confidences[index])
+        for model, prediction in predictions.items():
+            classes[model] = models.class_name(model, int(prediction.classes[index]))
+            confidences[model] = float(prediction.confidences[index])
         jpeg = to_jpeg(from_uint8(pixels[row]), _JPEG_QUALITY)
         sample.append(SampleImage(names[row], jpeg, classes, confidences))
     return tuple(sample)
 
 
 def with_labels(match: Match, correct: Correct) -> Match:
-    """``match`` with accuracies that use labels of its ``sample``, as ``read_sheet`` reads them."""
-    expected_of = {part.model: part for part in match.expected_accuracy}
+    """Return ``match`` with accuracies that use labels of its sample, as ``read_sheet`` reads them.
+
+    A model without labels keeps its accuracy.
+    """
+    expected_by_model = {expected.model: expected for expected in match.expected_accuracy}
     accuracies = []
     for name in match.settings.models:
-        expected = expected_of.get(name)
+        expected = expected_by_model.get(name)
         labelled = [image for image in match.sample if (image.name, name) in correct]
         if labelled:
             expected = _with_estimate(expected or ExpectedAccuracy(name), match, labelled, correct)
@@ -661,63 +726,97 @@ def _with_estimate(
 ) -> ExpectedAccuracy:
     """``expected`` with the estimate from the ``labelled`` images."""
     name = expected.model
-    truths = np.array([float(correct[image.name, name]) for image in labelled])
+    is_correct = np.array([float(correct[image.name, name]) for image in labelled])
     if expected.confidence is None:
-        estimate = exact_estimate(truths)
+        estimate = exact_estimate(is_correct)
     else:
         confidences = np.array([image.confidences[name] for image in labelled])
-        mean = match.confidences[name]
-        estimate = labelled_estimate(truths, confidences, mean, match.images)
+        mean_confidence = match.confidences[name]
+        estimate = labelled_estimate(is_correct, confidences, mean_confidence, match.images)
     return replace(expected, labels=estimate, labelled=len(labelled))
 
 
 def _labels(
-    reference: Dataset, rows: NDArray[np.int64], names: Sequence[str]
+    reference: Dataset, rows: NDArray[np.int64], model_names: Sequence[str]
 ) -> dict[str, NDArray[np.int64]]:
-    """The class index of the images ``rows``, -1 without one, of the models that know some."""
-    sets = models.by_labels(names)
-    by_set = entry_class_indices(reference, [labels for labels, _ in sets], KNOWN)
-    result: dict[str, NDArray[np.int64]] = {}
-    for labels, members in sets:
-        classes = by_set[labels.key]
-        indices = np.array([-1 if classes[row] is None else classes[row] for row in rows])
-        if (indices >= 0).any():
-            result |= dict.fromkeys(members, indices)
-    return result
+    """The classes of the images ``rows``, -1 without one, for the models that know any of them."""
+    groups = models.by_labels(model_names)
+    classes_by_key = entry_class_indices(reference, [labels for labels, _ in groups], KNOWN)
+    columns: dict[str, NDArray[np.int64]] = {}
+    for labels, group_names in groups:
+        classes = classes_by_key[labels.key]
+        column = np.full(len(rows), -1)
+        for index, row in enumerate(rows):
+            class_index = classes[row]
+            if class_index is not None:
+                column[index] = class_index
+        if (column >= 0).any():
+            for name in group_names:
+                columns[name] = column
+    return columns
+
+
+class _DifferentImages(NamedTuple):
+    """Images of a dataset without ``copies`` of them, of which so many were read, too.
+
+    ``views`` are the images as the models of these names see them, if not in the shared framing.
+    """
+
+    sample: SamplePixels
+    copies: int
+    views: dict[str, NDArray[np.uint8]]
 
 
 def _read_different(
     dataset: Dataset, most: int, settings: MatchSettings, kind: str, note: Note
-) -> tuple[SamplePixels, int, dict[str, NDArray[np.uint8]]]:
-    """The different images of ``dataset``, how many of those read are copies of others, and the
-    images as models see them that do not see the framing of all."""
-    shared = settings.framing
-    framings = by_framing(settings.fit, settings.side, settings.models)
-    others = [own for own in framings if own != shared]
-    images = sample_pixels(dataset, shared, most, settings.seed, note, others)
+) -> _DifferentImages:
+    """Read up to ``most`` images; raise ``ParameterError`` if too few of them are different."""
+    shared_framing = settings.framing
+    names_by_framing = by_framing(settings.fit, settings.side, settings.models)
+    other_framings = [framing for framing in names_by_framing if framing != shared_framing]
+    images = sample_pixels(dataset, shared_framing, most, settings.seed, note, other_framings)
+    # The first of several alike has its own row as its number.
     numbers = copies(images.pixels)
     rows = np.flatnonzero(numbers == np.arange(len(numbers)))
-    copied = min(len(dataset), most) - images.unreadable - len(rows)
+    copy_count = min(len(dataset), most) - images.unreadable - len(rows)
     if len(rows) < FEWEST:
-        which = f"different readable {kind}" if copied else f"readable {kind}"
-        counted = f" ({copied} more are copies)" if copied else ""
+        expected = f"readable {kind}"
+        counted = ""
+        if copy_count:
+            expected = f"different readable {kind}"
+            counted = f" ({copy_count} more are copies)"
         raise ParameterError(
-            f"Expected at least {FEWEST} {which} images, got {len(rows)}{counted}: add more."
+            f"Expected at least {FEWEST} {expected} images, got {len(rows)}{counted}: add more."
         )
     images = images.chosen(rows)
-    views = {name: images.views[own] for own in others for name in framings[own]}
-    return images, copied, views
+    views = {}
+    for framing in other_framings:
+        for name in names_by_framing[framing]:
+            views[name] = images.views[framing]
+    return _DifferentImages(images, copy_count, views)
 
 
 def _file_values(production: SamplePixels, reference: SamplePixels) -> tuple[dict[str, Any], ...]:
     """Medians of what the files of both sides tell, with the number of files that tell it."""
     rows = []
     for name in _FILE_PROPERTIES:
-        row: dict[str, Any] = {"property": name}
-        for key, side in (("production", production), ("reference", reference)):
-            values = [part[name] for part in side.properties if name in part]
-            row[key] = float(np.median(np.array(values, float))) if values else None
-            row[f"{key}_images"] = len(values)
-        if row["production_images"] or row["reference_images"]:
-            rows.append(row)
+        in_production = [values[name] for values in production.properties if name in values]
+        in_reference = [values[name] for values in reference.properties if name in values]
+        if not in_production and not in_reference:
+            continue
+        rows.append(
+            {
+                "property": name,
+                "production": _median(in_production),
+                "production_images": len(in_production),
+                "reference": _median(in_reference),
+                "reference_images": len(in_reference),
+            }
+        )
     return tuple(rows)
+
+
+def _median(values: Sequence[Any]) -> float | None:
+    if not values:
+        return None
+    return float(np.median(np.array(values, float)))
