@@ -398,7 +398,7 @@ def _block_spectra(luma: Floats) -> Floats:
     # Both transforms are one product each, which leaves the block's vertical frequency last.
     across = (whole.reshape(-1, 8) @ _DCT.T).reshape(blocks, 8, blocks, 8)
     columns = across.transpose(0, 2, 3, 1).reshape(-1, 8)
-    return (columns @ (255 * _DCT.T)).reshape(-1, 8, 8)
+    return np.asarray(columns @ (255 * _DCT.T), np.float32).reshape(-1, 8, 8)
 
 
 _SPLITS = 100
