@@ -1,23 +1,22 @@
-"""An attack on an image: rounded, evaluated, and compared with noise.
+"""An attack on an image, whose result is rounded to 8 bits, evaluated and compared with noise.
 
-An attack at several epsilons: the smallest that succeeds, and signs of gradient masking.
-
-Transfer: the image of an attack on one model, tried on other models.
+Beside it: the smallest epsilon at which an attack succeeds, signs of gradient masking, and the
+transfer of an image made against one model to others.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from robustness import models
-from robustness.attacks import norms
 from robustness.attacks.loop import (
     BestImages,
+    Enough,
     Step,
     any_success,
     attack_steps,
@@ -36,8 +35,8 @@ from robustness.perturbations import Images
 from robustness.perturbations.record import stream
 
 DRAWS = 16
-"""Number of noise draws: an attack is news only if it beats them all. Also the number of sizes at
-which the change of a minimal attack is rounded."""
+"""Number of noise draws: an attack is news only if it beats them all. It is also the number of
+sizes at which the change of a minimal attack is rounded."""
 
 _SLACK = 1e-4
 """Tolerance for rounding in single precision, in levels."""
@@ -91,8 +90,10 @@ class Outcome:
 
     @property
     def by_label(self) -> str:
-        """The readable name of the member of an ensemble that succeeded; else ""."""
-        return REGISTRY[self.by].label if self.success and self.by != self.spec.name else ""
+        """The label of the member of an ensemble that succeeded; "" for others and failures."""
+        if not self.success or self.by == self.spec.name:
+            return ""
+        return REGISTRY[self.by].label
 
     @property
     def beats_noise(self) -> bool:
@@ -102,10 +103,12 @@ class Outcome:
     @property
     def gain(self) -> int:
         """The factor that amplifies the largest change to half the range of a pixel."""
-        return max(1, round(0.5 / self.linf)) if self.linf else 1
+        if self.linf == 0:
+            return 1
+        return max(1, round(0.5 / self.linf))
 
     def as_row(self) -> dict[str, Any]:
-        """The outcome as JSON of the command, without images and ``transfer``."""
+        """Return the outcome as the command's JSON has it, without its image and ``transfer``."""
         return {
             "success": self.success,
             "by": self.by,
@@ -124,15 +127,15 @@ class Outcome:
 def adversarial(
     classifier: Classifier, image: Images, label: int, spec: AttackSpec, digest: str
 ) -> Images:
-    """``image`` (S, S, 3) attacked, and rounded to 8 bits within epsilon at its side.
+    """Attack ``image`` (S, S, 3), and return it rounded to 8 bits within epsilon at its side.
 
     The attack aims at the target of ``spec`` or, without one, away from the class ``label``.
     """
-    steps = _saved(classifier, image, label, spec.scaled_to(len(image)), digest)
+    steps = _attack_and_round(classifier, image, label, spec.scaled_to(len(image)), digest)
     return run_to_end(steps).images[0]
 
 
-def _saved(
+def _attack_and_round(
     classifier: Classifier, image: Images, label: int, spec: AttackSpec, digest: str
 ) -> Generator[Step, None, BestImages]:
     """Attack ``image`` (S, S, 3) and round the result to 8 bits.
@@ -140,38 +143,52 @@ def _saved(
     An eager attack continues until a success holds in 8 bits.
     """
     clean = image[None]
-    norm = norms.REGISTRY[spec.norm]
-
-    def rounded(record: Attack, attacked: Images) -> Images:
-        """``attacked`` (1, S, S, 3) in 8 bits, within epsilon.
-
-        The change of a minimal attack may be too small for 8 bits. It is then enlarged, up to
-        epsilon, until it succeeds.
-        """
-        size = float(norm.size(attacked - clean)[0])
-        if size == 0:
-            return attacked
-        if not record.minimal:
-            return to_eight_bits(clean, attacked, norm, np.array([spec.epsilon], np.float32))
-        sizes = np.geomspace(size, spec.epsilon, DRAWS).astype(np.float32)
-        repeated = np.repeat(clean, DRAWS, axis=0)
-        enlarged = np.clip(repeated + column(sizes / np.float32(size)) * (attacked - clean), 0, 1)
-        candidates = to_eight_bits(repeated, enlarged, norm, sizes)
-        success = spec.reached(classifier(candidates).probabilities.argmax(1), label)
-        first = int(success.argmax()) if success.any() else DRAWS - 1
-        return candidates[first : first + 1]
-
-    def enough(record: Attack, task: Task, images: Images) -> NDArray[np.bool_]:
-        eight_bit = np.concatenate([rounded(record, image[None]) for image in images])
-        return spec.reached(classifier(eight_bit).probabilities.argmax(1), label)
-
     if spec.epsilon * LEVELS < NOTHING:
         return BestImages.nothing(clean, spec.name)
-    best = yield from attack_steps(
-        classifier, image, label, spec, digest, enough=enough if spec.record.eager else None
-    )
-    best.images = rounded(REGISTRY[best.by[0]], best.images)
+
+    def succeeds_rounded(record: Attack, task: Task, images: Images) -> NDArray[np.bool_]:
+        rounded = [_rounded(record, classifier, clean, one[None], label, spec) for one in images]
+        return spec.reached(classifier(np.concatenate(rounded)).probabilities.argmax(1), label)
+
+    enough: Enough | None = None
+    if spec.record.eager:
+        enough = succeeds_rounded
+    best = yield from attack_steps(classifier, image, label, spec, digest, enough=enough)
+    record = REGISTRY[best.by[0]]
+    best.images = _rounded(record, classifier, clean, best.images, label, spec)
     return best
+
+
+def _rounded(
+    record: Attack,
+    classifier: Classifier,
+    clean: Images,
+    attacked: Images,
+    label: int,
+    spec: AttackSpec,
+) -> Images:
+    """``attacked`` (1, S, S, 3), which the attack ``record`` made of ``clean``, in 8 bits.
+
+    It is within the epsilon of ``spec``. The change of a minimal attack may be too small for 8
+    bits: it is enlarged, up to epsilon, until it succeeds.
+    """
+    norm = NORMS[spec.norm]
+    change = attacked - clean
+    size = float(norm.size(change)[0])
+    if size == 0:
+        return attacked
+    if not record.minimal:
+        return to_eight_bits(clean, attacked, norm, np.array([spec.epsilon], np.float32))
+    sizes = np.geomspace(size, spec.epsilon, DRAWS).astype(np.float32)
+    factors = column(sizes / np.float32(size))
+    repeated = np.repeat(clean, DRAWS, axis=0)
+    enlarged = np.clip(repeated + factors * change, 0, 1)
+    candidates = to_eight_bits(repeated, enlarged, norm, sizes)
+    succeeds = spec.reached(classifier(candidates).probabilities.argmax(1), label)
+    chosen = DRAWS - 1  # the largest, if none succeeds
+    if succeeds.any():
+        chosen = int(succeeds.argmax())
+    return candidates[chosen : chosen + 1]
 
 
 def craft(picture: Picture, classifier: Classifier, spec: AttackSpec) -> Iterator[Step | Outcome]:
@@ -181,102 +198,127 @@ def craft(picture: Picture, classifier: Classifier, spec: AttackSpec) -> Iterato
     stops within one step. Raises ``ParameterError`` for an invalid target and ``GradientError`` for
     a model that the attack cannot use.
     """
-    clean = picture.image[None]
-    before = classifier(clean).probabilities[0]
-    own = int(before.argmax())
+    clean_probabilities = classifier(picture.image[None]).probabilities[0]
+    clean_top1 = int(clean_probabilities.argmax())
     if spec.target is not None:
         check_class(classifier, spec.target)
-    if spec.target == own:
+    if spec.target == clean_top1:
+        class_name = classifier.record.class_name(clean_top1)
         raise ParameterError(
-            f"{classifier.record.label} already predicts {classifier.record.class_name(own)!r} "
+            f"{classifier.record.label} already predicts {class_name!r} "
             "for the original; choose another target."
         )
-    scaled = spec.scaled_to(picture.side)
-    best = yield from _saved(classifier, picture.image, own, scaled, picture.stream)
-    image = best.images
-    after = classifier(image).probabilities
+    best = yield from _attack_and_round(
+        classifier, picture.image, clean_top1, spec.scaled_to(picture.side), picture.stream
+    )
+    image = best.images[0]
+    probabilities = classifier(best.images).probabilities[0]
+    top1 = int(probabilities.argmax())
+    measured = distances(picture.image, image)
     yield Outcome(
         spec=spec,
         model=classifier.record.name,
-        image=image[0],
-        success=bool(spec.reached(after.argmax(1), own)[0]),
-        clean_top1=own,
-        clean_probability=float(before[own]),
-        top1=int(after[0].argmax()),
-        probability=float(after[0].max()),
+        image=image,
+        success=bool(spec.reached(top1, clean_top1)),
+        linf=measured.linf,
+        l2=measured.l2,
+        ssim=measured.ssim,
+        clean_top1=clean_top1,
+        clean_probability=float(clean_probabilities[clean_top1]),
+        top1=top1,
+        probability=float(probabilities[top1]),
         by=str(best.by[0]),
-        control=_control(picture, classifier, spec, image, own),
-        **distances(picture.image, image[0]),
+        control=_noise_control(picture, classifier, spec, image, clean_top1),
     )
 
 
-def distances(clean: Images, image: Images) -> dict[str, float]:
-    """The distances of ``image`` and ``clean``, both (S, S, 3), in every norm, and their SSIM."""
+class Distances(NamedTuple):
+    """The distances of two images in both norms, in [0, 1] pixels, and their SSIM."""
+
+    linf: float
+    l2: float
+    ssim: float
+
+
+def distances(clean: Images, image: Images) -> Distances:
+    """Return the distances of ``image`` from ``clean``, both (S, S, 3)."""
     change = image.astype(np.float64) - clean
     levels = np.rint(change * LEVELS)
-    if np.abs(change * LEVELS - levels).max() < 1e-4:  # 8-bit images differ by whole levels
+    # 8-bit images differ by whole levels, which single precision blurs.
+    if np.abs(change * LEVELS - levels).max() < 1e-4:
         change = levels / LEVELS
-    sizes = {norm.name: float(norm.size(change[None])[0]) for norm in norms.REGISTRY}
-    return {**sizes, "ssim": float(ssim(clean[None], image[None])[0])}
+    return Distances(
+        linf=float(NORMS["linf"].size(change[None])[0]),
+        l2=float(NORMS["l2"].size(change[None])[0]),
+        ssim=float(ssim(clean[None], image[None])[0]),
+    )
 
 
-def _control(
-    picture: Picture, classifier: Classifier, spec: AttackSpec, image: Images, own: int
+def _noise_control(
+    picture: Picture, classifier: Classifier, spec: AttackSpec, image: Images, clean_top1: int
 ) -> Control:
-    """Noise as large as the change of ``image``, rounded and evaluated in the same way."""
-    norm = norms.REGISTRY[spec.norm]
-    size = norm.size(image - picture.image)
+    """Noise as large as the change of ``image`` (S, S, 3), rounded and evaluated like it."""
+    norm = NORMS[spec.norm]
+    size = norm.size((image - picture.image)[None])
     sizes = np.repeat(size, DRAWS)
     clean = np.repeat(picture.image[None], DRAWS, axis=0)
-    noise = stream(spec.seed, picture.stream, "attack control")
-    draws = np.stack([norm.noise(noise, picture.image.shape) for _ in range(DRAWS)])
-    noisy = np.clip(clean + draws * column(sizes), 0, 1)
+    random = stream(spec.seed, picture.stream, "attack control")
+    noise = np.stack([norm.noise(random, picture.image.shape) for _ in range(DRAWS)])
+    noisy = np.clip(clean + noise * column(sizes), 0, 1)
     if size[0] > 0:
         noisy = to_eight_bits(clean, noisy, norm, sizes)
-    answers = classifier(noisy).probabilities
-    success = spec.reached(answers.argmax(1), own)
-    towards = -answers[:, own] if spec.target is None else answers[:, spec.target]
-    nearest = int(np.lexsort((towards, success))[-1])
+    probabilities = classifier(noisy).probabilities
+    succeeds = spec.reached(probabilities.argmax(1), clean_top1)
+    if spec.target is None:
+        closeness = -probabilities[:, clean_top1]
+    else:
+        closeness = probabilities[:, spec.target]
+    # A success is closer than any failure.
+    closest = int(np.lexsort((closeness, succeeds))[-1])
+    measured = distances(picture.image, noisy[closest])
     return Control(
-        success=bool(success.any()),
-        successes=int(success.sum()),
+        success=bool(succeeds.any()),
+        successes=int(succeeds.sum()),
         draws=DRAWS,
-        top1=int(answers[nearest].argmax()),
-        probability=float(answers[nearest].max()),
-        **distances(picture.image, noisy[nearest]),
+        linf=measured.linf,
+        l2=measured.l2,
+        ssim=measured.ssim,
+        top1=int(probabilities[closest].argmax()),
+        probability=float(probabilities[closest].max()),
     )
 
 
 def to_eight_bits(clean: Images, images: Images, norm: Norm, sizes: Sizes) -> Images:
-    """``images`` rounded to whole 255ths within ``sizes`` of ``clean``.
+    """Return ``images`` (N, S, S, 3) in whole 255ths, within ``sizes`` (N,) of ``clean``.
 
     In L-infinity each value goes to the nearest level within its bound. In L2 nearly all changes
     may be below half a level, and plain rounding would undo them: a change is rounded up if its
     fraction of a level exceeds a threshold, the smallest with which the length stays within
-    ``sizes``. ``clean`` need not be 8-bit itself. Shapes (N, S, S, 3), sizes (N,).
+    ``sizes``. ``clean`` need not be 8-bit itself.
     """
     if norm.name == "linf":
         reach = column(sizes).astype(np.float64)
-        low = np.ceil((clean - reach) * LEVELS - _SLACK)
-        high = np.floor((clean + reach) * LEVELS + _SLACK)
-        nearest = np.clip(np.rint(images * np.float64(LEVELS)), low, high)
-        return _as_images(np.where(low <= high, nearest, np.rint(clean * np.float64(LEVELS))))
-    return np.stack(
-        [
-            _within_length(one, image, norm, size)
-            for one, image, size in zip(clean, images, sizes, strict=True)
-        ]
-    )
+        lowest = np.ceil((clean - reach) * LEVELS - _SLACK)
+        highest = np.floor((clean + reach) * LEVELS + _SLACK)
+        nearest = np.clip(np.rint(images * np.float64(LEVELS)), lowest, highest)
+        # No level may be within the bound of an original that is not 8-bit.
+        rounded_clean = np.rint(clean * np.float64(LEVELS))
+        return _from_levels(np.where(lowest <= highest, nearest, rounded_clean))
+    rounded = []
+    for original, image, size in zip(clean, images, sizes, strict=True):
+        rounded.append(_rounded_within_length(original, image, norm, size))
+    return np.stack(rounded)
 
 
-def _within_length(clean: Images, image: Images, norm: Norm, size: np.float32) -> Images:
+def _rounded_within_length(clean: Images, image: Images, norm: Norm, size: np.float32) -> Images:
+    """``image`` (S, S, 3) in 8 bits; the threshold of its change is found by bisection."""
     base = np.rint(clean * np.float64(LEVELS))
     change = image * np.float64(LEVELS) - base
     signs = np.sign(change)
-    length = np.abs(change)
+    lengths = np.abs(change)
 
     def rounded(threshold: float) -> Images:
-        return _as_images(base + signs * np.floor(length + 1 - threshold))
+        return _from_levels(base + signs * np.floor(lengths + 1 - threshold))
 
     low = 0.0
     high = 1.0  # at 1 every change is rounded towards the original
@@ -292,7 +334,7 @@ def _within_length(clean: Images, image: Images, norm: Norm, size: np.float32) -
     return best
 
 
-def _as_images(levels: np.ndarray) -> Images:
+def _from_levels(levels: NDArray[np.float64]) -> Images:
     return np.clip(levels, 0, LEVELS).astype(np.float32) / np.float32(LEVELS)
 
 
@@ -325,34 +367,45 @@ def smallest_epsilon(
     ``ParameterError`` for a target that is no class of the model, and ``GradientError`` for a model
     that the attack cannot use.
     """
-    failing_epsilon = 0.0
-    broken = None
-    guess: float | None = FIRST_GUESS
-    while guess is not None:
-        if (yield from succeeds(picture, classifier, replace(spec, epsilon=guess))):
-            broken = guess
+    largest = NORMS[spec.norm].most
+    failing: float = 0.0
+    succeeding: float | None = None
+    epsilon: float | None = FIRST_GUESS
+    while epsilon is not None:
+        is_broken = yield from succeeds(picture, classifier, replace(spec, epsilon=epsilon))
+        if is_broken:
+            succeeding = epsilon
         else:
-            failing_epsilon = guess
-        if broken is None:
-            most = NORMS[spec.norm].most
-            guess = min(most, 2 * failing_epsilon) if failing_epsilon < most else None
-        else:
-            narrow = broken <= failing_epsilon * (1 + TOLERANCE) or broken < FIRST_GUESS / 16
-            guess = None if narrow else (failing_epsilon + broken) / 2
-    yield Smallest(classifier.record.name, spec.name, spec.norm, broken, failing_epsilon)
+            failing = epsilon
+        epsilon = _next_epsilon(failing, succeeding, largest)
+    yield Smallest(classifier.record.name, spec.name, spec.norm, succeeding, failing)
+
+
+def _next_epsilon(failing: float, succeeding: float | None, largest: float) -> float | None:
+    """The epsilon to try after these; None if it is known well enough."""
+    if succeeding is None:
+        if failing >= largest:
+            return None
+        return min(largest, 2 * failing)
+    if succeeding <= failing * (1 + TOLERANCE):
+        return None
+    if succeeding < FIRST_GUESS / 16:
+        # Without a failure, bisection would go on towards 0.
+        return None
+    return (failing + succeeding) / 2
 
 
 def succeeds(
     picture: Picture, classifier: Classifier, spec: AttackSpec
 ) -> Generator[Step, None, bool]:
     """Attack ``picture`` and yield the steps; return whether it succeeds, before rounding."""
-    own = int(classifier(picture.image[None]).probabilities[0].argmax())
+    clean_top1 = int(classifier(picture.image[None]).probabilities[0].argmax())
     scaled = spec.scaled_to(picture.side)
     best = yield from attack_steps(
-        classifier, picture.image, own, scaled, picture.stream, enough=any_success
+        classifier, picture.image, clean_top1, scaled, picture.stream, enough=any_success
     )
     top1 = int(classifier(best.images).probabilities[0].argmax())
-    return bool(spec.reached(top1, own))
+    return bool(spec.reached(top1, clean_top1))
 
 
 @dataclass(frozen=True)
@@ -389,11 +442,12 @@ def gradient_masking(
         label = int(classifier(picture.image[None]).probabilities[0].argmax())
     slope = classifier.gradients(picture.image[None], np.array([label], np.int32))
     masked: float | None = None
-    for epsilon in sorted({*epsilons}):
-        fooled = yield from succeeds(picture, classifier, replace(black_box, epsilon=epsilon))
-        if fooled and not (
-            yield from succeeds(picture, classifier, replace(gradient, epsilon=epsilon))
-        ):
+    for epsilon in sorted(set(epsilons)):
+        by_black_box = yield from succeeds(picture, classifier, replace(black_box, epsilon=epsilon))
+        if not by_black_box:
+            continue
+        by_gradient = yield from succeeds(picture, classifier, replace(gradient, epsilon=epsilon))
+        if not by_gradient:
             masked = epsilon
             break
     yield Masking(
@@ -426,7 +480,7 @@ class Transfer:
     label: int | None = None
 
     def as_row(self) -> dict[str, Any]:
-        """The record as one JSON-ready row."""
+        """Return the transfer as one JSON-ready row."""
         return asdict(self)
 
 
@@ -439,66 +493,66 @@ def judge_transfer(
     *,
     load: Callable[..., Classifier] = models.load,
 ) -> Iterator[Transfer]:
-    """The predictions of the models ``names`` for ``image`` (S, S, 3), ``picture`` under ``spec``.
+    """Yield how each of the models ``names`` predicts ``image`` (S, S, 3), made against ``source``.
 
-    Raises ``WeightsError`` when a model cannot be loaded.
+    ``image`` is ``picture`` attacked by ``spec``. Raises ``WeightsError`` when a model cannot be
+    loaded.
     """
     for name in names:
         classifier = load(name, side=len(picture.image))
-        before = classifier(picture.image[None]).probabilities[0]
-        own = int(before.argmax())
-        answer = classifier(image[None]).probabilities[0]
-        top1 = int(answer.argmax())
+        clean_probabilities = classifier(picture.image[None]).probabilities[0]
+        clean_top1 = int(clean_probabilities.argmax())
+        probabilities = classifier(image[None]).probabilities[0]
+        top1 = int(probabilities.argmax())
         yield Transfer(
             source=source,
             model=name,
-            success=is_fooled(spec, source, name, top1, own),
-            clean_top1=own,
-            clean_probability=float(before[own]),
+            success=is_fooled(spec, source, name, top1, clean_top1),
+            clean_top1=clean_top1,
+            clean_probability=float(clean_probabilities[clean_top1]),
             top1=top1,
-            probability=float(answer[top1]),
-            retained_probability=float(answer[own]),
+            probability=float(probabilities[top1]),
+            retained_probability=float(probabilities[clean_top1]),
         )
 
 
-def is_fooled(spec: AttackSpec, source: str, name: str, top1: int, before: int) -> bool | None:
-    """Whether the attack on ``source`` succeeds on ``name`` too; None without the target class.
+def is_fooled(spec: AttackSpec, source: str, name: str, top1: int, clean_top1: int) -> bool | None:
+    """Return whether the attack on the model ``source`` succeeds on the model ``name``, too.
 
-    ``top1`` is the prediction of ``name`` and ``before`` that for the original.
+    ``top1`` is the prediction of ``name``, and ``clean_top1`` that for the original. None if it
+    does not have the target class.
     """
     if not attackable([name], spec, source):
         return None
-    return bool(spec.reached(top1, before))
+    return bool(spec.reached(top1, clean_top1))
 
 
-def attackable(names: Sequence[str], spec: AttackSpec, of: str) -> list[str]:
-    """The models of ``names`` that ``spec`` can attack.
+def attackable(names: Sequence[str], spec: AttackSpec, source: str) -> list[str]:
+    """Return the models of ``names`` that ``spec`` can attack.
 
-    With a target, a class of the model ``of``, these are the models with the same classes.
+    A target is a class of the model ``source``: with one, these are the models with its classes.
     """
-    classes = models.REGISTRY[of].labels().key
-    return [
-        name
-        for name in names
-        if spec.target is None or models.REGISTRY[name].labels().key == classes
-    ]
+    if spec.target is None:
+        return list(names)
+    classes = models.REGISTRY[source].labels().key
+    return [name for name in names if models.REGISTRY[name].labels().key == classes]
 
 
 def transfers(
     picture: Picture,
     names: Sequence[str],
     spec: AttackSpec,
-    of: str,
+    target_of: str,
     *,
     load: Callable[..., Classifier] = models.load,
 ) -> Iterator[Step | Outcome | Transfer]:
     """Attack each of the models ``names`` and test each result on all of them.
 
     Yields the steps of each attack, its outcome, and its ``Transfer`` records. Skips models without
-    the gradients that the attack needs, without the target (a class of the model ``of``), or with
-    the target as their original prediction. Closing the iterator stops within one step.
+    the gradients that the attack needs, without the target (a class of the model ``target_of``), or
+    with the target as their original prediction. Closing the iterator stops within one step.
     """
-    for source in attackable(names, spec, of):
+    for source in attackable(names, spec, target_of):
         try:
             for event in craft(picture, load(source, side=len(picture.image)), spec):
                 yield event

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -23,7 +23,10 @@ from robustness.perturbations.record import stream
 Bools = NDArray[np.bool_]
 Places = NDArray[np.intp]
 Enough = Callable[[Attack, Task, Images], Bools]
-"""A function from the rows with a success, and their images, to those that need no more work."""
+"""A function of an attack, the task of the rows (N,) with a success, and their images (N, S, S, 3).
+
+It returns which of these rows need no more work.
+"""
 
 FAILED = 0
 BEYOND = 1
@@ -68,10 +71,14 @@ class BestImages:
 
     @classmethod
     def nothing(cls, clean: Images, name: str) -> BestImages:
-        """The start: every row is its original."""
-        rows = len(clean)
-        merit = np.full(rows, -np.inf, np.float32)
-        return cls(clean.copy(), np.full(rows, FAILED), merit, np.full(rows, name, object))
+        """Return the start, in which every row is its original, by the attack ``name``."""
+        row_count = len(clean)
+        return cls(
+            images=clean.copy(),
+            level=np.full(row_count, FAILED),
+            merit=np.full(row_count, -np.inf, np.float32),
+            by=np.full(row_count, name, object),
+        )
 
     @property
     def success(self) -> Bools:
@@ -79,45 +86,53 @@ class BestImages:
 
     def take(self, places: Places, other: BestImages) -> None:
         """Replace the rows at ``places`` by those of ``other`` that are better."""
-        levels = self.level[places]
-        better = (other.level > levels) | (
-            (other.level == levels) & (other.merit > self.merit[places])
-        )
+        is_higher = other.level > self.level[places]
+        is_level = other.level == self.level[places]
+        has_more_merit = other.merit > self.merit[places]
+        is_better = is_higher | (is_level & has_more_merit)
         for field in fields(self):
-            getattr(self, field.name)[places[better]] = getattr(other, field.name)[better]
+            values = getattr(self, field.name)
+            values[places[is_better]] = getattr(other, field.name)[is_better]
 
     def best_of(self, group: int) -> BestImages:
-        """The best of each ``group`` consecutive rows."""
-        rank = np.lexsort((self.merit, self.level)).argsort().reshape(-1, group)
-        places = rank.argmax(1) + group * np.arange(len(rank))
+        """Return the best of each ``group`` consecutive rows."""
+        order = np.lexsort((self.merit, self.level))  # by level, then by merit
+        ranks = order.argsort().reshape(-1, group)
+        places = ranks.argmax(1) + group * np.arange(len(ranks))
         return BestImages(
-            self.images[places], self.level[places], self.merit[places], self.by[places]
+            images=self.images[places],
+            level=self.level[places],
+            merit=self.merit[places],
+            by=self.by[places],
         )
 
     def unsettled(self, group: int) -> Bools:
-        """The rows that still need work; one success is enough for ``group`` consecutive rows."""
-        settled = (self.level == SETTLED).reshape(-1, group).any(1)
-        return np.repeat(~settled, group)
+        """Return which rows need more work; one success is enough for ``group`` rows in line."""
+        is_settled = (self.level == SETTLED).reshape(-1, group).any(1)
+        return np.repeat(~is_settled, group)
 
 
 def leads(
     scores: NDArray[np.floating[Any]], classes: Classes, rival: int = ALL_OTHERS
 ) -> NDArray[np.float32]:
-    """The lead of other classes over ``classes``, in natural-log units, (N,).
+    """Return the lead (N,) of other classes over ``classes`` (N,), in natural-log units.
 
     ``scores`` (N, classes) are logits or logarithms of probabilities. ``rival`` is ``ALL_OTHERS``
     together or ``BEST_OTHER``, as in ``models.gradients``.
     """
     rows = np.arange(len(scores))
-    others = scores.astype(np.float64)
-    own = others[rows, classes]
-    others[rows, classes] = -np.inf
-    ahead = others.max(axis=1) if rival == BEST_OTHER else np.logaddexp.reduce(others, axis=1)
-    return (ahead - own).astype(np.float32)
+    other_scores = scores.astype(np.float64)
+    own_scores = other_scores[rows, classes]
+    other_scores[rows, classes] = -np.inf
+    if rival == BEST_OTHER:
+        rival_scores = other_scores.max(axis=1)
+    else:
+        rival_scores = np.logaddexp.reduce(other_scores, axis=1)
+    return (rival_scores - own_scores).astype(np.float32)
 
 
 def any_success(attack: Attack, task: Task, images: Images) -> Bools:
-    """Every success is enough."""
+    """An ``Enough`` for which every success is enough."""
     return np.ones(len(images), bool)
 
 
@@ -132,74 +147,99 @@ def search(
     model that the attack cannot use.
     """
     best = BestImages.nothing(task.clean, attack.turns[0].name)
+    open_below = SUCCEEDED if enough is None else SETTLED
     done = 0
     total = attack.total_steps(task.steps, restarts)
-    for number, turn in enumerate(attack.turns):
-        places = np.flatnonzero(best.level < (SUCCEEDED if enough is None else SETTLED))
+    for number, member in enumerate(attack.turns):
+        places = np.flatnonzero(best.level < open_below)
         if not len(places):
             break
-        record = REGISTRY[turn.name]
-        part = replace(task.rows(places), steps=task.steps * turn.share, passes=turn.passes)
-        runs = restarts if record.random else 1
-        stop = enough or (any_success if number else None)
-        before = Step(done, total, turn.name, 0.0, len(best.level) - len(places))
-        best.take(places, (yield from _rounds(record, part, runs, stop, before)))
-        done += part.steps * runs
+        record = REGISTRY[member.name]
+        member_restarts = restarts if record.random else 1
+        member_task = replace(
+            task.rows(places), steps=task.steps * member.share, passes=member.passes
+        )
+        member_enough = enough
+        if enough is None and number > 0:
+            member_enough = any_success
+        before = Step(done, total, member.name, gain=0.0, succeeded=len(best.level) - len(places))
+        found = yield from _restarts(record, member_task, member_restarts, member_enough, before)
+        best.take(places, found)
+        done += member_task.steps * member_restarts
     best.images = task.within(best.images)
     return best
 
 
-def _rounds(
+def _restarts(
     attack: Attack, task: Task, restarts: int, enough: Enough | None, before: Step
 ) -> Generator[Step, None, BestImages]:
-    """Run all restarts of one attack after ``before``; yield the steps."""
+    """Run all restarts of one attack after ``before``: yield the steps, return the best images."""
     if attack.rivals and not task.targeted:
-        wide = task.aimed(attack.rivals)
+        rival_task = task.aimed(attack.rivals)
     else:
-        wide = replace(task, rivals=np.full(len(task.clean), attack.rival, np.int32))
-    group = len(wide.clean) // len(task.clean)
-    best = BestImages.nothing(wide.clean, attack.name)
-    for start in range(0, restarts * task.steps, task.steps):
+        rival_task = replace(task, rivals=np.full(len(task.clean), attack.rival, np.int32))
+    # Each row of ``task`` has so many consecutive rows, one for each of its rivals.
+    group = len(rival_task.clean) // len(task.clean)
+    best = BestImages.nothing(rival_task.clean, attack.name)
+    for restart in range(restarts):
         places = np.flatnonzero(best.unsettled(group))
         if not len(places):
             break
-        part = wide.rows(places)
-        memory = dict[str, Any]()
-        images = _checked(attack, attack.start(part), part)
-        for step in range(task.steps):
-            state = _state(attack, part, images, step, memory)
-            if step or attack.random or attack.minimal:  # others start at the original
-                best.take(places, _judged(attack, part, state, enough))
-                open_rows = np.flatnonzero(best.unsettled(group)[places])
-                if not len(open_rows):
-                    break
-                if len(open_rows) < len(places):
-                    places = places[open_rows]
-                    part = part.rows(open_rows)
-                    state = state.rows(open_rows)
-                    memory = state.memory
-            moved = attack.move(part, state)
-            if moved is None:
-                break
-            moved = _checked(attack, moved, part)
-            images = moved if attack.minimal else part.within(moved)
+        gains = _run_once(attack, rival_task.rows(places), places, best, group, enough)
+        for step, gain in enumerate(gains, 1):
+            is_success = best.success.reshape(-1, group).any(1)
             yield replace(
                 before,
-                done=before.done + start + step + 1,
-                gain=float(state.gain.mean()),
-                succeeded=before.succeeded + int(best.success.reshape(-1, group).any(1).sum()),
+                done=before.done + restart * task.steps + step,
+                gain=gain,
+                succeeded=before.succeeded + int(is_success.sum()),
             )
-        else:
-            state = _state(attack, part, images, task.steps, memory, blind=True)
-            best.take(places, _judged(attack, part, state, enough))
     return best.best_of(group)
 
 
+def _run_once(
+    attack: Attack,
+    task: Task,
+    places: Places,
+    best: BestImages,
+    group: int,
+    enough: Enough | None,
+) -> Iterator[float]:
+    """Run ``attack`` from its start on ``task``, the rows ``places`` of ``best``, and update these.
+
+    Yields the mean gain after every step. Rows that need no more work are left out.
+    """
+    starts_at_original = not attack.random and not attack.minimal
+    memory: dict[str, Any] = {}
+    images = _checked(attack, attack.start(task), task)
+    for step in range(task.steps):
+        state = _state(attack, task, images, step, memory)
+        if step > 0 or not starts_at_original:
+            best.take(places, _judged(attack, task, state, enough))
+            open_rows = np.flatnonzero(best.unsettled(group)[places])
+            if not len(open_rows):
+                return
+            if len(open_rows) < len(places):
+                places = places[open_rows]
+                task = task.rows(open_rows)
+                state = state.rows(open_rows)
+                memory = state.memory
+        moved = attack.move(task, state)
+        if moved is None:
+            return
+        images = _checked(attack, moved, task)
+        if not attack.minimal:
+            images = task.within(images)
+        yield float(state.gain.mean())
+    state = _state(attack, task, images, task.steps, memory, blind=True)
+    best.take(places, _judged(attack, task, state, enough))
+
+
 def _checked(attack: Attack, images: object, task: Task) -> Images:
-    """``images`` of a hook of ``attack``; raises ``PluginError`` unless they are finite images."""
-    what = f"attack {attack.name!r}"
-    checked = checked_array(what, images, task.clean.shape, "images", "f", "i", "u")
-    check_finite(what, checked)
+    """Return what a hook of ``attack`` gave, float32; raise ``PluginError`` unless it is images."""
+    subject = f"attack {attack.name!r}"
+    checked = checked_array(subject, images, task.clean.shape, "images", "f", "i", "u")
+    check_finite(subject, checked)
     return checked.astype(np.float32, copy=False)
 
 
@@ -213,42 +253,49 @@ def _state(
     blind: bool = False,
 ) -> State:
     """The state at ``images``; without the gradient if ``blind``."""
-    if attack.white_box and not blind:
-        slopes = [
+    if blind or not attack.white_box:
+        scores = _log_probabilities(task, images)
+        gain = task.sign * leads(scores, task.classes, attack.rival)
+        return State(images, step, gain, scores, np.zeros_like(images), memory)
+    slopes = []
+    for _ in range(task.passes):
+        slopes.append(
             task.classifier.gradients(images, task.classes, task.rivals, scaled=attack.scaled)
-            for _ in range(task.passes)
-        ]
-        lead, scores, gradient = (
-            sum(getattr(slope, name) for slope in slopes) / np.float32(len(slopes))
-            for name in ("lead", "scores", "gradient")
         )
-        if not task.classifier.exact:  # success is decided by the prediction
-            scores = _scores(task, images)
-        return State(images, step, task.sign * lead, scores, task.sign * gradient, memory)
-    scores = _scores(task, images)
-    gain = task.sign * leads(scores, task.classes, attack.rival)
-    return State(images, step, gain, scores, np.zeros_like(images), memory)
+    gain = task.sign * _mean([slope.lead for slope in slopes])
+    scores = _mean([slope.scores for slope in slopes])
+    gradient = task.sign * _mean([slope.gradient for slope in slopes])
+    if not task.classifier.exact:
+        # Success is decided by the prediction, whose scores are not quite these.
+        scores = _log_probabilities(task, images)
+    return State(images, step, gain, scores, gradient, memory)
 
 
-def _scores(task: Task, images: Images) -> NDArray[np.float64]:
-    """The logarithms of the probabilities for ``images``."""
+def _mean(arrays: Sequence[NDArray[Any]]) -> NDArray[Any]:
+    return np.asarray(sum(arrays) / np.float32(len(arrays)))
+
+
+def _log_probabilities(task: Task, images: Images) -> NDArray[np.float64]:
     probabilities = task.classifier(images).probabilities.astype(np.float64)
     return np.log(probabilities + np.finfo(np.float64).tiny)
 
 
 def _judged(attack: Attack, task: Task, state: State, enough: Enough | None) -> BestImages:
-    """The levels and merits of the images of ``state``."""
-    success = (state.scores.argmax(1) == task.classes) == task.targeted
-    level = np.where(success, SUCCEEDED, FAILED)
+    """The images of ``state`` with their levels and merits."""
+    is_class = state.scores.argmax(1) == task.classes
+    is_success = is_class if task.targeted else ~is_class
+    level = np.where(is_success, SUCCEEDED, FAILED)
     merit = task.sign * leads(state.scores, task.classes)
     if attack.minimal:
-        size = task.norm.size(state.images - task.clean).astype(np.float32)
-        merit = np.where(success, -size, merit)
-        level[success & (size > task.sizes * _SLACK)] = BEYOND
-    won = np.flatnonzero(level == SUCCEEDED)
-    if enough is not None and len(won):
-        level[won[enough(attack, task.rows(won), state.images[won])]] = SETTLED
-    return BestImages(state.images, level, merit, np.full(len(level), attack.name, object))
+        sizes = task.norm.size(state.images - task.clean).astype(np.float32)
+        merit = np.where(is_success, -sizes, merit)
+        level[is_success & (sizes > task.sizes * _SLACK)] = BEYOND
+    succeeded = np.flatnonzero(level == SUCCEEDED)
+    if enough is not None and len(succeeded):
+        is_enough = enough(attack, task.rows(succeeded), state.images[succeeded])
+        level[succeeded[is_enough]] = SETTLED
+    names = np.full(len(level), attack.name, object)
+    return BestImages(state.images, level, merit, names)
 
 
 def attack(
@@ -260,7 +307,7 @@ def attack(
     digests: Sequence[str] | None = None,
     report: Callable[[Step], None] | None = None,
 ) -> Images:
-    """The adversarial versions of ``images`` (N, S, S, 3), float32 in [0, 1]; failures included.
+    """Return adversarial versions of ``images`` (N, S, S, 3), float32 in [0, 1], failures included.
 
     ``labels`` (N,) are the classes to leave, by default the model's predictions; a ``target`` of
     ``spec`` takes precedence. Without ``spec`` the attack is PGD. ``digests`` seed the random
@@ -271,11 +318,12 @@ def attack(
     """
     classifier.check_images(images)
     spec = spec or AttackSpec.of("pgd")
-    digests = digests if digests is not None else [image_digest(image) for image in images]
+    enough = any_success if spec.record.eager else None
+    if digests is None:
+        digests = [image_digest(image) for image in images]
     results = []
     for row, digest in enumerate(digests):
         label = None if labels is None else int(labels[row])
-        enough = any_success if spec.record.eager else None
         steps = attack_steps(classifier, images[row], label, spec, digest, enough=enough)
         results.append(run_to_end(steps, report).images[0])
     return np.stack(results)
@@ -284,7 +332,7 @@ def attack(
 def run_to_end(
     steps: Generator[Step, None, BestImages], report: Callable[[Step], None] | None = None
 ) -> BestImages:
-    """The return value of ``steps``; calls ``report`` at every step."""
+    """Return what the generator ``steps`` returns; call ``report`` at every step."""
     while True:
         try:
             step = next(steps)
@@ -303,9 +351,9 @@ def attack_steps(
     *,
     enough: Enough | None = None,
 ) -> Generator[Step, None, BestImages]:
-    """Attack one image (S, S, 3) with ``enough`` as in ``search``: yield the steps.
+    """Attack one image (S, S, 3): yield the steps, return the best image as the only row.
 
-    Returns the best image of this row. Labels and exceptions as in ``attack``.
+    ``enough`` is as in ``search``; the label and exceptions are as in ``attack``.
     """
     clean = image[None]
     if spec.epsilon == 0:
@@ -326,7 +374,7 @@ def make_task(
     sizes: Sequence[float],
     digests: Sequence[str],
 ) -> Task:
-    """The task of ``spec`` for rows ``clean``, each with its own largest change.
+    """Return the task of ``spec`` for rows ``clean`` (N, S, S, 3), each with its largest change.
 
     A calibrated copy takes the attacks of its original: a temperature changes the steps of an
     attack, but not whether an image fools the model, so that copies would differ by luck alone.
