@@ -58,7 +58,13 @@ from robustness.models.record import (
     read_labels,
 )
 from robustness.models.sources import user_file
-from robustness.models.torch import as_graph, new_folder, opened, preprocessed, source_text
+from robustness.models.torch import (
+    as_graph,
+    new_folder,
+    open_model,
+    open_preprocessed,
+    source_text,
+)
 from robustness.models.trials import (
     Difference,
     Labelled,
@@ -460,7 +466,7 @@ def add_model(
         raise ParameterError(f'{name}: expected weights with "timm:NAME" only.')
     if is_timm:
         class_count = len(class_names) if class_names else None
-        model = torch.opened_timm(text.removeprefix(torch.TIMM), weights, class_count)
+        model = torch.open_timm(text.removeprefix(torch.TIMM), weights, class_count)
     elif text:
         path = Path(text).resolve()
         if not torch.is_hugging_face(path):
@@ -469,11 +475,11 @@ def add_model(
             record = _record_of_file(name, path, values)
             LOADED.get(record, record.framing.side)  # refuses what is not as described
             return own_models.add_to_process(record)
-        model = torch.opened_hugging_face(path)
+        model = torch.open_hugging_face(path)
     elif preprocess is not None:
-        model = preprocessed(what, preprocess)
+        model = open_preprocessed(what, preprocess)
     else:
-        model = opened(what)
+        model = open_model(what)
     options = checked(CallOptions, calls, name)
     record = _record_of_object(name, what, model, values, options)
     return own_models.add_to_process(record)

@@ -36,7 +36,7 @@ from robustness.models.passes import OpenVinoPass, native_pass
 from robustness.models.python import FunctionPass
 from robustness.models.record import REGISTRY, ModelRecord, PythonCall, UserFile
 from robustness.models.replay import ReplayedPass
-from robustness.models.torch import as_graph, opened_reference
+from robustness.models.torch import as_graph, open_reference
 from robustness.models.weights import digest, require, size, state
 
 Key = tuple[str, int, str, Choice]
@@ -147,7 +147,7 @@ class Loaded:
         _, side, weights, choice = key
         kind = file.kind
         if call.reference:
-            model = opened_reference(record, file.path, call)
+            model = open_reference(record, file.path, call)
 
             def load(exported: ModelRecord) -> Classifier:
                 own = exported.name, side, digest(exported), choice

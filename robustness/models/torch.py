@@ -1,9 +1,7 @@
-"""Networks of torch: modules, timm's architectures, and folders in Hugging Face's format.
+"""Models that are objects of Python: recognised, called, and exported to a file with their graph.
 
-Weights are read from safetensors, or by ``torch.load`` with ``weights_only``; code beside them is
-never run.
-
-Models that are objects of Python: recognised, called, exported to a file with their graph.
+Of torch they are modules, timm's architectures, and folders in Hugging Face's format. Weights are
+read from safetensors, or by ``torch.load`` with ``weights_only``; code beside them is never run.
 """
 
 from __future__ import annotations
@@ -22,10 +20,9 @@ import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import cache, partial
+from functools import cache
 from importlib.machinery import PathFinder
 from importlib.metadata import version
-from itertools import count
 from operator import attrgetter
 from pathlib import Path
 from tokenize import TokenError
@@ -70,11 +67,16 @@ _PLAIN_NAME = re.compile(r"[a-z0-9_]+(\.[a-z0-9_]+)?")
 _TIMM_ARGUMENTS = {"act_layer", "drop_path_rate", "drop_rate", "global_pool", "img_size"}
 """Arguments of an architecture that a folder may give; others name files or hosts."""
 
-_MOST_BYTES = 4 * 2**20  # of the list of tensors in a file of safetensors
+_MOST_HEADER_BYTES = 4 * 2**20
+"""Of the list of tensors in a file of safetensors."""
+
 _LARGEST_NUMBER = 10**6
+"""In the configuration of a network."""
+
 _MOST_PARTS = 20_000
 """Modules and parameters of a network; ViT-g has 1,500."""
-_NESTED = ("state_dict", "model", "state_dict_ema", "model_ema")
+
+_WRAPPER_KEYS = ("state_dict", "model", "state_dict_ema", "model_ema")
 """Under which training scripts keep the weights in a checkpoint."""
 
 
@@ -88,7 +90,7 @@ def package(name: str) -> Any:
         ) from error
 
 
-def opened_module(module: Any) -> LiveModel:
+def open_module(module: Any) -> LiveModel:
     """A ``torch.nn.Module`` from images (N, 3, H, W) to answers (N, classes), as it is now."""
     torch = package("torch")
     module = getattr(module, "_orig_mod", module)  # as before torch.compile
@@ -97,6 +99,8 @@ def opened_module(module: Any) -> LiveModel:
     module_type: Any = torch.nn.Module
 
     class Logits(module_type):
+        """The network with its logits alone, where it answers with a record, as transformers do."""
+
         def __init__(self) -> None:
             super().__init__()
             self.network = network
@@ -105,12 +109,12 @@ def opened_module(module: Any) -> LiveModel:
             output = self.network(images)
             return getattr(output, "logits", output)
 
-    answers = Logits().eval()
+    logits = Logits().eval()
 
     def ask(pixels: Any) -> Any:
+        channels_second = np.ascontiguousarray(pixels.transpose(0, 3, 1, 2))
         with torch.inference_mode():
-            images = np.ascontiguousarray(pixels.transpose(0, 3, 1, 2))
-            return answers(torch.from_numpy(images))
+            return logits(torch.from_numpy(channels_second))
 
     def export(folder: Path, shape: tuple[int, int]) -> Path:
         path = folder / "model.onnx"
@@ -119,7 +123,7 @@ def opened_module(module: Any) -> LiveModel:
             warnings.simplefilter("always")
             # The older exporter: a third of the time of OpenVINO's own, and any batch.
             torch.onnx.export(
-                answers,
+                logits,
                 (images,),
                 str(path),
                 dynamo=False,
@@ -130,7 +134,7 @@ def opened_module(module: Any) -> LiveModel:
             )
         traced = torch.jit.TracerWarning
         if any(issubclass(warning.category, traced) for warning in caught):
-            _check_runs_without_values(torch, answers, images)
+            _check_runs_without_values(torch, logits, images)
         return path
 
     config = getattr(module, "pretrained_cfg", None)
@@ -143,11 +147,13 @@ def _check_runs_without_values(torch: Any, network: Any, images: Any) -> None:
 
     torch also warns of shapes that it reads there, as transformers do; those do not change.
     """
-    tensors = (*network.named_parameters(), *network.named_buffers())
-    empty = {name: tensor.detach().to("meta") for name, tensor in tensors}
+    # On the device "meta" a tensor has a shape and no values: reading one is an error.
+    without_values = {}
+    for name, tensor in (*network.named_parameters(), *network.named_buffers()):
+        without_values[name] = tensor.detach().to("meta")
     try:
         with torch.inference_mode():
-            torch.func.functional_call(network, empty, (images.to("meta"),))
+            torch.func.functional_call(network, without_values, (images.to("meta"),))
     except Exception as error:  # a forward pass raises anything
         raise WeightsError(
             "torch traces its operations for one image, but they depend on the image's values, as "
@@ -158,16 +164,17 @@ def _check_runs_without_values(torch: Any, network: Any, images: Any) -> None:
 # --- timm -----------------------------------------------------------------------------------------
 
 
-def opened_timm(name: str, weights: Path | None, classes: int | None) -> LiveModel:
+def open_timm(name: str, weights: Path | None, classes: int | None) -> LiveModel:
     """timm's architecture ``name`` with the weights of a local file; nothing is downloaded.
 
-    ``classes`` is their number where that is known. Raises ``ParameterError`` for an unknown name
-    or a missing package, ``WeightsError`` for a file that cannot be used.
+    ``classes`` is the number of classes, None if unknown: then it is that of the architecture.
+    Raises ``ParameterError`` for an unknown name or a missing package, ``WeightsError`` for a file
+    that cannot be used.
     """
     timm = _timm()
     if not timm.is_model(name):
-        near = " or ".join(map(repr, nearest(name, timm.list_models())))
-        hint = f" Did you mean {near}?" if near else ""
+        similar_names = " or ".join(map(repr, nearest(name, timm.list_models())))
+        hint = f" Did you mean {similar_names}?" if similar_names else ""
         raise ParameterError(f"timm has no architecture called {name!r}.{hint}")
     if weights is None:
         raise ParameterError(
@@ -175,17 +182,21 @@ def opened_timm(name: str, weights: Path | None, classes: int | None) -> LiveMod
             "torch.save), got none: nothing is downloaded."
         )
     state = read_state(weights)
-    arguments = {} if classes is None else {"num_classes": classes}
+    arguments = {}
+    if classes is not None:
+        arguments["num_classes"] = classes
     network = timm.create_model(name, pretrained=False, **arguments)
     _fill(network, state, weights)
-    model = opened_module(network)
+    model = open_module(network)
     return replace(model, kind=f"timm {name}", entry={**model.entry, "output": "logits"})
 
 
 def _timm() -> Any:
+    """The package timm; raises ``ParameterError`` without it, or if it is too old."""
     timm = package("timm")
     installed = version("timm")
-    if tuple(int(part) for part in re.findall(r"\d+", installed)[:3]) < LEAST_TIMM:
+    numbers = tuple(int(number) for number in re.findall(r"\d+", installed)[:3])
+    if numbers < LEAST_TIMM:
         least = ".".join(map(str, LEAST_TIMM))
         raise ParameterError(
             f"Expected timm {least} or newer, got {installed}: run 'pip install -U timm'."
@@ -195,8 +206,9 @@ def _timm() -> Any:
 
 def _check_timm(name: Any, arguments: Any) -> None:
     """Raises ``WeightsError`` unless a folder names a plain architecture and known arguments."""
-    plain = isinstance(name, str) and _PLAIN_NAME.fullmatch(name) and _timm().is_model(name)
-    if not plain:
+    # A name such as hf-hub:user/model would have timm download it.
+    is_plain = isinstance(name, str) and _PLAIN_NAME.fullmatch(name)
+    if not is_plain or not _timm().is_model(name):
         raise WeightsError(f"expected the name of an architecture of timm, got {name!r}")
     for key in arguments or {}:
         if key not in _TIMM_ARGUMENTS:
@@ -205,16 +217,22 @@ def _check_timm(name: Any, arguments: Any) -> None:
 
 
 def _fill(network: Any, state: Mapping[str, Any], path: Path) -> None:
-    expected = {key: tuple(value.shape) for key, value in network.state_dict().items()}
-    got = {key: tuple(value.shape) for key, value in state.items()}
-    for key in sorted(expected.keys() | got.keys()):
-        if expected.get(key) != got.get(key):
-            problem = f"expected {key} with shape {expected.get(key)}, got {got.get(key)}"
-            if key not in got:
-                problem = f"it lacks {key}"
-            elif key not in expected:
-                problem = f"{key} is not part of it"
-            raise WeightsError(f"{path.name} does not fit this architecture: {problem}.")
+    """Give ``network`` the weights ``state`` of the file ``path``.
+
+    Raises ``WeightsError`` unless their names and shapes are those of the network.
+    """
+    expected_shapes = {key: tuple(value.shape) for key, value in network.state_dict().items()}
+    shapes = {key: tuple(value.shape) for key, value in state.items()}
+    for key in sorted(expected_shapes.keys() | shapes.keys()):
+        if key not in shapes:
+            problem = f"it lacks {key}"
+        elif key not in expected_shapes:
+            problem = f"{key} is not part of it"
+        elif shapes[key] != expected_shapes[key]:
+            problem = f"expected {key} with shape {expected_shapes[key]}, got {shapes[key]}"
+        else:
+            continue
+        raise WeightsError(f"{path.name} does not fit this architecture: {problem}.")
     network.load_state_dict(state)
 
 
@@ -240,9 +258,7 @@ def read_state(path: Path) -> dict[str, Any]:
             f"{path.name} is not loaded: expected tensors alone, as torch.save(model.state_dict()) "
             f"writes them, got a file that is damaged or holds code ({type(error).__name__})."
         ) from error
-    for _ in _NESTED:  # a mapping may hold itself
-        inner = next((key for key in _NESTED if isinstance(state, dict) and key in state), None)
-        state = state if inner is None else state[inner]
+    state = _unwrapped(state)
     if not isinstance(state, dict) or not all(isinstance(v, torch.Tensor) for v in state.values()):
         raise WeightsError(f"{path.name} is not loaded: expected a mapping from names to tensors.")
     stored_bytes = path.stat().st_size
@@ -253,7 +269,22 @@ def read_state(path: Path) -> dict[str, Any]:
                 f"{path.name} is not loaded: its tensor {key} claims {size:,} bytes, more than "
                 "the file holds."
             )
+    # DataParallel puts this prefix before every name.
     return {key.removeprefix("module."): tensor for key, tensor in state.items()}
+
+
+def _unwrapped(state: Any) -> Any:
+    """The weights in what a training script has saved, which may wrap them several times."""
+    for _ in _WRAPPER_KEYS:  # no more often, as a mapping may hold itself
+        if not isinstance(state, dict):
+            break
+        for key in _WRAPPER_KEYS:
+            if key in state:
+                state = state[key]
+                break
+        else:
+            break
+    return state
 
 
 def _check_size(path: Path) -> None:
@@ -271,10 +302,10 @@ def _check_archive(path: Path) -> None:
             f"{path.name} is not loaded: expected a file of torch.save in its current format."
         )
     with BoundedZip(path, _MOST_PARTS) as archive:
-        if sum(entry.file_size for entry in archive.infolist()) > path.stat().st_size:
-            raise WeightsError(
-                f"{path.name} is not loaded: it would unpack to more bytes than it has."
-            )
+        unpacked_bytes = sum(entry.file_size for entry in archive.infolist())
+    # torch.save stores its tensors without compression.
+    if unpacked_bytes > path.stat().st_size:
+        raise WeightsError(f"{path.name} is not loaded: it would unpack to more bytes than it has.")
 
 
 def _safetensors(path: Path) -> dict[str, Any]:
@@ -292,11 +323,11 @@ def _safetensors(path: Path) -> dict[str, Any]:
 def _check_header(path: Path) -> None:
     """Raises ``WeightsError`` for a file of safetensors that lists too many tensors."""
     with path.open("rb") as file:
-        header = int.from_bytes(file.read(8), "little")
-    if header > _MOST_BYTES:
+        header_bytes = int.from_bytes(file.read(8), "little")
+    if header_bytes > _MOST_HEADER_BYTES:
         raise WeightsError(
-            f"{path.name} is not loaded: expected a list of tensors of at most {_MOST_BYTES:,} "
-            f"bytes, got {header:,}."
+            f"{path.name} is not loaded: expected a list of tensors of at most "
+            f"{_MOST_HEADER_BYTES:,} bytes, got {header_bytes:,}."
         )
 
 
@@ -308,61 +339,81 @@ def is_hugging_face(folder: Path) -> bool:
     return (folder / CONFIG).is_file() and not (folder / "saved_model.pb").exists()
 
 
-def opened_hugging_face(folder: Path) -> LiveModel:
+def open_hugging_face(folder: Path) -> LiveModel:
     """The image classifier in ``folder``: config.json, model.safetensors, and its preprocessing.
 
     Raises ``ParameterError`` without the package, ``WeightsError`` for a folder that cannot be
     used.
     """
-    transformers = package("transformers")
-    torch = package("torch")
+    for name in ("transformers", "torch"):
+        package(name)  # that one is missing is no fault of the folder
     weights = folder / SAFETENSORS
     if not weights.is_file():
         raise WeightsError(f"{folder} has no {SAFETENSORS}: save the model as safetensors.")
     _check_size(weights)
     _check_header(weights)
-    local = {"local_files_only": True, "trust_remote_code": False}
     try:
-        for value in json_values(read_object(folder / CONFIG)):
-            if isinstance(value, int) and value > _LARGEST_NUMBER:  # its network would never end
-                raise WeightsError(
-                    f"expected numbers of at most {_LARGEST_NUMBER:,} in {CONFIG}, got {value:,}"
-                )
-        with _offline(), _at_most_parts(torch):
-            config = transformers.AutoConfig.from_pretrained(str(folder), **local)
-            if config.model_type == "timm_wrapper":
-                _check_timm(config.architecture, config.model_args)
-            with torch.device("meta"):  # takes no memory
-                model = transformers.AutoModelForImageClassification.from_config(config)
-            needed = sum(parameter.numel() for parameter in model.parameters())
-            if needed > weights.stat().st_size:
-                raise WeightsError(
-                    f"its {CONFIG} describes {needed:,} parameters, more than {SAFETENSORS} holds"
-                )
-            network, report = transformers.AutoModelForImageClassification.from_pretrained(
-                str(folder), config=config, use_safetensors=True, output_loading_info=True, **local
-            )
+        config, network, missing_tensors = _read_hugging_face(folder, weights)
     except Exception as error:  # it raises anything for a folder that is none
-        text = " ".join(str(error).split()).partition(". ")[0][:300]
         if "trust_remote_code" in str(error):
-            text = "transformers does not know its architecture"
+            reason = "transformers does not know its architecture"
+        else:
+            first_sentence = " ".join(str(error).split()).partition(". ")[0]
+            reason = first_sentence[:300].removesuffix(".")
         raise WeightsError(
-            f"{folder} cannot be used as an image classifier: {text.removesuffix('.')}. Code of "
-            "its own is never run."
+            f"{folder} cannot be used as an image classifier: {reason}. Code of its own is never "
+            "run."
         ) from error
-    if missing := sorted(report["missing_keys"]):
-        raise WeightsError(f"{weights} lacks {missing[0]} and {len(missing) - 1} more tensors.")
-    names = getattr(config, "id2label", None) or {}
-    model = opened_module(network)
+    if missing_tensors:
+        raise WeightsError(
+            f"{weights} lacks {missing_tensors[0]} and {len(missing_tensors) - 1} more tensors."
+        )
+    model = open_module(network)
     entry = {**model.entry, **stated_entry(weights)[0], "output": "logits"}
-    if shape := hugging_face_shape(folder) or shape_of(getattr(config, "image_size", None)):
+    shape = hugging_face_shape(folder) or shape_of(getattr(config, "image_size", None))
+    if shape:
         entry["input_size"] = size_of(*shape)
+    names_by_index = getattr(config, "id2label", None) or {}
+    labels = [" ".join(str(names_by_index[index]).split()) for index in sorted(names_by_index)]
     return replace(
         model,
         kind=f"Hugging Face {config.model_type}",
-        labels=tuple(" ".join(str(names[index]).split()) for index in sorted(names)),
+        labels=tuple(labels),
         entry=entry,
     )
+
+
+def _read_hugging_face(folder: Path, weights: Path) -> tuple[Any, Any, list[str]]:
+    """The configuration and the network in ``folder``, and the tensors that ``weights`` lacks.
+
+    What would take more memory than the file holds is refused before it is built. Raises
+    ``WeightsError`` for that, and whatever transformers raise.
+    """
+    transformers = package("transformers")
+    torch = package("torch")
+    classifier_type = transformers.AutoModelForImageClassification
+    local = {"local_files_only": True, "trust_remote_code": False}
+    for value in json_values(read_object(folder / CONFIG)):
+        if isinstance(value, int) and value > _LARGEST_NUMBER:  # its network would never end
+            raise WeightsError(
+                f"expected numbers of at most {_LARGEST_NUMBER:,} in {CONFIG}, got {value:,}"
+            )
+    with _offline(), _at_most_parts(torch):
+        config = transformers.AutoConfig.from_pretrained(str(folder), **local)
+        if config.model_type == "timm_wrapper":
+            _check_timm(config.architecture, config.model_args)
+        with torch.device("meta"):  # takes no memory
+            network = classifier_type.from_config(config)
+        parameter_count = sum(parameter.numel() for parameter in network.parameters())
+        if parameter_count > weights.stat().st_size:  # a parameter takes a byte at least
+            raise WeightsError(
+                f"its {CONFIG} describes {parameter_count:,} parameters, more than {SAFETENSORS} "
+                "holds"
+            )
+        network, report = classifier_type.from_pretrained(
+            str(folder), config=config, use_safetensors=True, output_loading_info=True, **local
+        )
+    return config, network, sorted(report["missing_keys"])
 
 
 @contextmanager
@@ -380,17 +431,21 @@ def _offline() -> Iterator[None]:
 @contextmanager
 def _at_most_parts(torch: Any) -> Iterator[None]:
     """A network of more than ``_MOST_PARTS`` that this thread builds raises ``WeightsError``."""
-    thread = threading.get_ident()
-    parts = count(1)
+    building_thread = threading.get_ident()
+    part_count = 0
 
-    def add(*_: Any) -> None:
-        if threading.get_ident() == thread and next(parts) > 2 * _MOST_PARTS:  # it is built twice
+    def count_part(*_: Any) -> None:
+        nonlocal part_count
+        if threading.get_ident() != building_thread:  # the hooks are torch's, for all threads
+            return
+        part_count += 1
+        if part_count > 2 * _MOST_PARTS:  # it is built twice
             raise WeightsError(f"its {CONFIG} describes more than {_MOST_PARTS:,} layers")
 
     hooks = torch.nn.modules.module
     handles = (
-        hooks.register_module_module_registration_hook(add),
-        hooks.register_module_parameter_registration_hook(add),
+        hooks.register_module_module_registration_hook(count_part),
+        hooks.register_module_parameter_registration_hook(count_part),
     )
     try:
         yield
@@ -399,44 +454,55 @@ def _at_most_parts(torch: Any) -> Iterator[None]:
             handle.remove()
 
 
+# --- objects --------------------------------------------------------------------------------------
+
 KERAS_MODEL = "Keras model"
 
 
-def opened(what: Any) -> LiveModel:
-    """The model ``what``; raises ``ParameterError`` for any other object."""
+def open_model(what: Any) -> LiveModel:
+    """The Keras model, torch module or function ``what``.
+
+    Raises ``ParameterError`` for any other object.
+    """
+    # An object of a framework that nobody has imported does not exist.
     keras = sys.modules.get("keras")
     torch = sys.modules.get("torch")
     if keras is not None and isinstance(what, keras.Model):
-        return _keras(what)
+        return _open_keras(what)
     if torch is not None and isinstance(what, torch.nn.Module):
-        return opened_module(what)
+        return open_module(what)
     if callable(what) and not isinstance(what, type):
         return LiveModel(FUNCTION, what)
-    hint = " Load these weights into their network." if isinstance(what, Mapping) else ""
+    hint = ""
+    if isinstance(what, Mapping):
+        hint = " Load these weights into their network."
     raise ParameterError(
         "Expected a model file, a Keras model, a torch.nn.Module, a folder in Hugging Face's "
         f'format, "timm:NAME" or a function, got {type(what).__name__}.{hint}'
     )
 
 
-def preprocessed(what: Any, preprocess: Callable[[Any], Any]) -> LiveModel:
-    """The model ``what``, whose input ``preprocess`` makes of each image.
+def open_preprocessed(what: Any, preprocess: Callable[[Any], Any]) -> LiveModel:
+    """The model ``what``, whose input the function ``preprocess`` makes of each image.
 
-    It gets an image (H, W, 3) of 8 bits, and ``what`` a batch of what it returns.
+    ``preprocess`` gets an image (H, W, 3) of 8 bits, and ``what`` a batch of what it returns.
+    Raises ``ParameterError`` for an object that is no model.
     """
+    model = open_model(what)
     torch = sys.modules.get("torch")
     is_torch = torch is not None and isinstance(what, torch.nn.Module)
-    model = opened(what)  # refuses what is none
     network = copy.deepcopy(what).cpu().eval() if is_torch else what
 
     def ask(pixels: Any) -> Any:
         levels = np.rint(255 * pixels).astype(np.uint8)
-        batch = [preprocess(image) for image in levels]
-        if torch is not None and (is_torch or isinstance(batch[0], torch.Tensor)):
+        inputs = [preprocess(image) for image in levels]
+        # A function that is no module may want tensors as well.
+        if torch is not None and (is_torch or isinstance(inputs[0], torch.Tensor)):
+            batch = torch.stack([torch.as_tensor(item) for item in inputs])
             with torch.inference_mode():
-                answer = network(torch.stack([torch.as_tensor(item) for item in batch]))
+                answer = network(batch)
                 return getattr(answer, "logits", answer)
-        return network(np.stack([np.asarray(item) for item in batch]))
+        return network(np.stack([np.asarray(item) for item in inputs]))
 
     return LiveModel(
         f"{model.kind} with preprocess",
@@ -447,7 +513,7 @@ def preprocessed(what: Any, preprocess: Callable[[Any], Any]) -> LiveModel:
     )
 
 
-def _keras(model: Any) -> LiveModel:
+def _open_keras(model: Any) -> LiveModel:
     def ask(pixels: Any) -> Any:
         return model(pixels, training=False)
 
@@ -457,28 +523,32 @@ def _keras(model: Any) -> LiveModel:
         return path
 
     def content() -> str:
+        # Not of the file, which holds the time at which it was written.
         digest = hashlib.sha256(model.to_json().encode())
         for weights in model.get_weights():
             digest.update(np.ascontiguousarray(weights).tobytes())
         return f"sha256:{digest.hexdigest()}"
 
+    entry = {}
     shape = tuple(getattr(model, "input_shape", None) or ())
-    fixed = len(shape) == 4 and None not in shape[1:3]
-    entry = {"input_size": size_of(*shape[1:3])} if fixed else {}
+    if len(shape) == 4:
+        _, height, width, _ = shape
+        if height is not None and width is not None:
+            entry["input_size"] = size_of(height, width)
     return LiveModel(KERAS_MODEL, ask, entry=entry, export=export, content=content)
 
 
 # --- by name --------------------------------------------------------------------------------------
 
 _importing = threading.Lock()
-_imported: dict[str, str] = {}
+_imported_digests: dict[str, str] = {}
 """The digest of the source of each module when it was imported."""
 
 
-def opened_reference(record: ModelRecord, source: Path, call: PythonCall) -> LiveModel:
+def open_reference(record: ModelRecord, source: Path, call: PythonCall) -> LiveModel:
     """The model that ``module:name`` names; raises ``WeightsError`` where there is none."""
     try:
-        return opened(imported(call.reference, source, call.folder))
+        return open_model(import_object(call.reference, source, call.folder))
     except RobustnessError as error:
         raise WeightsError(f"{record.name}: {error}") from error
 
@@ -486,46 +556,55 @@ def opened_reference(record: ModelRecord, source: Path, call: PythonCall) -> Liv
 def source_of(reference: str, folder: Path) -> Path:
     """The file of the module in ``reference``, found without importing anything.
 
-    It is looked for where Python looks, then in ``folder``, where it should be otherwise.
+    It is looked for where Python looks, then in ``folder``. A module that is nowhere gets the path
+    that it would have in ``folder``.
     """
-    parts = reference.partition(":")[0].split(".")
-    places = [*sys.path, str(folder)]
+    module, _, _ = reference.partition(":")
+    parts = module.split(".")
+    search_path = [*sys.path, str(folder)]
     origin = None
     for part in parts:
-        spec = PathFinder.find_spec(part, places)
-        origin = spec.origin if spec else None
-        places = list(spec.submodule_search_locations or ()) if spec else []
-    return Path(origin) if origin else folder.joinpath(*parts).with_suffix(".py")
+        spec = PathFinder.find_spec(part, search_path)
+        if spec is None:
+            origin = None
+            search_path = []
+        else:
+            origin = spec.origin
+            search_path = list(spec.submodule_search_locations or ())
+    if origin:
+        return Path(origin)
+    return folder.joinpath(*parts).with_suffix(".py")
 
 
-def imported(reference: str, source: Path, folder: Path) -> Any:
+def import_object(reference: str, source: Path, folder: Path) -> Any:
     """The object ``module:name``; the module is reloaded once its ``source`` has changed.
 
     Raises ``WeightsError`` where that fails.
     """
-    module, _, name = reference.partition(":")
+    module_name, _, object_name = reference.partition(":")
     with _importing:
-        place = "" if str(folder) in sys.path else str(folder)
-        if place:  # searched last
-            sys.path.append(place)
+        added_folder = ""
+        if str(folder) not in sys.path:
+            added_folder = str(folder)
+            sys.path.append(added_folder)  # searched last
         try:
-            now = file_digest(source, "sha256:")
-            value: Any = importlib.import_module(module)
-            if _imported.get(module, now) != now:
-                value = importlib.reload(value)
-            _imported[module] = now
+            source_digest = file_digest(source, "sha256:")
+            module = importlib.import_module(module_name)
+            if _imported_digests.get(module_name, source_digest) != source_digest:
+                module = importlib.reload(module)
+            _imported_digests[module_name] = source_digest
         except Exception as error:  # importing may raise anything
             text = " ".join(str(error).split())
             raise WeightsError(
-                f"The module {module!r} cannot be imported ({type(error).__name__}: {text})."
+                f"The module {module_name!r} cannot be imported ({type(error).__name__}: {text})."
             ) from error
         finally:
-            if place and place in sys.path:  # the module may have removed it itself
-                sys.path.remove(place)
+            if added_folder and added_folder in sys.path:  # the module may have removed it itself
+                sys.path.remove(added_folder)
     try:
-        return attrgetter(name)(value)
+        return attrgetter(object_name)(module)
     except AttributeError as error:
-        raise WeightsError(f"The module {module!r} has no {name!r}.") from error
+        raise WeightsError(f"The module {module_name!r} has no {object_name!r}.") from error
 
 
 # --- as a file ------------------------------------------------------------------------------------
@@ -534,12 +613,15 @@ _TOLERANCE = 1e-3
 """Accepted difference of a probability between a network and its exported file."""
 
 
-_workplace = cache(partial(tempfile.TemporaryDirectory, prefix="robustness-"))
+@cache
+def _process_folder() -> tempfile.TemporaryDirectory[str]:
+    """A folder that goes with the object, which the cache keeps until this process ends."""
+    return tempfile.TemporaryDirectory(prefix="robustness-")
 
 
 def new_folder() -> Path:
     """An empty folder that lasts as long as this process."""
-    return Path(tempfile.mkdtemp(dir=_workplace().name))
+    return Path(tempfile.mkdtemp(dir=_process_folder().name))
 
 
 def as_graph(
@@ -547,27 +629,35 @@ def as_graph(
 ) -> Classifier | str:
     """The classifier of the exported ``model``, or a clause that says why there is none.
 
-    ``load`` loads a record. The file's predictions must be those of the model.
+    ``load`` loads a record. The predictions of the exported file must be those of the model.
     """
     if model.export is None:
         return model.limit
     own = record.weights.own
     assert own, "a model of the user's"
     try:
-        path = model.export(new_folder(), record.shape)
-        content = model.content() if model.content else ""
-        file = UserFile(path, own.output, own.features, "", model.kind, content)
+        file = UserFile(
+            path=model.export(new_folder(), record.shape),
+            output=own.output,
+            features=own.features,
+            kind=model.kind,
+            content=model.content() if model.content else "",
+        )
         classifier = load(replace(record, weights=user_file(file)))
     except Exception as error:  # an exporter raises anything
-        text = f"{type(error).__name__}: {first_line(error)}"
-        reason = str(error) if isinstance(error, RobustnessError) else text
+        if isinstance(error, RobustnessError):
+            reason = str(error)
+        else:
+            reason = f"{type(error).__name__}: {first_line(error)}"
         return f"its graph could not be exported ({reason.removesuffix('.')})"
     images = _varied_images(classifier.side)
     use = use_of(record, classifier.side)
-    rows = np.concatenate([as_array(model.ask(image[None])) for image in model_pixels(images, use)])
-    difference = np.abs(probabilities_of(rows, use) - classifier(images).probabilities).max()
-    if difference > _TOLERANCE:
-        return f"the exported graph predicts differently (probabilities differ by {difference:.2g})"
+    pixels = model_pixels(images, use)
+    answers = np.concatenate([as_array(model.ask(image[None])) for image in pixels])
+    differences = np.abs(probabilities_of(answers, use) - classifier(images).probabilities)
+    largest = differences.max()
+    if largest > _TOLERANCE:
+        return f"the exported graph predicts differently (probabilities differ by {largest:.2g})"
     return classifier
 
 
@@ -588,9 +678,11 @@ def source_text(what: Any, answers: Any) -> str:
     Weights that it holds elsewhere show in the answers alone.
     """
     function = getattr(what, "__wrapped__", what)
+    source_object = function if inspect.isroutine(function) else type(function)
     try:
-        text = inspect.getsource(function if inspect.isroutine(function) else type(function))
+        text = inspect.getsource(source_object)
     except (OSError, TypeError, SyntaxError, TokenError):  # the file may have changed since
         text = f"{type(what).__module__}.{type(what).__qualname__}"
-    rounded = np.round(np.asarray(answers, np.float64), 4) + 0.0
+    rounded = np.round(np.asarray(answers, np.float64), 4)
+    rounded += 0.0  # makes -0.0 a 0.0, which has other bytes
     return f"{text}\nanswers: {hashlib.sha256(rounded.tobytes()).hexdigest()}\n"
