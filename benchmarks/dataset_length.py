@@ -53,7 +53,7 @@ class MadeUp(Dataset):
 
     def read(self, entry: Entry) -> bytes:
         """A PNG of the entry's number."""
-        random = np.random.default_rng(int(entry.place))
+        random = np.random.default_rng(int(entry.location))
         pixels = random.integers(0, 256, (SIDE, SIDE, 3), np.uint8)
         return cv2.imencode(".png", pixels)[1].tobytes()
 

@@ -487,7 +487,7 @@ class SessionImages(Dataset):
 
     def read(self, entry: Entry) -> bytes:
         """A lossless PNG of an array or PIL image, the bytes of a file."""
-        return png(self._get(int(entry.place))[0], entry.name)
+        return png(self._get(int(entry.location))[0], entry.name)
 
     @property
     def digest(self) -> str:

@@ -1,6 +1,6 @@
 """Datasets: a folder, table, archive, shared storage or the samples, as ordered images.
 
-The images of a dataset in memory, in one framing.
+``sample_pixels`` reads the images of one into memory, in one framing.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class Samples(Dataset):
 
     def read(self, entry: Entry) -> bytes:
         """The bytes of the sample; raises ``ImageError`` if it is missing."""
-        return sample_bytes(entry.place)
+        return sample_bytes(entry.location)
 
 
 def open_dataset(source: str) -> Dataset:
@@ -217,9 +217,10 @@ def _read_measured(dataset: Dataset, entry: Entry, framings: Sequence[Framing]) 
     data = dataset.read(entry)
     image = measured_image(data, framings, name=entry.name, patience=None)
     properties = image.properties
-    megapixels = framings[0].side ** 2 / 1e6
-    if properties["aspect"] == 1 and properties["original_size"] == megapixels:
-        squashed = [Framing("squash", framing.side) for framing in framings]
-        study = Framing("squash")
-        return measured_image(data, squashed, name=entry.name, study=study, patience=None)
-    return image
+    framed_megapixels = framings[0].side ** 2 / 1e6
+    if properties["aspect"] != 1 or properties["original_size"] != framed_megapixels:
+        return image
+    # It is framed already, and is read again without cropping.
+    squashed = [Framing("squash", framing.side) for framing in framings]
+    study = Framing("squash")
+    return measured_image(data, squashed, name=entry.name, study=study, patience=None)

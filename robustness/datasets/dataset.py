@@ -1,6 +1,6 @@
-"""The dataset interface: ordered entries with name, label and bytes; which files are images.
+"""The interface of datasets: ordered entries with name, label and bytes.
 
-Class indices from the labels of images.
+Besides, which files are images, and the class indices that labels of images mean.
 """
 
 from __future__ import annotations
@@ -31,13 +31,14 @@ _SUFFIXES = {f".{extension}" for extension in (*ACCEPTED_EXTENSIONS, *_NOT_ACCEP
 class Entry:
     """One image of a dataset.
 
-    ``name`` is unique in the dataset; ``place`` is where the dataset finds the bytes. ``folders``
-    are its subfolders, outermost first; ``label`` is its class as written in the source. ``size``
-    is in bytes, None if unknown. ``refused`` is the reason why it is not read.
+    ``name`` is unique in the dataset; ``location`` is where the dataset finds the bytes, such as a
+    path in its folder. ``folders`` are its subfolders, outermost first; ``label`` is its class as
+    written in the source. ``size`` is in bytes, None if unknown. ``refused`` is the reason why it
+    is not read.
     """
 
     name: str
-    place: str
+    location: str
     size: int | None = None
     folders: tuple[str, ...] = ()
     label: str | None = None

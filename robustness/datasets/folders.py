@@ -1,9 +1,7 @@
-"""A folder of images, flat or with a subfolder per class: here, or in shared storage.
+"""Folders of images as datasets: here, in shared storage, in a zip archive, and published trees.
 
-A zip archive of images, read without unpacking it to disk.
-
-Published trees of perturbed images: ImageNet-C, ImageNet-C-bar and 3DCC, with their originals.
-
+A folder is flat or has a subfolder per class. An archive is read without unpacking it to disk. The
+published trees of perturbed images are ImageNet-C, ImageNet-C-bar and 3DCC, with their originals.
 Their layout is corruption/severity/class/file, maybe in folders of groups such as ``noise``.
 """
 
@@ -73,7 +71,7 @@ class Folder(Dataset):
 
     def read(self, entry: Entry) -> bytes:
         """The bytes of the file; raises ``ImageError`` if it cannot be read or leads out."""
-        path = self._root / entry.place
+        path = self._root / entry.location
         if not self._is_inside(path):  # it may have changed since
             raise ImageError(f"{entry.name}: {_LEADS_OUT}")
         return read_file(path, name=entry.name)
@@ -116,7 +114,7 @@ class Remote(Dataset):
 
         try:
             files, _ = fsspec.core.url_to_fs(self.source)  # cached by fsspec, per process
-            with files.open(entry.place, "rb") as file:
+            with files.open(entry.location, "rb") as file:
                 data: bytes = file.read(MAX_FILE_BYTES + 1)
         except Exception as error:  # each storage raises its own
             raise ImageError(
@@ -156,7 +154,7 @@ class ZipDataset(Dataset):
             with self._reading:  # the file handle has one position
                 if self._open is None:
                     self._open = BoundedZip(self._path, MAX_ENTRIES)
-                info = self._open.infolist()[int(entry.place)]
+                info = self._open.infolist()[int(entry.location)]
                 if info.file_size > MAX_FILE_BYTES:
                     raise ImageError(
                         f"{entry.name} unpacks to {info.file_size:,} bytes: expected an image of "
@@ -276,7 +274,7 @@ class ImageNetCTree(Folder):
 
         def is_stored(entry: Entry) -> bool:
             # Anywhere: an original that lacks at one severity alone is told of when it is read.
-            original = PurePosixPath(entry.place)
+            original = PurePosixPath(entry.location)
             for folder in self.stored.values():
                 if original.stem in stems(folder / original.parent):
                     return True
@@ -296,7 +294,7 @@ class ImageNetCTree(Folder):
         """The bytes of the perturbed image; raises ``ImageError`` if there is none."""
         folder = self.stored.get((corruption, severity))
         if folder is not None:
-            original = PurePosixPath(entry.place)
+            original = PurePosixPath(entry.location)
             # A perturbed image may have another suffix than its original.
             for name in (original, *(original.with_suffix(suffix) for suffix in _SUFFIXES)):
                 path = folder / name

@@ -263,9 +263,13 @@ COLUMNS = (
     "seed",
 )
 _MAX_RATIO = 200
+"""The most bytes of a Parquet file unpacked, for each packed one."""
+
 _CELLS_FREE = 1_000_000
 _MAX_GAPS = 20
-"""Most places for predictions, and most for each row of the table."""
+"""The most combinations of image, model and condition: so many, or so many for each row if that is
+more."""
+
 MAX_BYTES = workers.MAX_BYTES
 _FIRST_BYTES = 64 * 1024  # enough for the names of the columns
 
@@ -394,9 +398,9 @@ class Predictions(Dataset):
 
     def read(self, entry: Entry) -> bytes:
         """The bytes of an original's file; raises ``ImageError`` if there is none."""
-        if not entry.place:
+        if not entry.location:
             raise ImageError(f"The table names no file for {entry.name}.")
-        return read_file(self._folder / entry.place, name=entry.name)
+        return read_file(self._folder / entry.location, name=entry.name)
 
     @cached_property
     def content(self) -> str:

@@ -63,7 +63,7 @@ class TableDataset(Dataset):
 
     def read(self, entry: Entry) -> bytes:
         """The bytes of the file; raises ``ImageError`` if it cannot be read."""
-        return read_file(self._folder / entry.place, name=entry.name)
+        return read_file(self._folder / entry.location, name=entry.name)
 
     def columns(self) -> Columns:
         """The other columns, read again: a run needs them once, and an image's first row counts."""

@@ -23,13 +23,12 @@ As a TOML file::
     profile = "your camera"                       # together are one condition of that name
     darkness = 0.3
 
-Suites of conditions: the study, ImageNet-C, and perturbations at several strengths.
-
+There are suites of conditions: the study, ImageNet-C, and perturbations at several strengths.
 ImageNet-C's files were saved as JPEG of quality 85 after the corruption, which changes consistency
 by several points in either direction. ``imagenet-c`` leaves that step out, ``imagenet-c-jpeg`` has
 it.
 
-How each model sees an image: as its description says, unless a request overrides that.
+Each model sees an image as its description says, unless a request overrides that.
 """
 
 from __future__ import annotations
@@ -240,16 +239,16 @@ class Request:
             return OWN_PREPROCESSING
         return framings[0].text
 
-    def only_framing(self, what: str) -> Framing:
+    def only_framing(self, subject: str) -> Framing:
         """The framing of all models; raises ``ParameterError`` if they differ.
 
-        ``what`` needs one, as the subject of a sentence.
+        ``subject`` is what needs one framing, such as "An export", and begins the error message.
         """
         framings = list(self.by_framing)
         if len(framings) != 1:
-            texts = " and ".join(one.text for one in framings)
+            texts = " and ".join(used.text for used in framings)
             raise ParameterError(
-                f"{what} needs models that see images alike, got {texts}: give a fit and a side "
+                f"{subject} needs models that see images alike, got {texts}: give a fit and a side "
                 "for all, or models of one framing.",
                 hint="Such as --fit crop --side 224.",
             )
@@ -359,17 +358,18 @@ def _check_profiles(conditions: Sequence[Condition]) -> None:
 
     Its rows would not tell for which of them they are.
     """
-    profile_of: dict[str, str] = {}
+    profile_by_id: dict[str, str] = {}
     for condition in conditions:
-        other = profile_of.setdefault(condition.id, condition.profile)
-        if other != condition.profile:
-            places = []
-            for name in (other, condition.profile):
-                places.append(f"the profile {name!r}" if name else "no profile")
-            raise ParameterError(
-                f"Expected each condition once, got {condition.id} in {' and in '.join(places)}: "
-                "evaluate two runs."
-            )
+        first_profile = profile_by_id.setdefault(condition.id, condition.profile)
+        if first_profile == condition.profile:
+            continue
+        texts = []
+        for name in (first_profile, condition.profile):
+            texts.append(f"the profile {name!r}" if name else "no profile")
+        raise ParameterError(
+            f"Expected each condition once, got {condition.id} in {' and in '.join(texts)}: "
+            "evaluate two runs."
+        )
 
 
 def spec_of(
@@ -437,6 +437,9 @@ IMAGENET_C_JPEG_SUITE = "imagenet-c-jpeg"
 SUITES = (STUDY_SUITE, IMAGENET_C_SUITE, IMAGENET_C_JPEG_SUITE)
 
 SEVERITIES = (1, 2, 3, 4, 5)
+
+_DEFAULT_STRENGTH = 0.6
+"""The strength of a perturbation without a study setting; it has severity 3."""
 
 
 def suite_names(suite: str) -> tuple[str, ...]:
@@ -522,8 +525,10 @@ def graded_conditions(
             values = list(strengths)
         elif severities is not None:
             values = [_at_severity(record, level) for level in severities]
+        elif record.study_strength is not None:
+            values = [record.study_strength]
         else:
-            values = [0.6 if record.study_strength is None else record.study_strength]
+            values = [_DEFAULT_STRENGTH]
         if not values:
             raise ParameterError("Expected at least one strength or severity, got none.")
         if not record.graded:

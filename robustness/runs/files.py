@@ -375,7 +375,10 @@ _IMAGE_COLUMNS = pa.schema(
     ]
 )
 _PROPERTY_COLUMNS = pa.schema(
-    [(name, pa.float64() if p.form else pa.string()) for name, p in PROPERTIES.items()]
+    [
+        (name, pa.float64() if image_property.form else pa.string())
+        for name, image_property in PROPERTIES.items()
+    ]
 )
 SCHEMA = pa.schema([*_IMAGE_COLUMNS, *_PROPERTY_COLUMNS])
 """The columns of a file of images.

@@ -1,6 +1,6 @@
 """The folder of saved runs: opening, listing, locking and deleting them.
 
-Robustness of each model of a run, cached for lists of runs.
+For lists of runs, the main figures of each are computed once and stored with it.
 """
 
 from __future__ import annotations
@@ -353,9 +353,10 @@ def _headline(run: Run) -> Headline:
     if run.row_count > _ROWS_SOON_READ:
         _ = run.failures  # stored with the run as they are worked out
     choice = figures.choice.with_costs(run.manifest.costs)
+    sentences = choice.sentences if choice.compared else ()
     pairs = [*figures.pairs(), *figures.pairs_under_attack]
     return Headline(
         models=[{key: entry[key] for key in _SUMMARY_KEYS} for entry in figures.summary],
         pairs=[{key: pair[key] for key in _PAIR_KEYS} for pair in pairs],
-        choice=choice.sentences if choice.compared else (),
+        choice=sentences,
     )

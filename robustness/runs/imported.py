@@ -137,12 +137,10 @@ class _PredictedRows:
     def rows_of_image(self, position: int) -> Iterator[Row]:
         predictions = self._predictions
         rows_by_model = predictions.row_of[position].tolist()
-        for model, (clean_row, *condition_rows) in zip(
-            predictions.models, rows_by_model, strict=True
-        ):
+        for model, rows in zip(predictions.models, rows_by_model, strict=True):
             label = self._work.labels[predictions.classes[model].key][position]
-            clean = self._prediction(clean_row, model)
-            for condition, row in zip(self._work.spec.conditions, condition_rows, strict=True):
+            clean = self._prediction(rows[0], model)
+            for condition, row in zip(self._work.spec.conditions, rows[1:], strict=True):
                 perturbed = self._prediction(row, model)
                 yield {
                     "position": position,
@@ -162,13 +160,15 @@ class _PredictedRows:
         if answers.whole is not None:
             whole = answers.whole[row : row + 1]
             top5 = top_k(whole)[0].tolist()
-            return _Prediction(tuple(top5), tuple(whole[0, top5].tolist()), {}, whole)
+            top5_probabilities = whole[0, top5].tolist()
+            return _Prediction(tuple(top5), tuple(top5_probabilities), {}, whole)
         index_by_name = self._class_indices[model]
-        classes = tuple(index_by_name[name] for name in answers.classes[row])
-        # The probabilities of all classes may be unknown, and then there are none to pair.
+        classes = [index_by_name[name] for name in answers.classes[row]]
+        # Where the table has no probabilities, there are none to pair.
         known = dict(zip(classes, answers.shares[row], strict=False))
         top5 = classes[:5]
-        return _Prediction(top5, tuple(known[index] for index in top5 if index in known), known)
+        top5_probabilities = [known[index] for index in top5 if index in known]
+        return _Prediction(tuple(top5), tuple(top5_probabilities), known)
 
     def digests(self, position: int) -> tuple[str, tuple[str, ...]]:
         """The digest of an image, and in a tuple that of its pixels, which is empty if unknown.
@@ -178,8 +178,10 @@ class _PredictedRows:
         row = self._predictions.row_of[position][0, 0]
         digest = self._digests[row]
         framed_digest = self._framed_digests[row]
+        if digest and framed_digest:
+            return digest, (framed_digest,)
         if digest:
-            return digest, (framed_digest,) if framed_digest else ()
+            return digest, ()
         entry = self._predictions.entries[position]
         framing = Framing("squash", self._work.spec.only_framing("A table").side)
         try:
@@ -256,7 +258,9 @@ def read_plan(table: Path, source: str | None = None, classes: str | None = None
     Raises ``ParameterError`` for a file that cannot be used.
     """
     predictions = read_predictions(table)
-    images = None if source is None else open_dataset(source)
+    images = None
+    if source is not None:
+        images = open_dataset(source)
     return plan_predictions(predictions, source=images, classes=class_names(classes))
 
 
@@ -349,7 +353,10 @@ def _classes_of_texts(answers: TableAnswers, labels: Sequence[str], title: str) 
         return _numbered_classes(answers, texts, title)
     if answers.whole is None and len(words) == len(texts):
         return sorted(texts)
-    got = "labels that are names" if answers.whole is not None else "both"
+    if answers.whole is not None:
+        got = "labels that are names"
+    else:
+        got = "both"
     raise ParameterError(
         f"{title}: expected indices of classes or their names, got {got}, such as {words[0]!r}; "
         "name the classes.",

@@ -1,6 +1,7 @@
-"""The bin: deleted runs, which can be brought back until it is emptied of them.
+"""The bin of deleted runs, and the limits of the folder of runs.
 
-What the operator lets the folder of runs hold: how much, how many, and for how long.
+A deleted run can be brought back until the bin is emptied of it. The limits are the operator's: how
+much the folder may hold, how many runs, and for how long.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ _CLOCK = time.time() - time.monotonic()
 def now() -> float:
     """Seconds since 1970, without those by which the clock was set ahead since this process began.
 
-    What it judges to be old may be removed for good.
+    A run that is old by this time may be removed for good, so a wrong clock must not age it.
     """
     return min(time.time(), _CLOCK + time.monotonic())
 
