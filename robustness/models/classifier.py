@@ -1,4 +1,4 @@
-"""A classifier: study images in; probabilities and the features of every stage out, in one pass."""
+"""A classifier: a loaded model, which turns study images into probabilities and features."""
 
 from __future__ import annotations
 
@@ -19,19 +19,20 @@ if TYPE_CHECKING:
     from robustness.remedies import Chain
 
 MAX_BATCH = 16
-"""Images that are worth asking about at once; more gain nothing on a CPU and cost memory."""
+"""The most images that are worth predicting at once; more gain nothing on a CPU and cost memory."""
 
-_ONE = int(np.float32(1).view(np.uint32))
-"""The bits of 1.0: as whole numbers, those of 0 to 1 are the smallest of all float32, in order."""
+_BITS_OF_ONE = int(np.float32(1).view(np.uint32))
+"""The bits of 1.0 as an integer. The bits of the float32 numbers from 0 to 1, and of no others, are
+integers from 0 to this one."""
 
 
 @dataclass(frozen=True)
 class Outputs:
     """A classifier's output for N images.
 
-    ``probabilities`` is (N, classes), rows summing to 1 unless the model is quantised, which rounds
-    them; ``features`` maps each stage, shallow to deep, to (N, D): the stage's activations averaged
-    over height and width.
+    ``probabilities`` is (N, classes). Its rows sum to 1, unless the model is quantised, which
+    rounds them. ``features`` maps each stage, shallow to deep, to (N, D): the activations of the
+    stage, averaged over height and width.
     """
 
     probabilities: Floats
@@ -41,27 +42,24 @@ class Outputs:
         return len(self.probabilities)
 
     def __getitem__(self, rows: slice | NDArray[np.intp]) -> Outputs:
-        return Outputs(
-            self.probabilities[rows], {stage: f[rows] for stage, f in self.features.items()}
-        )
+        features = {stage: values[rows] for stage, values in self.features.items()}
+        return Outputs(self.probabilities[rows], features)
 
     @staticmethod
     def join(parts: list[Outputs]) -> Outputs:
-        """The outputs of consecutive batches as one."""
-        return Outputs(
-            np.concatenate([part.probabilities for part in parts]),
-            {
-                stage: np.concatenate([part.features[stage] for part in parts])
-                for stage in parts[0].features
-            },
-        )
+        """The outputs of consecutive batches, one or more, as one."""
+        probabilities = np.concatenate([part.probabilities for part in parts])
+        features = {}
+        for stage in parts[0].features:
+            features[stage] = np.concatenate([part.features[stage] for part in parts])
+        return Outputs(probabilities, features)
 
 
 class Classifier:
-    """One pass over study images of ``side`` pixels, for any batch size.
+    """A model that is loaded for study images of ``side`` pixels.
 
-    Resizing from ``side`` to the model's input size and normalisation are inside it. Calls are
-    safe, and give equal results, from several threads at once.
+    It resizes images from ``side`` to the model's input size, and normalises them. Several threads
+    may call it at once.
     """
 
     def __init__(
@@ -73,10 +71,11 @@ class Classifier:
         key: str = "",
         remedied: tuple[Chain, Sequence[Classifier]] | None = None,
     ) -> None:
-        """``forward`` answers; ``network`` gives the same in TensorFlow's graph, when it is needed.
+        """``forward`` predicts; ``network()`` makes the same model in TensorFlow's graph.
 
-        Two of one ``key`` give the same answers, in other processes too; it is empty for a network
-        that nobody can tell from others. ``remedied`` are the remedies and the models behind them.
+        ``network`` is called when the graph is first needed. Classifiers with the same ``key``
+        predict the same, in other processes too; it is empty where no key can identify the model.
+        ``remedied`` are the remedies that ``forward`` applies, and the classifiers behind them.
         """
         self.record = record
         self.side = side
@@ -91,7 +90,7 @@ class Classifier:
 
     @property
     def call_seconds(self) -> tuple[float, ...] | None:
-        """Seconds per image of a function's latest calls; None for other models."""
+        """Seconds per image of the latest calls of a function; None for other models."""
         seconds: tuple[float, ...] | None = getattr(self.forward, "call_seconds", None)
         return seconds
 
@@ -103,36 +102,42 @@ class Classifier:
         """The same model behind ``remedies``, applied in order, such as ``["median", "tta"]``.
 
         ``others`` are the further models of an average or a vote. Raises ``UnknownNameError`` for
-        an unknown remedy, ``ParameterError`` for remedies that do not go together, and for models
-        with other classes or another side.
+        an unknown remedy, and ``ParameterError`` for remedies that cannot be combined, or for
+        models with other classes or another side.
         """
         from robustness.remedies import parse  # imports OpenCV, which most commands do without
 
         chain = parse(remedies)
-        if chain.several_models != bool(others):
-            needs = "other models" if chain.several_models else "no other models"
-            raise ParameterError(f"{chain.id} expects {needs}.")
-        own = self.side, self.record.labels().key
+        if chain.several_models and not others:
+            raise ParameterError(f"{chain.id} expects other models.")
+        if others and not chain.several_models:
+            raise ParameterError(f"{chain.id} expects no other models.")
         for other in others:
-            if (other.side, other.record.labels().key) != own:
+            same_classes = other.record.labels().key == self.record.labels().key
+            if not same_classes or other.side != self.side:
                 raise ParameterError(
                     f"{chain.id} expects models with the same classes, loaded with the same side; "
                     f"{other.record.name} differs from {self.record.name}."
                 )
-        forward = RemediedPass([self.forward, *(other.forward for other in others)], chain)
-        keys = [self.key, *(other.key for other in others)]
-        key = "-".join([*keys, chain.id]) if all(keys) else ""
+        classifiers = [self, *others]
+        keys = [classifier.key for classifier in classifiers]
+        key = ""
+        if all(keys):
+            key = "-".join([*keys, chain.id])
         return Classifier(
             self.record,
-            forward,
-            lambda: self.graph,
-            self.side,
-            key,
-            remedied=(chain, [self, *others]),
+            RemediedPass([classifier.forward for classifier in classifiers], chain),
+            network=lambda: self.graph,
+            side=self.side,
+            key=key,
+            remedied=(chain, classifiers),
         )
 
     def calibrated(self, record: ModelRecord) -> Classifier:
-        """The classifier of ``record``, whose base this one is; one for each, kept with this."""
+        """The classifier of the calibrated model ``record``, whose base is the model of this one.
+
+        It is kept here, so that each call returns the same object until the record changes.
+        """
         classifier = self._calibrated.get(record.name)
         if classifier is None or classifier.record != record:
             classifier = self.with_remedies(f"temperature={record.temperature}")
@@ -142,65 +147,75 @@ class Classifier:
 
     @property
     def untempered(self) -> Classifier:
-        """The same classifier before its temperature, which leaves the order of classes as it is.
+        """The same classifier without its temperature.
 
-        An image that fools one of them fools the other.
+        A temperature does not change the order of the classes, so an image that fools one of the
+        two classifiers also fools the other.
         """
         if self._remedied is None:
             return self
-        chain, plain = self._remedied
+        chain, classifiers = self._remedied
         if chain.last.temperature == 1:
             return self
-        if chain.remedies[1:]:
-            return plain[0].with_remedies(replace(chain, remedies=chain.remedies[:-1]))
-        return plain[0].untempered
+        # Models together have no temperature, so there is one classifier behind this one.
+        plain = classifiers[0]
+        if len(chain.remedies) > 1:
+            return plain.with_remedies(replace(chain, remedies=chain.remedies[:-1]))
+        return plain.untempered
 
     def __call__(self, images: Floats) -> Outputs:
-        """Classifies ``images``, float32 (N, side, side, 3) in [0, 1], N >= 1.
+        """Classify ``images``, float32 (N, side, side, 3) in [0, 1], N >= 1.
 
-        Raises ``ParameterError`` for another shape, and ``WeightsError`` for an answer that is
-        not finite.
+        Raises ``ParameterError`` for another shape or other values, and ``WeightsError`` for an
+        output that is not finite.
         """
         self.check_images(images)
         return self.unchecked(images)
 
     def unchecked(self, images: Floats) -> Outputs:
-        """Classifies ``images`` of any values, as the trial of another normalisation shows them.
+        """Classify ``images`` of any values, such as those in another normalisation.
 
-        Raises ``WeightsError`` for an answer that is not finite.
+        Raises ``WeightsError`` for an output that is not finite.
         """
         outputs = Outputs(*self.forward(images))
-        count = len(images)
-        for name, values in [("probabilities", outputs.probabilities), *outputs.features.items()]:
-            # A network may overflow, and an engine without memory answers with an empty array.
-            got = "NaN or infinity" if not np.isfinite(values).all() else ""
-            if values.ndim != 2 or len(values) != count or not values.size:
-                got = f"an array of shape {values.shape}"
-            if got:
-                raise WeightsError(
-                    f"{self.record.name}: expected finite numbers as the {name} of {count} images, "
-                    f"got {got}. Leave the model out, or give the machine more memory."
-                )
+        self._check_output("probabilities", outputs.probabilities, len(images))
+        for stage, features in outputs.features.items():
+            self._check_output(stage, features, len(images))
         return outputs
+
+    def _check_output(self, name: str, values: Floats, count: int) -> None:
+        """Raise ``WeightsError`` unless ``values`` are finite numbers for ``count`` images."""
+        # An engine without memory gives an empty array, and a network may overflow.
+        if values.ndim != 2 or len(values) != count or not values.size:
+            problem = f"an array of shape {values.shape}"
+        elif not np.isfinite(values).all():
+            problem = "NaN or infinity"
+        else:
+            return
+        raise WeightsError(
+            f"{self.record.name}: expected finite numbers as the {name} of {count} images, "
+            f"got {problem}. Leave the model out, or give the machine more memory."
+        )
 
     @property
     def engine(self) -> str:
-        """What runs the pass, in which version and precision."""
+        """The engine that predicts, with its version and precision."""
         return self.forward.engine
 
     def check_images(self, images: Floats) -> None:
-        """Raises ``ParameterError`` unless they are (N, side, side, 3), N >= 1, within [0, 1]."""
-        expected = (self.side, self.side, 3)
-        if images.ndim != 4 or images.shape[1:] != expected or not len(images):
+        """Raise ``ParameterError`` unless they are (N, side, side, 3), N >= 1, within [0, 1]."""
+        expected_shape = (self.side, self.side, 3)
+        if images.ndim != 4 or images.shape[1:] != expected_shape or not len(images):
             raise ParameterError(
                 f"{self.record.name} expects images of shape (N, {self.side}, {self.side}, 3), "
                 f"got {images.shape}."
             )
-        if images.dtype == np.float32 and images.view(np.uint32).max() <= _ONE:
+        # One pass over integers; the minimum and the maximum below take longer.
+        if images.dtype == np.float32 and images.view(np.uint32).max() <= _BITS_OF_ONE:
             return
         low = images.min()
         high = images.max()
-        if not (low >= 0 and high <= 1):  # NaN, too
+        if not (low >= 0 and high <= 1):  # also true for NaN
             raise ParameterError(
                 f"{self.record.name} expects values from 0 to 1, got {low:g} to {high:g}; divide "
                 "pixels by 255."
@@ -208,9 +223,10 @@ class Classifier:
 
     @property
     def graph(self) -> Network:
-        """The model in TensorFlow's graph, for explanations; made when it is first asked for.
+        """The model in TensorFlow's graph, for explanations.
 
-        Raises ``GradientError`` for a model that cannot be differentiated.
+        It is made on first access. Raises ``GradientError`` for a model that cannot be
+        differentiated.
         """
         with self._loading:
             if self._network is None:
@@ -219,24 +235,25 @@ class Classifier:
 
     @property
     def exact(self) -> bool:
-        """Whether the scores beside its gradients are those that it answers with.
+        """Whether the scores that come with gradients equal those of the predictions.
 
-        Those of a quantised model, or of one that another runtime computes, may be a step off.
+        For a quantised model, or one that another runtime computes, they may differ slightly.
         """
         return self.forward.exact and self.graph.exact
 
     @property
     def gradients(self) -> Gradients | RemediedGradients:
-        """The pass that attacks need, compiled when it is first asked for; through its remedies.
+        """The pass that gives gradients for attacks, compiled on first access.
 
-        Of models together it is the mean. Raises ``GradientError`` for a model that cannot be
-        differentiated.
+        It goes through the remedies; for several models together it is the mean. Raises
+        ``GradientError`` for a model that cannot be differentiated.
         """
         if self._remedied is None:
             return self.graph.gradients
-        chain, plain = self._remedied
-        return RemediedGradients(
-            [classifier.gradients for classifier in plain],
-            chain,
-            lambda views: plain[0](views).probabilities,
-        )
+        chain, classifiers = self._remedied
+
+        def first_probabilities(views: Floats) -> Floats:
+            return classifiers[0](views).probabilities
+
+        gradients = [classifier.gradients for classifier in classifiers]
+        return RemediedGradients(gradients, chain, first_probabilities)
