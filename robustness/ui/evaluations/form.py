@@ -46,16 +46,22 @@ FRAMES_AT_ONCE = 44
 """Images and their perturbed versions between two checks for cancelling."""
 
 MAX_THUMBNAILS = 12
-_SIDE = 72  # pixels
-_MOST = 48
-_SECONDS_FOR_ONE = 10.0
-_SECONDS = 3.0
-"""Images of the first look; the time until the first can be read, and that for the others."""
+_THUMBNAIL_SIDE = 72  # pixels
+
+_MOST_TRIED = 48
+"""Images of the first look, more if none of them can be read."""
+
+_SECONDS_FOR_FIRST = 10.0
+_SECONDS_FOR_OTHERS = 3.0
+"""How long the page waits for the first image that can be read, and then for the others."""
 
 
 @dataclass
 class Look:
-    """The first images of a dataset: small PNGs, how many were tried, and why some failed."""
+    """The first images of a dataset: names and small PNGs, and why others cannot be read.
+
+    ``tried`` counts both.
+    """
 
     thumbnails: list[tuple[str, bytes]]
     tried: int
@@ -74,25 +80,35 @@ def is_open(has_runs: bool) -> bool:
 
     A profile in the link opens it for as long as it is there.
     """
-    requested = any(name in st.query_params for name in ("source", QUESTION))
-    opened = any(name in st.query_params for name in (RUN, table.COMPARE, PROFILE))
-    is_open = st.session_state.setdefault(FORM, requested and not opened)
-    return bool(is_open or not has_runs or PROFILE in st.query_params)
+    link = st.query_params
+    names_form = "source" in link or QUESTION in link
+    names_run = RUN in link or table.COMPARE in link or PROFILE in link
+    is_wanted = st.session_state.setdefault(FORM, names_form and not names_run)
+    return bool(is_wanted or not has_runs or PROFILE in link)
 
 
 def button(has_runs: bool) -> None:
     """Draw the button that opens the form, or closes it; none while the form is all there is."""
     if not has_runs:
         return
-    opened = is_open(has_runs)
-    st.button(
-        "Close" if opened else "New evaluation",
-        key="open form",
-        type="secondary" if opened else "primary",
-        icon=":material/close:" if opened else ":material/add:",
-        on_click=_toggle,
-        args=(not opened,),
-    )
+    if is_open(has_runs):
+        st.button(
+            "Close",
+            key="open form",
+            type="secondary",
+            icon=":material/close:",
+            on_click=_toggle,
+            args=(False,),
+        )
+    else:
+        st.button(
+            "New evaluation",
+            key="open form",
+            type="primary",
+            icon=":material/add:",
+            on_click=_toggle,
+            args=(True,),
+        )
 
 
 def _toggle(opens: bool) -> None:
@@ -113,24 +129,28 @@ def form() -> None:
             match.form()
             return
         new = run_input(question)
-        if new is not None:
-            if note := side_note(new.spec):
-                st.info(plain(note), icon=":material/aspect_ratio:")
-            _begin(new)
+        if new is None:
+            return
+        note = side_note(new.spec)
+        if note:
+            st.info(plain(note), icon=":material/aspect_ratio:")
+        _begin(new)
 
 
 @cached(8)
 def _planned(new: NewRun, digest: str, written: tuple[int, ...], _look: Look) -> tuple[Plan, str]:
-    """The plan of the run ``new`` and what it reads; ``digest`` is that of its request."""
+    """The plan of the run ``new`` and what it reads; ``digest`` is that of its request.
+
+    Raises ``LabelError`` for classes that cannot be used, with advice for the controls here.
+    """
+    frames_per_image = len(new.spec.by_framing) * (1 + len(new.spec.conditions))
     try:
         plan = runs.plan(
             dataset_of(new.source, written),
             new.spec,
             labelling=new.labelling,
             limit=new.limit,
-            batch=max(
-                1, FRAMES_AT_ONCE // (len(new.spec.by_framing) * (1 + len(new.spec.conditions)))
-            ),
+            batch=max(1, FRAMES_AT_ONCE // frames_per_image),
         )
     except LabelError as error:
         raise LabelError(f"{error} {WITHOUT_CLASSES}") from error
@@ -149,7 +169,10 @@ def _forecast(folder: Path, request_json: str, images: int, _plan: Plan) -> plan
 
 
 def _begin(new: NewRun) -> None:
-    """Draw the start button of the run ``new``."""
+    """Draw what the run ``new`` reads and takes, and its start button; start it once pressed.
+
+    Raises ``ParameterError`` where no image can be read, and what ``_planned`` raises.
+    """
     written = last_written(new.source)
     digest = new.spec.digest
     looked = _looked(new.source, written)
@@ -184,12 +207,12 @@ def _begin(new: NewRun) -> None:
         _planned.clear()
         written = last_written(new.source)
         plan, _ = _planned(new, digest, written, looked)
-        first = jobs.submit([plan])
+        run_names = jobs.submit([plan])
         is_release = st.session_state[QUESTION] == RELEASE
         if is_release:
-            for name in first:
+            for name in run_names:
                 limits.store_limits(runs_folder() / name)
-        table.choose(first, with_limits=is_release)
+        table.choose(run_names, with_limits=is_release)
         st.rerun()
 
 
@@ -201,32 +224,34 @@ def look(entries: Dataset) -> Look:
 
     A file that cannot be read in time, as on a network drive, is left to its thread.
     """
-    first = Look([], 0, [])
-    reading = begin(f"first images {id(first)}", lambda: _read(entries, first))
-    until = time.monotonic() + _SECONDS_FOR_ONE
-    while reading.is_alive() and not first.thumbnails and time.monotonic() < until:
+    growing = Look([], 0, [])
+    reading = begin(f"first images {id(growing)}", lambda: _read(entries, growing))
+    deadline = time.monotonic() + _SECONDS_FOR_FIRST
+    while reading.is_alive() and not growing.thumbnails and time.monotonic() < deadline:
         reading.join(0.05)
-    if first.thumbnails:
-        reading.join(_SECONDS)
-    return Look(first.thumbnails[:], first.tried, first.reasons[:], first.whole)
+    if growing.thumbnails:
+        reading.join(_SECONDS_FOR_OTHERS)
+    # Copies, as the thread may go on adding.
+    return Look(growing.thumbnails[:], growing.tried, growing.reasons[:], growing.whole)
 
 
 def _read(entries: Dataset, look: Look) -> None:
     """Add the first images of ``entries`` to ``look`` one by one."""
     for entry in entries.entries:
-        if look.thumbnails and look.tried >= _MOST:
+        if look.thumbnails and look.tried >= _MOST_TRIED:
             return
         try:
             if entry.refused:
                 raise ImageError(entry.refused)
             image = untrusted_image(entries.read(entry), name=entry.name)
-        except BusyError:
+        except BusyError:  # the image may be valid
             return
         except ImageError as error:
             look.reasons.append(str(error))
         else:
             if len(look.thumbnails) < MAX_THUMBNAILS:
-                small = cv2.resize(image, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA)
+                size = (_THUMBNAIL_SIDE, _THUMBNAIL_SIDE)
+                small = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
                 png = to_png(np.asarray(small, np.float32))
                 look.thumbnails.append((entry.name, png))
         look.tried += 1
@@ -235,46 +260,63 @@ def _read(entries: Dataset, look: Look) -> None:
 
 def summary(plan: Plan, looked: Look) -> str:
     """Images, classes and unreadable ones in one sentence, such as "20 images in 20 classes"."""
-    images = counted(len(plan.dataset), "image")
-    parts = [f"{images}{_classes(plan)}"]
+    image_count = len(plan.dataset)
+    text = f"{counted(image_count, 'image')}{_classes(plan)}"
     if looked.reasons:
-        among = "" if looked.tried == len(plan.dataset) else f" of the first {looked.tried}"
-        parts.append(f"{len(looked.reasons):,}{among} unreadable")
-    return "; ".join(parts)
+        text += f"; {len(looked.reasons):,}"
+        if looked.tried != image_count:
+            text += f" of the first {looked.tried}"
+        text += " unreadable"
+    return text
 
 
 def _classes(plan: Plan) -> str:
-    """How many classes, of which set, and by what they were recognised."""
-    titles = {labels.key: labels.title for labels, _ in models.by_labels(plan.spec.model_names)}
-    labelled = {
-        key: [at for at in positions if at is not None] for key, positions in plan.labels.items()
-    }
-    key = max(labelled, key=lambda kind: len(labelled[kind]), default="")
-    if not labelled.get(key):
+    """How many classes, of which set, and by what they were recognised.
+
+    Of models with several sets of classes, it is the set that has the most images.
+    """
+    key = ""
+    class_indices: list[int] = []
+    for labels_key, indices in plan.labels.items():
+        known_indices = [index for index in indices if index is not None]
+        if len(known_indices) > len(class_indices):
+            key = labels_key
+            class_indices = known_indices
+    if not class_indices:
         return " without class labels"
-    count = len(set(labelled[key]))
-    number = len(labelled[key])
-    matched = "all matched" if number == len(plan.dataset) else f"{number:,} matched"
-    texts = [entry.label or "/".join(entry.folders) for entry in plan.dataset.entries]
-    pairs = list(zip(texts, plan.labels[key], strict=True))
-    how = _how([text for text, at in pairs if at is not None])
-    others = list(dict.fromkeys(repr(text) for text, at in pairs if text and at is None))
-    return (
-        f" in {counted(count, 'class')}, {matched} to {titles[key]} by {how}"
-        f"{f', none in {some(others, 3)}' if others else ''}"
-    )
+
+    matched_texts = []
+    unmatched_texts = []
+    for entry, index in zip(plan.dataset.entries, plan.labels[key], strict=True):
+        text = entry.label or "/".join(entry.folders)
+        if index is not None:
+            matched_texts.append(text)
+        elif text:
+            unmatched_texts.append(repr(text))
+    titles = {labels.key: labels.title for labels, _ in models.by_labels(plan.spec.model_names)}
+    class_count = counted(len(set(class_indices)), "class")
+    matched = f"{len(class_indices):,} matched"
+    if len(class_indices) == len(plan.dataset):
+        matched = "all matched"
+    sentence = f" in {class_count}, {matched} to {titles[key]} by {_recognised_by(matched_texts)}"
+    if unmatched_texts:
+        sentence += f", none in {some(list(dict.fromkeys(unmatched_texts)), 3)}"
+    return sentence
 
 
-def _how(texts: Sequence[str]) -> str:
+def _recognised_by(texts: Sequence[str]) -> str:
+    """What all of ``texts`` are, which became classes: synsets such as n02124075, or indices."""
     if all(re.search(r"\bn\d{8}\b", text) for text in texts):
         return "synset"
-    return "index" if all(text.strip().isdecimal() for text in texts) else "name"
+    if all(text.strip().isdecimal() for text in texts):
+        return "index"
+    return "name"
 
 
 def _show_look(looked: Look) -> None:
     """Draw the first images."""
     with st.container(horizontal=True, gap="small", key="preflight"):
         for name, png in looked.thumbnails:
-            st.image(png, width=_SIDE, output_format="PNG", alt=name)
+            st.image(png, width=_THUMBNAIL_SIDE, output_format="PNG", alt=name)
     if looked.reasons:
         st.caption(plain(f"Unreadable: {looked.reasons[0]}"))

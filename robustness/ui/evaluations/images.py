@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -31,24 +31,27 @@ VIEW = "view"
 
 IN_A_ROW = 3
 AT_ONCE = 6
+"""Images of the gallery before "Show more" is pressed, and more after each press."""
+
 ALL = "all"
 
 
-def selection_of(of: RunFigures, point: Sequence[str]) -> RowSelection | None:
+def selection_of(figures: RunFigures, point: Sequence[str]) -> RowSelection | None:
     """The selection that the ``point`` of a chart means, which may come from a link.
 
-    Raises ``ParameterError`` for a selection of nothing known.
+    None for a point that is no selection. Raises ``ParameterError`` for a selection of nothing
+    known.
     """
     if len(point) != 1 or "=" not in point[0]:
         return None
-    return RowSelection.parse(point[0], of.run.manifest.spec)
+    return RowSelection.parse(point[0], figures.run.manifest.spec)
 
 
-def preview(run: Run, chosen: RowSelection) -> None:
-    """Draw the first images of ``chosen`` and the way to all."""
-    _caption(run, chosen)
-    total = run.cases.tally(chosen).either.counted
-    _grid(run, run.cases.both(chosen, IN_A_ROW))
+def preview(run: Run, selection: RowSelection) -> None:
+    """Draw the first images of ``selection`` and the way to all."""
+    _caption(run, selection)
+    total = run.cases.tally(selection).either.counted
+    _grid(run, run.cases.both(selection, IN_A_ROW))
     if total > IN_A_ROW:
         show_all = {VIEW: IMAGES}
         if st.button(
@@ -60,98 +63,132 @@ def preview(run: Run, chosen: RowSelection) -> None:
             st.rerun()  # the whole page, not this view alone
 
 
-def _caption(run: Run, chosen: RowSelection) -> None:
-    tally = run.cases.tally(chosen)
-    profiles = {*run.manifest.spec.profiles} & {*chosen.conditions, chosen.perturbation}
-    where = " under one of its compositions or more" if profiles else ""
-    where = where or (" at one strength or more" if len(chosen.conditions) > 1 else "")
-    left = tally.images - tally.either.counted
-    more = f" {left:,} more were incorrect before the attack." if left else ""
-    st.markdown(f"**{plain(failures.selected_title(chosen))}**")
-    st.caption(f"{failures.failures(tally, where)}. Failures come first.{more}")
+def _caption(run: Run, selection: RowSelection) -> None:
+    """Say what ``selection`` is, and how many of its images fail."""
+    tally = run.cases.tally(selection)
+    selected = {*selection.conditions, selection.perturbation}
+    if selected.intersection(run.manifest.spec.profiles):
+        where = " under one of its compositions or more"
+    elif len(selection.conditions) > 1:
+        where = " at one strength or more"
+    else:
+        where = ""
+    caption = f"{failures.failures(tally, where)}. Failures come first."
+    uncounted = tally.images - tally.either.counted
+    if uncounted:
+        caption += f" {uncounted:,} more were incorrect before the attack."
+    st.markdown(f"**{plain(failures.selected_title(selection))}**")
+    st.caption(caption)
 
 
-def gallery(of: RunFigures, result: str) -> None:
-    """Draw the selected images of the run or those that filters choose, each image once."""
-    run = of.run
-    points = filter(None, map(st.query_params.get_all, SELECTIONS))  # of a click in any view
-    if (chosen := selection_of(of, next(points, ()))) is not None:
-        _caption(run, chosen)
+def gallery(figures: RunFigures, result: str) -> None:
+    """Draw the selected images of the run or those that filters choose, each image once.
+
+    The selection is a click in a chart of any view. It is remembered for ``result``.
+    """
+    run = figures.run
+    selection = _clicked_selection(figures)
+    if selection is not None:
+        kind = ""  # all images of a selection
+        _caption(run, selection)
         st.button(
             "Show all images", icon=":material/filter_alt_off:", on_click=deselect, args=(result,)
         )
-        kind = ""
-        total = run.cases.tally(chosen).either.counted
+        total = run.cases.tally(selection).either.counted
     else:
         kind = one_of("Cases", failures.KINDS, "cases", shows_label=False)
-        chosen = _filters(of)
-        tally = run.cases.tally(chosen)
+        selection = _filters(figures)
+        tally = run.cases.tally(selection)
         total = failures.number(tally, kind)
-        about = failures.caption(tally, kind)
-        st.caption(about[0].upper() + about[1:])
-    _downloads(run, chosen, kind)
-    key = f"shown_{kind or chosen.text}"
-    limit = int(st.session_state.get(f"{key} of {run.id}", AT_ONCE))
-    _grid(run, run.cases.first(chosen, kind, limit) if kind else run.cases.both(chosen, limit))
+        caption = failures.caption(tally, kind)
+        st.caption(caption[0].upper() + caption[1:])
+    _downloads(run, selection, kind)
+    key = f"shown_{kind or selection.text}"
+    limit_key = f"{key} of {run.id}"
+    limit = int(st.session_state.get(limit_key, AT_ONCE))
+    if kind:
+        rows = run.cases.first(selection, kind, limit)
+    else:
+        rows = run.cases.both(selection, limit)
+    _grid(run, rows)
     if total > limit:
         st.button(
             f"Show {min(AT_ONCE, total - limit)} more",
             key=f"{key}_button",
             icon=":material/expand_more:",
             on_click=st.session_state.update,
-            args=({f"{key} of {run.id}": limit + AT_ONCE},),
+            args=({limit_key: limit + AT_ONCE},),
         )
 
 
-def _filters(of: RunFigures) -> RowSelection:
+def _clicked_selection(figures: RunFigures) -> RowSelection | None:
+    """The selection of a click in any view, as the link has it."""
+    for parameter in SELECTIONS:
+        point = st.query_params.get_all(parameter)
+        if point:
+            return selection_of(figures, point)
+    return None
+
+
+def _filters(figures: RunFigures) -> RowSelection:
     """Draw the filters by class, model, perturbation and property."""
-    classes: dict[str, list[tuple[str, int]]] = {}
-    for model, index in of.statistics.classes:
-        classes.setdefault(models.class_name(model, index), []).append((model, index))
-    entries = of.statistics.by_perturbation
-    filters: tuple[tuple[str, Iterable[str], Callable[[str], str]], ...] = (
-        ("Class", sorted(classes), str),
-        ("Model", dict.fromkeys(entry["model"] for entry in entries), models.label),
-        (
-            "Perturbation",
-            dict.fromkeys(entry["perturbation"] for entry in entries),
-            perturbation_label,
-        ),
-    )
-    choices: list[str] = []
-    for column, (label, names, text) in zip(st.columns(3, gap="small"), filters, strict=True):
-        with column:
-            options = {ALL: "All"} | {name: text(name) for name in names}
-            choice = listed(label, options, f"case_{label.lower()}")
-        choices.append("" if choice == ALL else choice)
+    # Models with class lists of their own may have a class of one name at different indices.
+    indices: dict[str, list[tuple[str, int]]] = {}
+    for model_name, index in figures.statistics.classes:
+        class_name = models.class_name(model_name, index)
+        indices.setdefault(class_name, []).append((model_name, index))
+    class_labels = {name: name for name in sorted(indices)}
+    model_labels = {}
+    perturbation_labels = {}
+    for entry in figures.statistics.by_perturbation:
+        model_labels[entry["model"]] = models.label(entry["model"])
+        perturbation_labels[entry["perturbation"]] = perturbation_label(entry["perturbation"])
+    class_column, model_column, perturbation_column = st.columns(3, gap="small")
+    with class_column:
+        class_name = _filter("Class", class_labels)
+    with model_column:
+        model_name = _filter("Model", model_labels)
+    with perturbation_column:
+        perturbation_name = _filter("Perturbation", perturbation_labels)
     return RowSelection(
-        model=choices[1],
-        perturbation=choices[2],
-        classes=tuple(classes.get(choices[0], ())),
-        slices=_slice_input(of.run),
+        model=model_name,
+        perturbation=perturbation_name,
+        classes=tuple(indices.get(class_name, ())),
+        slices=_slice_input(figures.run),
     )
+
+
+def _filter(title: str, labels: Mapping[str, str]) -> str:
+    """Draw the choice of one name by its label; return "" for all."""
+    name = listed(title, {ALL: "All", **labels}, f"case_{title.lower()}")
+    return "" if name == ALL else name
 
 
 def _slice_input(run: Run) -> tuple[tuple[str, str], ...]:
-    """The controls of a property and its values; () for all images."""
-    values: dict[str, dict[str, str]] = {}
+    """Draw the choice of a property and one of its values; return () for all images."""
+    value_titles: dict[str, dict[str, str]] = {}
     for entry in run.failures.slices:
-        title = failures.property_title(entry["column"], entry["value"])
-        values.setdefault(entry["column"], {})[entry["value"]] = title
-    if not values:
+        column = entry["column"]
+        value = entry["value"]
+        value_titles.setdefault(column, {})[value] = failures.property_title(column, value)
+    if not value_titles:
         return ()
-    titles = {name: failures.property_name(name) for name in sorted(values)}
-    column, value = st.columns(2, gap="small")
-    with column:
-        name = listed("Property", {ALL: "All"} | titles, "case_property")
+    titles = {name: failures.property_name(name) for name in sorted(value_titles)}
+    left, right = st.columns(2, gap="small")
+    with left:
+        name = listed("Property", {ALL: "All", **titles}, "case_property")
     if name == ALL:
         return ()
-    with value:
-        return ((name, listed("Values", dict(sorted(values[name].items())), "case_values")),)
+    with right:
+        values = dict(sorted(value_titles[name].items()))
+        return ((name, listed("Values", values, "case_values")),)
 
 
-def _downloads(run: Run, chosen: RowSelection, kind: str) -> None:
-    """Buttons for the selection (of the ``kind``) as a table, and as a zip with its images."""
+def _downloads(run: Run, selection: RowSelection, kind: str) -> None:
+    """Draw the downloads of the selection as a table, and as a zip with its images.
+
+    They have the cases of ``kind`` alone, unless it is "".
+    """
     order = "" if kind else ", failures first"
     with st.container(horizontal=True):
         for label, suffix, icon in (
@@ -160,9 +197,9 @@ def _downloads(run: Run, chosen: RowSelection, kind: str) -> None:
         ):
             st.download_button(
                 label,
-                partial(export.exported, run, chosen, suffix, kind),
+                partial(export.exported, run, selection, suffix, kind),
                 f"{run.id}-selection{suffix}",
-                key=f"{label} {kind} {chosen.text}",
+                key=f"{label} {kind} {selection.text}",
                 icon=icon,
                 on_click="ignore",
                 help=f"At most {export.MOST[suffix]:,} images{order}.",
@@ -176,13 +213,16 @@ def _grid(run: Run, rows: Sequence[dict[str, Any]]) -> None:
 
 
 def _card(run: Run, row: dict[str, Any]) -> None:
-    """A case with its images; an attacked one is made on the model of ``row`` alone."""
+    """Draw a case with its images; an attacked one is made on the model of ``row`` alone."""
 
-    def change(picture: Picture, condition: Condition, of: failures.Row) -> Images:
+    def change(picture: Picture, condition: Condition, case_row: failures.Row) -> Images:
         if not condition.needs_model:
             return shared.change(picture, condition, run.seed).image
-        labelled = replace(picture, label=int(of["label"]) if pd.notna(of["label"]) else None)
-        return shared.attacked_picture(labelled, condition, run.seed, str(of["model"]))
+        label = None
+        if pd.notna(case_row["label"]):
+            label = int(case_row["label"])
+        labelled = replace(picture, label=label)
+        return shared.attacked_picture(labelled, condition, run.seed, str(case_row["model"]))
 
     case = failures.case(run, row, change)
     if case.shots:
@@ -198,11 +238,12 @@ def link(run: Run, row: Mapping[str, Any]) -> None:
     Images of a published tree are made by no perturbation that a page could repeat.
     """
     condition = Condition.parse(str(row["condition"]))
-    query = {"run": run.id, "image": str(row["image"]), "seed": str(run.seed)}
     if condition.in_files:
         return
+    query = {"run": run.id, "image": str(row["image"]), "seed": str(run.seed)}
     if condition.needs_model:
-        attack = query | {"view": "attack"}
-        page_link("app.py", "Repeat the attack", ":material/bug_report:", attack)
+        query["view"] = "attack"
+        page_link("app.py", "Repeat the attack", ":material/bug_report:", query)
     else:
-        page_link("app.py", "Open", ":material/tune:", query | link_values(condition))
+        query |= link_values(condition)
+        page_link("app.py", "Open", ":material/tune:", query)
