@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import streamlit as st
 
@@ -97,6 +97,14 @@ _FIRST_SUITES = {WEAKNESSES: IMAGENET_C_SUITE}
 _MAX_LOSS = 2.0
 
 _FILE = "file of conditions"
+"""Key of the session: name and bytes of the file of conditions, which the uploader loses."""
+
+
+class Matched(NamedTuple):
+    """The match whose profile is evaluated, as it was asked for and as it was answered."""
+
+    request: MatchRequest
+    answer: Match
 
 
 class NewRun(NamedTuple):
@@ -120,31 +128,45 @@ def run_input(question: str) -> NewRun | None:
     """Draw the controls for ``question``; None while something is missing, which is said."""
     matched = _matched()
     if matched is not None:
-        name = st.query_params[PROFILE]
-        perturbations = matched[1].perturbations
-        parts = "; ".join(f"{REGISTRY[p.perturbation].label}: {p.value}" for p in perturbations)
-        size = counted(len(matched[1].conditions), "composition")
-        title = title_of(runs_folder() / name)
-        with st.container(horizontal=True, vertical_alignment="center", key="profile"):
-            st.markdown(f"**{plain(title)}**: {plain(parts)}. {size}.")
-            page_link("pages/evaluations.py", "Open the match", ":material/compare:", {RUN: name})
+        _draw_profile(matched.answer)
     left, right = st.columns(2, gap="large")
     with left:
-        source = source_input(reference=matched[0].reference if matched else None)
+        source = source_input(reference=None if matched is None else matched.request.reference)
     with right:
-        names = model_input()
-        if not names:
+        model_names = model_input()
+        if not model_names:
             st.info("Choose at least one model.", icon=":material/model_training:")
-        elif question == COMPARE and len(names) < 2:
+        elif question == COMPARE and len(model_names) < 2:
             st.caption("Choose a second model to compare.")
     with st.container():  # keeps what is below in its place
         if question == RELEASE:
             limits.limits_input()
     with st.expander("Settings", icon=":material/tune:"):
-        conditions, how, labelling, limit = _settings_input(matched)
-    if source is None or not names or not conditions:
+        chosen = _settings_input(matched)
+    if source is None or not model_names or not chosen.conditions:
         return None
-    return NewRun(source, make_spec(names, conditions, **how), labelling, limit)
+    spec = make_spec(
+        model_names,
+        chosen.conditions,
+        seed=chosen.seed,
+        fit=chosen.fit,
+        side=chosen.side,
+        remedies=chosen.remedies,
+    )
+    return NewRun(source, spec, chosen.labelling, chosen.limit)
+
+
+def _draw_profile(answer: Match) -> None:
+    """Say what the profile of a match does, with a link to the match."""
+    name = st.query_params[PROFILE]
+    parts = []
+    for part in answer.perturbations:
+        parts.append(f"{REGISTRY[part.perturbation].label}: {part.value}")
+    size = counted(len(answer.conditions), "composition")
+    title = title_of(runs_folder() / name)
+    with st.container(horizontal=True, vertical_alignment="center", key="profile"):
+        st.markdown(f"**{plain(title)}**: {plain('; '.join(parts))}. {size}.")
+        page_link("pages/evaluations.py", "Open the match", ":material/compare:", {RUN: name})
 
 
 def _take_defaults(question: str) -> None:
@@ -158,13 +180,14 @@ def _take_defaults(question: str) -> None:
     if question == MATCH:
         return
     if st.session_state.get("suite") != FROM_FILE:
-        st.session_state.pop("suite", None)  # the link has one that the user chose
+        # Without them the controls take their defaults, or what the user chose from the link.
+        st.session_state.pop("suite", None)
         st.session_state.pop("severities", None)
     if question == RELEASE and "max_loss" not in st.query_params:
         set_number("max_loss", _MAX_LOSS)
 
 
-def _matched() -> tuple[MatchRequest, Match] | None:
+def _matched() -> Matched | None:
     """The match whose profile the link names.
 
     Raises ``RunError`` if it is not there, ``ParameterError`` for a profile without conditions.
@@ -172,18 +195,28 @@ def _matched() -> tuple[MatchRequest, Match] | None:
     name = st.query_params.get(PROFILE)
     if name is None:
         return None
-    saved, answer = find_match(runs_folder(), name)
+    request, answer = find_match(runs_folder(), name)
     if not answer.conditions:
         raise ParameterError(
-            f"Expected a profile to evaluate, but {saved.title} found none: choose another match."
+            f"Expected a profile to evaluate, but {request.title} found none: choose another match."
         )
-    return saved, answer
+    return Matched(request, answer)
 
 
-def _settings_input(
-    matched: tuple[MatchRequest, Match] | None,
-) -> tuple[tuple[Condition, ...], dict[str, Any], str, int | None]:
-    """Draw what has a default: conditions, arguments of ``make_spec``, labelling and limit."""
+class _Settings(NamedTuple):
+    """What has a default: the arguments of ``make_spec``, how images get classes, and how many."""
+
+    conditions: tuple[Condition, ...]
+    remedies: Sequence[str]
+    seed: int
+    fit: str | None
+    side: int | None
+    labelling: str
+    limit: int | None
+
+
+def _settings_input(matched: Matched | None) -> _Settings:
+    """Draw the controls of what has a default."""
     left, right = st.columns(2, gap="large")
     with left:
         conditions = _conditions_input(matched)
@@ -214,17 +247,29 @@ def _settings_input(
             )
             seed = seed_input()
         fit, side = overrides_of(fit_input("dataset_fit"), side_input("dataset_side"))
-    how = {"seed": seed, "fit": fit, "side": side, "remedies": remedies}
-    return conditions, how, labelling, limit
+    return _Settings(
+        conditions=conditions,
+        remedies=remedies,
+        seed=seed,
+        fit=fit,
+        side=side,
+        labelling=labelling,
+        limit=limit,
+    )
 
 
 def last_written(source: str) -> tuple[int, ...]:
-    """When the file or folder ``source``, or a folder directly in it, last changed."""
+    """When the file or folder ``source`` last changed, then each folder directly in it.
+
+    Nanoseconds since 1970; () for the bundled samples and for what does not exist.
+    """
     path = Path(source)
     if source == SAMPLES or not path.exists():
         return ()
-    folders = [entry for entry in path.iterdir() if entry.is_dir()] if path.is_dir() else []
-    return tuple(entry.stat().st_mtime_ns for entry in (path, *sorted(folders)))
+    paths = [path]
+    if path.is_dir():
+        paths += sorted(entry for entry in path.iterdir() if entry.is_dir())
+    return tuple(entry.stat().st_mtime_ns for entry in paths)
 
 
 @cached(4)
@@ -238,19 +283,24 @@ def source_input(
 ) -> str | None:
     """Draw the choice of images, by default a match's ``reference`` or the bundled ``samples``.
 
-    ``prefix`` begins the keys of a second one on the page.
+    ``prefix`` begins the keys of a second one on the page. Returns the source as ``open_dataset``
+    takes it, None while there is none.
     """
-    allowed = settings.value(settings.DATASETS)
-    kinds = {UPLOADED: "Upload"}
-    if allowed is not None:
-        kinds[ON_SERVER] = "On the server"
+    datasets_folder = settings.value(settings.DATASETS)
+    if datasets_folder is not None:
+        kinds = {UPLOADED: "Upload", ON_SERVER: "On the server"}
         if one_of(label, kinds, f"{prefix}source") == ON_SERVER:
-            return _server_input(allowed, f"{prefix}server_source")
-    label = f"{label}, or one zip archive"
-    return _upload_input(label, f"{prefix}dataset_upload", samples, reference)
+            return _server_input(datasets_folder, f"{prefix}server_source")
+    return _upload_input(
+        f"{label}, or one zip archive",
+        f"{prefix}dataset_upload",
+        samples=samples,
+        reference=reference,
+    )
 
 
-def _upload_input(label: str, key: str, samples: bool, reference: str | None) -> str | None:
+def _upload_input(label: str, key: str, *, samples: bool, reference: str | None) -> str | None:
+    """Draw the uploader; without an upload return ``reference``, or the samples if allowed."""
     refused = session.refusal(Action.UPLOAD)
     files = st.file_uploader(
         label,
@@ -270,41 +320,50 @@ def _upload_input(label: str, key: str, samples: bool, reference: str | None) ->
     if files and refused:
         return None
     path = upload(files, key)
-    if path is None and reference is not None:
+    if path is not None:
+        return str(path)
+    if reference is not None:
         st.caption("Without an upload: the reference images of the match.")
         return reference
-    if path is None and samples:
+    if samples:
         st.caption(
             "No images? Try five samples (too few to choose).",
             help="For a folder, use the command line and open the run here.",
         )
         return SAMPLES
-    return None if path is None else str(path)
+    return None
 
 
-def _server_input(allowed: Path, key: str) -> str | None:
-    """Draw the choice of what lies directly in the folder ``allowed`` by the operator."""
+def _server_input(folder: Path, key: str) -> str | None:
+    """Draw the choice of what lies directly in the operator's ``folder`` of data sets.
+
+    Raises ``ParameterError`` for a folder that cannot be listed.
+    """
     try:
-        entries = sorted(allowed.iterdir())
+        entries = sorted(folder.iterdir())
     except OSError as error:
         raise ParameterError(
-            f"The folder of the setting 'datasets', {allowed}, cannot be listed: {error.strerror}."
+            f"The folder of the setting 'datasets', {folder}, cannot be listed: {error.strerror}."
         ) from error
-    names = [
-        path.name
-        for path in entries
-        if not path.name.startswith(".")
-        and path.resolve().is_relative_to(allowed.resolve())
-        and (path.is_dir() or path.suffix.lower() == ".zip")
-    ]
+    names = []
+    for path in entries:
+        if path.name.startswith("."):
+            continue
+        if not path.resolve().is_relative_to(folder.resolve()):  # a link that leads elsewhere
+            continue
+        if path.is_dir() or path.suffix.lower() == ".zip":
+            names.append(path.name)
     if not names:
-        st.info(f"The folder {plain(str(allowed))} has nothing to evaluate.")
+        st.info(f"The folder {plain(str(folder))} has nothing to evaluate.")
         return None
     name = listed("Folder, archive or table", names, key)
-    return str(allowed / name) if name in names else None
+    if name not in names:
+        return None
+    return str(folder / name)
 
 
-def _conditions_input(matched: tuple[MatchRequest, Match] | None) -> tuple[Condition, ...]:
+def _conditions_input(matched: Matched | None) -> tuple[Condition, ...]:
+    """Draw the choice of a suite and what it leaves open; () while nothing is chosen."""
     first = _FIRST_SUITES.get(st.session_state[QUESTION], STUDY_SUITE)
     suite = one_of("Perturbations", _SUITES, "suite", first=first)
     if suite == STUDY_SUITE:
@@ -313,31 +372,43 @@ def _conditions_input(matched: tuple[MatchRequest, Match] | None) -> tuple[Condi
     if suite == FROM_FILE:
         return _file_input(matched)
     if suite == OWN_CHOICE:
-        labels = {record.name: record.label for record in REGISTRY}
-        keep_in_link("dataset_perturbations", labels, ["gaussian_blur", "fog"])
-        names: Sequence[str] = st.multiselect(
-            "Which",
-            list(labels),
-            format_func=labels.__getitem__,
-            key="dataset_perturbations",
-            placeholder="Choose at least one perturbation",
-        )
-        strengths = st.pills(
-            "Strengths",
-            [0.2, 0.4, 0.6, 0.8, 1.0],
-            selection_mode="multi",
-            default=[0.6],
-            key="strengths",
-            bind="query-params",
-            help="Equal to ImageNet-C's severities 1 to 5 for its corruptions.",
-        )
-        return graded_conditions(names, strengths=sorted(strengths)) if strengths else ()
-    finds = st.session_state[QUESTION] == WEAKNESSES
+        return _own_choice_input()
+    return _imagenet_c_input()
+
+
+def _own_choice_input() -> tuple[Condition, ...]:
+    labels = {record.name: record.label for record in REGISTRY}
+    keep_in_link("dataset_perturbations", labels, ["gaussian_blur", "fog"])
+    names: Sequence[str] = st.multiselect(
+        "Which",
+        list(labels),
+        format_func=labels.__getitem__,
+        key="dataset_perturbations",
+        placeholder="Choose at least one perturbation",
+    )
+    strengths = st.pills(
+        "Strengths",
+        [0.2, 0.4, 0.6, 0.8, 1.0],
+        selection_mode="multi",
+        default=[0.6],
+        key="strengths",
+        bind="query-params",
+        help="Equal to ImageNet-C's severities 1 to 5 for its corruptions.",
+    )
+    if not strengths:
+        return ()
+    return graded_conditions(names, strengths=sorted(strengths))
+
+
+def _imagenet_c_input() -> tuple[Condition, ...]:
+    default = [1, 3, 5]
+    if st.session_state[QUESTION] == WEAKNESSES:
+        default = list(SEVERITIES)
     severities = st.pills(
         "Severities",
         SEVERITIES,
         selection_mode="multi",
-        default=list(SEVERITIES) if finds else [1, 3, 5],
+        default=default,
         key="severities",
         bind="query-params",
     )
@@ -347,11 +418,14 @@ def _conditions_input(matched: tuple[MatchRequest, Match] | None) -> tuple[Condi
         bind="query-params",
         help="Quality 85, like the published images, on which published mCE is measured.",
     )
+    if not severities:
+        return ()
     suite = IMAGENET_C_JPEG_SUITE if as_jpeg else IMAGENET_C_SUITE
-    return suite_conditions(suite, severities=sorted(severities)) if severities else ()
+    return suite_conditions(suite, severities=sorted(severities))
 
 
-def _file_input(matched: tuple[MatchRequest, Match] | None) -> tuple[Condition, ...]:
+def _file_input(matched: Matched | None) -> tuple[Condition, ...]:
+    """Draw the upload of a file of conditions; without one they are those of the match."""
     refused = session.refusal(Action.UPLOAD)
     file = st.file_uploader(
         "Profile or request, TOML",
@@ -364,7 +438,7 @@ def _file_input(matched: tuple[MatchRequest, Match] | None) -> tuple[Condition, 
         st.session_state[_FILE] = file.name, file.getvalue()
     elif matched is not None:
         st.caption("Without a file: the profile of the match.")
-        return matched[1].conditions
+        return matched.answer.conditions
     if _FILE not in st.session_state:
         st.caption("No file yet.")
         return ()
@@ -375,12 +449,14 @@ def _file_input(matched: tuple[MatchRequest, Match] | None) -> tuple[Condition, 
 
 
 def side_note(spec: Request) -> str:
-    """``profile_note`` of the profile that is evaluated; "" without one."""
+    """What ``profile_note`` says of the profile that is evaluated by ``spec``; "" without one."""
     if st.session_state.get("suite") != FROM_FILE:
         return ""
     if _FILE in st.session_state:
         name, data = st.session_state[_FILE]
         return profile_note(name, spec, parse_toml(data, name))
     matched = _matched()
-    table = {"match": {"side": matched[1].framing.side}} if matched else {}
+    table = {}
+    if matched is not None:
+        table["match"] = {"side": matched.answer.framing.side}
     return profile_note("The profile", spec, table)

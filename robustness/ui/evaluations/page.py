@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
 import streamlit as st
 
 from robustness import runs
 from robustness.base.text import counted
-from robustness.runs import keeping
+from robustness.runs import Listed, keeping
 from robustness.ui import jobs
 from robustness.ui.evaluations import comparison, form, match, presentation, table
 from robustness.ui.evaluations import run as evaluation_run
@@ -16,33 +19,34 @@ from robustness.ui.shared import opened_run
 
 
 def introduction() -> str:
-    """What the page is for; "" while a run is open alone, which needs the room."""
+    """A sentence on what the page is for; "" while a run is open alone, which needs the room."""
     if not table.is_listed(opens_form=bool(st.session_state.get(table.FORM))):
         return ""
     return "Evaluate models on many images: which to choose, where they fail, and what changed."
 
 
 def show() -> None:
-    """Draw the page."""
+    """Draw the page from top to bottom."""
     presentation.frame()
     folder = runs_folder()
     keeping.tidy(folder)
     entries = runs.listing(folder)
     listed = {entry.folder.name: entry for entry in entries if not entry.reason}
     names = table.chosen()
-    opens_form = form.is_open(bool(listed or names))
-    lists = table.is_listed(opens_form)
+    has_runs = bool(listed or names)
+    opens_form = form.is_open(has_runs)
+    shows_table = bool(listed) and table.is_listed(opens_form)
+    searched = ""
     with st.container(horizontal=True, vertical_alignment="center", key="runs-tools"):
-        form.button(bool(listed or names))
+        form.button(has_runs)
         if names and not opens_form:
             table.list_button(len(listed))
-            entry = listed.get(names[0]) if len(names) == 1 else None
-            if entry:
+            if len(names) == 1 and names[0] in listed:
+                entry = listed[names[0]]
                 is_active = not entry.finished and jobs.is_active(entry.folder)
                 st.markdown(table.title(entry, is_active=is_active))
-        text = ""
-        if lists and listed:
-            text = st.text_input(
+        if shows_table:
+            searched = st.text_input(
                 "Search",
                 key="search",
                 bind="query-params",
@@ -52,29 +56,40 @@ def show() -> None:
             )
     if opens_form:
         form.form()
-    if lists and listed:
-        matches = table.matching(listed, text)
-        if matches:
-            table.show(folder, matches)
-        count = counted(len(listed), "run")
-        total = count if len(matches) == len(listed) else f"{len(matches):,} of {count}"
-        st.caption(
-            f"{total}. Click a title for its results; tick two or more to compare them.",
-            help="On a keyboard: arrow keys move, Shift+Space ticks a run.",
-        )
-    if opens_form:
-        pass  # the form takes the place of an answer
-    elif len(names) > 1:
-        comparison.show(names, {name: e for name, e in listed.items() if e.manifest})
-    elif names and (entry := listed.get(names[0])) and entry.match:
-        with boundary():
-            match.show(entry, entry.match)
-    elif names:
-        with boundary():
-            run = opened_run(names[0])
-            evaluation_run.show_state(run)
-            if run.images or not jobs.is_active(run.folder):
-                evaluation_run.show(run, runs.listed(run.folder))
-            evaluation_run.about(run)
+    if shows_table:
+        _draw_table(folder, listed, searched)
+    if names and not opens_form:  # the form takes the place of an answer
+        _draw_answer(names, listed)
     table.show_bin(folder)
     show_what_is_no_run(entries)
+
+
+def _draw_table(folder: Path, listed: Mapping[str, Listed], searched: str) -> None:
+    """Draw the table of the runs in which all words of ``searched`` are found."""
+    matches = table.matching(listed, searched)
+    if matches:
+        table.show(folder, matches)
+    total = counted(len(listed), "run")
+    if len(matches) != len(listed):
+        total = f"{len(matches):,} of {total}"
+    st.caption(
+        f"{total}. Click a title for its results; tick two or more to compare them.",
+        help="On a keyboard: arrow keys move, Shift+Space ticks a run.",
+    )
+
+
+def _draw_answer(names: Sequence[str], listed: Mapping[str, Listed]) -> None:
+    """Draw what the link names: a comparison of runs, a match, or a run."""
+    if len(names) > 1:
+        comparison.show(names, {name: entry for name, entry in listed.items() if entry.manifest})
+        return
+    entry = listed.get(names[0])
+    with boundary():
+        if entry is not None and entry.match:
+            match.show(entry, entry.match)
+            return
+        run = opened_run(names[0])
+        evaluation_run.show_state(run)
+        if run.images or not jobs.is_active(run.folder):
+            evaluation_run.show(run, runs.listed(run.folder))
+        evaluation_run.about(run)

@@ -16,7 +16,6 @@ import streamlit as st
 from robustness import models, runs
 from robustness.base.errors import RobustnessError
 from robustness.base.text import counted, plain, share
-from robustness.images.framing import Picture
 from robustness.images.pixels import to_png
 from robustness.matching import Match
 from robustness.measure.condition import Condition, short
@@ -43,8 +42,12 @@ SECONDS = 6.0
 """How long a slide stays while they play."""
 
 _STYLE = Path(__file__).with_name("present.css")
+
 _PLAYING = "slides play"
+"""Key of the session: whether slides follow each other by themselves."""
+
 _SINCE = "slide since"
+"""Key of the session: the number of the slide in sight, and the monotonic time it came."""
 
 Slide = Callable[[], None]
 """Draws a slide."""
@@ -88,27 +91,31 @@ def _controls(number: int, total: int) -> None:
     """Draw the buttons that lead from slide to slide, which keys press, too."""
     if total == 1:
         return
-    if st.session_state.get(_SINCE, (0, 0.0))[0] != number:
-        st.session_state[_SINCE] = number, time.monotonic()
-    playing = bool(st.session_state.get(_PLAYING)) and number < total
+    last_number, _ = st.session_state.get(_SINCE, (0, 0.0))
+    if last_number != number:
+        st.session_state[_SINCE] = (number, time.monotonic())
+    is_first = number == 1
+    is_last = number == total
+    plays = bool(st.session_state.get(_PLAYING)) and not is_last
     with st.container(horizontal=True, width="content", vertical_alignment="center", key="slides"):
-        _button("Back", ":material/chevron_left:", "Left", number - 1, number == 1)
+        _step_button("Back", ":material/chevron_left:", "Left", number - 1, disabled=is_first)
         st.markdown(f"{number} / {total}", width="content")
-        _button("Next", ":material/chevron_right:", "Right", number + 1, number == total)
+        _step_button("Next", ":material/chevron_right:", "Right", number + 1, disabled=is_last)
         st.button(
-            "Pause" if playing else "Play",
+            "Pause" if plays else "Play",
             key="play slides",
-            icon=":material/pause:" if playing else ":material/play_arrow:",
+            icon=":material/pause:" if plays else ":material/play_arrow:",
             type="tertiary",
             shortcut="P",
             on_click=_play,
-            args=(not playing, number == total),
+            args=(not plays, is_last),
         )
-    if playing:
+    if plays:
         fragment(_advance, run_every=1.0)(number)
 
 
-def _button(label: str, icon: str, key: str, target: int, disabled: bool) -> None:
+def _step_button(label: str, icon: str, key: str, target: int, *, disabled: bool) -> None:
+    """Draw a button, which the ``key`` of a keyboard presses, too, to the slide ``target``."""
     st.button(
         label,
         key=f"slide {label}",
@@ -148,25 +155,27 @@ def _advance(number: int) -> None:
 
 @dataclass(frozen=True)
 class WorstImage:
-    """An image under the ``condition``, an id, where it fails; ``rows`` has one of each model."""
+    """The name of an image, the id of a condition where it fails, and the row of each model."""
 
     image: str
     condition: str
     rows: tuple[Row, ...]
 
 
-def run_slides(of: RunFigures, folder: Path) -> list[Slide]:
+def run_slides(figures: RunFigures, folder: Path) -> list[Slide]:
     """A slide for each of the worst images of a run, and the last word.
 
     ``folder`` has the runs among which a match may be.
     """
-    slides: list[Slide] = [partial(_draw_image, of.run, each) for each in worst_images(of)]
-    camera = closing.profile_camera(of.run.manifest.spec.profiles)
+    slides: list[Slide] = []
+    for worst in worst_images(figures):
+        slides.append(partial(_draw_image, figures.run, worst))
+    camera = closing.profile_camera(figures.run.manifest.spec.profiles)
     if camera is None:
-        camera = _matched_camera(of, folder)
-    last = _closing(of.run, camera, of)
+        camera = _matched_camera(figures, folder)
+    last = _closing(figures.run, camera, figures)
     if last is not None:
-        slides.append(partial(_draw_closing, of, last))
+        slides.append(partial(_draw_closing, figures, last))
     return slides
 
 
@@ -175,64 +184,70 @@ def match_slides(answer: Match, reference: Run | None) -> list[Slide]:
     slides: list[Slide] = []
     if answer.expected_accuracy:
         slides.append(partial(_draw_accuracy, answer))
-    slides += [partial(_draw_pair, *pair) for pair in answer.pairs[:MOST_PAIRS]]
+    for production, simulation in answer.pairs[:MOST_PAIRS]:
+        slides.append(partial(_draw_pair, production, simulation))
     if reference is not None:
-        of = RunFigures(reference)
+        figures = RunFigures(reference)
         camera = closing.profile_camera(reference.manifest.spec.profiles)
         if camera is None:
-            camera = closing.matched_camera(answer, of.statistics)
-        last = _closing(reference, camera, of)
+            camera = closing.matched_camera(answer, figures.statistics)
+        last = _closing(reference, camera, figures)
         if last is not None and last.camera is not None:
-            slides.append(partial(_draw_closing, of, last))
+            slides.append(partial(_draw_closing, figures, last))
     return slides
 
 
-def _matched_camera(of: RunFigures, folder: Path) -> Camera | None:
+def _matched_camera(figures: RunFigures, folder: Path) -> Camera | None:
     """The camera of the latest match with the images of the run as its reference."""
+    source = figures.run.manifest.dataset.source
     for entry in runs.listing(folder):
-        if entry.match is None or entry.match.reference != of.run.manifest.dataset.source:
+        if entry.match is None or entry.match.reference != source:
             continue
         answer = runs.read_answer(entry.folder)
-        camera = answer and closing.matched_camera(answer, of.statistics)
+        if answer is None:
+            continue
+        camera = closing.matched_camera(answer, figures.statistics)
         if camera:
             return camera
     return None
 
 
 @shared.cached(16)
-def _closing(run: Run, camera: Camera | None, _of: RunFigures) -> Closing | None:
-    return closing.closing(_of.statistics, camera)
+def _closing(run: Run, camera: Camera | None, _figures: RunFigures) -> Closing | None:
+    return closing.closing(_figures.statistics, camera)
 
 
-def _draw_closing(of: RunFigures, last: Closing) -> None:
+def _draw_closing(figures: RunFigures, last: Closing) -> None:
     """Draw the last sentence, and the shares that it names beside an image under each condition."""
     st.html(draw.headline(last.sentence))
     with st.container(key="closing"):
-        st.html(drawings([last.picture(_condition_images(of.run, last)).drawing]))
+        st.html(drawings([last.picture(_condition_images(figures.run, last)).drawing]))
         st.caption(closing.NOTE)
 
 
 def _condition_images(run: Run, last: Closing) -> dict[str, str]:
-    """One image under each condition of ``last``, by condition; none where it cannot be read.
+    """The worst image under the hardest condition of ``last``, under each of its conditions.
 
-    It is the worst under the hardest condition.
+    URIs by the condition's id, "" for the original; {} where the image cannot be read.
     """
     entries = [entry for entry in (last.hardest, last.camera) if entry is not None]
-    ids = [str(entry["condition"]) for entry in entries]
-    cases = run.cases.first(RowSelection(last.model, conditions=(ids[0],)), WORST, 1)
+    condition_ids = [str(entry["condition"]) for entry in entries]
+    hardest = RowSelection(last.model, conditions=(condition_ids[0],))
+    cases = run.cases.first(hardest, WORST, 1)
     if not cases:
         return {}
     profiles = run.manifest.spec.profiles
     try:
         picture = run.picture_for(str(cases[0]["image"]), last.model)
-        images = {"": draw.thumbnail_uri(picture.image)}
-        for name in ids:
-            condition = Condition.parse(profiles.get(name, (name,))[0])
-            changed = shared.change(picture, condition, run.seed).image
-            images[name] = draw.thumbnail_uri(changed)
+        uris = {"": draw.thumbnail_uri(picture.image)}
+        for condition_id in condition_ids:
+            # Of a profile, the first of its compositions.
+            text = profiles.get(condition_id, (condition_id,))[0]
+            changed = shared.change(picture, Condition.parse(text), run.seed).image
+            uris[condition_id] = draw.thumbnail_uri(changed)
     except RobustnessError:
         return {}
-    return images
+    return uris
 
 
 def _draw_accuracy(answer: Match) -> None:
@@ -243,88 +258,90 @@ def _draw_accuracy(answer: Match) -> None:
     if best.reference is not None:
         text += f"; on the reference it is on {share(best.reference, 0)}"
     st.html(draw.headline(f"{text}."))
-    st.html(html("expected", models=[(models.label(entry.model), entry) for entry in expected]))
+    labelled = [(models.label(entry.model), entry) for entry in expected]
+    st.html(html("expected", models=labelled))
 
 
 def _draw_pair(production: bytes, simulation: bytes) -> None:
     """Draw an image of the camera beside the reference image that is most like it."""
     st.html(draw.headline("Your image, and ours perturbed to match."))
-    captions = ("Yours", "The reference, perturbed")
-    uris = [_png_uri(png) for png in (production, simulation)]
-    st.html(html("slide", shots=list(zip(uris, captions, strict=True)), lines=[]))
+    shots = [
+        (_png_uri(production), "Yours"),
+        (_png_uri(simulation), "The reference, perturbed"),
+    ]
+    st.html(html("slide", shots=shots, lines=[]))
 
 
-def worst_images(of: RunFigures) -> list[WorstImage]:
+def worst_images(figures: RunFigures) -> list[WorstImage]:
     """The worst image under each of the perturbations that do most harm, the hardest first.
 
     An attack has an image of its own for each model, and those of a published tree may be gone:
     both are left out.
     """
-    run = of.run
-    entries = [e for e in of.statistics.over_models if e["consistency"] is not None]
+    run = figures.run
+    entries = [
+        entry for entry in figures.statistics.over_models if entry["consistency"] is not None
+    ]
     entries.sort(key=lambda entry: entry["consistency"])
-    found: list[WorstImage] = []
-    positions: list[int] = []
-    for name in dict.fromkeys(str(entry["perturbation"]) for entry in entries):
-        if len(found) == MOST_IMAGES:
+    hardest_first = dict.fromkeys(str(entry["perturbation"]) for entry in entries)
+    worst: list[WorstImage] = []
+    shown_positions: list[int] = []
+    for perturbation in hardest_first:
+        if len(worst) == MOST_IMAGES:
             break
-        case = next(
-            iter(run.cases.first(RowSelection(perturbation=name), WORST, 1, positions)), None
-        )
-        if case is None:
+        # An image is shown once, under the hardest of its perturbations.
+        selection = RowSelection(perturbation=perturbation)
+        cases = run.cases.first(selection, WORST, 1, shown_positions)
+        if not cases:
             continue
-        condition = Condition.parse(str(case["condition"]))
+        case = cases[0]
+        condition_id = str(case["condition"])
+        condition = Condition.parse(condition_id)
         if condition.needs_model or condition.in_files or condition.idle:
             continue
         position = int(case["position"])
-        chosen = [
-            RowSelection(model, conditions=(str(case["condition"]),), positions=(position,))
-            for model in run.manifest.spec.model_names
-        ]
-        rows = [row for selection in chosen for row in run.cases.both(selection, 1)]
-        found.append(WorstImage(str(case["image"]), str(case["condition"]), tuple(rows)))
-        positions.append(position)
-    return found
+        rows: list[Row] = []
+        for model_name in run.manifest.spec.model_names:
+            of_model = RowSelection(model_name, conditions=(condition_id,), positions=(position,))
+            rows += run.cases.both(of_model, 1)
+        worst.append(WorstImage(str(case["image"]), condition_id, tuple(rows)))
+        shown_positions.append(position)
+    return worst
 
 
 def _draw_image(run: Run, worst: WorstImage) -> None:
-    condition = Condition.parse(worst.condition)
-    marks = [verdict_of(row) for row in worst.rows]
-    good = sum(mark.good for mark in marks)
-    word = "correct" if all(pd.notna(row["label"]) for row in worst.rows) else "unchanged"
-    text = f"{short(worst.condition)}: {good} of {counted(len(marks), 'model')} {word}."
-    st.html(draw.headline(text))
-    first = worst.rows[0]
-    is_labelled = pd.notna(first["label"])
-    before = int(first["label"] if is_labelled else first["clean_top1"])
-    name = models.class_name(str(first["model"]), before)
+    """Draw an image before and under its condition, and what each model predicts then."""
+    verdicts = [verdict_of(row) for row in worst.rows]
+    good_count = sum(verdict.good for verdict in verdicts)
+    model_count = counted(len(verdicts), "model")
+    word = "unchanged"
+    if all(pd.notna(row["label"]) for row in worst.rows):
+        word = "correct"
+    st.html(draw.headline(f"{short(worst.condition)}: {good_count} of {model_count} {word}."))
+    first_row = worst.rows[0]
+    model_name = str(first_row["model"])
+    if pd.notna(first_row["label"]):
+        class_name = models.class_name(model_name, int(first_row["label"]))
+        original_caption = f"True class: {class_name}"
+    else:
+        class_name = models.class_name(model_name, int(first_row["clean_top1"]))
+        original_caption = f"Original: {class_name}"
+    shots = []
     try:
-        picture = run.picture_for(worst.image, str(first["model"]))
+        picture = run.picture_for(worst.image, model_name)
+        changed = shared.change(picture, Condition.parse(worst.condition), run.seed).image
         shots = [
-            (_uri(picture), f"{'True class' if is_labelled else 'Original'}: {name}"),
-            (_uri(picture, condition, run.seed), short(worst.condition)),
+            (_png_uri(to_png(picture.image)), original_caption),
+            (_png_uri(to_png(changed)), short(worst.condition)),
         ]
     except RobustnessError as error:
-        shots = []
         st.caption(plain(f"The image cannot be shown: {sentence(error)}"))
-    lines = [
-        (
-            models.label(str(row["model"])),
-            row,
-            mark,
-            models.class_name(str(row["model"]), int(row["top1"])),
-        )
-        for row, mark in zip(worst.rows, marks, strict=True)
-    ]
+    lines = []
+    for row, verdict in zip(worst.rows, verdicts, strict=True):
+        name = str(row["model"])
+        predicted = models.class_name(name, int(row["top1"]))
+        lines.append((models.label(name), row, verdict, predicted))
     st.html(html("slide", shots=shots, lines=lines))
-
-
-def _uri(picture: Picture, condition: Condition | None = None, seed: int = 0) -> str:
-    """The image, under ``condition`` if there is one, as a lossless URI."""
-    image = picture.image
-    if condition is not None:
-        image = shared.change(picture, condition, seed).image
-    return _png_uri(to_png(image))
 
 
 def _png_uri(png: bytes) -> str:

@@ -13,7 +13,7 @@ from robustness.base.text import counted, plain
 from robustness.base.turns import duration
 from robustness.measure.condition import short
 from robustness.report import choice as report_choice
-from robustness.report import run
+from robustness.report import run as report_run
 from robustness.report.blocks import COMPARE, FAILURES, TWO_MODELS, VIEWS, Titled
 from robustness.report.choice import CHOICE
 from robustness.report.failures import CASES, LEFT_OUT, MAP
@@ -54,117 +54,133 @@ def show(run: Run, entry: Listed) -> None:
             )
         else:
             st.info("No image is measured yet.", icon=":material/hourglass_empty:")
-        draw.question(LEFT_OUT, RunFigures(run), lambda *_: None, "")
+        draw.question(LEFT_OUT, RunFigures(run), _nothing_opens, "")
         return
     with st.spinner(f"Computing the figures of {run.row_count:,} rows …", show_time=True):
         groups = models.by_labels(run.manifest.spec.model_names)
         classes = [(labels.title, labels.key, names) for labels, names in groups]
-        of = RunFigures(run, _figures(run, classes))
+        figures = RunFigures(run, _figures(run, classes))
     if VIEW not in st.query_params and any(new_in_link(link) is not None for link in SELECTIONS):
         st.session_state.pop(VIEW, None)  # Back and Forward: the selection decides about the view
     if stories.is_presented():
-        slides = presentation.run_slides(of, entry.folder.parent)
+        slides = presentation.run_slides(figures, entry.folder.parent)
         if presentation.show(slides):
             return
-    of = evaluation_choice.show(run, of, entry)
-    views = _views(of)
-    view = one_of("Results", views, VIEW, first=_first(views), shows_label=False)
+    figures = evaluation_choice.show(run, figures, entry)
+    views = _views(figures)
+    view = one_of("Results", views, VIEW, first=_first_view(views), shows_label=False)
     with place_of_own(view, VIEWS, "results"):
-        fragment(_view)(view, run, of)
+        fragment(_draw_view)(view, run, figures)
     components.place("place", run.id)
 
 
-def _views(of: RunFigures) -> dict[str, str]:
+def _nothing_opens(_point: Sequence[str], _options: Mapping[str, str]) -> None:
+    """Take the place of what a click opens, where there is no result to look at."""
+
+
+def _views(figures: RunFigures) -> dict[str, str]:
     """The views with something to show and their titles; one model has nothing to compare."""
-    there = {question.view for question in REGISTRY if question.fits(of)}
-    views = {view: title for view, title in VIEWS.items() if view in there}
-    if not TWO_MODELS.met(of) and views.pop(COMPARE, ""):
-        views[COMPARE] = "Figures"
+    with_questions = {question.view for question in REGISTRY if question.fits(figures)}
+    views = {view: title for view, title in VIEWS.items() if view in with_questions}
+    if COMPARE in views and not TWO_MODELS.met(figures):
+        del views[COMPARE]
+        views[COMPARE] = "Figures"  # the last one now
     return views
 
 
-def _first(views: Mapping[str, str]) -> str:
+def _first_view(views: Mapping[str, str]) -> str:
     """The view that the link asks for by a selection or by the question of an evaluation."""
     query = st.query_params
-    if RUN_MAP.link in query and FAILURES in views:
+    if FAILURES in views and RUN_MAP.link in query:
         return FAILURES
     for question in REGISTRY:
         if question.view in views and question.link and question.link in query:
             return question.view
-    asks = query.get("question") == "weaknesses" and FAILURES in views
-    return FAILURES if asks else next(iter(views))
+    if FAILURES in views and query.get("question") == "weaknesses":
+        return FAILURES
+    return next(iter(views))
 
 
-def _view(view: str, run: Run, of: RunFigures) -> None:
+def _draw_view(view: str, run: Run, figures: RunFigures) -> None:
     """Draw the sections of ``view``."""
 
-    def clicked(point: Sequence[str], _: Mapping[str, str]) -> None:
-        selection = images.selection_of(of, point)
-        if selection is not None:
-            images.preview(run, selection)
-        else:
+    def preview(point: Sequence[str], _options: Mapping[str, str]) -> None:
+        selection = images.selection_of(figures, point)
+        if selection is None:
             st.caption(f"This run has no such selection: {plain(', '.join(point))}.")
+        else:
+            images.preview(run, selection)
 
-    _say_answers(of, view)
-    if view == FAILURES and (cell := st.query_params.get_all(RUN_MAP.link)):
-        with st.container(key="cell-failures"):
-            clicked(cell, {})
+    _say_answers(figures, view)
+    if view == FAILURES:
+        cell = st.query_params.get_all(RUN_MAP.link)
+        if cell:
+            with st.container(key="cell-failures"):
+                preview(cell, {})
     if view == COMPARE:
-        _draw_choice(of)
+        _draw_choice(figures)
     for question in REGISTRY:
-        if question.view != view or (question is RANKING and not TWO_MODELS.met(of)):
+        if question.view != view:
+            continue
+        if question is RANKING and not TWO_MODELS.met(figures):
             continue
         if question is CASES:
-            images.gallery(of, run.id)
+            images.gallery(figures, run.id)
             continue
-        if not question.fits(of):
+        if not question.fits(figures):
             continue
-        drawn = draw.question(question, of, clicked, run.id)
+        drawn_figures = draw.question(question, figures, preview, run.id)
         if question is MAP:
-            if run.finished and not run.is_from_table:
-                first = "Map: how far perturbed images move in the features of a model"
-                with st.expander("Make another map" if read_maps(run) else first):
-                    _map_form(run)
+            _map_expander(run)
         elif question is THRESHOLD:
-            table.acceptance_button(drawn)
+            table.acceptance_button(drawn_figures)
         elif question is FIXES:
-            train.show(of)
+            train.show(figures)
 
 
-def _say_answers(of: RunFigures, view: str) -> None:
+def _say_answers(figures: RunFigures, view: str) -> None:
     """Write the sentences that answer the questions of ``view``."""
-    sentences = [
-        sentence
-        for question in REGISTRY
-        if question.view == view
-        for _, sentence in question.answers(of.answer(question))
-    ]
+    sentences = []
+    for question in REGISTRY:
+        if question.view == view:
+            answers = question.answers(figures.answer(question))
+            sentences += [sentence for _, sentence in answers]
     if view == COMPARE:
-        sentences += [
-            run.basis(of.statistics, of.answer(CHOICE).chosen),
-            run.note(of),
-        ]
-    if text := " ".join(filter(None, sentences)):
+        chosen = figures.answer(CHOICE).chosen
+        sentences.append(report_run.basis(figures.statistics, chosen))
+        sentences.append(report_run.note(figures))
+    text = " ".join(filter(None, sentences))
+    if text:
         st.markdown(plain(text))
 
 
-def _draw_choice(of: RunFigures) -> None:
+def _draw_choice(figures: RunFigures) -> None:
     """Draw the models with what they score and cost; of one model all figures at once."""
-    choice = of.answer(CHOICE)
-    blocks = report_choice.blocks(choice.chosen)
-    if not TWO_MODELS.met(of):
+    blocks = report_choice.blocks(figures.answer(CHOICE).chosen)
+    if not TWO_MODELS.met(figures):
         tables = [block for block in blocks if isinstance(block, Titled) and block.long]
         blocks = [replace(table, long=False) for table in tables]
     draw.draw(blocks)
 
 
+def _map_expander(run: Run) -> None:
+    """Draw what makes a map of features; nothing where the images cannot be read again."""
+    if not run.finished or run.is_from_table:
+        return
+    title = "Map: how far perturbed images move in the features of a model"
+    if read_maps(run):
+        title = "Make another map"
+    with st.expander(title):
+        _map_form(run)
+
+
 def _map_form(run: Run) -> None:
     """Draw the choice of a model and a condition, and the button; make the map once asked to."""
-    images = counted(min(IMAGES, run.manifest.images), "image")
-    st.caption(f"Re-runs the model on up to {images}.")
+    image_count = counted(min(IMAGES, run.manifest.images), "image")
+    st.caption(f"Re-runs the model on up to {image_count}.")
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        names = {name: models.label(name) for name in run.manifest.spec.model_names}
-        model = listed("Model", names, "new_map_model")
+        labels = {name: models.label(name) for name in run.manifest.spec.model_names}
+        model = listed("Model", labels, "new_map_model")
         conditions = {entry.id: short(entry.id) for entry in run.conditions}
         condition = listed("Condition", conditions, "new_map_condition")
         work = Work("map", f"{run.id} {model} {condition}")
@@ -188,17 +204,20 @@ def _map_form(run: Run) -> None:
 
 
 def show_state(run: Run) -> None:
-    """Draw the state of the run, above its figures."""
-    if not run.finished and jobs.is_active(run.folder):
+    """Draw the progress of an unfinished run, or why it stopped."""
+    if run.finished:
+        return
+    if jobs.is_active(run.folder):
         jobs.progress(run.folder, "it continues", run.manifest.images)
-    elif not run.finished:
+    else:
         jobs.stopped(run.folder, "This run is not finished.")
 
 
 def about(run: Run) -> None:
-    """The request, and how to share the run."""
-    took = f" · evaluated in {duration(run.seconds)}" if run.seconds >= 0.5 else ""
+    """Draw what was asked for, how long it took, and how to share the run."""
+    request = f"{plain(run.id)} · {run.manifest.how}"
+    if run.seconds >= 0.5:
+        request += f" · evaluated in {duration(run.seconds)}"
     st.container(key="run-about").caption(
-        f"{plain(run.id)} · {run.manifest.how}{took}. "
-        "To share it, copy the link: anyone with access to this server can open it."
+        f"{request}. To share it, copy the link: anyone with access to this server can open it."
     )

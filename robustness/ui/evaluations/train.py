@@ -30,19 +30,26 @@ from robustness.ui.jobs import Work
 from robustness.ui.session import do, listed, page_link
 
 
-def show(of: RunFigures) -> None:
+def show(figures: RunFigures) -> None:
     """Draw the buttons that test what is open, for all models at once, and the training."""
-    run = of.run
+    run = figures.run
     if not run.finished:
         return
-    fixes = [fix for fix in of.answer(FIXES).fixes if fix.command]
-    kinds = {fix.kind for fix in fixes}
-    calibrations = [fix for fix in fixes if fix.kind == CALIBRATION]
-    fit = Work("calibration", run.id)
-    tries = False
+    open_fixes = [fix for fix in figures.answer(FIXES).fixes if fix.command]
+    kinds = {fix.kind for fix in open_fixes}
+    to_fit = []
+    to_add = []
+    for fix in open_fixes:
+        if fix.kind == CALIBRATION:
+            if fix.measured:
+                to_add.append(fix.model)
+            else:
+                to_fit.append(fix.model)
+    calibration = Work("calibration", run.id)
+    tests_remedies = False
     with st.container(horizontal=True):
         if REMEDY in kinds:
-            tries = st.button(
+            tests_remedies = st.button(
                 "Test image filters in a new run",
                 icon=":material/healing:",
                 **session.allowed(
@@ -51,60 +58,69 @@ def show(of: RunFigures) -> None:
                     help=f"Evaluates the run again with {', '.join(REMEDIES)}, in the background.",
                 ),
             )
-        if not_fitted := [fix.model for fix in calibrations if not fix.measured]:
+        if to_fit:
             st.button(
                 "Test temperature scaling in this run",
                 icon=":material/thermostat:",
-                on_click=fit.ask,
+                on_click=calibration.ask,
                 **session.allowed(
                     Action.MEASURE,
                     key="calibrate",
                     help="Fits a temperature to half of the labelled originals, by one more pass "
-                    f"of {counted(len(not_fitted), 'model')}. The other half judges it.",
+                    f"of {counted(len(to_fit), 'model')}. The other half judges it.",
                 ),
             )
-        if helpful := [fix.model for fix in calibrations if fix.measured]:
+        if to_add:
             st.button(
-                f"Add {counted(len(helpful), 'calibrated model')}",
+                f"Add {counted(len(to_add), 'calibrated model')}",
                 icon=":material/add:",
                 on_click=do,
-                args=(_add_calibrated, run, helpful),
+                args=(_add_calibrated, run, to_add),
                 **session.allowed(Action.CHANGE_MODELS, key="add calibrated"),
             )
-        if OTHER_MODEL in kinds and st.button(
-            "Evaluate with another model", icon=":material/compare:", key="other model"
-        ):
-            st.session_state[table.FORM] = True
-            st.rerun()
-    if tries:
+        if OTHER_MODEL in kinds:
+            opens_form = st.button(
+                "Evaluate with another model", icon=":material/compare:", key="other model"
+            )
+            if opens_form:
+                st.session_state[table.FORM] = True
+                st.rerun()
+    if tests_remedies:
         with boundary():
             plan = runs.reevaluation_plan(run.manifest, remedies=REMEDIES)
             table.choose(ui_jobs.submit([plan])[:1])
             st.rerun()  # the whole page, which shows the new run
-    if fit.requested:
-        _fit(run, not_fitted, fit)
-    _training(of)
+    if calibration.requested:
+        _fit(run, to_fit, calibration)
+    _training(figures)
 
 
-def _fit(run: Run, names: Sequence[str], fit: Work) -> None:
-    """Fit the temperatures of the models ``names``; the page then shows what they gain."""
+def _fit(run: Run, model_names: Sequence[str], calibration: Work) -> None:
+    """Fit the temperatures of models; the page then shows what they gain."""
     with boundary():
         session.require(Action.MEASURE)
-        with fit.bar("Loading the models …") as progress:
-            for place, name in enumerate(names):
+        with calibration.bar("Loading the models …") as progress:
+            for index, model_name in enumerate(model_names):
 
-                def note(done: int, total: int, place: int = place, name: str = name) -> None:
-                    share = (place + done / max(1, total)) / len(names)
-                    progress(share, f"{models.label(name)}: {done} of {counted(total, 'original')}")
+                def note(
+                    done: int, total: int, index: int = index, model_name: str = model_name
+                ) -> None:
+                    share = (index + done / max(1, total)) / len(model_names)
+                    originals = counted(total, "original")
+                    progress(share, f"{models.label(model_name)}: {done} of {originals}")
 
-                calibrate(run, name, note)
+                calibrate(run, model_name, note)
         st.rerun()
 
 
-def _add_calibrated(run: Run, names: Sequence[str]) -> str:
+def _add_calibrated(run: Run, model_names: Sequence[str]) -> str:
+    """Add the calibrated models, and return the sentence that says so."""
     session.require(Action.CHANGE_MODELS)
-    fits = read_calibrations(run)
-    added = [add_calibrated(fits[name], free_name(name)).name for name in names]
+    calibrations = read_calibrations(run)
+    added = []
+    for model_name in model_names:
+        record = add_calibrated(calibrations[model_name], free_name(model_name))
+        added.append(record.name)
     return f"Added {join_names(added, len(added))}."
 
 
@@ -115,12 +131,12 @@ _FEWEST_JUDGING = 40
 """Labelled images of a run from which they judge."""
 
 
-def _training(of: RunFigures) -> None:
-    """Draw the form, the job under way, or the answer.
+def _training(figures: RunFigures) -> None:
+    """Draw the job under way, or the answer of the last one and the form.
 
     Nothing is drawn for those who may not add models.
     """
-    run = of.run
+    run = figures.run
     if session.refusal(Action.CHANGE_MODELS) or run.is_from_table:
         return
     st.header("Train a model to be more robust", anchor=False)
@@ -131,59 +147,60 @@ def _training(of: RunFigures) -> None:
     if run_jobs.is_hardening(run.folder):
         ui_jobs.stopped(run.folder, "The training stopped.")
     answer = read_json(Hardening, run.folder / run_jobs.HARDENED)
+    title = "Train a model on images without labels"
     if answer is not None:
-        first, *rest = harden.sentences(answer)
-        st.html(draw.headline(first))
-        st.markdown(plain(" ".join(rest)))
+        title = "Train another model"
+        headline, *others = harden.sentences(answer)
+        st.html(draw.headline(headline))
+        st.markdown(plain(" ".join(others)))
         if answer.name in models.REGISTRY:
             label = f"See {plain(answer.name)} on Models"
             page_link("pages/models.py", label, ":material/model_training:", {})
         draw.draw(harden.blocks(answer))
-    with st.expander("Train another model" if answer else "Train a model on images without labels"):
-        _training_form(of)
+    with st.expander(title):
+        _training_form(figures)
 
 
-def _training_form(of: RunFigures) -> None:
-    run = of.run
+def _training_form(figures: RunFigures) -> None:
+    """Draw the controls of a training, and queue it once its button is pressed."""
+    run = figures.run
     left, right = st.columns(2, gap="large")
-    names = [name for name in run.manifest.spec.model_names if name in models.REGISTRY]
-    if not names:
+    labels = {}
+    for model_name in run.manifest.spec.model_names:
+        if model_name in models.REGISTRY:
+            labels[model_name] = models.label(model_name)
+    if not labels:
         st.caption("The models of this run are not on this server.")
         return
     with left:
         source = source_input("Images to train on", "harden_", samples=False)
         st.caption("At least 20, better 300 or more. Labels are not used.")
     with right:
-        labels = {name: models.label(name) for name in names}
-        model = listed("Model", labels, "harden_model")
-        free = (f"{model}Hardened{number or ''}" for number in (0, *range(2, 10**6)))
-        new = next(name for name in free if name not in models.REGISTRY)
-        name = st.text_input("Name", new, key=f"harden_name {new}").strip()
-        families = {record.name: record.label for record in REGISTRY}
+        parent = listed("Model", labels, "harden_model")
+        free_name = _free_hardened_name(parent)
+        name = st.text_input("Name", free_name, key=f"harden_name {free_name}").strip()
+        perturbation_labels = {record.name: record.label for record in REGISTRY}
         weakest: Sequence[str] = ()
         with suppress(ParameterError):
-            weakest = weakest_perturbations(model, run)
-        chosen = st.multiselect(
+            weakest = weakest_perturbations(parent, run)
+        perturbations = st.multiselect(
             "Perturbations",
-            list(families),
+            list(perturbation_labels),
             list(weakest),
-            format_func=families.__getitem__,
-            key=f"harden_perturbations {model}",
+            format_func=perturbation_labels.__getitem__,
+            key=f"harden_perturbations {parent}",
             help="Default: the five with the lowest rate in this run. Leave some families out: "
             "their perturbations judge the result.",
         )
-    labelled = any(entry["clean_accuracy"] is not None for entry in of.statistics.summary)
-    judge = run.manifest.dataset.source if labelled and run.images >= _FEWEST_JUDGING else ""
-    st.caption(
-        "Takes about 15 minutes on two cores. "
-        + (
-            "The labelled images of this run judge the result."
-            if judge
-            else f"Without {_FEWEST_JUDGING} labelled images in this run, nothing is recommended."
-        )
-    )
-    needs = {"images to train on": source, "perturbations": chosen, "a name": name}
-    missing = [what for what, value in needs.items() if not value]
+    is_labelled = any(entry["clean_accuracy"] is not None for entry in figures.statistics.summary)
+    judges = is_labelled and run.images >= _FEWEST_JUDGING
+    if judges:
+        judging = "The labelled images of this run judge the result."
+    else:
+        judging = f"Without {_FEWEST_JUDGING} labelled images in this run, nothing is recommended."
+    st.caption(f"Takes about 15 minutes on two cores. {judging}")
+    needs = {"images to train on": source, "perturbations": perturbations, "a name": name}
+    missing = [need for need, value in needs.items() if not value]
     with st.container(horizontal=True, vertical_alignment="center"):
         pressed = st.button(
             "Train",
@@ -196,8 +213,20 @@ def _training_form(of: RunFigures) -> None:
     if pressed:
         with boundary():
             hardening.check_name(name)  # refused here rather than in the job
-            hardening.unseen_conditions(chosen)
-            judging = ["--judge", judge] if judge else []
-            arguments = [model, "--images", str(source), "--name", name, *judging]
-            ui_jobs.submit_hardening(run.folder, [*arguments, "--perturbations", ",".join(chosen)])
+            hardening.unseen_conditions(perturbations)
+            arguments = [parent, "--images", str(source), "--name", name]
+            if judges:
+                arguments += ["--judge", run.manifest.dataset.source]
+            arguments += ["--perturbations", ",".join(perturbations)]
+            ui_jobs.submit_hardening(run.folder, arguments)
             st.rerun()
+
+
+def _free_hardened_name(parent: str) -> str:
+    """The first of ``parent``Hardened, Hardened2, Hardened3 that no model has."""
+    name = f"{parent}Hardened"
+    number = 2
+    while name in models.REGISTRY:
+        name = f"{parent}Hardened{number}"
+        number += 1
+    return name
