@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -65,27 +65,32 @@ class _Source:
 
     @property
     def key(self) -> str:
-        """Tell this model from another one; empty where none is given."""
+        """A text that tells this model from another one; "" where none is given."""
         return self.path or " ".join(file.file_id for file in self.files)
 
     @property
     def name(self) -> str:
-        """A name for the model."""
-        names = [self.path] if self.path else [file.name for file in self.files]
-        mine = [name for name in names if Path(name).suffix.lower() in ENDINGS]
-        return name_of(Path((mine or names)[0]))
+        """A name for the model, after its file rather than one of weights or metadata."""
+        if self.path:
+            return name_of(Path(self.path))
+        for file in self.files:
+            if Path(file.name).suffix.lower() in ENDINGS:
+                return name_of(Path(file.name))
+        return name_of(Path(self.files[0].name))
 
     @contextmanager
-    def at(self) -> Iterator[tuple[Path, Path | None]]:
-        """The file or folder, and the temporary folder with the uploaded files."""
+    def opened(self) -> Iterator[tuple[Path, Path | None]]:
+        """The file or folder, and the temporary folder with the uploaded files; None without."""
         if self.path:
             yield Path(self.path).expanduser(), None
             return
-        with tempfile.TemporaryDirectory() as folder:
-            written = [Path(folder) / Path(file.name).name for file in self.files]
-            for path, file in zip(written, self.files, strict=True):
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            for file in self.files:
+                # The last part alone: an uploaded name may lead out of the folder.
+                path = folder / Path(file.name).name
                 path.write_bytes(file.getbuffer())
-            yield Path(folder), Path(folder)
+            yield folder, folder
 
 
 @dataclass
@@ -102,7 +107,7 @@ class _Form:
     problem: str = ""
 
     def key(self, source: _Source) -> str:
-        """Tell this inspection of ``source`` from another one."""
+        """A text that tells this inspection of ``source`` from another one."""
         return repr((source.key, source.trusted, self.choices, self.classes, self.images))
 
 
@@ -130,19 +135,17 @@ def show() -> None:
 
 
 def _form() -> None:
-    source = _source()
+    """Draw the choice of a file, what it has, the fields, and the button that adds the model."""
+    source = _source_input()
     if source.key or st.session_state.get("arrived"):
         st.session_state.pop(_DONE, None)
     if not source.key:
-        if name := st.session_state.get(_DONE):
-            with st.container(horizontal=True, vertical_alignment="center", key="added"):
-                st.markdown(f":material/check: **{plain(name)}** added.", width="content")
-                page_link("app.py", "Try it", ":material/tune:", {"models": name})
+        _say_added()
         return
     inspected: _Inspected = st.session_state.get(_INSPECTED) or _Inspected("")
     if inspected.source != source.key:
         inspected = _Inspected(source.key)
-    status = st.container()
+    status = st.container()  # above the fields, which decide what is inspected
     form = _Form(source.name)
     if inspected.file is not None and inspected.description is not None:
         _fields(inspected.file, inspected.description, form)
@@ -169,7 +172,17 @@ def _form() -> None:
         _finish(source, form, inspected.description, is_current)
 
 
-def _source() -> _Source:
+def _say_added() -> None:
+    """Say which model was added just now, if any, with a link to try it."""
+    name = st.session_state.get(_DONE)
+    if name:
+        with st.container(horizontal=True, vertical_alignment="center", key="added"):
+            st.markdown(f":material/check: **{plain(name)}** added.", width="content")
+            page_link("app.py", "Try it", ":material/tune:", {"models": name})
+
+
+def _source_input() -> _Source:
+    """Draw the choice of the model's file: an upload, or a path on the server."""
     kind = st.segmented_control(
         "Model",
         (UPLOAD, ON_SERVER),
@@ -186,10 +199,12 @@ def _source() -> _Source:
             help=f"{_FORMATS}, or a SavedModel folder. The file stays where it is.",
         )
         path = path.strip()
-        trusted = is_saved_model(Path(os.path.expanduser(path))) and st.checkbox(
-            "I trust this SavedModel. It is a program, and the server's account runs it.",
-            key=f"trusted {path}",
-        )
+        trusted = False
+        if is_saved_model(Path(os.path.expanduser(path))):
+            trusted = st.checkbox(
+                "I trust this SavedModel. It is a program, and the server's account runs it.",
+                key=f"trusted {path}",
+            )
         return _Source(path, trusted)
     files = st.file_uploader(
         "Model file, with its weights and metadata if they are separate",
@@ -204,15 +219,22 @@ def _source() -> _Source:
 
 
 def _described(source: _Source, form: _Form, work: Work) -> Description:
-    """The file with what the user typed."""
+    """Inspect the model's file with what the user typed.
+
+    Raises ``ParameterError`` for a file that is not there and a SavedModel that is not trusted,
+    and what ``propose`` raises.
+    """
     choices = dict(form.choices)
-    with work.bar("Inspecting …") as show, source.at() as (path, _):
+    with work.bar("Inspecting …") as show_progress, source.opened() as (path, _):
         if not path.exists():
             raise ParameterError(f"There is no file {path} on this server.")
 
         def said(step: str) -> None:
-            match = _STEP.search(step)
-            show(int(match[1]) / int(match[2]) if match else 0.0, plain(step))
+            share_done = 0.0
+            counts = _STEP.search(step)
+            if counts:
+                share_done = int(counts[1]) / int(counts[2])
+            show_progress(share_done, plain(step))
 
         file = model_file(path)
         with tempfile.TemporaryDirectory() as folder:
@@ -222,8 +244,9 @@ def _described(source: _Source, form: _Form, work: Work) -> Description:
                     "ONNX, or give its folder on the server and tick that you trust it."
                 )
             if form.classes:
-                choices["labels"] = str(Path(folder) / "labels.txt")
-                Path(choices["labels"]).write_text("\n".join(form.classes), encoding="utf-8")
+                labels = Path(folder) / "labels.txt"
+                labels.write_text("\n".join(form.classes), encoding="utf-8")
+                choices["labels"] = str(labels)
             images = Path(form.images).expanduser() if form.images else None
             description = propose(file, choices, name=source.name, images=images, said=said)
     if form.classes:  # they are to be written beside the entry
@@ -235,12 +258,13 @@ def _finish(source: _Source, form: _Form, description: Description, is_current: 
     """Draw the evidence, the question about the default models, and the button that adds it."""
     _evidence(description)
     entry = dict(description.entry)
-    if not (description.missing or entry.get("fit")):  # those with a fit see another image
+    # Models with a fit of their own see another image than the default ones.
+    if not description.missing and not entry.get("fit"):
         entry["default"] = st.checkbox(
             "Select it by default for every visitor", key=_key(description, "default")
         )
     complete = replace(description, entry=entry).renamed(form.name)
-    missing = [_NEEDED.get(field, field) for field in description.missing]
+    missing = [_NEEDED.get(name, name) for name in description.missing]
     problem = ""
     if own.name_problem(form.name):  # said below the name
         missing.append("a valid name")
@@ -250,8 +274,10 @@ def _finish(source: _Source, form: _Form, description: Description, is_current: 
         except ParameterError as error:
             problem = sentence(error)
             _say_problem(problem)
-    lacks = some(missing, len(missing)) if missing else ""
-    if not lacks and (problem or not is_current):
+    lacks = ""
+    if missing:
+        lacks = some(missing, len(missing))
+    elif problem or not is_current:
         lacks = "a correction of the error above"
     with st.container(horizontal=True, vertical_alignment="center"):
         pressed = st.button(
@@ -269,8 +295,9 @@ def _finish(source: _Source, form: _Form, description: Description, is_current: 
 
 
 def _add(source: _Source, description: Description) -> None:
+    """Write the model to the user's file, and empty the form."""
     session.require(Action.CHANGE_MODELS, thing=description.name)
-    with source.at() as (_, uploaded):
+    with source.opened() as (_, uploaded):
         description.write(uploaded)
     st.session_state[_DONE] = description.name
     del st.session_state[_INSPECTED]
@@ -284,53 +311,59 @@ def _add(source: _Source, description: Description) -> None:
 
 def _say_what_it_has(description: Description) -> None:
     """Say what the file has, and what it lacks."""
-    outputs = description.outputs
-    missing = description.missing
-    size = description.entry.get("input_size")
-    facts = [
-        description.format,
-        f"{own.size_text(size)} px" if size else "",
-        counted(outputs, "output") if outputs else "",
-        str(description.entry.get("output", "")),
-    ]
-    if source := description.sources.get("normalisation"):
-        value = description.entry["normalisation"]
-        name = value if isinstance(value, str) else "of its own"
-        facts.append(f"normalisation {name} (from {source})")
-    st.markdown(f"**{plain(description.name)}**: {', '.join(filter(None, facts))}.")
-    lacks = []
-    if "input_size" in missing:
-        lacks.append("The file leaves the input size open: enter it.")
-    if "labels" in missing:
-        lacks.append(
-            f"{counted(outputs, 'output')}: name {counted(outputs, 'class')}."
-            if outputs
-            else "The file does not name its classes: enter them."
-        )
-    elif "normalisation" in missing:
-        lacks.append(UNDECIDED if description.trials else _CHOOSE_NORMALISATION)
+    st.markdown(f"**{plain(description.name)}**: {', '.join(_facts(description))}.")
+    lacks = _what_it_lacks(description)
     if lacks:
         st.info(" ".join(lacks), icon=":material/edit:")
 
 
+def _facts(description: Description) -> list[str]:
+    """The format of the file, its input and outputs, and its normalisation, where known."""
+    entry = description.entry
+    facts = [description.format]
+    size = entry.get("input_size")
+    if size:
+        facts.append(f"{own.size_text(size)} px")
+    if description.outputs:
+        facts.append(counted(description.outputs, "output"))
+    output = str(entry.get("output", ""))
+    if output:
+        facts.append(output)
+    source = description.sources.get("normalisation")
+    if source:
+        normalisation = entry["normalisation"]
+        if not isinstance(normalisation, str):
+            normalisation = "of its own"
+        facts.append(f"normalisation {normalisation} (from {source})")
+    return facts
+
+
+def _what_it_lacks(description: Description) -> list[str]:
+    """A sentence for each thing that the user has to say."""
+    outputs = description.outputs
+    missing = description.missing
+    sentences = []
+    if "input_size" in missing:
+        sentences.append("The file leaves the input size open: enter it.")
+    # The normalisation is asked for once the classes are known.
+    if "labels" in missing:
+        if outputs:
+            sentences.append(f"{counted(outputs, 'output')}: name {counted(outputs, 'class')}.")
+        else:
+            sentences.append("The file does not name its classes: enter them.")
+    elif "normalisation" in missing:
+        sentences.append(UNDECIDED if description.trials else _CHOOSE_NORMALISATION)
+    return sentences
+
+
 def _evidence(description: Description) -> None:
-    """Draw trials, warnings and predictions."""
+    """Draw what supports the description: trials, warnings and predictions."""
     if description.trials:
-        st.markdown(f"Normalisations tried on {counted(description.tried_on, 'labelled image')}:")
-        rows = [
-            (
-                trial.name,
-                f"{trial.correct} of {description.tried_on}",
-                share(trial.confidence),
-                share(trial.true_class_probability),
-            )
-            for trial in description.trials[:_MAX_TRIALS]
-        ]
-        head = ("Normalisation", "Correct", "Mean confidence", "Mean probability of the true class")
-        st.html(draw.html_table(head, rows))
-    if better := clearly_better(
+        _trials(description)
+    better = clearly_better(
         description.trials, description.entry.get("normalisation"), description.tried_on
-    ):
+    )
+    if better:
         st.warning(
             plain(f"{better.name} is clearly better than the chosen normalisation."),
             icon=":material/warning:",
@@ -344,11 +377,10 @@ def _evidence(description: Description) -> None:
     with st.expander("Details"):
         if description.samples:
             st.markdown("Predictions for the bundled images:")
-            samples = [
-                (answer["image"], answer["class"], share(answer["confidence"]))
-                for answer in description.samples
-            ]
-            st.html(draw.html_table(("Image", "Prediction", "Confidence"), samples))
+            rows = []
+            for sample in description.samples:
+                rows.append((sample["image"], sample["class"], share(sample["confidence"])))
+            st.html(draw.html_table(("Image", "Prediction", "Confidence"), rows))
         if description.native:
             st.caption(
                 f"Predictions come from {description.native.runtime}. OpenVINO agrees on "
@@ -358,20 +390,41 @@ def _evidence(description: Description) -> None:
         st.code(description.toml, language="toml")
 
 
+def _trials(description: Description) -> None:
+    """Draw the best trials of normalisations as a table."""
+    st.markdown(f"Normalisations tried on {counted(description.tried_on, 'labelled image')}:")
+    rows = []
+    for trial in description.trials[:_MAX_TRIALS]:
+        row = (
+            trial.name,
+            f"{trial.correct} of {description.tried_on}",
+            share(trial.confidence),
+            share(trial.true_class_probability),
+        )
+        rows.append(row)
+    head = ("Normalisation", "Correct", "Mean confidence", "Mean probability of the true class")
+    st.html(draw.html_table(head, rows))
+
+
 # --- the fields -----------------------------------------------------------------------------------
 
 
 def _fields(file: Description, description: Description, form: _Form) -> None:
-    """Draw the fields, and fill ``form`` with their values."""
+    """Draw the fields, and fill ``form`` with their values.
+
+    ``file`` is what the file says by itself: the defaults. ``description`` also has what the user
+    typed before.
+    """
     left, right = st.columns(2, gap="medium")
     with left:
         name = st.text_input("Name", file.name, key=_key(file, "name"), live=True)
         form.name = name.strip()
-        if problem := own.name_problem(form.name):
+        problem = own.name_problem(form.name)
+        if problem:
             _say_problem(f"Name: {problem}.")
-        _classes("labels" in file.sources, description, form)
+        _classes_field(description, form, is_named="labels" in file.sources)
         if "input_size" not in file.sources:
-            _input_size(file, form)
+            _input_size_field(file, form)
     with right:
         _choice(file, form, "normalisation", USUAL, "Find it with labelled images")
         form.images = st.text_input(
@@ -381,12 +434,12 @@ def _fields(file: Description, description: Description, form: _Form) -> None:
             "them. Without it, ImageNet models are tried on the bundled images.",
         ).strip()
         with st.expander("Preprocessing"):
-            _choice(file, form, "fit", dict(zip(FITS, FITS, strict=True)), "Automatic")
+            _choice(file, form, "fit", _by_name(FITS), "Automatic")
             stated = file.entry.get("crop_pct")
             crop_share = st.number_input(
                 "Crop share (crop_pct)",
-                MIN_SHARE,
-                1.0,
+                min_value=MIN_SHARE,
+                max_value=1.0,
                 value=None,
                 step=0.005,
                 format="%.3f",
@@ -395,10 +448,9 @@ def _fields(file: Description, description: Description, form: _Form) -> None:
             )
             if crop_share is not None:
                 form.choices["crop_pct"] = crop_share
-            libraries = dict(zip(INTERPOLATIONS, INTERPOLATIONS, strict=True))
-            _choice(file, form, "resize", libraries, STUDY)
-            names = INTERPOLATIONS[form.choices.get("resize", file.entry.get("resize", STUDY))]
-            _choice(file, form, "interpolation", dict(zip(names, names, strict=True)), "bicubic")
+            _choice(file, form, "resize", _by_name(INTERPOLATIONS), STUDY)
+            library = form.choices.get("resize", file.entry.get("resize", STUDY))
+            _choice(file, form, "interpolation", _by_name(INTERPOLATIONS[library]), "bicubic")
         with st.expander("Output and title"):
             _choice(file, form, "output", _OUTPUTS, "Automatic")
             title = st.text_input("Title", key=_key(file, "title"), placeholder=name).strip()
@@ -414,21 +466,39 @@ def _key(file: Description, control: str) -> str:
     return f"add {control} {file.name}"  # nothing typed for one model stays for the next
 
 
-def _classes(named: bool, description: Description, form: _Form) -> None:
-    """Draw the field for the classes, which the file has ``named`` or not."""
+def _by_name(names: Iterable[str]) -> dict[str, str]:
+    """Each of ``names`` as its own value, for ``_choice``."""
+    return {name: name for name in names}
+
+
+def _classes_field(description: Description, form: _Form, *, is_named: bool) -> None:
+    """Draw the field for the classes; ``is_named`` tells that the file names them."""
     outputs = description.outputs
-    is_imagenet = outputs in (None, len(imagenet()), len(imagenet()) + 1)
-    kinds = [*([_BY_FILE] if named else []), _TYPED, *([_IMAGENET] if is_imagenet else [])]
+    kinds = []
+    if is_named:
+        kinds.append(_BY_FILE)
+    kinds.append(_TYPED)
+    imagenet_count = len(imagenet())
+    if outputs in (None, imagenet_count, imagenet_count + 1):  # some have one for the background
+        kinds.append(_IMAGENET)
     chosen = kinds[0]
     if len(kinds) > 1:
         chosen = st.selectbox("Classes", kinds, key=_key(description, "labels"))
     if chosen == _IMAGENET:
         form.choices["labels"] = IMAGENET
-    if chosen != _TYPED:
-        return
-    number = f" ({outputs})" if outputs else ""
-    text = st.text_area(f"Class names, one per line{number}", key=_key(description, "lines"))
-    form.classes = tuple(line for line in map(str.strip, text.splitlines()) if line)
+    elif chosen == _TYPED:
+        _class_names_field(description, form)
+
+
+def _class_names_field(description: Description, form: _Form) -> None:
+    """Draw the field for the names of classes, one a line, and what is wrong with them."""
+    outputs = description.outputs
+    label = "Class names, one per line"
+    if outputs:
+        label += f" ({outputs})"
+    text = st.text_area(label, key=_key(description, "lines"))
+    lines = [line.strip() for line in text.splitlines()]
+    form.classes = tuple(line for line in lines if line)
     if not form.classes:
         return
     try:
@@ -436,13 +506,14 @@ def _classes(named: bool, description: Description, form: _Form) -> None:
     except ParameterError as error:
         form.problem = sentence(error)
     if outputs and len(form.classes) != outputs:
-        number = counted(len(form.classes), "class")
-        form.problem = f"This model has {counted(outputs, 'output')}; you named {number}."
+        named = counted(len(form.classes), "class")
+        form.problem = f"This model has {counted(outputs, 'output')}; you named {named}."
     if form.problem:
         _say_problem(form.problem)
 
 
-def _input_size(file: Description, form: _Form) -> None:
+def _input_size_field(file: Description, form: _Form) -> None:
+    """Draw the field for the input size, which the file leaves open."""
     size = st.text_input(
         "Input size (px)",
         key=_key(file, "size"),
@@ -452,13 +523,12 @@ def _input_size(file: Description, form: _Form) -> None:
     if not size:
         return
     value = own.parsed_size(size)
-    smallest = own.SMALLEST
-    largest = own.LARGEST
-    for side in value if isinstance(value, list) else [value]:
-        if not isinstance(side, int) or not smallest <= side <= largest:
+    sides = value if isinstance(value, list) else [value]
+    for side in sides:
+        if not isinstance(side, int) or not own.SMALLEST <= side <= own.LARGEST:
             form.problem = (
-                f"Expected one side, or height x width, of {smallest} to {largest} pixels, got "
-                f"{size!r}."
+                f"Expected one side, or height x width, of {own.SMALLEST} to {own.LARGEST} pixels, "
+                f"got {size!r}."
             )
             _say_problem(form.problem)
             return
@@ -469,7 +539,9 @@ def _choice(
     file: Description, form: _Form, key: str, values: Mapping[str, Any], otherwise: str
 ) -> None:
     """Draw the choice of one of ``values``; by default what the file says, or ``otherwise``."""
-    first = f"As found, from {file.sources[key]}" if key in file.sources else otherwise
-    chosen = st.selectbox(key.capitalize(), [first, *values], key=_key(file, key))
-    if chosen != first:
+    default = otherwise
+    if key in file.sources:
+        default = f"As found, from {file.sources[key]}"
+    chosen = st.selectbox(key.capitalize(), [default, *values], key=_key(file, key))
+    if chosen != default:
         form.choices[key] = values[chosen]
