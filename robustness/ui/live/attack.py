@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -29,6 +28,7 @@ from robustness.measure.loop import picture_scores
 from robustness.measure.measurement import Measurement
 from robustness.measure.request import Request, spec_of, version_for
 from robustness.measure.strength import labelled
+from robustness.perturbations import Images
 from robustness.report.blocks import Text
 from robustness.report.image import (
     attack_answer,
@@ -43,6 +43,7 @@ from robustness.ui.draw import report_button
 from robustness.ui.html import html
 from robustness.ui.jobs import CachedWork
 from robustness.ui.live import stories
+from robustness.ui.live.page import classes_to_explain
 from robustness.ui.session import forget_unless, leave_link, listed, one_of, sentence, slider
 from robustness.ui.shared import work_key
 
@@ -60,7 +61,6 @@ FIRST_EPSILON = 2.0
 
 MOST_RESTARTS = 10
 
-
 _ADVANCED = ("norm", "target", "steps_", "restarts")
 """Prefixes of the advanced controls' parameters in the link."""
 
@@ -76,37 +76,35 @@ BISECTION_PASSES = 20
 """Approximate number of epsilons that a bisection tries, for its progress."""
 
 
-def show(picture: Picture, names: tuple[str, ...], seed: int, truth: str | None) -> None:
-    """Draw the view."""
+def show(picture: Picture, model_names: tuple[str, ...], seed: int, truth: str | None) -> None:
+    """Draw the view Attack."""
     answer, controls = st.columns([7, 3], gap="medium")  # on a narrow screen the answer is above
     with controls, st.container(key="attack-controls"):
         st.html(html("target", name="controls"))
-        attacked_model, spec = _attack_input(names, seed)
-        reports = st.container()
+        attacked_model, spec = _attack_input(model_names, seed)
+        report_place = st.container()
     # An attack has one framing, that of the attacked model: others would see another image.
-    alike = tuple(
-        name
-        for name in names
-        if version_for(picture, name).framing == version_for(picture, attacked_model).framing
-    )
+    framing = version_for(picture, attacked_model).framing
+    compared = [name for name in model_names if version_for(picture, name).framing == framing]
+    not_compared = [models.label(name) for name in model_names if name not in compared]
     picture = version_for(picture, attacked_model)
     with answer, st.container(key="attack-answer"):
         condition = AttackCondition.of_spec(spec)
-        stories.show_story(picture, names, seed, f"{attacked_model} {condition.id}")
+        stories.show_story(picture, model_names, seed, f"{attacked_model} {condition.id}")
         outcome = _measure(picture, attacked_model, spec)
-        rows = [row(picture, adversarial(picture, outcome), name, spec, truth) for name in alike]
+        attacked_picture = adversarial(picture, outcome)
+        rows = [row(picture, attacked_picture, name, spec, truth) for name in compared]
         _show_outcome(picture, outcome, rows)
-        if others := [models.label(name) for name in names if name not in alike]:
-            names_of_others = some(others, len(others))
-            st.caption(
-                plain(f"Not compared, as they see another version of the image: {names_of_others}.")
-            )
-    with reports:
+        if not_compared:
+            labels = some(not_compared, len(not_compared))
+            st.caption(plain(f"Not compared, as they see another version of the image: {labels}."))
+    with report_place:
         _show_report(picture, outcome, rows, truth)
     with st.container(key="attack-details"):
-        _show_steps(picture, outcome, alike, truth, len(names))
-        if opened := draw.section_expander("top-5 classes, heat maps"):
-            with opened:
+        _show_steps(picture, outcome, compared, truth, chosen_count=len(model_names))
+        details = draw.section_expander("top-5 classes, heat maps")
+        if details is not None:
+            with details:
                 _in_detail(picture, outcome, rows)
 
 
@@ -116,7 +114,7 @@ def _show_outcome(picture: Picture, outcome: Outcome, rows: Sequence[Measurement
     if outcome.success:
         if outcome.beats_noise:
             st.caption(plain(noise_answer(outcome)))
-        else:  # so would chance
+        else:  # noise of this size changes the prediction, too
             st.warning(plain(noise_answer(outcome)), icon=":material/grain:")
     draw.show_pictures(
         picture,
@@ -127,9 +125,10 @@ def _show_outcome(picture: Picture, outcome: Outcome, rows: Sequence[Measurement
         gain=outcome.gain,
         signed=True,
     )
-    lines = [
-        (models.label(r.model), r, verdict(r), models.class_name(r.model, r.top1)) for r in rows
-    ]
+    lines = []
+    for entry in rows:
+        class_name = models.class_name(entry.model, entry.top1)
+        lines.append((models.label(entry.model), entry, verdict(entry), class_name))
     st.html(html("verdicts", lines=lines))
     with st.container(key="attack-sizes"):
         draw.draw([sizes(outcome), Text("All figures are of the saved 8-bit image.")])
@@ -137,37 +136,40 @@ def _show_outcome(picture: Picture, outcome: Outcome, rows: Sequence[Measurement
 
 def _in_detail(picture: Picture, outcome: Outcome, rows: Sequence[Measurement]) -> None:
     """Draw the top-5 classes of each model, and where the models look."""
-    for entry, slot in zip(rows, draw.cells(2), strict=False):
-        slot.html(draw.card(entry, "Adversarial"))
-    draw.section(
-        ["Original", "Adversarial"],
-        lambda _: np.stack([picture.image, outcome.image]),
-        {r.model: tuple(dict.fromkeys((r.clean_top1, r.top1))) for r in rows},
-    )
+    for entry, cell in zip(rows, draw.cells(2), strict=False):
+        cell.html(draw.card(entry, "Adversarial"))
+
+    def images_of(_model_name: str) -> Images:
+        return np.stack([picture.image, outcome.image])
+
+    draw.section(["Original", "Adversarial"], images_of, classes_to_explain(rows))
 
 
-def _measure(picture: Picture, model: str, spec: AttackSpec) -> Outcome:
+def _measure(picture: Picture, model_name: str, spec: AttackSpec) -> Outcome:
     """The outcome of the attack, cached or computed with progress; stops the page if cancelled."""
 
-    def events(nameless: Picture) -> Iterator[Step | Outcome]:  # loads once it begins
-        yield from craft(nameless, models.load(model, side=picture.side), spec)
+    def events(nameless_picture: Picture) -> Iterator[Step | Outcome]:
+        # A generator, so that the model is loaded below the progress bar.
+        classifier = models.load(model_name, side=picture.side)
+        yield from craft(nameless_picture, classifier, spec)
 
+    work = CachedWork(
+        what="Attacking",
+        key=_key("attack", picture, [model_name], spec),
+        picture=picture,
+        events=events,
+        total=spec.total_steps + 1,
+        results=(Outcome,),
+    )
     outcome: Outcome
-    (outcome,) = CachedWork(
-        "Attacking",
-        _key("attack", picture, [model], spec),
-        picture,
-        events,
-        spec.total_steps + 1,
-        (Outcome,),
-    ).at_once()
+    (outcome,) = work.at_once()
     return outcome
 
 
-def _key(what: str, picture: Picture, names: Sequence[str], spec: AttackSpec) -> str:
-    """The key of work ``what`` with ``spec`` on ``picture`` and the models ``names``."""
+def _key(what: str, picture: Picture, model_names: Sequence[str], spec: AttackSpec) -> str:
+    """The key of work ``what`` with ``spec`` on ``picture`` and the models ``model_names``."""
     condition = AttackCondition.of_spec(spec)
-    return work_key(f"{what} {spec}", picture, names, [condition], spec.seed)
+    return work_key(f"{what} {spec}", picture, model_names, [condition], spec.seed)
 
 
 def adversarial(picture: Picture, outcome: Outcome) -> Picture:
@@ -176,102 +178,133 @@ def adversarial(picture: Picture, outcome: Outcome) -> Picture:
 
 
 def row(
-    picture: Picture, changed: Picture, model: str, spec: AttackSpec, truth: str | None
+    picture: Picture,
+    attacked_picture: Picture,
+    model_name: str,
+    spec: AttackSpec,
+    truth: str | None,
 ) -> Measurement:
-    """The prediction of ``model`` for ``changed``, with that for ``picture``.
+    """The prediction of a model for ``attacked_picture``, with that for ``picture``.
 
     ``truth`` is the true class of both.
     """
-    hashed = ((model, models.digest(models.REGISTRY[model])),)
-    conditions = (AttackCondition.of_spec(spec),)
-    run = Request(hashed, conditions, ((model, picture.framing),), spec.seed)
-    return labelled(shared.comparison(run, picture, model, changed), truth)
+    weights = models.digest(models.REGISTRY[model_name])
+    request = Request(
+        ((model_name, weights),),
+        (AttackCondition.of_spec(spec),),
+        ((model_name, picture.framing),),
+        spec.seed,
+    )
+    return labelled(shared.comparison(request, picture, model_name, attacked_picture), truth)
 
 
 # --- controls -------------------------------------------------------------------------------------
 
 
-def _attack_input(names: Sequence[str], seed: int) -> tuple[str, AttackSpec]:
-    """The attacked model, one of ``names``, and the attack."""
-    model = listed("Model attacked", {name: models.label(name) for name in names}, "attacked")
-    above = st.container()
+def _attack_input(model_names: Sequence[str], seed: int) -> tuple[str, AttackSpec]:
+    """Draw the controls; return the attacked model and the attack."""
+    model_labels = {name: models.label(name) for name in model_names}
+    attacked_model = listed("Model attacked", model_labels, "attacked")
+    basic_controls = st.container()
     if "advanced" not in st.session_state:
-        is_attack_advanced = st.query_params.get("attack") not in (None, *FIRST)
-        is_advanced = is_attack_advanced or any(map(_is_advanced, st.query_params))
-        st.session_state["advanced"] = is_advanced
+        st.session_state["advanced"] = _is_link_advanced()
     advanced = st.toggle(
         "Advanced",
         key="advanced",
         on_change=_leave_advanced,
         help=f"{len(REGISTRY) - len(FIRST)} more attacks, the norm, the target and the effort.",
     )
-    with above:
-        others = [name for name in REGISTRY.names if name not in FIRST] if advanced else []
-        labels = {name: REGISTRY[name].label for name in (*FIRST, *others)}
-        name = listed("Attack", labels, "attack", FIRST[0])
-    record = REGISTRY[name]
+    attack_names = list(FIRST)
+    if advanced:
+        attack_names += [name for name in REGISTRY.names if name not in FIRST]
+    with basic_controls:
+        labels = {name: REGISTRY[name].label for name in attack_names}
+        attack_name = listed("Attack", labels, "attack", FIRST[0])
+    record = REGISTRY[attack_name]
     if not advanced:
-        with above:
+        with basic_controls:
             epsilon = _epsilon_input("linf")
-        return model, AttackSpec.of(name, norm="linf", epsilon=epsilon, seed=seed)
+        spec = AttackSpec.of(attack_name, norm="linf", epsilon=epsilon, seed=seed)
+        return attacked_model, spec
+    norms = [NORMS[name] for name in record.norms]
     norm = one_of(
         "Measured by",
-        {name: NORMS[name].label for name in record.norms},
+        {each.name: each.label for each in norms},
         "norm",
-        help="; ".join(f"{NORMS[n].label}: {NORMS[n].meaning}" for n in record.norms) + ".",
+        help="; ".join(f"{each.label}: {each.meaning}" for each in norms) + ".",
     )
-    with above:
+    with basic_controls:
         epsilon = _epsilon_input(norm)
-    target = _target_input(record, model)
+    target = _target_input(record, attacked_model)
     steps, restarts = _effort_input(record)
-    return model, AttackSpec.of(
-        name, norm=norm, epsilon=epsilon, steps=steps, restarts=restarts, seed=seed, target=target
+    spec = AttackSpec.of(
+        attack_name,
+        norm=norm,
+        epsilon=epsilon,
+        steps=steps,
+        restarts=restarts,
+        seed=seed,
+        target=target,
     )
+    return attacked_model, spec
 
 
-def _is_advanced(name: str) -> bool:
-    return name.startswith(_ADVANCED) or name == "epsilon_l2"
+def _is_link_advanced() -> bool:
+    """Whether the link names an attack or a setting that only the advanced controls have."""
+    attack_name = st.query_params.get("attack")
+    if attack_name is not None and attack_name not in FIRST:
+        return True
+    return any(_is_advanced(name) for name in st.query_params)
+
+
+def _is_advanced(parameter: str) -> bool:
+    return parameter.startswith(_ADVANCED) or parameter == "epsilon_l2"
 
 
 def _leave_advanced() -> None:
     """Remove the values of the advanced controls from the link."""
-    if not st.session_state["advanced"]:
-        for name in filter(_is_advanced, list(st.query_params)):
-            del st.query_params[name]
+    if st.session_state["advanced"]:
+        return
+    for parameter in list(st.query_params):
+        if _is_advanced(parameter):
+            del st.query_params[parameter]
 
 
-def _target_input(record: Attack, model: str) -> int | None:
-    """The target class; None for any other class."""
-    labels = models.REGISTRY[model].labels()
+def _target_input(record: Attack, model_name: str) -> int | None:
+    """The index of the target class; None for any other class."""
     if not record.targeted:
         st.selectbox(
             "Target class", [], index=None, disabled=True, placeholder="Not used by this attack"
         )
         return None
-    forget_unless(labels.names, "target")
+    class_names = models.REGISTRY[model_name].labels().names
+    forget_unless(class_names, "target")
     chosen = st.selectbox(
         "Target class",
-        labels.names,
+        class_names,
         index=None,
         key="target",
         bind="query-params",
         placeholder="Any other class; type to search",
     )
-    return None if chosen is None else labels.names.index(chosen)
+    if chosen is None:
+        return None
+    return class_names.index(chosen)
 
 
 def _epsilon_input(norm: str) -> float:
-    values = EPSILONS[norm]
-    leave_link("epsilon" if norm == "l2" else "epsilon_l2")
-    if norm == "linf":
-        texts = {level: f"{level:g}/255" for level in values}
-        return slider("Epsilon, largest change", texts, "epsilon", FIRST_EPSILON) / LEVELS
-    texts = {size: f"{size:g} of a pixel's full range" for size in values}
-    return slider("Epsilon, length of the change", texts, "epsilon_l2", 0.5)
+    """The largest size of the change in ``norm``, of pixel values in [0, 1]."""
+    if norm == "l2":
+        leave_link("epsilon")
+        texts = {size: f"{size:g} of a pixel's full range" for size in EPSILONS["l2"]}
+        return slider("Epsilon, length of the change", texts, "epsilon_l2", 0.5)
+    leave_link("epsilon_l2")
+    texts = {level: f"{level:g}/255" for level in EPSILONS["linf"]}
+    return slider("Epsilon, largest change", texts, "epsilon", FIRST_EPSILON) / LEVELS
 
 
 def _effort_input(record: Attack) -> tuple[int, int]:
-    """Steps and restarts."""
+    """The numbers of steps and of restarts."""
     left, right = st.columns(2, gap="small")
     steps = left.number_input(
         "Steps",
@@ -303,98 +336,116 @@ def _show_report(
     picture: Picture, outcome: Outcome, rows: Sequence[Measurement], truth: str | None
 ) -> None:
     """Draw the button of the report, which includes the steps computed so far."""
-    attack = outcome.spec
-    names = [row.model for row in rows]
-    request = spec_of(picture, names, [AttackCondition.of_spec(attack)], attack.seed)
-    transferred = _transferring(picture, outcome, names)
-    smallest = _finding(picture, outcome, names)
-    report_button(
-        lambda: report.of_attack(
-            request,
-            picture,
-            outcome,
-            rows,
-            [labelled(entry, truth) for entry in transferred.cached or ()],
-            _without_refusals(smallest.cached),
-        ),
-        f"{attack.name}-{outcome.model}",
-    )
+    spec = outcome.spec
+    model_names = [entry.model for entry in rows]
+    request = spec_of(picture, model_names, [AttackCondition.of_spec(spec)], spec.seed)
+    transfer_work = _transfer_work(picture, outcome, model_names)
+    epsilon_work = _epsilon_work(picture, outcome, model_names)
+
+    def build() -> report.Report:
+        transferred = [labelled(entry, truth) for entry in transfer_work.cached or ()]
+        smallest = _without_refusals(epsilon_work.cached)
+        return report.of_attack(request, picture, outcome, rows, transferred, smallest)
+
+    report_button(build, f"{spec.name}-{outcome.model}")
 
 
 def _show_steps(
-    picture: Picture, outcome: Outcome, names: Sequence[str], truth: str | None, chosen: int
+    picture: Picture,
+    outcome: Outcome,
+    model_names: Sequence[str],
+    truth: str | None,
+    chosen_count: int,
 ) -> None:
-    """Draw the sections; ``names`` are those of the ``chosen`` models that see the image alike."""
-    if chosen > len(names) == 1:
+    """Draw the further steps; ``model_names`` are those of the chosen models that see one image."""
+    if chosen_count > len(model_names) == 1:
         st.header("Does it fool other models?", anchor=False)
         st.caption("No other chosen model sees the image alike.")
     else:
-        _transfer(picture, outcome, names, truth)
-    _epsilon(picture, outcome, names)
+        _transfer(picture, outcome, model_names, truth)
+    _epsilon(picture, outcome, model_names)
 
 
-def _transferring(picture: Picture, outcome: Outcome, names: Sequence[str]) -> CachedWork:
-    """The attack of ``outcome`` on each of the models ``names``, judged by all of them."""
+def _transfer_work(picture: Picture, outcome: Outcome, model_names: Sequence[str]) -> CachedWork:
+    """The attack of ``outcome`` on each of the models, judged by all of them."""
     spec = outcome.spec
-    able = attackable(names, outcome.spec, outcome.model)
+    attacked = attackable(model_names, spec, outcome.model)
     return CachedWork(
-        "Transfer",
-        _key(f"transfer from {able}", picture, names, spec),
-        picture,
-        lambda nameless: transfers(nameless, names, spec, outcome.model),
-        len(names) * (spec.total_steps + 1 + len(names)),
-        (Transfer,),
+        what="Transfer",
+        key=_key(f"transfer from {attacked}", picture, model_names, spec),
+        picture=picture,
+        events=lambda nameless: transfers(nameless, model_names, spec, outcome.model),
+        total=len(model_names) * (spec.total_steps + 1 + len(model_names)),
+        results=(Transfer,),
     )
 
 
-def _transfer(picture: Picture, outcome: Outcome, names: Sequence[str], truth: str | None) -> None:
+def _transfer(
+    picture: Picture, outcome: Outcome, model_names: Sequence[str], truth: str | None
+) -> None:
     st.header("Does it fool other models?", anchor=False)
-    if len(names) < 2:
+    if len(model_names) < 2:
         st.caption("Choose more than one model in the sidebar to see which share the weakness.")
         return
     spec = outcome.spec
-    events = _transferring(picture, outcome, names).on_request(
-        f"Attack each of the {len(names)} models",
+    transferred = _transfer_work(picture, outcome, model_names).on_request(
+        f"Attack each of the {len(model_names)} models",
         f"{spec.record.label} with these settings on every model, each result tested on all.",
     )
-    if events is None:
+    if transferred is None:
         return
-    sources = dict.fromkeys(entry.source for entry in events)
-    blind = [models.label(name) for name in names if name not in sources]
-    if blind:
-        reason = "no gradients" if spec.target is None else "no gradients, or no such target"
-        st.caption(plain(f"No attack on {', '.join(blind)}: {reason}."))
-    if not events:
-        return
-    entries = [labelled(entry, truth) for entry in events]
-    draw.draw(transfer_section(entries).blocks)
+    sources = {entry.source for entry in transferred}
+    not_attacked = [models.label(name) for name in model_names if name not in sources]
+    if not_attacked:
+        reason = "no gradients"
+        if spec.target is not None:
+            reason = "no gradients, or no such target"
+        st.caption(plain(f"No attack on {', '.join(not_attacked)}: {reason}."))
+    if transferred:
+        draw.draw(transfer_section([labelled(entry, truth) for entry in transferred]).blocks)
 
 
-def _finding(picture: Picture, outcome: Outcome, names: Sequence[str]) -> CachedWork:
-    """The smallest epsilon of each of the models ``names``, and signs of gradient masking."""
+def _epsilon_work(picture: Picture, outcome: Outcome, model_names: Sequence[str]) -> CachedWork:
+    """The smallest epsilon of each of the models, and signs of gradient masking."""
     spec = outcome.spec
-    names = attackable(names, outcome.spec, outcome.model)
-    alike = partial(
-        AttackSpec.of, epsilon=spec.epsilon, norm=spec.norm, seed=spec.seed, target=spec.target
-    )
-    gradient = spec if spec.name == STRONGEST else alike(STRONGEST)
-    black_box = alike(BLACK_BOX, steps=QUERIES) if spec.record.white_box else spec
-    chosen = gradient if spec.record.white_box else black_box
-    passes = chosen.total_steps * (1 + BISECTION_PASSES // 2)
+    attacked = attackable(model_names, spec, outcome.model)
+    gradient = spec
+    if spec.name != STRONGEST:
+        gradient = _same_settings(spec, STRONGEST)
+    if spec.record.white_box:
+        chosen = gradient
+        black_box = _same_settings(spec, BLACK_BOX, steps=QUERIES)
+    else:
+        chosen = spec
+        black_box = spec
+    steps_of_bisection = chosen.total_steps * (1 + BISECTION_PASSES // 2)
+    steps_of_masking = gradient.total_steps + 2 * black_box.total_steps
     return CachedWork(
-        "Finding the smallest epsilon",
-        _key("epsilon", picture, names, chosen),
-        picture,
-        lambda nameless: _smallest(nameless, names, chosen, gradient, black_box),
-        len(names) * (passes + gradient.total_steps + 2 * black_box.total_steps),
-        (Smallest, Masking, str),
+        what="Finding the smallest epsilon",
+        key=_key("epsilon", picture, attacked, chosen),
+        picture=picture,
+        events=lambda nameless: _smallest(nameless, attacked, chosen, gradient, black_box),
+        total=len(attacked) * (steps_of_bisection + steps_of_masking),
+        results=(Smallest, Masking, str),
         said=lambda _, done: f"Finding the smallest epsilon: {share(done, 0)}",
+    )
+
+
+def _same_settings(spec: AttackSpec, attack_name: str, steps: int | None = None) -> AttackSpec:
+    """Another attack with the settings of ``spec``, but for its effort."""
+    return AttackSpec.of(
+        attack_name,
+        epsilon=spec.epsilon,
+        norm=spec.norm,
+        steps=steps,
+        seed=spec.seed,
+        target=spec.target,
     )
 
 
 def _smallest(
     picture: Picture,
-    names: Sequence[str],
+    model_names: Sequence[str],
     chosen: AttackSpec,
     gradient: AttackSpec,
     black_box: AttackSpec,
@@ -405,32 +456,43 @@ def _smallest(
     the gradient attack, where it first succeeds if it is the other one. For a model without
     gradients, a sentence says so.
     """
-    for name in names:
+    for name in model_names:
         try:
             classifier = models.load(name, side=picture.side)
+            smallest = None
             for event in smallest_epsilon(picture, classifier, chosen):
+                if isinstance(event, Smallest):
+                    smallest = event
                 yield event
-            if isinstance(event, Smallest):  # the last
-                least = event.failing_epsilon if chosen is gradient else event.epsilon
-                epsilons = (chosen.epsilon, chosen.epsilon if least is None else least)
-                yield from gradient_masking(picture, classifier, gradient, black_box, epsilons)
+            if smallest is None:
+                continue
+            second_epsilon = smallest.epsilon
+            if chosen is gradient:
+                second_epsilon = smallest.failing_epsilon
+            if second_epsilon is None:
+                second_epsilon = chosen.epsilon
+            epsilons = (chosen.epsilon, second_epsilon)
+            yield from gradient_masking(picture, classifier, gradient, black_box, epsilons)
         except GradientError as error:
             yield sentence(error)
 
 
-def _epsilon(picture: Picture, outcome: Outcome, names: Sequence[str]) -> None:
+def _epsilon(picture: Picture, outcome: Outcome, model_names: Sequence[str]) -> None:
     st.header("What is the smallest epsilon?", anchor=False)
-    able = attackable(names, outcome.spec, outcome.model)
-    if others := ", ".join(models.label(name) for name in names if name not in able):
-        st.caption(plain(f"Without {others}: their classes do not include the target."))
-    events = _finding(picture, outcome, names).on_request(
-        f"Find the smallest epsilon of {counted(len(able), 'model')}",
+    attacked = attackable(model_names, outcome.spec, outcome.model)
+    not_attacked = [models.label(name) for name in model_names if name not in attacked]
+    if not_attacked:
+        labels = ", ".join(not_attacked)
+        st.caption(plain(f"Without {labels}: their classes do not include the target."))
+    events = _epsilon_work(picture, outcome, model_names).on_request(
+        f"Find the smallest epsilon of {counted(len(attacked), 'model')}",
         "Finds the smallest epsilon with APGD; Square checks for gradient masking.",
     )
-    for refusal in events or ():
-        if isinstance(refusal, str):
-            st.warning(plain(refusal), icon=":material/block:")
-    if results := _without_refusals(events):
+    for event in events or ():
+        if isinstance(event, str):  # the sentence of a model that cannot be attacked
+            st.warning(plain(event), icon=":material/block:")
+    results = _without_refusals(events)
+    if results:
         draw.draw(epsilon_section(results).blocks)
 
 
