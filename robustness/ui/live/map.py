@@ -49,55 +49,59 @@ _NOTHING = Condition.of({})
 _STYLE = Path(__file__).with_name("present_map.css")
 
 
-def show(picture: Picture, names: Sequence[str], seed: int, truth: str | None) -> None:
+def show(picture: Picture, model_names: Sequence[str], seed: int, truth: str | None) -> None:
     """Draw the view: the sentence, the map, and the study's figures below it."""
-    for state in (models.state(MODELS[name]) for name in names):
+    for name in model_names:
+        state = models.state(MODELS[name])
         if not state.ready:
             st.error(plain(state.reason), icon=":material/model_training:")
-    names = usable(names)
     with st.container(horizontal=True, vertical_alignment="bottom", key="map-controls"):
         st.html(html("target", name="controls"))  # in the row, which keeps its height meanwhile
         options = {_STUDY: "The study's ten", _ALL: f"All {len(REGISTRY)}"}
         chosen = one_of("Perturbations", options, "rows", shows_label=False)
-        reports = st.container(width="content")
-    rows = [record.name for record in REGISTRY if chosen == _ALL or record.in_study]
+        report_place = st.container(width="content")
+    shows_all = chosen == _ALL
+    perturbations = [record.name for record in REGISTRY if shows_all or record.in_study]
     with st.container(key="map-style"):
         if stories.is_presented():
             st.html(_STYLE)
     with st.container(key="image-map"):
-        drawing = _Drawing(picture, names, rows, seed, truth)
-        names = drawing.fill(asks=chosen == _ALL)
+        drawing = _Drawing(picture, usable(model_names), perturbations, seed, truth)
+        mapped_models = drawing.fill(asks=shows_all)
     with st.container(key="map-details"):
-        if names:
-            _show_details(picture, names, seed, truth, drawing.bands(), reports)
+        if mapped_models:
+            bands = drawing.bands()
+            _show_details(picture, mapped_models, seed, truth, bands, report_place)
 
 
 def _show_details(
     picture: Picture,
-    names: Sequence[str],
+    model_names: Sequence[str],
     seed: int,
     truth: str | None,
     bands: Sequence[Band],
-    reports: DeltaGenerator,
+    report_place: DeltaGenerator,
 ) -> None:
-    """Draw the study's figures and, in detail, one perturbation; the report goes to ``reports``."""
-    measured = _study(picture, names, seed, truth)
-    spec = spec_of(picture, names, study_conditions(), seed)
+    """Draw the study's figures and, in detail, one perturbation; then the button of the report."""
+    measured = _study(picture, model_names, seed, truth)
+    spec = spec_of(picture, model_names, study_conditions(), seed)
     content = report.of_map(spec, [picture], measured, bands)
     for caution in content.cautions:
         st.warning(plain(caution), icon=":material/help:")
-    _, *sections = content.sections
-    study, *others = sections
+    _, study, *others = content.sections  # the first is the map, which is drawn above
     st.header(study.title, anchor=False)
     st.caption(plain(f"{content.answer[-2]} {content.answer[-1]}"))
     draw.draw(study.blocks)
-    swept = _in_detail(picture, names, seed, truth)
+    swept = _in_detail(picture, model_names, seed, truth)
     for section in others:
         st.header(section.title, anchor=False)
         draw.draw(section.blocks)
-    with reports:
-        whole = lambda: report.of_map(spec, [picture], measured, bands, swept)  # noqa: E731
-        report_button(whole, "map")
+
+    def build() -> report.Report:
+        return report.of_map(spec, [picture], measured, bands, swept)
+
+    with report_place:
+        report_button(build, "map")
 
 
 class _Drawing:
@@ -106,198 +110,235 @@ class _Drawing:
     def __init__(
         self,
         picture: Picture,
-        names: Sequence[str],
-        rows: Sequence[str],
+        model_names: Sequence[str],
+        perturbations: Sequence[str],
         seed: int,
         truth: str | None,
     ) -> None:
         self._picture = picture
-        self._names = names
-        self._rows = rows
+        self._model_names = model_names
+        self._perturbations = perturbations
         self._seed = seed
         self._truth = truth
         self._errors: dict[str, RobustnessError] = {}
-        self._sentence = st.empty()
-        self._progress = st.empty()
-        self._map = st.empty()
-        self._images = stack.thumbnail_uris(picture)
-        self._order: Sequence[str] = rows
-        self._drawn = self._took = 0.0
+        self._headline_place = st.empty()
+        self._progress_place = st.empty()
+        self._map_place = st.empty()
+        self._thumbnails = stack.thumbnail_uris(picture)
+        self._order: Sequence[str] = perturbations
+        self._last_drawn = 0.0
+        self._seconds_to_draw = 0.0
 
     def bands(self) -> list[Band]:
-        """The bands so far: those with more than the original."""
-        cells = ui_cells.read_cells(self._picture, self._good, self._rows, self._seed)
-        return [
-            Band(name, row, tuple(own), own[0]).labelled(self._truth)
-            for (row, name), own in cells.items()
-            if len(own) > 1 and own[0].strength == 0
-        ]
+        """The bands so far: those with the original and more."""
+        cells_by_band = ui_cells.read_cells(
+            self._picture, self._working_models, self._perturbations, self._seed
+        )
+        bands = []
+        for (perturbation, model_name), cells in cells_by_band.items():
+            if len(cells) > 1 and cells[0].strength == 0:
+                band = Band(model_name, perturbation, tuple(cells), cells[0])
+                bands.append(band.labelled(self._truth))
+        return bands
 
     @property
-    def _good(self) -> list[str]:
-        return [name for name in self._names if name not in self._errors]
+    def _working_models(self) -> list[str]:
+        return [name for name in self._model_names if name not in self._errors]
 
     def fill(self, *, asks: bool) -> list[str]:
-        """Compute what is missing, now or when asked for; returns the models without an error."""
-        conditions = [Condition.of({name: 1.0}) for name in self._rows]
-        key = work_key("map", self._picture, self._names, conditions, self._seed)
-        work = Work("Map", key)
-        left = self._seconds()
-        waits = work.cancelled or asks or left > AT_ONCE_SECONDS
-        if left and waits and not work.requested:
-            bands = len(self._rows)
-            several = len(self._good)
-            what = f"{counted(bands, 'perturbation')} and {counted(several, 'model')}"
-            cancelled = "Cancelled; what is computed stays. " if work.cancelled else ""
-            with self._progress.container():
-                st.caption(f"{cancelled}{what}: about {duration(left)}.")
-                st.button("Fill the map", icon=":material/play_arrow:", on_click=work.ask)
-            left = 0
-        if left:
-            self._draw(self._rows)
-            self._compute(work)
-        self._finish()
-        for error in dict.fromkeys(map(str, self._errors.values())):
-            st.error(plain(error), icon=":material/model_training:")
-        return self._good
+        """Compute what is missing, now or after a click; returns the models without an error.
 
-    def _seconds(self) -> float:
-        """The estimate; models without a measured rate first predict a few cells.
-
-        Of the first row, which includes their loading, and of the second.
+        With ``asks`` it waits for the click even if it is estimated to take little time.
         """
-        left = ui_cells.seconds(self._picture, self._good, self._rows, self._seed)
-        if left is None:
-            with self._progress, st.spinner("Loading the models …"):
-                for row in self._rows[:2]:
-                    self._cells(row, COARSE, lambda: TURNS.turn(session()))
-            left = ui_cells.seconds(self._picture, self._good, self._rows, self._seed)
-        return left or 0.0
+        conditions = [Condition.of({name: 1.0}) for name in self._perturbations]
+        key = work_key("map", self._picture, self._model_names, conditions, self._seed)
+        work = Work("Map", key)
+        seconds = self._estimate_seconds()
+        needs_click = work.cancelled or asks or seconds > AT_ONCE_SECONDS
+        if seconds > 0:
+            if needs_click and not work.requested:
+                self._offer(work, seconds)
+            else:
+                self._draw(self._perturbations)
+                self._compute(work)
+        self._finish()
+        for text in dict.fromkeys(str(error) for error in self._errors.values()):
+            st.error(plain(text), icon=":material/model_training:")
+        return self._working_models
 
-    def _cells(self, row: str, count: int, turn: Turn) -> None:
-        at = strengths(REGISTRY[row], count)
-        for name, result in ui_cells.cells(
-            self._picture, self._good, _NOTHING, row, at, self._seed, turn
-        ):
+    def _offer(self, work: Work, seconds: float) -> None:
+        """Draw the button that starts ``work``, with what it takes."""
+        perturbations = counted(len(self._perturbations), "perturbation")
+        model_count = counted(len(self._working_models), "model")
+        text = f"{perturbations} and {model_count}: about {duration(seconds)}."
+        if work.cancelled:
+            text = f"Cancelled; what is computed stays. {text}"
+        with self._progress_place.container():
+            st.caption(text)
+            st.button("Fill the map", icon=":material/play_arrow:", on_click=work.ask)
+
+    def _estimate_seconds(self) -> float:
+        """The estimated seconds of what is missing.
+
+        Models without a measured rate first predict the first cells of two perturbations: the
+        first includes their loading, the second shows their rate.
+        """
+        seconds = self._known_seconds()
+        if seconds is None:
+            with self._progress_place, st.spinner("Loading the models …"):
+                for perturbation in self._perturbations[:2]:
+                    self._predict(perturbation, COARSE, lambda: TURNS.turn(session()))
+            seconds = self._known_seconds()
+        return seconds or 0.0
+
+    def _known_seconds(self) -> float | None:
+        return ui_cells.seconds(
+            self._picture, self._working_models, self._perturbations, self._seed
+        )
+
+    def _predict(self, perturbation: str, count: int, turn: Turn) -> None:
+        """Compute the first ``count`` cells of a perturbation, and keep the errors of models."""
+        band_strengths = strengths(REGISTRY[perturbation], count)
+        results = ui_cells.cells(
+            self._picture,
+            self._working_models,
+            _NOTHING,
+            perturbation,
+            band_strengths,
+            self._seed,
+            turn,
+        )
+        for model_name, result in results:
             if isinstance(result, RobustnessError):
-                self._errors[name] = result
+                self._errors[model_name] = result
 
     def _compute(self, work: Work) -> None:
         """Compute the first cells of every band, then the rest, and draw meanwhile."""
-        steps = [(count, row) for count in (COARSE, STEPS) for row in self._rows]
-        pace = Pace(Unit("cells"), sum(count for count, _ in steps), overall=True)
-        with work.bar("Map: loading the models …", [self._progress]) as tick:
-            done = 0
-            text = f"{counted(len(self._rows), 'band')} a model"
+        total = (COARSE + STEPS) * len(self._perturbations)
+        done = 0
+        pace = Pace(Unit("cells"), total, overall=True)
+        bands_text = f"{counted(len(self._perturbations), 'band')} a model"
+        with work.bar("Map: loading the models …", [self._progress_place]) as show_progress:
 
             def turn() -> AbstractContextManager[None]:
-                left = f", {duration(pace.seconds_left)} left" if pace.seconds_left else ""
-                tick(done / sum(count for count, _ in steps), f"{text}{left}")
+                text = bands_text
+                if pace.seconds_left:
+                    text += f", {duration(pace.seconds_left)} left"
+                show_progress(done / total, text)
                 self._draw(self._order)
                 return TURNS.turn(session())
 
-            for place_of_row, (count, row) in enumerate(steps):
-                if place_of_row == len(self._rows):
-                    self._order = [*strength.mean_breaks(self.bands())]
-                self._cells(row, count, turn)
-                done += count
-                pace.note(done)
+            for count in (COARSE, STEPS):
+                if count == STEPS:  # each band has its first cells: the earliest break comes first
+                    self._order = list(strength.mean_breaks(self.bands()))
+                for perturbation in self._perturbations:
+                    self._predict(perturbation, count, turn)
+                    done += count
+                    pace.note(done)
 
     def _draw(self, order: Sequence[str]) -> None:
         """Draw what is known, unless the last drawing is recent."""
         start = time.monotonic()
-        if start - self._drawn < max(_REDRAW_SECONDS, 10 * self._took):
+        # Drawing takes at most a tenth of the time, however large the map is.
+        if start - self._last_drawn < max(_REDRAW_SECONDS, 10 * self._seconds_to_draw):
             return
         bands = self.bands()
-        said = "Filling the map …"
-        if self._order is not self._rows:
-            said = f"So far: {strength.answer(bands)}"
-        self._sentence.html(draw.headline(said))
-        drawn = strength.band_maps(bands, self._images, columns=self._good, rows=order)
-        self._map.html(drawings(each.drawing for each in drawn))
-        self._drawn = time.monotonic()
-        self._took = self._drawn - start
+        text = "Filling the map …"
+        if self._order is not self._perturbations:
+            text = f"So far: {strength.answer(bands)}"
+        self._headline_place.html(draw.headline(text))
+        band_maps = strength.band_maps(
+            bands, self._thumbnails, columns=self._working_models, rows=order
+        )
+        self._map_place.html(drawings(band_map.drawing for band_map in band_maps))
+        self._last_drawn = time.monotonic()
+        self._seconds_to_draw = self._last_drawn - start
 
     def _finish(self) -> None:
         """Draw the map with clicks, once all rows are there the earliest break first."""
         bands = self.bands()
-        complete = {band.perturbation for band in bands} == {*self._rows}
-        waiting = "Fill the map to see what breaks first." if self._good else "No model can run."
-        said = strength.answer(bands) if complete else waiting
-        self._sentence.html(draw.headline(said))
-        drawn = strength.band_maps(
+        is_complete = {band.perturbation for band in bands} == set(self._perturbations)
+        if is_complete:
+            text = strength.answer(bands)
+        elif self._working_models:
+            text = "Fill the map to see what breaks first."
+        else:
+            text = "No model can run."
+        self._headline_place.html(draw.headline(text))
+        band_maps = strength.band_maps(
             bands,
-            self._images,
+            self._thumbnails,
             keyed=True,
-            columns=self._good,
-            rows=() if complete else self._rows,
+            columns=self._working_models,
+            rows=() if is_complete else self._perturbations,
         )
-        with self._map.container():
-            for number, each in enumerate(drawn):
-                if each.title:
-                    st.markdown(f"**{plain(each.title)}**")
+        with self._map_place.container():
+            for number, band_map in enumerate(band_maps):
+                if band_map.title:
+                    st.markdown(f"**{plain(band_map.title)}**")
                 key = f"bands {number}"
-                components.band_map(key, each.drawing, partial(_open, key))
-            legend = strength.legend(bands)
+                components.band_map(key, band_map.drawing, partial(_open, key))
             if stories.is_presented():
                 legend = strength.brief_legend(bands)
+            else:
+                legend = strength.legend(bands)
             st.caption(f"{legend} Click a cell to open it in Live.")
 
 
 def _open(key: str) -> None:
     """Replace the perturbations of Live by the cell that was clicked, and show it."""
-    sent = components.sent(key, "chosen") or {}
-    _, row, strength = str(sent.get("key")).rsplit(" ", 2)
-    stack.open_live(row, float(strength))
+    report = components.sent(key, "chosen") or {}
+    _, perturbation, strength = str(report.get("key")).rsplit(" ", 2)
+    stack.open_live(perturbation, float(strength))
 
 
 # --- below the map --------------------------------------------------------------------------------
 
 
 def _study(
-    picture: Picture, names: Sequence[str], seed: int, truth: str | None
+    picture: Picture, model_names: Sequence[str], seed: int, truth: str | None
 ) -> list[Measurement]:
-    """The rows at the study's settings."""
+    """The measurements at the study's settings."""
     conditions = study_conditions()
-    spec = spec_of(picture, names, conditions, seed)
-    rows = CachedWork(
-        "Scoring",
-        work_key("score", picture, names, conditions, seed),
-        picture,
-        lambda nameless: evaluate(spec, [nameless]),
-        len(names) * len(conditions),
-    ).at_once()
-    return [labelled(row, truth) for row in rows]
+    spec = spec_of(picture, model_names, conditions, seed)
+    work = CachedWork(
+        what="Scoring",
+        key=work_key("score", picture, model_names, conditions, seed),
+        picture=picture,
+        events=lambda nameless: evaluate(spec, [nameless]),
+        total=len(model_names) * len(conditions),
+    )
+    return [labelled(row, truth) for row in work.at_once()]
 
 
-def sweeping(picture: Picture, perturbation: str, names: Sequence[str], seed: int) -> CachedWork:
+def sweeping(
+    picture: Picture, perturbation: str, model_names: Sequence[str], seed: int
+) -> CachedWork:
     """The sweep of one perturbation; its events are ``Measurement`` and ``Break``."""
-    steps = len(strengths(REGISTRY[perturbation]))
+    strength_count = len(strengths(REGISTRY[perturbation]))
     return CachedWork(
-        "Sweeping",
-        work_key("sweep", picture, names, [Condition.of({perturbation: 1.0})], seed),
-        picture,
-        lambda nameless: sweep(nameless, [perturbation], names, seed=seed),
-        len(names) * (steps + 1),
+        what="Sweeping",
+        key=work_key("sweep", picture, model_names, [Condition.of({perturbation: 1.0})], seed),
+        picture=picture,
+        events=lambda nameless: sweep(nameless, [perturbation], model_names, seed=seed),
+        total=len(model_names) * (strength_count + 1),
     )
 
 
 def _in_detail(
-    picture: Picture, names: Sequence[str], seed: int, truth: str | None
+    picture: Picture, model_names: Sequence[str], seed: int, truth: str | None
 ) -> list[Measurement | Break]:
     """Draw the exact breaking strengths of a perturbation and its curves, once one is chosen."""
     st.header("In detail", anchor=False)
-    every = {record.name: record.label for record in REGISTRY}
-    name = listed("Perturbation", {"": "Choose one", **every}, "perturbation")
-    if not name:
+    options = {"": "Choose one"}
+    options.update({record.name: record.label for record in REGISTRY})
+    perturbation = listed("Perturbation", options, "perturbation")
+    if not perturbation:
         st.caption("Exact breaking strengths, with confidence and similarity over strength.")
         return []
-    swept = [labelled(event, truth) for event in sweeping(picture, name, names, seed).at_once()]
+    events = sweeping(picture, perturbation, model_names, seed).at_once()
+    swept = [labelled(event, truth) for event in events]
     breaks = [event for event in swept if isinstance(event, Break)]
-    draw.draw(
-        [
-            Titled("Breaking strengths", strength.breaking(breaks)),
-            strength.curves([event for event in swept if isinstance(event, Measurement)]),
-        ]
-    )
+    rows = [event for event in swept if isinstance(event, Measurement)]
+    draw.draw([Titled("Breaking strengths", strength.breaking(breaks)), strength.curves(rows)])
     return swept
