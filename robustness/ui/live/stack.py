@@ -39,21 +39,25 @@ def thumbnail_uris(picture: Picture) -> Mapping[str, str]:
 
     For display only: nothing is measured on them.
     """
-    return {name: jpeg_uri(small) for name, small in _small(picture, REGISTRY.names).items()}
+    thumbnails = _thumbnails(picture, REGISTRY.names)
+    return {name: jpeg_uri(thumbnail) for name, thumbnail in thumbnails.items()}
 
 
 @cached(16)
-def _small(picture: Picture, names: tuple[str, ...]) -> Mapping[str, NDArray[np.uint8]]:
+def _thumbnails(
+    picture: Picture, perturbations: tuple[str, ...]
+) -> Mapping[str, NDArray[np.uint8]]:
     resized = cv2.resize(picture.image, (SIDE, SIDE), interpolation=cv2.INTER_AREA)
     clean = np.asarray(resized, dtype=np.float32)[np.newaxis]
-    images = {}
-    for record in map(REGISTRY.__getitem__, names):
+    thumbnails = {}
+    for name in perturbations:
+        record = REGISTRY[name]
         try:
-            changed = apply(record, clean, first_strength(record))
+            perturbed = apply(record, clean, first_strength(record))
         except PluginError:  # the others are of use; the page says it once this one is chosen
-            changed = clean
-        images[record.name] = to_uint8(changed[0])
-    return images
+            perturbed = clean
+        thumbnails[name] = to_uint8(perturbed[0])
+    return thumbnails
 
 
 FIRST = {"gaussian_blur": 0.6}
@@ -63,10 +67,19 @@ DIGITS = 6
 """Decimal digits of a strength, in the stack as in the link: what a breaking strength needs."""
 
 _KEY = "stack"
+"""Session key of the component, as Streamlit keeps what it reports."""
+
 _STEPS = "steps"
+"""Session key: the steps of the stack."""
+
 _LAST_LINK = "seen link"
-_TAKEN = "steps taken"
-_REV = "steps given"
+"""Session key: the perturbations of the link when it was last read or written."""
+
+_LAST_REPORT = "steps taken"
+"""Session key: the number of the browser's last report whose steps were taken."""
+
+_REVISION = "steps given"
+"""Session key: how often the steps were replaced here, which the browser then takes."""
 
 VIEW = "view"
 LIVE = "live"
@@ -98,7 +111,9 @@ class Stack:
 
 def begin() -> None:
     """Show something on a first visit with an empty link."""
-    if _STEPS not in st.session_state and not {*st.query_params} - {"view"}:
+    is_first_visit = _STEPS not in st.session_state
+    is_link_empty = not set(st.query_params) - {VIEW}
+    if is_first_visit and is_link_empty:
         _give([StackStep(name, strength) for name, strength in FIRST.items()])
         st.session_state[_LAST_LINK] = {}
 
@@ -106,26 +121,34 @@ def begin() -> None:
 def current() -> Stack:
     """The current stack; updates the link unless a slider is held."""
     state = st.session_state
-    link = _of_link()
+    link = _link()
     # On arrival from another page, the link may name no perturbation.
     is_link_new = link != state.get(_LAST_LINK) and (link or not state.get("arrived"))
     report = components.sent(_KEY, "stack")
-    dragging = False
-    if report and report["n"] > state.get(_TAKEN, 0):
-        state[_TAKEN] = report["n"]
+    is_dragging = False
+    if report is not None and report["n"] > state.get(_LAST_REPORT, 0):
+        state[_LAST_REPORT] = report["n"]
         state[_STEPS] = checked(report.get("steps"))
-        dragging = bool(report.get("held"))
+        is_dragging = bool(report.get("held"))
     elif _STEPS not in state or is_link_new:
         _give(_steps_of(link))
         state[_LAST_LINK] = link
-    if not dragging:
+    if not is_dragging:
         _write(state[_STEPS])
-        for name, text in state.get(_LAST_LINK, {}).items():
-            if _strength(REGISTRY[name], text) is None:
-                kinds = "" if REGISTRY[name].graded else ", true or false"
-                said = f"a strength from 0 to 1{kinds}, got {name}={brief(text)} in the link"
-                st.warning(plain(f"Expected {said}; ignored."), icon=":material/link_off:")
-    return Stack(tuple(state[_STEPS]), dragging)
+        _warn_of_strengths(state.get(_LAST_LINK, {}))
+    return Stack(tuple(state[_STEPS]), is_dragging)
+
+
+def _warn_of_strengths(link: Mapping[str, str]) -> None:
+    """Say which values of the link are no strengths."""
+    for name, text in link.items():
+        record = REGISTRY[name]
+        if _strength(record, text) is None:
+            expected = "a strength from 0 to 1"
+            if not record.graded:
+                expected += ", true or false"
+            warning = f"Expected {expected}, got {name}={brief(text)} in the link; ignored."
+            st.warning(plain(warning), icon=":material/link_off:")
 
 
 def last_stack() -> Stack:
@@ -133,37 +156,46 @@ def last_stack() -> Stack:
     return Stack(tuple(st.session_state[_STEPS]))
 
 
-def open_live(name: str, strength: float) -> None:
-    """Show the view Live with one perturbation in place of all others, as Back can undo."""
+def open_live(perturbation: str, strength: float) -> None:
+    """Show the view Live with one perturbation in place of all others, as Back can undo.
+
+    At strength 0 it shows the original.
+    """
     state = st.session_state
-    target = link_values(Condition.of({name: strength}))
-    _give([StackStep(name, strength)] if strength else [])
+    target = link_values(Condition.of({perturbation: strength}))
+    _give([StackStep(perturbation, strength)] if strength else [])
     state[VIEW] = LIVE
-    gone: dict[str, list[str]] = {each: [] for each in (VIEW, *_of_link())}
-    st.query_params.update({**gone, **target})  # once: one entry in the browser's history
+    removed: dict[str, list[str]] = {name: [] for name in (VIEW, *_link())}
+    # In one call, which is one entry in the browser's history.
+    st.query_params.update({**removed, **target})
     state[_LAST_LINK] = target
 
 
 def show(stack: Stack, request: LiveRequest, ticket: str, drawing: int) -> None:
-    """Draw the stack below the images of ``request``, for which ``ticket`` stands."""
+    """Draw the stack below the images of ``request``, for which ``ticket`` stands.
+
+    ``drawing`` is the number of the drawing of images and predictions that it belongs to.
+    """
     state = st.session_state
     picture = request.picture
-    picking = state.get(_KEY, {}).get("picking") if _KEY in state else None
-    thumbs = ""
-    if picking == picture.digest:  # in one row, in the order of the registry
-        thumbs = jpeg_uri(np.concatenate([*_small(picture, REGISTRY.names).values()], axis=1))
+    component_state = state.get(_KEY, {})
+    thumbnails_uri = ""
+    if component_state.get("picking") == picture.digest:  # the search is open on this image
+        thumbnails = _thumbnails(picture, REGISTRY.names)
+        # In one row, in the order of the registry.
+        thumbnails_uri = jpeg_uri(np.concatenate(list(thumbnails.values()), axis=1))
     components.stack(
         key=_KEY,
         data={
-            "n": state.get(_TAKEN, 0),
-            "rev": state.get(_REV, 0),
+            "n": state.get(_LAST_REPORT, 0),
+            "rev": state.get(_REVISION, 0),
             "steps": [asdict(step) | {"text": said(step)} for step in stack.steps],
             "picture": picture.digest,
             "shown": request.id,
             "ofBands": request.bands_id,
             "ticket": ticket,
             "drawing": drawing,
-            "thumbs": thumbs,
+            "thumbs": thumbnails_uri,
         },
         on_stack_change=components.nothing,
         on_picking_change=components.nothing,
@@ -176,61 +208,86 @@ def said(step: StackStep) -> str:
 
 
 def checked(value: Any) -> list[StackStep]:
-    """The valid steps of ``value``, which comes from a browser."""
+    """The valid steps of ``value``, which comes from a browser, in the order of application."""
+    if not isinstance(value, list):
+        return []
     steps = []
-    for entry in value if isinstance(value, list) else []:
-        values = entry if isinstance(entry, dict) else {}
-        name = values.get("name")
-        strength = values.get("strength")
-        is_name = isinstance(name, str) and name in REGISTRY
-        if is_name and isinstance(strength, int | float) and 0 <= strength <= 1:
-            exact = round(float(strength), DIGITS)
-            steps.append(StackStep(str(name), exact, bool(values.get("hidden"))))
+    for entry in value:
+        step = _checked_step(entry)
+        if step is not None:
+            steps.append(step)
     return _in_order(steps)
 
 
+def _checked_step(entry: Any) -> StackStep | None:
+    if not isinstance(entry, dict):
+        return None
+    name = entry.get("name")
+    strength = entry.get("strength")
+    if not isinstance(name, str) or name not in REGISTRY:
+        return None
+    if not isinstance(strength, int | float) or not 0 <= strength <= 1:
+        return None
+    return StackStep(name, round(float(strength), DIGITS), hidden=bool(entry.get("hidden")))
+
+
 def _give(steps: Sequence[StackStep]) -> None:
-    """Send ``steps`` to the browser."""
+    """Replace the steps, in the browser too."""
     state = st.session_state
     state[_STEPS] = _in_order(steps)
-    state[_REV] = state.get(_REV, 0) + 1
+    state[_REVISION] = state.get(_REVISION, 0) + 1
 
 
 def _in_order(steps: Iterable[StackStep]) -> list[StackStep]:
+    """``steps`` in the order of application; of several of one perturbation the last."""
     by_name = {step.name: step for step in steps}
-    order = [record.name for record, _ in ordered(dict.fromkeys(by_name, 1.0))]
-    return [by_name[name] for name in order]
+    strengths = dict.fromkeys(by_name, 1.0)
+    return [by_name[record.name] for record, _ in ordered(strengths)]
 
 
 # --- the link -------------------------------------------------------------------------------------
 
 
-def _of_link() -> dict[str, str]:
-    """The perturbations of the link, with their texts."""
-    said = {name: st.query_params.get_all(name) for name in REGISTRY.names}
-    return {name: values[-1] for name, values in said.items() if values}
+def _link() -> dict[str, str]:
+    """The perturbations of the link, with their texts; of several values of one the last."""
+    texts = {}
+    for name in REGISTRY.names:
+        values = st.query_params.get_all(name)
+        if values:
+            texts[name] = values[-1]
+    return texts
 
 
 def _steps_of(link: Mapping[str, str]) -> list[StackStep]:
-    read = ((name, _strength(REGISTRY[name], text)) for name, text in link.items())
-    return [StackStep(name, strength) for name, strength in read if strength]
+    """The steps of a link: those with a valid strength above 0."""
+    steps = []
+    for name, text in link.items():
+        strength = _strength(REGISTRY[name], text)
+        if strength:
+            steps.append(StackStep(name, strength))
+    return steps
 
 
 def _strength(record: Perturbation, text: str) -> float | None:
     """The strength of ``record`` that the link's ``text`` gives; None if it is invalid."""
-    if not record.graded and text.lower() in ("true", "false"):
-        return float(text.lower() == "true")
+    if not record.graded and text.lower() == "true":
+        return 1.0
+    if not record.graded and text.lower() == "false":
+        return 0.0
     strength = link_number(text, 0, 1)
-    return None if strength is None else round(strength, DIGITS)
+    if strength is None:
+        return None
+    return round(strength, DIGITS)
 
 
 def _write(steps: Sequence[StackStep]) -> None:
     """Write ``steps`` to the link if they differ: one entry in the browser's history."""
-    link = _of_link()
+    link = _link()
     target = link_values(Stack(tuple(steps)).condition)
-    if _steps_of(link) == _steps_of(target) and set(link) >= set(target):
+    has_same_steps = _steps_of(link) == _steps_of(target)
+    if has_same_steps and set(link) >= set(target):
         st.session_state[_LAST_LINK] = link
         return
-    gone: dict[str, list[str]] = {name: [] for name in link if name not in target}
-    st.query_params.update({**gone, **target})  # an empty list removes a name
+    removed: dict[str, list[str]] = {name: [] for name in link if name not in target}
+    st.query_params.update({**removed, **target})  # an empty list removes a name
     st.session_state[_LAST_LINK] = target

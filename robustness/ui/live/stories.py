@@ -29,9 +29,10 @@ OFFLINE = ("SqueezeNet", "EfficientNetLite0", "EfficientNetLite1", "EfficientNet
 
 
 class Story(NamedTuple):
-    """A link with ``query``, its ``title``, and what to ``watch`` in a sentence.
+    """A link to a page, and what to watch there.
 
-    ``subject`` is what its page shows: a condition's id, for an attack after the model's name.
+    ``query`` are the parameters of the link. ``watch`` is one sentence or more. ``subject`` is what
+    the page shows: the id of a condition, for an attack after the model's name.
     """
 
     query: Mapping[str, str | Sequence[str]]
@@ -42,16 +43,31 @@ class Story(NamedTuple):
     @property
     def name(self) -> str:
         """The name of the story in a link."""
-        return "-".join(re.findall(r"[a-z]+", self.title.lower()))
+        words = re.findall(r"[a-z]+", self.title.lower())
+        return "-".join(words)
 
     @property
     def link(self) -> dict[str, str | Sequence[str]]:
-        """The query of its link, with the name of the story."""
+        """The query of its link, with the models and the name of the story."""
         return {**self.query, "models": OFFLINE, "story": self.name}
 
+    def is_shown(
+        self, picture: Picture, model_names: Sequence[str], seed: int, subject: str
+    ) -> bool:
+        """Whether a page that shows ``subject`` with these inputs is still the one of its link."""
+        return (
+            picture.name == self.query["sample"]
+            and picture.framing == STUDY_FRAMING
+            and is_sample(picture)  # an upload may have the name of a sample
+            and set(OFFLINE) <= set(model_names)
+            and seed == 0
+            and subject == self.subject
+        )
 
-def _live(title: str, watch: str, sample: str = "coffee", **strength: float) -> Story:
-    condition = Condition.of(strength)
+
+def _live(title: str, watch: str, sample: str = "coffee", **strengths: float) -> Story:
+    """A story of the view Live, whose perturbations have these ``strengths``."""
+    condition = Condition.of(strengths)
     return Story({"sample": sample, **link_values(condition)}, title, watch, condition.id)
 
 
@@ -109,26 +125,27 @@ def frame(*, with_stories: bool = True) -> None:
     They are in a container that keeps the elements below in their places.
     """
     with st.container(key="presenting"):
-        if is_presented():
-            st.html(_STYLE)
-            st.button(
-                "Leave",
-                key="leave",
-                type="tertiary",
-                on_click=_present,
-                args=(False,),
-                shortcut="Esc",
-            )
-            story_now = ""
-            if with_stories:
-                story_now = st.query_params.get("story", "")
-                st.html(html("style", css=_thumbnails()))
-                with st.container(horizontal=True, width="content", key="story-strip"):
-                    for story in STORIES:
-                        link = {**story.link, _PRESENT: "true"}
-                        with st.container(width="content", key=f"story-{story.name}"):
-                            page_link("app.py", story.title, ":material/play_circle:", link)
-            components.stage("stage", story_now)
+        if not is_presented():
+            return
+        st.html(_STYLE)
+        st.button(
+            "Leave", key="leave", type="tertiary", on_click=_present, args=(False,), shortcut="Esc"
+        )
+        current_story = ""
+        if with_stories:
+            current_story = st.query_params.get("story", "")
+            _show_strip()
+        components.stage("stage", current_story)
+
+
+def _show_strip() -> None:
+    """Draw the links of all stories, each with its image."""
+    st.html(html("style", css=_thumbnails()))
+    with st.container(horizontal=True, width="content", key="story-strip"):
+        for story in STORIES:
+            link = {**story.link, _PRESENT: "true"}
+            with st.container(width="content", key=f"story-{story.name}"):
+                page_link("app.py", story.title, ":material/play_circle:", link)
 
 
 @cache
@@ -136,9 +153,12 @@ def _thumbnails() -> str:
     """The style that gives the link of each story its image, that of an attack unattacked."""
     rules = []
     for story in STORIES:
-        is_attack = story.query.get("view") == "attack"
-        condition = Condition.of({}) if is_attack else Condition.parse(story.subject)
-        (image,) = perturbed(sample_picture(str(story.query["sample"])), [condition], 0)
+        if story.query.get("view") == "attack":
+            condition = Condition.of({})
+        else:
+            condition = Condition.parse(story.subject)
+        sample = sample_picture(str(story.query["sample"]))
+        (image,) = perturbed(sample, [condition], seed=0)
         uri = thumbnail_uri(image)
         rules.append(f".st-key-story-{story.name} a {{ background-image: url({uri}); }}")
     return "\n".join(rules)
@@ -146,24 +166,32 @@ def _thumbnails() -> str:
 
 def buttons() -> None:
     """Draw the Stories menu and the Present button."""
-    # A new key closes the menu after a choice: open, it would cover the page.
     chosen = st.query_params.get("story")
-    key = f"stories {chosen}"
-    if chosen and all(story.name != chosen for story in STORIES):
+    if chosen and _find(chosen) is None:
         warn_of_link("story", chosen)
-    with st.popover("Stories", icon=":material/auto_stories:", key=key):
+    # A new key closes the menu after a choice: open, it would cover the page.
+    with st.popover("Stories", icon=":material/auto_stories:", key=f"stories {chosen}"):
         st.caption("Short demonstrations with the four bundled models.")
         for story in STORIES:
             page_link("app.py", story.title, ":material/play_circle:", story.link)
     present_button("the images and what the models predict")
 
 
+def _find(name: str | None) -> Story | None:
+    """The story with this name; None if there is none."""
+    for story in STORIES:
+        if story.name == name:
+            return story
+    return None
+
+
 def _present(begins: bool) -> None:
+    """Begin or end Present mode, which is in the link."""
     if begins:
         st.query_params[_PRESENT] = "true"
     else:
-        for name in (_PRESENT, SLIDE):
-            st.query_params.pop(name, None)
+        st.query_params.pop(_PRESENT, None)
+        st.query_params.pop(SLIDE, None)
 
 
 def present_button(what: str) -> None:
@@ -178,20 +206,15 @@ def present_button(what: str) -> None:
     )
 
 
-def show_story(picture: Picture, names: Sequence[str], seed: int, subject: str) -> None:
+def show_story(picture: Picture, model_names: Sequence[str], seed: int, subject: str) -> None:
     """Draw what to watch, if the link names a story and the page still shows it.
 
     ``subject`` is what the page shows, in the form of ``Story.subject``.
     """
-    story = next((one for one in STORIES if one.name == st.query_params.get("story")), None)
-    if story is None or not (
-        (picture.name, picture.framing) == (story.query["sample"], STUDY_FRAMING)
-        and is_sample(picture)
-        and {*OFFLINE} <= {*names}
-        and (seed, subject) == (0, story.subject)
-    ):
+    story = _find(st.query_params.get("story"))
+    if story is None or not story.is_shown(picture, model_names, seed, subject):
         st.empty()  # holds the place, so that the elements below keep theirs
-    else:
-        with st.container(key="story"):
-            text = f"**{plain(story.title)}.** {plain(story.watch)}"
-            st.info(text, icon=":material/auto_stories:")
+        return
+    with st.container(key="story"):
+        text = f"**{plain(story.title)}.** {plain(story.watch)}"
+        st.info(text, icon=":material/auto_stories:")
