@@ -6,7 +6,7 @@ Four columns of flags say it of a row, so that figures need not read its lists o
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import pandas as pd
 
@@ -30,21 +30,12 @@ def require_columns(frame: pd.DataFrame, columns: Sequence[str]) -> None:
         )
 
 
-class Correctness(NamedTuple):
-    """Whether the label is the top-1 class, and among the top-5, of the original (``clean_``) and
-    of the perturbed image; None without a label."""
-
-    clean_correct: bool | None
-    correct: bool | None
-    clean_correct5: bool | None
-    correct5: bool | None
-
-
-CORRECTNESS = Correctness._fields
-"""The columns of rows that hold ``Correctness``."""
+CORRECTNESS = ("clean_correct", "correct", "clean_correct5", "correct5")
+"""Whether the label is the top-1 class, and among the top-5, of the original (``clean_``) and of
+the perturbed image."""
 
 _PREDICTIONS = ("clean_top1", "top1", "clean_top5", "top5")
-"""The columns from which it follows, beside the label."""
+"""The columns from which these follow, beside the label."""
 
 
 def sample_class(name: str) -> str | None:
@@ -113,18 +104,20 @@ def good_rows(frame: pd.DataFrame) -> pd.Series:
     return frame["consistent"].where(frame["label"].isna(), correct).astype(bool)
 
 
-def correctness(label: Any, clean_top1: Any, top1: Any, clean_top5: Any, top5: Any) -> Correctness:
-    """Whether the predictions of an original and of a perturbed image have the class ``label``.
+def correctness(
+    label: Any, clean_top1: Any, top1: Any, clean_top5: Any, top5: Any
+) -> tuple[bool | None, bool | None, bool | None, bool | None]:
+    """The values of ``CORRECTNESS``, in its order; all None without a label.
 
     ``label`` is an index, None or ``pd.NA``; the ``top1`` are indices, the ``top5`` sequences.
     """
     if label is None or label is pd.NA:
-        return Correctness(None, None, None, None)
-    return Correctness(
-        clean_correct=bool(clean_top1 == label),
-        correct=bool(top1 == label),
-        clean_correct5=bool(label in clean_top5),
-        correct5=bool(label in top5),
+        return (None, None, None, None)
+    return (
+        bool(clean_top1 == label),
+        bool(top1 == label),
+        bool(label in clean_top5),
+        bool(label in top5),
     )
 
 

@@ -21,7 +21,7 @@ from robustness import metrics
 from robustness.attacks import REGISTRY as ATTACKS
 from robustness.base.errors import ParameterError
 from robustness.base.registry import Registry
-from robustness.measure.labels import correctness
+from robustness.measure.labels import CORRECTNESS, correctness
 from robustness.measure.measurement import Measurement
 from robustness.measure.request import Request
 from robustness.metrics.scores import RESCALED
@@ -114,11 +114,11 @@ def _top5(image: str, name: str) -> tuple[Column, Column]:
 
 def _correctness(name: str, meaning: str) -> Column:
     tolerance = TIES if name.endswith("5") else TOLERANCE
+    index = CORRECTNESS.index(name)
 
     def fill(row: Measurement) -> bool | None:
         flags = correctness(row.label, row.clean_top1, row.top1, row.clean_top5, row.top5)
-        value: bool | None = getattr(flags, name)
-        return value
+        return flags[index]
 
     return Column(
         name,

@@ -26,7 +26,7 @@ from robustness.datasets.predictions import (
 from robustness.images.framing import DEFAULT_FIT, STUDY_SIDE, Framing, check_framing
 from robustness.images.sandbox import framed_image
 from robustness.measure.condition import Condition
-from robustness.measure.labels import correctness
+from robustness.measure.labels import CORRECTNESS, correctness
 from robustness.measure.request import Request
 from robustness.measure.rows import stored
 from robustness.metrics.scores import top_k
@@ -239,9 +239,10 @@ def _compared(
             if metric.subject == metrics.PREDICTION and metric.name != "consistent":
                 row[metric.name] = float(metric.scores(clean.whole, perturbed.whole)[0])
     flags = correctness(label, clean.top1, perturbed.top1, clean.top5, perturbed.top5)
+    row |= zip(CORRECTNESS, flags, strict=True)
     if not lists_five:
-        flags = flags._replace(clean_correct5=None, correct5=None)
-    row |= flags._asdict()
+        row["clean_correct5"] = None
+        row["correct5"] = None
     return row
 
 
