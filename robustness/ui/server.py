@@ -1,11 +1,12 @@
-"""Figures about this server for its operator, without user data, and ``GET /metrics``.
+"""What the server does besides its pages: its figures, the guard of every request, and its start.
 
-Middleware for every request: checks host, origin and cookies, and sets security headers.
+The figures are for the operator, in Prometheus's text format and without user data.
 
-Another site can point its own name at this machine and then call the dashboard as its own origin
-(DNS rebinding). The server refuses requests that use a name that is not its own.
+The guard checks host, origin and cookies of every request, and sets security headers. Another site
+can point its own name at this machine and then call the dashboard as its own origin (DNS
+rebinding). The server refuses requests that use a name that is not its own.
 
-The start of the server: settings made once, the default models, and the queued runs.
+The start makes settings once, loads the default models, and runs the queue of jobs.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ import secrets
 import shutil
 import socket
 import time
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, suppress
 from functools import cache
 from pathlib import Path
@@ -78,12 +79,20 @@ from robustness.ui.session import (
 from robustness.ui.shared import RESULT_CACHE, cached
 from robustness.ui.uploads import tend
 
+# --- figures --------------------------------------------------------------------------------------
+
+
 PREFIX = "robustness_"
 
 FRESH_SECONDS = 15.0
 """Time before the disk is examined again."""
 
-_BEGAN = time.time()
+MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+PATHS = ("/metrics", "/_stcore/metrics")
+"""Ours, and Streamlit's own."""
+
+_START = time.time()
 
 
 def _gauge(name: str, meaning: str, value: float) -> Metric:
@@ -94,29 +103,35 @@ class _ServerGauges(Collector):
     """All figures but those that are counted."""
 
     def collect(self) -> Iterator[Metric]:
-        named = {re.sub(r"\W", "_", name): text for name, text in versions().items()}
-        info = GaugeMetricFamily(f"{PREFIX}info", "Versions, and the engine.", labels=[*named])
-        info.add_metric([*named.values()], 1)
-        yield info
-        yield _gauge("up_seconds", "Time since the server started.", time.time() - _BEGAN)
+        yield _info()
+        yield _gauge("up_seconds", "Time since the server started.", time.time() - _START)
         yield _gauge("memory_bytes", "Memory of the server's process.", resident())
         yield _gauge("sessions", "Browsers with a page open.", open_sessions())
-        queue = run_jobs.read_queue(runs_folder())
         folder = runs_folder()
-        saved, binned, taken = _folder_figures(folder)
-        working = sum(job.progress is not None for job in queue)
+        queue = run_jobs.read_queue(folder)
+        run_count, deleted_count, byte_count = _folder_figures(folder)
+        working_count = sum(job.progress is not None for job in queue)
         yield _gauge("models_loaded", "Models in memory.", len(LOADED.names()))
         yield _gauge("models_bytes", "Memory of these models, estimated.", LOADED.bytes())
         yield _gauge("models_budget_bytes", "Memory budget of models.", budget())
         yield _gauge("results_bytes", "Cached results.", RESULT_CACHE.bytes)
-        yield _gauge("runs", "Saved runs.", saved)
-        yield _gauge("runs_deleted", "Runs in the bin.", binned)
-        yield _gauge("runs_bytes", "Disk space of the folder of runs.", taken)
+        yield _gauge("runs", "Saved runs.", run_count)
+        yield _gauge("runs_deleted", "Runs in the bin.", deleted_count)
+        yield _gauge("runs_bytes", "Disk space of the folder of runs.", byte_count)
         with suppress(OSError):
-            free = shutil.disk_usage(folder if folder.exists() else folder.parent).free
+            existing_folder = folder if folder.exists() else folder.parent  # before the first run
+            free = shutil.disk_usage(existing_folder).free
             yield _gauge("disk_free_bytes", "Free disk space where runs are saved.", free)
-        yield _gauge("jobs_working", "Running jobs.", working)
-        yield _gauge("jobs_waiting", "Queued jobs.", len(queue) - working)
+        yield _gauge("jobs_working", "Running jobs.", working_count)
+        yield _gauge("jobs_waiting", "Queued jobs.", len(queue) - working_count)
+
+
+def _info() -> Metric:
+    """The versions as labels, whose names may not have other characters than those of words."""
+    labels = {re.sub(r"\W", "_", name): version for name, version in versions().items()}
+    info = GaugeMetricFamily(f"{PREFIX}info", "Versions, and the engine.", labels=list(labels))
+    info.add_metric(list(labels.values()), 1)
+    return info
 
 
 REGISTRY.register(_ServerGauges())
@@ -138,14 +153,8 @@ def resident() -> int:
 @cached(4, seconds=FRESH_SECONDS)
 def _folder_figures(folder: Path) -> tuple[int, int, int]:
     """Number of runs in ``folder``, number in its bin, and total bytes."""
-    runs = sum(entry.manifest is not None for entry in listing(folder))
-    return runs, len(deleted(folder)), stored_bytes(folder)
-
-
-MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-
-PATHS = ("/metrics", "/_stcore/metrics")
-"""Ours, and Streamlit's own."""
+    run_count = sum(entry.manifest is not None for entry in listing(folder))
+    return run_count, len(deleted(folder)), stored_bytes(folder)
 
 
 def metrics_refusal(address: str, headers: Headers) -> str:
@@ -155,8 +164,8 @@ def metrics_refusal(address: str, headers: Headers) -> str:
         contact = policy().contact
     except RobustnessError as error:
         return str(error)
-    said = headers.get("authorization", "")
-    if token and secrets.compare_digest(said.encode(), f"Bearer {token}".encode()):
+    authorization = headers.get("authorization", "").encode()
+    if token and secrets.compare_digest(authorization, f"Bearer {token}".encode()):
         return ""
     if is_local(Connection(address, dict(headers), {})):
         return ""
@@ -178,36 +187,7 @@ ROUTES = [Route("/metrics", _metrics, methods=["GET"])]
 """Routes that the dashboard serves besides its pages."""
 
 
-_HOST = re.compile(r"(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._-]+)(:[0-9]{1,5})?")
-_CONFIGURED = ("server.address", "browser.serverAddress")
-
-
-def host_refusal(host: str) -> str:
-    """Why a request for ``host`` is refused; "" if it is accepted."""
-    match = _HOST.fullmatch(host)
-    name = match[1].strip("[]").lower().rstrip(".") if match else ""
-    with suppress(ValueError):
-        ipaddress.ip_address(name)
-        return ""  # which no other site can point here
-    hosts: Iterable[str] = ()
-    with suppress(RobustnessError):  # while the settings cannot be read, there are none
-        hosts = settings.value(settings.HOSTS) or ()
-    for pattern in (*_own_names(), *(part.lower().rstrip(".") for part in hosts)):
-        is_ending = pattern.startswith("*.") and name.endswith(pattern[1:])
-        if pattern == "*" or (name and (name == pattern or is_ending)):
-            return ""
-    quoted = f" {name!r}" if name else ""
-    return (
-        f"Expected one of this dashboard's own host names, got{quoted or ' none'}. Use the address "
-        "that its operator gave you, or ask the operator to add the name to the setting 'hosts'."
-    )
-
-
-@cache
-def _own_names() -> tuple[str, ...]:
-    """Names that need no setting: the machine's own, and those in Streamlit's configuration."""
-    configured = [str(config.get_option(option) or "") for option in _CONFIGURED]
-    return tuple(name.lower() for name in ("localhost", socket.gethostname(), *configured) if name)
+# --- the guard of every request -------------------------------------------------------------------
 
 
 COOKIE_SECONDS = 180 * 24 * 3600
@@ -215,9 +195,56 @@ COOKIE_SECONDS = 180 * 24 * 3600
 MOST_ESCAPES = 200
 """Backslashes in a request's cookies: Python's parser takes seconds for thousands."""
 
-_READS = ("GET", "HEAD", "OPTIONS")
-_TLS = ("https", "wss")
-_INLINE = re.compile(r"[<]script>(.*?)[<]/script>", re.DOTALL)
+_HOST = re.compile(r"(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._-]+)(:[0-9]{1,5})?")
+"""A host name or address, the latter of version 6 in brackets, and a port."""
+
+_CONFIGURED = ("server.address", "browser.serverAddress")
+"""Options of Streamlit that name the server."""
+
+_METHODS_THAT_READ = ("GET", "HEAD", "OPTIONS")
+_ENCRYPTED_SCHEMES = ("https", "wss")
+_INLINE_SCRIPT = re.compile(r"[<]script>(.*?)[<]/script>", re.DOTALL)
+
+
+def host_refusal(host: str) -> str:
+    """Why a request for ``host`` is refused; "" if it is accepted."""
+    name = ""
+    match = _HOST.fullmatch(host)
+    if match:
+        name = match[1].strip("[]").lower().rstrip(".")
+    with suppress(ValueError):
+        ipaddress.ip_address(name)
+        return ""  # which no other site can point here
+    accepted_hosts = list(_own_names())
+    with suppress(RobustnessError):  # while the settings cannot be read, there are none
+        configured = settings.value(settings.HOSTS) or ()
+        accepted_hosts += [pattern.lower().rstrip(".") for pattern in configured]
+    if any(_is_host(name, pattern) for pattern in accepted_hosts):
+        return ""
+    quoted = repr(name) if name else "none"
+    return (
+        f"Expected one of this dashboard's own host names, got {quoted}. Use the address "
+        "that its operator gave you, or ask the operator to add the name to the setting 'hosts'."
+    )
+
+
+def _is_host(name: str, pattern: str) -> bool:
+    """Whether a host ``name`` is accepted by "*", by its ending such as "*.example", or itself."""
+    if pattern == "*":
+        return True
+    if not name:
+        return False
+    if pattern.startswith("*."):
+        return name.endswith(pattern[1:])
+    return name == pattern
+
+
+@cache
+def _own_names() -> tuple[str, ...]:
+    """Names that need no setting: the machine's own, and those in Streamlit's configuration."""
+    names = ["localhost", socket.gethostname()]
+    names += [str(config.get_option(option) or "") for option in _CONFIGURED]
+    return tuple(name.lower() for name in names if name)
 
 
 class Guard:
@@ -233,55 +260,55 @@ class Guard:
             await self._app(scope, receive, send)
             return
         headers = Headers(scope=scope)
-        if refused := host_refusal(headers.get("host", "")) or _refused_cookies(headers):
-            await _refuse(refused, 400, scope, receive, send)
-        elif refused := _refused_origin(scope, headers) or (
-            metrics_refusal((scope.get("client") or ("",))[0], headers)
-            if scope["path"].rstrip("/").endswith(PATHS)
-            else ""
-        ):
-            await _refuse(refused, 403, scope, receive, send)
-        else:
-            await self._pass_on(scope, receive, send)
+        refusal = host_refusal(headers.get("host", "")) or _refused_cookies(headers)
+        if refusal:
+            await _refuse(refusal, 400, scope, receive, send)
+            return
+        refusal = _refused_origin(scope, headers)
+        if not refusal and scope["path"].rstrip("/").endswith(PATHS):
+            address, *_ = scope.get("client") or ("",)
+            refusal = metrics_refusal(address, headers)
+        if refusal:
+            await _refuse(refusal, 403, scope, receive, send)
+            return
+        await self._pass_on(scope, receive, send)
 
     async def _pass_on(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle a request or WebSocket that is not refused, without a cookie that was invented."""
-        replaced, is_known = ui_cookie.replace_in(scope["headers"])
-        scope = {**scope, "headers": replaced}
+        replaced_headers, has_cookie = ui_cookie.replace_in(scope["headers"])
+        scope = {**scope, "headers": replaced_headers}
         if scope["type"] == "websocket":
             await self._app(scope, receive, send)
             return
-        cookie = ""
-        if not is_known:
-            is_encrypted = "https" in (
-                scope["scheme"],
-                Headers(scope=scope).get("x-forwarded-proto"),
-            )
-            # Hidden from scripts and other sites.
-            cookie = (
-                f"{ui_cookie.issue()}; Path=/; Max-Age={COOKIE_SECONDS}; "
-                f"HttpOnly; SameSite=Lax{'; Secure' if is_encrypted else ''}"
-            )
+        new_cookie = "" if has_cookie else _new_cookie(scope)
 
-        async def answer(message: Message) -> None:
+        async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                answered = MutableHeaders(scope=message)
+                headers = MutableHeaders(scope=message)
                 for name, value in _fixed_headers().items():
-                    answered.setdefault(name, value)
-                if cookie and answered.get("content-type", "").startswith("text/html"):
-                    answered.append("set-cookie", cookie)
+                    headers.setdefault(name, value)
+                if new_cookie and headers.get("content-type", "").startswith("text/html"):
+                    headers.append("set-cookie", new_cookie)
             await send(message)
 
         try:
-            await self._app(scope, receive, answer)
+            await self._app(scope, receive, send_with_headers)
         except Exception as error:
             note_error(error)
             raise
 
 
+def _new_cookie(scope: Scope) -> str:
+    """The header that gives a browser its cookie, which scripts and other sites cannot read."""
+    schemes = (scope["scheme"], Headers(scope=scope).get("x-forwarded-proto"))
+    secure = "; Secure" if "https" in schemes else ""
+    return f"{ui_cookie.issue()}; Path=/; Max-Age={COOKIE_SECONDS}; HttpOnly; SameSite=Lax{secure}"
+
+
 def _refused_cookies(headers: Headers) -> str:
     """Why a request's cookies are refused; "" if they are accepted."""
-    if sum(cookies.count("\\") for cookies in headers.getlist("cookie")) <= MOST_ESCAPES:
+    escape_count = sum(cookies.count("\\") for cookies in headers.getlist("cookie"))
+    if escape_count <= MOST_ESCAPES:
         return ""
     return (
         f"Expected cookies with at most {MOST_ESCAPES} escaped characters, got more. Delete your "
@@ -295,13 +322,16 @@ def _refused_origin(scope: Scope, headers: Headers) -> str:
     A proxy that ends TLS may not announce it: then both http and https origins are accepted.
     """
     origin = headers.get("origin")
-    if origin is None or scope.get("method") in _READS:
+    if origin is None or scope.get("method") in _METHODS_THAT_READ:
         return ""
-    schemes: tuple[str, ...] = ("http", "https")
-    if said := headers.get("x-forwarded-proto"):
-        schemes = (said,)
-    elif scope["scheme"] in _TLS:
+    schemes: tuple[str, ...]
+    forwarded_scheme = headers.get("x-forwarded-proto")
+    if forwarded_scheme:
+        schemes = (forwarded_scheme,)
+    elif scope["scheme"] in _ENCRYPTED_SCHEMES:
         schemes = ("https",)
+    else:
+        schemes = ("http", "https")
     if is_own_origin(origin, headers.get("host", ""), schemes):
         return ""
     return (
@@ -311,7 +341,8 @@ def _refused_origin(scope: Scope, headers: Headers) -> str:
 
 
 async def _refuse(sentence: str, status: int, scope: Scope, receive: Receive, send: Send) -> None:
-    if scope["type"] == "http" or "websocket.http.response" in scope.get("extensions", {}):
+    can_answer = "websocket.http.response" in scope.get("extensions", {})
+    if scope["type"] == "http" or can_answer:
         await PlainTextResponse(sentence, status_code=status)(scope, receive, send)
     else:
         await send({"type": "websocket.close", "code": 1008})
@@ -324,12 +355,13 @@ def _fixed_headers() -> dict[str, str]:
     Streamlit loads modules from blobs, fonts from data URLs and inline styles. Its index page has
     an inline script, allowed by its hash; its 64-bit integers use WebAssembly.
     """
-    scripts = _INLINE.findall(index_page())
-    digests = [hashlib.sha256(script.encode()).digest() for script in scripts]
-    inline = " ".join(f"'sha256-{base64.b64encode(digest).decode()}'" for digest in digests)
-    parts = {
+    hashes = []
+    for script in _INLINE_SCRIPT.findall(index_page()):
+        digest = hashlib.sha256(script.encode()).digest()
+        hashes.append(f"'sha256-{base64.b64encode(digest).decode()}'")
+    policy_parts = {
         "default-src": "'none'",
-        "script-src": f"'self' blob: 'wasm-unsafe-eval' {inline}",
+        "script-src": f"'self' blob: 'wasm-unsafe-eval' {' '.join(hashes)}",
         "style-src": "'self' 'unsafe-inline'",
         "img-src": "'self' data: blob:",
         "media-src": "'self' blob:",
@@ -341,14 +373,18 @@ def _fixed_headers() -> dict[str, str]:
         "form-action": "'self'",
         "frame-ancestors": "'none'",
     }
+    content_policy = "; ".join(f"{name} {value}" for name, value in policy_parts.items())
     return {
-        "Content-Security-Policy": "; ".join(f"{name} {value}" for name, value in parts.items()),
+        "Content-Security-Policy": content_policy,
         "Permissions-Policy": "camera=(self), microphone=(), geolocation=(), payment=(), usb=()",
         "Referrer-Policy": "same-origin",
         "X-Content-Type-Options": "nosniff",
         "X-Frame-Options": "DENY",
         "Cross-Origin-Opener-Policy": "same-origin",
     }
+
+
+# --- the start ------------------------------------------------------------------------------------
 
 
 _MEGABYTE = 2**20
@@ -374,17 +410,19 @@ def note_local_role() -> None:
 
     Raises ``ParameterError``.
     """
-    if not (settings.value(settings.HOSTS) or settings.value(settings.LOGIN)):
+    expects_others = settings.value(settings.HOSTS) or settings.value(settings.LOGIN)
+    if not expects_others:
         return
-    settled = policy()
-    state, advice = (
-        ("on", "visitors through a forwarded port have that role, too")
-        if settled.local_owner
-        else ("off", "turn it on if no port is forwarded to this server")
-    )
+    rules = policy()
+    if rules.local_owner:
+        state = "on"
+        advice = "visitors through a forwarded port have that role, too"
+    else:
+        state = "off"
+        advice = "turn it on if no port is forwarded to this server"
     logging.getLogger(__name__).warning(
         "Users of this machine have the role %s. The setting %r is %s: %s.",
-        settled.role(Who(local=True)).name.lower(),
+        rules.role(Who(local=True)).name.lower(),
         settings.LOCAL_OWNER.name,
         state,
         advice,
@@ -393,10 +431,12 @@ def note_local_role() -> None:
 
 def lower_upload_limit() -> None:
     """Apply the smaller of both limits, in megabytes; raises ``ParameterError``."""
-    limit = settings.value(settings.UPLOAD_LIMIT)
-    if limit is not None:
-        allowed = int(config.get_option("server.maxUploadSize"))
-        config.set_option("server.maxUploadSize", min(allowed, max(1, limit // _MEGABYTE)))
+    byte_limit = settings.value(settings.UPLOAD_LIMIT)
+    if byte_limit is None:
+        return
+    streamlit_megabytes = int(config.get_option("server.maxUploadSize"))
+    megabytes = max(1, byte_limit // _MEGABYTE)
+    config.set_option("server.maxUploadSize", min(streamlit_megabytes, megabytes))
 
 
 @asynccontextmanager
